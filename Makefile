@@ -1,0 +1,44 @@
+# One environment, made by the first command that needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Tests run on one processor kind and one Keras backend, wherever they run.
+export CUDA_VISIBLE_DEVICES :=
+export KERAS_BACKEND ?= tensorflow
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: demo test check format lint types install clean
+
+demo: $(READY)
+	$(BIN)/xlstm demo
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $(READY)
+
+test: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run --parallel-mode -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+format: $(READY)
+	$(BIN)/ruff format --check .
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	rm -rf build/types && mkdir -p build/types/xlstm
+	ln -s $(CURDIR)/xlstm/* build/types/xlstm/ && ln -s $(CURDIR)/converters build/types/xlstm/
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p xlstm
+
+check: format lint types test
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage*

@@ -1,0 +1,136 @@
+"""From the neutral description of a Keras file or live model to a Model; imports no framework."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from xlstm.converters.keras_rules import DTYPES, RULES, Config, Reader, dtype_policy
+from xlstm.converters.keras_tables import DEFAULT, TABLES
+
+from xlstm.errors import FileError, UnsupportedError
+from xlstm.files.description import Description, Stored
+from xlstm.layout import check, unpack
+from xlstm.model import Array, Model, Shape, Source, Spec, chain
+
+
+def _snake(name: str) -> str:
+    """Keras's to_snake_case of a class name: the stem of its group in new weights files."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _layer_list(description: Description) -> tuple[str, list[Config]]:
+    """Name and layer configs of a Sequential model, in either form of its config."""
+    if description.config.get("class_name") != "Sequential":
+        raise UnsupportedError(
+            description.file or "keras",
+            "a Sequential model",
+            description.config.get("class_name"),
+            "see the README's limits",
+        )
+    config = description.config.get("config")
+    if isinstance(config, list):  # Keras 2.0 to 2.2.2
+        return "sequential", config
+    if isinstance(config, Mapping) and isinstance(config.get("layers"), list):
+        return str(config.get("name", "sequential")), config["layers"]
+    where = description.file or "keras"
+    raise FileError(where, "a config with layers", type(config).__name__, "save the model anew")
+
+
+def _input_shape(description: Description, layers: list[Config]) -> tuple[Shape, str]:
+    """Shape and dtype of one input sample, from wherever this era keeps it."""
+    first = layers[0].get("config", {}) if layers else {}
+    model = description.config.get("config")
+    built = layers[0].get("build_config", {}) if layers else {}
+    places = [first.get("batch_shape"), first.get("batch_input_shape")]
+    places += [model.get("build_input_shape")] if isinstance(model, Mapping) else []
+    places += [built.get("input_shape")] if isinstance(built, Mapping) else []
+    for place in places:
+        if isinstance(place, (list, tuple)) and all(n is None or type(n) is int for n in place):
+            dtype = dtype_policy(first.get("dtype"))
+            return tuple(place[1:]), dtype if dtype in DTYPES else "float32"
+    raise FileError(
+        description.file or "keras", "an input shape", "none in the config", "build the model first"
+    )
+
+
+def _arrays(reader: Reader, name: str, group: str, spec: Spec) -> dict[str, Stored]:
+    """The stored arrays of one layer by slot name."""
+    if reader.description.by_name:
+        # names end in "/kernel" or "/kernel:0"; the last word is the variable
+        stored = reader.take(name)
+        return {s.name.rsplit("/", 1)[-1].split(":")[0]: s for s in stored}
+    stored = reader.take(group)
+    core = spec.core
+    slots = TABLES[DEFAULT[core.kind]].active(core.absent()) if core.sizes() else ()
+    names = [slot.name for slot in slots]
+    names += [f"variable {n}" for n in range(len(names), len(stored))]
+    return dict(zip(names, stored, strict=False))
+
+
+def _weights(spec: Spec, arrays: Mapping[str, Stored], where: str) -> dict[str, Array]:
+    core = spec.core
+    if not core.sizes():
+        if arrays:
+            raise FileError(where, "no weights", ", ".join(arrays), "check the file")
+        return {}
+    table = TABLES[DEFAULT[core.kind]]
+    check(table, arrays, core.sizes(), core.absent(), where)
+    read = {name: stored.load() for name, stored in arrays.items()}
+    return unpack(table, read, core.sizes(), core.absent(), where)
+
+
+def _group(layer: Config, counts: dict[str, int]) -> str:
+    """Path of a layer's variables in new weights files; counts the layers of each class."""
+    class_name = str(layer.get("class_name"))
+    number = counts[class_name] = counts.get(class_name, -1) + 1
+    stem = _snake(class_name) + (f"_{number}" if number else "")
+    return f"{stem}/{RULES[class_name].below}".rstrip("/")
+
+
+def _read_layers(
+    reader: Reader, configs: list[Config], shape: Shape
+) -> tuple[list[tuple[str, Spec, bool]], dict[str, dict[str, Array]]]:
+    """Specs and hub weights of the layers of a Sequential model."""
+    layers, weights = [], {}
+    counts: dict[str, int] = {}
+    for layer in configs:
+        config = layer.get("config", {})
+        if layer.get("class_name") == "InputLayer":
+            continue
+        name = str(config.get("name", layer.get("class_name")))
+        spec = reader.spec(layer, shape)
+        shape = spec.output_shape(shape)
+        arrays = _arrays(reader, name, _group(layer, counts), spec)
+        if stored := _weights(spec, arrays, reader.where(name)):
+            weights[name] = stored
+        layers.append((name, spec, bool(config.get("trainable", True))))
+    reader.check_used()
+    return layers, weights
+
+
+def read_description(description: Description, *, lone: bool = False) -> Model:
+    """A Keras model from its description.
+
+    Raises:
+        UnsupportedError: a layer or option without an exact form here.
+        FileError: a config that is incomplete.
+        WeightsError: weights that do not fit the layers, or are left over.
+    """
+    reader = Reader(description)
+    name, configs = _layer_list(description)
+    shape, dtype = _input_shape(description, configs)
+    layers, weights = _read_layers(reader, configs, shape)
+    if description.ignored:
+        reader.notes.append(f"members not read: {', '.join(description.ignored)}")
+    source = Source(
+        "keras",
+        description.version,
+        description.container,
+        description.file,
+        description.sha256,
+        tuple(reader.notes),
+        tuple(reader.warnings),
+    )
+    return chain(name, layers, shape, weights, source, lone=lone, input_dtype=dtype)

@@ -1,0 +1,285 @@
+"""What a Keras config means: class names, options and their eras, as tables; no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xlstm.errors import FileError, UnsupportedError, WeightsError, XlstmError
+from xlstm.files.description import Description, Stored
+from xlstm.model import (
+    LSTM,
+    Activation,
+    Dense,
+    Dropout,
+    Shape,
+    Spec,
+    TimeDistributed,
+)
+
+Config = Mapping[str, Any]
+
+HARD_SIGMOID_KERAS2 = [("Rescaling", {"scale": 0.2, "offset": 0.5}), ("ReLU", {"max_value": 1.0})]
+"""The stock layers that we write for the hard_sigmoid of Keras 1 and 2 in Keras 3 models."""
+
+ERA_ACTIVATIONS: dict[str, dict[int, str]] = {
+    "hard_sigmoid": {2: "hard_sigmoid_keras2", 3: "hard_sigmoid"},
+}
+"""Activations whose formula depends on the major version of the Keras that wrote the file."""
+
+COMMON = frozenset(
+    "name trainable dtype batch_input_shape batch_shape input_dtype activity_regularizer "
+    "kernel_initializer recurrent_initializer bias_initializer kernel_regularizer "
+    "recurrent_regularizer bias_regularizer kernel_constraint recurrent_constraint "
+    "bias_constraint".split()
+)
+"""Keys that never change what a trained layer computes."""
+
+DTYPES = frozenset("float16 bfloat16 float32 float64 mixed_float16 mixed_bfloat16".split())
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the config of one Keras class is read.
+
+    Attributes:
+        build: (config, input shape, context) -> spec.
+        reads: keys that `build` uses.
+        harmless: further keys without effect on the trained function.
+        only: keys of which one value is supported; any other is refused by name.
+        below: path from the layer's group to its variables in new weights files.
+    """
+
+    build: Callable[[Config, Shape, Reader], Spec]
+    reads: frozenset[str]
+    harmless: frozenset[str] = frozenset()
+    only: Mapping[str, Any] | None = None
+    below: str = ""
+
+
+class Reader:
+    """Reads one description; keeps the notes and warnings it finds on the way."""
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+        self.major = _major(description)
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self._left = dict(description.weights)
+
+    def take(self, key: str) -> tuple[Stored, ...]:
+        """The arrays stored under a layer's name or path, once."""
+        return self._left.pop(key, ())
+
+    def check_used(self) -> None:
+        """Raises WeightsError where the file holds weights that no layer took."""
+        left = [key for key, stored in self._left.items() if stored and "seed_generator" not in key]
+        if left:
+            where = self.description.file or "keras"
+            got = f"left over: {', '.join(left)}"
+            raise WeightsError(
+                where, "every weight used once", got, "check that config and weights match"
+            )
+
+    def where(self, name: object) -> str:
+        return f"{self.description.file or 'keras'}, layer {name}"
+
+    def activation(self, value: Any, where: str) -> str:
+        """The hub's name of an activation, by the era of the file."""
+        if value is None:
+            return "linear"
+        name = _activation_name(value, where)
+        found = ERA_ACTIVATIONS.get(name, {}).get(self.major, name)
+        if found == "hard_sigmoid_keras2" and isinstance(value, str):
+            note = "hard_sigmoid is clip(0.2 x + 0.5, 0, 1), as Keras 1 and 2 compute it"
+            self.warnings.append(f"{where}: {note}; Keras 3 computes clip(x/6 + 0.5, 0, 1)")
+        return found
+
+    def spec(self, layer: Config, shape: Shape) -> Spec:
+        """The spec of one layer's config for inputs of `shape`."""
+        class_name, config = layer.get("class_name"), layer.get("config", {})
+        where = self.where(config.get("name", class_name))
+        rule = RULES.get(str(class_name))
+        if rule is None or _is_custom(layer):
+            known, got = ", ".join(RULES), layer.get("registered_name") or class_name
+            raise UnsupportedError(
+                where, f"a layer of Keras: {known}", got, "see the README's limits"
+            )
+        self._check_keys(config, rule, where)
+        try:
+            return rule.build(config, shape, self)
+        except XlstmError as error:
+            if error.where.startswith(where):
+                raise
+            raise type(error)(where, error.expected, error.got, error.do) from None
+        except (KeyError, TypeError, ValueError) as error:
+            got = f"{type(error).__name__} ({error})"
+            raise FileError(where, "a complete layer config", got, "save the model anew") from None
+
+    def _check_keys(self, config: Config, rule: Rule, where: str) -> None:
+        only = rule.only or {}
+        unknown = sorted(set(config) - COMMON - rule.reads - rule.harmless - set(only))
+        if unknown:
+            got = ", ".join(map(str, unknown))
+            raise UnsupportedError(where, "options that are known", got, "see the README's limits")
+        for key, value in only.items():
+            if config.get(key, value) != value:
+                got = f"{key}={config[key]!r}"
+                raise UnsupportedError(where, f"{key}={value!r}", got, "see the README's limits")
+        policy = dtype_policy(config.get("dtype"))
+        if policy not in DTYPES:
+            raise UnsupportedError(where, "a float dtype", policy, "save the model unquantised")
+        if policy.startswith("mixed"):
+            self.notes.append(f"{where}: policy {policy}; ports compute in one dtype")
+
+
+def _is_custom(layer: Config) -> bool:
+    """Whether a class is somebody's own, whatever it is called."""
+    module, registered = layer.get("module"), layer.get("registered_name")
+    package = str(module or "keras").split(".")[0]
+    return package not in ("keras", "tf_keras", "tensorflow") or ">" in str(registered or "")
+
+
+def dtype_policy(value: Any) -> str:
+    """Name of a dtype or dtype policy as configs write it; float32 where there is none."""
+    if isinstance(value, Mapping):
+        return str(value.get("config", {}).get("name", value.get("class_name")))
+    return "float32" if value is None else str(value)
+
+
+def _activation_name(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and value.get("class_name") == "function":
+        return _activation_name(value.get("config"), where)
+    if isinstance(value, Mapping) and _is_hard_sigmoid_keras2(value):
+        return "hard_sigmoid_keras2"
+    got = value.get("class_name") if isinstance(value, Mapping) else type(value).__name__
+    raise UnsupportedError(where, "an activation given by name", got, "use a stock activation")
+
+
+def _is_hard_sigmoid_keras2(value: Config) -> bool:
+    config = value.get("config")
+    layers = config.get("layers", []) if isinstance(config, Mapping) else []
+    layers = [layer for layer in layers if layer.get("class_name") != "InputLayer"]
+    neutral = {"negative_slope": 0.0, "threshold": 0.0}
+    return (
+        value.get("class_name") == "Sequential"
+        and [
+            (
+                layer.get("class_name"),
+                {
+                    key: option
+                    for key, option in layer.get("config", {}).items()
+                    if key not in COMMON and neutral.get(key, ...) != option
+                },
+            )
+            for layer in layers
+        ]
+        == HARD_SIGMOID_KERAS2
+    )
+
+
+def _major(description: Description) -> int:
+    version = description.version
+    if version.split(".")[0] not in ("2", "3"):
+        raise UnsupportedError(
+            description.file,
+            "a model written by Keras 2 or 3",
+            f"Keras {version}",
+            "see the README's limits",
+        )
+    return int(version.split(".")[0])
+
+
+def _features(shape: Shape, where: str) -> int:
+    if not shape or shape[-1] is None:
+        raise UnsupportedError(where, "a known number of features", f"{shape}", "name input_shape")
+    return shape[-1]
+
+
+def _training_only(reader: Reader, config: Config, where: str) -> None:
+    for key in ("dropout", "recurrent_dropout"):
+        if config.get(key):
+            reader.notes.append(
+                f"{where}: {key}={config[key]} acts only in training; ports do not apply it"
+            )
+
+
+def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
+    where = reader.where(config["name"])
+    _training_only(reader, config, where)
+    return LSTM(
+        features=_features(shape, where),
+        units=config["units"],
+        activation=reader.activation(config["activation"], where),
+        gate_activation=reader.activation(config["recurrent_activation"], where),
+        use_bias=bool(config["use_bias"]),
+        return_sequences=bool(config["return_sequences"]),
+        dropout=config.get("dropout", 0.0),
+        recurrent_dropout=config.get("recurrent_dropout", 0.0),
+    )
+
+
+def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
+    where = reader.where(config["name"])
+    return Dense(
+        features=_features(shape, where),
+        units=config["units"],
+        activation=reader.activation(config["activation"], where),
+        use_bias=bool(config["use_bias"]),
+    )
+
+
+def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Spec:
+    inner = config["layer"]
+    if inner.get("class_name") not in ("Dense", "Activation"):
+        got = f"TimeDistributed({inner.get('class_name')})"
+        where = reader.where(config["name"])
+        raise UnsupportedError(where, "TimeDistributed(Dense)", got, "see the README's limits")
+    return TimeDistributed(reader.spec(inner, shape[1:]))
+
+
+def _dropout(config: Config, _shape: Shape, reader: Reader) -> Spec:
+    if config.get("noise_shape") is not None:
+        where = reader.where(config["name"])
+        got = f"noise_shape={config['noise_shape']}"
+        raise UnsupportedError(where, "noise_shape=None", got, "see the README's limits")
+    return Dropout(config["rate"])
+
+
+def _activation(config: Config, _shape: Shape, reader: Reader) -> Spec:
+    return Activation(reader.activation(config["activation"], reader.where(config["name"])))
+
+
+def _keys(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+RULES: dict[str, Rule] = {
+    "LSTM": Rule(
+        _lstm,
+        _keys(
+            "units activation recurrent_activation use_bias return_sequences dropout "
+            "recurrent_dropout"
+        ),
+        # unit_forget_bias is an initialiser: the trained bias holds it already
+        _keys(
+            "implementation unroll unit_forget_bias seed zero_output_for_mask use_cudnn "
+            "input_dim input_length"
+        ),
+        only={"go_backwards": False, "return_state": False, "stateful": False, "time_major": False},
+        below="cell",
+    ),
+    "Dense": Rule(
+        _dense,
+        _keys("units activation use_bias"),
+        _keys("input_dim"),
+        only={"lora_rank": None, "quantization_config": None},
+    ),
+    "TimeDistributed": Rule(_time_distributed, _keys("layer"), below="layer"),
+    "Dropout": Rule(_dropout, _keys("rate noise_shape"), _keys("seed")),
+    "Activation": Rule(_activation, _keys("activation")),
+}
+"""Keras class name -> how its config is read."""

@@ -1,0 +1,21 @@
+"""Flax Linen, the half that does not import it."""
+
+from xlstm.converters.flax_emit import bare
+from xlstm.converters.flax_tables import LINEN_DEFAULT, LINEN_TABLES
+from xlstm.converters.linen_emit import emit
+
+from xlstm.adapter import Adapter
+
+ADAPTER = Adapter(
+    name="linen",
+    title="Flax Linen",
+    package="flax",
+    extra="flax",
+    live_module="xlstm.converters.linen_live",
+    tables=LINEN_TABLES,
+    default=LINEN_DEFAULT,
+    roots=("flax.linen.",),
+    root="params.",
+    bare=bare,
+    emit=emit,
+)

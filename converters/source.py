@@ -1,0 +1,147 @@
+"""Writes Python source as a formatter would leave it: the part all emitters share."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+from xlstm.identifiers import identifiers
+from xlstm.model import Model, Node, Shape
+
+WIDTH = 88
+"""Line length of the emitted code: the formatter's own default."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in source text; arguments are texts, calls, or (keyword, text or call) pairs."""
+
+    name: str
+    args: tuple[Argument, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(_flat, self.args))})"
+
+
+Argument = str | Call | tuple[str, "str | Call"]
+
+
+def call(name: str, *args: Argument | None) -> Call:
+    """A call of `name`; arguments that are None are left out.
+
+    >>> str(call("nn.Linear", "2", "3", ("bias", "False"), None))
+    'nn.Linear(2, 3, bias=False)'
+    """
+    return Call(name, tuple(arg for arg in args if arg is not None))
+
+
+def _flat(arg: Argument) -> str:
+    return f"{arg[0]}={arg[1]}" if isinstance(arg, tuple) else str(arg)
+
+
+def statement(start: str, value: Argument, indent: int, end: str = "") -> list[str]:
+    """Lines of `start value end`, broken where it is too long for one line."""
+    pad = " " * indent
+    flat = f"{pad}{start}{_flat(value)}{end}"
+    keyword, inner = value if isinstance(value, tuple) else ("", value)
+    if len(flat) <= WIDTH or not isinstance(inner, Call):
+        return [flat]
+    opening = f"{pad}{start}{keyword}{'=' if keyword else ''}{inner.name}("
+    joined = " " * (indent + 4) + ", ".join(map(_flat, inner.args))
+    if len(joined) <= WIDTH:
+        return [opening, joined, f"{pad}){end}"]
+    lines = [line for arg in inner.args for line in statement("", arg, indent + 4, ",")]
+    return [opening, *lines, f"{pad}){end}"]
+
+
+FOLDER = "folder: str | Path = Path(__file__).parent"
+"""Parameter of every emitted `load`."""
+
+
+def signature(name: str, returns: str, *params: str) -> list[str]:
+    """First lines of a function, broken where they are too long for one line."""
+    return statement("def ", call(name, *params), 0, f" -> {returns}:")
+
+
+def shape_text(shape: Shape) -> str:
+    """A sample's shape with its batch axis: (batch, time, 3)."""
+    names = ["batch", *("any" if size is None else str(size) for size in shape)]
+    if len(shape) == 2 and shape[0] is None:
+        names[1] = "time"
+    return f"({', '.join(names)})"
+
+
+def shape_comment(model: Model, node: Node) -> str:
+    """Shapes before and after a layer, as a comment."""
+    before = model.node(node.inputs[0])
+    return f"# {shape_text(before.shape)} -> {shape_text(node.shape)}"
+
+
+@functools.cache
+def pieces(file: str) -> dict[str, str]:
+    """Source text of every function and class in one of our files, by name; never imports it."""
+    text = resources.files("xlstm.converters").joinpath(file).read_text("utf-8")
+    return {
+        item.name: ast.get_source_segment(text, item) or ""
+        for item in ast.parse(text).body
+        if isinstance(item, (ast.ClassDef, ast.FunctionDef))
+    }
+
+
+@dataclass
+class Parts:
+    """What the layers of a model add to its module, collected in order."""
+
+    init: list[str] = field(default_factory=list)
+    forward: list[str] = field(default_factory=list)
+    imports: set[str] = field(default_factory=set)
+    helpers: list[str] = field(default_factory=list)
+
+    def need(self, file: str, *names: str) -> None:
+        """Takes helpers from one of our files, once each."""
+        for name in names:
+            if (text := pieces(file)[name]) not in self.helpers:
+                self.helpers.append(text)
+
+
+def collect(model: Model, emit: Callable[[Parts, Model, Node, str], None]) -> Parts:
+    """Runs an emitter over the layers of a model."""
+    parts, names = Parts(), identifiers(model)
+    for node in model.layers:
+        emit(parts, model, node, names[node.name])
+    return parts
+
+
+def origin(model: Model) -> str:
+    """Where a model came from, in words that hold nothing a file could inject."""
+    titles = {"keras": "Keras", "torch": "PyTorch", "nnx": "Flax NNX", "linen": "Flax Linen"}
+    title = titles.get(model.source.framework, "unknown")
+    version = model.source.version
+    plain = (
+        version.replace(".", "").replace("-", "").replace("+", "").isalnum() and version.isascii()
+    )
+    return f"{title} {version}" if plain and len(version) < 30 else title
+
+
+def docstring(first: str, *lines: str) -> list[str]:
+    """A module docstring."""
+    return [f'"""{first}', "", *lines, '"""', ""]
+
+
+def imports(standard: Iterable[str], third_party: Iterable[str]) -> list[str]:
+    """Import lines: standard library, then the rest, in isort's order."""
+    blocks = [sorted(set(block), key=_import_key) for block in (standard, third_party)]
+    first, second = blocks
+    return [*first, *([""] if first and second else []), *second, "", ""]
+
+
+def _import_key(line: str) -> tuple[bool, str]:
+    return line.startswith("from"), line.split()[1]
+
+
+def join(blocks: Sequence[Sequence[str]]) -> str:
+    """Top-level blocks with two blank lines between them."""
+    return "\n\n\n".join("\n".join(block).strip("\n") for block in blocks if block) + "\n"

@@ -1,0 +1,87 @@
+"""PyTorch, the half that imports it: reads live modules, builds and runs ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from xlstm.converters.torch_tables import TABLES
+
+from xlstm.errors import UnsupportedError
+from xlstm.layout import unpack
+from xlstm.model import LSTM, Array, Dense, Model, Source, Spec, chain
+
+
+def _lstm(module: nn.LSTM) -> Spec:
+    wanted = {"num_layers": 1, "bidirectional": False, "proj_size": 0, "batch_first": True}
+    for option, value in wanted.items():
+        if getattr(module, option) != value:
+            got = f"{option}={getattr(module, option)}"
+            raise UnsupportedError(
+                "torch nn.LSTM", f"{option}={value}", got, "see the README's limits"
+            )
+    return LSTM(module.input_size, module.hidden_size, use_bias=module.bias, return_sequences=True)
+
+
+def _linear(module: nn.Linear) -> Spec:
+    return Dense(module.in_features, module.out_features, use_bias=module.bias is not None)
+
+
+READERS: dict[type[nn.Module], tuple[str, Any]] = {
+    nn.LSTM: ("LSTM", _lstm),
+    nn.Linear: ("Linear", _linear),
+}
+"""Module class -> (name of its table, how its options are read)."""
+
+
+def read(source: nn.Module) -> Model:
+    """A lone `nn.LSTM` (one layer, one direction, batch first) or `nn.Linear` as a Model.
+
+    Raises:
+        UnsupportedError: another module or option.
+    """
+    kind = type(source).__name__
+    if type(source) not in READERS:
+        known = ", ".join(f"nn.{cls.__name__}" for cls in READERS)
+        raise UnsupportedError(f"torch {kind}", known, kind, "pass the layers one by one")
+    table, options = READERS[type(source)]
+    spec: Spec = options(source)
+    arrays = {name: to_numpy(tensor) for name, tensor in source.state_dict().items()}
+    where = f"torch nn.{kind}"
+    hub = unpack(TABLES[table], arrays, spec.sizes(), spec.absent(), where)
+    name = table.lower()
+    shape = (None, spec.features) if isinstance(spec, LSTM) else (spec.sizes()["i"],)
+    trainable = all(p.requires_grad for p in source.parameters())
+    origin = Source("torch", torch.__version__, f"live nn.{kind}")
+    return chain(name, [(name, spec, trainable)], shape, {name: hub}, origin, lone=True)
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """A tensor's values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
+    tensor = tensor.detach().cpu()
+    return np.array((tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
+
+
+def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nn.Module:
+    """The module that emitted `code` gives with these weights."""
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+    built: nn.Module = code.build(tensors, getattr(torch, dtype))
+    return built
+
+
+def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
+    """Outputs for numpy inputs; the states that native recurrent modules add are left out."""
+    with torch.no_grad():
+        outputs = ported(*(torch.from_numpy(np.array(x, dtype)) for x in inputs))
+    if isinstance(ported, nn.LSTM):
+        outputs = outputs[0]
+    return [to_numpy(y) for y in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+
+def count(ported: nn.Module) -> int:
+    """`sum(p.numel() for p in module.parameters())`."""
+    return sum(p.numel() for p in ported.parameters())

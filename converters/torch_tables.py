@@ -1,0 +1,20 @@
+"""Which PyTorch parameter holds what."""
+
+from xlstm.layout import DENSE, LSTM, Slot, Table
+
+TABLES: dict[str, Table] = {
+    # torch.nn.LSTM: weight_ih_l[k] is (W_ii|W_if|W_ig|W_io)
+    "LSTM": Table(
+        LSTM,
+        (
+            Slot("weight_ih_l0", "kernel", "(gh)i", gates="ifgo"),
+            Slot("weight_hh_l0", "recurrent", "(gh)j", gates="ifgo"),
+            Slot("bias_ih_l0", "bias", "(gh)", gates="ifgo", at={"s": 0}),
+            Slot("bias_hh_l0", "bias", "(gh)", gates="ifgo", at={"s": 1}),
+        ),
+    ),
+    # torch.nn.Linear
+    "Linear": Table(DENSE, (Slot("weight", "kernel", "oi"), Slot("bias", "bias", "o"))),
+}
+
+DEFAULT = {"LSTM": "LSTM", "Dense": "Linear"}

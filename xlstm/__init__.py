@@ -1,0 +1,57 @@
+"""Ports trained LSTMs between Keras, PyTorch and JAX/Flax, counts them, and proves it.
+
+>>> import xlstm
+>>> xlstm.count(xlstm.demo.path()).total("keras")
+2180
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xlstm import _version
+
+__version__ = _version.VERSION
+
+if TYPE_CHECKING:
+    from xlstm import demo, errors
+    from xlstm.comparing import reconcile
+    from xlstm.explaining import Explanation, explain
+    from xlstm.ledger import Ledger, count
+    from xlstm.model import Model
+    from xlstm.porting import convert_weights, load, port
+    from xlstm.report import Report
+    from xlstm.saving import save
+
+_PUBLIC = {
+    "Explanation": "explaining",
+    "Ledger": "ledger",
+    "explain": "explaining",
+    "Model": "model",
+    "Report": "report",
+    "convert_weights": "porting",
+    "count": "ledger",
+    "load": "porting",
+    "port": "porting",
+    "reconcile": "comparing",
+    "save": "saving",
+}
+"""Public name -> our module that defines it; loaded on first use, so that importing is quick."""
+
+_MODULES = ("demo", "errors")
+
+__all__ = ["Explanation", "Ledger", "Model", "Report", "convert_weights", "count", "demo", "errors"]
+__all__ += ["explain", "load", "port", "reconcile", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"xlstm.{name}")
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"xlstm.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'xlstm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

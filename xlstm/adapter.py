@@ -1,0 +1,110 @@
+"""What a framework must bring: the contract between the hub and its spokes.
+
+An adapter is split in two. The cold half (`Adapter`) imports no framework: its tables, its source
+text emitter, and how to recognise its objects. The live half (`Live`) is a module that imports the
+framework, loaded only when an object of it must be read, built or run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from xlstm.errors import MissingFrameworkError
+from xlstm.layout import Table
+from xlstm.model import Array, Model, Spec
+
+
+class Live(Protocol):
+    """The half that imports its framework."""
+
+    def read(self, source: Any) -> Model:
+        """A live object of the framework as a Model."""
+        ...
+
+    def build(self, code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
+        """The live object that emitted `code` gives with these weights, computing in `dtype`."""
+        ...
+
+    def run(self, ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
+        """The outputs of a built object for numpy inputs cast to `dtype`, as numpy arrays."""
+        ...
+
+    def count(self, ported: Any) -> int:
+        """Number of parameters as the framework's own one-liner gives it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The half of a framework's adapter that needs no framework.
+
+    Attributes:
+        name: as users write it ("torch").
+        title: as the framework writes itself ("PyTorch").
+        package: import name whose presence means that the framework is installed.
+        extra: the extra of the distribution that installs it.
+        tables: the framework's name of each layer or cell -> its table.
+        default: hub kind -> the name of the table that ports use.
+        live_module: module of the live half.
+        roots: modules whose classes make an object one of this framework's.
+        root: path before every weight name ("params." in Linen).
+        emit: model -> source text of `model.py`; None for targets that are never saved.
+        bare: whether a lone layer's native module alone is exact, so that it needs no class.
+        extra_files: whether `save` lets the live half add files of its own (Keras: model.keras).
+    """
+
+    name: str
+    title: str
+    package: str
+    extra: str
+    live_module: str
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    default: Mapping[str, str] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
+    root: str = ""
+    emit: Callable[[Model], str] | None = None
+    bare: Callable[[Spec], bool] = lambda _spec: False
+    extra_files: bool = False
+
+    def table(self, spec: Spec) -> Table | None:
+        """The table that ports use for a layer; None for a layer without weights."""
+        core = spec.core
+        return self.tables[self.default[core.kind]] if core.sizes() else None
+
+    @property
+    def installed(self) -> bool:
+        """Whether the framework can be imported; looks without importing it."""
+        return importlib.util.find_spec(self.package) is not None
+
+    @property
+    def version(self) -> str:
+        """The installed version of the framework, "" if it cannot be told."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def live(self) -> Live:
+        """Imports the framework and gives the half that runs it.
+
+        Raises:
+            MissingFrameworkError: the framework is not installed.
+        """
+        if not self.installed:
+            raise MissingFrameworkError(
+                f"adapter {self.name}",
+                f"{self.title} to be installed",
+                f"no module {self.package}",
+                f"pip install 'xlstm-converter[{self.extra}]'",
+            )
+        return cast(Live, importlib.import_module(self.live_module))
+
+    def owns(self, obj: Any) -> bool:
+        """Whether `obj` is one of this framework's, told by its classes' modules alone."""
+        return any(base.__module__.startswith(self.roots) for base in type(obj).__mro__)

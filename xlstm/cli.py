@@ -1,0 +1,224 @@
+"""The command line. Exit 0 done or equal, 1 compared and not equal, 2 cannot."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from xlstm import registry
+from xlstm._version import VERSION
+from xlstm.errors import UsageError, XlstmError
+
+TARGETS = ("torch", "nnx", "linen", "keras")
+
+
+@contextlib.contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """Says what is going on, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_imports(names: Sequence[str]) -> Iterator[None]:
+    """Imports frameworks with stderr put aside: TensorFlow's C++ greets on it, whatever one sets.
+
+    What was put aside is shown after all where an import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            for name in names:
+                adapter = registry.adapter(name)
+                if adapter.installed:
+                    adapter.live()
+        except Exception:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    yield
+
+
+def _frameworks(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=1, allow_nan=False))
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from xlstm.porting import load
+    from xlstm.saving import nonfinite
+    from xlstm.tables import render_model
+
+    model = load(args.file)
+    print(render_model(model))
+    for line in nonfinite(model):
+        print(f"warning: {line}")
+    return 0
+
+
+def _count(args: argparse.Namespace) -> int:
+    from xlstm.ledger import count
+    from xlstm.tables import render_counts
+
+    ledger = count(args.file)
+    if args.json:
+        _print_json(ledger.to_json())
+    else:
+        print(render_counts(ledger))
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from xlstm.explaining import explain
+
+    explanation = explain(args.layer, features=args.features, units=args.units)
+    if args.json:
+        _print_json(explanation.to_json())
+    else:
+        print(explanation)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from xlstm.comparing import reconcile
+
+    names = args.frameworks or [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
+    if not names:
+        raise UsageError(
+            "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
+        )
+    with _progress("comparing"), _quiet_imports(names):
+        report = reconcile(args.file, names)
+    if args.json:
+        _print_json(report.to_json())
+    else:
+        print(report)
+        print("equal up to rounding" if report.ok else "NOT shown to be equal")
+    return 0 if report.ok else 1
+
+
+def _port(args: argparse.Namespace) -> int:
+    from xlstm.porting import load
+    from xlstm.saving import atomic_folder, check_target, write, write_report
+    from xlstm.tables import render_port
+
+    adapter = registry.adapter(args.to)
+    folder = Path(args.output)
+    check_target(folder, args.overwrite)
+    model = load(args.file)
+    verify = adapter.installed and not args.no_verify
+    imports = [adapter.name] if verify or adapter.extra_files else []
+    with (
+        _progress("porting"),
+        _quiet_imports(imports),
+        atomic_folder(folder, args.overwrite) as work,
+    ):
+        report = write(model, work, adapter)
+        if verify:
+            from xlstm.comparing import reconcile
+
+            report["verification"] = reconcile(model, [adapter.name]).to_json()
+            write_report(work, report)
+    print(render_port(model, adapter, folder, report))
+    return 0 if not verify or report["verification"]["ok"] else 1
+
+
+def _demo(_args: argparse.Namespace) -> int:
+    from xlstm import demo
+    from xlstm.comparing import reconcile
+    from xlstm.tables import render_demo
+
+    names = [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
+    with _progress("porting and comparing the example model"), _quiet_imports(names):
+        report = reconcile(demo.path(), names)
+        memories = demo.recall(names)
+    print(render_demo(report, memories))
+    return 0 if report.ok else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xlstm",
+        description="Ports trained LSTMs between Keras, PyTorch and JAX/Flax, counts every "
+        "parameter, and proves the ports equal up to rounding.",
+        epilog="Exit status: 0 done or equal, 1 compared and not equal, 2 cannot.",
+    )
+    parser.add_argument("--version", action="version", version=f"xlstm-converter {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = commands.add_parser
+
+    found = add("inspect", help="what a model file holds")
+    found.add_argument("file", metavar="FILE")
+    found.set_defaults(run=_inspect)
+
+    found = add("count", help="parameters in every framework, differences explained")
+    found.add_argument("file", metavar="FILE")
+    found.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    found.set_defaults(run=_count)
+
+    found = add("explain", help="the parameters of a layer, without a file")
+    found.add_argument("layer", metavar="LAYER", help="LSTM or Dense")
+    found.add_argument("--features", type=int, required=True, help="size of the input, m")
+    found.add_argument("--units", type=int, required=True, help="size of the output, n")
+    found.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    found.set_defaults(run=_explain)
+
+    _add_port(add("port", help="write a model as code and weights of another framework"))
+
+    found = add("verify", help="run the frameworks against the float64 reference")
+    found.add_argument("file", metavar="FILE", help="a model file or a ported folder")
+    found.add_argument("--frameworks", type=_frameworks, help="comma-separated; all installed")
+    found.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    found.set_defaults(run=_verify)
+
+    found = add("demo", help="port, count and prove the model that ships with xlstm")
+    found.set_defaults(run=_demo)
+    return parser
+
+
+def _add_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a model file or a ported folder")
+    parser.add_argument("--to", required=True, metavar="FRAMEWORK", help=", ".join(TARGETS))
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="made anew")
+    parser.add_argument("--no-verify", action="store_true", help="write without running the port")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier port")
+    parser.set_defaults(run=_port)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the result is the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except XlstmError as error:
+        print(f"xlstm: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # the reader of our output has gone (`xlstm count ... | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The small trained model that ships with xlstm; `examples/train_memorise.py` made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xlstm import registry
+from xlstm.model import Array
+from xlstm.porting import port
+
+SEQUENCE: Array = np.arange(0, 400, 20, dtype=np.float32)
+"""What the model has memorised: 0, 20, ..., 380; it is input and output alike."""
+
+
+def path() -> Path:
+    """Path of the demo file: LSTM(20, relu) + Dense(20), trained to memorise `SEQUENCE`."""
+    return Path(str(resources.files("xlstm").joinpath("demo.keras")))
+
+
+def recall(frameworks: Sequence[str]) -> dict[str, Array]:
+    """What the port to each framework answers to `SEQUENCE`: 20 numbers each."""
+    found = {}
+    for name in frameworks:
+        live: Any = registry.adapter(name).live()
+        inputs = [SEQUENCE.reshape(1, -1, 1)]
+        found[name] = live.run(port(path(), name), inputs, "float32")[0][0]
+    return found

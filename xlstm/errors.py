@@ -1,0 +1,47 @@
+"""One family of errors; each is one line: where, what was expected, what was there, what to do."""
+
+
+def _line(text: object) -> str:
+    """`text` on one line: what a file says must not break out of the message."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+class XlstmError(Exception):
+    """Base of every error that xlstm raises on purpose.
+
+    Attributes:
+        where: adapter, file, layer or tensor the error is about.
+        expected: what should have been there.
+        got: what was there.
+        do: what the reader can do about it.
+    """
+
+    def __init__(self, where: object, expected: object, got: object, do: object) -> None:
+        self.where, self.expected, self.got, self.do = (
+            _line(part) for part in (where, expected, got, do)
+        )
+        super().__init__(f"{self.where}: expected {self.expected}, got {self.got}; {self.do}")
+
+
+class FileError(XlstmError):
+    """A file cannot be read: missing, damaged, hostile, or of another kind."""
+
+
+class UnsupportedError(XlstmError):
+    """A layer or option that has no exact form here; never approximated."""
+
+
+class WeightsError(XlstmError):
+    """Tensors do not fit the layers they belong to, or are left over."""
+
+
+class UsageError(XlstmError):
+    """A call or command with arguments that make no sense."""
+
+
+class MissingFrameworkError(XlstmError):
+    """A framework that was asked for is not installed."""
+
+
+class NotEqualError(XlstmError):
+    """Raised by `Report.check()`: the frameworks were compared and do not agree."""

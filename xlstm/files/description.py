@@ -1,0 +1,63 @@
+"""What every reader gives: configs as data, weights as handles that are read only when wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xlstm.errors import WeightsError
+from xlstm.model import Array
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One stored array: its shape is known before anything is allocated for it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], Array] = field(repr=False)
+
+    def read(self, want: tuple[int, ...], where: str) -> Array:
+        """The array, if the file declares the shape that the layer's options imply.
+
+        Raises:
+            WeightsError: another shape.
+        """
+        if self.shape != want:
+            raise WeightsError(
+                f"{where}, {self.name}",
+                f"shape {want}",
+                f"{self.shape}",
+                "check the layer's options",
+            )
+        return self.load()
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model file, whatever its container.
+
+    Attributes:
+        framework: who wrote it ("keras").
+        version: the writer's version, "" if the file does not say.
+        container: what kind of file it is, in words.
+        file: its name without folders.
+        sha256: of its bytes.
+        config: the architecture, as the file has it: plain data.
+        weights: layer key -> its arrays, in the file's order. The key is the layer's name in old
+            HDF5 files and the path below `layers/` in new ones.
+        by_name: True where the keys of `weights` are layer names.
+        ignored: members that were not read.
+    """
+
+    framework: str
+    version: str
+    container: str
+    file: str
+    sha256: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, tuple[Stored, ...]]
+    by_name: bool
+    ignored: tuple[str, ...] = ()

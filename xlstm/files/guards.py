@@ -1,0 +1,98 @@
+"""The checks every reader goes through before it believes anything a file says."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xlstm.errors import FileError
+
+MAX_TEXT = 64 * 2**20
+"""Largest config text that is parsed, in bytes."""
+
+MAX_NESTING = 200
+"""Deepest nesting of a config; real ones stay below 40."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading; never blocks on a FIFO and never opens a device.
+
+    Raises:
+        FileError: missing, unreadable, or not a regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        got = "no such file" if error.errno == errno.ENOENT else error.strerror
+        raise FileError(path, "a readable model file", got, "check the path") from None
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileError(path, "a regular file", "a device, pipe or folder", "give a model file")
+    return file
+
+
+def parse_json(text: bytes | str, where: str) -> Any:
+    """JSON as data: bounded in size and depth, no duplicate keys, finite numbers only.
+
+    Raises:
+        FileError: too large, too deep, or not such JSON.
+    """
+    if len(text) > MAX_TEXT:
+        raise FileError(where, f"at most {MAX_TEXT} bytes", f"{len(text)}", "check the file")
+    try:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError, UnicodeDecodeError) as error:
+        raise FileError(
+            where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
+        ) from None
+    if _depth(data) > MAX_NESTING:
+        raise FileError(where, f"at most {MAX_NESTING} levels", "more", "check the file")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _depth(data: Any) -> int:
+    deepest, todo = 0, [(data, 1)]
+    while todo:
+        item, level = todo.pop()
+        deepest = max(deepest, level)
+        if level > MAX_NESTING:
+            break
+        children = (
+            item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        )
+        todo += [(child, level + 1) for child in children]
+    return deepest
+
+
+def as_text(value: Any, where: str) -> str:
+    """A string that HDF5 may hand out as bytes, numpy bytes or str."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise FileError(where, "UTF-8 text", "other bytes", "save the model anew") from None
+    if isinstance(value, str):
+        return value
+    raise FileError(where, "text", type(value).__name__, "save the model anew")
+
+
+def as_stream(data: bytes) -> BinaryIO:
+    """Bytes as a file."""
+    return io.BytesIO(data)

@@ -1,0 +1,130 @@
+"""HDF5 through guards: hard links only, own storage only, declared sizes before allocation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from xlstm.errors import FileError
+from xlstm.files.description import Stored
+from xlstm.model import Array
+
+MAX_BYTES = 8 * 2**30
+"""Largest single array."""
+
+MAX_LINKS = 20_000
+"""Most members of one group."""
+
+
+def open_hdf5(stream: BinaryIO, where: str) -> h5py.File:
+    """Opens HDF5 through a Python file object, so that links cannot reach other files.
+
+    Raises:
+        FileError: damaged, truncated, or not HDF5.
+    """
+    try:
+        return h5py.File(stream, "r")
+    except Exception as error:
+        raise _damaged(where, error) from None
+
+
+def _damaged(where: str, error: Exception) -> FileError:
+    got = f"damaged or truncated data ({type(error).__name__})"
+    return FileError(where, "whole HDF5", got, "copy or save the file anew")
+
+
+def child(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
+    """One member of a group by name, None if there is none; only hard links are followed.
+
+    Raises:
+        FileError: a soft or external link, or damaged data.
+    """
+    try:
+        link = group.get(name, getlink=True)
+        if link is None:
+            return None
+        if isinstance(link, h5py.HardLink):
+            return group.get(name)
+    except Exception as error:
+        raise _damaged(f"{where}, {name}", error) from None
+    kind = type(link).__name__
+    raise FileError(f"{where}, {name}", "data in this file", kind, "save the model without links")
+
+
+def walk(group: h5py.Group, path: str, where: str) -> h5py.Group | h5py.Dataset | None:
+    """The member at a path of names joined with "/", None if a step is missing."""
+    found: h5py.Group | h5py.Dataset | None = group
+    for name in path.split("/"):
+        if not isinstance(found, h5py.Group):
+            return None
+        found = child(found, name, where)
+    return found
+
+
+def members(group: h5py.Group, where: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """All members of a group; hard links only."""
+    if len(group) > MAX_LINKS:
+        raise FileError(
+            where, f"at most {MAX_LINKS} members", f"{len(group)} links", "check the file"
+        )
+    for name in group:
+        found = child(group, name, where)
+        if found is not None:
+            yield name, found
+
+
+def attribute(item: h5py.Group | h5py.Dataset, name: str, where: str) -> Any:
+    """An attribute's value, None if there is none.
+
+    Raises:
+        FileError: damaged data.
+    """
+    try:
+        return item.attrs.get(name)
+    except Exception as error:
+        raise _damaged(f"{where}, attribute {name}", error) from None
+
+
+def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:
+    """A handle on a dataset that keeps its data plainly in this file.
+
+    Raises:
+        FileError: external or virtual storage, filters, a type that is no plain number, or a
+            declared size that the file does not back.
+    """
+    where = f"{where}, {name}"
+    try:
+        problem = _problem(dataset)
+        size, dtype = tuple(int(n) for n in dataset.shape or ()), dataset.dtype
+    except Exception as error:
+        raise _damaged(where, error) from None
+    if problem:
+        raise FileError(where, "a plain array stored in this file", problem, "save the model anew")
+
+    def load() -> Array:
+        try:
+            return np.asarray(dataset[()])
+        except Exception as error:
+            raise _damaged(where, error) from None
+
+    return Stored(name, size, dtype.name, load)
+
+
+def _problem(dataset: h5py.Dataset) -> str:
+    plist = dataset.id.get_create_plist()
+    if plist.get_external_count():
+        return "external storage"
+    if dataset.is_virtual or plist.get_layout() not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS):
+        return "virtual or chunked storage, which Keras never writes"
+    if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.dtype.itemsize > 8:
+        return f"dtype {dataset.dtype}"
+    size = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if size > MAX_BYTES:
+        return f"a dataset that declares {size} bytes"
+    if size and dataset.id.get_storage_size() < size:
+        return f"a dataset that declares {size} bytes and stores {dataset.id.get_storage_size()}"
+    return ""

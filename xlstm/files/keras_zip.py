@@ -1,0 +1,112 @@
+"""`.keras` archives of Keras 3: config.json, metadata.json and model.weights.h5 in one zip."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import BinaryIO
+
+import h5py
+
+from xlstm.errors import FileError
+from xlstm.files.description import Description, Stored
+from xlstm.files.guards import MAX_TEXT, as_stream, as_text, parse_json
+from xlstm.files.hdf5 import child, members, open_hdf5, stored
+
+MAX_MEMBER = 8 * 2**30
+"""Largest member that is read, in bytes."""
+
+PIECE = 2**16
+"""Bytes read at once: a member that is longer than it says is noticed, not inflated."""
+
+DEEPEST = 32
+"""Deepest path below `layers` in the weights."""
+
+
+def describe_zip(stream: BinaryIO, file: str, sha256: str) -> Description:
+    """Describes a `.keras` archive.
+
+    Raises:
+        FileError: damaged, hostile, or not such an archive.
+    """
+    try:
+        archive = zipfile.ZipFile(stream)
+    except Exception as error:
+        got = f"damaged data ({type(error).__name__})"
+        raise FileError(file, "a whole zip archive", got, "copy or save the file anew") from None
+    config = parse_json(_member(archive, "config.json", MAX_TEXT, file), f"{file}, config.json")
+    metadata = parse_json(
+        _member(archive, "metadata.json", MAX_TEXT, file), f"{file}, metadata.json"
+    )
+    weights = _member(archive, "model.weights.h5", MAX_MEMBER, file)
+    read = {"config.json", "metadata.json", "model.weights.h5"}
+    return Description(
+        framework="keras",
+        version=as_text(metadata.get("keras_version"), f"{file}, keras_version"),
+        container=".keras archive",
+        file=file,
+        sha256=sha256,
+        config=config,
+        weights=_weights(open_hdf5(as_stream(weights), f"{file}, model.weights.h5"), file),
+        by_name=False,
+        ignored=tuple(name for name in archive.namelist() if name not in read),
+    )
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> bytes:
+    """The bytes of the one member of this name."""
+    found = [info for info in archive.infolist() if info.filename == name]
+    where = f"{file}, {name}"
+    if len(found) != 1:
+        got = f"{len(found)} members of that name"
+        raise FileError(where, "one member", got, "give a .keras file that Keras 3 saved")
+    info = found[0]
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+        raise FileError(where, "stored or deflated data", "other", "save the model anew")
+    if info.file_size > limit:
+        raise FileError(
+            where, f"at most {limit} bytes", f"{info.file_size} bytes", "check the file"
+        )
+    data = bytearray()
+    try:
+        with archive.open(info) as member:
+            while piece := member.read(PIECE):
+                data += piece
+                if len(data) > info.file_size:
+                    raise zipfile.BadZipFile("longer than declared")
+    except Exception as error:
+        got = f"damaged data ({type(error).__name__})"
+        raise FileError(where, "a whole member", got, "copy or save the file anew") from None
+    return bytes(data)
+
+
+def _weights(root: h5py.File, file: str) -> dict[str, tuple[Stored, ...]]:
+    """Path below `layers/` -> the arrays of its `vars` group, in numeric order."""
+    layers = child(root, "layers", file)
+    found: dict[str, tuple[Stored, ...]] = {}
+    todo = [("", layers)] if isinstance(layers, h5py.Group) else []
+    while todo:
+        path, group = todo.pop()
+        if path.count("/") > DEEPEST:
+            raise FileError(
+                file, "weights of a model", "groups nested too deeply", "check the file"
+            )
+        for name, item in members(group, file):
+            below = f"{path}/{name}".lstrip("/")
+            if name == "vars" and isinstance(item, h5py.Group):
+                found |= _vars(item, path, file)
+            elif isinstance(item, h5py.Group):
+                todo.append((below, item))
+    return found
+
+
+def _vars(group: h5py.Group, path: str, file: str) -> dict[str, tuple[Stored, ...]]:
+    arrays = {name: item for name, item in members(group, file) if isinstance(item, h5py.Dataset)}
+    if not all(name.isdecimal() for name in arrays):
+        raise FileError(f"{file}, {path}", "numbered arrays", sorted(arrays), "save the model anew")
+    ordered = [arrays[name] for name in sorted(arrays, key=int)]
+    where = f"{file}, {path}"
+    return (
+        {path: tuple(stored(item, str(n), where) for n, item in enumerate(ordered))}
+        if ordered
+        else {}
+    )

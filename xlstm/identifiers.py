@@ -1,0 +1,58 @@
+"""Layer names as safe Python identifiers: nothing from a file reaches source text unchecked."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import unicodedata
+
+from xlstm.model import Model
+
+RESERVED = frozenset(
+    """
+    T_destination add_module apply bfloat16 bind bool buffers build call_super_init call children
+    clone compile copy count_params cpu cuda double dtype dump_patches eval extra_repr float
+    forward get_buffer get_extra_state get_parameter get_submodule get_variable half has_rng
+    has_variable init init_with_output ipu is_initializing is_mutable_collection iter_children
+    iter_modules lazy_init load load_state_dict make_rng module_paths modules mtia name
+    named_buffers named_children named_modules named_parameters param param_dtype parameters parent
+    path perturb put_variable register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+    register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    rngs scope self set_attributes set_extra_state set_submodule setup share_memory sow state
+    state_dict tabulate to to_empty train training type unbind variable variables x xpu zero_grad
+    """.split()
+)
+"""Names that a module's base class or the emitted code itself uses, in any of the frameworks."""
+
+
+def identifier(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str:
+    r"""A plain ASCII identifier for `name`, different from all of `taken`.
+
+    >>> identifier("dense_1"), identifier("x\nimport os"), identifier("eval"), identifier("1st")
+    ('dense_1', 'x_import_os', 'eval_', 'layer_1st')
+    >>> identifier("a/b", {"a_b"})
+    'a_b_2'
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    base = re.sub(r"[^0-9A-Za-z_]+", "_", ascii_name).strip("_")[:60].rstrip("_")
+    if not base or base[0].isdigit():
+        base = f"layer_{base}".rstrip("_")
+    if base in RESERVED or keyword.iskeyword(base) or keyword.issoftkeyword(base):
+        base += "_"
+    found, number = base, 1
+    while found in taken:
+        number += 1
+        found = f"{base}_{number}"
+    return found
+
+
+def identifiers(model: Model) -> dict[str, str]:
+    """Node name -> identifier, for every node of a model; all different."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for node in model.nodes:
+        found[node.name] = identifier(node.name, taken)
+        taken.add(found[node.name])
+    return found

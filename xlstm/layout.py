@@ -1,0 +1,323 @@
+"""The slot engine: the only place that permutes, transposes, splits or merges weights.
+
+A `Slot` says where one framework tensor lives in the hub. Tables of slots are data; the functions
+here run them: `pack` writes (hub -> framework), `unpack` reads (framework -> hub), `shape` counts.
+There is no second, hand-written inverse anywhere.
+
+Axis letters: s bias side, g gate, i input, h hidden, j hidden before the step, o output.
+
+    >>> slot = Slot("weight_ih_l0", "kernel", "(gh)i", gates="ifgo")
+    >>> shape(slot, LSTM, {"i": 3, "h": 4, "j": 4})
+    (16, 3)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from xlstm.errors import UsageError, WeightsError
+from xlstm.model import Array
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The hub's form of one kind of layer: the axes of each tensor, and the order of the gates."""
+
+    name: str
+    tensors: Mapping[str, str]
+    gates: str = ""
+
+    def axis_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """`sizes` with the gate axis added."""
+        return {**sizes, "g": len(self.gates)}
+
+
+LSTM = Kind("LSTM", {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}, "ifgo")
+DENSE = Kind("Dense", {"kernel": "io", "bias": "o"})
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (LSTM, DENSE)}
+"""Hub form of every kind of layer that has weights."""
+
+FOLD = "+"
+"""Fixed index of the side axis that means: both sides added into one."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one framework tensor lives in the hub.
+
+    Attributes:
+        name: the framework's own name of the tensor, below its layer.
+        tensor: the hub tensor.
+        axes: the framework's axes in einops notation; axes in parentheses are merged.
+        gates: the framework's order of the gate axis, where it has one.
+        at: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
+        always: the framework has this tensor even where the layer has none; zeros fill it.
+    """
+
+    name: str
+    tensor: str
+    axes: str
+    gates: str = ""
+    at: Mapping[str, str | int] = field(default_factory=dict)
+    always: bool = False
+
+    def groups(self) -> list[str]:
+        """Axis letters of each axis of the framework's tensor: "(gh)i" gives ["gh", "i"]."""
+        return [a or b for a, b in re.findall(r"\((\w+)\)|(\w)", self.axes)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All tensors of one layer in one framework.
+
+    Attributes:
+        kind: the hub's form.
+        slots: in the framework's own order.
+        inside: path between the layer's name and a slot's ("cell." in Flax's RNN wrappers).
+    """
+
+    kind: Kind
+    slots: tuple[Slot, ...]
+    inside: str = ""
+
+    def active(self, absent: frozenset[str]) -> tuple[Slot, ...]:
+        """The slots of a layer that lacks the hub tensors `absent`."""
+        return tuple(s for s in self.slots if s.always or s.tensor not in absent)
+
+    @property
+    def sides(self) -> int:
+        """How many bias sides reading this table gives."""
+        return 2 if any(slot.at.get("s") == 1 for slot in self.slots) else 1
+
+
+def shape(slot: Slot, kind: Kind, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Shape of a slot's framework tensor for a layer with axes of `sizes`."""
+    known = kind.axis_sizes(sizes)
+    return tuple(math.prod(known[axis] for axis in group) for group in slot.groups())
+
+
+def sizes_of(table: Table, arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Sizes of the hub axes, as the shapes of framework arrays prove them.
+
+    Raises:
+        WeightsError: an array's rank or size fits no layer, or two arrays disagree.
+    """
+    known = {"g": len(table.kind.gates)}
+    for slot in table.slots:
+        if slot.name in arrays:
+            _solve(slot, arrays[slot.name].shape, known)
+    if "h" in known:
+        known.setdefault("j", known["h"])
+    known.pop("g")
+    return known
+
+
+def _solve(slot: Slot, got: tuple[int, ...], known: dict[str, int]) -> None:
+    groups = slot.groups()
+    fits = len(got) == len(groups)
+    for group, size in zip(groups, got, strict=False):
+        free = [axis for axis in group if axis not in known]
+        rest = math.prod(known[axis] for axis in group if axis in known)
+        if free and rest and size % rest == 0:
+            known[free[0]] = size // rest
+        elif free or size != rest:
+            fits = False
+    if not fits:
+        want = f"axes {slot.axes} with {known}"
+        raise WeightsError(slot.name, want, f"shape {got}", "check the layer's options and arrays")
+
+
+def fold(bias: Array) -> Array:
+    """Adds the two sides of a bias (2, ...) into one (1, ...); exact where one side is zero.
+
+    A side of zeros leaves the other bit for bit as it was, -0.0 included.
+
+        >>> fold(np.array([[-0.0, 1.0], [0.0, 0.0]]))
+        array([[-0.,  1.]])
+    """
+    for side, other in ((0, 1), (1, 0)):
+        if not bias[other].any():
+            return bias[side : side + 1]
+    return bias[:1] + bias[1:]
+
+
+def folds(bias: Array | None) -> bool:
+    """Whether folding this hub bias (S, ...) adds two non-zero sides, which may round."""
+    return bias is not None and len(bias) == 2 and bool(bias[0].any() and bias[1].any())
+
+
+def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
+    """Applies the fixed indices and the gate order of a slot: views wherever possible."""
+    for axis, index in slot.at.items():
+        at = axes.index(axis)
+        if axis == "s" and index == FOLD:
+            hub, index = (fold(hub) if len(hub) == 2 else hub), 0
+        number = kind.gates.index(str(index)) if axis == "g" else int(index)
+        hub = np.moveaxis(hub, at, 0)
+        hub = hub[number] if number < len(hub) else np.zeros_like(hub[0])
+        axes = axes.replace(axis, "")
+    if slot.gates and slot.gates != kind.gates:
+        hub = hub.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
+    return hub, axes
+
+
+def pack(
+    table: Table,
+    hub: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    absent: frozenset[str] = frozenset(),
+) -> dict[str, Array]:
+    """Writes hub tensors as one framework's tensors; the inputs are not changed.
+
+    Args:
+        table: the framework's layer.
+        hub: hub tensors of the layer.
+        sizes: sizes of the hub axes.
+        absent: hub tensors the layer does not have.
+
+    Returns:
+        The framework's tensors by slot name, C-contiguous, in the hub's dtype.
+    """
+    dtype = np.result_type(*hub.values())
+    packed = {}
+    for slot in table.active(absent):
+        want = shape(slot, table.kind, sizes)
+        if slot.tensor in absent:
+            packed[slot.name] = np.zeros(want, dtype)
+            continue
+        part, axes = _pick(slot, table.kind, hub[slot.tensor], table.kind.tensors[slot.tensor])
+        order = [axes.index(axis) for axis in "".join(slot.groups())]
+        packed[slot.name] = np.ascontiguousarray(part.transpose(order).reshape(want))
+    return packed
+
+
+class Shaped(Protocol):
+    """Anything with a shape: an array, or a handle on one that is not read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def check(
+    table: Table,
+    arrays: Mapping[str, Shaped],
+    sizes: Mapping[str, int],
+    absent: frozenset[str],
+    where: str,
+) -> None:
+    """Every slot filled once, every array used once, every shape right: else one error.
+
+    Raises:
+        WeightsError: names all tensors that are missing, left over, or of a wrong shape.
+    """
+    wanted = {slot.name: shape(slot, table.kind, sizes) for slot in table.active(absent)}
+    wrong = [f"no {name} {want}" for name, want in wanted.items() if name not in arrays]
+    wrong += [f"{name} {a.shape} left over" for name, a in arrays.items() if name not in wanted]
+    wrong += [
+        f"{name} {arrays[name].shape} for {want}"
+        for name, want in wanted.items()
+        if name in arrays and arrays[name].shape != want
+    ]
+    if wrong:
+        want = ", ".join(f"{name} {size}" for name, size in wanted.items())
+        raise WeightsError(where, want, "; ".join(wrong), "check the layer's options and weights")
+
+
+def unpack(
+    table: Table,
+    arrays: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    absent: frozenset[str] = frozenset(),
+    where: str = "weights",
+) -> dict[str, Array]:
+    """Reads one framework's tensors as hub tensors, by the same table that writes them.
+
+    Args:
+        table: the framework's layer.
+        arrays: the framework's tensors by slot name.
+        sizes: sizes of the hub axes.
+        absent: hub tensors the layer does not have.
+        where: what errors call the layer.
+
+    Returns:
+        Hub tensors; views of `arrays` where the layouts allow it.
+
+    Raises:
+        WeightsError: as `check` says.
+    """
+    check(table, arrays, sizes, absent, where)
+    hub: dict[str, Array] = {}
+    for tensor in table.kind.tensors:
+        slots = [slot for slot in table.active(absent) if slot.tensor == tensor]
+        if slots:
+            hub[tensor] = _gather(table, tensor, slots, arrays, sizes)
+    return hub
+
+
+def _gather(
+    table: Table,
+    tensor: str,
+    slots: Sequence[Slot],
+    arrays: Mapping[str, Array],
+    sizes: Mapping[str, int],
+) -> Array:
+    """One hub tensor from the framework tensors that hold parts of it."""
+    kind = table.kind
+    axes = kind.tensors[tensor]
+    known = {**kind.axis_sizes(sizes), "s": table.sides}
+    parts = [_spread(slot, kind, axes, known, arrays[slot.name]) for slot in slots]
+    if len(parts) == 1:
+        return parts[0]
+    hub = np.zeros([known[axis] for axis in axes], np.result_type(*parts))
+    for slot, part in zip(slots, parts, strict=True):
+        hub[_index(slot, kind, axes)] = part
+    return hub
+
+
+def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: Array) -> Array:
+    """A framework tensor with its axes split and put in hub order; fixed axes have length 1."""
+    letters = "".join(slot.groups())
+    array = array.reshape([known[axis] for axis in letters])
+    array = array.transpose([letters.index(axis) for axis in axes if axis in letters])
+    for position, axis in enumerate(axes):
+        if axis not in letters:
+            array = np.expand_dims(array, position)
+    if slot.gates and slot.gates != kind.gates:
+        array = array.take([slot.gates.index(gate) for gate in kind.gates], axes.index("g"))
+    return array
+
+
+def _index(slot: Slot, kind: Kind, axes: str) -> tuple[slice, ...]:
+    """Where in the hub tensor a slot's fixed indices put its part."""
+    index = []
+    for axis in axes:
+        fixed = slot.at.get(axis)
+        start = kind.gates.index(str(fixed)) if axis == "g" and fixed is not None else fixed
+        start = 0 if start == FOLD else start
+        index.append(slice(None) if start is None else slice(int(start), int(start) + 1))
+    return tuple(index)
+
+
+def convert(source: Table, target: Table, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """One layer's framework tensors as another framework's, sizes taken from the shapes.
+
+    Raises:
+        UsageError: the two tables are of different kinds of layer.
+        WeightsError: arrays missing, left over, or of shapes that fit no layer.
+    """
+    if source.kind is not target.kind:
+        want = f"two layouts of one kind of layer ({source.kind.name})"
+        raise UsageError("convert_weights", want, target.kind.name, "name the same layer twice")
+    sizes = sizes_of(source, arrays)
+    present = {slot.tensor for slot in source.slots if slot.name in arrays}
+    absent = frozenset(source.kind.tensors) - present if present >= {"kernel"} else frozenset()
+    absent &= frozenset({"bias"})
+    hub = unpack(source, arrays, sizes, absent, "convert_weights")
+    return pack(target, hub, sizes, absent)

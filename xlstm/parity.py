@@ -1,0 +1,193 @@
+"""The verdict on one output: equal up to rounding, or not.
+
+Bound of a time step t (one step where an output has no time axis), maxima over batch and units:
+
+    8 x max over steps <= t of max(E, P, eps x max|y|)
+
+E is the error of the reference run in that precision; P the largest change of the float64 reference
+over four runs with every weight and input multiplied by 1 + eps u, |u| <= 1 drawn anew; eps is
+2^-23 or 2^-52. The rule follows the condition of the function itself, so an ill-conditioned model
+raises no false alarm and a well-conditioned one hides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.model import Array, Model
+from xlstm.reference import run
+
+FACTOR = 8.0
+PERTURBATIONS = 4
+DECIDABLE = 1e-6
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+ROUNDING, DIFFERENT, UNDECIDED, FAILED = "rounding", "different", "undecided", "failed"
+WORST = (FAILED, DIFFERENT, UNDECIDED, ROUNDING)
+"""Verdicts, the worst first."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one framework's outputs in one precision compare with the reference.
+
+    Attributes:
+        verdict: "rounding", "different", "undecided" or "failed".
+        max_abs: largest difference.
+        max_rel: largest difference over the largest |y| of its step.
+        max_ulp: the same in units of eps.
+        bound: the bound of the step that came nearest to it, or exceeded it most.
+        ratio: difference over bound of that step; above 1 is different.
+        undecidable_from: first time step whose float64 bound is too wide to decide, or None.
+        detail: what failed or where, "" otherwise.
+    """
+
+    verdict: str
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    max_ulp: float = 0.0
+    bound: float = 0.0
+    ratio: float = 0.0
+    undecidable_from: int | None = None
+    detail: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as plain data; numbers that JSON has not are null."""
+        return {
+            key: None if isinstance(value, float) and not np.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The reference's output and what each step may differ by, for one output and precision.
+
+    Attributes:
+        y: float64 reference.
+        step: largest allowed difference of each step.
+        top: largest |y| of each step.
+        finite: whether the reference is finite in this precision up to each step.
+        sharp: whether each step's bound is narrow enough to decide.
+    """
+
+    y: Array
+    step: Array
+    top: Array
+    finite: Array
+    sharp: Array
+
+
+def steps_of(y: Array) -> Array:
+    """An output (B, T, ...) as (T, everything else); (B, ...) without a time axis has one step."""
+    if y.ndim < 3:
+        return y.reshape(1, -1)
+    return np.moveaxis(y, 1, 0).reshape(y.shape[1], -1)
+
+
+def _top(y: Array) -> Array:
+    steps = np.abs(steps_of(y))
+    return steps.max(axis=1) if steps.size else np.zeros(len(steps))
+
+
+def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> list[Array]:
+    """The float64 reference with every weight and input multiplied by 1 + eps u."""
+    rng = np.random.default_rng(seed)
+
+    def shake(x: Array) -> Array:
+        wide = np.asarray(x, np.float64)
+        return wide * (1 + eps * rng.uniform(-1, 1, wide.shape))
+
+    weights = {
+        name: {tensor: shake(array) for tensor, array in layer.items()}
+        for name, layer in model.weights.items()
+    }
+    return run(replace(model, weights=weights), [shake(x) for x in inputs])
+
+
+def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array] | None:
+    """The reference in the precision that float64 is held against, None where there is none."""
+    if dtype == "float32":
+        return run(model, inputs, np.float32)
+    if np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
+        return run(model, inputs, np.longdouble)
+    return None
+
+
+def bounds(model: Model, inputs: Sequence[Array], dtype: str) -> list[Bounds]:
+    """Bounds of every output of a model for these inputs in one precision."""
+    eps = EPS[dtype]
+    reference = run(model, inputs)
+    other = _other_precision(model, inputs, dtype)
+    shaken = [perturbed(model, inputs, eps, seed) for seed in range(PERTURBATIONS)]
+    found = []
+    for index, y in enumerate(reference):
+        runs = [*([other[index]] if other else []), *(s[index] for s in shaken)]
+        found.append(_bounds(y, runs, eps))
+    return found
+
+
+def _bounds(y: Array, runs: Sequence[Array], eps: float) -> Bounds:
+    with np.errstate(invalid="ignore", over="ignore"):
+        changes = np.max([_top(np.asarray(other - y, np.float64)) for other in runs], axis=0)
+    top = _top(y)
+    finite = np.logical_and.accumulate(np.isfinite(top) & np.isfinite(changes))
+    own = np.where(finite, np.fmax(changes, eps * top), np.inf)
+    step = FACTOR * np.maximum.accumulate(own)
+    # a step of zeros must be zeros, unless rounding itself moves it
+    step = np.where(top == 0, FACTOR * np.where(finite, changes, np.inf), step)
+    sharp = finite & (step <= np.where(top == 0, np.inf, DECIDABLE * top))
+    return Bounds(y, step, top, finite, sharp)
+
+
+def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
+    """The verdict on one output of a framework.
+
+    Args:
+        output: what the framework gave.
+        allowed: bounds in the precision that it ran in.
+        exact: bounds in float64, which say which steps can be decided.
+        dtype: the precision that it ran in.
+    """
+    if output.shape != allowed.y.shape:
+        return Verdict(FAILED, detail=f"shape {output.shape}, the reference has {allowed.y.shape}")
+    if not (np.isfinite(_top(output)) | ~allowed.finite).all():
+        return Verdict(FAILED, detail="NaN or infinity where the reference has none")
+    keep = allowed.finite
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        gaps = _top(np.asarray(output, np.float64) - allowed.y)[keep]
+        rel = np.where(gaps == 0, 0, gaps / allowed.top[keep])
+        ratios = np.where(gaps == 0, 0, gaps / allowed.step[keep])
+    # chaos makes late float64 steps undecidable; float32 bounds hold at every step
+    judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
+    worst = int(np.argmax(judged)) if judged.size else 0
+    return Verdict(
+        verdict=_word(judged, exact),
+        max_abs=float(gaps.max(initial=0)),
+        max_rel=float(rel.max(initial=0)),
+        max_ulp=float(rel.max(initial=0) / EPS[dtype]),
+        bound=float(allowed.step[keep][worst]) if judged.size else 0.0,
+        ratio=float(judged.max(initial=0)),
+        undecidable_from=_first_undecidable(exact),
+        detail="",
+    )
+
+
+def _word(judged: Array, exact: Bounds) -> str:
+    if (judged > 1).any():
+        return DIFFERENT
+    return ROUNDING if exact.sharp.any() else UNDECIDED
+
+
+def _first_undecidable(exact: Bounds) -> int | None:
+    blurred = np.flatnonzero(~exact.sharp)
+    return int(blurred[0]) if blurred.size else None
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst of several outputs' verdicts, with the largest figures."""
+    return min(verdicts, key=lambda v: (WORST.index(v.verdict), -v.ratio))

@@ -1,0 +1,144 @@
+"""Reading any source, and porting it to a live object."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xlstm import registry
+from xlstm.adapter import Adapter
+from xlstm.errors import UsageError
+from xlstm.files import describe
+from xlstm.folder import is_ported_folder, read_folder
+from xlstm.layout import convert
+from xlstm.mapping import pack_model
+from xlstm.model import Array, Model
+
+DTYPES = ("float32", "float64")
+
+
+def load(source: Any) -> Model:
+    """A framework-neutral model with its weights, from a file, a ported folder or a live object.
+
+    Args:
+        source: a path to a Keras file (`.keras` of Keras 3, whole-model HDF5 of Keras 2 and 3) or
+            to a folder written by `save`; a live Keras model or layer; a `torch.nn.LSTM` or
+            `torch.nn.Linear`; a Flax NNX LSTM or Linear; a pair (Linen module, variables); or a
+            Model, which is returned as it is. Paths are read without importing a framework.
+
+    Raises:
+        FileError: an unreadable, damaged or foreign file.
+        UnsupportedError: a layer or option that has no exact form here.
+        WeightsError: weights that do not fit their layers.
+        UsageError: an object of no known kind.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if is_ported_folder(path):
+            return read_folder(path)
+        model: Model = registry.resolve(registry.KERAS_READER)(describe(path))
+        return model
+    owner = registry.owner(source)
+    if owner is None:
+        want = "a path, or a model of " + ", ".join(registry.names())
+        raise UsageError("load", want, type(source).__name__, "pass one of these")
+    return owner.live().read(source)
+
+
+def code_of(model: Model, adapter: Adapter) -> ModuleType:
+    """The emitted source of a model as a module, known to `sys.modules` and `linecache`.
+
+    It is the very text that `save` writes, so getsource, pickle and tracing tools work on it.
+    """
+    if adapter.emit is None:
+        raise UsageError(f"adapter {adapter.name}", "a target with source", "none", "use port")
+    text = adapter.emit(model)
+    name = f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = f"<{name}>"
+    linecache.cache[module.__file__] = (len(text), None, text.splitlines(True), module.__file__)
+    sys.modules[name] = module
+    try:
+        exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102  our own text
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def check_dtype(model: Model, dtype: Any) -> str:
+    """The name of the dtype to compute in: the one asked for, or the model's own."""
+    name = np.dtype(dtype or model.compute_dtype()).name
+    if name not in DTYPES:
+        raise UsageError("dtype", " or ".join(DTYPES), name, "use one of these")
+    return name
+
+
+def port(source: Any, to: str, *, dtype: Any = None) -> Any:
+    """The live object of another framework that computes what `source` computes.
+
+    Args:
+        source: anything that `load` takes.
+        to: "torch" gives an `nn.Module` in eval mode, "nnx" an `nnx.Module`, "linen" a pair
+            (module, variables), "keras" a `keras.Model`, "numpy" a callable.
+        dtype: "float32" or "float64" to compute in; the widest stored dtype, at least float32, if
+            not given. Weights are cast before any table is applied.
+
+    Raises:
+        MissingFrameworkError: the target is not installed.
+        XlstmError: as `load` raises.
+    """
+    adapter = registry.adapter(to)
+    return build(load(source), adapter, dtype)
+
+
+def build(model: Model, adapter: Adapter, dtype: Any = None) -> Any:
+    """As `port`, for a model and an adapter at hand."""
+    name = check_dtype(model, dtype)
+    live: Any = adapter.live()
+    if adapter.emit is None:
+        return live.build_model(model, name)
+    weights = pack_model(model if dtype is None else model.astype(name), adapter)
+    return live.build(code_of(model, adapter), weights, name)
+
+
+def convert_weights(
+    arrays: Mapping[str, Array] | Sequence[Array], source: str, target: str
+) -> dict[str, Array]:
+    """One layer's weights in another framework's form, as plain arrays.
+
+    Args:
+        arrays: the layer's arrays by the source framework's names, or in its order.
+        source: "framework.Layer", such as "keras.LSTM".
+        target: likewise, such as "torch.LSTM" or "nnx.OptimizedLSTMCell".
+
+    Returns:
+        The target's arrays by its own names; the inputs are not changed.
+
+    Raises:
+        UsageError: unknown names, or two different kinds of layer.
+        WeightsError: arrays missing, left over, or of shapes that fit no layer.
+
+    >>> converted = convert_weights([np.ones((3, 2)), np.zeros(2)], "keras.Dense", "torch.Linear")
+    >>> {name: array.shape for name, array in converted.items()}
+    {'weight': (2, 3), 'bias': (2,)}
+    """
+    from_table, to_table = registry.table(source), registry.table(target)
+    if not isinstance(arrays, Mapping):
+        names = [slot.name for slot in from_table.slots]
+        names += [f"array {n}" for n in range(len(names), len(arrays))]
+        arrays = dict(zip(names, arrays, strict=False))
+    named = {name: np.asarray(array) for name, array in arrays.items()}
+    return convert(from_table, to_table, named)

@@ -1,0 +1,10 @@
+"""The judge: a numpy forward pass of every layer, written from the equations alone.
+
+Nothing here imports the slot engine or a table, so that one mistake cannot sit on both sides of a
+comparison. It runs in any numpy float; float64 is the reference.
+"""
+
+from xlstm.reference.coverage import Coverage
+from xlstm.reference.run import run
+
+__all__ = ["Coverage", "run"]

@@ -1,0 +1,94 @@
+"""Frameworks by name: a table of strings, each imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+from xlstm.adapter import Adapter
+from xlstm.errors import UsageError
+from xlstm.layout import Table
+
+ADAPTERS: dict[str, str] = {
+    "keras": "xlstm.converters.keras_adapter:ADAPTER",
+    "torch": "xlstm.converters.torch_adapter:ADAPTER",
+    "nnx": "xlstm.converters.nnx_adapter:ADAPTER",
+    "linen": "xlstm.converters.linen_adapter:ADAPTER",
+    "numpy": "xlstm.converters.numpy_adapter:ADAPTER",
+}
+"""Name -> "module:attribute" of our own adapters."""
+
+GROUP = "xlstm.adapters"
+"""Entry-point group under which other distributions register adapters."""
+
+KERAS_READER = "xlstm.converters.keras_reader:read_description"
+"""What turns the neutral description of a Keras file into a Model."""
+
+FRAMEWORKS = ("keras", "torch", "nnx", "linen")
+"""The frameworks that are counted and compared when none are named."""
+
+
+def resolve(path: str) -> Any:
+    """The object at "module:attribute"."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def names() -> list[str]:
+    """Names of all adapters, those of other distributions included."""
+    found = importlib.metadata.entry_points(group=GROUP)
+    return [*ADAPTERS, *(entry.name for entry in found if entry.name not in ADAPTERS)]
+
+
+def adapter(name: str) -> Adapter:
+    """The cold half of the adapter called `name`; imports no framework.
+
+    Raises:
+        UsageError: no adapter of that name.
+    """
+    if name in ADAPTERS:
+        return _checked(name, resolve(ADAPTERS[name]))
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        if entry.name == name:
+            return _checked(name, entry.load())
+    raise UsageError(
+        "framework", "one of " + ", ".join(names()), repr(name), "use one of these names"
+    )
+
+
+def _checked(name: str, found: Any) -> Adapter:
+    if not isinstance(found, Adapter):
+        raise UsageError(
+            f"adapter {name}", "an xlstm.adapter.Adapter", type(found).__name__, "mend its package"
+        )
+    return found
+
+
+def table(path: str) -> Table:
+    """The slot table at "framework.Layer", as in "torch.LSTM".
+
+    Raises:
+        UsageError: no such framework or layer.
+    """
+    framework, _, layer = path.partition(".")
+    tables = adapter(framework).tables
+    if layer not in tables:
+        raise UsageError(
+            f"layer {path!r}",
+            "one of " + ", ".join(f"{framework}.{name}" for name in tables),
+            repr(layer),
+            "use one of these names",
+        )
+    return tables[layer]
+
+
+def owner(obj: Any) -> Adapter | None:
+    """The adapter whose framework `obj` belongs to, None if there is none."""
+    # A pair is how Flax Linen hands a model around: (module, variables).
+    first = obj[0] if isinstance(obj, tuple) and len(obj) == 2 else obj
+    for name in names():
+        found = adapter(name)
+        if found.roots and found.owns(first):
+            return found
+    return None

@@ -1,0 +1,152 @@
+"""Writing a port as files: readable source, weights and a report; all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as safetensors_bytes
+
+from xlstm import registry
+from xlstm._version import VERSION
+from xlstm.adapter import Adapter
+from xlstm.errors import UsageError
+from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ported_folder
+from xlstm.graph_json import to_json
+from xlstm.ledger import count
+from xlstm.mapping import fold_notes, pack_model
+from xlstm.model import Model
+from xlstm.porting import build, load
+
+
+def nonfinite(model: Model) -> list[str]:
+    """A warning for each layer whose weights hold NaN or infinity."""
+    return [
+        f"layer {name}: {tensor} holds NaN or infinity"
+        for name, layer in model.weights.items()
+        for tensor, array in layer.items()
+        if not np.isfinite(array).all()
+    ]
+
+
+def notes(model: Model, adapter: Adapter) -> list[str]:
+    """What the user should know about one port: rules applied, folds, options left behind."""
+    frozen = [node.name for node in model.layers if not node.trainable and node.spec.sizes()]
+    flax = adapter.name in ("nnx", "linen")
+    lines = [*model.source.notes, *fold_notes(model, adapter)]
+    if frozen and flax:
+        lines.append(
+            f"not trainable in the source: {', '.join(frozen)}; freeze them in the optimizer"
+        )
+    return lines
+
+
+def report_of(model: Model, adapter: Adapter) -> dict[str, Any]:
+    """The content of report.json before any verification."""
+    source = model.source
+    return {
+        "xlstm": VERSION,
+        "to": adapter.name,
+        "source": {
+            "framework": source.framework,
+            "version": source.version,
+            "container": source.container,
+            "file": source.file,
+            "sha256": source.sha256,
+        },
+        "counts": count(model, (source.framework, adapter.name)).to_json(),
+        "notes": notes(model, adapter),
+        "warnings": [*source.warnings, *nonfinite(model)],
+        "verification": "not verified",
+    }
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises UsageError where `folder` must not be written."""
+    if not folder.exists() and not folder.is_symlink():
+        if not folder.parent.is_dir():
+            raise UsageError(folder, "a parent folder", "none", "make it first")
+        return
+    if not overwrite:
+        raise UsageError(
+            folder, "a folder that does not exist", "it exists", "name another, or overwrite"
+        )
+    if folder.is_symlink() or not is_ported_folder(folder):
+        got = "a folder or file that xlstm did not write"
+        raise UsageError(folder, "a ported folder to overwrite", got, "name another")
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to write into that becomes `folder` at the end, or vanishes on any error."""
+    check_target(folder, overwrite)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    work.chmod(0o755)
+    try:
+        yield work
+        check_target(folder, overwrite)
+        old = work.with_name(work.name + ".old")
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(work, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:
+    """Writes source, weights and report into an existing empty folder; returns the report."""
+    if adapter.emit is None:
+        targets = [n for n in registry.names() if registry.adapter(n).emit]
+        raise UsageError("save", "one of " + ", ".join(targets), adapter.name, "use port for it")
+    metadata = {KEY: json.dumps({"to": adapter.name, "graph": to_json(model)})}
+    report = report_of(model, adapter)
+    (folder / SOURCE).write_text(adapter.emit(model), "utf-8")
+    (folder / WEIGHTS).write_bytes(safetensors_bytes(pack_model(model, adapter), metadata))
+    if adapter.extra_files:
+        if adapter.installed:
+            live: Any = adapter.live()
+            live.save_extra(build(model, adapter), folder)
+        else:
+            report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
+    write_report(folder, report)
+    return report
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Writes report.json."""
+    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: bool = False) -> Path:
+    """Writes a port as `model.py`, `weights.safetensors` and `report.json`; does not verify it.
+
+    `model.py` needs the target framework and safetensors only, and has `load()`. The target itself
+    need not be installed. For `to="keras"` there is a `model.keras` as well, if Keras is.
+
+    Args:
+        source: anything that `load` takes.
+        folder: where to write; its parent must exist.
+        to: "torch", "nnx", "linen" or "keras".
+        overwrite: replace a folder that xlstm wrote before; no other folder is ever replaced.
+
+    Returns:
+        The folder's path.
+
+    Raises:
+        UsageError: an unknown target, or a folder that must not be written.
+        XlstmError: as `load` raises; nothing is left half-written.
+    """
+    adapter = registry.adapter(to)
+    model = load(source)
+    target = Path(os.fspath(folder))
+    with atomic_folder(target, overwrite) as work:
+        write(model, work, adapter)
+    return target

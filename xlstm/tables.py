@@ -1,0 +1,174 @@
+"""Text for a terminal: counts, verdicts and descriptions of models as tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xlstm import registry
+from xlstm.adapter import Adapter
+from xlstm.model import Array, Model, Node, Shape, TimeDistributed
+
+if TYPE_CHECKING:
+    from xlstm.ledger import Ledger
+    from xlstm.report import Report
+
+WIDTH = 100
+
+
+def to_text(*parts: Table | str) -> str:
+    """Rich tables and lines as plain text of at most WIDTH columns."""
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, highlight=False)
+    for part in parts:
+        console.print(Text(part) if isinstance(part, str) else part)
+    out: io.StringIO = console.file  # type: ignore[assignment]
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def grid(headers: Iterable[str], left: int = 1) -> Table:
+    """An empty table; the first `left` columns are flush left, the others right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number < left else "right", overflow="fold")
+    return table
+
+
+def add(table: Table, *cells: object) -> None:
+    """A row of plain texts; nothing in them is taken for markup."""
+    table.add_row(*(Text(_printable(str(cell))) for cell in cells))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _titles(names: Iterable[str]) -> list[str]:
+    return [registry.adapter(name).title for name in names]
+
+
+def shape_text(shape: Shape) -> str:
+    """(None, 3) as "(any, 3)"."""
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def kind_text(node: Node) -> str:
+    """The kind of a layer, with what it wraps."""
+    spec = node.spec
+    if isinstance(spec, TimeDistributed):
+        return f"{spec.kind}({spec.layer.kind})"
+    return spec.kind
+
+
+def render_counts(ledger: Ledger) -> str:
+    """Parameters by layer and framework, and the reason for every difference from the first."""
+    table = grid(["layer", "kind", *_titles(ledger.frameworks)], left=2)
+    for layer in ledger.layers:
+        counts = (f"{layer.params[name]:,}" for name in ledger.frameworks)
+        add(table, layer.path, layer.kind, *counts)
+    table.add_section()
+    add(table, "total", "", *(f"{ledger.total(name):,}" for name in ledger.frameworks))
+    return to_text(table, *render_differences(ledger))
+
+
+def render_differences(ledger: Ledger) -> list[str]:
+    """A line for each tensor in which a framework differs from the first one."""
+    first = ledger.frameworks[0] if ledger.frameworks else ""
+    return [
+        f"{layer.path}, {registry.adapter(d.target).title} {d.tensor}: {d.reason}"
+        for layer in ledger.layers
+        for d in layer.differences
+        if d.source == first
+    ]
+
+
+def render_verdicts(report: Report) -> str:
+    """One row per framework and precision."""
+    headers = ["framework", "precision", "verdict", "max difference", "of its bound", "ULP"]
+    table = grid(headers, left=3)
+    details = []
+    for found in report.frameworks.values():
+        for dtype, v in found.verdicts.items():
+            figures = (f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}")
+            add(table, f"{found.title} {found.version}", dtype, v.verdict, *figures)
+            details += [f"{found.title} {dtype}: {v.detail}"] if v.detail else []
+    what = dict.fromkeys(f"{f.title} ran {f.what}." for f in report.frameworks.values() if f.what)
+    lines = [*details, *what, *report.model.source.warnings, *report.unexercised]
+    lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
+    if not report.counts_ok:
+        lines.append("The counts above differ from the frameworks' own: this is a bug, report it.")
+    return to_text(table, *map(_printable, lines))
+
+
+def render_model(model: Model) -> str:
+    """What was recognised in a file: container, layers with options and weights, notes."""
+    source = model.source
+    head = f"{source.file or model.name}: {source.container}, {source.framework} {source.version}"
+    table = grid(["layer", "kind", "options", "output", "weights"], left=5)
+    for node in model.layers:
+        weights = ", ".join(
+            f"{name} {shape_text(array.shape)} {array.dtype}"
+            for name, array in model.weights.get(node.name, {}).items()
+        )
+        add(table, node.name, kind_text(node), _options(node), shape_text(node.shape), weights)
+    start = model.node(model.inputs[0])
+    lines = [f"input: {shape_text(start.shape)} a sample"]
+    lines += [f"note: {line}" for line in source.notes]
+    lines += [f"warning: {line}" for line in source.warnings]
+    return to_text(_printable(head), table, *map(_printable, lines))
+
+
+def _options(node: Node) -> str:
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    skip = {"features", "layer"}
+    options = {k: v for k, v in vars(spec).items() if k not in skip and v not in (0.0, False)}
+    text = ", ".join(k if v is True else f"{k}={v}" for k, v in options.items())
+    return text if node.trainable else f"{text}, not trainable".lstrip(", ")
+
+
+def render_port(model: Model, adapter: Adapter, folder: Path, report: dict[str, Any]) -> str:
+    """What `xlstm port` says when it is done."""
+    files = ", ".join(sorted(item.name for item in folder.iterdir()))
+    totals = report["counts"]["totals"]
+    counts = " and ".join(f"{totals[n]['total']:,} in {registry.adapter(n).title}" for n in totals)
+    lines = [f"{model.name} -> {adapter.title}: {folder} ({files})", f"parameters: {counts}"]
+    lines += [f"note: {line}" for line in report["notes"]]
+    lines += [f"warning: {line}" for line in report["warnings"]]
+    found = report["verification"]
+    if isinstance(found, str):
+        lines.append(found if adapter.installed else f"{found}: {adapter.title} is not installed")
+    else:
+        lines += _verified(adapter, found)
+    return to_text(*map(_printable, lines))
+
+
+def _verified(adapter: Adapter, found: dict[str, Any]) -> list[str]:
+    lines = []
+    for dtype in ("float32", "float64"):
+        v = found["frameworks"][adapter.name][dtype]
+        gap = f"max difference {v['max_abs']:.2e}, bound {v['bound']:.2e}"
+        lines.append(f"{dtype}: {v['verdict']} ({v['detail'] or gap})")
+    return [*lines, *found["unexercised"]]
+
+
+def render_demo(report: Report, memories: dict[str, Array]) -> str:
+    """What `xlstm demo` prints: counts, proof, and what each port remembers."""
+    answers = [
+        f"{registry.adapter(name).title:>10}: {' '.join(f'{abs(y):.0f}' for y in found)}"
+        for name, found in memories.items()
+    ]
+    head = "The example model: LSTM(20, relu) + Dense(20), trained in Keras to memorise 0 ... 380."
+    return "\n".join(
+        [
+            to_text(head),
+            str(report),
+            to_text("Asked for the sequence, each port answers:", *answers),
+            "equal up to rounding" if report.ok else "NOT shown to be equal",
+        ]
+    )

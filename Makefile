@@ -9,7 +9,7 @@ export CUDA_VISIBLE_DEVICES :=
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check format lint types install clean
+.PHONY: demo test check format lint types install readme clean
 
 demo: $(READY)
 	$(BIN)/xlstm demo
@@ -39,6 +39,9 @@ types: $(READY)
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p xlstm
 
 check: format lint types test
+
+readme: $(READY)
+	$(BIN)/python tests/readme.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage*

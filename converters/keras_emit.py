@@ -123,9 +123,8 @@ def _functions(dtype: str) -> list[list[str]]:
             *signature("build", "keras.Sequential", "weights: Mapping[str, Any]", default),
             '    """The model with these weights, named layer.variable."""',
             "    model = make(dtype)",
-            "    names = {",
-            '        f"{layer.name}.{v.name}" for layer in model.layers for v in layer.weights',
-            "    }",
+            '    names = {f"{layer.name}.{v.name}" '
+            "for layer in model.layers for v in layer.weights}",
             "    if names != set(weights):",
             '        raise ValueError(f"weights that do not fit: {sorted(names ^ set(weights))}")',
             "    for layer in model.layers:",

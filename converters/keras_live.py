@@ -60,7 +60,8 @@ def _precision(dtype: str) -> AbstractContextManager[Any]:
 
 def to_numpy(tensor: Any) -> Array:
     """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
-    array = keras.ops.convert_to_numpy(tensor)
+    # a copy: numpy warns where it is handed TensorFlow's variable itself
+    array = keras.ops.convert_to_numpy(keras.ops.copy(tensor))
     return np.array(array.astype("float32") if array.dtype.name == "bfloat16" else array)
 
 
@@ -103,10 +104,12 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
 
 def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs, in evaluation mode."""
+    arrays = [np.array(x, dtype) for x in inputs]
+    given = arrays[0] if len(arrays) == 1 else arrays
     with _precision(dtype):
-        arrays = [np.array(x, dtype) for x in inputs]
-        outputs = ported.predict_on_batch(arrays[0] if len(arrays) == 1 else arrays)
-    return [np.array(y) for y in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+        outputs = ported.predict_on_batch(given)
+        several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        return [to_numpy(y) for y in several]
 
 
 def count(ported: Any) -> int:
@@ -133,8 +136,18 @@ def in_dtype(model: Any, dtype: str) -> Any:
         copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
+        _sharpen(copy, dtype)
         copy.set_weights([to_numpy(v).astype(dtype) for v in model.weights])
         return copy
+
+
+def _sharpen(model: Any, dtype: str) -> None:
+    """Lets the stock activations that we write compute in `dtype`; see keras_cells.py."""
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Rescaling):
+            layer.scale = np.float64(layer.scale)
+        elif isinstance(layer, keras.Sequential):
+            layer.dtype_policy = np.dtype(dtype).name
 
 
 def _with_dtype(config: Any, dtype: str) -> Any:

@@ -86,17 +86,13 @@ def _load(model: Model, made: str) -> list[str]:
 def _make(model: Model) -> tuple[str, list[str]]:
     """Type of what build returns, and the lines that make it without random numbers."""
     node = model.layers[0]
-    rngs = "nnx.Rngs(params=0, dropout=0)"
     if model.lone and isinstance(node.spec, Dense) and bare(node.spec):
         layer = dense(node.spec, NNX)
-        args = [
-            ("param_dtype", "dtype") if a == ("param_dtype", "param_dtype") else a
-            for a in layer.args
-        ]
-        args = [("rngs", rngs) if a == ("rngs", "rngs") else a for a in args]
-        made = call(layer.name, *args)
-        return layer.name, statement("model = nnx.eval_shape(lambda: ", made, 4, ")")
-    made = call("Model", ("param_dtype", "dtype"), ("rngs", rngs))
+        given = {("param_dtype", "param_dtype"): "dtype", ("rngs", "rngs"): "nnx.Rngs(0)"}
+        args = [(arg[0], given[arg]) if arg in given else arg for arg in layer.args]
+        made = call("nnx.eval_shape", f"lambda: {call(layer.name, *args)}")
+        return layer.name, statement("model = ", made, 4)
+    made = call("Model", ("param_dtype", "dtype"), ("rngs", "nnx.Rngs(params=0, dropout=0)"))
     return "Model", [
         "    # eval_shape: shapes only, no time spent on random weights",
         *statement("model = ", call("nnx.eval_shape", f"lambda: {made}"), 4),

@@ -41,8 +41,10 @@ def main() -> None:
     predicted = model.predict(SEQUENCE.reshape(1, STEPS, 1), verbose=0)[0]
     print("memorised:", np.round(predicted, 2).tolist())
     print("largest error:", float(np.abs(predicted - SEQUENCE).max()))
-    model.compile()  # forgets the optimizer: the demo needs the weights only
-    model.save(file)
+    # without the optimizer: the weights are all we need
+    bare = keras.Sequential.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    bare.save(file)
     print("saved:", file)
 
 

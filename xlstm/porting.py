@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import linecache
 import os
@@ -46,7 +47,8 @@ def load(source: Any) -> Model:
         path = Path(source)
         if is_ported_folder(path):
             return read_folder(path)
-        model: Model = registry.resolve(registry.KERAS_READER)(describe(path))
+        with contextlib.closing(describe(path)) as description:
+            model: Model = registry.resolve(registry.KERAS_READER)(description)
         return model
     owner = registry.owner(source)
     if owner is None:

@@ -61,7 +61,7 @@ def report_of(model: Model, adapter: Adapter) -> dict[str, Any]:
             "file": source.file,
             "sha256": source.sha256,
         },
-        "counts": count(model, (source.framework, adapter.name)).to_json(),
+        "counts": count(model).to_json(),
         "notes": notes(model, adapter),
         "warnings": [*source.warnings, *nonfinite(model)],
         "verification": "not verified",

@@ -136,7 +136,8 @@ def render_port(model: Model, adapter: Adapter, folder: Path, report: dict[str, 
     """What `xlstm port` says when it is done."""
     files = ", ".join(sorted(item.name for item in folder.iterdir()))
     totals = report["counts"]["totals"]
-    counts = " and ".join(f"{totals[n]['total']:,} in {registry.adapter(n).title}" for n in totals)
+    named = dict.fromkeys(n for n in (model.source.framework, adapter.name) if n in totals)
+    counts = " and ".join(f"{totals[n]['total']:,} in {registry.adapter(n).title}" for n in named)
     lines = [f"{model.name} -> {adapter.title}: {folder} ({files})", f"parameters: {counts}"]
     lines += [f"note: {line}" for line in report["notes"]]
     lines += [f"warning: {line}" for line in report["warnings"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ class Description:
             HDF5 files and the path below `layers/` in new ones.
         by_name: True where the keys of `weights` are layer names.
         ignored: members that were not read.
+        opened: what must be closed once the weights are read.
     """
 
     framework: str
@@ -61,3 +63,8 @@ class Description:
     weights: Mapping[str, tuple[Stored, ...]]
     by_name: bool
     ignored: tuple[str, ...] = ()
+    opened: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def close(self) -> None:
+        """Closes the file; weights that were not read can no longer be."""
+        self.opened.close()

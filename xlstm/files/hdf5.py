@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import h5py
@@ -20,14 +21,16 @@ MAX_LINKS = 20_000
 """Most members of one group."""
 
 
-def open_hdf5(stream: BinaryIO, where: str) -> h5py.File:
+def open_hdf5(stream: BinaryIO, where: str, opened: ExitStack) -> h5py.File:
     """Opens HDF5 through a Python file object, so that links cannot reach other files.
+
+    The file stays open until `opened` is closed.
 
     Raises:
         FileError: damaged, truncated, or not HDF5.
     """
     try:
-        return h5py.File(stream, "r")
+        return opened.enter_context(h5py.File(stream, "r"))
     except Exception as error:
         raise _damaged(where, error) from None
 

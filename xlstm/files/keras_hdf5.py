@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import h5py
@@ -16,13 +17,13 @@ SPLIT = 1_000
 """Most numbered pieces of an attribute that Keras split because of its length."""
 
 
-def describe_hdf5(stream: BinaryIO, file: str, sha256: str) -> Description:
+def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -> Description:
     """Describes a whole-model HDF5 file.
 
     Raises:
         FileError: damaged, hostile, or not a whole Keras model.
     """
-    root = open_hdf5(stream, file)
+    root = open_hdf5(stream, file, opened)
     text = attribute(root, "model_config", file)
     group = child(root, "model_weights", file)
     if text is None or not isinstance(group, h5py.Group):
@@ -43,6 +44,7 @@ def describe_hdf5(stream: BinaryIO, file: str, sha256: str) -> Description:
         weights=_weights(group, file),
         by_name=True,
         ignored=tuple(name for name in root if name != "model_weights"),
+        opened=opened,
     )
 
 

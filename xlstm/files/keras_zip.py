@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import ExitStack
 from typing import BinaryIO
 
 import h5py
@@ -22,14 +23,14 @@ DEEPEST = 32
 """Deepest path below `layers` in the weights."""
 
 
-def describe_zip(stream: BinaryIO, file: str, sha256: str) -> Description:
+def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -> Description:
     """Describes a `.keras` archive.
 
     Raises:
         FileError: damaged, hostile, or not such an archive.
     """
     try:
-        archive = zipfile.ZipFile(stream)
+        archive = opened.enter_context(zipfile.ZipFile(stream))
     except Exception as error:
         got = f"damaged data ({type(error).__name__})"
         raise FileError(file, "a whole zip archive", got, "copy or save the file anew") from None
@@ -37,7 +38,8 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str) -> Description:
     metadata = parse_json(
         _member(archive, "metadata.json", MAX_TEXT, file), f"{file}, metadata.json"
     )
-    weights = _member(archive, "model.weights.h5", MAX_MEMBER, file)
+    weights = as_stream(_member(archive, "model.weights.h5", MAX_MEMBER, file))
+    root = open_hdf5(weights, f"{file}, model.weights.h5", opened)
     read = {"config.json", "metadata.json", "model.weights.h5"}
     return Description(
         framework="keras",
@@ -46,9 +48,10 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str) -> Description:
         file=file,
         sha256=sha256,
         config=config,
-        weights=_weights(open_hdf5(as_stream(weights), f"{file}, model.weights.h5"), file),
+        weights=_weights(root, file),
         by_name=False,
         ignored=tuple(name for name in archive.namelist() if name not in read),
+        opened=opened,
     )
 
 

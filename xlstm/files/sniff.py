@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,7 +14,7 @@ from xlstm.files.guards import open_regular
 from xlstm.files.keras_hdf5 import describe_hdf5
 from xlstm.files.keras_zip import describe_zip
 
-READERS: dict[bytes, Callable[[BinaryIO, str, str], Description]] = {
+READERS: dict[bytes, Callable[[BinaryIO, str, str, ExitStack], Description]] = {
     b"PK\x03\x04": describe_zip,
     b"\x89HDF\r\n\x1a\n": describe_hdf5,
 }
@@ -29,15 +30,23 @@ def describe(path: Path) -> Description:
     if path.is_dir():
         want = "a model file, or a folder written by xlstm save"
         raise FileError(path, want, "a folder without a model", "give the path of the file in it")
-    file = open_regular(path)
+    opened = ExitStack()
+    try:
+        return _describe(path, opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _describe(path: Path, opened: ExitStack) -> Description:
+    file = opened.enter_context(open_regular(path))
     start = file.read(16)
     for magic, reader in READERS.items():
         if start.startswith(magic):
             file.seek(0)
             digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
             file.seek(0)
-            return reader(file, path.name, digest)
-    file.close()
+            return reader(file, path.name, digest, opened)
     want = "a Keras model (.keras archive or HDF5)"
     got = "an empty file" if not start else f"a file that starts with {start[:8]!r}"
     raise FileError(path, want, got, "give a whole model saved by Keras")

@@ -1,0 +1,68 @@
+"""Every case in every framework: parity, counts, total mapping, inputs untouched."""
+
+import numpy as np
+import pytest
+from cases import CASES
+
+import xlstm
+from xlstm import registry
+from xlstm.mapping import pack_model, tensors, unpack_model
+
+FRAMEWORKS = registry.FRAMEWORKS
+
+
+def copies(model):
+    return {name: {t: a.copy() for t, a in layer.items()} for name, layer in model.weights.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equal_up_to_rounding_in_every_framework(case):
+    model = CASES[case]
+    before = copies(model)
+    report = xlstm.reconcile(model, FRAMEWORKS)
+    report.check()
+    assert set(report.frameworks) == set(FRAMEWORKS)
+    for framework in FRAMEWORKS:
+        own = report.frameworks[framework].parameters
+        assert own == report.ledger.total(framework) > -1
+    np.testing.assert_equal(model.weights, before)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("case", CASES)
+def test_weights_come_back_bit_for_bit(case, framework):
+    model, adapter = CASES[case], registry.adapter(framework)
+    packed = pack_model(model, adapter)
+    assert [(t.name, t.shape) for t in tensors(model, adapter)] == [
+        (name, array.shape) for name, array in packed.items()
+    ]
+    for name, layer in unpack_model(model, adapter, packed).items():
+        for tensor, array in layer.items():
+            original = model.weights[name].get(tensor)
+            if original is None:
+                assert not array.any(), "a bias that the layer has not is zero"
+            elif tensor == "bias" and len(array) > len(original):
+                np.testing.assert_array_equal(array[:1], original)
+                assert not array[1:].any()
+            else:
+                np.testing.assert_array_equal(array, original)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_differences_add_up_to_the_difference(case):
+    ledger = xlstm.count(CASES[case])
+    for layer in ledger.layers:
+        for number, a in enumerate(ledger.frameworks):
+            for b in ledger.frameworks[number + 1 :]:
+                lines = [d.delta for d in layer.differences if (d.source, d.target) == (a, b)]
+                assert sum(lines) == layer.params[b] - layer.params[a]
+
+
+@pytest.mark.parametrize("case", ["lstm-relu-hard_sigmoid_keras2", "stack", "lone-lstm"])
+def test_numpy_port_is_a_callable(case):
+    model = CASES[case]
+    x = np.random.default_rng(0).standard_normal((2, 6, 3))
+    exact = xlstm.port(model, "numpy", dtype="float64")(x)
+    rough = xlstm.port(model, "numpy")(x)
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, exact, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,82 @@
+"""Genuine files: each era's own outputs, the demo file, and what readers say about them."""
+
+import numpy as np
+import pytest
+from paths import CORPUS, DATA, needs_corpus
+
+import xlstm
+from xlstm import registry
+
+ERAS = ["k224/lstm", "k224/lstm_sig"]
+FRAMEWORKS = registry.FRAMEWORKS
+
+
+@pytest.mark.parametrize("name", ERAS)
+def test_outputs_of_the_version_that_wrote_it(name):
+    saved = np.load(DATA / f"{name}.npz")
+    got = xlstm.port(DATA / f"{name}.h5", "numpy")(saved["x"])
+    np.testing.assert_allclose(got, saved["y"], rtol=0, atol=5e-7)
+
+
+def test_hard_sigmoid_of_keras_2_is_recognised_and_said():
+    old = xlstm.load(DATA / "k224" / "lstm.h5")
+    assert old.source.version == "2.2.4"
+    gates = {node.spec.gate_activation for node in old.layers if node.spec.kind == "LSTM"}
+    assert gates == {"hard_sigmoid_keras2"}
+    assert any("clip(0.2 x + 0.5, 0, 1)" in line for line in old.source.warnings)
+    new = xlstm.load(DATA / "k224" / "lstm_sig.h5")
+    assert not new.source.warnings
+
+
+GOLDEN = {
+    "k2.0-predictive-maintenance/binary_model.h5": 2.0**-23,
+    "k2.0-predictive-maintenance/regression_model.h5": 2.0**-23,
+    "k2.3tf-circuitrnn/lstm_model.h5": 2.0**-23,
+    "k2.4-gesture-lstm-relu/model2_1.0.h5": 2.0**-23,
+}
+
+
+@needs_corpus
+@pytest.mark.parametrize("framework", [*FRAMEWORKS, "numpy"])
+@pytest.mark.parametrize("file", GOLDEN)
+def test_golden_outputs_of_real_models(file, framework):
+    folder, name = file.split("/")
+    golden = np.load(CORPUS / folder / "golden" / f"{name}.tfkeras.npz")
+    model = xlstm.load(CORPUS / file)
+    ported = xlstm.port(model, framework)
+    if framework == "numpy":
+        got = ported(golden["x0"])
+    else:
+        got = registry.adapter(framework).live().run(ported, [golden["x0"]], "float32")[0]
+    # both sides are float32 runs: each may be off by the bound of the verdict rule
+    from xlstm.parity import bounds
+
+    allowed = bounds(model, [golden["x0"]], "float32")[0]
+    gap = np.abs(np.float64(got) - golden["y0"]).max()
+    assert gap <= 2 * allowed.step.max()
+
+
+@needs_corpus
+@pytest.mark.parametrize("file", GOLDEN)
+def test_real_models_are_equal_up_to_rounding(file):
+    report = xlstm.reconcile(CORPUS / file, FRAMEWORKS)
+    report.check()
+    assert "our port" in report.frameworks["keras"].what
+
+
+def test_the_demo_file_has_memorised_its_sequence():
+    answers = xlstm.demo.recall(FRAMEWORKS)
+    for found in answers.values():
+        np.testing.assert_allclose(found, xlstm.demo.SEQUENCE, atol=1e-3)
+
+
+def test_the_demo_is_proven_against_keras_itself():
+    report = xlstm.reconcile(xlstm.demo.path(), FRAMEWORKS)
+    report.check()
+    assert report.frameworks["keras"].what == "the original, on tensorflow"
+    assert {n: report.ledger.total(n) for n in FRAMEWORKS} == {
+        "keras": 2180,
+        "torch": 2260,
+        "nnx": 2180,
+        "linen": 2180,
+    }

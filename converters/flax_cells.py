@@ -14,7 +14,6 @@ def hard_sigmoid_keras2(x: jax.Array) -> jax.Array:
     return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
-def zeros(x: jax.Array, units: int) -> tuple[jax.Array, jax.Array]:
-    """The states (c, h) before the first step of a batch like x."""
-    state = jnp.zeros((x.shape[0], units), x.dtype)
-    return state, state
+def zeros(x: jax.Array, units: int) -> jax.Array:
+    """A state of zeros for a batch like x."""
+    return jnp.zeros((x.shape[0], units), x.dtype)

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from xlstm.converters.source import Argument, Call, Parts, call, shape_comment, statement
 
-from xlstm.model import LSTM, Activation, Dense, Dropout, Model, Node, Spec, TimeDistributed
+from xlstm.model import (
+    LSTM,
+    Activation,
+    Dense,
+    Dropout,
+    Model,
+    Node,
+    SimpleRNN,
+    Spec,
+    TimeDistributed,
+)
 
 CELLS = "flax_cells.py"
 
@@ -68,25 +78,32 @@ def dense(spec: Dense, dialect: Dialect) -> Call:
     )
 
 
-def _rnn(spec: LSTM, dialect: Dialect, parts: Parts) -> Call:
-    gate = function(dialect, parts, spec.gate_activation)
+CELL = {"LSTM": "OptimizedLSTMCell", "SimpleRNN": "SimpleCell"}
+"""Kind of layer -> the native cell that computes it."""
+
+
+def _rnn(spec: LSTM | SimpleRNN, dialect: Dialect, parts: Parts) -> Call:
     activation = function(dialect, parts, spec.activation)
+    gate = spec.gate_activation if isinstance(spec, LSTM) else None
     cell = call(
-        f"{dialect.module}.OptimizedLSTMCell",
+        f"{dialect.module}.{CELL[spec.kind]}",
         f"{spec.features}" if dialect.sized else None,
         f"{spec.units}",
-        None if spec.gate_activation == "sigmoid" else ("gate_fn", gate),
+        ("gate_fn", function(dialect, parts, gate)) if gate not in (None, "sigmoid") else None,
         None if spec.activation == "tanh" else ("activation_fn", activation),
+        # SimpleCell of NNX computes in float32 unless told otherwise
+        ("dtype", dialect.param_dtype) if dialect.sized and gate is None else None,
         ("param_dtype", dialect.param_dtype),
         *dialect.tail,
     )
     return call(f"{dialect.module}.RNN", cell, *dialect.rnn_tail)
 
 
-def _lstm(spec: LSTM, dialect: Dialect, parts: Parts, name: str) -> None:
+def _recurrent(spec: LSTM | SimpleRNN, dialect: Dialect, parts: Parts, name: str) -> None:
     parts.need(CELLS, "zeros")
     parts.init += statement(f"self.{name} = ", _rnn(spec, dialect, parts), 8)
-    carry = call("zeros", "x", f"{spec.units}")
+    state = f"zeros(x, {spec.units})"
+    carry = f"({state}, {state})" if isinstance(spec, LSTM) else state
     value = call(f"self.{name}", "x", ("initial_carry", carry))
     parts.forward += statement("x = ", value, 8)
     if not spec.return_sequences:
@@ -117,7 +134,8 @@ def _activation(spec: Activation, dialect: Dialect, parts: Parts, _name: str) ->
 
 
 LAYERS: dict[type[Spec], Callable[..., None]] = {
-    LSTM: _lstm,
+    LSTM: _recurrent,
+    SimpleRNN: _recurrent,
     Dense: _dense,
     TimeDistributed: _time_distributed,
     Dropout: _dropout,

@@ -50,3 +50,10 @@ def activation(fn: Callable[..., Any], where: str) -> str:
     got = getattr(fn, "__name__", repr(fn))
     known_names = ", ".join(dict.fromkeys(name for _, name in ACTIVATIONS))
     raise UnsupportedError(where, f"jax.nn's {known_names}", got, "use one of these functions")
+
+
+def check_residual(cell: Any, where: str) -> None:
+    """Raises UnsupportedError for a SimpleCell that adds its state to its output."""
+    if cell.residual:
+        do = "use a cell without residual"
+        raise UnsupportedError(where, "residual=False", "residual=True", do)

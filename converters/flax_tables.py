@@ -1,9 +1,10 @@
 """Which Flax parameter holds what, in Linen and in NNX.
 
-Flax's LSTM cells put their only bias on the recurrent product and always have it.
+Flax's LSTM cells put their only bias on the recurrent product and always have it; SimpleCell puts
+it on the input product.
 """
 
-from xlstm.layout import DENSE, FOLD, LSTM, Slot, Table
+from xlstm.layout import DENSE, FOLD, LSTM, SIMPLE_RNN, Slot, Table
 
 
 def _per_gate(names: dict[str, str]) -> Table:
@@ -14,16 +15,31 @@ def _per_gate(names: dict[str, str]) -> Table:
     return Table(LSTM, (*kernels, *recurrents, *biases), inside="cell.")
 
 
+def _simple(names: dict[str, str]) -> Table:
+    """A SimpleCell; `names` gives the spelling of its input and its recurrent Dense."""
+    return Table(
+        SIMPLE_RNN,
+        (
+            Slot(f"{names['i']}.kernel", "kernel", "ih"),
+            Slot(f"{names['i']}.bias", "bias", "h", at={"s": FOLD}, always=True),
+            Slot(f"{names['h']}.kernel", "recurrent", "jh"),
+        ),
+        inside="cell.",
+    )
+
+
 DENSE_TABLE = Table(DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o")))
 
 LINEN_TABLES: dict[str, Table] = {
     # flax.linen.LSTMCell and OptimizedLSTMCell share one parameter tree
     "LSTMCell": _per_gate({"i": "i", "f": "f", "g": "g", "o": "o"}),
     "OptimizedLSTMCell": _per_gate({"i": "i", "f": "f", "g": "g", "o": "o"}),
+    # flax.linen.SimpleCell
+    "SimpleCell": _simple({"i": "i", "h": "h"}),
     "Dense": DENSE_TABLE,
 }
 
-LINEN_DEFAULT = {"LSTM": "OptimizedLSTMCell", "Dense": "Dense"}
+LINEN_DEFAULT = {"LSTM": "OptimizedLSTMCell", "SimpleRNN": "SimpleCell", "Dense": "Dense"}
 
 NNX_TABLES: dict[str, Table] = {
     # flax.nnx.LSTMCell; `if` is a keyword, so the attribute is `if_`
@@ -38,7 +54,9 @@ NNX_TABLES: dict[str, Table] = {
         ),
         inside="cell.",
     ),
+    # flax.nnx.SimpleCell
+    "SimpleCell": _simple({"i": "dense_i", "h": "dense_h"}),
     "Linear": DENSE_TABLE,
 }
 
-NNX_DEFAULT = {"LSTM": "OptimizedLSTMCell", "Dense": "Linear"}
+NNX_DEFAULT = {"LSTM": "OptimizedLSTMCell", "SimpleRNN": "SimpleCell", "Dense": "Linear"}

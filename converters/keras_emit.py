@@ -20,7 +20,7 @@ from xlstm.converters.source import (
 )
 
 from xlstm.identifiers import identifier, identifiers
-from xlstm.model import LSTM, Activation, Dense, Dropout, Model, Spec, TimeDistributed
+from xlstm.model import LSTM, Activation, Dense, Dropout, Model, SimpleRNN, Spec, TimeDistributed
 
 CELLS = "keras_cells.py"
 
@@ -52,6 +52,17 @@ def _lstm(spec: LSTM) -> tuple[Argument | None, ...]:
     )
 
 
+def _simple_rnn(spec: SimpleRNN) -> tuple[Argument | None, ...]:
+    return (
+        f"{spec.units}",
+        _option("activation", spec.activation, "tanh"),
+        _flag("use_bias", spec.use_bias, True),
+        _flag("return_sequences", spec.return_sequences, False),
+        ("dropout", repr(spec.dropout)) if spec.dropout else None,
+        ("recurrent_dropout", repr(spec.recurrent_dropout)) if spec.recurrent_dropout else None,
+    )
+
+
 def _dense(spec: Dense) -> tuple[Argument | None, ...]:
     activation = _option("activation", spec.activation, "linear")
     return f"{spec.units}", activation, _flag("use_bias", spec.use_bias, True)
@@ -71,6 +82,7 @@ def _time_distributed(spec: TimeDistributed) -> tuple[Argument | None, ...]:
 
 LAYERS: dict[type[Spec], Callable[..., tuple[Argument | None, ...]]] = {
     LSTM: _lstm,
+    SimpleRNN: _simple_rnn,
     Dense: _dense,
     TimeDistributed: _time_distributed,
     Dropout: _dropout,

@@ -14,6 +14,7 @@ from xlstm.model import (
     Dense,
     Dropout,
     Shape,
+    SimpleRNN,
     Spec,
     TimeDistributed,
 )
@@ -222,6 +223,20 @@ def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
     )
 
 
+def _simple_rnn(config: Config, shape: Shape, reader: Reader) -> Spec:
+    where = reader.where(config["name"])
+    _training_only(reader, config, where)
+    return SimpleRNN(
+        features=_features(shape, where),
+        units=config["units"],
+        activation=reader.activation(config["activation"], where),
+        use_bias=bool(config["use_bias"]),
+        return_sequences=bool(config["return_sequences"]),
+        dropout=config.get("dropout", 0.0),
+        recurrent_dropout=config.get("recurrent_dropout", 0.0),
+    )
+
+
 def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
     where = reader.where(config["name"])
     return Dense(
@@ -257,7 +272,18 @@ def _keys(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+RNN_HARMLESS = _keys("implementation unroll seed zero_output_for_mask input_dim input_length")
+
+RNN_ONLY = {"go_backwards": False, "return_state": False, "stateful": False, "time_major": False}
+
 RULES: dict[str, Rule] = {
+    "SimpleRNN": Rule(
+        _simple_rnn,
+        _keys("units activation use_bias return_sequences dropout recurrent_dropout"),
+        RNN_HARMLESS,
+        only=RNN_ONLY,
+        below="cell",
+    ),
     "LSTM": Rule(
         _lstm,
         _keys(
@@ -265,11 +291,8 @@ RULES: dict[str, Rule] = {
             "recurrent_dropout"
         ),
         # unit_forget_bias is an initialiser: the trained bias holds it already
-        _keys(
-            "implementation unroll unit_forget_bias seed zero_output_for_mask use_cudnn "
-            "input_dim input_length"
-        ),
-        only={"go_backwards": False, "return_state": False, "stateful": False, "time_major": False},
+        RNN_HARMLESS | _keys("unit_forget_bias use_cudnn"),
+        only=RNN_ONLY,
         below="cell",
     ),
     "Dense": Rule(

@@ -11,18 +11,19 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax import traverse_util
-from xlstm.converters.flax_live import activation, precision, to_numpy
+from xlstm.converters.flax_live import activation, check_residual, precision, to_numpy
 from xlstm.converters.flax_tables import LINEN_TABLES
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.layout import sizes_of, unpack
-from xlstm.model import LSTM, Array, Dense, Model, Source, Spec, chain
+from xlstm.model import LSTM, Array, Dense, Model, Shape, SimpleRNN, Source, Spec, chain
 
 Pair = tuple[nn.Module, Mapping[str, Any]]
 
 CELLS: dict[type[nn.Module], str] = {
     nn.LSTMCell: "LSTMCell",
     nn.OptimizedLSTMCell: "OptimizedLSTMCell",
+    nn.SimpleCell: "SimpleCell",
 }
 """Cell class -> name of its table."""
 
@@ -48,17 +49,16 @@ def _parse(module: nn.Module) -> tuple[str, str, Any]:
 def _spec(module: Any, sizes: Mapping[str, int], where: str) -> Spec:
     if isinstance(module, nn.Dense):
         return Dense(sizes["i"], module.features, use_bias=module.use_bias)
-    return LSTM(
-        sizes["i"],
-        module.features,
-        activation=activation(module.activation_fn, where),
-        gate_activation=activation(module.gate_fn, where),
-        return_sequences=True,
-    )
+    fn = activation(module.activation_fn, where)
+    if isinstance(module, nn.SimpleCell):
+        check_residual(module, where)
+        return SimpleRNN(sizes["i"], module.features, fn, return_sequences=True)
+    gate = activation(module.gate_fn, where)
+    return LSTM(sizes["i"], module.features, fn, gate, return_sequences=True)
 
 
 def read(source: Pair) -> Model:
-    """A pair (module, variables) of a lone LSTM cell (bare or in `nn.RNN`) or `nn.Dense`.
+    """A pair (module, variables) of a lone LSTM or simple cell (bare or in `nn.RNN`) or `nn.Dense`.
 
     Raises:
         UnsupportedError: another module or option.
@@ -77,7 +77,7 @@ def read(source: Pair) -> Model:
     spec = _spec(holder, sizes_of(LINEN_TABLES[table], arrays), where)
     hub = unpack(LINEN_TABLES[table], arrays, spec.sizes(), spec.absent(), where)
     name, features = spec.kind.lower(), spec.sizes()["i"]
-    shape = (None, features) if isinstance(spec, LSTM) else (features,)
+    shape: Shape = (features,) if isinstance(spec, Dense) else (None, features)
     origin = Source("linen", flax.__version__, f"live {type(module).__name__}")
     return chain(name, [(name, spec, True)], shape, {name: hub}, origin, lone=True)
 

@@ -10,28 +10,28 @@ import flax
 import jax
 import numpy as np
 from flax import nnx
-from xlstm.converters.flax_live import activation, precision, to_numpy
+from xlstm.converters.flax_live import activation, check_residual, precision, to_numpy
 from xlstm.converters.flax_tables import NNX_TABLES
 
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
-from xlstm.model import LSTM, Array, Dense, Model, Source, Spec, chain
+from xlstm.model import LSTM, Array, Dense, Model, Shape, SimpleRNN, Source, Spec, chain
 
 CELLS: dict[type[nnx.Module], str] = {
     nnx.LSTMCell: "LSTMCell",
     nnx.OptimizedLSTMCell: "OptimizedLSTMCell",
+    nnx.SimpleCell: "SimpleCell",
 }
 """Cell class -> name of its table."""
 
 
 def _cell(cell: Any, where: str) -> Spec:
-    return LSTM(
-        cell.in_features,
-        cell.hidden_features,
-        activation=activation(cell.activation_fn, where),
-        gate_activation=activation(cell.gate_fn, where),
-        return_sequences=True,
-    )
+    fn = activation(cell.activation_fn, where)
+    if isinstance(cell, nnx.SimpleCell):
+        check_residual(cell, where)
+        return SimpleRNN(cell.in_features, cell.hidden_features, fn, return_sequences=True)
+    gate = activation(cell.gate_fn, where)
+    return LSTM(cell.in_features, cell.hidden_features, fn, gate, return_sequences=True)
 
 
 def _parse(source: nnx.Module) -> tuple[str, nnx.Module, Spec]:
@@ -57,7 +57,7 @@ def _parse(source: nnx.Module) -> tuple[str, nnx.Module, Spec]:
 
 
 def read(source: nnx.Module) -> Model:
-    """A lone NNX LSTM cell (bare or in `nnx.RNN`) or `nnx.Linear` as a Model.
+    """A lone NNX LSTM or simple cell (bare or in `nnx.RNN`) or `nnx.Linear` as a Model.
 
     Raises:
         UnsupportedError: another module or option.
@@ -69,7 +69,7 @@ def read(source: nnx.Module) -> Model:
     hub = unpack(NNX_TABLES[table], arrays, spec.sizes(), spec.absent(), where)
     name = spec.kind.lower()
     features = spec.sizes()["i"]
-    shape = (None, features) if isinstance(spec, LSTM) else (features,)
+    shape: Shape = (features,) if isinstance(spec, Dense) else (None, features)
     origin = Source("nnx", flax.__version__, f"live nnx.{type(source).__name__}")
     return chain(name, [(name, spec, True)], shape, {name: hub}, origin, lone=True)
 

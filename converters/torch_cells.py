@@ -55,3 +55,33 @@ class LSTM(nn.Module):
             h = self.gate(o) * self.activation(c)
             outputs.append(h)
         return torch.stack(outputs, dim=1), (h, c)
+
+
+class RNN(nn.Module):
+    """`nn.RNN(batch_first=True)` with another activation; parameters and results alike."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: Callable[[Tensor], Tensor],
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.weight_ih_l0 = nn.Parameter(torch.zeros(hidden_size, input_size))
+        self.weight_hh_l0 = nn.Parameter(torch.zeros(hidden_size, hidden_size))
+        self.bias_ih_l0 = nn.Parameter(torch.zeros(hidden_size)) if bias else None
+        self.bias_hh_l0 = nn.Parameter(torch.zeros(hidden_size)) if bias else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, time, input) -> (batch, time, hidden) and the last state h."""
+        h = x.new_zeros(x.shape[0], self.hidden_size)
+        outputs: list[Tensor] = []
+        # the input's part of every step in one matrix product
+        for step in F.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
+            h = self.activation(step + F.linear(h, self.weight_hh_l0, self.bias_hh_l0))
+            outputs.append(h)
+        return torch.stack(outputs, dim=1), h

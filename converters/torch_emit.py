@@ -20,7 +20,17 @@ from xlstm.converters.source import (
     statement,
 )
 
-from xlstm.model import LSTM, Activation, Dense, Dropout, Model, Node, Spec, TimeDistributed
+from xlstm.model import (
+    LSTM,
+    Activation,
+    Dense,
+    Dropout,
+    Model,
+    Node,
+    SimpleRNN,
+    Spec,
+    TimeDistributed,
+)
 
 CELLS = "torch_cells.py"
 
@@ -48,35 +58,47 @@ def function(parts: Parts, activation: str) -> str:
     return expression
 
 
-def is_native(spec: Spec) -> bool:
-    """Whether nn.LSTM computes this LSTM: it has tanh and sigmoid only."""
-    return isinstance(spec, LSTM) and (spec.activation, spec.gate_activation) == ("tanh", "sigmoid")
+def native(spec: Spec) -> Call | None:
+    """The native recurrent module that computes this layer, None where there is none."""
+    bias = None if "bias" not in spec.absent() else ("bias", "False")
+    tail = (bias, ("batch_first", "True"))
+    match spec:
+        case LSTM(activation="tanh", gate_activation="sigmoid"):
+            return call("nn.LSTM", f"{spec.features}", f"{spec.units}", *tail)
+        case SimpleRNN(activation="tanh"):
+            return call("nn.RNN", f"{spec.features}", f"{spec.units}", *tail)
+        case SimpleRNN(activation="relu"):
+            relu = ("nonlinearity", '"relu"')
+            return call("nn.RNN", f"{spec.features}", f"{spec.units}", relu, *tail)
+        case _:
+            return None
 
 
 def bare(spec: Spec) -> bool:
     """Whether the native module alone returns what the layer returns."""
-    if isinstance(spec, LSTM):
-        return is_native(spec) and spec.return_sequences
+    if isinstance(spec, (LSTM, SimpleRNN)):
+        return native(spec) is not None and spec.return_sequences
     return isinstance(spec, Dense) and spec.activation == "linear"
 
 
-def _native_lstm(spec: LSTM) -> Call:
-    bias = None if spec.use_bias else ("bias", "False")
-    return call("nn.LSTM", f"{spec.features}", f"{spec.units}", bias, ("batch_first", "True"))
+LACKS = {"LSTM": "nn.LSTM has tanh and sigmoid only", "RNN": "nn.RNN has tanh and relu only"}
+"""Own cell -> why it is needed."""
 
 
-def _own_lstm(spec: LSTM, parts: Parts) -> Call:
+def _own(spec: LSTM | SimpleRNN, parts: Parts) -> Call:
+    """Our own cell for activations that the native module lacks."""
+    name = "LSTM" if isinstance(spec, LSTM) else "RNN"
     activation = function(parts, spec.activation)
-    gate = function(parts, spec.gate_activation)
+    gate = function(parts, spec.gate_activation) if isinstance(spec, LSTM) else "torch.sigmoid"
     parts.imports.add(FUNCTIONAL)
     parts.imports.add("from collections.abc import Callable")
-    parts.need(CELLS, "LSTM")
+    parts.need(CELLS, name)
     return call(
-        "LSTM",
+        name,
         f"{spec.features}",
         f"{spec.units}",
         None if spec.activation == "tanh" else ("activation", activation),
-        None if spec.gate_activation == "sigmoid" else ("gate", gate),
+        None if gate == "torch.sigmoid" else ("gate", gate),
         None if spec.use_bias else ("bias", "False"),
     )
 
@@ -87,12 +109,11 @@ def _linear(spec: Spec) -> Call:
     return call("nn.Linear", f"{sizes['i']}", f"{sizes['o']}", bias)
 
 
-def _emit_lstm(spec: LSTM, parts: Parts, name: str) -> None:
-    if is_native(spec):
-        module = _native_lstm(spec)
-    else:
-        parts.init.append("        # nn.LSTM has tanh and sigmoid only")
-        module = _own_lstm(spec, parts)
+def _emit_recurrent(spec: LSTM | SimpleRNN, parts: Parts, name: str) -> None:
+    module = native(spec)
+    if module is None:
+        module = _own(spec, parts)
+        parts.init.append(f"        # {LACKS[module.name]}")
     parts.init += statement(f"self.{name} = ", module, 8)
     parts.forward.append(f"        x, _ = self.{name}(x)")
     if not spec.return_sequences:
@@ -123,7 +144,8 @@ def _emit_activation(spec: Activation, parts: Parts, _name: str) -> None:
 
 
 LAYERS: dict[type[Spec], Callable[..., None]] = {
-    LSTM: _emit_lstm,
+    LSTM: _emit_recurrent,
+    SimpleRNN: _emit_recurrent,
     Dense: _emit_dense,
     TimeDistributed: _emit_time_distributed,
     Dropout: _emit_dropout,
@@ -164,7 +186,7 @@ def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
     node = model.layers[0]
     if not lone:
         return "Model", ["    model = Model().to(dtype)"]
-    made = _native_lstm(node.spec) if isinstance(node.spec, LSTM) else _linear(node.spec)
+    made = native(node.spec) or _linear(node.spec)
     frozen = [] if node.trainable else ["    model.requires_grad_(False)"]
     return made.name, [*statement("model = ", made, 4, ".to(dtype)"), *frozen]
 

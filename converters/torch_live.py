@@ -13,18 +13,31 @@ from xlstm.converters.torch_tables import TABLES
 
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
-from xlstm.model import LSTM, Array, Dense, Model, Source, Spec, chain
+from xlstm.model import LSTM, Array, Dense, Model, Shape, SimpleRNN, Source, Spec, chain
 
 
-def _lstm(module: nn.LSTM) -> Spec:
+def _check_options(module: nn.RNNBase) -> None:
     wanted = {"num_layers": 1, "bidirectional": False, "proj_size": 0, "batch_first": True}
     for option, value in wanted.items():
         if getattr(module, option) != value:
-            got = f"{option}={getattr(module, option)}"
-            raise UnsupportedError(
-                "torch nn.LSTM", f"{option}={value}", got, "see the README's limits"
-            )
+            where, got = f"torch nn.{module.mode}", f"{option}={getattr(module, option)}"
+            raise UnsupportedError(where, f"{option}={value}", got, "see the README's limits")
+
+
+def _lstm(module: nn.LSTM) -> Spec:
+    _check_options(module)
     return LSTM(module.input_size, module.hidden_size, use_bias=module.bias, return_sequences=True)
+
+
+def _rnn(module: nn.RNN) -> Spec:
+    _check_options(module)
+    return SimpleRNN(
+        module.input_size,
+        module.hidden_size,
+        module.nonlinearity,
+        use_bias=module.bias,
+        return_sequences=True,
+    )
 
 
 def _linear(module: nn.Linear) -> Spec:
@@ -33,13 +46,14 @@ def _linear(module: nn.Linear) -> Spec:
 
 READERS: dict[type[nn.Module], tuple[str, Any]] = {
     nn.LSTM: ("LSTM", _lstm),
+    nn.RNN: ("RNN", _rnn),
     nn.Linear: ("Linear", _linear),
 }
 """Module class -> (name of its table, how its options are read)."""
 
 
 def read(source: nn.Module) -> Model:
-    """A lone `nn.LSTM` (one layer, one direction, batch first) or `nn.Linear` as a Model.
+    """A lone `nn.LSTM` or `nn.RNN` (one layer, one direction, batch first) or `nn.Linear`.
 
     Raises:
         UnsupportedError: another module or option.
@@ -54,7 +68,7 @@ def read(source: nn.Module) -> Model:
     where = f"torch nn.{kind}"
     hub = unpack(TABLES[table], arrays, spec.sizes(), spec.absent(), where)
     name = table.lower()
-    shape = (None, spec.features) if isinstance(spec, LSTM) else (spec.sizes()["i"],)
+    shape: Shape = (spec.sizes()["i"],) if isinstance(spec, Dense) else (None, spec.sizes()["i"])
     trainable = all(p.requires_grad for p in source.parameters())
     origin = Source("torch", torch.__version__, f"live nn.{kind}")
     return chain(name, [(name, spec, trainable)], shape, {name: hub}, origin, lone=True)
@@ -77,7 +91,7 @@ def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs; the states that native recurrent modules add are left out."""
     with torch.no_grad():
         outputs = ported(*(torch.from_numpy(np.array(x, dtype)) for x in inputs))
-    if isinstance(ported, nn.LSTM):
+    if isinstance(ported, nn.RNNBase):
         outputs = outputs[0]
     return [to_numpy(y) for y in (outputs if isinstance(outputs, tuple) else (outputs,))]
 

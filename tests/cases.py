@@ -12,6 +12,7 @@ from xlstm.model import (
     Dropout,
     Model,
     Shape,
+    SimpleRNN,
     Source,
     Spec,
     TimeDistributed,
@@ -68,6 +69,16 @@ CASES: dict[str, Model] = {
     "lstm-relu-no_bias": lstm("relu", use_bias=False),
     "lstm-one_unit": model([LSTM(1, 1)], (None, 1)),
     "lstm-square": model([LSTM(6, 6, return_sequences=True)], (None, 6)),
+    **{
+        f"simple_rnn-{activation}": model(
+            [SimpleRNN(3, 5, activation, return_sequences=True)], (None, 3)
+        )
+        for activation in ("tanh", "relu", "sigmoid", "hard_sigmoid_keras2")
+    },
+    "simple_rnn-last": model([SimpleRNN(3, 5)], (None, 3)),
+    "simple_rnn-no_bias": model([SimpleRNN(3, 5, use_bias=False)], (None, 3)),
+    "simple_rnn-linear-no_bias": model([SimpleRNN(3, 5, "linear", use_bias=False)], (None, 3)),
+    "lone-simple_rnn": model([SimpleRNN(3, 4, return_sequences=True)], (None, 3), lone=True),
     "dense": model([Dense(4, 3)], (4,)),
     "dense-no_bias": model([Dense(4, 3, use_bias=False)], (4,)),
     **{

@@ -1,10 +1,12 @@
-"""Fills the generated blocks of README.md: python tests/readme.py [--check].
+"""Fills the generated blocks of README.md: python tests/readme.py.
 
-A block is a comment `<!-- run: COMMAND -->` followed by a fenced block, which becomes what the
-command prints. Commands run one after the other in one temporary folder that holds the example
-model as memorise.keras, with `xlstm` and `python` of this environment.
+A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9) -->` before a
+fenced block, which becomes what the command prints. Commands run one after the other in one
+temporary folder that holds the example model as memorise.keras, with `xlstm` and `python` of this
+environment.
 """
 
+import functools
 import os
 import re
 import shlex
@@ -18,7 +20,11 @@ import xlstm
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```(?P<kind>\w+)\n(?P<text>.*?)```\n", re.S)
+BLOCK = re.compile(
+    r"<!-- run: (?P<command>.+?)(?P<cut> \(lines (?P<first>\d+) to (?P<last>\d+)\))? -->\n"
+    r"```(?P<kind>\w+)\n(?P<text>.*?)```\n",
+    re.S,
+)
 MEASURED = re.compile(
     r"(?<= )\d+\.\d+\.\d+\S*|\d+\.\d\de[+-]\d\d|\d+ %|(?<= )\d+\.\d$|-?\d+\.\d{3,}", re.M
 )
@@ -28,26 +34,36 @@ MEASURED = re.compile(
 def output(command: str, folder: Path) -> str:
     """What a command prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    words = shlex.split(command.replace("examples/", f"{ROOT}/examples/"))
+    environment = {**os.environ, "PATH": path}
     done = subprocess.run(
-        words, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+        shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True
     )
     if done.returncode:
         raise RuntimeError(f"{command}: exit {done.returncode}\n{done.stderr}")
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n"
 
 
+@functools.cache
+def example(name: str) -> str:
+    """What an example prints; each runs once in a process."""
+    return output(f"python examples/{name}.py", ROOT)
+
+
+def shown(found: re.Match[str], folder: Path) -> str:
+    """A block run anew."""
+    command = found["command"]
+    name = re.fullmatch(r"python examples/(\w+)\.py", command)
+    text = example(name[1]) if name else output(command, folder)
+    if found["cut"]:
+        text = "\n".join(text.splitlines()[int(found["first"]) - 1 : int(found["last"])]) + "\n"
+    return f"<!-- run: {command}{found['cut'] or ''} -->\n```{found['kind']}\n{text}```\n"
+
+
 def refreshed(text: str) -> str:
     """README with every generated block run anew."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shutil.copy(xlstm.demo.path(), folder / "memorise.keras")
-
-        def fill(found: re.Match[str]) -> str:
-            shown = output(found["command"], folder)
-            return f"<!-- run: {found['command']} -->\n```{found['kind']}\n{shown}```\n"
-
-        return BLOCK.sub(fill, text)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(xlstm.demo.path(), Path(folder, "memorise.keras"))
+        return BLOCK.sub(lambda found: shown(found, Path(folder)), text)
 
 
 def comparable(text: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xlstm.model import Model
     from xlstm.porting import convert_weights, load, port
     from xlstm.report import Report
+    from xlstm.requiring import require
     from xlstm.saving import save
 
 _PUBLIC = {
@@ -35,6 +36,7 @@ _PUBLIC = {
     "load": "porting",
     "port": "porting",
     "reconcile": "comparing",
+    "require": "requiring",
     "save": "saving",
 }
 """Public name -> our module that defines it; loaded on first use, so that importing is quick."""
@@ -42,7 +44,7 @@ _PUBLIC = {
 _MODULES = ("demo", "errors")
 
 __all__ = ["Explanation", "Ledger", "Model", "Report", "convert_weights", "count", "demo", "errors"]
-__all__ += ["explain", "load", "port", "reconcile", "save"]
+__all__ += ["explain", "load", "port", "reconcile", "require", "save"]
 
 
 def __getattr__(name: str) -> Any:

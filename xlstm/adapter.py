@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from xlstm.errors import MissingFrameworkError
+from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.layout import Table
 from xlstm.model import Array, Model, Spec
 
@@ -73,9 +73,18 @@ class Adapter:
     extra_files: bool = False
 
     def table(self, spec: Spec) -> Table | None:
-        """The table that ports use for a layer; None for a layer without weights."""
-        core = spec.core
-        return self.tables[self.default[core.kind]] if core.sizes() else None
+        """The table that ports use for a layer; None for a layer without weights.
+
+        Raises:
+            UnsupportedError: this framework has no form of the layer.
+        """
+        kind = spec.core.kind
+        if not spec.core.sizes():
+            return None
+        if kind not in self.default:
+            known, do = ", ".join(self.default), "port to another framework"
+            raise UnsupportedError(f"adapter {self.name}", f"a layer of {known}", kind, do)
+        return self.tables[self.default[kind]]
 
     @property
     def installed(self) -> bool:
@@ -90,12 +99,8 @@ class Adapter:
         except importlib.metadata.PackageNotFoundError:
             return ""
 
-    def live(self) -> Live:
-        """Imports the framework and gives the half that runs it.
-
-        Raises:
-            MissingFrameworkError: the framework is not installed.
-        """
+    def check_installed(self) -> None:
+        """Raises MissingFrameworkError, naming the extra to install, where the framework lacks."""
         if not self.installed:
             raise MissingFrameworkError(
                 f"adapter {self.name}",
@@ -103,6 +108,14 @@ class Adapter:
                 f"no module {self.package}",
                 f"pip install 'xlstm-converter[{self.extra}]'",
             )
+
+    def live(self) -> Live:
+        """Imports the framework and gives the half that runs it.
+
+        Raises:
+            MissingFrameworkError: the framework is not installed.
+        """
+        self.check_installed()
         return cast(Live, importlib.import_module(self.live_module))
 
     def owns(self, obj: Any) -> bool:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from xlstm import registry
 from xlstm._version import VERSION
 from xlstm.errors import UsageError, XlstmError
+from xlstm.requiring import require
 
 TARGETS = ("torch", "nnx", "linen", "keras")
 
@@ -29,32 +29,6 @@ def _progress(text: str) -> Iterator[None]:
 
     with Console(stderr=True).status(text):
         yield
-
-
-@contextlib.contextmanager
-def _quiet_imports(names: Sequence[str]) -> Iterator[None]:
-    """Imports frameworks with stderr put aside: TensorFlow's C++ greets on it, whatever one sets.
-
-    What was put aside is shown after all where an import fails.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            for name in names:
-                adapter = registry.adapter(name)
-                if adapter.installed:
-                    adapter.live()
-        except Exception:
-            aside.seek(0)
-            os.write(kept, aside.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-    yield
 
 
 def _frameworks(text: str) -> list[str]:
@@ -108,7 +82,8 @@ def _verify(args: argparse.Namespace) -> int:
         raise UsageError(
             "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
         )
-    with _progress("comparing"), _quiet_imports(names):
+    with _progress("comparing"):
+        require(*names)
         report = reconcile(args.file, names)
     if args.json:
         _print_json(report.to_json())
@@ -128,12 +103,9 @@ def _port(args: argparse.Namespace) -> int:
     check_target(folder, args.overwrite)
     model = load(args.file)
     verify = adapter.installed and not args.no_verify
-    imports = [adapter.name] if verify or adapter.extra_files else []
-    with (
-        _progress("porting"),
-        _quiet_imports(imports),
-        atomic_folder(folder, args.overwrite) as work,
-    ):
+    if verify or (adapter.extra_files and adapter.installed):
+        require(adapter.name)
+    with _progress("porting"), atomic_folder(folder, args.overwrite) as work:
         report = write(model, work, adapter)
         if verify:
             from xlstm.comparing import reconcile
@@ -150,7 +122,8 @@ def _demo(_args: argparse.Namespace) -> int:
     from xlstm.tables import render_demo
 
     names = [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
-    with _progress("porting and comparing the example model"), _quiet_imports(names):
+    with _progress("porting and comparing the example model"):
+        require(*names)
         report = reconcile(demo.path(), names)
         memories = demo.recall(names)
     print(render_demo(report, memories))
@@ -178,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     found.set_defaults(run=_count)
 
     found = add("explain", help="the parameters of a layer, without a file")
-    found.add_argument("layer", metavar="LAYER", help="LSTM or Dense")
+    found.add_argument("layer", metavar="LAYER", help="LSTM, SimpleRNN or Dense")
     found.add_argument("--features", type=int, required=True, help="size of the input, m")
     found.add_argument("--units", type=int, required=True, help="size of the output, n")
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -12,7 +12,7 @@ import numpy as np
 from xlstm import inputs as generated
 from xlstm import registry
 from xlstm.adapter import Adapter
-from xlstm.errors import MissingFrameworkError, UsageError
+from xlstm.errors import UsageError
 from xlstm.ledger import Ledger, count
 from xlstm.model import Array, Model
 from xlstm.parity import FAILED, UNDECIDED, Bounds, Verdict, bounds, judge, worst_of
@@ -60,15 +60,8 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
         every = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
         return {name: adapter for name, adapter in every.items() if adapter.installed}
     found = {name: registry.adapter(name) for name in frameworks}
-    for name, adapter in found.items():
-        if not adapter.installed:
-            want, do = (
-                f"{adapter.title} to be installed",
-                f"pip install 'xlstm-converter[{adapter.extra}]'",
-            )
-            raise MissingFrameworkError(
-                f"framework {name}", want, f"no module {adapter.package}", do
-            )
+    for adapter in found.values():
+        adapter.check_installed()
     return found
 
 

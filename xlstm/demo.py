@@ -22,11 +22,24 @@ def path() -> Path:
     return Path(str(resources.files("xlstm").joinpath("demo.keras")))
 
 
-def recall(frameworks: Sequence[str]) -> dict[str, Array]:
-    """What the port to each framework answers to `SEQUENCE`: 20 numbers each."""
+def recall(
+    frameworks: Sequence[str], source: Any = None, sample: Array | None = None
+) -> dict[str, Array]:
+    """What the port of `source` (the demo file if None) to each framework answers to one sample.
+
+    Args:
+        frameworks: names of frameworks.
+        source: anything that `xlstm.load` takes, with one input and one output.
+        sample: one input without its batch axis; the sequence if not given.
+
+    Returns:
+        Framework name -> output without its batch axis, float32.
+    """
+    if sample is None:
+        sample = SEQUENCE[:, None]
     found = {}
     for name in frameworks:
         live: Any = registry.adapter(name).live()
-        inputs = [SEQUENCE.reshape(1, -1, 1)]
-        found[name] = live.run(port(path(), name), inputs, "float32")[0][0]
+        ported = port(path() if source is None else source, name)
+        found[name] = live.run(ported, [sample[None]], "float32")[0][0]
     return found

@@ -10,12 +10,17 @@ from rich.table import Table
 
 from xlstm import registry
 from xlstm.errors import UsageError
-from xlstm.layout import shape
+from xlstm.layout import KINDS, shape
 from xlstm.ledger import Ledger, count
-from xlstm.model import LSTM, Dense, Shape, Source, Spec, chain
+from xlstm.model import LSTM, Dense, Shape, SimpleRNN, Source, Spec, chain
 from xlstm.tables import add, grid, render_differences, shape_text, to_text
 
-LAYERS = ("LSTM", "Dense")
+LAYERS: dict[str, type[LSTM] | type[SimpleRNN] | type[Dense]] = {
+    "LSTM": LSTM,
+    "SimpleRNN": SimpleRNN,
+    "Dense": Dense,
+}
+"""Layers that can be explained."""
 
 EQUATIONS = {
     "LSTM": (
@@ -24,9 +29,12 @@ EQUATIONS = {
         "c       = f * c + i * g",
         "h       = o * tanh(c)",
     ),
+    "SimpleRNN": ("h = tanh(x W + h U + b)",),
     "Dense": ("y = x W + b",),
 }
+"""What each layer computes."""
 
+STEPS = "One W, U and b serve every time step: the number of steps and the batch size do not enter."
 
 Rows = tuple[tuple[str, str, int], ...]
 """Part, formula with numbers, number of parameters."""
@@ -70,6 +78,7 @@ class Explanation:
             f"{self.kind} of n = {self.units} units on m = {self.features} features",
             f"  {self.formula} = {self.numbers}",
             *(f"  {line}" for line in EQUATIONS[self.kind]),
+            *(() if self.kind == "Dense" else (f"  {STEPS}",)),
             parts,
             tensors,
             *render_differences(self.ledger),
@@ -95,7 +104,7 @@ def explain(layer: str, *, features: int, units: int) -> Explanation:
     """Explains a layer's parameters in every framework.
 
     Args:
-        layer: "LSTM" or "Dense".
+        layer: "LSTM", "SimpleRNN" or "Dense".
         features: size of the input, m.
         units: size of the output and of the hidden state, n.
 
@@ -108,23 +117,27 @@ def explain(layer: str, *, features: int, units: int) -> Explanation:
     if layer not in LAYERS:
         raise UsageError("explain", "one of " + ", ".join(LAYERS), repr(layer), "use one of these")
     spec = _spec(layer, features, units)
-    sample: Shape = (None, features) if layer == "LSTM" else (features,)
+    sample: Shape = (features,) if layer == "Dense" else (None, features)
     model = chain(layer, [(layer.lower(), spec, True)], sample, {}, Source("keras"), lone=True)
     formula, numbers, breakdown = _formula(layer, features, units)
     return Explanation(layer, features, units, formula, numbers, breakdown, count(model))
 
 
 def _spec(layer: str, features: int, units: int) -> Spec:
-    return LSTM(features, units) if layer == "LSTM" else Dense(features, units)
+    return LAYERS[layer](features, units)
 
 
 def _formula(layer: str, m: int, n: int) -> tuple[str, str, Rows]:
+    """The formula with symbols, with numbers, and its parts."""
     if layer == "Dense":
         dense = (("kernel W", f"m n = {m} x {n}", m * n), ("bias b", f"n = {n}", n))
         return "n (m + 1)", f"{n} x ({m} + 1) = {n * (m + 1):,}", dense
-    lstm = (
-        ("kernel W, of the input", f"4 m n = 4 x {m} x {n}", 4 * m * n),
-        ("recurrent U, of the state", f"4 n n = 4 x {n} x {n}", 4 * n * n),
-        ("bias b", f"4 n = 4 x {n}", 4 * n),
+    gates = len(KINDS[layer].gates) or 1
+    sign, times = (f"{gates} ", f"{gates} x ") if gates > 1 else ("", "")
+    rows = (
+        ("kernel W, of the input", f"{sign}m n = {times}{m} x {n}", gates * m * n),
+        ("recurrent U, of the state", f"{sign}n n = {times}{n} x {n}", gates * n * n),
+        ("bias b", f"{sign}n = {times}{n}", gates * n),
     )
-    return "4 n (m + n + 1)", f"4 x {n} x ({m} + {n} + 1) = {4 * n * (m + n + 1):,}", lstm
+    total = f"{times}{n} x ({m} + {n} + 1) = {gates * n * (m + n + 1):,}"
+    return f"{sign}n (m + n + 1)", total, rows

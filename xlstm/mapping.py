@@ -88,5 +88,7 @@ def fold_notes(model: Model, adapter: Adapter) -> list[str]:
         f"{node.name}: both biases are not zero; fold() adds them into the one bias that "
         f"{adapter.title} keeps, rounded once in the stored dtype"
         for node, _, table, _ in _placed(model, adapter)
-        if table.kind.gates and table.sides == 1 and folds(model.weights[node.name].get("bias"))
+        if "s" in table.kind.tensors["bias"]
+        and table.sides == 1
+        and folds(model.weights[node.name].get("bias"))
     ]

@@ -2,9 +2,10 @@
 
 Hub weights carry their axes by name, whatever framework they came from:
 
-    LSTM   kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
-           bias[side, gate, hidden]     gates in the order i f g o
-    Dense  kernel[input, output]        bias[output]
+    LSTM       kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
+               bias[side, gate, hidden]     gates in the order i f g o
+    SimpleRNN  kernel[input, hidden]        recurrent[hidden_in, hidden_out]  bias[side, hidden]
+    Dense      kernel[input, output]        bias[output]
 
 `side` is 0 for the bias added to the input product and 1 for the one added to the recurrent
 product; frameworks with a single bias have one side.
@@ -144,6 +145,38 @@ class LSTM(Spec):
 
 
 @dataclass(frozen=True)
+class SimpleRNN(Spec):
+    """The plain recurrent layer of Elman (1990): h = activation(x_t W + h U + b), h 0 at the start.
+
+    `dropout` and `recurrent_dropout` act in training only.
+    """
+
+    kind: ClassVar[str] = "SimpleRNN"
+    features: int
+    units: int
+    activation: str = "tanh"
+    use_bias: bool = True
+    return_sequences: bool = False
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_size("SimpleRNN", features=self.features, units=self.units)
+        _check_activation("SimpleRNN", self.activation)
+        _check_rate("SimpleRNN", self.dropout, self.recurrent_dropout)
+
+    def sizes(self) -> dict[str, int]:
+        return {"i": self.features, "j": self.units, "h": self.units}
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        _check_last(self, shape, 2, self.features)
+        return (*shape[:-1], self.units) if self.return_sequences else (self.units,)
+
+
+@dataclass(frozen=True)
 class Dense(Spec):
     """`activation(x W + b)` over the last axis."""
 
@@ -215,7 +248,8 @@ class Activation(Spec):
 
 
 SPECS: dict[str, type[Spec]] = {
-    spec.kind: spec for spec in (Input, LSTM, Dense, TimeDistributed, Dropout, Activation)
+    spec.kind: spec
+    for spec in (Input, LSTM, SimpleRNN, Dense, TimeDistributed, Dropout, Activation)
 }
 
 

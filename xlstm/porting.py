@@ -31,9 +31,10 @@ def load(source: Any) -> Model:
 
     Args:
         source: a path to a Keras file (`.keras` of Keras 3, whole-model HDF5 of Keras 2 and 3) or
-            to a folder written by `save`; a live Keras model or layer; a `torch.nn.LSTM` or
-            `torch.nn.Linear`; a Flax NNX LSTM or Linear; a pair (Linen module, variables); or a
-            Model, which is returned as it is. Paths are read without importing a framework.
+            to a folder written by `save`; a live Keras model or layer; an `LSTM`, `RNN` or
+            `Linear` of `torch.nn`; a cell, `RNN` or `Linear` of Flax NNX; a pair (Linen module,
+            variables); or a Model, which is returned as it is. Paths are read without importing a
+            framework.
 
     Raises:
         FileError: an unreadable, damaged or foreign file.

@@ -47,6 +47,21 @@ def lstm(spec: specs.LSTM, x_BTI: Array, context: Context) -> Array:
     return outputs if spec.return_sequences else h
 
 
+def simple_rnn(spec: specs.SimpleRNN, x_BTI: Array, context: Context) -> Array:
+    """(B, T, I) -> (B, T, H), or (B, H) of the last step."""
+    batch, steps, _ = x_BTI.shape
+    h = np.zeros((batch, spec.units), x_BTI.dtype)
+    xw_BTH = x_BTI @ context.weights["kernel"]
+    if spec.use_bias:
+        xw_BTH = xw_BTH + context.weights["bias"].sum(axis=0)
+    outputs = np.zeros((batch, steps, spec.units), x_BTI.dtype)
+    for t in range(steps):
+        h = outputs[:, t] = context.activate(
+            spec.activation, xw_BTH[:, t] + h @ context.weights["recurrent"]
+        )
+    return outputs if spec.return_sequences else h
+
+
 def dense(spec: specs.Dense, x: Array, context: Context) -> Array:
     """(..., I) -> (..., O)."""
     y = x @ context.weights["kernel"]
@@ -74,6 +89,7 @@ def activation(spec: specs.Activation, x: Array, context: Context) -> Array:
 
 LAYERS: dict[type[specs.Spec], Callable[..., Array]] = {
     specs.LSTM: lstm,
+    specs.SimpleRNN: simple_rnn,
     specs.Dense: dense,
     specs.TimeDistributed: time_distributed,
     specs.Dropout: dropout,

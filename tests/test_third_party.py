@@ -1,0 +1,70 @@
+"""Somebody else's framework, added by CONTRIBUTING's recipe: one folder and one entry point."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES
+
+import xlstm
+from xlstm import registry
+from xlstm.errors import UnsupportedError, UsageError
+
+TOY = Path(__file__).parent / "toy_framework"
+MODEL = CASES["lstm-tanh-sigmoid"]
+
+
+@pytest.fixture
+def toyml(tmp_path, monkeypatch):
+    """ToyML and its adapter as an installed distribution."""
+    info = tmp_path / "xlstm_toyml-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xlstm-toyml\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[xlstm.adapters]\ntoyml = toyml_adapter:ADAPTER\n")
+    monkeypatch.syspath_prepend(str(TOY))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import toyml
+
+    return toyml
+
+
+@pytest.mark.usefixtures("toyml")
+def test_it_is_listed_counted_and_proven():
+    assert "toyml" in registry.names()
+    ledger = xlstm.count(MODEL, ["keras", "torch", "toyml"])
+    assert ledger.total("toyml") == ledger.total("keras")
+    report = xlstm.reconcile(MODEL, ["toyml"])
+    report.check()
+    assert report.frameworks["toyml"].parameters == 4 * 5 * (3 + 5 + 1)
+
+
+def test_its_objects_are_read_and_ported(toyml):
+    rng = np.random.default_rng(0)
+    shapes = ((20, 3), (20, 5), (20,))
+    layer = toyml.LSTM(*(rng.standard_normal(shape).astype("float32") for shape in shapes))
+    x = rng.standard_normal((2, 6, 3)).astype("float32")
+    ported = xlstm.port(layer, "numpy")
+    np.testing.assert_allclose(ported(x), layer(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("toyml")
+def test_it_is_saved_and_ports_on(tmp_path):
+    folder = xlstm.save(MODEL, tmp_path / "port", "toyml")
+    np.testing.assert_equal(xlstm.load(folder).weights, MODEL.weights)
+
+
+@pytest.mark.usefixtures("toyml")
+def test_its_refusals_are_its_own():
+    with pytest.raises(UnsupportedError, match="adapter toyml"):
+        xlstm.port(CASES["dense"], "toyml")
+
+
+def test_without_its_distribution_it_is_unknown():
+    with pytest.raises(UsageError, match="one of keras, torch, nnx, linen, numpy"):
+        xlstm.port(MODEL, "toyml")
+
+
+def test_the_recipe_names_every_file_of_the_toy():
+    recipe = (TOY.parents[1] / "CONTRIBUTING.md").read_text()
+    for name in ("toyml_adapter.py", "toyml_live.py", "[project.entry-points", "xlstm.adapters"):
+        assert name in recipe

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from xlstm.converters.keras_rules import DTYPES, RULES, Config, Reader, dtype_policy
 from xlstm.converters.keras_tables import DEFAULT, TABLES
 
-from xlstm.errors import FileError, UnsupportedError
+from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Description, Stored
 from xlstm.layout import check, unpack
 from xlstm.model import Array, Model, Shape, Source, Spec, chain
@@ -20,6 +21,14 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def _entries(layers: list[Any], where: str) -> list[Config]:
+    for layer in layers:
+        if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
+            got = type(layer).__name__
+            raise FileError(where, "a layer as a mapping of options", got, "save the model anew")
+    return layers
+
+
 def _layer_list(description: Description) -> tuple[str, list[Config]]:
     """Name and layer configs of a Sequential model, in either form of its config."""
     if description.config.get("class_name") != "Sequential":
@@ -29,12 +38,12 @@ def _layer_list(description: Description) -> tuple[str, list[Config]]:
             description.config.get("class_name"),
             "see the README's limits",
         )
+    where = description.file or "keras"
     config = description.config.get("config")
     if isinstance(config, list):  # Keras 2.0 to 2.2.2
-        return "sequential", config
+        return "sequential", _entries(config, where)
     if isinstance(config, Mapping) and isinstance(config.get("layers"), list):
-        return str(config.get("name", "sequential")), config["layers"]
-    where = description.file or "keras"
+        return str(config.get("name", "sequential")), _entries(config["layers"], where)
     raise FileError(where, "a config with layers", type(config).__name__, "save the model anew")
 
 
@@ -47,7 +56,9 @@ def _input_shape(description: Description, layers: list[Config]) -> tuple[Shape,
     places += [model.get("build_input_shape")] if isinstance(model, Mapping) else []
     places += [built.get("input_shape")] if isinstance(built, Mapping) else []
     for place in places:
-        if isinstance(place, (list, tuple)) and all(n is None or type(n) is int for n in place):
+        if isinstance(place, (list, tuple)) and all(
+            n is None or (type(n) is int and n > 0) for n in place
+        ):
             dtype = dtype_policy(first.get("dtype"))
             return tuple(place[1:]), dtype if dtype in DTYPES else "float32"
     raise FileError(
@@ -60,7 +71,12 @@ def _arrays(reader: Reader, name: str, group: str, spec: Spec) -> dict[str, Stor
     if reader.description.by_name:
         # names end in "/kernel" or "/kernel:0"; the last word is the variable
         stored = reader.take(name)
-        return {s.name.rsplit("/", 1)[-1].split(":")[0]: s for s in stored}
+        found = {s.name.rsplit("/", 1)[-1].split(":")[0]: s for s in stored}
+        if len(found) != len(stored):
+            got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
+            where = reader.where(name)
+            raise WeightsError(where, "arrays of different names", got, "check the file")
+        return found
     stored = reader.take(group)
     core = spec.core
     slots = TABLES[DEFAULT[core.kind]].active(core.absent()) if core.sizes() else ()
@@ -79,6 +95,13 @@ def _weights(spec: Spec, arrays: Mapping[str, Stored], where: str) -> dict[str, 
     check(table, arrays, core.sizes(), core.absent(), where)
     read = {name: stored.load() for name, stored in arrays.items()}
     return unpack(table, read, core.sizes(), core.absent(), where)
+
+
+def _output_shape(spec: Spec, shape: Shape, where: str) -> Shape:
+    try:
+        return spec.output_shape(shape)
+    except UsageError as error:
+        raise FileError(where, error.expected, error.got, error.do) from None
 
 
 def _group(layer: Config, counts: dict[str, int]) -> str:
@@ -101,12 +124,16 @@ def _read_layers(
             continue
         name = str(config.get("name", layer.get("class_name")))
         spec = reader.spec(layer, shape)
-        shape = spec.output_shape(shape)
+        shape = _output_shape(spec, shape, reader.where(name))
         arrays = _arrays(reader, name, _group(layer, counts), spec)
         if stored := _weights(spec, arrays, reader.where(name)):
             weights[name] = stored
         layers.append((name, spec, bool(config.get("trainable", True))))
     reader.check_used()
+    names = [name for name, _, _ in layers]
+    if not names or len(set(names)) != len(names):
+        where, got = reader.description.file or "keras", ", ".join(names) or "none"
+        raise FileError(where, "layers with names that differ", got, "save the model anew")
     return layers, weights
 
 

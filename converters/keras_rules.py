@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xlstm.errors import FileError, UnsupportedError, WeightsError, XlstmError
+from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError, XlstmError
 from xlstm.files.description import Description, Stored
 from xlstm.model import (
     LSTM,
@@ -111,9 +111,10 @@ class Reader:
         try:
             return rule.build(config, shape, self)
         except XlstmError as error:
-            if error.where.startswith(where):
-                raise
-            raise type(error)(where, error.expected, error.got, error.do) from None
+            # sizes that make no sense are the file's fault here, not the caller's
+            kind = FileError if isinstance(error, UsageError) else type(error)
+            place = error.where if error.where.startswith(where) else f"{where}, {error.where}"
+            raise kind(place, error.expected, error.got, error.do) from None
         except (KeyError, TypeError, ValueError) as error:
             got = f"{type(error).__name__} ({error})"
             raise FileError(where, "a complete layer config", got, "save the model anew") from None
@@ -145,7 +146,9 @@ def _is_custom(layer: Config) -> bool:
 def dtype_policy(value: Any) -> str:
     """Name of a dtype or dtype policy as configs write it; float32 where there is none."""
     if isinstance(value, Mapping):
-        return str(value.get("config", {}).get("name", value.get("class_name")))
+        config = value.get("config", {})
+        name = config.get("name") if isinstance(config, Mapping) else None
+        return str(name or value.get("class_name"))
     return "float32" if value is None else str(value)
 
 
@@ -200,6 +203,12 @@ def _features(shape: Shape, where: str) -> int:
     return shape[-1]
 
 
+def _flag(config: Config, key: str) -> bool:
+    if not isinstance(config[key], (bool, int)) or config[key] not in (0, 1):
+        raise ValueError(f"{key}={config[key]!r}")
+    return bool(config[key])
+
+
 def _training_only(reader: Reader, config: Config, where: str) -> None:
     for key in ("dropout", "recurrent_dropout"):
         if config.get(key):
@@ -216,8 +225,8 @@ def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
         units=config["units"],
         activation=reader.activation(config["activation"], where),
         gate_activation=reader.activation(config["recurrent_activation"], where),
-        use_bias=bool(config["use_bias"]),
-        return_sequences=bool(config["return_sequences"]),
+        use_bias=_flag(config, "use_bias"),
+        return_sequences=_flag(config, "return_sequences"),
         dropout=config.get("dropout", 0.0),
         recurrent_dropout=config.get("recurrent_dropout", 0.0),
     )
@@ -230,8 +239,8 @@ def _simple_rnn(config: Config, shape: Shape, reader: Reader) -> Spec:
         features=_features(shape, where),
         units=config["units"],
         activation=reader.activation(config["activation"], where),
-        use_bias=bool(config["use_bias"]),
-        return_sequences=bool(config["return_sequences"]),
+        use_bias=_flag(config, "use_bias"),
+        return_sequences=_flag(config, "return_sequences"),
         dropout=config.get("dropout", 0.0),
         recurrent_dropout=config.get("recurrent_dropout", 0.0),
     )
@@ -243,7 +252,7 @@ def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
         features=_features(shape, where),
         units=config["units"],
         activation=reader.activation(config["activation"], where),
-        use_bias=bool(config["use_bias"]),
+        use_bias=_flag(config, "use_bias"),
     )
 
 

@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from xlstm import registry
 from xlstm._version import VERSION
-from xlstm.errors import UsageError, XlstmError
+from xlstm.errors import UsageError, XlstmError, printable
 from xlstm.requiring import require
 
 TARGETS = ("torch", "nnx", "linen", "keras")
@@ -47,7 +47,7 @@ def _inspect(args: argparse.Namespace) -> int:
     model = load(args.file)
     print(render_model(model))
     for line in nonfinite(model):
-        print(f"warning: {line}")
+        print(f"warning: {printable(line)}")
     return 0
 
 
@@ -182,8 +182,12 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the result is the exit status."""
     args = _parser().parse_args(argv)
+    with contextlib.suppress(AttributeError):  # a stdout that is no text file
+        cast(Any, sys.stdout).reconfigure(errors="replace")
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
     except XlstmError as error:
         print(f"xlstm: {error}", file=sys.stderr)
         return 2

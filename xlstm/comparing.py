@@ -61,6 +61,9 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
         return {name: adapter for name, adapter in every.items() if adapter.installed}
     found = {name: registry.adapter(name) for name in frameworks}
     for adapter in found.values():
+        if not adapter.tables:
+            where, got = f"framework {adapter.name}", "the reference itself"
+            raise UsageError(where, "a framework to compare", got, "leave it out")
         adapter.check_installed()
     return found
 

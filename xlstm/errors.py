@@ -1,9 +1,21 @@
 """One family of errors; each is one line: where, what was expected, what was there, what to do."""
 
+LONGEST = 400
+"""Characters of a part of a message: a file may name a layer with a million of them."""
+
+
+def printable(text: object) -> str:
+    r"""`text` on one line, other characters escaped: what a file says must not drive a terminal.
+
+    >>> print(printable("a" + chr(10) + "b"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
 
 def _line(text: object) -> str:
-    """`text` on one line: what a file says must not break out of the message."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    line = printable(text)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 class XlstmError(Exception):

@@ -9,8 +9,9 @@ import safetensors
 from safetensors.numpy import load_file
 
 from xlstm import registry
+from xlstm.adapter import Adapter
 from xlstm.errors import FileError
-from xlstm.files.guards import as_text, open_regular, parse_json
+from xlstm.files.guards import as_object, as_text, is_folder, open_regular, parse_json
 from xlstm.graph_json import from_json
 from xlstm.mapping import unpack_model
 from xlstm.model import Model
@@ -22,9 +23,20 @@ KEY = "xlstm"
 """Name of the metadata entry of the weights that holds the graph."""
 
 
-def is_ported_folder(path: Path) -> bool:
-    """Whether `save` wrote this folder, by the files it has."""
-    return path.is_dir() and all((path / name).is_file() for name in (WEIGHTS, SOURCE, REPORT))
+def has_port(path: Path) -> bool:
+    """Whether a folder has the files that `save` writes."""
+    return is_folder(path) and all((path / name).is_file() for name in (WEIGHTS, SOURCE, REPORT))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `save` wrote a folder: it has the files, and the weights carry our graph."""
+    if not has_port(path):
+        return False
+    try:
+        with safetensors.safe_open(path / WEIGHTS, "numpy") as opened:
+            return KEY in (opened.metadata() or {})
+    except Exception:
+        return False
 
 
 def read_folder(path: Path) -> Model:
@@ -45,7 +57,13 @@ def read_folder(path: Path) -> Model:
         raise FileError(file, "a safetensors file", got, "port the model anew") from None
     if KEY not in metadata:
         raise FileError(file, "a graph in the metadata", "none", "port the model anew with xlstm")
-    data = parse_json(metadata[KEY], str(file))
-    adapter = registry.adapter(as_text(data.get("to"), str(file)))
+    data = as_object(parse_json(metadata[KEY], str(file)), str(file))
     model = from_json(data.get("graph"), {}, str(file))
+    adapter = _target(as_text(data.get("to"), str(file)), file)
     return replace(model, weights=unpack_model(model, adapter, arrays))
+
+
+def _target(name: str, file: Path) -> Adapter:
+    if name in registry.names() and registry.adapter(name).emit is not None:
+        return registry.adapter(name)
+    raise FileError(file, "the weights of a known framework", name, "install its adapter")

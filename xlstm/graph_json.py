@@ -7,8 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from xlstm.errors import FileError
-from xlstm.model import SPECS, Array, Model, Node, Shape, Source, Spec
+from xlstm.errors import FileError, UsageError
+from xlstm.model import SPECS, Array, Input, Model, Node, Shape, Source, Spec, TimeDistributed
 
 VERSION = 1
 
@@ -44,7 +44,7 @@ def to_json(model: Model) -> dict[str, Any]:
 
 
 def _checked(data: Any, types: Any, where: str) -> Any:
-    if not isinstance(data, types) or (isinstance(data, bool) and types is int):
+    if not isinstance(data, types) or (isinstance(data, bool) and types is not bool):
         want = getattr(types, "__name__", str(types))
         raise FileError(where, want, type(data).__name__, "port the model anew")
     return data
@@ -60,7 +60,10 @@ def _shape(data: Any, where: str) -> Shape:
 def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
     kind = typing.get_type_hints(cls)[name]
     if kind is Spec:
-        return spec_from_json(value, where)
+        inner = spec_from_json(value, where)
+        if isinstance(inner, (Input, TimeDistributed)):
+            raise FileError(where, "a wrapped layer", inner.kind, "port the model anew")
+        return inner
     if kind == Shape:
         return _shape(value, where)
     return _checked(value, (int, float) if kind is float else kind, f"{where}, {name}")
@@ -73,18 +76,24 @@ def spec_from_json(data: Any, where: str) -> Spec:
         FileError: an unknown kind, or options that are missing, unknown or of another type.
     """
     options = dict(_checked(data, dict, where))
-    cls = SPECS.get(str(options.pop("kind", None)))
+    kind = options.pop("kind", None)
+    cls = SPECS.get(kind) if isinstance(kind, str) else None
     names = {f.name for f in dataclasses.fields(cls)} if cls else set()
     if cls is None or names != set(options):
         got = ", ".join(map(str, options)) or "none"
         raise FileError(where, "a layer with its options", got, "port the model anew")
-    return cls(**{name: _field(cls, name, value, where) for name, value in options.items()})
+    fields = {name: _field(cls, name, value, where) for name, value in options.items()}
+    try:
+        return cls(**fields)
+    except UsageError as error:
+        got = f"{error.where}: {error.got}"
+        raise FileError(where, error.expected, got, "port the model anew") from None
 
 
 def _node(data: Any, where: str) -> Node:
     item = _checked(data, dict, where)
     name = _checked(item.get("name"), str, where)
-    inputs = tuple(_checked(i, str, where) for i in _checked(item.get("inputs"), list, where))
+    inputs = _names(item.get("inputs"), f"{where}, node {name}")
     trainable = _checked(item.get("trainable"), bool, where)
     spec = spec_from_json(item.get("spec"), f"{where}, node {name}")
     return Node(name, spec, inputs, _shape(item.get("shape"), where), trainable)
@@ -100,14 +109,13 @@ def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str)
     if graph.get("version") != VERSION:
         raise FileError(where, f"graph version {VERSION}", graph.get("version"), "update xlstm")
     nodes = tuple(_node(item, where) for item in _checked(graph.get("nodes"), list, where))
-    seen: set[str] = set()
-    for node in nodes:
-        if node.name in seen or not seen.issuperset(node.inputs):
-            raise FileError(where, "nodes in order", node.name, "port the model anew")
-        seen.add(node.name)
-    ends = [tuple(_checked(graph.get(key), list, where)) for key in ("inputs", "outputs")]
-    if not all(names and seen.issuperset(names) for names in ends):
-        raise FileError(where, "inputs and outputs of the graph", ends, "port the model anew")
+    _check_nodes(nodes, where)
+    ends = [_names(graph.get(key), f"{where}, {key}") for key in ("inputs", "outputs")]
+    inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
+    if ends[0] != inputs or not ends[1] or not {n.name for n in nodes}.issuperset(ends[1]):
+        raise FileError(where, "the inputs and outputs of its nodes", ends, "port the model anew")
+    if graph.get("lone") is True and len(nodes) != 2:
+        raise FileError(where, "one layer alone", f"{len(nodes) - 1} layers", "port the model anew")
     return Model(
         name=_checked(graph.get("name"), str, where),
         nodes=nodes,
@@ -117,6 +125,30 @@ def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str)
         source=_source(graph.get("source"), where),
         lone=_checked(graph.get("lone"), bool, where),
     )
+
+
+def _names(data: Any, where: str) -> tuple[str, ...]:
+    return tuple(_checked(name, str, where) for name in _checked(data, list, where))
+
+
+def _check_nodes(nodes: tuple[Node, ...], where: str) -> None:
+    """Raises FileError unless every node follows what it reads and has the shape that gives."""
+    shapes: dict[str, Shape] = {}
+    for node in nodes:
+        place = f"{where}, node {node.name}"
+        wanted = 0 if isinstance(node.spec, Input) else 1
+        known = node.name not in shapes and all(name in shapes for name in node.inputs)
+        if len(node.inputs) != wanted or not known:
+            got = f"inputs {', '.join(node.inputs) or 'none'}"
+            raise FileError(place, "a new name, and inputs before it", got, "port the model anew")
+        try:
+            before = node.spec.shape if isinstance(node.spec, Input) else shapes[node.inputs[0]]
+            shapes[node.name] = node.spec.output_shape(before)
+        except UsageError as error:
+            raise FileError(place, error.expected, error.got, "port the model anew") from None
+        if shapes[node.name] != node.shape:
+            want = f"shape {shapes[node.name]}"
+            raise FileError(place, want, node.shape, "port the model anew")
 
 
 def _source(data: Any, where: str) -> Source:

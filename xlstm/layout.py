@@ -114,8 +114,14 @@ def sizes_of(table: Table, arrays: Mapping[str, Array]) -> dict[str, int]:
     for slot in table.slots:
         if slot.name in arrays:
             _solve(slot, arrays[slot.name].shape, known)
-    if "h" in known:
-        known.setdefault("j", known["h"])
+    if "h" in known and known.setdefault("j", known["h"]) != known["h"]:
+        got = f"{known['j']} hidden units in and {known['h']} out"
+        raise WeightsError("weights", "as many hidden units in as out", got, "check the arrays")
+    needed = {axis for axes in table.kind.tensors.values() for axis in axes} - {"s"}
+    if not needed <= known.keys():
+        want = ", ".join(slot.name for slot in table.slots)
+        got = ", ".join(map(str, arrays)) or "none"
+        raise WeightsError("weights", want, got, "name all arrays as the framework does")
     known.pop("g")
     return known
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from xlstm import registry
 from xlstm.adapter import Adapter
-from xlstm.errors import UsageError
+from xlstm.errors import UsageError, WeightsError
 from xlstm.files import describe
-from xlstm.folder import is_ported_folder, read_folder
+from xlstm.folder import has_port, read_folder
 from xlstm.layout import convert
 from xlstm.mapping import pack_model
 from xlstm.model import Array, Model
@@ -46,7 +46,7 @@ def load(source: Any) -> Model:
         return source
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        if is_ported_folder(path):
+        if has_port(path):
             return read_folder(path)
         with contextlib.closing(describe(path)) as description:
             model: Model = registry.resolve(registry.KERAS_READER)(description)
@@ -83,7 +83,10 @@ def code_of(model: Model, adapter: Adapter) -> ModuleType:
 
 def check_dtype(model: Model, dtype: Any) -> str:
     """The name of the dtype to compute in: the one asked for, or the model's own."""
-    name = np.dtype(dtype or model.compute_dtype()).name
+    try:
+        name = np.dtype(dtype or model.compute_dtype()).name
+    except TypeError:
+        name = str(dtype)
     if name not in DTYPES:
         raise UsageError("dtype", " or ".join(DTYPES), name, "use one of these")
     return name
@@ -144,4 +147,7 @@ def convert_weights(
         names += [f"array {n}" for n in range(len(names), len(arrays))]
         arrays = dict(zip(names, arrays, strict=False))
     named = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in named.items():
+        if array.dtype.kind not in "fiubV":  # V: bfloat16 and its like
+            raise WeightsError(name, "numbers", f"dtype {array.dtype}", "pass plain arrays")
     return convert(from_table, to_table, named)

@@ -47,7 +47,7 @@ def adapter(name: str) -> Adapter:
     Raises:
         UsageError: no adapter of that name.
     """
-    if name in ADAPTERS:
+    if isinstance(name, str) and name in ADAPTERS:
         return _checked(name, resolve(ADAPTERS[name]))
     for entry in importlib.metadata.entry_points(group=GROUP):
         if entry.name == name:

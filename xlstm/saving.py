@@ -18,7 +18,7 @@ from xlstm import registry
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError
-from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ported_folder
+from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
 from xlstm.graph_json import to_json
 from xlstm.ledger import count
 from xlstm.mapping import fold_notes, pack_model
@@ -70,7 +70,15 @@ def report_of(model: Model, adapter: Adapter) -> dict[str, Any]:
 
 def check_target(folder: Path, overwrite: bool) -> None:
     """Raises UsageError where `folder` must not be written."""
-    if not folder.exists() and not folder.is_symlink():
+    there = True
+    try:
+        os.lstat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or error
+        raise UsageError(folder, "a folder's name", got, "name another") from None
+    if not there:
         if not folder.parent.is_dir():
             raise UsageError(folder, "a parent folder", "none", "make it first")
         return
@@ -78,7 +86,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise UsageError(
             folder, "a folder that does not exist", "it exists", "name another, or overwrite"
         )
-    if folder.is_symlink() or not is_ported_folder(folder):
+    if folder.is_symlink() or not is_ours(folder):
         got = "a folder or file that xlstm did not write"
         raise UsageError(folder, "a ported folder to overwrite", got, "name another")
 
@@ -87,7 +95,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
 def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to write into that becomes `folder` at the end, or vanishes on any error."""
     check_target(folder, overwrite)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    work = Path(tempfile.mkdtemp(prefix=".xlstm.", dir=folder.parent))
     work.chmod(0o755)
     try:
         yield work

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from xlstm import registry
 from xlstm.adapter import Adapter
+from xlstm.errors import printable
 from xlstm.model import Array, Model, Node, Shape, TimeDistributed
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ def grid(headers: Iterable[str], left: int = 1) -> Table:
 
 def add(table: Table, *cells: object) -> None:
     """A row of plain texts; nothing in them is taken for markup."""
-    table.add_row(*(Text(_printable(str(cell))) for cell in cells))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    table.add_row(*(Text(printable(str(cell))) for cell in cells))
 
 
 def _titles(names: Iterable[str]) -> list[str]:
@@ -81,7 +78,7 @@ def render_differences(ledger: Ledger) -> list[str]:
     """A line for each tensor in which a framework differs from the first one."""
     first = ledger.frameworks[0] if ledger.frameworks else ""
     return [
-        f"{layer.path}, {registry.adapter(d.target).title} {d.tensor}: {d.reason}"
+        f"{printable(layer.path)}, {registry.adapter(d.target).title} {d.tensor}: {d.reason}"
         for layer in ledger.layers
         for d in layer.differences
         if d.source == first
@@ -103,7 +100,7 @@ def render_verdicts(report: Report) -> str:
     lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
     if not report.counts_ok:
         lines.append("The counts above differ from the frameworks' own: this is a bug, report it.")
-    return to_text(table, *map(_printable, lines))
+    return to_text(table, *map(printable, lines))
 
 
 def render_model(model: Model) -> str:
@@ -121,7 +118,7 @@ def render_model(model: Model) -> str:
     lines = [f"input: {shape_text(start.shape)} a sample"]
     lines += [f"note: {line}" for line in source.notes]
     lines += [f"warning: {line}" for line in source.warnings]
-    return to_text(_printable(head), table, *map(_printable, lines))
+    return to_text(printable(head), table, *map(printable, lines))
 
 
 def _options(node: Node) -> str:
@@ -146,7 +143,7 @@ def render_port(model: Model, adapter: Adapter, folder: Path, report: dict[str, 
         lines.append(found if adapter.installed else f"{found}: {adapter.title} is not installed")
     else:
         lines += _verified(adapter, found)
-    return to_text(*map(_printable, lines))
+    return to_text(*map(printable, lines))
 
 
 def _verified(adapter: Adapter, found: dict[str, Any]) -> list[str]:

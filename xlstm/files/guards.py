@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -27,8 +26,9 @@ def open_regular(path: Path) -> BinaryIO:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        got = "no such file" if error.errno == errno.ENOENT else error.strerror
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        got = "no such file" if missing else getattr(error, "strerror", None) or str(error)
         raise FileError(path, "a readable model file", got, "check the path") from None
     file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -81,6 +81,17 @@ def _depth(data: Any) -> int:
     return deepest
 
 
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        FileError: anything else.
+    """
+    if not isinstance(value, dict):
+        raise FileError(where, "a JSON object", type(value).__name__, "save the model anew")
+    return value
+
+
 def as_text(value: Any, where: str) -> str:
     """A string that HDF5 may hand out as bytes, numpy bytes or str."""
     if isinstance(value, bytes):
@@ -96,3 +107,11 @@ def as_text(value: Any, where: str) -> str:
 def as_stream(data: bytes) -> BinaryIO:
     """Bytes as a file."""
     return io.BytesIO(data)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for names that no file system takes."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

@@ -12,10 +12,14 @@ import numpy as np
 
 from xlstm.errors import FileError
 from xlstm.files.description import Stored
+from xlstm.files.heap import check_bytes
 from xlstm.model import Array
 
 MAX_BYTES = 8 * 2**30
 """Largest single array."""
+
+MAX_NAMES = 4_096
+"""Most texts of variable length in one attribute: more do not fit where Keras writes them."""
 
 MAX_LINKS = 20_000
 """Most members of one group."""
@@ -29,6 +33,7 @@ def open_hdf5(stream: BinaryIO, where: str, opened: ExitStack) -> h5py.File:
     Raises:
         FileError: damaged, truncated, or not HDF5.
     """
+    check_bytes(stream, where)
     try:
         return opened.enter_context(h5py.File(stream, "r"))
     except Exception as error:
@@ -87,9 +92,15 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str, where: str) -> Any:
         FileError: damaged data.
     """
     try:
-        return item.attrs.get(name)
+        if name not in item.attrs:
+            return None
+        found = item.attrs.get_id(name)
+        if math.prod(found.shape or ()) <= MAX_NAMES or found.dtype.kind != "O":
+            return item.attrs[name]
     except Exception as error:
         raise _damaged(f"{where}, attribute {name}", error) from None
+    got = f"{math.prod(found.shape)} texts"
+    raise FileError(f"{where}, attribute {name}", f"at most {MAX_NAMES}", got, "check the file")
 
 
 def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
-from xlstm.files.guards import as_text, parse_json
+from xlstm.files.guards import as_object, as_text, parse_json
 from xlstm.files.hdf5 import attribute, child, open_hdf5, stored, walk
 
 SPLIT = 1_000
@@ -33,7 +33,8 @@ def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -
             "HDF5 without them",
             "save the whole model with model.save(...)",
         )
-    config = parse_json(as_text(text, file), f"{file}, model_config")
+    where = f"{file}, model_config"
+    config = as_object(parse_json(as_text(text, file), where), where)
     return Description(
         framework="keras",
         version=_version(group, file),
@@ -91,4 +92,7 @@ def _names(item: h5py.Group, name: str, where: str) -> list[str]:
 
 def _strings(value: Any, where: str) -> list[str]:
     # Keras writes an empty list as an empty float array.
-    return [as_text(item, where) for item in np.ravel(value).tolist()]
+    found = [as_text(item, where) for item in np.ravel(value).tolist()]
+    if len(set(found)) != len(found):
+        raise FileError(where, "names that differ", ", ".join(found), "save the model anew")
+    return found

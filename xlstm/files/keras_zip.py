@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from contextlib import ExitStack
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
-from xlstm.files.guards import MAX_TEXT, as_stream, as_text, parse_json
+from xlstm.files.guards import MAX_TEXT, as_object, as_stream, as_text, parse_json
 from xlstm.files.hdf5 import child, members, open_hdf5, stored
 
 MAX_MEMBER = 8 * 2**30
@@ -18,6 +18,9 @@ MAX_MEMBER = 8 * 2**30
 
 PIECE = 2**16
 """Bytes read at once: a member that is longer than it says is noticed, not inflated."""
+
+MAX_GROUPS = 20_000
+"""Most groups below `layers`, counted once for every path that leads to them."""
 
 DEEPEST = 32
 """Deepest path below `layers` in the weights."""
@@ -34,10 +37,8 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) ->
     except Exception as error:
         got = f"damaged data ({type(error).__name__})"
         raise FileError(file, "a whole zip archive", got, "copy or save the file anew") from None
-    config = parse_json(_member(archive, "config.json", MAX_TEXT, file), f"{file}, config.json")
-    metadata = parse_json(
-        _member(archive, "metadata.json", MAX_TEXT, file), f"{file}, metadata.json"
-    )
+    config = _json(archive, "config.json", file)
+    metadata = _json(archive, "metadata.json", file)
     weights = as_stream(_member(archive, "model.weights.h5", MAX_MEMBER, file))
     root = open_hdf5(weights, f"{file}, model.weights.h5", opened)
     read = {"config.json", "metadata.json", "model.weights.h5"}
@@ -53,6 +54,11 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) ->
         ignored=tuple(name for name in archive.namelist() if name not in read),
         opened=opened,
     )
+
+
+def _json(archive: zipfile.ZipFile, name: str, file: str) -> dict[str, Any]:
+    where = f"{file}, {name}"
+    return as_object(parse_json(_member(archive, name, MAX_TEXT, file), where), where)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> bytes:
@@ -87,9 +93,11 @@ def _weights(root: h5py.File, file: str) -> dict[str, tuple[Stored, ...]]:
     layers = child(root, "layers", file)
     found: dict[str, tuple[Stored, ...]] = {}
     todo = [("", layers)] if isinstance(layers, h5py.Group) else []
+    seen = 0
     while todo:
         path, group = todo.pop()
-        if path.count("/") > DEEPEST:
+        seen += 1
+        if path.count("/") > DEEPEST or seen > MAX_GROUPS:
             raise FileError(
                 file, "weights of a model", "groups nested too deeply", "check the file"
             )
@@ -106,6 +114,9 @@ def _vars(group: h5py.Group, path: str, file: str) -> dict[str, tuple[Stored, ..
     arrays = {name: item for name, item in members(group, file) if isinstance(item, h5py.Dataset)}
     if not all(name.isdecimal() for name in arrays):
         raise FileError(f"{file}, {path}", "numbered arrays", sorted(arrays), "save the model anew")
+    if sorted(arrays, key=int) != [str(n) for n in range(len(arrays))]:
+        got = ", ".join(sorted(arrays, key=int))
+        raise FileError(f"{file}, {path}", "arrays numbered 0, 1, ...", got, "save the model anew")
     ordered = [arrays[name] for name in sorted(arrays, key=int)]
     where = f"{file}, {path}"
     return (

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from xlstm.errors import FileError
 from xlstm.files.description import Description
-from xlstm.files.guards import open_regular
+from xlstm.files.guards import is_folder, open_regular
 from xlstm.files.keras_hdf5 import describe_hdf5
 from xlstm.files.keras_zip import describe_zip
 
@@ -27,7 +27,7 @@ def describe(path: Path) -> Description:
     Raises:
         FileError: missing, of no known type, damaged or hostile.
     """
-    if path.is_dir():
+    if is_folder(path):
         want = "a model file, or a folder written by xlstm save"
         raise FileError(path, want, "a folder without a model", "give the path of the file in it")
     opened = ExitStack()

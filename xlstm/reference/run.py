@@ -51,6 +51,9 @@ def check_inputs(model: Model, inputs: Sequence[Array]) -> None:
         raise UsageError(model.name, want, f"{len(inputs)}", "pass one array per model input")
     for name, x in zip(model.inputs, inputs, strict=True):
         want_shape = model.node(name).shape
+        if np.asarray(x).dtype.kind not in "fiub":
+            got = f"dtype {np.asarray(x).dtype}"
+            raise UsageError(f"input {name}", "an array of numbers", got, "pass numbers")
         sample = np.shape(x)[1:]
         fits = len(sample) == len(want_shape) and all(
             want in (None, got) for want, got in zip(want_shape, sample, strict=True)

@@ -1,0 +1,40 @@
+"""Runs Python in a process of its own, which finds the adapters as the tests do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parent
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with our folders on the path, and output buffered as usual."""
+    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    found.pop("PYTHONUNBUFFERED", None)
+    return found
+
+
+def command(code: str, *args: Any) -> list[str]:
+    """The command line that runs `code` with `args` in sys.argv[1:]."""
+    return [sys.executable, "-c", f"import conftest\n{code}", *map(str, args)]
+
+
+def run(code: str, *args: Any, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Runs `code` to its end and gives exit status and texts."""
+    return subprocess.run(
+        command(code, *args),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(),
+        check=False,
+    )
+
+
+CLI = "import sys; from xlstm.cli import main; sys.exit(main(sys.argv[1:]))"
+"""Code that is the command `xlstm`."""

@@ -1,0 +1,174 @@
+"""What importing costs and gives: no framework, public names with documents, reserved names."""
+
+import inspect
+import keyword
+import types
+
+import pytest
+from processes import CLI, run
+
+import xlstm
+from xlstm import registry
+from xlstm.identifiers import RESERVED, identifier
+
+FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "keras", "tensorflow", "tf_keras"}
+REPORT = f"""
+import atexit, sys
+atexit.register(lambda: print("IMPORTED", *sorted({FRAMEWORKS!r} & set(sys.modules))))
+"""
+"""Has a process say at its end which frameworks it imported."""
+
+DEMO = xlstm.demo.path()
+SNIPPETS = {
+    "import": "import xlstm",
+    "import-all": "from xlstm import *",
+    "load": f"import xlstm; xlstm.load({str(DEMO)!r})",
+    "count": f"import xlstm; assert xlstm.count({str(DEMO)!r}).total('torch') == 2260",
+    "explain": "import xlstm; print(xlstm.explain('LSTM', features=1, units=20))",
+    "convert": (
+        "import numpy as np, xlstm\n"
+        "arrays = [np.ones((3, 2)), np.zeros(2)]\n"
+        "xlstm.convert_weights(arrays, 'keras.Dense', 'torch.Linear')"
+    ),
+    "save": (
+        f"import xlstm\n"
+        f"for to in ('torch', 'nnx', 'linen'):\n"
+        f"    folder = xlstm.save({str(DEMO)!r}, f'port_{{to}}', to)\n"
+        f"    xlstm.count(folder)"
+    ),
+    "numpy": (
+        f"import numpy as np, xlstm\n"
+        f"xlstm.port({str(DEMO)!r}, 'numpy')(np.ones((1, 20, 1), 'float32'))"
+    ),
+}
+COMMANDS = {
+    "count": ("count", DEMO),
+    "count-json": ("count", DEMO, "--json"),
+    "inspect": ("inspect", DEMO),
+    "explain": ("explain", "LSTM", "--features", 1, "--units", 20),
+    "port": ("port", DEMO, "--to", "torch", "-o", "port", "--no-verify"),
+    "help": ("--help",),
+}
+
+
+def imported(code, *args):
+    """The frameworks that a process which runs `code` imports."""
+    done = run(REPORT + code, *args)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1].split()
+    assert last[0] == "IMPORTED"
+    return set(last[1:])
+
+
+@pytest.mark.parametrize("case", SNIPPETS)
+def test_calls_that_import_no_framework(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert imported(SNIPPETS[case]) == set()
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_commands_that_import_no_framework(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert imported(CLI, *COMMANDS[case]) == set()
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_the_tests_above_can_fail(framework):
+    assert framework in imported(f"import {framework}")
+    assert framework in imported(f"import importlib; importlib.import_module('{framework}')")
+
+
+def test_a_port_imports_its_framework_and_no_other():
+    assert imported(f"import xlstm; xlstm.port({str(DEMO)!r}, 'torch')") == {"torch"}
+
+
+def test_every_adapter_is_cold_until_it_runs():
+    lines = [f"registry.adapter({name!r}).tables" for name in registry.names()]
+    assert imported("\n".join(["from xlstm import registry", *lines])) == set()
+
+
+def test_public_names_are_what_all_says():
+    assert sorted(set(xlstm.__all__)) == sorted(xlstm.__all__)
+    assert set(xlstm.__all__) <= set(dir(xlstm))
+    star = {}
+    exec("from xlstm import *", star)
+    assert set(xlstm.__all__) == set(star) - {"__builtins__"}
+
+
+@pytest.mark.parametrize("name", xlstm.__all__)
+def test_public_names_are_documented(name):
+    found = getattr(xlstm, name)
+    text = inspect.getdoc(found)
+    assert text, "no docstring"
+    assert not text.startswith(f"{name}("), "the docstring that a dataclass makes of its fields"
+    first = text.splitlines()[0]
+    assert first.endswith((".", ":")), first
+
+
+def own_methods(found):
+    """Public functions and properties that a class of ours defines."""
+    for name, member in vars(found).items():
+        if not name.startswith("_") and isinstance(member, (types.FunctionType, property)):
+            yield name, member
+
+
+CLASSES = [name for name in xlstm.__all__ if inspect.isclass(getattr(xlstm, name))]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_methods_of_public_classes_are_documented(name):
+    missing = [m for m, found in own_methods(getattr(xlstm, name)) if not inspect.getdoc(found)]
+    assert missing == []
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="frobnicate"):
+        _ = xlstm.frobnicate
+
+
+def public(found):
+    return {name for name in dir(found) if not name.startswith("_")}
+
+
+def torch_names():
+    import torch
+
+    return public(torch.nn.Module) | public(torch.nn.Module())
+
+
+def nnx_names():
+    from flax import nnx
+
+    return public(nnx.Module) | public(nnx.Module())
+
+
+def linen_names():
+    from flax import linen
+
+    class Empty(linen.Module):
+        pass
+
+    return public(Empty) | set(Empty.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("names", [torch_names, nnx_names, linen_names], ids=lambda f: f.__name__)
+def test_no_layer_takes_an_attribute_of_a_base_class(names):
+    found = names()
+    assert len(found) > 5
+    assert sorted(found - RESERVED) == []
+
+
+@pytest.mark.parametrize("word", [*keyword.kwlist, *keyword.softkwlist, "__class__", "_", "__"])
+def test_words_of_python_become_identifiers(word):
+    name = identifier(word)
+    assert name.isidentifier()
+    assert not keyword.iskeyword(name)
+    assert not keyword.issoftkeyword(name)
+    assert not name.startswith("_")
+
+
+def test_reserved_names_become_free_ones():
+    made = {name: identifier(name) for name in RESERVED}
+    assert not RESERVED & set(made.values())
+    assert len(set(made.values())) == len(RESERVED)
+    assert all(name.isidentifier() for name in made.values())

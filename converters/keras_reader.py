@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from xlstm.converters.keras_rules import DTYPES, RULES, Config, Reader, dtype_policy
-from xlstm.converters.keras_tables import DEFAULT, TABLES
+from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Description, Stored
-from xlstm.layout import check, unpack
+from xlstm.layout import Table, check, unpack
 from xlstm.model import Array, Model, Shape, Source, Spec, chain
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
     """Keras's to_snake_case of a class name: the stem of its group in new weights files."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
@@ -66,16 +67,27 @@ def _input_shape(description: Description, layers: list[Config]) -> tuple[Shape,
     )
 
 
+KERAS1_NAME = re.compile(r"(?:^|_)([WUb](?:_[a-z])?)$")
+"""End of an array's name in Keras 1: lstm_1_W_i."""
+
+
+def _leaf(name: str, major: int) -> str:
+    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel."""
+    last = name.rsplit("/", 1)[-1].split(":")[0]
+    found = KERAS1_NAME.search(last) if major == 1 else None
+    return found[1] if found else last
+
+
 def _arrays(reader: Reader, name: str, group: str, spec: Spec) -> dict[str, Stored]:
     """The stored arrays of one layer by slot name."""
     if reader.description.by_name:
-        # names end in "/kernel" or "/kernel:0"; the last word is the variable
         stored = reader.take(name)
-        found = {s.name.rsplit("/", 1)[-1].split(":")[0]: s for s in stored}
+        found = {_leaf(s.name, reader.major): s for s in stored}
         if len(found) != len(stored):
             got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
             where = reader.where(name)
-            raise WeightsError(where, "arrays of different names", got, "check the file")
+            do = "save the model as .keras; Keras 3.0 wrote such .h5 arrays over one another"
+            raise WeightsError(where, "arrays of different names", got, do)
         return found
     stored = reader.take(group)
     core = spec.core
@@ -85,15 +97,32 @@ def _arrays(reader: Reader, name: str, group: str, spec: Spec) -> dict[str, Stor
     return dict(zip(names, stored, strict=False))
 
 
-def _weights(spec: Spec, arrays: Mapping[str, Stored], where: str) -> dict[str, Array]:
-    core = spec.core
+def _form(spec: Spec, arrays: Mapping[str, Stored], where: str) -> Table:
+    """The one table of a layer's forms in all eras that these arrays fit by name and shape."""
+    forms = [TABLES[name] for name in FORMS[spec.kind]]
+    for table in forms:
+        with contextlib.suppress(WeightsError):
+            check(table, arrays, spec.sizes(), spec.absent(), where)
+            return table
+    # none fits: the error of the form that has these names tells most
+    named = [t for t in forms if {slot.name for slot in t.active(spec.absent())} == set(arrays)]
+    check((named or forms)[0], arrays, spec.sizes(), spec.absent(), where)
+    return forms[0]
+
+
+def _weights(
+    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], name: str
+) -> dict[str, Array]:
+    core, where = spec.core, reader.where(name)
     if not core.sizes():
         if arrays:
             raise FileError(where, "no weights", ", ".join(arrays), "check the file")
         return {}
-    table = TABLES[DEFAULT[core.kind]]
-    check(table, arrays, core.sizes(), core.absent(), where)
-    read = {name: stored.load() for name, stored in arrays.items()}
+    table = _form(core, arrays, where)
+    if table is not TABLES[DEFAULT[core.kind]]:
+        form = next(key for key, found in TABLES.items() if found is table)
+        reader.note(f"{where}: weights in the form {form}")
+    read = {key: stored.load() for key, stored in arrays.items()}
     return unpack(table, read, core.sizes(), core.absent(), where)
 
 
@@ -104,12 +133,14 @@ def _output_shape(spec: Spec, shape: Shape, where: str) -> Shape:
         raise FileError(where, error.expected, error.got, error.do) from None
 
 
-def _group(layer: Config, counts: dict[str, int]) -> str:
+def _group(layer: Config, spec: Spec, counts: dict[str, int], step: int) -> str:
     """Path of a layer's variables in new weights files; counts the layers of each class."""
     class_name = str(layer.get("class_name"))
-    number = counts[class_name] = counts.get(class_name, -1) + 1
-    stem = _snake(class_name) + (f"_{number}" if number else "")
-    return f"{stem}/{RULES[class_name].below}".rstrip("/")
+    number = counts.get(class_name, 0)
+    counts[class_name] = number + (step if spec.core.sizes() else 1)
+    stem = snake(class_name) + (f"_{number}" if number else "")
+    below = RULES[class_name].below if class_name in RULES else ""
+    return f"{stem}/{below}".rstrip("/")
 
 
 def _read_layers(
@@ -125,8 +156,9 @@ def _read_layers(
         name = str(config.get("name", layer.get("class_name")))
         spec = reader.spec(layer, shape)
         shape = _output_shape(spec, shape, reader.where(name))
-        arrays = _arrays(reader, name, _group(layer, counts), spec)
-        if stored := _weights(spec, arrays, reader.where(name)):
+        group = _group(layer, spec, counts, reader.description.step)
+        arrays = _arrays(reader, name, group, spec)
+        if stored := _weights(reader, spec, arrays, name):
             weights[name] = stored
         layers.append((name, spec, bool(config.get("trainable", True))))
     reader.check_used()
@@ -137,6 +169,17 @@ def _read_layers(
     return layers, weights
 
 
+def _no_architecture(description: Description) -> UsageError:
+    missing = ["architecture=FILE (the model's JSON or YAML)"]
+    missing += [] if description.version else ['keras_version="2.1", say']
+    return UsageError(
+        description.file,
+        "an architecture for these weights",
+        description.container,
+        f"pass {' and '.join(missing)}, or build the model and give its arrays with layers=",
+    )
+
+
 def read_description(description: Description, *, lone: bool = False) -> Model:
     """A Keras model from its description.
 
@@ -145,6 +188,8 @@ def read_description(description: Description, *, lone: bool = False) -> Model:
         FileError: a config that is incomplete.
         WeightsError: weights that do not fit the layers, or are left over.
     """
+    if not description.config:
+        raise _no_architecture(description)
     reader = Reader(description)
     name, configs = _layer_list(description)
     shape, dtype = _input_shape(description, configs)

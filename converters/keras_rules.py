@@ -25,9 +25,44 @@ HARD_SIGMOID_KERAS2 = [("Rescaling", {"scale": 0.2, "offset": 0.5}), ("ReLU", {"
 """The stock layers that we write for the hard_sigmoid of Keras 1 and 2 in Keras 3 models."""
 
 ERA_ACTIVATIONS: dict[str, dict[int, str]] = {
-    "hard_sigmoid": {2: "hard_sigmoid_keras2", 3: "hard_sigmoid"},
+    "hard_sigmoid": {1: "hard_sigmoid_keras2", 2: "hard_sigmoid_keras2", 3: "hard_sigmoid"},
 }
 """Activations whose formula depends on the major version of the Keras that wrote the file."""
+
+KERAS1_KEYS: dict[str, dict[str, str]] = {
+    "": {
+        "init": "kernel_initializer",
+        "inner_init": "recurrent_initializer",
+        "W_regularizer": "kernel_regularizer",
+        "U_regularizer": "recurrent_regularizer",
+        "b_regularizer": "bias_regularizer",
+        "W_constraint": "kernel_constraint",
+        "b_constraint": "bias_constraint",
+        "output_dim": "units",
+        "inner_activation": "recurrent_activation",
+        "dropout_W": "dropout",
+        "dropout_U": "recurrent_dropout",
+        "consume_less": "implementation",
+        "forget_bias_init": "unit_forget_bias",
+    },
+    "Dense": {"bias": "use_bias"},
+    "Dropout": {"p": "rate"},
+}
+"""What Keras 1 calls the options, in every class ("") and in one: its name -> today's."""
+
+ERA_DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
+    1: {"LSTM": {"use_bias": True}, "SimpleRNN": {"use_bias": True}},
+}
+"""Options that an era's configs lack, and what that means: major version -> class -> options."""
+
+ERA_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    # cuDNN has tanh and sigmoid only; its weights are told by the length of their bias
+    "CuDNNLSTM": (
+        "LSTM",
+        {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True},
+    ),
+}
+"""Classes that are others under another name: class -> (today's class, options it fixes)."""
 
 COMMON = frozenset(
     "name trainable dtype batch_input_shape batch_shape input_dtype activity_regularizer "
@@ -64,7 +99,7 @@ class Reader:
 
     def __init__(self, description: Description) -> None:
         self.description = description
-        self.major = _major(description)
+        self.major = major_of(description)
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self._left = dict(description.weights)
@@ -99,8 +134,8 @@ class Reader:
 
     def spec(self, layer: Config, shape: Shape) -> Spec:
         """The spec of one layer's config for inputs of `shape`."""
-        class_name, config = layer.get("class_name"), layer.get("config", {})
-        where = self.where(config.get("name", class_name))
+        where = self.where(layer.get("config", {}).get("name", layer.get("class_name")))
+        class_name, config = self.modern(layer, where)
         rule = RULES.get(str(class_name))
         if rule is None or _is_custom(layer):
             known, got = ", ".join(RULES), layer.get("registered_name") or class_name
@@ -118,6 +153,28 @@ class Reader:
         except (KeyError, TypeError, ValueError) as error:
             got = f"{type(error).__name__} ({error})"
             raise FileError(where, "a complete layer config", got, "save the model anew") from None
+
+    def modern(self, layer: Config, where: str) -> tuple[str, Config]:
+        """Class name and options of a layer in today's words, by the tables of its era.
+
+        Raises:
+            FileError: an option given under its old and its new name.
+        """
+        found, fixed = ERA_CLASSES.get(str(layer.get("class_name")), (layer.get("class_name"), {}))
+        options = {**layer.get("config", {}), **fixed}
+        if self.major > 1:
+            return str(found), options
+        names = {**KERAS1_KEYS[""], **KERAS1_KEYS.get(str(found), {})}
+        renamed = {names.get(key, key): value for key, value in options.items()}
+        if len(renamed) != len(options):
+            raise FileError(where, "options named once", ", ".join(options), "check the file")
+        self.note(f"{where}: options in the words of Keras 1")
+        return str(found), {**ERA_DEFAULTS[1].get(str(found), {}), **renamed}
+
+    def note(self, line: str) -> None:
+        """Keeps a note, once."""
+        if line not in self.notes:
+            self.notes.append(line)
 
     def _check_keys(self, config: Config, rule: Rule, where: str) -> None:
         only = rule.only or {}
@@ -185,15 +242,15 @@ def _is_hard_sigmoid_keras2(value: Config) -> bool:
     )
 
 
-def _major(description: Description) -> int:
-    version = description.version
-    if version.split(".")[0] not in ("2", "3"):
-        raise UnsupportedError(
-            description.file,
-            "a model written by Keras 2 or 3",
-            f"Keras {version}",
-            "see the README's limits",
-        )
+def major_of(description: Description) -> int:
+    """Major version of the Keras that wrote a file: its era."""
+    version, where = description.version, description.file or "keras"
+    if not version:
+        do = 'say keras_version="2.1", say, when loading it'
+        raise UsageError(where, "the version of Keras that wrote it", "none in the file", do)
+    if version.split(".")[0] not in ("1", "2", "3"):
+        want, got = "a model written by Keras 1, 2 or 3", f"Keras {version}"
+        raise UnsupportedError(where, want, got, "see the README's limits")
     return int(version.split(".")[0])
 
 

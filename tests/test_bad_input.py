@@ -13,7 +13,7 @@ from paths import CORPUS, needs_corpus
 from refusing import deadline, refused
 
 import xlstm
-from xlstm.errors import FileError, UnsupportedError, WeightsError, XlstmError
+from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError, XlstmError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -221,16 +221,21 @@ def test_a_model_without_layers(tmp_path):
     refused(FileError, lambda: xlstm.load(path), "small.keras", "layer")
 
 
-@pytest.mark.parametrize("version", ["1.2.2", "0.3", "4.0", "", "x\nimport os", "10.1"])
+@pytest.mark.parametrize("version", ["0.3", "4.0", "x\nimport os", "10.1"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_versions_of_keras_that_are_not_known(kind, version, tmp_path):
     path = make(kind, tmp_path, version=version)
-    refused(UnsupportedError, lambda: xlstm.load(path), "Keras 2 or 3")
+    refused(UnsupportedError, lambda: xlstm.load(path), "Keras 1, 2 or 3")
 
 
 def test_hdf5_without_a_version_is_of_keras_1(tmp_path):
-    path = make("h5", tmp_path, version=None)
-    refused(UnsupportedError, lambda: xlstm.load(path), "Keras 1")
+    assert xlstm.load(make("h5", tmp_path, version=None)).source.version == "1"
+
+
+def test_an_archive_without_a_version_asks_for_it(tmp_path):
+    path = make("keras", tmp_path, version="")
+    refused(UsageError, lambda: xlstm.load(path), "keras_version")
+    assert xlstm.load(path, keras_version="3.1").source.version == "3.1"
 
 
 def test_text_in_place_of_a_config_in_hdf5(tmp_path):

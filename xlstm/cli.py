@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from xlstm import registry
 from xlstm._version import VERSION
-from xlstm.errors import UsageError, XlstmError, printable
+from xlstm.errors import UsageError, XlstmError
 from xlstm.requiring import require
 
 TARGETS = ("torch", "nnx", "linen", "keras")
@@ -40,22 +40,30 @@ def _print_json(data: Any) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from xlstm.porting import load
-    from xlstm.saving import nonfinite
-    from xlstm.tables import render_model
+    from xlstm.inspecting import inspect
 
-    model = load(args.file)
-    print(render_model(model))
-    for line in nonfinite(model):
-        print(f"warning: {printable(line)}")
+    print(inspect(Path(args.file), **_era(args)))
     return 0
+
+
+def _era(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that tell how to read weights alone."""
+    return {"architecture": args.architecture, "keras_version": args.keras_version}
+
+
+def _source(args: argparse.Namespace) -> Any:
+    """The file, read with the options that weights alone need where they were given."""
+    from xlstm.porting import load
+
+    era = _era(args)
+    return load(args.file, **era) if any(era.values()) else args.file
 
 
 def _count(args: argparse.Namespace) -> int:
     from xlstm.ledger import count
     from xlstm.tables import render_counts
 
-    ledger = count(args.file)
+    ledger = count(_source(args))
     if args.json:
         _print_json(ledger.to_json())
     else:
@@ -84,7 +92,7 @@ def _verify(args: argparse.Namespace) -> int:
         )
     with _progress("comparing"):
         require(*names)
-        report = reconcile(args.file, names)
+        report = reconcile(_source(args), names)
     if args.json:
         _print_json(report.to_json())
     else:
@@ -101,7 +109,7 @@ def _port(args: argparse.Namespace) -> int:
     adapter = registry.adapter(args.to)
     folder = Path(args.output)
     check_target(folder, args.overwrite)
-    model = load(args.file)
+    model = load(args.file, **_era(args))
     verify = adapter.installed and not args.no_verify
     if verify or (adapter.extra_files and adapter.installed):
         require(adapter.name)
@@ -142,11 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser
 
     found = add("inspect", help="what a model file holds")
-    found.add_argument("file", metavar="FILE")
+    _add_file(found)
     found.set_defaults(run=_inspect)
 
     found = add("count", help="parameters in every framework, differences explained")
-    found.add_argument("file", metavar="FILE")
+    _add_file(found)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_count)
 
@@ -160,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_port(add("port", help="write a model as code and weights of another framework"))
 
     found = add("verify", help="run the frameworks against the float64 reference")
-    found.add_argument("file", metavar="FILE", help="a model file or a ported folder")
+    _add_file(found)
     found.add_argument("--frameworks", type=_frameworks, help="comma-separated; all installed")
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_verify)
@@ -170,8 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a model file or folder, or a ported folder")
+    parser.add_argument("--architecture", metavar="FILE", help="for weights alone: JSON or YAML")
+    parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
+
+
 def _add_port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a model file or a ported folder")
+    _add_file(parser)
     parser.add_argument("--to", required=True, metavar="FRAMEWORK", help=", ".join(TARGETS))
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="made anew")
     parser.add_argument("--no-verify", action="store_true", help="write without running the port")

@@ -34,8 +34,8 @@ class Kind:
     gates: str = ""
 
     def axis_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """`sizes` with the gate axis added."""
-        return {**sizes, "g": len(self.gates)}
+        """`sizes` with the gate axis and both bias sides added."""
+        return {**sizes, "g": len(self.gates), "s": 2}
 
 
 LSTM = Kind("LSTM", {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}, "ifgo")
@@ -60,6 +60,8 @@ class Slot:
         gates: the framework's order of the gate axis, where it has one.
         at: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
         always: the framework has this tensor even where the layer has none; zeros fill it.
+        recut: two framework axes that are cut anew out of two hub axes laid end to end, as in
+            ("xy", "hi"): x is as long as i and y as h, but their elements run in the order h i.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Slot:
     gates: str = ""
     at: Mapping[str, str | int] = field(default_factory=dict)
     always: bool = False
+    recut: tuple[str, str] = ("", "")
 
     def groups(self) -> list[str]:
         """Axis letters of each axis of the framework's tensor: "(gh)i" gives ["gh", "i"]."""
@@ -95,22 +98,36 @@ class Table:
     @property
     def sides(self) -> int:
         """How many bias sides reading this table gives."""
-        return 2 if any(slot.at.get("s") == 1 for slot in self.slots) else 1
+        both = (slot.at.get("s") == 1 or "s" in slot.axes for slot in self.slots)
+        return 2 if any(both) else 1
 
 
 def shape(slot: Slot, kind: Kind, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Shape of a slot's framework tensor for a layer with axes of `sizes`."""
-    known = kind.axis_sizes(sizes)
+    known = _axes_of(slot, kind.axis_sizes(sizes))
     return tuple(math.prod(known[axis] for axis in group) for group in slot.groups())
 
 
-def sizes_of(table: Table, arrays: Mapping[str, Array]) -> dict[str, int]:
+class Shaped(Protocol):
+    """Anything with a shape: an array, or a handle on one that is not read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def _axes_of(slot: Slot, known: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of hub axes, and of axes that a slot cuts out of them."""
+    new, old = slot.recut
+    return {**known, **{axis: known[size] for axis, size in zip(new, reversed(old), strict=True)}}
+
+
+def sizes_of(table: Table, arrays: Mapping[str, Shaped]) -> dict[str, int]:
     """Sizes of the hub axes, as the shapes of framework arrays prove them.
 
     Raises:
         WeightsError: an array's rank or size fits no layer, or two arrays disagree.
     """
-    known = {"g": len(table.kind.gates)}
+    known = {"g": len(table.kind.gates), "s": 2}
     for slot in table.slots:
         if slot.name in arrays:
             _solve(slot, arrays[slot.name].shape, known)
@@ -122,12 +139,12 @@ def sizes_of(table: Table, arrays: Mapping[str, Array]) -> dict[str, int]:
         want = ", ".join(slot.name for slot in table.slots)
         got = ", ".join(map(str, arrays)) or "none"
         raise WeightsError("weights", want, got, "name all arrays as the framework does")
-    known.pop("g")
-    return known
+    return {axis: size for axis, size in known.items() if axis not in "gs"}
 
 
 def _solve(slot: Slot, got: tuple[int, ...], known: dict[str, int]) -> None:
-    groups = slot.groups()
+    names = str.maketrans(slot.recut[0], slot.recut[1][::-1])
+    groups = [group.translate(names) for group in slot.groups()]
     fits = len(got) == len(groups)
     for group, size in zip(groups, got, strict=False):
         free = [axis for axis in group if axis not in known]
@@ -170,9 +187,23 @@ def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
         hub = np.moveaxis(hub, at, 0)
         hub = hub[number] if number < len(hub) else np.zeros_like(hub[0])
         axes = axes.replace(axis, "")
+    if "s" in slot.axes and len(hub) == 1:
+        hub = np.concatenate([hub, np.zeros_like(hub)])
     if slot.gates and slot.gates != kind.gates:
         hub = hub.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
     return hub, axes
+
+
+def _recut(
+    slot: Slot, array: Array, axes: str, known: Mapping[str, int], new: str, old: str
+) -> tuple[Array, str]:
+    """Lays the axes `old` of an array end to end and cuts them into the axes `new`."""
+    if not new:
+        return array, axes
+    every = _axes_of(slot, known)
+    rest = "".join(axis for axis in axes if axis not in old)
+    array = array.transpose([axes.index(axis) for axis in rest + old])
+    return array.reshape([every[axis] for axis in rest + new]), rest + new
 
 
 def pack(
@@ -200,16 +231,10 @@ def pack(
             packed[slot.name] = np.zeros(want, dtype)
             continue
         part, axes = _pick(slot, table.kind, hub[slot.tensor], table.kind.tensors[slot.tensor])
+        part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.recut)
         order = [axes.index(axis) for axis in "".join(slot.groups())]
         packed[slot.name] = np.ascontiguousarray(part.transpose(order).reshape(want))
     return packed
-
-
-class Shaped(Protocol):
-    """Anything with a shape: an array, or a handle on one that is not read yet."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 def check(
@@ -291,7 +316,8 @@ def _gather(
 def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: Array) -> Array:
     """A framework tensor with its axes split and put in hub order; fixed axes have length 1."""
     letters = "".join(slot.groups())
-    array = array.reshape([known[axis] for axis in letters])
+    array = array.reshape([_axes_of(slot, known)[axis] for axis in letters])
+    array, letters = _recut(slot, array, letters, known, *reversed(slot.recut))
     array = array.transpose([letters.index(axis) for axis in axes if axis in letters])
     for position, axis in enumerate(axes):
         if axis not in letters:

@@ -18,44 +18,77 @@ from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files import describe
+from xlstm.files.architecture import join
+from xlstm.files.arrays import read_arrays
 from xlstm.folder import has_port, read_folder
 from xlstm.layout import convert
 from xlstm.mapping import pack_model
-from xlstm.model import Array, Model
+from xlstm.model import Array, Model, Spec
+from xlstm.named import from_arrays
 
 DTYPES = ("float32", "float64")
 
 
-def load(source: Any) -> Model:
-    """A framework-neutral model with its weights, from a file, a ported folder or a live object.
+def load(
+    source: Any,
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    keras_version: str | None = None,
+    layers: Mapping[str, Spec] | None = None,
+) -> Model:
+    """A framework-neutral model with its weights, from a file, a folder or a live object.
 
     Args:
-        source: a path to a Keras file (`.keras` of Keras 3, whole-model HDF5 of Keras 2 and 3) or
-            to a folder written by `save`; a live Keras model or layer; an `LSTM`, `RNN` or
-            `Linear` of `torch.nn`; a cell, `RNN` or `Linear` of Flax NNX; a pair (Linen module,
-            variables); or a Model, which is returned as it is. Paths are read without importing a
-            framework.
+        source: a path to a Keras file (`.keras`, HDF5 whole or weights alone, weights in shards),
+            to a SavedModel, or to a folder written by `save` or by Keras; a path to named arrays
+            (safetensors, `.npz`, Flax msgpack) or a mapping of them, with `layers`; a live Keras
+            model or layer; an `LSTM`, `RNN` or `Linear` of `torch.nn`; a cell, `RNN` or `Linear`
+            of Flax NNX; a pair (Linen module, variables); or a Model, which is returned as it is.
+            Paths are read without importing a framework.
+        architecture: for weights alone: the JSON or YAML file of their architecture.
+        keras_version: for weights alone whose files do not say it: the Keras that wrote them,
+            such as "2.1"; it answers every question of their era at once.
+        layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.
 
     Raises:
         FileError: an unreadable, damaged or foreign file.
         UnsupportedError: a layer or option that has no exact form here.
         WeightsError: weights that do not fit their layers.
-        UsageError: an object of no known kind.
+        UsageError: an object of no known kind, or an option that is missing or not needed.
     """
+    options = {"architecture": architecture, "keras_version": keras_version, "layers": layers}
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(Path(source), architecture, keras_version, layers)
+    given = [name for name, value in options.items() if value is not None]
+    if isinstance(source, Mapping) and layers is not None and given == ["layers"]:
+        return from_arrays(source, layers)
+    if isinstance(source, Mapping):
+        raise UsageError("load", "layers= for a mapping of arrays", given, "pass layers=")
+    if given:
+        raise UsageError("load", "no further options", ", ".join(given), "leave them out")
     if isinstance(source, Model):
         return source
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if has_port(path):
-            return read_folder(path)
-        with contextlib.closing(describe(path)) as description:
-            model: Model = registry.resolve(registry.KERAS_READER)(description)
-        return model
     owner = registry.owner(source)
     if owner is None:
         want = "a path, or a model of " + ", ".join(registry.names())
         raise UsageError("load", want, type(source).__name__, "pass one of these")
     return owner.live().read(source)
+
+
+def _load_path(
+    path: Path,
+    architecture: str | os.PathLike[str] | None,
+    keras_version: str | None,
+    layers: Mapping[str, Spec] | None,
+) -> Model:
+    if layers is not None:
+        return from_arrays(read_arrays(path), layers, path.name)
+    if has_port(path):
+        return read_folder(path)
+    with contextlib.closing(describe(path)) as description:
+        joined = join(description, Path(architecture) if architecture else None, keras_version)
+        model: Model = registry.resolve(registry.KERAS_READER)(joined)
+    return model
 
 
 def code_of(model: Model, adapter: Adapter) -> ModuleType:

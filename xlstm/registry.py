@@ -25,6 +25,9 @@ GROUP = "xlstm.adapters"
 KERAS_READER = "xlstm.converters.keras_reader:read_description"
 """What turns the neutral description of a Keras file into a Model."""
 
+KERAS_OUTLINE = "xlstm.converters.keras_outline:outline"
+"""What turns the neutral description of a Keras file into an outline for `xlstm inspect`."""
+
 FRAMEWORKS = ("keras", "torch", "nnx", "linen")
 """The frameworks that are counted and compared when none are named."""
 

@@ -19,6 +19,7 @@ from xlstm.model import Array, Model, Node, Shape, TimeDistributed
 
 if TYPE_CHECKING:
     from xlstm.ledger import Ledger
+    from xlstm.outline import Outline
     from xlstm.report import Report
 
 WIDTH = 100
@@ -119,6 +120,20 @@ def render_model(model: Model) -> str:
     lines += [f"note: {line}" for line in source.notes]
     lines += [f"warning: {line}" for line in source.warnings]
     return to_text(printable(head), table, *map(printable, lines))
+
+
+def render_outline(outline: Outline, notes: Iterable[str], verdict: str) -> str:
+    """What a file holds, whether or not it can be ported, and whether it can."""
+    backend = f" on {outline.backend}" if outline.backend else ""
+    head = f"{outline.file}: {outline.container}, written by {outline.writer}{backend}"
+    table = grid(["layer", "kind", "options", "weights"], left=4)
+    for layer in outline.layers:
+        arrays = ", ".join(f"{name} {shape} {dtype}" for name, shape, dtype in layer.arrays)
+        add(table, layer.name, layer.kind, layer.options or layer.proven, arrays)
+    lines = [f"not read: {', '.join(outline.ignored)}"] if outline.ignored else []
+    lines += [f"note: {line}" for line in notes]
+    lines += [f"warning: {line}" for line in (*outline.warnings, *outline.nonfinite)]
+    return to_text(printable(head), table, *map(printable, [*lines, verdict]))
 
 
 def _options(node: Node) -> str:

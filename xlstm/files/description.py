@@ -46,10 +46,12 @@ class Description:
         container: what kind of file it is, in words.
         file: its name without folders.
         sha256: of its bytes.
-        config: the architecture, as the file has it: plain data.
+        config: the architecture, as the file has it: plain data; empty for weights alone.
         weights: layer key -> its arrays, in the file's order. The key is the layer's name in old
             HDF5 files and the path below `layers/` in new ones.
         by_name: True where the keys of `weights` are layer names.
+        step: how far the number in a path advances for a layer with weights; 2 in Keras 2.12.
+        backend: what Keras computed with when it wrote the file, "" if the file does not say.
         ignored: members that were not read.
         opened: what must be closed once the weights are read.
     """
@@ -62,6 +64,8 @@ class Description:
     config: Mapping[str, Any]
     weights: Mapping[str, tuple[Stored, ...]]
     by_name: bool
+    step: int = 1
+    backend: str = ""
     ignored: tuple[str, ...] = ()
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
 

@@ -51,9 +51,14 @@ def parse_json(text: bytes | str, where: str) -> Any:
         raise FileError(
             where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
         ) from None
+    check_data(data, where)
+    return data
+
+
+def check_data(data: Any, where: str) -> None:
+    """Raises FileError for parsed data that is nested too deeply."""
     if _depth(data) > MAX_NESTING:
         raise FileError(where, f"at most {MAX_NESTING} levels", "more", "check the file")
-    return data
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

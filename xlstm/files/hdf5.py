@@ -125,7 +125,19 @@ def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:
         except Exception as error:
             raise _damaged(where, error) from None
 
-    return Stored(name, size, dtype.name, load)
+    if dtype.kind != "V":
+        return Stored(name, size, dtype.name, load)
+    marked = attribute(dataset, "dtype", where) in ("bfloat16", b"bfloat16")
+    return Stored(name, size, "bfloat16" if marked else UNMARKED, lambda: widen(load()))
+
+
+UNMARKED = "unmarked bfloat16"
+"""Dtype of two opaque bytes that old HDF5 files do not call bfloat16; the config must."""
+
+
+def widen(raw: Array) -> Array:
+    """bfloat16, stored as two opaque bytes, as float32: exact."""
+    return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(raw.shape)
 
 
 def _problem(dataset: h5py.Dataset) -> str:
@@ -134,7 +146,8 @@ def _problem(dataset: h5py.Dataset) -> str:
         return "external storage"
     if dataset.is_virtual or plist.get_layout() not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS):
         return "virtual or chunked storage, which Keras never writes"
-    if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.dtype.itemsize > 8:
+    plain = dataset.dtype.kind in "fiub" and dataset.dtype.itemsize <= 8
+    if dataset.shape is None or not (plain or dataset.dtype == np.dtype("V2")):
         return f"dtype {dataset.dtype}"
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     if size > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""Whole Keras models in one HDF5 file: `model.save("x.h5")` of Keras 1 to 3."""
+"""HDF5 of Keras: whole models of `model.save("x.h5")`, Keras 1 to 3, and weights alone."""
 
 from __future__ import annotations
 
@@ -12,53 +12,95 @@ from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
 from xlstm.files.hdf5 import attribute, child, open_hdf5, stored, walk
+from xlstm.files.keras_tree import ROOTS, is_tree, read_tree
 
 SPLIT = 1_000
 """Most numbered pieces of an attribute that Keras split because of its length."""
 
 
 def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -> Description:
-    """Describes a whole-model HDF5 file.
+    """Describes HDF5 of Keras: a whole model, or weights alone in the old or the new form.
 
     Raises:
-        FileError: damaged, hostile, or not a whole Keras model.
+        FileError: damaged, hostile, or not of Keras.
     """
     root = open_hdf5(stream, file, opened)
-    text = attribute(root, "model_config", file)
     group = child(root, "model_weights", file)
-    if text is None or not isinstance(group, h5py.Group):
-        raise FileError(
-            file,
-            "a whole Keras model (attribute model_config and group model_weights)",
-            "HDF5 without them",
-            "save the whole model with model.save(...)",
+    common: dict[str, Any] = {
+        "framework": "keras",
+        "file": file,
+        "sha256": sha256,
+        "opened": opened,
+    }
+    if isinstance(group, h5py.Group) and attribute(root, "model_config", file) is not None:
+        return Description(
+            version=_version(root, group, file),
+            container="HDF5 whole model",
+            config=_config(root, file),
+            weights=_weights(group, file),
+            by_name=True,
+            backend=_text(group, "backend", file),
+            ignored=tuple(name for name in root if name != "model_weights"),
+            **common,
         )
-    where = f"{file}, model_config"
-    config = as_object(parse_json(as_text(text, file), where), where)
-    return Description(
-        framework="keras",
-        version=_version(group, file),
-        container="HDF5 whole model",
-        file=file,
-        sha256=sha256,
-        config=config,
-        weights=_weights(group, file),
-        by_name=True,
-        ignored=tuple(name for name in root if name != "model_weights"),
-        opened=opened,
+    if _has_names(root, "layer_names", file):
+        return Description(
+            version=_text(root, "keras_version", file),
+            container="HDF5 weights alone (old form)",
+            config={},
+            weights=_weights(root, file),
+            by_name=True,
+            backend=_text(root, "backend", file),
+            **common,
+        )
+    if is_tree(root, file):
+        tree, step = read_tree(root, file)
+        return Description(
+            version="",
+            container="HDF5 weights alone (new form)",
+            config={},
+            weights=tree,
+            by_name=False,
+            step=step,
+            ignored=tuple(name for name in root if name not in ROOTS),
+            **common,
+        )
+    raise FileError(
+        file,
+        "HDF5 of Keras (model_config and model_weights, layer_names, or layers)",
+        "HDF5 without them",
+        "save the whole model with model.save(...)",
     )
 
 
-def _version(group: h5py.Group, file: str) -> str:
-    # Keras 1 writes no version on model_weights, and a root attribute that says 1.x;
+def _config(root: h5py.File, file: str) -> dict[str, Any]:
+    where = f"{file}, model_config"
+    return as_object(parse_json(as_text(attribute(root, "model_config", file), file), where), where)
+
+
+def _text(item: h5py.Group, name: str, file: str) -> str:
+    value = attribute(item, name, file)
+    return "" if value is None else as_text(value, f"{file}, {name}")
+
+
+def _has_names(item: h5py.Group, name: str, file: str) -> bool:
+    return any(attribute(item, key, file) is not None for key in (name, f"{name}0"))
+
+
+def _version(root: h5py.File, group: h5py.Group, file: str) -> str:
+    # Keras 1 writes no version on model_weights, and one of its own at the root, if any;
     # Keras 2 and 3 read a missing one as "1".
-    version = attribute(group, "keras_version", file)
-    return "1" if version is None else as_text(version, file)
+    said = _text(root, "keras_version", file)
+    return _text(group, "keras_version", file) or (said if said.startswith("1.") else "1")
 
 
 def _weights(group: h5py.Group, file: str) -> dict[str, tuple[Stored, ...]]:
     found = {}
-    for layer in _names(group, "layer_names", file):
+    layers = _names(group, "layer_names", file)
+    if len(set(layers)) != len(layers):
+        got = ", ".join(layers)
+        raise FileError(file, "layers of names that differ", got, "save the model anew")
+    for layer in layers:
         below = walk(group, layer, file)
         if not isinstance(below, h5py.Group):
             raise FileError(file, f"weights of layer {layer}", "none", "save the model anew")
@@ -92,7 +134,4 @@ def _names(item: h5py.Group, name: str, where: str) -> list[str]:
 
 def _strings(value: Any, where: str) -> list[str]:
     # Keras writes an empty list as an empty float array.
-    found = [as_text(item, where) for item in np.ravel(value).tolist()]
-    if len(set(found)) != len(found):
-        raise FileError(where, "names that differ", ", ".join(found), "save the model anew")
-    return found
+    return [as_text(item, where) for item in np.ravel(value).tolist()]

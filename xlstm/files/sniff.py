@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 from xlstm.errors import FileError
 from xlstm.files.description import Description
 from xlstm.files.guards import is_folder, open_regular
+from xlstm.files.keras_folder import describe_folder, describe_shards, is_keras_folder
 from xlstm.files.keras_hdf5 import describe_hdf5
 from xlstm.files.keras_zip import describe_zip
 
@@ -20,33 +21,69 @@ READERS: dict[bytes, Callable[[BinaryIO, str, str, ExitStack], Description]] = {
 }
 """First bytes -> reader."""
 
+TORCH = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
+"""How to get at what only PyTorch may read."""
+
+REFUSED: dict[bytes, tuple[str, str]] = {
+    b"\x80\x02": ("a pickle, which could run any code", TORCH),
+    b"\x80\x03": ("a pickle, which could run any code", TORCH),
+    b"\x80\x04": ("a pickle, which could run any code", TORCH),
+    b"\x80\x05": ("a pickle, which could run any code", TORCH),
+    b"\x93NUMPY": ("one bare array", "put the arrays into an .npz and pass layers="),
+    b"{": ("an architecture without weights", "load the weights with architecture=THIS_FILE"),
+    b"[": ("JSON without a model", "give a whole model saved by Keras"),
+}
+"""First bytes of what is not read -> (what it is, what to do)."""
+
+ORBAX = "restore it with orbax, then xlstm.load((module, variables))"
+
+FOLDERS: dict[str, tuple[str, str]] = {
+    "_CHECKPOINT_METADATA": ("an Orbax checkpoint", ORBAX),
+    "_METADATA": ("an Orbax checkpoint", ORBAX),
+    "manifest.ocdbt": ("an Orbax checkpoint", ORBAX),
+    "checkpoint": ("a TensorFlow checkpoint", "save the whole model as .keras or .h5"),
+}
+"""Files that tell folders which are not read -> (what the folder is, what to do)."""
+
 
 def describe(path: Path) -> Description:
-    """Describes a model file by the reader that its first bytes call for.
+    """Describes a model file or folder by the reader that its content calls for.
 
     Raises:
         FileError: missing, of no known type, damaged or hostile.
     """
-    if is_folder(path):
-        want = "a model file, or a folder written by xlstm save"
-        raise FileError(path, want, "a folder without a model", "give the path of the file in it")
     opened = ExitStack()
     try:
-        return _describe(path, opened)
+        return _folder(path, opened) if is_folder(path) else _file(path, opened)
     except BaseException:
         opened.close()
         raise
 
 
-def _describe(path: Path, opened: ExitStack) -> Description:
+def _folder(path: Path, opened: ExitStack) -> Description:
+    if is_keras_folder(path):
+        return describe_folder(path, opened)
+    for name, (what, do) in FOLDERS.items():
+        if (path / name).exists():
+            raise FileError(path, "a model's folder", what, do)
+    want = "a model file, a SavedModel, or a folder written by Keras or by xlstm save"
+    raise FileError(path, want, "a folder without a model", "give the path of the file in it")
+
+
+def _file(path: Path, opened: ExitStack) -> Description:
     file = opened.enter_context(open_regular(path))
     start = file.read(16)
+    file.seek(0)
+    if path.name.endswith(".weights.json") and start.lstrip()[:1] == b"{":
+        return describe_shards(path, opened)
     for magic, reader in READERS.items():
         if start.startswith(magic):
-            file.seek(0)
             digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
             file.seek(0)
             return reader(file, path.name, digest, opened)
-    want = "a Keras model (.keras archive or HDF5)"
+    want = "a Keras model (.keras archive, HDF5 or SavedModel)"
+    for magic, (what, do) in REFUSED.items():
+        if start.startswith(magic):
+            raise FileError(path, want, what, do)
     got = "an empty file" if not start else f"a file that starts with {start[:8]!r}"
     raise FileError(path, want, got, "give a whole model saved by Keras")

@@ -1,0 +1,106 @@
+"""Files of named arrays: safetensors, `.npz`, and Flax msgpack; plain numbers only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as load_safetensors
+
+from xlstm.errors import FileError, MissingFrameworkError
+from xlstm.files.guards import open_regular
+from xlstm.model import Array
+
+MAX_BYTES = 8 * 2**30
+DEEPEST = 32
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a file by name; nested names of msgpack are joined with dots.
+
+    Raises:
+        FileError: unreadable, damaged, or anything but plain arrays.
+        MissingFrameworkError: msgpack, where its package is not installed.
+    """
+    with open_regular(path) as file:
+        start = file.read(16)
+        file.seek(0)
+        if start[:4] == b"PK\x03\x04":
+            return _guarded(lambda: _npz(path, file), path, "an .npz of plain arrays")
+        data = file.read(MAX_BYTES)
+    if start[8:9] == b"{":
+        return _guarded(lambda: load_safetensors(data), path, "a safetensors file")
+    return _msgpack(data, path)
+
+
+def _guarded(read: Any, path: Path, want: str) -> dict[str, Array]:
+    try:
+        found: dict[str, Array] = read()
+    except FileError:
+        raise
+    except Exception as error:
+        got = f"damaged data ({type(error).__name__})"
+        raise FileError(path, want, got, "save the arrays anew") from None
+    return found
+
+
+def _npz(path: Path, file: Any) -> dict[str, Array]:
+    with np.load(file, allow_pickle=False) as archive:
+        sizes = sum(info.file_size for info in archive.zip.infolist())
+        if sizes > MAX_BYTES:
+            raise FileError(path, f"at most {MAX_BYTES} bytes", sizes, "check the file")
+        return {name: archive[name] for name in archive.files}
+
+
+def _msgpack(data: bytes, path: Path) -> dict[str, Array]:
+    try:
+        import msgpack
+    except ImportError:
+        want, do = "msgpack to read Flax's files", "pip install 'xlstm-converter[flax]'"
+        raise MissingFrameworkError(path, want, "no module msgpack", do) from None
+    want = "named arrays (safetensors, .npz or Flax msgpack)"
+
+    def read() -> dict[str, Array]:
+        tree = msgpack.unpackb(data, ext_hook=_ext, raw=False, strict_map_key=True)
+        if not isinstance(tree, Mapping):
+            raise FileError(path, want, type(tree).__name__, "save the arrays anew")
+        found: dict[str, Array] = {}
+        _flatten(tree, "", found, path, 0)
+        return found
+
+    return _guarded(read, path, want)
+
+
+def _ext(code: int, data: bytes) -> Array:
+    """An array as flax.serialization writes it: (shape, dtype name, bytes)."""
+    import msgpack
+
+    if code != 1:
+        raise ValueError(f"extension {code}")
+    shape, name, raw = msgpack.unpackb(data, raw=True)
+    text = name.decode("ascii")
+    if text not in ("bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"):
+        raise ValueError(f"dtype {text}")
+    size = 2 if text == "bfloat16" else np.dtype(text).itemsize
+    if math.prod(shape) * size != len(raw):
+        raise ValueError("an array that lies about its size")
+    if text == "bfloat16":
+        bits = np.frombuffer(raw, np.uint16).astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(shape)
+    return np.frombuffer(raw, text).reshape(shape)
+
+
+def _flatten(tree: Any, before: str, found: dict[str, Array], path: Path, depth: int) -> None:
+    if depth > DEEPEST:
+        raise FileError(path, f"at most {DEEPEST} levels", "more", "check the file")
+    for name, item in tree.items():
+        if isinstance(item, Mapping):
+            _flatten(item, f"{before}{name}.", found, path, depth + 1)
+        elif isinstance(item, np.ndarray):
+            found[f"{before}{name}"] = item
+        else:
+            got = f"{before}{name}: {type(item).__name__}"
+            raise FileError(path, "arrays alone", got, "save the parameters without the rest")

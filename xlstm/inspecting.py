@@ -1,0 +1,44 @@
+"""`xlstm inspect`: what a file holds, and whether it can be ported."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from xlstm import registry
+from xlstm.errors import XlstmError, printable
+from xlstm.files import describe
+from xlstm.files.architecture import join
+from xlstm.folder import has_port, read_folder
+from xlstm.saving import nonfinite
+from xlstm.tables import render_model, render_outline
+
+
+def inspect(path: Path, architecture: str | None = None, keras_version: str | None = None) -> str:
+    """Text that says what was recognised in a file: container, writer, layers, weights, warnings.
+
+    Args:
+        path: any file or folder that `load` takes.
+        architecture: for weights alone: their JSON or YAML.
+        keras_version: for weights alone: the Keras that wrote them.
+
+    Raises:
+        FileError: unreadable, damaged, hostile, or of an unknown kind.
+    """
+    if has_port(path):
+        model = read_folder(path)
+        warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
+        return "\n".join([render_model(model), *warnings])
+    with contextlib.closing(describe(path)) as description:
+        joined = join(description, Path(architecture) if architecture else None, keras_version)
+        outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
+        try:
+            model = registry.resolve(registry.KERAS_READER)(joined)
+        except XlstmError as error:
+            return render_outline(outline, (), f"cannot be ported yet: {error}")
+    shape = model.node(model.inputs[0]).shape
+    sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
+    notes = [line for line in model.source.notes if not line.startswith("members not read")]
+    outline = replace(outline, nonfinite=tuple(nonfinite(model)))
+    return render_outline(outline, notes, f"input: {sample}; can be ported")

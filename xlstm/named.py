@@ -1,0 +1,71 @@
+"""Models from arrays by name: the names say which framework they come from, specs say the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from xlstm import registry
+from xlstm.errors import UsageError, WeightsError
+from xlstm.mapping import tensors, unpack_model
+from xlstm.model import Array, Model, Shape, Source, Spec, TimeDistributed, chain
+
+
+def _input_shape(first: Spec) -> Shape:
+    features = first.core.sizes().get("i")
+    if features is None:
+        want = "a first layer with weights, which says the number of features"
+        raise UsageError("layers", want, first.kind, "leave out layers before it")
+    recurrent = "j" in first.core.sizes() or isinstance(first, TimeDistributed)
+    return (None, features) if recurrent else (features,)
+
+
+def from_arrays(arrays: Mapping[str, object], layers: Mapping[str, Spec], file: str = "") -> Model:
+    """A chain of layers with the weights of a state dict or of a file of named arrays.
+
+    Args:
+        arrays: anything that numpy takes, by the names that one of the frameworks gives it, such as
+            "lstm.weight_ih_l0" (PyTorch) or "params.lstm.cell.ii.kernel" (Flax Linen).
+        layers: layer name -> spec, in order.
+        file: what errors and the report call the source.
+
+    Raises:
+        UsageError: no layers, or layers that do not chain.
+        WeightsError: names of no framework, or shapes that do not fit.
+    """
+    if not layers or not all(isinstance(spec, Spec) for spec in layers.values()):
+        raise UsageError("layers", "layer names and specs of xlstm.model", layers, "name them all")
+    listed = [(name, spec, True) for name, spec in layers.items()]
+    shape = _input_shape(listed[0][1])
+    bare = chain("model", listed, shape, {}, Source("", "", "named arrays", file))
+    lone = replace(bare, lone=len(listed) == 1)
+    given = {str(name): _plain(name, array) for name, array in arrays.items()}
+    for model in (bare, lone):
+        for framework in registry.FRAMEWORKS:
+            adapter = registry.adapter(framework)
+            if {tensor.name for tensor in tensors(model, adapter)} == set(given):
+                source = replace(model.source, framework=framework)
+                weights = unpack_model(model, adapter, given)
+                return replace(model, source=source, weights=weights)
+    raise _foreign(bare, given)
+
+
+def _plain(name: object, array: object) -> Array:
+    found = np.asarray(array)
+    if found.dtype.kind not in "fiub":
+        raise WeightsError(name, "an array of numbers", f"dtype {found.dtype}", "pass numpy arrays")
+    return found
+
+
+def _foreign(model: Model, given: Mapping[str, Array]) -> WeightsError:
+    titles = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
+    wanted = "; ".join(
+        f"{adapter.title}: {', '.join(t.name for t in tensors(model, adapter))}"
+        for adapter in titles.values()
+    )
+    got = ", ".join(given) or "none"
+    return WeightsError(
+        "arrays", f"the names of one framework ({wanted})", got, "rename the arrays"
+    )

@@ -11,7 +11,7 @@ from xlstm.converters.keras_rules import DTYPES, RULES, Config, Reader, dtype_po
 from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
-from xlstm.files.description import Description, Stored
+from xlstm.files.description import UNMARKED, Description, Stored
 from xlstm.layout import Table, check, unpack
 from xlstm.model import Array, Model, Shape, Source, Spec, chain
 
@@ -111,13 +111,16 @@ def _form(spec: Spec, arrays: Mapping[str, Stored], where: str) -> Table:
 
 
 def _weights(
-    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], name: str
+    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], config: Config
 ) -> dict[str, Array]:
-    core, where = spec.core, reader.where(name)
+    core, where = spec.core, reader.where(config.get("name"))
     if not core.sizes():
         if arrays:
             raise FileError(where, "no weights", ", ".join(arrays), "check the file")
         return {}
+    policy = dtype_policy(config.get("dtype"))
+    if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
+        raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
     table = _form(core, arrays, where)
     if table is not TABLES[DEFAULT[core.kind]]:
         form = next(key for key, found in TABLES.items() if found is table)
@@ -158,7 +161,7 @@ def _read_layers(
         shape = _output_shape(spec, shape, reader.where(name))
         group = _group(layer, spec, counts, reader.description.step)
         arrays = _arrays(reader, name, group, spec)
-        if stored := _weights(reader, spec, arrays, name):
+        if stored := _weights(reader, spec, arrays, config):
             weights[name] = stored
         layers.append((name, spec, bool(config.get("trainable", True))))
     reader.check_used()
@@ -192,6 +195,7 @@ def read_description(description: Description, *, lone: bool = False) -> Model:
         raise _no_architecture(description)
     reader = Reader(description)
     name, configs = _layer_list(description)
+    reader.check_classes(configs)
     shape, dtype = _input_shape(description, configs)
     layers, weights = _read_layers(reader, configs, shape)
     if description.ignored:

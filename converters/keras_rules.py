@@ -132,6 +132,19 @@ class Reader:
             self.warnings.append(f"{where}: {note}; Keras 3 computes clip(x/6 + 0.5, 0, 1)")
         return found
 
+    def check_classes(self, layers: list[Config]) -> None:
+        """Raises UnsupportedError that names every layer there is no rule for, all at once."""
+        wrong = [
+            f"{layer.get('class_name')} ({layer.get('config', {}).get('name')})"
+            for layer in layers
+            if layer.get("class_name") != "InputLayer"
+            and str(ERA_CLASSES.get(str(layer.get("class_name")), [layer.get("class_name")])[0])
+            not in RULES
+        ]
+        if wrong:
+            where, want = self.description.file or "keras", f"layers of {', '.join(RULES)}"
+            raise UnsupportedError(where, want, ", ".join(wrong), "see the README's limits")
+
     def spec(self, layer: Config, shape: Shape) -> Spec:
         """The spec of one layer's config for inputs of `shape`."""
         where = self.where(layer.get("config", {}).get("name", layer.get("class_name")))

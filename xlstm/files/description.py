@@ -10,6 +10,9 @@ from typing import Any
 from xlstm.errors import WeightsError
 from xlstm.model import Array
 
+UNMARKED = "unmarked bfloat16"
+"""Dtype of two opaque bytes that old HDF5 files do not call bfloat16; the config must."""
+
 
 @dataclass(frozen=True)
 class Stored:

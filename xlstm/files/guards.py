@@ -30,11 +30,10 @@ def open_regular(path: Path) -> BinaryIO:
         missing = isinstance(error, FileNotFoundError)
         got = "no such file" if missing else getattr(error, "strerror", None) or str(error)
         raise FileError(path, "a readable model file", got, "check the path") from None
-    file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise FileError(path, "a regular file", "a device, pipe or folder", "give a model file")
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def parse_json(text: bytes | str, where: str) -> Any:

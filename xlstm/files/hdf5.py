@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from xlstm.errors import FileError
-from xlstm.files.description import Stored
+from xlstm.files.description import UNMARKED, Stored
 from xlstm.files.heap import check_bytes
 from xlstm.model import Array
 
@@ -129,10 +129,6 @@ def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:
         return Stored(name, size, dtype.name, load)
     marked = attribute(dataset, "dtype", where) in ("bfloat16", b"bfloat16")
     return Stored(name, size, "bfloat16" if marked else UNMARKED, lambda: widen(load()))
-
-
-UNMARKED = "unmarked bfloat16"
-"""Dtype of two opaque bytes that old HDF5 files do not call bfloat16; the config must."""
 
 
 def widen(raw: Array) -> Array:

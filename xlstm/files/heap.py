@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from xlstm.errors import FileError
+from xlstm.files.window import Window
 
 HEAP = b"GCOL\x01\0\0\0"
 """Start of a global heap."""
@@ -25,7 +26,28 @@ MAX_LONG = 64
 MAX_REPEATED = 32 * 2**20
 """Most bytes that long texts come to where they are referred to more than once."""
 
-Bytes = bytes | mmap.mmap
+
+class Mapped:
+    """A part of a file as bytes to look into, without reading it."""
+
+    def __init__(self, stream: BinaryIO, start: int = 0, size: int | None = None) -> None:
+        self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._start, self._end = start, len(self._map) if size is None else start + size
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(len(self))
+        return self._map[self._start + start : self._start + stop]
+
+    def find(self, what: bytes, start: int = 0) -> int:
+        """As bytes.find."""
+        found = self._map.find(what, self._start + start, self._end)
+        return found - self._start if found >= 0 else -1
+
+
+Bytes = bytes | Mapped
 
 
 def check_bytes(stream: BinaryIO, where: str) -> None:
@@ -35,8 +57,9 @@ def check_bytes(stream: BinaryIO, where: str) -> None:
         FileError: a superblock that Keras never writes, or heaps of texts that lie.
     """
     data = _bytes_of(stream, where)
-    if data[8:9] != b"\0":
-        got = f"superblock version {data[8] if len(data) > 8 else 'missing'}"
+    version = data[8:9]
+    if version != b"\0":
+        got = f"superblock version {version[0] if version else 'missing'}"
         raise FileError(where, "superblock version 0, as Keras writes it", got, "save it anew")
     long = [text for heap in _heaps(data) for text in _objects(data, heap, where)]
     if len(long) > MAX_LONG:
@@ -52,7 +75,9 @@ def _bytes_of(stream: BinaryIO, where: str) -> Bytes:
     if isinstance(stream, io.BytesIO):
         return stream.getvalue()
     try:
-        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        if isinstance(stream, Window):
+            return Mapped(stream.file, stream.start, stream.size)
+        return Mapped(stream)
     except (OSError, ValueError) as error:
         raise FileError(where, "whole HDF5", str(error), "check the file") from None
 

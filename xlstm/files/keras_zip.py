@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zipfile
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from xlstm.errors import FileError
 from xlstm.files.description import Description
 from xlstm.files.guards import MAX_TEXT, as_object, as_stream, as_text, parse_json
 from xlstm.files.hdf5 import open_hdf5
 from xlstm.files.keras_tree import read_tree
+from xlstm.files.window import Window
 
 WEIGHTS = "model.weights.h5"
 
@@ -40,7 +44,7 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) ->
         raise FileError(file, "a .keras archive", "an .npz of arrays", do)
     config = _json(archive, "config.json", file)
     metadata = _json(archive, "metadata.json", file)
-    weights = as_stream(_member(archive, WEIGHTS, MAX_MEMBER, file))
+    weights = _weights(archive, stream, file)
     tree, step = read_tree(open_hdf5(weights, f"{file}, {WEIGHTS}", opened), file)
     read = {"config.json", "metadata.json", WEIGHTS}
     return Description(
@@ -65,6 +69,27 @@ def _json(archive: zipfile.ZipFile, name: str, file: str) -> dict[str, Any]:
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> bytes:
     """The bytes of the one member of this name."""
+    data = io.BytesIO()
+    for piece in _pieces(archive, _find(archive, name, limit, file), f"{file}, {name}"):
+        data.write(piece)
+    return data.getvalue()
+
+
+def _weights(archive: zipfile.ZipFile, stream: BinaryIO, file: str) -> BinaryIO:
+    """The weights' member as a file: a window on the archive where it is not compressed."""
+    info = _find(archive, WEIGHTS, MAX_MEMBER, file)
+    if info.compress_type != zipfile.ZIP_STORED:
+        return as_stream(_member(archive, WEIGHTS, MAX_MEMBER, file))
+    for _ in _pieces(archive, info, f"{file}, {WEIGHTS}"):
+        pass  # to its end, where the checksum is looked at
+    stream.seek(info.header_offset)
+    header = stream.read(30)
+    name, extra = struct.unpack("<HH", header[26:30])
+    return cast(BinaryIO, Window(stream, info.header_offset + 30 + name + extra, info.file_size))
+
+
+def _find(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> zipfile.ZipInfo:
+    """The one member of this name, if it may be read."""
     found = [info for info in archive.infolist() if info.filename == name]
     where = f"{file}, {name}"
     if not found and name == WEIGHTS and "model.weights.npz" in archive.namelist():
@@ -77,17 +102,21 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> bytes
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise FileError(where, "stored or deflated data", "other", "save the model anew")
     if info.file_size > limit:
-        raise FileError(
-            where, f"at most {limit} bytes", f"{info.file_size} bytes", "check the file"
-        )
-    data = bytearray()
+        got = f"{info.file_size} bytes"
+        raise FileError(where, f"at most {limit} bytes", got, "check the file")
+    return info
+
+
+def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
+    """A member piece by piece; its length and its checksum are those it declares."""
+    total = 0
     try:
         with archive.open(info) as member:
             while piece := member.read(PIECE):
-                data += piece
-                if len(data) > info.file_size:
+                total += len(piece)
+                if total > info.file_size:
                     raise zipfile.BadZipFile("longer than declared")
+                yield piece
     except Exception as error:
         got = f"damaged data ({type(error).__name__})"
         raise FileError(where, "a whole member", got, "copy or save the file anew") from None
-    return bytes(data)

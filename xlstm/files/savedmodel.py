@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, cast
 
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
-from xlstm.files.guards import as_object, as_text, open_regular, parse_json
+from xlstm.files.guards import as_object, as_text, parse_json
 from xlstm.files.protobuf import ANEW, Message
-from xlstm.files.tensorbundle import Bundle, open_bundle, read_whole
+from xlstm.files.tensorbundle import Bundle, open_bundle, open_file, read_whole
 
 METADATA, GRAPH = "keras_metadata.pb", "saved_model.pb"
 """The files that make a folder a SavedModel; the second is read only where the first is missing."""
@@ -31,7 +31,7 @@ MAX_GRAPH = 256 * 2**20
 MAX_METADATA = 32 * 2**20
 """Largest `keras_metadata.pb`, or part of `saved_model.pb` that describes the same objects."""
 
-MAX_DECODED = 32 * 2**20
+MAX_DECODED = 8 * 2**20
 """Most bytes of checkpoint objects that are decoded, repetitions included: lists are shared."""
 
 MAX_LISTED = 1_000
@@ -109,7 +109,7 @@ def _metadata(folder: Path, where: str, opened: ExitStack) -> _Metadata:
     new = os.path.lexists(folder / METADATA)
     name = METADATA if new else GRAPH
     inside = f"{where}, {name}"
-    file = opened.enter_context(open_regular(folder / name))
+    file = open_file(folder / name, opened)
     data = read_whole(file, MAX_METADATA if new else MAX_GRAPH, inside)
     message = Message(memoryview(data), inside)
     texts, paths = _new_nodes(message) if new else _old_nodes(message)

@@ -14,6 +14,7 @@ from xlstm.files.guards import is_folder, open_regular
 from xlstm.files.keras_folder import describe_folder, describe_shards, is_keras_folder
 from xlstm.files.keras_hdf5 import describe_hdf5
 from xlstm.files.keras_zip import describe_zip
+from xlstm.files.savedmodel import describe_savedmodel, is_savedmodel
 
 READERS: dict[bytes, Callable[[BinaryIO, str, str, ExitStack], Description]] = {
     b"PK\x03\x04": describe_zip,
@@ -63,6 +64,8 @@ def describe(path: Path) -> Description:
 def _folder(path: Path, opened: ExitStack) -> Description:
     if is_keras_folder(path):
         return describe_folder(path, opened)
+    if is_savedmodel(path):
+        return describe_savedmodel(path, opened)
     for name, (what, do) in FOLDERS.items():
         if (path / name).exists():
             raise FileError(path, "a model's folder", what, do)

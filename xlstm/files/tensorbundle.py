@@ -36,7 +36,7 @@ MAX_SHARDS = 64
 MAX_BYTES = 8 * 2**30
 """Largest single tensor."""
 
-MAX_STRING = 16 * 2**20
+MAX_STRING = 8 * 2**20
 """Longest text that is stored as a tensor; the graph of objects takes about 20 KB."""
 
 MAX_RANK = 32
@@ -305,12 +305,12 @@ def _array(data: bytearray, dtype: str, entry: Entry, where: str) -> Array:
     if masked(data) != entry.crc:
         raise FileError(where, "numbers that match their checksum", "others", ANEW)
     if dtype == "bool":
-        return (np.frombuffer(data, np.uint8) != 0).reshape(entry.shape)
+        return np.frombuffer(data, np.uint8).astype(bool).reshape(entry.shape)
     if dtype == "bfloat16":  # the upper half of a float32
         wide: Array = np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)
         return wide.view(np.float32).reshape(entry.shape)
     little: Array = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
-    return little.astype(dtype, copy=False).reshape(entry.shape)
+    return np.asarray(little, np.dtype(dtype)).reshape(entry.shape)
 
 
 def _header(table: Iterator[tuple[bytes, memoryview]], where: str) -> int:
@@ -325,13 +325,25 @@ def _header(table: Iterator[tuple[bytes, memoryview]], where: str) -> int:
     return count
 
 
+def open_file(path: Path, opened: ExitStack) -> BinaryIO:
+    """Opens a regular file until `opened` is closed.
+
+    Raises:
+        FileError: missing, unreadable, or not a regular file.
+    """
+    try:
+        return opened.enter_context(open_regular(path))
+    except IsADirectoryError:
+        raise FileError(path, "a regular file", "a folder", ANEW) from None
+
+
 def open_bundle(folder: Path, where: str, opened: ExitStack) -> Bundle:
     """Opens `variables.index` and its data files in a folder, until `opened` is closed.
 
     Raises:
         FileError: missing, damaged, or hostile.
     """
-    index = opened.enter_context(open_regular(folder / "variables.index"))
+    index = open_file(folder / "variables.index", opened)
     inside = f"{where}, variables.index"
     table = _table(memoryview(read_whole(index, MAX_INDEX, inside)), inside)
     count = _header(table, inside)
@@ -341,7 +353,7 @@ def open_bundle(folder: Path, where: str, opened: ExitStack) -> Bundle:
         entries[text(memoryview(key), inside)] = value
         if len(entries) > MAX_ENTRIES:
             raise FileError(inside, f"at most {MAX_ENTRIES} tensors", "more", "check the file")
-    files = [opened.enter_context(open_regular(folder / name)) for name in names]
+    files = [open_file(folder / name, opened) for name in names]
     return Bundle(where, entries, (index, *files))
 
 

@@ -144,6 +144,12 @@ def _warnings(description: Description, layers: list[LayerOutline]) -> Iterator[
     if old:
         names, then = ", ".join(old), "clip(0.2 x + 0.5, 0, 1), as Keras 1 and 2 compute it"
         yield f"hard_sigmoid of {names} is {then}; Keras 3 computes clip(x/6 + 0.5, 0, 1)"
+    convolutions = [layer.name for layer in layers if "Conv" in layer.kind]
+    if major == "1" and convolutions and not description.backend:
+        yield (
+            f"kernels of {', '.join(convolutions)}: the file does not say whether TensorFlow or "
+            "Theano (flipped) laid them out; kernel_layout= does"
+        )
     if description.backend not in ("", "tensorflow", "jax", "torch", "theano", "cntk"):
         yield f"written on an unknown backend: {description.backend}"
     if major not in ("", "1", "2", "3"):

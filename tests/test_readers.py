@@ -12,6 +12,7 @@ from paths import CORPUS, DATA, needs_corpus
 import xlstm
 from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
+from xlstm.files.architecture import Told
 from xlstm.inspecting import inspect
 
 ERAS = CORPUS.parent / "eras"
@@ -119,14 +120,18 @@ def test_weights_join_their_architecture(architecture):
     joined = xlstm.load(DATA / "k224" / "lstm_w.h5", architecture=architecture)
     assert joined.nodes == whole.nodes
     np.testing.assert_equal(joined.weights, whole.weights)
-    assert "can be ported" in inspect(DATA / "k224" / "lstm_w.h5", architecture=str(architecture))
+    assert "can be ported" in inspect(DATA / "k224" / "lstm_w.h5", Told(architecture))
 
 
 def test_options_that_are_not_needed_are_refused(architecture):
     with pytest.raises(UsageError, match="without an architecture"):
         xlstm.load(DATA / "k224" / "lstm.h5", architecture=architecture)
-    with pytest.raises(UsageError, match=r"Keras 2\.2\.4"):
+    with pytest.raises(UsageError, match=r"2\.2\.4, as the file says"):
         xlstm.load(DATA / "k224" / "lstm.h5", keras_version="3.1")
+    with pytest.raises(UsageError, match="tensorflow, as the file says"):
+        xlstm.load(DATA / "k224" / "lstm.h5", kernel_layout="theano")
+    with pytest.raises(UsageError, match="tensorflow or theano"):
+        xlstm.load(DATA / "k224" / "lstm.h5", kernel_layout="caffe")
     with pytest.raises(UsageError, match="leave them out"):
         xlstm.load(xlstm.load(DATA / "k224" / "lstm.h5"), keras_version="2.1")
 
@@ -290,3 +295,10 @@ def test_weights_that_fit_no_form_are_an_error(tmp_path):
         inner["bias:0"] = np.zeros(7, "float32")
     with pytest.raises(WeightsError, match="bias"):
         xlstm.load(path)
+
+
+@needs_corpus
+def test_kernels_of_keras_1_whose_layout_the_file_does_not_say():
+    path = ERAS / "k122" / "conv2d_th.h5"
+    assert "kernel_layout= does" in inspect(path)
+    assert "kernel_layout" not in inspect(path, Told(kernel_layout="theano"))

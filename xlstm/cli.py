@@ -40,23 +40,26 @@ def _print_json(data: Any) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from xlstm.files.architecture import Told
     from xlstm.inspecting import inspect
 
-    print(inspect(Path(args.file), **_era(args)))
+    print(inspect(Path(args.file), Told(**_told(args))))
     return 0
 
 
-def _era(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that tell how to read weights alone."""
-    return {"architecture": args.architecture, "keras_version": args.keras_version}
+def _told(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that say what a file of weights alone does not."""
+    return {
+        name: getattr(args, name) for name in ("architecture", "keras_version", "kernel_layout")
+    }
 
 
 def _source(args: argparse.Namespace) -> Any:
-    """The file, read with the options that weights alone need where they were given."""
+    """The file; read, where the user says something about it."""
     from xlstm.porting import load
 
-    era = _era(args)
-    return load(args.file, **era) if any(era.values()) else args.file
+    told = _told(args)
+    return load(args.file, **told) if any(told.values()) else args.file
 
 
 def _count(args: argparse.Namespace) -> int:
@@ -109,7 +112,7 @@ def _port(args: argparse.Namespace) -> int:
     adapter = registry.adapter(args.to)
     folder = Path(args.output)
     check_target(folder, args.overwrite)
-    model = load(args.file, **_era(args))
+    model = load(args.file, **_told(args))
     verify = adapter.installed and not args.no_verify
     if verify or (adapter.extra_files and adapter.installed):
         require(adapter.name)
@@ -182,6 +185,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a model file or folder, or a ported folder")
     parser.add_argument("--architecture", metavar="FILE", help="for weights alone: JSON or YAML")
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
+    parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
 
 
 def _add_port(parser: argparse.ArgumentParser) -> None:

@@ -9,19 +9,20 @@ from pathlib import Path
 from xlstm import registry
 from xlstm.errors import XlstmError, printable
 from xlstm.files import describe
-from xlstm.files.architecture import join
+from xlstm.files.architecture import Told, join
 from xlstm.folder import has_port, read_folder
 from xlstm.saving import nonfinite
 from xlstm.tables import render_model, render_outline
 
+NOTHING = Told()
 
-def inspect(path: Path, architecture: str | None = None, keras_version: str | None = None) -> str:
+
+def inspect(path: Path, told: Told = NOTHING) -> str:
     """Text that says what was recognised in a file: container, writer, layers, weights, warnings.
 
     Args:
         path: any file or folder that `load` takes.
-        architecture: for weights alone: their JSON or YAML.
-        keras_version: for weights alone: the Keras that wrote them.
+        told: what the user says about weights alone.
 
     Raises:
         FileError: unreadable, damaged, hostile, or of an unknown kind.
@@ -31,7 +32,7 @@ def inspect(path: Path, architecture: str | None = None, keras_version: str | No
         warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
         return "\n".join([render_model(model), *warnings])
     with contextlib.closing(describe(path)) as description:
-        joined = join(description, Path(architecture) if architecture else None, keras_version)
+        joined = join(description, told)
         outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
         try:
             model = registry.resolve(registry.KERAS_READER)(joined)

@@ -18,7 +18,7 @@ from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files import describe
-from xlstm.files.architecture import join
+from xlstm.files.architecture import Told, join
 from xlstm.files.arrays import read_arrays
 from xlstm.folder import has_port, read_folder
 from xlstm.layout import convert
@@ -34,6 +34,7 @@ def load(
     *,
     architecture: str | os.PathLike[str] | None = None,
     keras_version: str | None = None,
+    kernel_layout: str | None = None,
     layers: Mapping[str, Spec] | None = None,
 ) -> Model:
     """A framework-neutral model with its weights, from a file, a folder or a live object.
@@ -48,6 +49,8 @@ def load(
         architecture: for weights alone: the JSON or YAML file of their architecture.
         keras_version: for weights alone whose files do not say it: the Keras that wrote them,
             such as "2.1"; it answers every question of their era at once.
+        kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
+            backend (all of Keras 1); layers without convolutions do not need it.
         layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.
 
     Raises:
@@ -56,16 +59,18 @@ def load(
         WeightsError: weights that do not fit their layers.
         UsageError: an object of no known kind, or an option that is missing or not needed.
     """
-    options = {"architecture": architecture, "keras_version": keras_version, "layers": layers}
+    told = Told(architecture, keras_version, kernel_layout)
     if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), architecture, keras_version, layers)
-    given = [name for name, value in options.items() if value is not None]
-    if isinstance(source, Mapping) and layers is not None and given == ["layers"]:
-        return from_arrays(source, layers)
+        return _load_path(Path(source), told, layers)
+    if told.given():
+        given = ", ".join(told.given())
+        raise UsageError("load", "a path, with these options", given, "leave them out")
     if isinstance(source, Mapping):
-        raise UsageError("load", "layers= for a mapping of arrays", given, "pass layers=")
-    if given:
-        raise UsageError("load", "no further options", ", ".join(given), "leave them out")
+        if layers is None:
+            raise UsageError("load", "layers= for a mapping of arrays", "none", "pass layers=")
+        return from_arrays(source, layers)
+    if layers is not None:
+        raise UsageError("load", "a mapping or file of arrays for layers=", source, "leave it out")
     if isinstance(source, Model):
         return source
     owner = registry.owner(source)
@@ -75,18 +80,13 @@ def load(
     return owner.live().read(source)
 
 
-def _load_path(
-    path: Path,
-    architecture: str | os.PathLike[str] | None,
-    keras_version: str | None,
-    layers: Mapping[str, Spec] | None,
-) -> Model:
+def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Model:
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
         return read_folder(path)
     with contextlib.closing(describe(path)) as description:
-        joined = join(description, Path(architecture) if architecture else None, keras_version)
+        joined = join(description, told)
         model: Model = registry.resolve(registry.KERAS_READER)(joined)
     return model
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,35 +83,67 @@ def read_architecture(path: Path) -> dict[str, Any]:
     return config
 
 
-def join(description: Description, path: Path | None, version: str | None) -> Description:
-    """A weights-only file with its architecture, and with its version where that is asked for.
+KERNEL_LAYOUTS = ("tensorflow", "theano")
+"""Who laid out the kernels of convolutions: TensorFlow correlates, Theano convolves (flipped)."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the user says about a file that does not say it itself.
+
+    Attributes:
+        architecture: JSON or YAML of the architecture, for weights alone.
+        keras_version: the Keras that wrote the file.
+        kernel_layout: "tensorflow" or "theano", for convolutions of Keras 1.
+    """
+
+    architecture: str | os.PathLike[str] | None = None
+    keras_version: str | None = None
+    kernel_layout: str | None = None
+
+    def given(self) -> list[str]:
+        """Names of the options that were given."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+
+def join(description: Description, told: Told) -> Description:
+    """A description with what the user says of it; nothing may contradict the file.
 
     Raises:
         UsageError: an option that the file does not need or that contradicts it.
         FileError: an architecture that cannot be read.
     """
-    where = description.file
-    if path is not None:
-        if description.config:
-            raise UsageError(
-                where,
-                "weights without an architecture",
-                description.container,
-                "leave out architecture=",
-            )
-        config = read_architecture(path)
-        said = config.get("keras_version")
-        description = replace(
-            description,
-            config=config,
-            version=as_text(said, path.name) if said else description.version,
-            backend=as_text(config.get("backend") or description.backend, path.name),
-        )
-    if version is None:
+    if told.architecture is not None:
+        description = _join_architecture(description, Path(told.architecture))
+    description = _say(description, "version", told.keras_version, "keras_version")
+    if told.kernel_layout not in (None, *KERNEL_LAYOUTS):
+        want = " or ".join(KERNEL_LAYOUTS)
+        raise UsageError("kernel_layout", want, repr(told.kernel_layout), "use one of these")
+    return _say(description, "backend", told.kernel_layout, "kernel_layout")
+
+
+def _join_architecture(description: Description, path: Path) -> Description:
+    if description.config:
+        want, do = "weights without an architecture", "leave out architecture="
+        raise UsageError(description.file, want, description.container, do)
+    config = read_architecture(path)
+    version = as_text(config.get("keras_version") or "", path.name)
+    backend = as_text(config.get("backend") or "", path.name)
+    return replace(
+        description,
+        config=config,
+        version=version or description.version,
+        backend=backend or description.backend,
+    )
+
+
+def _say(description: Description, field: str, told: str | None, option: str) -> Description:
+    """Fills a field that the file leaves open; of versions the major one has to agree."""
+    said = getattr(description, field)
+    if told is None or not isinstance(told, str):
         return description
-    if description.version and description.version.split(".")[0] != version.split(".")[0]:
-        got = f"keras_version={version!r}"
-        raise UsageError(
-            where, f"Keras {description.version}, as the file says", got, "leave it out"
-        )
-    return description if description.version else replace(description, version=version)
+    if said and said.split(".")[0] != told.split(".")[0]:
+        want, got = f"{said}, as the file says", f"{option}={told!r}"
+        raise UsageError(description.file, want, got, f"leave out {option}=")
+    change: dict[str, Any] = {field: told}
+    return description if said else replace(description, **change)

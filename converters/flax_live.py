@@ -57,3 +57,10 @@ def check_residual(cell: Any, where: str) -> None:
     if cell.residual:
         do = "use a cell without residual"
         raise UnsupportedError(where, "residual=False", "residual=True", do)
+
+
+def check_dtype(layer: Any, where: str) -> None:
+    """Raises UnsupportedError for a layer that computes in less than float32."""
+    if layer.dtype is not None and np.dtype(layer.dtype).itemsize < 4:
+        got, do = f"dtype={np.dtype(layer.dtype).name}", "set dtype=None"
+        raise UnsupportedError(where, "computation in the parameters' dtype", got, do)

@@ -15,5 +15,6 @@ ADAPTER = Adapter(
     default=DEFAULT,
     roots=("keras.",),
     emit=emit,
+    keeps_frozen=True,
     extra_files=True,
 )

@@ -165,3 +165,20 @@ def _is_float(value: Any) -> bool:
     if isinstance(value, dict):
         return value.get("class_name") == "DTypePolicy"
     return isinstance(value, str) and "float" in value
+
+
+def weights(ported: Any) -> dict[str, Array]:
+    """What a built model holds, named layer.variable."""
+    return {f"{layer.name}.{v.name}": to_numpy(v) for layer in ported.layers for v in layer.weights}
+
+
+FLOAT32_INSIDE = {
+    "torch": "keras.ops.matmul of float64 is off by 2.5e-8",
+    "jax": "keras.ops.tanh of float64 gives float32",
+}
+"""Backends on which Keras's own operations leave float64 -> which one, measured with Keras 3.15."""
+
+
+def inexact(dtype: str) -> str:
+    """Why this process's Keras cannot compute in `dtype`, "" where it can."""
+    return FLOAT32_INSIDE.get(backend(), "") if np.dtype(dtype).itemsize == 8 else ""

@@ -146,6 +146,14 @@ def _group(layer: Config, spec: Spec, counts: dict[str, int], step: int) -> str:
     return f"{stem}/{below}".rstrip("/")
 
 
+def _trainable(layer: Config) -> bool:
+    """Whether a layer trains: it and what it wraps."""
+    config = layer.get("config", {})
+    inner = config.get("layer")
+    below = _trainable(inner) if isinstance(inner, Mapping) else True
+    return bool(config.get("trainable", True)) and below
+
+
 def _read_layers(
     reader: Reader, configs: list[Config], shape: Shape
 ) -> tuple[list[tuple[str, Spec, bool]], dict[str, dict[str, Array]]]:
@@ -163,7 +171,7 @@ def _read_layers(
         arrays = _arrays(reader, name, group, spec)
         if stored := _weights(reader, spec, arrays, config):
             weights[name] = stored
-        layers.append((name, spec, bool(config.get("trainable", True))))
+        layers.append((name, spec, _trainable(layer)))
     reader.check_used()
     names = [name for name, _, _ in layers]
     if not names or len(set(names)) != len(names):

@@ -110,7 +110,11 @@ class Reader:
 
     def check_used(self) -> None:
         """Raises WeightsError where the file holds weights that no layer took."""
-        left = [key for key, stored in self._left.items() if stored and "seed_generator" not in key]
+        left = [
+            key
+            for key, stored in self._left.items()
+            if stored and key.split("/")[-1] != "seed_generator"
+        ]
         if left:
             where = self.description.file or "keras"
             got = f"left over: {', '.join(left)}"

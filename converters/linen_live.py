@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax import traverse_util
-from xlstm.converters.flax_live import activation, check_residual, precision, to_numpy
+from flax.core import meta
+from xlstm.converters.flax_live import activation, check_dtype, check_residual, precision, to_numpy
 from xlstm.converters.flax_tables import LINEN_TABLES
 
 from xlstm.errors import UnsupportedError, WeightsError
@@ -33,8 +34,8 @@ def _parse(module: nn.Module) -> tuple[str, str, Any]:
     where = f"linen {type(module).__name__}"
     if type(module) is nn.Dense:
         return "Dense", "", module
-    cell = module.cell if isinstance(module, nn.RNN) else module
-    if isinstance(module, nn.RNN):
+    cell = module.cell if type(module) is nn.RNN else module
+    if type(module) is nn.RNN:
         for option in ("time_major", "reverse", "return_carry"):
             if getattr(module, option):
                 raise UnsupportedError(
@@ -43,12 +44,16 @@ def _parse(module: nn.Module) -> tuple[str, str, Any]:
     if type(cell) not in CELLS:
         known = "nn.RNN of " + " or ".join(cls.__name__ for cls in CELLS) + ", a cell, or nn.Dense"
         raise UnsupportedError(where, known, type(cell).__name__, "pass the layers one by one")
-    return CELLS[type(cell)], "cell." if isinstance(module, nn.RNN) else "", cell
+    return CELLS[type(cell)], "cell." if type(module) is nn.RNN else "", cell
 
 
 def _spec(module: Any, sizes: Mapping[str, int], where: str) -> Spec:
+    check_dtype(module, where)
     if isinstance(module, nn.Dense):
         return Dense(sizes["i"], module.features, use_bias=module.use_bias)
+    if module.carry_init is not type(module)(1).carry_init:
+        do = "pass a cell that starts from zeros"
+        raise UnsupportedError(where, "a carry of zeros", "carry_init of its own", do)
     fn = activation(module.activation_fn, where)
     if isinstance(module, nn.SimpleCell):
         check_residual(module, where)
@@ -69,7 +74,7 @@ def read(source: Pair) -> Model:
     module, variables = source
     where = f"linen {type(module).__name__}"
     table, before, holder = _parse(module)
-    flat = traverse_util.flatten_dict(dict(variables.get("params", {})), sep=".")
+    flat = traverse_util.flatten_dict(dict(meta.unbox(variables.get("params", {}))), sep=".")
     if not flat or not all(name.startswith(before) for name in flat):
         got = ", ".join(flat) or "none"
         raise WeightsError(where, f"params below {before or 'the root'}", got, "pass its variables")
@@ -99,4 +104,10 @@ def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
 
 def count(ported: Pair) -> int:
     """Number of elements of all leaves of `params`."""
-    return sum(leaf.size for leaf in jax.tree.leaves(ported[1]["params"]))
+    return sum(leaf.size for leaf in jax.tree.leaves(ported[1].get("params", {})))
+
+
+def weights(ported: Pair) -> dict[str, Array]:
+    """What a built pair holds, by dotted name."""
+    flat = traverse_util.flatten_dict(dict(ported[1]), sep=".")
+    return {name: to_numpy(array) for name, array in flat.items()}

@@ -10,7 +10,7 @@ import flax
 import jax
 import numpy as np
 from flax import nnx
-from xlstm.converters.flax_live import activation, check_residual, precision, to_numpy
+from xlstm.converters.flax_live import activation, check_dtype, check_residual, precision, to_numpy
 from xlstm.converters.flax_tables import NNX_TABLES
 
 from xlstm.errors import UnsupportedError
@@ -26,6 +26,10 @@ CELLS: dict[type[nnx.Module], str] = {
 
 
 def _cell(cell: Any, where: str) -> Spec:
+    check_dtype(cell, where)
+    if cell.carry_init is not None:
+        do = "pass a cell that starts from zeros"
+        raise UnsupportedError(where, "a carry of zeros", "carry_init of its own", do)
     fn = activation(cell.activation_fn, where)
     if isinstance(cell, nnx.SimpleCell):
         check_residual(cell, where)
@@ -38,11 +42,12 @@ def _parse(source: nnx.Module) -> tuple[str, nnx.Module, Spec]:
     """Name of the table, the module that holds its tensors, and the spec."""
     kind = type(source).__name__
     where = f"nnx {kind}"
-    if isinstance(source, nnx.Linear):
+    if type(source) is nnx.Linear:
+        check_dtype(source, where)
         spec: Spec = Dense(source.in_features, source.out_features, use_bias=source.use_bias)
         return "Linear", source, spec
-    cell = source.cell if isinstance(source, nnx.RNN) else source
-    if isinstance(source, nnx.RNN):
+    cell = source.cell if type(source) is nnx.RNN else source
+    if type(source) is nnx.RNN:
         for option in ("time_major", "reverse", "return_carry"):
             if getattr(source, option):
                 raise UnsupportedError(
@@ -63,8 +68,7 @@ def read(source: nnx.Module) -> Model:
         UnsupportedError: another module or option.
     """
     table, holder, spec = _parse(source)
-    state = nnx.to_flat_state(nnx.state(holder, nnx.Param))
-    arrays = {".".join(map(str, path)): to_numpy(param.get_value()) for path, param in state}
+    arrays = weights(holder)
     where = f"nnx {type(source).__name__}"
     hub = unpack(NNX_TABLES[table], arrays, spec.sizes(), spec.absent(), where)
     name = spec.kind.lower()
@@ -96,3 +100,9 @@ def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
 def count(ported: nnx.Module) -> int:
     """Number of elements of all `nnx.Param`."""
     return sum(p.size for p in jax.tree.leaves(nnx.state(ported, nnx.Param)))
+
+
+def weights(ported: nnx.Module) -> dict[str, Array]:
+    """What a built module holds, by dotted name."""
+    state = nnx.to_flat_state(nnx.state(ported, nnx.Param))
+    return {".".join(map(str, path)): to_numpy(param.get_value()) for path, param in state}

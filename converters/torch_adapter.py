@@ -16,4 +16,5 @@ ADAPTER = Adapter(
     roots=("torch.",),
     bare=bare,
     emit=emit,
+    keeps_frozen=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -62,6 +63,13 @@ def read(source: nn.Module) -> Model:
     if type(source) not in READERS:
         known = ", ".join(f"nn.{cls.__name__}" for cls in READERS)
         raise UnsupportedError(f"torch {kind}", known, kind, "pass the layers one by one")
+    if source._forward_hooks or source._forward_pre_hooks:
+        do = "remove them, and apply what they do yourself"
+        raise UnsupportedError(f"torch nn.{kind}", "a module without hooks", "forward hooks", do)
+    flags = {p.requires_grad for p in source.parameters()}
+    if len(flags) > 1:
+        want, do = "parameters all frozen or none", "freeze the port's parameters yourself"
+        raise UnsupportedError(f"torch nn.{kind}", want, "some with requires_grad=False", do)
     table, options = READERS[type(source)]
     spec: Spec = options(source)
     arrays = {name: to_numpy(tensor) for name, tensor in source.state_dict().items()}
@@ -69,9 +77,8 @@ def read(source: nn.Module) -> Model:
     hub = unpack(TABLES[table], arrays, spec.sizes(), spec.absent(), where)
     name = table.lower()
     shape: Shape = (spec.sizes()["i"],) if isinstance(spec, Dense) else (None, spec.sizes()["i"])
-    trainable = all(p.requires_grad for p in source.parameters())
     origin = Source("torch", torch.__version__, f"live nn.{kind}")
-    return chain(name, [(name, spec, trainable)], shape, {name: hub}, origin, lone=True)
+    return chain(name, [(name, spec, flags != {False})], shape, {name: hub}, origin, lone=True)
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:
@@ -99,3 +106,13 @@ def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
 def count(ported: nn.Module) -> int:
     """`sum(p.numel() for p in module.parameters())`."""
     return sum(p.numel() for p in ported.parameters())
+
+
+def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
+    """A copy of a live module in evaluation mode that computes in `dtype`."""
+    return copy.deepcopy(source).to(getattr(torch, dtype)).eval()
+
+
+def weights(ported: nn.Module) -> dict[str, Array]:
+    """What a built module holds, by name."""
+    return {name: to_numpy(tensor) for name, tensor in ported.state_dict().items()}

@@ -56,6 +56,7 @@ class Adapter:
         root: path before every weight name ("params." in Linen).
         emit: model -> source text of `model.py`; None for targets that are never saved.
         bare: whether a lone layer's native module alone is exact, so that it needs no class.
+        keeps_frozen: whether ports mark layers that are not trainable.
         extra_files: whether `save` lets the live half add files of its own (Keras: model.keras).
     """
 
@@ -70,6 +71,7 @@ class Adapter:
     root: str = ""
     emit: Callable[[Model], str] | None = None
     bare: Callable[[Spec], bool] = lambda _spec: False
+    keeps_frozen: bool = False
     extra_files: bool = False
 
     def table(self, spec: Spec) -> Table | None:

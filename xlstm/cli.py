@@ -121,7 +121,9 @@ def _port(args: argparse.Namespace) -> int:
         if verify:
             from xlstm.comparing import reconcile
 
-            report["verification"] = reconcile(model, [adapter.name]).to_json()
+            # what was written, read back
+            written = load(work)
+            report["verification"] = reconcile(written, [adapter.name]).to_json()
             write_report(work, report)
     print(render_port(model, adapter, folder, report))
     return 0 if not verify or report["verification"]["ok"] else 1
@@ -213,6 +215,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of our output has gone (`xlstm count ... | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"xlstm: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
 
 
 if __name__ == "__main__":

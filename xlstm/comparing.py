@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ from xlstm import inputs as generated
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError
+from xlstm.layout import folds
 from xlstm.ledger import Ledger, count
+from xlstm.mapping import unpack_model
 from xlstm.model import Array, Model
-from xlstm.parity import FAILED, UNDECIDED, Bounds, Verdict, bounds, judge, worst_of
+from xlstm.parity import FAILED, Bounds, Verdict, bounds, judge, worst_of
 from xlstm.porting import build, load
 from xlstm.reference import Coverage, run
 from xlstm.reference.run import check_inputs
@@ -23,18 +28,21 @@ from xlstm.report import FrameworkReport, Report
 
 DTYPES = ("float32", "float64")
 
+OUR_PORT = "our port"
+
 
 def reconcile(
     source: Any,
-    frameworks: Iterable[str] | None = None,
-    inputs: Sequence[Array] | Array | None = None,
+    frameworks: str | Iterable[str] | None = None,
+    inputs: Any = None,
 ) -> Report:
-    """Compares frameworks with the reference: outputs in float32 and float64, and counts.
+    """Compares frameworks with the reference: outputs in float32 and float64, weights, and counts.
 
     Args:
         source: anything that `load` takes. The column of the framework that `source` comes from
-            runs the original where that is possible (a Keras 3 file, a live Keras model).
-        frameworks: names; all that are installed if not given.
+            runs the original where that is possible: a Keras 3 file that Keras opens, a live Keras
+            model, a live torch module. Every other column runs our port, and says so.
+        frameworks: names, or one name; all that are installed if not given.
         inputs: arrays, batch first, one per model input; made from the model if not given.
 
     Returns:
@@ -46,7 +54,7 @@ def reconcile(
         XlstmError: as `load` raises.
     """
     model = load(source)
-    adapters = _adapters(frameworks)
+    adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
     arrays, left, given = _inputs(model, inputs)
     allowed = {dtype: bounds(model, arrays, dtype) for dtype in DTYPES}
     ledger = count(model, adapters)
@@ -65,16 +73,17 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
             where, got = f"framework {adapter.name}", "the reference itself"
             raise UsageError(where, "a framework to compare", got, "leave it out")
         adapter.check_installed()
+    if not found:
+        raise UsageError("frameworks", "at least one name", "none", "name some, or leave it out")
     return found
 
 
-def _inputs(
-    model: Model, inputs: Sequence[Array] | Array | None
-) -> tuple[list[Array], list[str], bool]:
+def _inputs(model: Model, inputs: Any) -> tuple[list[Array], list[str], bool]:
     """The arrays to run, what they do not exercise, and whether the caller gave them."""
     if inputs is None:
         return *_generated(model), False
-    arrays = [np.asarray(x) for x in ([inputs] if isinstance(inputs, np.ndarray) else inputs)]
+    several = isinstance(inputs, (list, tuple)) and len(inputs) == len(model.inputs)
+    arrays = [np.asarray(x) for x in (inputs if several else [inputs])]
     check_inputs(model, arrays)
     if not all(array.size for array in arrays):
         raise UsageError("inputs", "arrays with elements", "an empty one", "pass other inputs")
@@ -103,17 +112,25 @@ def _framework(
     allowed: dict[str, list[Bounds]],
 ) -> FrameworkReport:
     """One framework's verdicts; whatever goes wrong in it is its own line and hides no other."""
-    verdicts, parameters, what = {}, None, ""
+    verdicts: dict[str, Verdict] = {}
+    parameters, weights, what = None, "", OUR_PORT
     for dtype in DTYPES:
         try:
-            made, what = _made(source, model, adapter, dtype)
             live: Any = adapter.live()
-            outputs = _run(live, made, arrays, dtype)
-            parameters = live.count(made) if hasattr(live, "count") else None
-            verdicts[dtype] = _judge(outputs, allowed, dtype)
+            inexact = live.inexact(dtype) if hasattr(live, "inexact") else ""
+            if inexact:
+                verdicts[dtype] = replace(verdicts["float32"], detail=f"not run: {inexact}")
+                continue
+            made, what = _made(source, model, adapter, dtype)
+            verdicts[dtype] = _judge(live.run(made, arrays, dtype), allowed, dtype)
+            parameters = live.count(made)
+            if what.startswith(OUR_PORT) and hasattr(live, "weights"):
+                weights = weights or _compare_weights(model, adapter, live.weights(made), dtype)
         except Exception as error:  # a framework may fail in any way; the report says how
             verdicts[dtype] = Verdict(FAILED, detail=f"{type(error).__name__}: {error}")
-    return FrameworkReport(adapter.name, adapter.title, adapter.version, what, verdicts, parameters)
+    return FrameworkReport(
+        adapter.name, adapter.title, adapter.version, what, verdicts, parameters, weights
+    )
 
 
 def _judge(outputs: list[Array], allowed: dict[str, list[Bounds]], dtype: str) -> Verdict:
@@ -125,37 +142,62 @@ def _judge(outputs: list[Array], allowed: dict[str, list[Bounds]], dtype: str) -
     return worst_of([judge(y, mine, exact, dtype) for y, mine, exact in pairs])
 
 
-def _run(live: Any, made: Any, arrays: Sequence[Array], dtype: str) -> list[Array]:
-    outputs: list[Array] = live.run(made, arrays, dtype)
-    return outputs
+def _compare_weights(model: Model, adapter: Adapter, arrays: dict[str, Array], dtype: str) -> str:
+    """What a port holds against the source, read back: "" if bit for bit the same.
+
+    Biases that the framework folds into one are left to the outputs.
+    """
+    held = unpack_model(model, adapter, arrays)
+    for name, layer in held.items():
+        for tensor, array in layer.items():
+            want = model.weights[name][tensor]
+            if tensor == "bias" and want.ndim > 1:
+                if folds(want) and len(array) == 1:
+                    continue
+                want = want[: len(array)]
+                array = array[: len(want)]
+            if not np.array_equal(array, want.astype(dtype), equal_nan=True):
+                return f"{name}: {tensor} is not the source's"
+    return ""
 
 
 def _made(source: Any, model: Model, adapter: Adapter, dtype: str) -> tuple[Any, str]:
     """The object to run, and what it is: the original where the framework opens it, or our port."""
-    if adapter.name == "keras" and model.source.framework == "keras":
-        original = _original(source, model, adapter, dtype)
-        if original is not None:
-            return original, f"the original, on {_live(adapter).backend()}"
-        version = model.source.version or "an older version"
-        return build(model, adapter, dtype), f"our port to Keras 3 (the file is of Keras {version})"
-    return build(model, adapter, dtype), "our port"
+    live: Any = adapter.live()
+    path = isinstance(source, (str, os.PathLike))
+    live_source = not path and not isinstance(source, Model)
+    live_source = live_source and not (model.lone and adapter.name == "keras")
+    if adapter.name == model.source.framework and live_source and hasattr(live, "in_dtype"):
+        return live.in_dtype(source, dtype), "the original" + _on(live)
+    if adapter.name != "keras" or model.source.framework != "keras":
+        return build(model, adapter, dtype), OUR_PORT
+    version = model.source.version
+    if not path or not version.startswith("3."):
+        why = f" to Keras 3 (the file is of Keras {version})" if path else ""
+        return build(model, adapter, dtype), OUR_PORT + why
+    try:
+        return _open_natively(live, Path(source), dtype), "the original" + _on(live)
+    except Exception as error:  # Keras may fail on its own files in any way
+        said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        return build(model, adapter, dtype), f"{OUR_PORT} (Keras does not open the file: {said})"
 
 
-def _live(adapter: Adapter) -> Any:
-    return adapter.live()
+def _on(live: Any) -> str:
+    return f", on {live.backend()}" if hasattr(live, "backend") else ""
 
 
-def _original(source: Any, model: Model, adapter: Adapter, dtype: str) -> Any:
-    """The Keras model itself where Keras 3 computes what the file means, else None."""
-    live = _live(adapter)
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_file() and model.source.version.startswith("3."):
-            return live.open_native(path, dtype)
-        return None
-    if isinstance(source, Model) or model.lone:
-        return None
-    return live.in_dtype(source, dtype)
+def _open_natively(live: Any, path: Path, dtype: str) -> Any:
+    """The model as Keras itself opens it; Keras goes by the extension, which may lie."""
+    if path.is_dir():
+        return live.open_native(path, dtype)
+    with open(path, "rb") as file:
+        suffix = ".keras" if file.read(4) == b"PK\x03\x04" else ".h5"
+    if path.suffix == suffix:
+        return live.open_native(path, dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, f"model{suffix}")
+        shutil.copyfile(path, copy)
+        return live.open_native(copy, dtype)
 
 
 def _counts_agree(ledger: Ledger, found: dict[str, FrameworkReport]) -> bool:
@@ -164,6 +206,3 @@ def _counts_agree(ledger: Ledger, found: dict[str, FrameworkReport]) -> bool:
         for name, report in found.items()
         if name in ledger.frameworks
     )
-
-
-__all__ = ["FAILED", "UNDECIDED", "reconcile"]

@@ -285,12 +285,23 @@ def unpack(
         WeightsError: as `check` says.
     """
     check(table, arrays, sizes, absent, where)
+    _check_zero(table, arrays, absent, where)
     hub: dict[str, Array] = {}
     for tensor in table.kind.tensors:
         slots = [slot for slot in table.active(absent) if slot.tensor == tensor]
-        if slots:
+        if slots and tensor not in absent:
             hub[tensor] = _gather(table, tensor, slots, arrays, sizes)
     return hub
+
+
+def _check_zero(
+    table: Table, arrays: Mapping[str, Array], absent: frozenset[str], where: str
+) -> None:
+    """Raises WeightsError where a tensor that the layer has not is not zero."""
+    for slot in table.active(absent):
+        if slot.tensor in absent and arrays[slot.name].any():
+            want, do = f"zeros in {slot.name}: the layer has no {slot.tensor}", "say use_bias=True"
+            raise WeightsError(where, want, "other numbers", do)
 
 
 def _gather(
@@ -353,4 +364,4 @@ def convert(source: Table, target: Table, arrays: Mapping[str, Array]) -> dict[s
     absent = frozenset(source.kind.tensors) - present if present >= {"kernel"} else frozenset()
     absent &= frozenset({"bias"})
     hub = unpack(source, arrays, sizes, absent, "convert_weights")
-    return pack(target, hub, sizes, absent)
+    return {name: np.array(array) for name, array in pack(target, hub, sizes, absent).items()}

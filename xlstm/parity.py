@@ -2,7 +2,7 @@
 
 Bound of a time step t (one step where an output has no time axis), maxima over batch and units:
 
-    8 x max over steps <= t of max(E, P, eps x max|y|)
+    8 x max over steps <= t of max(E, P, eps x max|y|, the smallest normal number)
 
 E is the error of the reference run in that precision; P the largest change of the float64 reference
 over four runs with every weight and input multiplied by 1 + eps u, |u| <= 1 drawn anew; eps is
@@ -127,15 +127,17 @@ def bounds(model: Model, inputs: Sequence[Array], dtype: str) -> list[Bounds]:
     found = []
     for index, y in enumerate(reference):
         runs = [*([other[index]] if other else []), *(s[index] for s in shaken)]
-        found.append(_bounds(y, runs, eps))
+        found.append(_bounds(y, runs, eps, float(np.finfo(dtype).tiny)))
     return found
 
 
-def _bounds(y: Array, runs: Sequence[Array], eps: float) -> Bounds:
+def _bounds(y: Array, runs: Sequence[Array], eps: float, tiny: float) -> Bounds:
     with np.errstate(invalid="ignore", over="ignore"):
         changes = np.max([_top(np.asarray(other - y, np.float64)) for other in runs], axis=0)
     top = _top(y)
     finite = np.logical_and.accumulate(np.isfinite(top) & np.isfinite(changes))
+    # frameworks may flush what is below the smallest normal number to zero
+    changes = np.fmax(changes, tiny)
     own = np.where(finite, np.fmax(changes, eps * top), np.inf)
     step = FACTOR * np.maximum.accumulate(own)
     # a step of zeros must be zeros, unless rounding itself moves it
@@ -180,7 +182,7 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
 def _word(judged: Array, exact: Bounds) -> str:
     if (judged > 1).any():
         return DIFFERENT
-    return ROUNDING if exact.sharp.any() else UNDECIDED
+    return ROUNDING if judged.size and exact.sharp.any() else UNDECIDED
 
 
 def _first_undecidable(exact: Bounds) -> int | None:
@@ -189,5 +191,5 @@ def _first_undecidable(exact: Bounds) -> int | None:
 
 
 def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """The worst of several outputs' verdicts, with the largest figures."""
+    """The worst of several outputs' verdicts; of equals the one nearest to its bound."""
     return min(verdicts, key=lambda v: (WORST.index(v.verdict), -v.ratio))

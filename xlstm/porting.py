@@ -119,7 +119,7 @@ def check_dtype(model: Model, dtype: Any) -> str:
     try:
         name = np.dtype(dtype or model.compute_dtype()).name
     except TypeError:
-        name = str(dtype)
+        name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise UsageError("dtype", " or ".join(DTYPES), name, "use one of these")
     return name

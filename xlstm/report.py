@@ -24,6 +24,7 @@ class FrameworkReport:
         what: what ran: the original, or our port.
         verdicts: dtype -> verdict.
         parameters: number of parameters as the framework itself counts them, None if it cannot.
+        weights: "" where what the port holds is bit for bit the source's, else what is not.
     """
 
     name: str
@@ -32,11 +33,12 @@ class FrameworkReport:
     what: str
     verdicts: dict[str, Verdict]
     parameters: int | None
+    weights: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether every precision is equal up to rounding."""
-        return all(v.verdict == ROUNDING for v in self.verdicts.values())
+        """Whether every precision is equal up to rounding, and the weights are the source's."""
+        return not self.weights and all(v.verdict == ROUNDING for v in self.verdicts.values())
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Report:
             for dtype, v in f.verdicts.items()
             if v.verdict != ROUNDING
         ]
+        wrong += [f"{f.title}: {f.weights}" for f in self.frameworks.values() if f.weights]
         if not self.counts_ok:
             wrong.append("parameter counts differ from the frameworks' own")
         if wrong:
@@ -88,6 +91,7 @@ class Report:
                     **{dtype: verdict.to_json() for dtype, verdict in found.verdicts.items()},
                     "version": found.version,
                     "what": found.what,
+                    "weights": found.weights or "bit-equal",
                 }
                 for name, found in self.frameworks.items()
             },

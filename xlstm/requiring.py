@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 from xlstm import registry
 
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
 
 def require(*frameworks: str) -> None:
     """Imports frameworks by name, or says which extra to install.
@@ -27,16 +29,22 @@ def require(*frameworks: str) -> None:
     adapters = [registry.adapter(name) for name in frameworks]
     for adapter in adapters:
         adapter.check_installed()
-    with _stderr_aside():
+    quiet = _stderr_aside() if "keras" in frameworks else contextlib.nullcontext()
+    with quiet:
         for adapter in adapters:
             adapter.live()
 
 
 @contextlib.contextmanager
 def _stderr_aside() -> Iterator[None]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    before = os.environ.get(LEVEL)
+    os.environ.setdefault(LEVEL, "3")
     sys.stderr.flush()
-    kept = os.dup(2)
     with tempfile.TemporaryFile() as aside:
         os.dup2(aside.fileno(), 2)
         try:
@@ -48,3 +56,5 @@ def _stderr_aside() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            if before is None:
+                del os.environ[LEVEL]

@@ -39,9 +39,8 @@ def nonfinite(model: Model) -> list[str]:
 def notes(model: Model, adapter: Adapter) -> list[str]:
     """What the user should know about one port: rules applied, folds, options left behind."""
     frozen = [node.name for node in model.layers if not node.trainable and node.spec.sizes()]
-    flax = adapter.name in ("nnx", "linen")
     lines = [*model.source.notes, *fold_notes(model, adapter)]
-    if frozen and flax:
+    if frozen and not adapter.keeps_frozen:
         lines.append(
             f"not trainable in the source: {', '.join(frozen)}; freeze them in the optimizer"
         )
@@ -86,27 +85,50 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise UsageError(
             folder, "a folder that does not exist", "it exists", "name another, or overwrite"
         )
-    if folder.is_symlink() or not is_ours(folder):
-        got = "a folder or file that xlstm did not write"
+    if folder.is_symlink() or not is_ours(folder) or not _only_ours(folder):
+        got = "a folder or file that xlstm did not write, or files of others in it"
         raise UsageError(folder, "a ported folder to overwrite", got, "name another")
+
+
+OURS = {SOURCE, WEIGHTS, REPORT, "model.keras", "__pycache__"}
+"""All that a ported folder may hold to be replaced."""
+
+
+def _only_ours(folder: Path) -> bool:
+    return {item.name for item in folder.iterdir()} <= OURS
 
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to write into that becomes `folder` at the end, or vanishes on any error."""
     check_target(folder, overwrite)
-    work = Path(tempfile.mkdtemp(prefix=".xlstm.", dir=folder.parent))
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".xlstm.", dir=folder.parent))
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise UsageError(folder, "a parent folder to write in", got, "name another") from None
     work.chmod(0o755)
     try:
         yield work
         check_target(folder, overwrite)
-        old = work.with_name(work.name + ".old")
-        if folder.exists():
-            os.rename(folder, old)
-        os.rename(work, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _replace(folder, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _replace(folder: Path, work: Path) -> None:
+    """Puts `work` in the place of `folder`; the old one comes back if that fails."""
+    old = work.with_name(work.name + ".old")
+    there = folder.exists()
+    if there:
+        os.rename(folder, old)
+    try:
+        os.rename(work, folder)
+    except OSError:
+        if there:
+            os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def render_verdicts(report: Report) -> str:
             figures = (f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}")
             add(table, f"{found.title} {found.version}", dtype, v.verdict, *figures)
             details += [f"{found.title} {dtype}: {v.detail}"] if v.detail else []
+        details += [f"{found.title}: {found.weights}"] if found.weights else []
     what = dict.fromkeys(f"{f.title} ran {f.what}." for f in report.frameworks.values() if f.what)
     lines = [*details, *what, *report.model.source.warnings, *report.unexercised]
     lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
@@ -173,7 +174,7 @@ def _verified(adapter: Adapter, found: dict[str, Any]) -> list[str]:
 def render_demo(report: Report, memories: dict[str, Array]) -> str:
     """What `xlstm demo` prints: counts, proof, and what each port remembers."""
     answers = [
-        f"{registry.adapter(name).title:>10}: {' '.join(f'{abs(y):.0f}' for y in found)}"
+        f"{registry.adapter(name).title:>10}: {' '.join(f'{round(float(y)) + 0}' for y in found)}"
         for name, found in memories.items()
     ]
     head = "The example model: LSTM(20, relu) + Dense(20), trained in Keras to memorise 0 ... 380."

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlstm.errors import WeightsError
 from xlstm.model import Array
 
 UNMARKED = "unmarked bfloat16"
@@ -22,21 +21,6 @@ class Stored:
     shape: tuple[int, ...]
     dtype: str
     load: Callable[[], Array] = field(repr=False)
-
-    def read(self, want: tuple[int, ...], where: str) -> Array:
-        """The array, if the file declares the shape that the layer's options imply.
-
-        Raises:
-            WeightsError: another shape.
-        """
-        if self.shape != want:
-            raise WeightsError(
-                f"{where}, {self.name}",
-                f"shape {want}",
-                f"{self.shape}",
-                "check the layer's options",
-            )
-        return self.load()
 
 
 @dataclass(frozen=True)

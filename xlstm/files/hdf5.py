@@ -121,7 +121,8 @@ def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:
 
     def load() -> Array:
         try:
-            return np.asarray(dataset[()])
+            found = np.asarray(dataset[()])
+            return found.astype(found.dtype.newbyteorder("="), copy=False)
         except Exception as error:
             raise _damaged(where, error) from None
 

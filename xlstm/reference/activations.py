@@ -64,3 +64,6 @@ PIECES: dict[str, tuple[float, ...]] = {
     "hard_sigmoid_keras2": (-2.5, 2.5),
 }
 """Where the pieces of each piecewise activation meet."""
+
+UNSATURATED: dict[str, tuple[float, float]] = {"sigmoid": (-16.0, 16.0), "tanh": (-8.0, 8.0)}
+"""Where each saturating activation still answers to its argument; outside, errors are invisible."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xlstm.model import Array
-from xlstm.reference.activations import PIECES
+from xlstm.reference.activations import PIECES, UNSATURATED
 
 
 def _piece(edges: tuple[float, ...], number: int) -> str:
@@ -30,7 +30,7 @@ class Coverage:
 
     def see(self, layer: str, use: str, activation: str, x: Array) -> None:
         """Records the arguments `x` that an activation of a layer was called with."""
-        edges = PIECES.get(activation)
+        edges = PIECES.get(activation) or UNSATURATED.get(activation)
         if edges is None:
             return
         key = (layer, use, activation)
@@ -41,8 +41,12 @@ class Coverage:
     def unexercised(self) -> list[str]:
         """One line for each piece that was never reached."""
         return [
-            f"{activation} {_piece(PIECES[activation], number)} of {layer} ({use}): not exercised"
+            f"{activation} {_piece(_edges(activation), number)} of {layer} ({use}): not exercised"
             for (layer, use, activation), counts in self._seen.items()
             for number, count in enumerate(counts)
-            if count == 0
+            if count == 0 and (activation in PIECES or number == 1)
         ]
+
+
+def _edges(activation: str) -> tuple[float, ...]:
+    return PIECES.get(activation) or UNSATURATED[activation]

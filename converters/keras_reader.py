@@ -61,11 +61,14 @@ def _input_shape(description: Description, layers: list[Config]) -> tuple[Shape,
             n is None or (type(n) is int and n > 0) for n in place
         ):
             dtype = dtype_policy(first.get("dtype"))
-            return tuple(place[1:]), dtype if dtype in DTYPES else "float32"
+            return tuple(place[1:]), dtype if dtype in (*DTYPES, *WHOLE) else "float32"
     raise FileError(
         description.file or "keras", "an input shape", "none in the config", "build the model first"
     )
 
+
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "bool")
+"""Dtypes of inputs that hold whole numbers."""
 
 KERAS1_NAME = re.compile(r"(?:^|_)([WUb](?:_[a-z])?)$")
 """End of an array's name in Keras 1: lstm_1_W_i."""
@@ -215,6 +218,6 @@ def read_description(description: Description, *, lone: bool = False) -> Model:
         description.file,
         description.sha256,
         tuple(reader.notes),
-        tuple(reader.warnings),
+        reader.all_warnings(),
     )
     return chain(name, layers, shape, weights, source, lone=lone, input_dtype=dtype)

@@ -102,6 +102,7 @@ class Reader:
         self.major = major_of(description)
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self.old_hard_sigmoid: list[str] = []
         self._left = dict(description.weights)
 
     def take(self, key: str) -> tuple[Stored, ...]:
@@ -132,9 +133,17 @@ class Reader:
         name = _activation_name(value, where)
         found = ERA_ACTIVATIONS.get(name, {}).get(self.major, name)
         if found == "hard_sigmoid_keras2" and isinstance(value, str):
-            note = "hard_sigmoid is clip(0.2 x + 0.5, 0, 1), as Keras 1 and 2 compute it"
-            self.warnings.append(f"{where}: {note}; Keras 3 computes clip(x/6 + 0.5, 0, 1)")
+            self.old_hard_sigmoid.append(where.rpartition("layer ")[2])
         return found
+
+    def all_warnings(self) -> tuple[str, ...]:
+        """Every warning, the old hard_sigmoid of all layers in one."""
+        if not self.old_hard_sigmoid:
+            return tuple(self.warnings)
+        names = ", ".join(dict.fromkeys(self.old_hard_sigmoid))
+        then = "clip(0.2 x + 0.5, 0, 1), as Keras 1 and 2 compute it, and is ported so"
+        line = f"hard_sigmoid of {names} is {then}; Keras 3 computes clip(x/6 + 0.5, 0, 1)"
+        return (line, *self.warnings)
 
     def check_classes(self, layers: list[Config]) -> None:
         """Raises UnsupportedError that names every layer there is no rule for, all at once."""

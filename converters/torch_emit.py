@@ -25,6 +25,7 @@ from xlstm.model import (
     Activation,
     Dense,
     Dropout,
+    Input,
     Model,
     Node,
     SimpleRNN,
@@ -213,6 +214,13 @@ def emit(model: Model) -> str:
     return join([head, *([text] for text in parts.helpers), _class(model, parts, lone), *functions])
 
 
+def _cast(model: Model) -> list[str]:
+    """Integers become the parameters' dtype, as Keras casts them."""
+    spec = model.node(model.inputs[0]).spec
+    whole = isinstance(spec, Input) and "float" not in spec.dtype
+    return ["        x = x.to(next(self.parameters()).dtype)"] if whole else []
+
+
 def _class(model: Model, parts: Parts, lone: bool) -> list[str]:
     if lone:
         return []
@@ -227,6 +235,7 @@ def _class(model: Model, parts: Parts, lone: bool) -> list[str]:
         "",
         "    def forward(self, x: Tensor) -> Tensor:",
         f'        """One output for a batch of inputs {shape_text(before.shape)}."""',
+        *_cast(model),
         *parts.forward,
         "        return x",
     ]

@@ -88,6 +88,15 @@ def test_folders_that_are_not_written(target, overwrite, tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_files_of_others_in_a_port_are_kept(tmp_path):
+    folder = xlstm.save(DEMO, tmp_path / "port", "torch")
+    (folder / "mine.ckpt").write_text("mine")
+    refused(
+        UsageError, lambda: xlstm.save(DEMO, folder, "torch", overwrite=True), "files of others"
+    )
+    assert (folder / "mine.ckpt").read_text() == "mine"
+
+
 def test_a_port_is_not_replaced_unasked(tmp_path):
     folder = xlstm.save(DEMO, tmp_path / "port", "torch")
     before = contents(tmp_path)

@@ -1,4 +1,4 @@
-"""Inputs for a comparison, made from the model: trained-scale, several sizes in one batch."""
+"""Inputs for a comparison, made from the model: trained-scale, rows of several scales."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xlstm.model import Array, Model
+from xlstm.model import Array, Input, Model
 from xlstm.reference import Coverage, run
 
 BATCH = 6
@@ -23,7 +23,8 @@ def _sample_shape(shape: tuple[int | None, ...], steps: int) -> tuple[int, ...]:
 def make(model: Model, steps: int = STEPS, scale: float = 1.0, seed: int = SEED) -> list[Array]:
     """One float32 array per model input, (BATCH, ...); rows grow from scale/4 to 2 scale.
 
-    Axes of any length get `steps`. The values are float32 so that every framework gets the same.
+    Axes of any length get `steps`. The values are float32 so that every framework gets the same;
+    inputs of integers get whole numbers.
     """
     rng = np.random.default_rng(seed)
     rows = scale * np.geomspace(0.25, 2.0, BATCH)
@@ -31,7 +32,9 @@ def make(model: Model, steps: int = STEPS, scale: float = 1.0, seed: int = SEED)
     for name in model.inputs:
         shape = _sample_shape(model.node(name).shape, steps)
         x = rng.standard_normal((BATCH, *shape)) * rows.reshape(-1, *(1,) * len(shape))
-        made.append(x.astype(np.float32))
+        spec = model.node(name).spec
+        whole = isinstance(spec, Input) and "float" not in spec.dtype
+        made.append((np.rint(x) if whole else x).astype(np.float32))
     return made
 
 

@@ -192,9 +192,10 @@ def _line(
     units = node.spec.core.sizes()["h"]
     delta = sign * len(own) * units
     holder = (b if sign > 0 else a).title
-    formula = f"{len(own)} x {units}" if len(own) > 1 else f"{units}"
+    mark = "" if sign > 0 else "-"
+    formula = f" = {mark}{len(own)} x {units}" if len(own) > 1 else ""
     reason = _reason(holder, own[0][2], node.spec.core.absent())
-    return Difference(a.name, b.name, slot.name, delta, f"{delta:+,} = {formula}: {reason}")
+    return Difference(a.name, b.name, slot.name, delta, f"{delta:+,}{formula}: {reason}")
 
 
 def _reason(holder: str, side: int, absent: frozenset[str]) -> str:
@@ -203,6 +204,6 @@ def _reason(holder: str, side: int, absent: frozenset[str]) -> str:
     if side == 1:
         return (
             f"{holder} keeps a second bias, on the recurrent product; it only adds to the first: "
-            "a port from one bias leaves it zero, and fold() merges the two"
+            "zero after a port from one bias, added to the first in a port to one"
         )
     return f"{holder} keeps a bias here that the other does not"

@@ -85,7 +85,7 @@ def unpack_model(
 def fold_notes(model: Model, adapter: Adapter) -> list[str]:
     """A line for each layer whose two biases this framework's single bias has to add up."""
     return [
-        f"{node.name}: both biases are not zero; fold() adds them into the one bias that "
+        f"{node.name}: both biases are not zero; they are added into the one bias that "
         f"{adapter.title} keeps, rounded once in the stored dtype"
         for node, _, table, _ in _placed(model, adapter)
         if "s" in table.kind.tensors["bias"]

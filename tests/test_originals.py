@@ -1,0 +1,173 @@
+"""What a comparison runs: the original where its framework opens it, and what ports really hold."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from cases import CASES, model
+from processes import run
+
+import xlstm
+from xlstm import registry
+from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.folder import KEY, WEIGHTS
+from xlstm.model import LSTM, Dense, Input
+
+
+@pytest.mark.parametrize("name", ["demo.net", "demo.h5", "demo"])
+def test_keras_opens_its_own_file_whatever_it_is_called(name, tmp_path):
+    file = tmp_path / name
+    shutil.copy(xlstm.demo.path(), file)
+    report = xlstm.reconcile(file, "keras")
+    report.check()
+    assert report.frameworks["keras"].what == "the original, on tensorflow"
+
+
+def test_a_file_that_keras_cannot_open_is_our_port_and_says_so():
+    """Keras 3.15 cannot read back the bfloat16 arrays of its own old HDF5 format."""
+    from paths import DATA
+
+    report = xlstm.reconcile(DATA / "k3" / "dtype.h5", "keras")
+    assert report.frameworks["keras"].what.startswith("our port (Keras does not open the file: ")
+    report.check()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_backends_on_which_keras_leaves_float64(backend, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    code = (
+        "import sys, xlstm; r = xlstm.reconcile(xlstm.demo.path(), 'keras'); "
+        "print(r.ok, r.frameworks['keras'].verdicts['float64'].detail)"
+    )
+    done = run(code, timeout=120)
+    assert done.stdout.startswith("True not run: keras.ops."), done.stdout + done.stderr
+
+
+def test_a_live_torch_module_is_run_itself():
+    import torch
+
+    module = torch.nn.Linear(3, 2)
+    report = xlstm.reconcile(module, "torch")
+    report.check()
+    assert report.frameworks["torch"].what == "the original"
+
+
+def test_hooks_and_mixed_freezing_are_refused():
+    import torch
+
+    hooked = torch.nn.Linear(3, 2)
+    hooked.register_forward_hook(lambda _module, _args, y: y * 2)
+    with pytest.raises(UnsupportedError, match="hooks"):
+        xlstm.load(hooked)
+    mixed = torch.nn.LSTM(3, 2, batch_first=True)
+    mixed.bias_hh_l0.requires_grad_(False)
+    with pytest.raises(UnsupportedError, match="requires_grad=False"):
+        xlstm.load(mixed)
+
+
+def test_flax_layers_that_compute_something_else_are_refused():
+    import flax.linen as nn
+    import jax.numpy as jnp
+    from flax import nnx
+
+    class Loud(nnx.Linear):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    rngs = nnx.Rngs(0)
+    ones = nn.initializers.ones_init()
+    for source in (
+        Loud(3, 2, rngs=rngs),
+        nnx.Linear(3, 2, dtype=jnp.bfloat16, rngs=rngs),
+        (nn.RNN(nn.LSTMCell(2, carry_init=ones)), lstm_variables()),
+    ):
+        with pytest.raises(UnsupportedError):
+            xlstm.load(source)
+
+
+def lstm_variables():
+    import flax.linen as nn
+    import jax
+
+    return nn.RNN(nn.LSTMCell(2)).init(jax.random.key(0), np.ones((1, 2, 3), "float32"))
+
+
+def test_a_port_that_holds_other_weights_is_found(monkeypatch):
+    """Where all gates are saturated, outputs cannot show it; the weights can."""
+    live = registry.adapter("torch").live()
+    build = live.build
+
+    def wrong(code, weights, dtype):
+        return build(code, {**weights, "dense_0.bias": weights["dense_0.bias"] + 1}, dtype)
+
+    monkeypatch.setattr(live, "build", wrong)
+    plain = model([Dense(3, 2, "relu")], (3,))
+    bias = {"bias": np.float32([-1e9, -1e9])}
+    dead = dataclasses.replace(plain, weights={"dense_0": {**plain.weights["dense_0"], **bias}})
+    shifted = dataclasses.replace(dead, weights={"dense_0": {**dead.weights["dense_0"]}})
+    shifted.weights["dense_0"]["bias"] = np.float32([-1.0, -2.0])
+    report = xlstm.reconcile(shifted, "torch")
+    assert report.frameworks["torch"].weights == "dense_0: bias is not the source's"
+    assert not report.ok
+
+
+def test_saturated_gates_are_named():
+    plain = CASES["lstm-last"]
+    full = {**plain.weights["lstm_0"]}
+    full["bias"] = np.full_like(full["bias"], 1e6)
+    stuck = dataclasses.replace(plain, weights={"lstm_0": full})
+    lines = xlstm.reconcile(stuck, "torch").unexercised
+    assert any(line.startswith("sigmoid from -16 to +16 of lstm_0 (gates)") for line in lines)
+
+
+@pytest.mark.parametrize("framework", ["linen", "nnx"])
+def test_a_bias_that_flax_trained_on_is_not_dropped(framework, tmp_path):
+    import safetensors
+    from safetensors.numpy import load_file, save_file
+
+    folder = xlstm.save(CASES["lstm-no_bias"], tmp_path / "port", framework)
+    with safetensors.safe_open(folder / WEIGHTS, "numpy") as opened:
+        metadata = opened.metadata()
+    arrays = {
+        k: a + (1 if k.endswith("bias") else 0) for k, a in load_file(folder / WEIGHTS).items()
+    }
+    save_file(arrays, folder / WEIGHTS, metadata)
+    assert json.loads(metadata[KEY])["to"] == framework
+    with pytest.raises(WeightsError, match="use_bias"):
+        xlstm.load(folder)
+
+
+def test_numbers_below_the_smallest_normal_one_are_no_alarm():
+    tiny = model([Dense(3, 2)], (3,))
+    weights = {"dense_0": {t: a * np.float32(1e-39) for t, a in tiny.weights["dense_0"].items()}}
+    small = dataclasses.replace(tiny, weights=weights)
+    for verdict in xlstm.reconcile(small, ("torch", "nnx")).frameworks.values():
+        assert verdict.verdicts["float32"].verdict == "rounding"
+
+
+def test_nothing_compared_is_undecided():
+    huge = model([Dense(1, 1), Dense(1, 1)], (1,))
+    weights = {n: {**w, "kernel": np.float32([[1e25]])} for n, w in huge.weights.items()}
+    report = xlstm.reconcile(dataclasses.replace(huge, weights=weights), "torch")
+    assert report.frameworks["torch"].verdicts["float32"].verdict == "undecided"
+
+
+def test_inputs_of_integers():
+    plain = model([LSTM(3, 4)], (None, 3))
+    node = dataclasses.replace(plain.nodes[0], spec=Input((None, 3), "int32"))
+    whole = dataclasses.replace(plain, nodes=(node, *plain.nodes[1:]))
+    xlstm.reconcile(whole, ("torch", "nnx")).check()
+    import torch
+
+    assert xlstm.port(whole, "torch")(torch.ones(1, 2, 3, dtype=torch.int64)).shape == (1, 4)
+
+
+def test_natural_calls_work():
+    x = np.ones((2, 2, 3)).tolist()
+    xlstm.reconcile(CASES["lstm-last"], "torch", inputs=x).check()
+    import torch
+
+    module = xlstm.port(CASES["dense"], "torch", dtype=torch.float64)
+    assert module.dense_0.weight.dtype == torch.float64

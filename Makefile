@@ -9,7 +9,7 @@ export CUDA_VISIBLE_DEVICES :=
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check format lint types install readme clean
+.PHONY: demo test check format lint types install readme fuzz clean
 
 demo: $(READY)
 	$(BIN)/xlstm demo
@@ -42,6 +42,10 @@ check: format lint types test
 
 readme: $(READY)
 	$(BIN)/python tests/readme.py
+
+# 20 minutes on two cores: mutated files in children with limits; offenders are kept in build/fuzz
+fuzz: $(READY)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/fuzz/harness.py --seconds 1200 --jobs 2 --keep build/fuzz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage*

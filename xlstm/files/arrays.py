@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ def read_arrays(path: Path) -> dict[str, Array]:
         file.seek(0)
         if start[:4] == b"PK\x03\x04":
             return _guarded(lambda: _npz(path, file), path, "an .npz of plain arrays")
-        data = file.read(MAX_BYTES)
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise FileError(path, f"at most {MAX_BYTES} bytes", size, "check the file")
+        data = file.read(size)
     if start[8:9] == b"{":
         return _guarded(lambda: load_safetensors(data), path, "a safetensors file")
     return _msgpack(data, path)

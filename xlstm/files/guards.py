@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any, BinaryIO
 
 from xlstm.errors import FileError
 
-MAX_TEXT = 64 * 2**20
-"""Largest config text that is parsed, in bytes."""
+MAX_TEXT = 16 * 2**20
+"""Largest config text that is parsed, in bytes; real ones stay below one MiB."""
+
+MAX_VALUES = 500_000
+"""Most values in a config: each takes far more memory than its text; real ones have thousands."""
 
 MAX_NESTING = 200
 """Deepest nesting of a config; real ones stay below 40."""
@@ -44,8 +48,13 @@ def parse_json(text: bytes | str, where: str) -> Any:
     """
     if len(text) > MAX_TEXT:
         raise FileError(where, f"at most {MAX_TEXT} bytes", f"{len(text)}", "check the file")
+    values = sum(text.count(mark if isinstance(text, str) else mark.encode()) for mark in "{[,")
+    if values > MAX_VALUES:
+        raise FileError(where, f"at most {MAX_VALUES} values", f"{values}", "check the file")
     try:
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        data = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError, UnicodeDecodeError) as error:
         raise FileError(
             where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
@@ -65,6 +74,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 def _no_constant(name: str) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from xlstm.errors import FileError
 from xlstm.files.description import UNMARKED, Stored
-from xlstm.files.heap import check_bytes
+from xlstm.files.heap import TEXT_TYPES, check_bytes
 from xlstm.model import Array
 
 MAX_BYTES = 8 * 2**30
@@ -74,12 +74,19 @@ def walk(group: h5py.Group, path: str, where: str) -> h5py.Group | h5py.Dataset 
 
 
 def members(group: h5py.Group, where: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """All members of a group; hard links only."""
-    if len(group) > MAX_LINKS:
-        raise FileError(
-            where, f"at most {MAX_LINKS} members", f"{len(group)} links", "check the file"
-        )
-    for name in group:
+    """All members of a group; hard links only.
+
+    Raises:
+        FileError: too many of them, a link of another kind, or damaged data.
+    """
+    try:
+        number = len(group)
+        names = list(group) if number <= MAX_LINKS else []
+    except Exception as error:
+        raise _damaged(where, error) from None
+    if number > MAX_LINKS:
+        raise FileError(where, f"at most {MAX_LINKS} members", f"{number} links", "check the file")
+    for name in names:
         found = child(group, name, where)
         if found is not None:
             yield name, found
@@ -95,12 +102,24 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str, where: str) -> Any:
         if name not in item.attrs:
             return None
         found = item.attrs.get_id(name)
+        if not _plain_attribute(found):
+            raise TypeError("a type that Keras never writes")
         if math.prod(found.shape or ()) <= MAX_NAMES or found.dtype.kind != "O":
             return item.attrs[name]
     except Exception as error:
         raise _damaged(f"{where}, attribute {name}", error) from None
     got = f"{math.prod(found.shape)} texts"
     raise FileError(f"{where}, attribute {name}", f"at most {MAX_NAMES}", got, "check the file")
+
+
+def _plain_attribute(found: h5py.h5a.AttrID) -> bool:
+    """Numbers, texts of fixed length, or those of variable length that `heap` has looked at."""
+    kind = found.get_type()
+    if found.dtype.kind == "O":
+        # in memory only its size is another than in the file
+        code = kind.encode()[2:]
+        return not kind.committed() and any(code[:4] + t[4:8] + code[8:] == t for t in TEXT_TYPES)
+    return found.dtype.names is None and found.dtype.subdtype is None
 
 
 def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:

@@ -17,6 +17,10 @@ from xlstm.files.window import Window
 HEAP = b"GCOL\x01\0\0\0"
 """Start of a global heap."""
 
+TEXT_TYPE = b"\x10\0\0\0\x10\0\0\0\1\0\0\0\0\0\x08\0"
+TEXT_TYPES = (b"\x19\1\0\0" + TEXT_TYPE, b"\x19\1\1\0" + TEXT_TYPE)
+"""The two types of texts of variable length, ASCII and UTF-8, as h5py writes them."""
+
 LONG = 2**14
 """Texts above this many bytes are long: each is looked for wherever it is referred to."""
 
@@ -61,7 +65,10 @@ def check_bytes(stream: BinaryIO, where: str) -> None:
     if version != b"\0":
         got = f"superblock version {version[0] if version else 'missing'}"
         raise FileError(where, "superblock version 0, as Keras writes it", got, "save it anew")
-    long = [text for heap in _heaps(data) for text in _objects(data, heap, where)]
+    texts = [(heap, *text) for heap in _places(data, HEAP) for text in _objects(data, heap, where)]
+    _check_lengths(data, texts, where)
+    # a reference is the address of the heap and the number in it
+    long = [(h.to_bytes(8, "little") + n + b"\0\0", size) for h, n, size in texts if size > LONG]
     if len(long) > MAX_LONG:
         got = f"{len(long)} texts of over {LONG} bytes"
         raise FileError(where, f"at most {MAX_LONG} long texts", got, "save the model anew")
@@ -82,15 +89,15 @@ def _bytes_of(stream: BinaryIO, where: str) -> Bytes:
         raise FileError(where, "whole HDF5", str(error), "check the file") from None
 
 
-def _heaps(data: Bytes) -> Iterator[int]:
-    start = data.find(HEAP)
+def _places(data: Bytes, what: bytes) -> Iterator[int]:
+    start = data.find(what)
     while start >= 0:
         yield start
-        start = data.find(HEAP, start + len(HEAP))
+        start = data.find(what, start + len(what))
 
 
 def _objects(data: Bytes, start: int, where: str) -> Iterator[tuple[bytes, int]]:
-    """Reference and size of each long text of a heap; the heap must be filled exactly."""
+    """Number and size of each text of a heap; the heap must be filled exactly."""
     size = int.from_bytes(data[start + 8 : start + 16], "little")
     end, position = start + size, start + 16
     while position + 16 <= end <= len(data):
@@ -99,12 +106,35 @@ def _objects(data: Bytes, start: int, where: str) -> Iterator[tuple[bytes, int]]
         if number == b"\0\0":  # free space: its length counts its own header
             position += length if length >= 16 else size + 1
             break
-        if length > LONG:
-            # a reference is the address of the heap and the number in it
-            yield start.to_bytes(8, "little") + number + b"\0\0", length
+        yield number, length
         position += 16 + (length + 7) // 8 * 8
     if not end - 16 < position <= end <= len(data):
         raise FileError(where, "a sound heap of texts", "a damaged one", "save the model anew")
+
+
+def _references(data: Bytes, where: str) -> Iterator[bytes]:
+    """All references of attributes to texts: length, address of the heap, number in it."""
+    for start in (at for kind in TEXT_TYPES for at in _places(data, kind)):
+        space = data[start + 20 : start + 32]
+        if space[:4] == b"\0\0\0\0" and space[4:5] not in (b"\1", b"\2"):
+            continue  # the type of an array, which is refused when it is asked for
+        rank, flags = space[5:6], space[6:7]
+        if space[:5] != b"\0\0\0\0\1" or rank not in (b"\0", b"\1") or flags > b"\1":
+            raise FileError(where, "attributes as Keras writes them", "others", "save it anew")
+        first = start + 32 + 8 * rank[0] * (1 + flags[0])
+        number = int.from_bytes(data[start + 32 : start + 40], "little") if rank[0] else 1
+        for at in range(first, min(first + 16 * number, len(data) - 15), 16):
+            yield data[at : at + 16]
+
+
+def _check_lengths(data: Bytes, texts: list[tuple[int, bytes, int]], where: str) -> None:
+    """Refuses references that overstate a text: HDF5 takes the memory before it looks."""
+    sizes = {heap.to_bytes(8, "little") + number: size for heap, number, size in texts}
+    for reference in _references(data, where):
+        length = int.from_bytes(reference[:4], "little")
+        if length > sizes.get(reference[4:14], 0):
+            got = f"a reference to {length} bytes that are not there"
+            raise FileError(where, "texts of the length they have", got, "save the model anew")
 
 
 def _repeats(data: Bytes, reference: bytes) -> int:

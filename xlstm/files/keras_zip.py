@@ -21,6 +21,12 @@ WEIGHTS = "model.weights.h5"
 MAX_MEMBER = 8 * 2**30
 """Largest member that is read, in bytes."""
 
+MAX_PACKED = 64 * 2**20
+"""Largest compressed member that may come to more than `RATIO` times its stored size, in bytes."""
+
+RATIO = 50
+"""Trained numbers shrink by a few parts in ten; a gibibyte of one letter shrinks to a mebibyte."""
+
 PIECE = 2**16
 """Bytes read at once: a member that is longer than it says is noticed, not inflated."""
 
@@ -104,6 +110,9 @@ def _find(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> zipfile
     if info.file_size > limit:
         got = f"{info.file_size} bytes"
         raise FileError(where, f"at most {limit} bytes", got, "check the file")
+    if info.file_size > MAX_PACKED and info.file_size > RATIO * info.compress_size:
+        got = f"{info.file_size} bytes packed into {info.compress_size}"
+        raise FileError(where, "weights of a model", got, "check the file")
     return info
 
 

@@ -83,10 +83,8 @@ def main() -> None:
             command = [sys.executable, "-c", LOAD, str(path)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             seconds, peak = map(float, done.stdout.split())
-            print(
-                f"{name}: {size / 2**20:.0f} MB loaded in {seconds:.1f} s, peak {peak / 2**20:.0f} MB, "
-                f"{peak / size:.2f} x its size"
-            )
+            said = f"{size / 2**20:.0f} MB loaded in {seconds:.1f} s, peak {peak / 2**20:.0f} MB"
+            print(f"{name}: {said}, {peak / size:.2f} x its size")
 
 
 if __name__ == "__main__":

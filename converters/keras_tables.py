@@ -1,6 +1,24 @@
 """Which Keras variable holds what. Gates i f g o; Keras's documents call g the candidate c."""
 
-from xlstm.layout import DENSE, FOLD, LSTM, SIMPLE_RNN, Slot, Table
+from xlstm.layout import DENSE, FOLD, GRU, LSTM, SIMPLE_RNN, Kind, Slot, Table
+
+
+def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
+    """Three arrays for each gate, as Keras 1 keeps them; `names`: Keras's name -> the hub's."""
+    forms = (("W", "kernel", "ih"), ("U", "recurrent", "jh"), ("b", "bias", "h"))
+    return Table(
+        kind,
+        tuple(
+            Slot(f"{letter}_{name}", tensor, axes, at={"g": gate} | _side(tensor))
+            for name, gate in names.items()
+            for letter, tensor, axes in forms
+        ),
+    )
+
+
+def _side(tensor: str) -> dict[str, str | int]:
+    return {"s": FOLD} if tensor == "bias" else {}
+
 
 TABLES: dict[str, Table] = {
     # keras.src.layers.rnn.lstm.LSTMCell.build
@@ -13,18 +31,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     # Keras 1, consume_less="cpu" or "mem": twelve arrays, the candidate second and called c
-    "LSTM of Keras 1": Table(
-        LSTM,
-        tuple(
-            Slot(f"{letter}_{'c' if gate == 'g' else gate}", tensor, axes, at={"g": gate, **side})
-            for gate in "igfo"
-            for letter, tensor, axes, side in (
-                ("W", "kernel", "ih", {}),
-                ("U", "recurrent", "jh", {}),
-                ("b", "bias", "h", {"s": FOLD}),
-            )
-        ),
-    ),
+    "LSTM of Keras 1": _per_gate(LSTM, {"i": "i", "c": "g", "f": "f", "o": "o"}),
     # Keras 1, consume_less="gpu": three arrays
     "LSTM of Keras 1, fused": Table(
         LSTM,
@@ -42,6 +49,25 @@ TABLES: dict[str, Table] = {
             Slot("kernel", "kernel", "x(gy)", gates="ifgo", recut=("xy", "hi")),
             Slot("recurrent_kernel", "recurrent", "h(gj)", gates="ifgo"),
             Slot("bias", "bias", "(sgh)", gates="ifgo"),
+        ),
+    ),
+    # keras.src.layers.rnn.gru.GRUCell.build, reset_after=True: one row of bias for each product
+    "GRU": Table(
+        GRU,
+        (
+            Slot("kernel", "kernel", "i(gh)", gates="zrn"),
+            Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
+            Slot("bias", "bias", "s(gh)", gates="zrn"),
+        ),
+    ),
+    # Keras 1: nine arrays, the candidate last and called h; reset_after is False
+    "GRU of Keras 1": _per_gate(GRU, {"z": "z", "r": "r", "h": "n"}),
+    "CuDNNGRU": Table(
+        GRU,
+        (
+            Slot("kernel", "kernel", "x(gy)", gates="zrn", recut=("xy", "hi")),
+            Slot("recurrent_kernel", "recurrent", "h(gj)", gates="zrn"),
+            Slot("bias", "bias", "(sgh)", gates="zrn"),
         ),
     ),
     # keras.src.layers.rnn.simple_rnn.SimpleRNNCell.build
@@ -68,6 +94,7 @@ TABLES: dict[str, Table] = {
 
 FORMS: dict[str, tuple[str, ...]] = {
     "LSTM": ("LSTM", "CuDNNLSTM", "LSTM of Keras 1", "LSTM of Keras 1, fused"),
+    "GRU": ("GRU", "CuDNNGRU", "GRU of Keras 1"),
     "SimpleRNN": ("SimpleRNN", "SimpleRNN of Keras 1"),
     "Dense": ("Dense", "Dense of Keras 1"),
 }

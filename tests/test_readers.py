@@ -206,6 +206,29 @@ def test_cudnn_weights_equal_keras_own_conversion():
     np.testing.assert_array_equal(back["recurrent_kernel"], cudnn["recurrent_kernel"])
 
 
+def test_cudnn_gru_weights_equal_keras_own_conversion():
+    cudnn = layer_arrays("k212/cudnn.h5", "cu_dnngru")
+    twin = layer_arrays("k212/cudnn_twin.h5", "gru")
+    np.testing.assert_equal(xlstm.convert_weights(cudnn, "keras.CuDNNGRU", "keras.GRU"), twin)
+
+
+def test_gru_weights_of_keras_run_in_torch():
+    """reset_after=True, through the table, against torch.nn.GRU and Keras itself."""
+    import keras
+    import torch
+
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.GRU(4, return_sequences=True, bias_initializer="random_normal")
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
+    want = np.array(layer(x))
+    arrays = [np.array(w) for w in layer.get_weights()]
+    module = torch.nn.GRU(3, 4, batch_first=True)
+    converted = xlstm.convert_weights(arrays, "keras.GRU", "torch.GRU")
+    module.load_state_dict({name: torch.from_numpy(a) for name, a in converted.items()})
+    with torch.no_grad():
+        np.testing.assert_allclose(module(torch.from_numpy(x))[0].numpy(), want, atol=1e-6)
+
+
 @needs_corpus
 def test_the_same_trained_weights_saved_by_keras_1_and_2():
     """CountNet: one LSTM in the twelve arrays of Keras 1.2.2 and the three of Keras 2.0.9."""

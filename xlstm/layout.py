@@ -39,10 +39,11 @@ class Kind:
 
 
 LSTM = Kind("LSTM", {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}, "ifgo")
+GRU = Kind("GRU", {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}, "rzn")
 SIMPLE_RNN = Kind("SimpleRNN", {"kernel": "ih", "recurrent": "jh", "bias": "sh"})
 DENSE = Kind("Dense", {"kernel": "io", "bias": "o"})
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (LSTM, SIMPLE_RNN, DENSE)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (LSTM, GRU, SIMPLE_RNN, DENSE)}
 """Hub form of every kind of layer that has weights."""
 
 FOLD = "+"

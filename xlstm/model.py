@@ -4,6 +4,8 @@ Hub weights carry their axes by name, whatever framework they came from:
 
     LSTM       kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
                bias[side, gate, hidden]     gates in the order i f g o
+    GRU        kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
+               bias[side, gate, hidden]     gates in the order r z n (weights only, so far)
     SimpleRNN  kernel[input, hidden]        recurrent[hidden_in, hidden_out]  bias[side, hidden]
     Dense      kernel[input, output]        bias[output]
 

@@ -48,7 +48,8 @@ def parse_json(text: bytes | str, where: str) -> Any:
     """
     if len(text) > MAX_TEXT:
         raise FileError(where, f"at most {MAX_TEXT} bytes", f"{len(text)}", "check the file")
-    values = sum(text.count(mark if isinstance(text, str) else mark.encode()) for mark in "{[,")
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    values = sum(raw.count(mark) for mark in (b"{", b"[", b","))
     if values > MAX_VALUES:
         raise FileError(where, f"at most {MAX_VALUES} values", f"{values}", "check the file")
     try:

@@ -40,22 +40,12 @@ def _flag(keyword: str, value: bool, default: bool) -> Argument | None:
     return None if value == default else (keyword, str(value))
 
 
-def _lstm(spec: LSTM) -> tuple[Argument | None, ...]:
+def _recurrent(spec: LSTM | SimpleRNN) -> tuple[Argument | None, ...]:
+    gate = getattr(spec, "gate_activation", "sigmoid")
     return (
         f"{spec.units}",
         _option("activation", spec.activation, "tanh"),
-        _option("recurrent_activation", spec.gate_activation, "sigmoid"),
-        _flag("use_bias", spec.use_bias, True),
-        _flag("return_sequences", spec.return_sequences, False),
-        ("dropout", repr(spec.dropout)) if spec.dropout else None,
-        ("recurrent_dropout", repr(spec.recurrent_dropout)) if spec.recurrent_dropout else None,
-    )
-
-
-def _simple_rnn(spec: SimpleRNN) -> tuple[Argument | None, ...]:
-    return (
-        f"{spec.units}",
-        _option("activation", spec.activation, "tanh"),
+        _option("recurrent_activation", gate, "sigmoid"),
         _flag("use_bias", spec.use_bias, True),
         _flag("return_sequences", spec.return_sequences, False),
         ("dropout", repr(spec.dropout)) if spec.dropout else None,
@@ -81,8 +71,8 @@ def _time_distributed(spec: TimeDistributed) -> tuple[Argument | None, ...]:
 
 
 LAYERS: dict[type[Spec], Callable[..., tuple[Argument | None, ...]]] = {
-    LSTM: _lstm,
-    SimpleRNN: _simple_rnn,
+    LSTM: _recurrent,
+    SimpleRNN: _recurrent,
     Dense: _dense,
     TimeDistributed: _time_distributed,
     Dropout: _dropout,

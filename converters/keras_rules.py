@@ -300,33 +300,30 @@ def _training_only(reader: Reader, config: Config, where: str) -> None:
             )
 
 
-def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _recurrent(config: Config, shape: Shape, reader: Reader) -> dict[str, Any]:
+    """The options that all recurrent layers share."""
     where = reader.where(config["name"])
     _training_only(reader, config, where)
-    return LSTM(
-        features=_features(shape, where),
-        units=config["units"],
-        activation=reader.activation(config["activation"], where),
-        gate_activation=reader.activation(config["recurrent_activation"], where),
-        use_bias=_flag(config, "use_bias"),
-        return_sequences=_flag(config, "return_sequences"),
-        dropout=config.get("dropout", 0.0),
-        recurrent_dropout=config.get("recurrent_dropout", 0.0),
-    )
+    return {
+        "features": _features(shape, where),
+        "units": config["units"],
+        "activation": reader.activation(config["activation"], where),
+        "use_bias": _flag(config, "use_bias"),
+        "return_sequences": _flag(config, "return_sequences"),
+        "dropout": config.get("dropout", 0.0),
+        "recurrent_dropout": config.get("recurrent_dropout", 0.0),
+    }
+
+
+def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
+    shared = _recurrent(config, shape, reader)
+    where = reader.where(config["name"])
+    gate = reader.activation(config["recurrent_activation"], where)
+    return LSTM(gate_activation=gate, **shared)
 
 
 def _simple_rnn(config: Config, shape: Shape, reader: Reader) -> Spec:
-    where = reader.where(config["name"])
-    _training_only(reader, config, where)
-    return SimpleRNN(
-        features=_features(shape, where),
-        units=config["units"],
-        activation=reader.activation(config["activation"], where),
-        use_bias=_flag(config, "use_bias"),
-        return_sequences=_flag(config, "return_sequences"),
-        dropout=config.get("dropout", 0.0),
-        recurrent_dropout=config.get("recurrent_dropout", 0.0),
-    )
+    return SimpleRNN(**_recurrent(config, shape, reader))
 
 
 def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:

@@ -106,8 +106,27 @@ class Input(Spec):
     dtype: str = "float32"
 
 
+class Recurrent(Spec):
+    """What recurrent layers share: they walk along axis 1, and keep `units` numbers of state."""
+
+    features: int
+    units: int
+    use_bias: bool
+    return_sequences: bool
+
+    def sizes(self) -> dict[str, int]:
+        return {"i": self.features, "j": self.units, "h": self.units}
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        _check_last(self, shape, 2, self.features)
+        return (*shape[:-1], self.units) if self.return_sequences else (self.units,)
+
+
 @dataclass(frozen=True)
-class LSTM(Spec):
+class LSTM(Recurrent):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).
 
     With x_t the input, h and c the states (zero at the start), `*` elementwise:
@@ -135,19 +154,9 @@ class LSTM(Spec):
         _check_activation("LSTM", self.activation, self.gate_activation)
         _check_rate("LSTM", self.dropout, self.recurrent_dropout)
 
-    def sizes(self) -> dict[str, int]:
-        return {"i": self.features, "j": self.units, "h": self.units}
-
-    def absent(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
-    def output_shape(self, shape: Shape) -> Shape:
-        _check_last(self, shape, 2, self.features)
-        return (*shape[:-1], self.units) if self.return_sequences else (self.units,)
-
 
 @dataclass(frozen=True)
-class SimpleRNN(Spec):
+class SimpleRNN(Recurrent):
     """The plain recurrent layer of Elman (1990): h = activation(x_t W + h U + b), h 0 at the start.
 
     `dropout` and `recurrent_dropout` act in training only.
@@ -166,16 +175,6 @@ class SimpleRNN(Spec):
         _check_size("SimpleRNN", features=self.features, units=self.units)
         _check_activation("SimpleRNN", self.activation)
         _check_rate("SimpleRNN", self.dropout, self.recurrent_dropout)
-
-    def sizes(self) -> dict[str, int]:
-        return {"i": self.features, "j": self.units, "h": self.units}
-
-    def absent(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
-    def output_shape(self, shape: Shape) -> Shape:
-        _check_last(self, shape, 2, self.features)
-        return (*shape[:-1], self.units) if self.return_sequences else (self.units,)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from cases import CASES
 import xlstm
 from xlstm import registry
 from xlstm.errors import UnsupportedError, UsageError
+from xlstm.tables import render_counts
 
 TOY = Path(__file__).parent / "toy_framework"
 MODEL = CASES["lstm-tanh-sigmoid"]
@@ -57,6 +58,16 @@ def test_it_is_saved_and_ports_on(tmp_path):
 def test_its_refusals_are_its_own():
     with pytest.raises(UnsupportedError, match="adapter toyml"):
         xlstm.port(CASES["dense"], "toyml")
+
+
+@pytest.mark.usefixtures("toyml")
+def test_what_it_refuses_is_null_in_the_counts_with_the_reason():
+    ledger = xlstm.count(CASES["time_distributed"], ["keras", "toyml"])
+    assert ledger.totals()["toyml"]["total"] is None
+    assert ledger.to_json()["layers"][1]["params"]["toyml"] is None
+    assert "adapter toyml" in ledger.layers[1].refused["toyml"]
+    assert "adapter toyml" in render_counts(ledger)
+    assert ledger.total("keras") is not None
 
 
 def test_without_its_distribution_it_is_unknown():

@@ -13,7 +13,7 @@ from xlstm.errors import UsageError
 from xlstm.layout import KINDS, shape
 from xlstm.ledger import Ledger, count
 from xlstm.model import LSTM, Dense, Shape, SimpleRNN, Source, Spec, chain
-from xlstm.tables import add, grid, render_differences, shape_text, to_text
+from xlstm.tables import add, amount, grid, render_differences, shape_text, to_text
 
 LAYERS: dict[str, type[LSTM] | type[SimpleRNN] | type[Dense]] = {
     "LSTM": LSTM,
@@ -97,7 +97,7 @@ def _tensor_rows(rows: Table, framework: str, explanation: Explanation) -> None:
         gates = " ".join(slot.gates) or str(slot.at.get("g", ""))
         add(rows, title, slot.name, shape_text(size), gates, f"{math.prod(size):,}")
         title = ""
-    add(rows, "", "total", "", "", f"{explanation.ledger.total(framework):,}")
+    add(rows, "", "total", "", "", amount(explanation.ledger.total(framework)))
 
 
 def explain(layer: str, *, features: int, units: int) -> Explanation:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.layout import FOLD, Slot, Table
-from xlstm.mapping import tensors
+from xlstm.mapping import refusals, tensors
 from xlstm.model import Model, Node
 from xlstm.porting import load
 
@@ -45,13 +45,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One layer in every framework."""
+    """One layer in every framework; None where a framework refuses it, with the reason."""
 
     path: str
     kind: str
-    params: dict[str, int]
+    params: dict[str, int | None]
     tensors: dict[str, tuple[TensorCount, ...]]
     differences: tuple[Difference, ...]
+    refused: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,27 +62,31 @@ class Ledger:
     frameworks: tuple[str, ...]
     layers: tuple[LayerCount, ...]
 
-    def total(self, framework: str) -> int:
-        """Number of parameters, as the framework's own one-liner gives it."""
-        return sum(layer.params[framework] for layer in self.layers)
+    def total(self, framework: str) -> int | None:
+        """Number of parameters, as the framework's own one-liner gives it; None where refused."""
+        counts = [layer.params[framework] for layer in self.layers]
+        return None if None in counts else sum(filter(None, counts))
 
-    def trainable(self, framework: str) -> int:
+    def trainable(self, framework: str) -> int | None:
         """Those of `total` that training changes."""
-        return sum(
-            t.count for layer in self.layers for t in layer.tensors[framework] if t.trainable
-        )
+        if self.total(framework) is None:
+            return None
+        held = (t for layer in self.layers for t in layer.tensors[framework])
+        return sum(t.count for t in held if t.trainable)
 
-    def totals(self) -> dict[str, dict[str, int]]:
-        """Totals of every framework."""
-        return {
-            name: {
-                "total": self.total(name),
-                "trainable": self.trainable(name),
-                "non_trainable": self.total(name) - self.trainable(name),
+    def totals(self) -> dict[str, dict[str, int | None]]:
+        """Totals of every framework; None where it refuses a layer."""
+        found: dict[str, dict[str, int | None]] = {}
+        for name in self.frameworks:
+            total, trainable = self.total(name), self.trainable(name)
+            rest = None if total is None or trainable is None else total - trainable
+            found[name] = {
+                "total": total,
+                "trainable": trainable,
+                "non_trainable": rest,
                 "other": 0,
             }
-            for name in self.frameworks
-        }
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as plain data, in the form that `xlstm count --json` prints."""
@@ -93,6 +98,7 @@ def _layer_json(layer: LayerCount) -> dict[str, Any]:
         "path": layer.path,
         "kind": layer.kind,
         "params": layer.params,
+        "refused": layer.refused,
         "tensors": {
             name: [{**asdict(t), "shape": list(t.shape)} for t in found]
             for name, found in layer.tensors.items()
@@ -126,17 +132,25 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
     model = load(source)
     adapters = {name: registry.adapter(name) for name in dict.fromkeys(frameworks)}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
-    held = {name: _by_node(model, adapter) for name, adapter in adapters.items()}
+    refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
+    held = {name: _by_node(model, adapters[name], refused[name]) for name in adapters}
     layers = (
-        _layer(node, adapters, {name: held[name].get(node.name, ()) for name in adapters})
+        _layer(
+            node,
+            adapters,
+            {name: held[name].get(node.name, ()) for name in adapters},
+            {name: refused[name][node.name] for name in adapters if node.name in refused[name]},
+        )
         for node in model.layers
     )
     return Ledger(tuple(adapters), tuple(layers))
 
 
-def _by_node(model: Model, adapter: Adapter) -> dict[str, tuple[TensorCount, ...]]:
+def _by_node(
+    model: Model, adapter: Adapter, refused: Mapping[str, str]
+) -> dict[str, tuple[TensorCount, ...]]:
     found: dict[str, list[TensorCount]] = {}
-    for t in tensors(model, adapter):
+    for t in tensors(model, adapter, refused):
         role = t.slot.tensor
         size = math.prod(t.shape)
         found.setdefault(t.node.name, []).append(
@@ -146,17 +160,22 @@ def _by_node(model: Model, adapter: Adapter) -> dict[str, tuple[TensorCount, ...
 
 
 def _layer(
-    node: Node, adapters: dict[str, Adapter], held: dict[str, tuple[TensorCount, ...]]
+    node: Node,
+    adapters: dict[str, Adapter],
+    held: dict[str, tuple[TensorCount, ...]],
+    refused: dict[str, str],
 ) -> LayerCount:
-    params = {name: sum(t.count for t in held[name]) for name in adapters}
-    names = list(adapters)
+    params = {
+        name: None if name in refused else sum(t.count for t in held[name]) for name in adapters
+    }
+    names = [name for name in adapters if name not in refused]
     differences = tuple(
         line
         for number, a in enumerate(names)
         for b in names[number + 1 :]
         for line in _differences(node, adapters[a], adapters[b])
     )
-    return LayerCount(node.name, node.spec.kind, params, held, differences)
+    return LayerCount(node.name, node.spec.kind, params, held, differences, refused)
 
 
 Cell = tuple[str, str, int]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from xlstm.adapter import Adapter
-from xlstm.errors import WeightsError
+from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.identifiers import identifiers
 from xlstm.layout import Slot, Table, folds, pack, shape, unpack
 from xlstm.model import Array, Model, Node, Spec
@@ -32,9 +32,11 @@ class _Placed(NamedTuple):
     before: str
 
 
-def _placed(model: Model, adapter: Adapter) -> Iterator[_Placed]:
+def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
     names = identifiers(model)
     for node in model.layers:
+        if node.name in without:
+            continue
         table = adapter.table(node.spec)
         if table is None:
             continue
@@ -43,9 +45,29 @@ def _placed(model: Model, adapter: Adapter) -> Iterator[_Placed]:
         yield _Placed(node, node.spec.core, table, before)
 
 
-def tensors(model: Model, adapter: Adapter) -> Iterator[Tensor]:
-    """Every tensor of the port of `model` to a framework, in order; needs no weights."""
-    for node, core, table, before in _placed(model, adapter):
+def refusals(model: Model, adapter: Adapter) -> dict[str, str]:
+    """Layers that a framework has no form of, and the reason."""
+    found = {}
+    for node in model.layers:
+        try:
+            adapter.table(node.spec)
+        except UnsupportedError as error:
+            found[node.name] = str(error)
+    return found
+
+
+def tensors(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[Tensor]:
+    """Every tensor of the port of `model` to a framework, in order; needs no weights.
+
+    Args:
+        model: any model.
+        adapter: the framework.
+        without: names of layers to leave out.
+
+    Raises:
+        UnsupportedError: the framework has no form of a layer that is not left out.
+    """
+    for node, core, table, before in _placed(model, adapter, without):
         for slot in table.active(core.absent()):
             size = shape(slot, table.kind, core.sizes())
             yield Tensor(node, slot, before + slot.name, size)

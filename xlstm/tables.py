@@ -68,11 +68,17 @@ def render_counts(ledger: Ledger) -> str:
     """Parameters by layer and framework, and the reason for every difference from the first."""
     table = grid(["layer", "kind", *_titles(ledger.frameworks)], left=2)
     for layer in ledger.layers:
-        counts = (f"{layer.params[name]:,}" for name in ledger.frameworks)
+        counts = (amount(layer.params[name]) for name in ledger.frameworks)
         add(table, layer.path, layer.kind, *counts)
     table.add_section()
-    add(table, "total", "", *(f"{ledger.total(name):,}" for name in ledger.frameworks))
-    return to_text(table, *render_differences(ledger))
+    add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
+    refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
+    return to_text(table, *render_differences(ledger), *refused)
+
+
+def amount(number: int | None) -> str:
+    """A number of parameters; a dash where the framework refuses the layer."""
+    return "-" if number is None else f"{number:,}"
 
 
 def render_differences(ledger: Ledger) -> list[str]:
@@ -150,7 +156,9 @@ def render_port(model: Model, adapter: Adapter, folder: Path, report: dict[str, 
     files = ", ".join(sorted(item.name for item in folder.iterdir()))
     totals = report["counts"]["totals"]
     named = dict.fromkeys(n for n in (model.source.framework, adapter.name) if n in totals)
-    counts = " and ".join(f"{totals[n]['total']:,} in {registry.adapter(n).title}" for n in named)
+    counts = " and ".join(
+        f"{amount(totals[n]['total'])} in {registry.adapter(n).title}" for n in named
+    )
     lines = [f"{model.name} -> {adapter.title}: {folder} ({files})", f"parameters: {counts}"]
     lines += [f"note: {line}" for line in report["notes"]]
     lines += [f"warning: {line}" for line in report["warnings"]]

@@ -116,6 +116,8 @@ def _references(data: Bytes, where: str) -> Iterator[bytes]:
     """All references of attributes to texts: length, address of the heap, number in it."""
     for start in (at for kind in TEXT_TYPES for at in _places(data, kind)):
         space = data[start + 20 : start + 32]
+        if len(space) < 12:
+            raise FileError(where, "whole attributes", "the end of the file", "copy the file anew")
         if space[:4] == b"\0\0\0\0" and space[4:5] not in (b"\1", b"\2"):
             continue  # the type of an array, which is refused when it is asked for
         rank, flags = space[5:6], space[6:7]

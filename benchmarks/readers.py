@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -63,10 +64,12 @@ def run(code: str, path: Path, backend: str = "") -> Run:
     return Run((said or ["?"])[0][:60], seconds, usage.ru_maxrss / 1024)
 
 
-def models() -> list[Path]:
-    """Every file and folder of the corpus that holds weights."""
+def models(match: str) -> list[Path]:
+    """Every file and folder of the corpus that holds weights and whose path matches."""
     found = []
     for path in sorted(CORPUS.rglob("*")):
+        if not re.search(match, str(path.relative_to(CORPUS))):
+            continue
         saved = path.is_dir() and (path / "saved_model.pb").exists()
         start = path.read_bytes()[:8] if path.is_file() and path.suffix != ".npz" else b""
         if saved or start == HDF5 or start[:4] == b"PK\x03\x04":
@@ -78,12 +81,14 @@ def main() -> None:
     """Prints the table and the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", default="tensorflow,torch,jax")
-    backends = parser.parse_args().backends.split(",")
+    parser.add_argument("--match", default="", help="only paths that this pattern is found in")
+    arguments = parser.parse_args()
+    backends, files = arguments.backends.split(","), models(arguments.match)
     table = Table("file", "xlstm", "s", "MB", *(f"Keras on {b}" for b in backends), "s", "MB")
     ratios: dict[str, list[tuple[float, float]]] = {backend: [] for backend in backends}
     verdicts = {"ports": 0, "outlined": 0}
     opened = dict.fromkeys(backends, 0)
-    for path in models():
+    for path in files:
         ours = run(OURS, path)
         theirs = {backend: run(KERAS, path, backend) for backend in backends}
         verdicts[ours.verdict] = verdicts.get(ours.verdict, 0) + 1
@@ -98,7 +103,7 @@ def main() -> None:
         table.add_row(name, *cells, f"{first.seconds:.2f}", f"{first.peak:.0f}")
     console = Console(width=200)
     console.print(table)
-    console.print(f"{len(models())} files: xlstm {verdicts}; Keras 3 opens {opened}")
+    console.print(f"{len(files)} files: xlstm {verdicts}; Keras 3 opens {opened}")
     for backend, pairs in ratios.items():
         if pairs:
             faster = statistics.median(pair[0] for pair in pairs)

@@ -115,7 +115,7 @@ def test_torch_tools_work_on_a_port(case, tmp_path):
     torch.save(ported, tmp_path / "m.pt")
     same = [
         copy.deepcopy(ported),
-        pickle.loads(pickle.dumps(ported)),
+        pickle.loads(pickle.dumps(ported)),  # our own object, made a line above
         torch.load(tmp_path / "m.pt", weights_only=False),
         torch.jit.script(ported),
         torch.export.export(ported, (x,)).module(),

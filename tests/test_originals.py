@@ -171,3 +171,42 @@ def test_natural_calls_work():
 
     module = xlstm.port(CASES["dense"], "torch", dtype=torch.float64)
     assert module.dense_0.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("zero", ["bias_ih_l0", "bias_hh_l0", None])
+def test_two_torch_biases_of_which_one_is_zero_are_no_alarm(zero):
+    import torch
+
+    torch.manual_seed(0)
+    module = torch.nn.LSTM(3, 2, batch_first=True)
+    if zero:
+        torch.nn.init.zeros_(getattr(module, zero))
+    xlstm.reconcile(xlstm.load(module), ("keras", "torch", "nnx", "linen")).check()
+
+
+def test_a_second_bias_that_is_not_zero_is_found():
+    from xlstm.comparing import _compare_weights
+    from xlstm.mapping import pack_model
+
+    plain, adapter = CASES["lstm-last"], registry.adapter("torch")
+    arrays = pack_model(plain, adapter)
+    assert _compare_weights(plain, adapter, arrays, "float32") == ""
+    arrays["lstm_0.bias_hh_l0"] = arrays["lstm_0.bias_hh_l0"] + 1
+    assert "bias is not the source's" in _compare_weights(plain, adapter, arrays, "float32")
+
+
+def test_a_ported_folder_is_not_called_a_file_that_keras_cannot_open(tmp_path):
+    folder = xlstm.save(xlstm.demo.path(), tmp_path / "port", "torch")
+    report = xlstm.reconcile(folder, "keras")
+    report.check()
+    assert report.frameworks["keras"].what == "our port"
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    from xlstm.saving import check_written
+
+    folder = xlstm.save(CASES["dense"], tmp_path / "port", "torch")
+    adapter = registry.adapter("torch")
+    check_written(CASES["dense"], folder, adapter)
+    with pytest.raises(WeightsError, match=r"dense_0\.weight"):
+        check_written(CASES["dense"].astype("float64"), folder, adapter)

@@ -106,7 +106,13 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _port(args: argparse.Namespace) -> int:
     from xlstm.porting import load
-    from xlstm.saving import atomic_folder, check_target, write, write_report
+    from xlstm.saving import (
+        atomic_folder,
+        check_target,
+        check_written,
+        write,
+        write_report,
+    )
     from xlstm.tables import render_port
 
     adapter = registry.adapter(args.to)
@@ -121,9 +127,8 @@ def _port(args: argparse.Namespace) -> int:
         if verify:
             from xlstm.comparing import reconcile
 
-            # what was written, read back
-            written = load(work)
-            report["verification"] = reconcile(written, [adapter.name]).to_json()
+            check_written(model, work, adapter)
+            report["verification"] = reconcile(model, [adapter.name]).to_json()
             write_report(work, report)
     print(render_port(model, adapter, folder, report))
     return 0 if not verify or report["verification"]["ok"] else 1

@@ -17,8 +17,8 @@ from safetensors.numpy import save as safetensors_bytes
 from xlstm import registry
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
-from xlstm.errors import UsageError
-from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
+from xlstm.errors import UsageError, WeightsError
+from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours, read_folder
 from xlstm.graph_json import to_json
 from xlstm.ledger import count
 from xlstm.mapping import fold_notes, pack_model
@@ -148,6 +148,15 @@ def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:
             report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
     write_report(folder, report)
     return report
+
+
+def check_written(model: Model, folder: Path, adapter: Adapter) -> None:
+    """Raises WeightsError unless the folder reads back bit for bit as what was to be written."""
+    wanted, found = (pack_model(m, adapter) for m in (model, read_folder(folder)))
+    wrong = [name for name, array in wanted.items() if array.tobytes() != found[name].tobytes()]
+    if wrong:
+        got = f"others in {', '.join(wrong)}"
+        raise WeightsError(folder, "the weights that were written", got, "check the disk")
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:

@@ -25,52 +25,61 @@ def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -
         FileError: damaged, hostile, or not of Keras.
     """
     root = open_hdf5(stream, file, opened)
+    found = _whole(root, file) or _old_weights(root, file) or _new_weights(root, file)
+    if found is None:
+        raise FileError(
+            file,
+            "HDF5 of Keras (model_config and model_weights, layer_names, or layers)",
+            "HDF5 without them",
+            "save the whole model with model.save(...)",
+        )
+    return Description(framework="keras", file=file, sha256=sha256, opened=opened, **found)
+
+
+def _whole(root: h5py.File, file: str) -> dict[str, Any] | None:
+    """What a whole model says; None for other files."""
     group = child(root, "model_weights", file)
-    common: dict[str, Any] = {
-        "framework": "keras",
-        "file": file,
-        "sha256": sha256,
-        "opened": opened,
+    if not isinstance(group, h5py.Group) or attribute(root, "model_config", file) is None:
+        return None
+    return {
+        "version": _version(root, group, file),
+        "container": "HDF5 whole model",
+        "config": _config(root, file),
+        "weights": _weights(group, file),
+        "by_name": True,
+        "backend": _text(group, "backend", file),
+        "ignored": tuple(name for name in root if name != "model_weights"),
     }
-    if isinstance(group, h5py.Group) and attribute(root, "model_config", file) is not None:
-        return Description(
-            version=_version(root, group, file),
-            container="HDF5 whole model",
-            config=_config(root, file),
-            weights=_weights(group, file),
-            by_name=True,
-            backend=_text(group, "backend", file),
-            ignored=tuple(name for name in root if name != "model_weights"),
-            **common,
-        )
-    if _has_names(root, "layer_names", file):
-        return Description(
-            version=_text(root, "keras_version", file),
-            container="HDF5 weights alone (old form)",
-            config={},
-            weights=_weights(root, file),
-            by_name=True,
-            backend=_text(root, "backend", file),
-            **common,
-        )
-    if is_tree(root, file):
-        tree, step = read_tree(root, file)
-        return Description(
-            version="",
-            container="HDF5 weights alone (new form)",
-            config={},
-            weights=tree,
-            by_name=False,
-            step=step,
-            ignored=tuple(name for name in root if name not in ROOTS),
-            **common,
-        )
-    raise FileError(
-        file,
-        "HDF5 of Keras (model_config and model_weights, layer_names, or layers)",
-        "HDF5 without them",
-        "save the whole model with model.save(...)",
-    )
+
+
+def _old_weights(root: h5py.File, file: str) -> dict[str, Any] | None:
+    """What weights alone in the old form say; None for other files."""
+    if not _has_names(root, "layer_names", file):
+        return None
+    return {
+        "version": _text(root, "keras_version", file),
+        "container": "HDF5 weights alone (old form)",
+        "config": {},
+        "weights": _weights(root, file),
+        "by_name": True,
+        "backend": _text(root, "backend", file),
+    }
+
+
+def _new_weights(root: h5py.File, file: str) -> dict[str, Any] | None:
+    """What weights alone in the new form say; None for other files."""
+    if not is_tree(root, file):
+        return None
+    tree, step = read_tree(root, file)
+    return {
+        "version": "",
+        "container": "HDF5 weights alone (new form)",
+        "config": {},
+        "weights": tree,
+        "by_name": False,
+        "step": step,
+        "ignored": tuple(name for name in root if name not in ROOTS),
+    }
 
 
 def _config(root: h5py.File, file: str) -> dict[str, Any]:

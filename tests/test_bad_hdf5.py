@@ -312,3 +312,35 @@ def test_many_long_texts_that_are_really_there_are_read(tmp_path):
         file.attrs["names"] = [f"a weight of some layer, number {n:05}" for n in range(3000)]
 
     assert xlstm.count(make("h5", tmp_path, weights=hook)).total("keras") == 138
+
+
+def test_names_that_lie_outside_their_heap(tmp_path):
+    """Found by fuzzing: listing the members of a group fails where its local heap is too small."""
+    path = tmp_path / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("layers/dense/vars")["0"] = np.ones((2, 2), np.float32)
+        file.create_group("optimizer")
+    whole, found = path.read_bytes(), 0
+    for start in (n for n in range(len(whole)) if whole.startswith(b"HEAP", n)):
+        damaged = bytearray(whole)
+        damaged[start + 8 : start + 16] = (8).to_bytes(8, "little")
+        path.write_bytes(damaged)
+        try:
+            xlstm.load(path)
+        except FileError as error:
+            found += "damaged or truncated data" in str(error)
+        except XlstmError:
+            pass  # a group that nobody lists
+    assert found
+
+
+def test_free_names_in_a_circle_do_not_fill_the_memory(tmp_path):
+    """Found by fuzzing: HDF5 follows the free places of a local heap without end."""
+    path = make("h5", tmp_path)
+    data = bytearray(path.read_bytes())
+    start = data.find(b"HEAP\0\0\0\0")
+    free, segment = (int.from_bytes(data[start + n : start + n + 8], "little") for n in (16, 24))
+    data[segment + free : segment + free + 8] = free.to_bytes(8, "little")
+    path.write_bytes(data)
+    done = run("import xlstm, sys; xlstm.load(sys.argv[1])", path, timeout=20)
+    assert "free places that go round in a circle" in done.stderr

@@ -43,12 +43,17 @@ def _places(data: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def _value(rng: Random) -> Any:
+    """One of VALUES, each time a new one: else a later change could put it into itself."""
+    return copy.deepcopy(rng.choice(VALUES))
+
+
 def _change(places: list[tuple[Any, Any]], rng: Random) -> str:
     holder, key = rng.choice(places)
     other, other_key = rng.choice(places)
     how = rng.choice(("value", "value", "raw", "delete", "rename", "copy", "wrap", "twice", "key"))
     if how == "value":
-        holder[key] = rng.choice(VALUES)
+        holder[key] = _value(rng)
     elif how == "raw":
         holder[key] = MARK + str(rng.randrange(len(RAW)))
     elif how == "copy":
@@ -58,7 +63,7 @@ def _change(places: list[tuple[Any, Any]], rng: Random) -> str:
     elif how == "twice" and isinstance(holder, list):
         holder.append(copy.deepcopy(holder[key]))
     elif how == "key" and isinstance(holder, dict):
-        holder[rng.choice(NAMES)] = rng.choice(VALUES)
+        holder[rng.choice(NAMES)] = _value(rng)
     elif how == "rename" and isinstance(holder, dict):
         holder[rng.choice(NAMES)] = holder.pop(key)
     else:
@@ -74,13 +79,10 @@ def mutated_json(text: bytes, rng: Random) -> tuple[str, bytes]:
     for _ in range(rng.choice((1, 1, 2, 3))):
         places = _places(data) if isinstance(data, dict | list) else []
         if not places:
-            data = rng.choice(VALUES)
+            data = _value(rng)
             break
         done.append(_change(places, rng))
-    try:
-        changed = json.dumps(data)
-    except ValueError:  # two changes put a value into itself, which no file can hold
-        return "json unchanged", text
+    changed = json.dumps(data)
     for number, raw in enumerate(RAW):
         changed = changed.replace(f'"{MARK}{number}"', raw)
     return "json " + "+".join(done), changed.encode()

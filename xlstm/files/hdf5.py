@@ -73,20 +73,29 @@ def walk(group: h5py.Group, path: str, where: str) -> h5py.Group | h5py.Dataset 
     return found
 
 
+def names(group: h5py.Group, where: str) -> list[str]:
+    """Names of all members of a group; follows no link.
+
+    Raises:
+        FileError: too many of them, or damaged data.
+    """
+    try:
+        number = len(group)
+        found = list(group) if number <= MAX_LINKS else []
+    except Exception as error:
+        raise _damaged(where, error) from None
+    if number > MAX_LINKS:
+        raise FileError(where, f"at most {MAX_LINKS} members", f"{number} links", "check the file")
+    return found
+
+
 def members(group: h5py.Group, where: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
     """All members of a group; hard links only.
 
     Raises:
         FileError: too many of them, a link of another kind, or damaged data.
     """
-    try:
-        number = len(group)
-        names = list(group) if number <= MAX_LINKS else []
-    except Exception as error:
-        raise _damaged(where, error) from None
-    if number > MAX_LINKS:
-        raise FileError(where, f"at most {MAX_LINKS} members", f"{number} links", "check the file")
-    for name in names:
+    for name in names(group, where):
         found = child(group, name, where)
         if found is not None:
             yield name, found

@@ -1,7 +1,8 @@
 """What libhdf5 itself trips over, looked for in the bytes before it sees them.
 
 Newer superblocks crash it when damaged; a global heap (the place of texts of variable length) that
-lies about its free space makes it loop for ever; many references to one long text fill the memory.
+lies about its free space makes it loop for ever, and so does a local heap (the place of names)
+whose free blocks go round in a circle; many references to one long text fill the memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from xlstm.files.window import Window
 
 HEAP = b"GCOL\x01\0\0\0"
 """Start of a global heap."""
+
+LOCAL_HEAP = b"HEAP\0\0\0\0"
+"""Start of a local heap: the names of the members of one group."""
+
+NO_BLOCK = 1
+"""Offset of a free block that means: there is no further one."""
 
 TEXT_TYPE = b"\x10\0\0\0\x10\0\0\0\1\0\0\0\0\0\x08\0"
 TEXT_TYPES = (b"\x19\1\0\0" + TEXT_TYPE, b"\x19\1\1\0" + TEXT_TYPE)
@@ -65,6 +72,8 @@ def check_bytes(stream: BinaryIO, where: str) -> None:
     if version != b"\0":
         got = f"superblock version {version[0] if version else 'missing'}"
         raise FileError(where, "superblock version 0, as Keras writes it", got, "save it anew")
+    for start in _places(data, LOCAL_HEAP):
+        _check_free_blocks(data, start, where)
     texts = [(heap, *text) for heap in _places(data, HEAP) for text in _objects(data, heap, where)]
     _check_lengths(data, texts, where)
     # a reference is the address of the heap and the number in it
@@ -110,6 +119,20 @@ def _objects(data: Bytes, start: int, where: str) -> Iterator[tuple[bytes, int]]
         position += 16 + (length + 7) // 8 * 8
     if not end - 16 < position <= end <= len(data):
         raise FileError(where, "a sound heap of texts", "a damaged one", "save the model anew")
+
+
+def _check_free_blocks(data: Bytes, start: int, where: str) -> None:
+    """Raises FileError where the free blocks of a local heap do not come to an end."""
+    fields = [data[at : at + 8] for at in (start + 8, start + 16, start + 24)]
+    size, block, segment = (int.from_bytes(field, "little") for field in fields)
+    seen: set[int] = set()
+    while block != NO_BLOCK and block + 16 <= size and segment + block + 16 <= len(data):
+        if block in seen:
+            got = "free places that go round in a circle"
+            raise FileError(where, "a sound heap of names", got, "save the model anew")
+        seen.add(block)
+        at = segment + block
+        block = int.from_bytes(data[at : at + 8], "little")
 
 
 def _references(data: Bytes, where: str) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import numpy as np
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
-from xlstm.files.hdf5 import attribute, child, open_hdf5, stored, walk
+from xlstm.files.hdf5 import attribute, child, names, open_hdf5, stored, walk
 from xlstm.files.keras_tree import ROOTS, is_tree, read_tree
 
 SPLIT = 1_000
@@ -48,7 +48,7 @@ def _whole(root: h5py.File, file: str) -> dict[str, Any] | None:
         "weights": _weights(group, file),
         "by_name": True,
         "backend": _text(group, "backend", file),
-        "ignored": tuple(name for name in root if name != "model_weights"),
+        "ignored": tuple(name for name in names(root, file) if name != "model_weights"),
     }
 
 
@@ -78,7 +78,7 @@ def _new_weights(root: h5py.File, file: str) -> dict[str, Any] | None:
         "weights": tree,
         "by_name": False,
         "step": step,
-        "ignored": tuple(name for name in root if name not in ROOTS),
+        "ignored": tuple(name for name in names(root, file) if name not in ROOTS),
     }
 
 

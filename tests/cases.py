@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from xlstm.layout import KINDS
+from xlstm.inputs import BATCH
+from xlstm.kinds import KINDS
 from xlstm.model import (
+    GRU,
     LSTM,
     Activation,
+    Bidirectional,
+    Builder,
     Dense,
     Dropout,
+    Edge,
+    Input,
+    Masking,
     Model,
+    Recurrent,
     Shape,
     SimpleRNN,
     Source,
@@ -22,18 +32,20 @@ from xlstm.model import (
 
 def random_weights(spec: Spec, rng: np.random.Generator, gain: float = 1.0) -> dict:
     """Hub weights of a layer: kernels of about unit gain times `gain`, biases of about 1/2."""
-    core = spec.core
-    if not core.sizes():
-        return {}
-    kind = KINDS[core.kind]
-    sizes = {**kind.axis_sizes(core.sizes()), "s": 1}
     weights = {}
-    for tensor, axes in kind.tensors.items():
-        if tensor in core.absent():
-            continue
-        shape = [sizes[axis] for axis in axes]
-        scale = 0.5 if tensor == "bias" else gain / np.sqrt(shape[-2])
-        weights[tensor] = (rng.standard_normal(shape) * scale).astype(np.float32)
+    for before, part in spec.parts:
+        kind = KINDS[part.form]
+        sides = 2 if part.form == "GRU" else 1
+        sizes = {**kind.axis_sizes(part.sizes()), "s": sides}
+        for tensor, axes in kind.tensors.items():
+            if tensor in part.absent():
+                continue
+            shape = [sizes[axis] for axis in axes]
+            plain = tensor == "bias" or len(shape) < 2
+            scale = 0.5 if plain else gain / np.sqrt(shape[-2])
+            array = rng.standard_normal(shape) * scale
+            array = np.exp(array) if tensor == "variance" else array
+            weights[before + tensor] = array.astype(np.float32)
     return weights
 
 
@@ -47,12 +59,116 @@ def model(
         n: w for n, s in zip(names, specs, strict=True) if (w := random_weights(s, rng, gain))
     }
     layers = [(name, spec, True) for name, spec in zip(names, specs, strict=True)]
-    return chain("case", layers, shape, weights, Source("case"), lone=lone)
+    batch = BATCH if any(getattr(spec, "stateful", False) for spec in specs) else None
+    return chain("case", layers, shape, weights, Source("case"), lone=lone, batch=batch)
 
 
 def lstm(activation: str = "tanh", gate: str = "sigmoid", **options: bool) -> Model:
     """One LSTM of 5 units on 3 features."""
     return model([LSTM(3, 5, activation, gate, **options)], (None, 3))
+
+
+def built(graph: Builder, outputs: list[Edge], seed: int = 7) -> Model:
+    """A graph with random weights."""
+    rng = np.random.default_rng(seed)
+    owners = [node for node in graph.nodes if not node.layer]
+    weights = {n.name: w for n in owners if (w := random_weights(n.spec, rng))}
+    inputs = tuple(node.name for node in graph.nodes if isinstance(node.spec, Input))
+    return Model("case", graph.nodes, inputs, tuple(outputs), weights, Source("case"))
+
+
+def masked(spec: Spec, value: float = 0.0) -> Model:
+    """A Masking layer and a recurrent one."""
+    return model([Masking(value), spec], (None, 3))
+
+
+def explicit_mask(spec: Spec) -> Model:
+    """A recurrent layer with a mask of its own input."""
+    graph = Builder()
+    x, mask = graph.add("x", Input((None, 3))), graph.add("keep", Input((None,), "bool"))
+    return built(graph, [graph.add("layer", spec, [x], mask=mask)])
+
+
+def with_states(spec: Spec) -> Model:
+    """A recurrent layer whose states are inputs, and whose states are outputs."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3)))
+    shapes = spec.state_shapes()
+    starts = [graph.add(f"start_{n}", Input(shape)) for n, shape in enumerate(shapes)]
+    graph.add("layer", spec, [x], states=starts)
+    return built(graph, [Edge("layer", n) for n in range(len(graph.nodes[-1].shapes))])
+
+
+def encoder_decoder() -> Model:
+    """A decoder whose states start where the encoder's end."""
+    graph = Builder()
+    x, y = graph.add("source", Input((None, 3))), graph.add("target", Input((None, 2)))
+    graph.add("encoder", LSTM(3, 4, return_state=True), [x])
+    states = [Edge("encoder", 1), Edge("encoder", 2)]
+    decoded = graph.add("decoder", LSTM(2, 4, return_sequences=True), [y], states=states)
+    return built(graph, [graph.add("dense", Dense(4, 2, "softmax"), [decoded])])
+
+
+SEQUENCE = {"return_sequences": True}
+RECURRENT = {
+    "lstm": LSTM(3, 5, **SEQUENCE),
+    "gru": GRU(3, 5, **SEQUENCE),
+    "gru_before": GRU(3, 5, reset_after=False, **SEQUENCE),
+    "simple_rnn": SimpleRNN(3, 5, **SEQUENCE),
+}
+"""One recurrent layer of each form."""
+
+
+def variants(spec: Recurrent) -> dict[str, Model]:
+    """Every option that all recurrent layers share, one at a time and some together."""
+    last = replace(spec, return_sequences=False)
+    back = replace(spec, go_backwards=True)
+    zeros = replace(spec, zero_output_for_mask=True)
+    both = Bidirectional(spec, back)
+    state = replace(last, return_state=True)
+    states = Bidirectional(state, replace(state, go_backwards=True))
+    return {
+        "sequence": model([spec], (None, 3)),
+        "last": model([last], (None, 3)),
+        "no_bias": model([replace(spec, use_bias=False)], (None, 3)),
+        "backwards": model([back], (None, 3)),
+        "backwards-last": model([replace(last, go_backwards=True)], (None, 3)),
+        "masked": masked(spec),
+        "masked-last": masked(last, -1.0),
+        "masked-backwards": masked(back),
+        "masked-zeros": masked(zeros),
+        "masked-explicit": explicit_mask(spec),
+        "states": with_states(replace(spec, return_state=True)),
+        "states-backwards": with_states(replace(state, go_backwards=True)),
+        "stateful": model([replace(spec, stateful=True)], (None, 3)),
+        "lone": model([spec], (None, 3), lone=True),
+        "both-concat": model([both], (None, 3)),
+        **{
+            f"both-{merge}": model([replace(both, merge=merge)], (None, 3))
+            for merge in ("sum", "mul", "ave")
+        },
+        "both-last": model([Bidirectional(last, replace(last, go_backwards=True))], (None, 3)),
+        "both-none": _two_outputs(replace(both, merge="none")),
+        "both-masked": masked(Bidirectional(zeros, replace(zeros, go_backwards=True)), -2.0),
+        "both-masked-last": masked(Bidirectional(last, replace(last, go_backwards=True))),
+        "both-states": with_states(states),
+        "both-unlike": model([Bidirectional(spec, _unlike(spec))], (None, 3)),
+        "both-stateful": model(
+            [Bidirectional(replace(spec, stateful=True), replace(back, stateful=True))], (None, 3)
+        ),
+    }
+
+
+def _unlike(spec: Recurrent) -> Recurrent:
+    other = SimpleRNN if isinstance(spec, LSTM) else LSTM
+    return other(3, 4, return_sequences=True, go_backwards=True)
+
+
+def _two_outputs(spec: Spec) -> Model:
+    graph = Builder()
+    x = graph.add("x", Input((None, 3)))
+    graph.add("layer", spec, [x])
+    return built(graph, [Edge("layer", 0), Edge("layer", 1)])
 
 
 ACTIVATIONS = ("tanh", "relu", "linear", "sigmoid")
@@ -103,5 +219,23 @@ CASES: dict[str, Model] = {
     "lone-lstm-last": model([LSTM(3, 4)], (None, 3), lone=True),
     "lone-dense": model([Dense(3, 4)], (3,), lone=True),
     "fixed_steps": model([LSTM(2, 3)], (7, 2)),
+    **{
+        f"gru-{activation}-{gate}-{when}": model(
+            [GRU(3, 5, activation, gate, reset_after=when == "after", return_sequences=True)],
+            (None, 3),
+        )
+        for activation in ACTIVATIONS
+        for gate in GATES
+        for when in ("after", "before")
+    },
+    "gru-no_hidden_bias": model([GRU(3, 5, hidden_bias=False)], (None, 3)),
+    **{
+        f"{name}-{variant}": found
+        for name, spec in RECURRENT.items()
+        for variant, found in variants(spec).items()
+    },
+    "lstm-relu-masked": masked(LSTM(3, 5, "relu", "hard_sigmoid", return_sequences=True)),
+    "gru-relu-states": with_states(GRU(3, 5, "relu", return_state=True)),
+    "encoder_decoder": encoder_decoder(),
 }
 """Readable id -> model."""

@@ -7,7 +7,8 @@ import xlstm
 from xlstm import model as specs
 from xlstm import registry
 from xlstm.errors import WeightsError
-from xlstm.layout import LSTM, Slot, Table, fold, pack, unpack
+from xlstm.kinds import LSTM
+from xlstm.layout import Slot, Table, fold, pack, unpack
 
 RNG = np.random.default_rng(3)
 SIZES = {"i": 3, "h": 4, "j": 4}

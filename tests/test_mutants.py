@@ -147,7 +147,7 @@ def test_keras_files_read_by_a_wrong_table(gates):
     good = xlstm.load(source)
     table = registry.table("keras.LSTM")
     wrong = dataclasses.replace(table, slots=tuple(swap_gates(s, *gates) for s in table.slots))
-    name, core = next(iter(good.weights)), good.layers[0].spec.core
+    name, core = next(iter(good.weights)), good.layers[0].spec
     misread = unpack(wrong, pack(table, good.weights[name], core.sizes()), core.sizes())
     arrays, _ = xlstm.comparing.generated.chosen(good)
     bad = dataclasses.replace(good, weights={name: misread})

@@ -9,7 +9,7 @@ from cases import model
 import xlstm
 from xlstm import registry
 from xlstm.errors import NotEqualError, UsageError
-from xlstm.model import LSTM, Dense
+from xlstm.model import GRU, LSTM, Dense, SimpleRNN
 from xlstm.parity import bounds, judge
 
 LONG = 2000
@@ -19,6 +19,15 @@ def last_first(seed, gain, activation="tanh"):
     return model([LSTM(2, 8, activation, return_sequences=True)], (None, 2), gain=gain, seed=seed)
 
 
+def chaotic(gain):
+    """A plain recurrent layer beyond the edge of chaos: its recurrent kernel has this gain."""
+    found = model([SimpleRNN(2, 64, return_sequences=True)], (None, 2), seed=8)
+    layer = dict(found.weights["simplernn_0"])
+    rng = np.random.default_rng(9)
+    layer["recurrent"] = (rng.standard_normal((64, 64)) * gain / 8).astype("float32")
+    return dataclasses.replace(found, weights={"simplernn_0": layer})
+
+
 CHAOTIC = {
     "large_weights-T2000": (last_first(1, 6.0), LONG),
     "larger_weights-T2000": (last_first(2, 20.0), LONG),
@@ -26,6 +35,15 @@ CHAOTIC = {
     "relu_that_overflows-T2000": (last_first(4, 2.5, "relu"), LONG),
     "linear_that_grows-T100": (last_first(5, 2.0, "linear"), 100),
     "quiet-T2000": (last_first(6, 0.5), LONG),
+    **{
+        f"simple_rnn-gain{gain}-T{steps}": (chaotic(gain), steps)
+        for gain in (1.5, 3.0)
+        for steps in (100, LONG)
+    },
+    "gru-large_weights-T2000": (
+        model([GRU(2, 8, return_sequences=True)], (None, 2), gain=8.0, seed=7),
+        LONG,
+    ),
 }
 
 

@@ -136,7 +136,7 @@ def test_targets_that_have_no_files(to, tmp_path):
 def test_a_source_that_cannot_be_read_leaves_nothing(overwrite, tmp_path):
     if overwrite:
         xlstm.save(DEMO, tmp_path / "port", "torch")
-    bad = make("keras", tmp_path, config=options(1, stateful=True))
+    bad = make("keras", tmp_path, config=options(1, time_major=True))
     before = contents(tmp_path)
     for source, kind in ((bad, UnsupportedError), (tmp_path / "missing", FileError)):
         call = lambda s=source: xlstm.save(s, tmp_path / "port", "torch", overwrite=overwrite)  # noqa: E731

@@ -10,14 +10,15 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
+from xlstm.kinds import KINDS
 from xlstm.layout import Table
-from xlstm.model import Array, Model, Spec
+from xlstm.model import Array, Bidirectional, Model, Node, Spec, TimeDistributed
 
 
 class Live(Protocol):
@@ -40,6 +41,30 @@ class Live(Protocol):
         ...
 
 
+class Place(NamedTuple):
+    """One part of a layer that owns weights.
+
+    Attributes:
+        before: what the names of its hub tensors start with.
+        part: its spec.
+        table: its slots.
+        name: full name of a slot below the layer, "{}" being the slot's own name with `inside`.
+    """
+
+    before: str
+    part: Spec
+    table: Table
+    name: str
+
+    def slot_name(self, slot: str) -> str:
+        """Name of a slot below the layer."""
+        return self.name.format(self.table.inside + slot)
+
+
+def _halves(_node: Node) -> tuple[str, str]:
+    return "forward_layer.{}", "backward_layer.{}"
+
+
 @dataclass(frozen=True)
 class Adapter:
     """The half of a framework's adapter that needs no framework.
@@ -50,10 +75,14 @@ class Adapter:
         package: import name whose presence means that the framework is installed.
         extra: the extra of the distribution that installs it.
         tables: the framework's name of each layer or cell -> its table.
-        default: hub kind -> the name of the table that ports use.
+        default: hub form (`Spec.form`) -> the name of the table that ports use.
+        halves: Bidirectional node -> names of its halves' weights, "{}" being their own names.
+        refuse: node -> why this framework has no exact form of the layer, "" if it has one.
+        own: node -> why a port writes a cell or a loop of its own, "" where native layers do.
         live_module: module of the live half.
         roots: modules whose classes make an object one of this framework's.
         root: path before every weight name ("params." in Linen).
+        other_root: the same for what `Slot.other` marks ("batch_stats."), "" where it is `root`.
         emit: model -> source text of `model.py`; None for targets that are never saved.
         bare: whether a lone layer's native module alone is exact, so that it needs no class.
         keeps_frozen: whether ports mark layers that are not trainable.
@@ -67,26 +96,41 @@ class Adapter:
     live_module: str
     tables: Mapping[str, Table] = field(default_factory=dict)
     default: Mapping[str, str] = field(default_factory=dict)
+    halves: Callable[[Node], tuple[str, str]] = _halves
+    refuse: Callable[[Node], str] = lambda _node: ""
+    own: Callable[[Node], str] = lambda _node: ""
     roots: tuple[str, ...] = ()
     root: str = ""
+    other_root: str = ""
     emit: Callable[[Model], str] | None = None
     bare: Callable[[Spec], bool] = lambda _spec: False
     keeps_frozen: bool = False
     extra_files: bool = False
 
-    def table(self, spec: Spec) -> Table | None:
-        """The table that ports use for a layer; None for a layer without weights.
+    def table(self, part: Spec) -> Table:
+        """The table that ports use for a part of a layer that owns weights.
 
         Raises:
-            UnsupportedError: this framework has no form of the layer.
+            UnsupportedError: this framework has no form of it.
         """
-        kind = spec.core.kind
-        if not spec.core.sizes():
-            return None
-        if kind not in self.default:
+        form = part.form
+        name = self.default.get(form, self.default.get(KINDS[form].name if form in KINDS else ""))
+        if name is None:
             known, do = ", ".join(self.default), "port to another framework"
-            raise UnsupportedError(f"adapter {self.name}", f"a layer of {known}", kind, do)
-        return self.tables[self.default[kind]]
+            raise UnsupportedError(f"adapter {self.name}", f"a layer of {known}", form, do)
+        return self.tables[name]
+
+    def places(self, node: Node) -> Iterator[Place]:
+        """Where the weights of a layer lie, part by part.
+
+        Raises:
+            UnsupportedError: this framework has no form of a part.
+        """
+        parts = node.spec.parts
+        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        names = self.halves(node) if isinstance(spec, Bidirectional) else ("{}",)
+        for (before, part), name in zip(parts, names, strict=bool(parts)):
+            yield Place(before, part, self.table(part), name)
 
     @property
     def installed(self) -> bool:

@@ -8,9 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from xlstm.errors import FileError, UsageError
-from xlstm.model import SPECS, Array, Input, Model, Node, Shape, Source, Spec, TimeDistributed
+from xlstm.model import (
+    SPECS,
+    Array,
+    Builder,
+    Edge,
+    Input,
+    Model,
+    Shape,
+    Source,
+    Spec,
+    TimeDistributed,
+)
 
-VERSION = 1
+VERSION = 2
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
@@ -26,9 +37,12 @@ def to_json(model: Model) -> dict[str, Any]:
         {
             "name": node.name,
             "spec": spec_to_json(node.spec),
-            "inputs": list(node.inputs),
-            "shape": list(node.shape),
+            "inputs": [list(edge) for edge in node.inputs],
+            "mask": None if node.mask is None else list(node.mask),
+            "states": [list(edge) for edge in node.states],
+            "shapes": [list(shape) for shape in node.shapes],
             "trainable": node.trainable,
+            "layer": node.layer,
         }
         for node in model.nodes
     ]
@@ -37,7 +51,7 @@ def to_json(model: Model) -> dict[str, Any]:
         "name": model.name,
         "nodes": nodes,
         "inputs": list(model.inputs),
-        "outputs": list(model.outputs),
+        "outputs": [list(edge) for edge in model.outputs],
         "source": dataclasses.asdict(model.source),
         "lone": model.lone,
     }
@@ -59,14 +73,19 @@ def _shape(data: Any, where: str) -> Shape:
 
 def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
     kind = typing.get_type_hints(cls)[name]
-    if kind is Spec:
+    if isinstance(kind, type) and issubclass(kind, Spec):
         inner = spec_from_json(value, where)
-        if isinstance(inner, (Input, TimeDistributed)):
+        if not isinstance(inner, kind) or isinstance(inner, (Input, TimeDistributed)):
             raise FileError(where, "a wrapped layer", inner.kind, "port the model anew")
         return inner
     if kind == Shape:
         return _shape(value, where)
-    return _checked(value, (int, float) if kind is float else kind, f"{where}, {name}")
+    if kind == tuple[int, ...]:
+        numbers = _checked(value, list, f"{where}, {name}")
+        return tuple(_checked(number, int, f"{where}, {name}") for number in numbers)
+    if kind == float | None:
+        kind = int | float | None
+    return _checked(value, int | float if kind is float else kind, f"{where}, {name}")
 
 
 def spec_from_json(data: Any, where: str) -> Spec:
@@ -90,13 +109,35 @@ def spec_from_json(data: Any, where: str) -> Spec:
         raise FileError(where, error.expected, got, "port the model anew") from None
 
 
-def _node(data: Any, where: str) -> Node:
+def _edges(data: Any, where: str) -> tuple[Edge, ...]:
+    return tuple(_edge(item, where) for item in _checked(data, list, where))
+
+
+def _edge(data: Any, where: str) -> Edge:
+    item = _checked(data, list, where)
+    if len(item) != 2:
+        raise FileError(where, "a node and its output", item, "port the model anew")
+    return Edge(_checked(item[0], str, where), _checked(item[1], int, where))
+
+
+def _add(graph: Builder, data: Any, where: str) -> None:
+    """Adds a node to the graph, which checks its edges and works out its shapes."""
     item = _checked(data, dict, where)
     name = _checked(item.get("name"), str, where)
-    inputs = _names(item.get("inputs"), f"{where}, node {name}")
-    trainable = _checked(item.get("trainable"), bool, where)
-    spec = spec_from_json(item.get("spec"), f"{where}, node {name}")
-    return Node(name, spec, inputs, _shape(item.get("shape"), where), trainable)
+    place = f"{where}, node {name}"
+    spec = spec_from_json(item.get("spec"), place)
+    inputs, states = (_edges(item.get(key), place) for key in ("inputs", "states"))
+    mask = None if item.get("mask") is None else _edge(item["mask"], place)
+    trainable = _checked(item.get("trainable"), bool, place)
+    again = _checked(item.get("layer"), str, place)
+    try:
+        graph.add(name, spec, inputs, mask=mask, states=states, trainable=trainable, layer=again)
+    except UsageError as error:
+        raise FileError(place, error.expected, error.got, "port the model anew") from None
+    shapes = tuple(_shape(s, place) for s in _checked(item.get("shapes"), list, place))
+    if shapes != graph.nodes[-1].shapes:
+        want = f"shapes {graph.nodes[-1].shapes}"
+        raise FileError(place, want, shapes, "port the model anew")
 
 
 def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str) -> Model:
@@ -108,47 +149,41 @@ def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str)
     graph = _checked(data, dict, where)
     if graph.get("version") != VERSION:
         raise FileError(where, f"graph version {VERSION}", graph.get("version"), "update xlstm")
-    nodes = tuple(_node(item, where) for item in _checked(graph.get("nodes"), list, where))
-    _check_nodes(nodes, where)
-    ends = [_names(graph.get(key), f"{where}, {key}") for key in ("inputs", "outputs")]
-    inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
-    if ends[0] != inputs or not ends[1] or not {n.name for n in nodes}.issuperset(ends[1]):
-        raise FileError(where, "the inputs and outputs of its nodes", ends, "port the model anew")
-    if graph.get("lone") is True and len(nodes) != 2:
-        raise FileError(where, "one layer alone", f"{len(nodes) - 1} layers", "port the model anew")
+    built = Builder()
+    for item in _checked(graph.get("nodes"), list, where):
+        _add(built, item, where)
+    inputs, outputs = _ends(graph, built, where)
+    if graph.get("lone") is True and len(built.nodes) != 2:
+        got = f"{len(built.nodes) - 1} layers"
+        raise FileError(where, "one layer alone", got, "port the model anew")
     return Model(
         name=_checked(graph.get("name"), str, where),
-        nodes=nodes,
-        inputs=ends[0],
-        outputs=ends[1],
+        nodes=built.nodes,
+        inputs=inputs,
+        outputs=outputs,
         weights=weights,
         source=_source(graph.get("source"), where),
         lone=_checked(graph.get("lone"), bool, where),
     )
 
 
-def _names(data: Any, where: str) -> tuple[str, ...]:
-    return tuple(_checked(name, str, where) for name in _checked(data, list, where))
-
-
-def _check_nodes(nodes: tuple[Node, ...], where: str) -> None:
-    """Raises FileError unless every node follows what it reads and has the shape that gives."""
-    shapes: dict[str, Shape] = {}
-    for node in nodes:
-        place = f"{where}, node {node.name}"
-        wanted = 0 if isinstance(node.spec, Input) else 1
-        known = node.name not in shapes and all(name in shapes for name in node.inputs)
-        if len(node.inputs) != wanted or not known:
-            got = f"inputs {', '.join(node.inputs) or 'none'}"
-            raise FileError(place, "a new name, and inputs before it", got, "port the model anew")
-        try:
-            before = node.spec.shape if isinstance(node.spec, Input) else shapes[node.inputs[0]]
-            shapes[node.name] = node.spec.output_shape(before)
-        except UsageError as error:
-            raise FileError(place, error.expected, error.got, "port the model anew") from None
-        if shapes[node.name] != node.shape:
-            want = f"shape {shapes[node.name]}"
-            raise FileError(place, want, node.shape, "port the model anew")
+def _ends(
+    graph: dict[str, Any], built: Builder, where: str
+) -> tuple[tuple[str, ...], tuple[Edge, ...]]:
+    """The inputs and outputs of a graph, which its nodes must have."""
+    names = _checked(graph.get("inputs"), list, where)
+    inputs = tuple(_checked(name, str, f"{where}, inputs") for name in names)
+    outputs = _edges(graph.get("outputs"), f"{where}, outputs")
+    known = {node.name for node in built.nodes if isinstance(node.spec, Input)}
+    try:
+        for edge in outputs:
+            built.shape(edge)
+    except UsageError:
+        outputs = ()
+    if set(inputs) != known or len(inputs) != len(known) or not outputs:
+        got = [inputs, outputs]
+        raise FileError(where, "the inputs and outputs of its nodes", got, "port the model anew")
+    return inputs, outputs
 
 
 def _source(data: Any, where: str) -> Source:

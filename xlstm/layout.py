@@ -4,8 +4,10 @@ A `Slot` says where one framework tensor lives in the hub. Tables of slots are d
 here run them: `pack` writes (hub -> framework), `unpack` reads (framework -> hub), `shape` counts.
 There is no second, hand-written inverse anywhere.
 
-Axis letters: s bias side, g gate, i input, h hidden, j hidden before the step, o output.
+Axis letters: s bias side, g gate, i input, h hidden, j hidden before the step, o output, a b c the
+axes of a window.
 
+    >>> from xlstm.kinds import LSTM
     >>> slot = Slot("weight_ih_l0", "kernel", "(gh)i", gates="ifgo")
     >>> shape(slot, LSTM, {"i": 3, "h": 4, "j": 4})
     (16, 3)
@@ -22,29 +24,8 @@ from typing import Protocol
 import numpy as np
 
 from xlstm.errors import UsageError, WeightsError
+from xlstm.kinds import Kind
 from xlstm.model import Array
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The hub's form of one kind of layer: the axes of each tensor, and the order of the gates."""
-
-    name: str
-    tensors: Mapping[str, str]
-    gates: str = ""
-
-    def axis_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """`sizes` with the gate axis and both bias sides added."""
-        return {**sizes, "g": len(self.gates), "s": 2}
-
-
-LSTM = Kind("LSTM", {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}, "ifgo")
-GRU = Kind("GRU", {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}, "rzn")
-SIMPLE_RNN = Kind("SimpleRNN", {"kernel": "ih", "recurrent": "jh", "bias": "sh"})
-DENSE = Kind("Dense", {"kernel": "io", "bias": "o"})
-
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (LSTM, GRU, SIMPLE_RNN, DENSE)}
-"""Hub form of every kind of layer that has weights."""
 
 FOLD = "+"
 """Fixed index of the side axis that means: both sides added into one."""
@@ -57,12 +38,15 @@ class Slot:
     Attributes:
         name: the framework's own name of the tensor, below its layer.
         tensor: the hub tensor.
-        axes: the framework's axes in einops notation; axes in parentheses are merged.
+        axes: the framework's axes in einops notation; axes in parentheses are merged, and () is one
+            of size 1.
         gates: the framework's order of the gate axis, where it has one.
         at: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
         always: the framework has this tensor even where the layer has none; zeros fill it.
         recut: two framework axes that are cut anew out of two hub axes laid end to end, as in
             ("xy", "hi"): x is as long as i and y as h, but their elements run in the order h i.
+        apart: gates that FOLD leaves alone: their first side is here, another slot has the second.
+        other: not among what the framework's own one-liner counts (buffers, batch_stats).
     """
 
     name: str
@@ -72,10 +56,12 @@ class Slot:
     at: Mapping[str, str | int] = field(default_factory=dict)
     always: bool = False
     recut: tuple[str, str] = ("", "")
+    apart: str = ""
+    other: bool = False
 
     def groups(self) -> list[str]:
         """Axis letters of each axis of the framework's tensor: "(gh)i" gives ["gh", "i"]."""
-        return [a or b for a, b in re.findall(r"\((\w+)\)|(\w)", self.axes)]
+        return [a or b for a, b in re.findall(r"\((\w*)\)|(\w)", self.axes)]
 
 
 @dataclass(frozen=True)
@@ -132,7 +118,8 @@ def sizes_of(table: Table, arrays: Mapping[str, Shaped]) -> dict[str, int]:
     for slot in table.slots:
         if slot.name in arrays:
             _solve(slot, arrays[slot.name].shape, known)
-    if "h" in known and known.setdefault("j", known["h"]) != known["h"]:
+    projected = "projection" in table.kind.tensors
+    if "h" in known and not projected and known.setdefault("j", known["h"]) != known["h"]:
         got = f"{known['j']} hidden units in and {known['h']} out"
         raise WeightsError("weights", "as many hidden units in as out", got, "check the arrays")
     needed = {axis for axes in table.kind.tensors.values() for axis in axes} - {"s"}
@@ -178,12 +165,23 @@ def folds(bias: Array | None) -> bool:
     return bias is not None and len(bias) == 2 and bool(bias[0].any() and bias[1].any())
 
 
+def settled(kind: Kind, bias: Array) -> Array:
+    """A hub bias (S, ...) as (2, ...), its two sides added wherever that is the same function."""
+    two = bias if len(bias) == 2 else np.concatenate([bias, np.zeros_like(bias)])
+    found = np.concatenate([fold(two), np.zeros_like(two[:1])])
+    for gate in kind.apart:
+        number = kind.gates.index(gate)
+        found[:, number] = two[:, number]
+    return found
+
+
 def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
     """Applies the fixed indices and the gate order of a slot: views wherever possible."""
     for axis, index in slot.at.items():
         at = axes.index(axis)
         if axis == "s" and index == FOLD:
-            hub, index = (fold(hub) if len(hub) == 2 else hub), 0
+            _check_fold(slot, kind, hub, axes)
+            hub, index = _fold(slot, kind, hub, axes), 0
         number = kind.gates.index(str(index)) if axis == "g" else int(index)
         hub = np.moveaxis(hub, at, 0)
         hub = hub[number] if number < len(hub) else np.zeros_like(hub[0])
@@ -193,6 +191,32 @@ def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
     if slot.gates and slot.gates != kind.gates:
         hub = hub.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
     return hub, axes
+
+
+def _fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> Array:
+    """A bias of one side: both added, but for the gates whose second side another slot has."""
+    if len(bias) < 2:
+        return bias
+    folded = fold(bias)
+    if slot.apart:
+        own = np.isin(list(kind.gates), list(slot.apart))
+        own = own.reshape([-1 if axis == "g" else 1 for axis in axes])
+        folded = np.where(own, bias[:1], folded)
+    return folded
+
+
+def _check_fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> None:
+    """Raises WeightsError where adding the two sides of `bias` would change the function."""
+    gates = slot.at.get("g", slot.gates)
+    apart = [gate for gate in kind.apart if gate in str(gates) and gate not in slot.apart]
+    if len(bias) < 2 or not apart:
+        return
+    numbers = [kind.gates.index(gate) for gate in apart]
+    second = bias[1].take(numbers, axes.index("g") - 1) if "g" in axes else bias[1]
+    if second.any():
+        want = f"a bias of gate {kind.apart} on the recurrent product that is zero"
+        do = "port the layer: its own cell keeps both biases"
+        raise WeightsError(slot.name, want, "numbers that no single bias can stand for", do)
 
 
 def _recut(
@@ -234,7 +258,7 @@ def pack(
         part, axes = _pick(slot, table.kind, hub[slot.tensor], table.kind.tensors[slot.tensor])
         part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.recut)
         order = [axes.index(axis) for axis in "".join(slot.groups())]
-        packed[slot.name] = np.ascontiguousarray(part.transpose(order).reshape(want))
+        packed[slot.name] = np.ascontiguousarray(part.transpose(order)).reshape(want)
     return packed
 
 

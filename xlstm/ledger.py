@@ -8,14 +8,19 @@ the lines add up to the difference by construction.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xlstm import registry
-from xlstm.adapter import Adapter
-from xlstm.layout import FOLD, Slot, Table
+from xlstm.adapter import Adapter, Place
+from xlstm.files.arrays import is_arrays, read_arrays
+from xlstm.layout import FOLD, Shaped, Slot, Table
 from xlstm.mapping import refusals, tensors
 from xlstm.model import Model, Node
 from xlstm.porting import load
@@ -23,13 +28,23 @@ from xlstm.porting import load
 
 @dataclass(frozen=True)
 class TensorCount:
-    """One tensor of one framework: full name, shape, number of elements, trainable or not."""
+    """One tensor of one framework.
+
+    Attributes:
+        name: its full name.
+        shape: its shape.
+        count: number of elements.
+        trainable: whether training changes it by gradients.
+        role: kernel, recurrent, bias, statistic, ...
+        other: not among what the framework's own one-liner counts (a buffer, a batch statistic).
+    """
 
     name: str
     shape: tuple[int, ...]
     count: int
     trainable: bool
     role: str
+    other: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,14 @@ class Ledger:
         if self.total(framework) is None:
             return None
         held = (t for layer in self.layers for t in layer.tensors[framework])
-        return sum(t.count for t in held if t.trainable)
+        return sum(t.count for t in held if t.trainable and not t.other)
+
+    def other(self, framework: str) -> int | None:
+        """Number of statistics that `total` leaves out; None where a layer is refused."""
+        if self.total(framework) is None:
+            return None
+        held = (t for layer in self.layers for t in layer.tensors[framework])
+        return sum(t.count for t in held if t.other)
 
     def totals(self) -> dict[str, dict[str, int | None]]:
         """Totals of every framework; None where it refuses a layer."""
@@ -84,7 +106,7 @@ class Ledger:
                 "total": total,
                 "trainable": trainable,
                 "non_trainable": rest,
-                "other": 0,
+                "other": self.other(name),
             }
         return found
 
@@ -122,13 +144,21 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
     The column of a framework counts the module that `port` builds. No framework is imported.
 
     Args:
-        source: anything that `load` takes; a file or a Model needs no framework.
+        source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
+            state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
+            from names and shapes, where only one layer has them, and counted in their own
+            framework alone where not.
         frameworks: names of the frameworks to count in; adapters without tables are left out.
 
     Raises:
         UsageError: an unknown framework.
         XlstmError: as `load` raises.
     """
+    arrays = _bare(source)
+    if arrays is not None:
+        from xlstm.proving import count_arrays
+
+        return count_arrays(arrays)
     model = load(source)
     adapters = {name: registry.adapter(name) for name in dict.fromkeys(frameworks)}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
@@ -142,8 +172,18 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
             {name: refused[name][node.name] for name in adapters if node.name in refused[name]},
         )
         for node in model.layers
+        if not node.layer
     )
     return Ledger(tuple(adapters), tuple(layers))
+
+
+def _bare(source: Any) -> Mapping[str, Shaped] | None:
+    """The arrays of a source that holds arrays alone, None for every other."""
+    if isinstance(source, Mapping):
+        return {str(name): np.asarray(array) for name, array in source.items()}
+    if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
+        return read_arrays(Path(source))
+    return None
 
 
 def _by_node(
@@ -151,11 +191,12 @@ def _by_node(
 ) -> dict[str, tuple[TensorCount, ...]]:
     found: dict[str, list[TensorCount]] = {}
     for t in tensors(model, adapter, refused):
-        role = t.slot.tensor
-        size = math.prod(t.shape)
-        found.setdefault(t.node.name, []).append(
-            TensorCount(t.name, t.shape, size, t.node.trainable, role)
-        )
+        tensor, size = t.slot.tensor, math.prod(t.shape)
+        fixed = tensor in t.kind.statistics
+        role = "statistic" if fixed else tensor
+        trains = t.node.trainable and not fixed
+        counted = TensorCount(t.name, t.shape, size, trains, role, t.slot.other)
+        found.setdefault(t.node.name, []).append(counted)
     return {name: tuple(items) for name, items in found.items()}
 
 
@@ -166,7 +207,8 @@ def _layer(
     refused: dict[str, str],
 ) -> LayerCount:
     params = {
-        name: None if name in refused else sum(t.count for t in held[name]) for name in adapters
+        name: None if name in refused else sum(t.count for t in held[name] if not t.other)
+        for name in adapters
     }
     names = [name for name in adapters if name not in refused]
     differences = tuple(
@@ -186,43 +228,74 @@ def _cells(table: Table, slot: Slot) -> list[Cell]:
     has_gates = "g" in table.kind.tensors[slot.tensor]
     gates = slot.at.get("g", slot.gates if has_gates else "")
     side = slot.at.get("s", 0)
-    return [(slot.tensor, gate, 0 if side == FOLD else int(side)) for gate in str(gates) or [""]]
+    sides = (0, 1) if "s" in slot.axes else (0 if side == FOLD else int(side),)
+    return [(slot.tensor, gate, number) for number in sides for gate in str(gates) or [""]]
 
 
 def _differences(node: Node, a: Adapter, b: Adapter) -> list[Difference]:
-    ta, tb = a.table(node.spec), b.table(node.spec)
-    if ta is None or tb is None:
-        return []
-    absent = node.spec.core.absent()
-    cells_a = Counter(cell for slot in ta.active(absent) for cell in _cells(ta, slot))
-    cells_b = Counter(cell for slot in tb.active(absent) for cell in _cells(tb, slot))
-    more = [_line(node, a, b, tb, slot, 1, cells_a) for slot in tb.active(absent)]
-    less = [_line(node, a, b, ta, slot, -1, cells_b) for slot in ta.active(absent)]
+    """The lines of one layer, part by part."""
+    pairs = zip(a.places(node), b.places(node), strict=True)
+    return [line for pair in pairs for line in _part_differences((a, pair[0]), (b, pair[1]))]
+
+
+Side = tuple[Adapter, Place]
+"""A framework, and where it keeps a part of a layer."""
+
+
+def _part_differences(a: Side, b: Side) -> list[Difference]:
+    more = [_line(a, b, slot, 1) for slot in _slots(b)]
+    less = [_line(a, b, slot, -1) for slot in _slots(a)]
     return [line for line in (*more, *less) if line is not None]
 
 
-def _line(
-    node: Node, a: Adapter, b: Adapter, table: Table, slot: Slot, sign: int, other: Counter[Cell]
-) -> Difference | None:
+def _slots(side: Side) -> tuple[Slot, ...]:
+    """The slots of a part that the framework's own count includes."""
+    active = side[1].table.active(side[1].part.absent())
+    return tuple(slot for slot in active if not slot.other)
+
+
+def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
     """The line of one slot for the cells that only its side of the comparison has."""
-    own = [cell for cell in _cells(table, slot) if cell not in other]
+    (adapter, place), other = (b, a) if sign > 0 else (a, b)
+    known = Counter(cell for s in _slots(other) for cell in _cells(other[1].table, s))
+    own = [cell for cell in _cells(place.table, slot) if cell not in known]
     if not own:
         return None
-    units = node.spec.core.sizes()["h"]
+    units = _cell_size(place, slot)
     delta = sign * len(own) * units
-    holder = (b if sign > 0 else a).title
     mark = "" if sign > 0 else "-"
     formula = f" = {mark}{len(own)} x {units}" if len(own) > 1 else ""
-    reason = _reason(holder, own[0][2], node.spec.core.absent())
-    return Difference(a.name, b.name, slot.name, delta, f"{delta:+,}{formula}: {reason}")
+    reason = _reason(adapter.title, place, own)
+    name = place.slot_name(slot.name)
+    return Difference(a[0].name, b[0].name, name, delta, f"{delta:+,}{formula}: {reason}")
 
 
-def _reason(holder: str, side: int, absent: frozenset[str]) -> str:
-    if "bias" in absent:
+def _cell_size(place: Place, slot: Slot) -> int:
+    """Numbers in one cell: a gate's part of one bias side, or a whole kernel."""
+    sizes = place.part.sizes()
+    axes = place.table.kind.tensors[slot.tensor]
+    return math.prod(sizes[axis] for axis in axes if axis not in "sg")
+
+
+def _reason(holder: str, place: Place, own: list[Cell]) -> str:
+    if "bias" in place.part.absent():
         return f"{holder} has this bias even where the layer has none; the port leaves it zero"
-    if side == 1:
+    gates = "".join(gate for _, gate, _ in own)
+    if own[0][2] == 1 and gates and place.table.kind.apart == gates:
         return (
-            f"{holder} keeps a second bias, on the recurrent product; it only adds to the first: "
-            "zero after a port from one bias, added to the first in a port to one"
+            f"{holder} keeps gate {gates}'s bias on the recurrent product, which the reset gate "
+            "multiplies: no other bias can stand for it, so a port where it is not zero needs it"
         )
-    return f"{holder} keeps a bias here that the other does not"
+    if own[0][2] == 1:
+        some = gates and gates != place.table.kind.gates
+        which = f" for gates {' and '.join(gates)}" if some else ""
+        return (
+            f"{holder} keeps a second bias{which}, on the recurrent product; it only adds to the "
+            "first: zero after a port from one bias, added to the first in a port to one"
+        )
+    if own[0][0] in place.table.kind.statistics:
+        return (
+            f"{holder} counts this statistic among the parameters (it does not train); the other "
+            "keeps it apart"
+        )
+    return f"{holder} keeps numbers here that the other does not"

@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from xlstm.adapter import Adapter
+import numpy as np
+
+from xlstm.adapter import Adapter, Place
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.identifiers import identifiers
-from xlstm.layout import Slot, Table, folds, pack, shape, unpack
-from xlstm.model import Array, Model, Node, Spec
+from xlstm.kinds import Kind
+from xlstm.layout import FOLD, Slot, Table, folds, pack, settled, shape, unpack
+from xlstm.model import Array, Model, Node
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One framework tensor of a model: whose it is, its full name and its shape."""
+    """One framework tensor of a model: whose it is, its full name, its shape, the layer's form."""
 
     node: Node
     slot: Slot
     name: str
     shape: tuple[int, ...]
+    kind: Kind
 
 
 class _Placed(NamedTuple):
-    """A layer with weights, its table, and the path before its slots' names."""
+    """One part of a layer with weights, and the paths before its names: of parameters, of others."""
 
     node: Node
-    core: Spec
-    table: Table
-    before: str
+    place: Place
+    before: tuple[str, str]
+
+    def name(self, slot: Slot) -> str:
+        return self.before[slot.other] + self.place.slot_name(slot.name)
+
+    def names(self) -> dict[str, str]:
+        """Full name of each tensor, by the slot's own."""
+        active = self.place.table.active(self.place.part.absent())
+        return {slot.name: self.name(slot) for slot in active}
+
+    def hub(self, model: Model) -> dict[str, Array]:
+        """This part's hub tensors, without what their names start with."""
+        before = self.place.before
+        held = model.weights[self.node.name].items()
+        return {name.removeprefix(before): a for name, a in held if name.startswith(before)}
 
 
 def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
     names = identifiers(model)
     for node in model.layers:
-        if node.name in without:
-            continue
-        table = adapter.table(node.spec)
-        if table is None:
+        if node.name in without or node.layer:
             continue
         bare = model.lone and adapter.bare(node.spec)
-        before = adapter.root if bare else f"{adapter.root}{names[node.name]}.{table.inside}"
-        yield _Placed(node, node.spec.core, table, before)
+        path = "" if bare else f"{names[node.name]}."
+        before = adapter.root + path, (adapter.other_root or adapter.root) + path
+        for place in adapter.places(node):
+            inside = replace(place.table, inside="") if bare else place.table
+            yield _Placed(node, place._replace(table=inside), before)
+
+
+def check_supported(node: Node, adapter: Adapter) -> None:
+    """Raises UnsupportedError where a framework has no exact form of a layer."""
+    if why := adapter.refuse(node):
+        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
+        raise UnsupportedError(where, want, why, "port to another framework")
+    for _ in adapter.places(node):
+        pass
+
+
+def check_model(model: Model, adapter: Adapter) -> None:
+    """Raises UnsupportedError for the first layer that a framework has no exact form of."""
+    for node in model.layers:
+        check_supported(node, adapter)
 
 
 def refusals(model: Model, adapter: Adapter) -> dict[str, str]:
@@ -50,7 +82,7 @@ def refusals(model: Model, adapter: Adapter) -> dict[str, str]:
     found = {}
     for node in model.layers:
         try:
-            adapter.table(node.spec)
+            check_supported(node, adapter)
         except UnsupportedError as error:
             found[node.name] = str(error)
     return found
@@ -67,18 +99,21 @@ def tensors(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
     Raises:
         UnsupportedError: the framework has no form of a layer that is not left out.
     """
-    for node, core, table, before in _placed(model, adapter, without):
-        for slot in table.active(core.absent()):
-            size = shape(slot, table.kind, core.sizes())
-            yield Tensor(node, slot, before + slot.name, size)
+    for placed in _placed(model, adapter, without):
+        part, table = placed.place.part, placed.place.table
+        for slot in table.active(part.absent()):
+            size = shape(slot, table.kind, part.sizes())
+            yield Tensor(placed.node, slot, placed.name(slot), size, table.kind)
 
 
 def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
     """All weights as the framework's tensors, by full name."""
     packed: dict[str, Array] = {}
-    for node, core, table, before in _placed(model, adapter):
-        arrays = pack(table, model.weights[node.name], core.sizes(), core.absent())
-        packed |= {before + name: array for name, array in arrays.items()}
+    for placed in _placed(model, adapter):
+        part, table = placed.place.part, placed.place.table
+        arrays = pack(table, placed.hub(model), part.sizes(), part.absent())
+        names = placed.names()
+        packed |= {names[name]: array for name, array in arrays.items()}
     return packed
 
 
@@ -90,12 +125,17 @@ def unpack_model(
     Raises:
         WeightsError: tensors missing, left over or of a wrong shape.
     """
-    hub, used = {}, set[str]()
-    for node, core, table, before in _placed(model, adapter):
-        names = {slot.name for slot in table.active(core.absent())}
-        mine = {name: arrays[before + name] for name in names if before + name in arrays}
-        used |= {before + name for name in mine}
-        hub[node.name] = unpack(table, mine, core.sizes(), core.absent(), f"layer {node.name}")
+    hub: dict[str, dict[str, Array]] = {}
+    used = set[str]()
+    for placed in _placed(model, adapter):
+        part, table = placed.place.part, placed.place.table
+        names = placed.names()
+        mine = {slot: arrays[name] for slot, name in names.items() if name in arrays}
+        used |= {names[slot] for slot in mine}
+        where = f"layer {placed.node.name}"
+        found = unpack(table, mine, part.sizes(), part.absent(), where)
+        layer = hub.setdefault(placed.node.name, {})
+        layer |= {placed.place.before + name: array for name, array in found.items()}
     left = ", ".join(sorted(set(arrays) - used))
     if left:
         raise WeightsError(
@@ -104,13 +144,48 @@ def unpack_model(
     return hub
 
 
+def first_gap(model: Model, adapter: Adapter, arrays: Mapping[str, Array], dtype: str) -> str:
+    """The first tensor in which a port's weights, read back, are not the source's; "" for none.
+
+    Where the port keeps one bias for two, it has to be their sum; a second one for one is zero.
+
+    Raises:
+        WeightsError: tensors missing, left over or of a wrong shape.
+    """
+    back = unpack_model(model, adapter, arrays)
+    for placed in _placed(model, adapter):
+        name, table = placed.node.name, placed.place.table
+        for tensor, array in placed.hub(model).items():
+            got = back[name][placed.place.before + tensor]
+            if not _same(table, tensor, array.astype(dtype), got):
+                return f"{name}: {placed.place.before}{tensor} is not the source's"
+    return ""
+
+
+def _same(table: Table, tensor: str, want: Array, got: Array) -> bool:
+    if "s" not in table.kind.tensors[tensor]:
+        return np.array_equal(got, want, equal_nan=True)
+    if any(slot.at.get("s") == FOLD for slot in table.slots):
+        want, got = settled(table.kind, want), settled(table.kind, got)
+    elif len(want) < len(got):
+        want = np.concatenate([want, np.zeros_like(want)])
+    return np.array_equal(got, want, equal_nan=True)
+
+
 def fold_notes(model: Model, adapter: Adapter) -> list[str]:
     """A line for each layer whose two biases this framework's single bias has to add up."""
     return [
-        f"{node.name}: both biases are not zero; they are added into the one bias that "
-        f"{adapter.title} keeps, rounded once in the stored dtype"
-        for node, _, table, _ in _placed(model, adapter)
-        if "s" in table.kind.tensors["bias"]
-        and table.sides == 1
-        and folds(model.weights[node.name].get("bias"))
+        f"{placed.node.name}: both biases are not zero; they are added into the one bias that "
+        f"{adapter.title} keeps{_which(placed.place.table)}, rounded once in the stored dtype"
+        for placed in _placed(model, adapter)
+        if any(slot.at.get("s") == FOLD for slot in placed.place.table.slots)
+        and folds(placed.hub(model).get("bias"))
     ]
+
+
+def _which(table: Table) -> str:
+    """The gates whose biases are added up, where it is not all of them."""
+    folded = [slot for slot in table.slots if slot.at.get("s") == FOLD]
+    gates = "".join(str(s.at.get("g", s.gates)) for s in folded)
+    gates = "".join(gate for gate in gates if gate not in {g for s in folded for g in s.apart})
+    return f" for gates {' and '.join(gates)}" if gates and gates != table.kind.gates else ""

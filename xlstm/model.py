@@ -4,265 +4,191 @@ Hub weights carry their axes by name, whatever framework they came from:
 
     LSTM       kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
                bias[side, gate, hidden]     gates in the order i f g o
+               projection[hidden, output]   where there is one; recurrent is [gate, output, hidden]
+               peephole[gate, hidden]       where there are some, for i f o
     GRU        kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
-               bias[side, gate, hidden]     gates in the order r z n (weights only, so far)
+               bias[side, gate, hidden]     gates in the order r z n
+    ConvLSTM   as LSTM, the window's axes after the gate's: kernel[gate, a, b, input, hidden]
     SimpleRNN  kernel[input, hidden]        recurrent[hidden_in, hidden_out]  bias[side, hidden]
     Dense      kernel[input, output]        bias[output]
 
 `side` is 0 for the bias added to the input product and 1 for the one added to the recurrent
-product; frameworks with a single bias have one side.
+product; frameworks with a single bias have one side. A Bidirectional layer has the tensors of both
+halves, their names starting with forward_ and backward_.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.activations import ACTIVATIONS
+from xlstm.errors import UsageError
+from xlstm.specs import (
+    GRU,
+    LSTM,
+    MAX_SIZE,
+    SPECS,
+    Activation,
+    Affine,
+    Attention,
+    BatchNorm,
+    Bidirectional,
+    Concatenate,
+    Conv,
+    ConvLSTM,
+    Crop,
+    Dense,
+    DepthwiseConv,
+    Dot,
+    Dropout,
+    Elu,
+    Embedding,
+    ExpandDims,
+    Flatten,
+    Function,
+    GlobalPool,
+    Input,
+    LayerNorm,
+    Masking,
+    Merge,
+    MultiHeadAttention,
+    Normalization,
+    NotEqual,
+    Pad,
+    Permute,
+    Pool,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Relu,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    Shape,
+    SimpleRNN,
+    Slice,
+    Softmax,
+    Spec,
+    Squeeze,
+    TimeDistributed,
+    TrainingOnly,
+    UnitNorm,
+    UpSample,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "GRU",
+    "LSTM",
+    "MAX_SIZE",
+    "SPECS",
+    "Activation",
+    "Affine",
+    "Array",
+    "Attention",
+    "BatchNorm",
+    "Bidirectional",
+    "Builder",
+    "Concatenate",
+    "Conv",
+    "ConvLSTM",
+    "Crop",
+    "Dense",
+    "DepthwiseConv",
+    "Dot",
+    "Dropout",
+    "Edge",
+    "Elu",
+    "Embedding",
+    "ExpandDims",
+    "Flatten",
+    "Function",
+    "GlobalPool",
+    "Input",
+    "LayerNorm",
+    "Masking",
+    "Merge",
+    "Model",
+    "MultiHeadAttention",
+    "Node",
+    "Normalization",
+    "NotEqual",
+    "PRelu",
+    "Pad",
+    "Permute",
+    "Pool",
+    "Recurrent",
+    "Reduce",
+    "Relu",
+    "RepeatVector",
+    "Reshape",
+    "Reverse",
+    "Shape",
+    "SimpleRNN",
+    "Slice",
+    "Softmax",
+    "Source",
+    "Spec",
+    "Squeeze",
+    "TimeDistributed",
+    "TrainingOnly",
+    "UnitNorm",
+    "UpSample",
+    "chain",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int | None, ...]
-"""Shape of one sample, without the batch axis; None is any length."""
-
-ACTIVATIONS = (
-    "linear",
-    "tanh",
-    "sigmoid",
-    "relu",
-    "softmax",
-    "hard_sigmoid",
-    "hard_sigmoid_keras2",
-)
-"""Activations of the hub. `hard_sigmoid` is clip(x/6 + 1/2, 0, 1), as in Keras 3, PyTorch and JAX;
-`hard_sigmoid_keras2` is clip(x/5 + 1/2, 0, 1), what Keras 1 and 2 mean by "hard_sigmoid"."""
-
-MAX_SIZE = 2**31 - 1
 
 
-def _check_size(where: str, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
-            raise UsageError(
-                f"{where}.{name}", "a whole number from 1 on", repr(size), "give the layer's size"
-            )
+class Edge(NamedTuple):
+    """One output of a node, read by another node or returned by the model."""
 
-
-def _check_activation(where: str, *names: str) -> None:
-    for name in names:
-        if name not in ACTIVATIONS:
-            raise UnsupportedError(
-                where,
-                "one of " + ", ".join(ACTIVATIONS),
-                repr(name),
-                "use one of these activations",
-            )
-
-
-def _check_rate(where: str, *rates: float) -> None:
-    for rate in rates:
-        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One layer's options: everything that decides its function, checked on construction."""
-
-    kind: ClassVar[str] = ""
-
-    @property
-    def core(self) -> Spec:
-        """The spec that owns the weights: the layer itself, or what a wrapper wraps."""
-        return self
-
-    def sizes(self) -> dict[str, int]:
-        """Sizes of the hub axes of the weights, by axis letter; empty without weights."""
-        return {}
-
-    def absent(self) -> frozenset[str]:
-        """Hub tensors that this layer could have and does not."""
-        return frozenset()
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Shape of one output sample for one input sample of `shape`."""
-        return shape
-
-
-def _check_last(spec: Spec, shape: Shape, rank: int, features: int) -> None:
-    if len(shape) < rank or shape[-1] != features:
-        want = f"an input of rank {rank + 1} or more with {features} features last"
-        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' sizes")
-
-
-@dataclass(frozen=True)
-class Input(Spec):
-    """A model input of samples of `shape`."""
-
-    kind: ClassVar[str] = "Input"
-    shape: Shape
-    dtype: str = "float32"
-
-
-class Recurrent(Spec):
-    """What recurrent layers share: they walk along axis 1, and keep `units` numbers of state."""
-
-    features: int
-    units: int
-    use_bias: bool
-    return_sequences: bool
-
-    def sizes(self) -> dict[str, int]:
-        return {"i": self.features, "j": self.units, "h": self.units}
-
-    def absent(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
-    def output_shape(self, shape: Shape) -> Shape:
-        _check_last(self, shape, 2, self.features)
-        return (*shape[:-1], self.units) if self.return_sequences else (self.units,)
-
-
-@dataclass(frozen=True)
-class LSTM(Recurrent):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000).
-
-    With x_t the input, h and c the states (zero at the start), `*` elementwise:
-
-        i, f, o = gate_activation(x_t W + h U + b)   one W, U, b for each
-        g       = activation(x_t W_g + h U_g + b_g)
-        c       = f * c + i * g
-        h       = o * activation(c)
-
-    `dropout` and `recurrent_dropout` act in training only.
-    """
-
-    kind: ClassVar[str] = "LSTM"
-    features: int
-    units: int
-    activation: str = "tanh"
-    gate_activation: str = "sigmoid"
-    use_bias: bool = True
-    return_sequences: bool = False
-    dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_size("LSTM", features=self.features, units=self.units)
-        _check_activation("LSTM", self.activation, self.gate_activation)
-        _check_rate("LSTM", self.dropout, self.recurrent_dropout)
-
-
-@dataclass(frozen=True)
-class SimpleRNN(Recurrent):
-    """The plain recurrent layer of Elman (1990): h = activation(x_t W + h U + b), h 0 at the start.
-
-    `dropout` and `recurrent_dropout` act in training only.
-    """
-
-    kind: ClassVar[str] = "SimpleRNN"
-    features: int
-    units: int
-    activation: str = "tanh"
-    use_bias: bool = True
-    return_sequences: bool = False
-    dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_size("SimpleRNN", features=self.features, units=self.units)
-        _check_activation("SimpleRNN", self.activation)
-        _check_rate("SimpleRNN", self.dropout, self.recurrent_dropout)
-
-
-@dataclass(frozen=True)
-class Dense(Spec):
-    """`activation(x W + b)` over the last axis."""
-
-    kind: ClassVar[str] = "Dense"
-    features: int
-    units: int
-    activation: str = "linear"
-    use_bias: bool = True
-
-    def __post_init__(self) -> None:
-        _check_size("Dense", features=self.features, units=self.units)
-        _check_activation("Dense", self.activation)
-
-    def sizes(self) -> dict[str, int]:
-        return {"i": self.features, "o": self.units}
-
-    def absent(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
-    def output_shape(self, shape: Shape) -> Shape:
-        _check_last(self, shape, 1, self.features)
-        return (*shape[:-1], self.units)
-
-
-@dataclass(frozen=True)
-class TimeDistributed(Spec):
-    """`layer` applied to every time step (axis 1) by itself."""
-
-    kind: ClassVar[str] = "TimeDistributed"
-    layer: Spec
-
-    @property
-    def core(self) -> Spec:
-        return self.layer.core
-
-    def sizes(self) -> dict[str, int]:
-        return self.layer.sizes()
-
-    def absent(self) -> frozenset[str]:
-        return self.layer.absent()
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) < 2:
-            want = "an input with a time axis, (batch, time, ...)"
-            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
-        return (shape[0], *self.layer.output_shape(shape[1:]))
-
-
-@dataclass(frozen=True)
-class Dropout(Spec):
-    """Zeroes a share `rate` of its input in training; does nothing in evaluation."""
-
-    kind: ClassVar[str] = "Dropout"
-    rate: float
-
-    def __post_init__(self) -> None:
-        _check_rate("Dropout", self.rate)
-
-
-@dataclass(frozen=True)
-class Activation(Spec):
-    """An activation as a layer of its own."""
-
-    kind: ClassVar[str] = "Activation"
-    activation: str
-
-    def __post_init__(self) -> None:
-        _check_activation("Activation", self.activation)
-
-
-SPECS: dict[str, type[Spec]] = {
-    spec.kind: spec
-    for spec in (Input, LSTM, SimpleRNN, Dense, TimeDistributed, Dropout, Activation)
-}
+    node: str
+    output: int = 0
 
 
 @dataclass(frozen=True)
 class Node:
-    """One place in the graph: a spec, the nodes it reads, and the shape of its output sample."""
+    """One place in the graph.
+
+    Attributes:
+        name: unlike any other node's.
+        spec: the layer.
+        inputs: what it reads.
+        shapes: shape of one sample of each of its outputs.
+        trainable: whether training changes its weights.
+        mask: the mask (batch, time) it obeys, None if it has none.
+        states: what its states start from, in their order; empty for zeros.
+        layer: the node whose layer, weights included, this one calls again; "" for its own.
+    """
 
     name: str
     spec: Spec
-    inputs: tuple[str, ...] = ()
-    shape: Shape = ()
+    inputs: tuple[Edge, ...] = ()
+    shapes: tuple[Shape, ...] = ((),)
     trainable: bool = True
+    mask: Edge | None = None
+    states: tuple[Edge, ...] = ()
+    layer: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Name of the node that owns the layer: this one, or the one that was called first."""
+        return self.layer or self.name
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of the first output."""
+        return self.shapes[0]
+
+    @property
+    def reads(self) -> tuple[Edge, ...]:
+        """Every edge into this node: inputs, mask, states."""
+        return (*self.inputs, *([self.mask] if self.mask else []), *self.states)
 
 
 @dataclass(frozen=True)
@@ -296,8 +222,8 @@ class Model:
         name: the model's own name.
         nodes: in an order in which every node follows the nodes it reads.
         inputs: names of the Input nodes, in calling order.
-        outputs: names of the nodes whose outputs the model returns.
-        weights: node name -> hub tensor name -> array, in the stored dtype.
+        outputs: what the model returns, in order.
+        weights: node that owns a layer -> hub tensor name -> array, in the stored dtype.
         source: where it came from.
         lone: True for a bare layer, which ports to the target's bare native layer.
     """
@@ -305,7 +231,7 @@ class Model:
     name: str
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[Edge, ...]
     weights: Mapping[str, Mapping[str, Array]] = field(repr=False)
     source: Source
     lone: bool = False
@@ -315,9 +241,18 @@ class Model:
         """The nodes that are layers: all but the inputs."""
         return tuple(node for node in self.nodes if node.name not in self.inputs)
 
+    @property
+    def stateful(self) -> tuple[Node, ...]:
+        """The nodes whose states outlive a call."""
+        return tuple(node for node in self.nodes if getattr(node.spec, "stateful", False))
+
     def node(self, name: str) -> Node:
         """The node called `name`."""
         return next(node for node in self.nodes if node.name == name)
+
+    def shape(self, edge: Edge) -> Shape:
+        """Shape of one sample of what an edge carries."""
+        return self.node(edge.node).shapes[edge.output]
 
     def compute_dtype(self) -> np.dtype[Any]:
         """The widest stored dtype, at least float32: what ports compute in."""
@@ -333,6 +268,99 @@ class Model:
         return replace(self, weights=weights)
 
 
+class Builder:
+    """Puts a graph together node by node; shapes are worked out and checked on the way.
+
+    >>> graph = Builder()
+    >>> x = graph.add("x", Input((None, 3)))
+    >>> graph.add("lstm", LSTM(3, 4, return_state=True), [x])
+    Edge(node='lstm', output=0)
+    >>> graph.nodes[-1].shapes
+    ((4,), (4,), (4,))
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Node] = {}
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes so far."""
+        return tuple(self._nodes.values())
+
+    def shape(self, edge: Edge) -> Shape:
+        """Shape of one sample of what an edge carries.
+
+        Raises:
+            UsageError: an edge from a node, or an output, that does not exist.
+        """
+        node = self._nodes.get(edge.node)
+        if node is None or not 0 <= edge.output < len(node.shapes):
+            want, do = "an output of a node before it", "mend the graph"
+            raise UsageError("graph", want, f"output {edge.output} of {edge.node}", do)
+        return node.shapes[edge.output]
+
+    def add(
+        self,
+        name: str,
+        spec: Spec,
+        inputs: Sequence[Edge] = (),
+        *,
+        mask: Edge | None = None,
+        states: Sequence[Edge] = (),
+        trainable: bool = True,
+        layer: str = "",
+    ) -> Edge:
+        """Adds a node and gives the edge of its first output.
+
+        Raises:
+            UsageError: a name twice, inputs that do not exist, shapes that do not fit, or a layer
+                called again that is another one.
+        """
+        if name in self._nodes:
+            raise UsageError(name, "layer names that differ", "two equal ones", "rename the layers")
+        if layer and (layer not in self._nodes or self._nodes[layer].spec != spec):
+            want, do = f"the layer of a node before it: {layer}", "mend the graph"
+            raise UsageError(name, want, "another layer, or none", do)
+        before = [self.shape(edge) for edge in inputs]
+        fewest, most = spec.arity
+        if not fewest <= len(before) <= most:
+            raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
+        shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
+        if mask is not None:
+            _check_mask(name, spec, before[0] if before else (), self.shape(mask))
+        if states:
+            _check_states(name, spec, [self.shape(edge) for edge in states])
+        node = Node(name, spec, tuple(inputs), shapes, trainable, mask, tuple(states), layer)
+        self._nodes[name] = node
+        return Edge(name)
+
+
+def mask_shape(spec: Spec, x: Shape) -> Shape | None:
+    """One sample of the mask that a layer obeys, for samples `x`; None where it obeys none."""
+    if isinstance(spec, TimeDistributed):
+        inner = mask_shape(spec.layer, x[1:])
+        return None if inner is None else (*x[:1], *inner)
+    mean = isinstance(spec, GlobalPool) and spec.how == "average" and len(x) == 2
+    return x[:1] if mean or isinstance(spec, (Recurrent, Bidirectional)) else None
+
+
+def _check_mask(name: str, spec: Spec, x: Shape, mask: Shape) -> None:
+    wanted = mask_shape(spec, x) or ()
+    apart = any(len({*pair} - {None}) > 1 for pair in zip(wanted, mask, strict=False))
+    if not wanted or len(wanted) != len(mask) or apart:
+        sizes = ", ".join("time" if size is None else str(size) for size in wanted)
+        want = f"a mask (batch, {sizes})" if wanted else "no mask, which it would not obey"
+        raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "mend the mask")
+
+
+def _check_states(name: str, spec: Spec, states: Sequence[Shape]) -> None:
+    wanted = spec.state_shapes() if isinstance(spec, (Recurrent, Bidirectional)) else ()
+    if tuple(states) != wanted:
+        want = f"states {', '.join(map(str, wanted)) or 'for a recurrent layer only'}"
+        got = ", ".join(map(str, states))
+        raise UsageError(f"{name} ({spec.kind})", want, got, "mend the initial states")
+
+
 def chain(
     name: str,
     layers: list[tuple[str, Spec, bool]],
@@ -342,8 +370,11 @@ def chain(
     *,
     lone: bool = False,
     input_dtype: str = "float32",
+    batch: int | None = None,
 ) -> Model:
     """A Model of one input of `shape` and `layers` (name, spec, trainable), one after the other.
+
+    A Masking layer's mask reaches the recurrent layers after it, as far as Keras carries it.
 
     Raises:
         UsageError: sizes that do not chain, or two layers of one name.
@@ -354,9 +385,15 @@ def chain(
     first = "input"
     while first in taken:
         first += "_"
-    nodes = [Node(first, Input(shape, input_dtype), (), shape)]
+    graph = Builder()
+    x = graph.add(first, Input(shape, input_dtype, batch))
+    mask: Edge | None = None
     for layer_name, spec, trainable in layers:
-        before = nodes[-1]
-        after = spec.output_shape(before.shape)
-        nodes.append(Node(layer_name, spec, (before.name,), after, trainable))
-    return Model(name, tuple(nodes), (first,), (nodes[-1].name,), weights, source, lone)
+        recurrent = isinstance(spec, (Recurrent, Bidirectional))
+        used = mask if recurrent else None
+        x = graph.add(layer_name, spec, [x], mask=used, trainable=trainable)
+        if isinstance(spec, Masking):
+            mask = Edge(layer_name, 1)
+        elif recurrent and not spec.return_sequences:  # type: ignore[attr-defined]
+            mask = None
+    return Model(name, graph.nodes, (first,), (x,), weights, source, lone)

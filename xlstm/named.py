@@ -10,15 +10,25 @@ import numpy as np
 from xlstm import registry
 from xlstm.errors import UsageError, WeightsError
 from xlstm.mapping import tensors, unpack_model
-from xlstm.model import Array, Model, Shape, Source, Spec, TimeDistributed, chain
+from xlstm.model import (
+    Array,
+    Bidirectional,
+    Model,
+    Recurrent,
+    Shape,
+    Source,
+    Spec,
+    TimeDistributed,
+    chain,
+)
 
 
 def _input_shape(first: Spec) -> Shape:
-    features = first.core.sizes().get("i")
+    features = first.parts[0][1].sizes().get("i") if first.parts else None
     if features is None:
         want = "a first layer with weights, which says the number of features"
         raise UsageError("layers", want, first.kind, "leave out layers before it")
-    recurrent = "j" in first.core.sizes() or isinstance(first, TimeDistributed)
+    recurrent = isinstance(first, (Recurrent, Bidirectional, TimeDistributed))
     return (None, features) if recurrent else (features,)
 
 

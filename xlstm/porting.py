@@ -8,6 +8,7 @@ import linecache
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from xlstm.files.architecture import Told, join
 from xlstm.files.arrays import read_arrays
 from xlstm.folder import has_port, read_folder
 from xlstm.layout import convert
-from xlstm.mapping import pack_model
+from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
 from xlstm.named import from_arrays
 
@@ -77,7 +78,24 @@ def load(
     if owner is None:
         want = "a path, or a model of " + ", ".join(registry.names())
         raise UsageError("load", want, type(source).__name__, "pass one of these")
-    return owner.live().read(source)
+    ported = _read_port(source, owner)
+    return owner.live().read(source) if ported is None else ported
+
+
+PORTS: dict[str, Model] = {}
+"""Name of each emitted module of this process -> the graph it was written from."""
+
+
+def _read_port(source: Any, owner: Adapter) -> Model | None:
+    """The model of a port that this process made, with the weights it has now; None for others."""
+    whose = source[0] if isinstance(source, tuple) else source
+    graph = PORTS.get(type(whose).__module__)
+    if graph is None:
+        return None
+    live: Any = owner.live()
+    found = replace(graph.source, container=f"live port to {owner.title}")
+    weights = unpack_model(graph, owner, live.weights(source))
+    return replace(graph, weights=weights, source=found)
 
 
 def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Model:
@@ -98,8 +116,10 @@ def code_of(model: Model, adapter: Adapter) -> ModuleType:
     """
     if adapter.emit is None:
         raise UsageError(f"adapter {adapter.name}", "a target with source", "none", "use port")
+    check_model(model, adapter)
     text = adapter.emit(model)
     name = f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    PORTS[name] = replace(model, weights={})
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)
@@ -149,8 +169,9 @@ def build(model: Model, adapter: Adapter, dtype: Any = None) -> Any:
     live: Any = adapter.live()
     if adapter.emit is None:
         return live.build_model(model, name)
+    code = code_of(model, adapter)
     weights = pack_model(model if dtype is None else model.astype(name), adapter)
-    return live.build(code_of(model, adapter), weights, name)
+    return live.build(code, weights, name)
 
 
 def convert_weights(

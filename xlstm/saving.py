@@ -21,7 +21,7 @@ from xlstm.errors import UsageError, WeightsError
 from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours, read_folder
 from xlstm.graph_json import to_json
 from xlstm.ledger import count
-from xlstm.mapping import fold_notes, pack_model
+from xlstm.mapping import check_model, fold_notes, pack_model
 from xlstm.model import Model
 from xlstm.porting import build, load
 
@@ -136,6 +136,7 @@ def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:
     if adapter.emit is None:
         targets = [n for n in registry.names() if registry.adapter(n).emit]
         raise UsageError("save", "one of " + ", ".join(targets), adapter.name, "use port for it")
+    check_model(model, adapter)
     metadata = {KEY: json.dumps({"to": adapter.name, "graph": to_json(model)})}
     report = report_of(model, adapter)
     (folder / SOURCE).write_text(adapter.emit(model), "utf-8")
@@ -143,7 +144,7 @@ def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:
     if adapter.extra_files:
         if adapter.installed:
             live: Any = adapter.live()
-            live.save_extra(build(model, adapter), folder)
+            report["notes"] += live.save_extra(build(model, adapter), folder)
         else:
             report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
     write_report(folder, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.text import Text
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import printable
-from xlstm.model import Array, Model, Node, Shape, TimeDistributed
+from xlstm.model import Array, Bidirectional, Model, Node, Shape, Spec, TimeDistributed
 
 if TYPE_CHECKING:
     from xlstm.ledger import Ledger
@@ -61,6 +62,9 @@ def kind_text(node: Node) -> str:
     spec = node.spec
     if isinstance(spec, TimeDistributed):
         return f"{spec.kind}({spec.layer.kind})"
+    if isinstance(spec, Bidirectional):
+        names = dict.fromkeys(half.kind for half in spec.halves)
+        return f"{spec.kind}({', '.join(names)})"
     return spec.kind
 
 
@@ -73,7 +77,7 @@ def render_counts(ledger: Ledger) -> str:
     table.add_section()
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
-    return to_text(table, *render_differences(ledger), *refused)
+    return to_text(table, *render_differences(ledger), *dict.fromkeys(refused))
 
 
 def amount(number: int | None) -> str:
@@ -144,11 +148,23 @@ def render_outline(outline: Outline, notes: Iterable[str], verdict: str) -> str:
 
 
 def _options(node: Node) -> str:
-    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-    skip = {"features", "layer"}
-    options = {k: v for k, v in vars(spec).items() if k not in skip and v not in (0.0, False)}
-    text = ", ".join(k if v is True else f"{k}={v}" for k, v in options.items())
-    return text if node.trainable else f"{text}, not trainable".lstrip(", ")
+    spec = node.spec
+    own: Spec = spec
+    text = []
+    if isinstance(spec, TimeDistributed):
+        own = spec.layer
+    elif isinstance(spec, Bidirectional):
+        own = spec.forward
+        text.append(f"merge={spec.merge}")
+    defaults = {f.name: f.default for f in dataclasses.fields(own)}
+    always = ("activation", "gate_activation", "units")
+    for key, value in vars(own).items():
+        if key in always or (key not in ("features", "layer") and value != defaults.get(key)):
+            text.append(key if value is True else f"{key}={value}")
+    text += ["masked"] if node.mask else []
+    text += ["initial state given"] if node.states else []
+    text += [] if node.trainable else ["not trainable"]
+    return ", ".join(text)
 
 
 def render_port(model: Model, adapter: Adapter, folder: Path, report: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from xlstm.adapter import Adapter
 from xlstm.errors import UnsupportedError
-from xlstm.layout import FOLD, LSTM, Slot, Table
+from xlstm.kinds import LSTM
+from xlstm.layout import FOLD, Slot, Table
 
 TABLES = {
     "LSTM": Table(

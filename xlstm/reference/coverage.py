@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xlstm.model import Array
@@ -16,6 +18,16 @@ def _piece(edges: tuple[float, ...], number: int) -> str:
     return f"from {edges[number - 1]:+g} to {edges[number]:+g}"
 
 
+class Use(NamedTuple):
+    """One use of a function in a layer: where its pieces meet, and whether all have to be seen."""
+
+    layer: str
+    use: str
+    function: str
+    edges: tuple[float, ...]
+    all: bool = True
+
+
 class Coverage:
     """Counts, per layer and use of a piecewise activation, how often each piece was reached.
 
@@ -26,27 +38,31 @@ class Coverage:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str, str], Array] = {}
+        self._seen: dict[Use, Array] = {}
 
     def see(self, layer: str, use: str, activation: str, x: Array) -> None:
         """Records the arguments `x` that an activation of a layer was called with."""
-        edges = PIECES.get(activation) or UNSATURATED.get(activation)
-        if edges is None:
-            return
-        key = (layer, use, activation)
-        pieces = np.searchsorted(edges, x[np.isfinite(x)].ravel())
-        counts = np.bincount(pieces, minlength=len(edges) + 1)
-        self._seen[key] = self._seen.get(key, np.zeros_like(counts)) + counts
+        if activation in PIECES:
+            self.see_pieces(layer, use, activation, PIECES[activation], x)
+        elif activation in UNSATURATED:
+            self._count(Use(layer, use, activation, UNSATURATED[activation], all=False), x)
+
+    def see_pieces(
+        self, layer: str, use: str, function: str, edges: tuple[float, ...], x: Array
+    ) -> None:
+        """As `see`, for a function whose pieces meet at `edges`."""
+        self._count(Use(layer, use, function, edges), x)
+
+    def _count(self, use: Use, x: Array) -> None:
+        pieces = np.searchsorted(use.edges, x[np.isfinite(x)].ravel())
+        counts = np.bincount(pieces, minlength=len(use.edges) + 1)
+        self._seen[use] = self._seen.get(use, np.zeros_like(counts)) + counts
 
     def unexercised(self) -> list[str]:
         """One line for each piece that was never reached."""
         return [
-            f"{activation} {_piece(_edges(activation), number)} of {layer} ({use}): not exercised"
-            for (layer, use, activation), counts in self._seen.items()
+            f"{use.function} {_piece(use.edges, number)} of {use.layer} ({use.use}): not exercised"
+            for use, counts in self._seen.items()
             for number, count in enumerate(counts)
-            if count == 0 and (activation in PIECES or number == 1)
+            if count == 0 and (use.all or number == 1)
         ]
-
-
-def _edges(activation: str) -> tuple[float, ...]:
-    return PIECES.get(activation) or UNSATURATED[activation]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.model import Array, Model
+from xlstm.model import Array, Edge, Input, Model, Node
+from xlstm.reference.context import Context
 from xlstm.reference.coverage import Coverage
-from xlstm.reference.layers import Context, forward
+from xlstm.reference.layers import forward
+
+State = Mapping[str, Sequence[Array]]
+"""Layer name -> its states, (batch, n) each."""
 
 
 def run(
@@ -18,30 +22,72 @@ def run(
     inputs: Sequence[Array],
     dtype: Any = np.float64,
     coverage: Coverage | None = None,
+    state: State | None = None,
 ) -> list[Array]:
     """The model's outputs, batch first, computed in `dtype` from weights cast to it.
+
+    The last states of stateful layers follow, layer by layer.
 
     Args:
         model: any model; its weights are not changed.
         inputs: one array per model input, (batch, ...).
         dtype: numpy float to compute in.
         coverage: records which pieces of piecewise activations were reached.
+        state: what the stateful layers start from; None for zeros.
 
     Raises:
-        UsageError: the number or the shapes of the inputs do not fit the model.
+        UsageError: the number or the shapes of the inputs, or the states, do not fit the model.
     """
     check_inputs(model, inputs)
-    values = {
-        name: np.asarray(x).astype(dtype) for name, x in zip(model.inputs, inputs, strict=True)
-    }
+    check_state(model, inputs, state)
+    values: dict[Edge, Array] = {}
+    for name, x in zip(model.inputs, inputs, strict=True):
+        values[Edge(name)] = _cast(model.node(name), np.asarray(x), dtype)
+    final: list[Array] = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for node in model.layers:
-            stored = model.weights.get(node.name, {})
-            weights = {name: array.astype(dtype, copy=False) for name, array in stored.items()}
-            values[node.name] = forward(
-                node.spec, values[node.inputs[0]], Context(node.name, weights, coverage)
-            )
-    return [values[name] for name in model.outputs]
+            context = _context(model, node, values, dtype, coverage, state or {})
+            outputs = forward(node.spec, [values[edge] for edge in node.inputs], context)
+            values |= {Edge(node.name, number): y for number, y in enumerate(outputs)}
+            final += context.final if node in model.stateful else []
+    return [*(values[edge] for edge in model.outputs), *final]
+
+
+def _cast(node: Node, x: Array, dtype: Any) -> Array:
+    return x != 0 if isinstance(node.spec, Input) and node.spec.dtype == "bool" else x.astype(dtype)
+
+
+def _context(
+    model: Model,
+    node: Node,
+    values: Mapping[Edge, Array],
+    dtype: Any,
+    coverage: Coverage | None,
+    state: State,
+) -> Context:
+    stored = model.weights.get(node.owner, {})
+    weights = {name: array.astype(dtype, copy=False) for name, array in stored.items()}
+    states = [values[edge] for edge in node.states]
+    states = [np.asarray(s).astype(dtype) for s in state.get(node.name, ())] or states
+    mask = None if node.mask is None else values[node.mask]
+    return Context(node.name, weights, coverage, mask, states)
+
+
+def check_state(model: Model, inputs: Sequence[Array], state: State | None) -> None:
+    """Raises UsageError where `state` does not fit the model's stateful layers and the batch."""
+    if state is None:
+        return
+    wanted: dict[str, Any] = {node.name: node.spec for node in model.stateful}
+    if set(state) != set(wanted):
+        want, got = f"states of {', '.join(wanted) or 'no layer'}", ", ".join(state) or "none"
+        raise UsageError(f"{model.name}, state", want, got, "pass what the last call returned")
+    batch = len(inputs[0])
+    for name, spec in wanted.items():
+        shapes = [(batch, *shape) for shape in spec.state_shapes()]
+        found = [np.shape(array) for array in state[name]]
+        if found != shapes:
+            want, got = ", ".join(map(str, shapes)), ", ".join(map(str, found))
+            raise UsageError(f"{model.name}, state of {name}", want, got, "mend the state's shapes")
 
 
 def check_inputs(model: Model, inputs: Sequence[Array]) -> None:

@@ -1,0 +1,102 @@
+"""Sliding windows and convolution in numpy, channels last, in any number of dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from xlstm.model import Array
+
+CHUNK = 2**21
+"""Numbers of windows laid out at a time: they repeat every input once for each window it is in."""
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Zeros before and after an axis so that ceil(size / stride) windows fit: TensorFlow's rule.
+
+    >>> same_padding(5, 3, 1, 1), same_padding(5, 2, 1, 1), same_padding(6, 3, 2, 1)
+    ((1, 1), (0, 1), (0, 1))
+    """
+    windows = -(-size // stride)
+    total = max((windows - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def padding_of(
+    how: str,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> list[tuple[int, int]]:
+    """Zeros before and after every axis for "valid", "same" or "causal" padding."""
+    if how == "same":
+        axes = zip(sizes, kernel, strides, dilation, strict=True)
+        return [same_padding(*axis) for axis in axes]
+    if how == "causal":
+        return [((k - 1) * d, 0) for k, d in zip(kernel, dilation, strict=True)]
+    return [(0, 0)] * len(sizes)
+
+
+def padded(
+    x: Array,
+    how: str,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    filling: float = 0.0,
+) -> Array:
+    """(B, *sizes, C) with `filling` around its sizes."""
+    pads = padding_of(how, x.shape[1:-1], kernel, strides, dilation)
+    return np.pad(x, [(0, 0), *pads, (0, 0)], constant_values=filling)
+
+
+def slide(
+    x: Array, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """Every position in a window, and what all windows have there: (B, *sizes', C).
+
+    >>> x = np.arange(5.0).reshape(1, 5, 1)
+    >>> [(q, part.ravel().tolist()) for q, part in slide(x, (2,), (2,), (1,))]
+    [((0,), [0.0, 2.0]), ((1,), [1.0, 3.0])]
+    """
+    axes = zip(x.shape[1:-1], kernel, strides, dilation, strict=True)
+    counts = [(size - (k - 1) * d - 1) // s + 1 for size, k, s, d in axes]
+    for position in np.ndindex(*kernel):
+        starts = [q * d for q, d in zip(position, dilation, strict=True)]
+        places = zip(starts, counts, strides, strict=True)
+        yield position, x[:, *(slice(a, a + (n - 1) * s + 1, s) for a, n, s in places)]
+
+
+def convolve(
+    x: Array,
+    kernel: Array,
+    padding: str = "valid",
+    strides: Sequence[int] | None = None,
+    dilation: Sequence[int] | None = None,
+) -> Array:
+    """(B, *sizes, C) with a kernel (*window, C, F) -> (B, *sizes', F); the kernel is not flipped.
+
+    y[b, p, f] is the sum over window positions q and channels c of x[b, s p + d q, c] k[q, c, f],
+    with s the stride, d the dilation, and x zero outside: what Keras, PyTorch and JAX call
+    convolution.
+    """
+    rank = kernel.ndim - 2
+    window = kernel.shape[:rank]
+    strides, dilation = strides or (1,) * rank, dilation or (1,) * rank
+    x = padded(x, padding, window, strides, dilation)
+    spread = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+    views = np.lib.stride_tricks.sliding_window_view(x, spread, axis=tuple(range(1, rank + 1)))
+    places = [slice(None, None, s) for s in strides]
+    inside = [slice(None, None, d) for d in dilation]
+    views = np.moveaxis(views[:, *places, :, *inside], rank + 1, -1)  # B, *sizes', *window, C
+    flat_KF = kernel.reshape(-1, kernel.shape[-1])
+    y = np.empty((*views.shape[: rank + 1], kernel.shape[-1]), np.result_type(x, kernel))
+    width = max(CHUNK // math.prod((*views.shape[:1], *views.shape[2:])), 1)
+    for start in range(0, views.shape[1], width):
+        part = views[:, start : start + width]
+        rows = np.dot(part.reshape(-1, len(flat_KF)), flat_KF)
+        y[:, start : start + width] = rows.reshape(*part.shape[: rank + 1], -1)
+    return y

@@ -1,0 +1,178 @@
+"""Forward pass of the layers that work number by number, of normalisations, and of shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xlstm import specs
+from xlstm.model import Array
+from xlstm.reference.activations import softmax as softmax_last
+from xlstm.reference.context import Context
+
+
+def relu(spec: specs.Relu, x: Array, context: Context) -> list[Array]:
+    """A slope up to `threshold`, x above it, and `top` at most."""
+    number = x.dtype.type
+    threshold, top = spec.threshold, np.inf if spec.top is None else spec.top
+    if context.coverage is not None:
+        edges = (threshold, top) if threshold < top < np.inf else (threshold,)
+        context.coverage.see_pieces(context.name, "output", spec.kind, edges, x)
+    # 0 times minus infinity is no number
+    low = number(spec.slope) * (x - number(threshold)) if spec.slope else number(0)
+    return [np.where(x > number(threshold), np.minimum(x, number(top)), low)]
+
+
+def prelu(_spec: specs.PRelu, x: Array, context: Context) -> list[Array]:
+    """A slope of its own below zero."""
+    if context.coverage is not None:
+        context.coverage.see_pieces(context.name, "output", "PRelu", (0.0,), x)
+    return [np.where(x >= 0, x, context.weights["slopes"] * x)]
+
+
+def elu(spec: specs.Elu, x: Array, context: Context) -> list[Array]:
+    """An exponential below zero."""
+    if context.coverage is not None:
+        context.coverage.see_pieces(context.name, "output", "Elu", (0.0,), x)
+    low = x.dtype.type(spec.alpha) * np.expm1(np.minimum(x, 0))
+    return [np.where(x > 0, x, low)]
+
+
+def softmax(spec: specs.Softmax, x: Array, _context: Context) -> list[Array]:
+    """Over one axis."""
+    axis = spec.axis if spec.axis < 0 else spec.axis + 1
+    return [np.moveaxis(softmax_last(np.moveaxis(x, axis, -1)), -1, axis)]
+
+
+def affine(spec: specs.Affine, x: Array, _context: Context) -> list[Array]:
+    """A fixed line."""
+    return [x * x.dtype.type(spec.scale) + x.dtype.type(spec.offset)]
+
+
+FUNCTIONS: dict[str, Any] = {
+    "reciprocal": lambda x: 1 / x,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "abs": np.abs,
+    "negative": np.negative,
+    "sin": np.sin,
+    "cos": np.cos,
+}
+
+
+def function(spec: specs.Function, x: Array, _context: Context) -> list[Array]:
+    """A plain function."""
+    with np.errstate(all="ignore"):
+        return [np.asarray(FUNCTIONS[spec.name](x))]
+
+
+def reduce(spec: specs.Reduce, x: Array, _context: Context) -> list[Array]:
+    """Over axes of a sample."""
+    axes = tuple(axis + 1 for axis in spec.axes)
+    how = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}[spec.how]
+    return [np.asarray(how(x, axis=axes, keepdims=spec.keep))]  # type: ignore[operator]
+
+
+def not_equal(spec: specs.NotEqual, x: Array, _context: Context) -> list[Array]:
+    """A mask."""
+    return [x != spec.value]
+
+
+def nothing(_spec: specs.TrainingOnly, x: Array, _context: Context) -> list[Array]:
+    """The input: evaluation, not training."""
+    return [x]
+
+
+def batch_norm(spec: specs.BatchNorm, x: Array, context: Context) -> list[Array]:
+    """With the statistics kept from training."""
+    weights = context.weights
+    spread = np.sqrt(weights["variance"] + x.dtype.type(spec.epsilon))
+    return [_scaled((x - weights["mean"]) / spread, context)]
+
+
+def _scaled(y: Array, context: Context) -> Array:
+    y = y * context.weights["gamma"] if "gamma" in context.weights else y
+    return y + context.weights["beta"] if "beta" in context.weights else y
+
+
+def layer_norm(spec: specs.LayerNorm, x: Array, context: Context) -> list[Array]:
+    """With the mean and variance of the sample itself."""
+    groups = spec.groups
+    parts = x.reshape(*x.shape[:-1], groups, -1) if groups else x
+    axes = (*range(1, parts.ndim - 2), parts.ndim - 1) if groups else (-1,)
+    mean = parts.mean(axis=axes, keepdims=True)
+    variance = ((parts - mean) ** 2).mean(axis=axes, keepdims=True)
+    y = (parts - mean) / np.sqrt(variance + x.dtype.type(spec.epsilon))
+    return [_scaled(y.reshape(x.shape), context)]
+
+
+def unit(x: Array, axis: int, floor: float) -> Array:
+    """Divided by its length along an axis, or by `floor` where that is larger.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]), 1, 1e-12).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    length = np.sqrt((x * x).sum(axis=axis, keepdims=True))
+    return np.asarray(x / np.maximum(length, x.dtype.type(floor)))
+
+
+def unit_norm(spec: specs.UnitNorm, x: Array, _context: Context) -> list[Array]:
+    """Divided by its length along the last axis."""
+    return [unit(x, -1, spec.floor)]
+
+
+def normalization(spec: specs.Normalization, x: Array, context: Context) -> list[Array]:
+    """With the mean and variance kept from data."""
+    spread = np.maximum(np.sqrt(context.weights["variance"]), x.dtype.type(1e-7))
+    mean = context.weights["mean"]
+    return [mean + x * spread if spec.invert else (x - mean) / spread]
+
+
+def embedding(spec: specs.Embedding, x: Array, context: Context) -> list[Array]:
+    """Rows of the table, and the mask. A number without a row gives NaN, as nothing is right."""
+    ids = np.trunc(np.asarray(x, np.float64))
+    known = (ids >= 0) & (ids < spec.rows)
+    found = context.weights["table"][np.where(known, ids, 0).astype(np.int64)]
+    found[~known] = np.nan
+    return [found, x != 0] if spec.mask_zero else [found]
+
+
+def flatten(_spec: specs.Flatten, x: Array, _context: Context) -> list[Array]:
+    """In C order."""
+    return [x.reshape(len(x), -1)]
+
+
+def reshape(spec: specs.Reshape, x: Array, _context: Context) -> list[Array]:
+    """In C order."""
+    return [x.reshape(len(x), *(-1 if size is None else size for size in spec.shape))]
+
+
+def permute(spec: specs.Permute, x: Array, _context: Context) -> list[Array]:
+    """Axes in another order."""
+    return [x.transpose(0, *spec.order)]
+
+
+def repeat_vector(spec: specs.RepeatVector, x: Array, _context: Context) -> list[Array]:
+    """Equal steps."""
+    return [np.repeat(x[:, None], spec.times, axis=1)]
+
+
+def take(spec: specs.Slice, x: Array, _context: Context) -> list[Array]:
+    """A part along one axis."""
+    before = (slice(None),) * (spec.axis + 1)
+    if spec.drop:
+        return [x[(*before, spec.start)]]
+    return [x[(*before, slice(spec.start, spec.stop, spec.step))]]
+
+
+def expand_dims(spec: specs.ExpandDims, x: Array, _context: Context) -> list[Array]:
+    """A new axis."""
+    return [np.expand_dims(x, spec.axis + 1)]
+
+
+def squeeze(spec: specs.Squeeze, x: Array, _context: Context) -> list[Array]:
+    """An axis less."""
+    return [x.squeeze(spec.axis + 1)]

@@ -1,0 +1,125 @@
+"""Forward pass of the layers that join inputs, and of attention."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from xlstm import specs
+from xlstm.model import Array
+from xlstm.reference.activations import softmax
+from xlstm.reference.context import Context
+from xlstm.reference.elementwise import unit
+
+Masks = dict[str, Array]
+"""Which queries "q", values "v", keys "k" count: (B, T) each."""
+
+
+def _same_rank(arrays: tuple[Array, ...]) -> list[Array]:
+    """Samples of lower rank get their missing axes in front, after the batch."""
+    rank = max(x.ndim for x in arrays)
+    return [x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]) for x in arrays]
+
+
+def merge(spec: specs.Merge, *rest: Array | Context) -> list[Array]:
+    """Element by element."""
+    arrays = _same_rank(tuple(x for x in rest if isinstance(x, np.ndarray)))
+    functions = {
+        "add": np.add,
+        "average": np.add,
+        "subtract": np.subtract,
+        "multiply": np.multiply,
+        "maximum": np.maximum,
+        "minimum": np.minimum,
+    }
+    y = functools.reduce(functions[spec.how], arrays)
+    return [y / len(arrays) if spec.how == "average" else y]
+
+
+def concatenate(spec: specs.Concatenate, *rest: Array | Context) -> list[Array]:
+    """End to end."""
+    arrays = [x for x in rest if isinstance(x, np.ndarray)]
+    axis = spec.axis if spec.axis < 0 else spec.axis + 1
+    return [np.concatenate(arrays, axis=axis)]
+
+
+def dot(spec: specs.Dot, a: Array, b: Array, _context: Context) -> list[Array]:
+    """Products summed over one axis of each, sample by sample."""
+    first, second = spec.axes
+    if spec.normalize:
+        a, b = unit(a, first, spec.floor), unit(b, second, spec.floor)
+    pairs = zip(a, b, strict=True)
+    y = np.stack([np.tensordot(x, y, (first - 1, second - 1)) for x, y in pairs])
+    return [y[:, None] if y.ndim == 1 else y]
+
+
+def _scores(spec: specs.Attention, query: Array, key: Array, context: Context) -> Array:
+    scale = context.weights.get("scale", query.dtype.type(1))
+    if spec.score == "dot":
+        return np.asarray(query @ key.swapaxes(1, 2) * scale)
+
+    def of(query_BID: Array) -> Array:
+        if spec.score == "additive":
+            return np.asarray((scale * np.tanh(query_BID + key)).sum(axis=-1))
+        total = np.tanh(scale * (query_BID + key)).sum(axis=-1)
+        return np.asarray(context.weights["attention_scale"] * total)
+
+    # query by query: all sums at once would be Tq times as large as the key
+    return np.stack([of(query[:, t, None]) for t in range(query.shape[1])], axis=1)
+
+
+def _parted(spec: Any, rest: tuple[Array | Context, ...]) -> tuple[Context, list[Array], Masks]:
+    """The context; query, value and key; and the masks by name."""
+    *arrays, context = rest
+    assert isinstance(context, Context)
+    inputs: list[Array] = [x for x in arrays if isinstance(x, np.ndarray)]
+    count = len(inputs) - len(spec.masks)
+    query, value, key = (*inputs[:count], inputs[1])[:3]
+    return context, [query, value, key], dict(zip(spec.masks, inputs[count:], strict=True))
+
+
+def _seen(query: Array, value: Array, causal: bool, masks: Masks) -> Array:
+    """Which values each query sees: (B, Tq, Tv)."""
+    shape = (len(query), query.shape[1], value.shape[1])
+    seen = np.broadcast_to(np.tri(*shape[1:], dtype=bool) if causal else np.True_, shape)
+    for name, mask in masks.items():
+        seen = seen & (mask[:, :, None] if name == "q" else mask[:, None])
+    return seen
+
+
+def _weighed(scores: Array, seen: Array, blind: str) -> Array:
+    """Softmax over the values that are seen; `blind` says what a query that sees none gets."""
+    number = scores.dtype.type
+    if blind == "lowered":
+        return softmax(np.where(seen, scores, scores - number(1e9)))
+    lowest = np.finfo(scores.dtype).min / number(2)
+    weights = softmax(np.where(seen, scores, lowest))
+    return np.where(seen, weights, 0) if blind == "zeros" else weights
+
+
+def attention(spec: specs.Attention, *rest: Array | Context) -> list[Array]:
+    """(B, Tq, D), (B, Tv, D) -> (B, Tq, D)."""
+    context, (query, value, key), masks = _parted(spec, rest)
+    counts = masks.pop("q", None)
+    seen = _seen(query, value, spec.causal, masks)
+    y = _weighed(_scores(spec, query, key, context), seen, "lowered") @ value
+    return [y if counts is None else np.where(counts[..., None], y, 0)]
+
+
+def multi_head(spec: specs.MultiHeadAttention, *rest: Array | Context) -> list[Array]:
+    """(B, Tq, Q), (B, Tv, V) -> (B, Tq, O)."""
+    context, (query, value, key), masks = _parted(spec, rest)
+
+    def heads(x: Array, name: str) -> Array:
+        y = np.tensordot(x, context.weights[f"{name}_kernel"], 1)
+        y = y + context.weights[f"{name}_bias"] if spec.use_bias else y
+        return y.swapaxes(1, 2)  # B, N, T, D
+
+    q, k = heads(query, "query"), heads(key, "key")
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.dtype.type(spec.key_dim))
+    seen = _seen(query, value, spec.causal, masks)[:, None]
+    y = _weighed(scores, seen, spec.blind) @ heads(value, "value")
+    y = np.tensordot(y.swapaxes(1, 2), context.weights["output_kernel"], 2)
+    return [y + context.weights["output_bias"] if spec.use_bias else y]

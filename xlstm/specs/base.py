@@ -1,0 +1,103 @@
+"""What every layer spec has, and the checks that specs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xlstm.activations import ACTIVATIONS
+from xlstm.errors import UnsupportedError, UsageError
+
+Shape = tuple[int | None, ...]
+"""Shape of one sample, without the batch axis; None is any length."""
+
+MAX_SIZE = 2**31 - 1
+
+
+def check_size(where: str, **sizes: int) -> None:
+    """Raises UsageError for a size that is no whole number from 1 on."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
+            raise UsageError(
+                f"{where}.{name}", "a whole number from 1 on", repr(size), "give the layer's size"
+            )
+
+
+def check_activation(where: str, *names: str) -> None:
+    """Raises UnsupportedError for an activation that the hub does not know."""
+    for name in names:
+        if name not in ACTIVATIONS:
+            raise UnsupportedError(
+                where,
+                "one of " + ", ".join(ACTIVATIONS),
+                repr(name),
+                "use one of these activations",
+            )
+
+
+def check_rate(where: str, *rates: float) -> None:
+    """Raises UsageError for what is no dropout rate."""
+    for rate in rates:
+        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+            raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One layer's options: everything that decides its function, checked on construction."""
+
+    kind: ClassVar[str] = ""
+    arity: ClassVar[tuple[int, int]] = (1, 1)
+    """Fewest and most inputs."""
+
+    @property
+    def form(self) -> str:
+        """Name of the hub form of its weights (`xlstm.layout.KINDS`)."""
+        return self.kind
+
+    @property
+    def parts(self) -> tuple[tuple[str, Spec], ...]:
+        """The specs that own weights, each with what its hub tensors' names start with."""
+        return (("", self),) if self.sizes() else ()
+
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the hub axes of the weights, by axis letter; empty without weights."""
+        return {}
+
+    def absent(self) -> frozenset[str]:
+        """Hub tensors that this layer could have and does not."""
+        return frozenset()
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape of one sample of the first output for one input sample of `shape`."""
+        return shape
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """Shape of one sample of every output, for one input sample of each of `shapes`."""
+        return (self.output_shape(shapes[0]),)
+
+
+def check_last(spec: Spec, shape: Shape, rank: int, features: int) -> None:
+    """Raises UsageError for a sample that has too few axes or another number of features."""
+    if len(shape) < rank or shape[-1] != features:
+        want = f"an input of rank {rank + 1} or more with {features} features last"
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' sizes")
+
+
+@dataclass(frozen=True)
+class Input(Spec):
+    """A model input of samples of `shape`; `batch` where the model was built for one batch size."""
+
+    kind: ClassVar[str] = "Input"
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    shape: Shape
+    dtype: str = "float32"
+    batch: int | None = None
+
+
+def windows(size: int | None, window: int, stride: int, spread: int, how: str) -> int | None:
+    """Windows that fit along an axis; None where its length is not known."""
+    if size is None:
+        return None
+    reach = (window - 1) * spread + 1
+    return -(-size // stride) if how in ("same", "causal") else (size - reach) // stride + 1

@@ -1,0 +1,308 @@
+"""Specs of layers that work number by number, and of normalisations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.specs.base import Shape, Spec, check_last, check_size
+
+
+def check_number(where: str, **numbers: float | None) -> None:
+    """Raises UsageError for what is no finite number."""
+    for name, number in numbers.items():
+        plain = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if number is not None and not (plain and math.isfinite(number)):
+            raise UsageError(f"{where}.{name}", "a finite number", repr(number), "mend it")
+
+
+def check_not_negative(where: str, **numbers: float | None) -> None:
+    """Raises UsageError for what is no finite number from 0 on."""
+    check_number(where, **numbers)
+    for name, number in numbers.items():
+        if number is not None and number < 0:
+            raise UsageError(f"{where}.{name}", "a number from 0 on", repr(number), "mend it")
+
+
+@dataclass(frozen=True)
+class Relu(Spec):
+    """Of x: min(x, `top`) where x is above `threshold`, slope (x - threshold) from there down.
+
+    `top` None is no top. Keras's ReLU, LeakyReLU (slope) and ThresholdedReLU (threshold) are this;
+    all of them give 0, not the threshold, where x equals it.
+    """
+
+    kind: ClassVar[str] = "Relu"
+    top: float | None = None
+    slope: float = 0.0
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("Relu", slope=self.slope)
+        check_not_negative("Relu", top=self.top, threshold=self.threshold)
+
+
+@dataclass(frozen=True)
+class PRelu(Spec):
+    """A x below zero, x above; the slopes A are weights, stretched to the sample's shape.
+
+    `shape` is that of the slopes: 1 where an axis shares them.
+    """
+
+    kind: ClassVar[str] = "PRelu"
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or not 1 <= len(self.shape) <= 4 or None in self.shape:
+            want = "slopes of 1 to 4 axes of known size"
+            raise UsageError("PRelu", want, f"{self.shape}", "share the axes of any length")
+        check_size("PRelu", **{f"shape[{n}]": size or 0 for n, size in enumerate(self.shape)})
+
+    @property
+    def form(self) -> str:
+        return f"PRelu{len(self.shape)}D"
+
+    def sizes(self) -> dict[str, int]:
+        return {axis: size or 1 for axis, size in zip("abcd", self.shape, strict=False)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        pairs = zip(shape, self.shape, strict=False)
+        if len(shape) != len(self.shape) or any(own not in (1, size) for size, own in pairs):
+            want, got = f"an input that slopes {self.shape} fit", f"(batch, {str(shape)[1:]}"
+            raise UsageError("PRelu", want, got, "mend the sizes")
+        return shape
+
+
+@dataclass(frozen=True)
+class Elu(Spec):
+    """A (e^x - 1) below zero, x above."""
+
+    kind: ClassVar[str] = "Elu"
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Elu", alpha=self.alpha)
+
+
+@dataclass(frozen=True)
+class Softmax(Spec):
+    """Softmax over one axis of a sample (0 is the first after the batch, -1 the last)."""
+
+    kind: ClassVar[str] = "Softmax"
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        if type(self.axis) is not int:
+            raise UsageError("Softmax.axis", "a whole number", repr(self.axis), "mend the axis")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not -len(shape) <= self.axis < len(shape):
+            want = f"an axis of the {len(shape)} there are"
+            raise UsageError("Softmax", want, f"{self.axis}", "mend the axis")
+        return shape
+
+
+@dataclass(frozen=True)
+class Affine(Spec):
+    """`scale` x + `offset` with fixed numbers: Keras's Rescaling, and arithmetic with constants."""
+
+    kind: ClassVar[str] = "Affine"
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("Affine", scale=self.scale, offset=self.offset)
+
+
+FUNCTIONS = ("reciprocal", "square", "sqrt", "exp", "log", "abs", "negative", "sin", "cos")
+
+
+@dataclass(frozen=True)
+class Function(Spec):
+    """A plain function of every number."""
+
+    kind: ClassVar[str] = "Function"
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in FUNCTIONS:
+            got = repr(self.name)
+            raise UnsupportedError("Function", ", ".join(FUNCTIONS), got, "use one of these")
+
+
+REDUCTIONS = ("sum", "mean", "max", "min")
+
+
+@dataclass(frozen=True)
+class Reduce(Spec):
+    """Sum, mean, largest or smallest over axes of a sample (0 is the first after the batch)."""
+
+    kind: ClassVar[str] = "Reduce"
+    how: str
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        axes = self.axes if isinstance(self.axes, tuple) else ()
+        known = all(type(axis) is int for axis in axes) and len(set(axes)) == len(axes)
+        if self.how not in REDUCTIONS or not axes or not known:
+            got = f"{self.how} over {self.axes}"
+            raise UnsupportedError("Reduce", f"{', '.join(REDUCTIONS)} over axes", got, "mend it")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if any(not 0 <= axis < len(shape) for axis in self.axes):
+            want = f"axes of the {len(shape)} there are"
+            raise UsageError("Reduce", want, f"{self.axes}", "mend the axes")
+        sizes = enumerate(shape)
+        if self.keep:
+            return tuple(1 if axis in self.axes else size for axis, size in sizes)
+        return tuple(size for axis, size in sizes if axis not in self.axes)
+
+
+@dataclass(frozen=True)
+class NotEqual(Spec):
+    """Whether every number differs from `value`: a mask."""
+
+    kind: ClassVar[str] = "NotEqual"
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("NotEqual", value=self.value)
+
+
+@dataclass(frozen=True)
+class TrainingOnly(Spec):
+    """A layer of Keras that acts in training only, called `layer` there, with its number `rate`."""
+
+    kind: ClassVar[str] = "TrainingOnly"
+    layer: str
+    rate: float = 0.0
+
+    KNOWN: ClassVar[tuple[str, ...]] = (
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "GaussianNoise",
+        "GaussianDropout",
+        "AlphaDropout",
+        "ActivityRegularization",
+    )
+
+    def __post_init__(self) -> None:
+        if self.layer not in self.KNOWN:
+            got = repr(self.layer)
+            raise UnsupportedError("TrainingOnly", ", ".join(self.KNOWN), got, "use one of these")
+        check_not_negative("TrainingOnly", rate=self.rate)
+
+
+@dataclass(frozen=True)
+class BatchNorm(Spec):
+    """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
+
+    Ioffe & Szegedy 2015. In evaluation mean and variance are those kept from training; training
+    moves them by mean = momentum * mean + (1 - momentum) * batch's mean (PyTorch calls 1 - momentum
+    momentum).
+    """
+
+    kind: ClassVar[str] = "BatchNorm"
+    features: int
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    _: KW_ONLY
+    scale: bool = True
+    center: bool = True
+
+    def __post_init__(self) -> None:
+        check_size("BatchNorm", features=self.features)
+        check_not_negative("BatchNorm", epsilon=self.epsilon)
+        check_number("BatchNorm", momentum=self.momentum)
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features}
+
+    def absent(self) -> frozenset[str]:
+        missing = {"gamma": self.scale, "beta": self.center}
+        return frozenset(name for name, there in missing.items() if not there)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return shape
+
+
+@dataclass(frozen=True)
+class LayerNorm(Spec):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al. 2016).
+
+    With `groups` mean and variance are those of each group of channels over all axes but the batch
+    (GroupNormalization, Wu & He 2018); 0 for the last axis of every place by itself.
+    """
+
+    kind: ClassVar[str] = "LayerNorm"
+    features: int
+    epsilon: float = 1e-3
+    _: KW_ONLY
+    scale: bool = True
+    center: bool = True
+    groups: int = 0
+
+    def __post_init__(self) -> None:
+        check_size("LayerNorm", features=self.features)
+        check_not_negative("LayerNorm", epsilon=self.epsilon)
+        known = type(self.groups) is int and self.groups >= 0
+        if not known or (self.groups and self.features % self.groups):
+            want = f"groups that share {self.features} channels evenly"
+            raise UsageError("LayerNorm", want, f"{self.groups}", "mend the groups")
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features} if self.scale or self.center else {}
+
+    def absent(self) -> frozenset[str]:
+        missing = {"gamma": self.scale, "beta": self.center}
+        return frozenset(name for name, there in missing.items() if not there)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return shape
+
+
+@dataclass(frozen=True)
+class UnitNorm(Spec):
+    """Numbers along the last axis divided by their length, or by `floor` where that is larger.
+
+    The length is sqrt(sum of squares). Keras's floor is 1e-12 from 3.6 on and 1e-6 before.
+    """
+
+    kind: ClassVar[str] = "UnitNorm"
+    floor: float = 1e-12
+
+    def __post_init__(self) -> None:
+        check_not_negative("UnitNorm", floor=self.floor)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise UsageError("UnitNorm", "an input with an axis", "(batch,)", "mend the sizes")
+        return shape
+
+
+@dataclass(frozen=True)
+class Normalization(Spec):
+    """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with numbers kept from data.
+
+    `invert` undoes it: mean + x max(sqrt(variance), 1e-7).
+    """
+
+    kind: ClassVar[str] = "Normalization"
+    features: int
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        check_size("Normalization", features=self.features)
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return shape

@@ -1,6 +1,8 @@
 """PyTorch, the half that does not import it."""
 
-from xlstm.converters.torch_emit import bare, emit
+from xlstm.converters.torch_emit import emit
+from xlstm.converters.torch_forms import bare, halves, own
+from xlstm.converters.torch_refusals import refuse
 from xlstm.converters.torch_tables import DEFAULT, TABLES
 
 from xlstm.adapter import Adapter
@@ -13,6 +15,9 @@ ADAPTER = Adapter(
     live_module="xlstm.converters.torch_live",
     tables=TABLES,
     default=DEFAULT,
+    halves=halves,
+    refuse=refuse,
+    own=own,
     roots=("torch.",),
     bare=bare,
     emit=emit,

@@ -1,4 +1,8 @@
-"""Own cells and functions for PyTorch, copied as text into emitted modules; plain as a textbook."""
+"""Own cells for PyTorch, copied as text into emitted modules; plain as a textbook.
+
+The parameters of a cell are named and shaped as those of the native layer of its kind; its states
+are (batch, hidden). What a masked cell has besides its forward pass is that of the cell it masks.
+"""
 
 from collections.abc import Callable
 
@@ -6,24 +10,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def linear(x: Tensor) -> Tensor:
-    """X itself."""
-    return x
+State = dict[str, tuple[Tensor, ...]]
 
 
-def softmax(x: Tensor) -> Tensor:
-    """Softmax over the last axis."""
-    return torch.softmax(x, dim=-1)
+def checked(state: Tensor, x: Tensor, units: int) -> Tensor:
+    """`state`, if it is (batch, units); a sum would stretch another without a word."""
+    wanted = [x.shape[0], units]
+    if list(state.shape) != wanted:
+        raise ValueError(f"state: expected shape {wanted}, got {list(state.shape)}")
+    return state
 
 
-def hard_sigmoid_keras2(x: Tensor) -> Tensor:
-    """clip(0.2 x + 0.5, 0, 1), the hard_sigmoid of Keras 1 and 2."""
-    return torch.clamp(0.2 * x + 0.5, 0.0, 1.0)
+def start(state: State | None, sizes: dict[str, tuple[int, ...]], x: Tensor) -> State:
+    """The states that a call starts from: those given, or zeros."""
+    wanted = {name: [(len(x), n) for n in own] for name, own in sizes.items()}
+    if state is None:
+        return {name: tuple(map(x.new_zeros, own)) for name, own in wanted.items()}
+    found = {name: [tuple(s.shape) for s in own] for name, own in state.items()}
+    if found != wanted:
+        raise ValueError(f"state: expected shapes {wanted}, got {found}")
+    return state
 
 
 class LSTM(nn.Module):
-    """`nn.LSTM(batch_first=True)` with other activations; parameters and results alike."""
+    """`nn.LSTM(batch_first=True)` with other activations; its parameters are the same."""
 
     def __init__(
         self,
@@ -43,22 +53,165 @@ class LSTM(nn.Module):
         self.bias_ih_l0 = nn.Parameter(torch.zeros(4 * hidden_size)) if bias else None
         self.bias_hh_l0 = nn.Parameter(torch.zeros(4 * hidden_size)) if bias else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self,
+        x: Tensor,
+        state: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(batch, time, input) -> (batch, time, hidden) and the last states (h, c)."""
-        h = c = x.new_zeros(x.shape[0], self.hidden_size)
+        zeros = x.new_zeros(x.shape[0], self.hidden_size)
+        h, c = (zeros, zeros) if state is None else state
         outputs: list[Tensor] = []
-        # the input's part of every step in one matrix product
-        for step in F.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
-            step = step + F.linear(h, self.weight_hh_l0, self.bias_hh_l0)
-            i, f, g, o = step.chunk(4, dim=1)
-            c = self.gate(f) * c + self.gate(i) * self.activation(g)
-            h = self.gate(o) * self.activation(c)
+        for step in self.project(x).unbind(1):
+            h, c = self.step(step, h, c)
             outputs.append(h)
         return torch.stack(outputs, dim=1), (h, c)
 
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of every step, in one matrix product."""
+        bias = self.bias_ih_l0
+        if self.bias_hh_l0 is not None:
+            bias = bias + self.bias_hh_l0
+        return F.linear(x, self.weight_ih_l0, bias)
+
+    def step(self, step: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """The states after one step."""
+        gates = torch.addmm(step, h, self.weight_hh_l0.t())
+        gates = gates.view(-1, 4, self.hidden_size)
+        g = self.activation(gates[:, 2])
+        # one call for the three gates; what it makes of g is not used
+        i, f, _, o = self.gate(gates).unbind(1)
+        c = f * c + i * g
+        return o * self.activation(c), c
+
+
+class MaskedLSTM(LSTM):
+    """An LSTM whose states a masked step leaves alone."""
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        mask: Tensor,
+        state: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(batch, time, input) and a mask (batch, time), True where a step counts."""
+        if mask.shape != x.shape[:2]:
+            wanted, got = list(x.shape[:2]), list(mask.shape)
+            raise ValueError(f"mask: expected shape {wanted}, got {got}")
+        zeros = x.new_zeros(x.shape[0], self.hidden_size)
+        h, c = (zeros, zeros) if state is None else state
+        outputs: list[Tensor] = []
+        for t, step in enumerate(self.project(x).unbind(1)):
+            keep = mask[:, t, None]
+            new_h, new_c = self.step(step, h, c)
+            h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
+            outputs.append(h)
+        # there is nothing to repeat before the first step that counts
+        empty = mask.cumsum(1).unsqueeze(2) == 0
+        return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
+
+
+class GRU(nn.Module):
+    """`nn.GRU(batch_first=True)` with other activations; its parameters are the same."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: Callable[[Tensor], Tensor] = torch.tanh,
+        gate: Callable[[Tensor], Tensor] = torch.sigmoid,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.gate = gate
+        self.weight_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size, input_size))
+        self.weight_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size, hidden_size))
+        self.bias_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
+        self.bias_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, time, input) -> (batch, time, hidden) and the last state."""
+        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        outputs: list[Tensor] = []
+        for step in self.project(x).unbind(1):
+            h = self.step(step, h)
+            outputs.append(h)
+        return torch.stack(outputs, dim=1), h
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of every step, in one matrix product."""
+        steps = F.linear(x, self.weight_ih_l0, self.bias_ih_l0)
+        return steps.unflatten(2, (3, self.hidden_size))
+
+    def step(self, step: Tensor, h: Tensor) -> Tensor:
+        """The state after one step."""
+        hidden = F.linear(h, self.weight_hh_l0, self.bias_hh_l0)
+        hidden = hidden.view(-1, 3, self.hidden_size)
+        r, z = self.gate(step[:, :2] + hidden[:, :2]).unbind(1)
+        n = self.activation(step[:, 2] + r * hidden[:, 2])
+        return torch.lerp(n, h, z)  # (1 - z) * n + z * h
+
+
+class GRUResetBefore(nn.Module):
+    """`nn.GRU(batch_first=True)` that resets h, not its product; parameters are the same."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: Callable[[Tensor], Tensor] = torch.tanh,
+        gate: Callable[[Tensor], Tensor] = torch.sigmoid,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.gate = gate
+        self.weight_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size, input_size))
+        self.weight_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size, hidden_size))
+        self.bias_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
+        self.bias_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, time, input) -> (batch, time, hidden) and the last state."""
+        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        outputs: list[Tensor] = []
+        for step in self.project(x).unbind(1):
+            h = self.step(step, h)
+            outputs.append(h)
+        return torch.stack(outputs, dim=1), h
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of every step, in one matrix product."""
+        bias = self.bias_ih_l0
+        if self.bias_hh_l0 is not None:
+            bias = bias + self.bias_hh_l0
+        steps = F.linear(x, self.weight_ih_l0, bias)
+        return steps.unflatten(2, (3, self.hidden_size))
+
+    def step(self, step: Tensor, h: Tensor) -> Tensor:
+        """The state after one step."""
+        units = self.hidden_size
+        gates, candidate = self.weight_hh_l0.t().split([2 * units, units], dim=1)
+        r, z = self.gate(step[:, :2] + (h @ gates).view(-1, 2, units)).unbind(1)
+        n = self.activation(torch.addmm(step[:, 2], r * h, candidate))
+        return torch.lerp(n, h, z)  # (1 - z) * n + z * h
+
 
 class RNN(nn.Module):
-    """`nn.RNN(batch_first=True)` with another activation; parameters and results alike."""
+    """`nn.RNN(batch_first=True)` with another activation; its parameters are the same."""
 
     def __init__(
         self,
@@ -76,12 +229,49 @@ class RNN(nn.Module):
         self.bias_ih_l0 = nn.Parameter(torch.zeros(hidden_size)) if bias else None
         self.bias_hh_l0 = nn.Parameter(torch.zeros(hidden_size)) if bias else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, time, input) -> (batch, time, hidden) and the last state h."""
-        h = x.new_zeros(x.shape[0], self.hidden_size)
+    def forward(
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, time, input) -> (batch, time, hidden) and the last state."""
+        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         outputs: list[Tensor] = []
-        # the input's part of every step in one matrix product
-        for step in F.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
-            h = self.activation(step + F.linear(h, self.weight_hh_l0, self.bias_hh_l0))
+        for step in self.project(x).unbind(1):
+            h = self.step(step, h)
             outputs.append(h)
         return torch.stack(outputs, dim=1), h
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of every step, in one matrix product."""
+        bias = self.bias_ih_l0
+        if self.bias_hh_l0 is not None:
+            bias = bias + self.bias_hh_l0
+        return F.linear(x, self.weight_ih_l0, bias)
+
+    def step(self, step: Tensor, h: Tensor) -> Tensor:
+        """The state after one step."""
+        return self.activation(torch.addmm(step, h, self.weight_hh_l0.t()))
+
+
+class MaskedRNN(RNN):
+    """A cell whose state a masked step leaves alone."""
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        mask: Tensor,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, time, input) and a mask (batch, time), True where a step counts."""
+        if mask.shape != x.shape[:2]:
+            wanted, got = list(x.shape[:2]), list(mask.shape)
+            raise ValueError(f"mask: expected shape {wanted}, got {got}")
+        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        outputs: list[Tensor] = []
+        for t, step in enumerate(self.project(x).unbind(1)):
+            h = torch.where(mask[:, t, None], self.step(step, h), h)
+            outputs.append(h)
+        # there is nothing to repeat before the first step that counts
+        empty = mask.cumsum(1).unsqueeze(2) == 0
+        return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), h

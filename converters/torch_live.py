@@ -3,82 +3,182 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from xlstm.converters.torch_tables import TABLES
 
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
-from xlstm.model import LSTM, Array, Dense, Model, Shape, SimpleRNN, Source, Spec, chain
+from xlstm.model import (
+    GRU,
+    LSTM,
+    Array,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Model,
+    Recurrent,
+    Shape,
+    SimpleRNN,
+    Source,
+    Spec,
+    chain,
+)
 
-
-def _check_options(module: nn.RNNBase) -> None:
-    wanted = {"num_layers": 1, "bidirectional": False, "proj_size": 0, "batch_first": True}
-    for option, value in wanted.items():
-        if getattr(module, option) != value:
-            where, got = f"torch nn.{module.mode}", f"{option}={getattr(module, option)}"
-            raise UnsupportedError(where, f"{option}={value}", got, "see the README's limits")
-
-
-def _lstm(module: nn.LSTM) -> Spec:
-    _check_options(module)
-    return LSTM(module.input_size, module.hidden_size, use_bias=module.bias, return_sequences=True)
-
-
-def _rnn(module: nn.RNN) -> Spec:
-    _check_options(module)
-    return SimpleRNN(
-        module.input_size,
-        module.hidden_size,
-        module.nonlinearity,
-        use_bias=module.bias,
-        return_sequences=True,
-    )
-
-
-def _linear(module: nn.Linear) -> Spec:
-    return Dense(module.in_features, module.out_features, use_bias=module.bias is not None)
-
-
-READERS: dict[type[nn.Module], tuple[str, Any]] = {
-    nn.LSTM: ("LSTM", _lstm),
-    nn.RNN: ("RNN", _rnn),
-    nn.Linear: ("Linear", _linear),
+LAYERS: dict[type[nn.Module], tuple[str, Callable[..., Recurrent]]] = {
+    nn.LSTM: ("LSTM", LSTM),
+    nn.GRU: ("GRU", GRU),
+    nn.RNN: ("RNN", SimpleRNN),
+    nn.LSTMCell: ("LSTM", LSTM),
+    nn.GRUCell: ("GRU", GRU),
+    nn.RNNCell: ("RNN", SimpleRNN),
 }
-"""Module class -> (name of its table, how its options are read)."""
+"""Recurrent module class -> (name of its table, its spec)."""
+
+READABLE = (*LAYERS, nn.Linear)
+
+
+@dataclass
+class _Found:
+    """The layers of a module, in order, with their weights."""
+
+    layers: list[tuple[str, Spec, bool]] = field(default_factory=list)
+    weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def _refuse(source: nn.Module, want: str, got: str, do: str) -> UnsupportedError:
+    return UnsupportedError(f"torch {_name(source)}", want, got, do)
+
+
+def _name(source: nn.Module) -> str:
+    kind = type(source).__name__
+    return f"nn.{kind}" if type(source) in READABLE else kind
+
+
+def _check(source: nn.Module) -> None:
+    """Raises UnsupportedError for a module that may compute something else than its class says."""
+    if parametrize.is_parametrized(source):
+        do = "remove them with torch.nn.utils.parametrize.remove_parametrizations"
+        raise _refuse(source, "plain parameters", "parametrizations", do)
+    if "quantized" in type(source).__module__:
+        do = "read the module before it was quantized"
+        raise _refuse(source, "floating-point weights", "a quantized module", do)
+    if type(source) not in READABLE:
+        known = ", ".join(f"nn.{cls.__name__}" for cls in READABLE)
+        raise _refuse(source, known, type(source).__name__, "pass the layers one by one")
+    if source._forward_hooks or source._forward_pre_hooks or "forward" in vars(source):
+        do = "remove them, and apply what they do yourself"
+        got = "forward hooks (weight_norm adds one)"
+        raise _refuse(source, "a module without hooks", got, do)
+    wrong = [name for name, p in source.named_parameters() if p.is_meta or p.is_sparse]
+    wrong += [name for name, p in source.named_parameters() if not p.is_floating_point()]
+    if wrong:
+        got = f"others in {', '.join(wrong)}"
+        raise _refuse(source, "dense real weights that are there", got, "load its weights first")
+
+
+def _trainable(source: nn.Module, names: Sequence[str]) -> bool:
+    """Whether training changes the parameters of one layer: all or none of them."""
+    flags = {source.get_parameter(name).requires_grad for name in names}
+    if len(flags) > 1:
+        want, do = "parameters all frozen or none", "freeze the port's parameters yourself"
+        raise _refuse(source, want, "some with requires_grad=False", do)
+    return flags != {False}
+
+
+def _linear(source: nn.Linear) -> _Found:
+    spec = Dense(source.in_features, source.out_features, use_bias=source.bias is not None)
+    arrays = weights(source)
+    hub = unpack(TABLES["Linear"], arrays, spec.sizes(), spec.absent(), "torch nn.Linear")
+    return _Found([("linear", spec, _trainable(source, list(arrays)))], {"linear": hub})
+
+
+def _options(source: nn.RNNBase | nn.RNNCellBase) -> dict[str, Any]:
+    """The options that all layers of a recurrent module share."""
+    found: dict[str, Any] = {"use_bias": bool(source.bias), "return_sequences": True}
+    if isinstance(source, (nn.RNN, nn.RNNCell)):
+        found["activation"] = source.nonlinearity
+    if isinstance(source, nn.LSTM):
+        found["projection"] = source.proj_size
+    return found
+
+
+def _recurrent(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
+    """The layers of a recurrent module one by one, with Dropout between them as it has it."""
+    found = _Found()
+    name, make = LAYERS[type(source)]
+    several = isinstance(source, nn.RNNBase) and source.num_layers > 1
+    features = source.input_size
+    for number in range(source.num_layers if isinstance(source, nn.RNNBase) else 1):
+        end = f"_l{number}" if several else ""
+        if number and source.dropout:
+            rate = float(source.dropout)
+            found.layers.append((f"dropout_l{number - 1}", Dropout(rate), True))
+        own = make(features, source.hidden_size, **_options(source))
+        features = _add(found, source, f"{name.lower()}{end}", own, number)
+    if isinstance(source, nn.RNNCellBase):
+        found.notes.append(
+            f"{name}Cell, one step of it, is read as the layer that walks along a sequence with it"
+        )
+    elif not source.batch_first:
+        found.notes.append(
+            "batch_first=False: inputs and outputs of ports are batch first; transpose them"
+        )
+    return found
+
+
+def _add(found: _Found, source: nn.Module, name: str, spec: Recurrent, number: int) -> int:
+    """Adds one layer of a stack and gives the size of its output."""
+    if not getattr(source, "bidirectional", False):
+        hub, names = _tensors(source, spec, number)
+        whole: Spec = spec
+    else:
+        hub, names = _tensors(source, spec, number, before="forward_")
+        more, others = _tensors(source, spec, number, "_reverse", before="backward_")
+        hub, names = hub | more, names + others
+        whole = Bidirectional(spec, replace(spec, go_backwards=True))
+    found.layers.append((name, whole, _trainable(source, names)))
+    found.weights[name] = hub
+    return whole.output_shape((None, spec.features))[-1] or 0
+
+
+def _tensors(
+    source: nn.Module, spec: Recurrent, number: int, direction: str = "", before: str = ""
+) -> tuple[dict[str, Array], list[str]]:
+    """Hub tensors of one direction of one layer, and the names of its parameters."""
+    table = TABLES["LSTM with projection" if "projection" in spec.form else LAYERS[type(source)][0]]
+    mark = f"_l{number}{direction}" if isinstance(source, nn.RNNBase) else ""
+    slots = table.active(spec.absent())
+    names = {slot.name: slot.name.replace("_l0", mark) for slot in slots}
+    arrays = {slot: to_numpy(source.get_parameter(name)) for slot, name in names.items()}
+    hub = unpack(table, arrays, spec.sizes(), spec.absent(), f"torch {_name(source)}")
+    return {before + tensor: array for tensor, array in hub.items()}, [*names.values()]
 
 
 def read(source: nn.Module) -> Model:
-    """A lone `nn.LSTM` or `nn.RNN` (one layer, one direction, batch first) or `nn.Linear`.
+    """A recurrent module or cell of `torch.nn`, or `nn.Linear`; a stack becomes a chain.
 
     Raises:
-        UnsupportedError: another module or option.
+        UnsupportedError: another module, or one whose hooks or parametrizations change it.
     """
-    kind = type(source).__name__
-    if type(source) not in READERS:
-        known = ", ".join(f"nn.{cls.__name__}" for cls in READERS)
-        raise UnsupportedError(f"torch {kind}", known, kind, "pass the layers one by one")
-    if source._forward_hooks or source._forward_pre_hooks:
-        do = "remove them, and apply what they do yourself"
-        raise UnsupportedError(f"torch nn.{kind}", "a module without hooks", "forward hooks", do)
-    flags = {p.requires_grad for p in source.parameters()}
-    if len(flags) > 1:
-        want, do = "parameters all frozen or none", "freeze the port's parameters yourself"
-        raise UnsupportedError(f"torch nn.{kind}", want, "some with requires_grad=False", do)
-    table, options = READERS[type(source)]
-    spec: Spec = options(source)
-    arrays = {name: to_numpy(tensor) for name, tensor in source.state_dict().items()}
-    where = f"torch nn.{kind}"
-    hub = unpack(TABLES[table], arrays, spec.sizes(), spec.absent(), where)
-    name = table.lower()
-    shape: Shape = (spec.sizes()["i"],) if isinstance(spec, Dense) else (None, spec.sizes()["i"])
-    origin = Source("torch", torch.__version__, f"live nn.{kind}")
-    return chain(name, [(name, spec, flags != {False})], shape, {name: hub}, origin, lone=True)
+    _check(source)
+    found = _linear(source) if isinstance(source, nn.Linear) else _recurrent(source)
+    name, first, _ = found.layers[0]
+    features = first.parts[0][1].sizes()["i"]
+    shape: Shape = (features,) if isinstance(first, Dense) else (None, features)
+    container = f"live nn.{type(source).__name__}"
+    origin = Source("torch", torch.__version__, container, notes=tuple(found.notes))
+    lone = len(found.layers) == 1 and getattr(source, "batch_first", True)
+    title = name if len(found.layers) == 1 else name.removesuffix("_l0")
+    return chain(title, found.layers, shape, found.weights, origin, lone=lone)
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:
@@ -95,12 +195,43 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nn.Modu
 
 
 def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Outputs for numpy inputs; the states that native recurrent modules add are left out."""
+    """Outputs for numpy inputs, batch first; then the last states of stateful layers.
+
+    The states that native recurrent modules add are left out.
+    """
+    arrays = (np.array(x, bool if np.asarray(x).dtype == bool else dtype) for x in inputs)
     with torch.no_grad():
-        outputs = ported(*(torch.from_numpy(np.array(x, dtype)) for x in inputs))
-    if isinstance(ported, nn.RNNBase):
-        outputs = outputs[0]
-    return [to_numpy(y) for y in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        outputs = _call(ported, [torch.from_numpy(x) for x in arrays])
+    return [to_numpy(y) for y in _flat(outputs)]
+
+
+def _call(ported: nn.Module, inputs: list[torch.Tensor]) -> Any:
+    if isinstance(ported, nn.RNNCellBase):
+        return _walk(ported, *inputs)
+    if not isinstance(ported, nn.RNNBase):
+        return ported(*inputs)
+    (x,) = inputs
+    if ported.batch_first:
+        return ported(x)[0]
+    return ported(x.transpose(0, 1))[0].transpose(0, 1)
+
+
+def _walk(cell: nn.RNNCellBase, x: torch.Tensor) -> torch.Tensor:
+    """(batch, time, input) -> (batch, time, hidden), step by step."""
+    outputs, state = [], None
+    for step in x.unbind(1):
+        state = cell(step, state)
+        outputs.append(state[0] if isinstance(state, tuple) else state)
+    return torch.stack(outputs, 1)
+
+
+def _flat(outputs: Any) -> Iterator[torch.Tensor]:
+    """Outputs and the states of each layer, one after the other."""
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+        return
+    for part in outputs.values() if isinstance(outputs, dict) else outputs:
+        yield from _flat(part)
 
 
 def count(ported: nn.Module) -> int:
@@ -114,5 +245,6 @@ def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
 
 
 def weights(ported: nn.Module) -> dict[str, Array]:
-    """What a built module holds, by name."""
-    return {name: to_numpy(tensor) for name, tensor in ported.state_dict().items()}
+    """What a built module holds, by name, but for the batches that norms have counted."""
+    held = ported.state_dict().items()
+    return {n: to_numpy(t) for n, t in held if not n.endswith(".num_batches_tracked")}

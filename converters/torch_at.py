@@ -1,0 +1,158 @@
+"""Where a layer is written in PyTorch source, and how; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xlstm.converters.places import Site
+from xlstm.converters.source import WIDTH, Argument, Call, Parts, call, statement
+from xlstm.converters.torch_recurrent import function
+
+from xlstm.model import Shape
+
+CELLS = "torch_layer_cells.py"
+"""File of the layers and functions that PyTorch has not."""
+
+Step = Callable[[str], Call]
+"""What is done to a variable, or to an expression."""
+
+
+def method(name: str, *args: Argument | None) -> Step:
+    """A method of a tensor.
+
+    >>> str(method("movedim", "-1", "1")("x"))
+    'x.movedim(-1, 1)'
+    """
+    return lambda x: call(f"{x}.{name}", *args)
+
+
+def applied(name: str, *args: Argument | None) -> Step:
+    """A function of a tensor.
+
+    >>> str(applied("torch.softmax", ("dim", "-1"))("x"))
+    'torch.softmax(x, dim=-1)'
+    """
+    return lambda x: call(name, x, *args)
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a layer is written.
+
+    Attributes:
+        parts: what the module is made of.
+        site: variables and names.
+        shapes: shape of one sample of each input.
+        lead: how many axes stand before a sample's: 2 at every time step, else 1.
+    """
+
+    parts: Parts
+    site: Site
+    shapes: tuple[Shape, ...]
+    lead: int = 1
+
+    @property
+    def x(self) -> str:
+        """Variable of the first input."""
+        return self.site.x
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of the first input."""
+        return self.shapes[0]
+
+    @property
+    def module(self) -> str:
+        """Expression for the attribute that holds the layer."""
+        return f"self.{self.site.name}"
+
+    def axis(self, axis: int) -> int:
+        """An axis of a sample as one of the batch; from the end it is the same."""
+        return axis if axis < 0 else axis + self.lead
+
+    def write(self, name: str, value: Argument) -> None:
+        """Sets a variable in the forward pass."""
+        if value == name:
+            return
+        if isinstance(value, str) and len(f"        {name} = {value}") > WIDTH:
+            self.parts.forward += [f"        {name} = (", f"            {value}", "        )"]
+        else:
+            self.parts.forward += statement(f"{name} = ", value, 8)
+
+    def put(self, value: Argument) -> None:
+        """Sets the first output, if anything reads it."""
+        if self.site.read(0):
+            self.write(self.site.y, value)
+
+    def pipe(self, *steps: Step | None, x: str = "", y: str = "") -> None:
+        """Sets the first output to what the steps make of the input, one or more to a line."""
+        value: str | Call = x or self.x
+        y = y or self.site.y
+        if y == "_":
+            return
+        for step in filter(None, steps):
+            longer = step(str(value))
+            if isinstance(value, Call) and len(f"        {y} = {longer}") > WIDTH:
+                self.write(y, value)
+                longer = step(y)
+            value = longer
+        self.write(y, value)
+
+    def chain(self, sign: str, *terms: str, y: str = "") -> None:
+        """Sets the first output to terms with a sign between them, one a line if need be."""
+        y, pad, text = y or self.site.y, " " * 8, f" {sign} ".join(terms)
+        if y == "_":
+            return
+        if len(f"{pad}{y} = {text}") <= WIDTH:
+            self.write(y, text)
+            return
+        short = len(text) + 12 <= WIDTH
+        inner = [text] if short else [terms[0], *(f"{sign} {term}" for term in terms[1:])]
+        self.parts.forward += [f"{pad}{y} = (", *(f"{pad}    {line}" for line in inner), f"{pad})"]
+
+    def init(self, value: Argument) -> None:
+        """Writes the attribute that holds the layer."""
+        self.parts.init += statement(f"{self.module} = ", value, 8)
+
+    def own(self, name: str, why: str, *args: Argument | None) -> None:
+        """Writes the attribute that holds a layer of our own, and why there is one."""
+        self.parts.need(CELLS, name)
+        self.parts.init.append(f"        # {why}")
+        self.init(call(name, *args))
+
+    def activation(self, name: str) -> Step | None:
+        """An activation, None for none."""
+        return None if name == "linear" else applied(function(self.parts, name))
+
+
+def first(shape: Shape) -> Step | None:
+    """Moves the channels of a sample from the last axis to the first after the batch."""
+    if len(shape) < 2:
+        return None
+    return method("transpose", "1", "2") if len(shape) == 2 else method("movedim", "-1", "1")
+
+
+def last(shape: Shape) -> Step | None:
+    """Moves the channels back."""
+    if len(shape) < 2:
+        return None
+    return method("transpose", "1", "2") if len(shape) == 2 else method("movedim", "1", "-1")
+
+
+def number(value: float) -> str:
+    """A number as source.
+
+    >>> number(1e-3), number(float("nan")), number(-2.0)
+    ('0.001', 'float("nan")', '-2.0')
+    """
+    return repr(value) if abs(value) < float("inf") else f'float("{value}")'
+
+
+def some(sizes: tuple[int, ...]) -> str:
+    """One size where all are equal, else all.
+
+    >>> some((2, 2)), some((2, 3)), some((1,))
+    ('2', '(2, 3)', '1')
+    """
+    return f"{sizes[0]}" if len({*sizes}) == 1 else f"{sizes}"

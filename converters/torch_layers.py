@@ -1,0 +1,157 @@
+"""How PyTorch source writes layers that work number by number; imports no framework."""
+
+from __future__ import annotations
+
+from xlstm.converters.source import Call, call
+from xlstm.converters.torch_at import At, applied, first, last, number
+
+from xlstm.model import (
+    Activation,
+    Affine,
+    Dense,
+    Dropout,
+    Elu,
+    Embedding,
+    Function,
+    Masking,
+    NotEqual,
+    PRelu,
+    Reduce,
+    Relu,
+    Softmax,
+    Spec,
+    TrainingOnly,
+)
+
+
+def linear(spec: Spec) -> Call:
+    """The native module of a Dense layer."""
+    sizes = spec.sizes()
+    bias = ("bias", "False") if "bias" in spec.absent() else None
+    return call("nn.Linear", f"{sizes['i']}", f"{sizes['o']}", bias)
+
+
+def dense(spec: Dense, at: At) -> None:
+    """A product and an activation."""
+    at.init(linear(spec))
+    at.pipe(applied(at.module), at.activation(spec.activation))
+
+
+def dropout(spec: Dropout, at: At) -> None:
+    """Zeros in training."""
+    at.init(call("nn.Dropout", f"{spec.rate!r}"))
+    at.put(call(at.module, at.x))
+
+
+def activation(spec: Activation, at: At) -> None:
+    """An activation."""
+    at.pipe(at.activation(spec.activation))
+
+
+def masking(spec: Masking, at: At) -> None:
+    """A mask, and zeros where it is False."""
+    mask = at.site.outputs[1] if at.site.read(1) else at.site.free("mask")
+    at.parts.forward.append(f"        {mask} = ({at.x} != {number(spec.value)}).any(dim=-1)")
+    at.put(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
+
+
+def embedding(spec: Embedding, at: At) -> None:
+    """Rows of a table."""
+    at.init(call("nn.Embedding", f"{spec.rows}", f"{spec.units}"))
+    if spec.mask_zero and at.site.read(1):
+        at.write(at.site.outputs[1], f"{at.x} != 0")
+    at.put(call(at.module, f"{at.x}.long()"))
+
+
+def relu(spec: Relu, at: At) -> None:
+    """A slope up to a threshold, x above it, and some number at most."""
+    x, top = at.x, None if spec.top is None else number(spec.top)
+    if not spec.slope and not spec.threshold:
+        plain = call("torch.relu", x) if top is None else call(f"{x}.clamp", "0.0", top)
+        at.put(call("F.relu6", x) if spec.top == 6 else plain)
+    elif top is None and not spec.threshold:
+        at.put(call("F.leaky_relu", x, number(spec.slope)))
+    elif top is None and not spec.slope:
+        at.put(call("F.threshold", x, number(spec.threshold), "0.0"))
+    else:
+        threshold = number(spec.threshold)
+        below = f"({x} - {threshold})" if spec.threshold else x
+        low = f"{number(spec.slope)} * {below}" if spec.slope else "0.0"
+        high = x if top is None else f"{x}.clamp(max={top})"
+        at.put(call("torch.where", f"{x} > {threshold}", high, low))
+
+
+def prelu(spec: PRelu, at: At) -> None:
+    """Slopes of its own below zero."""
+    if len(spec.shape) == 1:
+        at.init(call("nn.PReLU", f"{spec.shape[0]}"))
+    else:
+        at.own("PReLU", "nn.PReLU has a slope per channel", *map(str, spec.shape))
+    at.put(call(at.module, at.x))
+
+
+def elu(spec: Elu, at: At) -> None:
+    """An exponential below zero."""
+    at.put(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
+
+
+def softmax(spec: Softmax, at: At) -> None:
+    """Over one axis."""
+    at.put(call("torch.softmax", at.x, ("dim", f"{at.axis(spec.axis)}")))
+
+
+def affine(spec: Affine, at: At) -> None:
+    """A fixed line."""
+    sign = "-" if spec.offset < 0 else "+"
+    scaled = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
+    at.put(f"{scaled} {sign} {number(abs(spec.offset))}" if spec.offset else scaled)
+
+
+FUNCTIONS = {"negative": "neg"}
+"""Functions that PyTorch calls something else."""
+
+
+def function(spec: Function, at: At) -> None:
+    """A plain function."""
+    at.put(call(f"torch.{FUNCTIONS.get(spec.name, spec.name)}", at.x))
+
+
+REDUCTIONS = {"max": "amax", "min": "amin"}
+"""Reductions that PyTorch calls something else."""
+
+
+def reduce(spec: Reduce, at: At) -> None:
+    """Over axes of a sample."""
+    axes = tuple(map(at.axis, spec.axes))
+    dims = ("dim", f"{axes[0]}" if len(axes) == 1 else f"{axes}")
+    how = REDUCTIONS.get(spec.how, spec.how)
+    at.put(call(f"{at.x}.{how}", dims, ("keepdim", "True") if spec.keep else None))
+
+
+def not_equal(spec: NotEqual, at: At) -> None:
+    """A mask."""
+    at.put(f"{at.x} != {number(spec.value)}")
+
+
+NOISE = ("GaussianNoise", "GaussianDropout")
+SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
+
+
+def training_only(spec: TrainingOnly, at: At) -> None:
+    """What acts in training only."""
+    rate = f"{spec.rate!r}"
+    if spec.layer == "ActivityRegularization":
+        at.parts.init.append(
+            "        # adds to the loss in training, which is not the model's part"
+        )
+        at.init(call("nn.Identity"))
+    elif spec.layer in NOISE:
+        at.own(spec.layer, f"PyTorch has no layer {spec.layer}", rate)
+    elif spec.layer == "AlphaDropout":
+        at.init(call("nn.AlphaDropout", rate))
+    else:
+        # whole channels at a time
+        at.init(call(f"nn.Dropout{SPATIAL[spec.layer]}d", rate))
+        at.pipe(first(at.shape), applied(at.module), last(at.shape))
+        return
+    at.put(call(at.module, at.x))

@@ -1,0 +1,199 @@
+"""The parts of an emitted PyTorch module that are not layers; imports no framework."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from xlstm.converters.source import (
+    FOLDER,
+    WIDTH,
+    Parts,
+    call,
+    imports,
+    shape_text,
+    signature,
+    statement,
+)
+
+from xlstm.identifiers import identifiers
+from xlstm.kinds import KINDS
+from xlstm.model import Edge, Embedding, Input, Model
+
+ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
+"""What emitted code uses of `collections.abc`."""
+
+LONGEST = 8
+"""The most outputs that a return type names one by one."""
+
+
+def import_lines(text: str) -> list[str]:
+    """The import lines that a module's text needs."""
+    used = {item.id for item in ast.walk(ast.parse(text)) if isinstance(item, ast.Name)}
+    abstract = ", ".join(name for name in ABSTRACT if name in used)
+    functional = ["from torch.nn import functional as F"] if "F" in used else []
+    return imports(
+        [f"from collections.abc import {abstract}", "from pathlib import Path"],
+        [
+            "import torch",
+            "from safetensors.torch import load_file",
+            "from torch import Tensor, nn",
+            *functional,
+        ],
+    )
+
+
+def functions(dtype: str, made: str, make: list[str]) -> list[list[str]]:
+    """The functions build and load.
+
+    Args:
+        dtype: what the model computes in unless told otherwise.
+        made: class of what they return.
+        make: the lines that make it.
+    """
+    default = f"dtype: torch.dtype = torch.{dtype}"
+    return [
+        [
+            *signature("build", made, "weights: Mapping[str, Tensor]", default),
+            '    """The model with these weights, by name, in evaluation mode."""',
+            *make,
+            "    model.load_state_dict(weights)",
+            "    return model.eval()",
+        ],
+        [
+            *signature("load", made, FOLDER, default),
+            '    """The model with the trained weights that lie in `folder`."""',
+            '    return build(load_file(Path(folder) / "weights.safetensors"), dtype)',
+        ],
+    ]
+
+
+STATE = "state: State | None = None"
+"""Parameter of stateful models."""
+
+
+def start_of(model: Model) -> str:
+    """The function that gives the states a call starts from: of sizes, or of whole shapes."""
+    specs: list[Any] = [node.spec for node in model.stateful]
+    flat = all(len(shape) == 1 for spec in specs for shape in spec.state_shapes())
+    return "start" if flat else "start_shapes"
+
+
+def states(model: Model) -> list[str]:
+    """The type of the states of a stateful model, and their sizes."""
+    if not model.stateful:
+        return []
+    names = identifiers(model)
+    lines = []
+    whole = start_of(model) == "start_shapes"
+    for node in model.stateful:
+        spec: Any = node.spec
+        sizes = [f"{shape if whole else shape[-1]}" for shape in spec.state_shapes()]
+        lines.append(f'    "{names[node.name]}": ({", ".join(sizes)}{"," * (len(sizes) == 1)}),')
+    text = '"""Layer -> its states, (batch, size) each; h before c, forward before backward."""'
+    return ["State = dict[str, tuple[Tensor, ...]]", text, "", "SIZES = {", *lines, "}"]
+
+
+def stream(model: Model) -> list[str]:
+    """The function that feeds a long sequence to a stateful model chunk by chunk."""
+    if not model.stateful:
+        return []
+    several = len(model.inputs) > 1
+    chunks = f"chunks: Iterable[{'tuple[Tensor, ...]' if several else 'Tensor'}]"
+    returns = f"Iterator[tuple[{_outputs(model)}, State]]"
+    return [
+        *signature("stream", returns, "model: Model", chunks, STATE),
+        '    """Outputs of each chunk of a long sequence, and the state after it."""',
+        "    for chunk in chunks:",
+        f"        outputs, state = model({'*' * several}chunk, state=state)",
+        "        yield outputs, state",
+    ]
+
+
+def _outputs(model: Model) -> str:
+    """Type of the outputs; TorchScript needs the length of a tuple."""
+    number = len(model.outputs)
+    if number == 1:
+        return "Tensor"
+    return f"tuple[{', '.join(['Tensor'] * number) if number <= LONGEST else 'Tensor, ...'}]"
+
+
+def model_class(model: Model, parts: Parts) -> list[str]:
+    """The class Model."""
+    outputs = _outputs(model)
+    state, returns, result = [], outputs, ", ".join(parts.outputs)
+    if model.stateful:
+        state, returns = [STATE], f"tuple[{outputs}, State]"
+        result = f"{result if len(parts.outputs) == 1 else f'({result})'}, after"
+    inputs = [f"{name}: Tensor" for name in parts.inputs]
+    return [
+        "class Model(nn.Module):",
+        *_class_doc(model),
+        "",
+        "    def __init__(self) -> None:",
+        "        super().__init__()",
+        *parts.init,
+        "",
+        *statement("def ", call("forward", "self", *inputs, *state), 4, f" -> {returns}:"),
+        f'        """{_forward_doc(model)}"""',
+        *_casts(model, parts),
+        *parts.forward,
+        f"        return {result}",
+    ]
+
+
+def _class_doc(model: Model) -> list[str]:
+    before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
+    after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
+    line = f'    """{before} -> {after}."""'
+    if len(line) <= WIDTH:
+        return [line]
+    return ['    """The model.', "", f"    {before}", f"    -> {after}", '    """']
+
+
+def _forward_doc(model: Model) -> str:
+    what = "One output" if len(model.outputs) == 1 else "The outputs"
+    what += " and the state after the call" if model.stateful else ""
+    if len(model.inputs) > 1:
+        return f"{what} for a batch of inputs."
+    return f"{what} for a batch of inputs {shape_text(model.node(model.inputs[0]).shape)}."
+
+
+def _casts(model: Model, parts: Parts) -> list[str]:
+    """Integers become the parameters' dtype, as Keras casts them; masks become bool."""
+    lines, floats = [], []
+    for name, variable in zip(model.inputs, parts.inputs, strict=True):
+        spec = model.node(name).spec
+        assert isinstance(spec, Input)
+        if spec.dtype == "bool":
+            lines += statement(f"{variable} = ", call(f"{variable}.bool"), 8)
+            continue
+        floats.append(variable)
+        if "float" not in spec.dtype and not _numbers_rows(model, name):
+            dtype = _dtype(model)
+            lines += statement(f"{variable} = ", call(f"{variable}.to", dtype), 8)
+    if model.stateful:
+        lines.append(f"        before = {start_of(model)}(state, SIZES, {floats[0]})")
+        lines.append("        after: State = {}")
+    return lines
+
+
+def _numbers_rows(model: Model, name: str) -> bool:
+    """Whether all that reads an input are embeddings, which take whole numbers as they are."""
+    read = [node for node in model.layers if Edge(name) in node.reads]
+    specs = [getattr(node.spec, "layer", node.spec) for node in read]
+    return Edge(name) not in model.outputs and all(isinstance(s, Embedding) for s in specs)
+
+
+def _dtype(model: Model) -> str:
+    """Expression for the dtype that a model computes in."""
+    tensors = [
+        tensor in KINDS[part.form].statistics
+        for node in model.layers
+        for _, part in node.spec.parts
+        for tensor in KINDS[part.form].tensors
+        if tensor not in part.absent()
+    ]
+    if not tensors:
+        return "torch.get_default_dtype()"
+    return f"next(self.{'buffers' if all(tensors) else 'parameters'}()).dtype"

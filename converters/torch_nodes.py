@@ -1,0 +1,205 @@
+"""Which function writes each kind of layer as PyTorch source; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from xlstm.converters import (
+    torch_attention,
+    torch_layers,
+    torch_norms,
+    torch_shapes,
+    torch_windows,
+)
+from xlstm.converters.places import Site
+from xlstm.converters.source import Parts, call, shape_comment
+from xlstm.converters.torch_at import At, method
+from xlstm.converters.torch_bidirectional import emit_bidirectional
+from xlstm.converters.torch_recurrent import emit_recurrent
+
+from xlstm.identifiers import identifiers
+from xlstm.model import (
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    Attention,
+    BatchNorm,
+    Bidirectional,
+    Concatenate,
+    Conv,
+    ConvLSTM,
+    Crop,
+    Dense,
+    DepthwiseConv,
+    Dot,
+    Dropout,
+    Elu,
+    Embedding,
+    ExpandDims,
+    Flatten,
+    Function,
+    GlobalPool,
+    LayerNorm,
+    Masking,
+    Merge,
+    Model,
+    MultiHeadAttention,
+    Normalization,
+    NotEqual,
+    Pad,
+    Permute,
+    Pool,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Relu,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    SimpleRNN,
+    Slice,
+    Softmax,
+    Spec,
+    Squeeze,
+    TimeDistributed,
+    TrainingOnly,
+    UnitNorm,
+    UpSample,
+)
+
+
+def _recurrent(spec: Recurrent, at: At) -> None:
+    emit_recurrent(spec, at.parts, at.site)
+
+
+def _bidirectional(spec: Bidirectional, at: At) -> None:
+    emit_bidirectional(spec, at.parts, at.site)
+
+
+def _anywhere(spec: Spec) -> bool:
+    """Whether a layer can be written with time steps before its samples."""
+    if isinstance(spec, LayerNorm):
+        return not spec.groups
+    if isinstance(spec, TrainingOnly):
+        return spec.layer not in torch_layers.SPATIAL
+    if isinstance(spec, PRelu):
+        return len(spec.shape) > 1
+    return not isinstance(spec, (Recurrent, Bidirectional, Conv, DepthwiseConv, Pool))
+
+
+def _time_distributed(spec: TimeDistributed, at: At) -> None:
+    """A layer at every time step; where it needs to be, steps are laid end to end for it."""
+    layer, shapes = spec.layer, tuple(shape[1:] for shape in at.shapes)
+    if _anywhere(layer):
+        LAYERS[type(layer)](layer, replace(at, shapes=shapes, lead=2))
+        return
+    inner = _end_to_end(layer, at)
+    LAYERS[type(layer)](layer, replace(at, site=inner, shapes=shapes))
+    pairs = zip(at.site.outputs, inner.outputs, strict=True)
+    # the input, whose shape is asked for, is overwritten last
+    for y, value in sorted(pairs, key=lambda pair: pair[0] == at.x):
+        if y != "_":
+            at.pipe(method("unflatten", "0", f"{at.x}.shape[:2]"), x=value, y=y)
+
+
+def _end_to_end(layer: Spec, at: At) -> Site:
+    """Variables for the inputs and outputs of a layer that sees all time steps as one batch."""
+    site, flat = at.site, method("flatten", "0", "1")
+    steps = site.free("steps")
+    at.pipe(flat, x=at.x, y=steps)
+    mask = site.free("steps_mask") if site.mask else ""
+    if mask:
+        at.pipe(flat, x=site.mask, y=mask)
+    names = [steps, *(site.free(f"steps_{n}") for n in range(1, len(site.outputs)))]
+    outputs = [n if y != "_" else "_" for n, y in zip(names, site.outputs, strict=True)]
+    return replace(
+        site,
+        node=replace(site.node, spec=layer),
+        inputs=(steps,),
+        mask=mask,
+        outputs=tuple(outputs),
+        busy=site.busy | {at.x, site.mask, *site.outputs},
+    )
+
+
+LAYERS: dict[type[Spec], Callable[..., None]] = {
+    LSTM: _recurrent,
+    GRU: _recurrent,
+    SimpleRNN: _recurrent,
+    ConvLSTM: _recurrent,
+    Bidirectional: _bidirectional,
+    TimeDistributed: _time_distributed,
+    Dense: torch_layers.dense,
+    Dropout: torch_layers.dropout,
+    Activation: torch_layers.activation,
+    Masking: torch_layers.masking,
+    Embedding: torch_layers.embedding,
+    Relu: torch_layers.relu,
+    PRelu: torch_layers.prelu,
+    Elu: torch_layers.elu,
+    Softmax: torch_layers.softmax,
+    Affine: torch_layers.affine,
+    Function: torch_layers.function,
+    Reduce: torch_layers.reduce,
+    NotEqual: torch_layers.not_equal,
+    TrainingOnly: torch_layers.training_only,
+    BatchNorm: torch_norms.batch_norm,
+    LayerNorm: torch_norms.layer_norm,
+    UnitNorm: torch_norms.unit_norm,
+    Normalization: torch_norms.normalization,
+    Conv: torch_windows.conv,
+    DepthwiseConv: torch_windows.depthwise,
+    Pool: torch_windows.pool,
+    GlobalPool: torch_windows.global_pool,
+    Pad: torch_shapes.pad,
+    Crop: torch_shapes.crop,
+    UpSample: torch_shapes.up_sample,
+    Reverse: torch_shapes.reverse,
+    Flatten: torch_shapes.flatten,
+    Reshape: torch_shapes.reshape,
+    Permute: torch_shapes.permute,
+    RepeatVector: torch_shapes.repeat_vector,
+    Slice: torch_shapes.take,
+    ExpandDims: torch_shapes.expand_dims,
+    Squeeze: torch_shapes.squeeze,
+    Concatenate: torch_shapes.concatenate,
+    Merge: torch_shapes.merge,
+    Dot: torch_shapes.dot,
+    Attention: torch_attention.attention,
+    MultiHeadAttention: torch_attention.multi_head,
+}
+"""Kind of layer -> what writes it."""
+
+
+def _called(parts: Parts, model: Model, site: Site) -> Site:
+    """A place with the name of the layer that it calls, which has a mask if any call has one."""
+    node, mask = site.node, site.mask
+    calls = [other for other in model.layers if other.owner == node.owner]
+    timed = isinstance(node.spec, TimeDistributed)
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    recurrent = isinstance(spec, (Recurrent, Bidirectional))
+    if recurrent and not mask and any(other.mask for other in calls):
+        mask = site.free("mask")
+        sizes = f"{site.x}.shape[:{3 if timed else 2}]"
+        everywhere = ("dtype", "torch.bool"), ("device", f"{site.x}.device")
+        at = At(parts, site, ())
+        at.write(mask, call("torch.ones", sizes, *everywhere))
+        node = replace(node, mask=next(other.mask for other in calls if other.mask))
+    return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
+
+
+def emit_node(parts: Parts, model: Model, site: Site) -> None:
+    """Writes one layer; a layer that is called again is written once."""
+    before, node = len(parts.init), site.node
+    shapes = tuple(model.shape(edge) for edge in node.inputs)
+    at = At(parts, _called(parts, model, site), shapes)
+    LAYERS[type(node.spec)](node.spec, at)
+    if node.layer:
+        del parts.init[before:]
+        return
+    if len(parts.init) > before:
+        parts.init.insert(before, f"        {shape_comment(model, node)}")
+    if node.spec.parts and not node.trainable:
+        parts.init.append(f"        {at.module}.requires_grad_(False)")

@@ -1,0 +1,70 @@
+"""How PyTorch source writes normalisations; imports no framework."""
+
+from __future__ import annotations
+
+from xlstm.converters.source import call
+from xlstm.converters.torch_at import At, applied, first, last, method
+
+from xlstm.model import BatchNorm, LayerNorm, Normalization, UnitNorm
+
+
+def _bare(at: At, scale: bool, center: bool) -> None:
+    """Takes away the weights that the layer has not, where it has one of the two."""
+    if scale != center:
+        lacks = "bias" if scale else "weight"
+        at.parts.init.append(f"        {at.module}.{lacks} = None")
+
+
+def batch_norm(spec: BatchNorm, at: At) -> None:
+    """With the statistics kept from training."""
+    # what stands before the channels, time steps included, is all the same to it
+    shape = (*(None,) * (at.lead - 1), *at.shape)
+    momentum = float(f"{1 - spec.momentum:.12g}")
+    rank = max(len(shape) - 1, 1)
+    at.init(
+        call(
+            f"nn.BatchNorm{rank if rank < 4 else 1}d",
+            f"{spec.features}",
+            ("eps", f"{spec.epsilon!r}"),
+            None if momentum == 0.1 else ("momentum", f"{momentum!r}"),
+            None if spec.scale or spec.center else ("affine", "False"),
+        )
+    )
+    _bare(at, spec.scale, spec.center)
+    if rank < 4:
+        at.pipe(first(shape), applied(at.module), last(shape))
+        return
+    sizes = at.site.free("sizes")
+    at.write(sizes, f"{at.x}.shape[:-1]")
+    at.pipe(method("flatten", "0", "-2"), applied(at.module), method("unflatten", "0", sizes))
+
+
+def layer_norm(spec: LayerNorm, at: At) -> None:
+    """With the mean and variance of the sample itself."""
+    bare = not (spec.scale or spec.center)
+    sizes = (f"{spec.groups}", f"{spec.features}") if spec.groups else (f"{spec.features}",)
+    at.init(
+        call(
+            "nn.GroupNorm" if spec.groups else "nn.LayerNorm",
+            *sizes,
+            ("eps", f"{spec.epsilon!r}"),
+            ("affine" if spec.groups else "elementwise_affine", "False") if bare else None,
+        )
+    )
+    _bare(at, spec.scale, spec.center)
+    if spec.groups:
+        at.pipe(first(at.shape), applied(at.module), last(at.shape))
+    else:
+        at.put(call(at.module, at.x))
+
+
+def unit_norm(spec: UnitNorm, at: At) -> None:
+    """Divided by its length along the last axis."""
+    at.put(call("F.normalize", at.x, ("dim", "-1"), ("eps", f"{spec.floor!r}")))
+
+
+def normalization(spec: Normalization, at: At) -> None:
+    """With the mean and variance kept from data."""
+    name = "Denormalization" if spec.invert else "Normalization"
+    at.own(name, "nn.BatchNorm1d adds its eps to the variance", f"{spec.features}")
+    at.put(call(at.module, at.x))

@@ -1,0 +1,253 @@
+"""Writes recurrent layers as PyTorch source; imports no framework."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xlstm.converters.places import Site
+from xlstm.converters.source import Call, Parts, call, pieces, statement
+from xlstm.converters.torch_activations import CELLS as ACTIVATION_CELLS
+from xlstm.converters.torch_activations import FUNCTIONS
+from xlstm.converters.torch_forms import reason
+
+from xlstm.model import GRU, LSTM, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
+
+CELLS = "torch_cells.py"
+LAYER_CELLS = "torch_layer_cells.py"
+
+
+def function(parts: Parts, activation: str) -> str:
+    """Expression for an activation; what it needs is added to `parts`."""
+    expression, helper = FUNCTIONS[activation]
+    if helper:
+        parts.need(ACTIVATION_CELLS, helper)
+    return expression
+
+
+def kind_of(spec: Recurrent) -> str:
+    """PyTorch's name of a layer: LSTM, GRU or RNN."""
+    return "RNN" if isinstance(spec, SimpleRNN) else spec.kind
+
+
+def native_call(spec: Recurrent, *, both: bool = False) -> Call:
+    """The native module of a layer, in both directions if asked for."""
+    projection = spec.projection if isinstance(spec, LSTM) else 0
+    relu = isinstance(spec, SimpleRNN) and spec.activation == "relu"
+    return call(
+        f"nn.{kind_of(spec)}",
+        f"{spec.features}",
+        f"{spec.units}",
+        ("nonlinearity", '"relu"') if relu else None,
+        None if spec.use_bias else ("bias", "False"),
+        ("batch_first", "True"),
+        ("bidirectional", "True") if both else None,
+        ("proj_size", f"{projection}") if projection else None,
+    )
+
+
+def _forward(text: str) -> str:
+    """Source of the forward pass of a class."""
+    (cls,) = ast.parse(text).body
+    assert isinstance(cls, ast.ClassDef)
+    (found,) = (item for item in cls.body if getattr(item, "name", "") == "forward")
+    return ast.get_source_segment(text, found) or ""
+
+
+def variant(file: str, plain: str, other: str, name: str) -> str:
+    """Source of the class `plain` with the docstring and the forward pass of `other`."""
+    text, changed = pieces(file)[plain], pieces(file)[other]
+    before = _forward(text)
+    text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
+    text = text.replace(f"class {plain}(", f"class {name}(", 1)
+    return text.replace(before, _forward(changed).replace("  # type: ignore[override]", ""))
+
+
+def masked_class(name: str) -> str:
+    """Source of an own cell with masks: the cell itself, but for its forward pass."""
+    return variant(CELLS, name, "MaskedLSTM" if name == "LSTM" else "MaskedRNN", f"Masked{name}")
+
+
+def _own_call(spec: Recurrent, parts: Parts, masked: bool) -> Call:
+    """Our own cell, for what no native module computes."""
+    if isinstance(spec, ConvLSTM):
+        return _conv_lstm_call(spec, parts, masked)
+    name = kind_of(spec)
+    if isinstance(spec, GRU) and not spec.reset_after:
+        name = "GRUResetBefore"
+    activation = function(parts, spec.activation)
+    gate = "torch.sigmoid"
+    if isinstance(spec, (LSTM, GRU)):
+        gate = function(parts, spec.gate_activation)
+    text = masked_class(name) if masked else pieces(CELLS)[name]
+    if text not in parts.helpers:
+        parts.helpers.append(text)
+    default = spec.activation == "tanh" and name != "RNN"
+    return call(
+        f"Masked{name}" if masked else name,
+        f"{spec.features}",
+        f"{spec.units}",
+        None if default else ("activation", activation),
+        None if gate == "torch.sigmoid" else ("gate", gate),
+        None if spec.use_bias else ("bias", "False"),
+    )
+
+
+def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
+    """Our own ConvLSTM, for a number of axes."""
+    name, rank = "MaskedConvLSTM" if masked else "ConvLSTM", len(spec.space)
+    text = pieces(LAYER_CELLS)["ConvLSTM"]
+    text = variant(LAYER_CELLS, "ConvLSTM", name, name) if masked else text
+    text = text.replace(f"class {name}(", f"class {name}{rank}d(").replace("Conv2d", f"Conv{rank}d")
+    parts.need(LAYER_CELLS, "pad_same")
+    if text not in parts.helpers:
+        parts.helpers.append(text)
+    activation, gate = function(parts, spec.activation), function(parts, spec.gate_activation)
+    return call(
+        f"{name}{rank}d",
+        f"{spec.features}",
+        f"{spec.units}",
+        f"{list(spec.window)}",
+        ("strides", f"{list(spec.strides)}"),
+        ("same", f"{spec.padding == 'same'}"),
+        ("dilation", f"{list(spec.dilation)}"),
+        None if activation == "torch.tanh" else ("activation", activation),
+        None if gate == "torch.sigmoid" else ("gate", gate),
+        ("forget_offset", f"{spec.forget_offset!r}") if spec.forget_offset else None,
+        None if spec.use_bias else ("bias", "False"),
+    )
+
+
+def module_of(spec: Recurrent, parts: Parts, masked: bool) -> tuple[list[str], Call]:
+    """Why a layer is an own cell, if it is one, as comments; and its constructor."""
+    why = reason(spec, masked)
+    return ([f"# {why}"], _own_call(spec, parts, masked)) if why else ([], native_call(spec))
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One module's way along the time axis.
+
+    Attributes:
+        spec: its layer.
+        module: expression for it.
+        native: whether it is a native module, whose states are (1, batch, units).
+        before: variables of the states it starts from; empty for zeros.
+        after: variables of its last states, "_" where nobody reads one.
+        y: variable of its output.
+    """
+
+    spec: Recurrent
+    module: str
+    native: bool
+    before: Sequence[str]
+    after: Sequence[str]
+    y: str
+
+    def _states(self, names: Sequence[str]) -> str:
+        if set(names) == {"_"}:
+            return "_"
+        return f"({', '.join(names)})" if self.spec.states > 1 else names[0]
+
+    @property
+    def last(self) -> list[str]:
+        """Expressions for the last states, (batch, units)."""
+        return [f"{name}.squeeze(0)" if self.native else name for name in self.after]
+
+    def lines(self, site: Site) -> list[str]:
+        """The call."""
+        turned = ".flip(1)" if self.spec.go_backwards else ""
+        axis = ".unsqueeze(0)" if self.native else ""
+        states = [f"{name}{axis}" for name in self.before]
+        value = call(
+            self.module,
+            site.x + turned,
+            site.mask + turned if site.mask else None,
+            self._states(states) if states else None,
+        )
+        found = statement(f"{self.y}, {self._states(self.after)} = ", value, 8)
+        if site.mask and self.spec.zero_output_for_mask and self.y != "_":
+            axes = len(self.spec.space) if isinstance(self.spec, ConvLSTM) else 0
+            out = f"~{site.mask}{turned}" + ".unsqueeze(-1)" * (axes + 1)
+            found += statement(f"{self.y} = ", call(f"{self.y}.masked_fill", out, "0.0"), 8)
+        return found
+
+
+def _replacing(site: Site, word: str, number: int) -> str:
+    """A variable for a checked state, the state's own where nothing else needs that."""
+    others = {
+        *site.busy,
+        *site.inputs,
+        site.mask,
+        *site.states[:number],
+        *site.states[number + 1 :],
+    }
+    return site.free(word) if word in others else word
+
+
+def states_before(
+    site: Site, parts: Parts, words: Sequence[str], widths: Sequence[int]
+) -> list[str]:
+    """Variables of the states that a layer starts from, set in `parts.forward`."""
+    if not site.states and not site.node.spec.stateful:  # type: ignore[attr-defined]
+        return []
+    names = [_replacing(site, word, n) for n, word in enumerate(words)]
+    if site.states:
+        if not widths:
+            return list(site.states)
+        parts.need(CELLS, "checked")
+        for name, state, width in zip(names, site.states, widths, strict=True):
+            value = call("checked", state, site.x, f"{width}")
+            parts.forward += statement(f"{name} = ", value, 8)
+    else:
+        several = ", ".join(names) if len(names) > 1 else f"({names[0]},)"
+        held = Call("before", (f'"{site.name}"',), "[]")
+        parts.forward += statement(f"{several} = ", held, 8)
+    return names
+
+
+def states_after(site: Site, words: Sequence[str], stateful: bool) -> list[str]:
+    """Variables for the last states of a layer; they are its last outputs, if it returns them."""
+    pairs = zip(words, state_outputs(site, len(words)), strict=True)
+    return [site.free(word) if name == "_" and stateful else name for word, name in pairs]
+
+
+def state_outputs(site: Site, number: int) -> Sequence[str]:
+    """Variables of the outputs that are states, "_" where nobody reads one."""
+    returned = len(site.outputs) > number
+    return site.outputs[-number:] if returned else ["_"] * number
+
+
+def return_states(site: Site, parts: Parts, values: Sequence[str]) -> None:
+    """The last states (batch, units) as outputs, and as what outlives the call."""
+    final = []
+    for name, value in zip(state_outputs(site, len(values)), values, strict=True):
+        if name not in ("_", value):
+            parts.forward.append(f"        {name} = {value}")
+        final.append(value if name == "_" else name)
+    if site.node.spec.stateful:  # type: ignore[attr-defined]
+        held = call("", *final) if len(final) > 1 else f"({final[0]},)"
+        parts.forward += statement(f'after["{site.name}"] = ', held, 8)
+
+
+def state_widths(spec: Recurrent | Bidirectional) -> list[int]:
+    """Size of each state, none where the cell checks its states itself."""
+    if isinstance(spec, ConvLSTM) or getattr(spec, "forward", None).__class__ is ConvLSTM:
+        return []
+    return [shape[-1] or 0 for shape in spec.state_shapes()]
+
+
+def emit_recurrent(spec: Recurrent, parts: Parts, site: Site) -> None:
+    """A recurrent layer."""
+    comments, module = module_of(spec, parts, bool(site.mask))
+    parts.init += [f"        {line}" for line in comments]
+    parts.init += statement(f"self.{site.name} = ", module, 8)
+    words = "hc"[: spec.states]
+    before = states_before(site, parts, words, state_widths(spec))
+    after = states_after(site, words, spec.stateful)
+    walk = Walk(spec, f"self.{site.name}", not comments, before, after, site.y)
+    parts.forward += walk.lines(site)
+    if not spec.return_sequences and site.read(0):
+        parts.forward.append(f"        {site.y} = {site.y}[:, -1]")
+    return_states(site, parts, walk.last)

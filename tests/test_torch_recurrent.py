@@ -1,0 +1,334 @@
+"""Recurrent layers in PyTorch: what the list of cases leaves out, ports in use, bad input."""
+
+import copy
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES, RECURRENT, built, masked, model, with_states
+
+import xlstm
+from xlstm import registry
+from xlstm.comparing import DTYPES, generated
+from xlstm.errors import UnsupportedError
+from xlstm.model import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Builder,
+    Edge,
+    Input,
+    Masking,
+    Reverse,
+    Source,
+    TimeDistributed,
+    chain,
+)
+from xlstm.parity import DIFFERENT, bounds, judge
+from xlstm.porting import build
+
+TORCH = registry.adapter("torch")
+PROJECTIONS = "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
+STATEFUL = [case for case, source in CASES.items() if source.stateful]
+SEQUENCE = {"return_sequences": True}
+
+
+def masked_states(spec):
+    """A layer with a mask and initial states, all of whose outputs are read."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3)))
+    starts = [graph.add(f"start_{n}", Input(s)) for n, s in enumerate(spec.state_shapes())]
+    graph.add("masking", Masking(-1.0), [x])
+    mask = Edge("masking", 1)
+    graph.add("layer", spec, [Edge("masking")], mask=mask, states=starts)
+    return built(graph, [Edge("layer", n) for n in range(len(graph.nodes[-1].shapes))])
+
+
+def two_stateful(batch=6):
+    """Two stateful layers, one of them masked, and two outputs."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3), batch=batch))
+    keep = graph.add("keep", Input((None,), "bool", batch=batch))
+    options = {"stateful": True, "return_sequences": True}
+    y = graph.add("first", LSTM(3, 4, return_state=True, **options), [x], mask=keep)
+    z = graph.add("second", GRU(4, 5, **options), [y])
+    return built(graph, [z, Edge("first", 1)])
+
+
+def whole_numbers():
+    """A model of integers, which become floats on their way in."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3), "int32"))
+    return built(graph, [graph.add("gru", GRU(3, 5), [x])])
+
+
+def both(spec, merge="concat"):
+    return Bidirectional(spec, dataclasses.replace(spec, go_backwards=True), merge)
+
+
+def first_backwards(spec):
+    """The half that comes first is the one that goes backwards."""
+    return Bidirectional(dataclasses.replace(spec, go_backwards=True), spec)
+
+
+STATES = {
+    name: dataclasses.replace(spec, return_state=True, return_sequences=False)
+    for name, spec in RECURRENT.items()
+}
+MODELS = {
+    "projection": model([LSTM(3, 5, projection=2, **SEQUENCE)], (None, 3)),
+    "projection-both-last": model([both(LSTM(3, 5, projection=2))], (None, 3)),
+    "projection-states": with_states(LSTM(3, 5, projection=2, return_state=True)),
+    "projection-stateful": model([LSTM(3, 5, projection=2, stateful=True)], (None, 3)),
+    "two_stateful": two_stateful(),
+    "reverse": model([Reverse(), LSTM(3, 5)], (None, 3)),
+    "whole_numbers": whole_numbers(),
+    **{f"{name}-masked-states": masked_states(spec) for name, spec in STATES.items()},
+    **{
+        f"{name}-first_backwards": model([first_backwards(s)], (None, 3))
+        for name, s in RECURRENT.items()
+    },
+    **{
+        f"{name}-both-masked-states-{merge}": masked_states(both(spec, merge))
+        for name, spec in STATES.items()
+        for merge in ("ave", "none")
+    },
+}
+
+
+@pytest.mark.filterwarnings(PROJECTIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_options_together(name):
+    report = xlstm.reconcile(MODELS[name], "torch")
+    report.check()
+    assert report.frameworks["torch"].parameters == report.ledger.total("torch")
+
+
+def test_steps_of_not_a_number_are_never_masked():
+    source = masked(LSTM(3, 5), float("nan"))
+    xlstm.reconcile(source, "torch", generated.make(CASES["lstm-masked"])).check()
+
+
+TOOLS = [
+    "lstm-masked",
+    "gru_before-both-masked",
+    "simple_rnn-both-unlike",
+    "gru-states",
+    "lstm-both-none",
+]
+
+
+def tensors_of(source, dtype="float32"):
+    arrays = generated.make(source)
+    return [torch.from_numpy(x if x.dtype == bool else x.astype(dtype)) for x in arrays]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is not supported:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The tensor attributes self:UserWarning")  # export, nn.LSTM
+@pytest.mark.parametrize("case", TOOLS)
+def test_torch_tools_work_on_recurrent_ports(case):
+    ported, inputs = xlstm.port(CASES[case], "torch"), tensors_of(CASES[case])
+    same = [
+        copy.deepcopy(ported),
+        pickle.loads(pickle.dumps(ported)),  # our own object, made a line above
+        torch.jit.script(ported),
+        torch.export.export(ported, tuple(inputs)).module(),
+    ]
+    want = flat(ported(*inputs))
+    for other in same:
+        for mine, own in zip(flat(other(*inputs)), want, strict=True):
+            assert torch.equal(mine, own)
+
+
+def flat(outputs):
+    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+
+
+@pytest.mark.parametrize(
+    "case", ["lstm-stateful", "gru-stateful", "gru_before-stateful", "simple_rnn-stateful"]
+)
+def test_a_stream_of_chunks_equals_the_whole(case):
+    ported = xlstm.port(CASES[case], "torch", dtype="float64")
+    stream = __import__(type(ported).__module__).stream
+    (x,) = tensors_of(CASES[case], "float64")
+    whole, final = ported(x)
+    *chunks, (last, state) = stream(ported, x.split([5, 1, 10], dim=1))
+    together = torch.cat([y for y, _ in chunks] + [last], dim=1)
+    torch.testing.assert_close(together, whole, rtol=0, atol=1e-14)
+    for mine, own in zip(state.values(), final.values(), strict=True):
+        torch.testing.assert_close(mine, own, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", STATEFUL)
+def test_a_second_call_starts_where_the_first_ended(case):
+    source = CASES[case]
+    ported = xlstm.port(source, "torch", dtype="float64")
+    (x,) = tensors_of(source, "float64")
+    name = source.stateful[0].name
+    _, state = ported(x[:, :9])
+    found, _ = ported(x[:, 9:], state=state)
+    want = xlstm.reference.run(
+        source.astype("float64"),
+        [x[:, 9:].numpy()],
+        state={name: [s.detach().numpy() for s in state[name]]},
+    )
+    np.testing.assert_allclose(found.detach().numpy(), want[0], rtol=0, atol=1e-13)
+    assert not torch.allclose(found, ported(x[:, 9:])[0])
+    # another batch size is as good
+    assert ported(x[:2])[0].shape[0] == 2
+
+
+def test_a_stream_of_several_inputs():
+    source = MODELS["two_stateful"]
+    ported = xlstm.port(source, "torch", dtype="float64")
+    x, keep = tensors_of(source, "float64")
+    keep = torch.ones_like(keep)  # a masked step at a chunk's start has no output to repeat
+    (whole, h), _ = ported(x, keep)
+    stream = __import__(type(ported).__module__).stream
+    pairs = zip(x.split(4, dim=1), keep.split(4, dim=1), strict=True)
+    found = list(stream(ported, pairs))
+    torch.testing.assert_close(torch.cat([y for (y, _), _ in found], 1), whole)
+    torch.testing.assert_close(found[-1][0][1], h)
+
+
+def test_states_of_another_shape_are_refused():
+    ported = xlstm.port(MODELS["two_stateful"], "torch")
+    x, keep = tensors_of(MODELS["two_stateful"])
+    _, state = ported(x, keep)
+    wrong = [
+        {"first": state["first"]},
+        {**state, "third": state["second"]},
+        {name: tuple(s[:2] for s in own) for name, own in state.items()},
+        {**state, "first": state["first"][:1]},
+        {**state, "second": (state["second"][0][:, :1],)},
+    ]
+    for other in wrong:
+        with pytest.raises(ValueError, match="state: expected shapes"):
+            ported(x, keep, state=other)
+
+
+@pytest.mark.parametrize("case", ["lstm-states", "gru_before-states", "gru-both-states"])
+def test_initial_states_of_another_shape_are_refused(case):
+    ported, (x, *starts) = xlstm.port(CASES[case], "torch"), tensors_of(CASES[case])
+    for wrong in (starts[-1][:1], starts[-1][:, :1], starts[-1][0]):
+        with pytest.raises(ValueError, match=r"state: expected shape \[6, 5\]"):
+            ported(x, *starts[:-1], wrong)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_masks_of_another_shape_are_refused(name):
+    source = CASES[f"{name}-masked-explicit"]
+    ported, (x, keep) = xlstm.port(source, "torch"), tensors_of(source)
+    for wrong in (keep[:, :1], keep[:1], keep[:, :-1], keep[..., None]):
+        with pytest.raises(ValueError, match=r"mask: expected shape \[6, 16\]"):
+            ported(x, wrong)
+    # any dtype will do: what is not zero counts
+    assert torch.equal(ported(x, keep.float() * 3), ported(x, keep))
+
+
+def mutants():
+    def change(old, new):
+        def emit(source):
+            text = TORCH.emit(source)
+            assert old in text
+            return text.replace(old, new)
+
+        return dataclasses.replace(TORCH, emit=emit)
+
+    halves = dataclasses.replace(TORCH, halves=lambda node: TORCH.halves(node)[::-1])
+    return {
+        "halves-swapped": (halves, "lstm-both-concat"),
+        "halves-swapped-last": (halves, "gru-both-last"),
+        "halves-swapped-two_modules": (halves, "gru_before-both-concat"),
+        "no-flip": (change(".flip(1)", ""), "lstm-backwards"),
+        "no-flip-back": (change("backward.flip(1)", "backward"), "gru_before-both-concat"),
+        "no-flip-of-the-mask": (change("mask.flip(1)", "mask"), "gru-masked-backwards"),
+        "last-step-of-both": (
+            change("torch.cat([h[0], h[1]], dim=-1)", "self.bidirectional_0(x)[0][:, -1]"),
+            "lstm-both-last",
+        ),
+        "mean-for-sum": (change("forward + backward", "(forward + backward) / 2"), "gru-both-sum"),
+        "mask-forgotten": (change("torch.where(keep, new_h, h)", "new_h"), "lstm-masked"),
+        "no-zeros-before-the-first-step": (
+            change(".masked_fill(empty, 0.0)", ""),
+            "gru-masked-states",
+        ),
+        "zeros-forgotten": (
+            change("x = x.masked_fill(~mask.unsqueeze(-1), 0.0)\n        return", "return"),
+            "lstm-masked-zeros",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", mutants())
+def test_mutants_are_caught(name):
+    adapter, case = mutants()[name]
+    source = {**CASES, **MODELS}[case]
+    arrays = generated.make(source)
+    for dtype in DTYPES:
+        found = TORCH.live().run(build(source, adapter, dtype), arrays, dtype)
+        exact = bounds(source, arrays, "float64")
+        verdicts = {
+            judge(y, allowed, sharp, dtype).verdict
+            for y, allowed, sharp in zip(found, bounds(source, arrays, dtype), exact, strict=True)
+        }
+        assert DIFFERENT in verdicts
+
+
+@pytest.mark.parametrize(
+    "case", ["lstm-last", "lstm-relu-masked", "gru-both-sum", "gru_before-both-masked"]
+)
+def test_gradients_reach_every_parameter(case):
+    ported = xlstm.port(CASES[case], "torch").train()
+    ported(*tensors_of(CASES[case])).square().sum().backward()
+    for parameter in ported.parameters():
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.any()
+
+
+def test_dropout_inside_recurrent_layers_is_not_applied():
+    source = model([LSTM(3, 5, dropout=0.5, recurrent_dropout=0.5)], (None, 3))
+    ported, (x,) = xlstm.port(source, "torch"), tensors_of(source)
+    assert torch.equal(ported.train()(x), ported.eval()(x))
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_frozen_halves_stay_frozen(name):
+    plain = CASES[f"{name}-both-concat"]
+    frozen = [dataclasses.replace(node, trainable=False) for node in plain.nodes]
+    ported = xlstm.port(dataclasses.replace(plain, nodes=tuple(frozen)), "torch")
+    assert not any(p.requires_grad for p in ported.parameters())
+
+
+REFUSED = {
+    "peepholes": chain(
+        "case", [("lstm", LSTM(3, 5, peepholes=True), True)], (None, 3), {}, Source("case")
+    ),
+    "a projection": masked(LSTM(3, 5, projection=2)),
+    "TimeDistributed of LSTM": model([TimeDistributed(LSTM(3, 5))], (None, None, 3)),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_has_no_exact_form_is_refused_with_its_reason(why, tmp_path):
+    source = REFUSED[why]
+    for act in (
+        lambda: xlstm.port(source, "torch"),
+        lambda: xlstm.save(source, tmp_path / "p", "torch"),
+    ):
+        with pytest.raises(UnsupportedError, match=why):
+            act()
+    ledger = xlstm.count(source, ["torch"])
+    assert ledger.total("torch") is None
+    assert any(why in line for layer in ledger.layers for line in layer.refused.values())
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_emitted_modules_hold_only_the_cells_they_use(name):
+    plain, held = (TORCH.emit(CASES[f"{name}-{kind}"]) for kind in ("sequence", "masked"))
+    assert plain.count("class ") == (2 if name == "gru_before" else 1)
+    assert held.count("class ") == 2
+    assert held.count("class Masked") == 1

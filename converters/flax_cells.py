@@ -1,19 +1,45 @@
 """Own functions for Flax, copied as text into emitted modules."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 
-def linear(x: jax.Array) -> jax.Array:
-    """X itself."""
-    return x
-
-
-def hard_sigmoid_keras2(x: jax.Array) -> jax.Array:
-    """clip(0.2 x + 0.5, 0, 1), the hard_sigmoid of Keras 1 and 2."""
-    return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
-
-
-def zeros(x: jax.Array, units: int) -> jax.Array:
+def zeros(x: jax.Array, *size: int) -> jax.Array:
     """A state of zeros for a batch like x."""
-    return jnp.zeros((x.shape[0], units), x.dtype)
+    return jnp.zeros((x.shape[0], *size), x.dtype)
+
+
+def checked(state: jax.Array, x: jax.Array, *size: int) -> jax.Array:
+    """A state as it was given, for a batch like x."""
+    if jnp.shape(state) != (x.shape[0], *size):
+        wanted, given = (x.shape[0], *size), jnp.shape(state)
+        raise ValueError(f"a state of shape {wanted} was expected, not {given}")
+    return jnp.asarray(state, x.dtype)
+
+
+def concatenate(forward: jax.Array, backward: jax.Array) -> jax.Array:
+    """Both halves side by side."""
+    return jnp.concatenate([forward, backward], axis=-1)
+
+
+def average(forward: jax.Array, backward: jax.Array) -> jax.Array:
+    """The mean of both halves."""
+    return (forward + backward) / 2
+
+
+def pair(forward: jax.Array, backward: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both halves apart."""
+    return forward, backward
+
+
+def last(forward: jax.Array, backward: jax.Array, merge: Callable[..., Any]) -> Any:
+    """Merges what the halves end with; the backward half ends at the first step."""
+    return merge(forward[:, -1], backward[:, 0])
+
+
+def unit(x: jax.Array, axis: int, floor: float) -> jax.Array:
+    """X by its length along an axis, or by `floor` where that is larger."""
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=axis, keepdims=True), floor)

@@ -3,153 +3,199 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
-from xlstm.converters.source import Argument, Call, Parts, call, shape_comment, statement
+from xlstm.converters import flax_attention, flax_layers, flax_shapes, flax_windows
+from xlstm.converters.flax_dialect import OWN, At, Dialect
+from xlstm.converters.flax_recurrent import bidirectional, recurrent
+from xlstm.converters.flax_recurrent import own as own_cell
+from xlstm.converters.places import Site
+from xlstm.converters.source import Parts, shape_comment
 
+from xlstm import specs
+from xlstm.identifiers import identifiers
 from xlstm.model import (
-    LSTM,
-    Activation,
+    Attention,
+    Bidirectional,
     Dense,
     Dropout,
+    LayerNorm,
     Model,
+    MultiHeadAttention,
     Node,
-    SimpleRNN,
+    Normalization,
+    PRelu,
+    Recurrent,
     Spec,
     TimeDistributed,
+    TrainingOnly,
 )
-
-CELLS = "flax_cells.py"
-
-HELPERS = ("linear", "hard_sigmoid_keras2")
-"""Activations that Flax has not, and that are copied from our own file."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How Linen and NNX write the same thing.
-
-    Attributes:
-        module: the module alias, "nn" or "nnx".
-        dense: name of the dense layer.
-        sized: whether constructors take the input size first.
-        param_dtype: expression for the dtype of the parameters inside the constructor.
-        tail: arguments every layer with parameters ends with.
-        rnn_tail: arguments of the RNN wrapper after its cell.
-        dropout: constructor of a dropout layer for a rate.
-        drop: call of a dropout layer by its name.
-    """
-
-    module: str
-    dense: str
-    sized: bool
-    param_dtype: str
-    tail: tuple[Argument, ...]
-    rnn_tail: tuple[Argument, ...]
-    dropout: Callable[[float], Call]
-    drop: Callable[[str], str]
-
-
-def function(dialect: Dialect, parts: Parts, activation: str) -> str:
-    """Expression for an activation; a helper it needs is added to `parts`."""
-    if activation in HELPERS:
-        parts.need(CELLS, activation)
-        return activation
-    return f"{dialect.module}.{activation}"
 
 
 def bare(spec: Spec) -> bool:
     """Whether the native layer alone returns what the layer returns.
 
-    An LSTM is not: its default carry is float32 whatever the input is.
+    A recurrent layer is not: its default carry is float32 whatever the input is.
     """
     return isinstance(spec, Dense) and spec.activation == "linear"
 
 
-def dense(spec: Dense, dialect: Dialect) -> Call:
-    """Constructor of a dense layer."""
-    return call(
-        f"{dialect.module}.{dialect.dense}",
-        f"{spec.features}" if dialect.sized else None,
-        f"{spec.units}",
-        None if spec.use_bias else ("use_bias", "False"),
-        ("param_dtype", dialect.param_dtype),
-        *dialect.tail,
-    )
+def _time_distributed(spec: TimeDistributed, at: At) -> None:
+    inner, ranks = spec.layer, (at.ranks[0] - 1,)
+    if not _own_batch(inner):
+        LAYERS[type(inner)](inner, replace(at, ranks=ranks, lead=2))
+        return
+    site, forward = at.site, at.parts.forward
+    batch, steps = site.free("batch"), site.free("steps")
+    busy = {*site.inputs[1:], site.mask, *site.states, *site.outputs[1:]}
+    flat = site.free("every") if not site.read(0) or site.y in busy else site.y
+    forward.append(f"        {batch}, {steps} = {at.x}.shape[:2]")
+    forward.append(f"        {flat} = {at.x}.reshape({batch} * {steps}, *{at.x}.shape[2:])")
+    mask = f"{site.mask}.reshape({batch} * {steps}, -1)" if site.mask else ""
+    outputs = (flat if site.read(0) else "_", *site.outputs[1:])
+    below = replace(site, inputs=(flat,), mask=mask, outputs=outputs)
+    LAYERS[type(inner)](inner, replace(at, site=below, ranks=ranks))
+    for name, own in zip(site.outputs, outputs, strict=True):
+        if name != "_":
+            whole = f"{own}.reshape({batch}, {steps}, *{own}.shape[1:])"
+            forward.append(f"        {name} = {whole}")
 
 
-CELL = {"LSTM": "OptimizedLSTMCell", "SimpleRNN": "SimpleCell"}
-"""Kind of layer -> the native cell that computes it."""
+def _own_batch(spec: Spec) -> bool:
+    """Whether a layer must not see the time axis of a TimeDistributed beside the batch's."""
+    grouped = isinstance(spec, LayerNorm) and bool(spec.groups)
+    return grouped or isinstance(spec, (Recurrent, Bidirectional))
 
 
-def _rnn(spec: LSTM | SimpleRNN, dialect: Dialect, parts: Parts) -> Call:
-    activation = function(dialect, parts, spec.activation)
-    gate = spec.gate_activation if isinstance(spec, LSTM) else None
-    cell = call(
-        f"{dialect.module}.{CELL[spec.kind]}",
-        f"{spec.features}" if dialect.sized else None,
-        f"{spec.units}",
-        ("gate_fn", function(dialect, parts, gate)) if gate not in (None, "sigmoid") else None,
-        None if spec.activation == "tanh" else ("activation_fn", activation),
-        # SimpleCell of NNX computes in float32 unless told otherwise
-        ("dtype", dialect.param_dtype) if dialect.sized and gate is None else None,
-        ("param_dtype", dialect.param_dtype),
-        *dialect.tail,
-    )
-    return call(f"{dialect.module}.RNN", cell, *dialect.rnn_tail)
+def _recurrent(spec: Any, at: At) -> None:
+    recurrent(spec, at.dialect, at.parts, at.site)
 
 
-def _recurrent(spec: LSTM | SimpleRNN, dialect: Dialect, parts: Parts, name: str) -> None:
-    parts.need(CELLS, "zeros")
-    parts.init += statement(f"self.{name} = ", _rnn(spec, dialect, parts), 8)
-    state = f"zeros(x, {spec.units})"
-    carry = f"({state}, {state})" if isinstance(spec, LSTM) else state
-    value = call(f"self.{name}", "x", ("initial_carry", carry))
-    parts.forward += statement("x = ", value, 8)
-    if not spec.return_sequences:
-        parts.forward.append("        x = x[:, -1]")
-
-
-def _dense(spec: Dense, dialect: Dialect, parts: Parts, name: str) -> None:
-    parts.init += statement(f"self.{name} = ", dense(spec, dialect), 8)
-    value = f"self.{name}(x)"
-    if spec.activation != "linear":
-        value = f"{function(dialect, parts, spec.activation)}({value})"
-    parts.forward.append(f"        x = {value}")
-
-
-def _time_distributed(spec: TimeDistributed, dialect: Dialect, parts: Parts, name: str) -> None:
-    # dense layers and activations work on the last axis, whatever stands before it
-    LAYERS[type(spec.layer)](spec.layer, dialect, parts, name)
-
-
-def _dropout(spec: Dropout, dialect: Dialect, parts: Parts, name: str) -> None:
-    parts.init += statement(f"self.{name} = ", dialect.dropout(spec.rate), 8)
-    parts.forward.append(f"        x = {dialect.drop(name)}")
-
-
-def _activation(spec: Activation, dialect: Dialect, parts: Parts, _name: str) -> None:
-    if spec.activation != "linear":
-        parts.forward.append(f"        x = {function(dialect, parts, spec.activation)}(x)")
+def _bidirectional(spec: Bidirectional, at: At) -> None:
+    bidirectional(spec, at.dialect, at.parts, at.site)
 
 
 LAYERS: dict[type[Spec], Callable[..., None]] = {
-    LSTM: _recurrent,
-    SimpleRNN: _recurrent,
-    Dense: _dense,
-    TimeDistributed: _time_distributed,
-    Dropout: _dropout,
-    Activation: _activation,
+    specs.Dense: flax_layers.dense,
+    specs.Dropout: flax_layers.dropout,
+    specs.TrainingOnly: flax_layers.training_only,
+    specs.Activation: flax_layers.activation,
+    specs.Relu: flax_layers.relu,
+    specs.PRelu: flax_layers.prelu,
+    specs.Elu: flax_layers.elu,
+    specs.Softmax: flax_layers.softmax,
+    specs.Affine: flax_layers.affine,
+    specs.Function: flax_layers.function,
+    specs.NotEqual: flax_layers.not_equal,
+    specs.Masking: flax_layers.masking,
+    specs.Embedding: flax_layers.embedding,
+    specs.BatchNorm: flax_layers.batch_norm,
+    specs.LayerNorm: flax_layers.layer_norm,
+    specs.UnitNorm: flax_layers.unit_norm,
+    specs.Normalization: flax_layers.normalization,
+    specs.Conv: flax_windows.conv,
+    specs.DepthwiseConv: flax_windows.depthwise,
+    specs.Pool: flax_windows.pool,
+    specs.GlobalPool: flax_windows.global_pool,
+    specs.Pad: flax_shapes.pad,
+    specs.Crop: flax_shapes.crop,
+    specs.UpSample: flax_shapes.up_sample,
+    specs.Flatten: flax_shapes.flatten,
+    specs.Reshape: flax_shapes.reshape,
+    specs.Permute: flax_shapes.permute,
+    specs.RepeatVector: flax_shapes.repeat_vector,
+    specs.Slice: flax_shapes.take,
+    specs.ExpandDims: flax_shapes.expand_dims,
+    specs.Squeeze: flax_shapes.squeeze,
+    specs.Reverse: flax_shapes.reverse,
+    specs.Reduce: flax_shapes.reduce,
+    specs.Merge: flax_shapes.merge,
+    specs.Concatenate: flax_shapes.concatenate,
+    specs.Dot: flax_shapes.dot,
+    specs.Attention: flax_attention.attention,
+    specs.MultiHeadAttention: flax_attention.multi_head,
+    specs.TimeDistributed: _time_distributed,
+    specs.LSTM: _recurrent,
+    specs.GRU: _recurrent,
+    specs.SimpleRNN: _recurrent,
+    specs.ConvLSTM: _recurrent,
+    specs.Bidirectional: _bidirectional,
 }
 
 
-def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Node, str], None]:
+def halves(_node: Node) -> tuple[str, str]:
+    """Names of the weights of a Bidirectional layer's halves."""
+    return "forward_rnn.{}", "backward_rnn.{}"
+
+
+def own(dialect: Dialect) -> Callable[[Node], str]:
+    """What tells of a layer why it takes classes of our own, "" where native ones do."""
+    cell = own_cell(dialect)
+
+    def why(node: Node) -> str:
+        reasons = (OWN[name].format(m=dialect.module) for name in _own(node, dialect))
+        return cell(node) or "; ".join(reasons)
+
+    return why
+
+
+def _own(node: Node, dialect: Dialect) -> list[str]:
+    """Our own classes and functions of a layer that is not recurrent."""
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    if isinstance(spec, MultiHeadAttention):
+        own_class = [] if flax_attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
+        return [*own_class, *filter(None, [flax_attention.attend(spec, dialect)])]
+    if isinstance(spec, Attention):
+        return [flax_attention.ATTENTIONS[spec.score]]
+    return {PRelu: ["PReLU"], Normalization: ["Normalization"]}.get(type(spec), [])
+
+
+def draws(model: Model) -> bool:
+    """Whether the emitted module draws random numbers in training."""
+    return any(_draws(node.spec) for node in model.layers)
+
+
+def _draws(spec: Spec) -> bool:
+    if isinstance(spec, TimeDistributed):
+        return _draws(spec.layer) and not isinstance(spec.layer, TrainingOnly)
+    if isinstance(spec, TrainingOnly):
+        return spec.layer in flax_layers.SPATIAL
+    return isinstance(spec, Dropout) or (isinstance(spec, MultiHeadAttention) and spec.dropout > 0)
+
+
+def refuse(node: Node) -> str:
+    """Why Flax source cannot hold a layer, "" if it can."""
+    spec = node.spec
+    if node.layer and getattr(spec, "stateful", False):
+        return f"a stateful {spec.kind} called a second time, whose states would be two"
+    spec = spec.layer if isinstance(spec, TimeDistributed) else spec
+    return "" if type(spec) in LAYERS else f"{spec.kind}, which has no Flax form here"
+
+
+def _called(model: Model, site: Site) -> Site:
+    """A place with the name of the layer that it calls, which has a mask if any call has one."""
+    owner = site.node.owner
+    masked = any(node.mask for node in model.layers if node.owner == owner)
+    recurrent_layer = isinstance(site.node.spec, (Recurrent, Bidirectional))
+    everywhere = f"jnp.ones({site.x}.shape[:2], bool)"
+    mask = site.mask or (everywhere if masked and recurrent_layer else "")
+    return replace(site, name=identifiers(model)[owner], mask=mask)
+
+
+def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Site], None]:
     """An emitter of single layers for `xlstm.converters.source.collect`."""
 
-    def emit(parts: Parts, model: Model, node: Node, name: str) -> None:
+    def emit(parts: Parts, model: Model, site: Site) -> None:
         before = len(parts.init)
-        LAYERS[type(node.spec)](node.spec, dialect, parts, name)
-        if len(parts.init) > before:
-            parts.init.insert(before, f"        {shape_comment(model, node)}")
+        ranks = tuple(len(model.shape(edge)) for edge in site.node.inputs)
+        owner = site.node.owner
+        calls = tuple(node.inputs for node in model.layers if node.owner == owner)
+        at = At(dialect, parts, _called(model, site), ranks, calls)
+        LAYERS[type(site.node.spec)](site.node.spec, at)
+        if site.node.layer:
+            del parts.init[before:]
+        elif len(parts.init) > before:
+            parts.init.insert(before, f"        {shape_comment(model, site.node)}")
 
     return emit

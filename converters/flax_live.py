@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+import operator
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from xlstm.converters.flax_activations import LIVE, LIVE_OPTIONS
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import Array
-
-ACTIVATIONS: tuple[tuple[Callable[..., Any], str], ...] = (
-    (jax.nn.tanh, "tanh"),
-    (jnp.tanh, "tanh"),
-    (jax.nn.sigmoid, "sigmoid"),
-    (jax.nn.relu, "relu"),
-    (jax.nn.softmax, "softmax"),
-    (jax.nn.hard_sigmoid, "hard_sigmoid"),
-    (jax.nn.identity, "linear"),
-)
-"""Functions that live Flax cells may hold, and their names in the hub."""
 
 
 def precision(dtype: str) -> AbstractContextManager[Any]:
@@ -38,17 +32,49 @@ def to_numpy(array: Any) -> Array:
     return np.array(array)
 
 
+def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
+    """Numpy inputs as JAX arrays of `dtype`; masks stay what they are."""
+    return [jnp.asarray(x, None if x.dtype == bool else dtype) for x in map(np.asarray, inputs)]
+
+
+def flat(module: Any, outputs: Any) -> list[Array]:
+    """What a ported module returned, as a list; states of stateful layers follow the outputs."""
+    sizes = getattr(sys.modules[type(module).__module__], "SIZES", None)
+    if sizes is None:
+        return [to_numpy(y) for y in jax.tree.leaves(outputs)]
+    outputs, state = outputs
+    # JAX sorts the keys of dicts; the module has the order of the layers
+    states = [h for name in sizes for h in state[name]]
+    return [to_numpy(y) for y in (*jax.tree.leaves(outputs), *states)]
+
+
+@functools.cache
+def _known() -> tuple[tuple[Any, dict[str, object], str], ...]:
+    """The functions of both tables that this JAX has: (function, options, hub name)."""
+    rows: list[tuple[str, dict[str, object], str]] = [(path, {}, name) for path, name in LIVE]
+    rows += [(path, {keyword: value}, name) for path, keyword, value, name in LIVE_OPTIONS]
+    found = []
+    for path, options, name in rows:
+        with contextlib.suppress(AttributeError):
+            found.append((operator.attrgetter(path.removeprefix("jax."))(jax), options, name))
+    return tuple(found)
+
+
 def activation(fn: Callable[..., Any], where: str) -> str:
     """The hub's name of a function held by a live cell.
 
     Raises:
         UnsupportedError: a function that is none of the known ones.
     """
-    for known, name in ACTIVATIONS:
-        if fn is known:
+    function: Any = fn
+    given: dict[str, object] = {}
+    if isinstance(fn, functools.partial) and not fn.args:
+        function, given = fn.func, fn.keywords
+    for known, options, name in _known():
+        if function is known and given == options:
             return name
     got = getattr(fn, "__name__", repr(fn))
-    known_names = ", ".join(dict.fromkeys(name for _, name in ACTIVATIONS))
+    known_names = ", ".join(dict.fromkeys(path.rpartition(".")[2] for path, _ in LIVE))
     raise UnsupportedError(where, f"jax.nn's {known_names}", got, "use one of these functions")
 
 

@@ -1,8 +1,8 @@
 """Flax Linen, the half that does not import it."""
 
-from xlstm.converters.flax_emit import bare
+from xlstm.converters.flax_emit import bare, halves, own, refuse
 from xlstm.converters.flax_tables import LINEN_DEFAULT, LINEN_TABLES
-from xlstm.converters.linen_emit import emit
+from xlstm.converters.linen_emit import LINEN, emit
 
 from xlstm.adapter import Adapter
 
@@ -16,6 +16,10 @@ ADAPTER = Adapter(
     default=LINEN_DEFAULT,
     roots=("flax.linen.",),
     root="params.",
+    other_root="batch_stats.",
+    halves=halves,
+    refuse=refuse,
+    own=own(LINEN),
     bare=bare,
     emit=emit,
 )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from xlstm.converters.flax_emit import Dialect, bare, dense, emit_node
+from xlstm.converters.flax_dialect import Dialect
+from xlstm.converters.flax_emit import bare, emit_node
+from xlstm.converters.flax_layers import dense_made
+from xlstm.converters.flax_module import (
+    STATE_OPTION,
+    call_signature,
+    class_doc,
+    import_lines,
+    need_states,
+    returned,
+    state_blocks,
+    stream,
+)
+from xlstm.converters.flax_tables import LINEN_DEFAULT
 from xlstm.converters.source import (
     FOLDER,
     Parts,
     call,
     collect,
     docstring,
-    imports,
     join,
     origin,
-    shape_text,
     signature,
 )
 
@@ -20,32 +31,35 @@ from xlstm.model import Dense, Model
 
 LINEN = Dialect(
     module="nn",
+    file="linen_cells.py",
+    layers="linen_layer_cells.py",
+    cells=LINEN_DEFAULT,
     dense="Dense",
     sized=False,
     param_dtype="self.param_dtype",
     tail=(),
     rnn_tail=(),
-    dropout=lambda rate: call("nn.Dropout", repr(rate)),
-    drop=lambda name: f"self.{name}(x, deterministic=not train)",
+    dropout=lambda rate, *more: call("nn.Dropout", repr(rate), *more),
+    conv_lstm=True,
+    attend="",
+    training=lambda keyword: (keyword, "not train"),
 )
 
 
 def _class(model: Model, parts: Parts) -> list[str]:
-    before, after = model.node(model.inputs[0]), model.node(model.outputs[0])
+    options = ["*", *([STATE_OPTION] if model.stateful else []), "train: bool = False"]
     return [
         "class Model(nn.Module):",
-        f'    """{shape_text(before.shape)} -> {shape_text(after.shape)}."""',
+        *class_doc(model),
         "",
         f"    param_dtype: DTypeLike = jnp.{model.compute_dtype().name}",
         "",
         "    def setup(self) -> None:",
         *(parts.init or ["        pass"]),
         "",
-        "    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:",
-        f'        """One output for a batch of inputs {shape_text(before.shape)}."""',
-        "        x = jnp.asarray(x, self.param_dtype)",
+        *call_signature(model, parts, options),
         *parts.forward,
-        "        return x",
+        returned(model, parts),
     ]
 
 
@@ -70,32 +84,32 @@ def _functions(model: Model, made: str, make: str) -> list[list[str]]:
     ]
 
 
+HELD = {"module": "Model", "variables": "dict[str, Any]"}
+
+
 def emit(model: Model) -> str:
     """Source text of `model.py` for Flax Linen."""
     node = model.layers[0]
     lone = model.lone and bare(node.spec)
     parts = Parts() if lone else collect(model, emit_node(LINEN))
+    if model.stateful:
+        need_states(parts)
     made, make = "Model", "Model(param_dtype=dtype)"
     if lone and isinstance(node.spec, Dense):
-        layer = str(dense(node.spec, LINEN))
+        layer = str(dense_made(node.spec, LINEN))
         made, make = layer.split("(")[0], layer.replace("self.param_dtype", "dtype")
+    inputs = "*inputs" if len(model.inputs) > 1 else "x"
+    state = ", state=state" if model.stateful else ""
     head = docstring(
         f"A Flax Linen module ported from {origin(model)}.",
         "Needs flax and safetensors. `module, variables = load()` gives the module and its trained",
-        "weights; `module.apply(variables, x)` runs it.",
+        f"weights; `module.apply(variables, {inputs}{state})` runs it.",
     )
-    third = ["import flax.linen as nn", "import jax.numpy as jnp", "from flax import traverse_util"]
-    third += [
-        "from jax.typing import ArrayLike, DTypeLike",
-        "from safetensors.flax import load_file",
+    blocks = [
+        *([text] for text in parts.helpers),
+        *state_blocks(model),
+        [] if lone else _class(model, parts),
+        *_functions(model, made, make),
+        stream(model, parts, "jax.jit(module.apply)", HELD),
     ]
-    third += [] if lone else ["import jax"]
-    standard = [
-        "from collections.abc import Mapping",
-        "from pathlib import Path",
-        "from typing import Any",
-    ]
-    head += imports(standard, third)
-    helpers = [[text] for text in parts.helpers]
-    body = [] if lone else _class(model, parts)
-    return join([head, *helpers, body, *_functions(model, made, make)])
+    return join([[*head, *import_lines(join(blocks))], *blocks])

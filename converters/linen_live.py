@@ -6,64 +6,116 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import numpy as np
 from flax import traverse_util
 from flax.core import meta
-from xlstm.converters.flax_live import activation, check_dtype, check_residual, precision, to_numpy
+from xlstm.converters.flax_live import arrays, check_dtype, flat, precision, to_numpy
+from xlstm.converters.flax_reader import (
+    Found,
+    as_model,
+    cell_spec,
+    check_halves,
+    check_start,
+    joined,
+    walked,
+)
 from xlstm.converters.flax_tables import LINEN_TABLES
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.layout import sizes_of, unpack
-from xlstm.model import LSTM, Array, Dense, Model, Shape, SimpleRNN, Source, Spec, chain
+from xlstm.model import Array, ConvLSTM, Dense, Model
 
 Pair = tuple[nn.Module, Mapping[str, Any]]
 
-CELLS: dict[type[nn.Module], str] = {
-    nn.LSTMCell: "LSTMCell",
-    nn.OptimizedLSTMCell: "OptimizedLSTMCell",
-    nn.SimpleCell: "SimpleCell",
-}
-"""Cell class -> name of its table."""
+CELLS = (nn.LSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.SimpleCell)
+"""Cells that have a table, called as their class is."""
+
+Held = dict[str, Array]
+"""Parameters by dotted name."""
 
 
-def _parse(module: nn.Module) -> tuple[str, str, Any]:
-    """Name of the table, the path before its tensors, and the module with the options."""
-    where = f"linen {type(module).__name__}"
+def _below(held: Held, path: str, where: str) -> Held:
+    """The parameters below a path, by the rest of their names.
+
+    Raises:
+        WeightsError: there are none, or others beside them.
+    """
+    if not held or not all(name.startswith(path) for name in held):
+        got = ", ".join(held) or "none"
+        raise WeightsError(where, f"params below {path or 'the root'}", got, "pass its variables")
+    return {name.removeprefix(path): array for name, array in held.items()}
+
+
+def _cell(cell: Any, held: Held, where: str) -> Found:
+    kind = type(cell)
+    if kind is nn.ConvLSTMCell:
+        return _conv_lstm(cell, held, where)
+    if kind not in CELLS:
+        known = ", ".join(f"nn.{known.__name__}" for known in (*CELLS, nn.ConvLSTMCell))
+        want = f"nn.Dense, or one of {known}, alone or in nn.RNN or nn.Bidirectional"
+        raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
+    check_start(cell.carry_init is kind(1).carry_init, where)
+    table = LINEN_TABLES[kind.__name__]
+    features = sizes_of(table, held)["i"]
+    spec = cell_spec(cell, kind.__name__, features, cell.features, where)
+    return Found(spec, unpack(table, held, spec.sizes(), spec.absent(), where))
+
+
+def _conv_lstm(cell: Any, held: Held, where: str) -> Found:
+    """A ConvLSTMCell, which adds 1 to its forget gate, over axes of any length."""
+    window = tuple(cell.kernel_size)
+    ones = (1,) * len(window)
+    check_dtype(cell, where)
+    check_start(cell.carry_init is nn.ConvLSTMCell(1, (1,)).carry_init, where)
+    if cell.padding != "SAME" or tuple(cell.strides or ones) != ones:
+        got = f"padding {cell.padding!r}, strides {cell.strides}"
+        want, do = "padding SAME and strides of 1, which keep the states' size", "set these"
+        raise UnsupportedError(where, want, got, do)
+    table = LINEN_TABLES[f"ConvLSTM{len(window)}D"]
+    features = held["ih.kernel"].shape[-2] if "ih.kernel" in held else 1
+    spec = ConvLSTM(
+        features,
+        cell.features,
+        use_bias=cell.use_bias,
+        return_sequences=True,
+        space=(None,) * len(window),
+        window=window,
+        strides=ones,
+        dilation=ones,
+        padding="same",
+        forget_offset=1.0,
+    )
+    return Found(spec, unpack(table, held, spec.sizes(), spec.absent(), where))
+
+
+def _found(module: Any, held: Held, where: str) -> Found:
     if type(module) is nn.Dense:
-        return "Dense", "", module
-    cell = module.cell if type(module) is nn.RNN else module
+        check_dtype(module, where)
+        table, own = LINEN_TABLES["Dense"], _below(held, "", where)
+        spec = Dense(sizes_of(table, own)["i"], module.features, use_bias=module.use_bias)
+        return Found(spec, unpack(table, own, spec.sizes(), spec.absent(), where))
     if type(module) is nn.RNN:
-        for option in ("time_major", "reverse", "return_carry"):
-            if getattr(module, option):
-                raise UnsupportedError(
-                    where, f"{option}=False", f"{option}=True", "see the README's limits"
-                )
-    if type(cell) not in CELLS:
-        known = "nn.RNN of " + " or ".join(cls.__name__ for cls in CELLS) + ", a cell, or nn.Dense"
-        raise UnsupportedError(where, known, type(cell).__name__, "pass the layers one by one")
-    return CELLS[type(cell)], "cell." if type(module) is nn.RNN else "", cell
+        return walked(_cell(module.cell, _below(held, "cell.", where), where), module)
+    if type(module) is nn.Bidirectional:
+        forward, backward = _halves(module, held, where)
+        return joined(forward, backward, module)
+    return _cell(module, _below(held, "", where), where)
 
 
-def _spec(module: Any, sizes: Mapping[str, int], where: str) -> Spec:
-    check_dtype(module, where)
-    if isinstance(module, nn.Dense):
-        return Dense(sizes["i"], module.features, use_bias=module.use_bias)
-    if module.carry_init is not type(module)(1).carry_init:
-        do = "pass a cell that starts from zeros"
-        raise UnsupportedError(where, "a carry of zeros", "carry_init of its own", do)
-    fn = activation(module.activation_fn, where)
-    if isinstance(module, nn.SimpleCell):
-        check_residual(module, where)
-        return SimpleRNN(sizes["i"], module.features, fn, return_sequences=True)
-    gate = activation(module.gate_fn, where)
-    return LSTM(sizes["i"], module.features, fn, gate, return_sequences=True)
+def _halves(module: Any, held: Held, where: str) -> list[Found]:
+    check_halves(module, nn.RNN, where)
+    found = []
+    for side in ("forward_rnn", "backward_rnn"):
+        own = {name: array for name, array in held.items() if name.startswith(side)}
+        below = _below(own, f"{side}.cell.", where)
+        found.append(_cell(getattr(module, side).cell, below, where))
+    return found
 
 
 def read(source: Pair) -> Model:
-    """A pair (module, variables) of a lone LSTM or simple cell (bare or in `nn.RNN`) or `nn.Dense`.
+    """A pair (module, variables) of a cell, `nn.RNN` or `nn.Bidirectional` of cells, or `nn.Dense`.
 
     Raises:
         UnsupportedError: another module or option.
@@ -72,19 +124,10 @@ def read(source: Pair) -> Model:
     if not (isinstance(source, tuple) and len(source) == 2):
         raise UnsupportedError("linen", "a pair (module, variables)", "a module", "pass both")
     module, variables = source
-    where = f"linen {type(module).__name__}"
-    table, before, holder = _parse(module)
-    flat = traverse_util.flatten_dict(dict(meta.unbox(variables.get("params", {}))), sep=".")
-    if not flat or not all(name.startswith(before) for name in flat):
-        got = ", ".join(flat) or "none"
-        raise WeightsError(where, f"params below {before or 'the root'}", got, "pass its variables")
-    arrays = {name.removeprefix(before): to_numpy(array) for name, array in flat.items()}
-    spec = _spec(holder, sizes_of(LINEN_TABLES[table], arrays), where)
-    hub = unpack(LINEN_TABLES[table], arrays, spec.sizes(), spec.absent(), where)
-    name, features = spec.kind.lower(), spec.sizes()["i"]
-    shape: Shape = (features,) if isinstance(spec, Dense) else (None, features)
-    origin = Source("linen", flax.__version__, f"live {type(module).__name__}")
-    return chain(name, [(name, spec, True)], shape, {name: hub}, origin, lone=True)
+    kind = type(module).__name__
+    params = traverse_util.flatten_dict(dict(meta.unbox(variables.get("params", {}))), sep=".")
+    held = {name: to_numpy(array) for name, array in params.items()}
+    return as_model(_found(module, held, f"linen {kind}"), "linen", f"live {kind}")
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
@@ -98,8 +141,7 @@ def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs, through `jax.jit`."""
     module, variables = ported
     with precision(dtype):
-        outputs = jax.jit(module.apply)(variables, *(jax.numpy.asarray(x, dtype) for x in inputs))
-        return [to_numpy(y) for y in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        return flat(module, jax.jit(module.apply)(variables, *arrays(inputs, dtype)))
 
 
 def count(ported: Pair) -> int:

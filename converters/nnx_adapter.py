@@ -1,8 +1,8 @@
 """Flax NNX, the half that does not import it."""
 
-from xlstm.converters.flax_emit import bare
+from xlstm.converters.flax_emit import bare, halves, own, refuse
 from xlstm.converters.flax_tables import NNX_DEFAULT, NNX_TABLES
-from xlstm.converters.nnx_emit import emit
+from xlstm.converters.nnx_emit import NNX, emit
 
 from xlstm.adapter import Adapter
 
@@ -15,6 +15,9 @@ ADAPTER = Adapter(
     tables=NNX_TABLES,
     default=NNX_DEFAULT,
     roots=("flax.nnx.",),
+    halves=halves,
+    refuse=refuse,
+    own=own(NNX),
     bare=bare,
     emit=emit,
 )

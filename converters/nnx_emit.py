@@ -2,51 +2,65 @@
 
 from __future__ import annotations
 
-from xlstm.converters.flax_emit import Dialect, bare, dense, emit_node
+from xlstm.converters.flax_dialect import Dialect
+from xlstm.converters.flax_emit import bare, draws, emit_node
+from xlstm.converters.flax_layers import dense_made
+from xlstm.converters.flax_module import (
+    STATE_OPTION,
+    call_signature,
+    class_doc,
+    import_lines,
+    need_states,
+    returned,
+    state_blocks,
+    stream,
+)
+from xlstm.converters.flax_tables import NNX_DEFAULT
 from xlstm.converters.source import (
     FOLDER,
     Parts,
     call,
     collect,
     docstring,
-    imports,
     join,
     origin,
-    shape_text,
     signature,
     statement,
 )
 
-from xlstm.model import Dense, Dropout, Model
+from xlstm.kinds import KINDS
+from xlstm.model import Dense, Model, Spec
 
 NNX = Dialect(
     module="nnx",
+    file="nnx_cells.py",
+    layers="nnx_layer_cells.py",
+    cells=NNX_DEFAULT,
     dense="Linear",
     sized=True,
     param_dtype="param_dtype",
     tail=(("rngs", "rngs"),),
-    # without rngs=False the wrapper keeps a counter that changes at every call
+    # without rngs=False the wrappers keep a counter that changes at every call
     rnn_tail=(("rngs", "False"),),
-    dropout=lambda rate: call("nnx.Dropout", repr(rate), ("rngs", "rngs")),
-    drop=lambda name: f"self.{name}(x)",
+    dropout=lambda rate, *more: call("nnx.Dropout", repr(rate), *more, ("rngs", "rngs")),
+    conv_lstm=False,
+    attend="attend",
+    training=lambda _keyword: None,
 )
 
 
 def _class(model: Model, parts: Parts) -> list[str]:
-    before, after = model.node(model.inputs[0]), model.node(model.outputs[0])
     return [
         "class Model(nnx.Module):",
-        f'    """{shape_text(before.shape)} -> {shape_text(after.shape)}."""',
+        *class_doc(model),
         "",
         "    def __init__(self, *, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:",
         "        self.param_dtype = param_dtype",
         *parts.init,
         "",
-        "    def __call__(self, x: jax.Array) -> jax.Array:",
-        f'        """One output for a batch of inputs {shape_text(before.shape)}."""',
-        "        x = jnp.asarray(x, self.param_dtype)",
+        *call_signature(model, parts, [STATE_OPTION] if model.stateful else []),
         *parts.forward,
-        "        return x",
+        returned(model, parts),
     ]
 
 
@@ -54,13 +68,19 @@ def _default(model: Model) -> str:
     return f"dtype: DTypeLike = jnp.{model.compute_dtype().name}"
 
 
+def _statistics(spec: Spec) -> bool:
+    """Whether a layer keeps statistics, which training does not move by gradients."""
+    return any(KINDS[part.form].statistics for _, part in spec.parts)
+
+
 def _build(model: Model, made: str, make: list[str]) -> list[str]:
-    dropout = any(isinstance(node.spec, Dropout) for node in model.layers)
+    statistics = any(_statistics(node.spec) for node in model.layers)
+    kinds = "(nnx.Param, nnx.BatchStat)" if statistics else "nnx.Param"
     return [
         *signature("build", made, "weights: Mapping[str, ArrayLike]", _default(model)),
         '    """The model with these weights, by dotted name, in evaluation mode."""',
         *make,
-        "    params = nnx.to_flat_state(nnx.state(model, nnx.Param))",
+        f"    params = nnx.to_flat_state(nnx.state(model, {kinds}))",
         '    names = {".".join(map(str, path)) for path, _ in params}',
         "    if names != set(weights):",
         '        raise ValueError(f"weights that do not fit: {sorted(names ^ set(weights))}")',
@@ -69,7 +89,7 @@ def _build(model: Model, made: str, make: list[str]) -> list[str]:
         "        for path, param in params",
         "    ]",
         "    nnx.update(model, nnx.from_flat_state(filled))",
-        *(["    nnx.reseed(model, dropout=0)"] if dropout else []),
+        *(["    nnx.reseed(model, dropout=0)"] if draws(model) else []),
         "    model.eval()",
         "    return model",
     ]
@@ -87,7 +107,7 @@ def _make(model: Model) -> tuple[str, list[str]]:
     """Type of what build returns, and the lines that make it without random numbers."""
     node = model.layers[0]
     if model.lone and isinstance(node.spec, Dense) and bare(node.spec):
-        layer = dense(node.spec, NNX)
+        layer = dense_made(node.spec, NNX)
         given = {("param_dtype", "param_dtype"): "dtype", ("rngs", "rngs"): "nnx.Rngs(0)"}
         args = [(arg[0], given[arg]) if arg in given else arg for arg in layer.args]
         made = call("nnx.eval_shape", f"lambda: {call(layer.name, *args)}")
@@ -99,23 +119,26 @@ def _make(model: Model) -> tuple[str, list[str]]:
     ]
 
 
+RUN = "nnx.jit(lambda model, *inputs, state: model(*inputs, state=state))"
+
+
 def emit(model: Model) -> str:
     """Source text of `model.py` for Flax NNX."""
-    made, make = _make(model)
-    lone = made != "Model"
+    lone = model.lone and bare(model.layers[0].spec)
     parts = Parts() if lone else collect(model, emit_node(NNX))
+    if model.stateful:
+        need_states(parts)
     head = docstring(
         f"A Flax NNX module ported from {origin(model)}.",
         "Needs flax and safetensors. `load()` gives the model with its trained weights. Call it",
         "through `nnx.jit`: an eager call traces every recurrent layer anew.",
     )
-    third = [
-        "import jax.numpy as jnp",
-        "from flax import nnx",
-        "from jax.typing import ArrayLike, DTypeLike",
+    blocks = [
+        *([text] for text in parts.helpers),
+        *state_blocks(model),
+        [] if lone else _class(model, parts),
+        _build(model, *_make(model)),
+        _load(model, _make(model)[0]),
+        stream(model, parts, RUN, {"model": "Model"}),
     ]
-    third += ["from safetensors.flax import load_file", *([] if lone else ["import jax"])]
-    head += imports(["from collections.abc import Mapping", "from pathlib import Path"], third)
-    helpers = [[text] for text in parts.helpers]
-    body = [] if lone else _class(model, parts)
-    return join([head, *helpers, body, _build(model, made, make), _load(model, made)])
+    return join([[*head, *import_lines(join(blocks))], *blocks])

@@ -1,0 +1,102 @@
+"""How Flax source writes attention."""
+
+from __future__ import annotations
+
+from xlstm.converters.flax_dialect import At, Dialect
+from xlstm.converters.source import Argument, call
+
+from xlstm.model import Attention, Edge, MultiHeadAttention
+
+ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
+
+
+def _parted(spec: Attention | MultiHeadAttention, at: At) -> tuple[list[str], dict[str, str]]:
+    """Variables of query, value and perhaps key, and of the masks by name."""
+    inputs = list(at.site.inputs)
+    count = len(inputs) - len(spec.masks)
+    return inputs[:count], dict(zip(spec.masks, inputs[count:], strict=True))
+
+
+def _seen(at: At, masks: dict[str, str], causal: bool, heads: bool) -> str:
+    """Writes which values each query sees, and gives the variable; "" where it sees all."""
+    query, value = at.site.inputs[:2]
+    places = {"q": ":, None, :, None", "v": ":, None, None", "k": ":, None, None"}
+    place = places if heads else {"v": ":, None"}
+    terms = [f"{mask}[{place[name]}]" for name, mask in masks.items()]
+    if causal:
+        terms.append(f"jnp.tri({query}.shape[1], {value}.shape[1], dtype=bool)")
+    if not terms:
+        return ""
+    seen = at.site.free("seen")
+    at.parts.forward.append(f"        {seen} = {terms[0]}")
+    at.parts.forward += [f"        {seen} = {seen} & {term}" for term in terms[1:]]
+    return seen
+
+
+def attention(spec: Attention, at: At) -> None:
+    """Without weights of its own but a scale."""
+    arrays, masks = _parted(spec, at)
+    counts = masks.pop("q", "")
+    size = f"{spec.features}" if spec.score == "additive" and spec.scaled else None
+    scaled = ("use_scale", "True") if spec.scaled else None
+    at.own(ATTENTIONS[spec.score], size, scaled)
+    at.parts.need(at.dialect.layers, "weighed")
+    seen = _seen(at, masks, spec.causal, heads=False)
+    value = at.call(*arrays, ("seen", seen) if seen else None)
+    at.put(call("jnp.where", f"{counts}[..., None]", value, "0") if counts else value)
+
+
+def attend(spec: MultiHeadAttention, dialect: Dialect) -> str:
+    """Our own function that weighs the values, "" where the native one is exact."""
+    names = {"zeros": "attend_or_zeros", "lowered": "attend_lowered"}
+    blind = names.get(spec.blind, "") if spec.masks or spec.causal else ""
+    return blind or dialect.attend
+
+
+def even(spec: MultiHeadAttention, calls: tuple[tuple[Edge, ...], ...]) -> bool:
+    """Whether keys are values everywhere, and heads of one size: what the native layer has."""
+    arrays = [call[: len(call) - len(spec.masks)] for call in calls]
+    keyless = all(len(found) == 2 or found[1] == found[2] for found in arrays)
+    return keyless and spec.key_dim == spec.value_dim
+
+
+def _sizes(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
+    """What native and own layer take alike."""
+    sized = at.dialect.sized
+    return (
+        ("num_heads", f"{spec.heads}"),
+        ("in_features", f"{spec.query_features}") if sized else None,
+        ("qkv_features", f"{spec.heads * spec.key_dim}"),
+        ("out_features", f"{spec.units}"),
+    )
+
+
+def _options(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
+    name = attend(spec, at.dialect)
+    if name:
+        at.parts.need(at.dialect.layers, name)
+    return (
+        None if spec.use_bias else ("use_bias", "False"),
+        ("dropout_rate", repr(spec.dropout)) if spec.dropout else None,
+        ("broadcast_dropout", "False") if spec.dropout else None,
+        ("attention_fn", name) if name else None,
+        ("decode", "False") if at.dialect.sized else None,
+    )
+
+
+def multi_head(spec: MultiHeadAttention, at: At) -> None:
+    """Attention of several heads."""
+    arrays, masks = _parted(spec, at)
+    query, value, key = (*arrays, arrays[1])[:3]
+    if even(spec, at.calls):
+        features = ("in_kv_features", f"{spec.key_features}") if at.dialect.sized else None
+        at.layer("MultiHeadAttention", *_sizes(spec, at), features, *_options(spec, at))
+        called = [query, value]
+    else:
+        sizes = ("key_features", "value_features") if at.dialect.sized else ()
+        features_of = [(name, f"{getattr(spec, name)}") for name in (*sizes, "value_dim")]
+        at.own("UnevenAttention", *_sizes(spec, at), *features_of, *_options(spec, at))
+        called = [query, key, value]
+    seen = _seen(at, masks, spec.causal, heads=True)
+    still = at.dialect.training("deterministic") if spec.dropout else None
+    at.put(at.call(*called, ("mask", seen) if seen else None, still))

@@ -1,0 +1,189 @@
+"""The parts of an emitted Flax module that are not layers: imports, signatures, states, stream."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from xlstm.converters.flax_dialect import CELLS
+from xlstm.converters.source import Parts, call, imports, shape_text, signature, statement
+
+from xlstm.identifiers import identifiers
+from xlstm.inputs import row_numbers
+from xlstm.model import Input, Model, Node, Shape
+
+FROM = {
+    "Callable": "collections.abc",
+    "Iterable": "collections.abc",
+    "Iterator": "collections.abc",
+    "Mapping": "collections.abc",
+    "partial": "functools",
+    "Path": "pathlib",
+    "Any": "typing",
+}
+"""Names of the standard library that emitted code uses, and their modules."""
+
+THIRD = {
+    "jax": "import jax",
+    "jnp": "import jax.numpy as jnp",
+    "nn": "import flax.linen as nn",
+    "nnx": "from flax import nnx",
+    "traverse_util": "from flax import traverse_util",
+    "load_file": "from safetensors.flax import load_file",
+}
+"""Other names, and the lines that import them."""
+
+
+def import_lines(text: str) -> list[str]:
+    """The import lines that a module's text needs."""
+    used = {item.id for item in ast.walk(ast.parse(text)) if isinstance(item, ast.Name)}
+    return imports(
+        _from({name: module for name, module in FROM.items() if name in used}),
+        [
+            *(line for name, line in THIRD.items() if name in used),
+            *_from({name: "jax.typing" for name in ("ArrayLike", "DTypeLike") if name in used}),
+        ],
+    )
+
+
+def _from(names: dict[str, str]) -> list[str]:
+    return [
+        f"from {module} import {', '.join(sorted(n for n, own in names.items() if own == module))}"
+        for module in dict.fromkeys(names.values())
+    ]
+
+
+def shapes(model: Model) -> str:
+    """What goes in and what comes out, for a docstring."""
+    before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
+    after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
+    return f"{before} -> {after}"
+
+
+def class_doc(model: Model) -> list[str]:
+    """The docstring of the model's class."""
+    first, rest = shapes(model).split(" -> ")
+    line = f'    """{first} -> {rest}."""'
+    if len(line) <= 88:
+        return [line]
+    return ['    """The model.', "", f"    {first}", f"    -> {rest}", '    """']
+
+
+def call_signature(model: Model, parts: Parts, options: list[str]) -> list[str]:
+    """The head of `__call__`, its docstring, and the casts of the inputs."""
+    inputs = [f"{name}: jax.Array" for name in parts.inputs]
+    one, several = len(parts.outputs) == 1, len(parts.inputs) > 1
+    returns = "jax.Array" if one else "tuple[jax.Array, ...]"
+    returns = f"tuple[{returns}, State]" if model.stateful else returns
+    head = statement("def ", call("__call__", "self", *inputs, *options), 4, f" -> {returns}:")
+    what = "One output" if one else "The outputs"
+    of = "inputs" if several else f"inputs {shape_text(model.node(model.inputs[0]).shape)}"
+    what = f"{what} and the state after the call" if model.stateful else what
+    return [*head, f'        """{what} for a batch of {of}."""', *_casts(model, parts)]
+
+
+def _casts(model: Model, parts: Parts) -> list[str]:
+    # row numbers stay whole: a float cannot hold all of them
+    lines, first, rows = [], "", row_numbers(model)
+    for name, variable in zip(model.inputs, parts.inputs, strict=True):
+        spec = model.node(name).spec
+        if isinstance(spec, Input) and spec.dtype == "bool":
+            lines.append(f"        {variable} = jnp.asarray({variable}) != 0")
+        elif name in rows:
+            first = first or f"{variable}.astype(self.param_dtype)"
+            lines.append(f"        {variable} = jnp.asarray({variable})")
+        else:
+            first = first or variable
+            lines.append(f"        {variable} = jnp.asarray({variable}, self.param_dtype)")
+    start = f"        before, after = start(state, {first}), {{}}"
+    return [*lines, *([start] if model.stateful else [])]
+
+
+def returned(model: Model, parts: Parts) -> str:
+    """The last line of `__call__`."""
+    if not model.stateful:
+        return f"        return {parts.returned}"
+    outputs = parts.returned if len(parts.outputs) == 1 else f"({parts.returned})"
+    return f"        return {outputs}, after"
+
+
+STATE_OPTION = "state: State | None = None"
+"""Parameter of stateful models."""
+
+
+def need_states(parts: Parts) -> None:
+    """Takes the functions that `state_blocks` calls."""
+    parts.need(CELLS, "zeros", "checked")
+
+
+def _state_shapes(node: Node) -> tuple[Shape, ...]:
+    spec: Any = node.spec
+    shapes: tuple[Shape, ...] = spec.state_shapes()
+    return shapes
+
+
+def state_blocks(model: Model) -> list[list[str]]:
+    """The sizes of the states of stateful layers, and the function that starts them."""
+    if not model.stateful:
+        return []
+    names = identifiers(model)
+    shapes: dict[str, Any] = {node.name: _state_shapes(node) for node in model.stateful}
+    # one number a state where all have one axis; a convolution's have more
+    flat = all(len(shape) == 1 for found in shapes.values() for shape in found)
+    lines = []
+    for node in model.stateful:
+        widths = [f"{shape[0]}" if flat else f"{shape}" for shape in shapes[node.name]]
+        lines.append(f'    "{names[node.name]}": ({", ".join(widths)}{"," * (len(widths) == 1)}),')
+    return [
+        [
+            "State = Mapping[str, tuple[jax.Array, ...]]",
+            '"""Layer -> its states, (batch, size) each; h before c, forward before backward."""',
+            "",
+            "SIZES = {",
+            *lines,
+            "}",
+        ],
+        (START if flat else START.replace("x, n)", "x, *n)")).splitlines(),
+    ]
+
+
+START = '''def start(state: State | None, x: jax.Array) -> State:
+    """What every layer starts from: the states that were given, or zeros."""
+    if state is None:
+        return {name: tuple(zeros(x, n) for n in SIZES[name]) for name in SIZES}
+    wanted = {name: len(sizes) for name, sizes in SIZES.items()}
+    given = {name: len(states) for name, states in state.items()}
+    if given != wanted:
+        raise ValueError(f"states per layer: {wanted} were expected, not {given}")
+    return {
+        name: tuple(checked(h, x, n) for h, n in zip(state[name], sizes, strict=True))
+        for name, sizes in SIZES.items()
+    }
+'''
+
+
+def stream(model: Model, parts: Parts, runs: str, held: dict[str, str]) -> list[str]:
+    """The function that feeds a long sequence chunk by chunk.
+
+    Args:
+        model: a stateful model.
+        parts: what its layers gave.
+        runs: expression of the compiled model, called with the last of `held`.
+        held: names and types of the parameters that hold the model.
+    """
+    if not model.stateful:
+        return []
+    several = len(parts.inputs) > 1
+    chunks = f"Iterable[{'tuple[jax.Array, ...]' if several else 'jax.Array'}]"
+    output = "jax.Array" if len(parts.outputs) == 1 else "tuple[jax.Array, ...]"
+    returns = f"Iterator[tuple[{output}, State]]"
+    args = ", ".join([list(held)[-1], "*chunk" if several else "chunk", "state=state"])
+    first = [f"{name}: {kind}" for name, kind in held.items()]
+    return [
+        *signature("stream", returns, *first, f"chunks: {chunks}", STATE_OPTION),
+        '    """Outputs of each chunk of a long sequence, and the state after it."""',
+        f"    run = {runs}",
+        "    for chunk in chunks:",
+        f"        outputs, state = run({args})",
+        "        yield outputs, state",
+    ]

@@ -1,0 +1,215 @@
+"""Own layers for Flax NNX, copied as text into emitted modules; plain as a textbook."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class PReLU(nnx.Module):
+    """X, and a learned slope times x below zero."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        param_dtype: Any,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.negative_slope = nnx.Param(jnp.zeros(shape, param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The same shape."""
+        return jnp.where(x >= 0, x, self.negative_slope[...] * x)
+
+
+class Normalization(nnx.Module):
+    """X by the mean and variance of the data."""
+
+    def __init__(self, features: int, *, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        self.mean = nnx.BatchStat(jnp.zeros(features, param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(features, param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The same shape."""
+        return (x - self.mean[...]) / jnp.maximum(jnp.sqrt(self.var[...]), 1e-7)
+
+
+class Denormalization(nnx.Module):
+    """What x was before it was divided by the deviation of the data."""
+
+    def __init__(self, features: int, *, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        self.mean = nnx.BatchStat(jnp.zeros(features, param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(features, param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The same shape."""
+        return self.mean[...] + x * jnp.maximum(jnp.sqrt(self.var[...]), 1e-7)
+
+
+def weighed(scores: jax.Array, value: jax.Array, seen: jax.Array | None) -> jax.Array:
+    """Values by the softmax of their scores; one that is not seen has 1e9 less."""
+    if seen is not None:
+        scores = jnp.where(seen, scores, scores - 1e9)
+    return jax.nn.softmax(scores) @ value
+
+
+class DotAttention(nnx.Module):
+    """Values weighed by the softmax of query key^T, times a learned factor or not."""
+
+    def __init__(
+        self,
+        *,
+        use_scale: bool = False,
+        param_dtype: Any,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.scale = nnx.Param(jnp.ones((), param_dtype)) if use_scale else None
+
+    def __call__(
+        self,
+        query: jax.Array,
+        value: jax.Array,
+        key: jax.Array | None = None,
+        seen: jax.Array | None = None,
+    ) -> jax.Array:
+        """(batch, queries, n), (batch, values, m) -> (batch, queries, m)."""
+        scores = query @ (value if key is None else key).swapaxes(1, 2)
+        scores = scores if self.scale is None else scores * self.scale[...]
+        return weighed(scores, value, seen)
+
+
+class ConcatAttention(nnx.Module):
+    """Values weighed by the softmax of a learned factor times sum(tanh(query + key))."""
+
+    def __init__(
+        self,
+        *,
+        use_scale: bool = False,
+        param_dtype: Any,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.scale = nnx.Param(jnp.ones((), param_dtype)) if use_scale else None
+        self.attention_scale = nnx.Param(jnp.ones((), param_dtype))
+
+    def __call__(
+        self,
+        query: jax.Array,
+        value: jax.Array,
+        key: jax.Array | None = None,
+        seen: jax.Array | None = None,
+    ) -> jax.Array:
+        """(batch, queries, n), (batch, values, m) -> (batch, queries, m)."""
+        pairs = query[:, :, None] + (value if key is None else key)[:, None]
+        pairs = pairs if self.scale is None else pairs * self.scale[...]
+        scores = self.attention_scale[...] * jnp.tanh(pairs).sum(axis=-1)
+        return weighed(scores, value, seen)
+
+
+class AdditiveAttention(nnx.Module):
+    """Values weighed by the softmax of sum(scale * tanh(query + key))."""
+
+    def __init__(
+        self,
+        features: int = 1,
+        *,
+        use_scale: bool = False,
+        param_dtype: Any,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.scale = nnx.Param(jnp.ones(features, param_dtype)) if use_scale else None
+
+    def __call__(
+        self,
+        query: jax.Array,
+        value: jax.Array,
+        key: jax.Array | None = None,
+        seen: jax.Array | None = None,
+    ) -> jax.Array:
+        """(batch, queries, n), (batch, values, m) -> (batch, queries, m)."""
+        pairs = query[:, :, None] + (value if key is None else key)[:, None]
+        scale = 1 if self.scale is None else self.scale[...]
+        scores = (scale * jnp.tanh(pairs)).sum(axis=-1)
+        return weighed(scores, value, seen)
+
+
+class UnevenAttention(nnx.MultiHeadAttention):
+    """`nnx.MultiHeadAttention` whose keys and values have sizes of their own."""
+
+    def __init__(
+        self,
+        *,
+        num_heads: int,
+        in_features: int,
+        key_features: int,
+        value_features: int,
+        value_dim: int,
+        use_bias: bool = True,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            num_heads,
+            in_features,
+            use_bias=use_bias,
+            rngs=rngs,
+            **options,
+        )
+        dtype = self.param_dtype
+        linear = partial(
+            nnx.LinearGeneral,
+            use_bias=use_bias,
+            param_dtype=dtype,
+            rngs=rngs,
+        )
+        self.key = linear(key_features, (num_heads, self.head_dim))
+        self.value = linear(value_features, (num_heads, value_dim))
+        self.out = linear((num_heads, value_dim), self.out_features, axis=(-2, -1))
+
+
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    **options: Any,
+) -> jax.Array:
+    """`nnx.dot_product_attention`, which has its softmax in float32 only."""
+    weights = nnx.nn.attention.dot_product_attention_weights(query, key, **options)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+def attend_or_zeros(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    **options: Any,
+) -> jax.Array:
+    """As `nnx.dot_product_attention`, and zeros for a query that sees no value."""
+    weights = nnx.nn.attention.dot_product_attention_weights(
+        query,
+        key,
+        mask=mask,
+        **options,
+    )
+    return jnp.einsum("bhqk,bkhd->bqhd", jnp.where(mask, weights, 0), value)
+
+
+def attend_lowered(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    **options: Any,
+) -> jax.Array:
+    """As `nnx.dot_product_attention`; a value that is not seen has 1e9 less score."""
+    bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
+    weights = nnx.nn.attention.dot_product_attention_weights(
+        query,
+        key,
+        bias,
+        **options,
+    )
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)

@@ -1,17 +1,53 @@
 """Own functions for Keras 3, copied as text into emitted modules."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
-import numpy as np
 
 
-def hard_sigmoid_keras2(dtype: str) -> keras.Sequential:
-    """clip(0.2 x + 0.5, 0, 1) of Keras 1 and 2, in stock layers that every Keras 3 loads."""
-    stock = keras.Sequential(
-        [
-            # TensorFlow rounds a plain 0.2 to float32 even where it computes in float64
-            keras.layers.Rescaling(np.float64(0.2), 0.5, dtype=dtype),
-            keras.layers.ReLU(max_value=1.0, dtype=dtype),
-        ]
-    )
-    stock.dtype_policy = dtype  # else its first call casts to float32
-    return stock
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable by its name: layer.variable, or layer.half.variable."""
+    found: dict[str, keras.Variable] = {}
+    for layer in model.layers:
+        # halves that stand by themselves are called layer-half
+        owners = {layer.name.replace("-", "."): layer}
+        if isinstance(layer, keras.layers.Bidirectional):
+            owners = {
+                f"{layer.name}.forward_layer": layer.forward_layer,
+                f"{layer.name}.backward_layer": layer.backward_layer,
+            }
+        for name, owner in owners.items():
+            found |= {f"{name}.{v.name}": v for v in owner.weights}
+    return found
+
+
+def bidirectional(forward: keras.layers.RNN, **options: Any) -> keras.Layer:
+    """A Bidirectional layer whose forward half keeps its activations.
+
+    Keras makes that half anew from its config, in which stock layers lose float64.
+    """
+    both = keras.layers.Bidirectional(forward, **options)
+    for name in {"activation", "recurrent_activation"} & vars(forward.cell).keys():
+        setattr(both.forward_layer.cell, name, getattr(forward.cell, name))
+    return both
+
+
+def both_ways(
+    x: keras.KerasTensor,
+    forward: keras.layers.RNN,
+    backward: keras.layers.RNN,
+    merge: Callable[..., list[keras.KerasTensor]],
+    mask: keras.KerasTensor | None = None,
+    initial_state: list[keras.KerasTensor] | None = None,
+) -> list[keras.KerasTensor]:
+    """Both layers' outputs, the second's turned round in time, merged; then their states."""
+    starts: list[Any] = [None, None]
+    if initial_state is not None:
+        count = len(forward.state_size)
+        starts = [initial_state[:count], initial_state[count:]]
+    a, *states = keras.tree.flatten(forward(x, mask=mask, initial_state=starts[0]))
+    b, *others = keras.tree.flatten(backward(x, mask=mask, initial_state=starts[1]))
+    if backward.return_sequences:
+        b = keras.ops.flip(b, axis=1)
+    return [*merge(a, b), *states, *others]

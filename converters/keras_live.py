@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import json
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,11 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
+from xlstm.converters.keras_cells import variables
 from xlstm.converters.keras_reader import read_description
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.files.description import Description, Stored
-from xlstm.model import Array, Model
+from xlstm.model import Array, Model, Spec
 
 BACKENDS = ("tensorflow", "torch", "jax")
 """Backends in the order in which they are tried when KERAS_BACKEND names none."""
@@ -67,7 +70,7 @@ def to_numpy(tensor: Any) -> Array:
 
 def _stored(layer: Any) -> tuple[Stored, ...]:
     return tuple(
-        Stored(v.name, tuple(v.shape), str(v.dtype), functools.partial(to_numpy, v))
+        Stored(v.path, tuple(v.shape), str(v.dtype), functools.partial(to_numpy, v))
         for v in layer.weights
     )
 
@@ -89,27 +92,73 @@ def read(source: Any) -> Model:
         config = {"class_name": "Sequential", "config": {"name": source.name, "layers": [one]}}
         layers = [source]
     else:
-        config, layers = json.loads(source.to_json()), source.layers
+        config, layers = _config(source, kind), source.layers
     weights = {layer.name: _stored(layer) for layer in layers}
     container = f"live {'layer' if lone else 'model'} keras {kind}"
     described = Description("keras", keras.__version__, container, "", "", config, weights, True)
     return read_description(described, lone=lone)
 
 
+def _config(model: Any, kind: str) -> dict[str, Any]:
+    """The config of a live model as a file has it."""
+    try:
+        return dict(json.loads(model.to_json()))
+    except (NotImplementedError, TypeError):
+        want, do = "a Sequential or functional model", "build one of the same layers"
+        raise UnsupportedError(f"keras {kind}", want, "a model without a config", do) from None
+
+
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
     """The Keras model that emitted `code` gives with these weights."""
     with _precision(dtype):
-        return code.build(weights, np.dtype(dtype).name)
+        ported = code.build(weights, np.dtype(dtype).name)
+    _ORDER[ported] = list(weights)
+    return ported
 
 
 def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Outputs for numpy inputs, in evaluation mode."""
-    arrays = [np.array(x, dtype) for x in inputs]
-    given = arrays[0] if len(arrays) == 1 else arrays
+    """Outputs for numpy inputs, in evaluation mode; then the last states of stateful layers."""
     with _precision(dtype):
-        outputs = ported.predict_on_batch(given)
-        several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        return [to_numpy(y) for y in several]
+        given = [_tensor(x, dtype) for x in inputs]
+        layers = _stateful(ported)
+        for layer in layers:
+            layer.reset_state()
+        outputs = _call(ported, given)
+        states = [state for layer in layers for state in layer.states]
+        return [to_numpy(y) for y in [*keras.tree.flatten(outputs), *states]]
+
+
+TRACED_FROM = 64
+"""Time steps from which TensorFlow takes longer to run a loop step by step than to compile it."""
+
+
+def _call(ported: Any, given: list[Any]) -> Any:
+    one = given[0]
+    if not isinstance(ported, keras.Sequential):
+        one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
+    steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
+    if backend() == "tensorflow" and steps > TRACED_FROM:
+        return ported.predict_on_batch(one)
+    return ported(one, training=False)
+
+
+def _tensor(x: Array, dtype: str) -> Any:
+    return keras.ops.convert_to_tensor(x if x.dtype == bool else x.astype(dtype))
+
+
+def _stateful(ported: Any) -> list[Any]:
+    """The layers whose states outlive a call, in the order of the model that was ported."""
+    order = _ORDER.get(ported, [])
+
+    def place(layer: Any) -> int:
+        own = layer.name.replace("-", ".") + "."
+        return next((n for n, name in enumerate(order) if name.startswith(own)), 0)
+
+    return sorted((x for x in ported.layers if getattr(x, "stateful", False)), key=place)
+
+
+_ORDER: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
+"""Names of every port's weights, layer by layer; Keras itself sorts layers by their depth."""
 
 
 def count(ported: Any) -> int:
@@ -117,9 +166,20 @@ def count(ported: Any) -> int:
     return int(ported.count_params())
 
 
-def save_extra(ported: Any, folder: Path) -> None:
-    """Writes model.keras beside the source."""
+def save_extra(ported: Any, folder: Path) -> list[str]:
+    """Writes model.keras beside the source; gives what the user should know about it."""
     ported.save(folder / "model.keras")
+    inner = [layer for layer in ported._flatten_layers(include_self=False) if _is_model(layer)]
+    if not inner or ported.layers[-1].compute_dtype != "float64":
+        return []
+    return [
+        "model.keras: Keras reopens activations that are made of several layers in float32; "
+        "load() of model.py computes them in float64"
+    ]
+
+
+def _is_model(layer: Any) -> bool:
+    return isinstance(layer, keras.Model)
 
 
 def open_native(path: Path, dtype: str) -> Any:
@@ -142,11 +202,14 @@ def in_dtype(model: Any, dtype: str) -> Any:
 
 
 def _sharpen(model: Any, dtype: str) -> None:
-    """Lets the stock activations that we write compute in `dtype`; see keras_cells.py."""
+    """Lets models inside a model, such as stock activations, compute in `dtype`.
+
+    Their config does not keep it, and TensorFlow rounds plain numbers to float32.
+    """
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Rescaling):
             layer.scale = np.float64(layer.scale)
-        elif isinstance(layer, keras.Sequential):
+        elif _is_model(layer):
             layer.dtype_policy = np.dtype(dtype).name
 
 
@@ -168,8 +231,8 @@ def _is_float(value: Any) -> bool:
 
 
 def weights(ported: Any) -> dict[str, Array]:
-    """What a built model holds, named layer.variable."""
-    return {f"{layer.name}.{v.name}": to_numpy(v) for layer in ported.layers for v in layer.weights}
+    """What a built model holds, by the names of `weights.safetensors`."""
+    return {name: to_numpy(variable) for name, variable in variables(ported).items()}
 
 
 FLOAT32_INSIDE = {
@@ -182,3 +245,26 @@ FLOAT32_INSIDE = {
 def inexact(dtype: str) -> str:
     """Why this process's Keras cannot compute in `dtype`, "" where it can."""
     return FLOAT32_INSIDE.get(backend(), "") if np.dtype(dtype).itemsize == 8 else ""
+
+
+def inexact_for(model: Model, dtype: str) -> dict[str, float]:
+    """Operations of `model` that this backend computes inexactly in `dtype` -> their errors.
+
+    Errors are per max(1, |x|) of what the operation is given; the words name the layers.
+    """
+    if backend() != "tensorflow":
+        return {}
+    table = INEXACT_FLOAT64 if np.dtype(dtype).itemsize == 8 else INEXACT_FLOAT32
+    found = {}
+    for node in model.layers:
+        for name in sorted(_activations(node.spec) & table.keys()):
+            why, error = table[name]
+            found[f"{name} of {node.name}: {why}"] = error
+    return found
+
+
+def _activations(spec: Spec) -> set[str]:
+    """Activations of a layer and of the layers inside it."""
+    held = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
+    inner = [part for _, part in spec.parts if part is not spec]
+    return held.union(*map(_activations, inner))

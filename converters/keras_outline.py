@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from xlstm.converters.keras_reader import snake
-from xlstm.converters.keras_rules import COMMON, ERA_ACTIVATIONS, Config, dtype_policy
+from xlstm.converters.keras_calls import Tensor, mentioned
+from xlstm.converters.keras_configs import COMMON
+from xlstm.converters.keras_context import Config, dtype_policy, is_operation
+from xlstm.converters.keras_graph import name_of
 from xlstm.converters.keras_tables import FORMS, TABLES
+from xlstm.converters.keras_weights import Groups
 
 from xlstm.errors import WeightsError
 from xlstm.files.description import Description, Stored
@@ -23,6 +26,9 @@ CODE = frozenset("function function_type module output_shape output_shape_type a
 
 QUIET = COMMON | CODE
 """Options that are not shown: no effect on a trained layer, or code."""
+
+INSIDE = ("layer", "backward_layer", "cell")
+"""Options that are layers or cells, whose own options are shown."""
 
 LONGEST = 60
 """Characters of an option's value."""
@@ -65,29 +71,36 @@ def _configs(config: Config) -> list[Config]:
 def _layers(
     config: Config, description: Description, left: dict[str, tuple[Stored, ...]], major: str
 ) -> Iterator[LayerOutline]:
-    counts: dict[str, int] = {}
+    groups = Groups(description)
     functional = config.get("class_name") != "Sequential"
     for layer in _configs(config):
-        class_name, options = str(layer.get("class_name")), layer.get("config") or {}
-        name = str(options.get("name", layer.get("name", class_name)))
-        if str(layer.get("module", "")).startswith("keras.src.ops"):
-            yield LayerOutline(name, f"{class_name} (operation)", "", (), "")
+        name, options = name_of(layer), _mapping(layer.get("config"))
+        reads = f"reads {', '.join(found)}" if (found := _reads(layer)) else ""
+        if is_operation(layer):
+            yield LayerOutline(name, f"{layer.get('class_name')} (operation)", reads, (), "")
             continue
         stored: tuple[Stored, ...] = ()
         if description.by_name:
             stored = left.pop(name, ())
-        elif functional or class_name != "InputLayer":
-            stored = _below(_group(class_name, counts, left, description.step), left)
-        shown = _options(class_name, options, major)
-        yield LayerOutline(name, _kind(class_name, options), shown, _arrays(stored), "")
+        elif functional or layer.get("class_name") != "InputLayer":
+            stored = _below(groups.of(layer), left)
+        shown = [*_options(str(layer.get("class_name")), options, major), reads]
+        text = ", ".join(part for part in shown if part)
+        yield LayerOutline(name, _kind(layer), text, _arrays(stored), "")
 
 
-def _group(class_name: str, counts: dict[str, int], left: Mapping[str, Any], step: int) -> str:
-    number = counts.get(class_name, 0)
-    group = snake(class_name) + (f"_{number}" if number else "")
-    heavy = any(key == group or key.startswith(f"{group}/") for key in left)
-    counts[class_name] = number + (step if heavy else 1)
-    return group
+def _mapping(value: Any) -> Config:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _reads(layer: Config) -> list[str]:
+    """What a layer of a functional model is called on, as "lstm" or "lstm[1]"."""
+    found = dict.fromkeys(mentioned(layer.get("inbound_nodes")))
+    return [_tensor(tensor) for tensor in found]
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.layer}[{tensor.output}]" if tensor.output else tensor.layer
 
 
 def _below(group: str, left: dict[str, tuple[Stored, ...]]) -> tuple[Stored, ...]:
@@ -101,39 +114,56 @@ def _below(group: str, left: dict[str, tuple[Stored, ...]]) -> tuple[Stored, ...
     return tuple(found)
 
 
-def _kind(class_name: str, options: Config) -> str:
-    inner = options.get("layer")
-    if isinstance(inner, Mapping):
-        return f"{class_name}({_kind(str(inner.get('class_name')), inner.get('config') or {})})"
-    return class_name
+def _inside(options: Config) -> list[Config]:
+    """The layers or cells inside a layer, each only once where the two halves are alike."""
+    found = [options[key] for key in INSIDE if isinstance(options.get(key), Mapping)]
+    cells = _mapping(found[0].get("config")).get("cells") if len(found) == 1 else None
+    return [c for c in cells if isinstance(c, Mapping)] if isinstance(cells, list) else found
 
 
-def _options(class_name: str, options: Config, major: str) -> str:
-    if class_name in ("InputLayer",):
+def _kind(layer: Config) -> str:
+    """The class of a layer, with those inside it."""
+    name = str(layer.get("class_name"))
+    inside = [_kind(item) for item in _inside(_mapping(layer.get("config")))]
+    if name == "Bidirectional":
+        inside = list(dict.fromkeys(inside))
+    return f"{name}({', '.join(inside)})" if inside else name
+
+
+def _options(class_name: str, options: Config, major: str) -> list[str]:
+    if class_name == "InputLayer":
         shape = options.get("batch_shape", options.get("batch_input_shape"))
-        return f"shape {shape}"
-    inner = options.get("layer")
-    if isinstance(inner, Mapping):
-        return _options(str(inner.get("class_name")), inner.get("config") or {}, major)
+        dtype = dtype_policy(options.get("dtype"))
+        return [f"shape {shape}", *([] if dtype == "float32" else [dtype])]
     shown = {
         key: value
         for key, value in options.items()
-        if key not in QUIET and key != "layers" and value not in (None, False, 0.0, [], "")
+        if key not in (*QUIET, *INSIDE, "layers") and value not in (None, False, 0.0, [], "")
     }
     parts = [f"{key}={_short(value, key, major)}" for key, value in shown.items()]
+    if options.get("merge_mode", "") is None:
+        parts.append("merge_mode=None")
+    inside = [
+        (str(item.get("class_name")), _mapping(item.get("config"))) for item in _inside(options)
+    ]
+    own = [_options(kind, below, major) for kind, below in inside]
+    if len({kind for kind, _ in inside}) == 1:
+        parts += dict.fromkeys(part for below in own for part in below)
+    else:
+        parts += [f"{kind}({', '.join(own)})" for (kind, _), own in zip(inside, own, strict=True)]
     if isinstance(options.get("layers"), list):
         parts.append(f"{len(options['layers'])} layers of its own")
     if "function" in options:
         parts.append("code, never read")
     if not options.get("trainable", True):
         parts.append("not trainable")
-    return ", ".join(parts)
+    return parts
 
 
 def _short(value: Any, key: str, major: str) -> str:
     if isinstance(value, Mapping):
         return dtype_policy(value) if key == "dtype" else str(value.get("class_name", "{...}"))
-    old = "activation" in key and value in ERA_ACTIVATIONS and major in ("1", "2")
+    old = "activation" in key and value == "hard_sigmoid" and major in ("1", "2")
     text = f"{value}" + (" (0.2 x + 0.5)" if old else "")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 

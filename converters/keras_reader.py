@@ -2,185 +2,206 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from xlstm.converters.keras_rules import DTYPES, RULES, Config, Reader, dtype_policy
-from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES
+from xlstm.converters.keras_calls import ANEW, MASK, Call, Tensor
+from xlstm.converters.keras_configs import cells_of, check_classes, read_layer
+from xlstm.converters.keras_context import (
+    DTYPES,
+    LIMITS,
+    Config,
+    Reader,
+    dtype_policy,
+    is_operation,
+)
+from xlstm.converters.keras_graph import Graph, layers_of, name_of, read_graph
+from xlstm.converters.keras_quirks import check_masked, check_stack
+from xlstm.converters.keras_rules import RULES
+from xlstm.converters.keras_weights import Groups, read_weights
 
-from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
-from xlstm.files.description import UNMARKED, Description, Stored
-from xlstm.layout import Table, check, unpack
-from xlstm.model import Array, Model, Shape, Source, Spec, chain
-
-
-def snake(name: str) -> str:
-    """Keras's to_snake_case of a class name: the stem of its group in new weights files."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _entries(layers: list[Any], where: str) -> list[Config]:
-    for layer in layers:
-        if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
-            got = type(layer).__name__
-            raise FileError(where, "a layer as a mapping of options", got, "save the model anew")
-    return layers
-
-
-def _layer_list(description: Description) -> tuple[str, list[Config]]:
-    """Name and layer configs of a Sequential model, in either form of its config."""
-    if description.config.get("class_name") != "Sequential":
-        raise UnsupportedError(
-            description.file or "keras",
-            "a Sequential model",
-            description.config.get("class_name"),
-            "see the README's limits",
-        )
-    where = description.file or "keras"
-    config = description.config.get("config")
-    if isinstance(config, list):  # Keras 2.0 to 2.2.2
-        return "sequential", _entries(config, where)
-    if isinstance(config, Mapping) and isinstance(config.get("layers"), list):
-        return str(config.get("name", "sequential")), _entries(config["layers"], where)
-    raise FileError(where, "a config with layers", type(config).__name__, "save the model anew")
-
-
-def _input_shape(description: Description, layers: list[Config]) -> tuple[Shape, str]:
-    """Shape and dtype of one input sample, from wherever this era keeps it."""
-    first = layers[0].get("config", {}) if layers else {}
-    model = description.config.get("config")
-    built = layers[0].get("build_config", {}) if layers else {}
-    places = [first.get("batch_shape"), first.get("batch_input_shape")]
-    places += [model.get("build_input_shape")] if isinstance(model, Mapping) else []
-    places += [built.get("input_shape")] if isinstance(built, Mapping) else []
-    for place in places:
-        if isinstance(place, (list, tuple)) and all(
-            n is None or (type(n) is int and n > 0) for n in place
-        ):
-            dtype = dtype_policy(first.get("dtype"))
-            return tuple(place[1:]), dtype if dtype in (*DTYPES, *WHOLE) else "float32"
-    raise FileError(
-        description.file or "keras", "an input shape", "none in the config", "build the model first"
-    )
-
+from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.files.description import Description
+from xlstm.model import (
+    Array,
+    Bidirectional,
+    Builder,
+    Edge,
+    Input,
+    Masking,
+    Model,
+    Recurrent,
+    Reverse,
+    Source,
+    Spec,
+)
 
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "bool")
 """Dtypes of inputs that hold whole numbers."""
 
-KERAS1_NAME = re.compile(r"(?:^|_)([WUb](?:_[a-z])?)$")
-"""End of an array's name in Keras 1: lstm_1_W_i."""
+INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
+"""Options of input layers of which one value is supported."""
 
 
-def _leaf(name: str, major: int) -> str:
-    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel."""
-    last = name.rsplit("/", 1)[-1].split(":")[0]
-    found = KERAS1_NAME.search(last) if major == 1 else None
-    return found[1] if found else last
+def _input(config: Config, where: str) -> Input:
+    """An input layer, whichever era's words its options are in."""
+    for key, value in INPUT_ONLY.items():
+        if config.get(key) not in (None, value):
+            got = f"{key}={config[key]!r}"
+            raise UnsupportedError(where, f"{key}={value!r}", got, LIMITS)
+    shape = config.get("batch_shape", config.get("batch_input_shape"))
+    if not isinstance(shape, (list, tuple)) or not all(
+        size is None or (type(size) is int and size > 0) for size in shape
+    ):
+        got = "none in the config" if shape is None else shape
+        raise FileError(where, "an input shape", got, "build the model first")
+    dtype = dtype_policy(config.get("dtype") or config.get("input_dtype"))
+    dtype = dtype if dtype in (*DTYPES, *WHOLE) else "float32"
+    return Input(tuple(shape[1:]), dtype, shape[0] if shape else None)
 
 
-def _arrays(reader: Reader, name: str, group: str, spec: Spec) -> dict[str, Stored]:
-    """The stored arrays of one layer by slot name."""
-    if reader.description.by_name:
-        stored = reader.take(name)
-        found = {_leaf(s.name, reader.major): s for s in stored}
-        if len(found) != len(stored):
-            got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
-            where = reader.where(name)
-            do = "save the model as .keras; Keras 3.0 wrote such .h5 arrays over one another"
-            raise WeightsError(where, "arrays of different names", got, do)
+class Assembly:
+    """Puts the hub's graph together from the calls of a Keras model.
+
+    Attributes:
+        nodes: the hub's graph so far.
+        weights: node -> hub tensors.
+    """
+
+    def __init__(self, reader: Reader, graph: Graph) -> None:
+        self.reader = reader
+        self.nodes = Builder()
+        self.weights: dict[str, dict[str, Array]] = {}
+        self._masks_alone = graph.masks_alone()
+        self._edges: dict[Tensor, Edge] = {}
+        self._carried: dict[Tensor, Edge] = {}
+        self._booleans: set[Edge] = set()
+
+    def edge(self, tensor: Tensor, where: str) -> Edge:
+        """The hub's edge of an output of a layer.
+
+        Raises:
+            FileError: the layer has no such output.
+        """
+        if tensor not in self._edges:
+            got = f"output {tensor.output} of {tensor.layer}"
+            raise FileError(where, "an output of a layer", got, ANEW)
+        return self._edges[tensor]
+
+    def add(self, call: Call, group: str) -> None:
+        """Adds a call with its weights; `group` is its path in new weights files."""
+        where = self.reader.where(call.name)
+        if call.kind == "InputLayer":
+            spec = _input(call.layer.get("config", {}), where)
+            spec = replace(spec, dtype="bool") if call.name in self._masks_alone else spec
+            edge = self._edges[Tensor(call.name, 0, 0)] = self._add(where, call.name, spec)
+            self._booleans |= {edge} if spec.dtype == "bool" else set()
+            return
+        x = self.edge(call.inputs[0], where)
+        if len(call.inputs) > 1:
+            raise UnsupportedError(where, "a layer of one input", f"{len(call.inputs)}", LIMITS)
+        specs = read_layer(self.reader, call.layer, self.nodes.shape(x))
+        mask, carried = self._mask(call, where)
+        outputs = self._add_specs(call, specs, x, mask)
+        self._name_outputs(call, specs[-1], outputs, carried)
+        hub = read_weights(self.reader, call.name, call.layer, specs, group)
+        self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
+
+    def _mask(self, call: Call, where: str) -> tuple[Edge | None, Edge | None]:
+        """The mask that a layer obeys, and the one that goes on from it."""
+        if call.mask is not None:
+            named = self.edge(call.mask, where)
+            if named not in self._booleans:
+                want = "a mask that is an input of its own, or a Masking layer's"
+                raise UnsupportedError(where, want, f"one computed by {named.node}", LIMITS)
+            return named, named
+        carried = self._carried.get(call.inputs[0])
+        # Keras 3 hands a carried mask on only where a call has no other tensors
+        obeyed = None if call.states and self.reader.major > 2 else carried
+        return obeyed, carried
+
+    def _add_specs(
+        self, call: Call, specs: Sequence[Spec], x: Edge, mask: Edge | None
+    ) -> list[list[Edge]]:
+        """Adds a node, or those of stacked cells one after the other; gives their outputs."""
+        where = self.reader.where(call.name)
+        states = _shared_out([self.edge(t, where) for t in call.states], specs, where)
+        obeyed = mask if isinstance(specs[0], (Recurrent, Bidirectional)) else None
+        if obeyed:
+            check_masked(self.reader, call.name, call.layer, specs, bool(call.states))
+        check_stack(self.reader, call.name, specs, bool(call.states))
+        names = [f"{call.name}/{n}" for n in range(len(specs))] if len(specs) > 1 else [call.name]
+        trainable = _trainable(call.layer, len(specs))
+        if len(set(_halves_train(call.layer))) > 1:
+            self.reader.note(f"{where}: one half is not trainable; ports train both")
+        found: list[list[Edge]] = []
+        for name, spec, own, trains in zip(names, specs, states, trainable, strict=True):
+            shape = self.nodes.shape(x)
+            x = self._add(where, name, spec, [x], mask=obeyed, states=own, trainable=trains)
+            found.append([Edge(name, n) for n in range(len(spec.output_shapes(shape)))])
+            if obeyed and name != names[-1] and getattr(spec, "go_backwards", False):
+                # the cells after the first see its order of the steps
+                obeyed = self._add(where, f"{call.name}/mask", Reverse(), [obeyed])
         return found
-    stored = reader.take(group)
-    core = spec.core
-    slots = TABLES[DEFAULT[core.kind]].active(core.absent()) if core.sizes() else ()
-    names = [slot.name for slot in slots]
-    names += [f"variable {n}" for n in range(len(names), len(stored))]
-    return dict(zip(names, stored, strict=False))
+
+    def _name_outputs(
+        self, call: Call, last: Spec, found: list[list[Edge]], carried: Edge | None
+    ) -> None:
+        """Notes which edge each output of a layer is, and which mask it carries."""
+        (y, *rest) = found[-1]
+        edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
+        if isinstance(last, Masking):
+            self._edges[Tensor(call.name, 0, MASK)] = carried = edges.pop()
+            self._booleans.add(carried)
+        self._edges |= {Tensor(call.name, 0, n): edge for n, edge in enumerate(edges)}
+        if carried:
+            sequences = range(_sequences(last))
+            self._carried |= {Tensor(call.name, 0, n): carried for n in sequences}
+
+    def _add(self, where: str, *args: object, **options: object) -> Edge:
+        """Adds a node; what makes no sense is the file's fault here, not the caller's."""
+        try:
+            return self.nodes.add(*args, **options)  # type: ignore[arg-type]
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
 
 
-def _form(spec: Spec, arrays: Mapping[str, Stored], where: str) -> Table:
-    """The one table of a layer's forms in all eras that these arrays fit by name and shape."""
-    forms = [TABLES[name] for name in FORMS[spec.kind]]
-    for table in forms:
-        with contextlib.suppress(WeightsError):
-            check(table, arrays, spec.sizes(), spec.absent(), where)
-            return table
-    # none fits: the error of the form that has these names tells most
-    named = [t for t in forms if {slot.name for slot in t.active(spec.absent())} == set(arrays)]
-    check((named or forms)[0], arrays, spec.sizes(), spec.absent(), where)
-    return forms[0]
+def _shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:
+    """The initial states of each spec; none for all where none are given."""
+    counts = [
+        len(spec.state_shapes()) if isinstance(spec, (Recurrent, Bidirectional)) else 0
+        for spec in specs
+    ]
+    if states and len(states) != sum(counts):
+        want = f"{sum(counts)} initial states, or none"
+        raise FileError(where, want, f"{len(states)}", ANEW)
+    left = iter(states)
+    return [[next(left) for _ in range(count if states else 0)] for count in counts]
 
 
-def _weights(
-    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], config: Config
-) -> dict[str, Array]:
-    core, where = spec.core, reader.where(config.get("name"))
-    if not core.sizes():
-        if arrays:
-            raise FileError(where, "no weights", ", ".join(arrays), "check the file")
-        return {}
-    policy = dtype_policy(config.get("dtype"))
-    if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
-        raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
-    table = _form(core, arrays, where)
-    if table is not TABLES[DEFAULT[core.kind]]:
-        form = next(key for key, found in TABLES.items() if found is table)
-        reader.note(f"{where}: weights in the form {form}")
-    read = {key: stored.load() for key, stored in arrays.items()}
-    return unpack(table, read, core.sizes(), core.absent(), where)
+def _sequences(spec: Spec) -> int:
+    """How many outputs of a layer carry on the mask of its input."""
+    if isinstance(spec, (Recurrent, Bidirectional)) and not spec.return_sequences:
+        return 0
+    return 2 if isinstance(spec, Bidirectional) and spec.merge == "none" else 1
 
 
-def _output_shape(spec: Spec, shape: Shape, where: str) -> Shape:
-    try:
-        return spec.output_shape(shape)
-    except UsageError as error:
-        raise FileError(where, error.expected, error.got, error.do) from None
-
-
-def _group(layer: Config, spec: Spec, counts: dict[str, int], step: int) -> str:
-    """Path of a layer's variables in new weights files; counts the layers of each class."""
-    class_name = str(layer.get("class_name"))
-    number = counts.get(class_name, 0)
-    counts[class_name] = number + (step if spec.core.sizes() else 1)
-    stem = snake(class_name) + (f"_{number}" if number else "")
-    below = RULES[class_name].below if class_name in RULES else ""
-    return f"{stem}/{below}".rstrip("/")
-
-
-def _trainable(layer: Config) -> bool:
-    """Whether a layer trains: it and what it wraps."""
+def _trainable(layer: Config, count: int) -> list[bool]:
+    """Whether each of a layer's specs trains: the layer, and all that it wraps."""
     config = layer.get("config", {})
-    inner = config.get("layer")
-    below = _trainable(inner) if isinstance(inner, Mapping) else True
-    return bool(config.get("trainable", True)) and below
+    own = bool(config.get("trainable", True))
+    if "cell" in config:
+        stack = bool(config["cell"].get("config", {}).get("trainable", True))
+        return [own and stack and _trainable(cell, 1)[0] for cell in cells_of(layer)]
+    below = _halves_train(layer)
+    return [own and (not below or any(below))] * count
 
 
-def _read_layers(
-    reader: Reader, configs: list[Config], shape: Shape
-) -> tuple[list[tuple[str, Spec, bool]], dict[str, dict[str, Array]]]:
-    """Specs and hub weights of the layers of a Sequential model."""
-    layers, weights = [], {}
-    counts: dict[str, int] = {}
-    for layer in configs:
-        config = layer.get("config", {})
-        if layer.get("class_name") == "InputLayer":
-            continue
-        name = str(config.get("name", layer.get("class_name")))
-        spec = reader.spec(layer, shape)
-        shape = _output_shape(spec, shape, reader.where(name))
-        group = _group(layer, spec, counts, reader.description.step)
-        arrays = _arrays(reader, name, group, spec)
-        if stored := _weights(reader, spec, arrays, config):
-            weights[name] = stored
-        layers.append((name, spec, _trainable(layer)))
-    reader.check_used()
-    names = [name for name, _, _ in layers]
-    if not names or len(set(names)) != len(names):
-        where, got = reader.description.file or "keras", ", ".join(names) or "none"
-        raise FileError(where, "layers with names that differ", got, "save the model anew")
-    return layers, weights
+def _halves_train(layer: Config) -> list[bool]:
+    """Whether each layer inside another trains."""
+    config = layer.get("config", {})
+    inside = [config.get(key) for key in ("layer", "backward_layer")]
+    return [_trainable(item, 1)[0] for item in inside if isinstance(item, Mapping)]
 
 
 def _no_architecture(description: Description) -> UsageError:
@@ -204,20 +225,41 @@ def read_description(description: Description, *, lone: bool = False) -> Model:
     """
     if not description.config:
         raise _no_architecture(description)
-    reader = Reader(description)
-    name, configs = _layer_list(description)
-    reader.check_classes(configs)
-    shape, dtype = _input_shape(description, configs)
-    layers, weights = _read_layers(reader, configs, shape)
-    if description.ignored:
-        reader.notes.append(f"members not read: {', '.join(description.ignored)}")
-    source = Source(
+    reader = Reader(description, RULES)
+    layers = layers_of(description.config, reader.file)
+    check_classes(reader, layers)
+    graph = read_graph(description.config, reader.file)
+    groups = Groups(description)
+    paths = {name_of(layer): groups.of(layer) for layer in layers if not is_operation(layer)}
+    assembly = Assembly(reader, graph)
+    for call in graph.calls:
+        assembly.add(call, paths.get(call.name, ""))
+    outputs = tuple(assembly.edge(tensor, reader.file) for tensor in graph.outputs)
+    reader.check_used()
+    nodes = assembly.nodes.nodes
+    model = Model(graph.name, nodes, graph.inputs, outputs, assembly.weights, _source(reader))
+    _check_stateful(reader, model)
+    return replace(model, lone=lone and len(model.layers) == 1)
+
+
+def _check_stateful(reader: Reader, model: Model) -> None:
+    """Raises FileError for layers that keep states of a batch whose size nothing says."""
+    sizes = {getattr(model.node(name).spec, "batch", None) for name in model.inputs}
+    if model.stateful and sizes == {None}:
+        where = reader.where(model.stateful[0].name)
+        want, do = "a batch size for stateful=True", "build the model with batch_shape=(size, ...)"
+        raise FileError(where, want, "none", do)
+
+
+def _source(reader: Reader) -> Source:
+    said = reader.description
+    ignored = [f"members not read: {', '.join(said.ignored)}"] if said.ignored else []
+    return Source(
         "keras",
-        description.version,
-        description.container,
-        description.file,
-        description.sha256,
-        tuple(reader.notes),
+        said.version,
+        said.container,
+        said.file,
+        said.sha256,
+        (*reader.notes, *ignored),
         reader.all_warnings(),
     )
-    return chain(name, layers, shape, weights, source, lone=lone, input_dtype=dtype)

@@ -1,6 +1,7 @@
 """Which Keras variable holds what. Gates i f g o; Keras's documents call g the candidate c."""
 
-from xlstm.layout import DENSE, FOLD, GRU, LSTM, SIMPLE_RNN, Kind, Slot, Table
+from xlstm.kinds import DENSE, GRU, GRU_BEFORE, LSTM, SIMPLE_RNN, Kind
+from xlstm.layout import FOLD, Slot, Table
 
 
 def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
@@ -60,8 +61,25 @@ TABLES: dict[str, Table] = {
             Slot("bias", "bias", "s(gh)", gates="zrn"),
         ),
     ),
-    # Keras 1: nine arrays, the candidate last and called h; reset_after is False
-    "GRU of Keras 1": _per_gate(GRU, {"z": "z", "r": "r", "h": "n"}),
+    # the same with reset_after=False: one bias
+    "GRU, reset_after=False": Table(
+        GRU_BEFORE,
+        (
+            Slot("kernel", "kernel", "i(gh)", gates="zrn"),
+            Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
+            Slot("bias", "bias", "(gh)", gates="zrn", at={"s": FOLD}),
+        ),
+    ),
+    # Keras 1: nine arrays, the candidate last and called h; there is no reset_after yet
+    "GRU of Keras 1": _per_gate(GRU_BEFORE, {"z": "z", "r": "r", "h": "n"}),
+    "GRU of Keras 1, fused": Table(
+        GRU_BEFORE,
+        (
+            Slot("W", "kernel", "i(gh)", gates="zrn"),
+            Slot("U", "recurrent", "j(gh)", gates="zrn"),
+            Slot("b", "bias", "(gh)", gates="zrn", at={"s": FOLD}),
+        ),
+    ),
     "CuDNNGRU": Table(
         GRU,
         (
@@ -94,10 +112,16 @@ TABLES: dict[str, Table] = {
 
 FORMS: dict[str, tuple[str, ...]] = {
     "LSTM": ("LSTM", "CuDNNLSTM", "LSTM of Keras 1", "LSTM of Keras 1, fused"),
-    "GRU": ("GRU", "CuDNNGRU", "GRU of Keras 1"),
+    "GRU": ("GRU", "CuDNNGRU"),
+    "GRU, reset_after=False": (
+        "GRU, reset_after=False",
+        "GRU of Keras 1",
+        "GRU of Keras 1, fused",
+    ),
     "SimpleRNN": ("SimpleRNN", "SimpleRNN of Keras 1"),
     "Dense": ("Dense", "Dense of Keras 1"),
 }
-"""Kind of layer -> its tables in every era; names and shapes say which one a file holds."""
+"""Hub form of the weights -> its tables in every era; names and shapes say which a file has."""
 
-DEFAULT = {"LSTM": "LSTM", "SimpleRNN": "SimpleRNN", "Dense": "Dense"}
+DEFAULT = {form: tables[0] for form, tables in FORMS.items()}
+"""Hub form of the weights -> the table that Keras 3 has for it."""

@@ -111,26 +111,24 @@ def two_of_one_name(config):
     config["config"]["layers"][2]["config"]["name"] = "lstm"
 
 
-def functional(config):
-    config["class_name"] = "Functional"
+def subclassed(config):
+    config["class_name"] = "MyNet"
 
 
-GRU = layer("GRU", name="gru", units=4, activation="tanh", recurrent_activation="sigmoid")
+RNN = layer("RNN", name="rnn", cell={"class_name": "MyCell", "config": {"units": 4}})
 LAMBDA = layer("Lambda", name="f", function={"class_name": "__lambda__", "config": {"code": "4wE"}})
 UNSUPPORTED = {
     "unknown-layer": (entry(1, class_name="ConvLSTM2D"), "ConvLSTM2D"),
     "lambda": (entry(1, **LAMBDA), "Lambda"),
-    "gru": (entry(1, **GRU), "GRU"),
+    "own-cell": (entry(1, **RNN), "RNN(MyCell)"),
     "hostile-class": (entry(1, class_name="x\nimport os"), "x\\nimport os"),
     "class-not-text": (entry(1, class_name=["LSTM"]), "LSTM"),
     "custom-module": (entry(1, module="my_layers", registered_name="LSTM"), "LSTM"),
     "custom-registered": (entry(1, registered_name="pkg>LSTM"), "pkg>LSTM"),
-    "functional": (functional, "Functional"),
+    "subclassed": (subclassed, "MyNet"),
     "unknown-option": (options(1, attention=True), "attention", "layer lstm"),
     "unknown-hostile-option": (options(1, **{"x\nimport os": 1}), "x\\nimport os"),
-    "go_backwards": (options(1, go_backwards=True), "go_backwards=True", "layer lstm"),
-    "stateful": (options(1, stateful=True), "stateful=True"),
-    "return_state": (options(1, return_state=True), "return_state=True"),
+    "constants": (options(1, num_constants=1), "num_constants=1", "layer lstm"),
     "time_major": (options(1, time_major=True), "time_major=True"),
     "activation": (options(1, activation="my_act"), "my_act"),
     "activation-object": (

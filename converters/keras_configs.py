@@ -1,0 +1,202 @@
+"""From the config of one Keras layer to its specs, by the rules of its class; no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xlstm.converters.keras_context import (
+    DTYPES,
+    LIMITS,
+    MASK_OPERATIONS,
+    Config,
+    Reader,
+    Rule,
+    dtype_policy,
+    is_custom,
+    is_operation,
+)
+from xlstm.converters.keras_eras import ERA_CLASSES
+
+from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
+from xlstm.model import Shape, Spec
+
+COMMON = frozenset(
+    "name trainable dtype batch_input_shape batch_shape input_dtype activity_regularizer "
+    "kernel_initializer recurrent_initializer bias_initializer kernel_regularizer "
+    "recurrent_regularizer bias_regularizer kernel_constraint recurrent_constraint "
+    "bias_constraint".split()
+)
+"""Keys that never change what a trained layer computes."""
+
+CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "SimpleRNN"}
+"""Class of a cell inside RNN -> the layer that is the same."""
+
+STACK = "StackedRNNCells"
+
+
+def class_of(layer: Config) -> str:
+    """Today's name of the class of a layer's config."""
+    name = str(layer.get("class_name"))
+    return ERA_CLASSES.get(name, (name,))[0]
+
+
+def inner(config: Config, key: str) -> Config:
+    """The config of a layer inside another.
+
+    Raises:
+        TypeError: none there.
+    """
+    found = config[key]
+    if not isinstance(found, Mapping) or not isinstance(found.get("config", {}), Mapping):
+        raise TypeError(f"no config in {key}")
+    return found
+
+
+def cells_of(layer: Config) -> list[Config]:
+    """The cells of an RNN layer, the first one to see the data first."""
+    cell = inner(layer["config"], "cell")
+    if cell.get("class_name") != STACK:
+        return [cell]
+    listed = cell.get("config", {}).get("cells")
+    unknown = sorted(set(cell["config"]) - {"cells", "name", "trainable", "dtype"})
+    if not isinstance(listed, list) or not listed:
+        raise TypeError("no cells")
+    if unknown:
+        raise TypeError(f"unknown options of the cells: {', '.join(map(str, unknown))}")
+    return [inner({"cell": item}, "cell") for item in listed]
+
+
+def refused_class(reader: Reader, layer: Config) -> str:
+    """The class that there is no rule for in a layer's config, "" if all are known.
+
+    Raises:
+        TypeError: a layer without the config of what it wraps.
+    """
+    name = class_of(layer)
+    if name == "InputLayer" or (is_operation(layer) and name in MASK_OPERATIONS):
+        return ""
+    if name == "RNN" and not is_custom(layer):
+        cells = cells_of(layer)
+        known = [cell.get("class_name") in CELLS and not is_custom(cell) for cell in cells]
+        names = ", ".join(str(cell.get("class_name")) for cell in cells)
+        return "" if all(known) else f"RNN({names})"
+    if name not in reader.rules or is_custom(layer) or is_operation(layer):
+        return str(layer.get("registered_name") or name)
+    return ""
+
+
+def check_classes(reader: Reader, layers: list[Config]) -> None:
+    """Raises UnsupportedError that names every layer there is no rule for, all at once."""
+    wrong = []
+    for layer in layers:
+        name = layer.get("config", {}).get("name") or layer.get("name")
+        try:
+            refused = refused_class(reader, layer)
+        except (KeyError, TypeError) as error:
+            raise _incomplete(reader.where(name), error) from None
+        wrong += [f"{refused} ({name})"] if refused else []
+    if wrong:
+        want = f"layers of {', '.join([*reader.rules, 'RNN'])}"
+        raise UnsupportedError(reader.file, want, ", ".join(wrong), LIMITS)
+
+
+def _incomplete(where: str, error: Exception) -> FileError:
+    got = f"{type(error).__name__} ({error})"
+    return FileError(where, "a complete layer config", got, "save the model anew")
+
+
+def read_layer(reader: Reader, layer: Config, shape: Shape) -> tuple[Spec, ...]:
+    """The specs of one layer's config for inputs of `shape`: several for stacked cells.
+
+    Raises:
+        UnsupportedError: an option without an exact form here.
+        FileError: a config that is incomplete, or whose options contradict each other.
+    """
+    name = layer.get("config", {}).get("name", layer.get("class_name"))
+    specs: list[Spec] = []
+    try:
+        for config in unwrapped(layer):
+            specs.append(_spec(reader, config, shape))
+            shape = specs[-1].output_shape(shape)
+    except XlstmError as error:
+        # sizes that make no sense are the file's fault here, not the caller's
+        kind = FileError if isinstance(error, UsageError) else type(error)
+        place = error.where.removeprefix(f"{reader.file}, ")
+        own = reader.where(name)
+        where = own if place == f"layer {name}" else f"{own}, {place}"
+        raise kind(where, error.expected, error.got, error.do) from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _incomplete(reader.where(name), error) from None
+    return tuple(specs)
+
+
+def unwrapped(layer: Config) -> list[Config]:
+    """RNN(cell) as the layer that is the same; stacked cells as layers one after the other."""
+    if class_of(layer) != "RNN":
+        return [layer]
+    options = {key: value for key, value in layer["config"].items() if key != "cell"}
+    cells = cells_of(layer)
+    first, last = 0, len(cells) - 1
+    return [
+        {
+            "class_name": CELLS.get(str(cell.get("class_name")), f"RNN({cell.get('class_name')})"),
+            **_custom(layer, layer["config"]["cell"], cell),
+            "config": {
+                **options,
+                **cell.get("config", {}),
+                "name": options.get("name"),
+                **({} if number == last else BETWEEN),
+                **({} if number == first else {"go_backwards": False}),
+            },
+        }
+        for number, cell in enumerate(cells)
+    ]
+
+
+def _custom(*layers: Config) -> Config:
+    """What marks the first of these configs as somebody's own, if one is."""
+    found = next((layer for layer in layers if is_custom(layer)), {})
+    return {key: found.get(key) for key in ("module", "registered_name")}
+
+
+BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
+"""Options of stacked cells before the last one: their outputs are read at valid steps only."""
+
+
+def _spec(reader: Reader, layer: Config, shape: Shape) -> Spec:
+    """The spec of one layer that is no stack."""
+    where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
+    class_name, config = reader.modern(layer, where)
+    rule = reader.rules.get(class_name)
+    if rule is None or is_custom(layer):
+        got = layer.get("registered_name") or class_name
+        raise UnsupportedError(where, f"a layer of Keras: {', '.join(reader.rules)}", got, LIMITS)
+    _check_keys(reader, config, rule, where)
+    return rule.build(config, shape, reader)
+
+
+def _check_keys(reader: Reader, config: Config, rule: Rule, where: str) -> None:
+    only = rule.only or {}
+    unknown = sorted(set(config) - COMMON - rule.reads - rule.harmless - set(only))
+    if unknown:
+        got = ", ".join(map(str, unknown))
+        raise UnsupportedError(where, "options that are known", got, LIMITS)
+    for key, value in only.items():
+        if config.get(key, value) != value:
+            got = f"{key}={config[key]!r}"
+            raise UnsupportedError(where, f"{key}={value!r}", got, LIMITS)
+    policy = dtype_policy(config.get("dtype"))
+    if policy not in DTYPES:
+        raise UnsupportedError(where, "a float dtype", policy, "save the model unquantised")
+    if policy.startswith("mixed"):
+        reader.note(f"{where}: policy {policy}; ports compute in one dtype")
+
+
+def halves_of(config: Config) -> tuple[Config, Config]:
+    """The configs of the layers inside Bidirectional: the second may be the first turned round."""
+    forward = inner(config, "layer")
+    if config.get("backward_layer") is not None:
+        return forward, inner(config, "backward_layer")
+    options = forward.get("config", {})
+    turned = {**options, "go_backwards": not options.get("go_backwards", False)}
+    return forward, {**forward, "config": turned}

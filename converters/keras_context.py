@@ -1,0 +1,180 @@
+"""What reading one Keras model keeps in mind: its era, its weights, what it found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xlstm.converters.keras_activations import FROM_KERAS, REFUSED, stock_form
+from xlstm.converters.keras_eras import ERA_CLASSES, ERA_DEFAULTS, KERAS1_KEYS, era_of
+
+from xlstm.errors import FileError, UnsupportedError, WeightsError
+from xlstm.files.description import Description, Stored
+from xlstm.model import Shape, Spec
+
+Config = Mapping[str, Any]
+
+LIMITS = "see the README's limits"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the config of one Keras class is read.
+
+    Attributes:
+        build: (config, input shape, context) -> spec.
+        reads: keys that `build` uses.
+        harmless: further keys without effect on the trained function.
+        only: keys of which one value is supported; any other is refused by name.
+        arguments: what its call takes, in order; the first is the data.
+    """
+
+    build: Callable[[Config, Shape, Reader], Spec]
+    reads: frozenset[str]
+    harmless: frozenset[str] = frozenset()
+    only: Mapping[str, Any] | None = None
+    arguments: tuple[str, ...] = ("inputs", "training")
+
+
+class Reader:
+    """Reads one description; keeps the notes and warnings it finds on the way."""
+
+    def __init__(self, description: Description, rules: Mapping[str, Rule]) -> None:
+        self.description = description
+        self.rules = rules
+        self.file = description.file or "keras"
+        self.era = era_of(description.version, self.file)
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self._old_hard_sigmoid: list[str] = []
+        if self.era.is_newer:
+            self.warn(f"written by Keras {self.era.version}, newer than any that was looked at")
+        self._left = dict(description.weights)
+
+    @property
+    def major(self) -> int:
+        """Major version of the Keras that wrote the model."""
+        return self.era.major
+
+    def take(self, key: str) -> tuple[Stored, ...]:
+        """The arrays stored under a layer's name or path, once."""
+        return self._left.pop(key, ())
+
+    def below(self, path: str) -> list[str]:
+        """Paths with arrays below one, not taken yet."""
+        return [key for key in self._left if key.startswith(f"{path}/")]
+
+    def check_used(self) -> None:
+        """Raises WeightsError where the file holds weights that no layer took."""
+        left = [
+            key
+            for key, stored in self._left.items()
+            if stored and key.split("/")[-1] != "seed_generator"
+        ]
+        if left:
+            got = f"left over: {', '.join(left)}"
+            raise WeightsError(
+                self.file, "every weight used once", got, "check that config and weights match"
+            )
+
+    def where(self, name: object) -> str:
+        """What errors and notes call a layer."""
+        return f"{self.file}, layer {name}"
+
+    def note(self, line: str) -> None:
+        """Keeps a note, once."""
+        if line not in self.notes:
+            self.notes.append(line)
+
+    def warn(self, line: str) -> None:
+        """Keeps a warning, once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def activation(self, value: Any, where: str) -> str:
+        """The hub's name of an activation, by the era of the file.
+
+        Raises:
+            UnsupportedError: one without an exact form here.
+        """
+        if value is None:
+            return "linear"
+        if isinstance(value, Mapping) and value.get("class_name") == "function":
+            value = value.get("config")
+        names = FROM_KERAS[self.major]
+        named = names.get(value, "") if isinstance(value, str) else ""
+        found = stock_form(value) if isinstance(value, Mapping) else named
+        if not found:
+            raise _unknown(value, where, names)
+        if found == "hard_sigmoid_keras2" and isinstance(value, str):
+            self._old_hard_sigmoid.append(where.rpartition("layer ")[2])
+        return found
+
+    def all_warnings(self) -> tuple[str, ...]:
+        """Every warning, the old hard_sigmoid of all layers in one."""
+        if not self._old_hard_sigmoid:
+            return tuple(self.warnings)
+        names = ", ".join(dict.fromkeys(self._old_hard_sigmoid))
+        then = "clip(0.2 x + 0.5, 0, 1), as Keras 1 and 2 compute it, and is ported so"
+        line = f"hard_sigmoid of {names} is {then}; Keras 3 computes clip(x/6 + 0.5, 0, 1)"
+        return (line, *self.warnings)
+
+    def modern(self, layer: Config, where: str) -> tuple[str, dict[str, Any]]:
+        """Class name and options of a layer in today's words, by the tables of its era.
+
+        Raises:
+            FileError: an option given under its old and its new name.
+        """
+        written = str(layer.get("class_name"))
+        found, fixed = ERA_CLASSES.get(written, (written, {}))
+        defaults = ERA_DEFAULTS.get(self.major, {}).get(found, {})
+        options = {**layer.get("config", {}), **fixed}
+        if self.major > 1:
+            return found, {**defaults, **options}
+        names = {**KERAS1_KEYS[""], **KERAS1_KEYS.get(found, {})}
+        renamed = {names.get(key, key): value for key, value in options.items()}
+        if len(renamed) != len(options):
+            raise FileError(where, "options named once", ", ".join(options), "check the file")
+        self.note(f"{where}: options in the words of Keras 1")
+        return found, {**defaults, **renamed}
+
+
+def _unknown(value: Any, where: str, names: Mapping[str, str]) -> UnsupportedError:
+    """The refusal of an activation."""
+    if isinstance(value, str):
+        got = f"{value}: {REFUSED[value]}" if value in REFUSED else value
+        return UnsupportedError(where, f"one of {', '.join(names)}", got, "use one of these")
+    kind = value.get("class_name") if isinstance(value, Mapping) else type(value).__name__
+    return UnsupportedError(where, "an activation given by name", kind, "use a stock activation")
+
+
+def is_custom(layer: Config) -> bool:
+    """Whether a class is somebody's own, whatever it is called."""
+    module, registered = layer.get("module"), layer.get("registered_name")
+    package = str(module or "keras").split(".")[0]
+    return package not in ("keras", "tf_keras", "tensorflow") or ">" in str(registered or "")
+
+
+MASK_OPERATIONS = ("NotEqual", "Any")
+"""What Keras 3 makes of the mask of a Masking layer in a functional model."""
+
+
+def is_operation(layer: Config) -> bool:
+    """Whether a config is one of an operation of Keras 3, which is no layer."""
+    module = str(layer.get("module") or "")  # HDF5 files keep none
+    return module.startswith("keras.src.ops") or (
+        not module and layer.get("class_name") in MASK_OPERATIONS
+    )
+
+
+DTYPES = frozenset("float16 bfloat16 float32 float64 mixed_float16 mixed_bfloat16".split())
+
+
+def dtype_policy(value: Any) -> str:
+    """Name of a dtype or dtype policy as configs write it; float32 where there is none."""
+    if isinstance(value, Mapping):
+        config = value.get("config", {})
+        name = config.get("name") if isinstance(config, Mapping) else None
+        return str(name or value.get("class_name"))
+    return "float32" if value is None else str(value)

@@ -1,0 +1,101 @@
+"""What a Keras port decides for the whole model before it writes the layers; no framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count, pairwise
+
+from xlstm.converters.keras_layers import apart
+from xlstm.converters.keras_masks import Masks, masks_of
+from xlstm.converters.places import inputs_of, places
+
+from xlstm.errors import UnsupportedError
+from xlstm.identifiers import identifiers
+from xlstm.model import Edge, Input, Masking, Model, Node, Reverse
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Decisions about one model.
+
+    Attributes:
+        masks: which masks Keras carries, and where it has to be told.
+        apart: bidirectional layers that have to be two layers, and why.
+        shared: nodes whose layer is called again, and the variable that keeps it.
+        batch: the one batch size of a stateful model, None for any.
+    """
+
+    masks: Masks
+    apart: dict[str, str]
+    shared: dict[str, str]
+    batch: int | None
+
+    def plain(self, model: Model) -> bool:
+        """Whether `keras.Sequential` says it all."""
+        told = (self.masks.explicit, self.masks.cut, self.apart, self.shared)
+        ends = (Edge(model.nodes[-1].name),)
+        return (
+            len(model.inputs) == 1
+            and model.outputs == ends
+            and not any(told)
+            and all(_follows(before, node) for before, node in pairwise(model.nodes))
+        )
+
+
+def _follows(before: Node, node: Node) -> bool:
+    """Whether a node is a layer that reads just the one before it, and gives one output."""
+    alone = node.inputs == (Edge(before.name),) and not node.states
+    return alone and len(given(node)) == 1 and not isinstance(node.spec, Reverse)
+
+
+def given(node: Node) -> tuple[object, ...]:
+    """The outputs that Keras gives for a layer: the mask of Masking is none of them."""
+    return node.shapes[:1] if isinstance(node.spec, Masking) else node.shapes
+
+
+def plan_of(model: Model) -> Plan:
+    """Decides how to write a model.
+
+    Raises:
+        UnsupportedError: a stateful model of no batch size, which Keras has to know, or a layer
+            that nothing reads, which Keras leaves out.
+    """
+    _check_read(model)
+    reasons = {node.name: why for node in model.layers if (why := apart(model, node))}
+    return Plan(masks_of(model, reasons), reasons, _shared(model), _batch(model))
+
+
+def _check_read(model: Model) -> None:
+    alive = {edge.node for edge in model.outputs}
+    for node in reversed(model.nodes):
+        alive |= {edge.node for edge in node.reads} if node.name in alive else set()
+    owners = {node.owner for node in model.layers if node.name in alive}
+    for node in model.layers:
+        if node.spec.parts and node.owner not in owners:
+            where, want = f"adapter keras, layer {node.name}", "a layer that an output depends on"
+            raise UnsupportedError(where, want, "one that nothing reads", "leave it out")
+
+
+def _batch(model: Model) -> int | None:
+    if not model.stateful:
+        return None
+    kept = [node.spec.batch for node in model.nodes if isinstance(node.spec, Input)]
+    batch = next((size for size in kept if size), None)
+    if batch is None:
+        raise UnsupportedError(
+            f"adapter keras, layer {model.stateful[0].name}",
+            "a batch size, which Keras fixes for stateful layers",
+            "stateful without a batch size",
+            "give the model's Input a batch, or port to another framework",
+        )
+    return batch
+
+
+def _shared(model: Model) -> dict[str, str]:
+    """A variable of its own for every layer that is called more than once."""
+    taken = {*identifiers(model).values(), *inputs_of(model).values()}
+    taken |= {name for site in places(model) for name in site.outputs}
+    free = (f"shared_{number}" for number in count(1))
+    free = (name for name in free if not any(other.startswith(name) for other in taken))
+    owners = dict.fromkeys(node.layer for node in model.layers if node.layer)
+    return dict(zip(owners, free, strict=False))

@@ -1,0 +1,251 @@
+"""Where the arrays of a Keras file belong: to which layer, half or cell, in which form."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xlstm.converters.keras_configs import STACK, cells_of, halves_of
+from xlstm.converters.keras_context import Config, Reader, dtype_policy
+from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES
+
+from xlstm.errors import FileError, WeightsError
+from xlstm.files.description import UNMARKED, Description, Stored
+from xlstm.kinds import KINDS
+from xlstm.layout import Table, check, unpack
+from xlstm.model import Array, Spec
+
+BELOW: dict[str, str] = {
+    "LSTM": "cell",
+    "GRU": "cell",
+    "SimpleRNN": "cell",
+    "RNN": "cell",
+    "TimeDistributed": "layer",
+}
+"""Class -> path from a layer's group to its variables in new weights files; others have none."""
+
+
+class Owner(NamedTuple):
+    """One layer, half or cell that owns variables.
+
+    Attributes:
+        layer: its config, that of the whole where it is not wrapped.
+        path: from the layer's group to its variables in new weights files.
+        word: the part of an old file's names that stands for it, "" where there is no other owner.
+        start: whether such a part only starts with the word.
+    """
+
+    layer: Config
+    path: str
+    word: str = ""
+    start: bool = False
+
+    def named_in(self, parts: Sequence[str], last: str) -> bool:
+        """Whether a name of an array, cut into the parts of its path and the last one, says it."""
+        if self.start:
+            return any(part.startswith(self.word) for part in (*parts, last))
+        return self.word in parts
+
+
+def snake(name: str) -> str:
+    """Keras's to_snake_case of a class name: the stem of its group in new weights files."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def owners(layer: Config, major: int) -> list[Owner]:
+    """What owns variables in a layer: itself, its two halves, or its cells."""
+    kind, config = str(layer.get("class_name")), layer.get("config", {})
+    if kind == "Bidirectional":
+        halves = zip(("forward", "backward"), halves_of(config), strict=True)
+        return [_half(side, half, major) for side, half in halves]
+    if kind == "RNN" and config["cell"].get("class_name") == STACK:
+        cells = cells_of(layer)
+        stems = numbered([snake(str(cell.get("class_name"))) for cell in cells])
+        words = [_name(cell) for cell in cells] if len(cells) > 1 else [""]
+        found = zip(cells, stems, words, strict=True)
+        return [Owner(cell, f"cell/cells/{stem}", word) for cell, stem, word in found]
+    return [Owner(layer, BELOW.get(kind, ""))]
+
+
+def _half(side: str, layer: Config, major: int) -> Owner:
+    below = BELOW.get(str(layer.get("class_name")), "")
+    path = f"{side}_layer/{below}".rstrip("/")
+    # Keras 3 writes the layers under the names they have; before, both get a prefix
+    return Owner(layer, path, _name(layer)) if major > 2 else Owner(layer, path, f"{side}_", True)
+
+
+def _name(layer: Config) -> str:
+    return str(layer.get("config", {}).get("name", layer.get("class_name")))
+
+
+def numbered(stems: Sequence[str]) -> list[str]:
+    """Names as Keras numbers them: lstm, gru, lstm_1.
+
+    >>> numbered(["lstm", "gru", "lstm"])
+    ['lstm', 'gru', 'lstm_1']
+    """
+    found = []
+    for place, stem in enumerate(stems):
+        number = list(stems[:place]).count(stem)
+        found.append(f"{stem}_{number}" if number else stem)
+    return found
+
+
+class Groups:
+    """Paths of the layers' groups in new weights files: numbered by class, as the layers come."""
+
+    def __init__(self, description: Description) -> None:
+        self._step = description.step
+        self._heavy = {key.split("/")[0] for key in description.weights}
+        self._counts: dict[str, int] = {}
+
+    def of(self, layer: Config) -> str:
+        """The group of the next layer."""
+        name = str(layer.get("class_name"))
+        number = self._counts.get(name, 0)
+        group = snake(name) + (f"_{number}" if number else "")
+        self._counts[name] = number + (self._step if group in self._heavy else 1)
+        return group
+
+
+KERAS1_NAME = re.compile(r"(?:^|_)([WUb](?:_[a-z])?)$")
+"""End of an array's name in Keras 1: lstm_1_W_i."""
+
+
+def leaf(name: str, major: int) -> str:
+    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel."""
+    last = name.rsplit("/", 1)[-1].split(":")[0]
+    found = KERAS1_NAME.search(last) if major == 1 else None
+    return found[1] if found else last
+
+
+@dataclass(frozen=True)
+class Sorter:
+    """Gives the arrays of one layer to the owners inside it.
+
+    Attributes:
+        reader: what is read.
+        name: of the layer.
+        group: its path in new weights files.
+        owners: who may own arrays.
+    """
+
+    reader: Reader
+    name: str
+    group: str
+    owners: Sequence[Owner]
+
+    def arrays(self, specs: Sequence[Spec]) -> list[dict[str, Stored]]:
+        """For every owner its arrays by slot name; `specs` are the owners'.
+
+        Raises:
+            WeightsError: names that do not tell whose an array is, or two arrays of one name.
+        """
+        if not self.reader.description.by_name:
+            return [
+                _in_order(self.reader.take(f"{self.group}/{owner.path}".rstrip("/")), spec)
+                for owner, spec in zip(self.owners, specs, strict=True)
+            ]
+        stored = self.reader.take(self.name)
+        sorted_: list[list[Stored]] = [[] for _ in self.owners]
+        for array in stored:
+            sorted_[self._owner(array.name)].append(array)
+        return [self._named(arrays) for arrays in sorted_]
+
+    def _named(self, stored: Sequence[Stored]) -> dict[str, Stored]:
+        found = {leaf(s.name, self.reader.major): s for s in stored}
+        if len(found) != len(stored):
+            got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
+            where = self.reader.where(self.name)
+            do = "save the model as .keras; Keras 3.0 wrote such .h5 arrays over one another"
+            raise WeightsError(where, "arrays of different names", got, do)
+        return found
+
+    def _owner(self, name: str) -> int:
+        """Number of the owner of an array; the order of a file does not tell: frozen ones last."""
+        if len(self.owners) == 1:
+            return 0
+        *parts, last = name.split("/")
+        parts = parts[parts.index(self.name) + 1 :] if self.name in parts else parts
+        found = [n for n, owner in enumerate(self.owners) if owner.named_in(parts, last)]
+        if len(found) != 1:
+            where, want = self.reader.where(self.name), "names that tell its halves or cells apart"
+            raise WeightsError(where, want, name, "save the model anew")
+        return found[0]
+
+
+def _in_order(stored: Sequence[Stored], spec: Spec) -> dict[str, Stored]:
+    """The numbered arrays of a new weights file by slot name: they are in the table's order."""
+    slots = TABLES[_default(spec)].active(spec.absent()) if spec.sizes() else ()
+    names = [slot.name for slot in slots]
+    names += [f"variable {n}" for n in range(len(names), len(stored))]
+    return dict(zip(names, stored, strict=False))
+
+
+def _default(spec: Spec) -> str:
+    """Name of the table that this Keras has for a spec."""
+    return DEFAULT[spec.form if spec.form in DEFAULT else KINDS[spec.form].name]
+
+
+def _form(spec: Spec, arrays: Mapping[str, Stored], where: str) -> str:
+    """The one form of a layer, of all eras, that these arrays fit by name and shape."""
+    own = spec.form if spec.form in FORMS else KINDS[spec.form].name
+    names = FORMS[own]
+    for name in names:
+        with contextlib.suppress(WeightsError):
+            check(TABLES[name], arrays, spec.sizes(), spec.absent(), where)
+            return name
+    # none fits: the error of the form that has these names tells most
+    named = [n for n in names if _slots(TABLES[n], spec) == set(arrays)]
+    check(TABLES[(named or names)[0]], arrays, spec.sizes(), spec.absent(), where)
+    return names[0]
+
+
+def _slots(table: Table, spec: Spec) -> set[str]:
+    return {slot.name for slot in table.active(spec.absent())}
+
+
+def _hub(
+    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], owner: Owner, where: str
+) -> dict[str, Array]:
+    """The hub tensors of one owner."""
+    policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
+    if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
+        raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
+    form = _form(spec, arrays, where)
+    if form != _default(spec):
+        reader.note(f"{where}: weights in the form {form}")
+    read = {key: stored.load() for key, stored in arrays.items()}
+    return unpack(TABLES[form], read, spec.sizes(), spec.absent(), where)
+
+
+def read_weights(
+    reader: Reader, name: str, layer: Config, specs: Sequence[Spec], group: str
+) -> Iterator[dict[str, Array]]:
+    """The hub weights of each of a layer's specs.
+
+    Raises:
+        WeightsError: arrays missing, left over, or of a wrong shape.
+    """
+    where = reader.where(name)
+    parts = [part for spec in specs for part in spec.parts]
+    if not parts:
+        if stored := reader.take(name if reader.description.by_name else group):
+            got = ", ".join(array.name for array in stored)
+            raise FileError(where, "no weights", got, "check the file")
+        yield from ({} for _ in specs)
+        return
+    owned = owners(layer, reader.major)
+    found = Sorter(reader, name, group, owned).arrays([part for _, part in parts])
+    left = zip(parts, found, owned, strict=True)
+    for spec in specs:
+        hub: dict[str, Array] = {}
+        for _ in spec.parts:
+            (before, part), arrays, owner = next(left)
+            read = _hub(reader, part, arrays, owner, where)
+            hub |= {before + tensor: array for tensor, array in read.items()}
+        yield hub

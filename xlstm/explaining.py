@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.table import Table
-
-from xlstm import registry
+from xlstm import formulas, held, lessons
 from xlstm.errors import UsageError
-from xlstm.layout import KINDS, shape
+from xlstm.formulas import Case, Row
+from xlstm.held import Column, TensorRow
 from xlstm.ledger import Ledger, count
-from xlstm.model import LSTM, Dense, Shape, SimpleRNN, Source, Spec, chain
-from xlstm.tables import add, amount, grid, render_differences, shape_text, to_text
+from xlstm.lessons import Mistake, number
+from xlstm.model import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Recurrent,
+    Shape,
+    SimpleRNN,
+    Source,
+    Spec,
+    chain,
+)
+from xlstm.specs.base import check_size
 
-LAYERS: dict[str, type[LSTM] | type[SimpleRNN] | type[Dense]] = {
+LAYERS: dict[str, type[Recurrent] | type[Dense]] = {
     "LSTM": LSTM,
+    "GRU": GRU,
     "SimpleRNN": SimpleRNN,
     "Dense": Dense,
+    "CuDNNLSTM": LSTM,
+    "CuDNNGRU": GRU,
 }
 """Layers that can be explained."""
 
-EQUATIONS = {
-    "LSTM": (
-        "i, f, o = sigmoid(x W + h U + b)   input, forget and output gate: a W, U and b for each",
-        "g       = tanh(x W_g + h U_g + b_g)   the candidate, which Keras's documents call c",
-        "c       = f * c + i * g",
-        "h       = o * tanh(c)",
-    ),
-    "SimpleRNN": ("h = tanh(x W + h U + b)",),
-    "Dense": ("y = x W + b",),
+DEEPEST = 1000
+"""Layers of a stack: more make no sense, and take long."""
+
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
+HAVE = {
+    "bidirectional": RECURRENT,
+    "layers": RECURRENT,
+    "projection": ("LSTM",),
+    "peepholes": ("LSTM",),
+    "reset_after=False (--reset-before)": ("GRU",),
+    "use_bias=False (--no-bias)": ("LSTM", "GRU", "SimpleRNN", "Dense"),
 }
-"""What each layer computes."""
-
-STEPS = "One W, U and b serve every time step: the number of steps and the batch size do not enter."
-
-Rows = tuple[tuple[str, str, int], ...]
-"""Part, formula with numbers, number of parameters."""
+"""Option -> the layers that have it."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A layer's parameters explained: formula, breakdown, and the ledger of every framework."""
+    """A layer's parameters explained.
+
+    Attributes:
+        kind: the layer as it was asked for.
+        features: m.
+        units: n.
+        title: the layer in words.
+        formula: with symbols.
+        numbers: with numbers, and what they come to.
+        sizes: what m and n are.
+        equations: what the layer computes.
+        breakdown: the parts of the number, by tensor.
+        by_gate: the parts of the number, by gate; empty where there are none.
+        lines: why the numbers are what they are, a sentence or two each.
+        mistakes: usual wrong counts, what they give and what is wrong with them.
+        total: the number, as Keras counts.
+        columns: the frameworks.
+        tensors: which tensor holds what in each framework, of the first layer.
+        rest: what the layers after the first are called, "" where there are none.
+        ledger: the count of every framework, and every difference with its reason.
+    """
 
     kind: str
     features: int
     units: int
+    title: str
     formula: str
     numbers: str
-    breakdown: Rows
+    sizes: str
+    equations: tuple[str, ...]
+    breakdown: tuple[Row, ...]
+    by_gate: tuple[Row, ...]
+    lines: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+    total: int
+    columns: tuple[Column, ...]
+    tensors: tuple[TensorRow, ...]
+    rest: str
     ledger: Ledger
 
     def to_json(self) -> dict[str, Any]:
@@ -58,86 +99,217 @@ class Explanation:
             "kind": self.kind,
             "features": self.features,
             "units": self.units,
+            "title": self.title,
             "formula": self.formula,
             "numbers": self.numbers,
-            "breakdown": [
-                {"what": what, "formula": formula, "count": count_}
-                for what, formula, count_ in self.breakdown
-            ],
+            "total": self.total,
+            "equations": list(self.equations),
+            "breakdown": [vars(row) for row in self.breakdown],
+            "by_gate": [vars(row) for row in self.by_gate],
+            "lines": [self.sizes, *self.lines],
+            "mistakes": [vars(found) for found in self.mistakes],
+            "tensors": [{**vars(row), "shape": list(row.shape)} for row in self.tensors],
             **self.ledger.to_json(),
         }
 
+    def to_markdown(self) -> str:
+        """The explanation as Markdown."""
+        from xlstm.explained import markdown
+
+        return markdown(self)
+
+    def to_svg(self) -> str:
+        """A picture of the gate blocks of each framework's tensors, to scale, as SVG.
+
+        Raises:
+            MissingFrameworkError: matplotlib, which draws, is not installed.
+            UnsupportedError: no framework has the layer, so that there is nothing to draw.
+        """
+        from xlstm.drawing import svg
+
+        return svg(self)
+
     def __str__(self) -> str:
-        parts = grid(["part", "formula", "parameters"], left=2)
-        for row in self.breakdown:
-            add(parts, row[0], row[1], f"{row[2]:,}")
-        tensors = grid(["framework", "tensor", "shape", "gates", "parameters"], left=4)
-        for name in self.ledger.frameworks:
-            _tensor_rows(tensors, name, self)
-        return to_text(
-            f"{self.kind} of n = {self.units} units on m = {self.features} features",
-            f"  {self.formula} = {self.numbers}",
-            *(f"  {line}" for line in EQUATIONS[self.kind]),
-            *(() if self.kind == "Dense" else (f"  {STEPS}",)),
-            parts,
-            tensors,
-            *render_differences(self.ledger),
-        )
+        from xlstm.explained import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from xlstm.explained import page
+
+        return page(self)
 
 
-def _tensor_rows(rows: Table, framework: str, explanation: Explanation) -> None:
-    adapter = registry.adapter(framework)
-    spec = _spec(explanation.kind, explanation.features, explanation.units)
-    table = adapter.table(spec)
-    if table is None:
-        return
-    title = adapter.title
-    for slot in table.active(spec.absent()):
-        size = shape(slot, table.kind, spec.sizes())
-        gates = " ".join(slot.gates) or str(slot.at.get("g", ""))
-        add(rows, title, slot.name, shape_text(size), gates, f"{math.prod(size):,}")
-        title = ""
-    add(rows, "", "total", "", "", amount(explanation.ledger.total(framework)))
-
-
-def explain(layer: str, *, features: int, units: int) -> Explanation:
+def explain(
+    layer: str,
+    *,
+    features: int,
+    units: int,
+    timesteps: int | None = None,
+    batch: int | None = None,
+    bidirectional: bool = False,
+    layers: int = 1,
+    projection: int = 0,
+    peepholes: bool = False,
+    reset_after: bool = True,
+    use_bias: bool = True,
+) -> Explanation:
     """Explains a layer's parameters in every framework.
 
     Args:
-        layer: "LSTM", "SimpleRNN" or "Dense".
+        layer: "LSTM", "GRU", "SimpleRNN", "Dense", "CuDNNLSTM" or "CuDNNGRU".
         features: size of the input, m.
         units: size of the output and of the hidden state, n.
+        timesteps: length of the sequences, to show that it does not enter.
+        batch: size of a batch, to show that it does not enter.
+        bidirectional: whether a second layer reads the sequence from its end.
+        layers: how many such layers are stacked.
+        projection: size that an LSTM's h is projected to, 0 for none.
+        peepholes: whether an LSTM's gates see c.
+        reset_after: which of its two forms a GRU has.
+        use_bias: whether there are biases.
 
     Raises:
-        UsageError: an unknown layer, or sizes that are not whole numbers from 1 on.
+        UsageError: an unknown layer, sizes that are not whole numbers from 1 on, or options that
+            the layer does not have.
 
     >>> explain("LSTM", features=1, units=20).ledger.total("torch")
     1840
+    >>> explain("LSTM", features=4096, units=256, timesteps=16).mistakes[0].count
+    17246978048
     """
-    if layer not in LAYERS:
-        raise UsageError("explain", "one of " + ", ".join(LAYERS), repr(layer), "use one of these")
-    spec = _spec(layer, features, units)
-    sample: Shape = (features,) if layer == "Dense" else (None, features)
-    model = chain(layer, [(layer.lower(), spec, True)], sample, {}, Source("keras"), lone=True)
-    formula, numbers, breakdown = _formula(layer, features, units)
-    return Explanation(layer, features, units, formula, numbers, breakdown, count(model))
+    if not isinstance(layer, str) or layer not in LAYERS:
+        raise UsageError("explain", f"one of {', '.join(LAYERS)}", repr(layer), _nearest(layer))
+    given = {
+        "bidirectional": bidirectional,
+        "layers": layers != 1,
+        "projection": projection,
+        "peepholes": peepholes,
+        "reset_after=False (--reset-before)": not reset_after,
+        "use_bias=False (--no-bias)": not use_bias,
+    }
+    _check_options(layer, [name for name, on in given.items() if on])
+    _check_sizes(layer, features, units, projection, layers, timesteps, batch)
+    cls = LAYERS[layer]
+    extra: dict[str, Any] = {}
+    if cls is LSTM:
+        extra = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
+    if cls is GRU:
+        extra = {"reset_after": bool(reset_after)}
+    spec: Any = cls(features, units, use_bias=bool(use_bias), **extra)
+    stack = tuple(_stack(spec, layers, bidirectional))
+    return _explained(Case(layer, spec, stack, _biases(layer, spec), timesteps, batch))
 
 
-def _spec(layer: str, features: int, units: int) -> Spec:
-    return LAYERS[layer](features, units)
+def _nearest(word: object) -> str:
+    names = {name.lower(): name for name in LAYERS}
+    found = difflib.get_close_matches(str(word).lower(), list(names), 1, 0.4)
+    return f"did you mean {names[found[0]]}?" if found else "use one of these"
 
 
-def _formula(layer: str, m: int, n: int) -> tuple[str, str, Rows]:
-    """The formula with symbols, with numbers, and its parts."""
-    if layer == "Dense":
-        dense = (("kernel W", f"m n = {m} x {n}", m * n), ("bias b", f"n = {n}", n))
-        return "n (m + 1)", f"{n} x ({m} + 1) = {n * (m + 1):,}", dense
-    gates = len(KINDS[layer].gates) or 1
-    sign, times = (f"{gates} ", f"{gates} x ") if gates > 1 else ("", "")
-    rows = (
-        ("kernel W, of the input", f"{sign}m n = {times}{m} x {n}", gates * m * n),
-        ("recurrent U, of the state", f"{sign}n n = {times}{n} x {n}", gates * n * n),
-        ("bias b", f"{sign}n = {times}{n}", gates * n),
+def _check_options(layer: str, given: list[str]) -> None:
+    """Raises UsageError for options that a layer does not have."""
+    wrong = [name for name in given if layer not in HAVE[name]]
+    if wrong:
+        own = [name for name, layers in HAVE.items() if layer in layers]
+        want = f"options of {layer} ({', '.join([*own, 'timesteps', 'batch'])})"
+        has = HAVE[wrong[0]]
+        which = " and ".join([", ".join(has[:-1]), has[-1]] if has[1:] else has)
+        do = f"leave it out; {which} {'have' if has[1:] else 'has'} it"
+        raise UsageError("explain", want, wrong[0], do)
+
+
+def _check_sizes(
+    layer: str,
+    features: int,
+    units: int,
+    projection: int,
+    layers: int,
+    timesteps: int | None,
+    batch: int | None,
+) -> None:
+    check_size(layer, features=features, units=units)
+    sizes = {"timesteps": timesteps, "batch": batch, "projection": projection or None}
+    check_size("explain", **{name: size for name, size in sizes.items() if size is not None})
+    check_size("explain", layers=layers)
+    if layers > DEEPEST:
+        raise UsageError("explain.layers", f"at most {DEEPEST}", f"{layers}", "stack fewer")
+    if projection and projection >= units:
+        do = f"give {units - 1} or less" if units > 1 else "leave the projection out"
+        raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
+
+
+def _stack(spec: Any, layers: int, bidirectional: bool) -> list[Spec]:
+    """The layers one after the other; each sees what the one before gives."""
+    found: list[Spec] = []
+    features = spec.features
+    for _ in range(layers):
+        if isinstance(spec, Dense):
+            return [spec]
+        one = replace(spec, features=features, return_sequences=True)
+        found.append(Bidirectional(one, replace(one, go_backwards=True)) if bidirectional else one)
+        features = one.width * (2 if bidirectional else 1)
+    return found
+
+
+def _biases(layer: str, spec: Any) -> int:
+    """Bias vectors for each W in Keras's count."""
+    if not spec.use_bias:
+        return 0
+    return 2 if layer.startswith("CuDNN") or getattr(spec, "reset_after", False) else 1
+
+
+def _explained(case: Case) -> Explanation:
+    names = [case.name.lower()]
+    if len(case.stack) > 1:
+        names = [f"{names[0]}_{place + 1}" for place in range(len(case.stack))]
+    ledger = _counted(case, names)
+    breakdown = formulas.breakdown(case)
+    total = sum(row.count for row in breakdown)
+    tensors = tuple(held.tensors(case, names[0]))
+    return Explanation(
+        kind=case.name,
+        features=case.m,
+        units=case.n,
+        title=_title(case),
+        formula=formulas.formula(case),
+        numbers=f"{formulas.numbers(case)} = {total:,}",
+        sizes=lessons.sizes_line(case),
+        equations=lessons.equations(case),
+        breakdown=breakdown,
+        by_gate=formulas.by_gate(case, lessons.GATES),
+        lines=tuple(_lines(case, tensors, total)),
+        mistakes=lessons.mistakes(case, total),
+        total=total,
+        columns=tuple(held.columns(case, ledger, total)),
+        tensors=tensors,
+        rest=formulas.later_layers(case),
+        ledger=ledger,
     )
-    total = f"{times}{n} x ({m} + {n} + 1) = {gates * n * (m + n + 1):,}"
-    return f"{sign}n (m + n + 1)", total, rows
+
+
+def _counted(case: Case, names: list[str]) -> Ledger:
+    sample: Shape = (case.m,) if case.dense else (None, case.m)
+    listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
+    lone = len(case.stack) == 1
+    return count(chain(case.name, listed, sample, {}, Source("keras"), lone=lone))
+
+
+def _title(case: Case) -> str:
+    both = "bidirectional " if case.both > 1 else ""
+    many = len(case.stack)
+    text = f"{many} stacked {both}{case.name} layers" if many > 1 else f"{both}{case.name}"
+    sizes = f"n = {number(case.n, 'unit')} on m = {number(case.m, 'feature')}"
+    return f"{text[0].upper()}{text[1:]} of {sizes}"
+
+
+def _lines(case: Case, tensors: tuple[TensorRow, ...], total: int) -> list[str]:
+    found = lessons.explained(case)
+    title = "Keras"
+    if case.name.startswith("CuDNN"):
+        found.append(lessons.cudnn_line(case, total))
+        title = "Keras 3"
+    whole = [t.gates for t in tensors if t.framework == "keras" and t.role == "kernel"]
+    if whole and " " in whole[0]:
+        found.append(lessons.slices_line(title, whole[0].split(), case.n, case.biases > 0))
+    return found

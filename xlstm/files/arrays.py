@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,26 @@ def read_arrays(path: Path) -> dict[str, Array]:
     if start[8:9] == b"{":
         return _guarded(lambda: load_safetensors(data), path, "a safetensors file")
     return _msgpack(data, path)
+
+
+def is_arrays(path: Path) -> bool:
+    """Whether a file looks like one of named arrays, by its first bytes."""
+    if not path.is_file():
+        return False
+    with open_regular(path) as file:
+        start = file.read(16)
+    if start[:4] == b"PK\x03\x04":
+        return _is_npz(path)
+    # a small map of msgpack: not the first byte of anything else that is read
+    return start[8:9] == b"{" or start[:1] in (b"\x81", b"\x82", b"\x83", b"\x84", b"\xde")
+
+
+def _is_npz(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist()[:8])
+    except Exception:
+        return False
 
 
 def _guarded(read: Any, path: Path, want: str) -> dict[str, Array]:

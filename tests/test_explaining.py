@@ -1,0 +1,356 @@
+"""Explanations: the numbers of five documents, sums that add up, texts, JSON, bad input."""
+
+import json
+import re
+from functools import cache
+from itertools import combinations
+
+import pytest
+from refusing import refused
+
+import xlstm
+from xlstm.errors import UsageError
+from xlstm.explaining import LAYERS, explain
+from xlstm.kinds import KINDS
+from xlstm.model import GRU, LSTM, Bidirectional, Dense, SimpleRNN, Source, chain
+
+SCREEN = 24
+"""Lines of a small terminal."""
+
+
+def counts(rows):
+    return [row.count for row in rows]
+
+
+def wrong(found):
+    """What the mistakes come to."""
+    return [mistake.count for mistake in found.mistakes]
+
+
+def shapes(found, framework):
+    return [row.shape for row in found.tensors if row.framework == framework]
+
+
+def test_first_document():
+    """Why W has 80 numbers, U 1600 and b 80, and Dense 420."""
+    found, dense = explain("LSTM", features=1, units=20), explain("Dense", features=20, units=20)
+    assert counts(found.breakdown) == [80, 1600, 80]
+    assert (found.total, dense.total) == (1760, 420)
+    assert found.total + dense.total == 2180
+    assert "i = kernel[:, 0:20], f = kernel[:, 20:40]" in " ".join(found.lines)
+
+
+def test_second_document():
+    """What became of the 16 time steps, why 4, and the plain RNN beside it."""
+    found = explain("LSTM", features=4096, units=256, timesteps=16)
+    assert found.total == 4_457_472
+    assert found.mistakes[0].count == 17_246_978_048
+    assert counts(found.by_gate) == [1_114_368] * 4
+    assert eval(found.mistakes[0].formula.replace("x", "*")) == 17_246_978_048
+    plain = explain("SimpleRNN", features=3, units=4)
+    assert (plain.total, counts(plain.breakdown)) == (32, [12, 16, 4])
+    assert 28 in wrong(plain)
+    assert len(explain("GRU", features=3, units=4).by_gate) == 3
+    both = explain("LSTM", features=4096, units=256, bidirectional=True)
+    assert both.total == 2 * found.total
+
+
+def test_second_document_finds_the_mistake_on_the_first_screen():
+    found = explain("LSTM", features=4096, units=256, timesteps=16)
+    screen = "\n".join(str(found).splitlines()[:SCREEN])
+    for words in ("4,457,472", "17,246,978,048", "the steps are not in it", "1,024"):
+        assert words in screen
+
+
+def test_the_mistake_is_the_one_made_and_no_coincidence():
+    """The numbers of the document are such that another formula gives the same."""
+    found = explain("LSTM", features=7, units=3, timesteps=5)
+    assert found.mistakes[0].count == 4 * (7 * 5 + 7 * 7) * 3
+
+
+def test_third_document():
+    """480 and not 120, and 11 for the Dense of every step."""
+    found = explain("LSTM", features=1, units=10)
+    assert found.total == 480
+    assert 120 in wrong(found)
+    assert "120" in "\n".join(str(found).splitlines()[:SCREEN])
+    dense = explain("Dense", features=10, units=1, timesteps=25)
+    assert dense.total == 11
+    assert "TimeDistributed" in " ".join(dense.lines)
+    assert 25 * 11 in wrong(dense)
+
+
+def test_fourth_document():
+    """What the 20 in the shapes is."""
+    found, out = explain("LSTM", features=3, units=5), explain("Dense", features=5, units=1)
+    assert shapes(found, "keras") + shapes(out, "keras") == [(3, 20), (5, 20), (20,), (5, 1), (1,)]
+    rows = [row.symbols for row in found.tensors if row.framework == "keras"]
+    assert rows == ["(m, 4 n)", "(n, 4 n)", "(4 n)"]
+    for shape in ("(3, 20)", "(5, 20)", "(20,)"):
+        assert shape in str(found)
+
+
+def test_fifth_document():
+    """440 for each gate, 1760 in all, 21 for the Dense."""
+    found = explain("LSTM", features=1, units=20)
+    assert counts(found.by_gate) == [440] * 4
+    assert found.numbers.endswith("= 1,760")
+    assert explain("Dense", features=20, units=1).total == 21
+
+
+CASES = {
+    "lstm": ("LSTM", {}),
+    "lstm-steps": ("LSTM", {"timesteps": 4, "batch": 8}),
+    "lstm-bidirectional": ("LSTM", {"bidirectional": True, "timesteps": 4}),
+    "lstm-stacked": ("LSTM", {"layers": 2}),
+    "lstm-stacked-bidirectional": ("LSTM", {"layers": 3, "bidirectional": True}),
+    "lstm-projection": ("LSTM", {"projection": 2}),
+    "lstm-projection-stacked": ("LSTM", {"projection": 2, "layers": 2, "bidirectional": True}),
+    "lstm-projection-no-bias": ("LSTM", {"projection": 2, "use_bias": False}),
+    "lstm-peepholes": ("LSTM", {"peepholes": True}),
+    "lstm-peepholes-stacked": ("LSTM", {"peepholes": True, "layers": 3, "bidirectional": True}),
+    "lstm-no-bias": ("LSTM", {"use_bias": False}),
+    "gru": ("GRU", {"timesteps": 4}),
+    "gru-before": ("GRU", {"reset_after": False}),
+    "gru-no-bias": ("GRU", {"use_bias": False}),
+    "gru-before-no-bias": ("GRU", {"use_bias": False, "reset_after": False}),
+    "gru-bidirectional": ("GRU", {"bidirectional": True, "layers": 2}),
+    "rnn": ("SimpleRNN", {}),
+    "rnn-no-bias": ("SimpleRNN", {"use_bias": False}),
+    "rnn-bidirectional": ("SimpleRNN", {"bidirectional": True, "layers": 3}),
+    "dense": ("Dense", {}),
+    "dense-steps": ("Dense", {"timesteps": 4}),
+    "dense-no-bias": ("Dense", {"use_bias": False}),
+    "cudnn-lstm": ("CuDNNLSTM", {}),
+    "cudnn-lstm-bidirectional": ("CuDNNLSTM", {"bidirectional": True, "layers": 2}),
+    "cudnn-gru": ("CuDNNGRU", {}),
+}
+M, N = 3, 5
+
+
+@cache
+def case(name):
+    layer, options = CASES[name]
+    return explain(layer, features=M, units=N, **options)
+
+
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def by_hand(name):
+    """The number of parameters, without our tables."""
+    layer, options = CASES[name]
+    gates = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1, "Dense": 1}[layer.removeprefix("CuDNN")]
+    both = 2 if options.get("bidirectional") else 1
+    biases = int(options.get("use_bias", True))
+    if (layer == "GRU" and options.get("reset_after", True)) or layer.startswith("CuDNN"):
+        biases *= 2
+    h = options.get("projection") or N
+    extra = N * h * ("projection" in options) + 3 * N * ("peepholes" in options)
+    total, m = 0, M
+    for _ in range(options.get("layers", 1)):
+        total += both * (gates * N * (m + (0 if layer == "Dense" else h) + biases) + extra)
+        m = both * h
+    return total
+
+
+def model(name):
+    """The layers of a case as a model, as a file of them would give it."""
+    layer, options = CASES[name]
+    cls = {"LSTM": LSTM, "GRU": GRU, "SimpleRNN": SimpleRNN, "Dense": Dense}
+    spec = cls[layer.removeprefix("CuDNN")]
+    own = {k: v for k, v in options.items() if k in ("projection", "reset_after", "use_bias")}
+    if layer == "Dense":
+        return chain("m", [("dense", Dense(M, N, **own), True)], (M,), {}, Source("keras"))
+    both = options.get("bidirectional")
+    layers, m = [], M
+    for number in range(options.get("layers", 1)):
+        one = spec(m, N, return_sequences=True, **own)
+        back = spec(m, N, return_sequences=True, go_backwards=True, **own)
+        layers.append((f"layer_{number}", Bidirectional(one, back) if both else one, True))
+        m = one.width * (2 if both else 1)
+    return chain("m", layers, (None, M), {}, Source("keras"))
+
+
+@every_case
+def test_parts_and_gates_add_up_to_the_total(name):
+    found = case(name)
+    assert found.total == by_hand(name) == sum(counts(found.breakdown))
+    assert not found.by_gate or sum(counts(found.by_gate)) == found.total
+    assert found.numbers.endswith(f" = {found.total:,}")
+
+
+def value(text):
+    """What a formula of numbers comes to."""
+    assert re.fullmatch(r"[\d ()+x]+", text), text
+    return eval(text.replace("x", "*"))
+
+
+@every_case
+def test_formulas_come_to_their_numbers(name):
+    found = case(name)
+    assert value(found.numbers.rpartition(" = ")[0]) == found.total
+    for row in (*found.breakdown, *found.by_gate):
+        assert value(row.formula.rpartition(" = ")[2]) == row.count
+    for mistake in found.mistakes:
+        assert value(mistake.formula) == mistake.count
+
+
+@every_case
+def test_symbols_stand_for_the_numbers(name):
+    found = case(name)
+    names = {"m": M, "n": N, "p": CASES[name][1].get("projection", 0)}
+    text = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", found.formula.replace(" x ", " * "))
+    assert eval(text, names) == found.total
+
+
+@every_case
+def test_mistakes_are_mistakes(name):
+    found = case(name)
+    assert found.total not in wrong(found)
+    assert len(set(wrong(found))) == len(found.mistakes)
+
+
+@every_case
+def test_totals_are_those_of_count(name):
+    found = case(name)
+    if "peepholes" in CASES[name][1] and "LSTM with peepholes" not in KINDS:
+        assert found.ledger.total("keras") is None
+        return
+    ledger = xlstm.count(model(name))
+    assert found.ledger.totals() == ledger.totals()
+    columns = {c.framework: c.total for c in found.columns}
+    assert columns.pop("cudnn", found.total) == found.total
+    assert columns == {framework: ledger.total(framework) for framework in ledger.frameworks}
+    if "projection" not in CASES[name][1] and name not in (
+        "cudnn-lstm",
+        "cudnn-lstm-bidirectional",
+    ):
+        assert columns["keras"] == found.total
+
+
+@every_case
+def test_differences_add_up(name):
+    for layer in case(name).ledger.layers:
+        for a, b in combinations([n for n, size in layer.params.items() if size is not None], 2):
+            lines = [d.delta for d in layer.differences if (d.source, d.target) == (a, b)]
+            assert sum(lines) == layer.params[b] - layer.params[a]
+
+
+@every_case
+def test_tensors_add_up(name):
+    found = case(name)
+    for column in found.columns:
+        rows = [row for row in found.tensors if row.framework == column.framework]
+        assert (not rows) == (column.total is None)
+        if rows and not found.rest:
+            assert sum(row.count for row in rows) == column.total
+    for row in found.tensors:
+        assert len(row.shape) == row.symbols.count(",") + 1
+
+
+@every_case
+def test_text_is_lines_of_at_most_100_columns(name):
+    text = str(case(name))
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.isascii() or set(text) - set(map(chr, range(128))) == {"─"}
+    for slip in ("None", "  to it", "gate 's", " 1 units", " 1 features", " 1 steps", "1 numbers"):
+        assert slip not in text
+
+
+@every_case
+def test_markdown_has_tables_of_even_rows(name):
+    lines = case(name).to_markdown().splitlines()
+    assert lines[0].startswith("## ")
+    tables, rows = 0, []
+    for line in [*lines, ""]:
+        if line.startswith("|"):
+            rows.append(len(re.findall(r"(?<!\\)\|", line)))
+        elif rows:
+            assert len(set(rows)) == 1
+            assert len(rows) > 2
+            tables, rows = tables + 1, []
+    assert tables == 1 + bool(case(name).by_gate) + bool(case(name).tensors)
+    assert lines.count("```") == lines.count("```text") == 1
+
+
+@every_case
+def test_json_is_plain_data(name):
+    found = case(name)
+    data = found.to_json()
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert data["total"] == found.total
+    assert sum(part["count"] for part in data["breakdown"]) == found.total
+
+
+def test_cudnn_keeps_two_biases():
+    found = explain("CuDNNLSTM", features=M, units=N)
+    assert found.total == 4 * N * (M + N + 2) == 200
+    assert shapes(found, "cudnn") == [(3, 20), (5, 20), (40,)]
+    assert shapes(found, "keras") == [(3, 20), (5, 20), (20,)]
+    assert "180 numbers" in " ".join(found.lines)
+    gru = explain("CuDNNGRU", features=M, units=N)
+    assert gru.total == gru.ledger.total("keras") == 3 * N * (M + N + 2)
+    assert shapes(gru, "cudnn")[2:] == [(30,)]
+    assert shapes(gru, "keras")[2:] == [(2, 15)]
+
+
+def test_no_bias_is_said_nowhere_to_be():
+    for layer in ("LSTM", "GRU", "SimpleRNN", "Dense"):
+        found = explain(layer, features=M, units=N, use_bias=False)
+        assert not any(re.search(r" b\b| b_| c_", line) for line in found.equations)
+        assert "bias" not in " ".join(row.what for row in found.breakdown)
+
+
+def test_why_pytorch_has_more():
+    text = str(explain("LSTM", features=1, units=20))
+    assert "Parameters: Keras 1,760, PyTorch 1,840" in text
+    assert "PyTorch bias_hh_l0: +80 = 4 x 20: PyTorch keeps a second bias" in text
+    rnn = str(explain("SimpleRNN", features=M, units=N))
+    assert "keeps a second bias" in rnn
+
+
+def test_all_layers_of_a_stack_are_told_once():
+    text = str(explain("LSTM", features=M, units=N, layers=3, bidirectional=True))
+    assert "bias_hh_l0, bias_hh_l0_reverse of each of the 3 layers: 6 times +20 = 4 x 5" in text
+    assert "layers 2 to 3, likewise" in text
+
+
+BAD = {
+    "zero": ({"units": 0}, "units", "0"),
+    "negative": ({"features": -3}, "features", "-3"),
+    "steps": ({"timesteps": 0}, "timesteps", "0"),
+    "batch": ({"batch": -1}, "batch", "-1"),
+    "layers": ({"layers": 0}, "layers", "0"),
+    "layers-many": ({"layers": 10**6}, "1000", "stack fewer"),
+    "layers-none": ({"layers": None}, "layers", "None"),
+    "projection-large": ({"projection": 5}, "5 units", "4 or less"),
+    "projection-one": ({"projection": 1, "units": 1}, "leave the projection out"),
+    "projection-negative": ({"projection": -1}, "projection", "-1"),
+    "projection-text": ({"projection": "2"}, "projection", "'2'"),
+    "projection-gru": ({"layer": "GRU", "projection": 2}, "LSTM has it"),
+    "peepholes-rnn": ({"layer": "SimpleRNN", "peepholes": True}, "LSTM has it"),
+    "reset-lstm": ({"reset_after": False}, "reset_after", "GRU has it"),
+    "reset-cudnn": ({"layer": "CuDNNGRU", "reset_after": False}, "GRU has it"),
+    "bias-cudnn": ({"layer": "CuDNNLSTM", "use_bias": False}, "LSTM, GRU"),
+    "dense-both": ({"layer": "Dense", "bidirectional": True}, "timesteps", "LSTM, GRU"),
+    "dense-deep": ({"layer": "Dense", "layers": 2}, "layers"),
+    "letters": ({"layer": "LTSM"}, "did you mean LSTM?"),
+    "case": ({"layer": "gru"}, "did you mean GRU?"),
+    "other": ({"layer": "Conv2D"}, "use one of these"),
+    "no-name": ({"layer": None}, "None", "LSTM"),
+    "list": ({"layer": ["LSTM"]}, "LSTM"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    options, *words = BAD[name]
+    given = {"layer": "LSTM", "features": 3, "units": 5, **options}
+    refused(UsageError, lambda: explain(given.pop("layer"), **given), *words)
+
+
+def test_every_layer_is_its_own_nearest():
+    for layer in LAYERS:
+        error = refused(UsageError, lambda name=layer: explain(f"{name}s", features=1, units=1))
+        assert f"did you mean {layer}?" in str(error)

@@ -1,0 +1,104 @@
+"""Counting arrays of others: what names and shapes prove, and what they leave open."""
+
+import numpy as np
+import pytest
+
+import xlstm
+from xlstm.errors import WeightsError
+from xlstm.model import GRU, LSTM, Dense, SimpleRNN
+
+
+def state_dict(module):
+    return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
+def kinds(ledger):
+    return {layer.path: layer.kind for layer in ledger.layers}
+
+
+def network():
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(50, 8)
+            self.lstm = nn.LSTM(8, 16, num_layers=2, bidirectional=True)
+            self.gru = nn.GRU(32, 5, bias=False)
+            self.rnn = nn.RNN(5, 4)
+            self.norm = nn.LayerNorm(4)
+            self.head = nn.Linear(4, 3)
+
+    return Network()
+
+
+def test_a_state_dict_of_a_module_that_nobody_told_about():
+    module = network()
+    ledger = xlstm.count(state_dict(module))
+    assert ledger.total("torch") == sum(p.numel() for p in module.parameters())
+    assert kinds(ledger) == {
+        "lstm": "LSTM",
+        "lstm.l0_reverse": "LSTM",
+        "lstm.l1": "LSTM",
+        "lstm.l1_reverse": "LSTM",
+        "gru": "GRU",
+        "rnn": "SimpleRNN",
+        "head": "Dense",
+        "table.weight": "?",  # a matrix alone may be an embedding or a dense layer
+        "norm.weight": "?",
+        "norm.bias": "?",
+    }
+    layers = {layer.path: layer for layer in ledger.layers}
+    assert layers["lstm.l1"].params == {"keras": 3136, "torch": 3200, "nnx": 3136, "linen": 3136}
+    assert layers["table.weight"].params["keras"] is None
+    assert layers["lstm.l1"].tensors["torch"][0].name == "lstm.weight_ih_l1"
+    for layer in ledger.layers:
+        for d in layer.differences:
+            lines = [
+                e.delta for e in layer.differences if (e.source, e.target) == (d.source, d.target)
+            ]
+            assert sum(lines) == layer.params[d.target] - layer.params[d.source]
+
+
+SPECS = {
+    "lstm": LSTM(3, 4),
+    "gru": GRU(3, 4, hidden_bias=False),
+    "rnn": SimpleRNN(3, 4),
+    "head": Dense(3, 4),
+}
+
+
+@pytest.mark.parametrize("framework", ["keras", "torch", "nnx", "linen"])
+@pytest.mark.parametrize("name", SPECS)
+def test_arrays_of_every_framework(name, framework, tmp_path):
+    """The arrays of a port, without the graph that our own files carry."""
+    from safetensors.numpy import save_file
+
+    from xlstm import registry
+    from xlstm.mapping import tensors
+    from xlstm.model import Source, chain
+
+    shape = (3,) if name == "head" else (None, 3)
+    model = chain("m", [(name, SPECS[name], True)], shape, {}, Source("test"))
+    adapter = registry.adapter(framework)
+    arrays = {t.name: np.ones(t.shape, np.float32) for t in tensors(model, adapter)}
+    save_file(arrays, tmp_path / "weights.safetensors")
+    np.savez(tmp_path / "weights.npz", **arrays)
+    for source in (arrays, tmp_path / "weights.safetensors", tmp_path / "weights.npz"):
+        ledger = xlstm.count(source)
+        assert kinds(ledger) == {name: SPECS[name].kind}
+        assert ledger.total(framework) == sum(a.size for a in arrays.values())
+
+
+def test_arrays_of_no_framework():
+    with pytest.raises(WeightsError, match="load them with layers="):
+        xlstm.count({"a": np.ones((2, 3)), "b": np.ones(3)})
+
+
+def test_shapes_that_fit_no_layer_stay_open():
+    arrays = state_dict(network())
+    arrays["rnn.weight_hh_l0"] = np.ones((4, 7), np.float32)
+    ledger = xlstm.count(arrays)
+    assert kinds(ledger)["rnn.weight_hh_l0"] == "?"
+    assert ledger.total("torch") == sum(a.size for a in arrays.values())
+    assert ledger.total("keras") is None

@@ -1,0 +1,177 @@
+"""What names and shapes of arrays prove about the layers they belong to: counts without a model.
+
+A state dict, a safetensors file or a Flax checkpoint of somebody else says no options. Its names
+say the framework, its shapes the kind of layer and the sizes, where only one layer has such shapes.
+What they leave open is counted as it lies there, and in no other framework.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from xlstm import registry
+from xlstm.adapter import Adapter
+from xlstm.errors import WeightsError
+from xlstm.layout import Shaped, Table, check, sizes_of
+from xlstm.ledger import LayerCount, Ledger, TensorCount, count
+from xlstm.model import GRU, LSTM, Dense, Recurrent, SimpleRNN, Source, Spec, chain
+from xlstm.support import node_of
+
+OPEN = "names and shapes do not prove which layer this is; load it with layers="
+
+STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
+"""PyTorch's names of the layers of one module: lstm.weight_ih_l1_reverse."""
+
+
+def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> Spec | None:
+    """The layer of a form of weights, None where sizes do not say all of it."""
+    i, h, j, o = (sizes.get(axis, 0) for axis in "ihjo")
+    found: dict[str, Spec] = {}
+    if h:
+        found = {
+            "LSTM": LSTM(i, h, use_bias=use_bias),
+            "GRU": GRU(i, h, use_bias=use_bias),
+            "GRU, reset_after=False": GRU(i, h, use_bias=use_bias, reset_after=False),
+            "SimpleRNN": SimpleRNN(i, h, use_bias=use_bias),
+        }
+        if 0 < j < h:
+            found["LSTM with projection"] = LSTM(i, h, use_bias=use_bias, projection=j)
+    elif o and i and use_bias:  # a matrix alone could as well be an embedding
+        found = {"Dense": Dense(i, o, use_bias=use_bias)}
+    return found.get(form)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Arrays that are one layer's: the layer's path, its spec, and slot name -> array's name."""
+
+    path: str
+    spec: Spec
+    names: Mapping[str, str]
+
+
+def _plain(name: str) -> str:
+    """A name with dots between its parts, PyTorch's layer number put before the tensor's name."""
+    name = name.replace("/", ".")
+    found = STACKED.match(name)
+    if not found:
+        return name
+    before, tensor, number, back = found.groups()
+    place = f"{before}l{number}{back or ''}." if number != "0" or back else before
+    return f"{place}{tensor}_l0"
+
+
+def _prefixes(table: Table, names: Mapping[str, str]) -> Iterator[str]:
+    anchor = table.slots[0].name
+    for name in names:
+        if name == anchor or name.endswith(f".{anchor}"):
+            yield name.removesuffix(anchor)
+
+
+def _native(adapter: Adapter, spec: Spec) -> bool:
+    """Whether a layer is one of the framework's own: others do not occur in files of others."""
+    return not (isinstance(spec, Recurrent) and adapter.own(node_of(spec)))
+
+
+def _proven(
+    adapter: Adapter,
+    table: Table,
+    prefix: str,
+    names: Mapping[str, str],
+    arrays: Mapping[str, Shaped],
+) -> Group | None:
+    """The layer that a table's slots below a prefix are, None unless names and shapes fit."""
+    for absent in (frozenset[str](), frozenset({"bias"})):
+        slots = table.active(absent)
+        mine = {s.name: names[prefix + s.name] for s in slots if prefix + s.name in names}
+        shapes = {slot: arrays[name] for slot, name in mine.items()}
+        try:
+            if len(mine) != len(slots):
+                continue
+            sizes = sizes_of(table, shapes)
+            check(table, shapes, sizes, absent, prefix)
+        except WeightsError:
+            continue
+        spec = spec_of(table.kind.name, sizes, not absent)
+        if spec is not None and _native(adapter, spec):
+            path = prefix.removeprefix(adapter.root).removesuffix(table.inside).rstrip(".")
+            return Group(path or table.kind.name, spec, mine)
+    return None
+
+
+def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
+    """The layers that are proven in one framework's names; each array belongs to one at most."""
+    names = {_plain(name): name for name in arrays}
+    found: list[Group] = []
+    for table in sorted(adapter.tables.values(), key=lambda table: -len(table.slots)):
+        for prefix in list(_prefixes(table, names)):
+            group = _proven(adapter, table, prefix, names, arrays)
+            if group is not None:
+                found.append(group)
+                taken = set(group.names.values())
+                names = {plain: name for plain, name in names.items() if name not in taken}
+    order = {name: number for number, name in enumerate(arrays)}
+    return sorted(found, key=lambda group: min(order[name] for name in group.names.values()))
+
+
+def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:
+    """The framework whose names explain the most arrays, and the layers that they prove.
+
+    Raises:
+        WeightsError: no array is any layer's of any framework.
+    """
+    every = [registry.adapter(name) for name in registry.FRAMEWORKS]
+    known = [(adapter, groups(adapter, arrays)) for adapter in every]
+
+    def explained(pair: tuple[Adapter, list[Group]]) -> tuple[int, bool]:
+        root = pair[0].root
+        rooted = bool(root) and all(name.startswith(root) for name in arrays)
+        return sum(len(group.names) for group in pair[1]), rooted
+
+    best = max(known, key=explained)
+    if not best[1]:
+        want = "arrays named as Keras, PyTorch or Flax name those of recurrent or dense layers"
+        got = ", ".join(list(arrays)[:8]) or "none"
+        raise WeightsError("count", want, got, "load them with layers=")
+    return best
+
+
+def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
+    """Counts named arrays in every framework, as far as they prove which layers they are.
+
+    Raises:
+        WeightsError: no array is any layer's of any framework.
+    """
+    own, found = framework_of(arrays)
+    layers = [_layer(own, group, arrays) for group in found]
+    taken = {name for group in found for name in group.names.values()}
+    layers += [_open(own, name, array) for name, array in arrays.items() if name not in taken]
+    return Ledger(registry.FRAMEWORKS, tuple(layers))
+
+
+def _tensor(name: str, array: Shaped, role: str) -> TensorCount:
+    return TensorCount(name, tuple(array.shape), math.prod(array.shape), trainable=True, role=role)
+
+
+def _layer(own: Adapter, group: Group, arrays: Mapping[str, Shaped]) -> LayerCount:
+    """A proven layer in every framework; in its own under the names it has there."""
+    spec = group.spec
+    sample = (None, spec.sizes()["i"]) if isinstance(spec, Recurrent) else (spec.sizes()["i"],)
+    model = chain(group.path, [(group.path, spec, True)], sample, {}, Source(own.name), lone=True)
+    counted = count(model).layers[0]
+    roles = {slot.name: slot.tensor for slot in own.table(spec).slots}
+    there = tuple(
+        _tensor(name, arrays[name], roles.get(slot, "")) for slot, name in group.names.items()
+    )
+    return replace(counted, tensors={**counted.tensors, own.name: there})
+
+
+def _open(own: Adapter, name: str, array: Shaped) -> LayerCount:
+    size = math.prod(array.shape)
+    others = {n: None for n in registry.FRAMEWORKS if n != own.name}
+    held = {n: (_tensor(name, array, ""),) if n == own.name else () for n in registry.FRAMEWORKS}
+    why = dict.fromkeys(others, f"{name} {tuple(array.shape)}: {OPEN}")
+    return LayerCount(name, "?", {**others, own.name: size}, held, (), why)

@@ -1,7 +1,8 @@
-"""Fills the generated blocks of README.md: python tests/readme.py.
+"""Fills the generated blocks of README.md and SUPPORT.md: python tests/readme.py.
 
 A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9) -->` before a
-fenced block, which becomes what the command prints. Commands run one after the other in one
+fenced block, which becomes what the command prints. `<!-- table: COMMAND -->` stands before a text
+up to `<!-- end -->` that becomes the Markdown which the command prints. Commands run one after the other in one
 temporary folder that holds the example model as memorise.keras, with `xlstm` and `python` of this
 environment.
 """
@@ -20,6 +21,9 @@ import xlstm
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+SUPPORT = ROOT / "SUPPORT.md"
+PAGES = (README, SUPPORT)
+TABLE = re.compile(r"<!-- table: (?P<command>.+?) -->\n.*?<!-- end -->\n", re.S)
 BLOCK = re.compile(
     r"<!-- run: (?P<command>.+?)(?P<cut> \(lines (?P<first>\d+) to (?P<last>\d+)\))? -->\n"
     r"```(?P<kind>\w+)\n(?P<text>.*?)```\n",
@@ -63,7 +67,14 @@ def refreshed(text: str) -> str:
     """README with every generated block run anew."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(xlstm.demo.path(), Path(folder, "memorise.keras"))
+        text = TABLE.sub(lambda found: table(found, Path(folder)), text)
         return BLOCK.sub(lambda found: shown(found, Path(folder)), text)
+
+
+def table(found: re.Match[str], folder: Path) -> str:
+    """Markdown made anew."""
+    command = found["command"]
+    return f"<!-- table: {command} -->\n\n{output(command, folder)}\n<!-- end -->\n"
 
 
 def comparable(text: str) -> str:
@@ -72,4 +83,5 @@ def comparable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(refreshed(README.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(refreshed(page.read_text("utf-8")), "utf-8")

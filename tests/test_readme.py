@@ -2,14 +2,17 @@
 
 import re
 
+import pytest
 import readme
 
 TEXT = readme.README.read_text("utf-8")
 
 
-def test_generated_blocks_are_fresh():
-    fresh = readme.refreshed(TEXT)
-    assert readme.comparable(fresh) == readme.comparable(TEXT), "run `make readme`"
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_generated_blocks_are_fresh(page):
+    text = page.read_text("utf-8")
+    fresh = readme.refreshed(text)
+    assert readme.comparable(fresh) == readme.comparable(text), "run `make readme`"
 
 
 def test_the_blocks_are_there():

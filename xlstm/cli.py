@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, cast
 
 from xlstm import registry
 from xlstm._version import VERSION
-from xlstm.errors import UsageError, XlstmError
+from xlstm.errors import UsageError, XlstmError, printable
 from xlstm.requiring import require
 
 TARGETS = ("torch", "nnx", "linen", "keras")
@@ -43,7 +45,7 @@ def _inspect(args: argparse.Namespace) -> int:
     from xlstm.files.architecture import Told
     from xlstm.inspecting import inspect
 
-    print(inspect(Path(args.file), Told(**_told(args))))
+    print(inspect(Path(args.file), Told(**_told(args)), args.to))
     return 0
 
 
@@ -77,12 +79,21 @@ def _count(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     from xlstm.explaining import explain
 
-    explanation = explain(args.layer, features=args.features, units=args.units)
+    names = ("features", "units", *EXPLAINED)
+    explanation = explain(
+        args.layer, **{name: getattr(args, name) for name in names}, use_bias=not args.no_bias
+    )
+    if args.svg:
+        Path(args.svg).write_text(explanation.to_svg(), "utf-8")
     if args.json:
         _print_json(explanation.to_json())
     else:
-        print(explanation)
+        print(explanation.to_markdown() if args.md else explanation)
     return 0
+
+
+EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_after".split()
+"""Options of `explain` that the command line hands on as they are."""
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -161,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
 
     found = add("inspect", help="what a model file holds")
     _add_file(found)
+    found.add_argument("--to", default="", metavar="FRAMEWORK", help="what it makes of each layer")
     found.set_defaults(run=_inspect)
 
     found = add("count", help="parameters in every framework, differences explained")
@@ -169,11 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     found.set_defaults(run=_count)
 
     found = add("explain", help="the parameters of a layer, without a file")
-    found.add_argument("layer", metavar="LAYER", help="LSTM, SimpleRNN or Dense")
-    found.add_argument("--features", type=int, required=True, help="size of the input, m")
-    found.add_argument("--units", type=int, required=True, help="size of the output, n")
-    found.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    found.set_defaults(run=_explain)
+    _add_explain(found)
 
     _add_port(add("port", help="write a model as code and weights of another framework"))
 
@@ -185,7 +193,18 @@ def _parser() -> argparse.ArgumentParser:
 
     found = add("demo", help="port, count and prove the model that ships with xlstm")
     found.set_defaults(run=_demo)
+    for found in commands.choices.values():
+        found.set_defaults(parser=found)
     return parser
+
+
+def _unknown(words: list[str], parser: argparse.ArgumentParser) -> str:
+    """What is wrong with words that a command does not take, and the nearest option it has."""
+    options = re.findall(r"--[\w-]+", parser.format_usage())
+    near = difflib.get_close_matches(words[0].partition("=")[0], options, 1)
+    return f"unrecognized arguments: {' '.join(words)}" + "".join(
+        f"; did you mean {o}?" for o in near
+    )
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +212,26 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", metavar="FILE", help="for weights alone: JSON or YAML")
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    layers = "LSTM, GRU, SimpleRNN, Dense, CuDNNLSTM or CuDNNGRU"
+    parser.add_argument("layer", metavar="LAYER", help=layers)
+    parser.add_argument("--features", type=int, required=True, help="size of the input, m")
+    parser.add_argument("--units", type=int, required=True, help="size of the output, n")
+    parser.add_argument("--timesteps", type=int, help="length of a sequence: it does not enter")
+    parser.add_argument("--batch", type=int, help="size of a batch: it does not enter")
+    parser.add_argument("--bidirectional", action="store_true", help="in both directions")
+    parser.add_argument("--layers", type=int, default=1, help="how many of them are stacked")
+    parser.add_argument("--projection", type=int, default=0, help="size an LSTM's h shrinks to")
+    parser.add_argument("--peepholes", action="store_true", help="an LSTM's gates see its c")
+    reset = "GRU's first form, of the paper and of Keras 1"
+    parser.add_argument("--reset-before", dest="reset_after", action="store_false", help=reset)
+    parser.add_argument("--no-bias", action="store_true", help="without biases")
+    parser.add_argument("--md", action="store_true", help="Markdown")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--svg", metavar="FILE", help="a picture of the tensors, to scale")
+    parser.set_defaults(run=_explain)
 
 
 def _add_port(parser: argparse.ArgumentParser) -> None:
@@ -206,7 +245,9 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the result is the exit status."""
-    args = _parser().parse_args(argv)
+    args, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        args.parser.error(_unknown(unknown, args.parser))
     with contextlib.suppress(AttributeError):  # a stdout that is no text file
         cast(Any, sys.stdout).reconfigure(errors="replace")
     try:
@@ -221,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"xlstm: {error.strerror or error}", file=sys.stderr)
+        where = f"{printable(error.filename)}: " if error.filename else ""
+        print(f"xlstm: {where}{error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
 

@@ -11,26 +11,30 @@ from xlstm.errors import XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
 from xlstm.folder import has_port, read_folder
+from xlstm.model import Model
 from xlstm.saving import nonfinite
+from xlstm.support import verdicts
 from xlstm.tables import render_model, render_outline
 
 NOTHING = Told()
 
 
-def inspect(path: Path, told: Told = NOTHING) -> str:
+def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
     """Text that says what was recognised in a file: container, writer, layers, weights, warnings.
 
     Args:
         path: any file or folder that `load` takes.
         told: what the user says about weights alone.
+        to: a target, to add what it makes of every layer: native, an own cell, or refused.
 
     Raises:
         FileError: unreadable, damaged, hostile, or of an unknown kind.
+        UsageError: an unknown target.
     """
     if has_port(path):
         model = read_folder(path)
         warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
-        return "\n".join([render_model(model), *warnings])
+        return "\n".join([render_model(model), *warnings, *_targeted(model, to)])
     with contextlib.closing(describe(path)) as description:
         joined = join(description, told)
         outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
@@ -42,4 +46,16 @@ def inspect(path: Path, told: Told = NOTHING) -> str:
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
     notes = [line for line in model.source.notes if not line.startswith("members not read")]
     outline = replace(outline, nonfinite=tuple(nonfinite(model)))
-    return render_outline(outline, notes, f"input: {sample}; can be ported")
+    text = render_outline(outline, notes, f"input: {sample}; can be ported")
+    return "\n".join([text, *_targeted(model, to)])
+
+
+def _targeted(model: Model, to: str) -> list[str]:
+    """A line for each layer that says what a target makes of it."""
+    if not to:
+        return []
+    adapter = registry.adapter(to)
+    return [
+        printable(f"to {adapter.title}, {name}: {found}")
+        for name, found in verdicts(model, adapter)
+    ]

@@ -1,0 +1,170 @@
+"""Every corpus file with its framework's own outputs: what xlstm makes of it, and what Keras 3 does.
+
+    XLSTM_CORPUS=../shared/corpus python benchmarks/corpus.py [--match REGEX] [--no-keras]
+
+For each file and target: the largest difference from the original's own outputs, divided by what
+two float32 runs of that model may differ by (twice the float32 bound of the verdict rule): up to 1
+is rounding. "keras 3" is what Keras 3 itself gives for the file: that it does not open, or how far
+its outputs are from the original's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import xlstm
+from xlstm import registry
+from xlstm.errors import XlstmError
+from xlstm.parity import bounds
+
+CORPUS = Path(os.environ.get("XLSTM_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
+TARGETS = ("numpy", "keras", "torch", "nnx", "linen")
+
+TOLD: dict[str, dict[str, str]] = {
+    "k1.0-dutch-checker-lstm/my_model_weights.h5": {"architecture": "my_model_architecture.json"},
+    "k1.1-factornet-foxa1/best_model.hdf5": {"kernel_layout": "tensorflow"},
+    "k2.1-sentiment-chen0040/bidirectional_lstm_softmax_weights.h5": {
+        "architecture": "bidirectional_lstm_softmax_architecture.json"
+    },
+    "k2.1-sentiment-chen0040/lstm_softmax_weights.h5": {
+        "architecture": "lstm_softmax_architecture.json"
+    },
+    "k2.1-sentiment-chen0040/wordvec_cnn_lstm_weights.h5": {
+        "architecture": "wordvec_cnn_lstm_architecture.json"
+    },
+    "k2.1-stateful-timeseries-chen0040/stateful-lstm-weights.h5": {
+        "architecture": "stateful-lstm-architecture.json"
+    },
+}
+"""What has to be said about files that do not say it themselves, as for `xlstm.load`."""
+
+KERAS = """
+import json, sys, keras, numpy as np
+model = keras.models.load_model(sys.argv[1], compile=False)
+golden = np.load(sys.argv[2])
+xs = [golden[k] for k in sorted(k for k in golden if k.startswith("x"))]
+ys = model.predict(xs if len(xs) > 1 else xs[0], batch_size=len(xs[0]), verbose=0)
+ys = ys if isinstance(ys, (list, tuple)) else [ys]
+print(max(float(abs(np.float64(y) - golden[f"y{n}"]).max()) for n, y in enumerate(ys)))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file with golden outputs."""
+
+    name: str
+    path: Path
+    golden: Path
+    until: str = ""
+
+    def told(self) -> dict[str, Any]:
+        found: dict[str, Any] = dict(TOLD.get(self.name, {}))
+        if "architecture" in found:
+            found["architecture"] = self.path.with_name(found["architecture"])
+        return {**found, **({"until": self.until} if self.until else {})}
+
+    def arrays(self, letter: str) -> list[np.ndarray[Any, Any]]:
+        with np.load(self.golden) as held:
+            names = sorted(
+                (k for k in held if re.fullmatch(rf"{letter}\d+", k)), key=lambda k: int(k[1:])
+            )
+            return [held[name] for name in names]
+
+
+def cases(match: str = "") -> Iterator[Case]:
+    """Every file of the corpus that has golden outputs and whose name matches."""
+    for project in json.loads((CORPUS / "manifest.json").read_text()):
+        for file in project["files"]:
+            name = f"{project['name']}/{file['file']}"
+            if "golden" in file and re.search(match, name):
+                folder = CORPUS / project["name"]
+                note = re.search(r"up to the layer named (\w+)", file.get("golden_note", ""))
+                until = note[1] if note else ""
+                yield Case(name, folder / file["file"], folder / file["golden"], until)
+
+
+def ratio(case: Case, model: Any, target: str) -> float:
+    """Largest difference from the golden outputs over what two float32 runs may differ by."""
+    inputs, golden = case.arrays("x"), case.arrays("y")
+    ported = xlstm.port(model, target)
+    if target == "numpy":
+        found = ported(*inputs)
+        found = found[0] if model.stateful else found
+        found = list(found) if isinstance(found, tuple) else [found]
+    else:
+        found = registry.adapter(target).live().run(ported, inputs, "float32")
+    gaps = []
+    for y, want, allowed in zip(found, golden, bounds(model, inputs, "float32"), strict=False):
+        gap = np.abs(np.float64(y) - want).max()
+        gaps.append(float(gap / (2 * allowed.step.max())))
+    return max(gaps)
+
+
+def keras_says(case: Case) -> str:
+    """What Keras 3 makes of the file, in a process of its own."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-W", "ignore", "-c", KERAS, str(case.path), str(case.golden)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return "fails"
+    gap = float(done.stdout.split()[-1])
+    return f"opens, off by {gap:.1e}"
+
+
+def row(case: Case, keras: bool) -> tuple[list[str], dict[str, bool]]:
+    """The cells of a file's line, and for each target whether it is right."""
+    own = keras_says(case) if keras else ""
+    try:
+        model = xlstm.load(case.path, **case.told())
+    except XlstmError as error:
+        return [case.name, f"refused: {error}"[:120], *[""] * (len(TARGETS) - 1), own], {}
+    cells, right = [], {}
+    for target in TARGETS:
+        try:
+            found = ratio(case, model, target)
+            cells.append(f"{found:.2f}")
+            right[target] = found <= 1
+        except Exception as error:  # noqa: BLE001  the table says what failed
+            cells.append(f"{type(error).__name__}: {error}"[:60])
+            right[target] = False
+    return [case.name, *cells, own], right
+
+
+def main() -> int:
+    """Prints the table; 1 if a file is not within rounding everywhere."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--match", default="", help="only files whose name matches")
+    parser.add_argument("--no-keras", action="store_true", help="without Keras's own verdict")
+    given = parser.parse_args()
+    table = Table(box=None)
+    for head in ("file", *TARGETS, "keras 3 itself"):
+        table.add_column(head, overflow="fold")
+    done = []
+    for case in cases(given.match):
+        cells, right = row(case, not given.no_keras)
+        table.add_row(*cells)
+        done.append(right)
+        sys.stderr.write(f"{case.name}\n")
+    Console(width=180).print(table)
+    for target in TARGETS:
+        right = sum(found.get(target, False) for found in done)
+        sys.stdout.write(f"{target}: {right} of {len(done)} within rounding\n")
+    return 0 if all(all(found.values()) and found for found in done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from xlstm import reference
-from xlstm.model import Array, Model
+from xlstm.identifiers import identifiers
+from xlstm.model import Array, Model, Node
+from xlstm.reference.run import State
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,30 @@ class NumpyModel:
     model: Model
     dtype: np.dtype[Any]
 
-    def __call__(self, *inputs: Array) -> Array | tuple[Array, ...]:
-        """Outputs, batch first: one bare, several as a tuple."""
-        outputs = reference.run(self.model, inputs, self.dtype)
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+    def __call__(self, *inputs: Array, state: State | None = None) -> Any:
+        """Outputs, batch first: one bare, several as a tuple.
+
+        A model with stateful layers gives a pair, the outputs and its state after the call: layer
+        name -> states (batch, n), an LSTM's h and c. That state goes into the next call; None
+        starts from zeros.
+        """
+        names = identifiers(self.model)
+        own = {names[node.name]: node for node in self.model.stateful}
+        before = None if state is None else {_named(own, key): state[key] for key in state}
+        found = reference.run(self.model, inputs, self.dtype, state=before)
+        count = len(self.model.outputs)
+        outputs = found[0] if count == 1 else tuple(found[:count])
+        if not own:
+            return outputs
+        left, after = iter(found[count:]), {}
+        for name, node in own.items():
+            spec: Any = node.spec
+            after[name] = tuple(next(left) for _ in spec.state_shapes())
+        return outputs, after
+
+
+def _named(own: dict[str, Node], key: str) -> str:
+    return own[key].name if key in own else key
 
 
 def build_model(model: Model, dtype: str) -> NumpyModel:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
-from xlstm.identifiers import identifiers
-from xlstm.model import Model, Node, Shape
+from xlstm.converters.places import Site, inputs_of, places
+
+from xlstm.model import Edge, Model, Node, Shape
 
 WIDTH = 88
 """Line length of the emitted code: the formatter's own default."""
@@ -17,13 +18,18 @@ WIDTH = 88
 
 @dataclass(frozen=True)
 class Call:
-    """A call in source text; arguments are texts, calls, or (keyword, text or call) pairs."""
+    """A call in source text, or a tuple where it has no name.
+
+    Arguments are texts, calls, or (keyword, text or call) pairs.
+    """
 
     name: str
     args: tuple[Argument, ...]
+    brackets: str = "()"
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(map(_flat, self.args))})"
+        opening, closing = self.brackets[0], self.brackets[1]
+        return f"{self.name}{opening}{', '.join(map(_flat, self.args))}{closing}"
 
 
 Argument = str | Call | tuple[str, "str | Call"]
@@ -38,6 +44,15 @@ def call(name: str, *args: Argument | None) -> Call:
     return Call(name, tuple(arg for arg in args if arg is not None))
 
 
+def listed(items: Iterable[str | Call]) -> Call:
+    """A list of `items`.
+
+    >>> str(listed(["h", "c"]))
+    '[h, c]'
+    """
+    return Call("", tuple(items), "[]")
+
+
 def _flat(arg: Argument) -> str:
     return f"{arg[0]}={arg[1]}" if isinstance(arg, tuple) else str(arg)
 
@@ -49,12 +64,19 @@ def statement(start: str, value: Argument, indent: int, end: str = "") -> list[s
     keyword, inner = value if isinstance(value, tuple) else ("", value)
     if len(flat) <= WIDTH or not isinstance(inner, Call):
         return [flat]
-    opening = f"{pad}{start}{keyword}{'=' if keyword else ''}{inner.name}("
+    first, last = inner.brackets[0], inner.brackets[1]
+    opening = f"{pad}{start}{keyword}{'=' if keyword else ''}{inner.name}{first}"
+    alone = f"{pad}    {_flat(value)}"
+    whole = len(opening) > WIDTH or not inner.args
+    if whole and len(alone) <= WIDTH and start.endswith(" = "):
+        return [f"{pad}{start}(", alone, f"{pad}){end}"]
+    if len(opening) > WIDTH and start.endswith(" = "):
+        return [f"{pad}{start}(", *statement("", inner, indent + 4), f"{pad}){end}"]
     joined = " " * (indent + 4) + ", ".join(map(_flat, inner.args))
-    if len(joined) <= WIDTH:
-        return [opening, joined, f"{pad}){end}"]
+    if inner.name and len(joined) <= WIDTH:
+        return [opening, joined, f"{pad}{last}{end}"]
     lines = [line for arg in inner.args for line in statement("", arg, indent + 4, ",")]
-    return [opening, *lines, f"{pad}){end}"]
+    return [opening, *lines, f"{pad}{last}{end}"]
 
 
 FOLDER = "folder: str | Path = Path(__file__).parent"
@@ -76,8 +98,8 @@ def shape_text(shape: Shape) -> str:
 
 def shape_comment(model: Model, node: Node) -> str:
     """Shapes before and after a layer, as a comment."""
-    before = model.node(node.inputs[0])
-    return f"# {shape_text(before.shape)} -> {shape_text(node.shape)}"
+    before = model.shape(node.inputs[0])
+    return f"# {shape_text(before)} -> {shape_text(node.shape)}"
 
 
 @functools.cache
@@ -93,12 +115,23 @@ def pieces(file: str) -> dict[str, str]:
 
 @dataclass
 class Parts:
-    """What the layers of a model add to its module, collected in order."""
+    """What the layers of a model add to its module, collected in order.
+
+    Attributes:
+        init: lines of the constructor.
+        forward: lines of the forward pass.
+        imports: import lines.
+        helpers: source text of functions and classes that stand before the module.
+        inputs: variables of the model's inputs.
+        outputs: variables of the model's outputs.
+    """
 
     init: list[str] = field(default_factory=list)
     forward: list[str] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
     helpers: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
     def need(self, file: str, *names: str) -> None:
         """Takes helpers from one of our files, once each."""
@@ -106,12 +139,20 @@ class Parts:
             if (text := pieces(file)[name]) not in self.helpers:
                 self.helpers.append(text)
 
+    @property
+    def returned(self) -> str:
+        """What the forward pass returns: one output bare, several as a tuple."""
+        return ", ".join(self.outputs)
 
-def collect(model: Model, emit: Callable[[Parts, Model, Node, str], None]) -> Parts:
-    """Runs an emitter over the layers of a model."""
-    parts, names = Parts(), identifiers(model)
-    for node in model.layers:
-        emit(parts, model, node, names[node.name])
+
+def collect(model: Model, emit: Callable[[Parts, Model, Site], None]) -> Parts:
+    """Runs an emitter over the layers of a model, in order."""
+    held = inputs_of(model)
+    parts = Parts(inputs=list(held.values()))
+    for site in places(model):
+        emit(parts, model, site)
+        held |= {Edge(site.node.name, n): name for n, name in enumerate(site.outputs)}
+    parts.outputs = [held[edge] for edge in model.outputs]
     return parts
 
 

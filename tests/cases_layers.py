@@ -1,0 +1,371 @@
+"""Small models of the layers around the recurrent ones: what every target's suite runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cases import built, model
+from cases_conv_lstm import CONV_LSTMS, mask_given, one
+
+from xlstm import specs
+from xlstm.model import Builder, Edge, Input, Model
+from xlstm.specs import (
+    GRU,
+    LSTM,
+    Affine,
+    Attention,
+    BatchNorm,
+    Bidirectional,
+    Conv,
+    Crop,
+    Dense,
+    DepthwiseConv,
+    Dot,
+    Dropout,
+    Embedding,
+    Function,
+    GlobalPool,
+    LayerNorm,
+    Merge,
+    MultiHeadAttention,
+    Normalization,
+    Pad,
+    Permute,
+    Pool,
+    PRelu,
+    Reduce,
+    Relu,
+    Reshape,
+    Shape,
+    Slice,
+    Softmax,
+    Spec,
+    TimeDistributed,
+    TrainingOnly,
+    UnitNorm,
+    UpSample,
+)
+
+
+def sliding(kind: Any, *sizes: Any, **options: Any) -> Any:
+    """A Conv or DepthwiseConv; strides and dilation are 1 unless told otherwise."""
+    ones = (1,) * len(sizes[2])
+    return kind(*sizes, **{"strides": ones, "dilation": ones, **options})
+
+
+def joined(spec: Spec, *shapes: Shape, masks: int = 0) -> Model:
+    """A layer of several inputs, the last `masks` of which are masks."""
+    graph = Builder()
+    first = len(shapes) - masks
+    edges = [
+        graph.add(f"input_{n}", Input(shape, "float32" if n < first else "bool"))
+        for n, shape in enumerate(shapes)
+    ]
+    return built(graph, [graph.add("layer", spec, edges)])
+
+
+def ids_masked() -> Model:
+    """Words, whose zeros mask a Bidirectional layer."""
+    graph = Builder()
+    x = graph.add("words", Input((None,), "int32"))
+    x = graph.add("embedding", Embedding(9, 4, mask_zero=True), [x])
+    half = {"return_sequences": True}
+    both = Bidirectional(LSTM(4, 3, **half), GRU(4, 3, go_backwards=True, **half))
+    y = graph.add("both", both, [x], mask=Edge("embedding", 1))
+    return built(graph, [graph.add("dense", Dense(6, 2), [y]), Edge("embedding", 1)])
+
+
+def shared() -> Model:
+    """Two inputs through the same embedding and the same LSTM, one of them masked."""
+    graph = Builder()
+    a, b = (graph.add(name, Input((None,), "int32")) for name in ("left", "right"))
+    spec, lstm = Embedding(9, 4, mask_zero=True), LSTM(4, 3)
+    first = graph.add("words", spec, [a])
+    second = graph.add("words_again", spec, [b], layer="words")
+    y = graph.add("reader", lstm, [first])
+    z = graph.add("reader_again", lstm, [second], mask=Edge("words_again", 1), layer="reader")
+    both = graph.add("both", specs.Concatenate(), [y, z])
+    norm = graph.add("norm", BatchNorm(6), [both])
+    dense = Dense(6, 6, "tanh")
+    x = graph.add("dense", dense, [norm])
+    x = graph.add("dense_again", dense, [x], layer="dense")
+    return built(graph, [x, both])
+
+
+def residual() -> Model:
+    """A convolutional branch beside a recurrent one, and a sum of many."""
+    graph = Builder()
+    x = graph.add("x", Input((8, 3)))
+    conv = sliding(Conv, 3, 3, (3,), "relu", padding="causal")
+    a = graph.add("conv", conv, [x])
+    b = graph.add("gru", GRU(3, 3, return_sequences=True), [x])
+    c = graph.add("a_layer_with_a_long_name_indeed", Relu(), [b])
+    d = graph.add("another_layer_with_a_long_name", specs.Elu(), [a])
+    summed = graph.add("sum", Merge("add"), [x, a, b, c, d])
+    mean = graph.add("mean", Merge("average"), [summed, c, d, a])
+    flat = graph.add("flat", specs.Flatten(), [mean])
+    return built(graph, [graph.add("dense", Dense(24, 2), [flat]), summed])
+
+
+def sliced_states() -> Model:
+    """An LSTM at every time step whose states are outputs too."""
+    graph = Builder()
+    x = graph.add("x", Input((3, 4, 2)))
+    graph.add("lstm", TimeDistributed(LSTM(2, 3, return_state=True)), [x])
+    return built(graph, [Edge("lstm", 0), Edge("lstm", 2)])
+
+
+def timed(spec: Spec, *shape: int | None) -> Model:
+    """A layer at every time step."""
+    return one(TimeDistributed(spec), *shape)
+
+
+MOVES: dict[str, Model] = {
+    "flatten": one(specs.Flatten(), 3, 4, 2),
+    "reshape": one(Reshape((4, 6)), 3, 8),
+    "reshape-rest": one(Reshape((2, None, 3)), 4, 6),
+    "permute": one(Permute((3, 1, 2)), 2, 3, 4),
+    "repeat_vector": one(specs.RepeatVector(3), 4),
+    "slice-last": one(Slice(0, -1, drop=True), 5, 3),
+    "slice-part": one(Slice(0, 1, 4, 2), 5, 3),
+    "slice-reversed": one(Slice(0, step=-1), None, 3),
+    "slice-channels": one(Slice(1, -2), 5, 3),
+    "expand_dims": one(specs.ExpandDims(1), 5, 3),
+    "squeeze": one(specs.Squeeze(0), 1, 3),
+    "pad": one(Pad((1,), (2,)), 5, 3),
+    "pad-2d": one(Pad((0, 1), (2, 3)), 4, 5, 3),
+    "crop": one(Crop((1,), (0,)), 5, 3),
+    "crop-2d": one(Crop((1, 0), (2, 3)), 5, 6, 3),
+    "crop-nothing": one(Crop((0,), (0,)), 5, 3),
+    "up_sample": one(UpSample((3,)), 4, 2),
+    "up_sample-2d": one(UpSample((2, 3)), 4, 3, 2),
+    "reverse": one(specs.Reverse(), 5, 3),
+}
+
+NUMBERS: dict[str, Model] = {
+    "relu": one(Relu(), 5, 3),
+    "relu-top": one(Relu(6.0), 5, 3),
+    "relu-slope": one(Relu(slope=0.3), 5, 3),
+    "relu-threshold": one(Relu(threshold=1.0), 5, 3),
+    "relu-all": one(Relu(3.0, 0.25, 1.0), 5, 3),
+    "prelu": one(PRelu((5, 3)), 5, 3),
+    "prelu-shared": one(PRelu((1, 1, 3)), 4, 5, 3),
+    "elu": one(specs.Elu(0.7), 5, 3),
+    "softmax": one(Softmax(), 5, 3),
+    "softmax-axis": one(Softmax(0), 5, 3),
+    "affine": one(Affine(1 / 127.5, -1.0), 5, 3),
+    "affine-scale": one(Affine(-2.0), 5, 3),
+    **{
+        f"function-{name}": model([Function("exp"), Function(name)], (3,))
+        for name in ("reciprocal", "square", "sqrt", "log", "abs", "negative", "sin", "cos")
+    },
+    "reduce-mean": one(Reduce("mean", (0,)), 5, 3),
+    "reduce-max": one(Reduce("max", (0, 1), keep=True), 5, 3),
+    "not_equal": one(specs.NotEqual(), 5),
+    "embedding": one(Embedding(9, 4), 7),
+    "embedding-mask": ids_masked(),
+    "embedding-one_row": one(Embedding(1, 4), 7),
+    "dropout": model([Dense(3, 4), Dropout(0.5)], (3,)),
+    **{
+        f"training_only-{layer}": model([TrainingOnly(layer, 0.5), Dense(3, 2)], shape)
+        for layer, shape in (
+            ("SpatialDropout1D", (5, 3)),
+            ("SpatialDropout2D", (4, 5, 3)),
+            ("SpatialDropout3D", (2, 2, 2, 3)),
+            ("GaussianNoise", (3,)),
+            ("GaussianDropout", (3,)),
+            ("AlphaDropout", (3,)),
+            ("ActivityRegularization", (3,)),
+        )
+    },
+}
+
+NORMS: dict[str, Model] = {
+    "batch_norm": one(BatchNorm(3), 5, 3),
+    "batch_norm-bare": one(BatchNorm(3, 0.1, 0.9, scale=False, center=False), 3),
+    "batch_norm-stack": model(
+        [sliding(Conv, 2, 3, (2, 2)), BatchNorm(3), Relu(), specs.Flatten(), Dense(36, 2)],
+        (4, 5, 2),
+    ),
+    "layer_norm": one(LayerNorm(6), 5, 6),
+    "layer_norm-bare": one(LayerNorm(6, 1e-6, scale=False, center=False), 5, 6),
+    "group_norm": one(LayerNorm(6, groups=3), 4, 5, 6),
+    "group_norm-vector": one(LayerNorm(6, groups=2, scale=False), 6),
+    "unit_norm": one(UnitNorm(), 5, 3),
+    "normalization": one(Normalization(3), 5, 3),
+    "normalization-invert": one(Normalization(3, True), 5, 3),
+}
+
+WINDOWS: dict[str, Model] = {
+    **{
+        f"conv1d-{padding}-{name}": one(
+            sliding(Conv, 4, 6, (4,), "tanh", padding=padding, **options), 11, 4
+        )
+        for padding in ("valid", "same", "causal")
+        for name, options in {
+            "plain": {},
+            "strides": {"strides": (3,)},
+            "dilation": {"dilation": (2,)},
+            "groups": {"groups": 2},
+            "no_bias": {"use_bias": False},
+        }.items()
+    },
+    "conv1d-any_length": one(sliding(Conv, 3, 4, (3,), padding="same"), None, 3),
+    "conv2d": one(sliding(Conv, 3, 5, (3, 2)), 7, 6, 3),
+    "conv2d-same-strides": one(
+        sliding(Conv, 3, 5, (3, 2), "relu", strides=(2, 3), padding="same"), 8, 7, 3
+    ),
+    "conv2d-strides_past_window": one(
+        sliding(Conv, 3, 5, (1, 1), strides=(4, 4), padding="same"), 6, 9, 3
+    ),
+    "conv2d-dilation": one(sliding(Conv, 3, 5, (3, 2), dilation=(2, 3), padding="same"), 8, 7, 3),
+    "conv2d-softmax": one(sliding(Conv, 3, 5, (2, 2), "softmax"), 4, 5, 3),
+    "conv2d-then-flatten": model(
+        [sliding(Conv, 2, 3, (2, 2)), specs.Flatten(), Dense(36, 2)], (4, 5, 2)
+    ),
+    "conv3d-same-strides": one(
+        sliding(Conv, 2, 3, (2, 3, 2), strides=(1, 2, 1), padding="same"), 4, 5, 6, 2
+    ),
+    "depthwise1d": one(sliding(DepthwiseConv, 4, 2, (3,), "relu", strides=(2,)), 9, 4),
+    "depthwise2d": one(
+        sliding(DepthwiseConv, 2, 3, (3, 2), strides=(2, 2), padding="same"), 7, 6, 2
+    ),
+    "depthwise2d-no_bias": one(sliding(DepthwiseConv, 3, 1, (2, 2), use_bias=False), 4, 5, 3),
+    "separable": model(
+        [sliding(DepthwiseConv, 3, 2, (3,), use_bias=False), sliding(Conv, 6, 5, (1,), "tanh")],
+        (8, 3),
+    ),
+    **{
+        f"pool-{how}-{len(shape)}d-{padding}-{window}-{stride}": one(
+            Pool(how, (window,) * len(shape), (stride,) * len(shape), padding), *shape, 3
+        )
+        for how in ("max", "average")
+        for padding in ("valid", "same")
+        for shape, window, stride in (((7,), 3, 2), ((7, 6), 2, 1), ((7,), 2, 3), ((4, 5, 4), 2, 2))
+    },
+    **{
+        f"global-{how}-{len(shape)}d{'-keep' * keep}": one(GlobalPool(how, keep), *shape, 3)
+        for how in ("max", "average")
+        for shape in ((5,), (4, 5))
+        for keep in (False, True)
+    },
+}
+
+JOINS: dict[str, Model] = {
+    **{
+        f"merge-{how}": joined(Merge(how), (5, 3), (5, 3), (5, 3))
+        for how in ("add", "multiply", "average", "maximum", "minimum")
+    },
+    "merge-subtract": joined(Merge("subtract"), (5, 3), (5, 3)),
+    "merge-lower_rank": joined(Merge("add"), (3,), (5, 3), (4, 1, 3)),
+    "merge-one": joined(Merge("average"), (5, 3)),
+    "concatenate": joined(specs.Concatenate(), (5, 3), (5, 2)),
+    "concatenate-time": joined(specs.Concatenate(0), (5, 3), (2, 3), (4, 3)),
+    "concatenate-from_end": joined(specs.Concatenate(-2), (None, 3), (None, 3)),
+    "dot-vectors": joined(Dot((1, 1)), (4,), (4,)),
+    "dot-matrix-vector": joined(Dot((1, 1)), (4, 5), (4,)),
+    "dot-matrices": joined(Dot((2, 1)), (3, 4), (4, 5)),
+    "dot-last": joined(Dot((2, 2)), (3, 4), (5, 4)),
+    "dot-blocks": joined(Dot((2, 1)), (3, 4, 2), (4, 5, 6)),
+    "dot-cosine": joined(Dot((2, 2), True), (3, 4), (5, 4)),
+    "shared": shared(),
+    "residual": residual(),
+}
+
+
+def heads(masks: str = "", key: bool = False, **options: Any) -> Model:
+    """Two heads; a key has features of its own."""
+    key_dim, units = options.pop("key_dim", 4), 5
+    value_dim = options.pop("value_dim", key_dim)
+    spec = MultiHeadAttention(
+        2, key_dim, value_dim, 5, 6 if key else 4, 4, units, masks=masks, **options
+    )
+    shapes: tuple[Shape, ...] = ((4, 5), (7, 4), (7, 6)) if key else ((4, 5), (7, 4))
+    sizes = {"q": (4,), "v": (7,), "k": (7,)}
+    return joined(spec, *shapes, *(sizes[mask] for mask in masks), masks=len(masks))
+
+
+def attention(score: str, scaled: bool, masks: str, key: bool, causal: bool) -> Model:
+    """Attention over seven values."""
+    shapes: tuple[Shape, ...] = ((4, 3), (7, 2), (7, 3)) if key else ((4, 3), (7, 3))
+    sizes = {"q": (4,), "v": (7,)}
+    spec = Attention(3, score, scaled, masks, causal)
+    return joined(spec, *shapes, *(sizes[mask] for mask in masks), masks=len(masks))
+
+
+ATTENTION: dict[str, Model] = {
+    **{
+        f"attention-{score}-{'scaled' if scaled else 'plain'}-{name}": attention(
+            score, scaled, *options
+        )
+        for score in ("dot", "concat", "additive")
+        for scaled in (False, True)
+        for name, options in {
+            "bare": ("", False, False),
+            "masks": ("qv", False, False),
+            "key-causal": ("v", True, True),
+        }.items()
+    },
+    "heads": heads(),
+    "heads-key": heads(key=True),
+    "heads-causal": heads(causal=True),
+    "heads-masks": heads("qv"),
+    "heads-all_masks": heads("qvk", key=True, causal=True),
+    "heads-sizes": heads(key_dim=3, value_dim=2),
+    "heads-no_bias": heads(use_bias=False),
+    "heads-zeros": heads("qv", blind="zeros", dropout=0.5),
+    "heads-lowered": heads("qv", blind="lowered"),
+    "heads-lowered-key": heads("k", key=True, blind="lowered"),
+}
+
+HALF = {"return_sequences": True}
+TIMED: dict[str, Model] = {
+    "timed-dense": timed(Dense(3, 4, "relu"), 5, 3),
+    "timed-conv2d": timed(sliding(Conv, 2, 4, (2, 2)), 3, 4, 5, 2),
+    "timed-conv1d-same": timed(sliding(Conv, 2, 4, (3,), padding="causal"), None, 5, 2),
+    "timed-depthwise": timed(sliding(DepthwiseConv, 2, 2, (2,)), 3, 5, 2),
+    "timed-pool": timed(Pool("max", (2, 2), (2, 2)), 3, 4, 5, 2),
+    "timed-pool-same": timed(Pool("average", (2,), (2,), "same"), 3, 5, 2),
+    "timed-global": timed(GlobalPool("average"), 3, 4, 5, 2),
+    "timed-batch_norm": timed(BatchNorm(2), 3, 4, 2),
+    "timed-layer_norm": timed(LayerNorm(2), 3, 4, 2),
+    "timed-group_norm": timed(LayerNorm(4, groups=2), 3, 5, 4),
+    "timed-flatten": timed(specs.Flatten(), 3, 4, 2),
+    "timed-reshape": timed(Reshape((4, 2)), 3, 8),
+    "timed-permute": timed(Permute((2, 1)), 3, 4, 2),
+    "timed-repeat_vector": timed(specs.RepeatVector(3), 4, 2),
+    "timed-slice": timed(Slice(0, -1, drop=True), 3, 4, 2),
+    "timed-pad": timed(Pad((1,), (2,)), 3, 5, 3),
+    "timed-crop": timed(Crop((1,), (2,)), 3, 5, 3),
+    "timed-up_sample": timed(UpSample((2,)), 3, 2, 3),
+    "timed-softmax": timed(Softmax(0), 3, 4, 2),
+    "timed-prelu": timed(PRelu((4, 2)), 3, 4, 2),
+    "timed-reduce": timed(Reduce("sum", (0,)), 3, 4, 2),
+    "timed-embedding": timed(Embedding(9, 4), 3, 6),
+    "timed-spatial_dropout": timed(TrainingOnly("SpatialDropout1D", 0.2), 3, 6, 2),
+    "timed-reverse": timed(specs.Reverse(), 3, 6, 2),
+    "timed-lstm": timed(LSTM(2, 4), None, 6, 2),
+    "timed-lstm-mask": mask_given(TimeDistributed(LSTM(2, 4, **HALF)), (3, 6, 2), (3, 6)),
+    "timed-both": timed(Bidirectional(GRU(2, 3), GRU(2, 3, go_backwards=True)), 3, 6, 2),
+    "timed-states": sliced_states(),
+}
+
+MASKED_MEANS: dict[str, Model] = {
+    "global-average-mask": mask_given(GlobalPool("average"), (None, 3), (None,)),
+    "global-average-mask-keep": mask_given(GlobalPool("average", True), (5, 3), (5,)),
+    "timed-global-mask": mask_given(TimeDistributed(GlobalPool("average")), (3, 6, 2), (3, 6)),
+}
+"""Means that are no numbers where nothing counts: to be run with masks that leave something."""
+
+
+CASES_LAYERS: dict[str, Model] = {
+    **MOVES,
+    **NUMBERS,
+    **NORMS,
+    **WINDOWS,
+    **JOINS,
+    **ATTENTION,
+    **TIMED,
+    **CONV_LSTMS,
+}
+"""Readable id -> model."""

@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run --parallel-mode -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

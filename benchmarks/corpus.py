@@ -1,4 +1,4 @@
-"""Every corpus file with its framework's own outputs: what xlstm makes of it, and what Keras 3 does.
+"""Every corpus file with its framework's own outputs: what xlstm makes of it, and Keras 3 does.
 
     XLSTM_CORPUS=../shared/corpus python benchmarks/corpus.py [--match REGEX] [--no-keras]
 
@@ -36,6 +36,8 @@ TARGETS = ("numpy", "keras", "torch", "nnx", "linen")
 TOLD: dict[str, dict[str, str]] = {
     "k1.0-dutch-checker-lstm/my_model_weights.h5": {"architecture": "my_model_architecture.json"},
     "k1.1-factornet-foxa1/best_model.hdf5": {"kernel_layout": "tensorflow"},
+    # the same weights as those that Keras 2 wrote on TensorFlow
+    "k1.2-countnet/F-CRNN_keras1.2.2.h5": {"kernel_layout": "tensorflow"},
     "k2.1-sentiment-chen0040/bidirectional_lstm_softmax_weights.h5": {
         "architecture": "bidirectional_lstm_softmax_architecture.json"
     },
@@ -90,11 +92,12 @@ def cases(match: str = "") -> Iterator[Case]:
     for project in json.loads((CORPUS / "manifest.json").read_text()):
         for file in project["files"]:
             name = f"{project['name']}/{file['file']}"
-            if "golden" in file and re.search(match, name):
+            golden = file.get("golden") or file.get("golden3")
+            if golden and re.search(match, name):
                 folder = CORPUS / project["name"]
                 note = re.search(r"up to the layer named (\w+)", file.get("golden_note", ""))
                 until = note[1] if note else ""
-                yield Case(name, folder / file["file"], folder / file["golden"], until)
+                yield Case(name, folder / file["file"], folder / golden, until)
 
 
 def ratio(case: Case, model: Any, target: str) -> float:

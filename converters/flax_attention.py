@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xlstm.converters.flax_dialect import At, Dialect
-from xlstm.converters.source import Argument, call
+from xlstm.converters.source import Argument, Call, call
 
 from xlstm.model import Attention, Edge, MultiHeadAttention
 
@@ -22,14 +22,15 @@ def _seen(at: At, masks: dict[str, str], causal: bool, heads: bool) -> str:
     query, value = at.site.inputs[:2]
     places = {"q": ":, None, :, None", "v": ":, None, None", "k": ":, None, None"}
     place = places if heads else {"v": ":, None"}
-    terms = [f"{mask}[{place[name]}]" for name, mask in masks.items()]
-    if causal:
-        terms.append(f"jnp.tri({query}.shape[1], {value}.shape[1], dtype=bool)")
+    sizes = (f"{query}.shape[1]", f"{value}.shape[1]")
+    terms: list[Call | str] = [call("jnp.tri", *sizes, ("dtype", "bool"))] if causal else []
+    terms += [f"{mask}[{place[name]}]" for name, mask in masks.items()]
     if not terms:
         return ""
     seen = at.site.free("seen")
-    at.parts.forward.append(f"        {seen} = {terms[0]}")
-    at.parts.forward += [f"        {seen} = {seen} & {term}" for term in terms[1:]]
+    at.write(seen, terms[0])
+    for term in terms[1:]:
+        at.write(seen, f"{seen} & {term}")
     return seen
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from xlstm.converters import flax_activations
 from xlstm.converters.places import Site
-from xlstm.converters.source import Argument, Call, Parts, call, statement
+from xlstm.converters.source import WIDTH, Argument, Call, Parts, call, statement
 
-from xlstm.model import Edge
+from xlstm.model import Edge, Shape
 
 CELLS = "flax_cells.py"
 
@@ -71,6 +71,14 @@ class Dialect:
         return call(f"{self.module}.{name}", *args, dtype, *self.tail)
 
 
+def assigned(name: str, value: Argument, end: str = "") -> list[str]:
+    """Lines that give a value to a variable; a text too long for one line gets parentheses."""
+    line = f"        {name} = {value}"
+    if isinstance(value, str) and len(line) > WIDTH:
+        return [f"        {name} = (", f"            {value}", "        )"]
+    return statement(f"{name} = ", value, 8, end)
+
+
 @dataclass(frozen=True)
 class At:
     """Where a layer is written.
@@ -79,7 +87,7 @@ class At:
         dialect: Linen or NNX.
         parts: what the module is made of.
         site: variables and names.
-        ranks: how many axes a sample of each input has.
+        shapes: of a sample of each input.
         calls: what every call of the layer reads; the first is the one that makes it.
         lead: how many axes stand before a sample's: 2 at every time step, else 1.
     """
@@ -87,7 +95,7 @@ class At:
     dialect: Dialect
     parts: Parts
     site: Site
-    ranks: tuple[int, ...]
+    shapes: tuple[Shape, ...]
     calls: tuple[tuple[Edge, ...], ...]
     lead: int = 1
 
@@ -96,14 +104,23 @@ class At:
         """Variable of the first input."""
         return self.site.x
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """How many axes a sample of each input has."""
+        return tuple(map(len, self.shapes))
+
     def axis(self, axis: int) -> int:
         """An axis of a sample as one of the batch; from the end it is the same."""
         return axis if axis < 0 else axis + self.lead
 
-    def put(self, value: Argument) -> None:
-        """Writes the first output, if anything reads it."""
+    def put(self, value: Argument, end: str = "") -> None:
+        """Writes the first output, if anything reads it; `end` stands after a call."""
         if self.site.read(0) and value != self.site.y:
-            self.parts.forward += statement(f"{self.site.y} = ", value, 8)
+            self.parts.forward += assigned(self.site.y, value, end)
+
+    def write(self, name: str, value: Argument) -> None:
+        """Writes a variable."""
+        self.parts.forward += assigned(name, value)
 
     def init(self, value: Argument) -> None:
         """Writes the attribute that holds the layer."""
@@ -127,6 +144,10 @@ class At:
     def call(self, *args: Argument | None) -> Call:
         """The call of the layer, of its input alone unless told otherwise."""
         return call(f"self.{self.site.name}", *(args or (self.x,)))
+
+    def part(self, *places: str, of: str = "") -> str:
+        """A part of the input, after the axes that stand before a sample's."""
+        return f"{self.x}{of}[{', '.join([':'] * self.lead + [*places])}]"
 
     def activated(self, value: Argument, activation: str) -> Argument:
         """A value after an activation."""

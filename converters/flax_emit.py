@@ -11,7 +11,7 @@ from xlstm.converters.flax_dialect import OWN, At, Dialect
 from xlstm.converters.flax_recurrent import bidirectional, recurrent
 from xlstm.converters.flax_recurrent import own as own_cell
 from xlstm.converters.places import Site
-from xlstm.converters.source import Parts, shape_comment
+from xlstm.converters.source import Parts, call, shape_comment
 
 from xlstm import specs
 from xlstm.identifiers import identifiers
@@ -42,24 +42,23 @@ def bare(spec: Spec) -> bool:
 
 
 def _time_distributed(spec: TimeDistributed, at: At) -> None:
-    inner, ranks = spec.layer, (at.ranks[0] - 1,)
+    inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
     if not _own_batch(inner):
-        LAYERS[type(inner)](inner, replace(at, ranks=ranks, lead=2))
+        LAYERS[type(inner)](inner, replace(at, lead=2))
         return
     site, forward = at.site, at.parts.forward
     batch, steps = site.free("batch"), site.free("steps")
     busy = {*site.inputs[1:], site.mask, *site.states, *site.outputs[1:]}
     flat = site.free("every") if not site.read(0) or site.y in busy else site.y
     forward.append(f"        {batch}, {steps} = {at.x}.shape[:2]")
-    forward.append(f"        {flat} = {at.x}.reshape({batch} * {steps}, *{at.x}.shape[2:])")
+    at.write(flat, call(f"{at.x}.reshape", f"{batch} * {steps}", f"*{at.x}.shape[2:]"))
     mask = f"{site.mask}.reshape({batch} * {steps}, -1)" if site.mask else ""
     outputs = (flat if site.read(0) else "_", *site.outputs[1:])
     below = replace(site, inputs=(flat,), mask=mask, outputs=outputs)
-    LAYERS[type(inner)](inner, replace(at, site=below, ranks=ranks))
+    LAYERS[type(inner)](inner, replace(at, site=below))
     for name, own in zip(site.outputs, outputs, strict=True):
         if name != "_":
-            whole = f"{own}.reshape({batch}, {steps}, *{own}.shape[1:])"
-            forward.append(f"        {name} = {whole}")
+            at.write(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
 
 
 def _own_batch(spec: Spec) -> bool:
@@ -158,7 +157,7 @@ def draws(model: Model) -> bool:
 
 def _draws(spec: Spec) -> bool:
     if isinstance(spec, TimeDistributed):
-        return _draws(spec.layer) and not isinstance(spec.layer, TrainingOnly)
+        return _draws(spec.layer)
     if isinstance(spec, TrainingOnly):
         return spec.layer in flax_layers.SPATIAL
     return isinstance(spec, Dropout) or (isinstance(spec, MultiHeadAttention) and spec.dropout > 0)
@@ -188,10 +187,10 @@ def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Site], None]:
 
     def emit(parts: Parts, model: Model, site: Site) -> None:
         before = len(parts.init)
-        ranks = tuple(len(model.shape(edge)) for edge in site.node.inputs)
+        shapes = tuple(map(model.shape, site.node.inputs))
         owner = site.node.owner
         calls = tuple(node.inputs for node in model.layers if node.owner == owner)
-        at = At(dialect, parts, _called(model, site), ranks, calls)
+        at = At(dialect, parts, _called(model, site), shapes, calls)
         LAYERS[type(site.node.spec)](site.node.spec, at)
         if site.node.layer:
             del parts.init[before:]

@@ -47,18 +47,15 @@ def dropout(spec: Dropout, at: At) -> None:
     at.put(at.call(at.x, at.dialect.training("deterministic")))
 
 
-SPATIAL = {
-    "SpatialDropout1D": "(1,)",
-    "SpatialDropout2D": "(1, 2)",
-    "SpatialDropout3D": "(1, 2, 3)",
-}
-"""Layers that drop whole channels, and the axes that share one draw."""
+SPATIAL = {"SpatialDropout1D": 1, "SpatialDropout2D": 2, "SpatialDropout3D": 3}
+"""Layers that drop whole channels, and how many axes share one draw."""
 
 
 def training_only(spec: TrainingOnly, at: At) -> None:
     """Dropout of whole channels as Flax has it; what it has not does nothing."""
-    if at.lead == 1 and spec.layer in SPATIAL:
-        at.init(at.dialect.dropout(spec.rate, ("broadcast_dims", SPATIAL[spec.layer])))
+    if spec.layer in SPATIAL:
+        axes = tuple(range(at.lead, at.lead + SPATIAL[spec.layer]))
+        at.init(at.dialect.dropout(spec.rate, ("broadcast_dims", f"{axes}")))
         at.put(at.call(at.x, at.dialect.training("deterministic")))
         return
     at.parts.forward.append(f"        # {spec.layer}({spec.rate!r}) acts in training only")
@@ -141,7 +138,7 @@ def masking(spec: Masking, at: At) -> None:
     """Zeros at masked steps, and the mask."""
     kept = f"({at.x} != {number(spec.value)}).any(axis=-1)"
     if at.site.read(1):
-        at.parts.forward.append(f"        {at.site.outputs[1]} = {kept}")
+        at.write(at.site.outputs[1], kept)
         kept = at.site.outputs[1]
     at.put(call("jnp.where", f"{kept}[..., None]", at.x, "0"))
 
@@ -150,7 +147,7 @@ def embedding(spec: Embedding, at: At) -> None:
     """Rows of a table; fractions are cut off, and Flax takes no floats."""
     at.layer("Embed", f"{spec.rows}", f"{spec.units}")
     if spec.mask_zero and at.site.read(1):
-        at.parts.forward.append(f"        {at.site.outputs[1]} = {at.x} != 0")
+        at.write(at.site.outputs[1], f"{at.x} != 0")
     at.put(at.call(f"{at.x}.astype(jnp.int32)"))
 
 

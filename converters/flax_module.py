@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.converters.flax_dialect import CELLS
+from xlstm.converters.flax_dialect import CELLS, assigned
 from xlstm.converters.source import Parts, call, imports, shape_text, signature, statement
 
 from xlstm.identifiers import identifiers
@@ -29,6 +29,9 @@ THIRD = {
     "nn": "import flax.linen as nn",
     "nnx": "from flax import nnx",
     "traverse_util": "from flax import traverse_util",
+    "dot_product_attention_weights": (
+        "from flax.nnx.nn.attention import dot_product_attention_weights"
+    ),
     "load_file": "from safetensors.flax import load_file",
 }
 """Other names, and the lines that import them."""
@@ -84,19 +87,18 @@ def call_signature(model: Model, parts: Parts, options: list[str]) -> list[str]:
 
 def _casts(model: Model, parts: Parts) -> list[str]:
     # row numbers stay whole: a float cannot hold all of them
-    lines, first, rows = [], "", row_numbers(model)
+    lines, first, rows = list[str](), "", row_numbers(model)
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
         spec = model.node(name).spec
-        if isinstance(spec, Input) and spec.dtype == "bool":
-            lines.append(f"        {variable} = jnp.asarray({variable}) != 0")
-        elif name in rows:
-            first = first or f"{variable}.astype(self.param_dtype)"
-            lines.append(f"        {variable} = jnp.asarray({variable})")
-        else:
-            first = first or variable
-            lines.append(f"        {variable} = jnp.asarray({variable}, self.param_dtype)")
-    start = f"        before, after = start(state, {first}), {{}}"
-    return [*lines, *([start] if model.stateful else [])]
+        mask = isinstance(spec, Input) and spec.dtype == "bool"
+        dtype = None if mask or name in rows else "self.param_dtype"
+        value = call("jnp.asarray", variable, dtype)
+        lines += assigned(variable, f"{value} != 0" if mask else value)
+        if not mask and not first:
+            first = variable if dtype else f"{variable}.astype(self.param_dtype)"
+    if model.stateful:
+        lines += statement("before, after = ", call("", call("start", "state", first), "{}"), 8)
+    return lines
 
 
 def returned(model: Model, parts: Parts) -> str:
@@ -184,6 +186,7 @@ def stream(model: Model, parts: Parts, runs: str, held: dict[str, str]) -> list[
         '    """Outputs of each chunk of a long sequence, and the state after it."""',
         f"    run = {runs}",
         "    for chunk in chunks:",
-        f"        outputs, state = run({args})",
-        "        yield outputs, state",
+        f"        outputs, after = run({args})",
+        "        yield outputs, after",
+        "        state = after",
     ]

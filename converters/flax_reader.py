@@ -122,6 +122,11 @@ def _notes(wrapper: Any) -> tuple[str, ...]:
     return tuple(note for note, said in found if said)
 
 
+def origin(framework: str, container: str, notes: tuple[str, ...] = ()) -> Source:
+    """Where a live module came from."""
+    return Source(framework, flax.__version__, container, notes=notes)
+
+
 def as_model(found: Found, framework: str, container: str) -> Model:
     """A live module as a Model of one layer, and of a Reverse layer after it where turned round."""
     spec, graph = found.spec, Builder()
@@ -135,7 +140,7 @@ def as_model(found: Found, framework: str, container: str) -> Model:
     states = [Edge(name, number) for number in range(1, len(graph.nodes[-1].shapes))]
     if found.turned:
         y = graph.add("reverse", Reverse(), [y])
-    source = Source(framework, flax.__version__, container, notes=found.notes)
+    source = origin(framework, container, found.notes)
     outputs = (y, *states)
     weights = {name: found.hub}
     return Model(name, graph.nodes, ("input",), outputs, weights, source, lone=not found.turned)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xlstm.converters.flax_dialect import CELLS, Dialect, function
+from xlstm.converters.flax_dialect import CELLS, Dialect, assigned, function
 from xlstm.converters.places import Site
 from xlstm.converters.source import Argument, Call, Parts, call, statement
 
@@ -33,6 +33,8 @@ OWN = {
     "MaskedRNN": "{m}.RNN can mask the end of a sequence only",
 }
 """Our own classes, and why each is needed."""
+
+ANY = "        # Any: the declared result of an RNN is a union, with and without its carry"
 
 MERGES = {
     "concat": "concatenate",
@@ -192,7 +194,7 @@ def _call(
 ) -> None:
     """The line that runs a layer, and those that keep its states."""
     target = _target(spec, states)
-    x = f"({site.x}, {site.mask})" if site.mask else site.x
+    x = call("", site.x, site.mask) if site.mask else site.x
     value = call(
         f"self.{site.name}",
         x,
@@ -210,13 +212,22 @@ def _call(
             parts.forward.append(f"        {name} = {path}")
 
 
+def _init(parts: Parts, site: Site, module: Call) -> None:
+    """The attribute that holds a layer; type checkers are told not to judge what it returns."""
+    if module.name == "MaskedRNN":
+        parts.init += statement(f"self.{site.name} = ", module, 8)
+        return
+    parts.init += [] if ANY in parts.init else [ANY]
+    parts.init += statement(f"self.{site.name}: Any = ", module, 8)
+
+
 def recurrent(spec: Recurrent, dialect: Dialect, parts: Parts, site: Site) -> None:
     """An LSTM, GRU or SimpleRNN."""
     module = _rnn(spec, dialect, parts, bool(site.mask), spec.go_backwards)
-    parts.init += statement(f"self.{site.name} = ", module, 8)
+    _init(parts, site, module)
     _call(spec, parts, site, site.y, site.outputs[1:])
     if not spec.return_sequences and site.read(0):
-        parts.forward.append(f"        {site.y} = {site.y}[:, -1]")
+        parts.forward += assigned(site.y, f"{site.y}[:, -1]")
 
 
 def _merge(spec: Bidirectional, parts: Parts) -> Call | str | None:
@@ -241,7 +252,7 @@ def bidirectional(spec: Bidirectional, dialect: Dialect, parts: Parts, site: Sit
         None if merge is None else ("merge_fn", merge),
         *dialect.rnn_tail,
     )
-    parts.init += statement(f"self.{site.name} = ", module, 8)
+    _init(parts, site, module)
     ends = 2 if spec.merge == "none" else 1
     output = site.y if ends == 1 else f"({', '.join(site.outputs[:2])})"
     if spec.forward.go_backwards:

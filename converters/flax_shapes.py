@@ -56,8 +56,7 @@ def permute(spec: Permute, at: At) -> None:
 
 def repeat_vector(spec: RepeatVector, at: At) -> None:
     """Equal steps."""
-    x = f"{at.x}[{':, ' * at.lead}None]"
-    at.put(call("jnp.repeat", x, f"{spec.times}", ("axis", f"{at.lead}")))
+    at.put(call("jnp.repeat", at.part("None"), f"{spec.times}", ("axis", f"{at.lead}")))
 
 
 def _part(start: int | None, stop: int | None, step: int = 1) -> str:
@@ -72,8 +71,17 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
 
 def take(spec: Slice, at: At) -> None:
     """A part along one axis."""
-    part = f"{spec.start}" if spec.drop else _part(spec.start, spec.stop, spec.step)
-    at.put(f"{at.x}[{':, ' * at.axis(spec.axis)}{part}]")
+    before = [":"] * spec.axis
+    if not spec.drop:
+        at.put(at.part(*before, _part(spec.start, spec.stop, spec.step)))
+        return
+    start = f"{spec.start}"
+    if at.shapes[0][spec.axis] is None and spec.start not in (0, -1):
+        # JAX takes the nearest place where there is none; a NaN is no wrong number
+        place = at.part(*before, start, of=".at")
+        at.put(call(f"{place}.get", ("mode", '"fill"'), ("fill_value", "jnp.nan")))
+    else:
+        at.put(at.part(*before, start))
 
 
 def expand_dims(spec: ExpandDims, at: At) -> None:
@@ -103,7 +111,7 @@ def crop(spec: Crop, at: At) -> None:
     parts = [_part(a or None, -b or None) for a, b in pairs]
     while parts and parts[-1] == ":":
         parts.pop()
-    at.put(f"{at.x}[{', '.join([':'] * at.lead + parts)}]" if parts else at.x)
+    at.put(at.part(*parts) if parts else at.x)
 
 
 def up_sample(spec: UpSample, at: At) -> None:
@@ -143,13 +151,16 @@ SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
 
 def _chained(at: At, sign: str, terms: list[str]) -> None:
     """Terms with a sign between them, one a line where they are too long for one."""
-    pad, y = " " * 8, at.site.y
-    text = f" {sign} ".join(terms)
-    if len(f"{pad}{y} = {text}") <= WIDTH:
+    pad, text = " " * 8, f" {sign} ".join(terms)
+    if len(text) + 12 <= WIDTH:
         at.put(text)
         return
-    inner = [text] if len(text) + 12 <= WIDTH else [terms[0], *(f"{sign} {t}" for t in terms[1:])]
-    at.parts.forward += [f"{pad}{y} = (", *(f"{pad}    {line}" for line in inner), f"{pad})"]
+    lines = [terms[0], *(f"{sign} {term}" for term in terms[1:])]
+    at.parts.forward += [
+        f"{pad}{at.site.y} = (",
+        *(f"{pad}    {line}" for line in lines),
+        f"{pad})",
+    ]
 
 
 def merge(spec: Merge, at: At) -> None:
@@ -168,7 +179,7 @@ def merge(spec: Merge, at: At) -> None:
         return
     _chained(at, SIGNS[spec.how], terms)
     if spec.how == "average" and count > 1:
-        at.parts.forward.append(f"        {y} = {y} / {count}")
+        at.put(f"{y} / {count}")
 
 
 def dot(spec: Dot, at: At) -> None:
@@ -184,4 +195,4 @@ def dot(spec: Dot, at: At) -> None:
     )
     alone = "" if a or b else "[:, None]"
     product = call("jnp.einsum", f'"{left},{right}->b{a}{b}"', *inputs)
-    at.put(f"{product}{alone}" if alone else product)
+    at.put(product, alone)

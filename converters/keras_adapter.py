@@ -5,6 +5,19 @@ from xlstm.converters.keras_layers import refusal, two_layers
 from xlstm.converters.keras_tables import DEFAULT, TABLES
 
 from xlstm.adapter import Adapter
+from xlstm.kinds import NORMALIZATION
+from xlstm.layout import Slot, Table
+
+# keras.src.layers.preprocessing.normalization.Normalization.build
+COUNTED = Table(
+    NORMALIZATION,
+    (
+        Slot("mean", "mean", "o"),
+        Slot("variance", "variance", "o"),
+        Slot("count", "count", "", always=True),
+    ),
+)
+"""As files have it, which are read without the count: a port has to name all variables."""
 
 ADAPTER = Adapter(
     name="keras",
@@ -12,8 +25,8 @@ ADAPTER = Adapter(
     package="keras",
     extra="keras",
     live_module="xlstm.converters.keras_live",
-    tables=TABLES,
-    default=DEFAULT,
+    tables={**TABLES, "Normalization, with count": COUNTED},
+    default={**DEFAULT, "Normalization": "Normalization, with count"},
     refuse=refusal,
     own=two_layers,
     roots=("keras.",),

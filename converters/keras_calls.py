@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from xlstm.converters.keras_configs import class_of
-from xlstm.converters.keras_context import LIMITS, Config, is_operation
+from xlstm.converters.keras_configs import LAMBDAS, class_of
+from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation
 from xlstm.converters.keras_rules import RULES
 
 from xlstm.errors import FileError, UnsupportedError
@@ -31,67 +31,153 @@ class Call:
     """A layer or operation, and what it is called on.
 
     Attributes:
-        name: its name.
+        name: its layer's name; of a layer inside nested models the names of all, with slashes.
         layer: its config.
         inputs: what it reads.
         states: what its states start from.
-        mask: the mask that the call names.
-        constants: further arguments of an operation.
+        masks: the masks that the call names, one for each input, or one for the only input.
+        options: what else the call says that changes the function.
+        arguments: of an operation, by place.
+        number: which call of the layer it is, from 0 on.
+        group: path of its layer's variables in new weights files.
+        home: names of the layers around its layer, the outermost first, and its own.
+        wraps: how many TimeDistributed are around the model it is in.
     """
 
     name: str
     layer: Config
     inputs: tuple[Tensor, ...] = ()
     states: tuple[Tensor, ...] = ()
-    mask: Tensor | None = None
-    constants: tuple[Any, ...] = ()
+    masks: tuple[Tensor | None, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[Any, ...] = ()
+    number: int = 0
+    group: str = ""
+    home: tuple[str, ...] = ()
+    wraps: int = 0
 
     @property
     def reads(self) -> tuple[Tensor, ...]:
         """Every tensor it is called on."""
-        return (*self.inputs, *self.states, *([self.mask] if self.mask else []))
+        return (*self.inputs, *self.states, *(mask for mask in self.masks if mask))
 
     @property
     def kind(self) -> str:
         """Its class, as the config has it."""
         return str(self.layer.get("class_name"))
 
+    def output(self, number: int = 0) -> Tensor:
+        """One of its outputs."""
+        return Tensor(self.name, self.number, number)
 
-def read_call(name: str, layer: Config, where: str) -> Call:
-    """The one call of a layer.
+
+def read_calls(name: str, layer: Config, where: str) -> list[Call]:
+    """All calls of a layer.
 
     Raises:
-        UnsupportedError: several calls, or arguments that the hub has no form of.
+        UnsupportedError: arguments that the hub has no form of.
         FileError: a config that is incomplete or contradicts itself.
     """
     if layer.get("class_name") == "InputLayer":
-        return Call(name, layer)
+        return [Call(name, layer, home=(name,))]
     nodes = layer.get("inbound_nodes", [])
     if not isinstance(nodes, list):
         raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
-    if len(nodes) != 1:
-        raise UnsupportedError(where, "a layer that is called once", f"{len(nodes)} calls", LIMITS)
-    if is_operation(layer):
-        return _operation(name, layer, nodes[0], where)
-    new = isinstance(nodes[0], Mapping)
-    arguments = (_new_arguments if new else _old_arguments)(layer, nodes[0], where)
-    _check_arguments(layer, arguments, where)
-    inputs, states, masks = (
-        tuple(tensors_in(arguments.get(key), f"{where}, {key or 'inputs'}"))
-        for key in ("", "initial_state", "mask")
-    )
-    if len(masks) > 1 or not inputs:
+    read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
+    calls = [read(name, layer, node, where) for node in nodes]
+    return [replace(call, number=n, home=(name,)) for n, call in enumerate(calls)]
+
+
+def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
+    new = isinstance(node, Mapping)
+    arguments = (_new_arguments if new else _old_arguments)(layer, node, where)
+    options = _check_arguments(layer, arguments, where)
+    data = [key for key in ("", *MORE_DATA) if arguments.get(key) is not None]
+    inputs = [t for key in data for t in tensors_in(arguments[key], f"{where}, {key or 'inputs'}")]
+    states = tensors_in(arguments.get("initial_state"), f"{where}, initial_state")
+    masks = _masks(arguments, data, len(inputs), where)
+    if len(masks) > len(inputs) or not inputs:
         got = f"{len(inputs)} inputs and {len(masks)} masks"
-        raise FileError(where, "inputs, and one mask at most", got, ANEW)
-    return Call(name, layer, inputs, states, masks[0] if masks else None)
+        raise FileError(where, "inputs, and one mask at most for each", got, ANEW)
+    return Call(name, layer, tuple(inputs), tuple(states), masks, options)
+
+
+MORE_DATA = ("value", "key")
+"""Arguments after the first that are data as well."""
+
+
+def _masks(
+    arguments: Mapping[str, Any], data: list[str], count: int, where: str
+) -> tuple[Tensor | None, ...]:
+    """The masks that a call names, None where it names none for an input."""
+    first = arguments.get("query_mask", arguments.get("mask"))
+    found = [first, *(arguments.get(f"{key}_mask") for key in data[1:])]
+    if len(data) == 1 and isinstance(first, list) and not _is_tensor(first):
+        found = first
+    if not any(mask is not None for mask in found):
+        return ()
+    read = [list(tensors_in(mask, f"{where}, mask")) for mask in found]
+    if any(len(tensors) > 1 for tensors in read):
+        raise FileError(where, "one mask at most for each input", f"{found}"[:80], ANEW)
+    masks = tuple(tensors[0] if tensors else None for tensors in read)
+    return masks + (None,) * (count - len(masks))
 
 
 def _operation(name: str, layer: Config, node: Any, where: str) -> Call:
-    args, kwargs = _parts(node, where)
-    inputs = tuple(tensors_in(args[:1], where))
-    if not inputs:
+    """The call of an operation: its arguments by place, tensors among them as Tensor."""
+    if isinstance(node, Mapping):
+        args, kwargs = _parts(node, where)
+    else:
+        args, kwargs = _lambda_arguments(node, where)
+    found = [_argument(arg) for arg in args]
+    named = {str(key): _argument(value) for key, value in kwargs.items()}
+    options = {**_mapping(layer.get("config")), **named}
+    tensors = [t for arg in (*found, *named.values()) for t in _tensors(arg)]
+    if not tensors:
         raise FileError(where, "an operation on a tensor", "none", ANEW)
-    return Call(name, layer, inputs, constants=(*args[1:], *kwargs.values()))
+    return Call(name, layer, tuple(tensors), options=options, arguments=tuple(found))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of an operation of tf.keras: one tensor, or a list of them."""
+    if not isinstance(node, list) or not node:
+        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+    items = [node] if _is_tensor(node[:3]) or node[0] == "_CONSTANT_VALUE" else node
+    if not all(isinstance(item, list) and len(item) >= 3 for item in items):
+        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+    kwargs = items[0][3] if len(items[0]) > 3 else {}
+    values = [item[2] if item[0] == "_CONSTANT_VALUE" else item[:3] for item in items]
+    return values if len(items) == 1 else [values], dict(_mapping(kwargs))
+
+
+def _argument(value: Any) -> Any:
+    """An argument of an operation, with tensors and slices as such."""
+    if _is_tensor(value):
+        return Tensor(*value)
+    if isinstance(value, list):
+        return [_argument(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    own = _mapping(value.get("config", value))
+    if value.get("class_name") == "__keras_tensor__" and _is_tensor(own.get("keras_history")):
+        return Tensor(*own["keras_history"])
+    if value.get("class_name") == "__slice__" or {"start", "stop", "step"} <= set(value):
+        return slice(*(own.get(key) for key in ("start", "stop", "step")))
+    if value.get("class_name") == "__tuple__":
+        return [_argument(item) for item in own.get("items", value.get("items", []))]
+    return value
+
+
+def _tensors(argument: Any) -> Iterator[Tensor]:
+    if isinstance(argument, Tensor):
+        yield argument
+    elif isinstance(argument, list):
+        for item in argument:
+            yield from _tensors(item)
 
 
 def _parts(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
@@ -106,6 +192,8 @@ def _parts(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
 def _arguments_of(layer: Config) -> tuple[str, ...]:
     """What the call of a layer takes, in order; the first is the data."""
     kind = class_of(layer)
+    if kind in NESTED:
+        return ("inputs", "training", "mask")
     return RULES["LSTM" if kind == "RNN" else kind].arguments
 
 
@@ -153,9 +241,15 @@ def _items(node: Any, where: str) -> Iterator[list[Any]]:
             yield from _items(item, where)
 
 
-def _check_arguments(layer: Config, arguments: Mapping[str, Any], where: str) -> None:
-    """Raises UnsupportedError for arguments of a call that would change what it computes."""
+def _check_arguments(layer: Config, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of a call that change its function otherwise than its data do.
+
+    Raises:
+        UnsupportedError: some that no layer of ours has.
+    """
     known = _arguments_of(layer)[1:]
+    masks = (f"{key}_mask" for key in ("query", *MORE_DATA))
+    data = ("initial_state", "mask", "training", *MORE_DATA, *masks)
     unknown = [
         str(key)
         for key, value in arguments.items()
@@ -165,11 +259,19 @@ def _check_arguments(layer: Config, arguments: Mapping[str, Any], where: str) ->
         want = f"a call with {', '.join(known) or 'nothing'} beside the data"
         raise UnsupportedError(where, want, ", ".join(unknown), LIMITS)
     options = layer.get("config", {})
-    noise = [key for key in ("rate", "dropout", "recurrent_dropout") if options.get(key)]
+    noise = [key for key in NOISE if isinstance(options, Mapping) and options.get(key)]
     if arguments.get("training") and noise:
         got = f"training=True with {noise[0]}={options[noise[0]]}"
         do = "call the layer without training=True and save the model anew"
         raise UnsupportedError(where, "a layer without noise when it is used", got, do)
+    if arguments.get("training") and class_of(layer) == "BatchNormalization":
+        do = "call the layer without training=True and save the model anew"
+        raise UnsupportedError(where, "statistics kept from training", "training=True", do)
+    return {key: arguments[key] for key in known if key in arguments and key not in data}
+
+
+NOISE = ("rate", "dropout", "recurrent_dropout", "stddev")
+"""Options of noise in training."""
 
 
 def _is_tensor(value: Any) -> bool:

@@ -4,21 +4,28 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every variable by its name: layer.variable, or layer.half.variable."""
+    """Every variable by its name: layer.variable, or layer.part.variable."""
     found: dict[str, keras.Variable] = {}
     for layer in model.layers:
         # halves that stand by themselves are called layer-half
-        owners = {layer.name.replace("-", "."): layer}
+        name = layer.name.replace("-", ".")
+        layer = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+        owners = {name: layer}
         if isinstance(layer, keras.layers.Bidirectional):
             owners = {
-                f"{layer.name}.forward_layer": layer.forward_layer,
-                f"{layer.name}.backward_layer": layer.backward_layer,
+                f"{name}.forward_layer": layer.forward_layer,
+                f"{name}.backward_layer": layer.backward_layer,
             }
-        for name, owner in owners.items():
-            found |= {f"{name}.{v.name}": v for v in owner.weights}
+        # the variables of attention lie in layers of its own: query/kernel
+        depth = 2 if isinstance(layer, keras.layers.MultiHeadAttention) else 1
+        for owner, held in owners.items():
+            for variable in held.weights:
+                end = "/".join(variable.path.split("/")[-depth:])
+                found[f"{owner}.{end}"] = variable
     return found
 
 
@@ -51,3 +58,24 @@ def both_ways(
     if backward.return_sequences:
         b = keras.ops.flip(b, axis=1)
     return [*merge(a, b), *states, *others]
+
+
+def seen_or_all(
+    query: keras.KerasTensor | None = None,
+    value: keras.KerasTensor | None = None,
+    key: keras.KerasTensor | None = None,
+    causal: tuple[int, int] | None = None,
+) -> keras.KerasTensor:
+    """Which values each query sees by these masks; one that sees none sees all of them.
+
+    So it is in Keras before 3.7; this one gives such a query the mean of all values, or zeros.
+    """
+    rows = [] if query is None else [keras.ops.expand_dims(query, 2)]
+    columns = [keras.ops.expand_dims(m, 1) for m in (value, key) if m is not None]
+    past = [] if causal is None else [np.tri(*causal, dtype=bool)[None]]
+    masks: list[Any] = [*rows, *columns, *past]
+    seen = masks[0]
+    for other in masks[1:]:
+        seen = keras.ops.logical_and(seen, other)
+    some = keras.ops.any(seen, axis=-1, keepdims=True)
+    return keras.ops.logical_or(seen, keras.ops.logical_not(some))

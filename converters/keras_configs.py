@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from xlstm.converters.keras_context import (
     DTYPES,
     LIMITS,
-    MASK_OPERATIONS,
+    NESTED,
+    WHOLE,
     Config,
+    Given,
     Reader,
     Rule,
     dtype_policy,
@@ -18,7 +21,7 @@ from xlstm.converters.keras_context import (
 from xlstm.converters.keras_eras import ERA_CLASSES
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
-from xlstm.model import Shape, Spec
+from xlstm.model import Spec
 
 COMMON = frozenset(
     "name trainable dtype batch_input_shape batch_shape input_dtype activity_regularizer "
@@ -66,6 +69,57 @@ def cells_of(layer: Config) -> list[Config]:
     return [inner({"cell": item}, "cell") for item in listed]
 
 
+KNOWN = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM", "Bidirectional", "RNN")
+
+WRAPPED = ("TimeDistributed",)
+"""Classes of layers around another one, whose class has to be known as well."""
+
+
+def operation_of(layer: Config) -> str:
+    """Today's name of an operation, "" for what is none."""
+    if is_operation(layer):
+        name = snake(str(layer.get("class_name")))
+    elif layer.get("class_name") in LAMBDAS:
+        options = layer.get("config")
+        function = options.get("function") if isinstance(options, Mapping) else None
+        name = str(function or "getitem").split(".")[-1]
+    else:
+        return ""
+    return SYNONYMS.get(name, name)
+
+
+LAMBDAS = ("TFOpLambda", "SlicingOpLambda")
+"""Classes of operations in files of tf.keras."""
+
+SYNONYMS = {
+    "true_divide": "divide",
+    "truediv": "divide",
+    "sub": "subtract",
+    "mul": "multiply",
+    "neg": "negative",
+    "pow": "power",
+    "absolute": "abs",
+    "amax": "max",
+    "amin": "min",
+    "concat": "concatenate",
+    "getitem": "get_item",
+    "reduce_mean": "mean",
+    "reduce_sum": "sum",
+    "reduce_max": "max",
+    "reduce_min": "min",
+    "swish": "silu",
+    "reverse": "flip",
+    "softmax_v2": "softmax",
+}
+"""What else operations are called."""
+
+
+def snake(name: str) -> str:
+    """Keras's to_snake_case of a class name: the stem of its group in new weights files."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
 def refused_class(reader: Reader, layer: Config) -> str:
     """The class that there is no rule for in a layer's config, "" if all are known.
 
@@ -73,14 +127,21 @@ def refused_class(reader: Reader, layer: Config) -> str:
         TypeError: a layer without the config of what it wraps.
     """
     name = class_of(layer)
-    if name == "InputLayer" or (is_operation(layer) and name in MASK_OPERATIONS):
+    if name == "InputLayer":
         return ""
+    operation = operation_of(layer)
+    if operation:
+        return "" if operation in reader.operations else f"operation {operation}"
+    if name in WRAPPED and not is_custom(layer):
+        wrapped = inner(layer["config"], "layer")
+        found = refused_class(reader, wrapped) if wrapped.get("class_name") not in NESTED else ""
+        return f"{name}({found})" if found else ""
     if name == "RNN" and not is_custom(layer):
         cells = cells_of(layer)
         known = [cell.get("class_name") in CELLS and not is_custom(cell) for cell in cells]
         names = ", ".join(str(cell.get("class_name")) for cell in cells)
         return "" if all(known) else f"RNN({names})"
-    if name not in reader.rules or is_custom(layer) or is_operation(layer):
+    if name not in reader.rules or is_custom(layer):
         return str(layer.get("registered_name") or name)
     return ""
 
@@ -96,8 +157,9 @@ def check_classes(reader: Reader, layers: list[Config]) -> None:
             raise _incomplete(reader.where(name), error) from None
         wrong += [f"{refused} ({name})"] if refused else []
     if wrong:
-        want = f"layers of {', '.join([*reader.rules, 'RNN'])}"
-        raise UnsupportedError(reader.file, want, ", ".join(wrong), LIMITS)
+        want = f"layers that are known: {', '.join(KNOWN)} and those around them"
+        do = f"port the part up to a layer with until=, or {LIMITS}"
+        raise UnsupportedError(reader.file, want, ", ".join(wrong), do)
 
 
 def _incomplete(where: str, error: Exception) -> FileError:
@@ -105,8 +167,8 @@ def _incomplete(where: str, error: Exception) -> FileError:
     return FileError(where, "a complete layer config", got, "save the model anew")
 
 
-def read_layer(reader: Reader, layer: Config, shape: Shape) -> tuple[Spec, ...]:
-    """The specs of one layer's config for inputs of `shape`: several for stacked cells.
+def read_layer(reader: Reader, layer: Config, given: Given) -> tuple[Spec, ...]:
+    """The specs of one layer's config for what it is called on, one after the other.
 
     Raises:
         UnsupportedError: an option without an exact form here.
@@ -116,8 +178,10 @@ def read_layer(reader: Reader, layer: Config, shape: Shape) -> tuple[Spec, ...]:
     specs: list[Spec] = []
     try:
         for config in unwrapped(layer):
-            specs.append(_spec(reader, config, shape))
-            shape = specs[-1].output_shape(shape)
+            found = _specs(reader, config, given)
+            specs += found
+            if class_of(layer) == "RNN":
+                given = Given((found[-1].output_shape(given.shapes[0]),))
     except XlstmError as error:
         # sizes that make no sense are the file's fault here, not the caller's
         kind = FileError if isinstance(error, UsageError) else type(error)
@@ -125,7 +189,7 @@ def read_layer(reader: Reader, layer: Config, shape: Shape) -> tuple[Spec, ...]:
         own = reader.where(name)
         where = own if place == f"layer {name}" else f"{own}, {place}"
         raise kind(where, error.expected, error.got, error.do) from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise _incomplete(reader.where(name), error) from None
     return tuple(specs)
 
@@ -163,30 +227,38 @@ BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
 """Options of stacked cells before the last one: their outputs are read at valid steps only."""
 
 
-def _spec(reader: Reader, layer: Config, shape: Shape) -> Spec:
-    """The spec of one layer that is no stack."""
+def _specs(reader: Reader, layer: Config, given: Given) -> list[Spec]:
+    """The specs of one layer that is no stack."""
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
     class_name, config = reader.modern(layer, where)
     rule = reader.rules.get(class_name)
     if rule is None or is_custom(layer):
         got = layer.get("registered_name") or class_name
-        raise UnsupportedError(where, f"a layer of Keras: {', '.join(reader.rules)}", got, LIMITS)
+        raise UnsupportedError(where, "a layer of Keras that is known", got, LIMITS)
     _check_keys(reader, config, rule, where)
-    return rule.build(config, shape, reader)
+    if not rule.joins and len(given.shapes) > 1:
+        raise UnsupportedError(where, "a layer of one input", f"{len(given.shapes)}", LIMITS)
+    found = rule.build(config, given if rule.joins else given.shapes[0], reader)
+    return [found] if isinstance(found, Spec) else list(found)
+
+
+ENDS = ("_initializer", "_regularizer", "_constraint")
+"""Ends of keys that say how weights are trained."""
 
 
 def _check_keys(reader: Reader, config: Config, rule: Rule, where: str) -> None:
     only = rule.only or {}
     unknown = sorted(set(config) - COMMON - rule.reads - rule.harmless - set(only))
+    unknown = [key for key in unknown if not str(key).endswith(ENDS)]
     if unknown:
         got = ", ".join(map(str, unknown))
         raise UnsupportedError(where, "options that are known", got, LIMITS)
     for key, value in only.items():
-        if config.get(key, value) != value:
+        if config.get(key, value) != value and config.get(key) is not None:
             got = f"{key}={config[key]!r}"
-            raise UnsupportedError(where, f"{key}={value!r}", got, LIMITS)
+            raise UnsupportedError(where, f"{key}={value!r}", got[:80], LIMITS)
     policy = dtype_policy(config.get("dtype"))
-    if policy not in DTYPES:
+    if policy not in (*DTYPES, *WHOLE):
         raise UnsupportedError(where, "a float dtype", policy, "save the model unquantised")
     if policy.startswith("mixed"):
         reader.note(f"{where}: policy {policy}; ports compute in one dtype")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from xlstm.converters.keras_activations import FROM_KERAS, REFUSED, stock_form
@@ -19,30 +19,53 @@ LIMITS = "see the README's limits"
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a layer is called on.
+
+    Attributes:
+        shapes: of one sample of each input.
+        masked: whether each input has a mask.
+        options: what else the call says.
+    """
+
+    shapes: tuple[Shape, ...]
+    masked: tuple[bool, ...] = ()
+    options: Config = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rule:
     """How the config of one Keras class is read.
 
     Attributes:
-        build: (config, input shape, context) -> spec.
+        build: (config, input shape, context) -> spec, or several, one after the other.
         reads: keys that `build` uses.
         harmless: further keys without effect on the trained function.
         only: keys of which one value is supported; any other is refused by name.
         arguments: what its call takes, in order; the first is the data.
+        joins: whether it takes several inputs: `build` gets Given instead of a shape.
     """
 
-    build: Callable[[Config, Shape, Reader], Spec]
+    build: Callable[[Config, Any, Reader], Spec | Sequence[Spec]]
     reads: frozenset[str]
     harmless: frozenset[str] = frozenset()
     only: Mapping[str, Any] | None = None
     arguments: tuple[str, ...] = ("inputs", "training")
+    joins: bool = False
 
 
 class Reader:
     """Reads one description; keeps the notes and warnings it finds on the way."""
 
-    def __init__(self, description: Description, rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self,
+        description: Description,
+        rules: Mapping[str, Rule],
+        operations: Collection[str] = (),
+    ) -> None:
         self.description = description
         self.rules = rules
+        self.operations = operations
         self.file = description.file or "keras"
         self.era = era_of(description.version, self.file)
         self.notes: list[str] = []
@@ -61,9 +84,18 @@ class Reader:
         """The arrays stored under a layer's name or path, once."""
         return self._left.pop(key, ())
 
+    def give(self, key: str, stored: tuple[Stored, ...]) -> None:
+        """Puts arrays under another name, to be taken from there."""
+        self._left[key] = stored
+
+    def leave(self, keys: Collection[str]) -> None:
+        """Forgets the arrays of layers that are not read, and all below their paths."""
+        cut = {k for k in self._left for key in keys if k == key or k.startswith(f"{key}/")}
+        self._left = {k: stored for k, stored in self._left.items() if k not in cut}
+
     def below(self, path: str) -> list[str]:
-        """Paths with arrays below one, not taken yet."""
-        return [key for key in self._left if key.startswith(f"{path}/")]
+        """Paths with arrays at or below one, not taken yet."""
+        return [key for key in self._left if key == path or key.startswith(f"{path}/")]
 
     def check_used(self) -> None:
         """Raises WeightsError where the file holds weights that no layer took."""
@@ -156,17 +188,24 @@ def is_custom(layer: Config) -> bool:
     return package not in ("keras", "tf_keras", "tensorflow") or ">" in str(registered or "")
 
 
-MASK_OPERATIONS = ("NotEqual", "Any")
-"""What Keras 3 makes of the mask of a Masking layer in a functional model."""
+NESTED = ("Sequential", "Functional", "Model")
+"""Classes of models; the last in Keras 1 and 2."""
 
 
 def is_operation(layer: Config) -> bool:
     """Whether a config is one of an operation of Keras 3, which is no layer."""
-    module = str(layer.get("module") or "")  # HDF5 files keep none
-    return module.startswith("keras.src.ops") or (
-        not module and layer.get("class_name") in MASK_OPERATIONS
-    )
+    module = str(layer.get("module") or "")
+    if module:
+        return module.startswith("keras.src.ops")
+    # HDF5 files keep no module; every layer has one of these options, and no operation has
+    nodes, own = layer.get("inbound_nodes"), layer.get("config")
+    new = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], Mapping)
+    named = isinstance(own, Mapping) and not {"trainable", "batch_shape", "layers"} & set(own)
+    return new and named
 
+
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "bool")
+"""Dtypes of whole numbers, which inputs have, and Embeddings of old files name as their own."""
 
 DTYPES = frozenset("float16 bfloat16 float32 float64 mixed_float16 mixed_bfloat16".split())
 

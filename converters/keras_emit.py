@@ -20,7 +20,14 @@ from xlstm.converters.source import (
 )
 
 from xlstm.identifiers import identifier
-from xlstm.model import Bidirectional, Model
+from xlstm.model import (
+    Bidirectional,
+    Model,
+    MultiHeadAttention,
+    Normalization,
+    Spec,
+    TimeDistributed,
+)
 
 
 def _sequential(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
@@ -45,15 +52,29 @@ def _sequential(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
     ]
 
 
-def _functions(parts: Parts, dtype: str, kind: str, halves: bool) -> list[list[str]]:
+def _inner(spec: Spec) -> Spec:
+    return spec.layer if isinstance(spec, TimeDistributed) else spec
+
+
+FINISHED = [
+    "    for layer in model.layers:",
+    "        if isinstance(layer, keras.layers.Normalization):",
+    "            layer.finalize_state()",
+]
+"""Keras computes with copies of a Normalization's weights."""
+
+
+def _functions(parts: Parts, model: Model, kind: str) -> list[list[str]]:
     """`build` and `load`."""
+    specs = [_inner(node.spec) for node in model.layers]
+    dtype = model.compute_dtype().name
     default = f'dtype: str = "{dtype}"'
     held = [
         "    held = {",
         '        f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.weights',
         "    }",
     ]
-    if halves:
+    if any(isinstance(spec, (Bidirectional, MultiHeadAttention)) for spec in specs):
         parts.need(CELLS, "variables")
         held = ["    held = variables(model)"]
     return [
@@ -67,6 +88,7 @@ def _functions(parts: Parts, dtype: str, kind: str, halves: bool) -> list[list[s
             '        raise ValueError(f"weights that do not fit: {wrong}")',
             "    for name, variable in held.items():",
             "        variable.assign(weights[name])",
+            *(FINISHED if any(isinstance(spec, Normalization) for spec in specs) else ()),
             "    return model",
         ],
         [
@@ -87,9 +109,8 @@ def emit(model: Model) -> str:
     plain = plan.plain(model)
     parts, make = (_sequential if plain else functional)(model, plan)
     kind = "keras.Sequential" if plain else "keras.Model"
-    halves = any(isinstance(node.spec, Bidirectional) for node in model.layers)
-    functions = _functions(parts, model.compute_dtype().name, kind, halves)
-    used = "\n".join(parts.helpers)
+    functions = _functions(parts, model, kind)
+    used = "\n".join([*parts.helpers, *make])
     head = docstring(
         f"A Keras 3 model ported from {origin(model)}.",
         "Needs keras and safetensors. `load()` gives the model with its trained weights, as does",

@@ -8,6 +8,17 @@ from typing import Any
 
 from xlstm.errors import UnsupportedError, UsageError
 
+CONVOLUTION = {
+    "nb_filter": "filters",
+    "filter_length": "kernel_size",
+    "subsample_length": "strides",
+    "subsample": "strides",
+    "border_mode": "padding",
+    "bias": "use_bias",
+}
+
+POOLING = {"pool_length": "pool_size", "stride": "strides", "border_mode": "padding"}
+
 KERAS1_KEYS: dict[str, dict[str, str]] = {
     "": {
         "init": "kernel_initializer",
@@ -24,9 +35,17 @@ KERAS1_KEYS: dict[str, dict[str, str]] = {
         "consume_less": "implementation",
         "forget_bias_init": "unit_forget_bias",
         "input_dtype": "dtype",
+        "dim_ordering": "data_format",
     },
     "Dense": {"bias": "use_bias"},
     "Dropout": {"p": "rate"},
+    "GaussianDropout": {"p": "rate"},
+    "GaussianNoise": {"sigma": "stddev"},
+    **{f"SpatialDropout{rank}D": {"p": "rate"} for rank in (1, 2, 3)},
+    "Embedding": {"output_dim": "output_dim", "dropout": "dropout"},
+    **{f"Conv{rank}D": CONVOLUTION for rank in (1, 2, 3)},
+    **{f"{how}Pooling{rank}D": POOLING for how in ("Max", "Average") for rank in (1, 2, 3)},
+    "UpSampling1D": {"length": "size"},
 }
 """What Keras 1 calls the options, in every class ("") and in one: its name -> today's."""
 
@@ -51,6 +70,7 @@ ERA_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "CuDNNLSTM": ("LSTM", CUDNN),
     "CuDNNGRU": ("GRU", {**CUDNN, "reset_after": True}),
     "TimeDistributedDense": ("Dense", {}),
+    **{f"Convolution{rank}D": (f"Conv{rank}D", {}) for rank in (1, 2, 3)},
 }
 """Classes that are others under another name: class -> (today's class, options it fixes)."""
 
@@ -70,7 +90,7 @@ class Era:
         version: of the Keras that wrote the file, such as "2.2.4-tf".
 
     >>> [Era(v).zeros_in_both_ways for v in ("1.2.2", "2.3.1", "2.2.4-tf", "2.12.0", "3.15.1")]
-    [False, False, True, True, True]
+    [False, True, True, True, True]
     """
 
     version: str
@@ -97,10 +117,51 @@ class Era:
     def zeros_in_both_ways(self) -> bool:
         """Whether Bidirectional gives zeros at the masked steps of a sequence.
 
-        The others repeat the last output, as every recurrent layer does: nothing in them knows
-        of another way (TensorFlow's copy has it since TensorFlow 1.13).
+        Keras 1 repeats the last output, as every recurrent layer does.
         """
-        return self._tensorflow and self._numbers >= (2, 2, 4)
+        return self.major >= 2
+
+    @property
+    def repeated_both_ways(self) -> bool:
+        """Whether Keras itself repeats the last output there, where ports give zeros.
+
+        That is the package of its own from 2.0 to 2.3: nothing in it knows of zeros, which
+        TensorFlow's copy has since TensorFlow 1.13.
+        """
+        return self.major == 2 and not (self._tensorflow and self._numbers >= (2, 2, 4))
+
+    @property
+    def joins_masks_by_or(self) -> bool:
+        """Whether layers of several inputs keep a step that one of the masks keeps."""
+        return self._numbers >= (3, 4)
+
+    @property
+    def cosine_floor(self) -> float:
+        """The length below which Dot takes vectors for that long when it normalises them."""
+        if self.major < 3:
+            return 1e-6
+        return 1e-7 if self._numbers >= (3, 0, 5) else float(1e-7**0.5)
+
+    @property
+    def length_floor(self) -> float:
+        """The same of UnitNormalization."""
+        return 1e-12 if self._numbers >= (3, 6) else 1e-6
+
+    @property
+    def adds_bias_last(self) -> bool:
+        """Whether a bias as long as the last axis is added along it where channels come first."""
+        return self._numbers >= (3, 7)
+
+    @property
+    def masks_attention(self) -> bool:
+        """Whether MultiHeadAttention obeys the masks of its inputs by itself."""
+        return self._numbers >= (2, 10)
+
+    def blind(self, dropout: bool) -> str:
+        """What MultiHeadAttention gives for a query that sees no value."""
+        if dropout:
+            return "zeros" if self._numbers >= (3, 10) else "lowered"
+        return "uniform" if self._numbers >= (3, 7) else "lowered"
 
     @property
     def starts_from_state(self) -> bool:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from xlstm.converters.keras_layers import CELLS, DTYPE, Around, layer, number
+from xlstm.converters.keras_arguments import DTYPE, Around, number
+from xlstm.converters.keras_around import DOT_FLOOR, own_blind
+from xlstm.converters.keras_layers import CELLS, UNLIKE, inside, layer, two_layers
+from xlstm.converters.keras_masks import ATTENDS, has_mask_output
+from xlstm.converters.keras_ops import is_operation, operation, unit
 from xlstm.converters.keras_plan import Plan, given
 from xlstm.converters.places import Site
 from xlstm.converters.source import (
@@ -20,7 +25,22 @@ from xlstm.converters.source import (
 )
 
 from xlstm.identifiers import identifier, identifiers
-from xlstm.model import Bidirectional, Edge, Input, Masking, Model, Node, Reverse, Spec
+from xlstm.model import (
+    Attention,
+    Bidirectional,
+    Concatenate,
+    Dot,
+    Edge,
+    Embedding,
+    Input,
+    Masking,
+    Merge,
+    Model,
+    MultiHeadAttention,
+    Node,
+    Spec,
+    TimeDistributed,
+)
 
 MERGES = {
     "concat": "lambda a, b: [keras.ops.concatenate([a, b], axis=-1)]",
@@ -39,8 +59,16 @@ def model_input(model: Model, name: str, plan: Plan) -> Call:
     batch = plan.batch or spec.batch
     sizes = repr(spec.shape)
     shape: Argument = sizes if batch is None else ("batch_shape", f"{(batch, *spec.shape)}")
-    dtype: Argument = ("dtype", '"bool"') if spec.dtype == "bool" else DTYPE
+    own = spec.dtype == "bool" or ("int" in spec.dtype and _ids_only(model, name))
+    dtype: Argument = ("dtype", f'"{spec.dtype}"') if own else DTYPE
     return call("keras.Input", shape, dtype, ("name", f'"{identifiers(model)[name]}"'))
+
+
+def _ids_only(model: Model, name: str) -> bool:
+    """Whether all that reads an input are embeddings."""
+    readers = [node.spec for node in model.layers if Edge(name) in node.reads]
+    found = [spec.layer if isinstance(spec, TimeDistributed) else spec for spec in readers]
+    return bool(found) and all(isinstance(spec, Embedding) for spec in found)
 
 
 def around(model: Model, node: Node, parts: Parts) -> Around:
@@ -72,28 +100,115 @@ def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
 
 def _emit(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     """Lines that make one layer and call it."""
-    node, x = site.node, site.x
+    node = site.node
     parts.forward.append(f"    {shape_comment(model, node)}")
-    if node.name in plan.masks.cut:
+    if any(name == node.name for name, _ in plan.masks.cut):
         parts.forward.append("    # a copy has no mask")
-        x = f"keras.ops.copy({x})"
-    if isinstance(node.spec, Masking) and Edge(node.name, 1) in plan.masks.wanted(model):
-        kept = call("keras.ops.not_equal", x, number(node.spec.value))
-        parts.forward += _assign(site.outputs[1:], call("keras.ops.any", kept, ("axis", "-1")))
-    if isinstance(node.spec, Reverse):
-        parts.forward += _assign(site.outputs, call("keras.ops.flip", x, ("axis", "1")))
+    if has_mask_output(node.spec) and Edge(node.name, 1) in plan.masks.wanted(model):
+        parts.forward += _assign(site.outputs[1:], _mask(node.spec, site.x))
+    if is_operation(node.spec):
+        parts.forward += _assign(site.outputs, operation(node.spec, site.x))
     elif node.name in plan.apart:
-        parts.forward += _two_layers(parts, model, site, plan, x)
+        parts.forward += _two_layers(parts, model, site, plan)
+    elif node.name in plan.folded:
+        _rows(parts, model, site, plan)
     else:
         made = _made(parts, model, site, plan, node.spec)
         targets = site.outputs[: len(given(node))]
-        parts.forward += _assign(targets, made, (x, *_options(site, plan)))
+        parts.forward += _assign(
+            targets, made, (*_inputs(site, plan), *_options(parts, model, site, plan))
+        )
 
 
-def _options(site: Site, plan: Plan) -> list[Argument]:
-    """What a call says besides its input."""
+def _mask(spec: Spec, x: str) -> Call:
+    """The mask that Masking, or an embedding, attaches to its output."""
+    spec = spec.layer if isinstance(spec, TimeDistributed) else spec
+    if isinstance(spec, Masking):
+        kept = call("keras.ops.not_equal", x, number(spec.value))
+        return call("keras.ops.any", kept, ("axis", "-1"))
+    return call("keras.ops.not_equal", x, "0")
+
+
+def _rows(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+    """Lines that apply a layer to all time steps as rows of one batch."""
+    node = inside(site.node)
+    before, steps = model.shape(site.node.inputs[0]), site.node.shape[0]
+    x, mask = site.free("rows"), site.free("row_mask") if site.mask else ""
+    parts.forward += _assign((x,), _reshaped(site.x, *before[1:]))
+    if mask:
+        parts.forward += _assign((mask,), _reshaped(site.mask, before[1]))
+    inner = replace(site, node=node, inputs=(x,), mask=mask)
+    if isinstance(node.spec, Bidirectional):
+        parts.forward += _two_layers(parts, model, inner, plan)
+    else:
+        made = _made(parts, model, inner, plan, node.spec)
+        parts.forward += _assign(site.outputs, made, (x, *_options(parts, model, inner, plan)))
+    for name, shape in zip(site.outputs, node.shapes, strict=True):
+        if name != "_":
+            parts.forward += _assign((name,), _reshaped(name, steps, *shape))
+
+
+def _reshaped(x: str, *shape: int | None) -> Call:
+    return call("keras.ops.reshape", x, f"{(-1, *shape)}")
+
+
+def _inputs(site: Site, plan: Plan) -> tuple[Argument, ...]:
+    """The tensors that a layer is called with."""
+    spec, name = site.node.spec, site.node.name
+    named = enumerate(site.inputs)
+    found = [
+        call("keras.ops.copy", x) if (name, number) in plan.masks.cut else x for number, x in named
+    ]
+    if isinstance(spec, Dot) and spec.normalize and spec.floor != DOT_FLOOR:
+        pairs = zip(site.inputs, spec.axes, strict=True)
+        found = [unit(x, axis, spec.floor) for x, axis in pairs]
+    if isinstance(spec, ATTENDS):
+        found = found[: len(found) - len(spec.masks)]
+    joins = isinstance(spec, (Merge, Concatenate, Dot, Attention))
+    return (listed(found),) if joins else tuple(found)
+
+
+def _options(parts: Parts, model: Model, site: Site, plan: Plan) -> list[Argument]:
+    """What a call says besides its inputs."""
+    spec = site.node.spec
+    if isinstance(spec, ATTENDS):
+        if isinstance(spec, MultiHeadAttention) and not own_blind(spec):
+            return [_seen_or_all(parts, model, spec, site)]
+        return _attention_options(spec, site, plan.masks.told[site.node.name])
     told: list[Argument] = [("mask", site.mask)] if site.node.name in plan.masks.explicit else []
     return [*told, ("initial_state", listed(site.states))] if site.states else told
+
+
+def _seen_or_all(
+    parts: Parts, model: Model, spec: MultiHeadAttention, site: Site
+) -> tuple[str, Call]:
+    parts.need(CELLS, "seen_or_all")
+    count = len(site.inputs) - len(spec.masks)
+    words = {"q": "query", "v": "value", "k": "key"}
+    named = zip(spec.masks, site.inputs[count:], strict=True)
+    masks = [(words[name], mask) for name, mask in named]
+    steps = tuple(model.shape(edge)[0] for edge in site.node.inputs[:2])
+    causal = ("causal", f"{steps}") if spec.causal else None
+    return "attention_mask", call("seen_or_all", *masks, causal)
+
+
+def _attention_options(
+    spec: Attention | MultiHeadAttention, site: Site, told: str
+) -> list[Argument]:
+    count = len(site.inputs) - len(spec.masks)
+    named = dict(zip(spec.masks, site.inputs[count:], strict=True))
+    causal: list[Argument] = [("use_causal_mask", "True")] if spec.causal else []
+    if isinstance(spec, Attention):
+        both = listed(named.get(name, "None") for name in "qv")
+        return [("mask", both), *causal] if told else causal
+    found: list[Argument] = []
+    words = {"v": "value_mask", "k": "key_mask"}
+    found += [(words[name], named[name]) for name in told if name in words]
+    if "q" in told:
+        # Keras overwrites query_mask by what the query brings along
+        rows = call("keras.ops.expand_dims", named["q"], ("axis", "2"))
+        found.append(("attention_mask", rows))
+    return [*found, *causal]
 
 
 def _made(
@@ -110,7 +225,7 @@ def _made(
     return variable
 
 
-def _two_layers(parts: Parts, model: Model, site: Site, plan: Plan, x: str) -> list[str]:
+def _two_layers(parts: Parts, model: Model, site: Site, plan: Plan) -> list[str]:
     """Lines of a bidirectional layer that `keras.layers.Bidirectional` cannot be."""
     spec = site.node.spec
     assert isinstance(spec, Bidirectional)
@@ -118,9 +233,12 @@ def _two_layers(parts: Parts, model: Model, site: Site, plan: Plan, x: str) -> l
     halves = zip(spec.halves, ("forward_layer", "backward_layer"), strict=True)
     first, second = (_made(parts, model, site, plan, own, name) for own, name in halves)
     merge = ("merge", MERGES[spec.merge])
-    value = call("both_ways", x, first, second, merge, *_options(site, plan))
+    value = call(
+        "both_ways", *_inputs(site, plan), first, second, merge, *_options(parts, model, site, plan)
+    )
     targets = site.outputs if len(site.outputs) > 1 else (f"[{site.y}]",)
-    return [f"    # {plan.apart[site.node.name]}", *_assign(targets, value)]
+    why = plan.apart.get(site.node.name) or two_layers(site.node) or UNLIKE
+    return [f"    # {why}", *_assign(targets, value)]
 
 
 def _assign(

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xlstm.converters.keras_calls import (
-    ANEW,
-    MASK,
-    Call,
-    Tensor,
-    read_call,
-    tensors_in,
-)
-from xlstm.converters.keras_context import LIMITS, Config, is_custom, is_operation
+from xlstm.converters.keras_calls import ANEW, Call, Tensor, mentioned, read_calls, tensors_in
+from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_custom
 
-from xlstm.errors import FileError, UnsupportedError
-
-FUNCTIONAL = ("Functional", "Model")
-"""Classes of functional models; the second in Keras 1 and 2."""
+from xlstm.errors import FileError, UnsupportedError, UsageError
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,8 @@ class Graph:
         """The input layers that are read as masks and as nothing else."""
         read = {t.layer for call in self.calls for t in (*call.inputs, *call.states)}
         read |= {tensor.layer for tensor in self.outputs}
-        return {call.mask.layer for call in self.calls if call.mask} & set(self.inputs) - read
+        masks = {mask.layer for call in self.calls for mask in call.masks if mask}
+        return masks & set(self.inputs) - read
 
 
 def layers_of(config: Config, where: str) -> list[Config]:
@@ -53,7 +44,7 @@ def layers_of(config: Config, where: str) -> list[Config]:
         FileError: a config without layers.
     """
     kind, own = config.get("class_name"), config.get("config")
-    if is_custom(config) or kind not in ("Sequential", *FUNCTIONAL):
+    if is_custom(config) or kind not in NESTED:
         got = config.get("registered_name") or kind
         raise UnsupportedError(where, "a Sequential or functional model", got, LIMITS)
     layers = own.get("layers") if isinstance(own, Mapping) else own  # a list until Keras 2.2.2
@@ -103,16 +94,39 @@ def _sequential(name: str, config: Any, layers: list[Config], where: str) -> Gra
     start = "input"
     while start in rest:
         start += "_"
-    calls, x = [Call(start, first)], Tensor(start, 0, 0)
+    calls = [Call(start, first, home=(start,))]
+    x: tuple[Tensor, ...] = (Tensor(start, 0, 0),)
+    inputs: tuple[str, ...] = (start,)
+    branches = _branches(layers[0], where)
+    if branches:
+        calls, x = list(branches), tuple(call.output() for call in branches if call.inputs)
+        inputs = tuple(call.name for call in branches if not call.inputs)
     for layer_name, layer in rest.items():
-        calls.append(Call(layer_name, layer, (x,)))
-        x = Tensor(layer_name, 0, 0)
-    return Graph(name, tuple(calls), (start,), (x,))
+        calls.append(Call(layer_name, layer, x, home=(layer_name,)))
+        x = (Tensor(layer_name, 0, 0),)
+    return Graph(name, tuple(calls), inputs, x)
+
+
+def _branches(first: Config, where: str) -> list[Call]:
+    """The models that a Merge of Keras 1 starts a chain with, each after an input of its own."""
+    options = first.get("config", {})
+    models = options.get("layers") if first.get("class_name") == "Merge" else None
+    calls = []
+    for number, model in enumerate(models if isinstance(models, list) else []):
+        inner = layers_of(model, where)
+        name = f"{options.get('name', 'merge')}_branch_{number}"
+        given = {"class_name": "InputLayer", "config": _built_for(model.get("config"), inner[0])}
+        start = Call(f"{name}_input", given, home=(f"{name}_input",))
+        calls += [start, Call(name, model, (start.output(),), home=(name,))]
+    return calls
 
 
 def _built_for(config: Any, first: Config) -> Config:
     """Options of the input layer that a Sequential model has not: each era keeps them elsewhere."""
     options, built = first.get("config", {}), first.get("build_config")
+    if first.get("class_name") in NESTED and _inner_input(first) is not None:
+        return _inner_input(first) or {}
+    options = options if isinstance(options, Mapping) else {}
     built = built if isinstance(built, Mapping) else {}
     shapes = built.get("shapes_dict")
     places = [options.get("batch_shape"), options.get("batch_input_shape")]
@@ -123,18 +137,44 @@ def _built_for(config: Any, first: Config) -> Config:
     return {"batch_shape": shape, "dtype": options.get("input_dtype", options.get("dtype"))}
 
 
+def _inner_input(model: Config) -> Config | None:
+    """Options of the first input layer of a model that is the first layer of another."""
+    own = model.get("config")
+    layers = own.get("layers") if isinstance(own, Mapping) else own
+    first = layers[0] if isinstance(layers, list) and layers else None
+    if not isinstance(first, Mapping):
+        return None
+    if first.get("class_name") == "InputLayer":
+        options = first.get("config")
+        return options if isinstance(options, Mapping) else None
+    found = _built_for(own, first)
+    return found if found.get("batch_shape") is not None else None
+
+
 def _functional(name: str, config: Config, layers: list[Config], where: str) -> Graph:
-    calls = [read_call(n := name_of(la), la, f"{where}, layer {n}") for la in layers]
+    calls: list[Call] = []
+    for layer in layers:
+        calls += read_calls(name_of(layer), layer, f"{where}, layer {name_of(layer)}")
     inputs = [tensor.layer for tensor in _ends(config, "input_layers", where)]
     outputs = _ends(config, "output_layers", where)
+    calls = _numbered_from_one(calls, outputs)
     if isinstance(config.get("output_layers"), Mapping):
         got = f"a dict of {', '.join(map(str, config['output_layers']))}"
         raise UnsupportedError(where, "outputs as a list", got, LIMITS)
     known = [call.name for call in calls if call.kind == "InputLayer"]
     if sorted(inputs) != sorted(known):
         raise FileError(where, f"inputs {', '.join(known)}", ", ".join(inputs), ANEW)
-    calls = _sorted(_without_operations(calls, outputs, where), outputs, where)
-    return Graph(name, tuple(calls), tuple(inputs), tuple(outputs))
+    return Graph(name, tuple(_sorted(calls, outputs, where)), tuple(inputs), tuple(outputs))
+
+
+def _numbered_from_one(calls: list[Call], outputs: list[Tensor]) -> list[Call]:
+    """The calls, those of models numbered as tensors have them: a model's own graph is call 0."""
+    read = [*outputs, *(tensor for call in calls for tensor in call.reads)]
+    first = {t.layer: 1 for t in read} | {t.layer: 0 for t in read if t.call == 0}
+    return [
+        replace(call, number=call.number + first.get(call.name, 0)) if call.kind in NESTED else call
+        for call in calls
+    ]
 
 
 def _ends(config: Config, key: str, where: str) -> list[Tensor]:
@@ -145,68 +185,69 @@ def _ends(config: Config, key: str, where: str) -> list[Tensor]:
     return found
 
 
-def _without_operations(calls: list[Call], outputs: list[Tensor], where: str) -> list[Call]:
-    """The calls of layers, which read the masks of Masking layers where they named operations.
-
-    Raises:
-        UnsupportedError: an operation that is something else than such a mask.
-    """
-    operations = {call.name: call for call in calls if is_operation(call.layer)}
-    layers = [call for call in calls if call.name not in operations]
-    data = [tensor for call in layers for tensor in (*call.inputs, *call.states)]
-    for tensor in (*data, *outputs):
-        if tensor.layer in operations:
-            got = f"operation {operations[tensor.layer].kind} ({tensor.layer})"
-            raise UnsupportedError(where, "layers alone", got, LIMITS)
-    return [
-        replace(call, mask=_masking(operations[call.mask.layer], operations, layers, where))
-        if call.mask and call.mask.layer in operations
-        else call
-        for call in layers
-    ]
-
-
-def _masking(
-    call: Call, operations: Mapping[str, Call], layers: Sequence[Call], where: str
-) -> Tensor:
-    """The mask of the Masking layer that an operation computes anew: any(x != value)."""
-    options = call.layer.get("config", {})
-    compared = operations.get(call.inputs[0].layer, call)
-    last = options.get("axis") in (-1, [-1]) and not options.get("keepdims")
-    if last and (call.kind, compared.kind) == ("Any", "NotEqual"):
-        for layer in layers:
-            value = layer.layer.get("config", {}).get("mask_value")
-            same = layer.inputs == compared.inputs and compared.constants == (value,)
-            if same and layer.kind == "Masking":
-                return Tensor(layer.name, 0, MASK)
-    want, got = "the mask of a Masking layer", f"operation {call.kind} ({call.name})"
-    raise UnsupportedError(where, want, got, LIMITS)
-
-
 def _sorted(calls: list[Call], outputs: list[Tensor], where: str) -> list[Call]:
     """The calls, each after those it reads; as they were where that allows it.
 
     Raises:
         FileError: a call that reads a layer that does not exist, or itself by way of others.
     """
-    by_name = {call.name: call for call in calls}
+    by_call = {(call.name, call.number): call for call in calls}
     for tensor in (*outputs, *(tensor for call in calls for tensor in call.reads)):
-        if tensor.layer not in by_name or tensor.call != 0:
+        if tensor[:2] not in by_call:
             got = f"call {tensor.call} of {tensor.layer}"
             raise FileError(where, "outputs of layers of the model", got, ANEW)
-    done: dict[str, Call] = {}
-    waiting: set[str] = set()
+    done: dict[tuple[str, int], Call] = {}
+    waiting: set[tuple[str, int]] = set()
     for start in calls:
         stack = [start]
         while stack:
             call = stack[-1]
-            missing = [by_name[t.layer] for t in call.reads if t.layer not in done]
-            if missing and call.name in waiting:
+            key = (call.name, call.number)
+            missing = [by_call[t[:2]] for t in call.reads if t[:2] not in done]
+            if missing and key in waiting:
                 got = f"a circle through {call.name}"
                 raise FileError(where, "a graph without circles", got, ANEW)
             if missing:
-                waiting.add(call.name)
+                waiting.add(key)
                 stack += reversed(missing)
             else:
-                done[call.name] = stack.pop()
+                done[key] = stack.pop()
     return list(done.values())
+
+
+def until_layer(config: Config, layer: str, where: str) -> dict[str, Any]:
+    """The config of the part of a model up to a layer, which is then its output.
+
+    Raises:
+        UsageError: no layer of that name.
+    """
+    layers, own = layers_of(config, where), config.get("config")
+    by_name = {name_of(item): item for item in layers}
+    if layer not in by_name:
+        want, got = "the name of a layer of the model itself", layer
+        raise UsageError(f"{where}, until", want, got, f"use one of {', '.join(by_name)}"[:400])
+    if config.get("class_name") == "Sequential":
+        names = list(by_name)
+        kept = layers[: names.index(layer) + 1]
+        changed = {**own, "layers": kept} if isinstance(own, Mapping) else kept
+        return {**config, "config": changed}
+    wanted = set(_ancestors(layer, by_name))
+    inputs = _ends(own if isinstance(own, Mapping) else {}, "input_layers", where)
+    calls = len(by_name[layer].get("inbound_nodes") or [None])
+    ends = {
+        "layers": [item for item in layers if name_of(item) in wanted],
+        "input_layers": [list(tensor) for tensor in inputs if tensor.layer in wanted],
+        "output_layers": [[layer, number, 0] for number in range(calls)],
+    }
+    return {**config, "config": {**(own if isinstance(own, Mapping) else {}), **ends}}
+
+
+def _ancestors(layer: str, by_name: Mapping[str, Config]) -> Iterator[str]:
+    """A layer and all that it reads, directly or not."""
+    seen, todo = set[str](), [layer]
+    while todo:
+        name = todo.pop()
+        if name not in seen and name in by_name:
+            seen.add(name)
+            todo += [tensor.layer for tensor in mentioned(by_name[name].get("inbound_nodes"))]
+            yield name

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import replace
 
-from xlstm.converters.keras_activations import CELLS as ACTIVATION_CELLS
 from xlstm.converters.keras_activations import NAMES, REFUSED, STOCK
+from xlstm.converters.keras_arguments import (
+    CHANNELS_LAST,
+    Arguments,
+    Around,
+    flag,
+    option,
+    rate_of,
+    sizes,
+)
+from xlstm.converters.keras_around import AROUND, TITLES, reason
+from xlstm.converters.keras_ops import is_operation
 from xlstm.converters.keras_tables import DEFAULT
-from xlstm.converters.source import Argument, Call, Parts, call
+from xlstm.converters.source import Call, call
 
 from xlstm.kinds import KINDS
 from xlstm.model import (
     GRU,
     LSTM,
-    Activation,
     Bidirectional,
-    Dense,
-    Dropout,
-    Masking,
+    ConvLSTM,
     Model,
     Node,
+    Normalization,
     Recurrent,
-    Reverse,
+    Shape,
     SimpleRNN,
     Spec,
     TimeDistributed,
@@ -31,73 +38,24 @@ from xlstm.model import (
 
 CELLS = "keras_cells.py"
 
-Arguments = tuple[Argument | None, ...]
-
-DTYPE = ("dtype", "dtype")
-"""Every layer is told the dtype: a policy set for the process is none of ours."""
-
-
-@dataclass(frozen=True)
-class Around:
-    """What the constructor of a layer depends on besides its spec.
-
-    Attributes:
-        parts: takes the helpers that it needs.
-        rank: number of axes of its input, the batch's counted.
-        masked: whether it obeys a mask.
-        trainable: whether training changes its weights.
-    """
-
-    parts: Parts
-    rank: int
-    masked: bool = False
-    trainable: bool = True
-
-    def tail(self, *name: Argument) -> Arguments:
-        """Last arguments of every layer; Keras's wrappers do not freeze what they wrap."""
-        return (_flag("trainable", self.trainable, True), DTYPE, *name)
-
-
-def _activation(name: str, around: Around, rank: int) -> str:
-    """Expression for an activation of an array with `rank` axes."""
-    if name in NAMES:
-        return f'"{NAMES[name]}"'
-    text, helper = STOCK[name]
-    around.parts.need(ACTIVATION_CELLS, helper)
-    return text.format(rank=rank)
-
-
-def _option(
-    keyword: str, name: str, default: str, around: Around, rank: int = 2
-) -> Argument | None:
-    return None if name == default else (keyword, _activation(name, around, rank))
-
-
-def _flag(keyword: str, value: bool, default: bool = False) -> Argument | None:
-    return None if value == default else (keyword, str(value))
-
-
-def _rate(keyword: str, rate: float) -> Argument | None:
-    return (keyword, repr(rate)) if rate else None
-
 
 def _recurrent(spec: Recurrent, around: Around) -> Arguments:
     gate = getattr(spec, "gate_activation", "sigmoid")
     return (
         f"{spec.units}",
-        _option("activation", spec.activation, "tanh", around),
-        _option("recurrent_activation", gate, "sigmoid", around),
-        _flag("use_bias", spec.use_bias, True),
-        _flag("reset_after", getattr(spec, "reset_after", True), True),
-        _flag("return_sequences", spec.return_sequences),
-        _flag("return_state", spec.return_state),
-        _flag("go_backwards", spec.go_backwards),
-        _flag("stateful", spec.stateful),
-        _flag("zero_output_for_mask", spec.zero_output_for_mask),
-        _rate("dropout", spec.dropout),
-        _rate("recurrent_dropout", spec.recurrent_dropout),
+        option("activation", spec.activation, "tanh", around),
+        option("recurrent_activation", gate, "sigmoid", around),
+        flag("use_bias", spec.use_bias, True),
+        flag("reset_after", getattr(spec, "reset_after", True), True),
+        flag("return_sequences", spec.return_sequences),
+        flag("return_state", spec.return_state),
+        flag("go_backwards", spec.go_backwards),
+        flag("stateful", spec.stateful),
+        flag("zero_output_for_mask", spec.zero_output_for_mask),
+        rate_of("dropout", spec.dropout),
+        rate_of("recurrent_dropout", spec.recurrent_dropout),
         # cuDNN takes right padding only, and gives zeros there
-        _flag("use_cudnn", not (around.masked and _suits_cudnn(spec)), True),
+        flag("use_cudnn", not (around.masked and _suits_cudnn(spec)), True),
     )
 
 
@@ -127,53 +85,53 @@ def _built_up(spec: Recurrent) -> bool:
     return bool({spec.activation, getattr(spec, "gate_activation", "")} & set(STOCK))
 
 
-def _dense(spec: Dense, around: Around) -> Arguments:
-    chosen = _option("activation", spec.activation, "linear", around, around.rank)
-    return f"{spec.units}", chosen, _flag("use_bias", spec.use_bias, True)
-
-
-def _dropout(spec: Dropout, _around: Around) -> Arguments:
-    return (repr(spec.rate),)
-
-
-def _activation_layer(spec: Activation, around: Around) -> Arguments:
-    return (_activation(spec.activation, around, around.rank),)
-
-
 def _time_distributed(spec: TimeDistributed, around: Around) -> Arguments:
     return (layer(spec.layer, replace(around, rank=around.rank - 1)),)
 
 
-def number(value: float) -> str:
-    """A float as source text."""
-    return repr(float(value)) if isfinite(value) else f'float("{float(value)}")'
+def _conv_lstm(spec: ConvLSTM, around: Around) -> Arguments:
+    units, *more = _recurrent(spec, around)
+    strides, dilation = spec.strides, spec.dilation
+    return (
+        units,
+        sizes(_known(spec.window)),
+        ("strides", sizes(_known(strides))) if set(strides) != {1} else None,
+        None if spec.padding == "valid" else ("padding", f'"{spec.padding}"'),
+        CHANNELS_LAST,
+        ("dilation_rate", sizes(_known(dilation))) if set(dilation) != {1} else None,
+        *more,
+    )
 
 
-def _masking(spec: Masking, _around: Around) -> Arguments:
-    return (number(spec.value) if spec.value else None,)
+def _known(found: Shape) -> tuple[int, ...]:
+    return tuple(size or 1 for size in found)
 
 
 LAYERS: dict[type[Spec], Callable[..., Arguments]] = {
+    **AROUND,
     LSTM: _recurrent,
     GRU: _recurrent,
     SimpleRNN: _recurrent,
+    ConvLSTM: _conv_lstm,
     Bidirectional: _bidirectional,
-    Dense: _dense,
     TimeDistributed: _time_distributed,
-    Dropout: _dropout,
-    Activation: _activation_layer,
-    Masking: _masking,
 }
 """Spec -> the first arguments of its constructor."""
 
 
 def layer(spec: Spec, around: Around, name: str = "") -> Call:
     """Constructor of a layer; layers inside another one have no name."""
-    made = f"keras.layers.{spec.kind}"
+    if isinstance(spec, TimeDistributed) and isinstance(spec.layer, Normalization):
+        return layer(spec.layer, around, name)  # its last axis is the same one
+    title = TITLES.get(type(spec))
+    made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"
     if isinstance(spec, Bidirectional) and _built_up(spec.forward):
         around.parts.need(CELLS, made := "bidirectional")
     named = [("name", f'"{name}"')] if name else []
     return call(made, *LAYERS[type(spec)](spec, around), *around.tail(*named))
+
+
+UNLIKE = "keras.layers.Bidirectional takes halves of one size"
 
 
 def two_layers(node: Node) -> str:
@@ -202,22 +160,55 @@ def apart(model: Model, node: Node) -> str:
     spec = node.spec
     followed = any(edge.node == node.name for other in model.nodes for edge in other.reads)
     if isinstance(spec, Bidirectional) and spec.forward.width != spec.backward.width and followed:
-        return "keras.layers.Bidirectional takes halves of one size"
+        return UNLIKE
     return two_layers(node)
+
+
+def folded(node: Node) -> bool:
+    """Whether a layer at every time step is applied to all steps at once, as rows of one batch.
+
+    keras.layers.TimeDistributed takes layers of one output, and Bidirectional only as it is.
+    """
+    spec = node.spec
+    if not isinstance(spec, TimeDistributed):
+        return False
+    inner = spec.layer
+    several = isinstance(inner, (Recurrent, Bidirectional)) and len(node.shapes) > 1
+    halves = inner.halves if isinstance(inner, Bidirectional) else ()
+    return several or len({half.width for half in halves}) > 1 or bool(two_layers(inside(node)))
+
+
+def inside(node: Node) -> Node:
+    """The layer at one time step, as a node."""
+    assert isinstance(node.spec, TimeDistributed)
+    shapes = tuple(shape[1:] for shape in node.shapes)
+    return replace(node, spec=node.spec.layer, shapes=shapes)
 
 
 def refusal(node: Node) -> str:
     """Why Keras 3 has no exact form of a layer, "" where it has one."""
-    inner = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-    if inner is not node.spec and isinstance(inner, Bidirectional):
-        return "Bidirectional inside TimeDistributed"
+    inner, rank = node.spec, len(node.shape) + 1
+    if isinstance(inner, TimeDistributed):
+        inner, rank = inner.layer, rank - 1
+    if folded(node) and any(None in shape for shape in node.shapes):
+        return f"{inner.kind} at every one of any number of time steps, with such outputs"
     for spec in (inner, *(inner.halves if isinstance(inner, Bidirectional) else ())):
-        if type(spec) not in LAYERS and not (spec is node.spec and isinstance(spec, Reverse)):
-            return f"{spec.kind}, which ports to Keras do not have"
-        kind = KINDS.get(spec.form)
-        if spec.sizes() and (kind is None or kind.name not in DEFAULT):
-            return f"{spec.form}, which Keras has no layer of"
-        for name in (getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")):
-            if name and name not in NAMES and name not in STOCK:
-                return f"activation {name}: {REFUSED.get(name, 'Keras has no such function')}"
+        if why := _refused(spec, rank):
+            return why
     return ""
+
+
+def _refused(spec: Spec, rank: int) -> str:
+    if type(spec) not in LAYERS and not is_operation(spec):
+        return f"{spec.kind}, which ports to Keras do not have"
+    kind = KINDS.get(spec.form)
+    if spec.sizes() and (kind is None or kind.name not in DEFAULT):
+        return f"{spec.form}, which Keras has no layer of"
+    if isinstance(spec, ConvLSTM) and spec.forget_offset:
+        return "a forget gate with an offset, which Keras's ConvLSTM has not"
+    if isinstance(spec, ConvLSTM) and None in spec.space:
+        return "ConvLSTM over axes of any size, which Keras does not take"
+    for name in (getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")):
+        if name and name not in NAMES and name not in STOCK:
+            return f"activation {name}: {REFUSED.get(name, 'Keras has no such function')}"
+    return reason(spec, rank)

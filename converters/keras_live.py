@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import math
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +17,22 @@ from typing import Any
 
 import numpy as np
 from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
+from xlstm.converters.keras_around import is_leaky
 from xlstm.converters.keras_cells import variables
 from xlstm.converters.keras_reader import read_description
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.files.description import Description, Stored
-from xlstm.model import Array, Model, Spec
+from xlstm.model import (
+    Array,
+    Elu,
+    Model,
+    MultiHeadAttention,
+    Pool,
+    Relu,
+    Spec,
+    TimeDistributed,
+)
 
 BACKENDS = ("tensorflow", "torch", "jax")
 """Backends in the order in which they are tried when KERAS_BACKEND names none."""
@@ -136,10 +147,20 @@ def _call(ported: Any, given: list[Any]) -> Any:
     one = given[0]
     if not isinstance(ported, keras.Sequential):
         one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
+    if backend() == "tensorflow" and _compiled_only(ported):
+        compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
+        return compiled(one, training=False)
     steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
     if backend() == "tensorflow" and steps > TRACED_FROM:
         return ported.predict_on_batch(one)
     return ported(one, training=False)
+
+
+def _compiled_only(ported: Any) -> bool:
+    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
+    found = [getattr(layer, "layer", layer) for layer in ported.layers]
+    pools = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
+    return any(layer.compute_dtype == "float64" for layer in pools)
 
 
 def _tensor(x: Array, dtype: str) -> Any:
@@ -169,12 +190,17 @@ def count(ported: Any) -> int:
 def save_extra(ported: Any, folder: Path) -> list[str]:
     """Writes model.keras beside the source; gives what the user should know about it."""
     ported.save(folder / "model.keras")
-    inner = [layer for layer in ported._flatten_layers(include_self=False) if _is_model(layer)]
-    if not inner or ported.layers[-1].compute_dtype != "float64":
+    layers = list(ported._flatten_layers(include_self=False))
+    if not any(layer.compute_dtype == "float64" for layer in layers):
         return []
+    notes = []
+    if any(_is_model(layer) for layer in layers):
+        notes.append("activations that are made of several layers")
+    if any(isinstance(value, np.float64) for layer in layers for value in vars(layer).values()):
+        notes.append("constants of Rescaling and ReLU")
     return [
-        "model.keras: Keras reopens activations that are made of several layers in float32; "
-        "load() of model.py computes them in float64"
+        f"model.keras: Keras reopens {what} in float32; load() of model.py computes them in float64"
+        for what in notes
     ]
 
 
@@ -198,6 +224,9 @@ def in_dtype(model: Any, dtype: str) -> Any:
             copy.build(model.input_shape)
         _sharpen(copy, dtype)
         copy.set_weights([to_numpy(v).astype(dtype) for v in model.weights])
+        for layer in copy._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # it computes with copies of its weights
         return copy
 
 
@@ -208,7 +237,7 @@ def _sharpen(model: Any, dtype: str) -> None:
     """
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Rescaling):
-            layer.scale = np.float64(layer.scale)
+            layer.scale, layer.offset = np.float64(layer.scale), np.float64(layer.offset)
         elif _is_model(layer):
             layer.dtype_policy = np.dtype(dtype).name
 
@@ -242,9 +271,23 @@ FLOAT32_INSIDE = {
 """Backends on which Keras's own operations leave float64 -> which one, measured with Keras 3.15."""
 
 
-def inexact(dtype: str) -> str:
-    """Why this process's Keras cannot compute in `dtype`, "" where it can."""
-    return FLOAT32_INSIDE.get(backend(), "") if np.dtype(dtype).itemsize == 8 else ""
+def inexact(dtype: str, model: Model) -> str:
+    """Why this process's Keras cannot compute a model in `dtype`, "" where it can."""
+    if np.dtype(dtype).itemsize < 8:
+        return ""
+    if backend() != "tensorflow":
+        return FLOAT32_INSIDE.get(backend(), "")
+    pooled = [node.name for node in model.layers if _is_max_pool_3d(_inner(node.spec))]
+    named = f"of {', '.join(pooled)}: TensorFlow has no float64 form of it"
+    return f"MaxPooling3D {named}" if pooled else ""
+
+
+def _inner(spec: Spec) -> Spec:
+    return spec.layer if isinstance(spec, TimeDistributed) else spec
+
+
+def _is_max_pool_3d(spec: Spec) -> bool:
+    return isinstance(spec, Pool) and spec.how == "max" and len(spec.window) == 3
 
 
 def inexact_for(model: Model, dtype: str) -> dict[str, float]:
@@ -254,13 +297,39 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
     """
     if backend() != "tensorflow":
         return {}
-    table = INEXACT_FLOAT64 if np.dtype(dtype).itemsize == 8 else INEXACT_FLOAT32
+    wide = np.dtype(dtype).itemsize == 8
+    table = INEXACT_FLOAT64 if wide else INEXACT_FLOAT32
     found = {}
     for node in model.layers:
         for name in sorted(_activations(node.spec) & table.keys()):
             why, error = table[name]
             found[f"{name} of {node.name}: {why}"] = error
+        spec = _inner(node.spec)
+        if isinstance(spec, Elu):
+            why, error = table["elu"]
+            found[f"ELU of {node.name}: {why}"] = error * max(1.0, abs(spec.alpha))
+        if wide and (constant := _rounded(spec)) is not None:
+            error = abs(float(np.float32(constant)) - constant) / max(abs(constant), EXACT)
+            what = f"{spec.kind} of {node.name}: {ROUNDED[type(spec)]}"
+            found |= {what: error} if error else {}
     return found
+
+
+EXACT = 1e-30
+"""Less than any constant of a layer."""
+
+ROUNDED: dict[type[Spec], str] = {
+    Relu: "tf.nn.leaky_relu rounds its slope to float32",
+    MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
+}
+"""Layers of which Keras on TensorFlow rounds a constant, whatever the dtype."""
+
+
+def _rounded(spec: Spec) -> float | None:
+    """The constant of a layer that is rounded, None if it has none."""
+    if isinstance(spec, MultiHeadAttention):
+        return 1.0 / math.sqrt(spec.key_dim)
+    return spec.slope if isinstance(spec, Relu) and is_leaky(spec) else None
 
 
 def _activations(spec: Spec) -> set[str]:

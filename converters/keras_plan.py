@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count, pairwise
 
-from xlstm.converters.keras_layers import apart
-from xlstm.converters.keras_masks import Masks, masks_of
+from xlstm.converters.keras_around import own_blind
+from xlstm.converters.keras_layers import apart, folded
+from xlstm.converters.keras_masks import Masks, has_mask_output, masks_of
+from xlstm.converters.keras_ops import is_operation
 from xlstm.converters.places import inputs_of, places
 
 from xlstm.errors import UnsupportedError
 from xlstm.identifiers import identifiers
-from xlstm.model import Edge, Input, Masking, Model, Node, Reverse
+from xlstm.model import Edge, GlobalPool, Input, Model, MultiHeadAttention, Node, TimeDistributed
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,20 @@ class Plan:
     Attributes:
         masks: which masks Keras carries, and where it has to be told.
         apart: bidirectional layers that have to be two layers, and why.
+        folded: layers at every time step that see the steps as rows of one batch.
         shared: nodes whose layer is called again, and the variable that keeps it.
         batch: the one batch size of a stateful model, None for any.
     """
 
     masks: Masks
     apart: dict[str, str]
+    folded: frozenset[str]
     shared: dict[str, str]
     batch: int | None
 
     def plain(self, model: Model) -> bool:
         """Whether `keras.Sequential` says it all."""
-        told = (self.masks.explicit, self.masks.cut, self.apart, self.shared)
+        told = (self.masks.explicit, self.masks.cut, self.apart, self.folded, self.shared)
         ends = (Edge(model.nodes[-1].name),)
         return (
             len(model.inputs) == 1
@@ -45,12 +49,13 @@ class Plan:
 def _follows(before: Node, node: Node) -> bool:
     """Whether a node is a layer that reads just the one before it, and gives one output."""
     alone = node.inputs == (Edge(before.name),) and not node.states
-    return alone and len(given(node)) == 1 and not isinstance(node.spec, Reverse)
+    native = node.spec.arity == (1, 1) and not is_operation(node.spec)
+    return alone and native and len(given(node)) == 1
 
 
 def given(node: Node) -> tuple[object, ...]:
-    """The outputs that Keras gives for a layer: the mask of Masking is none of them."""
-    return node.shapes[:1] if isinstance(node.spec, Masking) else node.shapes
+    """The outputs that Keras gives for a layer: masks are none of them."""
+    return node.shapes[:1] if has_mask_output(node.spec) else node.shapes
 
 
 def plan_of(model: Model) -> Plan:
@@ -61,8 +66,34 @@ def plan_of(model: Model) -> Plan:
             that nothing reads, which Keras leaves out.
     """
     _check_read(model)
+    _check_shapes(model)
     reasons = {node.name: why for node in model.layers if (why := apart(model, node))}
-    return Plan(masks_of(model, reasons), reasons, _shared(model), _batch(model))
+    rows = frozenset(node.name for node in model.layers if folded(node))
+    masks = masks_of(model, reasons, rows)
+    return Plan(masks, reasons, rows, _shared(model), _batch(model))
+
+
+MOST_AXES = 4
+"""Keras's pooling layers take samples of 2 to so many axes."""
+
+
+def _check_shapes(model: Model) -> None:
+    """Raises UnsupportedError for what Keras cannot do with inputs of these shapes."""
+    for node in model.layers:
+        shape = model.shape(node.inputs[0])
+        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        most = MOST_AXES + (spec is not node.spec)
+        why = ""
+        if isinstance(spec, GlobalPool) and len(shape) > most:
+            why = f"one of {len(shape)} axes"
+        elif folded(node) and None in shape:
+            why = "one of any length, of whose outputs Keras loses the shape"
+        elif isinstance(spec, MultiHeadAttention) and spec.causal and not own_blind(spec):
+            steps = [model.shape(edge)[0] for edge in node.inputs[:2]]
+            why = "one of any length, with a causal mask of an older Keras" if None in steps else ""
+        if why:
+            where, do = f"adapter keras, layer {node.name}", "port to another framework"
+            raise UnsupportedError(where, "a sample that Keras has a layer for", why, do)
 
 
 def _check_read(model: Model) -> None:

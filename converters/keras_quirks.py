@@ -35,6 +35,12 @@ def check_masked(
             got = f"Keras {reader.era.version}, which gives the initial state there"
             raise UnsupportedError(where, want, got, "save the model with a newer Keras")
     both = isinstance(specs[0], Bidirectional) and specs[0].return_sequences
+    if both and reader.era.repeated_both_ways:
+        reader.warn(
+            f"masked steps of {name}: standalone Keras before 2.4 (this file: "
+            f"{reader.era.version}) repeated the last output there; ports give zeros, as tf.keras "
+            "and Keras 3 do"
+        )
     if both and not reader.era.zeros_in_both_ways:
         reader.warn(
             f"masked steps of {name} repeat the last output, as Keras {reader.era.version} "
@@ -65,3 +71,10 @@ def _parts(layer: Config, specs: Sequence[Spec]) -> Iterator[tuple[Recurrent, Co
 
 def _zeros(spec: Recurrent) -> bool:
     return spec.zero_output_for_mask and spec.return_sequences
+
+
+def check_unmasked(reader: Reader, name: str, layer: Config, mask: object) -> None:
+    """Raises UnsupportedError for a layer whose numbers a mask changes in ways that ours do not."""
+    if mask is not None and layer.get("class_name") == "Softmax":
+        where, want = reader.where(name), "a Softmax without a mask, which hides numbers from it"
+        raise UnsupportedError(where, want, "a masked input", "build it without the mask")

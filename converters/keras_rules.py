@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from xlstm.converters.keras_configs import CELLS, class_of, halves_of, inner, read_layer
-from xlstm.converters.keras_context import LIMITS, Config, Reader, Rule
+from xlstm.converters.keras_context import LIMITS, Config, Given, Reader, Rule
+from xlstm.converters.keras_options import features, flag, is_first, keys, sizes
+from xlstm.converters.keras_rules_numbers import RULES as NUMBERS
+from xlstm.converters.keras_rules_shapes import RULES as SHAPES
+from xlstm.converters.keras_rules_windows import RULES as WINDOWS
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
     GRU,
     LSTM,
-    Activation,
     Bidirectional,
+    ConvLSTM,
     Dense,
-    Dropout,
+    Embedding,
     Masking,
     Recurrent,
     Shape,
@@ -24,19 +30,6 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
-
-
-def _features(shape: Shape, where: str) -> int:
-    if not shape or shape[-1] is None:
-        raise UnsupportedError(where, "a known number of features", f"{shape}", "name input_shape")
-    return shape[-1]
-
-
-def _flag(config: Config, key: str) -> bool:
-    if not isinstance(config[key], (bool, int)) or config[key] not in (0, 1):
-        raise ValueError(f"{key}={config[key]!r}")
-    return bool(config[key])
-
 
 FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful")
 
@@ -49,11 +42,11 @@ def _recurrent(config: Config, shape: Shape, reader: Reader) -> dict[str, Any]:
             line = f"{key}={config[key]} acts only in training; ports do not apply it"
             reader.note(f"{where}: {line}")
     return {
-        "features": _features(shape, where),
+        "features": features(shape, where),
         "units": config["units"],
         "activation": reader.activation(config["activation"], where),
-        **{key: _flag(config, key) for key in FLAGS},
-        "zero_output_for_mask": _flag({"zero_output_for_mask": False, **config}, ZERO),
+        **{key: flag(config, key) for key in FLAGS},
+        "zero_output_for_mask": flag({"zero_output_for_mask": False, **config}, ZERO),
         "dropout": config.get("dropout", 0.0),
         "recurrent_dropout": config.get("recurrent_dropout", 0.0),
     }
@@ -73,7 +66,7 @@ def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
 def _gru(config: Config, shape: Shape, reader: Reader) -> Spec:
     return GRU(
         gate_activation=_gate(config, reader),
-        reset_after=_flag(config, "reset_after"),
+        reset_after=flag(config, "reset_after"),
         **_recurrent(config, shape, reader),
     )
 
@@ -95,7 +88,7 @@ def _bidirectional(config: Config, shape: Shape, reader: Reader) -> Spec:
 
 def _half(layer: Config, shape: Shape, reader: Reader) -> Recurrent:
     if class_of(layer) in ("RNN", *CELLS.values()):
-        specs = read_layer(reader, layer, shape)
+        specs = read_layer(reader, layer, Given((shape,)))
         if len(specs) == 1 and isinstance(specs[0], Recurrent):
             return specs[0]
     where, want = reader.where(layer.get("config", {}).get("name")), "one recurrent layer or cell"
@@ -103,35 +96,47 @@ def _half(layer: Config, shape: Shape, reader: Reader) -> Recurrent:
     raise UnsupportedError(where, f"{want} inside Bidirectional", got or class_of(layer), LIMITS)
 
 
-def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Spec:
     where = reader.where(config["name"])
-    return Dense(
-        features=_features(shape, where),
-        units=config["units"],
-        activation=reader.activation(config["activation"], where),
-        use_bias=_flag(config, "use_bias"),
+    if is_first(config):
+        raise UnsupportedError(where, "channels_last", "data_format=channels_first", LIMITS)
+    options = _recurrent({**config, "units": config["filters"]}, shape, reader)
+    return ConvLSTM(
+        gate_activation=_gate(config, reader),
+        space=tuple(shape[1:-1]),
+        window=sizes(config["kernel_size"], rank),
+        strides=sizes(config["strides"], rank),
+        padding=config["padding"],
+        dilation=sizes(config["dilation_rate"], rank),
+        **options,
     )
 
 
-def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
+    where = reader.where(config["name"])
+    return Dense(
+        features=features(shape, where),
+        units=config["units"],
+        activation=reader.activation(config["activation"], where),
+        use_bias=flag(config, "use_bias"),
+    )
+
+
+def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
     layer = inner(config, "layer")
-    if class_of(layer) not in ("Dense", "Activation"):
-        got = f"TimeDistributed({layer.get('class_name')})"
-        where = reader.where(config["name"])
-        raise UnsupportedError(where, "TimeDistributed(Dense)", got, LIMITS)
-    return TimeDistributed(read_layer(reader, layer, shape[1:])[0])
+    where = reader.where(config["name"])
+    if len(shape) < 2:
+        got = f"(batch, {str(shape)[1:]}"
+        raise UnsupportedError(where, "an input with a time axis, (batch, time, ...)", got, LIMITS)
+    specs = read_layer(reader, layer, Given((shape[1:],)))
+    return [TimeDistributed(_alone(reader, spec)) for spec in specs]
 
 
-def _dropout(config: Config, _shape: Shape, reader: Reader) -> Spec:
-    if config.get("noise_shape") is not None:
-        where = reader.where(config["name"])
-        got = f"noise_shape={config['noise_shape']}"
-        raise UnsupportedError(where, "noise_shape=None", got, LIMITS)
-    return Dropout(config["rate"])
-
-
-def _activation(config: Config, _shape: Shape, reader: Reader) -> Spec:
-    return Activation(reader.activation(config["activation"], reader.where(config["name"])))
+def _alone(reader: Reader, spec: Spec) -> Spec:
+    """Keras 3 loses the mask of an Embedding inside TimeDistributed."""
+    if isinstance(spec, Embedding) and reader.major > 2:
+        return replace(spec, mask_zero=False)
+    return spec
 
 
 def _masking(config: Config, _shape: Shape, reader: Reader) -> Spec:
@@ -142,33 +147,41 @@ def _masking(config: Config, _shape: Shape, reader: Reader) -> Spec:
     return Masking(float(np.float32(value)))  # Keras compares in float32
 
 
-def _keys(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-RNN_READS = _keys(
+RNN_READS = keys(
     "units activation use_bias return_sequences return_state go_backwards stateful dropout "
     "recurrent_dropout zero_output_for_mask"
 )
 
-RNN_HARMLESS = _keys("implementation unroll seed use_cudnn input_dim input_length")
+RNN_HARMLESS = keys("implementation unroll seed use_cudnn input_dim input_length")
 
 RNN_ONLY = {"time_major": False, "num_constants": None}
 
 RNN_ARGUMENTS = ("sequences", "initial_state", "mask", "training")
 
+
+def _conv_lstm_rule(rank: int) -> Rule:
+    own = "filters kernel_size strides padding data_format dilation_rate recurrent_activation"
+    return Rule(
+        partial(_conv_lstm, rank=rank),
+        RNN_READS | keys(own),
+        RNN_HARMLESS | keys("unit_forget_bias"),
+        RNN_ONLY,
+        RNN_ARGUMENTS,
+    )
+
+
 RULES: dict[str, Rule] = {
     "LSTM": Rule(
         _lstm,
-        RNN_READS | _keys("recurrent_activation"),
+        RNN_READS | keys("recurrent_activation"),
         # unit_forget_bias is an initialiser: the trained bias holds it already
-        RNN_HARMLESS | _keys("unit_forget_bias"),
+        RNN_HARMLESS | keys("unit_forget_bias"),
         RNN_ONLY,
         RNN_ARGUMENTS,
     ),
     "GRU": Rule(
         _gru,
-        RNN_READS | _keys("recurrent_activation reset_after"),
+        RNN_READS | keys("recurrent_activation reset_after"),
         RNN_HARMLESS,
         RNN_ONLY,
         RNN_ARGUMENTS,
@@ -176,22 +189,25 @@ RULES: dict[str, Rule] = {
     "SimpleRNN": Rule(_simple_rnn, RNN_READS, RNN_HARMLESS, RNN_ONLY, RNN_ARGUMENTS),
     "Bidirectional": Rule(
         _bidirectional,
-        _keys("layer backward_layer merge_mode"),
-        _keys("input_dim input_length"),
+        keys("layer backward_layer merge_mode"),
+        keys("input_dim input_length"),
         {"num_constants": None},
         RNN_ARGUMENTS,
     ),
-    "Masking": Rule(_masking, _keys("mask_value"), arguments=("inputs",)),
+    "Masking": Rule(_masking, keys("mask_value"), arguments=("inputs",)),
     "Dense": Rule(
         _dense,
-        _keys("units activation use_bias"),
-        _keys("input_dim input_length"),
-        {"lora_rank": None, "quantization_config": None},
+        keys("units activation use_bias"),
+        # low-rank additions are inside the stored kernel, or else arrays are left over
+        keys("input_dim input_length lora_rank lora_alpha"),
+        {"quantization_config": None},
     ),
     "TimeDistributed": Rule(
-        _time_distributed, _keys("layer"), arguments=("inputs", "training", "mask")
+        _time_distributed, keys("layer"), arguments=("inputs", "training", "mask")
     ),
-    "Dropout": Rule(_dropout, _keys("rate noise_shape"), _keys("seed")),
-    "Activation": Rule(_activation, _keys("activation"), arguments=("inputs",)),
+    **{f"ConvLSTM{rank}D": _conv_lstm_rule(rank) for rank in (1, 2, 3)},
+    **NUMBERS,
+    **SHAPES,
+    **WINDOWS,
 }
 """Keras class name -> how its config is read."""

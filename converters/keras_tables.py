@@ -1,6 +1,26 @@
 """Which Keras variable holds what. Gates i f g o; Keras's documents call g the candidate c."""
 
-from xlstm.kinds import DENSE, GRU, GRU_BEFORE, LSTM, SIMPLE_RNN, Kind
+from xlstm.kinds import (
+    ATTENTION,
+    ATTENTION_ADDITIVE,
+    ATTENTION_CONCAT,
+    BATCH_NORM,
+    CONV_LSTMS,
+    CONVS,
+    DENSE,
+    DEPTHWISE,
+    EMBEDDING,
+    GRU,
+    GRU_BEFORE,
+    HEADS,
+    LAYER_NORM,
+    LSTM,
+    NORMALIZATION,
+    PRELUS,
+    SIMPLE_RNN,
+    SPACES,
+    Kind,
+)
 from xlstm.layout import FOLD, Slot, Table
 
 
@@ -110,6 +130,89 @@ TABLES: dict[str, Table] = {
     "Dense": Table(DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o"))),
 }
 
+
+def _plain(kind: Kind, *names: tuple[str, str, str]) -> Table:
+    """A table of (Keras's name, hub tensor, axes)."""
+    return Table(kind, tuple(Slot(*name) for name in names))
+
+
+def _convolutions(axes: str, conv: Kind, cell: Kind) -> dict[str, Table]:
+    """The tables of convolutions over as many axes as letters."""
+    bias = ("bias", "bias", "o")
+    old = ("b", "bias", "o")
+    # Keras 1 keeps the kernel of one axis as that of two
+    space = "a()" if axes == "a" else axes
+    return {
+        conv.name: _plain(conv, ("kernel", "kernel", f"{axes}io"), bias),
+        f"{conv.name} of SeparableConv": _plain(
+            conv, ("pointwise_kernel", "kernel", f"{axes}io"), bias
+        ),
+        f"{conv.name} of Keras 1": _plain(conv, ("W", "kernel", f"{space}io"), old),
+        f"{conv.name} of Keras 1, th": _plain(conv, ("W", "kernel", f"oi{space}"), old),
+        cell.name: Table(
+            cell,
+            (
+                Slot("kernel", "kernel", f"{axes}i(gh)", gates="ifgo"),
+                Slot("recurrent_kernel", "recurrent", f"{axes}j(gh)", gates="ifgo"),
+                Slot("bias", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+            ),
+        ),
+    }
+
+
+def _depthwise(axes: str, kind: Kind) -> dict[str, Table]:
+    bias = ("bias", "bias", "(im)")
+    return {
+        kind.name: _plain(kind, ("kernel", "kernel", f"{axes}im"), bias),
+        f"{kind.name} of Keras 2": _plain(kind, ("depthwise_kernel", "kernel", f"{axes}im"), bias),
+    }
+
+
+NORMED = (("gamma", "gamma", "o"), ("beta", "beta", "o"))
+
+HEADED = tuple(
+    (f"{'attention_output' if part == 'output' else part}/{name}", f"{part}_{name}", axes)
+    for part, kernel, bias in (
+        ("query", "qnk", "nk"),
+        ("key", "enk", "nk"),
+        ("value", "inv", "nv"),
+        ("output", "nvo", "o"),
+    )
+    for name, axes in (("kernel", kernel), ("bias", bias))
+)
+
+for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
+    TABLES |= _convolutions(_axes, _conv, _cell)
+for _axes, _kind in zip(SPACES, DEPTHWISE, strict=True):
+    TABLES |= _depthwise(_axes, _kind)
+for _kind in PRELUS:
+    TABLES[_kind.name] = _plain(_kind, ("alpha", "slopes", _kind.tensors["slopes"]))
+    TABLES[f"{_kind.name} of Keras 1"] = _plain(
+        _kind, ("alphas", "slopes", _kind.tensors["slopes"])
+    )
+
+TABLES |= {
+    "Embedding": _plain(EMBEDDING, ("embeddings", "table", "vo")),
+    "Embedding of Keras 1": _plain(EMBEDDING, ("W", "table", "vo")),
+    "BatchNorm": _plain(
+        BATCH_NORM, *NORMED, ("moving_mean", "mean", "o"), ("moving_variance", "variance", "o")
+    ),
+    # running_std is the variance, whatever its name says
+    "BatchNorm of Keras 1": _plain(
+        BATCH_NORM, *NORMED, ("running_mean", "mean", "o"), ("running_std", "variance", "o")
+    ),
+    "LayerNorm": _plain(LAYER_NORM, *NORMED),
+    "Normalization": _plain(NORMALIZATION, ("mean", "mean", "o"), ("variance", "variance", "o")),
+    "Attention": _plain(ATTENTION, ("scale", "scale", "")),
+    "Attention, concat": _plain(
+        ATTENTION_CONCAT,
+        ("scale", "scale", ""),
+        ("concat_score_weight", "attention_scale", ""),
+    ),
+    "AdditiveAttention": _plain(ATTENTION_ADDITIVE, ("scale", "scale", "o")),
+    "MultiHeadAttention": _plain(HEADS, *HEADED),
+}
+
 FORMS: dict[str, tuple[str, ...]] = {
     "LSTM": ("LSTM", "CuDNNLSTM", "LSTM of Keras 1", "LSTM of Keras 1, fused"),
     "GRU": ("GRU", "CuDNNGRU"),
@@ -120,6 +223,24 @@ FORMS: dict[str, tuple[str, ...]] = {
     ),
     "SimpleRNN": ("SimpleRNN", "SimpleRNN of Keras 1"),
     "Dense": ("Dense", "Dense of Keras 1"),
+    "Embedding": ("Embedding", "Embedding of Keras 1"),
+    "BatchNorm": ("BatchNorm", "BatchNorm of Keras 1"),
+    **{
+        conv.name: tuple(name for name in TABLES if name.split(" of ")[0] == conv.name)
+        for conv in (*CONVS, *DEPTHWISE, *PRELUS)
+    },
+    **{
+        kind.name: (kind.name,)
+        for kind in (
+            *CONV_LSTMS,
+            LAYER_NORM,
+            NORMALIZATION,
+            ATTENTION,
+            ATTENTION_CONCAT,
+            ATTENTION_ADDITIVE,
+            HEADS,
+        )
+    },
 }
 """Hub form of the weights -> its tables in every era; names and shapes say which a file has."""
 

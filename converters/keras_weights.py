@@ -8,24 +8,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xlstm.converters.keras_configs import STACK, cells_of, halves_of
+import numpy as np
+from xlstm.converters.keras_configs import STACK, cells_of, class_of, halves_of, inner, snake
 from xlstm.converters.keras_context import Config, Reader, dtype_policy
 from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES
 
-from xlstm.errors import FileError, WeightsError
+from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Description, Stored
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, check, unpack
-from xlstm.model import Array, Spec
+from xlstm.model import Array, Conv, ConvLSTM, DepthwiseConv, Spec
 
-BELOW: dict[str, str] = {
-    "LSTM": "cell",
-    "GRU": "cell",
-    "SimpleRNN": "cell",
-    "RNN": "cell",
-    "TimeDistributed": "layer",
+CELLED = frozenset("LSTM GRU SimpleRNN RNN ConvLSTM1D ConvLSTM2D ConvLSTM3D".split())
+"""Classes whose variables lie below their cell in new weights files."""
+
+HEADS = ("query", "key", "value", "output")
+
+PARTED: dict[str, tuple[tuple[str, str], ...]] = {
+    "MultiHeadAttention": tuple(
+        (f"{part}_dense", "attention_output/" if part == "output" else f"{part}/") for part in HEADS
+    )
 }
-"""Class -> path from a layer's group to its variables in new weights files; others have none."""
+"""Class -> paths of its variables in new weights files, and what their names start with."""
+
+IN_ORDER = {
+    "SeparableConv1D": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "Normalization": ("mean", "variance", "count"),
+}
+"""Names of variables in new weights files, for classes that have more than one table says."""
+
+BESIDE = {"Normalization": ("count",)}
+"""Variables that a trained layer does not use."""
 
 
 class Owner(NamedTuple):
@@ -50,15 +64,12 @@ class Owner(NamedTuple):
         return self.word in parts
 
 
-def snake(name: str) -> str:
-    """Keras's to_snake_case of a class name: the stem of its group in new weights files."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
 def owners(layer: Config, major: int) -> list[Owner]:
-    """What owns variables in a layer: itself, its two halves, or its cells."""
+    """What owns variables in a layer: itself, the one inside it, its two halves, or its cells."""
     kind, config = str(layer.get("class_name")), layer.get("config", {})
+    if kind == "TimeDistributed":
+        inside = owners(inner(config, "layer"), major)
+        return [owner._replace(path=f"layer/{owner.path}".rstrip("/")) for owner in inside]
     if kind == "Bidirectional":
         halves = zip(("forward", "backward"), halves_of(config), strict=True)
         return [_half(side, half, major) for side, half in halves]
@@ -68,11 +79,15 @@ def owners(layer: Config, major: int) -> list[Owner]:
         words = [_name(cell) for cell in cells] if len(cells) > 1 else [""]
         found = zip(cells, stems, words, strict=True)
         return [Owner(cell, f"cell/cells/{stem}", word) for cell, stem, word in found]
-    return [Owner(layer, BELOW.get(kind, ""))]
+    return [Owner(layer, _below(kind))]
+
+
+def _below(kind: str) -> str:
+    return "cell" if class_of({"class_name": kind}) in CELLED else ""
 
 
 def _half(side: str, layer: Config, major: int) -> Owner:
-    below = BELOW.get(str(layer.get("class_name")), "")
+    below = _below(str(layer.get("class_name")))
     path = f"{side}_layer/{below}".rstrip("/")
     # Keras 3 writes the layers under the names they have; before, both get a prefix
     return Owner(layer, path, _name(layer)) if major > 2 else Owner(layer, path, f"{side}_", True)
@@ -98,9 +113,10 @@ def numbered(stems: Sequence[str]) -> list[str]:
 class Groups:
     """Paths of the layers' groups in new weights files: numbered by class, as the layers come."""
 
-    def __init__(self, description: Description) -> None:
+    def __init__(self, description: Description, path: str = "") -> None:
         self._step = description.step
-        self._heavy = {key.split("/")[0] for key in description.weights}
+        below = [key.removeprefix(path) for key in description.weights if key.startswith(path)]
+        self._heavy = {key.split("/")[0] for key in below}
         self._counts: dict[str, int] = {}
 
     def of(self, layer: Config) -> str:
@@ -112,15 +128,60 @@ class Groups:
         return group
 
 
-KERAS1_NAME = re.compile(r"(?:^|_)([WUb](?:_[a-z])?)$")
+KERAS1_NAME = re.compile(
+    r"(?:^|_)([WUb](?:_(?:[a-z]|carry))?|gamma|beta|running_mean|running_std|alphas)$"
+)
 """End of an array's name in Keras 1: lstm_1_W_i."""
 
 
-def leaf(name: str, major: int) -> str:
-    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel."""
-    last = name.rsplit("/", 1)[-1].split(":")[0]
-    found = KERAS1_NAME.search(last) if major == 1 else None
-    return found[1] if found else last
+def leaf(name: str, major: int, deep: bool = False) -> str:
+    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel.
+
+    With `deep`, the layer around the variable is part of its name: "query/kernel".
+    """
+    parts = name.split(":")[0].split("/")
+    found = KERAS1_NAME.search(parts[-1]) if major == 1 else None
+    return found[1] if found else "/".join(parts[-1 - deep :])
+
+
+def sort_nested(reader: Reader, homes: Sequence[tuple[str, ...]]) -> None:
+    """Gives the arrays that old HDF5 files keep under a nested model to the layers inside it.
+
+    Args:
+        reader: what is read.
+        homes: names of every layer inside a nested model, those of the models around it first.
+
+    Raises:
+        WeightsError: an array whose name does not tell which layer's it is.
+    """
+    if not reader.description.by_name:
+        return
+    for outer in dict.fromkeys(home[0] for home in homes):
+        inside = list(dict.fromkeys(home for home in homes if home[0] == outer))
+        arrays = reader.take(outer)
+        for home in inside:
+            if not arrays and reader.description.weights.get(home[-1]):
+                reader.give("/".join(home), reader.take(home[-1]))  # Keras 1
+        for array in arrays:
+            home = _home(reader, array.name, inside)
+            reader.give("/".join(home), (*reader.take("/".join(home)), array))
+
+
+def _home(reader: Reader, name: str, homes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The layer that an array is named for: the one whose name comes last in its path."""
+    *parts, last = name.split(":")[0].split("/")
+    found: dict[tuple[int, int], list[tuple[str, ...]]] = {}
+    for home in homes:
+        own = home[-1]
+        if own in parts or (not parts and last.startswith(f"{own}_")):
+            deep = len(parts) - parts[::-1].index(own) if own in parts else len(own)
+            around = sum(outer in parts for outer in home[1:-1])
+            found.setdefault((deep, around), []).append(home)
+    best = found[max(found)] if found else []
+    if len(best) != 1:
+        where, want = reader.where(homes[0][0]), "names that tell whose arrays they are"
+        raise WeightsError(where, want, name, "save the model as .keras")
+    return best[0]
 
 
 @dataclass(frozen=True)
@@ -147,17 +208,18 @@ class Sorter:
         """
         if not self.reader.description.by_name:
             return [
-                _in_order(self.reader.take(f"{self.group}/{owner.path}".rstrip("/")), spec)
-                for owner, spec in zip(self.owners, specs, strict=True)
+                _in_order(self.reader, f"{self.group}/{owner.path}".rstrip("/"), owner, spec)
+                for owner, spec in zip(self.owners, specs, strict=False)
             ]
         stored = self.reader.take(self.name)
         sorted_: list[list[Stored]] = [[] for _ in self.owners]
         for array in stored:
             sorted_[self._owner(array.name)].append(array)
-        return [self._named(arrays) for arrays in sorted_]
+        pairs = zip(self.owners, sorted_, strict=True)
+        return [self._named(arrays, str(owner.layer.get("class_name"))) for owner, arrays in pairs]
 
-    def _named(self, stored: Sequence[Stored]) -> dict[str, Stored]:
-        found = {leaf(s.name, self.reader.major): s for s in stored}
+    def _named(self, stored: Sequence[Stored], kind: str) -> dict[str, Stored]:
+        found = {leaf(s.name, self.reader.major, kind in PARTED): s for s in stored}
         if len(found) != len(stored):
             got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
             where = self.reader.where(self.name)
@@ -170,7 +232,8 @@ class Sorter:
         if len(self.owners) == 1:
             return 0
         *parts, last = name.split("/")
-        parts = parts[parts.index(self.name) + 1 :] if self.name in parts else parts
+        own = self.name.split("/")[-1]
+        parts = parts[parts.index(own) + 1 :] if own in parts else parts
         found = [n for n, owner in enumerate(self.owners) if owner.named_in(parts, last)]
         if len(found) != 1:
             where, want = self.reader.where(self.name), "names that tell its halves or cells apart"
@@ -178,10 +241,18 @@ class Sorter:
         return found[0]
 
 
-def _in_order(stored: Sequence[Stored], spec: Spec) -> dict[str, Stored]:
+def _in_order(reader: Reader, path: str, owner: Owner, spec: Spec) -> dict[str, Stored]:
     """The numbered arrays of a new weights file by slot name: they are in the table's order."""
+    kind = str(owner.layer.get("class_name"))
+    if kind in PARTED:
+        return {
+            before + name: array
+            for below, before in PARTED[kind]
+            for name, array in zip(("kernel", "bias"), reader.take(f"{path}/{below}"), strict=False)
+        }
+    stored = reader.take(path)
     slots = TABLES[_default(spec)].active(spec.absent()) if spec.sizes() else ()
-    names = [slot.name for slot in slots]
+    names = list(IN_ORDER.get(kind) or (slot.name for slot in slots))
     names += [f"variable {n}" for n in range(len(names), len(stored))]
     return dict(zip(names, stored, strict=False))
 
@@ -191,10 +262,13 @@ def _default(spec: Spec) -> str:
     return DEFAULT[spec.form if spec.form in DEFAULT else KINDS[spec.form].name]
 
 
-def _form(spec: Spec, arrays: Mapping[str, Stored], where: str) -> str:
+def _form(spec: Spec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
     """The one form of a layer, of all eras, that these arrays fit by name and shape."""
     own = spec.form if spec.form in FORMS else KINDS[spec.form].name
-    names = FORMS[own]
+    first = layer.get("config", {}).get("dim_ordering") == "th"
+    # a kernel as wide as it is deep has the shape of both orders
+    names = [name for name in FORMS[own] if name.endswith(" th") <= first]
+    names.sort(key=lambda name: first and not name.endswith(" th"))
     for name in names:
         with contextlib.suppress(WeightsError):
             check(TABLES[name], arrays, spec.sizes(), spec.absent(), where)
@@ -216,11 +290,39 @@ def _hub(
     policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
     if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
         raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
-    form = _form(spec, arrays, where)
+    arrays = {k: a for k, a in arrays.items() if k not in BESIDE.get(spec.kind, ())}
+    form = _form(spec, arrays, owner.layer, where)
     if form != _default(spec):
         reader.note(f"{where}: weights in the form {form}")
     read = {key: stored.load() for key, stored in arrays.items()}
-    return unpack(TABLES[form], read, spec.sizes(), spec.absent(), where)
+    hub = unpack(TABLES[form], read, spec.sizes(), spec.absent(), where)
+    return _turned(hub, spec) if _is_flipped(reader, spec, where) else hub
+
+
+def _window_axes(spec: Spec, tensor: str) -> tuple[int, ...]:
+    axes = KINDS[spec.form].tensors[tensor]
+    return tuple(n for n, axis in enumerate(axes) if axis in "abc")
+
+
+def _is_flipped(reader: Reader, spec: Spec, where: str) -> bool:
+    """Whether kernels are stored turned round, as Theano keeps them.
+
+    Raises:
+        UsageError: a file that does not say who laid out its kernels.
+    """
+    if not isinstance(spec, (Conv, DepthwiseConv, ConvLSTM)) or reader.major > 2:
+        return False
+    if all(size == 1 for size in spec.window):
+        return False
+    backend = reader.description.backend
+    if reader.major == 1 and not backend:
+        do = 'say kernel_layout="tensorflow" or "theano" when loading it'
+        raise UsageError(where, "who laid out its kernels", "none in the file", do)
+    return backend == "theano"
+
+
+def _turned(hub: dict[str, Array], spec: Spec) -> dict[str, Array]:
+    return {name: np.flip(array, _window_axes(spec, name)) for name, array in hub.items()}
 
 
 def read_weights(
@@ -232,6 +334,7 @@ def read_weights(
         WeightsError: arrays missing, left over, or of a wrong shape.
     """
     where = reader.where(name)
+    specs = list(specs)
     parts = [part for spec in specs for part in spec.parts]
     if not parts:
         if stored := reader.take(name if reader.description.by_name else group):
@@ -241,6 +344,8 @@ def read_weights(
         return
     owned = owners(layer, reader.major)
     found = Sorter(reader, name, group, owned).arrays([part for _, part in parts])
+    if len(owned) == 1 and len(parts) == 2:
+        owned, found = owned * 2, list(_in_two(found[0]))
     left = zip(parts, found, owned, strict=True)
     for spec in specs:
         hub: dict[str, Array] = {}
@@ -249,3 +354,9 @@ def read_weights(
             read = _hub(reader, part, arrays, owner, where)
             hub |= {before + tensor: array for tensor, array in read.items()}
         yield hub
+
+
+def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:
+    """The arrays of a separable convolution: those of the channels by themselves, and the rest."""
+    yield {name: array for name, array in arrays.items() if name == "depthwise_kernel"}
+    yield {name: array for name, array in arrays.items() if name != "depthwise_kernel"}

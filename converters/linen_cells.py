@@ -96,15 +96,15 @@ class MaskedRNN(nn.Module):
 
     def __call__(
         self,
-        inputs: tuple[jax.Array, jax.Array],
+        inputs: Any,
         *,
-        initial_carry: Any,
-        return_carry: bool = False,
+        initial_carry: Any = None,
+        return_carry: bool | None = None,
         reverse: bool | None = None,
-        keep_order: bool = False,
-        **_: Any,
+        keep_order: bool | None = None,
+        **_unused: Any,
     ) -> Any:
-        """As `nn.RNN`."""
+        """As `nn.RNN`, whose initial carry must be given here."""
         x, mask = inputs
         if mask.shape != x.shape[:2]:
             wanted, given = x.shape[:2], mask.shape

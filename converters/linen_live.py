@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 from flax.core import meta
+from xlstm.converters.flax_chain import Member, Reader
 from xlstm.converters.flax_live import arrays, check_dtype, flat, precision, to_numpy
 from xlstm.converters.flax_reader import (
     Found,
@@ -54,7 +55,7 @@ def _cell(cell: Any, held: Held, where: str) -> Found:
         return _conv_lstm(cell, held, where)
     if kind not in CELLS:
         known = ", ".join(f"nn.{known.__name__}" for known in (*CELLS, nn.ConvLSTMCell))
-        want = f"nn.Dense, or one of {known}, alone or in nn.RNN or nn.Bidirectional"
+        want = f"nn.Dense, or one of {known}, alone, in nn.RNN or nn.Bidirectional, or Sequential"
         raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
     check_start(cell.carry_init is kind(1).carry_init, where)
     table = LINEN_TABLES[kind.__name__]
@@ -114,8 +115,30 @@ def _halves(module: Any, held: Held, where: str) -> list[Found]:
     return found
 
 
+def _members(
+    module: nn.Sequential, held: Held, seen: set[int], numbers: tuple[int, ...] = ()
+) -> Iterator[Member]:
+    """The members of a Sequential and of those in it; `seen` has the modules met so far."""
+    names = [f"layers_{number}" for number in range(len(module.layers))]
+    left = [name for name in held if name.partition(".")[0] not in names]
+    if left:
+        where, do = "linen Sequential", "pass the variables of this module"
+        raise WeightsError(where, "parameters of its members only", ", ".join(left), do)
+    for number, member in enumerate(module.layers):
+        here, path = (*numbers, number), f"{names[number]}."
+        own = {name.removeprefix(path): a for name, a in held.items() if name.startswith(path)}
+        if type(member) is nn.Sequential:
+            yield from _members(member, own, seen, here)
+        else:
+            yield Member(here, member, own, id(member) in seen)
+            seen |= {id(member)} if own else set()
+
+
+CHAIN = Reader("linen", nn, LINEN_TABLES, (nn.Dense, nn.RNN, nn.Bidirectional), _found)
+
+
 def read(source: Pair) -> Model:
-    """A pair (module, variables) of a cell, `nn.RNN` or `nn.Bidirectional` of cells, or `nn.Dense`.
+    """A pair (module, variables); module a cell, RNN, Bidirectional, Dense or Sequential.
 
     Raises:
         UnsupportedError: another module or option.
@@ -124,10 +147,16 @@ def read(source: Pair) -> Model:
     if not (isinstance(source, tuple) and len(source) == 2):
         raise UnsupportedError("linen", "a pair (module, variables)", "a module", "pass both")
     module, variables = source
-    kind = type(module).__name__
-    params = traverse_util.flatten_dict(dict(meta.unbox(variables.get("params", {}))), sep=".")
-    held = {name: to_numpy(array) for name, array in params.items()}
-    return as_model(_found(module, held, f"linen {kind}"), "linen", f"live {kind}")
+    sequential = type(module) is nn.Sequential
+    held: Held = {}
+    for kind in ("params", "batch_stats") if sequential else ("params",):
+        tree = dict(meta.unbox(variables.get(kind, {})))
+        flat = traverse_util.flatten_dict(tree, sep=".")
+        held |= {name: to_numpy(array) for name, array in flat.items()}
+    if sequential:
+        return CHAIN.read(_members(module, held, set()))
+    name = type(module).__name__
+    return as_model(_found(module, held, f"linen {name}"), "linen", f"live {name}")
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:

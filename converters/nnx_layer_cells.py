@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.nnx.nn.attention import dot_product_attention_weights
 
 
 class PReLU(nnx.Module):
@@ -176,7 +177,7 @@ def attend(
     **options: Any,
 ) -> jax.Array:
     """`nnx.dot_product_attention`, which has its softmax in float32 only."""
-    weights = nnx.nn.attention.dot_product_attention_weights(query, key, **options)
+    weights = dot_product_attention_weights(query, key, **options)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
 
@@ -188,12 +189,7 @@ def attend_or_zeros(
     **options: Any,
 ) -> jax.Array:
     """As `nnx.dot_product_attention`, and zeros for a query that sees no value."""
-    weights = nnx.nn.attention.dot_product_attention_weights(
-        query,
-        key,
-        mask=mask,
-        **options,
-    )
+    weights = dot_product_attention_weights(query, key, mask=mask, **options)
     return jnp.einsum("bhqk,bkhd->bqhd", jnp.where(mask, weights, 0), value)
 
 
@@ -206,10 +202,5 @@ def attend_lowered(
 ) -> jax.Array:
     """As `nnx.dot_product_attention`; a value that is not seen has 1e9 less score."""
     bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
-    weights = nnx.nn.attention.dot_product_attention_weights(
-        query,
-        key,
-        bias,
-        **options,
-    )
+    weights = dot_product_attention_weights(query, key, bias, **options)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from xlstm.converters.flax_chain import Member, Reader
 from xlstm.converters.flax_live import arrays, check_dtype, flat, precision, to_numpy
 from xlstm.converters.flax_reader import (
     Found,
@@ -33,7 +34,9 @@ def _cell(cell: Any, where: str) -> Found:
     kind = type(cell)
     if kind not in CELLS:
         known = ", ".join(f"nnx.{known.__name__}" for known in CELLS)
-        want = f"nnx.Linear, or one of {known}, alone or in nnx.RNN or nnx.Bidirectional"
+        want = (
+            f"nnx.Linear, or one of {known}, alone, in nnx.RNN or nnx.Bidirectional, or Sequential"
+        )
         raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
     check_start(cell.carry_init is None, where)
     spec = cell_spec(cell, kind.__name__, cell.in_features, cell.hidden_features, where)
@@ -57,12 +60,40 @@ def _found(source: Any, where: str) -> Found:
     return _cell(source, where)
 
 
+def _members(
+    source: nnx.Sequential, seen: set[int], numbers: tuple[int, ...] = ()
+) -> Iterator[Member]:
+    """The members of a Sequential and of those in it; `seen` has the parameters met so far."""
+    for number, module in enumerate(source.layers):
+        here = (*numbers, number)
+        if type(module) is nnx.Sequential:
+            yield from _members(module, seen, here)
+        elif not isinstance(module, nnx.Module):
+            yield Member(here, module, {})
+        else:
+            leaves = (leaf for _, leaf in nnx.iter_graph(module))
+            own = {id(leaf) for leaf in leaves if isinstance(leaf, (nnx.Param, nnx.BatchStat))}
+            yield Member(here, module, weights(module), bool(own & seen))
+            seen |= own
+
+
+CHAIN = Reader(
+    "nnx",
+    nnx,
+    NNX_TABLES,
+    (nnx.Linear, nnx.RNN, nnx.Bidirectional),
+    lambda module, _held, where: _found(module, where),
+)
+
+
 def read(source: nnx.Module) -> Model:
-    """A live cell, `nnx.RNN` or `nnx.Bidirectional` of cells, or `nnx.Linear`, as a Model.
+    """A live cell, `nnx.RNN`, `nnx.Bidirectional`, `nnx.Linear` or `nnx.Sequential`, as a Model.
 
     Raises:
         UnsupportedError: another module or option.
     """
+    if type(source) is nnx.Sequential:
+        return CHAIN.read(_members(source, set()))
     kind = type(source).__name__
     return as_model(_found(source, f"nnx {kind}"), "nnx", f"live nnx.{kind}")
 

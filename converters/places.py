@@ -20,7 +20,8 @@ from xlstm.model import (
 
 TAKEN = frozenset(
     """
-    F after before carry checked inputs jax jnp keras lax linen math nn nnx np start state torch
+    F after before carry checked fitting pad_same start_shapes
+    inputs jax jnp keras lax linen math nn nnx np start state torch
     train bidirectional unit both_ways Any Callable Iterable Iterator Mapping Path State partial
     celu exponential gelu gelu_tanh hard_shrink hard_sigmoid_keras2 hard_silu hard_tanh leaky_relu
     linear log_sigmoid log_softmax mish relu6 silu soft_shrink softmax softplus softsign sparse_plus

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from xlstm.converters.places import Site
 from xlstm.converters.source import WIDTH, Argument, Call, Parts, call, statement
-from xlstm.converters.torch_recurrent import function
+from xlstm.converters.torch_forms import OWN
+from xlstm.converters.torch_recurrent import LAYER_CELLS, function
 
 from xlstm.model import Shape
-
-CELLS = "torch_layer_cells.py"
-"""File of the layers and functions that PyTorch has not."""
 
 Step = Callable[[str], Call]
 """What is done to a variable, or to an expression."""
@@ -115,11 +113,18 @@ class At:
         """Writes the attribute that holds the layer."""
         self.parts.init += statement(f"{self.module} = ", value, 8)
 
-    def own(self, name: str, why: str, *args: Argument | None) -> None:
+    def own(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute that holds a layer of our own, and why there is one."""
-        self.parts.need(CELLS, name)
-        self.parts.init.append(f"        # {why}")
+        self.parts.need(LAYER_CELLS, name)
+        self.parts.init.append(f"        # {OWN[name]}")
         self.init(call(name, *args))
+
+    def mask(self, name: str, x: str) -> str:
+        """Variable of a mask of `x`, checked where it is the caller's."""
+        if name in self.parts.inputs:
+            self.parts.need(LAYER_CELLS, "fitting")
+            self.write(name, call("fitting", name, x))
+        return name
 
     def activation(self, name: str) -> Step | None:
         """An activation, None for none."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from xlstm.converters.source import Call, call, pieces
-from xlstm.converters.torch_at import CELLS, At, applied, method, number
-from xlstm.converters.torch_recurrent import variant
+from xlstm.converters.source import Call, call, listed
+from xlstm.converters.torch_at import At, applied, method, number
+from xlstm.converters.torch_forms import OWN, own_class
+from xlstm.converters.torch_recurrent import LAYER_CELLS, variant
 
 from xlstm.model import Attention, MultiHeadAttention
 
@@ -13,14 +14,10 @@ def _seen(at: At, query: str, value: str, masks: dict[str, str], causal: bool) -
     """Variable or expression for which values each query sees; "" where it sees all."""
     terms = [f"{m}.unsqueeze({2 if name == 'q' else 1})" for name, m in masks.items()]
     if causal:
-        sizes = (f"{query}.shape[1]", f"{value}.shape[1]")
-        device = ("device", f"{query}.device")
+        sizes = listed([f"{query}.shape[1]", f"{value}.shape[1]"])
         past = at.site.free("past")
-        at.pipe(
-            lambda _: call("torch.ones", *sizes, ("dtype", "torch.bool"), device),
-            method("tril"),
-            y=past,
-        )
+        ones = method("new_ones", sizes, ("dtype", "torch.bool"))
+        at.pipe(ones, method("tril"), x=query, y=past)
         terms.append(past)
     if not terms:
         return ""
@@ -33,21 +30,13 @@ def _inputs(at: At, masks: str) -> tuple[str, str, str, dict[str, str]]:
     """Variables of query, value and key, and of the masks by name."""
     held = at.site.inputs[: len(at.site.inputs) - len(masks)]
     query, value, key = (*held, held[1])[:3]
-    return query, value, key, dict(zip(masks, at.site.inputs[len(held) :], strict=True))
-
-
-def _module(spec: Attention) -> tuple[str, list[str]]:
-    """Name of the class that holds the weights, and its arguments."""
-    if spec.score == "additive":
-        return "AdditiveScores", [f"{spec.features}"]
-    scaled = "Scaled" if spec.scaled else ""
-    return ("DotScores" if spec.score == "dot" else f"{scaled}ConcatScores"), []
+    given = zip(masks, at.site.inputs[len(held) :], strict=True)
+    whose = {"q": query, "v": value, "k": key}
+    return query, value, key, {name: at.mask(mask, whose[name]) for name, mask in given}
 
 
 def _scores(spec: Attention, at: At, query: str, key: str, scores: str) -> None:
     if spec.parts:
-        name, args = _module(spec)
-        at.own(name, "PyTorch has no attention with a learnt scale", *args)
         at.write(scores, call(at.module, query, key))
     elif spec.score == "dot":
         at.chain("@", query, f"{key}.transpose(1, 2)", y=scores)
@@ -58,6 +47,8 @@ def _scores(spec: Attention, at: At, query: str, key: str, scores: str) -> None:
 
 def attention(spec: Attention, at: At) -> None:
     """Dot-product or additive attention."""
+    if name := own_class(spec):
+        at.own(name, f"{spec.features}" if spec.score == "additive" else None)
     if not at.site.read(0):
         return
     query, value, key, masks = _inputs(at, spec.masks)
@@ -67,11 +58,12 @@ def attention(spec: Attention, at: At) -> None:
     seen = _seen(at, query, value, masks, spec.causal)
     if seen:
         at.pipe(method("where", seen, f"{scores} - 1e9"), x=scores, y=scores)
-    at.pipe(applied("torch.softmax", ("dim", "-1")), x=scores, y=scores)
+    weights = at.site.free("weights")
+    at.pipe(applied("torch.softmax", ("dim", "-1")), x=scores, y=weights)
     if spec.dropout:
         rate = number(spec.dropout)
-        at.pipe(applied("F.dropout", rate, "self.training"), x=scores, y=scores)
-    at.chain("@", scores, value)
+        at.pipe(applied("F.dropout", rate, "self.training"), x=weights, y=weights)
+    at.chain("@", weights, value)
     if counts:
         away = f"~{counts}.unsqueeze(-1)"
         at.pipe(method("masked_fill", away, "0.0"), x=at.site.y)
@@ -90,14 +82,16 @@ def _heads(spec: MultiHeadAttention, name: str) -> Call:
 
 def multi_head(spec: MultiHeadAttention, at: At) -> None:
     """Attention of several heads."""
+    name = own_class(spec)
+    if name == "MultiHeadAttention":
+        at.parts.need(LAYER_CELLS, name)
+    elif (text := variant(LAYER_CELLS, "MultiHeadAttention", name, name)) not in at.parts.helpers:
+        at.parts.helpers.append(text)
+    at.parts.init.append(f"        # {OWN[name]}")
+    at.init(_heads(spec, name))
+    if not at.site.read(0):
+        return
     query, value, key, masks = _inputs(at, spec.masks)
     seen = _seen(at, query, value, masks, spec.causal)
-    before = "" if not seen else "Zeroing" if spec.blind == "zeros" else "Masked"
-    name = f"{before}MultiHeadAttention"
-    text = variant(CELLS, "MultiHeadAttention", name, name) if seen else pieces(CELLS)[name]
-    if text not in at.parts.helpers:
-        at.parts.helpers.append(text)
-    at.parts.init.append("        # nn.MultiheadAttention has one size for all it projects to")
-    at.init(_heads(spec, name))
     hidden = "-1e9" if seen and spec.blind == "lowered" else None
     at.put(call(at.module, query, key, value, seen or None, hidden))

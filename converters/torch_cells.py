@@ -70,7 +70,7 @@ class LSTM(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """The input's part of every step, in one matrix product."""
         bias = self.bias_ih_l0
-        if self.bias_hh_l0 is not None:
+        if bias is not None and self.bias_hh_l0 is not None:
             bias = bias + self.bias_hh_l0
         return F.linear(x, self.weight_ih_l0, bias)
 
@@ -196,7 +196,7 @@ class GRUResetBefore(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """The input's part of every step, in one matrix product."""
         bias = self.bias_ih_l0
-        if self.bias_hh_l0 is not None:
+        if bias is not None and self.bias_hh_l0 is not None:
             bias = bias + self.bias_hh_l0
         steps = F.linear(x, self.weight_ih_l0, bias)
         return steps.unflatten(2, (3, self.hidden_size))
@@ -245,7 +245,7 @@ class RNN(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """The input's part of every step, in one matrix product."""
         bias = self.bias_ih_l0
-        if self.bias_hh_l0 is not None:
+        if bias is not None and self.bias_hh_l0 is not None:
             bias = bias + self.bias_hh_l0
         return F.linear(x, self.weight_ih_l0, bias)
 

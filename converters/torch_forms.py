@@ -1,4 +1,4 @@
-"""What PyTorch's own recurrent layers can compute, and why not the rest; imports no framework."""
+"""What PyTorch's own layers can compute, and why not the rest; imports no framework."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from dataclasses import replace
 from xlstm.model import (
     GRU,
     LSTM,
+    Attention,
     Bidirectional,
     ConvLSTM,
     Dense,
+    MultiHeadAttention,
     Node,
+    Normalization,
+    PRelu,
     Recurrent,
     SimpleRNN,
     Spec,
     TimeDistributed,
+    TrainingOnly,
 )
 
 
@@ -65,8 +70,53 @@ def own(node: Node) -> str:
     """Why a port writes a cell of its own for a layer, "" where PyTorch's modules do."""
     spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
     halves_ = spec.halves if isinstance(spec, Bidirectional) else (spec,)
-    found = (reason(s, node.mask is not None) for s in halves_ if isinstance(s, Recurrent))
+    found = [reason(s, node.mask is not None) for s in halves_ if isinstance(s, Recurrent)]
+    found.append(OWN.get(own_class(spec), ""))
     return "; ".join(dict.fromkeys(filter(None, found)))
+
+
+HEADS = "nn.MultiheadAttention has one size for all it projects to"
+SCALE = "PyTorch has no attention with a learnt scale"
+MEAN = "nn.BatchNorm1d adds its eps to the variance"
+
+OWN = {
+    "PReLU": "nn.PReLU has a slope per channel",
+    "Normalization": MEAN,
+    "Denormalization": MEAN,
+    "GaussianNoise": "PyTorch has no layer of noise",
+    "GaussianDropout": "PyTorch drops numbers, and multiplies none by noise",
+    "DotScores": SCALE,
+    "ConcatScores": SCALE,
+    "ScaledConcatScores": SCALE,
+    "AdditiveScores": SCALE,
+    "MultiHeadAttention": HEADS,
+    "MaskedMultiHeadAttention": HEADS,
+    "ZeroingMultiHeadAttention": HEADS,
+}
+"""Layers of our own that are not recurrent, and why there are such."""
+
+
+def own_class(spec: Spec) -> str:
+    """Name of the layer of our own that a layer which is not recurrent needs, "" for none."""
+    match spec:
+        case PRelu() if len(spec.shape) > 1:
+            return "PReLU"
+        case Normalization():
+            return "Denormalization" if spec.invert else "Normalization"
+        case TrainingOnly() if spec.layer in OWN:
+            return spec.layer
+        case Attention() if spec.parts:
+            return _scores(spec)
+        case MultiHeadAttention():
+            zeros = "Zeroing" if spec.blind == "zeros" else "Masked"
+            return f"{zeros if spec.masks or spec.causal else ''}MultiHeadAttention"
+    return ""
+
+
+def _scores(spec: Attention) -> str:
+    if spec.score == "concat":
+        return "ScaledConcatScores" if spec.scaled else "ConcatScores"
+    return "DotScores" if spec.score == "dot" else "AdditiveScores"
 
 
 def reason(spec: Recurrent, masked: bool) -> str:

@@ -26,6 +26,14 @@ def pad_same(
     return F.pad(x, pads, value=value)
 
 
+def fitting(mask: Tensor, x: Tensor) -> Tensor:
+    """`mask`, if it is (batch, time) as `x` is; a product would stretch another."""
+    if mask.shape != x.shape[:-1]:
+        wanted, got = list(x.shape[:-1]), list(mask.shape)
+        raise ValueError(f"mask: expected shape {wanted}, got {got}")
+    return mask
+
+
 class PReLU(nn.Module):
     """Slopes of their own below zero; `weight` has the shape of a sample, or 1 to share."""
 
@@ -41,6 +49,9 @@ class PReLU(nn.Module):
 class Normalization(nn.Module):
     """(x - mean) / standard deviation along the last axis, with numbers kept from data."""
 
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
@@ -53,6 +64,9 @@ class Normalization(nn.Module):
 
 class Denormalization(nn.Module):
     """mean + x * standard deviation along the last axis, with numbers kept from data."""
+
+    mean: Tensor
+    variance: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -228,11 +242,11 @@ class ConvLSTM(nn.Module):
         self,
         input_size: int,
         hidden_size: int,
-        window: list[int],
+        window: tuple[int, int],
         *,
-        strides: list[int],
+        strides: tuple[int, int],
         same: bool,
-        dilation: list[int],
+        dilation: tuple[int, int],
         activation: Callable[[Tensor], Tensor] = torch.tanh,
         gate: Callable[[Tensor], Tensor] = torch.sigmoid,
         forget_offset: float = 0.0,
@@ -240,10 +254,10 @@ class ConvLSTM(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.window = window
-        self.strides = strides
+        self.window = list(window)
+        self.strides = list(strides)
         self.same = same
-        self.dilation = dilation
+        self.dilation = list(dilation)
         self.ones = [1] * len(window)
         self.activation = activation
         self.gate = gate

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from xlstm.converters.source import Call, call
+from xlstm.converters.source import WIDTH, Call, call
 from xlstm.converters.torch_at import At, applied, first, last, number
+from xlstm.converters.torch_forms import own_class
 
 from xlstm.model import (
     Activation,
@@ -75,10 +76,22 @@ def relu(spec: Relu, at: At) -> None:
         at.put(call("F.threshold", x, number(spec.threshold), "0.0"))
     else:
         threshold = number(spec.threshold)
-        below = f"({x} - {threshold})" if spec.threshold else x
-        low = f"{number(spec.slope)} * {below}" if spec.slope else "0.0"
-        high = x if top is None else f"{x}.clamp(max={top})"
-        at.put(call("torch.where", f"{x} > {threshold}", high, low))
+        high = x if top is None else call(f"{x}.clamp", ("max", top))
+        at.put(call("torch.where", f"{x} > {threshold}", high, _below(spec, at)))
+
+
+def _below(spec: Relu, at: At) -> str:
+    """Expression for the slope up to the threshold."""
+    slope, threshold = number(spec.slope), number(spec.threshold)
+    if not spec.slope:
+        return "0.0"
+    part = f"{at.x} - {threshold}" if spec.threshold else at.x
+    inside = f"{slope} * ({part})" if spec.threshold else f"{slope} * {part}"
+    if len(inside) + 13 <= WIDTH:
+        return inside
+    low = at.site.free("low")
+    at.write(low, part)
+    return f"{slope} * {low}"
 
 
 def prelu(spec: PRelu, at: At) -> None:
@@ -86,7 +99,7 @@ def prelu(spec: PRelu, at: At) -> None:
     if len(spec.shape) == 1:
         at.init(call("nn.PReLU", f"{spec.shape[0]}"))
     else:
-        at.own("PReLU", "nn.PReLU has a slope per channel", *map(str, spec.shape))
+        at.own("PReLU", *map(str, spec.shape))
     at.put(call(at.module, at.x))
 
 
@@ -102,9 +115,15 @@ def softmax(spec: Softmax, at: At) -> None:
 
 def affine(spec: Affine, at: At) -> None:
     """A fixed line."""
-    sign = "-" if spec.offset < 0 else "+"
+    sign, offset = "-" if spec.offset < 0 else "+", number(abs(spec.offset))
     scaled = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
-    at.put(f"{scaled} {sign} {number(abs(spec.offset))}" if spec.offset else scaled)
+    whole = f"{scaled} {sign} {offset}" if spec.offset else scaled
+    if len(whole) + 12 <= WIDTH:
+        at.put(whole)
+        return
+    at.chain("*", at.x, number(spec.scale))
+    if spec.offset:
+        at.chain(sign, at.site.y, offset)
 
 
 FUNCTIONS = {"negative": "neg"}
@@ -133,7 +152,6 @@ def not_equal(spec: NotEqual, at: At) -> None:
     at.put(f"{at.x} != {number(spec.value)}")
 
 
-NOISE = ("GaussianNoise", "GaussianDropout")
 SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
 
 
@@ -145,8 +163,8 @@ def training_only(spec: TrainingOnly, at: At) -> None:
             "        # adds to the loss in training, which is not the model's part"
         )
         at.init(call("nn.Identity"))
-    elif spec.layer in NOISE:
-        at.own(spec.layer, f"PyTorch has no layer {spec.layer}", rate)
+    elif own_class(spec):
+        at.own(spec.layer, rate)
     elif spec.layer == "AlphaDropout":
         at.init(call("nn.AlphaDropout", rate))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -111,7 +112,7 @@ def _options(source: nn.RNNBase | nn.RNNCellBase) -> dict[str, Any]:
     return found
 
 
-def _recurrent(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
+def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
     """The layers of a recurrent module one by one, with Dropout between them as it has it."""
     found = _Found()
     name, make = LAYERS[type(source)]
@@ -166,11 +167,17 @@ def _tensors(
 def read(source: nn.Module) -> Model:
     """A recurrent module or cell of `torch.nn`, or `nn.Linear`; a stack becomes a chain.
 
+    Any other module is traced by `torch.fx`.
+
     Raises:
-        UnsupportedError: another module, or one whose hooks or parametrizations change it.
+        UnsupportedError: a module that cannot be traced, or whose hooks or parametrizations change
+            it.
     """
+    if not isinstance(source, READABLE):
+        read_whole: Callable[[nn.Module], Model] = _traced().read
+        return read_whole(source)
     _check(source)
-    found = _linear(source) if isinstance(source, nn.Linear) else _recurrent(source)
+    found = _linear(source) if isinstance(source, nn.Linear) else stack(source)
     name, first, _ = found.layers[0]
     features = first.parts[0][1].sizes()["i"]
     shape: Shape = (features,) if isinstance(first, Dense) else (None, features)
@@ -241,7 +248,16 @@ def count(ported: nn.Module) -> int:
 
 def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
     """A copy of a live module in evaluation mode that computes in `dtype`."""
-    return copy.deepcopy(source).to(getattr(torch, dtype)).eval()
+    made = copy.deepcopy(source).to(getattr(torch, dtype)).eval()
+    if isinstance(source, READABLE):
+        return made
+    traced = _traced()
+    return traced.Original(made, traced.understand(source), getattr(torch, dtype))
+
+
+def _traced() -> Any:
+    """The reader of whole modules, which reads their layers with this module."""
+    return importlib.import_module("xlstm.converters.torch_fx")
 
 
 def weights(ported: nn.Module) -> dict[str, Array]:

@@ -17,8 +17,9 @@ from xlstm.converters.source import (
 )
 
 from xlstm.identifiers import identifiers
+from xlstm.inputs import MOVES
 from xlstm.kinds import KINDS
-from xlstm.model import Edge, Embedding, Input, Model
+from xlstm.model import Edge, Embedding, Input, Model, NotEqual, TimeDistributed
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """What emitted code uses of `collections.abc`."""
@@ -105,8 +106,9 @@ def stream(model: Model) -> list[str]:
         *signature("stream", returns, "model: Model", chunks, STATE),
         '    """Outputs of each chunk of a long sequence, and the state after it."""',
         "    for chunk in chunks:",
-        f"        outputs, state = model({'*' * several}chunk, state=state)",
-        "        yield outputs, state",
+        f"        outputs, after = model({'*' * several}chunk, state=state)",
+        "        yield outputs, after",
+        "        state = after",
     ]
 
 
@@ -116,6 +118,9 @@ def _outputs(model: Model) -> str:
     if number == 1:
         return "Tensor"
     return f"tuple[{', '.join(['Tensor'] * number) if number <= LONGEST else 'Tensor, ...'}]"
+
+
+CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 
 
 def model_class(model: Model, parts: Parts) -> list[str]:
@@ -130,10 +135,9 @@ def model_class(model: Model, parts: Parts) -> list[str]:
         "class Model(nn.Module):",
         *_class_doc(model),
         "",
-        "    def __init__(self) -> None:",
-        "        super().__init__()",
+        *(CONSTRUCTOR if parts.init else []),
         *parts.init,
-        "",
+        *([""] if parts.init else []),
         *statement("def ", call("forward", "self", *inputs, *state), 4, f" -> {returns}:"),
         f'        """{_forward_doc(model)}"""',
         *_casts(model, parts),
@@ -166,10 +170,10 @@ def _casts(model: Model, parts: Parts) -> list[str]:
         spec = model.node(name).spec
         assert isinstance(spec, Input)
         if spec.dtype == "bool":
-            lines += statement(f"{variable} = ", call(f"{variable}.bool"), 8)
+            lines.append(f"        {variable} = {variable} != 0")
             continue
         floats.append(variable)
-        if "float" not in spec.dtype and not _numbers_rows(model, name):
+        if "float" not in spec.dtype and not _numbers_rows(model, Edge(name)):
             dtype = _dtype(model)
             lines += statement(f"{variable} = ", call(f"{variable}.to", dtype), 8)
     if model.stateful:
@@ -178,11 +182,17 @@ def _casts(model: Model, parts: Parts) -> list[str]:
     return lines
 
 
-def _numbers_rows(model: Model, name: str) -> bool:
-    """Whether all that reads an input are embeddings, which take whole numbers as they are."""
-    read = [node for node in model.layers if Edge(name) in node.reads]
-    specs = [getattr(node.spec, "layer", node.spec) for node in read]
-    return Edge(name) not in model.outputs and all(isinstance(s, Embedding) for s in specs)
+def _numbers_rows(model: Model, edge: Edge) -> bool:
+    """Whether only embeddings and masks come of an input: they take whole numbers as they are."""
+    if edge in model.outputs:
+        return False
+    for node in model.layers:
+        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        if edge not in node.reads or isinstance(spec, (Embedding, NotEqual)):
+            continue
+        if not isinstance(spec, MOVES) or not _numbers_rows(model, Edge(node.name)):
+            return False
+    return True
 
 
 def _dtype(model: Model) -> str:

@@ -13,7 +13,7 @@ from xlstm.converters import (
     torch_windows,
 )
 from xlstm.converters.places import Site
-from xlstm.converters.source import Parts, call, shape_comment
+from xlstm.converters.source import Call, Parts, call, shape_comment
 from xlstm.converters.torch_at import At, method
 from xlstm.converters.torch_bidirectional import emit_bidirectional
 from xlstm.converters.torch_recurrent import emit_recurrent
@@ -101,7 +101,7 @@ def _time_distributed(spec: TimeDistributed, at: At) -> None:
     # the input, whose shape is asked for, is overwritten last
     for y, value in sorted(pairs, key=lambda pair: pair[0] == at.x):
         if y != "_":
-            at.pipe(method("unflatten", "0", f"{at.x}.shape[:2]"), x=value, y=y)
+            at.pipe(method("unflatten", "0", Call(f"{at.x}.shape", (":2",), "[]")), x=value, y=y)
 
 
 def _end_to_end(layer: Spec, at: At) -> Site:
@@ -183,19 +183,20 @@ def _called(parts: Parts, model: Model, site: Site) -> Site:
     if recurrent and not mask and any(other.mask for other in calls):
         mask = site.free("mask")
         sizes = f"{site.x}.shape[:{3 if timed else 2}]"
-        everywhere = ("dtype", "torch.bool"), ("device", f"{site.x}.device")
-        at = At(parts, site, ())
-        at.write(mask, call("torch.ones", sizes, *everywhere))
+        ones = call(f"{site.x}.new_ones", sizes, ("dtype", "torch.bool"))
+        At(parts, site, ()).write(mask, ones)
         node = replace(node, mask=next(other.mask for other in calls if other.mask))
     return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
 
 
 def emit_node(parts: Parts, model: Model, site: Site) -> None:
     """Writes one layer; a layer that is called again is written once."""
-    before, node = len(parts.init), site.node
+    before, lines, node = len(parts.init), len(parts.forward), site.node
     shapes = tuple(model.shape(edge) for edge in node.inputs)
     at = At(parts, _called(parts, model, site), shapes)
     LAYERS[type(node.spec)](node.spec, at)
+    if {*site.outputs} == {"_"} and node not in model.stateful:
+        del parts.forward[lines:]
     if node.layer:
         del parts.init[before:]
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xlstm.converters.source import call
 from xlstm.converters.torch_at import At, applied, first, last, method
+from xlstm.converters.torch_forms import own_class
 
 from xlstm.model import BatchNorm, LayerNorm, Normalization, UnitNorm
 
@@ -65,6 +66,5 @@ def unit_norm(spec: UnitNorm, at: At) -> None:
 
 def normalization(spec: Normalization, at: At) -> None:
     """With the mean and variance kept from data."""
-    name = "Denormalization" if spec.invert else "Normalization"
-    at.own(name, "nn.BatchNorm1d adds its eps to the variance", f"{spec.features}")
+    at.own(own_class(spec), f"{spec.features}")
     at.put(call(at.module, at.x))

@@ -100,6 +100,7 @@ def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
     text = pieces(LAYER_CELLS)["ConvLSTM"]
     text = variant(LAYER_CELLS, "ConvLSTM", name, name) if masked else text
     text = text.replace(f"class {name}(", f"class {name}{rank}d(").replace("Conv2d", f"Conv{rank}d")
+    text = text.replace(": tuple[int, int]", f": tuple[{', '.join(['int'] * rank)}]")
     parts.need(LAYER_CELLS, "pad_same")
     if text not in parts.helpers:
         parts.helpers.append(text)
@@ -108,10 +109,10 @@ def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
         f"{name}{rank}d",
         f"{spec.features}",
         f"{spec.units}",
-        f"{list(spec.window)}",
-        ("strides", f"{list(spec.strides)}"),
+        f"{spec.window}",
+        ("strides", f"{spec.strides}"),
         ("same", f"{spec.padding == 'same'}"),
-        ("dilation", f"{list(spec.dilation)}"),
+        ("dilation", f"{spec.dilation}"),
         None if activation == "torch.tanh" else ("activation", activation),
         None if gate == "torch.sigmoid" else ("gate", gate),
         ("forget_offset", f"{spec.forget_offset!r}") if spec.forget_offset else None,
@@ -233,7 +234,8 @@ def return_states(site: Site, parts: Parts, values: Sequence[str]) -> None:
 
 def state_widths(spec: Recurrent | Bidirectional) -> list[int]:
     """Size of each state, none where the cell checks its states itself."""
-    if isinstance(spec, ConvLSTM) or getattr(spec, "forward", None).__class__ is ConvLSTM:
+    half = spec.forward if isinstance(spec, Bidirectional) else spec
+    if isinstance(half, ConvLSTM):
         return []
     return [shape[-1] or 0 for shape in spec.state_shapes()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.converters.source import WIDTH, Argument, call, listed
+from xlstm.converters.source import WIDTH, Argument, Call, call, listed
 from xlstm.converters.torch_at import At, method
 
 from xlstm.model import (
@@ -68,7 +68,7 @@ def take(spec: Slice, at: At) -> None:
         at.put(call(f"{at.x}.flip", f"{axis}"))
         return
     part = f"{spec.start}" if spec.drop else _part(spec.start, spec.stop, spec.step)
-    at.put(f"{at.x}[{':, ' * axis}{part}]")
+    at.put(Call(at.x, (*[":"] * axis, part), "[]"))
 
 
 def expand_dims(spec: ExpandDims, at: At) -> None:
@@ -99,7 +99,7 @@ def crop(spec: Crop, at: At) -> None:
     parts = [_part(a or None, -b or None) for a, b in pairs]
     while parts and parts[-1] == ":":
         parts.pop()
-    at.put(f"{at.x}[{', '.join([':'] * at.lead + parts)}]" if parts else at.x)
+    at.put(Call(at.x, (*[":"] * at.lead, *parts), "[]") if parts else at.x)
 
 
 def up_sample(spec: UpSample, at: At) -> None:

@@ -6,7 +6,8 @@ PyTorch's have their channels first: they are moved there and back.
 from __future__ import annotations
 
 from xlstm.converters.source import Argument, call
-from xlstm.converters.torch_at import CELLS, At, Step, applied, first, last, method, some
+from xlstm.converters.torch_at import At, Step, applied, first, last, method, some
+from xlstm.converters.torch_recurrent import LAYER_CELLS
 
 from xlstm.model import Conv, DepthwiseConv, GlobalPool, Pool, Shape
 
@@ -44,7 +45,7 @@ def padding(
 def _padded(at: At, pairs: Pairs | None, sliding: tuple[tuple[int, ...], ...], fill: str) -> Step:
     """Pads a tensor whose channels are first."""
     if pairs is None:
-        at.parts.need(CELLS, "pad_same")
+        at.parts.need(LAYER_CELLS, "pad_same")
         sizes = [f"{list(own)}" for own in sliding]
         return applied("pad_same", *sizes, fill or None)
     flat = ", ".join(f"{a}, {b}" for a, b in pairs[::-1])
@@ -147,7 +148,7 @@ def global_pool(spec: GlobalPool, at: At) -> None:
         return
     if at.site.read(0):
         counts = at.site.free("counts")
-        at.pipe(method("unsqueeze", "-1"), x=at.site.mask, y=counts)
+        at.pipe(method("unsqueeze", "-1"), x=at.mask(at.site.mask, at.x), y=counts)
         at.pipe(method("masked_fill", f"~{counts}", "0.0"), method("sum", dims, keep))
         at.pipe(method("sum", dims, keep), x=counts, y=counts)
         at.chain("/", at.site.y, counts)

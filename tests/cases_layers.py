@@ -127,6 +127,7 @@ MOVES: dict[str, Model] = {
     "permute": one(Permute((3, 1, 2)), 2, 3, 4),
     "repeat_vector": one(specs.RepeatVector(3), 4),
     "slice-last": one(Slice(0, -1, drop=True), 5, 3),
+    "slice-third": one(Slice(0, 2, drop=True), None, 3),
     "slice-part": one(Slice(0, 1, 4, 2), 5, 3),
     "slice-reversed": one(Slice(0, step=-1), None, 3),
     "slice-channels": one(Slice(1, -2), 5, 3),

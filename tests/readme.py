@@ -2,9 +2,9 @@
 
 A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9) -->` before a
 fenced block, which becomes what the command prints. `<!-- table: COMMAND -->` stands before a text
-up to `<!-- end -->` that becomes the Markdown which the command prints. Commands run one after the other in one
-temporary folder that holds the example model as memorise.keras, with `xlstm` and `python` of this
-environment.
+up to `<!-- end -->` that becomes the Markdown which the command prints. Commands run one after the
+other in one temporary folder that holds the example model as memorise.keras, with `xlstm` and
+`python` of this environment.
 """
 
 import functools

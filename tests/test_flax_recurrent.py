@@ -15,7 +15,7 @@ from flax import nnx
 import xlstm
 from xlstm import reference, registry
 from xlstm.comparing import generated
-from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.errors import WeightsError
 from xlstm.mapping import fold_notes, pack_model
 from xlstm.model import (
     GRU,
@@ -28,7 +28,6 @@ from xlstm.model import (
     Masking,
     Reverse,
     SimpleRNN,
-    TimeDistributed,
 )
 from xlstm.parity import bounds, judge
 from xlstm.porting import build
@@ -298,16 +297,6 @@ def test_round_trips_bit_for_bit_where_nothing_is_folded(framework, tmp_path):
 def test_a_fold_names_its_gates(framework):
     (note,) = fold_notes(CASES["gru-sequence"], registry.adapter(framework))
     assert "for gates r and z" in note
-
-
-@pytest.mark.parametrize("framework", FLAX)
-def test_a_recurrent_layer_at_every_step_is_refused(framework):
-    layer = TimeDistributed(LSTM(3, 4))
-    graph = Builder()
-    x = graph.add("x", Input((None, None, 3)))
-    wrapped = built(graph, [graph.add("layer", layer, [x])])
-    with pytest.raises(UnsupportedError, match=r"TimeDistributed\(LSTM\)"):
-        xlstm.port(wrapped, framework)
 
 
 def test_random_weights_have_a_hidden_bias():

@@ -185,8 +185,7 @@ def test_two_torch_biases_of_which_one_is_zero_are_no_alarm(zero):
 
 
 def test_a_second_bias_that_is_not_zero_is_found():
-    from xlstm.mapping import first_gap
-    from xlstm.mapping import pack_model
+    from xlstm.mapping import first_gap, pack_model
 
     plain, adapter = CASES["lstm-last"], registry.adapter("torch")
     arrays = pack_model(plain, adapter)

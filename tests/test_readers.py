@@ -86,13 +86,14 @@ def told(path, folder):
     """What belongs to weights alone: the architecture of the whole model that lies beside them."""
     described = describe(path)
     described.close()
+    layout = {"kernel_layout": "theano"} if "k122" in str(path) else {}
     if described.config or not (whole := whole_of(path)):
-        return {}
+        return layout
     source = describe(whole)
     source.close()
     architecture = folder / "architecture.json"
     architecture.write_text(json.dumps({**source.config, "keras_version": source.version}))
-    return {"architecture": architecture}
+    return {"architecture": architecture, **layout}
 
 
 def recorded(path):
@@ -122,19 +123,20 @@ def test_outputs_of_every_era_whose_layers_are_known(capsys, tmp_path):
         except UnsupportedError as error:
             missing[name] = error.got
             continue
-        np.testing.assert_allclose(outputs(model, saved), saved["y"], rtol=0, atol=5e-7)
+        top = max(1.0, np.abs(saved["y"]).max())
+        np.testing.assert_allclose(outputs(model, saved), saved["y"], rtol=0, atol=5e-7 * top)
         equal.append(name)
     names = {word for got in missing.values() for word in re.findall(r"([A-Z]\w+) \(", got)}
     with capsys.disabled():
         said = f"{len(equal)} era files equal; {len(missing)} wait for: {', '.join(sorted(names))}"
         sys.stdout.write(f"\n{said}\n")
-    assert len(equal) >= 120
+    assert len(equal) >= 180
     assert sum(name.startswith("mask_") for name in equal) == 27
-    assert not [name for name, got in missing.items() if any(kind in got for kind in OURS)]
+    assert names == WAITING
 
 
-OURS = ("LSTM (", "GRU (", "SimpleRNN (", "Bidirectional (", "RNN (", "Masking (", "Functional")
-"""Layers that no era file may wait for."""
+WAITING = {"Highway", "MaxoutDense"}
+"""Layers that era files have and that are refused: both of Keras 1."""
 
 
 @needs_corpus
@@ -142,10 +144,13 @@ def test_weights_alone_are_those_of_the_whole_model(tmp_path):
     """In both forms and all eras; a half whose arrays come first as the other is frozen, too."""
     seen = 0
     for path in models(ERAS):
-        if str(path.relative_to(ERAS)) in REFUSED or not (said := told(path, tmp_path)):
+        if str(path.relative_to(ERAS)) in REFUSED or "architecture" not in (
+            said := told(path, tmp_path)
+        ):
             continue
         try:
-            joined, whole = xlstm.load(path, **said), xlstm.load(whole_of(path))
+            layout = {key: value for key, value in said.items() if key == "kernel_layout"}
+            joined, whole = xlstm.load(path, **said), xlstm.load(whole_of(path), **layout)
         except UnsupportedError:
             continue
         seen += 1

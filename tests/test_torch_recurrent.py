@@ -23,7 +23,6 @@ from xlstm.model import (
     Masking,
     Reverse,
     Source,
-    TimeDistributed,
     chain,
 )
 from xlstm.parity import DIFFERENT, bounds, judge
@@ -308,7 +307,6 @@ REFUSED = {
         "case", [("lstm", LSTM(3, 5, peepholes=True), True)], (None, 3), {}, Source("case")
     ),
     "a projection": masked(LSTM(3, 5, projection=2)),
-    "TimeDistributed of LSTM": model([TimeDistributed(LSTM(3, 5))], (None, None, 3)),
 }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xlstm.report import Report
     from xlstm.requiring import require
     from xlstm.saving import save
+    from xlstm.splitting import split
 
 _PUBLIC = {
     "Explanation": "explaining",
@@ -38,13 +39,14 @@ _PUBLIC = {
     "reconcile": "comparing",
     "require": "requiring",
     "save": "saving",
+    "split": "splitting",
 }
 """Public name -> our module that defines it; loaded on first use, so that importing is quick."""
 
 _MODULES = ("demo", "errors")
 
 __all__ = ["Explanation", "Ledger", "Model", "Report", "convert_weights", "count", "demo", "errors"]
-__all__ += ["explain", "load", "port", "reconcile", "require", "save"]
+__all__ += ["explain", "load", "port", "reconcile", "require", "save", "split"]
 
 
 def __getattr__(name: str) -> Any:

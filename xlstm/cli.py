@@ -52,7 +52,8 @@ def _inspect(args: argparse.Namespace) -> int:
 def _told(args: argparse.Namespace) -> dict[str, Any]:
     """The options that say what a file of weights alone does not."""
     return {
-        name: getattr(args, name) for name in ("architecture", "keras_version", "kernel_layout")
+        name: getattr(args, name)
+        for name in ("architecture", "keras_version", "kernel_layout", "until")
     }
 
 
@@ -212,6 +213,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", metavar="FILE", help="for weights alone: JSON or YAML")
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
+    parser.add_argument("--until", metavar="LAYER", help="only the part up to a layer, its output")
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:

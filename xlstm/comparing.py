@@ -117,7 +117,7 @@ def _framework(
     for dtype in DTYPES:
         try:
             live: Any = adapter.live()
-            inexact = live.inexact(dtype) if hasattr(live, "inexact") else ""
+            inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
             if inexact:
                 verdicts[dtype] = replace(verdicts["float32"], detail=f"not run: {inexact}")
                 continue

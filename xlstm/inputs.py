@@ -58,7 +58,8 @@ def _counts(batch: int, *axes: int) -> Array:
         "all": t >= 0,
     }
     counts = ~np.array([masked[MASKS[row % len(MASKS)]] for row in range(batch)])
-    return np.broadcast_to(np.expand_dims(counts, tuple(range(1, len(axes)))), (batch, *axes))
+    counts = np.expand_dims(counts, tuple(range(1, len(axes))))
+    return np.broadcast_to(counts, (batch, *axes)).copy()
 
 
 def _marks(model: Model) -> dict[str, float]:

@@ -39,7 +39,7 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
         joined = join(description, told)
         outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
         try:
-            model = registry.resolve(registry.KERAS_READER)(joined)
+            model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
         except XlstmError as error:
             return render_outline(outline, (), f"cannot be ported yet: {error}")
     shape = model.node(model.inputs[0]).shape

@@ -65,7 +65,9 @@ BATCH_NORM = Kind(
 )
 LAYER_NORM = Kind("LayerNorm", {"gamma": "o", "beta": "o"})
 NORMALIZATION = Kind(
-    "Normalization", {"mean": "o", "variance": "o"}, statistics=("mean", "variance")
+    "Normalization",
+    {"mean": "o", "variance": "o", "count": ""},
+    statistics=("mean", "variance", "count"),
 )
 ATTENTION = Kind("Attention", {"scale": ""})
 ATTENTION_CONCAT = Kind("Attention, concat", {"scale": "", "attention_scale": ""})

@@ -28,7 +28,7 @@ class Tensor:
 
 
 class _Placed(NamedTuple):
-    """One part of a layer with weights, and the paths before its names: of parameters, of others."""
+    """One part of a layer with weights, and the paths before its parameters and its others."""
 
     node: Node
     place: Place
@@ -57,9 +57,15 @@ def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
         bare = model.lone and adapter.bare(node.spec)
         path = "" if bare else f"{names[node.name]}."
         before = adapter.root + path, (adapter.other_root or adapter.root) + path
-        for place in adapter.places(node):
+        for place in adapter.places(_with_any_mask(model, node)):
             inside = replace(place.table, inside="") if bare else place.table
             yield _Placed(node, place._replace(table=inside), before)
+
+
+def _with_any_mask(model: Model, node: Node) -> Node:
+    """A node with a mask if any call of its layer has one: what its layer has to obey."""
+    masks = (other.mask for other in model.layers if other.owner == node.name and other.mask)
+    return replace(node, mask=node.mask or next(masks, None))
 
 
 def check_supported(node: Node, adapter: Adapter) -> None:

@@ -37,6 +37,7 @@ def load(
     keras_version: str | None = None,
     kernel_layout: str | None = None,
     layers: Mapping[str, Spec] | None = None,
+    until: str | None = None,
 ) -> Model:
     """A framework-neutral model with its weights, from a file, a folder or a live object.
 
@@ -53,6 +54,8 @@ def load(
         kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
             backend (all of Keras 1); layers without convolutions do not need it.
         layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.
+        until: for files of Keras: a layer of the model. Its output becomes the model's, and what
+            comes after it (such as a Lambda with a loss) is not read.
 
     Raises:
         FileError: an unreadable, damaged or foreign file.
@@ -60,7 +63,7 @@ def load(
         WeightsError: weights that do not fit their layers.
         UsageError: an object of no known kind, or an option that is missing or not needed.
     """
-    told = Told(architecture, keras_version, kernel_layout)
+    told = Told(architecture, keras_version, kernel_layout, until)
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), told, layers)
     if told.given():
@@ -102,10 +105,12 @@ def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Mod
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
+        if told.until is not None:
+            raise UsageError(path.name, "a file of Keras for until=", "a port", "leave it out")
         return read_folder(path)
     with contextlib.closing(describe(path)) as description:
         joined = join(description, told)
-        model: Model = registry.resolve(registry.KERAS_READER)(joined)
+        model: Model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
     return model
 
 

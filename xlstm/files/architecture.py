@@ -95,11 +95,13 @@ class Told:
         architecture: JSON or YAML of the architecture, for weights alone.
         keras_version: the Keras that wrote the file.
         kernel_layout: "tensorflow" or "theano", for convolutions of Keras 1.
+        until: the layer that is the output of the part that is read, for models of Keras.
     """
 
     architecture: str | os.PathLike[str] | None = None
     keras_version: str | None = None
     kernel_layout: str | None = None
+    until: str | None = None
 
     def given(self) -> list[str]:
         """Names of the options that were given."""

@@ -303,6 +303,9 @@ class Normalization(Spec):
     def sizes(self) -> dict[str, int]:
         return {"o": self.features}
 
+    def absent(self) -> frozenset[str]:
+        return frozenset({"count"})  # of samples: Keras keeps it, and nothing computes with it
+
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 1, self.features)
         return shape

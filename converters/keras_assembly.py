@@ -1,0 +1,379 @@
+"""Puts the hub's graph together from the calls of a Keras model; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xlstm.converters.keras_calls import ANEW, Call, Tensor
+from xlstm.converters.keras_carried import Carried, Mask, Mixed
+from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
+from xlstm.converters.keras_context import (
+    DTYPES,
+    LIMITS,
+    WHOLE,
+    Config,
+    Given,
+    Reader,
+    dtype_policy,
+)
+from xlstm.converters.keras_graph import Graph
+from xlstm.converters.keras_nested import JOINT
+from xlstm.converters.keras_operations import MASKS, Operation, read_operation
+from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
+from xlstm.converters.keras_weights import read_weights
+
+from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.model import (
+    Array,
+    Attention,
+    Bidirectional,
+    Builder,
+    Concatenate,
+    Edge,
+    Embedding,
+    Flatten,
+    Input,
+    Masking,
+    Merge,
+    MultiHeadAttention,
+    Permute,
+    Recurrent,
+    Reshape,
+    Reverse,
+    Shape,
+    Spec,
+    TimeDistributed,
+    mask_shape,
+)
+
+INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
+"""Options of input layers of which one value is supported."""
+
+MOVES = (Permute, Flatten, Reshape)
+"""Specs beside the one that a layer is named for."""
+
+
+def read_input(config: Config, where: str) -> Input:
+    """An input layer, whichever era's words its options are in."""
+    for key, value in INPUT_ONLY.items():
+        if config.get(key) not in (None, value):
+            got = f"{key}={config[key]!r}"
+            raise UnsupportedError(where, f"{key}={value!r}", got, LIMITS)
+    shape = config.get("batch_shape", config.get("batch_input_shape"))
+    if not isinstance(shape, (list, tuple)) or not all(
+        size is None or (type(size) is int and size > 0) for size in shape
+    ):
+        got = "none in the config" if shape is None else shape
+        raise FileError(where, "an input shape", got, "build the model first")
+    dtype = dtype_policy(config.get("dtype") or config.get("input_dtype"))
+    dtype = dtype if dtype in (*DTYPES, *WHOLE) else "float32"
+    return Input(tuple(shape[1:]), dtype, shape[0] if shape else None)
+
+
+class Assembly:
+    """Puts the hub's graph together from the calls of a Keras model.
+
+    Attributes:
+        nodes: the hub's graph so far.
+        weights: node -> hub tensors.
+        carried: the masks of its tensors.
+    """
+
+    def __init__(self, reader: Reader, graph: Graph) -> None:
+        self.reader = reader
+        self.nodes = Builder()
+        self.weights: dict[str, dict[str, Array]] = {}
+        self.carried = Carried(reader, self.nodes, self.edge)
+        self._masks_alone = graph.masks_alone()
+        self._edges: dict[Tensor, Edge] = {}
+        self._owners: dict[str, list[tuple[str, Spec]]] = {}
+        self._first: dict[str, Call] = {}
+        self._names: set[str] = {call.name for call in graph.calls}
+
+    def edge(self, tensor: Tensor, where: str) -> Edge:
+        """The hub's edge of an output of a layer.
+
+        Raises:
+            FileError: the layer has no such output.
+            UnsupportedError: a mask that an operation computes, where data is read.
+        """
+        if self.carried.is_mask(tensor):
+            got = f"operation {self.carried.operations[tensor[:2]][0]} ({tensor.layer})"
+            raise UnsupportedError(where, "an operation on numbers", got, LIMITS)
+        if tensor not in self._edges:
+            got = f"output {tensor.output} of {tensor.layer}"
+            raise FileError(where, "an output of a layer", got, ANEW)
+        return self._edges[tensor]
+
+    def add(self, call: Call) -> None:
+        """Adds a call with its weights."""
+        where = self.reader.where(call.name)
+        if call.kind == "InputLayer":
+            self._add_input(call, where)
+        elif call.kind == JOINT:
+            self._add_joint(call, where)
+        elif operation := operation_of(call.layer):
+            self._add_operation(call, operation, where)
+        else:
+            self._add_layer(call, where)
+
+    def _add_joint(self, call: Call, where: str) -> None:
+        """Gives a tensor the mask that a call names, or that another tensor carries."""
+        self._edges[call.output()] = self.edge(call.inputs[0], where)
+        carrier = call.options.get("carrier")
+        mask = self.carried.of.get(carrier) if carrier else self.carried.masks(call, where)[0]
+        if mask is None and carrier and self.reader.major < 3:
+            mask = self.carried.of.get(call.inputs[0])
+        self.carried.of[call.output()] = mask
+
+    def _add_input(self, call: Call, where: str) -> None:
+        spec = read_input(call.layer.get("config", {}), where)
+        spec = replace(spec, dtype="bool") if call.name in self._masks_alone else spec
+        edge = self._edges[call.output()] = self._add(where, call.name, spec)
+        self.carried.booleans |= {edge} if spec.dtype == "bool" else set()
+
+    def _add_operation(self, call: Call, name: str, where: str) -> None:
+        """Adds an operation; one on masks is looked at when a layer names its result."""
+        on_mask = call.inputs and (
+            self.carried.is_mask(call.inputs[0])
+            or self._edges.get(call.inputs[0]) in self.carried.booleans
+        )
+        if name in MASKS or (on_mask and name in ("expand_dims", "concatenate")):
+            self.carried.operations[call.name, call.number] = name, call
+            return
+        shapes = {
+            tensor: self.nodes.shape(self.edge(tensor, where))[call.wraps :]
+            for tensor in call.inputs
+        }
+        reads, specs = read_operation(Operation(call, name, shapes, where))
+        edges = [self.edge(tensor, where) for tensor in reads]
+        own = self._name(call)
+        for number, spec in enumerate(specs):
+            node = own if number == len(specs) - 1 else self._free(f"{own}/{number}")
+            edges = [self._add(where, node, self._wrapped(spec, edges, call), edges)]
+        self._edges[call.output()] = edges[0]
+
+    def _add_layer(self, call: Call, where: str) -> None:
+        inputs = [self.edge(tensor, where) for tensor in call.inputs]
+        masks = self.carried.masks(call, where)
+        shapes = [self.nodes.shape(x) for x in inputs]
+        if call.wraps and any(len(shape) < call.wraps + 1 for shape in shapes):
+            raise FileError(where, "an input with a time axis", f"{shapes[0]}", ANEW)
+        given = Given(
+            tuple(shape[call.wraps :] for shape in shapes),
+            tuple(mask is not None for mask in masks),
+            call.options,
+        )
+        check_unmasked(self.reader, call.name, call.layer, masks[0])
+        specs = read_layer(self.reader, call.layer, given)
+        if call.name not in self._owners:
+            self._owners |= self._stored_elsewhere(call, specs)
+        outputs = self._add_specs(call, specs, inputs, masks)
+        self._name_outputs(call, specs[-1], outputs, masks)
+        self.carried.after_heads(call, specs[-1])
+        if call.name not in self._owners:
+            self._owners[call.name] = [(own[0].node, self._spec(own[0])) for own in outputs]
+            self._first[call.home[-1]] = call
+            name = "/".join(call.home)
+            hub = read_weights(self.reader, name, call.layer, specs, call.group)
+            self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
+
+    def _stored_elsewhere(
+        self, call: Call, specs: Sequence[Spec]
+    ) -> dict[str, list[tuple[str, Spec]]]:
+        """The owner of a layer that two nested models share, which new files keep in one only."""
+        first, path = self._first.get(call.home[-1]), not self.reader.description.by_name
+        parts = any(spec.parts for spec in specs)
+        if first is None or not path or not parts or self.reader.below(call.group):
+            return {}
+        alike = first.layer.get("config") == call.layer.get("config")
+        return {call.name: self._owners[first.name]} if alike and first.kind == call.kind else {}
+
+    def _spec(self, edge: Edge) -> Spec:
+        return next(node.spec for node in self.nodes.nodes[::-1] if node.name == edge.node)
+
+    def _wrapped(self, spec: Spec, inputs: Sequence[Edge], call: Call) -> Spec:
+        """A spec for every time step, where the model around it is applied to each by itself."""
+        for _ in range(call.wraps):
+            ranks = {len(self.nodes.shape(x)) for x in inputs}
+            if isinstance(spec, Merge) and len(ranks) == 1:
+                continue
+            if isinstance(spec, Concatenate):
+                spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
+                continue
+            spec = TimeDistributed(spec)
+        return spec
+
+    def _add_specs(
+        self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
+    ) -> list[list[Edge]]:
+        """Adds the nodes of a layer, one after the other; gives their outputs."""
+        where = self.reader.where(call.name)
+        states = _shared_out([self.edge(t, where) for t in call.states], specs, where)
+        check_stack(self.reader, call.name, specs, bool(call.states))
+        names = self._stages(call, specs)
+        trainable = _trainable(call.layer, specs)
+        if len(set(_halves_train(call.layer))) > 1:
+            self.reader.note(f"{where}: one half is not trainable; ports train both")
+        found: list[list[Edge]] = []
+        owners = self._owners.get(call.name, [])
+        mask: Mask = masks[0] if masks else None
+        for number, (name, spec, own) in enumerate(zip(names, specs, states, strict=True)):
+            spec = self._wrapped(spec, inputs, call)
+            shapes = [self.nodes.shape(x) for x in inputs]
+            obeyed = self._obeyed(call, spec, shapes[0], mask, specs)
+            reads = [*inputs, *self._attended(spec, masks, where)]
+            layer = self._again(owners[number], spec, where) if owners else ""
+            more: dict[str, Any] = {"mask": obeyed, "states": own, "layer": layer}
+            x = self._add(where, name, spec, reads, trainable=trainable[number], **more)
+            count = len(next(n for n in self.nodes.nodes[::-1] if n.name == name).shapes)
+            found.append([Edge(name, n) for n in range(count)])
+            inputs = [x]
+            if obeyed and number < len(specs) - 1 and getattr(spec, "go_backwards", False):
+                # the cells after the first see its order of the steps
+                mask = self._add(where, self._free(f"{name}/mask"), Reverse(), [obeyed])
+        return found
+
+    def _again(self, owner: tuple[str, Spec], spec: Spec, where: str) -> str:
+        """The node whose layer is called again.
+
+        Raises:
+            UnsupportedError: a layer that keeps states, or whose calls differ.
+        """
+        name, first = owner
+        if getattr(spec, "stateful", False):
+            raise UnsupportedError(where, "a stateful layer called once", "two calls", LIMITS)
+        if first == spec:
+            return name
+        if spec.parts:
+            got = "calls on inputs, or with masks, that make other layers of it"
+            raise UnsupportedError(where, "calls that are alike", got, LIMITS)
+        return ""
+
+    def _attended(self, spec: Spec, masks: Sequence[Mask], where: str) -> list[Edge]:
+        """The masks that are inputs of attention."""
+        if not isinstance(spec, (Attention, MultiHeadAttention)):
+            return []
+        return [_sure(masks["qvk".index(name)], where) for name in spec.masks]
+
+    def _obeyed(
+        self, call: Call, spec: Spec, x: Shape, mask: Mask, specs: Sequence[Spec]
+    ) -> Edge | None:
+        """The mask edge of a node.
+
+        Raises:
+            UnsupportedError: a mask that the layer would obey and that has no form here.
+        """
+        wanted = mask_shape(spec, x)
+        if mask is None or wanted is None:
+            return None
+        where = self.reader.where(call.name)
+        edge = _sure(mask, where)
+        timed = isinstance(spec, TimeDistributed)
+        if timed and len(self.nodes.shape(edge)) != len(wanted):
+            want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
+            raise UnsupportedError(where, want, "a mask of the time steps alone", LIMITS)
+        if len(specs) > 1 and not isinstance(specs[0], Recurrent):
+            want = "a layer with channels_last where a mask counts"
+            raise UnsupportedError(where, want, "channels_first", LIMITS)
+        if isinstance(spec, (Recurrent, Bidirectional)):
+            check_masked(self.reader, call.name, call.layer, specs, bool(call.states))
+        return edge
+
+    def _name(self, call: Call) -> str:
+        """The name of a call's node: its layer's, with the number of later calls."""
+        taken = any(node.name == call.name for node in self.nodes.nodes)
+        return self._numbered(call) if taken else call.name
+
+    def _numbered(self, call: Call) -> str:
+        return self._free(f"{call.name}/{call.number or 1}")
+
+    def _stages(self, call: Call, specs: Sequence[Spec]) -> list[str]:
+        """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
+        name = self._name(call)
+        main = [n for n, spec in enumerate(specs) if not isinstance(_inside(spec), MOVES)]
+        single = len(specs) == 1 or len(main) == 1
+        chosen = main[0] if main else 0
+        return [
+            name if single and n == chosen else self._free(f"{name}/{n}") for n in range(len(specs))
+        ]
+
+    def _free(self, name: str) -> str:
+        """A name that no other node has."""
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+    def _name_outputs(
+        self, call: Call, last: Spec, found: list[list[Edge]], masks: Sequence[Mask]
+    ) -> None:
+        """Notes which edge each output of a layer is, and which mask it carries."""
+        (y, *rest) = found[-1]
+        edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
+        inside = _inside(last)
+        carried = self.carried.after(call, last, masks)
+        if isinstance(inside, Masking) or (isinstance(inside, Embedding) and inside.mask_zero):
+            own = edges.pop()
+            self.carried.booleans.add(own)
+            lost = inside is not last and isinstance(inside, Masking)  # inside TimeDistributed
+            carried = carried if lost else own
+        self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
+        two = isinstance(last, Bidirectional) and last.merge == "none"
+        self.carried.of |= {call.output(n): carried for n in range(1 + two) if carried}
+
+    def _add(self, where: str, *args: object, **options: object) -> Edge:
+        """Adds a node; what makes no sense is the file's fault here, not the caller's."""
+        try:
+            return self.nodes.add(*args, **options)  # type: ignore[arg-type]
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
+
+
+def _inside(spec: Spec) -> Spec:
+    return spec.layer if isinstance(spec, TimeDistributed) else spec
+
+
+def _sure(mask: Mask, where: str) -> Edge:
+    """A mask that is an edge.
+
+    Raises:
+        UnsupportedError: one that is joined of several.
+    """
+    if isinstance(mask, Edge):
+        return mask
+    got = mask.why if isinstance(mask, Mixed) else "none"
+    raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
+
+
+def _shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:
+    """The initial states of each spec; none for all where none are given."""
+    counts = [
+        len(spec.state_shapes()) if isinstance(spec, (Recurrent, Bidirectional)) else 0
+        for spec in specs
+    ]
+    if states and len(states) != sum(counts):
+        want = f"{sum(counts)} initial states, or none"
+        raise FileError(where, want, f"{len(states)}", ANEW)
+    left = iter(states)
+    return [[next(left) for _ in range(count if states else 0)] for count in counts]
+
+
+def _trainable(layer: Config, specs: Sequence[Spec]) -> list[bool]:
+    """Whether each of a layer's specs trains: the layer, and all that it wraps."""
+    config = layer.get("config", {})
+    own = bool(config.get("trainable", True))
+    if "cell" in config:
+        stack = bool(config["cell"].get("config", {}).get("trainable", True))
+        return [own and stack and _trainable(cell, specs[:1])[0] for cell in cells_of(layer)]
+    below = _halves_train(layer)
+    return [own and (not below or any(below))] * len(specs)
+
+
+def _halves_train(layer: Config) -> list[bool]:
+    """Whether each layer inside another trains."""
+    config = layer.get("config", {})
+    inside = [config.get(key) for key in ("layer", "backward_layer")]
+    return [_trainable(item, [Spec()])[0] for item in inside if isinstance(item, Mapping)]

@@ -1,0 +1,235 @@
+"""Masks that Keras carries from layer to layer: resolved to edges, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from xlstm.converters.keras_calls import Call, Tensor
+from xlstm.converters.keras_configs import class_of
+from xlstm.converters.keras_context import LIMITS, Reader
+
+from xlstm.errors import UnsupportedError
+from xlstm.model import (
+    Bidirectional,
+    Builder,
+    Edge,
+    Embedding,
+    Masking,
+    MultiHeadAttention,
+    NotEqual,
+    Recurrent,
+    Spec,
+    TimeDistributed,
+)
+
+CARRIES = frozenset(
+    "Dense Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax Dropout SpatialDropout1D "
+    "SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout Identity "
+    "BatchNormalization LayerNormalization GroupNormalization UnitNormalization Normalization "
+    "Rescaling ActivityRegularization TimeDistributed".split()
+)
+"""Layers of one input whose output has the mask of their input."""
+
+MERGES = frozenset("Add Subtract Multiply Average Maximum Minimum".split())
+
+ATTENTIONS = ("Attention", "AdditiveAttention", "MultiHeadAttention")
+
+
+class Mixed(NamedTuple):
+    """A mask that is no single edge: it is refused where a layer obeys it."""
+
+    why: str
+
+
+Mask = Edge | Mixed | None
+
+ONES, ZEROS = "ones", "zeros"
+
+
+class Carried:
+    """Which mask each tensor of a model carries.
+
+    Attributes:
+        of: tensor -> its mask, where it has one.
+        booleans: edges that are masks.
+        operations: calls of operations that compute masks, not yet in the graph.
+    """
+
+    def __init__(self, reader: Reader, nodes: Builder, edge: Callable[[Tensor, str], Edge]) -> None:
+        self.reader = reader
+        self.nodes = nodes
+        self.edge = edge
+        self.of: dict[Tensor, Mask] = {}
+        self.booleans: set[Edge] = set()
+        self.operations: dict[tuple[str, int], tuple[str, Call]] = {}
+
+    def is_mask(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a mask that an operation computes."""
+        return tensor[:2] in self.operations
+
+    def masks(self, call: Call, where: str) -> list[Mask]:
+        """The mask of each input of a call: the one it names, or the one carried there."""
+        count = len(call.inputs)
+        if call.masks:
+            named = [self.named(mask, where) if mask else None for mask in call.masks]
+            return named + [None] * (count - len(named))
+        # Keras 3 hands a carried mask on only where a call has no other tensors
+        lost = call.states and self.reader.major > 2
+        return [None if lost else self.of.get(tensor) for tensor in call.inputs]
+
+    def named(self, tensor: Tensor, where: str) -> Mask:
+        """The mask that a call names.
+
+        Raises:
+            UnsupportedError: no mask that the hub has a form of.
+        """
+        if not self.is_mask(tensor):
+            edge = self.edge(tensor, where)
+            if edge not in self.booleans:
+                want = "a mask that is an input of its own, or a layer's"
+                raise UnsupportedError(where, want, f"one computed by {edge.node}", LIMITS)
+            return edge
+        found = self._value(tensor, where)
+        if found == ONES:
+            return None
+        if isinstance(found, (Edge, Mixed)):
+            return found
+        name, call = self.operations[tensor[:2]]
+        return Mixed(f"operation {name} ({call.name})")
+
+    def _value(self, tensor: Any, where: str) -> Any:
+        """What an operation on masks gives: an edge, ones, zeros, several side by side, Mixed."""
+        if not isinstance(tensor, Tensor):
+            return Mixed("a number")
+        if not self.is_mask(tensor):
+            edge = self.edge(tensor, where)
+            return edge if edge in self.booleans else Mixed(f"what {edge.node} computes")
+        name, call = self.operations[tensor[:2]]
+        first = call.arguments[0] if call.arguments else None
+        if name == "not_equal":
+            return self._not_equal(call, where)
+        if name in ("zeros_like", "ones_like"):
+            return ZEROS if name == "zeros_like" else ONES
+        if name == "expand_dims":
+            return self._value(first, where)
+        if name in ("logical_or", "logical_and"):
+            both = [self._value(item, where) for item in call.arguments]
+            return _joined(both, "or" if name == "logical_or" else "and", call.name)
+        last = call.options.get("axis") in (-1, [-1]) and not call.options.get("keepdims")
+        if name == "concatenate" and call.options.get("axis") == -1:
+            return [self._value(item, where) for item in (first or [])]
+        if name in ("any", "all") and last:
+            return self._reduced(name, first, call, where)
+        return Mixed(f"operation {name} ({call.name})")
+
+    def _reduced(self, name: str, first: Any, call: Call, where: str) -> Any:
+        """Any or all over the last axis: of masks side by side, or of a Masking layer's x != v."""
+        if isinstance(first, Tensor) and self.is_mask(first):
+            inner, compared = self.operations[first[:2]]
+            if inner == "not_equal" and name == "any":
+                x, value = _compared(compared)
+                edge = self.edge(x, where) if x else None
+                for node in self.nodes.nodes:
+                    masking = isinstance(node.spec, Masking) and node.inputs == (edge,)
+                    if masking and node.spec == Masking(float(value)):
+                        return Edge(node.name, 1)
+                return Mixed(f"operation any ({call.name})")
+        found = self._value(first, where)
+        how = "or" if name == "any" else "and"
+        return _joined(found if isinstance(found, list) else [found], how, call.name)
+
+    def _not_equal(self, call: Call, where: str) -> Mask:
+        """The mask of an Embedding that compares the same, or a node of its own."""
+        x, value = _compared(call)
+        if x is None or self.is_mask(x):
+            return Mixed(f"operation not_equal ({call.name})")
+        edge = self.edge(x, where)
+        for node in self.nodes.nodes:
+            spec = node.spec
+            zero = isinstance(spec, Embedding) and spec.mask_zero and value == 0
+            if zero and node.inputs == (edge,):
+                return Edge(node.name, 1)
+        own = Edge(call.name)
+        if own not in self.booleans:
+            self.nodes.add(call.name, NotEqual(float(value)), [edge])
+            self.booleans.add(own)
+        return own
+
+    def after(self, call: Call, last: Spec, masks: Sequence[Mask]) -> Mask:
+        """The mask that the first output of a layer carries."""
+        kind = class_of(call.layer)
+        one = masks[0] if masks else None
+        if isinstance(last, (Recurrent, Bidirectional)):
+            return one if last.return_sequences else None
+        if kind == "TimeDistributed" and isinstance(last, TimeDistributed):
+            return self._after_steps(last, one)
+        if kind in CARRIES:
+            return one
+        if kind in ATTENTIONS:
+            return one
+        if kind in MERGES or kind == "Merge":
+            return self._merged(call, masks)
+        return self._side_by_side(call, masks) if kind == "Concatenate" else None
+
+    def after_heads(self, call: Call, last: Spec) -> None:
+        """Keras 3 takes the masks off the inputs of MultiHeadAttention, at a time of its own."""
+        if isinstance(last, MultiHeadAttention) and self.reader.major > 2:
+            why = f"Keras takes the masks off what {call.name} reads, for whoever comes after it"
+            self.of |= {tensor: Mixed(why) for tensor in call.inputs if self.of.get(tensor)}
+
+    def _after_steps(self, last: TimeDistributed, mask: Mask) -> Mask:
+        wide = isinstance(mask, Edge) and len(self.nodes.shape(mask)) > 1
+        if wide and self.reader.major < 3:
+            return Mixed("a mask that TimeDistributed reduces to one for each step")
+        return mask
+
+    def _merged(self, call: Call, masks: Sequence[Mask]) -> Mask:
+        """Keras before 3.4 takes the steps that all masks keep, later that one of them keeps."""
+        options = call.layer.get("config", {})
+        if call.kind == "Merge" and options.get("mode") == "concat":
+            return self._side_by_side(call, masks)
+        if call.kind == "Merge" and options.get("mode") in ("dot", "cos"):
+            return None
+        there = [mask for mask in masks if mask is not None]
+        if self.reader.era.joins_masks_by_or and len(there) < len(masks):
+            return None
+        return _one(there, call)
+
+    def _side_by_side(self, call: Call, masks: Sequence[Mask]) -> Mask:
+        options = call.layer.get("config", {})
+        axis = options.get("axis", options.get("concat_axis", -1))
+        there = [mask for mask in masks if mask is not None]
+        rank = len(self.nodes.shape(self.edge(call.inputs[0], "masks"))) + 1
+        if there and axis not in (-1, rank - 1):
+            return Mixed(f"the masks of {call.name} one after the other")
+        if self.reader.era.joins_masks_by_or and len(there) < len(masks):
+            return None
+        return _one(there, call)
+
+
+def _one(masks: Sequence[Mask], call: Call) -> Mask:
+    """The mask that several are, if they are one."""
+    mixed = [mask for mask in masks if isinstance(mask, Mixed)]
+    if mixed or not masks:
+        return mixed[0] if mixed else None
+    return masks[0] if len(set(masks)) == 1 else Mixed(f"masks joined by {call.name}")
+
+
+def _compared(call: Call) -> tuple[Tensor | None, float]:
+    """The tensor and the number that an operation compares."""
+    a, b = (*call.arguments, None, None)[:2]
+    if isinstance(a, Tensor) and isinstance(b, (int, float)):
+        return a, b
+    return None, 0.0
+
+
+def _joined(values: Sequence[Any], how: str, name: str) -> Any:
+    """Masks joined by "or" or "and"."""
+    absorbing, neutral = (ONES, ZEROS) if how == "or" else (ZEROS, ONES)
+    if absorbing in values:
+        return absorbing
+    found = {v if isinstance(v, (Edge, Mixed)) else Mixed(name) for v in values if v != neutral}
+    if not found:
+        return neutral
+    return found.pop() if len(found) == 1 else Mixed(f"masks joined by {name}")

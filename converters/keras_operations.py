@@ -1,0 +1,282 @@
+"""Operations between layers, of Keras 3 and of tf.keras, as specs; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xlstm.converters.keras_activations import FROM_KERAS
+from xlstm.converters.keras_calls import Call, Tensor
+from xlstm.converters.keras_configs import LAMBDAS
+from xlstm.converters.keras_context import LIMITS
+
+from xlstm.errors import UnsupportedError
+from xlstm.model import (
+    Activation,
+    Affine,
+    Concatenate,
+    Elu,
+    ExpandDims,
+    Function,
+    Merge,
+    Permute,
+    Reduce,
+    Relu,
+    Reshape,
+    Reverse,
+    Shape,
+    Slice,
+    Softmax,
+    Spec,
+    Squeeze,
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of an operation.
+
+    Attributes:
+        call: what it is called on.
+        name: today's name of it.
+        shapes: of one sample of each tensor that it reads.
+        where: what errors call it.
+    """
+
+    call: Call
+    name: str
+    shapes: Mapping[Tensor, Shape]
+    where: str
+
+    def refused(self, want: str, got: object) -> UnsupportedError:
+        """The error for what has no exact form here."""
+        where = f"{self.where} ({self.call.kind})"
+        return UnsupportedError(where, want, str(got)[:80], LIMITS)
+
+    def argument(self, place: int, *names: str, default: Any = None) -> Any:
+        """An argument by one of its names, or by its place."""
+        for name in names:
+            if self.call.options.get(name) is not None:
+                return self.call.options[name]
+        given = self.call.arguments
+        return given[place] if place < len(given) and given[place] is not None else default
+
+    @property
+    def tensor(self) -> Tensor:
+        """The one tensor that it works on."""
+        found = self.argument(0, "x", "input", "tensor", "inputs", "a", "input_tensor", "features")
+        if not isinstance(found, Tensor):
+            raise self.refused("one tensor", found)
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of that tensor."""
+        return self.shapes[self.tensor]
+
+    def axis(self, axis: Any, rank: int | None = None) -> int:
+        """An axis of a sample, for one counted with the batch; `rank` is that of a sample."""
+        rank = len(self.shape) if rank is None else rank
+        if type(axis) is not int or not -rank - 1 <= axis <= rank or axis in (0, -rank - 1):
+            raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
+        return axis - 1 if axis > 0 else axis + rank
+
+
+Found = tuple[Sequence[Tensor], Sequence[Spec]]
+
+
+def _arithmetic(op: Operation) -> Found:
+    """Two tensors, or a tensor and a number."""
+    a, b = op.argument(0, "x", "x1", "a"), op.argument(1, "y", "x2", "b")
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if len(op.shapes[a]) != len(op.shapes[b]):
+            raise op.refused("tensors of one rank", f"ranks {[len(op.shapes[t]) for t in (a, b)]}")
+        if op.name not in MERGES:
+            raise op.refused("a tensor and a number", "two tensors")
+        return (a, b), (Merge(op.name),)
+    tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise op.refused("tensors and numbers", number)
+    if not isinstance(tensor, Tensor):
+        raise op.refused("a tensor", tensor)
+    return (tensor,), _with_number(op, float(number), first=tensor is a)
+
+
+MERGES = ("add", "subtract", "multiply", "maximum", "minimum")
+
+
+def _with_number(op: Operation, number: float, first: bool) -> Sequence[Spec]:
+    """Specs for a tensor and a number; `first` where the tensor comes first."""
+    if op.name == "add":
+        return (Affine(1.0, number),)
+    if op.name == "subtract":
+        return (Affine(1.0, -number) if first else Affine(-1.0, number),)
+    if op.name == "multiply":
+        return (Affine(number, 0.0),)
+    if op.name == "divide" and not first:
+        return (Function("reciprocal"), Affine(number, 0.0))
+    if op.name == "divide" and number:
+        return (Affine(1 / number, 0.0),)
+    if op.name == "power" and first and number in POWERS:
+        return (Function(POWERS[number]),)
+    if op.name == "maximum" and number == 0:
+        return (Activation("relu"),)
+    raise op.refused("arithmetic with an exact form", f"{op.name} with {number}")
+
+
+POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
+
+
+def _function(op: Operation) -> Found:
+    return (op.tensor,), (Function(op.name),)
+
+
+def _concatenate(op: Operation) -> Found:
+    tensors = op.argument(0, "values", "xs", "inputs")
+    if not isinstance(tensors, list) or not all(isinstance(t, Tensor) for t in tensors):
+        raise op.refused("a list of tensors", tensors)
+    rank = len(op.shapes[tensors[0]])
+    return tensors, (Concatenate(op.axis(op.argument(1, "axis", default=0), rank)),)
+
+
+def _reshape(op: Operation) -> Found:
+    shape = op.argument(1, "newshape", "shape")
+    known = isinstance(shape, list) and all(type(n) is int or n is None for n in shape)
+    if not known or not shape or shape[0] not in (-1, None):
+        raise op.refused("a shape (-1, ...), the batch left open", shape)
+    rest = tuple(None if n in (-1, None) else n for n in shape[1:])
+    product, missing = 1, None in op.shape
+    for size in op.shape:
+        product *= size or 1
+    wanted = 1
+    for size in rest:
+        wanted *= size or 1
+    if None in rest or missing or product != wanted:
+        raise op.refused(f"the numbers of one sample {op.shape}", shape)
+    return (op.tensor,), (Reshape(rest),)
+
+
+def _transpose(op: Operation) -> Found:
+    axes = op.argument(1, "axes", "perm")
+    if not isinstance(axes, list) or not axes or axes[0] != 0:
+        raise op.refused("axes that leave the batch first", axes)
+    return (op.tensor,), (Permute(tuple(axes[1:])),)
+
+
+def _reduce(op: Operation) -> Found:
+    axes = op.argument(1, "axis")
+    if axes is None:
+        raise op.refused("axes to reduce, not the batch", "all axes")
+    found = tuple(op.axis(a) for a in (axes if isinstance(axes, list) else [axes]))
+    keep = bool(op.argument(2, "keepdims", default=False))
+    return (op.tensor,), (Reduce(op.name, found, keep),)
+
+
+def _expand(op: Operation) -> Found:
+    axis = op.argument(1, "axis")
+    return (op.tensor,), (ExpandDims(op.axis(axis, len(op.shape) + 1)),)
+
+
+def _squeeze(op: Operation) -> Found:
+    axis = op.argument(1, "axis")
+    axes = axis if isinstance(axis, list) else [axis]
+    found = sorted((op.axis(a) for a in axes), reverse=True)
+    return (op.tensor,), [Squeeze(a) for a in found]
+
+
+def _flip(op: Operation) -> Found:
+    axis = op.argument(1, "axis")
+    axes = axis if isinstance(axis, list) else [axis]
+    return (op.tensor,), [Reverse() if (n := op.axis(a)) == 0 else Slice(n, step=-1) for a in axes]
+
+
+def _part(op: Operation) -> Found:
+    """x[...], Python's slices and numbers; new axes and "..." among them."""
+    index = op.argument(1, "slice_spec", "key")
+    items = index if isinstance(index, list) else [index]
+    dots = [n for n, item in enumerate(items) if _is_dots(item)]
+    if dots:
+        given = sum(item is not None for item in items) - len(dots)
+        full = [slice(None)] * (len(op.shape) + 1 - given)
+        items = [*items[: dots[0]], *full, *items[dots[0] + 1 :]]
+    known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
+    if len(dots) > 1 or not known or not items or items[0] != slice(None):
+        raise op.refused("slices and numbers, the whole batch first", index)
+    specs: list[Spec] = []
+    for axis, item in reversed(list(enumerate(i for i in items[1:] if i is not None))):
+        if isinstance(item, int):
+            specs.append(Slice(axis, item, drop=True))
+        elif item != slice(None):
+            specs.append(Slice(axis, item.start, item.stop, 1 if item.step is None else item.step))
+    kept = [item for item in items[1:] if not isinstance(item, int)]
+    specs += [ExpandDims(axis) for axis, item in enumerate(kept) if item is None]
+    return (op.tensor,), specs
+
+
+def _is_dots(item: Any) -> bool:
+    named = isinstance(item, Mapping) and item.get("class_name") == "__ellipsis__"
+    return named or item == "..."
+
+
+def _softmax(op: Operation) -> Found:
+    axis = op.argument(1, "axis", default=-1)
+    if axis == -1 or axis == len(op.shape):
+        return (op.tensor,), (Activation("softmax"),)
+    return (op.tensor,), (Softmax(op.axis(axis)),)
+
+
+def _activation(op: Operation) -> Found:
+    """An activation; the slope or the scale of some is an argument."""
+    slope = op.argument(1, "negative_slope", "alpha", default=None)
+    if op.name == "leaky_relu" and slope not in (None, 0.2):
+        return (op.tensor,), (Relu(slope=slope),)
+    if op.name == "elu" and slope not in (None, 1.0):
+        return (op.tensor,), (Elu(slope),)
+    if op.name == "gelu":
+        # Keras's operation and layer take the approximation unless told otherwise; tf.keras not
+        approximate = op.argument(1, "approximate", default=op.call.kind not in LAMBDAS)
+        return (op.tensor,), (Activation("gelu_tanh" if approximate else "gelu"),)
+    others = {"name", "axis", "negative_slope", "alpha", "trainable", "dtype", "function"}
+    unknown = [k for k, v in op.call.options.items() if k not in others and v is not None]
+    if unknown or (slope is not None and op.name not in ("leaky_relu", "elu")):
+        raise op.refused(f"{op.name} of one form", ", ".join(unknown) or f"{slope}")
+    return (op.tensor,), (Activation(FROM_KERAS[3][op.name]),)
+
+
+def _identity(op: Operation) -> Found:
+    return (op.tensor,), (Activation("linear"),)
+
+
+HOW: dict[str, Callable[[Operation], Found]] = {
+    **dict.fromkeys((*MERGES, "divide", "power"), _arithmetic),
+    **dict.fromkeys("reciprocal square sqrt exp log abs negative sin cos".split(), _function),
+    **dict.fromkeys(("sum", "mean", "max", "min"), _reduce),
+    "concatenate": _concatenate,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "expand_dims": _expand,
+    "squeeze": _squeeze,
+    "flip": _flip,
+    "get_item": _part,
+    "softmax": _softmax,
+    "identity": _identity,
+    **dict.fromkeys(
+        "relu sigmoid tanh elu selu softplus softsign silu gelu leaky_relu relu6 hard_sigmoid "
+        "log_sigmoid".split(),
+        _activation,
+    ),
+}
+"""Name of an operation -> how its calls are read."""
+
+MASKS = frozenset("not_equal any all logical_or logical_and zeros_like ones_like".split())
+"""Operations that Keras 3 makes masks with."""
+
+
+def read_operation(operation: Operation) -> Found:
+    """What an operation reads, and the specs that do the same one after the other.
+
+    Raises:
+        UnsupportedError: arguments that no spec has.
+    """
+    return HOW[operation.name](operation)

@@ -1,0 +1,93 @@
+"""Specs that Keras 3 writes as operations on tensors, without a layer; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xlstm.converters.keras_arguments import flag, number
+from xlstm.converters.keras_around import UNIT_FLOOR
+from xlstm.converters.source import Call, call
+
+from xlstm.model import (
+    ExpandDims,
+    Function,
+    NotEqual,
+    Reduce,
+    Reverse,
+    Slice,
+    Spec,
+    Squeeze,
+    TimeDistributed,
+    UnitNorm,
+)
+
+
+def _slice(spec: Slice, x: str, first: int) -> Call:
+    places = ["" if place is None else f"{place}" for place in (spec.start, spec.stop)]
+    step = "" if spec.step == 1 else f":{spec.step}"
+    part = f"{spec.start}" if spec.drop else f"{':'.join(places)}{step}"
+    return Call(x, (*(":",) * (spec.axis + first), part), "[]")
+
+
+def _expand_dims(spec: ExpandDims, x: str, first: int) -> Call:
+    return call("keras.ops.expand_dims", x, ("axis", f"{spec.axis + first}"))
+
+
+def _squeeze(spec: Squeeze, x: str, first: int) -> Call:
+    return call("keras.ops.squeeze", x, ("axis", f"{spec.axis + first}"))
+
+
+def _reverse(_spec: Reverse, x: str, first: int) -> Call:
+    return call("keras.ops.flip", x, ("axis", f"{first}"))
+
+
+def _reduce(spec: Reduce, x: str, first: int) -> Call:
+    axes = tuple(axis + first for axis in spec.axes)
+    axis = f"{axes[0] if len(axes) == 1 else axes}"
+    return call(f"keras.ops.{spec.how}", x, ("axis", axis), flag("keepdims", spec.keep))
+
+
+def _function(spec: Function, x: str, _first: int) -> Call:
+    return call(f"keras.ops.{spec.name}", x)
+
+
+def _not_equal(spec: NotEqual, x: str, _first: int) -> Call:
+    return call("keras.ops.not_equal", x, number(spec.value))
+
+
+def _unit_norm(spec: UnitNorm, x: str, _first: int) -> Call:
+    return unit(x, -1, spec.floor)
+
+
+def unit(x: str, axis: int, floor: float) -> Call:
+    """A tensor divided by its length along an axis, or by `floor` where that is larger."""
+    along = None if axis == -1 else ("axis", f"{axis}")
+    return call("keras.ops.normalize", x, along, ("order", "2"), ("epsilon", number(floor)))
+
+
+OPERATIONS: dict[type[Spec], Callable[..., Call]] = {
+    ExpandDims: _expand_dims,
+    Function: _function,
+    NotEqual: _not_equal,
+    Reduce: _reduce,
+    Reverse: _reverse,
+    Slice: _slice,
+    Squeeze: _squeeze,
+    UnitNorm: _unit_norm,
+}
+"""Spec -> the operation on a variable, given the first axis after the batch's."""
+
+
+def is_operation(spec: Spec) -> bool:
+    """Whether a spec, or what it does at every time step, is an operation."""
+    inner = spec.layer if isinstance(spec, TimeDistributed) else spec
+    return type(inner) in OPERATIONS and not (
+        isinstance(inner, UnitNorm) and inner.floor == UNIT_FLOOR
+    )
+
+
+def operation(spec: Spec, x: str) -> Call:
+    """The operation on a variable; at every time step it is the same one axis further on."""
+    if isinstance(spec, TimeDistributed):
+        return OPERATIONS[type(spec.layer)](spec.layer, x, 2)
+    return OPERATIONS[type(spec)](spec, x, 1)

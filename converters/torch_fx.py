@@ -1,0 +1,389 @@
+"""Reads a module that `torch.fx` can trace: the graph of its layers and tensor operations.
+
+PyTorch modules do not say what their inputs look like. The graph is walked for every layout that
+an input may have; numbers of features follow from the layers that read them. Where more than one
+layout is left and they would mean different things, the module is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx, nn
+from torch.overrides import TorchFunctionMode
+from xlstm.converters.torch_fx_tables import LEAVES, handler, name_of
+from xlstm.converters.torch_fx_trace import problems, trace
+from xlstm.converters.torch_fx_wiring import (
+    LearnedError,
+    Recurred,
+    RefusalError,
+    States,
+    Token,
+    Value,
+    Wiring,
+    Zeros,
+    marker,
+    shape_text,
+)
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.inputs import row_numbers
+from xlstm.model import (
+    Activation,
+    Affine,
+    Concatenate,
+    Dense,
+    Dropout,
+    Edge,
+    Elu,
+    Embedding,
+    Function,
+    Input,
+    LayerNorm,
+    Merge,
+    Model,
+    Relu,
+    Softmax,
+    Source,
+    Spec,
+)
+
+MOST = 600
+"""Combinations of layouts that are tried."""
+
+SAY = "say an input's shape in forward, as in x = x.reshape(x.shape[0], 10)"
+
+LASTING: tuple[type[Spec], ...] = (Activation, Affine, Concatenate, Dense, Dropout, Elu, Embedding)
+LASTING += (Function, LayerNorm, Merge, Relu, Softmax)
+"""Specs that work on the last axis only, so that axes before it change nothing."""
+
+LOOKS = ("getitem", "squeeze", "to", "contiguous", "clone", "detach", "requires_grad_")
+"""What takes other things than tensors first."""
+
+
+class Layout(NamedTuple):
+    """How PyTorch sees an input: its number of axes and which one is the batch."""
+
+    rank: int
+    batch: int
+
+
+class Read(NamedTuple):
+    """What came out of a walk.
+
+    Attributes:
+        model: the graph.
+        layouts: of the inputs.
+        outputs: which axis of each output is the batch in PyTorch.
+    """
+
+    model: Model
+    layouts: tuple[Layout, ...]
+    outputs: tuple[int, ...]
+
+
+class _Walk:
+    """One walk through the graph with a layout for each input."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph, layouts: tuple[Layout, ...]) -> None:
+        self.root = root
+        self.graph = graph
+        self.layouts = layouts
+        self.solved: dict[int, int] = {}
+        self.wanted: set[tuple[str, int, int]] = set()
+        self.reached = 0
+        self.outputs: list[Edge] = []
+        self.batches: list[int] = []
+
+    def read(self) -> Wiring:
+        """The graph with known sizes, what is not read left out.
+
+        Raises:
+            RefusalError: the module does not fit the layouts.
+        """
+        while True:
+            try:
+                self._once(probing=True)
+            except LearnedError as learned:
+                self.solved[learned.marker] = learned.size
+                continue
+            break
+        self._check_unique()
+        return self._once(probing=False)
+
+    def _check_unique(self) -> None:
+        """Raises where a size that was worked out is not the only one: strides round down."""
+        proven = self.solved
+        for number, size in proven.items():
+            for other in {max(size - 1, 1), size + 1} - {size}:
+                self.solved = {**proven, number: other}
+                try:
+                    self._once(probing=True)
+                except (RefusalError, LearnedError):
+                    continue
+                finally:
+                    self.solved = proven
+                raise RefusalError(
+                    f"an axis of an input that may have {size} or {other} places", SAY
+                )
+
+    def _once(self, probing: bool) -> Wiring:
+        wiring = Wiring(self.root, self.wanted, probing)
+        values: dict[fx.Node, Any] = {}
+        layouts = iter(enumerate(self.layouts))
+        self.outputs, self.batches = [], []
+        for number, node in enumerate(self.graph.nodes):
+            wiring.node, self.reached = node, max(self.reached, number)
+            where = node.target if node.op == "call_module" else node.name
+            try:
+                if node.op == "placeholder":
+                    values[node] = self._input(wiring, node, *next(layouts), probing)
+                else:
+                    values[node] = self._node(wiring, node, values)
+            except RefusalError as refusal:
+                got = f"{where}: {refusal.got}"
+                raise RefusalError(got, refusal.do, refusal.open) from None
+            except (UsageError, UnsupportedError) as error:
+                got = f"{where}: {error.where}, {error.got} for {error.expected}"
+                raise RefusalError(got, error.do) from None
+            except (TypeError, ValueError, IndexError, AttributeError) as error:
+                got = f"{where}: a call in another form ({error})".splitlines()[0]
+                raise RefusalError(got, "call it plainly") from None
+        return wiring
+
+    def _input(
+        self, wiring: Wiring, node: fx.Node, place: int, layout: Layout, probing: bool
+    ) -> Value:
+        numbers = [marker(place * 4 + n) for n in range(layout.rank - 1)]
+        sizes = [self.solved.get(n, n if probing else None) for n in numbers]
+        edge = wiring.graph.add(wiring.fresh(str(node.target)), Input(tuple(sizes)))
+        axes = list(range(1, layout.rank))
+        axes.insert(layout.batch, 0)
+        return Value(edge, tuple(axes))
+
+    def _node(self, wiring: Wiring, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        args = fx.node.map_arg(node.args, values.__getitem__)
+        options = fx.node.map_arg(node.kwargs, values.__getitem__)
+        if node.op == "output":
+            return self._output(wiring, args[0])
+        if node.op == "call_module":
+            leaf = self.root.get_submodule(str(node.target))
+            given = (*args, *options.values())
+            _check_first(given, "a call with")
+            return LEAVES[type(leaf)](wiring, leaf, str(node.target), given)
+        renamed = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in options.items()}
+        args = (*args, *(renamed.pop(k) for k in ("input", "tensors", "other") if k in renamed))
+        name = name_of(node.target, node.op)
+        if name not in LOOKS:
+            _check_first(args, f"{name} of")
+        return handler(name)(wiring, *args, **renamed)
+
+    def _output(self, wiring: Wiring, found: Any) -> None:
+        for value in _leaves(found):
+            if not isinstance(value, Value):
+                do = "return tensors only, as in out or h[-1]"
+                raise RefusalError(f"{_title(value)} as an output", do)
+            self.outputs.append(wiring.plain(value).edge)
+            self.batches.append(value.batch)
+
+
+def _check_first(args: tuple[Any, ...], what: str) -> None:
+    """Raises for a first argument that is no tensor."""
+    if args and isinstance(args[0], (States, Recurred, Token, Zeros)):
+        do = "take what you need of it, as in out or h[-1]"
+        raise RefusalError(f"{what} {_title(args[0])}", do)
+
+
+def _title(thing: Any) -> str:
+    if isinstance(thing, Recurred):
+        return f"all that {thing.path} returns, its states among it,"
+    if isinstance(thing, States):
+        return f"the states of all layers of {thing.path} at once"
+    return thing.name if isinstance(thing, Token) else f"{type(thing).__name__.lower()}"
+
+
+def _leaves(found: Any) -> Iterator[Any]:
+    if isinstance(found, dict):
+        found = tuple(found.values())
+    if isinstance(found, (tuple, list)) and not isinstance(found, (Value, Recurred, Zeros)):
+        for part in found:
+            yield from _leaves(part)
+    else:
+        yield found
+
+
+RANKS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
+
+
+def _layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
+    """The layouts that each input may have, the plainest first."""
+    leaves = [root.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"]
+    late = any(isinstance(leaf, nn.RNNBase) and not leaf.batch_first for leaf in leaves)
+    found = []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            found.append(_proven(root, node) or _possible(root, node, late))
+    return found
+
+
+def _proven(root: nn.Module, node: fx.Node) -> list[Layout]:
+    """The one layout that a layer reading an input wants; none if none says so."""
+    for user in node.users:
+        leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if isinstance(leaf, nn.RNNBase):
+            return [Layout(3, 0 if leaf.batch_first else 1)]
+        if type(leaf) in RANKS:
+            return [Layout(RANKS[type(leaf)], 0)]
+    return [Layout(2, 0)] if _flattened(root, node) else []
+
+
+def _flattened(root: nn.Module, node: fx.Node) -> bool:
+    """Whether an input's numbers are read in a row, whatever axes they come with."""
+    first = [user for user in node.users if not _asks_batch(user)]
+    return bool(first) and all(_flattens(root, user) for user in first)
+
+
+def _asks_batch(node: fx.Node) -> bool:
+    """Whether a node asks for the batch size of its input, and for nothing else."""
+    if node.op == "call_method" and node.target == "size":
+        return node.args[1:] == (0,)
+    shape = node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
+    return shape and all(user.args[1:] == (0,) for user in node.users)
+
+
+def _flattens(root: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        leaf = root.get_submodule(str(node.target))
+        return isinstance(leaf, nn.Flatten) and (leaf.start_dim, leaf.end_dim) == (1, -1)
+    name = name_of(node.target, node.op) if node.op.startswith("call") else ""
+    if name == "flatten":
+        return node.args[1:] == (1,) and not node.kwargs
+    return name in ("view", "reshape")
+
+
+def _possible(root: nn.Module, node: fx.Node, late: bool) -> list[Layout]:
+    users = [root.get_submodule(str(u.target)) for u in node.users if u.op == "call_module"]
+    whole = [u for u in node.users if u.op == "call_method" and u.target in ("long", "int")]
+    if whole or any(isinstance(leaf, nn.Embedding) for leaf in users):
+        return [Layout(2, 0), *([Layout(2, 1)] if late else []), Layout(1, 0)]
+    later = [Layout(3, 1)] if late else []
+    return [Layout(2, 0), Layout(3, 0), *later, Layout(4, 0)]
+
+
+def _same(a: Wiring, b: Wiring) -> bool:
+    """Whether two readings do the same on the last axis, whatever axes are before it."""
+    if len(a.graph.nodes) != len(b.graph.nodes):
+        return False
+    pairs = zip(a.graph.nodes, b.graph.nodes, strict=True)
+    return all(
+        isinstance(x.spec, Input)
+        or (isinstance(x.spec, LASTING) and (x.spec, x.inputs) == (y.spec, y.inputs))
+        for x, y in pairs
+    )
+
+
+def understand(source: nn.Module) -> Read:
+    """A module read as a graph, and how PyTorch sees its inputs and outputs.
+
+    Raises:
+        UnsupportedError: names everything in it that has no exact form.
+    """
+    where = f"torch {type(source).__name__}"
+    if "quantized" in type(source).__module__:
+        do = "read the module before it was quantized"
+        raise UnsupportedError(where, "floating-point weights", "a quantized module", do)
+    root, graph = trace(source)
+    if found := [*dict.fromkeys(problems(source, root, graph))]:
+        want = "layers and tensor operations with an exact form"
+        do = "take them out of the module, or port its layers one by one"
+        raise UnsupportedError(where, want, "; ".join(found), do)
+    walk, wiring = _best(where, root, graph)
+    return Read(_model(source, walk, wiring), walk.layouts, tuple(walk.batches))
+
+
+def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, Wiring]:
+    """The one way in which the module can be read."""
+    fits: list[tuple[_Walk, Wiring]] = []
+    failed: list[tuple[int, RefusalError]] = []
+    for layouts in itertools.islice(itertools.product(*_layouts(root, graph)), MOST):
+        walk = _Walk(root, graph, layouts)
+        try:
+            fits.append((walk, walk.read()))
+        except RefusalError as refusal:
+            failed.append((walk.reached, refusal))
+    if not fits:
+        worst = max(failed, key=lambda pair: pair[0])[1]
+        raise UnsupportedError(where, "a module that can be read", worst.got, worst.do)
+    (_, first), *others = fits
+    unsure = any(refusal.open for _, refusal in failed)
+    if unsure or not all(_same(first, other) for _, other in others):
+        shapes = [*dict.fromkeys(_inputs_text(wiring) for _, wiring in fits)]
+        shapes += ["have more axes"] * unsure
+        got = f"inputs that may be {' or '.join(shapes)}"
+        raise UnsupportedError(where, "inputs whose shapes the layers prove", got, SAY)
+    if others:
+        first.notes.append(f"read for {_inputs_text(first)}; it treats every last axis alike")
+    return fits[0]
+
+
+def _inputs_text(wiring: Wiring) -> str:
+    inputs = [node for node in wiring.graph.nodes if isinstance(node.spec, Input)]
+    return ", ".join(f"{node.name} {shape_text(node.shape)}" for node in inputs)
+
+
+def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
+    nodes = wiring.graph.nodes
+    inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
+    notes = list(wiring.notes)
+    if any(layout.batch for layout in walk.layouts) or any(walk.batches):
+        notes.append(
+            "batch_first=False: inputs and outputs of ports are batch first; transpose them"
+        )
+    title = type(source).__name__
+    origin = Source("torch", torch.__version__, f"live {title}", notes=tuple(notes))
+    return Model(title, nodes, inputs, tuple(walk.outputs), wiring.weights, origin)
+
+
+def read(source: nn.Module) -> Model:
+    """A module that `torch.fx` can trace."""
+    return understand(source).model
+
+
+class _InDtype(TorchFunctionMode):
+    """Zeros that a module makes for its states are of one dtype, whatever the process's is."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.zeros:
+            options.setdefault("dtype", self.dtype)
+        return func(*args, **options)
+
+
+class Original(nn.Module):
+    """A module called as ports are: batch first, row numbers of embeddings as they come."""
+
+    def __init__(self, source: nn.Module, found: Read, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.source = source
+        self.found = found
+        self.dtype = dtype
+        self.ids = row_numbers(found.model)
+
+    def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        triples = zip(inputs, self.found.layouts, self.found.model.inputs, strict=True)
+        given = [
+            (x.long() if name in self.ids else x).movedim(0, layout.batch)
+            for x, layout, name in triples
+        ]
+        with _InDtype(self.dtype):
+            outputs = [*_leaves(self.source(*given))]
+        return [y.movedim(batch, 0) for y, batch in zip(outputs, self.found.outputs, strict=True)]

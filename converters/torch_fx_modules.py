@@ -1,0 +1,303 @@
+"""What each module of `torch.nn` becomes in a traced graph: evaluation, never training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from xlstm.converters import torch_live
+from xlstm.converters.torch_fx_recurrent import recurrent
+from xlstm.converters.torch_fx_wiring import (
+    RefusalError,
+    Value,
+    Wiring,
+    call_layer,
+    one,
+)
+from xlstm.converters.torch_tables import TABLES
+
+from xlstm.layout import unpack
+from xlstm.model import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Edge,
+    Elu,
+    Embedding,
+    GlobalPool,
+    LayerNorm,
+    Pad,
+    Pool,
+    Relu,
+    Softmax,
+    Spec,
+    TrainingOnly,
+)
+
+Handler = Callable[[Wiring, Any, str, Any], Any]
+"""The walk, the module, its path, what it is called with -> what it returns."""
+
+
+def layer(wiring: Wiring, module: nn.Module, path: str, spec: Spec, x: Edge, table: str) -> Edge:
+    """A node of a layer with weights."""
+    active = TABLES[table].active(spec.absent())
+    flags = {p.requires_grad for p in module.parameters(recurse=False)}
+    edge = call_layer(wiring, path, spec, [x], trainable=flags != {False})
+    if edge.node == wiring.called[path][0] and not wiring.probing:
+        held = {s.name: torch_live.to_numpy(getattr(module, s.name)) for s in active}
+        wiring.weights[edge.node] = unpack(
+            TABLES[table], held, spec.sizes(), spec.absent(), f"torch {path}"
+        )
+    return edge
+
+
+def _linear(wiring: Wiring, module: nn.Linear, path: str, args: tuple[Any, ...]) -> Value:
+    x = wiring.features_last(one(args))
+    wiring.demand(wiring.sizes(x)[-1], module.in_features, "features, got")
+    spec = Dense(module.in_features, module.out_features, use_bias=module.bias is not None)
+    return x._replace(edge=layer(wiring, module, path, spec, x.edge, "Linear"))
+
+
+def _embedding(wiring: Wiring, module: nn.Embedding, path: str, args: tuple[Any, ...]) -> Value:
+    x = one(args)
+    if module.max_norm is not None:
+        raise RefusalError("max_norm, which changes rows when they are read", "clip the table once")
+    spec = Embedding(module.num_embeddings, module.embedding_dim)
+    edge = layer(wiring, module, path, spec, x.edge, "Embedding")
+    return Value(edge, (*x.axes, x.rank))
+
+
+def sizes_of(size: Any, rank: int) -> tuple[int, ...]:
+    """A size for each axis, where PyTorch takes one for all."""
+    return tuple(size) if isinstance(size, (tuple, list)) else (size,) * rank
+
+
+def _around(wiring: Wiring, x: Value, before: tuple[int, ...], after: tuple[int, ...]) -> Value:
+    """Zeros around a tensor whose channels are last."""
+    if not any((*before, *after)):
+        return x
+    return x._replace(edge=wiring.add(Pad(before, after), x.edge, before="pad_"))
+
+
+def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    rank = len(module.kernel_size)
+    x = _space(wiring, one(args), rank)
+    wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
+    if module.padding_mode != "zeros":
+        raise RefusalError(f"padding_mode={module.padding_mode!r}", "pad with zeros")
+    window, strides, dilation = module.kernel_size, module.stride, module.dilation
+    reach = [(k - 1) * d for k, d in zip(window, dilation, strict=True)]
+    own = module.padding
+    pads = [(n // 2, n - n // 2) for n in reach] if own == "same" else [(0, 0)] * rank
+    pads = pads if isinstance(own, str) else [(n, n) for n in own]
+    same = {*strides} == {1} and any(reach) and pads == [(n // 2, n - n // 2) for n in reach]
+    if not same:
+        x = _around(wiring, x, tuple(a for a, _ in pads), tuple(b for _, b in pads))
+    spec = Conv(
+        module.in_channels,
+        module.out_channels,
+        window,
+        strides=strides,
+        padding="same" if same else "valid",
+        dilation=dilation,
+        groups=module.groups,
+        use_bias=module.bias is not None,
+    )
+    return x._replace(edge=layer(wiring, module, path, spec, x.edge, f"Conv{rank}d"))
+
+
+def _space(wiring: Wiring, x: Value, rank: int) -> Value:
+    """A tensor (batch, channels, *space), its edge's channels last."""
+    if x.rank != rank + 2:
+        raise RefusalError(
+            f"a tensor of {x.rank} axes", f"give it (batch, channels) and {rank} more"
+        )
+    return wiring.channels_last(x)
+
+
+def _pool(how: str, rank: int) -> Handler:
+    def pool(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        x = _space(wiring, one(args), rank)
+        window = sizes_of(module.kernel_size, rank)
+        strides = sizes_of(module.stride or module.kernel_size, rank)
+        pads = sizes_of(module.padding, rank)
+        wrong = {*sizes_of(getattr(module, "dilation", 1), rank)} != {1} or module.ceil_mode
+        if wrong or getattr(module, "return_indices", False):
+            raise RefusalError("ceil_mode, dilation or return_indices", "use a plain pooling")
+        if getattr(module, "divisor_override", None):
+            raise RefusalError("divisor_override", "use the plain mean")
+        counted = how == "average" and module.count_include_pad
+        even = {*strides} == {1} and all(2 * p == k - 1 for p, k in zip(pads, window, strict=True))
+        if any(pads) and not counted and not even:
+            raise RefusalError(
+                f"padding={module.padding}", "pad before it, with torch.nn.functional.pad"
+            )
+        same = any(pads) and not counted
+        x = x if same else _around(wiring, x, pads, pads)
+        spec = Pool(how, window, strides, "same" if same else "valid")
+        return x._replace(edge=wiring.add(spec, x.edge))
+
+    return pool
+
+
+def _global(how: str, rank: int) -> Handler:
+    def pool(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        x = _space(wiring, one(args), rank)
+        if {*sizes_of(module.output_size, rank)} != {1}:
+            raise RefusalError(
+                f"output_size={module.output_size}", "use 1, or a pooling of fixed size"
+            )
+        return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
+
+    return pool
+
+
+def _batch_norm(ranks: tuple[int, ...]) -> Handler:
+    def norm(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        x = one(args)
+        if x.rank not in ranks:
+            raise RefusalError(f"a tensor of {x.rank} axes", f"give it {ranks[-1]}")
+        x = wiring.channels_last(x)
+        wiring.demand(wiring.sizes(x)[1], module.num_features, "channels, got")
+        if module.running_mean is None or module.momentum is None:
+            raise RefusalError("statistics that are not kept, or momentum=None", "keep them")
+        learned = {"scale": module.weight is not None, "center": module.bias is not None}
+        momentum = 1 - module.momentum
+        spec = BatchNorm(module.num_features, module.eps, momentum, **learned)
+        return x._replace(edge=layer(wiring, module, path, spec, x.edge, "BatchNorm"))
+
+    return norm
+
+
+def _learned(module: Any) -> dict[str, bool]:
+    return {"scale": module.weight is not None, "center": module.bias is not None}
+
+
+def _layer_norm(wiring: Wiring, module: nn.LayerNorm, path: str, args: tuple[Any, ...]) -> Value:
+    if len(module.normalized_shape) != 1:
+        raise RefusalError(f"normalized_shape={module.normalized_shape}", "normalise the last axis")
+    x = wiring.features_last(one(args))
+    wiring.demand(wiring.sizes(x)[-1], module.normalized_shape[0], "features, got")
+    spec = LayerNorm(module.normalized_shape[0], module.eps, **_learned(module))
+    return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
+
+
+def _group_norm(wiring: Wiring, module: nn.GroupNorm, path: str, args: tuple[Any, ...]) -> Value:
+    x = wiring.channels_last(one(args))
+    wiring.demand(wiring.sizes(x)[1], module.num_channels, "channels, got")
+    learned = _learned(module)
+    spec = LayerNorm(module.num_channels, module.eps, groups=module.num_groups, **learned)
+    return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
+
+
+def pointwise(wiring: Wiring, x: Value, spec: Spec) -> Value:
+    """A spec that works on every number by itself."""
+    return x._replace(edge=wiring.add(spec, x.edge))
+
+
+def softmax_over(wiring: Wiring, x: Value, dim: int | None, log: bool = False) -> Value:
+    """Softmax over an axis of PyTorch's."""
+    if dim is None:
+        raise RefusalError("dim=None", "say the axis, as in dim=-1")
+    place = x.axes[dim]
+    if not place:
+        raise RefusalError("softmax over the batch", "take it over another axis")
+    if log:
+        x = wiring.features_last(x)
+        if dim % x.rank != x.rank - 1:
+            raise RefusalError("log_softmax over another axis than the last", "permute it")
+        return pointwise(wiring, x, Activation("log_softmax"))
+    return pointwise(wiring, x, Softmax(place - x.rank))
+
+
+def _plain(name: str, **defaults: Any) -> Handler:
+    """An activation of the hub; refused with other options than these."""
+
+    def activation(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        for option, value in defaults.items():
+            if (found := getattr(module, option)) != value:
+                raise RefusalError(f"{option}={found}", f"use {option}={value}")
+        return pointwise(wiring, one(args), Activation(name))
+
+    return activation
+
+
+def _gelu(wiring: Wiring, module: nn.GELU, path: str, args: tuple[Any, ...]) -> Value:
+    name = {"none": "gelu", "tanh": "gelu_tanh"}[module.approximate]
+    return pointwise(wiring, one(args), Activation(name))
+
+
+def _dropout(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    return pointwise(wiring, one(args), Dropout(float(module.p)))
+
+
+def _spatial(rank: int) -> Handler:
+    def dropout(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        x = _space(wiring, one(args), rank)
+        return pointwise(wiring, x, TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
+
+    return dropout
+
+
+MODULES: dict[type[nn.Module], Handler] = {
+    nn.LSTM: recurrent,
+    nn.GRU: recurrent,
+    nn.RNN: recurrent,
+    nn.Linear: _linear,
+    nn.Embedding: _embedding,
+    nn.Conv1d: _conv,
+    nn.Conv2d: _conv,
+    nn.Conv3d: _conv,
+    nn.BatchNorm1d: _batch_norm((2, 3)),
+    nn.BatchNorm2d: _batch_norm((4,)),
+    nn.BatchNorm3d: _batch_norm((5,)),
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+    nn.Identity: lambda wiring, module, path, args: one(args),
+    nn.Dropout: _dropout,
+    nn.Dropout1d: _spatial(1),
+    nn.Dropout2d: _spatial(2),
+    nn.Dropout3d: _spatial(3),
+    nn.AlphaDropout: lambda wiring, module, path, args: pointwise(
+        wiring, one(args), TrainingOnly("AlphaDropout", float(module.p))
+    ),
+    nn.MaxPool1d: _pool("max", 1),
+    nn.MaxPool2d: _pool("max", 2),
+    nn.AvgPool1d: _pool("average", 1),
+    nn.AvgPool2d: _pool("average", 2),
+    nn.AdaptiveAvgPool1d: _global("average", 1),
+    nn.AdaptiveAvgPool2d: _global("average", 2),
+    nn.AdaptiveMaxPool1d: _global("max", 1),
+    nn.AdaptiveMaxPool2d: _global("max", 2),
+    nn.Softmax: lambda wiring, module, path, args: softmax_over(wiring, one(args), module.dim),
+    nn.LogSoftmax: lambda wiring, module, path, args: softmax_over(
+        wiring, one(args), module.dim, log=True
+    ),
+    nn.ReLU: _plain("relu"),
+    nn.ReLU6: _plain("relu6"),
+    nn.Tanh: _plain("tanh"),
+    nn.Sigmoid: _plain("sigmoid"),
+    nn.SELU: _plain("selu"),
+    nn.CELU: _plain("celu", alpha=1.0),
+    nn.SiLU: _plain("silu"),
+    nn.Mish: _plain("mish"),
+    nn.Softsign: _plain("softsign"),
+    nn.Hardsigmoid: _plain("hard_sigmoid"),
+    nn.Hardswish: _plain("hard_silu"),
+    nn.Hardtanh: _plain("hard_tanh", min_val=-1.0, max_val=1.0),
+    nn.LogSigmoid: _plain("log_sigmoid"),
+    nn.Tanhshrink: _plain("tanh_shrink"),
+    nn.Softshrink: _plain("soft_shrink", lambd=0.5),
+    nn.Hardshrink: _plain("hard_shrink", lambd=0.5),
+    nn.GELU: _gelu,
+    nn.ELU: lambda wiring, module, path, args: pointwise(
+        wiring, one(args), Elu(float(module.alpha))
+    ),
+    nn.LeakyReLU: lambda wiring, module, path, args: pointwise(
+        wiring, one(args), Relu(slope=float(module.negative_slope))
+    ),
+}
+"""Class of a leaf, exactly, -> what it becomes."""

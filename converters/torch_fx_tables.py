@@ -1,0 +1,131 @@
+"""Names of PyTorch's functions and methods of tensors -> what they become."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from xlstm.converters import torch_fx_functions as f
+from xlstm.converters import torch_fx_shapes as shapes
+from xlstm.converters.torch_fx_modules import MODULES
+from xlstm.converters.torch_fx_modules import Handler as Leaf
+from xlstm.converters.torch_fx_wiring import one
+
+NAMES: dict[str, f.Handler] = {
+    "add": f.add,
+    "sub": f.subtract,
+    "mul": f.multiply,
+    "div": f.divide,
+    "truediv": f.divide,
+    "true_divide": f.divide,
+    "pow": f.power,
+    "maximum": f.merge("maximum"),
+    "minimum": f.merge("minimum"),
+    "cat": shapes.cat,
+    "concat": shapes.cat,
+    "concatenate": shapes.cat,
+    "stack": shapes.stack,
+    "bmm": f.bmm,
+    "matmul": f.bmm,
+    "getitem": shapes.getitem,
+    "getattr": shapes.attribute,
+    "size": shapes.size,
+    "view": shapes.reshape,
+    "reshape": shapes.reshape,
+    "flatten": shapes.flatten,
+    "unflatten": shapes.unflatten,
+    "transpose": shapes.transpose,
+    "swapaxes": shapes.transpose,
+    "permute": shapes.permute,
+    "squeeze": shapes.squeeze,
+    "unsqueeze": shapes.unsqueeze,
+    "repeat": f.repeat,
+    "expand": f.repeat,
+    "pad": f.pad,
+    "sum": f.reduce("sum"),
+    "mean": f.reduce("mean"),
+    "amax": f.reduce("max"),
+    "amin": f.reduce("min"),
+    "max": f.extreme("max"),
+    "min": f.extreme("min"),
+    "zeros": f.zeros,
+    "new_zeros": f.new_zeros,
+    "contiguous": f.same,
+    "clone": f.same,
+    "detach": f.same,
+    "requires_grad_": f.same,
+    "to": f.to,
+    "long": f.whole,
+    "int": f.whole,
+    "dropout": f.dropout,
+    "softmax": f.softmax,
+    "log_softmax": f.log_softmax,
+    "neg": f.function("negative"),
+    **{
+        name: f.function(name)
+        for name in ("reciprocal", "square", "sqrt", "exp", "log", "abs", "sin", "cos")
+    },
+    **{name: f.activation(name) for name in ("relu", "tanh", "sigmoid", "selu", "silu", "relu6")},
+    "mish": f.activation("mish"),
+    "softsign": f.activation("softsign"),
+    "hardsigmoid": f.activation("hard_sigmoid"),
+    "hardswish": f.activation("hard_silu"),
+    "logsigmoid": f.activation("log_sigmoid"),
+    "tanhshrink": f.activation("tanh_shrink"),
+    "leaky_relu": f.module(nn.LeakyReLU),
+    "elu": f.module(nn.ELU),
+    "gelu": f.module(nn.GELU),
+    "max_pool1d": f.module(nn.MaxPool1d),
+    "max_pool2d": f.module(nn.MaxPool2d),
+    "avg_pool1d": f.module(nn.AvgPool1d),
+    "avg_pool2d": f.module(nn.AvgPool2d),
+    "adaptive_avg_pool1d": f.module(nn.AdaptiveAvgPool1d),
+    "adaptive_avg_pool2d": f.module(nn.AdaptiveAvgPool2d),
+    "adaptive_max_pool1d": f.module(nn.AdaptiveMaxPool1d),
+    "adaptive_max_pool2d": f.module(nn.AdaptiveMaxPool2d),
+}
+"""Name -> what it becomes."""
+
+VIEWS = ("getitem", "view", "reshape", "flatten", "transpose", "permute", "squeeze", "unsqueeze")
+"""What may give the same memory in another shape."""
+
+
+def _known() -> dict[Any, str]:
+    found: dict[Any, str] = {getattr: "getattr"}
+    for place in (operator, torch, functional):
+        found |= {getattr(place, name): name for name in NAMES if hasattr(place, name)}
+    for name in ("add", "sub", "mul", "truediv"):
+        found[getattr(operator, f"i{name}")] = f"{name}_"
+    for name in ("relu_", "tanh_", "sigmoid_"):
+        found[getattr(torch, name)] = name
+    return found
+
+
+FUNCTIONS = _known()
+"""Function -> its name, with an underscore where it changes its input in place."""
+
+
+def name_of(target: Any, op: str) -> str:
+    """The name of a function or method in NAMES, "" if it has none; "_" at the end is kept."""
+    name = FUNCTIONS.get(target, "") if op == "call_function" else str(target)
+    return name if name in NAMES or name.removesuffix("_") in NAMES else ""
+
+
+def handler(name: str) -> f.Handler:
+    """What a function of this name becomes."""
+    return NAMES[name] if name in NAMES else NAMES[name.removesuffix("_")]
+
+
+LEAVES: dict[type[nn.Module], Leaf] = {
+    **MODULES,
+    nn.Flatten: lambda wiring, module, path, args: shapes.flatten(
+        wiring, one(args), module.start_dim, module.end_dim
+    ),
+    nn.Unflatten: lambda wiring, module, path, args: shapes.unflatten(
+        wiring, one(args), module.dim, module.unflattened_size
+    ),
+}
+"""Class of a leaf, exactly, -> what it becomes."""

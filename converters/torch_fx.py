@@ -249,7 +249,7 @@ def _flattened(root: nn.Module, node: fx.Node) -> bool:
 def _asks_batch(node: fx.Node) -> bool:
     """Whether a node asks for the batch size of its input, and for nothing else."""
     if node.op == "call_method" and node.target == "size":
-        return node.args[1:] == (0,)
+        return bool(node.args[1:] == (0,))
     shape = node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
     return shape and all(user.args[1:] == (0,) for user in node.users)
 
@@ -260,7 +260,7 @@ def _flattens(root: nn.Module, node: fx.Node) -> bool:
         return isinstance(leaf, nn.Flatten) and (leaf.start_dim, leaf.end_dim) == (1, -1)
     name = name_of(node.target, node.op) if node.op.startswith("call") else ""
     if name == "flatten":
-        return node.args[1:] == (1,) and not node.kwargs
+        return bool(node.args[1:] == (1,) and not node.kwargs)
     return name in ("view", "reshape")
 
 

@@ -172,6 +172,7 @@ def _layer(own: Adapter, group: Group, arrays: Mapping[str, Shaped]) -> LayerCou
 def _open(own: Adapter, name: str, array: Shaped) -> LayerCount:
     size = math.prod(array.shape)
     others = {n: None for n in registry.FRAMEWORKS if n != own.name}
-    held = {n: (_tensor(name, array, ""),) if n == own.name else () for n in registry.FRAMEWORKS}
+    held: dict[str, tuple[TensorCount, ...]] = dict.fromkeys(registry.FRAMEWORKS, ())
+    held[own.name] = (_tensor(name, array, ""),)
     why = dict.fromkeys(others, f"{name} {tuple(array.shape)}: {OPEN}")
     return LayerCount(name, "?", {**others, own.name: size}, held, (), why)

@@ -1,5 +1,7 @@
 """Genuine files: each era's own outputs, the demo file, and what readers say about them."""
 
+import itertools
+
 import numpy as np
 import pytest
 from paths import CORPUS, DATA, needs_corpus
@@ -153,6 +155,21 @@ def test_real_models_are_equal_up_to_rounding(file):
     report.check()
     original = file.endswith(".keras")
     assert report.frameworks["keras"].what.startswith("the original" if original else "our port")
+
+
+@needs_corpus
+@pytest.mark.parametrize("file", GOLDEN)
+def test_counts_of_real_models(file):
+    """The ledger gives what every framework counts itself, and its lines add up."""
+    model = load(file)
+    ledger = xlstm.count(model)
+    for framework in FRAMEWORKS:
+        own = registry.adapter(framework).live().count(xlstm.port(model, framework))
+        assert own == ledger.total(framework)
+    for layer in ledger.layers:
+        for a, b in itertools.combinations(FRAMEWORKS, 2):
+            lines = [d.delta for d in layer.differences if (d.source, d.target) == (a, b)]
+            assert sum(lines) == layer.params[b] - layer.params[a]
 
 
 def test_the_demo_file_has_memorised_its_sequence():

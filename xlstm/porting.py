@@ -45,8 +45,10 @@ def load(
         source: a path to a Keras file (`.keras`, HDF5 whole or weights alone, weights in shards),
             to a SavedModel, or to a folder written by `save` or by Keras; a path to named arrays
             (safetensors, `.npz`, Flax msgpack) or a mapping of them, with `layers`; a live Keras
-            model or layer; an `LSTM`, `RNN` or `Linear` of `torch.nn`; a cell, `RNN` or `Linear`
-            of Flax NNX; a pair (Linen module, variables); or a Model, which is returned as it is.
+            model or layer; an `nn.LSTM`, `nn.GRU`, `nn.RNN`, cell or `nn.Linear` of PyTorch, or
+            any module that `torch.fx` traces with such layers in it; a cell, `RNN`,
+            `Bidirectional`, `Linear` or `Sequential` of Flax NNX, or of Linen as a pair (module,
+            variables); a live port; or a Model, which is returned as it is.
             Paths are read without importing a framework.
         architecture: for weights alone: the JSON or YAML file of their architecture.
         keras_version: for weights alone whose files do not say it: the Keras that wrote them,

@@ -258,7 +258,9 @@ def _check_keys(reader: Reader, config: Config, rule: Rule, where: str) -> None:
             got = f"{key}={config[key]!r}"
             raise UnsupportedError(where, f"{key}={value!r}", got[:80], LIMITS)
     policy = dtype_policy(config.get("dtype"))
-    if policy not in (*DTYPES, *WHOLE):
+    # embeddings and layers that only move numbers may be of whole ones
+    counts = not {"units", "filters"} & set(config)
+    if policy not in (*DTYPES, *(WHOLE if counts else ())):
         raise UnsupportedError(where, "a float dtype", policy, "save the model unquantised")
     if policy.startswith("mixed"):
         reader.note(f"{where}: policy {policy}; ports compute in one dtype")

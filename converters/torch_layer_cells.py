@@ -49,9 +49,6 @@ class PReLU(nn.Module):
 class Normalization(nn.Module):
     """(x - mean) / standard deviation along the last axis, with numbers kept from data."""
 
-    mean: Tensor
-    variance: Tensor
-
     def __init__(self, features: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
@@ -64,9 +61,6 @@ class Normalization(nn.Module):
 
 class Denormalization(nn.Module):
     """mean + x * standard deviation along the last axis, with numbers kept from data."""
-
-    mean: Tensor
-    variance: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()

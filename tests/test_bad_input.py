@@ -118,7 +118,7 @@ def subclassed(config):
 RNN = layer("RNN", name="rnn", cell={"class_name": "MyCell", "config": {"units": 4}})
 LAMBDA = layer("Lambda", name="f", function={"class_name": "__lambda__", "config": {"code": "4wE"}})
 UNSUPPORTED = {
-    "unknown-layer": (entry(1, class_name="ConvLSTM2D"), "ConvLSTM2D"),
+    "unknown-layer": (entry(1, class_name="Highway"), "Highway"),
     "lambda": (entry(1, **LAMBDA), "Lambda"),
     "own-cell": (entry(1, **RNN), "RNN(MyCell)"),
     "hostile-class": (entry(1, class_name="x\nimport os"), "x\\nimport os"),
@@ -139,7 +139,6 @@ UNSUPPORTED = {
     "activation-list": (options(2, activation=["tanh"]), "layer dense"),
     "quantised": (options(2, dtype="int8"), "int8"),
     "dtype-policy": (options(1, dtype={"class_name": "Odd", "config": []}), "Odd"),
-    "lora": (options(2, lora_rank=4), "lora_rank=4"),
     "no-features": (options(0, batch_shape=[None, 5, None]), "layer lstm"),
     "no-axes": (options(0, batch_shape=[]), "layer lstm"),
 }

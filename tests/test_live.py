@@ -180,7 +180,7 @@ def refused():
 
     rngs = nnx.Rngs(0)
     return {
-        "conv": nn.Conv1d(2, 3, 1),
+        "conv": nn.ConvTranspose1d(2, 3, 1),
         "nnx-function": nnx.LSTMCell(2, 3, gate_fn=jnp.sin, rngs=rngs),
     }
 

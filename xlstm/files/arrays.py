@@ -43,10 +43,13 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 def is_arrays(path: Path) -> bool:
     """Whether a file looks like one of named arrays, by its first bytes."""
-    if not path.is_file():
-        return False
-    with open_regular(path) as file:
-        start = file.read(16)
+    try:
+        if not path.is_file():
+            return False
+        with open_regular(path) as file:
+            start = file.read(16)
+    except (OSError, ValueError, FileError):
+        return False  # whoever reads it says what is wrong
     if start[:4] == b"PK\x03\x04":
         return _is_npz(path)
     # a small map of msgpack: not the first byte of anything else that is read

@@ -130,20 +130,22 @@ class Flattener:
             home = (*call.home, *inner.home)
             calls.append(replace(read, home=home, wraps=inner.wraps + timed + call.wraps))
         outputs = [known.get(tensor) or place(tensor) for tensor in graph.outputs]
-        if not timed:
-            return calls, outputs
-        # TimeDistributed hands on the mask of its own input
-        ends = [
-            Call(
-                f"{call.name}/output_{number}",
-                {"class_name": JOINT},
-                (tensor,),
-                options={"carrier": call.inputs[0]},
-                number=call.number,
-            )
-            for number, tensor in enumerate(outputs)
-        ]
-        return [*calls, *ends], [end.output() for end in ends]
+        ends = _ends(call, outputs) if timed else []
+        return [*calls, *ends], [end.output() for end in ends] or outputs
+
+
+def _ends(call: Call, outputs: list[Tensor]) -> list[Call]:
+    """What TimeDistributed adds to a model's outputs: they carry the mask of its own input."""
+    return [
+        Call(
+            f"{call.name}/output_{number}",
+            {"class_name": JOINT},
+            (tensor,),
+            options={"carrier": call.inputs[0]},
+            number=call.number,
+        )
+        for number, tensor in enumerate(outputs)
+    ]
 
 
 def _each(call: Call) -> tuple[Tensor | None, ...]:

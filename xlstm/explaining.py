@@ -191,12 +191,9 @@ def explain(
     _check_options(layer, [name for name, on in given.items() if on])
     _check_sizes(layer, features, units, projection, layers, timesteps, batch)
     cls = LAYERS[layer]
-    extra: dict[str, Any] = {}
-    if cls is LSTM:
-        extra = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
-    if cls is GRU:
-        extra = {"reset_after": bool(reset_after)}
-    spec: Any = cls(features, units, use_bias=bool(use_bias), **extra)
+    of_lstm = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
+    extra: dict[Any, dict[str, Any]] = {LSTM: of_lstm, GRU: {"reset_after": bool(reset_after)}}
+    spec: Any = cls(features, units, use_bias=bool(use_bias), **extra.get(cls, {}))
     stack = tuple(_stack(spec, layers, bidirectional))
     return _explained(Case(layer, spec, stack, _biases(layer, spec), timesteps, batch))
 

@@ -65,7 +65,11 @@ def load(
         WeightsError: weights that do not fit their layers.
         UsageError: an object of no known kind, or an option that is missing or not needed.
     """
-    told = Told(architecture, keras_version, kernel_layout, until)
+    return _loaded(source, Told(architecture, keras_version, kernel_layout, until), layers)
+
+
+def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model:
+    """As `load`, what the user says about a file in one."""
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), told, layers)
     if told.given():

@@ -1,5 +1,7 @@
 """Which Keras variable holds what. Gates i f g o; Keras's documents call g the candidate c."""
 
+from dataclasses import replace
+
 from xlstm.kinds import (
     ATTENTION,
     ATTENTION_ADDITIVE,
@@ -243,6 +245,13 @@ FORMS: dict[str, tuple[str, ...]] = {
     },
 }
 """Hub form of the weights -> its tables in every era; names and shapes say which a file has."""
+
+
+def turned(table: Table) -> Table:
+    """A table of convolutions as Theano keeps them: windows run from their end."""
+    slots = (replace(s, turned="abc") if s.tensor != "bias" else s for s in table.slots)
+    return replace(table, slots=tuple(slots))
+
 
 DEFAULT = {form: tables[0] for form, tables in FORMS.items()}
 """Hub form of the weights -> the table that Keras 3 has for it."""

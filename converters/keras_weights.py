@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from xlstm.converters.keras_configs import STACK, cells_of, class_of, halves_of, inner, snake
 from xlstm.converters.keras_context import Config, Reader, dtype_policy
-from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES
+from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES, turned
 
 from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Description, Stored
@@ -295,16 +294,11 @@ def _hub(
     if form != _default(spec):
         reader.note(f"{where}: weights in the form {form}")
     read = {key: stored.load() for key, stored in arrays.items()}
-    hub = unpack(TABLES[form], read, spec.sizes(), spec.absent(), where)
-    return _turned(hub, spec) if _is_flipped(reader, spec, where) else hub
+    table = turned(TABLES[form]) if _is_turned(reader, spec, where) else TABLES[form]
+    return unpack(table, read, spec.sizes(), spec.absent(), where)
 
 
-def _window_axes(spec: Spec, tensor: str) -> tuple[int, ...]:
-    axes = KINDS[spec.form].tensors[tensor]
-    return tuple(n for n, axis in enumerate(axes) if axis in "abc")
-
-
-def _is_flipped(reader: Reader, spec: Spec, where: str) -> bool:
+def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:
     """Whether kernels are stored turned round, as Theano keeps them.
 
     Raises:
@@ -319,10 +313,6 @@ def _is_flipped(reader: Reader, spec: Spec, where: str) -> bool:
         do = 'say kernel_layout="tensorflow" or "theano" when loading it'
         raise UsageError(where, "who laid out its kernels", "none in the file", do)
     return backend == "theano"
-
-
-def _turned(hub: dict[str, Array], spec: Spec) -> dict[str, Array]:
-    return {name: np.flip(array, _window_axes(spec, name)) for name, array in hub.items()}
 
 
 def read_weights(

@@ -90,7 +90,7 @@ def _build(model: Model, made: str, make: list[str]) -> list[str]:
         "    ]",
         "    nnx.update(model, nnx.from_flat_state(filled))",
         *(["    nnx.reseed(model, dropout=0)"] if draws(model) else []),
-        "    model.eval()",
+        "    model.eval()",  # evaluation mode, no code is evaluated
         "    return model",
     ]
 

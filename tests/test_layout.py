@@ -7,7 +7,7 @@ import xlstm
 from xlstm import model as specs
 from xlstm import registry
 from xlstm.errors import WeightsError
-from xlstm.kinds import LSTM
+from xlstm.kinds import CONVS, LSTM
 from xlstm.layout import Slot, Table, fold, pack, unpack
 
 RNG = np.random.default_rng(3)
@@ -105,3 +105,13 @@ def test_packing_prefers_views():
     weights = {"kernel": np.ones((4, 3)), "bias": np.ones(3)}
     packed = pack(registry.table("keras.Dense"), weights, {"i": 4, "o": 3})
     assert np.shares_memory(packed["kernel"], weights["kernel"])
+
+
+def test_turned_windows_come_back():
+    """Theano's kernels: the window runs from its end, and writing undoes what reading did."""
+    table = Table(CONVS[1], (Slot("W", "kernel", "abio", turned="abc"),))
+    sizes = {"a": 2, "b": 3, "i": 2, "o": 4}
+    kernel = np.arange(48.0).reshape(2, 3, 2, 4)
+    hub = unpack(table, {"W": kernel}, sizes, frozenset({"bias"}))
+    np.testing.assert_array_equal(hub["kernel"], kernel[::-1, ::-1])
+    np.testing.assert_array_equal(pack(table, hub, sizes, frozenset({"bias"}))["W"], kernel)

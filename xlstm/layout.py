@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
-from xlstm.errors import UsageError, WeightsError
+from xlstm.errors import WeightsError
 from xlstm.kinds import Kind
 from xlstm.model import Array
 
@@ -46,6 +46,7 @@ class Slot:
         recut: two framework axes that are cut anew out of two hub axes laid end to end, as in
             ("xy", "hi"): x is as long as i and y as h, but their elements run in the order h i.
         apart: gates that FOLD leaves alone: their first side is here, another slot has the second.
+        turned: axes whose elements run from the end (Theano's windows).
         other: not among what the framework's own one-liner counts (buffers, batch_stats).
     """
 
@@ -57,6 +58,7 @@ class Slot:
     always: bool = False
     recut: tuple[str, str] = ("", "")
     apart: str = ""
+    turned: str = ""
     other: bool = False
 
     def groups(self) -> list[str]:
@@ -190,7 +192,13 @@ def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
         hub = np.concatenate([hub, np.zeros_like(hub)])
     if slot.gates and slot.gates != kind.gates:
         hub = hub.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
-    return hub, axes
+    return _turn(slot, hub, axes), axes
+
+
+def _turn(slot: Slot, array: Array, axes: str) -> Array:
+    """Turns the axes round that a slot has the other way round; its own inverse."""
+    turned = tuple(n for n, axis in enumerate(axes) if axis in slot.turned)
+    return np.flip(array, turned) if turned else array
 
 
 def _fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> Array:
@@ -360,7 +368,7 @@ def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: 
             array = np.expand_dims(array, position)
     if slot.gates and slot.gates != kind.gates:
         array = array.take([slot.gates.index(gate) for gate in kind.gates], axes.index("g"))
-    return array
+    return _turn(slot, array, axes)
 
 
 def _index(slot: Slot, kind: Kind, axes: str) -> tuple[slice, ...]:
@@ -372,21 +380,3 @@ def _index(slot: Slot, kind: Kind, axes: str) -> tuple[slice, ...]:
         start = 0 if start == FOLD else start
         index.append(slice(None) if start is None else slice(int(start), int(start) + 1))
     return tuple(index)
-
-
-def convert(source: Table, target: Table, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """One layer's framework tensors as another framework's, sizes taken from the shapes.
-
-    Raises:
-        UsageError: the two tables are of different kinds of layer.
-        WeightsError: arrays missing, left over, or of shapes that fit no layer.
-    """
-    if source.kind is not target.kind:
-        want = f"two layouts of one kind of layer ({source.kind.name})"
-        raise UsageError("convert_weights", want, target.kind.name, "name the same layer twice")
-    sizes = sizes_of(source, arrays)
-    present = {slot.tensor for slot in source.slots if slot.name in arrays}
-    absent = frozenset(source.kind.tensors) - present if present >= {"kernel"} else frozenset()
-    absent &= frozenset({"bias"})
-    hub = unpack(source, arrays, sizes, absent, "convert_weights")
-    return {name: np.array(array) for name, array in pack(target, hub, sizes, absent).items()}

@@ -22,7 +22,7 @@ from xlstm.files import describe
 from xlstm.files.architecture import Told, join
 from xlstm.files.arrays import read_arrays
 from xlstm.folder import has_port, read_folder
-from xlstm.layout import convert
+from xlstm.layout import Table, pack, sizes_of, unpack
 from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
 from xlstm.named import from_arrays
@@ -215,4 +215,22 @@ def convert_weights(
     for name, array in named.items():
         if array.dtype.kind not in "fiubV":  # V: bfloat16 and its like
             raise WeightsError(name, "numbers", f"dtype {array.dtype}", "pass plain arrays")
-    return convert(from_table, to_table, named)
+    return _converted(from_table, to_table, named)
+
+
+def _converted(source: Table, target: Table, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """One layer's framework tensors as another framework's, sizes taken from the shapes.
+
+    Raises:
+        UsageError: the two tables are of different kinds of layer.
+        WeightsError: arrays missing, left over, or of shapes that fit no layer.
+    """
+    if source.kind is not target.kind:
+        want = f"two layouts of one kind of layer ({source.kind.name})"
+        raise UsageError("convert_weights", want, target.kind.name, "name the same layer twice")
+    sizes = sizes_of(source, arrays)
+    present = {slot.tensor for slot in source.slots if slot.name in arrays}
+    absent = frozenset(source.kind.tensors) - present if present >= {"kernel"} else frozenset()
+    absent &= frozenset({"bias"})
+    hub = unpack(source, arrays, sizes, absent, "convert_weights")
+    return {name: np.array(array) for name, array in pack(target, hub, sizes, absent).items()}

@@ -1,15 +1,14 @@
 """The source that ports are made of: clean, self-contained, and friendly to each framework."""
 
-import copy
 import inspect
 import json
-import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from cases import CASES, model
+from torch_tools import check_tools
 
 import xlstm
 from xlstm import registry
@@ -111,17 +110,8 @@ def test_torch_tools_work_on_a_port(case, tmp_path):
 
     ported = xlstm.port(CASES[case], "torch")
     x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
-    want = ported(x)
     torch.save(ported, tmp_path / "m.pt")
-    same = [
-        copy.deepcopy(ported),
-        pickle.loads(pickle.dumps(ported)),  # our own object, made a line above
-        torch.load(tmp_path / "m.pt", weights_only=False),
-        torch.jit.script(ported),
-        torch.export.export(ported, (x,)).module(),
-    ]
-    for other in same:
-        assert torch.equal(other(x), want)
+    check_tools(ported, [x], torch.load(tmp_path / "m.pt", weights_only=False))
 
 
 def test_a_lone_layer_is_the_bare_native_module():

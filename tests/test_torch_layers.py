@@ -1,8 +1,6 @@
 """The layers around the recurrent ones in PyTorch: exact, counted, and at home in its tools."""
 
-import copy
 import dataclasses
-import pickle
 import subprocess
 import sys
 
@@ -12,6 +10,7 @@ import torch
 from cases import built
 from cases_layers import CASES_LAYERS, MASKED_MEANS, one, sliding, timed
 from graph_cases import GRAPHS
+from torch_tools import check_tools, flat, tensors_of
 
 import xlstm
 from xlstm import registry, specs
@@ -135,15 +134,6 @@ MODELS |= {
 MODELS |= {f"names-{n}": named("layer" + "_name" * n) for n in (1, 3, 5, 7, 9, 11)}
 
 
-def tensors_of(source, dtype="float32"):
-    arrays = generated.make(source)
-    return [torch.from_numpy(x if x.dtype == bool else x.astype(dtype)) for x in arrays]
-
-
-def flat(outputs):
-    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_equal_up_to_rounding(name):
     source = MODELS[name]
@@ -218,17 +208,7 @@ TOOLS = {
 @pytest.mark.filterwarnings("ignore:The tensor attributes self:UserWarning")  # export, nn.LSTM
 @pytest.mark.parametrize("name", TOOLS)
 def test_torch_tools_work_on_ports(name):
-    ported, inputs = xlstm.port(TOOLS[name], "torch"), tensors_of(TOOLS[name])
-    same = [
-        copy.deepcopy(ported),
-        pickle.loads(pickle.dumps(ported)),  # our own object, made a line above
-        torch.jit.script(ported),
-        torch.export.export(ported, tuple(inputs)).module(),
-    ]
-    want = flat(ported(*inputs))
-    for other in same:
-        for mine, own in zip(flat(other(*inputs)), want, strict=True):
-            assert torch.equal(mine, own)
+    check_tools(xlstm.port(TOOLS[name], "torch"), tensors_of(TOOLS[name]))
 
 
 NATIVE = ["batch_norm-stack", "conv2d-same-strides", "residual", "heads", "timed-states"]

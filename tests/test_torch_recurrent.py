@@ -1,13 +1,12 @@
 """Recurrent layers in PyTorch: what the list of cases leaves out, ports in use, bad input."""
 
-import copy
 import dataclasses
-import pickle
 
 import numpy as np
 import pytest
 import torch
 from cases import CASES, RECURRENT, built, masked, model, with_states
+from torch_tools import check_tools, tensors_of
 
 import xlstm
 from xlstm import registry
@@ -119,31 +118,12 @@ TOOLS = [
 ]
 
 
-def tensors_of(source, dtype="float32"):
-    arrays = generated.make(source)
-    return [torch.from_numpy(x if x.dtype == bool else x.astype(dtype)) for x in arrays]
-
-
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is not supported:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The tensor attributes self:UserWarning")  # export, nn.LSTM
 @pytest.mark.parametrize("case", TOOLS)
 def test_torch_tools_work_on_recurrent_ports(case):
-    ported, inputs = xlstm.port(CASES[case], "torch"), tensors_of(CASES[case])
-    same = [
-        copy.deepcopy(ported),
-        pickle.loads(pickle.dumps(ported)),  # our own object, made a line above
-        torch.jit.script(ported),
-        torch.export.export(ported, tuple(inputs)).module(),
-    ]
-    want = flat(ported(*inputs))
-    for other in same:
-        for mine, own in zip(flat(other(*inputs)), want, strict=True):
-            assert torch.equal(mine, own)
-
-
-def flat(outputs):
-    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    check_tools(xlstm.port(CASES[case], "torch"), tensors_of(CASES[case]))
 
 
 @pytest.mark.parametrize(

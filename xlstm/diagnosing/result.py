@@ -1,0 +1,132 @@
+"""What a diagnosis found: for programs, for a terminal, and for a notebook."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xlstm.errors import printable
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake that explains a difference, tried and found true.
+
+    Attributes:
+        layer: the truth's layer where it is, "" where it is no single layer's.
+        step: first time step at which that layer's outputs part, counted from 0; None where they
+            have no time axis or are not known.
+        tensor: the suspect's tensors, by its own names where those are known; "" for none.
+        cause: stable id, one of `xlstm.diagnosing.CAUSES`.
+        text: what is wrong, in a sentence or two.
+        fix: what to do.
+        before: largest difference of that layer's output (of the model's, where the layer's own is
+            not known; of the tensors, where only weights are compared).
+        after_ulp: largest difference left once this finding and those before it are granted, in
+            units of the last place of the largest |y|; None where nothing could be run.
+    """
+
+    layer: str
+    step: int | None
+    tensor: str
+    cause: str
+    text: str
+    fix: str = ""
+    before: float = 0.0
+    after_ulp: float | None = None
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """A difference that no known cause explains.
+
+    Attributes:
+        layer: where the models part first, "" where only the outputs are known.
+        step: first time step, None where there is no time axis.
+        difference: the largest one.
+        text: the same as a sentence.
+    """
+
+    layer: str
+    step: int | None
+    difference: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Where two models part ways, and why.
+
+    Attributes:
+        a: the truth, in words.
+        b: the suspect, in words.
+        findings: mistakes, in the order in which data meets them.
+        unexplained: differences that no known cause explains.
+        compared: what was compared: "outputs", "weights" or both.
+        tried: how many hypotheses were tried.
+        unexercised: what the inputs did not reach, where an error cannot be seen.
+        inputs: how the inputs were made.
+        max_ulp: largest difference of the outputs once all findings are granted, None if not run.
+    """
+
+    a: str
+    b: str
+    findings: tuple[Finding, ...] = ()
+    unexplained: tuple[Unexplained, ...] = ()
+    compared: tuple[str, ...] = ("outputs",)
+    tried: int = 0
+    unexercised: tuple[str, ...] = ()
+    inputs: str = ""
+    max_ulp: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the two are equal up to rounding."""
+        return not self.findings and not self.unexplained
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The causes found, without repetition, in order."""
+        return tuple(dict.fromkeys(finding.cause for finding in self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """The diagnosis as plain data; numbers that JSON has not are null."""
+        return {"ok": self.ok, **_plain(asdict(self))}
+
+    def __str__(self) -> str:
+        return "\n".join(printable(line) for line in self._lines())
+
+    def _lines(self) -> list[str]:
+        lines = [f"a: {self.a}", f"b: {self.b}", ""]
+        for number, finding in enumerate(self.findings, 1):
+            where = _place(finding.layer, finding.step)
+            lines.append(f"{number}. {where}{finding.text} [{finding.cause}]")
+            lines += [f"   {finding.fix}"] if finding.fix else []
+        lines += [f"?  {found.text}" for found in self.unexplained]
+        lines += ["", *self._closing()] if self.findings or self.unexplained else self._closing()
+        return lines
+
+    def _closing(self) -> list[str]:
+        what = " and ".join(self.compared)
+        lines = [f"equal up to rounding: {what}"] if self.ok else [f"compared: {what}"]
+        lines += [*self.unexercised]
+        lines += [f"inputs: {self.inputs}"] if self.inputs else []
+        return lines
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _place(layer: str, step: int | None) -> str:
+    where = layer + (f", step {step}" if step is not None else "")
+    return f"{where}: " if where else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -107,7 +107,7 @@ def _verify(args: argparse.Namespace) -> int:
         )
     with _progress("comparing"):
         require(*names)
-        report = reconcile(_source(args), names)
+        report = reconcile(_source(args), names, args.inputs)
     if args.json:
         _print_json(report.to_json())
     else:
@@ -189,8 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     found = add("verify", help="run the frameworks against the float64 reference")
     _add_file(found)
     found.add_argument("--frameworks", type=_frameworks, help="comma-separated; all installed")
-    found.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    found.set_defaults(run=_verify)
+    _add_verify(found)
 
     found = add("demo", help="port, count and prove the model that ships with xlstm")
     found.set_defaults(run=_demo)
@@ -214,6 +213,13 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
     parser.add_argument("--until", metavar="LAYER", help="only the part up to a layer, its output")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    arrays = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
+    parser.add_argument("--inputs", metavar="FILE", action="append", help=arrays)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(run=_verify)
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:

@@ -10,20 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xlstm import inputs as generated
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError
 from xlstm.folder import has_port
+from xlstm.given import arrays_for
 from xlstm.ledger import Ledger, count
 from xlstm.mapping import first_gap
 from xlstm.model import Array, Model
 from xlstm.parity import EPS, FAILED, Bounds, Verdict, bounds, judge, worst_of
 from xlstm.porting import build, load
 from xlstm.reference import Coverage, run
-from xlstm.reference.run import check_inputs
 from xlstm.report import FrameworkReport, Report
 
 DTYPES = ("float32", "float64")
@@ -43,7 +41,8 @@ def reconcile(
             runs the original where that is possible: a Keras 3 file that Keras opens, a live Keras
             model, a live torch module. Every other column runs our port, and says so.
         frameworks: names, or one name; all that are installed if not given.
-        inputs: arrays, batch first, one per model input; made from the model if not given.
+        inputs: arrays, batch first, as `xlstm.given.arrays_for` takes them: files, a mapping by
+            input name, a list, or one array; made from the model if not given.
 
     Returns:
         A report; `.ok` says whether all agree, `.check()` raises where they do not.
@@ -82,11 +81,7 @@ def _inputs(model: Model, inputs: Any) -> tuple[list[Array], list[str], bool]:
     """The arrays to run, what they do not exercise, and whether the caller gave them."""
     if inputs is None:
         return *_generated(model), False
-    several = isinstance(inputs, (list, tuple)) and len(inputs) == len(model.inputs)
-    arrays = [np.asarray(x) for x in (inputs if several else [inputs])]
-    check_inputs(model, arrays)
-    if not all(array.size for array in arrays):
-        raise UsageError("inputs", "arrays with elements", "an empty one", "pass other inputs")
+    arrays = arrays_for(model, inputs)
     coverage = Coverage()
     run(model, arrays, coverage=coverage)
     return arrays, coverage.unexercised(), True

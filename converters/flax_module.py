@@ -56,22 +56,6 @@ def _from(names: dict[str, str]) -> list[str]:
     ]
 
 
-def shapes(model: Model) -> str:
-    """What goes in and what comes out, for a docstring."""
-    before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
-    after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
-    return f"{before} -> {after}"
-
-
-def class_doc(model: Model) -> list[str]:
-    """The docstring of the model's class."""
-    first, rest = shapes(model).split(" -> ")
-    line = f'    """{first} -> {rest}."""'
-    if len(line) <= 88:
-        return [line]
-    return ['    """The model.', "", f"    {first}", f"    -> {rest}", '    """']
-
-
 def call_signature(model: Model, parts: Parts, options: list[str]) -> list[str]:
     """The head of `__call__`, its docstring, and the casts of the inputs."""
     inputs = [f"{name}: jax.Array" for name in parts.inputs]

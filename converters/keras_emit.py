@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from xlstm.converters.keras_functional import around, functional, model_input
+from xlstm.converters.keras_functional import around, explained, functional, model_input
 from xlstm.converters.keras_layers import CELLS, layer
 from xlstm.converters.keras_plan import Plan, plan_of
 from xlstm.converters.places import Site
 from xlstm.converters.source import (
     FOLDER,
     Parts,
+    class_doc,
     collect,
     docstring,
     imports,
     join,
     origin,
+    pieces,
     shape_comment,
     signature,
     statement,
@@ -36,12 +38,12 @@ def _sequential(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
     def emit(parts: Parts, model: Model, site: Site) -> None:
         made = layer(site.node.spec, around(model, site.node, parts), site.name)
         parts.forward.append(f"            {shape_comment(model, site.node)}")
-        parts.forward += statement("", made, 12, ",")
+        parts.forward += explained(statement("", made, 12, ","), 12)
 
     parts = collect(model, emit)
     return parts, [
         "def make(dtype: str) -> keras.Sequential:",
-        '    """The layers, not yet trained."""',
+        *class_doc(model, "; not yet trained"),
         "    return keras.Sequential(",
         "        [",
         *statement("", model_input(model, model.inputs[0], plan), 12, ","),
@@ -54,6 +56,43 @@ def _sequential(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
 
 def _inner(spec: Spec) -> Spec:
     return spec.layer if isinstance(spec, TimeDistributed) else spec
+
+
+TRIMS = (
+    (
+        "TimeDistributed(",
+        "        layer = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer\n",
+        "",
+    ),
+    (
+        "-forward_layer",
+        "        # halves that stand by themselves are called layer-half\n"
+        '        name = layer.name.replace("-", ".")\n',
+        "        name = layer.name\n",
+    ),
+    (
+        "MultiHeadAttention(",
+        "        # the variables of attention lie in layers of its own: query/kernel\n"
+        "        depth = 2 if isinstance(layer, keras.layers.MultiHeadAttention) else 1\n",
+        "",
+    ),
+    (
+        "MultiHeadAttention(",
+        '                end = "/".join(variable.path.split("/")[-depth:])\n'
+        '                found[f"{owner}.{end}"] = variable',
+        '                found[f"{owner}.{variable.name}"] = variable',
+    ),
+)
+"""What `variables` does for a kind of layer, told by its text, and what stands there without it."""
+
+
+def _variables(made: str) -> str:
+    """Source of what finds the variables of a model, made by this text, by their names."""
+    text = pieces(CELLS)["variables"]
+    for mark, chunk, instead in TRIMS:
+        assert chunk in text
+        text = text if mark in made else text.replace(chunk, instead)
+    return text
 
 
 FINISHED = [
@@ -75,7 +114,7 @@ def _functions(parts: Parts, model: Model, kind: str) -> list[list[str]]:
         "    }",
     ]
     if any(isinstance(spec, (Bidirectional, MultiHeadAttention)) for spec in specs):
-        parts.need(CELLS, "variables")
+        parts.helpers.append(_variables("\n".join(parts.forward)))
         held = ["    held = variables(model)"]
     return [
         [

@@ -18,6 +18,7 @@ from xlstm.converters.source import (
     Call,
     Parts,
     call,
+    class_doc,
     collect,
     listed,
     shape_comment,
@@ -78,13 +79,22 @@ def around(model: Model, node: Node, parts: Parts) -> Around:
     return Around(parts, len(model.shape(node.inputs[0])) + 1, masked, node.trainable)
 
 
+CUDNN = "# cuDNN's masks are for the end of a sequence only"
+
+
+def explained(lines: list[str], indent: int) -> list[str]:
+    """Lines that make a layer, with the reason before them where they keep cuDNN away."""
+    away = any("use_cudnn=False" in line for line in lines)
+    return [" " * indent + CUDNN, *lines] if away else lines
+
+
 def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
     """`make` of any graph."""
     parts = collect(model, lambda parts, model, site: _emit(parts, model, site, plan))
     made = [model_input(model, name, plan) for name in model.inputs]
     lines = [
         "def make(dtype: str) -> keras.Model:",
-        '    """The layers, not yet trained."""',
+        *class_doc(model, "; not yet trained"),
     ]
     if len(made) == 1:
         lines += statement(f"inputs = {parts.inputs[0]} = ", made[0], 4)
@@ -101,7 +111,15 @@ def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
 def _emit(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     """Lines that make one layer and call it."""
     node = site.node
-    parts.forward.append(f"    {shape_comment(model, node)}")
+    before = [*parts.forward, f"    {shape_comment(model, node)}"]
+    parts.forward = []
+    _write(parts, model, site, plan)
+    parts.forward = [*before, *explained(parts.forward, 4)]
+
+
+def _write(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+    """Lines that make one layer and call it, without what is said of it."""
+    node = site.node
     if any(name == node.name for name, _ in plan.masks.cut):
         parts.forward.append("    # a copy has no mask")
     if has_mask_output(node.spec) and Edge(node.name, 1) in plan.masks.wanted(model):

@@ -8,7 +8,6 @@ from xlstm.converters.flax_layers import dense_made
 from xlstm.converters.flax_module import (
     STATE_OPTION,
     call_signature,
-    class_doc,
     import_lines,
     need_states,
     returned,
@@ -20,6 +19,7 @@ from xlstm.converters.source import (
     FOLDER,
     Parts,
     call,
+    class_doc,
     collect,
     docstring,
     join,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
 from xlstm.converters.places import Site, inputs_of, places
 
-from xlstm.model import Edge, Model, Node, Shape
+from xlstm.model import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
 
 WIDTH = 88
 """Line length of the emitted code: the formatter's own default."""
@@ -165,6 +166,40 @@ def origin(model: Model) -> str:
         version.replace(".", "").replace("-", "").replace("+", "").isalnum() and version.isascii()
     )
     return f"{title} {version}" if plain and len(version) < 30 else title
+
+
+def _title(spec: Spec) -> str:
+    if isinstance(spec, TimeDistributed):
+        return _title(spec.layer)
+    if isinstance(spec, Bidirectional):
+        halves = dict.fromkeys(half.kind for half in spec.halves)
+        return f"bidirectional {' and '.join(halves)}"
+    return spec.form if spec.sizes() else spec.kind
+
+
+def composition(model: Model) -> str:
+    """What a model is made of, on one line: its layers with weights, or all where none has any.
+
+    >>> from xlstm.model import LSTM, Dense, Source, chain
+    >>> layers = [("a", LSTM(1, 2, return_sequences=True), True), ("b", LSTM(2, 2), True)]
+    >>> composition(chain("m", [*layers, ("c", Dense(2, 1), True)], (None, 1), {}, Source("")))
+    '2 LSTM, Dense'
+    """
+    own = [node.spec for node in model.layers if not node.layer]
+    titles = [_title(spec) for spec in own if spec.parts] or [_title(spec) for spec in own]
+    counts = Counter(titles or ["nothing but inputs"])
+    text = ", ".join(f"{n} {title}" if n > 1 else title for title, n in counts.items())
+    return text if len(text) < WIDTH - 30 else f"{len(titles)} layers of {len(counts)} kinds"
+
+
+def class_doc(model: Model, more: str = "") -> list[str]:
+    """The docstring of a model: what it is made of, what goes in and what comes out."""
+    before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
+    after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
+    flow = f"{before} -> {after}"
+    lines = [flow] if len(flow) + 4 <= WIDTH else [before, f"-> {after}"]
+    first = f'    """{composition(model)}{more}.'
+    return [first, "", *(f"    {line}" for line in lines), '    """']
 
 
 def docstring(first: str, *lines: str) -> list[str]:

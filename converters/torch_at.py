@@ -12,6 +12,9 @@ from xlstm.converters.torch_recurrent import LAYER_CELLS, function
 
 from xlstm.model import Shape
 
+OVER_LAST_AXIS = ("softmax", "log_softmax")
+"""Activations that are functions of an axis; a cell needs them as functions of a tensor alone."""
+
 Step = Callable[[str], Call]
 """What is done to a variable, or to an expression."""
 
@@ -128,6 +131,8 @@ class At:
 
     def activation(self, name: str) -> Step | None:
         """An activation, None for none."""
+        if name in OVER_LAST_AXIS:
+            return applied(f"torch.{name}", ("dim", "-1"))
         return None if name == "linear" else applied(function(self.parts, name))
 
 

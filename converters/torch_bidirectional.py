@@ -97,13 +97,15 @@ def _emit_two(
     spec: Bidirectional, parts: Parts, site: Site, before: Sequence[str], after: Sequence[str]
 ) -> None:
     """Two modules over the same input, the second one's sequence turned round in time."""
+    start = len(parts.init)
     parts.init += [f"        self.{site.name} = nn.ModuleDict(", "            {"]
     both = site.free("both")
     parts.forward.append(f"        {both} = self.{site.name}")
     values, ends = list[str](), list[str]()
     for word, half, needed in zip(HALVES, spec.halves, _needed(spec, site), strict=True):
         comments, module = module_of(half, parts, bool(site.mask))
-        parts.init += [f"                {line}" for line in comments]
+        lines = [f"                {line}" for line in comments]
+        parts.init += [line for line in lines if line not in parts.init[start:]]
         parts.init += statement(f'"{word}_layer": ', module, 16, ",")
         own = slice(len(ends), len(ends) + half.states)
         y = site.free(word) if needed else "_"

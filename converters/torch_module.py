@@ -7,9 +7,9 @@ from typing import Any
 
 from xlstm.converters.source import (
     FOLDER,
-    WIDTH,
     Parts,
     call,
+    class_doc,
     imports,
     shape_text,
     signature,
@@ -133,7 +133,7 @@ def model_class(model: Model, parts: Parts) -> list[str]:
     inputs = [f"{name}: Tensor" for name in parts.inputs]
     return [
         "class Model(nn.Module):",
-        *_class_doc(model),
+        *class_doc(model),
         "",
         *(CONSTRUCTOR if parts.init else []),
         *parts.init,
@@ -144,15 +144,6 @@ def model_class(model: Model, parts: Parts) -> list[str]:
         *parts.forward,
         f"        return {result}",
     ]
-
-
-def _class_doc(model: Model) -> list[str]:
-    before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
-    after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
-    line = f'    """{before} -> {after}."""'
-    if len(line) <= WIDTH:
-        return [line]
-    return ['    """The model.', "", f"    {before}", f"    -> {after}", '    """']
 
 
 def _forward_doc(model: Model) -> str:

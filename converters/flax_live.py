@@ -34,7 +34,9 @@ def to_numpy(array: Any) -> Array:
 
 def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
     """Numpy inputs as JAX arrays of `dtype`; masks stay what they are."""
-    return [jnp.asarray(x, None if x.dtype == bool else dtype) for x in map(np.asarray, inputs)]
+    # cast by numpy and put there as they are: JAX would compile a program for either
+    given = map(np.asarray, inputs)
+    return [jax.device_put(x if x.dtype == bool else x.astype(dtype)) for x in given]
 
 
 def flat(module: Any, outputs: Any) -> list[Array]:

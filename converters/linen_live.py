@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -166,11 +167,24 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
     return module, variables
 
 
+@functools.lru_cache(maxsize=64)
+def _compiled(module: nn.Module) -> Any:
+    return jax.jit(module.apply)
+
+
+def _applied(module: nn.Module) -> Any:
+    """`module.apply` compiled; equal modules share what was compiled for the first of them."""
+    try:
+        return _compiled(module)
+    except TypeError:  # a field, such as an array, that has no hash
+        return jax.jit(module.apply)
+
+
 def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs, through `jax.jit`."""
     module, variables = ported
     with precision(dtype):
-        return flat(module, jax.jit(module.apply)(variables, *arrays(inputs, dtype)))
+        return flat(module, _applied(module)(variables, *arrays(inputs, dtype)))
 
 
 def count(ported: Pair) -> int:

@@ -44,7 +44,7 @@ def both_ways(
     x: keras.KerasTensor,
     forward: keras.layers.RNN,
     backward: keras.layers.RNN,
-    merge: Callable[..., list[keras.KerasTensor]],
+    merge: Callable[..., list[Any]],
     mask: keras.KerasTensor | None = None,
     initial_state: list[keras.KerasTensor] | None = None,
 ) -> list[keras.KerasTensor]:
@@ -61,11 +61,11 @@ def both_ways(
 
 
 def seen_or_all(
-    query: keras.KerasTensor | None = None,
-    value: keras.KerasTensor | None = None,
-    key: keras.KerasTensor | None = None,
+    query: Any = None,
+    value: Any = None,
+    key: Any = None,
     causal: tuple[int, int] | None = None,
-) -> keras.KerasTensor:
+) -> Any:
     """Which values each query sees by these masks; one that sees none sees all of them.
 
     So it is in Keras before 3.7; this one gives such a query the mean of all values, or zeros.

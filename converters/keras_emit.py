@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from xlstm.converters.custom_code import checked, merged
 from xlstm.converters.keras_functional import around, explained, functional, model_input
 from xlstm.converters.keras_layers import CELLS, layer
 from xlstm.converters.keras_plan import Plan, plan_of
@@ -138,6 +141,18 @@ def _functions(parts: Parts, model: Model, kind: str) -> list[list[str]]:
     ]
 
 
+NARROW = re.compile(
+    r"use_cudnn=False|merge_mode=None|ConvLSTM[^#]*strides=\(|Padding1D\(\s*\(| = \w+\[:"
+)
+"""What type checkers take for an error in Keras source."""
+
+LOOSE = [
+    "# Keras's parameters have no types but those of their defaults, which are too narrow",
+    "# pyright: reportArgumentType=false, reportCallIssue=false",
+    "",
+]
+
+
 def emit(model: Model) -> str:
     """Source text of `model.py` for Keras 3.
 
@@ -150,12 +165,9 @@ def emit(model: Model) -> str:
     kind = "keras.Sequential" if plain else "keras.Model"
     functions = _functions(parts, model, kind)
     used = "\n".join([*parts.helpers, *make])
-    head = docstring(
-        f"A Keras 3 model ported from {origin(model)}.",
-        "Needs keras and safetensors. `load()` gives the model with its trained weights, as does",
-        '`keras.models.load_model("model.keras")`.',
-    )
-    head += imports(
+    head = docstring(f"A Keras 3 model ported from {origin(model)}.", *_opened(parts))
+    head += LOOSE if NARROW.search(used) else []
+    lines = imports(
         [
             f"from collections.abc import {'Callable, ' * ('Callable' in used)}Mapping",
             "from pathlib import Path",
@@ -167,4 +179,18 @@ def emit(model: Model) -> str:
             "from safetensors.numpy import load_file",
         ],
     )
-    return join([head, *([text] for text in parts.helpers), make, *functions])
+    head += merged(lines, parts)
+    text = join([head, *([text] for text in parts.helpers), make, *functions])
+    return checked(text, parts)
+
+
+def _opened(parts: Parts) -> list[str]:
+    """How the model comes back, for the module's docstring."""
+    lines = ["Needs keras and safetensors. `load()` gives the model with its trained weights, as does"]
+    if not parts.imports:
+        return [*lines, '`keras.models.load_model("model.keras")`.']
+    return [
+        *lines,
+        '`keras.models.load_model("model.keras")` once this module is imported, which holds layers of',
+        "its own.",
+    ]

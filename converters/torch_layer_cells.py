@@ -51,8 +51,8 @@ class Normalization(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(features))
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.variance = nn.Buffer(torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., features) -> (..., features)."""
@@ -64,8 +64,8 @@ class Denormalization(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(features))
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.variance = nn.Buffer(torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., features) -> (..., features)."""

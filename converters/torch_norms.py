@@ -13,7 +13,7 @@ def _bare(at: At, scale: bool, center: bool) -> None:
     """Takes away the weights that the layer has not, where it has one of the two."""
     if scale != center:
         lacks = "bias" if scale else "weight"
-        at.parts.init.append(f"        {at.module}.{lacks} = None")
+        at.parts.init.append(f'        {at.module}.register_parameter("{lacks}", None)')
 
 
 def batch_norm(spec: BatchNorm, at: At) -> None:

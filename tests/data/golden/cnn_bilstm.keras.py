@@ -4,6 +4,9 @@ Needs keras and safetensors. `load()` gives the model with its trained weights, 
 `keras.models.load_model("model.keras")`.
 """
 
+# Keras's parameters have no types but those of their defaults, which are too narrow
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -47,8 +47,11 @@ class Verdict:
         max_ulp: the same in units of eps.
         bound: the bound of the step that came nearest to it, or exceeded it most.
         ratio: difference over bound of that step; above 1 is different.
-        undecidable_from: first time step whose float64 bound is too wide to decide, or None.
-        detail: what failed or where, "" otherwise.
+        undecidable_from: first time step that is not decided: its float64 bound is too wide, or
+            the reference is not finite there in this precision; None where all are.
+        detail: what failed, or why nothing can be decided; "" otherwise.
+        output: the output, layer or tensor that these figures are of: the worst of several.
+        step: time step of `bound`, None where there is no time axis.
     """
 
     verdict: str
@@ -59,6 +62,8 @@ class Verdict:
     ratio: float = 0.0
     undecidable_from: int | None = None
     detail: str = ""
+    output: str = ""
+    step: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain data; numbers that JSON has not are null."""
@@ -78,6 +83,7 @@ class Bounds:
         top: largest |y| of each step.
         finite: whether the reference is finite in this precision up to each step.
         sharp: whether each step's bound is narrow enough to decide.
+        lost: numbers of each step (T, everything else) that no run of the reference has finite.
     """
 
     y: Array
@@ -85,6 +91,7 @@ class Bounds:
     top: Array
     finite: Array
     sharp: Array
+    lost: Array
 
 
 def steps_of(y: Array) -> Array:
@@ -167,6 +174,11 @@ def bounds(
     return found
 
 
+def bounds_from(y: Array, runs: Sequence[Array], dtype: str) -> Bounds:
+    """Bounds of one output, from the float64 reference `y` and the runs it is held against."""
+    return _bounds(y, runs, EPS[dtype], float(np.finfo(dtype).tiny))
+
+
 def _bounds(y: Array, runs: Sequence[Array], eps: float, tiny: float) -> Bounds:
     with np.errstate(invalid="ignore", over="ignore"):
         changes = np.max([_top(np.asarray(other - y, np.float64)) for other in runs], axis=0)
@@ -179,7 +191,8 @@ def _bounds(y: Array, runs: Sequence[Array], eps: float, tiny: float) -> Bounds:
     # a step of zeros must be zeros, unless rounding itself moves it
     step = np.where(top == 0, FACTOR * np.where(finite, changes, np.inf), step)
     sharp = finite & (step <= np.where(top == 0, np.inf, DECIDABLE * top))
-    return Bounds(y, step, top, finite, sharp)
+    lost = ~np.logical_or.reduce([np.isfinite(steps_of(run)) for run in (y, *runs)])
+    return Bounds(y, step, top, finite, sharp, lost)
 
 
 def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
@@ -193,8 +206,8 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
     """
     if output.shape != allowed.y.shape:
         return Verdict(FAILED, detail=f"shape {output.shape}, the reference has {allowed.y.shape}")
-    if not (np.isfinite(_top(output)) | ~allowed.finite).all():
-        return Verdict(FAILED, detail="NaN or infinity where the reference has none")
+    if broken := _broken(output, allowed):
+        return Verdict(FAILED, detail=broken)
     keep = allowed.finite
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         gaps = _top(np.asarray(output, np.float64) - allowed.y)[keep]
@@ -203,16 +216,33 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
     # chaos makes late float64 steps undecidable; float32 bounds hold at every step
     judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
     worst = int(np.argmax(judged)) if judged.size else 0
+    word = _word(judged, exact)
     return Verdict(
-        verdict=_word(judged, exact),
+        verdict=word,
         max_abs=float(gaps.max(initial=0)),
         max_rel=float(rel.max(initial=0)),
         max_ulp=float(rel.max(initial=0) / EPS[dtype]),
         bound=float(allowed.step[keep][worst]) if judged.size else 0.0,
         ratio=float(judged.max(initial=0)),
-        undecidable_from=_first_undecidable(exact),
-        detail="",
+        undecidable_from=_first_undecidable(allowed, exact),
+        detail=_why_undecided(judged) if word == UNDECIDED else "",
+        step=worst if output.ndim > 2 and judged.size else None,
     )
+
+
+def _broken(output: Array, allowed: Bounds) -> str:
+    """What is not finite on one side only, "" where nothing is.
+
+    After the first step of the reference that is not finite, nothing is compared: what becomes of
+    NaN and infinity there is nobody's promise.
+    """
+    if not (np.isfinite(_top(output)) | ~allowed.finite).all():
+        return "NaN or infinity where the reference has none"
+    first = int(allowed.finite.sum())
+    if first == len(allowed.finite):
+        return ""
+    found = np.isfinite(steps_of(output)[first]) & allowed.lost[first]
+    return "numbers where the reference has NaN or infinity" if found.any() else ""
 
 
 def _word(judged: Array, exact: Bounds) -> str:
@@ -221,8 +251,14 @@ def _word(judged: Array, exact: Bounds) -> str:
     return ROUNDING if judged.size and exact.sharp.any() else UNDECIDED
 
 
-def _first_undecidable(exact: Bounds) -> int | None:
-    blurred = np.flatnonzero(~exact.sharp)
+def _why_undecided(judged: Array) -> str:
+    if not judged.size:
+        return "NaN or infinity in the reference itself: there is nothing to compare"
+    return f"rounding alone may move every step by more than {DECIDABLE:g} of its largest number"
+
+
+def _first_undecidable(allowed: Bounds, exact: Bounds) -> int | None:
+    blurred = np.flatnonzero(~(exact.sharp & allowed.finite))
     return int(blurred[0]) if blurred.size else None
 
 

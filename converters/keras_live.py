@@ -11,6 +11,7 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,7 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
+from xlstm.origin import Optimizer, optimizer_of
 
 BACKENDS = ("tensorflow", "torch", "jax")
 """Backends in the order in which they are tried when KERAS_BACKEND names none."""
@@ -106,8 +108,17 @@ def read(source: Any) -> Model:
         config, layers = _config(source, kind), source.layers
     weights = {layer.name: _stored(layer) for layer in layers}
     container = f"live {'layer' if lone else 'model'} keras {kind}"
-    described = Description("keras", keras.__version__, container, "", "", config, weights, True)
+    found = Description("keras", keras.__version__, container, "", "", config, weights, True)
+    described = replace(found, optimizer=_optimizer(source))
     return read_description(described, lone=lone)
+
+
+def _optimizer(model: Any) -> Optimizer | None:
+    """The optimizer of a compiled model, as `summary()` counts it: once it has its variables."""
+    found = getattr(model, "optimizer", None) if getattr(model, "compiled", False) else None
+    if found is None or not found.built:
+        return None
+    return optimizer_of(type(found).__name__, [tuple(v.shape) for v in found.variables])
 
 
 def _config(model: Any, kind: str) -> dict[str, Any]:

@@ -96,4 +96,5 @@ def _source(reader: Reader) -> Source:
         said.sha256,
         (*reader.notes, *ignored),
         reader.all_warnings(),
+        said.optimizer,
     )

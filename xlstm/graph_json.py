@@ -52,9 +52,15 @@ def to_json(model: Model) -> dict[str, Any]:
         "nodes": nodes,
         "inputs": list(model.inputs),
         "outputs": [list(edge) for edge in model.outputs],
-        "source": dataclasses.asdict(model.source),
+        "source": _source_json(model.source),
         "lone": model.lone,
     }
+
+
+def _source_json(source: Source) -> dict[str, Any]:
+    """Where a model came from; the optimizer stays there."""
+    fields = dataclasses.asdict(source)
+    return {name: value for name, value in fields.items() if name != "optimizer"}
 
 
 def _checked(data: Any, types: Any, where: str) -> Any:

@@ -23,6 +23,7 @@ from xlstm.files.arrays import is_arrays, read_arrays
 from xlstm.layout import FOLD, Shaped, Slot, Table
 from xlstm.mapping import refusals, tensors
 from xlstm.model import Model, Node
+from xlstm.origin import Optimizer
 from xlstm.porting import load
 
 
@@ -72,10 +73,18 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Every parameter of a model in every framework that was asked for."""
+    """Every parameter of a model in every framework that was asked for.
+
+    Attributes:
+        frameworks: in the order of the columns.
+        layers: every layer of the model that has weights of its own, and every other.
+        optimizer: what the source keeps beside the model for training it further; no part of any
+            total, as in Keras's `count_params()`.
+    """
 
     frameworks: tuple[str, ...]
     layers: tuple[LayerCount, ...]
+    optimizer: Optimizer | None = None
 
     def total(self, framework: str) -> int | None:
         """Number of parameters, as the framework's own one-liner gives it; None where refused."""
@@ -112,7 +121,19 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as plain data, in the form that `xlstm count --json` prints."""
-        return {"layers": [_layer_json(layer) for layer in self.layers], "totals": self.totals()}
+        return {
+            "layers": [_layer_json(layer) for layer in self.layers],
+            "totals": self.totals(),
+            "optimizer": None
+            if self.optimizer is None
+            else {**self.optimizer.to_json(), "formula": self.optimizer_formula()},
+        }
+
+    def optimizer_formula(self) -> str:
+        """How the optimizer's count comes about, "" where that is not to be seen."""
+        tensors = [t for layer in self.layers for t in layer.tensors.get("keras", ())]
+        trained = [t.count for t in tensors if t.trainable]
+        return "" if self.optimizer is None else self.optimizer.formula(trained)
 
 
 def _layer_json(layer: LayerCount) -> dict[str, Any]:
@@ -174,7 +195,7 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
         for node in model.layers
         if not node.layer
     )
-    return Ledger(tuple(adapters), tuple(layers))
+    return Ledger(tuple(adapters), tuple(layers), model.source.optimizer)
 
 
 def _bare(source: Any) -> Mapping[str, Shaped] | None:

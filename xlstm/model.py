@@ -27,6 +27,7 @@ import numpy as np
 
 from xlstm.activations import ACTIVATIONS
 from xlstm.errors import UsageError
+from xlstm.origin import Source
 from xlstm.specs import (
     GRU,
     LSTM,
@@ -189,29 +190,6 @@ class Node:
     def reads(self) -> tuple[Edge, ...]:
         """Every edge into this node: inputs, mask, states."""
         return (*self.inputs, *([self.mask] if self.mask else []), *self.states)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model came from, and what reading it found.
-
-    Attributes:
-        framework: "keras", "torch", "nnx" or "linen".
-        version: version of the framework that wrote it, "" if unknown.
-        container: what held it ("HDF5 whole model", "live nn.LSTM", ...).
-        file: the file's name without its folder, "" for a live object.
-        sha256: of the file's bytes, "" for a live object.
-        notes: rules applied and options that act only in training.
-        warnings: what the user should look at.
-    """
-
-    framework: str
-    version: str = ""
-    container: str = ""
-    file: str = ""
-    sha256: str = ""
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

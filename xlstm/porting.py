@@ -102,7 +102,7 @@ def _read_port(source: Any, owner: Adapter) -> Model | None:
     if graph is None:
         return None
     live: Any = owner.live()
-    found = replace(graph.source, container=f"live port to {owner.title}")
+    found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
     weights = unpack_model(graph, owner, live.weights(source))
     return replace(graph, weights=weights, source=found)
 

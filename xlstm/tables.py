@@ -77,7 +77,18 @@ def render_counts(ledger: Ledger) -> str:
     table.add_section()
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
-    return to_text(table, *render_differences(ledger), *dict.fromkeys(refused))
+    lines = [*render_differences(ledger), *dict.fromkeys(refused), *render_optimizer(ledger)]
+    return to_text(table, *lines)
+
+
+def render_optimizer(ledger: Ledger) -> list[str]:
+    """A line on the optimizer that is kept beside the model, if there is one."""
+    found, formula = ledger.optimizer, ledger.optimizer_formula()
+    if found is None:
+        return []
+    kind = f" ({found.kind})" if found.kind else ""
+    how = f" = {formula}" if formula else ""
+    return [f"optimizer{kind}: {found.count:,} values{how}, not part of the model, not ported"]
 
 
 def amount(number: int | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xlstm.model import Array
+from xlstm.origin import Optimizer
 
 UNMARKED = "unmarked bfloat16"
 """Dtype of two opaque bytes that old HDF5 files do not call bfloat16; the config must."""
@@ -39,6 +40,7 @@ class Description:
         by_name: True where the keys of `weights` are layer names.
         step: how far the number in a path advances for a layer with weights; 2 in Keras 2.12.
         backend: what Keras computed with when it wrote the file, "" if the file does not say.
+        optimizer: what it keeps of an optimizer, None if it keeps nothing.
         ignored: members that were not read.
         opened: what must be closed once the weights are read.
     """
@@ -53,6 +55,7 @@ class Description:
     by_name: bool
     step: int = 1
     backend: str = ""
+    optimizer: Optimizer | None = None
     ignored: tuple[str, ...] = ()
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
 

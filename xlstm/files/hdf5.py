@@ -12,6 +12,7 @@ import numpy as np
 
 from xlstm.errors import FileError
 from xlstm.files.description import UNMARKED, Stored
+from xlstm.files.guards import as_text
 from xlstm.files.heap import TEXT_TYPES, check_bytes
 from xlstm.model import Array
 
@@ -20,6 +21,9 @@ MAX_BYTES = 8 * 2**30
 
 MAX_NAMES = 4_096
 """Most texts of variable length in one attribute: more do not fit where Keras writes them."""
+
+SPLIT = 1_000
+"""Most numbered pieces of an attribute that Keras split because of its length."""
 
 MAX_LINKS = 20_000
 """Most members of one group."""
@@ -129,6 +133,29 @@ def _plain_attribute(found: h5py.h5a.AttrID) -> bool:
         code = kind.encode()[2:]
         return not kind.committed() and any(code[:4] + t[4:8] + code[8:] == t for t in TEXT_TYPES)
     return found.dtype.names is None and found.dtype.subdtype is None
+
+
+def texts(item: h5py.Group, name: str, where: str) -> list[str]:
+    """An attribute that lists texts, joined again where Keras split it into name0, name1, ...
+
+    Raises:
+        FileError: damaged data, or other than texts.
+    """
+    whole = attribute(item, name, where)
+    if whole is not None:
+        return _texts(whole, where)
+    found: list[str] = []
+    for number in range(SPLIT):
+        part = attribute(item, f"{name}{number}", where)
+        if part is None:
+            break
+        found += _texts(part, where)
+    return found
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    # Keras writes an empty list as an empty float array.
+    return [as_text(item, where) for item in np.ravel(value).tolist()]
 
 
 def stored(dataset: h5py.Dataset, name: str, where: str) -> Stored:

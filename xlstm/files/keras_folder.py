@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,9 @@ from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
 from xlstm.files.hdf5 import open_hdf5, walk
 from xlstm.files.keras_tree import Tree, numbered, read_tree
+from xlstm.files.optimizer import in_tree, kind_of
+from xlstm.origin import Optimizer, optimizer_of
+from xlstm.specs import Shape
 
 CONFIG, METADATA = "config.json", "metadata.json"
 WEIGHTS, INDEX = "model.weights.h5", "model.weights.json"
@@ -37,23 +42,32 @@ def describe_folder(folder: Path, opened: ExitStack) -> Description:
     """
     config = _json(folder / CONFIG)
     metadata = _json(folder / METADATA)
-    if (folder / INDEX).is_file():
-        weights, step = read_shards(folder / INDEX, opened), 1
-    else:
-        stream = opened.enter_context(open_regular(folder / WEIGHTS))
-        weights, step = read_tree(open_hdf5(stream, WEIGHTS, opened), f"{folder.name}, {WEIGHTS}")
+    weights, step, optimizer, files = _weights(folder, config, opened)
     return Description(
         framework="keras",
         version=as_text(metadata.get("keras_version"), f"{folder.name}, keras_version"),
         container="unzipped .keras folder",
         file=folder.name,
-        sha256=_digest([folder / CONFIG, folder / METADATA]),
+        sha256=_digest([folder / CONFIG, folder / METADATA, *files]),
         config=config,
         weights=weights,
         by_name=False,
         step=step,
+        optimizer=optimizer,
         opened=opened,
     )
+
+
+def _weights(
+    folder: Path, config: Mapping[str, Any], opened: ExitStack
+) -> tuple[Tree, int, Optimizer | None, tuple[Path, ...]]:
+    """The weights, the step of their numbers, the optimizer's, and the files they lie in."""
+    if (folder / INDEX).is_file():
+        spread = read_shards(folder / INDEX, opened)
+        return spread.weights, 1, optimizer_of(kind_of(config), spread.optimizer), spread.files
+    stream = opened.enter_context(open_regular(folder / WEIGHTS))
+    root, where = open_hdf5(stream, WEIGHTS, opened), f"{folder.name}, {WEIGHTS}"
+    return *read_tree(root, where), in_tree(root, config, where), (folder / WEIGHTS,)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -61,7 +75,7 @@ def _json(path: Path) -> dict[str, Any]:
         return as_object(parse_json(file.read(MAX_TEXT + 1), str(path)), str(path))
 
 
-def _digest(paths: list[Path]) -> str:
+def _digest(paths: Iterable[Path]) -> str:
     total = hashlib.sha256()
     for path in paths:
         with open_regular(path) as file:
@@ -69,7 +83,22 @@ def _digest(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
-def read_shards(index: Path, opened: ExitStack) -> Tree:
+@dataclass(frozen=True)
+class Spread:
+    """Weights that an index spreads over files beside it.
+
+    Attributes:
+        weights: of the model's layers.
+        optimizer: shapes of the optimizer's variables.
+        files: the index, and all files that it names.
+    """
+
+    weights: Tree
+    optimizer: tuple[Shape, ...]
+    files: tuple[Path, ...]
+
+
+def read_shards(index: Path, opened: ExitStack) -> Spread:
     """The tree of weights that a `*.weights.json` index spreads over files beside it.
 
     One group of variables may lie in several shards: number 0 in one, 1 and 2 in the next.
@@ -91,9 +120,14 @@ def read_shards(index: Path, opened: ExitStack) -> Tree:
             parts |= numbered(group, f"{name}, {path}") if isinstance(group, h5py.Group) else {}
         if sorted(parts) != list(range(len(parts))) or not parts:
             raise FileError(where, f"all of {path}", sorted(parts), "keep the shards together")
-        key = path.strip("/").removeprefix("layers/").removesuffix("/vars")
-        found[key] = tuple(parts[number] for number in sorted(parts))
-    return found
+        found[path.strip("/").removesuffix("/vars")] = tuple(parts[n] for n in sorted(parts))
+    shapes = tuple(array.shape for array in found.get("optimizer", ()))
+    weights = {
+        path.removeprefix("layers/"): arrays
+        for path, arrays in found.items()
+        if path.split("/")[0] != "optimizer"
+    }
+    return Spread(weights, shapes, (index, *map(index.with_name, roots)))
 
 
 def _shard_names(names: Any, where: str) -> list[str]:
@@ -108,14 +142,16 @@ def _shard_names(names: Any, where: str) -> list[str]:
 
 def describe_shards(index: Path, opened: ExitStack) -> Description:
     """Describes weights in shards, without an architecture."""
+    spread = read_shards(index, opened)
     return Description(
         framework="keras",
         version="",
         container="Keras weights in shards",
         file=index.name,
-        sha256=_digest([index]),
+        sha256=_digest(spread.files),
         config={},
-        weights=read_shards(index, opened),
+        weights=spread.weights,
         by_name=False,
+        optimizer=optimizer_of(None, spread.optimizer),
         opened=opened,
     )

@@ -6,16 +6,13 @@ from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import h5py
-import numpy as np
 
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
-from xlstm.files.hdf5 import attribute, child, names, open_hdf5, stored, walk
+from xlstm.files.hdf5 import attribute, child, names, open_hdf5, stored, texts, walk
 from xlstm.files.keras_tree import ROOTS, is_tree, read_tree
-
-SPLIT = 1_000
-"""Most numbered pieces of an attribute that Keras split because of its length."""
+from xlstm.files.optimizer import in_tree, in_whole
 
 
 def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -> Description:
@@ -48,6 +45,7 @@ def _whole(root: h5py.File, file: str) -> dict[str, Any] | None:
         "weights": _weights(group, file),
         "by_name": True,
         "backend": _text(group, "backend", file),
+        "optimizer": in_whole(root, file),
         "ignored": tuple(name for name in names(root, file) if name != "model_weights"),
     }
 
@@ -78,6 +76,7 @@ def _new_weights(root: h5py.File, file: str) -> dict[str, Any] | None:
         "weights": tree,
         "by_name": False,
         "step": step,
+        "optimizer": in_tree(root, {}, file),
         "ignored": tuple(name for name in names(root, file) if name not in ROOTS),
     }
 
@@ -105,7 +104,7 @@ def _version(root: h5py.File, group: h5py.Group, file: str) -> str:
 
 def _weights(group: h5py.Group, file: str) -> dict[str, tuple[Stored, ...]]:
     found = {}
-    layers = _names(group, "layer_names", file)
+    layers = texts(group, "layer_names", file)
     if len(set(layers)) != len(layers):
         got = ", ".join(layers)
         raise FileError(file, "layers of names that differ", got, "save the model anew")
@@ -115,7 +114,7 @@ def _weights(group: h5py.Group, file: str) -> dict[str, tuple[Stored, ...]]:
             raise FileError(file, f"weights of layer {layer}", "none", "save the model anew")
         found[layer] = tuple(
             _array(below, name, f"{file}, layer {layer}")
-            for name in _names(below, "weight_names", file)
+            for name in texts(below, "weight_names", file)
         )
     return found
 
@@ -125,22 +124,3 @@ def _array(group: h5py.Group, name: str, where: str) -> Stored:
     if not isinstance(dataset, h5py.Dataset):
         raise FileError(where, f"weights {name}", "none", "save the model anew")
     return stored(dataset, name, where)
-
-
-def _names(item: h5py.Group, name: str, where: str) -> list[str]:
-    """A list of names, joined again where Keras split it into name0, name1, ..."""
-    whole = attribute(item, name, where)
-    if whole is not None:
-        return _strings(whole, where)
-    found: list[str] = []
-    for number in range(SPLIT):
-        part = attribute(item, f"{name}{number}", where)
-        if part is None:
-            break
-        found += _strings(part, where)
-    return found
-
-
-def _strings(value: Any, where: str) -> list[str]:
-    # Keras writes an empty list as an empty float array.
-    return [as_text(item, where) for item in np.ravel(value).tolist()]

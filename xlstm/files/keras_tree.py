@@ -39,11 +39,16 @@ def read_tree(root: h5py.File, where: str) -> tuple[Tree, int]:
     for name, step in ROOTS.items():
         group = child(root, name, where)
         if isinstance(group, h5py.Group):
-            return _walk(group, where), step
+            return tree_below(group, where), step
     return {}, 1
 
 
-def _walk(start: h5py.Group, where: str) -> Tree:
+def tree_below(start: h5py.Group, where: str) -> Tree:
+    """Path below a group -> the arrays of its `vars`, in order.
+
+    Raises:
+        FileError: a hostile or damaged tree.
+    """
     found: dict[str, tuple[Stored, ...]] = {}
     todo, seen = [("", start)], 0
     while todo:

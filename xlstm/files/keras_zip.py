@@ -14,6 +14,7 @@ from xlstm.files.description import Description
 from xlstm.files.guards import MAX_TEXT, as_object, as_stream, as_text, parse_json
 from xlstm.files.hdf5 import open_hdf5
 from xlstm.files.keras_tree import read_tree
+from xlstm.files.optimizer import in_tree
 from xlstm.files.window import Window
 
 WEIGHTS = "model.weights.h5"
@@ -51,7 +52,8 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) ->
     config = _json(archive, "config.json", file)
     metadata = _json(archive, "metadata.json", file)
     weights = _weights(archive, stream, file)
-    tree, step = read_tree(open_hdf5(weights, f"{file}, {WEIGHTS}", opened), file)
+    root = open_hdf5(weights, f"{file}, {WEIGHTS}", opened)
+    tree, step = read_tree(root, file)
     read = {"config.json", "metadata.json", WEIGHTS}
     return Description(
         framework="keras",
@@ -63,6 +65,7 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) ->
         weights=tree,
         by_name=False,
         step=step,
+        optimizer=in_tree(root, config, file),
         ignored=tuple(name for name in archive.namelist() if name not in read),
         opened=opened,
     )

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
+from xlstm.files.optimizer import VALUE, in_checkpoint
 from xlstm.files.protobuf import ANEW, Message
 from xlstm.files.tensorbundle import Bundle, open_bundle, open_file, read_whole
 
@@ -39,9 +40,6 @@ MAX_LISTED = 1_000
 
 OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The tensor that is the graph of objects."""
-
-VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""How the key of a variable ends."""
 
 IGNORED = {"/.OPTIMIZER_SLOT/": "optimizer", "optimizer/": "optimizer", "/metrics/": "metrics"}
 """Part of a key -> what belongs to training, as listed."""
@@ -74,6 +72,7 @@ def describe_savedmodel(folder: Path, opened: ExitStack) -> Description:
         weights=weights,
         by_name=True,
         backend=as_text(root.get("backend", ""), f"{where}, backend"),
+        optimizer=in_checkpoint(root.get("training_config"), bundle),
         ignored=tuple(_ignored(folder, metadata.name, bundle, read)),
         opened=opened,
     )

@@ -1,0 +1,99 @@
+"""What files keep of an optimizer: its kind and the shapes of its variables, from headers alone.
+
+Nothing of it is loaded, and nothing that is wrong with it keeps a model from being read: an
+optimizer that cannot be made out is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import h5py
+
+from xlstm.errors import FileError
+from xlstm.files.guards import as_text, parse_json
+from xlstm.files.hdf5 import attribute, child, stored, texts, walk
+from xlstm.files.keras_tree import tree_below
+from xlstm.files.tensorbundle import Bundle
+from xlstm.origin import Optimizer, optimizer_of
+from xlstm.specs import Shape
+
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""How the key of a variable in a checkpoint ends."""
+
+
+def in_tree(root: h5py.File, config: Mapping[str, Any], where: str) -> Optimizer | None:
+    """The optimizer beside new Keras weights; its kind is in the config of the whole model."""
+
+    def shapes() -> list[Shape]:
+        group = child(root, "optimizer", where)
+        below = tree_below(group, where) if isinstance(group, h5py.Group) else {}
+        # an optimizer around another one lists that one's variables as well
+        return [array.shape for array in below.get("", ())]
+
+    return _optimizer(kind_of(config), shapes)
+
+
+def kind_of(config: Mapping[str, Any]) -> object:
+    """The optimizer's class in the config of a model of Keras 3."""
+    compiled = config.get("compile_config")
+    return _kind(compiled.get("optimizer")) if isinstance(compiled, Mapping) else None
+
+
+def in_whole(root: h5py.File, where: str) -> Optimizer | None:
+    """The optimizer in a whole model of old HDF5."""
+
+    def shapes() -> list[Shape]:
+        group = child(root, "optimizer_weights", where)
+        if not isinstance(group, h5py.Group):
+            return []
+        held = [(name, walk(group, name, where)) for name in texts(group, "weight_names", where)]
+        return [stored(x, name, where).shape for name, x in held if isinstance(x, h5py.Dataset)]
+
+    return _optimizer(_trained(root, where), shapes)
+
+
+def _trained(root: h5py.File, where: str) -> object:
+    try:
+        said = parse_json(as_text(attribute(root, "training_config", where), where), where)
+    except FileError:
+        return None
+    return kind_in(said)
+
+
+def kind_in(training_config: object) -> object:
+    """The optimizer's class in a training config of Keras 1 or 2."""
+    if not isinstance(training_config, Mapping):
+        return None
+    return _kind(training_config.get("optimizer_config"))
+
+
+def in_checkpoint(training_config: object, bundle: Bundle) -> Optimizer | None:
+    """The optimizer in a checkpoint of TensorFlow; the metadata beside it has its config."""
+    # rates such as optimizer/beta_1 are variables there, but none of the optimizer's in Keras
+    keys = [key for key in bundle.entries if is_optimizers(key) and not _is_rate(key)]
+    kind = kind_in(training_config)
+    return _optimizer(kind, lambda: [bundle.stored(key, key).shape for key in keys])
+
+
+def is_optimizers(key: str) -> bool:
+    """Whether a variable of a checkpoint belongs to the optimizer."""
+    return key.startswith("optimizer/") or "/.OPTIMIZER_SLOT/" in key
+
+
+def _is_rate(key: str) -> bool:
+    owner, _, name = key.removesuffix(VALUE).rpartition("/")
+    return owner == "optimizer" and name not in ("iter", "_iterations")
+
+
+def _kind(said: object) -> object:
+    name = said.get("class_name") if isinstance(said, Mapping) else said
+    return name.rpartition(">")[2] if isinstance(name, str) else None  # "Custom>Adam"
+
+
+def _optimizer(kind: object, shapes: Callable[[], list[Shape]]) -> Optimizer | None:
+    try:
+        return optimizer_of(kind, shapes())
+    except FileError:
+        return None

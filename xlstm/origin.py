@@ -1,0 +1,90 @@
+"""Where a model came from: the file or object that was read, and the optimizer kept beside it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xlstm.specs import Shape
+
+LONGEST = 60
+"""Characters of an optimizer's name."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The variables of a compiled model's optimizer: no part of the model, and never ported.
+
+    Attributes:
+        kind: its class ("Adam"), "" if the source does not say.
+        sizes: number of elements of each of its variables, in the source's order.
+    """
+
+    kind: str
+    sizes: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of elements of all variables, as Keras's `summary()` counts optimizer params.
+
+        >>> Optimizer("Adam", (1, 1, 6, 6, 2, 2)).count
+        18
+        """
+        return sum(self.sizes)
+
+    def formula(self, trainable: Iterable[int]) -> str:
+        """The count as so many numbers for each trainable one, and the rest; "" where it is not.
+
+        Args:
+            trainable: sizes of the tensors that training changes.
+
+        >>> Optimizer("Adam", (1, 1, 6, 6, 2, 2)).formula([6, 2])
+        '2 x 8 trainable + 2'
+        """
+        wanted, left, times = Counter(trainable), Counter(self.sizes), 0
+        total = sum(wanted.elements())
+        while max(wanted, default=1) > 1 and wanted <= left:
+            times, left = times + 1, left - wanted
+        rest = left.total()
+        if not times or rest != sum(left.elements()):  # what is left has to be single numbers
+            return ""
+        return f"{times} x {total:,} trainable" + (f" + {rest}" if rest else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Kind, count and number of variables as plain data."""
+        return {"kind": self.kind, "count": self.count, "variables": len(self.sizes)}
+
+
+def optimizer_of(kind: object, shapes: Iterable[Shape]) -> Optimizer | None:
+    """An optimizer from what a file or a live model says of it; None if it has no variables."""
+    known = isinstance(kind, str) and kind.isidentifier() and len(kind) <= LONGEST
+    sizes = tuple(math.prod(size or 0 for size in shape) for shape in shapes)
+    return Optimizer(str(kind) if known else "", sizes) if sizes else None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model came from, and what reading it found.
+
+    Attributes:
+        framework: "keras", "torch", "nnx" or "linen".
+        version: version of the framework that wrote it, "" if unknown.
+        container: what held it ("HDF5 whole model", "live nn.LSTM", ...).
+        file: the file's name without its folder, "" for a live object.
+        sha256: of the file's bytes, "" for a live object.
+        notes: rules applied and options that act only in training.
+        warnings: what the user should look at.
+        optimizer: what is kept beside the model for training it further, None if nothing is.
+    """
+
+    framework: str
+    version: str = ""
+    container: str = ""
+    file: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    optimizer: Optimizer | None = None

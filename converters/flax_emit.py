@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xlstm.converters import flax_attention, flax_layers, flax_shapes, flax_windows
+from xlstm.converters import custom_code, flax_attention, flax_layers, flax_shapes, flax_windows
 from xlstm.converters.flax_dialect import OWN, At, Dialect
 from xlstm.converters.flax_recurrent import bidirectional, recurrent
 from xlstm.converters.flax_recurrent import own as own_cell
@@ -18,6 +18,7 @@ from xlstm.identifiers import identifiers
 from xlstm.model import (
     Attention,
     Bidirectional,
+    Custom,
     Dense,
     Dropout,
     LayerNorm,
@@ -64,7 +65,18 @@ def _time_distributed(spec: TimeDistributed, at: At) -> None:
 def _own_batch(spec: Spec) -> bool:
     """Whether a layer must not see the time axis of a TimeDistributed beside the batch's."""
     grouped = isinstance(spec, LayerNorm) and bool(spec.groups)
-    return grouped or isinstance(spec, (Recurrent, Bidirectional))
+    return grouped or isinstance(spec, (Custom, Recurrent, Bidirectional))
+
+
+FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
+"""Module alias of a dialect -> the framework."""
+
+
+def _custom(spec: Custom, at: At) -> None:
+    framework = FRAMEWORKS[at.dialect.module]
+    at.init(custom_code.made(spec, framework, at.parts))
+    given = custom_code.arguments(spec, framework, at.site.inputs, at.site.mask)
+    at.parts.forward += custom_code.assigned(at.site.outputs, at.call(*given))
 
 
 def _recurrent(spec: Any, at: At) -> None:
@@ -76,6 +88,7 @@ def _bidirectional(spec: Bidirectional, at: At) -> None:
 
 
 LAYERS: dict[type[Spec], Callable[..., None]] = {
+    specs.Custom: _custom,
     specs.Dense: flax_layers.dense,
     specs.Dropout: flax_layers.dropout,
     specs.TrainingOnly: flax_layers.training_only,
@@ -175,7 +188,7 @@ def refuse(node: Node) -> str:
 def _called(model: Model, site: Site) -> Site:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
-    masked = any(node.mask for node in model.layers if node.owner == owner)
+    masked = any(node.mask for node in model.calls(owner))
     recurrent_layer = isinstance(site.node.spec, (Recurrent, Bidirectional))
     everywhere = f"jnp.ones({site.x}.shape[:2], bool)"
     mask = site.mask or (everywhere if masked and recurrent_layer else "")
@@ -189,7 +202,7 @@ def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Site], None]:
         before = len(parts.init)
         shapes = tuple(map(model.shape, site.node.inputs))
         owner = site.node.owner
-        calls = tuple(node.inputs for node in model.layers if node.owner == owner)
+        calls = tuple(node.inputs for node in model.calls(owner))
         at = At(dialect, parts, _called(model, site), shapes, calls)
         LAYERS[type(site.node.spec)](site.node.spec, at)
         if site.node.layer:

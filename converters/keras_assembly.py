@@ -17,11 +17,13 @@ from xlstm.converters.keras_context import (
     Given,
     Reader,
     dtype_policy,
+    registered_name,
 )
 from xlstm.converters.keras_graph import Graph
 from xlstm.converters.keras_nested import JOINT
 from xlstm.converters.keras_operations import MASKS, Operation, read_operation
 from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
+from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
 from xlstm.converters.keras_weights import read_weights
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
@@ -31,6 +33,7 @@ from xlstm.model import (
     Bidirectional,
     Builder,
     Concatenate,
+    Custom,
     Edge,
     Embedding,
     Flatten,
@@ -47,6 +50,7 @@ from xlstm.model import (
     TimeDistributed,
     mask_shape,
 )
+from xlstm.specs.custom import inside
 
 INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
 """Options of input layers of which one value is supported."""
@@ -170,6 +174,9 @@ class Assembly:
         specs = read_layer(self.reader, call.layer, given)
         if call.name not in self._owners:
             self._owners |= self._stored_elsewhere(call, specs)
+        if is_registered(specs[0]):
+            check_told(specs[0], call.masks, where)
+            specs = (self._sized(call, specs[0]),)
         outputs = self._add_specs(call, specs, inputs, masks)
         self._name_outputs(call, specs[-1], outputs, masks)
         self.carried.after_heads(call, specs[-1])
@@ -190,6 +197,19 @@ class Assembly:
             return {}
         alike = first.layer.get("config") == call.layer.get("config")
         return {call.name: self._owners[first.name]} if alike and first.kind == call.kind else {}
+
+    def _sized(self, call: Call, spec: Spec) -> Spec:
+        """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
+        if call.name in self._owners:
+            own, first = inside(spec), inside(inside(self._owners[call.name][0][1]))
+            assert isinstance(own, Custom)
+            assert isinstance(first, Custom)
+            done = replace(own, shapes=first.shapes)
+            return replace(spec, layer=done) if isinstance(spec, TimeDistributed) else done
+        name = "/".join(call.home)
+        stored = taken(self.reader, name, call.group)
+        self.reader.give(name if self.reader.description.by_name else call.group, stored)
+        return sized(spec, stored, self.reader.where(call.name))
 
     def _spec(self, edge: Edge) -> Spec:
         return next(node.spec for node in self.nodes.nodes[::-1] if node.name == edge.node)
@@ -293,7 +313,7 @@ class Assembly:
     def _stages(self, call: Call, specs: Sequence[Spec]) -> list[str]:
         """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
         name = self._name(call)
-        main = [n for n, spec in enumerate(specs) if not isinstance(_inside(spec), MOVES)]
+        main = [n for n, spec in enumerate(specs) if not isinstance(inside(spec), MOVES)]
         single = len(specs) == 1 or len(main) == 1
         chosen = main[0] if main else 0
         return [
@@ -313,12 +333,12 @@ class Assembly:
         """Notes which edge each output of a layer is, and which mask it carries."""
         (y, *rest) = found[-1]
         edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
-        inside = _inside(last)
+        inner = inside(last)
         carried = self.carried.after(call, last, masks)
-        if isinstance(inside, Masking) or (isinstance(inside, Embedding) and inside.mask_zero):
+        if isinstance(inner, Masking) or (isinstance(inner, Embedding) and inner.mask_zero):
             own = edges.pop()
             self.carried.booleans.add(own)
-            lost = inside is not last and isinstance(inside, Masking)  # inside TimeDistributed
+            lost = inner is not last and isinstance(inner, Masking)  # inside TimeDistributed
             carried = carried if lost else own
         self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
         two = isinstance(last, Bidirectional) and last.merge == "none"
@@ -330,10 +350,6 @@ class Assembly:
             return self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
-
-
-def _inside(spec: Spec) -> Spec:
-    return spec.layer if isinstance(spec, TimeDistributed) else spec
 
 
 def _sure(mask: Mask, where: str) -> Edge:
@@ -365,6 +381,8 @@ def _trainable(layer: Config, specs: Sequence[Spec]) -> list[bool]:
     """Whether each of a layer's specs trains: the layer, and all that it wraps."""
     config = layer.get("config", {})
     own = bool(config.get("trainable", True))
+    if registered_name(layer):
+        return [own]
     if "cell" in config:
         stack = bool(config["cell"].get("config", {}).get("trainable", True))
         return [own and stack and _trainable(cell, specs[:1])[0] for cell in cells_of(layer)]
@@ -375,5 +393,5 @@ def _trainable(layer: Config, specs: Sequence[Spec]) -> list[bool]:
 def _halves_train(layer: Config) -> list[bool]:
     """Whether each layer inside another trains."""
     config = layer.get("config", {})
-    inside = [config.get(key) for key in ("layer", "backward_layer")]
-    return [_trainable(item, [Spec()])[0] for item in inside if isinstance(item, Mapping)]
+    below = [] if registered_name(layer) else [config.get(k) for k in ("layer", "backward_layer")]
+    return [_trainable(item, [Spec()])[0] for item in below if isinstance(item, Mapping)]

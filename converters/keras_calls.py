@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from xlstm.converters.keras_configs import LAMBDAS, class_of
-from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation
+from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation, registered_name
 from xlstm.converters.keras_rules import RULES
 
 from xlstm.errors import FileError, UnsupportedError
@@ -84,6 +84,7 @@ def read_calls(name: str, layer: Config, where: str) -> list[Call]:
     if not isinstance(nodes, list):
         raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
     read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
+    read = _registered_call if registered_name(layer) else read
     calls = [read(name, layer, node, where) for node in nodes]
     return [replace(call, number=n, home=(name,)) for n, call in enumerate(calls)]
 
@@ -100,6 +101,27 @@ def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
         got = f"{len(inputs)} inputs and {len(masks)} masks"
         raise FileError(where, "inputs, and one mask at most for each", got, ANEW)
     return Call(name, layer, tuple(inputs), tuple(states), masks, options)
+
+
+def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:
+    """The call of a registered layer: its tensors in the order of the call, and perhaps a mask."""
+    if isinstance(node, Mapping):
+        args, kwargs = _parts(node, where)
+    else:
+        items = list(_items(node, where))
+        args = [item[:3] for item in items]
+        kwargs = next((item[3] for item in items if len(item) > 3), {})
+    named = dict(_mapping(kwargs))
+    mask = list(tensors_in(named.pop("mask", None), f"{where}, mask"))
+    if named.pop("training", None):
+        do = "call the layer without training=True and save the model anew"
+        raise UnsupportedError(where, "a layer as it is when used", "training=True", do)
+    given = [*args, *(value for value in named.values() if value is not False)]
+    inputs = tuple(t for value in given for t in tensors_in(value, f"{where}, inputs"))
+    if not inputs or len(mask) > 1:
+        got = f"{len(inputs)} inputs and {len(mask)} masks"
+        raise UnsupportedError(where, "inputs, and one mask at most", got, LIMITS)
+    return Call(name, layer, inputs, masks=tuple(mask))
 
 
 MORE_DATA = ("value", "key")

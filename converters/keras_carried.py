@@ -13,6 +13,7 @@ from xlstm.errors import UnsupportedError
 from xlstm.model import (
     Bidirectional,
     Builder,
+    Custom,
     Edge,
     Embedding,
     Masking,
@@ -160,6 +161,8 @@ class Carried:
         """The mask that the first output of a layer carries."""
         kind = class_of(call.layer)
         one = masks[0] if masks else None
+        if isinstance(last, Custom):
+            return self._handed_on(call, last, masks)
         if isinstance(last, (Recurrent, Bidirectional)):
             return one if last.return_sequences else None
         if kind == "TimeDistributed" and isinstance(last, TimeDistributed):
@@ -171,6 +174,12 @@ class Carried:
         if kind in MERGES or kind == "Merge":
             return self._merged(call, masks)
         return self._side_by_side(call, masks) if kind == "Concatenate" else None
+
+    def _handed_on(self, call: Call, last: Custom, masks: Sequence[Mask]) -> Mask:
+        """The mask that a registered layer hands on: its inputs', if they have one."""
+        if not last.passes_mask or len(set(masks)) == 1:
+            return masks[0] if last.passes_mask else None
+        return Mixed(f"masks of the inputs of {call.name}, which differ")
 
     def after_heads(self, call: Call, last: Spec) -> None:
         """Keras 3 takes the masks off the inputs of MultiHeadAttention, at a time of its own."""

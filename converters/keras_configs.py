@@ -17,8 +17,10 @@ from xlstm.converters.keras_context import (
     dtype_policy,
     is_custom,
     is_operation,
+    registered_name,
 )
 from xlstm.converters.keras_eras import ERA_CLASSES
+from xlstm.converters.keras_registered import custom_spec
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
 from xlstm.model import Spec
@@ -127,7 +129,7 @@ def refused_class(reader: Reader, layer: Config) -> str:
         TypeError: a layer without the config of what it wraps.
     """
     name = class_of(layer)
-    if name == "InputLayer":
+    if name == "InputLayer" or registered_name(layer):
         return ""
     operation = operation_of(layer)
     if operation:
@@ -158,7 +160,7 @@ def check_classes(reader: Reader, layers: list[Config]) -> None:
         wrong += [f"{refused} ({name})"] if refused else []
     if wrong:
         want = f"layers that are known: {', '.join(KNOWN)} and those around them"
-        do = f"port the part up to a layer with until=, or {LIMITS}"
+        do = "tell them by xlstm.register_layer, or port the part up to a layer with until="
         raise UnsupportedError(reader.file, want, ", ".join(wrong), do)
 
 
@@ -196,7 +198,7 @@ def read_layer(reader: Reader, layer: Config, given: Given) -> tuple[Spec, ...]:
 
 def unwrapped(layer: Config) -> list[Config]:
     """RNN(cell) as the layer that is the same; stacked cells as layers one after the other."""
-    if class_of(layer) != "RNN":
+    if class_of(layer) != "RNN" or registered_name(layer):
         return [layer]
     options = {key: value for key, value in layer["config"].items() if key != "cell"}
     cells = cells_of(layer)
@@ -230,6 +232,9 @@ BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
 def _specs(reader: Reader, layer: Config, given: Given) -> list[Spec]:
     """The specs of one layer that is no stack."""
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
+    if name := registered_name(layer):
+        _check_policy(reader, layer.get("config", {}), where)
+        return [custom_spec(layer, name, given, where)]
     class_name, config = reader.modern(layer, where)
     rule = reader.rules.get(class_name)
     if rule is None or is_custom(layer):
@@ -257,6 +262,11 @@ def _check_keys(reader: Reader, config: Config, rule: Rule, where: str) -> None:
         if config.get(key, value) != value and config.get(key) is not None:
             got = f"{key}={config[key]!r}"
             raise UnsupportedError(where, f"{key}={value!r}", got[:80], LIMITS)
+    _check_policy(reader, config, where)
+
+
+def _check_policy(reader: Reader, config: Config, where: str) -> None:
+    """Raises UnsupportedError for a layer that computes in no float dtype."""
     policy = dtype_policy(config.get("dtype"))
     # embeddings and layers that only move numbers may be of whole ones
     counts = not {"units", "filters"} & set(config)

@@ -9,6 +9,7 @@ from typing import Any
 from xlstm.converters.keras_activations import FROM_KERAS, REFUSED, stock_form
 from xlstm.converters.keras_eras import ERA_CLASSES, ERA_DEFAULTS, KERAS1_KEYS, era_of
 
+from xlstm import custom
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
 from xlstm.model import Shape, Spec
@@ -188,6 +189,14 @@ def is_custom(layer: Config) -> bool:
     return package not in ("keras", "tf_keras", "tensorflow") or ">" in str(registered or "")
 
 
+def registered_name(layer: Config) -> str:
+    """The name under which the user registered a layer, "" if he did not."""
+    options, kind = layer.get("config"), str(layer.get("class_name"))
+    own = options.get("name") if isinstance(options, Mapping) else layer.get("name")
+    bases = (str(layer.get("registered_name") or kind), kind, kind.rpartition(">")[2])
+    return custom.find(*(f"{base}:{own}" for base in bases), *bases)
+
+
 NESTED = ("Sequential", "Functional", "Model")
 """Classes of models; the last in Keras 1 and 2."""
 
@@ -195,6 +204,8 @@ NESTED = ("Sequential", "Functional", "Model")
 def is_operation(layer: Config) -> bool:
     """Whether a config is one of an operation of Keras 3, which is no layer."""
     module = str(layer.get("module") or "")
+    if registered_name(layer):
+        return False
     if module:
         return module.startswith("keras.src.ops")
     # HDF5 files keep no module; every layer has one of these options, and no operation has

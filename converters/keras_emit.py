@@ -186,11 +186,8 @@ def emit(model: Model) -> str:
 
 def _opened(parts: Parts) -> list[str]:
     """How the model comes back, for the module's docstring."""
-    lines = ["Needs keras and safetensors. `load()` gives the model with its trained weights, as does"]
+    needs = "Needs keras and safetensors. `load()` gives the model with its trained weights, as"
+    needs, opened = f"{needs} does", '`keras.models.load_model("model.keras")`'
     if not parts.imports:
-        return [*lines, '`keras.models.load_model("model.keras")`.']
-    return [
-        *lines,
-        '`keras.models.load_model("model.keras")` once this module is imported, which holds layers of',
-        "its own.",
-    ]
+        return [needs, f"{opened}."]
+    return [needs, f"{opened} once this module, which has layers of its", "own, is imported."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from xlstm.converters import custom_code
 from xlstm.converters.keras_arguments import DTYPE, Around, number
 from xlstm.converters.keras_around import DOT_FLOOR, own_blind
 from xlstm.converters.keras_layers import CELLS, UNLIKE, inside, layer, two_layers
@@ -30,6 +31,7 @@ from xlstm.model import (
     Attention,
     Bidirectional,
     Concatenate,
+    Custom,
     Dot,
     Edge,
     Embedding,
@@ -74,8 +76,7 @@ def _ids_only(model: Model, name: str) -> bool:
 
 def around(model: Model, node: Node, parts: Parts) -> Around:
     """What the constructor of a node's layer depends on."""
-    calls = [other for other in model.layers if other.owner == node.owner]
-    masked = any(other.mask is not None for other in calls)
+    masked = any(other.mask is not None for other in model.calls(node.owner))
     return Around(parts, len(model.shape(node.inputs[0])) + 1, masked, node.trainable)
 
 
@@ -182,6 +183,8 @@ def _inputs(site: Site, plan: Plan) -> tuple[Argument, ...]:
         found = [unit(x, axis, spec.floor) for x, axis in pairs]
     if isinstance(spec, ATTENDS):
         found = found[: len(found) - len(spec.masks)]
+    if isinstance(spec, Custom):
+        return custom_code.arguments(spec, "keras", found)
     joins = isinstance(spec, (Merge, Concatenate, Dot, Attention))
     return (listed(found),) if joins else tuple(found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from xlstm.converters import custom_code
 from xlstm.converters.keras_activations import NAMES, REFUSED, STOCK
 from xlstm.converters.keras_arguments import (
     CHANNELS_LAST,
@@ -26,6 +27,7 @@ from xlstm.model import (
     LSTM,
     Bidirectional,
     ConvLSTM,
+    Custom,
     Model,
     Node,
     Normalization,
@@ -123,11 +125,14 @@ def layer(spec: Spec, around: Around, name: str = "") -> Call:
     """Constructor of a layer; layers inside another one have no name."""
     if isinstance(spec, TimeDistributed) and isinstance(spec.layer, Normalization):
         return layer(spec.layer, around, name)  # its last axis is the same one
+    named = [("name", f'"{name}"')] if name else []
+    if isinstance(spec, Custom):
+        made_so = custom_code.made(spec, "keras", around.parts)
+        return call(made_so.name, *made_so.args, *around.tail(*named))
     title = TITLES.get(type(spec))
     made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"
     if isinstance(spec, Bidirectional) and _built_up(spec.forward):
         around.parts.need(CELLS, made := "bidirectional")
-    named = [("name", f'"{name}"')] if name else []
     return call(made, *LAYERS[type(spec)](spec, around), *around.tail(*named))
 
 
@@ -158,8 +163,8 @@ def two_layers(node: Node) -> str:
 def apart(model: Model, node: Node) -> str:
     """As `two_layers`; layers that follow have to be told the right size as well."""
     spec = node.spec
-    followed = any(edge.node == node.name for other in model.nodes for edge in other.reads)
-    if isinstance(spec, Bidirectional) and spec.forward.width != spec.backward.width and followed:
+    unlike = isinstance(spec, Bidirectional) and spec.forward.width != spec.backward.width
+    if unlike and any(edge.node == node.name for other in model.nodes for edge in other.reads):
         return UNLIKE
     return two_layers(node)
 
@@ -192,6 +197,8 @@ def refusal(node: Node) -> str:
         inner, rank = inner.layer, rank - 1
     if folded(node) and any(None in shape for shape in node.shapes):
         return f"{inner.kind} at every one of any number of time steps, with such outputs"
+    if isinstance(inner, Custom) and inner is not node.spec and len(node.shapes) > 1:
+        return f"{inner.layer} at every time step, with several outputs"
     for spec in (inner, *(inner.halves if isinstance(inner, Bidirectional) else ())):
         if why := _refused(spec, rank):
             return why
@@ -199,6 +206,8 @@ def refusal(node: Node) -> str:
 
 
 def _refused(spec: Spec, rank: int) -> str:
+    if isinstance(spec, Custom):
+        return ""
     if type(spec) not in LAYERS and not is_operation(spec):
         return f"{spec.kind}, which ports to Keras do not have"
     kind = KINDS.get(spec.form)

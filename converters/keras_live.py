@@ -202,17 +202,44 @@ def save_extra(ported: Any, folder: Path) -> list[str]:
     """Writes model.keras beside the source; gives what the user should know about it."""
     ported.save(folder / "model.keras")
     layers = list(ported._flatten_layers(include_self=False))
+    told = _classes_told(layers)
     if not any(layer.compute_dtype == "float64" for layer in layers):
-        return []
+        return told
     notes = []
     if any(_is_model(layer) for layer in layers):
         notes.append("activations that are made of several layers")
     if any(isinstance(value, np.float64) for layer in layers for value in vars(layer).values()):
         notes.append("constants of Rescaling and ReLU")
-    return [
+    return told + [
         f"model.keras: Keras reopens {what} in float32; load() of model.py computes them in float64"
         for what in notes
     ]
+
+
+def _classes_told(layers: Sequence[Any]) -> list[str]:
+    """How model.keras is opened where its layers are classes of model.py."""
+    own = {type(layer) for layer in layers if type(layer).__module__.startswith("xlstm_port_")}
+    known = {cls for cls in own if keras.saving.get_registered_name(cls) != cls.__name__}
+    lines = []
+    if known:
+        names = ", ".join(sorted(cls.__name__ for cls in known))
+        lines.append(f"model.keras: import model.py before opening it, which holds {names}")
+    if left := sorted(cls.__name__ for cls in own - known):
+        given = ", ".join(f'"{name}": model.{name}' for name in left)
+        lines.append(f"model.keras: open it with custom_objects={{{given}}} of model.py")
+    return lines
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """Leaves the classes that Keras knows by name as they are, whatever source registers."""
+    known = keras.saving.get_custom_objects()
+    before = dict(known)
+    try:
+        yield
+    finally:
+        known.clear()
+        known.update(before)
 
 
 def _is_model(layer: Any) -> bool:

@@ -16,6 +16,7 @@ from xlstm.model import (
     BatchNorm,
     Bidirectional,
     Concatenate,
+    Custom,
     Dense,
     Dropout,
     Edge,
@@ -100,6 +101,8 @@ def obeys(spec: Spec) -> bool:
     """Whether a mask of its one input changes what a layer computes."""
     if isinstance(spec, TimeDistributed):
         return obeys(spec.layer)
+    if isinstance(spec, Custom):
+        return spec.sees_mask
     mean = isinstance(spec, GlobalPool) and spec.how == "average"
     return mean or isinstance(spec, (Recurrent, Bidirectional))
 
@@ -147,12 +150,22 @@ def _after(node: Node, brought: list[Edge | None], masks: Masks) -> Edge | None:
         return _merged(node, spec, brought, masks)
     if obeys(spec):
         return _obeyed(node, brought[0], masks)
+    if isinstance(spec, Custom):
+        return _custom(node, spec, brought, masks)
     if is_operation(spec) or not brought[0]:
         return None
     if _minds(spec, len(node.shape)):
         masks.cut.add((node.name, 0))
         return None
     return brought[0] if isinstance(spec, CARRIES) else None
+
+
+def _custom(node: Node, spec: Custom, brought: list[Edge | None], masks: Masks) -> Edge | None:
+    """A registered layer that sees no mask; its class hands one on if it is told so."""
+    if spec.passes_mask and len({*brought}) == 1:
+        return brought[0]
+    masks.cut |= {(node.name, n) for n, mask in enumerate(brought) if mask}
+    return None
 
 
 def _minds(spec: Spec, rank: int) -> bool:
@@ -170,7 +183,8 @@ def _obeyed(node: Node, brought: Edge | None, masks: Masks) -> Edge | None:
     elif node.mask is None and seen:
         masks.cut.add((node.name, 0))
         return None
-    return None if isinstance(node.spec, GlobalPool) else node.mask or brought
+    lost = isinstance(node.spec, Custom) and not node.spec.passes_mask
+    return None if lost or isinstance(node.spec, GlobalPool) else node.mask or brought
 
 
 def _merged(

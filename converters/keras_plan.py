@@ -13,7 +13,16 @@ from xlstm.converters.places import inputs_of, places
 
 from xlstm.errors import UnsupportedError
 from xlstm.identifiers import identifiers
-from xlstm.model import Edge, GlobalPool, Input, Model, MultiHeadAttention, Node, TimeDistributed
+from xlstm.model import (
+    Custom,
+    Edge,
+    GlobalPool,
+    Input,
+    Model,
+    MultiHeadAttention,
+    Node,
+    TimeDistributed,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,8 @@ class Plan:
 def _follows(before: Node, node: Node) -> bool:
     """Whether a node is a layer that reads just the one before it, and gives one output."""
     alone = node.inputs == (Edge(before.name),) and not node.states
-    native = node.spec.arity == (1, 1) and not is_operation(node.spec)
+    one = node.spec.arity == (1, 1) or isinstance(node.spec, Custom)
+    native = one and not is_operation(node.spec)
     return alone and native and len(given(node)) == 1
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from xlstm.converters.keras_configs import CELLS, class_of, halves_of, inner, read_layer
-from xlstm.converters.keras_context import LIMITS, Config, Given, Reader, Rule
+from xlstm.converters.keras_context import LIMITS, NESTED, Config, Given, Reader, Rule
+from xlstm.converters.keras_eras import ERA_CLASSES
 from xlstm.converters.keras_options import features, flag, is_first, keys, sizes
 from xlstm.converters.keras_rules_numbers import RULES as NUMBERS
 from xlstm.converters.keras_rules_shapes import RULES as SHAPES
@@ -211,3 +212,6 @@ RULES: dict[str, Rule] = {
     **WINDOWS,
 }
 """Keras class name -> how its config is read."""
+
+CLASSES = frozenset({*RULES, *ERA_CLASSES, *NESTED, "InputLayer", "RNN"})
+"""Every class that is read without being registered."""

@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 from xlstm.converters.keras_configs import STACK, cells_of, class_of, halves_of, inner, snake
 from xlstm.converters.keras_context import Config, Reader, dtype_policy
+from xlstm.converters.keras_registered import taken
 from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES, turned
 
 from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Description, Stored
 from xlstm.kinds import KINDS
-from xlstm.layout import Table, check, unpack
-from xlstm.model import Array, Conv, ConvLSTM, DepthwiseConv, Spec
+from xlstm.layout import Table, as_it_is, check, unpack
+from xlstm.model import Array, Conv, ConvLSTM, Custom, DepthwiseConv, Spec
+from xlstm.specs.custom import inside
 
 CELLED = frozenset("LSTM GRU SimpleRNN RNN ConvLSTM1D ConvLSTM2D ConvLSTM3D".split())
 """Classes whose variables lie below their cell in new weights files."""
@@ -290,6 +292,9 @@ def _hub(
     if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
         raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
     arrays = {k: a for k, a in arrays.items() if k not in BESIDE.get(spec.kind, ())}
+    if isinstance(spec, Custom):
+        read = {key: stored.load() for key, stored in arrays.items()}
+        return unpack(as_it_is(spec.hub), read, spec.sizes(), where=where)
     form = _form(spec, arrays, owner.layer, where)
     if form != _default(spec):
         reader.note(f"{where}: weights in the form {form}")
@@ -325,6 +330,11 @@ def read_weights(
     """
     where = reader.where(name)
     specs = list(specs)
+    own = inside(specs[0])
+    if isinstance(own, Custom):
+        arrays = dict(zip(own.names, taken(reader, name, group), strict=True))
+        yield _hub(reader, own, arrays, Owner(layer, ""), where) if arrays else {}
+        return
     parts = [part for spec in specs for part in spec.parts]
     if not parts:
         if stored := reader.take(name if reader.description.by_name else group):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xlstm.converters.custom_code import checked, merged
 from xlstm.converters.flax_dialect import Dialect
 from xlstm.converters.flax_emit import bare, emit_node
 from xlstm.converters.flax_layers import dense_made
@@ -112,4 +113,5 @@ def emit(model: Model) -> str:
         *_functions(model, made, make),
         stream(model, parts, "jax.jit(module.apply)", HELD),
     ]
-    return join([[*head, *import_lines(join(blocks))], *blocks])
+    head += merged(import_lines(join(blocks)), parts)
+    return checked(join([head, *blocks]), parts)

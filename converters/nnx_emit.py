@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xlstm.converters.custom_code import checked, merged
 from xlstm.converters.flax_dialect import Dialect
 from xlstm.converters.flax_emit import bare, draws, emit_node
 from xlstm.converters.flax_layers import dense_made
@@ -28,8 +29,8 @@ from xlstm.converters.source import (
     statement,
 )
 
-from xlstm.kinds import KINDS
 from xlstm.model import Dense, Model, Spec
+from xlstm.specs.custom import kind_of
 
 NNX = Dialect(
     module="nnx",
@@ -70,7 +71,7 @@ def _default(model: Model) -> str:
 
 def _statistics(spec: Spec) -> bool:
     """Whether a layer keeps statistics, which training does not move by gradients."""
-    return any(KINDS[part.form].statistics for _, part in spec.parts)
+    return any(kind_of(part).statistics for _, part in spec.parts)
 
 
 def _build(model: Model, made: str, make: list[str]) -> list[str]:
@@ -141,4 +142,5 @@ def emit(model: Model) -> str:
         _load(model, _make(model)[0]),
         stream(model, parts, RUN, {"model": "Model"}),
     ]
-    return join([[*head, *import_lines(join(blocks))], *blocks])
+    head += merged(import_lines(join(blocks)), parts)
+    return checked(join([head, *blocks]), parts)

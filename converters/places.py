@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from xlstm.identifiers import identifiers
 from xlstm.model import (
     Bidirectional,
+    Custom,
     Edge,
     Embedding,
     Masking,
@@ -17,6 +18,7 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
+from xlstm.specs.custom import inside
 
 TAKEN = frozenset(
     """
@@ -90,6 +92,12 @@ def _words(spec: Spec) -> tuple[str, ...]:
     return ("x",)
 
 
+def _named(node: Node) -> tuple[str, ...]:
+    """What the outputs of a node are called; a registered layer may have any number."""
+    words = _words(node.spec)
+    return (*words, *(f"output_{number}" for number in range(len(words), len(node.shapes))))
+
+
 def _free(word: str, name: str, busy: set[str]) -> str:
     """A variable for an output `word` of the layer `name`: the word alone where it is free."""
     own = name if word == "x" else f"{name}_{word}"
@@ -98,14 +106,21 @@ def _free(word: str, name: str, busy: set[str]) -> str:
     return next(c for c in candidates if c not in busy and c not in TAKEN)
 
 
+def _texts(model: Model) -> set[str]:
+    """Names that the texts of registered layers define, which no variable may hide."""
+    specs = [inside(node.spec) for node in model.layers]
+    codes = [c for spec in specs if isinstance(spec, Custom) for c in spec.registered.code.values()]
+    return {name for code in codes for name in code.names}
+
+
 def inputs_of(model: Model) -> dict[Edge, str]:
     """Variables of the model's inputs: x if there is one, else their own names."""
     if len(model.inputs) == 1:
         return {Edge(model.inputs[0]): "x"}
-    names, found = identifiers(model), dict[Edge, str]()
+    names, found, hidden = identifiers(model), dict[Edge, str](), _texts(model)
     for name in model.inputs:
         own = names[name]
-        while own in TAKEN or own in found.values():
+        while own in TAKEN or own in hidden or own in found.values():
             own += "_"
         found[Edge(name)] = own
     return found
@@ -119,19 +134,20 @@ def places(model: Model) -> Iterator[Site]:
     names = identifiers(model)
     last = {edge: number for number, node in enumerate(model.nodes) for edge in node.reads}
     last |= dict.fromkeys(model.outputs, len(model.nodes))
-    held = inputs_of(model)
+    hidden = _texts(model)
+    held = {edge: name for edge, name in inputs_of(model).items() if edge in last}
     for number, node in enumerate(model.nodes):
         if node.name in model.inputs:
             continue
-        busy = {name for edge, name in held.items() if last.get(edge, -1) > number}
+        busy = {name for edge, name in held.items() if last[edge] > number}
         reads = {held[edge] for edge in node.reads}
         outputs: list[str] = []
-        for output, word in enumerate(_words(node.spec)):
+        for output, word in enumerate(_named(node)):
             read = Edge(node.name, output) in last
             # what is written first must not be what is still read: states before the second half
             # runs, a mask before the layer that it belongs to
             kept = set[str]() if not output or isinstance(node.spec, Recurrent) else reads
-            taken = busy | kept | set(outputs)
+            taken = busy | kept | set(outputs) | hidden
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield Site(
             node,
@@ -142,4 +158,6 @@ def places(model: Model) -> Iterator[Site]:
             tuple(outputs),
             frozenset(busy),
         )
-        held |= {Edge(node.name, output): name for output, name in enumerate(outputs)}
+        written = {Edge(node.name, output): name for output, name in enumerate(outputs)}
+        held = {edge: name for edge, name in held.items() if last[edge] > number}
+        held |= {edge: name for edge, name in written.items() if edge in last}

@@ -174,7 +174,7 @@ def _title(spec: Spec) -> str:
     if isinstance(spec, Bidirectional):
         halves = dict.fromkeys(half.kind for half in spec.halves)
         return f"bidirectional {' and '.join(halves)}"
-    return spec.form if spec.sizes() else spec.kind
+    return spec.form if spec.sizes() and spec.title == spec.kind else spec.title
 
 
 def composition(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xlstm.converters.custom_code import checked, merged
 from xlstm.converters.source import Call, Parts, collect, docstring, join, origin, statement
 from xlstm.converters.torch_forms import bare
 from xlstm.converters.torch_layers import linear
@@ -54,7 +55,7 @@ def emit(model: Model) -> str:
         f"A PyTorch module ported from {origin(model)}.",
         "Needs torch and safetensors. `load()` gives the model with its trained weights.",
     )
-    head += import_lines(join([held, *blocks]))
+    head += merged(import_lines(join([held, *blocks])), parts)
     if held:
         head[-1:] = held  # one blank line, not two, between imports and an assignment
-    return join([head, *blocks])
+    return checked(join([head, *blocks]), parts)

@@ -18,8 +18,8 @@ from xlstm.converters.source import (
 
 from xlstm.identifiers import identifiers
 from xlstm.inputs import MOVES
-from xlstm.kinds import KINDS
 from xlstm.model import Edge, Embedding, Input, Model, NotEqual, TimeDistributed
+from xlstm.specs.custom import kind_of
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """What emitted code uses of `collections.abc`."""
@@ -189,10 +189,10 @@ def _numbers_rows(model: Model, edge: Edge) -> bool:
 def _dtype(model: Model) -> str:
     """Expression for the dtype that a model computes in."""
     tensors = [
-        tensor in KINDS[part.form].statistics
+        tensor in kind_of(part).statistics
         for node in model.layers
         for _, part in node.spec.parts
-        for tensor in KINDS[part.form].tensors
+        for tensor in kind_of(part).tensors
         if tensor not in part.absent()
     ]
     if not tensors:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from xlstm.converters import (
+    custom_code,
     torch_attention,
     torch_layers,
     torch_norms,
@@ -31,6 +32,7 @@ from xlstm.model import (
     Conv,
     ConvLSTM,
     Crop,
+    Custom,
     Dense,
     DepthwiseConv,
     Dot,
@@ -78,6 +80,12 @@ def _bidirectional(spec: Bidirectional, at: At) -> None:
     emit_bidirectional(spec, at.parts, at.site)
 
 
+def _custom(spec: Custom, at: At) -> None:
+    at.init(custom_code.made(spec, "torch", at.parts))
+    given = custom_code.arguments(spec, "torch", at.site.inputs, at.site.mask)
+    at.parts.forward += custom_code.assigned(at.site.outputs, call(at.module, *given))
+
+
 def _anywhere(spec: Spec) -> bool:
     """Whether a layer can be written with time steps before its samples."""
     if isinstance(spec, LayerNorm):
@@ -86,7 +94,7 @@ def _anywhere(spec: Spec) -> bool:
         return spec.layer not in torch_layers.SPATIAL
     if isinstance(spec, PRelu):
         return len(spec.shape) > 1
-    return not isinstance(spec, (Recurrent, Bidirectional, Conv, DepthwiseConv, Pool))
+    return not isinstance(spec, (Recurrent, Bidirectional, Conv, Custom, DepthwiseConv, Pool))
 
 
 def _time_distributed(spec: TimeDistributed, at: At) -> None:
@@ -131,6 +139,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     ConvLSTM: _recurrent,
     Bidirectional: _bidirectional,
     TimeDistributed: _time_distributed,
+    Custom: _custom,
     Dense: torch_layers.dense,
     Dropout: torch_layers.dropout,
     Activation: torch_layers.activation,
@@ -176,7 +185,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
 def _called(parts: Parts, model: Model, site: Site) -> Site:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     node, mask = site.node, site.mask
-    calls = [other for other in model.layers if other.owner == node.owner]
+    calls = model.calls(node.owner)
     timed = isinstance(node.spec, TimeDistributed)
     spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
     recurrent = isinstance(spec, (Recurrent, Bidirectional))

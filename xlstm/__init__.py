@@ -17,7 +17,10 @@ __version__ = _version.VERSION
 if TYPE_CHECKING:
     from xlstm import demo, errors
     from xlstm.comparing import reconcile
+    from xlstm.diagnosing import Diagnosis, diagnose
+    from xlstm.custom import register_layer, unregister_layer
     from xlstm.explaining import Explanation, explain
+    from xlstm.layer_code import LayerCode
     from xlstm.ledger import Ledger, count
     from xlstm.model import Model
     from xlstm.porting import convert_weights, load, port
@@ -27,19 +30,24 @@ if TYPE_CHECKING:
     from xlstm.splitting import split
 
 _PUBLIC = {
+    "Diagnosis": "diagnosing",
     "Explanation": "explaining",
+    "LayerCode": "layer_code",
     "Ledger": "ledger",
     "explain": "explaining",
     "Model": "model",
     "Report": "report",
     "convert_weights": "porting",
     "count": "ledger",
+    "diagnose": "diagnosing",
     "load": "porting",
     "port": "porting",
     "reconcile": "comparing",
+    "register_layer": "custom",
     "require": "requiring",
     "save": "saving",
     "split": "splitting",
+    "unregister_layer": "custom",
 }
 """Public name -> our module that defines it; loaded on first use, so that importing is quick."""
 
@@ -47,6 +55,7 @@ _MODULES = ("demo", "errors")
 
 __all__ = ["Explanation", "Ledger", "Model", "Report", "convert_weights", "count", "demo", "errors"]
 __all__ += ["explain", "load", "port", "reconcile", "require", "save", "split"]
+__all__ += ["LayerCode", "register_layer", "unregister_layer"]
 
 
 def __getattr__(name: str) -> Any:

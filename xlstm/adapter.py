@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.kinds import KINDS
-from xlstm.layout import Table
-from xlstm.model import Array, Bidirectional, Model, Node, Spec, TimeDistributed
+from xlstm.layout import Table, as_it_is
+from xlstm.model import Array, Bidirectional, Custom, Model, Node, Spec, TimeDistributed
 
 
 class Live(Protocol):
@@ -113,6 +113,8 @@ class Adapter:
         Raises:
             UnsupportedError: this framework has no form of it.
         """
+        if isinstance(part, Custom):
+            return as_it_is(part.hub)
         form = part.form
         name = self.default.get(form, self.default.get(KINDS[form].name if form in KINDS else ""))
         if name is None:

@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import re
+import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,6 +56,21 @@ def _told(args: argparse.Namespace) -> dict[str, Any]:
         name: getattr(args, name)
         for name in ("architecture", "keras_version", "kernel_layout", "until")
     }
+
+
+def _run_file(path: str) -> None:
+    """Runs a Python file of the user's, which tells layers of his own.
+
+    Raises:
+        UsageError: it cannot be read, or does not run to its end.
+    """
+    try:
+        runpy.run_path(path)
+    except XlstmError:
+        raise
+    except (Exception, SystemExit) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise UsageError(f"--custom {path}", "a Python file that runs", got, "mend it") from error
 
 
 def _source(args: argparse.Namespace) -> Any:
@@ -212,6 +228,8 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", metavar="FILE", help="for weights alone: JSON or YAML")
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
+    own = "a Python file of yours, which is run first: it calls xlstm.register_layer"
+    parser.add_argument("--custom", metavar="FILE.py", action="append", help=own)
     parser.add_argument("--until", metavar="LAYER", help="only the part up to a layer, its output")
 
 
@@ -259,6 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(AttributeError):  # a stdout that is no text file
         cast(Any, sys.stdout).reconfigure(errors="replace")
     try:
+        for path in getattr(args, "custom", None) or ():
+            _run_file(path)
         status = int(args.run(args))
         sys.stdout.flush()
         return status

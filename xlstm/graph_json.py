@@ -89,6 +89,12 @@ def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
     if kind == tuple[int, ...]:
         numbers = _checked(value, list, f"{where}, {name}")
         return tuple(_checked(number, int, f"{where}, {name}") for number in numbers)
+    if kind == tuple[str, ...]:
+        texts = _checked(value, list, f"{where}, {name}")
+        return tuple(_checked(text, str, f"{where}, {name}") for text in texts)
+    if kind == tuple[tuple[int, ...], ...]:
+        shapes = _checked(value, list, f"{where}, {name}")
+        return tuple(_shape(shape, f"{where}, {name}") for shape in shapes)
     if kind == float | None:
         kind = int | float | None
     return _checked(value, int | float if kind is float else kind, f"{where}, {name}")

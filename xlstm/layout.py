@@ -91,6 +91,11 @@ class Table:
         return 2 if any(both) else 1
 
 
+def as_it_is(kind: Kind) -> Table:
+    """The table of a layer whose tensors a framework keeps as the hub does."""
+    return Table(kind, tuple(Slot(name, name, axes) for name, axes in kind.tensors.items()))
+
+
 def shape(slot: Slot, kind: Kind, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Shape of a slot's framework tensor for a layer with axes of `sizes`."""
     known = _axes_of(slot, kind.axis_sizes(sizes))

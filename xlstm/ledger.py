@@ -238,7 +238,7 @@ def _layer(
         for b in names[number + 1 :]
         for line in _differences(node, adapters[a], adapters[b])
     )
-    return LayerCount(node.name, node.spec.kind, params, held, differences, refused)
+    return LayerCount(node.name, node.spec.title, params, held, differences, refused)
 
 
 Cell = tuple[str, str, int]

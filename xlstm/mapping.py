@@ -14,6 +14,7 @@ from xlstm.identifiers import identifiers
 from xlstm.kinds import Kind
 from xlstm.layout import FOLD, Slot, Table, folds, pack, settled, shape, unpack
 from xlstm.model import Array, Model, Node
+from xlstm.specs.custom import missing
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
 
 def _with_any_mask(model: Model, node: Node) -> Node:
     """A node with a mask if any call of its layer has one: what its layer has to obey."""
-    masks = (other.mask for other in model.layers if other.owner == node.name and other.mask)
+    masks = (other.mask for other in model.calls(node.name) if other.mask)
     return replace(node, mask=node.mask or next(masks, None))
 
 
 def check_supported(node: Node, adapter: Adapter) -> None:
     """Raises UnsupportedError where a framework has no exact form of a layer."""
+    if why := missing(node.spec, adapter.name):
+        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
+        raise UnsupportedError(where, want, why, "register it with that, or port elsewhere")
     if why := adapter.refuse(node):
         where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "port to another framework")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ from xlstm.specs import (
     Conv,
     ConvLSTM,
     Crop,
+    Custom,
     Dense,
     DepthwiseConv,
     Dot,
@@ -80,6 +82,7 @@ from xlstm.specs import (
     UnitNorm,
     UpSample,
 )
+from xlstm.specs.beside import check_mask, check_states, mask_shape
 
 __all__ = [
     "ACTIVATIONS",
@@ -98,6 +101,7 @@ __all__ = [
     "Conv",
     "ConvLSTM",
     "Crop",
+    "Custom",
     "Dense",
     "DepthwiseConv",
     "Dot",
@@ -140,6 +144,7 @@ __all__ = [
     "UnitNorm",
     "UpSample",
     "chain",
+    "mask_shape",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -214,19 +219,34 @@ class Model:
     source: Source
     lone: bool = False
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Node, ...]:
         """The nodes that are layers: all but the inputs."""
         return tuple(node for node in self.nodes if node.name not in self.inputs)
 
-    @property
+    @cached_property
     def stateful(self) -> tuple[Node, ...]:
         """The nodes whose states outlive a call."""
         return tuple(node for node in self.nodes if getattr(node.spec, "stateful", False))
 
     def node(self, name: str) -> Node:
         """The node called `name`."""
-        return next(node for node in self.nodes if node.name == name)
+        return self._named[name]
+
+    def calls(self, owner: str) -> tuple[Node, ...]:
+        """The nodes that call the layer of the node `owner`: that one, and all that share it."""
+        return self._calls[owner]
+
+    @cached_property
+    def _named(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def _calls(self) -> dict[str, tuple[Node, ...]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            found.setdefault(node.owner, []).append(node)
+        return {owner: tuple(nodes) for owner, nodes in found.items()}
 
     def shape(self, edge: Edge) -> Shape:
         """Shape of one sample of what an edge carries."""
@@ -305,38 +325,12 @@ class Builder:
             raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
         shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
         if mask is not None:
-            _check_mask(name, spec, before[0] if before else (), self.shape(mask))
+            check_mask(name, spec, before[0] if before else (), self.shape(mask))
         if states:
-            _check_states(name, spec, [self.shape(edge) for edge in states])
+            check_states(name, spec, [self.shape(edge) for edge in states])
         node = Node(name, spec, tuple(inputs), shapes, trainable, mask, tuple(states), layer)
         self._nodes[name] = node
         return Edge(name)
-
-
-def mask_shape(spec: Spec, x: Shape) -> Shape | None:
-    """One sample of the mask that a layer obeys, for samples `x`; None where it obeys none."""
-    if isinstance(spec, TimeDistributed):
-        inner = mask_shape(spec.layer, x[1:])
-        return None if inner is None else (*x[:1], *inner)
-    mean = isinstance(spec, GlobalPool) and spec.how == "average" and len(x) == 2
-    return x[:1] if mean or isinstance(spec, (Recurrent, Bidirectional)) else None
-
-
-def _check_mask(name: str, spec: Spec, x: Shape, mask: Shape) -> None:
-    wanted = mask_shape(spec, x) or ()
-    apart = any(len({*pair} - {None}) > 1 for pair in zip(wanted, mask, strict=False))
-    if not wanted or len(wanted) != len(mask) or apart:
-        sizes = ", ".join("time" if size is None else str(size) for size in wanted)
-        want = f"a mask (batch, {sizes})" if wanted else "no mask, which it would not obey"
-        raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "mend the mask")
-
-
-def _check_states(name: str, spec: Spec, states: Sequence[Shape]) -> None:
-    wanted = spec.state_shapes() if isinstance(spec, (Recurrent, Bidirectional)) else ()
-    if tuple(states) != wanted:
-        want = f"states {', '.join(map(str, wanted)) or 'for a recurrent layer only'}"
-        got = ", ".join(map(str, states))
-        raise UsageError(f"{name} ({spec.kind})", want, got, "mend the initial states")
 
 
 def chain(

@@ -17,6 +17,7 @@ import numpy as np
 
 from xlstm import registry
 from xlstm.adapter import Adapter
+from xlstm.custom import registered_code
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
@@ -180,9 +181,11 @@ def build(model: Model, adapter: Adapter, dtype: Any = None) -> Any:
     live: Any = adapter.live()
     if adapter.emit is None:
         return live.build_model(model, name)
-    code = code_of(model, adapter)
-    weights = pack_model(model if dtype is None else model.astype(name), adapter)
-    return live.build(code, weights, name)
+    with registered_code(model, adapter.name):
+        with getattr(live, "running", contextlib.nullcontext)():
+            code = code_of(model, adapter)
+        weights = pack_model(model if dtype is None else model.astype(name), adapter)
+        return live.build(code, weights, name)
 
 
 def convert_weights(

@@ -28,6 +28,9 @@ KERAS_READER = "xlstm.converters.keras_reader:read_description"
 KERAS_OUTLINE = "xlstm.converters.keras_outline:outline"
 """What turns the neutral description of a Keras file into an outline for `xlstm inspect`."""
 
+KERAS_CLASSES = "xlstm.converters.keras_rules:CLASSES"
+"""The classes of Keras that are read without being registered."""
+
 FRAMEWORKS = ("keras", "torch", "nnx", "linen")
 """The frameworks that are counted and compared when none are named."""
 

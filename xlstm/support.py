@@ -20,6 +20,7 @@ from xlstm.model import (
     Bidirectional,
     Builder,
     ConvLSTM,
+    Custom,
     Edge,
     Input,
     Model,
@@ -28,8 +29,10 @@ from xlstm.model import (
     SimpleRNN,
     Spec,
 )
+from xlstm.specs.custom import inside
 
 NATIVE, OWN, REFUSED = "native", "own cell", "refused"
+REGISTERED = "the code that xlstm.register_layer was told"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ def verdict(node: Node, adapter: Adapter) -> Verdict:
         check_supported(node, adapter)
     except UnsupportedError as error:
         return Verdict(REFUSED, error.got)
+    if isinstance(inside(node.spec), Custom):
+        return Verdict(REGISTERED)
     why = adapter.own(node)
     return Verdict(OWN, why) if why else Verdict(NATIVE)
 

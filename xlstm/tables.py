@@ -61,11 +61,11 @@ def kind_text(node: Node) -> str:
     """The kind of a layer, with what it wraps."""
     spec = node.spec
     if isinstance(spec, TimeDistributed):
-        return f"{spec.kind}({spec.layer.kind})"
+        return f"{spec.kind}({spec.layer.title})"
     if isinstance(spec, Bidirectional):
         names = dict.fromkeys(half.kind for half in spec.halves)
         return f"{spec.kind}({', '.join(names)})"
-    return spec.kind
+    return spec.title
 
 
 def render_counts(ledger: Ledger) -> str:

@@ -11,6 +11,7 @@ from xlstm import specs
 from xlstm.model import Array
 from xlstm.reference import elementwise, merging, windows
 from xlstm.reference.context import Context
+from xlstm.reference.custom import custom
 from xlstm.reference.recurrent import bidirectional, recurrent
 
 
@@ -100,6 +101,7 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
     specs.Slice: elementwise.take,
     specs.ExpandDims: elementwise.expand_dims,
     specs.Squeeze: elementwise.squeeze,
+    specs.Custom: custom,
 }
 
 

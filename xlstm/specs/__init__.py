@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xlstm.specs.base import MAX_SIZE, Input, Shape, Spec
+from xlstm.specs.custom import Custom
 from xlstm.specs.elementwise import (
     Affine,
     BatchNorm,
@@ -47,6 +48,7 @@ __all__ = [
     "Conv",
     "ConvLSTM",
     "Crop",
+    "Custom",
     "Dense",
     "DepthwiseConv",
     "Dot",
@@ -129,6 +131,7 @@ SPECS: dict[str, type[Spec]] = {
         Squeeze,
         Conv,
         Crop,
+        Custom,
         DepthwiseConv,
         GlobalPool,
         Pad,

@@ -51,6 +51,11 @@ class Spec:
     """Fewest and most inputs."""
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.kind
+
+    @property
     def form(self) -> str:
         """Name of the hub form of its weights (`xlstm.layout.KINDS`)."""
         return self.kind

@@ -1,0 +1,22 @@
+"""Layers that the user registered: his own function is the judge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xlstm import specs
+from xlstm.errors import UsageError
+from xlstm.model import Array
+from xlstm.reference.context import Context
+
+
+def custom(spec: specs.Custom, *args: Array | Context) -> list[Array]:
+    """What the registered function gives: every output, in order."""
+    *given, last = args
+    assert isinstance(last, Context)
+    context, inputs = last, [np.asarray(x) for x in given]
+    try:
+        return spec.registered.run(spec.options, context.weights, inputs, context.mask)
+    except UsageError as error:
+        where = f"layer {context.name}, {error.where}"
+        raise UsageError(where, error.expected, error.got, error.do) from error

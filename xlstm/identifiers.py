@@ -5,6 +5,9 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 from xlstm.model import Model
 
@@ -36,24 +39,42 @@ def identifier(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str
     >>> identifier("a/b", {"a_b"})
     'a_b_2'
     """
+    found, _ = _numbered(_base(name), taken, 1)
+    return found
+
+
+def _base(name: str) -> str:
+    """A plain ASCII identifier for a name."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     base = re.sub(r"[^0-9A-Za-z_]+", "_", ascii_name).strip("_")[:60].rstrip("_")
     if not base or base[0].isdigit():
         base = f"layer_{base}".rstrip("_")
     if base in RESERVED or keyword.iskeyword(base) or keyword.issoftkeyword(base):
         base += "_"
-    found, number = base, 1
+    return base
+
+
+def _numbered(base: str, taken: frozenset[str] | set[str], number: int) -> tuple[str, int]:
+    """The base, or the first of its numbers from `number` on that is free; and that number."""
+    found = base if number == 1 else f"{base}_{number}"
     while found in taken:
         number += 1
         found = f"{base}_{number}"
-    return found
+    return found, number
 
 
-def identifiers(model: Model) -> dict[str, str]:
+def identifiers(model: Model) -> Mapping[str, str]:
     """Node name -> identifier, for every node of a model; all different."""
+    return _identifiers(tuple(node.name for node in model.nodes))
+
+
+@lru_cache(maxsize=8)  # every layer's emitter asks
+def _identifiers(names: tuple[str, ...]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
-    for node in model.nodes:
-        found[node.name] = identifier(node.name, taken)
-        taken.add(found[node.name])
-    return found
+    numbers: dict[str, int] = {}
+    for name in names:
+        base = _base(name)
+        found[name], numbers[base] = _numbered(base, taken, numbers.get(base, 1))
+        taken.add(found[name])
+    return MappingProxyType(found)

@@ -264,3 +264,9 @@ def weights(ported: nn.Module) -> dict[str, Array]:
     """What a built module holds, by name, but for the batches that norms have counted."""
     held = ported.state_dict().items()
     return {n: to_numpy(t) for n, t in held if not n.endswith(".num_batches_tracked")}
+
+
+def watch(source: nn.Module, inputs: Sequence[Array], dtype: str, **options: Any) -> Any:
+    """One run of any module as it is, with what its submodules gave (`torch_watch.watch`)."""
+    module = importlib.import_module("xlstm.converters.torch_watch")
+    return module.watch(source, inputs, dtype, **options)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xlstm import demo, errors
     from xlstm.comparing import reconcile
     from xlstm.diagnosing import Diagnosis, diagnose
+    from xlstm.diagnosing import Diagnosis, diagnose
     from xlstm.custom import register_layer, unregister_layer
     from xlstm.explaining import Explanation, explain
     from xlstm.layer_code import LayerCode
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Diagnosis": "diagnosing",
+    "Diagnosis": "diagnosing",
     "Explanation": "explaining",
     "LayerCode": "layer_code",
     "Ledger": "ledger",
@@ -39,6 +41,7 @@ _PUBLIC = {
     "Report": "report",
     "convert_weights": "porting",
     "count": "ledger",
+    "diagnose": "diagnosing",
     "diagnose": "diagnosing",
     "load": "porting",
     "port": "porting",
@@ -55,6 +58,7 @@ _MODULES = ("demo", "errors")
 
 __all__ = ["Explanation", "Ledger", "Model", "Report", "convert_weights", "count", "demo", "errors"]
 __all__ += ["explain", "load", "port", "reconcile", "require", "save", "split"]
+__all__ += ["Diagnosis", "diagnose"]
 __all__ += ["LayerCode", "register_layer", "unregister_layer"]
 
 

@@ -132,6 +132,18 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _diagnose(args: argparse.Namespace) -> int:
+    from xlstm.diagnosing import diagnose
+
+    with _progress("comparing"):
+        found = diagnose(_source(args), args.suspect, args.inputs)
+    if args.json:
+        _print_json(found.to_json())
+    else:
+        print(found)
+    return 0 if found.ok else 1
+
+
 def _port(args: argparse.Namespace) -> int:
     from xlstm.porting import load
     from xlstm.saving import (
@@ -206,6 +218,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_file(found)
     found.add_argument("--frameworks", type=_frameworks, help="comma-separated; all installed")
     _add_verify(found)
+
+    found = add("diagnose", help="where a second model parts from the first one, and why")
+    _add_file(found)
+    found.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
+    found.add_argument("--inputs", metavar="FILE", help="arrays: .npy, .npz or safetensors")
+    found.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    found.set_defaults(run=_diagnose)
 
     found = add("demo", help="port, count and prove the model that ships with xlstm")
     found.set_defaults(run=_demo)

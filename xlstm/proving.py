@@ -53,7 +53,7 @@ class Group:
     names: Mapping[str, str]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name with dots between its parts, PyTorch's layer number put before the tensor's name."""
     name = name.replace("/", ".")
     found = STACKED.match(name)
@@ -104,7 +104,7 @@ def _proven(
 
 def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
     """The layers that are proven in one framework's names; each array belongs to one at most."""
-    names = {_plain(name): name for name in arrays}
+    names = {plain_name(name): name for name in arrays}
     found: list[Group] = []
     for table in sorted(adapter.tables.values(), key=lambda table: -len(table.slots)):
         for prefix in list(_prefixes(table, names)):

@@ -11,6 +11,7 @@ before, after_ulp; `cause` is one of `CAUSES`), `.unexplained`, `.causes`, `.to_
 """
 
 from xlstm.diagnosing.causes import CAUSES
+from xlstm.diagnosing.core import diagnose
 from xlstm.diagnosing.result import Diagnosis, Finding, Unexplained
 
-__all__ = ["CAUSES", "Diagnosis", "Finding", "Unexplained"]
+__all__ = ["CAUSES", "Diagnosis", "Finding", "Unexplained", "diagnose"]

@@ -1,0 +1,142 @@
+"""Runs any module of PyTorch as it is, in its own mode, and keeps what its submodules gave."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from xlstm.converters.torch_live import READABLE, run, to_numpy, weights
+
+from xlstm.diagnosing.seen import Gave, Watched
+from xlstm.model import Array
+
+RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
+"""Modules that draw random numbers in training."""
+
+FACTORIES = (torch.zeros, torch.ones, torch.empty, torch.full, torch.randn, torch.rand)
+
+
+class _InDtype(TorchFunctionMode):
+    """Tensors that a module makes without saying a dtype are of one, and on the CPU."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func in FACTORIES:
+            options.setdefault("dtype", self.dtype)
+        return func(*args, **options)
+
+
+@dataclass
+class _Memory:
+    """What each submodule gave, and how often it was called."""
+
+    order: list[str]
+    times: dict[str, int]
+    outputs: dict[str, Array]
+
+    def hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        """A forward hook for the module of that name."""
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            first = next(_tensors(output), None)
+            self.times[name] = self.times.get(name, 0) + 1
+            if first is not None:
+                self.outputs[name] = to_numpy(first)
+                self.order.append(name)
+
+        return keep
+
+
+def _tensors(found: Any) -> Iterator[torch.Tensor]:
+    if isinstance(found, torch.Tensor):
+        yield found
+    elif isinstance(found, (tuple, list)):
+        for part in found:
+            yield from _tensors(part)
+    elif isinstance(found, dict):
+        for key in sorted(found):
+            yield from _tensors(found[key])
+
+
+def _outputs(found: Any) -> tuple[list[Array], list[Array]]:
+    """Outputs, and what lies deeper: the states that recurrent modules return beside them."""
+    if isinstance(found, torch.Tensor):
+        return [to_numpy(found)], []
+    parts = [found[key] for key in sorted(found)] if isinstance(found, dict) else list(found)
+    outer = [to_numpy(part) for part in parts if isinstance(part, torch.Tensor)]
+    inner = [part for part in parts if not isinstance(part, torch.Tensor)]
+    return outer, [to_numpy(tensor) for tensor in _tensors(inner)]
+
+
+def watch(
+    source: nn.Module, inputs: Sequence[Array], dtype: str, *, quiet: bool = False, seed: int = 0
+) -> Watched:
+    """Runs a copy of a module once, on the CPU, in the mode that it is in.
+
+    Args:
+        source: any module; neither it nor the process's random numbers are changed.
+        inputs: batch first, whole numbers for embeddings, bools for masks.
+        dtype: what floating-point weights and inputs are cast to.
+        quiet: whether dropout is switched off.
+        seed: of the numbers that dropout draws.
+    """
+    kind = getattr(torch, dtype)
+    made = copy.deepcopy(source).to(device="cpu", dtype=kind)
+    for module in made.modules() if quiet else ():
+        if isinstance(module, RANDOM):
+            module.eval()
+        elif isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+    memory = _Memory([], {}, {})
+    for name, module in made.named_modules():
+        module.register_forward_hook(memory.hook(name))
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _InDtype(kind):
+        torch.manual_seed(seed)
+        outputs, states = _called(made, inputs, dtype)
+    return Watched(outputs, states, tuple(_gave(made, memory)))
+
+
+def _called(
+    made: nn.Module, inputs: Sequence[Array], dtype: str
+) -> tuple[list[Array], list[Array]]:
+    if isinstance(made, READABLE):
+        return run(made, inputs, dtype), []
+    tensors = (torch.from_numpy(np.array(_cast(x, dtype))) for x in inputs)
+    return _outputs(made(*tensors))
+
+
+def _cast(x: Array, dtype: str) -> Array:
+    return x.astype(dtype) if x.dtype.kind == "f" else x
+
+
+def _gave(made: nn.Module, memory: _Memory) -> Iterator[Gave]:
+    """Submodules that were called once, in the order in which they were done."""
+    held = dict(made.named_modules())
+    for name in memory.order:
+        if memory.times[name] == 1 and name:
+            module = held[name]
+            yield Gave(name, type(module).__name__, memory.outputs[name], _options(module))
+
+
+def _options(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes that a module was made with."""
+    plain = (bool, int, float, str)
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_") and isinstance(v, plain)}
+    return own
+
+
+def arrays(source: nn.Module) -> dict[str, Array]:
+    """The module's tensors by name."""
+    return weights(source)

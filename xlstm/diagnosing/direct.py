@@ -1,0 +1,92 @@
+"""Hypotheses that a suspect's own graph suggests: options of its layers that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from xlstm.diagnosing.altered import Layer
+from xlstm.diagnosing.hypothesis import Hypothesis, Site, pieces
+from xlstm.diagnosing.naming import Naming
+from xlstm.diagnosing.rows_function import cause_of, optioned
+from xlstm.model import Bidirectional, Model, Node
+from xlstm.specs import Spec
+
+BY_FIELD = {
+    "epsilon": "epsilon",
+    "momentum": "momentum",
+    "slope": "slope",
+    "reset_after": "reset-after",
+    "go_backwards": "go-backwards",
+    "zero_output_for_mask": "mask-zeroed",
+    "alpha": "slope",
+}
+"""Option -> the cause that another value of it is; others are "option"."""
+
+IDLE = ("return_sequences", "return_state", "dropout", "recurrent_dropout", "stateful", "rate")
+IDLE += ("hidden_bias", "use_bias")
+"""Options that change no number, or whose effect is seen in the graph."""
+
+TRAINING = ("momentum",)
+"""Options that act in training only: they are compared and cannot be run."""
+
+
+def _fields(node: Node, other: Node) -> Iterator[tuple[str, Any]]:
+    """Options of the truth's layer that the suspect's has another value of."""
+    mine, theirs = _first(node.spec), _first(other.spec)
+    if type(mine) is not type(theirs):
+        return
+    for own in fields(mine):
+        value = getattr(theirs, own.name)
+        if own.name not in IDLE and getattr(mine, own.name) != value:
+            yield own.name, value
+
+
+def _first(spec: Spec) -> Spec:
+    return pieces(spec)[0].specs[0]
+
+
+def cause(name: str, old: Any, new: Any) -> str:
+    """The id of another value of an option."""
+    if name in ("activation", "gate_activation"):
+        return cause_of(old, new, name == "gate_activation")
+    return BY_FIELD.get(name, "option")
+
+
+def suggested(
+    a: Model, b: Model, pairs: Mapping[str, str], layers: Mapping[str, Layer], naming: Naming
+) -> list[Hypothesis]:
+    """A hypothesis for each option that differs between layers that stand for each other."""
+    found = []
+    for mine, other in pairs.items():
+        node, theirs = a.node(mine), b.node(other)
+        site = Site(a, node, layers[mine], naming)
+        for name, value in _fields(node, theirs):
+            if name in TRAINING:
+                continue
+            why = cause(name, getattr(_first(node.spec), name), value)
+            text, fix = f"Your {name} is {value}; a's is {{was_{name}}}", f"Set {{was_{name}}}."
+            for altered in optioned(site, text, fix, **{name: value}):
+                found.append(Hypothesis(why, {mine: altered.layer}, altered.say, altered.rule))
+        found += _merge(site, theirs)
+    return found
+
+
+def _merge(site: Site, other: Node) -> Iterator[Hypothesis]:
+    mine, theirs = site.spec, other.spec
+    if isinstance(mine, Bidirectional) and isinstance(theirs, Bidirectional):
+        if mine.merge != theirs.merge and "none" not in (mine.merge, theirs.merge):
+            text = f"Your halves are joined by {theirs.merge}; a joins them by {mine.merge}."
+            layer = replace(site.layer, spec=replace(mine, merge=theirs.merge))
+            say = site.said(text, f"Join them by {mine.merge}.")
+            yield Hypothesis("merge-mode", {site.node.name: layer}, say, "merge")
+
+
+def idle(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Options that act in training only and differ: layer, option, a's value, b's value."""
+    for mine, other in pairs.items():
+        node, theirs = a.node(mine), b.node(other)
+        for name, value in _fields(node, theirs):
+            if name in TRAINING:
+                yield mine, name, getattr(_first(node.spec), name), value

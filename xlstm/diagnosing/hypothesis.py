@@ -1,0 +1,124 @@
+"""What a hypothesis is, and how the rows of the table of causes are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from xlstm.diagnosing.altered import Layer
+from xlstm.diagnosing.naming import Naming, Said
+from xlstm.kinds import KINDS, Kind
+from xlstm.model import Array, Bidirectional, Model, Node, TimeDistributed
+from xlstm.specs import Spec
+
+Say = Callable[[Naming], Said]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """An altered copy of the truth, and the sentence that names it.
+
+    Attributes:
+        cause: its id.
+        layers: the altered layers, by the name of the node that owns them.
+        say: the sentence, the fix and the tensors, in the suspect's own names.
+        rule: equal for the same mistake in other layers, so that it can be tried in all of them.
+        tensors: names of the hub tensors that are altered, "" left out.
+    """
+
+    cause: str
+    layers: Mapping[str, Layer]
+    say: Say
+    rule: str
+    tensors: tuple[str, ...] = ()
+
+    @property
+    def layer(self) -> str:
+        """The first layer that is altered."""
+        return next(iter(self.layers))
+
+    def of_weights(self) -> bool:
+        """Whether only numbers in tensors are altered."""
+        return bool(self.tensors)
+
+
+class Altered(NamedTuple):
+    """One altered layer, as a row of the table gives it."""
+
+    layer: Layer
+    say: Say
+    rule: str
+    tensors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer that a row may alter."""
+
+    model: Model
+    node: Node
+    layer: Layer
+    naming: Naming
+
+    @property
+    def spec(self) -> Spec:
+        """The layer's options."""
+        return self.layer.spec
+
+    def said(self, text: str, fix: str = "", tensor: str = "") -> Say:
+        """A sentence that does not depend on the suspect's names."""
+        return lambda _naming: Said(text, fix, tensor)
+
+
+class Row(NamedTuple):
+    """One row of the table of causes."""
+
+    cause: str
+    alter: Callable[[Site], Iterator[Altered]]
+
+
+class Part(NamedTuple):
+    """A part of a layer that owns weights: what its tensors' names start with, spec, hub form."""
+
+    before: str
+    spec: Spec
+    kind: Kind
+
+
+def parts(spec: Spec) -> list[Part]:
+    """The parts of a layer that own weights."""
+    return [Part(before, part, KINDS[part.form]) for before, part in spec.parts]
+
+
+def groups(spec: Spec) -> list[list[Part]]:
+    """Parts that a mistake may meet together: all of them, then each by itself."""
+    found = parts(spec)
+    return [found, *([part] for part in found)] if len(found) > 1 else [found] * bool(found)
+
+
+def with_tensors(layer: Layer, tensors: Mapping[str, Array]) -> Layer:
+    """A layer with some hub tensors replaced."""
+    return replace(layer, weights={**layer.weights, **tensors})
+
+
+class Piece(NamedTuple):
+    """Inner specs that an option may be altered in together, and how to put them back."""
+
+    where: str
+    specs: Sequence[Spec]
+    rebuild: Callable[[Sequence[Spec]], Spec]
+
+
+def pieces(spec: Spec) -> list[Piece]:
+    """The spec itself; what TimeDistributed wraps; both halves of Bidirectional, then each."""
+    if isinstance(spec, TimeDistributed):
+        return [Piece("", [spec.layer], lambda new: replace(spec, layer=new[0]))]
+    if isinstance(spec, Bidirectional):
+        f, b = spec.halves
+        return [
+            Piece("", [f, b], lambda new: replace(spec, forward=new[0], backward=new[1])),
+            Piece(" in the forward half", [f], lambda new: replace(spec, forward=new[0])),
+            Piece(" in the backward half", [b], lambda new: replace(spec, backward=new[0])),
+        ]
+    return [Piece("", [spec], lambda new: new[0])]

@@ -1,0 +1,62 @@
+"""The table of causes: every mistake that `diagnose` tries, the likelier ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from xlstm.diagnosing import (
+    rows_around,
+    rows_bias,
+    rows_function,
+    rows_sequence,
+    rows_weights,
+)
+from xlstm.diagnosing.altered import Layer
+from xlstm.diagnosing.hypothesis import Altered, Hypothesis, Row, Site
+from xlstm.diagnosing.naming import Naming
+from xlstm.model import Model, Node
+
+WEIGHTS: tuple[Row, ...] = (*rows_weights.ROWS, *rows_bias.ROWS)
+"""Numbers in the wrong place, or other ones."""
+
+FUNCTIONS: tuple[Row, ...] = (*rows_function.ROWS, *rows_sequence.ROWS, *rows_around.ROWS)
+"""Another function of the same weights."""
+
+ROWS: tuple[Row, ...] = (
+    *rows_function.ROWS[:10],
+    *rows_sequence.ROWS,
+    *WEIGHTS,
+    *rows_around.ROWS,
+    *rows_function.ROWS[10:],
+)
+"""All of them; where two explain the same, the first one is named."""
+
+
+def hypotheses(
+    model: Model,
+    layers: Mapping[str, Layer],
+    nodes: Iterable[Node],
+    naming: Naming,
+    rows: Iterable[Row] = ROWS,
+) -> Iterator[Hypothesis]:
+    """Every hypothesis of some rows about some layers, row by row.
+
+    Args:
+        model: the truth.
+        layers: its layers as they are altered already.
+        nodes: where to look; of a layer that is called several times the first call.
+        naming: the suspect's names.
+        rows: of the table.
+    """
+    sites = {
+        node.owner: Site(model, model.node(node.owner), layers[node.owner], naming)
+        for node in nodes
+    }
+    for row in rows:
+        for owner, site in sites.items():
+            for altered in row.alter(site):
+                yield _hypothesis(row, owner, altered)
+
+
+def _hypothesis(row: Row, owner: str, altered: Altered) -> Hypothesis:
+    return Hypothesis(row.cause, {owner: altered.layer}, altered.say, altered.rule, altered.tensors)

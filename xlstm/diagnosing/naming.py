@@ -1,0 +1,91 @@
+"""What the suspect calls its tensors: names, gate orders and row numbers from the slot tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xlstm.adapter import Adapter, Place
+from xlstm.errors import UnsupportedError
+from xlstm.layout import Slot
+from xlstm.model import Node
+
+
+class Said(NamedTuple):
+    """A finding in words: what is wrong, what to do, which tensors."""
+
+    text: str
+    fix: str = ""
+    tensor: str = ""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The suspect's names.
+
+    Attributes:
+        adapter: the suspect's framework, None if it is not known.
+        names: (owner of a layer, part's prefix, slot) -> the suspect's own name of the tensor.
+    """
+
+    adapter: Adapter | None = None
+    names: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The framework as it writes itself."""
+        return self.adapter.title if self.adapter else "b"
+
+    def place(self, node: Node, before: str) -> Place | None:
+        """Where the suspect's framework keeps a part of a layer, None if it is not known."""
+        try:
+            places = list(self.adapter.places(node)) if self.adapter else []
+        except UnsupportedError:
+            places = []
+        return next((place for place in places if place.before == before), None)
+
+    def slots(self, node: Node, before: str, tensor: str) -> Iterator[tuple[Slot, str]]:
+        """The slots that hold a hub tensor, each with the suspect's name of it."""
+        place = self.place(node, before)
+        if place is None:
+            return
+        for slot in place.table.active(place.part.absent()):
+            if slot.tensor == tensor:
+                known = self.names.get((node.owner, before, slot.name))
+                yield slot, known or place.slot_name(slot.name)
+
+    def called(self, node: Node, before: str, *tensors: str) -> str:
+        """Names of tensors for a sentence, in backquotes."""
+        found = [n for tensor in tensors for _, n in self.slots(node, before, tensor)]
+        found = found or [f"{before}{tensor}" for tensor in tensors]
+        return _listed([f"`{name}`" for name in found])
+
+    def order(self, node: Node, before: str, tensor: str, gates: str) -> str:
+        """The order in which the suspect's framework reads the gates of a tensor."""
+        orders = [slot.gates for slot, _ in self.slots(node, before, tensor) if slot.gates]
+        return orders[0] if orders else gates
+
+
+def _listed(words: list[str]) -> str:
+    if len(words) > 4:
+        words = [*words[:3], f"{len(words) - 3} more"]
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def blocks(slot: Slot, sizes: Mapping[str, int], held: str, read: str) -> str:
+    """Rows (or columns) of a merged gate axis that two orders put in different places.
+
+    >>> slot = Slot("weight_ih_l0", "kernel", "(gh)i", gates="ifgo")
+    >>> blocks(slot, {"g": 4, "h": 20, "i": 1}, "ifog", "ifgo")
+    'rows 41-60 and 61-80'
+    """
+    for axis, group in enumerate(slot.groups()):
+        if "g" in group:
+            inner = math.prod(sizes[letter] for letter in group[group.index("g") + 1 :])
+            wrong = [k for k, pair in enumerate(zip(held, read, strict=True)) if len({*pair}) > 1]
+            word = "rows" if axis == 0 and len(slot.groups()) > 1 else "columns"
+            word = "numbers" if len(slot.groups()) == 1 else word
+            return f"{word} {_listed([f'{k * inner + 1}-{(k + 1) * inner}' for k in wrong])}"
+    return ""

@@ -1,0 +1,263 @@
+"""Rows of the table of causes: numbers in the wrong place. All of it runs through the slot engine.
+
+A tensor that holds its numbers in another form than the suspect reads is written with one slot and
+read with another; nothing here permutes or transposes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from xlstm.diagnosing.hypothesis import Altered, Part, Row, Say, Site, groups, parts, with_tensors
+from xlstm.diagnosing.naming import Naming, Said, blocks
+from xlstm.kinds import Kind
+from xlstm.layout import Slot, Table, pack, shape, unpack
+from xlstm.model import Array, Bidirectional
+
+Sizes = Mapping[str, int]
+
+
+def misread(kind: Kind, hub: Array, sizes: Sizes, written: Slot, read: Slot) -> Array | None:
+    """A hub tensor written with one slot and read with another, None where the shapes differ."""
+    one, other = Table(kind, (written,)), Table(kind, (read,))
+    try:
+        array = pack(one, {written.tensor: hub}, sizes)[written.name]
+        want = shape(read, kind, sizes)
+        if array.shape != want and array.size != np.prod(want):
+            return None
+        array = array.reshape(want)
+        return _plain_sides(kind, hub, unpack(other, {read.name: array}, sizes)[read.tensor])
+    except (ValueError, KeyError):
+        return None
+
+
+def _plain_sides(kind: Kind, hub: Array, found: Array) -> Array:
+    """A bias of as many sides as it had."""
+    return found[: len(hub)] if found.ndim == hub.ndim and kind.gates else found
+
+
+def _sizes(part: Part) -> dict[str, int]:
+    return part.kind.axis_sizes(part.spec.sizes())
+
+
+def _held(site: Site, part: Part, tensor: str) -> Array | None:
+    return site.layer.weights.get(part.before + tensor)
+
+
+def _gated(part: Part) -> list[str]:
+    return [tensor for tensor, axes in part.kind.tensors.items() if "g" in axes]
+
+
+def _choices(tensors: list[str]) -> Iterator[tuple[str, ...]]:
+    """All of some tensors, then fewer and fewer."""
+    for count in range(len(tensors), 0, -1):
+        yield from itertools.combinations(tensors, count)
+
+
+def gate_orders(site: Site) -> Iterator[Altered]:
+    """Gates of some tensors in any other order, in all halves or in one."""
+    for group in groups(site.spec):
+        tensors = [t for t in _gated(group[0]) if _held(site, group[0], t) is not None]
+        for chosen in _choices(tensors):
+            for order in _orders(group[0].kind.gates):
+                changed = _reordered(site, group, chosen, order)
+                if changed:
+                    layer = with_tensors(site.layer, changed)
+                    where = "" if len(group) == len(parts(site.spec)) else group[0].before
+                    rule = f"gate-order {order} {chosen} {where}"
+                    say = _say_order(site, group, chosen, order)
+                    yield Altered(layer, say, rule, tuple(changed))
+
+
+def _orders(gates: str) -> list[str]:
+    """All orders but the hub's own, those that only swap two gates first."""
+    every = ["".join(order) for order in itertools.permutations(gates)][:]
+    moved = {order: sum(a != b for a, b in zip(order, gates, strict=True)) for order in every}
+    return sorted((order for order in every if moved[order]), key=lambda order: moved[order])
+
+
+def _reordered(
+    site: Site, group: list[Part], chosen: tuple[str, ...], order: str
+) -> dict[str, Array]:
+    """Hub tensors of a suspect whose arrays hold, at gate k's place, gate `order`[k]."""
+    changed = {}
+    for part in group:
+        for tensor in chosen:
+            hub = _held(site, part, tensor)
+            if hub is None:
+                continue
+            axes = part.kind.tensors[tensor]
+            written = Slot(tensor, tensor, axes, gates=order)
+            read = replace(written, gates=part.kind.gates)
+            found = misread(part.kind, hub, part.spec.sizes(), written, read)
+            if found is not None:
+                changed[part.before + tensor] = found
+    return changed
+
+
+def _say_order(site: Site, group: list[Part], chosen: tuple[str, ...], order: str) -> Say:
+    def say(naming: Naming) -> Said:
+        part = group[0]
+        held, read, where = _orders_there(site, part, chosen[0], order, naming)
+        names = [naming.called(site.node, p.before, *chosen) for p in group]
+        fix = ""
+        for slot, _ in naming.slots(site.node, part.before, chosen[0]):
+            if slot.gates and not fix:
+                fix = f"reorder {blocks(slot, _sizes(part), held, read)} of each"
+        verb = "hold" if len(chosen) * len(group) > 1 else "holds"
+        fix = fix.removesuffix(" of each") if verb == "holds" else fix
+        text = f"Your {' and '.join(names)} {verb} {' '.join(held)}; {where} reads {' '.join(read)}"
+        tensor = " ".join(dict.fromkeys(names)).replace("`", "").replace(" and ", ", ")
+        return Said(f"{text}.", f"{fix[:1].upper()}{fix[1:]}." if fix else "", tensor)
+
+    return say
+
+
+def _orders_there(
+    site: Site, part: Part, tensor: str, order: str, naming: Naming
+) -> tuple[str, str, str]:
+    """The order held and the order read, in the suspect's framework, and who reads it."""
+    gates = part.kind.gates
+    read = naming.order(site.node, part.before, tensor, gates)
+    moved = dict(zip(gates, order, strict=True))
+    return "".join(moved[gate] for gate in read), read, naming.title
+
+
+TRANSPOSED = (("j", "h"), ("i", "h"), ("i", "o"), ("a", "b"))
+"""Pairs of hub axes that a matrix may have the other way round."""
+
+
+def transposed(site: Site) -> Iterator[Altered]:
+    """Matrices whose two axes are as long as each other and changed places."""
+    for group in groups(site.spec):
+        for tensor, axes in group[0].kind.tensors.items():
+            for a, b in TRANSPOSED:
+                if a in axes and b in axes:
+                    turned = axes.translate(str.maketrans(a + b, b + a))
+                    yield from _other_axes(site, group, tensor, turned, axes, "transposed")
+
+
+LAYOUTS = ("i(gh)", "(gh)i", "j(gh)", "(gh)j", "i(hg)", "(hg)i", "j(hg)", "(hg)j", "io", "oi")
+LAYOUTS += ("ih", "hi", "jh", "hj", "(hg)", "(gh)", "aio", "oia", "abio", "oiab", "bao", "baio")
+"""Forms in which a framework may keep a tensor, to be taken for each other."""
+
+
+def reshaped(site: Site) -> Iterator[Altered]:
+    """Arrays reshaped where they had to be transposed, and gates interleaved with units."""
+    for group in groups(site.spec):
+        for tensor, axes in group[0].kind.tensors.items():
+            letters = "".join(sorted(axes.replace("s", "")))
+            fitting = [layout for layout in LAYOUTS if _same(layout, letters)]
+            for written, read in itertools.permutations(fitting, 2):
+                yield from _other_axes(site, group, tensor, written, read, "reshaped")
+
+
+def _same(layout: str, letters: str) -> bool:
+    return "".join(sorted(layout.replace("(", "").replace(")", ""))) == letters
+
+
+def _other_axes(
+    site: Site, group: list[Part], tensor: str, written: str, read: str, cause: str
+) -> Iterator[Altered]:
+    changed = {}
+    for part in group:
+        hub = _held(site, part, tensor)
+        if hub is None:
+            continue
+        found = _sided(part, hub, tensor, written, read)
+        if found is not None and not np.array_equal(found, hub):
+            changed[part.before + tensor] = found
+    if changed:
+        layer = with_tensors(site.layer, changed)
+        say = _say_axes(site, [*changed], group, tensor, cause)
+        where = "" if len(group) == len(parts(site.spec)) else group[0].before
+        yield Altered(layer, say, f"{cause} {tensor} {written} {read} {where}", tuple(changed))
+
+
+def _sided(part: Part, hub: Array, tensor: str, written: str, read: str) -> Array | None:
+    """As `misread`; a bias side by side."""
+    axes = part.kind.tensors[tensor]
+    slots = [Slot(tensor, tensor, form, gates=part.kind.gates) for form in (written, read)]
+    if "s" not in axes or "s" in read:
+        return misread(part.kind, hub, part.spec.sizes(), *slots)
+    sides = []
+    for side in range(len(hub)):
+        at = [replace(slot, at={"s": 0}) for slot in slots]
+        found = misread(part.kind, hub[side : side + 1], part.spec.sizes(), *at)
+        if found is None:
+            return None
+        sides.append(found[:1])
+    return np.concatenate(sides)
+
+
+def _say_axes(site: Site, names: list[str], group: list[Part], tensor: str, cause: str) -> Say:
+    def say(naming: Naming) -> Said:
+        called = [naming.called(site.node, part.before, tensor) for part in group]
+        what = {"transposed": "transposed", "reshaped": "reshaped where it had to be transposed"}
+        text = f"Your {' and '.join(called)} {'is' if len(names) == 1 else 'are'} {what[cause]}."
+        fix = "Transpose it once more." if cause == "transposed" else "Transpose it instead."
+        return Said(text, fix, " ".join(called).replace("`", ""))
+
+    return say
+
+
+def swapped_tensors(site: Site) -> Iterator[Altered]:
+    """Two tensors of a part that have equal shapes and changed places."""
+    for part in parts(site.spec):
+        held = {t: a for t in part.kind.tensors if (a := _held(site, part, t)) is not None}
+        for a, b in itertools.combinations(held, 2):
+            if held[a].shape == held[b].shape and held[a].ndim:
+                changed = {part.before + a: held[b], part.before + b: held[a]}
+                called = site.naming.called(site.node, part.before, a, b)
+                text = f"Your {called} have each other's numbers."
+                say = site.said(text, "Swap them.", called.replace("`", ""))
+                layer = with_tensors(site.layer, changed)
+                yield Altered(layer, say, f"swapped-tensors {a} {b}", tuple(changed))
+
+
+def swapped_halves(site: Site) -> Iterator[Altered]:
+    """The forward half with the backward half's weights, and the reverse."""
+    if not isinstance(site.spec, Bidirectional) or len(parts(site.spec)) != 2:
+        return
+    f, b = parts(site.spec)
+    names = [t for t in f.kind.tensors if f.before + t in site.layer.weights]
+    if f.spec.sizes() != b.spec.sizes() or f.spec.form != b.spec.form:
+        return
+    held = site.layer.weights
+    changed = {f.before + t: held[b.before + t] for t in names}
+    changed |= {b.before + t: held[f.before + t] for t in names}
+    text = "The forward half has the backward half's weights, and the other way round."
+    say = site.said(text, "Swap the weights of the halves.")
+    yield Altered(with_tensors(site.layer, changed), say, "swapped-halves", tuple(changed))
+
+
+def flipped(site: Site) -> Iterator[Altered]:
+    """Windows of convolutions that run from their end (Theano's)."""
+    for part in parts(site.spec):
+        hub = _held(site, part, "kernel")
+        axes = part.kind.tensors.get("kernel", "")
+        turned = "".join(axis for axis in axes if axis in "abc")
+        if hub is None or not turned:
+            continue
+        written = Slot("kernel", "kernel", axes, turned=turned)
+        found = misread(part.kind, hub, part.spec.sizes(), written, replace(written, turned=""))
+        if found is None or np.array_equal(found, hub):
+            continue
+        name = part.before + "kernel"
+        called = site.naming.called(site.node, part.before, "kernel")
+        say = site.said(f"The windows of your {called} run from their end.", "Flip them.")
+        yield Altered(with_tensors(site.layer, {name: found}), say, "flipped-kernel", (name,))
+
+
+ROWS = (
+    Row("gate-order", gate_orders),
+    Row("swapped-halves", swapped_halves),
+    Row("transposed", transposed),
+    Row("swapped-tensors", swapped_tensors),
+    Row("flipped-kernel", flipped),
+    Row("reshaped", reshaped),
+)

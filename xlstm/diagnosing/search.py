@@ -1,0 +1,244 @@
+"""Finds the hypotheses that explain what a suspect gives at one point of the truth's graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
+from xlstm.diagnosing.hypothesis import Hypothesis, pieces
+from xlstm.diagnosing.known import ROWS, hypotheses
+from xlstm.diagnosing.measure import Gap, allowed, apart, gap_of
+from xlstm.diagnosing.naming import Naming
+from xlstm.model import Array, Edge, Model, Node
+
+NEAR = {"float64": 1e-7, "float32": 2e-3}
+"""Relative difference up to which a hypothesis is looked at closely."""
+
+CONFIRMED = 12
+"""Hypotheses that are looked at closely, at most."""
+
+PATIENCE = 6.0
+"""Seconds that pairs of mistakes are looked for at one point."""
+
+BATCHWISE = ("batch-first", "batchnorm-mode")
+"""Causes that make one sample depend on the others."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place of the truth's graph, and what the suspect gives there.
+
+    Attributes:
+        edges: the truth's.
+        values: the suspect's arrays there.
+        form: "" for the layer's output; "sequence" for every step of a layer that returns the last
+            one; "linear" for what a layer's activation is given.
+        name: the suspect's name of the layer.
+    """
+
+    edges: tuple[Edge, ...]
+    values: tuple[Array, ...]
+    form: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was found at a point: the mistakes, and the gap before and after them."""
+
+    point: Point
+    found: tuple[Hypothesis, ...]
+    gap: Gap
+    left: Gap
+
+
+@dataclass
+class Search:
+    """One walk through the truth's graph.
+
+    Attributes:
+        model: the truth.
+        start: values of its inputs.
+        dtype: what the suspect computes in.
+        naming: the suspect's names.
+        layers: as they are altered so far.
+        direct: hypotheses that what is read of the suspect suggests, tried before the table.
+        pins: the suspect's values at points that lie behind.
+        tried: how many hypotheses were tried.
+    """
+
+    model: Model
+    start: Values
+    dtype: str
+    naming: Naming
+    layers: dict[str, Layer]
+    direct: Sequence[Hypothesis] = ()
+    pins: Values = field(default_factory=dict)
+    tried: int = 0
+
+    def at(self, point: Point) -> Explained:
+        """Looks for what explains the suspect at a point, and takes it for granted after it."""
+        known = {edge.node for edge in self.pins}
+        wanted = before(self.model, point.edges, known)
+        values = {**self.start, **self.pins}
+        gap = self._gap(point, self.layers, values, wanted)
+        if gap.same:
+            self._pin(point)
+            return Explained(point, (), gap, gap)
+        found, left = self._explain(point, values, wanted, gap)
+        for hypothesis in found:
+            self.layers.update(hypothesis.layers)
+        self._pin(point)
+        return Explained(point, found, gap, left)
+
+    def _pin(self, point: Point) -> None:
+        if not point.form:
+            self.pins.update(zip(point.edges, point.values, strict=True))
+
+    def _gap(self, point: Point, layers: Layers, values: Values, wanted: frozenset[str]) -> Gap:
+        """How far the suspect is from an altered model at a point."""
+        seen = _as_seen(self.model, layers, point)
+        bounds = allowed(self.model, seen, values, point.edges, self.dtype, wanted)
+        gaps = [gap_of(y, b, self.dtype) for y, b in zip(point.values, bounds, strict=True)]
+        worst = max(gaps, key=lambda gap: (not gap.same, gap.ratio))
+        return worst
+
+    def _explain(
+        self, point: Point, values: Values, wanted: frozenset[str], gap: Gap
+    ) -> tuple[tuple[Hypothesis, ...], Gap]:
+        """Mistakes that together explain a point; none, where none do."""
+        current = run(self.model, _as_seen(self.model, self.layers, point), values, wanted=wanted)
+        inside = [node for node in self.model.layers if node.name in wanted]
+        trial = _Trial(self, point, values, wanted)
+        near = [h for h in self.direct if h.layer in {node.owner for node in inside}]
+        for chosen in (near, [*hypotheses(self.model, self.layers, inside, self.naming, ROWS)]):
+            for options in (_single(chosen), _everywhere(chosen)):
+                found = trial.best(options, current)
+                if found is not None:
+                    return found
+        return trial.pairs(inside, current) or ((), gap)
+
+
+class _Trial:
+    """Hypotheses put to the test at one point."""
+
+    def __init__(
+        self, search: Search, point: Point, values: Values, wanted: frozenset[str]
+    ) -> None:
+        self.search, self.point, self.values, self.wanted = search, point, values, wanted
+        self.model = search.model
+
+    def run(self, layers: Layers, current: Values, changed: Iterable[str]) -> Values | None:
+        """Values of an altered model, None where it cannot be run."""
+        self.search.tried += 1
+        seen = _as_seen(self.model, layers, self.point)
+        kept = untouched(self.model, current, {*changed})
+        try:
+            return run(self.model, seen, kept, wanted=self.wanted)
+        except (ValueError, KeyError, IndexError, TypeError, AssertionError):
+            return None
+
+    def residual(self, values: Values | None) -> float:
+        """How far the suspect is from these values."""
+        if values is None:
+            return float("inf")
+        pairs = zip(self.point.edges, self.point.values, strict=True)
+        return max(apart(values[edge], y) for edge, y in pairs)
+
+    def best(
+        self, options: Iterator[tuple[Hypothesis, ...]], current: Values
+    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+        """The first of the hypotheses that come near which is equal up to rounding."""
+        near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
+        for number, chosen in enumerate(options):
+            altered = {k: v for h in chosen for k, v in h.layers.items()}
+            found = self.run({**self.search.layers, **altered}, current, altered)
+            residual = self.residual(found)
+            if residual < NEAR[self.search.dtype]:
+                near.append((residual, number, chosen))
+        return self._closest(near)
+
+    def _closest(
+        self, near: list[tuple[float, int, tuple[Hypothesis, ...]]]
+    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+        least = min((residual for residual, _, _ in near), default=0.0)
+        near.sort(key=lambda one: (one[0] > 10 * least + 1e-13, one[1]))
+        for _, _, chosen in near[:CONFIRMED]:
+            altered = {k: v for h in chosen for k, v in h.layers.items()}
+            layers = {**self.search.layers, **altered}
+            gap = self.search._gap(self.point, layers, self.values, self.wanted)
+            if gap.same:
+                return chosen, gap
+        return None
+
+    def pairs(
+        self, nodes: Sequence[Node], current: Values
+    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+        """Two mistakes at once, the second one in the first one's layer or after it."""
+        until = time.monotonic() + PATIENCE
+        firsts = [*_single(_likely(self._of(self.search.layers, nodes)))]
+        for (first,) in firsts:
+            layers = {**self.search.layers, **first.layers}
+            values = self.run(layers, current, first.layers)
+            if values is None:
+                continue
+            owners = [node.owner for node in nodes]
+            after = nodes[owners.index(first.layer) :]
+            near = []
+            for number, second in enumerate(_likely(self._of(layers, after))):
+                found = self.run({**layers, **second.layers}, values, second.layers)
+                residual = self.residual(found)
+                if residual < NEAR[self.search.dtype]:
+                    near.append((residual, number, (first, second)))
+                if time.monotonic() > until:
+                    return None
+            closest = self._closest(near)
+            if closest:
+                return closest
+        return None
+
+    def _of(self, layers: Layers, nodes: Sequence[Node]) -> Iterator[Hypothesis]:
+        return hypotheses(self.model, layers, nodes, self.search.naming, ROWS)
+
+
+def _single(found: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]:
+    for hypothesis in found:
+        yield (hypothesis,)
+
+
+def _everywhere(found: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]:
+    """The same mistake in all layers that it can be made in."""
+    rules: dict[tuple[str, str], list[Hypothesis]] = {}
+    for hypothesis in found:
+        rules.setdefault((hypothesis.cause, hypothesis.rule), []).append(hypothesis)
+    for same in rules.values():
+        if len({h.layer for h in same}) > 1:
+            yield tuple({h.layer: h for h in same}.values())
+
+
+def _likely(found: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
+    """Those that are worth a try together with others."""
+    for h in found:
+        whole = h.cause not in ("gate-order", "reshaped", "transposed", "option") or _whole(h)
+        if whole and h.cause not in ("gate-activation", "rounded-weights"):
+            yield h
+
+
+def _whole(hypothesis: Hypothesis) -> bool:
+    """Whether all tensors of a layer that have gates are altered."""
+    held = next(iter(hypothesis.layers.values())).weights
+    return hypothesis.cause == "gate-order" and len(hypothesis.tensors) == len(held)
+
+
+def _as_seen(model: Model, layers: Layers, point: Point) -> Layers:
+    """Layers as a point sees them: a sequence for the last step, no activation."""
+    if not point.form:
+        return layers
+    owner = model.node(point.edges[0].node).owner
+    layer = layers[owner]
+    changed = {"sequence": {"return_sequences": True}, "linear": {"activation": "linear"}}
+    (piece, *_) = pieces(layer.spec)
+    spec = piece.rebuild([replace(s, **changed[point.form]) for s in piece.specs])  # type: ignore[arg-type]
+    return {**layers, owner: replace(layer, spec=spec)}

@@ -1,0 +1,146 @@
+"""The suspect: whatever the user has, as far as it can be read, run and watched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xlstm import registry
+from xlstm.adapter import Adapter
+from xlstm.diagnosing.seen import Watched
+from xlstm.errors import UsageError, XlstmError
+from xlstm.files.arrays import read_arrays
+from xlstm.model import Array, Model
+from xlstm.porting import load
+
+Run = Callable[..., Watched]
+"""(inputs, dtype, quiet=..., seed=...) -> what came out."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """What is known of a suspect.
+
+    Attributes:
+        title: what it is, in words.
+        adapter: its framework, None if it is not known.
+        model: as it is read, None where it cannot be.
+        arrays: its tensors by its own names, empty where they are not known.
+        run: runs it, None for weights alone and for files (whose graph the reference runs).
+        why: why it cannot be read as a graph, "" where it can.
+    """
+
+    title: str
+    adapter: Adapter | None = None
+    model: Model | None = None
+    arrays: Mapping[str, Array] | None = None
+    run: Run | None = None
+    why: str = ""
+
+
+def suspect(b: Any) -> Suspect:
+    """What can be known of `b`.
+
+    Raises:
+        FileError: an unreadable file.
+        UsageError: an object that is nothing of a model's.
+    """
+    if isinstance(b, Model):
+        return _of_model(b, f"model {b.name}")
+    if isinstance(b, (str, os.PathLike)):
+        return _of_path(Path(b))
+    if isinstance(b, Mapping):
+        return Suspect("arrays by name", arrays=plain_arrays(b))
+    owner = registry.owner(b)
+    if owner is not None:
+        return _of_object(b, owner)
+    if callable(b):
+        return Suspect("a function of numpy arrays", run=_function(b), why="it is a function")
+    want = "a model, a file, named arrays or a function of numpy arrays"
+    raise UsageError("diagnose", want, type(b).__name__, "pass one of these")
+
+
+def _of_model(model: Model, title: str) -> Suspect:
+    known = model.source.framework in registry.names()
+    return Suspect(title, registry.adapter(model.source.framework) if known else None, model)
+
+
+def _of_path(path: Path) -> Suspect:
+    try:
+        return _of_model(load(path), path.name)
+    except XlstmError as error:
+        try:
+            return Suspect(f"{path.name}, arrays by name", arrays=plain_arrays(read_arrays(path)))
+        except XlstmError:
+            raise error from None
+
+
+def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
+    """Named arrays, of nested mappings too, their names joined with dots.
+
+    Raises:
+        UsageError: what is no array of numbers.
+    """
+    found: dict[str, Array] = {}
+    for name, item in held.items():
+        path = f"{before}{name}"
+        if isinstance(item, Mapping):
+            found |= plain_arrays(item, f"{path}.")
+            continue
+        for method in ("detach", "cpu"):
+            item = getattr(item, method, lambda item=item: item)()
+        if str(getattr(item, "dtype", "")) == "torch.bfloat16":
+            item = item.float()
+        array = np.asarray(item)
+        if array.dtype.kind not in "fiubV":
+            raise UsageError(f"b, {path}", "an array of numbers", f"{array.dtype}", "leave it out")
+        found[path] = array.astype(np.float32) if array.dtype.kind == "V" else array
+    return found
+
+
+def _of_object(b: Any, owner: Adapter) -> Suspect:
+    live: Any = owner.live()
+    title = f"{owner.title} {type(b[0] if isinstance(b, tuple) else b).__name__}"
+    model, why = None, ""
+    try:
+        model = load(b)
+    except XlstmError as error:
+        why = str(error)
+    arrays = None
+    try:
+        arrays = dict(live.weights(b)) if hasattr(live, "weights") else None
+    except Exception:  # a framework may refuse in any way: the names are then not known
+        arrays = None
+    return Suspect(title, owner, model, arrays, _runner(b, live), why)
+
+
+def _runner(b: Any, live: Any) -> Run:
+    if hasattr(live, "watch"):
+        return lambda inputs, dtype, **options: live.watch(b, inputs, dtype, **options)
+
+    def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> Watched:
+        made = live.in_dtype(b, dtype) if hasattr(live, "in_dtype") else b
+        return Watched(live.run(made, inputs, dtype), [])
+
+    return run
+
+
+def _function(b: Callable[..., Any]) -> Run:
+    def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> Watched:
+        found = b(*(x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs))
+        if isinstance(found, Mapping):
+            found = [found[key] for key in sorted(found)]
+        several = isinstance(found, (tuple, list))
+        outer = [np.asarray(y) for y in found if not _nested(y)] if several else [np.asarray(found)]
+        return Watched(outer, [])
+
+    return run
+
+
+def _nested(item: Any) -> bool:
+    return isinstance(item, (tuple, list, Mapping))

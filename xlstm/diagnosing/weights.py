@@ -1,0 +1,240 @@
+"""Compares weights tensor by tensor, and names what happened to those that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.diagnosing.altered import Layer, layers_of
+from xlstm.diagnosing.hypothesis import Hypothesis, Part, parts, with_tensors
+from xlstm.diagnosing.known import WEIGHTS, hypotheses
+from xlstm.diagnosing.naming import Naming, Said
+from xlstm.diagnosing.pairing import Paired
+from xlstm.layout import settled
+from xlstm.model import Array, Model, Node
+
+Hub = Mapping[str, Array]
+
+
+def facts(model: Model, paired: Paired) -> dict[str, dict[str, Array]]:
+    """The suspect's hub tensors of each layer that is known; what it lacks is zeros or ones."""
+    found: dict[str, dict[str, Array]] = {}
+    for node in (node for node in model.layers if not node.layer):
+        held = paired.hub.get(node.name)
+        if held is None or not parts(node.spec):
+            continue
+        own = model.weights.get(node.name, {})
+        missing = {n: _neutral(n, a) for n, a in own.items() if n not in held}
+        found[node.name] = {n: np.asarray(a) for n, a in {**held, **missing}.items()}
+    return found
+
+
+def _neutral(name: str, array: Array) -> Array:
+    ones = name in ("gamma", "variance")
+    return np.ones_like(array) if ones else np.zeros_like(array)
+
+
+def differing(model: Model, node: Node, own: Hub, other: Hub) -> list[str]:
+    """Names of the tensors of a layer that are not the same numbers.
+
+    Numbers that are stored in a lower precision, but no lower than float32, count as the same; so
+    does one bias for the sum of two where that is the same function.
+    """
+    found = []
+    for part in parts(node.spec):
+        for tensor in part.kind.tensors:
+            name = part.before + tensor
+            if not _same(part, tensor, own.get(name), other.get(name)):
+                found.append(name)
+    return found
+
+
+def _same(part: Part, tensor: str, a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None:
+        one = a if b is None else b
+        return one is None or not one.any()
+    return equal(part, tensor, a, b)
+
+
+def equal(part: Part, tensor: str, a: Array, b: Array) -> bool:
+    """Whether two hub tensors are the same numbers in the lower of their precisions."""
+    if "s" in part.kind.tensors[tensor]:
+        if len(a) != len(b) or not _close(a, b):
+            a, b = settled(part.kind, a), settled(part.kind, b)
+            return a.shape == b.shape and _near(a, b)
+        return True
+    return _close(a, b)
+
+
+def _close(a: Array, b: Array) -> bool:
+    if a.shape != b.shape:
+        return False
+    low: Any = min((a.dtype, b.dtype, np.dtype(np.float64)), key=lambda d: np.dtype(d).itemsize)
+    low = np.float32 if np.dtype(low).itemsize < 4 else low
+    with np.errstate(over="ignore"):
+        return np.array_equal(a.astype(low), b.astype(low), equal_nan=True)
+
+
+def _near(a: Array, b: Array) -> bool:
+    """Equal but for the rounding of one sum."""
+    eps = max(float(np.finfo(x.dtype).eps) for x in (a, b) if x.dtype.kind == "f")
+    return np.allclose(a, b, rtol=eps, atol=eps * float(np.abs(a).max(initial=0)) / 4)
+
+
+def explain(
+    model: Model, paired: Paired, naming: Naming
+) -> tuple[list[tuple[Hypothesis, float]], dict[str, Layer], int]:
+    """What happened to the weights that differ.
+
+    Returns:
+        Mistakes, each with the largest difference of the tensors that it is about; the truth's
+        layers with the suspect's weights; how many hypotheses were tried.
+    """
+    layers = layers_of(model)
+    known = facts(model, paired)
+    left = {
+        name: bad
+        for name, held in known.items()
+        if (bad := differing(model, model.node(name), model.weights.get(name, {}), held))
+    }
+    found: list[tuple[Hypothesis, float]] = [*_swapped(model, known, left, layers)]
+    tried = 0
+    for name in list(left):
+        node, bad = model.node(name), left[name]
+        for hypothesis in _turned(node, paired, bad, naming, layers):
+            found.append((hypothesis, _gap(model, known, name, hypothesis.tensors)))
+        bad = [tensor for tensor in bad if (name, tensor) not in paired.turned]
+        for hypothesis in hypotheses(model, layers, [node], naming, WEIGHTS) if bad else ():
+            tried += 1
+            if {*hypothesis.tensors} <= {*bad} and _fits(node, hypothesis, known[name]):
+                found.append((hypothesis, _gap(model, known, name, hypothesis.tensors)))
+                bad = [tensor for tensor in bad if tensor not in hypothesis.tensors]
+                if not bad:
+                    break
+        found += [
+            (_other(model, node, tensor, known[name], layers), _gap(model, known, name, [tensor]))
+            for tensor in bad
+        ]
+    for name, held in known.items():
+        layers[name] = _with_facts(model.node(name), layers[name], held)
+    return found, layers, tried
+
+
+def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
+    """A layer with the suspect's weights, and a bias where the suspect alone has one."""
+    spec: Any = layer.spec
+    wide = {n: a.astype(np.float64) for n, a in held.items()}
+    if "bias" in wide and "bias" not in layer.weights and hasattr(spec, "use_bias"):
+        spec = replace(spec, use_bias=True)
+    return replace(with_tensors(layer, wide), spec=spec)
+
+
+def _fits(node: Node, hypothesis: Hypothesis, held: Hub) -> bool:
+    """Whether the altered tensors are the suspect's."""
+    altered = next(iter(hypothesis.layers.values())).weights
+    every = {p.before + t: (p, t) for p in parts(node.spec) for t in p.kind.tensors}
+    return all(
+        name in held and equal(*every[name], altered[name].astype(held[name].dtype), held[name])
+        for name in hypothesis.tensors
+    )
+
+
+def _gap(
+    model: Model, known: Mapping[str, Hub], name: str, tensors: tuple[str, ...] | list[str]
+) -> float:
+    own = model.weights.get(name, {})
+    gaps = [0.0]
+    for tensor in tensors:
+        a, b = own.get(tensor), known[name].get(tensor)
+        if a is not None and b is not None and a.shape == b.shape:
+            with np.errstate(all="ignore"):
+                gaps.append(float(np.abs(a.astype(np.float64) - b).max(initial=0)))
+    return max(gaps)
+
+
+def _swapped(
+    model: Model,
+    known: Mapping[str, Hub],
+    left: dict[str, list[str]],
+    layers: Mapping[str, Layer],
+) -> Iterator[tuple[Hypothesis, float]]:
+    """Layers that have each other's weights; they are taken off `left`."""
+    for name in list(left):
+        others = [n for n in left if n != name and name in left]
+        for other in others:
+            if _is(model, other, name, known) and _is(model, name, other, known):
+                a, b = layers[name], layers[other]
+                text = f"Layers {name} and {other} have each other's weights."
+                changed = {
+                    name: with_tensors(a, b.weights),
+                    other: with_tensors(b, a.weights),
+                }
+                said = Said(text, "Swap them.", " ".join(a.weights))
+                tensors = tuple(a.weights)
+                gap = _gap(model, known, name, tensors)
+                yield (
+                    Hypothesis(
+                        "swapped-layers",
+                        changed,
+                        lambda _n, said=said: said,
+                        "swapped-layers",
+                        tensors,
+                    ),
+                    gap,
+                )
+                del left[name], left[other]
+                break
+
+
+def _is(model: Model, of: str, at: str, known: Mapping[str, Hub]) -> bool:
+    """Whether the suspect has one layer's weights at another one's place."""
+    own, held = model.weights.get(of, {}), known[at]
+    if {n: a.shape for n, a in own.items()}.keys() != held.keys() or not own:
+        return False
+    return not differing(model, model.node(at), own, held)
+
+
+def _turned(
+    node: Node, paired: Paired, bad: list[str], naming: Naming, layers: Mapping[str, Layer]
+) -> Iterator[Hypothesis]:
+    """Tensors whose array has its axes the other way round, as its shape shows."""
+    for part in parts(node.spec):
+        for tensor in part.kind.tensors:
+            if (node.name, part.before + tensor) in paired.turned:
+                called = naming.called(node, part.before, tensor)
+                said = Said(f"Your {called} is transposed.", "Transpose it once more.", called)
+                yield Hypothesis(
+                    "transposed",
+                    {node.name: layers[node.name]},
+                    lambda _n, said=said: said,
+                    "transposed",
+                    (part.before + tensor,),
+                )
+
+
+def _other(
+    model: Model, node: Node, tensor: str, held: Hub, layers: Mapping[str, Layer]
+) -> Hypothesis:
+    """Numbers that nothing known explains, named by place."""
+    own = model.weights.get(node.name, {}).get(tensor)
+    part = next(p for p in parts(node.spec) if tensor.removeprefix(p.before) in p.kind.tensors
+                and tensor.startswith(p.before))  # fmt: skip
+
+    def say(naming: Naming) -> Said:
+        called = naming.called(node, part.before, tensor.removeprefix(part.before))
+        if own is None or own.shape != held[tensor].shape:
+            text = f"Your {called} has numbers where a has no such tensor."
+            return Said(text, "Leave it out, or set it to zero.", called.replace("`", ""))
+        with np.errstate(all="ignore"):
+            gap = np.abs(own.astype(np.float64) - held[tensor])
+        wrong = ~(gap == 0)
+        first = ", ".join(str(int(n)) for n in np.argwhere(wrong)[0]) if wrong.any() else ""
+        text = f"Your {called} holds other numbers: {wrong.sum()} of {wrong.size} differ"
+        text += f", by up to {gap.max():.3g} (the first at [{first}] of {tensor} in the hub)."
+        return Said(text, "Copy it again.", called.replace("`", ""))
+
+    layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})
+    return Hypothesis("other-weights", {node.name: layer}, say, "other-weights", (tensor,))

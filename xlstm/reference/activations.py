@@ -272,3 +272,11 @@ UNSATURATED: dict[str, tuple[float, float]] = {
 }
 """Where each smooth activation shows its formula; outside it is flat or a straight line, and errors
 are invisible."""
+
+FLAT: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("relu", "hard_silu", "sparse_plus"), (0,)),
+    **dict.fromkeys(("relu6", "hard_sigmoid", "hard_sigmoid_keras2"), (0, 2)),
+    **dict.fromkeys(("hard_tanh", "sparse_sigmoid", "sigmoid", "tanh"), (0, 2)),
+    **dict.fromkeys(("soft_shrink", "hard_shrink"), (1,)),
+}
+"""Which of the pieces of PIECES or UNSATURATED are flat: there no weight of a unit shows."""

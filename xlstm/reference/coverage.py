@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.model import Array
-from xlstm.reference.activations import PIECES, UNSATURATED
+from xlstm.reference.activations import FLAT, PIECES, UNSATURATED
 
 
 def _piece(edges: tuple[float, ...], number: int) -> str:
@@ -26,26 +26,45 @@ class Use(NamedTuple):
     function: str
     edges: tuple[float, ...]
     all: bool = True
+    flat: tuple[int, ...] = ()
+
+    def lines(self, counts: Array, alive: Array) -> list[str]:
+        """What was not seen of it: pieces never reached, and units only ever where it is flat."""
+        here = f"{self.layer} ({self.use})"
+        unseen = [n for n, count in enumerate(counts) if count == 0 and (self.all or n == 1)]
+        found = [
+            f"{self.function} {_piece(self.edges, n)} of {here}: not exercised" for n in unseen
+        ]
+        dead = int((~alive).sum())
+        if 0 < dead < len(alive):
+            units = f"where it is not flat, for {dead} of {len(alive)} units"
+            found.append(f"{self.function} of {here} {units}: not exercised")
+        return found
 
 
 class Coverage:
     """Counts, per layer and use of a piecewise activation, how often each piece was reached.
 
+    Also which units ever left the pieces that are flat: an error in the weights of a unit that
+    never does cannot be seen.
+
     >>> coverage = Coverage()
-    >>> coverage.see("lstm", "gates", "hard_sigmoid", np.array([0.0, 4.0]))
+    >>> coverage.see("lstm", "gates", "hard_sigmoid", np.array([[0.0], [4.0]]))
     >>> coverage.unexercised()
     ['hard_sigmoid below -3 of lstm (gates): not exercised']
     """
 
     def __init__(self) -> None:
         self._seen: dict[Use, Array] = {}
+        self._alive: dict[Use, Array] = {}
 
     def see(self, layer: str, use: str, activation: str, x: Array) -> None:
         """Records the arguments `x` that an activation of a layer was called with."""
+        flat = FLAT.get(activation, ())
         if activation in PIECES:
-            self.see_pieces(layer, use, activation, PIECES[activation], x)
+            self._count(Use(layer, use, activation, PIECES[activation], flat=flat), x)
         elif activation in UNSATURATED:
-            self._count(Use(layer, use, activation, UNSATURATED[activation], all=False), x)
+            self._count(Use(layer, use, activation, UNSATURATED[activation], False, flat), x)
 
     def see_pieces(
         self, layer: str, use: str, function: str, edges: tuple[float, ...], x: Array
@@ -54,15 +73,17 @@ class Coverage:
         self._count(Use(layer, use, function, edges), x)
 
     def _count(self, use: Use, x: Array) -> None:
-        pieces = np.searchsorted(use.edges, x[np.isfinite(x)].ravel())
-        counts = np.bincount(pieces, minlength=len(use.edges) + 1)
+        pieces = np.searchsorted(use.edges, x)
+        counts = np.bincount(pieces[np.isfinite(x)].ravel(), minlength=len(use.edges) + 1)
         self._seen[use] = self._seen.get(use, np.zeros_like(counts)) + counts
+        if use.flat:
+            units = (~np.isin(pieces, use.flat)).reshape(-1, x.shape[-1] if x.ndim else 1)
+            self._alive[use] = self._alive.get(use, np.zeros(units.shape[1], bool)) | units.any(0)
 
     def unexercised(self) -> list[str]:
-        """One line for each piece that was never reached."""
-        return [
-            f"{use.function} {_piece(use.edges, number)} of {use.layer} ({use.use}): not exercised"
-            for use, counts in self._seen.items()
-            for number, count in enumerate(counts)
-            if count == 0 and (use.all or number == 1)
-        ]
+        """One line for each piece never reached, and for units only ever where it is flat."""
+        every = np.ones(0, bool)
+        lines = (
+            use.lines(counts, self._alive.get(use, every)) for use, counts in self._seen.items()
+        )
+        return [line for found in lines for line in found]

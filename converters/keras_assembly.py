@@ -212,7 +212,7 @@ class Assembly:
         return sized(spec, stored, self.reader.where(call.name))
 
     def _spec(self, edge: Edge) -> Spec:
-        return next(node.spec for node in self.nodes.nodes[::-1] if node.name == edge.node)
+        return self.nodes.node(edge.node).spec
 
     def _wrapped(self, spec: Spec, inputs: Sequence[Edge], call: Call) -> Spec:
         """A spec for every time step, where the model around it is applied to each by itself."""
@@ -248,7 +248,7 @@ class Assembly:
             layer = self._again(owners[number], spec, where) if owners else ""
             more: dict[str, Any] = {"mask": obeyed, "states": own, "layer": layer}
             x = self._add(where, name, spec, reads, trainable=trainable[number], **more)
-            count = len(next(n for n in self.nodes.nodes[::-1] if n.name == name).shapes)
+            count = len(self.nodes.node(name).shapes)
             found.append([Edge(name, n) for n in range(count)])
             inputs = [x]
             if obeyed and number < len(specs) - 1 and getattr(spec, "go_backwards", False):
@@ -304,8 +304,7 @@ class Assembly:
 
     def _name(self, call: Call) -> str:
         """The name of a call's node: its layer's, with the number of later calls."""
-        taken = any(node.name == call.name for node in self.nodes.nodes)
-        return self._numbered(call) if taken else call.name
+        return self._numbered(call) if call.name in self.nodes else call.name
 
     def _numbered(self, call: Call) -> str:
         return self._free(f"{call.name}/{call.number or 1}")

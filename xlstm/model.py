@@ -285,6 +285,13 @@ class Builder:
         """The nodes so far."""
         return tuple(self._nodes.values())
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._nodes
+
+    def node(self, name: str) -> Node:
+        """The node called `name`, which has been added."""
+        return self._nodes[name]
+
     def shape(self, edge: Edge) -> Shape:
         """Shape of one sample of what an edge carries.
 

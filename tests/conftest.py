@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import xlstm
@@ -15,3 +16,11 @@ collect_ignore = ["data"]  # emitted modules are texts here
 if importlib.util.find_spec("xlstm.converters") is None:
     # the folder `converters` of the checkout is the package xlstm.converters once installed
     xlstm.__path__.append(str(Path(__file__).parents[1]))
+
+
+def pytest_sessionfinish():
+    """Writes what coverage measured: a worker that is slow to end is killed before it would."""
+    if "coverage" in sys.modules:
+        measuring = sys.modules["coverage"].Coverage.current()
+        if measuring is not None:
+            measuring.save()

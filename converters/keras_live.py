@@ -257,7 +257,8 @@ def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
     with _precision(dtype):
         config = _with_dtype(json.loads(model.to_json()), np.dtype(dtype).name)
-        copy = keras.models.model_from_json(json.dumps(config))
+        with keras.saving.custom_object_scope(_own_classes(model)):
+            copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
         _sharpen(copy, dtype)
@@ -266,6 +267,13 @@ def in_dtype(model: Any, dtype: str) -> Any:
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # it computes with copies of its weights
         return copy
+
+
+def _own_classes(model: Any) -> dict[str, type]:
+    """Classes of a model's layers that are not Keras's, by the name that its config has."""
+    kinds = {type(layer) for layer in model._flatten_layers(include_self=False)}
+    own = [kind for kind in kinds if kind.__module__.split(".")[0] != "keras"]
+    return {keras.saving.get_registered_name(kind): kind for kind in own}
 
 
 def _sharpen(model: Any, dtype: str) -> None:

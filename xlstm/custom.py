@@ -128,7 +128,7 @@ def _is_size(size: object) -> bool:
 
 def _locked(array: Array) -> Array:
     """A view that cannot be written to."""
-    view = array.view()
+    view = np.asarray(array).view()  # a product of single numbers is no array
     view.flags.writeable = False
     return view
 

@@ -131,10 +131,11 @@ def _gave(made: nn.Module, memory: _Memory) -> Iterator[Gave]:
 
 
 def _options(module: nn.Module) -> dict[str, Any]:
-    """Plain attributes that a module was made with."""
+    """Plain attributes that a module was made with; a norm's momentum is the hub's."""
     plain = (bool, int, float, str)
     own = {k: v for k, v in vars(module).items() if not k.startswith("_") and isinstance(v, plain)}
-    return own
+    # the hub's momentum is the share that is kept
+    return {**own, "momentum": 1 - own["momentum"]} if "momentum" in own else own
 
 
 def arrays(source: nn.Module) -> dict[str, Array]:

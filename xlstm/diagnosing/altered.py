@@ -46,10 +46,11 @@ class Layer:
     started: bool = True
 
 
+@dataclass
 class Surroundings(Context):
     """The context of a layer some of whose activations are other functions."""
 
-    formulas: Mapping[str, Formula]
+    formulas: Mapping[str, Formula] = field(default_factory=dict)
 
     def activate(self, activation: str, x: Array, use: str = "output") -> Array:
         """Applies the function that stands in an activation's place."""
@@ -70,9 +71,7 @@ def _surroundings(
 ) -> Context:
     if not formulas:
         return Context(name, weights, None, mask, states)
-    made = Surroundings(name, weights, None, mask, states)
-    made.formulas = formulas
-    return made
+    return Surroundings(name, weights, None, mask, states, formulas=formulas)
 
 
 Layers = Mapping[str, Layer]

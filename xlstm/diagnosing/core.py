@@ -26,6 +26,9 @@ from xlstm.porting import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 
+STEPS = 8
+"""Time steps of the inputs that are made: many hypotheses are run."""
+
 
 @dataclass
 class Case:
@@ -78,7 +81,7 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     ('transposed',)
     """
     truth, other = load(a), suspect(b)
-    made = generated.chosen(truth)[0] if inputs is None else arrays_for(truth, inputs)
+    made = generated.chosen(truth, STEPS)[0] if inputs is None else arrays_for(truth, inputs)
     case = Case(truth, other, made)
     if other.run is None and other.model is None:
         _weights_alone(case)
@@ -229,7 +232,8 @@ def _counted(case: Case, outputs: list[Array]) -> list[Array]:
     """As many outputs as the truth has; a finding where there are others."""
     want = len(case.a.outputs)
     if len(outputs) != want:
-        states = sum(len(node.spec.state_shapes()) for node in case.a.stateful)  # type: ignore[attr-defined]
+        specs: list[Any] = [node.spec for node in case.a.stateful]
+        states = sum(len(spec.state_shapes()) for spec in specs)
         if len(outputs) != want + states:
             text = f"a has {want} output{'s' * (want > 1)} and b gives {len(outputs)}."
             fix = "Return the same outputs."
@@ -270,8 +274,7 @@ def _search(case: Case, outputs: list[Array], gave: Watched | None, read: Model 
             break
     assert best is not None
     _conclude(case, *best, naming)
-    if read is not None:
-        _idle(case, read, paired)
+    _idle(case, read, paired, gave)
 
 
 def _attempt(
@@ -299,7 +302,7 @@ def _pairing(case: Case, read: Model | None) -> Paired:
     if read is None:
         return named
     pairs = pair_models(case.a, read, b.adapter)
-    return replace(pairs, names={**pairs.names, **named.names})
+    return replace(pairs, names={**pairs.names, **named.names}, modules=named.modules)
 
 
 def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None) -> list[Point]:
@@ -334,7 +337,7 @@ def _conclude(
             _unknown(case, one)
     order = {node.name: number for number, node in enumerate(case.a.nodes)}
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
-    if not final.same and not case.unexplained:
+    if not final.same and all(one.gap.same or one.found for one in explained):
         _unknown(case, replace(explained[-1], gap=final))
 
 
@@ -359,11 +362,14 @@ def _unknown(case: Case, one: Explained) -> None:
     )
 
 
-def _idle(case: Case, read: Model, paired: Paired) -> None:
+def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) -> None:
     """Options that act in training only."""
-    for layer, name, mine, theirs in direct.idle(case.a, read, paired.paths):
-        text = f"Your {name} is {theirs}; a's is {mine}. It acts in training only."
+    found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
+    if read is not None and not found:
+        found = [*direct.idle(case.a, read, paired.paths)]
+    for layer, name, mine, theirs in found:
+        text = f"Your {name} is {theirs:g}; a's is {mine:g}. It acts in training only."
         torch = " (PyTorch's momentum is 1 minus this)" if name == "momentum" else ""
-        fix = f"Set it to {mine}{torch}."
+        fix = f"Set it to {mine:g}{torch}."
         gap = abs(float(mine) - float(theirs))
         case.findings.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))

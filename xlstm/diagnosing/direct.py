@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from xlstm.diagnosing.altered import Layer
 from xlstm.diagnosing.hypothesis import Hypothesis, Site, pieces
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.rows_function import cause_of, optioned
+from xlstm.diagnosing.seen import Gave
 from xlstm.model import Bidirectional, Model, Node
 from xlstm.specs import Spec
 
@@ -24,7 +26,14 @@ BY_FIELD = {
 }
 """Option -> the cause that another value of it is; others are "option"."""
 
-IDLE = ("return_sequences", "return_state", "dropout", "recurrent_dropout", "stateful", "rate")
+IDLE: tuple[str, ...] = (
+    "return_sequences",
+    "return_state",
+    "dropout",
+    "recurrent_dropout",
+    "stateful",
+    "rate",
+)
 IDLE += ("hidden_bias", "use_bias")
 """Options that change no number, or whose effect is seen in the graph."""
 
@@ -75,12 +84,13 @@ def suggested(
 
 def _merge(site: Site, other: Node) -> Iterator[Hypothesis]:
     mine, theirs = site.spec, other.spec
-    if isinstance(mine, Bidirectional) and isinstance(theirs, Bidirectional):
-        if mine.merge != theirs.merge and "none" not in (mine.merge, theirs.merge):
-            text = f"Your halves are joined by {theirs.merge}; a joins them by {mine.merge}."
-            layer = replace(site.layer, spec=replace(mine, merge=theirs.merge))
-            say = site.said(text, f"Join them by {mine.merge}.")
-            yield Hypothesis("merge-mode", {site.node.name: layer}, say, "merge")
+    if not isinstance(mine, Bidirectional) or not isinstance(theirs, Bidirectional):
+        return
+    if mine.merge != theirs.merge and "none" not in (mine.merge, theirs.merge):
+        text = f"Your halves are joined by {theirs.merge}; a joins them by {mine.merge}."
+        layer = replace(site.layer, spec=replace(mine, merge=theirs.merge))
+        say = site.said(text, f"Join them by {mine.merge}.")
+        yield Hypothesis("merge-mode", {site.node.name: layer}, say, "merge")
 
 
 def idle(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, str, Any, Any]]:
@@ -90,3 +100,16 @@ def idle(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, st
         for name, value in _fields(node, theirs):
             if name in TRAINING:
                 yield mine, name, getattr(_first(node.spec), name), value
+
+
+def idle_of(
+    a: Model, gave: Sequence[Gave], modules: Mapping[str, str]
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """As `idle`, from what the suspect's modules were made with."""
+    made = {one.name: one.options for one in gave}
+    for mine, path in modules.items():
+        for name in TRAINING:
+            own = getattr(_first(a.node(mine).spec), name, None)
+            value = made.get(path, {}).get(name)
+            if own is not None and value is not None and not math.isclose(own, value):
+                yield mine, name, own, value

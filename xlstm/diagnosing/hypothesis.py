@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xlstm.diagnosing.altered import Layer
 from xlstm.diagnosing.naming import Naming, Said
@@ -24,7 +24,8 @@ class Hypothesis:
         layers: the altered layers, by the name of the node that owns them.
         say: the sentence, the fix and the tensors, in the suspect's own names.
         rule: equal for the same mistake in other layers, so that it can be tried in all of them.
-        tensors: names of the hub tensors that are altered, "" left out.
+        tensors: names of the hub tensors that are altered, where nothing else is.
+        rare: whether it is not worth a try together with other mistakes.
     """
 
     cause: str
@@ -32,6 +33,7 @@ class Hypothesis:
     say: Say
     rule: str
     tensors: tuple[str, ...] = ()
+    rare: bool = False
 
     @property
     def layer(self) -> str:
@@ -50,6 +52,7 @@ class Altered(NamedTuple):
     say: Say
     rule: str
     tensors: tuple[str, ...] = ()
+    rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Piece(NamedTuple):
 
     where: str
     specs: Sequence[Spec]
-    rebuild: Callable[[Sequence[Spec]], Spec]
+    rebuild: Callable[[Sequence[Any]], Spec]
 
 
 def pieces(spec: Spec) -> list[Piece]:

@@ -59,4 +59,5 @@ def hypotheses(
 
 
 def _hypothesis(row: Row, owner: str, altered: Altered) -> Hypothesis:
-    return Hypothesis(row.cause, {owner: altered.layer}, altered.say, altered.rule, altered.tensors)
+    layers = {owner: altered.layer}
+    return Hypothesis(row.cause, layers, altered.say, *altered[2:])

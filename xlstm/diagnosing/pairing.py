@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from xlstm import registry
-from xlstm.adapter import Adapter
+from xlstm.adapter import Adapter, Place
 from xlstm.diagnosing.hypothesis import Part, parts
 from xlstm.diagnosing.naming import Naming
-from xlstm.errors import WeightsError
+from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.layout import Slot, Table, shape, unpack
 from xlstm.model import Array, Bidirectional, Model, Node, TimeDistributed
 from xlstm.proving import plain_name
@@ -32,6 +32,7 @@ class Paired:
         turned: owner and hub tensor of what has its axes the other way round.
         left: names that stand for nothing in the truth.
         adapter: the framework whose names they are.
+        modules: owner -> path of the suspect's module that has its weights.
     """
 
     hub: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Paired:
     turned: frozenset[Key] = frozenset()
     left: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def naming(self) -> Naming:
@@ -84,7 +86,7 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
             turned |= {(node.name, part.before + tensor) for tensor in match.turned}
             taken = {*match.slots.values()}
             left = {plain: name for plain, name in left.items() if name not in taken}
-    return Paired(hub, names, paths, frozenset(turned), tuple(left.values()), adapter)
+    return Paired(hub, names, paths, frozenset(turned), tuple(left.values()), adapter, paths)
 
 
 IGNORED = ("num_batches_tracked",)
@@ -217,5 +219,8 @@ def pair_models(a: Model, b: Model, adapter: Adapter | None) -> Paired:
     return Paired(hub, names, pairs, adapter=adapter)
 
 
-def _places(adapter: Adapter | None, node: Node) -> list[object]:
-    return list(adapter.places(node)) if adapter else []
+def _places(adapter: Adapter | None, node: Node) -> list[Place]:
+    try:
+        return list(adapter.places(node)) if adapter else []
+    except UnsupportedError:
+        return []

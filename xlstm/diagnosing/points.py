@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,10 +32,8 @@ def of_graph(
         inputs: of both.
         known: shapes of the truth's outputs, by node.
     """
-    calls = [(mine, other) for mine, other in _calls(a, b, pairs)]
+    calls = [*_calls(a, b, pairs)]
     edges = tuple(Edge(other) for _, other in calls)
-    from dataclasses import replace
-
     values = run(replace(b, outputs=edges), inputs) if edges else []
     found = []
     for (mine, other), y in zip(calls, values, strict=False):
@@ -58,9 +57,10 @@ def _point(node: Node, name: str, y: Array, own: Array) -> Point | None:
         return Point((Edge(node.name),), (y,), "", name)
     spec = pieces(node.spec)[0].specs[0]
     several = isinstance(node.spec, (Recurrent, Bidirectional)) and isinstance(spec, Recurrent)
-    if several and not spec.return_sequences and y.ndim == own.ndim + 1:  # type: ignore[attr-defined]
-        if y.shape[-1] == own.shape[-1] and len(y) == len(own):
-            return Point((Edge(node.name),), (y,), "sequence", name)
+    last = isinstance(spec, Recurrent) and not spec.return_sequences
+    fits = y.ndim == own.ndim + 1 and y.shape[-1] == own.shape[-1] and len(y) == len(own)
+    if several and last and fits:
+        return Point((Edge(node.name),), (y,), "sequence", name)
     return None
 
 
@@ -100,4 +100,4 @@ def _watched(node: Node, one: Gave, own: Array) -> Point | None:
 
 def _late(y: Array, own: Array) -> bool:
     """Whether the batch is the second axis."""
-    return y.shape[1] == len(own) != y.shape[0]
+    return len(y) != len(own) == int(y.shape[1])

@@ -74,10 +74,10 @@ def offsets(site: Site) -> Iterator[Altered]:
         fix = "Leave padding_idx out: a's row is not zeros."
         yield Altered(layer, site.said(text, fix), f"padding {row}", ("table",))
     if rows > 1:
-        for shift in (1, -1):
-            text = f"The rows of your embedding are moved by {-shift}."
-            layer = with_tensors(site.layer, {"table": np.roll(table, shift, axis=0)})
-            yield Altered(layer, site.said(text, "Move them back."), f"rolled {shift}", ("table",))
+        for by in (1, -1):
+            text = f"The rows of your embedding are moved by {by}."
+            layer = with_tensors(site.layer, {"table": np.roll(table, by, axis=0)})
+            yield Altered(layer, site.said(text, "Move them back."), f"rolled {by}", ("table",))
 
 
 def missing(site: Site) -> Iterator[Altered]:
@@ -132,7 +132,14 @@ def _skip(_name: str, value: object) -> bool:
     return not isinstance(value, (bool, str, int)) or _name in ACTED_ON
 
 
-ACTED_ON = ("activation", "gate_activation", "use_bias", "stateful", "return_state", "merge")
+ACTED_ON: tuple[str, ...] = (
+    "activation",
+    "gate_activation",
+    "use_bias",
+    "stateful",
+    "return_state",
+    "merge",
+)
 ACTED_ON += ("return_sequences", "features", "units", "rows", "reset_after", "go_backwards")
 ACTED_ON += (
     "zero_output_for_mask",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from xlstm.diagnosing.hypothesis import Altered, Part, Row, Site, groups, parts, with_tensors
+from xlstm.kinds import Kind
 from xlstm.model import Array
 
 Change = Callable[[Array], Array]
@@ -17,7 +18,7 @@ def _sides(first: float, second: float) -> Change:
 
     def change(bias: Array) -> Array:
         scales = np.array([first, second][: len(bias)]).reshape(-1, *(1,) * (bias.ndim - 1))
-        return bias * scales
+        return np.asarray(bias * scales)
 
     return change
 
@@ -64,6 +65,10 @@ SIDED: tuple[tuple[str, str, str, Change], ...] = (
 )  # fmt: skip
 """Cause, what the bias does, what to do, and the change, for biases with two sides."""
 
+WHOLE = tuple(row[3] for row in SIDED[:2])
+LOST = tuple(row[3] for row in SIDED[2:4])
+SWAPPED = SIDED[4][3]
+
 PLAIN: tuple[tuple[str, str, str, Change], ...] = (
     ("lost-bias", "is lost (zeros)", "Copy it", lambda bias: 0 * bias),
     ("doubled-bias", "is added twice", "Add it once", lambda bias: 2 * bias),
@@ -85,11 +90,12 @@ def _biases(cause: str) -> Row:
 
 def _altered(site: Site, group: list[Part], cause: str) -> Iterator[Altered]:
     every = len(group) == len(parts(site.spec))
-    for tensor, axes in group[0].kind.tensors.items():
+    for tensor in group[0].kind.tensors:
         names = [p.before + tensor for p in group if p.before + tensor in site.layer.weights]
         if not names:
             continue
-        for own, text, fix, change in _changes(tensor, axes):
+        sides = len(np.atleast_1d(site.layer.weights[names[0]]))
+        for own, text, fix, change in _changes(group[0].kind, tensor, sides):
             found = {name: change(site.layer.weights[name]) for name in names}
             same = all(_equal(found[n], site.layer.weights[n]) for n in names)
             if own == cause and not same:
@@ -109,9 +115,17 @@ def _equal(a: Array, b: Array) -> bool:
     return a.shape == b.shape and np.array_equal(a, b)
 
 
-def _changes(tensor: str, axes: str) -> tuple[tuple[str, str, str, Change], ...]:
+def _telling(kind: Kind, sides: int) -> tuple[Change, ...]:
+    """The changes that are different functions: where both sides are added up, few are."""
+    if not kind.apart:
+        return WHOLE if sides == 1 else (*WHOLE, *LOST)
+    return (*WHOLE, SWAPPED) if sides == 1 else tuple(row[3] for row in SIDED)
+
+
+def _changes(kind: Kind, tensor: str, sides: int) -> tuple[tuple[str, str, str, Change], ...]:
+    axes = kind.tensors[tensor]
     if "s" in axes:
-        return SIDED
+        return tuple(row for row in SIDED if row[3] in _telling(kind, sides))
     if tensor in ("gamma", "scale"):
         return ONES
     return PLAIN if tensor == "beta" or tensor.endswith("bias") else ()
@@ -155,9 +169,9 @@ def bfloat16(x: Array) -> Array:
     >>> bfloat16(np.array([1.0, 1.005])).tolist()
     [1.0, 1.0078125]
     """
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return bits.astype(np.uint32).view(np.float32).astype(np.float64).reshape(x.shape)
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.int64)
+    kept = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return kept.astype(np.uint32).view(np.float32).astype(np.float64).reshape(x.shape)
 
 
 def _float16(x: Array) -> Array:

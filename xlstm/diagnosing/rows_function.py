@@ -50,8 +50,15 @@ def _with(spec: Spec, **options: Any) -> Spec | None:
         return None
 
 
+COMMON = ("linear", "tanh", "sigmoid", "relu", "softmax", *HARD, *GELU)
+"""Activations that are worth a try together with other mistakes."""
+
+
 def optioned(site: Site, text: str, fix: str, **options: Any) -> Iterator[Altered]:
     """The layer with other options, in all its pieces or in one."""
+    rare = any(
+        isinstance(v, str) and v in ACTIVATIONS and v not in COMMON for v in options.values()
+    )
     for where, specs, rebuild in pieces(site.spec):
         found = [_with(spec, **options) for spec in specs]
         if None in found:
@@ -64,7 +71,8 @@ def optioned(site: Site, text: str, fix: str, **options: Any) -> Iterator[Altere
         shown = {f"was_{name}": words(str(value)) for name, value in was.items()}
         own = text.format(**shown)
         say = site.said(f"{own}{where}.", fix.format(**shown))
-        yield Altered(replace(site.layer, spec=spec), say, f"{options}{where}")
+        layer = replace(site.layer, spec=spec)
+        yield Altered(layer, say, f"{options}{where}", rare=rare or bool(where))
 
 
 def cause_of(old: str, new: str, gates: bool) -> str:

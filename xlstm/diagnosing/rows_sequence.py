@@ -122,7 +122,7 @@ def merges(site: Site) -> Iterator[Altered]:
     """Halves joined in another way."""
     if isinstance(site.spec, Bidirectional):
         for how in MERGES:
-            if how != site.spec.merge:
+            if how != site.spec.merge and "none" not in (how, site.spec.merge):
                 text = f"Your halves are joined by {how}; a joins them by {site.spec.merge}."
                 layer = replace(site.layer, spec=replace(site.spec, merge=how))
                 fix = f"Join them by {site.spec.merge}."

@@ -141,7 +141,18 @@ def transposed(site: Site) -> Iterator[Altered]:
                     yield from _other_axes(site, group, tensor, turned, axes, "transposed")
 
 
-LAYOUTS = ("i(gh)", "(gh)i", "j(gh)", "(gh)j", "i(hg)", "(hg)i", "j(hg)", "(hg)j", "io", "oi")
+LAYOUTS: tuple[str, ...] = (
+    "i(gh)",
+    "(gh)i",
+    "j(gh)",
+    "(gh)j",
+    "i(hg)",
+    "(hg)i",
+    "j(hg)",
+    "(hg)j",
+    "io",
+    "oi",
+)
 LAYOUTS += ("ih", "hi", "jh", "hj", "(hg)", "(gh)", "aio", "oia", "abio", "oiab", "bao", "baio")
 """Forms in which a framework may keep a tensor, to be taken for each other."""
 
@@ -208,7 +219,8 @@ def _say_axes(site: Site, names: list[str], group: list[Part], tensor: str, caus
 def swapped_tensors(site: Site) -> Iterator[Altered]:
     """Two tensors of a part that have equal shapes and changed places."""
     for part in parts(site.spec):
-        held = {t: a for t in part.kind.tensors if (a := _held(site, part, t)) is not None}
+        every = {tensor: _held(site, part, tensor) for tensor in part.kind.tensors}
+        held = {tensor: array for tensor, array in every.items() if array is not None}
         for a, b in itertools.combinations(held, 2):
             if held[a].shape == held[b].shape and held[a].ndim:
                 changed = {part.before + a: held[b], part.before + b: held[a]}
@@ -233,6 +245,10 @@ def swapped_halves(site: Site) -> Iterator[Altered]:
     text = "The forward half has the backward half's weights, and the other way round."
     say = site.said(text, "Swap the weights of the halves.")
     yield Altered(with_tensors(site.layer, changed), say, "swapped-halves", tuple(changed))
+    for to, source in (("forward", "backward"), ("backward", "forward")):
+        own = {name: array for name, array in changed.items() if name.startswith(to)}
+        say = site.said(f"Both halves have the {source} half's weights.", f"Copy the {to} half's.")
+        yield Altered(with_tensors(site.layer, own), say, f"copied {source}", tuple(own))
 
 
 def flipped(site: Site) -> Iterator[Altered]:

@@ -145,7 +145,7 @@ class _Trial:
         if values is None:
             return float("inf")
         pairs = zip(self.point.edges, self.point.values, strict=True)
-        return max(apart(values[edge], y) for edge, y in pairs)
+        return max(apart(values[e], y) if e in values else float("inf") for e, y in pairs)
 
     def best(
         self, options: Iterator[tuple[Hypothesis, ...]], current: Values
@@ -186,7 +186,7 @@ class _Trial:
                 continue
             owners = [node.owner for node in nodes]
             after = nodes[owners.index(first.layer) :]
-            near = []
+            near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
             for number, second in enumerate(_likely(self._of(layers, after))):
                 found = self.run({**layers, **second.layers}, values, second.layers)
                 residual = self.residual(found)
@@ -222,7 +222,7 @@ def _likely(found: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
     """Those that are worth a try together with others."""
     for h in found:
         whole = h.cause not in ("gate-order", "reshaped", "transposed", "option") or _whole(h)
-        if whole and h.cause not in ("gate-activation", "rounded-weights"):
+        if whole and not h.rare:
             yield h
 
 

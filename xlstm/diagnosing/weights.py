@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosing.altered import Layer, layers_of
-from xlstm.diagnosing.hypothesis import Hypothesis, Part, parts, with_tensors
+from xlstm.diagnosing.hypothesis import Hypothesis, Part, Say, parts, with_tensors
 from xlstm.diagnosing.known import WEIGHTS, hypotheses
 from xlstm.diagnosing.naming import Naming, Said
 from xlstm.diagnosing.pairing import Paired
@@ -175,18 +175,13 @@ def _swapped(
                 said = Said(text, "Swap them.", " ".join(a.weights))
                 tensors = tuple(a.weights)
                 gap = _gap(model, known, name, tensors)
-                yield (
-                    Hypothesis(
-                        "swapped-layers",
-                        changed,
-                        lambda _n, said=said: said,
-                        "swapped-layers",
-                        tensors,
-                    ),
-                    gap,
-                )
+                yield Hypothesis("swapped-layers", changed, _fixed(said), "swapped", tensors), gap
                 del left[name], left[other]
                 break
+
+
+def _fixed(said: Said) -> Say:
+    return lambda _naming: said
 
 
 def _is(model: Model, of: str, at: str, known: Mapping[str, Hub]) -> bool:
@@ -206,13 +201,8 @@ def _turned(
             if (node.name, part.before + tensor) in paired.turned:
                 called = naming.called(node, part.before, tensor)
                 said = Said(f"Your {called} is transposed.", "Transpose it once more.", called)
-                yield Hypothesis(
-                    "transposed",
-                    {node.name: layers[node.name]},
-                    lambda _n, said=said: said,
-                    "transposed",
-                    (part.before + tensor,),
-                )
+                layer, names = {node.name: layers[node.name]}, (part.before + tensor,)
+                yield Hypothesis("transposed", layer, _fixed(said), "transposed", names)
 
 
 def _other(
@@ -225,11 +215,14 @@ def _other(
 
     def say(naming: Naming) -> Said:
         called = naming.called(node, part.before, tensor.removeprefix(part.before))
-        if own is None or own.shape != held[tensor].shape:
+        mine, other = own, held[tensor]
+        if mine is not None and "s" in part.kind.tensors[tensor.removeprefix(part.before)]:
+            mine, other = settled(part.kind, mine), settled(part.kind, other)
+        if mine is None or mine.shape != other.shape:
             text = f"Your {called} has numbers where a has no such tensor."
             return Said(text, "Leave it out, or set it to zero.", called.replace("`", ""))
         with np.errstate(all="ignore"):
-            gap = np.abs(own.astype(np.float64) - held[tensor])
+            gap = np.abs(mine.astype(np.float64) - other)
         wrong = ~(gap == 0)
         first = ", ".join(str(int(n)) for n in np.argwhere(wrong)[0]) if wrong.any() else ""
         text = f"Your {called} holds other numbers: {wrong.sum()} of {wrong.size} differ"

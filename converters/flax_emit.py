@@ -188,10 +188,10 @@ def refuse(node: Node) -> str:
 def _called(model: Model, site: Site) -> Site:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
-    masked = any(node.mask for node in model.calls(owner))
     recurrent_layer = isinstance(site.node.spec, (Recurrent, Bidirectional))
+    masked = recurrent_layer and any(node.mask for node in model.calls(owner))
     everywhere = f"jnp.ones({site.x}.shape[:2], bool)"
-    mask = site.mask or (everywhere if masked and recurrent_layer else "")
+    mask = site.mask or (everywhere if masked else "")
     return replace(site, name=identifiers(model)[owner], mask=mask)
 
 

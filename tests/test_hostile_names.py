@@ -140,6 +140,10 @@ PAIRS = [
     ("a\nb", "a\rb"),
     ("1", "layer_1"),
     ("\u03bb", "\u03bc"),
+    ("lstm", "\uff4c\uff53\uff54\uff4d"),  # the same word in wide letters
+    ("cap", "\u0441ap"),  # the first letter is Cyrillic
+    ("class", "class_"),
+    ("a_2", "a\n2"),
 ]
 
 

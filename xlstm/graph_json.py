@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -77,8 +78,12 @@ def _shape(data: Any, where: str) -> Shape:
     return tuple(sizes)
 
 
+_hints = functools.cache(typing.get_type_hints)
+"""Types of a spec's fields, worked out once for a model of many layers."""
+
+
 def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
-    kind = typing.get_type_hints(cls)[name]
+    kind = _hints(cls)[name]
     if isinstance(kind, type) and issubclass(kind, Spec):
         inner = spec_from_json(value, where)
         if not isinstance(inner, kind) or isinstance(inner, (Input, TimeDistributed)):

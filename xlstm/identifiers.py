@@ -65,7 +65,7 @@ def _numbered(base: str, taken: frozenset[str] | set[str], number: int) -> tuple
 
 def identifiers(model: Model) -> Mapping[str, str]:
     """Node name -> identifier, for every node of a model; all different."""
-    return _identifiers(tuple(node.name for node in model.nodes))
+    return _identifiers(model.names)
 
 
 @lru_cache(maxsize=8)  # every layer's emitter asks

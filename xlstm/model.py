@@ -238,6 +238,11 @@ class Model:
         return self._calls[owner]
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The nodes' names, in order."""
+        return tuple(node.name for node in self.nodes)
+
+    @cached_property
     def _named(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
 

@@ -56,7 +56,11 @@ def parse_json(text: bytes | str, where: str) -> Any:
         data = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
         )
-    except (ValueError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise FileError(
+            where, f"at most {MAX_NESTING} levels", "more", "check the file"
+        ) from None
+    except (ValueError, UnicodeDecodeError) as error:
         raise FileError(
             where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
         ) from None

@@ -1,0 +1,88 @@
+"""Models of thousands of layers: read, counted, written and run in seconds, whatever their form."""
+
+import numpy as np
+import pytest
+from cases import built
+from many_layers import chain_file
+from refusing import deadline
+
+import xlstm
+from xlstm import registry
+from xlstm.identifiers import identifiers
+from xlstm.model import Builder, Concatenate, Dense, Input, Merge
+
+MANY = 2000
+SECONDS = 20  # on two cores in use; one alone takes 3
+
+
+@pytest.mark.parametrize("functional", [False, True], ids=["chain", "graph"])
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_files_of_thousands_of_layers(kind, functional, tmp_path):
+    path = chain_file(kind, tmp_path, MANY, functional=functional)
+    with deadline(SECONDS):
+        model = xlstm.load(path)
+    assert len(model.layers) == MANY + 2
+    with deadline(SECONDS):
+        assert xlstm.count(model).total("keras") == 138 + MANY // 2 * 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return xlstm.load(chain_file("h5", tmp_path_factory.mktemp("many"), MANY))
+
+
+@pytest.mark.parametrize("framework", registry.FRAMEWORKS)
+def test_source_of_thousands_of_layers(framework, model):
+    with deadline(SECONDS):
+        text = registry.adapter(framework).emit(model)
+    compile(text, "model.py", "exec")
+
+
+def test_a_port_of_thousands_of_layers_runs(model, tmp_path):
+    import torch
+
+    x = np.random.default_rng(2).standard_normal((2, 5, 3))
+    with deadline(SECONDS):
+        ported = xlstm.port(model, "torch", dtype="float64")
+        again = xlstm.load(xlstm.save(model, tmp_path / "port", "torch"))
+        with torch.no_grad():
+            found = ported(torch.from_numpy(x)).numpy()
+        wanted = xlstm.port(again, "numpy", dtype="float64")(x)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def shared():
+    """A layer called over and over."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3)))
+    ys = [graph.add("dense", Dense(3, 3), [x])]
+    ys += [graph.add(f"again_{n}", Dense(3, 3), [x], layer="dense") for n in range(MANY // 2)]
+    return built(graph, [graph.add("joined", Concatenate(), ys)])
+
+
+def residual():
+    """Every second layer reads two before it."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3)))
+    for n in range(MANY // 2):
+        y = graph.add(f"dense_{n}", Dense(3, 3, "tanh"), [x])
+        x = graph.add(f"add_{n}", Merge("add"), [x, y])
+    return built(graph, [x])
+
+
+def one_name():
+    """Names that are all the same once cleaned."""
+    graph = Builder()
+    x = graph.add("x", Input((None, 3)))
+    for n in range(MANY):
+        x = graph.add("a" + " " * n + "b", Dense(3, 3), [x])
+    return built(graph, [x])
+
+
+@pytest.mark.parametrize("make", [shared, residual, one_name])
+def test_graphs_of_thousands_of_layers(make):
+    model = make()
+    with deadline(SECONDS):
+        assert len(set(identifiers(model).values())) == len(model.nodes)
+        for framework in registry.FRAMEWORKS:
+            compile(registry.adapter(framework).emit(model), "model.py", "exec")

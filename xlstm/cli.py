@@ -113,23 +113,37 @@ EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_aft
 """Options of `explain` that the command line hands on as they are."""
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:
+    """The comparison; of a ported folder with its own code, and with what was recorded."""
     from xlstm.comparing import reconcile
+    from xlstm.folder import has_port
+    from xlstm.proof import verify_folder
 
+    if has_port(Path(args.file)) and not any(_told(args).values()):
+        return verify_folder(Path(args.file), names, args.inputs, **options)
+    return reconcile(_source(args), names, args.inputs, **options)
+
+
+def _verify(args: argparse.Namespace) -> int:
     names = args.frameworks or [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
     if not names:
         raise UsageError(
             "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
         )
+    options = {name: getattr(args, name) for name in ("states", "thorough")}
     with _progress("comparing"):
-        require(*names)
-        report = reconcile(_source(args), names, args.inputs)
+        # one that cannot be imported is a line in the report, and hides no other
+        with contextlib.suppress(Exception):
+            require(*(n for n in names if registry.adapter(n).installed))
+        report = _compared(args, names, options)
     if args.json:
         _print_json(report.to_json())
     else:
         print(report)
         print("equal up to rounding" if report.ok else "NOT shown to be equal")
-    return 0 if report.ok else 1
+    for line in report.missing:
+        print(f"xlstm: {line}", file=sys.stderr)
+    return 2 if report.missing else 0 if report.ok else 1
 
 
 def _diagnose(args: argparse.Namespace) -> int:
@@ -146,6 +160,7 @@ def _diagnose(args: argparse.Namespace) -> int:
 
 def _port(args: argparse.Namespace) -> int:
     from xlstm.porting import load
+    from xlstm.proof import origin_of
     from xlstm.saving import (
         atomic_folder,
         check_target,
@@ -163,12 +178,14 @@ def _port(args: argparse.Namespace) -> int:
     if verify or (adapter.extra_files and adapter.installed):
         require(adapter.name)
     with _progress("porting"), atomic_folder(folder, args.overwrite) as work:
-        report = write(model, work, adapter)
+        report = write(model, work, adapter, origin_of(args.file, folder))
         if verify:
             from xlstm.comparing import reconcile
+            from xlstm.folder import read_folder
 
             check_written(model, work, adapter)
-            report["verification"] = reconcile(model, [adapter.name]).to_json()
+            # as it was written: what `verify` reads is what this is to be held against
+            report["verification"] = reconcile(read_folder(work), [adapter.name]).to_json()
             write_report(work, report)
     print(render_port(model, adapter, folder, report))
     return 0 if not verify or report["verification"]["ok"] else 1
@@ -255,6 +272,10 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     arrays = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
     parser.add_argument("--inputs", metavar="FILE", action="append", help=arrays)
+    hidden = "what recurrent layers give at every step, and their last states, as well"
+    parser.add_argument("--states", action="store_true", help=hidden)
+    more = "inputs of more lengths, batch sizes, masks, scales and seeds"
+    parser.add_argument("--thorough", action="store_true", help=more)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=_verify)
 

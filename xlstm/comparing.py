@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xlstm import inputs as generated
 from xlstm import registry
 from xlstm.adapter import Adapter
-from xlstm.errors import UsageError
-from xlstm.folder import has_port
+from xlstm.digests import recipe_of
+from xlstm.errors import MissingFrameworkError, UsageError
 from xlstm.given import arrays_for
 from xlstm.ledger import Ledger, count
-from xlstm.mapping import first_gap
 from xlstm.model import Array, Model
-from xlstm.parity import EPS, FAILED, Bounds, Verdict, bounds, judge, worst_of
-from xlstm.porting import build, load
-from xlstm.reference import Coverage, run
+from xlstm.parity import FAILED, Verdict, bounds, worst_of
+from xlstm.porting import load
+from xlstm.reference import Coverage
+from xlstm.reference import run as run_reference
 from xlstm.report import FrameworkReport, Report
-
-DTYPES = ("float32", "float64")
-
-OUR_PORT = "our port"
+from xlstm.revealing import Revealed, revealed
+from xlstm.running import DTYPES, Maker, Trial, maker, port_maker, run, trial, worst
+from xlstm.shapes import shapes_of, sizes_of
 
 
 def reconcile(
     source: Any,
     frameworks: str | Iterable[str] | None = None,
     inputs: Any = None,
+    *,
+    states: bool = False,
+    thorough: bool = False,
+    makers: Mapping[str, Maker] | None = None,
 ) -> Report:
     """Compares frameworks with the reference: outputs in float32 and float64, weights, and counts.
 
@@ -43,26 +41,47 @@ def reconcile(
         frameworks: names, or one name; all that are installed if not given.
         inputs: arrays, batch first, as `xlstm.given.arrays_for` takes them: files, a mapping by
             input name, a list, or one array; made from the model if not given.
+        states: also compares what every recurrent layer gives at every step, and its last states,
+            in our port of the model.
+        thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
+            kind of mask in every length.
+        makers: framework -> what makes the object that runs, where that is neither the original
+            nor our port.
 
     Returns:
-        A report; `.ok` says whether all agree, `.check()` raises where they do not.
+        A report; `.ok` says whether all agree, `.check()` raises where they do not. A framework
+        that is named and not installed, or that crashes, is `failed` in it.
 
     Raises:
-        MissingFrameworkError: a framework that was named is not installed.
-        UsageError: an unknown framework, or inputs that do not fit the model.
+        MissingFrameworkError: none of the frameworks that were named is installed.
+        UsageError: an unknown framework, inputs that do not fit the model, or a model that the
+            reference has no memory for.
         XlstmError: as `load` raises.
     """
     model = load(source)
     adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
-    arrays, left, given = _inputs(model, inputs)
-    allowed = {dtype: bounds(model, arrays, dtype) for dtype in DTYPES}
+    try:
+        trials, left, recipe, made = _trials(model, inputs, thorough)
+        shown = revealed(model) if states else None
+        inner = _inner(shown, trials[0])
+    except MemoryError:
+        do = "pass fewer samples or shorter ones as inputs"
+        got = "out of memory"
+        raise UsageError(model.name, "inputs that fit in memory", got, do) from None
     ledger = count(model, adapters)
-    found = {name: _framework(source, model, a, arrays, allowed) for name, a in adapters.items()}
-    recipe = "given" if given else f"made from the model, seed {generated.SEED}"
-    return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found))
+    found = {
+        name: _framework(
+            (makers or {}).get(name) or maker(source, model, adapter), adapter, trials, inner
+        )
+        for name, adapter in adapters.items()
+    }
+    left += list(shown.left) if shown else []
+    kept = recipe_of(model, [one.arrays for one in trials], made)
+    return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)
 
 
 def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
+    """The frameworks to compare, by name; those that are named may be missing, but not all."""
     if frameworks is None:
         every = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
         return {name: adapter for name, adapter in every.items() if adapter.installed}
@@ -71,126 +90,111 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
         if not adapter.tables:
             where, got = f"framework {adapter.name}", "the reference itself"
             raise UsageError(where, "a framework to compare", got, "leave it out")
-        adapter.check_installed()
     if not found:
         raise UsageError("frameworks", "at least one name", "none", "name some, or leave it out")
+    if not any(adapter.installed for adapter in found.values()):
+        next(iter(found.values())).check_installed()
     return found
 
 
-def _inputs(model: Model, inputs: Any) -> tuple[list[Array], list[str], bool]:
-    """The arrays to run, what they do not exercise, and whether the caller gave them."""
+def _trials(
+    model: Model, inputs: Any, thorough: bool
+) -> tuple[list[Trial], list[str], str, generated.Recipe | None]:
+    """Inputs with their bounds, what they do not exercise, and how they were made."""
+    made = None
     if inputs is None:
-        return *_generated(model), False
-    arrays = arrays_for(model, inputs)
+        arrays, left, made = _generated(model)
+        recipe = f"made from the model, seed {made.seed}"
+    else:
+        arrays = arrays_for(model, inputs)
+        left, recipe = _left(model, [arrays]), "given"
+    label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
+    trials = [trial(model, arrays, label, unfit=_unfit(model, arrays))]
+    if thorough:
+        more, refused = shapes_of(model)
+        trials += more
+        left = _left(model, [one.arrays for one in trials], every=True) + refused
+        recipe += f"; and {len(more)} more shapes"
+    return trials, left, recipe, made
+
+
+def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = False) -> list[str]:
+    """Pieces of activations that no inputs reach."""
     coverage = Coverage()
-    run(model, arrays, coverage=coverage)
-    return arrays, coverage.unexercised(), True
+    for arrays in trials:
+        run_reference(model, arrays, coverage=coverage)
+    return coverage.unexercised(every)
 
 
-def _generated(model: Model) -> tuple[list[Array], list[str]]:
+def _unfit(model: Model, arrays: Sequence[Array]) -> str:
+    """Why no framework can be right: numbers that an embedding has no row for."""
+    rows = generated.row_numbers(model)
+    for name, array in zip(model.inputs, arrays, strict=True):
+        wrong = array[(array <= -1) | (array >= rows[name])] if name in rows else array[:0]
+        if wrong.size:
+            have = f"the embedding has rows 0 to {rows[name] - 1}"
+            return f"input {name} holds {wrong.flat[0]:g}, {have}"
+    return ""
+
+
+def _generated(model: Model) -> tuple[list[Array], list[str], generated.Recipe]:
     """Inputs long enough to say much and short enough that some step can be decided."""
-    arrays, left = generated.chosen(model)
+    found = generated.best_of(model, generated.Recipe())
     if not generated.has_free_axis(model):
-        return arrays, left
+        return found
     for steps in generated.shorter(generated.STEPS):
-        if all(b.sharp.any() for b in bounds(model, arrays, "float64")):
+        if all(b.sharp.any() for b in bounds(model, found[0], "float64")):
             break
-        arrays, left = generated.chosen(model, steps)
-    return arrays, left
+        found = generated.best_of(model, generated.Recipe(steps))
+    return found
+
+
+def _inner(shown: Revealed | None, first: Trial) -> Trial | None:
+    """The first inputs once more, for the model that shows its hidden states."""
+    if shown is None:
+        return None
+    return trial(shown.model, first.arrays, names=shown.names, unfit=first.unfit)
 
 
 def _framework(
-    source: Any,
-    model: Model,
-    adapter: Adapter,
-    arrays: Sequence[Array],
-    allowed: dict[str, list[Bounds]],
+    make: Maker, adapter: Adapter, trials: Sequence[Trial], inner: Trial | None
 ) -> FrameworkReport:
     """One framework's verdicts; whatever goes wrong in it is its own line and hides no other."""
-    verdicts: dict[str, Verdict] = {}
-    parameters, weights, what = None, "", OUR_PORT
-    for dtype in DTYPES:
-        try:
-            live: Any = adapter.live()
-            inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
-            if inexact:
-                verdicts[dtype] = replace(verdicts["float32"], detail=f"not run: {inexact}")
-                continue
-            made, what = _made(source, model, adapter, dtype)
-            known = live.inexact_for(model, dtype) if hasattr(live, "inexact_for") else {}
-            mine = _widened(model, arrays, allowed, dtype, known)
-            found = _judge(live.run(made, arrays, dtype), mine, dtype)
-            verdicts[dtype] = replace(found, detail=found.detail or "; ".join(known))
-            parameters = live.count(made)
-            if what.startswith(OUR_PORT) and hasattr(live, "weights"):
-                weights = weights or first_gap(model, adapter, live.weights(made), dtype)
-        except Exception as error:  # a framework may fail in any way; the report says how
-            verdicts[dtype] = Verdict(FAILED, detail=f"{type(error).__name__}: {error}")
+    if not adapter.installed:
+        return _missing(adapter)
+    found = run(adapter, trials, make)
+    by_shape = {label: worst(verdicts) for label, verdicts in found.verdicts.items()}
+    verdicts = {d: worst_of([by_shape[t.label][d] for t in trials]) for d in DTYPES}
+    layers: dict[str, dict[str, Verdict]] = {}
+    if inner is not None:
+        hidden = run(adapter, [inner], port_maker(inner.model, adapter))
+        own = len(trials[0].model.outputs)
+        layers = {
+            dtype: {v.output or "all": v for v in every[own:] or every}
+            for dtype, every in hidden.verdicts[inner.label].items()
+        }
     return FrameworkReport(
-        adapter.name, adapter.title, adapter.version, what, verdicts, parameters, weights
+        adapter.name,
+        adapter.title,
+        adapter.version,
+        found.what,
+        verdicts,
+        found.parameters,
+        found.weights,
+        shapes=by_shape if len(trials) > 1 else {},
+        layers=layers,
     )
 
 
-def _widened(
-    model: Model,
-    arrays: Sequence[Array],
-    allowed: dict[str, list[Bounds]],
-    dtype: str,
-    known: dict[str, float],
-) -> dict[str, list[Bounds]]:
-    """Bounds that leave room for operations known to be inexact, in this precision alone."""
-    if not known:
-        return allowed
-    return {**allowed, "wide": bounds(model, arrays, dtype, max(EPS[dtype], *known.values()))}
-
-
-def _judge(outputs: list[Array], allowed: dict[str, list[Bounds]], dtype: str) -> Verdict:
-    own = allowed.get("wide", allowed[dtype])
-    if len(outputs) != len(own):
-        return Verdict(FAILED, detail=f"{len(outputs)} outputs, the model has {len(own)}")
-    pairs = zip(outputs, own, allowed["float64"], strict=True)
-    return worst_of([judge(y, mine, exact, dtype) for y, mine, exact in pairs])
-
-
-def _made(source: Any, model: Model, adapter: Adapter, dtype: str) -> tuple[Any, str]:
-    """The object to run, and what it is: the original where the framework opens it, or our port."""
-    live: Any = adapter.live()
-    path = isinstance(source, (str, os.PathLike))
-    live_source = not path and not isinstance(source, Model)
-    live_source = live_source and not (model.lone and adapter.name == "keras")
-    if adapter.name == model.source.framework and live_source and hasattr(live, "in_dtype"):
-        return live.in_dtype(source, dtype), "the original" + _on(live)
-    if adapter.name != "keras" or model.source.framework != "keras":
-        return build(model, adapter, dtype), OUR_PORT
-    version = model.source.version
-    if path and has_port(Path(source)):
-        return build(model, adapter, dtype), OUR_PORT
-    if not path or not version.startswith("3."):
-        why = f" to Keras 3 (the file is of Keras {version})" if path else ""
-        return build(model, adapter, dtype), OUR_PORT + why
+def _missing(adapter: Adapter) -> FrameworkReport:
+    """What is said of a framework that was asked for and is not installed."""
     try:
-        return _open_natively(live, Path(source), dtype), "the original" + _on(live)
-    except Exception as error:  # Keras may fail on its own files in any way
-        said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        return build(model, adapter, dtype), f"{OUR_PORT} (Keras does not open the file: {said})"
-
-
-def _on(live: Any) -> str:
-    return f", on {live.backend()}" if hasattr(live, "backend") else ""
-
-
-def _open_natively(live: Any, path: Path, dtype: str) -> Any:
-    """The model as Keras itself opens it; Keras goes by the extension, which may lie."""
-    if path.is_dir():
-        return live.open_native(path, dtype)
-    with open(path, "rb") as file:
-        suffix = ".keras" if file.read(4) == b"PK\x03\x04" else ".h5"
-    if path.suffix == suffix:
-        return live.open_native(path, dtype)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, f"model{suffix}")
-        shutil.copyfile(path, copy)
-        return live.open_native(copy, dtype)
+        adapter.check_installed()
+        said = ""
+    except MissingFrameworkError as error:
+        said = str(error)
+    verdicts = {dtype: Verdict(FAILED, detail=said) for dtype in DTYPES}
+    return FrameworkReport(adapter.name, adapter.title, "", "", verdicts, None, missing=said)
 
 
 def _counts_agree(ledger: Ledger, found: dict[str, FrameworkReport]) -> bool:

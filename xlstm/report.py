@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from xlstm.errors import NotEqualError
@@ -25,6 +26,10 @@ class FrameworkReport:
         verdicts: dtype -> verdict.
         parameters: number of parameters as the framework itself counts them, None if it cannot.
         weights: "" where what the port holds is bit for bit the source's, else what is not.
+        missing: why it did not run, where it was asked for and is not installed.
+        shapes: shape of the inputs -> dtype -> verdict, where several were compared.
+        layers: dtype -> what a recurrent layer gives -> verdict, where hidden states were compared.
+        gradients: dtype -> tensor or input -> verdict, where gradients were compared.
     """
 
     name: str
@@ -34,11 +39,34 @@ class FrameworkReport:
     verdicts: dict[str, Verdict]
     parameters: int | None
     weights: str = ""
+    missing: str = ""
+    shapes: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    gradients: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether every precision is equal up to rounding, and the weights are the source's."""
-        return not self.weights and all(v.verdict == ROUNDING for v in self.verdicts.values())
+        return not self.weights and all(v.verdict == ROUNDING for _, v in self.every())
+
+    def every(self) -> Iterator[tuple[str, Verdict]]:
+        """Each verdict with its precision, and with what it is about beyond the outputs."""
+        yield from self.verdicts.items()
+        for what, found in (("", self.layers), ("gradient of ", self.gradients)):
+            for dtype, verdicts in found.items():
+                yield from ((f"{dtype}, {what}{name}", v) for name, v in verdicts.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """This framework's part as plain data."""
+        found: dict[str, Any] = {dtype: v.to_json() for dtype, v in self.verdicts.items()}
+        found |= {"version": self.version, "what": self.what or "not installed"}
+        found["weights"] = self.weights or "bit-equal"
+        for key in ("shapes", "layers", "gradients"):
+            if held := getattr(self, key):
+                found[key] = {
+                    a: {b: v.to_json() for b, v in verdicts.items()} for a, verdicts in held.items()
+                }
+        return found
 
 
 @dataclass(frozen=True)
@@ -52,6 +80,7 @@ class Report:
         unexercised: pieces of activations that the inputs did not reach.
         inputs: how the inputs were made.
         counts_ok: whether the tables' counts equal the frameworks' own.
+        recipe: how to make the very same inputs again, and their hash.
     """
 
     model: Model
@@ -60,19 +89,25 @@ class Report:
     unexercised: tuple[str, ...]
     inputs: str
     counts_ok: bool
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether all frameworks are equal up to rounding and all counts agree."""
         return self.counts_ok and all(f.ok for f in self.frameworks.values())
 
+    @property
+    def missing(self) -> list[str]:
+        """A line for each framework that was asked for and is not installed."""
+        return [found.missing for found in self.frameworks.values() if found.missing]
+
     def check(self) -> None:
         """Raises NotEqualError, naming each framework that does not agree; else does nothing."""
         wrong = [
-            f"{f.title} {dtype}: {v.verdict} (max difference {v.max_abs:.3g}, bound {v.bound:.3g}"
+            f"{f.title} {what}: {v.verdict} (max difference {v.max_abs:.3g}, bound {v.bound:.3g}"
             f"{', ' + v.detail if v.detail else ''})"
             for f in self.frameworks.values()
-            for dtype, v in f.verdicts.items()
+            for what, v in f.every()
             if v.verdict != ROUNDING
         ]
         wrong += [f"{f.title}: {f.weights}" for f in self.frameworks.values() if f.weights]
@@ -86,15 +121,7 @@ class Report:
         """The report as plain data, in the form that `xlstm verify --json` prints."""
         return {
             "ok": self.ok,
-            "frameworks": {
-                name: {
-                    **{dtype: verdict.to_json() for dtype, verdict in found.verdicts.items()},
-                    "version": found.version,
-                    "what": found.what,
-                    "weights": found.weights or "bit-equal",
-                }
-                for name, found in self.frameworks.items()
-            },
+            "frameworks": {name: found.to_json() for name, found in self.frameworks.items()},
             "counts": {
                 "ok": self.counts_ok,
                 "own": {name: found.parameters for name, found in self.frameworks.items()},
@@ -103,6 +130,7 @@ class Report:
             "unexercised": list(self.unexercised),
             "undecidable_from": self._undecidable_from(),
             "inputs": self.inputs,
+            "recipe": dict(self.recipe),
             "warnings": list(self.model.source.warnings),
         }
 

@@ -21,9 +21,13 @@ from xlstm.model import Array, Bidirectional, Model, Node, Shape, Spec, TimeDist
 if TYPE_CHECKING:
     from xlstm.ledger import Ledger
     from xlstm.outline import Outline
+    from xlstm.parity import Verdict
     from xlstm.report import Report
 
 WIDTH = 100
+
+WORST = ("failed", "different", "undecided", "rounding")
+"""Verdicts, the worst first."""
 
 
 def to_text(*parts: Table | str) -> str:
@@ -108,22 +112,55 @@ def render_differences(ledger: Ledger) -> list[str]:
 
 
 def render_verdicts(report: Report) -> str:
-    """One row per framework and precision."""
+    """One row per framework and precision; then what was compared besides the outputs."""
     headers = ["framework", "precision", "verdict", "max difference", "of its bound", "ULP"]
     table = grid(headers, left=3)
     details = []
     for found in report.frameworks.values():
         for dtype, v in found.verdicts.items():
-            figures = (f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}")
-            add(table, f"{found.title} {found.version}", dtype, v.verdict, *figures)
-            details += [f"{found.title} {dtype}: {v.detail}"] if v.detail else []
+            add(table, f"{found.title} {found.version}", dtype, v.verdict, *_figures(v))
+            details += _details(f"{found.title} {dtype}", v, len(report.model.outputs) > 1)
+        for dtype, verdicts in found.layers.items():
+            worst = min(verdicts.values(), key=lambda v: (WORST.index(v.verdict), -v.ratio))
+            details += _details(f"{found.title} {dtype}, hidden states", worst, True)
         details += [f"{found.title}: {found.weights}"] if found.weights else []
     what = dict.fromkeys(f"{f.title} ran {f.what}." for f in report.frameworks.values() if f.what)
     lines = [*details, *what, *report.model.source.warnings, *report.unexercised]
     lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
     if not report.counts_ok:
         lines.append("The counts above differ from the frameworks' own: this is a bug, report it.")
-    return to_text(table, *map(printable, lines))
+    return to_text(table, *_parts(report), *map(printable, lines))
+
+
+def _figures(v: Verdict) -> tuple[str, str, str]:
+    if v.verdict == "failed":
+        return "-", "-", "-"
+    return f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}"
+
+
+def _details(where: str, v: Verdict, several: bool) -> list[str]:
+    """What a row has no room for: what failed, and which output is the worst."""
+    step = "" if v.step is None else f", time step {v.step}"
+    lines = []
+    if v.output and (several or v.verdict not in ("rounding", "failed")):
+        worst = "the worst output" if v.verdict != "rounding" else "nearest to its bound"
+        lines.append(f"{where}: {worst} is {v.output}{step}")
+    return [*lines, f"{where}: {v.detail}"] if v.detail else lines
+
+
+def _parts(report: Report) -> list[Table | str]:
+    """A table for each kind of thing that was compared besides the outputs."""
+    titles = {"shapes": "inputs", "layers": "hidden states", "gradients": "gradients"}
+    parts: list[Table | str] = []
+    for key, title in titles.items():
+        table = grid([title, "framework", "precision", "verdict", "of its bound"], left=4)
+        for found in report.frameworks.values():
+            for a, verdicts in getattr(found, key).items():
+                for b, v in verdicts.items():
+                    name, dtype = (a, b) if key == "shapes" else (b, a)
+                    add(table, name, found.title, dtype, v.verdict, _figures(v)[1])
+        parts += [table] if table.row_count else []
+    return parts
 
 
 def render_model(model: Model) -> str:

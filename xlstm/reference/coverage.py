@@ -28,10 +28,10 @@ class Use(NamedTuple):
     all: bool = True
     flat: tuple[int, ...] = ()
 
-    def lines(self, counts: Array, alive: Array) -> list[str]:
+    def lines(self, counts: Array, alive: Array, every: bool = False) -> list[str]:
         """What was not seen of it: pieces never reached, and units only ever where it is flat."""
-        here = f"{self.layer} ({self.use})"
-        unseen = [n for n, count in enumerate(counts) if count == 0 and (self.all or n == 1)]
+        here, wanted = f"{self.layer} ({self.use})", every or self.all
+        unseen = [n for n, count in enumerate(counts) if count == 0 and (wanted or n == 1)]
         found = [
             f"{self.function} {_piece(self.edges, n)} of {here}: not exercised" for n in unseen
         ]
@@ -80,10 +80,15 @@ class Coverage:
             units = (~np.isin(pieces, use.flat)).reshape(-1, x.shape[-1] if x.ndim else 1)
             self._alive[use] = self._alive.get(use, np.zeros(units.shape[1], bool)) | units.any(0)
 
-    def unexercised(self) -> list[str]:
-        """One line for each piece never reached, and for units only ever where it is flat."""
-        every = np.ones(0, bool)
+    def unexercised(self, every: bool = False) -> list[str]:
+        """One line for each piece never reached, and for units only ever where it is flat.
+
+        Args:
+            every: whether the flat ends of smooth activations count as pieces.
+        """
+        all_alive = np.ones(0, bool)
         lines = (
-            use.lines(counts, self._alive.get(use, every)) for use, counts in self._seen.items()
+            use.lines(counts, self._alive.get(use, all_alive), every)
+            for use, counts in self._seen.items()
         )
         return [line for found in lines for line in found]

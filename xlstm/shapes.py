@@ -1,0 +1,79 @@
+"""More shapes of inputs for a thorough comparison: lengths, batch sizes, masks, scales, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from xlstm import inputs as generated
+from xlstm.errors import XlstmError
+from xlstm.model import Array, Model
+from xlstm.running import Trial, trial
+
+
+class Shape(NamedTuple):
+    """Sizes and scale of one set of inputs."""
+
+    steps: int
+    batch: int
+    scale: float
+
+
+SHAPES = (
+    Shape(1, 1, 1.0),
+    Shape(1, 5, 64.0),
+    Shape(2, 3, 0.25),
+    Shape(3, 1, 16.0),
+    Shape(7, 5, 4.0),
+    Shape(17, 10, 256.0),
+    Shape(33, 1, 1.0),
+    Shape(96, 5, 1.0),
+)
+"""One, two and three steps, odd and long ones."""
+
+KINDS = ("none", "right", "left", "middle", "all")
+"""What is masked in each row: five rows, wherever they start, hold every kind."""
+
+
+def shapes_of(model: Model) -> tuple[list[Trial], list[str]]:
+    """Trials of every shape that a model takes, and a line for each that it does not take."""
+    free, batch = generated.has_free_axis(model), generated.built_batch(model)
+    seen, found, refused = set[tuple[tuple[int, ...], ...]](), list[Trial](), list[str]()
+    for number, shape in enumerate(SHAPES):
+        recipe = generated.Recipe(
+            shape.steps if free else generated.STEPS,
+            shape.scale,
+            generated.SEED + 1 + number,
+            batch or shape.batch,
+            KINDS,
+            number,
+        )
+        try:
+            made = _decidable(model, recipe)
+        except (ValueError, IndexError, XlstmError):
+            refused.append(f"{shape.steps} steps: not compared, the model does not take them")
+            continue
+        sizes = tuple(array.shape for array in made.arrays)
+        if not free or sizes not in seen:
+            found.append(made)
+        seen.add(sizes)
+    return found, list(dict.fromkeys(refused))
+
+
+def _decidable(model: Model, recipe: generated.Recipe) -> Trial:
+    """A trial of a recipe, or of a milder one where rounding decides nothing about it."""
+    milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
+    if generated.has_free_axis(model):
+        milder += [milder[1]._replace(steps=n) for n in generated.shorter(recipe.steps)]
+    for tried in milder:
+        arrays, _, made = generated.best_of(model, tried, (1.0,))
+        label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
+        found = trial(model, arrays, label)
+        if all(bound.sharp.any() for bound in found.allowed["float64"]):
+            break
+    return found
+
+
+def sizes_of(arrays: Sequence[Array]) -> str:
+    """Shapes of the inputs, as "(6,16,3)"."""
+    return " ".join(f"({','.join(map(str, array.shape))})" for array in arrays)

@@ -56,6 +56,7 @@ def taken(reader: Reader, name: str, group: str) -> tuple[Stored, ...]:
         return reader.take(name)
     # states of random generators are no tensors of it
     paths = [key for key in reader.below(group) if key.split("/")[-1] != "seed_generator"]
+    paths.sort(key=lambda path: path.count("/"))  # its own before those of layers inside it
     return tuple(
         replace(stored, name=f"{path.removeprefix(group)}/{stored.name}".strip("/"))
         for path in paths

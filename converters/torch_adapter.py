@@ -19,6 +19,7 @@ ADAPTER = Adapter(
     refuse=refuse,
     own=own,
     roots=("torch.",),
+    collections=("parameters", "parameters", "buffers"),
     bare=bare,
     emit=emit,
     keeps_frozen=True,

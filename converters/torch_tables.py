@@ -95,6 +95,7 @@ TABLES: dict[str, Table] = {
             Slot("running_mean", "mean", "o", other=True),
             Slot("running_var", "variance", "o", other=True),
         ),
+        counters=("num_batches_tracked",),
     ),
     "LayerNorm": _pair(LAYER_NORM, "gamma", "o", "beta", "o"),
     **{

@@ -74,6 +74,7 @@ class Adapter:
         title: as the framework writes itself ("PyTorch").
         package: import name whose presence means that the framework is installed.
         extra: the extra of the distribution that installs it.
+        beside: other distributions that it computes with, whose versions a proof records.
         tables: the framework's name of each layer or cell -> its table.
         default: hub form (`Spec.form`) -> the name of the table that ports use.
         halves: Bidirectional node -> names of its halves' weights, "{}" being their own names.
@@ -82,6 +83,8 @@ class Adapter:
         live_module: module of the live half.
         roots: modules whose classes make an object one of this framework's.
         root: path before every weight name ("params." in Linen).
+        collections: what it calls its tensors that training changes, those that it does not
+            change, and those that `Slot.other` marks, in its own one-liners.
         other_root: the same for what `Slot.other` marks ("batch_stats."), "" where it is `root`.
         emit: model -> source text of `model.py`; None for targets that are never saved.
         bare: whether a lone layer's native module alone is exact, so that it needs no class.
@@ -99,8 +102,10 @@ class Adapter:
     halves: Callable[[Node], tuple[str, str]] = _halves
     refuse: Callable[[Node], str] = lambda _node: ""
     own: Callable[[Node], str] = lambda _node: ""
+    beside: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     root: str = ""
+    collections: tuple[str, str, str] = ("parameters", "parameters", "others")
     other_root: str = ""
     emit: Callable[[Model], str] | None = None
     bare: Callable[[Spec], bool] = lambda _spec: False

@@ -83,13 +83,13 @@ def _source(args: argparse.Namespace) -> Any:
 
 def _count(args: argparse.Namespace) -> int:
     from xlstm.ledger import count
-    from xlstm.tables import render_counts
+    from xlstm.tables import render_counts, render_tensors
 
     ledger = count(_source(args))
     if args.json:
         _print_json(ledger.to_json())
     else:
-        print(render_counts(ledger))
+        print(render_tensors(ledger) if args.tensors else render_counts(ledger))
     return 0
 
 
@@ -223,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
 
     found = add("count", help="parameters in every framework, differences explained")
     _add_file(found)
+    found.add_argument("--tensors", action="store_true", help="every tensor of every framework")
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_count)
 

@@ -47,10 +47,8 @@ def read_folder(path: Path) -> Model:
         WeightsError: weights that do not fit the graph.
     """
     file = path / WEIGHTS
-    open_regular(file).close()
+    metadata = _metadata(file)
     try:
-        with safetensors.safe_open(file, "numpy") as opened:
-            metadata = opened.metadata() or {}
         arrays = load_file(file)
     except Exception as error:
         got = f"damaged data ({type(error).__name__})"
@@ -61,6 +59,27 @@ def read_folder(path: Path) -> Model:
     model = from_json(data.get("graph"), {}, str(file))
     adapter = _target(as_text(data.get("to"), str(file)), file)
     return replace(model, weights=unpack_model(model, adapter, arrays))
+
+
+def target_of(path: Path) -> Adapter:
+    """The target of a ported folder, as its weights name it.
+
+    Raises:
+        FileError: as `read_folder`.
+    """
+    file = path / WEIGHTS
+    data = as_object(parse_json(_metadata(file).get(KEY, "{}"), str(file)), str(file))
+    return _target(as_text(data.get("to"), str(file)), file)
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    open_regular(file).close()
+    try:
+        with safetensors.safe_open(file, "numpy") as opened:
+            return dict(opened.metadata() or {})
+    except Exception as error:
+        got = f"damaged data ({type(error).__name__})"
+        raise FileError(file, "a safetensors file", got, "port the model anew") from None
 
 
 def _target(name: str, file: Path) -> Adapter:

@@ -74,11 +74,13 @@ class Table:
         kind: the hub's form.
         slots: in the framework's own order.
         inside: path between the layer's name and a slot's ("cell." in Flax's RNN wrappers).
+        counters: names of single numbers that count steps of training; no hub tensor holds them.
     """
 
     kind: Kind
     slots: tuple[Slot, ...]
     inside: str = ""
+    counters: tuple[str, ...] = ()
 
     def active(self, absent: frozenset[str]) -> tuple[Slot, ...]:
         """The slots of a layer that lacks the hub tensors `absent`."""

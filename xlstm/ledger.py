@@ -21,7 +21,7 @@ from xlstm import registry
 from xlstm.adapter import Adapter, Place
 from xlstm.files.arrays import is_arrays, read_arrays
 from xlstm.layout import FOLD, Shaped, Slot, Table
-from xlstm.mapping import refusals, tensors
+from xlstm.mapping import counters, refusals, tensors
 from xlstm.model import Model, Node
 from xlstm.origin import Optimizer
 from xlstm.porting import load
@@ -36,8 +36,9 @@ class TensorCount:
         shape: its shape.
         count: number of elements.
         trainable: whether training changes it by gradients.
-        role: kernel, recurrent, bias, statistic, ...
+        role: kernel, recurrent, bias, statistic, state (a number that counts steps), ...
         other: not among what the framework's own one-liner counts (a buffer, a batch statistic).
+        collection: what the framework calls what it belongs to: "parameters", "batch_stats", ...
     """
 
     name: str
@@ -46,6 +47,7 @@ class TensorCount:
     trainable: bool
     role: str
     other: bool = False
+    collection: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ class Ledger:
         held = (t for layer in self.layers for t in layer.tensors[framework])
         return sum(t.count for t in held if t.other)
 
-    def totals(self) -> dict[str, dict[str, int | None]]:
+    def totals(self) -> dict[str, dict[str, Any]]:
         """Totals of every framework; None where it refuses a layer."""
-        found: dict[str, dict[str, int | None]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for name in self.frameworks:
             total, trainable = self.total(name), self.trainable(name)
             rest = None if total is None or trainable is None else total - trainable
@@ -116,8 +118,17 @@ class Ledger:
                 "trainable": trainable,
                 "non_trainable": rest,
                 "other": self.other(name),
+                "collections": None if total is None else self.collections(name),
             }
         return found
+
+    def collections(self, framework: str) -> dict[str, int]:
+        """What the framework calls its tensors -> numbers in them, those outside `total` too."""
+        found: Counter[str] = Counter()
+        for layer in self.layers:
+            for t in layer.tensors[framework]:
+                found[t.collection] += t.count
+        return dict(found)
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as plain data, in the form that `xlstm count --json` prints."""
@@ -216,8 +227,14 @@ def _by_node(
         fixed = tensor in t.kind.statistics
         role = "statistic" if fixed else tensor
         trains = t.node.trainable and not fixed
-        counted = TensorCount(t.name, t.shape, size, trains, role, t.slot.other)
+        place = 2 if t.slot.other else 0 if trains else 1
+        called = adapter.collections[place]
+        counted = TensorCount(t.name, t.shape, size, trains, role, t.slot.other, called)
         found.setdefault(t.node.name, []).append(counted)
+    for node, name in counters(model, adapter, refused):
+        called = adapter.collections[2]
+        counted = TensorCount(name, (), 1, False, "state", other=True, collection=called)
+        found[node.name].append(counted)
     return {name: tuple(items) for name, items in found.items()}
 
 
@@ -286,7 +303,7 @@ def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
     delta = sign * len(own) * units
     mark = "" if sign > 0 else "-"
     formula = f" = {mark}{len(own)} x {units}" if len(own) > 1 else ""
-    reason = _reason(adapter.title, place, own)
+    reason = _reason(adapter.title, other[0], place, own)
     name = place.slot_name(slot.name)
     return Difference(a[0].name, b[0].name, name, delta, f"{delta:+,}{formula}: {reason}")
 
@@ -298,7 +315,7 @@ def _cell_size(place: Place, slot: Slot) -> int:
     return math.prod(sizes[axis] for axis in axes if axis not in "sg")
 
 
-def _reason(holder: str, place: Place, own: list[Cell]) -> str:
+def _reason(holder: str, other: Adapter, place: Place, own: list[Cell]) -> str:
     if "bias" in place.part.absent():
         return f"{holder} has this bias even where the layer has none; the port leaves it zero"
     gates = "".join(gate for _, gate, _ in own)
@@ -316,7 +333,7 @@ def _reason(holder: str, place: Place, own: list[Cell]) -> str:
         )
     if own[0][0] in place.table.kind.statistics:
         return (
-            f"{holder} counts this statistic among the parameters (it does not train); the other "
-            "keeps it apart"
+            f"{holder} counts this statistic among the parameters (it does not train); "
+            f"{other.title} keeps it apart, in {other.collections[2]}"
         )
     return f"{holder} keeps numbers here that the other does not"

@@ -116,6 +116,15 @@ def tensors(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
             yield Tensor(placed.node, slot, placed.name(slot), size, table.kind)
 
 
+def counters(
+    model: Model, adapter: Adapter, without: Container[str] = ()
+) -> Iterator[tuple[Node, str]]:
+    """The layers whose port counts steps of training, and the full name of that number."""
+    for placed in _placed(model, adapter, without):
+        for name in placed.place.table.counters:
+            yield placed.node, placed.before[True] + placed.place.slot_name(name)
+
+
 def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
     """All weights as the framework's tensors, by full name."""
     packed: dict[str, Array] = {}

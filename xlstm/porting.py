@@ -121,15 +121,16 @@ def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Mod
     return model
 
 
-def code_of(model: Model, adapter: Adapter) -> ModuleType:
+def code_of(model: Model, adapter: Adapter, text: str | None = None) -> ModuleType:
     """The emitted source of a model as a module, known to `sys.modules` and `linecache`.
 
-    It is the very text that `save` writes, so getsource, pickle and tracing tools work on it.
+    It is the very text that `save` writes, so getsource, pickle and tracing tools work on it; or
+    `text`, where that is given.
     """
     if adapter.emit is None:
         raise UsageError(f"adapter {adapter.name}", "a target with source", "none", "use port")
     check_model(model, adapter)
-    text = adapter.emit(model)
+    text = adapter.emit(model) if text is None else text
     name = f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     PORTS[name] = replace(model, weights={})
     if name in sys.modules:
@@ -175,15 +176,15 @@ def port(source: Any, to: str, *, dtype: Any = None) -> Any:
     return build(load(source), adapter, dtype)
 
 
-def build(model: Model, adapter: Adapter, dtype: Any = None) -> Any:
-    """As `port`, for a model and an adapter at hand."""
+def build(model: Model, adapter: Adapter, dtype: Any = None, text: str | None = None) -> Any:
+    """As `port`, for a model and an adapter at hand; from the source `text`, if given."""
     name = check_dtype(model, dtype)
     live: Any = adapter.live()
     if adapter.emit is None:
         return live.build_model(model, name)
     with registered_code(model, adapter.name):
         with getattr(live, "running", contextlib.nullcontext)():
-            code = code_of(model, adapter)
+            code = code_of(model, adapter, text)
         weights = pack_model(model if dtype is None else model.astype(name), adapter)
         return live.build(code, weights, name)
 

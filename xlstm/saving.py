@@ -24,6 +24,8 @@ from xlstm.ledger import count
 from xlstm.mapping import check_model, fold_notes, pack_model
 from xlstm.model import Model
 from xlstm.porting import build, load
+from xlstm.proof import KEY as KEPT
+from xlstm.proof import origin_of, record
 
 
 def nonfinite(model: Model) -> list[str]:
@@ -131,8 +133,11 @@ def _replace(folder: Path, work: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:
-    """Writes source, weights and report into an existing empty folder; returns the report."""
+def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
+    """Writes source, weights and report into an existing empty folder; returns the report.
+
+    `origin` is where the file that was ported lies, seen from where the folder will be.
+    """
     if adapter.emit is None:
         targets = [n for n in registry.names() if registry.adapter(n).emit]
         raise UsageError("save", "one of " + ", ".join(targets), adapter.name, "use port for it")
@@ -147,6 +152,7 @@ def write(model: Model, folder: Path, adapter: Adapter) -> dict[str, Any]:
             report["notes"] += live.save_extra(build(model, adapter), folder)
         else:
             report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
+    report[KEPT] = record(folder, adapter, origin)
     write_report(folder, report)
     return report
 
@@ -188,5 +194,5 @@ def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: boo
     model = load(source)
     target = Path(os.fspath(folder))
     with atomic_folder(target, overwrite) as work:
-        write(model, work, adapter)
+        write(model, work, adapter, origin_of(source, target))
     return target

@@ -81,8 +81,34 @@ def render_counts(ledger: Ledger) -> str:
     table.add_section()
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
-    lines = [*render_differences(ledger), *dict.fromkeys(refused), *render_optimizer(ledger)]
+    lines = [*render_differences(ledger), *dict.fromkeys(refused), *render_beside(ledger)]
     return to_text(table, *lines)
+
+
+def render_tensors(ledger: Ledger) -> str:
+    """Every tensor of every framework: name, shape, number, role, and what it belongs to."""
+    found = []
+    for name in ledger.frameworks:
+        title = registry.adapter(name).title
+        table = grid([title, "shape", "role", "belongs to", "trains", "parameters"], left=5)
+        for t in (t for layer in ledger.layers for t in layer.tensors[name]):
+            trains = "yes" if t.trainable else "no"
+            add(table, t.name, t.shape, t.role, t.collection, trains, amount(t.count))
+        found.append(table)
+    return to_text(*found)
+
+
+def render_beside(ledger: Ledger) -> list[str]:
+    """What the totals hold that does not train, and what there is outside them."""
+    fixed, outside = [], []
+    for name, found in ledger.totals().items():
+        adapter = registry.adapter(name)
+        fixed += [f"{adapter.title} {found['non_trainable']:,}"] if found["non_trainable"] else []
+        where = f" {adapter.collections[2]}".rstrip()
+        outside += [f"{adapter.title}{where} {found['other']:,}"] if found["other"] else []
+    lines = [f"of these not trainable: {', '.join(fixed)}"] if fixed else []
+    lines += [f"beside these: {', '.join(outside)}"] if outside else []
+    return [*lines, *render_optimizer(ledger)]
 
 
 def render_optimizer(ledger: Ledger) -> list[str]:

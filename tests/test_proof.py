@@ -1,0 +1,317 @@
+"""The recorded proof of a port: run again anywhere, and what has changed since is said by name."""
+
+import hashlib
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+import xlstm
+from xlstm import digests
+from xlstm.cli import main
+from xlstm.errors import FileError, NotEqualError
+from xlstm.inputs import Recipe, cooked
+from xlstm.proof import read_record, verify_folder
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A folder with a model and its port, as the command line writes it."""
+    folder = tmp_path_factory.mktemp("proof")
+    shutil.copy(xlstm.demo.path(), folder / "memorise.keras")
+    args = ["port", str(folder / "memorise.keras"), "--to", "torch", "-o", str(folder / "port")]
+    assert main(args) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy of it that may be changed."""
+    return shutil.copytree(original, tmp_path / "here") / "port"
+
+
+@pytest.fixture
+def verify(capsys):
+    """Runs `xlstm verify FOLDER --frameworks torch`: (exit status, JSON or stdout, stderr)."""
+
+    def call(folder, *args):
+        status = main(["verify", str(folder), "--frameworks", "torch", *args])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return status, printed.out, printed.err
+
+    return call
+
+
+def of_proof(verify, folder):
+    """(exit status, what has changed, what else is other) by the JSON."""
+    status, out, _ = verify(folder, "--json")
+    found = json.loads(out)
+    assert found["ok"] == (status == 0)
+    assert found["proof"]["ok"] == (not found["proof"]["changed"])
+    return status, found["proof"]["changed"], found["proof"]["since"]
+
+
+def rewrite(folder, change):
+    """Changes the record: `change` gets the report as plain data."""
+    file = folder / "report.json"
+    data = json.loads(file.read_text())
+    change(data)
+    file.write_text(json.dumps(data))
+
+
+def test_the_record_says_what_the_port_was_made_and_verified_with(original):
+    report = json.loads((original / "port" / "report.json").read_text())
+    kept = report["proof"]
+    for name in ("model.py", "weights.safetensors"):
+        data = (original / "port" / name).read_bytes()
+        assert kept["hashes"][name] == hashlib.sha256(data).hexdigest()
+    data = (original / "memorise.keras").read_bytes()
+    assert report["source"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert kept["origin"] == "../memorise.keras"
+    assert set(kept["versions"]) == {"python", "xlstm", "numpy", "torch"}
+    assert kept["versions"]["numpy"] == np.__version__
+    assert kept["platform"]
+    assert report["verification"]["frameworks"]["torch"]["float64"]["verdict"] == "rounding"
+
+
+def test_the_recipe_makes_the_very_same_inputs_again(original):
+    recipe = json.loads((original / "port" / "report.json").read_text())["verification"]["recipe"]
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in recipe["cooked"].items()}
+    arrays = cooked(xlstm.load(original / "port"), Recipe(**fields))
+    assert digests.of_arrays(arrays) == recipe["sha256"]
+    assert recipe["inputs"] == [{"name": "input", "shape": [6, 20, 1], "dtype": "float32"}]
+
+
+def test_nothing_has_changed(original, verify):
+    assert of_proof(verify, original / "port") == (0, [], [])
+    _, out, _ = verify(original / "port")
+    assert "PyTorch ran our port, model.py of the folder." in out
+    assert out.endswith(
+        "Files, versions, inputs and verdicts are those of the port.\nequal up to rounding\n"
+    )
+
+
+def test_it_runs_anywhere_and_says_that_the_source_is_not_there(folder, tmp_path, verify):
+    elsewhere = shutil.copytree(folder, tmp_path / "far" / "away")
+    status, changed, since = of_proof(verify, elsewhere)
+    assert (status, changed) == (0, [])
+    assert since == ["source memorise.keras not read at ../memorise.keras: no such file"]
+
+
+def test_one_bit_of_the_weights(folder, verify):
+    file = folder / "weights.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    status, changed, _ = of_proof(verify, folder)
+    assert (status, changed) == (1, ["weights.safetensors"])
+    _, out, _ = verify(folder)
+    assert "changed since the port: weights.safetensors" in out
+    assert "NOT shown to be equal" in out
+    with pytest.raises(NotEqualError, match=r"weights\.safetensors"):
+        verify_folder(folder).check()
+
+
+def test_another_model_py_is_not_run(folder, verify):
+    file = folder / "model.py"
+    marker = folder / "ran"
+    file.write_text(f"open({str(marker)!r}, 'w')\n{file.read_text()}")
+    status, changed, _ = of_proof(verify, folder)
+    assert (status, changed) == (1, ["model.py; not run"])
+    _, out, _ = verify(folder)
+    assert "changed since the port: model.py; not run" in out
+    assert "NOT shown to be equal" in out
+    assert not marker.exists()
+
+
+def test_it_is_the_model_py_of_the_folder_that_runs(folder, verify):
+    file = folder / "model.py"
+    file.write_text(file.read_text().replace("x = self.dense(x)", "x = self.dense(x) * 1.0001"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    rewrite(folder, lambda data: data["proof"]["hashes"].update({"model.py": digest}))
+    status, out, _ = verify(folder, "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert found["proof"]["changed"] == []
+    assert found["frameworks"]["torch"]["float64"]["verdict"] == "different"
+    assert "torch float64: different, rounding at the port" in found["proof"]["since"]
+
+
+def test_what_xlstm_itself_writes_is_run_whatever_was_recorded(folder, verify):
+    rewrite(folder, lambda data: data["proof"]["hashes"].update({"model.py": "0" * 64}))
+    status, changed, since = of_proof(verify, folder)
+    assert (status, changed) == (0, [])
+    assert since == [f"model.py is what xlstm {xlstm.__version__} writes, not what was recorded"]
+
+
+def test_a_source_that_was_trained_further(folder, verify):
+    (folder.parent / "memorise.keras").write_bytes(b"something else")
+    status, _, since = of_proof(verify, folder)
+    assert (status, len(since)) == (0, 1)
+    assert since[0].startswith("source memorise.keras not read at ../memorise.keras: ")
+    import make_files
+
+    make_files.make("keras", folder.parent).rename(folder.parent / "memorise.keras")
+    assert of_proof(verify, folder)[:2] == (1, ["source memorise.keras at ../memorise.keras"])
+
+
+def test_other_versions_machines_inputs_and_figures(folder, verify):
+    def change(data):
+        data["proof"]["versions"] |= {"torch": "1.0", "python": "2.7"}
+        data["proof"]["platform"] = "Commodore-64"
+        data["verification"]["recipe"]["sha256"] = "0" * 64
+        data["verification"]["frameworks"]["torch"]["float32"]["verdict"] = "different"
+        data["verification"]["frameworks"]["torch"]["float64"]["max_abs"] = 0.5
+
+    rewrite(folder, change)
+    status, changed, since = of_proof(verify, folder)
+    assert (status, changed) == (0, [])
+    text = "\n".join(since)
+    for words in (
+        "1.0 at the port",
+        "python 3.",
+        ", Commodore-64 at the port",
+        "inputs: made from the model, seed 20, others than at the port",
+        "torch float32: rounding, different at the port",
+        "torch float64: max difference 2.",
+        "e-16, 0.5 at the port",
+    ):
+        assert words in text, words
+
+
+def test_the_users_own_inputs_are_others_than_at_the_port(folder, verify, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 20, 1), np.float32))
+    status, out, _ = verify(folder, "--json", "--inputs", str(tmp_path / "x.npy"))
+    found = json.loads(out)
+    assert status == 0
+    assert found["recipe"]["cooked"] is None
+    assert "inputs: given, others than at the port" in found["proof"]["since"]
+
+
+@pytest.mark.parametrize("target", ["torch", "nnx"])
+def test_a_port_that_was_not_verified_is_now(target, tmp_path, capsys):
+    xlstm.save(xlstm.demo.path(), tmp_path / "port", target)
+    assert main(["verify", str(tmp_path / "port"), "--frameworks", target, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["proof"]["since"] == ["the port itself was not verified"]
+    assert found["frameworks"][target]["what"] == "our port, model.py of the folder"
+
+
+def test_a_missing_target(original, verify, monkeypatch):
+    monkeypatch.setattr("xlstm.adapter.importlib.util.find_spec", lambda _name: None)
+    status, out, err = verify(original / "port")
+    assert (status, out) == (2, "")
+    assert err.startswith("xlstm: adapter torch: expected PyTorch to be installed")
+
+
+def test_a_missing_target_beside_others(original, monkeypatch, capsys):
+    from importlib.util import find_spec
+
+    def hidden(name):
+        return None if name == "torch" else find_spec(name)
+
+    monkeypatch.setattr("xlstm.adapter.importlib.util.find_spec", hidden)
+    assert main(["verify", str(original / "port"), "--frameworks", "nnx", "--json"]) == 2
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["frameworks"]["nnx"]["float64"]["verdict"] == "rounding"
+    assert found["frameworks"]["torch"]["float64"]["verdict"] == "failed"
+    assert "PyTorch to be installed" in printed.err
+
+
+def without(*path):
+    def change(data):
+        *before, last = path
+        for key in before:
+            data = data[key]
+        del data[last]
+
+    return change
+
+
+def put(value, *path):
+    def change(data):
+        *before, last = path
+        for key in before:
+            data = data[key]
+        data[last] = value
+
+    return change
+
+
+DAMAGED = {
+    "no-proof": without("proof"),
+    "no-hashes": without("proof", "hashes"),
+    "no-hash-of-the-code": without("proof", "hashes", "model.py"),
+    "hash-of-others": put("0" * 64, "proof", "hashes", "../../etc/passwd"),
+    "hash-is-a-number": put(7, "proof", "hashes", "model.py"),
+    "hashes-are-a-list": put([], "proof", "hashes"),
+    "proof-is-a-text": put("yes", "proof"),
+    "no-versions": without("proof", "versions"),
+    "version-is-null": put(None, "proof", "versions", "torch"),
+    "platform-is-a-list": put([], "proof", "platform"),
+    "origin-is-a-number": put(1, "proof", "origin"),
+    "no-verification": without("verification"),
+    "verification-is-true": put(True, "verification"),
+    "frameworks-are-a-list": put([], "verification", "frameworks"),
+    "no-float64": without("verification", "frameworks", "torch", "float64"),
+    "verdict-is-true": put(True, "verification", "frameworks", "torch", "float32", "verdict"),
+    "framework-is-null": put(None, "verification", "frameworks", "torch"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_record_is_refused(name, folder, verify):
+    rewrite(folder, DAMAGED[name])
+    status, out, err = verify(folder)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"xlstm: {folder}")
+    assert len(err.splitlines()) == 1
+
+
+TEXTS = {
+    "empty": "",
+    "cut": '{"proof": {',
+    "list": "[]",
+    "null": "null",
+    "infinite": '{"proof": 1e999}',
+    "twice": '{"proof": {}, "proof": {}}',
+    "deep": '{"proof": ' + "[" * 5000 + "]" * 5000 + "}",
+    "bytes": "\udcff\udcfe",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_report_that_is_none_is_refused(name, folder, verify):
+    (folder / "report.json").write_text(TEXTS[name], "utf-8", "surrogateescape")
+    status, out, err = verify(folder)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+
+
+def test_origins_that_no_file_has_are_no_crash(folder):
+    for origin in ("\0", "x" * 5000, "/dev/null", "."):
+        rewrite(folder, put(origin, "proof", "origin"))
+        assert read_record(folder).origin == origin
+        found = verify_folder(folder)
+        assert found.ok
+        assert found.since[0].startswith("source memorise.keras not read at ")
+
+
+def test_a_folder_that_is_half_a_port(folder, verify):
+    (folder / "report.json").unlink()
+    assert verify(folder)[0] == 2
+    with pytest.raises(FileError):
+        verify_folder(folder)
+
+
+def test_arrays_have_one_hash_whatever_their_bytes_order():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    same = [x, x.astype(">f4"), np.asfortranarray(x)]
+    assert len({digests.of_arrays([y]) for y in same}) == 1
+    others = [[x.T], [x.astype("f8")], [x.ravel()], [x, x], [x[:1], x[1:]]]
+    assert len({digests.of_arrays(arrays) for arrays in [[x], *others]}) == 6
+    assert sys.byteorder == "little" or digests.of_arrays([x])

@@ -1,0 +1,318 @@
+"""A proof that is kept: what a port was made of and verified with, and what has changed since.
+
+`report.json` of a ported folder holds hashes, versions, the recipe of the inputs and the verdicts.
+`verify_folder` holds them against the folder as it is now, and runs the folder's own `model.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlstm import digests
+from xlstm._version import VERSION
+from xlstm.adapter import Adapter
+from xlstm.errors import FileError, NotEqualError, printable
+from xlstm.files import describe
+from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
+from xlstm.folder import REPORT, SOURCE, WEIGHTS, has_port, read_folder, target_of
+from xlstm.model import Model
+from xlstm.porting import build
+from xlstm.report import Report
+
+KEY = "proof"
+"""Name of the record in report.json."""
+
+EXTRA = "model.keras"
+"""A file that only some targets have."""
+
+ANEW = "port the model anew"
+
+WANTED = "the record of a port, as xlstm writes it"
+
+
+def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
+    """What a port was made with, as report.json keeps it.
+
+    Args:
+        folder: the files of the port.
+        adapter: its target.
+        origin: where the source lies, seen from the folder; "" where that is not known.
+
+    Returns:
+        `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's packages,
+        those that are installed; `backend` of Keras where it was loaded; `platform`; `origin`.
+    """
+    there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
+    return {
+        "hashes": {name: digests.of_file(folder / name) for name in there},
+        "versions": versions([adapter]),
+        "platform": platform.platform(),
+        "origin": origin,
+    }
+
+
+def versions(adapters: Iterable[Adapter]) -> dict[str, str]:
+    """Python, xlstm, numpy and the packages of the adapters -> version, where installed."""
+    packages = {p: "" for a in adapters for p in (a.package, *a.beside)}
+    found = {"python": platform.python_version(), "xlstm": VERSION}
+    for name in ("numpy", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    live: Any = [sys.modules[a.live_module] for a in adapters if a.live_module in sys.modules]
+    backends = [half.backend() for half in live if hasattr(half, "backend")]
+    return {**found, **({"backend": backends[0]} if backends else {})}
+
+
+def origin_of(source: Any, folder: Path) -> str:
+    """The way from a ported folder to the file that it was ported from; "" for other sources."""
+    if not isinstance(source, (str, os.PathLike)) or has_port(Path(source)):
+        return ""
+    try:
+        return Path(os.path.relpath(os.fspath(source), folder)).as_posix()
+    except ValueError:  # another drive
+        return ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What report.json says, checked.
+
+    Attributes:
+        hashes: file of the folder -> SHA-256.
+        versions: package -> version.
+        platform: of the machine.
+        origin: where the source lay, seen from the folder.
+        verification: the comparison as plain data; empty where none was made.
+    """
+
+    hashes: Mapping[str, str]
+    versions: Mapping[str, str]
+    platform: str
+    origin: str
+    verification: Mapping[str, Any]
+
+
+def read_record(folder: Path) -> Record:
+    """The record in the report of a ported folder.
+
+    Raises:
+        FileError: a report that is damaged, or without a record.
+    """
+    where = str(folder / REPORT)
+    with open_regular(folder / REPORT) as file:
+        data = parse_json(file.read(MAX_TEXT + 1), where)
+    kept = _part(_part({"": data}, "", dict, where), KEY, dict, where)
+    said = data.get("verification")
+    if not isinstance(said, str):
+        said = _part(data, "verification", dict, where)
+        _figures(said, where)
+    hashes = _texts(kept, "hashes", where)
+    if not {SOURCE, WEIGHTS} <= set(hashes) <= {SOURCE, WEIGHTS, EXTRA}:
+        raise FileError(where, WANTED, f"hashes of {', '.join(hashes) or 'nothing'}", ANEW)
+    return Record(
+        hashes=hashes,
+        versions=_texts(kept, "versions", where),
+        platform=_part(kept, "platform", str, where),
+        origin=_part(kept, "origin", str, where),
+        verification={} if isinstance(said, str) else said,
+    )
+
+
+def _part(data: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    value = data.get(key)
+    if not isinstance(value, kind):
+        got = f"{key or 'the whole'}: {type(value).__name__}" if key in data else f"no {key}"
+        raise FileError(where, WANTED, got, ANEW)
+    return value
+
+
+def _texts(data: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
+    found = _part(data, key, dict, where)
+    return {name: as_text(value, f"{where}, {key}, {name}") for name, value in found.items()}
+
+
+def _figures(said: Mapping[str, Any], where: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """(framework, precision) -> its figures, of a comparison as plain data."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for name, part in _part(said, "frameworks", dict, where).items():
+        for dtype in ("float32", "float64"):
+            figures = _part(_part({name: part}, name, dict, where), dtype, dict, where)
+            _part(figures, "verdict", str, where)
+            found[name, dtype] = figures
+    return found
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A ported folder, compared anew and held against its record.
+
+    Attributes:
+        report: the comparison of today.
+        changed: files that are not what they were; with any of them nothing is proven.
+        since: what else is other than at the port: versions, machine, inputs, verdicts, figures.
+    """
+
+    report: Report
+    changed: tuple[str, ...]
+    since: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all frameworks are equal up to rounding, and the files those of the port."""
+        return self.report.ok and not self.changed
+
+    @property
+    def missing(self) -> list[str]:
+        """A line for each framework that was asked for and is not installed."""
+        return self.report.missing
+
+    def check(self) -> None:
+        """Raises NotEqualError where a file has changed or a framework does not agree."""
+        if self.changed:
+            got = "; ".join(self.changed)
+            raise NotEqualError(self.report.model.name, "the files of the port", got, ANEW)
+        self.report.check()
+
+    def to_json(self) -> dict[str, Any]:
+        """As `Report.to_json`, with what has changed."""
+        kept = {"ok": not self.changed, "changed": list(self.changed), "since": list(self.since)}
+        return {**self.report.to_json(), "ok": self.ok, KEY: kept}
+
+    def __str__(self) -> str:
+        lines = [f"changed since the port: {line}" for line in self.changed]
+        lines += [f"since the port: {line}" for line in self.since]
+        if not lines:
+            lines = ["Files, versions, inputs and verdicts are those of the port."]
+        return "\n".join([str(self.report), *map(printable, lines)])
+
+
+def verify_folder(
+    folder: Path, frameworks: Iterable[str] = (), inputs: Any = None, **options: Any
+) -> Proof:
+    """Compares a ported folder with the reference anew, and with what was recorded at the port.
+
+    The folder's target runs the folder's own `model.py`, if that is what was recorded or what
+    xlstm writes for the graph; else it is not run. Other frameworks run a port of the graph.
+
+    Args:
+        folder: as `save` wrote it, wherever it lies now.
+        frameworks: others that are compared as well.
+        inputs: as in `reconcile`.
+        options: likewise.
+
+    Raises:
+        FileError: weights or a report that are damaged.
+        XlstmError: as `reconcile` raises.
+    """
+    from xlstm.comparing import reconcile
+
+    model, adapter, kept = read_folder(folder), target_of(folder), read_record(folder)
+    changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter)
+
+    def own(_live: Any, dtype: str) -> tuple[Any, str]:
+        if source.changed:
+            raise FileError(folder / SOURCE, "the file of the port", "another, not run", ANEW)
+        return build(model, adapter, dtype, source.text), f"our port, {SOURCE} of the folder"
+
+    names = dict.fromkeys([adapter.name, *frameworks])
+    report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
+    origin = _origin(folder, kept, model)
+    changed = (*changed, *source.changed, *origin.changed)
+    since = (*origin.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
+    return Proof(report, changed, since)
+
+
+def _changed(folder: Path, kept: Record) -> list[str]:
+    """Files beside model.py that are not those of the port any more."""
+    found = []
+    for name in kept.hashes.keys() - {SOURCE}:
+        try:
+            same = digests.of_file(folder / name) == kept.hashes[name]
+        except FileError as error:
+            found.append(f"{name} ({error.got})")
+        else:
+            found += [] if same else [name]
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a port rests on: `changed` and `since` as in a Proof."""
+
+    changed: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
+    text: str = ""
+
+
+def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter) -> Part:
+    """The text of model.py, and whether it may be run."""
+    with open_regular(folder / SOURCE) as file:
+        data = file.read(MAX_TEXT + 1)
+    if hashlib.sha256(data).hexdigest() == kept.hashes[SOURCE]:
+        return Part(text=data.decode("utf-8", "replace"))
+    text = adapter.emit(model) if adapter.emit else ""
+    if data == text.encode():
+        return Part(
+            since=(f"{SOURCE} is what xlstm {VERSION} writes, not what was recorded",), text=text
+        )
+    return Part(changed=(f"{SOURCE}; not run",))
+
+
+def _origin(folder: Path, kept: Record, model: Model) -> Part:
+    """What became of the file that was ported."""
+    file, known = model.source.file, model.source.sha256
+    if not kept.origin or not known:
+        return Part()
+    try:
+        with contextlib.closing(describe(folder / kept.origin)) as found:
+            now = found.sha256
+    except FileError as error:
+        return Part(since=(f"source {file} not read at {kept.origin}: {error.got}",))
+    return Part() if now == known else Part(changed=(f"source {file} at {kept.origin}",))
+
+
+def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
+    """What is other than at the port without being a change of its files."""
+    now = versions([adapter])
+    lines = [
+        f"{name} {now.get(name, 'not installed')}, {kept.versions.get(name, 'none')} at the port"
+        for name in dict.fromkeys([*kept.versions, *now])
+        if now.get(name) != kept.versions.get(name)
+    ]
+    if platform.platform() != kept.platform:
+        lines.append(f"platform {platform.platform()}, {kept.platform} at the port")
+    if not kept.verification:
+        return [*lines, "the port itself was not verified"]
+    then, today = kept.verification, report.to_json()
+    if then.get("recipe") != today["recipe"]:
+        lines.append(f"inputs: {report.inputs}, others than at the port")
+    return [*lines, *_moved(_figures(then, where), _figures(today, where))]
+
+
+Figures = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def _moved(then: Figures, today: Figures) -> Iterator[str]:
+    """Verdicts and figures of what was compared at the port and is compared now."""
+    for key, figures in then.items():
+        changed = [name for name in SHOWN if today.get(key, figures).get(name) != figures.get(name)]
+        for name in changed[:1] if changed[:1] == ["verdict"] else changed:
+            now, before = (_figure(found.get(name)) for found in (today[key], figures))
+            yield f"{key[0]} {key[1]}: {SHOWN[name]}{now}, {before} at the port"
+
+
+SHOWN = {"verdict": "", "max_abs": "max difference ", "bound": "bound "}
+"""Figures that are held against the record, and what they are called."""
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -60,13 +60,15 @@ SIDED: tuple[tuple[str, str, str, Change], ...] = (
     ("doubled-bias", f"has the {INPUT} on both products", "Put each where it belongs", _twice(0)),
     ("doubled-bias", f"has the {RECURRENT} on both products", "Put each where it belongs",
      _twice(1)),
+    ("doubled-bias", "has the sum of both sides on both products", "Put each where it belongs",
+     lambda bias: np.stack([_both(bias).sum(axis=0)] * 2)),
     ("doubled-bias", f"has the {INPUT} twice", "Add it once", _sides(2, 1)),
     ("doubled-bias", f"has the {RECURRENT} twice", "Add it once", _sides(1, 2)),
 )  # fmt: skip
 """Cause, what the bias does, what to do, and the change, for biases with two sides."""
 
 WHOLE = tuple(row[3] for row in SIDED[:2])
-LOST = tuple(row[3] for row in SIDED[2:4])
+LOST = tuple(row[3] for row in (*SIDED[2:4], *SIDED[-2:]))
 SWAPPED = SIDED[4][3]
 
 PLAIN: tuple[tuple[str, str, str, Change], ...] = (

@@ -39,7 +39,7 @@ def words(activation: str) -> str:
     return WORDS.get(activation, activation)
 
 
-def _with(spec: Spec, **options: Any) -> Spec | None:
+def with_options(spec: Spec, **options: Any) -> Spec | None:
     """A spec with other options, None where it has none of that name or refuses the value."""
     known = {field.name for field in fields(spec)}
     if not options.keys() <= known or all(getattr(spec, k) == v for k, v in options.items()):
@@ -60,7 +60,7 @@ def optioned(site: Site, text: str, fix: str, **options: Any) -> Iterator[Altere
         isinstance(v, str) and v in ACTIVATIONS and v not in COMMON for v in options.values()
     )
     for where, specs, rebuild in pieces(site.spec):
-        found = [_with(spec, **options) for spec in specs]
+        found = [with_options(spec, **options) for spec in specs]
         if None in found:
             continue
         try:

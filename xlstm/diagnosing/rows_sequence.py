@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, pieces
-from xlstm.diagnosing.rows_function import optioned
+from xlstm.diagnosing.rows_function import optioned, with_options
 from xlstm.model import Array, Bidirectional, Recurrent
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -124,9 +124,11 @@ def merges(site: Site) -> Iterator[Altered]:
         for how in MERGES:
             if how != site.spec.merge and "none" not in (how, site.spec.merge):
                 text = f"Your halves are joined by {how}; a joins them by {site.spec.merge}."
-                layer = replace(site.layer, spec=replace(site.spec, merge=how))
+                spec = with_options(site.spec, merge=how)
                 fix = f"Join them by {site.spec.merge}."
-                yield Altered(layer, site.said(text, fix), f"merge {how}")
+                if spec is not None:
+                    layer = replace(site.layer, spec=spec)
+                    yield Altered(layer, site.said(text, fix), f"merge {how}")
 
 
 def _turned(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:

@@ -85,17 +85,25 @@ class Search:
         values = {**self.start, **self.pins}
         gap = self._gap(point, self.layers, values, wanted)
         if gap.same:
-            self._pin(point)
+            self._pin(point, values, wanted)
             return Explained(point, (), gap, gap)
         found, left = self._explain(point, values, wanted, gap)
         for hypothesis in found:
             self.layers.update(hypothesis.layers)
-        self._pin(point)
+        self._pin(point, values, wanted)
         return Explained(point, found, gap, left)
 
-    def _pin(self, point: Point) -> None:
-        if not point.form:
-            self.pins.update(zip(point.edges, point.values, strict=True))
+    def _pin(self, point: Point, values: Values, wanted: frozenset[str]) -> None:
+        """Takes the suspect's values for granted; masks beside them are the altered model's."""
+        if point.form:
+            return
+        for edge, y in zip(point.edges, point.values, strict=True):
+            node = self.model.node(edge.node)
+            if len(node.shapes) > 1:
+                found = run(self.model, self.layers, values, wanted=wanted)
+                beside = (Edge(node.name, number) for number in range(len(node.shapes)))
+                self.pins.update({e: found[e] for e in beside if e not in self.pins})
+            self.pins[edge] = y
 
     def _gap(self, point: Point, layers: Layers, values: Values, wanted: frozenset[str]) -> Gap:
         """How far the suspect is from an altered model at a point."""

@@ -1,0 +1,37 @@
+"""Emitted modules that between them hold all that emitters write: for tests that look at each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cases import CASES
+from cases_layers import CASES_LAYERS
+from golden import MODELS
+
+from xlstm import registry
+from xlstm.model import Model
+
+WORDS = re.compile(r"(?!self)\b[\w.]+(?=\()|\w+=|^class .*|^def .*", re.MULTILINE)
+"""What is called, what arguments it is told, and what is defined."""
+
+
+class Emitted(NamedTuple):
+    """A module, and the model it is the port of; the name is fit for a file."""
+
+    name: str
+    model: Model
+    text: str
+
+
+def sources(framework: str) -> Iterator[Emitted]:
+    """Modules in which something is called or named that none before them has."""
+    models = {**{make.__name__: make() for make in MODELS}, **CASES, **CASES_LAYERS}
+    seen: set[str] = set()
+    for case, model in models.items():
+        text = registry.adapter(framework).emit(model)
+        words = {*WORDS.findall(text)}
+        if not words <= seen:
+            yield Emitted(f"{re.sub('[^0-9A-Za-z]', '_', case)}_{framework}", model, text)
+        seen |= words

@@ -1,0 +1,1 @@
+"""Wrong and right ports of models, made without the code that they test."""

@@ -1,0 +1,172 @@
+"""Wrong code: a port written by hand for another layer than the one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mutators.hand import is_native
+from xlstm.model import Model, Node, Spec
+
+OTHER_ACTIVATIONS = {
+    "tanh": ("sigmoid", "relu", "linear"),
+    "relu": ("tanh", "leaky_relu", "linear"),
+    "sigmoid": ("tanh", "hard_sigmoid"),
+    "softmax": ("sigmoid", "linear"),
+    "elu": ("relu", "leaky_relu_01"),
+    "gelu": ("gelu_tanh", "relu"),
+    "linear": ("relu",),
+}
+"""Activation -> what is written in its place."""
+
+OTHER_GATES = {
+    "sigmoid": ("hard_sigmoid", "hard_sigmoid_keras2", "tanh"),
+    "hard_sigmoid": ("hard_sigmoid_keras2", "sigmoid", "hard_sigmoid_unclipped"),
+    "hard_sigmoid_keras2": ("hard_sigmoid", "sigmoid", "hard_sigmoid_keras2_unclipped"),
+}
+
+
+class Loose:
+    """A spec with some options changed to what no spec may have, such as a sigmoid unclipped."""
+
+    def __init__(self, spec: Any, **changed: Any) -> None:
+        self._spec, self._changed = spec, changed
+
+    def __getattr__(self, name: str) -> Any:
+        changed = self.__dict__.get("_changed", {})
+        return changed[name] if name in changed else getattr(self.__dict__["_spec"], name)
+
+
+@dataclass(frozen=True)
+class Slip:
+    """A wrong description or a wrong line: the kind of error, which, where, and what is built."""
+
+    kind: str
+    name: str
+    layer: str
+    model: Model
+    wrong: dict[str, str]
+    training: bool = False
+
+
+def _other(model: Model, node: Node, spec: Any, **more: Any) -> Model:
+    nodes = [
+        replace(node, spec=spec, **more) if old.name == node.name else old for old in model.nodes
+    ]
+    return replace(model, nodes=tuple(nodes))
+
+
+def _gate_kind(was: str, now: str) -> str:
+    if "unclipped" in now:
+        return "hard_sigmoid without its clip"
+    return "hard_sigmoid" if "hard" in was or "hard" in now else "gate activation"
+
+
+def activations(model: Model, node: Node) -> Iterator[Slip]:
+    """Another activation of a layer, of its gates, or of either half."""
+    spec: Any = node.spec
+    if spec.kind == "Bidirectional":
+        for side in ("forward", "backward"):
+            half = getattr(spec, side)
+            for other in OTHER_ACTIVATIONS.get(half.activation, ())[:1]:
+                wrong = replace(spec, **{side: replace(half, activation=other)})
+                yield Slip("activation", side, node.name, _other(model, node, wrong), {})
+        return
+    if spec.kind == "TimeDistributed":
+        for other in OTHER_ACTIVATIONS.get(spec.layer.activation, ()):
+            wrong = replace(spec, layer=replace(spec.layer, activation=other))
+            yield Slip("activation", other, node.name, _other(model, node, wrong), {})
+        return
+    for other in OTHER_ACTIVATIONS.get(getattr(spec, "activation", ""), ()):
+        wrong = replace(spec, activation=other)
+        yield Slip("activation", other, node.name, _other(model, node, wrong), {})
+    gate = getattr(spec, "gate_activation", "")
+    for other in OTHER_GATES.get(gate, ()):
+        loose: Any = Loose(spec, gate_activation=other)
+        kind = _gate_kind(gate, other)
+        yield Slip(kind, other, node.name, _other(model, node, loose), {})
+
+
+def recurrent(model: Model, node: Node) -> Iterator[Slip]:
+    """Errors of recurrent layers and of their halves."""
+    spec: Any = node.spec
+    if spec.kind not in ("LSTM", "GRU", "SimpleRNN"):
+        return
+    if spec.kind == "GRU":
+        wrong = replace(spec, reset_after=not spec.reset_after)
+        yield Slip("reset_after", "", node.name, _other(model, node, wrong), {})
+    if spec.kind == "LSTM":
+        yield Slip(
+            "forget bias added twice", "code", node.name, model, {node.name: "forget bias twice"}
+        )
+    turned = replace(spec, go_backwards=not spec.go_backwards)
+    yield Slip("direction", "", node.name, _other(model, node, turned), {})
+    if is_native(spec, node.mask):
+        yield Slip("batch_first", "", node.name, model, {node.name: "batch first"})
+
+
+def masks(model: Model, node: Node) -> Iterator[Slip]:
+    """A mask that is not obeyed, and masked steps that give zeros."""
+    if node.mask is None:
+        return
+    yield Slip("mask ignored", "", node.name, _other(model, node, node.spec, mask=None), {})
+    spec: Any = node.spec
+    if spec.kind == "Bidirectional":
+        halves = [replace(h, zero_output_for_mask=not h.zero_output_for_mask) for h in spec.halves]
+        wrong: Spec = replace(spec, forward=halves[0], backward=halves[1])
+    else:
+        wrong = replace(spec, zero_output_for_mask=not spec.zero_output_for_mask)
+    yield Slip("mask zeroed", "", node.name, _other(model, node, wrong), {})
+
+
+def both(model: Model, node: Node) -> Iterator[Slip]:
+    """Errors of layers in both directions."""
+    spec: Any = node.spec
+    if spec.kind != "Bidirectional":
+        return
+    here = node.name
+    if spec.return_sequences:
+        slip = "backward half not turned"
+        yield Slip("half reversed", "output", here, model, {here: slip})
+    else:
+        slip = "last index of both"
+        yield Slip("out[:, -1] of the backward half", "", here, model, {here: slip})
+    if spec.merge == "concat":
+        yield Slip("halves swapped", "outputs", here, model, {here: "halves swapped"})
+    else:
+        for merge in {"sum", "mul", "ave"} - {spec.merge}:
+            yield Slip(
+                "merge mode", merge, here, _other(model, node, replace(spec, merge=merge)), {}
+            )
+    ahead: Any = Loose(spec, halves=(spec.forward, replace(spec.backward, go_backwards=False)))
+    yield Slip("half reversed", "input", here, _other(model, node, ahead), {})
+
+
+def around(model: Model, node: Node) -> Iterator[Slip]:
+    """Errors of the layers around recurrent ones."""
+    spec: Any = node.spec
+    here = node.name
+    if spec.kind in ("BatchNorm", "LayerNorm"):
+        for eps in (1e-5, 1e-6):
+            wrong = _other(model, node, replace(spec, epsilon=eps))
+            yield Slip("BatchNorm or LayerNorm eps", f"{eps:g}", here, wrong, {})
+    if spec.kind == "BatchNorm":
+        wrong = _other(model, node, replace(spec, momentum=1 - spec.momentum))
+        yield Slip("BatchNorm momentum", "", here, wrong, {})
+        yield Slip("BatchNorm mode", "", here, model, {}, training=True)
+    if spec.kind == "Dropout":
+        yield Slip("dropout left on", "", here, model, {}, training=True)
+    if spec.kind == "Relu":
+        for slope in (0.01, 0.2):
+            wrong = _other(model, node, replace(spec, slope=slope))
+            yield Slip("LeakyReLU slope", f"{slope:g}", here, wrong, {})
+    if spec.kind in ("Flatten", "Conv"):
+        yield Slip("channels order", spec.kind, here, model, {here: "channels first"})
+
+
+def slips(model: Model) -> Iterator[Slip]:
+    """Every wrong description of a model, and every slip that its code may have."""
+    for node in model.layers:
+        for find in (activations, recurrent, masks, both, around):
+            yield from find(model, node)

@@ -107,9 +107,9 @@ class Ledger:
         held = (t for layer in self.layers for t in layer.tensors[framework])
         return sum(t.count for t in held if t.other)
 
-    def totals(self) -> dict[str, dict[str, Any]]:
+    def totals(self) -> dict[str, dict[str, int | None]]:
         """Totals of every framework; None where it refuses a layer."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, dict[str, int | None]] = {}
         for name in self.frameworks:
             total, trainable = self.total(name), self.trainable(name)
             rest = None if total is None or trainable is None else total - trainable
@@ -118,7 +118,6 @@ class Ledger:
                 "trainable": trainable,
                 "non_trainable": rest,
                 "other": self.other(name),
-                "collections": None if total is None else self.collections(name),
             }
         return found
 
@@ -135,6 +134,10 @@ class Ledger:
         return {
             "layers": [_layer_json(layer) for layer in self.layers],
             "totals": self.totals(),
+            "collections": {
+                name: None if self.total(name) is None else self.collections(name)
+                for name in self.frameworks
+            },
             "optimizer": None
             if self.optimizer is None
             else {**self.optimizer.to_json(), "formula": self.optimizer_formula()},

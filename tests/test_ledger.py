@@ -1,0 +1,127 @@
+"""Counts apart from the totals: what trains, statistics, collections as each framework has them."""
+
+import json
+
+import pytest
+from cases import CASES
+from cases_layers import CASES_LAYERS
+
+import xlstm
+from xlstm.cli import main
+from xlstm.model import BatchNorm, Dense, Normalization, Source, TimeDistributed, chain
+
+EVERY = {**CASES, **CASES_LAYERS}
+
+
+def keeps_statistics(model):
+    """Whether some layer has numbers that training changes otherwise than by gradients."""
+    specs = [
+        node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        for node in model.nodes
+    ]
+    return any(isinstance(spec, (BatchNorm, Normalization)) for spec in specs)
+
+
+STATISTICS = [name for name, model in EVERY.items() if keeps_statistics(model)]
+
+
+def sizes(tensors):
+    return sum(t.numel() if hasattr(t, "numel") else t.size for t in tensors)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_torch_parameters_and_buffers(name):
+    ledger, module = xlstm.count(EVERY[name]), xlstm.port(EVERY[name], "torch")
+    buffers = dict(module.named_buffers())
+    assert ledger.total("torch") == sizes(module.parameters())
+    assert ledger.trainable("torch") == sizes(p for p in module.parameters() if p.requires_grad)
+    assert ledger.other("torch") == sizes(buffers.values())
+    assert ledger.collections("torch").get("buffers", 0) == ledger.other("torch")
+    held = {t.name: t for layer in ledger.layers for t in layer.tensors["torch"] if t.other}
+    assert {n: t.shape for n, t in held.items()} == {n: tuple(b.shape) for n, b in buffers.items()}
+    assert all(not t.trainable and t.role in ("statistic", "state") for t in held.values())
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_flax_collections_and_variable_types(name):
+    import jax
+    from flax import nnx
+
+    ledger = xlstm.count(EVERY[name])
+    _, variables = xlstm.port(EVERY[name], "linen")
+    want = {kind: sizes(jax.tree.leaves(tree)) for kind, tree in variables.items()}
+    assert ledger.collections("linen") == {kind: size for kind, size in want.items() if size}
+    state = nnx.to_flat_state(nnx.state(xlstm.port(EVERY[name], "nnx")))
+    found = {}
+    for _, variable in state:
+        kind = type(variable).__name__
+        found[kind] = found.get(kind, 0) + variable.get_value().size
+    assert ledger.collections("nnx") == {
+        k: v for k, v in found.items() if k in ("Param", "BatchStat")
+    }
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_keras_trainable_and_not(name):
+    ledger, model = xlstm.count(EVERY[name]), xlstm.port(EVERY[name], "keras")
+    assert ledger.total("keras") == model.count_params()
+    totals = ledger.totals()["keras"]
+    assert totals["trainable"] == sum(w.shape.num_elements() for w in model.trainable_weights)
+    assert totals["non_trainable"] == totals["total"] - totals["trainable"]
+    assert ledger.collections("keras") == {
+        kind: totals[part]
+        for kind, part in (
+            ("trainable_weights", "trainable"),
+            ("non_trainable_weights", "non_trainable"),
+        )
+        if totals[part]
+    }
+
+
+@pytest.mark.parametrize("name", CASES_LAYERS)
+def test_differences_add_up_for_the_layers_around(name):
+    ledger = xlstm.count(CASES_LAYERS[name])
+    for layer in ledger.layers:
+        have = [n for n in ledger.frameworks if layer.params[n] is not None]
+        for place, a in enumerate(have):
+            for b in have[place + 1 :]:
+                lines = [d.delta for d in layer.differences if (d.source, d.target) == (a, b)]
+                assert sum(lines) == layer.params[b] - layer.params[a]
+
+
+def test_what_a_statistic_is_and_where_the_other_framework_keeps_it():
+    layer = xlstm.count(CASES_LAYERS["batch_norm"]).layers[0]
+    reasons = [d.reason for d in layer.differences if (d.source, d.target) == ("keras", "torch")]
+    said = "-3: Keras counts this statistic among the parameters (it does not train)"
+    assert reasons == [f"{said}; PyTorch keeps it apart, in buffers"] * 2
+
+
+def test_frozen_layers():
+    layers = [("a", Dense(3, 4), False), ("b", Dense(4, 2), True)]
+    ledger = xlstm.count(chain("m", layers, (3,), {}, Source("keras")))
+    for framework in ledger.frameworks:
+        found = ledger.totals()[framework]
+        assert (found["trainable"], found["non_trainable"]) == (10, 16)
+
+
+def test_what_count_prints(capsys, monkeypatch, tmp_path):
+    from make_files import make
+
+    file = make("keras", tmp_path)
+    assert main(["count", str(file), "--tensors"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [" ".join(line.split()) for line in lines]
+    assert "lstm.bias_hh_l0 (16,) bias parameters yes 16" in rows
+    assert "params.lstm.cell.hf.bias (4,) bias params yes 4" in rows
+    assert main(["count", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["collections"]["torch"] == {"parameters": 154}
+    assert {t["collection"] for t in found["layers"][0]["tensors"]["nnx"]} == {"Param"}
+
+
+def test_statistics_are_said_below_the_totals():
+    from xlstm.tables import render_counts
+
+    text = render_counts(xlstm.count(CASES_LAYERS["batch_norm"]))
+    assert "of these not trainable: Keras 6" in text
+    assert "beside these: PyTorch buffers 7, Flax NNX BatchStat 6, Flax Linen batch_stats 6" in text

@@ -92,20 +92,34 @@ def watch(
         quiet: whether dropout is switched off.
         seed: of the numbers that dropout draws.
     """
-    kind = getattr(torch, dtype)
-    made = copy.deepcopy(source).to(device="cpu", dtype=kind)
+    made = _copy(source, getattr(torch, dtype), quiet)
+    memory = _Memory([], {}, {})
+    for name, module in made.named_modules():
+        module.register_forward_hook(memory.hook(name))
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _InDtype(getattr(torch, dtype)):
+        torch.manual_seed(seed)
+        outputs, states = _called(made, inputs, dtype)
+    return Watched(outputs, states, tuple(_gave(made, memory)))
+
+
+def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
+    """A copy that computes in `dtype`, without dropout if `quiet`."""
+    made = copy.deepcopy(source, {id(x): x for x in _others(source)})
+    made = made.to(device="cpu", dtype=dtype)
     for module in made.modules() if quiet else ():
         if isinstance(module, RANDOM):
             module.eval()
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0
-    memory = _Memory([], {}, {})
-    for name, module in made.named_modules():
-        module.register_forward_hook(memory.hook(name))
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), _InDtype(kind):
-        torch.manual_seed(seed)
-        outputs, states = _called(made, inputs, dtype)
-    return Watched(outputs, states, tuple(_gave(made, memory)))
+    return made
+
+
+def _others(source: nn.Module) -> Iterator[Any]:
+    """What modules hold that is none of PyTorch's: it is shared with a copy, not copied."""
+    for module in source.modules():
+        for name, held in vars(module).items():
+            if not name.startswith("_") and hasattr(held, "__dict__"):
+                yield held
 
 
 def _called(

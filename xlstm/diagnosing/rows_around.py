@@ -13,7 +13,7 @@ from xlstm.diagnosing.rows_function import optioned
 from xlstm.model import Array, Concatenate, Embedding, Flatten, LayerNorm, Merge, Reshape
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
-from xlstm.specs import Spec
+from xlstm.specs import Conv, DepthwiseConv, GlobalPool, Pool, Spec
 
 
 def _before(change: Callable[[Array], Array]) -> Call:
@@ -32,8 +32,23 @@ def _reshaped_first(spec: Spec, inputs: list[Array], context: Context) -> list[A
     return [np.moveaxis(y.reshape(len(y), y.shape[-1], *y.shape[1:-1]), 1, -1)]
 
 
+def _as_if_first(x: Array) -> Array:
+    """Channels-last numbers taken for channels-first ones."""
+    return np.moveaxis(x.reshape(len(x), x.shape[-1], *x.shape[1:-1]), 1, -1)
+
+
+def _for_windows(site: Site) -> Iterator[Altered]:
+    if isinstance(site.spec, WINDOWS) and len(site.node.inputs) == 1:
+        text = "Your input is reshaped to channels first where its axes had to be moved."
+        yield _as_called(site, _before(_as_if_first), text, "Use x.movedim(-1, 1).")
+
+
+WINDOWS = (Conv, DepthwiseConv, Pool, GlobalPool)
+
+
 def channels_order(site: Site) -> Iterator[Altered]:
     """Numbers flattened or reshaped channels first."""
+    yield from _for_windows(site)
     own = site.spec
     if not isinstance(own, (Flatten, Reshape)) or site.layer.call is not forward:
         return

@@ -133,6 +133,34 @@ def _changes(kind: Kind, tensor: str, sides: int) -> tuple[tuple[str, str, str, 
     return PLAIN if tensor == "beta" or tensor.endswith("bias") else ()
 
 
+def gates_lost(site: Site) -> Iterator[Altered]:
+    """The bias of one gate lost, on one side or on both."""
+    for group in groups(site.spec):
+        gates = group[0].kind.gates
+        names = [p.before + "bias" for p in group if p.before + "bias" in site.layer.weights]
+        for number, gate in enumerate(gates if names else ""):
+            for side in (slice(None), 0, 1):
+                found = {n: _without(site.layer.weights[n], side, number) for n in names}
+                if all(np.array_equal(found[n], site.layer.weights[n]) for n in names):
+                    continue
+                called = " and ".join(
+                    site.naming.called(site.node, p.before, "bias") for p in group
+                )
+                text = f"The bias of gate {gate} in {called} is lost (zeros)."
+                rule = f"lost {gate} {side} {'' if len(group) == len(parts(site.spec)) else names}"
+                say = site.said(text, "Copy it.", _bare(called))
+                layer = with_tensors(site.layer, found)
+                yield Altered(layer, say, rule, tuple(found), rare=True)
+
+
+def _without(bias: Array, side: slice | int, gate: int) -> Array:
+    if isinstance(side, int) and side >= len(bias):
+        return bias
+    bias = bias.copy()
+    bias[side, gate] = 0
+    return bias
+
+
 def forget(site: Site) -> Iterator[Altered]:
     """1 more, or less, in the bias of the forget gate."""
     for group in groups(site.spec):
@@ -188,6 +216,7 @@ ROWS = (
     _biases("lost-bias"),
     _biases("doubled-bias"),
     _biases("misplaced-bias"),
+    Row("lost-bias", gates_lost),
     Row("forget-bias", forget),
     Row("rounded-weights", rounded),
     _biases("other-weights"),

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, pieces
 from xlstm.diagnosing.rows_function import optioned, with_options
@@ -28,13 +30,21 @@ def _whole(spec: Any) -> Any:
     return replace(spec, return_sequences=True)
 
 
-def _halves(spec: Bidirectional, x: Array, context: Context, both_forwards: bool) -> Halves:
+def _mask_turned(context: Context) -> Context:
+    """The same surroundings, the mask read from its other end."""
+    mask = context.mask
+    return context if mask is None else replace(context, mask=mask[:, ::-1])
+
+
+def _halves(
+    spec: Bidirectional, x: Array, context: Context, both_forwards: bool, turned: bool
+) -> Halves:
     count = len(spec.forward.state_shapes())
     backward = replace(spec.backward, go_backwards=spec.backward.go_backwards != both_forwards)
     one = context.half("forward_", context.states[:count])
     other = context.half("backward_", context.states[count:])
     a, *states_a = recurrent(_whole(spec.forward), x, one)
-    b, *states_b = recurrent(_whole(backward), x, other)
+    b, *states_b = recurrent(_whole(backward), x, _mask_turned(other) if turned else other)
     return Halves(a, b, [*states_a, *states_b])
 
 
@@ -42,10 +52,10 @@ Pick = Callable[[Bidirectional, Array, Array], tuple[Array, Array]]
 """Chooses from both sequences what is joined."""
 
 
-def _joined(pick: Pick, *, both_forwards: bool = False) -> Call:
+def _joined(pick: Pick, *, both_forwards: bool = False, mask_turned: bool = False) -> Call:
     def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, Bidirectional)
-        found = _halves(spec, inputs[0], context, both_forwards)
+        found = _halves(spec, inputs[0], context, both_forwards, mask_turned)
         a, b = pick(spec, found.first, found.second)
         return [*merge(spec.merge, a, b), *found.states]
 
@@ -103,6 +113,31 @@ JOINED: tuple[tuple[str, bool | None, Call, str, str], ...] = (
 """Cause, for sequences or last steps or both (None), the call, what is wrong, what to do."""
 
 
+def _right(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (a, b[:, ::-1]) if spec.return_sequences else (a[:, -1], b[:, -1])
+
+
+MASKED: tuple[tuple[str, Call, str, str], ...] = (
+    ("go-backwards", _joined(_unturned, both_forwards=True, mask_turned=True),
+     "Your backward half reads the sequence forwards, and its mask from the end.",
+     "Let it read both from the end."),
+    ("go-backwards", _joined(_right, both_forwards=True, mask_turned=True),
+     "Your backward half reads the sequence forwards; only its mask and its output are turned.",
+     "Let it read both from the end."),
+    ("mask-ignored", _joined(_right, mask_turned=True),
+     "Your backward half reads the mask forwards while it reads the sequence from the end.",
+     "Turn the mask round as well."),
+)  # fmt: skip
+"""The same for layers with a mask."""
+
+
+def masked_joins(site: Site) -> Iterator[tuple[str, Altered]]:
+    """Halves that read sequence and mask from different ends."""
+    if site.node.mask is not None and isinstance(site.spec, Bidirectional):
+        for cause, call, text, fix in MASKED:
+            yield cause, _called(site, call, text, fix)
+
+
 def _called(site: Site, call: Call, text: str, fix: str) -> Altered:
     return Altered(replace(site.layer, call=call), site.said(text, fix), text)
 
@@ -114,6 +149,7 @@ def _joins(cause: str) -> Row:
             fits = isinstance(spec, Bidirectional) and sequences in (None, spec.return_sequences)
             if own == cause and fits:
                 yield _called(site, call, text, fix)
+        yield from (altered for own, altered in masked_joins(site) if own == cause)
 
     return Row(cause, alter)
 
@@ -237,6 +273,37 @@ def masks_ignored(site: Site) -> Iterator[Altered]:
         yield Altered(layer, site.said(text, fix), "mask-ignored")
 
 
+def _running_on(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    """States run on at masked steps; the output there is zeros."""
+    own: Any = spec
+    found = forward(spec, inputs, replace(context, mask=None))
+    if context.mask is None or not own.return_sequences:
+        return found
+    backwards = isinstance(spec, Recurrent) and spec.go_backwards
+    mask = context.mask[:, ::-1] if backwards else context.mask
+    keep = mask.reshape(*mask.shape, *(1,) * (found[0].ndim - 2))
+    return [np.where(keep, found[0], 0), *found[1:]]
+
+
+def _other_end(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    return forward(spec, inputs, _mask_turned(context))
+
+
+def masks_half_obeyed(site: Site) -> Iterator[Altered]:
+    """A mask that the output obeys and the state does not; a mask from the other end."""
+    if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
+        return
+    text = "Your masked steps give zeros, but the state runs on over them."
+    yield _called(site, _running_on, text, "Hold the state at masked steps.")
+    text = "Your layer reads the mask from its other end."
+    yield _called(site, _other_end, text, "Turn the mask round in time.")
+    if isinstance(site.spec, Recurrent):
+        spec = replace(site.spec, go_backwards=not site.spec.go_backwards)
+        text = "Your layer reads the sequence, but not the mask, in the other direction."
+        layer = replace(site.layer, spec=spec, call=_other_end)
+        yield Altered(layer, site.said(text, "Turn both or neither."), text)
+
+
 def _turned_mask(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
     mask = None if context.mask is None else ~context.mask
     return forward(spec, inputs, replace(context, mask=mask))
@@ -267,6 +334,8 @@ ROWS = (
     _joins("go-backwards"),
     Row("first-step", steps),
     Row("mask-ignored", masks_ignored),
+    _joins("mask-ignored"),
+    Row("mask-ignored", masks_half_obeyed),
     Row("mask-zeroed", masks_zeroed),
     Row("batch-first", batch_first),
     Row("initial-state", initial_states),

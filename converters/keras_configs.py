@@ -234,7 +234,7 @@ def _specs(reader: Reader, layer: Config, given: Given) -> list[Spec]:
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
     if name := registered_name(layer):
         _check_policy(reader, layer.get("config", {}), where)
-        return [custom_spec(layer, name, given, where)]
+        return [custom_spec(reader, layer, name, given)]
     class_name, config = reader.modern(layer, where)
     rule = reader.rules.get(class_name)
     if rule is None or is_custom(layer):

@@ -21,7 +21,7 @@ LAMBDA_OPTIONS = ("arguments",)
 """Keys of the config of a Lambda that are no code, which nobody decodes."""
 
 
-def custom_spec(layer: Config, name: str, given: Given, where: str) -> Custom:
+def custom_spec(reader: Reader, layer: Config, name: str, given: Given) -> Custom:
     """The spec of a registered layer; the shapes of its tensors are not known yet.
 
     Raises:
@@ -31,7 +31,8 @@ def custom_spec(layer: Config, name: str, given: Given, where: str) -> Custom:
     options = {key: value for key, value in config.items() if key not in NOT_OPTIONS}
     if layer.get("class_name") == "Lambda":
         options = {key: options[key] for key in LAMBDA_OPTIONS if options.get(key)}
-    told = lookup(name)
+    told, where = lookup(name), reader.where(config.get("name", layer.get("name")))
+    reader.note(f"{where}: as xlstm.register_layer was told of {name}")
     spec = Custom(name, json.dumps(options, sort_keys=True), told.mask, told.names(options))
     if spec.sees_mask and len(given.shapes) > 1 and any(given.masked):
         want = "a registered layer of one input, where it uses a mask"

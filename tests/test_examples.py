@@ -29,6 +29,13 @@ FIGURES = {
     ],
     "every_step": ["LSTM 480, TimeDistributed(Dense(1)) 11, together 491", "= 120:", "480 "],
     "by_hand": ["W (3, 20) U (5, 20) b (20,) Wout (5, 1) bout (1,)"],
+    "custom_layer": [
+        "got examples>AttentionWithContext (attention); tell them by xlstm.register_layer",
+        "attention: attention.W (8, 8) attention.b (8,) attention.u (8,)",
+        "parameters: keras 409 torch 441 nnx 409 linen 409",
+        "self.attention = AttentionWithContext(features=8)",
+        "Keras ran the original",
+    ],
     "derivation": ["4 x (20 + 400 + 20) = 1,760", "20 x 1 + 1 = 21", "Keras counts 1760 21"],
 }
 

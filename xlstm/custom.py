@@ -70,7 +70,7 @@ class Registered:
         if not right:
             want = "one sample's shape, such as (None, 8), or several"
             raise self._wrong("output_shape", want, repr(found))
-        return tuple(map(tuple, shapes))
+        return tuple(tuple(None if n is None else int(n) for n in shape) for shape in shapes)
 
     def run(
         self,
@@ -123,7 +123,8 @@ class Registered:
 
 
 def _is_size(size: object) -> bool:
-    return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
+    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    return size is None or (whole and size > 0)  # type: ignore[operator]
 
 
 def _locked(array: Array) -> Array:

@@ -102,3 +102,53 @@ def test_shapes_that_fit_no_layer_stay_open():
     assert kinds(ledger)["rnn.weight_hh_l0"] == "?"
     assert ledger.total("torch") == sum(a.size for a in arrays.values())
     assert ledger.total("keras") is None
+
+
+def norms():
+    from torch import nn
+
+    return nn.ModuleDict(
+        {
+            "lstm": nn.LSTM(3, 4),
+            "norm": nn.BatchNorm1d(4),
+            "plain": nn.BatchNorm1d(4, affine=False),
+        }
+    )
+
+
+def test_statistics_are_no_parameters_of_torch():
+    module = norms()
+    ledger = xlstm.count(state_dict(module))
+    assert ledger.total("torch") == sum(p.numel() for p in module.parameters())
+    assert ledger.other("torch") == sum(b.numel() for b in module.buffers())
+    assert ledger.collections("torch") == {
+        "parameters": ledger.total("torch"),
+        "buffers": ledger.other("torch"),
+    }
+    norm = next(layer for layer in ledger.layers if layer.path == "norm")
+    assert norm.kind == "BatchNorm"
+    assert norm.params == {"keras": 16, "torch": 8, "nnx": 8, "linen": 8}
+    roles = {t.name: t.role for t in norm.tensors["torch"]}
+    assert roles["norm.running_var"] == "statistic"
+    assert roles["norm.num_batches_tracked"] == "state"
+
+
+def test_a_flax_checkpoint_with_two_collections(tmp_path):
+    """As a training loop writes it: params and batch_stats in one msgpack."""
+    import flax.linen as nn
+    import jax
+    from flax import serialization
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.RNN(nn.OptimizedLSTMCell(4), name="lstm")(x)
+            return nn.Dense(2, name="head")(nn.BatchNorm(True, name="norm")(x))
+
+    variables = Net().init(jax.random.key(0), np.ones((2, 5, 3), np.float32))
+    (tmp_path / "state.msgpack").write_bytes(serialization.to_bytes(variables))
+    ledger = xlstm.count(tmp_path / "state.msgpack")
+    leaves = {kind: sum(x.size for x in jax.tree.leaves(t)) for kind, t in variables.items()}
+    assert ledger.collections("linen") == leaves
+    assert (ledger.total("linen"), ledger.other("linen")) == tuple(leaves.values())
+    assert "?" not in kinds(ledger).values()

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import WeightsError
-from xlstm.layout import Shaped, Table, check, sizes_of
+from xlstm.kinds import BATCH_NORM
+from xlstm.layout import Shaped, Slot, Table, check, sizes_of
 from xlstm.ledger import LayerCount, Ledger, TensorCount, count
-from xlstm.model import GRU, LSTM, Dense, Recurrent, SimpleRNN, Source, Spec, chain
+from xlstm.model import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Source, Spec, chain
 from xlstm.support import node_of
 
 OPEN = "names and shapes do not prove which layer this is; load it with layers="
@@ -41,6 +42,8 @@ def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> Spec | None:
             found["LSTM with projection"] = LSTM(i, h, use_bias=use_bias, projection=j)
     elif o and i and use_bias:  # a matrix alone could as well be an embedding
         found = {"Dense": Dense(i, o, use_bias=use_bias)}
+    elif o and use_bias:
+        found = {"BatchNorm": BatchNorm(o)}
     return found.get(form)
 
 
@@ -71,6 +74,13 @@ def _prefixes(table: Table, names: Mapping[str, str]) -> Iterator[str]:
             yield name.removesuffix(anchor)
 
 
+def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
+    """A tensor's name; statistics may lie below a root of their own."""
+    if slot.other and adapter.other_root:
+        prefix = adapter.other_root + prefix.removeprefix(adapter.root)
+    return prefix + slot.name
+
+
 def _native(adapter: Adapter, spec: Spec) -> bool:
     """Whether a layer is one of the framework's own: others do not occur in files of others."""
     return not (isinstance(spec, Recurrent) and adapter.own(node_of(spec)))
@@ -86,7 +96,8 @@ def _proven(
     """The layer that a table's slots below a prefix are, None unless names and shapes fit."""
     for absent in (frozenset[str](), frozenset({"bias"})):
         slots = table.active(absent)
-        mine = {s.name: names[prefix + s.name] for s in slots if prefix + s.name in names}
+        called = {s.name: _called(adapter, prefix, s) for s in slots}
+        mine = {slot: names[name] for slot, name in called.items() if name in names}
         shapes = {slot: arrays[name] for slot, name in mine.items()}
         try:
             if len(mine) != len(slots):
@@ -97,6 +108,7 @@ def _proven(
             continue
         spec = spec_of(table.kind.name, sizes, not absent)
         if spec is not None and _native(adapter, spec):
+            mine |= {c: names[prefix + c] for c in table.counters if prefix + c in names}
             path = prefix.removeprefix(adapter.root).removesuffix(table.inside).rstrip(".")
             return Group(path or table.kind.name, spec, mine)
     return None
@@ -152,27 +164,46 @@ def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
     return Ledger(registry.FRAMEWORKS, tuple(layers))
 
 
-def _tensor(name: str, array: Shaped, role: str) -> TensorCount:
-    return TensorCount(name, tuple(array.shape), math.prod(array.shape), trainable=True, role=role)
+def _tensor(own: Adapter, name: str, array: Shaped, role: str, *, other: bool) -> TensorCount:
+    fixed = other or role == "statistic"
+    called = own.collections[2 if other else int(fixed)]
+    size = math.prod(array.shape)
+    return TensorCount(name, tuple(array.shape), size, not fixed, role, other, called)
 
 
 def _layer(own: Adapter, group: Group, arrays: Mapping[str, Shaped]) -> LayerCount:
     """A proven layer in every framework; in its own under the names it has there."""
     spec = group.spec
-    sample = (None, spec.sizes()["i"]) if isinstance(spec, Recurrent) else (spec.sizes()["i"],)
+    width = spec.sizes().get("i", spec.sizes().get("o"))
+    sample = (None, width) if isinstance(spec, Recurrent) else (width,)
     model = chain(group.path, [(group.path, spec, True)], sample, {}, Source(own.name), lone=True)
     counted = count(model).layers[0]
-    roles = {slot.name: slot.tensor for slot in own.table(spec).slots}
-    there = tuple(
-        _tensor(name, arrays[name], roles.get(slot, "")) for slot, name in group.names.items()
-    )
-    return replace(counted, tensors={**counted.tensors, own.name: there})
+    table = own.table(spec)
+    slots = {slot.name: slot for slot in table.slots}
+    there = []
+    for key, name in group.names.items():
+        slot = slots.get(key)  # none for a number that counts steps
+        role = slot.tensor if slot else "state"
+        role = "statistic" if role in table.kind.statistics else role
+        other = slot is None or slot.other
+        there.append(_tensor(own, name, arrays[name], role, other=other))
+    return replace(counted, tensors={**counted.tensors, own.name: tuple(there)})
 
 
 def _open(own: Adapter, name: str, array: Shaped) -> LayerCount:
     size = math.prod(array.shape)
     others = {n: None for n in registry.FRAMEWORKS if n != own.name}
     held: dict[str, tuple[TensorCount, ...]] = dict.fromkeys(registry.FRAMEWORKS, ())
-    held[own.name] = (_tensor(name, array, ""),)
+    other = _is_statistic(own, name)
+    held[own.name] = (_tensor(own, name, array, "statistic" if other else "", other=other),)
     why = dict.fromkeys(others, f"{name} {tuple(array.shape)}: {OPEN}")
-    return LayerCount(name, "?", {**others, own.name: size}, held, (), why)
+    return LayerCount(name, "?", {**others, own.name: 0 if other else size}, held, (), why)
+
+
+def _is_statistic(own: Adapter, name: str) -> bool:
+    """Whether an array's name says that it is outside what the framework counts as parameters."""
+    if own.other_root:
+        return name.startswith(own.other_root)
+    norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]
+    names = {slot.name for table in norms for slot in table.slots if slot.other}
+    return name.split(".")[-1] in names.union(*(table.counters for table in norms))

@@ -18,9 +18,17 @@ def check_size(where: str, **sizes: int) -> None:
     """Raises UsageError for a size that is no whole number from 1 on."""
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
-            raise UsageError(
-                f"{where}.{name}", "a whole number from 1 on", repr(size), "give the layer's size"
-            )
+            want = "a whole number from 1 on"
+            raise UsageError(f"{where}.{name}", want, repr(size), f"give {_nearest(size)}")
+
+
+def _nearest(size: object) -> str:
+    """The valid size that is nearest to one that is none, in words."""
+    if not isinstance(size, (int, float)) or isinstance(size, bool) or size != size:
+        return "the layer's size"
+    if size > MAX_SIZE:
+        return f"{MAX_SIZE} or less"
+    return "1 or more" if size < 1 else str(round(size))
 
 
 def check_activation(where: str, *names: str) -> None:

@@ -233,6 +233,9 @@ class Assembly:
         where = self.reader.where(call.name)
         states = _shared_out([self.edge(t, where) for t in call.states], specs, where)
         check_stack(self.reader, call.name, specs, bool(call.states))
+        if call.zeros and any(getattr(inside(spec), "stateful", False) for spec in specs):
+            want = "a stateful layer that starts where it ended"
+            raise UnsupportedError(where, want, "initial_state=zeros at every call", LIMITS)
         names = self._stages(call, specs)
         trainable = _trainable(call.layer, specs)
         if len(set(_halves_train(call.layer))) > 1:
@@ -299,7 +302,7 @@ class Assembly:
             want = "a layer with channels_last where a mask counts"
             raise UnsupportedError(where, want, "channels_first", LIMITS)
         if isinstance(spec, (Recurrent, Bidirectional)):
-            check_masked(self.reader, call.name, call.layer, specs, bool(call.states))
+            check_masked(self.reader, call.name, call.layer, specs, call.started)
         return edge
 
     def _name(self, call: Call) -> str:

@@ -35,6 +35,7 @@ class Call:
         layer: its config.
         inputs: what it reads.
         states: what its states start from.
+        zeros: whether its states are told to start from zeros, as they do by themselves.
         masks: the masks that the call names, one for each input, or one for the only input.
         options: what else the call says that changes the function.
         arguments: of an operation, by place.
@@ -48,6 +49,7 @@ class Call:
     layer: Config
     inputs: tuple[Tensor, ...] = ()
     states: tuple[Tensor, ...] = ()
+    zeros: bool = False
     masks: tuple[Tensor | None, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     arguments: tuple[Any, ...] = ()
@@ -60,6 +62,11 @@ class Call:
     def reads(self) -> tuple[Tensor, ...]:
         """Every tensor it is called on."""
         return (*self.inputs, *self.states, *(mask for mask in self.masks if mask))
+
+    @property
+    def started(self) -> bool:
+        """Whether the call says what its states start from."""
+        return self.zeros or bool(self.states)
 
     @property
     def kind(self) -> str:
@@ -95,12 +102,23 @@ def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
     options = _check_arguments(layer, arguments, where)
     data = [key for key in ("", *MORE_DATA) if arguments.get(key) is not None]
     inputs = [t for key in data for t in tensors_in(arguments[key], f"{where}, {key or 'inputs'}")]
-    states = tensors_in(arguments.get("initial_state"), f"{where}, initial_state")
+    start = arguments.get("initial_state")
+    zeros = _only_zeros(start)
+    states = () if zeros else tensors_in(start, f"{where}, initial_state")
     masks = _masks(arguments, data, len(inputs), where)
     if len(masks) > len(inputs) or not inputs:
         got = f"{len(inputs)} inputs and {len(masks)} masks"
         raise FileError(where, "inputs, and one mask at most for each", got, ANEW)
-    return Call(name, layer, tuple(inputs), tuple(states), masks, options)
+    return Call(name, layer, tuple(inputs), tuple(states), zeros, masks, options)
+
+
+def _only_zeros(value: Any) -> bool:
+    """Whether an argument is constants alone, and these are zeros."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_only_zeros, value))
+    if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
+        return _only_zeros(_mapping(value.get("config")).get("value"))
+    return type(value) in (int, float) and value == 0
 
 
 def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:

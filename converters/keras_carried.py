@@ -76,7 +76,7 @@ class Carried:
             named = [self.named(mask, where) if mask else None for mask in call.masks]
             return named + [None] * (count - len(named))
         # Keras 3 hands a carried mask on only where a call has no other tensors
-        lost = call.states and self.reader.major > 2
+        lost = call.started and self.reader.major > 2
         return [None if lost else self.of.get(tensor) for tensor in call.inputs]
 
     def named(self, tensor: Tensor, where: str) -> Mask:

@@ -152,3 +152,24 @@ def test_a_flax_checkpoint_with_two_collections(tmp_path):
     assert ledger.collections("linen") == leaves
     assert (ledger.total("linen"), ledger.other("linen")) == tuple(leaves.values())
     assert "?" not in kinds(ledger).values()
+
+
+def test_a_training_state_of_flax(tmp_path):
+    import flax.linen as nn
+    import jax
+    import optax
+    from flax import serialization
+    from flax.training.train_state import TrainState
+
+    module = nn.RNN(nn.OptimizedLSTMCell(4))
+    variables = module.init(jax.random.key(0), np.ones((2, 5, 3), np.float32))
+    state = TrainState.create(
+        apply_fn=module.apply, params={"lstm": variables["params"]}, tx=optax.adam(1e-3)
+    )
+    (tmp_path / "state.msgpack").write_bytes(serialization.to_bytes(state))
+    ledger = xlstm.count(tmp_path / "state.msgpack")
+    size = 4 * 4 * (3 + 4 + 1)
+    assert kinds(ledger) == {"lstm": "LSTM"}
+    assert ledger.total("linen") == size
+    assert ledger.optimizer.count == 2 * size + 2
+    assert ledger.optimizer_formula() == f"2 x {size} trainable + 2"

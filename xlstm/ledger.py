@@ -145,9 +145,13 @@ class Ledger:
 
     def optimizer_formula(self) -> str:
         """How the optimizer's count comes about, "" where that is not to be seen."""
-        tensors = [t for layer in self.layers for t in layer.tensors.get("keras", ())]
-        trained = [t.count for t in tensors if t.trainable]
-        return "" if self.optimizer is None else self.optimizer.formula(trained)
+        if self.optimizer is None:
+            return ""
+        for name in self.frameworks:  # one of them is whose optimizer it is
+            tensors = (t for layer in self.layers for t in layer.tensors[name] if t.trainable)
+            if found := self.optimizer.formula(t.count for t in tensors):
+                return found
+        return ""
 
 
 def _layer_json(layer: LayerCount) -> dict[str, Any]:

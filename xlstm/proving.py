@@ -19,12 +19,16 @@ from xlstm.kinds import BATCH_NORM
 from xlstm.layout import Shaped, Slot, Table, check, sizes_of
 from xlstm.ledger import LayerCount, Ledger, TensorCount, count
 from xlstm.model import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Source, Spec, chain
+from xlstm.origin import optimizer_of
 from xlstm.support import node_of
 
 OPEN = "names and shapes do not prove which layer this is; load it with layers="
 
 STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
 """PyTorch's names of the layers of one module: lstm.weight_ih_l1_reverse."""
+
+TRAINING = re.compile(r"(opt_state|step)([./]|$)")
+"""Names of what a training state of Flax keeps beside the parameters."""
 
 
 def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> Spec | None:
@@ -157,11 +161,14 @@ def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
     Raises:
         WeightsError: no array is any layer's of any framework.
     """
+    beside = {name: array for name, array in arrays.items() if TRAINING.match(name)}
+    arrays = {name: array for name, array in arrays.items() if name not in beside}
     own, found = framework_of(arrays)
     layers = [_layer(own, group, arrays) for group in found]
     taken = {name for group in found for name in group.names.values()}
     layers += [_open(own, name, array) for name, array in arrays.items() if name not in taken]
-    return Ledger(registry.FRAMEWORKS, tuple(layers))
+    optimizer = optimizer_of(None, [tuple(array.shape) for array in beside.values()])
+    return Ledger(registry.FRAMEWORKS, tuple(layers), optimizer)
 
 
 def _tensor(own: Adapter, name: str, array: Shaped, role: str, *, other: bool) -> TensorCount:

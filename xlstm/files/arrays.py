@@ -129,6 +129,8 @@ def _flatten(tree: Any, before: str, found: dict[str, Array], path: Path, depth:
             _flatten(item, f"{before}{name}.", found, path, depth + 1)
         elif isinstance(item, np.ndarray):
             found[f"{before}{name}"] = item
+        elif isinstance(item, int) and abs(item) < 2**63:  # the step of a training state
+            found[f"{before}{name}"] = np.array(item)
         else:
             got = f"{before}{name}: {type(item).__name__}"
             raise FileError(path, "arrays alone", got, "save the parameters without the rest")

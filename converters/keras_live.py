@@ -20,6 +20,8 @@ import numpy as np
 from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from xlstm.converters.keras_around import is_leaky
 from xlstm.converters.keras_cells import variables
+from xlstm.converters.keras_own import classes_told, own_classes, same_lambdas
+from xlstm.converters.keras_own import running as running  # porting looks for it
 from xlstm.converters.keras_reader import read_description
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
@@ -202,7 +204,7 @@ def save_extra(ported: Any, folder: Path) -> list[str]:
     """Writes model.keras beside the source; gives what the user should know about it."""
     ported.save(folder / "model.keras")
     layers = list(ported._flatten_layers(include_self=False))
-    told = _classes_told(layers)
+    told = classes_told(layers)
     if not any(layer.compute_dtype == "float64" for layer in layers):
         return told
     notes = []
@@ -214,32 +216,6 @@ def save_extra(ported: Any, folder: Path) -> list[str]:
         f"model.keras: Keras reopens {what} in float32; load() of model.py computes them in float64"
         for what in notes
     ]
-
-
-def _classes_told(layers: Sequence[Any]) -> list[str]:
-    """How model.keras is opened where its layers are classes of model.py."""
-    own = {type(layer) for layer in layers if type(layer).__module__.startswith("xlstm_port_")}
-    known = {cls for cls in own if keras.saving.get_registered_name(cls) != cls.__name__}
-    lines = []
-    if known:
-        names = ", ".join(sorted(cls.__name__ for cls in known))
-        lines.append(f"model.keras: import model.py before opening it, which holds {names}")
-    if left := sorted(cls.__name__ for cls in own - known):
-        given = ", ".join(f'"{name}": model.{name}' for name in left)
-        lines.append(f"model.keras: open it with custom_objects={{{given}}} of model.py")
-    return lines
-
-
-@contextlib.contextmanager
-def running() -> Iterator[None]:
-    """Leaves the classes that Keras knows by name as they are, whatever source registers."""
-    known = keras.saving.get_custom_objects()
-    before = dict(known)
-    try:
-        yield
-    finally:
-        known.clear()
-        known.update(before)
 
 
 def _is_model(layer: Any) -> bool:
@@ -256,8 +232,9 @@ def open_native(path: Path, dtype: str) -> Any:
 def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
     with _precision(dtype):
-        config = _with_dtype(json.loads(model.to_json()), np.dtype(dtype).name)
-        with keras.saving.custom_object_scope(_own_classes(model)):
+        config = same_lambdas(json.loads(model.to_json()))
+        config = _with_dtype(config, np.dtype(dtype).name)
+        with keras.saving.custom_object_scope(own_classes(model)):
             copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
@@ -267,13 +244,6 @@ def in_dtype(model: Any, dtype: str) -> Any:
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # it computes with copies of its weights
         return copy
-
-
-def _own_classes(model: Any) -> dict[str, type]:
-    """Classes of a model's layers that are not Keras's, by the name that its config has."""
-    kinds = {type(layer) for layer in model._flatten_layers(include_self=False)}
-    own = [kind for kind in kinds if kind.__module__.split(".")[0] != "keras"]
-    return {keras.saving.get_registered_name(kind): kind for kind in own}
 
 
 def _sharpen(model: Any, dtype: str) -> None:

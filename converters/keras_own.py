@@ -1,0 +1,82 @@
+"""Classes and functions of the user in live Keras models; Keras is there when these are called."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from xlstm.errors import UnsupportedError
+
+COPY = "xlstm>SameLambda"
+"""Stands for Lambda in the config of a copy, which Keras would make from the bytes of its code."""
+
+
+def classes_told(layers: Sequence[Any]) -> list[str]:
+    """How model.keras is opened where its layers are classes of model.py."""
+    import keras
+
+    own = {type(layer) for layer in layers if type(layer).__module__.startswith("xlstm_port_")}
+    known = {cls for cls in own if keras.saving.get_registered_name(cls) != cls.__name__}
+    lines = []
+    if known:
+        names = ", ".join(sorted(cls.__name__ for cls in known))
+        lines.append(f"model.keras: import model.py before opening it, which holds {names}")
+    if left := sorted(cls.__name__ for cls in own - known):
+        given = ", ".join(f'"{name}": model.{name}' for name in left)
+        lines.append(f"model.keras: open it with custom_objects={{{given}}} of model.py")
+    return lines
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """Leaves the classes that Keras knows by name as they are, whatever source registers."""
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    before = dict(known)
+    try:
+        yield
+    finally:
+        known.clear()
+        known.update(before)
+
+
+def own_classes(model: Any) -> dict[str, Any]:
+    """What a copy of a live model is made of beside Keras's classes, by the names in its config."""
+    import keras
+
+    layers = list(model._flatten_layers(include_self=False))
+    kinds = {type(layer) for layer in layers}
+    own = [kind for kind in kinds if kind.__module__.split(".")[0] != "keras"]
+    every = [layer for layer in layers if isinstance(layer, keras.layers.Lambda)]
+    lambdas = {layer.name: layer for layer in every}
+    if len(lambdas) < len(every):
+        want, got = "Lambda layers of different names", "two of one name"
+        raise UnsupportedError(f"keras {model.name}", want, got, "rename one")
+
+    class SameLambda:
+        """Makes Lambda layers that call the very functions of the model's."""
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            first = lambdas[config["name"]]
+            options = {key: config[key] for key in ("name", "trainable", "dtype")}
+            more = {"mask": first.mask, "arguments": first.arguments}
+            return keras.layers.Lambda(first.function, first._output_shape, **more, **options)
+
+    found = {keras.saving.get_registered_name(kind): kind for kind in own}
+    return {**found, COPY: SameLambda}
+
+
+def same_lambdas(config: Any) -> Any:
+    """A config with what stands for them in the place of Lambda layers."""
+    if isinstance(config, list):
+        return [same_lambdas(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "Lambda" and isinstance(config.get("config"), dict):
+        kept = {key: config["config"].get(key) for key in ("name", "trainable", "dtype")}
+        stands = {"class_name": "SameLambda", "module": None, "registered_name": COPY}
+        return {**config, **stands, "config": kept}
+    return {key: same_lambdas(value) for key, value in config.items()}

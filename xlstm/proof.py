@@ -226,9 +226,9 @@ def verify_folder(
     names = dict.fromkeys([adapter.name, *frameworks])
     report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
     origin = _origin(folder, kept, model)
-    changed = (*changed, *source.changed, *origin.changed)
+    files = (*changed, *source.changed, *origin.changed)
     since = (*origin.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
-    return Proof(report, changed, since)
+    return Proof(report, files, since)
 
 
 def _changed(folder: Path, kept: Record) -> list[str]:

@@ -273,16 +273,30 @@ def masks_ignored(site: Site) -> Iterator[Altered]:
         yield Altered(layer, site.said(text, fix), "mask-ignored")
 
 
-def _running_on(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
-    """States run on at masked steps; the output there is zeros."""
-    own: Any = spec
-    found = forward(spec, inputs, replace(context, mask=None))
-    if context.mask is None or not own.return_sequences:
-        return found
-    backwards = isinstance(spec, Recurrent) and spec.go_backwards
-    mask = context.mask[:, ::-1] if backwards else context.mask
-    keep = mask.reshape(*mask.shape, *(1,) * (found[0].ndim - 2))
-    return [np.where(keep, found[0], 0), *found[1:]]
+def _running_on(whole: bool) -> Call:
+    """States run on at masked steps; zeros there, or only before the first step that counts."""
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        found = forward(spec, inputs, replace(context, mask=None))
+        if context.mask is None or not own.return_sequences:
+            return found
+        backwards = isinstance(spec, Recurrent) and spec.go_backwards
+        mask = context.mask[:, ::-1] if backwards else context.mask
+        mask = mask if whole else np.logical_or.accumulate(mask, axis=1)
+        keep = mask.reshape(*mask.shape, *(1,) * (found[0].ndim - 2))
+        return [np.where(keep, found[0], 0), *found[1:]]
+
+    return call
+
+
+RUNNING_ON = (
+    (_running_on(True), "Your masked steps give zeros, but the state runs on over them."),
+    (
+        _running_on(False),
+        "Your state runs on over masked steps; only those at the start give zeros.",
+    ),
+)
 
 
 def _other_end(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
@@ -293,8 +307,8 @@ def masks_half_obeyed(site: Site) -> Iterator[Altered]:
     """A mask that the output obeys and the state does not; a mask from the other end."""
     if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
         return
-    text = "Your masked steps give zeros, but the state runs on over them."
-    yield _called(site, _running_on, text, "Hold the state at masked steps.")
+    for call, text in RUNNING_ON:
+        yield _called(site, call, text, "Hold the state at masked steps.")
     text = "Your layer reads the mask from its other end."
     yield _called(site, _other_end, text, "Turn the mask round in time.")
     if isinstance(site.spec, Recurrent):

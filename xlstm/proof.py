@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
 
     Returns:
         `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's packages,
-        those that are installed; `backend` of Keras where it was loaded; `platform`; `origin`.
+        those that are installed, and `backend` of Keras where it was loaded; `platform`; `origin`.
     """
     there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
     return {
@@ -60,16 +60,17 @@ def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
     }
 
 
-def versions(adapters: Iterable[Adapter]) -> dict[str, str]:
+def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
     """Python, xlstm, numpy and the packages of the adapters -> version, where installed."""
     packages = {p: "" for a in adapters for p in (a.package, *a.beside)}
-    found = {"python": platform.python_version(), "xlstm": VERSION}
-    for name in ("numpy", *packages):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
     live: Any = [sys.modules[a.live_module] for a in adapters if a.live_module in sys.modules]
     backends = [half.backend() for half in live if hasattr(half, "backend")]
-    return {**found, **({"backend": backends[0]} if backends else {})}
+    found = {"python": platform.python_version(), "xlstm": VERSION}
+    found |= {"backend": backends[0]} if backends else {}
+    for name in ("numpy", *packages, *backends):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def origin_of(source: Any, folder: Path) -> str:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from xlstm.diagnosing.altered import Layer
 from xlstm.diagnosing.naming import Naming, Said
-from xlstm.kinds import KINDS, Kind
+from xlstm.kinds import Kind
 from xlstm.model import Array, Bidirectional, Model, Node, TimeDistributed
 from xlstm.specs import Spec
+from xlstm.specs.custom import kind_of
 
 Say = Callable[[Naming], Said]
 
@@ -91,7 +92,7 @@ class Part(NamedTuple):
 
 def parts(spec: Spec) -> list[Part]:
     """The parts of a layer that own weights."""
-    return [Part(before, part, KINDS[part.form]) for before, part in spec.parts]
+    return [Part(before, part, kind_of(part)) for before, part in spec.parts]
 
 
 def groups(spec: Spec) -> list[list[Part]]:

@@ -39,15 +39,56 @@ def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
     return [jax.device_put(x if x.dtype == bool else x.astype(dtype)) for x in given]
 
 
-def flat(module: Any, outputs: Any) -> list[Array]:
+def listed(module: Any, outputs: Any) -> list[Any]:
     """What a ported module returned, as a list; states of stateful layers follow the outputs."""
     sizes = getattr(sys.modules[type(module).__module__], "SIZES", None)
     if sizes is None:
-        return [to_numpy(y) for y in jax.tree.leaves(outputs)]
+        return jax.tree.leaves(outputs)
     outputs, state = outputs
     # JAX sorts the keys of dicts; the module has the order of the layers
-    states = [h for name in sizes for h in state[name]]
-    return [to_numpy(y) for y in (*jax.tree.leaves(outputs), *states)]
+    return [*jax.tree.leaves(outputs), *(h for name in sizes for h in state[name])]
+
+
+def flat(module: Any, outputs: Any) -> list[Array]:
+    """As `listed`, as numpy arrays."""
+    return [to_numpy(y) for y in listed(module, outputs)]
+
+
+Factors = Sequence[Array | None]
+
+
+def gradients(
+    call: Callable[[Any, list[Any]], list[Any]],
+    held: Any,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    dtype: str,
+) -> tuple[Any, list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of `held`, and of inputs.
+
+    Outputs whose factor is None are left out, as are inputs that are not `moved`.
+
+    Args:
+        call: (held, inputs) -> outputs.
+        held: a tree of parameters.
+        inputs: numpy arrays.
+        factors: one per output.
+        moved: one per input.
+        dtype: to compute in.
+    """
+    given = arrays(inputs, dtype)
+
+    def loss(held: Any, moving: list[Any]) -> Any:
+        left = iter(moving)
+        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+        pairs = zip(call(held, every), factors, strict=False)
+        return sum((y * c.astype(dtype)).sum() for y, c in pairs if c is not None)
+
+    moving = [x for x, m in zip(given, moved, strict=True) if m]
+    of_held, of_inputs = jax.jit(jax.grad(loss, (0, 1)))(held, moving)
+    found = iter(of_inputs)
+    return of_held, [to_numpy(next(found)) if m else None for m in moved]
 
 
 @functools.cache

@@ -63,6 +63,7 @@ def _backend_chosen() -> Iterator[None]:
 
 with _backend_chosen():
     import keras
+    from xlstm.converters.keras_gradients import Factors, named_gradients
 
 
 def backend() -> str:
@@ -193,6 +194,17 @@ def _stateful(ported: Any) -> list[Any]:
 
 _ORDER: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 """Names of every port's weights, layer by layer; Keras itself sorts layers by their depth."""
+
+
+def gradients(
+    ported: Any, inputs: Sequence[Array], factors: Factors, moved: Sequence[bool], dtype: str
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    with _precision(dtype):
+        given = [_tensor(x, dtype) for x in inputs]
+        for layer in _stateful(ported):
+            layer.reset_state()
+        return named_gradients(ported, given, factors, moved, to_numpy)
 
 
 def count(ported: Any) -> int:

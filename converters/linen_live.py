@@ -13,7 +13,16 @@ import numpy as np
 from flax import traverse_util
 from flax.core import meta
 from xlstm.converters.flax_chain import Member, Reader
-from xlstm.converters.flax_live import arrays, check_dtype, flat, precision, to_numpy
+from xlstm.converters.flax_live import (
+    Factors,
+    arrays,
+    check_dtype,
+    flat,
+    listed,
+    precision,
+    to_numpy,
+)
+from xlstm.converters.flax_live import gradients as shared_gradients
 from xlstm.converters.flax_reader import (
     Found,
     as_model,
@@ -185,6 +194,26 @@ def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
     module, variables = ported
     with precision(dtype):
         return flat(module, _applied(module)(variables, *arrays(inputs, dtype)))
+
+
+def gradients(
+    ported: Pair,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    dtype: str,
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    module, variables = ported
+    with precision(dtype):
+
+        def call(held: Any, given: list[Any]) -> list[Any]:
+            return listed(module, module.apply({**variables, "params": held}, *given))
+
+        held = dict(variables.get("params", {}))
+        of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
+        flat_tree = traverse_util.flatten_dict({"params": of_held}, sep=".")
+        return {name: to_numpy(g) for name, g in flat_tree.items()}, of_inputs
 
 
 def count(ported: Pair) -> int:

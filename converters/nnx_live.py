@@ -10,7 +10,16 @@ import jax
 import numpy as np
 from flax import nnx
 from xlstm.converters.flax_chain import Member, Reader
-from xlstm.converters.flax_live import arrays, check_dtype, flat, precision, to_numpy
+from xlstm.converters.flax_live import (
+    Factors,
+    arrays,
+    check_dtype,
+    flat,
+    listed,
+    precision,
+    to_numpy,
+)
+from xlstm.converters.flax_live import gradients as shared_gradients
 from xlstm.converters.flax_reader import (
     Found,
     as_model,
@@ -114,6 +123,26 @@ def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs, through `nnx.jit`."""
     with precision(dtype):
         return flat(ported, _apply(ported, *arrays(inputs, dtype)))
+
+
+def gradients(
+    ported: nnx.Module,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    dtype: str,
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    with precision(dtype):
+        graph, held, rest = nnx.split(ported, nnx.Param, ...)
+
+        def call(held: Any, given: list[Any]) -> list[Any]:
+            return listed(ported, nnx.merge(graph, held, rest)(*given))
+
+        of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
+        flat_state = nnx.to_flat_state(of_held)
+        by_name = {".".join(map(str, p)): to_numpy(g.get_value()) for p, g in flat_state}
+        return by_name, of_inputs
 
 
 def count(ported: nnx.Module) -> int:

@@ -93,5 +93,5 @@ def multi_head(spec: MultiHeadAttention, at: At) -> None:
         return
     query, value, key, masks = _inputs(at, spec.masks)
     seen = _seen(at, query, value, masks, spec.causal)
-    hidden = "-1e9" if seen and spec.blind == "lowered" else None
-    at.put(call(at.module, query, key, value, seen or None, hidden))
+    lowered = ("lowered", "True") if seen and spec.blind == "lowered" else None
+    at.put(call(at.module, query, key, value, seen or None, lowered))

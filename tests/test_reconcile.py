@@ -144,7 +144,7 @@ def test_the_worst_output_is_named(torch_gives):
     report = xlstm.reconcile(two_outputs(), "torch")
     verdict = report.frameworks["torch"].verdicts["float64"]
     assert (verdict.verdict, verdict.output) == ("different", "b")
-    assert "the worst output is b" in str(report)
+    assert "the worst is b" in str(report)
     assert report.to_json()["frameworks"]["torch"]["float64"]["output"] == "b"
 
 

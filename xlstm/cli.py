@@ -130,7 +130,7 @@ def _verify(args: argparse.Namespace) -> int:
         raise UsageError(
             "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
         )
-    options = {name: getattr(args, name) for name in ("states", "thorough")}
+    options = {name: getattr(args, name) for name in ("states", "gradients", "thorough")}
     with _progress("comparing"):
         # one that cannot be imported is a line in the report, and hides no other
         with contextlib.suppress(Exception):
@@ -275,6 +275,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", metavar="FILE", action="append", help=arrays)
     hidden = "what recurrent layers give at every step, and their last states, as well"
     parser.add_argument("--states", action="store_true", help=hidden)
+    slopes = "gradients of every weight and of the inputs as well"
+    parser.add_argument("--gradients", action="store_true", help=slopes)
     more = "inputs of more lengths, batch sizes, masks, scales and seeds"
     parser.add_argument("--thorough", action="store_true", help=more)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -11,6 +11,8 @@ from xlstm.adapter import Adapter
 from xlstm.digests import recipe_of
 from xlstm.errors import MissingFrameworkError, UsageError
 from xlstm.given import arrays_for
+from xlstm.gradients import Slopes, slopes_of
+from xlstm.gradients import gradients as gradients_of
 from xlstm.ledger import Ledger, count
 from xlstm.model import Array, Model
 from xlstm.parity import FAILED, Verdict, bounds, worst_of
@@ -29,6 +31,7 @@ def reconcile(
     inputs: Any = None,
     *,
     states: bool = False,
+    gradients: bool = False,
     thorough: bool = False,
     makers: Mapping[str, Maker] | None = None,
 ) -> Report:
@@ -43,6 +46,8 @@ def reconcile(
             input name, a list, or one array; made from the model if not given.
         states: also compares what every recurrent layer gives at every step, and its last states,
             in our port of the model.
+        gradients: also compares, in our port, the gradients of every weight and of the inputs with
+            slopes of the reference (`xlstm.gradients`).
         thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
             kind of mask in every length.
         makers: framework -> what makes the object that runs, where that is neither the original
@@ -54,8 +59,8 @@ def reconcile(
 
     Raises:
         MissingFrameworkError: none of the frameworks that were named is installed.
-        UsageError: an unknown framework, inputs that do not fit the model, or a model that the
-            reference has no memory for.
+        UsageError: an unknown framework, inputs that do not fit the model, a model that the
+            reference has no memory for, or one too large for the slopes that gradients want.
         XlstmError: as `load` raises.
     """
     model = load(source)
@@ -64,6 +69,8 @@ def reconcile(
         trials, left, recipe, made = _trials(model, inputs, thorough)
         shown = revealed(model) if states else None
         inner = _inner(shown, trials[0])
+        given = None if inputs is None else trials[0].arrays
+        slopes = slopes_of(model, given) if gradients else None
     except MemoryError:
         do = "pass fewer samples or shorter ones as inputs"
         got = "out of memory"
@@ -71,11 +78,15 @@ def reconcile(
     ledger = count(model, adapters)
     found = {
         name: _framework(
-            (makers or {}).get(name) or maker(source, model, adapter), adapter, trials, inner
+            (makers or {}).get(name) or maker(source, model, adapter),
+            adapter,
+            trials,
+            inner,
+            slopes,
         )
         for name, adapter in adapters.items()
     }
-    left += list(shown.left) if shown else []
+    left += [*(shown.left if shown else ()), *(slopes.notes() if slopes else ())]
     kept = recipe_of(model, [one.arrays for one in trials], made)
     return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)
 
@@ -157,7 +168,11 @@ def _inner(shown: Revealed | None, first: Trial) -> Trial | None:
 
 
 def _framework(
-    make: Maker, adapter: Adapter, trials: Sequence[Trial], inner: Trial | None
+    make: Maker,
+    adapter: Adapter,
+    trials: Sequence[Trial],
+    inner: Trial | None,
+    slopes: Slopes | None,
 ) -> FrameworkReport:
     """One framework's verdicts; whatever goes wrong in it is its own line and hides no other."""
     if not adapter.installed:
@@ -183,6 +198,7 @@ def _framework(
         found.weights,
         shapes=by_shape if len(trials) > 1 else {},
         layers=layers,
+        gradients=gradients_of(trials[0].model, adapter, slopes) if slopes else {},
     )
 
 

@@ -108,6 +108,13 @@ def _top(y: Array) -> Array:
 
 def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> list[Array]:
     """The float64 reference with every weight and input multiplied by 1 + eps u."""
+    return run(*shaken(model, inputs, eps, seed))
+
+
+def shaken(
+    model: Model, inputs: Sequence[Array], eps: float, seed: int, dtype: Any = np.float64
+) -> tuple[Model, list[Array]]:
+    """The model and its inputs, every weight and number multiplied by 1 + eps u in `dtype`."""
     rng = np.random.default_rng(seed)
 
     # what stands for "masked", and what counts things, has to stay what it is
@@ -117,9 +124,9 @@ def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> l
     def shake(x: Array) -> Array:
         if x.dtype == bool:
             return x
-        wide = np.asarray(x, np.float64)
-        shaken = wide * (1 + eps * rng.uniform(-1, 1, wide.shape))
-        return np.where(np.isin(wide, marks), wide, shaken) if marks else shaken
+        wide = np.asarray(x, dtype)
+        moved = wide * (1 + dtype(eps) * rng.uniform(-1, 1, wide.shape))
+        return np.where(np.isin(wide, marks), wide, moved) if marks else moved
 
     weights = {
         name: {tensor: shake(array) for tensor, array in layer.items()}
@@ -127,7 +134,7 @@ def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> l
     }
     pairs = zip(model.inputs, inputs, strict=True)
     moved = [x if name in numbers else shake(x) for name, x in pairs]
-    return run(replace(model, weights=weights), moved)
+    return replace(model, weights=weights), moved
 
 
 def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array] | None:
@@ -135,10 +142,10 @@ def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[
     if dtype == "float32":
         return run(model, inputs, np.float32)
     wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
-    return run(model, inputs, np.longdouble) if wider and _products(model, inputs) < MOST else None
+    return run(model, inputs, np.longdouble) if wider and products(model, inputs) < MOST else None
 
 
-def _products(model: Model, inputs: Sequence[Array]) -> int:
+def products(model: Model, inputs: Sequence[Array]) -> int:
     """About how many products a run takes: each weight once for every place of the output."""
     sizes = [size for x in inputs for size in x.shape[1:]]
     batch, steps = len(inputs[0]) if inputs else 1, max(sizes, default=1)

@@ -146,9 +146,10 @@ def render_verdicts(report: Report) -> str:
         for dtype, v in found.verdicts.items():
             add(table, f"{found.title} {found.version}", dtype, v.verdict, *_figures(v))
             details += _details(f"{found.title} {dtype}", v, len(report.model.outputs) > 1)
-        for dtype, verdicts in found.layers.items():
-            worst = min(verdicts.values(), key=lambda v: (WORST.index(v.verdict), -v.ratio))
-            details += _details(f"{found.title} {dtype}, hidden states", worst, True)
+        for part, every in (("hidden states", found.layers), ("gradients", found.gradients)):
+            for dtype, verdicts in every.items():
+                worst = min(verdicts.values(), key=lambda v: (WORST.index(v.verdict), -v.ratio))
+                details += _details(f"{found.title} {dtype}, {part}", worst, True)
         details += [f"{found.title}: {found.weights}"] if found.weights else []
     what = dict.fromkeys(f"{f.title} ran {f.what}." for f in report.frameworks.values() if f.what)
     lines = [*details, *what, *report.model.source.warnings, *report.unexercised]
@@ -169,7 +170,7 @@ def _details(where: str, v: Verdict, several: bool) -> list[str]:
     step = "" if v.step is None else f", time step {v.step}"
     lines = []
     if v.output and (several or v.verdict not in ("rounding", "failed")):
-        worst = "the worst output" if v.verdict != "rounding" else "nearest to its bound"
+        worst = "the worst" if v.verdict != "rounding" else "nearest to its bound"
         lines.append(f"{where}: {worst} is {v.output}{step}")
     return [*lines, f"{where}: {v.detail}"] if v.detail else lines
 

@@ -1,0 +1,295 @@
+"""Gradients of every weight and input: each framework's own against slopes of the reference.
+
+A framework's gradients are read back by the slot tables, as weights are: a gradient lies where its
+weight lies. What is compared is the slope along a few random directions of each hub tensor, with
+the rule of `parity`: 8 times the largest of the slope's condition (weights and inputs multiplied by
+1 + eps u), of its error where the reference runs in that precision, of what two differences
+disagree by, and of eps times the terms of the framework's own product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from xlstm import inputs as generated
+from xlstm.adapter import Adapter
+from xlstm.errors import UsageError
+from xlstm.mapping import tensors, unpack_model
+from xlstm.model import Array, Model
+from xlstm.parity import (
+    DECIDABLE,
+    DIFFERENT,
+    EPS,
+    FACTOR,
+    FAILED,
+    ROUNDING,
+    UNDECIDED,
+    Verdict,
+    products,
+    worst_of,
+)
+from xlstm.porting import build
+from xlstm.running import DTYPES, failed
+from xlstm.slopes import (
+    FLOOR,
+    WIDER,
+    Place,
+    Point,
+    Slope,
+    condition,
+    direction,
+    inaccuracy,
+    places,
+    point,
+    slope,
+)
+
+DIRECTIONS = 2
+DRAWS = 3
+STEPS = 7
+SEED = 11
+
+RUNS = 40
+"""Runs of the reference for one direction, about."""
+
+MOST = 2 * 10**10
+"""Products in long double for all of them: some minutes. Larger models are refused."""
+
+Key = tuple[str, bytes]
+
+
+@dataclass
+class Slopes:
+    """The slopes of one model at one point, worked out when they are asked for.
+
+    Attributes:
+        at: the point.
+        arrays: the inputs as they are given to frameworks.
+        places: the tensors.
+        left: a line for each tensor that has no gradient.
+    """
+
+    at: Point
+    arrays: Sequence[Array]
+    places: list[Place]
+    left: list[str]
+    _slopes: dict[Key, list[Slope]] = field(default_factory=dict)
+    _moves: dict[tuple[Key, int, float, str], float] = field(default_factory=dict)
+
+    def along(self, place: Place, mask: Array | None = None) -> list[Slope]:
+        """Slopes along the directions of a tensor, where `mask` is not zero."""
+        key = _key(place, mask)
+        if key not in self._slopes:
+            seeds = (SEED + number for number in range(DIRECTIONS))
+            every = [direction(self.at, place, seed, mask) for seed in seeds]
+            self._slopes[key] = [slope(self.at, place, v) for v in every]
+        return self._slopes[key]
+
+    def room(self, place: Place, mask: Array | None, number: int, eps: float, dtype: str) -> float:
+        """What rounding in `dtype`, in units of `eps`, may do to a slope."""
+        key = _key(place, mask), number, eps, dtype
+        if key not in self._moves:
+            along = self.along(place, mask)[number]
+            moves = condition(self.at, place, along, eps)
+            self._moves[key] = max(moves, inaccuracy(self.at, place, along, dtype))
+        return self._moves[key]
+
+    def notes(self) -> list[str]:
+        """What has no gradient, and what the reader should know of this machine's differences."""
+        narrow = "numpy's long double is no wider than double here: gradients have wider bounds"
+        return [*self.left, *([] if WIDER else [narrow])]
+
+    def corners(self) -> int:
+        """How many tensors have a corner, or no slope, at this point."""
+        return sum(any(map(_no_slope, self.along(place))) for place in self.places)
+
+
+def _key(place: Place, mask: Array | None) -> Key:
+    return place.name, b"" if mask is None or mask.all() else mask.astype(bool).tobytes()
+
+
+def _no_slope(found: Slope) -> bool:
+    return found.corner or not np.isfinite([found.value, found.noise]).all()
+
+
+def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
+    """Slopes at the user's own inputs, or at inputs where as many tensors as possible have one.
+
+    Raises:
+        UsageError: the model is too large for the reference in long double.
+    """
+    best: Slopes | None = None
+    steps = STEPS if generated.has_free_axis(model) else generated.STEPS
+    for draw in range(DRAWS):
+        arrays = given
+        if arrays is None:
+            recipe = generated.Recipe(steps, seed=generated.SEED + draw)
+            arrays, _, _ = generated.best_of(model, recipe, (1.0,))
+        found = Slopes(point(model, arrays, SEED), arrays, *places(model))
+        _check_size(model, found)
+        if best is None or found.corners() < best.corners():
+            best = found
+        if given is not None or not best.corners():
+            break
+    assert best is not None
+    return best
+
+
+def _check_size(model: Model, found: Slopes) -> None:
+    wanted = products(model, found.arrays) * len(found.places) * DIRECTIONS * RUNS
+    if wanted > MOST:
+        want = f"a model whose slopes take at most {MOST:.0e} products in long double"
+        do = "pass fewer or shorter samples as inputs, or compare without gradients"
+        raise UsageError(f"{model.name}, gradients", want, f"about {wanted:.0e}", do)
+
+
+def gradients(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:
+    """Dtype -> tensor or input -> the verdict on a port's gradient."""
+    found: dict[str, dict[str, Verdict]] = {}
+    for dtype in DTYPES:
+        try:
+            live: Any = adapter.live()
+            inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
+            if inexact:
+                held = found["float32"].items()
+                found[dtype] = {n: replace(v, detail=f"not run: {inexact}") for n, v in held}
+                continue
+            if not hasattr(live, "gradients"):
+                said = f"{adapter.title}'s adapter has no gradients"
+                found[dtype] = {"all": Verdict(FAILED, detail=said)}
+                continue
+            known = _known(live, model, dtype)
+            eps = max(EPS[dtype], *known.values()) if known else EPS[dtype]
+            own = _own(model, adapter, live, slopes, dtype)
+            every = {
+                place.name: _verdict(slopes, place, *own[place.name], eps, dtype)
+                for place in slopes.places
+                if place.name in own
+            }
+            said = "; ".join(known)
+            found[dtype] = {n: replace(v, detail=v.detail or said) for n, v in every.items()}
+        except Exception as error:  # a framework may fail in any way; the report says how
+            found[dtype] = {"all": failed(error)}
+    return found
+
+
+def _known(live: Any, model: Model, dtype: str) -> dict[str, float]:
+    """Operations that the framework computes inexactly, forwards or backwards -> their errors."""
+    found: dict[str, float] = {}
+    for name in ("inexact_for", "inexact_gradients"):
+        if hasattr(live, name):
+            found |= getattr(live, name)(model, dtype)
+    return found
+
+
+Own = tuple[Array, Array | None]
+"""A framework's gradient of one place, and where it has one (None: everywhere)."""
+
+
+def _own(model: Model, adapter: Adapter, live: Any, slopes: Slopes, dtype: str) -> dict[str, Own]:
+    """The gradients of a port by place, read back by the slot tables."""
+    made = build(model, adapter, dtype)
+    inputs = {place.owner for place in slopes.places if not place.tensor}
+    moved = [name in inputs for name in model.inputs]
+    by_name, by_input = live.gradients(made, slopes.arrays, slopes.at.factors, moved, dtype)
+    hub, there = read_back(model, adapter, by_name)
+    found: dict[str, Own] = {}
+    for place in slopes.places:
+        if not place.tensor:
+            found[place.name] = by_input[model.inputs.index(place.owner)], None
+            continue
+        gradient, mask = hub[place.owner][place.tensor], there[place.owner][place.tensor]
+        if place.side is not None:
+            if place.side >= len(gradient):
+                continue  # the one bias of this framework stands for both
+            gradient, mask = gradient[place.side], mask[place.side]
+        if mask.any():
+            found[place.name] = gradient, mask
+    return found
+
+
+Hub = dict[str, dict[str, Array]]
+
+
+def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> tuple[Hub, Hub]:
+    """Gradients as hub tensors, and where the framework has one (1) or not (0).
+
+    A tensor that the framework keeps where the layer has none (`Slot.always`) is left out.
+
+    Args:
+        model: what was ported.
+        adapter: to which framework.
+        by_name: gradients by the framework's names; statistics have none.
+    """
+    held: dict[str, Array] = {}
+    marks: dict[str, Array] = {}
+    for tensor in tensors(model, adapter):
+        gradient = by_name.get(tensor.name)
+        own = any(part.absent() >= {tensor.slot.tensor} for _, part in tensor.node.spec.parts)
+        if gradient is None or (tensor.slot.always and own):
+            gradient = np.zeros(tensor.shape)
+            marks[tensor.name] = np.zeros(tensor.shape)
+        else:
+            marks[tensor.name] = np.ones(tensor.shape)
+        held[tensor.name] = np.asarray(gradient)
+    return unpack_model(model, adapter, held), unpack_model(model, adapter, marks)
+
+
+def _verdict(
+    slopes: Slopes, place: Place, gradient: Array, mask: Array | None, eps: float, dtype: str
+) -> Verdict:
+    """The worst of all directions."""
+    found = slopes.along(place, mask)
+    scale = max(abs(one.value) for one in found)
+    if not np.isfinite(scale):
+        why = "the reference's own slope is NaN or infinite"
+        return Verdict(UNDECIDED, detail=why, output=place.name)
+    if not np.isfinite(gradient).all():
+        why = "NaN or infinity where the reference has none"
+        return Verdict(FAILED, detail=why, output=place.name)
+    verdicts = []
+    for number, one in enumerate(found):
+        units = (eps, dtype), (EPS["float64"], "float64")
+        moves = [slopes.room(place, mask, number, *unit) for unit in units]
+        verdicts.append(_one(one, gradient, moves, (eps, scale), dtype))
+    return replace(worst_of(verdicts), output=place.name)
+
+
+def _one(
+    along: Slope,
+    gradient: Array,
+    moves: Sequence[float],
+    units: tuple[float, float],
+    dtype: str,
+) -> Verdict:
+    """The verdict along one direction; `units` are eps and the size of the tensor's slopes."""
+    eps, scale = units
+    terms = np.asarray(gradient, along.v.dtype) * along.v
+    gap = abs(float(terms.sum() - along.value))
+    size = float(np.abs(terms).sum())
+    tiny = float(np.finfo(dtype).tiny)
+
+    def bound(move: float, eps: float) -> float:
+        return FACTOR * max(move, along.noise, eps * scale, eps * size, tiny)
+
+    allowed, exact = bound(moves[0], eps), bound(moves[1], EPS["float64"])
+    ratio = gap / allowed
+    word, why = DIFFERENT if ratio > 1 else ROUNDING, ""
+    if along.corner:
+        word, why = UNDECIDED, "the function has a corner at these inputs"
+    elif exact > max(DECIDABLE * scale, FLOOR * along.size) and ratio <= 1:
+        word, why = UNDECIDED, f"rounding alone may move it by more than {DECIDABLE:g} of itself"
+    relative = gap / scale if scale else 0.0
+    return Verdict(
+        word,
+        max_abs=gap,
+        max_rel=relative,
+        max_ulp=relative / EPS[dtype],
+        bound=allowed,
+        ratio=ratio,
+        detail=why,
+    )

@@ -209,7 +209,7 @@ class Assembly:
         name = "/".join(call.home)
         stored = taken(self.reader, name, call.group)
         self.reader.give(name if self.reader.description.by_name else call.group, stored)
-        return sized(spec, stored, self.reader.where(call.name))
+        return sized(self.reader, spec, stored, self.reader.where(call.name))
 
     def _spec(self, edge: Edge) -> Spec:
         return self.nodes.node(edge.node).spec
@@ -251,8 +251,7 @@ class Assembly:
             layer = self._again(owners[number], spec, where) if owners else ""
             more: dict[str, Any] = {"mask": obeyed, "states": own, "layer": layer}
             x = self._add(where, name, spec, reads, trainable=trainable[number], **more)
-            count = len(self.nodes.node(name).shapes)
-            found.append([Edge(name, n) for n in range(count)])
+            found.append([Edge(name, n) for n in range(len(self.nodes.node(name).shapes))])
             inputs = [x]
             if obeyed and number < len(specs) - 1 and getattr(spec, "go_backwards", False):
                 # the cells after the first see its order of the steps
@@ -315,7 +314,8 @@ class Assembly:
     def _stages(self, call: Call, specs: Sequence[Spec]) -> list[str]:
         """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
         name = self._name(call)
-        main = [n for n, spec in enumerate(specs) if not isinstance(inside(spec), MOVES)]
+        heavy = [n for n, spec in enumerate(specs) if spec.parts]
+        main = heavy or [n for n, s in enumerate(specs) if not isinstance(inside(s), MOVES)]
         single = len(specs) == 1 or len(main) == 1
         chosen = main[0] if main else 0
         return [

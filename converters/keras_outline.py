@@ -106,9 +106,9 @@ def _tensor(tensor: Tensor) -> str:
 def _below(group: str, left: dict[str, tuple[Stored, ...]]) -> tuple[Stored, ...]:
     """All arrays below a layer's group, named by their path."""
     found: list[Stored] = []
-    # the variables of a layer itself before those of the layers inside it
+    # the variables of a layer itself before those of the layers inside it, which come by name
     keys = [key for key in left if key == group or key.startswith(f"{group}/")]
-    for key in sorted(keys, key=lambda key: key.count("/")):
+    for key in sorted(keys, key=lambda key: (key.count("/"), key)):
         path = key.removeprefix(group).strip("/")
         found += [
             Stored(f"{path}/{s.name}".strip("/"), s.shape, s.dtype, s.load) for s in left.pop(key)

@@ -32,7 +32,6 @@ def custom_spec(reader: Reader, layer: Config, name: str, given: Given) -> Custo
     if layer.get("class_name") == "Lambda":
         options = {key: options[key] for key in LAMBDA_OPTIONS if options.get(key)}
     told, where = lookup(name), reader.where(config.get("name", layer.get("name")))
-    reader.note(f"{where}: as xlstm.register_layer was told of {name}")
     spec = Custom(name, json.dumps(options, sort_keys=True), told.mask, told.names(options))
     if spec.sees_mask and len(given.shapes) > 1 and any(given.masked):
         want = "a registered layer of one input, where it uses a mask"
@@ -57,7 +56,8 @@ def taken(reader: Reader, name: str, group: str) -> tuple[Stored, ...]:
         return reader.take(name)
     # states of random generators are no tensors of it
     paths = [key for key in reader.below(group) if key.split("/")[-1] != "seed_generator"]
-    paths.sort(key=lambda path: path.count("/"))  # its own before those of layers inside it
+    # its own before those of layers inside it, which come by their names
+    paths.sort(key=lambda path: (path.count("/"), path))
     return tuple(
         replace(stored, name=f"{path.removeprefix(group)}/{stored.name}".strip("/"))
         for path in paths
@@ -65,8 +65,8 @@ def taken(reader: Reader, name: str, group: str) -> tuple[Stored, ...]:
     )
 
 
-def sized(spec: Spec, stored: Sequence[Stored], where: str) -> Spec:
-    """The spec with the shapes of its tensors, which files alone tell.
+def sized(reader: Reader, spec: Spec, stored: Sequence[Stored], where: str) -> Spec:
+    """The spec with the shapes of its tensors, which files alone tell; notes which is which.
 
     Raises:
         WeightsError: as many names as tensors were not registered.
@@ -78,6 +78,10 @@ def sized(spec: Spec, stored: Sequence[Stored], where: str) -> Spec:
         got = ", ".join(f"{array.name} {array.shape}" for array in stored) or "none"
         do = "register its weights in the order of the file"
         raise WeightsError(where, want, f"{len(stored)}: {got}" if stored else got, do)
+    pairs = zip(own.names, stored, strict=True)
+    listed = ", ".join(f"{name} is {array.name} {array.shape}" for name, array in pairs)
+    told = f"{where}: as xlstm.register_layer was told of {own.layer}"
+    reader.note(f"{told}: {listed}" if listed else told)
     done = replace(own, shapes=tuple(array.shape for array in stored))
     return replace(spec, layer=done) if isinstance(spec, TimeDistributed) else done
 

@@ -20,7 +20,7 @@ import numpy as np
 from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from xlstm.converters.keras_around import is_leaky
 from xlstm.converters.keras_cells import variables
-from xlstm.converters.keras_own import classes_told, own_classes, same_lambdas
+from xlstm.converters.keras_own import classes_told, made_in, own_classes, same_lambdas
 from xlstm.converters.keras_own import running as running  # porting looks for it
 from xlstm.converters.keras_reader import read_description
 
@@ -246,7 +246,8 @@ def in_dtype(model: Any, dtype: str) -> Any:
     with _precision(dtype):
         config = same_lambdas(json.loads(model.to_json()))
         config = _with_dtype(config, np.dtype(dtype).name)
-        with keras.saving.custom_object_scope(own_classes(model)):
+        own = own_classes(model)
+        with keras.saving.custom_object_scope(own), made_in(np.dtype(dtype).name, len(own) > 1):
             copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)

@@ -42,6 +42,25 @@ def running() -> Iterator[None]:
         known.update(before)
 
 
+@contextlib.contextmanager
+def made_in(dtype: str, own: bool) -> Iterator[None]:
+    """Lets layers inside classes of the user compute in `dtype`: no config keeps that of those.
+
+    Keras keeps the default of a thread for that thread alone.
+    """
+    import keras
+
+    if not own:
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def own_classes(model: Any) -> dict[str, Any]:
     """What a copy of a live model is made of beside Keras's classes, by the names in its config."""
     import keras

@@ -96,9 +96,10 @@ def parts(spec: Spec) -> list[Part]:
 
 
 def groups(spec: Spec) -> list[list[Part]]:
-    """Parts that a mistake may meet together: all of them, then each by itself."""
+    """Parts that a mistake may meet together: all of one form, then each by itself."""
     found = parts(spec)
-    return [found, *([part] for part in found)] if len(found) > 1 else [found] * bool(found)
+    alike = len({part.kind.name for part in found}) == 1
+    return [*([found] * alike), *([part] for part in found if len(found) > 1)]
 
 
 def with_tensors(layer: Layer, tensors: Mapping[str, Array]) -> Layer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from xlstm.diagnosing import (
@@ -14,6 +15,7 @@ from xlstm.diagnosing import (
 from xlstm.diagnosing.altered import Layer
 from xlstm.diagnosing.hypothesis import Altered, Hypothesis, Row, Site
 from xlstm.diagnosing.naming import Naming
+from xlstm.errors import XlstmError
 from xlstm.model import Model, Node
 
 WEIGHTS: tuple[Row, ...] = (*rows_weights.ROWS, *rows_bias.ROWS)
@@ -30,6 +32,10 @@ ROWS: tuple[Row, ...] = (
     *rows_function.ROWS[10:],
 )
 """All of them; where two explain the same, the first one is named."""
+
+
+UNFIT = (XlstmError, LookupError, TypeError, ValueError)
+"""What altering a layer that has no such option may raise."""
 
 
 def hypotheses(
@@ -54,8 +60,10 @@ def hypotheses(
     }
     for row in rows:
         for owner, site in sites.items():
-            for altered in row.alter(site):
-                yield _hypothesis(row, owner, altered)
+            # a row that does not fit a layer says nothing about it
+            with contextlib.suppress(*UNFIT):
+                for altered in row.alter(site):
+                    yield _hypothesis(row, owner, altered)
 
 
 def _hypothesis(row: Row, owner: str, altered: Altered) -> Hypothesis:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,7 +83,8 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
                 continue
             hub.setdefault(node.name, {}).update(_hub(part, match, arrays))
             names |= {(node.name, part.before, slot): n for slot, n in match.slots.items()}
-            paths[node.name] = _path(match)
+            path = _path(match)
+            paths[node.name] = _common(paths.get(node.name, path), path)
             turned |= {(node.name, part.before + tensor) for tensor in match.turned}
             taken = {*match.slots.values()}
             left = {plain: name for plain, name in left.items() if name not in taken}
@@ -97,6 +99,12 @@ def _path(match: _Match) -> str:
     """The suspect's name of the layer that owns a match."""
     name = next(iter(match.slots.values()))
     return re.sub(r"[./]?[^./]*$", "", name)
+
+
+def _common(path: str, other: str) -> str:
+    """The path above two paths; a module that has both halves of a layer is one path."""
+    names = zip(path.split("."), other.split("."), strict=False)
+    return ".".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], names))
 
 
 def _match(

@@ -20,7 +20,7 @@ CONFIRMED = 12
 """Hypotheses that are looked at closely, at most."""
 
 PATIENCE = 6.0
-"""Seconds that pairs of mistakes are looked for at one point."""
+"""Seconds that pairs of mistakes are looked for, all in all."""
 
 BATCHWISE = ("batch-first", "batchnorm-mode")
 """Causes that make one sample depend on the others."""
@@ -67,6 +67,7 @@ class Search:
         direct: hypotheses that what is read of the suspect suggests, tried before the table.
         pins: the suspect's values at points that lie behind.
         tried: how many hypotheses were tried.
+        patience: seconds left for pairs of mistakes.
     """
 
     model: Model
@@ -77,6 +78,7 @@ class Search:
     direct: Sequence[Hypothesis] = ()
     pins: Values = field(default_factory=dict)
     tried: int = 0
+    patience: float = 0.0
 
     def at(self, point: Point) -> Explained:
         """Looks for what explains the suspect at a point, and takes it for granted after it."""
@@ -126,7 +128,10 @@ class Search:
                 found = trial.best(options, current)
                 if found is not None:
                     return found
-        return trial.pairs(inside, current) or ((), gap)
+        started = time.monotonic()
+        found = trial.pairs(inside, current) if self.patience > 0 else None
+        self.patience -= time.monotonic() - started
+        return found or ((), gap)
 
 
 class _Trial:
@@ -185,7 +190,7 @@ class _Trial:
         self, nodes: Sequence[Node], current: Values
     ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
         """Two mistakes at once, the second one in the first one's layer or after it."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self.search.patience
         firsts = [*_single(_likely(self._of(self.search.layers, nodes)))]
         for (first,) in firsts:
             layers = {**self.search.layers, **first.layers}

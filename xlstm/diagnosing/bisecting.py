@@ -1,0 +1,197 @@
+"""Bisects: from point to point, with all that is known of the suspect, then with less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xlstm.diagnosing import direct, points, weights
+from xlstm.diagnosing.altered import Layer, Values, before, layers_of, run, start
+from xlstm.diagnosing.case import Case, of_weights
+from xlstm.diagnosing.hypothesis import Hypothesis
+from xlstm.diagnosing.measure import Gap, allowed, gap_of
+from xlstm.diagnosing.naming import Naming
+from xlstm.diagnosing.pairing import Paired, pair_arrays, pair_models
+from xlstm.diagnosing.result import Finding, Unexplained
+from xlstm.diagnosing.search import PATIENCE, Explained, Point, Search
+from xlstm.diagnosing.seen import Watched
+from xlstm.model import Array, Edge, Model
+
+Granted = list[tuple[Hypothesis, float]]
+"""What compared weights have shown, each with the largest difference of the tensors."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to go about it: the layers to begin with, the points, and what is granted.
+
+    Attributes:
+        layers: the truth's, with the suspect's weights where those are granted.
+        line: points in the order of the graph, the outputs last.
+        granted: what compared weights have shown.
+        patience: seconds for pairs of mistakes.
+    """
+
+    layers: dict[str, Layer]
+    line: tuple[Point, ...]
+    granted: Granted
+    patience: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a plan; `final` is the gap at the outputs, nothing of the suspect's granted."""
+
+    plan: Plan
+    layers: dict[str, Layer]
+    explained: list[Explained]
+    final: Gap
+
+
+def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model | None) -> None:
+    """Finds what explains the suspect, and writes it into the case.
+
+    Args:
+        case: what is compared.
+        outputs: the suspect's.
+        gave: its run, None for a graph that only the reference runs.
+        read: its graph, where it tells what the suspect computes.
+    """
+    paired = _pairing(case, read)
+    naming = paired.naming if paired.adapter else Naming(case.b.adapter)
+    granted, layers, case.tried = weights.explain(case.a, paired, naming)
+    if paired.hub:
+        case.compared.append("weights")
+    seen = _points(case, paired, gave, read)
+    best: Outcome | None = None
+    for plan in _plans(case, layers, seen, Point(tuple(case.a.outputs), tuple(outputs)), granted):
+        outcome = _followed(case, plan, outputs, naming, read, paired)
+        if best is None or outcome.final.same:
+            best = outcome
+        if outcome.final.same:
+            break
+    assert best is not None
+    _conclude(case, best, naming)
+    _idle(case, read, paired, gave)
+
+
+def _plans(
+    case: Case, layers: dict[str, Layer], seen: list[Point], end: Point, granted: Granted
+) -> Iterator[Plan]:
+    """The plans, the quick ones first; pairs of mistakes are tried where nothing else helps."""
+    lines = [(*seen, end), (end,)] if seen else [(end,)]
+    own = layers_of(case.a)
+    for patience in (0.0, PATIENCE):
+        for line in lines:
+            yield Plan(layers, line, granted, patience)
+        for line in lines if granted else ():
+            yield Plan(own, line, [], patience)
+
+
+def _followed(
+    case: Case,
+    plan: Plan,
+    outputs: list[Array],
+    naming: Naming,
+    read: Model | None,
+    paired: Paired,
+) -> Outcome:
+    search = Search(case.a, start(case.a, case.inputs), case.dtype, naming, dict(plan.layers))
+    search.patience = plan.patience
+    if read is not None:
+        search.direct = direct.suggested(case.a, read, paired.paths, plan.layers, naming)
+    explained = [search.at(point) for point in plan.line]
+    case.tried += search.tried
+    final = same(case.a, search.layers, search.start, outputs, case.dtype)
+    return Outcome(plan, search.layers, explained, final)
+
+
+def same(
+    model: Model, layers: dict[str, Layer], values: Values, outputs: Sequence[Array], dtype: str
+) -> Gap:
+    """The worst gap of all outputs."""
+    wanted = before(model, model.outputs, ())
+    bounds = allowed(model, layers, values, model.outputs, dtype, wanted)
+    gaps = [gap_of(y, b, dtype) for y, b in zip(outputs, bounds, strict=True)]
+    return max(gaps, key=lambda gap: (not gap.same, gap.ratio))
+
+
+def _pairing(case: Case, read: Model | None) -> Paired:
+    """The suspect's weights by the truth's layers, as far as names and shapes tell."""
+    b = case.b
+    named = Paired(adapter=b.adapter)
+    if b.arrays:
+        named = pair_arrays(case.a, b.arrays, [b.adapter] if b.adapter else None)
+    if read is None:
+        return named
+    pairs = pair_models(case.a, read, b.adapter)
+    return replace(pairs, names={**pairs.names, **named.names}, modules=named.modules)
+
+
+def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None) -> list[Point]:
+    values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    known = {node.name: values[Edge(node.name)] for node in case.a.layers}
+    if read is not None:
+        return points.of_graph(case.a, read, paired.paths, case.inputs, known)
+    return points.watched(case.a, paired, gave.gave, known) if gave else []
+
+
+def _conclude(case: Case, best: Outcome, naming: Naming) -> None:
+    """Findings in the order in which data meets them."""
+    final = best.final
+    case.max_ulp = final.ulp if np.isfinite(final.ulp) else None
+    found = [
+        replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
+    ]
+    for one in best.explained:
+        found += [_finding(h, one, naming) for h in one.found]
+        if not (one.gap.same or one.found or final.same):
+            _unknown(case, one)
+    order = {node.name: number for number, node in enumerate(case.a.nodes)}
+    case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
+    if not final.same and all(one.gap.same or one.found for one in best.explained):
+        _unknown(case, replace(best.explained[-1], gap=final))
+
+
+def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming) -> Finding:
+    said, layer = hypothesis.say(naming), hypothesis.layer
+    ulp = one.left.ulp
+    return Finding(
+        layer, one.gap.step, said.tensor, hypothesis.cause, said.text, said.fix, one.gap.most, ulp
+    )
+
+
+def _unknown(case: Case, one: Explained) -> None:
+    """A difference that nothing explains: which kind of difference it is."""
+    y, node = one.point.values[0], one.point.edges[0].node
+    own = run(case.a, layers_of(case.a), start(case.a, case.inputs))[one.point.edges[0]]
+    layer = node if one.point.name else ""
+    if y.shape != own.shape and not one.point.form:
+        text = f"b's output has shape {y.shape}, a's has {own.shape}."
+        case.findings.append(Finding(layer, None, "", "shape", text, "", float("inf")))
+        return
+    if np.isfinite(own).all() and not np.isfinite(y).all():
+        text = "b gives NaN or infinity where a gives none."
+        case.findings.append(Finding(layer, one.gap.step, "", "nan", text, "", float("inf")))
+        return
+    where = f"at {layer}" if layer else "at the outputs"
+    step = f", first at step {one.gap.step}" if one.gap.step is not None else ""
+    text = f"a and b part {where}{step}, by up to {one.gap.most:.3g}: none of the known causes "
+    case.unexplained.append(
+        Unexplained(layer, one.gap.step, one.gap.most, f"{text}explains it ({case.tried} tried)")
+    )
+
+
+def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) -> None:
+    """Options that act in training only."""
+    found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
+    if read is not None and not found:
+        found = [*direct.idle(case.a, read, paired.paths)]
+    for layer, name, mine, theirs in found:
+        text = f"Your {name} is {theirs:g}; a's is {mine:g}. It acts in training only."
+        torch = " (PyTorch's momentum is 1 minus this)" if name == "momentum" else ""
+        fix = f"Set it to {mine:g}{torch}."
+        gap = abs(float(mine) - float(theirs))
+        case.findings.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))

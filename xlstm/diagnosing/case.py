@@ -1,0 +1,47 @@
+"""One diagnosis while it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xlstm.diagnosing.hypothesis import Hypothesis
+from xlstm.diagnosing.naming import Naming
+from xlstm.diagnosing.result import Finding, Unexplained
+from xlstm.diagnosing.suspect import Suspect
+from xlstm.model import Array, Model
+
+STEPS = 8
+"""Time steps of the inputs that are made: many hypotheses are run."""
+
+
+@dataclass
+class Case:
+    """One diagnosis while it is made.
+
+    Attributes:
+        a: the truth.
+        b: the suspect.
+        inputs: what both are given.
+        findings: so far.
+        unexplained: so far.
+        tried: hypotheses so far.
+        dtype: what the suspect computes in.
+        max_ulp: the difference of the outputs that is left, None where nothing was run.
+        compared: what was compared.
+    """
+
+    a: Model
+    b: Suspect
+    inputs: list[Array]
+    findings: list[Finding] = field(default_factory=list)
+    unexplained: list[Unexplained] = field(default_factory=list)
+    tried: int = 0
+    dtype: str = "float64"
+    max_ulp: float | None = None
+    compared: list[str] = field(default_factory=list)
+
+
+def of_weights(hypothesis: Hypothesis, gap: float, naming: Naming) -> Finding:
+    """A finding that compared weights alone have shown."""
+    said = hypothesis.say(naming)
+    return Finding(hypothesis.layer, None, said.tensor, hypothesis.cause, said.text, said.fix, gap)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from xlstm.converters.keras_configs import LAMBDAS, class_of
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation, registered_name
+from xlstm.converters.keras_eras import TAKEN_APART
 from xlstm.converters.keras_rules import RULES
 
 from xlstm.errors import FileError, UnsupportedError
@@ -234,6 +235,8 @@ def _arguments_of(layer: Config) -> tuple[str, ...]:
     kind = class_of(layer)
     if kind in NESTED:
         return ("inputs", "training", "mask")
+    if kind in TAKEN_APART:
+        return ("x", "mask")
     return RULES["LSTM" if kind == "RNN" else kind].arguments
 
 

@@ -19,7 +19,7 @@ from xlstm.converters.keras_context import (
     is_operation,
     registered_name,
 )
-from xlstm.converters.keras_eras import ERA_CLASSES
+from xlstm.converters.keras_eras import ERA_CLASSES, TAKEN_APART
 from xlstm.converters.keras_registered import custom_spec
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
@@ -143,6 +143,8 @@ def refused_class(reader: Reader, layer: Config) -> str:
         known = [cell.get("class_name") in CELLS and not is_custom(cell) for cell in cells]
         names = ", ".join(str(cell.get("class_name")) for cell in cells)
         return "" if all(known) else f"RNN({names})"
+    if name in TAKEN_APART and reader.major == 1 and not is_custom(layer):
+        return ""
     if name not in reader.rules or is_custom(layer):
         return str(layer.get("registered_name") or name)
     return ""

@@ -49,6 +49,9 @@ KERAS1_KEYS: dict[str, dict[str, str]] = {
 }
 """What Keras 1 calls the options, in every class ("") and in one: its name -> today's."""
 
+TAKEN_APART = ("Highway", "MaxoutDense")
+"""Classes of Keras 1 that are several layers of today's."""
+
 RECURRENT = {"return_state": False, "go_backwards": False, "stateful": False}
 
 ERA_DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
+from xlstm.converters.keras_composite import taken_apart
 from xlstm.converters.keras_context import NESTED, Config, is_operation
 from xlstm.converters.keras_graph import Graph, layers_of, name_of, read_graph
 from xlstm.converters.keras_weights import Groups
@@ -83,7 +84,7 @@ class Flattener:
             read = replace(read, group=path + paths.get(call.name, ""))
             inside = model_inside(call.layer)
             if inside is None:
-                calls.append(read)
+                calls += taken_apart(read, self.description, self.where) or [read]
                 continue
             found, outputs = self._inlined(read, inside)
             calls += found

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from xlstm.converters.keras_assembly import Assembly
+from xlstm.converters.keras_composite import homes_of, sort_parts
 from xlstm.converters.keras_configs import check_classes
 from xlstm.converters.keras_context import Reader
 from xlstm.converters.keras_graph import layers_of, name_of, until_layer
@@ -53,7 +54,8 @@ def read_description(description: Description, *, lone: bool = False, until: str
     check_classes(reader, list(all_layers(layers, reader.file)))
     graph = Flattener(description, reader.file).flat(config, layers=whole)
     _cut(reader, whole, layers)
-    sort_nested(reader, [call.home for call in graph.calls if len(call.home) > 1])
+    sort_nested(reader, homes_of(graph.calls))
+    sort_parts(reader, graph.calls)
     assembly = Assembly(reader, graph)
     for call in graph.calls:
         assembly.add(call)

@@ -15,6 +15,7 @@ from xlstm.converters.keras_options import features, flag, is_first, keys, sizes
 from xlstm.converters.keras_rules_numbers import RULES as NUMBERS
 from xlstm.converters.keras_rules_shapes import RULES as SHAPES
 from xlstm.converters.keras_rules_windows import RULES as WINDOWS
+from xlstm.converters.keras_theano import check_same
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
@@ -102,11 +103,13 @@ def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Spec:
     if is_first(config):
         raise UnsupportedError(where, "channels_last", "data_format=channels_first", LIMITS)
     options = _recurrent({**config, "units": config["filters"]}, shape, reader)
+    window, strides = sizes(config["kernel_size"], rank), sizes(config["strides"], rank)
+    check_same(reader, window, strides, config["padding"], where)
     return ConvLSTM(
         gate_activation=_gate(config, reader),
         space=tuple(shape[1:-1]),
-        window=sizes(config["kernel_size"], rank),
-        strides=sizes(config["strides"], rank),
+        window=window,
+        strides=strides,
         padding=config["padding"],
         dilation=sizes(config["dilation_rate"], rank),
         **options,

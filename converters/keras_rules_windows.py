@@ -17,6 +17,7 @@ from xlstm.converters.keras_options import (
     to_first,
     to_last,
 )
+from xlstm.converters.keras_theano import check_pool, check_same, padded
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
@@ -95,7 +96,7 @@ def _conv(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[S
             use_bias=flag(config, "use_bias"),
             **_window(config, rank),
         )
-        return [found]
+        return padded(reader, found, said_where(reader, config))
 
     return _convolution(config, shape, reader, rank, made)
 
@@ -110,6 +111,8 @@ def _depthwise(config: Config, shape: Shape, reader: Reader, rank: int) -> Seque
             use_bias=flag(config, "use_bias"),
             **_window(config, rank),
         )
+        where = said_where(reader, config)
+        check_same(reader, found.window, found.strides, found.padding, where)
         return [found]
 
     return _convolution(config, shape, reader, rank, made)
@@ -121,6 +124,8 @@ def _separable(config: Config, shape: Shape, reader: Reader, rank: int) -> Seque
         apart = DepthwiseConv(
             count, times, _kernel(config, rank), use_bias=False, **_window(config, rank)
         )
+        where = said_where(reader, config)
+        check_same(reader, apart.window, apart.strides, apart.padding, where)
         ones = (1,) * rank
         mixed = Conv(
             count * times,
@@ -136,11 +141,12 @@ def _separable(config: Config, shape: Shape, reader: Reader, rank: int) -> Seque
     return _convolution(config, shape, reader, rank, made)
 
 
-def _pool(config: Config, shape: Shape, _reader: Reader, rank: int, how: str) -> Sequence[Spec]:
+def _pool(config: Config, shape: Shape, reader: Reader, rank: int, how: str) -> Sequence[Spec]:
     window = sizes(config["pool_size"], rank)
     strides = config.get("strides")
     strides = window if strides is None else sizes(strides, rank)
     pool = Pool(how, window, strides, str(config.get("padding", "valid")).lower())
+    check_pool(reader, window, strides, pool.padding, said_where(reader, config))
     return _around(config, shape, rank, lambda _shape: [pool])
 
 

@@ -78,12 +78,14 @@ def _shape(data: Any, where: str) -> Shape:
     return tuple(sizes)
 
 
-_hints = functools.cache(typing.get_type_hints)
-"""Types of a spec's fields, worked out once for a model of many layers."""
+@functools.cache
+def _hints(kind: str) -> dict[str, Any]:
+    """Types of the fields of a kind of spec, worked out once for a model of many layers."""
+    return typing.get_type_hints(SPECS[kind])
 
 
 def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
-    kind = _hints(cls)[name]
+    kind = _hints(cls.kind)[name]
     if isinstance(kind, type) and issubclass(kind, Spec):
         inner = spec_from_json(value, where)
         if not isinstance(inner, kind) or isinstance(inner, (Input, TimeDistributed)):

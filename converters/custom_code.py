@@ -28,7 +28,8 @@ def made(spec: Custom, framework: str, parts: Parts) -> Call:
     if code.body not in parts.helpers:
         parts.helpers.append(code.body)
     parts.imports |= {*code.imports}
-    return call(code.class_name, *code.literals(spec.options, spec.layer))
+    shapes = dict(zip(spec.names, spec.shapes, strict=True))
+    return call(code.class_name, *code.literals(spec.options, shapes, spec.layer))
 
 
 def arguments(

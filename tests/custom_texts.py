@@ -272,30 +272,35 @@ def codes(texts, arguments=None, **listed):
     }
 
 
-def told(features=4):
-    """What is registered, by name; features of what Weigh weighs."""
+def sizes(config, shapes):
+    """Arguments of Weigh where it does not see its input when it is made."""
+    return {"features": shapes["W"][0], "units": config["units"]}
+
+
+def told():
+    """What is registered, by name."""
     return {
         "Weigh": {
             "reference": weigh,
             "output_shape": lambda _config, shape: shape[-1:],
             "weights": ("W", "b", "u"),
             "mask": "uses",
-            **codes(WEIGH, lambda c: {"features": features, "units": c["units"]}),
-            "keras": xlstm.LayerCode(WEIGH["keras"], lambda c: {"units": c["units"]}),
+            **codes(WEIGH, sizes),
+            "keras": xlstm.LayerCode(WEIGH["keras"], lambda c, _shapes: {"units": c["units"]}),
         },
         "Blend": {
             "reference": blend,
             "output_shape": lambda _config, a, b: (a, b),
             "weights": lambda _config: ["share"],
             "mask": "stops",
-            **codes(BLEND, lambda c: {"sharp": c["sharp"]}, keras=True),
+            **codes(BLEND, lambda c, _shapes: {"sharp": c["sharp"]}, keras=True),
         },
         "Lambda:triple": {
             "reference": lambda _config, _weights, x: x * 3.0,
             "output_shape": lambda _config, shape: shape,
             "weights": (),
             "mask": "passes",
-            **codes(SCALE, lambda _config: {"factor": 3.0}),
+            **codes(SCALE, lambda _config, _shapes: {"factor": 3.0}),
         },
     }
 

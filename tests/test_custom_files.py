@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from custom_texts import WEIGH, registered
+from paths import CORPUS, needs_corpus
 from refusing import refused
 
 import xlstm
@@ -128,3 +129,65 @@ def test_a_port_leaves_the_classes_that_keras_knows_alone(keras, model):
         assert type(ported.layers[0]).__module__.startswith("xlstm_port_")
         xlstm.reconcile(ported, ["keras"]).check()
     assert dict(keras.saving.get_custom_objects()) == before
+
+
+MDN = """
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MDN(nn.Module):
+    \"\"\"The parameters of a mixture of normal distributions.\"\"\"
+
+    def __init__(self, features: int, size: int, mixtures: int) -> None:
+        super().__init__()
+        for name, width in (("mus", size), ("sigmas", size), ("pis", 1)):
+            wide = width * mixtures
+            self.register_parameter(name, nn.Parameter(torch.empty(features, wide)))
+            self.register_parameter(f"{name}_b", nn.Parameter(torch.empty(wide)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mus = x @ self.mus + self.mus_b
+        sigmas = F.elu(x @ self.sigmas + self.sigmas_b) + 1 + 1e-7
+        return torch.cat([mus, sigmas, x @ self.pis + self.pis_b], dim=-1)
+"""
+
+
+def mdn(_config, w, x):
+    s = x @ w["sigmas"] + w["sigmas_b"]
+    s = np.where(s > 0, s, np.expm1(np.minimum(s, 0))) + 1 + 1e-7
+    return np.concatenate([x @ w["mus"] + w["mus_b"], s, x @ w["pis"] + w["pis_b"]], axis=-1)
+
+
+def mdn_sizes(config, shapes):
+    sizes = {"size": config["output_dimension"], "mixtures": config["num_mixtures"]}
+    return {"features": shapes["mus"][0], **sizes}
+
+
+REAL = {
+    "mdrnn_keras2.2.5.h5": ("mus", "mus_b", "sigmas", "sigmas_b", "pis", "pis_b"),
+    "mdrnn_keras2.15.keras": ("mus", "mus_b", "pis", "pis_b", "sigmas", "sigmas_b"),
+}
+"""Files of one project that differ in the order of a layer's tensors."""
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", REAL)
+def test_the_layer_of_a_real_model(name):
+    file = CORPUS / "impsy-mdrnn" / name
+    refused(UnsupportedError, lambda: xlstm.load(file), "MDN", "xlstm.register_layer")
+    told = {
+        "reference": mdn,
+        "output_shape": lambda c, s: (*s[:-1], c["num_mixtures"] * (2 * c["output_dimension"] + 1)),
+        "mask": "stops",
+        "torch": xlstm.LayerCode(MDN, mdn_sizes),
+    }
+    for order in REAL.values():
+        xlstm.register_layer("MDN", weights=order, **told)
+        try:
+            report = xlstm.reconcile(file, ["torch"])
+        finally:
+            xlstm.unregister_layer("MDN")
+        assert report.ledger.total("torch") == 13881
+        assert report.ok == (order == REAL[name]), "the wrong order does not pass"

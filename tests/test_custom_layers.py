@@ -222,7 +222,7 @@ def test_masks_go_on_as_registered(mask, keras, classes):
         return x * 2.0
 
     options = {"output_shape": lambda _config, shape: shape, "weights": (), "mask": mask}
-    text = codes(SCALE, lambda config: {"factor": config["factor"]})
+    text = codes(SCALE, lambda config, _shapes: {"factor": config["factor"]})
     xlstm.register_layer("Scale", reference=reference, **options, **text)
     try:
         read = xlstm.load(model)
@@ -294,7 +294,7 @@ def test_a_class_of_an_old_file_and_a_hostile_option(tmp_path):
         xlstm.reconcile(file, ["torch"]).check()
     text = {"torch": WEIGH["torch"].replace("units: int)", "units: int, remark: str)")}
     arguments = {"features": 4, "units": 3}
-    with registered(**codes(text, lambda c: {**arguments, "remark": c["remark"]})):
+    with registered(**codes(text, lambda c, _shapes: {**arguments, "remark": c["remark"]})):
         text = registry.adapter("torch").emit(xlstm.load(file))
     calls = [n.func for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
     assert not any(isinstance(f, ast.Name) and f.id == "__import__" for f in calls)
@@ -336,7 +336,7 @@ def test_tensors_that_do_not_fit_are_named(file):
         refused(WeightsError, lambda: xlstm.load(file), "0 tensors of Weigh: none")
     short = WEIGH["nnx"].replace("        self.u = nnx.Param(jnp.zeros(units))\n", "")
     size = {"features": 4, "units": 3}
-    with registered(nnx=xlstm.LayerCode(short, lambda _config: size)):
+    with registered(nnx=xlstm.LayerCode(short, lambda _config, _shapes: size)):
         words = ("register_layer", "Weigh", "nnx", "weigh.u")
         refused(UsageError, lambda: xlstm.port(file, "nnx"), *words)
 

@@ -90,7 +90,7 @@ def text_of(framework, *pairs):
     for one, other in pairs:
         assert one in text
         text = text.replace(one, other)
-    return xlstm.LayerCode(text, lambda _config: {"factor": 3.0})
+    return xlstm.LayerCode(text, lambda _config, _shapes: {"factor": 3.0})
 
 
 WRONG = {
@@ -108,10 +108,10 @@ WRONG = {
         "torch.nn and flax.nnx",
     ),
     "no-literal": (
-        {"torch": xlstm.LayerCode(SCALE["torch"], lambda _c: {"factor": np.ones(2)})},
+        {"torch": xlstm.LayerCode(SCALE["torch"], lambda _c, _s: {"factor": np.ones(2)})},
         "ndarray",
     ),
-    "no-dict": ({"torch": xlstm.LayerCode(SCALE["torch"], lambda _c: 3)}, "TypeError"),
+    "no-dict": ({"torch": xlstm.LayerCode(SCALE["torch"], lambda _c, _s: 3)}, "TypeError"),
     "class": ({"torch": text_of("torch", ("factor: float", "rate: float"))}, "factor"),
     "left-out": ({"torch": None}, "without torch="),
 }

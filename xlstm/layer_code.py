@@ -13,6 +13,11 @@ from xlstm.errors import UsageError
 
 WHERE = "LayerCode"
 
+ARGUMENTS = "(config, shapes) -> arguments by name"
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shape of every tensor of a layer, by its name."""
+
 
 @dataclass(frozen=True)
 class LayerCode:
@@ -29,9 +34,10 @@ class LayerCode:
 
     Attributes:
         source: the text.
-        arguments: config -> arguments of the class by name: numbers, texts, bools, None, or lists,
-            tuples and dicts of these. They are written as literals, so that nothing out of a file
-            becomes code. None for a class without arguments.
+        arguments: (config, shapes) -> arguments of the class by name, `shapes` being those of its
+            tensors, by name: numbers, texts, bools, None, or lists, tuples and dicts of these. They
+            are written as literals, so that nothing out of a file becomes code. None for a class
+            without arguments.
         listed: whether it is called with several inputs as one list.
 
     >>> code = LayerCode("from torch import nn\n\n\nclass Half(nn.Module):\n    pass\n")
@@ -40,7 +46,7 @@ class LayerCode:
     """
 
     source: str
-    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    arguments: Callable[[Mapping[str, Any], Shapes], Mapping[str, Any]] | None = None
     listed: bool = False
 
     def __post_init__(self) -> None:
@@ -48,7 +54,7 @@ class LayerCode:
             got = type(self.source).__name__
             raise UsageError(f"{WHERE}.source", "the text of a class", got, "pass its source")
         if self.arguments is not None and not callable(self.arguments):
-            want, got = "a function config -> arguments by name", repr(self.arguments)
+            want, got = f"a function {ARGUMENTS}", repr(self.arguments)
             raise UsageError(f"{WHERE}.arguments", want, got, "pass a function")
         _taken_apart(self.source)
 
@@ -72,7 +78,9 @@ class LayerCode:
         """What the text defines at its top level."""
         return _taken_apart(self.source).names
 
-    def literals(self, config: Mapping[str, Any], layer: str) -> list[tuple[str, str]]:
+    def literals(
+        self, config: Mapping[str, Any], shapes: Shapes, layer: str
+    ) -> list[tuple[str, str]]:
         """Arguments of the class by name, as source text.
 
         Raises:
@@ -80,9 +88,9 @@ class LayerCode:
         """
         where = f"register_layer {layer}, arguments"
         try:
-            found = {} if self.arguments is None else dict(self.arguments(config))
+            found = {} if self.arguments is None else dict(self.arguments(config, shapes))
         except Exception as error:
-            want, got = "a function config -> arguments by name", f"{type(error).__name__}: {error}"
+            want, got = f"a function {ARGUMENTS}", f"{type(error).__name__}: {error}"
             raise UsageError(where, want, got, "mend the function") from error
         if not all(isinstance(key, str) and key.isidentifier() for key in found):
             raise UsageError(where, "names of arguments", f"{[*found]}", "mend the function")

@@ -15,10 +15,15 @@ def reference(_config, weights, x):
     return (shares[..., None] * x).sum(axis=1)
 
 
-def code(framework, **arguments):
+def code(framework, arguments=None):
     """The text of the layer's class in a framework, and what it is made with."""
     text = Path(__file__).with_name(f"attention_{framework}.py").read_text("utf-8")
-    return xlstm.LayerCode(text, lambda _config: arguments)
+    return xlstm.LayerCode(text, arguments)
+
+
+def size(_config, shapes):
+    """Arguments of the classes that do not see their input when they are made."""
+    return {"features": shapes["W"][0]}
 
 
 xlstm.register_layer(
@@ -27,8 +32,8 @@ xlstm.register_layer(
     output_shape=lambda _config, shape: shape[-1:],
     weights=("W", "b", "u"),  # in the order of the file, which `xlstm inspect` shows
     mask="stops",
-    torch=code("torch", features=8),
-    nnx=code("nnx", features=8),
-    linen=code("linen", features=8),
+    torch=code("torch", size),
+    nnx=code("nnx", size),
+    linen=code("linen", size),
     keras=code("keras"),
 )

@@ -114,6 +114,9 @@ def softmax(spec: Softmax, at: At) -> None:
 
 def affine(spec: Affine, at: At) -> None:
     """A fixed line."""
+    if spec.scale == -1:
+        at.put(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        return
     value = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
     if spec.offset:
         value += f" {'-' if spec.offset < 0 else '+'} {number(abs(spec.offset))}"

@@ -115,6 +115,9 @@ def softmax(spec: Softmax, at: At) -> None:
 
 def affine(spec: Affine, at: At) -> None:
     """A fixed line."""
+    if spec.scale == -1:
+        at.put(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        return
     sign, offset = "-" if spec.offset < 0 else "+", number(abs(spec.offset))
     scaled = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
     whole = f"{scaled} {sign} {offset}" if spec.offset else scaled

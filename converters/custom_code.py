@@ -28,6 +28,7 @@ def made(spec: Custom, framework: str, parts: Parts) -> Call:
     if code.body not in parts.helpers:
         parts.helpers.append(code.body)
     parts.imports |= {*code.imports}
+    parts.registered = True
     shapes = dict(zip(spec.names, spec.shapes, strict=True))
     return call(code.class_name, *code.literals(spec.options, shapes, spec.layer))
 
@@ -122,7 +123,7 @@ def checked(text: str, parts: Parts) -> str:
     Raises:
         UsageError: the text of a registered layer names something as the rest of the module does.
     """
-    if parts.imports:
+    if parts.registered:
         twice = [name for name, count in Counter(defined(text)).items() if count > 1]
         if twice:
             want = "a text whose names the emitted module has not"

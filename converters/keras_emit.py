@@ -188,6 +188,6 @@ def _opened(parts: Parts) -> list[str]:
     """How the model comes back, for the module's docstring."""
     needs = "Needs keras and safetensors. `load()` gives the model with its trained weights, as"
     needs, opened = f"{needs} does", '`keras.models.load_model("model.keras")`'
-    if not parts.imports:
+    if not parts.registered:
         return [needs, f"{opened}."]
     return [needs, f"{opened} once this module, which has layers of its", "own, is imported."]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from xlstm.converters.keras_context import LIMITS, Config, Given, Reader
 
 from xlstm.custom import lookup
-from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Stored
 from xlstm.model import Custom, Spec, TimeDistributed
 from xlstm.specs.custom import inside
@@ -82,7 +82,10 @@ def sized(reader: Reader, spec: Spec, stored: Sequence[Stored], where: str) -> S
     listed = ", ".join(f"{name} is {array.name} {array.shape}" for name, array in pairs)
     told = f"{where}: as xlstm.register_layer was told of {own.layer}"
     reader.note(f"{told}: {listed}" if listed else told)
-    done = replace(own, shapes=tuple(array.shape for array in stored))
+    try:
+        done = replace(own, shapes=tuple(array.shape for array in stored))
+    except UsageError as error:
+        raise WeightsError(where, error.expected, error.got, "check the file") from None
     return replace(spec, layer=done) if isinstance(spec, TimeDistributed) else done
 
 

@@ -123,6 +123,7 @@ class Parts:
         forward: lines of the forward pass.
         imports: import lines.
         helpers: source text of functions and classes that stand before the module.
+        registered: whether texts that the user registered are among them.
         inputs: variables of the model's inputs.
         outputs: variables of the model's outputs.
     """
@@ -131,6 +132,7 @@ class Parts:
     forward: list[str] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
     helpers: list[str] = field(default_factory=list)
+    registered: bool = False
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
 

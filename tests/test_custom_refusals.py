@@ -103,6 +103,7 @@ WRONG = {
     "no-sizes": ({"output_shape": lambda c, shape: c["n"]}, "KeyError"),
     "names": ({"weights": lambda c: [c["n"]]}, "KeyError"),
     "name": ({"torch": text_of("torch", ("class Scale", "class Model"))}, "Model twice"),
+    "helper": ({"torch": xlstm.LayerCode("class load:\n    pass\n")}, "load twice"),
     "import": (
         {"torch": text_of("torch", ("from torch import nn", "from flax import nnx as nn"))},
         "torch.nn and flax.nnx",

@@ -170,12 +170,21 @@ def numbers(file):
     file.create_group("optimizer_weights").attrs["weight_names"] = [1, 2]
 
 
+def many(file):
+    group = file.create_group("optimizer_weights")
+    group["x"] = np.zeros(2)
+    for number in range(21):
+        group.attrs[f"weight_names{number}"] = np.full(1000, b"x")
+
+
 def no_group(file):
     file["optimizer_weights"] = np.zeros(3)
     file.attrs["training_config"] = "{"
 
 
-@pytest.mark.parametrize("hook", [link, chunked, numbers, no_group], ids=lambda hook: hook.__name__)
+@pytest.mark.parametrize(
+    "hook", [link, chunked, numbers, many, no_group], ids=lambda hook: hook.__name__
+)
 def test_a_damaged_one_is_left_out_and_the_model_is_read(hook, tmp_path):
     file = make_files.make("h5", tmp_path, weights=hook)
     ledger = xlstm.count(file)

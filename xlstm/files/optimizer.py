@@ -13,7 +13,7 @@ import h5py
 
 from xlstm.errors import FileError
 from xlstm.files.guards import as_text, parse_json
-from xlstm.files.hdf5 import attribute, child, stored, texts, walk
+from xlstm.files.hdf5 import MAX_LINKS, attribute, child, stored, texts, walk
 from xlstm.files.keras_tree import tree_below
 from xlstm.files.tensorbundle import Bundle
 from xlstm.origin import Optimizer, optimizer_of
@@ -48,7 +48,11 @@ def in_whole(root: h5py.File, where: str) -> Optimizer | None:
         group = child(root, "optimizer_weights", where)
         if not isinstance(group, h5py.Group):
             return []
-        held = [(name, walk(group, name, where)) for name in texts(group, "weight_names", where)]
+        listed = texts(group, "weight_names", where)
+        if len(listed) > MAX_LINKS:
+            got = f"{len(listed)}"
+            raise FileError(where, f"at most {MAX_LINKS} variables", got, "check the file")
+        held = [(name, walk(group, name, where)) for name in listed]
         return [stored(x, name, where).shape for name, x in held if isinstance(x, h5py.Dataset)]
 
     return _optimizer(_trained(root, where), shapes)

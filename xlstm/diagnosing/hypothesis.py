@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from xlstm.diagnosing.altered import Layer
+from xlstm.diagnosing.altered import Call, Layer
 from xlstm.diagnosing.naming import Naming, Said
 from xlstm.kinds import Kind
 from xlstm.model import Array, Bidirectional, Model, Node, TimeDistributed
@@ -88,6 +88,11 @@ class Part(NamedTuple):
     before: str
     spec: Spec
     kind: Kind
+
+
+def called(site: Site, call: Call, text: str, fix: str) -> Altered:
+    """A layer that is called in another way."""
+    return Altered(replace(site.layer, call=call), site.said(text, fix), text)
 
 
 def parts(spec: Spec) -> list[Part]:

@@ -8,25 +8,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from xlstm.diagnosing import (
     rows_around,
     rows_bias,
+    rows_both,
     rows_function,
+    rows_masks,
     rows_sequence,
     rows_weights,
 )
 from xlstm.diagnosing.altered import Layer
 from xlstm.diagnosing.hypothesis import Altered, Hypothesis, Row, Site
 from xlstm.diagnosing.naming import Naming
+from xlstm.diagnosing.timed import around, inside
 from xlstm.errors import XlstmError
 from xlstm.model import Model, Node
 
 WEIGHTS: tuple[Row, ...] = (*rows_weights.ROWS, *rows_bias.ROWS)
 """Numbers in the wrong place, or other ones."""
 
-FUNCTIONS: tuple[Row, ...] = (*rows_function.ROWS, *rows_sequence.ROWS, *rows_around.ROWS)
-"""Another function of the same weights."""
-
 ROWS: tuple[Row, ...] = (
     *rows_function.ROWS[:10],
+    *rows_both.ROWS,
     *rows_sequence.ROWS,
+    *rows_masks.ROWS,
     *WEIGHTS,
     *rows_around.ROWS,
     *rows_function.ROWS[10:],
@@ -55,7 +57,7 @@ def hypotheses(
         rows: of the table.
     """
     sites = {
-        node.owner: Site(model, model.node(node.owner), layers[node.owner], naming)
+        node.owner: Site(model, model.node(node.owner), inside(layers[node.owner]), naming)
         for node in nodes
     }
     for row in rows:
@@ -63,9 +65,9 @@ def hypotheses(
             # a row that does not fit a layer says nothing about it
             with contextlib.suppress(*UNFIT):
                 for altered in row.alter(site):
-                    yield _hypothesis(row, owner, altered)
+                    yield _hypothesis(row, owner, altered, layers[owner])
 
 
-def _hypothesis(row: Row, owner: str, altered: Altered) -> Hypothesis:
-    layers = {owner: altered.layer}
+def _hypothesis(row: Row, owner: str, altered: Altered, own: Layer) -> Hypothesis:
+    layers = {owner: around(altered.layer, own)}
     return Hypothesis(row.cause, layers, altered.say, *altered[2:])

@@ -1,0 +1,105 @@
+"""Rows of the table of causes: masks ignored, zeroed, turned, or obeyed by half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.diagnosing.altered import Call
+from xlstm.diagnosing.hypothesis import Altered, Row, Site, called, pieces
+from xlstm.diagnosing.rows_both import mask_turned
+from xlstm.diagnosing.rows_function import optioned
+from xlstm.model import Array, Bidirectional, Recurrent
+from xlstm.reference.context import Context
+from xlstm.reference.layers import forward
+from xlstm.specs import Spec
+
+
+def masks_ignored(site: Site) -> Iterator[Altered]:
+    """A mask that is not obeyed."""
+    if site.node.mask is not None and site.layer.masked:
+        layer = replace(site.layer, masked=False)
+        text = "Your layer does not obey the mask: padded steps count."
+        fix = "Hold the state and the output at masked steps."
+        yield Altered(layer, site.said(text, fix), "mask-ignored")
+
+
+def _running_on(whole: bool) -> Call:
+    """States run on at masked steps; zeros there, or only before the first step that counts."""
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        found = forward(spec, inputs, replace(context, mask=None))
+        if context.mask is None or not own.return_sequences:
+            return found
+        backwards = isinstance(spec, Recurrent) and spec.go_backwards
+        mask = context.mask[:, ::-1] if backwards else context.mask
+        mask = mask if whole else np.logical_or.accumulate(mask, axis=1)
+        keep = mask.reshape(*mask.shape, *(1,) * (found[0].ndim - 2))
+        return [np.where(keep, found[0], 0), *found[1:]]
+
+    return call
+
+
+RUNNING_ON = (
+    (_running_on(True), "Your masked steps give zeros, but the state runs on over them."),
+    (
+        _running_on(False),
+        "Your state runs on over masked steps; only those at the start give zeros.",
+    ),
+)
+
+
+def _other_end(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    return forward(spec, inputs, mask_turned(context))
+
+
+def masks_half_obeyed(site: Site) -> Iterator[Altered]:
+    """A mask that the output obeys and the state does not; a mask from the other end."""
+    if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
+        return
+    for call, text in RUNNING_ON:
+        yield called(site, call, text, "Hold the state at masked steps.")
+    text = "Your layer reads the mask from its other end."
+    yield called(site, _other_end, text, "Turn the mask round in time.")
+
+
+def one_turned(site: Site) -> Iterator[Altered]:
+    """A sequence read in the other direction, and its mask in the right one."""
+    if site.node.mask is not None and isinstance(site.spec, Recurrent):
+        spec = replace(site.spec, go_backwards=not site.spec.go_backwards)
+        text = "Your layer reads the sequence, but not the mask, in the other direction."
+        layer = replace(site.layer, spec=spec, call=_other_end)
+        yield Altered(layer, site.said(text, "Turn both or neither."), text)
+
+
+def _turned_mask(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    mask = None if context.mask is None else ~context.mask
+    return forward(spec, inputs, replace(context, mask=mask))
+
+
+def masks_zeroed(site: Site) -> Iterator[Altered]:
+    """Zeros at masked steps where the output is held, and the reverse."""
+    if site.node.mask is None or not site.layer.masked:
+        return
+    specs = [s for s in pieces(site.spec)[0].specs if isinstance(s, Recurrent)]
+    if specs:
+        zero = not specs[0].zero_output_for_mask
+        gives = "zeros (as packed sequences do)" if zero else "the output before them"
+        wants = "the output before them" if zero else "zeros"
+        text = f"Your masked steps give {gives}; a's give {wants}"
+        yield from optioned(site, text, f"Let them give {wants}.", zero_output_for_mask=zero)
+    text = "Your mask has the other sense: True where a step is padding."
+    turned = replace(site.layer, call=_turned_mask)
+    yield Altered(turned, site.said(text, "Negate it."), "mask-turned")
+
+
+ROWS = (
+    Row("mask-ignored", masks_ignored),
+    Row("mask-ignored", masks_half_obeyed),
+    Row("mask-zeroed", masks_zeroed),
+    Row("go-backwards", one_turned),
+)

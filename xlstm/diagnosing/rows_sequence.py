@@ -25,7 +25,8 @@ def _turned(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
 def directions(site: Site) -> Iterator[Altered]:
     """A recurrent layer that reads in the other direction; its output turned round."""
     spec = site.spec
-    if isinstance(spec, Reverse):
+    turns = isinstance(spec, Slice) and spec.axis == 0 and (spec.step or 1) < 0
+    if isinstance(spec, Reverse) or turns:
         text = "Your model does not turn the sequence round in time."
         yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Flip it along time.")
     if not isinstance(spec, Recurrent):

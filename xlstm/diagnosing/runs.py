@@ -22,7 +22,26 @@ def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:
 
 
 def ran(case: Case) -> Watched | None:
-    """One run of the suspect in float64, or else in float32; a finding where both fail."""
+    """One run of the suspect in float64, or else in float32; a finding where both fail.
+
+    Where it fails, it is tried with as many samples as time steps: a suspect that takes one for the
+    other then runs, and can be told.
+    """
+    given, first = case.inputs, ""
+    for inputs in (given, _square(case.a, given)):
+        case.inputs = inputs
+        found, said = _once(case) if inputs else (None, "")
+        if found is not None:
+            return found
+        first = first or said
+    case.inputs = given
+    text, fix = f"b fails on a's inputs: {first}", "Mend it first."
+    case.findings.append(Finding("", None, "", "failed", text, fix, float("inf")))
+    return None
+
+
+def _once(case: Case) -> tuple[Watched | None, str]:
+    """The run, or None and what was said."""
     assert case.b.run is not None
     given, said = _given(case.a, case.inputs), ""
     for dtype in ("float64", "float32"):
@@ -33,10 +52,19 @@ def ran(case: Case) -> Watched | None:
             continue
         single = dtype == "float64" and any(y.dtype == np.float32 for y in found.outputs)
         case.dtype = "float32" if single else dtype
-        return found
-    finding = Finding("", None, "", "failed", f"b fails on a's inputs: {said}", "Mend it first.")
-    case.findings.append(finding)
-    return None
+        return found, ""
+    return None, said
+
+
+def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
+    """The first samples and steps, as many of the one as of the other; nothing where none are."""
+    free = [model.node(name).shape[:1] == (None,) for name in model.inputs]
+    if not any(free):
+        return []
+    steps = [x.shape[1] for x, own in zip(inputs, free, strict=True) if own]
+    size = min(len(inputs[0]), *steps)
+    pairs = zip(inputs, free, strict=True)
+    return [x[:size, :size] if own else x[:size] for x, own in pairs]
 
 
 def steady(case: Case, first: Watched) -> Watched:

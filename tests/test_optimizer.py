@@ -143,6 +143,9 @@ def test_what_count_says(tmp_path, capsys):
         "formula": "2 x 138 trainable + 1",
     }
     assert data["totals"]["keras"]["total"] == 138
+    assert main(["inspect", str(file)]) == 0
+    line = "note: optimizer (Adam): 277 values, not part of the model, not ported"
+    assert line in capsys.readouterr().out
     assert xlstm.count(make_files.make("keras", tmp_path)).to_json()["optimizer"] is None
 
 

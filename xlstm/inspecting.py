@@ -38,13 +38,14 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
     with contextlib.closing(describe(path)) as description:
         joined = join(description, told)
         outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
+        kept = [joined.optimizer.line()] if joined.optimizer else []
         try:
             model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
         except XlstmError as error:
-            return render_outline(outline, (), f"cannot be ported yet: {error}")
+            return render_outline(outline, kept, f"cannot be ported yet: {error}")
     shape = model.node(model.inputs[0]).shape
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
-    notes = [line for line in model.source.notes if not line.startswith("members not read")]
+    notes = [line for line in model.source.notes if not line.startswith("members not read")] + kept
     outline = replace(outline, nonfinite=tuple(nonfinite(model)))
     text = render_outline(outline, notes, f"input: {sample}; can be ported")
     return "\n".join([text, *_targeted(model, to)])

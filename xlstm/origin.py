@@ -53,6 +53,16 @@ class Optimizer:
             return ""
         return f"{times} x {total:,} trainable" + (f" + {rest}" if rest else "")
 
+    def line(self, formula: str = "") -> str:
+        """What a person is told of it.
+
+        >>> Optimizer("Adam", (1, 1, 6, 6, 2, 2)).line()
+        'optimizer (Adam): 18 values, not part of the model, not ported'
+        """
+        kind = f" ({self.kind})" if self.kind else ""
+        how = f" = {formula}" if formula else ""
+        return f"optimizer{kind}: {self.count:,} values{how}, not part of the model, not ported"
+
     def to_json(self) -> dict[str, Any]:
         """Kind, count and number of variables as plain data."""
         return {"kind": self.kind, "count": self.count, "variables": len(self.sizes)}

@@ -108,17 +108,8 @@ def render_beside(ledger: Ledger) -> list[str]:
         outside += [f"{adapter.title}{where} {found['other']:,}"] if found["other"] else []
     lines = [f"of these not trainable: {', '.join(fixed)}"] if fixed else []
     lines += [f"beside these: {', '.join(outside)}"] if outside else []
-    return [*lines, *render_optimizer(ledger)]
-
-
-def render_optimizer(ledger: Ledger) -> list[str]:
-    """A line on the optimizer that is kept beside the model, if there is one."""
-    found, formula = ledger.optimizer, ledger.optimizer_formula()
-    if found is None:
-        return []
-    kind = f" ({found.kind})" if found.kind else ""
-    how = f" = {formula}" if formula else ""
-    return [f"optimizer{kind}: {found.count:,} values{how}, not part of the model, not ported"]
+    found = ledger.optimizer
+    return [*lines, *([found.line(ledger.optimizer_formula())] if found else [])]
 
 
 def amount(number: int | None) -> str:

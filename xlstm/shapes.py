@@ -69,7 +69,8 @@ def _decidable(model: Model, recipe: generated.Recipe) -> Trial:
         arrays, _, made = generated.best_of(model, tried, (1.0,))
         label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
         found = trial(model, arrays, label)
-        if all(bound.sharp.any() for bound in found.allowed["float64"]):
+        single = all(bound.finite.all() for bound in found.allowed["float32"])
+        if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
             break
     return found
 

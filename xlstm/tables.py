@@ -108,8 +108,8 @@ def render_beside(ledger: Ledger) -> list[str]:
         outside += [f"{adapter.title}{where} {found['other']:,}"] if found["other"] else []
     lines = [f"of these not trainable: {', '.join(fixed)}"] if fixed else []
     lines += [f"beside these: {', '.join(outside)}"] if outside else []
-    found = ledger.optimizer
-    return [*lines, *([found.line(ledger.optimizer_formula())] if found else [])]
+    kept = ledger.optimizer
+    return [*lines, *([kept.line(ledger.optimizer_formula())] if kept else [])]
 
 
 def amount(number: int | None) -> str:

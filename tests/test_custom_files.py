@@ -131,6 +131,13 @@ def test_a_port_leaves_the_classes_that_keras_knows_alone(keras, model):
     assert dict(keras.saving.get_custom_objects()) == before
 
 
+def test_a_lambda_inside_another_layer_is_refused_by_its_own_name(model):
+    error = refused(UnsupportedError, lambda: xlstm.load(model), "xlstm.register_layer")
+    assert "TimeDistributed(Lambda:triple) (triples)" in error.got
+    for word in ("TimeDistributed(mine>Weigh) (each)", "Block (block)", "mine>Weigh (own)"):
+        assert word in error.got
+
+
 MDN = """
 import torch
 from torch import Tensor, nn

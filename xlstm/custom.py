@@ -181,7 +181,8 @@ def register_layer(
             inputs are (batch, ...) and may not be written to. What it computes is what every
             framework is judged against. It has to keep the inputs' dtype: it is run in float32,
             float64 and longdouble. With `mask="uses"` it takes `mask=` as well: bools (batch,
-            time), True where a step counts, or None.
+            time), True where a step counts, or None. Branches inside it are not watched: whether
+            the inputs of a comparison reach them all is for you to say (`inputs=`).
         output_shape: `(config, *shapes) -> shape`, or a tuple of shapes: what one sample becomes,
             without the batch; None is any length.
         weights: names of its tensors in the order in which files keep them (`xlstm inspect` shows

@@ -132,7 +132,10 @@ def test_it_is_the_model_py_of_the_folder_that_runs(folder, verify):
     file.write_text(file.read_text().replace("x = self.dense(x)", "x = self.dense(x) * 1.0001"))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     rewrite(folder, lambda data: data["proof"]["hashes"].update({"model.py": digest}))
-    status, out, _ = verify(folder, "--json")
+    status, changed, _ = of_proof(verify, folder)
+    here = f"what xlstm {xlstm.__version__} writes"
+    assert (status, changed) == (1, [f"model.py is not {here}; not run without --trust"])
+    status, out, _ = verify(folder, "--json", "--trust")
     found = json.loads(out)
     assert status == 1
     assert found["proof"]["changed"] == []

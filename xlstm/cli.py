@@ -120,7 +120,7 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
     from xlstm.proof import verify_folder
 
     if has_port(Path(args.file)) and not any(_told(args).values()):
-        return verify_folder(Path(args.file), names, args.inputs, **options)
+        return verify_folder(Path(args.file), names, args.inputs, trust=args.trust, **options)
     return reconcile(_source(args), names, args.inputs, **options)
 
 
@@ -279,6 +279,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gradients", action="store_true", help=slopes)
     more = "inputs of more lengths, batch sizes, masks, scales and seeds"
     parser.add_argument("--thorough", action="store_true", help=more)
+    own = "of a ported folder: run its model.py though xlstm would write another"
+    parser.add_argument("--trust", action="store_true", help=own)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=_verify)
 

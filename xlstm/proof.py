@@ -197,18 +197,25 @@ class Proof:
 
 
 def verify_folder(
-    folder: Path, frameworks: Iterable[str] = (), inputs: Any = None, **options: Any
+    folder: Path,
+    frameworks: Iterable[str] = (),
+    inputs: Any = None,
+    *,
+    trust: bool = False,
+    **options: Any,
 ) -> Proof:
     """Compares a ported folder with the reference anew, and with what was recorded at the port.
 
-    The folder's target runs the folder's own `model.py`, if that is what was recorded or what
-    xlstm writes for the graph; else it is not run. Other frameworks run a port of the graph.
+    The folder's target runs the folder's own `model.py` if that is, letter for letter, what xlstm
+    writes for the graph; else it is not run. Other frameworks run a port of the graph.
 
     Args:
         folder: as `save` wrote it, wherever it lies now.
         frameworks: others that are compared as well.
         inputs: as in `reconcile`.
-        options: likewise.
+        trust: also run a `model.py` that is what was recorded and not what xlstm writes, such as
+            one of another version. The record proves nothing: who wrote the one wrote the other.
+        options: as in `reconcile`.
 
     Raises:
         FileError: weights or a report that are damaged.
@@ -217,7 +224,7 @@ def verify_folder(
     from xlstm.comparing import reconcile
 
     model, adapter, kept = read_folder(folder), target_of(folder), read_record(folder)
-    changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter)
+    changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter, trust)
 
     def own(_live: Any, dtype: str) -> tuple[Any, str]:
         if source.changed:
@@ -254,17 +261,18 @@ class Part:
     text: str = ""
 
 
-def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter) -> Part:
+def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trust: bool) -> Part:
     """The text of model.py, and whether it may be run."""
     with open_regular(folder / SOURCE) as file:
         data = file.read(MAX_TEXT + 1)
-    if hashlib.sha256(data).hexdigest() == kept.hashes[SOURCE]:
-        return Part(text=data.decode("utf-8", "replace"))
+    recorded = hashlib.sha256(data).hexdigest() == kept.hashes[SOURCE]
     text = adapter.emit(model) if adapter.emit else ""
-    if data == text.encode():
-        return Part(
-            since=(f"{SOURCE} is what xlstm {VERSION} writes, not what was recorded",), text=text
-        )
+    ours, here = data == text.encode(), f"what xlstm {VERSION} writes"
+    if ours or (recorded and trust):
+        others = () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
+        return Part(since=others, text=data.decode("utf-8", "replace"))
+    if recorded:
+        return Part(changed=(f"{SOURCE} is not {here}; not run without --trust",))
     return Part(changed=(f"{SOURCE}; not run",))
 
 

@@ -29,9 +29,9 @@ class LayerCode:
     in the same shapes: as `nn.Parameter` in PyTorch, `nnx.Param` in NNX, by `self.param` in Linen
     and `self.add_weight(name=...)` in Keras. It is called with the layer's inputs one by one, and
     with `mask=` where the layer uses masks and there is one; several outputs are a tuple. A Keras
-    class takes `name`, `dtype` and `trainable` as all layers do, hands its dtype on to layers inside
-    it, and needs `get_config` for `model.keras`. All tensors count as parameters, and a class acts
-    as in use: Linen's are not told of training.
+    class takes `name`, `dtype` and `trainable` as all layers do, hands its dtype on to layers
+    inside it, and needs `get_config` for `model.keras`. All tensors count as parameters, and a
+    class acts as in use: Linen's are not told of training.
 
     Attributes:
         source: the text.

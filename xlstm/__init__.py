@@ -17,9 +17,8 @@ __version__ = _version.VERSION
 if TYPE_CHECKING:
     from xlstm import demo, errors
     from xlstm.comparing import reconcile
-    from xlstm.diagnosing import Diagnosis, diagnose
-    from xlstm.diagnosing import Diagnosis, diagnose
     from xlstm.custom import register_layer, unregister_layer
+    from xlstm.diagnosing import Diagnosis, diagnose
     from xlstm.explaining import Explanation, explain
     from xlstm.layer_code import LayerCode
     from xlstm.ledger import Ledger, count
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Diagnosis": "diagnosing",
-    "Diagnosis": "diagnosing",
     "Explanation": "explaining",
     "LayerCode": "layer_code",
     "Ledger": "ledger",
@@ -41,7 +39,6 @@ _PUBLIC = {
     "Report": "report",
     "convert_weights": "porting",
     "count": "ledger",
-    "diagnose": "diagnosing",
     "diagnose": "diagnosing",
     "load": "porting",
     "port": "porting",

@@ -57,9 +57,7 @@ def parse_json(text: bytes | str, where: str) -> Any:
             text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
         )
     except RecursionError:
-        raise FileError(
-            where, f"at most {MAX_NESTING} levels", "more", "check the file"
-        ) from None
+        raise FileError(where, f"at most {MAX_NESTING} levels", "more", "check the file") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise FileError(
             where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xlstm.converters import flax_activations
 from xlstm.converters.places import Site
-from xlstm.converters.source import WIDTH, Argument, Call, Parts, call, statement
+from xlstm.converters.source import Argument, Call, Parts, assigned, call, statement
 
 from xlstm.model import Edge, Shape
 
@@ -71,14 +71,6 @@ class Dialect:
         return call(f"{self.module}.{name}", *args, dtype, *self.tail)
 
 
-def assigned(name: str, value: Argument, end: str = "") -> list[str]:
-    """Lines that give a value to a variable; a text too long for one line gets parentheses."""
-    line = f"        {name} = {value}"
-    if isinstance(value, str) and len(line) > WIDTH:
-        return [f"        {name} = (", f"            {value}", "        )"]
-    return statement(f"{name} = ", value, 8, end)
-
-
 @dataclass(frozen=True)
 class At:
     """Where a layer is written.
@@ -113,10 +105,10 @@ class At:
         """An axis of a sample as one of the batch; from the end it is the same."""
         return axis if axis < 0 else axis + self.lead
 
-    def put(self, value: Argument, end: str = "") -> None:
-        """Writes the first output, if anything reads it; `end` stands after a call."""
+    def put(self, value: Argument) -> None:
+        """Writes the first output, if anything reads it."""
         if self.site.read(0) and value != self.site.y:
-            self.parts.forward += assigned(self.site.y, value, end)
+            self.parts.forward += assigned(self.site.y, value)
 
     def write(self, name: str, value: Argument) -> None:
         """Writes a variable."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.converters.flax_dialect import CELLS, assigned
-from xlstm.converters.source import Parts, call, imports, shape_text, signature, statement
+from xlstm.converters.flax_dialect import CELLS
+from xlstm.converters.source import Parts, assigned, call, imports, shape_text, signature, statement
 
 from xlstm.identifiers import identifiers
 from xlstm.inputs import row_numbers

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xlstm.converters.flax_dialect import CELLS, Dialect, assigned, function
+from xlstm.converters.flax_dialect import CELLS, Dialect, function
 from xlstm.converters.places import Site
-from xlstm.converters.source import Argument, Call, Parts, call, statement
+from xlstm.converters.source import Argument, Call, Parts, assigned, call, statement
 
 from xlstm.model import (
     LSTM,

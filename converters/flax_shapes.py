@@ -193,6 +193,6 @@ def dot(spec: Dot, at: At) -> None:
     left, right = (
         f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
     )
-    alone = "" if a or b else "[:, None]"
-    product = call("jnp.einsum", f'"{left},{right}->b{a}{b}"', *inputs)
-    at.put(product, alone)
+    at.put(call("jnp.einsum", f'"{left},{right}->b{a}{b}"', *inputs))
+    if not a and not b:
+        at.put(f"{at.site.y}[:, None]")

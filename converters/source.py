@@ -80,6 +80,14 @@ def statement(start: str, value: Argument, indent: int, end: str = "") -> list[s
     return [opening, *lines, f"{pad}{last}{end}"]
 
 
+def assigned(name: str, value: Argument) -> list[str]:
+    """Lines of a method that set a variable; a text too long for one line gets parentheses."""
+    line = f"        {name} = {value}"
+    if isinstance(value, str) and len(line) > WIDTH:
+        return [f"        {name} = (", f"            {value}", "        )"]
+    return statement(f"{name} = ", value, 8)
+
+
 FOLDER = "folder: str | Path = Path(__file__).parent"
 """Parameter of every emitted `load`."""
 

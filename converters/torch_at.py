@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xlstm.converters.places import Site
-from xlstm.converters.source import WIDTH, Argument, Call, Parts, call, statement
+from xlstm.converters.source import WIDTH, Argument, Call, Parts, assigned, call, statement
 from xlstm.converters.torch_forms import OWN
 from xlstm.converters.torch_recurrent import LAYER_CELLS, function
 
@@ -76,10 +76,7 @@ class At:
         """Sets a variable in the forward pass."""
         if value == name:
             return
-        if isinstance(value, str) and len(f"        {name} = {value}") > WIDTH:
-            self.parts.forward += [f"        {name} = (", f"            {value}", "        )"]
-        else:
-            self.parts.forward += statement(f"{name} = ", value, 8)
+        self.parts.forward += assigned(name, value)
 
     def put(self, value: Argument) -> None:
         """Sets the first output, if anything reads it."""
@@ -107,6 +104,12 @@ class At:
             return
         if len(f"{pad}{y} = {text}") <= WIDTH:
             self.write(y, text)
+            return
+        if "(" in terms[0]:
+            # a formatter would break the call before the sign
+            self.write(y, terms[0])
+            for term in terms[1:]:
+                self.write(y, f"{y} {sign} {term}")
             return
         short = len(text) + 12 <= WIDTH
         inner = [text] if short else [terms[0], *(f"{sign} {term}" for term in terms[1:])]

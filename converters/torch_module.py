@@ -8,6 +8,7 @@ from typing import Any
 from xlstm.converters.source import (
     FOLDER,
     Parts,
+    assigned,
     call,
     class_doc,
     imports,
@@ -161,7 +162,7 @@ def _casts(model: Model, parts: Parts) -> list[str]:
         spec = model.node(name).spec
         assert isinstance(spec, Input)
         if spec.dtype == "bool":
-            lines.append(f"        {variable} = {variable} != 0")
+            lines += assigned(variable, f"{variable} != 0")
             continue
         floats.append(variable)
         if "float" not in spec.dtype and not _numbers_rows(model, Edge(name)):

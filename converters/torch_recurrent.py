@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xlstm.converters.places import Site
-from xlstm.converters.source import Call, Parts, call, pieces, statement
+from xlstm.converters.source import Call, Parts, assigned, call, pieces, statement
 from xlstm.converters.torch_activations import CELLS as ACTIVATION_CELLS
 from xlstm.converters.torch_activations import FUNCTIONS
 from xlstm.converters.torch_forms import reason
@@ -251,5 +251,5 @@ def emit_recurrent(spec: Recurrent, parts: Parts, site: Site) -> None:
     walk = Walk(spec, f"self.{site.name}", not comments, before, after, site.y)
     parts.forward += walk.lines(site)
     if not spec.return_sequences and site.read(0):
-        parts.forward.append(f"        {site.y} = {site.y}[:, -1]")
+        parts.forward += assigned(site.y, f"{site.y}[:, -1]")
     return_states(site, parts, walk.last)

@@ -30,6 +30,9 @@ RESERVED = frozenset(
 )
 """Names that a module's base class or the emitted code itself uses, in any of the frameworks."""
 
+LONGEST = 40
+"""The most characters of an identifier, but for a number: two stand on a line of emitted code."""
+
 
 def identifier(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str:
     r"""A plain ASCII identifier for `name`, different from all of `taken`.
@@ -46,7 +49,7 @@ def identifier(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str
 def _base(name: str) -> str:
     """A plain ASCII identifier for a name."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    base = re.sub(r"[^0-9A-Za-z_]+", "_", ascii_name).strip("_")[:60].rstrip("_")
+    base = re.sub(r"[^0-9A-Za-z_]+", "_", ascii_name).strip("_")[:LONGEST].rstrip("_")
     if not base or base[0].isdigit():
         base = f"layer_{base}".rstrip("_")
     if base in RESERVED or keyword.iskeyword(base) or keyword.issoftkeyword(base):

@@ -2,7 +2,9 @@
 
 import inspect
 import keyword
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 from processes import CLI, run
@@ -172,3 +174,11 @@ def test_reserved_names_become_free_ones():
     assert not RESERVED & set(made.values())
     assert len(set(made.values())) == len(RESERVED)
     assert all(name.isidentifier() for name in made.values())
+
+
+def test_every_package_is_shipped():
+    """Setuptools ships what is listed; a package that is not listed fails only once installed."""
+    root = Path(__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    held = {".".join(p.parent.relative_to(root).parts) for p in root.glob("xlstm/**/__init__.py")}
+    assert set(listed) == held | {"xlstm.converters"}

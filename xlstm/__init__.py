@@ -53,10 +53,28 @@ _PUBLIC = {
 
 _MODULES = ("demo", "errors")
 
-__all__ = ["Explanation", "Ledger", "Model", "Report", "convert_weights", "count", "demo", "errors"]
-__all__ += ["explain", "load", "port", "reconcile", "require", "save", "split"]
-__all__ += ["Diagnosis", "diagnose"]
-__all__ += ["LayerCode", "register_layer", "unregister_layer"]
+__all__ = [
+    "Diagnosis",
+    "Explanation",
+    "LayerCode",
+    "Ledger",
+    "Model",
+    "Report",
+    "convert_weights",
+    "count",
+    "demo",
+    "diagnose",
+    "errors",
+    "explain",
+    "load",
+    "port",
+    "reconcile",
+    "register_layer",
+    "require",
+    "save",
+    "split",
+    "unregister_layer",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from xlstm.diagnosing.hypothesis import Altered, Part, Row, Site, groups, parts, with_tensors
 from xlstm.kinds import Kind
+from xlstm.layout import Slot, Table, pack, unpack
 from xlstm.model import Array
 
 Change = Callable[[Array], Array]
@@ -133,6 +135,46 @@ def _changes(kind: Kind, tensor: str, sides: int) -> tuple[tuple[str, str, str, 
     return PLAIN if tensor == "beta" or tensor.endswith("bias") else ()
 
 
+def _own_slots(cause: str, times: int, text: str, fix: str) -> Row:
+    """Biases as the suspect's framework keeps them, each by itself and all that were folded."""
+
+    def alter(site: Site) -> Iterator[Altered]:
+        for part in parts(site.spec):
+            place, name = site.naming.place(site.node, part.before), part.before + "bias"
+            hub = site.layer.weights.get(name)
+            if place is None or hub is None:
+                continue
+            slots = [slot for slot in place.table.slots if slot.tensor == "bias"]
+            every = [slot for slot in slots if slot.at.get("s") != 1]
+            for chosen in (*([slot] for slot in slots), every):
+                found = _multiplied(place.table, slots, chosen, hub, part, times)
+                if found is None:
+                    continue
+                own = [
+                    site.naming.names.get((site.node.owner, part.before, s.name)) for s in chosen
+                ]
+                names = [n or place.slot_name(s.name) for n, s in zip(own, chosen, strict=True)]
+                said = " and ".join(f"`{n}`" for n in names)
+                say = site.said(f"Your {said} {text}.", fix, ", ".join(names))
+                layer = with_tensors(site.layer, {name: found})
+                yield Altered(layer, say, f"{cause} {names}", (name,), rare=True)
+
+    return Row(cause, alter)
+
+
+def _multiplied(
+    table: Table, slots: list[Slot], chosen: list[Slot], hub: Array, part: Part, times: int
+) -> Array | None:
+    """A hub bias some of whose framework's tensors are multiplied; None where nothing changes."""
+    own = replace(table, slots=tuple(slots))
+    sizes = part.spec.sizes()
+    arrays = pack(own, {"bias": hub}, sizes)
+    changed = {n: a * times if n in {s.name for s in chosen} else a for n, a in arrays.items()}
+    if not chosen or all(np.array_equal(changed[n], arrays[n]) for n in arrays):
+        return None
+    return unpack(own, changed, sizes)["bias"]
+
+
 def gates_lost(site: Site) -> Iterator[Altered]:
     """The bias of one gate lost, on one side or on both."""
     for group in groups(site.spec):
@@ -217,6 +259,8 @@ ROWS = (
     _biases("doubled-bias"),
     _biases("misplaced-bias"),
     Row("lost-bias", gates_lost),
+    _own_slots("lost-bias", 0, "lost its numbers (zeros)", "Copy it."),
+    _own_slots("doubled-bias", 2, "has its numbers twice", "Add them once."),
     Row("forget-bias", forget),
     Row("rounded-weights", rounded),
     _biases("other-weights"),

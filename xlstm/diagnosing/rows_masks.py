@@ -33,8 +33,11 @@ def _running_on(whole: bool) -> Call:
     def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         found = forward(spec, inputs, replace(context, mask=None))
-        if context.mask is None or not own.return_sequences:
+        if context.mask is None:
             return found
+        if not own.return_sequences:
+            some = context.mask.any(axis=1).reshape(-1, *(1,) * (found[0].ndim - 1))
+            return [np.where(some, found[0], 0), *found[1:]]
         backwards = isinstance(spec, Recurrent) and spec.go_backwards
         mask = context.mask[:, ::-1] if backwards else context.mask
         mask = mask if whole else np.logical_or.accumulate(mask, axis=1)

@@ -82,9 +82,11 @@ def _scanning_the_batch(last_axis: int) -> Call:
             return forward(spec, [x], around)
         if isinstance(spec, Bidirectional):
             own = replace(spec, forward=whole(spec.forward), backward=whole(spec.backward))
-        first, *states = forward(whole(spec) if own is spec else own, [x], around)
-        first = first.swapaxes(0, 1)
-        return [first if getattr(spec, "return_sequences", True) else first[:, -1], *states]
+        found = forward(whole(spec) if own is spec else own, [x], around)
+        sequences = 2 if isinstance(spec, Bidirectional) and spec.merge == "none" else 1
+        turned = [y.swapaxes(0, 1) for y in found[:sequences]]
+        last = not getattr(spec, "return_sequences", True)
+        return [*([y[:, -1] for y in turned] if last else turned), *found[sequences:]]
 
     return call
 

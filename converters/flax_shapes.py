@@ -102,7 +102,8 @@ def reverse(_spec: Reverse, at: At) -> None:
 def pad(spec: Pad, at: At) -> None:
     """Zeros around."""
     pairs = [(0, 0)] * at.lead + [*zip(spec.before, spec.after, strict=True), (0, 0)]
-    at.put(call("jnp.pad", at.x, call("", *map(str, pairs))))
+    padded = call("jnp.pad", at.x, call("", *map(str, pairs)))
+    at.put(padded if any(map(any, pairs)) else at.x)
 
 
 def crop(spec: Crop, at: At) -> None:

@@ -90,7 +90,7 @@ def pad(spec: Pad, at: At) -> None:
     """Zeros around."""
     pairs = [*zip(spec.before, spec.after, strict=True)][::-1]
     sizes = ", ".join(f"{a}, {b}" for a, b in [(0, 0), *pairs])
-    at.put(call("F.pad", at.x, f"({sizes})"))
+    at.put(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
 
 
 def crop(spec: Crop, at: At) -> None:

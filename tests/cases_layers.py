@@ -158,6 +158,7 @@ NUMBERS: dict[str, Model] = {
     "affine-scale": one(Affine(-2.0), 5, 3),
     "affine-from_one": one(Affine(-1.0, 1.0), 5, 3),
     "affine-negative": one(Affine(-1.0), 5, 3),
+    "pad-nothing": one(Pad((0,), (0,)), 5, 3),
     **{
         f"function-{name}": model([Function("exp"), Function(name)], (3,))
         for name in ("reciprocal", "square", "sqrt", "log", "abs", "negative", "sin", "cos")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Right:
         framework: whose port.
         port: a port written by hand; None for the one that `reconcile` makes.
         inputs: arrays to run, None for those that the product makes.
+        rounded: whether it keeps rounded weights, so that outputs are compared for its own.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Right:
     framework: str = "torch"
     port: Port | None = field(default=None, repr=False)
     inputs: list[Array] | None = field(default=None, repr=False)
+    rounded: bool = False
 
 
 def reseeded(case: Model, seed: int, gain: float = 1.0) -> Model:
@@ -61,11 +63,8 @@ def by_hand(name: str, seed: int) -> Iterator[Right]:
     """A hand-written port of native layers, and one of loops."""
     source = SOURCES[name](seed)
     for native in (True, False):
-
-        def port(dtype: str, native: bool = native) -> Any:
-            return Net(source, native=native).to(getattr(torch, dtype))
-
         how = "native layers" if native else "loops"
+        port = _hand(source, native=native)
         yield Right("hand-written PyTorch", f"{name}, {how}", source, port=port)
 
 
@@ -120,7 +119,9 @@ def two_biases(case: Model, seed: int) -> Model:
     rng = np.random.default_rng([seed, 6])
     held = {
         name: {
-            t: rng.standard_normal((2, *a.shape[1:])).astype(np.float32) if t == "bias" else a
+            t: rng.standard_normal((2, *a.shape[1:])).astype(np.float32)
+            if t.endswith("bias")
+            else a
             for t, a in layer.items()
         }
         for name, layer in case.weights.items()
@@ -144,6 +145,9 @@ def ill_conditioned(seed: int) -> Iterator[Right]:
             spec = SimpleRNN(3, units, **SEQUENCE)
             free = model([spec], (None, 3), gain=gain, seed=seed)
             yield Right("chaotic SimpleRNN", f"{units} units, own inputs, gain {gain:g}", free)
+            for framework in ("keras", "nnx", "linen"):
+                words = f"{units} units, own inputs, gain {gain:g}, {framework}"
+                yield Right("chaotic SimpleRNN", words, free, framework)
             for steps in (None, 100):
                 last = model([SimpleRNN(3, units)], (steps, 3), gain=gain, seed=seed)
                 words = f"{units} units, last output, steps {steps or 'any'}, gain {gain:g}"
@@ -158,6 +162,20 @@ def ill_conditioned(seed: int) -> Iterator[Right]:
                 yield Right("two biases folded", f"{name}, {framework}", made, framework)
 
 
+def folded(seed: int) -> Iterator[Right]:
+    """Ports by hand that add two biases up in float32, as frameworks with one bias want it."""
+    for name in ("lstm", "rnn", "both-lstm", "masked-lstm-last", "gru-before"):
+        made = two_biases(SOURCES[name](seed), seed)
+        held = {
+            node: {t: a.sum(0, keepdims=True) if t.endswith("bias") else a for t, a in own.items()}
+            for node, own in made.weights.items()
+        }
+        for native in (True, False):
+            words = f"{name}, {'native layers' if native else 'loops'}"
+            port = _hand(made, held, native)
+            yield Right("two biases folded by hand", words, made, port=port, rounded=True)
+
+
 def long(seed: int) -> Iterator[Right]:
     """Sequences of 2,000 steps."""
     half = GRU(3, 4, **SEQUENCE)
@@ -168,6 +186,7 @@ def long(seed: int) -> Iterator[Right]:
         yield replace(found, kind="2,000 steps")
 
 
-def _hand(made: Model) -> Callable[[str], Any]:
-    net = Net(made, native=False)
+def _hand(made: Model, weights: Any = None, native: bool = False) -> Port:
+    """A port written by hand, with other weights if some are given."""
+    net = Net(made, weights=weights, native=native)
     return lambda dtype: copy.deepcopy(net).to(getattr(torch, dtype))

@@ -34,8 +34,10 @@ class Loose:
         self._spec, self._changed = spec, changed
 
     def __getattr__(self, name: str) -> Any:
-        changed = self.__dict__.get("_changed", {})
-        return changed[name] if name in changed else getattr(self.__dict__["_spec"], name)
+        held = self.__dict__
+        if "_spec" not in held:  # while it is being copied
+            raise AttributeError(name)
+        return held["_changed"][name] if name in held["_changed"] else getattr(held["_spec"], name)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def activations(model: Model, node: Node) -> Iterator[Slip]:
         return
     for other in OTHER_ACTIVATIONS.get(getattr(spec, "activation", ""), ()):
         wrong = replace(spec, activation=other)
-        yield Slip("activation", other, node.name, _other(model, node, wrong), {})
+        kind = "hard_sigmoid" if "hard" in other else "activation"
+        yield Slip(kind, other, node.name, _other(model, node, wrong), {})
     gate = getattr(spec, "gate_activation", "")
     for other in OTHER_GATES.get(gate, ()):
         loose: Any = Loose(spec, gate_activation=other)

@@ -135,6 +135,8 @@ SOURCES: dict[str, Callable[[int], Model]] = {
     "lstm-square": _lone(lambda m, n: LSTM(n, n), square=True),
     "lstm-hard": _lone(lambda m, n: LSTM(m, n, "tanh", "hard_sigmoid", **SEQUENCE)),
     "lstm-relu-hard_keras2": _lone(lambda m, n: LSTM(m, n, "relu", HARD, **SEQUENCE)),
+    "lstm-large": lambda seed: model([LSTM(12, 48, **SEQUENCE)], (None, 12), seed=seed),
+    "gru-large": lambda seed: model([GRU(20, 32)], (None, 20), seed=seed),
     "lstm-backwards": _lone(lambda m, n: LSTM(m, n, go_backwards=True, **SEQUENCE)),
     "gru": _lone(lambda m, n: GRU(m, n, **SEQUENCE)),
     "gru-square": _lone(lambda m, n: GRU(n, n), square=True),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import xlstm
 from mutators.correct import Right
 from mutators.mutant import Judge, Mutant, is_caught, is_same
-from xlstm.diagnosing import diagnose
+from xlstm.diagnosing import Diagnosis, Finding, diagnose
 from xlstm.parity import ROUNDING, UNDECIDED, WORST, Verdict
 
 
@@ -50,7 +49,17 @@ class Tried:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one right port: the verdicts of both precisions."""
+    """What came of one right port.
+
+    Attributes:
+        kind: a row of the table.
+        name: which port.
+        verdict: the worse one of both precisions.
+        ratio: the largest difference over its bound.
+        undecidable_from: first step too ill-conditioned to decide, None for none.
+        note: what was said.
+        doubted: whether its weights, or `diagnose`, were said to show an error.
+    """
 
     kind: str
     name: str
@@ -58,6 +67,7 @@ class Judged:
     ratio: float
     undecidable_from: int | None = None
     note: str = ""
+    doubted: bool = False
 
 
 def tried(mutant: Mutant, judge: Judge, *, ask: bool = True) -> Tried:
@@ -70,42 +80,59 @@ def tried(mutant: Mutant, judge: Judge, *, ask: bool = True) -> Tried:
     """
     verdicts = judge.outputs(mutant.port, mutant.framework)
     seen = is_caught(verdicts)
-    found = Tried(
+    found = _said(mutant, judge) if ask else None
+    weights: bool | None = None
+    if mutant.named:
+        weights = bool(judge.weights(mutant.port, mutant.framework))
+    elif found and mutant.weights_only and "weights" in found.compared:
+        weights = not found.ok
+    return Tried(
         mutant.kind,
         mutant.name,
         seen,
-        bool(judge.weights(mutant.port, mutant.framework)) if mutant.named else None,
+        weights,
+        unexercised=not seen and _listed(mutant, judge),
+        same=not seen and not mutant.weights_only and is_same(mutant),
+        said=found and found.causes,
+        named=bool(found) and any(_names(mutant, one) for one in found.findings),
         failed=any(v.verdict == "failed" for v in verdicts.values()),
         nearest=max(v.ratio for v in verdicts.values()),
     )
-    said = _said(mutant, judge) if ask else None
-    more: dict[str, Any] = {"said": said and said[0], "named": bool(said and said[1])}
-    if not seen:
-        more["unexercised"] = any(f" {mutant.layer} " in line for line in judge.unexercised)
-        more["same"] = not mutant.weights_only and is_same(mutant)
-    return Tried(**{**found.__dict__, **more})
 
 
-def _said(mutant: Mutant, judge: Judge) -> tuple[tuple[str, ...], bool] | None:
-    """The causes that `diagnose` names, and whether the right one is among them, at its layer."""
-    found = diagnose(mutant.model, mutant.port("float32"), inputs=judge.inputs)
-    right = any(
-        finding.cause in mutant.causes and (not mutant.layer or finding.layer in ("", mutant.layer))
-        for finding in found.findings
-    )
-    return found.causes, right
+def _said(mutant: Mutant, judge: Judge) -> Diagnosis:
+    return diagnose(mutant.model, mutant.port("float32"), inputs=judge.inputs)
+
+
+def _listed(mutant: Mutant, judge: Judge) -> bool:
+    """Whether the report says that the inputs could not show it: in its layer, or just before."""
+    before = [
+        edge.node
+        for node in mutant.model.layers
+        if node.name == mutant.layer
+        for edge in node.inputs
+    ]
+    return any(f" {n} " in line for n in (mutant.layer, *before) for line in judge.unexercised)
+
+
+def _names(mutant: Mutant, finding: Finding) -> bool:
+    """Whether a finding is about the mutant's error, in its layer, with the order of its gates."""
+    here = not mutant.layer or finding.layer in ("", mutant.layer)
+    return finding.cause in mutant.causes and here and mutant.words in finding.text
 
 
 def judged(right: Right) -> Judged:
-    """Judges one right port: by `reconcile`, or, written by hand, by its outputs."""
+    """Judges one right port: by `reconcile`; or, written by hand, by its outputs and `diagnose`."""
     if right.port is None:
         report = xlstm.reconcile(right.model, [right.framework], inputs=right.inputs)
-        verdicts = report.frameworks[right.framework].verdicts
-        note = report.frameworks[right.framework].weights
-    else:
-        verdicts = Judge(right.model, right.inputs).outputs(right.port, right.framework)
-        note = ""
-    return _worst(right, verdicts, note)
+        found = report.frameworks[right.framework]
+        return _worst(right, found.verdicts, found.weights)
+    judge = Judge(right.model, right.inputs)
+    verdicts = judge.outputs(right.port, right.framework)
+    if right.rounded:  # in float64 the rounded weights show, as they should
+        verdicts = {"float32": verdicts["float32"]}
+    said = diagnose(right.model, right.port("float32"), inputs=judge.inputs)
+    return _worst(right, verdicts, "" if said.ok else f"diagnose says {said}")
 
 
 def _worst(right: Right, verdicts: dict[str, Verdict], note: str) -> Judged:
@@ -114,9 +141,10 @@ def _worst(right: Right, verdicts: dict[str, Verdict], note: str) -> Judged:
     blurred = [v.undecidable_from for v in verdicts.values() if v.undecidable_from is not None]
     ratio = max(v.ratio for v in verdicts.values())
     first = min(blurred, default=None)
-    return Judged(right.kind, right.name, word, ratio, first, note or "; ".join(details))
+    said = note or "; ".join(details)
+    return Judged(right.kind, right.name, word, ratio, first, said, bool(note))
 
 
 def is_false_alarm(found: Judged) -> bool:
     """Whether a right port was called wrong."""
-    return found.verdict not in (ROUNDING, UNDECIDED) or bool(found.note)
+    return found.verdict not in (ROUNDING, UNDECIDED) or found.doubted

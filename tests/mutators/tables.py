@@ -127,14 +127,16 @@ def totals(wrong: list[Tried], right: list[Judged]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _looked(outcomes: Outcomes) -> list[str]:
+def looked(outcomes: Outcomes) -> list[str]:
     """A line for everything that is not as it should be."""
     lines = []
     for unit, one in outcomes:
         where = f"{unit.name or unit.make}, {unit.framework}, seed {unit.seed}"
         if isinstance(one, Judged):
             if is_false_alarm(one):
-                lines.append(f"false alarm: {one.kind}, {one.name}, {where}: {one.note}")
+                lines.append(
+                    f"false alarm: {one.kind}, {one.name}, {where}: {' '.join(one.note.split())}"
+                )
         elif not one.caught and not one.same:
             lines.append(f"missed: {one.kind}, {one.name}, {where}: {one.nearest:.2g} of the bound")
         elif one.said is not None and not one.named and not one.same:
@@ -147,7 +149,7 @@ def report(outcomes: dict[str, Outcomes], given: Any, seconds: float) -> tuple[s
     """The text of benchmarks/power.md, and how many wrong ports were missed or right ones not."""
     wrong = [one for _, one in outcomes["A"]]
     right = [one for _, one in outcomes["B"]]
-    lines = _looked([*outcomes["A"], *outcomes["B"]])
+    lines = looked([*outcomes["A"], *outcomes["B"]])
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     closing = (
         f"xlstm {VERSION}, seed {given.seed}, Python {platform.python_version()}, {versions}; "

@@ -37,7 +37,7 @@ GOAL = 2.0
 
 
 def saved(folder: Path, name: str, specs: list[Spec], shape: Shape) -> Path:
-    """A model with random weights, as a ported folder that any framework loads from."""
+    """A model with random weights, as a file of Keras."""
     rng = np.random.default_rng(0)
     layers = [(f"{spec.kind.lower()}_{n}", spec, True) for n, spec in enumerate(specs)]
     weights = {
@@ -50,7 +50,7 @@ def saved(folder: Path, name: str, specs: list[Spec], shape: Shape) -> Path:
         if spec.parts
     }
     model = chain(name, layers, shape, weights, Source("keras"))
-    return Path(xlstm.save(model, folder / name, "torch"))
+    return Path(xlstm.save(model, folder / name, "keras"), "model.keras")
 
 
 def arrays(part: Spec, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -205,7 +205,8 @@ class MaskedMultiHeadAttention(MultiHeadAttention):
         seen = seen.expand(q.shape[0], q.shape[2], k.shape[2]).unsqueeze(1)
         # spelled out: the fused form has wrong gradients for queries that see nothing
         scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
-        scores = torch.where(seen, scores, scores - 1e9 if lowered else -1e30)
+        low = scores - 1e9 if lowered else torch.full_like(scores, -1e30)
+        scores = torch.where(seen, scores, low)
         y = F.dropout(torch.softmax(scores, dim=-1), rate) @ v
         return self.output(y.transpose(1, 2).flatten(2))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import xlstm
 from mutators.correct import Right
 from mutators.mutant import Judge, Mutant, is_caught, is_same
-from xlstm.diagnosing import Diagnosis, Finding, diagnose
+from xlstm.diagnosing import Diagnosis, Finding, Unexplained, diagnose
 from xlstm.parity import ROUNDING, UNDECIDED, WORST, Verdict
 
 
@@ -93,7 +93,7 @@ def tried(mutant: Mutant, judge: Judge, *, ask: bool = True) -> Tried:
         weights,
         unexercised=not seen and _listed(mutant, judge),
         same=not seen and not mutant.weights_only and is_same(mutant),
-        said=found and found.causes,
+        said=found and (*found.causes, *(one.text for one in found.unexplained)),
         named=bool(found) and any(_names(mutant, one) for one in found.findings),
         failed=any(v.verdict == "failed" for v in verdicts.values()),
         nearest=max(v.ratio for v in verdicts.values()),
@@ -101,7 +101,11 @@ def tried(mutant: Mutant, judge: Judge, *, ask: bool = True) -> Tried:
 
 
 def _said(mutant: Mutant, judge: Judge) -> Diagnosis:
-    return diagnose(mutant.model, mutant.port("float32"), inputs=judge.inputs)
+    try:
+        return diagnose(mutant.model, mutant.port("float32"), inputs=judge.inputs)
+    except Exception as error:  # noqa: BLE001  the table counts it as not named
+        lost = Unexplained("", None, float("nan"), repr(error))
+        return Diagnosis("", "", unexplained=(lost,), compared=())
 
 
 def _listed(mutant: Mutant, judge: Judge) -> bool:

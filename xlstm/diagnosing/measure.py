@@ -42,6 +42,7 @@ def apart(y: Array, other: Array) -> float:
         return float("inf")
     if not y.size:
         return 0.0
+    y, other = y.astype(np.float64), other.astype(np.float64)  # a mask is one of bools
     with np.errstate(all="ignore"):
         fine = np.isfinite(y)
         if not np.array_equal(fine, np.isfinite(other)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,7 +73,7 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
         if outcome.final.same:
             break
     assert best is not None
-    _conclude(case, best, naming)
+    _conclude(case, best, naming, paired.hub)
     _idle(case, read, paired, gave)
 
 
@@ -138,7 +138,7 @@ def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None
     return points.watched(case.a, paired, gave.gave, known) if gave else []
 
 
-def _conclude(case: Case, best: Outcome, naming: Naming) -> None:
+def _conclude(case: Case, best: Outcome, naming: Naming, known: Container[str]) -> None:
     """Findings in the order in which data meets them."""
     final = best.final
     case.max_ulp = final.ulp if np.isfinite(final.ulp) else None
@@ -146,7 +146,7 @@ def _conclude(case: Case, best: Outcome, naming: Naming) -> None:
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]
     for one in best.explained:
-        found += [_finding(h, one, naming) for h in one.found]
+        found += [_finding(h, one, naming, h.layer in known) for h in one.found]
         if not (one.gap.same or one.found or final.same):
             _unknown(case, one)
     order = {node.name: number for number, node in enumerate(case.a.nodes)}
@@ -155,12 +155,19 @@ def _conclude(case: Case, best: Outcome, naming: Naming) -> None:
         _unknown(case, replace(best.explained[-1], gap=final))
 
 
-def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming) -> Finding:
+def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming, known: bool) -> Finding:
+    """A mistake that was found by running; `known`: whether the layer's weights are known."""
     said, layer = hypothesis.say(naming), hypothesis.layer
-    ulp = one.left.ulp
-    return Finding(
-        layer, one.gap.step, said.tensor, hypothesis.cause, said.text, said.fix, one.gap.most, ulp
-    )
+    text, fix = said.text, said.fix
+    if known and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
+        text = f"Your arrays are a's, but your code acts as if they were not: {text}"
+        fix = "Mend the code that reads them."
+    gap, ulp = one.gap, one.left.ulp
+    return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
+
+
+OF_CODE = ("update-gate", "forget-bias")
+"""Causes that are altered weights to the reference, and code to everybody else."""
 
 
 def _unknown(case: Case, one: Explained) -> None:

@@ -73,6 +73,7 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
         tuple(coverage.unexercised()) if ran else (),
         recipe if ran else "",
         case.max_ulp,
+        case.dtype if ran else "",
     )
 
 

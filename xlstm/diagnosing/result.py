@@ -69,6 +69,7 @@ class Diagnosis:
         unexercised: what the inputs did not reach, where an error cannot be seen.
         inputs: how the inputs were made.
         max_ulp: largest difference of the outputs once all findings are granted, None if not run.
+        precision: what the suspect was run in, "" if it was not.
     """
 
     a: str
@@ -80,6 +81,7 @@ class Diagnosis:
     unexercised: tuple[str, ...] = ()
     inputs: str = ""
     max_ulp: float | None = None
+    precision: str = ""
 
     @property
     def ok(self) -> bool:
@@ -111,6 +113,10 @@ class Diagnosis:
     def _closing(self) -> list[str]:
         what = " and ".join(self.compared)
         lines = [f"equal up to rounding: {what}"] if self.ok else [f"compared: {what}"]
+        if self.findings and not self.unexplained and self.max_ulp is not None:
+            ulp = f"{self.max_ulp:.2g}" if self.max_ulp < 10 else f"{self.max_ulp:.0f}"
+            after = f"After that the outputs agree to {ulp} ULP of {self.precision}."
+            lines.insert(0, after)
         lines += [*self.unexercised]
         lines += [f"inputs: {self.inputs}"] if self.inputs else []
         return lines

@@ -145,11 +145,18 @@ def _fits(node: Node, hypothesis: Hypothesis, held: Hub) -> bool:
 def _gap(
     model: Model, known: Mapping[str, Hub], name: str, tensors: tuple[str, ...] | list[str]
 ) -> float:
-    own = model.weights.get(name, {})
+    """The largest difference of some tensors."""
+    own, held = model.weights.get(name, {}), known[name]
+    every = {p.before + t: (p, t) for p in parts(model.node(name).spec) for t in p.kind.tensors}
     gaps = [0.0]
     for tensor in tensors:
-        a, b = own.get(tensor), known[name].get(tensor)
-        if a is not None and b is not None and a.shape == b.shape:
+        a, b = own.get(tensor), held[tensor]
+        if a is None:
+            continue
+        part, short = every[tensor]
+        if "s" in part.kind.tensors[short]:
+            a, b = settled(part.kind, a), settled(part.kind, b)
+        if a.shape == b.shape:
             with np.errstate(all="ignore"):
                 gaps.append(float(np.abs(a.astype(np.float64) - b).max(initial=0)))
     return max(gaps)

@@ -10,7 +10,7 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.diagnosing import CAUSES
+from xlstm.diagnosing import CAUSES, bisecting
 from xlstm.diagnosing.known import ROWS
 from xlstm.errors import UsageError
 from xlstm.model import (
@@ -317,7 +317,8 @@ def test_layers_of_equal_shape_with_each_others_weights():
     assert xlstm.diagnose(truth, wrong).causes == ("swapped-layers",)
 
 
-def test_an_unknown_cause_is_said_to_be_unknown():
+def test_an_unknown_cause_is_said_to_be_unknown(monkeypatch):
+    monkeypatch.setattr(bisecting, "PATIENCE", 0.5)
     right = xlstm.port(STACK, "numpy")
     found = xlstm.diagnose(STACK, lambda x: right(x) + 0.01 * np.sin(40 * right(x)))
     assert not found.ok
@@ -327,7 +328,9 @@ def test_an_unknown_cause_is_said_to_be_unknown():
     assert 0 < unexplained.difference <= 0.02
 
 
-def test_the_first_layer_and_step_where_an_unknown_cause_acts():
+def test_the_first_layer_and_step_where_an_unknown_cause_acts(monkeypatch):
+    monkeypatch.setattr(bisecting, "PATIENCE", 0.5)
+
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()

@@ -83,11 +83,20 @@ def _plans(
     """The plans, the quick ones first; pairs of mistakes are tried where nothing else helps."""
     lines = [(*seen, end), (end,)] if seen else [(end,)]
     own = layers_of(case.a)
-    for patience in (0.0, PATIENCE):
+    # two mistakes at once make neither NaN nor another shape of what one does not
+    shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
+    alike = shapes == [(y.shape, True) for y in _truth(case)]
+    for patience in (0.0, PATIENCE) if alike else (0.0,):
         for line in lines:
             yield Plan(layers, line, granted, patience)
         for line in lines if granted else ():
             yield Plan(own, line, [], patience)
+
+
+def _truth(case: Case) -> list[Array]:
+    """The outputs of the truth."""
+    found = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    return [found[edge] for edge in case.a.outputs]
 
 
 def _followed(

@@ -41,6 +41,7 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     Raises:
         XlstmError: `a` cannot be read, `b` is nothing of a model's, or inputs that do not fit.
 
+    >>> import numpy as np
     >>> from xlstm.model import Dense, Source, chain
     >>> def model(*rows):
     ...     return chain("m", [("dense", Dense(2, 2, use_bias=False), True)], (2,),

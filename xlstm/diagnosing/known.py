@@ -36,6 +36,12 @@ ROWS: tuple[Row, ...] = (
 """All of them; where two explain the same, the first one is named."""
 
 
+TOGETHER: tuple[Row, ...] = (
+    Row("gate-order", rows_weights.whole_orders),
+    *(row for row in ROWS if row.cause not in ("gate-order", "reshaped", "transposed", "option")),
+)
+"""What is tried together with other mistakes."""
+
 UNFIT = (XlstmError, LookupError, TypeError, ValueError)
 """What altering a layer that has no such option may raise."""
 

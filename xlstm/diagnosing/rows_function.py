@@ -102,7 +102,7 @@ def _activations(cause: str) -> Row:
 
 def _formula(site: Site, use: str, formula: Formula, text: str, fix: str) -> Altered:
     layer = replace(site.layer, formulas={**site.layer.formulas, use: formula})
-    return Altered(layer, site.said(text, fix), f"formula {use} {text}")
+    return Altered(layer, site.said(text, fix), f"formula {use} {text}", rare=True)
 
 
 UNCLIPPED: dict[str, Formula] = {

@@ -58,11 +58,25 @@ def _choices(tensors: list[str]) -> Iterator[tuple[str, ...]]:
         yield from itertools.combinations(tensors, count)
 
 
+def whole_orders(site: Site) -> Iterator[Altered]:
+    """Gates of all tensors of a layer in any other order."""
+    for group in groups(site.spec)[:1]:
+        yield from _in_order(site, group, [tuple(_present(site, group))])
+
+
 def gate_orders(site: Site) -> Iterator[Altered]:
     """Gates of some tensors in any other order, in all halves or in one."""
     for group in groups(site.spec):
-        tensors = [t for t in _gated(group[0]) if _held(site, group[0], t) is not None]
-        for chosen in _choices(tensors):
+        yield from _in_order(site, group, [*_choices(_present(site, group))])
+
+
+def _present(site: Site, group: list[Part]) -> list[str]:
+    return [t for t in _gated(group[0]) if _held(site, group[0], t) is not None]
+
+
+def _in_order(site: Site, group: list[Part], choices: list[tuple[str, ...]]) -> Iterator[Altered]:
+    for chosen in choices:
+        if chosen:
             for order in _orders(group[0].kind.gates):
                 changed = _reordered(site, group, chosen, order)
                 if changed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
 from xlstm.diagnosing.hypothesis import Hypothesis, pieces
-from xlstm.diagnosing.known import ROWS, hypotheses
+from xlstm.diagnosing.known import ROWS, TOGETHER, hypotheses
 from xlstm.diagnosing.measure import Gap, allowed, apart, gap_of
 from xlstm.diagnosing.naming import Naming
 from xlstm.model import Array, Edge, Model, Node
@@ -19,7 +19,7 @@ NEAR = {"float64": 1e-7, "float32": 2e-3}
 CONFIRMED = 12
 """Hypotheses that are looked at closely, at most."""
 
-PATIENCE = 6.0
+PATIENCE = 10.0
 """Seconds that pairs of mistakes are looked for, all in all."""
 
 BATCHWISE = ("batch-first", "batchnorm-mode")
@@ -191,29 +191,39 @@ class _Trial:
     ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
         """Two mistakes at once, the second one in the first one's layer or after it."""
         until = time.monotonic() + self.search.patience
-        firsts = [*_single(_likely(self._of(self.search.layers, nodes)))]
-        for (first,) in firsts:
-            layers = {**self.search.layers, **first.layers}
-            values = self.run(layers, current, first.layers)
-            if values is None:
-                continue
-            owners = [node.owner for node in nodes]
-            after = nodes[owners.index(first.layer) :]
-            near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
-            for number, second in enumerate(_likely(self._of(layers, after))):
-                found = self.run({**layers, **second.layers}, values, second.layers)
-                residual = self.residual(found)
-                if residual < NEAR[self.search.dtype]:
-                    near.append((residual, number, (first, second)))
-                if time.monotonic() > until:
-                    return None
-            closest = self._closest(near)
-            if closest:
-                return closest
+        owners = [*dict.fromkeys(node.owner for node in nodes)]
+        every = {owner: [*self._likely(self.search.layers, owner)] for owner in owners}
+        for number, owner in enumerate(owners):
+            later = [second for after in owners[number + 1 :] for second in every[after]]
+            for first in every[owner]:
+                found = self._with(first, later, current, until)
+                if found is not None or time.monotonic() > until:
+                    return found
         return None
 
-    def _of(self, layers: Layers, nodes: Sequence[Node]) -> Iterator[Hypothesis]:
-        return hypotheses(self.model, layers, nodes, self.search.naming, ROWS)
+    def _with(
+        self, first: Hypothesis, later: Sequence[Hypothesis], current: Values, until: float
+    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+        """What explains the point together with a first mistake."""
+        layers = {**self.search.layers, **first.layers}
+        values = self.run(layers, current, first.layers)
+        near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
+        if values is None:
+            return None
+        for number, second in enumerate((*self._likely(layers, first.layer), *later)):
+            found = self.run({**layers, **second.layers}, values, second.layers)
+            residual = self.residual(found)
+            if residual < NEAR[self.search.dtype]:
+                near.append((residual, number, (first, second)))
+            if time.monotonic() > until:
+                break
+        return self._closest(near)
+
+    def _likely(self, layers: Layers, owner: str) -> Iterator[Hypothesis]:
+        """Mistakes of one layer that are worth a try together with others."""
+        node, naming = self.model.node(owner), self.search.naming
+        found = hypotheses(self.model, layers, [node], naming, TOGETHER)
+        return (hypothesis for hypothesis in found if not hypothesis.rare)
 
 
 def _single(found: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]:
@@ -229,20 +239,6 @@ def _everywhere(found: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]
     for same in rules.values():
         if len({h.layer for h in same}) > 1:
             yield tuple({h.layer: h for h in same}.values())
-
-
-def _likely(found: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
-    """Those that are worth a try together with others."""
-    for h in found:
-        whole = h.cause not in ("gate-order", "reshaped", "transposed", "option") or _whole(h)
-        if whole and not h.rare:
-            yield h
-
-
-def _whole(hypothesis: Hypothesis) -> bool:
-    """Whether all tensors of a layer that have gates are altered."""
-    held = next(iter(hypothesis.layers.values())).weights
-    return hypothesis.cause == "gate-order" and len(hypothesis.tensors) == len(held)
 
 
 def _as_seen(model: Model, layers: Layers, point: Point) -> Layers:

@@ -114,7 +114,7 @@ class Diagnosis:
         what = " and ".join(self.compared)
         lines = [f"equal up to rounding: {what}"] if self.ok else [f"compared: {what}"]
         if self.findings and not self.unexplained and self.max_ulp is not None:
-            ulp = f"{self.max_ulp:.2g}" if self.max_ulp < 10 else f"{self.max_ulp:.0f}"
+            ulp = max(round(self.max_ulp), int(self.max_ulp > 0))
             after = f"After that the outputs agree to {ulp} ULP of {self.precision}."
             lines.insert(0, after)
         lines += [*self.unexercised]

@@ -12,7 +12,7 @@ from xlstm.activations import ACTIVATIONS
 from xlstm.diagnosing.altered import Formula
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
 from xlstm.errors import XlstmError
-from xlstm.model import GRU, Array, BatchNorm, TimeDistributed
+from xlstm.model import GRU, Activation, Array, BatchNorm, Elu, Relu, Softmax, TimeDistributed
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.specs import Spec
@@ -103,6 +103,18 @@ def _activations(cause: str) -> Row:
 def _formula(site: Site, use: str, formula: Formula, text: str, fix: str) -> Altered:
     layer = replace(site.layer, formulas={**site.layer.formulas, use: formula})
     return Altered(layer, site.said(text, fix), f"formula {use} {text}", rare=True)
+
+
+PLAIN = (Relu, Elu, Softmax)
+"""Layers that are activations with numbers of their own."""
+
+
+def other_functions(site: Site) -> Iterator[Altered]:
+    """Another activation in the place of a layer that is one."""
+    for new in ACTIVATIONS if isinstance(site.spec, PLAIN) else ():
+        text = f"Your activation is {words(new)}; a has {site.spec.kind}."
+        layer = replace(site.layer, spec=Activation(new))
+        yield Altered(layer, site.said(text, "Use a's."), text, rare=new not in COMMON)
 
 
 UNCLIPPED: dict[str, Formula] = {
@@ -222,4 +234,5 @@ ROWS = (
     _activations("activation"),
     _activations("gate-activation"),
     Row("activation", single_uses),
+    Row("activation", other_functions),
 )

@@ -122,7 +122,7 @@ def _say_order(site: Site, group: list[Part], chosen: tuple[str, ...], order: st
         for slot, _ in naming.slots(site.node, part.before, chosen[0]):
             if slot.gates and not fix:
                 fix = f"reorder {blocks(slot, _sizes(part), held, read)} of each"
-        verb = "hold" if len(chosen) * len(group) > 1 else "holds"
+        verb = "hold" if "".join(names).count("`") > 2 else "holds"
         fix = fix.removesuffix(" of each") if verb == "holds" else fix
         text = f"Your {' and '.join(names)} {verb} {' '.join(held)}; {where} reads {' '.join(read)}"
         tensor = " ".join(dict.fromkeys(names)).replace("`", "").replace(" and ", ", ")

@@ -170,6 +170,7 @@ def _output(found: list[Any]) -> list[Any]:
 
 INEXACT_FLOAT64: dict[str, tuple[str, float]] = {
     "gelu": ("tf.nn.gelu divides by a square root of 2 rounded to float32", 4.2e-9),
+    "gelu_tanh": ("tf.nn.gelu rounds 0.044715 to float32 in its approximation", 5.3e-10),
     "leaky_relu": ("tf.nn.leaky_relu rounds its slope to float32", 3.0e-9),
     "leaky_relu_01": ("tf.nn.leaky_relu rounds its slope to float32", 2.3e-10),
     "elu": ("tf.nn.elu computes e^x - 1, which loses digits near 0", 1.7e-16),

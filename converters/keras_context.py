@@ -211,9 +211,12 @@ def is_operation(layer: Config) -> bool:
     # HDF5 files keep no module; every layer has one of these options, and no operation has
     nodes, own = layer.get("inbound_nodes"), layer.get("config")
     new = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], Mapping)
-    named = isinstance(own, Mapping) and not {"trainable", "batch_shape", "layers"} & set(own)
+    named = isinstance(own, Mapping) and not LAYERS_ALONE & set(own)
     return new and named
 
+
+LAYERS_ALONE = frozenset({"trainable", "batch_shape", "layers", "rate"})
+"""Options of layers; `rate` because SpatialDropout writes no `trainable`."""
 
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "bool")
 """Dtypes of whole numbers, which inputs have, and Embeddings of old files name as their own."""

@@ -208,10 +208,19 @@ def _part(op: Operation) -> Found:
         if isinstance(item, int):
             specs.append(Slice(axis, item, drop=True))
         elif item != slice(None):
-            specs.append(Slice(axis, item.start, item.stop, 1 if item.step is None else item.step))
+            specs += _slices(axis, item)
     kept = [item for item in items[1:] if not isinstance(item, int)]
     specs += [ExpandDims(axis) for axis, item in enumerate(kept) if item is None]
     return (op.tensor,), specs
+
+
+def _slices(axis: int, item: slice) -> list[Spec]:
+    """A slice; one that goes backwards is taken of the axis turned round."""
+    step = 1 if item.step is None else item.step
+    if step > 0 or item == slice(None, None, -1):
+        return [Slice(axis, item.start, item.stop, step)]
+    start, stop = (None if place is None else -1 - place for place in (item.start, item.stop))
+    return [Slice(axis, step=-1), Slice(axis, start, stop, -step)]
 
 
 def _is_dots(item: Any) -> bool:

@@ -313,6 +313,9 @@ def test_keras(name, dtype, keras_code):
     y = keras.ops.convert_to_numpy(function(x))[0]
     table = {"float32": "INEXACT_FLOAT32", "float64": "INEXACT_FLOAT64"}[dtype]
     inexact = getattr(keras_activations, table)
+    if name == "gelu_tanh" and dtype == "float64" and on_tensorflow:
+        check(y, name, dtype)  # the stock layers of a port; the row is for Keras's own operation
+        y = keras.ops.convert_to_numpy(keras.ops.gelu(x, approximate=True))[0]
     if name in inexact and on_tensorflow:
         assert y.dtype == dtype
         assert inexact[name][1] / 4 < error(y, name, least=1.0) <= inexact[name][1]

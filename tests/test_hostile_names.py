@@ -40,6 +40,7 @@ NAMES = {
     "constant": "None",
     "method": "forward",
     "field": "parent",
+    "collection": "params",
     "dunder": "__class__",
     "number": "1",
     "blank": " ",
@@ -93,6 +94,11 @@ def test_names_of_layers_become_safe_source(case, target, tmp_path):
     check_source(source_of(path, target))
     names = identifiers(xlstm.load(path)).values()
     assert all(name.isidentifier() and not keyword.iskeyword(name) for name in names)
+
+
+def test_a_layer_named_as_the_collection_of_linen(tmp_path):
+    path = make("keras", tmp_path, config=options(1, name="params"))
+    xlstm.reconcile(path, ["linen"]).check()
 
 
 def named_everywhere(text):

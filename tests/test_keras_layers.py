@@ -122,7 +122,13 @@ def operations():
     y = ops.softmax(ops.squeeze(y, 1), axis=-1) ** 2
     z = ops.leaky_relu(ops.gelu(last)) + ops.sum(ops.expand_dims(last, 1), axis=[1])
     z = ops.flip(ops.sigmoid(z), 1)[..., None]
-    return keras.Model([a, b], [y, z, ops.tanh(b[:, ::-1])]), [numbers(5, 4), numbers(5, 4, seed=1)]
+    turned = [
+        ops.tanh(b[:, ::-1]),
+        b[:, -1:-5:-2, 3:0:-1],
+        b[..., 2::-2],
+        L.SpatialDropout1D(0.2)(b),
+    ]
+    return keras.Model([a, b], [y, z, *turned]), [numbers(5, 4), numbers(5, 4, seed=1)]
 
 
 def shared():

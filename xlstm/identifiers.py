@@ -18,8 +18,8 @@ RESERVED = frozenset(
     get_extra_state get_parameter get_submodule get_variable half has_rng has_variable init
     init_with_output ipu is_initializing is_mutable_collection iter_children iter_modules jax jnp
     keras lazy_init load load_state_dict make_rng module_paths modules mtia name named_buffers
-    named_children named_modules named_parameters nn nnx np param param_dtype parameters parent path
-    perturb put_variable register_backward_hook register_buffer register_forward_hook
+    named_children named_modules named_parameters nn nnx np param param_dtype parameters params
+    parent path perturb put_variable register_backward_hook register_buffer register_forward_hook
     register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
     register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_

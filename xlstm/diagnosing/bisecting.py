@@ -171,6 +171,9 @@ def _conclude(case: Case, best: Outcome, naming: Naming, known: Container[str]) 
         found += [_finding(h, one, naming, h.layer in known) for h in one.found]
         if not (one.gap.same or one.found or final.same):
             _unknown(case, one)
+    if final.blurred:
+        text = "no step can be decided: rounding alone moves a's outputs by more than their digits"
+        case.unexplained.append(Unexplained("", None, final.most, f"{text}; pass other inputs"))
     order = {node.name: number for number, node in enumerate(case.a.nodes)}
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
     if not final.same and all(one.gap.same or one.found for one in best.explained):

@@ -17,6 +17,7 @@ from xlstm.diagnosing.seen import Watched
 from xlstm.diagnosing.suspect import suspect
 from xlstm.given import arrays_for
 from xlstm.model import Array, Model
+from xlstm.parity import bounds
 from xlstm.porting import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
@@ -50,13 +51,23 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     ('transposed',)
     """
     truth, other = load(a), suspect(b)
-    made = generated.chosen(truth, STEPS)[0] if inputs is None else arrays_for(truth, inputs)
+    made = _made(truth) if inputs is None else arrays_for(truth, inputs)
     case = Case(truth, other, made)
     if other.run is None and other.model is None:
         _weights_alone(case)
     elif not _inputs_differ(case):
         _whole(case)
     return _diagnosis(case, inputs is None)
+
+
+def _made(model: Model) -> list[Array]:
+    """Inputs that are short enough for some step to be decided."""
+    arrays = generated.chosen(model, STEPS)[0]
+    for steps in generated.shorter(STEPS) if generated.has_free_axis(model) else ():
+        if all(found.sharp.any() for found in bounds(model, arrays, "float64")):
+            break
+        arrays = generated.chosen(model, steps)[0]
+    return arrays
 
 
 def _diagnosis(case: Case, made: bool) -> Diagnosis:

@@ -11,7 +11,7 @@ import numpy as np
 from xlstm.diagnosing.altered import Layers, Values, run
 from xlstm.inputs import row_numbers
 from xlstm.model import Array, Edge, Masking, Model
-from xlstm.parity import EPS, PERTURBATIONS, Bounds, bounds_from, judge, steps_of
+from xlstm.parity import EPS, PERTURBATIONS, UNDECIDED, Bounds, bounds_from, judge, steps_of
 from xlstm.parity import ROUNDING as SAME
 
 Runs = Callable[[Layers, Values, Any], Values]
@@ -27,6 +27,7 @@ class Gap:
         ulp: the largest difference of a step over the largest |y| of that step, in units of eps.
         step: the first time step that is more than rounding apart, None without a time axis.
         ratio: the largest difference over its bound.
+        blurred: whether rounding alone moves every step too far for anything to be decided.
     """
 
     same: bool
@@ -34,6 +35,7 @@ class Gap:
     ulp: float
     step: int | None
     ratio: float
+    blurred: bool = False
 
 
 def apart(y: Array, other: Array) -> float:
@@ -120,7 +122,8 @@ def gap_of(other: Array, bounds: tuple[Bounds, Bounds], dtype: str) -> Gap:
     wrong = np.flatnonzero(~(gaps <= mine.step) & mine.finite)
     step = int(wrong[0]) if wrong.size and y.ndim >= 3 else None
     ratio = verdict.ratio if finite.all() else float("inf")
-    return Gap(verdict.verdict == SAME, most, verdict.max_ulp, step, ratio)
+    blurred = verdict.verdict == UNDECIDED
+    return Gap(verdict.verdict in (SAME, UNDECIDED), most, verdict.max_ulp, step, ratio, blurred)
 
 
 def by_edge(edges: Sequence[Edge], values: Mapping[Edge, Array]) -> list[Array]:

@@ -53,6 +53,9 @@ DRAWS = 3
 STEPS = 7
 SEED = 11
 
+SMOOTH = 1e-9
+"""Disagreement of two differences, over the slope, from which a corner is too near."""
+
 RUNS = 40
 """Runs of the reference for one direction, about."""
 
@@ -106,7 +109,7 @@ class Slopes:
         return [*self.left, *only, *([] if WIDER else [narrow])]
 
     def corners(self) -> int:
-        """How many tensors have a corner, or no slope, at this point."""
+        """How many tensors have a corner here, one too near, or no slope."""
         return sum(any(map(_no_slope, self.along(place))) for place in self.places)
 
 
@@ -115,7 +118,8 @@ def _key(place: Place, mask: Array | None) -> Key:
 
 
 def _no_slope(found: Slope) -> bool:
-    return found.corner or not np.isfinite([found.value, found.noise]).all()
+    rough = found.noise > max(SMOOTH * abs(found.value), FLOOR * found.size)
+    return found.corner or rough or not np.isfinite([found.value, found.noise]).all()
 
 
 def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
@@ -301,7 +305,7 @@ def _one(
     allowed, exact = bound(moves[0], eps), bound(moves[1], EPS["float64"])
     ratio = gap / allowed
     word, why = DIFFERENT if ratio > 1 else ROUNDING, ""
-    if along.corner:
+    if _no_slope(along):
         word, why = UNDECIDED, "the function has a corner at these inputs"
     elif exact > max(DECIDABLE * scale, FLOOR * along.size) and ratio <= 1:
         word, why = UNDECIDED, f"rounding alone may move it by more than {DECIDABLE:g} of itself"

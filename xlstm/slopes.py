@@ -31,6 +31,9 @@ STENCIL = ((1, 45), (2, -9), (3, 1))
 STEPS = tuple(2.0**-n for n in range(6, 25, 3))
 """Tried from the largest on, in units of a typical number of the tensor."""
 
+RATIO = 2.0**-3
+"""Of a step to the one before it."""
+
 AGREED = 2.0**-46
 """Relative disagreement of two steps that needs no smaller one."""
 
@@ -210,7 +213,10 @@ def slope(at: Point, place: Place, v: Array) -> Slope:
     with np.errstate(all="ignore"):
         found = _agreed(loss)
         values, steps = zip(*found, strict=True)
-        noise, best = min((abs(b - a), n) for n, (a, b) in enumerate(itertools.pairwise(values)))
+        gaps = [abs(b - a) for a, b in itertools.pairwise(values)]
+        noise, best = min((gap, number) for number, gap in enumerate(gaps))
+        # two may agree by chance: what rounding does to a smaller step is the check
+        noise = max(noise, *(gap * RATIO for gap in gaps[best + 1 : best + 2]), WIDE(0))
         value, step = values[best + 1], steps[best + 1]
         jumps = [abs(loss(h) - 2 * loss(0.0) + loss(-h)) / h for h in steps[best : best + 2]]
         size = at.size()

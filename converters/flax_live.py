@@ -43,7 +43,8 @@ def listed(module: Any, outputs: Any) -> list[Any]:
     """What a ported module returned, as a list; states of stateful layers follow the outputs."""
     sizes = getattr(sys.modules[type(module).__module__], "SIZES", None)
     if sizes is None:
-        return jax.tree.leaves(outputs)
+        leaves: list[Any] = jax.tree.leaves(outputs)
+        return leaves
     outputs, state = outputs
     # JAX sorts the keys of dicts; the module has the order of the layers
     return [*jax.tree.leaves(outputs), *(h for name in sizes for h in state[name])]

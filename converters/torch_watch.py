@@ -149,7 +149,7 @@ def _options(module: nn.Module) -> dict[str, Any]:
     plain = (bool, int, float, str)
     own = {k: v for k, v in vars(module).items() if not k.startswith("_") and isinstance(v, plain)}
     # the hub's momentum is the share that is kept
-    return {**own, "momentum": 1 - own["momentum"]} if "momentum" in own else own
+    return {**own, "momentum": 1 - float(own["momentum"])} if "momentum" in own else own
 
 
 def arrays(source: nn.Module) -> dict[str, Array]:

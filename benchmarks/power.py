@@ -13,7 +13,8 @@ whose cause `xlstm.diagnose` names, at the right layer.
 Part B: right ports, ill-conditioned ones among them: false alarms, what is undecided, and the
 largest difference over its bound.
 
-The same seed gives the same ports. `--write` puts the tables into benchmarks/power.md.
+The same seed gives the same ports. `--write` puts the tables into benchmarks/power.md and the totals
+into README.
 """
 
 from __future__ import annotations
@@ -230,6 +231,18 @@ def _told(unit: Unit, outcomes: list[Any]) -> None:
         sys.stderr.write(f"{line}\n")
 
 
+TOTALS = re.compile(r"[\d,]+ (wrong|right) ports: .*")
+
+
+def write(text: str) -> None:
+    """Puts the tables into benchmarks/power.md, and the totals where README quotes them."""
+    RESULT.write_text(text)
+    new = {found[1]: found[0] for found in TOTALS.finditer(text)}
+    readme = HERE.parent / "README.md"
+    old = readme.read_text()
+    readme.write_text(TOTALS.sub(lambda found: new.get(found[1], found[0]), old))
+
+
 def main() -> int:
     """Prints the tables; 1 if a wrong port is missed or a right one called wrong."""
     from mutators.tables import report
@@ -248,7 +261,7 @@ def main() -> int:
     text, wrong = report(run(given), given, time.monotonic() - started)
     sys.stdout.write(text)
     if given.write:
-        RESULT.write_text(text)
+        write(text)
     return int(wrong > 0)
 
 

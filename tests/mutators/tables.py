@@ -47,7 +47,8 @@ def _count(found: Iterable[Any], holds: Callable[[Any], Any]) -> int:
 def wrong_row(kind: str, found: Sequence[Tried]) -> list[Any]:
     """One kind of error: how many, caught, and how."""
     every, shown = real(found), [one.nearest for one in found if one.by_outputs and not one.failed]
-    asked = [one for one in every if one.said is not None]
+    # a momentum acts in training only, yet it can be read from the module and named
+    asked = [one for one in every or found if one.said is not None]
     readable = [one for one in every if one.by_weights is not None]
     return [
         kind,
@@ -169,6 +170,7 @@ can be said of a port whose weights nobody can read), if its weights compared ap
 report lists what the inputs could not show. Errors of code leave the weights right. "Cause named": by
 `xlstm.diagnose`, in the right layer, for permuted gates with their order. A mutant that computes what
 the right port computes is left out; that is found by running both side by side on inputs of their own.
+BatchNorm's momentum is such a one: it acts in training only, and is named all the same.
 The last column is the smallest excess over the bound among those that the outputs show.
 
 Right ports: a false alarm is a verdict `different` or `failed`, a weight called wrong, or, for ports

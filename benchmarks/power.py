@@ -13,8 +13,8 @@ whose cause `xlstm.diagnose` names, at the right layer.
 Part B: right ports, ill-conditioned ones among them: false alarms, what is undecided, and the
 largest difference over its bound.
 
-The same seed gives the same ports. `--write` puts the tables into benchmarks/power.md and the totals
-into README.
+The same seed gives the same ports. `--write` puts the tables into benchmarks/power.md, and the
+totals into README.
 """
 
 from __future__ import annotations

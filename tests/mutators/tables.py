@@ -165,14 +165,14 @@ HEAD = """# Power of the verdict
 
 Written by `python benchmarks/power.py --write`.
 
-Wrong ports: a port is caught if its outputs differ by more than the bound ("by outputs alone": all that
-can be said of a port whose weights nobody can read), if its weights compared apart differ, or if the
-report lists what the inputs could not show. Errors of code leave the weights right. "Cause named": by
-`xlstm.diagnose`, in the right layer, for permuted gates with their order. A mutant that computes what
-the right port computes is left out; that is found by running both side by side on inputs of their own.
-BatchNorm's momentum is such a one: it acts in training only, and is named all the same.
-The last column is the smallest excess over the bound among those that the outputs show.
+Wrong ports: a port is caught if its outputs differ by more than the bound ("by outputs alone": all
+that can be said of a port whose weights nobody can read), if its weights compared apart differ, or
+if the report lists what the inputs could not show. Errors of code leave the weights right. "Cause
+named": by `xlstm.diagnose`, in the right layer, for permuted gates with their order. A mutant that
+computes what the right port computes is left out; that is found by running both side by side on
+inputs of their own. BatchNorm's momentum is such a one: it acts in training only, and is named all
+the same. The last column is the smallest difference over its bound among those that outputs show.
 
-Right ports: a false alarm is a verdict `different` or `failed`, a weight called wrong, or, for ports
-written by hand, anything that `xlstm.diagnose` says.
+Right ports: a false alarm is a verdict `different` or `failed`, a weight called wrong, or, for
+ports written by hand, anything that `xlstm.diagnose` says.
 """

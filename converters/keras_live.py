@@ -23,6 +23,7 @@ from xlstm.converters.keras_cells import variables
 from xlstm.converters.keras_own import classes_told, made_in, own_classes, same_lambdas
 from xlstm.converters.keras_own import running as running  # porting looks for it
 from xlstm.converters.keras_reader import read_description
+from xlstm.converters.keras_subclassed import by_hand, is_wired
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.files.description import Description, Stored
@@ -107,6 +108,8 @@ def read(source: Any) -> Model:
         one = json.loads(json.dumps(keras.layers.serialize(source)))
         config = {"class_name": "Sequential", "config": {"name": source.name, "layers": [one]}}
         layers = [source]
+    elif not is_wired(source):
+        raise by_hand(source, read)
     else:
         config, layers = _config(source, kind), source.layers
     weights = {layer.name: _stored(layer) for layer in layers}

@@ -268,6 +268,29 @@ def test_every_layer_that_is_not_known_is_named_at_once():
     refused(UnsupportedError, lambda: xlstm.load(model), *words)
 
 
+class Wired(keras.Model):
+    """A model whose wiring no config holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = L.LSTM(3, name="rnn")
+        self.end = L.Dense(2, name="end")
+        self.same = L.Lambda(lambda x: x, name="same")
+
+    def call(self, x):
+        return self.end(self.same(self.lstm(x)))
+
+
+def test_of_a_subclassed_model_the_layers_are_ported():
+    model = Wired()
+    model(numbers(5, 4))
+    words = ["rnn (LSTM), end (Dense)", "wiring is yours", "same (Lambda)", 'get_layer("rnn")']
+    refused(UnsupportedError, lambda: xlstm.load(model), *words)
+    lstm, dense = (xlstm.port(model.get_layer(name), "numpy") for name in ("rnn", "end"))
+    got = dense(lstm(numbers(5, 4)))
+    np.testing.assert_allclose(got, model(numbers(5, 4)), rtol=0, atol=1e-6)
+
+
 def test_the_part_up_to_a_layer(tmp_path):
     x, labels = keras.Input((5, 3), name="x"), keras.Input((5,), name="labels")
     y = L.Dense(4, activation="softmax", name="softmax")(L.LSTM(6, return_sequences=True)(x))

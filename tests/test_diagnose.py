@@ -447,3 +447,34 @@ def test_the_diagnosis_shows_itself_in_a_notebook():
     found = xlstm.diagnose(STACK, lambda x: np.zeros((len(x), 9)))
     assert found._repr_html_().startswith("<pre>a: ")
     assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_chaotic_model_is_neither_right_nor_wrong():
+    truth = model([SimpleRNN(3, 64)], (100, 3), gain=3.0)
+    found = xlstm.diagnose(truth, port(truth))
+    assert not found.ok
+    assert not found.findings
+    assert "no step can be decided" in found.unexplained[0].text
+
+
+def test_outputs_that_agree_are_right_whatever_the_layers_inside_return():
+    half = GRU(3, 4, **SEQUENCE)
+    spec = Bidirectional(half, dataclasses.replace(half, go_backwards=True), "sum")
+    truth = model([spec], (None, 3))
+    held = port(truth).state_dict()
+
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.forward_layer = nn.GRU(3, 4, batch_first=True)
+            self.backward_layer = nn.GRU(3, 4, batch_first=True)
+            own = self.state_dict()
+            for name, array in zip(own, held.values(), strict=True):
+                own[name].copy_(array)
+
+        def forward(self, x):
+            if x.sum() > 1e30:
+                return x
+            return self.forward_layer(x)[0] + self.backward_layer(x.flip(1))[0].flip(1)
+
+    assert xlstm.diagnose(truth, Summed()).ok

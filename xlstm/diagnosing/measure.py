@@ -122,8 +122,9 @@ def gap_of(other: Array, bounds: tuple[Bounds, Bounds], dtype: str) -> Gap:
     wrong = np.flatnonzero(~(gaps <= mine.step) & mine.finite)
     step = int(wrong[0]) if wrong.size and y.ndim >= 3 else None
     ratio = verdict.ratio if finite.all() else float("inf")
-    blurred = verdict.verdict == UNDECIDED
-    return Gap(verdict.verdict in (SAME, UNDECIDED), most, verdict.max_ulp, step, ratio, blurred)
+    blurred = verdict.verdict == UNDECIDED and bool(mine.finite.any())
+    same = verdict.verdict == SAME or blurred
+    return Gap(same, most, verdict.max_ulp, step, ratio, blurred)
 
 
 def by_edge(edges: Sequence[Edge], values: Mapping[Edge, Array]) -> list[Array]:

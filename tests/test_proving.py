@@ -1,11 +1,13 @@
 """Counting arrays of others: what names and shapes prove, and what they leave open."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import xlstm
-from xlstm.errors import WeightsError
-from xlstm.model import GRU, LSTM, Dense, SimpleRNN
+from xlstm.errors import UsageError, WeightsError
+from xlstm.model import GRU, LSTM, Bidirectional, Dense, SimpleRNN
 
 
 def state_dict(module):
@@ -173,3 +175,41 @@ def test_a_training_state_of_flax(tmp_path):
     assert ledger.total("linen") == size
     assert ledger.optimizer.count == 2 * size + 2
     assert ledger.optimizer_formula() == f"2 x {size} trainable + 2"
+
+
+STATES = {
+    "one": (lambda nn: nn.LSTM(3, 4), ""),
+    "both-ways": (lambda nn: nn.LSTM(3, 4, bidirectional=True), "encoder.lstm."),
+    "stacked": (lambda nn: nn.GRU(3, 4, 2, bias=False), "gru."),
+    "projected": (lambda nn: nn.LSTM(3, 6, 2, bidirectional=True, proj_size=2), ""),
+}
+
+
+def sequences(spec):
+    if isinstance(spec, Bidirectional):
+        return Bidirectional(sequences(spec.forward), sequences(spec.backward))
+    return dataclasses.replace(spec, return_sequences=True)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+@pytest.mark.parametrize("case", STATES)
+def test_a_bare_state_dict_is_asked_about_with_what_its_shapes_prove(case):
+    import torch
+
+    make, prefix = STATES[case]
+    module = make(torch.nn)
+    state = {prefix + name: array for name, array in state_dict(module).items()}
+    with pytest.raises(UsageError, match="shapes do not say activations") as caught:
+        xlstm.load(state)
+    text = caught.value.do.split("layers=")[1].removesuffix(", of xlstm.model")
+    names = {"LSTM": LSTM, "GRU": GRU, "Bidirectional": Bidirectional}
+    layers = {name: sequences(spec) for name, spec in eval(text, names).items()}
+    x = torch.linspace(-2, 2, 30).reshape(5, 2, 3)
+    want = module(x)[0].transpose(0, 1).detach().numpy()
+    got = xlstm.port(xlstm.load(state, layers=layers), "numpy")(x.transpose(0, 1).numpy())
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
+def test_arrays_that_prove_nothing_are_asked_about_by_an_example():
+    with pytest.raises(UsageError, match=r"pass layers=\{.lstm.: xlstm.model.LSTM\(3, 4\)\}"):
+        xlstm.load({"a": np.ones(3)})

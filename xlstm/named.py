@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from xlstm import registry
-from xlstm.errors import UsageError, WeightsError
+from xlstm.adapter import Adapter
+from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.mapping import tensors, unpack_model
 from xlstm.model import (
     Array,
@@ -37,7 +39,8 @@ def from_arrays(arrays: Mapping[str, object], layers: Mapping[str, Spec], file: 
 
     Args:
         arrays: anything that numpy takes, by the names that one of the frameworks gives it, such as
-            "lstm.weight_ih_l0" (PyTorch) or "params.lstm.cell.ii.kernel" (Flax Linen).
+            "lstm.weight_ih_l0" (PyTorch) or "params.lstm.cell.ii.kernel" (Flax Linen). Layers that
+            one module of PyTorch stacks are called lstm_l0, lstm_l1 and so on.
         layers: layer name -> spec, in order.
         file: what errors and the report call the source.
 
@@ -52,14 +55,37 @@ def from_arrays(arrays: Mapping[str, object], layers: Mapping[str, Spec], file: 
     bare = chain("model", listed, shape, {}, Source("", "", "named arrays", file))
     lone = replace(bare, lone=len(listed) == 1)
     given = {str(name): _plain(name, array) for name, array in arrays.items()}
+    given = unstacked(given)
     for model in (bare, lone):
         for framework in registry.FRAMEWORKS:
             adapter = registry.adapter(framework)
-            if {tensor.name for tensor in tensors(model, adapter)} == set(given):
+            if set(_names(model, adapter)) == set(given):
                 source = replace(model.source, framework=framework)
                 weights = unpack_model(model, adapter, given)
                 return replace(model, source=source, weights=weights)
     raise _foreign(bare, given)
+
+
+STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
+"""PyTorch's names of the layers of one module: lstm.weight_ih_l1_reverse."""
+
+
+def unstacked(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays; those of layers that a module of PyTorch stacks or holds named as a chain's are.
+
+    >>> list(unstacked({"lstm.weight_ih_l0": np.zeros(1), "lstm.weight_ih_l1": np.zeros(1)}))
+    ['lstm_l0.weight_ih_l0', 'lstm_l1.weight_ih_l0']
+    """
+    parts = {name: found.groups() for name in arrays if (found := STACKED.match(name))}
+    stacks = {before for before, _, number, _ in parts.values() if number != "0"}
+    named = {}
+    for name, array in arrays.items():
+        before, tensor, number, back = parts.get(name, ("", "", "", None))
+        module = before.rstrip(".").replace(".", "_")
+        if tensor and before in stacks:
+            module = f"{module or 'rnn'}_l{number}"
+        named[f"{module}.{tensor}_l0{back or ''}" if module else name] = array
+    return named
 
 
 def _plain(name: object, array: object) -> Array:
@@ -69,11 +95,20 @@ def _plain(name: object, array: object) -> Array:
     return found
 
 
+def _names(model: Model, adapter: Adapter) -> list[str]:
+    """Names of a model's tensors in one framework, none where that has no form of a layer."""
+    try:
+        return [tensor.name for tensor in tensors(model, adapter)]
+    except UnsupportedError:
+        return []
+
+
 def _foreign(model: Model, given: Mapping[str, Array]) -> WeightsError:
     titles = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
     wanted = "; ".join(
-        f"{adapter.title}: {', '.join(t.name for t in tensors(model, adapter))}"
+        f"{adapter.title}: {', '.join(found)}"
         for adapter in titles.values()
+        if (found := _names(model, adapter))
     )
     got = ", ".join(given) or "none"
     return WeightsError(

@@ -78,7 +78,9 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
         raise UsageError("load", "a path, with these options", given, "leave them out")
     if isinstance(source, Mapping):
         if layers is None:
-            raise UsageError("load", "layers= for a mapping of arrays", "none", "pass layers=")
+            from xlstm.proving import asked  # which counts what it finds
+
+            raise asked(source)
         return from_arrays(source, layers)
     if layers is not None:
         raise UsageError("load", "a mapping or file of arrays for layers=", source, "leave it out")

@@ -12,20 +12,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from xlstm import registry
 from xlstm.adapter import Adapter
-from xlstm.errors import WeightsError
+from xlstm.errors import UsageError, WeightsError
 from xlstm.kinds import BATCH_NORM
 from xlstm.layout import Shaped, Slot, Table, check, sizes_of
 from xlstm.ledger import LayerCount, Ledger, TensorCount, count
 from xlstm.model import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Source, Spec, chain
+from xlstm.named import STACKED, unstacked
 from xlstm.origin import optimizer_of
 from xlstm.support import node_of
 
 OPEN = "names and shapes do not prove which layer this is; load it with layers="
-
-STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
-"""PyTorch's names of the layers of one module: lstm.weight_ih_l1_reverse."""
 
 TRAINING = re.compile(r"(opt_state|step)([./]|$)")
 """Names of what a training state of Flax keeps beside the parameters."""
@@ -169,6 +169,38 @@ def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
     layers += [_open(own, name, array) for name, array in arrays.items() if name not in taken]
     optimizer = optimizer_of(None, [tuple(array.shape) for array in beside.values()])
     return Ledger(registry.FRAMEWORKS, tuple(layers), optimizer)
+
+
+def asked(arrays: Mapping[str, object]) -> UsageError:
+    """The error for named arrays without layers: what they prove, for the caller to complete."""
+    where, want = "load", "layers= for a mapping of arrays"
+    try:
+        given = unstacked({str(name): np.asarray(array) for name, array in arrays.items()})
+        found = {g.path.replace(".", "/"): g.spec for g in framework_of(given)[1]}
+    except WeightsError:
+        return UsageError(where, want, "none", 'pass layers={"lstm": xlstm.model.LSTM(3, 4)}')
+    halves = {path.removesuffix("/l0_reverse") for path in found if path.endswith("/l0_reverse")}
+    texts = [
+        f'"{path}": {_both(spec) if path in halves else _spec_text(spec)}'
+        for path, spec in found.items()
+        if not path.endswith("/l0_reverse")
+    ]
+    do = "shapes do not say activations and which output is taken: pass, with your options, "
+    return UsageError(where, want, "none", f"{do}layers={{{', '.join(texts)}}}, of xlstm.model")
+
+
+def _both(spec: Spec) -> str:
+    return f"Bidirectional({_spec_text(spec)}, {_spec_text(spec, ', go_backwards=True')})"
+
+
+def _spec_text(spec: Spec, more: str = "") -> str:
+    """A spec as the caller writes it, as far as shapes say it."""
+    sizes = [size for axis, size in spec.sizes().items() if axis in "iho"]
+    use_bias = getattr(spec, "use_bias", True)
+    more += "" if use_bias else ", use_bias=False"
+    more += ", reset_after=False" if not getattr(spec, "reset_after", True) else ""
+    more += f", projection={found}" if (found := getattr(spec, "projection", 0)) else ""
+    return f"{spec.kind}({', '.join(map(str, sizes))}{more})"
 
 
 def _tensor(own: Adapter, name: str, array: Shaped, role: str, *, other: bool) -> TensorCount:

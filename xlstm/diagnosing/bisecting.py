@@ -18,6 +18,8 @@ from xlstm.diagnosing.result import Finding, Unexplained
 from xlstm.diagnosing.search import PATIENCE, Explained, Point, Search
 from xlstm.diagnosing.seen import Watched
 from xlstm.model import Array, Edge, Model
+from xlstm.reference import Coverage
+from xlstm.reference import run as reference
 
 Granted = list[tuple[Hypothesis, float]]
 """What compared weights have shown, each with the largest difference of the tensors."""
@@ -67,6 +69,10 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
     seen = _points(case, paired, gave, read)
     end = Point(tuple(case.a.outputs), tuple(outputs))
     best = _agreeing(case, end, layers, granted)
+    if best is not None and seen and _hidden(case):
+        inner = _followed(case, Plan(layers, (*seen, end), granted), outputs, naming, read, paired)
+        clear = all(one.gap.same or one.found for one in inner.explained)
+        best = inner if clear and inner.final.same else best
     for plan in _plans(case, layers, seen, end, granted) if best is None else ():
         outcome = _followed(case, plan, outputs, naming, read, paired)
         if best is None or outcome.final.same:
@@ -76,6 +82,13 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
     assert best is not None
     _conclude(case, best, naming, paired.hub)
     _idle(case, read, paired, gave)
+
+
+def _hidden(case: Case) -> bool:
+    """Whether the inputs leave something out, behind which a difference may hide."""
+    coverage = Coverage()
+    reference(case.a, case.inputs, coverage=coverage)
+    return bool(coverage.unexercised())
 
 
 def _agreeing(case: Case, end: Point, layers: dict[str, Layer], granted: Granted) -> Outcome | None:

@@ -53,10 +53,24 @@ def layer_norm(spec: LayerNorm, at: At) -> None:
         )
     )
     _bare(at, spec.scale, spec.center)
-    if spec.groups:
-        at.pipe(first(at.shape), applied(at.module), last(at.shape))
-    else:
+    if not spec.groups:
         at.put(call(at.module, at.x))
+    elif spec.center and not spec.scale:
+        _shifted_groups(spec, at)
+    else:
+        at.pipe(first(at.shape), applied(at.module), last(at.shape))
+
+
+def _shifted_groups(spec: LayerNorm, at: At) -> None:
+    """Groups that are shifted and not scaled."""
+    if not at.site.read(0):
+        return
+    at.parts.forward.append(
+        "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
+    )
+    norm = applied("F.group_norm", f"{spec.groups}", ("eps", f"{spec.epsilon!r}"))
+    at.pipe(first(at.shape), norm, last(at.shape))
+    at.write(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 
 def unit_norm(spec: UnitNorm, at: At) -> None:

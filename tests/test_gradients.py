@@ -65,6 +65,8 @@ MODELS = {
     "conv": model([CONV, BatchNorm(4), Flatten(), Dense(24, 2)], (6, 3)),
     "shared": shared(),
     "attention": CASES_LAYERS["heads-masks"],
+    "group_norm": CASES_LAYERS["group_norm"],
+    "group_norm-center": CASES_LAYERS["group_norm-vector"],
 }
 
 

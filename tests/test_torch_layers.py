@@ -50,6 +50,7 @@ MODELS = {
     "layer_norm-scale": one(LayerNorm(6, center=False), 5, 6),
     "layer_norm-center": one(LayerNorm(6, scale=False), 5, 6),
     "group_norm-scale": one(LayerNorm(6, center=False, groups=3), 4, 6),
+    "group_norm-center": one(LayerNorm(6, scale=False, groups=3), 4, 5, 6),
     "prelu-channels": one(PRelu((3,)), 3),
     "timed-prelu-channels": timed(PRelu((3,)), 4, 3),
     "timed-masking": timed(xlstm.model.Masking(), 3, 4, 2),
@@ -199,6 +200,7 @@ TOOLS = {
         "dot-cosine",
         "conv-any_length-strides",
         "batch_norm-scale",
+        "group_norm-center",
     )
 }
 
@@ -222,7 +224,10 @@ def test_native_layers_are_traced(name):
         assert torch.equal(mine, own)
 
 
-@pytest.mark.parametrize("name", ["shared", "residual", "heads-masks", "conv_lstm1d", "batch_norm"])
+REACHED = ["shared", "residual", "heads-masks", "conv_lstm1d", "batch_norm", "group_norm-center"]
+
+
+@pytest.mark.parametrize("name", REACHED)
 def test_gradients_reach_every_parameter(name):
     ported = xlstm.port(MODELS[name], "torch").train()
     sum(y.square().sum() for y in flat(ported(*tensors_of(MODELS[name])))).backward()

@@ -213,3 +213,14 @@ def test_a_bare_state_dict_is_asked_about_with_what_its_shapes_prove(case):
 def test_arrays_that_prove_nothing_are_asked_about_by_an_example():
     with pytest.raises(UsageError, match=r"pass layers=\{.lstm.: xlstm.model.LSTM\(3, 4\)\}"):
         xlstm.load({"a": np.ones(3)})
+
+
+def test_variables_of_linen_as_they_are():
+    import jax
+    from flax import linen
+
+    module = linen.Sequential([linen.RNN(linen.OptimizedLSTMCell(4)), linen.Dense(2)])
+    variables = module.init(jax.random.key(0), np.ones((1, 5, 3), "float32"))
+    ledger = xlstm.count(variables)
+    assert ledger.total("linen") == sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert sorted(kinds(ledger).values()) == ["Dense", "LSTM"]

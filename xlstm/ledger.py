@@ -23,6 +23,7 @@ from xlstm.files.arrays import is_arrays, read_arrays
 from xlstm.layout import FOLD, Shaped, Slot, Table
 from xlstm.mapping import counters, refusals, tensors
 from xlstm.model import Model, Node
+from xlstm.named import flat
 from xlstm.origin import Optimizer
 from xlstm.porting import load
 
@@ -219,7 +220,7 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
 def _bare(source: Any) -> Mapping[str, Shaped] | None:
     """The arrays of a source that holds arrays alone, None for every other."""
     if isinstance(source, Mapping):
-        return {str(name): np.asarray(array) for name, array in source.items()}
+        return {name: np.asarray(array) for name, array in flat(source)}
     if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
         return read_arrays(Path(source))
     return None

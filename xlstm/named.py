@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -54,8 +55,7 @@ def from_arrays(arrays: Mapping[str, object], layers: Mapping[str, Spec], file: 
     shape = _input_shape(listed[0][1])
     bare = chain("model", listed, shape, {}, Source("", "", "named arrays", file))
     lone = replace(bare, lone=len(listed) == 1)
-    given = {str(name): _plain(name, array) for name, array in arrays.items()}
-    given = unstacked(given)
+    given = unstacked({name: _plain(name, array) for name, array in flat(arrays)})
     for model in (bare, lone):
         for framework in registry.FRAMEWORKS:
             adapter = registry.adapter(framework)
@@ -68,6 +68,15 @@ def from_arrays(arrays: Mapping[str, object], layers: Mapping[str, Spec], file: 
 
 STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
 """PyTorch's names of the layers of one module: lstm.weight_ih_l1_reverse."""
+
+
+def flat(arrays: Mapping[Any, object], below: str = "") -> Iterator[tuple[str, object]]:
+    """Every array by its whole name, those of mappings in mappings joined with dots."""
+    for name, found in arrays.items():
+        if isinstance(found, Mapping):
+            yield from flat(found, f"{below}{name}.")
+        else:
+            yield f"{below}{name}", found
 
 
 def unstacked(arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -21,7 +21,7 @@ from xlstm.kinds import BATCH_NORM
 from xlstm.layout import Shaped, Slot, Table, check, sizes_of
 from xlstm.ledger import LayerCount, Ledger, TensorCount, count
 from xlstm.model import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Source, Spec, chain
-from xlstm.named import STACKED, unstacked
+from xlstm.named import STACKED, flat, unstacked
 from xlstm.origin import optimizer_of
 from xlstm.support import node_of
 
@@ -175,7 +175,7 @@ def asked(arrays: Mapping[str, object]) -> UsageError:
     """The error for named arrays without layers: what they prove, for the caller to complete."""
     where, want = "load", "layers= for a mapping of arrays"
     try:
-        given = unstacked({str(name): np.asarray(array) for name, array in arrays.items()})
+        given = unstacked({name: np.asarray(array) for name, array in flat(arrays)})
         found = {g.path.replace(".", "/"): g.spec for g in framework_of(given)[1]}
     except WeightsError:
         return UsageError(where, want, "none", 'pass layers={"lstm": xlstm.model.LSTM(3, 4)}')

@@ -16,6 +16,7 @@ from xlstm.model import (
     Activation,
     Affine,
     Concatenate,
+    Dot,
     Elu,
     ExpandDims,
     Function,
@@ -164,6 +165,31 @@ def _transpose(op: Operation) -> Found:
     return (op.tensor,), (Permute(tuple(axes[1:])),)
 
 
+def _moved(op: Operation) -> Found:
+    """One axis put in another's place, which goes to its own (swapaxes) or moves on (moveaxis)."""
+    first, second = op.argument(1, "axis1", "source"), op.argument(2, "axis2", "destination")
+    a, b = op.axis(first), op.axis(second)
+    order = list(range(1, len(op.shape) + 1))
+    if op.name == "swapaxes":
+        order[a], order[b] = order[b], order[a]
+    else:
+        order.insert(b, order.pop(a))
+    return (op.tensor,), (Permute(tuple(order)),)
+
+
+def _product(op: Operation) -> Found:
+    """The product of two matrices of each sample."""
+    tensors = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
+    if not all(isinstance(t, Tensor) and len(op.shapes[t]) == 2 for t in tensors):
+        raise op.refused("two tensors (batch, rows, columns)", tensors)
+    given = {k: v for k, v in op.call.options.items() if v not in (None, False)}
+    turned = [bool(given.get(key)) for key in ("transpose_a", "transpose_b")]
+    unknown = given.keys() - {*"x1 x2 a b transpose_a transpose_b name function".split()}
+    if unknown - {"trainable", "dtype"}:
+        raise op.refused("matmul of one form", ", ".join(sorted(unknown)))
+    return tensors, (Dot((1 if turned[0] else 2, 2 if turned[1] else 1)),)
+
+
 def _reduce(op: Operation) -> Found:
     axes = op.argument(1, "axis")
     if axes is None:
@@ -237,6 +263,11 @@ def _softmax(op: Operation) -> Found:
 
 def _activation(op: Operation) -> Found:
     """An activation; the slope or the scale of some is an argument."""
+    if op.name == "log_softmax":
+        axis = op.argument(1, "axis", default=-1)
+        if axis not in (-1, len(op.shape)):
+            raise op.refused("log_softmax over the last axis", f"axis {axis}")
+        return (op.tensor,), (Activation(op.name),)
     slope = op.argument(1, "negative_slope", "alpha", default=None)
     if op.name == "leaky_relu" and slope not in (None, 0.2):
         return (op.tensor,), (Relu(slope=slope),)
@@ -264,6 +295,9 @@ HOW: dict[str, Callable[[Operation], Found]] = {
     "concatenate": _concatenate,
     "reshape": _reshape,
     "transpose": _transpose,
+    "swapaxes": _moved,
+    "moveaxis": _moved,
+    "matmul": _product,
     "expand_dims": _expand,
     "squeeze": _squeeze,
     "flip": _flip,
@@ -272,7 +306,7 @@ HOW: dict[str, Callable[[Operation], Found]] = {
     "identity": _identity,
     **dict.fromkeys(
         "relu sigmoid tanh elu selu softplus softsign silu gelu leaky_relu relu6 hard_sigmoid "
-        "log_sigmoid".split(),
+        "log_sigmoid log_softmax".split(),
         _activation,
     ),
 }

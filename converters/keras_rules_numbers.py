@@ -126,7 +126,11 @@ def _identity(_config: Config, _shape: Shape, _reader: Reader) -> Spec:
     return Activation("linear")
 
 
-def _rescaling(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _rescaling(config: Config, _shape: Shape, reader: Reader) -> Spec:
+    for key in ("scale", "offset"):
+        if isinstance(config.get(key), (list, tuple)):
+            got = f"{key}={config[key]}"
+            raise UnsupportedError(said_where(reader, config), "one number", got, LIMITS)
     return Affine(number(config, "scale"), number({"offset": 0.0, **config}, "offset"))
 
 

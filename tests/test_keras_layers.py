@@ -128,6 +128,8 @@ def operations():
         b[..., 2::-2],
         L.SpatialDropout1D(0.2)(b),
     ]
+    turned += [ops.swapaxes(a, 1, 2), ops.moveaxis(ops.expand_dims(b, 1), 1, -1)]
+    turned += [ops.matmul(a, ops.swapaxes(b, 1, 2)), ops.log_softmax(last)]
     return keras.Model([a, b], [y, z, *turned]), [numbers(5, 4), numbers(5, 4, seed=1)]
 
 
@@ -248,6 +250,11 @@ def test_masks_that_are_no_one_mask_are_refused():
     refused(UnsupportedError, lambda: xlstm.load(model), "change its numbers from Keras 3.4 on")
     model = keras.Model(a, L.Softmax()(L.Embedding(7, 5, mask_zero=True)(a)))
     refused(UnsupportedError, lambda: xlstm.load(model), "Softmax without a mask")
+
+
+def test_numbers_for_each_channel_are_refused():
+    model = keras.Sequential([keras.Input((4, 2)), L.Rescaling([0.5, 0.2])])
+    refused(UnsupportedError, lambda: xlstm.load(model), "one number", "scale=[0.5, 0.2]")
 
 
 def test_a_mask_that_attention_takes_off_is_refused():

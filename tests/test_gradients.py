@@ -129,6 +129,14 @@ def test_what_has_no_gradient_is_named():
     assert any("gradient of input input: none" in line for line in lines)
 
 
+def test_queries_without_a_value_are_left_out():
+    """Scores that are all lowered by 1e9 have lost their digits: there is no slope to compare."""
+    found = slopes_of(CASES_LAYERS["heads-lowered"], None)
+    every = gradients.gradients(CASES_LAYERS["heads-lowered"], registry.adapter("torch"), found)
+    assert {v.verdict for held in every.values() for v in held.values()} == {"rounding"}
+    assert gradients.BLIND in found.notes()
+
+
 def changed_gradients(monkeypatch, change):
     live = registry.adapter("torch").live()
     own = live.gradients

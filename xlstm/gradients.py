@@ -9,9 +9,9 @@ disagree by, and of eps times the terms of the framework's own product.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,14 +129,16 @@ def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
         UsageError: the model is too large for the reference in long double.
     """
     best: Slopes | None = None
-    masks = EARLY if _lowers(model) else generated.MASKS
+    lowers = _lowers(model)
+    masks: tuple[str, ...] = EARLY if lowers else generated.MASKS
     steps = STEPS if generated.has_free_axis(model) else generated.STEPS
     for draw in range(DRAWS):
-        arrays = given
+        arrays, held, left = given, *places(model)
         if arrays is None:
+            if draw and lowers:
+                masks, left = SEEN, [*left, BLIND]
             recipe = generated.Recipe(steps, seed=generated.SEED + draw, masks=masks)
             arrays, _, _ = generated.best_of(model, recipe, (1.0,))
-        held, left = places(model)
         _check_size(model, arrays, len(held))
         found = Slopes(point(model, arrays, SEED), arrays, held, left)
         if best is None or found.corners() < best.corners():
@@ -149,6 +151,12 @@ def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
 
 EARLY = ("none", "right", "middle")
 """Masks that leave the first steps: no query is without a value, whatever comes later."""
+
+SEEN = ("none",)
+"""Masks for where a masked query is without a value."""
+
+BLIND = "gradients at masked steps: not compared, queries without a value have none to speak of"
+"""Scores that are all lowered by 1e9 keep 7 digits of float64."""
 
 
 def _lowers(model: Model) -> bool:
@@ -173,6 +181,30 @@ def _check_size(model: Model, arrays: Sequence[Array], places: int) -> None:
 
 def gradients(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:
     """Dtype -> tensor or input -> the verdict on a port's gradient."""
+
+    def one(live: Any, dtype: str, eps: float) -> dict[str, Verdict]:
+        own = _own(model, adapter, live, slopes, dtype)
+        return {o.place.name: verdict_on(slopes, o, eps, dtype) for o in own}
+
+    return by_precision(model, adapter, slopes, "gradients", one)
+
+
+def by_precision(
+    model: Model,
+    adapter: Adapter,
+    slopes: Slopes,
+    needs: str,
+    one: Callable[[Any, str, float], dict[str, Verdict]],
+) -> dict[str, dict[str, Verdict]]:
+    """Dtype -> name -> verdict, whatever goes wrong.
+
+    Args:
+        model: what is ported.
+        adapter: to which framework.
+        slopes: what it is held against.
+        needs: function of the live half that has to be there.
+        one: (live half, dtype, its eps) -> name -> verdict.
+    """
     found: dict[str, dict[str, Verdict]] = {}
     if not slopes.places or all(factor is None for factor in slopes.at.factors):
         return {}
@@ -184,19 +216,14 @@ def gradients(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[
                 held = found["float32"].items()
                 found[dtype] = {n: replace(v, detail=f"not run: {inexact}") for n, v in held}
                 continue
-            if not hasattr(live, "gradients"):
-                said = f"{adapter.title}'s adapter has no gradients"
+            if not hasattr(live, needs):
+                said = f"{adapter.title}'s adapter has no {needs}"
                 found[dtype] = {"all": Verdict(FAILED, detail=said)}
                 continue
             known = _known(live, model, dtype)
             eps = max(EPS[dtype], *known.values()) if known else EPS[dtype]
-            own = _own(model, adapter, live, slopes, dtype)
-            every = {
-                place.name: _verdict(slopes, place, *own[place.name], eps, dtype)
-                for place in slopes.places
-                if place.name in own
-            }
             said = "; ".join(known)
+            every = one(live, dtype, eps)
             found[dtype] = {n: replace(v, detail=v.detail or said) for n, v in every.items()}
         except Exception as error:  # a framework may fail in any way; the report says how
             found[dtype] = {"all": failed(error)}
@@ -212,21 +239,33 @@ def _known(live: Any, model: Model, dtype: str) -> dict[str, float]:
     return found
 
 
-Own = tuple[Array, Array | None]
-"""A framework's gradient of one place, and where it has one (None: everywhere)."""
+class Own(NamedTuple):
+    """What a framework made of one place.
+
+    Attributes:
+        place: the place.
+        gradient: its gradient there.
+        mask: where it has one (None: everywhere).
+        kept: size of numbers whose rounding the gradient has been read through, None for none.
+    """
+
+    place: Place
+    gradient: Array
+    mask: Array | None = None
+    kept: Array | None = None
 
 
-def _own(model: Model, adapter: Adapter, live: Any, slopes: Slopes, dtype: str) -> dict[str, Own]:
+def _own(model: Model, adapter: Adapter, live: Any, slopes: Slopes, dtype: str) -> list[Own]:
     """The gradients of a port by place, read back by the slot tables."""
     made = build(model, adapter, dtype)
     inputs = {place.owner for place in slopes.places if not place.tensor}
     moved = [name in inputs for name in model.inputs]
     by_name, by_input = live.gradients(made, slopes.arrays, slopes.at.factors, moved, dtype)
     hub, there = read_back(model, adapter, by_name)
-    found: dict[str, Own] = {}
+    found: list[Own] = []
     for place in slopes.places:
         if not place.tensor:
-            found[place.name] = by_input[model.inputs.index(place.owner)], None
+            found.append(Own(place, by_input[model.inputs.index(place.owner)]))
             continue
         gradient, mask = hub[place.owner][place.tensor], there[place.owner][place.tensor]
         if place.side is not None:
@@ -234,7 +273,7 @@ def _own(model: Model, adapter: Adapter, live: Any, slopes: Slopes, dtype: str) 
                 continue  # the one bias of this framework stands for both
             gradient, mask = gradient[place.side], mask[place.side]
         if mask.any():
-            found[place.name] = gradient, mask
+            found.append(Own(place, gradient, mask))
     return found
 
 
@@ -265,38 +304,39 @@ def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> t
     return unpack_model(model, adapter, held), unpack_model(model, adapter, marks)
 
 
-def _verdict(
-    slopes: Slopes, place: Place, gradient: Array, mask: Array | None, eps: float, dtype: str
-) -> Verdict:
+def verdict_on(slopes: Slopes, own: Own, eps: float, dtype: str) -> Verdict:
     """The worst of all directions."""
+    place, mask = own.place, own.mask
     found = slopes.along(place, mask)
     scale = max(abs(one.value) for one in found)
     if not np.isfinite(scale):
         why = "the reference's own slope is NaN or infinite"
         return Verdict(UNDECIDED, detail=why, output=place.name)
-    if not np.isfinite(gradient).all():
+    if not np.isfinite(own.gradient).all():
         why = "NaN or infinity where the reference has none"
         return Verdict(FAILED, detail=why, output=place.name)
     verdicts = []
     for number, one in enumerate(found):
         units = (eps, dtype), (EPS["float64"], "float64")
         moves = [slopes.room(place, mask, number, *unit) for unit in units]
-        verdicts.append(_one(one, gradient, moves, (eps, scale), dtype))
+        verdicts.append(_one(one, own, moves, (eps, scale), dtype))
     return replace(worst_of(verdicts), output=place.name)
 
 
 def _one(
     along: Slope,
-    gradient: Array,
+    own: Own,
     moves: Sequence[float],
     units: tuple[float, float],
     dtype: str,
 ) -> Verdict:
     """The verdict along one direction; `units` are eps and the size of the tensor's slopes."""
     eps, scale = units
-    terms = np.asarray(gradient, along.v.dtype) * along.v
+    terms = np.asarray(own.gradient, along.v.dtype) * along.v
     gap = abs(float(terms.sum() - along.value))
     size = float(np.abs(terms).sum())
+    if own.kept is not None:
+        size += float(np.abs(own.kept * along.v).sum())
     tiny = float(np.finfo(dtype).tiny)
 
     def bound(move: float, eps: float) -> float:

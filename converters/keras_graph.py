@@ -46,7 +46,8 @@ def layers_of(config: Config, where: str) -> list[Config]:
     kind, own = config.get("class_name"), config.get("config")
     if is_custom(config) or kind not in NESTED:
         got = config.get("registered_name") or kind
-        raise UnsupportedError(where, "a Sequential or functional model", got, LIMITS)
+        do = "build it in its Keras and port its layers one by one; the wiring is yours to write"
+        raise UnsupportedError(where, "a Sequential or functional model", got, do)
     layers = own.get("layers") if isinstance(own, Mapping) else own  # a list until Keras 2.2.2
     if not isinstance(layers, list) or not layers:
         raise FileError(where, "a config with layers", type(own).__name__, ANEW)

@@ -288,11 +288,15 @@ class Wired(keras.Model):
         return self.end(self.same(self.lstm(x)))
 
 
-def test_of_a_subclassed_model_the_layers_are_ported():
+def test_of_a_subclassed_model_the_layers_are_ported(tmp_path):
     model = Wired()
     model(numbers(5, 4))
     words = ["rnn (LSTM), end (Dense)", "wiring is yours", "same (Lambda)", 'get_layer("rnn")']
     refused(UnsupportedError, lambda: xlstm.load(model), *words)
+    model.save(tmp_path / "wired.keras")
+    refused(UnsupportedError, lambda: xlstm.load(tmp_path / "wired.keras"), "wiring is yours")
+    chain = type("Own", (keras.Sequential,), {})([keras.Input((5, 4)), L.GRU(2, name="gru")])
+    refused(UnsupportedError, lambda: xlstm.load(chain), "keras Own", "known: gru (GRU)")
     lstm, dense = (xlstm.port(model.get_layer(name), "numpy") for name in ("rnn", "end"))
     got = dense(lstm(numbers(5, 4)))
     np.testing.assert_allclose(got, model(numbers(5, 4)), rtol=0, atol=1e-6)

@@ -331,8 +331,8 @@ def test_constant_states_are_refused():
     import keras
 
     x = keras.Input((7, 3))
-    zeros = [keras.ops.zeros((6, 4))]
-    model = keras.Model(x, layers().GRU(4, name="gru")(x, initial_state=zeros))
+    ones = [keras.ops.ones((6, 4))]
+    model = keras.Model(x, layers().GRU(4, name="gru")(x, initial_state=ones))
     with pytest.raises(UnsupportedError, match=r"layer gru, initial_state: .*a constant"):
         xlstm.load(model)
 

@@ -215,6 +215,17 @@ def test_arrays_that_prove_nothing_are_asked_about_by_an_example():
         xlstm.load({"a": np.ones(3)})
 
 
+@pytest.mark.parametrize("end", ["safetensors", "npz"])
+def test_a_file_of_a_bare_state_dict_is_asked_about(end, tmp_path):
+    import torch
+    from safetensors.numpy import save_file
+
+    state, path = state_dict(torch.nn.LSTM(3, 4)), tmp_path / f"m.{end}"
+    save_file(state, path) if end == "safetensors" else np.savez(path, **state)
+    with pytest.raises(UsageError, match=rf"m\.{end}: .*LSTM\(3, 4\)"):
+        xlstm.load(path)
+
+
 def test_variables_of_linen_as_they_are():
     import jax
     from flax import linen

@@ -21,7 +21,7 @@ from xlstm.custom import registered_code
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
-from xlstm.files.arrays import read_arrays
+from xlstm.files.arrays import is_arrays, read_arrays
 from xlstm.folder import has_port, read_folder
 from xlstm.layout import Table, pack, sizes_of, unpack
 from xlstm.mapping import check_model, pack_model, unpack_model
@@ -117,6 +117,10 @@ def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Mod
         if told.until is not None:
             raise UsageError(path.name, "a file of Keras for until=", "a port", "leave it out")
         return read_folder(path)
+    if is_arrays(path) and not told.given():
+        from xlstm.proving import asked
+
+        raise asked(read_arrays(path), path.name)
     with contextlib.closing(describe(path)) as description:
         joined = join(description, told)
         model: Model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")

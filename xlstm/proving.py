@@ -171,9 +171,9 @@ def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
     return Ledger(registry.FRAMEWORKS, tuple(layers), optimizer)
 
 
-def asked(arrays: Mapping[str, object]) -> UsageError:
+def asked(arrays: Mapping[str, object], where: str = "load") -> UsageError:
     """The error for named arrays without layers: what they prove, for the caller to complete."""
-    where, want = "load", "layers= for a mapping of arrays"
+    want = "layers= for a mapping or file of arrays"
     try:
         given = unstacked({name: np.asarray(array) for name, array in flat(arrays)})
         found = {g.path.replace(".", "/"): g.spec for g in framework_of(given)[1]}

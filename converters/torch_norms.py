@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xlstm.converters.source import call
-from xlstm.converters.torch_at import At, applied, first, last, method
+from xlstm.converters.torch_at import At, Step, applied, first, last, method
 from xlstm.converters.torch_forms import own_class
 
 from xlstm.model import BatchNorm, LayerNorm, Normalization, UnitNorm
@@ -58,7 +58,16 @@ def layer_norm(spec: LayerNorm, at: At) -> None:
     elif spec.center and not spec.scale:
         _shifted_groups(spec, at)
     else:
-        at.pipe(first(at.shape), applied(at.module), last(at.shape))
+        at.pipe(*_channels_first(at), applied(at.module), last(at.shape))
+
+
+def _channels_first(at: At) -> tuple[Step | None, Step | None]:
+    """Channels before the axes of space, laid out anew.
+
+    PyTorch's backward pass crashes where strides alone have moved them and the input needs no
+    gradient, as a model's own input.
+    """
+    return first(at.shape), method("contiguous") if len(at.shape) > 2 else None
 
 
 def _shifted_groups(spec: LayerNorm, at: At) -> None:
@@ -69,7 +78,7 @@ def _shifted_groups(spec: LayerNorm, at: At) -> None:
         "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
     )
     norm = applied("F.group_norm", f"{spec.groups}", ("eps", f"{spec.epsilon!r}"))
-    at.pipe(first(at.shape), norm, last(at.shape))
+    at.pipe(*_channels_first(at), norm, last(at.shape))
     at.write(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 

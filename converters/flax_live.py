@@ -16,7 +16,8 @@ import numpy as np
 from xlstm.converters.flax_activations import LIVE, LIVE_OPTIONS
 
 from xlstm.errors import UnsupportedError
-from xlstm.model import Array
+from xlstm.model import Array, MultiHeadAttention, Spec
+from xlstm.precision import HALF
 
 
 def precision(dtype: str) -> AbstractContextManager[Any]:
@@ -36,7 +37,18 @@ def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
     """Numpy inputs as JAX arrays of `dtype`; masks stay what they are."""
     # cast by numpy and put there as they are: JAX would compile a program for either
     given = map(np.asarray, inputs)
-    return [jax.device_put(x if x.dtype == bool else x.astype(dtype)) for x in given]
+    with np.errstate(over="ignore"):  # float16 ends at 65504
+        return [jax.device_put(x if _stays(x, dtype) else x.astype(dtype)) for x in given]
+
+
+def _stays(x: Array, dtype: str) -> bool:
+    """Whether an input is not cast: masks, and row numbers that half precision does not hold."""
+    return x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu")
+
+
+def lowers(spec: Spec) -> bool:
+    """Whether the port of an attention layer lowers scores: Flax's own takes what a dtype has."""
+    return not isinstance(spec, MultiHeadAttention) or spec.blind == "lowered"
 
 
 def listed(module: Any, outputs: Any) -> list[Any]:
@@ -90,6 +102,20 @@ def gradients(
     of_held, of_inputs = jax.jit(jax.grad(loss, (0, 1)))(held, moving)
     found = iter(of_inputs)
     return of_held, [to_numpy(next(found)) if m else None for m in moved]
+
+
+def step(
+    call: Callable[[Any, list[Any]], list[Any]],
+    held: Any,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    rate: float,
+    dtype: str,
+) -> Any:
+    """`held` after one step of plain SGD, w - rate * g; all else as in `gradients`."""
+    of_held, _ = gradients(call, held, inputs, factors, moved, dtype)
+    return jax.tree.map(lambda w, g: w - rate * g, held, of_held)
 
 
 @functools.cache

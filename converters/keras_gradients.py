@@ -47,6 +47,18 @@ def named_gradients(
     return by_name, [filled(next(found), x) if moves else None for x, moves in every]
 
 
+def take_step(ported: Any, given: list[Any], factors: Factors, rate: float) -> None:
+    """Moves a model by one step of `keras.optimizers.SGD` on the sum of outputs times `factors`."""
+    held = variables(ported)
+    found, _ = BACKENDS[keras.backend.backend()](ported, given, factors, [False] * len(given))
+    trained = {id(variable) for variable in ported.trainable_variables}
+    every = zip(found, held.values(), strict=True)
+    pairs = [(g, v) for g, v in every if g is not None and id(v) in trained]
+    if pairs:
+        gradients, moving = zip(*pairs, strict=True)
+        keras.optimizers.SGD(rate).apply(list(gradients), list(moving))
+
+
 def _outputs(ported: Any, given: list[Any]) -> list[Any]:
     one = given[0]
     if not isinstance(ported, keras.Sequential):

@@ -38,6 +38,7 @@ from xlstm.model import (
     TimeDistributed,
 )
 from xlstm.origin import Optimizer, optimizer_of
+from xlstm.precision import HALF, cast
 
 BACKENDS = ("tensorflow", "torch", "jax")
 """Backends in the order in which they are tried when KERAS_BACKEND names none."""
@@ -64,7 +65,7 @@ def _backend_chosen() -> Iterator[None]:
 
 with _backend_chosen():
     import keras
-    from xlstm.converters.keras_gradients import Factors, named_gradients
+    from xlstm.converters.keras_gradients import Factors, named_gradients, take_step
 
 
 def backend() -> str:
@@ -81,8 +82,10 @@ def _precision(dtype: str) -> AbstractContextManager[Any]:
 def to_numpy(tensor: Any) -> Array:
     """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
     # a copy: numpy warns where it is handed TensorFlow's variable itself
-    array = keras.ops.convert_to_numpy(keras.ops.copy(tensor))
-    return np.array(array.astype("float32") if array.dtype.name == "bfloat16" else array)
+    value = keras.ops.copy(tensor)
+    if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
+        value = keras.ops.cast(value, "float32")
+    return np.array(keras.ops.convert_to_numpy(value))
 
 
 def _stored(layer: Any) -> tuple[Stored, ...]:
@@ -137,9 +140,13 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
-    """The Keras model that emitted `code` gives with these weights."""
+    """The Keras model that emitted `code` gives with these weights.
+
+    In half precision its inputs stay float32, which its layers cast, as in Keras's own policies.
+    """
     with _precision(dtype):
-        ported = code.build(weights, np.dtype(dtype).name)
+        ported = code.build(weights, "float32" if dtype in HALF else dtype)
+    ported = in_dtype(ported, dtype) if dtype in HALF else ported
     _ORDER[ported] = list(weights)
     return ported
 
@@ -181,7 +188,10 @@ def _compiled_only(ported: Any) -> bool:
 
 
 def _tensor(x: Array, dtype: str) -> Any:
-    return keras.ops.convert_to_tensor(x if x.dtype == bool else x.astype(dtype))
+    if x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu"):  # a mask; row numbers
+        return keras.ops.convert_to_tensor(x)
+    with np.errstate(over="ignore"):  # float16 ends at 65504
+        return keras.ops.convert_to_tensor(x.astype(dtype))
 
 
 def _stateful(ported: Any) -> list[Any]:
@@ -208,6 +218,17 @@ def gradients(
         for layer in _stateful(ported):
             layer.reset_state()
         return named_gradients(ported, given, factors, moved, to_numpy)
+
+
+def step(
+    ported: Any, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
+) -> dict[str, Array]:
+    """Weights by name after one step of Keras's SGD, which moves `ported` itself."""
+    with _precision(dtype):
+        for layer in _stateful(ported):
+            layer.reset_state()
+        take_step(ported, [_tensor(x, dtype) for x in inputs], factors, rate)
+        return weights(ported)
 
 
 def count(ported: Any) -> int:
@@ -248,14 +269,14 @@ def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
     with _precision(dtype):
         config = same_lambdas(json.loads(model.to_json()))
-        config = _with_dtype(config, np.dtype(dtype).name)
+        config = _with_dtype(config, dtype)
         own = own_classes(model)
-        with keras.saving.custom_object_scope(own), made_in(np.dtype(dtype).name, len(own) > 1):
+        with keras.saving.custom_object_scope(own), made_in(dtype, len(own) > 1):
             copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
         _sharpen(copy, dtype)
-        copy.set_weights([to_numpy(v).astype(dtype) for v in model.weights])
+        copy.set_weights([cast(to_numpy(v), dtype) for v in model.weights])
         for layer in copy._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # it computes with copies of its weights
@@ -271,7 +292,7 @@ def _sharpen(model: Any, dtype: str) -> None:
         if isinstance(layer, keras.layers.Rescaling):
             layer.scale, layer.offset = np.float64(layer.scale), np.float64(layer.offset)
         elif _is_model(layer):
-            layer.dtype_policy = np.dtype(dtype).name
+            layer.dtype_policy = dtype
 
 
 def _with_dtype(config: Any, dtype: str) -> Any:
@@ -279,6 +300,11 @@ def _with_dtype(config: Any, dtype: str) -> Any:
         return [_with_dtype(item, dtype) for item in config]
     if not isinstance(config, dict):
         return config
+    kind = config.get("class_name")
+    if dtype in HALF and kind == "InputLayer":
+        return config  # row numbers that half precision does not hold
+    if dtype == "bfloat16" and kind in ("Orthogonal", "OrthogonalInitializer"):
+        return "zeros"  # there is no QR decomposition in bfloat16, and weights are set
     return {
         key: dtype if key == "dtype" and _is_float(value) else _with_dtype(value, dtype)
         for key, value in config.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -19,10 +19,12 @@ from xlstm.converters.flax_live import (
     check_dtype,
     flat,
     listed,
+    lowers,
     precision,
     to_numpy,
 )
 from xlstm.converters.flax_live import gradients as shared_gradients
+from xlstm.converters.flax_live import step as shared_step
 from xlstm.converters.flax_reader import (
     Found,
     as_model,
@@ -33,6 +35,7 @@ from xlstm.converters.flax_reader import (
     walked,
 )
 from xlstm.converters.flax_tables import LINEN_TABLES
+from xlstm.converters.float16 import check_scores
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.layout import sizes_of, unpack
@@ -169,6 +172,11 @@ def read(source: Pair) -> Model:
     return as_model(_found(module, held, f"linen {name}"), "linen", f"live {name}")
 
 
+def check_half(model: Model, dtype: str) -> None:
+    """Raises UnsupportedError for what half precision has no numbers for."""
+    check_scores(model, "linen", dtype, lowers)
+
+
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
     """The pair (module, variables) that emitted `code` gives with these weights."""
     with precision(dtype):
@@ -204,16 +212,29 @@ def gradients(
     dtype: str,
 ) -> tuple[dict[str, Array], list[Array | None]]:
     """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
-    module, variables = ported
     with precision(dtype):
-
-        def call(held: Any, given: list[Any]) -> list[Any]:
-            return listed(module, module.apply({**variables, "params": held}, *given))
-
-        held = dict(variables.get("params", {}))
+        held = dict(ported[1].get("params", {}))
+        call = _caller(ported)
         of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
         flat_tree = traverse_util.flatten_dict({"params": of_held}, sep=".")
         return {name: to_numpy(g) for name, g in flat_tree.items()}, of_inputs
+
+
+def _caller(ported: Pair) -> Callable[[Any, list[Any]], list[Any]]:
+    """(parameters, inputs) -> outputs."""
+    module, variables = ported
+    return lambda held, given: listed(module, module.apply({**variables, "params": held}, *given))
+
+
+def step(
+    ported: Pair, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
+) -> dict[str, Array]:
+    """Weights by name after one step of plain SGD on the sum of outputs times `factors`."""
+    module, variables = ported
+    with precision(dtype):
+        held, still = dict(variables.get("params", {})), [False] * len(inputs)
+        moved = shared_step(_caller(ported), held, inputs, factors, still, rate, dtype)
+        return weights((module, {**variables, "params": moved}))
 
 
 def count(ported: Pair) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +16,12 @@ from xlstm.converters.flax_live import (
     check_dtype,
     flat,
     listed,
+    lowers,
     precision,
     to_numpy,
 )
 from xlstm.converters.flax_live import gradients as shared_gradients
+from xlstm.converters.flax_live import step as shared_step
 from xlstm.converters.flax_reader import (
     Found,
     as_model,
@@ -30,6 +32,7 @@ from xlstm.converters.flax_reader import (
     walked,
 )
 from xlstm.converters.flax_tables import NNX_TABLES
+from xlstm.converters.float16 import check_scores
 
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
@@ -107,6 +110,11 @@ def read(source: nnx.Module) -> Model:
     return as_model(_found(source, f"nnx {kind}"), "nnx", f"live nnx.{kind}")
 
 
+def check_half(model: Model, dtype: str) -> None:
+    """Raises UnsupportedError for what half precision has no numbers for."""
+    check_scores(model, "nnx", dtype, lowers)
+
+
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nnx.Module:
     """The module that emitted `code` gives with these weights."""
     with precision(dtype):
@@ -135,14 +143,27 @@ def gradients(
     """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
     with precision(dtype):
         graph, held, rest = nnx.split(ported, nnx.Param, ...)
-
-        def call(held: Any, given: list[Any]) -> list[Any]:
-            return listed(ported, nnx.merge(graph, held, rest)(*given))
-
+        call = _caller(ported, graph, rest)
         of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
         flat_state = nnx.to_flat_state(of_held)
         by_name = {".".join(map(str, p)): to_numpy(g.get_value()) for p, g in flat_state}
         return by_name, of_inputs
+
+
+def _caller(ported: nnx.Module, graph: Any, rest: Any) -> Callable[[Any, list[Any]], list[Any]]:
+    """(parameters, inputs) -> outputs."""
+    return lambda held, given: listed(ported, nnx.merge(graph, held, rest)(*given))
+
+
+def step(
+    ported: nnx.Module, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
+) -> dict[str, Array]:
+    """Weights by name after one step of plain SGD on the sum of outputs times `factors`."""
+    with precision(dtype):
+        graph, held, rest = nnx.split(ported, nnx.Param, ...)
+        call, still = _caller(ported, graph, rest), [False] * len(inputs)
+        moved = shared_step(call, held, inputs, factors, still, rate, dtype)
+        return weights(nnx.merge(graph, moved, rest))
 
 
 def count(ported: nnx.Module) -> int:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from xlstm import reference
+from xlstm.errors import UsageError
 from xlstm.identifiers import identifiers
 from xlstm.model import Array, Model, Node
+from xlstm.precision import DTYPES, HALF
 from xlstm.reference.run import State
 
 
@@ -52,5 +54,12 @@ def _named(own: dict[str, Node], key: str) -> str:
 
 
 def build_model(model: Model, dtype: str) -> NumpyModel:
-    """The callable for a model."""
+    """The callable for a model.
+
+    Raises:
+        UsageError: half precision, which numpy has in part, and slowly.
+    """
+    if dtype in HALF:
+        want, do = " or ".join(DTYPES), "port to another framework"
+        raise UsageError("dtype of a port to numpy", want, dtype, do)
     return NumpyModel(model, np.dtype(dtype))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from xlstm.converters.float16 import check_scores
 from xlstm.converters.torch_tables import TABLES
 
 from xlstm.errors import UnsupportedError
@@ -33,6 +34,7 @@ from xlstm.model import (
     TimeDistributed,
     chain,
 )
+from xlstm.precision import HALF
 
 LAYERS: dict[type[nn.Module], tuple[str, Callable[..., Recurrent]]] = {
     nn.LSTM: ("LSTM", LSTM),
@@ -202,15 +204,28 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nn.Modu
     return built
 
 
+def check_half(model: Model, dtype: str) -> None:
+    """Raises UnsupportedError for what half precision has no numbers for."""
+    check_scores(model, "torch", dtype, lambda _spec: True)
+
+
 def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs, batch first; then the last states of stateful layers.
 
     The states that native recurrent modules add are left out.
     """
-    arrays = (np.array(x, bool if np.asarray(x).dtype == bool else dtype) for x in inputs)
     with torch.no_grad():
-        outputs = _call(ported, [torch.from_numpy(x) for x in arrays])
+        outputs = _call(ported, [_tensor(np.asarray(x), dtype) for x in inputs])
     return [to_numpy(y) for y in _flat(outputs)]
+
+
+def _tensor(x: Array, dtype: str) -> torch.Tensor:
+    """An input in `dtype`; masks stay what they are, as row numbers do in half precision."""
+    if x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu"):
+        return torch.from_numpy(np.array(x))
+    if dtype in HALF:
+        return torch.from_numpy(np.array(x, "float32")).to(getattr(torch, dtype))
+    return torch.from_numpy(np.array(x, dtype))
 
 
 INEXACT_GRADIENTS = {
@@ -247,14 +262,39 @@ def gradients(
     arrays = (np.array(x, bool if np.asarray(x).dtype == bool else dtype) for x in inputs)
     pairs = zip(map(torch.from_numpy, arrays), moved, strict=True)
     given = [x.requires_grad_(True) if moves else x for x, moves in pairs]
-    pairs_of_outputs = zip(_flat(_call(module, given)), factors, strict=False)
-    parts = [(y * torch.from_numpy(c).to(y)).sum() for y, c in pairs_of_outputs if c is not None]
     wanted = [*held.values(), *(x for x in given if x.requires_grad)]
-    found = torch.autograd.grad(sum(parts), wanted, allow_unused=True)
+    found = torch.autograd.grad(_loss(module, given, factors), wanted, allow_unused=True)
     pairs_of_found = zip(found, wanted, strict=True)
     filled = iter([to_numpy(torch.zeros_like(x) if g is None else g) for g, x in pairs_of_found])
     by_name = {name: next(filled) for name in held}
     return by_name, [next(filled) if moves else None for moves in moved]
+
+
+def _loss(
+    module: nn.Module, given: list[torch.Tensor], factors: Sequence[Array | None]
+) -> torch.Tensor:
+    """The sum of all outputs times `factors`."""
+    pairs = zip(_flat(_call(module, given)), factors, strict=False)
+    parts = [(y * torch.from_numpy(c).to(y)).sum() for y, c in pairs if c is not None]
+    return torch.stack(parts).sum()
+
+
+def step(
+    ported: nn.Module,
+    inputs: Sequence[Array],
+    factors: Sequence[Array | None],
+    rate: float,
+    dtype: str,
+) -> dict[str, Array]:
+    """Weights by name after one step of `torch.optim.SGD` on the sum of outputs times `factors`."""
+    module = copy.deepcopy(ported)
+    arrays = (np.array(x, bool if np.asarray(x).dtype == bool else dtype) for x in inputs)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    loss = _loss(module, [torch.from_numpy(x) for x in arrays], factors)
+    if trained and loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.optim.SGD(trained, lr=rate).step()
+    return weights(module)
 
 
 def _call(ported: nn.Module, inputs: list[torch.Tensor]) -> Any:

@@ -130,7 +130,7 @@ def _verify(args: argparse.Namespace) -> int:
         raise UsageError(
             "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
         )
-    options = {name: getattr(args, name) for name in ("states", "gradients", "thorough")}
+    options = {name: getattr(args, name) for name in ("states", "gradients", "thorough", "half")}
     with _progress("comparing"):
         # one that cannot be imported is a line in the report, and hides no other
         with contextlib.suppress(Exception):
@@ -279,6 +279,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gradients", action="store_true", help=slopes)
     more = "inputs of more lengths, batch sizes, masks, scales and seeds"
     parser.add_argument("--thorough", action="store_true", help=more)
+    half = "in bfloat16 and float16 as well, with bounds of their own"
+    parser.add_argument("--half", action="store_true", help=half)
     own = "of a ported folder: run its model.py though xlstm would write another"
     parser.add_argument("--trust", action="store_true", help=own)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -17,6 +17,7 @@ from xlstm.ledger import Ledger, count
 from xlstm.model import Array, Model
 from xlstm.parity import FAILED, Verdict, bounds, worst_of
 from xlstm.porting import load
+from xlstm.precision import HALF
 from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.report import FrameworkReport, Report
@@ -33,6 +34,7 @@ def reconcile(
     states: bool = False,
     gradients: bool = False,
     thorough: bool = False,
+    half: bool = False,
     makers: Mapping[str, Maker] | None = None,
 ) -> Report:
     """Compares frameworks with the reference: outputs in float32 and float64, weights, and counts.
@@ -50,6 +52,8 @@ def reconcile(
             slopes of the reference (`xlstm.gradients`).
         thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
             kind of mask in every length.
+        half: also compares outputs, and hidden states where asked for, in bfloat16 and float16,
+            with bounds of their own (`xlstm.parity`).
         makers: framework -> what makes the object that runs, where that is neither the original
             nor our port.
 
@@ -64,9 +68,10 @@ def reconcile(
         XlstmError: as `load` raises.
     """
     model = load(source)
+    dtypes = (*DTYPES, *HALF) if half else DTYPES
     adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
     try:
-        trials, left, recipe, made = _trials(model, inputs, thorough)
+        trials, left, recipe, made = _trials(model, inputs, thorough, dtypes)
         shown = revealed(model) if states else None
         inner = _inner(shown, trials[0])
         given = None if inputs is None else trials[0].arrays
@@ -109,7 +114,7 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
 
 
 def _trials(
-    model: Model, inputs: Any, thorough: bool
+    model: Model, inputs: Any, thorough: bool, dtypes: Sequence[str]
 ) -> tuple[list[Trial], list[str], str, generated.Recipe | None]:
     """Inputs with their bounds, what they do not exercise, and how they were made."""
     made = None
@@ -120,9 +125,9 @@ def _trials(
         arrays = arrays_for(model, inputs)
         left, recipe = _left(model, [arrays]), "given"
     label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
-    trials = [trial(model, arrays, label, unfit=_unfit(model, arrays))]
+    trials = [trial(model, arrays, label, (), _unfit(model, arrays), dtypes)]
     if thorough:
-        more, refused = shapes_of(model)
+        more, refused = shapes_of(model, dtypes)
         trials += more
         left = _left(model, [one.arrays for one in trials], every=True) + refused
         recipe += f"; and {len(more)} more shapes"
@@ -164,7 +169,7 @@ def _inner(shown: Revealed | None, first: Trial) -> Trial | None:
     """The first inputs once more, for the model that shows its hidden states."""
     if shown is None:
         return None
-    return trial(shown.model, first.arrays, names=shown.names, unfit=first.unfit)
+    return trial(shown.model, first.arrays, "", shown.names, first.unfit, list(first.allowed))
 
 
 def _framework(
@@ -176,10 +181,10 @@ def _framework(
 ) -> FrameworkReport:
     """One framework's verdicts; whatever goes wrong in it is its own line and hides no other."""
     if not adapter.installed:
-        return _missing(adapter)
+        return _missing(adapter, trials[0].allowed)
     found = run(adapter, trials, make)
     by_shape = {label: worst(verdicts) for label, verdicts in found.verdicts.items()}
-    verdicts = {d: worst_of([by_shape[t.label][d] for t in trials]) for d in DTYPES}
+    verdicts = {d: worst_of([by_shape[t.label][d] for t in trials]) for d in trials[0].allowed}
     layers: dict[str, dict[str, Verdict]] = {}
     if inner is not None:
         hidden = run(adapter, [inner], port_maker(inner.model, adapter))
@@ -202,14 +207,14 @@ def _framework(
     )
 
 
-def _missing(adapter: Adapter) -> FrameworkReport:
+def _missing(adapter: Adapter, dtypes: Iterable[str]) -> FrameworkReport:
     """What is said of a framework that was asked for and is not installed."""
     try:
         adapter.check_installed()
         said = ""
     except MissingFrameworkError as error:
         said = str(error)
-    verdicts = {dtype: Verdict(FAILED, detail=said) for dtype in DTYPES}
+    verdicts = {dtype: Verdict(FAILED, detail=said) for dtype in dtypes}
     return FrameworkReport(adapter.name, adapter.title, "", "", verdicts, None, missing=said)
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from xlstm.activations import ACTIVATIONS
 from xlstm.errors import UsageError
 from xlstm.origin import Source
+from xlstm.precision import cast
 from xlstm.specs import (
     GRU,
     LSTM,
@@ -263,9 +264,12 @@ class Model:
         return np.result_type(np.float32, *stored)
 
     def astype(self, dtype: Any) -> Model:
-        """The same model with every weight cast to `dtype`, before any table is applied."""
+        """The same model with every weight cast to `dtype`, before any table is applied.
+
+        numpy lacks bfloat16: such weights are float32 arrays of the numbers that it has.
+        """
         weights = {
-            name: {tensor: array.astype(dtype) for tensor, array in layer.items()}
+            name: {tensor: cast(array, dtype) for tensor, array in layer.items()}
             for name, layer in self.weights.items()
         }
         return replace(self, weights=weights)

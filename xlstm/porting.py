@@ -27,8 +27,7 @@ from xlstm.layout import Table, pack, sizes_of, unpack
 from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
 from xlstm.named import from_arrays
-
-DTYPES = ("float32", "float64")
+from xlstm.precision import DTYPES, HALF
 
 
 def load(
@@ -159,8 +158,9 @@ def check_dtype(model: Model, dtype: Any) -> str:
         name = np.dtype(dtype or model.compute_dtype()).name
     except TypeError:
         name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise UsageError("dtype", " or ".join(DTYPES), name, "use one of these")
+    if name not in (*DTYPES, *HALF):
+        want = f"{', '.join((*DTYPES, *HALF[:-1]))} or {HALF[-1]}"
+        raise UsageError("dtype", want, name, "use one of these")
     return name
 
 
@@ -171,8 +171,9 @@ def port(source: Any, to: str, *, dtype: Any = None) -> Any:
         source: anything that `load` takes.
         to: "torch" gives an `nn.Module` in eval mode, "nnx" an `nnx.Module`, "linen" a pair
             (module, variables), "keras" a `keras.Model`, "numpy" a callable.
-        dtype: "float32" or "float64" to compute in; the widest stored dtype, at least float32, if
-            not given. Weights are cast before any table is applied.
+        dtype: "float32", "float64", "bfloat16" or "float16" to compute in (numpy has the first two
+            only); the widest stored dtype, at least float32, if not given. Weights are cast before
+            any table is applied.
 
     Raises:
         MissingFrameworkError: the target is not installed.
@@ -188,6 +189,8 @@ def build(model: Model, adapter: Adapter, dtype: Any = None, text: str | None = 
     live: Any = adapter.live()
     if adapter.emit is None:
         return live.build_model(model, name)
+    if name in HALF and hasattr(live, "check_half"):
+        live.check_half(model, name)
     with registered_code(model, adapter.name):
         with getattr(live, "running", contextlib.nullcontext)():
             code = code_of(model, adapter, text)

@@ -6,20 +6,23 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xlstm.adapter import Adapter
 from xlstm.errors import printable
 from xlstm.folder import has_port
+from xlstm.inputs import row_numbers
 from xlstm.mapping import first_gap
 from xlstm.model import Array, Model
 from xlstm.parity import EPS, FAILED, Bounds, Verdict, bounds, judge, worst_of
 from xlstm.porting import build
-
-DTYPES = ("float32", "float64")
+from xlstm.precision import DTYPES as DTYPES
+from xlstm.precision import HALF
 
 OUR_PORT = "our port"
 
@@ -49,6 +52,14 @@ class Trial:
     allowed: dict[str, list[Bounds]]
     unfit: str = ""
 
+    def given(self, dtype: str) -> Sequence[Array]:
+        """The arrays as a framework gets them: half precision does not hold all row numbers."""
+        if dtype not in HALF:
+            return self.arrays
+        numbers = row_numbers(self.model)
+        pairs = zip(self.model.inputs, self.arrays, strict=True)
+        return [x.astype(np.int32) if name in numbers else x for name, x in pairs]
+
 
 def trial(
     model: Model,
@@ -56,9 +67,10 @@ def trial(
     label: str = "",
     names: Sequence[str] = (),
     unfit: str = "",
+    dtypes: Iterable[str] = DTYPES,
 ) -> Trial:
-    """Inputs with the reference's bounds for them."""
-    allowed = {dtype: bounds(model, arrays, dtype) for dtype in DTYPES}
+    """Inputs with the reference's bounds for them in each precision."""
+    allowed = {dtype: bounds(model, arrays, dtype) for dtype in dtypes}
     return Trial(label, model, tuple(names or output_names(model)), arrays, allowed, unfit)
 
 
@@ -96,7 +108,7 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
     """Every trial of one model in every precision; a failure of one hides no other."""
     found = Run(OUR_PORT, {trial.label: {} for trial in trials})
     model = trials[0].model
-    for dtype in DTYPES:
+    for dtype in trials[0].allowed:
         try:
             live: Any = adapter.live()
             inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
@@ -124,8 +136,10 @@ def _one(live: Any, made: Any, trial: Trial, dtype: str) -> list[Verdict]:
     if trial.unfit:
         return [Verdict(FAILED, detail=trial.unfit)]
     try:
-        model, arrays = trial.model, trial.arrays
-        known = live.inexact_for(model, dtype) if hasattr(live, "inexact_for") else {}
+        model, arrays = trial.model, trial.given(dtype)
+        # what is inexact in float32 is nothing beside the rounding of half of it
+        asked = hasattr(live, "inexact_for") and dtype not in HALF
+        known = live.inexact_for(model, dtype) if asked else {}
         own = trial.allowed[dtype]
         if known:  # room for operations known to be inexact, in this precision alone
             own = bounds(model, arrays, dtype, max(EPS[dtype], *known.values()))
@@ -141,8 +155,9 @@ def judged(
     """The verdict on each output of a run."""
     if len(outputs) != len(own):
         return [Verdict(FAILED, detail=f"{len(outputs)} outputs, the model has {len(own)}")]
-    columns = zip(outputs, own, trial.allowed["float64"], trial.names, strict=True)
-    return [replace(judge(y, mine, exact, dtype), output=name) for y, mine, exact, name in columns]
+    exact = own if dtype in HALF else trial.allowed["float64"]
+    columns = zip(outputs, own, exact, trial.names, strict=True)
+    return [replace(judge(y, mine, sharp, dtype), output=name) for y, mine, sharp, name in columns]
 
 
 def _inspect(found: Run, live: Any, made: Any, model: Model, adapter: Adapter, dtype: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from xlstm import inputs as generated
 from xlstm.errors import XlstmError
 from xlstm.model import Array, Model
+from xlstm.precision import DTYPES
 from xlstm.running import Trial, trial
 
 
@@ -35,7 +36,7 @@ KINDS = ("none", "right", "left", "middle", "all")
 """What is masked in each row: five rows, wherever they start, hold every kind."""
 
 
-def shapes_of(model: Model) -> tuple[list[Trial], list[str]]:
+def shapes_of(model: Model, dtypes: Sequence[str] = DTYPES) -> tuple[list[Trial], list[str]]:
     """Trials of every shape that a model takes, and a line for each that it does not take."""
     free, batch = generated.has_free_axis(model), generated.built_batch(model)
     seen, found, refused = set[tuple[tuple[int, ...], ...]](), list[Trial](), list[str]()
@@ -49,7 +50,7 @@ def shapes_of(model: Model) -> tuple[list[Trial], list[str]]:
             number,
         )
         try:
-            made = _decidable(model, recipe)
+            made = _decidable(model, recipe, dtypes)
         except (ValueError, IndexError, XlstmError):
             refused.append(f"{shape.steps} steps: not compared, the model does not take them")
             continue
@@ -60,7 +61,7 @@ def shapes_of(model: Model) -> tuple[list[Trial], list[str]]:
     return found, list(dict.fromkeys(refused))
 
 
-def _decidable(model: Model, recipe: generated.Recipe) -> Trial:
+def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Trial:
     """A trial of a recipe, or of a milder one where rounding decides nothing about it."""
     milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
     if generated.has_free_axis(model):
@@ -68,7 +69,7 @@ def _decidable(model: Model, recipe: generated.Recipe) -> Trial:
     for tried in milder:
         arrays, _, made = generated.best_of(model, tried, (1.0,))
         label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
-        found = trial(model, arrays, label)
+        found = trial(model, arrays, label, dtypes=dtypes)
         single = all(bound.finite.all() for bound in found.allowed["float32"])
         if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
             break

@@ -130,7 +130,9 @@ def _verify(args: argparse.Namespace) -> int:
         raise UsageError(
             "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
         )
-    options = {name: getattr(args, name) for name in ("states", "gradients", "thorough", "half")}
+    options = {
+        name: getattr(args, name) for name in ("states", "gradients", "step", "thorough", "half")
+    }
     with _progress("comparing"):
         # one that cannot be imported is a line in the report, and hides no other
         with contextlib.suppress(Exception):
@@ -277,6 +279,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--states", action="store_true", help=hidden)
     slopes = "gradients of every weight and of the inputs as well"
     parser.add_argument("--gradients", action="store_true", help=slopes)
+    sgd = "what one step of plain SGD moves every weight by as well"
+    parser.add_argument("--step", action="store_true", help=sgd)
     more = "inputs of more lengths, batch sizes, masks, scales and seeds"
     parser.add_argument("--thorough", action="store_true", help=more)
     half = "in bfloat16 and float16 as well, with bounds of their own"

@@ -24,6 +24,7 @@ from xlstm.report import FrameworkReport, Report
 from xlstm.revealing import Revealed, revealed
 from xlstm.running import DTYPES, Maker, Trial, maker, port_maker, run, trial, worst
 from xlstm.shapes import shapes_of, sizes_of
+from xlstm.stepping import stepped
 
 
 def reconcile(
@@ -34,6 +35,7 @@ def reconcile(
     states: bool = False,
     gradients: bool = False,
     thorough: bool = False,
+    step: bool = False,
     half: bool = False,
     makers: Mapping[str, Maker] | None = None,
 ) -> Report:
@@ -50,6 +52,8 @@ def reconcile(
             in our port of the model.
         gradients: also compares, in our port, the gradients of every weight and of the inputs with
             slopes of the reference (`xlstm.gradients`).
+        step: also compares, in our port, what one step of plain SGD moves every weight by, on the
+            loss of `gradients` (`xlstm.stepping`).
         thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
             kind of mask in every length.
         half: also compares outputs, and hidden states where asked for, in bfloat16 and float16,
@@ -75,7 +79,7 @@ def reconcile(
         shown = revealed(model) if states else None
         inner = _inner(shown, trials[0])
         given = None if inputs is None else trials[0].arrays
-        slopes = slopes_of(model, given) if gradients else None
+        slopes = slopes_of(model, given) if gradients or step else None
     except MemoryError:
         do = "pass fewer samples or shorter ones as inputs"
         got = "out of memory"
@@ -87,10 +91,12 @@ def reconcile(
             adapter,
             trials,
             inner,
-            slopes,
+            slopes if gradients else None,
         )
         for name, adapter in adapters.items()
     }
+    if step and slopes:
+        found = {n: stepped(part, model, adapters[n], slopes) for n, part in found.items()}
     left += [*(shown.left if shown else ()), *(slopes.notes() if slopes else ())]
     kept = recipe_of(model, [one.arrays for one in trials], made)
     return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)

@@ -30,6 +30,8 @@ class FrameworkReport:
         shapes: shape of the inputs -> dtype -> verdict, where several were compared.
         layers: dtype -> what a recurrent layer gives -> verdict, where hidden states were compared.
         gradients: dtype -> tensor or input -> verdict, where gradients were compared.
+        steps: dtype -> tensor -> verdict, where one step of SGD was compared.
+        step_notes: where such a step goes elsewhere than in the source, and what to do about it.
     """
 
     name: str
@@ -43,6 +45,8 @@ class FrameworkReport:
     shapes: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     gradients: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    step_notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -52,7 +56,8 @@ class FrameworkReport:
     def every(self) -> Iterator[tuple[str, Verdict]]:
         """Each verdict with its precision, and with what it is about beyond the outputs."""
         yield from self.verdicts.items()
-        for what, found in (("", self.layers), ("gradient of ", self.gradients)):
+        more = ("", self.layers), ("gradient of ", self.gradients), ("one step of ", self.steps)
+        for what, found in more:
             for dtype, verdicts in found.items():
                 yield from ((f"{dtype}, {what}{name}", v) for name, v in verdicts.items())
 
@@ -61,7 +66,8 @@ class FrameworkReport:
         found: dict[str, Any] = {dtype: v.to_json() for dtype, v in self.verdicts.items()}
         found |= {"version": self.version, "what": self.what or "not installed"}
         found["weights"] = self.weights or "bit-equal"
-        for key in ("shapes", "layers", "gradients"):
+        found |= {"step_notes": list(self.step_notes)} if self.steps else {}
+        for key in ("shapes", "layers", "gradients", "steps"):
             if held := getattr(self, key):
                 found[key] = {
                     a: {b: v.to_json() for b, v in verdicts.items()} for a, verdicts in held.items()

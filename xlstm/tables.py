@@ -137,11 +137,13 @@ def render_verdicts(report: Report) -> str:
         for dtype, v in found.verdicts.items():
             add(table, f"{found.title} {found.version}", dtype, v.verdict, *_figures(v))
             details += _details(f"{found.title} {dtype}", v, len(report.model.outputs) > 1)
-        for part, every in (("hidden states", found.layers), ("gradients", found.gradients)):
+        besides = {"hidden states": found.layers, "gradients": found.gradients}
+        for part, every in {**besides, "one step of SGD": found.steps}.items():
             for dtype, verdicts in every.items():
                 worst = min(verdicts.values(), key=lambda v: (WORST.index(v.verdict), -v.ratio))
                 details += _details(f"{found.title} {dtype}, {part}", worst, True)
         details += [f"{found.title}: {found.weights}"] if found.weights else []
+        details += [f"{found.title}, {line}" for line in found.step_notes]
     what = dict.fromkeys(f"{f.title} ran {f.what}." for f in report.frameworks.values() if f.what)
     lines = [*details, *what, *report.model.source.warnings, *report.unexercised]
     lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
@@ -169,6 +171,7 @@ def _details(where: str, v: Verdict, several: bool) -> list[str]:
 def _parts(report: Report) -> list[Table | str]:
     """A table for each kind of thing that was compared besides the outputs."""
     titles = {"shapes": "inputs", "layers": "hidden states", "gradients": "gradients"}
+    titles["steps"] = "one step of SGD"
     parts: list[Table | str] = []
     for key, title in titles.items():
         table = grid([title, "framework", "precision", "verdict", "of its bound"], left=4)

@@ -62,7 +62,8 @@ def steps(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str,
         after = live.step(made, slopes.arrays, slopes.at.factors, RATE, dtype)
         step = _step(model, adapter, before, after)
         owns = _owns(model, adapter, step, slopes)
-        return step.still | {n: verdict_on(slopes, own, eps, dtype) for n, own in owns}
+        moved = ((n, verdict_on(slopes, own, eps, dtype)) for n, own in owns)
+        return step.still | {n: replace(verdict, output=n) for n, verdict in moved}
 
     return by_precision(model, adapter, slopes, "step", one)
 

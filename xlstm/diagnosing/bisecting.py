@@ -80,7 +80,8 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
         if outcome.final.same:
             break
     assert best is not None
-    _conclude(case, best, naming, paired.hub)
+    other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
+    _conclude(case, best, naming, paired.hub.keys() - other)
     _idle(case, read, paired, gave)
 
 
@@ -194,7 +195,7 @@ def _conclude(case: Case, best: Outcome, naming: Naming, known: Container[str]) 
 
 
 def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming, known: bool) -> Finding:
-    """A mistake that was found by running; `known`: whether the layer's weights are known."""
+    """A mistake that was found by running; `known`: whether the layer's weights are a's."""
     said, layer = hypothesis.say(naming), hypothesis.layer
     text, fix = said.text, said.fix
     if known and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:

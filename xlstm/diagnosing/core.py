@@ -16,11 +16,12 @@ from xlstm.diagnosing.runs import ran, steady, told
 from xlstm.diagnosing.seen import Watched
 from xlstm.diagnosing.suspect import suspect
 from xlstm.given import arrays_for
-from xlstm.model import Array, Model
+from xlstm.model import Array, Edge, Model
 from xlstm.parity import bounds
 from xlstm.porting import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
+from xlstm.specs.base import Shape
 
 
 def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
@@ -112,12 +113,28 @@ def _left_over(case: Case, paired: Paired) -> None:
 
 def _inputs_differ(case: Case) -> bool:
     model = case.b.model
-    if model is None or len(model.inputs) == len(case.a.inputs):
+    if model is None:
         return False
-    text = f"a has {len(case.a.inputs)} inputs and b has {len(model.inputs)}."
+    own, others = _asked(case.a), _asked(model)
+    text = f"a has {len(own)} inputs and b has {len(others)}."
+    if len(own) == len(others):
+        pairs = [(a, b) for a, b in zip(own, others, strict=True) if not _meets(a, b)]
+        if not pairs:
+            return False
+        text = " ".join(f"a takes inputs of shape {a} a sample, b of {b}." for a, b in pairs)
     case.findings.append(Finding("", None, "", "inputs", text, "Give both the same inputs."))
     case.compared.append("inputs")
     return True
+
+
+def _asked(model: Model) -> list[Shape]:
+    """What each input of a model has for one sample."""
+    return [model.shape(Edge(name)) for name in model.inputs]
+
+
+def _meets(a: Shape, b: Shape) -> bool:
+    """Whether some input is of both shapes; None stands for any size."""
+    return len(a) == len(b) and all(None in (m, n) or m == n for m, n in zip(a, b, strict=True))
 
 
 def _whole(case: Case) -> None:

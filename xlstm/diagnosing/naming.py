@@ -53,14 +53,18 @@ class Naming:
             return
         for slot in place.table.active(place.part.absent()):
             if slot.tensor == tensor:
-                known = self.names.get((node.owner, before, slot.name))
+                # a cell has the layer's tensors, by names without its number, or one bias
+                own = (slot.name, slot.name.removesuffix("_l0"), *(["bias"] * (tensor == "bias")))
+                known = next(
+                    filter(None, (self.names.get((node.owner, before, n)) for n in own)), ""
+                )
                 yield slot, known or place.slot_name(slot.name)
 
     def called(self, node: Node, before: str, *tensors: str) -> str:
         """Names of tensors for a sentence, in backquotes."""
         found = [n for tensor in tensors for _, n in self.slots(node, before, tensor)]
         found = found or [f"{before}{tensor}" for tensor in tensors]
-        return _listed([f"`{name}`" for name in found])
+        return _listed([f"`{name}`" for name in dict.fromkeys(found)])
 
     def order(self, node: Node, before: str, tensor: str, gates: str) -> str:
         """The order in which the suspect's framework reads the gates of a tensor."""

@@ -128,12 +128,12 @@ def _match(
                 break
     own = {name: number for number, name in enumerate(arrays)}
 
-    def order(match: _Match) -> tuple[bool, bool, int]:
+    def order(match: _Match) -> tuple[bool, bool, int, int]:
         first = next(iter(match.slots.values()))
         # a half of a layer is named as such, or is not
         back = part.before == "backward_"
         other = back != bool(re.search(r"reverse|backward", first)) and bool(part.before)
-        return other, node.name not in re.split(r"[./]", first), own[first]
+        return other, node.name not in re.split(r"[./]", first), own[first], -len(match.slots)
 
     return min(found, key=order, default=None)
 
@@ -144,6 +144,15 @@ def _tables(node: Node, part: Part, adapter: Adapter) -> Iterator[Table]:
         if table.kind is part.kind or table.kind.name == part.kind.name:
             yield table
             yield replace(table, inside="")
+            yield from _one_bias(table)
+
+
+def _one_bias(table: Table) -> Iterator[Table]:
+    """A table of two biases that may be added, with one: cells written by hand have one."""
+    sides = [slot for slot in table.slots if slot.tensor == "bias"]
+    if len(sides) == 2 and not table.kind.apart:
+        one = replace(sides[0], name="bias")
+        yield replace(table, slots=(*(s for s in table.slots if s not in sides), one))
 
 
 def _prefixes(slots: Sequence[Slot], names: Mapping[str, str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, called, pieces
 from xlstm.diagnosing.rows_both import mask_turned
 from xlstm.diagnosing.rows_function import optioned
-from xlstm.model import Array, Bidirectional, Recurrent
+from xlstm.model import Array, Bidirectional, Masking, Recurrent
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 from xlstm.specs import Spec
@@ -60,12 +60,32 @@ def _other_end(spec: Spec, inputs: list[Array], context: Context) -> list[Array]
     return forward(spec, inputs, mask_turned(context))
 
 
+PACKED = "You take as many steps from the start as are not masked, as packed sequences do"
+READ = "padding at the start or in the middle is read."
+PACK = "Pack only what is padded at its end."
+
+
+def _as_packed(mask: Array) -> Array:
+    """As many steps as are not masked, taken from the start; one where all are masked."""
+    counts = np.maximum(mask.sum(axis=1, keepdims=True), 1)
+    kept: Array = np.arange(mask.shape[1]) < counts
+    return kept
+
+
+def _packed_steps(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    mask = None if context.mask is None else _as_packed(context.mask)
+    if isinstance(spec, Recurrent) and spec.return_sequences:
+        spec = replace(spec, zero_output_for_mask=True)
+    return forward(spec, inputs, replace(context, mask=mask))
+
+
 def masks_half_obeyed(site: Site) -> Iterator[Altered]:
     """A mask that the output obeys and the state does not; a mask from the other end."""
     if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
         return
     for call, text in RUNNING_ON:
         yield called(site, call, text, "Hold the state at masked steps.")
+    yield called(site, _packed_steps, f"{PACKED}: {READ}", PACK)
     text = "Your layer reads the mask from its other end."
     yield called(site, _other_end, text, "Turn the mask round in time.")
 
@@ -100,7 +120,24 @@ def masks_zeroed(site: Site) -> Iterator[Altered]:
     yield Altered(turned, site.said(text, "Negate it."), "mask-turned")
 
 
+def _unmasked(_spec: Spec, inputs: list[Array], _context: Context) -> list[Array]:
+    return [inputs[0], np.ones(inputs[0].shape[:-1], bool)]
+
+
+def _packed(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    return [inputs[0], _as_packed(forward(spec, inputs, context)[1])]
+
+
+def maskings(site: Site) -> Iterator[Altered]:
+    """No Masking at all, so that the padding's own numbers are read; packed sequences for it."""
+    if isinstance(site.spec, Masking):
+        text = f"Your model does not mask: steps of {site.spec.value:g} count, as such numbers."
+        yield called(site, _unmasked, text, "Hold the state and the output at those steps.")
+        yield called(site, _packed, f"{PACKED}: {READ}", PACK)
+
+
 ROWS = (
+    Row("mask-ignored", maskings),
     Row("mask-ignored", masks_ignored),
     Row("mask-ignored", masks_half_obeyed),
     Row("mask-zeroed", masks_zeroed),

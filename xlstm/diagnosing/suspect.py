@@ -13,7 +13,7 @@ import numpy as np
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.diagnosing.seen import Watched
-from xlstm.errors import UsageError, XlstmError
+from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays import read_arrays
 from xlstm.model import Array, Model
 from xlstm.porting import load
@@ -71,6 +71,10 @@ def _of_model(model: Model, title: str) -> Suspect:
 
 
 def _of_path(path: Path) -> Suspect:
+    if path.suffix == ".py" and path.is_file():
+        want, fix = "a model file, a ported folder or named arrays", "no code of a file is run"
+        fix = f"{fix}; in Python, import it and call xlstm.diagnose(a, your_module)"
+        raise FileError(path.name, want, "Python source", fix)
     try:
         return _of_model(load(path), path.name)
     except XlstmError as error:

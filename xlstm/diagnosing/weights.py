@@ -232,7 +232,8 @@ def _other(
             gap = np.abs(mine.astype(np.float64) - other)
         wrong = ~(gap == 0)
         first = ", ".join(str(int(n)) for n in np.argwhere(wrong)[0]) if wrong.any() else ""
-        text = f"Your {called} holds other numbers: {wrong.sum()} of {wrong.size} differ"
+        hold = "hold" if " and " in called else "holds"
+        text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
         text += f", by up to {gap.max():.3g} (the first at [{first}] of {tensor} in the hub)."
         return Said(text, "Copy it again.", called.replace("`", ""))
 

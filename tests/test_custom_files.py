@@ -64,13 +64,13 @@ def model(keras):
     exec(WEIGH["keras"], found)
     keras.utils.set_random_seed(5)
     own, each = found["Weigh"](2, name="own"), found["Weigh"](3, name="each_one")
-    inner = keras.Sequential([own, keras.layers.Dense(3)], name="inner")
+    inner = keras.Sequential([own, keras.layers.Dense(3, name="dense")], name="inner")
     triple = keras.layers.Lambda(lambda x: 3 * x, name="triple")
     x = keras.Input((5, 7, 4))
     y = keras.layers.TimeDistributed(each, name="each")(x)
     y = block_class(keras)(4, name="block")(y)
     y = keras.layers.TimeDistributed(triple, name="triples")(y)
-    return keras.Model(x, [keras.layers.LSTM(3)(y), inner(y)])
+    return keras.Model(x, [keras.layers.LSTM(3, name="lstm")(y), inner(y)])
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")

@@ -57,7 +57,9 @@ def parse_json(text: bytes | str, where: str) -> Any:
             text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
         )
     except RecursionError:
-        raise FileError(where, f"at most {MAX_NESTING} levels", "more", "check the file") from None
+        raise FileError(
+            where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file"
+        ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise FileError(
             where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
@@ -69,7 +71,7 @@ def parse_json(text: bytes | str, where: str) -> Any:
 def check_data(data: Any, where: str) -> None:
     """Raises FileError for parsed data that is nested too deeply."""
     if _depth(data) > MAX_NESTING:
-        raise FileError(where, f"at most {MAX_NESTING} levels", "more", "check the file")
+        raise FileError(where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

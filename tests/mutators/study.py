@@ -121,7 +121,9 @@ def _listed(mutant: Mutant, judge: Judge) -> bool:
 
 def _names(mutant: Mutant, finding: Finding) -> bool:
     """Whether a finding is about the mutant's error, in its layer, with the order of its gates."""
-    here = not mutant.layer or finding.layer in ("", mutant.layer)
+    # a mask that is left out may be named where it would be made
+    makers = [n.mask.node for n in mutant.model.layers if n.name == mutant.layer and n.mask]
+    here = not mutant.layer or finding.layer in ("", mutant.layer, *makers)
     return finding.cause in mutant.causes and here and mutant.words in finding.text
 
 

@@ -285,7 +285,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thorough", action="store_true", help=more)
     half = "in bfloat16 and float16 as well, with bounds of their own"
     parser.add_argument("--half", action="store_true", help=half)
-    own = "of a ported folder: run its model.py though xlstm would write another"
+    own = "of a ported folder: run the recorded model.py, though xlstm would write another"
     parser.add_argument("--trust", action="store_true", help=own)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=_verify)

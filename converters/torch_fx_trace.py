@@ -36,6 +36,7 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
     where = f"torch {type(source).__name__}"
     shared = {id(t): t for t in (*source.parameters(), *source.buffers())}
     try:
+        # evaluation mode of PyTorch: what is read is what inference computes
         root = copy.deepcopy(source, dict(shared)).eval()
         root = nn.Sequential(root) if _Tracer().is_leaf_module(root, "") else root
         defaults = _defaults(root)

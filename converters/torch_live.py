@@ -333,6 +333,7 @@ def count(ported: nn.Module) -> int:
 
 def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
     """A copy of a live module in evaluation mode that computes in `dtype`."""
+    # evaluation mode of PyTorch: no dropout, stored statistics; the source keeps its own mode
     made = copy.deepcopy(source).to(getattr(torch, dtype)).eval()
     if isinstance(source, READABLE):
         return made

@@ -60,7 +60,7 @@ def functions(dtype: str, made: str, make: list[str]) -> list[list[str]]:
             '    """The model with these weights, by name, in evaluation mode."""',
             *make,
             "    model.load_state_dict(weights)",
-            "    return model.eval()",
+            "    return model.eval()",  # evaluation mode, no code is evaluated
         ],
         [
             *signature("load", made, FOLDER, default),

@@ -108,7 +108,7 @@ def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
     made = made.to(device="cpu", dtype=dtype)
     for module in made.modules() if quiet else ():
         if isinstance(module, RANDOM):
-            module.eval()
+            module.eval()  # evaluation mode of PyTorch: it draws nothing
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0
     return made

@@ -183,8 +183,20 @@ def _call(ported: Any, given: list[Any]) -> Any:
 def _compiled_only(ported: Any) -> bool:
     """Whether TensorFlow has a layer of the model on processors in compiled code only."""
     found = [getattr(layer, "layer", layer) for layer in ported.layers]
-    pools = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
-    return any(layer.compute_dtype == "float64" for layer in pools)
+    only = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
+    only += [layer for layer in found if isinstance(layer, TRANSPOSED) and _is_dilated(layer)]
+    return any(layer.compute_dtype == "float64" for layer in only)
+
+
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
+
+def _is_dilated(layer: Any) -> bool:
+    return any(rate > 1 for rate in layer.dilation_rate)
 
 
 def _tensor(x: Array, dtype: str) -> Any:

@@ -65,7 +65,7 @@ def _backend_chosen() -> Iterator[None]:
 
 with _backend_chosen():
     import keras
-    from xlstm.converters.keras_gradients import Factors, named_gradients, take_step
+    from xlstm.converters.keras_gradients import Factors, compiled_only, named_gradients, take_step
 
 
 def backend() -> str:
@@ -171,32 +171,13 @@ def _call(ported: Any, given: list[Any]) -> Any:
     one = given[0]
     if not isinstance(ported, keras.Sequential):
         one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
-    if backend() == "tensorflow" and _compiled_only(ported):
+    if backend() == "tensorflow" and compiled_only(ported):
         compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
         return compiled(one, training=False)
     steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
     if backend() == "tensorflow" and steps > TRACED_FROM:
         return ported.predict_on_batch(one)
     return ported(one, training=False)
-
-
-def _compiled_only(ported: Any) -> bool:
-    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
-    found = [getattr(layer, "layer", layer) for layer in ported.layers]
-    only = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
-    only += [layer for layer in found if isinstance(layer, TRANSPOSED) and _is_dilated(layer)]
-    return any(layer.compute_dtype == "float64" for layer in only)
-
-
-TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-
-
-def _is_dilated(layer: Any) -> bool:
-    return any(rate > 1 for rate in layer.dilation_rate)
 
 
 def _tensor(x: Array, dtype: str) -> Any:

@@ -107,6 +107,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     specs.UnitNorm: flax_layers.unit_norm,
     specs.Normalization: flax_layers.normalization,
     specs.Conv: flax_windows.conv,
+    specs.ConvTranspose: flax_windows.conv_transpose,
     specs.DepthwiseConv: flax_windows.depthwise,
     specs.Pool: flax_windows.pool,
     specs.GlobalPool: flax_windows.global_pool,

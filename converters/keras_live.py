@@ -65,7 +65,7 @@ def _backend_chosen() -> Iterator[None]:
 
 with _backend_chosen():
     import keras
-    from xlstm.converters.keras_gradients import Factors, named_gradients, take_step
+    from xlstm.converters.keras_gradients import Factors, compiled_only, named_gradients, take_step
 
 
 def backend() -> str:
@@ -171,20 +171,13 @@ def _call(ported: Any, given: list[Any]) -> Any:
     one = given[0]
     if not isinstance(ported, keras.Sequential):
         one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
-    if backend() == "tensorflow" and _compiled_only(ported):
+    if backend() == "tensorflow" and compiled_only(ported):
         compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
         return compiled(one, training=False)
     steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
     if backend() == "tensorflow" and steps > TRACED_FROM:
         return ported.predict_on_batch(one)
     return ported(one, training=False)
-
-
-def _compiled_only(ported: Any) -> bool:
-    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
-    found = [getattr(layer, "layer", layer) for layer in ported.layers]
-    pools = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
-    return any(layer.compute_dtype == "float64" for layer in pools)
 
 
 def _tensor(x: Array, dtype: str) -> Any:

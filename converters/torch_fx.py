@@ -216,6 +216,7 @@ def _leaves(found: Any) -> Iterator[Any]:
 
 
 RANKS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
+RANKS |= {nn.ConvTranspose1d: 3, nn.ConvTranspose2d: 4, nn.ConvTranspose3d: 5}
 
 
 def _layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cases import built, model
 from cases_conv_lstm import CONV_LSTMS, mask_given, one
+from cases_transposed import TRANSPOSED
 
 from xlstm import specs
 from xlstm.model import Builder, Edge, Input, Model
@@ -367,6 +368,7 @@ CASES_LAYERS: dict[str, Model] = {
     **NUMBERS,
     **NORMS,
     **WINDOWS,
+    **TRANSPOSED,
     **JOINS,
     **ATTENTION,
     **TIMED,

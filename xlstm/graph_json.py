@@ -93,7 +93,9 @@ def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
         return inner
     if kind == Shape:
         return _shape(value, where)
-    if kind == tuple[int, ...]:
+    if kind == tuple[int, ...] | None and value is None:
+        return None
+    if kind in (tuple[int, ...], tuple[int, ...] | None):
         numbers = _checked(value, list, f"{where}, {name}")
         return tuple(_checked(number, int, f"{where}, {name}") for number in numbers)
     if kind == tuple[str, ...]:

@@ -69,6 +69,7 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
     specs.Masking: masking,
     specs.Reverse: reverse,
     specs.Conv: windows.conv,
+    specs.ConvTranspose: windows.conv_transpose,
     specs.DepthwiseConv: windows.depthwise,
     specs.Pool: windows.pool,
     specs.GlobalPool: windows.global_pool,

@@ -31,7 +31,16 @@ from xlstm.specs.layers import (
 from xlstm.specs.merging import Attention, Concatenate, Dot, Merge, MultiHeadAttention
 from xlstm.specs.recurrent import GRU, LSTM, MERGES, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
 from xlstm.specs.shapes import ExpandDims, Flatten, Permute, RepeatVector, Reshape, Slice, Squeeze
-from xlstm.specs.windows import Conv, Crop, DepthwiseConv, GlobalPool, Pad, Pool, UpSample
+from xlstm.specs.windows import (
+    Conv,
+    ConvTranspose,
+    Crop,
+    DepthwiseConv,
+    GlobalPool,
+    Pad,
+    Pool,
+    UpSample,
+)
 
 __all__ = [
     "GRU",
@@ -47,6 +56,7 @@ __all__ = [
     "Concatenate",
     "Conv",
     "ConvLSTM",
+    "ConvTranspose",
     "Crop",
     "Custom",
     "Dense",
@@ -130,6 +140,7 @@ SPECS: dict[str, type[Spec]] = {
         Slice,
         Squeeze,
         Conv,
+        ConvTranspose,
         Crop,
         Custom,
         DepthwiseConv,

@@ -178,6 +178,10 @@ AROUND: dict[str, Callable[[Any, Sizes, str], Spec]] = {
 """Class that Linen and NNX name alike -> what makes its spec."""
 
 
+IN_SEQUENTIAL = f"Sequential of these, of {', '.join(AROUND)} and of functions"
+"""What a Sequential may hold, in the words of an error."""
+
+
 def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -> Table | None:
     """The table of a module's parameters, None for one that has none.
 

@@ -32,6 +32,7 @@ from xlstm.model import (
     TimeDistributed,
     TrainingOnly,
 )
+from xlstm.specs.custom import inside
 
 
 def bare(spec: Spec) -> bool:
@@ -189,9 +190,10 @@ def refuse(node: Node) -> str:
 def _called(model: Model, site: Site) -> Site:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
-    recurrent_layer = isinstance(site.node.spec, (Recurrent, Bidirectional))
+    timed = isinstance(site.node.spec, TimeDistributed)
+    recurrent_layer = isinstance(inside(site.node.spec), (Recurrent, Bidirectional))
     masked = recurrent_layer and any(node.mask for node in model.calls(owner))
-    everywhere = f"jnp.ones({site.x}.shape[:2], bool)"
+    everywhere = f"jnp.ones({site.x}.shape[:{3 if timed else 2}], bool)"
     mask = site.mask or (everywhere if masked else "")
     return replace(site, name=identifiers(model)[owner], mask=mask)
 

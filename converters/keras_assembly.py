@@ -24,6 +24,7 @@ from xlstm.converters.keras_nested import JOINT
 from xlstm.converters.keras_operations import MASKS, Operation, read_operation
 from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
 from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
+from xlstm.converters.keras_shared import Shared
 from xlstm.converters.keras_weights import read_weights
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
@@ -50,7 +51,7 @@ from xlstm.model import (
     TimeDistributed,
     mask_shape,
 )
-from xlstm.specs.custom import inside
+from xlstm.specs.custom import alike, inside
 
 INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
 """Options of input layers of which one value is supported."""
@@ -93,7 +94,7 @@ class Assembly:
         self._masks_alone = graph.masks_alone()
         self._edges: dict[Tensor, Edge] = {}
         self._owners: dict[str, list[tuple[str, Spec]]] = {}
-        self._first: dict[str, Call] = {}
+        self._shared = Shared(reader)
         self._names: set[str] = {call.name for call in graph.calls}
 
     def edge(self, tensor: Tensor, where: str) -> Edge:
@@ -173,7 +174,9 @@ class Assembly:
         check_unmasked(self.reader, call.name, call.layer, masks[0])
         specs = read_layer(self.reader, call.layer, given)
         if call.name not in self._owners:
-            self._owners |= self._stored_elsewhere(call, specs)
+            heavy = any(spec.parts for spec in specs)
+            if first := self._shared.owner(call) if heavy else "":
+                self._owners[call.name] = self._owners[first]
         if is_registered(specs[0]):
             check_told(specs[0], call.masks, where)
             specs = (self._sized(call, specs[0]),)
@@ -182,21 +185,10 @@ class Assembly:
         self.carried.after_heads(call, specs[-1])
         if call.name not in self._owners:
             self._owners[call.name] = [(own[0].node, self._spec(own[0])) for own in outputs]
-            self._first[call.home[-1]] = call
+            self._shared.note(call)
             name = "/".join(call.home)
             hub = read_weights(self.reader, name, call.layer, specs, call.group)
             self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
-
-    def _stored_elsewhere(
-        self, call: Call, specs: Sequence[Spec]
-    ) -> dict[str, list[tuple[str, Spec]]]:
-        """The owner of a layer that two nested models share, which new files keep in one only."""
-        first, path = self._first.get(call.home[-1]), not self.reader.description.by_name
-        parts = any(spec.parts for spec in specs)
-        if first is None or not path or not parts or self.reader.below(call.group):
-            return {}
-        alike = first.layer.get("config") == call.layer.get("config")
-        return {call.name: self._owners[first.name]} if alike and first.kind == call.kind else {}
 
     def _sized(self, call: Call, spec: Spec) -> Spec:
         """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
@@ -267,7 +259,7 @@ class Assembly:
         name, first = owner
         if getattr(spec, "stateful", False):
             raise UnsupportedError(where, "a stateful layer called once", "two calls", LIMITS)
-        if first == spec:
+        if alike(first, spec):
             return name
         if spec.parts:
             got = "calls on inputs, or with masks, that make other layers of it"

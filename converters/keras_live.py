@@ -20,9 +20,16 @@ import numpy as np
 from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from xlstm.converters.keras_around import is_leaky
 from xlstm.converters.keras_cells import variables
-from xlstm.converters.keras_own import classes_told, made_in, own_classes, same_lambdas
+from xlstm.converters.keras_own import (
+    classes_told,
+    made_in,
+    own_classes,
+    same_lambdas,
+    with_dtype,
+)
 from xlstm.converters.keras_own import running as running  # porting looks for it
 from xlstm.converters.keras_reader import read_description
+from xlstm.converters.keras_shared import marked
 from xlstm.converters.keras_subclassed import by_hand, is_wired
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
@@ -65,6 +72,7 @@ def _backend_chosen() -> Iterator[None]:
 
 with _backend_chosen():
     import keras
+    from keras.src.saving.serialization_lib import ObjectSharingScope
     from xlstm.converters.keras_gradients import Factors, compiled_only, named_gradients, take_step
 
 
@@ -133,7 +141,7 @@ def _optimizer(model: Any) -> Optimizer | None:
 def _config(model: Any, kind: str) -> dict[str, Any]:
     """The config of a live model as a file has it."""
     try:
-        return dict(json.loads(model.to_json()))
+        return marked(dict(json.loads(model.to_json())), model)
     except (NotImplementedError, TypeError):
         want, do = "a Sequential or functional model", "build one of the same layers"
         raise UnsupportedError(f"keras {kind}", want, "a model without a config", do) from None
@@ -261,10 +269,11 @@ def open_native(path: Path, dtype: str) -> Any:
 def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
     with _precision(dtype):
-        config = same_lambdas(json.loads(model.to_json()))
-        config = _with_dtype(config, dtype)
+        config = same_lambdas(marked(json.loads(model.to_json()), model))
+        config = with_dtype(config, dtype)
         own = own_classes(model)
-        with keras.saving.custom_object_scope(own), made_in(dtype, len(own) > 1):
+        made = made_in(dtype, len(own) > 1)
+        with keras.saving.custom_object_scope(own), made, ObjectSharingScope():
             copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
@@ -286,28 +295,6 @@ def _sharpen(model: Any, dtype: str) -> None:
             layer.scale, layer.offset = np.float64(layer.scale), np.float64(layer.offset)
         elif _is_model(layer):
             layer.dtype_policy = dtype
-
-
-def _with_dtype(config: Any, dtype: str) -> Any:
-    if isinstance(config, list):
-        return [_with_dtype(item, dtype) for item in config]
-    if not isinstance(config, dict):
-        return config
-    kind = config.get("class_name")
-    if dtype in HALF and kind == "InputLayer":
-        return config  # row numbers that half precision does not hold
-    if dtype == "bfloat16" and kind in ("Orthogonal", "OrthogonalInitializer"):
-        return "zeros"  # there is no QR decomposition in bfloat16, and weights are set
-    return {
-        key: dtype if key == "dtype" and _is_float(value) else _with_dtype(value, dtype)
-        for key, value in config.items()
-    }
-
-
-def _is_float(value: Any) -> bool:
-    if isinstance(value, dict):
-        return value.get("class_name") == "DTypePolicy"
-    return isinstance(value, str) and "float" in value
 
 
 def weights(ported: Any) -> dict[str, Array]:

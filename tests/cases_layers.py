@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cases import built, model
@@ -363,6 +364,18 @@ MASKED_MEANS: dict[str, Model] = {
 """Means that are no numbers where nothing counts: to be run with masks that leave something."""
 
 
+def by_key(*, stateful: bool = False) -> Model:
+    """Two layers whose outputs are a dict."""
+    lstm = LSTM(3, 4, return_sequences=True, stateful=stateful)
+    graph = Builder()
+    x = graph.add("x", Input((5, 3), batch=2 if stateful else None))
+    y = graph.add("lstm", lstm, [x])
+    edges = [graph.add("dense", Dense(4, 2), [y]), y]
+    return replace(
+        built(graph, edges), keys=("a 'b' \"c\"", "states of the last layer, all of them")
+    )
+
+
 CASES_LAYERS: dict[str, Model] = {
     **MOVES,
     **NUMBERS,
@@ -373,5 +386,7 @@ CASES_LAYERS: dict[str, Model] = {
     **ATTENTION,
     **TIMED,
     **CONV_LSTMS,
+    "keys": by_key(),
+    "keys-stateful": by_key(stateful=True),
 }
 """Readable id -> model."""

@@ -300,7 +300,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="size of a batch: it does not enter")
     parser.add_argument("--bidirectional", action="store_true", help="in both directions")
     parser.add_argument("--layers", type=int, default=1, help="how many of them are stacked")
-    parser.add_argument("--projection", type=int, default=0, help="size an LSTM's h shrinks to")
+    parser.add_argument("--projection", type=int, help="size an LSTM's h shrinks to")
     parser.add_argument("--peepholes", action="store_true", help="an LSTM's gates see its c")
     reset = "GRU's first form, of the paper and of Keras 1"
     parser.add_argument("--reset-before", dest="reset_after", action="store_false", help=reset)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,10 +151,11 @@ def explain(
     batch: int | None = None,
     bidirectional: bool = False,
     layers: int = 1,
-    projection: int = 0,
+    projection: int | None = None,
     peepholes: bool = False,
     reset_after: bool = True,
     use_bias: bool = True,
+    **unknown: object,
 ) -> Explanation:
     """Explains a layer's parameters in every framework.
 
@@ -164,14 +167,15 @@ def explain(
         batch: size of a batch, to show that it does not enter.
         bidirectional: whether a second layer reads the sequence from its end.
         layers: how many such layers are stacked.
-        projection: size that an LSTM's h is projected to, 0 for none.
+        projection: size that an LSTM's h is projected to, None for none.
         peepholes: whether an LSTM's gates see c.
         reset_after: which of its two forms a GRU has.
         use_bias: whether there are biases.
+        unknown: nothing; a wrong name is answered with the nearest right one.
 
     Raises:
-        UsageError: an unknown layer, sizes that are not whole numbers from 1 on, or options that
-            the layer does not have.
+        UsageError: an unknown layer or option, sizes that are not whole numbers from 1 on, or
+            options that the layer does not have.
 
     >>> explain("LSTM", features=1, units=20).ledger.total("torch")
     1840
@@ -180,10 +184,11 @@ def explain(
     """
     if not isinstance(layer, str) or layer not in LAYERS:
         raise UsageError("explain", f"one of {', '.join(LAYERS)}", repr(layer), _nearest(layer))
+    _check_names(unknown)
     given = {
         "bidirectional": bidirectional,
         "layers": layers != 1,
-        "projection": projection,
+        "projection": projection is not None,
         "peepholes": peepholes,
         "reset_after=False (--reset-before)": not reset_after,
         "use_bias=False (--no-bias)": not use_bias,
@@ -204,6 +209,16 @@ def _nearest(word: object) -> str:
     return f"did you mean {names[found[0]]}?" if found else "use one of these"
 
 
+def _check_names(unknown: Mapping[str, object]) -> None:
+    """Raises UsageError for options that there are not."""
+    options = inspect.signature(explain).parameters.values()
+    names = [option.name for option in options if option.kind is option.KEYWORD_ONLY]
+    for word in unknown:
+        found = difflib.get_close_matches(word, names, 1)
+        do = f"did you mean {found[0]}?" if found else "use one of these"
+        raise UsageError("explain", f"the options {', '.join(names)}", word, do)
+
+
 def _check_options(layer: str, given: list[str]) -> None:
     """Raises UsageError for options that a layer does not have."""
     wrong = [name for name in given if layer not in HAVE[name]]
@@ -220,13 +235,13 @@ def _check_sizes(
     layer: str,
     features: int,
     units: int,
-    projection: int,
+    projection: int | None,
     layers: int,
     timesteps: int | None,
     batch: int | None,
 ) -> None:
     check_size(layer, features=features, units=units)
-    sizes = {"timesteps": timesteps, "batch": batch, "projection": projection or None}
+    sizes = {"timesteps": timesteps, "batch": batch, "projection": projection}
     check_size("explain", **{name: size for name, size in sizes.items() if size is not None})
     check_size("explain", layers=layers)
     if layers > DEEPEST:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cases import built, model
 from cases_conv_lstm import CONV_LSTMS, mask_given, one
+from cases_operations import OPERATIONS
 
 from xlstm import specs
 from xlstm.model import Builder, Edge, Input, Model
@@ -161,7 +162,7 @@ NUMBERS: dict[str, Model] = {
     "pad-nothing": one(Pad((0,), (0,)), 5, 3),
     **{
         f"function-{name}": model([Function("exp"), Function(name)], (3,))
-        for name in ("reciprocal", "square", "sqrt", "log", "abs", "negative", "sin", "cos")
+        for name in specs.elementwise.FUNCTIONS
     },
     "reduce-mean": one(Reduce("mean", (0,)), 5, 3),
     "reduce-max": one(Reduce("max", (0, 1), keep=True), 5, 3),
@@ -371,5 +372,6 @@ CASES_LAYERS: dict[str, Model] = {
     **ATTENTION,
     **TIMED,
     **CONV_LSTMS,
+    **OPERATIONS,
 }
 """Readable id -> model."""

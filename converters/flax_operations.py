@@ -7,7 +7,7 @@ from typing import Any
 
 from xlstm.converters.flax_dialect import At
 from xlstm.converters.flax_layers import number
-from xlstm.converters.source import call, listed
+from xlstm.converters.source import WIDTH, Call, call, listed
 
 from xlstm.specs import Along, Clip, Compare, Constant, Spec, Where
 from xlstm.specs.operations import COMPARISONS
@@ -20,10 +20,22 @@ def clip(spec: Clip, at: At) -> None:
     at.put(call("jnp.clip", at.x, low, high))
 
 
+def _numbers(at: At, found: Call) -> None:
+    """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
+    if not at.site.read(0):
+        return
+    whole = call(f"{found}.astype", f"{at.x}.dtype")
+    if len(f"        {at.site.y} = {whole}") > WIDTH:
+        name = at.site.free("found")
+        at.write(name, found)
+        whole = call(f"{name}.astype", f"{at.x}.dtype")
+    at.put(whole)
+
+
 def compare(spec: Compare, at: At) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms = [*at.site.inputs, *([] if spec.value is None else [number(spec.value)])]
-    at.put(call(f"{call(f'jnp.{spec.how}', *terms)}.astype", f"{at.x}.dtype"))
+    _numbers(at, call(f"jnp.{spec.how}", *terms))
 
 
 def where(spec: Where, at: At) -> None:
@@ -37,17 +49,25 @@ def where(spec: Where, at: At) -> None:
 def along(spec: Along, at: At) -> None:
     """Sums so far, or places, numbers of the input's dtype."""
     found = call(f"jnp.{spec.how}", at.x, ("axis", f"{at.axis(spec.axis)}"))
-    at.put(found if spec.how == "cumsum" else call(f"{found}.astype", f"{at.x}.dtype"))
+    if spec.how == "cumsum":
+        at.put(found)
+    else:
+        _numbers(at, found)
 
 
 def constant(spec: Constant, at: At) -> None:
     """With fixed numbers."""
+    if not at.site.read(0):
+        return
     name = at.site.free("constant")
     at.write(name, call("jnp.array", listed(map(number, spec.values)), f"{at.x}.dtype"))
     shaped = name if len(spec.shape) == 1 else f"{name}.reshape{spec.shape}"
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
     found = call(f"jnp.{spec.how}", *terms)
-    at.put(call(f"{found}.astype", f"{at.x}.dtype") if spec.how in COMPARISONS else found)
+    if spec.how in COMPARISONS:
+        _numbers(at, found)
+    else:
+        at.put(found)
 
 
 OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {

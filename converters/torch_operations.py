@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xlstm.converters.source import Argument, Call, call, listed
-from xlstm.converters.torch_at import At, method, number
+from xlstm.converters.source import WIDTH, Argument, Call, call, listed
+from xlstm.converters.torch_at import At, number
 
 from xlstm.specs import Along, Clip, Compare, Constant, Spec, Where
 
@@ -36,12 +36,24 @@ def clip(spec: Clip, at: At) -> None:
     at.put(call(f"{at.x}.clamp", low, high))
 
 
+def _numbers(at: At, found: Call) -> None:
+    """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
+    if not at.site.read(0):
+        return
+    whole = call(f"{found}.to", f"{at.x}.dtype")
+    if len(f"        {at.site.y} = {whole}") > WIDTH:
+        name = at.site.free("found")
+        at.write(name, found)
+        whole = call(f"{name}.to", f"{at.x}.dtype")
+    at.put(whole)
+
+
 def compare(spec: Compare, at: At) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms: list[Argument] = [*at.site.inputs]
     terms += [] if spec.value is None else [number(spec.value)]
     x, other = terms
-    at.put(call(f"{call(COMPARISONS[spec.how], x, other)}.to", f"{at.x}.dtype"))
+    _numbers(at, call(COMPARISONS[spec.how], x, other))
 
 
 def where(spec: Where, at: At) -> None:
@@ -54,19 +66,27 @@ def where(spec: Where, at: At) -> None:
 
 def along(spec: Along, at: At) -> None:
     """Sums so far, or places, numbers of the input's dtype."""
-    step = method(spec.how, ("dim", f"{at.axis(spec.axis)}"))
-    at.pipe(step, None if spec.how == "cumsum" else method("to", f"{at.x}.dtype"))
+    found = call(f"{at.x}.{spec.how}", ("dim", f"{at.axis(spec.axis)}"))
+    if spec.how == "cumsum":
+        at.put(found)
+    else:
+        _numbers(at, found)
 
 
 def constant(spec: Constant, at: At) -> None:
     """With fixed numbers."""
+    if not at.site.read(0):
+        return
     held = call(f"{at.x}.new_tensor", listed(map(number, spec.values)))
     name = at.site.free("constant")
     at.write(name, held)
     shaped = name if len(spec.shape) == 1 else f"{name}.reshape{spec.shape}"
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
     found: Call = call((ARITHMETIC | COMPARISONS)[spec.how], *terms)
-    at.put(call(f"{found}.to", f"{at.x}.dtype") if spec.how in COMPARISONS else found)
+    if spec.how in COMPARISONS:
+        _numbers(at, found)
+    else:
+        at.put(found)
 
 
 OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {

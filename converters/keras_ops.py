@@ -74,14 +74,14 @@ def _clip(spec: Clip, x: str, _first: int) -> Call:
     return call("keras.ops.clip", x, sharp(spec.low), sharp(spec.high))
 
 
-def _numbers(found: Call, x: str) -> Call:
-    """True and False as 1 and 0 of a tensor's dtype."""
-    return call("keras.ops.cast", found, f"{x}.dtype")
+def _numbers(found: Call) -> Call:
+    """True and False as 1 and 0 of the dtype that a model is made for."""
+    return call("keras.ops.cast", found, "dtype")
 
 
 def _compare(spec: Compare, x: str, _first: int, *rest: str) -> Call:
     other = [*rest] if spec.value is None else [sharp(spec.value)]
-    return _numbers(call(f"keras.ops.{spec.how}", x, *other), x)
+    return _numbers(call(f"keras.ops.{spec.how}", x, *other))
 
 
 def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
@@ -92,14 +92,14 @@ def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
 
 def _along(spec: Along, x: str, first: int) -> Call:
     found = call(f"keras.ops.{spec.how}", x, ("axis", f"{spec.axis + first}"))
-    return found if spec.how == "cumsum" else _numbers(found, x)
+    return found if spec.how == "cumsum" else _numbers(found)
 
 
 def _constant(spec: Constant, x: str, _first: int) -> Call:
     held = call("np.reshape", listed(map(number, spec.values)), f"{spec.shape}")
     terms: tuple[Argument, ...] = (held, x) if spec.first else (x, held)
     found = call(f"keras.ops.{spec.how}", *terms)
-    return _numbers(found, x) if spec.how in COMPARISONS else found
+    return _numbers(found) if spec.how in COMPARISONS else found
 
 
 OPERATIONS: dict[type[Spec], Callable[..., Call]] = {

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xlstm.converters import custom_code, flax_attention, flax_layers, flax_shapes, flax_windows
+from xlstm.converters import (
+    custom_code,
+    flax_attention,
+    flax_layers,
+    flax_operations,
+    flax_shapes,
+    flax_windows,
+)
 from xlstm.converters.flax_dialect import OWN, At, Dialect
 from xlstm.converters.flax_recurrent import bidirectional, recurrent
 from xlstm.converters.flax_recurrent import own as own_cell
@@ -130,6 +137,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     specs.Attention: flax_attention.attention,
     specs.MultiHeadAttention: flax_attention.multi_head,
     specs.TimeDistributed: _time_distributed,
+    **flax_operations.OPERATIONS,
     specs.LSTM: _recurrent,
     specs.GRU: _recurrent,
     specs.SimpleRNN: _recurrent,

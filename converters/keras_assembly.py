@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
-from xlstm.converters.keras_carried import Carried, Mask, Mixed
+from xlstm.converters.keras_carried import Carried, Mask
 from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
 from xlstm.converters.keras_context import (
     DTYPES,
@@ -21,7 +21,9 @@ from xlstm.converters.keras_context import (
 )
 from xlstm.converters.keras_graph import Graph
 from xlstm.converters.keras_nested import JOINT
-from xlstm.converters.keras_operations import MASKS, Operation, read_operation
+from xlstm.converters.keras_operation import Operation, outputs_of
+from xlstm.converters.keras_operations import MASKS, read_operation
+from xlstm.converters.keras_placing import Placing
 from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
 from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
 from xlstm.converters.keras_shared import Shared
@@ -51,6 +53,7 @@ from xlstm.model import (
     TimeDistributed,
     mask_shape,
 )
+from xlstm.specs import Compare, Where
 from xlstm.specs.custom import alike, inside
 
 INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
@@ -102,11 +105,11 @@ class Assembly:
 
         Raises:
             FileError: the layer has no such output.
-            UnsupportedError: a mask that an operation computes, where data is read.
+            UnsupportedError: a mask that an operation computes, where it has no numbers.
         """
-        if self.carried.is_mask(tensor):
-            got = f"operation {self.carried.operations[tensor[:2]][0]} ({tensor.layer})"
-            raise UnsupportedError(where, "an operation on numbers", got, LIMITS)
+        if self.carried.is_mask(tensor) and tensor not in self._edges:
+            name, call = self.carried.operations[tensor[:2]]
+            self._place(call, name, self.reader.where(call.name))
         if tensor not in self._edges:
             got = f"output {tensor.output} of {tensor.layer}"
             raise FileError(where, "an output of a layer", got, ANEW)
@@ -148,17 +151,24 @@ class Assembly:
         if name in MASKS or (on_mask and name in ("expand_dims", "concatenate")):
             self.carried.operations[call.name, call.number] = name, call
             return
-        shapes = {
-            tensor: self.nodes.shape(self.edge(tensor, where))[call.wraps :]
-            for tensor in call.inputs
-        }
-        reads, specs = read_operation(Operation(call, name, shapes, where))
-        edges = [self.edge(tensor, where) for tensor in reads]
+        self._place(call, name, where)
+
+    def _place(self, call: Call, name: str, where: str) -> None:
+        """Adds the nodes of an operation."""
+        read = {tensor: self.edge(tensor, where) for tensor in call.inputs}
+        shapes = {t: self.nodes.shape(edge)[call.wraps :] for t, edge in read.items()}
+        flags = frozenset(tensor for tensor in call.inputs if read[tensor] in self.carried.flags)
+        operation = Operation(call, name, shapes, where, flags)
+
+        def add(node: str, spec: Spec, edges: list[Edge]) -> Edge:
+            return self._add(where, node, self._wrapped(spec, edges, call), edges)
+
         own = self._name(call)
-        for number, spec in enumerate(specs):
-            node = own if number == len(specs) - 1 else self._free(f"{own}/{number}")
-            edges = [self._add(where, node, self._wrapped(spec, edges, call), edges)]
-        self._edges[call.output()] = edges[0]
+        placing = Placing(operation, read.__getitem__, add, self._free, own, self.carried.booleans)
+        made = outputs_of(read_operation(operation))
+        edges = placing.outputs(made)
+        self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
+        self.carried.note_flags(name, edges, made, flags)
 
     def _add_layer(self, call: Call, where: str) -> None:
         inputs = [self.edge(tensor, where) for tensor in call.inputs]
@@ -210,7 +220,7 @@ class Assembly:
         """A spec for every time step, where the model around it is applied to each by itself."""
         for _ in range(call.wraps):
             ranks = {len(self.nodes.shape(x)) for x in inputs}
-            if isinstance(spec, Merge) and len(ranks) == 1:
+            if isinstance(spec, (Merge, Compare, Where)) and len(ranks) == 1:
                 continue
             if isinstance(spec, Concatenate):
                 spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
@@ -270,7 +280,7 @@ class Assembly:
         """The masks that are inputs of attention."""
         if not isinstance(spec, (Attention, MultiHeadAttention)):
             return []
-        return [_sure(masks["qvk".index(name)], where) for name in spec.masks]
+        return [self.carried.sure(masks["qvk".index(name)], where) for name in spec.masks]
 
     def _obeyed(
         self, call: Call, spec: Spec, x: Shape, mask: Mask, specs: Sequence[Spec]
@@ -284,7 +294,7 @@ class Assembly:
         if mask is None or wanted is None:
             return None
         where = self.reader.where(call.name)
-        edge = _sure(mask, where)
+        edge = self.carried.sure(mask, where)
         timed = isinstance(spec, TimeDistributed)
         if timed and len(self.nodes.shape(edge)) != len(wanted):
             want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
@@ -344,18 +354,6 @@ class Assembly:
             return self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
-
-
-def _sure(mask: Mask, where: str) -> Edge:
-    """A mask that is an edge.
-
-    Raises:
-        UnsupportedError: one that is joined of several.
-    """
-    if isinstance(mask, Edge):
-        return mask
-    got = mask.why if isinstance(mask, Mixed) else "none"
-    raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
 
 
 def _shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:

@@ -129,7 +129,7 @@ def _write(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     if has_mask_output(node.spec) and Edge(node.name, 1) in plan.masks.wanted(model):
         parts.forward += _assign(site.outputs[1:], _mask(node.spec, site.x))
     if is_operation(node.spec):
-        parts.forward += _assign(site.outputs, operation(node.spec, site.x))
+        parts.forward += _assign(site.outputs, operation(node.spec, *site.inputs))
     elif node.name in plan.apart:
         parts.forward += _two_layers(parts, model, site, plan)
     elif node.name in plan.folded:

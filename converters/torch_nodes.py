@@ -10,6 +10,7 @@ from xlstm.converters import (
     torch_attention,
     torch_layers,
     torch_norms,
+    torch_operations,
     torch_shapes,
     torch_windows,
 )
@@ -181,6 +182,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     Dot: torch_shapes.dot,
     Attention: torch_attention.attention,
     MultiHeadAttention: torch_attention.multi_head,
+    **torch_operations.OPERATIONS,
 }
 """Kind of layer -> what writes it."""
 

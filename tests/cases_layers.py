@@ -7,6 +7,7 @@ from typing import Any
 
 from cases import built, model
 from cases_conv_lstm import CONV_LSTMS, mask_given, one
+from cases_operations import OPERATIONS
 from cases_transposed import TRANSPOSED
 
 from xlstm import specs
@@ -163,7 +164,7 @@ NUMBERS: dict[str, Model] = {
     "pad-nothing": one(Pad((0,), (0,)), 5, 3),
     **{
         f"function-{name}": model([Function("exp"), Function(name)], (3,))
-        for name in ("reciprocal", "square", "sqrt", "log", "abs", "negative", "sin", "cos")
+        for name in specs.elementwise.FUNCTIONS
     },
     "reduce-mean": one(Reduce("mean", (0,)), 5, 3),
     "reduce-max": one(Reduce("max", (0, 1), keep=True), 5, 3),
@@ -388,5 +389,6 @@ CASES_LAYERS: dict[str, Model] = {
     **CONV_LSTMS,
     "keys": by_key(),
     "keys-stateful": by_key(stateful=True),
+    **OPERATIONS,
 }
 """Readable id -> model."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xlstm import specs
 from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.graph_json import spec_from_json, spec_to_json
 from xlstm.model import Builder
@@ -106,11 +107,28 @@ OPTIONS = {
     "softmax-axes": lambda: Softmax((1, 2)),
     "affine": lambda: Affine(NAN),
     "function": lambda: Function("gamma"),
-    "reduce-how": lambda: Reduce("prod", (0,)),
+    "reduce-how": lambda: Reduce("median", (0,)),
     "reduce-none": lambda: Reduce("sum", ()),
     "reduce-twice": lambda: Reduce("sum", (0, 0)),
     "reduce-open": lambda: Reduce("sum", (None,)),
     "not-equal": lambda: NotEqual(NAN),
+    "clip-nothing": lambda: specs.Clip(),
+    "clip-turned": lambda: specs.Clip(1.0, 0.0),
+    "clip-nan": lambda: specs.Clip(NAN, 0.0),
+    "compare": lambda: specs.Compare("almost", 0.0),
+    "compare-nan": lambda: specs.Compare("equal", NAN),
+    "compare-two": lambda: specs.Compare("equal").output_shapes((3,)),
+    "compare-ranks": lambda: specs.Compare("equal").output_shapes((3,), (2, 3)),
+    "where-numbers": lambda: specs.Where(0.0, 1.0),
+    "where-one": lambda: specs.Where(0.0).output_shapes((3,)),
+    "along": lambda: specs.Along("cumprod", 0),
+    "along-axis": lambda: specs.Along("cumsum", -1),
+    "along-far": lambda: specs.Along("argmax", 1).output_shape((3,)),
+    "constant": lambda: specs.Constant("power", (1.0,), (1,)),
+    "constant-many": lambda: specs.Constant("add", (0.0,) * 1025, (1025,)),
+    "constant-size": lambda: specs.Constant("add", (0.0,), (2,)),
+    "constant-nan": lambda: specs.Constant("add", (NAN,), (1,)),
+    "constant-rank": lambda: specs.Constant("add", (1.0,), (1, 1)).output_shape((3,)),
     "training-only": lambda: TrainingOnly("RandomFlip"),
     "training-only-rate": lambda: TrainingOnly("GaussianNoise", -1.0),
     "batchnorm": lambda: BatchNorm(0),

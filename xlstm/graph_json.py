@@ -99,6 +99,9 @@ def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
     if kind in (tuple[int, ...], tuple[int, ...] | None):
         numbers = _checked(value, list, f"{where}, {name}")
         return tuple(_checked(number, int, f"{where}, {name}") for number in numbers)
+    if kind == tuple[float, ...]:
+        numbers = _checked(value, list, f"{where}, {name}")
+        return tuple(_checked(number, int | float, f"{where}, {name}") for number in numbers)
     if kind == tuple[str, ...]:
         texts = _checked(value, list, f"{where}, {name}")
         return tuple(_checked(text, str, f"{where}, {name}") for text in texts)

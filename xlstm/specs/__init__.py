@@ -29,6 +29,7 @@ from xlstm.specs.layers import (
     TimeDistributed,
 )
 from xlstm.specs.merging import Attention, Concatenate, Dot, Merge, MultiHeadAttention
+from xlstm.specs.operations import Along, Clip, Compare, Constant, Where
 from xlstm.specs.recurrent import GRU, LSTM, MERGES, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
 from xlstm.specs.shapes import ExpandDims, Flatten, Permute, RepeatVector, Reshape, Slice, Squeeze
 from xlstm.specs.windows import (
@@ -50,10 +51,14 @@ __all__ = [
     "SPECS",
     "Activation",
     "Affine",
+    "Along",
     "Attention",
     "BatchNorm",
     "Bidirectional",
+    "Clip",
+    "Compare",
     "Concatenate",
+    "Constant",
     "Conv",
     "ConvLSTM",
     "ConvTranspose",
@@ -96,6 +101,7 @@ __all__ = [
     "TrainingOnly",
     "UnitNorm",
     "UpSample",
+    "Where",
 ]
 
 SPECS: dict[str, type[Spec]] = {
@@ -148,6 +154,11 @@ SPECS: dict[str, type[Spec]] = {
         Pad,
         Pool,
         UpSample,
+        Along,
+        Clip,
+        Compare,
+        Constant,
+        Where,
     )
 }
 """Every spec by its kind."""

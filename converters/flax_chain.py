@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from xlstm.converters.flax_layer_tables import UNTOLD
 from xlstm.converters.flax_live import activation, check_dtype
 from xlstm.converters.flax_reader import Found, origin
 
-from xlstm.errors import UnsupportedError
+from xlstm.errors import UnsupportedError, UsageError
 from xlstm.layout import Table, sizes_of, unpack
 from xlstm.model import (
     Activation,
@@ -18,6 +20,7 @@ from xlstm.model import (
     Bidirectional,
     Conv,
     ConvLSTM,
+    ConvTranspose,
     Dropout,
     Embedding,
     LayerNorm,
@@ -98,6 +101,43 @@ def _conv(conv: Any, sizes: Sizes, where: str) -> Spec:
     )
 
 
+def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> Spec:
+    known = sizes()
+    window = tuple(known[axis] for axis in "abc" if axis in known)
+    strides, dilation = (
+        _each(getattr(conv, name), len(window)) for name in ("strides", "kernel_dilation")
+    )
+    options = {"strides": strides, "dilation": dilation, "use_bias": conv.use_bias}
+    plain = ConvTranspose(known["i"], known["o"], window, **options)
+    found = _cut_alike(plain, conv.padding) if conv.mask is None else None
+    if found is None:
+        got = f"padding {conv.padding!r}" + ("" if conv.mask is None else ", a mask of weights")
+        want = "padding SAME, VALID, or that of Keras's output_padding, and no mask"
+        raise UnsupportedError(where, want, got, "set these, and crop the output by yourself")
+    return found
+
+
+def _cut_alike(plain: ConvTranspose, padding: Any) -> ConvTranspose | None:
+    """A transposed convolution that cuts what these zeros around its input cut."""
+    if isinstance(padding, str):
+        how = {"VALID": "valid", "SAME": "same"}.get(padding)
+        return replace(plain, padding=how) if how else None
+    pairs = padding if isinstance(padding, Sequence) else [padding] * len(plain.window)
+    pairs = [(one, one) if isinstance(one, int) else one for one in pairs]
+    if len(pairs) != len(plain.window):
+        return None
+    crops = tuple((n - 1 - a, n - 1 - b) for n, (a, b) in zip(plain.reach, pairs, strict=True))
+    totals = {"valid": (0,) * len(crops), "same": tuple(n - n % 2 for n in plain.reach)}
+    for how, whole in totals.items():
+        more = tuple(n - a - b for n, (a, b) in zip(whole, crops, strict=True))
+        for own in (None, more):
+            with contextlib.suppress(UsageError):
+                found = replace(plain, padding=how, output_padding=own)
+                if found.crops == crops:
+                    return found
+    return None
+
+
 def _last(axes: Any) -> bool:
     return axes == -1 or axes in ((-1,), [-1])
 
@@ -130,11 +170,16 @@ def _dropout(module: Any, _sizes: Sizes, where: str) -> Spec:
 AROUND: dict[str, Callable[[Any, Sizes, str], Spec]] = {
     "Embed": _embed,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "BatchNorm": _batch_norm,
     "LayerNorm": _layer_norm,
     "Dropout": _dropout,
 }
 """Class that Linen and NNX name alike -> what makes its spec."""
+
+
+IN_SEQUENTIAL = f"Sequential of these, of {', '.join(AROUND)} and of functions"
+"""What a Sequential may hold, in the words of an error."""
 
 
 def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -> Table | None:
@@ -143,10 +188,12 @@ def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -
     Raises:
         UnsupportedError: a convolution over more than 3 axes.
     """
-    if name == "Conv":
+    if name in ("Conv", "ConvTranspose"):
         kernel = member.held.get("kernel")
         axes = 1 if kernel is None else kernel.ndim - 2
-        name = f"Conv{axes}D"
+        name = name.replace("Conv", f"Conv{axes}D")
+        if getattr(member.module, "transpose_kernel", True) is False:
+            name = UNTOLD.format(name)
         if name not in tables:
             raise UnsupportedError(where, "a window over 1 to 3 axes", f"{axes}", "take it out")
     return tables.get(name)
@@ -256,7 +303,7 @@ class Reader:
 
 def _axes(spec: Spec) -> int:
     """How many axes a sample of a layer's input must have, 0 where any number will do."""
-    if isinstance(spec, Conv):
+    if isinstance(spec, (Conv, ConvTranspose)):
         return len(spec.window) + 1
     if isinstance(spec, ConvLSTM):
         return len(spec.space) + 2

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xlstm.converters import custom_code, flax_attention, flax_layers, flax_shapes, flax_windows
+from xlstm.converters import (
+    custom_code,
+    flax_attention,
+    flax_layers,
+    flax_operations,
+    flax_shapes,
+    flax_windows,
+)
 from xlstm.converters.flax_dialect import OWN, At, Dialect
 from xlstm.converters.flax_recurrent import bidirectional, recurrent
 from xlstm.converters.flax_recurrent import own as own_cell
@@ -32,6 +39,7 @@ from xlstm.model import (
     TimeDistributed,
     TrainingOnly,
 )
+from xlstm.specs.custom import inside
 
 
 def bare(spec: Spec) -> bool:
@@ -107,6 +115,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     specs.UnitNorm: flax_layers.unit_norm,
     specs.Normalization: flax_layers.normalization,
     specs.Conv: flax_windows.conv,
+    specs.ConvTranspose: flax_windows.conv_transpose,
     specs.DepthwiseConv: flax_windows.depthwise,
     specs.Pool: flax_windows.pool,
     specs.GlobalPool: flax_windows.global_pool,
@@ -128,6 +137,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     specs.Attention: flax_attention.attention,
     specs.MultiHeadAttention: flax_attention.multi_head,
     specs.TimeDistributed: _time_distributed,
+    **flax_operations.OPERATIONS,
     specs.LSTM: _recurrent,
     specs.GRU: _recurrent,
     specs.SimpleRNN: _recurrent,
@@ -188,9 +198,10 @@ def refuse(node: Node) -> str:
 def _called(model: Model, site: Site) -> Site:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
-    recurrent_layer = isinstance(site.node.spec, (Recurrent, Bidirectional))
+    timed = isinstance(site.node.spec, TimeDistributed)
+    recurrent_layer = isinstance(inside(site.node.spec), (Recurrent, Bidirectional))
     masked = recurrent_layer and any(node.mask for node in model.calls(owner))
-    everywhere = f"jnp.ones({site.x}.shape[:2], bool)"
+    everywhere = f"jnp.ones({site.x}.shape[:{3 if timed else 2}], bool)"
     mask = site.mask or (everywhere if masked else "")
     return replace(site, name=identifiers(model)[owner], mask=mask)
 

@@ -8,6 +8,7 @@ from xlstm.kinds import (
     ATTENTION_ADDITIVE,
     ATTENTION_CONCAT,
     BATCH_NORM,
+    CONV_TRANSPOSES,
     CONVS,
     DENSE,
     DEPTHWISE,
@@ -24,6 +25,17 @@ from xlstm.layout import Slot, Table
 def _conv(kind: Kind) -> Table:
     axes = kind.tensors["kernel"]
     return Table(kind, (Slot("kernel", "kernel", axes), Slot("bias", "bias", "o")))
+
+
+def _transposed(kind: Kind) -> Table:
+    """ConvTranspose with transpose_kernel=False: the window the other way round."""
+    space = kind.tensors["kernel"][:-2]
+    kernel = Slot("kernel", "kernel", f"{space}io", turned=space)
+    return Table(kind, (kernel, Slot("bias", "bias", "o")))
+
+
+UNTOLD = "{}, transpose_kernel=False"
+"""The table of a transposed convolution as Flax has it unless told otherwise."""
 
 
 def _depthwise(kind: Kind) -> Table:
@@ -64,6 +76,9 @@ AROUND: dict[str, Table] = {
     # Conv, over 1, 2 and 3 axes, and with as many groups as channels
     **{kind.name: _conv(kind) for kind in CONVS},
     **{kind.name: _depthwise(kind) for kind in DEPTHWISE},
+    # ConvTranspose; with transpose_kernel=True its kernel is as the hub's
+    **{UNTOLD.format(kind.name): _transposed(kind) for kind in CONV_TRANSPOSES},
+    **{kind.name: _conv(kind) for kind in CONV_TRANSPOSES},
     "BatchNorm": Table(BATCH_NORM, (SCALE, BIAS, *_statistics("mean", "variance"))),
     # LayerNorm and GroupNorm
     "LayerNorm": Table(LAYER_NORM, (SCALE, BIAS)),

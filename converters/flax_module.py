@@ -6,7 +6,16 @@ import ast
 from typing import Any
 
 from xlstm.converters.flax_dialect import CELLS
-from xlstm.converters.source import Parts, assigned, call, imports, shape_text, signature, statement
+from xlstm.converters.source import (
+    Parts,
+    assigned,
+    call,
+    imports,
+    output_words,
+    shape_text,
+    signature,
+    statement,
+)
 
 from xlstm.identifiers import identifiers
 from xlstm.inputs import row_numbers
@@ -59,14 +68,20 @@ def _from(names: dict[str, str]) -> list[str]:
 def call_signature(model: Model, parts: Parts, options: list[str]) -> list[str]:
     """The head of `__call__`, its docstring, and the casts of the inputs."""
     inputs = [f"{name}: jax.Array" for name in parts.inputs]
-    one, several = len(parts.outputs) == 1, len(parts.inputs) > 1
-    returns = "jax.Array" if one else "tuple[jax.Array, ...]"
+    several, returns = len(parts.inputs) > 1, _outputs(model)
     returns = f"tuple[{returns}, State]" if model.stateful else returns
     head = statement("def ", call("__call__", "self", *inputs, *options), 4, f" -> {returns}:")
-    what = "One output" if one else "The outputs"
+    what = output_words(model)
     of = "inputs" if several else f"inputs {shape_text(model.node(model.inputs[0]).shape)}"
     what = f"{what} and the state after the call" if model.stateful else what
     return [*head, f'        """{what} for a batch of {of}."""', *_casts(model, parts)]
+
+
+def _outputs(model: Model) -> str:
+    """Type of the outputs."""
+    if model.keys:
+        return "dict[str, jax.Array]"
+    return "jax.Array" if len(model.outputs) == 1 else "tuple[jax.Array, ...]"
 
 
 def _casts(model: Model, parts: Parts) -> list[str]:
@@ -83,14 +98,6 @@ def _casts(model: Model, parts: Parts) -> list[str]:
     if model.stateful:
         lines += statement("before, after = ", call("", call("start", "state", first), "{}"), 8)
     return lines
-
-
-def returned(model: Model, parts: Parts) -> str:
-    """The last line of `__call__`."""
-    if not model.stateful:
-        return f"        return {parts.returned}"
-    outputs = parts.returned if len(parts.outputs) == 1 else f"({parts.returned})"
-    return f"        return {outputs}, after"
 
 
 STATE_OPTION = "state: State | None = None"
@@ -161,8 +168,7 @@ def stream(model: Model, parts: Parts, runs: str, held: dict[str, str]) -> list[
         return []
     several = len(parts.inputs) > 1
     chunks = f"Iterable[{'tuple[jax.Array, ...]' if several else 'jax.Array'}]"
-    output = "jax.Array" if len(parts.outputs) == 1 else "tuple[jax.Array, ...]"
-    returns = f"Iterator[tuple[{output}, State]]"
+    returns = f"Iterator[tuple[{_outputs(model)}, State]]"
     args = ", ".join([list(held)[-1], "*chunk" if several else "chunk", "state=state"])
     first = [f"{name}: {kind}" for name, kind in held.items()]
     return [

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from xlstm.converters.flax_dialect import At
 from xlstm.converters.flax_shapes import axes_text
-from xlstm.converters.source import call
+from xlstm.converters.source import Argument, call
 
-from xlstm.model import Conv, DepthwiseConv, GlobalPool, Pool
+from xlstm.model import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
 
 
 def _ones(sizes: tuple[int, ...]) -> bool:
@@ -41,6 +41,32 @@ def conv(spec: Conv, at: At) -> None:
 def depthwise(spec: DepthwiseConv, at: At) -> None:
     """Convolution of every channel by itself: as many groups as channels."""
     _conv(spec, at, spec.features * spec.multiplier, spec.features)
+
+
+def _around(spec: ConvTranspose) -> Argument | None:
+    """What is cut, as zeros around the input with gaps between its places."""
+    if spec.output_padding is None:
+        # "SAME" is the default
+        return None if spec.padding == "same" else ("padding", f'"{spec.padding.upper()}"')
+    pairs = zip(spec.reach, spec.crops, strict=True)
+    return "padding", f"{tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs)}"
+
+
+def conv_transpose(spec: ConvTranspose, at: At) -> None:
+    """Transposed convolution, then an activation."""
+    at.layer(
+        "ConvTranspose",
+        at.sized(spec.features),
+        f"{spec.units}",
+        f"{spec.window}",
+        None if _ones(spec.strides) else ("strides", f"{spec.strides}"),
+        _around(spec),
+        None if _ones(spec.dilation) else ("kernel_dilation", f"{spec.dilation}"),
+        None if spec.use_bias else ("use_bias", "False"),
+        # the window as Keras and PyTorch have it
+        ("transpose_kernel", "True"),
+    )
+    at.put(at.activated(at.call(), spec.activation))
 
 
 def pool(spec: Pool, at: At) -> None:

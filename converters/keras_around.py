@@ -26,6 +26,7 @@ from xlstm.model import (
     Concatenate,
     Conv,
     ConvLSTM,
+    ConvTranspose,
     Crop,
     Dense,
     DepthwiseConv,
@@ -84,7 +85,7 @@ def _padding(how: str) -> Argument | None:
     return None if how == "valid" else ("padding", f'"{how}"')
 
 
-def _sliding(spec: Conv | DepthwiseConv, around: Around) -> Arguments:
+def _sliding(spec: Conv | ConvTranspose | DepthwiseConv, around: Around) -> Arguments:
     return (
         _beyond_one("strides", spec.strides),
         _padding(spec.padding),
@@ -98,6 +99,12 @@ def _sliding(spec: Conv | DepthwiseConv, around: Around) -> Arguments:
 
 def _conv(spec: Conv, around: Around) -> Arguments:
     return (f"{spec.units}", sizes(spec.window), *_sliding(spec, around))
+
+
+def _conv_transpose(spec: ConvTranspose, around: Around) -> Arguments:
+    more = spec.output_padding
+    told = None if more is None else ("output_padding", sizes(more))
+    return (f"{spec.units}", sizes(spec.window), told, *_sliding(spec, around))
 
 
 def _depthwise(spec: DepthwiseConv, around: Around) -> Arguments:
@@ -249,6 +256,7 @@ AROUND: dict[type[Spec], Callable[..., Arguments]] = {
     BatchNorm: _batch_norm,
     Concatenate: _concatenate,
     Conv: _conv,
+    ConvTranspose: _conv_transpose,
     Crop: _pairs,
     Dense: _dense,
     DepthwiseConv: _depthwise,
@@ -285,6 +293,7 @@ TITLES: dict[type[Spec], Callable[..., str]] = {
     BatchNorm: lambda _spec, _rank: "BatchNormalization",
     Conv: lambda spec, _rank: spec.form,
     ConvLSTM: lambda spec, _rank: spec.form,
+    ConvTranspose: lambda spec, _rank: spec.form,
     Crop: lambda spec, _rank: f"Cropping{len(spec.before)}D",
     DepthwiseConv: lambda spec, _rank: spec.form,
     Elu: lambda _spec, _rank: "ELU",
@@ -308,9 +317,21 @@ def reason(spec: Spec, rank: int) -> str:
     return refused(spec, rank) if refused else ""
 
 
-def _no_window(spec: Conv | DepthwiseConv, _rank: int) -> str:
+def _no_transposed(spec: ConvTranspose, rank: int) -> str:
+    more = spec.output_padding
+    if more is None or _no_window(spec, rank):
+        return _no_window(spec, rank)
+    if any(n >= stride for n, stride in zip(more, spec.strides, strict=True)):
+        return f"output_padding {more} that is not below the strides, which Keras refuses"
+    empty = any(not size % 2 + n for size, n in zip(spec.reach, more, strict=True))
+    if spec.padding == "same" and empty:
+        return 'padding "same" with output_padding 0 of an even window, which TensorFlow refuses'
+    return ""
+
+
+def _no_window(spec: Conv | ConvTranspose | DepthwiseConv, _rank: int) -> str:
     strides, dilation = (any(n > 1 for n in found) for found in (spec.strides, spec.dilation))
-    if isinstance(spec, Conv):
+    if not isinstance(spec, DepthwiseConv):
         return "strides together with dilation, which Keras refuses" if strides and dilation else ""
     if len(spec.window) > 2:
         return "DepthwiseConv over three axes, which Keras has no layer of"
@@ -345,6 +366,7 @@ def _no_heads(spec: MultiHeadAttention, _rank: int) -> str:
 
 REFUSALS: dict[type[Spec], Callable[..., str]] = {
     Conv: _no_window,
+    ConvTranspose: _no_transposed,
     DepthwiseConv: _no_window,
     MultiHeadAttention: _no_heads,
     Relu: _no_relu,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
-from xlstm.converters.keras_carried import Carried, Mask, Mixed
+from xlstm.converters.keras_carried import Carried, Mask
 from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
 from xlstm.converters.keras_context import (
     DTYPES,
@@ -21,9 +21,12 @@ from xlstm.converters.keras_context import (
 )
 from xlstm.converters.keras_graph import Graph
 from xlstm.converters.keras_nested import JOINT
-from xlstm.converters.keras_operations import MASKS, Operation, read_operation
+from xlstm.converters.keras_operation import Operation, outputs_of
+from xlstm.converters.keras_operations import MASKS, read_operation
+from xlstm.converters.keras_placing import Placing
 from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
 from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
+from xlstm.converters.keras_shared import Shared
 from xlstm.converters.keras_weights import read_weights
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
@@ -50,7 +53,8 @@ from xlstm.model import (
     TimeDistributed,
     mask_shape,
 )
-from xlstm.specs.custom import inside
+from xlstm.specs import Compare, Where
+from xlstm.specs.custom import alike, inside
 
 INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
 """Options of input layers of which one value is supported."""
@@ -93,7 +97,7 @@ class Assembly:
         self._masks_alone = graph.masks_alone()
         self._edges: dict[Tensor, Edge] = {}
         self._owners: dict[str, list[tuple[str, Spec]]] = {}
-        self._first: dict[str, Call] = {}
+        self._shared = Shared(reader)
         self._names: set[str] = {call.name for call in graph.calls}
 
     def edge(self, tensor: Tensor, where: str) -> Edge:
@@ -101,11 +105,11 @@ class Assembly:
 
         Raises:
             FileError: the layer has no such output.
-            UnsupportedError: a mask that an operation computes, where data is read.
+            UnsupportedError: a mask that an operation computes, where it has no numbers.
         """
-        if self.carried.is_mask(tensor):
-            got = f"operation {self.carried.operations[tensor[:2]][0]} ({tensor.layer})"
-            raise UnsupportedError(where, "an operation on numbers", got, LIMITS)
+        if self.carried.is_mask(tensor) and tensor not in self._edges:
+            name, call = self.carried.operations[tensor[:2]]
+            self._place(call, name, self.reader.where(call.name))
         if tensor not in self._edges:
             got = f"output {tensor.output} of {tensor.layer}"
             raise FileError(where, "an output of a layer", got, ANEW)
@@ -147,17 +151,24 @@ class Assembly:
         if name in MASKS or (on_mask and name in ("expand_dims", "concatenate")):
             self.carried.operations[call.name, call.number] = name, call
             return
-        shapes = {
-            tensor: self.nodes.shape(self.edge(tensor, where))[call.wraps :]
-            for tensor in call.inputs
-        }
-        reads, specs = read_operation(Operation(call, name, shapes, where))
-        edges = [self.edge(tensor, where) for tensor in reads]
+        self._place(call, name, where)
+
+    def _place(self, call: Call, name: str, where: str) -> None:
+        """Adds the nodes of an operation."""
+        read = {tensor: self.edge(tensor, where) for tensor in call.inputs}
+        shapes = {t: self.nodes.shape(edge)[call.wraps :] for t, edge in read.items()}
+        flags = frozenset(tensor for tensor in call.inputs if read[tensor] in self.carried.flags)
+        operation = Operation(call, name, shapes, where, flags)
+
+        def add(node: str, spec: Spec, edges: list[Edge]) -> Edge:
+            return self._add(where, node, self._wrapped(spec, edges, call), edges)
+
         own = self._name(call)
-        for number, spec in enumerate(specs):
-            node = own if number == len(specs) - 1 else self._free(f"{own}/{number}")
-            edges = [self._add(where, node, self._wrapped(spec, edges, call), edges)]
-        self._edges[call.output()] = edges[0]
+        placing = Placing(operation, read.__getitem__, add, self._free, own, self.carried.booleans)
+        made = outputs_of(read_operation(operation))
+        edges = placing.outputs(made)
+        self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
+        self.carried.note_flags(name, edges, made, flags)
 
     def _add_layer(self, call: Call, where: str) -> None:
         inputs = [self.edge(tensor, where) for tensor in call.inputs]
@@ -173,7 +184,9 @@ class Assembly:
         check_unmasked(self.reader, call.name, call.layer, masks[0])
         specs = read_layer(self.reader, call.layer, given)
         if call.name not in self._owners:
-            self._owners |= self._stored_elsewhere(call, specs)
+            heavy = any(spec.parts for spec in specs)
+            if first := self._shared.owner(call) if heavy else "":
+                self._owners[call.name] = self._owners[first]
         if is_registered(specs[0]):
             check_told(specs[0], call.masks, where)
             specs = (self._sized(call, specs[0]),)
@@ -182,21 +195,10 @@ class Assembly:
         self.carried.after_heads(call, specs[-1])
         if call.name not in self._owners:
             self._owners[call.name] = [(own[0].node, self._spec(own[0])) for own in outputs]
-            self._first[call.home[-1]] = call
+            self._shared.note(call)
             name = "/".join(call.home)
             hub = read_weights(self.reader, name, call.layer, specs, call.group)
             self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
-
-    def _stored_elsewhere(
-        self, call: Call, specs: Sequence[Spec]
-    ) -> dict[str, list[tuple[str, Spec]]]:
-        """The owner of a layer that two nested models share, which new files keep in one only."""
-        first, path = self._first.get(call.home[-1]), not self.reader.description.by_name
-        parts = any(spec.parts for spec in specs)
-        if first is None or not path or not parts or self.reader.below(call.group):
-            return {}
-        alike = first.layer.get("config") == call.layer.get("config")
-        return {call.name: self._owners[first.name]} if alike and first.kind == call.kind else {}
 
     def _sized(self, call: Call, spec: Spec) -> Spec:
         """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
@@ -218,7 +220,7 @@ class Assembly:
         """A spec for every time step, where the model around it is applied to each by itself."""
         for _ in range(call.wraps):
             ranks = {len(self.nodes.shape(x)) for x in inputs}
-            if isinstance(spec, Merge) and len(ranks) == 1:
+            if isinstance(spec, (Merge, Compare, Where)) and len(ranks) == 1:
                 continue
             if isinstance(spec, Concatenate):
                 spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
@@ -267,7 +269,7 @@ class Assembly:
         name, first = owner
         if getattr(spec, "stateful", False):
             raise UnsupportedError(where, "a stateful layer called once", "two calls", LIMITS)
-        if first == spec:
+        if alike(first, spec):
             return name
         if spec.parts:
             got = "calls on inputs, or with masks, that make other layers of it"
@@ -278,7 +280,7 @@ class Assembly:
         """The masks that are inputs of attention."""
         if not isinstance(spec, (Attention, MultiHeadAttention)):
             return []
-        return [_sure(masks["qvk".index(name)], where) for name in spec.masks]
+        return [self.carried.sure(masks["qvk".index(name)], where) for name in spec.masks]
 
     def _obeyed(
         self, call: Call, spec: Spec, x: Shape, mask: Mask, specs: Sequence[Spec]
@@ -292,7 +294,7 @@ class Assembly:
         if mask is None or wanted is None:
             return None
         where = self.reader.where(call.name)
-        edge = _sure(mask, where)
+        edge = self.carried.sure(mask, where)
         timed = isinstance(spec, TimeDistributed)
         if timed and len(self.nodes.shape(edge)) != len(wanted):
             want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
@@ -352,18 +354,6 @@ class Assembly:
             return self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
-
-
-def _sure(mask: Mask, where: str) -> Edge:
-    """A mask that is an edge.
-
-    Raises:
-        UnsupportedError: one that is joined of several.
-    """
-    if isinstance(mask, Edge):
-        return mask
-    got = mask.why if isinstance(mask, Mixed) else "none"
-    raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
 
 
 def _shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:

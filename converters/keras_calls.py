@@ -44,6 +44,7 @@ class Call:
         group: path of its layer's variables in new weights files.
         home: names of the layers around its layer, the outermost first, and its own.
         wraps: how many TimeDistributed are around the model it is in.
+        same: marks of its layer; two layers with one mark are one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Call:
     group: str = ""
     home: tuple[str, ...] = ()
     wraps: int = 0
+    same: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[Tensor, ...]:
@@ -153,7 +155,7 @@ def _masks(
     """The masks that a call names, None where it names none for an input."""
     first = arguments.get("query_mask", arguments.get("mask"))
     found = [first, *(arguments.get(f"{key}_mask") for key in data[1:])]
-    if len(data) == 1 and isinstance(first, list) and not _is_tensor(first):
+    if len(data) == 1 and isinstance(first, list) and not _is_history(first):
         found = first
     if not any(mask is not None for mask in found):
         return ()
@@ -187,7 +189,7 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
     """The arguments of an operation of tf.keras: one tensor, or a list of them."""
     if not isinstance(node, list) or not node:
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
-    items = [node] if _is_tensor(node[:3]) or node[0] == "_CONSTANT_VALUE" else node
+    items = [node] if _is_history(node[:3]) or node[0] == "_CONSTANT_VALUE" else node
     if not all(isinstance(item, list) and len(item) >= 3 for item in items):
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
     kwargs = items[0][3] if len(items[0]) > 3 else {}
@@ -197,14 +199,14 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
 
 def _argument(value: Any) -> Any:
     """An argument of an operation, with tensors and slices as such."""
-    if _is_tensor(value):
+    if _is_history(value):
         return Tensor(*value)
     if isinstance(value, list):
         return [_argument(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     own = _mapping(value.get("config", value))
-    if value.get("class_name") == "__keras_tensor__" and _is_tensor(own.get("keras_history")):
+    if value.get("class_name") == "__keras_tensor__" and _is_history(own.get("keras_history")):
         return Tensor(*own["keras_history"])
     if value.get("class_name") == "__slice__" or {"start", "stop", "step"} <= set(value):
         return slice(*(own.get(key) for key in ("start", "stop", "step")))
@@ -275,7 +277,7 @@ def _items(node: Any, where: str) -> Iterator[list[Any]]:
     """The tensors of a call as Keras 1 and 2 write them, nested as they may be, with options."""
     if not isinstance(node, list):
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
-    if _is_tensor(node[:3]):
+    if _is_history(node[:3]):
         yield node
     elif node[:2] == ["_CONSTANT_VALUE", -1]:
         raise UnsupportedError(where, "outputs of layers", f"a constant ({node[2:3]})", LIMITS)
@@ -317,7 +319,13 @@ NOISE = ("rate", "dropout", "recurrent_dropout", "stddev")
 """Options of noise in training."""
 
 
-def _is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> bool:
+    """Whether an argument of a call is a single output of a layer, in either form."""
+    named = isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
+    return named or _is_history(value)
+
+
+def _is_history(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 3
@@ -335,9 +343,9 @@ def tensors_in(value: Any, where: str) -> Iterator[Tensor]:
     if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
         options = value.get("config", {})
         value = options.get("keras_history") if isinstance(options, Mapping) else None
-        if not _is_tensor(value):
+        if not _is_history(value):
             raise FileError(where, "the layer that a tensor comes from", value, ANEW)
-    if _is_tensor(value):
+    if _is_history(value):
         yield Tensor(*value)
     elif isinstance(value, Mapping) and "class_name" not in value:
         for key in sorted(value):
@@ -355,7 +363,7 @@ def mentioned(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Mapping):
         for item in value.values():
             yield from mentioned(item)
-    elif isinstance(value, list) and _is_tensor(value[:3]):
+    elif isinstance(value, list) and _is_history(value[:3]):
         yield Tensor(*value[:3])
         yield from mentioned(value[3:])
     elif isinstance(value, list):

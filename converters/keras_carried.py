@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 from xlstm.converters.keras_calls import Call, Tensor
 from xlstm.converters.keras_configs import class_of
 from xlstm.converters.keras_context import LIMITS, Reader
+from xlstm.converters.keras_operation import Made, made_of
+from xlstm.converters.keras_operation_forms import FLAGGED
+from xlstm.converters.keras_placing import MOVES
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
@@ -23,6 +26,7 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
+from xlstm.specs import Compare
 
 CARRIES = frozenset(
     "Dense Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax Dropout SpatialDropout1D "
@@ -38,9 +42,10 @@ ATTENTIONS = ("Attention", "AdditiveAttention", "MultiHeadAttention")
 
 
 class Mixed(NamedTuple):
-    """A mask that is no single edge: it is refused where a layer obeys it."""
+    """A mask that is no single edge: where a layer obeys it, `tensor` is computed, or refused."""
 
     why: str
+    tensor: Tensor | None = None
 
 
 Mask = Edge | Mixed | None
@@ -54,6 +59,8 @@ class Carried:
     Attributes:
         of: tensor -> its mask, where it has one.
         booleans: edges that are masks.
+        flags: edges of numbers that are 1 where Keras has True, and 0.
+        turned: flags -> the masks made of them.
         operations: calls of operations that compute masks, not yet in the graph.
     """
 
@@ -63,6 +70,8 @@ class Carried:
         self.edge = edge
         self.of: dict[Tensor, Mask] = {}
         self.booleans: set[Edge] = set()
+        self.flags: set[Edge] = set()
+        self.turned: dict[Edge, Edge] = {}
         self.operations: dict[tuple[str, int], tuple[str, Call]] = {}
 
     def is_mask(self, tensor: Tensor) -> bool:
@@ -87,6 +96,8 @@ class Carried:
         """
         if not self.is_mask(tensor):
             edge = self.edge(tensor, where)
+            if edge in self.flags:
+                return self._turned(edge)
             if edge not in self.booleans:
                 want = "a mask that is an input of its own, or a layer's"
                 raise UnsupportedError(where, want, f"one computed by {edge.node}", LIMITS)
@@ -94,10 +105,47 @@ class Carried:
         found = self._value(tensor, where)
         if found == ONES:
             return None
-        if isinstance(found, (Edge, Mixed)):
+        if isinstance(found, Edge):
             return found
         name, call = self.operations[tensor[:2]]
-        return Mixed(f"operation {name} ({call.name})")
+        why = found.why if isinstance(found, Mixed) else f"operation {name} ({call.name})"
+        return Mixed(why, tensor)
+
+    def note_flags(
+        self, name: str, edges: Sequence[Edge], made: Sequence[Tensor | Made], read: Container[Any]
+    ) -> None:
+        """Notes that an operation gives True and False, or moves them."""
+        spec = made[0].spec if isinstance(made[0], Made) else None
+        moved = isinstance(spec, MOVES) and all(t in read for t in made_of(made[0]))
+        to_truth = isinstance(spec, Compare) and name == "cast"
+        if name in FLAGGED or moved or to_truth:
+            self.flags |= {*edges}
+
+    def _turned(self, edge: Edge) -> Edge:
+        """The mask that numbers 1 and 0 stand for."""
+        if edge not in self.turned:
+            name = f"{edge.node}/mask"
+            while name in self.nodes:
+                name += "_"
+            mask = self.turned[edge] = self.nodes.add(name, NotEqual(0.0), [edge])
+            self.booleans.add(mask)
+        return self.turned[edge]
+
+    def sure(self, mask: Mask, where: str) -> Edge:
+        """A mask that is an edge, or is computed by operations.
+
+        Raises:
+            UnsupportedError: one that is joined of several otherwise.
+        """
+        if isinstance(mask, Edge):
+            return mask
+        if isinstance(mask, Mixed) and mask.tensor:
+            try:
+                return self._turned(self.edge(mask.tensor, where))
+            except UnsupportedError:
+                pass
+        got = mask.why if isinstance(mask, Mixed) else "none"
+        raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
 
     def _value(self, tensor: Any, where: str) -> Any:
         """What an operation on masks gives: an edge, ones, zeros, several side by side, Mixed."""
@@ -188,7 +236,9 @@ class Carried:
             self.of |= {tensor: Mixed(why) for tensor in call.inputs if self.of.get(tensor)}
 
     def _after_steps(self, last: TimeDistributed, mask: Mask) -> Mask:
-        wide = isinstance(mask, Edge) and len(self.nodes.shape(mask)) > 1
+        wide = isinstance(mask, Mixed) or (
+            isinstance(mask, Edge) and len(self.nodes.shape(mask)) > 1
+        )
         if wide and self.reader.major < 3:
             return Mixed("a mask that TimeDistributed reduces to one for each step")
         return mask
@@ -220,9 +270,9 @@ class Carried:
 def _one(masks: Sequence[Mask], call: Call) -> Mask:
     """The mask that several are, if they are one."""
     mixed = [mask for mask in masks if isinstance(mask, Mixed)]
-    if mixed or not masks:
-        return mixed[0] if mixed else None
-    return masks[0] if len(set(masks)) == 1 else Mixed(f"masks joined by {call.name}")
+    if len(set(masks)) < 2:
+        return masks[0] if masks else None
+    return mixed[0]._replace(tensor=None) if mixed else Mixed(f"masks joined by {call.name}")
 
 
 def _compared(call: Call) -> tuple[Tensor | None, float]:

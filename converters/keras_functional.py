@@ -18,6 +18,7 @@ from xlstm.converters.source import (
     Argument,
     Call,
     Parts,
+    by_key,
     call,
     class_doc,
     collect,
@@ -32,6 +33,7 @@ from xlstm.model import (
     Bidirectional,
     Concatenate,
     Custom,
+    Dense,
     Dot,
     Edge,
     Embedding,
@@ -104,6 +106,7 @@ def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
             lines += statement(f"{variable} = ", value, 4)
         lines += statement("inputs = ", listed(parts.inputs), 4)
     outputs = parts.outputs[0] if len(parts.outputs) == 1 else listed(parts.outputs)
+    outputs = by_key(model, parts) if model.keys else outputs
     named = ("name", f'"{identifier(model.name)}"')
     done = statement("return ", call("keras.Model", "inputs", outputs, named), 4)
     return parts, [*lines, *parts.forward, *done]
@@ -126,7 +129,7 @@ def _write(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     if has_mask_output(node.spec) and Edge(node.name, 1) in plan.masks.wanted(model):
         parts.forward += _assign(site.outputs[1:], _mask(node.spec, site.x))
     if is_operation(node.spec):
-        parts.forward += _assign(site.outputs, operation(node.spec, site.x))
+        parts.forward += _assign(site.outputs, operation(node.spec, *site.inputs))
     elif node.name in plan.apart:
         parts.forward += _two_layers(parts, model, site, plan)
     elif node.name in plan.folded:
@@ -151,6 +154,9 @@ def _mask(spec: Spec, x: str) -> Call:
 def _rows(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     """Lines that apply a layer to all time steps as rows of one batch."""
     node = inside(site.node)
+    if isinstance(node.spec, Dense):
+        _every_step(parts, model, replace(site, node=node), plan)
+        return
     before, steps = model.shape(site.node.inputs[0]), site.node.shape[0]
     x, mask = site.free("rows"), site.free("row_mask") if site.mask else ""
     parts.forward += _assign((x,), _reshaped(site.x, *before[1:]))
@@ -165,6 +171,15 @@ def _rows(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     for name, shape in zip(site.outputs, node.shapes, strict=True):
         if name != "_":
             parts.forward += _assign((name,), _reshaped(name, steps, *shape))
+
+
+def _every_step(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+    """Lines that apply a layer to the last axis, whatever axes are before it."""
+    x: str | Call = site.x
+    if plan.masks.carried.get(site.node.inputs[0]):
+        x = call("keras.ops.copy", x)  # without the mask that it brings along
+    made = _made(parts, model, site, plan, site.node.spec)
+    parts.forward += _assign(site.outputs, made, (x,))
 
 
 def _reshaped(x: str, *shape: int | None) -> Call:

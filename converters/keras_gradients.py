@@ -75,18 +75,44 @@ def _total(outputs: list[Any], factors: Factors) -> Any:
     return total
 
 
+def compiled_only(ported: Any) -> bool:
+    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
+    found = [getattr(layer, "layer", layer) for layer in ported.layers]
+    only = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
+    only += [layer for layer in found if isinstance(layer, TRANSPOSED) and _is_dilated(layer)]
+    return any(layer.compute_dtype == "float64" for layer in only)
+
+
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
+
+def _is_dilated(layer: Any) -> bool:
+    return any(rate > 1 for rate in layer.dilation_rate)
+
+
 def _tensorflow(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
     tf = importlib.import_module("tensorflow")
     held = [variable.value for variable in variables(ported).values()]
     moving = [x for x, moves in zip(given, moved, strict=True) if moves]
-    with tf.GradientTape() as tape:
-        for tensor in (*held, *moving):
-            if tensor.dtype.is_floating:
-                tape.watch(tensor)
-        total = _total(_outputs(ported, given), factors)
-    found = tape.gradient(total, [*held, *moving])
-    # rows of embeddings come one by one
-    dense = [None if g is None else tf.convert_to_tensor(g) for g in found]
+
+    def slopes(moving: list[Any]) -> list[Any]:
+        left = iter(moving)
+        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+        with tf.GradientTape() as tape:
+            for tensor in (*held, *moving):
+                if tensor.dtype.is_floating:
+                    tape.watch(tensor)
+            total = _total(_outputs(ported, every), factors)
+        found = tape.gradient(total, [*held, *moving])
+        # rows of embeddings come one by one
+        return [None if g is None else tf.convert_to_tensor(g) for g in found]
+
+    compiled = tf.function(slopes, jit_compile=True) if compiled_only(ported) else slopes
+    dense = compiled(moving)
     return dense[: len(held)], dense[len(held) :]
 
 

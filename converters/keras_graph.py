@@ -6,8 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xlstm.converters.keras_calls import ANEW, Call, Tensor, mentioned, read_calls, tensors_in
-from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_custom
+from xlstm.converters.keras_calls import (
+    ANEW,
+    Call,
+    Tensor,
+    is_tensor,
+    mentioned,
+    read_calls,
+    tensors_in,
+)
+from xlstm.converters.keras_context import NESTED, Config, is_custom
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
 
@@ -21,12 +29,16 @@ class Graph:
         calls: of layers, the input layers among them, each after those it reads.
         inputs: names of the input layers, in calling order.
         outputs: what the model returns.
+        keys: names of the outputs where they are a dict, sorted.
+        deep: what of the outputs is more than a list or a dict of tensors.
     """
 
     name: str
     calls: tuple[Call, ...]
     inputs: tuple[str, ...]
     outputs: tuple[Tensor, ...]
+    keys: tuple[str, ...] = ()
+    deep: str = ""
 
     def masks_alone(self) -> set[str]:
         """The input layers that are read as masks and as nothing else."""
@@ -159,13 +171,23 @@ def _functional(name: str, config: Config, layers: list[Config], where: str) -> 
     inputs = [tensor.layer for tensor in _ends(config, "input_layers", where)]
     outputs = _ends(config, "output_layers", where)
     calls = _numbered_from_one(calls, outputs)
-    if isinstance(config.get("output_layers"), Mapping):
-        got = f"a dict of {', '.join(map(str, config['output_layers']))}"
-        raise UnsupportedError(where, "outputs as a list", got, LIMITS)
     known = [call.name for call in calls if call.kind == "InputLayer"]
     if sorted(inputs) != sorted(known):
         raise FileError(where, f"inputs {', '.join(known)}", ", ".join(inputs), ANEW)
-    return Graph(name, tuple(_sorted(calls, outputs, where)), tuple(inputs), tuple(outputs))
+    keys, deep = _named_outputs(config.get("output_layers"))
+    return Graph(
+        name, tuple(_sorted(calls, outputs, where)), tuple(inputs), tuple(outputs), keys, deep
+    )
+
+
+def _named_outputs(found: Any) -> tuple[tuple[str, ...], str]:
+    """The keys of a dict of outputs, and what is more than a list or a dict of tensors."""
+    if isinstance(found, Mapping) and "class_name" not in found:
+        deep = [key for key in sorted(found) if not is_tensor(found[key])]
+        return tuple(sorted(found)), f"several tensors, or none, as {deep[0]!r}" if deep else ""
+    items = [] if is_tensor(found) or not isinstance(found, list) else found
+    deep = [number for number, item in enumerate(items) if not is_tensor(item)]
+    return (), f"several tensors, or none, as number {deep[0]}" if deep else ""
 
 
 def _numbered_from_one(calls: list[Call], outputs: list[Tensor]) -> list[Call]:

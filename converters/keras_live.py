@@ -20,9 +20,16 @@ import numpy as np
 from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from xlstm.converters.keras_around import is_leaky
 from xlstm.converters.keras_cells import variables
-from xlstm.converters.keras_own import classes_told, made_in, own_classes, same_lambdas
+from xlstm.converters.keras_own import (
+    classes_told,
+    made_in,
+    own_classes,
+    same_lambdas,
+    with_dtype,
+)
 from xlstm.converters.keras_own import running as running  # porting looks for it
 from xlstm.converters.keras_reader import read_description
+from xlstm.converters.keras_shared import marked
 from xlstm.converters.keras_subclassed import by_hand, is_wired
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
@@ -65,7 +72,8 @@ def _backend_chosen() -> Iterator[None]:
 
 with _backend_chosen():
     import keras
-    from xlstm.converters.keras_gradients import Factors, named_gradients, take_step
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+    from xlstm.converters.keras_gradients import Factors, compiled_only, named_gradients, take_step
 
 
 def backend() -> str:
@@ -133,7 +141,7 @@ def _optimizer(model: Any) -> Optimizer | None:
 def _config(model: Any, kind: str) -> dict[str, Any]:
     """The config of a live model as a file has it."""
     try:
-        return dict(json.loads(model.to_json()))
+        return marked(dict(json.loads(model.to_json())), model)
     except (NotImplementedError, TypeError):
         want, do = "a Sequential or functional model", "build one of the same layers"
         raise UnsupportedError(f"keras {kind}", want, "a model without a config", do) from None
@@ -171,20 +179,13 @@ def _call(ported: Any, given: list[Any]) -> Any:
     one = given[0]
     if not isinstance(ported, keras.Sequential):
         one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
-    if backend() == "tensorflow" and _compiled_only(ported):
+    if backend() == "tensorflow" and compiled_only(ported):
         compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
         return compiled(one, training=False)
     steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
     if backend() == "tensorflow" and steps > TRACED_FROM:
         return ported.predict_on_batch(one)
     return ported(one, training=False)
-
-
-def _compiled_only(ported: Any) -> bool:
-    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
-    found = [getattr(layer, "layer", layer) for layer in ported.layers]
-    pools = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
-    return any(layer.compute_dtype == "float64" for layer in pools)
 
 
 def _tensor(x: Array, dtype: str) -> Any:
@@ -268,10 +269,11 @@ def open_native(path: Path, dtype: str) -> Any:
 def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
     with _precision(dtype):
-        config = same_lambdas(json.loads(model.to_json()))
-        config = _with_dtype(config, dtype)
+        config = same_lambdas(marked(json.loads(model.to_json()), model))
+        config = with_dtype(config, dtype)
         own = own_classes(model)
-        with keras.saving.custom_object_scope(own), made_in(dtype, len(own) > 1):
+        made = made_in(dtype, len(own) > 1)
+        with keras.saving.custom_object_scope(own), made, ObjectSharingScope():
             copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
@@ -293,28 +295,6 @@ def _sharpen(model: Any, dtype: str) -> None:
             layer.scale, layer.offset = np.float64(layer.scale), np.float64(layer.offset)
         elif _is_model(layer):
             layer.dtype_policy = dtype
-
-
-def _with_dtype(config: Any, dtype: str) -> Any:
-    if isinstance(config, list):
-        return [_with_dtype(item, dtype) for item in config]
-    if not isinstance(config, dict):
-        return config
-    kind = config.get("class_name")
-    if dtype in HALF and kind == "InputLayer":
-        return config  # row numbers that half precision does not hold
-    if dtype == "bfloat16" and kind in ("Orthogonal", "OrthogonalInitializer"):
-        return "zeros"  # there is no QR decomposition in bfloat16, and weights are set
-    return {
-        key: dtype if key == "dtype" and _is_float(value) else _with_dtype(value, dtype)
-        for key, value in config.items()
-    }
-
-
-def _is_float(value: Any) -> bool:
-    if isinstance(value, dict):
-        return value.get("class_name") == "DTypePolicy"
-    return isinstance(value, str) and "float" in value
 
 
 def weights(ported: Any) -> dict[str, Array]:

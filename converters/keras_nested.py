@@ -10,6 +10,7 @@ from xlstm.converters.keras_calls import ANEW, Call, Tensor
 from xlstm.converters.keras_composite import taken_apart
 from xlstm.converters.keras_context import NESTED, Config, is_operation
 from xlstm.converters.keras_graph import Graph, layers_of, name_of, read_graph
+from xlstm.converters.keras_shared import told
 from xlstm.converters.keras_weights import Groups
 
 from xlstm.errors import FileError
@@ -81,7 +82,8 @@ class Flattener:
         known: dict[Tensor, Tensor] = {}
         for call in graph.calls:
             read = _renamed(call, known)
-            read = replace(read, group=path + paths.get(call.name, ""))
+            group = path + paths.get(call.name, "")
+            read = replace(read, group=group, same=told(call.layer))
             inside = model_inside(call.layer)
             if inside is None:
                 calls += taken_apart(read, self.description, self.where) or [read]
@@ -129,7 +131,9 @@ class Flattener:
             own = place(inner.output())
             read = replace(_renamed(inner, moved), name=own.layer, number=own.call)
             home = (*call.home, *inner.home)
-            calls.append(replace(read, home=home, wraps=inner.wraps + timed + call.wraps))
+            same = (*inner.same, *(f"{mark}/{inner.name}" for mark in call.same))
+            wraps = inner.wraps + timed + call.wraps
+            calls.append(replace(read, home=home, wraps=wraps, same=same))
         outputs = [known.get(tensor) or place(tensor) for tensor in graph.outputs]
         ends = _ends(call, outputs) if timed else []
         return [*calls, *ends], [end.output() for end in ends] or outputs

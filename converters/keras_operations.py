@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xlstm.converters.keras_activations import FROM_KERAS
-from xlstm.converters.keras_calls import Call, Tensor
+from xlstm.converters.keras_calls import Tensor
 from xlstm.converters.keras_configs import LAMBDAS
-from xlstm.converters.keras_context import LIMITS
+from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
+from xlstm.converters.keras_operation_forms import FORMS, combined
 
-from xlstm.errors import UnsupportedError
 from xlstm.model import (
     Activation,
     Affine,
@@ -26,65 +25,13 @@ from xlstm.model import (
     Relu,
     Reshape,
     Reverse,
-    Shape,
     Slice,
     Softmax,
     Spec,
     Squeeze,
 )
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One call of an operation.
-
-    Attributes:
-        call: what it is called on.
-        name: today's name of it.
-        shapes: of one sample of each tensor that it reads.
-        where: what errors call it.
-    """
-
-    call: Call
-    name: str
-    shapes: Mapping[Tensor, Shape]
-    where: str
-
-    def refused(self, want: str, got: object) -> UnsupportedError:
-        """The error for what has no exact form here."""
-        where = f"{self.where} ({self.call.kind})"
-        return UnsupportedError(where, want, str(got)[:80], LIMITS)
-
-    def argument(self, place: int, *names: str, default: Any = None) -> Any:
-        """An argument by one of its names, or by its place."""
-        for name in names:
-            if self.call.options.get(name) is not None:
-                return self.call.options[name]
-        given = self.call.arguments
-        return given[place] if place < len(given) and given[place] is not None else default
-
-    @property
-    def tensor(self) -> Tensor:
-        """The one tensor that it works on."""
-        found = self.argument(0, "x", "input", "tensor", "inputs", "a", "input_tensor", "features")
-        if not isinstance(found, Tensor):
-            raise self.refused("one tensor", found)
-        return found
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of one sample of that tensor."""
-        return self.shapes[self.tensor]
-
-    def axis(self, axis: Any, rank: int | None = None) -> int:
-        """An axis of a sample, for one counted with the batch; `rank` is that of a sample."""
-        rank = len(self.shape) if rank is None else rank
-        if type(axis) is not int or not -rank - 1 <= axis <= rank or axis in (0, -rank - 1):
-            raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
-        return axis - 1 if axis > 0 else axis + rank
-
-
-Found = tuple[Sequence[Tensor], Sequence[Spec]]
+from xlstm.specs import Clip
+from xlstm.specs.elementwise import FUNCTIONS, REDUCTIONS
 
 
 def _arithmetic(op: Operation) -> Found:
@@ -93,9 +40,15 @@ def _arithmetic(op: Operation) -> Found:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if len(op.shapes[a]) != len(op.shapes[b]):
             raise op.refused("tensors of one rank", f"ranks {[len(op.shapes[t]) for t in (a, b)]}")
+        if {a, b} <= op.flags and op.name in ("add", "subtract"):
+            raise op.refused("arithmetic of numbers", "two tensors of True and False")
+        if op.name == "divide":
+            return Several([Made(Merge("multiply"), (a, then(b, Function("reciprocal"))))])
         if op.name not in MERGES:
             raise op.refused("a tensor and a number", "two tensors")
         return (a, b), (Merge(op.name),)
+    if (held := combined(op, a, b)) is not None:
+        return held
     tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise op.refused("tensors and numbers", number)
@@ -121,8 +74,10 @@ def _with_number(op: Operation, number: float, first: bool) -> Sequence[Spec]:
         return (Affine(1 / number, 0.0),)
     if op.name == "power" and first and number in POWERS:
         return (Function(POWERS[number]),)
-    if op.name == "maximum" and number == 0:
-        return (Activation("relu"),)
+    if op.name == "maximum":
+        return (Clip(low=number) if number else Activation("relu"),)
+    if op.name == "minimum":
+        return (Clip(high=number),)
     raise op.refused("arithmetic with an exact form", f"{op.name} with {number}")
 
 
@@ -290,8 +245,8 @@ def _identity(op: Operation) -> Found:
 
 HOW: dict[str, Callable[[Operation], Found]] = {
     **dict.fromkeys((*MERGES, "divide", "power"), _arithmetic),
-    **dict.fromkeys("reciprocal square sqrt exp log abs negative sin cos".split(), _function),
-    **dict.fromkeys(("sum", "mean", "max", "min"), _reduce),
+    **dict.fromkeys(FUNCTIONS, _function),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "concatenate": _concatenate,
     "reshape": _reshape,
     "transpose": _transpose,
@@ -309,6 +264,7 @@ HOW: dict[str, Callable[[Operation], Found]] = {
         "log_sigmoid log_softmax".split(),
         _activation,
     ),
+    **FORMS,
 }
 """Name of an operation -> how its calls are read."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xlstm.converters.keras_arguments import flag, number
+from xlstm.converters.keras_arguments import flag, number, sharp
 from xlstm.converters.keras_around import UNIT_FLOOR
-from xlstm.converters.source import Call, call
+from xlstm.converters.source import Argument, Call, call, listed
 
 from xlstm.model import (
     ExpandDims,
@@ -20,6 +20,8 @@ from xlstm.model import (
     TimeDistributed,
     UnitNorm,
 )
+from xlstm.specs import Along, Clip, Compare, Constant, Where
+from xlstm.specs.operations import COMPARISONS
 
 
 def _slice(spec: Slice, x: str, first: int) -> Call:
@@ -65,7 +67,46 @@ def unit(x: str, axis: int, floor: float) -> Call:
     return call("keras.ops.normalize", x, along, ("order", "2"), ("epsilon", number(floor)))
 
 
+def _clip(spec: Clip, x: str, _first: int) -> Call:
+    if spec.low is None or spec.high is None:
+        name, bound = ("minimum", spec.high) if spec.low is None else ("maximum", spec.low)
+        return call(f"keras.ops.{name}", x, sharp(bound or 0.0))
+    return call("keras.ops.clip", x, sharp(spec.low), sharp(spec.high))
+
+
+def _numbers(found: Call) -> Call:
+    """True and False as 1 and 0 of the dtype that a model is made for."""
+    return call("keras.ops.cast", found, "dtype")
+
+
+def _compare(spec: Compare, x: str, _first: int, *rest: str) -> Call:
+    other = [*rest] if spec.value is None else [sharp(spec.value)]
+    return _numbers(call(f"keras.ops.{spec.how}", x, *other))
+
+
+def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
+    given = iter(rest)
+    cases = [next(given) if case is None else sharp(case) for case in (spec.yes, spec.no)]
+    return call("keras.ops.where", call("keras.ops.not_equal", x, "0"), *cases)
+
+
+def _along(spec: Along, x: str, first: int) -> Call:
+    found = call(f"keras.ops.{spec.how}", x, ("axis", f"{spec.axis + first}"))
+    return found if spec.how == "cumsum" else _numbers(found)
+
+
+def _constant(spec: Constant, x: str, _first: int) -> Call:
+    held = call("np.reshape", listed(map(number, spec.values)), f"{spec.shape}")
+    terms: tuple[Argument, ...] = (held, x) if spec.first else (x, held)
+    found = call(f"keras.ops.{spec.how}", *terms)
+    return _numbers(found) if spec.how in COMPARISONS else found
+
+
 OPERATIONS: dict[type[Spec], Callable[..., Call]] = {
+    Along: _along,
+    Clip: _clip,
+    Compare: _compare,
+    Constant: _constant,
     ExpandDims: _expand_dims,
     Function: _function,
     NotEqual: _not_equal,
@@ -74,6 +115,7 @@ OPERATIONS: dict[type[Spec], Callable[..., Call]] = {
     Slice: _slice,
     Squeeze: _squeeze,
     UnitNorm: _unit_norm,
+    Where: _where,
 }
 """Spec -> the operation on a variable, given the first axis after the batch's."""
 
@@ -86,8 +128,8 @@ def is_operation(spec: Spec) -> bool:
     )
 
 
-def operation(spec: Spec, x: str) -> Call:
-    """The operation on a variable; at every time step it is the same one axis further on."""
+def operation(spec: Spec, x: str, *rest: str) -> Call:
+    """The operation on variables; at every time step it is the same one axis further on."""
     if isinstance(spec, TimeDistributed):
-        return OPERATIONS[type(spec.layer)](spec.layer, x, 2)
-    return OPERATIONS[type(spec)](spec, x, 1)
+        return OPERATIONS[type(spec.layer)](spec.layer, x, 2, *rest)
+    return OPERATIONS[type(spec)](spec, x, 1, *rest)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xlstm.errors import UnsupportedError
+from xlstm.precision import HALF
 
 COPY = "xlstm>SameLambda"
 """Stands for Lambda in the config of a copy, which Keras would make from the bytes of its code."""
@@ -99,3 +100,26 @@ def same_lambdas(config: Any) -> Any:
         stands = {"class_name": "SameLambda", "module": None, "registered_name": COPY}
         return {**config, **stands, "config": kept}
     return {key: same_lambdas(value) for key, value in config.items()}
+
+
+def with_dtype(config: Any, dtype: str) -> Any:
+    """A config with every dtype of numbers in it another one."""
+    if isinstance(config, list):
+        return [with_dtype(item, dtype) for item in config]
+    if not isinstance(config, dict):
+        return config
+    kind = config.get("class_name")
+    if dtype in HALF and kind == "InputLayer":
+        return config  # row numbers that half precision does not hold
+    if dtype == "bfloat16" and kind in ("Orthogonal", "OrthogonalInitializer"):
+        return "zeros"  # there is no QR decomposition in bfloat16, and weights are set
+    return {
+        key: dtype if key == "dtype" and _is_float(value) else with_dtype(value, dtype)
+        for key, value in config.items()
+    }
+
+
+def _is_float(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.get("class_name") == "DTypePolicy"
+    return isinstance(value, str) and "float" in value

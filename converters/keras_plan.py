@@ -15,6 +15,7 @@ from xlstm.errors import UnsupportedError
 from xlstm.identifiers import identifiers
 from xlstm.model import (
     Custom,
+    Dense,
     Edge,
     GlobalPool,
     Input,
@@ -50,6 +51,7 @@ class Plan:
         return (
             len(model.inputs) == 1
             and model.outputs == ends
+            and not model.keys
             and not any(told)
             and all(_follows(before, node) for before, node in pairwise(model.nodes))
         )
@@ -61,6 +63,13 @@ def _follows(before: Node, node: Node) -> bool:
     one = node.spec.arity == (1, 1) or isinstance(node.spec, Custom)
     native = one and not is_operation(node.spec)
     return alone and native and len(given(node)) == 1
+
+
+def mixed(model: Model, node: Node) -> bool:
+    """Whether a layer is at every time step here and called on its input as it is elsewhere."""
+    calls = model.calls(node.owner)
+    elsewhere = not all(isinstance(call.spec, TimeDistributed) for call in calls)
+    return isinstance(node.spec, TimeDistributed) and elsewhere
 
 
 def given(node: Node) -> tuple[object, ...]:
@@ -78,7 +87,7 @@ def plan_of(model: Model) -> Plan:
     _check_read(model)
     _check_shapes(model)
     reasons = {node.name: why for node in model.layers if (why := apart(model, node))}
-    rows = frozenset(node.name for node in model.layers if folded(node))
+    rows = frozenset(node.name for node in model.layers if folded(node) or mixed(model, node))
     masks = masks_of(model, reasons, rows)
     return Plan(masks, reasons, rows, _shared(model), _batch(model))
 
@@ -96,6 +105,8 @@ def _check_shapes(model: Model) -> None:
         why = ""
         if isinstance(spec, GlobalPool) and len(shape) > most:
             why = f"one of {len(shape)} axes"
+        elif mixed(model, node) and not isinstance(spec, Dense) and None in shape:
+            why = "one of any length, for a layer that is called without TimeDistributed as well"
         elif folded(node) and None in shape:
             why = "one of any length, of whose outputs Keras loses the shape"
         elif isinstance(spec, MultiHeadAttention) and spec.causal and not own_blind(spec):

@@ -15,7 +15,7 @@ from xlstm.converters.keras_operations import HOW, MASKS
 from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_weights import Groups, sort_nested
 
-from xlstm.errors import FileError, UsageError
+from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.files.description import Description
 from xlstm.model import Model, Source
 
@@ -53,6 +53,9 @@ def read_description(description: Description, *, lone: bool = False, until: str
     layers = layers_of(config, reader.file)
     check_classes(reader, list(all_layers(layers, reader.file)))
     graph = Flattener(description, reader.file).flat(config, layers=whole)
+    if graph.deep:
+        want, do = "outputs as a list or a dict of tensors", "return them side by side"
+        raise UnsupportedError(f"{reader.file}, outputs", want, graph.deep, do)
     _cut(reader, whole, layers)
     sort_nested(reader, homes_of(graph.calls))
     sort_parts(reader, graph.calls)
@@ -62,7 +65,15 @@ def read_description(description: Description, *, lone: bool = False, until: str
     outputs = tuple(assembly.edge(tensor, reader.file) for tensor in graph.outputs)
     reader.check_used()
     nodes = assembly.nodes.nodes
-    model = Model(graph.name, nodes, graph.inputs, outputs, assembly.weights, _source(reader))
+    model = Model(
+        graph.name,
+        nodes,
+        graph.inputs,
+        outputs,
+        assembly.weights,
+        _source(reader),
+        keys=graph.keys,
+    )
     _check_stateful(reader, model)
     return replace(model, lone=lone and len(model.layers) == 1)
 

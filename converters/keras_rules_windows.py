@@ -23,6 +23,7 @@ from xlstm.errors import UnsupportedError
 from xlstm.model import (
     Activation,
     Conv,
+    ConvTranspose,
     Crop,
     DepthwiseConv,
     GlobalPool,
@@ -68,8 +69,13 @@ def _convolution(
     reader: Reader,
     rank: int,
     made: Callable[[Shape, str], list[Spec]],
+    *,
+    reshaped: bool = False,
 ) -> Sequence[Spec]:
-    """A convolution: its activation comes after the channels are back in their place."""
+    """A convolution: its activation comes after the channels are back in their place.
+
+    `reshaped`: Keras gives the bias axes of its own, so that it is added along the channels.
+    """
     where = said_where(reader, config)
     activation = reader.activation(config["activation"], where)
     if not is_first(config):
@@ -78,7 +84,8 @@ def _convolution(
     last = shape
     for spec in specs:
         last = spec.output_shape(last)
-    if flag(config, "use_bias") and reader.era.adds_bias_last and last[-1] in (None, last[0]):
+    wrong = flag(config, "use_bias") and reader.era.adds_bias_last and not reshaped
+    if wrong and last[-1] in (None, last[0]):
         want = "channels_first where the last axis is not as long as there are filters"
         got = f"output {last}: Keras from 3.7 on adds the bias along the last axis there"
         raise UnsupportedError(where, want, got, LIMITS)
@@ -99,6 +106,26 @@ def _conv(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[S
         return padded(reader, found, said_where(reader, config))
 
     return _convolution(config, shape, reader, rank, made)
+
+
+def _conv_transpose(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
+    where = said_where(reader, config)
+    more = config.get("output_padding")
+
+    def made(shape: Shape, activation: str) -> list[Spec]:
+        found = ConvTranspose(
+            features(shape, where),
+            config["filters"],
+            _kernel(config, rank),
+            activation,
+            output_padding=None if more is None else sizes(more, rank),
+            use_bias=flag(config, "use_bias"),
+            **_window(config, rank),
+        )
+        check_same(reader, found.window, found.strides, found.padding, where)
+        return [found]
+
+    return _convolution(config, shape, reader, rank, made, reshaped=True)
 
 
 def _depthwise(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
@@ -204,6 +231,12 @@ def _rules(rank: int) -> dict[str, Rule]:
     apart = keys("depth_multiplier groups filters") | CONV
     found = {
         f"Conv{name}": Rule(partial(_conv, rank=rank), conv, QUIET, only),
+        f"Conv{name}Transpose": Rule(
+            partial(_conv_transpose, rank=rank),
+            keys("filters output_padding") | CONV,
+            QUIET,
+            only | {"groups": 1},
+        ),
         f"ZeroPadding{name}": Rule(partial(_pad, rank=rank), space | keys("padding")),
         f"Cropping{name}": Rule(partial(_crop, rank=rank), space | keys("cropping")),
         f"UpSampling{name}": Rule(

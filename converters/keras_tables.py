@@ -8,6 +8,7 @@ from xlstm.kinds import (
     ATTENTION_CONCAT,
     BATCH_NORM,
     CONV_LSTMS,
+    CONV_TRANSPOSES,
     CONVS,
     DENSE,
     DEPTHWISE,
@@ -23,7 +24,7 @@ from xlstm.kinds import (
     SPACES,
     Kind,
 )
-from xlstm.layout import FOLD, Slot, Table
+from xlstm.layout import FOLD, Slot, Table, as_it_is
 
 
 def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
@@ -185,6 +186,8 @@ HEADED = tuple(
 
 for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
     TABLES |= _convolutions(_axes, _conv, _cell)
+for _kind in CONV_TRANSPOSES:
+    TABLES[_kind.name] = as_it_is(_kind)
 for _axes, _kind in zip(SPACES, DEPTHWISE, strict=True):
     TABLES |= _depthwise(_axes, _kind)
 for _kind in PRELUS:
@@ -229,7 +232,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "BatchNorm": ("BatchNorm", "BatchNorm of Keras 1"),
     **{
         conv.name: tuple(name for name in TABLES if name.split(" of ")[0] == conv.name)
-        for conv in (*CONVS, *DEPTHWISE, *PRELUS)
+        for conv in (*CONVS, *CONV_TRANSPOSES, *DEPTHWISE, *PRELUS)
     },
     **{
         kind.name: (kind.name,)

@@ -17,7 +17,7 @@ from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Description, Stored
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, as_it_is, check, unpack
-from xlstm.model import Array, Conv, ConvLSTM, Custom, DepthwiseConv, Spec
+from xlstm.model import Array, Conv, ConvLSTM, ConvTranspose, Custom, DepthwiseConv, Spec
 from xlstm.specs.custom import inside
 
 CELLED = frozenset("LSTM GRU SimpleRNN RNN ConvLSTM1D ConvLSTM2D ConvLSTM3D".split())
@@ -309,7 +309,8 @@ def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:
     Raises:
         UsageError: a file that does not say who laid out its kernels.
     """
-    if not isinstance(spec, (Conv, DepthwiseConv, ConvLSTM)) or reader.major > 2:
+    windows = (Conv, ConvTranspose, DepthwiseConv, ConvLSTM)
+    if not isinstance(spec, windows) or reader.major > 2:
         return False
     if all(size == 1 for size in spec.window):
         return False

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 from flax.core import meta
-from xlstm.converters.flax_chain import Member, Reader
+from xlstm.converters.flax_chain import IN_SEQUENTIAL, Member, Reader
 from xlstm.converters.flax_live import (
     Factors,
     arrays,
@@ -68,7 +68,8 @@ def _cell(cell: Any, held: Held, where: str) -> Found:
         return _conv_lstm(cell, held, where)
     if kind not in CELLS:
         known = ", ".join(f"nn.{known.__name__}" for known in (*CELLS, nn.ConvLSTMCell))
-        want = f"nn.Dense, or one of {known}, alone, in nn.RNN or nn.Bidirectional, or Sequential"
+        own = f"nn.Dense, or one of {known}, alone, in nn.RNN or nn.Bidirectional"
+        want = f"{own}, or {IN_SEQUENTIAL}"
         raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
     check_start(cell.carry_init is kind(1).carry_init, where)
     table = LINEN_TABLES[kind.__name__]

@@ -11,7 +11,6 @@ from xlstm.converters.flax_module import (
     call_signature,
     import_lines,
     need_states,
-    returned,
     state_blocks,
     stream,
 )
@@ -25,6 +24,7 @@ from xlstm.converters.source import (
     docstring,
     join,
     origin,
+    returned,
     signature,
     statement,
 )
@@ -61,7 +61,7 @@ def _class(model: Model, parts: Parts) -> list[str]:
         "",
         *call_signature(model, parts, [STATE_OPTION] if model.stateful else []),
         *parts.forward,
-        returned(model, parts),
+        *returned(model, parts),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from xlstm.converters.flax_chain import Member, Reader
+from xlstm.converters.flax_chain import IN_SEQUENTIAL, Member, Reader
 from xlstm.converters.flax_live import (
     Factors,
     arrays,
@@ -47,7 +47,8 @@ def _cell(cell: Any, where: str) -> Found:
     if kind not in CELLS:
         known = ", ".join(f"nnx.{known.__name__}" for known in CELLS)
         want = (
-            f"nnx.Linear, or one of {known}, alone, in nnx.RNN or nnx.Bidirectional, or Sequential"
+            f"nnx.Linear, or one of {known}, alone, in nnx.RNN or nnx.Bidirectional, or "
+            f"{IN_SEQUENTIAL}"
         )
         raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
     check_start(cell.carry_init is None, where)

@@ -28,7 +28,7 @@ class NumpyModel:
     dtype: np.dtype[Any]
 
     def __call__(self, *inputs: Array, state: State | None = None) -> Any:
-        """Outputs, batch first: one bare, several as a tuple.
+        """Outputs, batch first: one bare, several as a tuple, a dict of them by its keys.
 
         A model with stateful layers gives a pair, the outputs and its state after the call: layer
         name -> states (batch, n), an LSTM's h and c. That state goes into the next call; None
@@ -39,7 +39,9 @@ class NumpyModel:
         before = None if state is None else {_named(own, key): state[key] for key in state}
         found = reference.run(self.model, inputs, self.dtype, state=before)
         count = len(self.model.outputs)
-        outputs = found[0] if count == 1 else tuple(found[:count])
+        outputs: Any = found[0] if count == 1 else tuple(found[:count])
+        if self.model.keys:
+            outputs = dict(zip(self.model.keys, found, strict=False))
         if not own:
             return outputs
         left, after = iter(found[count:]), {}

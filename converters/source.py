@@ -150,10 +150,46 @@ class Parts:
             if (text := pieces(file)[name]) not in self.helpers:
                 self.helpers.append(text)
 
-    @property
-    def returned(self) -> str:
-        """What the forward pass returns: one output bare, several as a tuple."""
-        return ", ".join(self.outputs)
+
+def quoted(text: str) -> str:
+    """A string literal of any text, as a formatter writes it.
+
+    >>> print(quoted("a"), quoted('say "a"'))
+    "a" 'say "a"'
+    """
+    body = "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in text)
+    mark = "'" if text.count('"') > text.count("'") else '"'
+    return mark + body.replace(mark, f"\\{mark}") + mark
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def by_key(model: Model, parts: Parts) -> Call:
+    """The dict of a model's outputs."""
+    pairs = zip(model.keys, parts.outputs, strict=True)
+    return Call("", tuple(f"{quoted(key)}: {value}" for key, value in pairs), "{}")
+
+
+def output_words(model: Model) -> str:
+    """What a model returns, in the words of its docstring."""
+    if model.keys:
+        return "A dict of the outputs"
+    return "One output" if len(model.outputs) == 1 else "The outputs"
+
+
+def returned(model: Model, parts: Parts) -> list[str]:
+    """The last lines of a forward pass: one output bare, several as a tuple, a dict by its keys."""
+    value: str | Call = Call("", tuple(parts.outputs))
+    if model.keys:
+        value = by_key(model, parts)
+    elif len(parts.outputs) == 1:
+        (value,) = parts.outputs
+    value = Call("", (value, "after")) if model.stateful else value
+    bare = isinstance(value, Call) and value.brackets == "()"
+    flat = f"        return {str(value)[1:-1] if bare else value}"
+    return [flat] if len(flat) <= WIDTH else statement("return ", value, 8)
 
 
 def collect(model: Model, emit: Callable[[Parts, Model, Site], None]) -> Parts:

@@ -97,6 +97,7 @@ class _Walk:
         self.reached = 0
         self.outputs: list[Edge] = []
         self.batches: list[int] = []
+        self.keys: tuple[str, ...] = ()
 
     def read(self) -> Wiring:
         """The graph with known sizes, what is not read left out.
@@ -188,6 +189,8 @@ class _Walk:
                 raise RefusalError(f"{_title(value)} as an output", do)
             self.outputs.append(wiring.plain(value).edge)
             self.batches.append(value.batch)
+        flat = isinstance(found, dict) and all(isinstance(v, Value) for v in found.values())
+        self.keys = tuple(sorted(map(str, found))) if flat else ()
 
 
 def _check_first(args: tuple[Any, ...], what: str) -> None:
@@ -207,7 +210,7 @@ def _title(thing: Any) -> str:
 
 def _leaves(found: Any) -> Iterator[Any]:
     if isinstance(found, dict):
-        found = tuple(found.values())
+        found = tuple(found[key] for key in sorted(found, key=str))
     if isinstance(found, (tuple, list)) and not isinstance(found, (Value, Recurred, Zeros)):
         for part in found:
             yield from _leaves(part)
@@ -216,6 +219,7 @@ def _leaves(found: Any) -> Iterator[Any]:
 
 
 RANKS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
+RANKS |= {nn.ConvTranspose1d: 3, nn.ConvTranspose2d: 4, nn.ConvTranspose3d: 5}
 
 
 def _layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
@@ -344,7 +348,8 @@ def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
         )
     title = type(source).__name__
     origin = Source("torch", torch.__version__, f"live {title}", notes=tuple(notes))
-    return Model(title, nodes, inputs, tuple(walk.outputs), wiring.weights, origin)
+    ends = tuple(walk.outputs)
+    return Model(title, nodes, inputs, ends, wiring.weights, origin, keys=walk.keys)
 
 
 def read(source: nn.Module) -> Model:

@@ -30,6 +30,7 @@ from xlstm.model import (
     Merge,
     Pad,
     Reduce,
+    Relu,
     UpSample,
 )
 
@@ -217,6 +218,25 @@ def activation(name: str) -> Handler:
         return pointwise(wiring, x, Activation(name))
 
     return activation
+
+
+def clamp(wiring: Wiring, x: Value, *bounds: Any, **named: Any) -> Value:
+    """Numbers held between two bounds with 0 among them, either of which may lack."""
+    pairs = zip(("min", "max"), bounds, strict=False)
+    given = {**dict(pairs), **{k: v for k, v in named.items() if k != "out"}}
+    low, high = given.get("min"), given.get("max")
+    if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
+        raise RefusalError("clamp to other bounds than numbers", "use numbers")
+    if (low or 0) > 0 or (high is not None and high < 0):
+        raise RefusalError(f"clamp to {low} .. {high}", "use bounds with 0 between them")
+    if low == 0:
+        return pointwise(wiring, x, Relu(None if high is None else float(high)))
+    if high is not None:
+        x = pointwise(wiring, x, Relu(float(high), 1.0))
+    if low is not None:
+        x = line(wiring, x, -1.0, 0.0)
+        x = line(wiring, pointwise(wiring, x, Relu(float(-low), 1.0)), -1.0, 0.0)
+    return x
 
 
 def function(name: str) -> Handler:

@@ -22,6 +22,8 @@ from xlstm.model import (
     Activation,
     BatchNorm,
     Conv,
+    ConvTranspose,
+    Crop,
     Dense,
     Dropout,
     Edge,
@@ -107,6 +109,27 @@ def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Valu
         use_bias=module.bias is not None,
     )
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, f"Conv{rank}d"))
+
+
+def _conv_transpose(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    rank = len(module.kernel_size)
+    x = _space(wiring, one(args), rank)
+    wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
+    if module.groups != 1:
+        raise RefusalError(f"groups={module.groups}", "use a layer for each group")
+    spec = ConvTranspose(
+        module.in_channels,
+        module.out_channels,
+        module.kernel_size,
+        strides=module.stride,
+        output_padding=module.output_padding,
+        dilation=module.dilation,
+        use_bias=module.bias is not None,
+    )
+    edge = layer(wiring, module, path, spec, x.edge, f"ConvTranspose{rank}d")
+    if any(module.padding):
+        edge = wiring.add(Crop(module.padding, module.padding), edge, before="crop_")
+    return x._replace(edge=edge)
 
 
 def _space(wiring: Wiring, x: Value, rank: int) -> Value:
@@ -251,6 +274,9 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Conv1d: _conv,
     nn.Conv2d: _conv,
     nn.Conv3d: _conv,
+    nn.ConvTranspose1d: _conv_transpose,
+    nn.ConvTranspose2d: _conv_transpose,
+    nn.ConvTranspose3d: _conv_transpose,
     nn.BatchNorm1d: _batch_norm((2, 3)),
     nn.BatchNorm2d: _batch_norm((4,)),
     nn.BatchNorm3d: _batch_norm((5,)),

@@ -129,6 +129,31 @@ def stack(wiring: Wiring, tensors: Any, dim: int = 0) -> Value:
     return join(wiring, values, axis_of(values[0], dim, "stacking"))
 
 
+def chunk(wiring: Wiring, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    """Equal parts along an axis, the last one what is left."""
+    size = _cut_length(wiring, x, dim)
+    return split(wiring, x, -(-size // chunks), dim)
+
+
+def split(wiring: Wiring, x: Value, split_size_or_sections: Any, dim: int = 0) -> tuple[Value, ...]:
+    """Parts of one size along an axis, or of the sizes that are listed."""
+    size, sizes, parts = _cut_length(wiring, x, dim), split_size_or_sections, []
+    sizes = [sizes] * -(-size // sizes) if isinstance(sizes, int) else list(sizes)
+    axis, start = axis_of(x, dim, "cutting"), 0
+    for own in sizes:
+        part = slice(start, min(start + own, size))
+        parts.append(_part(wiring, x, (*[slice(None)] * axis, part)))
+        start += own
+    return tuple(parts)
+
+
+def _cut_length(wiring: Wiring, x: Value, dim: int) -> int:
+    size = known(wiring.sizes(x)[axis_of(x, dim, "cutting")])
+    if size is None:
+        raise RefusalError("an axis of unknown size cut into parts", "index fixed places", True)
+    return size
+
+
 def transpose(wiring: Wiring, x: Value, dim0: int, dim1: int) -> Value:
     """Two axes exchanged: nothing moves until somebody needs it."""
     axes = list(x.axes)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 from xlstm.converters.torch_fx_tables import LEAVES, VIEWS, name_of
@@ -42,14 +45,35 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
         defaults = _defaults(root)
         graph = _Tracer().trace(root, defaults or None)
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        do = "take loops over time and decisions on data out of forward, or pass layers one by one"
+        said, do = _failure(error)
         raise UnsupportedError(where, "a module that torch.fx can trace", said, do) from error
     changed = _in_place(root, graph)
     if changed:
         raise UnsupportedError(where, "values that stay", "; ".join(changed), "drop inplace")
     _prune(graph)
     return root, graph
+
+
+PACKING = ("pack_padded_sequence", "pad_packed_sequence", "pack_sequence")
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    """What stopped a trace, with the line of the user's own code, and the way out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    packing = next((frame.name for frame in frames if frame.name in PACKING), "")
+    if packing:
+        do = (
+            "leave the packing out (in one direction, padding at the end changes no step before it)"
+        )
+        return f"{packing}, whose lengths depend on the data", f"{do}, or pass layers one by one"
+    own = [frame for frame in frames if not frame.filename.startswith((TORCH, __file__))]
+    line = next((f", at `{frame.line}`" for frame in own[::-1] if frame.line), "")
+    do = "take loops over time and decisions on data out of forward, or pass layers one by one"
+    return (f"{type(error).__name__}: {error}".splitlines() or [""])[0] + line, do
+
+
+TORCH = str(Path(torch.__file__).parent)
+"""Where PyTorch's own code lies."""
 
 
 def _prune(graph: fx.Graph) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xlstm.converters.source import WIDTH, Call, call
-from xlstm.converters.torch_at import At, applied, first, last, number
+from xlstm.converters.torch_at import At, applied, first, last, method, number
 from xlstm.converters.torch_forms import own_class
 
 from xlstm.model import (
@@ -145,6 +145,10 @@ REDUCTIONS = {"max": "amax", "min": "amin"}
 def reduce(spec: Reduce, at: At) -> None:
     """Over axes of a sample."""
     axes = tuple(map(at.axis, spec.axes))
+    if spec.how == "prod":  # over one axis at a time
+        step = [("keepdim", "True")] if spec.keep else []
+        at.pipe(*(method("prod", ("dim", f"{axis}"), *step) for axis in sorted(axes)[::-1]))
+        return
     dims = ("dim", f"{axes[0]}" if len(axes) == 1 else f"{axes}")
     how = REDUCTIONS.get(spec.how, spec.how)
     at.put(call(f"{at.x}.{how}", dims, ("keepdim", "True") if spec.keep else None))

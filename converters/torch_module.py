@@ -12,6 +12,8 @@ from xlstm.converters.source import (
     call,
     class_doc,
     imports,
+    output_words,
+    returned,
     shape_text,
     signature,
     statement,
@@ -116,6 +118,8 @@ def stream(model: Model) -> list[str]:
 def _outputs(model: Model) -> str:
     """Type of the outputs; TorchScript needs the length of a tuple."""
     number = len(model.outputs)
+    if model.keys:
+        return "dict[str, Tensor]"
     if number == 1:
         return "Tensor"
     return f"tuple[{', '.join(['Tensor'] * number) if number <= LONGEST else 'Tensor, ...'}]"
@@ -127,10 +131,9 @@ CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 def model_class(model: Model, parts: Parts) -> list[str]:
     """The class Model."""
     outputs = _outputs(model)
-    state, returns, result = [], outputs, ", ".join(parts.outputs)
+    state, returns = [], outputs
     if model.stateful:
         state, returns = [STATE], f"tuple[{outputs}, State]"
-        result = f"{result if len(parts.outputs) == 1 else f'({result})'}, after"
     inputs = [f"{name}: Tensor" for name in parts.inputs]
     return [
         "class Model(nn.Module):",
@@ -143,12 +146,12 @@ def model_class(model: Model, parts: Parts) -> list[str]:
         f'        """{_forward_doc(model)}"""',
         *_casts(model, parts),
         *parts.forward,
-        f"        return {result}",
+        *returned(model, parts),
     ]
 
 
 def _forward_doc(model: Model) -> str:
-    what = "One output" if len(model.outputs) == 1 else "The outputs"
+    what = output_words(model)
     what += " and the state after the call" if model.stateful else ""
     if len(model.inputs) > 1:
         return f"{what} for a batch of inputs."

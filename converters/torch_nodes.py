@@ -10,6 +10,7 @@ from xlstm.converters import (
     torch_attention,
     torch_layers,
     torch_norms,
+    torch_operations,
     torch_shapes,
     torch_windows,
 )
@@ -31,6 +32,7 @@ from xlstm.model import (
     Concatenate,
     Conv,
     ConvLSTM,
+    ConvTranspose,
     Crop,
     Custom,
     Dense,
@@ -94,7 +96,8 @@ def _anywhere(spec: Spec) -> bool:
         return spec.layer not in torch_layers.SPATIAL
     if isinstance(spec, PRelu):
         return len(spec.shape) > 1
-    return not isinstance(spec, (Recurrent, Bidirectional, Conv, Custom, DepthwiseConv, Pool))
+    windows = (Conv, ConvTranspose, DepthwiseConv, Pool)
+    return not isinstance(spec, (Recurrent, Bidirectional, Custom, *windows))
 
 
 def _time_distributed(spec: TimeDistributed, at: At) -> None:
@@ -159,6 +162,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     UnitNorm: torch_norms.unit_norm,
     Normalization: torch_norms.normalization,
     Conv: torch_windows.conv,
+    ConvTranspose: torch_windows.conv_transpose,
     DepthwiseConv: torch_windows.depthwise,
     Pool: torch_windows.pool,
     GlobalPool: torch_windows.global_pool,
@@ -178,6 +182,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     Dot: torch_shapes.dot,
     Attention: torch_attention.attention,
     MultiHeadAttention: torch_attention.multi_head,
+    **torch_operations.OPERATIONS,
 }
 """Kind of layer -> what writes it."""
 

@@ -6,6 +6,7 @@ from xlstm.kinds import (
     ATTENTION_CONCAT,
     BATCH_NORM,
     CONV_LSTMS,
+    CONV_TRANSPOSES,
     CONVS,
     DENSE,
     DEPTHWISE,
@@ -76,6 +77,10 @@ TABLES: dict[str, Table] = {
     **{
         f"Conv{len(space)}d": _pair(kind, "kernel", f"oi{space}", "bias", "o")
         for space, kind in zip(SPACES, CONVS, strict=True)
+    },
+    **{
+        f"ConvTranspose{len(space)}d": _pair(kind, "kernel", f"io{space}", "bias", "o")
+        for space, kind in zip(SPACES, CONV_TRANSPOSES, strict=True)
     },
     # torch.nn.Conv with a group for every channel
     **{

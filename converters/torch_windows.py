@@ -5,11 +5,11 @@ PyTorch's have their channels first: they are moved there and back.
 
 from __future__ import annotations
 
-from xlstm.converters.source import Argument, call
+from xlstm.converters.source import Argument, Call, call
 from xlstm.converters.torch_at import At, Step, applied, first, last, method, some
 from xlstm.converters.torch_recurrent import LAYER_CELLS
 
-from xlstm.model import Conv, DepthwiseConv, GlobalPool, Pool, Shape
+from xlstm.model import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Shape
 
 Pairs = list[tuple[int, int]]
 """Places before and after each axis."""
@@ -96,6 +96,32 @@ def conv(spec: Conv, at: At) -> None:
 def depthwise(spec: DepthwiseConv, at: At) -> None:
     """A convolution of every channel by itself."""
     _convolution(spec, at, spec.features * spec.multiplier, spec.features)
+
+
+def conv_transpose(spec: ConvTranspose, at: At) -> None:
+    """A transposed convolution; PyTorch's cuts as much before as after."""
+    before, after = zip(*spec.crops, strict=True)
+    at.init(
+        call(
+            f"nn.ConvTranspose{len(spec.window)}d",
+            f"{spec.features}",
+            f"{spec.units}",
+            some(spec.window),
+            _option("stride", spec.strides),
+            _option("padding", before, 0),
+            _option("output_padding", tuple(max(-n, 0) for n in after), 0),
+            None if spec.use_bias else ("bias", "False"),
+            _option("dilation", spec.dilation),
+        )
+    )
+    parts = [":-1" if b > a else ":" for a, b in spec.crops]
+    at.pipe(
+        first(at.shape),
+        applied(at.module),
+        (lambda y: Call(y, ("...", *parts), "[]")) if ":-1" in parts else None,
+        last(at.shape),
+        at.activation(spec.activation),
+    )
 
 
 def pool(spec: Pool, at: At) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cases import built, model
 from cases_conv_lstm import CONV_LSTMS, mask_given, one
+from cases_operations import OPERATIONS
+from cases_transposed import TRANSPOSED
 
 from xlstm import specs
 from xlstm.model import Builder, Edge, Input, Model
@@ -161,7 +164,7 @@ NUMBERS: dict[str, Model] = {
     "pad-nothing": one(Pad((0,), (0,)), 5, 3),
     **{
         f"function-{name}": model([Function("exp"), Function(name)], (3,))
-        for name in ("reciprocal", "square", "sqrt", "log", "abs", "negative", "sin", "cos")
+        for name in specs.elementwise.FUNCTIONS
     },
     "reduce-mean": one(Reduce("mean", (0,)), 5, 3),
     "reduce-max": one(Reduce("max", (0, 1), keep=True), 5, 3),
@@ -362,14 +365,30 @@ MASKED_MEANS: dict[str, Model] = {
 """Means that are no numbers where nothing counts: to be run with masks that leave something."""
 
 
+def by_key(*, stateful: bool = False) -> Model:
+    """Two layers whose outputs are a dict."""
+    lstm = LSTM(3, 4, return_sequences=True, stateful=stateful)
+    graph = Builder()
+    x = graph.add("x", Input((5, 3), batch=2 if stateful else None))
+    y = graph.add("lstm", lstm, [x])
+    edges = [graph.add("dense", Dense(4, 2), [y]), y]
+    return replace(
+        built(graph, edges), keys=("a 'b' \"c\"", "states of the last layer, all of them")
+    )
+
+
 CASES_LAYERS: dict[str, Model] = {
     **MOVES,
     **NUMBERS,
     **NORMS,
     **WINDOWS,
+    **TRANSPOSED,
     **JOINS,
     **ATTENTION,
     **TIMED,
     **CONV_LSTMS,
+    "keys": by_key(),
+    "keys-stateful": by_key(stateful=True),
+    **OPERATIONS,
 }
 """Readable id -> model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from layer_cases import FIRST, LAST, NAMES, Case, Stage, case, sliding
 
 from xlstm import specs
@@ -118,6 +119,20 @@ OPS = {
         (5, 3),
         kind="round",
         exact=True,
+    ),
+    "clip": case(lambda: lambda x: keras.ops.clip(x, -1.0, 2.0), specs.Clip(-1.0, 2.0), (5, 3)),
+    "minimum": case(lambda: lambda x: keras.ops.minimum(x, 0.5), specs.Clip(high=0.5), (5, 3)),
+    "cumsum": case(lambda: lambda x: keras.ops.cumsum(x, axis=1), specs.Along("cumsum", 0), (5, 3)),
+    "argmax": case(
+        lambda: lambda x: keras.ops.argmax(x, axis=-1),
+        specs.Along("argmax", 1),
+        (5, 3),
+        kind="round",
+    ),
+    "constant": case(
+        lambda: lambda x: x / np.float32([1, 2, 4]),
+        specs.Constant("divide", (1.0, 2.0, 4.0), (3,)),
+        (5, 3),
     ),
     "flip": case(lambda: lambda x: keras.ops.flip(x, 1), specs.Reverse(), (5, 3), exact=True),
     "line": case(lambda: lambda x: 0.5 - 2.0 * x, Affine(-2.0, 0.5), (5, 3)),

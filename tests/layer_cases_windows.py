@@ -9,7 +9,18 @@ import numpy as np
 from layer_cases import FIRST, LAST, Case, Stage, case, first, sliding
 
 from xlstm import specs
-from xlstm.specs import Conv, Crop, DepthwiseConv, GlobalPool, Pad, Permute, Pool, Slice, UpSample
+from xlstm.specs import (
+    Conv,
+    ConvTranspose,
+    Crop,
+    DepthwiseConv,
+    GlobalPool,
+    Pad,
+    Permute,
+    Pool,
+    Slice,
+    UpSample,
+)
 
 L = keras.layers
 
@@ -79,6 +90,80 @@ CONVOLUTIONS = {
         compiled=True,
     ),
     **{f"Conv{rank}D-channels_first": _channels_first(rank) for rank in (1, 2, 3)},
+}
+
+
+def _transposed(rank: int, window: Any, **options: Any) -> Case:
+    """Of one axis after another, small sizes; Keras's words for the options."""
+    layer = (L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)[rank - 1]
+    many = {name: n for name, n in options.items() if name not in ("padding", "use_bias")}
+    activation = many.pop("activation", "linear")
+    own = {name: n if isinstance(n, tuple) else (n,) * rank for name, n in many.items()}
+    dilation = own.pop("dilation_rate", (1,) * rank)
+    rest = {name: options[name] for name in ("padding", "use_bias") if name in options}
+    windows = window if isinstance(window, tuple) else (window,) * rank
+    spec = sliding(ConvTranspose, 3, 5, windows, activation, dilation=dilation, **own, **rest)
+    return case(
+        lambda: layer(5, window, **options),
+        spec,
+        (*(4, 5, 3)[:rank], 3),
+        compiled=max(dilation) > 1,
+    )
+
+
+TRANSPOSED = {
+    **{
+        f"Conv1DTranspose-{padding}-{window}-{stride}": _transposed(
+            1, window, strides=stride, padding=padding
+        )
+        for padding in ("valid", "same")
+        for window in (1, 2, 3, 4, 5)
+        for stride in (1, 2, 3)
+    },
+    **{
+        f"Conv1DTranspose-{padding}-{window}-{stride}-more-{more}": _transposed(
+            1, window, strides=stride, padding=padding, output_padding=more
+        )
+        for padding, window, stride, more in (
+            ("valid", 3, 2, 0),
+            ("valid", 2, 3, 0),
+            ("valid", 2, 3, 2),
+            ("same", 3, 1, 0),
+            ("same", 3, 2, 0),
+            ("same", 3, 2, 1),
+            ("same", 4, 2, 1),
+            ("same", 5, 3, 2),
+            ("same", 1, 3, 1),
+        )
+    },
+    "Conv1DTranspose-dilation": _transposed(1, 3, dilation_rate=2, padding="valid"),
+    "Conv1DTranspose-same-dilation": _transposed(1, 2, dilation_rate=3, padding="same"),
+    "Conv1DTranspose-no-bias": _transposed(1, 3, use_bias=False, activation="tanh"),
+    "Conv2DTranspose": _transposed(2, (3, 2), activation="relu"),
+    "Conv2DTranspose-same": _transposed(2, (3, 4), strides=(2, 3), padding="same"),
+    "Conv2DTranspose-more": _transposed(
+        2, (3, 2), strides=(2, 3), padding="same", output_padding=(1, 2)
+    ),
+    "Conv2DTranspose-dilation": _transposed(2, (3, 2), dilation_rate=(1, 2), padding="same"),
+    "Conv2DTranspose-softmax": _transposed(2, 2, strides=2, activation="softmax"),
+    "Conv3DTranspose": _transposed(3, (2, 3, 1), strides=(1, 2, 2), padding="same"),
+    **{
+        f"Conv{rank}DTranspose-channels_first": case(
+            lambda layer=layer: layer(
+                7, 3, strides=2, padding="same", activation="softmax", data_format="channels_first"
+            ),
+            (
+                *first(
+                    rank,
+                    sliding(ConvTranspose, 3, 7, (3,) * rank, strides=(2,) * rank, padding="same"),
+                ),
+                specs.Activation("softmax"),
+            ),
+            (3, 4, 5)[: rank + 1],
+            compiled=True,
+        )
+        for rank, layer in enumerate((L.Conv1DTranspose, L.Conv2DTranspose), 1)
+    },
 }
 
 
@@ -226,6 +311,6 @@ MOVES = {
     "squeeze": _move(lambda: lambda x: keras.ops.squeeze(x, 1), specs.Squeeze(0), 1, 3),
 }
 
-WINDOWS: dict[str, Case] = CONVOLUTIONS | DEPTHWISE | MOVES
+WINDOWS: dict[str, Case] = CONVOLUTIONS | TRANSPOSED | DEPTHWISE | MOVES
 for _how, _rank in POOLS:
     WINDOWS |= _pools(_how, _rank)

@@ -63,6 +63,7 @@ MODELS = {
     "stateful": model([LSTM(3, 4, stateful=True)], (None, 3)),
     "embedding": model([Embedding(9, 4, mask_zero=False), LSTM(4, 3), Dense(3, 2)], (None,)),
     "conv": model([CONV, BatchNorm(4), Flatten(), Dense(24, 2)], (6, 3)),
+    "transposed": CASES_LAYERS["transposed2d-dilation"],
     "shared": shared(),
     "attention": CASES_LAYERS["heads-masks"],
     "group_norm": CASES_LAYERS["group_norm"],

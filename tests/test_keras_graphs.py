@@ -99,8 +99,6 @@ def test_inputs_of_a_dict_come_in_the_order_of_their_keys(tmp_path):
     model = keras.Model({"b": b, "a": a}, keras.layers.LSTM(4)(a, initial_state=y))
     model.save(tmp_path / "dict.keras")
     assert xlstm.load(tmp_path / "dict.keras").inputs == ("a", "b")
-    model = keras.Model(b, {"y": y[0], "z": y[1]})
-    refused(UnsupportedError, lambda: xlstm.load(model), "a dict of y, z")
 
 
 def test_data_given_by_name_and_by_place():

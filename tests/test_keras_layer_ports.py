@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cases import model
 from cases_layers import CASES_LAYERS, heads
+from cases_transposed import BOTH
 from keras_layer_cases import ALL, LAYERS, MASKS, MORE, NOT_HERE, SEEN
 from refusing import refused
 from test_keras_ports import BARE, long_names
@@ -79,6 +80,9 @@ REFUSED = {
         model([window(Conv, 3, 4, (2,), strides=(2,), dilation=(2,))], (9, 3)),
         "strides together with dilation",
     ),
+    "transposed-strides": (BOTH["strides-dilation"], "strides together with dilation"),
+    "transposed-more": (BOTH["more-than-strides"], "not below the strides"),
+    "transposed-even": (BOTH["even-same"], "output_padding 0 of an even window"),
     "depthwise-3d": (
         model([window(DepthwiseConv, 2, 1, (2, 2, 2))], (3, 4, 5, 2)),
         "over three axes",

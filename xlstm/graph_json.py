@@ -55,6 +55,7 @@ def to_json(model: Model) -> dict[str, Any]:
         "outputs": [list(edge) for edge in model.outputs],
         "source": _source_json(model.source),
         "lone": model.lone,
+        "keys": list(model.keys),
     }
 
 
@@ -93,9 +94,14 @@ def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
         return inner
     if kind == Shape:
         return _shape(value, where)
-    if kind == tuple[int, ...]:
+    if kind == tuple[int, ...] | None and value is None:
+        return None
+    if kind in (tuple[int, ...], tuple[int, ...] | None):
         numbers = _checked(value, list, f"{where}, {name}")
         return tuple(_checked(number, int, f"{where}, {name}") for number in numbers)
+    if kind == tuple[float, ...]:
+        numbers = _checked(value, list, f"{where}, {name}")
+        return tuple(_checked(number, int | float, f"{where}, {name}") for number in numbers)
     if kind == tuple[str, ...]:
         texts = _checked(value, list, f"{where}, {name}")
         return tuple(_checked(text, str, f"{where}, {name}") for text in texts)
@@ -183,7 +189,18 @@ def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str)
         weights=weights,
         source=_source(graph.get("source"), where),
         lone=_checked(graph.get("lone"), bool, where),
+        keys=_keys(graph, len(outputs), where),
     )
+
+
+def _keys(graph: dict[str, Any], outputs: int, where: str) -> tuple[str, ...]:
+    """The keys of a dict of outputs; graphs of before there were any have none."""
+    found = _checked(graph.get("keys", []), list, f"{where}, keys")
+    keys = tuple(_checked(key, str, f"{where}, keys") for key in found)
+    if keys and (len(keys) != outputs or list(keys) != sorted(set(keys))):
+        want = f"{outputs} names of outputs, sorted"
+        raise FileError(f"{where}, keys", want, list(keys), "port the model anew")
+    return keys
 
 
 def _ends(

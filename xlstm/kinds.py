@@ -54,6 +54,9 @@ DENSE = Kind("Dense", {"kernel": "io", "bias": "o"})
 
 EMBEDDING = Kind("Embedding", {"table": "vo"})
 CONVS = tuple(Kind(f"Conv{len(a)}D", {"kernel": f"{a}io", "bias": "o"}) for a in SPACES)
+CONV_TRANSPOSES = tuple(
+    Kind(f"Conv{len(a)}DTranspose", {"kernel": f"{a}oi", "bias": "o"}) for a in SPACES
+)
 DEPTHWISE = tuple(
     Kind(f"DepthwiseConv{len(a)}D", {"kernel": f"{a}im", "bias": "im"}) for a in SPACES
 )
@@ -86,8 +89,8 @@ HEADS = Kind(
     },
 )
 
-AROUND = (*CONVS, *DEPTHWISE, *PRELUS, BATCH_NORM, LAYER_NORM, NORMALIZATION, EMBEDDING, HEADS)
-AROUND += (ATTENTION, ATTENTION_CONCAT, ATTENTION_ADDITIVE, DENSE)
+AROUND = (*CONVS, *CONV_TRANSPOSES, *DEPTHWISE, *PRELUS, BATCH_NORM, LAYER_NORM, NORMALIZATION)
+AROUND += (EMBEDDING, HEADS, ATTENTION, ATTENTION_CONCAT, ATTENTION_ADDITIVE, DENSE)
 RECURRENT = (LSTM, LSTM_PROJECTED, GRU, GRU_BEFORE, *CONV_LSTMS, SIMPLE_RNN)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*RECURRENT, *AROUND)}

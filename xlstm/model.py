@@ -43,6 +43,7 @@ from xlstm.specs import (
     Concatenate,
     Conv,
     ConvLSTM,
+    ConvTranspose,
     Crop,
     Custom,
     Dense,
@@ -84,6 +85,7 @@ from xlstm.specs import (
     UpSample,
 )
 from xlstm.specs.beside import check_mask, check_states, mask_shape
+from xlstm.specs.custom import alike
 
 __all__ = [
     "ACTIVATIONS",
@@ -101,6 +103,7 @@ __all__ = [
     "Concatenate",
     "Conv",
     "ConvLSTM",
+    "ConvTranspose",
     "Crop",
     "Custom",
     "Dense",
@@ -210,6 +213,7 @@ class Model:
         weights: node that owns a layer -> hub tensor name -> array, in the stored dtype.
         source: where it came from.
         lone: True for a bare layer, which ports to the target's bare native layer.
+        keys: names of the outputs, sorted, where the model returns a dict of them; else empty.
     """
 
     name: str
@@ -219,6 +223,7 @@ class Model:
     weights: Mapping[str, Mapping[str, Array]] = field(repr=False)
     source: Source
     lone: bool = False
+    keys: tuple[str, ...] = ()
 
     @cached_property
     def layers(self) -> tuple[Node, ...]:
@@ -332,7 +337,7 @@ class Builder:
         """
         if name in self._nodes:
             raise UsageError(name, "layer names that differ", "two equal ones", "rename the layers")
-        if layer and (layer not in self._nodes or self._nodes[layer].spec != spec):
+        if layer and (layer not in self._nodes or not alike(self._nodes[layer].spec, spec)):
             want, do = f"the layer of a node before it: {layer}", "mend the graph"
             raise UsageError(name, want, "another layer, or none", do)
         before = [self.shape(edge) for edge in inputs]

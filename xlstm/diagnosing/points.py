@@ -13,7 +13,7 @@ from xlstm.diagnosing.search import Point
 from xlstm.diagnosing.seen import Gave
 from xlstm.model import Array, Bidirectional, Edge, Model, Node, Recurrent
 from xlstm.reference import run
-from xlstm.specs import Conv, Dense, DepthwiseConv
+from xlstm.specs import Conv, ConvTranspose, Dense, DepthwiseConv
 
 
 def of_graph(
@@ -64,6 +64,10 @@ def _point(node: Node, name: str, y: Array, own: Array) -> Point | None:
     return None
 
 
+NATIVE = ("Linear", *(f"Conv{t}{rank}d" for t in ("", "Transpose") for rank in (1, 2, 3)))
+"""Modules of PyTorch without an activation that may stand for a layer with one."""
+
+
 def watched(
     a: Model, paired: Paired, gave: Sequence[Gave], known: Mapping[str, Array]
 ) -> list[Point]:
@@ -91,8 +95,9 @@ def _watched(node: Node, one: Gave, own: Array) -> Point | None:
         y = y.swapaxes(0, 1)
     point = _point(node, one.name, y, own)
     spec = pieces(node.spec)[0].specs[0]
-    bare = isinstance(spec, (Dense, Conv, DepthwiseConv)) and spec.activation != "linear"
-    native = one.kind in ("Linear", "Conv1d", "Conv2d", "Conv3d")
+    layers = (Dense, Conv, ConvTranspose, DepthwiseConv)
+    bare = isinstance(spec, layers) and spec.activation != "linear"
+    native = one.kind in NATIVE
     if point is not None and bare and native:
         return Point(point.edges, point.values, "linear", one.name)
     return point

@@ -13,7 +13,7 @@ from xlstm.diagnosing.rows_function import optioned
 from xlstm.model import Array, Concatenate, Embedding, Flatten, LayerNorm, Merge, Reshape
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
-from xlstm.specs import Conv, DepthwiseConv, GlobalPool, Pool, Spec
+from xlstm.specs import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Spec
 
 
 def _before(change: Callable[[Array], Array]) -> Call:
@@ -43,7 +43,7 @@ def _for_windows(site: Site) -> Iterator[Altered]:
         yield _as_called(site, _before(_as_if_first), text, "Use x.movedim(-1, 1).")
 
 
-WINDOWS = (Conv, DepthwiseConv, Pool, GlobalPool)
+WINDOWS = (Conv, ConvTranspose, DepthwiseConv, Pool, GlobalPool)
 
 
 def channels_order(site: Site) -> Iterator[Altered]:

@@ -100,3 +100,25 @@ def convolve(
         rows = np.dot(part.reshape(-1, len(flat_KF)), flat_KF)
         y[:, start : start + width] = rows.reshape(*part.shape[: rank + 1], -1)
     return y
+
+
+def scatter(x: Array, kernel: Array, strides: Sequence[int], dilation: Sequence[int]) -> Array:
+    """(B, *sizes, C) with a kernel (*window, F, C) -> (B, *sizes', F): a transposed convolution.
+
+    Every place adds x[b, p, c] k[q, f, c] to y[b, s p + d q, f].
+
+    >>> x, kernel = np.array([1.0, 10.0]).reshape(1, 2, 1), np.arange(1, 4.0).reshape(3, 1, 1)
+    >>> scatter(x, kernel, (2,), (1,)).ravel().tolist()
+    [1.0, 2.0, 13.0, 20.0, 30.0]
+    """
+    window = kernel.shape[:-2]
+    axes = list(zip(x.shape[1:-1], window, strides, dilation, strict=True))
+    whole = [(n - 1) * s + (k - 1) * d + 1 for n, k, s, d in axes]
+    y = np.zeros((len(x), *whole, kernel.shape[-2]), np.result_type(x, kernel))
+    for position in np.ndindex(*window):
+        starts = [q * d for q, d in zip(position, dilation, strict=True)]
+        places = [
+            slice(a, a + (n - 1) * s + 1, s) for a, (n, _, s, _) in zip(starts, axes, strict=True)
+        ]
+        y[:, *places] += np.dot(x, kernel[position].T)
+    return y

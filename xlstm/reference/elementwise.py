@@ -60,6 +60,15 @@ FUNCTIONS: dict[str, Any] = {
     "negative": np.negative,
     "sin": np.sin,
     "cos": np.cos,
+    "sign": np.sign,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "trunc": np.trunc,
+    "log1p": np.log1p,
+    "expm1": np.expm1,
+    "zeros_like": np.zeros_like,
+    "ones_like": np.ones_like,
 }
 
 
@@ -72,8 +81,14 @@ def function(spec: specs.Function, x: Array, _context: Context) -> list[Array]:
 def reduce(spec: specs.Reduce, x: Array, _context: Context) -> list[Array]:
     """Over axes of a sample."""
     axes = tuple(axis + 1 for axis in spec.axes)
-    how = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}[spec.how]
-    return [np.asarray(how(x, axis=axes, keepdims=spec.keep))]  # type: ignore[operator]
+    functions: dict[str, Any] = {
+        "sum": np.sum,
+        "mean": np.mean,
+        "max": np.max,
+        "min": np.min,
+        "prod": np.prod,
+    }
+    return [np.asarray(functions[spec.how](x, axis=axes, keepdims=spec.keep))]
 
 
 def not_equal(spec: specs.NotEqual, x: Array, _context: Context) -> list[Array]:

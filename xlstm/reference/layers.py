@@ -9,7 +9,7 @@ import numpy as np
 
 from xlstm import specs
 from xlstm.model import Array
-from xlstm.reference import elementwise, merging, windows
+from xlstm.reference import elementwise, merging, operations, windows
 from xlstm.reference.context import Context
 from xlstm.reference.custom import custom
 from xlstm.reference.recurrent import bidirectional, recurrent
@@ -69,6 +69,7 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
     specs.Masking: masking,
     specs.Reverse: reverse,
     specs.Conv: windows.conv,
+    specs.ConvTranspose: windows.conv_transpose,
     specs.DepthwiseConv: windows.depthwise,
     specs.Pool: windows.pool,
     specs.GlobalPool: windows.global_pool,
@@ -101,6 +102,11 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
     specs.Slice: elementwise.take,
     specs.ExpandDims: elementwise.expand_dims,
     specs.Squeeze: elementwise.squeeze,
+    specs.Along: operations.along,
+    specs.Clip: operations.clip,
+    specs.Compare: operations.compare,
+    specs.Constant: operations.constant,
+    specs.Where: operations.where,
     specs.Custom: custom,
 }
 

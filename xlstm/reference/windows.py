@@ -10,7 +10,7 @@ import numpy as np
 from xlstm import specs
 from xlstm.model import Array
 from xlstm.reference.context import Context
-from xlstm.reference.convolution import convolve, padded, slide
+from xlstm.reference.convolution import convolve, padded, scatter, slide
 
 
 def conv(spec: specs.Conv, x: Array, context: Context) -> list[Array]:
@@ -20,6 +20,28 @@ def conv(spec: specs.Conv, x: Array, context: Context) -> list[Array]:
     kernels = np.split(context.weights["kernel"], spec.groups, axis=-1)
     pairs = zip(inputs, kernels, strict=True)
     y = np.concatenate([convolve(part, kernel, *options) for part, kernel in pairs], axis=-1)
+    if spec.use_bias:
+        y = y + context.weights["bias"]
+    return [context.activate(spec.activation, y)]
+
+
+def conv_transpose(spec: specs.ConvTranspose, x: Array, context: Context) -> list[Array]:
+    """(B, *space, C) -> (B, *space', F): the gradient of the convolution that makes x of y."""
+    y = scatter(x, context.weights["kernel"], spec.strides, spec.dilation)
+    rank, more = len(spec.window), spec.output_padding
+    for axis in range(rank):
+        n, stride = x.shape[axis + 1], spec.strides[axis]
+        span = (spec.window[axis] - 1) * spec.dilation[axis] + 1
+        whole = (n - 1) * stride + span
+        if spec.padding == "same":
+            size = n * stride if more is None else (n - 1) * stride + span % 2 + more[axis]
+        else:
+            size = n * stride + max(span - stride, 0) if more is None else whole + more[axis]
+        # zeros that convolution pads with are no part of y: half of them, or one less, come first
+        start = max(whole - size, 0) // 2
+        y = np.moveaxis(y, axis + 1, 0)[start : start + size]
+        y = np.pad(y, [(0, size - len(y)), *[(0, 0)] * (rank + 1)])
+        y = np.moveaxis(y, 0, axis + 1)
     if spec.use_bias:
         y = y + context.weights["bias"]
     return [context.activate(spec.activation, y)]

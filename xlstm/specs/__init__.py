@@ -29,9 +29,19 @@ from xlstm.specs.layers import (
     TimeDistributed,
 )
 from xlstm.specs.merging import Attention, Concatenate, Dot, Merge, MultiHeadAttention
+from xlstm.specs.operations import Along, Clip, Compare, Constant, Where
 from xlstm.specs.recurrent import GRU, LSTM, MERGES, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
 from xlstm.specs.shapes import ExpandDims, Flatten, Permute, RepeatVector, Reshape, Slice, Squeeze
-from xlstm.specs.windows import Conv, Crop, DepthwiseConv, GlobalPool, Pad, Pool, UpSample
+from xlstm.specs.windows import (
+    Conv,
+    ConvTranspose,
+    Crop,
+    DepthwiseConv,
+    GlobalPool,
+    Pad,
+    Pool,
+    UpSample,
+)
 
 __all__ = [
     "GRU",
@@ -41,12 +51,17 @@ __all__ = [
     "SPECS",
     "Activation",
     "Affine",
+    "Along",
     "Attention",
     "BatchNorm",
     "Bidirectional",
+    "Clip",
+    "Compare",
     "Concatenate",
+    "Constant",
     "Conv",
     "ConvLSTM",
+    "ConvTranspose",
     "Crop",
     "Custom",
     "Dense",
@@ -86,6 +101,7 @@ __all__ = [
     "TrainingOnly",
     "UnitNorm",
     "UpSample",
+    "Where",
 ]
 
 SPECS: dict[str, type[Spec]] = {
@@ -130,6 +146,7 @@ SPECS: dict[str, type[Spec]] = {
         Slice,
         Squeeze,
         Conv,
+        ConvTranspose,
         Crop,
         Custom,
         DepthwiseConv,
@@ -137,6 +154,11 @@ SPECS: dict[str, type[Spec]] = {
         Pad,
         Pool,
         UpSample,
+        Along,
+        Clip,
+        Compare,
+        Constant,
+        Where,
     )
 }
 """Every spec by its kind."""

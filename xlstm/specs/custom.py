@@ -120,6 +120,11 @@ def inside(spec: Spec) -> Spec:
     return found
 
 
+def alike(first: Spec, second: Spec) -> bool:
+    """Whether two calls are of one layer, be it at every time step or on its input as it is."""
+    return inside(first) == inside(second)
+
+
 def kind_of(spec: Spec) -> Kind:
     """The hub's form of the weights of a part of a layer."""
     return spec.hub if isinstance(spec, Custom) else KINDS[spec.form]

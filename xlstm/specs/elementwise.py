@@ -116,7 +116,10 @@ class Affine(Spec):
         check_number("Affine", scale=self.scale, offset=self.offset)
 
 
-FUNCTIONS = ("reciprocal", "square", "sqrt", "exp", "log", "abs", "negative", "sin", "cos")
+FUNCTIONS = tuple(
+    "reciprocal square sqrt exp log abs negative sin cos sign floor ceil round trunc log1p expm1 "
+    "zeros_like ones_like".split()
+)
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,12 @@ class Function(Spec):
             raise UnsupportedError("Function", ", ".join(FUNCTIONS), got, "use one of these")
 
 
-REDUCTIONS = ("sum", "mean", "max", "min")
+REDUCTIONS = ("sum", "mean", "max", "min", "prod")
 
 
 @dataclass(frozen=True)
 class Reduce(Spec):
-    """Sum, mean, largest or smallest over axes of a sample (0 is the first after the batch)."""
+    """Sum, mean, extremes or product over axes of a sample (0 is the first after the batch)."""
 
     kind: ClassVar[str] = "Reduce"
     how: str

@@ -165,6 +165,101 @@ class DepthwiseConv(Spec):
         return (*space, self.features * self.multiplier)
 
 
+@dataclass(frozen=True)
+class ConvTranspose(Spec):
+    """Transposed convolution over 1, 2 or 3 axes, then an activation.
+
+    Every place p adds x[p, c] k[q, f, c] to y[s p + d q, f], for every position q in the window,
+    input channel c and output channel f; then the ends are cut as `crops` says.
+
+    Attributes:
+        features: channels of the input.
+        units: channels of the output.
+        window: size of the kernel along each axis.
+        padding: "valid" cuts nothing; "same" cuts to stride times the input's length.
+        output_padding: sizes beyond (length - 1) stride + window ("valid") or + window % 2 ("same",
+            which then cuts to that); None for what `padding` alone says.
+    """
+
+    kind: ClassVar[str] = "ConvTranspose"
+    features: int
+    units: int
+    window: Sizes
+    activation: str = "linear"
+    _: KW_ONLY
+    strides: Sizes
+    padding: str = "valid"
+    output_padding: Sizes | None = None
+    dilation: Sizes
+    use_bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_size(self.kind, features=self.features, units=self.units)
+        check_activation(self.kind, self.activation)
+        check_sizes(self.kind, window=self.window, strides=self.strides, dilation=self.dilation)
+        if self.padding not in ("valid", "same"):
+            got = repr(self.padding)
+            raise UnsupportedError(self.kind, "padding valid or same", got, "use one of these")
+        if self.output_padding is not None:
+            self._check_output_padding(self.output_padding)
+
+    def _check_output_padding(self, found: Sizes) -> None:
+        whole = isinstance(found, tuple) and len(found) == len(self.window)
+        tops = zip(self.strides, self.dilation, strict=True)
+        if not whole or not all(
+            type(n) is int and 0 <= n < max(top) for n, top in zip(found, tops, strict=True)
+        ):
+            want = "output_padding of whole numbers from 0 on, one for each axis, each below its"
+            want += " axis's stride or dilation"
+            raise UsageError(self.kind, want, f"{found}", "mend the sizes")
+
+    @property
+    def form(self) -> str:
+        return f"Conv{len(self.window)}DTranspose"
+
+    @property
+    def reach(self) -> Sizes:
+        """Places that a window spans along each axis."""
+        return tuple((n - 1) * d + 1 for n, d in zip(self.window, self.dilation, strict=True))
+
+    @property
+    def crops(self) -> tuple[tuple[int, int], ...]:
+        """Places cut before and after each axis; below 0 after: places added, of the bias alone.
+
+        What is cut in all is shared evenly, or one more is cut after.
+        """
+        more = self.output_padding or (None,) * len(self.window)
+        axes = zip(self.reach, self.strides, more, strict=True)
+        totals = [_surplus(*axis, same=self.padding == "same") for axis in axes]
+        return tuple((max(n, 0) // 2, n - max(n, 0) // 2) for n in totals)
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            **dict(zip("abc", self.window, strict=False)),
+            "i": self.features,
+            "o": self.units,
+        }
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 2, self.features)
+        _check_space(self, shape, len(self.window))
+        axes = zip(shape, self.strides, self.reach, self.crops, strict=False)
+        space = tuple(None if n is None else (n - 1) * s + w - sum(cut) for n, s, w, cut in axes)
+        if any(size is not None and size < 1 for size in space):
+            raise UsageError(self.kind, "places that are left", "none", "mend the sizes")
+        return (*space, self.units)
+
+
+def _surplus(reach: int, stride: int, more: int | None, *, same: bool) -> int:
+    """Places that the windows of an axis reach and its output has not."""
+    if more is None:
+        return reach - stride if same else min(reach - stride, 0)
+    return reach - reach % 2 - more if same else -more
+
+
 POOLS = ("max", "average")
 
 

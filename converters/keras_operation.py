@@ -1,0 +1,125 @@
+"""One call of an operation, and what it becomes; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xlstm.converters.keras_calls import Call, Tensor
+from xlstm.converters.keras_context import LIMITS
+
+from xlstm.errors import UnsupportedError
+from xlstm.model import Shape, Spec
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of an operation.
+
+    Attributes:
+        call: what it is called on.
+        name: today's name of it.
+        shapes: of one sample of each tensor that it reads.
+        where: what errors call it.
+        flags: tensors that are True or False, 1 or 0 here.
+    """
+
+    call: Call
+    name: str
+    shapes: Mapping[Tensor, Shape]
+    where: str
+    flags: frozenset[Tensor] = frozenset()
+
+    def refused(self, want: str, got: object) -> UnsupportedError:
+        """The error for what has no exact form here."""
+        where = f"{self.where} ({self.call.kind})"
+        return UnsupportedError(where, want, str(got)[:80], LIMITS)
+
+    def argument(self, place: int, *names: str, default: Any = None) -> Any:
+        """An argument by one of its names, or by its place."""
+        for name in names:
+            if self.call.options.get(name) is not None:
+                return self.call.options[name]
+        given = self.call.arguments
+        return given[place] if place < len(given) and given[place] is not None else default
+
+    @property
+    def tensor(self) -> Tensor:
+        """The one tensor that it works on."""
+        found = self.argument(0, *TENSOR)
+        if not isinstance(found, Tensor):
+            raise self.refused("one tensor", found)
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of that tensor."""
+        return self.shapes[self.tensor]
+
+    def axis(self, axis: Any, rank: int | None = None) -> int:
+        """An axis of a sample, for one counted with the batch; `rank` is that of a sample."""
+        rank = len(self.shape) if rank is None else rank
+        if type(axis) is not int or not -rank - 1 <= axis <= rank or axis in (0, -rank - 1):
+            raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
+        return axis - 1 if axis > 0 else axis + rank
+
+    def array(self, value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
+        """The numbers of a constant array, and its shape without the batch axis; None for none."""
+        if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
+            value = value.get("config", {}).get("value")
+        shape: list[int] = []
+        flat: list[Any] = [value] if isinstance(value, list) else []
+        while flat and all(isinstance(item, list) for item in flat):
+            if len({len(item) for item in flat}) > 1 or not flat[0]:
+                return None
+            shape.append(len(flat[0]))
+            flat = [number for item in flat for number in item]
+        if not flat or not all(type(number) in (int, float) for number in flat):
+            return None
+        return tuple(map(float, flat)), tuple(shape)
+
+
+TENSOR = tuple("x input tensor inputs a input_tensor features t value values logits".split())
+"""What the one tensor of an operation is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A spec on tensors of the model, or on what others make."""
+
+    spec: Spec
+    reads: tuple[Tensor | Made, ...]
+
+
+class Several(NamedTuple):
+    """The outputs of an operation whose nodes are no chain."""
+
+    outputs: Sequence[Tensor | Made]
+
+
+def then(x: Tensor | Made, *specs: Spec) -> Tensor | Made:
+    """Specs one after the other."""
+    for spec in specs:
+        x = Made(spec, (x,))
+    return x
+
+
+def made_of(made: Tensor | Made) -> set[Tensor]:
+    """The tensors that something is made of."""
+    if isinstance(made, Tensor):
+        return {made}
+    return {tensor for read in made.reads for tensor in made_of(read)}
+
+
+Found = tuple[Sequence[Tensor], Sequence[Spec]] | Several
+
+
+def outputs_of(found: Found) -> Sequence[Tensor | Made]:
+    """Every output of an operation as what makes it."""
+    if isinstance(found, Several):
+        return found.outputs
+    tensors, specs = found
+    if not specs:
+        return tensors[:1]
+    return [then(Made(specs[0], tuple(tensors)), *specs[1:])]

@@ -1,0 +1,41 @@
+"""Small models of operations between layers; part of the list in cases_layers."""
+
+from __future__ import annotations
+
+from cases import built, model
+from cases_conv_lstm import one
+
+from xlstm.model import Builder, Input, Model
+from xlstm.specs import Affine, Along, Clip, Compare, Constant, Function, Reduce, Shape, Spec, Where
+from xlstm.specs.operations import ARITHMETIC
+
+
+def joined(spec: Spec, *shapes: Shape) -> Model:
+    """An operation on several inputs."""
+    graph = Builder()
+    edges = [graph.add(f"input_{n}", Input(shape)) for n, shape in enumerate(shapes)]
+    return built(graph, [graph.add("layer", spec, edges)])
+
+
+OPERATIONS: dict[str, Model] = {
+    "function-round-half": model([Function("floor"), Affine(0.5), Function("round")], (9,)),
+    "reduce-prod": one(Reduce("prod", (0, 1)), 5, 3),
+    "clip": one(Clip(-0.1, 0.7), 5, 3),
+    "clip-low": one(Clip(low=0.3), 5, 3),
+    "clip-high": one(Clip(high=-0.3), 5, 3),
+    "compare": one(Compare("greater", 0.1), 5, 3),
+    "compare-two": joined(Compare("less_equal"), (5, 3), (1, 3)),
+    "compare-rounded": model([Function("round"), Compare("equal", 1.0)], (9,)),
+    "where": joined(Where(), (5, 1), (5, 3), (5, 3)),
+    "where-number": joined(Where(no=-0.1), (5, 3), (5, 3)),
+    "where-no": joined(Where(yes=2.0), (5, 3), (5, 3)),
+    "cumsum": one(Along("cumsum", 0), None, 3),
+    "argmax": one(Along("argmax", 1), 5, 3),
+    "argmin": one(Along("argmin", 0), 5, 3),
+    **{
+        f"constant-{how}": one(Constant(how, (0.1, -2.0, 3.0), (3,)), 5, 3)
+        for how in (*ARITHMETIC, "greater")
+    },
+    "constant-first": one(Constant("divide", (1.0, 2.0, 0.3, 4.0), (2, 2), True), 3, 2, 2),
+    "constant-long": one(Constant("add", tuple(n / 7 for n in range(40)), (20, 2)), 20, 2),
+}

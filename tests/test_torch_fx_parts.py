@@ -1,0 +1,90 @@
+"""Parts and bounds of tensors read through torch.fx, and what stops a trace."""
+
+import flax.linen as linen
+import jax
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from refusing import refused
+from torch import nn
+from torch.nn.utils import rnn
+
+import xlstm
+from xlstm.errors import UnsupportedError
+
+
+class Does(nn.Module):
+    """An LSTM, and something done with what it gives."""
+
+    def __init__(self, what):
+        super().__init__()
+        torch.manual_seed(4)
+        self.lstm = nn.LSTM(3, 7, batch_first=True)
+        self.what = [what]
+
+    def forward(self, x):
+        return self.what[0](self.lstm(x)[0])
+
+
+def last(parts):
+    return torch.cat([parts[-1].tanh(), parts[1]], 2)
+
+
+def glu(parts):
+    a, b = parts
+    return a * b.sigmoid()
+
+
+PARTS = {
+    "chunk": lambda y: torch.cat(y.chunk(3, -1)[::-1], -1),
+    "chunk-more": lambda y: torch.cat(torch.chunk(y[:, -1], 5, dim=1), 1),
+    "split": lambda y: last(y.split(2, dim=2)),
+    "split-listed": lambda y: torch.split(y, [1, 4, 2], 2)[1],
+    "unpacked": lambda y: glu(y[:, -1, :6].chunk(2, -1)),
+    "clamp": lambda y: y.clamp(-0.05, 0.03),
+    "clamp-words": lambda y: torch.clamp(y, max=0.03),
+    "clamp-low": lambda y: torch.clip(y, min=-0.03),
+    "clamp-zero": lambda y: y.clamp(min=0, max=0.03),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_and_bounds(name):
+    source = Does(PARTS[name]).eval()
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1))
+    xlstm.reconcile(source, ["torch", "nnx"]).check()
+    found = xlstm.port(source, "torch")(x)
+    assert torch.allclose(found, source(x), atol=1e-6)
+
+
+BAD = {
+    "apart": (lambda y: y.clamp(0.1, 0.5), "clamp to 0.1 .. 0.5", "0 between"),
+    "tensor": (lambda y: y.clamp(max=y[:, :1]), "other bounds than numbers"),
+    "batch": (lambda y: y.chunk(2)[0], "batch"),
+    "time": (lambda y: y.chunk(2, 1)[0], "unknown size", "fixed places"),
+    "packed": (
+        lambda y: rnn.pack_padded_sequence(y, y[:, 0, 0], batch_first=True),
+        "pack_padded_sequence",
+        "leave the packing out",
+    ),
+    "branch": (lambda y: y if y.sum() > 0 else -y, "if y.sum() > 0", "decisions on data"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refusals(name):
+    what, *words = BAD[name]
+    error = refused(UnsupportedError, lambda: xlstm.load(Does(what)), *words)
+    assert "__cuda_array_interface__" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["nnx", "linen"])
+def test_what_a_sequential_of_flax_may_hold_is_said(name):
+    if name == "nnx":
+        source = nnx.LayerNorm(3, rngs=nnx.Rngs(0))
+    else:
+        module = linen.LayerNorm()
+        source = module, module.init(jax.random.key(0), np.ones((1, 3)))
+    words = ("Embed, Conv, BatchNorm, LayerNorm, Dropout",)
+    refused(UnsupportedError, lambda: xlstm.load(source), *words)

@@ -1,0 +1,68 @@
+"""Forward pass of the operations between layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xlstm import specs
+from xlstm.model import Array
+from xlstm.reference.context import Context
+
+COMPARISONS: dict[str, Any] = {
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+}
+
+
+def clip(spec: specs.Clip, x: Array, context: Context) -> list[Array]:
+    """Between bounds."""
+    bounds = tuple(bound for bound in (spec.low, spec.high) if bound is not None)
+    if context.coverage is not None:
+        edges = tuple(sorted({*bounds}))
+        context.coverage.see_pieces(context.name, "output", spec.kind, edges, x)
+    y = x if spec.low is None else np.maximum(x, x.dtype.type(spec.low))
+    return [y if spec.high is None else np.minimum(y, x.dtype.type(spec.high))]
+
+
+def compare(spec: specs.Compare, x: Array, *rest: Array | Context) -> list[Array]:
+    """1 or 0."""
+    other = x.dtype.type(spec.value) if spec.value is not None else rest[0]
+    return [COMPARISONS[spec.how](x, other).astype(x.dtype)]
+
+
+def where(spec: specs.Where, condition: Array, *rest: Array | Context) -> list[Array]:
+    """One of two."""
+    given = iter([x for x in rest if isinstance(x, np.ndarray)])
+    yes = next(given) if spec.yes is None else condition.dtype.type(spec.yes)
+    no = next(given) if spec.no is None else condition.dtype.type(spec.no)
+    return [np.where(condition != 0, yes, no)]
+
+
+def along(spec: specs.Along, x: Array, _context: Context) -> list[Array]:
+    """Sums so far, or places."""
+    functions: dict[str, Any] = {"cumsum": np.cumsum, "argmax": np.argmax, "argmin": np.argmin}
+    return [functions[spec.how](x, axis=spec.axis + 1).astype(x.dtype)]
+
+
+ARITHMETIC: dict[str, Any] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
+
+
+def constant(spec: specs.Constant, x: Array, _context: Context) -> list[Array]:
+    """With fixed numbers."""
+    held = np.asarray(spec.values, x.dtype).reshape(spec.shape)
+    a, b = (held, x) if spec.first else (x, held)
+    with np.errstate(all="ignore"):
+        return [np.asarray((ARITHMETIC | COMPARISONS)[spec.how](a, b)).astype(x.dtype)]

@@ -1,0 +1,146 @@
+"""Specs of operations between layers: bounds, comparisons, choices, sums so far, constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.specs.base import Shape, Spec
+from xlstm.specs.elementwise import check_number
+from xlstm.specs.merging import broadcast
+
+COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
+
+ALONG = ("cumsum", "argmax", "argmin")
+
+CONSTANT_MOST = 1024
+"""The most numbers that a graph keeps of a constant."""
+
+
+def _of_one_rank(spec: Spec, shapes: tuple[Shape, ...], count: int) -> tuple[Shape, ...]:
+    """The shape of what inputs of one rank give together."""
+    if len(shapes) != count or len({*map(len, shapes)}) > 1:
+        want, got = f"{count} inputs of one rank", " and ".join(map(str, shapes))
+        raise UsageError(spec.kind, want, got, "mend the inputs")
+    return (broadcast(spec, *shapes),)
+
+
+def _check_known(kind: str, how: str, known: tuple[str, ...]) -> None:
+    if how not in known:
+        raise UnsupportedError(kind, ", ".join(known), repr(how), "use one of these")
+
+
+@dataclass(frozen=True)
+class Clip(Spec):
+    """Numbers no smaller than `low` and no larger than `high`; None is no bound."""
+
+    kind: ClassVar[str] = "Clip"
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("Clip", low=self.low, high=self.high)
+        both = self.low is not None and self.high is not None
+        if (both and self.low > self.high) or self.low is self.high is None:  # type: ignore[operator]
+            got = f"{self.low} to {self.high}"
+            raise UsageError("Clip", "bounds, the lower one first", got, "mend the bounds")
+
+
+@dataclass(frozen=True)
+class Compare(Spec):
+    """1 where the first input compares so with the second, or with `value`, else 0."""
+
+    kind: ClassVar[str] = "Compare"
+    arity: ClassVar[tuple[int, int]] = (1, 2)
+    how: str
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_known("Compare", self.how, COMPARISONS)
+        check_number("Compare", value=self.value)
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        return _of_one_rank(self, shapes, 2 if self.value is None else 1)
+
+
+@dataclass(frozen=True)
+class Where(Spec):
+    """Of each place the second input where the first is not 0, else the third.
+
+    `yes` or `no` is a number that stands for the second or the third; at least one is an input.
+    """
+
+    kind: ClassVar[str] = "Where"
+    arity: ClassVar[tuple[int, int]] = (2, 3)
+    yes: float | None = None
+    no: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("Where", yes=self.yes, no=self.no)
+        if self.yes is not None and self.no is not None:
+            raise UsageError("Where", "a case that is an input", "two numbers", "use an Affine")
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        return _of_one_rank(self, shapes, 1 + (self.yes is None) + (self.no is None))
+
+
+@dataclass(frozen=True)
+class Along(Spec):
+    """Along an axis of a sample: the sum so far, or the first place of the largest or smallest.
+
+    A place is a number from 0 on; its axis goes.
+    """
+
+    kind: ClassVar[str] = "Along"
+    how: str
+    axis: int
+
+    def __post_init__(self) -> None:
+        _check_known("Along", self.how, ALONG)
+        if type(self.axis) is not int or self.axis < 0:
+            raise UsageError("Along.axis", "an axis from 0 on", repr(self.axis), "mend the axis")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if self.axis >= len(shape):
+            want = f"an axis of the {len(shape)} there are"
+            raise UsageError("Along", want, f"{self.axis}", "mend the axis")
+        rest = (*shape[: self.axis], *shape[self.axis + 1 :])
+        return shape if self.how == "cumsum" else rest
+
+
+ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+
+
+@dataclass(frozen=True)
+class Constant(Spec):
+    """The input combined with fixed numbers of `shape`, which stretch as samples do.
+
+    Attributes:
+        how: an operation of arithmetic, or a comparison, which gives 1 or 0.
+        values: the numbers in C order, CONSTANT_MOST at most.
+        shape: of the numbers, the batch axis left out; no more axes than a sample has.
+        first: whether the numbers come before the input.
+    """
+
+    kind: ClassVar[str] = "Constant"
+    how: str
+    values: tuple[float, ...]
+    shape: tuple[int, ...]
+    first: bool = False
+
+    def __post_init__(self) -> None:
+        _check_known("Constant", self.how, (*ARITHMETIC, *COMPARISONS))
+        count = 1
+        for size in self.shape:
+            count *= size
+        if not self.shape or not 0 < count <= CONSTANT_MOST or count != len(self.values):
+            want = f"1 to {CONSTANT_MOST} numbers that fill {self.shape}"
+            raise UsageError("Constant", want, f"{len(self.values)}", "keep it in a layer")
+        check_number("Constant", **{f"values[{n}]": v for n, v in enumerate(self.values)})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(self.shape) > len(shape):
+            want = f"numbers of {len(shape)} axes at most"
+            raise UsageError("Constant", want, f"{self.shape}", "mend the shape")
+        return broadcast(self, shape, self.shape)

@@ -315,7 +315,7 @@ def test_layers_of_equal_shape_with_each_others_weights():
 
 
 def test_an_unknown_cause_is_said_to_be_unknown(monkeypatch):
-    monkeypatch.setattr(bisecting, "PATIENCE", 0.5)
+    monkeypatch.setattr(bisecting, "PAIRS", 500)
     right = xlstm.port(STACK, "numpy")
     found = xlstm.diagnose(STACK, lambda x: right(x) + 0.01 * np.sin(40 * right(x)))
     assert not found.ok
@@ -326,7 +326,7 @@ def test_an_unknown_cause_is_said_to_be_unknown(monkeypatch):
 
 
 def test_the_first_layer_and_step_where_an_unknown_cause_acts(monkeypatch):
-    monkeypatch.setattr(bisecting, "PATIENCE", 0.5)
+    monkeypatch.setattr(bisecting, "PAIRS", 500)
 
     class Odd(nn.Module):
         def __init__(self):

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.inputs import row_numbers
-from xlstm.model import Array, Bidirectional, Masking, Model, Recurrent
+from xlstm.model import Array, Bidirectional, Edge, Masking, Model, Recurrent
 from xlstm.precision import EPS as EPS
 from xlstm.precision import HALF, LARGEST, TINY, emulated
 from xlstm.reference import run
@@ -176,16 +176,23 @@ def _rounded(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array]:
     return run(replace(model, weights=weights), given, np.float32)
 
 
+def _free(model: Model, inputs: Sequence[Array]) -> int:
+    """The longest of the axes of inputs that may have any length."""
+    given = zip(model.inputs, inputs, strict=True)
+    pairs = ((model.shape(Edge(name)), x.shape[1:]) for name, x in given)
+    every = (n for shape, own in pairs for size, n in zip(shape, own, strict=False) if size is None)
+    return max(every, default=1)
+
+
 def products(model: Model, inputs: Sequence[Array]) -> int:
     """About how many products a run takes: each weight once for every place of the output."""
-    sizes = [size for x in inputs for size in x.shape[1:]]
-    batch, steps = len(inputs[0]) if inputs else 1, max(sizes, default=1)
+    batch, free = len(inputs[0]) if inputs else 1, _free(model, inputs)
     total = 0
     for node in model.layers:
         held = sum(array.size for array in model.weights.get(node.owner, {}).values())
-        places = math.prod(steps if size is None else size for size in node.shape[:-1])
         recurrent = isinstance(node.spec, (Recurrent, Bidirectional))
-        total += held * batch * max(places, steps if recurrent else 1)
+        axes = model.shape(node.inputs[0])[:-1] if recurrent else node.shape[:-1]
+        total += held * batch * math.prod(free if size is None else size for size in axes)
     return total
 
 

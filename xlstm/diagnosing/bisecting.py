@@ -15,9 +15,10 @@ from xlstm.diagnosing.measure import Gap, allowed, gap_of
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.pairing import Paired, pair_arrays, pair_models
 from xlstm.diagnosing.result import Finding, Unexplained
-from xlstm.diagnosing.search import PATIENCE, Explained, Point, Search
+from xlstm.diagnosing.search import PAIRS, PRODUCTS, Explained, Memory, Point, Search
 from xlstm.diagnosing.seen import Watched
 from xlstm.model import Array, Edge, Model
+from xlstm.parity import products
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 
@@ -33,13 +34,13 @@ class Plan:
         layers: the truth's, with the suspect's weights where those are granted.
         line: points in the order of the graph, the outputs last.
         granted: what compared weights have shown.
-        patience: seconds for pairs of mistakes.
+        pairs: whether pairs of mistakes are looked for too.
     """
 
     layers: dict[str, Layer]
     line: tuple[Point, ...]
     granted: Granted
-    patience: float = 0.0
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
         case.compared.append("weights")
     seen = _points(case, paired, gave, read)
     end = Point(tuple(case.a.outputs), tuple(outputs))
+    memory = Memory(int(min(PAIRS, PRODUCTS / max(1, products(case.a, case.inputs)))))
     best = _agreeing(case, end, layers, granted)
     if best is not None and seen and _hidden(case):
-        inner = _followed(case, Plan(layers, (*seen, end), granted), outputs, naming, read, paired)
+        plan = Plan(layers, (*seen, end), granted)
+        inner = _followed(case, plan, outputs, naming, read, paired, memory)
         clear = all(one.gap.same or one.found for one in inner.explained)
         best = inner if clear and inner.final.same else best
     for plan in _plans(case, layers, seen, end, granted) if best is None else ():
-        outcome = _followed(case, plan, outputs, naming, read, paired)
+        outcome = _followed(case, plan, outputs, naming, read, paired, memory)
         if best is None or outcome.final.same:
             best = outcome
         if outcome.final.same:
@@ -113,11 +116,11 @@ def _plans(
     # two mistakes at once make neither NaN nor another shape of what one does not
     shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
     alike = shapes == [(y.shape, True) for y in _truth(case)]
-    for patience in (0.0, PATIENCE) if alike else (0.0,):
+    for pairs in (False, True) if alike else (False,):
         for line in lines:
-            yield Plan(layers, line, granted, patience)
+            yield Plan(layers, line, granted, pairs)
         for line in lines if granted else ():
-            yield Plan(own, line, [], patience)
+            yield Plan(own, line, [], pairs)
 
 
 def _truth(case: Case) -> list[Array]:
@@ -133,9 +136,10 @@ def _followed(
     naming: Naming,
     read: Model | None,
     paired: Paired,
+    memory: Memory,
 ) -> Outcome:
-    search = Search(case.a, start(case.a, case.inputs), case.dtype, naming, dict(plan.layers))
-    search.patience = plan.patience
+    search = Search(case.a, start(case.a, case.inputs), case.dtype, naming, plan.layers)
+    search.memory, search.pairs = memory, plan.pairs
     if read is not None:
         search.direct = direct.suggested(case.a, read, paired.paths, plan.layers, naming)
     explained = [search.at(point) for point in plan.line]

@@ -112,6 +112,30 @@ def with_tensors(layer: Layer, tensors: Mapping[str, Array]) -> Layer:
     return replace(layer, weights={**layer.weights, **tensors})
 
 
+class Made(Mapping[str, Array]):
+    """Hub tensors some of which are made each time they are read.
+
+    Hundreds of hypotheses about a wide layer, each with arrays of its own, would fill the memory.
+    """
+
+    def __init__(self, held: Mapping[str, Array], made: Mapping[str, Callable[[], Array]]) -> None:
+        self._held, self._made = held, made
+
+    def __getitem__(self, name: str) -> Array:
+        return self._made[name]() if name in self._made else self._held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+def with_made(layer: Layer, made: Mapping[str, Callable[[], Array]]) -> Layer:
+    """A layer some of whose own hub tensors are made when they are read."""
+    return replace(layer, weights=Made(layer.weights, made))
+
+
 class Piece(NamedTuple):
     """Inner specs that an option may be altered in together, and how to put them back."""
 

@@ -7,12 +7,24 @@ read with another; nothing here permutes or transposes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import numpy as np
 
-from xlstm.diagnosing.hypothesis import Altered, Part, Row, Say, Site, groups, parts, with_tensors
+from xlstm.diagnosing.hypothesis import (
+    Altered,
+    Part,
+    Row,
+    Say,
+    Site,
+    groups,
+    parts,
+    with_made,
+    with_tensors,
+)
 from xlstm.diagnosing.naming import Naming, Said, blocks
 from xlstm.kinds import Kind
 from xlstm.layout import Slot, Table, pack, shape, unpack
@@ -80,7 +92,7 @@ def _in_order(site: Site, group: list[Part], choices: list[tuple[str, ...]]) -> 
             for order in _orders(group[0].kind.gates):
                 changed = _reordered(site, group, chosen, order)
                 if changed:
-                    layer = with_tensors(site.layer, changed)
+                    layer = with_made(site.layer, changed)
                     where = "" if len(group) == len(parts(site.spec)) else group[0].before
                     rule = f"gate-order {order} {chosen} {where}"
                     say = _say_order(site, group, chosen, order)
@@ -96,9 +108,9 @@ def _orders(gates: str) -> list[str]:
 
 def _reordered(
     site: Site, group: list[Part], chosen: tuple[str, ...], order: str
-) -> dict[str, Array]:
+) -> dict[str, Callable[[], Array]]:
     """Hub tensors of a suspect whose arrays hold, at gate k's place, gate `order`[k]."""
-    changed = {}
+    changed: dict[str, Callable[[], Array]] = {}
     for part in group:
         for tensor in chosen:
             hub = _held(site, part, tensor)
@@ -107,10 +119,17 @@ def _reordered(
             axes = part.kind.tensors[tensor]
             written = Slot(tensor, tensor, axes, gates=order)
             read = replace(written, gates=part.kind.gates)
-            found = misread(part.kind, hub, part.spec.sizes(), written, read)
-            if found is not None:
-                changed[part.before + tensor] = found
+            changed[part.before + tensor] = partial(
+                _read, part.kind, hub, part.spec.sizes(), written, read
+            )
     return changed
+
+
+def _read(kind: Kind, hub: Array, sizes: Sizes, written: Slot, read: Slot) -> Array:
+    """As `misread`, for slots of equal shapes."""
+    found = misread(kind, hub, sizes, written, read)
+    assert found is not None, (written, read)
+    return found
 
 
 def _say_order(site: Site, group: list[Part], chosen: tuple[str, ...], order: str) -> Say:
@@ -193,11 +212,12 @@ def _other_axes(
         hub = _held(site, part, tensor)
         if hub is None:
             continue
-        found = _sided(part, hub, tensor, written, read)
+        make = partial(_sided, part, hub, tensor, written, read)
+        found = make()
         if found is not None and not np.array_equal(found, hub):
-            changed[part.before + tensor] = found
+            changed[part.before + tensor] = cast("Callable[[], Array]", make)
     if changed:
-        layer = with_tensors(site.layer, changed)
+        layer = with_made(site.layer, changed)
         say = _say_axes(site, [*changed], group, tensor, cause)
         where = "" if len(group) == len(parts(site.spec)) else group[0].before
         yield Altered(layer, say, f"{cause} {tensor} {written} {read} {where}", tuple(changed))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
@@ -19,8 +18,11 @@ NEAR = {"float64": 1e-7, "float32": 2e-3}
 CONFIRMED = 12
 """Hypotheses that are looked at closely, at most."""
 
-PATIENCE = 10.0
-"""Seconds that pairs of mistakes are looked for, all in all."""
+PAIRS = 12_000
+"""Pairs of mistakes that are tried, all in all."""
+
+PRODUCTS = 1e10
+"""Products that pairs of mistakes may take, all in all: fewer are tried of a wide layer."""
 
 BATCHWISE = ("batch-first", "batchnorm-mode")
 """Causes that make one sample depend on the others."""
@@ -54,6 +56,25 @@ class Explained:
     left: Gap
 
 
+Found = tuple[tuple[Hypothesis, ...], Gap]
+"""Mistakes that together explain something, and the gap that is left."""
+
+
+@dataclass
+class Memory:
+    """What the walks through one graph have in common.
+
+    Attributes:
+        pairs: how many pairs of mistakes may still be tried.
+        gaps: a place of a walk -> the gap there, before anything was looked for.
+        single: a place of a walk -> what single mistakes explain of it, None for nothing.
+    """
+
+    pairs: int
+    gaps: dict[Hashable, Gap] = field(default_factory=dict)
+    single: dict[Hashable, Found | None] = field(default_factory=dict)
+
+
 @dataclass
 class Search:
     """One walk through the truth's graph.
@@ -67,7 +88,9 @@ class Search:
         direct: hypotheses that what is read of the suspect suggests, tried before the table.
         pins: the suspect's values at points that lie behind.
         tried: how many hypotheses were tried.
-        patience: seconds left for pairs of mistakes.
+        memory: shared with other walks.
+        pairs: whether pairs of mistakes are looked for too.
+        passed: places of this walk that lie behind, and what was found at them.
     """
 
     model: Model
@@ -78,18 +101,29 @@ class Search:
     direct: Sequence[Hypothesis] = ()
     pins: Values = field(default_factory=dict)
     tried: int = 0
-    patience: float = 0.0
+    memory: Memory = field(default_factory=lambda: Memory(0))
+    pairs: bool = False
+    passed: tuple[Hashable, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.passed = (id(self.layers),)
+        self.layers = dict(self.layers)
 
     def at(self, point: Point) -> Explained:
         """Looks for what explains the suspect at a point, and takes it for granted after it."""
         known = {edge.node for edge in self.pins}
         wanted = before(self.model, point.edges, known)
         values = {**self.start, **self.pins}
-        gap = self._gap(point, self.layers, values, wanted)
+        self.passed += (id(point),)
+        gap = self.memory.gaps.get(self.passed)
+        if gap is None:
+            gap = self._gap(point, self.layers, values, wanted)
+            self.memory.gaps[self.passed] = gap
         if gap.same:
             self._pin(point, values, wanted)
             return Explained(point, (), gap, gap)
-        found, left = self._explain(point, values, wanted, gap)
+        found, left = self._explain(point, values, wanted) or ((), gap)
+        self.passed += tuple((h.cause, h.rule, h.layer) for h in found)
         for hypothesis in found:
             self.layers.update(hypothesis.layers)
         self._pin(point, values, wanted)
@@ -115,23 +149,25 @@ class Search:
         worst = max(gaps, key=lambda gap: (not gap.same, gap.ratio))
         return worst
 
-    def _explain(
-        self, point: Point, values: Values, wanted: frozenset[str], gap: Gap
-    ) -> tuple[tuple[Hypothesis, ...], Gap]:
-        """Mistakes that together explain a point; none, where none do."""
-        current = run(self.model, _as_seen(self.model, self.layers, point), values, wanted=wanted)
+    def _explain(self, point: Point, values: Values, wanted: frozenset[str]) -> Found | None:
+        """Mistakes that together explain a point; None, where none do."""
         inside = [node for node in self.model.layers if node.name in wanted]
+        current = run(self.model, _as_seen(self.model, self.layers, point), values, wanted=wanted)
         trial = _Trial(self, point, values, wanted)
+        if self.passed not in self.memory.single:
+            self.memory.single[self.passed] = self._alone(trial, inside, current)
+        found = self.memory.single[self.passed]
+        return found or (trial.pairs(inside, current) if self.pairs else None)
+
+    def _alone(self, trial: _Trial, inside: list[Node], current: Values) -> Found | None:
+        """One mistake, or the same one in several layers, that explains a point."""
         near = [h for h in self.direct if h.layer in {node.owner for node in inside}]
         for chosen in (near, [*hypotheses(self.model, self.layers, inside, self.naming, ROWS)]):
             for options in (_single(chosen), _everywhere(chosen)):
                 found = trial.best(options, current)
                 if found is not None:
                     return found
-        started = time.monotonic()
-        found = trial.pairs(inside, current) if self.patience > 0 else None
-        self.patience -= time.monotonic() - started
-        return found or ((), gap)
+        return None
 
 
 class _Trial:
@@ -160,9 +196,7 @@ class _Trial:
         pairs = zip(self.point.edges, self.point.values, strict=True)
         return max(apart(values[e], y) if e in values else float("inf") for e, y in pairs)
 
-    def best(
-        self, options: Iterator[tuple[Hypothesis, ...]], current: Values
-    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+    def best(self, options: Iterator[tuple[Hypothesis, ...]], current: Values) -> Found | None:
         """The first of the hypotheses that come near which is equal up to rounding."""
         near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
         for number, chosen in enumerate(options):
@@ -173,9 +207,7 @@ class _Trial:
                 near.append((residual, number, chosen))
         return self._closest(near)
 
-    def _closest(
-        self, near: list[tuple[float, int, tuple[Hypothesis, ...]]]
-    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+    def _closest(self, near: list[tuple[float, int, tuple[Hypothesis, ...]]]) -> Found | None:
         least = min((residual for residual, _, _ in near), default=0.0)
         near.sort(key=lambda one: (one[0] > 10 * least + 1e-13, one[1]))
         for _, _, chosen in near[:CONFIRMED]:
@@ -186,24 +218,21 @@ class _Trial:
                 return chosen, gap
         return None
 
-    def pairs(
-        self, nodes: Sequence[Node], current: Values
-    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+    def pairs(self, nodes: Sequence[Node], current: Values) -> Found | None:
         """Two mistakes at once, the second one in the first one's layer or after it."""
-        until = time.monotonic() + self.search.patience
         owners = [*dict.fromkeys(node.owner for node in nodes)]
         every = {owner: [*self._likely(self.search.layers, owner)] for owner in owners}
         for number, owner in enumerate(owners):
             later = [second for after in owners[number + 1 :] for second in every[after]]
             for first in every[owner]:
-                found = self._with(first, later, current, until)
-                if found is not None or time.monotonic() > until:
+                found = self._with(first, later, current)
+                if found is not None or self.search.memory.pairs <= 0:
                     return found
         return None
 
     def _with(
-        self, first: Hypothesis, later: Sequence[Hypothesis], current: Values, until: float
-    ) -> tuple[tuple[Hypothesis, ...], Gap] | None:
+        self, first: Hypothesis, later: Sequence[Hypothesis], current: Values
+    ) -> Found | None:
         """What explains the point together with a first mistake."""
         layers = {**self.search.layers, **first.layers}
         values = self.run(layers, current, first.layers)
@@ -215,7 +244,8 @@ class _Trial:
             residual = self.residual(found)
             if residual < NEAR[self.search.dtype]:
                 near.append((residual, number, (first, second)))
-            if time.monotonic() > until:
+            self.search.memory.pairs -= 1
+            if self.search.memory.pairs <= 0:
                 break
         return self._closest(near)
 

@@ -105,10 +105,12 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(names)})"
 
 
-def shape_comment(model: Model, node: Node) -> str:
-    """Shapes before and after a layer, as a comment."""
-    before = model.shape(node.inputs[0])
-    return f"# {shape_text(before)} -> {shape_text(node.shape)}"
+def shape_comment(model: Model, node: Node, given: bool = False, left: bool = False) -> str:
+    """Shapes before and after a layer, as a comment; each as it is with channels moved first."""
+    before, after = model.shape(node.inputs[0]), node.shape
+    before = (before[-1], *before[:-1]) if given else before
+    after = (after[-1], *after[:-1]) if left else after
+    return f"# {shape_text(before)} -> {shape_text(after)}"
 
 
 @functools.cache

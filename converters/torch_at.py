@@ -46,12 +46,16 @@ class At:
         site: variables and names.
         shapes: shape of one sample of each input.
         lead: how many axes stand before a sample's: 2 at every time step, else 1.
+        given_first: whether the first input has its channels first already.
+        left_first: whether the first output is left with its channels first.
     """
 
     parts: Parts
     site: Site
     shapes: tuple[Shape, ...]
     lead: int = 1
+    given_first: bool = False
+    left_first: bool = False
 
     @property
     def x(self) -> str:
@@ -124,6 +128,14 @@ class At:
         self.parts.need(LAYER_CELLS, name)
         self.parts.init.append(f"        # {OWN[name]}")
         self.init(call(name, *args))
+
+    def first(self) -> Step | None:
+        """Moves the channels of the first input to the front, if they are not there."""
+        return None if self.given_first else first(self.shape)
+
+    def last(self) -> Step | None:
+        """Moves the channels of the first output to the end, if they are wanted there."""
+        return None if self.left_first else last(self.shape)
 
     def mask(self, name: str, x: str) -> str:
         """Variable of a mask of `x`, checked where it is the caller's."""

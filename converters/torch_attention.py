@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.converters.source import Call, call, listed
+from xlstm.converters.source import WIDTH, Call, call, listed
 from xlstm.converters.torch_at import At, applied, method, number
 from xlstm.converters.torch_forms import OWN, own_class
 from xlstm.converters.torch_recurrent import LAYER_CELLS, variant
@@ -39,7 +39,11 @@ def _scores(spec: Attention, at: At, query: str, key: str, scores: str) -> None:
     if spec.parts:
         at.write(scores, call(at.module, query, key))
     elif spec.score == "dot":
-        at.chain("@", query, f"{key}.transpose(1, 2)", y=scores)
+        turned = f"{key}.transpose(1, 2)"
+        if len(f"        {scores} = {query} @ {turned}") > WIDTH:
+            at.write(scores, turned)
+            turned = scores
+        at.write(scores, f"{query} @ {turned}")
     else:
         at.chain("+", f"{query}.unsqueeze(2)", f"{key}.unsqueeze(1)", y=scores)
         at.pipe(applied("torch.tanh"), method("sum", ("dim", "-1")), x=scores, y=scores)

@@ -14,7 +14,7 @@ from xlstm.converters.torch_module import (
     states,
     stream,
 )
-from xlstm.converters.torch_nodes import emit_node
+from xlstm.converters.torch_nodes import emit_nodes
 from xlstm.converters.torch_recurrent import CELLS, LAYER_CELLS, native_call
 
 from xlstm.model import Bidirectional, Model, Recurrent, Spec
@@ -40,7 +40,7 @@ def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
 def emit(model: Model) -> str:
     """Source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
-    parts = Parts() if lone else collect(model, emit_node)
+    parts = Parts() if lone else collect(model, emit_nodes(model))
     if model.stateful:
         own = start_of(model)
         parts.need(CELLS if own == "start" else LAYER_CELLS, own)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from xlstm.converters.source import WIDTH, Call, call
-from xlstm.converters.torch_at import At, applied, first, last, method, number
+from xlstm.converters.torch_at import At, applied, method, number
+from xlstm.converters.torch_axes import SPATIAL
 from xlstm.converters.torch_forms import own_class
 
 from xlstm.model import (
@@ -159,9 +160,6 @@ def not_equal(spec: NotEqual, at: At) -> None:
     at.put(f"{at.x} != {number(spec.value)}")
 
 
-SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
-
-
 def training_only(spec: TrainingOnly, at: At) -> None:
     """What acts in training only."""
     rate = f"{spec.rate!r}"
@@ -177,6 +175,6 @@ def training_only(spec: TrainingOnly, at: At) -> None:
     else:
         # whole channels at a time
         at.init(call(f"nn.Dropout{SPATIAL[spec.layer]}d", rate))
-        at.pipe(first(at.shape), applied(at.module), last(at.shape))
+        at.pipe(at.first(), applied(at.module), at.last())
         return
     at.put(call(at.module, at.x))

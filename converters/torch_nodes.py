@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from xlstm.converters import (
     custom_code,
@@ -17,6 +18,7 @@ from xlstm.converters import (
 from xlstm.converters.places import Site
 from xlstm.converters.source import Call, Parts, call, shape_comment
 from xlstm.converters.torch_at import At, method
+from xlstm.converters.torch_axes import SPATIAL, channels_first
 from xlstm.converters.torch_bidirectional import emit_bidirectional
 from xlstm.converters.torch_recurrent import emit_recurrent
 
@@ -39,6 +41,7 @@ from xlstm.model import (
     DepthwiseConv,
     Dot,
     Dropout,
+    Edge,
     Elu,
     Embedding,
     ExpandDims,
@@ -93,7 +96,7 @@ def _anywhere(spec: Spec) -> bool:
     if isinstance(spec, LayerNorm):
         return not spec.groups
     if isinstance(spec, TrainingOnly):
-        return spec.layer not in torch_layers.SPATIAL
+        return spec.layer not in SPATIAL
     if isinstance(spec, PRelu):
         return len(spec.shape) > 1
     windows = (Conv, ConvTranspose, DepthwiseConv, Pool)
@@ -203,11 +206,17 @@ def _called(parts: Parts, model: Model, site: Site) -> Site:
     return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
 
 
-def emit_node(parts: Parts, model: Model, site: Site) -> None:
+def emit_nodes(model: Model) -> Callable[[Parts, Model, Site], None]:
+    """What writes each layer of a model."""
+    return partial(_emit_node, channels_first(model))
+
+
+def _emit_node(turned: frozenset[Edge], parts: Parts, model: Model, site: Site) -> None:
     """Writes one layer; a layer that is called again is written once."""
     before, lines, node = len(parts.init), len(parts.forward), site.node
     shapes = tuple(model.shape(edge) for edge in node.inputs)
-    at = At(parts, _called(parts, model, site), shapes)
+    first = node.inputs[0] in turned, Edge(node.name) in turned
+    at = At(parts, _called(parts, model, site), shapes, 1, *first)
     LAYERS[type(node.spec)](node.spec, at)
     if {*site.outputs} == {"_"} and node not in model.stateful:
         del parts.forward[lines:]
@@ -215,6 +224,6 @@ def emit_node(parts: Parts, model: Model, site: Site) -> None:
         del parts.init[before:]
         return
     if len(parts.init) > before:
-        parts.init.insert(before, f"        {shape_comment(model, node)}")
+        parts.init.insert(before, f"        {shape_comment(model, node, *first)}")
     if node.spec.parts and not node.trainable:
         parts.init.append(f"        {at.module}.requires_grad_(False)")

@@ -33,7 +33,9 @@ def batch_norm(spec: BatchNorm, at: At) -> None:
     )
     _bare(at, spec.scale, spec.center)
     if rank < 4:
-        at.pipe(first(shape), applied(at.module), last(shape))
+        before = None if at.given_first else first(shape)
+        after = None if at.left_first else last(shape)
+        at.pipe(before, applied(at.module), after)
         return
     sizes = at.site.free("sizes")
     at.write(sizes, f"{at.x}.shape[:-1]")
@@ -58,7 +60,7 @@ def layer_norm(spec: LayerNorm, at: At) -> None:
     elif spec.center and not spec.scale:
         _shifted_groups(spec, at)
     else:
-        at.pipe(*_channels_first(at), applied(at.module), last(at.shape))
+        at.pipe(*_channels_first(at), applied(at.module), at.last())
 
 
 def _channels_first(at: At) -> tuple[Step | None, Step | None]:
@@ -67,7 +69,7 @@ def _channels_first(at: At) -> tuple[Step | None, Step | None]:
     PyTorch's backward pass crashes where strides alone have moved them and the input needs no
     gradient, as a model's own input.
     """
-    return first(at.shape), method("contiguous") if len(at.shape) > 2 else None
+    return at.first(), method("contiguous") if len(at.shape) > 2 else None
 
 
 def _shifted_groups(spec: LayerNorm, at: At) -> None:
@@ -78,7 +80,7 @@ def _shifted_groups(spec: LayerNorm, at: At) -> None:
         "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
     )
     norm = applied("F.group_norm", f"{spec.groups}", ("eps", f"{spec.epsilon!r}"))
-    at.pipe(*_channels_first(at), norm, last(at.shape))
+    at.pipe(*_channels_first(at), norm, at.last())
     at.write(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 

@@ -40,7 +40,10 @@ def reshape(spec: Reshape, at: At) -> None:
 
 
 def permute(spec: Permute, at: At) -> None:
-    """Axes in another order."""
+    """Axes in another order, unless they are in it already."""
+    if at.given_first != at.left_first:
+        at.put(at.x)
+        return
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
     at.put(call(f"{at.x}.permute", *map(str, order)))
 

@@ -6,7 +6,7 @@ PyTorch's have their channels first: they are moved there and back.
 from __future__ import annotations
 
 from xlstm.converters.source import Argument, Call, call
-from xlstm.converters.torch_at import At, Step, applied, first, last, method, some
+from xlstm.converters.torch_at import At, Step, applied, method, some
 from xlstm.converters.torch_recurrent import LAYER_CELLS
 
 from xlstm.model import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Shape
@@ -80,10 +80,10 @@ def _convolution(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) ->
         )
     )
     at.pipe(
-        first(at.shape),
+        at.first(),
         None if even else _padded(at, pairs, sliding, ""),
         applied(at.module),
-        last(at.shape),
+        at.last(),
         at.activation(spec.activation),
     )
 
@@ -116,10 +116,10 @@ def conv_transpose(spec: ConvTranspose, at: At) -> None:
     )
     parts = [":-1" if b > a else ":" for a, b in spec.crops]
     at.pipe(
-        first(at.shape),
+        at.first(),
         applied(at.module),
         (lambda y: Call(y, ("...", *parts), "[]")) if ":-1" in parts else None,
-        last(at.shape),
+        at.last(),
         at.activation(spec.activation),
     )
 
@@ -142,12 +142,12 @@ def pool(spec: Pool, at: At) -> None:
         )
     )
     if even:
-        at.pipe(first(at.shape), applied(at.module), last(at.shape))
+        at.pipe(at.first(), applied(at.module), at.last())
     elif mean:
         _mean_of_some(at, _padded(at, pairs, sliding, ""))
     else:
         step = _padded(at, pairs, sliding, 'float("-inf")')
-        at.pipe(first(at.shape), step, applied(at.module), last(at.shape))
+        at.pipe(at.first(), step, applied(at.module), at.last())
 
 
 def _mean_of_some(at: At, pad: Step) -> None:
@@ -155,17 +155,18 @@ def _mean_of_some(at: At, pad: Step) -> None:
     y, counts = at.site.y, at.site.free("counts")
     if y == "_":
         return
-    at.pipe(first(at.shape))
+    at.pipe(at.first())
     at.pipe(applied("torch.ones_like"), pad, applied(at.module), x=y, y=counts)
     at.pipe(pad, applied(at.module), x=y)
     at.parts.forward.append("        # padding does not count")
     at.chain("/", y, counts)
-    at.pipe(last(at.shape), x=y)
+    at.pipe(at.last(), x=y)
 
 
 def global_pool(spec: GlobalPool, at: At) -> None:
     """The largest or the mean value over all axes but the channels."""
-    axes = tuple(range(at.lead, len(at.shape) - 1 + at.lead))
+    before = at.lead + at.given_first
+    axes = tuple(range(before, len(at.shape) - 1 + before))
     dims = ("dim", f"{axes[0]}" if len(axes) == 1 else f"{axes}")
     keep = ("keepdim", "True") if spec.keep else None
     if not at.site.mask:

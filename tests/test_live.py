@@ -180,12 +180,12 @@ def refused():
 
     rngs = nnx.Rngs(0)
     return {
-        "conv": nn.ConvTranspose1d(2, 3, 1),
+        "bilinear": nn.Bilinear(2, 3, 1),
         "nnx-function": nnx.LSTMCell(2, 3, gate_fn=jnp.sin, rngs=rngs),
     }
 
 
-REFUSED = "conv nnx-function".split()
+REFUSED = "bilinear nnx-function".split()
 
 
 @pytest.mark.parametrize("name", REFUSED)

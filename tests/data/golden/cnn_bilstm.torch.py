@@ -91,9 +91,9 @@ class Model(nn.Module):
                 "backward_layer": MaskedLSTM(16, 24),
             }
         )
-        # (batch, 128, 2) -> (batch, 128, 32)
+        # (batch, 128, 2) -> (batch, 32, 128)
         self.conv = nn.Conv1d(2, 32, 5, padding="same")
-        # (batch, 128, 32) -> (batch, 32, 32)
+        # (batch, 32, 128) -> (batch, 32, 32)
         self.pool = nn.MaxPool1d(4)
         # (batch, 32, 32) -> (batch, 32, 48)
         self.bilstm = nn.LSTM(32, 24, batch_first=True, bidirectional=True)
@@ -112,8 +112,8 @@ class Model(nn.Module):
         forward, _ = both["forward_layer"](x, mask)
         backward, _ = both["backward_layer"](x.flip(1), mask.flip(1))
         x = torch.cat([forward[:, -1], backward[:, -1]], dim=-1)
-        conv = torch.relu(self.conv(curve.transpose(1, 2)).transpose(1, 2))
-        pool = self.pool(conv.transpose(1, 2)).transpose(1, 2)
+        conv = torch.relu(self.conv(curve.transpose(1, 2)))
+        pool = self.pool(conv).transpose(1, 2)
         bilstm, _ = self.bilstm(pool)
         dropout = self.dropout(bilstm)
         last, _ = self.last(dropout)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xlstm.converters.axes import order_of
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
 from xlstm.converters.keras_carried import Carried, Mask
 from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
@@ -87,12 +88,14 @@ class Assembly:
         nodes: the hub's graph so far.
         weights: node -> hub tensors.
         carried: the masks of its tensors.
+        moves: names of the nodes that only move the axes of one layer.
     """
 
     def __init__(self, reader: Reader, graph: Graph) -> None:
         self.reader = reader
         self.nodes = Builder()
         self.weights: dict[str, dict[str, Array]] = {}
+        self.moves: set[str] = set()
         self.carried = Carried(reader, self.nodes, self.edge)
         self._masks_alone = graph.masks_alone()
         self._edges: dict[Tensor, Edge] = {}
@@ -320,9 +323,12 @@ class Assembly:
         main = heavy or [n for n, s in enumerate(specs) if not isinstance(inside(s), MOVES)]
         single = len(specs) == 1 or len(main) == 1
         chosen = main[0] if main else 0
-        return [
+        names = [
             name if single and n == chosen else self._free(f"{name}/{n}") for n in range(len(specs))
         ]
+        stages = zip(names, specs, strict=True)
+        self.moves |= {stage for stage, spec in stages if stage != name and order_of(spec)}
+        return names
 
     def _free(self, name: str) -> str:
         """A name that no other node has."""

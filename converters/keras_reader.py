@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from xlstm.converters.axes import settled
 from xlstm.converters.keras_assembly import Assembly
 from xlstm.converters.keras_composite import homes_of, sort_parts
 from xlstm.converters.keras_configs import check_classes
@@ -64,7 +65,7 @@ def read_description(description: Description, *, lone: bool = False, until: str
         assembly.add(call)
     outputs = tuple(assembly.edge(tensor, reader.file) for tensor in graph.outputs)
     reader.check_used()
-    nodes = assembly.nodes.nodes
+    nodes, outputs = settled(assembly.nodes.nodes, outputs, assembly.moves)
     model = Model(
         graph.name,
         nodes,

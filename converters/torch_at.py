@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xlstm.converters.axes import OVER_LAST_AXIS
 from xlstm.converters.places import Site
 from xlstm.converters.source import WIDTH, Argument, Call, Parts, assigned, call, statement
 from xlstm.converters.torch_forms import OWN
 from xlstm.converters.torch_recurrent import LAYER_CELLS, function
 
 from xlstm.model import Shape
-
-OVER_LAST_AXIS = ("softmax", "log_softmax")
-"""Activations that are functions of an axis; a cell needs them as functions of a tensor alone."""
 
 Step = Callable[[str], Call]
 """What is done to a variable, or to an expression."""

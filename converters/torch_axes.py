@@ -8,31 +8,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from xlstm.converters.torch_at import OVER_LAST_AXIS
+from xlstm.converters.axes import OVER_LAST_AXIS, SPATIAL, number_by_number
 
 from xlstm.model import (
-    Activation,
     BatchNorm,
     Conv,
     ConvTranspose,
     DepthwiseConv,
-    Dropout,
     Edge,
-    Elu,
     GlobalPool,
     LayerNorm,
     Model,
     Node,
     Permute,
     Pool,
-    Relu,
     Shape,
     TrainingOnly,
 )
 from xlstm.specs import Spec
-
-SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
-"""Layers that drop whole channels -> axes of space."""
 
 
 def moves_first(spec: Spec) -> bool:
@@ -77,15 +70,6 @@ def _takes(node: Node, shape: Shape) -> bool:
     return moves_first(spec) or _turns(spec, shape)
 
 
-def _anyhow(spec: Spec) -> bool:
-    """Whether a layer works number by number."""
-    if isinstance(spec, Activation):
-        return spec.activation not in OVER_LAST_AXIS
-    if isinstance(spec, TrainingOnly):
-        return spec.layer not in SPATIAL
-    return isinstance(spec, (Relu, Elu, Dropout))
-
-
 def channels_first(model: Model) -> frozenset[Edge]:
     """Edges whose tensors have channels first: all that give and all that read one want it so."""
     readers: dict[Edge, list[tuple[Node, bool]]] = defaultdict(list)
@@ -103,12 +87,14 @@ def channels_first(model: Model) -> frozenset[Edge]:
     for node in model.layers:
         # a move of two axes undoes itself: it cannot be left out on both of its sides
         given = node.inputs[0] in found
-        gives = given if _anyhow(node.spec) else _gives(node.spec, model.shape(node.inputs[0]))
+        gives = (
+            given if number_by_number(node.spec) else _gives(node.spec, model.shape(node.inputs[0]))
+        )
         if Edge(node.name) in wanted and gives and not (given and moves_last(node.spec)):
             found.add(Edge(node.name))
     return frozenset(found)
 
 
 def _reads(node: Node, model: Model, wanted: set[Edge]) -> bool:
-    later = _anyhow(node.spec) and Edge(node.name) in wanted
+    later = number_by_number(node.spec) and Edge(node.name) in wanted
     return later or _takes(node, model.shape(node.inputs[0]))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from xlstm.converters.axes import SPATIAL
 from xlstm.converters.source import WIDTH, Call, call
 from xlstm.converters.torch_at import At, applied, method, number
-from xlstm.converters.torch_axes import SPATIAL
 from xlstm.converters.torch_forms import own_class
 
 from xlstm.model import (

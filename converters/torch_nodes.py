@@ -15,10 +15,11 @@ from xlstm.converters import (
     torch_shapes,
     torch_windows,
 )
+from xlstm.converters.axes import SPATIAL
 from xlstm.converters.places import Site
 from xlstm.converters.source import Call, Parts, call, shape_comment
 from xlstm.converters.torch_at import At, method
-from xlstm.converters.torch_axes import SPATIAL, channels_first
+from xlstm.converters.torch_axes import channels_first
 from xlstm.converters.torch_bidirectional import emit_bidirectional
 from xlstm.converters.torch_recurrent import emit_recurrent
 

@@ -340,4 +340,5 @@ def test_channels_first_where_keras_adds_the_bias_along_the_wrong_axis():
         for spec in (node.spec for node in xlstm.load(first_channels()[0]).layers)
         if isinstance(spec, Permute)
     ]
-    assert orders[:2] == [(2, 3, 1), (3, 1, 2)]
+    # once for all of its layers
+    assert orders == [(2, 3, 1)]

@@ -91,6 +91,40 @@ def activations(model: Model, node: Node) -> Iterator[Slip]:
         yield Slip(kind, other, node.name, _other(model, node, loose), {})
 
 
+def outside(model: Model, node: Node) -> Iterator[Slip]:
+    """Softmax over another axis, an activation after a recurrent layer, one more after a layer."""
+    spec: Any = node.spec
+    inner = getattr(spec, "layer", spec)
+    here, act = node.name, getattr(inner, "activation", "")
+    if act == "softmax":
+        for axis in range(len(node.shape)):
+            wrong = {here: f"softmax over axis {axis}"}
+            yield Slip("softmax axis", f"axis {axis}", here, model, wrong)
+    if spec.kind in ("LSTM", "GRU", "SimpleRNN") and act not in ("tanh", "linear"):
+        gates = {"gate_activation": "sigmoid"} if hasattr(spec, "gate_activation") else {}
+        for more in (
+            ({}, gates) if getattr(spec, "gate_activation", "sigmoid") != "sigmoid" else ({},)
+        ):
+            other = _other(model, node, replace(spec, activation="tanh", **more))
+            yield Slip("activation outside", f"{act} {more}", here, other, {here: f"then {act}"})
+    around = spec.kind in ("LSTM", "GRU", "SimpleRNN", "Bidirectional")
+    if around or act not in ("", "linear"):
+        for extra in ("relu", "sigmoid") if around else ("softmax",):
+            yield Slip("extra activation", extra, here, model, {here: f"then {extra}"})
+
+
+def loops(model: Model, node: Node) -> Iterator[Slip]:
+    """Errors of a loop over time."""
+    spec: Any = node.spec
+    half = spec.forward if spec.kind == "Bidirectional" else spec
+    if half.kind not in ("LSTM", "GRU", "SimpleRNN"):
+        return
+    here = node.name
+    for slip in ("no state", "h alone", "c alone")[: 3 if half.kind == "LSTM" else 1]:
+        yield Slip("state lost", slip, here, model, {here: slip})
+    yield Slip("output late", "", here, model, {here: "output late"})
+
+
 def recurrent(model: Model, node: Node) -> Iterator[Slip]:
     """Errors of recurrent layers and of their halves."""
     spec: Any = node.spec
@@ -116,6 +150,9 @@ def masks(model: Model, node: Node) -> Iterator[Slip]:
     yield Slip("mask ignored", "", node.name, _other(model, node, node.spec, mask=None), {})
     spec: Any = node.spec
     if spec.kind == "Bidirectional":
+        for side in ("forward", "backward"):
+            wrong_half = {node.name: f"mask of {side} alone"}
+            yield Slip("mask of one half ignored", side, node.name, model, wrong_half)
         halves = [replace(h, zero_output_for_mask=not h.zero_output_for_mask) for h in spec.halves]
         wrong: Spec = replace(spec, forward=halves[0], backward=halves[1])
     else:
@@ -142,6 +179,10 @@ def both(model: Model, node: Node) -> Iterator[Slip]:
             yield Slip(
                 "merge mode", merge, here, _other(model, node, replace(spec, merge=merge)), {}
             )
+    for side, half in zip(("forward", "backward"), spec.halves, strict=True):
+        if is_native(half, node.mask):
+            slip = f"batch first of {side} half"
+            yield Slip("batch_first of one half", side, here, model, {here: slip})
     ahead: Any = Loose(spec, halves=(spec.forward, replace(spec.backward, go_backwards=False)))
     yield Slip("half reversed", "input", here, _other(model, node, ahead), {})
 
@@ -171,5 +212,5 @@ def around(model: Model, node: Node) -> Iterator[Slip]:
 def slips(model: Model) -> Iterator[Slip]:
     """Every wrong description of a model, and every slip that its code may have."""
     for node in model.layers:
-        for find in (activations, recurrent, masks, both, around):
+        for find in (activations, outside, loops, recurrent, masks, both, around):
             yield from find(model, node)

@@ -35,6 +35,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
 }
 
+LOST = {"no state": (0, 1), "h alone": (1,), "c alone": (0,)}
+"""Slip -> the states that a loop does not hand on, by number."""
+
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
 Weights = Mapping[str, np.ndarray[Any, Any]]
@@ -94,7 +97,7 @@ class Loop(nn.Module):
         states, y, outputs = [zeros] * self.spec.states, zeros, []
         order = range(x.shape[1])[:: -1 if self.spec.go_backwards else 1]
         for t in order:
-            after = self.advance(x[:, t], states)
+            before, after = y, self.advance(x[:, t], states)
             if mask is None:
                 states, y = after, after[0]
             else:
@@ -102,7 +105,9 @@ class Loop(nn.Module):
                 states = [torch.where(keep, a, b) for a, b in zip(after, states, strict=True)]
                 held = zeros if self.spec.zero_output_for_mask else y
                 y = torch.where(keep, after[0], held)
-            outputs.append(y)
+            outputs.append(before if self.wrong == "output late" else y)
+            lost = LOST.get(self.wrong, ())
+            states = [zeros if number in lost else s for number, s in enumerate(states)]
         return torch.stack(outputs, 1)
 
 
@@ -134,7 +139,7 @@ def is_native(spec: Any, mask: Any) -> bool:
 
 def recurrent(spec: Any, mask: Any, wrong: str, native: bool) -> nn.Module:
     """The module of one recurrent layer."""
-    slip = wrong in ("forget bias twice",)
+    slip = wrong in ("forget bias twice", "output late", *LOST)
     return (Native if native and is_native(spec, mask) and not slip else Loop)(spec, wrong)
 
 
@@ -206,13 +211,19 @@ class Net(nn.Module):
             return {Edge(node.name): _both(node.spec, module, x, mask, slip)}
         if name in GATES:
             y = module(x) if isinstance(module, Native) else module(x, mask)
-            return {Edge(node.name): y if node.spec.return_sequences else y[:, -1]}
+            y = y if node.spec.return_sequences else y[:, -1]
+            return {Edge(node.name): _then(slip)(y)}
         if name == "Masking":
             keep = (x != node.spec.value).any(-1)
             return {Edge(node.name): x * keep[..., None], Edge(node.name, 1): keep}
         if name == "Embedding":
             return {Edge(node.name): module(x.long()), Edge(node.name, 1): x != 0}
         return {Edge(node.name): _plain(node.spec, module, x, slip)}
+
+
+def _then(slip: str) -> Callable[[Tensor], Tensor]:
+    """What is done after a layer: nothing, but for the slip of one more activation."""
+    return ACTIVATIONS[slip.removeprefix("then ") if slip.startswith("then ") else "linear"]
 
 
 def _module(node: Node, wrong: str, held: Weights, native: bool) -> nn.Module | None:
@@ -222,7 +233,12 @@ def _module(node: Node, wrong: str, held: Weights, native: bool) -> nn.Module | 
         _load(made, torch_names(held))
         return made
     if spec.kind == "Bidirectional":
-        halves = [recurrent(half, node.mask, wrong, native) for half in spec.halves]
+        sides = ("forward", "backward")
+        own = [wrong.removesuffix(f" of {side} half") for side in sides]
+        halves = [
+            recurrent(half, node.mask, slip, native)
+            for half, slip in zip(spec.halves, own, strict=True)
+        ]
         for half, before in zip(halves, ("forward_", "backward_"), strict=True):
             _load(half, torch_names(held, before))
         return nn.ModuleDict({"forward_layer": halves[0], "backward_layer": halves[1]})
@@ -257,23 +273,27 @@ def _other(spec: Any, held: Weights) -> nn.Module | None:
 
 def _both(spec: Any, halves: Any, x: Tensor, mask: Tensor | None, wrong: str) -> Tensor:
     forward, backward = halves["forward_layer"], halves["backward_layer"]
-    a = forward(x) if isinstance(forward, Native) else forward(x, mask)
-    b = backward(x) if isinstance(backward, Native) else backward(x, mask)
+    own = None if wrong == "mask of backward alone" else mask
+    a = forward(x) if isinstance(forward, Native) else forward(x, own)
+    own = None if wrong == "mask of forward alone" else mask
+    b = backward(x) if isinstance(backward, Native) else backward(x, own)
     if spec.return_sequences:
         b = b if wrong == "backward half not turned" else b.flip(1)
     else:
         a, b = a[:, -1], b[:, 0 if wrong == "last index of both" else -1]
     a, b = (b, a) if wrong == "halves swapped" else (a, b)
     merges = {"sum": a + b, "mul": a * b, "ave": (a + b) / 2}
-    return torch.cat([a, b], -1) if spec.merge == "concat" else merges[spec.merge]
+    y = torch.cat([a, b], -1) if spec.merge == "concat" else merges[spec.merge]
+    return _then(wrong)(y)
 
 
 def _plain(spec: Any, module: Any, x: Tensor, wrong: str) -> Tensor:
     spec = spec.layer if spec.kind == "TimeDistributed" else spec
-    if spec.kind == "Dense":
-        return ACTIVATIONS[spec.activation](module(x))
-    if spec.kind == "Activation":
-        return ACTIVATIONS[spec.activation](x)
+    if spec.kind in ("Dense", "Activation"):
+        y = module(x) if spec.kind == "Dense" else x
+        if wrong.startswith("softmax over axis "):
+            return torch.softmax(y, int(wrong[-1]))
+        return _then(wrong)(ACTIVATIONS[spec.activation](y))
     if spec.kind == "Relu":
         return F.leaky_relu(x, spec.slope)
     if spec.kind == "Flatten":

@@ -28,7 +28,7 @@ WORDS = (
     Word("activation", "activation=torch.relu", "activation=torch.tanh"),
     Word("activation", "x = torch.relu(", "x = torch.tanh("),
     Word("activation", "x = torch.sigmoid(", "x = torch.tanh("),
-    Word("activation", "torch.softmax(x, dim=-1)", "torch.softmax(x, dim=0)"),
+    Word("softmax axis", "torch.softmax(x, dim=-1)", "torch.softmax(x, dim=0)"),
     Word("activation", "o * self.activation(c)", "o * c"),
     Word("activation", 'nonlinearity="relu"', 'nonlinearity="tanh"'),
     Word("hard_sigmoid", "0.2 * x + 0.5", "x / 6 + 0.5"),

@@ -74,7 +74,7 @@ def arrays(model: Model, seed: int) -> Iterator[Mutant]:
 
 
 def _slipped(model: Model, slip: Slip) -> Mutant:
-    native = slip.kind == "batch_first"
+    native = slip.kind.startswith("batch_first")
 
     def port(dtype: str) -> Any:
         made = Net(slip.model, slip.wrong, native=native).to(getattr(torch, dtype))

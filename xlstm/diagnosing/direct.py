@@ -12,7 +12,7 @@ from xlstm.diagnosing.hypothesis import Hypothesis, Site, pieces
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.rows_function import cause_of, optioned
 from xlstm.diagnosing.seen import Gave
-from xlstm.model import Bidirectional, Model, Node
+from xlstm.model import Bidirectional, Model, Node, Softmax
 from xlstm.specs import Spec
 
 BY_FIELD = {
@@ -72,7 +72,8 @@ def suggested(
         node, theirs = a.node(mine), b.node(other)
         site = Site(a, node, layers[mine], naming)
         for name, value in _fields(node, theirs):
-            if name in TRAINING:
+            # a softmax's axis has a row of its own
+            if name in TRAINING or (name == "axis" and isinstance(_first(node.spec), Softmax)):
                 continue
             why = cause(name, getattr(_first(node.spec), name), value)
             text, fix = f"Your {name} is {value}; a's is {{was_{name}}}", f"Set {{was_{name}}}."

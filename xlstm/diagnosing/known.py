@@ -10,7 +10,9 @@ from xlstm.diagnosing import (
     rows_bias,
     rows_both,
     rows_function,
+    rows_loops,
     rows_masks,
+    rows_outside,
     rows_sequence,
     rows_weights,
 )
@@ -25,10 +27,13 @@ WEIGHTS: tuple[Row, ...] = (*rows_weights.ROWS, *rows_bias.ROWS)
 """Numbers in the wrong place, or other ones."""
 
 ROWS: tuple[Row, ...] = (
+    *rows_outside.ROWS[:1],
     *rows_function.ROWS[:10],
     *rows_both.ROWS,
     *rows_sequence.ROWS,
+    *rows_loops.ROWS,
     *rows_masks.ROWS,
+    *rows_outside.ROWS[1:],
     *WEIGHTS,
     *rows_around.ROWS,
     *rows_function.ROWS[10:],

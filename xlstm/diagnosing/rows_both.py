@@ -86,6 +86,41 @@ def _turned_both(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]
     return (a[:, ::-1], b) if spec.return_sequences else (a[:, 0], b[:, 0])
 
 
+def _right(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (a, b[:, ::-1]) if spec.return_sequences else (a[:, -1], b[:, -1])
+
+
+Run = Callable[[Any, Array, Context], list[Array]]
+"""Runs one half, or a layer that is none: every output in the order of reading, then states."""
+
+
+def each(run: Run, backward: Run | None = None) -> Call:
+    """A recurrent layer, or both halves, run in another way; the backward half in a way of its own.
+
+    Args:
+        run: for every layer and half.
+        backward: for the backward half, where it is another one.
+    """
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        if not isinstance(spec, Bidirectional):
+            y, *states = run(whole(spec), inputs[0], context)
+            return [y if own.return_sequences else y[:, -1], *states]
+        count = len(spec.forward.state_shapes())
+        one = context.half("forward_", context.states[:count])
+        other = context.half("backward_", context.states[count:])
+        a, *states = run(whole(spec.forward), inputs[0], one)
+        b, *more = (backward or run)(whole(spec.backward), inputs[0], other)
+        return [*merge(spec.merge, *_right(spec, a, b)), *states, *more]
+
+    return call
+
+
+def _unmasked(spec: Any, x: Array, context: Context) -> list[Array]:
+    return recurrent(spec, x, replace(context, mask=None))
+
+
 LAST = "Use h_n of both directions, not out[:, -1]."
 
 JOINED: tuple[tuple[str, bool | None, Call, str, str], ...] = (
@@ -113,10 +148,6 @@ JOINED: tuple[tuple[str, bool | None, Call, str, str], ...] = (
 """Cause, for sequences or last steps or both (None), the call, what is wrong, what to do."""
 
 
-def _right(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
-    return (a, b[:, ::-1]) if spec.return_sequences else (a[:, -1], b[:, -1])
-
-
 MASKED: tuple[tuple[str, Call, str, str], ...] = (
     ("go-backwards", _joined(_unturned, both_forwards=True, mask_turned=True),
      "Your backward half reads the sequence forwards, and its mask from the end.",
@@ -127,6 +158,12 @@ MASKED: tuple[tuple[str, Call, str, str], ...] = (
     ("mask-ignored", _joined(_right, mask_turned=True),
      "Your backward half reads the mask forwards while it reads the sequence from the end.",
      "Turn the mask round as well."),
+    ("mask-ignored", each(recurrent, _unmasked),
+     "Your backward half does not obey the mask; your forward half does.",
+     "Hold its state and its output at masked steps as well."),
+    ("mask-ignored", each(_unmasked, recurrent),
+     "Your forward half does not obey the mask; your backward half does.",
+     "Hold its state and its output at masked steps as well."),
 )  # fmt: skip
 """The same for layers with a mask."""
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, called
-from xlstm.diagnosing.rows_both import mask_turned, whole
+from xlstm.diagnosing.rows_both import each, mask_turned, whole
 from xlstm.model import Array, Bidirectional, Recurrent
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
-from xlstm.reference.recurrent import merge, recurrent
+from xlstm.reference.recurrent import recurrent
 from xlstm.specs import Reverse, Slice, Spec
 
 
@@ -59,7 +59,9 @@ def steps(site: Site) -> Iterator[Altered]:
     if isinstance(spec, Recurrent) and not spec.return_sequences:
         text = "You take the first step's output, out[:, 0], for the last one's."
         yield called(site, _step(0), text, "Take out[:, -1].")
-        text = "You take the last step's output but one, out[:, -2]."
+        text = (
+            "You take the last step's output but one: out[:, -2], or an h before its last update."
+        )
         yield called(site, _step(-2), text, "Take out[:, -1].")
     if isinstance(spec, Slice) and spec.drop and spec.start in (0, -1):
         layer = replace(site.layer, spec=replace(spec, start=-1 - spec.start))
@@ -100,18 +102,12 @@ def _half_scanning(spec: Recurrent, x: Array, context: Context) -> tuple[Array, 
     return first.swapaxes(0, 1), states
 
 
-def _turned_and_scanning(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
-    if isinstance(spec, Bidirectional):
-        count = len(spec.forward.state_shapes())
-        one = context.half("forward_", context.states[:count])
-        other = context.half("backward_", context.states[count:])
-        a, states = _half_scanning(spec.forward, inputs[0], one)
-        b, more = _half_scanning(spec.backward, inputs[0], other)
-        pair = (a, b[:, ::-1]) if spec.return_sequences else (a[:, -1], b[:, -1])
-        return [*merge(spec.merge, *pair), *states, *more]
-    assert isinstance(spec, Recurrent)
-    y, states = _half_scanning(spec, inputs[0], context)
-    return [y if spec.return_sequences else y[:, -1], *states]
+def _scanning(spec: Any, x: Array, context: Context) -> list[Array]:
+    y, states = _half_scanning(spec, x, context)
+    return [y, *states]
+
+
+ONE_HALF = (("forward", each(_scanning, recurrent)), ("backward", each(recurrent, _scanning)))
 
 
 def batch_first(site: Site) -> Iterator[Altered]:
@@ -124,10 +120,13 @@ def batch_first(site: Site) -> Iterator[Altered]:
     calls = [_scanning_the_batch(1)]
     calls += [] if spec.return_sequences else [_scanning_the_batch(0)]
     turned = isinstance(spec, Bidirectional) or spec.go_backwards
-    calls += [_turned_and_scanning] if turned else []
+    calls += [each(_scanning)] if turned else []
     for number, call in enumerate(calls):
         layer = replace(site.layer, call=call)
         yield Altered(layer, site.said(text, fix), f"batch-first {number}")
+    for half, call in ONE_HALF if isinstance(spec, Bidirectional) else ():
+        text = f"Your {half} half takes axis 0, the batch, for time: its batch_first is False."
+        yield called(site, call, text, fix)
 
 
 def _swapped_states(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:

@@ -33,11 +33,27 @@ class Timed:
         return [y.reshape(*size, *y.shape[1:]) for y in found]
 
 
+@dataclass(frozen=True)
+class Whole:
+    """Calls a layer in an altered way; one that is wrapped, with its wrapper, for all its steps.
+
+    Attributes:
+        call: the altered way.
+    """
+
+    call: Call
+
+    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        """As the altered way does it."""
+        return self.call(spec, inputs, context)
+
+
 def inside(layer: Layer) -> Layer:
     """The layer that is wrapped; the layer itself where none is."""
     if not isinstance(layer.spec, TimeDistributed):
         return layer
-    call = layer.call.call if isinstance(layer.call, Timed) else forward
+    call: Call = layer.call if isinstance(layer.call, Whole) else forward
+    call = layer.call.call if isinstance(layer.call, Timed) else call
     return replace(layer, spec=layer.spec.layer, call=call)
 
 
@@ -46,4 +62,5 @@ def around(layer: Layer, outer: Layer) -> Layer:
     if not isinstance(outer.spec, TimeDistributed):
         return layer
     call = outer.call if layer.call is forward else Timed(layer.call)
+    call = layer.call if isinstance(layer.call, Whole) else call
     return replace(layer, spec=replace(outer.spec, layer=layer.spec), call=call)

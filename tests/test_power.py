@@ -29,6 +29,8 @@ MAKE = {
 SAMPLE = {
     "gates permuted": ["arrays lstm", "arrays gru", "texts masked-lstm", "nnx lstm-square"],
     "gates permuted in some tensors": ["arrays lstm-square", "arrays gru-before", "nnx gru"],
+    "gates of one bias permuted": ["arrays lstm-two-biases", "arrays gru"],
+    "gates permuted, biases added up": ["arrays lstm-two-biases", "arrays gru"],
     "kernel transposed": ["arrays lstm-square", "arrays rnn-relu-square", "arrays dense"],
     "recurrent transposed": ["arrays lstm", "arrays rnn", "nnx lstm-square"],
     "kernel reshaped, not transposed": ["arrays gru", "arrays stack"],

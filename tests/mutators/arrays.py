@@ -108,6 +108,25 @@ def gates(state: State, group: Group, rng: np.random.Generator) -> Iterator[Chan
             yield Change(kind, f"{part} {order}", group.before, state | changed, order)
 
 
+def sides(state: State, group: Group, rng: np.random.Generator) -> Iterator[Change]:
+    """Gates in another order, but for one bias; both biases added up in another order."""
+    first, second = group.biases()
+    orders = _orders(group)
+    if not orders or first not in state or not state[second].any():
+        return
+    order = str(rng.choice(orders))
+    every = [*group.kernels(), first, second]
+    moved = {name: permuted(state[name], group, order) for name in every}
+    whole = {first: moved[first] + moved[second], second: np.zeros_like(moved[second])}
+    parts = {"all but the second": every[:3], "first": [first], "second": [second]}
+    for part, names in parts.items():
+        changed = {name: moved[name] for name in names}
+        kind, name = "gates of one bias permuted", f"{part} {order}"
+        yield Change(kind, name, group.before, state | changed, order)
+    kind = "gates permuted, biases added up"
+    yield Change(kind, order, group.before, state | moved | whole, order)
+
+
 def matrices(state: State, group: Group, _rng: np.random.Generator) -> Iterator[Change]:
     """Matrices transposed, or reshaped instead of transposed."""
     for name, what in zip(group.kernels(), ("kernel", "recurrent"), strict=True):
@@ -209,6 +228,7 @@ def changes(state: State, seed: int) -> Iterator[Change]:
     yield from halves(state, found, rng)
     for group in found:
         yield from gates(state, group, rng)
+        yield from sides(state, group, np.random.default_rng([seed, 7]))
         yield from matrices(state, group, rng)
         yield from biases(state, group, rng)
     for name in state:

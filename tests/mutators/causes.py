@@ -7,6 +7,8 @@ ACTIVATION = ("activation", "gate-activation")
 CAUSES: dict[str, tuple[str, ...]] = {
     "gates permuted": ("gate-order",),
     "gates permuted in some tensors": ("gate-order",),
+    "gates of one bias permuted": ("gate-order",),
+    "gates permuted, biases added up": ("gate-order",),
     "kernel transposed": ("transposed",),
     "recurrent transposed": ("transposed",),
     "kernel reshaped, not transposed": ("reshaped",),

@@ -76,6 +76,15 @@ def _both(make: Callable[[int, int], Any]) -> Callable[[int], Model]:
     return made
 
 
+def two_sided(seed: int) -> Model:
+    """An LSTM both of whose biases hold numbers, as PyTorch trains them."""
+    made = _lone(lambda m, n: LSTM(m, n, **SEQUENCE))(seed)
+    rng = np.random.default_rng([seed, 8])
+    ((name, held),) = made.weights.items()
+    bias = rng.normal(0, 0.5, (2, *held["bias"].shape[1:])).astype(np.float32)
+    return replace(made, weights={name: {**held, "bias": bias}})
+
+
 def stack(seed: int) -> Model:
     """Two LSTMs with dropout between them, then two dense layers."""
     m, a, b, c = sizes(seed, 4)
@@ -153,6 +162,7 @@ SOURCES: dict[str, Callable[[int], Model]] = {
     "both-gru-sum": _both(lambda m, n: both(GRU(m, n, **SEQUENCE), "sum")),
     "both-gru-last-ave": _both(lambda m, n: both(GRU(m, n), "ave")),
     "both-rnn-mul": _both(lambda m, n: both(SimpleRNN(m, n, **SEQUENCE), "mul")),
+    "lstm-two-biases": two_sided,
     "stack": stack,
     "tagger": tagger,
     "image": image,

@@ -12,6 +12,7 @@ from xlstm.diagnosing import (
     rows_function,
     rows_loops,
     rows_masks,
+    rows_orders,
     rows_outside,
     rows_sequence,
     rows_weights,
@@ -23,7 +24,11 @@ from xlstm.diagnosing.timed import around, inside
 from xlstm.errors import XlstmError
 from xlstm.model import Model, Node
 
-WEIGHTS: tuple[Row, ...] = (*rows_weights.ROWS, *rows_bias.ROWS)
+WEIGHTS: tuple[Row, ...] = (
+    *rows_orders.ROWS,
+    *rows_weights.ROWS,
+    *rows_bias.ROWS,
+)
 """Numbers in the wrong place, or other ones."""
 
 ROWS: tuple[Row, ...] = (
@@ -42,7 +47,7 @@ ROWS: tuple[Row, ...] = (
 
 
 TOGETHER: tuple[Row, ...] = (
-    Row("gate-order", rows_weights.whole_orders),
+    Row("gate-order", rows_orders.whole_orders),
     *(row for row in ROWS if row.cause not in ("gate-order", "reshaped", "transposed", "option")),
 )
 """What is tried together with other mistakes."""

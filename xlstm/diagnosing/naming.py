@@ -64,7 +64,7 @@ class Naming:
         """Names of tensors for a sentence, in backquotes."""
         found = [n for tensor in tensors for _, n in self.slots(node, before, tensor)]
         found = found or [f"{before}{tensor}" for tensor in tensors]
-        return _listed([f"`{name}`" for name in dict.fromkeys(found)])
+        return listed([f"`{name}`" for name in dict.fromkeys(found)])
 
     def order(self, node: Node, before: str, tensor: str, gates: str) -> str:
         """The order in which the suspect's framework reads the gates of a tensor."""
@@ -72,7 +72,8 @@ class Naming:
         return orders[0] if orders else gates
 
 
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
+    """Words with commas and an "and"; of more than four the first three and how many are left."""
     if len(words) > 4:
         words = [*words[:3], f"{len(words) - 3} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
@@ -91,5 +92,5 @@ def blocks(slot: Slot, sizes: Mapping[str, int], held: str, read: str) -> str:
             wrong = [k for k, pair in enumerate(zip(held, read, strict=True)) if len({*pair}) > 1]
             word = "rows" if axis == 0 and len(slot.groups()) > 1 else "columns"
             word = "numbers" if len(slot.groups()) == 1 else word
-            return f"{word} {_listed([f'{k * inner + 1}-{(k + 1) * inner}' for k in wrong])}"
+            return f"{word} {listed([f'{k * inner + 1}-{(k + 1) * inner}' for k in wrong])}"
     return ""

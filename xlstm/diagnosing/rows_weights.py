@@ -25,7 +25,7 @@ from xlstm.diagnosing.hypothesis import (
     with_made,
     with_tensors,
 )
-from xlstm.diagnosing.naming import Naming, Said, blocks
+from xlstm.diagnosing.naming import Naming, Said
 from xlstm.kinds import Kind
 from xlstm.layout import Slot, Table, pack, shape, unpack
 from xlstm.model import Array, Bidirectional
@@ -52,112 +52,14 @@ def _plain_sides(kind: Kind, hub: Array, found: Array) -> Array:
     return found[: len(hub)] if found.ndim == hub.ndim and kind.gates else found
 
 
-def _sizes(part: Part) -> dict[str, int]:
+def axis_sizes(part: Part) -> dict[str, int]:
+    """Length of each hub axis of a part's tensors."""
     return part.kind.axis_sizes(part.spec.sizes())
 
 
-def _held(site: Site, part: Part, tensor: str) -> Array | None:
+def hub_of(site: Site, part: Part, tensor: str) -> Array | None:
+    """A part's hub tensor, None where it has none."""
     return site.layer.weights.get(part.before + tensor)
-
-
-def _gated(part: Part) -> list[str]:
-    return [tensor for tensor, axes in part.kind.tensors.items() if "g" in axes]
-
-
-def _choices(tensors: list[str]) -> Iterator[tuple[str, ...]]:
-    """All of some tensors, then fewer and fewer."""
-    for count in range(len(tensors), 0, -1):
-        yield from itertools.combinations(tensors, count)
-
-
-def whole_orders(site: Site) -> Iterator[Altered]:
-    """Gates of all tensors of a layer in any other order."""
-    for group in groups(site.spec)[:1]:
-        yield from _in_order(site, group, [tuple(_present(site, group))])
-
-
-def gate_orders(site: Site) -> Iterator[Altered]:
-    """Gates of some tensors in any other order, in all halves or in one."""
-    for group in groups(site.spec):
-        yield from _in_order(site, group, [*_choices(_present(site, group))])
-
-
-def _present(site: Site, group: list[Part]) -> list[str]:
-    return [t for t in _gated(group[0]) if _held(site, group[0], t) is not None]
-
-
-def _in_order(site: Site, group: list[Part], choices: list[tuple[str, ...]]) -> Iterator[Altered]:
-    for chosen in choices:
-        if chosen:
-            for order in _orders(group[0].kind.gates):
-                changed = _reordered(site, group, chosen, order)
-                if changed:
-                    layer = with_made(site.layer, changed)
-                    where = "" if len(group) == len(parts(site.spec)) else group[0].before
-                    rule = f"gate-order {order} {chosen} {where}"
-                    say = _say_order(site, group, chosen, order)
-                    yield Altered(layer, say, rule, tuple(changed))
-
-
-def _orders(gates: str) -> list[str]:
-    """All orders but the hub's own, those that only swap two gates first."""
-    every = ["".join(order) for order in itertools.permutations(gates)][:]
-    moved = {order: sum(a != b for a, b in zip(order, gates, strict=True)) for order in every}
-    return sorted((order for order in every if moved[order]), key=lambda order: moved[order])
-
-
-def _reordered(
-    site: Site, group: list[Part], chosen: tuple[str, ...], order: str
-) -> dict[str, Callable[[], Array]]:
-    """Hub tensors of a suspect whose arrays hold, at gate k's place, gate `order`[k]."""
-    changed: dict[str, Callable[[], Array]] = {}
-    for part in group:
-        for tensor in chosen:
-            hub = _held(site, part, tensor)
-            if hub is None:
-                continue
-            axes = part.kind.tensors[tensor]
-            written = Slot(tensor, tensor, axes, gates=order)
-            read = replace(written, gates=part.kind.gates)
-            changed[part.before + tensor] = partial(
-                _read, part.kind, hub, part.spec.sizes(), written, read
-            )
-    return changed
-
-
-def _read(kind: Kind, hub: Array, sizes: Sizes, written: Slot, read: Slot) -> Array:
-    """As `misread`, for slots of equal shapes."""
-    found = misread(kind, hub, sizes, written, read)
-    assert found is not None, (written, read)
-    return found
-
-
-def _say_order(site: Site, group: list[Part], chosen: tuple[str, ...], order: str) -> Say:
-    def say(naming: Naming) -> Said:
-        part = group[0]
-        held, read, where = _orders_there(site, part, chosen[0], order, naming)
-        names = [naming.called(site.node, p.before, *chosen) for p in group]
-        fix = ""
-        for slot, _ in naming.slots(site.node, part.before, chosen[0]):
-            if slot.gates and not fix:
-                fix = f"reorder {blocks(slot, _sizes(part), held, read)} of each"
-        verb = "hold" if "".join(names).count("`") > 2 else "holds"
-        fix = fix.removesuffix(" of each") if verb == "holds" else fix
-        text = f"Your {' and '.join(names)} {verb} {' '.join(held)}; {where} reads {' '.join(read)}"
-        tensor = " ".join(dict.fromkeys(names)).replace("`", "").replace(" and ", ", ")
-        return Said(f"{text}.", f"{fix[:1].upper()}{fix[1:]}." if fix else "", tensor)
-
-    return say
-
-
-def _orders_there(
-    site: Site, part: Part, tensor: str, order: str, naming: Naming
-) -> tuple[str, str, str]:
-    """The order held and the order read, in the suspect's framework, and who reads it."""
-    gates = part.kind.gates
-    read = naming.order(site.node, part.before, tensor, gates)
-    moved = dict(zip(gates, order, strict=True))
-    return "".join(moved[gate] for gate in read), read, naming.title
 
 
 TRANSPOSED = (("j", "h"), ("i", "h"), ("i", "o"), ("a", "b"))
@@ -209,7 +111,7 @@ def _other_axes(
 ) -> Iterator[Altered]:
     changed = {}
     for part in group:
-        hub = _held(site, part, tensor)
+        hub = hub_of(site, part, tensor)
         if hub is None:
             continue
         make = partial(_sided, part, hub, tensor, written, read)
@@ -253,7 +155,7 @@ def _say_axes(site: Site, names: list[str], group: list[Part], tensor: str, caus
 def swapped_tensors(site: Site) -> Iterator[Altered]:
     """Two tensors of a part that have equal shapes and changed places."""
     for part in parts(site.spec):
-        every = {tensor: _held(site, part, tensor) for tensor in part.kind.tensors}
+        every = {tensor: hub_of(site, part, tensor) for tensor in part.kind.tensors}
         held = {tensor: array for tensor, array in every.items() if array is not None}
         for a, b in itertools.combinations(held, 2):
             if held[a].shape == held[b].shape and held[a].ndim:
@@ -288,7 +190,7 @@ def swapped_halves(site: Site) -> Iterator[Altered]:
 def flipped(site: Site) -> Iterator[Altered]:
     """Windows of convolutions that run from their end (Theano's)."""
     for part in parts(site.spec):
-        hub = _held(site, part, "kernel")
+        hub = hub_of(site, part, "kernel")
         axes = part.kind.tensors.get("kernel", "")
         turned = "".join(axis for axis in axes if axis in "abc")
         if hub is None or not turned:
@@ -304,7 +206,6 @@ def flipped(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("gate-order", gate_orders),
     Row("swapped-halves", swapped_halves),
     Row("transposed", transposed),
     Row("swapped-tensors", swapped_tensors),

@@ -48,14 +48,14 @@ def suspect(b: Any) -> Suspect:
 
     Raises:
         FileError: an unreadable file.
-        UsageError: an object that is nothing of a model's.
+        UsageError: an object that is nothing of a model's, or that holds no arrays.
     """
     if isinstance(b, Model):
         return _of_model(b, f"model {b.name}")
     if isinstance(b, (str, os.PathLike)):
         return _of_path(Path(b))
     if isinstance(b, Mapping):
-        return Suspect("arrays by name", arrays=plain_arrays(b))
+        return Suspect("arrays by name", arrays=_some(plain_arrays(b), "b"))
     owner = registry.owner(b)
     if owner is not None:
         return _of_object(b, owner)
@@ -79,9 +79,18 @@ def _of_path(path: Path) -> Suspect:
         return _of_model(load(path), path.name)
     except XlstmError as error:
         try:
-            return Suspect(f"{path.name}, arrays by name", arrays=plain_arrays(read_arrays(path)))
+            arrays = plain_arrays(read_arrays(path))
         except XlstmError:
             raise error from None
+        return Suspect(f"{path.name}, arrays by name", arrays=_some(arrays, path.name))
+
+
+def _some(arrays: dict[str, Array], where: str) -> dict[str, Array]:
+    """The arrays, of which there is one at least."""
+    if not arrays:
+        want, fix = "named arrays", "pass the state dict of a model with its weights, or the model"
+        raise UsageError(where, want, "none: it is empty", fix)
+    return arrays
 
 
 def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
@@ -96,15 +105,18 @@ def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
         if isinstance(item, Mapping):
             found |= plain_arrays(item, f"{path}.")
             continue
-        for method in ("detach", "cpu"):
-            item = getattr(item, method, lambda item=item: item)()
-        if str(getattr(item, "dtype", "")) == "torch.bfloat16":
-            item = item.float()
-        array = np.asarray(item)
+        array = _as_array(item)
         if array.dtype.kind not in "fiubV":
             raise UsageError(f"b, {path}", "an array of numbers", f"{array.dtype}", "leave it out")
         found[path] = array.astype(np.float32) if array.dtype.kind == "V" else array
     return found
+
+
+def _as_array(item: Any) -> Array:
+    """Any framework's array, PyTorch's tensors with their gradients left out."""
+    for method in ("detach", "cpu"):
+        item = getattr(item, method, lambda item=item: item)()
+    return np.asarray(item.float() if str(getattr(item, "dtype", "")) == "torch.bfloat16" else item)
 
 
 def _of_object(b: Any, owner: Adapter) -> Suspect:
@@ -140,8 +152,8 @@ def _function(b: Callable[..., Any]) -> Run:
         if isinstance(found, Mapping):
             found = [found[key] for key in sorted(found)]
         several = isinstance(found, (tuple, list))
-        outer = [np.asarray(y) for y in found if not _nested(y)] if several else [np.asarray(found)]
-        return Watched(outer, [])
+        outer = [y for y in found if not _nested(y)] if several else [found]
+        return Watched([_as_array(y) for y in outer], [])
 
     return run
 

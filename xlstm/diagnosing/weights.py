@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xlstm.diagnosing.altered import Layer, layers_of
-from xlstm.diagnosing.hypothesis import Hypothesis, Part, Say, parts, with_tensors
+from xlstm.diagnosing.hypothesis import Hypothesis, Part, Row, Say, parts, with_tensors
 from xlstm.diagnosing.known import WEIGHTS, hypotheses
 from xlstm.diagnosing.naming import Naming, Said
 from xlstm.diagnosing.pairing import Paired
@@ -107,13 +107,9 @@ def explain(
         for hypothesis in _turned(node, paired, bad, naming, layers):
             found.append((hypothesis, _gap(model, known, name, hypothesis.tensors)))
         bad = [tensor for tensor in bad if (name, tensor) not in paired.turned]
-        for hypothesis in hypotheses(model, layers, [node], naming, WEIGHTS) if bad else ():
-            tried += 1
-            if {*hypothesis.tensors} <= {*bad} and _fits(node, hypothesis, known[name]):
-                found.append((hypothesis, _gap(model, known, name, hypothesis.tensors)))
-                bad = [tensor for tensor in bad if tensor not in hypothesis.tensors]
-                if not bad:
-                    break
+        said, bad, count = _named(_Place(model, node, naming, known[name], layers), bad)
+        found += [(h, _gap(model, known, name, h.tensors)) for h in said]
+        tried += count
         found += [
             (_other(model, node, tensor, known[name], layers), _gap(model, known, name, [tensor]))
             for tensor in bad
@@ -121,6 +117,79 @@ def explain(
     for name, held in known.items():
         layers[name] = _with_facts(model.node(name), layers[name], held)
     return found, layers, tried
+
+
+class _Place(NamedTuple):
+    """One layer of the truth, and the suspect's tensors of it."""
+
+    model: Model
+    node: Node
+    naming: Naming
+    held: Hub
+    layers: Mapping[str, Layer]
+
+    def fitting(self, bad: list[str], rows: Iterable[Row] = WEIGHTS) -> Iterator[Hypothesis]:
+        """Hypotheses about nothing but tensors that differ."""
+        if bad:
+            found = hypotheses(self.model, self.layers, [self.node], self.naming, rows)
+            yield from (h for h in found if {*h.tensors} <= {*bad})
+
+    def after(self, first: Hypothesis) -> _Place:
+        """The same place with a mistake made already."""
+        return self._replace(layers={**self.layers, **first.layers})
+
+
+def _named(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], int]:
+    """Mistakes in the tensors that differ, the tensors that none explains, and how many were tried.
+
+    Where single mistakes leave some unexplained, another order of the gates is looked for that
+    makes them clear together with a second mistake.
+    """
+    found, left, tried = _singly(place, bad)
+    if left:
+        pair, more = _in_pairs(place, bad)
+        rest = [name for name in bad if name not in {t for h in pair for t in h.tensors}]
+        others, unclear, again = _singly(place, rest) if pair else ([], left, 0)
+        tried += more + again
+        if len(unclear) < len(left):
+            found, left = [*pair, *others], unclear
+    return found, left, tried
+
+
+def _singly(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], int]:
+    found, tried = [], 0
+    for hypothesis in place.fitting(bad):
+        tried += 1
+        if {*hypothesis.tensors} <= {*bad} and _fits(place, hypothesis, hypothesis.tensors):
+            found.append(hypothesis)
+            bad = [tensor for tensor in bad if tensor not in hypothesis.tensors]
+            if not bad:
+                break
+    return found, bad, tried
+
+
+def _in_pairs(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], int]:
+    """An order of the gates and what else happened to some of the tensors that it is about."""
+    tried = 0
+    for first in place.fitting(bad, ORDERS):
+        tried += 1
+        rest = [name for name in first.tensors if not _fits(place, first, (name,))]
+        # of matrices alone: in every order each of them would take its time
+        if len(rest) == len(first.tensors) and not all(n.endswith("bias") for n in rest):
+            continue
+        after, seconds = place.after(first), []
+        for second in after.fitting(rest, OTHERS):
+            tried += 1
+            if {*second.tensors} <= {*rest} and _fits(after, second, second.tensors):
+                seconds.append(second)
+                rest = [name for name in rest if name not in second.tensors]
+        if not rest:
+            return [first, *seconds], tried
+    return [], tried
+
+
+ORDERS, OTHERS = WEIGHTS[:1], WEIGHTS[1:]
+"""The order of the gates, and all other mistakes of weights."""
 
 
 def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
@@ -132,13 +201,13 @@ def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
     return replace(with_tensors(layer, wide), spec=spec)
 
 
-def _fits(node: Node, hypothesis: Hypothesis, held: Hub) -> bool:
-    """Whether the altered tensors are the suspect's."""
-    altered = next(iter(hypothesis.layers.values())).weights
-    every = {p.before + t: (p, t) for p in parts(node.spec) for t in p.kind.tensors}
+def _fits(place: _Place, hypothesis: Hypothesis, names: Iterable[str]) -> bool:
+    """Whether altered tensors are the suspect's."""
+    altered, held = next(iter(hypothesis.layers.values())).weights, place.held
+    every = {p.before + t: (p, t) for p in parts(place.node.spec) for t in p.kind.tensors}
     return all(
         name in held and equal(*every[name], altered[name].astype(held[name].dtype), held[name])
-        for name in hypothesis.tensors
+        for name in names
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,12 +73,18 @@ def _tensors(found: Any) -> Iterator[torch.Tensor]:
 
 def _outputs(found: Any) -> tuple[list[Array], list[Array]]:
     """Outputs, and what lies deeper: the states that recurrent modules return beside them."""
-    if isinstance(found, torch.Tensor):
-        return [to_numpy(found)], []
+    if not isinstance(found, (tuple, list, dict)):
+        return [_array(found)], []
     parts = [found[key] for key in sorted(found)] if isinstance(found, dict) else list(found)
-    outer = [to_numpy(part) for part in parts if isinstance(part, torch.Tensor)]
-    inner = [part for part in parts if not isinstance(part, torch.Tensor)]
+    deep = (tuple, list, dict)
+    inner = [part for part in parts if isinstance(part, deep)]
+    outer = [_array(part) for part in parts if part is not None and not isinstance(part, deep)]
     return outer, [to_numpy(tensor) for tensor in _tensors(inner)]
+
+
+def _array(found: Any) -> Array:
+    """A tensor, or what a module that ends in numpy gives."""
+    return to_numpy(found) if isinstance(found, torch.Tensor) else np.asarray(found)
 
 
 def watch(
@@ -95,7 +102,8 @@ def watch(
     made = _copy(source, getattr(torch, dtype), quiet)
     memory = _Memory([], {}, {})
     for name, module in made.named_modules():
-        module.register_forward_hook(memory.hook(name))
+        if not isinstance(module, torch.jit.ScriptModule):
+            module.register_forward_hook(memory.hook(name))
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _InDtype(getattr(torch, dtype)):
         torch.manual_seed(seed)
         outputs, states = _called(made, inputs, dtype)
@@ -104,8 +112,11 @@ def watch(
 
 def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
     """A copy that computes in `dtype`, without dropout if `quiet`."""
-    made = copy.deepcopy(source, {id(x): x for x in _others(source)})
-    made = made.to(device="cpu", dtype=dtype)
+    made = copy.deepcopy(source, dict(_kept(source)))
+    with warnings.catch_warnings():
+        # scripted modules look at gradients of what is no leaf
+        warnings.filterwarnings("ignore", message="The .grad attribute")
+        made = made.to(device="cpu", dtype=dtype)
     for module in made.modules() if quiet else ():
         if isinstance(module, RANDOM):
             module.eval()  # evaluation mode of PyTorch: it draws nothing
@@ -114,12 +125,28 @@ def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
     return made
 
 
-def _others(source: nn.Module) -> Iterator[Any]:
-    """What modules hold that is none of PyTorch's: it is shared with a copy, not copied."""
+def _kept(source: nn.Module) -> Iterator[tuple[int, Any]]:
+    """What a copy of a module is to hold in place of what cannot be copied, or is none of its own.
+
+    Tensors of an earlier call that still have a history are copied without it; locks, generators
+    and what is none of PyTorch's are shared.
+    """
     for module in source.modules():
         for name, held in vars(module).items():
-            if not name.startswith("_") and hasattr(held, "__dict__"):
-                yield held
+            if name.startswith("_") or isinstance(held, nn.Module):
+                continue
+            if isinstance(held, torch.Tensor):
+                yield id(held), held.detach().clone()
+            elif hasattr(held, "__dict__") or not _copies(held):
+                yield id(held), held
+
+
+def _copies(held: Any) -> bool:
+    try:
+        copy.deepcopy(held)
+    except Exception:  # every kind of object refuses in its own way
+        return False
+    return True
 
 
 def _called(

@@ -10,7 +10,7 @@ from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.digests import recipe_of
 from xlstm.errors import MissingFrameworkError, UsageError
-from xlstm.given import arrays_for
+from xlstm.given import arrays_for, rowless
 from xlstm.gradients import Slopes, slopes_of
 from xlstm.gradients import gradients as gradients_of
 from xlstm.ledger import Ledger, count
@@ -131,7 +131,7 @@ def _trials(
         arrays = arrays_for(model, inputs)
         left, recipe = _left(model, [arrays]), "given"
     label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
-    trials = [trial(model, arrays, label, (), _unfit(model, arrays), dtypes)]
+    trials = [trial(model, arrays, label, (), rowless(model, arrays), dtypes)]
     if thorough:
         more, refused = shapes_of(model, dtypes)
         trials += more
@@ -146,17 +146,6 @@ def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = Fals
     for arrays in trials:
         run_reference(model, arrays, coverage=coverage)
     return coverage.unexercised(every)
-
-
-def _unfit(model: Model, arrays: Sequence[Array]) -> str:
-    """Why no framework can be right: numbers that an embedding has no row for."""
-    rows = generated.row_numbers(model)
-    for name, array in zip(model.inputs, arrays, strict=True):
-        wrong = array[(array <= -1) | (array >= rows[name])] if name in rows else array[:0]
-        if wrong.size:
-            have = f"the embedding has rows 0 to {rows[name] - 1}"
-            return f"input {name} holds {wrong.flat[0]:g}, {have}"
-    return ""
 
 
 def _generated(model: Model) -> tuple[list[Array], list[str], generated.Recipe]:

@@ -13,6 +13,7 @@ import numpy as np
 from xlstm.errors import FileError, UsageError
 from xlstm.files.arrays import MAX_BYTES, read_arrays
 from xlstm.files.guards import open_regular
+from xlstm.inputs import row_numbers
 from xlstm.model import Array, Input, Model
 from xlstm.reference.run import check_inputs
 
@@ -165,6 +166,17 @@ def check_batch(model: Model, arrays: Sequence[Array]) -> None:
         if isinstance(spec, Input) and spec.batch not in (None, size):
             want = f"the batch of {spec.batch} that the model was built for"
             raise UsageError(f"input {name}", want, f"{size}", "pass that many samples")
+
+
+def rowless(model: Model, arrays: Sequence[Array]) -> str:
+    """Numbers among the inputs that an embedding has no row for, in words; "" if none."""
+    rows = row_numbers(model)
+    for name, array in zip(model.inputs, arrays, strict=True):
+        wrong = array[(array <= -1) | (array >= rows[name])] if name in rows else array[:0]
+        if wrong.size:
+            have = f"the embedding has rows 0 to {rows[name] - 1}"
+            return f"input {name} holds {wrong.flat[0]:g}, {have}"
+    return ""
 
 
 def _read(path: Path) -> Held:

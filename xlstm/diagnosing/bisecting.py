@@ -181,7 +181,8 @@ def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None
 def _conclude(case: Case, best: Outcome, naming: Naming, known: Container[str]) -> None:
     """Findings in the order in which data meets them."""
     final = best.final
-    case.max_ulp = final.ulp if np.isfinite(final.ulp) else None
+    numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
+    case.max_ulp = final.ulp if np.isfinite(final.ulp) and numbers else None
     found = [
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]

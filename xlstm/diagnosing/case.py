@@ -28,6 +28,7 @@ class Case:
         dtype: what the suspect computes in.
         max_ulp: the difference of the outputs that is left, None where nothing was run.
         compared: what was compared.
+        failed: what the suspect said where it failed on the inputs, and ran on some of them.
     """
 
     a: Model
@@ -39,6 +40,7 @@ class Case:
     dtype: str = "float64"
     max_ulp: float | None = None
     compared: list[str] = field(default_factory=list)
+    failed: str = ""
 
 
 def of_weights(hypothesis: Hypothesis, gap: float, naming: Naming) -> Finding:

@@ -29,6 +29,7 @@ CAUSES: dict[str, str] = {
     "momentum": "another momentum of BatchNorm, which acts in training only",
     "batchnorm-mode": "BatchNorm in training mode: statistics of the batch for those kept",
     "dropout-on": "dropout left on: two runs differ",
+    "not-repeatable": "two runs differ, dropout or not",
     "option": "another option of the layer",
     # sequences
     "go-backwards": "a layer reads the sequence in the other direction",

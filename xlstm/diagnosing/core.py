@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from xlstm import inputs as generated
 from xlstm.diagnosing import weights
-from xlstm.diagnosing.altered import layers_of, start
+from xlstm.diagnosing.altered import layers_of, run, start
 from xlstm.diagnosing.bisecting import bisect, same
 from xlstm.diagnosing.case import STEPS, Case, of_weights
 from xlstm.diagnosing.pairing import Paired, pair_arrays
 from xlstm.diagnosing.result import Diagnosis, Finding, Unexplained
-from xlstm.diagnosing.runs import ran, steady, told
+from xlstm.diagnosing.runs import fails, ran, steady, still_fails, told
 from xlstm.diagnosing.seen import Watched
-from xlstm.diagnosing.suspect import suspect
-from xlstm.given import arrays_for
-from xlstm.model import Array, Edge, Model
+from xlstm.diagnosing.suspect import Suspect, suspect
+from xlstm.errors import UsageError
+from xlstm.given import arrays_for, rowless
+from xlstm.model import Array, Bidirectional, Edge, Model, Recurrent
 from xlstm.parity import bounds
 from xlstm.porting import load
 from xlstm.reference import Coverage
@@ -52,17 +55,30 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     ('transposed',)
     """
     truth, other = load(a), suspect(b)
-    made = _made(truth) if inputs is None else arrays_for(truth, inputs)
+    try:
+        return _compared(truth, other, inputs)
+    except MemoryError:
+        want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
+        raise UsageError(truth.name, want, "out of memory", do) from None
+
+
+def _compared(truth: Model, other: Suspect, inputs: Any) -> Diagnosis:
+    made = _made(truth, other) if inputs is None else arrays_for(truth, inputs)
+    if wrong := rowless(truth, made):
+        raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
     case = Case(truth, other, made)
     if other.run is None and other.model is None:
         _weights_alone(case)
     elif not _inputs_differ(case):
         _whole(case)
+        still_fails(case)
     return _diagnosis(case, inputs is None)
 
 
-def _made(model: Model) -> list[Array]:
-    """Inputs that are short enough for some step to be decided."""
+def _made(model: Model, other: Suspect) -> list[Array]:
+    """Inputs that the suspect takes too, short enough for some step to be decided."""
+    if fixed := _fixed(model, other.model):
+        return generated.chosen(model, fixed)[0]
     arrays = generated.chosen(model, STEPS)[0]
     for steps in generated.shorter(STEPS) if generated.has_free_axis(model) else ():
         if all(found.sharp.any() for found in bounds(model, arrays, "float64")):
@@ -71,10 +87,17 @@ def _made(model: Model) -> list[Array]:
     return arrays
 
 
+def _fixed(model: Model, other: Model | None) -> int:
+    """The length that the suspect has of axes that may have any in the truth; 0 if none, or two."""
+    pairs = zip(_asked(model), _asked(other) if other else [], strict=False)
+    sizes = {n for a, b in pairs for m, n in zip(a, b, strict=False) if m is None and n is not None}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
 def _diagnosis(case: Case, made: bool) -> Diagnosis:
     coverage = Coverage()
     reference(case.a, case.inputs, coverage=coverage)
-    ran = "outputs" in case.compared
+    was_run = "outputs" in case.compared
     recipe = f"made from the model, seed {generated.SEED}" if made else "given"
     return Diagnosis(
         case.a.name,
@@ -83,17 +106,17 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
         tuple(case.unexplained),
         tuple(case.compared),
         case.tried,
-        tuple(coverage.unexercised()) if ran else (),
-        recipe if ran else "",
+        tuple(coverage.unexercised()) if was_run else (),
+        recipe if was_run else "",
         case.max_ulp,
-        case.dtype if ran else "",
+        case.dtype if was_run else "",
     )
 
 
 def _weights_alone(case: Case) -> None:
     """Compares arrays whose function is not known."""
     paired = pair_arrays(case.a, case.b.arrays or {})
-    found, _, case.tried = weights.explain(case.a, paired, paired.naming)
+    found, _, case.tried = weights.explain(case.a, paired, paired.naming, alone=True)
     case.compared.append("weights")
     case.findings += [of_weights(h, gap, paired.naming) for h, gap in found]
     _left_over(case, paired)
@@ -141,21 +164,41 @@ def _whole(case: Case) -> None:
     """Compares outputs, weights where they are known, and what lies between."""
     outputs: list[Array] = []
     gave: Watched | None = None
+    if _without_numbers(case):
+        return
     case.compared.append("outputs")
     if case.b.run is not None:
         gave = ran(case)
         if gave is None:
             return
         gave = steady(case, gave)
+        if gave is None:
+            return
         outputs = gave.outputs
     read = case.b.model
     if read is not None:
         outputs = outputs or told(case, read)
+    if not outputs and case.failed:
+        fails(case, f"b does not take a's inputs: {case.failed}", "Give both the same inputs.")
+        return
     outputs = _counted(case, outputs)
     if not outputs:
         return
     true = read is not None and _agrees(case, read, outputs)
     bisect(case, outputs, gave, read if true else None)
+
+
+def _without_numbers(case: Case) -> bool:
+    """Whether the truth gives nothing that could be compared; a finding where it does."""
+    values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    if any(np.isfinite(values[edge]).any() for edge in case.a.outputs):
+        return False
+    bad = (node.name for node in case.a.layers if not np.isfinite(values[Edge(node.name)]).all())
+    layer = next(bad, "")
+    text = "a itself gives NaN or infinity from here on: no output is left to compare."
+    fix = "Pass inputs that a has numbers for, or mend a's weights."
+    case.findings.append(Finding(layer, None, "", "nan", text, fix, float("inf")))
+    return True
 
 
 def _agrees(case: Case, read: Model, outputs: Sequence[Array]) -> bool:
@@ -170,13 +213,14 @@ def _agrees(case: Case, read: Model, outputs: Sequence[Array]) -> bool:
 
 
 def _counted(case: Case, outputs: list[Array]) -> list[Array]:
-    """As many outputs as the truth has; a finding where there are others."""
+    """As many outputs as the truth has; a finding where others follow that are no states."""
     want = len(case.a.outputs)
-    if len(outputs) != want:
-        specs: list[Any] = [node.spec for node in case.a.stateful]
-        states = sum(len(spec.state_shapes()) for spec in specs)
-        if len(outputs) != want + states:
-            text = f"a has {want} output{'s' * (want > 1)} and b gives {len(outputs)}."
-            fix = "Return the same outputs."
-            case.findings.append(Finding("", None, "", "outputs", text, fix, float("inf")))
+    specs: list[Any] = [node.spec for node in case.a.layers]
+    stateful = [spec for spec in specs if isinstance(spec, (Recurrent, Bidirectional))]
+    sizes = {shape[-1] for spec in stateful for shape in spec.state_shapes()}
+    states = all(y.ndim > 1 and y.shape[-1] in sizes for y in outputs[want:])
+    if len(outputs) < want or not states:
+        text = f"a has {want} output{'s' * (want > 1)} and b gives {len(outputs)}."
+        fix = "Return the same outputs."
+        case.findings.append(Finding("", None, "", "outputs", text, fix, float("inf")))
     return outputs[:want] if len(outputs) >= want else []

@@ -9,6 +9,9 @@ from typing import Any
 
 from xlstm.errors import printable
 
+UNGRANTED = ("inputs", "outputs", "shape", "nan", "failed", "not-repeatable")
+"""Causes that say what is seen, not what it comes from: nothing follows if they are granted."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -111,9 +114,10 @@ class Diagnosis:
         return lines
 
     def _closing(self) -> list[str]:
-        what = " and ".join(self.compared)
+        what = " and ".join(self.compared) or "nothing"
         lines = [f"equal up to rounding: {what}"] if self.ok else [f"compared: {what}"]
-        if self.findings and not self.unexplained and self.max_ulp is not None:
+        known = {finding.cause for finding in self.findings} - {*UNGRANTED}
+        if known and not self.unexplained and self.max_ulp is not None:
             ulp = max(round(self.max_ulp), int(self.max_ulp > 0))
             after = f"After that the outputs agree to {ulp} ULP of {self.precision}."
             lines.insert(0, after)

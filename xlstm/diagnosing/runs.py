@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from xlstm.diagnosing.case import Case
+from xlstm.diagnosing.measure import apart
 from xlstm.diagnosing.result import Finding
 from xlstm.diagnosing.seen import Watched
+from xlstm.diagnosing.suspect import Suspect
 from xlstm.inputs import row_numbers
 from xlstm.model import Array, Model
 from xlstm.reference import run as reference
@@ -18,7 +21,14 @@ def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:
     """Inputs as a suspect takes them: whole numbers for embeddings, bools for masks."""
     numbers = row_numbers(model)
     pairs = zip(model.inputs, inputs, strict=True)
-    return [x.astype(np.int64) if name in numbers else x for name, x in pairs]
+    return [x.astype(_kind(name in numbers, x), copy=False) for name, x in pairs]
+
+
+def _kind(number: bool, x: Array) -> Any:
+    """Whole numbers that are no row numbers are values, as a layer takes them."""
+    if number:
+        return np.int64
+    return np.float64 if x.dtype.kind in "iu" else x.dtype
 
 
 def ran(case: Case) -> Watched | None:
@@ -32,28 +42,74 @@ def ran(case: Case) -> Watched | None:
         case.inputs = inputs
         found, said = _once(case) if inputs else (None, "")
         if found is not None:
+            case.failed = first
             return found
         first = first or said
     case.inputs = given
-    text, fix = f"b fails on a's inputs: {first}", "Mend it first."
-    case.findings.append(Finding("", None, "", "failed", text, fix, float("inf")))
+    fails(case, f"b fails on a's inputs: {first}", "Mend it first.")
     return None
+
+
+def fails(case: Case, text: str, fix: str) -> None:
+    """Writes down that the suspect cannot be run."""
+    case.findings.append(Finding("", None, "", "failed", text, fix, float("inf")))
+
+
+def still_fails(case: Case) -> None:
+    """A finding for a first failure that nothing found since then explains."""
+    if case.failed and not case.findings and not case.unexplained:
+        text = f"b fails on a's inputs: {case.failed}. It runs, and agrees, with as many samples as"
+        fails(case, f"{text} time steps.", "Look for where it takes one for the other.")
 
 
 def _once(case: Case) -> tuple[Watched | None, str]:
     """The run, or None and what was said."""
-    assert case.b.run is not None
     given, said = _given(case.a, case.inputs), ""
     for dtype in ("float64", "float32"):
         try:
-            found = case.b.run(given, dtype)
+            found = _run(case.b, given, dtype)
         except Exception as error:  # the suspect is somebody's own code
-            said = said or (str(error).splitlines() or [""])[0] or type(error).__name__
+            said = said or _said(error)
             continue
-        single = dtype == "float64" and any(y.dtype == np.float32 for y in found.outputs)
+        single = dtype == "float64" and any(map(_single, found.outputs))
         case.dtype = "float32" if single else dtype
         return found, ""
     return None, said
+
+
+def _single(y: Array) -> bool:
+    """Whether numbers were computed in float32, or came through it, whatever holds them now."""
+    if y.dtype == np.float32:
+        return True
+    with np.errstate(over="ignore"):
+        short = np.array_equal(y, y.astype(np.float32), equal_nan=True)
+    return short and y.dtype.kind == "f" and bool((y != np.round(y)).any())
+
+
+def _said(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> Watched:
+    """A run of the suspect.
+
+    Raises:
+        TypeError: what it gives is no array of numbers.
+        Exception: the suspect's own.
+    """
+    assert b.run is not None
+    found = b.run(inputs, dtype, **options)
+    for y in found.outputs:
+        if y.dtype.kind not in "fiubV":
+            raise TypeError(f"it gives {_what(y)} where an array of numbers is wanted")
+    return found
+
+
+def _what(y: Array) -> str:
+    """What an array holds that holds no numbers."""
+    if y.dtype.kind == "O":
+        return type(y.item()).__name__ if y.size == 1 else "objects"
+    return {"U": "text", "S": "bytes"}.get(y.dtype.kind, f"{y.dtype} numbers")
 
 
 def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
@@ -67,26 +123,49 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
     return [x[:size, :size] if own else x[:size] for x, own in pairs]
 
 
-def steady(case: Case, first: Watched) -> Watched:
-    """The run, or another one without dropout where two runs differ."""
-    assert case.b.run is not None
+def steady(case: Case, first: Watched) -> Watched | None:
+    """The run, or another one without dropout where two runs differ; None where that helps not."""
     given = _given(case.a, case.inputs)
-    second = case.b.run(given, case.dtype, seed=1)
-    pairs = zip(first.outputs, second.outputs, strict=False)
-    if all(np.array_equal(x, y, equal_nan=True) for x, y in pairs):
-        return first
-    gap = max(
-        float(np.abs(x - y).max()) for x, y in zip(first.outputs, second.outputs, strict=True)
-    )
+    try:
+        again = _run(case.b, given, case.dtype, seed=1)
+        if gap := _between(first, again):
+            return _quiet(case, given, gap)
+    except Exception as error:  # as above
+        text = f"b runs once, and fails when it is called again: {_said(error)}"
+        fails(case, text, "Mend it first.")
+        return None
+    return first
+
+
+def _quiet(case: Case, given: Sequence[Array], gap: float) -> Watched | None:
+    """A run with dropout off, and a finding: dropout was on, or runs differ for another reason."""
+    found, other = (_run(case.b, given, case.dtype, quiet=True, seed=seed) for seed in (0, 1))
+    if _between(found, other):
+        text = "Two runs of b on the same inputs differ: it draws random numbers, or it keeps"
+        text += " something from one call for the next."
+        fix = "Call .eval(); in PyTorch F.dropout needs training=self.training. Start states anew "
+        fix += "in every call."
+        case.findings.append(Finding("", None, "", "not-repeatable", text, fix, gap))
+        return None
     text = "Dropout is on: two runs of b on the same inputs differ."
     fix = "Call .eval() (training=False) before you compare."
     case.findings.append(Finding("", None, "", "dropout-on", text, fix, gap))
-    return case.b.run(given, case.dtype, quiet=True)
+    return found
+
+
+def _between(one: Watched, other: Watched) -> float:
+    """The largest difference of two runs; infinite where their shapes or their NaNs differ."""
+    gaps = [0.0]
+    for x, y in zip(one.outputs, other.outputs, strict=False):
+        if not np.array_equal(x, y, equal_nan=True):
+            gaps.append(apart(x, y) or float("inf"))
+    return max(gaps) if len(one.outputs) == len(other.outputs) else float("inf")
 
 
 def told(case: Case, read: Model) -> list[Array]:
     """What the suspect's own graph gives; nothing where it does not take these inputs."""
     try:
         return reference(read, case.inputs)[: len(read.outputs)]
-    except Exception:  # another shape of input, say
+    except Exception as error:  # another shape of input, say
+        case.failed = case.failed or _said(error)
         return []

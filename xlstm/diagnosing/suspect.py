@@ -100,7 +100,7 @@ def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
         UsageError: what is no array of numbers.
     """
     found: dict[str, Array] = {}
-    for name, item in held.items():
+    for name, item in _checkpoint(held).items():
         path = f"{before}{name}"
         if isinstance(item, Mapping):
             found |= plain_arrays(item, f"{path}.")
@@ -110,6 +110,16 @@ def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
             raise UsageError(f"b, {path}", "an array of numbers", f"{array.dtype}", "leave it out")
         found[path] = array.astype(np.float32) if array.dtype.kind == "V" else array
     return found
+
+
+STATE_DICTS = ("state_dict", "model_state_dict", "model")
+"""What checkpoints call the weights that they hold beside epochs and optimizers."""
+
+
+def _checkpoint(held: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict in a checkpoint; else what is given."""
+    inner = (held[name] for name in STATE_DICTS if isinstance(held.get(name), Mapping))
+    return next(inner, held)
 
 
 def _as_array(item: Any) -> Array:
@@ -151,11 +161,18 @@ def _function(b: Callable[..., Any]) -> Run:
         found = b(*(x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs))
         if isinstance(found, Mapping):
             found = [found[key] for key in sorted(found)]
-        several = isinstance(found, (tuple, list))
+        several = isinstance(found, (tuple, list)) and not _numbers(found)
         outer = [y for y in found if not _nested(y)] if several else [found]
         return Watched([_as_array(y) for y in outer], [])
 
     return run
+
+
+def _numbers(found: Any) -> bool:
+    """Whether lists within lists, as of `tolist`, hold nothing but numbers: they are one array."""
+    if isinstance(found, list):
+        return all(_numbers(item) for item in found)
+    return isinstance(found, (bool, int, float))
 
 
 def _nested(item: Any) -> bool:

@@ -85,9 +85,15 @@ def _near(a: Array, b: Array) -> bool:
 
 
 def explain(
-    model: Model, paired: Paired, naming: Naming
+    model: Model, paired: Paired, naming: Naming, alone: bool = False
 ) -> tuple[list[tuple[Hypothesis, float]], dict[str, Layer], int]:
     """What happened to the weights that differ.
+
+    Args:
+        model: the truth.
+        paired: the suspect's weights.
+        naming: its names.
+        alone: whether there is no code that may want a matrix the other way round.
 
     Returns:
         Mistakes, each with the largest difference of the tensors that it is about; the truth's
@@ -99,6 +105,7 @@ def explain(
         name: bad
         for name, held in known.items()
         if (bad := differing(model, model.node(name), model.weights.get(name, {}), held))
+        or (alone and any(owner == name for owner, _ in paired.turned))
     }
     found: list[tuple[Hypothesis, float]] = [*_swapped(model, known, left, layers)]
     tried = 0
@@ -132,7 +139,7 @@ class _Place(NamedTuple):
         """Hypotheses about nothing but tensors that differ."""
         if bad:
             found = hypotheses(self.model, self.layers, [self.node], self.naming, rows)
-            yield from (h for h in found if {*h.tensors} <= {*bad})
+            yield from (h for h in found if _about(h, bad))
 
     def after(self, first: Hypothesis) -> _Place:
         """The same place with a mistake made already."""
@@ -156,11 +163,20 @@ def _named(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], 
     return found, left, tried
 
 
+def _about(hypothesis: Hypothesis, bad: list[str]) -> bool:
+    """Whether a hypothesis is about nothing but tensors that differ.
+
+    Rounding is about a whole layer: some of its tensors may be too coarse to be told apart.
+    """
+    tensors = {*hypothesis.tensors}
+    return bool(tensors & {*bad}) if hypothesis.cause == "rounded-weights" else tensors <= {*bad}
+
+
 def _singly(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], int]:
     found, tried = [], 0
     for hypothesis in place.fitting(bad):
         tried += 1
-        if {*hypothesis.tensors} <= {*bad} and _fits(place, hypothesis, hypothesis.tensors):
+        if _about(hypothesis, bad) and _fits(place, hypothesis, hypothesis.tensors):
             found.append(hypothesis)
             bad = [tensor for tensor in bad if tensor not in hypothesis.tensors]
             if not bad:
@@ -276,7 +292,8 @@ def _turned(
         for tensor in part.kind.tensors:
             if (node.name, part.before + tensor) in paired.turned:
                 called = naming.called(node, part.before, tensor)
-                said = Said(f"Your {called} is transposed.", "Transpose it once more.", called)
+                name = called.replace("`", "")
+                said = Said(f"Your {called} is transposed.", "Transpose it once more.", name)
                 layer, names = {node.name: layers[node.name]}, (part.before + tensor,)
                 yield Hypothesis("transposed", layer, _fixed(said), "transposed", names)
 

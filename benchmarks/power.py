@@ -81,11 +81,18 @@ def _wrong(seed: int) -> Iterator[Unit]:
         yield Unit("A", "code", name, "torch", 2 * seed)
         yield Unit("A", "code", name, "torch", 2 * seed + 1)
         yield Unit("A", "texts", name, "torch", 2 * seed)
+    for name in CELLS:
+        yield Unit("A", "cells", name, "torch", 2 * seed)
     for name in spread(list(EVERY), seed, 120):
         yield Unit("A", "texts", name, "torch", 2 * seed)
     for framework in ("keras", "nnx", "linen"):
         for name in ("lstm-square", "gru", "both-lstm", "dense", "rnn-relu-square", "stack"):
             yield Unit("A", "arrays", name, framework, 2 * seed + 1)
+
+
+CELLS = ("lstm", "lstm-square", "lstm-two-biases", "gru", "gru-square", "gru-before", "rnn")
+CELLS += ("both-lstm", "both-gru-sum", "masked-lstm", "stack")
+"""Models whose layers are written as cells of nn.Linear too."""
 
 
 def _right(seed: int) -> Iterator[Unit]:
@@ -121,6 +128,7 @@ def mutants(unit: Unit) -> Iterator[Any]:
         return frameworks.arrays(model, unit.framework, unit.seed)
     make = {
         "arrays": lambda: torch_mutants.arrays(model, unit.seed),
+        "cells": lambda: torch_mutants.cells(model, unit.seed),
         "code": lambda: torch_mutants.code(model),
         "texts": lambda: texts.texts(model),
     }

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 MAKE = {
     "arrays": torch_mutants.arrays,
+    "cells": torch_mutants.cells,
     "code": lambda model, _seed: torch_mutants.code(model),
     "texts": lambda model, _seed: texts.texts(model),
     "nnx": lambda model, seed: frameworks.arrays(model, "nnx", seed),
@@ -51,6 +52,7 @@ SAMPLE = {
     "hard_sigmoid without its clip": ["code lstm-hard", "texts gru-hard_keras2"],
     "gate activation": ["code gru"],
     "activation": ["code rnn", "code dense"],
+    "arrays of a cell of nn.Linear": ["cells lstm", "cells gru-square", "cells both-lstm"],
     "softmax axis": ["code stack", "code tagger"],
     "activation outside": ["code lstm-relu-hard_keras2"],
     "extra activation": ["code gru", "code stack"],

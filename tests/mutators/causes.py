@@ -30,6 +30,8 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "hard_sigmoid without its clip": ("hard-sigmoid", "gate-activation", "activation"),
     "gate activation": ("gate-activation", "hard-sigmoid"),
     "activation": ("activation", "gelu"),
+    # each is called as it is in any other port
+    "arrays of a cell of nn.Linear": (),
     "softmax axis": ("softmax-axis",),
     "activation outside": ("activation-outside",),
     "extra activation": ("extra-activation",),

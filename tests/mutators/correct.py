@@ -62,8 +62,7 @@ def case(name: str, framework: str, seed: int) -> Right:
 def by_hand(name: str, seed: int) -> Iterator[Right]:
     """A hand-written port of native layers, and one of loops."""
     source = SOURCES[name](seed)
-    for native in (True, False):
-        how = "native layers" if native else "loops"
+    for native, how in ((True, "native layers"), (False, "loops"), (None, "cells of Linears")):
         port = _hand(source, native=native)
         yield Right("hand-written PyTorch", f"{name}, {how}", source, port=port)
 
@@ -186,7 +185,7 @@ def long(seed: int) -> Iterator[Right]:
         yield replace(found, kind="2,000 steps")
 
 
-def _hand(made: Model, weights: Any = None, native: bool = False) -> Port:
+def _hand(made: Model, weights: Any = None, native: bool | None = False) -> Port:
     """A port written by hand, with other weights if some are given."""
     net = Net(made, weights=weights, native=native)
     return lambda dtype: copy.deepcopy(net).to(getattr(torch, dtype))

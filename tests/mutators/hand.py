@@ -52,9 +52,13 @@ class Loop(nn.Module):
         self.spec, self.wrong = spec, wrong
         self.act = ACTIVATIONS[spec.activation]
         self.gate = ACTIVATIONS[getattr(spec, "gate_activation", "linear")]
-        self.weight_ih_l0 = nn.Parameter(torch.zeros(rows, spec.features))
-        self.weight_hh_l0 = nn.Parameter(torch.zeros(rows, spec.units))
-        if spec.use_bias:
+        self.make(rows)
+
+    def make(self, rows: int) -> None:
+        """Makes the parameters."""
+        self.weight_ih_l0 = nn.Parameter(torch.zeros(rows, self.spec.features))
+        self.weight_hh_l0 = nn.Parameter(torch.zeros(rows, self.spec.units))
+        if self.spec.use_bias:
             self.bias_ih_l0 = nn.Parameter(torch.zeros(rows))
             self.bias_hh_l0 = nn.Parameter(torch.zeros(rows))
 
@@ -111,6 +115,29 @@ class Loop(nn.Module):
         return torch.stack(outputs, 1)
 
 
+LINEAR = {
+    "wx.weight": "weight_ih_l0",
+    "wh.weight": "weight_hh_l0",
+    "wx.bias": "bias_ih_l0",
+    "wh.bias": "bias_hh_l0",
+}
+"""Parameters of a loop over two Linears -> those of a loop."""
+
+
+class LinearLoop(Loop):
+    """The same loop, its parameters in one Linear for the input and one for h."""
+
+    def make(self, rows: int) -> None:
+        """Makes the parameters."""
+        self.wx = nn.Linear(self.spec.features, rows, bias=self.spec.use_bias)
+        self.wh = nn.Linear(self.spec.units, rows, bias=self.spec.use_bias)
+
+    weight_ih_l0 = property(lambda self: self.wx.weight)
+    weight_hh_l0 = property(lambda self: self.wh.weight)
+    bias_ih_l0 = property(lambda self: self.wx.bias)
+    bias_hh_l0 = property(lambda self: self.wh.bias)
+
+
 class Native(nn.Module):
     """A recurrent layer of PyTorch itself; its parameters have the same names."""
 
@@ -137,8 +164,10 @@ def is_native(spec: Any, mask: Any) -> bool:
     return (spec.activation, spec.gate_activation) == ("tanh", "sigmoid")
 
 
-def recurrent(spec: Any, mask: Any, wrong: str, native: bool) -> nn.Module:
+def recurrent(spec: Any, mask: Any, wrong: str, native: bool | None) -> nn.Module:
     """The module of one recurrent layer."""
+    if native is None:
+        return LinearLoop(spec, wrong)
     slip = wrong in ("forget bias twice", "output late", *LOST)
     return (Native if native and is_native(spec, mask) and not slip else Loop)(spec, wrong)
 
@@ -162,6 +191,8 @@ def _rows(kernel: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _load(module: nn.Module, held: Mapping[str, Tensor]) -> None:
     core = module.core if isinstance(module, Native) else module
+    if isinstance(module, LinearLoop):
+        held = {own: held[name] for own, name in LINEAR.items() if name in held}
     core.load_state_dict(held)
 
 
@@ -172,7 +203,8 @@ class Net(nn.Module):
         model: what is ported; the right port is that of the true model.
         wrong: layer -> the slip in its code.
         weights: the weights, where they are not the model's own.
-        native: whether PyTorch's own recurrent layers are used where there are some.
+        native: whether PyTorch's own recurrent layers are used where there are some; None for
+            loops over Linears.
     """
 
     def __init__(
@@ -180,7 +212,7 @@ class Net(nn.Module):
         model: Model,
         wrong: Mapping[str, str] | None = None,
         weights: Mapping[str, Weights] | None = None,
-        native: bool = True,
+        native: bool | None = True,
     ) -> None:
         super().__init__()
         self.model, self.wrong = model, dict(wrong or {})
@@ -226,7 +258,7 @@ def _then(slip: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[slip.removeprefix("then ") if slip.startswith("then ") else "linear"]
 
 
-def _module(node: Node, wrong: str, held: Weights, native: bool) -> nn.Module | None:
+def _module(node: Node, wrong: str, held: Weights, native: bool | None) -> nn.Module | None:
     spec: Any = node.spec
     if spec.kind in GATES:
         made = recurrent(spec, node.mask, wrong, native)

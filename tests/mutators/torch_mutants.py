@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import xlstm
 from mutators.arrays import Change, changes
 from mutators.causes import CAUSES
 from mutators.descriptions import Slip, slips
-from mutators.hand import Net
+from mutators.hand import LINEAR, Net
 from mutators.mutant import Mutant, Port
 from xlstm.model import Array, Model
 
@@ -71,6 +72,29 @@ def arrays(model: Model, seed: int) -> Iterator[Mutant]:
         if all(np.array_equal(change.state[name], state[name]) for name in state):
             continue  # no change at all, such as equal gates exchanged
         yield _changed(model, module, change, "our port" if ours else "by hand")
+
+
+KIND = "arrays of a cell of nn.Linear"
+
+
+def cells(model: Model, seed: int) -> Iterator[Mutant]:
+    """Wrong arrays in hand-written cells that keep them in two Linears."""
+    state = arrays_of(Net(model, native=False))
+    module = Net(model, native=None)
+    for change in changes(state, seed):
+        if all(np.array_equal(change.state[name], state[name]) for name in state):
+            continue
+        held = {_linear(name): array for name, array in change.state.items()}
+        made = _changed(model, module, replace(change, state=held), "cell of Linears")
+        yield replace(made, kind=KIND, name=f"{change.kind}, {made.name}")
+
+
+def _linear(name: str) -> str:
+    """What a loop over Linears calls a parameter of a loop."""
+    for own, other in LINEAR.items():
+        if name.endswith(other):
+            return name.removesuffix(other) + own
+    return name
 
 
 def _slipped(model: Model, slip: Slip) -> Mutant:

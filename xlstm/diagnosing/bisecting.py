@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,7 +84,7 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
             break
     assert best is not None
     other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
-    _conclude(case, best, naming, paired.hub.keys() - other)
+    _conclude(case, best, naming, frozenset(paired.hub.keys() - other))
     _idle(case, read, paired, gave)
 
 
@@ -167,7 +167,8 @@ def _pairing(case: Case, read: Model | None) -> Paired:
     if read is None:
         return named
     pairs = pair_models(case.a, read, b.adapter)
-    return replace(pairs, names={**pairs.names, **named.names}, modules=named.modules)
+    names = {**pairs.names, **named.names}
+    return replace(pairs, names=names, modules=named.modules, tables=named.tables)
 
 
 def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None) -> list[Point]:
@@ -178,16 +179,17 @@ def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None
     return points.watched(case.a, paired, gave.gave, known) if gave else []
 
 
-def _conclude(case: Case, best: Outcome, naming: Naming, known: Container[str]) -> None:
+def _conclude(case: Case, best: Outcome, naming: Naming, known: frozenset[str]) -> None:
     """Findings in the order in which data meets them."""
     final = best.final
+    equal = replace(naming, equal=known)
     numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
     case.max_ulp = final.ulp if np.isfinite(final.ulp) and numbers else None
     found = [
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]
     for one in best.explained:
-        found += [_finding(h, one, naming, h.layer in known) for h in one.found]
+        found += [_finding(h, one, equal) for h in one.found]
         if not (one.gap.same or one.found or final.same):
             _unknown(case, one)
     if final.blurred:
@@ -199,19 +201,19 @@ def _conclude(case: Case, best: Outcome, naming: Naming, known: Container[str]) 
         _unknown(case, replace(best.explained[-1], gap=final))
 
 
-def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming, known: bool) -> Finding:
-    """A mistake that was found by running; `known`: whether the layer's weights are a's."""
+def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming) -> Finding:
+    """A mistake that was found by running."""
     said, layer = hypothesis.say(naming), hypothesis.layer
     text, fix = said.text, said.fix
-    if known and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
+    if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
         text = f"Your arrays are a's, but your code acts as if they were not: {text}"
         fix = "Mend the code that reads them."
     gap, ulp = one.gap, one.left.ulp
     return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
 
 
-OF_CODE = ("update-gate", "forget-bias")
-"""Causes that are altered weights to the reference, and code to everybody else."""
+OF_CODE = ("update-gate", "forget-bias", "gate-order")
+"""Causes that are altered weights to the reference, and whose sentences speak of code."""
 
 
 def _unknown(case: Case, one: Explained) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from xlstm.adapter import Adapter, Place
 from xlstm.errors import UnsupportedError
-from xlstm.layout import Slot
+from xlstm.layout import Slot, Table
 from xlstm.model import Node
 
 
@@ -28,10 +28,14 @@ class Naming:
     Attributes:
         adapter: the suspect's framework, None if it is not known.
         names: (owner of a layer, part's prefix, slot) -> the suspect's own name of the tensor.
+        tables: owner and part's prefix -> table of a cell of the suspect's own, by its own names.
+        equal: owners of layers whose arrays are a's.
     """
 
     adapter: Adapter | None = None
     names: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    tables: Mapping[tuple[str, str], Table] = field(default_factory=dict)
+    equal: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -47,29 +51,44 @@ class Naming:
         return next((place for place in places if place.before == before), None)
 
     def slots(self, node: Node, before: str, tensor: str) -> Iterator[tuple[Slot, str]]:
-        """The slots that hold a hub tensor, each with the suspect's name of it."""
+        """The slots that hold a hub tensor, each with the suspect's name of it.
+
+        Nothing where the suspect's tensors of the layer are not known.
+        """
+        own = self.tables.get((node.owner, before))
         place = self.place(node, before)
-        if place is None:
-            return
-        for slot in place.table.active(place.part.absent()):
-            if slot.tensor == tensor:
-                # a cell has the layer's tensors, by names without its number, or one bias
-                own = (slot.name, slot.name.removesuffix("_l0"), *(["bias"] * (tensor == "bias")))
-                known = next(
-                    filter(None, (self.names.get((node.owner, before, n)) for n in own)), ""
-                )
-                yield slot, known or place.slot_name(slot.name)
+        if own is not None:
+            yield from ((slot, slot.name) for slot in own.slots if slot.tensor == tensor)
+        elif place is not None:
+            for slot in place.table.active(place.part.absent()):
+                known = self.known(node, before, slot) if slot.tensor == tensor else ""
+                if known:
+                    yield slot, known
+
+    def known(self, node: Node, before: str, slot: Slot) -> str:
+        """The suspect's name of a slot of its framework's, "" where it has none."""
+        # a cell has the layer's tensors, by names without its number, or one bias
+        own = (slot.name, slot.name.removesuffix("_l0"), *(["bias"] * (slot.tensor == "bias")))
+        return next(filter(None, (self.names.get((node.owner, before, n)) for n in own)), "")
 
     def called(self, node: Node, before: str, *tensors: str) -> str:
-        """Names of tensors for a sentence, in backquotes."""
-        found = [n for tensor in tensors for _, n in self.slots(node, before, tensor)]
-        found = found or [f"{before}{tensor}" for tensor in tensors]
-        return listed([f"`{name}`" for name in dict.fromkeys(found)])
+        """Names of tensors for a sentence, in backquotes; plain words where none are known."""
+        found = [f"`{n}`" for tensor in tensors for _, n in self.slots(node, before, tensor)]
+        return listed([*dict.fromkeys(found or [plain(before, tensor) for tensor in tensors])])
 
     def order(self, node: Node, before: str, tensor: str, gates: str) -> str:
         """The order in which the suspect's framework reads the gates of a tensor."""
         orders = [slot.gates for slot, _ in self.slots(node, before, tensor) if slot.gates]
         return orders[0] if orders else gates
+
+
+def plain(before: str, tensor: str) -> str:
+    """A hub tensor in words.
+
+    >>> plain("forward_", "recurrent")
+    'forward recurrent kernel'
+    """
+    return f"{before.replace('_', ' ')}{'recurrent kernel' if tensor == 'recurrent' else tensor}"
 
 
 def listed(words: list[str]) -> str:

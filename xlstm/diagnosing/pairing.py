@@ -13,6 +13,7 @@ from xlstm import registry
 from xlstm.adapter import Adapter, Place
 from xlstm.diagnosing.hypothesis import Part, parts
 from xlstm.diagnosing.naming import Naming
+from xlstm.diagnosing.pairing_cells import Cell, cells
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.layout import Slot, Table, shape, unpack
 from xlstm.model import Array, Bidirectional, Model, Node, TimeDistributed
@@ -34,6 +35,7 @@ class Paired:
         left: names that stand for nothing in the truth.
         adapter: the framework whose names they are.
         modules: owner -> path of the suspect's module that has its weights.
+        tables: owner and part -> the table of a cell of the suspect's own, by its own names.
     """
 
     hub: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
@@ -43,18 +45,21 @@ class Paired:
     left: tuple[str, ...] = ()
     adapter: Adapter | None = None
     modules: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[Key, Table] = field(default_factory=dict)
 
     @property
     def naming(self) -> Naming:
         """The same for sentences."""
-        return Naming(self.adapter, self.names)
+        return Naming(self.adapter, self.names, self.tables)
 
 
 class _Match:
-    """One part of the truth and the suspect's arrays that are its slots."""
+    """One part of the truth and the suspect's arrays that are its slots; or a cell of its own."""
 
-    def __init__(self, table: Table, prefix: str, slots: dict[str, str], turned: set[str]) -> None:
-        self.table, self.prefix, self.slots, self.turned = table, prefix, slots, turned
+    def __init__(
+        self, table: Table, slots: dict[str, str], turned: set[str], cell: Cell | None = None
+    ) -> None:
+        self.table, self.slots, self.turned, self.cell = table, slots, turned, cell
 
 
 def pair_arrays(
@@ -76,19 +81,27 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
     names: dict[tuple[str, str, str], str] = {}
     paths: dict[str, str] = {}
     turned = set[Key]()
+    tables: dict[Key, Table] = {}
     for node in (node for node in model.layers if not node.layer):
         for part in parts(node.spec):
-            match = _match(node, part, left, arrays, adapter)
+            own = model.weights.get(node.name, {})
+            own = {
+                n.removeprefix(part.before): x for n, x in own.items() if n.startswith(part.before)
+            }
+            match = _match(node, part, left, arrays, adapter, own)
             if match is None:
                 continue
+            if match.cell is not None:
+                tables[node.name, part.before] = match.table
             hub.setdefault(node.name, {}).update(_hub(part, match, arrays))
             names |= {(node.name, part.before, slot): n for slot, n in match.slots.items()}
             path = _path(match)
             paths[node.name] = _common(paths.get(node.name, path), path)
             turned |= {(node.name, part.before + tensor) for tensor in match.turned}
-            taken = {*match.slots.values()}
+            taken = match.cell.taken if match.cell else {*match.slots.values()}
             left = {plain: name for plain, name in left.items() if name not in taken}
-    return Paired(hub, names, paths, frozenset(turned), tuple(left.values()), adapter, paths)
+    rest = tuple(left.values())
+    return Paired(hub, names, paths, frozenset(turned), rest, adapter, paths, tables)
 
 
 IGNORED = ("num_batches_tracked",)
@@ -98,7 +111,8 @@ IGNORED = ("num_batches_tracked",)
 def _path(match: _Match) -> str:
     """The suspect's name of the layer that owns a match."""
     name = next(iter(match.slots.values()))
-    return re.sub(r"[./]?[^./]*$", "", name)
+    last = r"[./]?[^./]*$" if match.cell is None else r"\.?[^.]*\.[^.]*$"
+    return re.sub(last, "", name)
 
 
 def _common(path: str, other: str) -> str:
@@ -113,8 +127,9 @@ def _match(
     names: Mapping[str, str],
     arrays: Mapping[str, Array],
     adapter: Adapter,
+    own: Mapping[str, Array],
 ) -> _Match | None:
-    """The arrays of one part, None if none fit."""
+    """The arrays of one part whose hub tensors in the truth are `own`, None if none fit."""
     found: list[_Match] = []
     for table in _tables(node, part, adapter):
         for absent in (frozenset[str](), frozenset({"bias"}), frozenset({"beta"})):
@@ -123,17 +138,25 @@ def _match(
                 mine = {slot.name: names[prefix + slot.name] for slot in slots}
                 turned = _fits(part, slots, {s: arrays[n] for s, n in mine.items()})
                 if turned is not None:
-                    found.append(_Match(table, prefix, mine, turned))
+                    found.append(_Match(table, mine, turned))
             if found:
                 break
-    own = {name: number for number, name in enumerate(arrays)}
+    linear = not found and adapter.name == "torch"
+    for cell in cells(part, names.values(), arrays, own) if linear else ():
+        found.append(_Match(cell.table, {n: n for n in cell.arrays}, set(), cell))
+    place = {name: number for number, name in enumerate(arrays)}
 
     def order(match: _Match) -> tuple[bool, bool, int, int]:
         first = next(iter(match.slots.values()))
         # a half of a layer is named as such, or is not
         back = part.before == "backward_"
         other = back != bool(re.search(r"reverse|backward", first)) and bool(part.before)
-        return other, node.name not in re.split(r"[./]", first), own[first], -len(match.slots)
+        return (
+            other,
+            node.name not in re.split(r"[./]", first),
+            place.get(first, 0),
+            -len(match.slots),
+        )
 
     return min(found, key=order, default=None)
 
@@ -177,6 +200,7 @@ def _fits(part: Part, slots: Sequence[Slot], arrays: Mapping[str, Array]) -> set
 
 def _hub(part: Part, match: _Match, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """One part's hub tensors; a missing bias is one of zeros."""
+    arrays = {**arrays, **(match.cell.arrays if match.cell else {})}
     named = {slot: np.asarray(arrays[name]) for slot, name in match.slots.items()}
     table = match.table
     slots = tuple(_backwards(s) if s.tensor in match.turned else s for s in table.slots)

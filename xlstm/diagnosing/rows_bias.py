@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -106,7 +105,8 @@ def _altered(site: Site, group: list[Part], cause: str) -> Iterator[Altered]:
                 called = " and ".join(
                     site.naming.called(site.node, p.before, tensor) for p in group
                 )
-                say = site.said(f"The bias in {called} {text}.", f"{fix}.", _bare(called))
+                whose = f"The bias in {called}" if "`" in called else f"Your {called}"
+                say = site.said(f"{whose} {text}.", f"{fix}.", _bare(called))
                 rule = f"{cause} {tensor} {text} {'' if every else group[0].before}"
                 yield Altered(with_tensors(site.layer, found), say, rule, tuple(found))
 
@@ -140,20 +140,21 @@ def _own_slots(cause: str, times: int, text: str, fix: str) -> Row:
 
     def alter(site: Site) -> Iterator[Altered]:
         for part in parts(site.spec):
-            place, name = site.naming.place(site.node, part.before), part.before + "bias"
+            found_slots, name = (
+                [*site.naming.slots(site.node, part.before, "bias")],
+                part.before + "bias",
+            )
             hub = site.layer.weights.get(name)
-            if place is None or hub is None:
+            if not found_slots or hub is None:
                 continue
-            slots = [slot for slot in place.table.slots if slot.tensor == "bias"]
+            called = {slot.name: own for slot, own in found_slots}
+            slots = [slot for slot, _ in found_slots]
             every = [slot for slot in slots if slot.at.get("s") != 1]
             for chosen in (*([slot] for slot in slots), every):
-                found = _multiplied(place.table, slots, chosen, hub, part, times)
+                found = _multiplied(slots, chosen, hub, part, times)
                 if found is None:
                     continue
-                own = [
-                    site.naming.names.get((site.node.owner, part.before, s.name)) for s in chosen
-                ]
-                names = [n or place.slot_name(s.name) for n, s in zip(own, chosen, strict=True)]
+                names = [called[slot.name] for slot in chosen]
                 said = " and ".join(f"`{n}`" for n in names)
                 say = site.said(f"Your {said} {text}.", fix, ", ".join(names))
                 layer = with_tensors(site.layer, {name: found})
@@ -163,10 +164,10 @@ def _own_slots(cause: str, times: int, text: str, fix: str) -> Row:
 
 
 def _multiplied(
-    table: Table, slots: list[Slot], chosen: list[Slot], hub: Array, part: Part, times: int
+    slots: list[Slot], chosen: list[Slot], hub: Array, part: Part, times: int
 ) -> Array | None:
     """A hub bias some of whose framework's tensors are multiplied; None where nothing changes."""
-    own = replace(table, slots=tuple(slots))
+    own = Table(part.kind, tuple(slots))
     sizes = part.spec.sizes()
     arrays = pack(own, {"bias": hub}, sizes)
     changed = {n: a * times if n in {s.name for s in chosen} else a for n, a in arrays.items()}
@@ -188,7 +189,8 @@ def gates_lost(site: Site) -> Iterator[Altered]:
                 called = " and ".join(
                     site.naming.called(site.node, p.before, "bias") for p in group
                 )
-                text = f"The bias of gate {gate} in {called} is lost (zeros)."
+                whose = f"in {called}" if "`" in called else f"of {site.node.name}"
+                text = f"The bias of gate {gate} {whose} is lost (zeros)."
                 rule = f"lost {gate} {side} {'' if len(group) == len(parts(site.spec)) else names}"
                 say = site.said(text, "Copy it.", _bare(called))
                 layer = with_tensors(site.layer, found)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.diagnosing.hypothesis import Altered, Part, Row, Say, Site, groups, parts, with_made
-from xlstm.diagnosing.naming import Naming, Said, blocks, listed
+from xlstm.diagnosing.naming import Naming, Said, blocks, listed, plain
 from xlstm.diagnosing.rows_weights import axis_sizes, hub_of, misread
 from xlstm.layout import Slot
 from xlstm.model import Array
@@ -105,22 +105,54 @@ def _read(part: Part, hub: Array, piece: Piece, order: str) -> Array:
 def _say_order(site: Site, group: list[Part], chosen: Pieces, order: str) -> Say:
     def say(naming: Naming) -> Said:
         part, tensor = group[0], chosen[0].tensor
-        gates = part.kind.gates
-        read = naming.order(site.node, part.before, tensor, gates)
-        moved = dict(zip(gates, order, strict=True))
-        held = "".join(moved[gate] for gate in read)
+        held, read = _held_and_read(site, part, tensor, order, naming)
         names = [name for p in group for name in _names(site, p, chosen, naming)]
-        fix = ""
-        for slot, _ in naming.slots(site.node, part.before, tensor):
-            if slot.gates and not fix:
-                fix = f"Reorder {blocks(slot, axis_sizes(part), held, read)}"
-                fix += " of each." if len(names) > 1 else "."
-        verb = "hold" if len(names) > 1 else "holds"
-        text = f"Your {listed(names)} {verb} {' '.join(held)}; {naming.title} reads"
         tensors = ", ".join(dict.fromkeys(names)).replace("`", "")
-        return Said(f"{text} {' '.join(read)}.", fix, tensors)
+        if "`" not in names[0]:
+            text = f"The gates of your {listed(names)} are in the order {' '.join(held)}"
+            return Said(f"{text}; a has {' '.join(read)}.", "Reorder them.", tensors)
+        verb = "hold" if len(names) > 1 else "holds"
+        text = f"Your {listed(names)} {verb} {' '.join(held)}"
+        text += f"; {_reader(site, part, tensor, naming)} {' '.join(read)}."
+        return Said(text, _fix(site, part, chosen, (held, read), naming), tensors)
 
     return say
+
+
+def _held_and_read(
+    site: Site, part: Part, tensor: str, order: str, naming: Naming
+) -> tuple[str, str]:
+    """The order of the gates in the suspect's arrays, and that in which they are read."""
+    own = naming.order(site.node, part.before, tensor, part.kind.gates)
+    moved = dict(zip(part.kind.gates, order, strict=True))
+    if site.node.owner not in naming.equal:
+        return "".join(moved[gate] for gate in own), own
+    # the arrays are a's, so that it is the code that takes one gate for another
+    back = {gate: place for place, gate in moved.items()}
+    return own, "".join(back[gate] for gate in own)
+
+
+def _reader(site: Site, part: Part, tensor: str, naming: Naming) -> str:
+    """Who reads the gates of a layer, and that it does."""
+    if site.node.owner in naming.equal:
+        return "your code reads"
+    if (site.node.owner, part.before) in naming.tables:
+        slots = naming.slots(site.node, part.before, tensor)
+        apart = any("g" in slot.at for slot, _ in slots)
+        return "their names say" if apart else "its other tensors hold"
+    return f"{naming.title} reads"
+
+
+def _fix(site: Site, part: Part, chosen: Pieces, orders: tuple[str, str], naming: Naming) -> str:
+    """What to do: which rows to exchange, or in which order to read them."""
+    reorder = ""
+    for slot, _ in naming.slots(site.node, part.before, chosen[0].tensor):
+        if slot.gates and not reorder:
+            reorder = f"eorder {blocks(slot, axis_sizes(part), *orders)}"
+    reorder += " of each" if reorder and len(_names(site, part, chosen, naming)) > 1 else ""
+    if site.node.owner in naming.equal:
+        return f"Let your code read {' '.join(orders[0])}{'; or r' * bool(reorder)}{reorder}."
+    return f"R{reorder}." if reorder else "Exchange them."
 
 
 def _names(site: Site, part: Part, chosen: Pieces, naming: Naming) -> list[str]:
@@ -130,7 +162,7 @@ def _names(site: Site, part: Part, chosen: Pieces, naming: Naming) -> list[str]:
         slots = [*naming.slots(site.node, part.before, tensor)]
         own = [name for slot, name in slots if side in (None, slot.at.get("s"))]
         product = "" if side is None else f" of the {('input', 'recurrent')[side]} product"
-        found += [f"`{name}`" for name in own] or [f"`{part.before}{tensor}`{product}"]
+        found += [f"`{name}`" for name in own] or [f"{plain(part.before, tensor)}{product}"]
     return list(dict.fromkeys(found))
 
 

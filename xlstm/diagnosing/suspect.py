@@ -81,8 +81,18 @@ def _of_path(path: Path) -> Suspect:
         try:
             arrays = plain_arrays(read_arrays(path))
         except XlstmError:
+            if _is_empty(path):
+                _some({}, path.name)
             raise error from None
         return Suspect(f"{path.name}, arrays by name", arrays=_some(arrays, path.name))
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a file is an archive without members, as `np.savez` makes it of nothing."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\5\6"
 
 
 def _some(arrays: dict[str, Array], where: str) -> dict[str, Array]:

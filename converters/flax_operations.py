@@ -7,10 +7,11 @@ from typing import Any
 
 from xlstm.converters.flax_dialect import At
 from xlstm.converters.flax_layers import number
+from xlstm.converters.flax_shapes import axes_text
 from xlstm.converters.source import WIDTH, Call, call, listed
 
-from xlstm.specs import Along, Clip, Compare, Constant, Spec, Where
-from xlstm.specs.operations import COMPARISONS
+from xlstm.specs import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
+from xlstm.specs.operations import COMPARISONS, SO_FAR
 
 
 def clip(spec: Clip, at: At) -> None:
@@ -47,9 +48,9 @@ def where(spec: Where, at: At) -> None:
 
 
 def along(spec: Along, at: At) -> None:
-    """Sums so far, or places, numbers of the input's dtype."""
+    """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(f"jnp.{spec.how}", at.x, ("axis", f"{at.axis(spec.axis)}"))
-    if spec.how == "cumsum":
+    if spec.how in SO_FAR:
         at.put(found)
     else:
         _numbers(at, found)
@@ -70,11 +71,26 @@ def constant(spec: Constant, at: At) -> None:
         at.put(found)
 
 
+def across(spec: Across, at: At) -> None:
+    """Over all samples, for each of them."""
+    axes = (0, *(axis + 1 for axis in spec.axes))
+    found = call(f"{at.x}.{spec.how}", ("axis", axes_text(axes)), ("keepdims", "True"))
+    at.put(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
+
+
+def einsum(spec: Einsum, at: At) -> None:
+    """Products summed, sample by sample."""
+    first, second, out = spec.letters
+    at.put(call("jnp.einsum", f'"b{first},b{second}->b{out}"', *at.site.inputs))
+
+
 OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {
+    Across: across,
     Along: along,
     Clip: clip,
     Compare: compare,
     Constant: constant,
+    Einsum: einsum,
     Where: where,
 }
 """Operation -> what writes it."""

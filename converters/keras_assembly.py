@@ -11,23 +11,22 @@ from xlstm.converters.keras_calls import ANEW, Call, Tensor
 from xlstm.converters.keras_carried import Carried, Mask
 from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
 from xlstm.converters.keras_context import (
-    DTYPES,
     LIMITS,
-    WHOLE,
     Config,
     Given,
     Reader,
-    dtype_policy,
     registered_name,
 )
 from xlstm.converters.keras_graph import Graph
+from xlstm.converters.keras_inputs import read_input
 from xlstm.converters.keras_nested import JOINT
-from xlstm.converters.keras_operation import Operation, outputs_of
-from xlstm.converters.keras_operations import MASKS, read_operation
+from xlstm.converters.keras_operation import Operation, fixed, is_alike, outputs_of
+from xlstm.converters.keras_operations import BY_NUMBER, MASKS, read_operation
 from xlstm.converters.keras_placing import Placing
 from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
 from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
 from xlstm.converters.keras_shared import Shared
+from xlstm.converters.keras_starts import shared_out
 from xlstm.converters.keras_weights import read_weights
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
@@ -41,7 +40,6 @@ from xlstm.model import (
     Edge,
     Embedding,
     Flatten,
-    Input,
     Masking,
     Merge,
     MultiHeadAttention,
@@ -57,28 +55,10 @@ from xlstm.model import (
 from xlstm.specs import Compare, Where
 from xlstm.specs.custom import alike, inside
 
-INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
-"""Options of input layers of which one value is supported."""
+REDUCED = "which is reduced over all samples of a batch"
 
 MOVES = (Permute, Flatten, Reshape)
 """Specs beside the one that a layer is named for."""
-
-
-def read_input(config: Config, where: str) -> Input:
-    """An input layer, whichever era's words its options are in."""
-    for key, value in INPUT_ONLY.items():
-        if config.get(key) not in (None, value):
-            got = f"{key}={config[key]!r}"
-            raise UnsupportedError(where, f"{key}={value!r}", got, LIMITS)
-    shape = config.get("batch_shape", config.get("batch_input_shape"))
-    if not isinstance(shape, (list, tuple)) or not all(
-        size is None or (type(size) is int and size > 0) for size in shape
-    ):
-        got = "none in the config" if shape is None else shape
-        raise FileError(where, "an input shape", got, "build the model first")
-    dtype = dtype_policy(config.get("dtype") or config.get("input_dtype"))
-    dtype = dtype if dtype in (*DTYPES, *WHOLE) else "float32"
-    return Input(tuple(shape[1:]), dtype, shape[0] if shape else None)
 
 
 class Assembly:
@@ -89,6 +69,7 @@ class Assembly:
         weights: node -> hub tensors.
         carried: the masks of its tensors.
         moves: names of the nodes that only move the axes of one layer.
+        rows: numbers of samples that constants in it have.
     """
 
     def __init__(self, reader: Reader, graph: Graph) -> None:
@@ -96,6 +77,7 @@ class Assembly:
         self.nodes = Builder()
         self.weights: dict[str, dict[str, Array]] = {}
         self.moves: set[str] = set()
+        self.rows: set[int] = set()
         self.carried = Carried(reader, self.nodes, self.edge)
         self._masks_alone = graph.masks_alone()
         self._edges: dict[Tensor, Edge] = {}
@@ -117,6 +99,18 @@ class Assembly:
             got = f"output {tensor.output} of {tensor.layer}"
             raise FileError(where, "an output of a layer", got, ANEW)
         return self._edges[tensor]
+
+    def output(self, tensor: Tensor, where: str) -> Edge:
+        """The hub's edge of what a layer reads, or of an output of the model.
+
+        Raises:
+            UnsupportedError: what operations reduced over all samples.
+        """
+        edge = self.edge(tensor, where)
+        if edge in self.carried.alike:
+            got = f"{edge.node}, {REDUCED}"
+            raise UnsupportedError(where, "a tensor of samples", got, LIMITS)
+        return edge
 
     def add(self, call: Call) -> None:
         """Adds a call with its weights."""
@@ -161,7 +155,10 @@ class Assembly:
         read = {tensor: self.edge(tensor, where) for tensor in call.inputs}
         shapes = {t: self.nodes.shape(edge)[call.wraps :] for t, edge in read.items()}
         flags = frozenset(tensor for tensor in call.inputs if read[tensor] in self.carried.flags)
-        operation = Operation(call, name, shapes, where, flags)
+        alike = frozenset(tensor for tensor in call.inputs if read[tensor] in self.carried.alike)
+        operation = Operation(call, name, shapes, where, flags, alike)
+        if alike and name not in BY_NUMBER:
+            raise operation.refused("a tensor of samples", f"{read[min(alike)].node}, {REDUCED}")
 
         def add(node: str, spec: Spec, edges: list[Edge]) -> Edge:
             return self._add(where, node, self._wrapped(spec, edges, call), edges)
@@ -171,10 +168,13 @@ class Assembly:
         made = outputs_of(read_operation(operation))
         edges = placing.outputs(made)
         self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
+        self.rows |= operation.rows
         self.carried.note_flags(name, edges, made, flags)
+        pairs = zip(edges, made, strict=True)
+        self.carried.alike |= {edge for edge, own in pairs if is_alike(own, alike)}
 
     def _add_layer(self, call: Call, where: str) -> None:
-        inputs = [self.edge(tensor, where) for tensor in call.inputs]
+        inputs = [self.output(tensor, where) for tensor in call.inputs]
         masks = self.carried.masks(call, where)
         shapes = [self.nodes.shape(x) for x in inputs]
         if call.wraps and any(len(shape) < call.wraps + 1 for shape in shapes):
@@ -236,8 +236,9 @@ class Assembly:
     ) -> list[list[Edge]]:
         """Adds the nodes of a layer, one after the other; gives their outputs."""
         where = self.reader.where(call.name)
-        states = _shared_out([self.edge(t, where) for t in call.states], specs, where)
-        check_stack(self.reader, call.name, specs, bool(call.states))
+        starts = self._starts(call, inputs[0], where)
+        states = shared_out(starts, specs, where)
+        check_stack(self.reader, call.name, specs, bool(starts))
         if call.zeros and any(getattr(inside(spec), "stateful", False) for spec in specs):
             want = "a stateful layer that starts where it ended"
             raise UnsupportedError(where, want, "initial_state=zeros at every call", LIMITS)
@@ -261,6 +262,18 @@ class Assembly:
             if obeyed and number < len(specs) - 1 and getattr(spec, "go_backwards", False):
                 # the cells after the first see its order of the steps
                 mask = self._add(where, self._free(f"{name}/mask"), Reverse(), [obeyed])
+        return found
+
+    def _starts(self, call: Call, x: Edge, where: str) -> list[Edge]:
+        """The initial states that a call names; constants among them are made for every sample."""
+        found = [self.output(tensor, where) for tensor in call.states]
+        for place, (numbers, rows) in sorted(call.fixed.items()):
+            self.rows |= {rows} - {1}
+            rank, edge = len(self.nodes.shape(x)) - call.wraps, x
+            for number, spec in enumerate(fixed(rank, numbers, (len(numbers),))):
+                name = self._free(f"{self._name(call)}/state{place}/{number}")
+                edge = self._add(where, name, self._wrapped(spec, [edge], call), [edge])
+            found.insert(place, edge)
         return found
 
     def _again(self, owner: tuple[str, Spec], spec: Spec, where: str) -> str:
@@ -360,19 +373,6 @@ class Assembly:
             return self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
-
-
-def _shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:
-    """The initial states of each spec; none for all where none are given."""
-    counts = [
-        len(spec.state_shapes()) if isinstance(spec, (Recurrent, Bidirectional)) else 0
-        for spec in specs
-    ]
-    if states and len(states) != sum(counts):
-        want = f"{sum(counts)} initial states, or none"
-        raise FileError(where, want, f"{len(states)}", ANEW)
-    left = iter(states)
-    return [[next(left) for _ in range(count if states else 0)] for count in counts]
 
 
 def _trainable(layer: Config, specs: Sequence[Spec]) -> list[bool]:

@@ -10,6 +10,7 @@ from xlstm.converters.keras_configs import LAMBDAS, class_of
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation, registered_name
 from xlstm.converters.keras_eras import TAKEN_APART
 from xlstm.converters.keras_rules import RULES
+from xlstm.converters.keras_starts import Fixed, fixed_starts, mapping, only_zeros, without
 
 from xlstm.errors import FileError, UnsupportedError
 
@@ -37,6 +38,7 @@ class Call:
         inputs: what it reads.
         states: what its states start from.
         zeros: whether its states are told to start from zeros, as they do by themselves.
+        fixed: place among its states -> the constant that it starts from.
         masks: the masks that the call names, one for each input, or one for the only input.
         options: what else the call says that changes the function.
         arguments: of an operation, by place.
@@ -52,6 +54,7 @@ class Call:
     inputs: tuple[Tensor, ...] = ()
     states: tuple[Tensor, ...] = ()
     zeros: bool = False
+    fixed: Mapping[int, Fixed] = field(default_factory=dict)
     masks: tuple[Tensor | None, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     arguments: tuple[Any, ...] = ()
@@ -69,7 +72,7 @@ class Call:
     @property
     def started(self) -> bool:
         """Whether the call says what its states start from."""
-        return self.zeros or bool(self.states)
+        return self.zeros or bool(self.states) or bool(self.fixed)
 
     @property
     def kind(self) -> str:
@@ -106,22 +109,14 @@ def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
     data = [key for key in ("", *MORE_DATA) if arguments.get(key) is not None]
     inputs = [t for key in data for t in tensors_in(arguments[key], f"{where}, {key or 'inputs'}")]
     start = arguments.get("initial_state")
-    zeros = _only_zeros(start)
-    states = () if zeros else tensors_in(start, f"{where}, initial_state")
+    zeros = only_zeros(start)
+    fixed = {} if zeros else fixed_starts(start, f"{where}, initial_state")
+    states = () if zeros else tensors_in(without(start, fixed), f"{where}, initial_state")
     masks = _masks(arguments, data, len(inputs), where)
     if len(masks) > len(inputs) or not inputs:
         got = f"{len(inputs)} inputs and {len(masks)} masks"
         raise FileError(where, "inputs, and one mask at most for each", got, ANEW)
-    return Call(name, layer, tuple(inputs), tuple(states), zeros, masks, options)
-
-
-def _only_zeros(value: Any) -> bool:
-    """Whether an argument is constants alone, and these are zeros."""
-    if isinstance(value, list):
-        return bool(value) and all(map(_only_zeros, value))
-    if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
-        return _only_zeros(_mapping(value.get("config")).get("value"))
-    return type(value) in (int, float) and value == 0
+    return Call(name, layer, tuple(inputs), tuple(states), zeros, fixed, masks, options)
 
 
 def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:
@@ -132,7 +127,7 @@ def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:
         items = list(_items(node, where))
         args = [item[:3] for item in items]
         kwargs = next((item[3] for item in items if len(item) > 3), {})
-    named = dict(_mapping(kwargs))
+    named = dict(mapping(kwargs))
     mask = list(tensors_in(named.pop("mask", None), f"{where}, mask"))
     if named.pop("training", None):
         do = "call the layer without training=True and save the model anew"
@@ -174,15 +169,11 @@ def _operation(name: str, layer: Config, node: Any, where: str) -> Call:
         args, kwargs = _lambda_arguments(node, where)
     found = [_argument(arg) for arg in args]
     named = {str(key): _argument(value) for key, value in kwargs.items()}
-    options = {**_mapping(layer.get("config")), **named}
+    options = {**mapping(layer.get("config")), **named}
     tensors = [t for arg in (*found, *named.values()) for t in _tensors(arg)]
     if not tensors:
         raise FileError(where, "an operation on a tensor", "none", ANEW)
     return Call(name, layer, tuple(tensors), options=options, arguments=tuple(found))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
@@ -194,7 +185,7 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
     kwargs = items[0][3] if len(items[0]) > 3 else {}
     values = [item[2] if item[0] == "_CONSTANT_VALUE" else item[:3] for item in items]
-    return values if len(items) == 1 else [values], dict(_mapping(kwargs))
+    return values if len(items) == 1 else [values], dict(mapping(kwargs))
 
 
 def _argument(value: Any) -> Any:
@@ -205,7 +196,7 @@ def _argument(value: Any) -> Any:
         return [_argument(item) for item in value]
     if not isinstance(value, Mapping):
         return value
-    own = _mapping(value.get("config", value))
+    own = mapping(value.get("config", value))
     if value.get("class_name") == "__keras_tensor__" and _is_history(own.get("keras_history")):
         return Tensor(*own["keras_history"])
     if value.get("class_name") == "__slice__" or {"start", "stop", "step"} <= set(value):

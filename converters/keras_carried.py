@@ -61,6 +61,7 @@ class Carried:
         booleans: edges that are masks.
         flags: edges of numbers that are 1 where Keras has True, and 0.
         turned: flags -> the masks made of them.
+        alike: edges of tensors that have no samples in Keras.
         operations: calls of operations that compute masks, not yet in the graph.
     """
 
@@ -72,6 +73,7 @@ class Carried:
         self.booleans: set[Edge] = set()
         self.flags: set[Edge] = set()
         self.turned: dict[Edge, Edge] = {}
+        self.alike: set[Edge] = set()
         self.operations: dict[tuple[str, int], tuple[str, Call]] = {}
 
     def is_mask(self, tensor: Tensor) -> bool:
@@ -96,7 +98,7 @@ class Carried:
         """
         if not self.is_mask(tensor):
             edge = self.edge(tensor, where)
-            if edge in self.flags:
+            if edge in self.flags - self.alike:
                 return self._turned(edge)
             if edge not in self.booleans:
                 want = "a mask that is an input of its own, or a layer's"

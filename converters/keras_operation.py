@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xlstm.converters.keras_calls import Call, Tensor
 from xlstm.converters.keras_context import LIMITS
 
 from xlstm.errors import UnsupportedError
-from xlstm.model import Shape, Spec
+from xlstm.model import ExpandDims, Function, Shape, Slice, Spec
+from xlstm.specs import Across, Constant
+from xlstm.specs.operations import CONSTANT_MOST
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Operation:
         shapes: of one sample of each tensor that it reads.
         where: what errors call it.
         flags: tensors that are True or False, 1 or 0 here.
+        alike: tensors without samples in Keras, which are the same for every sample here.
+        rows: gets the number of samples of constants that are laid beside samples.
     """
 
     call: Call
@@ -30,6 +35,8 @@ class Operation:
     shapes: Mapping[Tensor, Shape]
     where: str
     flags: frozenset[Tensor] = frozenset()
+    alike: frozenset[Tensor] = frozenset()
+    rows: set[int] = field(default_factory=set)
 
     def refused(self, want: str, got: object) -> UnsupportedError:
         """The error for what has no exact form here."""
@@ -75,9 +82,52 @@ class Operation:
                 return None
             shape.append(len(flat[0]))
             flat = [number for item in flat for number in item]
-        if not flat or not all(type(number) in (int, float) for number in flat):
+        if not flat or not all(type(number) in (int, float, bool) for number in flat):
             return None
         return tuple(map(float, flat)), tuple(shape)
+
+    def held(self, value: Any, like: Tensor, rank: int, *, whole: bool = False) -> Made:
+        """A constant array as a tensor whose samples have `rank` axes; `like` is one of the model.
+
+        With `whole` the array has to have all axes, the batch's among them.
+        """
+        values, shape = self.array(value) or ((), ())
+        if shape and len(shape) == rank + 1:
+            size = len(values) // shape[0]
+            if values != values[:size] * shape[0]:
+                raise self.refused("a constant that is the same for every sample", f"{shape}")
+            self.rows.update({shape[0]} if whole else ())
+            values, shape, whole = values[:size], shape[1:], False
+        if not shape or len(shape) > rank or whole:
+            want = f"a tensor, or a constant array of {rank + whole} axes"
+            raise self.refused(want, f"{shape}" if shape else value)
+        self.check_few(values)
+        shape = (*(1,) * (rank - len(shape)), *shape)
+        made = then(like, *fixed(len(self.shapes[like]), values, shape))
+        assert isinstance(made, Made)
+        return made
+
+    def check_few(self, values: Sequence[float]) -> None:
+        """Raises UnsupportedError for more numbers than a graph keeps, or none that are finite."""
+        if len(values) > CONSTANT_MOST or not all(map(math.isfinite, values)):
+            want = f"a constant of {CONSTANT_MOST} finite numbers at most"
+            raise self.refused(want, f"{len(values)} numbers; keep them in a layer's weights")
+
+    def level(self, *reads: Tensor | Made) -> tuple[Tensor | Made, ...]:
+        """Tensors as ones of the same rank: those without samples get axes in front."""
+        ranks = {t: len(self.shapes[t]) for t in reads if isinstance(t, Tensor)}
+        of_samples = {rank for t, rank in ranks.items() if t not in self.alike}
+        most = max(of_samples or ranks.values())
+        if len(of_samples) > 1 or any(rank > most for rank in ranks.values()):
+            raise self.refused("tensors of one rank", f"ranks {[*ranks.values()]}")
+        return tuple(then(t, *[ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
+
+
+def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[Spec]:
+    """Specs that make the same numbers of any sample of `rank` axes."""
+    one = [Slice(axis, 0, drop=True) for axis in reversed(range(rank))]
+    axes = [ExpandDims(0)] * len(shape)
+    return [*one, Function("zeros_like"), *axes, Constant("add", values, shape)]
 
 
 TENSOR = tuple("x input tensor inputs a input_tensor features t value values logits".split())
@@ -103,6 +153,13 @@ def then(x: Tensor | Made, *specs: Spec) -> Tensor | Made:
     for spec in specs:
         x = Made(spec, (x,))
     return x
+
+
+def is_alike(made: Tensor | Made, alike: frozenset[Tensor]) -> bool:
+    """Whether something has no samples in Keras: it is reduced over them."""
+    if isinstance(made, Tensor):
+        return made in alike
+    return isinstance(made.spec, Across) or all(is_alike(read, alike) for read in made.reads)
 
 
 def made_of(made: Tensor | Made) -> set[Tensor]:

@@ -16,14 +16,13 @@ from xlstm.model import (
     ExpandDims,
     Function,
     Merge,
-    Pad,
     Reduce,
     Slice,
     Spec,
     Squeeze,
 )
-from xlstm.specs import Along, Clip, Compare, Constant, Where
-from xlstm.specs.operations import ARITHMETIC, COMPARISONS, CONSTANT_MOST
+from xlstm.specs import Across, Along, Clip, Compare, Constant, Where
+from xlstm.specs.operations import ALONG, ARITHMETIC, COMPARISONS, CONSTANT_MOST, SO_FAR
 
 MOST = 64
 """The most parts that one operation becomes."""
@@ -32,12 +31,6 @@ MOST = 64
 def _number(value: Any) -> float | None:
     plain = type(value) in (int, float) and math.isfinite(value)
     return float(value) if plain else None
-
-
-def _one_rank(op: Operation, *tensors: Tensor) -> None:
-    ranks = [len(op.shapes[tensor]) for tensor in tensors]
-    if len(set(ranks)) > 1:
-        raise op.refused("tensors of one rank", f"ranks {ranks}")
 
 
 def combined(op: Operation, a: Any, b: Any) -> Found | None:
@@ -51,9 +44,7 @@ def combined(op: Operation, a: Any, b: Any) -> Found | None:
     known = op.name in (*ARITHMETIC, *COMPARISONS)
     if not known or not shape or len(shape) > len(op.shapes[tensor]):
         raise op.refused("an array that samples of a tensor fit", f"{op.name} with {shape}")
-    if len(values) > CONSTANT_MOST or not all(map(math.isfinite, values)):
-        want = f"a constant of {CONSTANT_MOST} finite numbers at most"
-        raise op.refused(want, f"{len(values)} numbers; keep them in a layer's weights")
+    op.check_few(values)
     return (tensor,), (Constant(op.name, values, shape, tensor is b),)
 
 
@@ -63,8 +54,7 @@ TURNED = {"greater": "less", "less": "greater"}
 def _compare(op: Operation) -> Found:
     a, b = op.argument(0, "x1", "x", "a"), op.argument(1, "x2", "y", "b")
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        _one_rank(op, a, b)
-        return (a, b), (Compare(op.name),)
+        return Several([Made(Compare(op.name), op.level(a, b))])
     if (held := combined(op, a, b)) is not None:
         return held
     tensor, number = (a, _number(b)) if isinstance(a, Tensor) else (b, _number(a))
@@ -77,19 +67,18 @@ def _compare(op: Operation) -> Found:
     return (tensor,), (Compare(name, number),)
 
 
-def _truth(op: Operation, tensor: Tensor) -> Tensor | Made:
+def _truth(op: Operation, x: Tensor | Made) -> Tensor | Made:
     """1 where a tensor is not 0."""
-    return tensor if tensor in op.flags else Made(Compare("not_equal", 0.0), (tensor,))
+    return x if x in op.flags else Made(Compare("not_equal", 0.0), (x,))
 
 
 def _logical(op: Operation) -> Found:
     if op.name == "logical_not":
         return (op.tensor,), (Compare("equal", 0.0),)
     pair = op.argument(0, "x1", "x"), op.argument(1, "x2", "y")
-    a, b = pair
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        raise op.refused("two tensors", pair)
-    _one_rank(op, a, b)
+    first, *_ = tensors = [x for x in pair if isinstance(x, Tensor)]
+    rank = max(len(op.shapes[tensor]) for tensor in tensors)
+    a, b = op.level(*(x if isinstance(x, Tensor) else op.held(x, first, rank) for x in pair))
     if op.name == "logical_xor":
         return Several([Made(Compare("not_equal"), (_truth(op, a), _truth(op, b)))])
     how = "minimum" if op.name == "logical_and" else "maximum"
@@ -97,28 +86,23 @@ def _logical(op: Operation) -> Found:
 
 
 def _any_or_all(op: Operation) -> Found:
-    axes = op.argument(1, "axis")
-    if axes is None:
-        raise op.refused("axes to reduce, not the batch", "all axes")
-    found = tuple(op.axis(a) for a in (axes if isinstance(axes, list) else [axes]))
-    keep = bool(op.argument(2, "keepdims", default=False))
-    how = Reduce("max" if op.name == "any" else "min", found, keep)
-    return Several([then(_truth(op, op.tensor), how)])
+    specs = reductions(op, "max" if op.name == "any" else "min")
+    return Several([then(_truth(op, op.tensor), *specs)])
 
 
 def _where(op: Operation) -> Found:
     condition = op.argument(0, "condition")
     cases = op.argument(1, "x1", "x"), op.argument(2, "x2", "y")
-    if not isinstance(condition, Tensor):
-        raise op.refused("a condition that is a tensor", condition)
-    tensors = [case for case in cases if isinstance(case, Tensor)]
-    yes, no = numbers = [None if isinstance(case, Tensor) else _number(case) for case in cases]
-    if len(tensors) + sum(number is not None for number in numbers) != 2:
-        raise op.refused("a tensor or a finite number for each case", cases)
-    _one_rank(op, condition, *tensors)
+    tensors = [x for x in (condition, *cases) if isinstance(x, Tensor)]
+    rank = max(len(op.shapes[tensor]) for tensor in tensors)
+    yes, no = numbers = [_number(case) for case in cases]
+    given = [x for x, number in zip(cases, numbers, strict=True) if number is None]
+    asked, *rest = op.level(
+        *(x if isinstance(x, Tensor) else op.held(x, tensors[0], rank) for x in (condition, *given))
+    )
     if yes is not None and no is not None:
-        return Several([then(_truth(op, condition), Affine(yes - no, no))])
-    return (condition, *tensors), (Where(yes, no),)
+        return Several([then(_truth(op, asked), Affine(yes - no, no))])
+    return Several([Made(Where(yes, no), (asked, *rest))])
 
 
 FLOATS, INTS = ("float32", "float64"), ("int32", "int64")
@@ -145,12 +129,20 @@ def _clip(op: Operation) -> Found:
 
 
 def _stack(op: Operation) -> Found:
-    tensors = op.argument(0, "x", "values", "arrays")
-    if not isinstance(tensors, list) or not all(isinstance(t, Tensor) for t in tensors):
-        raise op.refused("a list of tensors", tensors)
-    axis = op.axis(op.argument(1, "axis", default=0), len(op.shapes[tensors[0]]) + 1)
-    _one_rank(op, *tensors)
+    tensors, rank = listed_tensors(op, "x", "values", "arrays")
+    axis = op.axis(op.argument(1, "axis", default=0), rank + 1)
     return Several([Made(Concatenate(axis), tuple(then(t, ExpandDims(axis)) for t in tensors))])
+
+
+def listed_tensors(op: Operation, *names: str) -> tuple[tuple[Tensor | Made, ...], int]:
+    """The tensors of a list, constant arrays among them, and the rank of a sample."""
+    items = op.argument(0, *names)
+    items = items if isinstance(items, list) else [items]
+    first, *_ = tensors = [item for item in items if isinstance(item, Tensor)]
+    rank = len(op.shapes[first])
+    made = (x if isinstance(x, Tensor) else op.held(x, first, rank, whole=True) for x in items)
+    op.level(*tensors)
+    return tuple(made), rank
 
 
 def _size(op: Operation, axis: int) -> int:
@@ -214,20 +206,6 @@ def _repeat(op: Operation) -> Found:
     return Several([Made(Concatenate(place), repeated)])
 
 
-def _pad(op: Operation) -> Found:
-    pairs = op.argument(1, "pad_width", "paddings")
-    value = op.argument(3, "constant_values", default=0)
-    mode = str(op.argument(2, "mode", default="constant")).lower()
-    known = isinstance(pairs, list) and len(pairs) == len(op.shape) + 1 and pairs[0] == [0, 0]
-    if mode != "constant" or value != 0 or not known or len(pairs) > 4:
-        raise op.refused("zeros around 1 to 3 axes after the batch", f"{mode} {value} {pairs}")
-    before, after = zip(*pairs[1:], strict=True)
-    if not before[-1] and not after[-1] and len(before) > 1:
-        return (op.tensor,), (Pad(before[:-1], after[:-1]),)
-    rank = len(op.shape)
-    return (op.tensor,), (ExpandDims(rank), Pad(before, after), Squeeze(rank))
-
-
 def _take(op: Operation) -> Found:
     axis, places = op.argument(2, "axis"), op.argument(1, "indices")
     place = op.axis(axis)
@@ -253,20 +231,26 @@ def _roll(op: Operation) -> Found:
     return Several([Made(Concatenate(place), tuple(Made(s, (op.tensor,)) for s in halves))])
 
 
-def _axes(op: Operation) -> tuple[tuple[int, ...], bool]:
-    axes = op.argument(1, "axis")
-    if axes is None:
-        raise op.refused("axes to reduce, not the batch", "all axes")
-    found = tuple(op.axis(a) for a in (axes if isinstance(axes, list) else [axes]))
-    return found, bool(op.argument(2, "keepdims", default=False))
+def reductions(op: Operation, how: str, keep: bool | None = None) -> list[Spec]:
+    """Specs that reduce a tensor over the axes that an operation names, the batch's perhaps."""
+    axes, rank = op.argument(1, "axis"), len(op.shape)
+    axes = [*range(rank + 1)] if axes is None else axes if isinstance(axes, list) else [axes]
+    keep = bool(op.argument(2, "keepdims", default=False)) if keep is None else keep
+    found = tuple(op.axis(axis) for axis in axes if axis not in (0, -rank - 1))
+    if len(found) == len(axes):
+        return [Reduce(how, found, keep)]
+    if op.call.wraps:
+        raise op.refused("axes to reduce, not the batch, inside TimeDistributed", axes)
+    left = [] if keep else [Squeeze(axis) for axis in sorted(found, reverse=True)]
+    return [Across(how, found), *left]
 
 
 def _spread(op: Operation) -> Found:
     """Variance, and its root."""
-    axes, keep = _axes(op)
-    apart = Made(Merge("subtract"), (op.tensor, then(op.tensor, Reduce("mean", axes, True))))
+    mean = then(op.tensor, *reductions(op, "mean", keep=True))
+    apart = Made(Merge("subtract"), (op.tensor, mean))
     last = [Function("sqrt")] if op.name == "std" else []
-    return Several([then(apart, Function("square"), Reduce("mean", axes, keep), *last)])
+    return Several([then(apart, Function("square"), *reductions(op, "mean"), *last)])
 
 
 def _norm(op: Operation) -> Found:
@@ -282,8 +266,8 @@ def _along(op: Operation) -> Found:
     axis = op.axis(op.argument(1, "axis"))
     others = [key for key in ("exclusive", "reverse") if op.call.options.get(key)]
     if others:
-        raise op.refused("sums up to each place", others[0])
-    keep = op.name != "cumsum" and op.argument(2, "keepdims", default=False) is True
+        raise op.refused("sums and products up to each place", others[0])
+    keep = op.name not in SO_FAR and op.argument(2, "keepdims", default=False) is True
     return (op.tensor,), (Along(op.name, axis), *([ExpandDims(axis)] if keep else []))
 
 
@@ -307,7 +291,7 @@ FORMS: dict[str, Callable[[Operation], Found]] = {
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "logical_not"), _logical),
     **dict.fromkeys(("any", "all"), _any_or_all),
     **dict.fromkeys(("var", "std"), _spread),
-    **dict.fromkeys(("cumsum", "argmax", "argmin"), _along),
+    **dict.fromkeys(ALONG, _along),
     "where": _where,
     "cast": _cast,
     "clip": _clip,
@@ -316,7 +300,6 @@ FORMS: dict[str, Callable[[Operation], Found]] = {
     "unstack": _unstack,
     "tile": _tile,
     "repeat": _repeat,
-    "pad": _pad,
     "take": _take,
     "roll": _roll,
     "norm": _norm,

@@ -9,19 +9,19 @@ from xlstm.converters.keras_activations import FROM_KERAS
 from xlstm.converters.keras_calls import Tensor
 from xlstm.converters.keras_configs import LAMBDAS
 from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
-from xlstm.converters.keras_operation_forms import FORMS, combined
+from xlstm.converters.keras_operation_forms import FORMS, combined, listed_tensors, reductions
+from xlstm.converters.keras_operation_pads import PADS
+from xlstm.converters.keras_operation_products import PRODUCTS
 
 from xlstm.model import (
     Activation,
     Affine,
     Concatenate,
-    Dot,
     Elu,
     ExpandDims,
     Function,
     Merge,
     Permute,
-    Reduce,
     Relu,
     Reshape,
     Reverse,
@@ -32,21 +32,21 @@ from xlstm.model import (
 )
 from xlstm.specs import Clip
 from xlstm.specs.elementwise import FUNCTIONS, REDUCTIONS
+from xlstm.specs.operations import COMPARISONS
 
 
 def _arithmetic(op: Operation) -> Found:
     """Two tensors, or a tensor and a number."""
     a, b = op.argument(0, "x", "x1", "a"), op.argument(1, "y", "x2", "b")
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if len(op.shapes[a]) != len(op.shapes[b]):
-            raise op.refused("tensors of one rank", f"ranks {[len(op.shapes[t]) for t in (a, b)]}")
+        x, y = op.level(a, b)
         if {a, b} <= op.flags and op.name in ("add", "subtract"):
             raise op.refused("arithmetic of numbers", "two tensors of True and False")
         if op.name == "divide":
-            return Several([Made(Merge("multiply"), (a, then(b, Function("reciprocal"))))])
+            return Several([Made(Merge("multiply"), (x, then(y, Function("reciprocal"))))])
         if op.name not in MERGES:
             raise op.refused("a tensor and a number", "two tensors")
-        return (a, b), (Merge(op.name),)
+        return Several([Made(Merge(op.name), (x, y))])
     if (held := combined(op, a, b)) is not None:
         return held
     tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
@@ -89,11 +89,8 @@ def _function(op: Operation) -> Found:
 
 
 def _concatenate(op: Operation) -> Found:
-    tensors = op.argument(0, "values", "xs", "inputs")
-    if not isinstance(tensors, list) or not all(isinstance(t, Tensor) for t in tensors):
-        raise op.refused("a list of tensors", tensors)
-    rank = len(op.shapes[tensors[0]])
-    return tensors, (Concatenate(op.axis(op.argument(1, "axis", default=0), rank)),)
+    tensors, rank = listed_tensors(op, "values", "xs", "inputs")
+    return Several([Made(Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)])
 
 
 def _reshape(op: Operation) -> Found:
@@ -132,26 +129,8 @@ def _moved(op: Operation) -> Found:
     return (op.tensor,), (Permute(tuple(order)),)
 
 
-def _product(op: Operation) -> Found:
-    """The product of two matrices of each sample."""
-    tensors = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
-    if not all(isinstance(t, Tensor) and len(op.shapes[t]) == 2 for t in tensors):
-        raise op.refused("two tensors (batch, rows, columns)", tensors)
-    given = {k: v for k, v in op.call.options.items() if v not in (None, False)}
-    turned = [bool(given.get(key)) for key in ("transpose_a", "transpose_b")]
-    unknown = given.keys() - {*"x1 x2 a b transpose_a transpose_b name function".split()}
-    if unknown - {"trainable", "dtype"}:
-        raise op.refused("matmul of one form", ", ".join(sorted(unknown)))
-    return tensors, (Dot((1 if turned[0] else 2, 2 if turned[1] else 1)),)
-
-
 def _reduce(op: Operation) -> Found:
-    axes = op.argument(1, "axis")
-    if axes is None:
-        raise op.refused("axes to reduce, not the batch", "all axes")
-    found = tuple(op.axis(a) for a in (axes if isinstance(axes, list) else [axes]))
-    keep = bool(op.argument(2, "keepdims", default=False))
-    return (op.tensor,), (Reduce(op.name, found, keep),)
+    return (op.tensor,), reductions(op, op.name)
 
 
 def _expand(op: Operation) -> Found:
@@ -252,7 +231,6 @@ HOW: dict[str, Callable[[Operation], Found]] = {
     "transpose": _transpose,
     "swapaxes": _moved,
     "moveaxis": _moved,
-    "matmul": _product,
     "expand_dims": _expand,
     "squeeze": _squeeze,
     "flip": _flip,
@@ -265,8 +243,18 @@ HOW: dict[str, Callable[[Operation], Found]] = {
         _activation,
     ),
     **FORMS,
+    **PADS,
+    **PRODUCTS,
 }
 """Name of an operation -> how its calls are read."""
+
+BY_NUMBER = frozenset(
+    (*MERGES, "divide", "power", *FUNCTIONS, *COMPARISONS, "where", "cast", "clip", "identity")
+) | frozenset(
+    "logical_and logical_or logical_xor logical_not rsqrt relu sigmoid tanh elu selu softplus "
+    "softsign silu gelu leaky_relu relu6 hard_sigmoid log_sigmoid".split()
+)
+"""Operations that work number by number, whatever the axes."""
 
 MASKS = frozenset("not_equal any all logical_or logical_and zeros_like ones_like".split())
 """Operations that Keras 3 makes masks with."""

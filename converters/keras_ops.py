@@ -20,8 +20,8 @@ from xlstm.model import (
     TimeDistributed,
     UnitNorm,
 )
-from xlstm.specs import Along, Clip, Compare, Constant, Where
-from xlstm.specs.operations import COMPARISONS
+from xlstm.specs import Across, Along, Clip, Compare, Constant, Einsum, Where
+from xlstm.specs.operations import COMPARISONS, SO_FAR
 
 
 def _slice(spec: Slice, x: str, first: int) -> Call:
@@ -92,7 +92,7 @@ def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
 
 def _along(spec: Along, x: str, first: int) -> Call:
     found = call(f"keras.ops.{spec.how}", x, ("axis", f"{spec.axis + first}"))
-    return found if spec.how == "cumsum" else _numbers(found)
+    return found if spec.how in SO_FAR else _numbers(found)
 
 
 def _constant(spec: Constant, x: str, _first: int) -> Call:
@@ -102,11 +102,27 @@ def _constant(spec: Constant, x: str, _first: int) -> Call:
     return _numbers(found) if spec.how in COMPARISONS else found
 
 
+def _across(spec: Across, x: str, _first: int) -> Call:
+    own = tuple(axis + 1 for axis in spec.axes)
+    kept = ("keepdims", "True")
+    one = call(f"keras.ops.{spec.how}", x, ("axis", f"{(0, *own)}"), kept)
+    # zeros, one place for each sample
+    each: Argument = call("keras.ops.max", x, ("axis", f"{own}"), kept) if own else x
+    return call("keras.ops.add", one, call("keras.ops.zeros_like", each))
+
+
+def _einsum(spec: Einsum, x: str, _first: int, other: str) -> Call:
+    first, second, out = spec.letters
+    return call("keras.ops.einsum", f'"b{first},b{second}->b{out}"', x, other)
+
+
 OPERATIONS: dict[type[Spec], Callable[..., Call]] = {
+    Across: _across,
     Along: _along,
     Clip: _clip,
     Compare: _compare,
     Constant: _constant,
+    Einsum: _einsum,
     ExpandDims: _expand_dims,
     Function: _function,
     NotEqual: _not_equal,

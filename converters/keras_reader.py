@@ -18,7 +18,7 @@ from xlstm.converters.keras_weights import Groups, sort_nested
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.files.description import Description
-from xlstm.model import Model, Source
+from xlstm.model import Input, Model, Node, Source
 
 
 def _no_architecture(description: Description) -> UsageError:
@@ -63,9 +63,10 @@ def read_description(description: Description, *, lone: bool = False, until: str
     assembly = Assembly(reader, graph)
     for call in graph.calls:
         assembly.add(call)
-    outputs = tuple(assembly.edge(tensor, reader.file) for tensor in graph.outputs)
+    outputs = tuple(assembly.output(tensor, f"{reader.file}, outputs") for tensor in graph.outputs)
     reader.check_used()
     nodes, outputs = settled(assembly.nodes.nodes, outputs, assembly.moves)
+    nodes = _of_batch(reader, nodes, assembly.rows)
     model = Model(
         graph.name,
         nodes,
@@ -88,6 +89,19 @@ def _cut(reader: Reader, whole: Sequence[Mapping[str, object]], left: Sequence[o
     cut = [name for name in paths if name not in kept]
     reader.leave(cut if reader.description.by_name else [paths[name] for name in cut])
     reader.note(f"read up to one layer: {len(cut)} layers left out")
+
+
+def _of_batch(reader: Reader, nodes: tuple[Node, ...], rows: set[int]) -> tuple[Node, ...]:
+    """Nodes with inputs of the batch size that constants have, as Keras takes no other then."""
+    if not rows:
+        return nodes
+    specs = {node.name: node.spec for node in nodes if isinstance(node.spec, Input)}
+    found = sorted(rows | {spec.batch for spec in specs.values() if spec.batch is not None})
+    if len(found) > 1:
+        where, want, do = reader.file, "constants and inputs of one batch size", "mend the model"
+        raise FileError(where, want, " and ".join(map(str, found)), do)
+    batch = {name: replace(spec, batch=found[0]) for name, spec in specs.items()}
+    return tuple(replace(node, spec=batch.get(node.name, node.spec)) for node in nodes)
 
 
 def _check_stateful(reader: Reader, model: Model) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xlstm.converters.source import WIDTH, Argument, Call, call, listed
-from xlstm.converters.torch_at import At, number
+from xlstm.converters.torch_at import At, method, number
+from xlstm.converters.torch_layers import REDUCTIONS
 
-from xlstm.specs import Along, Clip, Compare, Constant, Spec, Where
+from xlstm.specs import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
+from xlstm.specs.operations import SO_FAR
 
 COMPARISONS = {
     "equal": "torch.eq",
@@ -65,9 +67,9 @@ def where(spec: Where, at: At) -> None:
 
 
 def along(spec: Along, at: At) -> None:
-    """Sums so far, or places, numbers of the input's dtype."""
+    """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(f"{at.x}.{spec.how}", ("dim", f"{at.axis(spec.axis)}"))
-    if spec.how == "cumsum":
+    if spec.how in SO_FAR:
         at.put(found)
     else:
         _numbers(at, found)
@@ -89,11 +91,38 @@ def constant(spec: Constant, at: At) -> None:
         at.put(found)
 
 
+def across(spec: Across, at: At) -> None:
+    """Over all samples, for each of them."""
+    axes = [0, *(axis + 1 for axis in spec.axes)]
+    kept = ("keepdim", "True")
+    if spec.how == "prod":  # over one axis at a time
+        steps = [method("prod", ("dim", f"{axis}"), kept) for axis in axes]
+    else:
+        name = REDUCTIONS.get(spec.how, spec.how)
+        dims = f"{tuple(axes)}" if len(axes) > 1 else "0"
+        steps = [method(name, ("dim", dims), kept)]
+    more = ["-1"] * len(at.shape)
+    if at.x == at.site.y:  # whose batch size is still needed
+        found = at.site.free("found")
+        at.pipe(*steps, y=found)
+        at.put(call(f"{found}.expand", f"{at.x}.shape[0]", *more))
+    else:
+        at.pipe(*steps, method("expand", f"{at.x}.shape[0]", *more))
+
+
+def einsum(spec: Einsum, at: At) -> None:
+    """Products summed, sample by sample."""
+    first, second, out = spec.letters
+    at.put(call("torch.einsum", f'"b{first},b{second}->b{out}"', *at.site.inputs))
+
+
 OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {
+    Across: across,
     Along: along,
     Clip: clip,
     Compare: compare,
     Constant: constant,
+    Einsum: einsum,
     Where: where,
 }
 """Operation -> what writes it."""

@@ -6,7 +6,20 @@ from cases import built, model
 from cases_conv_lstm import one
 
 from xlstm.model import Builder, Input, Model
-from xlstm.specs import Affine, Along, Clip, Compare, Constant, Function, Reduce, Shape, Spec, Where
+from xlstm.specs import (
+    Across,
+    Affine,
+    Along,
+    Clip,
+    Compare,
+    Constant,
+    Einsum,
+    Function,
+    Reduce,
+    Shape,
+    Spec,
+    Where,
+)
 from xlstm.specs.operations import ARITHMETIC
 
 
@@ -30,6 +43,13 @@ OPERATIONS: dict[str, Model] = {
     "where-number": joined(Where(no=-0.1), (5, 3), (5, 3)),
     "where-no": joined(Where(yes=2.0), (5, 3), (5, 3)),
     "cumsum": one(Along("cumsum", 0), None, 3),
+    "cumprod": one(Along("cumprod", 0), None, 3),
+    "across-mean": one(Across("mean", (0, 1)), None, 3),
+    "across-max": one(Across("max"), 5, 3),
+    "across-prod": one(Across("prod", (1,)), 2, 3),
+    "einsum": joined(Einsum("cd,ed->ce"), (None, 3), (5, 3)),
+    "einsum-heads": joined(Einsum("cde,fde->dcf"), (4, 2, 3), (5, 2, 3)),
+    "einsum-dropped": joined(Einsum("c,de->dc"), (4,), (2, 3)),
     "argmax": one(Along("argmax", 1), 5, 3),
     "argmin": one(Along("argmin", 0), 5, 3),
     **{

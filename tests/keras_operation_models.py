@@ -80,10 +80,54 @@ def constants():
     return keras.Model(a, found), [numbers(5, 4)]
 
 
+def products():
+    """Sums of products, by name and by letters."""
+    a, b, heads, v = (keras.Input(shape) for shape in ((5, 4), (3, 4), (2, 5, 4), (4,)))
+    ops, x = keras.ops, np.float32([[1, 2], [-1, 3], [0, 1], [2, 0]])
+    scores = ops.softmax(ops.einsum("bqd,bkd->bqk", a, b) / 2.0)
+    found = [ops.einsum("bqk,bkd->bqd", scores, b), ops.einsum("...ij,...kj->...ki", heads, heads)]
+    found += [ops.einsum("bhij,bij->bih", heads, a), ops.einsum("bhij->bji", heads)]
+    found += [ops.einsum("btd,dk->btk", a, x), ops.einsum("bij,bkj,bj->bki", a, b, v)]
+    found += [heads @ ops.swapaxes(heads, -1, -2), heads[:, :1] @ ops.swapaxes(heads, 2, 3), a @ x]
+    found += [ops.matmul(x.T, ops.swapaxes(a, 1, 2)), v @ x, ops.dot(heads, x), ops.dot(a, x[:, 0])]
+    found += [ops.cumprod(a, axis=1)]
+    inputs = [numbers(*shape, seed=n) for n, shape in enumerate(((5, 4), (3, 4), (2, 5, 4), (4,)))]
+    return keras.Model([a, b, heads, v], found), inputs
+
+
+def over_samples():
+    """Numbers of the whole batch, which every sample of it is combined with."""
+    a, v, ops = keras.Input((5, 4)), keras.Input((4,)), keras.ops
+    spread = (a - ops.mean(a, axis=0, keepdims=True)) / (1 + ops.std(a, axis=(0, 1)))
+    found = [spread, a / ops.max(ops.abs(a)), ops.where(a > ops.mean(a), a, 0.0)]
+    found += [v - ops.mean(v, axis=0), v * ops.sqrt(ops.sum(a * a, axis=[0, 1]) + 1.0)]
+    found += [v + ops.cast(ops.any(v > 1.0), "float32"), v * ops.min(a, axis=[0, 1])]
+    return keras.Model([a, v], found), [numbers(5, 4), numbers(4, seed=1)]
+
+
+def held():
+    """Constants as parts, choices and states; padding."""
+    a, v, ops = keras.Input((5, 4)), keras.Input((4,)), keras.ops
+    before, lower = np.repeat(np.float32([[[0.5, -1, 2, 0]]]), 4, 0), np.tril(np.ones((5, 4), bool))
+    found = [ops.concatenate([before, a], axis=1), ops.stack([v, before[:, 0]], axis=1)]
+    found += [ops.where(a > 0, a, np.float32([1, 2, 3, 4])), ops.where(lower, a, -1e9)]
+    found += [ops.where(ops.logical_or(a > 1, lower), a, -1.0)]
+    found += [ops.pad(a, [[0, 0], [1, 2], [0, 0]], mode="reflect")]
+    found += [ops.pad(a, [[0, 0], [5, 0], [1, 2]], mode="symmetric")]
+    found += [ops.pad(a, [[0, 0], [1, 0], [0, 2]], constant_values=-2.5)]
+    found += [L.LSTM(3)(a, initial_state=[before[:1, 0, :3], L.Dense(3)(v)])]
+    both = L.Bidirectional(L.GRU(3))
+    found += [both(a, initial_state=[before[:1, 0, :3], ops.ones((1, 3))])]
+    return keras.Model([a, v], found), [numbers(5, 4), numbers(4, seed=1)]
+
+
 OPERATION_MODELS = {
     "operations-masked_mean": masked_mean,
     "operations-masks": own_masks,
     "operations-parts": parts,
     "operations-statistics": statistics,
     "operations-constants": constants,
+    "operations-products": products,
+    "operations-over_samples": over_samples,
+    "operations-held": held,
 }

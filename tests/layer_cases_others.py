@@ -123,6 +123,9 @@ OPS = {
     "clip": case(lambda: lambda x: keras.ops.clip(x, -1.0, 2.0), specs.Clip(-1.0, 2.0), (5, 3)),
     "minimum": case(lambda: lambda x: keras.ops.minimum(x, 0.5), specs.Clip(high=0.5), (5, 3)),
     "cumsum": case(lambda: lambda x: keras.ops.cumsum(x, axis=1), specs.Along("cumsum", 0), (5, 3)),
+    "cumprod": case(
+        lambda: lambda x: keras.ops.cumprod(x, axis=1), specs.Along("cumprod", 0), (5, 3)
+    ),
     "argmax": case(
         lambda: lambda x: keras.ops.argmax(x, axis=-1),
         specs.Along("argmax", 1),

@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from keras_operation_models import OPERATION_MODELS, numbers
+from keras_operation_models import OPERATION_MODELS, L, numbers
 from refusing import refused
 
 import xlstm
@@ -38,23 +38,49 @@ def test_a_ported_keras_file_is_a_source_again(tmp_path):
 
 
 REFUSED = {
-    "operation einsum": lambda a: ops.einsum("btd,bsd->bts", a, a),
-    "not the batch": lambda a: ops.mean(a),
+    "operation tensordot": lambda a: ops.tensordot(a, a, axes=2),
+    "outputs: expected a tensor of samples, got mean": lambda a: ops.mean(a),
+    "Softmax): expected a tensor of samples, got sum": lambda a: (
+        ops.softmax(ops.sum(a, axis=0)) * a
+    ),
+    "layer wide: expected a tensor of samples, got": lambda a: L.Dense(2)(
+        ops.max(a, axis=0, keepdims=True)
+    ),
     "one number of repeats": lambda a: ops.repeat(a, [1, 2, 1, 2, 1], axis=1),
-    "zeros around": lambda a: ops.pad(a, [[0, 0], [1, 1], [0, 0]], mode="reflect"),
+    "6 places to repeat, got size 5": lambda a: ops.pad(
+        a, [[0, 0], [6, 0], [0, 0]], mode="symmetric"
+    ),
+    "4 places to repeat, got any size": lambda a: ops.pad(
+        keras.Input((None, 2)), [[0, 0], [4, 0], [0, 0]], mode="reflect"
+    ),
+    "none for the batch, got [[1, 1]": lambda a: ops.pad(a, [[1, 1], [0, 0], [0, 0]]),
+    "or reflect or symmetric, got edge": lambda a: ops.pad(
+        a, [[0, 0], [1, 1], [0, 0]], mode="edge"
+    ),
     "one of float32": lambda a: ops.cast(a, "float16"),
     "1024 finite numbers": lambda a: ops.reshape(a, (-1, 20, 1)) + np.ones((20, 52), "float32"),
     "an array that samples": lambda a: a + np.ones((3, 5, 4), "float32"),
-    "a list of tensors": lambda a: ops.concatenate([a, np.ones((1, 5, 4), "float32")], axis=1),
+    "the same for every sample, got (4, 5, 4)": lambda a: ops.concatenate(
+        [a, numbers(5, 4)], axis=1
+    ),
+    "the same for every sample, got a constant": lambda a: L.GRU(3)(a, initial_state=numbers(3)),
     "True and False": lambda a: ops.add(ops.greater(a, 0), ops.less(a, 1)),
     "order 1 or 2": lambda a: ops.norm(a, ord=3, axis=1),
+    "bii->bi": lambda a: ops.einsum("bii->bi", a[:, :4]),
+    "leaves samples apart": lambda a: ops.einsum("bij,cij->bc", a, a),
+    "with an arrow, got bij,bij": lambda a: ops.einsum("bij,bij", a, a),
+    "whose samples it multiplies with one another": lambda a: ops.dot(
+        a, ops.reshape(a, (-1, 4, 5))
+    ),
+    "of one rank, got samples (5, 4) and (4,)": lambda a: ops.matmul(a, a[:, 0]),
 }
 
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_has_no_form_is_refused_by_name(words):
     a = keras.Input((5, 4))
-    model = keras.Model(a, REFUSED[words](a))
+    made = REFUSED[words](a)
+    model = keras.Model(keras.utils.get_source_inputs(made), made)
     refused(UnsupportedError, lambda: xlstm.load(model), words)
 
 

@@ -102,10 +102,12 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
     specs.Slice: elementwise.take,
     specs.ExpandDims: elementwise.expand_dims,
     specs.Squeeze: elementwise.squeeze,
+    specs.Across: operations.across,
     specs.Along: operations.along,
     specs.Clip: operations.clip,
     specs.Compare: operations.compare,
     specs.Constant: operations.constant,
+    specs.Einsum: operations.einsum,
     specs.Where: operations.where,
     specs.Custom: custom,
 }

@@ -45,8 +45,13 @@ def where(spec: specs.Where, condition: Array, *rest: Array | Context) -> list[A
 
 
 def along(spec: specs.Along, x: Array, _context: Context) -> list[Array]:
-    """Sums so far, or places."""
-    functions: dict[str, Any] = {"cumsum": np.cumsum, "argmax": np.argmax, "argmin": np.argmin}
+    """Sums or products so far, or places."""
+    functions: dict[str, Any] = {
+        "cumsum": np.cumsum,
+        "cumprod": np.cumprod,
+        "argmax": np.argmax,
+        "argmin": np.argmin,
+    }
     return [functions[spec.how](x, axis=spec.axis + 1).astype(x.dtype)]
 
 
@@ -66,3 +71,23 @@ def constant(spec: specs.Constant, x: Array, _context: Context) -> list[Array]:
     a, b = (held, x) if spec.first else (x, held)
     with np.errstate(all="ignore"):
         return [np.asarray((ARITHMETIC | COMPARISONS)[spec.how](a, b)).astype(x.dtype)]
+
+
+def across(spec: specs.Across, x: Array, _context: Context) -> list[Array]:
+    """Over all samples, for each of them."""
+    axes = (0, *(axis + 1 for axis in spec.axes))
+    functions: dict[str, Any] = {
+        "sum": np.sum,
+        "mean": np.mean,
+        "max": np.max,
+        "min": np.min,
+        "prod": np.prod,
+    }
+    found = functions[spec.how](x, axis=axes, keepdims=True)
+    return [np.repeat(found, len(x), axis=0)]
+
+
+def einsum(spec: specs.Einsum, a: Array, b: Array, _context: Context) -> list[Array]:
+    """Products summed, sample by sample."""
+    pairs = zip(a, b, strict=True)
+    return [np.stack([np.asarray(np.einsum(spec.equation, x, y)) for x, y in pairs])]

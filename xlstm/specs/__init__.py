@@ -29,7 +29,7 @@ from xlstm.specs.layers import (
     TimeDistributed,
 )
 from xlstm.specs.merging import Attention, Concatenate, Dot, Merge, MultiHeadAttention
-from xlstm.specs.operations import Along, Clip, Compare, Constant, Where
+from xlstm.specs.operations import Across, Along, Clip, Compare, Constant, Einsum, Where
 from xlstm.specs.recurrent import GRU, LSTM, MERGES, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
 from xlstm.specs.shapes import ExpandDims, Flatten, Permute, RepeatVector, Reshape, Slice, Squeeze
 from xlstm.specs.windows import (
@@ -49,6 +49,7 @@ __all__ = [
     "MAX_SIZE",
     "MERGES",
     "SPECS",
+    "Across",
     "Activation",
     "Affine",
     "Along",
@@ -68,6 +69,7 @@ __all__ = [
     "DepthwiseConv",
     "Dot",
     "Dropout",
+    "Einsum",
     "Elu",
     "Embedding",
     "ExpandDims",
@@ -154,10 +156,12 @@ SPECS: dict[str, type[Spec]] = {
         Pad,
         Pool,
         UpSample,
+        Across,
         Along,
         Clip,
         Compare,
         Constant,
+        Einsum,
         Where,
     )
 }

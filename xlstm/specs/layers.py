@@ -9,6 +9,7 @@ from typing import ClassVar
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.specs.base import Shape, Spec, check_activation, check_last, check_rate, check_size
 from xlstm.specs.custom import Custom
+from xlstm.specs.operations import Across
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class TimeDistributed(Spec):
     def __post_init__(self) -> None:
         single = isinstance(self.layer, Spec) and self.layer.arity == (1, 1)
         single |= isinstance(self.layer, Custom)
-        if not single or isinstance(self.layer, TimeDistributed):
+        if not single or isinstance(self.layer, (TimeDistributed, Across)):
             got = getattr(self.layer, "kind", repr(self.layer))
             raise UnsupportedError(self.kind, "a layer of one input", got, "take it out of it")
         if getattr(self.layer, "stateful", False):

@@ -1,18 +1,21 @@
-"""Specs of operations between layers: bounds, comparisons, choices, sums so far, constants."""
+"""Specs of operations between layers: bounds, comparisons, choices, sums so far, products."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.specs.base import Shape, Spec
-from xlstm.specs.elementwise import check_number
+from xlstm.specs.elementwise import REDUCTIONS, check_number
 from xlstm.specs.merging import broadcast
 
 COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
 
-ALONG = ("cumsum", "argmax", "argmin")
+SO_FAR = ("cumsum", "cumprod")
+
+ALONG = (*SO_FAR, "argmax", "argmin")
 
 CONSTANT_MOST = 1024
 """The most numbers that a graph keeps of a constant."""
@@ -87,7 +90,7 @@ class Where(Spec):
 
 @dataclass(frozen=True)
 class Along(Spec):
-    """Along an axis of a sample: the sum so far, or the first place of the largest or smallest.
+    """Along an axis of a sample: sum or product so far, or first place of the largest or smallest.
 
     A place is a number from 0 on; its axis goes.
     """
@@ -106,7 +109,7 @@ class Along(Spec):
             want = f"an axis of the {len(shape)} there are"
             raise UsageError("Along", want, f"{self.axis}", "mend the axis")
         rest = (*shape[: self.axis], *shape[self.axis + 1 :])
-        return shape if self.how == "cumsum" else rest
+        return shape if self.how in SO_FAR else rest
 
 
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
@@ -144,3 +147,71 @@ class Constant(Spec):
             want = f"numbers of {len(shape)} axes at most"
             raise UsageError("Constant", want, f"{self.shape}", "mend the shape")
         return broadcast(self, shape, self.shape)
+
+
+@dataclass(frozen=True)
+class Across(Spec):
+    """A reduction over all samples and over `axes` of them, which keep size 1.
+
+    Every sample gets the same result, so that there is one for each of them.
+    """
+
+    kind: ClassVar[str] = "Across"
+    how: str
+    axes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_known("Across", self.how, REDUCTIONS)
+        axes = self.axes if isinstance(self.axes, tuple) else (-1,)
+        if any(type(axis) is not int or axis < 0 for axis in axes) or len({*axes}) < len(axes):
+            raise UsageError("Across.axes", "axes of a sample", f"{self.axes}", "mend the axes")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if any(axis >= len(shape) for axis in self.axes):
+            want = f"axes of the {len(shape)} there are"
+            raise UsageError("Across", want, f"{self.axes}", "mend the axes")
+        return tuple(1 if axis in self.axes else size for axis, size in enumerate(shape))
+
+
+EQUATION = re.compile(r"[c-z]*,[c-z]*->[c-z]*")
+
+
+@dataclass(frozen=True)
+class Einsum(Spec):
+    """The products of two inputs, sample by sample, summed over axes.
+
+    Attributes:
+        equation: a letter, c to z, for each axis of a sample of the first input, of the second, and
+            of the output, as in "cde,cef->cdf"; letters that the output lacks are summed over.
+    """
+
+    kind: ClassVar[str] = "Einsum"
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+    equation: str
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.equation, str) and EQUATION.fullmatch(self.equation)
+        *terms, out = self.letters if known else ("", "", "?")
+        once = all(len({*term}) == len(term) for term in (*terms, out))
+        if not known or not once or {*out} - {*"".join(terms)}:
+            want = "an equation like cd,de->ce, each letter once in a term"
+            raise UsageError("Einsum", want, repr(self.equation), "mend the equation")
+
+    @property
+    def letters(self) -> tuple[str, str, str]:
+        """Those of the first input, of the second, and of the output."""
+        first, _, rest = self.equation.partition(",")
+        second, _, out = rest.partition("->")
+        return first, second, out
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        *terms, out = self.letters
+        sizes: dict[str, int | None] = {}
+        for term, shape in zip(terms, shapes, strict=True):
+            pairs = [*zip(term, shape, strict=False)]
+            fits = all(len({sizes.get(c), n} - {None}) < 2 for c, n in pairs)
+            if len(term) != len(shape) or not fits:
+                got = " and ".join(f"(batch, {str(shape)[1:]}" for shape in shapes)
+                raise UsageError("Einsum", f"inputs of {self.equation}", got, "mend the sizes")
+            sizes |= {c: sizes.get(c) or n for c, n in pairs}
+        return (tuple(sizes[c] for c in out),)

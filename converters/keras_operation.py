@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from xlstm.converters.keras_calls import Call, Tensor
 from xlstm.converters.keras_context import LIMITS
+from xlstm.converters.keras_options import array_of
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import ExpandDims, Function, Shape, Slice, Spec
@@ -71,27 +72,12 @@ class Operation:
             raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
         return axis - 1 if axis > 0 else axis + rank
 
-    def array(self, value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
-        """The numbers of a constant array, and its shape without the batch axis; None for none."""
-        if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
-            value = value.get("config", {}).get("value")
-        shape: list[int] = []
-        flat: list[Any] = [value] if isinstance(value, list) else []
-        while flat and all(isinstance(item, list) for item in flat):
-            if len({len(item) for item in flat}) > 1 or not flat[0]:
-                return None
-            shape.append(len(flat[0]))
-            flat = [number for item in flat for number in item]
-        if not flat or not all(type(number) in (int, float, bool) for number in flat):
-            return None
-        return tuple(map(float, flat)), tuple(shape)
-
     def held(self, value: Any, like: Tensor, rank: int, *, whole: bool = False) -> Made:
         """A constant array as a tensor whose samples have `rank` axes; `like` is one of the model.
 
         With `whole` the array has to have all axes, the batch's among them.
         """
-        values, shape = self.array(value) or ((), ())
+        values, shape = array_of(value) or ((), ())
         if shape and len(shape) == rank + 1:
             size = len(values) // shape[0]
             if values != values[:size] * shape[0]:

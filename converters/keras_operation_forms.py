@@ -9,6 +9,7 @@ from typing import Any
 
 from xlstm.converters.keras_calls import Tensor
 from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
+from xlstm.converters.keras_options import array_of
 
 from xlstm.model import (
     Affine,
@@ -35,7 +36,7 @@ def _number(value: Any) -> float | None:
 
 def combined(op: Operation, a: Any, b: Any) -> Found | None:
     """A tensor and a constant array; None where there is no array."""
-    held, tensor = (op.array(b), a) if isinstance(a, Tensor) else (op.array(a), b)
+    held, tensor = (array_of(b), a) if isinstance(a, Tensor) else (array_of(a), b)
     if held is None or not isinstance(tensor, Tensor):
         return None
     values, shape = held

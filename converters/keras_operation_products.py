@@ -7,6 +7,7 @@ from typing import Any
 
 from xlstm.converters.keras_calls import Tensor
 from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
+from xlstm.converters.keras_options import array_of
 
 from xlstm.model import Dot, Permute, Reduce, Spec
 from xlstm.specs import Einsum
@@ -39,7 +40,7 @@ def _matmul(op: Operation) -> Found:
 def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
     """A tensor and a constant, and the shapes of a sample of each."""
     tensor, array = (a, b) if isinstance(a, Tensor) else (b, a)
-    found, rank = op.array(array), len(op.shapes[tensor])
+    found, rank = array_of(array), len(op.shapes[tensor])
     axes = len(found[1]) if found else 0
     # a constant before vectors is multiplied with the batch
     if not 0 < axes < 3 or rank < (1 if tensor is a else 2):
@@ -127,7 +128,7 @@ def _terms(op: Operation, equation: str, items: Sequence[Any]) -> tuple[list[str
 def _rank(op: Operation, item: Any) -> int:
     if isinstance(item, Tensor):
         return len(op.shapes[item]) + 1
-    found = op.array(item)
+    found = array_of(item)
     if found is None:
         raise op.refused("tensors and constant arrays", item)
     return len(found[1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlstm.converters.keras_context import Config, Reader
 
 from xlstm.errors import UnsupportedError
-from xlstm.model import Permute, Shape
+from xlstm.model import Permute, Reshape, Shape, Spec
 
 
 def keys(text: str) -> frozenset[str]:
@@ -105,3 +107,46 @@ def swapped(axis: int, rank: int) -> tuple[Permute, Permute] | None:
 def said_where(reader: Reader, config: Config) -> str:
     """What errors call the layer."""
     return reader.where(config.get("name"))
+
+
+def array_of(value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
+    """The numbers of an array in a config, in C order, and its shape; None for none.
+
+    >>> array_of([[1, 2], [3, 4]]), array_of([]), array_of(1)
+    (((1.0, 2.0, 3.0, 4.0), (2, 2)), None, None)
+    """
+    if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
+        value = value.get("config", {}).get("value")
+    if isinstance(value, Mapping) and value.get("type") == "ndarray":
+        value = value.get("value")
+    shape: list[int] = []
+    flat: list[Any] = [value] if isinstance(value, (list, tuple)) else []
+    while flat and all(isinstance(item, (list, tuple)) for item in flat):
+        if len({len(item) for item in flat}) > 1 or not flat[0]:
+            return None
+        shape.append(len(flat[0]))
+        flat = [number for item in flat for number in item]
+    if not flat or not all(type(number) in (int, float, bool) for number in flat):
+        return None
+    return tuple(map(float, flat)), tuple(shape)
+
+
+def laid_last(axes: Sequence[int], shape: Shape) -> tuple[list[Spec], int, list[Spec]] | None:
+    """Specs that lay axes of a sample end to end behind the others, their length, the way back.
+
+    None where a size that this needs is not known.
+    """
+    rest = [n for n in range(len(shape)) if n not in axes]
+    order = [*rest, *sorted(axes)]
+    sizes = tuple(shape[n] for n in order)
+    count = math.prod(shape[n] or 0 for n in axes)
+    if not count or sizes.count(None) > 1:
+        return None
+    there: list[Spec] = []
+    back: list[Spec] = []
+    if order != sorted(order):
+        there.append(Permute(tuple(n + 1 for n in order)))
+        back.append(Permute(tuple(order.index(n) + 1 for n in range(len(shape)))))
+    if len(axes) == 1:
+        return there, count, back
+    return [*there, Reshape((*sizes[: len(rest)], count))], count, [Reshape(sizes), *back]

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from ctypes import c_float
 from functools import partial
 from typing import Any
 
-from xlstm.converters.keras_context import LIMITS, Config, Reader, Rule
-from xlstm.converters.keras_options import features, flag, keys, number, place, said_where, swapped
+from xlstm.converters.keras_context import LIMITS, Config, Reader, Rule, dtype_policy
+from xlstm.converters.keras_options import (
+    array_of,
+    features,
+    flag,
+    keys,
+    laid_last,
+    number,
+    place,
+    said_where,
+    swapped,
+)
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
@@ -19,18 +30,20 @@ from xlstm.model import (
     Dropout,
     Elu,
     Embedding,
-    Flatten,
+    ExpandDims,
     LayerNorm,
     Normalization,
     PRelu,
     Relu,
-    Reshape,
     Shape,
     Softmax,
     Spec,
+    Squeeze,
     TrainingOnly,
     UnitNorm,
 )
+from xlstm.specs import Constant
+from xlstm.specs.operations import CONSTANT_MOST
 
 
 def _embedding(config: Config, _shape: Shape, _reader: Reader) -> Spec:
@@ -105,17 +118,19 @@ def _softmax(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
     if len(axes) == 1:
         (axis,) = axes
         return [Softmax(-1 if axis == len(shape) - 1 else axis)]
-    return _laid_out(config, shape, reader, axes, Softmax(-1))
+    return _laid_out(config, shape, reader, axes, lambda _count: Softmax(-1))
 
 
 def _laid_out(
-    config: Config, shape: Shape, reader: Reader, axes: set[int], spec: Spec
+    config: Config, shape: Shape, reader: Reader, axes: set[int], made: Callable[[int], Spec]
 ) -> Sequence[Spec]:
-    """A spec of the last axis, for all axes of a sample laid end to end."""
-    if axes != set(range(len(shape))) or None in shape:
-        where, got = said_where(reader, config), f"axis={config['axis']}"
-        raise UnsupportedError(where, "one axis, or all of known sizes", got, LIMITS)
-    return [Flatten(), spec, Reshape(shape)]
+    """The spec of the last axis, for axes of a sample laid end to end."""
+    laid = laid_last(sorted(axes), shape)
+    if laid is None:
+        where, got = said_where(reader, config), f"axis={config['axis']} of {shape}"
+        raise UnsupportedError(where, "axes of known sizes, one other at most not", got, LIMITS)
+    there, count, back = laid
+    return [*there, made(count), *back]
 
 
 def _activation(config: Config, _shape: Shape, reader: Reader) -> Spec:
@@ -126,12 +141,14 @@ def _identity(_config: Config, _shape: Shape, _reader: Reader) -> Spec:
     return Activation("linear")
 
 
-def _rescaling(config: Config, _shape: Shape, reader: Reader) -> Spec:
-    for key in ("scale", "offset"):
-        if isinstance(config.get(key), (list, tuple)):
-            got = f"{key}={config[key]}"
-            raise UnsupportedError(said_where(reader, config), "one number", got, LIMITS)
-    return Affine(number(config, "scale"), number({"offset": 0.0, **config}, "offset"))
+def _rescaling(config: Config, _shape: Shape, _reader: Reader) -> Sequence[Spec]:
+    offset = config.get("offset", 0.0)
+    scales, offsets = array_of(config["scale"]), array_of(offset)
+    if scales is None and offsets is None:
+        return [Affine(number(config, "scale"), number({"offset": offset}, "offset"))]
+    first = Constant("multiply", *scales) if scales else Affine(number(config, "scale"))
+    last = Constant("add", *offsets) if offsets else Affine(1.0, number(config, "offset"))
+    return [first, *([last] if offsets or config.get("offset") else [])]
 
 
 def _along(axis: Any, shape: Shape, where: str, made: Callable[[int], Spec]) -> Sequence[Spec]:
@@ -175,16 +192,13 @@ def _layer(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
     where, epsilon = said_where(reader, config), number(config, "epsilon")
     scale, center = flag(config, "scale"), flag(config, "center")
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
-    if len(axes) > 1 and not scale and not center and None not in shape:
-        count = math.prod(size or 1 for size in shape)
-        spec = LayerNorm(count, epsilon, scale=False, center=False)
-        return _laid_out(config, shape, reader, axes, spec)
-    return _along(
-        config["axis"],
-        shape,
-        where,
-        lambda count: LayerNorm(count, epsilon, scale=scale, center=center),
-    )
+
+    def made(count: int) -> Spec:
+        return LayerNorm(count, epsilon, scale=scale, center=center)
+
+    if len(axes) > 1:
+        return _laid_out(config, shape, reader, axes, made)
+    return _along(config["axis"], shape, where, made)
 
 
 def _group(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
@@ -202,21 +216,48 @@ def _unit(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
     spec = UnitNorm(reader.era.length_floor)
     if len(axes) > 1:
-        return _laid_out(config, shape, reader, axes, spec)
+        return _laid_out(config, shape, reader, axes, lambda _count: spec)
     (axis,) = axes
     moved = swapped(axis, len(shape))
     return [moved[0], spec, moved[1]] if moved else [spec]
 
 
 def _normalization(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
-    where = said_where(reader, config)
-    if config.get("mean") is not None or config.get("variance") is not None:
-        got = "numbers in the config"
-        raise UnsupportedError(where, "mean and variance learnt by adapt()", got, LIMITS)
-    if config["axis"] in (None, [], ()):
-        raise UnsupportedError(where, "one axis", "axis=None", LIMITS)
+    """By the statistics of some axes, or of all numbers together; they may be in the config."""
     invert = flag({"invert": False, **config}, "invert")
-    return _along(config["axis"], shape, where, lambda count: Normalization(count, invert))
+    kept = config["axis"]
+    axes = {place(axis, len(shape)) for axis in _axes([] if kept is None else kept)}
+    if config.get("mean") is not None or config.get("variance") is not None:
+        return _normalized(config, shape, reader, axes, invert)
+    if not axes:
+        return [ExpandDims(len(shape)), Normalization(1, invert), Squeeze(len(shape))]
+    if len(axes) > 1:
+        return _laid_out(config, shape, reader, axes, lambda n: Normalization(n, invert))
+    where = said_where(reader, config)
+    return _along(kept, shape, where, lambda count: Normalization(count, invert))
+
+
+def _normalized(
+    config: Config, shape: Shape, reader: Reader, axes: set[int], invert: bool
+) -> Sequence[Spec]:
+    """By a mean and a variance of the config, as constants; Keras 3 keeps them in float32."""
+    wide = reader.major < 3 and dtype_policy(config.get("dtype")) == "float64"
+    found: list[Constant] = []
+    first = min(axes, default=len(shape) - 1)
+    stretched = tuple((shape[n] or 0) if n in axes else 1 for n in range(first, len(shape)))
+    for key in ("mean", "variance"):
+        count = math.prod(stretched)
+        values, _ = array_of(config[key]) or ((number(config, key),), ())
+        values = values * count if len(values) == 1 else values
+        if not 0 < len(values) == count <= CONSTANT_MOST:
+            where, got = said_where(reader, config), f"{len(values)} of {key}"
+            want = f"a number for each of {CONSTANT_MOST} places at most"
+            raise UnsupportedError(where, want, got, LIMITS)
+        how = {"mean": ("subtract", "add"), "variance": ("divide", "multiply")}[key][invert]
+        values = values if wide else tuple(c_float(value).value for value in values)
+        values = values if key == "mean" else tuple(max(math.sqrt(v), 1e-7) for v in values)
+        found.append(Constant(how, values, stretched))
+    return found[::-1] if invert else found
 
 
 def _noises() -> dict[str, Rule]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from xlstm.converters.keras_configs import STACK, cells_of, class_of, halves_of, inner, snake
@@ -17,7 +18,17 @@ from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Description, Stored
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, as_it_is, check, unpack
-from xlstm.model import Array, Conv, ConvLSTM, ConvTranspose, Custom, DepthwiseConv, Spec
+from xlstm.model import (
+    Array,
+    Conv,
+    ConvLSTM,
+    ConvTranspose,
+    Custom,
+    DepthwiseConv,
+    LayerNorm,
+    Normalization,
+    Spec,
+)
 from xlstm.specs.custom import inside
 
 CELLED = frozenset("LSTM GRU SimpleRNN RNN ConvLSTM1D ConvLSTM2D ConvLSTM3D".split())
@@ -295,12 +306,22 @@ def _hub(
     if isinstance(spec, Custom):
         read = {key: stored.load() for key, stored in arrays.items()}
         return unpack(as_it_is(spec.hub), read, spec.sizes(), where=where)
+    if isinstance(spec, (LayerNorm, Normalization)):
+        arrays = {k: _flat(a) for k, a in arrays.items()}
     form = _form(spec, arrays, owner.layer, where)
     if form != _default(spec):
         reader.note(f"{where}: weights in the form {form}")
     read = {key: stored.load() for key, stored in arrays.items()}
     table = turned(TABLES[form]) if _is_turned(reader, spec, where) else TABLES[form]
     return unpack(table, read, spec.sizes(), spec.absent(), where)
+
+
+def _flat(stored: Stored) -> Stored:
+    """Numbers of several axes, or of none, as those of the one axis that these make."""
+    if len(stored.shape) == 1:
+        return stored
+    size = math.prod(stored.shape)
+    return replace(stored, shape=(size,), load=lambda: stored.load().reshape(size))
 
 
 def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:

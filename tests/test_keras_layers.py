@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras_norm_models import NORM_MODELS
 from keras_operation_models import OPERATION_MODELS
 from layer_cases_others import OTHERS
 from layer_cases_windows import WINDOWS
@@ -187,6 +188,7 @@ GRAPHS = {
     "steps with masks": steps_masked,
     "channels_first": first_channels,
     **OPERATION_MODELS,
+    **NORM_MODELS,
 }
 
 
@@ -196,6 +198,9 @@ def trained(model):
     for variable in model.weights:
         value = 0.5 * rng.standard_normal(variable.shape)
         variable.assign(abs(value) + 0.3 if "variance" in variable.path else value)
+    for layer in model.layers:
+        if isinstance(layer, L.Normalization):
+            layer.finalize_state()
     return model
 
 
@@ -248,9 +253,16 @@ def test_masks_that_layers_join():
     refused(UnsupportedError, lambda: xlstm.load(model), "Softmax without a mask")
 
 
-def test_numbers_for_each_channel_are_refused():
-    model = keras.Sequential([keras.Input((4, 2)), L.Rescaling([0.5, 0.2])])
-    refused(UnsupportedError, lambda: xlstm.load(model), "one number", "scale=[0.5, 0.2]")
+NUMBERS = {
+    "1025 of mean": lambda: L.Normalization(mean=[0.0] * 1025, variance=[1.0] * 1025),
+    "axes of known sizes": lambda: L.UnitNormalization([1, 2]),
+}
+
+
+@pytest.mark.parametrize("said", NUMBERS)
+def test_numbers_that_no_constant_holds_are_refused(said):
+    x = keras.Input((None, 1025))
+    refused(UnsupportedError, lambda: xlstm.load(keras.Model(x, NUMBERS[said]()(x))), said)
 
 
 def test_a_mask_that_attention_takes_off_is_refused():

@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras_norm_models import NORM_MODELS
 from keras_operation_models import OPERATION_MODELS, L, numbers
 from refusing import refused
 
@@ -15,10 +16,13 @@ from xlstm.errors import UnsupportedError
 ops = keras.ops
 
 
-@pytest.mark.parametrize("name", OPERATION_MODELS)
+MODELS = {**OPERATION_MODELS, **NORM_MODELS}
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_equal_up_to_rounding(name, tmp_path):
     keras.utils.set_random_seed(0)
-    model = OPERATION_MODELS[name]()[0]
+    model = MODELS[name]()[0]
     model.save(tmp_path / "m.keras")
     report = xlstm.reconcile(tmp_path / "m.keras", ["torch", "nnx", "linen", "keras"])
     found = {
@@ -43,7 +47,7 @@ REFUSED = {
     "Softmax): expected a tensor of samples, got sum": lambda a: (
         ops.softmax(ops.sum(a, axis=0)) * a
     ),
-    "layer wide: expected a tensor of samples, got": lambda a: L.Dense(2)(
+    "layer wide: expected a tensor of samples, got": lambda a: L.Dense(2, name="wide")(
         ops.max(a, axis=0, keepdims=True)
     ),
     "one number of repeats": lambda a: ops.repeat(a, [1, 2, 1, 2, 1], axis=1),

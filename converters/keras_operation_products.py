@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xlstm.converters.equations import LETTERS, matmul, steps
 from xlstm.converters.keras_calls import Tensor
 from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
 from xlstm.converters.keras_options import array_of
 
 from xlstm.model import Dot, Permute, Reduce, Spec
 from xlstm.specs import Einsum
-
-LETTERS = "cdefghijklmnopqrstuvwxyz"
 
 
 def _matmul(op: Operation) -> Found:
@@ -33,7 +32,7 @@ def _matmul(op: Operation) -> Found:
         reads: tuple[Tensor | Made, ...] = (a, b)
     else:
         reads, first, second = _with_constant(op, a, b)
-    equation = _equation(first, second, turned)
+    equation = matmul(first, second, turned)
     return Several([Made(Einsum(equation), reads)])
 
 
@@ -52,26 +51,6 @@ def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
     if tensor is a:
         return (tensor, held), shape, found[1]
     return (held, tensor), found[1], shape
-
-
-def _equation(first: Sequence[Any], second: Sequence[Any], turned: Sequence[bool]) -> str:
-    """The equation of a product of matrices; sizes of 1 stretch, vectors have one axis."""
-    letters = iter(LETTERS)
-    rows, shared, columns = next(letters), next(letters), next(letters)
-    lead = [next(letters) for _ in range(max(len(first), len(second)) - 2)]
-    terms: list[str] = []
-    for shape, other, own in ((first, second, rows + shared), (second, first, shared + columns)):
-        count = max(len(shape) - 2, 0)
-        stretched = [
-            len(other) - 2 > n and shape[count - 1 - n] == 1 != other[len(other) - 3 - n]
-            for n in range(count)
-        ][::-1]
-        names = lead[len(lead) - count :]
-        around = [next(letters) if s else c for c, s in zip(names, stretched, strict=True)]
-        matrix = own if len(shape) > 1 else shared
-        terms.append("".join(around) + (matrix[::-1] if turned[len(terms)] else matrix))
-    out = [*lead, rows * (len(first) > 1), columns * (len(second) > 1)]
-    return f"{terms[0]},{terms[1]}->{''.join(out)}"
 
 
 def _dot(op: Operation) -> Found:
@@ -138,23 +117,17 @@ def _contracted(op: Operation, reads: list[Any], terms: list[str], out: str) -> 
     """The operands multiplied from the first to the last."""
     if {*out} - {*"".join(terms)}:
         raise op.refused("letters of the output that an operand has", out)
-    made, term = reads[0], terms[0]
-    for n, (read, other) in enumerate(zip(reads[1:], terms[1:], strict=True), start=2):
-        rest = {*out, *"".join(terms[n:])}
-        after = out if n == len(terms) else "".join(c for c in _union(term, other) if c in rest)
-        made, term = Made(Einsum(f"{term},{other}->{after}"), (made, read)), after
-    if term == out:
+    made, left = reads[0], terms[0]
+    for equation, read in zip(steps(terms, out), reads[1:], strict=True):
+        made, left = Made(Einsum(equation), (made, read)), equation.partition("->")[2]
+    if left == out:
         return made  # type: ignore[no-any-return]
-    lost = tuple(n for n, c in enumerate(term) if c not in out)
+    lost = tuple(n for n, c in enumerate(left) if c not in out)
     specs: list[Spec] = [Reduce("sum", lost)] if lost else []
-    left = [c for c in term if c in out]
-    order = tuple(left.index(c) + 1 for c in out)
+    kept = [c for c in left if c in out]
+    order = tuple(kept.index(c) + 1 for c in out)
     specs += [Permute(order)] if list(order) != sorted(order) else []
     return then(made, *specs)
-
-
-def _union(*terms: str) -> list[str]:
-    return [*dict.fromkeys("".join(terms))]
 
 
 PRODUCTS: dict[str, Callable[[Operation], Found]] = {

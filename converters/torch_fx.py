@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx, nn
 from torch.overrides import TorchFunctionMode
+from xlstm.converters.torch_fx_attention import bound
 from xlstm.converters.torch_fx_tables import LEAVES, handler, name_of
 from xlstm.converters.torch_fx_trace import problems, trace
 from xlstm.converters.torch_fx_wiring import (
@@ -172,7 +173,7 @@ class _Walk:
             return self._output(wiring, args[0])
         if node.op == "call_module":
             leaf = self.root.get_submodule(str(node.target))
-            given = (*args, *options.values())
+            given = bound(leaf, args, options)
             _check_first(given, "a call with")
             return LEAVES[type(leaf)](wiring, leaf, str(node.target), given)
         renamed = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in options.items()}
@@ -225,7 +226,8 @@ RANKS |= {nn.ConvTranspose1d: 3, nn.ConvTranspose2d: 4, nn.ConvTranspose3d: 5}
 def _layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
     """The layouts that each input may have, the plainest first."""
     leaves = [root.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"]
-    late = any(isinstance(leaf, nn.RNNBase) and not leaf.batch_first for leaf in leaves)
+    timed = [leaf for leaf in leaves if isinstance(leaf, (nn.RNNBase, nn.MultiheadAttention))]
+    late = any(not leaf.batch_first for leaf in timed)
     found = []
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -238,6 +240,8 @@ def _proven(root: nn.Module, node: fx.Node) -> list[Layout]:
     for user in node.users:
         leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
         if isinstance(leaf, nn.RNNBase):
+            return [Layout(3, 0 if leaf.batch_first else 1)]
+        if isinstance(leaf, nn.MultiheadAttention):
             return [Layout(3, 0 if leaf.batch_first else 1)]
         if type(leaf) in RANKS:
             return [Layout(RANKS[type(leaf)], 0)]

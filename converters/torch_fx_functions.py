@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from xlstm.converters.torch_fx_modules import MODULES, pointwise, softmax_over
 from xlstm.converters.torch_fx_wiring import (
+    LENGTH,
+    MARKER,
     RefusalError,
     Token,
     Value,
@@ -24,15 +26,16 @@ from xlstm.converters.torch_fx_wiring import (
 
 from xlstm.model import (
     Activation,
-    Dot,
     Dropout,
     Function,
+    GlobalPool,
     Merge,
     Pad,
     Reduce,
     Relu,
     UpSample,
 )
+from xlstm.specs import Clip
 
 Handler = Callable[..., Any]
 """The walk, then what the function is called with -> what it returns."""
@@ -176,14 +179,6 @@ def dropout(
     return pointwise(wiring, x, Dropout(float(p)))
 
 
-def bmm(wiring: Wiring, a: Value, b: Value) -> Value:
-    """A product of matrices for each sample."""
-    if any(not isinstance(x, Value) or x.rank != 3 or x.batch for x in (a, b)):
-        raise RefusalError("a product of other than two tensors (batch, n, m)", "use nn.Linear")
-    edges = (wiring.plain(x).edge for x in (a, b))
-    return Value(wiring.add(Dot((2, 1)), *edges), (0, 1, 2))
-
-
 def pad(
     wiring: Wiring, x: Value, pad: Any, mode: str = "constant", value: float | None = None
 ) -> Value:
@@ -221,27 +216,26 @@ def activation(name: str) -> Handler:
 
 
 def clamp(wiring: Wiring, x: Value, *bounds: Any, **named: Any) -> Value:
-    """Numbers held between two bounds with 0 among them, either of which may lack."""
+    """Numbers held between two bounds, either of which may lack."""
     pairs = zip(("min", "max"), bounds, strict=False)
     given = {**dict(pairs), **{k: v for k, v in named.items() if k != "out"}}
     low, high = given.get("min"), given.get("max")
     if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
         raise RefusalError("clamp to other bounds than numbers", "use numbers")
-    if (low or 0) > 0 or (high is not None and high < 0):
-        raise RefusalError(f"clamp to {low} .. {high}", "use bounds with 0 between them")
     if low == 0:
         return pointwise(wiring, x, Relu(None if high is None else float(high)))
-    if high is not None:
-        x = pointwise(wiring, x, Relu(float(high), 1.0))
-    if low is not None:
-        x = line(wiring, x, -1.0, 0.0)
-        x = line(wiring, pointwise(wiring, x, Relu(float(-low), 1.0)), -1.0, 0.0)
-    return x
+    ends = [None if bound is None else float(bound) for bound in (low, high)]
+    return pointwise(wiring, x, Clip(*ends))
 
 
 def function(name: str) -> Handler:
     """A plain function."""
     return lambda wiring, x: pointwise(wiring, x, Function(name))
+
+
+def reciprocal_root(wiring: Wiring, x: Value) -> Value:
+    """One over the square root."""
+    return pointwise(wiring, pointwise(wiring, x, Function("sqrt")), Function("reciprocal"))
 
 
 def module(cls: Callable[..., nn.Module]) -> Handler:
@@ -252,6 +246,29 @@ def module(cls: Callable[..., nn.Module]) -> Handler:
         return MODULES[type(made)](wiring, made, "", (x,))
 
     return call
+
+
+def pool(how: str, cls: Callable[..., nn.Module]) -> Handler:
+    """A pooling along time; with a window as long as the tensor, over all of it."""
+
+    def pool(wiring: Wiring, x: Value, kernel_size: Any, *args: Any, **options: Any) -> Any:
+        unknown = kernel_size is LENGTH or (type(kernel_size) is int and kernel_size >= MARKER)
+        if not unknown:
+            return module(cls)(wiring, x, kernel_size, *args, **options)
+        own = wiring.sizes(x)[-1]
+        if args or any(options.values()) or (own if own is not None else LENGTH) != kernel_size:
+            raise RefusalError("a window of another length", "use the length of what is pooled")
+        x = wiring.channels_last(x)
+        return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
+
+    return pool
+
+
+def interpolate(wiring: Wiring, x: Value, *args: Any, **options: Any) -> Any:
+    """Every place repeated."""
+    options = {k: v for k, v in options.items() if v not in (None, False)}
+    made = nn.Upsample(*args, **options)
+    return MODULES[nn.Upsample](wiring, made, "", (x,))
 
 
 def softmax(wiring: Wiring, x: Value, dim: int | None = None, *_: Any, **__: Any) -> Value:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 from xlstm.converters import torch_live
 from xlstm.converters.torch_fx_recurrent import recurrent
+from xlstm.converters.torch_fx_shapes import flatten, unflatten
 from xlstm.converters.torch_fx_wiring import (
     RefusalError,
     Value,
@@ -33,10 +35,12 @@ from xlstm.model import (
     LayerNorm,
     Pad,
     Pool,
+    PRelu,
     Relu,
     Softmax,
     Spec,
     TrainingOnly,
+    UpSample,
 )
 
 Handler = Callable[[Wiring, Any, str, Any], Any]
@@ -50,6 +54,8 @@ def layer(wiring: Wiring, module: nn.Module, path: str, spec: Spec, x: Edge, tab
     edge = call_layer(wiring, path, spec, [x], trainable=flags != {False})
     if edge.node == wiring.called[path][0] and not wiring.probing:
         held = {s.name: torch_live.to_numpy(getattr(module, s.name)) for s in active}
+        if isinstance(module, nn.LayerNorm):  # of several axes laid end to end
+            held = {name: array.reshape(-1) for name, array in held.items()}
         wiring.weights[edge.node] = unpack(
             TABLES[table], held, spec.sizes(), spec.absent(), f"torch {path}"
         )
@@ -200,12 +206,64 @@ def _learned(module: Any) -> dict[str, bool]:
 
 
 def _layer_norm(wiring: Wiring, module: nn.LayerNorm, path: str, args: tuple[Any, ...]) -> Value:
-    if len(module.normalized_shape) != 1:
-        raise RefusalError(f"normalized_shape={module.normalized_shape}", "normalise the last axis")
-    x = wiring.features_last(one(args))
-    wiring.demand(wiring.sizes(x)[-1], module.normalized_shape[0], "features, got")
-    spec = LayerNorm(module.normalized_shape[0], module.eps, **_learned(module))
+    x, sizes = one(args), module.normalized_shape
+    for axis, size in enumerate(sizes, start=x.rank - len(sizes)):
+        wiring.demand(wiring.sizes(x)[axis], size, "features, got")
+    laid = flatten(wiring, x, -len(sizes)) if len(sizes) > 1 else x
+    laid = wiring.features_last(laid)
+    spec = LayerNorm(math.prod(sizes), module.eps, **_learned(module))
+    laid = laid._replace(edge=layer(wiring, module, path, spec, laid.edge, "LayerNorm"))
+    return unflatten(wiring, laid, -1, sizes) if len(sizes) > 1 else laid
+
+
+def _instance_norm(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    if module.track_running_stats:
+        raise RefusalError("track_running_stats=True", "use BatchNorm, or leave it out")
+    x = wiring.channels_last(one(args))
+    wiring.demand(wiring.sizes(x)[1], module.num_features, "channels, got")
+    count, learned = module.num_features, _learned(module)
+    spec = LayerNorm(count, module.eps, groups=count, **learned)
+    if not any(learned.values()):
+        return x._replace(edge=wiring.add(spec, x.edge))
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
+
+
+def _prelu(wiring: Wiring, module: nn.PReLU, path: str, args: tuple[Any, ...]) -> Value:
+    """Slopes of its own: one for all, or one for each channel."""
+    count, x = module.num_parameters, one(args)
+    x = wiring.channels_last(x) if x.rank > 2 and count > 1 else wiring.plain(x)
+    if count > 1:
+        wiring.demand(wiring.sizes(x)[1], count, "channels, got")
+    shape = (*(1,) * (x.rank - 2), count)
+    spec = PRelu(shape)
+    trainable = module.weight.requires_grad
+    edge = call_layer(wiring, path, spec, [x.edge], trainable=trainable)
+    if edge.node == wiring.called[path][0] and not wiring.probing:
+        slopes = torch_live.to_numpy(module.weight).reshape(shape)
+        wiring.weights[edge.node] = {"slopes": slopes}
+    return x._replace(edge=edge)
+
+
+def _upsample(wiring: Wiring, module: nn.Upsample, path: str, args: tuple[Any, ...]) -> Value:
+    x = one(args)
+    factors = sizes_of(module.scale_factor, x.rank - 2)
+    whole = all(type(n) in (int, float) and n == int(n) >= 1 for n in factors)
+    if module.mode != "nearest" or not whole or not 3 <= x.rank <= 5:
+        got = f"mode={module.mode}, scale_factor={module.scale_factor}, size={module.size}"
+        raise RefusalError(got, "use mode nearest and whole scale factors")
+    x = wiring.channels_last(x)
+    return pointwise(wiring, x, UpSample(tuple(map(int, factors))))
+
+
+def _constant_pad(rank: int) -> Handler:
+    def pad(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        x = _space(wiring, one(args), rank)
+        pairs = [*zip(module.padding[::2], module.padding[1::2], strict=True)][::-1]
+        if getattr(module, "value", 0.0) or min(module.padding) < 0:
+            raise RefusalError(f"padding={module.padding} with a number, or below 0", "use zeros")
+        return _around(wiring, x, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+
+    return pad
 
 
 def _group_norm(wiring: Wiring, module: nn.GroupNorm, path: str, args: tuple[Any, ...]) -> Value:
@@ -229,9 +287,8 @@ def softmax_over(wiring: Wiring, x: Value, dim: int | None, log: bool = False) -
     if not place:
         raise RefusalError("softmax over the batch", "take it over another axis")
     if log:
-        x = wiring.features_last(x)
-        if dim % x.rank != x.rank - 1:
-            raise RefusalError("log_softmax over another axis than the last", "permute it")
+        rest = [axis for axis in range(x.rank) if axis not in (dim % x.rank, x.batch)]
+        x = wiring.ordered(x, [x.batch, *rest, dim % x.rank]) if place < x.rank - 1 else x
         return pointwise(wiring, x, Activation("log_softmax"))
     return pointwise(wiring, x, Softmax(place - x.rank))
 
@@ -282,6 +339,14 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.BatchNorm3d: _batch_norm((5,)),
     nn.LayerNorm: _layer_norm,
     nn.GroupNorm: _group_norm,
+    nn.InstanceNorm1d: _instance_norm,
+    nn.InstanceNorm2d: _instance_norm,
+    nn.PReLU: _prelu,
+    nn.Upsample: _upsample,
+    nn.ConstantPad1d: _constant_pad(1),
+    nn.ConstantPad2d: _constant_pad(2),
+    nn.ZeroPad1d: _constant_pad(1),
+    nn.ZeroPad2d: _constant_pad(2),
     nn.Identity: lambda wiring, module, path, args: one(args),
     nn.Dropout: _dropout,
     nn.Dropout1d: _spatial(1),

@@ -161,6 +161,13 @@ def transpose(wiring: Wiring, x: Value, dim0: int, dim1: int) -> Value:
     return x._replace(axes=tuple(axes))
 
 
+def movedim(wiring: Wiring, x: Value, source: int, destination: int) -> Value:
+    """One axis put in another place: nothing moves until somebody needs it."""
+    axes = list(x.axes)
+    axes.insert(destination % x.rank, axes.pop(source))
+    return x._replace(axes=tuple(axes))
+
+
 def permute(wiring: Wiring, x: Value, *dims: Any) -> Value:
     """Axes in another order: nothing moves until somebody needs it."""
     return x._replace(axes=tuple(x.axes[axis] for axis in flat(dims)))
@@ -257,6 +264,8 @@ def attribute(wiring: Wiring, x: Any, name: str) -> Any:
         return x[0]
     if name == "shape":
         return size(wiring, x)
+    if name == "mT":
+        return transpose(wiring, x, -2, -1)
     if name in ("device", "dtype"):
         return Token(f"its {name}")
     raise RefusalError(f"the attribute {name}", "leave it out")

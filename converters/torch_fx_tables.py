@@ -8,11 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from xlstm.converters import torch_fx_attention as attention
 from xlstm.converters import torch_fx_functions as f
+from xlstm.converters import torch_fx_products as products
 from xlstm.converters import torch_fx_shapes as shapes
 from xlstm.converters.torch_fx_modules import MODULES
 from xlstm.converters.torch_fx_modules import Handler as Leaf
+from xlstm.converters.torch_fx_numbers import NUMBERS
 from xlstm.converters.torch_fx_wiring import one
+
+from xlstm.specs.elementwise import FUNCTIONS as FUNCTIONS_OF_HUB
 
 NAMES: dict[str, f.Handler] = {
     "add": f.add,
@@ -28,8 +33,10 @@ NAMES: dict[str, f.Handler] = {
     "concat": shapes.cat,
     "concatenate": shapes.cat,
     "stack": shapes.stack,
-    "bmm": f.bmm,
-    "matmul": f.bmm,
+    "bmm": products.product,
+    "matmul": products.product,
+    "einsum": products.einsum,
+    "scaled_dot_product_attention": attention.dot_product,
     "getitem": shapes.getitem,
     "getattr": shapes.attribute,
     "size": shapes.size,
@@ -42,6 +49,9 @@ NAMES: dict[str, f.Handler] = {
     "permute": shapes.permute,
     "squeeze": shapes.squeeze,
     "unsqueeze": shapes.unsqueeze,
+    "movedim": shapes.movedim,
+    "moveaxis": shapes.movedim,
+    "swapdims": shapes.transpose,
     "repeat": f.repeat,
     "expand": f.repeat,
     "chunk": shapes.chunk,
@@ -53,6 +63,7 @@ NAMES: dict[str, f.Handler] = {
     "mean": f.reduce("mean"),
     "amax": f.reduce("max"),
     "amin": f.reduce("min"),
+    "prod": f.reduce("prod"),
     "max": f.extreme("max"),
     "min": f.extreme("min"),
     "zeros": f.zeros,
@@ -67,11 +78,10 @@ NAMES: dict[str, f.Handler] = {
     "dropout": f.dropout,
     "softmax": f.softmax,
     "log_softmax": f.log_softmax,
+    "rsqrt": f.reciprocal_root,
     "neg": f.function("negative"),
-    **{
-        name: f.function(name)
-        for name in ("reciprocal", "square", "sqrt", "exp", "log", "abs", "sin", "cos")
-    },
+    **NUMBERS,
+    **{name: f.function(name) for name in FUNCTIONS_OF_HUB},
     **{name: f.activation(name) for name in ("relu", "tanh", "sigmoid", "selu", "silu", "relu6")},
     "mish": f.activation("mish"),
     "softsign": f.activation("softsign"),
@@ -82,9 +92,11 @@ NAMES: dict[str, f.Handler] = {
     "leaky_relu": f.module(nn.LeakyReLU),
     "elu": f.module(nn.ELU),
     "gelu": f.module(nn.GELU),
-    "max_pool1d": f.module(nn.MaxPool1d),
+    "hardtanh": f.module(nn.Hardtanh),
+    "interpolate": f.interpolate,
+    "max_pool1d": f.pool("max", nn.MaxPool1d),
     "max_pool2d": f.module(nn.MaxPool2d),
-    "avg_pool1d": f.module(nn.AvgPool1d),
+    "avg_pool1d": f.pool("average", nn.AvgPool1d),
     "avg_pool2d": f.module(nn.AvgPool2d),
     "adaptive_avg_pool1d": f.module(nn.AdaptiveAvgPool1d),
     "adaptive_avg_pool2d": f.module(nn.AdaptiveAvgPool2d),
@@ -101,6 +113,8 @@ def _known() -> dict[Any, str]:
     found: dict[Any, str] = {getattr: "getattr"}
     for place in (operator, torch, functional):
         found |= {getattr(place, name): name for name in NAMES if hasattr(place, name)}
+    found[torch.linalg.norm] = "linalg_norm"
+    found[torch.linalg.vector_norm] = "linalg_vector_norm"
     for name in ("add", "sub", "mul", "truediv"):
         found[getattr(operator, f"i{name}")] = f"{name}_"
     for name in ("relu_", "tanh_", "sigmoid_"):
@@ -125,6 +139,11 @@ def handler(name: str) -> f.Handler:
 
 LEAVES: dict[type[nn.Module], Leaf] = {
     **MODULES,
+    nn.MultiheadAttention: attention.heads,
+    nn.GLU: lambda wiring, module, path, args: NUMBERS["glu"](wiring, one(args), module.dim),
+    nn.CosineSimilarity: lambda wiring, module, path, args: NUMBERS["cosine_similarity"](
+        wiring, *args, module.dim, module.eps
+    ),
     nn.Flatten: lambda wiring, module, path, args: shapes.flatten(
         wiring, one(args), module.start_dim, module.end_dim
     ),

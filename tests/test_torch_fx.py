@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  as everybody writes it
 from torch_modules import MODULES, LastStep, made
+from torch_modules_more import MORE
 
 import xlstm
 from xlstm.errors import UnsupportedError
@@ -85,6 +86,11 @@ def test_ports_agree(name, framework):
     xlstm.reconcile(xlstm.load(made(name)), framework).check()
 
 
+@pytest.mark.parametrize("name", MORE)
+def test_ports_of_more_agree(name):
+    xlstm.reconcile(xlstm.load(made(name)), ["torch", "linen"]).check()
+
+
 class Pair(nn.Module):
     """Layers a and b and a forward that a test gives."""
 
@@ -118,7 +124,12 @@ def thrown_away(m, x):
 
 
 def several(m, x):
-    return torch.cumsum(m.b(m.a(x)[0]), 1).roll(1).sort()[0]
+    return torch.cummax(m.b(m.a(x)[0]), 1)[0].renorm(1, 1, 1).sort()[0]
+
+
+def looking(m, x):
+    y, weights = m.a(x, x, x)
+    return m.b(y), weights
 
 
 class Unread(LastStep):
@@ -179,7 +190,7 @@ REFUSED = {
     "decision": (Pair(forward=decision), "decisions on data"),
     "in-place": (Pair(forward=changed), "relu_ changes its input in place"),
     "in-place-unread": (Pair(forward=thrown_away), "relu_ changes its input in place"),
-    "operations": (Pair(forward=several), "cumsum.*roll.*sort"),
+    "operations": (Pair(forward=several), "cummax.*renorm.*sort"),
     "leaves": (
         nn.Sequential(nn.Bilinear(3, 3, 4), nn.PixelShuffle(2), nn.LSTMCell(3, 4)),
         "0 .Bilinear.; 1 .PixelShuffle.; 2 .LSTMCell.",
@@ -213,6 +224,30 @@ REFUSED = {
         "statistics",
     ),
     "padding": (nn.Sequential(nn.Conv1d(3, 4, 3), nn.MaxPool1d(3, 2, padding=1)), "pad before it"),
+    "attention-mask": (
+        Pair(
+            a=nn.MultiheadAttention(4, 2, batch_first=True),
+            forward=lambda m, x: m.b(m.a(x, x, x, is_causal=True, need_weights=False)[0]),
+        ),
+        "a mask of attention",
+    ),
+    "attention-weights": (
+        Pair(
+            a=nn.MultiheadAttention(4, 2, batch_first=True),
+            forward=looking,
+        ),
+        "weights of a as an output",
+    ),
+    "einsum-batch": (
+        Pair(forward=lambda m, x: torch.einsum("btd,csd->bc", m.b(m.a(x)[0]), m.b(m.a(x)[0]))),
+        "which does not leave samples apart",
+    ),
+    "truth": (Pair(forward=lambda m, x: (m.b(m.a(x)[0]) > 0) + 1), "arithmetic with sizes"),
+    "where-endless": (
+        Pair(forward=lambda m, x: (lambda y: y.masked_fill(y < 0, -torch.inf))(m.b(m.a(x)[0]))),
+        "finite numbers, as -1e9",
+    ),
+    "std": (Pair(forward=lambda m, x: m.b(m.a(x)[0]).std(1)), "say correction=0"),
     "softplus": (nn.Sequential(nn.Linear(3, 4), nn.Softplus()), "Softplus"),
     "random-state": (Pair(forward=lambda m, x: m.b(m.a(x, (x, x))[0])), "initial states"),
     "max-norm": (nn.Sequential(nn.Embedding(4, 3, max_norm=1.0), nn.Linear(3, 2)), "max_norm"),

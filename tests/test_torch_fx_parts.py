@@ -43,6 +43,7 @@ PARTS = {
     "split-listed": lambda y: torch.split(y, [1, 4, 2], 2)[1],
     "unpacked": lambda y: glu(y[:, -1, :6].chunk(2, -1)),
     "clamp": lambda y: y.clamp(-0.05, 0.03),
+    "clamp-apart": lambda y: y.clamp(0.01, 0.5),
     "clamp-words": lambda y: torch.clamp(y, max=0.03),
     "clamp-low": lambda y: torch.clip(y, min=-0.03),
     "clamp-zero": lambda y: y.clamp(min=0, max=0.03),
@@ -59,7 +60,6 @@ def test_parts_and_bounds(name):
 
 
 BAD = {
-    "apart": (lambda y: y.clamp(0.1, 0.5), "clamp to 0.1 .. 0.5", "0 between"),
     "tensor": (lambda y: y.clamp(max=y[:, :1]), "other bounds than numbers"),
     "batch": (lambda y: y.chunk(2)[0], "batch"),
     "time": (lambda y: y.chunk(2, 1)[0], "unknown size", "fixed places"),

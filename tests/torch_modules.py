@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  as everybody writes it
+from torch_modules_more import MORE
 
 
 class LastStep(nn.Module):
@@ -272,6 +273,7 @@ class Rows(nn.Module):
 
 
 MODULES = {
+    **MORE,
     "rows": Rows,
     "zeroed": Zeroed,
     "reshaped": Reshaped,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xlstm.converters.flax_dialect import At, Dialect
-from xlstm.converters.source import Argument, Call, call
+from xlstm.converters.flax_dialect import OWN, At, Dialect
+from xlstm.converters.source import Argument, Call, call, pieces
 
 from xlstm.model import Attention, Edge, MultiHeadAttention
 
@@ -40,11 +40,34 @@ def attention(spec: Attention, at: At) -> None:
     counts = masks.pop("q", "")
     size = f"{spec.features}" if spec.score == "additive" and spec.scaled else None
     scaled = ("use_scale", "True") if spec.scaled else None
-    at.own(ATTENTIONS[spec.score], size, scaled)
-    at.parts.need(at.dialect.layers, "weighed")
+    if spec.scores:
+        _weighing(ATTENTIONS[spec.score], at, size, scaled)
+    else:
+        at.own(ATTENTIONS[spec.score], size, scaled)
+        at.parts.need(at.dialect.layers, "weighed")
     seen = _seen(at, masks, spec.causal, heads=False)
-    value = at.call(*arrays, ("seen", seen) if seen else None)
+    value: Argument = at.call(*arrays, ("seen", seen) if seen else None)
+    if spec.scores:
+        at.write(", ".join(at.site.outputs), value)
+        value = at.site.y
     at.put(call("jnp.where", f"{counts}[..., None]", value, "0") if counts else value)
+
+
+def _weighing(name: str, at: At, *args: Argument | None) -> None:
+    """Writes our own attention so that it gives its weights as well."""
+    at.parts.need(at.dialect.layers, "weighed_with")
+    made = f"{name}WithWeights"
+    text = pieces(at.dialect.layers)[name].replace(f"class {name}(", f"class {made}(")
+    text = text.replace("    ) -> jax.Array:", "    ) -> tuple[jax.Array, jax.Array]:")
+    text = text.replace("-> (batch, queries, m).", "-> (batch, queries, m), and the weights.")
+    text = text.replace("return weighed(", "return weighed_with(")
+    at.parts.helpers += [text] if text not in at.parts.helpers else []
+    at.parts.init.append(f"        # {OWN[name].format(m=at.dialect.module)}")
+    at.init(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
+
+
+WEIGHTS = {"uniform": "", "zeros": "weights_or_zeros", "lowered": "weights_lowered"}
+"""What a query that sees nothing gets -> our own function for the weights."""
 
 
 def attend(spec: MultiHeadAttention, dialect: Dialect) -> str:
@@ -89,6 +112,9 @@ def multi_head(spec: MultiHeadAttention, at: At) -> None:
     """Attention of several heads."""
     arrays, masks = _parted(spec, at)
     query, value, key = (*arrays, arrays[1])[:3]
+    if spec.scores:
+        _heads_with_weights(spec, at, (query, key, value), masks)
+        return
     if even(spec, at.calls):
         features = ("in_kv_features", f"{spec.key_features}") if at.dialect.sized else None
         at.layer("MultiHeadAttention", *_sizes(spec, at), features, *_options(spec, at))
@@ -101,3 +127,26 @@ def multi_head(spec: MultiHeadAttention, at: At) -> None:
     seen = _seen(at, masks, spec.causal, heads=True)
     still = at.dialect.training("deterministic") if spec.dropout else None
     at.put(at.call(*called, ("mask", seen) if seen else None, still))
+
+
+def _heads_with_weights(
+    spec: MultiHeadAttention, at: At, arrays: tuple[str, str, str], masks: dict[str, str]
+) -> None:
+    """Heads that give their weights as well."""
+    name, sized = WEIGHTS[spec.blind] if masks or spec.causal else "", at.dialect.sized
+    if sized:
+        at.parts.need(at.dialect.layers, "UnevenAttention")
+    if name:
+        at.parts.need(at.dialect.layers, name)
+    sizes = ("key_features", "value_features") if sized else ()
+    at.own(
+        "WeighingAttention",
+        *_sizes(spec, at),
+        *((size, f"{getattr(spec, size)}") for size in (*sizes, "value_dim")),
+        None if spec.use_bias else ("use_bias", "False"),
+        ("attention_fn", name or at.dialect.weights),
+        ("decode", "False") if sized else None,
+    )
+    seen = _seen(at, masks, spec.causal, heads=True)
+    made = at.call(*arrays, ("mask", seen) if seen else None)
+    at.write(", ".join(at.site.outputs), made)

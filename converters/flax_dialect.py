@@ -23,6 +23,7 @@ OWN = {
         "{m} has no attention of one head with these scores",
     ),
     "UnevenAttention": "{m}.MultiHeadAttention has keys and values of one size",
+    "WeighingAttention": "{m}.MultiHeadAttention gives no weights",
     "attend": "{m}.dot_product_attention has its softmax in float32 only",
     "attend_or_zeros": "{m}.dot_product_attention gives a query that sees nothing a mean",
     "attend_lowered": "{m}.dot_product_attention gives a query that sees nothing a mean",
@@ -47,6 +48,7 @@ class Dialect:
         dropout: constructor of a dropout layer for a rate, and perhaps more options.
         conv_lstm: whether there is a native ConvLSTMCell; it adds 1 to the forget gate.
         attend: our own function for the native attention of heads, "" where that is exact.
+        weights: the native function for the weights of heads.
         training: keyword for "not in training" -> the argument that a layer which acts otherwise in
             training is called with, None where the module itself knows.
     """
@@ -63,6 +65,7 @@ class Dialect:
     dropout: Callable[..., Call]
     conv_lstm: bool
     attend: str
+    weights: str
     training: Callable[[str], Argument | None]
 
     def made(self, name: str, *args: Argument | None) -> Call:

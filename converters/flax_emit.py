@@ -165,6 +165,8 @@ def own(dialect: Dialect) -> Callable[[Node], str]:
 def _own(node: Node, dialect: Dialect) -> list[str]:
     """Our own classes and functions of a layer that is not recurrent."""
     spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    if isinstance(spec, MultiHeadAttention) and spec.scores:
+        return ["WeighingAttention"]
     if isinstance(spec, MultiHeadAttention):
         own_class = [] if flax_attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
         return [*own_class, *filter(None, [flax_attention.attend(spec, dialect)])]
@@ -192,6 +194,8 @@ def refuse(node: Node) -> str:
     if node.layer and getattr(spec, "stateful", False):
         return f"a stateful {spec.kind} called a second time, whose states would be two"
     spec = spec.layer if isinstance(spec, TimeDistributed) else spec
+    if isinstance(spec, MultiHeadAttention) and spec.scores and spec.dropout:
+        return "attention whose weights are returned, with dropout, which Flax would leave out"
     return "" if type(spec) in LAYERS else f"{spec.kind}, which has no Flax form here"
 
 

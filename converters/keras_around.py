@@ -352,15 +352,19 @@ def _no_dropout(spec: TrainingOnly, rank: int) -> str:
     return "" if fits else f"{spec.layer} of {rank} axes, which Keras does not take"
 
 
+def _own_blind(spec: MultiHeadAttention) -> str:
+    return "zeros" if spec.dropout or spec.scores else "uniform"
+
+
 def own_blind(spec: MultiHeadAttention) -> bool:
     """Whether queries that see nothing give what they give in this Keras."""
-    return not spec.masks or spec.blind == ("zeros" if spec.dropout else "uniform")
+    return not spec.masks or spec.blind == _own_blind(spec)
 
 
 def _no_heads(spec: MultiHeadAttention, _rank: int) -> str:
     if own_blind(spec) or spec.blind == "lowered":
         return ""
-    own = "zeros" if spec.dropout else "uniform"
+    own = _own_blind(spec)
     return f'blind="{spec.blind}": a query that sees nothing gives "{own}" in this Keras'
 
 

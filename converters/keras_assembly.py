@@ -8,7 +8,7 @@ from typing import Any
 
 from xlstm.converters.axes import order_of
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
-from xlstm.converters.keras_carried import Carried, Mask
+from xlstm.converters.keras_carried import MOVED_MASKS, Carried, Mask
 from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
 from xlstm.converters.keras_context import (
     LIMITS,
@@ -80,6 +80,8 @@ class Assembly:
         self.rows: set[int] = set()
         self.carried = Carried(reader, self.nodes, self.edge)
         self._masks_alone = graph.masks_alone()
+        read = (*graph.outputs, *(tensor for call in graph.calls for tensor in call.reads))
+        self._several = {tensor.layer for tensor in read if tensor.output == 1}
         self._edges: dict[Tensor, Edge] = {}
         self._owners: dict[str, list[tuple[str, Spec]]] = {}
         self._shared = Shared(reader)
@@ -145,7 +147,7 @@ class Assembly:
             self.carried.is_mask(call.inputs[0])
             or self._edges.get(call.inputs[0]) in self.carried.booleans
         )
-        if name in MASKS or (on_mask and name in ("expand_dims", "concatenate")):
+        if name in MASKS or (on_mask and name in (*MOVED_MASKS, "concatenate")):
             self.carried.operations[call.name, call.number] = name, call
             return
         self._place(call, name, where)
@@ -183,6 +185,7 @@ class Assembly:
             tuple(shape[call.wraps :] for shape in shapes),
             tuple(mask is not None for mask in masks),
             call.options,
+            call.name in self._several,
         )
         check_unmasked(self.reader, call.name, call.layer, masks[0])
         specs = read_layer(self.reader, call.layer, given)

@@ -50,6 +50,9 @@ class Mixed(NamedTuple):
 
 Mask = Edge | Mixed | None
 
+MOVED_MASKS = ("expand_dims", "convert_to_tensor", "copy")
+"""Operations on a mask that leave what it says."""
+
 ONES, ZEROS = "ones", "zeros"
 
 
@@ -162,7 +165,7 @@ class Carried:
             return self._not_equal(call, where)
         if name in ("zeros_like", "ones_like"):
             return ZEROS if name == "zeros_like" else ONES
-        if name == "expand_dims":
+        if name in MOVED_MASKS:
             return self._value(first, where)
         if name in ("logical_or", "logical_and"):
             both = [self._value(item, where) for item in call.arguments]

@@ -27,11 +27,13 @@ class Given:
         shapes: of one sample of each input.
         masked: whether each input has a mask.
         options: what else the call says.
+        several: whether anything reads the second output, of this call or of another.
     """
 
     shapes: tuple[Shape, ...]
     masked: tuple[bool, ...] = ()
     options: Config = field(default_factory=dict)
+    several: bool = False
 
 
 @dataclass(frozen=True)

@@ -208,9 +208,10 @@ def _options(parts: Parts, model: Model, site: Site, plan: Plan) -> list[Argumen
     """What a call says besides its inputs."""
     spec = site.node.spec
     if isinstance(spec, ATTENDS):
+        scores: list[Argument] = [("return_attention_scores", "True")] if spec.scores else []
         if isinstance(spec, MultiHeadAttention) and not own_blind(spec):
-            return [_seen_or_all(parts, model, spec, site)]
-        return _attention_options(spec, site, plan.masks.told[site.node.name])
+            return [_seen_or_all(parts, model, spec, site), *scores]
+        return [*_attention_options(spec, site, plan.masks.told[site.node.name]), *scores]
     told: list[Argument] = [("mask", site.mask)] if site.node.name in plan.masks.explicit else []
     return [*told, ("initial_state", listed(site.states))] if site.states else told
 

@@ -222,6 +222,11 @@ def _identity(op: Operation) -> Found:
     return (op.tensor,), (Activation("linear"),)
 
 
+def _same(op: Operation) -> Found:
+    """The tensor itself, unless it is told another dtype."""
+    return FORMS["cast"](op) if op.argument(1, "dtype") else ((op.tensor,), ())
+
+
 HOW: dict[str, Callable[[Operation], Found]] = {
     **dict.fromkeys((*MERGES, "divide", "power"), _arithmetic),
     **dict.fromkeys(FUNCTIONS, _function),
@@ -237,6 +242,7 @@ HOW: dict[str, Callable[[Operation], Found]] = {
     "get_item": _part,
     "softmax": _softmax,
     "identity": _identity,
+    **dict.fromkeys(("convert_to_tensor", "copy", "stop_gradient"), _same),
     **dict.fromkeys(
         "relu sigmoid tanh elu selu softplus softsign silu gelu leaky_relu relu6 hard_sigmoid "
         "log_sigmoid log_softmax".split(),

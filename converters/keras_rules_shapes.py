@@ -93,9 +93,6 @@ def _rank_three(config: Config, given: Given, reader: Reader) -> None:
         got = ", ".join(f"(batch, {str(shape)[1:]}" for shape in given.shapes)
         where = said_where(reader, config)
         raise UnsupportedError(where, "inputs (batch, time, features)", got, LIMITS)
-    if given.options.get("return_attention_scores"):
-        where = said_where(reader, config)
-        raise UnsupportedError(where, "the output alone", "return_attention_scores=True", LIMITS)
 
 
 def _attention(config: Config, given: Given, reader: Reader, score: str = "") -> Spec:
@@ -108,6 +105,7 @@ def _attention(config: Config, given: Given, reader: Reader, score: str = "") ->
         "".join(name for name, there in zip("qv", masked, strict=True) if there),
         _option(config, given, "use_causal_mask", "causal"),
         config.get("dropout", 0.0),
+        given.several,
     )
 
 
@@ -133,8 +131,10 @@ def _heads(config: Config, given: Given, reader: Reader) -> Spec:
         flag({"use_bias": True, **config}, "use_bias"),
         masks if reader.era.masks_attention else "",
         bool(given.options.get("use_causal_mask")),
-        reader.era.blind(bool(dropout)),
+        # Keras takes the way that it takes with dropout where it returns the weights
+        reader.era.blind(bool(dropout or given.options.get("return_attention_scores"))),
         dropout,
+        given.several,
     )
 
 

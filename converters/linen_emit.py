@@ -43,6 +43,7 @@ LINEN = Dialect(
     dropout=lambda rate, *more: call("nn.Dropout", repr(rate), *more),
     conv_lstm=True,
     attend="",
+    weights="nn.dot_product_attention_weights",
     training=lambda keyword: (keyword, "not train"),
 )
 

@@ -60,6 +60,18 @@ def weighed(scores: jax.Array, value: jax.Array, seen: jax.Array | None) -> jax.
     return jax.nn.softmax(scores) @ value
 
 
+def weighed_with(
+    scores: jax.Array,
+    value: jax.Array,
+    seen: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Values by the softmax of their scores, and the softmax; what is not seen has 1e9 less."""
+    if seen is not None:
+        scores = jnp.where(seen, scores, scores - 1e9)
+    weights = jax.nn.softmax(scores)
+    return weights @ value, weights
+
+
 class DotAttention(nn.Module):
     """Values weighed by the softmax of query key^T, times a learned factor or not."""
 
@@ -177,6 +189,42 @@ class UnevenAttention(nn.Module):
         return dense(self.out_features, axis=(-2, -1), name="out")(y)
 
 
+class WeighingAttention(nn.Module):
+    """As `nn.MultiHeadAttention`, keys and values of any size; gives its weights as well."""
+
+    num_heads: int
+    qkv_features: int
+    out_features: int
+    value_dim: int
+    use_bias: bool = True
+    attention_fn: Callable[..., jax.Array] = nn.dot_product_attention_weights
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        **options: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The output, and weights (batch, heads, queries, values)."""
+        dense = partial(
+            nn.DenseGeneral,
+            use_bias=self.use_bias,
+            param_dtype=self.param_dtype,
+        )
+        key_dim = self.qkv_features // self.num_heads
+        weights = self.attention_fn(
+            dense((self.num_heads, key_dim), name="query")(query),
+            dense((self.num_heads, key_dim), name="key")(key),
+            **options,
+        )
+        y = dense((self.num_heads, self.value_dim), name="value")(value)
+        y = jnp.einsum("bhqk,bkhd->bqhd", weights, y)
+        return dense(self.out_features, axis=(-2, -1), name="out")(y), weights
+
+
 def attend_or_zeros(
     query: jax.Array,
     key: jax.Array,
@@ -223,3 +271,15 @@ def attend_lowered(
         broadcast_dropout=broadcast_dropout,
         deterministic=deterministic,
     )
+
+
+def weights_or_zeros(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each query weighs the values by; one that sees no value by zeros."""
+    weights = nn.dot_product_attention_weights(query, key, mask=mask)
+    return jnp.where(mask, weights, 0)
+
+
+def weights_lowered(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each query weighs the values by; one that is not seen has 1e9 less score."""
+    bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
+    return nn.dot_product_attention_weights(query, key, bias)

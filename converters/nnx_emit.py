@@ -46,6 +46,7 @@ NNX = Dialect(
     dropout=lambda rate, *more: call("nnx.Dropout", repr(rate), *more, ("rngs", "rngs")),
     conv_lstm=False,
     attend="attend",
+    weights="dot_product_attention_weights",
     training=lambda _keyword: None,
 )
 

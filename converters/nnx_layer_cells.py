@@ -57,6 +57,18 @@ def weighed(scores: jax.Array, value: jax.Array, seen: jax.Array | None) -> jax.
     return jax.nn.softmax(scores) @ value
 
 
+def weighed_with(
+    scores: jax.Array,
+    value: jax.Array,
+    seen: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Values by the softmax of their scores, and the softmax; what is not seen has 1e9 less."""
+    if seen is not None:
+        scores = jnp.where(seen, scores, scores - 1e9)
+    weights = jax.nn.softmax(scores)
+    return weights @ value, weights
+
+
 class DotAttention(nnx.Module):
     """Values weighed by the softmax of query key^T, times a learned factor or not."""
 
@@ -170,6 +182,22 @@ class UnevenAttention(nnx.MultiHeadAttention):
         self.out = linear((num_heads, value_dim), self.out_features, axis=(-2, -1))
 
 
+class WeighingAttention(UnevenAttention):
+    """`UnevenAttention` that gives its weights as well."""
+
+    def __call__(  # type: ignore[override]
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        **options: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The output, and weights (batch, heads, queries, values)."""
+        weights = self.attention_fn(self.query(query), self.key(key), **options)
+        y = jnp.einsum("bhqk,bkhd->bqhd", weights, self.value(value))
+        return self.out(y), weights
+
+
 def attend(
     query: jax.Array,
     key: jax.Array,
@@ -204,3 +232,15 @@ def attend_lowered(
     bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
     weights = dot_product_attention_weights(query, key, bias, **options)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+def weights_or_zeros(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each query weighs the values by; one that sees no value by zeros."""
+    weights = dot_product_attention_weights(query, key, mask=mask)
+    return jnp.where(mask, weights, 0)
+
+
+def weights_lowered(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each query weighs the values by; one that is not seen has 1e9 less score."""
+    bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
+    return dot_product_attention_weights(query, key, bias)

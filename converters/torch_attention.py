@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from xlstm.converters.source import WIDTH, Call, call, listed
+from xlstm.converters.source import WIDTH, Call, assigned, call, listed
 from xlstm.converters.torch_at import At, applied, method, number
 from xlstm.converters.torch_forms import OWN, own_class
 from xlstm.converters.torch_recurrent import LAYER_CELLS, variant
 
 from xlstm.model import Attention, MultiHeadAttention
+
+WEIGHING = "torch_weighing_cells.py"
 
 
 def _seen(at: At, query: str, value: str, masks: dict[str, str], causal: bool) -> str:
@@ -53,7 +55,8 @@ def attention(spec: Attention, at: At) -> None:
     """Dot-product or additive attention."""
     if name := own_class(spec):
         at.own(name, f"{spec.features}" if spec.score == "additive" else None)
-    if not at.site.read(0):
+    told = spec.scores and at.site.read(1)
+    if not at.site.read(0) and not told:
         return
     query, value, key, masks = _inputs(at, spec.masks)
     scores = at.site.free("scores")
@@ -62,13 +65,13 @@ def attention(spec: Attention, at: At) -> None:
     seen = _seen(at, query, value, masks, spec.causal)
     if seen:
         at.pipe(method("where", seen, f"{scores} - 1e9"), x=scores, y=scores)
-    weights = at.site.free("weights")
+    weights = at.site.outputs[1] if told else at.site.free("weights")
     at.pipe(applied("torch.softmax", ("dim", "-1")), x=scores, y=weights)
     if spec.dropout:
         rate = number(spec.dropout)
         at.pipe(applied("F.dropout", rate, "self.training"), x=weights, y=weights)
     at.chain("@", weights, value)
-    if counts:
+    if counts and at.site.read(0):
         away = f"~{counts}.unsqueeze(-1)"
         at.pipe(method("masked_fill", away, "0.0"), x=at.site.y)
 
@@ -87,15 +90,21 @@ def _heads(spec: MultiHeadAttention, name: str) -> Call:
 def multi_head(spec: MultiHeadAttention, at: At) -> None:
     """Attention of several heads."""
     name = own_class(spec)
+    file = WEIGHING if spec.scores else LAYER_CELLS
     if name == "MultiHeadAttention":
         at.parts.need(LAYER_CELLS, name)
-    elif (text := variant(LAYER_CELLS, "MultiHeadAttention", name, name)) not in at.parts.helpers:
-        at.parts.helpers.append(text)
+    else:
+        text = variant(LAYER_CELLS, "MultiHeadAttention", name, name, file)
+        at.parts.helpers += [text] if text not in at.parts.helpers else []
     at.parts.init.append(f"        # {OWN[name]}")
     at.init(_heads(spec, name))
-    if not at.site.read(0):
+    if {*at.site.outputs} == {"_"}:
         return
     query, value, key, masks = _inputs(at, spec.masks)
     seen = _seen(at, query, value, masks, spec.causal)
     lowered = ("lowered", "True") if seen and spec.blind == "lowered" else None
-    at.put(call(at.module, query, key, value, seen or None, lowered))
+    made = call(at.module, query, key, value, seen or None, lowered)
+    if spec.scores:
+        at.parts.forward += assigned(", ".join(at.site.outputs), made)
+    else:
+        at.put(made)

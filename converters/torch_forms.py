@@ -92,6 +92,9 @@ OWN = {
     "MultiHeadAttention": HEADS,
     "MaskedMultiHeadAttention": HEADS,
     "ZeroingMultiHeadAttention": HEADS,
+    **dict.fromkeys(
+        (f"{how}WeighingMultiHeadAttention" for how in ("", "Masked", "Zeroing")), HEADS
+    ),
 }
 """Layers of our own that are not recurrent, and why there are such."""
 
@@ -108,8 +111,9 @@ def own_class(spec: Spec) -> str:
         case Attention() if spec.parts:
             return _scores(spec)
         case MultiHeadAttention():
-            zeros = "Zeroing" if spec.blind == "zeros" else "Masked"
-            return f"{zeros if spec.masks or spec.causal else ''}MultiHeadAttention"
+            how = "Zeroing" if spec.blind == "zeros" else "Masked"
+            how = how if spec.masks or spec.causal else ""
+            return f"{how}{'Weighing' * spec.scores}MultiHeadAttention"
     return ""
 
 

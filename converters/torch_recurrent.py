@@ -55,9 +55,9 @@ def _forward(text: str) -> str:
     return ast.get_source_segment(text, found) or ""
 
 
-def variant(file: str, plain: str, other: str, name: str) -> str:
-    """Source of the class `plain` with the docstring and the forward pass of `other`."""
-    text, changed = pieces(file)[plain], pieces(file)[other]
+def variant(file: str, plain: str, other: str, name: str, of: str = "") -> str:
+    """Source of the class `plain` with the docstring and forward pass of `other`, in file `of`."""
+    text, changed = pieces(file)[plain], pieces(of or file)[other]
     before = _forward(text)
     text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
     text = text.replace(f"class {plain}(", f"class {name}(", 1)

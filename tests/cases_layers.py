@@ -48,6 +48,7 @@ from xlstm.specs import (
     UnitNorm,
     UpSample,
 )
+from xlstm.specs.merging import BLIND
 
 
 def sliding(kind: Any, *sizes: Any, **options: Any) -> Any:
@@ -60,11 +61,11 @@ def joined(spec: Spec, *shapes: Shape, masks: int = 0) -> Model:
     """A layer of several inputs, the last `masks` of which are masks."""
     graph = Builder()
     first = len(shapes) - masks
-    edges = [
-        graph.add(f"input_{n}", Input(shape, "float32" if n < first else "bool"))
-        for n, shape in enumerate(shapes)
-    ]
-    return built(graph, [graph.add("layer", spec, edges)])
+    kinds = ["float32" if n < first else "bool" for n in range(len(shapes))]
+    pairs = enumerate(zip(shapes, kinds, strict=True))
+    edges = [graph.add(f"input_{n}", Input(*pair)) for n, pair in pairs]
+    graph.add("layer", spec, edges)
+    return built(graph, [Edge("layer", n) for n in range(len(graph.node("layer").shapes))])
 
 
 def ids_masked() -> Model:
@@ -292,11 +293,11 @@ def heads(masks: str = "", key: bool = False, **options: Any) -> Model:
     return joined(spec, *shapes, *(sizes[mask] for mask in masks), masks=len(masks))
 
 
-def attention(score: str, scaled: bool, masks: str, key: bool, causal: bool) -> Model:
+def attention(score: str, scaled: bool, masks: str, key: bool, *more: bool) -> Model:
     """Attention over seven values."""
     shapes: tuple[Shape, ...] = ((4, 3), (7, 2), (7, 3)) if key else ((4, 3), (7, 3))
     sizes = {"q": (4,), "v": (7,)}
-    spec = Attention(3, score, scaled, masks, causal)
+    spec = Attention(3, score, scaled, masks, more[0], 0.0, *more[1:])
     return joined(spec, *shapes, *(sizes[mask] for mask in masks), masks=len(masks))
 
 
@@ -313,6 +314,10 @@ ATTENTION: dict[str, Model] = {
             "key-causal": ("v", True, True),
         }.items()
     },
+    "attention-weights": attention("dot", False, "qv", False, True, True),
+    "attention-weights-additive": attention("additive", True, "v", True, False, True),
+    "heads-weights": heads(scores=True),
+    **{f"heads-weights-{how}": heads("qv", blind=how, scores=True) for how in BLIND},
     "heads": heads(),
     "heads-key": heads(key=True),
     "heads-causal": heads(causal=True),

@@ -248,6 +248,7 @@ NOT_HERE = {
     "conv_lstm1d-any_length-same-strides",
     "conv_lstm1d-offset",
     "conv_lstm1d-offset-valid",
+    "heads-weights-uniform",
 }
 """Cases of the layers that ports to Keras refuse."""
 

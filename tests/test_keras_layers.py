@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras_norm_models import NORM_MODELS
+from keras_layer_models import LAYER_MODELS
 from keras_operation_models import OPERATION_MODELS
 from layer_cases_others import OTHERS
 from layer_cases_windows import WINDOWS
@@ -188,7 +188,7 @@ GRAPHS = {
     "steps with masks": steps_masked,
     "channels_first": first_channels,
     **OPERATION_MODELS,
-    **NORM_MODELS,
+    **LAYER_MODELS,
 }
 
 

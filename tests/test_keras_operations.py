@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from keras_norm_models import NORM_MODELS
+from keras_layer_models import LAYER_MODELS
 from keras_operation_models import OPERATION_MODELS, L, numbers
 from refusing import refused
 
@@ -16,7 +16,7 @@ from xlstm.errors import UnsupportedError
 ops = keras.ops
 
 
-MODELS = {**OPERATION_MODELS, **NORM_MODELS}
+MODELS = {**OPERATION_MODELS, **LAYER_MODELS}
 
 
 @pytest.mark.parametrize("name", MODELS)

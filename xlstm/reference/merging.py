@@ -104,8 +104,10 @@ def attention(spec: specs.Attention, *rest: Array | Context) -> list[Array]:
     context, (query, value, key), masks = _parted(spec, rest)
     counts = masks.pop("q", None)
     seen = _seen(query, value, spec.causal, masks)
-    y = _weighed(_scores(spec, query, key, context), seen, "lowered") @ value
-    return [y if counts is None else np.where(counts[..., None], y, 0)]
+    weights = _weighed(_scores(spec, query, key, context), seen, "lowered")
+    y = weights @ value
+    found = y if counts is None else np.where(counts[..., None], y, 0)
+    return [found, weights] if spec.scores else [found]
 
 
 def multi_head(spec: specs.MultiHeadAttention, *rest: Array | Context) -> list[Array]:
@@ -120,6 +122,8 @@ def multi_head(spec: specs.MultiHeadAttention, *rest: Array | Context) -> list[A
     q, k = heads(query, "query"), heads(key, "key")
     scores = q @ k.swapaxes(2, 3) / np.sqrt(q.dtype.type(spec.key_dim))
     seen = _seen(query, value, spec.causal, masks)[:, None]
-    y = _weighed(scores, seen, spec.blind) @ heads(value, "value")
+    weights = _weighed(scores, seen, spec.blind)
+    y = weights @ heads(value, "value")
     y = np.tensordot(y.swapaxes(1, 2), context.weights["output_kernel"], 2)
-    return [y + context.weights["output_bias"] if spec.use_bias else y]
+    y = y + context.weights["output_bias"] if spec.use_bias else y
+    return [y, weights] if spec.scores else [y]

@@ -156,6 +156,7 @@ class Attention(Spec):
         masks: "v" (which values count), "q" (a query that does not count gives zeros), "qv", "".
         causal: whether a query sees no value after it.
         dropout: acts in training only.
+        scores: whether the weights (B, Tq, Tv) are the second output.
     """
 
     kind: ClassVar[str] = "Attention"
@@ -166,6 +167,7 @@ class Attention(Spec):
     masks: str = ""
     causal: bool = False
     dropout: float = 0.0
+    scores: bool = False
 
     def __post_init__(self) -> None:
         check_size("Attention", features=self.features)
@@ -192,7 +194,8 @@ class Attention(Spec):
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         _check_attended(self, shapes, self.masks, (self.features, None, self.features))
-        return ((shapes[0][0], shapes[1][1]),)
+        weights = ((shapes[0][0], shapes[1][0]),) if self.scores else ()
+        return ((shapes[0][0], shapes[1][1]), *weights)
 
 
 BLIND = ("uniform", "zeros", "lowered")
@@ -216,6 +219,7 @@ class MultiHeadAttention(Spec):
             without dropout; Flax). "zeros" (Keras from 3.10 on with dropout). "lowered": all scores
             are 1e9 lower, so that it sees all values after all (Keras before).
         dropout: acts in training only.
+        scores: whether the weights (B, heads, Tq, Tv) are the second output.
     """
 
     kind: ClassVar[str] = "MultiHeadAttention"
@@ -232,6 +236,7 @@ class MultiHeadAttention(Spec):
     causal: bool = False
     blind: str = "uniform"
     dropout: float = 0.0
+    scores: bool = False
 
     def __post_init__(self) -> None:
         check_size(self.kind, **{name: getattr(self, name) for name in self.SIZES.values()})
@@ -263,4 +268,5 @@ class MultiHeadAttention(Spec):
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         features = (self.query_features, self.value_features, self.key_features)
         _check_attended(self, shapes, self.masks, features)
-        return ((shapes[0][0], self.units),)
+        weights = ((self.heads, shapes[0][0], shapes[1][0]),) if self.scores else ()
+        return ((shapes[0][0], self.units), *weights)

@@ -1,4 +1,4 @@
-"""Models of Keras whose normalisations have statistics of several axes, or in the config."""
+"""Models of Keras: norms with statistics of several axes, or in the config; attention's weights."""
 
 import keras
 import numpy as np
@@ -27,4 +27,22 @@ def normalised():
     return keras.Model([a, b], outputs), [numbers(5, 4), numbers(3, 5, 4, seed=1)]
 
 
-NORM_MODELS = {"normalised": normalised}
+def weighed():
+    """Attention that gives its weights, with masks, of a line that is no word too."""
+    a, b = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    words = L.Embedding(7, 4, mask_zero=True)
+    found, x, y = [], words(a), words(b)
+    for layer in (L.Attention(), L.AdditiveAttention()):
+        found += layer([x, y], return_attention_scores=True)
+        found.append(L.LSTM(3)(layer([y, x], return_attention_scores=True)[0]))
+    plain = L.Embedding(7, 4)(a)
+    found += L.MultiHeadAttention(2, 3)(plain, words(b), return_attention_scores=True)
+    found += L.MultiHeadAttention(2, 3, value_dim=2)(
+        plain, plain, return_attention_scores=True, use_causal_mask=True
+    )
+    ids = np.random.default_rng(0).integers(0, 7, (2, 4, 5)).astype("int32")
+    ids[:, 1] = 0
+    return keras.Model([a, b], found), [*ids]
+
+
+LAYER_MODELS = {"normalised": normalised, "weighed": weighed}

@@ -44,6 +44,7 @@ KERAS1_KEYS: dict[str, dict[str, str]] = {
     **{f"SpatialDropout{rank}D": {"p": "rate"} for rank in (1, 2, 3)},
     "Embedding": {"output_dim": "output_dim", "dropout": "dropout"},
     **{f"Conv{rank}D": CONVOLUTION for rank in (1, 2, 3)},
+    "Conv2DTranspose": {**CONVOLUTION, "output_shape": "output_shape"},
     **{f"{how}Pooling{rank}D": POOLING for how in ("Max", "Average") for rank in (1, 2, 3)},
     "UpSampling1D": {"length": "size"},
 }
@@ -74,6 +75,7 @@ ERA_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "CuDNNGRU": ("GRU", {**CUDNN, "reset_after": True}),
     "TimeDistributedDense": ("Dense", {}),
     **{f"Convolution{rank}D": (f"Conv{rank}D", {}) for rank in (1, 2, 3)},
+    "Deconvolution2D": ("Conv2DTranspose", {}),
 }
 """Classes that are others under another name: class -> (today's class, options it fixes)."""
 

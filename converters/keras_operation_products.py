@@ -68,7 +68,7 @@ def _einsum(op: Operation) -> Found:
     texts = [item for item in op.call.arguments if isinstance(item, str)]
     equation = op.argument(-1, "subscripts", "equation", default=(texts or [""])[0])
     items = items[0] if len(items) == 1 and isinstance(items[0], list) else items
-    first = next(item for item in items if isinstance(item, Tensor))
+    first, *_ = (item for item in items if isinstance(item, Tensor))
     terms, out = _terms(op, str(equation), items)
     reads = [
         x if isinstance(x, Tensor) else op.held(x, first, len(t))

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xlstm.converters.keras_activations import FROM_KERAS
-from xlstm.converters.keras_calls import Tensor
+from xlstm.converters.keras_calls import ANEW, Tensor
 from xlstm.converters.keras_configs import LAMBDAS
 from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
 from xlstm.converters.keras_operation_forms import FORMS, combined, listed_tensors, reductions
 from xlstm.converters.keras_operation_pads import PADS
 from xlstm.converters.keras_operation_products import PRODUCTS
 
+from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.model import (
     Activation,
     Affine,
@@ -271,5 +272,15 @@ def read_operation(operation: Operation) -> Found:
 
     Raises:
         UnsupportedError: arguments that no spec has.
+        FileError: arguments that make no sense.
     """
-    return HOW[operation.name](operation)
+    where = f"{operation.where} ({operation.call.kind})"
+    try:
+        return HOW[operation.name](operation)
+    except UsageError as error:
+        raise FileError(where, error.expected, error.got, error.do) from None
+    except XlstmError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        want, got = "arguments as Keras has them", f"{type(error).__name__} ({error})"
+        raise FileError(where, want, got[:80], ANEW) from None

@@ -17,7 +17,7 @@ from xlstm.converters.keras_options import (
     to_first,
     to_last,
 )
-from xlstm.converters.keras_theano import check_pool, check_same, padded
+from xlstm.converters.keras_theano import check_pool, check_same, is_theano, padded
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
@@ -110,15 +110,16 @@ def _conv(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[S
 
 def _conv_transpose(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
     where = said_where(reader, config)
-    more = config.get("output_padding")
+    given = config.get("output_padding")
 
     def made(shape: Shape, activation: str) -> list[Spec]:
+        more = None if given is None else sizes(given, rank)
         found = ConvTranspose(
             features(shape, where),
             config["filters"],
             _kernel(config, rank),
             activation,
-            output_padding=None if more is None else sizes(more, rank),
+            output_padding=_told(config, shape, reader) if "output_shape" in config else more,
             use_bias=flag(config, "use_bias"),
             **_window(config, rank),
         )
@@ -126,6 +127,25 @@ def _conv_transpose(config: Config, shape: Shape, reader: Reader, rank: int) -> 
         return [found]
 
     return _convolution(config, shape, reader, rank, made, reshaped=True)
+
+
+def _told(config: Config, shape: Shape, reader: Reader) -> tuple[int, ...] | None:
+    """The output_padding that stands for the output's shape, which Keras 1 is told."""
+    where, told = said_where(reader, config), config["output_shape"]
+    space = told[2:] if is_first(config) else told[1:-1]
+    axes = [*zip(shape, space, _kernel(config, 2), sizes(config["strides"], 2), strict=False)]
+    if reader.major > 1 or any(type(n) is not int or not size for size, n, *_ in axes):
+        raise UnsupportedError(where, "an output_shape of known sizes", f"{told}", LIMITS)
+    if is_theano(reader, where):
+        raise UnsupportedError(where, "a model that TensorFlow computed", "Theano", LIMITS)
+    if config.get("padding") == "same":
+        plain = [size * step for size, _, _, step in axes if size]
+        least = [(size - 1) * step + window % 2 for size, _, window, step in axes if size]
+    else:
+        plain = [(size - 1) * step + max(window, step) for size, _, window, step in axes if size]
+        least = [(size - 1) * step + window for size, _, window, step in axes if size]
+    found = [n for _, n, *_ in axes]
+    return None if found == plain else tuple(n - m for n, m in zip(found, least, strict=True))
 
 
 def _depthwise(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
@@ -219,6 +239,9 @@ CONV = keys("activation use_bias strides padding dilation_rate data_format kerne
 
 KERAS1 = keys("nb_row nb_col kernel_dim1 kernel_dim2 kernel_dim3 input_dim input_length")
 
+OLD = KERAS1 | keys("output_shape")
+"""Options of Keras 1's Deconvolution2D."""
+
 QUIET = keys("lora_rank lora_alpha weights")
 """Low-rank additions are stored inside the kernel; where they are not, arrays are left over."""
 
@@ -233,7 +256,7 @@ def _rules(rank: int) -> dict[str, Rule]:
         f"Conv{name}": Rule(partial(_conv, rank=rank), conv, QUIET, only),
         f"Conv{name}Transpose": Rule(
             partial(_conv_transpose, rank=rank),
-            keys("filters output_padding") | CONV,
+            keys("filters output_padding") | CONV | (OLD if rank == 2 else frozenset()),
             QUIET,
             only | {"groups": 1},
         ),

@@ -188,6 +188,10 @@ for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
     TABLES |= _convolutions(_axes, _conv, _cell)
 for _kind in CONV_TRANSPOSES:
     TABLES[_kind.name] = as_it_is(_kind)
+# Keras 1 keeps the kernel of Deconvolution2D as that of Convolution2D
+_kind, _old = CONV_TRANSPOSES[1], ("b", "bias", "o")
+TABLES[f"{_kind.name} of Keras 1"] = _plain(_kind, ("W", "kernel", "abio"), _old)
+TABLES[f"{_kind.name} of Keras 1, th"] = _plain(_kind, ("W", "kernel", "oiab"), _old)
 for _axes, _kind in zip(SPACES, DEPTHWISE, strict=True):
     TABLES |= _depthwise(_axes, _kind)
 for _kind in PRELUS:

@@ -15,7 +15,7 @@ from xlstm.errors import UnsupportedError, UsageError
 from xlstm.model import Conv, Pad, Spec
 
 
-def _is_theano(reader: Reader, where: str) -> bool:
+def is_theano(reader: Reader, where: str) -> bool:
     """Whether Theano computed the model.
 
     Raises:
@@ -43,7 +43,7 @@ def padded(reader: Reader, spec: Conv, where: str) -> list[Spec]:
     volume = len(spec.window) == 3 and reader.major == 1  # padded as TensorFlow does
     if not _differs(spec.window, spec.strides, spec.padding) or volume:
         return [spec]
-    if not _is_theano(reader, where):
+    if not is_theano(reader, where):
         return [spec]
     if {*spec.dilation} != {1}:
         raise _refused(where, spec.window)
@@ -60,7 +60,7 @@ def check_same(
     reader: Reader, window: Sequence[int], strides: Sequence[int], padding: str, where: str
 ) -> None:
     """Raises UnsupportedError for other layers where Theano pads otherwise."""
-    if _differs(window, strides, padding) and _is_theano(reader, where):
+    if _differs(window, strides, padding) and is_theano(reader, where):
         raise _refused(where, window)
 
 
@@ -70,7 +70,7 @@ def check_pool(
     """Raises UnsupportedError for pools where Theano pads otherwise: of all but 3 places."""
     pairs = zip(window, strides, strict=True)
     alike = all(n == 1 or (n == 3 and s == 1) for n, s in pairs)
-    if padding == "same" and not alike and _is_theano(reader, where):
+    if padding == "same" and not alike and is_theano(reader, where):
         raise _refused(where, window)
 
 

@@ -1,10 +1,14 @@
 """Transposed convolutions: files of Keras 2 and 3, and modules of PyTorch and Flax."""
 
+import json
+
+import h5py
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 from cases_transposed import BOTH
 from flax import linen, nnx
@@ -189,3 +193,49 @@ def test_what_keras_does_not_take(case):
     report = xlstm.reconcile(BOTH[case], ["torch", "nnx", "linen"])
     report.check()
     assert all(f.parameters == report.ledger.total("torch") for f in report.frameworks.values())
+
+
+def deconvolution(path, shape, first=False, mode="valid", kernel=None, backend="tensorflow"):
+    """A file of Keras 1 with a Deconvolution2D of images (4, 5, 3)."""
+    options = {"nb_filter": 2, "nb_row": 3, "nb_col": 2, "subsample": [2, 3], "bias": True}
+    options |= {"border_mode": mode, "dim_ordering": "th" if first else "tf", "init": "uniform"}
+    sizes = [None, 2, *shape] if first else [None, *shape, 2]
+    options |= {"activation": "relu", "output_shape": sizes}
+    options |= {"name": "up", "trainable": True, "input_dtype": "float32"}
+    options |= {"batch_input_shape": [None, 3, 4, 5] if first else [None, 4, 5, 3]}
+    model = {"class_name": "Sequential"}
+    model["config"] = [{"class_name": "Deconvolution2D", "config": options}]
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(model)
+        root = file.create_group("model_weights")
+        root.attrs["layer_names"] = np.array(["up"], "S")
+        for place in (file, root):
+            place.attrs["keras_version"], place.attrs["backend"] = "1.2.2", backend
+        group = root.create_group("up")
+        group.attrs["weight_names"] = np.array(["up_W", "up_b"], "S")
+        group["up_W"] = kernel.transpose(3, 2, 0, 1) if first else kernel
+        group["up_b"] = np.float32([0.1, -0.2])
+    return path
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [("valid", (9, 15)), ("valid", (10, 16)), ("same", (8, 15)), ("same", (7, 14))],
+)
+def test_deconvolution_of_keras_1(mode, shape, first, tmp_path):
+    """What Keras 1.2.2 calls: tf.nn.conv2d_transpose with the kernel's channels exchanged."""
+    kernel = RNG.standard_normal((3, 2, 3, 2)).astype("float32")
+    x = RNG.standard_normal((2, 4, 5, 3)).astype("float32")
+    flat = kernel.transpose(0, 1, 3, 2)
+    y = tf.nn.conv2d_transpose(x, flat, (2, *shape, 2), (2, 3), mode.upper())
+    wanted = np.maximum(y.numpy() + np.float32([0.1, -0.2]), 0)
+    path = deconvolution(tmp_path / "old.h5", shape, first, mode, kernel)
+    given, wanted = (a.transpose(0, 3, 1, 2) if first else a for a in (x, wanted))
+    agrees(path, given, wanted)
+
+
+def test_deconvolution_that_theano_computed_is_refused(tmp_path):
+    kernel = np.ones((3, 2, 3, 2), "float32")
+    path = deconvolution(tmp_path / "old.h5", (9, 15), kernel=kernel, backend="theano")
+    refused(UnsupportedError, lambda: xlstm.load(path), "that TensorFlow computed")

@@ -314,8 +314,8 @@ ATTENTION: dict[str, Model] = {
             "key-causal": ("v", True, True),
         }.items()
     },
-    "attention-weights": attention("dot", False, "qv", False, True, True),
-    "attention-weights-additive": attention("additive", True, "v", True, False, True),
+    "attention-weights-masks": attention("dot", False, "qv", False, True, True),
+    "attention-additive-weights-causal": attention("additive", True, "v", True, False, True),
     "heads-weights": heads(scores=True),
     **{f"heads-weights-{how}": heads("qv", blind=how, scores=True) for how in BLIND},
     "heads": heads(),

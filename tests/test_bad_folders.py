@@ -66,7 +66,7 @@ def test_code_of_a_folder_is_not_run(port, tmp_path):
 @pytest.mark.parametrize("name", FILES)
 def test_folders_that_lack_a_file(name, port):
     (port / name).unlink()
-    refused(FileError, lambda: xlstm.load(port), "a folder without a model")
+    refused(FileError, lambda: xlstm.load(port), f"one without {name}")
 
 
 def header(size, rest=b""):

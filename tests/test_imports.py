@@ -97,6 +97,22 @@ def test_public_names_are_what_all_says():
     assert set(xlstm.__all__) == set(star) - {"__builtins__"}
 
 
+NAMED = [
+    "proof.verify_folder",
+    "diagnosing.CAUSES",
+    "inputs.cooked",
+    "model.LSTM",
+    "errors.FileError",
+]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_importing_xlstm_is_enough_for_names_of_the_readme(name):
+    module, last = name.split(".")
+    code = f"import xlstm; print(getattr(getattr(xlstm, {module!r}), {last!r}) is not None)"
+    assert run(code).stdout == "True\n"
+
+
 @pytest.mark.parametrize("name", xlstm.__all__)
 def test_public_names_are_documented(name):
     found = getattr(xlstm, name)

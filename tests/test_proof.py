@@ -306,9 +306,39 @@ def test_origins_that_no_file_has_are_no_crash(folder):
 
 def test_a_folder_that_is_half_a_port(folder, verify):
     (folder / "report.json").unlink()
-    assert verify(folder)[0] == 2
-    with pytest.raises(FileError):
+    status, _, err = verify(folder)
+    assert status == 2
+    assert "one without report.json" in err
+    with pytest.raises(FileError, match=r"got no report\.json"):
         verify_folder(folder)
+
+
+OF_FILES = {
+    "--keras-version": "2.1",
+    "--kernel-layout": "theano",
+    "--architecture": "nothing.json",
+    "--until": "lstm",
+}
+
+
+@pytest.mark.parametrize("option", OF_FILES)
+def test_options_of_source_files_do_not_skip_the_record(option, folder, verify):
+    (folder / "model.py").write_text("# another\n")
+    status, out, err = verify(folder, option, OF_FILES[option])
+    assert (status, out) == (2, "")
+    assert f"{option.strip('-').replace('-', '_')}=" in err
+    assert main(["count", str(folder), option, OF_FILES[option]]) == 2
+    assert main(["inspect", str(folder), option, OF_FILES[option]]) == 2
+
+
+def test_trust_is_of_ported_folders(verify):
+    status, out, err = verify(xlstm.demo.path(), "--trust")
+    assert (status, out) == (2, "")
+    assert "--trust: expected a ported folder" in err
+
+
+def test_a_folder_may_be_a_text(original):
+    assert verify_folder(str(original / "port")).ok
 
 
 def test_arrays_have_one_hash_whatever_their_bytes_order():

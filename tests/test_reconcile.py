@@ -99,6 +99,16 @@ def test_a_framework_that_cannot_be_imported_is_a_line(monkeypatch):
     assert report.frameworks["nnx"].ok
 
 
+def test_a_finder_that_fails_is_no_reason_to_fail_while_looking(monkeypatch):
+    broken_import("nowhere", monkeypatch)
+    adapter = dataclasses.replace(
+        registry.adapter("torch"), package="nowhere", live_module="nowhere"
+    )
+    assert adapter.installed
+    with pytest.raises(ImportError, match="libfoo"):
+        adapter.live()
+
+
 def exhausted(_outputs):
     import torch
 

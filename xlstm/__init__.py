@@ -15,7 +15,7 @@ from xlstm import _version
 __version__ = _version.VERSION
 
 if TYPE_CHECKING:
-    from xlstm import demo, errors
+    from xlstm import demo, diagnosing, errors, inputs, model, proof
     from xlstm.comparing import reconcile
     from xlstm.custom import register_layer, unregister_layer
     from xlstm.diagnosing import Diagnosis, diagnose
@@ -51,7 +51,7 @@ _PUBLIC = {
 }
 """Public name -> our module that defines it; loaded on first use, so that importing is quick."""
 
-_MODULES = ("demo", "errors")
+_MODULES = ("demo", "diagnosing", "errors", "inputs", "model", "proof")
 
 __all__ = [
     "Diagnosis",

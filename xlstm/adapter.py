@@ -141,8 +141,11 @@ class Adapter:
 
     @property
     def installed(self) -> bool:
-        """Whether the framework can be imported; looks without importing it."""
-        return importlib.util.find_spec(self.package) is not None
+        """Whether the framework is there to be imported; looks without importing it."""
+        try:
+            return importlib.util.find_spec(self.package) is not None
+        except Exception:  # somebody's finder fails: then so will the import, in words of its own
+            return True
 
     @property
     def version(self) -> str:

@@ -21,6 +21,8 @@ from xlstm.requiring import require
 
 TARGETS = ("torch", "nnx", "linen", "keras")
 
+ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
+
 
 @contextlib.contextmanager
 def _progress(text: str) -> Iterator[None]:
@@ -78,7 +80,8 @@ def _source(args: argparse.Namespace) -> Any:
     from xlstm.porting import load
 
     told = _told(args)
-    return load(args.file, **told) if any(told.values()) else args.file
+    given = any(value is not None for value in told.values())
+    return load(args.file, **told) if given else args.file
 
 
 def _count(args: argparse.Namespace) -> int:
@@ -116,11 +119,16 @@ EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_aft
 def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:
     """The comparison; of a ported folder with its own code, and with what was recorded."""
     from xlstm.comparing import reconcile
-    from xlstm.folder import has_port
+    from xlstm.files.architecture import Told
+    from xlstm.folder import check_plain, has_port
     from xlstm.proof import verify_folder
 
-    if has_port(Path(args.file)) and not any(_told(args).values()):
-        return verify_folder(Path(args.file), names, args.inputs, trust=args.trust, **options)
+    path = Path(args.file)
+    if has_port(path):
+        check_plain(path, Told(**_told(args)).given())
+        return verify_folder(path, names, args.inputs, trust=args.trust, **options)
+    if args.trust:
+        raise UsageError("--trust", "a ported folder", path.name, "leave it out")
     return reconcile(_source(args), names, args.inputs, **options)
 
 
@@ -242,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     found = add("diagnose", help="where a second model parts from the first one, and why")
     _add_file(found)
     found.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
-    found.add_argument("--inputs", metavar="FILE", help="arrays: .npy, .npz or safetensors")
+    found.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_diagnose)
 
@@ -273,8 +281,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    arrays = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
-    parser.add_argument("--inputs", metavar="FILE", action="append", help=arrays)
+    parser.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
     hidden = "what recurrent layers give at every step, and their last states, as well"
     parser.add_argument("--states", action="store_true", help=hidden)
     slopes = "gradients of every weight and of the inputs as well"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file
 
 from xlstm import registry
 from xlstm.adapter import Adapter
-from xlstm.errors import FileError
+from xlstm.errors import FileError, UsageError
 from xlstm.files.guards import as_object, as_text, is_folder, open_regular, parse_json
 from xlstm.graph_json import from_json
 from xlstm.mapping import unpack_model
@@ -26,6 +27,21 @@ KEY = "xlstm"
 def has_port(path: Path) -> bool:
     """Whether a folder has the files that `save` writes."""
     return is_folder(path) and all((path / name).is_file() for name in (WEIGHTS, SOURCE, REPORT))
+
+
+def half_port(path: Path) -> list[str]:
+    """Files that a folder of `save` lacks; empty where nothing says that it ever was one."""
+    there = [name for name in (WEIGHTS, SOURCE, REPORT) if (path / name).is_file()]
+    meant = len(there) > 1 or (WEIGHTS in there and KEY in _metadata(path / WEIGHTS))
+    return [n for n in (WEIGHTS, SOURCE, REPORT) if n not in there] if meant else []
+
+
+def check_plain(path: Path, given: Sequence[str]) -> None:
+    """Raises UsageError where options of source files are given with a ported folder."""
+    if given:
+        names = ", ".join(f"{name}=" for name in given)
+        want = f"a file of Keras for {names}"
+        raise UsageError(path.name, want, "a ported folder, whose graph is known", "leave it out")
 
 
 def is_ours(path: Path) -> bool:

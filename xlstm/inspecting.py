@@ -10,7 +10,7 @@ from xlstm import registry
 from xlstm.errors import XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
-from xlstm.folder import has_port, read_folder
+from xlstm.folder import check_plain, has_port, read_folder
 from xlstm.model import Model
 from xlstm.saving import nonfinite
 from xlstm.support import verdicts
@@ -32,6 +32,7 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
         UsageError: an unknown target.
     """
     if has_port(path):
+        check_plain(path, told.given())
         model = read_folder(path)
         warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
         return "\n".join([render_model(model), *warnings, *_targeted(model, to)])

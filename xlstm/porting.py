@@ -22,7 +22,7 @@ from xlstm.errors import UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
 from xlstm.files.arrays import is_arrays, read_arrays
-from xlstm.folder import has_port, read_folder
+from xlstm.folder import check_plain, has_port, read_folder
 from xlstm.layout import Table, pack, sizes_of, unpack
 from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
@@ -113,8 +113,7 @@ def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Mod
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
-        if told.until is not None:
-            raise UsageError(path.name, "a file of Keras for until=", "a port", "leave it out")
+        check_plain(path, told.given())
         return read_folder(path)
     if is_arrays(path) and not told.given():
         from xlstm.proving import asked

@@ -23,7 +23,7 @@ from xlstm.adapter import Adapter
 from xlstm.errors import FileError, NotEqualError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
-from xlstm.folder import REPORT, SOURCE, WEIGHTS, has_port, read_folder, target_of
+from xlstm.folder import REPORT, SOURCE, WEIGHTS, half_port, has_port, read_folder, target_of
 from xlstm.model import Model
 from xlstm.porting import build
 from xlstm.report import Report
@@ -197,7 +197,7 @@ class Proof:
 
 
 def verify_folder(
-    folder: Path,
+    folder: str | os.PathLike[str],
     frameworks: Iterable[str] = (),
     inputs: Any = None,
     *,
@@ -223,6 +223,10 @@ def verify_folder(
     """
     from xlstm.comparing import reconcile
 
+    folder = Path(folder)
+    if missing := half_port(folder):
+        got = f"no {', '.join(missing)}"
+        raise FileError(folder, "a folder as xlstm save writes it", got, ANEW)
     model, adapter, kept = read_folder(folder), target_of(folder), read_record(folder)
     changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter, trust)
 

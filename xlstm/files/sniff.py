@@ -69,6 +69,11 @@ def _folder(path: Path, opened: ExitStack) -> Description:
     for name, (what, do) in FOLDERS.items():
         if (path / name).exists():
             raise FileError(path, "a model's folder", what, do)
+    from xlstm.folder import half_port  # which reads what is beside it
+
+    if missing := half_port(path):
+        got = f"one without {', '.join(missing)}"
+        raise FileError(path, "a folder as xlstm save writes it", got, "port the model anew")
     want = "a model file, a SavedModel, or a folder written by Keras or by xlstm save"
     raise FileError(path, want, "a folder without a model", "give the path of the file in it")
 

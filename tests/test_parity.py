@@ -70,6 +70,39 @@ def test_the_growing_model_really_grows_and_chaos_is_named():
     assert not allowed.finite.all(), "float32 overflows on the way"
 
 
+def test_the_tail_of_chaos_is_named_and_not_measured(monkeypatch):
+    ill, steps = CHAOTIC["simple_rnn-gain3.0-T100"]
+    x = np.random.default_rng(0).standard_normal((2, steps, 2)).astype("float32")
+    live = registry.adapter("torch").live()
+    run = live.run
+
+    def lost(ported, inputs, dtype):
+        (y,) = run(ported, inputs, dtype)
+        y[:, 90:] = 0
+        return [y]
+
+    monkeypatch.setattr(live, "run", lost)
+    report = xlstm.reconcile(ill, ("torch",), inputs=x)
+    verdict = report.frameworks["torch"].verdicts["float64"]
+    assert report.ok
+    assert verdict.undecidable == f"simplernn_0 time steps {verdict.undecidable_from} to 99"
+    assert verdict.max_abs < 1e-6
+    assert verdict.max_ulp < 1e10
+    said = f"{verdict.undecidable} cannot be decided"
+    assert said in " ".join(str(report).split())
+    with pytest.warns(UserWarning, match=said):
+        report.check()
+    assert report.to_json()["frameworks"]["torch"]["float64"]["undecidable"] == verdict.undecidable
+
+
+def test_complex_numbers_are_a_difference():
+    found = outcome(lambda y: y + 1e-3j)
+    assert (found.verdict, found.detail) == (
+        "different",
+        "dtype complex128, the reference has real numbers",
+    )
+
+
 def changed(source, tensor, change):
     """The model with one of its tensors changed."""
     weights = {

@@ -109,6 +109,32 @@ def test_a_finder_that_fails_is_no_reason_to_fail_while_looking(monkeypatch):
         adapter.live()
 
 
+def test_weights_that_were_not_compared_are_not_called_equal(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    report = xlstm.reconcile(str(DEMO), ["keras", "torch", "nnx"])
+    held = {name: part["weights"] for name, part in report.to_json()["frameworks"].items()}
+    assert held == {"keras": "not compared", "torch": "not compared", "nnx": "bit-equal"}
+    assert report.frameworks["keras"].what.startswith("the original")
+
+
+def test_what_could_not_be_made_did_not_run(monkeypatch):
+    broken_import("xlstm.converters.torch_live", monkeypatch)
+    report = xlstm.reconcile(PLAIN, ["torch", "nnx"])
+    assert "PyTorch ran" not in str(report)
+    assert "Flax NNX ran our port." in str(report)
+    assert report.to_json()["frameworks"]["torch"]["what"] == "nothing ran"
+
+
+def test_a_precision_that_is_not_run_has_no_verdict_in_the_table(monkeypatch):
+    live = registry.adapter("torch").live()
+    inexact = {"float32": "", "float64": "it leaves float64"}
+    monkeypatch.setattr(live, "inexact", lambda dtype, _model: inexact[dtype], raising=False)
+    text = str(xlstm.reconcile(PLAIN, "torch"))
+    rows = [line.split() for line in text.splitlines() if "float64" in line]
+    assert "not run - - -" in " ".join(rows[0])
+    assert "PyTorch float64: not run: it leaves float64" in text
+
+
 def exhausted(_outputs):
     import torch
 

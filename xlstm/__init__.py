@@ -15,7 +15,12 @@ from xlstm import _version
 __version__ = _version.VERSION
 
 if TYPE_CHECKING:
-    from xlstm import demo, diagnosing, errors, inputs, model, proof
+    from xlstm import demo as demo
+    from xlstm import diagnosing as diagnosing
+    from xlstm import errors as errors
+    from xlstm import inputs as inputs
+    from xlstm import model as model
+    from xlstm import proof as proof
     from xlstm.comparing import reconcile
     from xlstm.custom import register_layer, unregister_layer
     from xlstm.diagnosing import Diagnosis, diagnose

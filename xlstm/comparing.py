@@ -192,7 +192,7 @@ def _framework(
         adapter.name,
         adapter.title,
         adapter.version,
-        found.what,
+        found.what if found.made else "",
         verdicts,
         found.parameters,
         found.weights,

@@ -214,7 +214,9 @@ def by_precision(
             inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
             if inexact:
                 held = found["float32"].items()
-                found[dtype] = {n: replace(v, detail=f"not run: {inexact}") for n, v in held}
+                found[dtype] = {
+                    n: replace(v, detail=f"not run: {inexact}", ran=False) for n, v in held
+                }
                 continue
             if not hasattr(live, needs):
                 said = f"{adapter.title}'s adapter has no {needs}"

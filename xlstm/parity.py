@@ -53,7 +53,8 @@ class Verdict:
 
     Attributes:
         verdict: "rounding", "different", "undecided" or "failed".
-        max_abs: largest difference.
+        max_abs: largest difference of the steps that are decided, and of those beyond their bound;
+            of all steps where none is decided.
         max_rel: largest difference over the largest |y| of its step.
         max_ulp: the same in units of eps.
         bound: the bound of the step that came nearest to it, or exceeded it most.
@@ -63,6 +64,9 @@ class Verdict:
         detail: what failed, or why nothing can be decided; "" otherwise.
         output: the output, layer or tensor that these figures are of: the worst of several.
         step: time step of `bound`, None where there is no time axis.
+        undecidable: the time steps that are not decided where others are ("rnn time steps 65 to
+            199"), "" where there are none; an error there cannot be seen.
+        ran: False for figures of another precision, taken over where this one was not run.
     """
 
     verdict: str
@@ -75,6 +79,13 @@ class Verdict:
     detail: str = ""
     output: str = ""
     step: int | None = None
+    undecidable: str = ""
+    ran: bool = True
+
+    def named(self, output: str) -> Verdict:
+        """The same, of the output of that name."""
+        steps = f"{output} {self.undecidable}".strip() if self.undecidable else ""
+        return replace(self, output=output, undecidable=steps)
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain data; numbers that JSON has not are null."""
@@ -252,6 +263,10 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
     """
     if output.shape != allowed.y.shape:
         return Verdict(FAILED, detail=f"shape {output.shape}, the reference has {allowed.y.shape}")
+    if np.iscomplexobj(output):
+        return Verdict(
+            DIFFERENT, math.inf, math.inf, math.inf, ratio=math.inf, detail=unreal(output)
+        )
     if broken := _broken(output, allowed):
         return Verdict(FAILED, detail=broken)
     keep = allowed.finite
@@ -263,6 +278,9 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
     judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
     worst = int(np.argmax(judged)) if judged.size else 0
     word = _word(judged, exact)
+    shown = exact.sharp[keep] | (judged > 1)
+    if shown.any():  # what cannot be decided says nothing, and may be as large as the numbers
+        gaps, rel = gaps[shown], rel[shown]
     return Verdict(
         verdict=word,
         max_abs=float(gaps.max(initial=0)),
@@ -273,7 +291,13 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
         undecidable_from=_first_undecidable(allowed, exact),
         detail=_why_undecided(judged, allowed, dtype) if word == UNDECIDED else "",
         step=worst if output.ndim > 2 and judged.size else None,
+        undecidable="" if word == UNDECIDED else blurred_steps(allowed, exact),
     )
+
+
+def unreal(output: Array) -> str:
+    """What is said of complex numbers: no layer of ours gives any."""
+    return f"dtype {output.dtype}, the reference has real numbers"
 
 
 def _broken(output: Array, allowed: Bounds) -> str:
@@ -312,6 +336,28 @@ def _first_undecidable(allowed: Bounds, exact: Bounds) -> int | None:
     return int(blurred[0]) if blurred.size else None
 
 
+def blurred_steps(allowed: Bounds, exact: Bounds) -> str:
+    """The steps that are not decided, as "time steps 65 to 199"; "" where all or none are."""
+    blurred = np.flatnonzero(~(exact.sharp & allowed.finite))
+    if not 0 < len(blurred) < len(exact.sharp):
+        return ""
+    groups = np.split(blurred, np.flatnonzero(np.diff(blurred) > 1) + 1)
+    ranges = [f"{g[0]}" if len(g) == 1 else f"{g[0]} to {g[-1]}" for g in groups]
+    more = [f"{len(ranges) - RANGES} more ranges"] if len(ranges) > RANGES else []
+    word = "time step" if len(blurred) == 1 else "time steps"
+    return f"{word} {', '.join([*ranges[:RANGES], *more])}"
+
+
+RANGES = 4
+"""Ranges of steps that a line names."""
+
+
 def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """The worst of several outputs' verdicts; of equals the one nearest to its bound."""
-    return min(verdicts, key=lambda v: (WORST.index(v.verdict), -v.ratio))
+    """The worst of several outputs' verdicts; of equals the one nearest to its bound.
+
+    What cannot be decided in any of them is said of all.
+    """
+    worst = min(verdicts, key=lambda v: (WORST.index(v.verdict), -v.ratio))
+    steps = [v.undecidable_from for v in verdicts if v.undecidable_from is not None]
+    parts = dict.fromkeys(v.undecidable for v in verdicts if v.undecidable)
+    return replace(worst, undecidable_from=min(steps, default=None), undecidable="; ".join(parts))

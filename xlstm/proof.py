@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from xlstm.errors import FileError, NotEqualError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
 from xlstm.folder import REPORT, SOURCE, WEIGHTS, half_port, has_port, read_folder, target_of
+from xlstm.mapping import pack_model
 from xlstm.model import Model
-from xlstm.porting import build
+from xlstm.porting import build, load
 from xlstm.report import Report
 
 KEY = "proof"
@@ -237,7 +238,7 @@ def verify_folder(
 
     names = dict.fromkeys([adapter.name, *frameworks])
     report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
-    origin = _origin(folder, kept, model)
+    origin = _origin(folder, kept, model, adapter)
     files = (*changed, *source.changed, *origin.changed)
     since = (*origin.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
     return Proof(report, files, since)
@@ -274,23 +275,91 @@ def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trus
     ours, here = data == text.encode(), f"what xlstm {VERSION} writes"
     if ours or (recorded and trust):
         others = () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
+        others += () if ours else (f"{SOURCE} is what was recorded, not {here}; run with --trust",)
         return Part(since=others, text=data.decode("utf-8", "replace"))
     if recorded:
         return Part(changed=(f"{SOURCE} is not {here}; not run without --trust",))
     return Part(changed=(f"{SOURCE}; not run",))
 
 
-def _origin(folder: Path, kept: Record, model: Model) -> Part:
-    """What became of the file that was ported."""
+def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter) -> Part:
+    """What became of the file that was ported, and whether the folder's weights are its own."""
     file, known = model.source.file, model.source.sha256
     if not kept.origin or not known:
-        return Part()
+        return Part(since=(f"no source is recorded; {ALONE}",))
     try:
         with contextlib.closing(describe(folder / kept.origin)) as found:
             now = found.sha256
     except FileError as error:
-        return Part(since=(f"source {file} not read at {kept.origin}: {error.got}",))
-    return Part() if now == known else Part(changed=(f"source {file} at {kept.origin}",))
+        return Part(since=(f"source {file} not read at {kept.origin}: {error.got}; {ALONE}",))
+    if now != known:
+        return Part(changed=(f"source {file} at {kept.origin}",))
+    try:
+        gap = _weights_gap(load(folder / kept.origin), model, adapter, folder)
+    except XlstmError as error:
+        return Part(since=(f"weights not compared with {file}: {error.got}; {ALONE}",))
+    return Part(changed=(f"{WEIGHTS}: {gap}, as {file} at {kept.origin} has it",) if gap else ())
+
+
+ALONE = "the files were compared with the record alone"
+
+
+def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) -> str:
+    """The first tensor of the folder that is not the source's, "" for none.
+
+    Raises:
+        XlstmError: the source has other layers, as where a port ends at a layer of it.
+    """
+    for name, held in model.weights.items():
+        shapes = [{t: a.shape for t, a in w.items()} for w in (source.weights.get(name, {}), held)]
+        if shapes[0] != shapes[1]:
+            raise FileError(folder, f"the source's {name}", f"another {name}", ANEW)
+    own = {name: source.weights[name] for name in model.weights}
+    wanted = pack_model(replace(model, weights=own), adapter)
+    found = pack_model(model, adapter)
+    differs = (n for n, array in wanted.items() if array.tobytes() != found[n].tobytes())
+    return next((f"{name} is not the source's" for name in differs), "")
+
+
+def foreign_code(path: object) -> str:
+    """What is to be said of a ported folder whose graph alone is looked at; "" for all is well.
+
+    Args:
+        path: anything; only a path to a ported folder has code.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not has_port(Path(path)):
+        return ""
+    folder = Path(path)
+    model, adapter = read_folder(folder), target_of(folder)
+    with open_regular(folder / SOURCE) as file:
+        data = file.read(MAX_TEXT + 1)
+    if adapter.emit is None or data == adapter.emit(model).encode():
+        return ""
+    return (
+        f"{SOURCE} of {folder.name} is not what xlstm {VERSION} writes for the graph in {WEIGHTS}; "
+        "it was not run, the graph alone was compared. Import it and pass the module it gives, or "
+        "look at it and compare it with --trust"
+    )
+
+
+def own_object(folder: Path) -> Any:
+    """What the folder's own `model.py` makes, which is run, in float64.
+
+    Raises:
+        MissingFrameworkError: the target is not installed.
+        XlstmError: a folder that cannot be read, or code that does not run to its end.
+    """
+    model, adapter = read_folder(folder), target_of(folder)
+    adapter.check_installed()
+    with open_regular(folder / SOURCE) as file:
+        text = file.read(MAX_TEXT + 1).decode("utf-8", "replace")
+    try:
+        return build(model, adapter, "float64", text)
+    except XlstmError:
+        raise
+    except Exception as error:
+        got = f"{type(error).__name__}: {error}"
+        raise FileError(folder / SOURCE, "code that gives the model", got, ANEW) from error
 
 
 def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:

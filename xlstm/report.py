@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,12 @@ from xlstm.ledger import Ledger
 from xlstm.model import Model
 from xlstm.parity import ROUNDING, Verdict
 from xlstm.tables import render_counts, render_verdicts
+
+BLURRED = (
+    "cannot be decided: rounding alone may move them by more than their digits, and an error there "
+    "would not be seen; differences and ULP are those of the other steps"
+)
+"""What is said of time steps without a verdict."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class FrameworkReport:
         what: what ran: the original, or our port.
         verdicts: dtype -> verdict.
         parameters: number of parameters as the framework itself counts them, None if it cannot.
-        weights: "" where what the port holds is bit for bit the source's, else what is not.
+        weights: "" where what the port holds is bit for bit the source's, else what is not; None
+            where they were not compared: of the original, and of what did not run.
         missing: why it did not run, where it was asked for and is not installed.
         shapes: shape of the inputs -> dtype -> verdict, where several were compared.
         layers: dtype -> what a recurrent layer gives -> verdict, where hidden states were compared.
@@ -40,7 +48,7 @@ class FrameworkReport:
     what: str
     verdicts: dict[str, Verdict]
     parameters: int | None
-    weights: str = ""
+    weights: str | None = None
     missing: str = ""
     shapes: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
@@ -50,7 +58,7 @@ class FrameworkReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every precision is equal up to rounding, and the weights are the source's."""
+        """Whether every precision is equal up to rounding, and no weight is another's."""
         return not self.weights and all(v.verdict == ROUNDING for _, v in self.every())
 
     def every(self) -> Iterator[tuple[str, Verdict]]:
@@ -64,13 +72,16 @@ class FrameworkReport:
     def to_json(self) -> dict[str, Any]:
         """This framework's part as plain data."""
         found: dict[str, Any] = {dtype: v.to_json() for dtype, v in self.verdicts.items()}
-        found |= {"version": self.version, "what": self.what or "not installed"}
-        found["weights"] = self.weights or "bit-equal"
+        nothing = "not installed" if self.missing else "nothing ran"
+        found |= {"version": self.version, "what": self.what or nothing}
+        held = "not compared" if self.weights is None else self.weights or "bit-equal"
+        found["weights"] = held
         found |= {"step_notes": list(self.step_notes)} if self.steps else {}
         for key in ("shapes", "layers", "gradients", "steps"):
-            if held := getattr(self, key):
+            if every := getattr(self, key):
                 found[key] = {
-                    a: {b: v.to_json() for b, v in verdicts.items()} for a, verdicts in held.items()
+                    a: {b: v.to_json() for b, v in verdicts.items()}
+                    for a, verdicts in every.items()
                 }
         return found
 
@@ -108,7 +119,10 @@ class Report:
         return [found.missing for found in self.frameworks.values() if found.missing]
 
     def check(self) -> None:
-        """Raises NotEqualError, naming each framework that does not agree; else does nothing."""
+        """Raises NotEqualError, naming each framework that does not agree.
+
+        Warns (UserWarning) where all agree and some time steps cannot be decided.
+        """
         wrong = [
             f"{f.title} {what}: {v.verdict} (max difference {v.max_abs:.3g}, bound {v.bound:.3g}"
             f"{', ' + v.detail if v.detail else ''})"
@@ -122,6 +136,17 @@ class Report:
         if wrong:
             do = "see the report for the figures"
             raise NotEqualError(self.model.name, "equal up to rounding", "; ".join(wrong), do)
+        for line in self.undecidable():
+            warnings.warn(f"{self.model.name}: {line}", stacklevel=2)
+
+    def undecidable(self) -> list[str]:
+        """A line for each set of time steps that no framework's outputs can be decided at."""
+        where: dict[str, list[str]] = {}
+        for found in self.frameworks.values():
+            for dtype, v in found.every():
+                if v.undecidable and v.ran:
+                    where.setdefault(v.undecidable, []).append(f"{found.title} {dtype}")
+        return [f"{steps} {BLURRED} ({', '.join(who)})" for steps, who in where.items()]
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data, in the form that `xlstm verify --json` prints."""

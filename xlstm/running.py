@@ -91,13 +91,16 @@ class Run:
         what: what ran: the original, or our port.
         verdicts: trial's label -> dtype -> the verdict on each output, in the model's order.
         parameters: as the framework counts them, None if it cannot.
-        weights: "" where what it holds is bit for bit the source's, else what is not.
+        weights: "" where what it holds is bit for bit the source's, else what is not; None where
+            they were not compared.
+        made: whether anything was made and run at all.
     """
 
     what: str
     verdicts: dict[str, dict[str, list[Verdict]]]
     parameters: int | None = None
-    weights: str = ""
+    weights: str | None = None
+    made: bool = False
 
 
 Maker = Callable[[Any, str], tuple[Any, str]]
@@ -116,6 +119,7 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
                 _skip(found, dtype, inexact)
                 continue
             made, found.what = make(live, dtype)
+            found.made = True
         except Exception as error:  # a framework may fail in any way; the report says how
             for each in found.verdicts.values():
                 each[dtype] = [failed(error)]
@@ -129,7 +133,9 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
 def _skip(found: Run, dtype: str, why: str) -> None:
     """Takes over the other precision's verdicts, and says so."""
     for each in found.verdicts.values():
-        each[dtype] = [replace(v, detail=f"not run: {why}") for v in each["float32"]]
+        each[dtype] = [
+            replace(v, detail=f"not run: {why}", ran=False) for v in each.get("float32", ())
+        ]
 
 
 def _one(live: Any, made: Any, trial: Trial, dtype: str) -> list[Verdict]:
@@ -157,7 +163,7 @@ def judged(
         return [Verdict(FAILED, detail=f"{len(outputs)} outputs, the model has {len(own)}")]
     exact = own if dtype in HALF else trial.allowed["float64"]
     columns = zip(outputs, own, exact, trial.names, strict=True)
-    return [replace(judge(y, mine, sharp, dtype), output=name) for y, mine, sharp, name in columns]
+    return [judge(y, mine, sharp, dtype).named(name) for y, mine, sharp, name in columns]
 
 
 def _inspect(found: Run, live: Any, made: Any, model: Model, adapter: Adapter, dtype: str) -> None:

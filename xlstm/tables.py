@@ -135,7 +135,8 @@ def render_verdicts(report: Report) -> str:
     details = []
     for found in report.frameworks.values():
         for dtype, v in found.verdicts.items():
-            add(table, f"{found.title} {found.version}", dtype, v.verdict, *_figures(v))
+            word = v.verdict if v.ran else "not run"
+            add(table, f"{found.title} {found.version}", dtype, word, *_figures(v))
             details += _details(f"{found.title} {dtype}", v, len(report.model.outputs) > 1)
         besides = {"hidden states": found.layers, "gradients": found.gradients}
         for part, every in {**besides, "one step of SGD": found.steps}.items():
@@ -145,7 +146,13 @@ def render_verdicts(report: Report) -> str:
         details += [f"{found.title}: {found.weights}"] if found.weights else []
         details += [f"{found.title}, {line}" for line in found.step_notes]
     what = dict.fromkeys(f"{f.title} ran {f.what}." for f in report.frameworks.values() if f.what)
-    lines = [*details, *what, *report.model.source.warnings, *report.unexercised]
+    lines = [
+        *details,
+        *report.undecidable(),
+        *what,
+        *report.model.source.warnings,
+        *report.unexercised,
+    ]
     lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
     if not report.counts_ok:
         lines.append("The counts above differ from the frameworks' own: this is a bug, report it.")
@@ -153,7 +160,7 @@ def render_verdicts(report: Report) -> str:
 
 
 def _figures(v: Verdict) -> tuple[str, str, str]:
-    if v.verdict == "failed":
+    if v.verdict == "failed" or not v.ran:
         return "-", "-", "-"
     return f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}"
 
@@ -162,7 +169,7 @@ def _details(where: str, v: Verdict, several: bool) -> list[str]:
     """What a row has no room for: what failed, and which output is the worst."""
     step = "" if v.step is None else f", time step {v.step}"
     lines = []
-    if v.output and (several or v.verdict not in ("rounding", "failed")):
+    if v.ran and v.output and (several or v.verdict not in ("rounding", "failed")):
         worst = "the worst" if v.verdict != "rounding" else "nearest to its bound"
         lines.append(f"{where}: {worst} is {v.output}{step}")
     return [*lines, f"{where}: {v.detail}"] if v.detail else lines
@@ -179,7 +186,8 @@ def _parts(report: Report) -> list[Table | str]:
             for a, verdicts in getattr(found, key).items():
                 for b, v in verdicts.items():
                     name, dtype = (a, b) if key == "shapes" else (b, a)
-                    add(table, name, found.title, dtype, v.verdict, _figures(v)[1])
+                    word = v.verdict if v.ran else "not run"
+                    add(table, name, found.title, dtype, word, _figures(v)[1])
         parts += [table] if table.row_count else []
     return parts
 

@@ -8,10 +8,10 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mpf
-
-from xlstm.activations import ACTIVATIONS
 from xlstm.converters import flax_activations, keras_activations, torch_activations
 from xlstm.converters.source import pieces
+
+from xlstm.activations import ACTIVATIONS
 from xlstm.errors import UnsupportedError
 from xlstm.reference.activations import FUNCTIONS, PIECES, UNSATURATED
 from xlstm.reference.coverage import Coverage
@@ -279,7 +279,6 @@ def test_live_flax_function_with_options(path, keyword, value, name):
 
 def test_live_flax_function_that_is_unknown():
     import jax
-
     from xlstm.converters.flax_live import activation
 
     for fn in (lambda x: x, functools.partial(jax.nn.leaky_relu, negative_slope=0.3), jax.nn.glu):

@@ -298,14 +298,15 @@ def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter) -> Part:
         gap = _weights_gap(load(folder / kept.origin), model, adapter, folder)
     except XlstmError as error:
         return Part(since=(f"weights not compared with {file}: {error.got}; {ALONE}",))
-    return Part(changed=(f"{WEIGHTS}: {gap}, as {file} at {kept.origin} has it",) if gap else ())
+    said = f"{WEIGHTS}: {gap} is not that of {file} at {kept.origin}"
+    return Part(changed=(said,) if gap else ())
 
 
 ALONE = "the files were compared with the record alone"
 
 
 def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) -> str:
-    """The first tensor of the folder that is not the source's, "" for none.
+    """The name of the first tensor of the folder that is not the source's, "" for none.
 
     Raises:
         XlstmError: the source has other layers, as where a port ends at a layer of it.
@@ -318,48 +319,7 @@ def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) ->
     wanted = pack_model(replace(model, weights=own), adapter)
     found = pack_model(model, adapter)
     differs = (n for n, array in wanted.items() if array.tobytes() != found[n].tobytes())
-    return next((f"{name} is not the source's" for name in differs), "")
-
-
-def foreign_code(path: object) -> str:
-    """What is to be said of a ported folder whose graph alone is looked at; "" for all is well.
-
-    Args:
-        path: anything; only a path to a ported folder has code.
-    """
-    if not isinstance(path, (str, os.PathLike)) or not has_port(Path(path)):
-        return ""
-    folder = Path(path)
-    model, adapter = read_folder(folder), target_of(folder)
-    with open_regular(folder / SOURCE) as file:
-        data = file.read(MAX_TEXT + 1)
-    if adapter.emit is None or data == adapter.emit(model).encode():
-        return ""
-    return (
-        f"{SOURCE} of {folder.name} is not what xlstm {VERSION} writes for the graph in {WEIGHTS}; "
-        "it was not run, the graph alone was compared. Import it and pass the module it gives, or "
-        "look at it and compare it with --trust"
-    )
-
-
-def own_object(folder: Path) -> Any:
-    """What the folder's own `model.py` makes, which is run, in float64.
-
-    Raises:
-        MissingFrameworkError: the target is not installed.
-        XlstmError: a folder that cannot be read, or code that does not run to its end.
-    """
-    model, adapter = read_folder(folder), target_of(folder)
-    adapter.check_installed()
-    with open_regular(folder / SOURCE) as file:
-        text = file.read(MAX_TEXT + 1).decode("utf-8", "replace")
-    try:
-        return build(model, adapter, "float64", text)
-    except XlstmError:
-        raise
-    except Exception as error:
-        got = f"{type(error).__name__}: {error}"
-        raise FileError(folder / SOURCE, "code that gives the model", got, ANEW) from error
+    return next(differs, "")
 
 
 def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:

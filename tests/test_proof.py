@@ -98,7 +98,8 @@ def test_it_runs_anywhere_and_says_that_the_source_is_not_there(folder, tmp_path
     elsewhere = shutil.copytree(folder, tmp_path / "far" / "away")
     status, changed, since = of_proof(verify, elsewhere)
     assert (status, changed) == (0, [])
-    assert since == ["source memorise.keras not read at ../memorise.keras: no such file"]
+    alone = "the files were compared with the record alone"
+    assert since == [f"source memorise.keras not read at ../memorise.keras: no such file; {alone}"]
 
 
 def test_one_bit_of_the_weights(folder, verify):
@@ -107,7 +108,7 @@ def test_one_bit_of_the_weights(folder, verify):
     data[-1] ^= 1
     file.write_bytes(data)
     status, changed, _ = of_proof(verify, folder)
-    assert (status, changed) == (1, ["weights.safetensors"])
+    assert (status, changed[0]) == (1, "weights.safetensors")
     _, out, _ = verify(folder)
     assert "changed since the port: weights.safetensors" in out
     assert "NOT shown to be equal" in out
@@ -141,6 +142,7 @@ def test_it_is_the_model_py_of_the_folder_that_runs(folder, verify):
     assert found["proof"]["changed"] == []
     assert found["frameworks"]["torch"]["float64"]["verdict"] == "different"
     assert "torch float64: different, rounding at the port" in found["proof"]["since"]
+    assert f"model.py is what was recorded, not {here}; run with --trust" in found["proof"]["since"]
 
 
 def test_what_xlstm_itself_writes_is_run_whatever_was_recorded(folder, verify):
@@ -159,6 +161,20 @@ def test_a_source_that_was_trained_further(folder, verify):
 
     make_files.make("keras", folder.parent).rename(folder.parent / "memorise.keras")
     assert of_proof(verify, folder)[:2] == (1, ["source memorise.keras at ../memorise.keras"])
+
+
+def test_weights_and_record_changed_together(folder, verify):
+    file = folder / "weights.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    rewrite(folder, put(digest, "proof", "hashes", file.name))
+    status, changed, _ = of_proof(verify, folder)
+    assert status == 1
+    assert len(changed) == 1
+    assert changed[0].startswith("weights.safetensors: ")
+    assert changed[0].endswith(" is not that of memorise.keras at ../memorise.keras")
 
 
 def test_other_versions_machines_inputs_and_figures(folder, verify):

@@ -160,12 +160,23 @@ def _diagnose(args: argparse.Namespace) -> int:
     from xlstm.diagnosing import diagnose
 
     with _progress("comparing"):
-        found = diagnose(_source(args), args.suspect, args.inputs)
+        found = diagnose(_source(args), _suspect(args), args.inputs)
     if args.json:
         _print_json(found.to_json())
     else:
         print(found)
     return 0 if found.ok else 1
+
+
+def _suspect(args: argparse.Namespace) -> Any:
+    """The path, or what the model.py of a trusted folder makes."""
+    from xlstm.folder import has_port
+    from xlstm.own_code import own_object
+
+    path = Path(args.suspect)
+    if args.trust and not has_port(path):
+        raise UsageError("--trust", "a ported folder", path.name, "leave it out")
+    return own_object(path) if args.trust else args.suspect
 
 
 def _port(args: argparse.Namespace) -> int:
@@ -251,6 +262,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_file(found)
     found.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
     found.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
+    own = "of a ported folder B: run its model.py, whatever it holds"
+    found.add_argument("--trust", action="store_true", help=own)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_diagnose)
 

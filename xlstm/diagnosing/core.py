@@ -20,10 +20,12 @@ from xlstm.diagnosing.suspect import Suspect, suspect
 from xlstm.errors import UsageError
 from xlstm.given import arrays_for, rowless
 from xlstm.model import Array, Bidirectional, Edge, Model, Recurrent
-from xlstm.parity import bounds
+from xlstm.own_code import foreign_code
+from xlstm.parity import blurred_steps, bounds
 from xlstm.porting import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
+from xlstm.running import output_names
 from xlstm.specs.base import Shape
 
 
@@ -56,13 +58,14 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     """
     truth, other = load(a), suspect(b)
     try:
-        return _compared(truth, other, inputs)
+        code = [*filter(None, map(foreign_code, (a, b)))]
+        return _compared(truth, other, inputs, code)
     except MemoryError:
         want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
         raise UsageError(truth.name, want, "out of memory", do) from None
 
 
-def _compared(truth: Model, other: Suspect, inputs: Any) -> Diagnosis:
+def _compared(truth: Model, other: Suspect, inputs: Any, code: Sequence[str]) -> Diagnosis:
     made = _made(truth, other) if inputs is None else arrays_for(truth, inputs)
     if wrong := rowless(truth, made):
         raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
@@ -72,6 +75,8 @@ def _compared(truth: Model, other: Suspect, inputs: Any) -> Diagnosis:
     elif not _inputs_differ(case):
         _whole(case)
         still_fails(case)
+    for said in code:
+        case.unexplained.append(Unexplained("", None, float("inf"), said))
     return _diagnosis(case, inputs is None)
 
 
@@ -110,7 +115,15 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
         recipe if was_run else "",
         case.max_ulp,
         case.dtype if was_run else "",
+        _undecidable(case) if was_run else "",
     )
+
+
+def _undecidable(case: Case) -> str:
+    """The time steps of the truth's outputs that cannot be decided, where others can."""
+    pairs = zip(output_names(case.a), bounds(case.a, case.inputs, "float64"), strict=False)
+    steps = ((name, blurred_steps(found, found)) for name, found in pairs if found.y.ndim > 2)
+    return "; ".join(f"{name} {found}" for name, found in steps if found)
 
 
 def _weights_alone(case: Case) -> None:
@@ -182,7 +195,7 @@ def _whole(case: Case) -> None:
         fails(case, f"b does not take a's inputs: {case.failed}", "Give both the same inputs.")
         return
     outputs = _counted(case, outputs)
-    if not outputs:
+    if not outputs or _complex(case, outputs):
         return
     true = read is not None and _agrees(case, read, outputs)
     bisect(case, outputs, gave, read if true else None)
@@ -210,6 +223,16 @@ def _agrees(case: Case, read: Model, outputs: Sequence[Array]) -> bool:
         all(y.shape == t.shape for y, t in zip(outputs, own, strict=True))
         and same(read, layers_of(read), start(read, case.inputs), outputs, case.dtype).same
     )
+
+
+def _complex(case: Case, outputs: list[Array]) -> bool:
+    """Whether there are complex numbers: a finding, and nothing is looked at further."""
+    found = [f"dtype {y.dtype}" for y in outputs if np.iscomplexobj(y)]
+    if found:
+        text = f"b gives complex numbers ({', '.join(dict.fromkeys(found))}), a gives real ones."
+        fix = "Return real numbers."
+        case.findings.append(Finding("", None, "", "outputs", text, fix, float("inf")))
+    return bool(found)
 
 
 def _counted(case: Case, outputs: list[Array]) -> list[Array]:

@@ -73,6 +73,7 @@ class Diagnosis:
         inputs: how the inputs were made.
         max_ulp: largest difference of the outputs once all findings are granted, None if not run.
         precision: what the suspect was run in, "" if it was not.
+        undecidable: the time steps of a's outputs at which rounding alone decides, "" for none.
     """
 
     a: str
@@ -85,6 +86,7 @@ class Diagnosis:
     inputs: str = ""
     max_ulp: float | None = None
     precision: str = ""
+    undecidable: str = ""
 
     @property
     def ok(self) -> bool:
@@ -121,6 +123,11 @@ class Diagnosis:
             ulp = max(round(self.max_ulp), int(self.max_ulp > 0))
             after = f"After that the outputs agree to {ulp} ULP of {self.precision}."
             lines.insert(0, after)
+        if self.undecidable:
+            blurred = (
+                "cannot be decided: rounding alone moves a's outputs there by more than digits"
+            )
+            lines.append(f"{self.undecidable} {blurred}; an error there would not be seen")
         lines += [*self.unexercised]
         lines += [f"inputs: {self.inputs}"] if self.inputs else []
         return lines

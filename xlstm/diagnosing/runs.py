@@ -79,11 +79,11 @@ def _once(case: Case) -> tuple[Watched | None, str]:
 
 def _single(y: Array) -> bool:
     """Whether numbers were computed in float32, or came through it, whatever holds them now."""
-    if y.dtype == np.float32:
-        return True
+    if y.dtype == np.float32 or y.dtype.kind != "f":
+        return y.dtype == np.float32
     with np.errstate(over="ignore"):
         short = np.array_equal(y, y.astype(np.float32), equal_nan=True)
-    return short and y.dtype.kind == "f" and bool((y != np.round(y)).any())
+    return short and bool((y != np.round(y)).any())
 
 
 def _said(error: Exception) -> str:
@@ -100,7 +100,7 @@ def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> Wat
     assert b.run is not None
     found = b.run(inputs, dtype, **options)
     for y in found.outputs:
-        if y.dtype.kind not in "fiubV":
+        if y.dtype.kind not in "fiubVc":
             raise TypeError(f"it gives {_what(y)} where an array of numbers is wanted")
     return found
 

@@ -255,6 +255,22 @@ def test_hidden_states_and_more_shapes_in_half_precision():
     json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_shapes_that_half_precision_cannot_decide_are_made_milder():
+    source = model([LSTM(3, 5)], (None, 3))
+    found = xlstm.reconcile(source, "torch", half=True, thorough=True)
+    assert found.ok, found
+    shapes = found.frameworks["torch"].shapes
+    large = [label for label in shapes if "scale 256" in label]
+    assert len(large) == 1, "wide precisions keep it"
+    milder = [line for line in found.unexercised if line.endswith(" instead")]
+    assert {*DTYPES} <= set(shapes[large[0]])
+    for line in milder:
+        label = line.partition("compared with ")[2].removesuffix(" instead")
+        assert shapes[label].keys() <= set(HALF)
+    seen = {label for label, every in shapes.items() if every.keys() <= set(HALF)}
+    assert len(seen) == len(milder)
+
+
 def test_the_originals_run_in_half_precision():
     import torch
 

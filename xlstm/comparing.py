@@ -179,7 +179,10 @@ def _framework(
         return _missing(adapter, trials[0].allowed)
     found = run(adapter, trials, make)
     by_shape = {label: worst(verdicts) for label, verdicts in found.verdicts.items()}
-    verdicts = {d: worst_of([by_shape[t.label][d] for t in trials]) for d in trials[0].allowed}
+    verdicts = {
+        d: worst_of([by_shape[t.label][d] for t in trials if d in t.allowed])
+        for d in trials[0].allowed
+    }
     layers: dict[str, dict[str, Verdict]] = {}
     if inner is not None:
         hidden = run(adapter, [inner], port_maker(inner.model, adapter))

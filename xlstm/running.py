@@ -112,6 +112,7 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
     found = Run(OUR_PORT, {trial.label: {} for trial in trials})
     model = trials[0].model
     for dtype in trials[0].allowed:
+        wanted = [one for one in trials if dtype in one.allowed]
         try:
             live: Any = adapter.live()
             inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
@@ -121,10 +122,10 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
             made, found.what = make(live, dtype)
             found.made = True
         except Exception as error:  # a framework may fail in any way; the report says how
-            for each in found.verdicts.values():
-                each[dtype] = [failed(error)]
+            for one in wanted:
+                found.verdicts[one.label][dtype] = [failed(error)]
             continue
-        for one in trials:
+        for one in wanted:
             found.verdicts[one.label][dtype] = _one(live, made, one, dtype)
         _inspect(found, live, made, model, adapter, dtype)
     return found
@@ -133,9 +134,8 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
 def _skip(found: Run, dtype: str, why: str) -> None:
     """Takes over the other precision's verdicts, and says so."""
     for each in found.verdicts.values():
-        each[dtype] = [
-            replace(v, detail=f"not run: {why}", ran=False) for v in each.get("float32", ())
-        ]
+        if held := each.get("float32"):
+            each[dtype] = [replace(v, detail=f"not run: {why}", ran=False) for v in held]
 
 
 def _one(live: Any, made: Any, trial: Trial, dtype: str) -> list[Verdict]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from xlstm import inputs as generated
 from xlstm.errors import XlstmError
 from xlstm.model import Array, Model
-from xlstm.precision import DTYPES
+from xlstm.parity import bounds
+from xlstm.precision import DTYPES, HALF
 from xlstm.running import Trial, trial
 
 
@@ -50,30 +52,64 @@ def shapes_of(model: Model, dtypes: Sequence[str] = DTYPES) -> tuple[list[Trial]
             number,
         )
         try:
-            made = _decidable(model, recipe, dtypes)
+            made = _decidable(model, recipe, [d for d in dtypes if d not in HALF])
+            halves = _halves(model, recipe, made, [d for d in dtypes if d in HALF])
         except (ValueError, IndexError, XlstmError):
             refused.append(f"{shape.steps} steps: not compared, the model does not take them")
             continue
         sizes = tuple(array.shape for array in made.arrays)
         if not free or sizes not in seen:
-            found.append(made)
+            found += halves
+            refused += [
+                f"{made.label}: rounding decides nothing in {' and '.join(one.allowed)}, "
+                f"compared with {one.label} instead"
+                for one in halves[1:]
+            ]
         seen.add(sizes)
     return found, list(dict.fromkeys(refused))
 
 
 def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Trial:
     """A trial of a recipe, or of a milder one where rounding decides nothing about it."""
+    for found in _milder(model, recipe, dtypes):
+        single = all(bound.finite.all() for bound in found.allowed["float32"])
+        if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
+            break
+    return found
+
+
+def _milder(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Iterator[Trial]:
+    """Trials of a recipe and of ever milder ones."""
     milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
     if generated.has_free_axis(model):
         milder += [milder[1]._replace(steps=n) for n in generated.shorter(recipe.steps)]
     for tried in milder:
         arrays, _, made = generated.best_of(model, tried, (1.0,))
         label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
-        found = trial(model, arrays, label, dtypes=dtypes)
-        single = all(bound.finite.all() for bound in found.allowed["float32"])
-        if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
-            break
-    return found
+        yield trial(model, arrays, label, dtypes=dtypes)
+
+
+def _halves(
+    model: Model, recipe: generated.Recipe, made: Trial, dtypes: Sequence[str]
+) -> list[Trial]:
+    """A trial in half precision too, and milder ones for those that decide nothing in it.
+
+    Where no milder one decides anything either, the verdict of the first will say so.
+    """
+    allowed, others = dict(made.allowed), dict[str, Trial]()
+    for dtype in dtypes:
+        own = bounds(model, made.arrays, dtype)
+        if all(bound.sharp.any() for bound in own):
+            allowed[dtype] = own
+            continue
+        for one in _milder(model, recipe, [dtype]):
+            if all(bound.sharp.any() for bound in one.allowed[dtype]):
+                before = others.get(one.label, one)
+                others[one.label] = replace(one, allowed={**before.allowed, **one.allowed})
+                break
+        else:
+            allowed[dtype] = own
+    return [replace(made, allowed=allowed), *others.values()]
 
 
 def sizes_of(arrays: Sequence[Array]) -> str:

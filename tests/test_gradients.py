@@ -266,7 +266,33 @@ def test_a_corner_in_the_users_inputs_is_undecided():
 def test_models_too_large_for_slopes_are_refused():
     large = model([LSTM(256, 512, **SEQUENCE)], (None, 256))
     x = np.zeros((32, 64, 256), np.float32)
-    refused(UsageError, lambda: slopes_of(large, [x]), "gradients", "2e+10")
+    refused(UsageError, lambda: slopes_of(large, [x]), "gradients", "20.0e9", "samples")
+
+
+def test_fewer_samples_are_taken_before_a_model_is_too_large(monkeypatch, capsys):
+    small = model([LSTM(3, 4), Dense(4, 2)], (5, 3))
+    every = slopes_of(small, None)
+    wanted = gradients.products(small, every.arrays) * len(every.places)
+    wanted *= gradients.DIRECTIONS * gradients.RUNS
+    rows = len(every.arrays[0])
+    monkeypatch.setattr(gradients, "MOST", wanted * 2.5 / rows)
+    fewer = slopes_of(small, None)
+    assert len(fewer.arrays[0]) == 2
+    assert f"of the first 2 of {rows} samples" in fewer.notes()[-1]
+    xlstm.reconcile(small, "torch", gradients=True).check()
+    monkeypatch.setattr(gradients, "MOST", 1)
+    refused(UsageError, lambda: slopes_of(small, None), "for one sample", "compare without")
+    report = xlstm.reconcile(small, ["torch", "nnx"], gradients=True, step=True)
+    assert not report.ok
+    for part in report.frameworks.values():
+        assert {v.verdict for v in part.verdicts.values()} == {"rounding"}
+        words = {v.verdict for _, v in part.every()}
+        assert words == {"rounding", "undecided"}
+    assert "for one sample; compare without gradients" in " ".join(str(report).split())
+    assert main(["verify", DEMO, "--frameworks", "torch", "--step", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["frameworks"]["torch"]
+    assert found["float64"]["verdict"] == "rounding"
+    assert found["steps"]["float64"]["all"]["verdict"] == "undecided"
 
 
 def test_where_long_double_is_no_wider(monkeypatch):

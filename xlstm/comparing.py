@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xlstm import inputs as generated
@@ -15,7 +16,7 @@ from xlstm.gradients import Slopes, slopes_of
 from xlstm.gradients import gradients as gradients_of
 from xlstm.ledger import Ledger, count
 from xlstm.model import Array, Model
-from xlstm.parity import FAILED, Verdict, bounds, worst_of
+from xlstm.parity import FAILED, UNDECIDED, Verdict, bounds, worst_of
 from xlstm.porting import load
 from xlstm.precision import HALF
 from xlstm.reference import Coverage
@@ -67,8 +68,9 @@ def reconcile(
 
     Raises:
         MissingFrameworkError: none of the frameworks that were named is installed.
-        UsageError: an unknown framework, inputs that do not fit the model, a model that the
-            reference has no memory for, or one too large for the slopes that gradients want.
+        UsageError: an unknown framework, inputs that do not fit the model, or a model that the
+            reference has no memory for. One too large for the slopes that gradients want has
+            `undecided` gradients.
         XlstmError: as `load` raises.
     """
     model = load(source)
@@ -79,7 +81,7 @@ def reconcile(
         shown = revealed(model) if states else None
         inner = _inner(shown, trials[0])
         given = None if inputs is None else trials[0].arrays
-        slopes = slopes_of(model, given) if gradients or step else None
+        slopes, too_large = _slopes(model, given) if gradients or step else (None, "")
     except MemoryError:
         do = "pass fewer samples or shorter ones as inputs"
         got = "out of memory"
@@ -97,9 +99,29 @@ def reconcile(
     }
     if step and slopes:
         found = {n: stepped(part, model, adapters[n], slopes) for n, part in found.items()}
+    if too_large:
+        found = {n: _without(part, gradients, step) for n, part in found.items()}
+        left.append(too_large)
     left += [*(shown.left if shown else ()), *(slopes.notes() if slopes else ())]
     kept = recipe_of(model, [one.arrays for one in trials], made)
     return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)
+
+
+def _slopes(model: Model, given: Sequence[Array] | None) -> tuple[Slopes | None, str]:
+    """The slopes of the reference, or why there are none: that hides no verdict on outputs."""
+    try:
+        return slopes_of(model, given), ""
+    except UsageError as error:
+        return None, str(error)
+
+
+def _without(part: FrameworkReport, gradients: bool, step: bool) -> FrameworkReport:
+    """A framework's part where gradients or steps were asked for and cannot be compared."""
+    if part.missing:
+        return part
+    undecided = Verdict(UNDECIDED, detail="not compared, the model is too large: see below")
+    unknown = {dtype: {"all": undecided} for dtype in DTYPES}
+    return replace(part, gradients=unknown if gradients else {}, steps=unknown if step else {})
 
 
 def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:

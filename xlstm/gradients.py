@@ -60,7 +60,7 @@ RUNS = 40
 """Runs of the reference for one direction, about."""
 
 MOST = 2 * 10**10
-"""Products in long double for all of them: some minutes. Larger models are refused."""
+"""Products in long double for all of them: some minutes. Above it, fewer samples are taken."""
 
 Key = tuple[str, bytes]
 
@@ -139,7 +139,8 @@ def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
                 masks, left = SEEN, [*left, BLIND]
             recipe = generated.Recipe(steps, seed=generated.SEED + draw, masks=masks)
             arrays, _, _ = generated.best_of(model, recipe, (1.0,))
-        _check_size(model, arrays, len(held))
+        arrays, fewer = _affordable(model, arrays, len(held))
+        left = [*left, *fewer]
         found = Slopes(point(model, arrays, SEED), arrays, held, left)
         if best is None or found.corners() < best.corners():
             best = found
@@ -171,12 +172,25 @@ def _lowers(model: Model) -> bool:
 LOW = "lowered"
 
 
-def _check_size(model: Model, arrays: Sequence[Array], places: int) -> None:
+def _affordable(
+    model: Model, arrays: Sequence[Array], places: int
+) -> tuple[Sequence[Array], list[str]]:
+    """As many of the samples as slopes can be worked out for, and a line where these are fewer."""
+    rows = len(arrays[0]) if arrays else 1
     wanted = products(model, arrays) * places * DIRECTIONS * RUNS
+    if wanted <= MOST:
+        return arrays, []
+    kept = rows if generated.built_batch(model) else max(1, int(MOST / wanted * rows))
+    wanted = wanted * kept // rows
     if wanted > MOST:
-        want = f"a model whose slopes take at most {MOST:.0e} products in long double"
-        do = "pass fewer or shorter samples as inputs, or compare without gradients"
-        raise UsageError(f"{model.name}, gradients", want, f"about {wanted:.0e}", do)
+        free = generated.has_free_axis(model)
+        many = "one sample" if kept == 1 else f"the {kept} samples that it is built for"
+        want = f"a model whose slopes take at most {MOST / 1e9:,.1f}e9 products in long double"
+        do = "pass shorter samples, or compare without" if free else "compare without"
+        got = f"about {wanted / 1e9:,.1f}e9 for {many}"
+        raise UsageError(f"{model.name}, gradients", want, got, f"{do} gradients and steps")
+    said = f"gradients: of the first {kept} of {rows} samples, for more the model is too large"
+    return [array[:kept] for array in arrays], [said]
 
 
 def gradients(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:

@@ -170,7 +170,7 @@ def _functional(name: str, config: Config, layers: list[Config], where: str) -> 
         calls += read_calls(name_of(layer), layer, f"{where}, layer {name_of(layer)}")
     inputs = [tensor.layer for tensor in _ends(config, "input_layers", where)]
     outputs = _ends(config, "output_layers", where)
-    calls = _numbered_from_one(calls, outputs)
+    calls, outputs = _numbered(calls, outputs)
     known = [call.name for call in calls if call.kind == "InputLayer"]
     if sorted(inputs) != sorted(known):
         raise FileError(where, f"inputs {', '.join(known)}", ", ".join(inputs), ANEW)
@@ -190,14 +190,30 @@ def _named_outputs(found: Any) -> tuple[tuple[str, ...], str]:
     return (), f"several tensors, or none, as number {deep[0]}" if deep else ""
 
 
-def _numbered_from_one(calls: list[Call], outputs: list[Tensor]) -> list[Call]:
-    """The calls, those of models numbered as tensors have them: a model's own graph is call 0."""
+def _numbered(calls: list[Call], outputs: list[Tensor]) -> tuple[list[Call], list[Tensor]]:
+    """Calls and outputs, the calls of every layer counted alike wherever they are named.
+
+    Keras 1 and 2 count the calls of a model from 1 where its own graph is call 0. Keras 3 has no
+    such call: it still counts from 1 where a functional model is an output, and from 0 elsewhere.
+    """
     read = [*outputs, *(tensor for call in calls for tensor in call.reads)]
-    first = {t.layer: 1 for t in read} | {t.layer: 0 for t in read if t.call == 0}
-    return [
-        replace(call, number=call.number + first.get(call.name, 0)) if call.kind in NESTED else call
-        for call in calls
-    ]
+    firsts = {tensor.layer: 1 for tensor in read} | {t.layer: 0 for t in read if t.call == 0}
+    late = {call.name for call in calls if _is_late(call.layer)}
+    early = {call.name for call in calls if call.kind in NESTED} - late
+    return (
+        [
+            replace(call, number=call.number + firsts.get(call.name, 0) * (call.name in early))
+            for call in calls
+        ],
+        [tensor._replace(call=tensor.call - (tensor.layer in late)) for tensor in outputs],
+    )
+
+
+def _is_late(layer: Config) -> bool:
+    """Whether a layer is a functional model as Keras 3 writes its calls."""
+    nodes, own = layer.get("inbound_nodes"), layer.get("config")
+    new = isinstance(nodes, list) and any(isinstance(node, Mapping) for node in nodes)
+    return new and layer.get("class_name") in NESTED and "output_layers" in (own or {})
 
 
 def _ends(config: Config, key: str, where: str) -> list[Tensor]:
@@ -257,12 +273,20 @@ def until_layer(config: Config, layer: str, where: str) -> dict[str, Any]:
     wanted = set(_ancestors(layer, by_name))
     inputs = _ends(own if isinstance(own, Mapping) else {}, "input_layers", where)
     calls = len(by_name[layer].get("inbound_nodes") or [None])
+    first = _first_end(by_name[layer], own, layer)
     ends = {
         "layers": [item for item in layers if name_of(item) in wanted],
         "input_layers": [list(tensor) for tensor in inputs if tensor.layer in wanted],
-        "output_layers": [[layer, number, 0] for number in range(calls)],
+        "output_layers": [[layer, first + number, 0] for number in range(calls)],
     }
     return {**config, "config": {**(own if isinstance(own, Mapping) else {}), **ends}}
+
+
+def _first_end(layer: Config, config: Any, name: str) -> int:
+    """The number by which the outputs of a model's config name the first call of a layer."""
+    if layer.get("class_name") not in NESTED or _is_late(layer):
+        return int(_is_late(layer))
+    return min((tensor.call for tensor in mentioned(config) if tensor.layer == name), default=0)
 
 
 def _ancestors(layer: str, by_name: Mapping[str, Config]) -> Iterator[str]:

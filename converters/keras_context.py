@@ -188,6 +188,8 @@ def is_custom(layer: Config) -> bool:
     """Whether a class is somebody's own, whatever it is called."""
     module, registered = layer.get("module"), layer.get("registered_name")
     package = str(module or "keras").split(".")[0]
+    if registered and "module" in layer and module is None:
+        return True  # Keras 3 keeps no module of the main program's classes
     return package not in ("keras", "tf_keras", "tensorflow") or ">" in str(registered or "")
 
 

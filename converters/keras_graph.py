@@ -57,9 +57,7 @@ def layers_of(config: Config, where: str) -> list[Config]:
     """
     kind, own = config.get("class_name"), config.get("config")
     if is_custom(config) or kind not in NESTED:
-        got = config.get("registered_name") or kind
-        do = "build it in its Keras and port its layers one by one; the wiring is yours to write"
-        raise UnsupportedError(where, "a Sequential or functional model", got, do)
+        raise _somebodys(where, str(config.get("registered_name") or kind), own)
     layers = own.get("layers") if isinstance(own, Mapping) else own  # a list until Keras 2.2.2
     if not isinstance(layers, list) or not layers:
         raise FileError(where, "a config with layers", type(own).__name__, ANEW)
@@ -67,6 +65,19 @@ def layers_of(config: Config, where: str) -> list[Config]:
         if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
             raise FileError(where, "a layer as a mapping of options", type(layer).__name__, ANEW)
     return layers
+
+
+def _somebodys(where: str, kind: str, own: Any) -> UnsupportedError:
+    """The error for a model of a class that Keras does not have."""
+    got = kind
+    do = "build it in its Keras and port its layers one by one; the wiring is yours to write"
+    if isinstance(own, Mapping) and "layers" in own:
+        got += (
+            ", a class of your own: a file does not say whether its call() is more than the graph"
+        )
+        short = kind.rpartition(">")[2]
+        do = f'open it in Keras with custom_objects={{"{short}": {short}}} and give the live model'
+    return UnsupportedError(where, "a Sequential or functional model", got, do)
 
 
 def name_of(layer: Config) -> str:

@@ -29,8 +29,7 @@ from xlstm.converters.keras_own import (
 )
 from xlstm.converters.keras_own import running as running  # porting looks for it
 from xlstm.converters.keras_reader import read_description
-from xlstm.converters.keras_shared import marked
-from xlstm.converters.keras_subclassed import by_hand, is_wired
+from xlstm.converters.keras_subclassed import by_hand, config_of, graph_weights, wired_as
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.files.description import Description, Stored
@@ -99,7 +98,7 @@ def to_numpy(tensor: Any) -> Array:
 def _stored(layer: Any) -> tuple[Stored, ...]:
     return tuple(
         Stored(v.path, tuple(v.shape), str(v.dtype), functools.partial(to_numpy, v))
-        for v in layer.weights
+        for v in graph_weights(layer)
     )
 
 
@@ -119,15 +118,22 @@ def read(source: Any) -> Model:
         one = json.loads(json.dumps(keras.layers.serialize(source)))
         config = {"class_name": "Sequential", "config": {"name": source.name, "layers": [one]}}
         layers = [source]
-    elif not is_wired(source):
+    elif not wired_as(source):
         raise by_hand(source, read)
     else:
         config, layers = _config(source, kind), source.layers
     weights = {layer.name: _stored(layer) for layer in layers}
+    left = () if lone else _left_out(source)
     container = f"live {'layer' if lone else 'model'} keras {kind}"
     found = Description("keras", keras.__version__, container, "", "", config, weights, True)
-    described = replace(found, optimizer=_optimizer(source))
+    described = replace(found, optimizer=_optimizer(source), ignored=left)
     return read_description(described, lone=lone)
+
+
+def _left_out(model: Any) -> tuple[str, ...]:
+    """Variables of a model that its graph does not use."""
+    used = {id(variable) for variable in graph_weights(model)}
+    return tuple(v.path for v in model.weights if id(v) not in used)
 
 
 def _optimizer(model: Any) -> Optimizer | None:
@@ -141,7 +147,7 @@ def _optimizer(model: Any) -> Optimizer | None:
 def _config(model: Any, kind: str) -> dict[str, Any]:
     """The config of a live model as a file has it."""
     try:
-        return marked(dict(json.loads(model.to_json())), model)
+        return config_of(model)
     except (NotImplementedError, TypeError):
         want, do = "a Sequential or functional model", "build one of the same layers"
         raise UnsupportedError(f"keras {kind}", want, "a model without a config", do) from None
@@ -269,8 +275,7 @@ def open_native(path: Path, dtype: str) -> Any:
 def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
     with _precision(dtype):
-        config = same_lambdas(marked(json.loads(model.to_json()), model))
-        config = with_dtype(config, dtype)
+        config = with_dtype(same_lambdas(config_of(model)), dtype)
         own = own_classes(model)
         made = made_in(dtype, len(own) > 1)
         with keras.saving.custom_object_scope(own), made, ObjectSharingScope():
@@ -278,7 +283,7 @@ def in_dtype(model: Any, dtype: str) -> Any:
         if not copy.built:
             copy.build(model.input_shape)
         _sharpen(copy, dtype)
-        copy.set_weights([cast(to_numpy(v), dtype) for v in model.weights])
+        copy.set_weights([cast(to_numpy(v), dtype) for v in graph_weights(model)])
         for layer in copy._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # it computes with copies of its weights

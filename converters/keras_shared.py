@@ -88,19 +88,25 @@ def marked(config: dict[str, Any], model: Any) -> dict[str, Any]:
     return config
 
 
-def _pairs(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The configs of a live model's layers, at any depth, and the layers."""
+def held_by(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The configs of a live model's own layers, and the layers; of TimeDistributed both."""
     held = {layer.name: layer for layer in model.layers}
     for entry in config["config"].get("layers", ()):
         name = entry.get("name") or entry.get("config", {}).get("name")
         if name in held:
-            yield from _within(entry, held[name])
+            yield from _at_steps(entry, held[name])
 
 
-def _within(entry: dict[str, Any], layer: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+def _at_steps(entry: dict[str, Any], layer: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     yield entry, layer
     below = entry["config"].get("layer") if isinstance(entry.get("config"), dict) else None
     if entry.get("class_name") == "TimeDistributed" and isinstance(below, dict):
-        yield from _within(below, layer.layer)
-    elif entry.get("class_name") in ("Functional", "Sequential", "Model"):
-        yield from _pairs(entry, layer)
+        yield from _at_steps(below, layer.layer)
+
+
+def _pairs(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The configs of a live model's layers, at any depth, and the layers."""
+    for entry, layer in held_by(config, model):
+        yield entry, layer
+        if entry.get("class_name") in ("Functional", "Sequential", "Model"):
+            yield from _pairs(entry, layer)

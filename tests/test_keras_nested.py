@@ -1,29 +1,13 @@
 """Nested models as Keras 3 counts their calls: from 1 where they are outputs, from 0 elsewhere."""
 
 import keras
-import numpy as np
 import pytest
+from trained_keras import check_ported, drawn, trained
 
 import xlstm
 
 L = keras.layers
 M = keras.Model
-
-
-def trained(model):
-    """The model with weights of a trained one's scale."""
-    rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(0, 0.6, w.shape).astype("float32") for w in model.weights])
-    return model
-
-
-def drawn(model):
-    rng = np.random.default_rng(1)
-    return [rng.normal(size=(2, *x.shape[1:])).astype("float32") for x in model.inputs]
-
-
-def outputs(model, x):
-    return [np.asarray(y) for y in keras.tree.flatten(model(x if len(x) > 1 else x[0]))]
 
 
 def inner(name="inner"):
@@ -123,31 +107,22 @@ MODELS = [
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_outputs_of_nested_models(make, tmp_path):
     model = trained(make())
-    x, paths = drawn(model), [tmp_path / "model.keras", tmp_path / "model.h5"]
-    truth = outputs(model, x)
-    for path in paths:
+    for path in (paths := [tmp_path / "model.keras", tmp_path / "model.h5"]):
         model.save(path)
     for source in (model, *paths):
-        found = keras.tree.flatten(xlstm.port(source, "numpy")(*x))
-        for got, want in zip(found, truth, strict=True):
-            np.testing.assert_allclose(got, want, rtol=0, atol=5e-6)
+        check_ported(model, source, drawn(model))
 
 
 def test_another_ports_outputs_of_nested_models():
     model = trained(nested_in_nested())
     xlstm.reconcile(model, ["keras", "torch", "nnx"]).check()
-    x = drawn(model)
-    found = outputs(xlstm.port(model, "keras"), x)
-    for got, want in zip(found, outputs(model, x), strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=5e-6)
+    check_ported(model, model, drawn(model), "keras")
 
 
 def test_the_part_up_to_a_nested_model(tmp_path):
     model = trained(first_call())
     model.save(tmp_path / "model.keras")
-    found = xlstm.port(xlstm.load(tmp_path / "model.keras", until="inner"), "numpy")(*drawn(model))
     x = model.inputs[0]
     n, dense = model.get_layer("inner"), model.get_layer(index=1)
     part = M(x, [n(x), n(dense(x))])
-    for got, want in zip(found, outputs(part, drawn(model)), strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=5e-6)
+    check_ported(part, xlstm.load(tmp_path / "model.keras", until="inner"), drawn(model))

@@ -274,7 +274,9 @@ def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trus
     text = adapter.emit(model) if adapter.emit else ""
     ours, here = data == text.encode(), f"what xlstm {VERSION} writes"
     if ours or (recorded and trust):
-        others = () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
+        others: tuple[str, ...] = (
+            () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
+        )
         others += () if ours else (f"{SOURCE} is what was recorded, not {here}; run with --trust",)
         return Part(since=others, text=data.decode("utf-8", "replace"))
     if recorded:

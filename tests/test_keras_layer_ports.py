@@ -154,7 +154,7 @@ def saved(tmp_path_factory):
 
 def test_a_bare_keras_opens_model_keras_and_computes_the_same(saved):
     command = [sys.executable, "-c", BARE, json.dumps([name for name in ALL if name not in BLIND])]
-    done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=1500)
     assert done.stdout.endswith("equal\n"), done.stdout + done.stderr
 
 

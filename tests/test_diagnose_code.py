@@ -58,9 +58,8 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("traced", [True, False], ids=["traced", "not traced"])
 @pytest.mark.parametrize("head", HEADS)
-def test_the_axis_of_a_softmax(head, traced):
+def test_the_axis_of_a_softmax(head):
     """Softmax over the batch or over time is told from softmax over the units."""
     truth = model([LSTM(3, 4, **SEQUENCE), *HEADS[head]], (None, 3))
     soft = torch.log_softmax if head == "logarithm" else torch.softmax
@@ -69,7 +68,7 @@ def test_the_axis_of_a_softmax(head, traced):
         def run(m, x, axis=axis):
             return soft(m.head(m.lstm(x)[0]), axis)
 
-        code = Code(truth, run, traced, lstm=lstm(), head=nn.Linear(4, 5))
+        code = Code(truth, run, traced=axis < 1, lstm=lstm(), head=nn.Linear(4, 5))
         found = xlstm.diagnose(truth, code)
         assert found.causes == (("softmax-axis",) if words else ())
         assert not found.unexplained
@@ -167,11 +166,10 @@ def test_a_loop_over_a_cell(kind, name):
     causes = () if kind is GRU and name == "h alone" else causes  # it has no c
     truth = model([kind(3, 4, **SEQUENCE), Dense(4, 2)], (None, 3))
     modules = {"cell": CELLS[kind](3, 4), "head": nn.Linear(4, 2)}
-    for traced in (True, False):
-        code = Code(truth, lambda m, x: m.head(loop(m.cell, x, **options)), traced, **modules)
-        found = xlstm.diagnose(truth, code)
-        assert found.causes == causes
-        assert not found.unexplained
+    code = Code(truth, lambda m, x: m.head(loop(m.cell, x, **options)), **modules)
+    found = xlstm.diagnose(truth, code)
+    assert found.causes == causes
+    assert not found.unexplained
 
 
 def test_which_state_a_loop_does_not_hand_on():
@@ -234,3 +232,30 @@ def test_a_lone_backward_layer_without_batch_first():
     modules = {"lstm": nn.LSTM(3, 4), "head": nn.Linear(4, 2)}
     code = Code(truth, lambda m, x: m.head(m.lstm(x.flip(1))[0][:, -1]), **modules)
     assert xlstm.diagnose(truth, code).causes == ("batch-first",)
+
+
+def test_an_activation_between_layers_beside_another_mistake():
+    """What the first layer gives is right, and what the second one is given is not."""
+    truth = model([LSTM(3, 4, **SEQUENCE), LSTM(4, 4), Dense(4, 2)], (None, 3))
+
+    def run(m, x):
+        return m.head(m.two(m.one(x)[0].relu())[0][:, 0])
+
+    modules = {"one": lstm(), "two": nn.LSTM(4, 4, batch_first=True), "head": nn.Linear(4, 2)}
+    found = xlstm.diagnose(truth, Code(truth, run, **modules))
+    wanted = [("extra-activation", "lstm_0"), ("first-step", "lstm_1")]
+    assert [(one.cause, one.layer) for one in found.findings] == wanted
+    assert not found.unexplained
+
+
+def test_a_layer_with_its_activation_outside_before_one_that_has_another():
+    truth = model([GRU(3, 4, "relu", **SEQUENCE), GRU(4, 4, "relu"), Dense(4, 2)], (None, 3))
+
+    def run(m, x):
+        return m.head(m.two(m.one(x)[0].relu())[0][:, -1])
+
+    one, two = (nn.GRU(features, 4, batch_first=True) for features in (3, 4))
+    code = Code(truth, run, one=one, two=two, head=nn.Linear(4, 2))
+    found = xlstm.diagnose(truth, code)
+    wanted = [("activation-outside", "gru_0"), ("activation", "gru_1")]
+    assert [(one.cause, one.layer) for one in found.findings] == wanted

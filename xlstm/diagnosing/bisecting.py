@@ -189,7 +189,7 @@ def _conclude(case: Case, best: Outcome, naming: Naming, known: frozenset[str]) 
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]
     for one in best.explained:
-        found += [_finding(h, one, equal) for h in one.found]
+        found += [_finding(h, one, equal) for h in one.found if not _replaced(h, best.explained)]
         if not (one.gap.same or one.found or final.same):
             _unknown(case, one)
     if final.blurred:
@@ -199,6 +199,13 @@ def _conclude(case: Case, best: Outcome, naming: Naming, known: frozenset[str]) 
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
     if not final.same and all(one.gap.same or one.found for one in best.explained):
         _unknown(case, replace(best.explained[-1], gap=final))
+
+
+def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
+    """Whether another activation inside a layer is part of one that came to light after it."""
+    outside = {h.layer for one in explained for h in one.found if h.cause == "activation-outside"}
+    inside = ("activation", "gate-activation", "hard-sigmoid")
+    return hypothesis.layer in outside and hypothesis.cause in inside
 
 
 def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming) -> Finding:

@@ -31,6 +31,12 @@ WEIGHTS: tuple[Row, ...] = (
 )
 """Numbers in the wrong place, or other ones."""
 
+AFTER = rows_outside.ROWS[1:]
+"""What may come after a layer."""
+
+INSIDE = tuple(row for row in rows_function.ROWS if row.cause == "activation")
+"""Activations inside a layer."""
+
 ROWS: tuple[Row, ...] = (
     *rows_outside.ROWS[:1],
     *rows_function.ROWS[:10],
@@ -38,7 +44,7 @@ ROWS: tuple[Row, ...] = (
     *rows_sequence.ROWS,
     *rows_loops.ROWS,
     *rows_masks.ROWS,
-    *rows_outside.ROWS[1:],
+    *AFTER,
     *WEIGHTS,
     *rows_around.ROWS,
     *rows_function.ROWS[10:],

@@ -13,7 +13,7 @@ from xlstm.diagnosing.search import Point
 from xlstm.diagnosing.seen import Gave
 from xlstm.model import Array, Bidirectional, Edge, Model, Node, Recurrent
 from xlstm.reference import run
-from xlstm.specs import Conv, ConvTranspose, Dense, DepthwiseConv, Spec
+from xlstm.specs import Conv, ConvTranspose, Dense, DepthwiseConv
 
 
 def of_graph(
@@ -37,19 +37,9 @@ def of_graph(
     values = run(replace(b, outputs=edges), inputs) if edges else []
     found = []
     for (mine, other), y in zip(calls, values, strict=False):
-        if _computes_another(a.node(mine), b.node(other)):
-            continue  # a's activation may come after the layer
         point = _point(a.node(mine), other, y, known[mine])
         found += [point] if point else []
     return found
-
-
-def _computes_another(node: Node, other: Node) -> bool:
-    """Whether two recurrent layers have different activations inside."""
-    mine, theirs = (pieces(n.spec)[0].specs[0] for n in (node, other))
-    if not isinstance(mine, Recurrent) or not isinstance(theirs, Recurrent):
-        return False
-    return mine.activation != theirs.activation
 
 
 def _calls(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -104,8 +94,6 @@ def _watched(node: Node, one: Gave, own: Array) -> Point | None:
     elif y.ndim >= 3 and own.ndim >= 2 and y.shape[:2] != own.shape[:2] and _late(y, own):
         y = y.swapaxes(0, 1)
     spec = pieces(node.spec)[0].specs[0]
-    if _may_end_outside(spec, one):
-        return None
     point = _point(node, one.name, y, own)
     layers = (Dense, Conv, ConvTranspose, DepthwiseConv)
     bare = isinstance(spec, layers) and spec.activation != "linear"
@@ -113,16 +101,6 @@ def _watched(node: Node, one: Gave, own: Array) -> Point | None:
     if point is not None and bare and native:
         return Point(point.edges, point.values, "linear", one.name)
     return point
-
-
-def _may_end_outside(spec: Spec, one: Gave) -> bool:
-    """Whether a native layer cannot compute a recurrent layer's activation inside itself.
-
-    Its activation may then come after it, and what it gives by itself tells little.
-    """
-    if not isinstance(spec, Recurrent) or one.kind not in ("LSTM", "GRU", "RNN"):
-        return False
-    return spec.activation not in ("tanh", one.options.get("nonlinearity", "tanh"))
 
 
 def _late(y: Array, own: Array) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
 from xlstm.diagnosing.hypothesis import Hypothesis, pieces
-from xlstm.diagnosing.known import ROWS, TOGETHER, hypotheses
+from xlstm.diagnosing.known import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosing.measure import Gap, allowed, apart, gap_of
 from xlstm.diagnosing.naming import Naming
 from xlstm.model import Array, Edge, Model, Node
@@ -107,6 +107,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.passed = (id(self.layers),)
+        self.first = self.layers
         self.layers = dict(self.layers)
 
     def at(self, point: Point) -> Explained:
@@ -126,8 +127,16 @@ class Search:
         self.passed += tuple((h.cause, h.rule, h.layer) for h in found)
         for hypothesis in found:
             self.layers.update(hypothesis.layers)
-        self._pin(point, values, wanted)
+            self._unpin(hypothesis.layers)
+        if any(edge in values and edge not in self.pins for edge in point.edges):
+            wanted = before(self.model, point.edges, {edge.node for edge in self.pins})
+        self._pin(point, {**self.start, **self.pins}, wanted)
         return Explained(point, found, gap, left)
+
+    def _unpin(self, owners: Container[str]) -> None:
+        """What came of layers that turn out to be altered afterwards is no longer granted."""
+        for edge in [e for e in self.pins if self.model.node(e.node).owner in owners]:
+            del self.pins[edge]
 
     def _pin(self, point: Point, values: Values, wanted: frozenset[str]) -> None:
         """Takes the suspect's values for granted; masks beside them are the altered model's."""
@@ -155,18 +164,53 @@ class Search:
         current = run(self.model, _as_seen(self.model, self.layers, point), values, wanted=wanted)
         trial = _Trial(self, point, values, wanted)
         if self.passed not in self.memory.single:
-            self.memory.single[self.passed] = self._alone(trial, inside, current)
+            alone = self._alone(trial, inside, current) or self._behind(point, wanted)
+            self.memory.single[self.passed] = alone
         found = self.memory.single[self.passed]
         return found or (trial.pairs(inside, current) if self.pairs else None)
 
     def _alone(self, trial: _Trial, inside: list[Node], current: Values) -> Found | None:
         """One mistake, or the same one in several layers, that explains a point."""
         near = [h for h in self.direct if h.layer in {node.owner for node in inside}]
-        for chosen in (near, [*hypotheses(self.model, self.layers, inside, self.naming, ROWS)]):
+        altered = [n for n in inside if self.layers[n.owner] is not self.first[n.owner]]
+        again = [*hypotheses(self.model, self.first, altered, self.naming, AFTER[:1])]
+        for chosen in (
+            near,
+            again,
+            [*hypotheses(self.model, self.layers, inside, self.naming, ROWS)],
+        ):
             for options in (_single(chosen), _everywhere(chosen)):
                 found = trial.best(options, current)
                 if found is not None:
                     return found
+        return None
+
+    def _behind(self, point: Point, wanted: frozenset[str]) -> Found | None:
+        """An activation after a layer that lies behind: what the layer gave does not show it."""
+        inside = [node for node in self.model.layers if node.name in wanted]
+        read = {edge.node for node in inside for edge in node.inputs} | {
+            e.node for e in point.edges
+        }
+        for node in self.model.layers:
+            if node.name not in read or Edge(node.name) not in self.pins:
+                continue
+            pins = {e: y for e, y in self.pins.items() if self.model.node(e.node) is not node}
+            values = {**self.start, **pins}
+            more = before(self.model, point.edges, {edge.node for edge in pins})
+            current = run(self.model, _as_seen(self.model, self.layers, point), values, wanted=more)
+            trial = _Trial(self, point, values, more)
+            after = [
+                hypothesis
+                for layers in (self.first, self.layers)  # as it was, and as it is altered
+                for hypothesis in hypotheses(self.model, layers, [node], self.naming, AFTER)
+            ]
+            best = trial.best(_single(after), current)
+            for first in () if best else (h for h in after if not h.rare):
+                own = {**self.layers, **first.layers}
+                later = [*hypotheses(self.model, own, inside, self.naming, INSIDE)]
+                best = best or trial.pair(first, later, current)
+            if best is not None:
+                return best
         return None
 
 
@@ -225,21 +269,20 @@ class _Trial:
         for number, owner in enumerate(owners):
             later = [second for after in owners[number + 1 :] for second in every[after]]
             for first in every[owner]:
-                found = self._with(first, later, current)
+                own = self._likely({**self.search.layers, **first.layers}, first.layer)
+                found = self.pair(first, (*own, *later), current)
                 if found is not None or self.search.memory.pairs <= 0:
                     return found
         return None
 
-    def _with(
-        self, first: Hypothesis, later: Sequence[Hypothesis], current: Values
-    ) -> Found | None:
+    def pair(self, first: Hypothesis, later: Sequence[Hypothesis], current: Values) -> Found | None:
         """What explains the point together with a first mistake."""
         layers = {**self.search.layers, **first.layers}
         values = self.run(layers, current, first.layers)
         near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
         if values is None:
             return None
-        for number, second in enumerate((*self._likely(layers, first.layer), *later)):
+        for number, second in enumerate(later):
             found = self.run({**layers, **second.layers}, values, second.layers)
             residual = self.residual(found)
             if residual < NEAR[self.search.dtype]:
@@ -267,8 +310,18 @@ def _everywhere(found: Iterable[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]
     for hypothesis in found:
         rules.setdefault((hypothesis.cause, hypothesis.rule), []).append(hypothesis)
     for same in rules.values():
-        if len({h.layer for h in same}) > 1:
-            yield tuple({h.layer: h for h in same}.values())
+        yield from _alike(same)
+
+
+def _alike(same: list[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]:
+    """One mistake in several layers: in all, and in those of one kind."""
+    found = {h.layer: h for h in same}
+    kinds: dict[str, list[Hypothesis]] = {}
+    for name, hypothesis in found.items():
+        kinds.setdefault(hypothesis.layers[name].spec.kind, []).append(hypothesis)
+    for group in ([*found.values()], *(kinds.values() if len(kinds) > 1 else ())):
+        if len(group) > 1:
+            yield tuple(group)
 
 
 def _as_seen(model: Model, layers: Layers, point: Point) -> Layers:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
+from xlstm.crashing import turn_to
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, as_it_is
@@ -170,8 +171,10 @@ class Adapter:
 
         Raises:
             MissingFrameworkError: the framework is not installed.
+            RuntimeError: it is known to crash.
         """
         self.check_installed()
+        turn_to(self.name)
         return cast(Live, importlib.import_module(self.live_module))
 
     def owns(self, obj: Any) -> bool:

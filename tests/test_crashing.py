@@ -1,0 +1,61 @@
+"""A framework that kills the process: the others are compared, and the crash is a line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from processes import command, environment, run
+
+import xlstm
+
+CODE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.argv = ["xlstm", *sys.argv[2:]]
+from xlstm.cli import main
+sys.exit(main())
+"""
+DEMO = xlstm.demo.path()
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems are not safe to fork")
+
+
+def fake_torch(folder, text):
+    (folder / "torch").mkdir()
+    (folder / "torch" / "__init__.py").write_text(f"import os, signal, time\n{text}\n")
+    return folder
+
+
+@linux
+def test_a_crash_hides_no_other(tmp_path):
+    folder = fake_torch(tmp_path, "os.kill(os.getpid(), signal.SIGSEGV)")
+    done = run(CODE, folder, "verify", DEMO, "--frameworks", "torch,nnx", "--json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["frameworks"]
+    assert found["nnx"]["float64"]["verdict"] == "rounding"
+    assert found["torch"]["float64"]["verdict"] == "failed"
+    assert "SIGSEGV" in found["torch"]["float64"]["detail"]
+    assert found["torch"]["what"] == "nothing ran"
+
+
+@linux
+def test_a_command_that_is_ended_takes_its_child_along(tmp_path):
+    folder = fake_torch(tmp_path, "print('here', os.getpid(), flush=True); time.sleep(60)")
+    words = command(CODE, folder, "verify", DEMO, "--frameworks", "torch")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment(), text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("here")
+        start = time.monotonic()
+        process.send_signal(signal.SIGKILL)
+        assert process.stdout.read() == ""  # the child is gone as well
+        assert time.monotonic() - start < 30
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_the_status_of_the_child_is_the_commands():
+    done = run(CODE, "none", "verify", "missing.keras", "--frameworks", "torch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("xlstm: missing.keras: ")
+    assert done.stderr.count("\n") == 1

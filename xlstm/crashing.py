@@ -1,0 +1,111 @@
+"""A framework that takes the whole process down is a line of the report, and hides no other.
+
+The command line forks before it imports any framework; the child does the work and says which
+framework it turns to. Where a signal kills the child, the parent starts another one, in which that
+framework is known to crash. Linux alone is safe to fork; elsewhere the command runs as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+CRASHED: dict[str, str] = {}
+"""Framework -> the signal that it died of, in an earlier run of this command."""
+
+DONE = "done"
+"""What a child says at its end: what kills it later is the interpreter's leave-taking."""
+
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that somebody sends: they end the command."""
+
+_parent: list[int] = []
+
+
+def turn_to(framework: str) -> None:
+    """Notes that a framework is imported or run from now on.
+
+    Raises:
+        RuntimeError: it took an earlier run down.
+    """
+    if framework in CRASHED:
+        raise RuntimeError(
+            f"it crashed the process ({CRASHED[framework]}) when it was imported or run"
+        )
+    _say(framework)
+
+
+def _say(word: str) -> None:
+    for pipe in _parent:
+        os.write(pipe, f"{word}\n".encode())
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The exit status of a command, run in children until one is not killed.
+
+    A child comes back from this function as its parent does.
+    """
+    if sys.platform != "linux":
+        return command()
+    while True:
+        said, ours = os.pipe()
+        theirs, alive = os.pipe()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        child = os.fork()
+        if not child:
+            os.close(said)
+            os.close(alive)
+            return _as_child(command, ours, theirs)
+        os.close(ours)
+        os.close(theirs)
+        words, status = _wait(child, said)
+        os.close(alive)
+        if not os.WIFSIGNALED(status):
+            return os.waitstatus_to_exitcode(status)
+        killed = signal.Signals(os.WTERMSIG(status))
+        if words[-1:] and words[-1].startswith(DONE):
+            return int(words[-1].removeprefix(DONE))
+        if killed in ASKED or not words:
+            return _die(killed)
+        CRASHED[words[-1]] = killed.name
+
+
+def _as_child(command: Callable[[], int], ours: int, theirs: int) -> int:
+    """Runs the command, and ends with the parent."""
+
+    def end() -> None:
+        os.read(theirs, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()
+    _parent.append(ours)
+    status = command()
+    sys.stdout.flush()
+    _say(f"{DONE}{status}")
+    return status
+
+
+def _wait(child: int, said: int) -> tuple[list[str], int]:
+    """What a child says, and how it ends."""
+    text = b""
+    while True:
+        try:
+            while part := os.read(said, 1024):
+                text += part
+            _, status = os.waitpid(child, 0)
+            break
+        except KeyboardInterrupt:  # the child has it too, and says so
+            continue
+    os.close(said)
+    return text.decode().split(), status
+
+
+def _die(killed: signal.Signals) -> int:
+    """Ends as the child has ended."""
+    signal.signal(killed, signal.SIG_DFL)
+    os.kill(os.getpid(), killed)
+    return 128 + killed

@@ -324,7 +324,8 @@ def test_a_folder_that_is_half_a_port(folder, verify):
     (folder / "report.json").unlink()
     status, _, err = verify(folder)
     assert status == 2
-    assert "one without report.json" in err
+    assert "got no report.json" in err
+    assert verify(folder, "--trust")[2] == err
     with pytest.raises(FileError, match=r"got no report\.json"):
         verify_folder(folder)
 

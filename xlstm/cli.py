@@ -121,11 +121,11 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
     """The comparison; of a ported folder with its own code, and with what was recorded."""
     from xlstm.comparing import reconcile
     from xlstm.files.architecture import Told
-    from xlstm.folder import check_plain, has_port
+    from xlstm.folder import check_plain, half_port, has_port
     from xlstm.proof import verify_folder
 
     path = Path(args.file)
-    if has_port(path):
+    if has_port(path) or half_port(path):
         check_plain(path, Told(**_told(args)).given())
         return verify_folder(path, names, args.inputs, trust=args.trust, **options)
     if args.trust:

@@ -356,5 +356,9 @@ SHOWN = {"verdict": "", "max_abs": "max difference ", "bound": "bound "}
 """Figures that are held against the record, and what they are called."""
 
 
+LONGEST = 40
+"""Characters of what a record has where a figure should be."""
+
+
 def _figure(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)[:LONGEST]

@@ -125,7 +125,7 @@ class Diagnosis:
             lines.insert(0, after)
         if self.undecidable:
             blurred = (
-                "cannot be decided: rounding alone moves a's outputs there by more than digits"
+                "cannot be decided: rounding alone moves a's outputs by more than their digits"
             )
             lines.append(f"{self.undecidable} {blurred}; an error there would not be seen")
         lines += [*self.unexercised]

@@ -247,6 +247,7 @@ CANNOT = {
     "count-folder": ("count", "."),
     "count-empty-name": ("count", ""),
     "count-long-name": ("count", "x" * 5000),
+    "verify-long-name": ("verify", "x" * 5000, "--frameworks", "torch"),
     "port-unknown": (*PORT, "caffe"),
     "port-reference": (*PORT, "numpy"),
     "port-no-parent": ("port", DEMO, "-o", "missing/out", "--to", "torch"),

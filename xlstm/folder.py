@@ -31,6 +31,8 @@ def has_port(path: Path) -> bool:
 
 def half_port(path: Path) -> list[str]:
     """Files that a folder of `save` lacks; empty where nothing says that it ever was one."""
+    if not is_folder(path):
+        return []
     there = [name for name in (WEIGHTS, SOURCE, REPORT) if (path / name).is_file()]
     meant = len(there) > 1 or (WEIGHTS in there and KEY in _metadata(path / WEIGHTS))
     return [n for n in (WEIGHTS, SOURCE, REPORT) if n not in there] if meant else []

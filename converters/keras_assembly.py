@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from xlstm.converters.axes import order_of
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
 from xlstm.converters.keras_carried import MOVED_MASKS, Carried, Mask
-from xlstm.converters.keras_configs import cells_of, operation_of, read_layer
+from xlstm.converters.keras_configs import operation_of, read_layer
 from xlstm.converters.keras_context import (
     LIMITS,
-    Config,
     Given,
     Reader,
-    registered_name,
 )
 from xlstm.converters.keras_graph import Graph
 from xlstm.converters.keras_inputs import read_input
+from xlstm.converters.keras_masked import check_shapes, is_changed, masked_merge
 from xlstm.converters.keras_nested import JOINT
 from xlstm.converters.keras_operation import Operation, fixed, is_alike, outputs_of
 from xlstm.converters.keras_operations import BY_NUMBER, MASKS, read_operation
@@ -27,6 +26,7 @@ from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmas
 from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
 from xlstm.converters.keras_shared import Shared
 from xlstm.converters.keras_starts import shared_out
+from xlstm.converters.keras_trainable import halves_train, trainable_of
 from xlstm.converters.keras_weights import read_weights
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
@@ -196,7 +196,9 @@ class Assembly:
         if is_registered(specs[0]):
             check_told(specs[0], call.masks, where)
             specs = (self._sized(call, specs[0]),)
-        outputs = self._add_specs(call, specs, inputs, masks)
+        changed = is_changed(self.reader, specs, masks)
+        add = self._add_masked if changed else self._add_specs
+        outputs = add(call, specs, inputs, masks)
         self._name_outputs(call, specs[-1], outputs, masks)
         self.carried.after_heads(call, specs[-1])
         if call.name not in self._owners:
@@ -234,6 +236,25 @@ class Assembly:
             spec = TimeDistributed(spec)
         return spec
 
+    def _add_masked(
+        self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
+    ) -> list[list[Edge]]:
+        """Adds a merge whose numbers depend on the masks of its inputs."""
+        (spec,), where = specs, self.reader.where(call.name)
+        assert isinstance(spec, Merge)
+        kept = [None if mask is None else self.carried.sure(mask, where) for mask in masks]
+        shapes = [self.nodes.shape(x) for x in inputs]
+        check_shapes(shapes, [mask and self.nodes.shape(mask) for mask in kept], where)
+        if call.wraps:
+            raise UnsupportedError(where, "inputs without masks at every step", "masks", LIMITS)
+        made: list[Edge] = []
+        found, name = masked_merge(spec, inputs, kept, len(shapes[0])).found, self._name(call)
+        for number, (own, reads) in enumerate(found, 1):
+            here = name if number == len(found) else self._free(f"{name}/{number}")
+            edges = [made[read] if isinstance(read, int) else read for read in reads]
+            made.append(self._add(where, here, own, edges))
+        return [made[-1:]]
+
     def _add_specs(
         self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
     ) -> list[list[Edge]]:
@@ -246,8 +267,8 @@ class Assembly:
             want = "a stateful layer that starts where it ended"
             raise UnsupportedError(where, want, "initial_state=zeros at every call", LIMITS)
         names = self._stages(call, specs)
-        trainable = _trainable(call.layer, specs)
-        if len(set(_halves_train(call.layer))) > 1:
+        trainable = trainable_of(call.layer, specs)
+        if len(set(halves_train(call.layer))) > 1:
             self.reader.note(f"{where}: one half is not trainable; ports train both")
         found: list[list[Edge]] = []
         owners = self._owners.get(call.name, [])
@@ -376,23 +397,3 @@ class Assembly:
             return self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
-
-
-def _trainable(layer: Config, specs: Sequence[Spec]) -> list[bool]:
-    """Whether each of a layer's specs trains: the layer, and all that it wraps."""
-    config = layer.get("config", {})
-    own = bool(config.get("trainable", True))
-    if registered_name(layer):
-        return [own]
-    if "cell" in config:
-        stack = bool(config["cell"].get("config", {}).get("trainable", True))
-        return [own and stack and _trainable(cell, specs[:1])[0] for cell in cells_of(layer)]
-    below = _halves_train(layer)
-    return [own and (not below or any(below))] * len(specs)
-
-
-def _halves_train(layer: Config) -> list[bool]:
-    """Whether each layer inside another trains."""
-    config = layer.get("config", {})
-    below = [] if registered_name(layer) else [config.get(k) for k in ("layer", "backward_layer")]
-    return [_trainable(item, [Spec()])[0] for item in below if isinstance(item, Mapping)]

@@ -43,11 +43,7 @@ def _repeat(config: Config, _shape: Shape, _reader: Reader) -> Spec:
     return RepeatVector(config["n"])
 
 
-def _merge(config: Config, given: Given, reader: Reader, how: str) -> Spec:
-    changed = how in ("multiply", "maximum", "minimum") and reader.era.joins_masks_by_or
-    if changed and any(given.masked):
-        want = f"a {how} of inputs without masks, which change its numbers from Keras 3.4 on"
-        raise UnsupportedError(said_where(reader, config), want, "a masked input", LIMITS)
+def _merge(_config: Config, _given: Given, _reader: Reader, how: str) -> Spec:
     return Merge(how)
 
 

@@ -35,6 +35,7 @@ FROM = {
 THIRD = {
     "jax": "import jax",
     "jnp": "import jax.numpy as jnp",
+    "np": "import numpy as np",
     "nn": "import flax.linen as nn",
     "nnx": "from flax import nnx",
     "traverse_util": "from flax import traverse_util",

@@ -105,6 +105,10 @@ def _load(model: Model, made: str) -> list[str]:
     ]
 
 
+MANY = 64
+"""Layers from which on a build spends more time on traced counters of draws than on the rest."""
+
+
 def _make(model: Model) -> tuple[str, list[str]]:
     """Type of what build returns, and the lines that make it without random numbers."""
     node = model.layers[0]
@@ -114,11 +118,16 @@ def _make(model: Model) -> tuple[str, list[str]]:
         args = [(arg[0], given[arg]) if arg in given else arg for arg in layer.args]
         made = call("nnx.eval_shape", f"lambda: {call(layer.name, *args)}")
         return layer.name, statement("model = ", made, 4)
-    made = call("Model", ("param_dtype", "dtype"), ("rngs", "nnx.Rngs(params=0, dropout=0)"))
+    rngs = "untraced_rngs()" if _many(model) else "nnx.Rngs(params=0, dropout=0)"
+    made = call("Model", ("param_dtype", "dtype"), ("rngs", rngs))
     return "Model", [
         "    # eval_shape: shapes only, no time spent on random weights",
         *statement("model = ", call("nnx.eval_shape", f"lambda: {made}"), 4),
     ]
+
+
+def _many(model: Model) -> bool:
+    return len(model.layers) >= MANY
 
 
 RUN = "nnx.jit(lambda model, *inputs, state: model(*inputs, state=state))"
@@ -130,6 +139,8 @@ def emit(model: Model) -> str:
     parts = Parts() if lone else collect(model, emit_node(NNX))
     if model.stateful:
         need_states(parts)
+    if _many(model):
+        parts.need(NNX.layers, "untraced_rngs")
     head = docstring(
         f"A Flax NNX module ported from {origin(model)}.",
         "Needs flax and safetensors. `load()` gives the model with its trained weights. Call it",

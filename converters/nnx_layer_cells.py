@@ -5,8 +5,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn.attention import dot_product_attention_weights
+
+
+def untraced_rngs() -> nnx.Rngs:
+    """Random streams for `nnx.eval_shape` of many layers; their counters are plain numbers.
+
+    A counter that is traced looks through the whole trace at every draw.
+    """
+    rngs = nnx.Rngs(params=0, dropout=0)
+    for stream in (rngs.params, rngs.dropout):
+        zero: Any = np.zeros((), np.uint32)
+        stream.count = nnx.RngCount(zero, tag=stream.tag)
+    return rngs
 
 
 class PReLU(nnx.Module):

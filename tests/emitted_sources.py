@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cases import CASES
+from cases import CASES, built
 from cases_layers import CASES_LAYERS
 from golden import MODELS
 
 from xlstm import registry
-from xlstm.model import Model
+from xlstm.model import Builder, Dense, Input, Model
 
 WORDS = re.compile(r"(?!self)\b[\w.]+(?=\()|\w+=|^class .*|^def .*", re.MULTILINE)
 """What is called, what arguments it is told, and what is defined."""
@@ -25,9 +25,18 @@ class Emitted(NamedTuple):
     text: str
 
 
+def many() -> Model:
+    """So many layers that some framework writes its module in another way."""
+    graph = Builder()
+    x = graph.add("x", Input((3,)))
+    for number in range(64):
+        x = graph.add(f"dense_{number}", Dense(3, 3), [x])
+    return built(graph, [x])
+
+
 def sources(framework: str) -> Iterator[Emitted]:
     """Modules in which something is called or named that none before them has."""
-    models = {**{make.__name__: make() for make in MODELS}, **CASES, **CASES_LAYERS}
+    models = {**{make.__name__: make() for make in MODELS}, **CASES, **CASES_LAYERS, "many": many()}
     seen: set[str] = set()
     for case, model in models.items():
         text = registry.adapter(framework).emit(model)

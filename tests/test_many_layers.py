@@ -9,7 +9,7 @@ from refusing import deadline
 import xlstm
 from xlstm import registry
 from xlstm.identifiers import identifiers
-from xlstm.model import Builder, Concatenate, Dense, Input, Merge
+from xlstm.model import Builder, Concatenate, Dense, Dropout, Input, Merge
 
 MANY = 2000
 SECONDS = 20  # on two cores in use; one alone takes 3
@@ -49,6 +49,29 @@ def test_a_port_of_thousands_of_layers_runs(model, tmp_path):
             found = ported(torch.from_numpy(x)).numpy()
         wanted = xlstm.port(again, "numpy", dtype="float64")(x)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_nnx_traces_many_layers_once(tmp_path):
+    """Its build is linear in the layers: the counters of draws do not look through the trace."""
+    from safetensors.numpy import load_file
+    from xlstm.converters import nnx_live
+
+    graph = Builder()
+    x = graph.add("x", Input((3,)))
+    for n in range(300):
+        x = graph.add(f"dense_{n}", Dense(3, 3, "tanh"), [x])
+        x = graph.add(f"dropout_{n}", Dropout(0.5), [x])
+    model = built(graph, [x])
+    with deadline(SECONDS):
+        ported = xlstm.port(model, "nnx")
+        folder = xlstm.save(model, tmp_path / "port", "nnx")
+    held, kept = nnx_live.weights(ported), load_file(folder / "weights.safetensors")
+    assert held.keys() == kept.keys()
+    assert len(kept) == 600
+    assert all(np.array_equal(held[name], kept[name]) for name in kept)
+    x = np.random.default_rng(2).standard_normal((2, 3)).astype(np.float32)
+    (found,) = nnx_live.run(ported, [x], "float32")
+    np.testing.assert_allclose(found, xlstm.port(model, "numpy")(x), rtol=0, atol=1e-6)
 
 
 def shared():

@@ -105,12 +105,25 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(names)})"
 
 
-def shape_comment(model: Model, node: Node, given: bool = False, left: bool = False) -> str:
-    """Shapes before and after a layer, as a comment; each as it is with channels moved first."""
-    before, after = model.shape(node.inputs[0]), node.shape
-    before = (before[-1], *before[:-1]) if given else before
-    after = (after[-1], *after[:-1]) if left else after
-    return f"# {shape_text(before)} -> {shape_text(after)}"
+def shape_comment(
+    model: Model, node: Node, first: Sequence[bool] = (), flat: Sequence[bool] = ()
+) -> str:
+    """Shapes before and after a layer, as a comment.
+
+    Args:
+        model: the graph.
+        node: the layer.
+        first: whether channels are moved first, before and after.
+        flat: whether all time steps are one batch, before and after.
+    """
+    texts = []
+    neither, shapes = (False, False), (model.shape(node.inputs[0]), node.shape)
+    for shape, is_first, is_flat in zip(shapes, first or neither, flat or neither, strict=True):
+        time, own = (shape[:1], shape[1:]) if is_flat else ((), shape)
+        text = shape_text((own[-1], *own[:-1]) if is_first else own)
+        steps = "time" if time == (None,) else f"{time[0] if time else ''}"
+        texts.append(text.replace("batch", f"batch * {steps}", 1) if is_flat else text)
+    return f"# {texts[0]} -> {texts[1]}"
 
 
 @functools.cache

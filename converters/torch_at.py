@@ -46,6 +46,9 @@ class At:
         lead: how many axes stand before a sample's: 2 at every time step, else 1.
         given_first: whether the first input has its channels first already.
         left_first: whether the first output is left with its channels first.
+        given_flat: whether the first input has all time steps as one batch already.
+        left_flat: whether the first output is left so.
+        sizes: variable of the sizes of batch and time of what has.
     """
 
     parts: Parts
@@ -54,6 +57,9 @@ class At:
     lead: int = 1
     given_first: bool = False
     left_first: bool = False
+    given_flat: bool = False
+    left_flat: bool = False
+    sizes: str = ""
 
     @property
     def x(self) -> str:

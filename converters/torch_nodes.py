@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from xlstm.converters import (
@@ -19,7 +19,7 @@ from xlstm.converters.axes import SPATIAL
 from xlstm.converters.places import Site
 from xlstm.converters.source import Call, Parts, call, shape_comment
 from xlstm.converters.torch_at import At, method
-from xlstm.converters.torch_axes import channels_first
+from xlstm.converters.torch_axes import Edges, channels_first, end_to_end
 from xlstm.converters.torch_bidirectional import emit_bidirectional
 from xlstm.converters.torch_recurrent import emit_recurrent
 
@@ -107,6 +107,9 @@ def _anywhere(spec: Spec) -> bool:
 def _time_distributed(spec: TimeDistributed, at: At) -> None:
     """A layer at every time step; where it needs to be, steps are laid end to end for it."""
     layer, shapes = spec.layer, tuple(shape[1:] for shape in at.shapes)
+    if at.given_flat or at.left_flat:
+        _among_steps(layer, replace(at, shapes=shapes))
+        return
     if _anywhere(layer):
         LAYERS[type(layer)](layer, replace(at, shapes=shapes, lead=2))
         return
@@ -117,6 +120,19 @@ def _time_distributed(spec: TimeDistributed, at: At) -> None:
     for y, value in sorted(pairs, key=lambda pair: pair[0] == at.x):
         if y != "_":
             at.pipe(method("unflatten", "0", Call(f"{at.x}.shape", (":2",), "[]")), x=value, y=y)
+
+
+def _among_steps(layer: Spec, at: At) -> None:
+    """A layer before or after which all time steps are one batch, and stay so."""
+    site, x = at.site, at.x
+    if not at.given_flat:
+        at.write(at.sizes, f"{x}.shape[:2]")
+        x = site.y if site.read(0) else site.free("steps")
+        at.pipe(method("flatten", "0", "1"), y=x)
+    node = replace(site.node, spec=layer)
+    LAYERS[type(layer)](layer, replace(at, site=replace(site, node=node, inputs=(x,))))
+    if not at.left_flat:
+        at.pipe(method("unflatten", "0", at.sizes), x=site.y)
 
 
 def _end_to_end(layer: Spec, at: At) -> Site:
@@ -207,17 +223,58 @@ def _called(parts: Parts, model: Model, site: Site) -> Site:
     return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
 
 
+@dataclass(frozen=True)
+class _Forms:
+    """Which edges of a model have tensors of another form.
+
+    Attributes:
+        flat: those with all time steps as one batch.
+        first: those with channels first.
+        sizes: edge -> variable of the sizes of batch and time, for what is or was flat.
+    """
+
+    flat: Edges
+    first: Edges
+    sizes: dict[Edge, str]
+
+    @classmethod
+    def of(cls, model: Model) -> _Forms:
+        """The edges of a model."""
+        flat, sizes = end_to_end(model), dict[Edge, str]()
+        base = "steps_shape"
+        while any(name.startswith(base) for name in identifiers(model).values()):
+            base += "_"
+        for node in model.layers:
+            before, after = node.inputs[0], Edge(node.name)
+            if before in flat:
+                sizes[after] = sizes[before]
+            elif after in flat:
+                number = len({*sizes.values()})
+                sizes[after] = f"{base}_{number + 1}" if number else base
+        return cls(flat, channels_first(model, flat), sizes)
+
+
 def emit_nodes(model: Model) -> Callable[[Parts, Model, Site], None]:
     """What writes each layer of a model."""
-    return partial(_emit_node, channels_first(model))
+    return partial(_emit_node, _Forms.of(model))
 
 
-def _emit_node(turned: frozenset[Edge], parts: Parts, model: Model, site: Site) -> None:
+def _emit_node(forms: _Forms, parts: Parts, model: Model, site: Site) -> None:
     """Writes one layer; a layer that is called again is written once."""
     before, lines, node = len(parts.init), len(parts.forward), site.node
     shapes = tuple(model.shape(edge) for edge in node.inputs)
-    first = node.inputs[0] in turned, Edge(node.name) in turned
-    at = At(parts, _called(parts, model, site), shapes, 1, *first)
+    ends = (node.inputs[0], Edge(node.name))
+    first, flat = ([edge in some for edge in ends] for some in (forms.first, forms.flat))
+    at = At(
+        parts,
+        _called(parts, model, site),
+        shapes,
+        given_first=first[0],
+        left_first=first[1],
+        given_flat=flat[0],
+        left_flat=flat[1],
+        sizes=forms.sizes.get(ends[1], ""),
+    )
     LAYERS[type(node.spec)](node.spec, at)
     if {*site.outputs} == {"_"} and node not in model.stateful:
         del parts.forward[lines:]
@@ -225,6 +282,6 @@ def _emit_node(turned: frozenset[Edge], parts: Parts, model: Model, site: Site) 
         del parts.init[before:]
         return
     if len(parts.init) > before:
-        parts.init.insert(before, f"        {shape_comment(model, node, *first)}")
+        parts.init.insert(before, f"        {shape_comment(model, node, first, flat)}")
     if node.spec.parts and not node.trainable:
         parts.init.append(f"        {at.module}.requires_grad_(False)")

@@ -13,6 +13,7 @@ from xlstm.model import (
     Builder,
     Concatenate,
     Conv,
+    Dense,
     Dropout,
     Edge,
     Flatten,
@@ -36,6 +37,14 @@ def conv(features, units, window, **options):
 SAME = {"padding": "same", "activation": "relu"}
 TURN, BACK = Permute((2, 3, 1)), Permute((3, 1, 2))
 FLAT = (conv(2, 4, (3,)), conv(4, 3, (2,)))
+FRAMES = (
+    conv(2, 4, (3, 3), **SAME),
+    Pool("max", (2, 2), (2, 2), "same"),
+    BatchNorm(4),
+    Dropout(0.5),
+    conv(4, 3, (2, 2)),
+    GlobalPool("average"),
+)
 CHAINS = {
     "conv, pool, LSTM": ([FLAT[0], Pool("max", (2,), (2,)), LSTM(4, 3)], (9, 2), 2),
     "norms": ([FLAT[0], BatchNorm(4), LayerNorm(4, groups=2), FLAT[1]], (None, 2), 2),
@@ -53,7 +62,25 @@ CHAINS = {
         0,
     ),
     "two axes that change places": ([FLAT[0], Permute((2, 1)), conv(7, 3, (2,))], (9, 2), 3),
-    "at every step": ([TimeDistributed(layer) for layer in FLAT], (3, 8, 2), 4),
+    "at every step": ([TimeDistributed(layer) for layer in FLAT], (3, 8, 2), 2),
+    "at every step, with others": ([*map(TimeDistributed, FRAMES), LSTM(3, 2)], (None, 8, 6, 2), 1),
+    "at every step, flat": (
+        [*map(TimeDistributed, (*FRAMES[:2], Flatten(), Dense(48, 3))), LSTM(3, 2)],
+        (3, 8, 6, 2),
+        2,
+    ),
+    "at every step, an own order": (
+        [*map(TimeDistributed, (TURN, *FRAMES[:1], BACK, Relu(), TURN, FRAMES[1], BACK))],
+        (3, 2, 8, 6),
+        0,
+    ),
+    "at every step, softmax within": (
+        [TimeDistributed(conv(2, 4, (3,), activation="softmax")), TimeDistributed(FLAT[1])],
+        (3, 8, 2),
+        4,
+    ),
+    "moves alone at every step": ([*map(TimeDistributed, (TURN, Flatten()))], (3, 2, 8, 6), 1),
+    "alone at every step": ([TimeDistributed(FLAT[0])], (3, 8, 2), 2),
 }
 """Layers, shape of a sample, and how many moves of axes the text has."""
 
@@ -139,3 +166,38 @@ def test_a_convolution_that_is_called_twice():
     x = np.random.default_rng(0).normal(size=(2, 8, 2)).astype(np.float32)
     assert [y.shape for y in xlstm.port(source, "numpy")(x)] == [(2, 4, 2), (2, 3, 2)]
     assert source.shape(Edge("again")) == (4, 2)
+
+
+def at_every_step():
+    """Two readers of what is laid end to end, one of which wants it so; a batch norm beside."""
+    graph = Builder()
+    x, y = graph.add("x", Input((None, 8, 2))), graph.add("y", Input((None, 7, 2)))
+    layers = {"a": x, "b": y}
+    for name, edge in layers.items():
+        first = graph.add(f"{name}_conv", TimeDistributed(FLAT[0]), [edge])
+        edge = graph.add(f"{name}_relu", Activation("relu"), [first])
+        layers[name] = graph.add(f"{name}_second", TimeDistributed(FLAT[1]), [edge])
+    seen = graph.add("seen", TimeDistributed(BatchNorm(2)), [x])
+    again = graph.add("again", TimeDistributed(BatchNorm(2)), [y], layer="seen")
+    pools = [
+        graph.add(f"{name}_pool", TimeDistributed(GlobalPool("max")), [edge])
+        for name, edge in layers.items()
+    ]
+    return built(graph, [*pools, layers["b"], seen, again])
+
+
+def test_steps_are_laid_end_to_end_once():
+    source = at_every_step()
+    xlstm.reconcile(source, ["torch"]).check()
+    text = registry.adapter("torch").emit(source).split("class Model(")[1]
+    assert (text.count(".flatten(0, 1)"), text.count(".unflatten(0, ")) == (2, 2)
+    assert "steps_shape_2 = " in text
+    frames = model([*map(TimeDistributed, FRAMES), LSTM(3, 2)], (None, 8, 6, 2))
+    text = registry.adapter("torch").emit(frames)
+    assert (text.count(".flatten(0, 1)"), text.count(".unflatten(0, ")) == (1, 1)
+    assert "# (batch * time, 4, 4, 3) -> (batch * time, 3, 3, 2)" in text
+
+
+def test_gradients_of_steps_that_are_laid_end_to_end():
+    frames = model([*map(TimeDistributed, FRAMES), LSTM(3, 2)], (3, 8, 6, 2))
+    xlstm.reconcile(frames, ["torch"], gradients=True).check()

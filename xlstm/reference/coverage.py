@@ -57,6 +57,7 @@ class Coverage:
     def __init__(self) -> None:
         self._seen: dict[Use, Array] = {}
         self._alive: dict[Use, Array] = {}
+        self._signs: dict[str, tuple[bool, bool]] = {}
 
     def see(self, layer: str, use: str, activation: str, x: Array) -> None:
         """Records the arguments `x` that an activation of a layer was called with."""
@@ -72,6 +73,11 @@ class Coverage:
         """As `see`, for a function whose pieces meet at `edges`."""
         self._count(Use(layer, use, function, edges), x)
 
+    def see_sign(self, layer: str, y: Array) -> None:
+        """Records whether outputs of a layer that may be of either sign are."""
+        low, high = self._signs.get(layer, (False, False))
+        self._signs[layer] = (low or bool((y < 0).any()), high or bool((y > 0).any()))
+
     def _count(self, use: Use, x: Array) -> None:
         pieces = np.searchsorted(use.edges, x)
         counts = np.bincount(pieces[np.isfinite(x)].ravel(), minlength=len(use.edges) + 1)
@@ -83,6 +89,9 @@ class Coverage:
     def unexercised(self, every: bool = False) -> list[str]:
         """One line for each piece never reached, and for units only ever where it is flat.
 
+        And for layers all of whose outputs have one sign: what keeps such numbers as they are
+        cannot be seen behind them.
+
         Args:
             every: whether the flat ends of smooth activations count as pieces.
         """
@@ -91,4 +100,10 @@ class Coverage:
             use.lines(counts, self._alive.get(use, all_alive), every)
             for use, counts in self._seen.items()
         )
-        return [line for found in lines for line in found]
+        signs = (
+            f"outputs {side} zero of {layer} (all units): not exercised"
+            for layer, seen in self._signs.items()
+            for side, reached in zip(("below", "above"), seen, strict=True)
+            if not reached
+        )
+        return [*(line for found in lines for line in found), *signs]

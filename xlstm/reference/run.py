@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.model import Array, Edge, Input, Model, Node
+from xlstm.model import Array, Bidirectional, Edge, Input, Model, Node, Recurrent
 from xlstm.reference.context import Context
 from xlstm.reference.coverage import Coverage
 from xlstm.reference.layers import forward
+from xlstm.specs import Spec
 
 State = Mapping[str, Sequence[Array]]
 """Layer name -> its states, (batch, n) each."""
@@ -49,8 +50,16 @@ def run(
             context = _context(model, node, values, dtype, coverage, state or {})
             outputs = forward(node.spec, [values[edge] for edge in node.inputs], context)
             values |= {Edge(node.name, number): y for number, y in enumerate(outputs)}
+            if coverage is not None and _signed(node.spec):
+                coverage.see_sign(node.name, outputs[0])
             final += context.final if node in model.stateful else []
     return [*(values[edge] for edge in model.outputs), *final]
+
+
+def _signed(spec: Spec) -> bool:
+    """Whether a layer's outputs may be of either sign, and something after it could hide that."""
+    halves = spec.halves if isinstance(spec, Bidirectional) else (spec,)
+    return all(isinstance(half, Recurrent) and half.activation == "tanh" for half in halves)
 
 
 def _cast(node: Node, x: Array, dtype: Any) -> Array:

@@ -35,7 +35,7 @@ def getitem(wiring: Wiring, x: Any, index: Any) -> Any:
             wiring.wanted.add((x.path, -1, 0))
         return (x.sequence, x.states)[index]
     if isinstance(x, Zeros):
-        raise RefusalError("a part of zeros", "use them as states only")
+        return x
     if isinstance(x, tuple) and not isinstance(x, Value):
         return x[index]
     items = index if isinstance(index, tuple) else (index,)

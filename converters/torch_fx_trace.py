@@ -17,8 +17,15 @@ from xlstm.converters.torch_fx_tables import LEAVES, VIEWS, name_of
 
 from xlstm.errors import UnsupportedError
 
+MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
+"""What makes tensors of sizes; PyTorch takes no traced size for the first one unless wrapped."""
+
 
 class _Tracer(fx.Tracer):
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=MAKERS)
+        self._autowrap_search.append(torch)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = type(m).__module__.startswith("torch.") and not isinstance(m, fx.GraphModule)
         return own and type(m) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict)

@@ -15,8 +15,9 @@ import torch
 from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 from xlstm.converters.torch_fx_attention import bound
-from xlstm.converters.torch_fx_layouts import Layout
+from xlstm.converters.torch_fx_layouts import Given, Layout
 from xlstm.converters.torch_fx_layouts import layouts as layouts_of
+from xlstm.converters.torch_fx_shapes import getitem
 from xlstm.converters.torch_fx_tables import LEAVES, handler, name_of
 from xlstm.converters.torch_fx_trace import problems, trace
 from xlstm.converters.torch_fx_wiring import (
@@ -66,8 +67,20 @@ LASTING += (Function, LayerNorm, Merge, Relu, Softmax)
 LOOKS = ("getitem", "squeeze", "to", "contiguous", "clone", "detach", "requires_grad_", "zeros")
 """What takes other things than tensors first."""
 
+STATES = (
+    "states are inputs and outputs of ports one by one, (batch, n) each, in PyTorch's order: "
+    "h of each layer and direction, then c"
+)
+
 TURNS = ("unsqueeze", "squeeze", "transpose", "permute", "view", "reshape", "repeat", "expand")
 """What leaves zeros zeros, in another shape."""
+
+
+class Ending(NamedTuple):
+    """How PyTorch sees an output: which axis is the batch; `states` for (layers, batch, n)."""
+
+    batch: int
+    states: bool = False
 
 
 class Read(NamedTuple):
@@ -76,12 +89,12 @@ class Read(NamedTuple):
     Attributes:
         model: the graph.
         layouts: of the inputs.
-        outputs: which axis of each output is the batch in PyTorch.
+        outputs: how PyTorch sees them.
     """
 
     model: Model
     layouts: tuple[Layout, ...]
-    outputs: tuple[int, ...]
+    outputs: tuple[Ending, ...]
 
 
 class _Walk:
@@ -95,7 +108,7 @@ class _Walk:
         self.wanted: set[tuple[str, int, int]] = set()
         self.reached = 0
         self.outputs: list[Edge] = []
-        self.batches: list[int] = []
+        self.endings: list[Ending] = []
         self.keys: tuple[str, ...] = ()
 
     def read(self) -> Wiring:
@@ -134,7 +147,7 @@ class _Walk:
         wiring = Wiring(self.root, self.wanted, probing)
         values: dict[fx.Node, Any] = {}
         layouts = iter(enumerate(self.layouts))
-        self.outputs, self.batches = [], []
+        self.outputs, self.endings = [], []
         for number, node in enumerate(self.graph.nodes):
             wiring.node, self.reached = node, max(self.reached, number)
             where = node.target if node.op == "call_module" else node.name
@@ -156,7 +169,9 @@ class _Walk:
 
     def _input(
         self, wiring: Wiring, node: fx.Node, place: int, layout: Layout, probing: bool
-    ) -> Value:
+    ) -> Any:
+        if layout.given:
+            return _states(wiring, str(node.target), layout.given)
         numbers = [marker(place * 4 + n) for n in range(layout.rank - 1)]
         sizes = [self.solved.get(n, n if probing else None) for n in numbers]
         edge = wiring.graph.add(wiring.fresh(str(node.target)), Input(tuple(sizes)))
@@ -185,13 +200,35 @@ class _Walk:
 
     def _output(self, wiring: Wiring, found: Any) -> None:
         for value in _leaves(found):
-            if not isinstance(value, Value):
-                do = "return tensors only, as in out or h[-1]"
-                raise RefusalError(f"{_title(value)} as an output", do)
-            self.outputs.append(wiring.plain(value).edge)
-            self.batches.append(value.batch)
+            self._end(wiring, value)
         flat = isinstance(found, dict) and all(isinstance(v, Value) for v in found.values())
         self.keys = tuple(sorted(map(str, found))) if flat else ()
+
+    def _end(self, wiring: Wiring, value: Any) -> None:
+        """An output; several where a recurrent module returned them at once."""
+        if isinstance(value, Recurred):
+            for part in (getitem(wiring, value, 0), *_leaves(value.states)):
+                self._end(wiring, part)
+        elif isinstance(value, States):
+            self.outputs += [value.take(wiring, n) for n in range(len(value.edges))]
+            self.endings.append(Ending(1, states=True))
+        elif isinstance(value, Value):
+            self.outputs.append(wiring.plain(value).edge)
+            self.endings.append(Ending(value.batch))
+        else:
+            do = "return tensors only, as in out or h[-1]"
+            raise RefusalError(f"{_title(value)} as an output", do)
+
+
+def _states(wiring: Wiring, name: str, given: Given) -> Any:
+    """Inputs for the states of all layers of a recurrent module."""
+    found = []
+    for which, width in enumerate(given.widths, start=given.which):
+        title = f"{name}_{'hc'[which]}" if given.paired else name
+        names = [f"{title}_{n}" if given.count > 1 else title for n in range(given.count)]
+        edges = tuple(wiring.graph.add(wiring.fresh(n), Input((width,))) for n in names)
+        found.append(States(f"the input {name}", which, edges, given.directions))
+    return tuple(found) if given.paired else found[0]
 
 
 def _check_first(args: tuple[Any, ...], what: str) -> None:
@@ -247,7 +284,7 @@ def understand(source: nn.Module) -> Read:
         do = "take them out of the module, or port its layers one by one"
         raise UnsupportedError(where, want, "; ".join(found), do)
     walk, wiring = _best(where, root, graph)
-    return Read(_model(source, walk, wiring), walk.layouts, tuple(walk.batches))
+    return Read(_model(source, walk, wiring), walk.layouts, tuple(walk.endings))
 
 
 def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, Wiring]:
@@ -284,7 +321,12 @@ def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
     nodes = wiring.graph.nodes
     inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
     notes = list(wiring.notes)
-    if any(layout.batch for layout in walk.layouts) or any(walk.batches):
+    states = [layout for layout in walk.layouts if layout.given]
+    states += [ending for ending in walk.endings if ending.states]
+    if states:
+        notes.append(STATES)
+    tensors = [plain for plain in (*walk.layouts, *walk.endings) if plain not in states]
+    if any(plain.batch for plain in tensors):
         notes.append(
             "batch_first=False: inputs and outputs of ports are batch first; transpose them"
         )
@@ -326,11 +368,19 @@ class Original(nn.Module):
         self.ids = row_numbers(found.model)
 
     def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
-        triples = zip(inputs, self.found.layouts, self.found.model.inputs, strict=True)
-        given = [
-            (x.long() if name in self.ids else x).movedim(0, layout.batch)
-            for x, layout, name in triples
-        ]
+        pairs = zip(inputs, self.found.model.inputs, strict=True)
+        given = [self._given(layout, pairs) for layout in self.found.layouts]
         with _InDtype(self.dtype):
             outputs = [*_leaves(self.source(*given))]
-        return [y.movedim(batch, 0) for y, batch in zip(outputs, self.found.outputs, strict=True)]
+        both = zip(outputs, self.found.outputs, strict=True)
+        ends = [y.unbind(0) if end.states else [y.movedim(end.batch, 0)] for y, end in both]
+        return [y for part in ends for y in part]
+
+    def _given(self, layout: Layout, pairs: Iterator[tuple[torch.Tensor, str]]) -> Any:
+        """What the module takes for one of its arguments."""
+        if layout.given is None:
+            x, name = next(pairs)
+            return (x.long() if name in self.ids else x).movedim(0, layout.batch)
+        rows = [[next(pairs)[0] for _ in range(layout.given.count)] for _ in layout.given.widths]
+        states = tuple(map(torch.stack, rows))
+        return states if layout.given.paired else states[0]

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 from torch import fx, nn
 from xlstm.converters.torch_fx_tables import name_of
 
 
+class Given(NamedTuple):
+    """States that an input brings to a recurrent module.
+
+    Attributes:
+        count: how many layers and directions.
+        widths: of each tensor, (count, batch, width): h, c, or both.
+        which: 0 where the first tensor is an h, 1 where it is a c.
+        paired: whether the input is the pair (h, c).
+        directions: of each layer.
+    """
+
+    count: int
+    widths: tuple[int, ...]
+    which: int
+    paired: bool
+    directions: int
+
+
 class Layout(NamedTuple):
-    """How PyTorch sees an input: its number of axes and which one is the batch."""
+    """How PyTorch sees an input: its number of axes and which one is the batch.
+
+    `given` for states, which are inputs (batch, width) of the hub, one by one.
+    """
 
     rank: int
     batch: int
+    given: Given | None = None
 
 
 RANKS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
@@ -27,8 +50,38 @@ def layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
     found = []
     for node in graph.nodes:
         if node.op == "placeholder":
+            states = _given(root, graph, node)
+            if states:
+                found.append([Layout(3, 1, states)])
+                continue
             found.append(_proven(root, node) or _possible(root, node, late))
     return found
+
+
+def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> Given | None:
+    """The states that an input is read as; None for other inputs."""
+    for user in graph.nodes:
+        leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if not isinstance(leaf, nn.RNNBase):
+            continue
+        states = [*user.args[1:], *user.kwargs.values(), None][0]
+        widths = (leaf.proj_size or leaf.hidden_size, leaf.hidden_size)
+        widths = widths if isinstance(leaf, nn.LSTM) else widths[:1]
+        directions = 1 + leaf.bidirectional
+        count = leaf.num_layers * directions
+        if states is node:
+            return Given(count, widths, 0, len(widths) > 1, directions)
+        for which, part in enumerate(states if isinstance(states, (tuple, list)) else ()):
+            if part is node:
+                return Given(count, (widths[which],), which, False, directions)
+            if _is_part(part, node):
+                return Given(count, widths, 0, True, directions)
+    return None
+
+
+def _is_part(part: Any, node: fx.Node) -> bool:
+    """Whether one thing is a place of another."""
+    return isinstance(part, fx.Node) and part.target is operator.getitem and part.args[0] is node
 
 
 def _proven(root: nn.Module, node: fx.Node) -> list[Layout]:

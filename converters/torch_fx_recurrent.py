@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 from xlstm.converters import torch_live
+from xlstm.converters.torch_fx_shapes import getitem
 from xlstm.converters.torch_fx_wiring import (
     Recurred,
     RefusalError,
@@ -32,16 +33,25 @@ def _states_in(
     if all(part is None or isinstance(part, Zeros) for part in parts):
         return None
     count = module.num_layers * (1 + module.bidirectional)
-    fits = len(parts) == kinds and all(
-        isinstance(part, States) and part.which == n and len(part.edges) == count
-        for n, part in enumerate(parts)
-    )
-    if not fits:
+    found = [_state(wiring, part, n, count) for n, part in enumerate(parts)]
+    if len(parts) != kinds or not all(found):
         raise RefusalError(
-            "initial states that are neither zeros nor the last states of another module",
-            "leave them out, or hand on what another recurrent module returned",
+            "initial states that are neither zeros nor tensors (layers, batch, n)",
+            "leave them out, or give tensors, as in h.unsqueeze(0) or what another module returned",
         )
-    return [tuple(part.take(wiring, n) for n in range(count)) for part in parts]
+    return found
+
+
+def _state(wiring: Wiring, part: Any, which: int, count: int) -> tuple[Edge, ...]:
+    """The edges of a state, one a layer and direction; none if it is of another form."""
+    if isinstance(part, States):
+        same = part.which == which and len(part.edges) == count
+        return tuple(part.take(wiring, n) for n in range(count)) if same else ()
+    if not isinstance(part, Value) or part.rank != 3 or part.batch != 1:
+        return ()
+    wiring.demand(wiring.sizes(part)[0], count, "layers, got")
+    rows = (getitem(wiring, part, n) for n in range(count))
+    return tuple(wiring.plain(row).edge for row in rows)
 
 
 class _Stack:

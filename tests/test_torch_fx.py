@@ -181,10 +181,6 @@ REFUSED = {
         Pair(forward=lambda m, x: m.b(m.a(x)[1][0])),
         "b: .*states of all layers of a",
     ),
-    "returned-states": (
-        Pair(b=nn.Linear(2, 3), forward=lambda m, x: m.a(m.b(x))),
-        "all that a",
-    ),
     "sequential-lstm": (nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2)), "all that 0 returns"),
     "loop": (Pair(forward=loop), "loops over time"),
     "decision": (Pair(forward=decision), "decisions on data"),
@@ -249,7 +245,7 @@ REFUSED = {
     ),
     "std": (Pair(forward=lambda m, x: m.b(m.a(x)[0]).std(1)), "say correction=0"),
     "softplus": (nn.Sequential(nn.Linear(3, 4), nn.Softplus()), "Softplus"),
-    "random-state": (Pair(forward=lambda m, x: m.b(m.a(x, (x, x))[0])), "initial states"),
+    "random-state": (Pair(forward=lambda m, x: m.b(m.a(x, (m.a(x)[0],) * 2)[0])), "initial states"),
     "max-norm": (nn.Sequential(nn.Embedding(4, 3, max_norm=1.0), nn.Linear(3, 2)), "max_norm"),
 }
 

@@ -70,7 +70,8 @@ def _cell(cell: Any, held: Held, where: str) -> Found:
         known = ", ".join(f"nn.{known.__name__}" for known in (*CELLS, nn.ConvLSTMCell))
         own = f"nn.Dense, or one of {known}, alone, in nn.RNN or nn.Bidirectional"
         want = f"{own}, or {IN_SEQUENTIAL}"
-        raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
+        do = "pass the layers one by one, or the folder or the object that xlstm made"
+        raise UnsupportedError(where, want, kind.__name__, do)
     check_start(cell.carry_init is kind(1).carry_init, where)
     table = LINEN_TABLES[kind.__name__]
     features = sizes_of(table, held)["i"]

@@ -50,7 +50,8 @@ def _cell(cell: Any, where: str) -> Found:
             f"nnx.Linear, or one of {known}, alone, in nnx.RNN or nnx.Bidirectional, or "
             f"{IN_SEQUENTIAL}"
         )
-        raise UnsupportedError(where, want, kind.__name__, "pass the layers one by one")
+        do = "pass the layers one by one, or the folder or the object that xlstm made"
+        raise UnsupportedError(where, want, kind.__name__, do)
     check_start(cell.carry_init is None, where)
     spec = cell_spec(cell, kind.__name__, cell.in_features, cell.hidden_features, where)
     table = NNX_TABLES[kind.__name__]

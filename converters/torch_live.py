@@ -191,6 +191,17 @@ def read(source: nn.Module) -> Model:
     return chain(title, found.layers, shape, found.weights, origin, lone=lone)
 
 
+def as_made(source: nn.Module) -> bool:
+    """Whether a module of an emitted class has the layers that its class makes, and no hooks."""
+    with torch.device("meta"):
+        made = type(source)()
+    hooked = (
+        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+        for module in source.modules()
+    )
+    return str(made) == str(source) and not any(hooked)
+
+
 def to_numpy(tensor: torch.Tensor) -> Array:
     """A tensor's values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
     tensor = tensor.detach().cpu()

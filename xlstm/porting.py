@@ -18,11 +18,12 @@ import numpy as np
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.custom import registered_code
-from xlstm.errors import UsageError, WeightsError
+from xlstm.emitted import folder_of, read_emitted
+from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
 from xlstm.files.arrays import is_arrays, read_arrays
-from xlstm.folder import check_plain, has_port, read_folder
+from xlstm.folder import SOURCE, check_plain, has_port, read_folder
 from xlstm.layout import Table, pack, sizes_of, unpack
 from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
@@ -48,7 +49,8 @@ def load(
             model or layer; an `nn.LSTM`, `nn.GRU`, `nn.RNN`, cell or `nn.Linear` of PyTorch, or
             any module that `torch.fx` traces with such layers in it; a cell, `RNN`,
             `Bidirectional`, `Linear` or `Sequential` of Flax NNX, or of Linen as a pair (module,
-            variables); a live port; or a Model, which is returned as it is.
+            variables); a live port, from `port` or a folder's `load()`; or a Model, which is
+            returned as it is.
             Paths are read without importing a framework.
         architecture: for weights alone: the JSON or YAML file of their architecture.
         keras_version: for weights alone whose files do not say it: the Keras that wrote them,
@@ -90,7 +92,21 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
         want = "a path, or a model of " + ", ".join(registry.names())
         raise UsageError("load", want, type(source).__name__, "pass one of these")
     ported = _read_port(source, owner)
-    return owner.live().read(source) if ported is None else ported
+    ported = read_emitted(source, owner) if ported is None else ported
+    return _read_live(source, owner) if ported is None else ported
+
+
+def _read_live(source: Any, owner: Adapter) -> Model:
+    """A model of somebody's own making; a folder of ours is the way where that is refused."""
+    try:
+        model: Model = owner.live().read(source)
+    except UnsupportedError as error:
+        folder = folder_of(source[0] if isinstance(source, tuple) else source)
+        if folder is None:
+            raise
+        do = f"load the folder {folder}; the object, or {SOURCE}, is not as xlstm wrote it"
+        raise UnsupportedError(error.where, error.expected, error.got, do) from error
+    return model
 
 
 PORTS: dict[str, Model] = {}

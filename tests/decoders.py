@@ -24,6 +24,7 @@ from xlstm.model import (
     Masking,
     Merge,
     Model,
+    MultiHeadAttention,
     Permute,
     Reduce,
     RepeatVector,
@@ -34,6 +35,7 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
+from xlstm.specs import Across, Along, Einsum
 
 RS = {"return_sequences": True}
 RUNNING = {"return_sequences": True, "return_state": True}
@@ -119,6 +121,17 @@ def dot_attention() -> Model:
     weights = graph.add("weights", Softmax(), [scores])
     seen = graph.add("seen", Dot((2, 1)), [weights, e])
     return built(graph, [graph.add("both", Concatenate(), [seen, y])])
+
+
+def heads() -> Model:
+    """Several heads, whose weights are an output too, and products by letters."""
+    graph, y = decoded()
+    e = Edge("encoder")
+    spec = MultiHeadAttention(2, 3, 2, 4, 4, 4, 4, scores=True)
+    seen = graph.add("heads", spec, [y, e, e])
+    weights = graph.add("largest", Reduce("max", (0,)), [Edge("heads", 1)])
+    more = graph.add("products", Einsum("ce,de->dc"), [e, seen])
+    return built(graph, [Edge("heads", 1), weights, more])
 
 
 def context() -> Model:
@@ -217,6 +230,7 @@ STEPPED: dict[str, Callable[[], Model]] = {
     "attention": attention,
     "masked attention": lambda: attention(masked=True),
     "dot attention": dot_attention,
+    "heads": heads,
     "context": context,
     "more targets": more_targets,
     "repeated": repeated,
@@ -284,6 +298,8 @@ CROSSING: dict[str, tuple[Callable[[], Model], str]] = {
     "reversed": (lambda: upper(Dense(4, 4), Reverse()), "upper_1"),
     "mean": (lambda: upper(GlobalPool("average")), "upper_0"),
     "every second step": (lambda: upper(Slice(0, step=2)), "upper_0"),
+    "products so far": (lambda: upper(Along("cumprod", 0)), "upper_0"),
+    "over the batch": (lambda: upper(Across("max")), "upper_0"),
     "softmax over time": (lambda: upper(Softmax(0)), "upper_0"),
     "self-attention": (self_attention, "second"),
     "state of another layer": (started_late, "second"),

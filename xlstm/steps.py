@@ -13,6 +13,7 @@ from typing import Any
 
 from xlstm import specs
 from xlstm.specs import Shape, Spec
+from xlstm.specs.operations import SO_FAR
 
 Axes = tuple[int | None, ...]
 """For each input the axis of a sample that steps lie on; None: the same for every step."""
@@ -39,6 +40,12 @@ def axes_before(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
     """
     rule = RULES.get(type(spec))
     return None if rule is None else rule(spec, shapes, axis)
+
+
+def axis_of(spec: Spec, output: int, axis: int) -> int:
+    """Where the steps of an output lie, if those of the first one lie on `axis`."""
+    # the weights of several heads have the heads first
+    return axis + (isinstance(spec, specs.MultiHeadAttention) and output == 1)
 
 
 def _same(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
@@ -108,6 +115,12 @@ def _dot(spec: specs.Dot, shapes: Shapes, axis: int) -> Axes | None:
     return found[axis] if found else None
 
 
+def _einsum(spec: specs.Einsum, _shapes: Shapes, axis: int) -> Axes | None:
+    *terms, out = spec.letters
+    places = (term.find(out[axis]) for term in terms)
+    return tuple(None if place < 0 else place for place in places)
+
+
 def _attention(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
     """Of attention to what is the same for every step."""
     if axis or spec.causal:
@@ -154,7 +167,7 @@ def _squeeze(spec: specs.Squeeze, _shapes: Shapes, axis: int) -> Axes | None:
 
 
 def _along(spec: specs.Along, _shapes: Shapes, axis: int) -> Axes | None:
-    if spec.how == "cumsum":
+    if spec.how in SO_FAR:
         return None if axis == spec.axis else (axis,)
     return (axis + (spec.axis <= axis),)
 
@@ -192,6 +205,7 @@ RULES: dict[type[Spec], Callable[..., Axes | None]] = {
     specs.DepthwiseConv: _window,
     specs.Dot: _dot,
     specs.Dropout: _same,
+    specs.Einsum: _einsum,
     specs.Elu: _same,
     specs.Embedding: _embedding,
     specs.ExpandDims: _expand,
@@ -221,5 +235,5 @@ RULES: dict[type[Spec], Callable[..., Axes | None]] = {
     specs.UpSample: _up,
     specs.Where: _stretched,
 }
-"""The rule of each layer. What is missing mixes steps (GlobalPool, Bidirectional), keeps a state
-(Recurrent), or is not known (Custom)."""
+"""The rule of each layer. What is missing mixes steps (GlobalPool, Bidirectional) or samples
+(Across), keeps a state (Recurrent), or is not known (Custom)."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from xlstm.errors import UnsupportedError
 from xlstm.model import Bidirectional, Edge, Input, Model, Node, Recurrent, RepeatVector, Slice
-from xlstm.steps import axes_before
+from xlstm.steps import axes_before, axis_of
 
 SO_FAR = -1
 """In place of an axis: no steps, but what is known after those so far (a last state)."""
@@ -74,7 +74,8 @@ class Timeline:
         last = isinstance(node.spec, Slice) and node.spec.axis == given[0]
         if last and (node.spec.start, node.spec.stop, node.spec.step) == (-1, None, 1):  # type: ignore[attr-defined]
             return [SO_FAR]
-        return [self._alike(node, given)] * len(node.shapes)
+        axis = self._alike(node, given)
+        return [axis_of(node.spec, output, axis) for output in range(len(node.shapes))]
 
     def _whole(self, node: Node, axes: Sequence[int | None]) -> list[int | None]:
         """Of a layer none of whose inputs has steps."""
@@ -142,7 +143,8 @@ class Timeline:
             self._demand(node.inputs[0], 0, node)
         else:
             shapes = [self._model.shape(before) for before in node.inputs]
-            wanted = axes_before(node.spec, shapes, axis) if shapes else None
+            first = axis - axis_of(node.spec, edge.output, 0)
+            wanted = axes_before(node.spec, shapes, first) if shapes and first >= 0 else None
             if wanted is None:
                 raise _refused(node, "one that makes its steps, or mixes them")
             for before, want in zip(node.inputs, wanted, strict=True):

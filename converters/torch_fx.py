@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx, nn
 from torch.overrides import TorchFunctionMode
+from xlstm.converters import torch_fx_folded as folded
 from xlstm.converters.torch_fx_attention import bound
-from xlstm.converters.torch_fx_layouts import Given, Layout
+from xlstm.converters.torch_fx_ends import Ending, leaves, said, states_in
+from xlstm.converters.torch_fx_folded import Folded
+from xlstm.converters.torch_fx_layouts import Layout
 from xlstm.converters.torch_fx_layouts import layouts as layouts_of
-from xlstm.converters.torch_fx_shapes import getitem
+from xlstm.converters.torch_fx_shapes import getitem, stacked
 from xlstm.converters.torch_fx_tables import LEAVES, handler, name_of
 from xlstm.converters.torch_fx_trace import problems, trace
 from xlstm.converters.torch_fx_wiring import (
@@ -29,6 +32,7 @@ from xlstm.converters.torch_fx_wiring import (
     Value,
     Wiring,
     Zeros,
+    flat,
     marker,
     shape_text,
 )
@@ -64,23 +68,21 @@ LASTING: tuple[type[Spec], ...] = (Activation, Affine, Concatenate, Dense, Dropo
 LASTING += (Function, LayerNorm, Merge, Relu, Softmax)
 """Specs that work on the last axis only, so that axes before it change nothing."""
 
-LOOKS = ("getitem", "squeeze", "to", "contiguous", "clone", "detach", "requires_grad_", "zeros")
-"""What takes other things than tensors first."""
-
-STATES = (
-    "states are inputs and outputs of ports one by one, (batch, n) each, in PyTorch's order: "
-    "h of each layer and direction, then c"
+LOOKS = (
+    "getitem",
+    "squeeze",
+    "to",
+    "contiguous",
+    "clone",
+    "detach",
+    "requires_grad_",
+    "zeros",
+    "mul",
 )
+"""What takes other things than tensors first."""
 
 TURNS = ("unsqueeze", "squeeze", "transpose", "permute", "view", "reshape", "repeat", "expand")
 """What leaves zeros zeros, in another shape."""
-
-
-class Ending(NamedTuple):
-    """How PyTorch sees an output: which axis is the batch; `states` for (layers, batch, n)."""
-
-    batch: int
-    states: bool = False
 
 
 class Read(NamedTuple):
@@ -171,7 +173,7 @@ class _Walk:
         self, wiring: Wiring, node: fx.Node, place: int, layout: Layout, probing: bool
     ) -> Any:
         if layout.given:
-            return _states(wiring, str(node.target), layout.given)
+            return states_in(wiring, str(node.target), layout.given)
         numbers = [marker(place * 4 + n) for n in range(layout.rank - 1)]
         sizes = [self.solved.get(n, n if probing else None) for n in numbers]
         edge = wiring.graph.add(wiring.fresh(str(node.target)), Input(tuple(sizes)))
@@ -186,20 +188,35 @@ class _Walk:
             return self._output(wiring, args[0])
         if node.op == "call_module":
             leaf = self.root.get_submodule(str(node.target))
-            given = bound(leaf, args, options)
-            _check_first(given, "a call with")
-            return LEAVES[type(leaf)](wiring, leaf, str(node.target), given)
+            return self._leaf(wiring, leaf, str(node.target), bound(leaf, args, options))
         renamed = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in options.items()}
         args = (*args, *(renamed.pop(k) for k in ("input", "tensors", "other") if k in renamed))
         name = name_of(node.target, node.op)
+        if name not in LOOKS:
+            args = _tensors(wiring, args)
+        if any(isinstance(arg, Folded) for arg in args):
+            return folded.apply(wiring, name, handler(name), args, renamed)
+        if name in ("view", "reshape") and isinstance(args[0], Value):
+            laid = folded.fold(wiring, args[0], flat(args[1:]))
+            if laid is not None:
+                return laid
         if name in TURNS and isinstance(args[0], Zeros):
             return args[0]
         if name not in LOOKS:
             _check_first(args, f"{name} of")
         return handler(name)(wiring, *args, **renamed)
 
+    def _leaf(self, wiring: Wiring, leaf: nn.Module, path: str, given: tuple[Any, ...]) -> Any:
+        """What a module gives."""
+        given = (*_tensors(wiring, given[:1]), *given[1:])
+        _check_first(given, "a call with")
+        call = LEAVES[type(leaf)]
+        if given and isinstance(given[0], Folded):
+            return folded.through(given[0], leaf, lambda x: call(wiring, leaf, path, (x,)))
+        return call(wiring, leaf, path, given)
+
     def _output(self, wiring: Wiring, found: Any) -> None:
-        for value in _leaves(found):
+        for value in leaves(found):
             self._end(wiring, value)
         flat = isinstance(found, dict) and all(isinstance(v, Value) for v in found.values())
         self.keys = tuple(sorted(map(str, found))) if flat else ()
@@ -207,7 +224,7 @@ class _Walk:
     def _end(self, wiring: Wiring, value: Any) -> None:
         """An output; several where a recurrent module returned them at once."""
         if isinstance(value, Recurred):
-            for part in (getitem(wiring, value, 0), *_leaves(value.states)):
+            for part in (getitem(wiring, value, 0), *leaves(value.states)):
                 self._end(wiring, part)
         elif isinstance(value, States):
             self.outputs += [value.take(wiring, n) for n in range(len(value.edges))]
@@ -216,19 +233,21 @@ class _Walk:
             self.outputs.append(wiring.plain(value).edge)
             self.endings.append(Ending(value.batch))
         else:
-            do = "return tensors only, as in out or h[-1]"
+            end = isinstance(value, Folded)
+            do = folded.DO if end else "return tensors only, as in out or h[-1]"
             raise RefusalError(f"{_title(value)} as an output", do)
 
 
-def _states(wiring: Wiring, name: str, given: Given) -> Any:
-    """Inputs for the states of all layers of a recurrent module."""
-    found = []
-    for which, width in enumerate(given.widths, start=given.which):
-        title = f"{name}_{'hc'[which]}" if given.paired else name
-        names = [f"{title}_{n}" if given.count > 1 else title for n in range(given.count)]
-        edges = tuple(wiring.graph.add(wiring.fresh(n), Input((width,))) for n in names)
-        found.append(States(f"the input {name}", which, edges, given.directions))
-    return tuple(found) if given.paired else found[0]
+def _tensors(wiring: Wiring, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What something is called with, states of all layers as one tensor."""
+    return tuple(
+        stacked(wiring, x)
+        if isinstance(x, States)
+        else _tensors(wiring, tuple(x))
+        if type(x) in (tuple, list)
+        else x
+        for x in args
+    )
 
 
 def _check_first(args: tuple[Any, ...], what: str) -> None:
@@ -243,17 +262,9 @@ def _title(thing: Any) -> str:
         return f"all that {thing.path} returns, its states among it,"
     if isinstance(thing, States):
         return f"the states of all layers of {thing.path} at once"
+    if isinstance(thing, Folded):
+        return "a tensor with steps and batch end to end"
     return thing.name if isinstance(thing, Token) else f"{type(thing).__name__.lower()}"
-
-
-def _leaves(found: Any) -> Iterator[Any]:
-    if isinstance(found, dict):
-        found = tuple(found[key] for key in sorted(found, key=str))
-    if isinstance(found, (tuple, list)) and not isinstance(found, (Value, Recurred, Zeros)):
-        for part in found:
-            yield from _leaves(part)
-    else:
-        yield found
 
 
 def _same(a: Wiring, b: Wiring) -> bool:
@@ -321,15 +332,7 @@ def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
     nodes = wiring.graph.nodes
     inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
     notes = list(wiring.notes)
-    states = [layout for layout in walk.layouts if layout.given]
-    states += [ending for ending in walk.endings if ending.states]
-    if states:
-        notes.append(STATES)
-    tensors = [plain for plain in (*walk.layouts, *walk.endings) if plain not in states]
-    if any(plain.batch for plain in tensors):
-        notes.append(
-            "batch_first=False: inputs and outputs of ports are batch first; transpose them"
-        )
+    notes += said(walk.layouts, walk.endings)
     title = type(source).__name__
     origin = Source("torch", torch.__version__, f"live {title}", notes=tuple(notes))
     ends = tuple(walk.outputs)
@@ -371,7 +374,7 @@ class Original(nn.Module):
         pairs = zip(inputs, self.found.model.inputs, strict=True)
         given = [self._given(layout, pairs) for layout in self.found.layouts]
         with _InDtype(self.dtype):
-            outputs = [*_leaves(self.source(*given))]
+            outputs = [*leaves(self.source(*given))]
         both = zip(outputs, self.found.outputs, strict=True)
         ends = [y.unbind(0) if end.states else [y.movedim(end.batch, 0)] for y, end in both]
         return [y for part in ends for y in part]

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from xlstm.converters.torch_fx_modules import MODULES, pointwise, softmax_over
 from xlstm.converters.torch_fx_wiring import (
+    BATCH,
     LENGTH,
     MARKER,
     RefusalError,
+    Sizes,
     Token,
     Value,
     Wiring,
@@ -79,8 +81,15 @@ def subtract(wiring: Wiring, a: Any, b: Any) -> Value:
     return line(wiring, b, -1.0, float(a))
 
 
-def multiply(wiring: Wiring, a: Any, b: Any) -> Value:
-    """A product."""
+def _is_size(x: Any) -> bool:
+    return type(x) is int or isinstance(x, Sizes) or x in (BATCH, LENGTH)
+
+
+def multiply(wiring: Wiring, a: Any, b: Any) -> Any:
+    """A product, of sizes too."""
+    if _is_size(a) and _is_size(b):
+        factors = [n for size in (a, b) for n in getattr(size, "factors", (size,))]
+        return a * b if type(a) is type(b) is int else Sizes(factors)
     _check_operands(a, b)
     if isinstance(a, Value) and isinstance(b, Value):
         return merge("multiply")(wiring, a, b)
@@ -88,7 +97,7 @@ def multiply(wiring: Wiring, a: Any, b: Any) -> Value:
     return line(wiring, x, float(number), 0.0)
 
 
-def divide(wiring: Wiring, a: Any, b: Any) -> Value:
+def divide(wiring: Wiring, a: Any, b: Any) -> Any:
     """A quotient."""
     _check_operands(a, b)
     if is_number(b):

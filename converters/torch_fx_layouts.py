@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import fx, nn
 from xlstm.converters.torch_fx_tables import name_of
 
 
-class Given(NamedTuple):
+@dataclass(frozen=True)
+class Given:
     """States that an input brings to a recurrent module.
 
     Attributes:
@@ -58,6 +60,22 @@ def layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
     return found
 
 
+UNPACKED = "unpacked"
+"""Marks a node that is one of all parts of something, as b of b, s, f = x.shape."""
+
+
+def _rank(node: fx.Node) -> int:
+    """How many sizes of an input the module unpacks; 0 if it does not."""
+    parts = [part for user in node.users if _is_shape(user) for part in user.users]
+    return max((int(part.args[1]) + 1 for part in parts if UNPACKED in part.meta), default=0)
+
+
+def _is_shape(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target == "size" and len(node.args) == 1 and not node.kwargs
+    return node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
+
+
 def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> Given | None:
     """The states that an input is read as; None for other inputs."""
     for user in graph.nodes:
@@ -65,7 +83,7 @@ def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> Given | None:
         if not isinstance(leaf, nn.RNNBase):
             continue
         states = [*user.args[1:], *user.kwargs.values(), None][0]
-        widths = (leaf.proj_size or leaf.hidden_size, leaf.hidden_size)
+        widths: tuple[int, ...] = (leaf.proj_size or leaf.hidden_size, leaf.hidden_size)
         widths = widths if isinstance(leaf, nn.LSTM) else widths[:1]
         directions = 1 + leaf.bidirectional
         count = leaf.num_layers * directions
@@ -126,5 +144,7 @@ def _possible(root: nn.Module, node: fx.Node, late: bool) -> list[Layout]:
     whole = [u for u in node.users if u.op == "call_method" and u.target in ("long", "int")]
     if whole or any(isinstance(leaf, nn.Embedding) for leaf in users):
         return [Layout(2, 0), *([Layout(2, 1)] if late else []), Layout(1, 0)]
+    if rank := _rank(node):
+        return [Layout(rank, batch) for batch in range(1 + (late and rank > 2))]
     later = [Layout(3, 1)] if late else []
     return [Layout(2, 0), Layout(3, 0), *later, Layout(4, 0)]

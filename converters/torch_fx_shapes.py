@@ -41,9 +41,7 @@ def getitem(wiring: Wiring, x: Any, index: Any) -> Any:
     items = index if isinstance(index, tuple) else (index,)
     if isinstance(x, States):
         if type(items[0]) is not int:
-            raise RefusalError(
-                f"part {items[0]} of the states of all layers", "take one, as in h[-1]"
-            )
+            return _part(wiring, stacked(wiring, x), items)
         state = Value(x.take(wiring, items[0]), (0, 1))
         return _part(wiring, state, items[1:])
     return _part(wiring, x, items)
@@ -90,6 +88,13 @@ def unsqueeze(wiring: Wiring, x: Value, dim: int) -> Value:
     axes = [old + (old >= place) for old in x.axes]
     axes.insert(axis, place)
     return Value(edge, tuple(axes))
+
+
+def stacked(wiring: Wiring, x: States) -> Value:
+    """The states of all layers as the one tensor that they are, (layers, batch, n)."""
+    edges = [x.take(wiring, number) for number in range(len(x.edges))]
+    rows = [unsqueeze(wiring, Value(edge, (0, 1)), 1) for edge in edges]
+    return transpose(wiring, join(wiring, rows, 1) if len(rows) > 1 else rows[0], 0, 1)
 
 
 def squeeze(wiring: Wiring, x: Any, dim: Any = None) -> Value:
@@ -181,7 +186,7 @@ def reshape(wiring: Wiring, x: Value, *shape: Any) -> Value:
     """PyTorch's view and reshape, which must leave the batch as it is."""
     first, *rest = flat(shape)
     if x.batch:
-        raise RefusalError("a new shape with the batch not first", "permute it to the front")
+        return _late(wiring, x, [first, *rest])
     sample = wiring.sizes(x)[1:]
     open_ = [size for size in sample if known(size) is None]
     if BATCH in rest or any(isinstance(s, Token) and s is not LENGTH for s in rest):
@@ -194,6 +199,30 @@ def reshape(wiring: Wiring, x: Value, *shape: Any) -> Value:
     elif first is not BATCH:
         raise RefusalError(f"a batch of {first}", "say x.shape[0]")
     return _reshaped(wiring, x, sample, rest)
+
+
+def _late(wiring: Wiring, x: Value, shape: list[Any]) -> Value:
+    """A new shape of a tensor whose batch is not the first axis, as of states: all else is known.
+
+    The numbers before the batch stay before it, and those after it after it.
+    """
+    sizes = wiring.sizes(x)
+    ahead, after = sizes[: x.batch], sizes[x.batch + 1 :]
+    place = shape.index(BATCH) if BATCH in shape else 0
+    free = shape[0] == -1 and -1 not in shape[1:]  # which is the batch, with one layer before it
+    known_ = all(is_number(n) for n in (*ahead, *after, *shape[:place], *shape[place + 1 :]))
+    parts = [*shape[:place], 1], [*shape[place + 1 :], 1]
+    same = known_ and (BATCH in shape or free)
+    for own, new in zip((ahead, after), parts, strict=True):
+        left = new.index(-1) if -1 in new else None
+        if left is not None and same and new.count(-1) == 1:
+            new[left] = math.prod(own) // -math.prod(new)
+        same = same and math.prod(own) == math.prod(new)
+    if not same:
+        raise RefusalError("a new shape with the batch not first", "permute it to the front")
+    found = _with_shape(wiring, x, [*parts[0][:-1], *parts[1][:-1]])
+    turned = [*range(1, place + 1), 0, *range(place + 1, found.rank)]
+    return found._replace(axes=tuple(turned))
 
 
 def _reshaped(wiring: Wiring, x: Value, sample: Sequence[Any], rest: list[Any]) -> Value:
@@ -213,6 +242,8 @@ def _reshaped(wiring: Wiring, x: Value, sample: Sequence[Any], rest: list[Any]) 
 
 
 def _with_shape(wiring: Wiring, x: Value, sizes: Sequence[int | None]) -> Value:
+    if not x.batch and tuple(sizes) == wiring.sizes(x)[1:] and sizes.count(None) < 2:
+        return x
     x = wiring.plain(x)
     if len(sizes) == 1:
         edge = wiring.add(Flatten(), x.edge) if x.rank > 2 else x.edge
@@ -243,18 +274,17 @@ def unflatten(wiring: Wiring, x: Value, dim: int, sizes: Any) -> Value:
     """An axis cut into several."""
     axis = axis_of(x, dim, "unflatten")
     old = wiring.sizes(x)
-    return reshape(
-        wiring, x, BATCH, *(_length(n) for n in (*old[1:axis], *sizes, *old[axis + 1 :]))
-    )
+    return reshape(wiring, x, BATCH, *(length(n) for n in (*old[1:axis], *sizes, *old[axis + 1 :])))
 
 
-def _length(size: Any) -> Any:
+def length(size: Any) -> Any:
+    """A size as a module sees it: LENGTH where it may be any."""
     return LENGTH if size is None else size
 
 
 def size(wiring: Wiring, x: Value, dim: int | None = None) -> Any:
     """Sizes as PyTorch sees them."""
-    sizes = tuple(map(_length, wiring.sizes(x)))
+    sizes = tuple(map(length, wiring.sizes(x)))
     return sizes if dim is None else sizes[dim]
 
 

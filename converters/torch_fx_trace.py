@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
+from xlstm.converters.torch_fx_layouts import UNPACKED
 from xlstm.converters.torch_fx_tables import LEAVES, VIEWS, name_of
 
 from xlstm.errors import UnsupportedError
@@ -26,9 +29,31 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_functions=MAKERS)
         self._autowrap_search.append(torch)
 
+    def create_node(self, *args: Any, **options: Any) -> fx.Node:
+        """A node; one of unpacking is marked, for it tells how many parts there are."""
+        node = super().create_node(*args, **options)
+        if node.target is operator.getitem and any(map(_unpacks, _callers(sys._getframe(1)))):
+            node.meta[UNPACKED] = True
+        return node
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = type(m).__module__.startswith("torch.") and not isinstance(m, fx.GraphModule)
         return own and type(m) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames that make a node of fx, the nearest first."""
+    while frame is not None and frame.f_code.co_filename.startswith((fx.__path__[0], __file__)):
+        yield frame
+        frame = frame.f_back
+
+
+def _unpacks(frame: FrameType) -> bool:
+    """Whether a frame is the one in which fx unpacks a value into so many names."""
+    return frame.f_code.co_name == "<genexpr>" and frame.f_code.co_filename == ITERATES
+
+
+ITERATES = fx.Proxy.__iter__.__code__.co_filename
 
 
 def _defaults(source: nn.Module) -> dict[str, Any]:

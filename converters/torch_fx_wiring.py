@@ -52,6 +52,14 @@ class Token:
         self.name = name
 
 
+class Sizes(Token):
+    """A product of sizes, the batch's or a length among them."""
+
+    def __init__(self, factors: Sequence[Any]) -> None:
+        super().__init__("a product of sizes")
+        self.factors = tuple(factors)
+
+
 BATCH, LENGTH = Token("the batch size"), Token("a length")
 
 

@@ -177,10 +177,6 @@ REFUSED = {
     "tied": (tied(), "one parameter in 0.weight and 2.weight"),
     "frozen": (partly_frozen(), "head .Linear. with some parameters frozen"),
     "hook": (hooked(), "forward hooks of head"),
-    "whole-h": (
-        Pair(forward=lambda m, x: m.b(m.a(x)[1][0])),
-        "b: .*states of all layers of a",
-    ),
     "sequential-lstm": (nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2)), "all that 0 returns"),
     "loop": (Pair(forward=loop), "loops over time"),
     "decision": (Pair(forward=decision), "decisions on data"),

@@ -1,0 +1,54 @@
+"""The inputs and outputs of a traced module beside the tensors: states, and what is nested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from xlstm.converters.torch_fx_layouts import Given, Layout
+from xlstm.converters.torch_fx_wiring import Recurred, States, Value, Wiring, Zeros
+
+from xlstm.model import Input
+
+STATES = (
+    "states are inputs and outputs of ports one by one, (batch, n) each, in PyTorch's order: "
+    "h of each layer and direction, then c"
+)
+
+
+class Ending(NamedTuple):
+    """How PyTorch sees an output: which axis is the batch; `states` for (layers, batch, n)."""
+
+    batch: int
+    states: bool = False
+
+
+def states_in(wiring: Wiring, name: str, given: Given) -> Any:
+    """Inputs for the states of all layers of a recurrent module."""
+    found = []
+    for which, width in enumerate(given.widths, start=given.which):
+        title = f"{name}_{'hc'[which]}" if given.paired else name
+        names = [f"{title}_{n}" if given.count > 1 else title for n in range(given.count)]
+        edges = tuple(wiring.graph.add(wiring.fresh(n), Input((width,))) for n in names)
+        found.append(States(f"the input {name}", which, edges, given.directions))
+    return tuple(found) if given.paired else found[0]
+
+
+def leaves(found: Any) -> Iterator[Any]:
+    """What is nested in tuples, lists and dicts, in order; a dict by its sorted keys."""
+    if isinstance(found, dict):
+        found = tuple(found[key] for key in sorted(found, key=str))
+    if isinstance(found, (tuple, list)) and not isinstance(found, (Value, Recurred, Zeros)):
+        for part in found:
+            yield from leaves(part)
+    else:
+        yield found
+
+
+def said(layouts: Sequence[Layout], endings: Sequence[Ending]) -> list[str]:
+    """Notes on how ports differ in what they take and give."""
+    states = any(layout.given for layout in layouts) or any(end.states for end in endings)
+    late = any(layout.batch and not layout.given for layout in layouts)
+    late |= any(end.batch and not end.states for end in endings)
+    first = "batch_first=False: inputs and outputs of ports are batch first; transpose them"
+    return [STATES] * states + [first] * late

@@ -1,0 +1,133 @@
+"""Tensors whose first axis is the batch and more axes end to end, as x.view(b * s, -1) makes them.
+
+What is done to them number by number, or along their last axes, is the same with the axes apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from xlstm.converters.torch_fx_shapes import length, reshape
+from xlstm.converters.torch_fx_wiring import (
+    BATCH,
+    RefusalError,
+    Sizes,
+    Value,
+    Wiring,
+    flat,
+    is_number,
+)
+
+LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
+"""Modules that work along the last axes, or number by number."""
+
+PLAIN = frozenset(
+    "ReLU ReLU6 Tanh Sigmoid SELU CELU SiLU Mish Softsign GELU Hardsigmoid Hardswish Hardtanh "
+    "LogSigmoid ELU LeakyReLU".split()
+)
+"""Modules that are activations."""
+
+BY_NUMBER = frozenset(
+    "relu tanh sigmoid selu silu relu6 mish gelu leaky_relu elu dropout contiguous clone detach "
+    "add sub mul div truediv exp log sqrt square abs neg clamp to".split()
+)
+"""Functions that work number by number."""
+
+DO = "view it as (batch, steps, ...) again, with nothing but such layers between"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A tensor with its axes apart.
+
+    Attributes:
+        value: with the axes apart, the batch first.
+        count: how many of its first axes lie end to end, the batch among them.
+    """
+
+    value: Value
+    count: int
+
+
+def fold(wiring: Wiring, x: Value, shape: Sequence[Any]) -> Folded | None:
+    """A view with the batch and axes after it end to end; None for a view of another kind."""
+    first, *rest = shape
+    sizes = tuple(map(length, wiring.sizes(x)))
+    if x.batch or x.rank < 3 or not rest:
+        return None
+    if isinstance(first, Sizes):
+        count = len(first.factors)
+        if first.factors != sizes[:count]:
+            raise RefusalError("a view whose first size is no product of the first sizes", DO)
+        return Folded(reshape(wiring, x, *sizes[:count], *rest), count)
+    count = x.rank - len(rest)
+    if first == -1 and count > 1 and all(map(is_number, rest)) and sizes[count:] == tuple(rest):
+        return Folded(wiring.plain(x), count)
+    return None
+
+
+def unfold(wiring: Wiring, x: Folded, shape: Sequence[Any]) -> Any:
+    """Its axes taken apart, or its last ones in another shape."""
+    own = tuple(map(length, wiring.sizes(x.value)))
+    first, *rest = shape
+    ahead, after = own[: x.count], own[x.count :]
+    if isinstance(first, Sizes) and first.factors == ahead:
+        return Folded(reshape(wiring, x.value, *ahead, *rest), x.count)
+    more = tuple(rest[x.count - 1 :])
+    fits = tuple(rest[: x.count - 1]) == ahead[1:] and -1 not in (more if first == -1 else ())
+    if not fits and first is BATCH and x.count == 2 and rest[:1] == [-1]:
+        fits = more == after  # the one size that is left to PyTorch is the steps'
+    if not fits or first not in (BATCH, -1):
+        raise RefusalError("a view that takes batch and steps apart in another way", DO)
+    return reshape(wiring, x.value, *ahead, *more)
+
+
+def shape_of(wiring: Wiring, x: Folded) -> tuple[Any, ...]:
+    """Sizes as PyTorch sees them."""
+    own = tuple(map(length, wiring.sizes(x.value)))
+    return Sizes(own[: x.count]), *own[x.count :]
+
+
+def through(x: Folded, leaf: nn.Module, call: Callable[[Value], Any]) -> Folded:
+    """A module called with it."""
+    if isinstance(leaf, nn.BatchNorm1d) and x.value.rank == 3:
+        turned = call(_turned(x.value))  # its features are the channels
+        return Folded(_turned(turned), x.count)
+    several = isinstance(leaf, nn.PReLU) and leaf.num_parameters > 1
+    if (type(leaf) not in LAST and type(leaf).__name__ not in PLAIN) or several:
+        raise RefusalError(f"a {type(leaf).__name__} over batch and steps end to end", DO)
+    return Folded(call(x.value), x.count)
+
+
+def _turned(x: Value) -> Value:
+    return x._replace(axes=(x.axes[0], x.axes[2], x.axes[1]))
+
+
+def apply(wiring: Wiring, name: str, handler: Callable[..., Any], args: Any, options: Any) -> Any:
+    """A function called with tensors of this kind."""
+    found = [arg for arg in args if isinstance(arg, Folded)]
+    x = found[0]
+    if name in ("view", "reshape"):
+        return unfold(wiring, x, flat(args[1:]))
+    if name == "size" or (name == "getattr" and args[1] == "shape"):
+        sizes = shape_of(wiring, x)
+        return sizes[args[1]] if name == "size" and len(args) > 1 else sizes
+    if name in ("softmax", "log_softmax"):
+        return _softmax(wiring, x, handler, args, options)
+    if name.removesuffix("_") not in BY_NUMBER or len({other.count for other in found}) > 1:
+        raise RefusalError(f"{name} of a tensor with batch and steps end to end", DO)
+    if any(isinstance(arg, Value) for arg in args):
+        raise RefusalError(f"{name} of tensors with and without batch and steps end to end", DO)
+    apart = [arg.value if isinstance(arg, Folded) else arg for arg in args]
+    return Folded(handler(wiring, *apart, **options), x.count)
+
+
+def _softmax(wiring: Wiring, x: Folded, handler: Any, args: Any, options: Any) -> Folded:
+    dim = options["dim"] if "dim" in options else args[1]
+    rank = x.value.rank - x.count + 1
+    if not isinstance(dim, int) or not dim % rank:
+        raise RefusalError("softmax over batch and steps end to end", "take it over the last axis")
+    return Folded(handler(wiring, x.value, dim % rank - rank), x.count)

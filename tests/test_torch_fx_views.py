@@ -1,0 +1,139 @@
+"""Views of batch and steps end to end, sizes unpacked, and states as one tensor, by torch.fx."""
+
+import pytest
+import torch
+from refusing import refused
+from test_torch_fx_states import agrees, batch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  as everybody writes it
+
+import xlstm
+from xlstm.errors import UnsupportedError
+
+TWO = {"num_layers": 2, "bidirectional": True}
+
+
+class Views(nn.Module):
+    """An LSTM, a dense layer, and a forward that a test gives."""
+
+    def __init__(self, forward, width=4, more=None, **options):
+        super().__init__()
+        torch.manual_seed(6)
+        self.lstm, self.dense = nn.LSTM(3, 4, batch_first=True, **options), nn.Linear(width, 3)
+        self.more = more or nn.Identity()
+        self.steps = forward
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.5)
+        self.eval()
+
+    def forward(self, x):
+        return self.steps(self, x)
+
+
+def apart(m, x):
+    b, s, _ = x.shape
+    return m.dense(m.lstm(x)[0].reshape(b * s, -1)).view(b, s, -1)
+
+
+def guessed(m, x):
+    y = m.more(F.relu(m.lstm(x)[0].contiguous().view(-1, 4)) * 2)
+    return torch.softmax(m.dense(y), dim=1).view(x.size(0), -1, 3)
+
+
+def sized(m, x):
+    y = m.lstm(x)[0]
+    laid = y.reshape(y.size(0) * y.size(1), y.size(2))
+    return m.dense(m.more(laid) + laid).view(-1, y.size(1), 3)
+
+
+def before(m, x):
+    b, s, f = x.shape
+    return m.lstm(torch.tanh(m.dense(x.view(b * s, f))).view(b, s, 3))[0]
+
+
+def picked(m, x):
+    h = m.lstm(x)[1][0].view(2, 2, x.size(0), 4)[-1]
+    return m.dense(torch.cat([h[0], h[1]], 1))
+
+
+GOOD = {
+    "apart": (apart, {}),
+    "guessed": (guessed, {"more": nn.LayerNorm(4)}),
+    "sized": (sized, {"more": nn.BatchNorm1d(4)}),
+    "before": (before, {"width": 3}),
+    "permuted": (
+        lambda m, x: m.dense(m.lstm(x)[1][0].permute(1, 0, 2).reshape(x.size(0), -1)),
+        {"width": 8, "num_layers": 2},
+    ),
+    "transposed": (
+        lambda m, x: m.dense(m.lstm(x)[1][1].transpose(0, 1).reshape(x.shape[0], -1)),
+        {"width": 16, **TWO},
+    ),
+    "picked": (picked, {"width": 8, **TWO}),
+    "one": (lambda m, x: m.dense(m.lstm(x)[1][0].view(-1, 4)), {}),
+    "some": (
+        lambda m, x: m.dense(m.lstm(x)[1][0][-2:].transpose(0, 1).flatten(1)),
+        {"width": 8, **TWO},
+    ),
+    "all": (lambda m, x: m.dense(m.lstm(x)[1][0]).transpose(0, 1), {"num_layers": 2}),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_views(name):
+    forward, options = GOOD[name]
+    source, x = Views(forward, **options), batch(3, 6, 3)
+    for norm in source.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+    torch.testing.assert_close(agrees(source, x), source(x), atol=1e-6, rtol=1e-5)
+
+
+def test_axes_that_come_apart_again_are_never_joined():
+    kinds = [node.spec.kind for node in xlstm.load(Views(apart)).layers]
+    assert kinds == ["LSTM", "Dense"]
+
+
+def mixed(m, x):
+    b, s, _ = x.shape
+    return m.dense(m.lstm(x)[0].reshape(s * b, -1)).view(b, s, -1)
+
+
+def swapped(m, x):
+    b, s, _ = x.shape
+    return m.dense(m.lstm(x)[0].reshape(b * s, -1)).view(s, b, -1)
+
+
+def left(m, x):
+    return m.dense(m.lstm(x)[0].reshape(-1, 4))
+
+
+def averaged(m, x):
+    return m.dense(m.lstm(x)[0].reshape(-1, 4)).mean(0)
+
+
+def video(m, x):
+    b, t, c, h, w = x.shape
+    return m.dense(m.lstm(m.more(x.view(b * t, c, h, w)).view(b, t, -1))[0])
+
+
+BAD = {
+    "mixed": (mixed, {}, "no product of the first sizes"),
+    "swapped": (swapped, {}, "takes batch and steps apart in another way"),
+    "left": (left, {}, "steps and batch end to end as an output", "again"),
+    "averaged": (averaged, {}, "mean of a tensor with batch and steps end to end"),
+    "video": (video, {"more": nn.Conv2d(2, 3, 2)}, "Conv2d over batch and steps end to end"),
+    "layers-mixed": (
+        lambda m, x: m.dense(m.lstm(x)[1][0].reshape(x.size(0), -1)),
+        {"width": 8, "num_layers": 2},
+        "the batch not first",
+        "permute it to the front",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_views_that_mix_are_refused(name):
+    forward, options, *words = BAD[name]
+    refused(UnsupportedError, lambda: xlstm.load(Views(forward, **options)), *words)

@@ -62,7 +62,9 @@ from xlstm.model import (
 MOST = 600
 """Combinations of layouts that are tried."""
 
-SAY = "say an input's shape in forward, as in x = x.reshape(x.shape[0], 10)"
+SAY = (
+    "say an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
+)
 
 LASTING: tuple[type[Spec], ...] = (Activation, Affine, Concatenate, Dense, Dropout, Elu, Embedding)
 LASTING += (Function, LayerNorm, Merge, Relu, Softmax)

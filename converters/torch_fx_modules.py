@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 from xlstm.converters import torch_live
+from xlstm.converters.torch_fx_pools import Handler, around, pool, sizes_of, space, whole
 from xlstm.converters.torch_fx_recurrent import recurrent
 from xlstm.converters.torch_fx_shapes import flatten, unflatten
 from xlstm.converters.torch_fx_wiring import (
@@ -31,10 +31,7 @@ from xlstm.model import (
     Edge,
     Elu,
     Embedding,
-    GlobalPool,
     LayerNorm,
-    Pad,
-    Pool,
     PRelu,
     Relu,
     Softmax,
@@ -42,9 +39,6 @@ from xlstm.model import (
     TrainingOnly,
     UpSample,
 )
-
-Handler = Callable[[Wiring, Any, str, Any], Any]
-"""The walk, the module, its path, what it is called with -> what it returns."""
 
 
 def layer(wiring: Wiring, module: nn.Module, path: str, spec: Spec, x: Edge, table: str) -> Edge:
@@ -78,21 +72,9 @@ def _embedding(wiring: Wiring, module: nn.Embedding, path: str, args: tuple[Any,
     return Value(edge, (*x.axes, x.rank))
 
 
-def sizes_of(size: Any, rank: int) -> tuple[int, ...]:
-    """A size for each axis, where PyTorch takes one for all."""
-    return tuple(size) if isinstance(size, (tuple, list)) else (size,) * rank
-
-
-def _around(wiring: Wiring, x: Value, before: tuple[int, ...], after: tuple[int, ...]) -> Value:
-    """Zeros around a tensor whose channels are last."""
-    if not any((*before, *after)):
-        return x
-    return x._replace(edge=wiring.add(Pad(before, after), x.edge, before="pad_"))
-
-
 def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
     rank = len(module.kernel_size)
-    x = _space(wiring, one(args), rank)
+    x = space(wiring, one(args), rank)
     wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
     if module.padding_mode != "zeros":
         raise RefusalError(f"padding_mode={module.padding_mode!r}", "pad with zeros")
@@ -103,7 +85,7 @@ def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Valu
     pads = pads if isinstance(own, str) else [(n, n) for n in own]
     same = {*strides} == {1} and any(reach) and pads == [(n // 2, n - n // 2) for n in reach]
     if not same:
-        x = _around(wiring, x, tuple(a for a, _ in pads), tuple(b for _, b in pads))
+        x = around(wiring, x, tuple(a for a, _ in pads), tuple(b for _, b in pads))
     spec = Conv(
         module.in_channels,
         module.out_channels,
@@ -119,7 +101,7 @@ def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Valu
 
 def _conv_transpose(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
     rank = len(module.kernel_size)
-    x = _space(wiring, one(args), rank)
+    x = space(wiring, one(args), rank)
     wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
     if module.groups != 1:
         raise RefusalError(f"groups={module.groups}", "use a layer for each group")
@@ -136,52 +118,6 @@ def _conv_transpose(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...
     if any(module.padding):
         edge = wiring.add(Crop(module.padding, module.padding), edge, before="crop_")
     return x._replace(edge=edge)
-
-
-def _space(wiring: Wiring, x: Value, rank: int) -> Value:
-    """A tensor (batch, channels, *space), its edge's channels last."""
-    if x.rank != rank + 2:
-        raise RefusalError(
-            f"a tensor of {x.rank} axes", f"give it (batch, channels) and {rank} more"
-        )
-    return wiring.channels_last(x)
-
-
-def _pool(how: str, rank: int) -> Handler:
-    def pool(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
-        x = _space(wiring, one(args), rank)
-        window = sizes_of(module.kernel_size, rank)
-        strides = sizes_of(module.stride or module.kernel_size, rank)
-        pads = sizes_of(module.padding, rank)
-        wrong = {*sizes_of(getattr(module, "dilation", 1), rank)} != {1} or module.ceil_mode
-        if wrong or getattr(module, "return_indices", False):
-            raise RefusalError("ceil_mode, dilation or return_indices", "use a plain pooling")
-        if getattr(module, "divisor_override", None):
-            raise RefusalError("divisor_override", "use the plain mean")
-        counted = how == "average" and module.count_include_pad
-        even = {*strides} == {1} and all(2 * p == k - 1 for p, k in zip(pads, window, strict=True))
-        if any(pads) and not counted and not even:
-            raise RefusalError(
-                f"padding={module.padding}", "pad before it, with torch.nn.functional.pad"
-            )
-        same = any(pads) and not counted
-        x = x if same else _around(wiring, x, pads, pads)
-        spec = Pool(how, window, strides, "same" if same else "valid")
-        return x._replace(edge=wiring.add(spec, x.edge))
-
-    return pool
-
-
-def _global(how: str, rank: int) -> Handler:
-    def pool(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
-        x = _space(wiring, one(args), rank)
-        if {*sizes_of(module.output_size, rank)} != {1}:
-            raise RefusalError(
-                f"output_size={module.output_size}", "use 1, or a pooling of fixed size"
-            )
-        return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
-
-    return pool
 
 
 def _batch_norm(ranks: tuple[int, ...]) -> Handler:
@@ -257,11 +193,11 @@ def _upsample(wiring: Wiring, module: nn.Upsample, path: str, args: tuple[Any, .
 
 def _constant_pad(rank: int) -> Handler:
     def pad(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
-        x = _space(wiring, one(args), rank)
+        x = space(wiring, one(args), rank)
         pairs = [*zip(module.padding[::2], module.padding[1::2], strict=True)][::-1]
         if getattr(module, "value", 0.0) or min(module.padding) < 0:
             raise RefusalError(f"padding={module.padding} with a number, or below 0", "use zeros")
-        return _around(wiring, x, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+        return around(wiring, x, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
 
     return pad
 
@@ -316,7 +252,7 @@ def _dropout(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> V
 
 def _spatial(rank: int) -> Handler:
     def dropout(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
-        x = _space(wiring, one(args), rank)
+        x = space(wiring, one(args), rank)
         return pointwise(wiring, x, TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
 
     return dropout
@@ -355,14 +291,18 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.AlphaDropout: lambda wiring, module, path, args: pointwise(
         wiring, one(args), TrainingOnly("AlphaDropout", float(module.p))
     ),
-    nn.MaxPool1d: _pool("max", 1),
-    nn.MaxPool2d: _pool("max", 2),
-    nn.AvgPool1d: _pool("average", 1),
-    nn.AvgPool2d: _pool("average", 2),
-    nn.AdaptiveAvgPool1d: _global("average", 1),
-    nn.AdaptiveAvgPool2d: _global("average", 2),
-    nn.AdaptiveMaxPool1d: _global("max", 1),
-    nn.AdaptiveMaxPool2d: _global("max", 2),
+    nn.MaxPool1d: pool("max", 1),
+    nn.MaxPool2d: pool("max", 2),
+    nn.AvgPool1d: pool("average", 1),
+    nn.AvgPool2d: pool("average", 2),
+    nn.AdaptiveAvgPool1d: whole("average", 1),
+    nn.AdaptiveAvgPool2d: whole("average", 2),
+    nn.AdaptiveMaxPool1d: whole("max", 1),
+    nn.AdaptiveMaxPool2d: whole("max", 2),
+    nn.MaxPool3d: pool("max", 3),
+    nn.AvgPool3d: pool("average", 3),
+    nn.AdaptiveAvgPool3d: whole("average", 3),
+    nn.AdaptiveMaxPool3d: whole("max", 3),
     nn.Softmax: lambda wiring, module, path, args: softmax_over(wiring, one(args), module.dim),
     nn.LogSoftmax: lambda wiring, module, path, args: softmax_over(
         wiring, one(args), module.dim, log=True

@@ -274,6 +274,8 @@ def unflatten(wiring: Wiring, x: Value, dim: int, sizes: Any) -> Value:
     """An axis cut into several."""
     axis = axis_of(x, dim, "unflatten")
     old = wiring.sizes(x)
+    if -1 not in sizes and all(map(is_number, sizes)):
+        wiring.demand(old[axis], math.prod(sizes), "numbers, got")
     return reshape(wiring, x, BATCH, *(length(n) for n in (*old[1:axis], *sizes, *old[axis + 1 :])))
 
 

@@ -13,8 +13,8 @@ from xlstm.converters import torch_fx_functions as f
 from xlstm.converters import torch_fx_products as products
 from xlstm.converters import torch_fx_shapes as shapes
 from xlstm.converters.torch_fx_modules import MODULES
-from xlstm.converters.torch_fx_modules import Handler as Leaf
 from xlstm.converters.torch_fx_numbers import NUMBERS
+from xlstm.converters.torch_fx_pools import Handler as Leaf
 from xlstm.converters.torch_fx_wiring import one
 
 from xlstm.specs.elementwise import FUNCTIONS as FUNCTIONS_OF_HUB
@@ -95,12 +95,16 @@ NAMES: dict[str, f.Handler] = {
     "hardtanh": f.module(nn.Hardtanh),
     "interpolate": f.interpolate,
     "max_pool1d": f.pool("max", nn.MaxPool1d),
+    "max_pool3d": f.module(nn.MaxPool3d),
     "max_pool2d": f.module(nn.MaxPool2d),
     "avg_pool1d": f.pool("average", nn.AvgPool1d),
+    "avg_pool3d": f.module(nn.AvgPool3d),
     "avg_pool2d": f.module(nn.AvgPool2d),
     "adaptive_avg_pool1d": f.module(nn.AdaptiveAvgPool1d),
+    "adaptive_avg_pool3d": f.module(nn.AdaptiveAvgPool3d),
     "adaptive_avg_pool2d": f.module(nn.AdaptiveAvgPool2d),
     "adaptive_max_pool1d": f.module(nn.AdaptiveMaxPool1d),
+    "adaptive_max_pool3d": f.module(nn.AdaptiveMaxPool3d),
     "adaptive_max_pool2d": f.module(nn.AdaptiveMaxPool2d),
 }
 """Name -> what it becomes."""

@@ -215,8 +215,10 @@ class Wiring:
             raise RefusalError(f"{what} {got}, not {wanted}", "mend the sizes")
         marker, times, rest = solve(size)
         if not marker or (wanted - rest) % times or wanted <= rest:
-            do = "say the sizes in forward: x = x.reshape(x.shape[0], ...) with all of them"
-            raise RefusalError(f"sizes that {wanted} {what} do not tell", do, open=True)
+            got = f"sizes of an input that {wanted} {what.split(',')[0]} do not tell"
+            do = "say all of them: x = x.reshape(x.shape[0], 3, 32, 32) first in forward, or in "
+            do += "front of a Sequential nn.Unflatten(1, (3, 32, 32)); ports take them end to end"
+            raise RefusalError(got, do, open=True)
         raise LearnedError(marker, (wanted - rest) // times)
 
 

@@ -215,7 +215,6 @@ REFUSED = {
         nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4, track_running_stats=False)),
         "statistics",
     ),
-    "padding": (nn.Sequential(nn.Conv1d(3, 4, 3), nn.MaxPool1d(3, 2, padding=1)), "pad before it"),
     "attention-mask": (
         Pair(
             a=nn.MultiheadAttention(4, 2, batch_first=True),

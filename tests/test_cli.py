@@ -332,3 +332,10 @@ def test_a_reader_that_goes_away_is_no_error():
         process.stdout.close()
         said = process.stderr.read()
     assert (process.returncode, said) == (0, b"")
+
+
+def test_the_package_runs_as_the_command():
+    line = [sys.executable, "-m", "xlstm", "explain", "LSTM", "--features", "1", "--units", "2"]
+    found = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "= 32" in found.stdout

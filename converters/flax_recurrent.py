@@ -148,6 +148,8 @@ def _carry(spec: Recurrent | Bidirectional, parts: Parts, site: Site) -> Call | 
     if not site.states:
         parts.need(CELLS, "zeros")
         return _nest(spec, [call("zeros", site.x, *size) for size in sizes])
+    if parts.computed(site.states):
+        return _nest(spec, list(site.states))
     parts.need(CELLS, "checked")
     pairs = zip(site.states, sizes, strict=True)
     return _nest(spec, [call("checked", state, site.x, *size) for state, size in pairs])

@@ -159,6 +159,10 @@ class Parts:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
 
+    def computed(self, states: Sequence[str]) -> bool:
+        """Whether states are the model's own, of the batch of its one input: their sizes hold."""
+        return len(self.inputs) == 1 and self.inputs[0] not in states
+
     def need(self, file: str, *names: str) -> None:
         """Takes helpers from one of our files, once each."""
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from xlstm.converters.places import Site
@@ -93,6 +94,15 @@ def _split(spec: Bidirectional, parts: Parts, site: Site, y: str) -> None:
         _merge(spec, parts, site, a, b)
 
 
+def _held(variable: str, name: str, lines: Sequence[str]) -> list[str]:
+    """The line that holds a module in a variable, unless an earlier call left it there."""
+    line = f"        {variable} = self.{name}"
+    if line not in lines:
+        return [line]
+    since = "\n".join(lines[lines.index(line) + 1 :])
+    return [line] if re.search(rf"\b{variable}\b(?!\[\")", since) else []
+
+
 def _emit_two(
     spec: Bidirectional, parts: Parts, site: Site, before: Sequence[str], after: Sequence[str]
 ) -> None:
@@ -100,7 +110,7 @@ def _emit_two(
     start = len(parts.init)
     parts.init += [f"        self.{site.name} = nn.ModuleDict(", "            {"]
     both = site.free("both")
-    parts.forward.append(f"        {both} = self.{site.name}")
+    parts.forward += _held(both, site.name, parts.forward)
     values, ends = list[str](), list[str]()
     for word, half, needed in zip(HALVES, spec.halves, _needed(spec, site), strict=True):
         comments, module = module_of(half, parts, bool(site.mask))

@@ -195,7 +195,7 @@ def states_before(
         return []
     names = [_replacing(site, word, n) for n, word in enumerate(words)]
     if site.states:
-        if not widths:
+        if not widths or parts.computed(site.states):
             return list(site.states)
         parts.need(CELLS, "checked")
         for name, state, width in zip(names, site.states, widths, strict=True):

@@ -73,11 +73,13 @@ def identifiers(model: Model) -> Mapping[str, str]:
 
 @lru_cache(maxsize=8)  # every layer's emitter asks
 def _identifiers(names: tuple[str, ...]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    taken: set[str] = set()
+    # a layer's own name is its own, whatever is made of others before it
+    found = {name: name for name in names if _base(name) == name}
+    taken = set(found)
     numbers: dict[str, int] = {}
     for name in names:
-        base = _base(name)
-        found[name], numbers[base] = _numbered(base, taken, numbers.get(base, 1))
-        taken.add(found[name])
+        if name not in found:
+            base = _base(name)
+            found[name], numbers[base] = _numbered(base, taken, numbers.get(base, 1))
+            taken.add(found[name])
     return MappingProxyType(found)

@@ -250,6 +250,11 @@ class LayerNorm(Spec):
     center: bool = True
     groups: int = 0
 
+    @property
+    def title(self) -> str:
+        """Its kind, as people call it."""
+        return "GroupNorm" if self.groups else self.kind
+
     def __post_init__(self) -> None:
         check_size("LayerNorm", features=self.features)
         check_not_negative("LayerNorm", epsilon=self.epsilon)

@@ -123,7 +123,6 @@ def partly_frozen(module):
         (partly_frozen, "requires_grad"),
         (lambda m: nn.utils.weight_norm(m, "weight_hh_l0"), "weight_norm"),
         (lambda m: nn.utils.parametrizations.weight_norm(m, "weight_hh_l0"), "parametrizations"),
-        (lambda m: nn.Sequential(m), "Sequential"),
         (lambda _: nn.LSTM(2, 3, device="meta"), "load its weights"),
         (lambda _: torch.ao.nn.quantized.dynamic.LSTM(2, 3), "quantized"),
         (lambda _: type("LSTM", (nn.LSTM,), {})(2, 3), "one by one"),

@@ -102,8 +102,8 @@ def _stored(layer: Any) -> tuple[Stored, ...]:
     )
 
 
-def read(source: Any) -> Model:
-    """A live Keras model or layer as a Model.
+def read(source: Any, until: str = "") -> Model:
+    """A live Keras model or layer as a Model, or the part of it up to a layer.
 
     Raises:
         UnsupportedError: a layer or option without an exact form here, or a layer not built yet.
@@ -127,7 +127,7 @@ def read(source: Any) -> Model:
     container = f"live {'layer' if lone else 'model'} keras {kind}"
     found = Description("keras", keras.__version__, container, "", "", config, weights, True)
     described = replace(found, optimizer=_optimizer(source), ignored=left)
-    return read_description(described, lone=lone)
+    return read_description(described, lone=lone, until=until)
 
 
 def _left_out(model: Any) -> tuple[str, ...]:

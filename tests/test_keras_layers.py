@@ -324,7 +324,12 @@ def test_the_part_up_to_a_layer(tmp_path):
         got = xlstm.port(part, "numpy")(numbers(5, 3))
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
         refused(UsageError, lambda path=path: xlstm.load(path, until="nobody"), "nobody", "softmax")
-    refused(UsageError, lambda: xlstm.load(whole, until="softmax"), "until")
+    got = xlstm.port(xlstm.load(whole, until="softmax"), "numpy")(numbers(5, 3))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+    refused(UsageError, lambda: xlstm.load(whole, until="nobody"), "nobody", "softmax")
+    both = {"until": "softmax", "keras_version": "2.1"}
+    refused(UsageError, lambda: xlstm.load(whole, **both), "keras_version")
+    refused(UsageError, lambda: xlstm.load({}, until="softmax"), "until")
 
 
 def test_arrays_whose_layer_nothing_says(tmp_path):

@@ -58,8 +58,8 @@ def load(
         kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
             backend (all of Keras 1); layers without convolutions do not need it.
         layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.
-        until: for files of Keras: a layer of the model. Its output becomes the model's, and what
-            comes after it (such as a Lambda with a loss) is not read.
+        until: for files and live models of Keras: a layer of the model. Its output becomes the
+            model's, and what comes after it (such as a Lambda with a loss) is not read.
 
     Raises:
         FileError: an unreadable, damaged or foreign file.
@@ -74,6 +74,9 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
     """As `load`, what the user says about a file in one."""
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), told, layers)
+    owner = None if isinstance(source, (Mapping, Model)) else registry.owner(source)
+    live = owner is not None and owner.name == "keras"
+    told, until = (replace(told, until=None), told.until) if live else (told, None)
     if told.given():
         given = ", ".join(told.given())
         raise UsageError("load", "a path, with these options", given, "leave them out")
@@ -87,10 +90,13 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
         raise UsageError("load", "a mapping or file of arrays for layers=", source, "leave it out")
     if isinstance(source, Model):
         return source
-    owner = registry.owner(source)
     if owner is None:
         want = "a path, or a model of " + ", ".join(registry.names())
         raise UsageError("load", want, type(source).__name__, "pass one of these")
+    if until is not None:
+        reader: Any = owner.live()  # of Keras, whose readers alone stop at a layer
+        part: Model = reader.read(source, until=until)
+        return part
     ported = _read_port(source, owner)
     ported = read_emitted(source, owner) if ported is None else ported
     return _read_live(source, owner) if ported is None else ported

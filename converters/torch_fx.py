@@ -214,7 +214,7 @@ class _Walk:
         _check_first(given, "a call with")
         call = LEAVES[type(leaf)]
         if given and isinstance(given[0], Folded):
-            return folded.through(given[0], leaf, lambda x: call(wiring, leaf, path, (x,)))
+            return folded.through(wiring, given[0], leaf, lambda w, x: call(w, leaf, path, (x,)))
         return call(wiring, leaf, path, given)
 
     def _output(self, wiring: Wiring, found: Any) -> None:

@@ -6,11 +6,11 @@ What is done to them number by number, or along their last axes, is the same wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
-from xlstm.converters.torch_fx_shapes import length, reshape
+from xlstm.converters.torch_fx_shapes import flatten, length, reshape
 from xlstm.converters.torch_fx_wiring import (
     BATCH,
     RefusalError,
@@ -20,6 +20,8 @@ from xlstm.converters.torch_fx_wiring import (
     flat,
     is_number,
 )
+
+from xlstm.model import Builder, Edge, Shape, Spec, TimeDistributed
 
 LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
 """Modules that work along the last axes, or number by number."""
@@ -36,7 +38,24 @@ BY_NUMBER = frozenset(
 )
 """Functions that work number by number."""
 
+WINDOWS: tuple[type[nn.Module], ...] = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+)
+WINDOWS += (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.BatchNorm2d, nn.BatchNorm3d)
+WINDOWS += (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+WINDOWS += (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+"""Modules that work on every step by itself."""
+
 DO = "view it as (batch, steps, ...) again, with nothing but such layers between"
+
+
+Call = Callable[[Wiring, Value], Any]
+"""A module that is called."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +81,22 @@ def fold(wiring: Wiring, x: Value, shape: Sequence[Any]) -> Folded | None:
         count = len(first.factors)
         if first.factors != sizes[:count]:
             raise RefusalError("a view whose first size is no product of the first sizes", DO)
-        return Folded(reshape(wiring, x, *sizes[:count], *rest), count)
+        return Folded(_laid(wiring, x, count, sizes, rest), count)
     count = x.rank - len(rest)
     if first == -1 and count > 1 and all(map(is_number, rest)) and sizes[count:] == tuple(rest):
         return Folded(wiring.plain(x), count)
     return None
+
+
+def _laid(
+    wiring: Wiring, x: Value, count: int, sizes: tuple[Any, ...], rest: Sequence[Any]
+) -> Value:
+    """The axes after the first ones in another shape, or as they are."""
+    if tuple(rest) == sizes[count:]:
+        return wiring.plain(x)
+    if sum(not is_number(size) for size in rest) > 1:  # markers, which tell h from w
+        raise RefusalError("a view with two sizes that are not known, in another order", DO)
+    return reshape(wiring, x, *sizes[:count], *rest)
 
 
 def unfold(wiring: Wiring, x: Folded, shape: Sequence[Any]) -> Any:
@@ -91,15 +121,45 @@ def shape_of(wiring: Wiring, x: Folded) -> tuple[Any, ...]:
     return Sizes(own[: x.count]), *own[x.count :]
 
 
-def through(x: Folded, leaf: nn.Module, call: Callable[[Value], Any]) -> Folded:
+class _Steps:
+    """A graph as it looks from inside one time step: what is added is done at every step."""
+
+    def __init__(self, graph: Builder) -> None:
+        self.graph = graph
+        self.nodes = graph.nodes
+
+    def shape(self, edge: Edge) -> Shape:
+        """Without the steps."""
+        return self.graph.shape(edge)[1:]
+
+    def add(self, name: str, spec: Spec, inputs: Sequence[Edge], **options: Any) -> Edge:
+        """At every step."""
+        return self.graph.add(name, TimeDistributed(spec), inputs, **options)
+
+
+def _at_every_step(wiring: Wiring, x: Value, call: Call) -> Value:
+    """A module of windows, which sees (batch, channels, *space)."""
+    x = wiring.ordered(x, [0, 1, *range(3, x.rank), 2])
+    steps: Any = _Steps(wiring.graph)
+    inside = Value(x.edge, (0, *(axis - 1 for axis in x.axes[2:])))
+    found = call(replace(wiring, graph=steps, moved={}), inside)
+    return Value(found.edge, (0, 1, *(axis + 1 for axis in found.axes[1:])))
+
+
+def through(wiring: Wiring, x: Folded, leaf: nn.Module, call: Call) -> Folded:
     """A module called with it."""
+    if type(leaf) in WINDOWS and x.count == 2:
+        return Folded(_at_every_step(wiring, x.value, call), 2)
+    if isinstance(leaf, nn.Flatten):
+        start, end = _axes(x, (leaf.start_dim, leaf.end_dim), "flatten")
+        return Folded(flatten(wiring, x.value, start, end), x.count)
     if isinstance(leaf, nn.BatchNorm1d) and x.value.rank == 3:
-        turned = call(_turned(x.value))  # its features are the channels
+        turned = call(wiring, _turned(x.value))  # its features are the channels
         return Folded(_turned(turned), x.count)
     several = isinstance(leaf, nn.PReLU) and leaf.num_parameters > 1
     if (type(leaf) not in LAST and type(leaf).__name__ not in PLAIN) or several:
         raise RefusalError(f"a {type(leaf).__name__} over batch and steps end to end", DO)
-    return Folded(call(x.value), x.count)
+    return Folded(call(wiring, x.value), x.count)
 
 
 def _turned(x: Value) -> Value:
@@ -115,8 +175,14 @@ def apply(wiring: Wiring, name: str, handler: Callable[..., Any], args: Any, opt
     if name == "size" or (name == "getattr" and args[1] == "shape"):
         sizes = shape_of(wiring, x)
         return sizes[args[1]] if name == "size" and len(args) > 1 else sizes
-    if name in ("softmax", "log_softmax"):
-        return _softmax(wiring, x, handler, args, options)
+    if name in ("softmax", "log_softmax", "mean", "sum", "amax", "amin"):
+        return _over(wiring, name, x, handler, args, options)
+    if name.endswith(("pool1d", "pool2d", "pool3d")) and x.count == 2:
+        call = lambda steps, value: handler(steps, value, *args[1:], **options)  # noqa: E731
+        return Folded(_at_every_step(wiring, x.value, call), 2)
+    if name == "flatten":
+        start, end = _axes(x, (*args[1:], *options.values(), -1)[:2], name)
+        return Folded(flatten(wiring, x.value, start, end), x.count)
     if name.removesuffix("_") not in BY_NUMBER or len({other.count for other in found}) > 1:
         raise RefusalError(f"{name} of a tensor with batch and steps end to end", DO)
     if any(isinstance(arg, Value) for arg in args):
@@ -125,9 +191,18 @@ def apply(wiring: Wiring, name: str, handler: Callable[..., Any], args: Any, opt
     return Folded(handler(wiring, *apart, **options), x.count)
 
 
-def _softmax(wiring: Wiring, x: Folded, handler: Any, args: Any, options: Any) -> Folded:
-    dim = options["dim"] if "dim" in options else args[1]
+def _axes(x: Folded, dims: Sequence[Any], what: str) -> tuple[int, ...]:
+    """Axes of the tensor whose axes are apart."""
     rank = x.value.rank - x.count + 1
-    if not isinstance(dim, int) or not dim % rank:
-        raise RefusalError("softmax over batch and steps end to end", "take it over the last axis")
-    return Folded(handler(wiring, x.value, dim % rank - rank), x.count)
+    if not all(isinstance(dim, int) and dim % rank for dim in dims):
+        raise RefusalError(f"{what} over batch and steps end to end", "name the axes after them")
+    return tuple(dim % rank + x.count - 1 for dim in dims)
+
+
+def _over(wiring: Wiring, name: str, x: Folded, handler: Any, args: Any, options: Any) -> Folded:
+    """A function of axes after the first one."""
+    options = dict(options)
+    dims = flat((options.pop("dim"),) if "dim" in options else args[1:2])
+    axes = _axes(x, dims or (0,), name)
+    found = handler(wiring, x.value, axes if len(axes) > 1 else axes[0], *args[2:], **options)
+    return Folded(found, x.count)

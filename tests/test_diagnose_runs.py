@@ -12,7 +12,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import UsageError
-from xlstm.model import GRU, LSTM, Dense, Embedding
+from xlstm.model import GRU, LSTM, Dense, Embedding, Reverse
 
 TRUTH = model([LSTM(3, 5), Dense(5, 2)], (None, 3))
 
@@ -196,3 +196,23 @@ def test_row_numbers_that_no_embedding_has_are_the_users():
 def test_rounding_of_a_whole_module():
     found = xlstm.diagnose(TRUTH, xlstm.port(TRUTH, "torch").half())
     assert found.causes == ("rounded-weights",)
+
+
+def test_the_shape_of_an_input_is_what_a_module_runs_on_not_what_a_trace_tells():
+    truth = model([Reverse(), Dense(6, 2)], (5, 6))
+    found = xlstm.diagnose(truth, Turned(truth).eval())
+    assert found.causes == ("go-backwards",), str(found)
+    other = xlstm.port(model([LSTM(4, 5), Dense(5, 2)], (None, 4)), "torch")
+    found = xlstm.diagnose(TRUTH, other)
+    assert found.causes == ("inputs",)
+
+
+class Turned(nn.Module):
+    """A linear layer alone, whose input may have any rank."""
+
+    def __init__(self, truth):
+        super().__init__()
+        self.dense = xlstm.port(truth, "torch").dense_1
+
+    def forward(self, x):
+        return self.dense(x)

@@ -162,10 +162,9 @@ def _between(one: Watched, other: Watched) -> float:
     return max(gaps) if len(one.outputs) == len(other.outputs) else float("inf")
 
 
-def told(case: Case, read: Model) -> list[Array]:
-    """What the suspect's own graph gives; nothing where it does not take these inputs."""
+def told(case: Case, read: Model) -> tuple[list[Array], str]:
+    """What the suspect's own graph gives; where it does not take these inputs nothing, and why."""
     try:
-        return reference(read, case.inputs)[: len(read.outputs)]
+        return reference(read, case.inputs)[: len(read.outputs)], ""
     except Exception as error:  # another shape of input, say
-        case.failed = case.failed or _said(error)
-        return []
+        return [], _said(error)

@@ -44,9 +44,12 @@ def fixed_starts(start: Any, where: str) -> dict[int, Fixed]:
         if not isinstance(item, Mapping) or item.get("class_name") not in CONSTANTS:
             continue
         rows = mapping(item.get("config")).get("value")
-        rows = rows if isinstance(rows, list) and isinstance(rows[0], list) else [rows]
+        rows = rows if isinstance(rows, list) and rows and isinstance(rows[0], list) else [rows]
         row = rows[0]
-        plain = isinstance(row, list) and all(type(n) in (int, float) for n in row)
+        # a comparison that NaN, infinity and whole numbers beyond float64 all fail
+        plain = isinstance(row, list) and all(
+            type(n) in (int, float) and abs(n) < 1e308 for n in row
+        )
         if not plain or any(other != row for other in rows) or len(row) > CONSTANT_MOST:
             want = f"states, or {CONSTANT_MOST} numbers at most that are the same for every sample"
             raise UnsupportedError(where, want, f"a constant ({item['class_name']})", LIMITS)

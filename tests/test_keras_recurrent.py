@@ -327,12 +327,16 @@ def test_unrolled_zeros_backwards_are_refused():
     assert read(X).shape == (6, 7, 8)
 
 
-def test_constant_states_are_refused():
+def test_constant_states_are_those_of_every_sample_or_refused():
     import keras
 
     x = keras.Input((7, 3))
     ones = [keras.ops.ones((6, 4))]
     model = keras.Model(x, layers().GRU(4, name="gru")(x, initial_state=ones))
+    found = xlstm.port(xlstm.load(model), "numpy")(X)
+    np.testing.assert_allclose(found, model.predict(X, verbose=0), rtol=0, atol=5e-7)
+    own = [keras.ops.convert_to_tensor(np.arange(24.0, dtype="float32").reshape(6, 4))]
+    model = keras.Model(x, layers().GRU(4, name="gru")(x, initial_state=own))
     with pytest.raises(UnsupportedError, match=r"layer gru, initial_state: .*a constant"):
         xlstm.load(model)
 

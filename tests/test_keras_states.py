@@ -35,10 +35,18 @@ def test_zeros_are_no_states(how, masked):
     np.testing.assert_allclose(found, source.predict(x, verbose=0), rtol=0, atol=5e-7)
 
 
-def test_other_constants_are_refused():
+@pytest.mark.parametrize("how", ["by name", "by place", "tensors"])
+def test_constants_that_are_alike_for_all_samples_are_states(how):
+    source = started(how, value=0.5)
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
+    found = xlstm.port(xlstm.load(source), "numpy")(x)
+    np.testing.assert_allclose(found, source.predict(x, verbose=0), rtol=0, atol=5e-7)
+
+
+def test_constants_without_a_number():
     words = "initial_state", "a constant"
-    refused(UnsupportedError, lambda: xlstm.load(started("by name", value=0.5)), *words)
-    refused(UnsupportedError, lambda: xlstm.load(started("tensors", value=np.nan)), *words)
+    for value in (np.nan, np.inf):
+        refused(UnsupportedError, lambda v=value: xlstm.load(started("tensors", value=v)), *words)
 
 
 def test_zeros_at_every_call_of_a_stateful_layer_are_refused():

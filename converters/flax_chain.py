@@ -157,6 +157,16 @@ def _layer_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
     return LayerNorm(sizes()["o"], float(norm.epsilon), **options)
 
 
+def _group_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
+    if norm.reduction_axes is not None:
+        got = f"reduction_axes={norm.reduction_axes}"
+        raise UnsupportedError(where, "statistics over all axes but the batch", got, "leave it out")
+    features = sizes()["o"]
+    groups = norm.num_groups or features // norm.group_size
+    options = {"scale": norm.use_scale, "center": norm.use_bias, "groups": int(groups)}
+    return LayerNorm(features, float(norm.epsilon), **options)
+
+
 def _dropout(module: Any, _sizes: Sizes, where: str) -> Spec:
     shared = tuple(module.broadcast_dims)
     if not shared:
@@ -173,6 +183,7 @@ AROUND: dict[str, Callable[[Any, Sizes, str], Spec]] = {
     "ConvTranspose": _conv_transpose,
     "BatchNorm": _batch_norm,
     "LayerNorm": _layer_norm,
+    "GroupNorm": _group_norm,
     "Dropout": _dropout,
 }
 """Class that Linen and NNX name alike -> what makes its spec."""
@@ -196,7 +207,7 @@ def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -
             name = UNTOLD.format(name)
         if name not in tables:
             raise UnsupportedError(where, "a window over 1 to 3 axes", f"{axes}", "take it out")
-    return tables.get(name)
+    return tables.get("LayerNorm" if name == "GroupNorm" else name)
 
 
 def _sizes(table: Table, member: Member, where: str) -> Mapping[str, int]:

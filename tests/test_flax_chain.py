@@ -107,14 +107,25 @@ def bare_norm(own):
     return [own("Linear", 4, 3), own("LayerNorm", 3, **options), own.rnn("SimpleCell", 3, 2)]
 
 
+def groups(own):
+    return [
+        own("Conv", 4, 6, (3,), padding="SAME"),
+        own("GroupNorm", 6, num_groups=3),
+        own("GroupNorm", 6, num_groups=None, group_size=3, use_scale=False, epsilon=1e-3),
+        own.rnn("LSTMCell", 6, 2),
+    ]
+
+
 MADE = {"words": (words, TOKENS), "places": (places, X), "images": (images, IMAGE)}
 MADE["plain"] = (plain, X[:, 0])
 MADE["bare norm"] = (bare_norm, X)
+MADE["groups"] = (groups, X)
 KINDS = {
     "words": "Embedding LSTM Activation Bidirectional Dense Activation",
     "places": "Conv BatchNorm Dropout LayerNorm LSTM Reverse TrainingOnly",
     "images": "Conv Conv Activation Dense",
     "bare norm": "Dense LayerNorm SimpleRNN",
+    "groups": "Conv LayerNorm LayerNorm LSTM",
     "plain": "Activation Dense BatchNorm",
 }
 
@@ -177,6 +188,7 @@ REFUSED = {
     "bare cell": (lambda own: [own("GRUCell", 4, 4)], "GRUCell"),
     "no sizes": (lambda own: [own.module.relu], "tells the size"),
     "axis": (lambda own: [own("BatchNorm", 4, axis=1)], "axis=1"),
+    "group axes": (lambda own: [own("GroupNorm", 4, 2, reduction_axes=(-1,))], "(-1,)"),
     "axes": (lambda own: [own("LayerNorm", 4, reduction_axes=(-2, -1))], "-2"),
     "dropout": (lambda own: [own("Linear", 4, 4), own.dropout(broadcast_dims=(2,))], "2,"),
     "dilated": (lambda own: [own("Conv", 4, 4, (2,), input_dilation=2)], "input_dilation 2"),

@@ -86,5 +86,5 @@ def test_what_a_sequential_of_flax_may_hold_is_said(name):
     else:
         module = linen.LayerNorm()
         source = module, module.init(jax.random.key(0), np.ones((1, 3)))
-    words = ("Embed, Conv, ConvTranspose, BatchNorm, LayerNorm, Dropout",)
+    words = ("Embed, Conv, ConvTranspose, BatchNorm, LayerNorm, GroupNorm, Dropout",)
     refused(UnsupportedError, lambda: xlstm.load(source), *words)

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 from xlstm.model import (
     Activation,
+    Dense,
     Dropout,
     Edge,
     Elu,
+    LayerNorm,
     Node,
     Permute,
     Relu,
@@ -38,6 +40,16 @@ def number_by_number(spec: Spec) -> bool:
     if isinstance(spec, TrainingOnly):
         return spec.layer not in SPATIAL
     return isinstance(spec, (Relu, Elu, Dropout))
+
+
+def at_every_step(spec: Spec) -> TimeDistributed:
+    """A layer at every time step; steps of steps are steps to one that sees the last axis alone."""
+    if isinstance(spec, TimeDistributed):
+        layer = spec.layer
+        plain = isinstance(layer, (Dense, Activation)) or number_by_number(layer)
+        if plain or (isinstance(layer, LayerNorm) and not layer.groups):
+            return spec
+    return TimeDistributed(spec)
 
 
 def order_of(spec: Spec) -> Order:

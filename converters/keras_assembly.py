@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from xlstm.converters.axes import order_of
+from xlstm.converters.axes import at_every_step, order_of
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
 from xlstm.converters.keras_carried import MOVED_MASKS, Carried, Mask
 from xlstm.converters.keras_configs import operation_of, read_layer
@@ -233,7 +233,7 @@ class Assembly:
             if isinstance(spec, Concatenate):
                 spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
                 continue
-            spec = TimeDistributed(spec)
+            spec = at_every_step(spec)
         return spec
 
     def _add_masked(

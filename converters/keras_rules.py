@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from xlstm.converters.axes import at_every_step
 from xlstm.converters.keras_configs import CELLS, class_of, halves_of, inner, read_layer
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, Given, Reader, Rule
 from xlstm.converters.keras_eras import ERA_CLASSES
@@ -30,7 +31,6 @@ from xlstm.model import (
     Shape,
     SimpleRNN,
     Spec,
-    TimeDistributed,
 )
 
 FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful")
@@ -133,7 +133,7 @@ def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Sequence[
         got = f"(batch, {str(shape)[1:]}"
         raise UnsupportedError(where, "an input with a time axis, (batch, time, ...)", got, LIMITS)
     specs = read_layer(reader, layer, Given((shape[1:],)))
-    return [TimeDistributed(_alone(reader, spec)) for spec in specs]
+    return [at_every_step(_alone(reader, spec)) for spec in specs]
 
 
 def _alone(reader: Reader, spec: Spec) -> Spec:

@@ -115,3 +115,32 @@ def torch_tensor(x):
 
 def as_array(y):
     return y.detach().numpy() if hasattr(y, "detach") else np.asarray(y)
+
+
+def nested(x):
+    inner = keras.Sequential(
+        [keras.Input((5, 4)), L.TimeDistributed(L.Dense(2, "tanh")), L.LSTM(3)]
+    )
+    return L.GRU(2)(L.TimeDistributed(inner)(x))
+
+
+def twice(x):
+    y = L.TimeDistributed(L.TimeDistributed(L.Dense(3, activation="softmax")))(x)
+    return L.TimeDistributed(L.TimeDistributed(L.LayerNormalization()))(y)
+
+
+@pytest.mark.parametrize("make", [nested, twice])
+def test_steps_of_steps(make, tmp_path):
+    keras.utils.set_random_seed(6)
+    x = keras.Input((3, 5, 4))
+    source = keras.Model(x, make(x))
+    rng = np.random.default_rng(5)
+    weights = [rng.normal(size=w.shape).astype("float32") for w in source.get_weights()]
+    source.set_weights(weights)
+    source.save(tmp_path / "m.keras")
+    x = rng.normal(size=(4, 3, 5, 4)).astype("float32")
+    want = source.predict(x, verbose=0)
+    for given in (source, tmp_path / "m.keras"):
+        model = xlstm.load(given)
+        np.testing.assert_allclose(xlstm.port(model, "numpy")(x), want, rtol=0, atol=2e-6)
+    xlstm.reconcile(model, ["torch", "nnx", "linen", "keras"]).check()

@@ -23,6 +23,7 @@ from xlstm.converters.source import (
     class_doc,
     collect,
     listed,
+    quoted,
     shape_comment,
     statement,
 )
@@ -65,7 +66,7 @@ def model_input(model: Model, name: str, plan: Plan) -> Call:
     sizes = repr(spec.shape)
     shape: Argument = sizes if batch is None else ("batch_shape", f"{(batch, *spec.shape)}")
     own = spec.dtype == "bool" or ("int" in spec.dtype and _ids_only(model, name))
-    dtype: Argument = ("dtype", f'"{spec.dtype}"') if own else DTYPE
+    dtype: Argument = ("dtype", quoted(spec.dtype)) if own else DTYPE
     return call("keras.Input", shape, dtype, ("name", f'"{identifiers(model)[name]}"'))
 
 

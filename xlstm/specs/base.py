@@ -97,6 +97,13 @@ def check_last(spec: Spec, shape: Shape, rank: int, features: int) -> None:
         raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' sizes")
 
 
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"),
+    *("int8", "int16", "int32", "int64", "uint8", "bool"),
+)
+"""Dtypes of inputs: names and policies of Keras."""
+
+
 @dataclass(frozen=True)
 class Input(Spec):
     """A model input of samples of `shape`; `batch` where the model was built for one batch size."""
@@ -106,6 +113,17 @@ class Input(Spec):
     shape: Shape
     dtype: str = "float32"
     batch: int | None = None
+
+    def __post_init__(self) -> None:
+        # it is written into Keras source, which is run
+        if self.dtype not in DTYPES:
+            want, got = "one of " + ", ".join(DTYPES), repr(self.dtype)
+            raise UsageError("Input.dtype", want, got, "use one of these")
+        if not isinstance(self.shape, tuple):
+            raise UsageError("Input.shape", "a tuple of sizes", repr(self.shape), "pass a tuple")
+        check_size("Input", **{f"shape[{n}]": s for n, s in enumerate(self.shape) if s is not None})
+        if self.batch is not None:
+            check_size("Input", batch=self.batch)
 
 
 def windows(size: int | None, window: int, stride: int, spread: int, how: str) -> int | None:

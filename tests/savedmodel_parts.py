@@ -9,6 +9,7 @@ from typing import Any
 
 from paths import CORPUS, DATA
 
+from xlstm.budget import Budget
 from xlstm.files.description import Description
 from xlstm.files.protobuf import Message
 from xlstm.files.savedmodel import OBJECTS, describe_savedmodel
@@ -24,7 +25,7 @@ KERNEL = "layer_with_weights-1/kernel/.ATTRIBUTES/VARIABLE_VALUE"
 def opened(folder: Path) -> Description:
     """The description of a folder, all weights loaded, nothing left open."""
     with ExitStack() as stack:
-        found = describe_savedmodel(folder, stack)
+        found = describe_savedmodel(folder, stack, Budget())
         for arrays in found.weights.values():
             for stored in arrays:
                 array = stored.load()

@@ -24,6 +24,7 @@ from savedmodel_parts import (
     same,
 )
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.savedmodel import describe_savedmodel, is_savedmodel
 from xlstm.files.sniff import describe
@@ -42,7 +43,7 @@ def without(data: Any, names: set[str]) -> Any:
 def test_equals_the_h5_of_the_same_model(folder):
     twin = describe(folder.with_name(folder.name.removesuffix("_sm") + ".h5"))
     with ExitStack() as stack:
-        found = describe_savedmodel(folder, stack)
+        found = describe_savedmodel(folder, stack, Budget())
         wanted = {key: arrays for key, arrays in twin.weights.items() if arrays}
         assert list(found.weights) == list(wanted)
         for key, arrays in wanted.items():
@@ -105,7 +106,7 @@ def test_old_folders_of_the_corpus(name):
 def test_old_folder_equals_its_h5():
     twin = describe(CORPUS / "k2.2tf-dgaintel" / "domain_classifier_model.h5")
     with ExitStack() as stack:
-        found = describe_savedmodel(CORPUS / "k2.2tf-dgaintel" / "dga_model", stack)
+        found = describe_savedmodel(CORPUS / "k2.2tf-dgaintel" / "dga_model", stack, Budget())
         for key, arrays in found.weights.items():
             for mine, theirs in zip(arrays, twin.weights[key], strict=True):
                 assert f"{mine.name}:0" == theirs.name
@@ -140,7 +141,9 @@ def test_every_dtype_is_exact(number, tmp_path):
     if name == "bfloat16":
         raw = (want.view(np.uint32) >> 16).astype("<u2").tobytes()
     with ExitStack() as stack:
-        found = describe_savedmodel(with_kernel(tmp_path / "model", number, raw, (3, 2)), stack)
+        found = describe_savedmodel(
+            with_kernel(tmp_path / "model", number, raw, (3, 2)), stack, Budget()
+        )
         stored = found.weights["dense_6"][0]
         assert (stored.name, stored.shape, stored.dtype) == ("dense_6/kernel", (3, 2), name)
         assert stored.load().dtype == want.dtype
@@ -151,7 +154,7 @@ def test_only_wanted_bytes_are_read(tmp_path):
     pieces = parts()
     pieces.data = b"\xff" * len(pieces.data)  # every checksum is wrong
     with ExitStack() as stack:
-        found = describe_savedmodel(pieces.write(tmp_path / "model"), stack)
+        found = describe_savedmodel(pieces.write(tmp_path / "model"), stack, Budget())
         refused(FileError, found.weights["dense_6"][0].load, "dense_6/kernel", "checksum")
 
 

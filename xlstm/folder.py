@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from xlstm import registry
 from xlstm.adapter import Adapter
+from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.files.guards import as_object, as_text, is_folder, open_regular, parse_json
 from xlstm.graph_json import from_json
@@ -57,14 +58,18 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def read_folder(path: Path) -> Model:
+def read_folder(path: Path, budget: Budget | None = None) -> Model:
     """The model of a ported folder; its code is not run.
+
+    Args:
+        path: of the folder.
+        budget: what reading it may cost; a new one if None.
 
     Raises:
         FileError: weights that are damaged or carry no graph.
         WeightsError: weights that do not fit the graph.
     """
-    file = path / WEIGHTS
+    file, budget = path / WEIGHTS, budget or Budget()
     metadata = _metadata(file)
     try:
         arrays = load_file(file)
@@ -74,7 +79,7 @@ def read_folder(path: Path) -> Model:
     if KEY not in metadata:
         raise FileError(file, "a graph in the metadata", "none", "port the model anew with xlstm")
     data = as_object(parse_json(metadata[KEY], str(file)), str(file))
-    model = from_json(data.get("graph"), {}, str(file))
+    model = from_json(data.get("graph"), {}, str(file), budget)
     adapter = _target(as_text(data.get("to"), str(file)), file)
     return replace(model, weights=unpack_model(model, adapter, arrays))
 

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.model import (
     SPECS,
@@ -165,8 +166,19 @@ def _add(graph: Builder, data: Any, where: str) -> None:
         raise FileError(place, want, shapes, "port the model anew")
 
 
-def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str) -> Model:
+def from_json(
+    data: Any,
+    weights: Mapping[str, Mapping[str, Array]],
+    where: str,
+    budget: Budget | None = None,
+) -> Model:
     """The model that `to_json` wrote, with its weights.
+
+    Args:
+        data: parsed JSON.
+        weights: node name -> tensor name -> array.
+        where: file or part of it, for messages.
+        budget: what the graph may cost; a new one if None.
 
     Raises:
         FileError: data that is not such a graph.
@@ -175,7 +187,9 @@ def from_json(data: Any, weights: Mapping[str, Mapping[str, Array]], where: str)
     if graph.get("version") != VERSION:
         raise FileError(where, f"graph version {VERSION}", graph.get("version"), "update xlstm")
     built = Builder()
-    for item in _checked(graph.get("nodes"), list, where):
+    nodes = _checked(graph.get("nodes"), list, where)
+    (budget or Budget()).spend("nodes", len(nodes), where)
+    for item in nodes:
         _add(built, item, where)
     inputs, outputs = _ends(graph, built, where)
     if graph.get("lone") is True and len(built.nodes) != 2:

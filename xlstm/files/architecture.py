@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.files.description import Description
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, check_data, open_regular, parse_json
@@ -63,7 +64,7 @@ def parse_yaml(text: str, where: str) -> Any:
     return data
 
 
-def read_architecture(path: Path) -> dict[str, Any]:
+def read_architecture(path: Path, budget: Budget) -> dict[str, Any]:
     """The config in a JSON or YAML file; JSON may be encoded twice, as some programs write it.
 
     Raises:
@@ -128,7 +129,7 @@ def _join_architecture(description: Description, path: Path) -> Description:
     if description.config:
         want, do = "weights without an architecture", "leave out architecture="
         raise UsageError(description.file, want, description.container, do)
-    config = read_architecture(path)
+    config = read_architecture(path, description.budget)
     version = as_text(config.get("keras_version") or "", path.name)
     backend = as_text(config.get("backend") or "", path.name)
     return replace(

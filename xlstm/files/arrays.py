@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load as load_safetensors
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError, MissingFrameworkError
 from xlstm.files.guards import open_regular
 from xlstm.model import Array
@@ -20,13 +21,18 @@ MAX_BYTES = 8 * 2**30
 DEEPEST = 32
 
 
-def read_arrays(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path, budget: Budget | None = None) -> dict[str, Array]:
     """The arrays of a file by name; nested names of msgpack are joined with dots.
+
+    Args:
+        path: of the file.
+        budget: what reading it may cost; a new one if None.
 
     Raises:
         FileError: unreadable, damaged, or anything but plain arrays.
         MissingFrameworkError: msgpack, where its package is not installed.
     """
+    budget = budget or Budget()
     with open_regular(path) as file:
         start = file.read(16)
         file.seek(0)

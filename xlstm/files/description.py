@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from xlstm.budget import Budget
 from xlstm.model import Array
 from xlstm.origin import Optimizer
 
@@ -43,6 +44,7 @@ class Description:
         optimizer: what it keeps of an optimizer, None if it keeps nothing.
         ignored: members that were not read.
         opened: what must be closed once the weights are read.
+        budget: what the file may still cost; one for a whole load, its config and graph included.
     """
 
     framework: str
@@ -58,6 +60,7 @@ class Description:
     optimizer: Optimizer | None = None
     ignored: tuple[str, ...] = ()
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
+    budget: Budget = field(default_factory=Budget, repr=False)
 
     def close(self) -> None:
         """Closes the file; weights that were not read can no longer be."""

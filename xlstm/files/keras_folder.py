@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import h5py
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
@@ -34,7 +35,7 @@ def is_keras_folder(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / METADATA).is_file()
 
 
-def describe_folder(folder: Path, opened: ExitStack) -> Description:
+def describe_folder(folder: Path, opened: ExitStack, budget: Budget) -> Description:
     """Describes an unzipped Keras 3 model, its weights whole or in shards.
 
     Raises:
@@ -55,6 +56,7 @@ def describe_folder(folder: Path, opened: ExitStack) -> Description:
         step=step,
         optimizer=optimizer,
         opened=opened,
+        budget=budget,
     )
 
 
@@ -140,7 +142,7 @@ def _shard_names(names: Any, where: str) -> list[str]:
     return listed
 
 
-def describe_shards(index: Path, opened: ExitStack) -> Description:
+def describe_shards(index: Path, opened: ExitStack, budget: Budget) -> Description:
     """Describes weights in shards, without an architecture."""
     spread = read_shards(index, opened)
     return Description(
@@ -154,4 +156,5 @@ def describe_shards(index: Path, opened: ExitStack) -> Description:
         by_name=False,
         optimizer=optimizer_of(None, spread.optimizer),
         opened=opened,
+        budget=budget,
     )

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import h5py
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
@@ -15,7 +16,9 @@ from xlstm.files.keras_tree import ROOTS, is_tree, read_tree
 from xlstm.files.optimizer import in_tree, in_whole
 
 
-def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -> Description:
+def describe_hdf5(
+    stream: BinaryIO, file: str, sha256: str, opened: ExitStack, budget: Budget
+) -> Description:
     """Describes HDF5 of Keras: a whole model, or weights alone in the old or the new form.
 
     Raises:
@@ -30,7 +33,9 @@ def describe_hdf5(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -
             "HDF5 without them",
             "save the whole model with model.save(...)",
         )
-    return Description(framework="keras", file=file, sha256=sha256, opened=opened, **found)
+    return Description(
+        framework="keras", file=file, sha256=sha256, opened=opened, budget=budget, **found
+    )
 
 
 def _whole(root: h5py.File, file: str) -> dict[str, Any] | None:

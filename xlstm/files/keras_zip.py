@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, BinaryIO, cast
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description
 from xlstm.files.guards import MAX_TEXT, as_object, as_stream, as_text, parse_json
@@ -32,7 +33,9 @@ PIECE = 2**16
 """Bytes read at once: a member that is longer than it says is noticed, not inflated."""
 
 
-def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) -> Description:
+def describe_zip(
+    stream: BinaryIO, file: str, sha256: str, opened: ExitStack, budget: Budget
+) -> Description:
     """Describes a `.keras` archive.
 
     Raises:
@@ -68,6 +71,7 @@ def describe_zip(stream: BinaryIO, file: str, sha256: str, opened: ExitStack) ->
         optimizer=in_tree(root, config, file),
         ignored=tuple(name for name in archive.namelist() if name not in read),
         opened=opened,
+        budget=budget,
     )
 
 

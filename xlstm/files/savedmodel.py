@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
@@ -50,7 +51,7 @@ def is_savedmodel(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in (METADATA, GRAPH))
 
 
-def describe_savedmodel(folder: Path, opened: ExitStack) -> Description:
+def describe_savedmodel(folder: Path, opened: ExitStack, budget: Budget) -> Description:
     """Describes a SavedModel that Keras 2 wrote; its data files stay open until `opened` is closed.
 
     Raises:
@@ -75,6 +76,7 @@ def describe_savedmodel(folder: Path, opened: ExitStack) -> Description:
         optimizer=in_checkpoint(root.get("training_config"), bundle),
         ignored=tuple(_ignored(folder, metadata.name, bundle, read)),
         opened=opened,
+        budget=budget,
     )
 
 

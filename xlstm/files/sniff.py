@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description
 from xlstm.files.guards import is_folder, open_regular
@@ -16,7 +17,7 @@ from xlstm.files.keras_hdf5 import describe_hdf5
 from xlstm.files.keras_zip import describe_zip
 from xlstm.files.savedmodel import describe_savedmodel, is_savedmodel
 
-READERS: dict[bytes, Callable[[BinaryIO, str, str, ExitStack], Description]] = {
+READERS: dict[bytes, Callable[[BinaryIO, str, str, ExitStack, Budget], Description]] = {
     b"PK\x03\x04": describe_zip,
     b"\x89HDF\r\n\x1a\n": describe_hdf5,
 }
@@ -47,25 +48,30 @@ FOLDERS: dict[str, tuple[str, str]] = {
 """Files that tell folders which are not read -> (what the folder is, what to do)."""
 
 
-def describe(path: Path) -> Description:
+def describe(path: Path, budget: Budget | None = None) -> Description:
     """Describes a model file or folder by the reader that its content calls for.
+
+    Args:
+        path: a file or a folder.
+        budget: what reading it may cost; a new one if None.
 
     Raises:
         FileError: missing, of no known type, damaged or hostile.
     """
-    opened = ExitStack()
+    opened, budget = ExitStack(), budget or Budget()
     try:
-        return _folder(path, opened) if is_folder(path) else _file(path, opened)
+        reader = _folder if is_folder(path) else _file
+        return reader(path, opened, budget)
     except BaseException:
         opened.close()
         raise
 
 
-def _folder(path: Path, opened: ExitStack) -> Description:
+def _folder(path: Path, opened: ExitStack, budget: Budget) -> Description:
     if is_keras_folder(path):
-        return describe_folder(path, opened)
+        return describe_folder(path, opened, budget)
     if is_savedmodel(path):
-        return describe_savedmodel(path, opened)
+        return describe_savedmodel(path, opened, budget)
     for name, (what, do) in FOLDERS.items():
         if (path / name).exists():
             raise FileError(path, "a model's folder", what, do)
@@ -78,17 +84,17 @@ def _folder(path: Path, opened: ExitStack) -> Description:
     raise FileError(path, want, "a folder without a model", "give the path of the file in it")
 
 
-def _file(path: Path, opened: ExitStack) -> Description:
+def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
     file = opened.enter_context(open_regular(path))
     start = file.read(16)
     file.seek(0)
     if path.name.endswith(".weights.json") and start.lstrip()[:1] == b"{":
-        return describe_shards(path, opened)
+        return describe_shards(path, opened, budget)
     for magic, reader in READERS.items():
         if start.startswith(magic):
             digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
             file.seek(0)
-            return reader(file, path.name, digest, opened)
+            return reader(file, path.name, digest, opened, budget)
     want = "a Keras model (.keras archive, HDF5 or SavedModel)"
     for magic, (what, do) in REFUSED.items():
         if start.startswith(magic):

@@ -12,7 +12,7 @@ from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
 from xlstm.files.hdf5 import attribute, child, names, open_hdf5, stored, texts, walk
-from xlstm.files.keras_tree import ROOTS, is_tree, read_tree
+from xlstm.files.keras_tree import ROOTS, is_below, is_tree, read_tree
 from xlstm.files.optimizer import in_tree, in_whole
 
 
@@ -82,7 +82,7 @@ def _new_weights(root: h5py.File, file: str) -> dict[str, Any] | None:
         "by_name": False,
         "step": step,
         "optimizer": in_tree(root, {}, file),
-        "ignored": tuple(name for name in names(root, file) if name not in ROOTS),
+        "ignored": tuple(name for name in names(root, file) if not is_below(name, *ROOTS)),
     }
 
 

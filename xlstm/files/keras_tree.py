@@ -8,7 +8,7 @@ import h5py
 
 from xlstm.errors import FileError
 from xlstm.files.description import Stored
-from xlstm.files.hdf5 import child, members, stored
+from xlstm.files.hdf5 import child, members, names, stored
 
 ROOTS = {"layers": 1, "_layer_checkpoint_dependencies": 2}
 """Root group -> how far the number in a layer's group advances for a layer with weights. Keras 2.12
@@ -17,53 +17,78 @@ ROOTS = {"layers": 1, "_layer_checkpoint_dependencies": 2}
 MAX_GROUPS = 20_000
 """Most groups below the root, counted once for every path that leads to them."""
 
-DEEPEST = 32
-"""Deepest path below the root."""
+DEEPEST = 33
+"""Most slashes in a path from the root."""
 
 Tree = Mapping[str, tuple[Stored, ...]]
 
 
 def is_tree(root: h5py.File, where: str) -> bool:
-    """Whether a file holds new Keras weights."""
-    return any(child(root, name, where) is not None for name in ROOTS)
+    """True if a file holds new Keras weights."""
+    return any(is_below(name, *ROOTS) for name in names(root, where))
+
+
+def is_below(name: str, *groups: str) -> bool:
+    r"""True if a member of the root is one of these groups, or lies below one.
+
+    Keras 2.12 and 2.13 joined paths as the system does. On Windows, the root has members such as
+    `layers\lstm\cell`, each with a `vars` of its own.
+
+    >>> is_below("layers", "layers"), is_below(r"layers\lstm\cell", "layers")
+    (True, True)
+    """
+    return name.replace("\\", "/").split("/")[0] in groups
 
 
 def read_tree(root: h5py.File, where: str) -> tuple[Tree, int]:
     """Path below the root group -> the arrays of its `vars`, in order; and the step of the numbers.
 
-    Files written on Windows may have whole paths with backslashes for names.
-
     Raises:
         FileError: a hostile or damaged tree.
     """
-    for name, step in ROOTS.items():
-        group = child(root, name, where)
-        if isinstance(group, h5py.Group):
-            return tree_below(group, where), step
-    return {}, 1
+    trees = {name: tree_below(root, name, where) for name in ROOTS}
+    found = {name: tree for name, tree in trees.items() if tree}
+    if len(found) > 1:
+        got = " and ".join(found)
+        raise FileError(where, "weights in one root group", got, "save the model anew")
+    return next(((tree, ROOTS[name]) for name, tree in found.items()), ({}, 1))
 
 
-def tree_below(start: h5py.Group, where: str) -> Tree:
-    """Path below a group -> the arrays of its `vars`, in order.
+def tree_below(root: h5py.File, start: str, where: str) -> Tree:
+    """Path below a group of the root -> the arrays of its `vars`, in order; {} for no group.
 
     Raises:
-        FileError: a hostile or damaged tree.
+        FileError: a hostile or damaged tree, or two groups for one path.
     """
     found: dict[str, tuple[Stored, ...]] = {}
-    todo, seen = [("", start)], 0
+    todo, seen = [("", root)], 0
     while todo:
         path, group = todo.pop()
         seen += 1
         if path.count("/") > DEEPEST or seen > MAX_GROUPS:
             got = "groups nested too deeply"
             raise FileError(where, "weights of a model", got, "check the file")
-        for name, item in members(group, where):
+        for name in names(group, where):
             below = f"{path}/{name}".replace("\\", "/").strip("/")
+            item = child(group, name, where) if is_below(below, start) else None
             if isinstance(item, h5py.Group) and below.split("/")[-1] == "vars":
-                found |= variables(item, below.rpartition("/")[0], where)
+                owner = below.removeprefix(start).rpartition("/")[0].strip("/")
+                add(found, variables(item, owner, where), where)
             elif isinstance(item, h5py.Group):
                 todo.append((below, item))
     return found
+
+
+def add(found: dict[str, tuple[Stored, ...]], more: Tree, where: str) -> None:
+    """Adds the arrays of one path.
+
+    Raises:
+        FileError: a path that has arrays already, as two names with other slashes make it.
+    """
+    if twice := sorted(found.keys() & more.keys()):
+        got = f"two groups for {twice[0]}"
+        raise FileError(where, "one group for each path", got, "save the model anew")
+    found.update(more)
 
 
 def variables(group: h5py.Group, path: str, where: str) -> dict[str, tuple[Stored, ...]]:

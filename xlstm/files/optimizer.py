@@ -27,8 +27,7 @@ def in_tree(root: h5py.File, config: Mapping[str, Any], where: str) -> Optimizer
     """The optimizer beside new Keras weights; its kind is in the config of the whole model."""
 
     def shapes() -> list[Shape]:
-        group = child(root, "optimizer", where)
-        below = tree_below(group, where) if isinstance(group, h5py.Group) else {}
+        below = tree_below(root, "optimizer", where)
         # an optimizer around another one lists that one's variables as well
         return [array.shape for array in below.get("", ())]
 

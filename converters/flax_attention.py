@@ -5,6 +5,7 @@ from __future__ import annotations
 from xlstm.converters.flax_dialect import OWN, At, Dialect
 from xlstm.converters.source import Argument, Call, call, pieces
 
+from xlstm.literals import literal
 from xlstm.model import Attention, Edge, MultiHeadAttention
 
 ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
@@ -38,7 +39,7 @@ def attention(spec: Attention, at: At) -> None:
     """Without weights of its own but a scale."""
     arrays, masks = _parted(spec, at)
     counts = masks.pop("q", "")
-    size = f"{spec.features}" if spec.score == "additive" and spec.scaled else None
+    size = literal(spec.features) if spec.score == "additive" and spec.scaled else None
     scaled = ("use_scale", "True") if spec.scaled else None
     if spec.scores:
         _weighing(ATTENTIONS[spec.score], at, size, scaled)
@@ -88,10 +89,10 @@ def _sizes(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
     """What native and own layer take alike."""
     sized = at.dialect.sized
     return (
-        ("num_heads", f"{spec.heads}"),
-        ("in_features", f"{spec.query_features}") if sized else None,
-        ("qkv_features", f"{spec.heads * spec.key_dim}"),
-        ("out_features", f"{spec.units}"),
+        ("num_heads", literal(spec.heads)),
+        ("in_features", literal(spec.query_features)) if sized else None,
+        ("qkv_features", literal(spec.heads * spec.key_dim)),
+        ("out_features", literal(spec.units)),
     )
 
 
@@ -101,7 +102,7 @@ def _options(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
         at.parts.need(at.dialect.layers, name)
     return (
         None if spec.use_bias else ("use_bias", "False"),
-        ("dropout_rate", repr(spec.dropout)) if spec.dropout else None,
+        ("dropout_rate", literal(spec.dropout)) if spec.dropout else None,
         ("broadcast_dropout", "False") if spec.dropout else None,
         ("attention_fn", name) if name else None,
         ("decode", "False") if at.dialect.sized else None,
@@ -116,12 +117,12 @@ def multi_head(spec: MultiHeadAttention, at: At) -> None:
         _heads_with_weights(spec, at, (query, key, value), masks)
         return
     if even(spec, at.calls):
-        features = ("in_kv_features", f"{spec.key_features}") if at.dialect.sized else None
+        features = ("in_kv_features", literal(spec.key_features)) if at.dialect.sized else None
         at.layer("MultiHeadAttention", *_sizes(spec, at), features, *_options(spec, at))
         called = [query, value]
     else:
         sizes = ("key_features", "value_features") if at.dialect.sized else ()
-        features_of = [(name, f"{getattr(spec, name)}") for name in (*sizes, "value_dim")]
+        features_of = [(name, literal(getattr(spec, name))) for name in (*sizes, "value_dim")]
         at.own("UnevenAttention", *_sizes(spec, at), *features_of, *_options(spec, at))
         called = [query, key, value]
     seen = _seen(at, masks, spec.causal, heads=True)
@@ -142,7 +143,7 @@ def _heads_with_weights(
     at.own(
         "WeighingAttention",
         *_sizes(spec, at),
-        *((size, f"{getattr(spec, size)}") for size in (*sizes, "value_dim")),
+        *((size, literal(getattr(spec, size))) for size in (*sizes, "value_dim")),
         None if spec.use_bias else ("use_bias", "False"),
         ("attention_fn", name or at.dialect.weights),
         ("decode", "False") if sized else None,

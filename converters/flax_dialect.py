@@ -9,6 +9,7 @@ from xlstm.converters import flax_activations
 from xlstm.converters.places import Site
 from xlstm.converters.source import Argument, Call, Parts, assigned, call, statement
 
+from xlstm.literals import literal
 from xlstm.model import Edge, Shape
 
 CELLS = "flax_cells.py"
@@ -134,7 +135,7 @@ class At:
 
     def sized(self, size: int) -> str | None:
         """The size of the input, where constructors take it."""
-        return f"{size}" if self.dialect.sized else None
+        return literal(size) if self.dialect.sized else None
 
     def call(self, *args: Argument | None) -> Call:
         """The call of the layer, of its input alone unless told otherwise."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from xlstm.converters.flax_dialect import CELLS, At, Dialect
 from xlstm.converters.source import Argument, Call, call
 
+from xlstm.literals import literal, named
 from xlstm.model import (
     Activation,
     Affine,
@@ -31,8 +30,8 @@ from xlstm.model import (
 def dense_made(spec: Dense, dialect: Dialect) -> Call:
     """Constructor of a dense layer."""
     bias = None if spec.use_bias else ("use_bias", "False")
-    features = f"{spec.features}" if dialect.sized else None
-    return dialect.made(dialect.dense, features, f"{spec.units}", bias)
+    features = literal(spec.features) if dialect.sized else None
+    return dialect.made(dialect.dense, features, literal(spec.units), bias)
 
 
 def dense(spec: Dense, at: At) -> None:
@@ -55,10 +54,11 @@ def training_only(spec: TrainingOnly, at: At) -> None:
     """Dropout of whole channels as Flax has it; what it has not does nothing."""
     if spec.layer in SPATIAL:
         axes = tuple(range(at.lead, at.lead + SPATIAL[spec.layer]))
-        at.init(at.dialect.dropout(spec.rate, ("broadcast_dims", f"{axes}")))
+        at.init(at.dialect.dropout(spec.rate, ("broadcast_dims", literal(axes))))
         at.put(at.call(at.x, at.dialect.training("deterministic")))
         return
-    at.parts.forward.append(f"        # {spec.layer}({spec.rate!r}) acts in training only")
+    layer = call(named(spec.layer), literal(spec.rate))
+    at.parts.forward.append(f"        # {layer} acts in training only")
     at.put(at.x)
 
 
@@ -73,7 +73,7 @@ def number(value: float) -> str:
     >>> number(3), number(float("inf"))
     ('3.0', 'float("inf")')
     """
-    return repr(float(value)) if math.isfinite(value) else f'float("{value}")'
+    return literal(float(value))
 
 
 def relu(spec: Relu, at: At) -> None:
@@ -96,7 +96,7 @@ def relu(spec: Relu, at: At) -> None:
 
 def prelu(spec: PRelu, at: At) -> None:
     """A learned slope below zero."""
-    at.own("PReLU", f"{spec.shape}")
+    at.own("PReLU", literal(spec.shape))
     at.put(at.call())
 
 
@@ -108,7 +108,7 @@ def elu(spec: Elu, at: At) -> None:
 
 def softmax(spec: Softmax, at: At) -> None:
     """Over one axis."""
-    axis = None if spec.axis == -1 else ("axis", f"{at.axis(spec.axis)}")
+    axis = None if spec.axis == -1 else ("axis", literal(at.axis(spec.axis)))
     at.put(call(f"{at.dialect.module}.softmax", at.x, axis))
 
 
@@ -129,7 +129,7 @@ FUNCTIONS = {"reciprocal": "1.0 / {x}", "negative": "-{x}"}
 
 def function(spec: Function, at: At) -> None:
     """A plain function."""
-    at.put(FUNCTIONS.get(spec.name, f"jnp.{spec.name}({{x}})").format(x=at.x))
+    at.put(FUNCTIONS.get(spec.name, f"jnp.{named(spec.name)}({{x}})").format(x=at.x))
 
 
 def not_equal(spec: NotEqual, at: At) -> None:
@@ -148,7 +148,7 @@ def masking(spec: Masking, at: At) -> None:
 
 def embedding(spec: Embedding, at: At) -> None:
     """Rows of a table; fractions are cut off, and Flax takes no floats."""
-    at.layer("Embed", f"{spec.rows}", f"{spec.units}")
+    at.layer("Embed", literal(spec.rows), literal(spec.units))
     if spec.mask_zero and at.site.read(1):
         at.write(at.site.outputs[1], f"{at.x} != 0")
     at.put(at.call(f"{at.x}.astype(jnp.int32)"))
@@ -173,7 +173,7 @@ def batch_norm(spec: BatchNorm, at: At) -> None:
 
 def layer_norm(spec: LayerNorm, at: At) -> None:
     """With the mean and variance of the sample itself."""
-    groups = ("num_groups", f"{spec.groups}") if spec.groups else None
+    groups = ("num_groups", literal(spec.groups)) if spec.groups else None
     name = "GroupNorm" if groups else "LayerNorm"
     at.layer(name, at.sized(spec.features), groups, *_learned(spec))
     at.put(at.call())
@@ -182,10 +182,10 @@ def layer_norm(spec: LayerNorm, at: At) -> None:
 def unit_norm(spec: UnitNorm, at: At) -> None:
     """Divided by its length along the last axis."""
     at.parts.need(CELLS, "unit")
-    at.put(call("unit", at.x, "-1", repr(spec.floor)))
+    at.put(call("unit", at.x, "-1", literal(spec.floor)))
 
 
 def normalization(spec: Normalization, at: At) -> None:
     """With the mean and variance kept from data."""
-    at.own("Denormalization" if spec.invert else "Normalization", f"{spec.features}")
+    at.own("Denormalization" if spec.invert else "Normalization", literal(spec.features))
     at.put(at.call())

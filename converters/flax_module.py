@@ -19,6 +19,7 @@ from xlstm.converters.source import (
 
 from xlstm.identifiers import identifiers
 from xlstm.inputs import row_numbers
+from xlstm.literals import literal
 from xlstm.model import Input, Model, Node, Shape
 
 FROM = {
@@ -126,7 +127,7 @@ def state_blocks(model: Model) -> list[list[str]]:
     flat = all(len(shape) == 1 for found in shapes.values() for shape in found)
     lines = []
     for node in model.stateful:
-        widths = [f"{shape[0]}" if flat else f"{shape}" for shape in shapes[node.name]]
+        widths = [literal(shape[0] if flat else shape) for shape in shapes[node.name]]
         lines.append(f'    "{names[node.name]}": ({", ".join(widths)}{"," * (len(widths) == 1)}),')
     return [
         [

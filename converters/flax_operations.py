@@ -10,6 +10,7 @@ from xlstm.converters.flax_layers import number
 from xlstm.converters.flax_shapes import axes_text
 from xlstm.converters.source import WIDTH, Call, call, listed
 
+from xlstm.literals import literal, named
 from xlstm.specs import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
 from xlstm.specs.operations import COMPARISONS, SO_FAR
 
@@ -36,7 +37,7 @@ def _numbers(at: At, found: Call) -> None:
 def compare(spec: Compare, at: At) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms = [*at.site.inputs, *([] if spec.value is None else [number(spec.value)])]
-    _numbers(at, call(f"jnp.{spec.how}", *terms))
+    _numbers(at, call(named(f"jnp.{spec.how}"), *terms))
 
 
 def where(spec: Where, at: At) -> None:
@@ -49,7 +50,7 @@ def where(spec: Where, at: At) -> None:
 
 def along(spec: Along, at: At) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
-    found = call(f"jnp.{spec.how}", at.x, ("axis", f"{at.axis(spec.axis)}"))
+    found = call(named(f"jnp.{spec.how}"), at.x, ("axis", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
         at.put(found)
     else:
@@ -62,9 +63,9 @@ def constant(spec: Constant, at: At) -> None:
         return
     name = at.site.free("constant")
     at.write(name, call("jnp.array", listed(map(number, spec.values)), f"{at.x}.dtype"))
-    shaped = name if len(spec.shape) == 1 else f"{name}.reshape{spec.shape}"
+    shaped = name if len(spec.shape) == 1 else f"{name}.reshape{literal(spec.shape)}"
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
-    found = call(f"jnp.{spec.how}", *terms)
+    found = call(named(f"jnp.{spec.how}"), *terms)
     if spec.how in COMPARISONS:
         _numbers(at, found)
     else:
@@ -74,14 +75,14 @@ def constant(spec: Constant, at: At) -> None:
 def across(spec: Across, at: At) -> None:
     """Over all samples, for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
-    found = call(f"{at.x}.{spec.how}", ("axis", axes_text(axes)), ("keepdims", "True"))
+    found = call(f"{at.x}.{named(spec.how)}", ("axis", axes_text(axes)), ("keepdims", "True"))
     at.put(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
 
 
 def einsum(spec: Einsum, at: At) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
-    at.put(call("jnp.einsum", f'"b{first},b{second}->b{out}"', *at.site.inputs))
+    at.put(call("jnp.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
 
 
 OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {

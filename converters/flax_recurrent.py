@@ -14,6 +14,7 @@ from xlstm.converters.flax_dialect import CELLS, Dialect, function
 from xlstm.converters.places import Site
 from xlstm.converters.source import Argument, Call, Parts, assigned, call, statement
 
+from xlstm.literals import literal
 from xlstm.model import (
     LSTM,
     Bidirectional,
@@ -81,15 +82,15 @@ def _cell_name(spec: Spec, dialect: Dialect) -> str:
 
 def _window(spec: ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
     """What a cell of convolutions is told about them; the native one's options are the defaults."""
-    offset = ("forget_offset", repr(float(spec.forget_offset)))
+    offset = ("forget_offset", literal(float(spec.forget_offset)))
     options = (
-        ("strides", f"{spec.strides}") if {*spec.strides} != {1} else None,
+        ("strides", literal(spec.strides)) if {*spec.strides} != {1} else None,
         ("padding", '"VALID"') if spec.padding == "valid" else None,
-        ("kernel_dilation", f"{spec.dilation}") if {*spec.dilation} != {1} else None,
+        ("kernel_dilation", literal(spec.dilation)) if {*spec.dilation} != {1} else None,
         offset if spec.forget_offset else None,
     )
     bias = None if spec.use_bias else ("use_bias", "False")
-    return (f"{spec.window}", bias, *(() if native else options))
+    return (literal(spec.window), bias, *(() if native else options))
 
 
 def _cell(spec: Recurrent, dialect: Dialect, parts: Parts) -> Call:
@@ -101,10 +102,10 @@ def _cell(spec: Recurrent, dialect: Dialect, parts: Parts) -> Call:
     projection = spec.projection if isinstance(spec, LSTM) else 0
     return call(
         name,
-        f"{spec.features}" if dialect.sized else None,
-        f"{spec.units}",
+        literal(spec.features) if dialect.sized else None,
+        literal(spec.units),
         *(_window(spec, native) if isinstance(spec, ConvLSTM) else ()),
-        ("projection", f"{projection}") if projection else None,
+        ("projection", literal(projection)) if projection else None,
         None if gate == "sigmoid" else ("gate_fn", function(dialect, parts, gate)),
         None if spec.activation == "tanh" else ("activation_fn", activation),
         # SimpleCell of NNX computes in float32 unless told otherwise
@@ -160,12 +161,12 @@ def _sizes(spec: Recurrent | Bidirectional, x: str) -> list[list[str]]:
     if isinstance(spec, Bidirectional):
         return [size for half in spec.halves for size in _sizes(half, x)]
     if not isinstance(spec, ConvLSTM):
-        return [[f"{shape[-1]}"] for shape in spec.state_shapes()]
+        return [[literal(shape[-1])] for shape in spec.state_shapes()]
     space = [
-        _places(spec, axis, f"{x}.shape[{axis + 2}]") if size is None else f"{size}"
+        _places(spec, axis, f"{x}.shape[{axis + 2}]") if size is None else literal(size)
         for axis, size in enumerate(spec.state_space)
     ]
-    return [[*space, f"{spec.units}"]] * 2
+    return [[*space, literal(spec.units)]] * 2
 
 
 def _places(spec: ConvLSTM, axis: int, size: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xlstm.converters.flax_dialect import CELLS, At
 from xlstm.converters.source import WIDTH, Call, call, listed
 
+from xlstm.literals import literal, named
 from xlstm.model import (
     Concatenate,
     Crop,
@@ -30,7 +31,7 @@ def axes_text(axes: tuple[int, ...]) -> str:
     >>> axes_text((1,)), axes_text((1, 2))
     ('1', '(1, 2)')
     """
-    return f"{axes[0]}" if len(axes) == 1 else f"{axes}"
+    return literal(axes[0] if len(axes) == 1 else axes)
 
 
 def _leading(at: At) -> str:
@@ -44,19 +45,19 @@ def flatten(_spec: Flatten, at: At) -> None:
 
 def reshape(spec: Reshape, at: At) -> None:
     """A sample in another shape."""
-    sizes = ("-1" if size is None else f"{size}" for size in spec.shape)
+    sizes = ("-1" if size is None else literal(size) for size in spec.shape)
     at.put(call(f"{at.x}.reshape", _leading(at), *sizes))
 
 
 def permute(spec: Permute, at: At) -> None:
     """Axes in another order."""
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
-    at.put(call(f"{at.x}.transpose", *map(str, order)))
+    at.put(call(f"{at.x}.transpose", *map(literal, order)))
 
 
 def repeat_vector(spec: RepeatVector, at: At) -> None:
     """Equal steps."""
-    at.put(call("jnp.repeat", at.part("None"), f"{spec.times}", ("axis", f"{at.lead}")))
+    at.put(call("jnp.repeat", at.part("None"), literal(spec.times), ("axis", f"{at.lead}")))
 
 
 def _part(start: int | None, stop: int | None, step: int = 1) -> str:
@@ -65,8 +66,8 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     >>> _part(1, None), _part(None, None, -1), _part(None, None)
     ('1:', '::-1', ':')
     """
-    ends = ("" if end is None else f"{end}" for end in (start, stop))
-    return ":".join(ends) + (f":{step}" if step != 1 else "")
+    ends = ("" if end is None else literal(end) for end in (start, stop))
+    return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
 def take(spec: Slice, at: At) -> None:
@@ -75,7 +76,7 @@ def take(spec: Slice, at: At) -> None:
     if not spec.drop:
         at.put(at.part(*before, _part(spec.start, spec.stop, spec.step)))
         return
-    start = f"{spec.start}"
+    start = literal(spec.start)
     if at.shapes[0][spec.axis] is None and spec.start not in (0, -1):
         # JAX takes the nearest place where there is none; a NaN is no wrong number
         place = at.part(*before, start, of=".at")
@@ -86,12 +87,12 @@ def take(spec: Slice, at: At) -> None:
 
 def expand_dims(spec: ExpandDims, at: At) -> None:
     """A new axis."""
-    at.put(call("jnp.expand_dims", at.x, f"{at.axis(spec.axis)}"))
+    at.put(call("jnp.expand_dims", at.x, literal(at.axis(spec.axis))))
 
 
 def squeeze(spec: Squeeze, at: At) -> None:
     """An axis less."""
-    at.put(call("jnp.squeeze", at.x, ("axis", f"{at.axis(spec.axis)}")))
+    at.put(call("jnp.squeeze", at.x, ("axis", literal(at.axis(spec.axis)))))
 
 
 def reverse(_spec: Reverse, at: At) -> None:
@@ -102,7 +103,7 @@ def reverse(_spec: Reverse, at: At) -> None:
 def pad(spec: Pad, at: At) -> None:
     """Zeros around."""
     pairs = [(0, 0)] * at.lead + [*zip(spec.before, spec.after, strict=True), (0, 0)]
-    padded = call("jnp.pad", at.x, call("", *map(str, pairs)))
+    padded = call("jnp.pad", at.x, call("", *map(literal, pairs)))
     at.put(padded if any(map(any, pairs)) else at.x)
 
 
@@ -120,20 +121,20 @@ def up_sample(spec: UpSample, at: At) -> None:
     value: Call | str = at.x
     for axis, times in enumerate(spec.times):
         if times > 1:
-            value = call("jnp.repeat", value, f"{times}", ("axis", f"{at.axis(axis)}"))
+            value = call("jnp.repeat", value, literal(times), ("axis", literal(at.axis(axis))))
     at.put(value)
 
 
 def reduce(spec: Reduce, at: At) -> None:
     """Over axes of a sample."""
     axes = ("axis", axes_text(tuple(map(at.axis, spec.axes))))
-    at.put(call(f"{at.x}.{spec.how}", axes, ("keepdims", "True") if spec.keep else None))
+    at.put(call(f"{at.x}.{named(spec.how)}", axes, ("keepdims", "True") if spec.keep else None))
 
 
 def concatenate(spec: Concatenate, at: At) -> None:
     """End to end."""
     inputs = at.site.inputs
-    joined = call("jnp.concatenate", listed(inputs), ("axis", f"{at.axis(spec.axis)}"))
+    joined = call("jnp.concatenate", listed(inputs), ("axis", literal(at.axis(spec.axis))))
     at.put(joined if len(inputs) > 1 else at.x)
 
 
@@ -170,7 +171,7 @@ def merge(spec: Merge, at: At) -> None:
     if spec.how not in SIGNS:
         value: Call | str = terms[0]
         for term in terms[1:]:
-            value = call(f"jnp.{spec.how}", value, term)
+            value = call(named(f"jnp.{spec.how}"), value, term)
         at.put(value)
         return
     count, y = len(terms), at.site.y
@@ -188,12 +189,13 @@ def dot(spec: Dot, at: At) -> None:
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))
     if spec.normalize:
         at.parts.need(CELLS, "unit")
-    inputs = [f"unit({x}, {axis}, {spec.floor!r})" if spec.normalize else x for x, axis in pairs]
+    floor = literal(spec.floor)
+    inputs = [f"unit({x}, {literal(axis)}, {floor})" if spec.normalize else x for x, axis in pairs]
     first, second = at.ranks
     a, b = ["cdefgh"[: first - 1], "opqrst"[: second - 1]]
     left, right = (
         f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
     )
-    at.put(call("jnp.einsum", f'"{left},{right}->b{a}{b}"', *inputs))
+    at.put(call("jnp.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
     if not a and not b:
         at.put(f"{at.site.y}[:, None]")

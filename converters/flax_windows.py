@@ -10,6 +10,7 @@ from xlstm.converters.flax_dialect import At
 from xlstm.converters.flax_shapes import axes_text
 from xlstm.converters.source import Argument, call
 
+from xlstm.literals import literal
 from xlstm.model import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
 
 
@@ -21,13 +22,13 @@ def _conv(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) -> None:
     at.layer(
         "Conv",
         at.sized(spec.features),
-        f"{units}",
-        f"{spec.window}",
-        None if _ones(spec.strides) else ("strides", f"{spec.strides}"),
+        literal(units),
+        literal(spec.window),
+        None if _ones(spec.strides) else ("strides", literal(spec.strides)),
         # "SAME" is the default
-        None if spec.padding == "same" else ("padding", f'"{spec.padding.upper()}"'),
-        None if _ones(spec.dilation) else ("kernel_dilation", f"{spec.dilation}"),
-        ("feature_group_count", f"{groups}") if groups > 1 else None,
+        None if spec.padding == "same" else ("padding", literal(spec.padding.upper())),
+        None if _ones(spec.dilation) else ("kernel_dilation", literal(spec.dilation)),
+        ("feature_group_count", literal(groups)) if groups > 1 else None,
         None if spec.use_bias else ("use_bias", "False"),
     )
     at.put(at.activated(at.call(), spec.activation))
@@ -47,9 +48,9 @@ def _around(spec: ConvTranspose) -> Argument | None:
     """What is cut, as zeros around the input with gaps between its places."""
     if spec.output_padding is None:
         # "SAME" is the default
-        return None if spec.padding == "same" else ("padding", f'"{spec.padding.upper()}"')
+        return None if spec.padding == "same" else ("padding", literal(spec.padding.upper()))
     pairs = zip(spec.reach, spec.crops, strict=True)
-    return "padding", f"{tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs)}"
+    return "padding", literal(tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs))
 
 
 def conv_transpose(spec: ConvTranspose, at: At) -> None:
@@ -57,11 +58,11 @@ def conv_transpose(spec: ConvTranspose, at: At) -> None:
     at.layer(
         "ConvTranspose",
         at.sized(spec.features),
-        f"{spec.units}",
-        f"{spec.window}",
-        None if _ones(spec.strides) else ("strides", f"{spec.strides}"),
+        literal(spec.units),
+        literal(spec.window),
+        None if _ones(spec.strides) else ("strides", literal(spec.strides)),
         _around(spec),
-        None if _ones(spec.dilation) else ("kernel_dilation", f"{spec.dilation}"),
+        None if _ones(spec.dilation) else ("kernel_dilation", literal(spec.dilation)),
         None if spec.use_bias else ("use_bias", "False"),
         # the window as Keras and PyTorch have it
         ("transpose_kernel", "True"),
@@ -76,8 +77,8 @@ def pool(spec: Pool, at: At) -> None:
     value = call(
         f"{at.dialect.module}.{name}",
         at.x,
-        f"{spec.window}",
-        None if _ones(spec.strides) else ("strides", f"{spec.strides}"),
+        literal(spec.window),
+        None if _ones(spec.strides) else ("strides", literal(spec.strides)),
         ("padding", '"SAME"') if same else None,
         ("count_include_pad", "False") if same and spec.how == "average" else None,
     )

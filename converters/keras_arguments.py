@@ -11,6 +11,8 @@ from xlstm.converters.keras_activations import CELLS as ACTIVATION_CELLS
 from xlstm.converters.keras_activations import NAMES, STOCK
 from xlstm.converters.source import Argument, Parts
 
+from xlstm.literals import literal
+
 CELLS = "keras_cells.py"
 
 Arguments = tuple[Argument | None, ...]
@@ -56,22 +58,22 @@ def option(keyword: str, name: str, default: str, around: Around, rank: int = 2)
 
 def flag(keyword: str, value: bool, default: bool = False) -> Argument | None:
     """A switch, told where it is not the default."""
-    return None if value == default else (keyword, str(value))
+    return None if value == default else (keyword, literal(value))
 
 
 def rate_of(keyword: str, rate: float) -> Argument | None:
     """A rate, told where it is not 0."""
-    return (keyword, repr(rate)) if rate else None
+    return (keyword, literal(rate)) if rate else None
 
 
 def number(value: float) -> str:
     """A float as source text."""
-    return repr(float(value)) if isfinite(value) else f'float("{float(value)}")'
+    return literal(float(value))
 
 
 def sizes(found: Sequence[int]) -> str:
     """One size as a number, several as a tuple."""
-    return f"{found[0]}" if len(found) == 1 else f"{tuple(found)}"
+    return literal(found[0] if len(found) == 1 else tuple(found))
 
 
 def sharp(value: float) -> str:

@@ -18,6 +18,7 @@ from xlstm.converters.keras_arguments import (
 )
 from xlstm.converters.source import Argument
 
+from xlstm.literals import literal, named
 from xlstm.model import (
     Activation,
     Affine,
@@ -58,11 +59,11 @@ from xlstm.model import (
 
 def _dense(spec: Dense, around: Around) -> Arguments:
     chosen = option("activation", spec.activation, "linear", around, around.rank)
-    return f"{spec.units}", chosen, flag("use_bias", spec.use_bias, True)
+    return literal(spec.units), chosen, flag("use_bias", spec.use_bias, True)
 
 
 def _dropout(spec: Dropout, _around: Around) -> Arguments:
-    return (repr(spec.rate),)
+    return (literal(spec.rate),)
 
 
 def _activation_layer(spec: Activation, around: Around) -> Arguments:
@@ -74,7 +75,7 @@ def _masking(spec: Masking, _around: Around) -> Arguments:
 
 
 def _embedding(spec: Embedding, _around: Around) -> Arguments:
-    return f"{spec.rows}", f"{spec.units}", flag("mask_zero", spec.mask_zero)
+    return literal(spec.rows), literal(spec.units), flag("mask_zero", spec.mask_zero)
 
 
 def _beyond_one(keyword: str, found: tuple[int, ...]) -> Argument | None:
@@ -82,7 +83,7 @@ def _beyond_one(keyword: str, found: tuple[int, ...]) -> Argument | None:
 
 
 def _padding(how: str) -> Argument | None:
-    return None if how == "valid" else ("padding", f'"{how}"')
+    return None if how == "valid" else ("padding", literal(how))
 
 
 def _sliding(spec: Conv | ConvTranspose | DepthwiseConv, around: Around) -> Arguments:
@@ -90,7 +91,7 @@ def _sliding(spec: Conv | ConvTranspose | DepthwiseConv, around: Around) -> Argu
         _beyond_one("strides", spec.strides),
         _padding(spec.padding),
         _beyond_one("dilation_rate", spec.dilation),
-        ("groups", f"{spec.groups}") if isinstance(spec, Conv) and spec.groups > 1 else None,
+        ("groups", literal(spec.groups)) if isinstance(spec, Conv) and spec.groups > 1 else None,
         option("activation", spec.activation, "linear", around, around.rank),
         flag("use_bias", spec.use_bias, True),
         CHANNELS_LAST,
@@ -98,17 +99,17 @@ def _sliding(spec: Conv | ConvTranspose | DepthwiseConv, around: Around) -> Argu
 
 
 def _conv(spec: Conv, around: Around) -> Arguments:
-    return (f"{spec.units}", sizes(spec.window), *_sliding(spec, around))
+    return (literal(spec.units), sizes(spec.window), *_sliding(spec, around))
 
 
 def _conv_transpose(spec: ConvTranspose, around: Around) -> Arguments:
     more = spec.output_padding
     told = None if more is None else ("output_padding", sizes(more))
-    return (f"{spec.units}", sizes(spec.window), told, *_sliding(spec, around))
+    return (literal(spec.units), sizes(spec.window), told, *_sliding(spec, around))
 
 
 def _depthwise(spec: DepthwiseConv, around: Around) -> Arguments:
-    several = ("depth_multiplier", f"{spec.multiplier}") if spec.multiplier > 1 else None
+    several = ("depth_multiplier", literal(spec.multiplier)) if spec.multiplier > 1 else None
     return (sizes(spec.window), several, *_sliding(spec, around))
 
 
@@ -124,7 +125,7 @@ def _global_pool(spec: GlobalPool, _around: Around) -> Arguments:
 def _pairs(spec: Pad | Crop, _around: Around) -> Arguments:
     pairs = tuple(zip(spec.before, spec.after, strict=True))
     told = isinstance(spec, Pad) or len(pairs) > 1
-    return f"{pairs[0] if len(pairs) == 1 else pairs}", CHANNELS_LAST if told else None
+    return literal(pairs[0] if len(pairs) == 1 else pairs), CHANNELS_LAST if told else None
 
 
 def _up_sample(spec: UpSample, _around: Around) -> Arguments:
@@ -136,15 +137,15 @@ def _flatten(_spec: Flatten, _around: Around) -> Arguments:
 
 
 def _reshape(spec: Reshape, _around: Around) -> Arguments:
-    return (f"{tuple(-1 if size is None else size for size in spec.shape)}",)
+    return (literal(tuple(-1 if size is None else size for size in spec.shape)),)
 
 
 def _permute(spec: Permute, _around: Around) -> Arguments:
-    return (f"{spec.order}",)
+    return (literal(spec.order),)
 
 
 def _repeat_vector(spec: RepeatVector, _around: Around) -> Arguments:
-    return (f"{spec.times}",)
+    return (literal(spec.times),)
 
 
 def _relu(spec: Relu, _around: Around) -> Arguments:
@@ -164,7 +165,7 @@ def is_leaky(spec: Relu) -> bool:
 
 def _prelu(spec: PRelu, _around: Around) -> Arguments:
     shared = [axis for axis, size in enumerate(spec.shape, 1) if size == 1]
-    return (("shared_axes", f"{shared}") if shared else None,)
+    return (("shared_axes", literal(shared)) if shared else None,)
 
 
 def _elu(spec: Elu, _around: Around) -> Arguments:
@@ -173,7 +174,7 @@ def _elu(spec: Elu, _around: Around) -> Arguments:
 
 def _softmax(spec: Softmax, _around: Around) -> Arguments:
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
-    return (None if axis == -1 else ("axis", f"{axis}"),)
+    return (None if axis == -1 else ("axis", literal(axis)),)
 
 
 def _affine(spec: Affine, _around: Around) -> Arguments:
@@ -186,7 +187,7 @@ def _training_only(spec: TrainingOnly, _around: Around) -> Arguments:
 
 
 def _unless(keyword: str, value: float, default: float) -> Argument | None:
-    return None if value == default else (keyword, repr(float(value)))
+    return None if value == default else (keyword, literal(float(value)))
 
 
 def _batch_norm(spec: BatchNorm, _around: Around) -> Arguments:
@@ -200,7 +201,7 @@ def _batch_norm(spec: BatchNorm, _around: Around) -> Arguments:
 
 def _layer_norm(spec: LayerNorm, _around: Around) -> Arguments:
     return (
-        f"{spec.groups}" if spec.groups else None,
+        literal(spec.groups) if spec.groups else None,
         _unless("epsilon", spec.epsilon, 1e-3),
         flag("center", spec.center, True),
         flag("scale", spec.scale, True),
@@ -213,7 +214,7 @@ def _normalization(spec: Normalization, _around: Around) -> Arguments:
 
 def _concatenate(spec: Concatenate, _around: Around) -> Arguments:
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
-    return (None if axis == -1 else ("axis", f"{axis}"),)
+    return (None if axis == -1 else ("axis", literal(axis)),)
 
 
 DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
@@ -222,7 +223,7 @@ DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
 
 def _dot(spec: Dot, _around: Around) -> Arguments:
     native = spec.normalize and spec.floor == DOT_FLOOR
-    return (("axes", f"{spec.axes}"), flag("normalize", native))
+    return (("axes", literal(spec.axes)), flag("normalize", native))
 
 
 def _attention(spec: Attention, _around: Around) -> Arguments:
@@ -236,12 +237,12 @@ def _attention(spec: Attention, _around: Around) -> Arguments:
 def _heads(spec: MultiHeadAttention, _around: Around) -> Arguments:
     value, units = spec.value_dim, spec.units
     return (
-        f"{spec.heads}",
-        f"{spec.key_dim}",
-        ("value_dim", f"{value}") if value != spec.key_dim else None,
+        literal(spec.heads),
+        literal(spec.key_dim),
+        ("value_dim", literal(value)) if value != spec.key_dim else None,
         rate_of("dropout", spec.dropout),
         flag("use_bias", spec.use_bias, True),
-        ("output_shape", f"{units}") if units != spec.query_features else None,
+        ("output_shape", literal(units)) if units != spec.query_features else None,
     )
 
 
@@ -299,12 +300,12 @@ TITLES: dict[type[Spec], Callable[..., str]] = {
     Elu: lambda _spec, _rank: "ELU",
     GlobalPool: lambda spec, rank: f"Global{POOLS[spec.how]}Pooling{rank - 2}D",
     LayerNorm: lambda spec, _rank: f"{'Group' if spec.groups else 'Layer'}Normalization",
-    Merge: lambda spec, _rank: spec.how.capitalize(),
+    Merge: lambda spec, _rank: named(spec.how.capitalize()),
     PRelu: lambda _spec, _rank: "PReLU",
     Pad: lambda spec, _rank: f"ZeroPadding{len(spec.before)}D",
     Pool: lambda spec, _rank: f"{POOLS[spec.how]}Pooling{len(spec.window)}D",
     Relu: lambda spec, _rank: "LeakyReLU" if is_leaky(spec) else "ReLU",
-    TrainingOnly: lambda spec, _rank: spec.layer,
+    TrainingOnly: lambda spec, _rank: named(spec.layer),
     UnitNorm: lambda _spec, _rank: "UnitNormalization",
     UpSample: lambda spec, _rank: f"UpSampling{len(spec.times)}D",
 }

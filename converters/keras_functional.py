@@ -23,12 +23,12 @@ from xlstm.converters.source import (
     class_doc,
     collect,
     listed,
-    quoted,
     shape_comment,
     statement,
 )
 
 from xlstm.identifiers import identifier, identifiers
+from xlstm.literals import literal
 from xlstm.model import (
     Attention,
     Bidirectional,
@@ -63,10 +63,10 @@ def model_input(model: Model, name: str, plan: Plan) -> Call:
     spec = model.node(name).spec
     assert isinstance(spec, Input)
     batch = plan.batch or spec.batch
-    sizes = repr(spec.shape)
-    shape: Argument = sizes if batch is None else ("batch_shape", f"{(batch, *spec.shape)}")
+    sizes = literal(spec.shape)
+    shape: Argument = sizes if batch is None else ("batch_shape", literal((batch, *spec.shape)))
     own = spec.dtype == "bool" or ("int" in spec.dtype and _ids_only(model, name))
-    dtype: Argument = ("dtype", quoted(spec.dtype)) if own else DTYPE
+    dtype: Argument = ("dtype", literal(spec.dtype)) if own else DTYPE
     return call("keras.Input", shape, dtype, ("name", f'"{identifiers(model)[name]}"'))
 
 
@@ -184,7 +184,7 @@ def _every_step(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
 
 
 def _reshaped(x: str, *shape: int | None) -> Call:
-    return call("keras.ops.reshape", x, f"{(-1, *shape)}")
+    return call("keras.ops.reshape", x, literal((-1, *shape)))
 
 
 def _inputs(site: Site, plan: Plan) -> tuple[Argument, ...]:
@@ -226,7 +226,7 @@ def _seen_or_all(
     named = zip(spec.masks, site.inputs[count:], strict=True)
     masks = [(words[name], mask) for name, mask in named]
     steps = tuple(model.shape(edge)[0] for edge in site.node.inputs[:2])
-    causal = ("causal", f"{steps}") if spec.causal else None
+    causal = ("causal", literal(steps)) if spec.causal else None
     return "attention_mask", call("seen_or_all", *masks, causal)
 
 

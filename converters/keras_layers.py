@@ -22,6 +22,7 @@ from xlstm.converters.keras_tables import DEFAULT
 from xlstm.converters.source import Call, call
 
 from xlstm.kinds import KINDS
+from xlstm.literals import literal
 from xlstm.model import (
     GRU,
     LSTM,
@@ -44,7 +45,7 @@ CELLS = "keras_cells.py"
 def _recurrent(spec: Recurrent, around: Around) -> Arguments:
     gate = getattr(spec, "gate_activation", "sigmoid")
     return (
-        f"{spec.units}",
+        literal(spec.units),
         option("activation", spec.activation, "tanh", around),
         option("recurrent_activation", gate, "sigmoid", around),
         flag("use_bias", spec.use_bias, True),
@@ -74,7 +75,7 @@ def _bidirectional(spec: Bidirectional, around: Around) -> Arguments:
     forward, backward = (replace(s, zero_output_for_mask=False) for s in spec.halves)
     mirrored = not forward.go_backwards and backward == replace(forward, go_backwards=True)
     implied = mirrored and not _built_up(forward)
-    merge = "None" if spec.merge == "none" else f'"{spec.merge}"'
+    merge = "None" if spec.merge == "none" else literal(spec.merge)
     return (
         layer(forward, around),
         None if spec.merge == "concat" else ("merge_mode", merge),
@@ -98,7 +99,7 @@ def _conv_lstm(spec: ConvLSTM, around: Around) -> Arguments:
         units,
         sizes(_known(spec.window)),
         ("strides", sizes(_known(strides))) if set(strides) != {1} else None,
-        None if spec.padding == "valid" else ("padding", f'"{spec.padding}"'),
+        None if spec.padding == "valid" else ("padding", literal(spec.padding)),
         CHANNELS_LAST,
         ("dilation_rate", sizes(_known(dilation))) if set(dilation) != {1} else None,
         *more,

@@ -8,6 +8,7 @@ from xlstm.converters.keras_arguments import flag, number, sharp
 from xlstm.converters.keras_around import UNIT_FLOOR
 from xlstm.converters.source import Argument, Call, call, listed
 
+from xlstm.literals import literal, named
 from xlstm.model import (
     ExpandDims,
     Function,
@@ -25,32 +26,32 @@ from xlstm.specs.operations import COMPARISONS, SO_FAR
 
 
 def _slice(spec: Slice, x: str, first: int) -> Call:
-    places = ["" if place is None else f"{place}" for place in (spec.start, spec.stop)]
-    step = "" if spec.step == 1 else f":{spec.step}"
-    part = f"{spec.start}" if spec.drop else f"{':'.join(places)}{step}"
+    places = ["" if place is None else literal(place) for place in (spec.start, spec.stop)]
+    step = "" if spec.step == 1 else f":{literal(spec.step)}"
+    part = literal(spec.start) if spec.drop else f"{':'.join(places)}{step}"
     return Call(x, (*(":",) * (spec.axis + first), part), "[]")
 
 
 def _expand_dims(spec: ExpandDims, x: str, first: int) -> Call:
-    return call("keras.ops.expand_dims", x, ("axis", f"{spec.axis + first}"))
+    return call("keras.ops.expand_dims", x, ("axis", literal(spec.axis + first)))
 
 
 def _squeeze(spec: Squeeze, x: str, first: int) -> Call:
-    return call("keras.ops.squeeze", x, ("axis", f"{spec.axis + first}"))
+    return call("keras.ops.squeeze", x, ("axis", literal(spec.axis + first)))
 
 
 def _reverse(_spec: Reverse, x: str, first: int) -> Call:
-    return call("keras.ops.flip", x, ("axis", f"{first}"))
+    return call("keras.ops.flip", x, ("axis", literal(first)))
 
 
 def _reduce(spec: Reduce, x: str, first: int) -> Call:
     axes = tuple(axis + first for axis in spec.axes)
-    axis = f"{axes[0] if len(axes) == 1 else axes}"
-    return call(f"keras.ops.{spec.how}", x, ("axis", axis), flag("keepdims", spec.keep))
+    axis = literal(axes[0] if len(axes) == 1 else axes)
+    return call(named(f"keras.ops.{spec.how}"), x, ("axis", axis), flag("keepdims", spec.keep))
 
 
 def _function(spec: Function, x: str, _first: int) -> Call:
-    return call(f"keras.ops.{spec.name}", x)
+    return call(named(f"keras.ops.{spec.name}"), x)
 
 
 def _not_equal(spec: NotEqual, x: str, _first: int) -> Call:
@@ -63,7 +64,7 @@ def _unit_norm(spec: UnitNorm, x: str, _first: int) -> Call:
 
 def unit(x: str, axis: int, floor: float) -> Call:
     """A tensor divided by its length along an axis, or by `floor` where that is larger."""
-    along = None if axis == -1 else ("axis", f"{axis}")
+    along = None if axis == -1 else ("axis", literal(axis))
     return call("keras.ops.normalize", x, along, ("order", "2"), ("epsilon", number(floor)))
 
 
@@ -81,7 +82,7 @@ def _numbers(found: Call) -> Call:
 
 def _compare(spec: Compare, x: str, _first: int, *rest: str) -> Call:
     other = [*rest] if spec.value is None else [sharp(spec.value)]
-    return _numbers(call(f"keras.ops.{spec.how}", x, *other))
+    return _numbers(call(named(f"keras.ops.{spec.how}"), x, *other))
 
 
 def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
@@ -91,29 +92,29 @@ def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
 
 
 def _along(spec: Along, x: str, first: int) -> Call:
-    found = call(f"keras.ops.{spec.how}", x, ("axis", f"{spec.axis + first}"))
+    found = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal(spec.axis + first)))
     return found if spec.how in SO_FAR else _numbers(found)
 
 
 def _constant(spec: Constant, x: str, _first: int) -> Call:
-    held = call("np.reshape", listed(map(number, spec.values)), f"{spec.shape}")
+    held = call("np.reshape", listed(map(number, spec.values)), literal(spec.shape))
     terms: tuple[Argument, ...] = (held, x) if spec.first else (x, held)
-    found = call(f"keras.ops.{spec.how}", *terms)
+    found = call(named(f"keras.ops.{spec.how}"), *terms)
     return _numbers(found) if spec.how in COMPARISONS else found
 
 
 def _across(spec: Across, x: str, _first: int) -> Call:
     own = tuple(axis + 1 for axis in spec.axes)
     kept = ("keepdims", "True")
-    one = call(f"keras.ops.{spec.how}", x, ("axis", f"{(0, *own)}"), kept)
+    one = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal((0, *own))), kept)
     # zeros, one place for each sample
-    each: Argument = call("keras.ops.max", x, ("axis", f"{own}"), kept) if own else x
+    each: Argument = call("keras.ops.max", x, ("axis", literal(own)), kept) if own else x
     return call("keras.ops.add", one, call("keras.ops.zeros_like", each))
 
 
 def _einsum(spec: Einsum, x: str, _first: int, other: str) -> Call:
     first, second, out = spec.letters
-    return call("keras.ops.einsum", f'"b{first},b{second}->b{out}"', x, other)
+    return call("keras.ops.einsum", literal(f"b{first},b{second}->b{out}"), x, other)
 
 
 OPERATIONS: dict[type[Spec], Callable[..., Call]] = {

@@ -28,6 +28,7 @@ from xlstm.converters.source import (
     signature,
 )
 
+from xlstm.literals import literal
 from xlstm.model import Dense, Model
 
 LINEN = Dialect(
@@ -40,7 +41,7 @@ LINEN = Dialect(
     param_dtype="self.param_dtype",
     tail=(),
     rnn_tail=(),
-    dropout=lambda rate, *more: call("nn.Dropout", repr(rate), *more),
+    dropout=lambda rate, *more: call("nn.Dropout", literal(rate), *more),
     conv_lstm=True,
     attend="",
     weights="nn.dot_product_attention_weights",

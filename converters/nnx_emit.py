@@ -29,6 +29,7 @@ from xlstm.converters.source import (
     statement,
 )
 
+from xlstm.literals import literal
 from xlstm.model import Dense, Model, Spec
 from xlstm.specs.custom import kind_of
 
@@ -43,7 +44,7 @@ NNX = Dialect(
     tail=(("rngs", "rngs"),),
     # without rngs=False the wrappers keep a counter that changes at every call
     rnn_tail=(("rngs", "False"),),
-    dropout=lambda rate, *more: call("nnx.Dropout", repr(rate), *more, ("rngs", "rngs")),
+    dropout=lambda rate, *more: call("nnx.Dropout", literal(rate), *more, ("rngs", "rngs")),
     conv_lstm=False,
     attend="attend",
     weights="dot_product_attention_weights",

@@ -11,6 +11,7 @@ from importlib import resources
 
 from xlstm.converters.places import Site, inputs_of, places
 
+from xlstm.literals import quoted
 from xlstm.model import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
 
 WIDTH = 88
@@ -99,7 +100,7 @@ def signature(name: str, returns: str, *params: str) -> list[str]:
 
 def shape_text(shape: Shape) -> str:
     """A sample's shape with its batch axis: (batch, time, 3)."""
-    names = ["batch", *("any" if size is None else str(size) for size in shape)]
+    names = ["batch", *("any" if size is None else f"{size:d}" for size in shape)]
     if len(shape) == 2 and shape[0] is None:
         names[1] = "time"
     return f"({', '.join(names)})"
@@ -168,21 +169,6 @@ class Parts:
         for name in names:
             if (text := pieces(file)[name]) not in self.helpers:
                 self.helpers.append(text)
-
-
-def quoted(text: str) -> str:
-    """A string literal of any text, as a formatter writes it.
-
-    >>> print(quoted("a"), quoted('say "a"'))
-    "a" 'say "a"'
-    """
-    body = "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in text)
-    mark = "'" if text.count('"') > text.count("'") else '"'
-    return mark + body.replace(mark, f"\\{mark}") + mark
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def by_key(model: Model, parts: Parts) -> Call:

@@ -11,6 +11,7 @@ from xlstm.converters.source import WIDTH, Argument, Call, Parts, assigned, call
 from xlstm.converters.torch_forms import OWN
 from xlstm.converters.torch_recurrent import LAYER_CELLS, function
 
+from xlstm.literals import literal, named
 from xlstm.model import Shape
 
 Step = Callable[[str], Call]
@@ -151,7 +152,7 @@ class At:
     def activation(self, name: str) -> Step | None:
         """An activation, None for none."""
         if name in OVER_LAST_AXIS:
-            return applied(f"torch.{name}", ("dim", "-1"))
+            return applied(named(f"torch.{name}"), ("dim", "-1"))
         return None if name == "linear" else applied(function(self.parts, name))
 
 
@@ -175,7 +176,7 @@ def number(value: float) -> str:
     >>> number(1e-3), number(float("nan")), number(-2.0)
     ('0.001', 'float("nan")', '-2.0')
     """
-    return repr(value) if abs(value) < float("inf") else f'float("{value}")'
+    return literal(value)
 
 
 def some(sizes: tuple[int, ...]) -> str:
@@ -184,4 +185,4 @@ def some(sizes: tuple[int, ...]) -> str:
     >>> some((2, 2)), some((2, 3)), some((1,))
     ('2', '(2, 3)', '1')
     """
-    return f"{sizes[0]}" if len({*sizes}) == 1 else f"{sizes}"
+    return literal(sizes[0] if len({*sizes}) == 1 else sizes)

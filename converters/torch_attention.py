@@ -7,6 +7,7 @@ from xlstm.converters.torch_at import At, applied, method, number
 from xlstm.converters.torch_forms import OWN, own_class
 from xlstm.converters.torch_recurrent import LAYER_CELLS, variant
 
+from xlstm.literals import literal
 from xlstm.model import Attention, MultiHeadAttention
 
 WEIGHING = "torch_weighing_cells.py"
@@ -54,7 +55,7 @@ def _scores(spec: Attention, at: At, query: str, key: str, scores: str) -> None:
 def attention(spec: Attention, at: At) -> None:
     """Dot-product or additive attention."""
     if name := own_class(spec):
-        at.own(name, f"{spec.features}" if spec.score == "additive" else None)
+        at.own(name, literal(spec.features) if spec.score == "additive" else None)
     told = spec.scores and at.site.read(1)
     if not at.site.read(0) and not told:
         return
@@ -81,7 +82,7 @@ def _heads(spec: MultiHeadAttention, name: str) -> Call:
     sizes = (spec.heads, spec.key_dim, spec.value_dim, features, spec.units)
     return call(
         name,
-        *map(str, sizes),
+        *map(literal, sizes),
         None if spec.use_bias else ("bias", "False"),
         ("dropout", number(spec.dropout)) if spec.dropout else None,
     )

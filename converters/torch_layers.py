@@ -7,6 +7,7 @@ from xlstm.converters.source import WIDTH, Call, call
 from xlstm.converters.torch_at import At, applied, method, number
 from xlstm.converters.torch_forms import own_class
 
+from xlstm.literals import literal, named
 from xlstm.model import (
     Activation,
     Affine,
@@ -30,7 +31,7 @@ def linear(spec: Spec) -> Call:
     """The native module of a Dense layer."""
     sizes = spec.sizes()
     bias = ("bias", "False") if "bias" in spec.absent() else None
-    return call("nn.Linear", f"{sizes['i']}", f"{sizes['o']}", bias)
+    return call("nn.Linear", literal(sizes["i"]), literal(sizes["o"]), bias)
 
 
 def dense(spec: Dense, at: At) -> None:
@@ -41,7 +42,7 @@ def dense(spec: Dense, at: At) -> None:
 
 def dropout(spec: Dropout, at: At) -> None:
     """Zeros in training."""
-    at.init(call("nn.Dropout", f"{spec.rate!r}"))
+    at.init(call("nn.Dropout", literal(spec.rate)))
     at.put(call(at.module, at.x))
 
 
@@ -59,7 +60,7 @@ def masking(spec: Masking, at: At) -> None:
 
 def embedding(spec: Embedding, at: At) -> None:
     """Rows of a table."""
-    at.init(call("nn.Embedding", f"{spec.rows}", f"{spec.units}"))
+    at.init(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
     if spec.mask_zero and at.site.read(1):
         at.write(at.site.outputs[1], f"{at.x} != 0")
     at.put(call(at.module, f"{at.x}.long()"))
@@ -98,9 +99,9 @@ def _below(spec: Relu, at: At) -> str:
 def prelu(spec: PRelu, at: At) -> None:
     """Slopes of its own below zero."""
     if len(spec.shape) == 1:
-        at.init(call("nn.PReLU", f"{spec.shape[0]}"))
+        at.init(call("nn.PReLU", literal(spec.shape[0])))
     else:
-        at.own("PReLU", *map(str, spec.shape))
+        at.own("PReLU", *map(literal, spec.shape))
     at.put(call(at.module, at.x))
 
 
@@ -111,7 +112,7 @@ def elu(spec: Elu, at: At) -> None:
 
 def softmax(spec: Softmax, at: At) -> None:
     """Over one axis."""
-    at.put(call("torch.softmax", at.x, ("dim", f"{at.axis(spec.axis)}")))
+    at.put(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
 
 
 def affine(spec: Affine, at: At) -> None:
@@ -136,7 +137,7 @@ FUNCTIONS = {"negative": "neg"}
 
 def function(spec: Function, at: At) -> None:
     """A plain function."""
-    at.put(call(f"torch.{FUNCTIONS.get(spec.name, spec.name)}", at.x))
+    at.put(call(named(f"torch.{FUNCTIONS.get(spec.name, spec.name)}"), at.x))
 
 
 REDUCTIONS = {"max": "amax", "min": "amin"}
@@ -148,11 +149,11 @@ def reduce(spec: Reduce, at: At) -> None:
     axes = tuple(map(at.axis, spec.axes))
     if spec.how == "prod":  # over one axis at a time
         step = [("keepdim", "True")] if spec.keep else []
-        at.pipe(*(method("prod", ("dim", f"{axis}"), *step) for axis in sorted(axes)[::-1]))
+        at.pipe(*(method("prod", ("dim", literal(axis)), *step) for axis in sorted(axes)[::-1]))
         return
-    dims = ("dim", f"{axes[0]}" if len(axes) == 1 else f"{axes}")
+    dims = ("dim", literal(axes[0] if len(axes) == 1 else axes))
     how = REDUCTIONS.get(spec.how, spec.how)
-    at.put(call(f"{at.x}.{how}", dims, ("keepdim", "True") if spec.keep else None))
+    at.put(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
 
 
 def not_equal(spec: NotEqual, at: At) -> None:
@@ -162,7 +163,7 @@ def not_equal(spec: NotEqual, at: At) -> None:
 
 def training_only(spec: TrainingOnly, at: At) -> None:
     """What acts in training only."""
-    rate = f"{spec.rate!r}"
+    rate = literal(spec.rate)
     if spec.layer == "ActivityRegularization":
         at.parts.init.append(
             "        # adds to the loss in training, which is not the model's part"

@@ -21,6 +21,7 @@ from xlstm.converters.source import (
 
 from xlstm.identifiers import identifiers
 from xlstm.inputs import MOVES
+from xlstm.literals import literal
 from xlstm.model import Edge, Embedding, Input, Model, NotEqual, TimeDistributed
 from xlstm.specs.custom import kind_of
 
@@ -92,7 +93,7 @@ def states(model: Model) -> list[str]:
     whole = start_of(model) == "start_shapes"
     for node in model.stateful:
         spec: Any = node.spec
-        sizes = [f"{shape if whole else shape[-1]}" for shape in spec.state_shapes()]
+        sizes = [literal(shape if whole else shape[-1]) for shape in spec.state_shapes()]
         lines.append(f'    "{names[node.name]}": ({", ".join(sizes)}{"," * (len(sizes) == 1)}),')
     text = '"""Layer -> its states, (batch, size) each; h before c, forward before backward."""'
     return ["State = dict[str, tuple[Tensor, ...]]", text, "", "SIZES = {", *lines, "}"]

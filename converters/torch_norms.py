@@ -6,6 +6,7 @@ from xlstm.converters.source import call
 from xlstm.converters.torch_at import At, Step, applied, first, last, method
 from xlstm.converters.torch_forms import own_class
 
+from xlstm.literals import literal
 from xlstm.model import BatchNorm, LayerNorm, Normalization, UnitNorm
 
 
@@ -25,9 +26,9 @@ def batch_norm(spec: BatchNorm, at: At) -> None:
     at.init(
         call(
             f"nn.BatchNorm{rank if rank < 4 else 1}d",
-            f"{spec.features}",
-            ("eps", f"{spec.epsilon!r}"),
-            None if momentum == 0.1 else ("momentum", f"{momentum!r}"),
+            literal(spec.features),
+            ("eps", literal(spec.epsilon)),
+            None if momentum == 0.1 else ("momentum", literal(momentum)),
             None if spec.scale or spec.center else ("affine", "False"),
         )
     )
@@ -45,12 +46,12 @@ def batch_norm(spec: BatchNorm, at: At) -> None:
 def layer_norm(spec: LayerNorm, at: At) -> None:
     """With the mean and variance of the sample itself."""
     bare = not (spec.scale or spec.center)
-    sizes = (f"{spec.groups}", f"{spec.features}") if spec.groups else (f"{spec.features}",)
+    sizes = map(literal, (spec.groups, spec.features) if spec.groups else (spec.features,))
     at.init(
         call(
             "nn.GroupNorm" if spec.groups else "nn.LayerNorm",
             *sizes,
-            ("eps", f"{spec.epsilon!r}"),
+            ("eps", literal(spec.epsilon)),
             ("affine" if spec.groups else "elementwise_affine", "False") if bare else None,
         )
     )
@@ -79,17 +80,17 @@ def _shifted_groups(spec: LayerNorm, at: At) -> None:
     at.parts.forward.append(
         "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
     )
-    norm = applied("F.group_norm", f"{spec.groups}", ("eps", f"{spec.epsilon!r}"))
+    norm = applied("F.group_norm", literal(spec.groups), ("eps", literal(spec.epsilon)))
     at.pipe(*_channels_first(at), norm, at.last())
     at.write(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 
 def unit_norm(spec: UnitNorm, at: At) -> None:
     """Divided by its length along the last axis."""
-    at.put(call("F.normalize", at.x, ("dim", "-1"), ("eps", f"{spec.floor!r}")))
+    at.put(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
 
 
 def normalization(spec: Normalization, at: At) -> None:
     """With the mean and variance kept from data."""
-    at.own(own_class(spec), f"{spec.features}")
+    at.own(own_class(spec), literal(spec.features))
     at.put(call(at.module, at.x))

@@ -9,6 +9,7 @@ from xlstm.converters.source import WIDTH, Argument, Call, call, listed
 from xlstm.converters.torch_at import At, method, number
 from xlstm.converters.torch_layers import REDUCTIONS
 
+from xlstm.literals import literal, named
 from xlstm.specs import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
 from xlstm.specs.operations import SO_FAR
 
@@ -68,7 +69,7 @@ def where(spec: Where, at: At) -> None:
 
 def along(spec: Along, at: At) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
-    found = call(f"{at.x}.{spec.how}", ("dim", f"{at.axis(spec.axis)}"))
+    found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
         at.put(found)
     else:
@@ -82,7 +83,7 @@ def constant(spec: Constant, at: At) -> None:
     held = call(f"{at.x}.new_tensor", listed(map(number, spec.values)))
     name = at.site.free("constant")
     at.write(name, held)
-    shaped = name if len(spec.shape) == 1 else f"{name}.reshape{spec.shape}"
+    shaped = name if len(spec.shape) == 1 else f"{name}.reshape{literal(spec.shape)}"
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
     found: Call = call((ARITHMETIC | COMPARISONS)[spec.how], *terms)
     if spec.how in COMPARISONS:
@@ -96,10 +97,10 @@ def across(spec: Across, at: At) -> None:
     axes = [0, *(axis + 1 for axis in spec.axes)]
     kept = ("keepdim", "True")
     if spec.how == "prod":  # over one axis at a time
-        steps = [method("prod", ("dim", f"{axis}"), kept) for axis in axes]
+        steps = [method("prod", ("dim", literal(axis)), kept) for axis in axes]
     else:
         name = REDUCTIONS.get(spec.how, spec.how)
-        dims = f"{tuple(axes)}" if len(axes) > 1 else "0"
+        dims = literal(tuple(axes)) if len(axes) > 1 else "0"
         steps = [method(name, ("dim", dims), kept)]
     more = ["-1"] * len(at.shape)
     if at.x == at.site.y:  # whose batch size is still needed
@@ -113,7 +114,7 @@ def across(spec: Across, at: At) -> None:
 def einsum(spec: Einsum, at: At) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
-    at.put(call("torch.einsum", f'"b{first},b{second}->b{out}"', *at.site.inputs))
+    at.put(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
 
 
 OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {

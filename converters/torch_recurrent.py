@@ -12,6 +12,7 @@ from xlstm.converters.torch_activations import CELLS as ACTIVATION_CELLS
 from xlstm.converters.torch_activations import FUNCTIONS
 from xlstm.converters.torch_forms import reason
 
+from xlstm.literals import literal
 from xlstm.model import GRU, LSTM, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
 
 CELLS = "torch_cells.py"
@@ -37,13 +38,13 @@ def native_call(spec: Recurrent, *, both: bool = False) -> Call:
     relu = isinstance(spec, SimpleRNN) and spec.activation == "relu"
     return call(
         f"nn.{kind_of(spec)}",
-        f"{spec.features}",
-        f"{spec.units}",
+        literal(spec.features),
+        literal(spec.units),
         ("nonlinearity", '"relu"') if relu else None,
         None if spec.use_bias else ("bias", "False"),
         ("batch_first", "True"),
         ("bidirectional", "True") if both else None,
-        ("proj_size", f"{projection}") if projection else None,
+        ("proj_size", literal(projection)) if projection else None,
     )
 
 
@@ -86,8 +87,8 @@ def _own_call(spec: Recurrent, parts: Parts, masked: bool) -> Call:
     default = spec.activation == "tanh" and name != "RNN"
     return call(
         f"Masked{name}" if masked else name,
-        f"{spec.features}",
-        f"{spec.units}",
+        literal(spec.features),
+        literal(spec.units),
         None if default else ("activation", activation),
         None if gate == "torch.sigmoid" else ("gate", gate),
         None if spec.use_bias else ("bias", "False"),
@@ -107,15 +108,15 @@ def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
     activation, gate = function(parts, spec.activation), function(parts, spec.gate_activation)
     return call(
         f"{name}{rank}d",
-        f"{spec.features}",
-        f"{spec.units}",
-        f"{spec.window}",
-        ("strides", f"{spec.strides}"),
-        ("same", f"{spec.padding == 'same'}"),
-        ("dilation", f"{spec.dilation}"),
+        literal(spec.features),
+        literal(spec.units),
+        literal(spec.window),
+        ("strides", literal(spec.strides)),
+        ("same", literal(spec.padding == "same")),
+        ("dilation", literal(spec.dilation)),
         None if activation == "torch.tanh" else ("activation", activation),
         None if gate == "torch.sigmoid" else ("gate", gate),
-        ("forget_offset", f"{spec.forget_offset!r}") if spec.forget_offset else None,
+        ("forget_offset", literal(spec.forget_offset)) if spec.forget_offset else None,
         None if spec.use_bias else ("bias", "False"),
     )
 
@@ -199,7 +200,7 @@ def states_before(
             return list(site.states)
         parts.need(CELLS, "checked")
         for name, state, width in zip(names, site.states, widths, strict=True):
-            value = call("checked", state, site.x, f"{width}")
+            value = call("checked", state, site.x, literal(width))
             parts.forward += statement(f"{name} = ", value, 8)
     else:
         several = ", ".join(names) if len(names) > 1 else f"({names[0]},)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xlstm.converters.source import WIDTH, Argument, Call, call, listed
 from xlstm.converters.torch_at import At, method
 
+from xlstm.literals import literal, named
 from xlstm.model import (
     Concatenate,
     Crop,
@@ -36,7 +37,7 @@ def flatten(_spec: Flatten, at: At) -> None:
 def reshape(spec: Reshape, at: At) -> None:
     """A sample in another shape."""
     lead = [f"{at.x}.shape[{axis}]" for axis in range(at.lead)]
-    at.put(call(f"{at.x}.reshape", *lead, *(f"{size or -1}" for size in spec.shape)))
+    at.put(call(f"{at.x}.reshape", *lead, *(literal(size or -1) for size in spec.shape)))
 
 
 def permute(spec: Permute, at: At) -> None:
@@ -45,12 +46,12 @@ def permute(spec: Permute, at: At) -> None:
         at.put(at.x)
         return
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
-    at.put(call(f"{at.x}.permute", *map(str, order)))
+    at.put(call(f"{at.x}.permute", *map(literal, order)))
 
 
 def repeat_vector(spec: RepeatVector, at: At) -> None:
     """Equal steps."""
-    times = [*["1"] * at.lead, f"{spec.times}", "1"]
+    times = [*["1"] * at.lead, literal(spec.times), "1"]
     at.put(call(f"{at.x}.unsqueeze({at.lead}).repeat", *times))
 
 
@@ -60,28 +61,28 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     >>> _part(1, None), _part(None, 3, 2), _part(None, None)
     ('1:', ':3:2', ':')
     """
-    ends = ("" if end is None else f"{end}" for end in (start, stop))
-    return ":".join(ends) + (f":{step}" if step != 1 else "")
+    ends = ("" if end is None else literal(end) for end in (start, stop))
+    return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
 def take(spec: Slice, at: At) -> None:
     """A part along one axis."""
     axis = at.axis(spec.axis)
     if spec.step == -1:
-        at.put(call(f"{at.x}.flip", f"{axis}"))
+        at.put(call(f"{at.x}.flip", literal(axis)))
         return
-    part = f"{spec.start}" if spec.drop else _part(spec.start, spec.stop, spec.step)
+    part = literal(spec.start) if spec.drop else _part(spec.start, spec.stop, spec.step)
     at.put(Call(at.x, (*[":"] * axis, part), "[]"))
 
 
 def expand_dims(spec: ExpandDims, at: At) -> None:
     """A new axis."""
-    at.put(call(f"{at.x}.unsqueeze", f"{at.axis(spec.axis)}"))
+    at.put(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
 
 
 def squeeze(spec: Squeeze, at: At) -> None:
     """An axis less."""
-    at.put(call(f"{at.x}.squeeze", f"{at.axis(spec.axis)}"))
+    at.put(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
 
 
 def reverse(_spec: Reverse, at: At) -> None:
@@ -92,7 +93,7 @@ def reverse(_spec: Reverse, at: At) -> None:
 def pad(spec: Pad, at: At) -> None:
     """Zeros around."""
     pairs = [*zip(spec.before, spec.after, strict=True)][::-1]
-    sizes = ", ".join(f"{a}, {b}" for a, b in [(0, 0), *pairs])
+    sizes = ", ".join(f"{literal(a)}, {literal(b)}" for a, b in [(0, 0), *pairs])
     at.put(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
 
 
@@ -110,7 +111,7 @@ def up_sample(spec: UpSample, at: At) -> None:
     axes = enumerate(spec.times)
     at.pipe(
         *(
-            method("repeat_interleave", f"{times}", ("dim", f"{at.axis(axis)}"))
+            method("repeat_interleave", literal(times), ("dim", literal(at.axis(axis))))
             for axis, times in axes
             if times > 1
         )
@@ -120,7 +121,7 @@ def up_sample(spec: UpSample, at: At) -> None:
 def concatenate(spec: Concatenate, at: At) -> None:
     """End to end."""
     inputs = at.site.inputs
-    joined = call("torch.cat", listed(inputs), ("dim", f"{at.axis(spec.axis)}"))
+    joined = call("torch.cat", listed(inputs), ("dim", literal(at.axis(spec.axis))))
     at.put(joined if len(inputs) > 1 else at.x)
 
 
@@ -143,7 +144,7 @@ def merge(spec: Merge, at: At) -> None:
     if spec.how not in SIGNS:
         value: Argument = terms[0]
         for term in terms[1:]:
-            value = call(f"torch.{spec.how}", value, term)
+            value = call(named(f"torch.{spec.how}"), value, term)
         at.put(value)
         return
     count, y = len(terms), at.site.y
@@ -159,13 +160,13 @@ def merge(spec: Merge, at: At) -> None:
 def dot(spec: Dot, at: At) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))
-    unit = "F.normalize({}, dim={}, eps={!r})"
-    inputs = [unit.format(x, axis, spec.floor) if spec.normalize else x for x, axis in pairs]
+    unit = f"F.normalize({{}}, dim={{}}, eps={literal(spec.floor)})"
+    inputs = [unit.format(x, literal(axis)) if spec.normalize else x for x, axis in pairs]
     first, second = map(len, at.shapes)
     a, b = "cdefgh"[: first - 1], "opqrst"[: second - 1]
     left, right = (
         f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
     )
-    at.put(call("torch.einsum", f'"{left},{right}->b{a}{b}"', *inputs))
+    at.put(call("torch.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
     if not a and not b:
         at.put(call(f"{at.site.y}.unsqueeze", "1"))

@@ -9,6 +9,7 @@ from xlstm.converters.source import Argument, Call, call
 from xlstm.converters.torch_at import At, Step, applied, method, some
 from xlstm.converters.torch_recurrent import LAYER_CELLS
 
+from xlstm.literals import literal
 from xlstm.model import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Shape
 
 Pairs = list[tuple[int, int]]
@@ -46,9 +47,9 @@ def _padded(at: At, pairs: Pairs | None, sliding: tuple[tuple[int, ...], ...], f
     """Pads a tensor whose channels are first."""
     if pairs is None:
         at.parts.need(LAYER_CELLS, "pad_same")
-        sizes = [f"{list(own)}" for own in sliding]
+        sizes = [literal(list(own)) for own in sliding]
         return applied("pad_same", *sizes, fill or None)
-    flat = ", ".join(f"{a}, {b}" for a, b in pairs[::-1])
+    flat = ", ".join(f"{literal(a)}, {literal(b)}" for a, b in pairs[::-1])
     return applied("F.pad", f"({flat})", ("value", fill) if fill else None)
 
 
@@ -69,13 +70,13 @@ def _convolution(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) ->
     at.init(
         call(
             f"nn.Conv{rank}d",
-            f"{spec.features}",
-            f"{units}",
+            literal(spec.features),
+            literal(units),
             some(spec.window),
             _option("stride", spec.strides),
             own,
             _option("dilation", spec.dilation),
-            None if groups == 1 else ("groups", f"{groups}"),
+            None if groups == 1 else ("groups", literal(groups)),
             None if spec.use_bias else ("bias", "False"),
         )
     )
@@ -104,8 +105,8 @@ def conv_transpose(spec: ConvTranspose, at: At) -> None:
     at.init(
         call(
             f"nn.ConvTranspose{len(spec.window)}d",
-            f"{spec.features}",
-            f"{spec.units}",
+            literal(spec.features),
+            literal(spec.units),
             some(spec.window),
             _option("stride", spec.strides),
             _option("padding", before, 0),
@@ -167,7 +168,7 @@ def global_pool(spec: GlobalPool, at: At) -> None:
     """The largest or the mean value over all axes but the channels."""
     before = at.lead + at.given_first
     axes = tuple(range(before, len(at.shape) - 1 + before))
-    dims = ("dim", f"{axes[0]}" if len(axes) == 1 else f"{axes}")
+    dims = ("dim", literal(axes[0] if len(axes) == 1 else axes))
     keep = ("keepdim", "True") if spec.keep else None
     if not at.site.mask:
         step = method("amax" if spec.how == "max" else "mean", dims, keep)

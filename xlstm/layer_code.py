@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from xlstm.errors import UsageError
+from xlstm.literals import literal
 
 WHERE = "LayerCode"
 
@@ -96,34 +96,6 @@ class LayerCode:
         if not all(isinstance(key, str) and key.isidentifier() for key in found):
             raise UsageError(where, "names of arguments", f"{[*found]}", "mend the function")
         return [(key, literal(value, where)) for key, value in found.items()]
-
-
-def literal(value: object, where: str = WHERE) -> str:
-    """A plain value as source text.
-
-    Raises:
-        UsageError: a value that has no literal.
-
-    >>> literal({"size": (8,), "name": "x", "rate": float("inf")})
-    '{"size": (8,), "name": "x", "rate": float("inf")}'
-    """
-    if isinstance(value, str):
-        text = repr(value)
-        plain = text[0] == "'" and '"' not in text and "\\'" not in text
-        return f'"{text[1:-1]}"' if plain else text
-    if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
-    if value is None or type(value) in (bool, int, float):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        items = ", ".join(literal(item, where) for item in value)
-        one = "," * (len(value) == 1)
-        return f"[{items}]" if isinstance(value, list) else f"({items}{one})"
-    if isinstance(value, Mapping):
-        pairs = (f"{literal(k, where)}: {literal(v, where)}" for k, v in value.items())
-        return f"{{{', '.join(pairs)}}}"
-    want, do = "numbers, texts, bools, None, or lists, tuples and dicts of these", "pass such"
-    raise UsageError(where, want, type(value).__name__, do)
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,10 @@ class Input(Spec):
             raise UsageError("Input.dtype", want, got, "use one of these")
         if not isinstance(self.shape, tuple):
             raise UsageError("Input.shape", "a tuple of sizes", repr(self.shape), "pass a tuple")
-        check_size("Input", **{f"shape[{n}]": s for n, s in enumerate(self.shape) if s is not None})
+        # large ones stand for any size while a module of PyTorch is read
+        if any(size is not None and size < 1 for size in self.shape):
+            want = "sizes from 1 on, None for any"
+            raise UsageError("Input.shape", want, f"{self.shape}", "give the sizes of a sample")
         if self.batch is not None:
             check_size("Input", batch=self.batch)
 

@@ -1,12 +1,15 @@
 """The recorded proof of a port: run again anywhere, and what has changed since is said by name."""
 
+import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import sys
 
 import numpy as np
 import pytest
+from refusing import deadline
 
 import xlstm
 from xlstm import digests
@@ -215,7 +218,9 @@ def test_a_port_that_was_not_verified_is_now(target, tmp_path, capsys):
     xlstm.save(xlstm.demo.path(), tmp_path / "port", target)
     assert main(["verify", str(tmp_path / "port"), "--frameworks", target, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["proof"]["since"] == ["the port itself was not verified"]
+    outside, unverified = found["proof"]["since"]
+    assert "outside the folder's parent" in outside
+    assert unverified == "the port itself was not verified"
     assert found["frameworks"][target]["what"] == "our port, model.py of the folder"
 
 
@@ -311,8 +316,196 @@ def test_a_report_that_is_none_is_refused(name, folder, verify):
     assert len(err.splitlines()) == 1
 
 
+SECRET = b"root:$6$secret"
+"""The first bytes of a file that nobody named."""
+
+
+def a_far_file(folder):
+    (folder.parents[1] / "far").mkdir()
+    (folder.parents[1] / "far" / "shadow").write_bytes(SECRET)
+    return folder.parents[1] / "far" / "shadow"
+
+
+def an_absolute_path(folder):
+    return str(a_far_file(folder))
+
+
+def a_path_upwards(folder):
+    a_far_file(folder)
+    return "../../far/shadow"
+
+
+def a_path_up_and_down(folder):
+    a_far_file(folder)
+    (folder.parent / "sub").mkdir()
+    return "../sub/../../far/shadow"
+
+
+def a_link(folder):
+    (folder.parent / "link.keras").symlink_to(a_far_file(folder))
+    return "../link.keras"
+
+
+def a_linked_folder(folder):
+    (folder.parent / "link").symlink_to(a_far_file(folder).parent)
+    return "../link/shadow"
+
+
+def a_folder_with_a_link(folder):
+    (folder.parent / "saved").mkdir()
+    for name in ("metadata.json", "config.json"):
+        (folder.parent / "saved" / name).symlink_to(a_far_file(folder) if name[0] == "m" else "x")
+    return "../saved"
+
+
+def a_system_file(_folder):
+    return "/etc/passwd"
+
+
+def a_device(_folder):
+    return "/dev/zero"
+
+
+def a_linked_device(folder):
+    (folder.parent / "zeros.keras").symlink_to("/dev/zero")
+    return "../zeros.keras"
+
+
+def a_fifo(folder):
+    os.mkfifo(folder.parent / "pipe.keras")
+    return "../pipe.keras"
+
+
+def a_huge_file(folder):
+    with (folder.parent / "huge.keras").open("wb") as file:
+        file.write(b"PK\3\4")
+        file.truncate(2**40)
+    return "../huge.keras"
+
+
+def a_loop(folder):
+    (folder.parent / "loop.keras").symlink_to("loop.keras")
+    return "../loop.keras"
+
+
+def another_file_beside_it(folder):
+    (folder.parent / "notes.txt").write_bytes(SECRET)
+    return "../notes.txt"
+
+
+def an_architecture_beside_it(folder):
+    (folder.parent / "notes.json").write_text(json.dumps({"class_name": SECRET.decode()}))
+    return "../notes.json"
+
+
+NOT_NAMED = [
+    an_absolute_path,
+    a_path_upwards,
+    a_path_up_and_down,
+    a_link,
+    a_linked_folder,
+    a_folder_with_a_link,
+    a_system_file,
+    a_device,
+    a_linked_device,
+    a_fifo,
+    a_huge_file,
+    a_loop,
+    another_file_beside_it,
+    an_architecture_beside_it,
+]
+
+
+@pytest.mark.parametrize("case", NOT_NAMED, ids=lambda case: case.__name__)
+def test_files_that_the_user_did_not_name_are_never_quoted(case, folder, verify, monkeypatch):
+    opened, real = [], os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *a, **k: opened.append(path) or real(path, *a, **k)
+    )
+    origin = case(folder)
+    rewrite(folder, put(origin, "proof", "origin"))
+    with deadline(60):
+        status, out, err = verify(folder, "--json")
+    found = json.loads(out)["proof"]
+    assert (status, found["changed"], err) == (0, [], "")
+    assert len(found["since"]) == 1
+    said = found["since"][0]
+    assert said.startswith(f"source memorise.keras not read at {origin}: ")
+    assert "secret" not in out
+    assert "root" not in said.removeprefix(f"source memorise.keras not read at {origin}")
+    if not case.__name__.endswith("beside_it"):
+        named = [(folder / origin).resolve(), folder / origin] if "loop" not in origin else []
+        assert not {str(path) for path in opened} & {str(path) for path in named}
+
+
+def test_a_place_outside_says_not_even_whether_something_is_there(folder, verify):
+    said = []
+    for name in ("there", "missing"):
+        (folder.parents[1] / "there").write_text("x")
+        rewrite(folder, put(f"../../{name}", "proof", "origin"))
+        said.append(of_proof(verify, folder)[2][0].replace(name, ""))
+    assert said[0] == said[1]
+
+
+def test_the_source_is_named_where_it_lies_elsewhere(folder, verify, tmp_path):
+    (tmp_path / "far").mkdir()
+    moved = (folder.parent / "memorise.keras").rename(tmp_path / "far" / "m.keras")
+    rewrite(folder, put("../../far/m.keras", "proof", "origin"))
+    _, _, since = of_proof(verify, folder)
+    assert "outside the folder's parent (to compare with it, name it with --origin)" in since[0]
+    status, out, _ = verify(folder, "--json", "--origin", str(moved))
+    assert (status, json.loads(out)["proof"]["since"]) == (0, [])
+    import make_files
+
+    other = make_files.make("keras", tmp_path)
+    status, out, _ = verify(folder, "--json", "--origin", str(other))
+    assert (status, json.loads(out)["proof"]["changed"]) == (
+        1,
+        [f"source memorise.keras at {other}"],
+    )
+
+
+def test_a_source_that_the_user_names_has_to_be_read(folder, verify, tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"my own notes")
+    status, out, err = verify(folder, "--origin", str(tmp_path / "notes.txt"))
+    assert (status, out) == (2, "")
+    assert "a file that starts with b'my own n'" in err
+    assert verify(folder, "--origin", str(tmp_path / "missing"))[0] == 2
+
+
+def test_an_origin_is_of_ported_folders_of_files(verify, tmp_path):
+    status, out, err = verify(xlstm.demo.path(), "--origin", "x")
+    assert (status, out) == (2, "")
+    assert "--origin: expected a ported folder" in err
+    live = xlstm.port(xlstm.demo.path(), "numpy").model
+    live = dataclasses.replace(live, source=dataclasses.replace(live.source, sha256=""))
+    port = xlstm.save(live, tmp_path / "port", "torch")
+    status, out, err = verify(port, "--origin", str(xlstm.demo.path()))
+    assert (status, out) == (2, "")
+    assert "leave out --origin" in err
+
+
+def test_a_source_of_another_file_with_the_same_hash_is_not_quoted(folder, verify):
+    """Who writes the folder may know the hash of a file, and not what is in it."""
+    (folder.parent / "memorise.keras").unlink()
+    other = folder.parent / "memorise.keras"
+    import make_files
+
+    make_files.make("keras", folder.parent).rename(other)
+    digest, old = (
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in (other, xlstm.demo.path())
+    )
+    file = folder / "weights.safetensors"
+    file.write_bytes(file.read_bytes().replace(old.encode(), digest.encode()))
+    hashes = hashlib.sha256(file.read_bytes()).hexdigest()
+    rewrite(folder, put(hashes, "proof", "hashes", file.name))
+    _, changed, since = of_proof(verify, folder)
+    assert not [line for line in (*changed, *since) if "small" in line]
+
+
 def test_origins_that_no_file_has_are_no_crash(folder):
-    for origin in ("\0", "x" * 5000, "/dev/null", "."):
+    (folder / "loop").symlink_to("loop")
+    for origin in ("\0", "x" * 5000, "loop/x", "."):
         rewrite(folder, put(origin, "proof", "origin"))
         assert read_record(folder).origin == origin
         found = verify_folder(folder)

@@ -127,9 +127,11 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
     path = Path(args.file)
     if has_port(path) or half_port(path):
         check_plain(path, Told(**_told(args)).given())
-        return verify_folder(path, names, args.inputs, trust=args.trust, **options)
-    if args.trust:
-        raise UsageError("--trust", "a ported folder", path.name, "leave it out")
+        own = {"trust": args.trust, "origin": args.origin}
+        return verify_folder(path, names, args.inputs, **own, **options)
+    for option, value in (("--trust", args.trust), ("--origin", args.origin)):
+        if value:
+            raise UsageError(option, "a ported folder", path.name, "leave it out")
     return reconcile(_source(args), names, args.inputs, **options)
 
 
@@ -309,6 +311,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--half", action="store_true", help=half)
     own = "of a ported folder: run the recorded model.py, though xlstm would write another"
     parser.add_argument("--trust", action="store_true", help=own)
+    first = "of a ported folder: the file that was ported, wherever it lies now"
+    parser.add_argument("--origin", metavar="FILE", help=first)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=_verify)
 

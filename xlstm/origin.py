@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xlstm.specs import Shape
@@ -98,3 +100,60 @@ class Source:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
+
+
+NAME_IT = "to compare with it, name it with --origin"
+
+ROOM, FACTOR = 64 * 2**20, 16
+"""Bytes of a source that are hashed unasked: so many, and so many for each of the weights' own.
+
+Optimizers keep up to three numbers for each weight, and some layers of a source are not ported.
+"""
+
+MOST_FILES = 1_000
+"""Files and folders of a SavedModel or another source that is a folder."""
+
+
+def followed(folder: Path, origin: str, weights: int) -> tuple[Path | None, str]:
+    """The file that the report of a ported folder names as its source, or None and the reason.
+
+    The report may come from anybody. Only what lies below the parent of the folder is looked at:
+    regular files, or folders of such, and none so large that hashing them takes long.
+
+    Args:
+        folder: of the port.
+        origin: the path in its report.
+        weights: bytes of its weights.
+    """
+    try:
+        here = folder.resolve(strict=True)
+        path = (here / origin).resolve()
+        if not path.is_relative_to(here.parent):
+            return None, f"it lies outside the folder's parent ({NAME_IT})"
+        size = _plain_size(path)
+    except (OSError, ValueError, RuntimeError):  # a name that no file has, or links in a circle
+        return None, "no such file"
+    if size is None:
+        return None, f"no regular file, nor a folder of such alone ({NAME_IT})"
+    if size > ROOM + FACTOR * weights:
+        return None, f"it has {size:,} bytes, too many for these weights ({NAME_IT})"
+    return path, ""
+
+
+def _plain_size(path: Path) -> int | None:
+    """Bytes of a file, or of all files of a folder; None where others than regular files are.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    total, todo, left = 0, [path], MOST_FILES
+    while todo:
+        item, left = todo.pop(), left - 1
+        found = item.lstat()
+        if stat.S_ISDIR(found.st_mode) and left > 0:
+            todo += item.iterdir()
+        elif stat.S_ISREG(found.st_mode):
+            total += found.st_size
+        else:
+            return None
+    return total

@@ -20,12 +20,13 @@ from typing import Any
 from xlstm import digests
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
-from xlstm.errors import FileError, NotEqualError, XlstmError, printable
+from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
 from xlstm.folder import REPORT, SOURCE, WEIGHTS, half_port, has_port, read_folder, target_of
 from xlstm.mapping import pack_model
 from xlstm.model import Model
+from xlstm.origin import NAME_IT, followed
 from xlstm.porting import build, load
 from xlstm.report import Report
 
@@ -203,6 +204,7 @@ def verify_folder(
     inputs: Any = None,
     *,
     trust: bool = False,
+    origin: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Proof:
     """Compares a ported folder with the reference anew, and with what was recorded at the port.
@@ -210,16 +212,21 @@ def verify_folder(
     The folder's target runs the folder's own `model.py` if that is, letter for letter, what xlstm
     writes for the graph; else it is not run. Other frameworks run a port of the graph.
 
+    The file that was ported is looked for at the place that `report.json` names, if that lies below
+    the parent of the folder: the report may come from anybody, and name any file of yours.
+
     Args:
         folder: as `save` wrote it, wherever it lies now.
         frameworks: others that are compared as well.
         inputs: as in `reconcile`.
         trust: also run a `model.py` that is what was recorded and not what xlstm writes, such as
             one of another version. The record proves nothing: who wrote the one wrote the other.
+        origin: the file that was ported, wherever it lies now.
         options: as in `reconcile`.
 
     Raises:
-        FileError: weights or a report that are damaged.
+        FileError: weights or a report that are damaged, or an `origin` that cannot be read.
+        UsageError: an `origin` for a folder that does not record what it was ported from.
         XlstmError: as `reconcile` raises.
     """
     from xlstm.comparing import reconcile
@@ -230,6 +237,7 @@ def verify_folder(
         raise FileError(folder, "a folder as xlstm save writes it", got, ANEW)
     model, adapter, kept = read_folder(folder), target_of(folder), read_record(folder)
     changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter, trust)
+    first = _origin(folder, kept, model, adapter, None if origin is None else Path(origin))
 
     def own(_live: Any, dtype: str) -> tuple[Any, str]:
         if source.changed:
@@ -238,9 +246,8 @@ def verify_folder(
 
     names = dict.fromkeys([adapter.name, *frameworks])
     report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
-    origin = _origin(folder, kept, model, adapter)
-    files = (*changed, *source.changed, *origin.changed)
-    since = (*origin.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
+    files = (*changed, *source.changed, *first.changed)
+    since = (*first.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
     return Proof(report, files, since)
 
 
@@ -284,27 +291,57 @@ def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trus
     return Part(changed=(f"{SOURCE}; not run",))
 
 
-def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter) -> Part:
-    """What became of the file that was ported, and whether the folder's weights are its own."""
-    file, known = model.source.file, model.source.sha256
-    if not kept.origin or not known:
+def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter, asked: Path | None) -> Part:
+    """What became of the file that was ported, and whether the folder's weights are its own.
+
+    Raises:
+        FileError: the file that the user names cannot be read.
+        UsageError: the user names one, and none is recorded.
+    """
+    if asked is not None:
+        if not model.source.sha256:
+            want, do = "a port of a file, which its SHA-256 tells", "leave out --origin"
+            raise UsageError(folder, want, "a port of something else", do)
+        return _compared(folder, model, adapter, asked, str(asked), named=True)
+    if not kept.origin or not model.source.sha256:
         return Part(since=(f"no source is recorded; {ALONE}",))
+    place = kept.origin if len(kept.origin) <= LONGEST_PATH else f"{kept.origin[:LONGEST_PATH]}..."
+    path, why = followed(folder, kept.origin, (folder / WEIGHTS).stat().st_size)
     try:
-        with contextlib.closing(describe(folder / kept.origin)) as found:
-            now = found.sha256
-    except FileError as error:
-        return Part(since=(f"source {file} not read at {kept.origin}: {error.got}; {ALONE}",))
-    if now != known:
-        return Part(changed=(f"source {file} at {kept.origin}",))
+        if path is not None:
+            return _compared(folder, model, adapter, path, place)
+    except XlstmError:
+        why = f"no model that can be read ({NAME_IT})"
+    return Part(since=(f"source {model.source.file} not read at {place}: {why}; {ALONE}",))
+
+
+def _compared(
+    folder: Path, model: Model, adapter: Adapter, path: Path, place: str, named: bool = False
+) -> Part:
+    """The file that was ported, and its weights, against the folder's.
+
+    Errors are repeated in their own words, which may quote the file, where the user `named` it.
+
+    Raises:
+        FileError: a file that cannot be read.
+    """
+    file = model.source.file
+    with contextlib.closing(describe(path)) as found:
+        now = found.sha256
+    if now != model.source.sha256:
+        return Part(changed=(f"source {file} at {place}",))
     try:
-        gap = _weights_gap(load(folder / kept.origin), model, adapter, folder)
+        gap = _weights_gap(load(path), model, adapter, folder)
     except XlstmError as error:
-        return Part(since=(f"weights not compared with {file}: {error.got}; {ALONE}",))
-    said = f"{WEIGHTS}: {gap} is not that of {file} at {kept.origin}"
-    return Part(changed=(said,) if gap else ())
+        why = error.got if named else f"they are read otherwise ({NAME_IT})"
+        return Part(since=(f"weights not compared with {file}: {why}; {ALONE}",))
+    return Part(changed=(f"{WEIGHTS}: {gap} is not that of {file} at {place}",) if gap else ())
 
 
 ALONE = "the files were compared with the record alone"
+
+LONGEST_PATH = 200
+"""Characters of a path in a report that are repeated."""
 
 
 def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) -> str:
@@ -313,13 +350,23 @@ def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) ->
     Raises:
         XlstmError: the source has other layers, as where a port ends at a layer of it.
     """
-    if other := model.weights.keys() - source.weights.keys():
+    mine, theirs = _sizes(model), _sizes(source)
+    if other := [name for name in model.weights if mine.get(name) != theirs.get(name)]:
         raise FileError(folder, "the source's layers", f"others: {', '.join(sorted(other))}", ANEW)
     own = {name: source.weights[name] for name in model.weights}
     wanted = pack_model(replace(model, weights=own), adapter)
     found = pack_model(model, adapter)
     differs = (n for n, array in wanted.items() if array.tobytes() != found[n].tobytes())
     return next(differs, "")
+
+
+def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
+    """Layer -> the kind and the sizes of each part of it that owns weights."""
+    return {
+        node.name: [(before, part.form, part.sizes()) for before, part in node.spec.parts]
+        for node in model.layers
+        if node.name in model.weights
+    }
 
 
 def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:

@@ -60,7 +60,9 @@ def parse_json(text: bytes | str, where: str) -> Any:
         raise FileError(
             where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file"
         ) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:  # whose text quotes the byte
+        raise FileError(where, "JSON", "bytes that are no UTF-8", "save the model anew") from None
+    except ValueError as error:
         raise FileError(
             where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
         ) from None

@@ -73,6 +73,58 @@ def a_group(file, path, _folder):
     file.create_group(path)
 
 
+def stored_as(kind):
+    """A dataset of a type of our own, which numpy has not; every byte of it is there."""
+
+    def damage(file, path, _folder):
+        del file[path]
+        group, name = path.rsplit("/", 1)
+        space = h5py.h5s.create_simple((16,))
+        made = h5py.h5d.create(file[group].id, name.encode(), kind(), space)
+        data = np.ones((16, kind().get_size()), np.uint8)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, data, kind())
+
+    return damage
+
+
+def number(stock, **changes):
+    """A stock type of HDF5 with some of its properties changed."""
+
+    def made():
+        kind = stock.copy()
+        for name, values in changes.items():
+            getattr(kind, f"set_{name}")(*values)
+        return kind
+
+    return made
+
+
+def truth(**values):
+    """What h5py would store bool as, with values of our own."""
+
+    def made():
+        kind = h5py.h5t.enum_create(h5py.h5t.STD_I8LE)
+        for name, value in values.items():
+            kind.enum_insert(name.encode(), value)
+        return kind
+
+    return made
+
+
+FLOAT = h5py.h5t.IEEE_F32LE
+OWN = {
+    "bias": number(FLOAT, ebias=(100,)),
+    "exponent": number(FLOAT, fields=(31, 26, 5, 0, 23)),
+    "no-hidden-bit": number(FLOAT, norm=(h5py.h5t.NORM_NONE,)),
+    "offset": number(h5py.h5t.IEEE_F64LE, fields=(63, 55, 8, 32, 23)),
+    "mantissa": number(FLOAT, fields=(31, 23, 8, 3, 20)),
+    "integer": number(h5py.h5t.STD_I32LE, precision=(24,)),
+    "shifted-integer": number(h5py.h5t.STD_I32LE, precision=(24,), offset=(8,)),
+    "enumeration": truth(A=0, B=1),
+    "untruth": truth(FALSE=1, TRUE=0),
+}
+"""Numbers of other formats than numpy's: h5py reads each, as numbers that may be others."""
+
 COMPOUND = np.zeros(16, [("re", "f4"), ("im", "f4")])
 ARRAYS = {
     "external-link": (external_link, "ExternalLink"),
@@ -96,6 +148,7 @@ ARRAYS = {
     "vlen": (plain(shape=(16,), dtype=h5py.vlen_dtype(np.float32)), "dtype"),
     "references": (plain(shape=(16,), dtype=h5py.ref_dtype), "dtype"),
     "null-dataspace": (value(h5py.Empty("f4")), "dtype"),
+    **{f"own-{name}": (stored_as(kind), "number format of its own") for name, kind in OWN.items()},
 }
 
 
@@ -106,6 +159,16 @@ def test_arrays_that_are_not_plainly_in_the_file(case, kind, tmp_path):
     path = make(kind, tmp_path, weights=lambda f: damage(f, BIAS[kind], tmp_path))
     with deadline(10):
         refused(FileError, lambda: xlstm.load(path), "small.", words)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"])
+def test_floats_of_both_byte_orders_are_read_as_they_are(dtype, kind, tmp_path):
+    values = np.arange(-4, 4, 0.5, dtype=dtype)
+    path = make(kind, tmp_path, weights=lambda f: replace(f, BIAS[kind], values))
+    found = xlstm.load(path).weights["lstm"]["bias"]
+    assert found.dtype == values.dtype.newbyteorder("=")
+    assert found.ravel().tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,6 +28,20 @@ SPLIT = 1_000
 MAX_LINKS = 20_000
 """Most members of one group."""
 
+NUMBERS = "IEEE_F16 IEEE_F32 IEEE_F64 STD_I8 STD_I16 STD_I32 STD_I64 STD_U8 STD_U16 STD_U32 STD_U64"
+STOCK = (
+    *(getattr(h5py.h5t, f"{name}{order}") for name in NUMBERS.split() for order in ("LE", "BE")),
+    h5py.h5t.py_create(np.dtype(bool), logical=True),
+)
+"""The numbers that Keras writes. HDF5 knows others, of any exponent, bias or offset of bits: h5py
+gives each the nearest dtype of numpy (`TypeFloatID.py_dtype` in h5t.pyx), and with it other values.
+"""
+
+
+def is_stock(kind: h5py.h5t.TypeID) -> bool:
+    """True if a type of numbers is one that Keras writes."""
+    return any(kind == known for known in STOCK)
+
 
 def open_hdf5(stream: BinaryIO, where: str, opened: ExitStack) -> h5py.File:
     """Opens HDF5 through a Python file object, so that links cannot reach other files.
@@ -132,6 +146,8 @@ def _plain_attribute(found: h5py.h5a.AttrID) -> bool:
         # in memory only its size is another than in the file
         code = kind.encode()[2:]
         return not kind.committed() and any(code[:4] + t[4:8] + code[8:] == t for t in TEXT_TYPES)
+    if found.dtype.kind in "fiub":
+        return is_stock(kind)
     return found.dtype.names is None and found.dtype.subdtype is None
 
 
@@ -201,6 +217,8 @@ def _problem(dataset: h5py.Dataset) -> str:
     plain = dataset.dtype.kind in "fiub" and dataset.dtype.itemsize <= 8
     if dataset.shape is None or not (plain or dataset.dtype == np.dtype("V2")):
         return f"dtype {dataset.dtype}"
+    if plain and not is_stock(dataset.id.get_type()):
+        return f"dtype {dataset.dtype} made of a number format of its own"
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     if size > MAX_BYTES:
         return f"a dataset that declares {size} bytes"

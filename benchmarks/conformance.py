@@ -21,7 +21,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import conftest  # noqa: F401  finds the adapters
+import conftest  # noqa: F401  pins what frameworks read
 from cases import built
 
 import xlstm

@@ -41,7 +41,7 @@ for found in (str(HERE.parent / "tests"), str(HERE)):
     if found not in sys.path:
         sys.path.insert(0, found)
 
-import conftest  # noqa: E402, F401  finds the adapters
+import conftest  # noqa: E402, F401  pins what frameworks read
 
 RESULT = HERE / "power.md"
 

@@ -1,4 +1,4 @@
-"""Runs Python in a process of its own, which finds the adapters as the tests do."""
+"""Runs Python in a process of its own, in which frameworks read what they do in the tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,12 @@
 """What importing costs and gives: no framework, public names with documents, reserved names."""
 
+import importlib.util
 import inspect
 import keyword
+import os
+import shutil
+import subprocess
+import sys
 import tomllib
 import types
 from pathlib import Path
@@ -72,6 +77,53 @@ def test_calls_that_import_no_framework(case, tmp_path, monkeypatch):
 def test_commands_that_import_no_framework(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert imported(CLI, *COMMANDS[case]) == set()
+
+
+ROOT = Path(xlstm.__file__).parents[1]
+COUNTED = f"""
+import xlstm
+assert xlstm.count({str(DEMO)!r}).total("torch") == 2260
+import xlstm.converters
+print(xlstm.__file__)
+print(xlstm.converters.__file__)
+"""
+
+
+def wheel(site):
+    """What a wheel installs: the packages that pyproject.toml names, from where it says."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for package in tools["packages"]:
+        source = ROOT / tools["package-dir"].get(package, package.replace(".", "/"))
+        target = site / package.replace(".", "/")
+        target.mkdir(parents=True)
+        for file in [*source.glob("*.py"), *source.glob("*.keras")]:
+            shutil.copy(file, target)
+
+
+@pytest.mark.parametrize("started", ["clone", "elsewhere"])
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_adapters_are_those_beside_the_core(installed, started, tmp_path):
+    """Python puts the folder it is started in before what is installed."""
+    site = tmp_path / "site"
+    wheel(site)
+    needs = {"numpy", "h5py", "safetensors", "yaml", "rich", "mdurl", "pygments", "markdown_it"}
+    found = {Path(importlib.util.find_spec(name).origin).parents[1] for name in needs}
+    paths = [*([site] if installed else [] if started == "clone" else [ROOT]), *found]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", COUNTED],  # -S: without what the tests run from
+        cwd=ROOT if started == "clone" else tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    core = site if installed and started == "elsewhere" else ROOT
+    adapters = core / "xlstm" if core == site else core
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        str(core / "xlstm" / "__init__.py"),
+        str(adapters / "converters" / "__init__.py"),
+    ]
 
 
 @pytest.mark.parametrize("framework", ["torch", "jax"])

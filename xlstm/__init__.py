@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from xlstm import _version
@@ -80,6 +81,22 @@ __all__ = [
     "split",
     "unregister_layer",
 ]
+
+
+def _find_converters() -> None:
+    """Lets the `xlstm` of a clone that is not installed find `converters` beside it.
+
+    Installed, that folder is the package `xlstm.converters`. Python, started in a clone, takes the
+    clone's `xlstm` before an installed one, whose adapters would then not be found.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    clone = os.path.dirname(here)
+    beside = os.path.isfile(os.path.join(clone, "converters", "torch_tables.py"))
+    if beside and not os.path.isdir(os.path.join(here, "converters")):
+        __path__.append(clone)
+
+
+_find_converters()
 
 
 def __getattr__(name: str) -> Any:

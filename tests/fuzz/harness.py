@@ -25,7 +25,7 @@ from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import conftest  # noqa: F401  finds the adapters
+import conftest  # noqa: F401  pins what frameworks read
 
 import xlstm
 from fuzz import forked

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import os
+import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,6 @@ from typing import Any
 import numpy as np
 from xlstm.converters.keras_activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from xlstm.converters.keras_around import is_leaky
-from xlstm.converters.keras_cells import variables
 from xlstm.converters.keras_own import (
     classes_told,
     made_in,
@@ -31,7 +31,7 @@ from xlstm.converters.keras_own import running as running  # porting looks for i
 from xlstm.converters.keras_reader import read_description
 from xlstm.converters.keras_subclassed import by_hand, config_of, graph_weights, wired_as
 
-from xlstm.errors import MissingFrameworkError, UnsupportedError
+from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.files.description import Description, Stored
 from xlstm.model import (
     Array,
@@ -49,11 +49,16 @@ from xlstm.precision import HALF, cast
 BACKENDS = ("tensorflow", "torch", "jax")
 """Backends in the order in which they are tried when KERAS_BACKEND names none."""
 
+KNOWN = (*BACKENDS, "numpy", "openvino")
+"""Backends that Keras imports by these names; its own error (keras/src/backend) names no other."""
+
 
 @contextlib.contextmanager
 def _backend_chosen() -> Iterator[None]:
     """Names the first installed backend while Keras is imported, unless the user named one."""
-    if "KERAS_BACKEND" in os.environ:
+    named = os.environ.get("KERAS_BACKEND")
+    if named:  # an empty one is none, to Keras as well
+        _check_backend(named)
         yield
         return
     found = [name for name in BACKENDS if importlib.util.find_spec(name)]
@@ -67,11 +72,26 @@ def _backend_chosen() -> Iterator[None]:
         yield
     finally:
         del os.environ["KERAS_BACKEND"]
+        if named is not None:
+            os.environ["KERAS_BACKEND"] = named
+
+
+def _check_backend(name: str) -> None:
+    """Raises UsageError for a backend that Keras cannot import; one that runs needs no check."""
+    if "keras" in sys.modules:
+        return
+    want = "one of " + ", ".join(KNOWN)
+    if name not in KNOWN:
+        raise UsageError("KERAS_BACKEND", want, repr(name), "set it to one of them, or unset it")
+    if importlib.util.find_spec(name) is None:
+        got = f"{name!r}, which is not installed"
+        raise UsageError("KERAS_BACKEND", want, got, f"install {name}, or set it to another one")
 
 
 with _backend_chosen():
     import keras
     from keras.src.saving.serialization_lib import ObjectSharingScope
+    from xlstm.converters.keras_cells import variables
     from xlstm.converters.keras_gradients import Factors, compiled_only, named_gradients, take_step
 
 

@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
 from xlstm.crashing import turn_to
-from xlstm.errors import MissingFrameworkError, UnsupportedError
+from xlstm.ending import go_on
+from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, as_it_is
 from xlstm.model import Array, Bidirectional, Custom, Model, Node, Spec, TimeDistributed
@@ -170,12 +171,21 @@ class Adapter:
         """Imports the framework and gives the half that runs it.
 
         Raises:
-            MissingFrameworkError: the framework is not installed.
+            MissingFrameworkError: the framework is not installed, or its import fails.
+            UsageError: it cannot be imported as the user has set it up.
             RuntimeError: it is known to crash.
         """
         self.check_installed()
         turn_to(self.name)
-        return cast(Live, importlib.import_module(self.live_module))
+        try:
+            return cast(Live, importlib.import_module(self.live_module))
+        except XlstmError:
+            raise
+        except Exception as error:
+            go_on()  # Ctrl-C while C code initialises is an ImportError
+            want, got = f"{self.title} that can be imported", f"{type(error).__name__}: {error}"
+            do = "install it again, or allow this process more memory"
+            raise MissingFrameworkError(f"adapter {self.name}", want, got, do) from error
 
     def owns(self, obj: Any) -> bool:
         """Whether `obj` is one of this framework's, told by its classes' modules alone."""

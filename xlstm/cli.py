@@ -1,4 +1,7 @@
-"""The command line. Exit 0 done or equal, 1 compared and not equal, 2 cannot."""
+"""The command line. Exit 0 done or equal, 1 compared and not equal, 2 cannot.
+
+Imports no numpy before `ended` watches over it: see `xlstm.ending`.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,15 @@ import difflib
 import json
 import os
 import re
-import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from xlstm import registry
 from xlstm._version import VERSION
 from xlstm.crashing import CRASHED, guarded
-from xlstm.errors import UsageError, XlstmError, printable
-from xlstm.requiring import require
+from xlstm.ending import as_process, ended, limited, quiet_libraries, say, show
+from xlstm.errors import MissingFrameworkError, UsageError, XlstmError
 
 TARGETS = ("torch", "nnx", "linen", "keras")
 
@@ -37,19 +38,29 @@ def _progress(text: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the path in an error of the system that names none: a full disk, as one writes."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
 def _frameworks(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=1, allow_nan=False))
+    show(json.dumps(data, indent=1, allow_nan=False))
 
 
 def _inspect(args: argparse.Namespace) -> int:
     from xlstm.files.architecture import Told
     from xlstm.inspecting import inspect
 
-    print(inspect(Path(args.file), Told(**_told(args)), args.to))
+    show(inspect(Path(args.file), Told(**_told(args)), args.to))
     return 0
 
 
@@ -67,6 +78,8 @@ def _run_file(path: str) -> None:
     Raises:
         UsageError: it cannot be read, or does not run to its end.
     """
+    import runpy
+
     try:
         runpy.run_path(path)
     except XlstmError:
@@ -93,7 +106,7 @@ def _count(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(ledger.to_json())
     else:
-        print(render_tensors(ledger) if args.tensors else render_counts(ledger))
+        show(render_tensors(ledger) if args.tensors else render_counts(ledger))
     return 0
 
 
@@ -105,11 +118,12 @@ def _explain(args: argparse.Namespace) -> int:
         args.layer, **{name: getattr(args, name) for name in names}, use_bias=not args.no_bias
     )
     if args.svg:
-        Path(args.svg).write_text(explanation.to_svg(), "utf-8")
+        with _named(Path(args.svg)):
+            Path(args.svg).write_text(explanation.to_svg(), "utf-8")
     if args.json:
         _print_json(explanation.to_json())
     else:
-        print(explanation.to_markdown() if args.md else explanation)
+        show(explanation.to_markdown() if args.md else explanation)
     return 0
 
 
@@ -136,6 +150,9 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from xlstm import registry
+    from xlstm.requiring import require
+
     names = args.frameworks or [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
     if not names:
         raise UsageError(
@@ -146,18 +163,19 @@ def _verify(args: argparse.Namespace) -> int:
     }
     with _progress("comparing"):
         # one that cannot be imported is a line in the report, and hides no other
-        with contextlib.suppress(Exception):
-            known = [n for n in names if n not in CRASHED]
-            require(*(n for n in known if registry.adapter(n).installed))
+        known = [n for n in names if n not in CRASHED and registry.adapter(n).installed]
+        with contextlib.suppress(MissingFrameworkError):
+            require(*known)
         report = _compared(args, names, options)
     if args.json:
         _print_json(report.to_json())
     else:
-        print(report)
-        print("equal up to rounding" if report.ok else "NOT shown to be equal")
-    for line in report.missing:
-        print(f"xlstm: {line}", file=sys.stderr)
-    return 2 if report.missing else 0 if report.ok else 1
+        show(report)
+        show("equal up to rounding" if report.ok else "NOT shown to be equal")
+    missing = report.missing or ([] if report.ran else ["no framework ran: see the report"])
+    for line in missing:
+        say(f"xlstm: {line}")
+    return 2 if missing else 0 if report.ok else 1
 
 
 def _diagnose(args: argparse.Namespace) -> int:
@@ -168,7 +186,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(found.to_json())
     else:
-        print(found)
+        show(found)
     return 0 if found.ok else 1
 
 
@@ -184,8 +202,10 @@ def _suspect(args: argparse.Namespace) -> Any:
 
 
 def _port(args: argparse.Namespace) -> int:
+    from xlstm import registry
     from xlstm.porting import load
     from xlstm.proof import origin_of
+    from xlstm.requiring import require
     from xlstm.saving import (
         atomic_folder,
         check_target,
@@ -202,7 +222,7 @@ def _port(args: argparse.Namespace) -> int:
     verify = adapter.installed and not args.no_verify
     if verify or (adapter.extra_files and adapter.installed):
         require(adapter.name)
-    with _progress("porting"), atomic_folder(folder, args.overwrite) as work:
+    with _progress("porting"), _named(folder), atomic_folder(folder, args.overwrite) as work:
         report = write(model, work, adapter, origin_of(args.file, folder))
         if verify:
             from xlstm.comparing import reconcile
@@ -212,13 +232,14 @@ def _port(args: argparse.Namespace) -> int:
             # as it was written: what `verify` reads is what this is to be held against
             report["verification"] = reconcile(read_folder(work), [adapter.name]).to_json()
             write_report(work, report)
-    print(render_port(model, adapter, folder, report))
+    show(render_port(model, adapter, folder, report))
     return 0 if not verify or report["verification"]["ok"] else 1
 
 
 def _demo(_args: argparse.Namespace) -> int:
-    from xlstm import demo
+    from xlstm import demo, registry
     from xlstm.comparing import reconcile
+    from xlstm.requiring import require
     from xlstm.tables import render_demo
 
     names = [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
@@ -226,7 +247,7 @@ def _demo(_args: argparse.Namespace) -> int:
         require(*names)
         report = reconcile(demo.path(), names)
         memories = demo.recall(names)
-    print(render_demo(report, memories))
+    show(render_demo(report, memories))
     return 0 if report.ok else 1
 
 
@@ -317,16 +338,25 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_verify)
 
 
+def _number(text: str) -> int:
+    """A whole number, quoted in part where it is none: it may have any length."""
+    try:
+        return int(text)
+    except ValueError:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise argparse.ArgumentTypeError(f"invalid int value: {shown!r}") from None
+
+
 def _add_explain(parser: argparse.ArgumentParser) -> None:
     layers = "LSTM, GRU, SimpleRNN, Dense, CuDNNLSTM or CuDNNGRU"
     parser.add_argument("layer", metavar="LAYER", help=layers)
-    parser.add_argument("--features", type=int, required=True, help="size of the input, m")
-    parser.add_argument("--units", type=int, required=True, help="size of the output, n")
-    parser.add_argument("--timesteps", type=int, help="length of a sequence: it does not enter")
-    parser.add_argument("--batch", type=int, help="size of a batch: it does not enter")
+    parser.add_argument("--features", type=_number, required=True, help="size of the input, m")
+    parser.add_argument("--units", type=_number, required=True, help="size of the output, n")
+    parser.add_argument("--timesteps", type=_number, help="length of a sequence: it does not enter")
+    parser.add_argument("--batch", type=_number, help="size of a batch: it does not enter")
     parser.add_argument("--bidirectional", action="store_true", help="in both directions")
-    parser.add_argument("--layers", type=int, default=1, help="how many of them are stacked")
-    parser.add_argument("--projection", type=int, help="size an LSTM's h shrinks to")
+    parser.add_argument("--layers", type=_number, default=1, help="how many of them are stacked")
+    parser.add_argument("--projection", type=_number, help="size an LSTM's h shrinks to")
     parser.add_argument("--peepholes", action="store_true", help="an LSTM's gates see its c")
     reset = "GRU's first form, of the paper and of Keras 1"
     parser.add_argument("--reset-before", dest="reset_after", action="store_false", help=reset)
@@ -348,37 +378,39 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the result is the exit status."""
+    if argv is not None:
+        return ended(lambda: _run(_parsed(argv)))
+    return as_process(_whole)
+
+
+def _whole() -> int:
+    """The command that this process was started for."""
+    args = _parsed(None)
+    scarce, again = limited(), args.command == "verify"
+    if scarce or again:
+        # without memory OpenBLAS ends its process, and C++ aborts it: here, a child
+        return guarded(lambda: ended(lambda: _quiet(args) if scarce else _run(args)), again)
+    return _run(args)
+
+
+def _quiet(args: argparse.Namespace) -> int:
+    quiet_libraries()
+    return _run(args)
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     args, unknown = _parser().parse_known_args(argv)
     if unknown:
         args.parser.error(_unknown(unknown, args.parser))
+    return args
 
+
+def _run(args: argparse.Namespace) -> int:
     with contextlib.suppress(AttributeError):  # a stdout that is no text file
         cast(Any, sys.stdout).reconfigure(errors="replace")
-    if argv is None and args.command == "verify":
-        return guarded(lambda: _done(args))
-    return _done(args)
-
-
-def _done(args: argparse.Namespace) -> int:
-    """The exit status of a command; what goes wrong on purpose is one line."""
-    try:
-        for path in getattr(args, "custom", None) or ():
-            _run_file(path)
-        status = int(args.run(args))
-        sys.stdout.flush()
-        return status
-    except XlstmError as error:
-        print(f"xlstm: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # the reader of our output has gone (`xlstm count ... | head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        where = f"{printable(error.filename)}: " if error.filename else ""
-        print(f"xlstm: {where}{error.strerror or error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
+    for path in getattr(args, "custom", None) or ():
+        _run_file(path)
+    return int(args.run(args))
 
 
 if __name__ == "__main__":

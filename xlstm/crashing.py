@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from xlstm.ending import CANNOT, INTERRUPTED, go_on, only_first, say, told
+
 CRASHED: dict[str, str] = {}
 """Framework -> the signal that it died of, in an earlier run of this command."""
 
@@ -31,6 +33,7 @@ def turn_to(framework: str) -> None:
     Raises:
         RuntimeError: it took an earlier run down.
     """
+    go_on()
     if framework in CRASHED:
         raise RuntimeError(
             f"it crashed the process ({CRASHED[framework]}) when it was imported or run"
@@ -43,10 +46,10 @@ def _say(word: str) -> None:
         os.write(pipe, f"{word}\n".encode())
 
 
-def guarded(command: Callable[[], int]) -> int:
+def guarded(command: Callable[[], int], again: bool = True) -> int:
     """The exit status of a command, run in children until one is not killed.
 
-    A child comes back from this function as its parent does.
+    A child comes back from this function as its parent does. Without `again` there is one child.
     """
     if sys.platform != "linux":
         return command()
@@ -55,6 +58,7 @@ def guarded(command: Callable[[], int]) -> int:
         theirs, alive = os.pipe()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = os.fork()
         if not child:
             os.close(said)
@@ -65,13 +69,30 @@ def guarded(command: Callable[[], int]) -> int:
         words, status = _wait(child, said)
         os.close(alive)
         if not os.WIFSIGNALED(status):
-            return os.waitstatus_to_exitcode(status)
+            return _left(words, os.waitstatus_to_exitcode(status))
         killed = signal.Signals(os.WTERMSIG(status))
         if words[-1:] and words[-1].startswith(DONE):
             return int(words[-1].removeprefix(DONE))
-        if killed in ASKED or not words:
+        if killed in ASKED or (again and not words):
             return _die(killed)
+        if not again:
+            return _ended_by(words, killed.name)
         CRASHED[words[-1]] = killed.name
+
+
+def _left(words: list[str], status: int) -> int:
+    """The status of a command whose child has left, which a library may have it do unasked."""
+    if status == INTERRUPTED:
+        told()
+        return status
+    done = words and words[-1].startswith(DONE)
+    return status if done else _ended_by(words, f"exit status {status}")
+
+
+def _ended_by(words: list[str], how: str) -> int:
+    last = words[-1] if words else "a library"
+    say(f"xlstm: {last} ended the process ({how}), perhaps for want of memory")
+    return CANNOT
 
 
 def _as_child(command: Callable[[], int], ours: int, theirs: int) -> int:
@@ -81,6 +102,9 @@ def _as_child(command: Callable[[], int], ours: int, theirs: int) -> int:
         os.read(theirs, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, only_first)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=end, daemon=True).start()
     _parent.append(ours)
     status = command()
@@ -94,12 +118,13 @@ def _wait(child: int, said: int) -> tuple[list[str], int]:
     text = b""
     while True:
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             while part := os.read(said, 1024):
                 text += part
             _, status = os.waitpid(child, 0)
             break
-        except KeyboardInterrupt:  # the child has it too, and says so
-            continue
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGINT)  # a terminal sends it to both, `kill -INT` to one
     os.close(said)
     return text.decode().split(), status
 

@@ -178,6 +178,11 @@ class Proof:
         """A line for each framework that was asked for and is not installed."""
         return self.report.missing
 
+    @property
+    def ran(self) -> bool:
+        """True if a framework ran, or files were compared and are not those of the port."""
+        return self.report.ran or bool(self.changed)
+
     def check(self) -> None:
         """Raises NotEqualError where a file has changed or a framework does not agree."""
         if self.changed:

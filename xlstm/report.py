@@ -118,6 +118,11 @@ class Report:
         """A line for each framework that was asked for and is not installed."""
         return [found.missing for found in self.frameworks.values() if found.missing]
 
+    @property
+    def ran(self) -> bool:
+        """True if a framework ran: else nothing was compared."""
+        return any(found.what for found in self.frameworks.values())
+
     def check(self) -> None:
         """Raises NotEqualError, naming each framework that does not agree.
 

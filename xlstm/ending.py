@@ -1,0 +1,210 @@
+"""How a command ends: a status, and one line on stderr for whatever is no mistake in xlstm.
+
+    ended(lambda: 1)                       1
+    ended(a command that finds no file)    2, "xlstm: a.keras: expected a readable model file, ..."
+    ended(a command that meets Ctrl-C)     130, "xlstm: interrupted"
+
+Imports the standard library alone: Ctrl-C and a lack of memory often come while numpy is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TextIO
+
+from xlstm.errors import XlstmError, printable
+
+CANNOT = 2
+"""Status of what cannot be done."""
+
+INTERRUPTED = 130
+"""Status after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+_asked: list[int] = []
+"""Every SIGINT that this command has met."""
+
+_told: list[str] = []
+"""What has been said of it: one line is enough, whichever process says it."""
+
+
+def say(line: str) -> None:
+    """Writes a line to stderr, if it takes one."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _drop(sys.stderr)
+
+
+def ended(command: Callable[[], int]) -> int:
+    """Runs a command and returns its exit status; what it has printed is written by then.
+
+    A reader of stdout that goes away early changes no status. An error that nobody expects is a
+    mistake in xlstm: its traceback is shown, and the status is 2, as 1 means "not equal".
+    """
+    try:
+        status = _run(command)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    if _asked or status == INTERRUPTED:  # C code may swallow it, or raise another error instead
+        if not _told:
+            say("xlstm: interrupted")
+        told()
+        return INTERRUPTED
+    return status
+
+
+def go_on() -> None:
+    """Raises KeyboardInterrupt once more where something has swallowed that of this command."""
+    if _asked:
+        raise KeyboardInterrupt
+
+
+def told() -> None:
+    """Notes that the line about Ctrl-C is written."""
+    _told.append("interrupted")
+
+
+def _run(command: Callable[[], int]) -> int:
+    try:
+        status = command()
+    except Exception as error:
+        if _asked:
+            return INTERRUPTED
+        line = _line(error)
+        if line is None:
+            traceback.print_exc()
+            line = "this is a mistake in xlstm; please report it with the lines above"
+        say(f"xlstm: {line}")
+        status = CANNOT
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        return status
+    return status if _written() else CANNOT
+
+
+def _line(error: Exception) -> str | None:
+    """The line for an error that a user or a machine causes; None for any other."""
+    if isinstance(error, XlstmError):
+        return str(error)
+    said = printable(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory{f' ({said})' * bool(said)}; allow this process more of it"
+    if isinstance(error, OSError):
+        where = f"{printable(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or said}"
+    if isinstance(error, ImportError):
+        do = "allow this process more memory" if limited() else "install it again"
+        last = printable((str(error).strip().splitlines() or ["no reason is said"])[-1])
+        return f"cannot import {error.name or 'a package'}: {last}; {do}"  # numpy says it last
+    if isinstance(error, RuntimeError) and "can't start new thread" in said:
+        return f"{said}; allow this process more threads or memory"
+    if isinstance(error, SystemError) and limited():  # C code that does not look at what it got
+        return f"{said}; allow this process more memory"
+    return None
+
+
+def _written() -> bool:
+    """Flushes stdout; False where it takes no more, which a line on stderr says."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # `xlstm count ... | head -1`
+        _drop(sys.stdout)
+    except OSError as error:
+        say(f"xlstm: stdout: {error.strerror or error}")
+        _drop(sys.stdout)
+        return False
+    return True
+
+
+def _drop(stream: TextIO) -> None:
+    """Sends what a stream still holds nowhere: the interpreter flushes it once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def show(text: object) -> None:
+    """Prints to stdout; a reader that has gone away is no error."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text)
+
+
+def as_process(command: Callable[[], int]) -> int:
+    """Runs the command that this whole process is for; returns its status as `ended` does.
+
+    The first Ctrl-C unwinds it, so that it clears away what it wrote; a second one ends it at once.
+    """
+    _open_streams()
+    _told.clear()
+    with contextlib.suppress(ValueError):  # not the main thread
+        # where it was ignored (`nohup`, `&` in a script), it stays ignored
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _first)
+    sys.unraisablehook = _unraisable
+    try:
+        status = ended(command)
+    except SystemExit as left:  # argparse: --help, or words that it does not know
+        status = left.code if isinstance(left.code, int) else CANNOT if left.code else 0
+        status = status if _written() else CANNOT
+    if status == INTERRUPTED:
+        # a framework whose import was broken off may crash while the interpreter ends
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    return status
+
+
+def _first(number: int, _frame: FrameType | None) -> None:
+    _asked.append(number)
+    if len(_asked) > 1:
+        os._exit(INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def only_first(number: int, _frame: FrameType | None) -> None:
+    """Handles SIGINT in a child: a terminal sends it one, and its parent another one."""
+    _asked.append(number)
+    if len(_asked) == 1:
+        raise KeyboardInterrupt
+
+
+def _unraisable(found: Any) -> None:
+    """Reports what Python cannot raise, but for Ctrl-C, which `ended` reports."""
+    if not issubclass(found.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(found)
+
+
+def _open_streams() -> None:
+    """Opens stdin, stdout and stderr where they are closed: else a file would get their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def quiet_libraries() -> None:
+    """Leaves stderr to this module: libraries say in many lines that they get no memory."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(kept, "w", encoding="utf-8", errors="backslashreplace")
+
+
+def limited() -> bool:
+    """True if this process's memory is limited (`ulimit -v`); forks are safe on Linux alone."""
+    if sys.platform != "linux":
+        return False
+    import resource
+
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)

@@ -256,7 +256,7 @@ class Carried:
         if call.kind == "Merge" and options.get("mode") in ("dot", "cos"):
             return None
         there = [mask for mask in masks if mask is not None]
-        if self.reader.era.joins_masks_by_or and len(there) < len(masks):
+        if 0 < len(there) < len(masks) and self.reader.era.joins_masks_by_or:
             return None
         return _one(there, call)
 
@@ -267,7 +267,7 @@ class Carried:
         rank = len(self.nodes.shape(self.edge(call.inputs[0], "masks"))) + 1
         if there and axis not in (-1, rank - 1):
             return Mixed(f"the masks of {call.name} one after the other")
-        if self.reader.era.joins_masks_by_or and len(there) < len(masks):
+        if 0 < len(there) < len(masks) and self.reader.era.joins_masks_by_or:
             return None
         return _one(there, call)
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xlstm.converters.keras_activations import FROM_KERAS, REFUSED, stock_form
-from xlstm.converters.keras_eras import ERA_CLASSES, ERA_DEFAULTS, KERAS1_KEYS, era_of
+from xlstm.converters.keras_eras import (
+    Era,
+    era_of,
+    modern_options,
+    renames,
+    version_of,
+    weights_era,
+)
 
 from xlstm import custom
 from xlstm.errors import FileError, UnsupportedError, WeightsError
@@ -57,8 +64,18 @@ class Rule:
     joins: bool = False
 
 
+BACKENDS = ("", "tensorflow", "jax", "torch", "theano", "cntk")
+"""What Keras has computed with, and files that do not say it."""
+
+
 class Reader:
-    """Reads one description; keeps the notes and warnings it finds on the way."""
+    """Reads one description; keeps the notes and warnings it finds on the way.
+
+    Attributes:
+        era: of the config.
+        weights_era: of the weights; None where they lie in a file of their own that proves none.
+        from_cudnn: what `where` calls layers whose weights cuDNN laid out.
+    """
 
     def __init__(
         self,
@@ -70,18 +87,38 @@ class Reader:
         self.rules = rules
         self.operations = operations
         self.file = description.file or "keras"
-        self.era = era_of(description.version, self.file)
+        self.era = era_of(version_of(description, {*rules, "InputLayer"}, self.file), self.file)
+        self.weights_era: Era | None = weights_era(description, self.era, self.file)
         self.notes: list[str] = []
+        if self.era.version != description.version:
+            of = description.architecture.file if description.architecture else self.file
+            self.note(f"{of} names no version; only Keras {self.major} writes options as it does")
         self.warnings: list[str] = []
+        self.from_cudnn: set[str] = set()
         self._old_hard_sigmoid: list[str] = []
         if self.era.is_newer:
             self.warn(f"written by Keras {self.era.version}, newer than any that was looked at")
+        if self.backend not in BACKENDS:
+            self.warn(f"written on an unknown backend: {self.backend}")
         self._left = dict(description.weights)
 
     @property
     def major(self) -> int:
         """Major version of the Keras that wrote the model."""
         return self.era.major
+
+    @property
+    def weights_major(self) -> int:
+        """Major version of the Keras that wrote the weights."""
+        return self.weights_era.major if self.weights_era else self.major
+
+    @property
+    def backend(self) -> str:
+        """What the Keras that wrote the weights computed with, "" if no file says it."""
+        joined = self.description.architecture
+        if self.description.backend or joined is None or self.weights_major == 1:
+            return self.description.backend
+        return joined.backend
 
     def take(self, key: str) -> tuple[Stored, ...]:
         """The arrays stored under a layer's name or path, once."""
@@ -161,18 +198,13 @@ class Reader:
         Raises:
             FileError: an option given under its old and its new name.
         """
-        written = str(layer.get("class_name"))
-        found, fixed = ERA_CLASSES.get(written, (written, {}))
-        defaults = ERA_DEFAULTS.get(self.major, {}).get(found, {})
-        options = {**layer.get("config", {}), **fixed}
-        if self.major > 1:
-            return found, {**defaults, **options}
-        names = {**KERAS1_KEYS[""], **KERAS1_KEYS.get(found, {})}
-        renamed = {names.get(key, key): value for key, value in options.items()}
-        if len(renamed) != len(options):
-            raise FileError(where, "options named once", ", ".join(options), "check the file")
-        self.note(f"{where}: options in the words of Keras 1")
-        return found, {**defaults, **renamed}
+        found, options = modern_options(layer, self.major)
+        if self.major == 1:
+            names, written = renames(found, 1), layer.get("config", {})
+            if len({names.get(key, key) for key in written}) != len(written):
+                raise FileError(where, "options named once", ", ".join(written), "check the file")
+            self.note(f"{where}: options in the words of Keras 1")
+        return found, options
 
 
 def _unknown(value: Any, where: str, names: Mapping[str, str]) -> UnsupportedError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from xlstm.errors import UnsupportedError, UsageError
+from xlstm.files.description import Description
 
 CONVOLUTION = {
     "nb_filter": "filters",
@@ -103,20 +105,37 @@ class Era:
     @property
     def major(self) -> int:
         """The first number of the version."""
-        return self._numbers[0]
+        return self.numbers[0]
 
     @property
-    def _numbers(self) -> tuple[int, ...]:
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the version, at most three."""
         return tuple(int(number) for number in re.findall(r"\d{1,6}", self.version)[:3])
 
     @property
-    def _tensorflow(self) -> bool:
-        return self.version.endswith("-tf") or self._numbers >= (2, 4)
+    def follows_tensorflow(self) -> bool:
+        """True for TensorFlow's own copy of Keras, and for every Keras since 2.4."""
+        return self.version.endswith("-tf") or self.since(2, 4)
+
+    def since(self, *numbers: int) -> bool:
+        """True if it is this version or a newer one.
+
+        Raises:
+            UsageError: a version whose numbers end before they say it, such as "3" for 3.4.
+
+        >>> Era("2.2.4").since(2, 2, 4), Era("2.3").since(2, 2, 4), Era("3").since(2, 4)
+        (True, True, True)
+        """
+        if self.numbers == numbers[: len(self.numbers)] and len(self.numbers) < len(numbers):
+            want = f"whether Keras {'.'.join(map(str, numbers))} or a version before it wrote it"
+            do = 'say keras_version="3.12", say, with all the numbers that you know'
+            raise UsageError("keras_version", want, f"Keras {self.version}", do)
+        return self.numbers >= numbers
 
     @property
     def is_newer(self) -> bool:
         """Whether it is newer than any that was looked at."""
-        return self._numbers[:2] > NEWEST
+        return self.numbers[:2] > NEWEST
 
     @property
     def zeros_in_both_ways(self) -> bool:
@@ -133,50 +152,194 @@ class Era:
         That is the package of its own from 2.0 to 2.3: nothing in it knows of zeros, which
         TensorFlow's copy has since TensorFlow 1.13.
         """
-        return self.major == 2 and not (self._tensorflow and self._numbers >= (2, 2, 4))
+        return self.major == 2 and not (self.follows_tensorflow and self.since(2, 2, 4))
+
+    @property
+    def repeats_both_ways(self) -> bool:
+        """True if Keras itself gives the last output again at masked steps of Bidirectional."""
+        return not self.zeros_in_both_ways or self.repeated_both_ways
 
     @property
     def joins_masks_by_or(self) -> bool:
         """Whether layers of several inputs keep a step that one of the masks keeps."""
-        return self._numbers >= (3, 4)
+        return self.since(3, 4)
 
     @property
     def cosine_floor(self) -> float:
         """The length below which Dot takes vectors for that long when it normalises them."""
         if self.major < 3:
             return 1e-6
-        return 1e-7 if self._numbers >= (3, 0, 5) else float(1e-7**0.5)
+        return 1e-7 if self.since(3, 0, 5) else float(1e-7**0.5)
 
     @property
     def length_floor(self) -> float:
         """The same of UnitNormalization."""
-        return 1e-12 if self._numbers >= (3, 6) else 1e-6
+        return 1e-12 if self.since(3, 6) else 1e-6
 
     @property
     def adds_bias_last(self) -> bool:
         """Whether a bias as long as the last axis is added along it where channels come first."""
-        return self._numbers >= (3, 7)
+        return self.since(3, 7)
 
     @property
     def masks_attention(self) -> bool:
         """Whether MultiHeadAttention obeys the masks of its inputs by itself."""
-        return self._numbers >= (2, 10)
+        return self.since(2, 10)
 
     def blind(self, dropout: bool) -> str:
         """What MultiHeadAttention gives for a query that sees no value."""
         if dropout:
-            return "zeros" if self._numbers >= (3, 10) else "lowered"
-        return "uniform" if self._numbers >= (3, 7) else "lowered"
+            return "zeros" if self.since(3, 10) else "lowered"
+        return "uniform" if self.since(3, 7) else "lowered"
 
     @property
     def starts_from_state(self) -> bool:
         """Whether masked steps before the first valid one give the initial state, not zeros."""
-        return self._numbers < (2, 2, 4) if self._tensorflow else self._numbers < (2, 3)
+        return not self.since(2, 2, 4) if self.follows_tensorflow else not self.since(2, 3)
 
     @property
     def stacks_states_backwards(self) -> bool:
         """Whether the states of stacked cells are in the order of the cells turned round."""
-        return self.major == 2 and self._numbers < (2, 2, 4)
+        return self.major == 2 and not self.since(2, 2, 4)
+
+
+KERAS1_NAME = re.compile(
+    r"(?:^|_)([WUb](?:_(?:[a-z]|carry))?|gamma|beta|running_mean|running_std|alphas)$"
+)
+"""End of an array's name in Keras 1: lstm_1_W_i."""
+
+BOTH = ("gamma", "beta")
+"""Ends of names that later versions have as well."""
+
+
+def named_as_keras1(names: Iterable[str]) -> bool:
+    """True if arrays have names that Keras 1 gives, and only those.
+
+    >>> named_as_keras1(["lstm_1_W_i", "lstm_1_b_i:0"]), named_as_keras1(["lstm_1/kernel:0"])
+    (True, False)
+    """
+    ends = [KERAS1_NAME.search(name.split(":")[0].split("/")[-1]) for name in names]
+    return all(ends) and any(end and end[1] not in BOTH for end in ends)
+
+
+def renames(kind: str, major: int) -> dict[str, str]:
+    """Option of a class in the words of one major version -> today's name.
+
+    Args:
+        kind: today's name of the class.
+        major: of the Keras that wrote the config.
+    """
+    return {**KERAS1_KEYS[""], **KERAS1_KEYS.get(kind, {})} if major == 1 else {}
+
+
+def modern_options(layer: Mapping[str, Any], major: int) -> tuple[str, dict[str, Any]]:
+    """Class name and options of a layer's config in today's words.
+
+    Args:
+        layer: config with class_name and config.
+        major: of the Keras that wrote it.
+    """
+    written = str(layer.get("class_name"))
+    found, fixed = ERA_CLASSES.get(written, (written, {}))
+    names, options = renames(found, major), {**layer.get("config", {}), **fixed}
+    defaults = ERA_DEFAULTS.get(major, {}).get(found, {})
+    return found, {**defaults, **{names.get(key, key): value for key, value in options.items()}}
+
+
+INSIDE = ("config", "layers", "layer", "backward_layer", "cell", "cells")
+"""Keys of configs below which layers lie."""
+
+
+def layers_inside(config: Any) -> Iterator[Mapping[str, Any]]:
+    """A layer or model, and all layers inside it, whatever else it is."""
+    todo = [config]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list):
+            todo += item
+        elif isinstance(item, Mapping):
+            if isinstance(item.get("config"), (Mapping, list)):
+                yield item
+            todo += [item.get(key) for key in INSIDE]
+
+
+def _words(layer: Mapping[str, Any]) -> set[int]:
+    """The majors that may have written a layer's options."""
+    kind, options = str(layer.get("class_name")), layer["config"]
+    if isinstance(options, list):
+        return {1, 2, 3}
+    calls = layer.get("inbound_nodes")
+    called = isinstance(calls, list) and any(isinstance(call, Mapping) for call in calls)
+    if called or (kind == "InputLayer" and "batch_shape" in options):
+        return {3}
+    names = renames(ERA_CLASSES.get(kind, (kind,))[0], 1)
+    old = any(names.get(key, key) != key for key in options)
+    new = any(key in names.values() and key not in names for key in options)
+    found = {1} if old else {2, 3} if new else {1, 2, 3}
+    return found - {3} if "batch_input_shape" in options else found
+
+
+def majors_of(config: Mapping[str, Any], known: Container[str]) -> set[int]:
+    """Major versions of Keras that may have written a config, by the words of its options.
+
+    Keras 1 says output_dim and inner_activation; later ones units and recurrent_activation. Keras 3
+    alone says batch_shape, and writes its calls as objects.
+
+    Args:
+        config: of a model.
+        known: today's names of Keras's own layers; those of others may use any words.
+    """
+    found = {1, 2, 3}
+    for layer in layers_inside(config):
+        kind = str(layer.get("class_name"))
+        if kind in known or kind in ERA_CLASSES:
+            found &= _words(layer)
+    return found
+
+
+def version_of(description: Description, known: Container[str], where: str) -> str:
+    """The version of Keras whose words a config has, as the files or the user say it.
+
+    Without any, options that only one major version writes prove that one: "1", "2" or "3".
+
+    Args:
+        description: of a model.
+        known: as for `majors_of`.
+        where: what errors call the file.
+
+    Raises:
+        UsageError: a version that contradicts the words, or none where these prove none.
+    """
+    version, origin = description.version, description.architecture
+    if version and (origin is None or origin.version):
+        return version
+    majors = majors_of(description.config, known)
+    if version and era_of(version, where).major in majors:
+        return version
+    if len(majors) == 1 and (not version or version == description.weights_version):
+        return str(*majors)
+    words = " or ".join(map(str, sorted(majors))) or "several versions"
+    got = f"{version or 'none in the file'}, and options as Keras {words} writes them"
+    do = 'say keras_version="2.1", say, when loading it'
+    raise UsageError(where, "the version of Keras that wrote the architecture", got, do)
+
+
+def weights_era(description: Description, era: Era, where: str) -> Era | None:
+    """The era of a model's weights, None where nothing says it or proves it.
+
+    Args:
+        description: of the model.
+        era: of its config, which is that of the weights unless they lie in another file.
+        where: what errors call the file.
+    """
+    if description.architecture is None:
+        return era
+    if description.weights_version:
+        return era_of(description.weights_version, where)
+    if description.by_name:
+        names = [array.name for stored in description.weights.values() for array in stored]
+        return Era("1") if named_as_keras1(names) else None
+    return Era("2.12 or 2.13") if description.step == 2 else None
 
 
 def era_of(version: str, where: str) -> Era:

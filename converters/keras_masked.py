@@ -44,7 +44,7 @@ def is_changed(reader: Reader, specs: Sequence[Spec], masks: Sequence[object]) -
     """Whether the masks of a layer's inputs change its numbers."""
     (spec, *_) = specs
     merges = isinstance(spec, Merge) and spec.how in CHANGED
-    return merges and reader.era.joins_masks_by_or and any(mask is not None for mask in masks)
+    return merges and any(mask is not None for mask in masks) and reader.era.joins_masks_by_or
 
 
 def check_shapes(shapes: Sequence[Shape], masks: Sequence[Shape | None], where: str) -> None:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from xlstm.converters.keras_calls import Tensor, mentioned
 from xlstm.converters.keras_configs import COMMON
 from xlstm.converters.keras_context import Config, dtype_policy, is_operation
+from xlstm.converters.keras_eras import version_of
 from xlstm.converters.keras_graph import name_of
+from xlstm.converters.keras_joined import in_order
+from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_tables import FORMS, TABLES
 from xlstm.converters.keras_weights import Groups
 
-from xlstm.errors import WeightsError
+from xlstm.errors import WeightsError, XlstmError
 from xlstm.files.description import Description, Stored
 from xlstm.layout import check, sizes_of
 from xlstm.outline import LayerOutline, Outline
@@ -40,7 +44,9 @@ def outline(description: Description) -> Outline:
     Raises:
         FileError: arrays that cannot be read.
     """
-    major = description.version.split(".")[0]
+    description, _ = in_order(description, _configs(description.config))
+    version = _version(description)
+    description, major = replace(description, version=version), version.split(".")[0]
     left = dict(description.weights)
     layers = list(_layers(description.config, description, left, major))
     layers += [
@@ -56,6 +62,14 @@ def outline(description: Description) -> Outline:
         warnings=tuple(_warnings(description, layers)),
         nonfinite=tuple(_nonfinite(description)),
     )
+
+
+def _version(description: Description) -> str:
+    """The version that the files say or prove, "" where they do neither."""
+    try:
+        return version_of(description, {*RULES, "InputLayer"}, description.file)
+    except XlstmError:
+        return description.version
 
 
 def _arrays(stored: tuple[Stored, ...]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
@@ -182,8 +196,6 @@ def _warnings(description: Description, layers: list[LayerOutline]) -> Iterator[
             f"kernels of {', '.join(convolutions)}: the file does not say whether TensorFlow or "
             "Theano (flipped) laid them out; kernel_layout= does"
         )
-    if description.backend not in ("", "tensorflow", "jax", "torch", "theano", "cntk"):
-        yield f"written on an unknown backend: {description.backend}"
     if major not in ("", "1", "2", "3"):
         yield f"written by an unknown Keras: {description.version}"
 

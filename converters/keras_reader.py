@@ -11,6 +11,7 @@ from xlstm.converters.keras_composite import homes_of, sort_parts
 from xlstm.converters.keras_configs import check_classes
 from xlstm.converters.keras_context import Reader
 from xlstm.converters.keras_graph import layers_of, name_of, until_layer
+from xlstm.converters.keras_joined import in_order, say_joined
 from xlstm.converters.keras_nested import Flattener, all_layers
 from xlstm.converters.keras_operations import HOW, MASKS
 from xlstm.converters.keras_rules import RULES
@@ -22,13 +23,12 @@ from xlstm.model import Input, Model, Node, Source
 
 
 def _no_architecture(description: Description) -> UsageError:
-    missing = ["architecture=FILE (the model's JSON or YAML)"]
-    missing += [] if description.version else ['keras_version="2.1", say']
     return UsageError(
         description.file,
         "an architecture for these weights",
         description.container,
-        f"pass {' and '.join(missing)}, or build the model and give its arrays with layers=",
+        "pass architecture=FILE (JSON, YAML, or a whole model of the same layers), or build the "
+        "model and give its arrays with layers=",
     )
 
 
@@ -48,11 +48,15 @@ def read_description(description: Description, *, lone: bool = False, until: str
     """
     if not description.config:
         raise _no_architecture(description)
+    whole = layers_of(description.config, description.file or "keras")
+    description, note = in_order(description, whole)
     reader = Reader(description, RULES, {*HOW, *MASKS})
-    whole = layers_of(description.config, reader.file)
+    if note:
+        reader.note(note)
     config = until_layer(description.config, until, reader.file) if until else description.config
     layers = layers_of(config, reader.file)
-    check_classes(reader, list(all_layers(layers, reader.file)))
+    every = list(all_layers(layers, reader.file))
+    check_classes(reader, every)
     graph = Flattener(description, reader.file).flat(config, layers=whole)
     if graph.deep:
         want, do = "outputs as a list or a dict of tensors", "return them side by side"
@@ -67,6 +71,7 @@ def read_description(description: Description, *, lone: bool = False, until: str
     reader.check_used()
     nodes, outputs = settled(assembly.nodes.nodes, outputs, assembly.moves)
     nodes = _of_batch(reader, nodes, assembly.rows)
+    say_joined(reader, every, any(node.mask for node in nodes))
     model = Model(
         graph.name,
         nodes,
@@ -118,7 +123,7 @@ def _source(reader: Reader) -> Source:
     ignored = [f"members not read: {', '.join(said.ignored)}"] if said.ignored else []
     return Source(
         "keras",
-        said.version,
+        reader.era.version,
         said.container,
         said.file,
         said.sha256,

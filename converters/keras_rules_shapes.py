@@ -59,9 +59,8 @@ def _dot(config: Config, given: Given, reader: Reader) -> Spec:
     axes = config["axes"]
     pair = [axes, axes] if type(axes) is int else list(axes)
     places = [place(axis, len(shape)) for axis, shape in zip(pair, given.shapes, strict=True)]
-    return Dot(
-        tuple(axis + 1 for axis in places), flag(config, "normalize"), reader.era.cosine_floor
-    )
+    steps = tuple(axis + 1 for axis in places)
+    return Dot(steps, True, reader.era.cosine_floor) if flag(config, "normalize") else Dot(steps)
 
 
 MODES = {"sum": "add", "mul": "multiply", "ave": "average", "max": "maximum"}
@@ -114,8 +113,12 @@ def _heads(config: Config, given: Given, reader: Reader) -> Spec:
     query, value, key = (*given.shapes, given.shapes[1])[:3]
     masked = (*given.masked, False, False, False)[: len(given.shapes)]
     masks = "".join(name for name, there in zip("qvk", masked, strict=False) if there)
+    masks = masks if masks and reader.era.masks_attention else ""
+    causal = bool(given.options.get("use_causal_mask"))
     units = _one_size(config.get("output_shape"), where)
     dropout = config.get("dropout", 0.0)
+    # Keras takes the way that it takes with dropout where it returns the weights
+    by_dropout = bool(dropout or given.options.get("return_attention_scores"))
     return MultiHeadAttention(
         config["num_heads"],
         config["key_dim"],
@@ -125,10 +128,9 @@ def _heads(config: Config, given: Given, reader: Reader) -> Spec:
         features(value, where),
         features(query, where) if units is None else units,
         flag({"use_bias": True, **config}, "use_bias"),
-        masks if reader.era.masks_attention else "",
-        bool(given.options.get("use_causal_mask")),
-        # Keras takes the way that it takes with dropout where it returns the weights
-        reader.era.blind(bool(dropout or given.options.get("return_attention_scores"))),
+        masks,
+        causal,
+        reader.era.blind(by_dropout) if masks or causal else "uniform",
         dropout,
         given.several,
     )

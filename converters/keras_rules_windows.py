@@ -84,8 +84,8 @@ def _convolution(
     last = shape
     for spec in specs:
         last = spec.output_shape(last)
-    wrong = flag(config, "use_bias") and reader.era.adds_bias_last and not reshaped
-    if wrong and last[-1] in (None, last[0]):
+    wrong = flag(config, "use_bias") and not reshaped and last[-1] in (None, last[0])
+    if wrong and reader.era.adds_bias_last:
         want = "channels_first where the last axis is not as long as there are filters"
         got = f"output {last}: Keras from 3.7 on adds the bias along the last axis there"
         raise UnsupportedError(where, want, got, LIMITS)

@@ -21,8 +21,8 @@ def is_theano(reader: Reader, where: str) -> bool:
     Raises:
         UsageError: a file of Keras 1, which does not say.
     """
-    backend = reader.description.backend
-    if reader.major == 1 and not backend:
+    backend = reader.backend
+    if reader.weights_major == 1 and not backend:
         do = 'say kernel_layout="tensorflow" or "theano" when loading it'
         raise UsageError(where, "whether TensorFlow or Theano padded it", "none in the file", do)
     return backend == "theano"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from xlstm.converters.keras_configs import STACK, cells_of, class_of, halves_of, inner, snake
 from xlstm.converters.keras_context import Config, Reader, dtype_policy
+from xlstm.converters.keras_eras import KERAS1_NAME
 from xlstm.converters.keras_registered import taken
 from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES, turned
 
@@ -140,12 +140,6 @@ class Groups:
         return group
 
 
-KERAS1_NAME = re.compile(
-    r"(?:^|_)([WUb](?:_(?:[a-z]|carry))?|gamma|beta|running_mean|running_std|alphas)$"
-)
-"""End of an array's name in Keras 1: lstm_1_W_i."""
-
-
 def leaf(name: str, major: int, deep: bool = False) -> str:
     """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel.
 
@@ -231,7 +225,7 @@ class Sorter:
         return [self._named(arrays, str(owner.layer.get("class_name"))) for owner, arrays in pairs]
 
     def _named(self, stored: Sequence[Stored], kind: str) -> dict[str, Stored]:
-        found = {leaf(s.name, self.reader.major, kind in PARTED): s for s in stored}
+        found = {leaf(s.name, self.reader.weights_major, kind in PARTED): s for s in stored}
         if len(found) != len(stored):
             got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
             where = self.reader.where(self.name)
@@ -311,9 +305,19 @@ def _hub(
     form = _form(spec, arrays, owner.layer, where)
     if form != _default(spec):
         reader.note(f"{where}: weights in the form {form}")
+    if form.startswith("CuDNN"):
+        _check_cudnn(reader, spec, where)
     read = {key: stored.load() for key, stored in arrays.items()}
     table = turned(TABLES[form]) if _is_turned(reader, spec, where) else TABLES[form]
     return unpack(table, read, spec.sizes(), spec.absent(), where)
+
+
+def _check_cudnn(reader: Reader, spec: Spec, where: str) -> None:
+    """Warns of activations that cuDNN has not, whose layer trained these weights."""
+    reader.from_cudnn.add(where)
+    for option, want in (("activation", "tanh"), ("gate_activation", "sigmoid")):
+        if (got := getattr(spec, option)) != want:
+            reader.warn(f"{where}: weights that cuDNN trained with {want}, in a layer with {got}")
 
 
 def _flat(stored: Stored) -> Stored:
@@ -331,12 +335,12 @@ def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:
         UsageError: a file that does not say who laid out its kernels.
     """
     windows = (Conv, ConvTranspose, DepthwiseConv, ConvLSTM)
-    if not isinstance(spec, windows) or reader.major > 2:
+    if not isinstance(spec, windows) or reader.weights_major > 2:
         return False
     if all(size == 1 for size in spec.window):
         return False
-    backend = reader.description.backend
-    if reader.major == 1 and not backend:
+    backend = reader.backend
+    if reader.weights_major == 1 and not backend:
         do = 'say kernel_layout="tensorflow" or "theano" when loading it'
         raise UsageError(where, "who laid out its kernels", "none in the file", do)
     return backend == "theano"
@@ -364,7 +368,7 @@ def read_weights(
             raise FileError(where, "no weights", got, "check the file")
         yield from ({} for _ in specs)
         return
-    owned = owners(layer, reader.major)
+    owned = owners(layer, reader.weights_major)
     found = Sorter(reader, name, group, owned).arrays([part for _, part in parts])
     if len(owned) == 1 and len(parts) == 2:
         owned, found = owned * 2, list(_in_two(found[0]))

@@ -225,14 +225,20 @@ def test_versions_of_keras_that_are_not_known(kind, version, tmp_path):
     refused(UnsupportedError, lambda: xlstm.load(path), "Keras 1, 2 or 3")
 
 
-def test_hdf5_without_a_version_is_of_keras_1(tmp_path):
-    assert xlstm.load(make("h5", tmp_path, version=None)).source.version == "1"
+@pytest.mark.parametrize(("kind", "version"), [("h5", "2"), ("keras", "3")])
+def test_files_without_a_version_are_of_the_one_that_their_words_prove(kind, version, tmp_path):
+    path = make(kind, tmp_path, version="" if kind == "keras" else None)
+    assert xlstm.load(path).source.version == version
+    assert xlstm.load(path, keras_version=f"{version}.1").source.version == f"{version}.1"
 
 
-def test_an_archive_without_a_version_asks_for_it(tmp_path):
-    path = make("keras", tmp_path, version="")
-    refused(UsageError, lambda: xlstm.load(path), "keras_version")
-    assert xlstm.load(path, keras_version="3.1").source.version == "3.1"
+def test_words_of_several_versions_ask_for_one(tmp_path):
+    def older(config):
+        del config["config"]["layers"][0]["config"]["batch_shape"]
+        config["config"]["layers"][0]["config"]["shape"] = [5, 3]
+
+    path = make("keras", tmp_path, version="", config=older)
+    refused(UsageError, lambda: xlstm.load(path), "keras_version", "Keras 2 or 3")
 
 
 def test_text_in_place_of_a_config_in_hdf5(tmp_path):

@@ -203,10 +203,10 @@ def test_options_that_are_not_needed_are_refused(architecture):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("&a [*a, *a]", "aliases"),
+        ("&a [*a, *a]", "an alias inside"),
         ("!!python/object/apply:os.system [id]", "ConstructorError"),
         ("a: 1\na: 2", "twice"),
-        ("just text", "JSON object"),
+        ("just text", "an architecture, as to_json"),
         ('{"layers": []}', "class_name"),
         ("- [", "ParserError"),
     ],

@@ -47,7 +47,8 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
     shape = model.node(model.inputs[0]).shape
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
     notes = [line for line in model.source.notes if not line.startswith("members not read")] + kept
-    outline = replace(outline, nonfinite=tuple(nonfinite(model)))
+    found = {"warnings": model.source.warnings, "nonfinite": tuple(nonfinite(model))}
+    outline = replace(outline, **found)
     text = render_outline(outline, notes, f"input: {sample}; can be ported")
     return "\n".join([text, *_targeted(model, to)])
 

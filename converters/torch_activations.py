@@ -39,5 +39,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
 }
 """Activation -> (expression for a function of one tensor, helper in `CELLS` that it needs or "").
 
-`F` is `torch.nn.functional`. Its softplus is not here: above 20 it is off by up to 2e-9.
+`F` is `torch.nn.functional`. Its softplus is off by up to 2e-9 above 20, its own threshold, and
+not at all from 40 on; torch.logaddexp has no form in the TorchScript exporter to ONNX.
 """

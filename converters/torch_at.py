@@ -21,8 +21,8 @@ Step = Callable[[str], Call]
 def method(name: str, *args: Argument | None) -> Step:
     """A method of a tensor.
 
-    >>> str(method("movedim", "-1", "1")("x"))
-    'x.movedim(-1, 1)'
+    >>> str(method("movedim", "3", "1")("x"))
+    'x.movedim(3, 1)'
     """
     return lambda x: call(f"{x}.{name}", *args)
 
@@ -160,14 +160,20 @@ def first(shape: Shape) -> Step | None:
     """Moves the channels of a sample from the last axis to the first after the batch."""
     if len(shape) < 2:
         return None
-    return method("transpose", "1", "2") if len(shape) == 2 else method("movedim", "-1", "1")
+    return _moved(len(shape), 1)
 
 
 def last(shape: Shape) -> Step | None:
     """Moves the channels back."""
     if len(shape) < 2:
         return None
-    return method("transpose", "1", "2") if len(shape) == 2 else method("movedim", "1", "-1")
+    return _moved(1, len(shape))
+
+
+def _moved(axis: int, place: int) -> Step:
+    """Moves an axis; counted from the start, as movedim in torch.onnx's TorchScript half wants."""
+    pair = f"{axis}", f"{place}"
+    return method("transpose", "1", "2") if {axis, place} == {1, 2} else method("movedim", *pair)
 
 
 def number(value: float) -> str:

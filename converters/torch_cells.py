@@ -23,7 +23,7 @@ def checked(state: Tensor, x: Tensor, units: int) -> Tensor:
 
 def start(state: State | None, sizes: dict[str, tuple[int, ...]], x: Tensor) -> State:
     """The states that a call starts from: those given, or zeros."""
-    wanted = {name: [(len(x), n) for n in own] for name, own in sizes.items()}
+    wanted = {name: [(x.shape[0], n) for n in own] for name, own in sizes.items()}
     if state is None:
         return {name: tuple(map(x.new_zeros, own)) for name, own in wanted.items()}
     found = {name: [tuple(s.shape) for s in own] for name, own in state.items()}
@@ -107,7 +107,7 @@ class MaskedLSTM(LSTM):
             h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
             outputs.append(h)
         # there is nothing to repeat before the first step that counts
-        empty = mask.cumsum(1).unsqueeze(2) == 0
+        empty = mask.long().cumsum(1).unsqueeze(2) == 0
         return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
 
 
@@ -273,5 +273,5 @@ class MaskedRNN(RNN):
             h = torch.where(mask[:, t, None], self.step(step, h), h)
             outputs.append(h)
         # there is nothing to repeat before the first step that counts
-        empty = mask.cumsum(1).unsqueeze(2) == 0
+        empty = mask.long().cumsum(1).unsqueeze(2) == 0
         return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), h

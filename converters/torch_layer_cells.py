@@ -202,11 +202,13 @@ class MaskedMultiHeadAttention(MultiHeadAttention):
         rate = self.dropout if self.training else 0.0
         q, k = self.split(self.query(query)), self.split(self.key(key))
         v = self.split(self.value(value))
-        seen = seen.expand(q.shape[0], q.shape[2], k.shape[2]).unsqueeze(1)
+        seen = seen.unsqueeze(-3)  # for every head
         # spelled out: the fused form has wrong gradients for queries that see nothing
         scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
-        low = scores - 1e9 if lowered else torch.full_like(scores, -1e30)
-        scores = torch.where(seen, scores, low)
+        if lowered:
+            scores = torch.where(seen, scores, scores - 1e9)
+        else:
+            scores = scores.masked_fill(~seen, -1e30)
         y = F.dropout(torch.softmax(scores, dim=-1), rate) @ v
         return self.output(y.transpose(1, 2).flatten(2))
 
@@ -225,7 +227,7 @@ class ZeroingMultiHeadAttention(MultiHeadAttention):
         rate = self.dropout if self.training else 0.0
         q, k = self.split(self.query(query)), self.split(self.key(key))
         v = self.split(self.value(value))
-        seen = seen.expand(q.shape[0], q.shape[2], k.shape[2]).unsqueeze(1)
+        seen = seen.unsqueeze(-3)  # for every head
         mask = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, -1e30)
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=rate)
         y = y.masked_fill(~seen.any(dim=-1, keepdim=True), 0.0)
@@ -293,15 +295,16 @@ class ConvLSTM(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of every step, in one convolution."""
-        flat = x.flatten(0, 1).movedim(-1, 1)
+        flat = x.flatten(0, 1).movedim(3, 1)
         if self.same:
             flat = pad_same(flat, self.window, self.strides, self.dilation)
-        return self.conv_ih(flat).movedim(1, -1).unflatten(0, x.shape[:2])
+        flat = self.conv_ih(flat).movedim(1, 3)
+        return flat.reshape(x.shape[:2] + flat.shape[1:])
 
     def step(self, step: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """The states after one step."""
-        around = pad_same(h.movedim(-1, 1), self.window, self.ones, self.ones)
-        gates = step + self.conv_hh(around).movedim(1, -1)
+        around = pad_same(h.movedim(3, 1), self.window, self.ones, self.ones)
+        gates = step + self.conv_hh(around).movedim(1, 3)
         i, f, g, o = gates.chunk(4, dim=-1)
         f = self.gate(f + self.forget_offset)
         c = f * c + self.gate(i) * self.activation(g)
@@ -330,7 +333,8 @@ class MaskedConvLSTM(ConvLSTM):
             h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
             outputs.append(h)
         # there is nothing to repeat before the first step that counts
-        empty = (mask.cumsum(1) == 0).reshape(list(mask.shape) + [1] * (h.dim() - 1))
+        empty = mask.long().cumsum(1) == 0
+        empty = empty.reshape(list(mask.shape) + [1] * (h.dim() - 1))
         return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
 
 
@@ -338,7 +342,7 @@ def start_shapes(
     state: State | None, shapes: dict[str, tuple[tuple[int, ...], ...]], x: Tensor
 ) -> State:
     """The states that a call starts from: those given, or zeros."""
-    wanted = {name: [(len(x), *n) for n in own] for name, own in shapes.items()}
+    wanted = {name: [(x.shape[0], *n) for n in own] for name, own in shapes.items()}
     if state is None:
         return {name: tuple(map(x.new_zeros, own)) for name, own in wanted.items()}
     found = {name: [tuple(s.shape) for s in own] for name, own in state.items()}

@@ -102,6 +102,8 @@ def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
     text = variant(LAYER_CELLS, "ConvLSTM", name, name) if masked else text
     text = text.replace(f"class {name}(", f"class {name}{rank}d(").replace("Conv2d", f"Conv{rank}d")
     text = text.replace(": tuple[int, int]", f": tuple[{', '.join(['int'] * rank)}]")
+    text = text.replace("movedim(3, 1)", f"movedim({rank + 1}, 1)")
+    text = text.replace("movedim(1, 3)", f"movedim(1, {rank + 1})")
     parts.need(LAYER_CELLS, "pad_same")
     if text not in parts.helpers:
         parts.helpers.append(text)

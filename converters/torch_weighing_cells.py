@@ -52,10 +52,13 @@ class MaskedWeighingMultiHeadAttention(Heads):
         rate = self.dropout if self.training else 0.0
         q, k = self.split(self.query(query)), self.split(self.key(key))
         v = self.split(self.value(value))
-        seen = seen.expand(q.shape[0], q.shape[2], k.shape[2]).unsqueeze(1)
+        seen = seen.unsqueeze(-3)  # for every head
         scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
-        low = scores - 1e9 if lowered else torch.full_like(scores, -1e30)
-        weights = torch.softmax(torch.where(seen, scores, low), dim=-1)
+        if lowered:
+            scores = torch.where(seen, scores, scores - 1e9)
+        else:
+            scores = scores.masked_fill(~seen, -1e30)
+        weights = torch.softmax(scores, dim=-1)
         y = F.dropout(weights, rate) @ v
         return self.output(y.transpose(1, 2).flatten(2)), weights
 
@@ -74,7 +77,7 @@ class ZeroingWeighingMultiHeadAttention(Heads):
         rate = self.dropout if self.training else 0.0
         q, k = self.split(self.query(query)), self.split(self.key(key))
         v = self.split(self.value(value))
-        seen = seen.expand(q.shape[0], q.shape[2], k.shape[2]).unsqueeze(1)
+        seen = seen.unsqueeze(-3)  # for every head
         scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
         weights = torch.softmax(scores.masked_fill(~seen, -1e30), dim=-1)
         weights = weights.masked_fill(~seen, 0.0)

@@ -62,8 +62,9 @@ def _convolution(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) ->
     sliding = (spec.window, spec.strides, spec.dilation)
     pairs = padding(at.shape[:-1], *sliding, spec.padding)
     even = pairs is not None and all(a == b for a, b in pairs)
-    # of an odd number of zeros PyTorch's "same" makes a copy, and warns
-    same = even and spec.padding == "same" and {*spec.strides} == {1}
+    # of an odd number of zeros PyTorch's "same" makes a copy, and warns; onnxruntime 1.32 refuses
+    # the auto_pad that torch.onnx makes of it beside a dilation
+    same = even and spec.padding == "same" and {*spec.strides, *spec.dilation} == {1}
     own: Argument | None = ("padding", '"same"') if same else None
     if even and not same:
         own = _option("padding", tuple(a for a, _ in pairs or ()), 0)

@@ -52,7 +52,7 @@ class MaskedLSTM(nn.Module):
             h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
             outputs.append(h)
         # there is nothing to repeat before the first step that counts
-        empty = mask.cumsum(1).unsqueeze(2) == 0
+        empty = mask.long().cumsum(1).unsqueeze(2) == 0
         return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
 
     def project(self, x: Tensor) -> Tensor:

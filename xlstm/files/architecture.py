@@ -1,8 +1,10 @@
-"""Architectures kept apart from weights: JSON or YAML of `model.to_json()` and `to_yaml()`."""
+"""Architectures kept apart from weights: JSON, YAML, or a whole model whose weights are left."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +14,9 @@ import yaml
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
-from xlstm.files.description import Description
-from xlstm.files.guards import MAX_TEXT, as_object, as_text, check_data, open_regular, parse_json
+from xlstm.files.description import Architecture, Description
+from xlstm.files.guards import MAX_TEXT, as_text, check_data, is_folder, open_regular, parse_json
+from xlstm.files.sniff import READERS, describe
 
 MAX_YAML = 2**20
 """Largest YAML text: its parser is slow, and architectures are small."""
@@ -22,15 +25,29 @@ MAX_NODES = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only: no tags, no aliases (they can make a small file huge), no repeated keys."""
+    """Plain data only: no tags, no repeated keys; an alias counts as all that it stands for.
+
+    Keras 2 writes aliases: the default strides and dilation_rate of a convolution are one tuple.
+    """
 
     nodes = 0
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.sizes: dict[int, int] = {}
+
     def compose_node(self, parent: Any, index: Any) -> Any:
+        is_alias, before = self.check_event(yaml.AliasEvent), self.nodes
         self.nodes += 1
-        if self.check_event(yaml.AliasEvent) or self.nodes > MAX_NODES:
-            raise yaml.YAMLError("aliases, or too many values")
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self.sizes:
+            raise yaml.YAMLError("an alias inside the value that it stands for")
+        if is_alias:
+            self.nodes += self.sizes[id(node)]
+        if self.nodes > MAX_NODES:
+            raise yaml.YAMLError(f"more than {MAX_NODES} values, aliases written out")
+        self.sizes.setdefault(id(node), self.nodes - before)
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         found = super().construct_mapping(node, deep=True)
@@ -43,8 +60,14 @@ def _tuple(loader: yaml.SafeLoader, node: Any) -> Any:
     return loader.construct_sequence(node, deep=True)
 
 
-# Keras's own writer marks tuples this way; they are data like lists
+def _text(loader: yaml.SafeLoader, node: Any) -> str:
+    return str(loader.construct_scalar(node))
+
+
+# Keras's own writer marks tuples this way, and Python 2 its texts; they are data like others
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
+_Loader.add_constructor("tag:yaml.org,2002:python/unicode", _text)
+_Loader.add_constructor("tag:yaml.org,2002:python/str", _text)
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -64,24 +87,67 @@ def parse_yaml(text: str, where: str) -> Any:
     return data
 
 
-def read_architecture(path: Path, budget: Budget) -> dict[str, Any]:
-    """The config in a JSON or YAML file; JSON may be encoded twice, as some programs write it.
+MAX_WRAPS = 4
+"""Most texts around an architecture: YAML of YAML, say."""
+
+WANT = "an architecture, as to_json() and to_yaml() give it, or a whole model of Keras"
+
+
+def read_architecture(path: Path, budget: Budget) -> Architecture:
+    """The architecture in a JSON or YAML file, or in a file or folder that holds a whole model.
+
+    JSON and YAML may be texts of JSON and YAML themselves, as `json.dump(model.to_json(), file)`
+    and `yaml.dump(model.to_yaml(), file)` write them.
 
     Raises:
         FileError: unreadable, or no architecture.
     """
+    if is_folder(path):
+        return _of_model(path, budget)
     with open_regular(path) as file:
-        text = as_text(file.read(MAX_TEXT + 1), path.name).lstrip("\ufeff")
-    if text.lstrip()[:1] in ("{", '"'):
-        data = parse_json(text, path.name)
-        data = parse_json(data, path.name) if isinstance(data, str) else data
-    else:
-        data = parse_yaml(text, path.name)
-    config = as_object(data, path.name)
-    if "class_name" not in config:
-        want = "an architecture with class_name and config"
-        raise FileError(path.name, want, ", ".join(map(str, config)), "save it with to_json()")
-    return config
+        if file.read(16).startswith(tuple(READERS)):
+            return _of_model(path, budget)
+        file.seek(0)
+        text = as_text(file.read(MAX_TEXT + 1), path.name)
+    container, data = _parsed(text, path.name)
+    for _ in range(MAX_WRAPS):
+        if isinstance(data, str):
+            _, data = _parsed(data, path.name)
+    if not isinstance(data, dict) or "class_name" not in data:
+        raise FileError(path.name, WANT, _other(data), "save it with model.to_json()")
+    said = (as_text(data.get(key) or "", path.name) for key in ("keras_version", "backend"))
+    return Architecture(data, path.name, container, *said)
+
+
+def _other(data: Any) -> str:
+    """What data is that is no architecture."""
+    if not isinstance(data, dict):
+        return f"a {type(data).__name__}"
+    return f"one without class_name: {', '.join(sorted(map(str, data))[:9])}"
+
+
+IS_JSON = re.compile(r'\{\s*["}]')
+"""Start of an object in JSON; YAML in one line has no quotes around its keys."""
+
+
+def _parsed(text: str, where: str) -> tuple[str, Any]:
+    """The kind of a text, and what it holds."""
+    text = text.lstrip("\ufeff").lstrip()
+    if IS_JSON.match(text):
+        return "JSON", parse_json(text, where)
+    if text[:1] == '"':
+        # both have texts in such quotes; those of JSON may hold pairs of surrogates
+        with contextlib.suppress(FileError):
+            return "JSON", parse_json(text, where)
+    return "YAML", parse_yaml(text, where)
+
+
+def _of_model(path: Path, budget: Budget) -> Architecture:
+    """The architecture of a whole model, whose weights are left where they are."""
+    with contextlib.closing(describe(path, budget)) as whole:
+        if not whole.config:
+            raise FileError(path.name, WANT, whole.container, "give the file that has it")
+        return Architecture(whole.config, whole.file, whole.container, whole.version, whole.backend)
 
 
 KERNEL_LAYOUTS = ("tensorflow", "theano")
@@ -93,7 +159,7 @@ class Told:
     """What the user says about a file that does not say it itself.
 
     Attributes:
-        architecture: JSON or YAML of the architecture, for weights alone.
+        architecture: for weights alone: JSON or YAML of the architecture, or a whole model.
         keras_version: the Keras that wrote the file.
         kernel_layout: "tensorflow" or "theano", for convolutions of Keras 1.
         until: the layer that is the output of the part that is read, for models of Keras.
@@ -117,7 +183,7 @@ def join(description: Description, told: Told) -> Description:
         FileError: an architecture that cannot be read.
     """
     if told.architecture is not None:
-        description = _join_architecture(description, Path(told.architecture))
+        description = _join_architecture(description, Path(told.architecture), told.keras_version)
     description = _say(description, "version", told.keras_version, "keras_version")
     if told.kernel_layout not in (None, *KERNEL_LAYOUTS):
         want = " or ".join(KERNEL_LAYOUTS)
@@ -125,18 +191,18 @@ def join(description: Description, told: Told) -> Description:
     return _say(description, "backend", told.kernel_layout, "kernel_layout")
 
 
-def _join_architecture(description: Description, path: Path) -> Description:
+def _join_architecture(description: Description, path: Path, version: str | None) -> Description:
     if description.config:
         want, do = "weights without an architecture", "leave out architecture="
         raise UsageError(description.file, want, description.container, do)
-    config = read_architecture(path, description.budget)
-    version = as_text(config.get("keras_version") or "", path.name)
-    backend = as_text(config.get("backend") or "", path.name)
+    found = read_architecture(path, description.budget)
     return replace(
         description,
-        config=config,
-        version=version or description.version,
-        backend=backend or description.backend,
+        config=found.config,
+        # the weights may be of another Keras, which says nothing of the architecture's
+        version=found.version or version or description.version,
+        architecture=found,
+        weights_version=description.version,
     )
 
 

@@ -26,12 +26,31 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """An architecture that lies in another file than the weights.
+
+    Attributes:
+        config: as in Description.
+        file: its name without folders.
+        container: what kind of file it is, in words.
+        version: the version of the Keras that wrote it, "" if it does not say.
+        backend: what that Keras computed with, "" if it does not say.
+    """
+
+    config: Mapping[str, Any]
+    file: str
+    container: str
+    version: str
+    backend: str
+
+
+@dataclass(frozen=True)
 class Description:
     """A model file, whatever its container.
 
     Attributes:
         framework: who wrote it ("keras").
-        version: the writer's version, "" if the file does not say.
+        version: the version of the Keras that wrote the config, "" if no file says it.
         container: what kind of file it is, in words.
         file: its name without folders.
         sha256: of its bytes.
@@ -43,6 +62,8 @@ class Description:
         backend: what Keras computed with when it wrote the file, "" if the file does not say.
         optimizer: what it keeps of an optimizer, None if it keeps nothing.
         ignored: members that were not read.
+        architecture: the file of the config, where that is another one.
+        weights_version: the version that the file of the weights states, where that is another one.
         opened: what must be closed once the weights are read.
         budget: what the file may still cost; one for a whole load, its config and graph included.
     """
@@ -59,6 +80,8 @@ class Description:
     backend: str = ""
     optimizer: Optimizer | None = None
     ignored: tuple[str, ...] = ()
+    architecture: Architecture | None = None
+    weights_version: str = ""
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
     budget: Budget = field(default_factory=Budget, repr=False)
 

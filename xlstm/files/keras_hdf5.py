@@ -101,10 +101,9 @@ def _has_names(item: h5py.Group, name: str, file: str) -> bool:
 
 
 def _version(root: h5py.File, group: h5py.Group, file: str) -> str:
-    # Keras 1 writes no version on model_weights, and one of its own at the root, if any;
-    # Keras 2 and 3 read a missing one as "1".
-    said = _text(root, "keras_version", file)
-    return _text(group, "keras_version", file) or (said if said.startswith("1.") else "1")
+    # Keras 1 writes none on model_weights, and one at the root since 1.1; the words of its options
+    # prove it where there is none at all
+    return _text(group, "keras_version", file) or _text(root, "keras_version", file)
 
 
 def _weights(group: h5py.Group, file: str) -> dict[str, tuple[Stored, ...]]:

@@ -30,6 +30,7 @@ ADAPTER = Adapter(
     refuse=refusal,
     own=two_layers,
     roots=("keras.",),
+    seeds=("seed_generator_state",),
     collections=("trainable_weights", "non_trainable_weights", ""),
     emit=emit,
     keeps_frozen=True,

@@ -16,6 +16,7 @@ ADAPTER = Adapter(
     tables=NNX_TABLES,
     default=NNX_DEFAULT,
     roots=("flax.nnx.",),
+    seeds=("rngs.count", "rngs.key"),
     collections=("Param", "Param", "BatchStat"),
     halves=halves,
     refuse=refuse,

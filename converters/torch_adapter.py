@@ -19,6 +19,8 @@ ADAPTER = Adapter(
     refuse=refuse,
     own=own,
     roots=("torch.",),
+    # DataParallel and AveragedModel, which counts its models; torch.compile
+    wrappers={"module.": frozenset({"n_averaged"}), "_orig_mod.": frozenset()},
     collections=("parameters", "parameters", "buffers"),
     bare=bare,
     emit=emit,

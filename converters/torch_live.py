@@ -46,6 +46,9 @@ LAYERS: dict[type[nn.Module], tuple[str, Callable[..., Recurrent]]] = {
 }
 """Recurrent module class -> (name of its table, its spec)."""
 
+COUNTERS = frozenset(name for table in TABLES.values() for name in table.counters)
+"""Last parts of the names of numbers that count training steps."""
+
 READABLE = (*LAYERS, nn.Linear)
 
 
@@ -165,6 +168,24 @@ def _tensors(
     arrays = {slot: to_numpy(source.get_parameter(name)) for slot, name in names.items()}
     hub = unpack(table, arrays, spec.sizes(), spec.absent(), f"torch {_name(source)}")
     return {before + tensor: array for tensor, array in hub.items()}, [*names.values()]
+
+
+AROUND = {
+    "torch.nn.parallel.data_parallel.DataParallel": "module",
+    "torch.nn.parallel.distributed.DistributedDataParallel": "module",
+    "torch.optim.swa_utils.AveragedModel": "module",
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",  # what torch.compile gives
+}
+"""Classes of modules that run the module inside them -> the name that they give it."""
+
+
+def inside(source: nn.Module) -> nn.Module:
+    """The module that modules of PyTorch around it run; the source itself where there is none."""
+    while name := AROUND.get(f"{type(source).__module__}.{type(source).__qualname__}"):
+        if source._forward_hooks or source._forward_pre_hooks:
+            break
+        source = getattr(source, name)
+    return source
 
 
 def read(source: nn.Module) -> Model:
@@ -344,6 +365,7 @@ def count(ported: nn.Module) -> int:
 
 def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
     """A copy of a live module in evaluation mode that computes in `dtype`."""
+    source = inside(source)
     # evaluation mode of PyTorch: no dropout, stored statistics; the source keeps its own mode
     made = copy.deepcopy(source).to(getattr(torch, dtype)).eval()
     if isinstance(source, READABLE):
@@ -358,9 +380,9 @@ def _traced() -> Any:
 
 
 def weights(ported: nn.Module) -> dict[str, Array]:
-    """What a built module holds, by name, but for the batches that norms have counted."""
-    held = ported.state_dict().items()
-    return {n: to_numpy(t) for n, t in held if not n.endswith(".num_batches_tracked")}
+    """What a built module holds, by name, but for what its function does not use."""
+    held = inside(ported).state_dict().items()
+    return {n: to_numpy(t) for n, t in held if n.rpartition(".")[2] not in COUNTERS}
 
 
 def watch(source: nn.Module, inputs: Sequence[Array], dtype: str, **options: Any) -> Any:

@@ -88,6 +88,9 @@ class Adapter:
         collections: what it calls its tensors that training changes, those that it does not
             change, and those that `Slot.other` marks, in its own one-liners.
         other_root: the same for what `Slot.other` marks ("batch_stats."), "" where it is `root`.
+        seeds: last parts of names, below any layer, of the state of random numbers for training.
+        wrappers: what modules around a port put before every name ("module." of DataParallel) ->
+            names of tensors that such a module keeps itself.
         emit: model -> source text of `model.py`; None for targets that are never saved.
         bare: whether a lone layer's native module alone is exact, so that it needs no class.
         keeps_frozen: whether ports mark layers that are not trainable.
@@ -109,6 +112,8 @@ class Adapter:
     root: str = ""
     collections: tuple[str, str, str] = ("parameters", "parameters", "others")
     other_root: str = ""
+    seeds: tuple[str, ...] = ()
+    wrappers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     emit: Callable[[Model], str] | None = None
     bare: Callable[[Spec], bool] = lambda _spec: False
     keeps_frozen: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -137,14 +137,61 @@ def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
     return packed
 
 
+def beside(model: Model, adapter: Adapter, names: Iterable[str]) -> set[str]:
+    """Those of these names whose tensors a trained port holds and its function does not use.
+
+    They are counts of training steps and the state of random numbers, by the adapter's tables.
+
+    Args:
+        model: what is ported.
+        adapter: the framework.
+        names: full names of a port's tensors.
+    """
+    counts = {name for _, name in counters(model, adapter)}
+    layers = {adapter.root + name for name in identifiers(model).values()}
+    seeds = tuple(f".{name}" for name in adapter.seeds)
+    return {
+        name
+        for name in names
+        if name in counts or (seeds and name.endswith(seeds) and _in(name, layers))
+    }
+
+
+def _in(name: str, layers: Container[str]) -> bool:
+    """True if a name lies below one of these paths."""
+    parts = name.split(".")
+    return any(".".join(parts[:n]) in layers for n in range(1, len(parts)))
+
+
+def unwrapped(adapter: Adapter, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+    """The tensors as they are called, then without what modules around a port put before them.
+
+    Only what all names start with is taken away, once for every module around another one.
+
+    Args:
+        adapter: the framework, which says what such modules are called.
+        arrays: by full name.
+    """
+    yield arrays
+    for start, kept in adapter.wrappers.items():
+        inside = {name: array for name, array in arrays.items() if name not in kept}
+        if inside and all(name.startswith(start) for name in inside):
+            bare = {name.removeprefix(start): array for name, array in inside.items()}
+            yield from unwrapped(adapter, bare)
+
+
 def unpack_model(
     model: Model, adapter: Adapter, arrays: Mapping[str, Array]
 ) -> dict[str, dict[str, Array]]:
     """Hub weights of every layer from the framework's tensors by full name.
 
+    What a trained port holds besides, and its function does not use, is left out (`beside`).
+
     Raises:
         WeightsError: tensors missing, left over or of a wrong shape.
     """
+    own = {name for placed in _placed(model, adapter) for name in placed.names().values()}
+    arrays = next((held for held in unwrapped(adapter, arrays) if own & held.keys()), arrays)
     hub: dict[str, dict[str, Array]] = {}
     used = set[str]()
     for placed in _placed(model, adapter):
@@ -156,8 +203,8 @@ def unpack_model(
         found = unpack(table, mine, part.sizes(), part.absent(), where)
         layer = hub.setdefault(placed.node.name, {})
         layer |= {placed.place.before + name: array for name, array in found.items()}
-    left = ", ".join(sorted(set(arrays) - used))
-    if left:
+    others = set(arrays) - used
+    if left := ", ".join(sorted(others - beside(model, adapter, others))):
         raise WeightsError(
             model.name, "every tensor used once", f"left over: {left}", "remove them"
         )

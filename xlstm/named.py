@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
-from xlstm.mapping import tensors, unpack_model
+from xlstm.mapping import beside, tensors, unpack_model, unwrapped
 from xlstm.model import (
     Array,
     Bidirectional,
@@ -55,15 +55,23 @@ def from_arrays(arrays: Mapping[str, object], layers: Mapping[str, Spec], file: 
     shape = _input_shape(listed[0][1])
     bare = chain("model", listed, shape, {}, Source("", "", "named arrays", file))
     lone = replace(bare, lone=len(listed) == 1)
-    given = unstacked({name: _plain(name, array) for name, array in flat(arrays)})
+    given = {name: _plain(name, array) for name, array in flat(arrays)}
     for model in (bare, lone):
         for framework in registry.FRAMEWORKS:
             adapter = registry.adapter(framework)
-            if set(_names(model, adapter)) == set(given):
-                source = replace(model.source, framework=framework)
-                weights = unpack_model(model, adapter, given)
-                return replace(model, source=source, weights=weights)
+            for found in map(unstacked, unwrapped(adapter, given)):
+                if _fit(model, adapter, found):
+                    source = replace(model.source, framework=framework)
+                    weights = unpack_model(model, adapter, found)
+                    return replace(model, source=source, weights=weights)
     raise _foreign(bare, given)
+
+
+def _fit(model: Model, adapter: Adapter, names: Collection[str]) -> bool:
+    """True if these are the names of a model's tensors in one framework, all of them."""
+    own = set(_names(model, adapter))
+    others = set(names) - own
+    return bool(own) and own <= set(names) and others == beside(model, adapter, others)
 
 
 STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")

@@ -97,6 +97,8 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
         reader: Any = owner.live()  # of Keras, whose readers alone stop at a layer
         part: Model = reader.read(source, until=until)
         return part
+    around: Any = owner.live()
+    source = around.inside(source) if hasattr(around, "inside") else source
     ported = _read_port(source, owner)
     ported = read_emitted(source, owner) if ported is None else ported
     return _read_live(source, owner) if ported is None else ported

@@ -11,6 +11,7 @@ from paths import DATA
 from test_weights_alone import BARE, LSTM, bare, config_of
 
 import xlstm
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.architecture import Told, read_architecture
 from xlstm.inspecting import inspect
@@ -83,7 +84,7 @@ def test_texts_that_are_no_architecture(text, words, tmp_path):
     path = tmp_path / "architecture.txt"
     path.write_text(text)
     with pytest.raises(FileError, match=words):
-        read_architecture(path)
+        read_architecture(path, Budget())
 
 
 # whole models

@@ -63,7 +63,8 @@ def constant(spec: Constant, at: At) -> None:
         return
     name = at.site.free("constant")
     at.write(name, call("jnp.array", listed(map(number, spec.values)), f"{at.x}.dtype"))
-    shaped = name if len(spec.shape) == 1 else f"{name}.reshape{literal(spec.shape)}"
+    sizes = map(literal, spec.shape)
+    shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
     found = call(named(f"jnp.{spec.how}"), *terms)
     if spec.how in COMPARISONS:

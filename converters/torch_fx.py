@@ -336,7 +336,7 @@ def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
     notes = list(wiring.notes)
     notes += said(walk.layouts, walk.endings)
     title = type(source).__name__
-    origin = Source("torch", torch.__version__, f"live {title}", notes=tuple(notes))
+    origin = Source("torch", str(torch.__version__), f"live {title}", notes=tuple(notes))
     ends = tuple(walk.outputs)
     return Model(title, nodes, inputs, ends, wiring.weights, origin, keys=walk.keys)
 

@@ -206,7 +206,7 @@ def read(source: nn.Module) -> Model:
     features = first.parts[0][1].sizes()["i"]
     shape: Shape = (features,) if isinstance(first, Dense) else (None, features)
     container = f"live nn.{type(source).__name__}"
-    origin = Source("torch", torch.__version__, container, notes=tuple(found.notes))
+    origin = Source("torch", str(torch.__version__), container, notes=tuple(found.notes))
     lone = len(found.layers) == 1 and getattr(source, "batch_first", True)
     title = name if len(found.layers) == 1 else name.removesuffix("_l0")
     return chain(title, found.layers, shape, found.weights, origin, lone=lone)

@@ -83,7 +83,8 @@ def constant(spec: Constant, at: At) -> None:
     held = call(f"{at.x}.new_tensor", listed(map(number, spec.values)))
     name = at.site.free("constant")
     at.write(name, held)
-    shaped = name if len(spec.shape) == 1 else f"{name}.reshape{literal(spec.shape)}"
+    sizes = map(literal, spec.shape)
+    shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
     found: Call = call((ARITHMETIC | COMPARISONS)[spec.how], *terms)
     if spec.how in COMPARISONS:
@@ -101,7 +102,7 @@ def across(spec: Across, at: At) -> None:
     else:
         name = REDUCTIONS.get(spec.how, spec.how)
         dims = literal(tuple(axes)) if len(axes) > 1 else "0"
-        steps = [method(name, ("dim", dims), kept)]
+        steps = [method(named(name), ("dim", dims), kept)]
     more = ["-1"] * len(at.shape)
     if at.x == at.site.y:  # whose batch size is still needed
         found = at.site.free("found")

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from xlstm.converters import keras_emit
 
 import xlstm
-from xlstm.errors import FileError, UsageError
+from xlstm.errors import UnsupportedError
 from xlstm.model import Builder, Embedding, Input, Model, Source
 from xlstm.proof import verify_folder
 
@@ -55,12 +55,12 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_code_for_a_dtype_is_refused_and_never_run(way, evil):
-    refused(FileError, lambda: WAYS[way](evil), "node ids", "Input.dtype")
+    refused(UnsupportedError, lambda: WAYS[way](evil), "node ids", "Input.dtype")
     assert not (evil.parent / "RAN").exists()
 
 
 def test_an_input_has_a_dtype_that_exists():
-    refused(UsageError, lambda: Input((5,), PAYLOAD), "Input.dtype", "int32")
+    refused(UnsupportedError, lambda: Input((5,), PAYLOAD), "Input.dtype", "int32")
 
 
 def test_a_dtype_is_quoted_even_where_it_was_never_checked():

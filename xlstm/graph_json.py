@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError, UsageError
+from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.model import (
     SPECS,
     Array,
@@ -80,38 +78,19 @@ def _shape(data: Any, where: str) -> Shape:
     return tuple(sizes)
 
 
-@functools.cache
-def _hints(kind: str) -> dict[str, Any]:
-    """Types of the fields of a kind of spec, worked out once for a model of many layers."""
-    return typing.get_type_hints(SPECS[kind])
+def _plain(value: Any, where: str) -> Any:
+    """A value of an option: a layer inside another one, a tuple where JSON has a list, or itself.
 
-
-def _field(cls: type[Spec], name: str, value: Any, where: str) -> Any:
-    kind = _hints(cls.kind)[name]
-    if isinstance(kind, type) and issubclass(kind, Spec):
-        inner = spec_from_json(value, where)
-        if not isinstance(inner, kind) or isinstance(inner, (Input, TimeDistributed)):
-            raise FileError(where, "a wrapped layer", inner.kind, "port the model anew")
-        return inner
-    if kind == Shape:
-        return _shape(value, where)
-    if kind == tuple[int, ...] | None and value is None:
-        return None
-    if kind in (tuple[int, ...], tuple[int, ...] | None):
-        numbers = _checked(value, list, f"{where}, {name}")
-        return tuple(_checked(number, int, f"{where}, {name}") for number in numbers)
-    if kind == tuple[float, ...]:
-        numbers = _checked(value, list, f"{where}, {name}")
-        return tuple(_checked(number, int | float, f"{where}, {name}") for number in numbers)
-    if kind == tuple[str, ...]:
-        texts = _checked(value, list, f"{where}, {name}")
-        return tuple(_checked(text, str, f"{where}, {name}") for text in texts)
-    if kind == tuple[tuple[int, ...], ...]:
-        shapes = _checked(value, list, f"{where}, {name}")
-        return tuple(_shape(shape, f"{where}, {name}") for shape in shapes)
-    if kind == float | None:
-        kind = int | float | None
-    return _checked(value, int | float if kind is float else kind, f"{where}, {name}")
+    Its type is checked where the spec is made.
+    """
+    if isinstance(value, list):
+        return tuple(_plain(item, where) for item in value)
+    if not isinstance(value, dict):
+        return value
+    inner = spec_from_json(value, where)
+    if isinstance(inner, (Input, TimeDistributed)):
+        raise FileError(where, "a wrapped layer", inner.kind, "port the model anew")
+    return inner
 
 
 def spec_from_json(data: Any, where: str) -> Spec:
@@ -119,6 +98,7 @@ def spec_from_json(data: Any, where: str) -> Spec:
 
     Raises:
         FileError: an unknown kind, or options that are missing, unknown or of another type.
+        UnsupportedError: options that are not among those there are, such as a later version's.
     """
     options = dict(_checked(data, dict, where))
     kind = options.pop("kind", None)
@@ -127,12 +107,15 @@ def spec_from_json(data: Any, where: str) -> Spec:
     if cls is None or names != set(options):
         got = ", ".join(map(str, options)) or "none"
         raise FileError(where, "a layer with its options", got, "port the model anew")
-    fields = {name: _field(cls, name, value, where) for name, value in options.items()}
+    fields = {name: _plain(value, f"{where}, {name}") for name, value in options.items()}
     try:
         return cls(**fields)
     except UsageError as error:
         got = f"{error.where}: {error.got}"
         raise FileError(where, error.expected, got, "port the model anew") from None
+    except UnsupportedError as error:
+        place = f"{where}, {error.where}"
+        raise UnsupportedError(place, error.expected, error.got, error.do) from None
 
 
 def _edges(data: Any, where: str) -> tuple[Edge, ...]:
@@ -195,26 +178,23 @@ def from_json(
     if graph.get("lone") is True and len(built.nodes) != 2:
         got = f"{len(built.nodes) - 1} layers"
         raise FileError(where, "one layer alone", got, "port the model anew")
-    return Model(
-        name=_checked(graph.get("name"), str, where),
-        nodes=built.nodes,
-        inputs=inputs,
-        outputs=outputs,
-        weights=weights,
-        source=_source(graph.get("source"), where),
-        lone=_checked(graph.get("lone"), bool, where),
-        keys=_keys(graph, len(outputs), where),
-    )
-
-
-def _keys(graph: dict[str, Any], outputs: int, where: str) -> tuple[str, ...]:
-    """The keys of a dict of outputs; graphs of before there were any have none."""
-    found = _checked(graph.get("keys", []), list, f"{where}, keys")
-    keys = tuple(_checked(key, str, f"{where}, keys") for key in found)
-    if keys and (len(keys) != outputs or list(keys) != sorted(set(keys))):
-        want = f"{outputs} names of outputs, sorted"
-        raise FileError(f"{where}, keys", want, list(keys), "port the model anew")
-    return keys
+    try:
+        return Model(
+            name=graph["name"],
+            nodes=built.nodes,
+            inputs=inputs,
+            outputs=outputs,
+            weights=weights,
+            source=_source(graph.get("source"), where),
+            lone=graph["lone"],
+            # graphs of before there were dicts of outputs have none
+            keys=tuple(_checked(graph.get("keys", []), list, f"{where}, keys")),
+        )
+    except KeyError as error:
+        raise FileError(where, f"an entry {error}", "none", "port the model anew") from None
+    except UsageError as error:
+        place = f"{where}, {error.where}"
+        raise FileError(place, error.expected, error.got, "port the model anew") from None
 
 
 def _ends(
@@ -238,7 +218,6 @@ def _ends(
 
 def _source(data: Any, where: str) -> Source:
     fields = _checked(data, dict, where)
-    names = ("framework", "version", "container", "file", "sha256")
-    texts = [_checked(fields.get(name), str, where) for name in names]
+    texts = [fields.get(name) for name in ("framework", "version", "container", "file", "sha256")]
     lists = [_checked(fields.get(name), list, where) for name in ("notes", "warnings")]
-    return Source(*texts, *(tuple(map(str, found)) for found in lists))
+    return Source(*texts, *map(tuple, lists))

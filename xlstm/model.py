@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -86,6 +86,7 @@ from xlstm.specs import (
 )
 from xlstm.specs.beside import check_mask, check_states, mask_shape
 from xlstm.specs.custom import alike
+from xlstm.specs.fields import AnyText, check_fields
 
 __all__ = [
     "ACTIVATIONS",
@@ -153,11 +154,14 @@ __all__ = [
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+Name = Annotated[str, AnyText()]
+"""What a file calls a model, a layer or an output."""
+
 
 class Edge(NamedTuple):
     """One output of a node, read by another node or returned by the model."""
 
-    node: str
+    node: Name
     output: int = 0
 
 
@@ -176,14 +180,17 @@ class Node:
         layer: the node whose layer, weights included, this one calls again; "" for its own.
     """
 
-    name: str
+    name: Name
     spec: Spec
     inputs: tuple[Edge, ...] = ()
     shapes: tuple[Shape, ...] = ((),)
     trainable: bool = True
     mask: Edge | None = None
     states: tuple[Edge, ...] = ()
-    layer: str = ""
+    layer: Name = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def owner(self) -> str:
@@ -216,14 +223,21 @@ class Model:
         keys: names of the outputs, sorted, where the model returns a dict of them; else empty.
     """
 
-    name: str
+    name: Name
     nodes: tuple[Node, ...]
-    inputs: tuple[str, ...]
+    inputs: tuple[Name, ...]
     outputs: tuple[Edge, ...]
-    weights: Mapping[str, Mapping[str, Array]] = field(repr=False)
+    weights: Mapping[Name, Mapping[Name, Array]] = field(repr=False)
     source: Source
     lone: bool = False
-    keys: tuple[str, ...] = ()
+    keys: tuple[Name, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        keys, count = [*self.keys], len(self.outputs)
+        if keys and (len(keys) != count or keys != sorted({*keys})):
+            want = f"{count} names of outputs, sorted"
+            raise UsageError("Model.keys", want, f"{keys}", "name each output once")
 
     @cached_property
     def layers(self) -> tuple[Node, ...]:

@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from xlstm.specs import Shape
+from xlstm.specs.fields import AnyText, Like, check_fields
+
+Text = Annotated[str, AnyText()]
 
 LONGEST = 60
 """Characters of an optimizer's name."""
@@ -25,8 +28,11 @@ class Optimizer:
         sizes: number of elements of each of its variables, in the source's order.
     """
 
-    kind: str
+    kind: Annotated[str, Like("the name of a class, or none", r"([^\W\d]\w*)?")]
     sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def count(self) -> int:
@@ -92,14 +98,17 @@ class Source:
         optimizer: what is kept beside the model for training it further, None if nothing is.
     """
 
-    framework: str
-    version: str = ""
-    container: str = ""
-    file: str = ""
-    sha256: str = ""
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    framework: Annotated[str, Like("the name of a framework, or none", r"([A-Za-z][\w.-]*)?")]
+    version: Text = ""
+    container: Text = ""
+    file: Text = ""
+    sha256: Annotated[str, Like("64 hexadecimal digits, or none", "([0-9a-f]{64})?")] = ""
+    notes: tuple[Text, ...] = ()
+    warnings: tuple[Text, ...] = ()
     optimizer: Optimizer | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 NAME_IT = "to compare with it, name it with --origin"

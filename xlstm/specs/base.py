@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from xlstm.activations import ACTIVATIONS
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.errors import UsageError
+from xlstm.specs.fields import OneOf, check_fields
 
 Shape = tuple[int | None, ...]
 """Shape of one sample, without the batch axis; None is any length."""
+
+ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 
 MAX_SIZE = 2**31 - 1
 
@@ -31,32 +34,39 @@ def _nearest(size: object) -> str:
     return "1 or more" if size < 1 else str(round(size))
 
 
-def check_activation(where: str, *names: str) -> None:
-    """Raises UnsupportedError for an activation that the hub does not know."""
-    for name in names:
-        if name not in ACTIVATIONS:
-            raise UnsupportedError(
-                where,
-                "one of " + ", ".join(ACTIVATIONS),
-                repr(name),
-                "use one of these activations",
-            )
-
-
 def check_rate(where: str, *rates: float) -> None:
     """Raises UsageError for what is no dropout rate."""
     for rate in rates:
-        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        if not 0 <= rate < 1:
             raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One layer's options: everything that decides its function, checked on construction."""
+    """One layer's options: everything that decides its function, checked on construction.
+
+    Each field is checked against its type and rule (`xlstm.specs.fields`), then `check` is called.
+    """
 
     kind: ClassVar[str] = ""
     arity: ClassVar[tuple[int, int]] = (1, 1)
     """Fewest and most inputs."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__post_init__" in vars(cls):
+            # it would take the place of the check of the fields
+            raise TypeError(f"{cls.__name__}: write check() instead of __post_init__()")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        self.check()
+
+    def check(self) -> None:
+        """Raises UsageError or UnsupportedError for options that make no sense.
+
+        Each is of its type by then, and each text one that its field may have.
+        """
 
     @property
     def title(self) -> str:
@@ -111,16 +121,10 @@ class Input(Spec):
     kind: ClassVar[str] = "Input"
     arity: ClassVar[tuple[int, int]] = (0, 0)
     shape: Shape
-    dtype: str = "float32"
+    dtype: Annotated[str, OneOf(DTYPES)] = "float32"
     batch: int | None = None
 
-    def __post_init__(self) -> None:
-        # it is written into Keras source, which is run
-        if self.dtype not in DTYPES:
-            want, got = "one of " + ", ".join(DTYPES), repr(self.dtype)
-            raise UsageError("Input.dtype", want, got, "use one of these")
-        if not isinstance(self.shape, tuple):
-            raise UsageError("Input.shape", "a tuple of sizes", repr(self.shape), "pass a tuple")
+    def check(self) -> None:
         # large ones stand for any size while a module of PyTorch is read
         if any(size is not None and size < 1 for size in self.shape):
             want = "sizes from 1 on, None for any"

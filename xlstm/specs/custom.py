@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import string
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from xlstm.custom import MASKS, Registered, lookup
+from xlstm.custom import MASKS, NAME, Registered, lookup
 from xlstm.errors import UsageError
 from xlstm.kinds import KINDS, Kind
 from xlstm.specs.base import Shape, Spec, check_size
+from xlstm.specs.fields import AnyText, Like, OneOf
 
 MANY = 2**16
 
@@ -37,20 +38,19 @@ class Custom(Spec):
 
     kind: ClassVar[str] = "Custom"
     arity: ClassVar[tuple[int, int]] = (1, MANY)
-    layer: str
-    config: str = "{}"
-    mask: str = "stops"
-    names: tuple[str, ...] = ()
+    layer: Annotated[str, Like("the name of a registered layer", NAME.pattern)]
+    config: Annotated[str, AnyText()] = "{}"  # checked below
+    mask: Annotated[str, OneOf(MASKS)] = "stops"
+    names: tuple[Annotated[str, Like("the name of a tensor", r"[^\W\d]\w*")], ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         try:
             options = json.loads(self.config)
-        except ValueError:
+        except (ValueError, RecursionError):
             options = None
-        if not isinstance(options, dict) or self.mask not in MASKS:
-            want, got = "options as JSON and a way with masks", f"{self.config}, {self.mask}"
-            raise UsageError(self.layer, want, got, "make it anew")
+        if not isinstance(options, dict):
+            raise UsageError(self.layer, "options as JSON", self.config, "make it anew")
         wanted = self.registered.names(options)
         if self.names != wanted or len(self.shapes) not in (0, len(wanted)):
             want = f"tensors {', '.join(wanted) or 'none'}, as it is registered"

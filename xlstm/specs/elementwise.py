@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.errors import UsageError
 from xlstm.specs.base import Shape, Spec, check_last, check_size
+from xlstm.specs.fields import OneOf
 
 
 def check_number(where: str, **numbers: float | None) -> None:
     """Raises UsageError for what is no finite number."""
     for name, number in numbers.items():
-        plain = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if number is not None and not (plain and math.isfinite(number)):
+        if number is not None and not math.isfinite(number):
             raise UsageError(f"{where}.{name}", "a finite number", repr(number), "mend it")
 
 
@@ -39,7 +39,7 @@ class Relu(Spec):
     slope: float = 0.0
     threshold: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_number("Relu", slope=self.slope)
         check_not_negative("Relu", top=self.top, threshold=self.threshold)
 
@@ -54,8 +54,8 @@ class PRelu(Spec):
     kind: ClassVar[str] = "PRelu"
     shape: Shape
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.shape, tuple) or not 1 <= len(self.shape) <= 4 or None in self.shape:
+    def check(self) -> None:
+        if not 1 <= len(self.shape) <= 4 or None in self.shape:
             want = "slopes of 1 to 4 axes of known size"
             raise UsageError("PRelu", want, f"{self.shape}", "share the axes of any length")
         check_size("PRelu", **{f"shape[{n}]": size or 0 for n, size in enumerate(self.shape)})
@@ -82,7 +82,7 @@ class Elu(Spec):
     kind: ClassVar[str] = "Elu"
     alpha: float = 1.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_number("Elu", alpha=self.alpha)
 
 
@@ -92,10 +92,6 @@ class Softmax(Spec):
 
     kind: ClassVar[str] = "Softmax"
     axis: int = -1
-
-    def __post_init__(self) -> None:
-        if type(self.axis) is not int:
-            raise UsageError("Softmax.axis", "a whole number", repr(self.axis), "mend the axis")
 
     def output_shape(self, shape: Shape) -> Shape:
         if not -len(shape) <= self.axis < len(shape):
@@ -112,7 +108,7 @@ class Affine(Spec):
     scale: float = 1.0
     offset: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_number("Affine", scale=self.scale, offset=self.offset)
 
 
@@ -127,12 +123,7 @@ class Function(Spec):
     """A plain function of every number."""
 
     kind: ClassVar[str] = "Function"
-    name: str
-
-    def __post_init__(self) -> None:
-        if self.name not in FUNCTIONS:
-            got = repr(self.name)
-            raise UnsupportedError("Function", ", ".join(FUNCTIONS), got, "use one of these")
+    name: Annotated[str, OneOf(FUNCTIONS)]
 
 
 REDUCTIONS = ("sum", "mean", "max", "min", "prod")
@@ -143,16 +134,13 @@ class Reduce(Spec):
     """Sum, mean, extremes or product over axes of a sample (0 is the first after the batch)."""
 
     kind: ClassVar[str] = "Reduce"
-    how: str
+    how: Annotated[str, OneOf(REDUCTIONS)]
     axes: tuple[int, ...]
     keep: bool = False
 
-    def __post_init__(self) -> None:
-        axes = self.axes if isinstance(self.axes, tuple) else ()
-        known = all(type(axis) is int for axis in axes) and len(set(axes)) == len(axes)
-        if self.how not in REDUCTIONS or not axes or not known:
-            got = f"{self.how} over {self.axes}"
-            raise UnsupportedError("Reduce", f"{', '.join(REDUCTIONS)} over axes", got, "mend it")
+    def check(self) -> None:
+        if not self.axes or len({*self.axes}) != len(self.axes):
+            raise UsageError("Reduce.axes", "axes that differ", f"{self.axes}", "mend the axes")
 
     def output_shape(self, shape: Shape) -> Shape:
         if any(not 0 <= axis < len(shape) for axis in self.axes):
@@ -171,17 +159,13 @@ class NotEqual(Spec):
     kind: ClassVar[str] = "NotEqual"
     value: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_number("NotEqual", value=self.value)
 
 
 @dataclass(frozen=True)
 class TrainingOnly(Spec):
     """A layer of Keras that acts in training only, called `layer` there, with its number `rate`."""
-
-    kind: ClassVar[str] = "TrainingOnly"
-    layer: str
-    rate: float = 0.0
 
     KNOWN: ClassVar[tuple[str, ...]] = (
         "SpatialDropout1D",
@@ -193,10 +177,11 @@ class TrainingOnly(Spec):
         "ActivityRegularization",
     )
 
-    def __post_init__(self) -> None:
-        if self.layer not in self.KNOWN:
-            got = repr(self.layer)
-            raise UnsupportedError("TrainingOnly", ", ".join(self.KNOWN), got, "use one of these")
+    kind: ClassVar[str] = "TrainingOnly"
+    layer: Annotated[str, OneOf(KNOWN)]
+    rate: float = 0.0
+
+    def check(self) -> None:
         check_not_negative("TrainingOnly", rate=self.rate)
 
 
@@ -217,7 +202,7 @@ class BatchNorm(Spec):
     scale: bool = True
     center: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("BatchNorm", features=self.features)
         check_not_negative("BatchNorm", epsilon=self.epsilon)
         check_number("BatchNorm", momentum=self.momentum)
@@ -255,11 +240,10 @@ class LayerNorm(Spec):
         """Its kind, as people call it."""
         return "GroupNorm" if self.groups else self.kind
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("LayerNorm", features=self.features)
         check_not_negative("LayerNorm", epsilon=self.epsilon)
-        known = type(self.groups) is int and self.groups >= 0
-        if not known or (self.groups and self.features % self.groups):
+        if self.groups < 0 or (self.groups and self.features % self.groups):
             want = f"groups that share {self.features} channels evenly"
             raise UsageError("LayerNorm", want, f"{self.groups}", "mend the groups")
 
@@ -285,7 +269,7 @@ class UnitNorm(Spec):
     kind: ClassVar[str] = "UnitNorm"
     floor: float = 1e-12
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_not_negative("UnitNorm", floor=self.floor)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -305,7 +289,7 @@ class Normalization(Spec):
     features: int
     invert: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("Normalization", features=self.features)
 
     def sizes(self) -> dict[str, int]:

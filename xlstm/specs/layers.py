@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.specs.base import Shape, Spec, check_activation, check_last, check_rate, check_size
+from xlstm.specs.base import (
+    ActivationName,
+    Shape,
+    Spec,
+    check_last,
+    check_rate,
+    check_size,
+)
 from xlstm.specs.custom import Custom
 from xlstm.specs.operations import Across
 
@@ -19,12 +26,11 @@ class Dense(Spec):
     kind: ClassVar[str] = "Dense"
     features: int
     units: int
-    activation: str = "linear"
+    activation: ActivationName = "linear"
     use_bias: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("Dense", features=self.features, units=self.units)
-        check_activation("Dense", self.activation)
 
     def sizes(self) -> dict[str, int]:
         return {"i": self.features, "o": self.units}
@@ -48,11 +54,10 @@ class TimeDistributed(Spec):
     kind: ClassVar[str] = "TimeDistributed"
     layer: Spec
 
-    def __post_init__(self) -> None:
-        single = isinstance(self.layer, Spec) and self.layer.arity == (1, 1)
-        single |= isinstance(self.layer, Custom)
+    def check(self) -> None:
+        single = self.layer.arity == (1, 1) or isinstance(self.layer, Custom)
         if not single or isinstance(self.layer, (TimeDistributed, Across)):
-            got = getattr(self.layer, "kind", repr(self.layer))
+            got = self.layer.kind
             raise UnsupportedError(self.kind, "a layer of one input", got, "take it out of it")
         if getattr(self.layer, "stateful", False):
             want, got = "a layer without a state of its own", "a stateful one"
@@ -80,7 +85,7 @@ class Dropout(Spec):
     kind: ClassVar[str] = "Dropout"
     rate: float
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_rate("Dropout", self.rate)
 
 
@@ -89,10 +94,7 @@ class Activation(Spec):
     """An activation as a layer of its own."""
 
     kind: ClassVar[str] = "Activation"
-    activation: str
-
-    def __post_init__(self) -> None:
-        check_activation("Activation", self.activation)
+    activation: ActivationName
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Masking(Spec):
     kind: ClassVar[str] = "Masking"
     value: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         object.__setattr__(self, "value", c_float(self.value).value)
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
@@ -141,7 +143,7 @@ class Embedding(Spec):
     units: int
     mask_zero: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("Embedding", rows=self.rows, units=self.units)
 
     def sizes(self) -> dict[str, int]:

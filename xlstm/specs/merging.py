@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.errors import UsageError
 from xlstm.specs.base import Shape, Spec, check_rate, check_size
 from xlstm.specs.elementwise import check_not_negative
+from xlstm.specs.fields import OneOf
 
 MANY = 2**16
 
@@ -41,11 +42,7 @@ class Merge(Spec):
 
     kind: ClassVar[str] = "Merge"
     arity: ClassVar[tuple[int, int]] = (1, MANY)
-    how: str
-
-    def __post_init__(self) -> None:
-        if self.how not in MERGES:
-            raise UnsupportedError("Merge", ", ".join(MERGES), repr(self.how), "use one of these")
+    how: Annotated[str, OneOf(MERGES)]
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         if self.how == "subtract" and len(shapes) != 2:
@@ -60,10 +57,6 @@ class Concatenate(Spec):
     kind: ClassVar[str] = "Concatenate"
     arity: ClassVar[tuple[int, int]] = (1, MANY)
     axis: int = -1
-
-    def __post_init__(self) -> None:
-        if type(self.axis) is not int:
-            raise UsageError("Concatenate.axis", "a whole number", repr(self.axis), "mend the axis")
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         rank = len(shapes[0])
@@ -99,9 +92,8 @@ class Dot(Spec):
     normalize: bool = False
     floor: float = 1e-7
 
-    def __post_init__(self) -> None:
-        axes = self.axes if isinstance(self.axes, tuple) else ()
-        if len(axes) != 2 or any(type(n) is not int or n < 1 for n in axes):
+    def check(self) -> None:
+        if len(self.axes) != 2 or any(n < 1 for n in self.axes):
             raise UsageError("Dot", "an axis from 1 on of each input", f"{self.axes}", "mend them")
         check_not_negative("Dot", floor=self.floor)
 
@@ -162,23 +154,16 @@ class Attention(Spec):
     kind: ClassVar[str] = "Attention"
     arity: ClassVar[tuple[int, int]] = (2, 5)
     features: int
-    score: str = "dot"
+    score: Annotated[str, OneOf(("dot", "concat", "additive"))] = "dot"
     scaled: bool = False
-    masks: str = ""
+    masks: Annotated[str, OneOf(("", "q", "v", "qv"))] = ""
     causal: bool = False
     dropout: float = 0.0
     scores: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("Attention", features=self.features)
         check_rate("Attention", self.dropout)
-        if self.score not in ("dot", "concat", "additive"):
-            want, got = "a score of dot, concat or additive", repr(self.score)
-            raise UnsupportedError("Attention", want, got, "use one of these")
-        if self.masks not in ("", "q", "v", "qv"):
-            raise UnsupportedError(
-                "Attention", "masks of q, v or qv", repr(self.masks), "mend them"
-            )
 
     @property
     def form(self) -> str:
@@ -199,6 +184,9 @@ class Attention(Spec):
 
 
 BLIND = ("uniform", "zeros", "lowered")
+
+MASKS = ("", "q", "v", "k", "qv", "qk", "vk", "qvk")
+"""Masks that attention of several heads may have, always in this order."""
 
 
 @dataclass(frozen=True)
@@ -232,21 +220,15 @@ class MultiHeadAttention(Spec):
     value_features: int
     units: int
     use_bias: bool = True
-    masks: str = ""
+    masks: Annotated[str, OneOf(MASKS)] = ""
     causal: bool = False
-    blind: str = "uniform"
+    blind: Annotated[str, OneOf(BLIND)] = "uniform"
     dropout: float = 0.0
     scores: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size(self.kind, **{name: getattr(self, name) for name in self.SIZES.values()})
         check_rate(self.kind, self.dropout)
-        if self.masks != "".join(name for name in "qvk" if name in self.masks):
-            want, got = "masks of q, v, k, in this order", repr(self.masks)
-            raise UnsupportedError(self.kind, want, got, "mend them")
-        if self.blind not in BLIND:
-            want, got = f"blind queries {', '.join(BLIND)}", repr(self.blind)
-            raise UnsupportedError(self.kind, want, got, "use one of these")
 
     SIZES: ClassVar[dict[str, str]] = {
         "n": "heads",

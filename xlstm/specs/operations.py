@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.errors import UsageError
 from xlstm.specs.base import Shape, Spec
 from xlstm.specs.elementwise import REDUCTIONS, check_number
+from xlstm.specs.fields import Like, OneOf
 from xlstm.specs.merging import broadcast
 
 COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
@@ -29,11 +29,6 @@ def _of_one_rank(spec: Spec, shapes: tuple[Shape, ...], count: int) -> tuple[Sha
     return (broadcast(spec, *shapes),)
 
 
-def _check_known(kind: str, how: str, known: tuple[str, ...]) -> None:
-    if how not in known:
-        raise UnsupportedError(kind, ", ".join(known), repr(how), "use one of these")
-
-
 @dataclass(frozen=True)
 class Clip(Spec):
     """Numbers no smaller than `low` and no larger than `high`; None is no bound."""
@@ -42,7 +37,7 @@ class Clip(Spec):
     low: float | None = None
     high: float | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_number("Clip", low=self.low, high=self.high)
         both = self.low is not None and self.high is not None
         if (both and self.low > self.high) or self.low is self.high is None:  # type: ignore[operator]
@@ -56,11 +51,10 @@ class Compare(Spec):
 
     kind: ClassVar[str] = "Compare"
     arity: ClassVar[tuple[int, int]] = (1, 2)
-    how: str
+    how: Annotated[str, OneOf(COMPARISONS)]
     value: float | None = None
 
-    def __post_init__(self) -> None:
-        _check_known("Compare", self.how, COMPARISONS)
+    def check(self) -> None:
         check_number("Compare", value=self.value)
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
@@ -79,7 +73,7 @@ class Where(Spec):
     yes: float | None = None
     no: float | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_number("Where", yes=self.yes, no=self.no)
         if self.yes is not None and self.no is not None:
             raise UsageError("Where", "a case that is an input", "two numbers", "use an Affine")
@@ -96,12 +90,11 @@ class Along(Spec):
     """
 
     kind: ClassVar[str] = "Along"
-    how: str
+    how: Annotated[str, OneOf(ALONG)]
     axis: int
 
-    def __post_init__(self) -> None:
-        _check_known("Along", self.how, ALONG)
-        if type(self.axis) is not int or self.axis < 0:
+    def check(self) -> None:
+        if self.axis < 0:
             raise UsageError("Along.axis", "an axis from 0 on", repr(self.axis), "mend the axis")
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -127,13 +120,12 @@ class Constant(Spec):
     """
 
     kind: ClassVar[str] = "Constant"
-    how: str
+    how: Annotated[str, OneOf((*ARITHMETIC, *COMPARISONS))]
     values: tuple[float, ...]
     shape: tuple[int, ...]
     first: bool = False
 
-    def __post_init__(self) -> None:
-        _check_known("Constant", self.how, (*ARITHMETIC, *COMPARISONS))
+    def check(self) -> None:
         count = 1
         for size in self.shape:
             count *= size
@@ -157,13 +149,11 @@ class Across(Spec):
     """
 
     kind: ClassVar[str] = "Across"
-    how: str
+    how: Annotated[str, OneOf(REDUCTIONS)]
     axes: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        _check_known("Across", self.how, REDUCTIONS)
-        axes = self.axes if isinstance(self.axes, tuple) else (-1,)
-        if any(type(axis) is not int or axis < 0 for axis in axes) or len({*axes}) < len(axes):
+    def check(self) -> None:
+        if any(axis < 0 for axis in self.axes) or len({*self.axes}) < len(self.axes):
             raise UsageError("Across.axes", "axes of a sample", f"{self.axes}", "mend the axes")
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -173,7 +163,7 @@ class Across(Spec):
         return tuple(1 if axis in self.axes else size for axis, size in enumerate(shape))
 
 
-EQUATION = re.compile(r"[c-z]*,[c-z]*->[c-z]*")
+EQUATION = Like("an equation like cd,de->ce", "[c-z]*,[c-z]*->[c-z]*")
 
 
 @dataclass(frozen=True)
@@ -187,13 +177,12 @@ class Einsum(Spec):
 
     kind: ClassVar[str] = "Einsum"
     arity: ClassVar[tuple[int, int]] = (2, 2)
-    equation: str
+    equation: Annotated[str, EQUATION]
 
-    def __post_init__(self) -> None:
-        known = isinstance(self.equation, str) and EQUATION.fullmatch(self.equation)
-        *terms, out = self.letters if known else ("", "", "?")
+    def check(self) -> None:
+        *terms, out = self.letters
         once = all(len({*term}) == len(term) for term in (*terms, out))
-        if not known or not once or {*out} - {*"".join(terms)}:
+        if not once or {*out} - {*"".join(terms)}:
             want = "an equation like cd,de->ce, each letter once in a term"
             raise UsageError("Einsum", want, repr(self.equation), "mend the equation")
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.errors import UsageError
 from xlstm.specs.base import (
+    ActivationName,
     Shape,
     Spec,
-    check_activation,
     check_last,
     check_rate,
     check_size,
     windows,
 )
+from xlstm.specs.fields import OneOf
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Recurrent(Spec):
 
     features: int
     units: int
-    activation: str = "tanh"
+    activation: ActivationName = "tanh"
     _: KW_ONLY
     use_bias: bool = True
     return_sequences: bool = False
@@ -54,10 +55,8 @@ class Recurrent(Spec):
 
     states: ClassVar[int] = 1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size(self.kind, features=self.features, units=self.units)
-        gates = [getattr(self, "gate_activation", self.activation)]
-        check_activation(self.kind, self.activation, *gates)
         check_rate(self.kind, self.dropout, self.recurrent_dropout)
 
     def sizes(self) -> dict[str, int]:
@@ -101,15 +100,15 @@ class LSTM(Recurrent):
     """
 
     kind: ClassVar[str] = "LSTM"
-    gate_activation: str = "sigmoid"
+    gate_activation: ActivationName = "sigmoid"
     _: KW_ONLY
     projection: int = 0
     peepholes: bool = False
 
     states: ClassVar[int] = 2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        super().check()
         if self.projection:
             check_size("LSTM", projection=self.projection)
         if self.projection >= self.units:
@@ -143,7 +142,7 @@ class GRU(Recurrent):
     """
 
     kind: ClassVar[str] = "GRU"
-    gate_activation: str = "sigmoid"
+    gate_activation: ActivationName = "sigmoid"
     _: KW_ONLY
     reset_after: bool = True
     hidden_bias: bool = True
@@ -177,19 +176,19 @@ class ConvLSTM(Recurrent):
     """
 
     kind: ClassVar[str] = "ConvLSTM"
-    gate_activation: str = "sigmoid"
+    gate_activation: ActivationName = "sigmoid"
     _: KW_ONLY
     space: Shape = ()
     window: Shape = ()
     strides: Shape = ()
-    padding: str = "valid"
+    padding: Annotated[str, OneOf(("valid", "same"))] = "valid"
     dilation: Shape = ()
     forget_offset: float = 0.0
 
     states: ClassVar[int] = 2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        super().check()
         rank = len(self.space)
         for name in ("window", "strides", "dilation"):
             sizes = getattr(self, name)
@@ -197,9 +196,6 @@ class ConvLSTM(Recurrent):
                 want = f"{name} of as many sizes as the {rank} axes of the input (1 to 3)"
                 raise UsageError("ConvLSTM", want, f"{sizes}", "mend the sizes")
             check_size("ConvLSTM", **{f"{name}[{n}]": size for n, size in enumerate(sizes)})
-        if self.padding not in ("valid", "same"):
-            got = repr(self.padding)
-            raise UnsupportedError("ConvLSTM", "padding valid or same", got, "use one of these")
         if any(size is not None and size < 1 for size in self.state_space):
             want = "an input as large as the window"
             raise UsageError("ConvLSTM", want, f"{self.space}", "mend the sizes")
@@ -245,12 +241,10 @@ class Bidirectional(Spec):
     kind: ClassVar[str] = "Bidirectional"
     forward: Recurrent
     backward: Recurrent
-    merge: str = "concat"
+    merge: Annotated[str, OneOf(MERGES)] = "concat"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         where, do = "Bidirectional", "mend the halves"
-        if self.merge not in MERGES:
-            raise UsageError(where, "merge of " + ", ".join(MERGES), repr(self.merge), do)
         a, b = self.forward, self.backward
         if a.go_backwards == b.go_backwards:
             got = f"go_backwards={a.go_backwards} in both"

@@ -14,13 +14,6 @@ def _product(shape: Shape) -> int | None:
     return None if None in shape else math.prod(size or 1 for size in shape)
 
 
-def _check_whole(where: str, **numbers: int | None) -> None:
-    """Raises UsageError for what is no whole number."""
-    for name, number in numbers.items():
-        if type(number) is not int:
-            raise UsageError(f"{where}.{name}", "a whole number", repr(number), "mend it")
-
-
 @dataclass(frozen=True)
 class Flatten(Spec):
     """All axes of a sample laid end to end."""
@@ -38,8 +31,8 @@ class Reshape(Spec):
     kind: ClassVar[str] = "Reshape"
     shape: Shape
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.shape, tuple) or self.shape.count(None) > 1:
+    def check(self) -> None:
+        if self.shape.count(None) > 1:
             want = "sizes, at most one of them left open"
             raise UsageError("Reshape", want, f"{self.shape}", "mend the shape")
         known = [size for size in self.shape if size is not None]
@@ -63,9 +56,9 @@ class Permute(Spec):
     kind: ClassVar[str] = "Permute"
     order: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        places = range(1, len(self.order) + 1) if isinstance(self.order, tuple) else ()
-        if not places or any(type(n) is not int for n in self.order) or {*self.order} != {*places}:
+    def check(self) -> None:
+        places = range(1, len(self.order) + 1)
+        if not places or {*self.order} != {*places}:
             want = "the numbers 1 to how many axes there are, each once"
             raise UsageError("Permute", want, f"{self.order}", "mend the order")
 
@@ -83,7 +76,7 @@ class RepeatVector(Spec):
     kind: ClassVar[str] = "RepeatVector"
     times: int
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size("RepeatVector", times=self.times)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -112,10 +105,7 @@ class Slice(Spec):
     step: int = 1
     drop: bool = False
 
-    def __post_init__(self) -> None:
-        places = {"start": self.start, "stop": self.stop}
-        given = {name: place for name, place in places.items() if place is not None}
-        _check_whole("Slice", axis=self.axis, step=self.step, **given)
+    def check(self) -> None:
         whole = self.start is None and self.stop is None
         if self.axis < 0 or not (self.step > 0 or (self.step == -1 and whole)):
             got = f"axis {self.axis}, step {self.step}"
@@ -146,9 +136,6 @@ class ExpandDims(Spec):
     kind: ClassVar[str] = "ExpandDims"
     axis: int
 
-    def __post_init__(self) -> None:
-        _check_whole("ExpandDims", axis=self.axis)
-
     def output_shape(self, shape: Shape) -> Shape:
         if not 0 <= self.axis <= len(shape):
             want = f"an axis from 0 to {len(shape)}"
@@ -162,9 +149,6 @@ class Squeeze(Spec):
 
     kind: ClassVar[str] = "Squeeze"
     axis: int
-
-    def __post_init__(self) -> None:
-        _check_whole("Squeeze", axis=self.axis)
 
     def output_shape(self, shape: Shape) -> Shape:
         if not 0 <= self.axis < len(shape) or shape[self.axis] != 1:

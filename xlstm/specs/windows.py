@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.specs.base import (
     MAX_SIZE,
+    ActivationName,
     Shape,
     Spec,
-    check_activation,
     check_last,
     check_size,
     windows,
 )
+from xlstm.specs.fields import OneOf
 
 PADDINGS = ("valid", "same", "causal")
 
@@ -26,8 +27,7 @@ def check_sizes(where: str, **sizes: Sizes) -> None:
     """Raises UsageError for anything but whole numbers from 1 on, for the same 1 to 3 axes."""
     first = next(iter(sizes.values()))
     for name, found in sizes.items():
-        fits = isinstance(found, tuple) and 1 <= len(found) <= 3
-        if not fits or len(found) != len(first):
+        if not 1 <= len(found) <= 3 or len(found) != len(first):
             want = f"{name} of as many sizes as there are axes (1 to 3)"
             raise UsageError(where, want, f"{found}", "mend the sizes")
         check_size(where, **{f"{name}[{n}]": size for n, size in enumerate(found)})
@@ -59,9 +59,8 @@ def slide(
 
 def _check_window(spec: Conv | DepthwiseConv) -> None:
     """Raises for a window, strides, dilation or padding that a convolution cannot have."""
-    check_activation(spec.kind, spec.activation)
     check_sizes(spec.kind, window=spec.window, strides=spec.strides, dilation=spec.dilation)
-    if spec.padding not in PADDINGS or (spec.padding == "causal" and len(spec.window) > 1):
+    if spec.padding == "causal" and len(spec.window) > 1:
         got = f"{spec.padding!r} over {len(spec.window)} axes"
         want = "padding valid or same, or causal over one axis"
         raise UnsupportedError(spec.kind, want, got, "use one of these")
@@ -87,15 +86,15 @@ class Conv(Spec):
     features: int
     units: int
     window: Sizes
-    activation: str = "linear"
+    activation: ActivationName = "linear"
     _: KW_ONLY
     strides: Sizes
-    padding: str = "valid"
+    padding: Annotated[str, OneOf(PADDINGS)] = "valid"
     dilation: Sizes
     groups: int = 1
     use_bias: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size(self.kind, features=self.features, units=self.units, groups=self.groups)
         _check_window(self)
         if self.features % self.groups or self.units % self.groups:
@@ -134,14 +133,14 @@ class DepthwiseConv(Spec):
     features: int
     multiplier: int
     window: Sizes
-    activation: str = "linear"
+    activation: ActivationName = "linear"
     _: KW_ONLY
     strides: Sizes
-    padding: str = "valid"
+    padding: Annotated[str, OneOf(PADDINGS)] = "valid"
     dilation: Sizes
     use_bias: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size(self.kind, features=self.features, multiplier=self.multiplier)
         _check_window(self)
 
@@ -185,29 +184,24 @@ class ConvTranspose(Spec):
     features: int
     units: int
     window: Sizes
-    activation: str = "linear"
+    activation: ActivationName = "linear"
     _: KW_ONLY
     strides: Sizes
-    padding: str = "valid"
+    padding: Annotated[str, OneOf(("valid", "same"))] = "valid"
     output_padding: Sizes | None = None
     dilation: Sizes
     use_bias: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_size(self.kind, features=self.features, units=self.units)
-        check_activation(self.kind, self.activation)
         check_sizes(self.kind, window=self.window, strides=self.strides, dilation=self.dilation)
-        if self.padding not in ("valid", "same"):
-            got = repr(self.padding)
-            raise UnsupportedError(self.kind, "padding valid or same", got, "use one of these")
         if self.output_padding is not None:
             self._check_output_padding(self.output_padding)
 
     def _check_output_padding(self, found: Sizes) -> None:
-        whole = isinstance(found, tuple) and len(found) == len(self.window)
         tops = zip(self.strides, self.dilation, strict=True)
-        if not whole or not all(
-            type(n) is int and 0 <= n < max(top) for n, top in zip(found, tops, strict=True)
+        if len(found) != len(self.window) or not all(
+            0 <= n < max(top) for n, top in zip(found, tops, strict=True)
         ):
             want = "output_padding of whole numbers from 0 on, one for each axis, each below its"
             want += " axis's stride or dilation"
@@ -268,16 +262,13 @@ class Pool(Spec):
     """The largest or the mean value of each window; padding of "same" is no part of a window."""
 
     kind: ClassVar[str] = "Pool"
-    how: str
+    how: Annotated[str, OneOf(POOLS)]
     window: Sizes
     strides: Sizes
-    padding: str = "valid"
+    padding: Annotated[str, OneOf(("valid", "same"))] = "valid"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_sizes(self.kind, window=self.window, strides=self.strides)
-        if self.how not in POOLS or self.padding not in ("valid", "same"):
-            got = f"{self.how}, {self.padding}"
-            raise UnsupportedError(self.kind, "max or average; valid or same", got, "mend it")
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*slide(self, shape, self.window, self.strides, self.padding), shape[-1])
@@ -292,12 +283,8 @@ class GlobalPool(Spec):
     """
 
     kind: ClassVar[str] = "GlobalPool"
-    how: str
+    how: Annotated[str, OneOf(POOLS)]
     keep: bool = False
-
-    def __post_init__(self) -> None:
-        if self.how not in POOLS:
-            raise UnsupportedError(self.kind, "max or average", repr(self.how), "mend it")
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) < 2:
@@ -307,9 +294,8 @@ class GlobalPool(Spec):
 
 
 def _check_pairs(where: str, before: Sizes, after: Sizes) -> None:
-    known = isinstance(before, tuple) and isinstance(after, tuple) and len(before) == len(after)
-    counts = known and all(type(n) is int and 0 <= n <= MAX_SIZE for n in (*before, *after))
-    if not counts or not 1 <= len(before) <= 3:
+    counts = all(0 <= n <= MAX_SIZE for n in (*before, *after))
+    if not counts or len(before) != len(after) or not 1 <= len(before) <= 3:
         want = "whole numbers from 0 on, before and after each of 1 to 3 axes"
         raise UsageError(where, want, f"{before} and {after}", "mend the sizes")
 
@@ -322,7 +308,7 @@ class Pad(Spec):
     before: Sizes
     after: Sizes
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         _check_pairs(self.kind, self.before, self.after)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -337,7 +323,7 @@ class Crop(Spec):
     before: Sizes
     after: Sizes
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         _check_pairs(self.kind, self.before, self.after)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -360,7 +346,7 @@ class UpSample(Spec):
     kind: ClassVar[str] = "UpSample"
     times: Sizes
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_sizes(self.kind, times=self.times)
 
     def output_shape(self, shape: Shape) -> Shape:

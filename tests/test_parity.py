@@ -10,7 +10,7 @@ import xlstm
 from xlstm import registry
 from xlstm.errors import NotEqualError, UsageError
 from xlstm.model import GRU, LSTM, Dense, SimpleRNN
-from xlstm.parity import bounds, judge
+from xlstm.parity import bounds, bounds_from, judge
 
 LONG = 2000
 
@@ -193,3 +193,19 @@ def test_a_failing_framework_hides_no_other(monkeypatch):
 def test_inputs_that_do_not_fit(x):
     with pytest.raises(UsageError):
         xlstm.reconcile(model([Dense(3, 2)], (3,)), ("torch",), inputs=x)
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.3), (0.3, 0.6), (1.5, 0.3), (0.3, 1.5)])
+def test_figures_of_a_verdict_are_of_the_step_that_decides(shares):
+    """A small step may come nearer to its bound than a large one whose difference is larger."""
+    y = np.array([[[1e-3], [1.0]]])
+    allowed = bounds_from(y, [y * (1 + 1e-7)], "float32")
+    exact = bounds_from(y, [y * (1 + 1e-16)], "float64")
+    off = np.array(shares).reshape(1, 2, 1) * allowed.step.reshape(1, 2, 1)
+    verdict = judge(y + off, allowed, exact, "float32")
+    worst = int(np.argmax(shares))
+    assert verdict.step == worst
+    assert verdict.bound == allowed.step[worst]
+    assert verdict.max_abs == pytest.approx(off[0, worst, 0], rel=1e-6)
+    assert verdict.ratio == pytest.approx(verdict.max_abs / verdict.bound)
+    assert (verdict.verdict == "different") == (verdict.max_abs > verdict.bound)

@@ -53,12 +53,12 @@ class Verdict:
 
     Attributes:
         verdict: "rounding", "different", "undecided" or "failed".
-        max_abs: largest difference of the steps that are decided, and of those beyond their bound;
-            of all steps where none is decided.
-        max_rel: largest difference over the largest |y| of its step.
+        max_abs: largest difference of the step that decides: the one that comes nearest to its
+            bound, or exceeds it most. All figures are of that one step.
+        max_rel: the same over the largest |y| of the step.
         max_ulp: the same in units of eps.
-        bound: the bound of the step that came nearest to it, or exceeded it most.
-        ratio: difference over bound of that step; above 1 is different.
+        bound: largest difference that is allowed there.
+        ratio: `max_abs` over `bound`; above 1 is different. 0 where no step can be decided.
         undecidable_from: first time step that is not decided: its float64 bound is too wide, or
             the reference is not finite there in this precision; None where all are.
         detail: what failed, or why nothing can be decided; "" otherwise.
@@ -276,17 +276,23 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
         ratios = np.where(gaps == 0, 0, gaps / allowed.step[keep])
     # chaos makes late float64 steps undecidable; float32 bounds hold at every step
     judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
-    worst = int(np.argmax(judged)) if judged.size else 0
     word = _word(judged, exact)
+    # a step that cannot be decided says nothing, and its difference may be as large as its numbers
     shown = exact.sharp[keep] | (judged > 1)
-    if shown.any():  # what cannot be decided says nothing, and may be as large as the numbers
-        gaps, rel = gaps[shown], rel[shown]
+    worst = (
+        int(np.argmax(np.where(shown, judged, -1) if shown.any() else ratios)) if judged.size else 0
+    )
+    gap, far, bound = (
+        (float(row[worst]) for row in (gaps, rel, allowed.step[keep]))
+        if judged.size
+        else (0.0,) * 3
+    )
     return Verdict(
         verdict=word,
-        max_abs=float(gaps.max(initial=0)),
-        max_rel=float(rel.max(initial=0)),
-        max_ulp=float(rel.max(initial=0) / EPS[dtype]),
-        bound=float(allowed.step[keep][worst]) if judged.size else 0.0,
+        max_abs=gap,
+        max_rel=far,
+        max_ulp=far / EPS[dtype],
+        bound=bound,
         ratio=float(judged.max(initial=0)),
         undecidable_from=_first_undecidable(allowed, exact),
         detail=_why_undecided(judged, allowed, dtype) if word == UNDECIDED else "",

@@ -4,10 +4,11 @@ Bound of a time step t (one step where an output has no time axis), maxima over 
 
     8 x max over steps <= t of max(E, P, eps x max|y|, the smallest normal number)
 
-E is the error of the reference run in that precision; P the largest change of the float64 reference
-over four runs with every weight and input multiplied by 1 + eps u, |u| <= 1 drawn anew; eps is
-2^-23 or 2^-52. The rule follows the condition of the function itself, so an ill-conditioned model
-raises no false alarm and a well-conditioned one hides nothing.
+E is the error of the reference run in that precision, in numpy's order of summation and, where sums
+are long, in two running sums; P the largest change of the float64 reference over four runs with
+every weight and input multiplied by 1 + eps u, |u| <= 1 drawn anew; eps is 2^-23 or 2^-52. The rule
+follows the condition of the function itself, so an ill-conditioned model raises no false alarm and
+a well-conditioned one hides nothing.
 
 Half precision (bfloat16, float16) has a bound of its own by the same rule: eps is 2^-7 or 2^-10, E
 the error of a run of the reference in which weights, inputs and every result are rounded to that
@@ -33,6 +34,7 @@ from xlstm.model import Array, Bidirectional, Edge, Masking, Model, Recurrent
 from xlstm.precision import EPS as EPS
 from xlstm.precision import HALF, LARGEST, TINY, emulated
 from xlstm.reference import run
+from xlstm.reference.summation import has_long_sums, ordered
 
 FACTOR = 8.0
 PERTURBATIONS = 4
@@ -169,6 +171,22 @@ def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[
     return run(model, inputs, np.longdouble) if wider and products(model, inputs) < MOST else None
 
 
+def _other_orders(model: Model, inputs: Sequence[Array], dtype: str) -> list[list[Array]]:
+    """The reference in that precision with long sums added up in two other orders."""
+    arrays = [array for layer in model.weights.values() for array in layer.values()]
+    if dtype in HALF or not has_long_sums(*arrays, *map(np.asarray, inputs)):
+        return []
+    found = []
+    for backward in (False, True):
+        weights = {
+            name: {tensor: ordered(array, backward) for tensor, array in layer.items()}
+            for name, layer in model.weights.items()
+        }
+        moved = [ordered(np.asarray(x), backward) for x in inputs]
+        found.append(run(replace(model, weights=weights), moved, np.dtype(dtype)))
+    return found
+
+
 def _rounded(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """The reference computed in half precision: weights, inputs and every result are rounded."""
     marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
@@ -222,10 +240,11 @@ def bounds(
     eps = eps or EPS[dtype]
     reference = [np.asarray(y, np.float64) for y in run(model, inputs)]  # a mask is one of bools
     other = _other_precision(model, inputs, dtype)
-    shaken = [perturbed(model, inputs, eps, seed) for seed in range(PERTURBATIONS)]
+    others = [*([other] if other else []), *_other_orders(model, inputs, dtype)]
+    others += [perturbed(model, inputs, eps, seed) for seed in range(PERTURBATIONS)]
     found = []
     for index, y in enumerate(reference):
-        runs = [*([other[index]] if other else []), *(s[index] for s in shaken)]
+        runs = [outputs[index] for outputs in others]
         found.append(_bounds(y, runs, eps, dtype))
     return found
 

@@ -13,6 +13,7 @@ from xlstm.inputs import row_numbers
 from xlstm.model import Array, Edge, Masking, Model
 from xlstm.parity import EPS, PERTURBATIONS, UNDECIDED, Bounds, bounds_from, judge, steps_of
 from xlstm.parity import ROUNDING as SAME
+from xlstm.reference.summation import has_long_sums, ordered
 
 Runs = Callable[[Layers, Values, Any], Values]
 
@@ -68,6 +69,7 @@ def allowed(
     for name in dict.fromkeys((dtype, "float64")):
         runs = [_shaken(model, layers, values, EPS[name], seed, wanted) for seed in range(_TIMES)]
         runs += _other(model, layers, values, name, wanted)
+        runs += _other_orders(model, layers, values, name, wanted)
         found[name] = [
             bounds_from(np.asarray(exact[e], np.float64), [r[e] for r in runs], name) for e in edges
         ]
@@ -84,6 +86,30 @@ def _other(
     kind: Any = np.float32 if dtype == "float32" else np.longdouble
     cast = {e: x if x.dtype == bool else x.astype(kind) for e, x in values.items()}
     return [run(model, layers, cast, kind, wanted)]
+
+
+def _other_orders(
+    model: Model, layers: Layers, values: Values, dtype: str, wanted: frozenset[str]
+) -> list[Values]:
+    """The run in that precision with long sums added up in two other orders."""
+    arrays = [array for layer in layers.values() for array in layer.weights.values()]
+    if not has_long_sums(*arrays, *values.values()):
+        return []
+    kind: Any = np.dtype(dtype)
+    found = []
+    for backward in (False, True):
+        altered = {
+            name: replace(
+                layer, weights={n: ordered(a, backward) for n, a in layer.weights.items()}
+            )
+            for name, layer in layers.items()
+        }
+        cast = {
+            e: ordered(x if x.dtype == bool else x.astype(kind), backward)
+            for e, x in values.items()
+        }
+        found.append(run(model, altered, cast, kind, wanted))
+    return found
 
 
 def _shaken(

@@ -75,7 +75,7 @@ FUNCTIONS: dict[str, Any] = {
 def function(spec: specs.Function, x: Array, _context: Context) -> list[Array]:
     """A plain function."""
     with np.errstate(all="ignore"):
-        return [np.asarray(FUNCTIONS[spec.name](x))]
+        return [np.asanyarray(FUNCTIONS[spec.name](x))]
 
 
 def reduce(spec: specs.Reduce, x: Array, _context: Context) -> list[Array]:
@@ -88,7 +88,7 @@ def reduce(spec: specs.Reduce, x: Array, _context: Context) -> list[Array]:
         "min": np.min,
         "prod": np.prod,
     }
-    return [np.asarray(functions[spec.how](x, axis=axes, keepdims=spec.keep))]
+    return [np.asanyarray(functions[spec.how](x, axis=axes, keepdims=spec.keep))]
 
 
 def not_equal(spec: specs.NotEqual, x: Array, _context: Context) -> list[Array]:
@@ -131,7 +131,7 @@ def unit(x: Array, axis: int, floor: float) -> Array:
     [[0.6, 0.8], [0.0, 0.0]]
     """
     length = np.sqrt((x * x).sum(axis=axis, keepdims=True))
-    return np.asarray(x / np.maximum(length, x.dtype.type(floor)))
+    return np.asanyarray(x / np.maximum(length, x.dtype.type(floor)))
 
 
 def unit_norm(spec: specs.UnitNorm, x: Array, _context: Context) -> list[Array]:
@@ -148,7 +148,7 @@ def normalization(spec: specs.Normalization, x: Array, context: Context) -> list
 
 def embedding(spec: specs.Embedding, x: Array, context: Context) -> list[Array]:
     """Rows of the table, and the mask. A number without a row gives NaN, as nothing is right."""
-    ids = np.trunc(np.asarray(x, np.float64))
+    ids = np.trunc(np.asanyarray(x, np.float64))
     known = (ids >= 0) & (ids < spec.rows)
     found = context.weights["table"][np.where(known, ids, 0).astype(np.int64)]
     found[~known] = np.nan

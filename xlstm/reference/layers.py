@@ -13,6 +13,7 @@ from xlstm.reference import elementwise, merging, operations, windows
 from xlstm.reference.context import Context
 from xlstm.reference.custom import custom
 from xlstm.reference.recurrent import bidirectional, recurrent
+from xlstm.reference.summation import ordered_like
 
 
 def dense(spec: specs.Dense, x: Array, context: Context) -> list[Array]:
@@ -115,4 +116,5 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
 
 def forward(spec: specs.Spec, inputs: Sequence[Array], context: Context) -> list[Array]:
     """Runs one layer: every output, in order."""
-    return LAYERS[type(spec)](spec, *inputs, context)
+    outputs = LAYERS[type(spec)](spec, *inputs, context)
+    return ordered_like(outputs, [*inputs, *context.weights.values()])

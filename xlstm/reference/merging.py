@@ -58,13 +58,13 @@ def dot(spec: specs.Dot, a: Array, b: Array, _context: Context) -> list[Array]:
 def _scores(spec: specs.Attention, query: Array, key: Array, context: Context) -> Array:
     scale = context.weights.get("scale", query.dtype.type(1))
     if spec.score == "dot":
-        return np.asarray(query @ key.swapaxes(1, 2) * scale)
+        return np.asanyarray(query @ key.swapaxes(1, 2) * scale)
 
     def of(query_BID: Array) -> Array:
         if spec.score == "additive":
-            return np.asarray((scale * np.tanh(query_BID + key)).sum(axis=-1))
+            return np.asanyarray((scale * np.tanh(query_BID + key)).sum(axis=-1))
         total = np.tanh(scale * (query_BID + key)).sum(axis=-1)
-        return np.asarray(context.weights["attention_scale"] * total)
+        return np.asanyarray(context.weights["attention_scale"] * total)
 
     # query by query: all sums at once would be Tq times as large as the key
     return np.stack([of(query[:, t, None]) for t in range(query.shape[1])], axis=1)

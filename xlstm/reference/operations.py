@@ -67,10 +67,10 @@ ARITHMETIC: dict[str, Any] = {
 
 def constant(spec: specs.Constant, x: Array, _context: Context) -> list[Array]:
     """With fixed numbers."""
-    held = np.asarray(spec.values, x.dtype).reshape(spec.shape)
+    held = np.asanyarray(spec.values, x.dtype).reshape(spec.shape)
     a, b = (held, x) if spec.first else (x, held)
     with np.errstate(all="ignore"):
-        return [np.asarray((ARITHMETIC | COMPARISONS)[spec.how](a, b)).astype(x.dtype)]
+        return [np.asanyarray((ARITHMETIC | COMPARISONS)[spec.how](a, b)).astype(x.dtype)]
 
 
 def across(spec: specs.Across, x: Array, _context: Context) -> list[Array]:
@@ -90,4 +90,4 @@ def across(spec: specs.Across, x: Array, _context: Context) -> list[Array]:
 def einsum(spec: specs.Einsum, a: Array, b: Array, _context: Context) -> list[Array]:
     """Products summed, sample by sample."""
     pairs = zip(a, b, strict=True)
-    return [np.stack([np.asarray(np.einsum(spec.equation, x, y)) for x, y in pairs])]
+    return [np.stack([np.asanyarray(np.einsum(spec.equation, x, y)) for x, y in pairs])]

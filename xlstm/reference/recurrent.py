@@ -30,7 +30,7 @@ def _input_product(x_BTI: Array, context: Context, both: bool) -> Array:
         return xw
     bias = context.weights["bias"]
     bias = bias.sum(axis=0) if both else bias[0]
-    return np.asarray(xw + (bias[:, None, None] if bias.ndim == 2 else bias))
+    return np.asanyarray(xw + (bias[:, None, None] if bias.ndim == 2 else bias))
 
 
 def _lstm(spec: specs.LSTM, context: Context) -> Step:
@@ -98,7 +98,7 @@ def _convolved(spec: specs.ConvLSTM, x: Array, context: Context) -> Array:
     if "bias" not in context.weights:
         return xw
     bias_GH = context.weights["bias"].sum(axis=0)
-    return np.asarray(xw + bias_GH.reshape(len(bias_GH), *(1,) * (xw.ndim - 2), -1))
+    return np.asanyarray(xw + bias_GH.reshape(len(bias_GH), *(1,) * (xw.ndim - 2), -1))
 
 
 STEPS: dict[type[specs.Spec], Callable[..., Step]] = {

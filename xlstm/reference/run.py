@@ -43,7 +43,7 @@ def run(
     check_state(model, inputs, state)
     values: dict[Edge, Array] = {}
     for name, x in zip(model.inputs, inputs, strict=True):
-        values[Edge(name)] = _cast(model.node(name), np.asarray(x), dtype)
+        values[Edge(name)] = _cast(model.node(name), np.asanyarray(x), dtype)
     final: list[Array] = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for node in model.layers:

@@ -13,6 +13,7 @@ from xlstm.converters.source import WIDTH, Argument, Call, Parts, call, imports,
 from xlstm.errors import UsageError
 from xlstm.layer_code import LayerCode, defined
 from xlstm.model import Custom
+from xlstm.syntax import parse
 
 FUTURE = "__future__"
 
@@ -63,7 +64,7 @@ class _Import:
 
 
 def _read(lines: Iterable[str]) -> Iterator[_Import]:
-    for item in ast.parse("\n".join(lines)).body:
+    for item in parse("\n".join(lines)).body:
         if isinstance(item, ast.Import):
             yield from (_Import(a.name, "", a.asname or a.name) for a in item.names)
         elif isinstance(item, ast.ImportFrom):

@@ -21,6 +21,7 @@ from xlstm.identifiers import identifiers
 from xlstm.inputs import row_numbers
 from xlstm.literals import literal
 from xlstm.model import Input, Model, Node, Shape
+from xlstm.syntax import parse
 
 FROM = {
     "Callable": "collections.abc",
@@ -50,7 +51,7 @@ THIRD = {
 
 def import_lines(text: str) -> list[str]:
     """The import lines that a module's text needs."""
-    used = {item.id for item in ast.walk(ast.parse(text)) if isinstance(item, ast.Name)}
+    used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
     return imports(
         _from({name: module for name, module in FROM.items() if name in used}),
         [

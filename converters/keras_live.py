@@ -71,7 +71,7 @@ def _backend_chosen() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ["KERAS_BACKEND"]
+        os.environ.pop("KERAS_BACKEND", None)
         if named is not None:
             os.environ["KERAS_BACKEND"] = named
 

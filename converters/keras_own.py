@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xlstm.errors import UnsupportedError
 from xlstm.precision import HALF
+
+PORTED = "xlstm_port_"
+"""First letters of the names of the modules that `port` makes."""
 
 COPY = "xlstm>SameLambda"
 """Stands for Lambda in the config of a copy, which Keras would make from the bytes of its code."""
@@ -17,7 +21,7 @@ def classes_told(layers: Sequence[Any]) -> list[str]:
     """How model.keras is opened where its layers are classes of model.py."""
     import keras
 
-    own = {type(layer) for layer in layers if type(layer).__module__.startswith("xlstm_port_")}
+    own = {type(layer) for layer in layers if _emitted(type(layer))}
     known = {cls for cls in own if keras.saving.get_registered_name(cls) != cls.__name__}
     lines = []
     if known:
@@ -29,18 +33,35 @@ def classes_told(layers: Sequence[Any]) -> list[str]:
     return lines
 
 
+_RUNNING = threading.RLock()
+"""Taken by whoever executes emitted source that may register classes."""
+
+
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Leaves the classes that Keras knows by name as they are, whatever source registers."""
+    """Leaves the classes that Keras knows by name as they are, whatever emitted source registers.
+
+    Keras knows them in one dict for the whole process. What other threads register meanwhile stays.
+    """
     import keras
 
     known = keras.saving.get_custom_objects()
-    before = dict(known)
-    try:
-        yield
-    finally:
-        known.clear()
-        known.update(before)
+    with _RUNNING:
+        before = dict(known)
+        try:
+            yield
+        finally:
+            changed = {n: v for n, v in dict(known).items() if before.get(n) is not v}
+            for name in (n for n, v in changed.items() if _emitted(v)):
+                if name in before:
+                    known[name] = before[name]
+                else:
+                    known.pop(name, None)
+
+
+def _emitted(registered: Any) -> bool:
+    """True for a class or function of a module that `port` made."""
+    return str(getattr(registered, "__module__", "")).startswith(PORTED)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from xlstm.converters.places import Site, inputs_of, places
 
 from xlstm.literals import quoted
 from xlstm.model import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
+from xlstm.syntax import parse
 
 WIDTH = 88
 """Line length of the emitted code: the formatter's own default."""
@@ -133,7 +134,7 @@ def pieces(file: str) -> dict[str, str]:
     text = resources.files("xlstm.converters").joinpath(file).read_text("utf-8")
     return {
         item.name: ast.get_source_segment(text, item) or ""
-        for item in ast.parse(text).body
+        for item in parse(text).body
         if isinstance(item, (ast.ClassDef, ast.FunctionDef))
     }
 

@@ -6,6 +6,7 @@ import copy
 import inspect
 import operator
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 from xlstm.converters.torch_fx_layouts import UNPACKED
 from xlstm.converters.torch_fx_tables import LEAVES, VIEWS, name_of
+from xlstm.converters.torch_live import PROCESS_WIDE
 
 from xlstm.errors import UnsupportedError
 
@@ -25,9 +27,24 @@ MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.ra
 
 
 class _Tracer(fx.Tracer):
+    """Traces in the thread that made it: fx patches `nn.Module` itself, for all threads."""
+
     def __init__(self) -> None:
         super().__init__(autowrap_functions=MAKERS)
         self._autowrap_search.append(torch)
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: Any, forward: Any, args: Any, kwargs: Any) -> Any:
+        """A node of the graph; in other threads the module's own call, which is theirs."""
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """A proxy of a parameter; in other threads the parameter."""
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_node(self, *args: Any, **options: Any) -> fx.Node:
         """A node; one of unpacking is marked, for it tells how many parts there are."""
@@ -75,7 +92,8 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
         root = copy.deepcopy(source, dict(shared)).eval()
         root = nn.Sequential(root) if _Tracer().is_leaf_module(root, "") else root
         defaults = _defaults(root)
-        graph = _Tracer().trace(root, defaults or None)
+        with PROCESS_WIDE:
+            graph = _Tracer().trace(root, defaults or None)
     except Exception as error:
         said, do = _failure(error)
         raise UnsupportedError(where, "a module that torch.fx can trace", said, do) from error

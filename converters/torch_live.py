@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -50,6 +51,9 @@ COUNTERS = frozenset(name for table in TABLES.values() for name in table.counter
 """Last parts of the names of numbers that count training steps."""
 
 READABLE = (*LAYERS, nn.Linear)
+
+PROCESS_WIDE = threading.RLock()
+"""Taken by whoever sets, and sets back, what PyTorch has once for all threads."""
 
 
 @dataclass
@@ -214,7 +218,7 @@ def read(source: nn.Module) -> Model:
 
 def as_made(source: nn.Module) -> bool:
     """Whether a module of an emitted class has the layers that its class makes, and no hooks."""
-    with torch.device("meta"):
+    with PROCESS_WIDE, torch.device("meta"):  # it sets torch.utils._device.CURRENT_DEVICE
         made = type(source)()
     hooked = (
         module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)

@@ -24,6 +24,7 @@ from xlstm.inputs import MOVES
 from xlstm.literals import literal
 from xlstm.model import Edge, Embedding, Input, Model, NotEqual, TimeDistributed
 from xlstm.specs.custom import kind_of
+from xlstm.syntax import parse
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """What emitted code uses of `collections.abc`."""
@@ -34,7 +35,7 @@ LONGEST = 8
 
 def import_lines(text: str) -> list[str]:
     """The import lines that a module's text needs."""
-    used = {item.id for item in ast.walk(ast.parse(text)) if isinstance(item, ast.Name)}
+    used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
     abstract = ", ".join(name for name in ABSTRACT if name in used)
     functional = ["from torch.nn import functional as F"] if "F" in used else []
     return imports(

@@ -14,6 +14,7 @@ from xlstm.converters.torch_forms import reason
 
 from xlstm.literals import literal
 from xlstm.model import GRU, LSTM, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
+from xlstm.syntax import parse
 
 CELLS = "torch_cells.py"
 LAYER_CELLS = "torch_layer_cells.py"
@@ -50,7 +51,7 @@ def native_call(spec: Recurrent, *, both: bool = False) -> Call:
 
 def _forward(text: str) -> str:
     """Source of the forward pass of a class."""
-    (cls,) = ast.parse(text).body
+    (cls,) = parse(text).body
     assert isinstance(cls, ast.ClassDef)
     (found,) = (item for item in cls.body if getattr(item, "name", "") == "forward")
     return ast.get_source_segment(text, found) or ""

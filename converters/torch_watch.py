@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from xlstm.converters.torch_live import READABLE, run, to_numpy, weights
+from xlstm.converters.torch_live import PROCESS_WIDE, READABLE, run, to_numpy, weights
 
 from xlstm.diagnosing.seen import Gave, Watched
 from xlstm.model import Array
@@ -104,7 +103,9 @@ def watch(
     for name, module in made.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):
             module.register_forward_hook(memory.hook(name))
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), _InDtype(getattr(torch, dtype)):
+    # PyTorch draws random numbers from one state for all threads
+    forked = torch.random.fork_rng(devices=[])
+    with PROCESS_WIDE, forked, torch.no_grad(), _InDtype(getattr(torch, dtype)):
         torch.manual_seed(seed)
         outputs, states = _called(made, inputs, dtype)
     return Watched(outputs, states, tuple(_gave(made, memory)))
@@ -113,10 +114,10 @@ def watch(
 def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
     """A copy that computes in `dtype`, without dropout if `quiet`."""
     made = copy.deepcopy(source, dict(_kept(source)))
-    with warnings.catch_warnings():
-        # scripted modules look at gradients of what is no leaf
-        warnings.filterwarnings("ignore", message="The .grad attribute")
-        made = made.to(device="cpu", dtype=dtype)
+    for parameter in made.parameters():
+        if not parameter.is_leaf:  # of a scripted module; `to` warns where it looks at its gradient
+            parameter.detach_()
+    made = made.to(device="cpu", dtype=dtype)
     for module in made.modules() if quiet else ():
         if isinstance(module, RANDOM):
             module.eval()  # evaluation mode of PyTorch: it draws nothing

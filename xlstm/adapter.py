@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -61,6 +62,14 @@ class Place(NamedTuple):
     def slot_name(self, slot: str) -> str:
         """Name of a slot below the layer."""
         return self.name.format(self.table.inside + slot)
+
+
+_IMPORTING = threading.RLock()
+"""Taken by whoever imports a framework.
+
+Their packages import each other in circles (flax.nnx and flax.linen). Python lets two threads that
+enter such a circle at two places see modules that are not whole.
+"""
 
 
 def _halves(_node: Node) -> tuple[str, str]:
@@ -183,7 +192,8 @@ class Adapter:
         self.check_installed()
         turn_to(self.name)
         try:
-            return cast(Live, importlib.import_module(self.live_module))
+            with _IMPORTING:
+                return cast(Live, importlib.import_module(self.live_module))
         except XlstmError:
             raise
         except Exception as error:

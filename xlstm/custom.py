@@ -199,8 +199,6 @@ def register_layer(
     """
     where = f"register_layer {name}"
     _check_name(name)
-    if name in _LAYERS and not overwrite:
-        raise UsageError(where, "a name that is free", "one that is taken", "say overwrite=True")
     for part, function in (("reference", reference), ("output_shape", output_shape)):
         if not callable(function):
             raise UsageError(f"{where}, {part}", "a function", repr(function), f"mend its {part}")
@@ -209,7 +207,11 @@ def register_layer(
         raise UsageError(f"{where}, mask", want, repr(mask), "say what becomes of masks")
     _check_code(where, code)
     names = weights if callable(weights) else _names(weights, name)
-    _LAYERS[name] = Registered(name, reference, output_shape, names, mask, dict(code))
+    found = Registered(name, reference, output_shape, names, mask, dict(code))
+    if overwrite:
+        _LAYERS[name] = found
+    elif _LAYERS.setdefault(name, found) is not found:  # in one step, whatever other threads do
+        raise UsageError(where, "a name that is free", "one that is taken", "say overwrite=True")
 
 
 def unregister_layer(name: str) -> None:
@@ -218,10 +220,9 @@ def unregister_layer(name: str) -> None:
     Raises:
         UsageError: there is none of this name.
     """
-    if name not in _LAYERS:
-        got = ", ".join(_LAYERS) or "none"
+    if _LAYERS.pop(name, None) is None:
+        got = ", ".join([*_LAYERS]) or "none"
         raise UsageError(f"unregister_layer {name}", "a layer that is there", got, "name another")
-    del _LAYERS[name]
 
 
 def _check_name(name: object) -> None:
@@ -265,11 +266,12 @@ def lookup(name: str) -> Registered:
     Raises:
         UnsupportedError: it is not registered in this process.
     """
-    if name not in _LAYERS:
+    found = _LAYERS.get(name)
+    if found is None:
         where, want = f"layer {name}", "a layer that is registered in this process"
         do = f"call xlstm.register_layer({name!r}, ...) first"
         raise UnsupportedError(where, want, "none of this name", do)
-    return _LAYERS[name]
+    return found
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import math
 import re
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ STYLE = {
     "svg.hashsalt": "xlstm",
 }
 
+_STYLING = threading.RLock()
+"""Taken by whoever draws: matplotlib has one style for all threads."""
+
 
 def svg(found: Explanation) -> str:
     """The picture as an SVG document of its own, byte for byte the same every time.
@@ -63,7 +67,7 @@ def _drawing() -> Iterator[None]:
         raise MissingFrameworkError("drawing", want, got, do)
     from matplotlib import style
 
-    with style.context(["default", STYLE]):
+    with _STYLING, style.context(["default", STYLE]):
         yield
 
 

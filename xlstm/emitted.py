@@ -21,6 +21,7 @@ from xlstm.errors import XlstmError
 from xlstm.folder import SOURCE, has_port, read_folder, target_of
 from xlstm.mapping import unpack_model
 from xlstm.model import Model
+from xlstm.syntax import parse
 
 
 def read_emitted(source: Any, owner: Adapter) -> Model | None:
@@ -83,7 +84,7 @@ def _same(text: str, owner: Adapter, graph: Model) -> bool:
 
 def _bare(text: str) -> str:
     """The tree of a module without docstrings, which may name other versions."""
-    tree = ast.parse(text)
+    tree = parse(text)
     for item in ast.walk(tree):
         holds = isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef))
         if holds and ast.get_docstring(item) is not None:  # type: ignore[arg-type]

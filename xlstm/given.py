@@ -16,6 +16,7 @@ from xlstm.files.guards import open_regular
 from xlstm.inputs import row_numbers
 from xlstm.model import Array, Input, Model
 from xlstm.reference.run import check_inputs
+from xlstm.syntax import steady
 
 NPY = b"\x93NUMPY"
 KINDS = "an .npy, .npz or safetensors file of plain numbers"
@@ -188,7 +189,6 @@ def _read(path: Path) -> Held:
     with open_regular(path) as file:
         start = file.read(16)
         if start.startswith(NPY):
-            file.seek(0)
             return _npy(path, file)
     if not start.startswith(b"PK\x03\x04") and start[8:9] != b"{":
         raise FileError(path, KINDS, "another kind of file", "save the arrays with numpy.save")
@@ -198,10 +198,7 @@ def _read(path: Path) -> Held:
 def _npy(path: Path, file: BinaryIO) -> Array:
     """One array, whose size is held against the file's before anything is allocated."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        header = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
+        shape, dtype = steady(lambda: _header(file))
     except Exception as error:  # the header is a Python literal, which fails in any way
         got = f"a damaged header ({type(error).__name__})"
         raise FileError(path, KINDS, got, "save the array anew") from None
@@ -212,5 +209,19 @@ def _npy(path: Path, file: BinaryIO) -> Array:
     if size != left or size > MAX_BYTES:
         want = f"{size} bytes of numbers for shape {shape}, at most {MAX_BYTES}"
         raise FileError(path, want, f"{left}", "save the array anew")
+    return np.asarray(steady(lambda: _whole(file)))
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an `.npy` file, whose data come next; numpy parses them as Python."""
     file.seek(0)
-    return np.asarray(np.load(file, allow_pickle=False))
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    header = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    return shape, dtype
+
+
+def _whole(file: BinaryIO) -> Any:
+    file.seek(0)
+    return np.load(file, allow_pickle=False)

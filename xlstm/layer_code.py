@@ -10,6 +10,7 @@ from typing import Any
 
 from xlstm.errors import UsageError
 from xlstm.literals import literal
+from xlstm.syntax import parse
 
 WHERE = "LayerCode"
 
@@ -116,7 +117,7 @@ def _taken_apart(source: str) -> _Text:
         UsageError: no Python, no class, or imports that work in no other file.
     """
     try:
-        body = ast.parse(source).body
+        body = parse(source).body
     except (SyntaxError, ValueError) as error:
         got = f"{type(error).__name__}: {error}"
         raise UsageError(f"{WHERE}.source", "Python source", got, "mend the text") from None
@@ -164,7 +165,7 @@ def _defined(body: list[ast.stmt]) -> Iterator[str]:
 
 def defined(text: str) -> Iterator[str]:
     """Names that a module's text sets at its top level, imports included, as often as it does."""
-    body = ast.parse(text).body
+    body = parse(text).body
     yield from _defined(body)
     for item in body:
         if isinstance(item, (ast.Import, ast.ImportFrom)):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import linecache
 import os
-import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
 from xlstm.named import from_arrays
 from xlstm.precision import DTYPES, HALF
+from xlstm.syntax import module_of
 
 
 def load(
@@ -120,11 +120,37 @@ def _read_live(source: Any, owner: Adapter) -> Model:
 PORTS: dict[str, Model] = {}
 """Name of each emitted module of this process -> the graph it was written from."""
 
+_MADE: dict[int, tuple[weakref.ref[Any], Model]] = {}
+"""Number (`id`) of each live port -> the port, and the graph it was built from."""
+
+
+def _remember(port: Any, graph: Model) -> None:
+    """Keeps the graph of a port for as long as the port lives.
+
+    Models of other files, or of other names of layers, may be written as the very same module.
+    """
+    whose, number = _whose(port), id(_whose(port))
+    if type(whose).__module__ in PORTS:
+        with contextlib.suppress(TypeError):  # a class that takes no weak references
+            _MADE[number] = weakref.ref(whose, lambda _: _MADE.pop(number, None)), graph
+
+
+def _whose(port: Any) -> Any:
+    """The module of a port: the first of Flax Linen's pair, all of the others."""
+    return port[0] if isinstance(port, tuple) else port
+
+
+def _graph_of(port: Any) -> Model | None:
+    """The graph of a port that this process made, None for others; a copy has its module's."""
+    whose = _whose(port)
+    shared = PORTS.get(type(whose).__module__)
+    made, graph = _MADE.get(id(whose), (None, None))
+    return graph if shared and made and made() is whose else shared
+
 
 def _read_port(source: Any, owner: Adapter) -> Model | None:
     """The model of a port that this process made, with the weights it has now; None for others."""
-    whose = source[0] if isinstance(source, tuple) else source
-    graph = PORTS.get(type(whose).__module__)
+    graph = _graph_of(source)
     if graph is None:
         return None
     live: Any = owner.live()
@@ -160,18 +186,11 @@ def code_of(model: Model, adapter: Adapter, text: str | None = None) -> ModuleTy
     check_model(model, adapter)
     text = adapter.emit(model) if text is None else text
     name = f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    PORTS[name] = replace(model, weights={})
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = f"<{name}>"
-    linecache.cache[module.__file__] = (len(text), None, text.splitlines(True), module.__file__)
-    sys.modules[name] = module
-    try:
-        exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102  our own text
-    except BaseException:
-        del sys.modules[name]
-        raise
+    module = module_of(name, text)
+    known, graph = PORTS.get(name), replace(model, weights={})
+    if known is not None and known.source != graph.source:  # a copy does not say which it is of
+        graph = replace(graph, source=replace(graph.source, file="", sha256=""))
+    PORTS[name] = graph
     return module
 
 
@@ -218,7 +237,9 @@ def build(model: Model, adapter: Adapter, dtype: Any = None, text: str | None = 
         with getattr(live, "running", contextlib.nullcontext)():
             code = code_of(model, adapter, text)
         weights = pack_model(model if dtype is None else model.astype(name), adapter)
-        return live.build(code, weights, name)
+        made = live.build(code, weights, name)
+    _remember(made, replace(model, weights={}))
+    return made
 
 
 def convert_weights(

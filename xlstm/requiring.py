@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 
 from xlstm import registry
@@ -15,7 +18,8 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 def require(*frameworks: str) -> None:
     """Imports frameworks by name, or says which extra to install.
 
-    TensorFlow's C++ greets on stderr whatever one sets: nothing of it is shown.
+    TensorFlow's C++ greets on stderr whatever one sets: nothing of it is shown. What other threads
+    write to stderr meanwhile comes after the import.
 
     Args:
         frameworks: names such as "torch" or "nnx".
@@ -28,30 +32,66 @@ def require(*frameworks: str) -> None:
     adapters = [registry.adapter(name) for name in frameworks]
     for adapter in adapters:
         adapter.check_installed()
-    quiet = _quiet_stderr() if "keras" in frameworks else contextlib.nullcontext()
-    with quiet:
+    greets = "keras" in frameworks and registry.adapter("keras").live_module not in sys.modules
+    with _quiet_stderr() if greets else contextlib.nullcontext():
         for adapter in adapters:
             adapter.live()
 
 
+GREETING = re.compile(
+    rb"[IWEF]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w.]+:\d+\] "
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] (tensorflow|external)/"
+    rb"|WARNING: All log messages before absl::InitializeLog\(\)"
+    rb"|To enable the following instructions: "
+    rb"|OpenBLAS "
+)
+"""First letters of a line that TensorFlow writes when it is imported, or what it imports."""
+
+_ASIDE = threading.RLock()
+"""Taken by whoever has put stderr aside, which the process has once."""
+
+
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Sends what C++ writes to stderr nowhere; an error that Python raises says what went wrong."""
+    """Takes out of stderr what C++ writes there; an error that Python raises says what is wrong."""
+    with _ASIDE:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is no stderr
+            yield
+            return
+        with os.fdopen(kept, "wb") as stderr, os.fdopen(_scratch(), "rb") as aside, _level():
+            sys.stderr.flush()
+            os.dup2(aside.fileno(), 2)
+            try:
+                yield
+            finally:
+                sys.stderr.flush()
+                os.dup2(kept, 2)
+            with contextlib.suppress(OSError):  # /dev/null, or a stderr that nobody reads
+                aside.seek(0)
+                stderr.writelines(line for line in aside if not GREETING.match(line))
+                stderr.flush()
+
+
+def _scratch() -> int:
+    """A descriptor to write to and to read from; of /dev/null where a full disk gives no other."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("stderr")
     try:
-        kept = os.dup(2)
-    except OSError:  # there is no stderr
-        yield
-        return
-    before = os.environ.get(LEVEL)
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR)
+
+
+@contextlib.contextmanager
+def _level() -> Iterator[None]:
+    """Lets TensorFlow's C++ say little, unless the user has set that."""
+    asked = LEVEL in os.environ
     os.environ.setdefault(LEVEL, "3")
-    sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        if before is None:
-            del os.environ[LEVEL]
+        if not asked:
+            os.environ.pop(LEVEL, None)

@@ -244,11 +244,14 @@ TOTALS = re.compile(r"[\d,]+ (wrong|right) ports: .*")
 
 def write(text: str) -> None:
     """Puts the tables into benchmarks/power.md, and the totals where README quotes them."""
-    RESULT.write_text(text)
+    from xlstm.atomic import write_file
+
+    write_file(RESULT, text.encode())
     new = {found[1]: found[0] for found in TOTALS.finditer(text)}
     readme = HERE.parent / "README.md"
     old = readme.read_text()
-    readme.write_text(TOTALS.sub(lambda found: new.get(found[1], found[0]), old))
+    new_text = TOTALS.sub(lambda found: new.get(found[1], found[0]), old)
+    write_file(readme, new_text.encode())
 
 
 def main() -> int:

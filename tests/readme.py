@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import xlstm
+from xlstm.atomic import write_file
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -84,4 +85,4 @@ def comparable(text: str) -> str:
 
 if __name__ == "__main__":
     for page in PAGES:
-        page.write_text(refreshed(page.read_text("utf-8")), "utf-8")
+        write_file(page, refreshed(page.read_text("utf-8")).encode())

@@ -111,6 +111,7 @@ def _count(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    from xlstm.atomic import write_file
     from xlstm.explaining import explain
 
     names = ("features", "units", *EXPLAINED)
@@ -119,7 +120,7 @@ def _explain(args: argparse.Namespace) -> int:
     )
     if args.svg:
         with _named(Path(args.svg)):
-            Path(args.svg).write_text(explanation.to_svg(), "utf-8")
+            write_file(Path(args.svg), explanation.to_svg().encode())
     if args.json:
         _print_json(explanation.to_json())
     else:

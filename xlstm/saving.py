@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors.numpy import save as safetensors_bytes
 from xlstm import registry
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
+from xlstm.atomic import written_folder
 from xlstm.errors import UsageError, WeightsError
 from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours, read_folder
 from xlstm.graph_json import to_json
@@ -104,33 +103,8 @@ def _only_ours(folder: Path) -> bool:
 def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to write into that becomes `folder` at the end, or vanishes on any error."""
     check_target(folder, overwrite)
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".xlstm.", dir=folder.parent))
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise UsageError(folder, "a parent folder to write in", got, "name another") from None
-    work.chmod(0o755)
-    try:
+    with written_folder(folder, lambda old: check_target(old, overwrite)) as work:
         yield work
-        check_target(folder, overwrite)
-        _replace(folder, work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _replace(folder: Path, work: Path) -> None:
-    """Puts `work` in the place of `folder`; the old one comes back if that fails."""
-    old = work.with_name(work.name + ".old")
-    there = folder.exists()
-    if there:
-        os.rename(folder, old)
-    try:
-        os.rename(work, folder)
-    except OSError:
-        if there:
-            os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
@@ -187,7 +161,7 @@ def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: boo
         The folder's path.
 
     Raises:
-        UsageError: an unknown target, or a folder that must not be written.
+        UsageError: an unknown target, or a folder that must not be written or cannot be replaced.
         XlstmError: as `load` raises; nothing is left half-written.
     """
     adapter = registry.adapter(to)

@@ -1,0 +1,321 @@
+"""Files and folders that are there whole, as they were before, or not at all.
+
+Everything is written beside its target, under a name that only this module makes, flushed to the
+disk, and put in place in one step. Whoever dies on the way leaves such a name behind; the next
+write to the same target clears it. A lock that ends with its process tells what is left over.
+
+On Linux two folders are exchanged in one step (`renameat2`; ext4, XFS, Btrfs and tmpfs can). Other
+systems need two renames: a run that is killed between them leaves the old folder under its other
+name, and the next write to the target puts it back first. Systems without `fcntl` clear nothing.
+
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as here:
+...     write_file(Path(here, "a.svg"), b"<svg/>")
+...     [(path.name, path.read_bytes()) for path in Path(here).iterdir()]
+[('a.svg', b'<svg/>')]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import importlib
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from xlstm.errors import UsageError
+
+OLD = "-old"
+"""End of the name of a folder that is about to be replaced, where there is no exchange."""
+
+NOREPLACE, EXCHANGE = 1, 2
+"""Flags of `renameat2` in linux/fs.h."""
+
+UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Answers of systems, and of file systems, that do not know a flag, or `fsync` of a folder."""
+
+TRIES = 8
+"""Names that are tried where a run beside this one takes a new name for a leftover."""
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file in one step; its mode stays, links are followed, devices are written to.
+
+    Raises:
+        OSError: as `open` raises, or no place beside it.
+    """
+    mode = path.stat().st_mode if path.exists() else None
+    if (mode is not None and not stat.S_ISREG(mode)) or _is_stream(path):
+        path.write_bytes(data)
+        return
+    if mode is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    target = Path(os.path.realpath(path))
+    clear(target)
+    with _claimed(target, _new_file) as work:
+        work.write_bytes(data)
+        if mode is not None:
+            work.chmod(stat.S_IMODE(mode))
+        _flush(work)
+        os.replace(work, target)
+        _flush(target.parent)
+
+
+def _is_stream(path: Path) -> bool:
+    """True for /dev/stdout and its like: whoever has it open would not see another file there."""
+    return os.path.abspath(path).startswith(("/dev/", "/proc/"))
+
+
+@contextlib.contextmanager
+def written_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` at the end, or vanishes on any error.
+
+    Args:
+        folder: a path whose parent is there.
+        check: raises for a folder that must not be replaced; called with the old one once more
+            when the new one stands in its place, which is undone where it raises.
+
+    Raises:
+        UsageError: no place to write, an old folder that cannot be removed, or one of somebody
+            else's that came there meanwhile.
+    """
+    clear(folder)
+    with _claimed(folder, _new_folder) as work:
+        yield work
+        _flush_all(work)
+        _place(work, folder, check)
+
+
+def clear(target: Path) -> None:
+    """Removes what killed writes to a target have left.
+
+    An old folder that no new one has replaced is put back. What a living process is writing is
+    locked, and stays, as does what other users have left.
+
+    Raises:
+        UsageError: something cannot be removed.
+    """
+    for path in sorted(target.parent.glob(f"{_start(target)}*")):
+        with _lock(path) as locked:
+            if not locked or path.lstat().st_uid != os.geteuid():
+                continue
+            try:
+                if path.name.endswith(OLD) and not os.path.lexists(target):
+                    os.rename(path, target)
+                else:
+                    _remove(path)
+            except OSError as error:
+                want, got = "what a killed run left to be removed", error.strerror or str(error)
+                raise UsageError(path, want, got, "remove it") from None
+
+
+def _start(target: Path) -> str:
+    """First letters of the names beside a target: its own name may be too long to hold another."""
+    return f".xlstm-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+
+
+def _new_file(path: Path) -> None:
+    path.touch(exist_ok=False)
+
+
+def _new_folder(path: Path) -> None:
+    try:
+        path.mkdir()
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise UsageError(path.parent, "a folder to write in", got, "name another") from None
+
+
+@contextlib.contextmanager
+def _claimed(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new file or folder beside a target, locked, and removed at the end if it is there still."""
+    for _ in range(TRIES):
+        work = target.with_name(_start(target) + secrets.token_hex(8))
+        make(work)
+        with _lock(work) as locked:
+            if locked is False:  # another run took it for a leftover before it was locked
+                continue
+            try:
+                yield work
+            finally:
+                with contextlib.suppress(OSError):  # it is cleared next time
+                    _remove(work)
+            return
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(target))
+
+
+def _locks() -> Any:
+    """The module of locks that end with their process, None where the system has none."""
+    with contextlib.suppress(ImportError):
+        return importlib.import_module("fcntl")
+    return None
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[bool | None]:
+    """True while a file or folder of this name is locked for this run.
+
+    False where it has gone or another run has it, None where it cannot be locked.
+    """
+    fcntl, descriptor, locked = _locks(), -1, None
+    try:
+        if fcntl is not None:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except (BlockingIOError, FileNotFoundError):
+        locked = False
+    except OSError:  # a link, or a file system without locks
+        locked = None
+    try:
+        yield locked
+    finally:
+        if descriptor >= 0:
+            if locked:  # a process that was forked meanwhile has the descriptor too
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; neither has to be there.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:  # another run clears as well
+        if os.path.lexists(path):
+            _remove(path)
+
+
+def _flush_all(folder: Path) -> None:
+    """Lets the disk have all files below a folder, and the folders, deepest first."""
+    for here, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _flush(Path(here, name))
+        _flush(Path(here))
+
+
+def _flush(path: Path) -> None:
+    """Lets the disk have a file, or the names in a folder.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if os.name != "posix":  # Windows flushes no folders, and files only for who writes them
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
+    """Puts a written folder in its place, and removes the one that was there.
+
+    Raises:
+        UsageError: as `written_folder` raises.
+    """
+    try:
+        if not os.path.lexists(folder):
+            _rename(work, folder)
+            _flush(folder.parent)
+            return
+        check(folder)
+        _check_removable(folder)
+        with _lock(folder):  # so that no other run clears the old one before it is checked
+            old = _exchange(work, folder)
+            _flush(folder.parent)
+            try:
+                check(old)
+            except UsageError:  # another was put there in the very last moment
+                _remove(_exchange(old, folder))
+                raise
+            _remove(old)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        got, do = f"{error.strerror or error}{where}", "name another, or remove the old one"
+        raise UsageError(folder, "a folder that can be put in place", got, do) from None
+
+
+def _check_removable(folder: Path) -> None:
+    """Raises UsageError for a folder of which something cannot be removed."""
+    todo = [folder]
+    while todo:
+        here = todo.pop()
+        if not os.access(here, os.R_OK | os.W_OK | os.X_OK):
+            do = "make it writable, or name another"
+            raise UsageError(folder, "a folder to replace", f"{here} is read-only", do)
+        todo += [Path(item) for item in os.scandir(here) if item.is_dir(follow_symlinks=False)]
+
+
+def _rename(work: Path, folder: Path) -> None:
+    """Renames a folder, never onto another one.
+
+    Raises:
+        OSError: there is one.
+    """
+    try:
+        _renameat2(work, folder, NOREPLACE)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+        os.rename(work, folder)
+
+
+def _exchange(work: Path, folder: Path) -> Path:
+    """Exchanges two folders, in one step where the system can; gives where the old one is now.
+
+    Raises:
+        OSError: neither way; both are what they were.
+    """
+    try:
+        _renameat2(work, folder, EXCHANGE)
+        return work
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+    old = work.with_name(work.name + OLD)
+    os.rename(folder, old)
+    try:
+        os.rename(work, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    return old
+
+
+def _renameat2(first: Path, second: Path, flags: int) -> None:
+    """Calls `renameat2` of Linux's C library.
+
+    Raises:
+        OSError: what the system says; ENOSYS where there is no such call.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if _is_linux() else None
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    here = -100  # AT_FDCWD of linux/fcntl.h
+    if call(here, os.fsencode(first), here, os.fsencode(second), flags):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(first), None, str(second))
+
+
+def _is_linux() -> bool:
+    return sys.platform == "linux"

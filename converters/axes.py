@@ -143,7 +143,8 @@ def _rewired(
         if node.name in turned:
             shapes = tuple(_before(shape, turned[node.name]) for shape in shapes)
         inputs = tuple(_source(edge, read) for edge in node.inputs)
-        yield replace(node, inputs=inputs, shapes=shapes)
+        states = tuple(_source(edge, read) for edge in node.states)
+        yield replace(node, inputs=inputs, states=states, shapes=shapes)
 
 
 def _before(shape: Shape, order: Order) -> Shape:

@@ -25,7 +25,7 @@ from xlstm.converters.keras_placing import Placing
 from xlstm.converters.keras_quirks import check_masked, check_stack, check_unmasked
 from xlstm.converters.keras_registered import check_told, is_registered, sized, taken
 from xlstm.converters.keras_shared import Shared
-from xlstm.converters.keras_starts import shared_out
+from xlstm.converters.keras_starts import Channels, channels_of, main_of, shared_out
 from xlstm.converters.keras_trainable import halves_train, trainable_of
 from xlstm.converters.keras_weights import read_weights
 
@@ -81,7 +81,7 @@ class Assembly:
         self.carried = Carried(reader, self.nodes, self.edge)
         self._masks_alone = graph.masks_alone()
         read = (*graph.outputs, *(tensor for call in graph.calls for tensor in call.reads))
-        self._several = {tensor.layer for tensor in read if tensor.output == 1}
+        self._read = {(tensor.layer, tensor.output) for tensor in read}
         self._edges: dict[Tensor, Edge] = {}
         self._owners: dict[str, list[tuple[str, Spec]]] = {}
         self._shared = Shared(reader)
@@ -185,7 +185,7 @@ class Assembly:
             tuple(shape[call.wraps :] for shape in shapes),
             tuple(mask is not None for mask in masks),
             call.options,
-            call.name in self._several,
+            (call.name, 1) in self._read,
         )
         check_unmasked(self.reader, call.name, call.layer, masks[0])
         specs = read_layer(self.reader, call.layer, given)
@@ -199,7 +199,7 @@ class Assembly:
         changed = is_changed(self.reader, specs, masks)
         add = self._add_masked if changed else self._add_specs
         outputs = add(call, specs, inputs, masks)
-        self._name_outputs(call, specs[-1], outputs, masks)
+        self._name_outputs(call, specs, outputs, masks)
         self.carried.after_heads(call, specs[-1])
         if call.name not in self._owners:
             self._owners[call.name] = [(own[0].node, self._spec(own[0])) for own in outputs]
@@ -260,7 +260,8 @@ class Assembly:
     ) -> list[list[Edge]]:
         """Adds the nodes of a layer, one after the other; gives their outputs."""
         where = self.reader.where(call.name)
-        starts = self._starts(call, inputs[0], where)
+        channels = channels_of(specs)
+        starts = self._starts(call, inputs[0], where, channels)
         states = shared_out(starts, specs, where)
         check_stack(self.reader, call.name, specs, bool(starts))
         if call.zeros and any(getattr(inside(spec), "stateful", False) for spec in specs):
@@ -283,14 +284,42 @@ class Assembly:
             x = self._add(where, name, spec, reads, trainable=trainable[number], **more)
             found.append([Edge(name, n) for n in range(len(self.nodes.node(name).shapes))])
             inputs = [x]
-            if obeyed and number < len(specs) - 1 and getattr(spec, "go_backwards", False):
+            if channels and channels.joined and number == channels.core:
+                inputs = found[-1][:2]
+            cells = any(isinstance(later, Recurrent) for later in specs[number + 1 :])
+            if obeyed and cells and getattr(spec, "go_backwards", False):
                 # the cells after the first see its order of the steps
                 mask = self._add(where, self._free(f"{name}/mask"), Reverse(), [obeyed])
+        if channels:
+            found[channels.core] = self._moved_back(call, channels, found[channels.core])
         return found
 
-    def _starts(self, call: Call, x: Edge, where: str) -> list[Edge]:
+    def _moved_back(self, call: Call, channels: Channels, found: list[Edge]) -> list[Edge]:
+        """The outputs of a layer whose channels come first; the first one is moved by the last."""
+        rest, spec = found[1 + channels.joined :], self._spec(found[0])
+        twice = isinstance(spec, Bidirectional) and spec.merge == "none" and not channels.joined
+        moved = found[:1]
+        for number, edge in enumerate(rest, 1):
+            move = channels.sequence if twice and number == 1 else channels.state
+            if (call.name, number) in self._read:
+                edge = self._move(call, move, edge, f"state/{number}")
+            moved.append(edge)
+        return moved
+
+    def _move(self, call: Call, move: Spec, edge: Edge, part: str) -> Edge:
+        """A tensor of a layer with its channels in another place."""
+        name, where = self._free(f"{call.name}/{part}"), self.reader.where(call.name)
+        self.moves.add(name)
+        return self._add(where, name, self._wrapped(move, [edge], call), [edge])
+
+    def _starts(
+        self, call: Call, x: Edge, where: str, channels: Channels | None = None
+    ) -> list[Edge]:
         """The initial states that a call names; constants among them are made for every sample."""
         found = [self.output(tensor, where) for tensor in call.states]
+        if channels:
+            pairs = enumerate(found)
+            found = [self._move(call, channels.start, edge, f"start/{n}") for n, edge in pairs]
         for place, (numbers, rows) in sorted(call.fixed.items()):
             self.rows |= {rows} - {1}
             rank, edge = len(self.nodes.shape(x)) - call.wraps, x
@@ -339,7 +368,7 @@ class Assembly:
         if timed and len(self.nodes.shape(edge)) != len(wanted):
             want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
             raise UnsupportedError(where, want, "a mask of the time steps alone", LIMITS)
-        if len(specs) > 1 and not isinstance(specs[0], Recurrent):
+        if len(specs) > 1 and not isinstance(inside(spec), (Recurrent, Bidirectional)):
             want = "a layer with channels_last where a mask counts"
             raise UnsupportedError(where, want, "channels_first", LIMITS)
         if isinstance(spec, (Recurrent, Bidirectional)):
@@ -375,10 +404,10 @@ class Assembly:
         return name
 
     def _name_outputs(
-        self, call: Call, last: Spec, found: list[list[Edge]], masks: Sequence[Mask]
+        self, call: Call, specs: Sequence[Spec], found: list[list[Edge]], masks: Sequence[Mask]
     ) -> None:
         """Notes which edge each output of a layer is, and which mask it carries."""
-        (y, *rest) = found[-1]
+        (y, *rest), last = found[-1], main_of(specs)
         edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
         inner = inside(last)
         carried = self.carried.after(call, last, masks)
@@ -388,7 +417,8 @@ class Assembly:
             lost = inner is not last and isinstance(inner, Masking)  # inside TimeDistributed
             carried = carried if lost else own
         self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
-        two = isinstance(last, Bidirectional) and last.merge == "none"
+        joined = any(isinstance(spec, Concatenate) for spec in specs)
+        two = isinstance(last, Bidirectional) and last.merge == "none" and not joined
         self.carried.of |= {call.output(n): carried for n in range(1 + two) if carried}
 
     def _add(self, where: str, *args: object, **options: object) -> Edge:

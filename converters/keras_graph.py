@@ -15,7 +15,9 @@ from xlstm.converters.keras_calls import (
     read_calls,
     tensors_in,
 )
-from xlstm.converters.keras_context import NESTED, Config, is_custom
+from xlstm.converters.keras_configs import CELLS, cells_of, class_of, halves_of
+from xlstm.converters.keras_context import NESTED, Config, is_custom, registered_name
+from xlstm.converters.keras_rules import CONV_LSTMS
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
 
@@ -128,7 +130,40 @@ def _sequential(name: str, config: Any, layers: list[Config], where: str) -> Gra
     for layer_name, layer in rest.items():
         calls.append(Call(layer_name, layer, x, home=(layer_name,)))
         x = (Tensor(layer_name, 0, 0),)
-    return Graph(name, tuple(calls), inputs, x)
+    last = calls[-1]
+    outputs = tuple(last.output(number) for number in range(_count(last.layer, where)))
+    return Graph(name, tuple(calls), inputs, outputs)
+
+
+STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1, **dict.fromkeys(CONV_LSTMS, 2)}
+"""Class of a layer -> how many states it keeps."""
+
+
+def _count(layer: Config, where: str) -> int:
+    """The number of a layer's outputs; Keras 3 takes several of the last one of a Sequential."""
+    if class_of(layer) in NESTED and not is_custom(layer):
+        return len(read_graph(layer, where).outputs)
+    try:
+        return 1 if registered_name(layer) else _outputs_of(layer)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return 1  # whoever reads its options says what is wrong with them
+
+
+def _outputs_of(layer: Config) -> int:
+    options = layer["config"]
+    if class_of(layer) != "Bidirectional":
+        return 1 + _states_of(layer)
+    two = options.get("merge_mode", "concat") is None
+    return 1 + two + sum(map(_states_of, halves_of(options)))
+
+
+def _states_of(layer: Config) -> int:
+    """How many states a recurrent layer returns."""
+    if not layer["config"].get("return_state"):
+        return 0
+    if class_of(layer) == "RNN":
+        return sum(STATES[CELLS[str(cell.get("class_name"))]] for cell in cells_of(layer))
+    return STATES.get(class_of(layer), 0)
 
 
 def _branches(first: Config, where: str) -> list[Call]:

@@ -34,7 +34,7 @@ def check_masked(
             want = "zeros at masked steps before the first valid one"
             got = f"Keras {reader.era.version}, which gives the initial state there"
             raise UnsupportedError(where, want, got, "save the model with a newer Keras")
-    both = isinstance(specs[0], Bidirectional) and specs[0].return_sequences
+    both = any(isinstance(spec, Bidirectional) and spec.return_sequences for spec in specs)
     if both and reader.era.repeated_both_ways:
         reader.warn(
             f"masked steps of {name}: standalone Keras before 2.4 (this file: "
@@ -50,8 +50,9 @@ def check_masked(
 
 def check_stack(reader: Reader, name: str, specs: Sequence[Spec], states: bool) -> None:
     """Raises UnsupportedError where the order of the states of stacked cells is another one."""
-    returned = any(isinstance(spec, Recurrent) and spec.return_state for spec in specs)
-    if len(specs) > 1 and (states or returned) and reader.era.stacks_states_backwards:
+    cells = [spec for spec in specs if isinstance(spec, Recurrent)]
+    returned = any(spec.return_state for spec in cells)
+    if len(cells) > 1 and (states or returned) and reader.era.stacks_states_backwards:
         where, want = reader.where(name), "states in the order of the cells"
         got = f"Keras {reader.era.version}, which turns it round"
         raise UnsupportedError(where, want, got, "save the model with a newer Keras")

@@ -12,7 +12,14 @@ from xlstm.converters.axes import at_every_step
 from xlstm.converters.keras_configs import CELLS, class_of, halves_of, inner, read_layer
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, Given, Reader, Rule
 from xlstm.converters.keras_eras import ERA_CLASSES
-from xlstm.converters.keras_options import features, flag, is_first, keys, sizes
+from xlstm.converters.keras_options import (
+    features,
+    flag,
+    is_first,
+    keys,
+    sizes,
+    to_first,
+)
 from xlstm.converters.keras_rules_numbers import RULES as NUMBERS
 from xlstm.converters.keras_rules_shapes import RULES as SHAPES
 from xlstm.converters.keras_rules_windows import RULES as WINDOWS
@@ -23,10 +30,12 @@ from xlstm.model import (
     GRU,
     LSTM,
     Bidirectional,
+    Concatenate,
     ConvLSTM,
     Dense,
     Embedding,
     Masking,
+    Permute,
     Recurrent,
     Shape,
     SimpleRNN,
@@ -77,35 +86,63 @@ def _simple_rnn(config: Config, shape: Shape, reader: Reader) -> Spec:
     return SimpleRNN(**_recurrent(config, shape, reader))
 
 
-def _bidirectional(config: Config, shape: Shape, reader: Reader) -> Spec:
-    forward, backward = (_half(layer, shape, reader) for layer in halves_of(config))
+def _bidirectional(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+    halves = halves_of(config)
+    firsts = [_is_conv_lstm(half) and is_first(half["config"]) for half in halves]
+    if len({*firsts}) > 1:
+        where = reader.where(config["name"])
+        raise UnsupportedError(where, "halves of one data_format", "channels_first in one", LIMITS)
+    forward, backward = (_half(layer, shape, reader) for layer in halves)
     merge = config.get("merge_mode", "concat")
     zeros = reader.era.zeros_in_both_ways
-    return Bidirectional(
+    both = Bidirectional(
         replace(forward, zero_output_for_mask=zeros and forward.return_sequences),
         replace(backward, zero_output_for_mask=zeros and backward.return_sequences),
         "none" if merge is None else merge,
     )
+    if not any(firsts):
+        return [both]
+    if merge != "concat":
+        return _channels_first(both, len(shape) - 2)
+    # Keras joins along the last axis, which is one of space here (its bidirectional.py, call)
+    there, _, back = _channels_first(both, len(shape) - 2)
+    return [there, replace(both, merge="none"), Concatenate(-2), back]
+
+
+def _is_conv_lstm(layer: Config) -> bool:
+    return class_of(layer) in CONV_LSTMS
 
 
 def _half(layer: Config, shape: Shape, reader: Reader) -> Recurrent:
-    if class_of(layer) in ("RNN", *CELLS.values()):
+    if class_of(layer) in ("RNN", *CELLS.values(), *CONV_LSTMS):
         specs = read_layer(reader, layer, Given((shape,)))
-        if len(specs) == 1 and isinstance(specs[0], Recurrent):
-            return specs[0]
+        found = [spec for spec in specs if isinstance(spec, Recurrent)]
+        if len(found) == 1 and (len(specs) == 1 or isinstance(found[0], ConvLSTM)):
+            return found[0]
     where, want = reader.where(layer.get("config", {}).get("name")), "one recurrent layer or cell"
     got = f"{layer.get('class_name')} of several cells" * (class_of(layer) == "RNN")
     raise UnsupportedError(where, f"{want} inside Bidirectional", got or class_of(layer), LIMITS)
 
 
-def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Spec:
+def _steps_last(rank: int) -> Permute:
+    """Channels from the place after the steps to the last, for `rank` axes of space."""
+    return Permute((1, *range(3, rank + 3), 2))
+
+
+def _channels_first(spec: ConvLSTM | Bidirectional, rank: int) -> list[Spec]:
+    """A layer over `rank` axes of space between moves of the channels, in every step."""
+    back = Permute((1, rank + 2, *range(2, rank + 2))) if spec.return_sequences else to_first(rank)
+    return [_steps_last(rank), spec, back]
+
+
+def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
     where = reader.where(config["name"])
     if is_first(config):
-        raise UnsupportedError(where, "channels_last", "data_format=channels_first", LIMITS)
+        shape = _steps_last(rank).output_shape(shape)
     options = _recurrent({**config, "units": config["filters"]}, shape, reader)
     window, strides = sizes(config["kernel_size"], rank), sizes(config["strides"], rank)
     check_same(reader, window, strides, config["padding"], where)
-    return ConvLSTM(
+    spec = ConvLSTM(
         gate_activation=_gate(config, reader),
         space=tuple(shape[1:-1]),
         window=window,
@@ -114,6 +151,7 @@ def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Spec:
         dilation=sizes(config["dilation_rate"], rank),
         **options,
     )
+    return _channels_first(spec, rank) if is_first(config) else [spec]
 
 
 def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
@@ -133,7 +171,11 @@ def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Sequence[
         got = f"(batch, {str(shape)[1:]}"
         raise UnsupportedError(where, "an input with a time axis, (batch, time, ...)", got, LIMITS)
     specs = read_layer(reader, layer, Given((shape[1:],)))
-    return [at_every_step(_alone(reader, spec)) for spec in specs]
+    # a join of axes counted from the end is the same at every step
+    return [
+        spec if isinstance(spec, Concatenate) else at_every_step(_alone(reader, spec))
+        for spec in specs
+    ]
 
 
 def _alone(reader: Reader, spec: Spec) -> Spec:
@@ -150,6 +192,8 @@ def _masking(config: Config, _shape: Shape, reader: Reader) -> Spec:
         raise UnsupportedError(where, "a mask_value that is one number", got, LIMITS)
     return Masking(float(np.float32(value)))  # Keras compares in float32
 
+
+CONV_LSTMS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 RNN_READS = keys(
     "units activation use_bias return_sequences return_state go_backwards stateful dropout "
@@ -209,7 +253,7 @@ RULES: dict[str, Rule] = {
     "TimeDistributed": Rule(
         _time_distributed, keys("layer"), arguments=("inputs", "training", "mask")
     ),
-    **{f"ConvLSTM{rank}D": _conv_lstm_rule(rank) for rank in (1, 2, 3)},
+    **{name: _conv_lstm_rule(rank) for rank, name in enumerate(CONV_LSTMS, 1)},
     **NUMBERS,
     **SHAPES,
     **WINDOWS,

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xlstm.converters.keras_context import LIMITS
+from xlstm.converters.keras_options import to_first, to_last
 
 from xlstm.errors import FileError, UnsupportedError
-from xlstm.model import Bidirectional, Edge, Recurrent, Spec
+from xlstm.model import Bidirectional, Concatenate, ConvLSTM, Edge, Permute, Recurrent, Spec
+from xlstm.specs.custom import inside
 from xlstm.specs.operations import CONSTANT_MOST
 
 
@@ -80,3 +82,46 @@ def shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[li
         raise FileError(where, want, f"{len(states)}", "save the model anew")
     left = iter(states)
     return [[next(left) for _ in range(count if states else 0)] for count in counts]
+
+
+class Channels(NamedTuple):
+    """A ConvLSTM, or two in both directions, whose channels come first in Keras.
+
+    Attributes:
+        core: place of the layer among the specs that the config was read as.
+        joined: whether its two outputs are one in Keras, joined along an axis of space.
+        sequence: the move of its outputs.
+        state: the same move of its last states.
+        start: the move of the states that it starts from.
+    """
+
+    core: int
+    joined: bool
+    sequence: Spec
+    state: Permute
+    start: Permute
+
+
+def channels_of(specs: Sequence[Spec]) -> Channels | None:
+    """How the channels of a layer's states move; None where they do not.
+
+    >>> spec = ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
+    >>> channels_of([Permute((1, 3, 2)), spec, Permute((2, 1))]).core
+    1
+    """
+    if not isinstance(inside(specs[-1]), Permute):
+        return None
+    for place, spec in enumerate(specs):
+        own = inside(spec)
+        core = own.forward if isinstance(own, Bidirectional) else own
+        if isinstance(core, ConvLSTM):
+            rank = len(core.space)
+            joined = any(isinstance(spec, Concatenate) for spec in specs)
+            return Channels(place, joined, specs[-1], to_first(rank), to_last(rank))
+    return None
+
+
+def main_of(specs: Sequence[Spec]) -> Spec:
+    """The spec that says which mask a layer's output carries: its last, but for moves of axes."""
+    found = channels_of(specs)
+    return specs[found.core] if found else specs[-1]

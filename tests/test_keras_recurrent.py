@@ -356,3 +356,20 @@ def test_a_subclass_of_model_is_refused():
     model(X)
     with pytest.raises(UnsupportedError, match="Sequential or functional"):
         xlstm.load(model)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "nested"])
+def test_a_sequential_returns_every_output_of_its_last_layer(kind, tmp_path):
+    """Keras 3 does; Keras 2 takes layers of one output only."""
+    import keras
+
+    own, options = layers(), {"return_sequences": True, "return_state": True}
+    made = {
+        "RNN": lambda: own.RNN([own.LSTMCell(4), own.GRUCell(3)], **options),
+        "Bidirectional": lambda: own.Bidirectional(own.GRU(4, **options), merge_mode=None),
+        "nested": lambda: keras.Sequential([own.LSTM(4, **options)]),
+    }
+    last = made[kind]() if kind in made else getattr(own, kind)(4, **options)
+    model = sequential(own.Dense(3), last)
+    live = check(model, [X], tmp_path)
+    assert len(live.outputs) == len(model.outputs) > 1

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import printable
+from xlstm.grid import Grid, wrapped
 from xlstm.model import Array, Bidirectional, Model, Node, Shape, Spec, TimeDistributed
 
 if TYPE_CHECKING:
@@ -30,26 +25,25 @@ WORST = ("failed", "different", "undecided", "rounding")
 """Verdicts, the worst first."""
 
 
-def to_text(*parts: Table | str) -> str:
-    """Rich tables and lines as plain text of at most WIDTH columns."""
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, highlight=False)
+def to_text(*parts: Grid | str) -> str:
+    """Tables and lines as plain text of at most WIDTH columns."""
+    lines: list[str] = []
     for part in parts:
-        console.print(Text(part) if isinstance(part, str) else part)
-    out: io.StringIO = console.file  # type: ignore[assignment]
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+        if isinstance(part, Grid):
+            lines += part.lines(WIDTH)
+        else:
+            lines += (line for own in part.split("\n") for line in wrapped(own, WIDTH))
+    return "\n".join(lines)
 
 
-def grid(headers: Iterable[str], left: int = 1) -> Table:
+def grid(headers: Iterable[str], left: int = 1) -> Grid:
     """An empty table; the first `left` columns are flush left, the others right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number < left else "right", overflow="fold")
-    return table
+    return Grid([*headers], left)
 
 
-def add(table: Table, *cells: object) -> None:
-    """A row of plain texts; nothing in them is taken for markup."""
-    table.add_row(*(Text(printable(str(cell))) for cell in cells))
+def add(table: Grid, *cells: object) -> None:
+    """A row of plain texts, what cannot be printed escaped."""
+    table.add(*(printable(str(cell)) for cell in cells))
 
 
 def _titles(names: Iterable[str]) -> list[str]:
@@ -78,7 +72,7 @@ def render_counts(ledger: Ledger) -> str:
     for layer in ledger.layers:
         counts = (amount(layer.params[name]) for name in ledger.frameworks)
         add(table, layer.path, layer.kind, *counts)
-    table.add_section()
+    table.end_section()
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
     lines = [*render_differences(ledger), *dict.fromkeys(refused), *render_beside(ledger)]
@@ -175,11 +169,11 @@ def _details(where: str, v: Verdict, several: bool) -> list[str]:
     return [*lines, f"{where}: {v.detail}"] if v.detail else lines
 
 
-def _parts(report: Report) -> list[Table | str]:
+def _parts(report: Report) -> list[Grid | str]:
     """A table for each kind of thing that was compared besides the outputs."""
     titles = {"shapes": "inputs", "layers": "hidden states", "gradients": "gradients"}
     titles["steps"] = "one step of SGD"
-    parts: list[Table | str] = []
+    parts: list[Grid | str] = []
     for key, title in titles.items():
         table = grid([title, "framework", "precision", "verdict", "of its bound"], left=4)
         for found in report.frameworks.values():
@@ -188,7 +182,7 @@ def _parts(report: Report) -> list[Table | str]:
                     name, dtype = (a, b) if key == "shapes" else (b, a)
                     word = v.verdict if v.ran else "not run"
                     add(table, name, found.title, dtype, word, _figures(v)[1])
-        parts += [table] if table.row_count else []
+        parts += [table] if len(table.rows) > 1 else []
     return parts
 
 

@@ -1,0 +1,95 @@
+"""What `diagnose` says of hand-written ports, by people who did not know what it can name.
+
+    python benchmarks/blind_power.py [--right] [--wrong] [--check] [--match REGEX] [--limit N]
+        [--weights N] [--samples N ...] [--jobs N] [--seed N] [--json FILE]
+
+Every right port of `tests/hand_ports` is diagnosed with some sets of weights and inputs of 1, 8 and
+64 samples; every wrong one with one set of weights and 8 samples. `--check` asks no diagnosis: it
+runs all of them and compares the outputs with Keras's. Exit 1 if a right port is called different,
+or if a check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import conftest  # noqa: F401  finds the adapters, pins what frameworks read
+from hand_ports import checking, study
+
+Job = tuple[str, str, tuple[object, ...]]
+
+
+def jobs(options: argparse.Namespace) -> Iterator[Job]:
+    """One job for each program and question; each builds its Keras model once."""
+    seeds = range(options.seed, options.seed + options.weights)
+    ids = study.by_program(study.sample(options.limit, options.seed, options.match))
+    for name in study.program_names(options.match):
+        if options.right:
+            yield "right", name, (seeds, options.samples)
+    for name, found in ids.items():
+        if options.wrong:
+            yield "wrong", name, (found, options.seed)
+
+
+def work(job: Job) -> list[object]:
+    """Does one job in a process of its own."""
+    question, name, args = job
+    if question == "right":
+        return list(study.right(name, *args))
+    return list(study.wrong(*args))
+
+
+def check(job: Job) -> list[object]:
+    """Compares outputs, and asks no diagnosis."""
+    question, name, args = job
+    if question == "right":
+        return checking.right(name, *args)
+    return checking.wrong(name, *args)
+
+
+def main() -> int:
+    """Prints the tables, or the failed checks."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--right", action="store_true", help="only the right ports")
+    parser.add_argument("--wrong", action="store_true", help="only the wrong ports")
+    parser.add_argument("--check", action="store_true", help="run them all, without a diagnosis")
+    parser.add_argument("--match", default="", help="programs and pairs whose names match")
+    parser.add_argument("--limit", type=int, default=0, help="at most so many wrong ports")
+    parser.add_argument("--weights", type=int, default=12, help="sets of weights for right ports")
+    parser.add_argument("--samples", type=int, nargs="+", default=study.SAMPLES)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights, and of --limit")
+    parser.add_argument("--json", type=Path, help="a file for all answers")
+    options = parser.parse_args()
+    if not options.right and not options.wrong:
+        options.right = options.wrong = True
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, "1")
+
+    rows: list[object] = []
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=spawn, max_tasks_per_child=16) as pool:
+        todo = list(jobs(options))
+        for job, found in zip(todo, pool.map(check if options.check else work, todo), strict=True):
+            rows += found
+            sys.stderr.write(f"{job[0]} {job[1]}: {len(rows)}\n")
+    if options.check:
+        sys.stdout.write("".join(f"{row}\n" for row in rows) + f"{len(rows)} failed\n")
+        return int(bool(rows))
+    if options.json:
+        options.json.write_text(json.dumps(study.to_json(rows), indent=1), encoding="utf-8")
+    sys.stdout.write(study.table(rows) + "\n")
+    return int(any(not row.kind and row.caught for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,7 @@ CONVOLUTION = {
     "filter_length": "kernel_size",
     "subsample_length": "strides",
     "subsample": "strides",
+    "atrous_rate": "dilation_rate",
     "border_mode": "padding",
     "bias": "use_bias",
 }
@@ -78,6 +79,12 @@ ERA_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "TimeDistributedDense": ("Dense", {}),
     **{f"Convolution{rank}D": (f"Conv{rank}D", {}) for rank in (1, 2, 3)},
     "Deconvolution2D": ("Conv2DTranspose", {}),
+    **{f"AtrousConvolution{rank}D": (f"Conv{rank}D", {}) for rank in (1, 2)},
+    # TensorFlow 1.13 to 2.0 wrote the names of its own classes into HDF5
+    **{f"Unified{kind}": (kind, {}) for kind in ("LSTM", "GRU")},
+    "BatchNormalizationV1": ("BatchNormalization", {}),
+    "BatchNormalizationV2": ("BatchNormalization", {}),
+    "SyncBatchNormalization": ("BatchNormalization", {}),
 }
 """Classes that are others under another name: class -> (today's class, options it fixes)."""
 

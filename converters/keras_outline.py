@@ -14,7 +14,7 @@ import numpy as np
 from xlstm.converters.keras_calls import Tensor, mentioned
 from xlstm.converters.keras_configs import COMMON
 from xlstm.converters.keras_context import Config, dtype_policy, is_operation
-from xlstm.converters.keras_eras import version_of
+from xlstm.converters.keras_eras import Era, version_of, weights_era
 from xlstm.converters.keras_graph import name_of
 from xlstm.converters.keras_joined import in_order
 from xlstm.converters.keras_rules import RULES
@@ -55,13 +55,21 @@ def outline(description: Description) -> Outline:
     return Outline(
         file=description.file,
         container=description.container,
-        writer=f"Keras {description.version or '(version unknown)'}",
+        writer=_writer(description),
         backend=description.backend,
         layers=tuple(layers),
         ignored=description.ignored,
         warnings=tuple(_warnings(description, layers)),
         nonfinite=tuple(_nonfinite(description)),
     )
+
+
+def _writer(description: Description) -> str:
+    """The Keras that wrote the weights: of whole models the config too."""
+    found = Era(description.version)
+    with contextlib.suppress(XlstmError):
+        found = weights_era(description, found, description.file) or Era("")
+    return f"Keras {found.version or '(version unknown)'}"
 
 
 def _version(description: Description) -> str:

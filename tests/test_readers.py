@@ -305,3 +305,49 @@ def test_kernels_of_keras_1_whose_layout_the_file_does_not_say():
     path = ERAS / "k122" / "conv2d_th.h5"
     assert "kernel_layout= does" in inspect(path)
     assert "kernel_layout" not in inspect(path, Told(kernel_layout="theano"))
+
+
+NAMES_OF_TENSORFLOW = {
+    "LSTM": "UnifiedLSTM",
+    "GRU": "UnifiedGRU",
+    "BatchNormalization": "BatchNormalizationV1",
+}
+"""Class -> what TensorFlow 1.13 to 2.0 wrote into HDF5 for it."""
+
+
+@needs_corpus
+@pytest.mark.parametrize("version", ["V1", "V2"])
+def test_names_that_tensorflow_gave_its_own_classes(version, tmp_path):
+    """Masked, both ways, with statistics: read as under the names of today."""
+    seen = 0
+    for path in sorted(ERAS.glob("tfk218/*.h5")) + sorted(ERAS.glob("k212/*.h5")):
+        copy = tmp_path / path.name
+        shutil.copy(path, copy)
+        copy.chmod(0o644)
+        with h5py.File(copy, "r+") as file:
+            if "model_config" not in file.attrs:
+                continue
+            text = was = file.attrs["model_config"]
+            for now, then in NAMES_OF_TENSORFLOW.items():
+                then = then.replace("V1", version)
+                text = text.replace(f'"class_name": "{now}"', f'"class_name": "{then}"')
+            file.attrs["model_config"] = text
+        if text != was:
+            found, want = xlstm.load(copy), xlstm.load(path)
+            assert found.nodes == want.nodes
+            np.testing.assert_equal(found.weights, want.weights)
+            seen += 1
+    assert seen > 10
+
+
+def test_a_dilated_convolution_of_keras_1(tmp_path):
+    """A class of its own there, with atrous_rate."""
+    shutil.copy(DATA / "k122" / "conv.h5", tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        first = config["config"][0]
+        first["class_name"], first["config"]["atrous_rate"] = "AtrousConvolution1D", 2
+        first["config"]["border_mode"] = "same"
+        file.attrs["model_config"] = json.dumps(config).encode()
+    spec = xlstm.load(tmp_path / "a.h5", kernel_layout="tensorflow").layers[0].spec
+    assert (spec.kind, spec.dilation) == ("Conv", (2,))

@@ -311,7 +311,9 @@ def _unknown(words: list[str], parser: argparse.ArgumentParser) -> str:
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a model file or folder, or a ported folder")
-    parser.add_argument("--architecture", metavar="FILE", help="for weights alone: JSON or YAML")
+    parser.add_argument(
+        "--architecture", metavar="FILE", help="for weights alone: JSON, YAML or a whole model"
+    )
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
     own = "a Python file of yours, which is run first: it calls xlstm.register_layer"

@@ -52,9 +52,12 @@ def load(
             variables); a live port, from `port` or a folder's `load()`; or a Model, which is
             returned as it is.
             Paths are read without importing a framework.
-        architecture: for weights alone: the JSON or YAML file of their architecture.
-        keras_version: for weights alone whose files do not say it: the Keras that wrote them,
-            such as "2.1"; it answers every question of their era at once.
+        architecture: for weights alone: the JSON or YAML file of their architecture, or a whole
+            model (file or folder) of the same layers, whose own weights are not read. Where the
+            two are of different Keras versions, `source.warnings` name what these disagree on.
+        keras_version: for files that do not say it: the Keras that wrote the architecture, such as
+            "2.1"; it answers every question of its era at once. It is asked for only where the
+            words of the options do not prove what matters.
         kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
             backend (all of Keras 1); layers without convolutions do not need it.
         layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.

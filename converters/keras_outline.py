@@ -15,7 +15,7 @@ from xlstm.converters.keras_calls import Tensor, mentioned
 from xlstm.converters.keras_configs import COMMON
 from xlstm.converters.keras_context import Config, dtype_policy, is_operation
 from xlstm.converters.keras_eras import Era, version_of, weights_era
-from xlstm.converters.keras_graph import name_of
+from xlstm.converters.keras_graph import layers_of, name_of
 from xlstm.converters.keras_joined import in_order
 from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_tables import FORMS, TABLES
@@ -44,7 +44,8 @@ def outline(description: Description) -> Outline:
     Raises:
         FileError: arrays that cannot be read.
     """
-    description, _ = in_order(description, _configs(description.config))
+    with contextlib.suppress(XlstmError):  # a model that is no chain or graph is outlined as well
+        description, _ = in_order(description, layers_of(description.config, description.file))
     version = _version(description)
     description, major = replace(description, version=version), version.split(".")[0]
     left = dict(description.weights)

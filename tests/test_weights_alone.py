@@ -383,3 +383,22 @@ def test_a_config_of_keras_1_reads_alike_in_today_s_words():
         config = json.loads(path.read_text())
         config.pop("keras_version")
         assert majors_of(config, {"LSTM", "GRU", "Dense", "Embedding", "Merge"}) == {1}
+
+
+def test_weights_of_renamed_layers_are_outlined_with_them(tmp_path):
+    config = config_of(LSTM)
+    layers = config["config"]["layers"] if isinstance(config["config"], dict) else config["config"]
+    for layer in layers:
+        layer["config"]["name"] = f"again_{layer['config']['name']}"
+    path = written(tmp_path / "a.json", config, keras_version="2.2.4")
+    text = inspect(BARE, Told(path))
+    assert "can be ported" in text
+    assert "again_lstm_1" in text
+    for layer in layers:  # a class that is not known: the file is outlined all the same
+        layer["class_name"] = "Strange"
+    text = inspect(BARE, Told(written(tmp_path / "b.json", config, keras_version="2.2.4")))
+    assert "cannot be ported yet" in text
+    assert "Strange" in text
+    nested = {"class_name": "Own", "config": {"name": "own", "layers": layers}}
+    path = written(tmp_path / "c.json", nested, keras_version="2.2.4")
+    assert "Own" in inspect(BARE, Told(path))

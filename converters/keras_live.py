@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +90,7 @@ def _check_backend(name: str) -> None:
 
 with _backend_chosen():
     import keras
+    from keras.src.backend.common import global_state
     from keras.src.saving.serialization_lib import ObjectSharingScope
     from xlstm.converters.keras_cells import variables
     from xlstm.converters.keras_gradients import Factors, compiled_only, named_gradients, take_step
@@ -98,6 +99,50 @@ with _backend_chosen():
 def backend() -> str:
     """The backend that this process's Keras computes with."""
     return str(keras.backend.backend())
+
+
+SEEDS = "global_seed_generator"
+"""What `keras.random` draws from where no seed is named (keras/src/random/seed_generator.py)."""
+
+
+def random_state() -> Callable[[], None]:
+    """Takes the global random states of Keras and of its backend; returns what puts them back."""
+    seeds = global_state.get_global_attribute(SEEDS)
+    kept = None if seeds is None else to_numpy(seeds.state)
+    of_backend = _BACKENDS_STATE.get(backend(), lambda: None)()
+
+    def back() -> None:
+        global_state.set_global_attribute(SEEDS, seeds)
+        if seeds is not None:
+            seeds.state.assign(kept)
+        if of_backend is not None:
+            of_backend()
+
+    return back
+
+
+def _state_of_tensorflow() -> Callable[[], None] | None:
+    """TensorFlow's seeds of single operations (`_internal_operation_seed` in eager/context.py).
+
+    A kernel that drew counts on for itself; nothing of ours draws, a user's own layer may.
+    """
+    context = importlib.import_module("tensorflow.python.eager.context").context()
+    rng = getattr(context, "_rng", None)
+    return None if rng is None else functools.partial(rng.setstate, rng.getstate())
+
+
+def _state_of_torch() -> Callable[[], None]:
+    found: Callable[[], None] = importlib.import_module(
+        "xlstm.converters.torch_live"
+    ).random_state()
+    return found
+
+
+_BACKENDS_STATE: dict[str, Callable[[], Callable[[], None] | None]] = {
+    "tensorflow": _state_of_tensorflow,
+    "torch": _state_of_torch,
+}
+"""Backend -> what takes its states; the others have none, or numpy's."""
 
 
 def _precision(dtype: str) -> AbstractContextManager[Any]:

@@ -240,6 +240,19 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nn.Modu
     return built
 
 
+def random_state() -> Callable[[], None]:
+    """Takes PyTorch's global random states, of all devices in use; returns what puts them back."""
+    cpu = torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def back() -> None:
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+    return back
+
+
 def check_half(model: Model, dtype: str) -> None:
     """Raises UnsupportedError for what half precision has no numbers for."""
     check_scores(model, "torch", dtype, lambda _spec: True)

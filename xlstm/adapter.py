@@ -22,6 +22,7 @@ from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, as_it_is
 from xlstm.model import Array, Bidirectional, Custom, Model, Node, Spec, TimeDistributed
+from xlstm.random_states import note
 
 
 class Live(Protocol):
@@ -193,7 +194,7 @@ class Adapter:
         turn_to(self.name)
         try:
             with _IMPORTING:
-                return cast(Live, importlib.import_module(self.live_module))
+                live = importlib.import_module(self.live_module)
         except XlstmError:
             raise
         except Exception as error:
@@ -201,6 +202,8 @@ class Adapter:
             want, got = f"{self.title} that can be imported", f"{type(error).__name__}: {error}"
             do = "install it again, or allow this process more memory"
             raise MissingFrameworkError(f"adapter {self.name}", want, got, do) from error
+        note(live)
+        return cast(Live, live)
 
     def owns(self, obj: Any) -> bool:
         """Whether `obj` is one of this framework's, told by its classes' modules alone."""

@@ -19,6 +19,7 @@ from xlstm.model import Array, Model
 from xlstm.parity import FAILED, UNDECIDED, Verdict, bounds, worst_of
 from xlstm.porting import load
 from xlstm.precision import HALF
+from xlstm.random_states import unmoved
 from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.report import FrameworkReport, Report
@@ -28,6 +29,7 @@ from xlstm.shapes import shapes_of, sizes_of
 from xlstm.stepping import stepped
 
 
+@unmoved
 def reconcile(
     source: Any,
     frameworks: str | Iterable[str] | None = None,

@@ -12,6 +12,7 @@ import numpy as np
 from xlstm import registry
 from xlstm.model import Array
 from xlstm.porting import port
+from xlstm.random_states import unmoved
 
 SEQUENCE: Array = np.arange(0, 400, 20, dtype=np.float32)
 """What the model has memorised: 0, 20, ..., 380; it is input and output alike."""
@@ -22,6 +23,7 @@ def path() -> Path:
     return Path(str(resources.files("xlstm").joinpath("demo.keras")))
 
 
+@unmoved
 def recall(
     frameworks: Sequence[str], source: Any = None, sample: Array | None = None
 ) -> dict[str, Array]:

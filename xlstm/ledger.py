@@ -26,6 +26,7 @@ from xlstm.model import Model, Node
 from xlstm.named import flat
 from xlstm.origin import Optimizer
 from xlstm.porting import load
+from xlstm.random_states import unmoved
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def _layer_json(layer: LayerCount) -> dict[str, Any]:
     }
 
 
+@unmoved
 def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
     """Counts every parameter of `source` in each framework and explains every difference.
 

@@ -28,9 +28,11 @@ from xlstm.mapping import check_model, pack_model, unpack_model
 from xlstm.model import Array, Model, Spec
 from xlstm.named import from_arrays
 from xlstm.precision import DTYPES, HALF
+from xlstm.random_states import unmoved
 from xlstm.syntax import module_of
 
 
+@unmoved
 def load(
     source: Any,
     *,
@@ -209,6 +211,7 @@ def check_dtype(model: Model, dtype: Any) -> str:
     return name
 
 
+@unmoved
 def port(source: Any, to: str, *, dtype: Any = None) -> Any:
     """The live object of another framework that computes what `source` computes.
 

@@ -28,6 +28,7 @@ from xlstm.mapping import pack_model
 from xlstm.model import Model
 from xlstm.origin import NAME_IT, followed
 from xlstm.porting import build, load
+from xlstm.random_states import unmoved
 from xlstm.report import Report
 
 KEY = "proof"
@@ -203,6 +204,7 @@ class Proof:
         return "\n".join([str(self.report), *map(printable, lines)])
 
 
+@unmoved
 def verify_folder(
     folder: str | os.PathLike[str],
     frameworks: Iterable[str] = (),

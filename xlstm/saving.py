@@ -25,6 +25,7 @@ from xlstm.model import Model
 from xlstm.porting import build, load
 from xlstm.proof import KEY as KEPT
 from xlstm.proof import origin_of, record
+from xlstm.random_states import unmoved
 
 
 def nonfinite(model: Model) -> list[str]:
@@ -145,6 +146,7 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
     (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
+@unmoved
 def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: bool = False) -> Path:
     """Writes a port as `model.py`, `weights.safetensors` and `report.json`; does not verify it.
 

@@ -37,11 +37,13 @@ from xlstm.model import (
     Squeeze,
 )
 from xlstm.porting import load
+from xlstm.random_states import unmoved
 from xlstm.specs import Along, Where
 from xlstm.specs.custom import inside
 from xlstm.timeline import Timeline
 
 
+@unmoved
 def split(source: Any, at: str | Sequence[str]) -> tuple[Model, Model]:
     """Cuts a training graph where a decoder's states start.
 

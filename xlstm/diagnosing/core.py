@@ -23,6 +23,7 @@ from xlstm.model import Array, Bidirectional, Edge, Model, Recurrent
 from xlstm.own_code import foreign_code
 from xlstm.parity import blurred_steps, bounds
 from xlstm.porting import load
+from xlstm.random_states import unmoved
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 from xlstm.running import output_names
@@ -56,13 +57,14 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     >>> diagnose(model([1.0, 2.0], [3.0, 4.0]), model([1.0, 3.0], [2.0, 4.0])).causes
     ('transposed',)
     """
-    truth, other = load(a), suspect(b)
-    try:
-        code = [*filter(None, map(foreign_code, (a, b)))]
-        return _compared(truth, other, inputs, code)
-    except MemoryError:
-        want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
-        raise UsageError(truth.name, want, "out of memory", do) from None
+    with unmoved:
+        truth, other = load(a), suspect(b)
+        try:
+            code = [*filter(None, map(foreign_code, (a, b)))]
+            return _compared(truth, other, inputs, code)
+        except MemoryError:
+            want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
+            raise UsageError(truth.name, want, "out of memory", do) from None
 
 
 def _compared(truth: Model, other: Suspect, inputs: Any, code: Sequence[str]) -> Diagnosis:

@@ -1,0 +1,76 @@
+"""Leaves every global random state as it was: a user's seed means what it meant without a port.
+
+Layers start from random weights before they get the trained ones, and Keras takes the seed of each
+from Python's `random` (keras/src/random/seed_generator.py). In: a function of ours that makes or
+runs models. Out: the same function, after which the states are those of before it.
+
+    @unmoved
+    def port(source, to): ...
+
+The states are those of Python, numpy and every framework that xlstm has turned to. A thread that
+draws numbers during the call draws them once more after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+
+HOOK = "random_state"
+"""Name of a live half's function that returns what puts its framework's states back."""
+
+_lock = threading.RLock()
+_calls = 0
+_back: dict[str, Callable[[], object]] = {}
+"""What puts each state back, while a call is under way: the states before the first of them."""
+
+
+class _Unmoved(contextlib.ContextDecorator):
+    """Keeps all global random states as they are, around a block or around calls of a function."""
+
+    def __enter__(self) -> None:
+        _enter()
+
+    def __exit__(self, *_error: object) -> None:
+        _leave()
+
+
+unmoved = _Unmoved()
+"""As `with unmoved:` or `@unmoved`."""
+
+
+def note(live: ModuleType) -> None:
+    """Takes the states of a framework that a call turns to; before the call has used it."""
+    with _lock:
+        if _calls and live.__name__ not in _back and hasattr(live, HOOK):
+            _back[live.__name__] = getattr(live, HOOK)()
+
+
+def _enter() -> None:
+    global _calls
+    with _lock:
+        _calls += 1
+        if _calls > 1:
+            return
+        _back["random"] = functools.partial(random.setstate, random.getstate())
+        _back["numpy"] = functools.partial(np.random.set_state, np.random.get_state())
+        for live in [m for name, m in sys.modules.items() if name.endswith("_live")]:
+            note(live)
+
+
+def _leave() -> None:
+    global _calls
+    with _lock:
+        _calls -= 1
+        if _calls:
+            return
+        for back in _back.values():
+            back()
+        _back.clear()

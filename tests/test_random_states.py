@@ -148,8 +148,7 @@ np.random.seed(20)
 import xlstm
 xlstm.port({str(DEMO)!r}, "torch")
 xlstm.port({str(DEMO)!r}, "keras")
-import torch
-print(random.random(), np.random.random(), torch.rand(3).tolist())
+print(random.random(), np.random.random())
 """
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import c_float
 from dataclasses import dataclass
-from math import isfinite
 
-import numpy as np
 from xlstm.converters.keras_activations import CELLS as ACTIVATION_CELLS
 from xlstm.converters.keras_activations import NAMES, STOCK
 from xlstm.converters.source import Argument, Parts
@@ -78,7 +77,7 @@ def sizes(found: Sequence[int]) -> str:
 
 def sharp(value: float) -> str:
     """A float as source text that TensorFlow does not round where it computes in float64."""
-    rounds = isfinite(value) and float(np.float32(value)) != value
+    rounds = c_float(value).value != value
     return f"np.float64({number(value)})" if rounds else number(value)
 
 

@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from ctypes import c_float
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -417,7 +418,7 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
             why, error = table["elu"]
             found[f"ELU of {node.name}: {why}"] = error * max(1.0, abs(spec.alpha))
         if wide and (constant := _rounded(spec)) is not None:
-            error = abs(float(np.float32(constant)) - constant) / max(abs(constant), EXACT)
+            error = abs(c_float(constant).value - constant) / max(abs(constant), EXACT)
             what = f"{spec.kind} of {node.name}: {ROUNDED[type(spec)]}"
             found |= {what: error} if error else {}
     return found

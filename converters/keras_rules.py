@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from xlstm.converters.axes import at_every_step
 from xlstm.converters.keras_configs import CELLS, class_of, halves_of, inner, read_layer
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, Given, Reader, Rule
@@ -190,7 +189,7 @@ def _masking(config: Config, _shape: Shape, reader: Reader) -> Spec:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         where, got = reader.where(config["name"]), f"mask_value of {type(value).__name__}"
         raise UnsupportedError(where, "a mask_value that is one number", got, LIMITS)
-    return Masking(float(np.float32(value)))  # Keras compares in float32
+    return Masking(value)  # in float32, as Keras compares
 
 
 CONV_LSTMS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")

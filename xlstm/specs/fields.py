@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import types
 import typing
@@ -153,8 +154,8 @@ def _whole(where: str, value: Any) -> None:
 def _number(where: str, value: Any) -> None:
     if type(value) is int:
         _whole(where, value)
-    elif not isinstance(value, float):
-        _refuse(where, "a number", value)
+    elif not isinstance(value, float) or not math.isfinite(value):
+        _refuse(where, "a finite number", value)  # JSON has no other, nor has emitted source
 
 
 def _switch(where: str, value: Any) -> None:

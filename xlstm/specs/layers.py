@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ctypes import c_float
 from dataclasses import dataclass
 from typing import ClassVar
@@ -109,7 +110,11 @@ class Masking(Spec):
     value: float = 0.0
 
     def check(self) -> None:
-        object.__setattr__(self, "value", c_float(self.value).value)
+        value = c_float(self.value).value
+        if not math.isfinite(value):
+            want, got = "a number that float32 has", repr(self.value)
+            raise UsageError("Masking.value", want, got, "mask by another number")
+        object.__setattr__(self, "value", value)
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         if len(shapes[0]) < 2:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
 from xlstm.specs.base import Shape, Spec
-from xlstm.specs.elementwise import REDUCTIONS, check_number
+from xlstm.specs.elementwise import REDUCTIONS
 from xlstm.specs.fields import Like, OneOf
 from xlstm.specs.merging import broadcast
 
@@ -38,7 +38,6 @@ class Clip(Spec):
     high: float | None = None
 
     def check(self) -> None:
-        check_number("Clip", low=self.low, high=self.high)
         both = self.low is not None and self.high is not None
         if (both and self.low > self.high) or self.low is self.high is None:  # type: ignore[operator]
             got = f"{self.low} to {self.high}"
@@ -53,9 +52,6 @@ class Compare(Spec):
     arity: ClassVar[tuple[int, int]] = (1, 2)
     how: Annotated[str, OneOf(COMPARISONS)]
     value: float | None = None
-
-    def check(self) -> None:
-        check_number("Compare", value=self.value)
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         return _of_one_rank(self, shapes, 2 if self.value is None else 1)
@@ -74,7 +70,6 @@ class Where(Spec):
     no: float | None = None
 
     def check(self) -> None:
-        check_number("Where", yes=self.yes, no=self.no)
         if self.yes is not None and self.no is not None:
             raise UsageError("Where", "a case that is an input", "two numbers", "use an Affine")
 
@@ -132,7 +127,6 @@ class Constant(Spec):
         if not self.shape or not 0 < count <= CONSTANT_MOST or count != len(self.values):
             want = f"1 to {CONSTANT_MOST} numbers that fill {self.shape}"
             raise UsageError("Constant", want, f"{len(self.values)}", "keep it in a layer")
-        check_number("Constant", **{f"values[{n}]": v for n, v in enumerate(self.values)})
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(self.shape) > len(shape):

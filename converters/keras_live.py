@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -331,8 +332,28 @@ def _is_model(layer: Any) -> bool:
     return isinstance(layer, keras.Model)
 
 
+OPENS_FROM = (3, 13, 2)
+"""The oldest Keras that is handed a file. Older ones allocate what a dataset declares, read other
+files through external storage and links, and load a SavedModel that a layer names (CVE-2026-0897,
+CVE-2026-1669, CVE-2026-1462); our own readers are held to looking at the file before."""
+
+
+def _check_fixes(version: str) -> None:
+    """Raises UsageError for a Keras without the fixes that opening a file relies on."""
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
+    if tuple(numbers) < OPENS_FROM:
+        oldest = ".".join(map(str, OPENS_FROM))
+        want, do = f"{oldest} or later to open files", f"pip install 'keras>={oldest}'"
+        raise UsageError("Keras", want, version, do)
+
+
 def open_native(path: Path, dtype: str) -> Any:
-    """A Keras 3 file as Keras itself opens it, computing in `dtype`; no table of ours involved."""
+    """A Keras 3 file as Keras itself opens it, computing in `dtype`; no table of ours involved.
+
+    Raises:
+        UsageError: a Keras that is too old to open files.
+    """
+    _check_fixes(keras.__version__)
     with _precision(dtype):
         model = keras.models.load_model(path, compile=False)
         return in_dtype(model, dtype)

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from xlstm import registry
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.folder import KEY, WEIGHTS
 from xlstm.model import LSTM, Dense, Input
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", ["demo.net", "demo.h5", "demo"])
@@ -32,6 +36,39 @@ def test_a_file_that_keras_cannot_open_is_our_port_and_says_so():
     report = xlstm.reconcile(DATA / "k3" / "dtype.h5", "keras")
     assert report.frameworks["keras"].what.startswith("our port (Keras does not open the file: ")
     report.check()
+
+
+@pytest.mark.parametrize("version", ["3.13.1", "3.12.3", "3.9", "3.13"])
+def test_a_keras_without_the_fixes_is_handed_no_file(version, monkeypatch):
+    import keras
+
+    def opens(*_args, **_options):
+        raise AssertionError("the file was handed to Keras")
+
+    monkeypatch.setattr(keras, "__version__", version)
+    monkeypatch.setattr(keras.models, "load_model", opens)
+    report = xlstm.reconcile(xlstm.demo.path(), "keras")
+    report.check()
+    what = report.frameworks["keras"].what
+    assert what.startswith("our port (Keras does not open the file: Keras: expected 3.13.2")
+    assert version in what
+
+
+@pytest.mark.parametrize("version", ["3.13.2", "3.14.0.dev20260101", "3.15.1", "4.0.0"])
+def test_a_keras_with_the_fixes_opens_files(version, monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras, "__version__", version)
+    report = xlstm.reconcile(xlstm.demo.path(), "keras")
+    assert report.frameworks["keras"].what == "the original, on tensorflow"
+
+
+def test_the_extra_installs_a_keras_with_the_fixes():
+    from xlstm.converters.keras_live import OPENS_FROM
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = f"keras>={'.'.join(map(str, OPENS_FROM))}"
+    assert wanted in extras["optional-dependencies"]["keras"]
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

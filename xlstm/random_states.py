@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -30,6 +29,9 @@ _lock = threading.RLock()
 _calls = 0
 _back: dict[str, Callable[[], object]] = {}
 """What puts each state back, while a call is under way: the states before the first of them."""
+
+_turned_to: dict[str, ModuleType] = {}
+"""The live halves of this process that have states, each imported to its end."""
 
 
 class _Unmoved(contextlib.ContextDecorator):
@@ -47,10 +49,18 @@ unmoved = _Unmoved()
 
 
 def note(live: ModuleType) -> None:
-    """Takes the states of a framework that a call turns to; before the call has used it."""
+    """Takes the states of a framework that a call turns to, before the call has used it."""
     with _lock:
-        if _calls and live.__name__ not in _back and hasattr(live, HOOK):
-            _back[live.__name__] = getattr(live, HOOK)()
+        if hasattr(live, HOOK):
+            _turned_to[live.__name__] = live
+            _take()
+
+
+def _take() -> None:
+    """Takes the states that are not taken yet, if a call is under way."""
+    for name, live in _turned_to.items() if _calls else ():
+        if name not in _back:
+            _back[name] = getattr(live, HOOK)()
 
 
 def _enter() -> None:
@@ -61,8 +71,7 @@ def _enter() -> None:
             return
         _back["random"] = functools.partial(random.setstate, random.getstate())
         _back["numpy"] = functools.partial(np.random.set_state, np.random.get_state())
-        for live in [m for name, m in sys.modules.items() if name.endswith("_live")]:
-            note(live)
+        _take()
 
 
 def _leave() -> None:

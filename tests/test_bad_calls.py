@@ -45,6 +45,44 @@ def test_arguments_that_make_no_sense(case, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def of_keras_2(module, name="Sequential"):
+    """An object of a class as Keras 2 has it in this module, and one of a class that inherits."""
+    cls = type(name, (), {"__module__": module})
+    return cls(), type("Own", (cls,), {"__module__": "__main__"})()
+
+
+KERAS_2 = [
+    "tf_keras.src.engine.sequential",
+    "tensorflow.python.keras.engine.functional",
+    "keras.engine.training",
+    "keras.src.engine.training",
+]
+READS = {
+    "load": xlstm.load,
+    "count": xlstm.count,
+    "port": lambda model: xlstm.port(model, "torch"),
+    "save": lambda model: xlstm.save(model, "folder", "torch"),
+    "reconcile": lambda model: xlstm.reconcile(model, ["torch"]),
+    "diagnose": lambda model: xlstm.diagnose(model, DEMO),
+}
+
+
+@pytest.mark.parametrize("module", KERAS_2)
+@pytest.mark.parametrize("call", READS)
+def test_a_live_model_of_keras_2_is_to_be_saved(call, module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for model in of_keras_2(module):
+        words = ("Keras 3", type(model).__name__, 'model.save("model.h5")')
+        refused(UsageError, lambda: READS[call](model), *words)  # noqa: B023
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", ["tf_keras_extra.layers", "my.tf_keras.layers", "kerasque"])
+def test_classes_of_others_are_not_taken_for_keras_2(module):
+    for model in of_keras_2(module):
+        refused(UsageError, lambda: xlstm.load(model), "a model of keras", type(model).__name__)  # noqa: B023
+
+
 INPUTS = {
     "too-few-axes": np.ones((2, 20)),
     "too-many-axes": np.ones((2, 20, 1, 1)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import make_files
 import numpy as np
 import pytest
-from make_files import KINDS, entry, layer, make, options, replace, without
+from make_files import KINDS, entry, layer, make, model_config, options, replace, without
 from paths import CORPUS, needs_corpus
 from refusing import deadline, refused
 
@@ -73,6 +73,30 @@ def test_paths_without_a_model(case, call, tmp_path):
     with deadline(10):
         refused(FileError, lambda: call(path), words)
         refused(FileError, lambda: call(str(path)), words)
+
+
+WHOLE = json.dumps(model_config("keras"))
+JSON = {
+    "architecture": (WHOLE, "an architecture without weights"),
+    "architecture-as-text": (json.dumps(WHOLE), "an architecture without weights"),
+    "architecture-marked": (f"\ufeff \n{WHOLE}", "an architecture without weights"),
+    "object": ('{"weights": [1, 2]}', "no architecture (one without class_name: weights)"),
+    "empty-object": ("{}", "no architecture (one without class_name: )"),
+    "list": ("[1, 2]", "no architecture (a list)"),
+    "spaces": ("  \n[]", "no architecture (a list)"),
+    "text": ('"just text"', "no architecture (a str)"),
+    "cut": ('{"class_name": "Sequential", "config"', "no architecture (JSONDecodeError"),
+    "deep": ("[" * 10**5, "no architecture ("),
+    "two": ("{} {}", "no architecture (JSONDecodeError"),
+}
+
+
+@pytest.mark.parametrize("case", JSON)
+def test_json_is_called_an_architecture_only_where_it_is_one(case, tmp_path):
+    text, words = JSON[case]
+    path = tmp_path / "model.json"
+    path.write_text(text, "utf-8")
+    refused(FileError, lambda: xlstm.load(path), "a Keras model", words)
 
 
 @pytest.mark.parametrize("kind", KINDS)

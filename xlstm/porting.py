@@ -79,6 +79,9 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
     """As `load`, what the user says about a file in one."""
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), told, layers)
+    if any(base.__module__.startswith(KERAS_2) for base in type(source).__mro__):
+        want, do = "a live model of Keras 3", 'model.save("model.h5"), and pass that file'
+        raise UsageError("load", want, f"{type(source).__name__} of Keras 2", do)
     owner = None if isinstance(source, (Mapping, Model)) else registry.owner(source)
     live = owner is not None and owner.name == "keras"
     told, until = (replace(told, until=None), told.until) if live else (told, None)
@@ -107,6 +110,13 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
     ported = _read_port(source, owner)
     ported = read_emitted(source, owner) if ported is None else ported
     return _read_live(source, owner) if ported is None else ported
+
+
+KERAS_2 = ("tf_keras.", "tensorflow.python.keras.", "keras.engine.", "keras.src.engine.")
+"""Modules whose classes make an object one of Keras 2, whose files are read and objects are not.
+
+The package tf_keras; TensorFlow's own until 2.15; keras until 2.12, and 2.13 to 2.15.
+"""
 
 
 def _read_live(source: Any, owner: Adapter) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -32,10 +33,13 @@ REFUSED: dict[bytes, tuple[str, str]] = {
     b"\x80\x04": ("a pickle, which could run any code", TORCH),
     b"\x80\x05": ("a pickle, which could run any code", TORCH),
     b"\x93NUMPY": ("one bare array", "put the arrays into an .npz and pass layers="),
-    b"{": ("an architecture without weights", "load the weights with architecture=THIS_FILE"),
-    b"[": ("JSON without a model", "give a whole model saved by Keras"),
 }
 """First bytes of what is not read -> (what it is, what to do)."""
+
+JSON = (b"{", b"[", b'"')
+"""What JSON of more than one word begins with, after a mark of UTF-8 and white space."""
+
+WHOLE = "give a whole model saved by Keras"
 
 ORBAX = "restore it with orbax, then xlstm.load((module, variables))"
 
@@ -99,5 +103,18 @@ def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
     for magic, (what, do) in REFUSED.items():
         if start.startswith(magic):
             raise FileError(path, want, what, do)
+    if start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(JSON):
+        raise FileError(path, want, *_json(path, budget))
     got = "an empty file" if not start else f"a file that starts with {start[:8]!r}"
-    raise FileError(path, want, got, "give a whole model saved by Keras")
+    raise FileError(path, want, got, WHOLE)
+
+
+def _json(path: Path, budget: Budget) -> tuple[str, str]:
+    """What a file of JSON is, and what to do about it."""
+    from xlstm.files.architecture import read_architecture  # which reads whole models with this
+
+    try:
+        read_architecture(path, budget)
+    except FileError as error:
+        return f"JSON that is no architecture ({error.got})", WHOLE
+    return "an architecture without weights", "load the weights with architecture=THIS_FILE"

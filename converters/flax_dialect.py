@@ -10,7 +10,7 @@ from xlstm.converters.places import Site
 from xlstm.converters.source import Argument, Call, Parts, assigned, call, statement
 
 from xlstm.literals import literal
-from xlstm.model import Edge, Shape
+from xlstm.model import Edge, Model, Shape
 
 CELLS = "flax_cells.py"
 
@@ -84,7 +84,7 @@ class At:
         parts: what the module is made of.
         site: variables and names.
         shapes: of a sample of each input.
-        calls: what every call of the layer reads; the first is the one that makes it.
+        model: the graph.
         lead: how many axes stand before a sample's: 2 at every time step, else 1.
     """
 
@@ -92,8 +92,13 @@ class At:
     parts: Parts
     site: Site
     shapes: tuple[Shape, ...]
-    calls: tuple[tuple[Edge, ...], ...]
+    model: Model
     lead: int = 1
+
+    @property
+    def calls(self) -> tuple[tuple[Edge, ...], ...]:
+        """What every call of the layer reads; the first is the one that makes it."""
+        return tuple(node.inputs for node in self.model.calls(self.site.node.owner))
 
     @property
     def x(self) -> str:

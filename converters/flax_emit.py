@@ -204,7 +204,7 @@ def _called(model: Model, site: Site) -> Site:
     owner = site.node.owner
     timed = isinstance(site.node.spec, TimeDistributed)
     recurrent_layer = isinstance(inside(site.node.spec), (Recurrent, Bidirectional))
-    masked = recurrent_layer and any(node.mask for node in model.calls(owner))
+    masked = recurrent_layer and model.mask_of(owner) is not None
     everywhere = f"jnp.ones({site.x}.shape[:{3 if timed else 2}], bool)"
     mask = site.mask or (everywhere if masked else "")
     return replace(site, name=identifiers(model)[owner], mask=mask)
@@ -216,9 +216,7 @@ def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Site], None]:
     def emit(parts: Parts, model: Model, site: Site) -> None:
         before = len(parts.init)
         shapes = tuple(map(model.shape, site.node.inputs))
-        owner = site.node.owner
-        calls = tuple(node.inputs for node in model.calls(owner))
-        at = At(dialect, parts, _called(model, site), shapes, calls)
+        at = At(dialect, parts, _called(model, site), shapes, model)
         LAYERS[type(site.node.spec)](site.node.spec, at)
         if site.node.layer:
             del parts.init[before:]

@@ -72,14 +72,14 @@ def model_input(model: Model, name: str, plan: Plan) -> Call:
 
 def _ids_only(model: Model, name: str) -> bool:
     """Whether all that reads an input are embeddings."""
-    readers = [node.spec for node in model.layers if Edge(name) in node.reads]
+    readers = [node.spec for node in model.readers(Edge(name))]
     found = [spec.layer if isinstance(spec, TimeDistributed) else spec for spec in readers]
     return bool(found) and all(isinstance(spec, Embedding) for spec in found)
 
 
 def around(model: Model, node: Node, parts: Parts) -> Around:
     """What the constructor of a node's layer depends on."""
-    masked = any(other.mask is not None for other in model.calls(node.owner))
+    masked = model.mask_of(node.owner) is not None
     return Around(parts, len(model.shape(node.inputs[0])) + 1, masked, node.trainable)
 
 
@@ -116,18 +116,19 @@ def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
 def _emit(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     """Lines that make one layer and call it."""
     node = site.node
-    before = [*parts.forward, f"    {shape_comment(model, node)}"]
-    parts.forward = []
+    before, parts.forward = parts.forward, []
     _write(parts, model, site, plan)
-    parts.forward = [*before, *explained(parts.forward, 4)]
+    before.append(f"    {shape_comment(model, node)}")
+    before += explained(parts.forward, 4)
+    parts.forward = before
 
 
 def _write(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     """Lines that make one layer and call it, without what is said of it."""
     node = site.node
-    if any(name == node.name for name, _ in plan.masks.cut):
+    if any((node.name, n) in plan.masks.cut for n in range(len(node.inputs))):
         parts.forward.append("    # a copy has no mask")
-    if has_mask_output(node.spec) and Edge(node.name, 1) in plan.masks.wanted(model):
+    if has_mask_output(node.spec) and Edge(node.name, 1) in plan.wanted:
         parts.forward += _assign(site.outputs[1:], _mask(node.spec, site.x))
     if is_operation(node.spec):
         parts.forward += _assign(site.outputs, operation(node.spec, *site.inputs))

@@ -35,6 +35,7 @@ class Plan:
         apart: bidirectional layers that have to be two layers, and why.
         folded: layers at every time step that see the steps as rows of one batch.
         shared: nodes whose layer is called again, and the variable that keeps it.
+        wanted: masks that need a tensor of their own, which Keras's layers do not give.
         batch: the one batch size of a stateful model, None for any.
     """
 
@@ -42,6 +43,7 @@ class Plan:
     apart: dict[str, str]
     folded: frozenset[str]
     shared: dict[str, str]
+    wanted: frozenset[Edge]
     batch: int | None
 
     def plain(self, model: Model) -> bool:
@@ -67,9 +69,9 @@ def _follows(before: Node, node: Node) -> bool:
 
 def mixed(model: Model, node: Node) -> bool:
     """Whether a layer is at every time step here and called on its input as it is elsewhere."""
-    calls = model.calls(node.owner)
-    elsewhere = not all(isinstance(call.spec, TimeDistributed) for call in calls)
-    return isinstance(node.spec, TimeDistributed) and elsewhere
+    if not isinstance(node.spec, TimeDistributed):
+        return False
+    return any(not isinstance(call.spec, TimeDistributed) for call in model.calls(node.owner))
 
 
 def given(node: Node) -> tuple[object, ...]:
@@ -89,7 +91,8 @@ def plan_of(model: Model) -> Plan:
     reasons = {node.name: why for node in model.layers if (why := apart(model, node))}
     rows = frozenset(node.name for node in model.layers if folded(node) or mixed(model, node))
     masks = masks_of(model, reasons, rows)
-    return Plan(masks, reasons, rows, _shared(model), _batch(model))
+    wanted = frozenset(masks.wanted(model))
+    return Plan(masks, reasons, rows, _shared(model), wanted, _batch(model))
 
 
 MOST_AXES = 4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from xlstm.identifiers import identifiers
 from xlstm.model import (
@@ -44,7 +45,7 @@ class Site:
         mask: variable of its mask, "" for none.
         states: variables of its initial states; empty for zeros.
         outputs: variables of its outputs, "_" where nobody reads one.
-        busy: variables that hold what is still needed.
+        busy: variables that hold what is still needed; to be asked while the layer is written.
     """
 
     node: Node
@@ -53,7 +54,7 @@ class Site:
     mask: str
     states: tuple[str, ...]
     outputs: tuple[str, ...]
-    busy: frozenset[str] = frozenset()
+    busy: Container[str] = frozenset()
 
     @property
     def x(self) -> str:
@@ -71,9 +72,22 @@ class Site:
 
     def free(self, word: str) -> str:
         """A variable for something on the way: the word, numbered where it is not free."""
-        busy = {*self.busy, *self.inputs, self.mask, *self.states, *self.outputs, *TAKEN}
-        names = (word, *(f"{word}_{number}" for number in range(2, len(busy) + 3)))
-        return next(name for name in names if name not in busy)
+        own = {*self.inputs, self.mask, *self.states, *self.outputs, *TAKEN}
+        return _first_free(word, word, Several((self.busy, own)))
+
+
+class Several(tuple[Container[str], ...]):
+    """Sets of names as one, without a copy of any."""
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in names for names in self)
+
+
+def _first_free(word: str, base: str, taken: Container[str]) -> str:
+    """The word, or the first of the numbers of `base` that is free."""
+    if word not in taken:
+        return word
+    return next(name for n in count(2) if (name := f"{base}_{n}") not in taken)
 
 
 def _words(spec: Spec) -> tuple[str, ...]:
@@ -98,12 +112,11 @@ def _named(node: Node) -> tuple[str, ...]:
     return (*words, *(f"output_{number}" for number in range(len(words), len(node.shapes))))
 
 
-def _free(word: str, name: str, busy: set[str]) -> str:
+def _free(word: str, name: str, busy: Container[str]) -> str:
     """A variable for an output `word` of the layer `name`: the word alone where it is free."""
-    own = name if word == "x" else f"{name}_{word}"
-    candidates = [word, own, f"{own}_"]
-    candidates += [f"{own}_{number}" for number in range(2, len(busy) + 3)]
-    return next(c for c in candidates if c not in busy and c not in TAKEN)
+    own, taken = name if word == "x" else f"{name}_{word}", Several((busy, TAKEN))
+    first = next((c for c in (word, own) if c not in taken), f"{own}_")
+    return _first_free(first, own, taken)
 
 
 def _texts(model: Model) -> set[str]:
@@ -117,12 +130,13 @@ def inputs_of(model: Model) -> dict[Edge, str]:
     """Variables of the model's inputs: x if there is one, else their own names."""
     if len(model.inputs) == 1:
         return {Edge(model.inputs[0]): "x"}
-    names, found, hidden = identifiers(model), dict[Edge, str](), _texts(model)
+    names, found, taken = identifiers(model), dict[Edge, str](), _texts(model)
     for name in model.inputs:
         own = names[name]
-        while own in TAKEN or own in hidden or own in found.values():
+        while own in TAKEN or own in taken:
             own += "_"
         found[Edge(name)] = own
+        taken.add(own)
     return found
 
 
@@ -134,12 +148,17 @@ def places(model: Model) -> Iterator[Site]:
     names = identifiers(model)
     last = {edge: number for number, node in enumerate(model.nodes) for edge in node.reads}
     last |= dict.fromkeys(model.outputs, len(model.nodes))
-    hidden = _texts(model)
+    ended: dict[int, list[Edge]] = {}
+    for edge, number in last.items():
+        ended.setdefault(number, []).append(edge)
+    hidden, starts = _texts(model), {*model.inputs}
     held = {edge: name for edge, name in inputs_of(model).items() if edge in last}
+    busy = {*held.values()}
     for number, node in enumerate(model.nodes):
-        if node.name in model.inputs:
+        if node.name in starts:
             continue
-        busy = {name for edge, name in held.items() if last[edge] > number}
+        done = ended.get(number, [])
+        busy -= {held[edge] for edge in done}
         reads = {held[edge] for edge in node.reads}
         outputs: list[str] = []
         for output, word in enumerate(_named(node)):
@@ -147,7 +166,7 @@ def places(model: Model) -> Iterator[Site]:
             # what is written first must not be what is still read: states before the second half
             # runs, a mask before the layer that it belongs to
             kept = set[str]() if not output or isinstance(node.spec, Recurrent) else reads
-            taken = busy | kept | set(outputs) | hidden
+            taken = Several((busy, kept, {*outputs}, hidden))
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield Site(
             node,
@@ -156,8 +175,10 @@ def places(model: Model) -> Iterator[Site]:
             "" if node.mask is None else held[node.mask],
             tuple(held[edge] for edge in node.states),
             tuple(outputs),
-            frozenset(busy),
+            busy,
         )
-        written = {Edge(node.name, output): name for output, name in enumerate(outputs)}
-        held = {edge: name for edge, name in held.items() if last[edge] > number}
-        held |= {edge: name for edge, name in written.items() if edge in last}
+        for edge in done:
+            del held[edge]
+        written = ((Edge(node.name, output), name) for output, name in enumerate(outputs))
+        held |= {edge: name for edge, name in written if edge in last}
+        busy |= {name for name in outputs if name != "_"}

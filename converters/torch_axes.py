@@ -99,7 +99,7 @@ def _settled(model: Model, takes: Rule, passes: Rule, gives: Callable[[Node, boo
             first and (takes(reader) or (passes(reader) and Edge(reader.name) in wanted))
             for reader, first in readers[edge]
         )
-        if readers[edge] and edge not in model.outputs and all(own):
+        if readers[edge] and edge not in model.returned and all(own):
             wanted.add(edge)
     found: set[Edge] = set()
     for node in model.layers:

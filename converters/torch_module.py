@@ -23,7 +23,7 @@ from xlstm.identifiers import identifiers
 from xlstm.inputs import MOVES
 from xlstm.literals import literal
 from xlstm.model import Edge, Embedding, Input, Model, NotEqual, TimeDistributed
-from xlstm.specs.custom import kind_of
+from xlstm.specs.custom import inside, kind_of
 from xlstm.syntax import parse
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
@@ -162,7 +162,7 @@ def _forward_doc(model: Model) -> str:
 
 def _casts(model: Model, parts: Parts) -> list[str]:
     """Integers become the parameters' dtype, as Keras casts them; masks become bool."""
-    lines, floats = [], []
+    lines, floats, dtype = [], [], ""
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
         spec = model.node(name).spec
         assert isinstance(spec, Input)
@@ -171,7 +171,7 @@ def _casts(model: Model, parts: Parts) -> list[str]:
             continue
         floats.append(variable)
         if "float" not in spec.dtype and not _numbers_rows(model, Edge(name)):
-            dtype = _dtype(model)
+            dtype = dtype or _dtype(model)
             lines += statement(f"{variable} = ", call(f"{variable}.to", dtype), 8)
     if model.stateful:
         lines.append(f"        before = {start_of(model)}(state, SIZES, {floats[0]})")
@@ -181,14 +181,16 @@ def _casts(model: Model, parts: Parts) -> list[str]:
 
 def _numbers_rows(model: Model, edge: Edge) -> bool:
     """Whether only embeddings and masks come of an input: they take whole numbers as they are."""
-    if edge in model.outputs:
-        return False
-    for node in model.layers:
-        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-        if edge not in node.reads or isinstance(spec, (Embedding, NotEqual)):
-            continue
-        if not isinstance(spec, MOVES) or not _numbers_rows(model, Edge(node.name)):
+    todo = [edge]
+    while todo:
+        if (here := todo.pop()) in model.returned:
             return False
+        for node in model.readers(here):
+            spec = inside(node.spec)
+            if isinstance(spec, MOVES):
+                todo.append(Edge(node.name))
+            elif not isinstance(spec, (Embedding, NotEqual)):
+                return False
     return True
 
 

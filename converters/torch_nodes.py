@@ -16,7 +16,7 @@ from xlstm.converters import (
     torch_windows,
 )
 from xlstm.converters.axes import SPATIAL
-from xlstm.converters.places import Site
+from xlstm.converters.places import Several, Site
 from xlstm.converters.source import Call, Parts, call, shape_comment
 from xlstm.converters.torch_at import At, method
 from xlstm.converters.torch_axes import Edges, channels_first, end_to_end
@@ -151,7 +151,7 @@ def _end_to_end(layer: Spec, at: At) -> Site:
         inputs=(steps,),
         mask=mask,
         outputs=tuple(outputs),
-        busy=site.busy | {at.x, site.mask, *site.outputs},
+        busy=Several((site.busy, {at.x, site.mask, *site.outputs})),
     )
 
 
@@ -210,16 +210,16 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
 def _called(parts: Parts, model: Model, site: Site) -> Site:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     node, mask = site.node, site.mask
-    calls = model.calls(node.owner)
+    obeyed = model.mask_of(node.owner)
     timed = isinstance(node.spec, TimeDistributed)
     spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
     recurrent = isinstance(spec, (Recurrent, Bidirectional))
-    if recurrent and not mask and any(other.mask for other in calls):
+    if recurrent and not mask and obeyed:
         mask = site.free("mask")
         sizes = f"{site.x}.shape[:{3 if timed else 2}]"
         ones = call(f"{site.x}.new_ones", sizes, ("dtype", "torch.bool"))
         At(parts, site, ()).write(mask, ones)
-        node = replace(node, mask=next(other.mask for other in calls if other.mask))
+        node = replace(node, mask=obeyed)
     return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
 
 
@@ -240,7 +240,7 @@ class _Forms:
     @classmethod
     def of(cls, model: Model) -> _Forms:
         """The edges of a model."""
-        flat, sizes = end_to_end(model), dict[Edge, str]()
+        flat, sizes, number = end_to_end(model), dict[Edge, str](), 0
         base = "steps_shape"
         while any(name.startswith(base) for name in identifiers(model).values()):
             base += "_"
@@ -249,8 +249,8 @@ class _Forms:
             if before in flat:
                 sizes[after] = sizes[before]
             elif after in flat:
-                number = len({*sizes.values()})
                 sizes[after] = f"{base}_{number + 1}" if number else base
+                number += 1
         return cls(flat, channels_first(model, flat), sizes)
 
 
@@ -276,7 +276,7 @@ def _emit_node(forms: _Forms, parts: Parts, model: Model, site: Site) -> None:
         sizes=forms.sizes.get(ends[1], ""),
     )
     LAYERS[type(node.spec)](node.spec, at)
-    if {*site.outputs} == {"_"} and node not in model.stateful:
+    if {*site.outputs} == {"_"} and not node.stateful:
         del parts.forward[lines:]
     if node.layer:
         del parts.init[before:]

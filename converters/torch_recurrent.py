@@ -181,14 +181,9 @@ class Walk:
 
 def _replacing(site: Site, word: str, number: int) -> str:
     """A variable for a checked state, the state's own where nothing else needs that."""
-    others = {
-        *site.busy,
-        *site.inputs,
-        site.mask,
-        *site.states[:number],
-        *site.states[number + 1 :],
-    }
-    return site.free(word) if word in others else word
+    states = (*site.states[:number], *site.states[number + 1 :])
+    needed = word in site.busy or word in (*site.inputs, site.mask, *states)
+    return site.free(word) if needed else word
 
 
 def states_before(

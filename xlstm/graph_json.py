@@ -144,8 +144,8 @@ def _add(graph: Builder, data: Any, where: str) -> None:
     except UsageError as error:
         raise FileError(place, error.expected, error.got, "port the model anew") from None
     shapes = tuple(_shape(s, place) for s in _checked(item.get("shapes"), list, place))
-    if shapes != graph.nodes[-1].shapes:
-        want = f"shapes {graph.nodes[-1].shapes}"
+    if shapes != graph.node(name).shapes:
+        want = f"shapes {graph.node(name).shapes}"
         raise FileError(place, want, shapes, "port the model anew")
 
 

@@ -6,7 +6,6 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 
 from xlstm.model import Model
@@ -68,11 +67,14 @@ def _numbered(base: str, taken: frozenset[str] | set[str], number: int) -> tuple
 
 def identifiers(model: Model) -> Mapping[str, str]:
     """Node name -> identifier, for every node of a model; all different."""
-    return _identifiers(model.names)
+    # every layer's emitter asks: kept beside the model's own cached properties
+    kept = vars(model).get("_identifiers")
+    if kept is None:
+        kept = vars(model)["_identifiers"] = _identifiers(model.names)
+    return MappingProxyType(kept)
 
 
-@lru_cache(maxsize=8)  # every layer's emitter asks
-def _identifiers(names: tuple[str, ...]) -> Mapping[str, str]:
+def _identifiers(names: tuple[str, ...]) -> dict[str, str]:
     # a layer's own name is its own, whatever is made of others before it
     found = {name: name for name in names if _base(name) == name}
     taken = set(found)
@@ -82,4 +84,4 @@ def _identifiers(names: tuple[str, ...]) -> Mapping[str, str]:
             base = _base(name)
             found[name], numbers[base] = _numbered(base, taken, numbers.get(base, 1))
             taken.add(found[name])
-    return MappingProxyType(found)
+    return found

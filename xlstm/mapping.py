@@ -66,8 +66,8 @@ def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
 
 def _with_any_mask(model: Model, node: Node) -> Node:
     """A node with a mask if any call of its layer has one: what its layer has to obey."""
-    masks = (other.mask for other in model.calls(node.name) if other.mask)
-    return replace(node, mask=node.mask or next(masks, None))
+    obeyed = node.mask or model.mask_of(node.name)
+    return node if obeyed is node.mask else replace(node, mask=obeyed)
 
 
 def check_supported(node: Node, adapter: Adapter) -> None:

@@ -203,6 +203,11 @@ class Node:
         return self.shapes[0]
 
     @property
+    def stateful(self) -> bool:
+        """True if its states outlive a call."""
+        return bool(getattr(self.spec, "stateful", False))
+
+    @property
     def reads(self) -> tuple[Edge, ...]:
         """Every edge into this node: inputs, mask, states."""
         return (*self.inputs, *([self.mask] if self.mask else []), *self.states)
@@ -242,12 +247,13 @@ class Model:
     @cached_property
     def layers(self) -> tuple[Node, ...]:
         """The nodes that are layers: all but the inputs."""
-        return tuple(node for node in self.nodes if node.name not in self.inputs)
+        starts = {*self.inputs}
+        return tuple(node for node in self.nodes if node.name not in starts)
 
     @cached_property
     def stateful(self) -> tuple[Node, ...]:
         """The nodes whose states outlive a call."""
-        return tuple(node for node in self.nodes if getattr(node.spec, "stateful", False))
+        return tuple(node for node in self.nodes if node.stateful)
 
     def node(self, name: str) -> Node:
         """The node called `name`."""
@@ -256,6 +262,19 @@ class Model:
     def calls(self, owner: str) -> tuple[Node, ...]:
         """The nodes that call the layer of the node `owner`: that one, and all that share it."""
         return self._calls[owner]
+
+    def mask_of(self, owner: str) -> Edge | None:
+        """The first mask that a call of the layer of the node `owner` obeys, None if none does."""
+        return self._masks.get(owner)
+
+    def readers(self, edge: Edge) -> tuple[Node, ...]:
+        """The layers that read an edge, in order, each once."""
+        return self._readers.get(edge, ())
+
+    @cached_property
+    def returned(self) -> frozenset[Edge]:
+        """The edges that are outputs."""
+        return frozenset(self.outputs)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -272,6 +291,22 @@ class Model:
         for node in self.nodes:
             found.setdefault(node.owner, []).append(node)
         return {owner: tuple(nodes) for owner, nodes in found.items()}
+
+    @cached_property
+    def _masks(self) -> dict[str, Edge]:
+        found: dict[str, Edge] = {}
+        for node in self.nodes:
+            if node.mask is not None:
+                found.setdefault(node.owner, node.mask)
+        return found
+
+    @cached_property
+    def _readers(self) -> dict[Edge, tuple[Node, ...]]:
+        found: dict[Edge, list[Node]] = {}
+        for node in self.layers:
+            for edge in dict.fromkeys(node.reads):
+                found.setdefault(edge, []).append(node)
+        return {edge: tuple(nodes) for edge, nodes in found.items()}
 
     def shape(self, edge: Edge) -> Shape:
         """Shape of one sample of what an edge carries."""
@@ -310,7 +345,7 @@ class Builder:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes so far."""
+        """The nodes so far, in a tuple that is made at every call."""
         return tuple(self._nodes.values())
 
     def __contains__(self, name: str) -> bool:

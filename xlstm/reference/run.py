@@ -52,7 +52,7 @@ def run(
             values |= {Edge(node.name, number): y for number, y in enumerate(outputs)}
             if coverage is not None and _signed(node.spec):
                 coverage.see_sign(node.name, outputs[0])
-            final += context.final if node in model.stateful else []
+            final += context.final if node.stateful else []
     return [*(values[edge] for edge in model.outputs), *final]
 
 

@@ -67,10 +67,10 @@ def _undoes(first: Order, second: Order) -> bool:
 class _Graph:
     """Who reads what, and which moves are given up."""
 
-    def __init__(self, nodes: Sequence[Node], outputs: Container[Edge], added: Container[str]):
+    def __init__(self, nodes: Sequence[Node], outputs: Iterable[Edge], added: Container[str]):
         # a layer that is called again stays as its other calls are
         shared = {name for node in nodes if node.layer for name in (node.name, node.layer)}
-        self.outputs = outputs
+        self.outputs = frozenset(outputs)
         self.moves = {n.name for n in nodes if n.name in added and n.name not in shared}
         self.plain = {n.name for n in nodes if n.name not in shared and number_by_number(n.spec)}
         self.readers: dict[Edge, list[Node]] = defaultdict(list)
@@ -80,20 +80,21 @@ class _Graph:
 
     def region(self, edge: Edge, order: Order) -> tuple[list[str], list[str]] | None:
         """Moves that undo one whose output is `edge`, and the layers between; None if some fail."""
-        if edge in self.outputs or not self.readers[edge]:
-            return None
         ends: list[str] = []
         between: list[str] = []
-        for node in self.readers[edge]:
-            if node.name in self.moves and _undoes(order, order_of(node.spec)):
-                ends.append(node.name)
-                continue
-            plain = node.name in self.plain and node.reads == (edge,)
-            more = self.region(Edge(node.name), order) if plain else None
-            if more is None:
+        todo = [edge]
+        while todo:
+            here = todo.pop()
+            if here in self.outputs or not self.readers[here]:
                 return None
-            ends += more[0]
-            between += [node.name, *more[1]]
+            for node in self.readers[here]:
+                if node.name in self.moves and _undoes(order, order_of(node.spec)):
+                    ends.append(node.name)
+                elif node.name in self.plain and node.reads == (here,):
+                    between.append(node.name)
+                    todo.append(Edge(node.name))
+                else:
+                    return None
         return ends, between
 
 
@@ -124,15 +125,12 @@ def settled(
             turned |= dict.fromkeys(found[1], order)
     if not gone:
         return tuple(nodes), tuple(outputs)
-    read = {Edge(node.name): node.inputs[0] for node in nodes if node.name in gone}
+    read: dict[Edge, Edge] = {}
+    for node in nodes:
+        if node.name in gone:  # what it reads comes before it, and may be gone too
+            read[Edge(node.name)] = read.get(node.inputs[0], node.inputs[0])
     left = (node for node in nodes if node.name not in gone)
-    return tuple(_rewired(left, read, turned)), tuple(_source(edge, read) for edge in outputs)
-
-
-def _source(edge: Edge, read: Mapping[Edge, Edge]) -> Edge:
-    while edge in read:
-        edge = read[edge]
-    return edge
+    return tuple(_rewired(left, read, turned)), tuple(read.get(edge, edge) for edge in outputs)
 
 
 def _rewired(
@@ -142,8 +140,8 @@ def _rewired(
         shapes = node.shapes
         if node.name in turned:
             shapes = tuple(_before(shape, turned[node.name]) for shape in shapes)
-        inputs = tuple(_source(edge, read) for edge in node.inputs)
-        states = tuple(_source(edge, read) for edge in node.states)
+        inputs = tuple(read.get(edge, edge) for edge in node.inputs)
+        states = tuple(read.get(edge, edge) for edge in node.states)
         yield replace(node, inputs=inputs, states=states, shapes=shapes)
 
 

@@ -83,6 +83,7 @@ class Assembly:
         read = (*graph.outputs, *(tensor for call in graph.calls for tensor in call.reads))
         self._read = {(tensor.layer, tensor.output) for tensor in read}
         self._edges: dict[Tensor, Edge] = {}
+        self._placed: set[tuple[str, int]] = set()
         self._owners: dict[str, list[tuple[str, Spec]]] = {}
         self._shared = Shared(reader)
         self._names: set[str] = {call.name for call in graph.calls}
@@ -94,13 +95,21 @@ class Assembly:
             FileError: the layer has no such output.
             UnsupportedError: a mask that an operation computes, where it has no numbers.
         """
-        if self.carried.is_mask(tensor) and tensor not in self._edges:
-            name, call = self.carried.operations[tensor[:2]]
-            self._place(call, name, self.reader.where(call.name))
+        todo = [tensor] if self._waits(tensor) else []
+        while todo:  # what an operation reads before it, however many there are
+            name, call = self.carried.operations[todo[-1][:2]]
+            if waiting := [read for read in call.inputs if self._waits(read)]:
+                todo += waiting
+            elif self._waits(todo.pop()):
+                self._place(call, name, self.reader.where(call.name))
         if tensor not in self._edges:
             got = f"output {tensor.output} of {tensor.layer}"
             raise FileError(where, "an output of a layer", got, ANEW)
         return self._edges[tensor]
+
+    def _waits(self, tensor: Tensor) -> bool:
+        """True for a mask that an operation computes and that is not in the graph yet."""
+        return self.carried.is_mask(tensor) and tensor[:2] not in self._placed
 
     def output(self, tensor: Tensor, where: str) -> Edge:
         """The hub's edge of what a layer reads, or of an output of the model.
@@ -116,7 +125,7 @@ class Assembly:
 
     def add(self, call: Call) -> None:
         """Adds a call with its weights."""
-        where = self.reader.where(call.name)
+        where, before = self.reader.where(call.name), len(self.nodes)
         if call.kind == "InputLayer":
             self._add_input(call, where)
         elif call.kind == JOINT:
@@ -125,6 +134,8 @@ class Assembly:
             self._add_operation(call, operation, where)
         else:
             self._add_layer(call, where)
+        # one node was reckoned with before
+        self.reader.budget.spend("expanded nodes", max(len(self.nodes) - before - 1, 0), where)
 
     def _add_joint(self, call: Call, where: str) -> None:
         """Gives a tensor the mask that a call names, or that another tensor carries."""
@@ -174,6 +185,7 @@ class Assembly:
         self.carried.note_flags(name, edges, made, flags)
         pairs = zip(edges, made, strict=True)
         self.carried.alike |= {edge for edge, own in pairs if is_alike(own, alike)}
+        self._placed.add((call.name, call.number))
 
     def _add_layer(self, call: Call, where: str) -> None:
         inputs = [self.output(tensor, where) for tensor in call.inputs]
@@ -424,6 +436,9 @@ class Assembly:
     def _add(self, where: str, *args: object, **options: object) -> Edge:
         """Adds a node; what makes no sense is the file's fault here, not the caller's."""
         try:
-            return self.nodes.add(*args, **options)  # type: ignore[arg-type]
+            edge = self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
+        node = self.nodes.node(edge.node)
+        self.carried.note_mask(node.name, node.spec, node.inputs)
+        return edge

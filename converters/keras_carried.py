@@ -66,6 +66,7 @@ class Carried:
         turned: flags -> the masks made of them.
         alike: edges of tensors that have no samples in Keras.
         operations: calls of operations that compute masks, not yet in the graph.
+        compared: what a layer that makes a mask reads and compares it with -> the mask.
     """
 
     def __init__(self, reader: Reader, nodes: Builder, edge: Callable[[Tensor, str], Edge]) -> None:
@@ -78,10 +79,19 @@ class Carried:
         self.turned: dict[Edge, Edge] = {}
         self.alike: set[Edge] = set()
         self.operations: dict[tuple[str, int], tuple[str, Call]] = {}
+        self.compared: dict[tuple[Edge, type[Spec], float], Edge] = {}
+        self._values: dict[Tensor, Any] = {}
 
     def is_mask(self, tensor: Tensor) -> bool:
         """Whether a tensor is a mask that an operation computes."""
         return tensor[:2] in self.operations
+
+    def note_mask(self, node: str, spec: Spec, inputs: Sequence[Edge]) -> None:
+        """Notes a layer whose second output is a mask, the first of several that are alike."""
+        if isinstance(spec, Masking):
+            self.compared.setdefault((inputs[0], Masking, spec.value), Edge(node, 1))
+        elif isinstance(spec, Embedding) and spec.mask_zero:
+            self.compared.setdefault((inputs[0], Embedding, 0.0), Edge(node, 1))
 
     def masks(self, call: Call, where: str) -> list[Mask]:
         """The mask of each input of a call: the one it names, or the one carried there."""
@@ -152,6 +162,25 @@ class Carried:
         got = mask.why if isinstance(mask, Mixed) else "none"
         raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
 
+    def _asked(self, tensor: Tensor) -> list[Tensor]:
+        """The masks that what an operation on masks gives depends on, and that are not known."""
+        name, call = self.operations[tensor[:2]]
+        first = call.arguments[0] if call.arguments else None
+        found: list[Any] = []
+        if name in ("logical_or", "logical_and"):
+            found = [*call.arguments]
+        elif name in MOVED_MASKS or (_over_last(name, call) and not self._is_marked(name, first)):
+            found = [first]
+        elif _side_by_side(name, call):
+            found = first or []
+        masks = (t for t in found if isinstance(t, Tensor) and self.is_mask(t))
+        return [tensor for tensor in masks if tensor not in self._values]
+
+    def _is_marked(self, name: str, first: Any) -> bool:
+        """True for the question of a Masking layer: is any number of a step not the mark?"""
+        compared = isinstance(first, Tensor) and self.is_mask(first)
+        return name == "any" and compared and self.operations[first[:2]][0] == "not_equal"
+
     def _value(self, tensor: Any, where: str) -> Any:
         """What an operation on masks gives: an edge, ones, zeros, several side by side, Mixed."""
         if not isinstance(tensor, Tensor):
@@ -159,6 +188,18 @@ class Carried:
         if not self.is_mask(tensor):
             edge = self.edge(tensor, where)
             return edge if edge in self.booleans else Mixed(f"what {edge.node} computes")
+        # each once, however many read it, and what it depends on first, however deep that is
+        todo = [] if tensor in self._values else [tensor]
+        while todo:
+            if asked := self._asked(todo[-1]):
+                todo += asked
+            else:
+                here = todo.pop()
+                self._values[here] = self._computed(here, where)
+        return self._values[tensor]
+
+    def _computed(self, tensor: Tensor, where: str) -> Any:
+        """As `_value`, of an operation whose masks are known."""
         name, call = self.operations[tensor[:2]]
         first = call.arguments[0] if call.arguments else None
         if name == "not_equal":
@@ -170,25 +211,18 @@ class Carried:
         if name in ("logical_or", "logical_and"):
             both = [self._value(item, where) for item in call.arguments]
             return _joined(both, "or" if name == "logical_or" else "and", call.name)
-        last = call.options.get("axis") in (-1, [-1]) and not call.options.get("keepdims")
-        if name == "concatenate" and call.options.get("axis") == -1:
+        if _side_by_side(name, call):
             return [self._value(item, where) for item in (first or [])]
-        if name in ("any", "all") and last:
+        if _over_last(name, call):
             return self._reduced(name, first, call, where)
         return Mixed(f"operation {name} ({call.name})")
 
     def _reduced(self, name: str, first: Any, call: Call, where: str) -> Any:
         """Any or all over the last axis: of masks side by side, or of a Masking layer's x != v."""
-        if isinstance(first, Tensor) and self.is_mask(first):
-            inner, compared = self.operations[first[:2]]
-            if inner == "not_equal" and name == "any":
-                x, value = _compared(compared)
-                edge = self.edge(x, where) if x else None
-                for node in self.nodes.nodes:
-                    masking = isinstance(node.spec, Masking) and node.inputs == (edge,)
-                    if masking and node.spec == Masking(float(value)):
-                        return Edge(node.name, 1)
-                return Mixed(f"operation any ({call.name})")
+        if self._is_marked(name, first):
+            x, value = _compared(self.operations[first[:2]][1])
+            key = self.edge(x, where) if x else Edge(""), Masking, float(value)
+            return self.compared.get(key, Mixed(f"operation any ({call.name})"))
         found = self._value(first, where)
         how = "or" if name == "any" else "and"
         return _joined(found if isinstance(found, list) else [found], how, call.name)
@@ -199,11 +233,8 @@ class Carried:
         if x is None or self.is_mask(x):
             return Mixed(f"operation not_equal ({call.name})")
         edge = self.edge(x, where)
-        for node in self.nodes.nodes:
-            spec = node.spec
-            zero = isinstance(spec, Embedding) and spec.mask_zero and value == 0
-            if zero and node.inputs == (edge,):
-                return Edge(node.name, 1)
+        if found := self.compared.get((edge, Embedding, float(value))):
+            return found
         own = Edge(call.name)
         if own not in self.booleans:
             self.nodes.add(call.name, NotEqual(float(value)), [edge])
@@ -270,6 +301,17 @@ class Carried:
         if 0 < len(there) < len(masks) and self.reader.era.joins_masks_by_or:
             return None
         return _one(there, call)
+
+
+def _side_by_side(name: str, call: Call) -> bool:
+    """True for an operation that puts masks side by side."""
+    return name == "concatenate" and call.options.get("axis") == -1
+
+
+def _over_last(name: str, call: Call) -> bool:
+    """True for any or all of the last axis."""
+    last = call.options.get("axis") in (-1, [-1]) and not call.options.get("keepdims")
+    return name in ("any", "all") and last
 
 
 def _one(masks: Sequence[Mask], call: Call) -> Mask:

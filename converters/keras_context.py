@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,35 @@ BACKENDS = ("", "tensorflow", "jax", "torch", "theano", "cntk")
 """What Keras has computed with, and files that do not say it."""
 
 
+class Paths:
+    """Finds the paths at or below another one without looking at all.
+
+    >>> Paths(["lstm/cell/vars", "lstm_1/cell/vars", "lstm"]).below("lstm")
+    ['lstm', 'lstm/cell/vars']
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._sorted = sorted(paths)
+
+    def add(self, path: str) -> None:
+        """Adds a path."""
+        insort(self._sorted, path)
+
+    def below(self, path: str) -> list[str]:
+        """The path itself, if it is one, and those that go on from it."""
+        at = bisect_left(self._sorted, path)
+        own = self._sorted[at : at + 1]
+        return [*(own if own == [path] else []), *self.inside(f"{path}/")]
+
+    def inside(self, folder: str) -> list[str]:
+        """Those that start with a path that ends with a slash; all for the empty one."""
+        if not folder:
+            return list(self._sorted)
+        # "0" is the character after "/"
+        ends = (folder, f"{folder[:-1]}0")
+        return self._sorted[slice(*(bisect_left(self._sorted, end) for end in ends))]
+
+
 class Reader:
     """Reads one description; keeps the notes and warnings it finds on the way.
 
@@ -89,11 +119,12 @@ class Reader:
         self.file = description.file or "keras"
         self.era = era_of(version_of(description, {*rules, "InputLayer"}, self.file), self.file)
         self.weights_era: Era | None = weights_era(description, self.era, self.file)
-        self.notes: list[str] = []
+        self.budget = description.budget
+        self.notes: dict[str, None] = {}
         if self.era.version != description.version:
             of = description.architecture.file if description.architecture else self.file
             self.note(f"{of} names no version; only Keras {self.major} writes options as it does")
-        self.warnings: list[str] = []
+        self.warnings: dict[str, None] = {}
         self.from_cudnn: set[str] = set()
         self._old_hard_sigmoid: list[str] = []
         if self.era.is_newer:
@@ -101,6 +132,7 @@ class Reader:
         if self.backend not in BACKENDS:
             self.warn(f"written on an unknown backend: {self.backend}")
         self._left = dict(description.weights)
+        self._paths = Paths(self._left)
 
     @property
     def major(self) -> int:
@@ -126,16 +158,19 @@ class Reader:
 
     def give(self, key: str, stored: tuple[Stored, ...]) -> None:
         """Puts arrays under another name, to be taken from there."""
+        if key not in self._left:
+            self._paths.add(key)
         self._left[key] = stored
 
     def leave(self, keys: Collection[str]) -> None:
         """Forgets the arrays of layers that are not read, and all below their paths."""
-        cut = {k for k in self._left for key in keys if k == key or k.startswith(f"{key}/")}
-        self._left = {k: stored for k, stored in self._left.items() if k not in cut}
+        for key in keys:
+            for path in self.below(key):
+                del self._left[path]
 
     def below(self, path: str) -> list[str]:
         """Paths with arrays at or below one, not taken yet."""
-        return [key for key in self._left if key == path or key.startswith(f"{path}/")]
+        return [key for key in self._paths.below(path) if key in self._left]
 
     def check_used(self) -> None:
         """Raises WeightsError where the file holds weights that no layer took."""
@@ -156,13 +191,11 @@ class Reader:
 
     def note(self, line: str) -> None:
         """Keeps a note, once."""
-        if line not in self.notes:
-            self.notes.append(line)
+        self.notes[line] = None
 
     def warn(self, line: str) -> None:
         """Keeps a warning, once."""
-        if line not in self.warnings:
-            self.warnings.append(line)
+        self.warnings[line] = None
 
     def activation(self, value: Any, where: str) -> str:
         """The hub's name of an activation, by the era of the file.
@@ -227,6 +260,8 @@ def is_custom(layer: Config) -> bool:
 
 def registered_name(layer: Config) -> str:
     """The name under which the user registered a layer, "" if he did not."""
+    if not custom.any_registered():
+        return ""
     options, kind = layer.get("config"), str(layer.get("class_name"))
     own = options.get("name") if isinstance(options, Mapping) else layer.get("name")
     bases = (str(layer.get("registered_name") or kind), kind, kind.rpartition(">")[2])

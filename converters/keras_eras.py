@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from xlstm.errors import UnsupportedError, UsageError
@@ -114,7 +115,7 @@ class Era:
         """The first number of the version."""
         return self.numbers[0]
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[int, ...]:
         """The numbers of the version, at most three."""
         return tuple(int(number) for number in re.findall(r"\d{1,6}", self.version)[:3])

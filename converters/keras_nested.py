@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from xlstm.converters.keras_calls import ANEW, Call, Tensor
 from xlstm.converters.keras_composite import taken_apart
-from xlstm.converters.keras_context import NESTED, Config, is_operation
+from xlstm.converters.keras_context import NESTED, Config, Paths, is_operation
 from xlstm.converters.keras_graph import Graph, layers_of, name_of, read_graph
 from xlstm.converters.keras_shared import told
 from xlstm.converters.keras_weights import Groups
@@ -54,6 +54,29 @@ def all_layers(layers: list[Config], where: str, depth: int = 0) -> Iterator[Con
             yield from all_layers(layers_of(inside, where), where, depth + 1)
 
 
+def calls_of(layer: Config) -> int:
+    """The number of calls of a layer that its config lists; 1 in a chain."""
+    nodes = layer.get("inbound_nodes")
+    return len(nodes) if isinstance(nodes, list) and nodes else 1
+
+
+def written_out(config: Config, where: str) -> tuple[int, int]:
+    """Calls of a model without nested ones, and characters of their paths, before any is made.
+
+    A model in which one is called twice, and so on for 16 levels, has 65,536 of each.
+
+    Raises:
+        FileError: a nested model without layers.
+    """
+    number, characters = 0, 0
+    for layer in layers_of(config, where):
+        inside, times = model_inside(layer), calls_of(layer)
+        inner, below = (1, 0) if inside is None else written_out(inside, where)
+        number += times * inner
+        characters += times * (below + inner * (len(name_of(layer)) + 1))
+    return number, characters
+
+
 @dataclass
 class Flattener:
     """Puts the layers of nested models in the models' place.
@@ -61,12 +84,15 @@ class Flattener:
     Attributes:
         description: of the file.
         where: what errors call it.
-        tensors: what an output of a nested model is: the output of a layer.
+        paths: of the weights.
     """
 
     description: Description
     where: str
-    tensors: dict[Tensor, Tensor] = field(default_factory=dict)
+    paths: Paths = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.paths = Paths(self.description.weights)
 
     def flat(self, config: Config, path: str = "", layers: list[Config] | None = None) -> Graph:
         """The graph of a model without nested ones.
@@ -81,9 +107,8 @@ class Flattener:
         calls: list[Call] = []
         known: dict[Tensor, Tensor] = {}
         for call in graph.calls:
-            read = _renamed(call, known)
             group = path + paths.get(call.name, "")
-            read = replace(read, group=group, same=told(call.layer))
+            read = replace(_renamed(call, known), group=group, same=told(call.layer))
             inside = model_inside(call.layer)
             if inside is None:
                 calls += taken_apart(read, self.description, self.where) or [read]
@@ -98,7 +123,7 @@ class Flattener:
 
     def _paths(self, layers: list[Config], path: str) -> dict[str, str]:
         """The group of every layer of one model, below the model's own."""
-        groups = Groups(self.description, path)
+        groups = Groups(self.description.step, self.paths, path)
         return {name_of(la): groups.of(la) for la in layers if not is_operation(la)}
 
     def _inlined(self, call: Call, model: Config) -> tuple[list[Call], list[Tensor]]:
@@ -110,7 +135,7 @@ class Flattener:
         if len(graph.inputs) != len(call.inputs):
             want = f"{len(graph.inputs)} inputs for {call.name}"
             raise FileError(self.where, want, f"{len(call.inputs)}", ANEW)
-        counts = Counter(inner.name for inner in graph.calls)
+        counts, starts = Counter(inner.name for inner in graph.calls), {*graph.inputs}
 
         def place(tensor: Tensor) -> Tensor:
             number = tensor.call + call.number * counts[tensor.layer]
@@ -124,7 +149,7 @@ class Flattener:
                 calls.append(replace(joint, number=call.number))
                 known[Tensor(name, 0, 0)] = calls[-1].output()
         for inner in graph.calls:
-            if inner.name in graph.inputs:
+            if inner.name in starts:
                 continue
             moved = {t: known.get(t) or place(t) for t in inner.reads}
             moved |= {t: known.get(t) or place(t) for t in _in_arguments(inner)}
@@ -169,6 +194,8 @@ def _in_arguments(call: Call) -> Iterator[Tensor]:
 
 def _renamed(call: Call, names: Mapping[Tensor, Tensor]) -> Call:
     """A call that reads other tensors."""
+    if not names:
+        return call
 
     def new(value: object) -> object:
         if isinstance(value, Tensor):

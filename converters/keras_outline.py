@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from xlstm.converters.keras_calls import Tensor, mentioned
 from xlstm.converters.keras_configs import COMMON
-from xlstm.converters.keras_context import Config, dtype_policy, is_operation
+from xlstm.converters.keras_context import Config, Paths, dtype_policy, is_operation
 from xlstm.converters.keras_eras import Era, version_of, weights_era
 from xlstm.converters.keras_graph import layers_of, name_of
 from xlstm.converters.keras_joined import in_order
@@ -94,7 +94,8 @@ def _configs(config: Config) -> list[Config]:
 def _layers(
     config: Config, description: Description, left: dict[str, tuple[Stored, ...]], major: str
 ) -> Iterator[LayerOutline]:
-    groups = Groups(description)
+    paths = Paths(left)
+    groups = Groups(description.step, paths)
     functional = config.get("class_name") != "Sequential"
     for layer in _configs(config):
         name, options = name_of(layer), _mapping(layer.get("config"))
@@ -106,7 +107,7 @@ def _layers(
         if description.by_name:
             stored = left.pop(name, ())
         elif functional or layer.get("class_name") != "InputLayer":
-            stored = _below(groups.of(layer), left)
+            stored = _below(groups.of(layer), left, paths)
         shown = [*_options(str(layer.get("class_name")), options, major), reads]
         text = ", ".join(part for part in shown if part)
         yield LayerOutline(name, _kind(layer), text, _arrays(stored), "")
@@ -126,11 +127,11 @@ def _tensor(tensor: Tensor) -> str:
     return f"{tensor.layer}[{tensor.output}]" if tensor.output else tensor.layer
 
 
-def _below(group: str, left: dict[str, tuple[Stored, ...]]) -> tuple[Stored, ...]:
+def _below(group: str, left: dict[str, tuple[Stored, ...]], paths: Paths) -> tuple[Stored, ...]:
     """All arrays below a layer's group, named by their path."""
     found: list[Stored] = []
     # the variables of a layer itself before those of the layers inside it, which come by name
-    keys = [key for key in left if key == group or key.startswith(f"{group}/")]
+    keys = [key for key in paths.below(group) if key in left]
     for key in sorted(keys, key=lambda key: (key.count("/"), key)):
         path = key.removeprefix(group).strip("/")
         found += [

@@ -9,10 +9,10 @@ from xlstm.converters.axes import settled
 from xlstm.converters.keras_assembly import Assembly
 from xlstm.converters.keras_composite import homes_of, sort_parts
 from xlstm.converters.keras_configs import check_classes
-from xlstm.converters.keras_context import Reader
+from xlstm.converters.keras_context import Paths, Reader
 from xlstm.converters.keras_graph import layers_of, name_of, until_layer
 from xlstm.converters.keras_joined import in_order, say_joined
-from xlstm.converters.keras_nested import Flattener, all_layers
+from xlstm.converters.keras_nested import Flattener, all_layers, written_out
 from xlstm.converters.keras_operations import HOW, MASKS
 from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_weights import Groups, sort_nested
@@ -57,6 +57,9 @@ def read_description(description: Description, *, lone: bool = False, until: str
     layers = layers_of(config, reader.file)
     every = list(all_layers(layers, reader.file))
     check_classes(reader, every)
+    number, characters = written_out(config, reader.file)
+    reader.budget.spend("expanded nodes", number, reader.file)
+    reader.budget.spend("characters", characters, reader.file)
     graph = Flattener(description, reader.file).flat(config, layers=whole)
     if graph.deep:
         want, do = "outputs as a list or a dict of tensors", "return them side by side"
@@ -89,7 +92,8 @@ def _cut(reader: Reader, whole: Sequence[Mapping[str, object]], left: Sequence[o
     """Leaves the weights of layers alone that are not read."""
     if len(left) == len(whole):
         return
-    groups, kept = Groups(reader.description), {name_of(la) for la in left}  # type: ignore[arg-type]
+    groups = Groups(reader.description.step, Paths(reader.description.weights))
+    kept = {name_of(layer) for layer in left}  # type: ignore[arg-type]
     paths = {name_of(layer): groups.of(layer) for layer in whole}
     cut = [name for name in paths if name not in kept]
     reader.leave(cut if reader.description.by_name else [paths[name] for name in cut])

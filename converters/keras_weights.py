@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from xlstm.converters.keras_configs import STACK, cells_of, class_of, halves_of, inner, snake
-from xlstm.converters.keras_context import Config, Reader, dtype_policy
+from xlstm.converters.keras_context import Config, Paths, Reader, dtype_policy
 from xlstm.converters.keras_eras import KERAS1_NAME
 from xlstm.converters.keras_registered import taken
 from xlstm.converters.keras_tables import DEFAULT, FORMS, TABLES, turned
 
 from xlstm.errors import FileError, UsageError, WeightsError
-from xlstm.files.description import UNMARKED, Description, Stored
+from xlstm.files.description import UNMARKED, Stored
 from xlstm.kinds import KINDS
 from xlstm.layout import Table, as_it_is, check, unpack
 from xlstm.model import (
@@ -115,20 +116,25 @@ def numbered(stems: Sequence[str]) -> list[str]:
     >>> numbered(["lstm", "gru", "lstm"])
     ['lstm', 'gru', 'lstm_1']
     """
-    found = []
-    for place, stem in enumerate(stems):
-        number = list(stems[:place]).count(stem)
-        found.append(f"{stem}_{number}" if number else stem)
+    found, counts = [], Counter[str]()
+    for stem in stems:
+        found.append(f"{stem}_{counts[stem]}" if counts[stem] else stem)
+        counts[stem] += 1
     return found
 
 
 class Groups:
-    """Paths of the layers' groups in new weights files: numbered by class, as the layers come."""
+    """Paths of the layers' groups in new weights files: numbered by class, as the layers come.
 
-    def __init__(self, description: Description, path: str = "") -> None:
-        self._step = description.step
-        below = [key.removeprefix(path) for key in description.weights if key.startswith(path)]
-        self._heavy = {key.split("/")[0] for key in below}
+    Args:
+        step: of the description.
+        paths: of its weights.
+        path: of the model's own group.
+    """
+
+    def __init__(self, step: int, paths: Paths, path: str = "") -> None:
+        self._step = step
+        self._heavy = {key.removeprefix(path).split("/")[0] for key in paths.inside(path)}
         self._counts: dict[str, int] = {}
 
     def of(self, layer: Config) -> str:
@@ -150,44 +156,67 @@ def leaf(name: str, major: int, deep: bool = False) -> str:
     return found[1] if found else "/".join(parts[-1 - deep :])
 
 
-def sort_nested(reader: Reader, homes: Sequence[tuple[str, ...]]) -> None:
+def sort_nested(reader: Reader, every: Iterable[tuple[str, ...]]) -> None:
     """Gives the arrays that old HDF5 files keep under a nested model to the layers inside it.
 
     Args:
         reader: what is read.
-        homes: names of every layer inside a nested model, those of the models around it first.
+        every: names of every layer inside a nested model, those of the models around it first.
 
     Raises:
         WeightsError: an array whose name does not tell which layer's it is.
     """
     if not reader.description.by_name:
         return
-    for outer in dict.fromkeys(home[0] for home in homes):
-        inside = list(dict.fromkeys(home for home in homes if home[0] == outer))
-        arrays = reader.take(outer)
-        for home in inside:
+    nested: dict[str, dict[Home, None]] = {}
+    for home in every:
+        nested.setdefault(home[0], {})[home] = None
+    for outer, found in nested.items():
+        arrays, owned = reader.take(outer), dict[Home, list[Stored]]()
+        for home in found:
             if not arrays and reader.description.weights.get(home[-1]):
                 reader.give("/".join(home), reader.take(home[-1]))  # Keras 1
+        homes = Homes(found)
         for array in arrays:
-            home = _home(reader, array.name, inside)
-            reader.give("/".join(home), (*reader.take("/".join(home)), array))
+            owned.setdefault(homes.of(reader, outer, array.name), []).append(array)
+        for home, own in owned.items():
+            reader.give("/".join(home), (*reader.take("/".join(home)), *own))
 
 
-def _home(reader: Reader, name: str, homes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The layer that an array is named for: the one whose name comes last in its path."""
-    *parts, last = name.split(":")[0].split("/")
-    found: dict[tuple[int, int], list[tuple[str, ...]]] = {}
-    for home in homes:
-        own = home[-1]
-        if own in parts or (not parts and last.startswith(f"{own}_")):
-            deep = len(parts) - parts[::-1].index(own) if own in parts else len(own)
-            around = sum(outer in parts for outer in home[1:-1])
+Home = tuple[str, ...]
+"""Names of a layer inside nested models, those of the models around it first."""
+
+
+class Homes:
+    """The layers inside a nested model, by their own names."""
+
+    def __init__(self, homes: Iterable[Home]) -> None:
+        self._named: dict[str, list[Home]] = {}
+        for home in homes:
+            self._named.setdefault(home[-1], []).append(home)
+        self._lengths = {len(name) for name in self._named}
+
+    def of(self, reader: Reader, outer: str, name: str) -> Home:
+        """The layer that an array is named for: the one whose name comes last in its path.
+
+        Raises:
+            WeightsError: none, or several.
+        """
+        *parts, last = name.split(":")[0].split("/")
+        places = {part: place for place, part in enumerate(parts, 1)}
+        if not parts:
+            places = {last[:n]: n for n in self._lengths if last[n : n + 1] == "_"}
+        homes = [(deep, home) for own, deep in places.items() for home in self._named.get(own, ())]
+        reader.budget.spend("steps", len(homes) + len(places), reader.file)
+        found: dict[tuple[int, int], list[Home]] = {}
+        for deep, home in homes:
+            around = sum(other in parts for other in home[1:-1])
             found.setdefault((deep, around), []).append(home)
-    best = found[max(found)] if found else []
-    if len(best) != 1:
-        where, want = reader.where(homes[0][0]), "names that tell whose arrays they are"
-        raise WeightsError(where, want, name, "save the model as .keras")
-    return best[0]
+        best = found[max(found)] if found else []
+        if len(best) != 1:
+            where, want = reader.where(outer), "names that tell whose arrays they are"
+            raise WeightsError(where, want, name, "save the model as .keras")
+        return best[0]
 
 
 @dataclass(frozen=True)

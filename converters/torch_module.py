@@ -22,7 +22,7 @@ from xlstm.converters.source import (
 from xlstm.identifiers import identifiers
 from xlstm.inputs import MOVES
 from xlstm.literals import literal
-from xlstm.model import Edge, Embedding, Input, Model, NotEqual, TimeDistributed
+from xlstm.model import Edge, Embedding, Input, Model, NotEqual
 from xlstm.specs.custom import inside, kind_of
 from xlstm.syntax import parse
 

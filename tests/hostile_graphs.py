@@ -20,6 +20,7 @@ Config = dict[str, Any]
 MANY = 20_000
 LEVELS = 16
 VERSION = "3.15.1"
+GATES = {"recurrent_activation": "sigmoid"}
 
 
 def archive(path: Path, config: Config | str) -> None:
@@ -142,7 +143,9 @@ def many_calls(number: int = MANY, turned: bool = False) -> Config:
 
 def one_layer(number: int = MANY) -> Config:
     """One layer, called over and over."""
-    return graph([start(), relu("r", [on("x"), *(on(("r", n)) for n in range(number))])], "r", number)
+    return graph(
+        [start(), relu("r", [on("x"), *(on(("r", n)) for n in range(number))])], "r", number
+    )
 
 
 def one_sum(number: int = MANY) -> Config:
@@ -189,7 +192,7 @@ def masks(times: int = 60) -> Config:
     for n in range(times):
         before = tensor(layers[-1]["name"])
         layers.append(operation("LogicalOr", f"o{n}", {"args": [before, before], "kwargs": {}}))
-    options = {"units": 2, "name": "lstm"}
+    options = {"units": 2, "name": "lstm", "recurrent_activation": "sigmoid"}
     call = {"args": [tensor("x")], "kwargs": {"mask": tensor(layers[-1]["name"])}}
     lstm = layer("LSTM", calls=[call], **options)
     return graph([start("x", (None, None, 3)), *layers, lstm], "lstm")
@@ -225,7 +228,8 @@ def moves(number: int = MANY) -> Config:
 def cells(number: int = MANY) -> Config:
     """An RNN of many cells."""
     found = [
-        {"class_name": "LSTMCell", "config": {"name": f"c{n}", "units": 3}} for n in range(number)
+        {"class_name": "LSTMCell", "config": {"name": f"c{n}", "units": 3, **GATES}}
+        for n in range(number)
     ]
     stack = {"class_name": "StackedRNNCells", "config": {"name": "s", "cells": found}}
     return chain([layer("RNN", "rnn", cell=stack)], (None, None, 3))

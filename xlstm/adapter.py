@@ -151,9 +151,11 @@ class Adapter:
             UnsupportedError: this framework has no form of a part.
         """
         parts = node.spec.parts
+        if not parts:
+            return
         spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
         names = self.halves(node) if isinstance(spec, Bidirectional) else ("{}",)
-        for (before, part), name in zip(parts, names, strict=bool(parts)):
+        for (before, part), name in zip(parts, names, strict=True):
             yield Place(before, part, self.table(part), name)
 
     @property

@@ -18,7 +18,7 @@ LIMITS = MappingProxyType(
     {
         "bytes": 2**30,
         "nodes": 200_000,
-        "expanded nodes": 20_000,
+        "expanded nodes": 25_000,
         "characters": 2**24,
         "steps": 50_000_000,
     }
@@ -27,7 +27,7 @@ LIMITS = MappingProxyType(
 
 bytes: memory for what is decompressed, parsed or copied, without the weights that are wanted.
 nodes: objects that the file lists: groups, datasets, members, tensors, layers, values.
-expanded nodes: layers after nested models are written out, once for each call of them.
+expanded nodes: calls of layers after nested models are written out, and what else they become.
 characters: of names and texts that are kept.
 steps: turns of loops whose number the file decides.
 """

@@ -255,6 +255,11 @@ def _check_code(where: str, code: Mapping[str, object]) -> None:
             raise UsageError(f"{where}, {framework}", "an xlstm.LayerCode", got, "wrap it in one")
 
 
+def any_registered() -> bool:
+    """True if any layer is registered in this process."""
+    return bool(_LAYERS)
+
+
 def find(*names: str) -> str:
     """The first of `names` that is registered, "" if none is."""
     return next((name for name in names if name in _LAYERS), "")

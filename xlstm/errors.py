@@ -10,11 +10,14 @@ def printable(text: object) -> str:
     >>> print(printable("a" + chr(10) + "b"))
     a\nb
     """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _line(text: object) -> str:
-    line = printable(text)
+    line = printable(str(text)[: LONGEST + 1])
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 

@@ -1,7 +1,7 @@
 """Tables of plain text, laid out as rich lays out its own, in a time that grows with the rows.
 
-In: headers and rows of texts. Out: lines of at most so many columns. Rich takes a millisecond a row,
-so that a model of 20,000 layers took it minutes; here a row that needs no wrapping is one `join`.
+In: headers and rows of texts. Out: lines of at most so many columns. Rich takes a millisecond a
+row, half a minute for a model of 20,000 layers; here a row that needs no wrapping is one `join`.
 
 >>> table = Grid(["layer", "count"], left=1)
 >>> table.add("lstm", "1,760")
@@ -12,6 +12,7 @@ so that a model of 20,000 layers took it minutes; here a row that needs no wrapp
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from rich._wrap import divide_line
 from rich.cells import cell_len
@@ -79,7 +80,7 @@ def wrapped(text: str, size: int) -> list[str]:
     if _size(text) <= size:
         return [text]
     ends = [0, *divide_line(text, size), len(text)]
-    return [text[a:b].rstrip() for a, b in zip(ends, ends[1:], strict=False)]
+    return [text[a:b].rstrip() for a, b in pairwise(ends)]
 
 
 def _fitted(sizes: Sequence[int], width: int) -> list[int]:

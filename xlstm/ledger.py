@@ -258,7 +258,7 @@ def _layer(
         name: None if name in refused else sum(t.count for t in held[name] if not t.other)
         for name in adapters
     }
-    names = [name for name in adapters if name not in refused]
+    names = [name for name in adapters if name not in refused and node.spec.parts]
     differences = tuple(
         line
         for number, a in enumerate(names)

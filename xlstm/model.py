@@ -348,6 +348,9 @@ class Builder:
         """The nodes so far, in a tuple that is made at every call."""
         return tuple(self._nodes.values())
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
     def __contains__(self, name: str) -> bool:
         return name in self._nodes
 

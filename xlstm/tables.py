@@ -42,8 +42,16 @@ def grid(headers: Iterable[str], left: int = 1) -> Grid:
 
 
 def add(table: Grid, *cells: object) -> None:
-    """A row of plain texts, what cannot be printed escaped."""
-    table.add(*(printable(str(cell)) for cell in cells))
+    """A row of plain texts, what cannot be printed escaped, and the end of long ones left out."""
+    table.add(*(_cell(str(cell)) for cell in cells))
+
+
+LONGEST = 2000
+"""Characters of a cell: more fill a terminal, and a file may call a layer by millions."""
+
+
+def _cell(text: str) -> str:
+    return printable(text) if len(text) <= LONGEST else f"{printable(text[:LONGEST])}..."
 
 
 def _titles(names: Iterable[str]) -> list[str]:

@@ -150,6 +150,16 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
     return reconcile(_source(args), names, args.inputs, **options)
 
 
+def _memory(args: argparse.Namespace) -> dict[str, Any]:
+    """The memory that a comparison may take, where the user says it."""
+    return {} if args.memory is None else {"memory": args.memory * 1e9}
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    more = "memory that the runs of a comparison may take, beside weights and frameworks; 1"
+    parser.add_argument("--memory", type=float, metavar="GB", help=more)
+
+
 def _verify(args: argparse.Namespace) -> int:
     from xlstm import registry
     from xlstm.requiring import require
@@ -161,7 +171,7 @@ def _verify(args: argparse.Namespace) -> int:
         )
     options = {
         name: getattr(args, name) for name in ("states", "gradients", "step", "thorough", "half")
-    }
+    } | _memory(args)
     with _progress("comparing"):
         # one that cannot be imported is a line in the report, and hides no other
         known = [n for n in names if n not in CRASHED and registry.adapter(n).installed]
@@ -183,7 +193,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from xlstm.diagnosing import diagnose
 
     with _progress("comparing"):
-        found = diagnose(_source(args), _suspect(args), args.inputs)
+        found = diagnose(_source(args), _suspect(args), args.inputs, **_memory(args))
     if args.json:
         _print_json(found.to_json())
     else:
@@ -226,15 +236,14 @@ def _port(args: argparse.Namespace) -> int:
     with _progress("porting"), _named(folder), atomic_folder(folder, args.overwrite) as work:
         report = write(model, work, adapter, origin_of(args.file, folder))
         if verify:
-            from xlstm.comparing import reconcile
-            from xlstm.folder import read_folder
+            from xlstm.comparing import of_folder
 
             check_written(model, work, adapter)
-            # as it was written: what `verify` reads is what this is to be held against
-            report["verification"] = reconcile(read_folder(work), [adapter.name]).to_json()
+            report["verification"] = of_folder(work, adapter, **_memory(args))
             write_report(work, report)
     show(render_port(model, adapter, folder, report))
-    return 0 if not verify or report["verification"]["ok"] else 1
+    found = report["verification"]
+    return 0 if isinstance(found, str) or found["ok"] else 1
 
 
 def _demo(_args: argparse.Namespace) -> int:
@@ -288,6 +297,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_file(found)
     found.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
     found.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
+    _add_memory(found)
     own = "of a ported folder B: run its model.py, whatever it holds"
     found.add_argument("--trust", action="store_true", help=own)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -333,6 +343,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thorough", action="store_true", help=more)
     half = "in bfloat16 and float16 as well, with bounds of their own"
     parser.add_argument("--half", action="store_true", help=half)
+    _add_memory(parser)
     own = "of a ported folder: run the recorded model.py, though xlstm would write another"
     parser.add_argument("--trust", action="store_true", help=own)
     first = "of a ported folder: the file that was ported, wherever it lies now"
@@ -375,6 +386,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, metavar="FRAMEWORK", help=", ".join(TARGETS))
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="made anew")
     parser.add_argument("--no-verify", action="store_true", help="write without running the port")
+    _add_memory(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier port")
     parser.set_defaults(run=_port)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from xlstm import inputs as generated
 from xlstm import registry
 from xlstm.adapter import Adapter
+from xlstm.cost import MEMORY, Limits, check_cost, check_memory, fitted, why_not
 from xlstm.digests import recipe_of
 from xlstm.errors import MissingFrameworkError, UsageError
+from xlstm.folder import read_folder
 from xlstm.given import arrays_for, rowless
 from xlstm.gradients import Slopes, slopes_of
 from xlstm.gradients import gradients as gradients_of
@@ -40,6 +43,7 @@ def reconcile(
     thorough: bool = False,
     step: bool = False,
     half: bool = False,
+    memory: float = MEMORY,
     makers: Mapping[str, Maker] | None = None,
 ) -> Report:
     """Compares frameworks with the reference: outputs in float32 and float64, weights, and counts.
@@ -61,6 +65,9 @@ def reconcile(
             kind of mask in every length.
         half: also compares outputs, and hidden states where asked for, in bfloat16 and float16,
             with bounds of their own (`xlstm.parity`).
+        memory: bytes that the runs may take beside weights and frameworks, 1 GB unless more is
+            allowed; what they need is worked out before any starts (`xlstm.cost`), and inputs that
+            are made are made smaller where that is enough. Time is limited in proportion.
         makers: framework -> what makes the object that runs, where that is neither the original
             nor our port.
 
@@ -70,20 +77,20 @@ def reconcile(
 
     Raises:
         MissingFrameworkError: none of the frameworks that were named is installed.
-        UsageError: an unknown framework, inputs that do not fit the model, or a model that the
-            reference has no memory for. One too large for the slopes that gradients want has
+        UsageError: an unknown framework, inputs that do not fit the model, or a comparison that
+            would need more than `memory`. A model too large for the slopes that gradients want has
             `undecided` gradients.
         XlstmError: as `load` raises.
     """
-    model = load(source)
+    model, limits = load(source), Limits(check_memory(memory))
     dtypes = (*DTYPES, *HALF) if half else DTYPES
     adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
     try:
-        trials, left, recipe, made = _trials(model, inputs, thorough, dtypes)
+        trials, left, recipe, made = _trials(model, inputs, thorough, dtypes, limits)
         shown = revealed(model) if states else None
-        inner = _inner(shown, trials[0])
+        inner, hidden = _inner(shown, trials[0], limits)
         given = None if inputs is None else trials[0].arrays
-        slopes, too_large = _slopes(model, given) if gradients or step else (None, "")
+        slopes, too_large = _slopes(model, given, limits) if gradients or step else (None, "")
     except MemoryError:
         do = "pass fewer samples or shorter ones as inputs"
         got = "out of memory"
@@ -104,15 +111,31 @@ def reconcile(
     if too_large:
         found = {n: _without(part, gradients, step) for n, part in found.items()}
         left.append(too_large)
-    left += [*(shown.left if shown else ()), *(slopes.notes() if slopes else ())]
+    left += [*hidden, *(shown.left if shown else ()), *(slopes.notes() if slopes else ())]
     kept = recipe_of(model, [one.arrays for one in trials], made)
     return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)
 
 
-def _slopes(model: Model, given: Sequence[Array] | None) -> tuple[Slopes | None, str]:
+def of_folder(folder: Path, adapter: Adapter, memory: float = MEMORY) -> dict[str, Any] | str:
+    """The comparison of a port just written, as its report keeps it, or why there is none.
+
+    Args:
+        folder: as it was written: what `verify` reads is what this is to be held against.
+        adapter: its target.
+        memory: as in `reconcile`.
+    """
+    model = read_folder(folder)
+    if said := why_not(model, Limits(check_memory(memory))):
+        return f"not verified: that {said}; allow more (--memory), or verify with smaller inputs"
+    return reconcile(model, [adapter.name], memory=memory).to_json()
+
+
+def _slopes(
+    model: Model, given: Sequence[Array] | None, limits: Limits
+) -> tuple[Slopes | None, str]:
     """The slopes of the reference, or why there are none: that hides no verdict on outputs."""
     try:
-        return slopes_of(model, given), ""
+        return slopes_of(model, given, limits), ""
     except UsageError as error:
         return None, str(error)
 
@@ -144,20 +167,23 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
 
 
 def _trials(
-    model: Model, inputs: Any, thorough: bool, dtypes: Sequence[str]
+    model: Model, inputs: Any, thorough: bool, dtypes: Sequence[str], limits: Limits
 ) -> tuple[list[Trial], list[str], str, generated.Recipe | None]:
     """Inputs with their bounds, what they do not exercise, and how they were made."""
     made = None
     if inputs is None:
-        arrays, left, made = _generated(model)
+        start = fitted(model, generated.Recipe(), limits)
+        arrays, left, made = _generated(model, start)
         recipe = f"made from the model, seed {made.seed}"
+        recipe += f", smaller to fit {limits}" * (start != generated.Recipe())
     else:
         arrays = arrays_for(model, inputs)
+        check_cost(model, arrays, limits)
         left, recipe = _left(model, [arrays]), "given"
     label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
     trials = [trial(model, arrays, label, (), rowless(model, arrays), dtypes)]
     if thorough:
-        more, refused = shapes_of(model, dtypes)
+        more, refused = shapes_of(model, dtypes, limits)
         trials += more
         left = _left(model, [one.arrays for one in trials], every=True) + refused
         recipe += f"; and {len(more)} more shapes"
@@ -172,23 +198,30 @@ def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = Fals
     return coverage.unexercised(every)
 
 
-def _generated(model: Model) -> tuple[list[Array], list[str], generated.Recipe]:
+def _generated(
+    model: Model, start: generated.Recipe
+) -> tuple[list[Array], list[str], generated.Recipe]:
     """Inputs long enough to say much and short enough that some step can be decided."""
-    found = generated.best_of(model, generated.Recipe())
+    found = generated.best_of(model, start)
     if not generated.has_free_axis(model):
         return found
-    for steps in generated.shorter(generated.STEPS):
+    for steps in generated.shorter(start.steps):
         if all(b.sharp.any() for b in bounds(model, found[0], "float64")):
             break
-        found = generated.best_of(model, generated.Recipe(steps))
+        found = generated.best_of(model, start._replace(steps=steps))
     return found
 
 
-def _inner(shown: Revealed | None, first: Trial) -> Trial | None:
-    """The first inputs once more, for the model that shows its hidden states."""
+def _inner(shown: Revealed | None, first: Trial, limits: Limits) -> tuple[Trial | None, list[str]]:
+    """The first inputs once more, for the model that shows its hidden states; or why not."""
     if shown is None:
-        return None
-    return trial(shown.model, first.arrays, "", shown.names, first.unfit, list(first.allowed))
+        return None, []
+    try:
+        check_cost(shown.model, first.arrays, limits)
+    except UsageError as error:
+        return None, [f"hidden states: not compared, {error.got}"]
+    dtypes = list(first.allowed)
+    return trial(shown.model, first.arrays, "", shown.names, first.unfit, dtypes), []
 
 
 def _framework(

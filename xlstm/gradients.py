@@ -17,6 +17,7 @@ import numpy as np
 
 from xlstm import inputs as generated
 from xlstm.adapter import Adapter
+from xlstm.cost import Limits, check_cost, fitted
 from xlstm.errors import UsageError
 from xlstm.mapping import tensors, unpack_model
 from xlstm.model import Array, Attention, Model, MultiHeadAttention, TimeDistributed
@@ -122,12 +123,23 @@ def _no_slope(found: Slope) -> bool:
     return found.corner or rough or not np.isfinite([found.value, found.noise]).all()
 
 
-def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
+BACKWARD = 4
+"""Times the memory of a forward run that one with gradients takes: nothing is freed on the way."""
+
+
+def slopes_of(
+    model: Model,
+    given: Sequence[Array] | None,
+    limits: Limits = Limits(),  # noqa: B008  a tuple of numbers
+) -> Slopes:
     """Slopes at the user's own inputs, or at inputs where as many tensors as possible have one.
 
     Raises:
-        UsageError: the model is too large for the reference in long double.
+        UsageError: the model is too large for the reference in long double, or for `limits`.
     """
+    limits = limits._replace(memory=limits.memory // BACKWARD, runs=1)
+    if given is not None:
+        check_cost(model, given, limits)
     best: Slopes | None = None
     lowers = _lowers(model)
     masks: tuple[str, ...] = EARLY if lowers else generated.MASKS
@@ -138,7 +150,7 @@ def slopes_of(model: Model, given: Sequence[Array] | None) -> Slopes:
             if draw and lowers:
                 masks, left = SEEN, [*left, BLIND]
             recipe = generated.Recipe(steps, seed=generated.SEED + draw, masks=masks)
-            arrays, _, _ = generated.best_of(model, recipe, (1.0,))
+            arrays, _, _ = generated.best_of(model, fitted(model, recipe, limits), (1.0,))
         arrays, fewer = _affordable(model, arrays, len(held))
         left = [*left, *fewer]
         found = Slopes(point(model, arrays, SEED), arrays, held, left)

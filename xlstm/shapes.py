@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from xlstm import inputs as generated
+from xlstm.cost import Limits, cost_of, made_shapes
 from xlstm.errors import XlstmError
 from xlstm.model import Array, Model
 from xlstm.parity import bounds
@@ -38,7 +39,11 @@ KINDS = ("none", "right", "left", "middle", "all")
 """What is masked in each row: five rows, wherever they start, hold every kind."""
 
 
-def shapes_of(model: Model, dtypes: Sequence[str] = DTYPES) -> tuple[list[Trial], list[str]]:
+def shapes_of(
+    model: Model,
+    dtypes: Sequence[str] = DTYPES,
+    limits: Limits = Limits(),  # noqa: B008  a tuple of numbers
+) -> tuple[list[Trial], list[str]]:
     """Trials of every shape that a model takes, and a line for each that it does not take."""
     free, batch = generated.has_free_axis(model), generated.built_batch(model)
     seen, found, refused = set[tuple[tuple[int, ...], ...]](), list[Trial](), list[str]()
@@ -51,6 +56,9 @@ def shapes_of(model: Model, dtypes: Sequence[str] = DTYPES) -> tuple[list[Trial]
             KINDS,
             number,
         )
+        if said := _too_large(model, recipe, limits):
+            refused.append(f"{shape.steps} steps: not compared, {said}")
+            continue
         try:
             made = _decidable(model, recipe, [d for d in dtypes if d not in HALF])
             halves = _halves(model, recipe, made, [d for d in dtypes if d in HALF])
@@ -67,6 +75,12 @@ def shapes_of(model: Model, dtypes: Sequence[str] = DTYPES) -> tuple[list[Trial]
             ]
         seen.add(sizes)
     return found, list(dict.fromkeys(refused))
+
+
+def _too_large(model: Model, recipe: generated.Recipe, limits: Limits) -> str:
+    """What a recipe would need that is too much, "" where nothing is."""
+    found = cost_of(model, made_shapes(model, recipe)).over(limits)
+    return found and f"they would need {found}"
 
 
 def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Trial:

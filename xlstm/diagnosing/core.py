@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xlstm import inputs as generated
+from xlstm.cost import MEMORY, Limits, check_cost, check_memory, fitted
 from xlstm.diagnosing import weights
 from xlstm.diagnosing.altered import layers_of, run, start
 from xlstm.diagnosing.bisecting import bisect, same
@@ -29,8 +30,11 @@ from xlstm.reference import run as reference
 from xlstm.running import output_names
 from xlstm.specs.base import Shape
 
+RUNS = 100
+"""Runs of the truth and of what may be wrong with it, about."""
 
-def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
+
+def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> Diagnosis:
     """Where two models that should agree part ways, and why.
 
     Goes layer by layer and step by step to the first place where they part, tries the known
@@ -42,12 +46,14 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
             dict or a file of named arrays, whose weights alone are compared; or a function of numpy
             arrays, called with one array per input, batch first.
         inputs: arrays, or files of them, one per input of `a`; made from the model if not given.
+        memory: bytes that runs of `a` may take, as in `xlstm.reconcile`.
 
     Returns:
         The diagnosis; `.ok` says whether the two are equal up to rounding.
 
     Raises:
-        XlstmError: `a` cannot be read, `b` is nothing of a model's, or inputs that do not fit.
+        XlstmError: `a` cannot be read, `b` is nothing of a model's, inputs do not fit, or runs
+            would need more than `memory`.
 
     >>> import numpy as np
     >>> from xlstm.model import Dense, Source, chain
@@ -57,24 +63,36 @@ def diagnose(a: Any, b: Any, inputs: Any = None) -> Diagnosis:
     >>> diagnose(model([1.0, 2.0], [3.0, 4.0]), model([1.0, 3.0], [2.0, 4.0])).causes
     ('transposed',)
     """
+    limits = Limits(check_memory(memory), RUNS)
     with unmoved:
         truth, other = load(a), suspect(b)
         try:
             code = [*filter(None, map(foreign_code, (a, b)))]
-            return _compared(truth, other, inputs, code)
+            return _compared(truth, other, inputs, code, limits)
         except MemoryError:
             want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
             raise UsageError(truth.name, want, "out of memory", do) from None
 
 
-def _compared(truth: Model, other: Suspect, inputs: Any, code: Sequence[str]) -> Diagnosis:
-    made = _made(truth, other) if inputs is None else arrays_for(truth, inputs)
-    if wrong := rowless(truth, made):
+def _compared(
+    truth: Model, other: Suspect, inputs: Any, code: Sequence[str], limits: Limits
+) -> Diagnosis:
+    alone = other.run is None and other.model is None
+    made: list[Array] = []
+    if inputs is not None:
+        made = arrays_for(truth, inputs)
+    elif not alone:
+        made = _made(truth, other, limits)
+    if wrong := rowless(truth, made) if made else "":
         raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
     case = Case(truth, other, made)
-    if other.run is None and other.model is None:
+    if alone:
         _weights_alone(case)
-    elif not _inputs_differ(case):
+        return _diagnosis(case, inputs is None)
+    for model in (truth, other.model):
+        if model is not None and len(model.inputs) == len(made):
+            check_cost(model, made, limits)
+    if not _inputs_differ(case):
         _whole(case)
         still_fails(case)
     for said in code:
@@ -82,15 +100,17 @@ def _compared(truth: Model, other: Suspect, inputs: Any, code: Sequence[str]) ->
     return _diagnosis(case, inputs is None)
 
 
-def _made(model: Model, other: Suspect) -> list[Array]:
+def _made(model: Model, other: Suspect, limits: Limits) -> list[Array]:
     """Inputs that the suspect takes too, short enough for some step to be decided."""
     if fixed := _fixed(model, other.model):
-        return generated.chosen(model, fixed)[0]
-    arrays = generated.chosen(model, STEPS)[0]
-    for steps in generated.shorter(STEPS) if generated.has_free_axis(model) else ():
+        recipe = fitted(model, generated.Recipe(fixed), limits, shorten=False)
+        return generated.best_of(model, recipe)[0]
+    recipe = fitted(model, generated.Recipe(STEPS), limits)
+    arrays = generated.best_of(model, recipe)[0]
+    for steps in generated.shorter(recipe.steps) if generated.has_free_axis(model) else ():
         if all(found.sharp.any() for found in bounds(model, arrays, "float64")):
             break
-        arrays = generated.chosen(model, steps)[0]
+        arrays = generated.best_of(model, recipe._replace(steps=steps))[0]
     return arrays
 
 
@@ -103,8 +123,9 @@ def _fixed(model: Model, other: Model | None) -> int:
 
 def _diagnosis(case: Case, made: bool) -> Diagnosis:
     coverage = Coverage()
-    reference(case.a, case.inputs, coverage=coverage)
     was_run = "outputs" in case.compared
+    if was_run:
+        reference(case.a, case.inputs, coverage=coverage)
     recipe = f"made from the model, seed {generated.SEED}" if made else "given"
     return Diagnosis(
         case.a.name,

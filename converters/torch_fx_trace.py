@@ -20,7 +20,8 @@ from xlstm.converters.torch_fx_layouts import UNPACKED
 from xlstm.converters.torch_fx_tables import LEAVES, VIEWS, name_of
 from xlstm.converters.torch_live import PROCESS_WIDE
 
-from xlstm.errors import UnsupportedError
+from xlstm.budget import Budget
+from xlstm.errors import FileError, UnsupportedError
 
 MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
 """What makes tensors of sizes; PyTorch takes no traced size for the first one unless wrapped."""
@@ -32,6 +33,7 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(autowrap_functions=MAKERS)
         self._autowrap_search.append(torch)
+        self._budget = Budget()
         self.thread = threading.get_ident()
 
     def call_module(self, m: Any, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -47,7 +49,12 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_node(self, *args: Any, **options: Any) -> fx.Node:
-        """A node; one of unpacking is marked, for it tells how many parts there are."""
+        """A node; one of unpacking is marked, for it tells how many parts there are.
+
+        Raises:
+            FileError: more calls than a graph may have, as of modules that call each other twice.
+        """
+        self._budget.spend("expanded nodes", 1, "torch.fx")
         node = super().create_node(*args, **options)
         if node.target is operator.getitem and any(map(_unpacks, _callers(sys._getframe(1)))):
             node.meta[UNPACKED] = True
@@ -94,6 +101,9 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
         defaults = _defaults(root)
         with PROCESS_WIDE:
             graph = _Tracer().trace(root, defaults or None)
+    except FileError as error:
+        do = "port its layers one by one"
+        raise UnsupportedError(where, error.expected, error.got, do) from None
     except Exception as error:
         said, do = _failure(error)
         raise UnsupportedError(where, "a module that torch.fx can trace", said, do) from error

@@ -6,7 +6,7 @@ smaller until it fits, or a line that says what it would need.
 >>> from xlstm.model import RepeatVector, Source, chain
 >>> model = chain("m", [("again", RepeatVector(10**7), True)], (3,), {}, Source("keras"))
 >>> print(cost_of(model, [(6, 3)]))
-31.7 GB of memory and 2e+08 multiply-adds a run
+31.7 GB of memory and 1.8e+08 multiply-adds a run
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def read(source: Any, until: str = "") -> Model:
     weights = {layer.name: _stored(layer) for layer in layers}
     left = () if lone else _left_out(source)
     container = f"live {'layer' if lone else 'model'} keras {kind}"
-    found = Description("keras", keras.__version__, container, "", "", config, weights, True)
+    found = Description("keras", keras.__version__, container, "", str, config, weights, True)
     described = replace(found, optimizer=_optimizer(source), ignored=left)
     return read_description(described, lone=lone, until=until)
 

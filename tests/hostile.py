@@ -76,7 +76,7 @@ def soft_links(folder: Path) -> Iterator[Case]:
 
 def trees(folder: Path) -> Iterator[Case]:
     for name in ("cycle", "dag-60", "deep"):
-        yield from keras(folder, "nested too deeply", weights=bad.TREES[name])
+        yield from keras(folder, "nested too deeply|share bytes", weights=bad.TREES[name])
 
     def cycle(file: h5py.File) -> None:
         file["model_weights/lstm/again"] = file["model_weights"]
@@ -162,7 +162,7 @@ def shared_text(folder: Path) -> Iterator[Case]:
     start = data.index(first)
     data[start : start + 16 * len(names)] = last * len(names)
     path.write_bytes(data)
-    yield path, "references to|up to"
+    yield path, "characters"
     yield from overstated_texts(folder)
 
 
@@ -175,7 +175,7 @@ def overstated_texts(folder: Path) -> Iterator[Case]:
     for where in places:
         path = place(folder) / "small.h5"
         path.write_bytes(whole.replace(right, length + where))
-        yield path, "2147483648 bytes"
+        yield path, "2147483648 bytes|a sound heap"
 
 
 def reference(data: bytes | bytearray, text: bytes) -> bytes:
@@ -222,7 +222,7 @@ def many_links(folder: Path) -> Iterator[Case]:
             group.links.create_hard(b"g%d" % number, group, b"below")
         below.close()
 
-    yield from keras(folder, "20000. links", weights=hook)
+    yield from keras(folder, "20000 members", weights=hook)
 
 
 def damaged_bytes(folder: Path) -> Iterator[Case]:
@@ -296,7 +296,7 @@ def polyglots(folder: Path) -> Iterator[Case]:
 
 TEXTS = {
     "JSON|levels|values": '{"class_name": ' + "[" * 200_000 + "]" * 200_000 + "}",
-    "values|bytes": '{"class_name": [' + "{}," * 5_000_000 + "{}]}",
+    "values|characters|bytes": '{"class_name": [' + "{}," * 5_000_000 + "{}]}",
     "JSON": '{"class_name": ' + "9" * 5000 + "}",
     "JSON.*NaN": '{"class_name": NaN}',
     "JSON.*large": '{"class_name": 1e999}',

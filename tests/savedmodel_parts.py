@@ -23,13 +23,14 @@ KERNEL = "layer_with_weights-1/kernel/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def opened(folder: Path) -> Description:
-    """The description of a folder, all weights loaded, nothing left open."""
+    """The description of a folder, all weights loaded and the digest known, nothing left open."""
     with ExitStack() as stack:
         found = describe_savedmodel(folder, stack, Budget())
         for arrays in found.weights.values():
             for stored in arrays:
                 array = stored.load()
                 assert array.shape == stored.shape
+        assert len(found.sha256) == 64
         return found
 
 

@@ -20,15 +20,17 @@ LIMITS = MappingProxyType(
         "nodes": 200_000,
         "expanded nodes": 25_000,
         "characters": 2**24,
+        "values": 500_000,
         "steps": 50_000_000,
     }
 )
 """Kind of cost -> the most of it that one file may take.
 
 bytes: memory for what is decompressed, parsed or copied, without the weights that are wanted.
-nodes: objects that the file lists: groups, datasets, members, tensors, layers, values.
+nodes: objects that the file lists: groups, datasets, members, tensors, layers.
 expanded nodes: calls of layers after nested models are written out, and what else they become.
 characters: of names and texts that are kept.
+values: of configs, as JSON and YAML list them; real ones have thousands.
 steps: turns of loops whose number the file decides.
 """
 

@@ -89,20 +89,22 @@ def _run_file(path: str) -> None:
         raise UsageError(f"--custom {path}", "a Python file that runs", got, "mend it") from error
 
 
-def _source(args: argparse.Namespace) -> Any:
-    """The file; read, where the user says something about it."""
-    from xlstm.porting import load
+def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
+    """The file; read, where the user says something about it, with or without its numbers."""
+    from xlstm.files.architecture import Told
+    from xlstm.porting import load, load_shapes
 
     told = _told(args)
-    given = any(value is not None for value in told.values())
-    return load(args.file, **told) if given else args.file
+    if all(value is None for value in told.values()):
+        return args.file
+    return load(args.file, **told) if numbers else load_shapes(args.file, Told(**told))
 
 
 def _count(args: argparse.Namespace) -> int:
     from xlstm.ledger import count
     from xlstm.tables import render_counts, render_tensors
 
-    ledger = count(_source(args))
+    ledger = count(_source(args, numbers=False))
     if args.json:
         _print_json(ledger.to_json())
     else:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import safetensors
-from safetensors.numpy import load_file
 
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.files.guards import as_object, as_text, is_folder, open_regular, parse_json
+from xlstm.files.safe_tensors import open_safetensors
 from xlstm.graph_json import from_json
 from xlstm.mapping import unpack_model
 from xlstm.model import Model
@@ -35,7 +33,7 @@ def half_port(path: Path) -> list[str]:
     if not is_folder(path):
         return []
     there = [name for name in (WEIGHTS, SOURCE, REPORT) if (path / name).is_file()]
-    meant = len(there) > 1 or (WEIGHTS in there and KEY in _metadata(path / WEIGHTS))
+    meant = len(there) > 1 or (WEIGHTS in there and KEY in _metadata(path / WEIGHTS, Budget()))
     return [n for n in (WEIGHTS, SOURCE, REPORT) if n not in there] if meant else []
 
 
@@ -52,33 +50,31 @@ def is_ours(path: Path) -> bool:
     if not has_port(path):
         return False
     try:
-        with safetensors.safe_open(path / WEIGHTS, "numpy") as opened:
-            return KEY in (opened.metadata() or {})
-    except Exception:
+        return KEY in _metadata(path / WEIGHTS, Budget())
+    except FileError:
         return False
 
 
-def read_folder(path: Path, budget: Budget | None = None) -> Model:
+def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = True) -> Model:
     """The model of a ported folder; its code is not run.
 
     Args:
         path: of the folder.
         budget: what reading it may cost; a new one if None.
+        numbers: whether to read the weights; if not, zeros that take no memory stand for them.
 
     Raises:
         FileError: weights that are damaged or carry no graph.
         WeightsError: weights that do not fit the graph.
     """
     file, budget = path / WEIGHTS, budget or Budget()
-    metadata = _metadata(file)
-    try:
-        arrays = load_file(file)
-    except Exception as error:
-        got = f"damaged data ({type(error).__name__})"
-        raise FileError(file, "a safetensors file", got, "port the model anew") from None
+    with open_regular(file) as stream:
+        found = open_safetensors(stream, str(file), budget)
+        metadata, tensors = found.metadata, found.tensors
+        arrays = {name: t.load() if numbers else t.zeros() for name, t in tensors.items()}
     if KEY not in metadata:
         raise FileError(file, "a graph in the metadata", "none", "port the model anew with xlstm")
-    data = as_object(parse_json(metadata[KEY], str(file)), str(file))
+    data = as_object(parse_json(metadata[KEY], str(file), budget), str(file))
     model = from_json(data.get("graph"), {}, str(file), budget)
     adapter = _target(as_text(data.get("to"), str(file)), file)
     return replace(model, weights=unpack_model(model, adapter, arrays))
@@ -90,19 +86,16 @@ def target_of(path: Path) -> Adapter:
     Raises:
         FileError: as `read_folder`.
     """
-    file = path / WEIGHTS
-    data = as_object(parse_json(_metadata(file).get(KEY, "{}"), str(file)), str(file))
+    file, budget = path / WEIGHTS, Budget()
+    data = as_object(
+        parse_json(_metadata(file, budget).get(KEY, "{}"), str(file), budget), str(file)
+    )
     return _target(as_text(data.get("to"), str(file)), file)
 
 
-def _metadata(file: Path) -> dict[str, str]:
-    open_regular(file).close()
-    try:
-        with safetensors.safe_open(file, "numpy") as opened:
-            return dict(opened.metadata() or {})
-    except Exception as error:
-        got = f"damaged data ({type(error).__name__})"
-        raise FileError(file, "a safetensors file", got, "port the model anew") from None
+def _metadata(file: Path, budget: Budget) -> Mapping[str, str]:
+    with open_regular(file) as stream:
+        return open_safetensors(stream, str(file), budget).metadata
 
 
 def _target(name: str, file: Path) -> Adapter:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from xlstm.errors import FileError, UsageError
-from xlstm.files.arrays import MAX_BYTES, read_arrays
+from xlstm.files.arrays import NPY, npy_header, read_arrays
 from xlstm.files.guards import open_regular
 from xlstm.inputs import row_numbers
 from xlstm.model import Array, Input, Model
 from xlstm.reference.run import check_inputs
-from xlstm.syntax import steady
 
-NPY = b"\x93NUMPY"
 KINDS = "an .npy, .npz or safetensors file of plain numbers"
 
 Named = dict[str, Array]
@@ -189,39 +186,9 @@ def _read(path: Path) -> Held:
     with open_regular(path) as file:
         start = file.read(16)
         if start.startswith(NPY):
-            return _npy(path, file)
+            file.seek(0)
+            size = os.fstat(file.fileno()).st_size
+            return npy_header(file, size, str(path)).numbers(file, str(path))
     if not start.startswith(b"PK\x03\x04") and start[8:9] != b"{":
         raise FileError(path, KINDS, "another kind of file", "save the arrays with numpy.save")
     return read_arrays(path)
-
-
-def _npy(path: Path, file: BinaryIO) -> Array:
-    """One array, whose size is held against the file's before anything is allocated."""
-    try:
-        shape, dtype = steady(lambda: _header(file))
-    except Exception as error:  # the header is a Python literal, which fails in any way
-        got = f"a damaged header ({type(error).__name__})"
-        raise FileError(path, KINDS, got, "save the array anew") from None
-    size, left = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
-    if dtype.hasobject or dtype.kind not in "fiub":
-        do = "save plain numbers"
-        raise FileError(path, KINDS, f"dtype {dtype}, which is not read", do)
-    if size != left or size > MAX_BYTES:
-        want = f"{size} bytes of numbers for shape {shape}, at most {MAX_BYTES}"
-        raise FileError(path, want, f"{left}", "save the array anew")
-    return np.asarray(steady(lambda: _whole(file)))
-
-
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of an `.npy` file, whose data come next; numpy parses them as Python."""
-    file.seek(0)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0
-    header = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
-    return shape, dtype
-
-
-def _whole(file: BinaryIO) -> Any:
-    file.seek(0)
-    return np.load(file, allow_pickle=False)

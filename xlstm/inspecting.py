@@ -37,9 +37,12 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
         warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
         return "\n".join([render_model(model), *warnings, *_targeted(model, to)])
     with contextlib.closing(describe(path)) as description:
-        joined = join(description, told)
+        # nothing is said of the file's SHA-256, so it is not read for that
+        joined = replace(join(description, told), digest=str)
         outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
         kept = [joined.optimizer.line()] if joined.optimizer else []
+        # the outline looked at every number, array by array: only names are left to be told
+        joined = joined if outline.nonfinite else joined.without_numbers()
         try:
             model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
         except XlstmError as error:

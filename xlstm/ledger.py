@@ -19,13 +19,13 @@ import numpy as np
 
 from xlstm import registry
 from xlstm.adapter import Adapter, Place
-from xlstm.files.arrays import is_arrays, read_arrays
+from xlstm.files.arrays import is_arrays, read_shapes
 from xlstm.layout import FOLD, Shaped, Slot, Table
 from xlstm.mapping import counters, refusals, tensors
 from xlstm.model import Model, Node
 from xlstm.named import flat
 from xlstm.origin import Optimizer
-from xlstm.porting import load
+from xlstm.porting import load_shapes
 from xlstm.random_states import unmoved
 
 
@@ -201,7 +201,7 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
         from xlstm.proving import count_arrays
 
         return count_arrays(arrays)
-    model = load(source)
+    model = load_shapes(source)
     adapters = {name: registry.adapter(name) for name in dict.fromkeys(frameworks)}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
     refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
@@ -224,7 +224,7 @@ def _bare(source: Any) -> Mapping[str, Shaped] | None:
     if isinstance(source, Mapping):
         return {name: np.asarray(array) for name, array in flat(source)}
     if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
-        return read_arrays(Path(source))
+        return read_shapes(Path(source))
     return None
 
 

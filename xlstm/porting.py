@@ -21,7 +21,7 @@ from xlstm.emitted import folder_of, read_emitted
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
-from xlstm.files.arrays import is_arrays, read_arrays
+from xlstm.files.arrays import is_arrays, read_arrays, read_shapes
 from xlstm.folder import SOURCE, check_plain, has_port, read_folder
 from xlstm.layout import Table, pack, sizes_of, unpack
 from xlstm.mapping import check_model, pack_model, unpack_model
@@ -78,7 +78,7 @@ def load(
 def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model:
     """As `load`, what the user says about a file in one."""
     if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), told, layers)
+        return _load_path(Path(source), told, layers, numbers=True)
     if any(base.__module__.startswith(KERAS_2) for base in type(source).__mro__):
         want, do = "a live model of Keras 3", 'model.save("model.h5"), and pass that file'
         raise UsageError("load", want, f"{type(source).__name__} of Keras 2", do)
@@ -174,18 +174,32 @@ def _read_port(source: Any, owner: Adapter) -> Model | None:
     return replace(graph, weights=weights, source=found)
 
 
-def _load_path(path: Path, told: Told, layers: Mapping[str, Spec] | None) -> Model:
+def load_shapes(source: Any, told: Told = Told()) -> Model:  # noqa: B008  Told never changes
+    """As `load`, with zeros that take no memory for the weights of files, of which none is read.
+
+    Raises:
+        XlstmError: as `load` raises.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(Path(source), told, None, numbers=False)
+    return _loaded(source, told, None)
+
+
+def _load_path(
+    path: Path, told: Told, layers: Mapping[str, Spec] | None, *, numbers: bool
+) -> Model:
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
         check_plain(path, told.given())
-        return read_folder(path)
+        return read_folder(path, numbers=numbers)
     if is_arrays(path) and not told.given():
         from xlstm.proving import asked
 
-        raise asked(read_arrays(path), path.name)
+        raise asked(read_shapes(path), path.name)
     with contextlib.closing(describe(path)) as description:
         joined = join(description, told)
+        joined = joined if numbers else joined.without_numbers()
         model: Model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
     return model
 

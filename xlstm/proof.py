@@ -20,6 +20,7 @@ from typing import Any
 from xlstm import digests
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
+from xlstm.budget import Budget
 from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
@@ -113,7 +114,7 @@ def read_record(folder: Path) -> Record:
     """
     where = str(folder / REPORT)
     with open_regular(folder / REPORT) as file:
-        data = parse_json(file.read(MAX_TEXT + 1), where)
+        data = parse_json(file.read(MAX_TEXT + 1), where, Budget())
     kept = _part(_part({"": data}, "", dict, where), KEY, dict, where)
     said = data.get("verification")
     if not isinstance(said, str):

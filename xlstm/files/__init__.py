@@ -1,4 +1,4 @@
-"""Readers of model files, with numpy and h5py alone; every file is taken for hostile.
+"""Readers of model files, with numpy alone; every file is taken for hostile.
 
 Each container is read into one neutral `Description`; what its configs mean is the business of the
 adapter of the framework that wrote it.

@@ -5,87 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.files.description import Architecture, Description
-from xlstm.files.guards import MAX_TEXT, as_text, check_data, is_folder, open_regular, parse_json
+from xlstm.files.guards import MAX_TEXT, as_text, is_folder, open_regular, parse_json
 from xlstm.files.sniff import READERS, describe
-
-MAX_YAML = 2**20
-"""Largest YAML text: its parser is slow, and architectures are small."""
-
-MAX_NODES = 100_000
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data only: no tags, no repeated keys; an alias counts as all that it stands for.
-
-    Keras 2 writes aliases: the default strides and dilation_rate of a convolution are one tuple.
-    """
-
-    nodes = 0
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.sizes: dict[int, int] = {}
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        is_alias, before = self.check_event(yaml.AliasEvent), self.nodes
-        self.nodes += 1
-        node = super().compose_node(parent, index)
-        if is_alias and id(node) not in self.sizes:
-            raise yaml.YAMLError("an alias inside the value that it stands for")
-        if is_alias:
-            self.nodes += self.sizes[id(node)]
-        if self.nodes > MAX_NODES:
-            raise yaml.YAMLError(f"more than {MAX_NODES} values, aliases written out")
-        self.sizes.setdefault(id(node), self.nodes - before)
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        found = super().construct_mapping(node, deep=True)
-        if len(found) != len(node.value):
-            raise yaml.YAMLError("a key occurs twice")
-        return found
-
-
-def _tuple(loader: yaml.SafeLoader, node: Any) -> Any:
-    return loader.construct_sequence(node, deep=True)
-
-
-def _text(loader: yaml.SafeLoader, node: Any) -> str:
-    return str(loader.construct_scalar(node))
-
-
-# Keras's own writer marks tuples this way, and Python 2 its texts; they are data like others
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
-_Loader.add_constructor("tag:yaml.org,2002:python/unicode", _text)
-_Loader.add_constructor("tag:yaml.org,2002:python/str", _text)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML as plain data.
-
-    Raises:
-        FileError: too large, not YAML, or anything but plain data.
-    """
-    if len(text) > MAX_YAML:
-        raise FileError(where, f"at most {MAX_YAML} characters", len(text), "check the file")
-    try:
-        data = yaml.load(text, _Loader)  # noqa: S506  a SafeLoader that takes even less
-    except Exception as error:
-        got = f"{type(error).__name__} ({error})"
-        raise FileError(where, "JSON or YAML", got, "save the architecture anew") from None
-    check_data(data, where)
-    return data
-
+from xlstm.files.yaml_text import parse_yaml
 
 MAX_WRAPS = 4
 """Most texts around an architecture: YAML of YAML, say."""
@@ -109,10 +38,10 @@ def read_architecture(path: Path, budget: Budget) -> Architecture:
             return _of_model(path, budget)
         file.seek(0)
         text = as_text(file.read(MAX_TEXT + 1), path.name)
-    container, data = _parsed(text, path.name)
+    container, data = _parsed(text, path.name, budget)
     for _ in range(MAX_WRAPS):
         if isinstance(data, str):
-            _, data = _parsed(data, path.name)
+            _, data = _parsed(data, path.name, budget)
     if not isinstance(data, dict) or "class_name" not in data:
         raise FileError(path.name, WANT, _other(data), "save it with model.to_json()")
     said = (as_text(data.get(key) or "", path.name) for key in ("keras_version", "backend"))
@@ -130,16 +59,16 @@ IS_JSON = re.compile(r'\{\s*["}]')
 """Start of an object in JSON; YAML in one line has no quotes around its keys."""
 
 
-def _parsed(text: str, where: str) -> tuple[str, Any]:
+def _parsed(text: str, where: str, budget: Budget) -> tuple[str, Any]:
     """The kind of a text, and what it holds."""
     text = text.lstrip("\ufeff").lstrip()
     if IS_JSON.match(text):
-        return "JSON", parse_json(text, where)
+        return "JSON", parse_json(text, where, budget)
     if text[:1] == '"':
         # both have texts in such quotes; those of JSON may hold pairs of surrogates
         with contextlib.suppress(FileError):
-            return "JSON", parse_json(text, where)
-    return "YAML", parse_yaml(text, where)
+            return "JSON", parse_json(text, where, budget)
+    return "YAML", parse_yaml(text, where, budget)
 
 
 def _of_model(path: Path, budget: Budget) -> Architecture:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from xlstm.budget import Budget
 from xlstm.model import Array
@@ -13,6 +16,10 @@ from xlstm.origin import Optimizer
 
 UNMARKED = "unmarked bfloat16"
 """Dtype of two opaque bytes that old HDF5 files do not call bfloat16; the config must."""
+
+
+Digest = Callable[[], str]
+"""Gives the SHA-256 of a file or a folder, for which all of its bytes are read."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,11 @@ class Stored:
     shape: tuple[int, ...]
     dtype: str
     load: Callable[[], Array] = field(repr=False)
+
+    def zeros(self) -> Array:
+        """An array of this shape and dtype that takes no memory: every element is the same zero."""
+        wide = "float32" if "bfloat16" in self.dtype else self.dtype
+        return np.broadcast_to(np.zeros((), wide), self.shape)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Description:
         version: the version of the Keras that wrote the config, "" if no file says it.
         container: what kind of file it is, in words.
         file: its name without folders.
-        sha256: of its bytes.
+        digest: gives the SHA-256 of its bytes, which it has to read; see `sha256`.
         config: the architecture, as the file has it: plain data; empty for weights alone.
         weights: layer key -> its arrays, in the file's order. The key is the layer's name in old
             HDF5 files and the path below `layers/` in new ones.
@@ -72,7 +84,7 @@ class Description:
     version: str
     container: str
     file: str
-    sha256: str
+    digest: Digest
     config: Mapping[str, Any]
     weights: Mapping[str, tuple[Stored, ...]]
     by_name: bool
@@ -84,6 +96,22 @@ class Description:
     weights_version: str = ""
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
     budget: Budget = field(default_factory=Budget, repr=False)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes; the file has to be open when it is asked for first."""
+        return self.digest()
+
+    def without_numbers(self) -> Description:
+        """The same with zeros for weights, which take no memory, and without the SHA-256.
+
+        For what only asks for shapes: no byte of the weights is read.
+        """
+        zeros = {
+            key: tuple(replace(array, load=array.zeros) for array in arrays)
+            for key, arrays in self.weights.items()
+        }
+        return replace(self, weights=zeros, digest=str)
 
     def close(self) -> None:
         """Closes the file; weights that were not read can no longer be."""

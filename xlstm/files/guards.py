@@ -10,13 +10,17 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 
 MAX_TEXT = 16 * 2**20
 """Largest config text that is parsed, in bytes; real ones stay below one MiB."""
 
-MAX_VALUES = 500_000
-"""Most values in a config: each takes far more memory than its text; real ones have thousands."""
+MAX_DIGITS = 40
+"""Most digits of a whole number; real ones have 64 bits, which take 20."""
+
+LONGEST_NAME = 4_096
+"""Most characters of a name in a config."""
 
 MAX_NESTING = 200
 """Deepest nesting of a config; real ones stay below 40."""
@@ -40,8 +44,13 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def parse_json(text: bytes | str, where: str) -> Any:
+def parse_json(text: bytes | str, where: str, budget: Budget) -> Any:
     """JSON as data: bounded in size and depth, no duplicate keys, finite numbers only.
+
+    Args:
+        text: of the document.
+        where: file or part of it, for messages.
+        budget: what it may cost.
 
     Raises:
         FileError: too large, too deep, or not such JSON.
@@ -49,12 +58,15 @@ def parse_json(text: bytes | str, where: str) -> Any:
     if len(text) > MAX_TEXT:
         raise FileError(where, f"at most {MAX_TEXT} bytes", f"{len(text)}", "check the file")
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    values = sum(raw.count(mark) for mark in (b"{", b"[", b","))
-    if values > MAX_VALUES:
-        raise FileError(where, f"at most {MAX_VALUES} values", f"{values}", "check the file")
+    budget.spend("characters", len(text), where)
+    budget.spend("values", sum(raw.count(mark) for mark in (b"{", b"[", b",")), where)
     try:
         data = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=finite,
+            parse_int=whole,
         )
     except RecursionError:
         raise FileError(
@@ -71,9 +83,12 @@ def parse_json(text: bytes | str, where: str) -> Any:
 
 
 def check_data(data: Any, where: str) -> None:
-    """Raises FileError for parsed data that is nested too deeply."""
+    """Raises FileError for parsed data that is nested too deeply, or has names without end."""
     if _depth(data) > MAX_NESTING:
         raise FileError(where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file")
+    if (longest := _longest_name(data)) > LONGEST_NAME:
+        want = f"names of at most {LONGEST_NAME:,} characters"
+        raise FileError(where, want, f"{longest:,}", "check the file")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,11 +98,30 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """A number with a fraction or an exponent.
+
+    Raises:
+        ValueError: it is infinite as float64.
+    """
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{text[:20]} is too large a number")
     return number
+
+
+def whole(text: str) -> int:
+    """A whole number in decimal digits.
+
+    Raises:
+        ValueError: it has more digits than any size, seed or index of a model.
+
+    >>> whole("-12")
+    -12
+    """
+    if len(text) > MAX_DIGITS + 1:
+        raise ValueError(f"a whole number of {len(text):,} digits, more than {MAX_DIGITS}")
+    return int(text)
 
 
 def _no_constant(name: str) -> Any:
@@ -106,6 +140,19 @@ def _depth(data: Any) -> int:
         )
         todo += [(child, level + 1) for child in children]
     return deepest
+
+
+def _longest_name(data: Any) -> int:
+    """Characters of the longest key, or value of "name", in parsed data."""
+    longest, todo = 0, [data]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            names = [item.get("name"), *item]
+            longest = max(longest, *(len(name) for name in names if isinstance(name, str)), 0)
+        if isinstance(item, dict | list):
+            todo += item.values() if isinstance(item, dict) else item
+    return longest
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:

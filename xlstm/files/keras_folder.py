@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import h5py
-
 from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
-from xlstm.files.hdf5 import open_hdf5, walk
+from xlstm.files.hdf5 import Group, open_hdf5
 from xlstm.files.keras_tree import Tree, numbered, read_tree
 from xlstm.files.optimizer import in_tree, kind_of
 from xlstm.origin import Optimizer, optimizer_of
@@ -41,15 +39,15 @@ def describe_folder(folder: Path, opened: ExitStack, budget: Budget) -> Descript
     Raises:
         FileError: damaged, hostile, or incomplete.
     """
-    config = _json(folder / CONFIG)
-    metadata = _json(folder / METADATA)
-    weights, step, optimizer, files = _weights(folder, config, opened)
+    config = _json(folder / CONFIG, budget)
+    metadata = _json(folder / METADATA, budget)
+    weights, step, optimizer, files = _weights(folder, config, opened, budget)
     return Description(
         framework="keras",
         version=as_text(metadata.get("keras_version"), f"{folder.name}, keras_version"),
         container="unzipped .keras folder",
         file=folder.name,
-        sha256=_digest([folder / CONFIG, folder / METADATA, *files]),
+        digest=lambda: _digest([folder / CONFIG, folder / METADATA, *files]),
         config=config,
         weights=weights,
         by_name=False,
@@ -61,20 +59,20 @@ def describe_folder(folder: Path, opened: ExitStack, budget: Budget) -> Descript
 
 
 def _weights(
-    folder: Path, config: Mapping[str, Any], opened: ExitStack
+    folder: Path, config: Mapping[str, Any], opened: ExitStack, budget: Budget
 ) -> tuple[Tree, int, Optimizer | None, tuple[Path, ...]]:
     """The weights, the step of their numbers, the optimizer's, and the files they lie in."""
     if (folder / INDEX).is_file():
-        spread = read_shards(folder / INDEX, opened)
+        spread = read_shards(folder / INDEX, opened, budget)
         return spread.weights, 1, optimizer_of(kind_of(config), spread.optimizer), spread.files
     stream = opened.enter_context(open_regular(folder / WEIGHTS))
-    root, where = open_hdf5(stream, WEIGHTS, opened), f"{folder.name}, {WEIGHTS}"
+    root, where = open_hdf5(stream, WEIGHTS, budget), f"{folder.name}, {WEIGHTS}"
     return *read_tree(root, where), in_tree(root, config, where), (folder / WEIGHTS,)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, budget: Budget) -> dict[str, Any]:
     with open_regular(path) as file:
-        return as_object(parse_json(file.read(MAX_TEXT + 1), str(path)), str(path))
+        return as_object(parse_json(file.read(MAX_TEXT + 1), str(path), budget), str(path))
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -100,7 +98,7 @@ class Spread:
     files: tuple[Path, ...]
 
 
-def read_shards(index: Path, opened: ExitStack) -> Spread:
+def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
     """The tree of weights that a `*.weights.json` index spreads over files beside it.
 
     One group of variables may lie in several shards: number 0 in one, 1 and 2 in the next.
@@ -109,17 +107,17 @@ def read_shards(index: Path, opened: ExitStack) -> Spread:
         FileError: an index that names other than bare files, or shards that do not fit it.
     """
     where = index.name
-    spread = as_object(_json(index).get("weight_map"), where)
-    roots: dict[str, h5py.File] = {}
+    spread = as_object(_json(index, budget).get("weight_map"), where)
+    roots: dict[str, Group] = {}
     found: dict[str, tuple[Stored, ...]] = {}
     for path, names in spread.items():
         parts: dict[int, Stored] = {}
         for name in _shard_names(names, where):
             if name not in roots:
                 stream = opened.enter_context(open_regular(index.with_name(name)))
-                roots[name] = open_hdf5(stream, name, opened)
-            group = walk(roots[name], path.strip("/"), name)
-            parts |= numbered(group, f"{name}, {path}") if isinstance(group, h5py.Group) else {}
+                roots[name] = open_hdf5(stream, name, budget)
+            group = roots[name].walk(path.strip("/"), name)
+            parts |= numbered(group, f"{name}, {path}") if isinstance(group, Group) else {}
         if sorted(parts) != list(range(len(parts))) or not parts:
             raise FileError(where, f"all of {path}", sorted(parts), "keep the shards together")
         found[path.strip("/").removesuffix("/vars")] = tuple(parts[n] for n in sorted(parts))
@@ -144,13 +142,13 @@ def _shard_names(names: Any, where: str) -> list[str]:
 
 def describe_shards(index: Path, opened: ExitStack, budget: Budget) -> Description:
     """Describes weights in shards, without an architecture."""
-    spread = read_shards(index, opened)
+    spread = read_shards(index, opened, budget)
     return Description(
         framework="keras",
         version="",
         container="Keras weights in shards",
         file=index.name,
-        sha256=_digest(spread.files),
+        digest=lambda: _digest(spread.files),
         config={},
         weights=spread.weights,
         by_name=False,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import h5py
-
 from xlstm.errors import FileError
 from xlstm.files.description import Stored
-from xlstm.files.hdf5 import child, members, names, stored
+from xlstm.files.hdf5 import Dataset, Group
 
 ROOTS = {"layers": 1, "_layer_checkpoint_dependencies": 2}
 """Root group -> how far the number in a layer's group advances for a layer with weights. Keras 2.12
@@ -23,9 +21,9 @@ DEEPEST = 33
 Tree = Mapping[str, tuple[Stored, ...]]
 
 
-def is_tree(root: h5py.File, where: str) -> bool:
+def is_tree(root: Group, where: str) -> bool:
     """True if a file holds new Keras weights."""
-    return any(is_below(name, *ROOTS) for name in names(root, where))
+    return any(is_below(name, *ROOTS) for name in root.names(where))
 
 
 def is_below(name: str, *groups: str) -> bool:
@@ -40,7 +38,7 @@ def is_below(name: str, *groups: str) -> bool:
     return name.replace("\\", "/").split("/")[0] in groups
 
 
-def read_tree(root: h5py.File, where: str) -> tuple[Tree, int]:
+def read_tree(root: Group, where: str) -> tuple[Tree, int]:
     """Path below the root group -> the arrays of its `vars`, in order; and the step of the numbers.
 
     Raises:
@@ -54,7 +52,7 @@ def read_tree(root: h5py.File, where: str) -> tuple[Tree, int]:
     return next(((tree, ROOTS[name]) for name, tree in found.items()), ({}, 1))
 
 
-def tree_below(root: h5py.File, start: str, where: str) -> Tree:
+def tree_below(root: Group, start: str, where: str) -> Tree:
     """Path below a group of the root -> the arrays of its `vars`, in order; {} for no group.
 
     Raises:
@@ -68,13 +66,14 @@ def tree_below(root: h5py.File, start: str, where: str) -> Tree:
         if path.count("/") > DEEPEST or seen > MAX_GROUPS:
             got = "groups nested too deeply"
             raise FileError(where, "weights of a model", got, "check the file")
-        for name in names(group, where):
+        for name in group.names(where):
             below = f"{path}/{name}".replace("\\", "/").strip("/")
-            item = child(group, name, where) if is_below(below, start) else None
-            if isinstance(item, h5py.Group) and below.split("/")[-1] == "vars":
+            group.blocks.budget.spend("characters", len(below), where)
+            item = group.child(name, where) if is_below(below, start) else None
+            if isinstance(item, Group) and below.split("/")[-1] == "vars":
                 owner = below.removeprefix(start).rpartition("/")[0].strip("/")
                 add(found, variables(item, owner, where), where)
-            elif isinstance(item, h5py.Group):
+            elif isinstance(item, Group):
                 todo.append((below, item))
     return found
 
@@ -91,7 +90,7 @@ def add(found: dict[str, tuple[Stored, ...]], more: Tree, where: str) -> None:
     found.update(more)
 
 
-def variables(group: h5py.Group, path: str, where: str) -> dict[str, tuple[Stored, ...]]:
+def variables(group: Group, path: str, where: str) -> dict[str, tuple[Stored, ...]]:
     """The numbered arrays of one `vars` group under its layer's path; empty for none."""
     ordered = numbered(group, f"{where}, {path}")
     if list(ordered) != list(range(len(ordered))):
@@ -100,9 +99,9 @@ def variables(group: h5py.Group, path: str, where: str) -> dict[str, tuple[Store
     return {path: tuple(ordered.values())} if ordered else {}
 
 
-def numbered(group: h5py.Group, where: str) -> dict[int, Stored]:
+def numbered(group: Group, where: str) -> dict[int, Stored]:
     """The arrays of a `vars` group by number, in numeric order ("10" after "2")."""
-    arrays = {name: item for name, item in members(group, where) if isinstance(item, h5py.Dataset)}
+    arrays = {name: item for name, item in group.members(where) if isinstance(item, Dataset)}
     if not all(name.isdecimal() and name.isascii() for name in arrays):
         raise FileError(where, "numbered arrays", sorted(arrays), "save the model anew")
-    return {int(name): stored(arrays[name], name, where) for name in sorted(arrays, key=int)}
+    return {int(name): arrays[name].stored(name, where) for name in sorted(arrays, key=int)}

@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-import io
-import struct
+import functools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, BinaryIO, cast
+from dataclasses import replace
+from typing import Any, BinaryIO
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
-from xlstm.files.description import Description
+from xlstm.files.description import Description, Digest, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_stream, as_text, parse_json
 from xlstm.files.hdf5 import open_hdf5
-from xlstm.files.keras_tree import read_tree
+from xlstm.files.keras_tree import Tree, read_tree
 from xlstm.files.optimizer import in_tree
-from xlstm.files.window import Window
+from xlstm.files.zips import find, member, open_zip, pieces, window
+from xlstm.model import Array
 
 WEIGHTS = "model.weights.h5"
 
 MAX_MEMBER = 8 * 2**30
 """Largest member that is read, in bytes."""
 
-MAX_PACKED = 64 * 2**20
-"""Largest compressed member that may come to more than `RATIO` times its stored size, in bytes."""
-
-RATIO = 50
-"""Trained numbers shrink by a few parts in ten; a gibibyte of one letter shrinks to a mebibyte."""
-
-PIECE = 2**16
-"""Bytes read at once: a member that is longer than it says is noticed, not inflated."""
-
 
 def describe_zip(
-    stream: BinaryIO, file: str, sha256: str, opened: ExitStack, budget: Budget
+    stream: BinaryIO, file: str, digest: Digest, opened: ExitStack, budget: Budget
 ) -> Description:
     """Describes a `.keras` archive.
 
     Raises:
         FileError: damaged, hostile, or not such an archive.
     """
-    try:
-        archive = opened.enter_context(zipfile.ZipFile(stream))
-    except Exception as error:
-        got = f"damaged data ({type(error).__name__})"
-        raise FileError(file, "a whole zip archive", got, "copy or save the file anew") from None
+    archive = open_zip(stream, file, opened, budget)
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in archive.namelist()):
         do = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
         raise FileError(file, "a .keras archive", "a PyTorch file, which holds a pickle", do)
     if archive.namelist() and all(name.endswith(".npy") for name in archive.namelist()):
         do = "pass layers= for its arrays"
         raise FileError(file, "a .keras archive", "an .npz of arrays", do)
-    config = _json(archive, "config.json", file)
-    metadata = _json(archive, "metadata.json", file)
-    weights = _weights(archive, stream, file)
-    root = open_hdf5(weights, f"{file}, {WEIGHTS}", opened)
+    config = _json(archive, "config.json", file, budget)
+    metadata = _json(archive, "metadata.json", file, budget)
+    weights, check = _weights(archive, stream, file)
+    root = open_hdf5(weights, f"{file}, {WEIGHTS}", budget)
     tree, step = read_tree(root, file)
     read = {"config.json", "metadata.json", WEIGHTS}
     return Description(
@@ -63,9 +51,9 @@ def describe_zip(
         version=as_text(metadata.get("keras_version"), f"{file}, keras_version"),
         container=".keras archive",
         file=file,
-        sha256=sha256,
+        digest=digest,
         config=config,
-        weights=tree,
+        weights=_once_checked(tree, check),
         by_name=False,
         step=step,
         optimizer=in_tree(root, config, file),
@@ -75,64 +63,42 @@ def describe_zip(
     )
 
 
-def _json(archive: zipfile.ZipFile, name: str, file: str) -> dict[str, Any]:
+def _json(archive: zipfile.ZipFile, name: str, file: str, budget: Budget) -> dict[str, Any]:
     where = f"{file}, {name}"
-    return as_object(parse_json(_member(archive, name, MAX_TEXT, file), where), where)
+    text = member(archive, find(archive, name, MAX_TEXT, file), where)
+    return as_object(parse_json(text, where, budget), where)
 
 
-def _member(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> bytes:
-    """The bytes of the one member of this name."""
-    data = io.BytesIO()
-    for piece in _pieces(archive, _find(archive, name, limit, file), f"{file}, {name}"):
-        data.write(piece)
-    return data.getvalue()
+def _weights(
+    archive: zipfile.ZipFile, stream: BinaryIO, file: str
+) -> tuple[BinaryIO, Callable[[], None]]:
+    """The weights' member as a file, and a call that checks its checksum.
 
-
-def _weights(archive: zipfile.ZipFile, stream: BinaryIO, file: str) -> BinaryIO:
-    """The weights' member as a file: a window on the archive where it is not compressed."""
-    info = _find(archive, WEIGHTS, MAX_MEMBER, file)
-    if info.compress_type != zipfile.ZIP_STORED:
-        return as_stream(_member(archive, WEIGHTS, MAX_MEMBER, file))
-    for _ in _pieces(archive, info, f"{file}, {WEIGHTS}"):
-        pass  # to its end, where the checksum is looked at
-    stream.seek(info.header_offset)
-    header = stream.read(30)
-    name, extra = struct.unpack("<HH", header[26:30])
-    return cast(BinaryIO, Window(stream, info.header_offset + 30 + name + extra, info.file_size))
-
-
-def _find(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> zipfile.ZipInfo:
-    """The one member of this name, if it may be read."""
-    found = [info for info in archive.infolist() if info.filename == name]
-    where = f"{file}, {name}"
-    if not found and name == WEIGHTS and "model.weights.npz" in archive.namelist():
+    It is a window on the archive where it is not compressed, whose numbers are not read here.
+    """
+    if WEIGHTS not in archive.namelist() and "model.weights.npz" in archive.namelist():
         got = "model.weights.npz, which holds pickles that even Keras refuses"
-        raise FileError(where, "weights in HDF5", got, "save the model anew")
-    if len(found) != 1:
-        got = f"{len(found)} members of that name"
-        raise FileError(where, "one member", got, "give a .keras file that Keras 3 saved")
-    info = found[0]
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
-        raise FileError(where, "stored or deflated data", "other", "save the model anew")
-    if info.file_size > limit:
-        got = f"{info.file_size} bytes"
-        raise FileError(where, f"at most {limit} bytes", got, "check the file")
-    if info.file_size > MAX_PACKED and info.file_size > RATIO * info.compress_size:
-        got = f"{info.file_size} bytes packed into {info.compress_size}"
-        raise FileError(where, "weights of a model", got, "check the file")
-    return info
+        raise FileError(f"{file}, {WEIGHTS}", "weights in HDF5", got, "save the model anew")
+    info, where = find(archive, WEIGHTS, MAX_MEMBER, file), f"{file}, {WEIGHTS}"
+    if info.compress_type != zipfile.ZIP_STORED:
+        return as_stream(member(archive, info, where)), lambda: None
+
+    @functools.cache
+    def check() -> None:
+        for _ in pieces(archive, info, where):
+            pass  # to its end, where the checksum is looked at
+
+    return window(stream, info, where), check
 
 
-def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
-    """A member piece by piece; its length and its checksum are those it declares."""
-    total = 0
-    try:
-        with archive.open(info) as member:
-            while piece := member.read(PIECE):
-                total += len(piece)
-                if total > info.file_size:
-                    raise zipfile.BadZipFile("longer than declared")
-                yield piece
-    except Exception as error:
-        got = f"damaged data ({type(error).__name__})"
-        raise FileError(where, "a whole member", got, "copy or save the file anew") from None
+def _once_checked(tree: Tree, check: Callable[[], None]) -> Tree:
+    """The same arrays; before the first of them is loaded, all bytes of the file are checked."""
+
+    def after(array: Stored) -> Stored:
+        def load() -> Array:
+            check()
+            return array.load()
+
+        return replace(array, load=load)
+
+    return {path: tuple(map(after, arrays)) for path, arrays in tree.items()}

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import h5py
-
+from xlstm.budget import Budget
 from xlstm.errors import FileError
-from xlstm.files.guards import as_text, parse_json
-from xlstm.files.hdf5 import MAX_LINKS, attribute, child, stored, texts, walk
+from xlstm.files.guards import parse_json
+from xlstm.files.hdf5 import Dataset, Group
+from xlstm.files.hdf5_blocks import MAX_LINKS
 from xlstm.files.keras_tree import tree_below
 from xlstm.files.tensorbundle import Bundle
 from xlstm.origin import Optimizer, optimizer_of
@@ -23,7 +23,7 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """How the key of a variable in a checkpoint ends."""
 
 
-def in_tree(root: h5py.File, config: Mapping[str, Any], where: str) -> Optimizer | None:
+def in_tree(root: Group, config: Mapping[str, Any], where: str) -> Optimizer | None:
     """The optimizer beside new Keras weights; its kind is in the config of the whole model."""
 
     def shapes() -> list[Shape]:
@@ -40,26 +40,26 @@ def kind_of(config: Mapping[str, Any]) -> object:
     return _kind(compiled.get("optimizer")) if isinstance(compiled, Mapping) else None
 
 
-def in_whole(root: h5py.File, where: str) -> Optimizer | None:
+def in_whole(root: Group, where: str, budget: Budget) -> Optimizer | None:
     """The optimizer in a whole model of old HDF5."""
 
     def shapes() -> list[Shape]:
-        group = child(root, "optimizer_weights", where)
-        if not isinstance(group, h5py.Group):
+        group = root.child("optimizer_weights", where)
+        if not isinstance(group, Group):
             return []
-        listed = texts(group, "weight_names", where)
+        listed = group.texts("weight_names", where)
         if len(listed) > MAX_LINKS:
             got = f"{len(listed)}"
             raise FileError(where, f"at most {MAX_LINKS} variables", got, "check the file")
-        held = [(name, walk(group, name, where)) for name in listed]
-        return [stored(x, name, where).shape for name, x in held if isinstance(x, h5py.Dataset)]
+        held = [(name, group.walk(name, where)) for name in listed]
+        return [x.stored(name, where).shape for name, x in held if isinstance(x, Dataset)]
 
-    return _optimizer(_trained(root, where), shapes)
+    return _optimizer(_trained(root, where, budget), shapes)
 
 
-def _trained(root: h5py.File, where: str) -> object:
+def _trained(root: Group, where: str, budget: Budget) -> object:
     try:
-        said = parse_json(as_text(attribute(root, "training_config", where), where), where)
+        said = parse_json(root.text("training_config", where) or "", where, budget)
     except FileError:
         return None
     return kind_in(said)

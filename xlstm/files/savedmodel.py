@@ -58,7 +58,7 @@ def describe_savedmodel(folder: Path, opened: ExitStack, budget: Budget) -> Desc
         FileError: missing, damaged or hostile, or without the metadata of Keras.
     """
     where = os.path.basename(os.path.abspath(folder)) or str(folder)
-    metadata = _metadata(folder, where, opened)
+    metadata = _metadata(folder, where, opened, budget)
     root = metadata.json(0)
     bundle = open_bundle(folder / "variables", f"{where}, variables", opened)
     objects = _Objects(Message(bundle.string(OBJECTS), f"{where}, {OBJECTS}"), metadata)
@@ -68,7 +68,7 @@ def describe_savedmodel(folder: Path, opened: ExitStack, budget: Budget) -> Desc
         version=as_text(root.get("keras_version"), f"{where}, keras_version"),
         container="SavedModel",
         file=where,
-        sha256=_digest([metadata.file, *bundle.files], where),
+        digest=lambda: _digest([metadata.file, *bundle.files], where),
         config=_config(root, where),
         weights=weights,
         by_name=True,
@@ -90,6 +90,7 @@ class _Metadata:
         where: for messages.
         texts: number of an object -> JSON.
         paths: path of an object, `root.NAME` for what is right below the model -> its number.
+        budget: what the folder may cost.
     """
 
     file: BinaryIO
@@ -97,15 +98,16 @@ class _Metadata:
     where: str
     texts: Mapping[int, memoryview]
     paths: Mapping[str, int]
+    budget: Budget
 
     def json(self, number: int) -> dict[str, Any]:
         where = f"{self.where}, object {number}"
         if number not in self.texts:
             raise FileError(where, "the metadata of a Keras object", "none", ANEW)
-        return as_object(parse_json(bytes(self.texts[number]), where), where)
+        return as_object(parse_json(bytes(self.texts[number]), where, self.budget), where)
 
 
-def _metadata(folder: Path, where: str, opened: ExitStack) -> _Metadata:
+def _metadata(folder: Path, where: str, opened: ExitStack, budget: Budget) -> _Metadata:
     """The metadata, from whichever file has it."""
     new = os.path.lexists(folder / METADATA)
     name = METADATA if new else GRAPH
@@ -121,7 +123,7 @@ def _metadata(folder: Path, where: str, opened: ExitStack) -> _Metadata:
             "a graph-only export (model.export() of Keras 3, or TensorFlow 2.16 and later)",
             "save the model itself with model.save(...) as .keras or .h5",
         )
-    return _Metadata(file, name, inside, texts, paths)
+    return _Metadata(file, name, inside, texts, paths, budget)
 
 
 def _new_nodes(message: Message) -> tuple[dict[int, memoryview], dict[str, int]]:

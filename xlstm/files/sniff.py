@@ -11,14 +11,14 @@ from typing import Any, BinaryIO, cast
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
-from xlstm.files.description import Description
+from xlstm.files.description import Description, Digest
 from xlstm.files.guards import is_folder, open_regular
 from xlstm.files.keras_folder import describe_folder, describe_shards, is_keras_folder
 from xlstm.files.keras_hdf5 import describe_hdf5
 from xlstm.files.keras_zip import describe_zip
 from xlstm.files.savedmodel import describe_savedmodel, is_savedmodel
 
-READERS: dict[bytes, Callable[[BinaryIO, str, str, ExitStack, Budget], Description]] = {
+READERS: dict[bytes, Callable[[BinaryIO, str, Digest, ExitStack, Budget], Description]] = {
     b"PK\x03\x04": describe_zip,
     b"\x89HDF\r\n\x1a\n": describe_hdf5,
 }
@@ -71,6 +71,11 @@ def describe(path: Path, budget: Budget | None = None) -> Description:
         raise
 
 
+def _digest(file: BinaryIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+
+
 def _folder(path: Path, opened: ExitStack, budget: Budget) -> Description:
     if is_keras_folder(path):
         return describe_folder(path, opened, budget)
@@ -96,9 +101,7 @@ def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
         return describe_shards(path, opened, budget)
     for magic, reader in READERS.items():
         if start.startswith(magic):
-            digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-            file.seek(0)
-            return reader(file, path.name, digest, opened, budget)
+            return reader(file, path.name, lambda: _digest(file), opened, budget)
     want = "a Keras model (.keras archive, HDF5 or SavedModel)"
     for magic, (what, do) in REFUSED.items():
         if start.startswith(magic):

@@ -93,12 +93,12 @@ class Parts:
     """
 
     def __init__(self, folder: Path) -> None:
-        message = Message(memoryview((folder / "keras_metadata.pb").read_bytes()), "test")
+        message = Message(memoryview((folder / "keras_metadata.pb").read_bytes()), "test", Budget())
         self.metadata = {n.integer(2): (n.text(3), n.text(5)) for n in message.messages(1)}
         index = memoryview((folder / "variables" / "variables.index").read_bytes())
         self.pairs = {key.decode(): bytes(value) for key, value in _table(index, "test")}
         whole = (folder / "variables" / "variables.data-00000-of-00001").read_bytes()
-        where = Message(memoryview(self.pairs.pop(OBJECTS)), "test")
+        where = Message(memoryview(self.pairs.pop(OBJECTS)), "test", Budget())
         start, size = where.integer(4), where.integer(5)
         self.data, raw = whole[:start], whole[start : start + size]
         self.objects = raw[next(n for n, byte in enumerate(raw) if byte < 128) + 5 :]
@@ -142,7 +142,8 @@ class Parts:
             path, text = self.metadata.get(number, ("", ""))
             user = field(1, b"_tf_keras_layer") + field(3, text.encode())
             nodes.append(field(4, user) if path else field(6, b""))
-        nodes[0] = Message(memoryview(self.objects), "test").each(1).__next__().tobytes() + nodes[0]
+        objects = Message(memoryview(self.objects), "test", Budget())
+        nodes[0] = next(objects.each(1)).tobytes() + nodes[0]
         graph = b"".join(field(1, node) for node in nodes)
         return field(1, 1) + field(2, field(2, b"\xff" * 40) + field(7, graph))
 

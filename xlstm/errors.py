@@ -17,7 +17,7 @@ def printable(text: object) -> str:
 
 
 def _line(text: object) -> str:
-    line = printable(str(text)[: LONGEST + 1])
+    line = printable(str(text)[: LONGEST + 1])  # a character becomes one or more
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 

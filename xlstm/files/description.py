@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from xlstm.budget import Budget
+from xlstm.errors import FileError
 from xlstm.model import Array
 from xlstm.origin import Optimizer
+
+MAX_RANK, MAX_ELEMENTS = 32, 2**60
+"""Most axes of an array, and most elements, axes of size 0 left out."""
 
 UNMARKED = "unmarked bfloat16"
 """Dtype of two opaque bytes that old HDF5 files do not call bfloat16; the config must."""
@@ -30,6 +35,11 @@ class Stored:
     shape: tuple[int, ...]
     dtype: str
     load: Callable[[], Array] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > MAX_RANK or math.prod(n for n in self.shape if n) >= MAX_ELEMENTS:
+            got = f"shape {self.shape}"
+            raise FileError(self.name, "a shape that an array can have", got, "check the file")
 
     def zeros(self) -> Array:
         """An array of this shape and dtype that takes no memory: every element is the same zero."""

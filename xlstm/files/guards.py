@@ -22,6 +22,9 @@ MAX_DIGITS = 40
 LONGEST_NAME = 4_096
 """Most characters of a name in a config."""
 
+NAMES = ("name", "class_name", "registered_name", "module", "package")
+"""Keys whose values are names."""
+
 MAX_NESTING = 200
 """Deepest nesting of a config; real ones stay below 40."""
 
@@ -143,12 +146,12 @@ def _depth(data: Any) -> int:
 
 
 def _longest_name(data: Any) -> int:
-    """Characters of the longest key, or value of "name", in parsed data."""
+    """Characters of the longest key, or value of one of `NAMES`, in parsed data."""
     longest, todo = 0, [data]
     while todo:
         item = todo.pop()
         if isinstance(item, dict):
-            names = [item.get("name"), *item]
+            names = [*map(item.get, NAMES), *item]
             longest = max(longest, *(len(name) for name in names if isinstance(name, str)), 0)
         if isinstance(item, dict | list):
             todo += item.values() if isinstance(item, dict) else item

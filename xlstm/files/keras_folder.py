@@ -15,7 +15,7 @@ from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
 from xlstm.files.hdf5 import Group, open_hdf5
-from xlstm.files.keras_tree import Tree, numbered, read_tree
+from xlstm.files.keras_tree import Tree, add, numbered, read_tree
 from xlstm.files.optimizer import in_tree, kind_of
 from xlstm.origin import Optimizer, optimizer_of
 from xlstm.specs import Shape
@@ -120,7 +120,8 @@ def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
             parts |= numbered(group, f"{name}, {path}") if isinstance(group, Group) else {}
         if sorted(parts) != list(range(len(parts))) or not parts:
             raise FileError(where, f"all of {path}", sorted(parts), "keep the shards together")
-        found[path.strip("/").removesuffix("/vars")] = tuple(parts[n] for n in sorted(parts))
+        owner = path.strip("/").removesuffix("/vars")
+        add(found, {owner: tuple(parts[n] for n in sorted(parts))}, where)
     shapes = tuple(array.shape for array in found.get("optimizer", ()))
     weights = {
         path.removeprefix("layers/"): arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 
 MAX_FIELDS = 200_000
@@ -78,7 +79,7 @@ def _field(data: memoryview, at: int, where: str) -> tuple[int, int | memoryview
 class Message:
     r"""One message; its fields by number, nested messages still as bytes.
 
-    >>> message = Message(memoryview(b"\x08\x07\x12\x02hi"), "example")
+    >>> message = Message(memoryview(b"\x08\x07\x12\x02hi"), "example", Budget())
     >>> message.integer(1), message.text(2), message.integer(3)
     (7, 'hi', 0)
 
@@ -86,8 +87,8 @@ class Message:
         FileError: damaged, or more than `MAX_FIELDS` fields.
     """
 
-    def __init__(self, data: memoryview, where: str) -> None:
-        self.where = where
+    def __init__(self, data: memoryview, where: str, budget: Budget) -> None:
+        self.where, self.budget = where, budget
         self._fields: dict[int, list[int | memoryview]] = {}
         at = count = 0
         while at < len(data):
@@ -96,6 +97,7 @@ class Message:
             count += 1
             if count > MAX_FIELDS:
                 raise FileError(where, f"at most {MAX_FIELDS} fields", "more", "check the file")
+        budget.spend("steps", count, where)
 
     def _one(self, number: int) -> int | memoryview | None:
         values = self._fields.get(number, [])
@@ -135,9 +137,9 @@ class Message:
 
     def message(self, number: int) -> Message:
         """A field that is a message, an empty one if it is absent."""
-        return Message(self.data(number), self.where)
+        return Message(self.data(number), self.where, self.budget)
 
     def messages(self, number: int) -> Iterator[Message]:
         """All messages of a repeated field, in order."""
         for data in self.each(number):
-            yield Message(data, self.where)
+            yield Message(data, self.where, self.budget)

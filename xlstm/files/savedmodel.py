@@ -33,9 +33,6 @@ MAX_GRAPH = 256 * 2**20
 MAX_METADATA = 32 * 2**20
 """Largest `keras_metadata.pb`, or part of `saved_model.pb` that describes the same objects."""
 
-MAX_DECODED = 8 * 2**20
-"""Most bytes of checkpoint objects that are decoded, repetitions included: lists are shared."""
-
 MAX_LISTED = 1_000
 """Most members of the folder that are listed as not read."""
 
@@ -60,8 +57,9 @@ def describe_savedmodel(folder: Path, opened: ExitStack, budget: Budget) -> Desc
     where = os.path.basename(os.path.abspath(folder)) or str(folder)
     metadata = _metadata(folder, where, opened, budget)
     root = metadata.json(0)
-    bundle = open_bundle(folder / "variables", f"{where}, variables", opened)
-    objects = _Objects(Message(bundle.string(OBJECTS), f"{where}, {OBJECTS}"), metadata)
+    bundle = open_bundle(folder / "variables", f"{where}, variables", opened, budget)
+    graph = Message(bundle.string(OBJECTS), f"{where}, {OBJECTS}", budget)
+    objects = _Objects(graph, metadata)
     read, weights = _weights(objects, bundle)
     return Description(
         framework="keras",
@@ -114,7 +112,8 @@ def _metadata(folder: Path, where: str, opened: ExitStack, budget: Budget) -> _M
     inside = f"{where}, {name}"
     file = open_file(folder / name, opened)
     data = read_whole(file, MAX_METADATA if new else MAX_GRAPH, inside)
-    message = Message(memoryview(data), inside)
+    budget.spend("bytes", len(data), inside)
+    message = Message(memoryview(data), inside, budget)
     texts, paths = _new_nodes(message) if new else _old_nodes(message)
     if 0 not in texts:
         raise FileError(
@@ -146,7 +145,7 @@ def _old_nodes(message: Message) -> tuple[dict[int, memoryview], dict[str, int]]
     if len(data) > MAX_METADATA:
         got = f"{len(data)} bytes"
         raise FileError(message.where, f"objects in at most {MAX_METADATA}", got, "check the file")
-    graph = Message(data, message.where)
+    graph = Message(data, message.where, message.budget)
     for number, node in enumerate(graph.messages(1)):
         user = node.message(4)
         if user.text(1).startswith("_tf_keras_") and user.has(3):
@@ -168,7 +167,8 @@ class _Objects:
         self.where = graph.where
         self.metadata = metadata
         self._nodes = list(graph.each(1))
-        self._left = MAX_DECODED
+        self._children: dict[int, dict[str, int]] = {}
+        self._variables: dict[int, tuple[str, str]] = {}
         self._check_numbers()
 
     def _check_numbers(self) -> None:
@@ -184,18 +184,17 @@ class _Objects:
         if number >= len(self._nodes):
             got = f"number {number}"
             raise FileError(self.where, f"one of {len(self._nodes)} objects", got, ANEW)
-        self._left -= len(self._nodes[number]) + 1
-        if self._left < 0:
-            raise FileError(self.where, f"at most {MAX_DECODED} bytes of objects", "more", ANEW)
-        return Message(self._nodes[number], self.where)
+        return Message(self._nodes[number], self.where, self.metadata.budget)
 
     def children(self, number: int) -> dict[str, int]:
-        """The objects that an object refers to, by name."""
-        pairs = list(_references(self.node(number)))
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise FileError(self.where, "names that differ", f"object {number}", ANEW)
-        return found
+        """The objects that an object refers to, by name; worked out once, for lists are shared."""
+        if number not in self._children:
+            pairs = list(_references(self.node(number)))
+            self._children[number] = dict(pairs)
+            if len(self._children[number]) != len(pairs):
+                raise FileError(self.where, "names that differ", f"object {number}", ANEW)
+        self.metadata.budget.spend("nodes", len(self._children[number]) + 1, self.where)
+        return self._children[number]
 
     def items(self, number: int) -> list[int]:
         """The items of an object that is a list."""
@@ -227,6 +226,11 @@ class _Objects:
 
     def variable(self, number: int) -> tuple[str, str]:
         """Key in the index and full name of a variable."""
+        if number not in self._variables:
+            self._variables[number] = self._variable(number)
+        return self._variables[number]
+
+    def _variable(self, number: int) -> tuple[str, str]:
         attributes = list(self.node(number).messages(2))
         if len(attributes) != 1 or attributes[0].text(1) != "VARIABLE_VALUE":
             raise FileError(self.where, "a variable", f"object {number}", ANEW)

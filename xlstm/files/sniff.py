@@ -24,6 +24,12 @@ READERS: dict[bytes, Callable[[BinaryIO, str, Digest, ExitStack, Budget], Descri
 }
 """First bytes -> reader."""
 
+FOLDER_READERS: dict[Callable[[Path], bool], Callable[[Path, ExitStack, Budget], Description]] = {
+    is_keras_folder: describe_folder,
+    is_savedmodel: describe_savedmodel,
+}
+"""Test of what a folder is -> its reader."""
+
 TORCH = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
 """How to get at what only PyTorch may read."""
 
@@ -77,10 +83,9 @@ def _digest(file: BinaryIO) -> str:
 
 
 def _folder(path: Path, opened: ExitStack, budget: Budget) -> Description:
-    if is_keras_folder(path):
-        return describe_folder(path, opened, budget)
-    if is_savedmodel(path):
-        return describe_savedmodel(path, opened, budget)
+    for known, reader in FOLDER_READERS.items():
+        if known(path):
+            return reader(path, opened, budget)
     for name, (what, do) in FOLDERS.items():
         if (path / name).exists():
             raise FileError(path, "a model's folder", what, do)

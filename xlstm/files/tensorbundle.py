@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Stored
 from xlstm.files.guards import open_regular
@@ -23,9 +24,6 @@ from xlstm.model import Array
 
 MAX_INDEX = 32 * 2**20
 """Largest index, in bytes; one entry takes about a hundred."""
-
-MAX_ENTRIES = 100_000
-"""Most tensors of a checkpoint."""
 
 MAX_KEY = 1_024
 """Longest key, in bytes."""
@@ -41,6 +39,9 @@ MAX_STRING = 8 * 2**20
 
 MAX_RANK = 32
 """Most axes of a tensor."""
+
+MAX_SHARED = 8
+"""How often the bytes of a data file may be used, as layers that share a variable do."""
 
 PIECE = 2**24
 """Bytes that are summed at once."""
@@ -209,11 +210,14 @@ class Bundle:
         where: its folder, for messages.
         entries: in the order of the index.
         files: index and data files, in order; their bytes are the checkpoint.
+        budget: what the checkpoint may cost.
     """
 
     where: str
     entries: Mapping[str, memoryview]
     files: tuple[BinaryIO, ...]
+    budget: Budget
+    _claimed: dict[int, int] = field(default_factory=dict, repr=False)
 
     def stored(self, key: str, name: str) -> Stored:
         """A handle on a tensor; only its own bytes are read, when it is loaded.
@@ -230,6 +234,7 @@ class Bundle:
         if entry.size != want:
             got = f"{entry.size} bytes"
             raise FileError(where, f"{want} bytes for shape {entry.shape}", got, ANEW)
+        self._claim(entry, where)
 
         def load() -> Array:
             return _array(self._read(entry, where), dtype, entry, where)
@@ -259,7 +264,7 @@ class Bundle:
     def _entry(self, key: str, where: str) -> Entry:
         if key not in self.entries:
             raise FileError(where, f"a tensor {key} in the index", "none", ANEW)
-        message = Message(self.entries[key], where)
+        message = Message(self.entries[key], where, self.budget)
         if message.has(7):
             got = "a variable stored in slices"
             raise FileError(where, "whole variables", got, "save the model as .keras or .h5")
@@ -280,6 +285,15 @@ class Bundle:
         if entry.size > MAX_BYTES or entry.offset + entry.size > size:
             got = f"{entry.size} at {entry.offset}"
             raise FileError(where, f"bytes within the {size} of the data file", got, ANEW)
+
+    def _claim(self, entry: Entry, where: str) -> None:
+        """Counts the bytes of a tensor; few layers share one."""
+        total = self._claimed.get(entry.shard, 0) + entry.size
+        size = self.files[1 + entry.shard].seek(0, 2)
+        if total > MAX_SHARED * size:
+            got = f"{total} bytes of tensors in a data file of {size}"
+            raise FileError(where, "tensors with bytes of their own", got, "check the file")
+        self._claimed[entry.shard] = total
 
     def _read(self, entry: Entry, where: str) -> bytearray:
         file = self.files[1 + entry.shard]
@@ -313,10 +327,10 @@ def _array(data: bytearray, dtype: str, entry: Entry, where: str) -> Array:
     return np.asarray(little, np.dtype(dtype)).reshape(entry.shape)
 
 
-def _header(table: Iterator[tuple[bytes, memoryview]], where: str) -> int:
+def _header(table: Iterator[tuple[bytes, memoryview]], where: str, budget: Budget) -> int:
     """The number of data files, from the first entry of the index."""
     key, value = next(table, (None, memoryview(b"")))
-    message = Message(value, where)
+    message = Message(value, where, budget)
     count = message.integer(1)
     if key != b"" or not 1 <= count <= MAX_SHARDS:
         raise FileError(where, f"1 to {MAX_SHARDS} data files", f"{count}", ANEW)
@@ -337,7 +351,7 @@ def open_file(path: Path, opened: ExitStack) -> BinaryIO:
         raise FileError(path, "a regular file", "a folder", ANEW) from None
 
 
-def open_bundle(folder: Path, where: str, opened: ExitStack) -> Bundle:
+def open_bundle(folder: Path, where: str, opened: ExitStack, budget: Budget) -> Bundle:
     """Opens `variables.index` and its data files in a folder, until `opened` is closed.
 
     Raises:
@@ -346,15 +360,15 @@ def open_bundle(folder: Path, where: str, opened: ExitStack) -> Bundle:
     index = open_file(folder / "variables.index", opened)
     inside = f"{where}, variables.index"
     table = _table(memoryview(read_whole(index, MAX_INDEX, inside)), inside)
-    count = _header(table, inside)
+    count = _header(table, inside, budget)
     names = [f"variables.data-{number:05}-of-{count:05}" for number in range(count)]
     entries: dict[str, memoryview] = {}
     for key, value in table:
+        budget.spend("nodes", 1, inside)
+        budget.spend("characters", len(key), inside)
         entries[text(memoryview(key), inside)] = value
-        if len(entries) > MAX_ENTRIES:
-            raise FileError(inside, f"at most {MAX_ENTRIES} tensors", "more", "check the file")
     files = [open_file(folder / name, opened) for name in names]
-    return Bundle(where, entries, (index, *files))
+    return Bundle(where, entries, (index, *files), budget)
 
 
 def read_whole(file: BinaryIO, limit: int, where: str) -> bytes:

@@ -73,14 +73,17 @@ class Site:
     def free(self, word: str) -> str:
         """A variable for something on the way: the word, numbered where it is not free."""
         own = {*self.inputs, self.mask, *self.states, *self.outputs, *TAKEN}
-        return _first_free(word, word, Several((self.busy, own)))
+        return _first_free(word, word, AnyOf((self.busy, own)))
 
 
-class Several(tuple[Container[str], ...]):
+@dataclass(frozen=True)
+class AnyOf(Container[str]):
     """Sets of names as one, without a copy of any."""
 
+    sets: tuple[Container[str], ...]
+
     def __contains__(self, name: object) -> bool:
-        return any(name in names for names in self)
+        return any(name in names for names in self.sets)
 
 
 def _first_free(word: str, base: str, taken: Container[str]) -> str:
@@ -114,7 +117,7 @@ def _named(node: Node) -> tuple[str, ...]:
 
 def _free(word: str, name: str, busy: Container[str]) -> str:
     """A variable for an output `word` of the layer `name`: the word alone where it is free."""
-    own, taken = name if word == "x" else f"{name}_{word}", Several((busy, TAKEN))
+    own, taken = name if word == "x" else f"{name}_{word}", AnyOf((busy, TAKEN))
     first = next((c for c in (word, own) if c not in taken), f"{own}_")
     return _first_free(first, own, taken)
 
@@ -166,7 +169,7 @@ def places(model: Model) -> Iterator[Site]:
             # what is written first must not be what is still read: states before the second half
             # runs, a mask before the layer that it belongs to
             kept = set[str]() if not output or isinstance(node.spec, Recurrent) else reads
-            taken = Several((busy, kept, {*outputs}, hidden))
+            taken = AnyOf((busy, kept, {*outputs}, hidden))
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield Site(
             node,

@@ -16,7 +16,7 @@ from xlstm.converters import (
     torch_windows,
 )
 from xlstm.converters.axes import SPATIAL
-from xlstm.converters.places import Several, Site
+from xlstm.converters.places import AnyOf, Site
 from xlstm.converters.source import Call, Parts, call, shape_comment
 from xlstm.converters.torch_at import At, method
 from xlstm.converters.torch_axes import Edges, channels_first, end_to_end
@@ -151,7 +151,7 @@ def _end_to_end(layer: Spec, at: At) -> Site:
         inputs=(steps,),
         mask=mask,
         outputs=tuple(outputs),
-        busy=Several((site.busy, {at.x, site.mask, *site.outputs})),
+        busy=AnyOf((site.busy, {at.x, site.mask, *site.outputs})),
     )
 
 

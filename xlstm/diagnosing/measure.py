@@ -104,7 +104,7 @@ def _other_orders(
             )
             for name, layer in layers.items()
         }
-        cast = {
+        cast: dict[Edge, Array] = {
             e: ordered(x if x.dtype == bool else x.astype(kind), backward)
             for e, x in values.items()
         }

@@ -73,11 +73,11 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         starts = range(0, terms, BLOCK)
         return (slice(k, k + BLOCK) for k in (reversed(starts) if self.backward else starts))
 
-    def _matmul(self, a: Array, b: Array) -> Array:
+    def _matmul(self, a: Array, b: Array) -> Any:
         parts = (a[..., block] @ b[..., block, :] for block in self._blocks(a.shape[-1]))
         return _running_sum(parts)
 
-    def _sum(self, x: Array, options: dict[str, Any]) -> Array:
+    def _sum(self, x: Array, options: dict[str, Any]) -> Any:
         axes = _axes(x, options)
         rows = np.moveaxis(x, axes, range(len(axes)))
         rows = rows.reshape(-1, *rows.shape[len(axes) :])
@@ -143,7 +143,7 @@ def _plain(x: Any) -> Any:
     return x.view(np.ndarray) if isinstance(x, OrderedArray) else x
 
 
-def _running_sum(parts: Iterator[Any]) -> Any:
+def _running_sum(parts: Iterator[Array]) -> Any:
     total = next(parts)
     for part in parts:
         total = total + part

@@ -174,9 +174,10 @@ def _places(spec: ConvLSTM, axis: int, size: str) -> str:
     stride = spec.strides[axis] or 1
     reach = ((spec.window[axis] or 1) - 1) * (spec.dilation[axis] or 1)
     if spec.padding == "same":
-        return size if stride == 1 else f"-(-{size} // {stride})"
-    left = f"{size} - {reach}" if reach else size
-    return left if stride == 1 else f"({size} - {reach + 1}) // {stride} + 1"
+        return size if stride == 1 else f"-(-{size} // {literal(stride)})"
+    left = f"{size} - {literal(reach)}" if reach else size
+    more = literal(reach + 1)
+    return left if stride == 1 else f"({size} - {more}) // {literal(stride)} + 1"
 
 
 def _target(spec: Recurrent | Bidirectional, states: tuple[str, ...]) -> str:

@@ -24,13 +24,17 @@ def command(code: str, *args: Any) -> list[str]:
     return [sys.executable, "-c", f"import conftest\n{code}", *map(str, args)]
 
 
-def run(code: str, *args: Any, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+WAIT = 1800
+"""Seconds after which a process is taken to have no end, on a machine as busy as it may be."""
+
+
+def run(code: str, *args: Any) -> subprocess.CompletedProcess[str]:
     """Runs `code` to its end and gives exit status and texts."""
     return subprocess.run(
         command(code, *args),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=WAIT,
         env=environment(),
         check=False,
     )

@@ -29,20 +29,32 @@ def refused(kind: type[XlstmError], call: Callable[[], Any], *words: str) -> Xls
     return error
 
 
+PATIENCE = 600
+"""Seconds after which something is taken to wait for ever, on a machine as busy as it may be."""
+
+
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Fails what takes longer; Python code and system calls only, C loops go on."""
+    """Fails what takes more processor time, or waits for ever; Python code only, C loops go on.
 
-    def late(*_args: object) -> None:
-        pytest.fail(f"still at it after {seconds} s")  # no Exception, so nothing catches it
+    The time of the clock says nothing: others may have the processors.
+    """
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    def late(number: int, _frame: object) -> None:
+        what = "working" if number == signal.SIGPROF else "waiting"
+        pytest.fail(f"still {what}; {seconds} s was enough")  # no Exception, so nothing catches it
+
+    timers = (signal.ITIMER_PROF, seconds), (signal.ITIMER_REAL, PATIENCE)
+    before = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
+    for timer, most in timers:
+        signal.setitimer(timer, most)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, _ in timers:
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

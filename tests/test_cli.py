@@ -8,7 +8,7 @@ import make_files
 import numpy as np
 import pytest
 from make_files import make, options, replace
-from processes import CLI, command, environment, run
+from processes import CLI, WAIT, command, environment, run
 
 import xlstm
 from xlstm.cli import main
@@ -336,6 +336,6 @@ def test_a_reader_that_goes_away_is_no_error():
 
 def test_the_package_runs_as_the_command():
     line = [sys.executable, "-m", "xlstm", "explain", "LSTM", "--features", "1", "--units", "2"]
-    found = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=60)
+    found = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=WAIT)
     assert (found.returncode, found.stderr) == (0, "")
     assert "= 32" in found.stdout

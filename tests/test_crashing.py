@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from processes import command, environment, run
@@ -42,15 +41,13 @@ def test_a_crash_hides_no_other(tmp_path):
 
 @linux
 def test_a_command_that_is_ended_takes_its_child_along(tmp_path):
-    folder = fake_torch(tmp_path, "print('here', os.getpid(), flush=True); time.sleep(60)")
+    folder = fake_torch(tmp_path, "print('here', os.getpid(), flush=True); time.sleep(3600)")
     words = command(CODE, folder, "verify", DEMO, "--frameworks", "torch")
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment(), text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("here")
-        start = time.monotonic()
         process.send_signal(signal.SIGKILL)
-        assert process.stdout.read() == ""  # the child is gone as well
-        assert time.monotonic() - start < 30
+        assert process.stdout.read() == ""  # the child, which would sleep on, is gone as well
     assert process.returncode == -signal.SIGKILL
 
 

@@ -119,7 +119,7 @@ def test_gradients_of_keras_on_other_backends(backend, monkeypatch):
         "f = r.frameworks['keras'].gradients['float32']; "
         "print(sorted({v.verdict for v in f.values()}), len(f))"
     )
-    done = run(code, timeout=200)
+    done = run(code)
     assert done.stdout.strip() == "['rounding'] 7", done.stdout + done.stderr
 
 

@@ -54,13 +54,13 @@ from fuzz import forked
 def reader(path):
     with h5py.File(path) as file:
         return file["model_weights/lstm/lstm/lstm_cell/bias:0"][()]
-watched.outcomes(reader, sys.argv[1:], forked.Limits(seconds=1.5, used=200 * 2**20))
+watched.outcomes(reader, sys.argv[1:], forked.Limits(patience=1.5, used=200 * 2**20))
 """
 
 
 @pytest.mark.parametrize("made", [external_links, external_storage, virtual])
 def test_plain_h5py_falls_into_the_traps(made, tmp_path):
-    """The canaries notice who opens them: libhdf5 waits at the FIFO."""
+    """The canaries notice who opens them: libhdf5 waits at the FIFO, however long one waits."""
     path = next(path for path, _ in made(tmp_path) if path.suffix == ".h5")
     trap(path)
     ((kind, _),) = seen([path], PLAIN)

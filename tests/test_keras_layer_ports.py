@@ -11,6 +11,7 @@ from cases import model
 from cases_layers import CASES_LAYERS, heads
 from cases_transposed import BOTH
 from keras_layer_cases import ALL, LAYERS, MASKS, MORE, NOT_HERE, SEEN
+from processes import WAIT
 from refusing import refused
 from test_keras_ports import BARE, long_names
 
@@ -154,7 +155,7 @@ def saved(tmp_path_factory):
 
 def test_a_bare_keras_opens_model_keras_and_computes_the_same(saved):
     command = [sys.executable, "-c", BARE, json.dumps([name for name in ALL if name not in BLIND])]
-    done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=1500)
+    done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=WAIT)
     assert done.stdout.endswith("equal\n"), done.stdout + done.stderr
 
 

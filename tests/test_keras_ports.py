@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES, built, model
 from graph_cases import GRAPHS, graph
+from processes import WAIT
 from refusing import refused
 
 import xlstm
@@ -183,7 +184,7 @@ def test_a_bare_keras_opens_model_keras_and_computes_the_same(backend, saved, mo
     monkeypatch.setenv("KERAS_BACKEND", backend)
     cases = list(FILES) if backend == "tensorflow" else list(FILES)[:ELSEWHERE]
     command = [sys.executable, "-c", BARE, json.dumps(cases)]
-    done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=WAIT)
     assert done.stdout.endswith("equal\n"), done.stdout + done.stderr
 
 

@@ -78,7 +78,7 @@ def test_backends_on_which_keras_leaves_float64(backend, monkeypatch):
         "import sys, xlstm; r = xlstm.reconcile(xlstm.demo.path(), 'keras'); "
         "print(r.ok, r.frameworks['keras'].verdicts['float64'].detail)"
     )
-    done = run(code, timeout=120)
+    done = run(code)
     assert done.stdout.startswith("True not run: keras.ops."), done.stdout + done.stderr
 
 

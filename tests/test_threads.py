@@ -235,7 +235,7 @@ print(sorted(found))
 
 
 def test_the_first_calls_of_a_process_come_at_once():
-    done = run(COLD, *SOURCES, timeout=600)
+    done = run(COLD, *SOURCES)
     assert (done.returncode, done.stderr) == (0, "")
     totals = {to: xlstm.count(xlstm.demo.path()).total(to) for to in SOURCES}
     assert ast.literal_eval(done.stdout) == sorted([*totals.items()] * 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import math
 import os
 import resource
 import select
@@ -27,9 +28,17 @@ TAIL = 2_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What one case may take: seconds, and bytes that may be reserved and used."""
+    """What one case may take.
+
+    Attributes:
+        seconds: of a processor, which others cannot take away.
+        patience: seconds of the clock, for what waits and does not work.
+        reserved: bytes that may be reserved.
+        used: bytes that may be used.
+    """
 
     seconds: float = 8.0
+    patience: float = 240.0
     reserved: int = 3 * 2**30
     used: int = 2**30
 
@@ -51,7 +60,7 @@ def run(reader: Callable[[Path], Any], path: Path, limits: Limits) -> Outcome:
         os.close(receive)
         _child(reader, path, limits, send)
     os.close(send)
-    said = _listen(receive, time.monotonic() + limits.seconds)
+    said = _listen(receive, time.monotonic() + limits.patience)
     os.close(receive)
     if said is None:
         os.kill(child, signal.SIGKILL)
@@ -63,7 +72,8 @@ def run(reader: Callable[[Path], Any], path: Path, limits: Limits) -> Outcome:
 def _judged(said: bytes | None, status: int, grown: int, limits: Limits) -> Outcome:
     ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if said is None or ended == signal.SIGXCPU:
-        return Outcome("hang", f"no end after {limits.seconds:g} s")
+        took = f"{limits.patience:g} s" if said is None else f"{limits.seconds:g} s of a processor"
+        return Outcome("hang", f"no end after {took}")
     if ended:
         tail = said.decode(errors="replace")[-TAIL:]
         return Outcome("crash", f"{signal.Signals(ended).name}\n{tail}")
@@ -101,8 +111,9 @@ def _child(reader: Callable[[Path], Any], path: Path, limits: Limits, send: int)
         faulthandler.enable(send, all_threads=False)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (limits.reserved, limits.reserved))
-        seconds = int(limits.seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        seconds = math.ceil(limits.seconds)
+        # the second limit kills: with both alike, no SIGXCPU would say why
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         said = json.dumps(_attempt(reader, path)).encode()
         while said:
             said = said[os.write(send, said) :]

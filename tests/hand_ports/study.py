@@ -85,15 +85,15 @@ class _TooLong(BaseException):
 
 
 def answer(model: Any, port: Any, inputs: Arrays, seconds: int = 600) -> Answer:
-    """Asks `diagnose`; errors, and more than so many seconds, are answers too."""
+    """Asks `diagnose`; errors, and more than so much processor time, are answers too."""
     import xlstm
 
     def end(*_: Any) -> None:
         raise _TooLong
 
     start = time.perf_counter()
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -102,8 +102,8 @@ def answer(model: Any, port: Any, inputs: Arrays, seconds: int = 600) -> Answer:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         return Answer("error", error=text, seconds=time.perf_counter() - start)
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
     findings = tuple(
         Said(f.layer, f.cause, " ".join(f"{f.tensor} {f.text} {f.fix}".split()))
         for f in said.findings

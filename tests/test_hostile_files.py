@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from paths import ROOT
-from processes import environment
+from processes import WAIT, environment
 
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -57,7 +57,7 @@ def child(code, *words):
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=300,
+        timeout=WAIT,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done

@@ -77,6 +77,9 @@ LIVE: tuple[tuple[str, str], ...] = (
 """Functions that live Flax cells may hold, with the defaults they have, and their hub names."""
 
 LIVE_OPTIONS: tuple[tuple[str, str, object, str], ...] = (
+    ("jax.nn.celu", "alpha", 1.0, "celu"),
+    ("jax.nn.elu", "alpha", 1.0, "elu"),
+    ("jax.nn.squareplus", "b", 4.0, "squareplus"),
     ("jax.nn.gelu", "approximate", False, "gelu"),
     ("jax.nn.gelu", "approximate", True, "gelu_tanh"),
     ("jax.nn.leaky_relu", "negative_slope", 0.2, "leaky_relu"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from xlstm.converters.keras_activations import FROM_KERAS
 from xlstm.converters.keras_calls import ANEW, Tensor
-from xlstm.converters.keras_configs import LAMBDAS
 from xlstm.converters.keras_operation import Found, Made, Operation, Several, then
+from xlstm.converters.keras_operation_activations import ACTIVATIONS, EACH_NUMBER
 from xlstm.converters.keras_operation_forms import FORMS, combined, listed_tensors, reductions
 from xlstm.converters.keras_operation_pads import PADS
 from xlstm.converters.keras_operation_products import PRODUCTS
@@ -18,16 +17,13 @@ from xlstm.model import (
     Activation,
     Affine,
     Concatenate,
-    Elu,
     ExpandDims,
     Function,
     Merge,
     Permute,
-    Relu,
     Reshape,
     Reverse,
     Slice,
-    Softmax,
     Spec,
     Squeeze,
 )
@@ -189,36 +185,6 @@ def _is_dots(item: Any) -> bool:
     return named or item == "..."
 
 
-def _softmax(op: Operation) -> Found:
-    axis = op.argument(1, "axis", default=-1)
-    if axis == -1 or axis == len(op.shape):
-        return (op.tensor,), (Activation("softmax"),)
-    return (op.tensor,), (Softmax(op.axis(axis)),)
-
-
-def _activation(op: Operation) -> Found:
-    """An activation; the slope or the scale of some is an argument."""
-    if op.name == "log_softmax":
-        axis = op.argument(1, "axis", default=-1)
-        if axis not in (-1, len(op.shape)):
-            raise op.refused("log_softmax over the last axis", f"axis {axis}")
-        return (op.tensor,), (Activation(op.name),)
-    slope = op.argument(1, "negative_slope", "alpha", default=None)
-    if op.name == "leaky_relu" and slope not in (None, 0.2):
-        return (op.tensor,), (Relu(slope=slope),)
-    if op.name == "elu" and slope not in (None, 1.0):
-        return (op.tensor,), (Elu(slope),)
-    if op.name == "gelu":
-        # Keras's operation and layer take the approximation unless told otherwise; tf.keras not
-        approximate = op.argument(1, "approximate", default=op.call.kind not in LAMBDAS)
-        return (op.tensor,), (Activation("gelu_tanh" if approximate else "gelu"),)
-    others = {"name", "axis", "negative_slope", "alpha", "trainable", "dtype", "function"}
-    unknown = [k for k, v in op.call.options.items() if k not in others and v is not None]
-    if unknown or (slope is not None and op.name not in ("leaky_relu", "elu")):
-        raise op.refused(f"{op.name} of one form", ", ".join(unknown) or f"{slope}")
-    return (op.tensor,), (Activation(FROM_KERAS[3][op.name]),)
-
-
 def _identity(op: Operation) -> Found:
     return (op.tensor,), (Activation("linear"),)
 
@@ -241,26 +207,19 @@ HOW: dict[str, Callable[[Operation], Found]] = {
     "squeeze": _squeeze,
     "flip": _flip,
     "get_item": _part,
-    "softmax": _softmax,
     "identity": _identity,
     **dict.fromkeys(("convert_to_tensor", "copy", "stop_gradient"), _same),
-    **dict.fromkeys(
-        "relu sigmoid tanh elu selu softplus softsign silu gelu leaky_relu relu6 hard_sigmoid "
-        "log_sigmoid log_softmax".split(),
-        _activation,
-    ),
+    **ACTIVATIONS,
     **FORMS,
     **PADS,
     **PRODUCTS,
 }
 """Name of an operation -> how its calls are read."""
 
-BY_NUMBER = frozenset(
+BY_NUMBER = EACH_NUMBER | frozenset(
     (*MERGES, "divide", "power", *FUNCTIONS, *COMPARISONS, "where", "cast", "clip", "identity")
-) | frozenset(
-    "logical_and logical_or logical_xor logical_not rsqrt relu sigmoid tanh elu selu softplus "
-    "softsign silu gelu leaky_relu relu6 hard_sigmoid log_sigmoid".split()
 )
+BY_NUMBER |= {"logical_and", "logical_or", "logical_xor", "logical_not", "rsqrt"}
 """Operations that work number by number, whatever the axes."""
 
 MASKS = frozenset("not_equal any all logical_or logical_and zeros_like ones_like".split())

@@ -58,6 +58,7 @@ from xlstm.model import (
     Source,
     Spec,
 )
+from xlstm.specs import Clip, Compare, Where
 
 MOST = 600
 """Combinations of layouts that are tried."""
@@ -67,7 +68,7 @@ SAY = (
 )
 
 LASTING: tuple[type[Spec], ...] = (Activation, Affine, Concatenate, Dense, Dropout, Elu, Embedding)
-LASTING += (Function, LayerNorm, Merge, Relu, Softmax)
+LASTING += (Clip, Compare, Function, LayerNorm, Merge, Relu, Softmax, Where)
 """Specs that work on the last axis only, so that axes before it change nothing."""
 
 LOOKS = (

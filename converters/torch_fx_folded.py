@@ -28,13 +28,14 @@ LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
 
 PLAIN = frozenset(
     "ReLU ReLU6 Tanh Sigmoid SELU CELU SiLU Mish Softsign GELU Hardsigmoid Hardswish Hardtanh "
-    "LogSigmoid ELU LeakyReLU".split()
+    "LogSigmoid ELU LeakyReLU Tanhshrink Softshrink Hardshrink Threshold".split()
 )
 """Modules that are activations."""
 
 BY_NUMBER = frozenset(
-    "relu tanh sigmoid selu silu relu6 mish gelu leaky_relu elu dropout contiguous clone detach "
-    "add sub mul div truediv exp log sqrt square abs neg clamp to".split()
+    "relu tanh sigmoid selu celu silu relu6 mish gelu leaky_relu elu softsign hardsigmoid "
+    "hardswish hardtanh logsigmoid tanhshrink softshrink hardshrink threshold dropout contiguous "
+    "clone detach add sub mul div truediv exp log sqrt square abs neg clamp to".split()
 )
 """Functions that work number by number."""
 

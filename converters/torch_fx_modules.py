@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from xlstm.converters import torch_live
+from xlstm.converters import numbered, torch_live
 from xlstm.converters.torch_fx_pools import Handler, around, pool, sizes_of, space, whole
 from xlstm.converters.torch_fx_recurrent import recurrent
 from xlstm.converters.torch_fx_shapes import flatten, unflatten
@@ -241,6 +242,28 @@ def _plain(name: str, **defaults: Any) -> Handler:
     return activation
 
 
+ABOVE_ZERO, FROM_ZERO, ANY = "above 0", "from 0 on", "that is finite"
+"""What the number of an activation has to be."""
+
+
+def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Handler:
+    """An activation with numbers of its own, which have to be such."""
+
+    def activation(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        found = [float(getattr(module, name)) for name, _ in options]
+        for number, (name, want) in zip(found, options, strict=True):
+            least = number > 0 if want == ABOVE_ZERO else number >= 0 or want == ANY
+            if not math.isfinite(number) or not least:
+                raise RefusalError(f"{name}={number}", f"use a number {want}")
+        x = one(args)
+        edges = [x.edge]
+        for spec, reads in steps(*found):
+            edges.append(wiring.add(spec, *(edges[number] for number in reads)))
+        return x._replace(edge=edges[-1])
+
+    return activation
+
+
 def _gelu(wiring: Wiring, module: nn.GELU, path: str, args: tuple[Any, ...]) -> Value:
     name = {"none": "gelu", "tanh": "gelu_tanh"}[module.approximate]
     return pointwise(wiring, one(args), Activation(name))
@@ -312,7 +335,7 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Tanh: _plain("tanh"),
     nn.Sigmoid: _plain("sigmoid"),
     nn.SELU: _plain("selu"),
-    nn.CELU: _plain("celu", alpha=1.0),
+    nn.CELU: _with(numbered.celu, ("alpha", ABOVE_ZERO)),
     nn.SiLU: _plain("silu"),
     nn.Mish: _plain("mish"),
     nn.Softsign: _plain("softsign"),
@@ -321,8 +344,9 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Hardtanh: _plain("hard_tanh", min_val=-1.0, max_val=1.0),
     nn.LogSigmoid: _plain("log_sigmoid"),
     nn.Tanhshrink: _plain("tanh_shrink"),
-    nn.Softshrink: _plain("soft_shrink", lambd=0.5),
-    nn.Hardshrink: _plain("hard_shrink", lambd=0.5),
+    nn.Softshrink: _with(numbered.soft_shrink, ("lambd", FROM_ZERO)),
+    nn.Hardshrink: _with(numbered.hard_shrink, ("lambd", ANY)),
+    nn.Threshold: _with(numbered.threshold, ("threshold", ANY), ("value", ANY)),
     nn.GELU: _gelu,
     nn.ELU: lambda wiring, module, path, args: pointwise(
         wiring, one(args), Elu(float(module.alpha))

@@ -147,7 +147,10 @@ class Assembly:
         self.carried.of[call.output()] = mask
 
     def _add_input(self, call: Call, where: str) -> None:
-        spec = read_input(call.layer.get("config", {}), where)
+        try:
+            spec = read_input(call.layer.get("config", {}), where)
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
         spec = replace(spec, dtype="bool") if call.name in self._masks_alone else spec
         edge = self._edges[call.output()] = self._add(where, call.name, spec)
         self.carried.booleans |= {edge} if spec.dtype == "bool" else set()
@@ -178,7 +181,10 @@ class Assembly:
 
         own = self._name(call)
         placing = Placing(operation, read.__getitem__, add, self._free, own, self.carried.booleans)
-        made = outputs_of(read_operation(operation))
+        try:
+            made = outputs_of(read_operation(operation))
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
         edges = placing.outputs(made)
         self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
         self.rows |= operation.rows

@@ -248,7 +248,9 @@ def _numbered(calls: list[Call], outputs: list[Tensor]) -> tuple[list[Call], lis
     early = {call.name for call in calls if call.kind in NESTED} - late
     return (
         [
-            replace(call, number=call.number + firsts.get(call.name, 0) * (call.name in early))
+            replace(call, number=call.number + firsts.get(call.name, 0))
+            if call.name in early
+            else call
             for call in calls
         ],
         [tensor._replace(call=tensor.call - (tensor.layer in late)) for tensor in outputs],

@@ -20,7 +20,7 @@ Config = dict[str, Any]
 MANY = 20_000
 LEVELS = 16
 VERSION = "3.15.1"
-GATES = {"recurrent_activation": "sigmoid"}
+GATES = {"recurrent_activation": "sigmoid", "activation": "tanh"}
 
 
 def archive(path: Path, config: Config | str) -> None:
@@ -192,7 +192,7 @@ def masks(times: int = 60) -> Config:
     for n in range(times):
         before = tensor(layers[-1]["name"])
         layers.append(operation("LogicalOr", f"o{n}", {"args": [before, before], "kwargs": {}}))
-    options = {"units": 2, "name": "lstm", "recurrent_activation": "sigmoid"}
+    options = {"units": 2, "name": "lstm", **GATES}
     call = {"args": [tensor("x")], "kwargs": {"mask": tensor(layers[-1]["name"])}}
     lstm = layer("LSTM", calls=[call], **options)
     return graph([start("x", (None, None, 3)), *layers, lstm], "lstm")

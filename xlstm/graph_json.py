@@ -171,7 +171,7 @@ def from_json(
         raise FileError(where, f"graph version {VERSION}", graph.get("version"), "update xlstm")
     built = Builder()
     nodes = _checked(graph.get("nodes"), list, where)
-    (budget or Budget()).spend("nodes", len(nodes), where)
+    (budget or Budget()).spend("expanded nodes", len(nodes), where)
     for item in nodes:
         _add(built, item, where)
     inputs, outputs = _ends(graph, built, where)

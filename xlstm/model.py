@@ -19,7 +19,7 @@ halves, their names starting with forward_ and backward_.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
@@ -86,7 +86,7 @@ from xlstm.specs import (
 )
 from xlstm.specs.beside import check_mask, check_states, mask_shape
 from xlstm.specs.custom import alike
-from xlstm.specs.fields import AnyText, check_fields
+from xlstm.specs.fields import MOST_AXES, AnyText, check_fields
 
 __all__ = [
     "ACTIVATIONS",
@@ -397,6 +397,7 @@ class Builder:
         if not fewest <= len(before) <= most:
             raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
         shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
+        _check_samples(name, shapes)
         if mask is not None:
             check_mask(name, spec, before[0] if before else (), self.shape(mask))
         if states:
@@ -404,6 +405,17 @@ class Builder:
         node = Node(name, spec, tuple(inputs), shapes, trainable, mask, tuple(states), layer)
         self._nodes[name] = node
         return Edge(name)
+
+
+def _check_samples(name: str, shapes: Iterable[Shape]) -> None:
+    """Raises UsageError for a sample that no framework has: of many axes, or of long ones."""
+    for shape in shapes:
+        sizes = [size for size in shape if size is not None]
+        if len(shape) < MOST_AXES and max(sizes, default=0) <= MAX_SIZE:
+            continue
+        want = f"a sample of less than {MOST_AXES} axes of at most {MAX_SIZE:,} places"
+        got = f"{len(shape):,} axes" if len(shape) >= MOST_AXES else f"{shape}"
+        raise UsageError(name, want, got, "make it smaller")
 
 
 def chain(

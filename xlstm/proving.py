@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError, WeightsError
+from xlstm.identifiers import identifier
 from xlstm.kinds import BATCH_NORM
 from xlstm.layout import Shaped, Slot, Table, check, sizes_of
 from xlstm.ledger import LayerCount, Ledger, TensorCount, count
@@ -71,11 +72,21 @@ def plain_name(name: str) -> str:
     return f"{place}{tensor}_l0"
 
 
-def _prefixes(table: Table, names: Mapping[str, str]) -> Iterator[str]:
-    anchor = table.slots[0].name
-    for name in names:
-        if name == anchor or name.endswith(f".{anchor}"):
-            yield name.removesuffix(anchor)
+class _Ends:
+    """Names by their last parts, so that no table looks at all of them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = names
+        self._found: dict[int, dict[str, list[str]]] = {}
+
+    def prefixes(self, end: str) -> list[str]:
+        """What stands before a name's end, in order; "" for the end alone."""
+        parts = end.count(".") + 1
+        if parts not in self._found:
+            found = self._found[parts] = {}
+            for name in self._names:
+                found.setdefault(".".join(name.rsplit(".", parts)[-parts:]), []).append(name)
+        return [name.removesuffix(end) for name in self._found[parts].get(end, [])]
 
 
 def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
@@ -120,15 +131,17 @@ def _proven(
 
 def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
     """The layers that are proven in one framework's names; each array belongs to one at most."""
-    names = {plain_name(name): name for name in arrays}
+    plain = {name: plain_name(name) for name in arrays}
+    names = {plain_name: name for name, plain_name in plain.items()}
+    ends = _Ends([*names])
     found: list[Group] = []
     for table in sorted(adapter.tables.values(), key=lambda table: -len(table.slots)):
-        for prefix in list(_prefixes(table, names)):
+        for prefix in ends.prefixes(table.slots[0].name):
             group = _proven(adapter, table, prefix, names, arrays)
             if group is not None:
                 found.append(group)
-                taken = set(group.names.values())
-                names = {plain: name for plain, name in names.items() if name not in taken}
+                for name in group.names.values():
+                    names.pop(plain[name], None)
     order = {name: number for number, name in enumerate(arrays)}
     return sorted(found, key=lambda group: min(order[name] for name in group.names.values()))
 
@@ -164,7 +177,8 @@ def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
     beside = {name: array for name, array in arrays.items() if TRAINING.match(name)}
     arrays = {name: array for name, array in arrays.items() if name not in beside}
     own, found = framework_of(arrays)
-    layers = [_layer(own, group, arrays) for group in found]
+    counted: dict[Spec, LayerCount] = {}
+    layers = [_layer(own, group, arrays, counted) for group in found]
     taken = {name for group in found for name in group.names.values()}
     layers += [_open(own, name, array) for name, array in arrays.items() if name not in taken]
     optimizer = optimizer_of(None, [tuple(array.shape) for array in beside.values()])
@@ -210,13 +224,35 @@ def _tensor(own: Adapter, name: str, array: Shaped, role: str, *, other: bool) -
     return TensorCount(name, tuple(array.shape), size, not fixed, role, other, called)
 
 
-def _layer(own: Adapter, group: Group, arrays: Mapping[str, Shaped]) -> LayerCount:
+ANY = "any"
+"""Name of a layer that is counted for all that are like it."""
+
+
+def _counted(path: str, spec: Spec, known: dict[Spec, LayerCount]) -> LayerCount:
+    """A layer by itself in every framework; `known` are layers that were counted before."""
+    if spec not in known:
+        width = spec.sizes().get("i", spec.sizes().get("o"))
+        sample = (None, width) if isinstance(spec, Recurrent) else (width,)
+        known[spec] = count(
+            chain(ANY, [(ANY, spec, True)], sample, {}, Source(""), lone=True)
+        ).layers[0]
+    found, own = known[spec], identifier(path)
+    tensors = {
+        name: tuple(replace(t, name=t.name.replace(f"{ANY}.", f"{own}.", 1)) for t in every)
+        for name, every in found.tensors.items()
+    }
+    refused = {
+        name: why.replace(f"layer {ANY}", f"layer {path}") for name, why in found.refused.items()
+    }
+    return replace(found, path=path, tensors=tensors, refused=refused)
+
+
+def _layer(
+    own: Adapter, group: Group, arrays: Mapping[str, Shaped], known: dict[Spec, LayerCount]
+) -> LayerCount:
     """A proven layer in every framework; in its own under the names it has there."""
     spec = group.spec
-    width = spec.sizes().get("i", spec.sizes().get("o"))
-    sample = (None, width) if isinstance(spec, Recurrent) else (width,)
-    model = chain(group.path, [(group.path, spec, True)], sample, {}, Source(own.name), lone=True)
-    counted = count(model).layers[0]
+    counted = _counted(group.path, spec, known)
     table = own.table(spec)
     slots = {slot.name: slot for slot in table.slots}
     there = []

@@ -67,6 +67,9 @@ class AnyText:
 
 Rule = OneOf | Like | AnyText
 
+MOST_AXES = 64
+"""Of an array of numpy, and so of any tuple of whole numbers: sizes, axes, places."""
+
 MOST_BITS = 1000
 """Of a whole number, which a product of sizes may be; Python writes none of 5,000 digits."""
 
@@ -114,7 +117,8 @@ def _check(where: str, hint: Any) -> Check:
         (kind,) = (arg for arg in args if arg is not type(None))
         return functools.partial(_optional, _check(where, kind))
     if origin is tuple and len(args) == 2 and args[1] is ...:
-        return functools.partial(_tuple, _check(where, args[0]))
+        most = MOST_AXES if args[0] in (int, int | None) else None
+        return functools.partial(_tuple, _check(where, args[0]), most)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key, value = (_check(where, arg) for arg in args)
         # arrays may be computed when they are asked for
@@ -171,9 +175,13 @@ def _optional(check: Check, where: str, value: Any) -> None:
         check(where, value)
 
 
-def _tuple(check: Check, where: str, value: Any) -> None:
+def _tuple(check: Check, most: int | None, where: str, value: Any) -> None:
     if type(value) is not tuple:
         _refuse(where, "a tuple", value)
+    if most is not None and len(value) > most:
+        raise UsageError(
+            where, f"{most} whole numbers at most", f"{len(value):,}", "leave some out"
+        )
     for item in value:
         check(where, item)
 

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -147,7 +148,19 @@ _BACKENDS_STATE: dict[str, Callable[[], Callable[[], None] | None]] = {
 """Backend -> what takes its states; the others have none, or numpy's."""
 
 
-def _precision(dtype: str) -> AbstractContextManager[Any]:
+_TENSORFLOW = threading.RLock()
+"""Taken by whoever computes with TensorFlow.
+
+Each of its operations keeps arguments in one place for all threads while it looks for overrides,
+which runs Python (tensorflow/python/framework/python_api_dispatcher.h of 2.21,
+`canonicalized_args_storage_`). A thread that takes over meanwhile crashes the process.
+"""
+
+
+def _computing(dtype: str = "float32") -> AbstractContextManager[Any]:
+    """A context in which this process's Keras may compute in `dtype`."""
+    if backend() == "tensorflow":
+        return _TENSORFLOW
     if backend() == "jax" and np.dtype(dtype).itemsize == 8:
         return importlib.import_module("jax").enable_x64(True)  # type: ignore[no-any-return]
     return contextlib.nullcontext()
@@ -155,11 +168,12 @@ def _precision(dtype: str) -> AbstractContextManager[Any]:
 
 def to_numpy(tensor: Any) -> Array:
     """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
-    # a copy: numpy warns where it is handed TensorFlow's variable itself
-    value = keras.ops.copy(tensor)
-    if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
-        value = keras.ops.cast(value, "float32")
-    return np.array(keras.ops.convert_to_numpy(value))
+    with _computing():
+        # a copy: numpy warns where it is handed TensorFlow's variable itself
+        value = keras.ops.copy(tensor)
+        if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
+            value = keras.ops.cast(value, "float32")
+        return np.array(keras.ops.convert_to_numpy(value))
 
 
 def _stored(layer: Any) -> tuple[Stored, ...]:
@@ -225,7 +239,7 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
 
     In half precision its inputs stay float32, which its layers cast, as in Keras's own policies.
     """
-    with _precision(dtype):
+    with _computing(dtype):
         ported = code.build(weights, "float32" if dtype in HALF else dtype)
     ported = in_dtype(ported, dtype) if dtype in HALF else ported
     _ORDER[ported] = list(weights)
@@ -234,7 +248,7 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
 
 def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Outputs for numpy inputs, in evaluation mode; then the last states of stateful layers."""
-    with _precision(dtype):
+    with _computing(dtype):
         given = [_tensor(x, dtype) for x in inputs]
         layers = _stateful(ported)
         for layer in layers:
@@ -287,7 +301,7 @@ def gradients(
     ported: Any, inputs: Sequence[Array], factors: Factors, moved: Sequence[bool], dtype: str
 ) -> tuple[dict[str, Array], list[Array | None]]:
     """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
-    with _precision(dtype):
+    with _computing(dtype):
         given = [_tensor(x, dtype) for x in inputs]
         for layer in _stateful(ported):
             layer.reset_state()
@@ -298,7 +312,7 @@ def step(
     ported: Any, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
 ) -> dict[str, Array]:
     """Weights by name after one step of Keras's SGD, which moves `ported` itself."""
-    with _precision(dtype):
+    with _computing(dtype):
         for layer in _stateful(ported):
             layer.reset_state()
         take_step(ported, [_tensor(x, dtype) for x in inputs], factors, rate)
@@ -312,7 +326,8 @@ def count(ported: Any) -> int:
 
 def save_extra(ported: Any, folder: Path) -> list[str]:
     """Writes model.keras beside the source; gives what the user should know about it."""
-    ported.save(folder / "model.keras")
+    with _computing():
+        ported.save(folder / "model.keras")
     layers = list(ported._flatten_layers(include_self=False))
     told = classes_told(layers)
     if not any(layer.compute_dtype == "float64" for layer in layers):
@@ -354,14 +369,14 @@ def open_native(path: Path, dtype: str) -> Any:
         UsageError: a Keras that is too old to open files.
     """
     _check_fixes(keras.__version__)
-    with _precision(dtype):
+    with _computing(dtype):
         model = keras.models.load_model(path, compile=False)
         return in_dtype(model, dtype)
 
 
 def in_dtype(model: Any, dtype: str) -> Any:
     """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
-    with _precision(dtype):
+    with _computing(dtype):
         config = with_dtype(same_lambdas(config_of(model)), dtype)
         own = own_classes(model)
         made = made_in(dtype, len(own) > 1)

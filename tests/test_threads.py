@@ -359,7 +359,7 @@ ONCE = {
     "umask": set(),
     "manual_seed": {"torch_watch.py"},
     "fork_rng": {"torch_watch.py"},
-    "signal": {"crashing.py"},
+    "signal": {"crashing.py", "ending.py"},
     "dup2": {"requiring.py", "cli.py"},
     "set_dtype_policy": {"keras_own.py"},
 }

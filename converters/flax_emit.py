@@ -100,6 +100,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
     specs.Dense: flax_layers.dense,
     specs.Dropout: flax_layers.dropout,
     specs.TrainingOnly: flax_layers.training_only,
+    specs.Augmentation: flax_layers.augmentation,
     specs.Activation: flax_layers.activation,
     specs.Relu: flax_layers.relu,
     specs.PRelu: flax_layers.prelu,

@@ -9,6 +9,7 @@ from xlstm.literals import literal, named
 from xlstm.model import (
     Activation,
     Affine,
+    Augmentation,
     BatchNorm,
     Dense,
     Dropout,
@@ -59,6 +60,12 @@ def training_only(spec: TrainingOnly, at: At) -> None:
         return
     layer = call(named(spec.layer), literal(spec.rate))
     at.parts.forward.append(f"        # {layer} acts in training only")
+    at.put(at.x)
+
+
+def augmentation(spec: Augmentation, at: At) -> None:
+    """What alters images in training only, which Flax has no layer of."""
+    at.parts.forward.append(f"        # {spec.layer} acts in training only")
     at.put(at.x)
 
 

@@ -23,6 +23,7 @@ from xlstm.model import (
     Activation,
     Affine,
     Attention,
+    Augmentation,
     BatchNorm,
     Concatenate,
     Conv,
@@ -186,6 +187,11 @@ def _training_only(spec: TrainingOnly, _around: Around) -> Arguments:
     return number(spec.rate), CHANNELS_LAST if space else None
 
 
+def _augmentation(spec: Augmentation, _around: Around) -> Arguments:
+    pairs = (option.split("=") for option in spec.options)
+    return tuple((name, value.replace("'", '"')) for name, value in pairs)
+
+
 def _unless(keyword: str, value: float, default: float) -> Argument | None:
     return None if value == default else (keyword, literal(float(value)))
 
@@ -254,6 +260,7 @@ AROUND: dict[type[Spec], Callable[..., Arguments]] = {
     Activation: _activation_layer,
     Affine: _affine,
     Attention: _attention,
+    Augmentation: _augmentation,
     BatchNorm: _batch_norm,
     Concatenate: _concatenate,
     Conv: _conv,
@@ -291,6 +298,7 @@ POOLS = {"max": "Max", "average": "Average"}
 TITLES: dict[type[Spec], Callable[..., str]] = {
     Affine: lambda _spec, _rank: "Rescaling",
     Attention: lambda spec, _rank: spec.form.partition(",")[0],
+    Augmentation: lambda spec, _rank: spec.layer,
     BatchNorm: lambda _spec, _rank: "BatchNormalization",
     Conv: lambda spec, _rank: spec.form,
     ConvLSTM: lambda spec, _rank: spec.form,
@@ -348,6 +356,10 @@ def _no_relu(spec: Relu, _rank: int) -> str:
 NATIVE_RANK = {"SpatialDropout1D": 3, "SpatialDropout2D": 4, "SpatialDropout3D": 5}
 
 
+def _no_images(spec: Augmentation, rank: int) -> str:
+    return "" if rank == 4 else f"{spec.layer} of {rank} axes, which Keras does not take"
+
+
 def _no_dropout(spec: TrainingOnly, rank: int) -> str:
     fits = NATIVE_RANK.get(spec.layer, rank) == rank
     return "" if fits else f"{spec.layer} of {rank} axes, which Keras does not take"
@@ -370,6 +382,7 @@ def _no_heads(spec: MultiHeadAttention, _rank: int) -> str:
 
 
 REFUSALS: dict[type[Spec], Callable[..., str]] = {
+    Augmentation: _no_images,
     Conv: _no_window,
     ConvTranspose: _no_transposed,
     DepthwiseConv: _no_window,

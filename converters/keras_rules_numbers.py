@@ -13,6 +13,7 @@ from xlstm.converters.keras_options import (
     array_of,
     features,
     flag,
+    is_first,
     keys,
     laid_last,
     number,
@@ -25,6 +26,7 @@ from xlstm.errors import UnsupportedError
 from xlstm.model import (
     Activation,
     Affine,
+    Augmentation,
     BatchNorm,
     Dense,
     Dropout,
@@ -75,6 +77,48 @@ def _dropout(config: Config, _shape: Shape, reader: Reader) -> Spec:
 
 def _training(config: Config, _shape: Shape, _reader: Reader, name: str, key: str) -> Spec:
     return TrainingOnly(name, number(config, key) if key else 0.0)
+
+
+def _augmentation(config: Config, shape: Shape, reader: Reader, name: str) -> Spec:
+    """What alters images in training only, in every Keras: training=False is the identity."""
+    reader.note(
+        f"{said_where(reader, config)}: {name} acts in training only; ports to other frameworks "
+        "leave it out, and in Keras 3 model(x) is training where it does not say training=False"
+    )
+    if name in KERAS2_ONLY:
+        return Activation("linear")
+    if name == "RandomCrop":
+        _check_crop(config, shape, reader)
+    given = {key: config[key] for key in sorted(Augmentation.NAMES) if config.get(key) is not None}
+    if not is_first(config):
+        given.pop("data_format", None)
+    options = (f"{key}={_plain_option(key, value)!r}" for key, value in given.items())
+    return Augmentation(name, tuple(options))
+
+
+def _plain_option(key: str, value: Any) -> Any:
+    """An option as its constructor takes it."""
+    value = tuple(value) if isinstance(value, (list, tuple)) else value
+    # Keras 3.15 does not take the pair that it makes of RandomShear's own number
+    even = key.endswith("factor") and isinstance(value, tuple) and len(value) == 2
+    return value[1] if even and value[0] == -value[1] else value
+
+
+def _check_crop(config: Config, shape: Shape, reader: Reader) -> None:
+    """Raises UnsupportedError where a crop is more than nothing.
+
+    Keras 3.15 leaves images alone (random_crop.py, transform_images); others cut and resize them.
+    """
+    space = shape[1:] if is_first(config) else shape[:2]
+    wanted = (config["height"], config["width"])
+    if len(shape) != 3 or tuple(space) != wanted:
+        want = f"images of the size {wanted} that it crops to"
+        got = f"{tuple(space)}: versions of Keras differ in what they make of these"
+        raise UnsupportedError(said_where(reader, config), want, got, LIMITS)
+
+
+KERAS2_ONLY = ("RandomHeight", "RandomWidth")
+"""Layers that Keras 3 has not."""
 
 
 def _activity(config: Config, _shape: Shape, _reader: Reader) -> Spec:
@@ -289,6 +333,14 @@ RULES: dict[str, Rule] = {
     ),
     "Dropout": Rule(_dropout, keys("rate noise_shape"), keys("seed")),
     **_noises(),
+    **{
+        name: Rule(
+            partial(_augmentation, name=name),
+            Augmentation.NAMES,
+            keys("seed rng_type bounding_box_format"),
+        )
+        for name in (*Augmentation.KNOWN, *KERAS2_ONLY)
+    },
     "ActivityRegularization": Rule(_activity, keys("l1 l2"), arguments=ONE),
     "Activation": Rule(_activation, keys("activation"), arguments=ONE),
     "Identity": Rule(_identity, frozenset(), arguments=ONE),

@@ -11,6 +11,7 @@ from xlstm.literals import literal, named
 from xlstm.model import (
     Activation,
     Affine,
+    Augmentation,
     Dense,
     Dropout,
     Elu,
@@ -159,6 +160,12 @@ def reduce(spec: Reduce, at: At) -> None:
 def not_equal(spec: NotEqual, at: At) -> None:
     """A mask."""
     at.put(f"{at.x} != {number(spec.value)}")
+
+
+def augmentation(spec: Augmentation, at: At) -> None:
+    """What alters images in training only, which PyTorch has no layer of."""
+    at.parts.forward.append(f"        # {spec.layer} acts in training only")
+    at.put(at.x)
 
 
 def training_only(spec: TrainingOnly, at: At) -> None:

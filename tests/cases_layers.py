@@ -17,6 +17,7 @@ from xlstm.specs import (
     LSTM,
     Affine,
     Attention,
+    Augmentation,
     BatchNorm,
     Bidirectional,
     Conv,
@@ -186,6 +187,13 @@ NUMBERS: dict[str, Model] = {
             ("ActivityRegularization", (3,)),
         )
     },
+}
+
+NUMBERS |= {
+    "augmentation": model(
+        [Augmentation("RandomFlip", ("mode='vertical'",)), sliding(Conv, 2, 3, (2, 2))], (4, 5, 2)
+    ),
+    "timed-augmentation": one(TimeDistributed(Augmentation("RandAugment")), 3, 4, 5, 2),
 }
 
 NORMS: dict[str, Model] = {

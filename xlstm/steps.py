@@ -193,6 +193,7 @@ RULES: dict[type[Spec], Callable[..., Axes | None]] = {
     specs.Affine: _same,
     specs.Along: _along,
     specs.Attention: _attention,
+    specs.Augmentation: _same,
     specs.BatchNorm: _but_last,
     specs.Clip: _same,
     specs.Compare: _stretched,

@@ -96,7 +96,9 @@ def not_equal(spec: specs.NotEqual, x: Array, _context: Context) -> list[Array]:
     return [x != spec.value]
 
 
-def nothing(_spec: specs.TrainingOnly, x: Array, _context: Context) -> list[Array]:
+def nothing(
+    _spec: specs.TrainingOnly | specs.Augmentation, x: Array, _context: Context
+) -> list[Array]:
     """The input: evaluation, not training."""
     return [x]
 

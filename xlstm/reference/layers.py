@@ -91,6 +91,7 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
     specs.Reduce: elementwise.reduce,
     specs.NotEqual: elementwise.not_equal,
     specs.TrainingOnly: elementwise.nothing,
+    specs.Augmentation: elementwise.nothing,
     specs.BatchNorm: elementwise.batch_norm,
     specs.LayerNorm: elementwise.layer_norm,
     specs.UnitNorm: elementwise.unit_norm,

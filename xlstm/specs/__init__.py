@@ -6,6 +6,7 @@ from xlstm.specs.base import MAX_SIZE, Input, Shape, Spec
 from xlstm.specs.custom import Custom
 from xlstm.specs.elementwise import (
     Affine,
+    Augmentation,
     BatchNorm,
     Elu,
     Function,
@@ -54,6 +55,7 @@ __all__ = [
     "Affine",
     "Along",
     "Attention",
+    "Augmentation",
     "BatchNorm",
     "Bidirectional",
     "Clip",
@@ -111,6 +113,7 @@ SPECS: dict[str, type[Spec]] = {
     for spec in (
         Input,
         Affine,
+        Augmentation,
         BatchNorm,
         Elu,
         Function,

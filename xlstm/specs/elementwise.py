@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
@@ -164,6 +166,72 @@ class TrainingOnly(Spec):
 
     def check(self) -> None:
         check_not_negative("TrainingOnly", rate=self.rate)
+
+
+@dataclass(frozen=True)
+class Augmentation(Spec):
+    """A layer of Keras that alters images in training only, called `layer` there.
+
+    `options` are keywords of its constructor as source writes them; numbers, pairs of numbers and
+    the words of `WORDS` alone.
+
+    >>> Augmentation("RandomFlip", ("mode='horizontal'",)).options
+    ("mode='horizontal'",)
+    """
+
+    kind: ClassVar[str] = "Augmentation"
+    layer: str
+    options: tuple[str, ...] = ()
+
+    KNOWN: ClassVar[tuple[str, ...]] = tuple(
+        "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop "
+        "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
+        "RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
+        "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom "
+        "RandAugment AugMix CutMix MixUp Solarization".split()
+    )
+
+    NAMES: ClassVar[frozenset[str]] = frozenset(
+        "factor mode height_factor width_factor x_factor y_factor value_range fill_mode fill_value "
+        "interpolation data_format height width scale alpha kernel_size sigma num_ops num_chains "
+        "chain_depth all_ops brightness_factor contrast_factor saturation_factor hue_factor "
+        "addition_factor threshold_factor".split()
+    )
+
+    WORDS: ClassVar[frozenset[str]] = frozenset(
+        "horizontal vertical horizontal_and_vertical reflect wrap constant nearest bilinear "
+        "bicubic lanczos3 lanczos5 channels_first channels_last".split()
+    )
+
+    def __post_init__(self) -> None:
+        if self.layer not in self.KNOWN:
+            got = repr(self.layer)
+            raise UnsupportedError("Augmentation", ", ".join(self.KNOWN), got, "use one of these")
+        for option in self.options:
+            if not self._is_plain(option):
+                want = "options as name=value, of numbers and known words"
+                raise UsageError("Augmentation", want, repr(option)[:80], "leave the option out")
+
+    def _is_plain(self, option: object) -> bool:
+        """True for a keyword of a known layer and a value, written as Python writes it."""
+        name, sign, text = option.partition("=") if isinstance(option, str) else ("", "", "")
+        if not sign or name not in self.NAMES or len(text) > 80:
+            return False
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return False
+        items = value if isinstance(value, tuple) else (value,)
+        known = all(
+            item in self.WORDS if isinstance(item, str) else _is_plain(item) for item in items
+        )
+        return known and repr(value) == text
+
+
+def _is_plain(value: object) -> bool:
+    """True for None, a truth value and a finite number."""
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    return value is None or number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
-from xlstm.errors import UsageError
+from xlstm.errors import UnsupportedError, UsageError
 from xlstm.specs.base import Shape, Spec, check_last, check_size
 from xlstm.specs.fields import OneOf
 

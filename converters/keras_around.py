@@ -188,8 +188,7 @@ def _training_only(spec: TrainingOnly, _around: Around) -> Arguments:
 
 
 def _augmentation(spec: Augmentation, _around: Around) -> Arguments:
-    pairs = (option.split("=") for option in spec.options)
-    return tuple((name, value.replace("'", '"')) for name, value in pairs)
+    return tuple((named(name), literal(value)) for name, value in spec.arguments().items())
 
 
 def _unless(keyword: str, value: float, default: float) -> Argument | None:
@@ -298,7 +297,7 @@ POOLS = {"max": "Max", "average": "Average"}
 TITLES: dict[type[Spec], Callable[..., str]] = {
     Affine: lambda _spec, _rank: "Rescaling",
     Attention: lambda spec, _rank: spec.form.partition(",")[0],
-    Augmentation: lambda spec, _rank: spec.layer,
+    Augmentation: lambda spec, _rank: named(spec.layer),
     BatchNorm: lambda _spec, _rank: "BatchNormalization",
     Conv: lambda spec, _rank: spec.form,
     ConvLSTM: lambda spec, _rank: spec.form,

@@ -45,6 +45,7 @@ from xlstm.model import (
     UnitNorm,
 )
 from xlstm.specs import Constant
+from xlstm.specs.elementwise import AUGMENTATIONS
 from xlstm.specs.operations import CONSTANT_MOST
 
 
@@ -339,7 +340,7 @@ RULES: dict[str, Rule] = {
             Augmentation.NAMES,
             keys("seed rng_type bounding_box_format"),
         )
-        for name in (*Augmentation.KNOWN, *KERAS2_ONLY)
+        for name in (*AUGMENTATIONS, *KERAS2_ONLY)
     },
     "ActivityRegularization": Rule(_activity, keys("l1 l2"), arguments=ONE),
     "Activation": Rule(_activation, keys("activation"), arguments=ONE),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from paths import ROOT
 
-OURS = (str(ROOT / "xlstm"), str(Path(sys.modules["xlstm"].__path__[-1]) / "converters"))
+OURS = (str(ROOT / "xlstm"), str(ROOT / "converters"))
 
 
 def lines(call: Callable[[], Any]) -> int:

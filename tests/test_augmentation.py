@@ -7,6 +7,7 @@ from paths import DATA
 import xlstm
 from xlstm.errors import UnsupportedError
 from xlstm.model import Activation, Augmentation, Crop
+from xlstm.specs.elementwise import AUGMENTATIONS
 
 X = (np.random.default_rng(4).normal(size=(2, 5, 6, 3)) * 300).astype("float32")
 
@@ -45,7 +46,7 @@ def options_of(layer):
     return {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in found.items()}
 
 
-@pytest.mark.parametrize("name", Augmentation.KNOWN)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_layer_is_the_identity_in_use(name, tmp_path):
     layer = made(name)
     model = model_of(layer)
@@ -67,7 +68,7 @@ def test_every_random_layer_of_keras_is_known():
     import keras
 
     random = {name for name in dir(keras.layers) if name.startswith("Random")}
-    assert random - {"RandomFourierFeatures"} <= {*Augmentation.KNOWN}
+    assert random - {"RandomFourierFeatures"} <= {*AUGMENTATIONS}
 
 
 @pytest.mark.parametrize("framework", ["keras", "torch", "nnx", "linen"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import math
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
-from xlstm.errors import UnsupportedError, UsageError
+from xlstm.errors import UsageError
 from xlstm.specs.base import Shape, Spec, check_last, check_size
-from xlstm.specs.fields import OneOf
+from xlstm.specs.fields import AnyText, OneOf
+from xlstm.syntax import steady
 
 
 def check_not_negative(where: str, **numbers: float | None) -> None:
@@ -168,6 +170,16 @@ class TrainingOnly(Spec):
         check_not_negative("TrainingOnly", rate=self.rate)
 
 
+AUGMENTATIONS = tuple(
+    "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop "
+    "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
+    "RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
+    "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom "
+    "RandAugment AugMix CutMix MixUp Solarization".split()
+)
+"""Layers of Keras 3 that alter images in training only."""
+
+
 @dataclass(frozen=True)
 class Augmentation(Spec):
     """A layer of Keras that alters images in training only, called `layer` there.
@@ -180,16 +192,8 @@ class Augmentation(Spec):
     """
 
     kind: ClassVar[str] = "Augmentation"
-    layer: str
-    options: tuple[str, ...] = ()
-
-    KNOWN: ClassVar[tuple[str, ...]] = tuple(
-        "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop "
-        "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
-        "RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
-        "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom "
-        "RandAugment AugMix CutMix MixUp Solarization".split()
-    )
+    layer: Annotated[str, OneOf(AUGMENTATIONS)]
+    options: tuple[Annotated[str, AnyText()], ...] = ()  # `check` holds them against lists
 
     NAMES: ClassVar[frozenset[str]] = frozenset(
         "factor mode height_factor width_factor x_factor y_factor value_range fill_mode fill_value "
@@ -203,14 +207,21 @@ class Augmentation(Spec):
         "bicubic lanczos3 lanczos5 channels_first channels_last".split()
     )
 
-    def __post_init__(self) -> None:
-        if self.layer not in self.KNOWN:
-            got = repr(self.layer)
-            raise UnsupportedError("Augmentation", ", ".join(self.KNOWN), got, "use one of these")
+    def check(self) -> None:
         for option in self.options:
             if not self._is_plain(option):
                 want = "options as name=value, of numbers and known words"
                 raise UsageError("Augmentation", want, repr(option)[:80], "leave the option out")
+
+    def arguments(self) -> dict[str, object]:
+        """The options as keyword -> value.
+
+        Raises:
+            UsageError: an option that `check` would refuse.
+        """
+        self.check()
+        pairs = (option.partition("=")[::2] for option in self.options)
+        return {name: steady(partial(ast.literal_eval, text)) for name, text in pairs}
 
     def _is_plain(self, option: object) -> bool:
         """True for a keyword of a known layer and a value, written as Python writes it."""
@@ -218,7 +229,7 @@ class Augmentation(Spec):
         if not sign or name not in self.NAMES or len(text) > 80:
             return False
         try:
-            value = ast.literal_eval(text)
+            value = steady(partial(ast.literal_eval, text))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return False
         items = value if isinstance(value, tuple) else (value,)

@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 export CUDA_VISIBLE_DEVICES :=
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: demo test check format lint types install readme fuzz clean
 

@@ -6,6 +6,9 @@ import sys
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow 2.21 turns oneDNN off on processors without AVX-512; its own kernels then refuse
+# convolutions with channels first, and transposed ones with a dilation
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 collect_ignore = ["data"]  # emitted modules are texts here
 

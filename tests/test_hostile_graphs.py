@@ -17,11 +17,11 @@ REFUSED = {
     "sums-20000": "500,000 values",
     "doubled-20000": "500,000 values",
     "masks-20000": "500,000 values",
-    "axes-20000": "",
+    "axes-20000": "64 whole numbers",
     "shape-of-4000-digits": "4,001 digits",
     "units-of-4000-digits": "4,001 digits",
     "lstm-of-4000-digits": "4,001 digits",
-    "name-10000000": "characters",
+    "name-10000000": "bytes",
 }
 """Case -> words of its refusal. The others are read."""
 

@@ -4,7 +4,7 @@ A line such as `after rnn: {r} = -{r}` stands for rules, which this module write
 of a recurrent layer are taken, its recurrent kernel is negated in the next line.
 
 >>> after_rnn("{r} = -{r}")[0].new
-'\\g<0>\n\\g<pad>\\g<r> = -\\g<r>'
+'\\g<0>\\n\\g<pad>\\g<r> = -\\g<r>'
 """
 
 import re

@@ -48,7 +48,8 @@ def old(entry, shapes, *, wrapped=False):
     name = entry["config"]["name"]
 
     def config(found):
-        lstm, dense = (item["config"] for item in found["config"]["layers"][1:])
+        start, lstm, dense = (item["config"] for item in found["config"]["layers"])
+        start["input_dtype"] = start.pop("dtype")
         for options in (lstm, dense):
             options["output_dim"], options["bias"] = options.pop("units"), options.pop("use_bias")
         lstm["inner_activation"] = lstm.pop("recurrent_activation")

@@ -409,13 +409,17 @@ class Builder:
         return Edge(name)
 
 
+MOST_PLACES = 2**62
+"""Along one axis of a sample. A trace of PyTorch gives axes of any length a number above 10**14."""
+
+
 def _check_samples(name: str, shapes: Iterable[Shape]) -> None:
     """Raises UsageError for a sample that no framework has: of many axes, or of long ones."""
     for shape in shapes:
         sizes = [size for size in shape if size is not None]
-        if len(shape) < MOST_AXES and max(sizes, default=0) <= MAX_SIZE:
+        if len(shape) < MOST_AXES and max(sizes, default=0) <= MOST_PLACES:
             continue
-        want = f"a sample of less than {MOST_AXES} axes of at most {MAX_SIZE:,} places"
+        want = f"a sample of less than {MOST_AXES} axes of at most {MOST_PLACES:,} places"
         got = f"{len(shape):,} axes" if len(shape) >= MOST_AXES else f"{shape}"
         raise UsageError(name, want, got, "make it smaller")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 
 from xlstm.adapter import Adapter
 from xlstm.errors import printable
+from xlstm.files.copying import clean_copy
 from xlstm.folder import has_port
 from xlstm.inputs import row_numbers
 from xlstm.mapping import first_gap
@@ -234,14 +234,6 @@ def _on(live: Any) -> str:
 
 
 def _open_natively(live: Any, path: Path, dtype: str) -> Any:
-    """The model as Keras itself opens it; Keras goes by the extension, which may lie."""
-    if path.is_dir():
-        return live.open_native(path, dtype)
-    with open(path, "rb") as file:
-        suffix = ".keras" if file.read(4) == b"PK\x03\x04" else ".h5"
-    if path.suffix == suffix:
-        return live.open_native(path, dtype)
+    """The model as Keras itself opens it, from a copy of which h5py wrote every byte."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, f"model{suffix}")
-        shutil.copyfile(path, copy)
-        return live.open_native(copy, dtype)
+        return live.open_native(clean_copy(path, Path(folder)), dtype)

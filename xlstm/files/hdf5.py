@@ -104,6 +104,19 @@ class _Item:
             found += self._texts(part, where)
         return found
 
+    def attributes(self, where: str) -> Iterator[tuple[str, str | list[str]]]:
+        """Name and value of each attribute that is a text or a list of texts.
+
+        Raises:
+            FileError: damaged data.
+        """
+        for raw in self.header.attributes:
+            name = as_text(raw, where)
+            found = cast(Attribute, self._attribute(name, where))
+            if found.type.title in (FIXED, VARIABLE) or found.shape == (0,):
+                texts = self._texts(found, where)
+                yield name, texts[0] if found.shape == () else texts
+
     def _attribute(self, name: str, where: str) -> Attribute | None:
         message = self.header.attributes.get(name.encode())
         return None if message is None else attribute(message, f"{where}, attribute {name}")

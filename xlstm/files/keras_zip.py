@@ -42,7 +42,7 @@ def describe_zip(
         raise FileError(file, "a .keras archive", "an .npz of arrays", do)
     config = _json(archive, "config.json", file, budget)
     metadata = _json(archive, "metadata.json", file, budget)
-    weights, check = _weights(archive, stream, file)
+    weights, check = open_weights(archive, stream, file)
     root = open_hdf5(weights, f"{file}, {WEIGHTS}", budget)
     tree, step = read_tree(root, file)
     read = {"config.json", "metadata.json", WEIGHTS}
@@ -69,7 +69,7 @@ def _json(archive: zipfile.ZipFile, name: str, file: str, budget: Budget) -> dic
     return as_object(parse_json(text, where, budget), where)
 
 
-def _weights(
+def open_weights(
     archive: zipfile.ZipFile, stream: BinaryIO, file: str
 ) -> tuple[BinaryIO, Callable[[], None]]:
     """The weights' member as a file, and a call that checks its checksum.

@@ -5,6 +5,13 @@ the readers here and written by h5py. What Keras does not read of a model is lef
 optimizer, metrics, other members of an archive.
 
     clean_copy(Path("a.net"), Path("folder"))     # folder/model.keras
+
+Our readers never call libhdf5, so any h5py from 3.11 on will do (TensorFlow 2.21 allows none from
+3.15 on). Damaged files of newer superblocks and damaged links crash h5py 3.14; 3.16, with HDF5
+2.0, refuses them. Both run without end on heaps of texts whose free space has no size, and on free
+names in a circle. The copy has none of these, and no external or virtual storage, filter or soft
+link either. Not covered are files that somebody hands to Keras himself, and what Keras makes of a
+config: for that it has to be 3.13.2 or later.
 """
 
 from __future__ import annotations

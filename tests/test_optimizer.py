@@ -205,3 +205,7 @@ def test_formulas_are_claimed_only_where_they_hold():
     assert Optimizer("", (6, 6, 2)).formula([6, 2]) == ""
     assert Optimizer("", (1, 1)).formula([1]) == ""  # which of them is the parameter's?
     assert Optimizer("", (1, 6, 2)).formula([]) == ""
+
+
+def test_an_optimizer_may_have_any_number_of_variables():
+    assert Optimizer("adam", (3,) * 1000).count == 3000

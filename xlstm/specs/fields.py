@@ -70,6 +70,9 @@ Rule = OneOf | Like | AnyText
 MOST_AXES = 64
 """Of an array of numpy, and so of any tuple of whole numbers: sizes, axes, places."""
 
+LISTS = frozenset({"Optimizer.sizes"})
+"""Tuples of whole numbers that are lists of any length, not axes of an array."""
+
 MOST_BITS = 1000
 """Of a whole number, which a product of sizes may be; Python writes none of 5,000 digits."""
 
@@ -117,7 +120,8 @@ def _check(where: str, hint: Any) -> Check:
         (kind,) = (arg for arg in args if arg is not type(None))
         return functools.partial(_optional, _check(where, kind))
     if origin is tuple and len(args) == 2 and args[1] is ...:
-        most = MOST_AXES if args[0] in (int, int | None) else None
+        axes = args[0] in (int, int | None) and where not in LISTS
+        most = MOST_AXES if axes else None
         return functools.partial(_tuple, _check(where, args[0]), most)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key, value = (_check(where, arg) for arg in args)

@@ -81,7 +81,7 @@ def _json(text: bytes, target: Path, budget: Budget) -> None:
 
 def _archive(stream: BinaryIO, file: str, target: Path, opened: ExitStack, budget: Budget) -> Path:
     archive = open_zip(stream, file, opened, budget)
-    weights, check = open_weights(archive, stream, file)
+    weights, check = open_weights(archive, stream, file, budget)
     check()
     own = target.with_name(WEIGHTS)
     _hdf5(weights, f"{file}, {WEIGHTS}", own, budget)

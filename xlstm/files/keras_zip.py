@@ -42,7 +42,7 @@ def describe_zip(
         raise FileError(file, "a .keras archive", "an .npz of arrays", do)
     config = _json(archive, "config.json", file, budget)
     metadata = _json(archive, "metadata.json", file, budget)
-    weights, check = open_weights(archive, stream, file)
+    weights, check = open_weights(archive, stream, file, budget)
     root = open_hdf5(weights, f"{file}, {WEIGHTS}", budget)
     tree, step = read_tree(root, file)
     read = {"config.json", "metadata.json", WEIGHTS}
@@ -70,7 +70,7 @@ def _json(archive: zipfile.ZipFile, name: str, file: str, budget: Budget) -> dic
 
 
 def open_weights(
-    archive: zipfile.ZipFile, stream: BinaryIO, file: str
+    archive: zipfile.ZipFile, stream: BinaryIO, file: str, budget: Budget
 ) -> tuple[BinaryIO, Callable[[], None]]:
     """The weights' member as a file, and a call that checks its checksum.
 
@@ -81,6 +81,7 @@ def open_weights(
         raise FileError(f"{file}, {WEIGHTS}", "weights in HDF5", got, "save the model anew")
     info, where = find(archive, WEIGHTS, MAX_MEMBER, file), f"{file}, {WEIGHTS}"
     if info.compress_type != zipfile.ZIP_STORED:
+        budget.spend("bytes", info.file_size, where)
         return as_stream(member(archive, info, where)), lambda: None
 
     @functools.cache

@@ -13,9 +13,12 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 collect_ignore = ["data"]  # emitted modules are texts here
 
 
-def pytest_sessionfinish():
-    """Writes what coverage measured: a worker that is slow to end is killed before it would."""
-    if "coverage" in sys.modules:
+def pytest_sessionfinish(session):
+    """Writes what coverage measured: a worker that is slow to end is killed before it would.
+
+    The process that hands out the tests runs none: it has nothing to write.
+    """
+    if hasattr(session.config, "workerinput") and "coverage" in sys.modules:
         measuring = sys.modules["coverage"].Coverage.current()
         if measuring is not None:
             measuring.save()

@@ -71,7 +71,8 @@ def test_masks_that_are_infinite_in_float32(number):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (".nan", ["architecture.yaml", ".nan"]),  # JSON has no such number, and YAML is read as JSON
+        # JSON has no such number, and YAML is read as JSON
+        (".nan", ["architecture.yaml", ".nan"]),
         (".inf", ["architecture.yaml", ".inf"]),
         ("-.inf", ["architecture.yaml", "-.inf"]),
         ("1.0e+300", ["layer mask", "Masking.value"]),

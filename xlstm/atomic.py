@@ -60,13 +60,24 @@ def write_file(path: Path, data: bytes) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     target = Path(os.path.realpath(path))
     clear(target)
-    with _claimed(target, _new_file) as work:
+    with _errors_name(path), _claimed(target, _new_file) as work:
         work.write_bytes(data)
         if mode is not None:
             work.chmod(stat.S_IMODE(mode))
         _flush(work)
         os.replace(work, target)
         _flush(target.parent)
+
+
+@contextlib.contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Errors of the file system that name the file which the user asked for, not the one beside."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _is_stream(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mutators.hand import is_native
@@ -27,17 +27,17 @@ OTHER_GATES = {
 }
 
 
-class Loose:
-    """A spec with some options changed to what no spec may have, such as a sigmoid unclipped."""
+def loose(spec: Spec, **changed: Any) -> Any:
+    """A spec with some attributes changed to what no spec may have, such as a sigmoid unclipped.
 
-    def __init__(self, spec: Any, **changed: Any) -> None:
-        self._spec, self._changed = spec, changed
-
-    def __getattr__(self, name: str) -> Any:
-        held = self.__dict__
-        if "_spec" not in held:  # while it is being copied
-            raise AttributeError(name)
-        return held["_changed"][name] if name in held["_changed"] else getattr(held["_spec"], name)
+    Attributes of a class of its own stand for them: those of a spec are checked.
+    """
+    kind = type(type(spec).__name__, (type(spec),), changed)
+    made = object.__new__(kind)
+    for field in fields(spec):
+        if field.name not in changed:
+            object.__setattr__(made, field.name, getattr(spec, field.name))
+    return made
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def activations(model: Model, node: Node) -> Iterator[Slip]:
         yield Slip(kind, other, node.name, _other(model, node, wrong), {})
     gate = getattr(spec, "gate_activation", "")
     for other in OTHER_GATES.get(gate, ()):
-        loose: Any = Loose(spec, gate_activation=other)
+        unclipped = loose(spec, gate_activation=other)
         kind = _gate_kind(gate, other)
-        yield Slip(kind, other, node.name, _other(model, node, loose), {})
+        yield Slip(kind, other, node.name, _other(model, node, unclipped), {})
 
 
 def outside(model: Model, node: Node) -> Iterator[Slip]:
@@ -183,7 +183,7 @@ def both(model: Model, node: Node) -> Iterator[Slip]:
         if is_native(half, node.mask):
             slip = f"batch first of {side} half"
             yield Slip("batch_first of one half", side, here, model, {here: slip})
-    ahead: Any = Loose(spec, halves=(spec.forward, replace(spec.backward, go_backwards=False)))
+    ahead = loose(spec, halves=(spec.forward, replace(spec.backward, go_backwards=False)))
     yield Slip("half reversed", "input", here, _other(model, node, ahead), {})
 
 

@@ -65,7 +65,7 @@ def training_only(spec: TrainingOnly, at: At) -> None:
 
 def augmentation(spec: Augmentation, at: At) -> None:
     """What alters images in training only, which Flax has no layer of."""
-    at.parts.forward.append(f"        # {spec.layer} acts in training only")
+    at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.put(at.x)
 
 

@@ -149,7 +149,7 @@ class Wiring:
     root: nn.Module
     wanted: set[tuple[str, int, int]]
     probing: bool
-    graph: Builder = field(default_factory=Builder)
+    graph: Builder = field(default_factory=lambda: Builder(most_places=None))
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     called: dict[str, list[str]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)

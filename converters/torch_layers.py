@@ -164,7 +164,7 @@ def not_equal(spec: NotEqual, at: At) -> None:
 
 def augmentation(spec: Augmentation, at: At) -> None:
     """What alters images in training only, which PyTorch has no layer of."""
-    at.parts.forward.append(f"        # {spec.layer} acts in training only")
+    at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.put(at.x)
 
 

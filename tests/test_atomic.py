@@ -168,7 +168,7 @@ def test_runs_beside_each_other_leave_one_whole_port(port):
         one.start()
     while any(one.is_alive() for one in runs) and sys.platform == "linux":
         assert os.path.isdir(port)
-        # who has entered the old folder may see it being emptied: then the next look is into the new
+        # who has entered the old folder may see it being emptied; the next look is into the new
         assert any(os.path.exists(port / "report.json") for _ in range(3))
     for one in runs:
         one.join()

@@ -216,9 +216,7 @@ def test_ids_without_a_row_fail_everywhere():
 
 
 def test_generated_inputs_avoid_nan():
-    seen = model(
-        [Masking(), LSTM(3, 4, return_sequences=True), GlobalPool("average")], (None, 3)
-    )
+    seen = model([Masking(), LSTM(3, 4, return_sequences=True), GlobalPool("average")], (None, 3))
     nodes = [
         dataclasses.replace(n, mask=seen.nodes[2].mask) if n.name == "globalpool_2" else n
         for n in seen.nodes

@@ -360,7 +360,7 @@ ONCE = {
     "manual_seed": {"torch_watch.py"},
     "fork_rng": {"torch_watch.py"},
     "signal": {"crashing.py", "ending.py"},
-    "dup2": {"requiring.py", "cli.py"},
+    "dup2": {"requiring.py", "ending.py"},
     "set_dtype_policy": {"keras_own.py"},
 }
 """Functions that set what a process has once -> the files that call them, under a lock."""

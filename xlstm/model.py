@@ -334,6 +334,10 @@ class Model:
 class Builder:
     """Puts a graph together node by node; shapes are worked out and checked on the way.
 
+    Args:
+        most_places: along one axis of a sample; None for any number, as long as numbers stand for
+            sizes that a trace does not know yet.
+
     >>> graph = Builder()
     >>> x = graph.add("x", Input((None, 3)))
     >>> graph.add("lstm", LSTM(3, 4, return_state=True), [x])
@@ -342,8 +346,9 @@ class Builder:
     ((4,), (4,), (4,))
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_places: int | None = MAX_SIZE) -> None:
         self._nodes: dict[str, Node] = {}
+        self._most_places = most_places
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -399,7 +404,7 @@ class Builder:
         if not fewest <= len(before) <= most:
             raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
         shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
-        _check_samples(name, shapes)
+        _check_samples(name, shapes, self._most_places)
         if mask is not None:
             check_mask(name, spec, before[0] if before else (), self.shape(mask))
         if states:
@@ -409,17 +414,14 @@ class Builder:
         return Edge(name)
 
 
-MOST_PLACES = 2**62
-"""Along one axis of a sample. A trace of PyTorch gives axes of any length a number above 10**14."""
-
-
-def _check_samples(name: str, shapes: Iterable[Shape]) -> None:
+def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None:
     """Raises UsageError for a sample that no framework has: of many axes, or of long ones."""
     for shape in shapes:
-        sizes = [size for size in shape if size is not None]
-        if len(shape) < MOST_AXES and max(sizes, default=0) <= MOST_PLACES:
+        longest = max((size for size in shape if size is not None), default=0)
+        if len(shape) < MOST_AXES and (most is None or longest <= most):
             continue
-        want = f"a sample of less than {MOST_AXES} axes of at most {MOST_PLACES:,} places"
+        want = f"a sample of less than {MOST_AXES} axes"
+        want += f" of at most {most:,} places" if most is not None else ""
         got = f"{len(shape):,} axes" if len(shape) >= MOST_AXES else f"{shape}"
         raise UsageError(name, want, got, "make it smaller")
 

@@ -104,11 +104,6 @@ def test_options_together(name):
     assert report.frameworks["torch"].parameters == report.ledger.total("torch")
 
 
-def test_steps_of_not_a_number_are_never_masked():
-    source = masked(LSTM(3, 5), float("nan"))
-    xlstm.reconcile(source, "torch", generated.make(CASES["lstm-masked"])).check()
-
-
 TOOLS = [
     "lstm-masked",
     "gru_before-both-masked",

@@ -95,7 +95,7 @@ def test_options_that_are_refused_by_name(tmp_path):
     for number, (options, *words) in enumerate(
         [
             ({"groups": 2}, "groups=2"),
-            ({"padding": "causal"}, "padding valid or same", "'causal'"),
+            ({"padding": "causal"}, "ConvTranspose.padding", "valid, same", "'causal'"),
             ({"output_padding": [1]}, "output_padding", "(1,)"),
             ({"output_padding": "half"}, "'half' instead of 1 whole number"),
         ]

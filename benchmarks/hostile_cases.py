@@ -402,7 +402,7 @@ def _yaml_values(path: Path, size: int) -> list[Any]:
     return with_yaml(path, "class_name: Sequential\nconfig:\n" + "- {}\n" * size)
 
 
-@case("aliases of YAML", ".yaml", 5, 20, 1000)
+@case("aliases of YAML", ".yaml", 20, 80, 1000)
 def _aliases(path: Path, size: int) -> list[Any]:
     lines = (f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, size))
     return with_yaml(path, "\n".join(["a0: &a0 [x, x]", *lines]))

@@ -46,7 +46,7 @@ NAMES = {
     "blank": " ",
     "greek": "\u03bb",
     "fullwidth": "\uff49\uff4d\uff50\uff4f\uff52\uff54",
-    "long": "payload" * 1000,
+    "long": "payload" * 500,
     "model-class": "Model",
     "our-function": "load",
     "our-variable": "x",

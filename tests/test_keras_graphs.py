@@ -293,7 +293,7 @@ def both(**options):
 
 BOTH = {
     "both backwards": (FileError, both(layer__go_backwards=True), "go_backwards=True in both"),
-    "merge_mode": (FileError, both(merge_mode="max"), "layer both", "'max'"),
+    "merge_mode": (UnsupportedError, both(merge_mode="max"), "layer both", "'max'"),
     "a merge_mode of a list": (FileError, both(merge_mode=["sum"]), "layer both"),
     "widths": (FileError, both(backward_layer__units=5), "layer both", "halves of one width"),
     "sequences": (FileError, both(layer__return_sequences=True), "halves of one return_sequences"),

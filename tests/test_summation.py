@@ -17,6 +17,8 @@ REDUCTIONS = {
     "dot": (lambda x, y, z: np.dot(x, y)),
     "tensordot": (lambda x, y, z: np.tensordot(x, y, 1)),
     "tensordot-axes": (lambda x, y, z: np.tensordot(x, y, (1, 0))),
+    "tensordot-vectors": (lambda x, y, z: np.tensordot(x[0], y[:, 0], (0, 0))),
+    "tensordot-all": (lambda x, y, z: np.tensordot(x, x, ((0, 1), (0, 1)))),
     "einsum": (lambda x, y, z: np.einsum("ab,bc->ac", x, y)),
     "sum": (lambda x, y, z: z.sum(axis=1)),
     "sum-all": (lambda x, y, z: np.sum(z)),
@@ -34,6 +36,12 @@ def test_a_long_sum_of_an_ordered_array_is_one_running_sum(name, backward):
     assert np.asarray(own).dtype == "float32"
     np.testing.assert_allclose(own, exact, rtol=1e-3, atol=1e-2)
     assert not np.array_equal(own, usual), "another order rounds in another way"
+
+
+def test_products_of_vectors_stay_numbers():
+    a, b = ordered(A[0, :3]), ordered(B[:3, 0])
+    assert np.tensordot(a, b, (0, 0)) == pytest.approx(A[0, :3] @ B[:3, 0])
+    assert np.dot(a, b) == a @ b == A[0, :3] @ B[:3, 0]
 
 
 def test_short_sums_stay_as_they_are():

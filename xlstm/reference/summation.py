@@ -94,7 +94,7 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         )
         kept, own = a.shape[: a.ndim - len(first)], b.shape[len(first) :]
         terms = math.prod(b.shape[: len(first)])
-        return (a.reshape(-1, terms) @ b.reshape(terms, -1)).reshape(*kept, *own)
+        return (a.reshape(-1, terms) @ b.reshape(terms, -1)).reshape((*kept, *own))
 
     def _einsum(self, equation: str, a: Array, b: Array) -> Any:
         letters, _, kept = equation.replace(" ", "").partition("->")

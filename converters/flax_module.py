@@ -69,7 +69,7 @@ def _from(names: dict[str, str]) -> list[str]:
 
 
 def call_signature(model: Model, parts: Parts, options: list[str]) -> list[str]:
-    """The head of `__call__`, its docstring, and the casts of the inputs."""
+    """The head of `__call__`, its docstring, the casts and the checks of the inputs."""
     inputs = [f"{name}: jax.Array" for name in parts.inputs]
     several, returns = len(parts.inputs) > 1, _outputs(model)
     returns = f"tuple[{returns}, State]" if model.stateful else returns
@@ -96,11 +96,24 @@ def _casts(model: Model, parts: Parts) -> list[str]:
         dtype = None if mask or name in rows else "self.param_dtype"
         value = call("jnp.asarray", variable, dtype)
         lines += assigned(variable, f"{value} != 0" if mask else value)
+        lines += _checked(variable, model.node(name).shape)
         if not mask and not first:
             first = variable if dtype else f"{variable}.astype(self.param_dtype)"
     if model.stateful:
         lines += statement("before, after = ", call("", call("start", "state", first), "{}"), 8)
     return lines
+
+
+def _checked(variable: str, shape: Shape) -> list[str]:
+    """Lines that refuse an input of another number of axes, of which a scan makes nonsense.
+
+    Shapes are static: a compiled model pays nothing.
+    """
+    said = f'f"{variable} of shape {shape_text(shape)} was expected, not {{{variable}.shape}}"'
+    return [
+        f"        if {variable}.ndim != {len(shape) + 1}:",
+        *statement("raise ", call("ValueError", said), 12),
+    ]
 
 
 STATE_OPTION = "state: State | None = None"

@@ -22,7 +22,7 @@ from xlstm.converters.source import (
 from xlstm.identifiers import identifiers
 from xlstm.inputs import MOVES
 from xlstm.literals import literal
-from xlstm.model import Edge, Embedding, Input, Model, NotEqual
+from xlstm.model import Edge, Embedding, Input, Model, NotEqual, Shape
 from xlstm.specs.custom import inside, kind_of
 from xlstm.syntax import parse
 
@@ -161,11 +161,12 @@ def _forward_doc(model: Model) -> str:
 
 
 def _casts(model: Model, parts: Parts) -> list[str]:
-    """Integers become the parameters' dtype, as Keras casts them; masks become bool."""
-    lines, floats, dtype = [], [], ""
+    """Checks of the inputs; integers become the parameters' dtype, as in Keras; masks bool."""
+    lines, floats, dtype = list[str](), list[str](), ""
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
         spec = model.node(name).spec
         assert isinstance(spec, Input)
+        lines += _checked(variable, spec.shape)
         if spec.dtype == "bool":
             lines += assigned(variable, f"{variable} != 0")
             continue
@@ -177,6 +178,15 @@ def _casts(model: Model, parts: Parts) -> list[str]:
         lines.append(f"        before = {start_of(model)}(state, SIZES, {floats[0]})")
         lines.append("        after: State = {}")
     return lines
+
+
+def _checked(variable: str, shape: Shape) -> list[str]:
+    """Lines that refuse an input of another number of axes, which native layers may take.
+
+    `torch._assert` is what torch.fx can trace; a branch on a size is not.
+    """
+    said = f'f"{variable}: expected shape {shape_text(shape)}, got {{{variable}.dim()}} axes"'
+    return statement("", call("torch._assert", f"{variable}.dim() == {len(shape) + 1}", said), 8)
 
 
 def _numbers_rows(model: Model, edge: Edge) -> bool:

@@ -1,7 +1,9 @@
 """The source that ports are made of: clean, self-contained, and friendly to each framework."""
 
+import functools
 import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -13,7 +15,7 @@ from torch_tools import check_tools
 import xlstm
 from xlstm import registry
 from xlstm.folder import WEIGHTS
-from xlstm.model import LSTM, Dense
+from xlstm.model import LSTM, Dense, Embedding, Flatten, Pool
 from xlstm.porting import code_of
 
 FRAMEWORKS = registry.FRAMEWORKS
@@ -180,3 +182,42 @@ def test_stored_dtype_is_kept_and_computation_is_at_least_float32(tmp_path):
     }
     double = xlstm.port(CASES["dense"].astype("float64"), "torch")
     assert {p.dtype for p in double.parameters()} == {__import__("torch").float64}
+
+
+RANKS = {
+    "sequence": (model([LSTM(3, 4, return_sequences=True)], (None, 3)), (2, 5, 3)),
+    "ids": (model([Embedding(7, 3), LSTM(3, 4)], (5,)), (2, 5)),
+    "image": (model([Pool("max", (2, 2), (2, 2)), Flatten()], (4, 6, 3)), (2, 4, 6, 3)),
+}
+"""A model for each kind of input, and a shape that fits. Layers alone would take other ranks."""
+
+
+def runner(framework, ported):
+    """A function of one array that runs a port; compiled where the framework compiles."""
+    import jax
+    import torch
+    from flax import nnx
+
+    if framework == "torch":
+        return lambda x: ported(torch.from_numpy(x))
+    if framework == "nnx":
+        return functools.partial(nnx.jit(lambda m, x: m(x)), ported)
+    if framework == "linen":
+        return functools.partial(jax.jit(ported[0].apply), ported[1])
+    return ported
+
+
+@pytest.mark.parametrize("kind", RANKS)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_input_of_another_rank_is_refused(framework, kind):
+    source, shape = RANKS[kind]
+    run = runner(framework, xlstm.port(source, framework))
+    run(np.ones(shape, "float32"))
+    # Keras takes or drops a last axis of one number, which is exact
+    sizes = {"sequence": "time, 3", "ids": "5", "image": "4, 6, 3"}[kind]
+    text = f"(batch, {sizes})"
+    if framework == "keras":
+        text = f"Expected shape {text.replace('batch', 'None').replace('time', 'None')}"
+    for wrong in (shape[1:], (*shape, 2)):
+        with pytest.raises((ValueError, AssertionError), match=re.escape(text)):
+            run(np.ones(wrong, "float32"))

@@ -121,7 +121,15 @@ class Model(nn.Module):
     ) -> jax.Array:
         """One output for a batch of inputs."""
         words = jnp.asarray(words)
+        if words.ndim != 2:
+            raise ValueError(
+                f"words of shape (batch, 40) was expected, not {words.shape}"
+            )
         curve = jnp.asarray(curve, self.param_dtype)
+        if curve.ndim != 3:
+            raise ValueError(
+                f"curve of shape (batch, 128, 2) was expected, not {curve.shape}"
+            )
         mask = words != 0
         x = self.embedding(words.astype(jnp.int32))
         x = self.reader(

@@ -106,6 +106,14 @@ class Model(nn.Module):
 
     def forward(self, words: Tensor, curve: Tensor) -> Tensor:
         """One output for a batch of inputs."""
+        torch._assert(
+            words.dim() == 2,
+            f"words: expected shape (batch, 40), got {words.dim()} axes",
+        )
+        torch._assert(
+            curve.dim() == 3,
+            f"curve: expected shape (batch, 128, 2), got {curve.dim()} axes",
+        )
         mask = words != 0
         x = self.embedding(words.long())
         both = self.reader

@@ -53,7 +53,15 @@ class Model(nnx.Module):
     def __call__(self, english: jax.Array, french: jax.Array) -> tuple[jax.Array, ...]:
         """The outputs for a batch of inputs."""
         english = jnp.asarray(english, self.param_dtype)
+        if english.ndim != 3:
+            raise ValueError(
+                f"english of shape (batch, time, 71) was expected, not {english.shape}"
+            )
         french = jnp.asarray(french, self.param_dtype)
+        if french.ndim != 3:
+            raise ValueError(
+                f"french of shape (batch, time, 93) was expected, not {french.shape}"
+            )
         (c, h), _ = self.encoder(
             english,
             initial_carry=(zeros(english, 64), zeros(english, 64)),

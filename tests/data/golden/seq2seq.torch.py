@@ -36,6 +36,14 @@ class Model(nn.Module):
 
     def forward(self, english: Tensor, french: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs for a batch of inputs."""
+        torch._assert(
+            english.dim() == 3,
+            f"english: expected shape (batch, time, 71), got {english.dim()} axes",
+        )
+        torch._assert(
+            french.dim() == 3,
+            f"french: expected shape (batch, time, 93), got {french.dim()} axes",
+        )
         _, (h, c) = self.encoder(english)
         h = h.squeeze(0)
         c = c.squeeze(0)

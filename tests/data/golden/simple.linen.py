@@ -39,6 +39,8 @@ class Model(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """One output for a batch of inputs (batch, time, 1)."""
         x = jnp.asarray(x, self.param_dtype)
+        if x.ndim != 3:
+            raise ValueError(f"x of shape (batch, time, 1) was expected, not {x.shape}")
         x = self.lstm(x, initial_carry=(zeros(x, 20), zeros(x, 20)))
         x = x[:, -1]
         x = self.forecast(x)

@@ -26,6 +26,9 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One output for a batch of inputs (batch, time, 1)."""
+        torch._assert(
+            x.dim() == 3, f"x: expected shape (batch, time, 1), got {x.dim()} axes"
+        )
         x, _ = self.lstm(x)
         x = x[:, -1]
         x = self.forecast(x)

@@ -59,4 +59,4 @@ class MissingFrameworkError(XlstmError):
 
 
 class NotEqualError(XlstmError):
-    """Raised by `Report.check()`: the frameworks were compared and do not agree."""
+    """Raised by `check()` of a Report or a Diagnosis: both were compared and do not agree."""

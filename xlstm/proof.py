@@ -21,6 +21,7 @@ from xlstm import digests
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
 from xlstm.budget import Budget
+from xlstm.compared import Compared
 from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
@@ -157,7 +158,7 @@ def _figures(said: Mapping[str, Any], where: str) -> dict[tuple[str, str], Mappi
 
 
 @dataclass(frozen=True)
-class Proof:
+class Proof(Compared):
     """A ported folder, compared anew and held against its record.
 
     Attributes:
@@ -189,7 +190,9 @@ class Proof:
         """Raises NotEqualError where a file has changed or a framework does not agree."""
         if self.changed:
             got = "; ".join(self.changed)
-            raise NotEqualError(self.report.model.name, "the files of the port", got, ANEW)
+            error = NotEqualError(self.report.model.name, "the files of the port", got, ANEW)
+            error.add_note(str(self))
+            raise error
         self.report.check()
 
     def to_json(self) -> dict[str, Any]:

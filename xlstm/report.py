@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xlstm.compared import Compared
 from xlstm.errors import NotEqualError
 from xlstm.ledger import Ledger
 from xlstm.model import Model
@@ -22,7 +22,7 @@ BLURRED = (
 
 
 @dataclass(frozen=True)
-class FrameworkReport:
+class FrameworkReport(Compared):
     """One framework's part of a comparison.
 
     Attributes:
@@ -87,7 +87,7 @@ class FrameworkReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Compared):
     """Counts and outputs of several frameworks against the float64 reference.
 
     Attributes:
@@ -124,7 +124,7 @@ class Report:
         return any(found.what for found in self.frameworks.values())
 
     def check(self) -> None:
-        """Raises NotEqualError, naming each framework that does not agree.
+        """Raises NotEqualError, naming each framework that does not agree; the text is its note.
 
         Warns (UserWarning) where all agree and some time steps cannot be decided.
         """
@@ -140,7 +140,9 @@ class Report:
             wrong.append("parameter counts differ from the frameworks' own")
         if wrong:
             do = "see the report for the figures"
-            raise NotEqualError(self.model.name, "equal up to rounding", "; ".join(wrong), do)
+            error = NotEqualError(self.model.name, "equal up to rounding", "; ".join(wrong), do)
+            error.add_note(str(self))
+            raise error
         for line in self.undecidable():
             warnings.warn(f"{self.model.name}: {line}", stacklevel=2)
 
@@ -181,6 +183,3 @@ class Report:
 
     def __str__(self) -> str:
         return f"{render_counts(self.ledger)}\n{render_verdicts(self)}"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"

@@ -23,6 +23,7 @@ class Case:
         b: the suspect.
         inputs: what both are given.
         findings: so far.
+        notes: facts so far that change no output.
         unexplained: so far.
         tried: hypotheses so far.
         dtype: what the suspect computes in.
@@ -35,6 +36,7 @@ class Case:
     b: Suspect
     inputs: list[Array]
     findings: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     unexplained: list[Unexplained] = field(default_factory=list)
     tried: int = 0
     dtype: str = "float64"

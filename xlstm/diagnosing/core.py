@@ -139,6 +139,7 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
         case.max_ulp,
         case.dtype if was_run else "",
         _undecidable(case) if was_run else "",
+        tuple(case.notes),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xlstm.errors import printable
+from xlstm.compared import Compared
+from xlstm.errors import NotEqualError, printable
 
 UNGRANTED = ("inputs", "outputs", "shape", "nan", "failed", "not-repeatable")
 """Causes that say what is seen, not what it comes from: nothing follows if they are granted."""
@@ -59,7 +59,7 @@ class Unexplained:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Compared):
     """Where two models part ways, and why.
 
     Attributes:
@@ -74,6 +74,8 @@ class Diagnosis:
         max_ulp: largest difference of the outputs once all findings are granted, None if not run.
         precision: what the suspect was run in, "" if it was not.
         undecidable: the time steps of a's outputs at which rounding alone decides, "" for none.
+        notes: facts that change no output, such as an option that acts in training only. They
+            explain nothing and do not count against `ok`.
     """
 
     a: str
@@ -87,11 +89,22 @@ class Diagnosis:
     max_ulp: float | None = None
     precision: str = ""
     undecidable: str = ""
+    notes: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the two are equal up to rounding."""
         return not self.findings and not self.unexplained
+
+    def check(self) -> None:
+        """Raises NotEqualError where the two are not equal, with the whole text as its note."""
+        if self.ok:
+            return
+        got = "; ".join([*(f.text for f in self.findings), *(u.text for u in self.unexplained)])
+        do = next((f.fix for f in self.findings if f.fix), "see the diagnosis for the figures")
+        error = NotEqualError(f"b ({self.b})", f"what a ({self.a}) gives", got, do)
+        error.add_note(str(self))
+        raise error
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -123,6 +136,7 @@ class Diagnosis:
             ulp = max(round(self.max_ulp), int(self.max_ulp > 0))
             after = f"After that the outputs agree to {ulp} ULP of {self.precision}."
             lines.insert(0, after)
+        lines += [f"note: {_place(n.layer, n.step)}{n.text} {n.fix}".rstrip() for n in self.notes]
         if self.undecidable:
             blurred = (
                 "cannot be decided: rounding alone moves a's outputs by more than their digits"
@@ -131,9 +145,6 @@ class Diagnosis:
         lines += [*self.unexercised]
         lines += [f"inputs: {self.inputs}"] if self.inputs else []
         return lines
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def _place(layer: str, step: int | None) -> str:

@@ -127,6 +127,16 @@ def test_a_dict_of_a_torch_module():
     xlstm.reconcile(source, ["torch", "nnx"]).check()
 
 
+def test_hidden_states_and_causes_of_a_model_with_a_dict_are_looked_at():
+    torch.manual_seed(0)
+    right, wrong = TwoHeads().eval(), TwoHeads().eval()
+    assert xlstm.reconcile(right, "torch", states=True).ok
+    assert xlstm.diagnose(right, right).ok
+    wrong.load_state_dict(right.state_dict())
+    wrong.d.bias.data += 1
+    assert [found.layer for found in xlstm.diagnose(right, wrong).findings] == ["d"]
+
+
 @pytest.mark.parametrize("keys", [["b"], ["b", "a"], ["a", "a"], [1, 2], "ab"])
 def test_keys_of_a_graph_are_checked(keys):
     model = xlstm.load(DATA / "k3" / "seq2seq.keras")

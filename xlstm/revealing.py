@@ -85,7 +85,7 @@ def revealed(model: Model) -> Revealed | None:
         return None
     names, edges = zip(*work.shown, strict=True)
     outputs = (*(work.at(edge) for edge in model.outputs), *edges)
-    shows = replace(model, nodes=work.graph.nodes, outputs=outputs, lone=False)
+    shows = replace(model, nodes=work.graph.nodes, outputs=outputs, lone=False, keys=())
     own = len(model.outputs)
     every = output_names(model)
     # the states that stateful layers keep follow all outputs

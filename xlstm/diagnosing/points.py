@@ -34,7 +34,7 @@ def of_graph(
     """
     calls = [*_calls(a, b, pairs)]
     edges = tuple(Edge(other) for _, other in calls)
-    values = run(replace(b, outputs=edges), inputs) if edges else []
+    values = run(replace(b, outputs=edges, keys=()), inputs) if edges else []
     found = []
     for (mine, other), y in zip(calls, values, strict=False):
         point = _point(a.node(mine), other, y, known[mine])

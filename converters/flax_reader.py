@@ -9,6 +9,7 @@ from typing import Any
 import flax
 from xlstm.converters.flax_live import activation, check_dtype, check_residual
 
+from xlstm.batch_axes import on_axes
 from xlstm.errors import UnsupportedError
 from xlstm.model import (
     GRU,
@@ -27,7 +28,6 @@ from xlstm.model import (
     Spec,
 )
 
-TIME_MAJOR = "the source has time first, (time, batch, ...); here the batch is first"
 CARRY_FIRST = "the source returns (carry, output), an LSTM's carry as (c, h); here: output, h, c"
 
 
@@ -73,12 +73,14 @@ class Found:
         hub: its weights.
         turned: whether the output is turned round in time after the layer.
         notes: what differs from the original's calling convention.
+        time_major: whether the original has time before the batch.
     """
 
     spec: Spec
     hub: Mapping[str, Array]
     turned: bool = False
     notes: tuple[str, ...] = ()
+    time_major: bool = False
 
 
 def walked(cell: Found, wrapper: Any) -> Found:
@@ -86,7 +88,7 @@ def walked(cell: Found, wrapper: Any) -> Found:
     spec: Any = cell.spec
     spec = replace(spec, go_backwards=wrapper.reverse, return_state=wrapper.return_carry)
     turned = wrapper.reverse and wrapper.keep_order
-    return Found(spec, cell.hub, turned, _notes(wrapper))
+    return Found(spec, cell.hub, turned, _notes(wrapper), wrapper.time_major)
 
 
 def check_halves(wrapper: Any, rnn: type, where: str) -> None:
@@ -114,12 +116,11 @@ def joined(forward: Found, backward: Found, wrapper: Any) -> Found:
     )
     hub = {f"forward_{name}": array for name, array in forward.hub.items()}
     hub |= {f"backward_{name}": array for name, array in backward.hub.items()}
-    return Found(spec, hub, notes=_notes(wrapper))
+    return Found(spec, hub, notes=_notes(wrapper), time_major=wrapper.time_major)
 
 
 def _notes(wrapper: Any) -> tuple[str, ...]:
-    found = ((TIME_MAJOR, wrapper.time_major), (CARRY_FIRST, wrapper.return_carry))
-    return tuple(note for note, said in found if said)
+    return (CARRY_FIRST,) if wrapper.return_carry else ()
 
 
 def origin(framework: str, container: str, notes: tuple[str, ...] = ()) -> Source:
@@ -143,4 +144,6 @@ def as_model(found: Found, framework: str, container: str) -> Model:
     source = origin(framework, container, found.notes)
     outputs = (y, *states)
     weights = {name: found.hub}
-    return Model(name, graph.nodes, ("input",), outputs, weights, source, lone=not found.turned)
+    lone, late = not found.turned, int(found.time_major)
+    model = Model(name, graph.nodes, ("input",), outputs, weights, source, lone=lone)
+    return on_axes(model, [late], [late, *(0 for _ in states)])

@@ -12,6 +12,7 @@ from xlstm.converters.places import Site
 from xlstm.converters.source import (
     FOLDER,
     Parts,
+    axes_words,
     class_doc,
     collect,
     docstring,
@@ -165,7 +166,9 @@ def emit(model: Model) -> str:
     kind = "keras.Sequential" if plain else "keras.Model"
     functions = _functions(parts, model, kind)
     used = "\n".join([*parts.helpers, *make])
-    head = docstring(f"A Keras 3 model ported from {origin(model)}.", *_opened(parts))
+    head = docstring(
+        f"A Keras 3 model ported from {origin(model)}.", *_opened(parts), *axes_words(model)
+    )
     head += LOOSE if NARROW.search(used) else []
     lines = imports(
         [

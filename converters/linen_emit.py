@@ -18,6 +18,7 @@ from xlstm.converters.flax_tables import LINEN_DEFAULT
 from xlstm.converters.source import (
     FOLDER,
     Parts,
+    axes_words,
     call,
     class_doc,
     collect,
@@ -107,6 +108,7 @@ def emit(model: Model) -> str:
         f"A Flax Linen module ported from {origin(model)}.",
         "Needs flax and safetensors. `module, variables = load()` gives the module and its trained",
         f"weights; `module.apply(variables, {inputs}{state})` runs it.",
+        *axes_words(model),
     )
     blocks = [
         *([text] for text in parts.helpers),

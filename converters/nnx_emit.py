@@ -18,6 +18,7 @@ from xlstm.converters.flax_tables import NNX_DEFAULT
 from xlstm.converters.source import (
     FOLDER,
     Parts,
+    axes_words,
     call,
     class_doc,
     collect,
@@ -146,6 +147,7 @@ def emit(model: Model) -> str:
         f"A Flax NNX module ported from {origin(model)}.",
         "Needs flax and safetensors. `load()` gives the model with its trained weights. Call it",
         "through `nnx.jit`: an eager call traces every recurrent layer anew.",
+        *axes_words(model),
     )
     blocks = [
         *([text] for text in parts.helpers),

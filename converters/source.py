@@ -11,6 +11,7 @@ from importlib import resources
 
 from xlstm.converters.places import Site, inputs_of, places
 
+from xlstm.batch_axes import flow as source_flow
 from xlstm.literals import quoted
 from xlstm.model import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
 from xlstm.syntax import parse
@@ -244,14 +245,32 @@ def composition(model: Model) -> str:
     return text if len(text) < WIDTH - 30 else f"{len(titles)} layers of {len(counts)} kinds"
 
 
+def axes_words(model: Model) -> list[str]:
+    """Lines of a docstring that say where the source has other axes, after an empty one.
+
+    No name is in them: a file could inject one.
+    """
+    before, after = source_flow(model)
+    if not before:
+        return []
+    return [
+        "",
+        "Batch first; the source was not, it had:",
+        f"{before}",
+        f"-> {after}",
+        "The same call gives other numbers here: transpose what was made for the source.",
+    ]
+
+
 def class_doc(model: Model, more: str = "") -> list[str]:
     """The docstring of a model: what it is made of, what goes in and what comes out."""
     before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
     after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
     flow = f"{before} -> {after}"
     lines = [flow] if len(flow) + 4 <= WIDTH else [before, f"-> {after}"]
+    lines += axes_words(model)
     first = f'    """{composition(model)}{more}.'
-    return [first, "", *(f"    {line}" for line in lines), '    """']
+    return [first, "", *(f"    {line}".rstrip() for line in lines), '    """']
 
 
 def docstring(first: str, *lines: str) -> list[str]:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from xlstm.converters.custom_code import checked, merged
-from xlstm.converters.source import Call, Parts, collect, docstring, join, origin, statement
+from xlstm.converters.source import (
+    Call,
+    Parts,
+    axes_words,
+    collect,
+    docstring,
+    join,
+    origin,
+    statement,
+)
 from xlstm.converters.torch_forms import bare
 from xlstm.converters.torch_layers import linear
 from xlstm.converters.torch_module import (
@@ -54,6 +63,7 @@ def emit(model: Model) -> str:
     head = docstring(
         f"A PyTorch module ported from {origin(model)}.",
         "Needs torch and safetensors. `load()` gives the model with its trained weights.",
+        *axes_words(model),
     )
     head += merged(import_lines(join([held, *blocks])), parts)
     if held:

@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 from xlstm.converters import torch_fx_folded as folded
 from xlstm.converters.torch_fx_attention import bound
-from xlstm.converters.torch_fx_ends import Ending, leaves, said, states_in
+from xlstm.converters.torch_fx_ends import Ending, input_axes, leaves, said, states_in
 from xlstm.converters.torch_fx_folded import Folded
 from xlstm.converters.torch_fx_layouts import Layout
 from xlstm.converters.torch_fx_layouts import layouts as layouts_of
@@ -37,6 +37,7 @@ from xlstm.converters.torch_fx_wiring import (
     shape_text,
 )
 
+from xlstm.batch_axes import on_axes
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.inputs import row_numbers
 from xlstm.model import (
@@ -114,6 +115,7 @@ class _Walk:
         self.reached = 0
         self.outputs: list[Edge] = []
         self.endings: list[Ending] = []
+        self.axes: list[int] = []
         self.keys: tuple[str, ...] = ()
 
     def read(self) -> Wiring:
@@ -152,7 +154,7 @@ class _Walk:
         wiring = Wiring(self.root, self.wanted, probing)
         values: dict[fx.Node, Any] = {}
         layouts = iter(enumerate(self.layouts))
-        self.outputs, self.endings = [], []
+        self.outputs, self.endings, self.axes = [], [], []
         for number, node in enumerate(self.graph.nodes):
             wiring.node, self.reached = node, max(self.reached, number)
             where = node.target if node.op == "call_module" else node.name
@@ -232,9 +234,11 @@ class _Walk:
         elif isinstance(value, States):
             self.outputs += [value.take(wiring, n) for n in range(len(value.edges))]
             self.endings.append(Ending(1, states=True))
+            self.axes += [0] * len(value.edges)
         elif isinstance(value, Value):
             self.outputs.append(wiring.plain(value).edge)
             self.endings.append(Ending(value.batch))
+            self.axes.append(value.batch)
         else:
             end = isinstance(value, Folded)
             do = folded.DO if end else "return tensors only, as in out or h[-1]"
@@ -339,7 +343,8 @@ def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
     title = type(source).__name__
     origin = Source("torch", str(torch.__version__), f"live {title}", notes=tuple(notes))
     ends = tuple(walk.outputs)
-    return Model(title, nodes, inputs, ends, wiring.weights, origin, keys=walk.keys)
+    made = Model(title, nodes, inputs, ends, wiring.weights, origin, keys=walk.keys)
+    return on_axes(made, input_axes(walk.layouts), walk.axes)
 
 
 def read(source: nn.Module) -> Model:

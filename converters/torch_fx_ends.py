@@ -45,10 +45,19 @@ def leaves(found: Any) -> Iterator[Any]:
         yield found
 
 
+def input_axes(layouts: Sequence[Layout]) -> list[int]:
+    """The axis that is the batch, for each input of the hub; 0 for states, which come apart."""
+    states = {
+        n: own.given.count * len(own.given.widths) for n, own in enumerate(layouts) if own.given
+    }
+    return [
+        axis
+        for n, layout in enumerate(layouts)
+        for axis in ([0] * states[n] if n in states else [layout.batch])
+    ]
+
+
 def said(layouts: Sequence[Layout], endings: Sequence[Ending]) -> list[str]:
     """Notes on how ports differ in what they take and give."""
     states = any(layout.given for layout in layouts) or any(end.states for end in endings)
-    late = any(layout.batch and not layout.given for layout in layouts)
-    late |= any(end.batch and not end.states for end in endings)
-    first = "batch_first=False: inputs and outputs of ports are batch first; transpose them"
-    return [STATES] * states + [first] * late
+    return [STATES] * states

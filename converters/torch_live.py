@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from xlstm.converters.float16 import check_scores
 from xlstm.converters.torch_tables import TABLES
 
+from xlstm.batch_axes import on_axes
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
 from xlstm.model import (
@@ -139,10 +140,6 @@ def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
         found.notes.append(
             f"{name}Cell, one step of it, is read as the layer that walks along a sequence with it"
         )
-    elif not source.batch_first:
-        found.notes.append(
-            "batch_first=False: inputs and outputs of ports are batch first; transpose them"
-        )
     return found
 
 
@@ -211,9 +208,11 @@ def read(source: nn.Module) -> Model:
     shape: Shape = (features,) if isinstance(first, Dense) else (None, features)
     container = f"live nn.{type(source).__name__}"
     origin = Source("torch", str(torch.__version__), container, notes=tuple(found.notes))
-    lone = len(found.layers) == 1 and getattr(source, "batch_first", True)
+    late = int(not getattr(source, "batch_first", True))
+    lone = len(found.layers) == 1 and not late
     title = name if len(found.layers) == 1 else name.removesuffix("_l0")
-    return chain(title, found.layers, shape, found.weights, origin, lone=lone)
+    made = chain(title, found.layers, shape, found.weights, origin, lone=lone)
+    return on_axes(made, [late], [late])
 
 
 def as_made(source: nn.Module) -> bool:

@@ -17,6 +17,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from xlstm.adapter import Adapter
+from xlstm.batch_axes import as_ported
 from xlstm.errors import XlstmError
 from xlstm.folder import SOURCE, has_port, read_folder, target_of
 from xlstm.mapping import unpack_model
@@ -52,7 +53,8 @@ def read_emitted(source: Any, owner: Adapter) -> Model | None:
     if hasattr(live, "as_made") and not live.as_made(source):
         return None
     found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
-    return replace(graph, weights=unpack_model(graph, owner, live.weights(source)), source=found)
+    weights = unpack_model(graph, owner, live.weights(source))
+    return as_ported(replace(graph, weights=weights, source=found))
 
 
 def folder_of(live: object) -> Path | None:

@@ -58,5 +58,9 @@ class MissingFrameworkError(XlstmError):
     """A framework that was asked for is not installed."""
 
 
+class AxesWarning(UserWarning):
+    """Warns of a port that has the batch first where its source has another axis first."""
+
+
 class NotEqualError(XlstmError):
     """Raised by `check()` of a Report or a Diagnosis: both were compared and do not agree."""

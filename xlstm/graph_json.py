@@ -20,6 +20,7 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
+from xlstm.origin import BatchAxis
 
 VERSION = 2
 
@@ -220,4 +221,19 @@ def _source(data: Any, where: str) -> Source:
     fields = _checked(data, dict, where)
     texts = [fields.get(name) for name in ("framework", "version", "container", "file", "sha256")]
     lists = [_checked(fields.get(name), list, where) for name in ("notes", "warnings")]
-    return Source(*texts, *map(tuple, lists))
+    # graphs of before the axes were kept have none
+    axes = {
+        name: tuple(
+            _axis(axis, f"{where}, {name}")
+            for axis in _checked(fields.get(name, []), list, f"{where}, {name}")
+        )
+        for name in ("input_axes", "output_axes")
+    }
+    return Source(*texts, *map(tuple, lists), **axes)
+
+
+def _axis(data: Any, where: str) -> BatchAxis:
+    found = _checked(data, list, where)
+    if len(found) != len(BatchAxis._fields):
+        raise FileError(where, "a node, its output and an axis", found, "port the model anew")
+    return BatchAxis(*found)

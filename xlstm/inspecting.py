@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xlstm import registry
+from xlstm.batch_axes import warnings_of
 from xlstm.errors import XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
@@ -50,7 +51,7 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
     shape = model.node(model.inputs[0]).shape
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
     notes = [line for line in model.source.notes if not line.startswith("members not read")] + kept
-    found = {"warnings": model.source.warnings, "nonfinite": tuple(nonfinite(model))}
+    found = {"warnings": tuple(warnings_of(model)), "nonfinite": tuple(nonfinite(model))}
     outline = replace(outline, **found)
     text = render_outline(outline, notes, f"input: {sample}; can be ported")
     return "\n".join([text, *_targeted(model, to)])

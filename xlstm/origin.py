@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from xlstm.specs import Shape
 from xlstm.specs.fields import AnyText, Like, check_fields
@@ -83,6 +83,20 @@ def optimizer_of(kind: object, shapes: Iterable[Shape]) -> Optimizer | None:
     return Optimizer(str(kind) if known else "", sizes) if sizes else None
 
 
+class BatchAxis(NamedTuple):
+    """Says which axis of an input or output is the batch in the source, where that is not 0.
+
+    Attributes:
+        node: the input, or the layer that gives the output.
+        output: its number among those of that node.
+        axis: the place of the batch.
+    """
+
+    node: Text
+    output: int
+    axis: int
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a model came from, and what reading it found.
@@ -96,6 +110,8 @@ class Source:
         notes: rules applied and options that act only in training.
         warnings: what the user should look at.
         optimizer: what is kept beside the model for training it further, None if nothing is.
+        input_axes: inputs whose batch is not the first axis there, as it is in every port.
+        output_axes: outputs likewise.
     """
 
     framework: Annotated[str, Like("the name of a framework, or none", r"([A-Za-z][\w.-]*)?")]
@@ -106,6 +122,8 @@ class Source:
     notes: tuple[Text, ...] = ()
     warnings: tuple[Text, ...] = ()
     optimizer: Optimizer | None = None
+    input_axes: tuple[BatchAxis, ...] = ()
+    output_axes: tuple[BatchAxis, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)

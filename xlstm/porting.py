@@ -16,6 +16,7 @@ import numpy as np
 
 from xlstm import registry
 from xlstm.adapter import Adapter
+from xlstm.batch_axes import as_ported, warn_of_axes
 from xlstm.custom import registered_code
 from xlstm.emitted import folder_of, read_emitted
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
@@ -171,7 +172,7 @@ def _read_port(source: Any, owner: Adapter) -> Model | None:
     live: Any = owner.live()
     found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
     weights = unpack_model(graph, owner, live.weights(source))
-    return replace(graph, weights=weights, source=found)
+    return as_ported(replace(graph, weights=weights, source=found))
 
 
 def load_shapes(source: Any, told: Told = Told()) -> Model:  # noqa: B008  Told never changes
@@ -192,7 +193,7 @@ def _load_path(
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
         check_plain(path, told.given())
-        return read_folder(path, numbers=numbers)
+        return as_ported(read_folder(path, numbers=numbers))
     if is_arrays(path) and not told.given():
         from xlstm.proving import asked
 
@@ -239,6 +240,8 @@ def check_dtype(model: Model, dtype: Any) -> str:
 def port(source: Any, to: str, *, dtype: Any = None) -> Any:
     """The live object of another framework that computes what `source` computes.
 
+    Its inputs and outputs are batch first. Warns (AxesWarning) where those of the source are not.
+
     Args:
         source: anything that `load` takes.
         to: "torch" gives an `nn.Module` in eval mode, "nnx" an `nnx.Module`, "linen" a pair
@@ -251,8 +254,9 @@ def port(source: Any, to: str, *, dtype: Any = None) -> Any:
         MissingFrameworkError: the target is not installed.
         XlstmError: as `load` raises.
     """
-    adapter = registry.adapter(to)
-    return build(load(source), adapter, dtype)
+    adapter, model = registry.adapter(to), load(source)
+    warn_of_axes(model)
+    return build(model, adapter, dtype)
 
 
 def build(model: Model, adapter: Adapter, dtype: Any = None, text: str | None = None) -> Any:

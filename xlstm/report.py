@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xlstm.batch_axes import warnings_of
 from xlstm.compared import Compared
 from xlstm.errors import NotEqualError
 from xlstm.ledger import Ledger
@@ -169,7 +170,7 @@ class Report(Compared):
             "undecidable_from": self._undecidable_from(),
             "inputs": self.inputs,
             "recipe": dict(self.recipe),
-            "warnings": list(self.model.source.warnings),
+            "warnings": warnings_of(self.model),
         }
 
     def _undecidable_from(self) -> int | None:

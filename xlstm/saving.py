@@ -16,6 +16,7 @@ from xlstm import registry
 from xlstm._version import VERSION
 from xlstm.adapter import Adapter
 from xlstm.atomic import written_folder
+from xlstm.batch_axes import warn_of_axes, warnings_of
 from xlstm.errors import UsageError, WeightsError
 from xlstm.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours, read_folder
 from xlstm.graph_json import to_json
@@ -64,7 +65,7 @@ def report_of(model: Model, adapter: Adapter) -> dict[str, Any]:
         },
         "counts": count(model).to_json(),
         "notes": notes(model, adapter),
-        "warnings": [*source.warnings, *nonfinite(model)],
+        "warnings": [*warnings_of(model), *nonfinite(model)],
         "verification": "not verified",
     }
 
@@ -150,6 +151,8 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
 def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: bool = False) -> Path:
     """Writes a port as `model.py`, `weights.safetensors` and `report.json`; does not verify it.
 
+    Warns (AxesWarning) as `port` does.
+
     `model.py` needs the target framework and safetensors only, and has `load()`. The target itself
     need not be installed. For `to="keras"` there is a `model.keras` as well, if Keras is.
 
@@ -168,6 +171,7 @@ def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: boo
     """
     adapter = registry.adapter(to)
     model = load(source)
+    warn_of_axes(model)
     target = Path(os.fspath(folder))
     with atomic_folder(target, overwrite) as work:
         write(model, work, adapter, origin_of(source, target))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlstm import registry
 from xlstm.adapter import Adapter
+from xlstm.batch_axes import warnings_of
 from xlstm.errors import printable
 from xlstm.grid import Grid, wrapped
 from xlstm.model import Array, Bidirectional, Model, Node, Shape, Spec, TimeDistributed
@@ -152,7 +153,7 @@ def render_verdicts(report: Report) -> str:
         *details,
         *report.undecidable(),
         *what,
-        *report.model.source.warnings,
+        *warnings_of(report.model),
         *report.unexercised,
     ]
     lines.append(f"Inputs: {report.inputs}. Reference: float64 numpy, independent of all tables.")
@@ -208,7 +209,7 @@ def render_model(model: Model) -> str:
     start = model.node(model.inputs[0])
     lines = [f"input: {shape_text(start.shape)} a sample"]
     lines += [f"note: {line}" for line in source.notes]
-    lines += [f"warning: {line}" for line in source.warnings]
+    lines += [f"warning: {line}" for line in warnings_of(model)]
     return to_text(printable(head), table, *map(printable, lines))
 
 

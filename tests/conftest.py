@@ -1,6 +1,7 @@
 """Pins what frameworks read, and saves what coverage measures."""
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -9,6 +10,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow 2.21 turns oneDNN off on processors without AVX-512; its own kernels then refuse
 # convolutions with channels first, and transposed ones with a dilation
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# who runs the tests in the background of a script ignores Ctrl-C, and so would every child of ours
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["data"]  # emitted modules are texts here
 

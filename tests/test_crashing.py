@@ -41,7 +41,7 @@ def test_a_crash_hides_no_other(tmp_path):
 
 @linux
 def test_a_command_that_is_ended_takes_its_child_along(tmp_path):
-    folder = fake_torch(tmp_path, "print('here', os.getpid(), flush=True); time.sleep(3600)")
+    folder = fake_torch(tmp_path, "print('here', os.getpid(), flush=True); time.sleep(300)")
     words = command(CODE, folder, "verify", DEMO, "--frameworks", "torch")
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment(), text=True) as process:
         assert process.stdout is not None

@@ -112,14 +112,14 @@ SENT = {
     "importer": lambda _process, pid: os.kill(pid, signal.SIGINT),
 }
 IMPORTS = {
-    "waits": "time.sleep(3600)",
+    "waits": "time.sleep(300)",
     "makes-it-an-import-error": (
-        "try:\n    time.sleep(3600)\n"
+        "try:\n    time.sleep(300)\n"
         "except KeyboardInterrupt:\n    raise ImportError('initialization failed')"
     ),
-    "swallows-it": "try:\n    time.sleep(3600)\nexcept KeyboardInterrupt:\n    pass",
+    "swallows-it": "try:\n    time.sleep(300)\nexcept KeyboardInterrupt:\n    pass",
     "cannot-raise-it": (
-        "class Last:\n    def __del__(self):\n        time.sleep(3600)\nlast = Last()\ndel last"
+        "class Last:\n    def __del__(self):\n        time.sleep(300)\nlast = Last()\ndel last"
     ),
 }
 
@@ -151,7 +151,7 @@ def test_a_second_ctrl_c_ends_it_at_once(command, tmp_path):
         "verify": ("verify", DEMO, "--frameworks", "torch"),
     }[command]
     text = (
-        "while True:\n    try:\n        print('ready', flush=True)\n        time.sleep(3600)\n"
+        "while True:\n    try:\n        print('ready', flush=True)\n        time.sleep(300)\n"
         "    except KeyboardInterrupt:\n        pass"
     )
     process, _pid = started(tmp_path, text, *args)

@@ -75,7 +75,8 @@ def main() -> int:
     match = parser.parse_args().match
     heads = [f"{way} {name}" for name in registry.FRAMEWORKS for way in ("to", "from")]
     table, started, wrong, whys = Table("layer", "option", *heads, box=None), time.time(), 0, {}
-    for layer, option, node in rows():
+    for row in rows():
+        layer, option, node = row
         if not re.search(match, f"{layer} {option}"):
             continue
         model, cells = model_of(node), []

@@ -36,7 +36,7 @@ def flat(outputs):
     return [np.asarray(y) for y in keras.tree.flatten(outputs)]
 
 
-def check(model, inputs, tmp_path):
+def check(model, inputs, tmp_path, atol=1e-6):
     """The numpy port of a model, of its .keras and of its .h5 gives what the model gives."""
     trained(model)
     want = flat(model(inputs if len(inputs) > 1 else inputs[0], training=False))
@@ -47,7 +47,7 @@ def check(model, inputs, tmp_path):
     outputs = xlstm.port(live, "numpy")(*inputs)
     outputs = outputs[0] if live.stateful else outputs
     for got, y in zip(flat(outputs), want, strict=True):
-        np.testing.assert_allclose(got, y, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(got, y, rtol=0, atol=atol)
     for file in files:
         read = xlstm.load(file)
         assert read.nodes == live.nodes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from xlstm import registry
 from xlstm.adapter import Adapter
@@ -103,26 +103,52 @@ OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+KERAS, KERAS_2, TORCH, NNX, NOTHING = "Keras", "Keras 1 and 2", "PyTorch", "Flax NNX", "nothing"
+"""Where layers come from; tests make each row's layer there, and read it."""
+
+SOURCES = {
+    "hard_sigmoid of Keras 1 and 2": KERAS_2,
+    "projection": TORCH,
+    "peepholes": NOTHING,
+    "no bias in the candidate's recurrent product": NNX,
+}
+"""Option -> where it comes from, where that is not Keras 3."""
+
+
+class Row(NamedTuple):
+    """A layer with an option, as a node, and where such a layer is read from."""
+
+    layer: str
+    option: str
+    node: Node
+
+    @property
+    def source(self) -> str:
+        """The framework whose layer this is."""
+        return SOURCES.get(self.option, KERAS)
+
+
 def _options(name: str, spec: Recurrent) -> Iterator[tuple[str, Spec]]:
     found = {**SHARED, **(GATED if hasattr(spec, "gate_activation") else {})}
     for option, values in {**found, **OWN_OPTIONS.get(name, {})}.items():
         yield option, replace(spec, **values)
 
 
-def _bidirectional(spec: Recurrent) -> Iterator[tuple[str, Spec]]:
+def _bidirectional(spec: Recurrent) -> Iterator[tuple[str, Bidirectional]]:
+    """Both directions as Keras has them: masked steps of a sequence are zeros, mask or none."""
+    spec = replace(spec, zero_output_for_mask=True)
     back = replace(spec, go_backwards=True)
     for merge in ("concat", "sum", "mul", "ave", "none"):
         yield f"Bidirectional, merge {merge}", Bidirectional(spec, back, merge)
-    last = replace(spec, return_sequences=False)
+    last = replace(spec, return_sequences=False, zero_output_for_mask=False)
     yield "Bidirectional, last output", Bidirectional(last, replace(last, go_backwards=True))
-    other = SimpleRNN if isinstance(spec, LSTM) else LSTM
-    unlike = other(spec.features, 5, return_sequences=True, go_backwards=True)
     if not isinstance(spec, ConvLSTM):
+        other = SimpleRNN if isinstance(spec, LSTM) else LSTM
+        unlike = other(spec.features, 5, **SEQUENCE, go_backwards=True, zero_output_for_mask=True)
         yield "Bidirectional, unlike halves", Bidirectional(spec, unlike)
-    yield (
-        "Bidirectional, stateful",
-        Bidirectional(replace(spec, stateful=True), replace(back, stateful=True)),
-    )
+    stateful = replace(spec, stateful=True), replace(back, stateful=True)
+    yield "Bidirectional, stateful", Bidirectional(*stateful)
+    yield "Bidirectional, mask", Bidirectional(spec, back)
 
 
 def node_of(spec: Spec, *, mask: bool = False, states: bool = False) -> Node:
@@ -145,33 +171,31 @@ def graph_of(spec: Spec, *, mask: bool = False, states: bool = False) -> tuple[N
     return graph.nodes
 
 
-def rows() -> Iterator[tuple[str, str, Node]]:
-    """Layer, option, and a node that has it: the whole product."""
+def rows() -> Iterator[Row]:
+    """The whole product of layers and options."""
     for name, spec in LAYERS.items():
         for option, found in _options(name, spec):
-            yield name, option, node_of(found)
-        yield name, "initial_state", node_of(spec, states=True)
-        yield name, "mask", node_of(spec, mask=True)
+            yield Row(name, option, node_of(found))
+        yield Row(name, "initial_state", node_of(spec, states=True))
+        yield Row(name, "mask", node_of(spec, mask=True))
         zeros = replace(spec, zero_output_for_mask=True)
-        yield name, "mask, zero_output_for_mask", node_of(zeros, mask=True)
+        yield Row(name, "mask, zero_output_for_mask", node_of(zeros, mask=True))
         for option, both in _bidirectional(spec):
-            yield name, option, node_of(both)
-        both = Bidirectional(zeros, replace(zeros, go_backwards=True))
-        yield name, "Bidirectional, mask", node_of(both, mask=True)
+            yield Row(name, option, node_of(both, mask=option.endswith(", mask")))
 
 
 def table() -> str:
     """The product of layers, options and targets as Markdown, each reason once below it."""
     adapters = [registry.adapter(name) for name in registry.FRAMEWORKS]
-    heads = ["layer", "option", *(f"to {adapter.title}" for adapter in adapters)]
+    heads = ["layer", "option", "read from", *(f"to {adapter.title}" for adapter in adapters)]
     lines, whys = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)], dict[str, int]()
-    for name, option, node in rows():
-        found = [verdict(node, adapter) for adapter in adapters]
+    for row in rows():
+        found = [verdict(row.node, adapter) for adapter in adapters]
         cells = [
             f"{v.word} [{whys.setdefault(v.why, len(whys) + 1)}]" if v.why else v.word
             for v in found
         ]
-        lines.append("| " + " | ".join([name, option, *cells]) + " |")
+        lines.append("| " + " | ".join([row.layer, row.option, row.source, *cells]) + " |")
     return "\n".join([*lines, "", *(f"{number}. {why}" for why, number in whys.items())])
 
 

@@ -104,7 +104,7 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
     except FileError as error:
         do = "port its layers one by one"
         raise UnsupportedError(where, error.expected, error.got, do) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # forward is somebody's own code
         said, do = _failure(error)
         raise UnsupportedError(where, "a module that torch.fx can trace", said, do) from error
     changed = _in_place(root, graph)

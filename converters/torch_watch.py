@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from xlstm.converters.torch_live import PROCESS_WIDE, READABLE, run, to_numpy, weights
 
-from xlstm.diagnosing.seen import Gave, Watched
+from xlstm.diagnosing.seen import Gave, Watched, form_of
 from xlstm.model import Array
 
 RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
@@ -40,16 +40,18 @@ class _InDtype(TorchFunctionMode):
 
 @dataclass
 class _Memory:
-    """What each submodule gave, and how often it was called."""
+    """What each submodule gave, how often it was called, and how the whole returned its outputs."""
 
     order: list[str]
     times: dict[str, int]
     outputs: dict[str, Array]
+    form: str | None = None
 
     def hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         """A forward hook for the module of that name."""
 
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            self.form = self.form if name else form_of(output)
             first = next(_tensors(output), None)
             self.times[name] = self.times.get(name, 0) + 1
             if first is not None:
@@ -108,7 +110,7 @@ def watch(
     with PROCESS_WIDE, forked, torch.no_grad(), _InDtype(getattr(torch, dtype)):
         torch.manual_seed(seed)
         outputs, states = _called(made, inputs, dtype)
-    return Watched(outputs, states, tuple(_gave(made, memory)))
+    return Watched(outputs, states, tuple(_gave(made, memory)), memory.form)
 
 
 def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:

@@ -58,7 +58,7 @@ def test_notes_are_told_and_change_no_verdict():
     assert found
     assert not found.findings
     assert found.causes == ()
-    assert "note: bn: Your momentum is 0.1. Set it to 0.9." in str(found).splitlines()
+    assert "note: bn: Your momentum is 0.1. [momentum]\n   Set it to 0.9." in str(found)
     assert found.to_json()["notes"][0]["cause"] == "momentum"
     assert found.to_json()["ok"] is True
     assert np.isclose(found.to_json()["notes"][0]["before"], 0.8)

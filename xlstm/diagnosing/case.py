@@ -23,12 +23,13 @@ class Case:
         b: the suspect.
         inputs: what both are given.
         findings: so far.
-        notes: facts so far that change no output.
         unexplained: so far.
+        notes: so far.
         tried: hypotheses so far.
         dtype: what the suspect computes in.
         max_ulp: the difference of the outputs that is left, None where nothing was run.
         compared: what was compared.
+        seen: what is plain to see in the outputs, cause -> sentence, whatever explains it.
         failed: what the suspect said where it failed on the inputs, and ran on some of them.
     """
 
@@ -36,12 +37,13 @@ class Case:
     b: Suspect
     inputs: list[Array]
     findings: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
     unexplained: list[Unexplained] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     tried: int = 0
     dtype: str = "float64"
     max_ulp: float | None = None
     compared: list[str] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)
     failed: str = ""
 
 

@@ -13,6 +13,7 @@ from xlstm.diagnosing import weights
 from xlstm.diagnosing.altered import layers_of, run, start
 from xlstm.diagnosing.bisecting import bisect, same
 from xlstm.diagnosing.case import STEPS, Case, of_weights
+from xlstm.diagnosing.glance import glanced
 from xlstm.diagnosing.pairing import Paired, pair_arrays
 from xlstm.diagnosing.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosing.runs import fails, ran, steady, still_fails, told
@@ -20,7 +21,7 @@ from xlstm.diagnosing.seen import Watched
 from xlstm.diagnosing.suspect import Suspect, suspect
 from xlstm.errors import UsageError
 from xlstm.given import arrays_for, rowless
-from xlstm.model import Array, Bidirectional, Edge, Model, Recurrent
+from xlstm.model import Array, Edge, Model
 from xlstm.own_code import foreign_code
 from xlstm.parity import blurred_steps, bounds
 from xlstm.porting import load
@@ -140,6 +141,7 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
         case.dtype if was_run else "",
         _undecidable(case) if was_run else "",
         tuple(case.notes),
+        tuple(t for c, t in case.seen.items() if c not in {f.cause for f in case.findings}),
     )
 
 
@@ -222,8 +224,8 @@ def _whole(case: Case) -> None:
         if said:
             fails(case, f"b does not take a's inputs: {said}", "Give both the same inputs.")
             return
-    outputs = _counted(case, outputs)
-    if not outputs or _complex(case, outputs):
+    outputs = glanced(case, outputs, gave)
+    if not outputs:
         return
     true = read is not None and _agrees(case, read, outputs)
     bisect(case, outputs, gave, read if true else None)
@@ -251,27 +253,3 @@ def _agrees(case: Case, read: Model, outputs: Sequence[Array]) -> bool:
         all(y.shape == t.shape for y, t in zip(outputs, own, strict=True))
         and same(read, layers_of(read), start(read, case.inputs), outputs, case.dtype).same
     )
-
-
-def _complex(case: Case, outputs: list[Array]) -> bool:
-    """Whether there are complex numbers: a finding, and nothing is looked at further."""
-    found = [f"dtype {y.dtype}" for y in outputs if np.iscomplexobj(y)]
-    if found:
-        text = f"b gives complex numbers ({', '.join(dict.fromkeys(found))}), a gives real ones."
-        fix = "Return real numbers."
-        case.findings.append(Finding("", None, "", "outputs", text, fix, float("inf")))
-    return bool(found)
-
-
-def _counted(case: Case, outputs: list[Array]) -> list[Array]:
-    """As many outputs as the truth has; a finding where others follow that are no states."""
-    want = len(case.a.outputs)
-    specs: list[Any] = [node.spec for node in case.a.layers]
-    stateful = [spec for spec in specs if isinstance(spec, (Recurrent, Bidirectional))]
-    sizes = {shape[-1] for spec in stateful for shape in spec.state_shapes()}
-    states = all(y.ndim > 1 and y.shape[-1] in sizes for y in outputs[want:])
-    if len(outputs) < want or not states:
-        text = f"a has {want} output{'s' * (want > 1)} and b gives {len(outputs)}."
-        fix = "Return the same outputs."
-        case.findings.append(Finding("", None, "", "outputs", text, fix, float("inf")))
-    return outputs[:want] if len(outputs) >= want else []

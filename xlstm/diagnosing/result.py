@@ -74,8 +74,8 @@ class Diagnosis(Compared):
         max_ulp: largest difference of the outputs once all findings are granted, None if not run.
         precision: what the suspect was run in, "" if it was not.
         undecidable: the time steps of a's outputs at which rounding alone decides, "" for none.
-        notes: facts that change no output, such as an option that acts in training only. They
-            explain nothing and do not count against `ok`.
+        notes: what differs and is no mistake: it changes no output.
+        seen: what is plain to see in b's outputs, such as NaN, where the findings explain it.
     """
 
     a: str
@@ -90,6 +90,7 @@ class Diagnosis(Compared):
     precision: str = ""
     undecidable: str = ""
     notes: tuple[Finding, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -119,13 +120,17 @@ class Diagnosis(Compared):
         return "\n".join(printable(line) for line in self._lines())
 
     def _lines(self) -> list[str]:
-        lines = [f"a: {self.a}", f"b: {self.b}", ""]
+        lines = [f"a: {self.a}", f"b: {self.b}", *self.seen, ""]
         for number, finding in enumerate(self.findings, 1):
             where = _place(finding.layer, finding.step)
             lines.append(f"{number}. {where}{finding.text} [{finding.cause}]")
             lines += [f"   {finding.fix}"] if finding.fix else []
         lines += [f"?  {found.text}" for found in self.unexplained]
-        lines += ["", *self._closing()] if self.findings or self.unexplained else self._closing()
+        for note in self.notes:
+            where = _place(note.layer, note.step)
+            lines.append(f"note: {where}{note.text} [{note.cause}]")
+            lines += [f"   {note.fix}"] if note.fix else []
+        lines += ["", *self._closing()] if lines[-1] else self._closing()
         return lines
 
     def _closing(self) -> list[str]:
@@ -136,7 +141,6 @@ class Diagnosis(Compared):
             ulp = max(round(self.max_ulp), int(self.max_ulp > 0))
             after = f"After that the outputs agree to {ulp} ULP of {self.precision}."
             lines.insert(0, after)
-        lines += [f"note: {_place(n.layer, n.step)}{n.text} {n.fix}".rstrip() for n in self.notes]
         if self.undecidable:
             blurred = (
                 "cannot be decided: rounding alone moves a's outputs by more than their digits"
@@ -148,7 +152,7 @@ class Diagnosis(Compared):
 
 
 def _place(layer: str, step: int | None) -> str:
-    where = layer + (f", step {step}" if step is not None else "")
+    where = ", ".join([layer] * bool(layer) + [f"step {step}"] * (step is not None))
     return f"{where}: " if where else ""
 
 

@@ -11,6 +11,7 @@ from xlstm.diagnosing.case import Case
 from xlstm.diagnosing.measure import apart
 from xlstm.diagnosing.result import Finding
 from xlstm.diagnosing.seen import Watched
+from xlstm.diagnosing.slow import waited
 from xlstm.diagnosing.suspect import Suspect
 from xlstm.inputs import row_numbers
 from xlstm.model import Array, Model
@@ -64,17 +65,31 @@ def still_fails(case: Case) -> None:
 
 def _once(case: Case) -> tuple[Watched | None, str]:
     """The run, or None and what was said."""
-    given, said = _given(case.a, case.inputs), ""
-    for dtype in ("float64", "float32"):
+    found, said = attempt(case.b, _given(case.a, case.inputs))
+    if found is None:
+        return None, said
+    case.dtype = said
+    return found, ""
+
+
+def attempt(
+    b: Suspect, inputs: Sequence[Array], dtypes: Sequence[str] = ("float64", "float32")
+) -> tuple[Watched | None, str]:
+    """A run in the first precision that works, and what it computed in; or None, and why."""
+    said = ""
+    for dtype in dtypes:
         try:
-            found = _run(case.b, given, dtype)
-        except Exception as error:  # the suspect is somebody's own code
-            said = said or _said(error)
+            found = _run(b, inputs, dtype)
+        except FAILURES as error:
+            said = _said(error)
             continue
         single = dtype == "float64" and any(map(_single, found.outputs))
-        case.dtype = "float32" if single else dtype
-        return found, ""
+        return found, "float32" if single else dtype
     return None, said
+
+
+FAILURES = (Exception, SystemExit)
+"""The ways in which somebody's own code may end: in any, but for the user's interrupt."""
 
 
 def _single(y: Array) -> bool:
@@ -86,22 +101,31 @@ def _single(y: Array) -> bool:
     return short and bool((y != np.round(y)).any())
 
 
-def _said(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+def _said(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    if isinstance(error, _NoNumbersError):
+        return str(error)
+    return ": ".join(filter(None, (type(error).__name__, *str(error).splitlines()[:1])))
+
+
+class _NoNumbersError(Exception):
+    """A suspect gives no arrays of numbers."""
 
 
 def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> Watched:
     """A run of the suspect.
 
     Raises:
-        TypeError: what it gives is no array of numbers.
+        _NoNumbersError: what it gives is no array of numbers.
         Exception: the suspect's own.
     """
     assert b.run is not None
-    found = b.run(inputs, dtype, **options)
+    shapes = ", ".join(str(x.shape) for x in inputs)
+    with waited(f"b, called in {dtype} with inputs {shapes},"):
+        found = b.run(inputs, dtype, **options)
     for y in found.outputs:
         if y.dtype.kind not in "fiubVc":
-            raise TypeError(f"it gives {_what(y)} where an array of numbers is wanted")
+            raise _NoNumbersError(f"it gives {_what(y)} where an array of numbers is wanted")
     return found
 
 
@@ -125,35 +149,40 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
 
 def steady(case: Case, first: Watched) -> Watched | None:
     """The run, or another one without dropout where two runs differ; None where that helps not."""
-    given = _given(case.a, case.inputs)
+    wrong, found = repeated(case.b, _given(case.a, case.inputs), first, case.dtype)
+    case.findings += [wrong] if wrong else []
+    return found
+
+
+def repeated(
+    b: Suspect, given: Sequence[Array], first: Watched, dtype: str
+) -> tuple[Finding | None, Watched | None]:
+    """A finding where a second run differs or fails, and the run to compare, None for none."""
     try:
-        again = _run(case.b, given, case.dtype, seed=1)
-        if gap := _between(first, again):
-            return _quiet(case, given, gap)
-    except Exception as error:  # as above
+        gap = between(first, _run(b, given, dtype, seed=1))
+        return _quiet(b, given, dtype, gap) if gap else (None, first)
+    except FAILURES as error:
         text = f"b runs once, and fails when it is called again: {_said(error)}"
-        fails(case, text, "Mend it first.")
-        return None
-    return first
+        return Finding("", None, "", "failed", text, "Mend it first.", float("inf")), None
 
 
-def _quiet(case: Case, given: Sequence[Array], gap: float) -> Watched | None:
+def _quiet(
+    b: Suspect, given: Sequence[Array], dtype: str, gap: float
+) -> tuple[Finding, Watched | None]:
     """A run with dropout off, and a finding: dropout was on, or runs differ for another reason."""
-    found, other = (_run(case.b, given, case.dtype, quiet=True, seed=seed) for seed in (0, 1))
-    if _between(found, other):
+    found, other = (_run(b, given, dtype, quiet=True, seed=seed) for seed in (0, 1))
+    if between(found, other):
         text = "Two runs of b on the same inputs differ: it draws random numbers, or it keeps"
         text += " something from one call for the next."
         fix = "Call .eval(); in PyTorch F.dropout needs training=self.training. Start states anew "
         fix += "in every call."
-        case.findings.append(Finding("", None, "", "not-repeatable", text, fix, gap))
-        return None
+        return Finding("", None, "", "not-repeatable", text, fix, gap), None
     text = "Dropout is on: two runs of b on the same inputs differ."
     fix = "Call .eval() (training=False) before you compare."
-    case.findings.append(Finding("", None, "", "dropout-on", text, fix, gap))
-    return found
+    return Finding("", None, "", "dropout-on", text, fix, gap), found
 
 
-def _between(one: Watched, other: Watched) -> float:
+def between(one: Watched, other: Watched) -> float:
     """The largest difference of two runs; infinite where their shapes or their NaNs differ."""
     gaps = [0.0]
     for x, y in zip(one.outputs, other.outputs, strict=False):

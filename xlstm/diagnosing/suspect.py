@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 
 from xlstm import registry
 from xlstm.adapter import Adapter
-from xlstm.diagnosing.seen import Watched
+from xlstm.diagnosing.seen import Watched, form_of
+from xlstm.diagnosing.slow import waited
 from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays import read_arrays
 from xlstm.model import Array, Model
@@ -60,7 +61,7 @@ def suspect(b: Any) -> Suspect:
     if owner is not None:
         return _of_object(b, owner)
     if callable(b):
-        return Suspect("a function of numpy arrays", run=_function(b), why="it is a function")
+        return of_function(b)
     want = "a model, a file, named arrays or a function of numpy arrays"
     raise UsageError("diagnose", want, type(b).__name__, "pass one of these")
 
@@ -144,7 +145,8 @@ def _of_object(b: Any, owner: Adapter) -> Suspect:
     title = f"{owner.title} {type(b[0] if isinstance(b, tuple) else b).__name__}"
     model, why = None, ""
     try:
-        model = load(b)
+        with waited("b, while its code is read,"):
+            model = load(b)
     except XlstmError as error:
         why = str(error)
     arrays = None
@@ -166,14 +168,23 @@ def _runner(b: Any, live: Any) -> Run:
     return run
 
 
+def of_function(b: Callable[..., Any]) -> Suspect:
+    """A function of numpy arrays."""
+    return Suspect("a function of numpy arrays", run=_function(b), why="it is a function")
+
+
 def _function(b: Callable[..., Any]) -> Run:
     def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> Watched:
-        found = b(*(x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs))
+        # copies: a suspect may write into what it is called with
+        found = b(*(x.astype(dtype if x.dtype.kind == "f" else x.dtype) for x in inputs))
+        if _numbers(found):
+            return Watched([np.asarray(found)], [], form="")
+        form = form_of(found)
         if isinstance(found, Mapping):
-            found = [found[key] for key in sorted(found)]
-        several = isinstance(found, (tuple, list)) and not _numbers(found)
-        outer = [y for y in found if not _nested(y)] if several else [found]
-        return Watched([_as_array(y) for y in outer], [])
+            found = [found[key] for key in sorted(found, key=str)]
+        parts = [y for y in found if y is not None] if _nested(found) else [found]
+        outer = [y for y in parts if not _nested(y)] or [*_leaves(parts)]
+        return Watched([_as_array(y) for y in outer], [], form=form)
 
     return run
 
@@ -183,6 +194,17 @@ def _numbers(found: Any) -> bool:
     if isinstance(found, list):
         return all(_numbers(item) for item in found)
     return isinstance(found, (bool, int, float))
+
+
+def _leaves(found: Any) -> Iterator[Any]:
+    """What is nested in tuples, lists and mappings, in order; a mapping by its sorted keys."""
+    if isinstance(found, Mapping):
+        found = [found[key] for key in sorted(found, key=str)]
+    if _nested(found):
+        for part in found:
+            yield from _leaves(part)
+    elif found is not None:
+        yield found
 
 
 def _nested(item: Any) -> bool:

@@ -11,7 +11,7 @@ from importlib import resources
 
 from xlstm.converters.places import Site, inputs_of, places
 
-from xlstm.batch_axes import flow as source_flow
+from xlstm.batch_axes import late
 from xlstm.literals import quoted
 from xlstm.model import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
 from xlstm.syntax import parse
@@ -250,16 +250,12 @@ def axes_words(model: Model) -> list[str]:
 
     No name is in them: a file could inject one.
     """
-    before, after = source_flow(model)
-    if not before:
+    before, after = late(model)
+    lines = [f"- it took {before}"] * bool(before) + [f"- it gave {after}"] * bool(after)
+    if not lines:
         return []
-    return [
-        "",
-        "Batch first; the source was not, it had:",
-        f"{before}",
-        f"-> {after}",
-        "The same call gives other numbers here: transpose what was made for the source.",
-    ]
+    last = "The same call gives other numbers here: transpose what was made for the source."
+    return ["", "Batch first, as the source was not:", *lines, last]
 
 
 def class_doc(model: Model, more: str = "") -> list[str]:

@@ -160,6 +160,7 @@ def test_states_that_are_given(name):
     assert " ".join(xlstm.load(source).inputs) == names[name]
 
 
+@pytest.mark.filterwarnings("ignore::xlstm.errors.AxesWarning")
 def test_states_that_a_layer_makes():
     source, x, z, h = Of(), batch(5, 2, 3), batch(2, 5), batch(4, 2, 4)
     found = agrees(source, x.transpose(0, 1), z, *h)

@@ -36,26 +36,32 @@ def as_ported(model: Model) -> Model:
     return replace(model, source=replace(model.source, input_axes=(), output_axes=()))
 
 
-def flow(model: Model) -> tuple[str, str]:
-    """Shapes of the inputs and of the outputs as the source has them; "", "" as in ports.
+def late(model: Model) -> tuple[str, str]:
+    """Shapes in the source of the inputs and of the outputs that have the batch elsewhere.
 
     >>> from xlstm.model import LSTM, Source, chain
     >>> layer = ("lstm", LSTM(2, 4, return_sequences=True), True)
     >>> model = chain("m", [layer], (None, 2), {}, Source("torch"))
-    >>> flow(on_axes(model, [1], [1]))
+    >>> late(on_axes(model, [1], [1]))
     ('(time, batch, 2)', '(time, batch, 4)')
-    >>> flow(model)
+    >>> late(model)
     ('', '')
     """
-    before = {Edge(node, n): axis for node, n, axis in model.source.input_axes}
-    after = {Edge(node, n): axis for node, n, axis in model.source.output_axes}
-    inputs, outputs = [*map(Edge, model.inputs)], model.outputs
-    if not (before.keys() & {*inputs} or after.keys() & {*outputs}):
-        return "", ""
-    return tuple(  # type: ignore[return-value]
-        ", ".join(_text(model.shape(edge), axes.get(edge, 0)) for edge in edges)
-        for edges, axes in ((inputs, before), (outputs, after))
-    )
+    (inputs, _), (outputs, _) = _both(model)
+    return inputs, outputs
+
+
+def _both(model: Model) -> list[tuple[str, str]]:
+    """Of inputs and of outputs the shapes in the source and in ports, where the two differ."""
+    source, found = model.source, []
+    ends = ((source.input_axes, [*map(Edge, model.inputs)]), (source.output_axes, model.outputs))
+    for axes, edges in ends:
+        here = [(Edge(node, n), axis) for node, n, axis in axes if Edge(node, n) in edges]
+        shapes = [(model.shape(edge), axis) for edge, axis in here]
+        there = dict.fromkeys(_text(shape, axis) for shape, axis in shapes)
+        ports = dict.fromkeys(_text(shape, 0) for shape, _ in shapes)
+        found.append((", ".join(there), ", ".join(ports)))
+    return found
 
 
 def _text(shape: Shape, batch: int) -> str:
@@ -69,15 +75,15 @@ def _text(shape: Shape, batch: int) -> str:
 
 def axes_line(model: Model) -> str:
     """The sentence for reports and warnings; "" where the batch is first in the source too."""
-    before, after = flow(model)
-    if not before:
+    (taken, takes), (given, gives) = _both(model)
+    if not (taken or given):
         return ""
-    first = ", ".join(_text(model.shape(Edge(name)), 0) for name in model.inputs)
-    last = ", ".join(_text(model.shape(edge), 0) for edge in model.outputs)
+    there = " and ".join([f"takes {taken}"] * bool(taken) + [f"gives {given}"] * bool(given))
+    ports = " and ".join([f"take {takes}"] * bool(taken) + [f"give {gives}"] * bool(given))
     return (
-        f"the batch is not the first axis in the source: it takes {before} and gives {after}. "
-        f"Ports are batch first: {first} -> {last}. The same call gives other numbers: move the "
-        "batch to the front of what you pass to a port, and back in what it gives"
+        f"the batch is not the first axis in the source, which {there}. Ports are batch first, and "
+        f"{ports}. The same call gives other numbers: move the batch to the front of what you pass "
+        "to a port, and back in what it gives"
     )
 
 

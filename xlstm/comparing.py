@@ -52,7 +52,8 @@ def reconcile(
         source: anything that `load` takes. The column of the framework that `source` comes from
             runs the original where that is possible: a Keras 3 file that Keras opens, a live Keras
             model, a live torch module. Every other column runs our port, and says so.
-        frameworks: names, or one name; all that are installed if not given.
+        frameworks: names, or one name; all that are installed if not given. A model of your own
+            is compared by `xlstm.diagnose(source, model)`, which also says where and why it parts.
         inputs: arrays, batch first, as `xlstm.given.arrays_for` takes them: files, a mapping by
             input name, a list, or one array; made from the model if not given.
         states: also compares what every recurrent layer gives at every step, and its last states,
@@ -154,7 +155,8 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
     if frameworks is None:
         every = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
         return {name: adapter for name, adapter in every.items() if adapter.installed}
-    found = {name: registry.adapter(name) for name in frameworks}
+    names = [*frameworks] if isinstance(frameworks, Iterable) else [frameworks]
+    found = dict(zip(names, [registry.adapter(name) for name in names], strict=True))
     for adapter in found.values():
         if not adapter.tables:
             where, got = f"framework {adapter.name}", "the reference itself"

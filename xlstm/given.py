@@ -48,6 +48,36 @@ def arrays_for(model: Model, inputs: Any) -> list[Array]:
     return arrays
 
 
+def loose_arrays(inputs: Any) -> list[Array]:
+    """One array per argument of a function, which tells neither their names nor their number.
+
+    Args:
+        inputs: a list or tuple of arrays or paths, one per argument; a mapping of them, in its
+            order; or the one array, or a path to a file of them.
+
+    Raises:
+        FileError: as `arrays_for` raises.
+        UsageError: anything but numbers.
+
+    >>> [x.shape for x in loose_arrays([np.zeros((2, 3)), [[1.0], [2.0]]])]
+    [(2, 3), (2, 1)]
+    >>> [x.shape for x in loose_arrays([[1.0], [2.0]])]
+    [(2, 1)]
+    """
+    if isinstance(inputs, Mapping):
+        inputs = [*inputs.values()]
+    several = isinstance(inputs, (list, tuple)) and any(
+        _is_path(x) or hasattr(x, "shape") for x in inputs
+    )
+    found: list[Array] = []
+    for number, item in enumerate(inputs if several else [inputs]):
+        held = _read(Path(item)) if _is_path(item) else _array(f"input {number}", item)
+        found += held.values() if isinstance(held, dict) else [held]
+    for number, array in enumerate(found):
+        _check_numbers(f"input {number}", array)
+    return found
+
+
 def _named(model: Model, inputs: Any) -> Named:
     """Input name -> array."""
     if isinstance(inputs, Mapping):
@@ -140,7 +170,15 @@ def _typed(model: Model, name: str, array: Array) -> Array:
     Raises:
         UsageError: no numbers, nothing in it, or NaN or infinity, which no output can be judged on.
     """
-    where, spec = f"input {name}", model.node(name).spec
+    spec = model.node(name).spec
+    _check_numbers(f"input {name}", array)
+    if isinstance(spec, Input) and spec.dtype == "bool":
+        return np.asarray(array != 0)
+    return array.astype(np.float32) if array.dtype == bool else array
+
+
+def _check_numbers(where: str, array: Array) -> None:
+    """Raises UsageError for no numbers, for an empty array, and for NaN and infinity."""
     if array.dtype.kind not in "fiub":
         raise UsageError(where, "an array of numbers", f"dtype {array.dtype}", "pass numbers")
     if not array.size or not array.ndim:
@@ -148,9 +186,6 @@ def _typed(model: Model, name: str, array: Array) -> Array:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         do = "pass numbers; masked steps may hold any of them"
         raise UsageError(where, "finite numbers", "NaN or infinity", do)
-    if isinstance(spec, Input) and spec.dtype == "bool":
-        return np.asarray(array != 0)
-    return array.astype(np.float32) if array.dtype == bool else array
 
 
 def check_batch(model: Model, arrays: Sequence[Array]) -> None:

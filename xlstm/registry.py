@@ -58,9 +58,11 @@ def adapter(name: str) -> Adapter:
     for entry in importlib.metadata.entry_points(group=GROUP):
         if entry.name == name:
             return _checked(name, entry.load())
-    raise UsageError(
-        "framework", "one of " + ", ".join(names()), repr(name), "use one of these names"
-    )
+    known = "one of " + ", ".join(names())
+    if not isinstance(name, str):
+        do = "to compare a model of your own with another one, call xlstm.diagnose(a, b)"
+        raise UsageError("framework", f"a name, {known}", f"a {type(name).__name__}", do)
+    raise UsageError("framework", known, repr(name), "use one of these names")
 
 
 def _checked(name: str, found: Any) -> Adapter:

@@ -15,6 +15,7 @@ from xlstm.diagnosing.bisecting import bisect, same
 from xlstm.diagnosing.case import STEPS, Case, of_weights
 from xlstm.diagnosing.glance import glanced
 from xlstm.diagnosing.pairing import Paired, pair_arrays
+from xlstm.diagnosing.plain import is_function, of_functions
 from xlstm.diagnosing.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosing.runs import fails, ran, steady, still_fails, told
 from xlstm.diagnosing.seen import Watched
@@ -42,11 +43,13 @@ def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> D
     mistakes there, and names the one that explains it; then goes on from there.
 
     Args:
-        a: the truth: anything that `load` takes.
+        a: the truth: anything that `load` takes; or a function of numpy arrays, of which nothing
+            but its outputs is known: where the two part and by how much is said, and no causes.
         b: the suspect: anything that `load` takes; a PyTorch module that cannot be read; a state
             dict or a file of named arrays, whose weights alone are compared; or a function of numpy
             arrays, called with one array per input, batch first.
         inputs: arrays, or files of them, one per input of `a`; made from the model if not given.
+            Two functions need them.
         memory: bytes that runs of `a` may take, as in `xlstm.reconcile`.
 
     Returns:
@@ -65,6 +68,10 @@ def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> D
     ('transposed',)
     """
     limits = Limits(check_memory(memory), RUNS)
+    if is_function(a):
+        with unmoved:
+            other = suspect(b)
+            return of_functions(a, other, inputs, lambda: _own(other, limits))
     with unmoved:
         truth, other = load(a), suspect(b)
         try:
@@ -99,6 +106,12 @@ def _compared(
     for said in code:
         case.unexplained.append(Unexplained("", None, float("inf"), said))
     return _diagnosis(case, inputs is None)
+
+
+def _own(other: Suspect, limits: Limits) -> list[Array]:
+    """Inputs made for the suspect itself, where the truth does not tell which it takes."""
+    assert other.model is not None
+    return _made(other.model, Suspect(other.title), limits)
 
 
 def _made(model: Model, other: Suspect, limits: Limits) -> list[Array]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from xlstm.diagnosing.result import Finding, Unexplained
 from xlstm.diagnosing.search import PAIRS, PRODUCTS, Explained, Memory, Point, Search
 from xlstm.diagnosing.seen import Watched
 from xlstm.model import Array, Edge, Model
-from xlstm.parity import products
+from xlstm.parity import EPS, products
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 
@@ -34,23 +36,48 @@ class Plan:
         layers: the truth's, with the suspect's weights where those are granted.
         line: points in the order of the graph, the outputs last.
         granted: what compared weights have shown.
+        dtype: the precision up to whose rounding something is explained.
         pairs: whether pairs of mistakes are looked for too.
     """
 
     layers: dict[str, Layer]
     line: tuple[Point, ...]
     granted: Granted
+    dtype: str
     pairs: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a plan; `final` is the gap at the outputs, nothing of the suspect's granted."""
+    """What came of a plan; `final` is the gap at the outputs, nothing of the suspect's granted.
+
+    `direct` are the hypotheses about options of the suspect's layers that really differ.
+    """
 
     plan: Plan
     layers: dict[str, Layer]
     explained: list[Explained]
     final: Gap
+    direct: tuple[Hypothesis, ...] = ()
+
+
+class _Known(NamedTuple):
+    """What is known of a suspect, and what walks remember, by their precision."""
+
+    naming: Naming
+    read: Model | None
+    paired: Paired
+    memories: Mapping[str, Memory]
+
+
+ROUNDED = Finding(
+    "",
+    None,
+    "",
+    "float32",
+    "A number is rounded to float32 on the way, as two biases are that are added up in it.",
+)
+"""The note where a suspect agrees up to rounding in float32, and not in float64."""
 
 
 def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model | None) -> None:
@@ -69,20 +96,17 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
         case.compared.append("weights")
     seen = _points(case, paired, gave, read)
     end = Point(tuple(case.a.outputs), tuple(outputs))
-    memory = Memory(int(min(PAIRS, PRODUCTS / max(1, products(case.a, case.inputs)))))
-    best = _agreeing(case, end, layers, granted)
-    if best is not None and seen and _hidden(case):
-        plan = Plan(layers, (*seen, end), granted)
-        inner = _followed(case, plan, outputs, naming, read, paired, memory)
-        clear = all(one.gap.same or one.found for one in inner.explained)
-        best = inner if clear and inner.final.same else best
-    for plan in _plans(case, layers, seen, end, granted) if best is None else ():
-        outcome = _followed(case, plan, outputs, naming, read, paired, memory)
-        if best is None or outcome.final.same:
-            best = outcome
-        if outcome.final.same:
-            break
-    assert best is not None
+    line = (*seen, end)
+    count = int(min(PAIRS, PRODUCTS / max(1, products(case.a, case.inputs))))
+    known = _Known(naming, read, paired, {dtype: Memory(count) for dtype in EPS})
+    best = _agreeing(case, end, layers, granted, case.dtype)
+    if best is not None and seen and read is not None and _hidden(case):
+        plan = Plan(layers, line, granted, case.dtype)
+        best = _options(_followed(case, plan, known)) or best
+    best = _needed(case, best or _searched(case, layers, line, granted, known))
+    if best.plan.dtype != case.dtype:
+        case.dtype = best.plan.dtype
+        case.notes.append(ROUNDED)
     other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
     _conclude(case, best, naming, frozenset(paired.hub.keys() - other))
     _idle(case, read, paired, gave)
@@ -95,57 +119,111 @@ def _hidden(case: Case) -> bool:
     return bool(coverage.unexercised())
 
 
-def _agreeing(case: Case, end: Point, layers: dict[str, Layer], granted: Granted) -> Outcome | None:
+def _agreeing(
+    case: Case, end: Point, layers: dict[str, Layer], granted: Granted, dtype: str
+) -> Outcome | None:
     """The end of it where outputs agree, whatever was seen inside; None where they do not."""
     given = start(case.a, case.inputs)
     for own, known in ((layers, granted), (layers_of(case.a), [])):
-        final = same(case.a, own, given, end.values, case.dtype)
-        if final.same:
-            return Outcome(Plan(own, (end,), known), own, [], final)
+        final = same(case.a, own, given, end.values, dtype)
+        if final.same and not (final.blurred and dtype != case.dtype):
+            return Outcome(Plan(own, (end,), known, dtype), own, [], final)
         if not granted:
             return None
     return None
 
 
-def _plans(
-    case: Case, layers: dict[str, Layer], seen: list[Point], end: Point, granted: Granted
-) -> Iterator[Plan]:
-    """The plans, the quick ones first; pairs of mistakes are tried where nothing else helps."""
-    lines = [(*seen, end), (end,)] if seen else [(end,)]
-    own = layers_of(case.a)
-    # two mistakes at once make neither NaN nor another shape of what one does not
-    shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
-    alike = shapes == [(y.shape, True) for y in _truth(case)]
-    for pairs in (False, True) if alike else (False,):
-        for line in lines:
-            yield Plan(layers, line, granted, pairs)
-        for line in lines if granted else ():
-            yield Plan(own, line, [], pairs)
-
-
-def _truth(case: Case) -> list[Array]:
-    """The outputs of the truth."""
-    found = run(case.a, layers_of(case.a), start(case.a, case.inputs))
-    return [found[edge] for edge in case.a.outputs]
-
-
-def _followed(
-    case: Case,
-    plan: Plan,
-    outputs: list[Array],
-    naming: Naming,
-    read: Model | None,
-    paired: Paired,
-    memory: Memory,
+def _searched(
+    case: Case, layers: dict[str, Layer], line: tuple[Point, ...], granted: Granted, known: _Known
 ) -> Outcome:
-    search = Search(case.a, start(case.a, case.inputs), case.dtype, naming, plan.layers)
-    search.memory, search.pairs = memory, plan.pairs
+    """The first outcome that explains the outputs, or else the first of all.
+
+    A weight that was rounded to float32 on the way, as two biases are where they are added up, is
+    no mistake, but float64 shows it: what float64 cannot explain is looked at in float32 again.
+    Pairs of mistakes are tried where nothing else helps.
+    """
+    first: Outcome | None = None
+    for dtype in dict.fromkeys((case.dtype, "float32")):
+        agreed = _agreeing(case, line[-1], layers, granted, dtype) if first else None
+        if agreed is not None:
+            return agreed
+        for plan in _plans(case, layers, line, granted, dtype):
+            outcome = _followed(case, plan, known)
+            if outcome.final.same and not (outcome.final.blurred and dtype != case.dtype):
+                return outcome
+            first = first or outcome
+    for plan in _plans(case, layers, line, granted, case.dtype) if _alike(case, line[-1]) else ():
+        outcome = _followed(case, replace(plan, pairs=True), known)
+        if outcome.final.same:
+            return outcome
+    assert first is not None
+    return first
+
+
+def _plans(
+    case: Case, layers: dict[str, Layer], line: tuple[Point, ...], granted: Granted, dtype: str
+) -> Iterator[Plan]:
+    """The plans: with all that is known of the suspect, then with less."""
+    lines = [line, line[-1:]] if len(line) > 1 else [line]
+    for points_ in lines:
+        yield Plan(layers, points_, granted, dtype)
+    for points_ in lines if granted else ():
+        yield Plan(layers_of(case.a), points_, [], dtype)
+
+
+def _alike(case: Case, end: Point) -> bool:
+    """Whether two mistakes may explain it: they make neither NaN nor another shape."""
+    values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
+    return shapes == [(values[edge].shape, True) for edge in case.a.outputs]
+
+
+def _followed(case: Case, plan: Plan, known: _Known) -> Outcome:
+    """What a walk along the points of a plan finds."""
+    naming, read = known.naming, known.read
+    search = Search(case.a, start(case.a, case.inputs), plan.dtype, naming, plan.layers)
+    search.memory, search.pairs = known.memories[plan.dtype], plan.pairs
     if read is not None:
-        search.direct = direct.suggested(case.a, read, paired.paths, plan.layers, naming)
+        search.direct = direct.suggested(case.a, read, known.paired.paths, plan.layers, naming)
     explained = [search.at(point) for point in plan.line]
     case.tried += search.tried
-    final = same(case.a, search.layers, search.start, outputs, case.dtype)
-    return Outcome(plan, search.layers, explained, final)
+    final = same(case.a, search.layers, search.start, plan.line[-1].values, plan.dtype)
+    return Outcome(plan, search.layers, explained, final, tuple(search.direct))
+
+
+def _options(outcome: Outcome) -> Outcome | None:
+    """An outcome that overturns outputs that agree: options differ, and their effect is hidden."""
+    found = [hypothesis for one in outcome.explained for hypothesis in one.found]
+    clear = all(one.gap.same or one.found for one in outcome.explained) and outcome.final.same
+    real = all(any(h is option for option in outcome.direct) for h in found)
+    return outcome if found and clear and real else None
+
+
+def _needed(case: Case, best: Outcome) -> Outcome:
+    """An outcome without mistakes that cancel: the outputs agree without all of them alike.
+
+    One mistake that changes no output is hidden by the inputs, and was seen further inside.
+    """
+    every = [hypothesis for one in best.explained for hypothesis in one.found]
+    for two in combinations(every, 2) if best.final.same else ():
+        if _agrees(case, best, [h for h in every if h not in two]) and not any(
+            _agrees(case, best, [h for h in every if h is not one]) for one in two
+        ):
+            explained = [
+                replace(one, found=tuple(h for h in one.found if h not in two))
+                for one in best.explained
+            ]
+            return _needed(case, replace(best, explained=explained))
+    return best
+
+
+def _agrees(case: Case, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:
+    """Whether the outputs agree with some mistakes alone."""
+    layers = dict(best.plan.layers)
+    for hypothesis in hypotheses:
+        layers.update(hypothesis.layers)
+    end, given = best.plan.line[-1], start(case.a, case.inputs)
+    return same(case.a, layers, given, end.values, best.plan.dtype).same
 
 
 def same(
@@ -245,7 +323,7 @@ def _unknown(case: Case, one: Explained) -> None:
 
 
 def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) -> None:
-    """Options that act in training only."""
+    """Notes of options that act in training only."""
     found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
     if read is not None and not found:
         found = [*direct.idle(case.a, read, paired.paths)]
@@ -254,4 +332,4 @@ def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) 
         torch = " (PyTorch's momentum is 1 minus this)" if name == "momentum" else ""
         fix = f"Set it to {mine:g}{torch}."
         gap = abs(float(mine) - float(theirs))
-        case.findings.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))
+        case.notes.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))

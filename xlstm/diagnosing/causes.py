@@ -51,6 +51,7 @@ CAUSES: dict[str, str] = {
     # numbers
     "rounded-weights": "the weights were rounded to a lower precision",
     "other-weights": "numbers in a tensor are other ones",
+    "float32": "a number is rounded to float32 on the way: a note, no mistake",
     # what can be compared at all
     "inputs": "the models have different inputs",
     "outputs": "the models have another number of outputs",

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from xlstm.diagnosing.altered import Layer
+from xlstm.diagnosing.beside import inside, whole
 from xlstm.diagnosing.hypothesis import Hypothesis, Site, pieces
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.rows_function import cause_of, optioned
@@ -75,12 +76,22 @@ def suggested(
             # a softmax's axis has a row of its own
             if name in TRAINING or (name == "axis" and isinstance(_first(node.spec), Softmax)):
                 continue
+            if name == "activation" and (value := _other(a, mine, b, other)) is None:
+                continue
             why = cause(name, getattr(_first(node.spec), name), value)
             text, fix = f"Your {name} is {value}; a's is {{was_{name}}}", f"Set {{was_{name}}}."
             for altered in optioned(site, text, fix, **{name: value}):
                 found.append(Hypothesis(why, {mine: altered.layer}, altered.say, altered.rule))
         found += _merge(site, theirs)
     return found
+
+
+def _other(a: Model, mine: str, b: Model, other: str) -> str | None:
+    """Another activation of a suspect's layer, its own or the one after it; None for the same."""
+    own, theirs = whole(a, mine)[0], whole(b, other)[0]
+    if inside(a.node(mine)) is None:
+        return str(_first(b.node(other).spec).activation)  # type: ignore[attr-defined]
+    return theirs if own != theirs and inside(a.node(mine)) == own else None
 
 
 def _merge(site: Site, other: Node) -> Iterator[Hypothesis]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from xlstm.diagnosing.beside import compared
 from xlstm.diagnosing.hypothesis import pieces
 from xlstm.diagnosing.pairing import Paired
 from xlstm.diagnosing.search import Point
@@ -32,13 +33,13 @@ def of_graph(
         inputs: of both.
         known: shapes of the truth's outputs, by node.
     """
-    calls = [*_calls(a, b, pairs)]
-    edges = tuple(Edge(other) for _, other in calls)
+    places = [(p, other) for mine, other in _calls(a, b, pairs) for p in compared(a, mine, b, other)]
+    edges = tuple(Edge(other) for (_, other, _), _ in places)
     values = run(replace(b, outputs=edges, keys=()), inputs) if edges else []
     found = []
-    for (mine, other), y in zip(calls, values, strict=False):
-        point = _point(a.node(mine), other, y, known[mine])
-        found += [point] if point else []
+    for ((mine, _, form), name), y in zip(places, values, strict=False):
+        point = _point(a.node(mine), name, y, known[mine])
+        found += [replace(point, form=form or point.form)] if point else []
     return found
 
 

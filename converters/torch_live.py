@@ -405,3 +405,15 @@ def watch(source: nn.Module, inputs: Sequence[Array], dtype: str, **options: Any
     """One run of any module as it is, with what its submodules gave (`torch_watch.watch`)."""
     module = importlib.import_module("xlstm.converters.torch_watch")
     return module.watch(source, inputs, dtype, **options)
+
+
+def axes_of(source: nn.Module) -> frozenset[str]:
+    """What a module takes or gives otherwise than ports do: "time first", "states"."""
+    if isinstance(source, READABLE):
+        return frozenset()  # it is called as ports are
+    found = _traced().understand(source)
+    states = any(layout.given for layout in found.layouts)
+    states |= any(end.states for end in found.outputs)
+    late = any(layout.batch and not layout.given for layout in found.layouts)
+    late |= any(end.batch and not end.states for end in found.outputs)
+    return frozenset(["time first"] * late + ["states"] * states)

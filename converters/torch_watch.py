@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from xlstm.converters.torch_fx import Original, understand
 from xlstm.converters.torch_live import PROCESS_WIDE, READABLE, run, to_numpy, weights
 
 from xlstm.diagnosing.seen import Gave, Watched, form_of
@@ -89,7 +90,13 @@ def _array(found: Any) -> Array:
 
 
 def watch(
-    source: nn.Module, inputs: Sequence[Array], dtype: str, *, quiet: bool = False, seed: int = 0
+    source: nn.Module,
+    inputs: Sequence[Array],
+    dtype: str,
+    *,
+    quiet: bool = False,
+    seed: int = 0,
+    own: bool = False,
 ) -> Watched:
     """Runs a copy of a module once, on the CPU, in the mode that it is in.
 
@@ -99,7 +106,9 @@ def watch(
         dtype: what floating-point weights and inputs are cast to.
         quiet: whether dropout is switched off.
         seed: of the numbers that dropout draws.
+        own: whether it takes inputs, states too, with the axes that it reads them with itself.
     """
+    found = understand(source) if own and not isinstance(source, READABLE) else None
     made = _copy(source, getattr(torch, dtype), quiet)
     memory = _Memory([], {}, {})
     for name, module in made.named_modules():
@@ -109,7 +118,8 @@ def watch(
     forked = torch.random.fork_rng(devices=[])
     with PROCESS_WIDE, forked, torch.no_grad(), _InDtype(getattr(torch, dtype)):
         torch.manual_seed(seed)
-        outputs, states = _called(made, inputs, dtype)
+        called = Original(made, found, getattr(torch, dtype)) if found else made
+        outputs, states = _called(called, inputs, dtype)
     return Watched(outputs, states, tuple(_gave(made, memory)), memory.form)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from xlstm.diagnosing.hypothesis import pieces
 from xlstm.model import Activation, Bidirectional, Edge, Elu, Model, Node, Recurrent, Relu, Softmax
 
-AROUND = (Recurrent, Bidirectional)
-"""Layers whose activation acts in every step."""
+ELSEWHERE = (Recurrent, Bidirectional, Activation)
+"""Layers whose activation acts in every step, or is all that they are."""
 
 
 def inside(node: Node) -> str | None:
     """The activation of a layer's output; None where it has no such option."""
     spec = pieces(node.spec)[0].specs[0]
-    if isinstance(spec, AROUND) or isinstance(spec, Activation):
+    if isinstance(spec, ELSEWHERE):
         return None
     found: str | None = getattr(spec, "activation", None)
     return found
@@ -51,16 +49,15 @@ def _option(spec: object) -> str | None:
     return "relu" if spec == Relu() else "elu" if spec == Elu() else None
 
 
-def compared(a: Model, mine: str, b: Model, other: str) -> Iterator[tuple[str, str, str]]:
+def compared(a: Model, mine: str, b: Model, other: str) -> tuple[str, str, str]:
     """Where two layers that stand for each other are comparable: node of a, node of b, form.
 
     A layer that has its activation inside is held against one and the activation after it.
     """
     own, theirs = inside(a.node(mine)), inside(b.node(other))
     if own is None or theirs is None or (own == "linear") == (theirs == "linear"):
-        yield mine, other, ""
-    elif theirs == "linear":
+        return mine, other, ""
+    if theirs == "linear":
         last = whole(b, other)[1]
-        yield (mine, last, "") if last != other else (mine, other, "linear")
-    else:
-        yield whole(a, mine)[1], other, ""
+        return (mine, last, "") if last != other else (mine, other, "linear")
+    return whole(a, mine)[1], other, ""

@@ -12,6 +12,8 @@ import numpy as np
 from xlstm.diagnosing import direct, points, weights
 from xlstm.diagnosing.altered import Layer, Values, before, layers_of, run, start
 from xlstm.diagnosing.case import Case, of_weights
+from xlstm.diagnosing.facts import Facts, agreeing
+from xlstm.diagnosing.facts import known as known_modules
 from xlstm.diagnosing.hypothesis import Hypothesis
 from xlstm.diagnosing.measure import Gap, allowed, gap_of
 from xlstm.diagnosing.naming import Naming
@@ -68,6 +70,7 @@ class _Known(NamedTuple):
     read: Model | None
     paired: Paired
     memories: Mapping[str, Memory]
+    facts: Facts
 
 
 ROUNDED = Finding(
@@ -98,7 +101,8 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
     end = Point(tuple(case.a.outputs), tuple(outputs))
     line = (*seen, end)
     count = int(min(PAIRS, PRODUCTS / max(1, products(case.a, case.inputs))))
-    known = _Known(naming, read, paired, {dtype: Memory(count) for dtype in EPS})
+    facts = known_modules(paired.modules, gave.gave if gave else ())
+    known = _Known(naming, read, paired, {dtype: Memory(count) for dtype in EPS}, facts)
     best = _agreeing(case, end, layers, granted, case.dtype)
     if best is not None and seen and read is not None and _hidden(case):
         plan = Plan(layers, line, granted, case.dtype)
@@ -108,7 +112,7 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
         case.dtype = best.plan.dtype
         case.notes.append(ROUNDED)
     other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
-    _conclude(case, best, naming, frozenset(paired.hub.keys() - other))
+    _conclude(case, best, replace(naming, equal=frozenset(paired.hub.keys() - other)), facts)
     _idle(case, read, paired, gave)
 
 
@@ -182,7 +186,7 @@ def _followed(case: Case, plan: Plan, known: _Known) -> Outcome:
     """What a walk along the points of a plan finds."""
     naming, read = known.naming, known.read
     search = Search(case.a, start(case.a, case.inputs), plan.dtype, naming, plan.layers)
-    search.memory, search.pairs = known.memories[plan.dtype], plan.pairs
+    search.memory, search.pairs, search.facts = known.memories[plan.dtype], plan.pairs, known.facts
     if read is not None:
         search.direct = direct.suggested(case.a, read, known.paired.paths, plan.layers, naming)
     explained = [search.at(point) for point in plan.line]
@@ -257,17 +261,19 @@ def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None
     return points.watched(case.a, paired, gave.gave, known) if gave else []
 
 
-def _conclude(case: Case, best: Outcome, naming: Naming, known: frozenset[str]) -> None:
+def _conclude(case: Case, best: Outcome, naming: Naming, facts: Facts) -> None:
     """Findings in the order in which data meets them."""
     final = best.final
-    equal = replace(naming, equal=known)
     numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
     case.max_ulp = final.ulp if np.isfinite(final.ulp) and numbers else None
     found = [
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]
     for one in best.explained:
-        found += [_finding(h, one, equal) for h in one.found if not _replaced(h, best.explained)]
+        for hypothesis in one.found:
+            if not _replaced(hypothesis, best.explained):
+                proven = any(hypothesis is option for option in best.direct)
+                found.append(_finding(hypothesis, one, naming, facts, proven))
         if not (one.gap.same or one.found or final.same):
             _unknown(case, one)
     if final.blurred:
@@ -286,13 +292,19 @@ def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
     return hypothesis.layer in outside and hypothesis.cause in inside
 
 
-def _finding(hypothesis: Hypothesis, one: Explained, naming: Naming) -> Finding:
-    """A mistake that was found by running."""
-    said, layer = hypothesis.say(naming), hypothesis.layer
+def _finding(
+    hypothesis: Hypothesis, one: Explained, naming: Naming, facts: Facts, proven: bool
+) -> Finding:
+    """A mistake that was found by running; `proven` where options of the suspect's show it.
+
+    What outputs alone tell is said to explain them, and no more.
+    """
+    said, layer = agreeing(hypothesis, hypothesis.say(naming), facts), hypothesis.layer
     text, fix = said.text, said.fix
     if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
         text = f"Your arrays are a's, but your code acts as if they were not: {text}"
         fix = "Mend the code that reads them."
+    text = text if proven or one.point.name else f"This would explain it: {text}"
     gap, ulp = one.gap, one.left.ulp
     return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
 

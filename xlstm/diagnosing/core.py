@@ -73,7 +73,7 @@ def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> D
             other = suspect(b)
             return of_functions(a, other, inputs, lambda: _own(other, limits))
     with unmoved:
-        truth, other = load(a), suspect(b)
+        truth, other = load(a), suspect(b, a)
         try:
             code = [*filter(None, map(foreign_code, (a, b)))]
             return _compared(truth, other, inputs, code, limits)

@@ -15,7 +15,7 @@ from xlstm.diagnosing.hypothesis import Part, parts
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.pairing_cells import Cell, cells
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.layout import Slot, Table, shape, unpack
+from xlstm.layout import FOLD, Slot, Table, shape, unpack
 from xlstm.model import Array, Bidirectional, Model, Node, TimeDistributed
 from xlstm.proving import plain_name
 
@@ -46,6 +46,11 @@ class Paired:
     adapter: Adapter | None = None
     modules: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[Key, Table] = field(default_factory=dict)
+
+    def unread(self, owner: str) -> bool:
+        """Whether arrays beside those of a layer stand for nothing: they may be what it lacks."""
+        path = self.paths.get(owner)
+        return path is not None and any(re.sub(LAST, "", name) == path for name in self.left)
 
     @property
     def naming(self) -> Naming:
@@ -104,6 +109,9 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
     return Paired(hub, names, paths, frozenset(turned), rest, adapter, paths, tables)
 
 
+LAST = r"[./]?[^./]*$"
+"""The last part of a tensor's name."""
+
 IGNORED = ("num_batches_tracked",)
 """Tensors that stand for nothing in the hub."""
 
@@ -111,7 +119,7 @@ IGNORED = ("num_batches_tracked",)
 def _path(match: _Match) -> str:
     """The suspect's name of the layer that owns a match."""
     name = next(iter(match.slots.values()))
-    last = r"[./]?[^./]*$" if match.cell is None else r"\.?[^.]*\.[^.]*$"
+    last = LAST if match.cell is None else r"\.?[^.]*\.[^.]*$"
     return re.sub(last, "", name)
 
 
@@ -168,6 +176,7 @@ def _tables(node: Node, part: Part, adapter: Adapter) -> Iterator[Table]:
             yield table
             yield replace(table, inside="")
             yield from _one_bias(table)
+            yield from _new_bias(table)
 
 
 def _one_bias(table: Table) -> Iterator[Table]:
@@ -176,6 +185,18 @@ def _one_bias(table: Table) -> Iterator[Table]:
     if len(sides) == 2 and not table.kind.apart:
         one = replace(sides[0], name="bias")
         yield replace(table, slots=(*(s for s in table.slots if s not in sides), one))
+
+
+def _new_bias(table: Table) -> Iterator[Table]:
+    """A table of two biases, with one and that of h's product for the gate that keeps it apart.
+
+    Equinox's GRU has `bias` and `bias_n`.
+    """
+    sides, gate = [slot for slot in table.slots if slot.tensor == "bias"], table.kind.apart
+    if len(sides) == 2 and gate:
+        one = replace(sides[0], name="bias", at={"s": FOLD}, apart=gate)
+        new = Slot(f"bias_{gate}", "bias", "h", at={"s": 1, "g": gate})
+        yield replace(table, slots=(*(s for s in table.slots if s not in sides), one, new))
 
 
 def _prefixes(slots: Sequence[Slot], names: Mapping[str, str]) -> Iterator[str]:

@@ -33,11 +33,12 @@ def of_graph(
         inputs: of both.
         known: shapes of the truth's outputs, by node.
     """
-    places = [(p, other) for mine, other in _calls(a, b, pairs) for p in compared(a, mine, b, other)]
-    edges = tuple(Edge(other) for (_, other, _), _ in places)
+    calls = [*_calls(a, b, pairs)]
+    places = [compared(a, mine, b, other) for mine, other in calls]
+    edges = tuple(Edge(other) for _, other, _ in places)
     values = run(replace(b, outputs=edges, keys=()), inputs) if edges else []
     found = []
-    for ((mine, _, form), name), y in zip(places, values, strict=False):
+    for (mine, _, form), (_, name), y in zip(places, calls, values, strict=False):
         point = _point(a.node(mine), name, y, known[mine])
         found += [replace(point, form=form or point.form)] if point else []
     return found

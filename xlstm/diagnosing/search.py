@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
-from xlstm.diagnosing.hypothesis import Hypothesis, pieces
+from xlstm.diagnosing.facts import Facts, contradicts
+from xlstm.diagnosing.hypothesis import Hypothesis, Row, pieces
 from xlstm.diagnosing.known import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosing.measure import Gap, allowed, apart, gap_of
 from xlstm.diagnosing.naming import Naming
@@ -91,6 +92,7 @@ class Search:
         memory: shared with other walks.
         pairs: whether pairs of mistakes are looked for too.
         passed: places of this walk that lie behind, and what was found at them.
+        facts: the suspect's own modules, which no hypothesis may contradict.
     """
 
     model: Model
@@ -104,6 +106,7 @@ class Search:
     memory: Memory = field(default_factory=lambda: Memory(0))
     pairs: bool = False
     passed: tuple[Hashable, ...] = ()
+    facts: Facts = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.passed = (id(self.layers),)
@@ -132,6 +135,14 @@ class Search:
             wanted = before(self.model, point.edges, {edge.node for edge in self.pins})
         self._pin(point, {**self.start, **self.pins}, wanted)
         return Explained(point, found, gap, left)
+
+    def possible(
+        self, layers: Mapping[str, Layer], nodes: Iterable[Node], rows: Iterable[Row]
+    ) -> Iterator[Hypothesis]:
+        """Hypotheses of some rows that no module of the suspect's contradicts."""
+        for hypothesis in hypotheses(self.model, layers, nodes, self.naming, rows):
+            if not contradicts(hypothesis, layers, self.facts):
+                yield hypothesis
 
     def _unpin(self, owners: Container[str]) -> None:
         """What came of layers that turn out to be altered afterwards is no longer granted."""
@@ -173,12 +184,8 @@ class Search:
         """One mistake, or the same one in several layers, that explains a point."""
         near = [h for h in self.direct if h.layer in {node.owner for node in inside}]
         altered = [n for n in inside if self.layers[n.owner] is not self.first[n.owner]]
-        again = [*hypotheses(self.model, self.first, altered, self.naming, AFTER[:1])]
-        for chosen in (
-            near,
-            again,
-            [*hypotheses(self.model, self.layers, inside, self.naming, ROWS)],
-        ):
+        again = [*self.possible(self.first, altered, AFTER[:1])]
+        for chosen in (near, again, [*self.possible(self.layers, inside, ROWS)]):
             for options in (_single(chosen), _everywhere(chosen)):
                 found = trial.best(options, current)
                 if found is not None:
@@ -202,12 +209,12 @@ class Search:
             after = [
                 hypothesis
                 for layers in (self.first, self.layers)  # as it was, and as it is altered
-                for hypothesis in hypotheses(self.model, layers, [node], self.naming, AFTER)
+                for hypothesis in self.possible(layers, [node], AFTER)
             ]
             best = trial.best(_single(after), current)
             for first in () if best else (h for h in after if not h.rare):
                 own = {**self.layers, **first.layers}
-                later = [*hypotheses(self.model, own, inside, self.naming, INSIDE)]
+                later = [*self.possible(own, inside, INSIDE)]
                 best = best or trial.pair(first, later, current)
             if best is not None:
                 return best
@@ -294,8 +301,7 @@ class _Trial:
 
     def _likely(self, layers: Layers, owner: str) -> Iterator[Hypothesis]:
         """Mistakes of one layer that are worth a try together with others."""
-        node, naming = self.model.node(owner), self.search.naming
-        found = hypotheses(self.model, layers, [node], naming, TOGETHER)
+        found = self.search.possible(layers, [self.model.node(owner)], TOGETHER)
         return (hypothesis for hypothesis in found if not hypothesis.rare)
 
 

@@ -44,8 +44,8 @@ class Suspect:
     why: str = ""
 
 
-def suspect(b: Any) -> Suspect:
-    """What can be known of `b`.
+def suspect(b: Any, a: Any = None) -> Suspect:
+    """What can be known of `b`, where the truth is `a`.
 
     Raises:
         FileError: an unreadable file.
@@ -59,7 +59,7 @@ def suspect(b: Any) -> Suspect:
         return Suspect("arrays by name", arrays=_some(plain_arrays(b), "b"))
     owner = registry.owner(b)
     if owner is not None:
-        return _of_object(b, owner)
+        return _of_object(b, owner, "time first" in _axes(a))
     if callable(b):
         return of_function(b)
     want = "a model, a file, named arrays or a function of numpy arrays"
@@ -140,7 +140,19 @@ def _as_array(item: Any) -> Array:
     return np.asarray(item.float() if str(getattr(item, "dtype", "")) == "torch.bfloat16" else item)
 
 
-def _of_object(b: Any, owner: Adapter) -> Suspect:
+def _axes(b: Any) -> frozenset[str]:
+    """What an object takes or gives otherwise than ports do, as it is read itself."""
+    owner = registry.owner(b)
+    live: Any = owner.live() if owner is not None else None
+    try:
+        found: frozenset[str] = live.axes_of(b) if hasattr(live, "axes_of") else frozenset()
+    except XlstmError:
+        return frozenset()
+    return found
+
+
+def _of_object(b: Any, owner: Adapter, late: bool) -> Suspect:
+    """Any framework's object; `late` where the truth is a module that takes time first."""
     live: Any = owner.live()
     title = f"{owner.title} {type(b[0] if isinstance(b, tuple) else b).__name__}"
     model, why = None, ""
@@ -154,12 +166,15 @@ def _of_object(b: Any, owner: Adapter) -> Suspect:
         arrays = dict(live.weights(b)) if hasattr(live, "weights") else None
     except Exception:  # a framework may refuse in any way: the names are then not known
         arrays = None
-    return Suspect(title, owner, model, arrays, _runner(b, live), why)
+    axes = _axes(b) if model is not None else frozenset()
+    # time first is a mistake where the truth has the batch first
+    own = {"own": True} if axes and (late or "time first" not in axes) else {}
+    return Suspect(title, owner, model, arrays, _runner(b, live, own), why)
 
 
-def _runner(b: Any, live: Any) -> Run:
+def _runner(b: Any, live: Any, own: Mapping[str, Any]) -> Run:
     if hasattr(live, "watch"):
-        return lambda inputs, dtype, **options: live.watch(b, inputs, dtype, **options)
+        return lambda inputs, dtype, **options: live.watch(b, inputs, dtype, **own, **options)
 
     def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> Watched:
         made = live.in_dtype(b, dtype) if hasattr(live, "in_dtype") else b

@@ -20,14 +20,19 @@ Hub = Mapping[str, Array]
 
 
 def facts(model: Model, paired: Paired) -> dict[str, dict[str, Array]]:
-    """The suspect's hub tensors of each layer that is known; what it lacks is zeros or ones."""
+    """The suspect's hub tensors of each layer that is known; what it lacks is zeros or ones.
+
+    Nothing is said to be lacking while arrays of the same layer stand for nothing.
+    """
     found: dict[str, dict[str, Array]] = {}
     for node in (node for node in model.layers if not node.layer):
         held = paired.hub.get(node.name)
         if held is None or not parts(node.spec):
             continue
         own = model.weights.get(node.name, {})
-        missing = {n: _neutral(n, a) for n, a in own.items() if n not in held}
+        unread = paired.unread(node.name)
+        lacking = {n: a for n, a in own.items() if n not in held}
+        missing = {n: a if unread else _neutral(n, a) for n, a in lacking.items()}
         found[node.name] = {n: np.asarray(a) for n, a in {**held, **missing}.items()}
     return found
 

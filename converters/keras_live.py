@@ -36,6 +36,7 @@ from xlstm.converters.keras_subclassed import by_hand, config_of, graph_weights,
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.files.description import Description, Stored
+from xlstm.leaves import Leaf, leaf_of
 from xlstm.model import (
     Array,
     Elu,
@@ -322,6 +323,18 @@ def step(
 def count(ported: Any) -> int:
     """`model.count_params()`."""
     return int(ported.count_params())
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """Every weight of any model or layer by its path, for counting; none before it is built."""
+    found: dict[str, Leaf] = {}
+    for variable in getattr(source, "weights", ()):
+        leaf = leaf_of(variable, trainable=bool(variable.trainable), other=False)
+        name = str(variable.path)
+        again = sum(known.partition(":")[0] == name for known in found) if name in found else 0
+        if leaf:
+            found[f"{name}:{again}" if again else name] = leaf
+    return found
 
 
 def save_extra(ported: Any, folder: Path) -> list[str]:

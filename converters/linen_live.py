@@ -39,6 +39,7 @@ from xlstm.converters.float16 import check_scores
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.layout import sizes_of, unpack
+from xlstm.leaves import Leaf, leaf_of
 from xlstm.model import Array, ConvLSTM, Dense, Model
 
 Pair = tuple[nn.Module, Mapping[str, Any]]
@@ -242,6 +243,18 @@ def step(
 def count(ported: Pair) -> int:
     """Number of elements of all leaves of `params`."""
     return sum(leaf.size for leaf in jax.tree.leaves(ported[1].get("params", {})))
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """Every variable of a pair (module, variables) of any module, for counting."""
+    if not (isinstance(source, tuple) and isinstance(source[1], Mapping)):
+        return {}
+    found: dict[str, Leaf | None] = {}
+    for kind, tree in meta.unbox(dict(source[1])).items():
+        known = {"trainable": kind == "params", "other": kind != "params", "collection": kind}
+        flat_tree = traverse_util.flatten_dict({kind: tree}, sep=".")
+        found |= {name: leaf_of(array, **known) for name, array in flat_tree.items()}
+    return {name: leaf for name, leaf in found.items() if leaf}
 
 
 def weights(ported: Pair) -> dict[str, Array]:

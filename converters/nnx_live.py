@@ -36,6 +36,7 @@ from xlstm.converters.float16 import check_scores
 
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
+from xlstm.leaves import Leaf, leaf_of
 from xlstm.model import Array, Dense, Model
 
 CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
@@ -171,6 +172,19 @@ def step(
 def count(ported: nnx.Module) -> int:
     """Number of elements of all `nnx.Param`."""
     return sum(p.size for p in jax.tree.leaves(nnx.state(ported, nnx.Param)))
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """Every variable of any module, for counting, but for the state of random numbers."""
+    if not isinstance(source, nnx.Module):
+        return {}
+    found = {}
+    for path, variable in nnx.to_flat_state(nnx.state(source)):
+        if isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.RngState):
+            param = isinstance(variable, nnx.Param)
+            known = {"trainable": param, "other": not param, "collection": type(variable).__name__}
+            found[".".join(map(str, path))] = leaf_of(variable, **known)
+    return {name: leaf for name, leaf in found.items() if leaf}
 
 
 def weights(ported: nnx.Module) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from xlstm.converters.float16 import check_scores
 from xlstm.converters.torch_tables import TABLES
@@ -20,6 +21,7 @@ from xlstm.converters.torch_tables import TABLES
 from xlstm.batch_axes import on_axes
 from xlstm.errors import UnsupportedError
 from xlstm.layout import unpack
+from xlstm.leaves import Leaf, leaf_of
 from xlstm.model import (
     GRU,
     LSTM,
@@ -377,6 +379,21 @@ def _flat(outputs: Any) -> Iterator[torch.Tensor]:
 def count(ported: nn.Module) -> int:
     """`sum(p.numel() for p in module.parameters())`."""
     return sum(p.numel() for p in ported.parameters())
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """Every parameter and buffer of any module, for counting; none where one hides its weights."""
+    if not isinstance(source, nn.Module):
+        return {}
+    source = inside(source)
+    held = dict(source.named_parameters(remove_duplicate=False))
+    beside = dict(source.named_buffers(remove_duplicate=False))
+    hides = any("quantized" in type(module).__module__ for module in source.modules())
+    if hides or any(is_lazy(tensor) for tensor in (*held.values(), *beside.values())):
+        return {}
+    found = {n: leaf_of(p, trainable=p.requires_grad, other=False) for n, p in held.items()}
+    found |= {n: leaf_of(b, trainable=False, other=True) for n, b in beside.items()}
+    return {name: leaf for name, leaf in found.items() if leaf}
 
 
 def in_dtype(source: nn.Module, dtype: str) -> nn.Module:

@@ -209,4 +209,8 @@ class Adapter:
 
     def owns(self, obj: Any) -> bool:
         """Whether `obj` is one of this framework's, told by its classes' modules alone."""
-        return any(base.__module__.startswith(self.roots) for base in type(obj).__mro__)
+        return self.has(type(obj))
+
+    def has(self, kind: type) -> bool:
+        """Whether a class is one of this framework's, or a user's of its."""
+        return any(base.__module__.startswith(self.roots) for base in kind.__mro__)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xlstm import registry
 from xlstm.adapter import Adapter, Place
+from xlstm.errors import UnsupportedError
 from xlstm.files.arrays import is_arrays, read_shapes
-from xlstm.layout import FOLD, Shaped, Slot, Table
+from xlstm.layout import FOLD, Slot, Table
+from xlstm.leaves import Leaves, leaves
 from xlstm.mapping import counters, refusals, tensors
 from xlstm.model import Model, Node
-from xlstm.named import flat
 from xlstm.origin import Optimizer
 from xlstm.porting import load_shapes
 from xlstm.random_states import unmoved
@@ -41,6 +40,7 @@ class TensorCount:
         role: kernel, recurrent, bias, statistic, state (a number that counts steps), ...
         other: not among what the framework's own one-liner counts (a buffer, a batch statistic).
         collection: what the framework calls what it belongs to: "parameters", "batch_stats", ...
+        shared: another name of the same tensor, which counts its elements; this one counts 0.
     """
 
     name: str
@@ -50,6 +50,7 @@ class TensorCount:
     role: str
     other: bool = False
     collection: str = ""
+    shared: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,13 @@ class Ledger:
         layers: every layer of the model that has weights of its own, and every other.
         optimizer: what the source keeps beside the model for training it further; no part of any
             total, as in Keras's `count_params()`.
+        notes: what else is to be said: tensors of two names, values that are no arrays.
     """
 
     frameworks: tuple[str, ...]
     layers: tuple[LayerCount, ...]
     optimizer: Optimizer | None = None
+    notes: tuple[str, ...] = ()
 
     def total(self, framework: str) -> int | None:
         """Number of parameters, as the framework's own one-liner gives it; None where refused."""
@@ -143,6 +146,7 @@ class Ledger:
             "optimizer": None
             if self.optimizer is None
             else {**self.optimizer.to_json(), "formula": self.optimizer_formula()},
+            "notes": list(self.notes),
         }
 
     def optimizer_formula(self) -> str:
@@ -151,7 +155,7 @@ class Ledger:
             return ""
         for name in self.frameworks:  # one of them is whose optimizer it is
             tensors = (t for layer in self.layers for t in layer.tensors[name] if t.trainable)
-            if found := self.optimizer.formula(t.count for t in tensors):
+            if found := self.optimizer.formula(t.count for t in tensors if t.count):
                 return found
         return ""
 
@@ -189,20 +193,30 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
         source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
             state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
             from names and shapes, where only one layer has them, and counted in their own
-            framework alone where not.
+            framework alone where not. So is a live model that cannot be ported. Of a training
+            checkpoint, what the optimizer keeps is apart; a tensor of two names counts once.
         frameworks: names of the frameworks to count in; adapters without tables are left out.
 
     Raises:
         UsageError: an unknown framework.
         XlstmError: as `load` raises.
     """
-    arrays = _bare(source)
-    if arrays is not None:
-        from xlstm.proving import count_arrays
+    names = [*dict.fromkeys(frameworks)]
+    found = _bare(source)
+    if found is not None:
+        from xlstm.counting import count_leaves  # which counts layers with this
 
-        return count_arrays(arrays)
-    model = load_shapes(source)
-    adapters = {name: registry.adapter(name) for name in dict.fromkeys(frameworks)}
+        return count_leaves(found, names)
+    try:
+        model = load_shapes(source)
+    except UnsupportedError as error:
+        return _as_it_is(source, names, error)
+    return _of_model(model, names)
+
+
+def _of_model(model: Model, frameworks: Iterable[str]) -> Ledger:
+    """The ledger of a model that has been read."""
+    adapters = {name: registry.adapter(name) for name in frameworks}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
     refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
     held = {name: _by_node(model, adapters[name], refused[name]) for name in adapters}
@@ -219,13 +233,30 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
     return Ledger(tuple(adapters), tuple(layers), model.source.optimizer)
 
 
-def _bare(source: Any) -> Mapping[str, Shaped] | None:
+def _bare(source: Any) -> Leaves | None:
     """The arrays of a source that holds arrays alone, None for every other."""
     if isinstance(source, Mapping):
-        return {name: np.asarray(array) for name, array in flat(source)}
+        return leaves(source)
     if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
-        return read_shapes(Path(source))
+        return leaves(read_shapes(Path(source)))
     return None
+
+
+def _as_it_is(source: Any, frameworks: list[str], error: UnsupportedError) -> Ledger:
+    """The ledger of a live model that cannot be read as layers: of its tensors by name.
+
+    Raises:
+        UnsupportedError: `error`, for a source that has no tensors to be seen.
+    """
+    owner = None if isinstance(source, (str, os.PathLike)) else registry.owner(source)
+    live: Any = owner.live() if owner else None
+    found = live.leaves(source) if hasattr(live, "leaves") else {}
+    if not found:
+        raise error
+    from xlstm.counting import count_leaves
+
+    why = f"counted by the names and shapes of its tensors: it cannot be read ({error.got})"
+    return count_leaves(Leaves(found), frameworks, owner, [why])
 
 
 def _by_node(
@@ -259,13 +290,8 @@ def _layer(
         for name in adapters
     }
     names = [name for name in adapters if name not in refused and node.spec.parts]
-    differences = tuple(
-        line
-        for number, a in enumerate(names)
-        for b in names[number + 1 :]
-        for line in _differences(node, adapters[a], adapters[b])
-    )
-    return LayerCount(node.name, node.spec.title, params, held, differences, refused)
+    lines = differences([(adapters[name], [*adapters[name].places(node)]) for name in names])
+    return LayerCount(node.name, node.spec.title, params, held, lines, refused)
 
 
 Cell = tuple[str, str, int]
@@ -280,10 +306,19 @@ def _cells(table: Table, slot: Slot) -> list[Cell]:
     return [(slot.tensor, gate, number) for number in sides for gate in str(gates) or [""]]
 
 
-def _differences(node: Node, a: Adapter, b: Adapter) -> list[Difference]:
-    """The lines of one layer, part by part."""
-    pairs = zip(a.places(node), b.places(node), strict=True)
-    return [line for pair in pairs for line in _part_differences((a, pair[0]), (b, pair[1]))]
+def differences(sides: Sequence[tuple[Adapter, Sequence[Place]]]) -> tuple[Difference, ...]:
+    """The lines of one layer between all frameworks, part by part.
+
+    Args:
+        sides: each framework, and where it keeps the parts of the layer.
+    """
+    return tuple(
+        line
+        for number, (a, ours) in enumerate(sides)
+        for b, theirs in sides[number + 1 :]
+        for mine, other in zip(ours, theirs, strict=True)
+        for line in _part_differences((a, mine), (b, other))
+    )
 
 
 Side = tuple[Adapter, Place]

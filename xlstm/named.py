@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from xlstm.model import (
     TimeDistributed,
     chain,
 )
+
+T = TypeVar("T")
 
 
 def _input_shape(first: Spec) -> Shape:
@@ -87,7 +89,7 @@ def flat(arrays: Mapping[Any, object], below: str = "") -> Iterator[tuple[str, o
             yield f"{below}{name}", found
 
 
-def unstacked(arrays: Mapping[str, Array]) -> dict[str, Array]:
+def unstacked(arrays: Mapping[str, T]) -> dict[str, T]:
     """The arrays; those of layers that a module of PyTorch stacks or holds named as a chain's are.
 
     >>> list(unstacked({"lstm.weight_ih_l0": np.zeros(1), "lstm.weight_ih_l1": np.zeros(1)}))

@@ -12,24 +12,20 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from xlstm import registry
 from xlstm.adapter import Adapter
 from xlstm.errors import UsageError, WeightsError
-from xlstm.identifiers import identifier
-from xlstm.kinds import BATCH_NORM
 from xlstm.layout import Shaped, Slot, Table, check, sizes_of
-from xlstm.ledger import LayerCount, Ledger, TensorCount, count
-from xlstm.model import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Source, Spec, chain
-from xlstm.named import STACKED, flat, unstacked
-from xlstm.origin import optimizer_of
+from xlstm.leaves import leaves
+from xlstm.model import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Spec
+from xlstm.named import STACKED, unstacked
 from xlstm.support import node_of
 
-OPEN = "names and shapes do not prove which layer this is; load it with layers="
+CELL = re.compile(r"(\w+_)?(lstm|gru|rnn)(_\w+)?_cell(_\d+)?")
+"""Last part of the path of a recurrent cell, as every framework names them itself."""
 
-TRAINING = re.compile(r"(opt_state|step)([./]|$)")
-"""Names of what a training state of Flax keeps beside the parameters."""
+CELL_PARTS = ("gates", "candidate", "projection")
+"""Layers that cells of TensorFlow 1 keep inside."""
 
 
 def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> Spec | None:
@@ -54,11 +50,19 @@ def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> Spec | None:
 
 @dataclass(frozen=True)
 class Group:
-    """Arrays that are one layer's: the layer's path, its spec, and slot name -> array's name."""
+    """Arrays that are one layer's.
+
+    Attributes:
+        path: of the layer.
+        spec: of the layer, as far as shapes say it.
+        names: slot name -> the array's name.
+        table: whose slots they are; None for a cell that no table has.
+    """
 
     path: str
     spec: Spec
     names: Mapping[str, str]
+    table: Table | None = None
 
 
 def plain_name(name: str) -> str:
@@ -101,6 +105,13 @@ def _native(adapter: Adapter, spec: Spec) -> bool:
     return not (isinstance(spec, Recurrent) and adapter.own(node_of(spec)))
 
 
+def _in_cell(path: str, spec: Spec) -> bool:
+    """True for the shapes of a dense layer under the name of a cell, which may hold its gates."""
+    *above, last = path.rsplit(".", 2)
+    inside = last in CELL_PARTS and bool(above) and CELL.fullmatch(above[-1])
+    return isinstance(spec, Dense) and bool(CELL.fullmatch(last) or inside)
+
+
 def _proven(
     adapter: Adapter,
     table: Table,
@@ -109,8 +120,12 @@ def _proven(
     arrays: Mapping[str, Shaped],
 ) -> Group | None:
     """The layer that a table's slots below a prefix are, None unless names and shapes fit."""
+    path = prefix.removeprefix(adapter.root).removesuffix(table.inside).rstrip(".")
     for absent in (frozenset[str](), frozenset({"bias"})):
         slots = table.active(absent)
+        left = (_called(adapter, prefix, slot) for slot in table.slots if slot.tensor in absent)
+        if any(name in names for name in left):
+            continue  # a bias of another shape is that of another layer
         called = {s.name: _called(adapter, prefix, s) for s in slots}
         mine = {slot: names[name] for slot, name in called.items() if name in names}
         shapes = {slot: arrays[name] for slot, name in mine.items()}
@@ -122,10 +137,11 @@ def _proven(
         except WeightsError:
             continue
         spec = spec_of(table.kind.name, sizes, not absent)
-        if spec is not None and _native(adapter, spec):
+        if isinstance(spec, GRU) and spec.reset_after and not absent and table.sides == 1:
+            spec = replace(spec, hidden_bias=False)
+        if spec is not None and _native(adapter, spec) and not _in_cell(path, spec):
             mine |= {c: names[prefix + c] for c in table.counters if prefix + c in names}
-            path = prefix.removeprefix(adapter.root).removesuffix(table.inside).rstrip(".")
-            return Group(path or table.kind.name, spec, mine)
+            return Group(path or table.kind.name, spec, mine, table)
     return None
 
 
@@ -163,33 +179,18 @@ def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:
     best = max(known, key=explained)
     if not best[1]:
         want = "arrays named as Keras, PyTorch or Flax name those of recurrent or dense layers"
-        got = ", ".join(list(arrays)[:8]) or "none"
+        size = sum(math.prod(array.shape) for array in arrays.values())
+        names = ", ".join(list(arrays)[:8]) or "none"
+        got = f"{names}: {size:,} numbers in {len(arrays)} arrays of no framework's names"
         raise WeightsError("count", want, got, "load them with layers=")
     return best
-
-
-def count_arrays(arrays: Mapping[str, Shaped]) -> Ledger:
-    """Counts named arrays in every framework, as far as they prove which layers they are.
-
-    Raises:
-        WeightsError: no array is any layer's of any framework.
-    """
-    beside = {name: array for name, array in arrays.items() if TRAINING.match(name)}
-    arrays = {name: array for name, array in arrays.items() if name not in beside}
-    own, found = framework_of(arrays)
-    counted: dict[Spec, LayerCount] = {}
-    layers = [_layer(own, group, arrays, counted) for group in found]
-    taken = {name for group in found for name in group.names.values()}
-    layers += [_open(own, name, array) for name, array in arrays.items() if name not in taken]
-    optimizer = optimizer_of(None, [tuple(array.shape) for array in beside.values()])
-    return Ledger(registry.FRAMEWORKS, tuple(layers), optimizer)
 
 
 def asked(arrays: Mapping[str, object], where: str = "load") -> UsageError:
     """The error for named arrays without layers: what they prove, for the caller to complete."""
     want = "layers= for a mapping or file of arrays"
     try:
-        given = unstacked({name: np.asarray(array) for name, array in flat(arrays)})
+        given = unstacked(leaves(arrays).arrays)
         found = {g.path.replace(".", "/"): g.spec for g in framework_of(given)[1]}
     except WeightsError:
         return UsageError(where, want, "none", 'pass layers={"lstm": xlstm.model.LSTM(3, 4)}')
@@ -215,70 +216,3 @@ def _spec_text(spec: Spec, more: str = "") -> str:
     more += ", reset_after=False" if not getattr(spec, "reset_after", True) else ""
     more += f", projection={found}" if (found := getattr(spec, "projection", 0)) else ""
     return f"{spec.kind}({', '.join(map(str, sizes))}{more})"
-
-
-def _tensor(own: Adapter, name: str, array: Shaped, role: str, *, other: bool) -> TensorCount:
-    fixed = other or role == "statistic"
-    called = own.collections[2 if other else int(fixed)]
-    size = math.prod(array.shape)
-    return TensorCount(name, tuple(array.shape), size, not fixed, role, other, called)
-
-
-ANY = "any"
-"""Name of a layer that is counted for all that are like it."""
-
-
-def _counted(path: str, spec: Spec, known: dict[Spec, LayerCount]) -> LayerCount:
-    """A layer by itself in every framework; `known` are layers that were counted before."""
-    if spec not in known:
-        width = spec.sizes().get("i", spec.sizes().get("o"))
-        sample = (None, width) if isinstance(spec, Recurrent) else (width,)
-        known[spec] = count(
-            chain(ANY, [(ANY, spec, True)], sample, {}, Source(""), lone=True)
-        ).layers[0]
-    found, own = known[spec], identifier(path)
-    tensors = {
-        name: tuple(replace(t, name=t.name.replace(f"{ANY}.", f"{own}.", 1)) for t in every)
-        for name, every in found.tensors.items()
-    }
-    refused = {
-        name: why.replace(f"layer {ANY}", f"layer {path}") for name, why in found.refused.items()
-    }
-    return replace(found, path=path, tensors=tensors, refused=refused)
-
-
-def _layer(
-    own: Adapter, group: Group, arrays: Mapping[str, Shaped], known: dict[Spec, LayerCount]
-) -> LayerCount:
-    """A proven layer in every framework; in its own under the names it has there."""
-    spec = group.spec
-    counted = _counted(group.path, spec, known)
-    table = own.table(spec)
-    slots = {slot.name: slot for slot in table.slots}
-    there = []
-    for key, name in group.names.items():
-        slot = slots.get(key)  # none for a number that counts steps
-        role = slot.tensor if slot else "state"
-        role = "statistic" if role in table.kind.statistics else role
-        other = slot is None or slot.other
-        there.append(_tensor(own, name, arrays[name], role, other=other))
-    return replace(counted, tensors={**counted.tensors, own.name: tuple(there)})
-
-
-def _open(own: Adapter, name: str, array: Shaped) -> LayerCount:
-    size = math.prod(array.shape)
-    others = {n: None for n in registry.FRAMEWORKS if n != own.name}
-    held: dict[str, tuple[TensorCount, ...]] = dict.fromkeys(registry.FRAMEWORKS, ())
-    other = _is_statistic(own, name)
-    held[own.name] = (_tensor(own, name, array, "statistic" if other else "", other=other),)
-    why = dict.fromkeys(others, f"{name} {tuple(array.shape)}: {OPEN}")
-    return LayerCount(name, "?", {**others, own.name: 0 if other else size}, held, (), why)
-
-
-def _is_statistic(own: Adapter, name: str) -> bool:
-    """Whether an array's name says that it is outside what the framework counts as parameters."""
-    if own.other_root:
-        return name.startswith(own.other_root)
-    norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]
-    names = {slot.name for table in norms for slot in table.slots if slot.other}
-    return name.split(".")[-1] in names.union(*(table.counters for table in norms))

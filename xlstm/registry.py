@@ -95,8 +95,13 @@ def owner(obj: Any) -> Adapter | None:
     """The adapter whose framework `obj` belongs to, None if there is none."""
     # A pair is how Flax Linen hands a model around: (module, variables).
     first = obj[0] if isinstance(obj, tuple) and len(obj) == 2 else obj
+    return owner_of(type(first))
+
+
+def owner_of(kind: type) -> Adapter | None:
+    """The adapter whose framework a class belongs to, None if there is none."""
     for name in names():
         found = adapter(name)
-        if found.roots and found.owns(first):
+        if found.roots and found.has(kind):
             return found
     return None

@@ -85,6 +85,7 @@ def render_counts(ledger: Ledger) -> str:
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
     lines = [*render_differences(ledger), *dict.fromkeys(refused), *render_beside(ledger)]
+    lines += map(printable, ledger.notes)
     return to_text(table, *lines)
 
 

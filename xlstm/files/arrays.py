@@ -79,12 +79,15 @@ def read_arrays(path: Path, budget: Budget | None = None) -> dict[str, Array]:
 def read_shapes(path: Path, budget: Budget | None = None) -> dict[str, Array]:
     """As `read_arrays`, with zeros that take no memory for numbers: only headers are read.
 
+    Two names of one stored array have one and the same array.
+
     Raises:
         FileError: as `read_arrays` does.
     """
     with ExitStack() as opened:
         found = open_arrays(path, opened, budget or Budget())
-        return {name: array.zeros() for name, array in found.items()}
+        zeros = {id(array): array.zeros() for array in found.values()}
+        return {name: zeros[id(array)] for name, array in found.items()}
 
 
 def _kind(start: bytes) -> str:
@@ -117,7 +120,14 @@ def _is_npz(stream: BinaryIO) -> bool:
 def _safetensors(
     stream: BinaryIO, where: str, _opened: ExitStack, budget: Budget
 ) -> Mapping[str, Stored]:
-    return open_safetensors(stream, where, budget).tensors
+    found = open_safetensors(stream, where, budget)
+    # PyTorch's save_model stores a tensor of several names once: metadata name the others
+    other = {
+        name: found.tensors[stored]
+        for name, stored in found.metadata.items()
+        if stored in found.tensors and name not in found.tensors
+    }
+    return {**found.tensors, **other}
 
 
 def _msgpack(

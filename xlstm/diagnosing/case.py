@@ -24,6 +24,7 @@ class Case:
         inputs: what both are given.
         findings: so far.
         unexplained: so far.
+        notes: so far.
         tried: hypotheses so far.
         dtype: what the suspect computes in.
         max_ulp: the difference of the outputs that is left, None where nothing was run.
@@ -37,6 +38,7 @@ class Case:
     inputs: list[Array]
     findings: list[Finding] = field(default_factory=list)
     unexplained: list[Unexplained] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     tried: int = 0
     dtype: str = "float64"
     max_ulp: float | None = None

@@ -51,6 +51,34 @@ def test_a_command_that_is_ended_takes_its_child_along(tmp_path):
     assert process.returncode == -signal.SIGKILL
 
 
+LITTLE = f"""
+import resource
+from xlstm import crashing
+crashing.IMPORTING = 1
+resource.setrlimit(resource.RLIMIT_AS, (2**35, resource.RLIM_INFINITY))
+{CODE}"""
+
+
+@linux
+def test_an_import_that_goes_round_for_want_of_memory_is_ended(tmp_path):
+    folder = fake_torch(tmp_path, "while True: pass")
+    done = run(LITTLE, folder, "port", DEMO, "--to", "torch", "-o", tmp_path / "port")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("xlstm: torch ended the process (SIGXCPU), perhaps for want of")
+
+
+@linux
+def test_a_limit_of_processor_time_is_put_back(tmp_path):
+    limit = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU), flush=True)"
+    folder = fake_torch(
+        tmp_path, f"{limit}; import atexit; atexit.register(lambda: exec({limit!r}))"
+    )
+    done = run(LITTLE, folder, "port", DEMO, "--to", "torch", "-o", tmp_path / "port")
+    within, after = [eval(line) for line in done.stdout.splitlines() if line.startswith("(")]
+    assert within[0] > 0
+    assert after == (-1, -1)
+
+
 def test_the_status_of_the_child_is_the_commands():
     done = run(CODE, "none", "verify", "missing.keras", "--frameworks", "torch")
     assert (done.returncode, done.stdout) == (2, "")

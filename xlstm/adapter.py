@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
-from xlstm.crashing import turn_to
+from xlstm.crashing import importing, turn_to
 from xlstm.ending import go_on
 from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.kinds import KINDS
@@ -195,7 +195,7 @@ class Adapter:
         self.check_installed()
         turn_to(self.name)
         try:
-            with _IMPORTING:
+            with _IMPORTING, importing():
                 live = importlib.import_module(self.live_module)
         except XlstmError:
             raise

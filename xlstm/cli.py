@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import importlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xlstm._version import VERSION
-from xlstm.crashing import CRASHED, guarded
+from xlstm.crashing import CRASHED, guarded, importing
 from xlstm.ending import as_process, ended, limited, quiet_libraries, say, show
 from xlstm.errors import MissingFrameworkError, UsageError, XlstmError
 
@@ -412,6 +413,8 @@ def _whole() -> int:
 
 def _quiet(args: argparse.Namespace) -> int:
     quiet_libraries()
+    with importing():
+        importlib.import_module("numpy")
     return _run(args)
 
 

@@ -7,13 +7,14 @@ framework is known to crash. Linux alone is safe to fork; elsewhere the command 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from xlstm.ending import CANNOT, INTERRUPTED, go_on, only_first, say, told
+from xlstm.ending import CANNOT, INTERRUPTED, go_on, limited, only_first, say, told
 
 CRASHED: dict[str, str] = {}
 """Framework -> the signal that it died of, in an earlier run of this command."""
@@ -24,7 +25,34 @@ DONE = "done"
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that somebody sends: they end the command."""
 
+IMPORTING = 60
+"""Seconds of processor time that an import may take in a child whose memory is limited."""
+
 _parent: list[int] = []
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Lets the system end a child that an import keeps busy for want of memory.
+
+    CPython 3.11 goes round in a circle where an error is handled and even the number of the line
+    gets no memory (`exception_unwind` in ceval.c). Processes that are no child of ours are left
+    alone.
+    """
+    if not (_parent and limited()):
+        yield
+        return
+    import resource
+
+    kind, before = resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime) + IMPORTING
+    soft = min([most, *(limit for limit in before if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(kind, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
 
 
 def turn_to(framework: str) -> None:

@@ -20,6 +20,7 @@ from xlstm.converters.keras_context import (
     registered_name,
 )
 from xlstm.converters.keras_eras import ERA_CLASSES, TAKEN_APART
+from xlstm.converters.keras_node_defs import is_node, operation_name
 from xlstm.converters.keras_registered import custom_spec
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
@@ -85,6 +86,8 @@ def operation_of(layer: Config) -> str:
         options = layer.get("config")
         function = options.get("function") if isinstance(options, Mapping) else None
         name = str(function or "getitem").split(".")[-1]
+    elif is_node(layer):
+        name = operation_name(layer)
     else:
         return ""
     return SYNONYMS.get(name, name)
@@ -170,7 +173,7 @@ def check_classes(reader: Reader, layers: list[Config]) -> None:
     """Raises UnsupportedError that names every layer there is no rule for, all at once."""
     wrong = []
     for layer in layers:
-        name = layer.get("config", {}).get("name") or layer.get("name")
+        name = layer.get("name") or layer.get("config", {}).get("name")
         try:
             refused = refused_class(reader, layer)
         except (KeyError, TypeError) as error:

@@ -137,7 +137,7 @@ def _expand(op: Operation) -> Found:
 
 def _squeeze(op: Operation) -> Found:
     axis = op.argument(1, "axis")
-    axes = axis if isinstance(axis, list) else [axis]
+    axes = axis if isinstance(axis, list) and axis else [axis]
     found = sorted((op.axis(a) for a in axes), reverse=True)
     return (op.tensor,), [Squeeze(a) for a in found]
 

@@ -265,6 +265,8 @@ class Assembly:
         check_shapes(shapes, [mask and self.nodes.shape(mask) for mask in kept], where)
         if call.wraps:
             raise UnsupportedError(where, "inputs without masks at every step", "masks", LIMITS)
+        # extremes look at every mask again for every input
+        self.reader.budget.spend("expanded nodes", len(inputs) * len({*kept}), where)
         made: list[Edge] = []
         found, name = masked_merge(spec, inputs, kept, len(shapes[0])).found, self._name(call)
         for number, (own, reads) in enumerate(found, 1):

@@ -20,7 +20,11 @@ Config = dict[str, Any]
 MANY = 20_000
 LEVELS = 16
 VERSION = "3.15.1"
-GATES = {"recurrent_activation": "sigmoid", "activation": "tanh"}
+GATES = {"recurrent_activation": "sigmoid", "activation": "tanh", "use_bias": True}
+LOOP = {
+    **dict.fromkeys(("return_state", "go_backwards", "stateful", "unroll"), False),
+    "return_sequences": True,
+}
 
 
 def archive(path: Path, config: Config | str) -> None:
@@ -163,6 +167,14 @@ def sums(number: int = MANY) -> Config:
     return graph([start(), *layers], names[-1])
 
 
+def largest(number: int = 1000) -> Config:
+    """The largest of many inputs, each with a mask of its own."""
+    layers = [layer("Masking", f"m{n}", [on("x")], mask_value=float(n)) for n in range(number)]
+    names = [item["name"] for item in layers]
+    join = layer("Maximum", "y", [on(*names)])
+    return graph([start("x", (None, None, 3)), *layers, join], "y")
+
+
 def outputs(number: int = MANY) -> Config:
     """Many outputs."""
     found = graph([start(), *(relu(f"r{n}", [on("x")]) for n in range(number))], "r0")
@@ -187,15 +199,16 @@ def operation(kind: str, name: str, node: Config) -> Config:
 
 def masks(times: int = 60) -> Config:
     """Masks joined with themselves, over and over: 2**times where each is looked at anew."""
-    compared = {"args": [tensor("x"), 0.0], "kwargs": {}}
+    compared = {"args": [tensor("ids"), 0.0], "kwargs": {}}
     layers = [operation("NotEqual", "m", compared)]
     for n in range(times):
         before = tensor(layers[-1]["name"])
         layers.append(operation("LogicalOr", f"o{n}", {"args": [before, before], "kwargs": {}}))
-    options = {"units": 2, "name": "lstm", **GATES}
+    options = {"units": 2, "name": "lstm", **GATES, **LOOP}
     call = {"args": [tensor("x")], "kwargs": {"mask": tensor(layers[-1]["name"])}}
     lstm = layer("LSTM", calls=[call], **options)
-    return graph([start("x", (None, None, 3)), *layers, lstm], "lstm")
+    starts = [start("x", (None, None, 3)), start("ids", (None, None))]
+    return graph([*starts, *layers, lstm], "lstm")
 
 
 def repeated(times: int) -> Config:
@@ -232,7 +245,7 @@ def cells(number: int = MANY) -> Config:
         for n in range(number)
     ]
     stack = {"class_name": "StackedRNNCells", "config": {"name": "s", "cells": found}}
-    return chain([layer("RNN", "rnn", cell=stack)], (None, None, 3))
+    return chain([layer("RNN", "rnn", cell=stack, **LOOP)], (None, None, 3))
 
 
 def models(number: int = MANY // 4) -> Config:
@@ -269,6 +282,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "graph-20000-turned": _keras(many_calls, turned=True),
     "calls-20000": _keras(one_layer),
     "inputs-20000": _keras(one_sum),
+    "masked-inputs-1000": _keras(largest),
     "sums-20000": _keras(sums),
     "outputs-20000": _keras(outputs),
     "cells-20000": _keras(cells),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import hostile_graphs as hostile
 import pytest
 from counted_work import exponent
@@ -14,6 +16,7 @@ REFUSED = {
     "nested-twice-h5": "expanded nodes",
     "nested-in-steps": "expanded nodes",
     "nested-long-names": "4,096 characters",
+    "masked-inputs-1000": "expanded nodes",
     "sums-20000": "500,000 values",
     "doubled-20000": "500,000 values",
     "masks-20000": "500,000 values",
@@ -51,7 +54,13 @@ def test_the_work_of_reading_grows_with_the_number_of_layers(name, tmp_path):
     def make(number):
         path = tmp_path / f"{number}.keras"
         hostile.archive(path, GROWING[name](number))
-        xlstm.load(path)
-        return lambda: xlstm.load(path)
+        read(path)
+        return lambda: read(path)
+
+    def read(path):
+        # a stack of cells is understood as a whole before its weights are missed
+        missed = pytest.raises(XlstmError, match="no kernel")
+        with missed if name == "cells" else contextlib.nullcontext():
+            xlstm.load(path)
 
     assert exponent(make, (200, 800)) <= 1.1

@@ -22,7 +22,7 @@ MAX_DIGITS = 40
 LONGEST_NAME = 4_096
 """Most characters of a name in a config."""
 
-NAMES = ("name", "class_name", "registered_name", "module", "package")
+NAMES = frozenset(("name", "class_name", "registered_name", "module", "package"))
 """Keys whose values are names."""
 
 MAX_NESTING = 200
@@ -87,11 +87,28 @@ def parse_json(text: bytes | str, where: str, budget: Budget) -> Any:
 
 def check_data(data: Any, where: str) -> None:
     """Raises FileError for parsed data that is nested too deeply, or has names without end."""
-    if _depth(data) > MAX_NESTING:
-        raise FileError(where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file")
-    if (longest := _longest_name(data)) > LONGEST_NAME:
-        want = f"names of at most {LONGEST_NAME:,} characters"
-        raise FileError(where, want, f"{longest:,}", "check the file")
+    level, todo = 1, [data]
+    while todo:  # one level after the other
+        if level > MAX_NESTING:
+            want = f"JSON of at most {MAX_NESTING} levels"
+            raise FileError(where, want, "more", "check the file")
+        below: list[Any] = []
+        for item in todo:
+            if isinstance(item, dict):
+                _check_names(item, where)
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level, todo = level + 1, below
+
+
+def _check_names(item: dict[Any, Any], where: str) -> None:
+    """Raises FileError for a long key, or a long value of one of `NAMES`."""
+    for key, value in item.items():
+        for text in (key, value if key in NAMES else ""):
+            if isinstance(text, str) and len(text) > LONGEST_NAME:
+                want = f"names of at most {LONGEST_NAME:,} characters"
+                raise FileError(where, want, f"{len(text):,}", "check the file")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,33 +146,6 @@ def whole(text: str) -> int:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number of JSON")
-
-
-def _depth(data: Any) -> int:
-    deepest, todo = 0, [(data, 1)]
-    while todo:
-        item, level = todo.pop()
-        deepest = max(deepest, level)
-        if level > MAX_NESTING:
-            break
-        children = (
-            item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        )
-        todo += [(child, level + 1) for child in children]
-    return deepest
-
-
-def _longest_name(data: Any) -> int:
-    """Characters of the longest key, or value of one of `NAMES`, in parsed data."""
-    longest, todo = 0, [data]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict):
-            names = [*map(item.get, NAMES), *item]
-            longest = max(longest, *(len(name) for name in names if isinstance(name, str)), 0)
-        if isinstance(item, dict | list):
-            todo += item.values() if isinstance(item, dict) else item
-    return longest
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:

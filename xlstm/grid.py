@@ -54,16 +54,20 @@ class Grid:
 
     def _row(self, row: Sequence[str], sizes: Sequence[int], heads: bool) -> Iterator[str]:
         """The lines of one row; those of headers end on one line, others start on one."""
+        if all(_size(cell) <= size for cell, size in zip(row, sizes, strict=True)):
+            yield self._line(row, sizes)
+            return
         cells = [wrapped(cell, size) for cell, size in zip(row, sizes, strict=True)]
         height = max(map(len, cells))
         blank = [[""] * (height - len(cell)) for cell in cells]
         pairs = zip(cells, blank, strict=True)
         for texts in zip(*([*b, *c] if heads else [*c, *b] for c, b in pairs), strict=True):
-            padded = (
-                _padded(text, size, place < self.left)
-                for place, (text, size) in enumerate(zip(texts, sizes, strict=True))
-            )
-            yield f" {(' ' * GAP).join(padded)}".rstrip()
+            yield self._line(texts, sizes)
+
+    def _line(self, texts: Sequence[str], sizes: Sequence[int]) -> str:
+        pairs = enumerate(zip(texts, sizes, strict=True))
+        padded = [_padded(text, size, place < self.left) for place, (text, size) in pairs]
+        return f" {(' ' * GAP).join(padded)}".rstrip()
 
 
 def _size(text: str) -> int:
@@ -71,6 +75,8 @@ def _size(text: str) -> int:
 
 
 def _padded(text: str, size: int, left: bool) -> str:
+    if text.isascii():
+        return text.ljust(size) if left else text.rjust(size)
     blank = " " * (size - _size(text))
     return text + blank if left else blank + text
 

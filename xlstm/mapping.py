@@ -54,7 +54,7 @@ class _Placed(NamedTuple):
 def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
     names = identifiers(model)
     for node in model.layers:
-        if node.name in without or node.layer:
+        if node.name in without or node.layer or not node.spec.parts:
             continue
         bare = model.lone and adapter.bare(node.spec)
         path = "" if bare else f"{names[node.name]}."

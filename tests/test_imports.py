@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import pytest
+from paths import DATA, ROOT
 from processes import CLI, run
 
 import xlstm
@@ -73,13 +74,38 @@ def test_calls_that_import_no_framework(case, tmp_path, monkeypatch):
     assert imported(SNIPPETS[case]) == set()
 
 
+WITHOUT_H5PY = f"""
+import pathlib, sys
+sys.modules["h5py"] = None
+import xlstm
+from xlstm.files.copying import clean_copy
+assert xlstm.load({str(DEMO)!r}).layers
+assert xlstm.load({str(DATA / "k224" / "lstm.h5")!r}).layers
+try:
+    clean_copy(pathlib.Path({str(DEMO)!r}), pathlib.Path())
+except xlstm.errors.MissingFrameworkError as error:
+    print(error)
+"""
+
+
+def test_files_are_read_without_h5py(tmp_path, monkeypatch):
+    """The copy that Keras is handed needs it, and says where it comes from."""
+    monkeypatch.chdir(tmp_path)
+    done = run(WITHOUT_H5PY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "xlstm-converter[keras]" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert not any(item.startswith("h5py") for item in wanted["dependencies"])
+    assert any(item.startswith("h5py") for item in wanted["optional-dependencies"]["keras"])
+
+
 @pytest.mark.parametrize("case", COMMANDS)
 def test_commands_that_import_no_framework(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert imported(CLI, *COMMANDS[case]) == set()
 
 
-ROOT = Path(xlstm.__file__).parents[1]
 COUNTED = f"""
 import xlstm
 assert xlstm.count({str(DEMO)!r}).total("torch") == 2260

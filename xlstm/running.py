@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.adapter import Adapter
-from xlstm.errors import printable
+from xlstm.errors import MissingFrameworkError, printable
 from xlstm.files.copying import clean_copy
 from xlstm.folder import has_port
 from xlstm.inputs import row_numbers
@@ -224,6 +224,8 @@ def _made(source: Any, model: Model, adapter: Adapter, live: Any, dtype: str) ->
         return build(model, adapter, dtype), OUR_PORT + why
     try:
         return _open_natively(live, Path(source), dtype), "the original" + _on(live)
+    except MissingFrameworkError:
+        raise
     except Exception as error:  # Keras may fail on its own files in any way
         said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         return build(model, adapter, dtype), f"{OUR_PORT} (Keras does not open the file: {said})"

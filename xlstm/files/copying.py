@@ -6,6 +6,7 @@ optimizer, metrics, other members of an archive.
 
     clean_copy(Path("a.net"), Path("folder"))     # folder/model.keras
 
+h5py is imported here alone, when a copy is made: whoever has Keras has it, the core does without.
 Our readers never call libhdf5, so any h5py from 3.11 on will do (TensorFlow 2.21 allows none from
 3.15 on). Damaged files of newer superblocks and damaged links crash h5py 3.14; 3.16, with HDF5
 2.0, refuses them. Both run without end on heaps of texts whose free space has no size, and on free
@@ -19,13 +20,12 @@ from __future__ import annotations
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import h5py
 import numpy as np
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError
+from xlstm.errors import FileError, MissingFrameworkError
 from xlstm.files.guards import MAX_TEXT, is_folder, open_regular, parse_json
 from xlstm.files.hdf5 import Dataset, Group, open_hdf5
 from xlstm.files.keras_folder import CONFIG, INDEX, METADATA, WEIGHTS, read_shards
@@ -33,6 +33,9 @@ from xlstm.files.keras_tree import DEEPEST
 from xlstm.files.keras_zip import open_weights
 from xlstm.files.zips import find, member, open_zip
 from xlstm.model import Array
+
+if TYPE_CHECKING:
+    import h5py
 
 LEFT_OUT = ("optimizer", "optimizer_weights", "metrics")
 """Groups of the root that Keras reads for training alone."""
@@ -46,7 +49,9 @@ def clean_copy(path: Path, folder: Path) -> Path:
 
     Raises:
         FileError: damaged, hostile, or not of Keras.
+        MissingFrameworkError: h5py is not installed.
     """
+    _h5py()
     budget = Budget()
     with ExitStack() as opened:
         if is_folder(path):
@@ -57,6 +62,16 @@ def clean_copy(path: Path, folder: Path) -> Path:
             return _archive(stream, path.name, folder / "model.keras", opened, budget)
         _hdf5(stream, path.name, folder / "model.h5", budget)
         return folder / "model.h5"
+
+
+def _h5py() -> Any:
+    """The library that writes HDF5, which the extra of Keras brings."""
+    try:
+        import h5py
+    except ImportError as error:
+        do = "pip install 'xlstm-converter[keras]'"
+        raise MissingFrameworkError("a copy for Keras", "h5py", str(error), do) from None
+    return h5py
 
 
 def _folder(path: Path, target: Path, opened: ExitStack, budget: Budget) -> Path:
@@ -98,7 +113,7 @@ def _archive(stream: BinaryIO, file: str, target: Path, opened: ExitStack, budge
 def _hdf5(stream: BinaryIO, where: str, target: Path, budget: Budget) -> None:
     """Copies the groups of a file that belong to its model."""
     root = open_hdf5(stream, where, budget)
-    with h5py.File(target, "w") as copy:
+    with _h5py().File(target, "w") as copy:
         _attributes(root, copy, where)
         todo = [(root, copy, name, 0) for name in root.names(where) if name not in LEFT_OUT]
         while todo:

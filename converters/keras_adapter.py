@@ -2,6 +2,7 @@
 
 from xlstm.converters.keras_emit import emit
 from xlstm.converters.keras_layers import refusal, two_layers
+from xlstm.converters.keras_spelling import pattern
 from xlstm.converters.keras_tables import DEFAULT, TABLES
 
 from xlstm.adapter import Adapter
@@ -35,4 +36,6 @@ ADAPTER = Adapter(
     emit=emit,
     keeps_frozen=True,
     extra_files=True,
+    pattern=pattern,
+    listed="get_weights()",
 )

@@ -25,4 +25,5 @@ ADAPTER = Adapter(
     bare=bare,
     emit=emit,
     keeps_frozen=True,
+    listed="parameters()",
 )

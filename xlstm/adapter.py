@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ class Adapter:
         bare: whether a lone layer's native module alone is exact, so that it needs no class.
         keeps_frozen: whether ports mark layers that are not trainable.
         extra_files: whether `save` lets the live half add files of its own (Keras: model.keras).
+        pattern: name of a port's tensor -> pattern of other names that the framework gives it.
+        listed: what gives its tensors as a list in the order of the tables, "" for nothing.
     """
 
     name: str
@@ -128,6 +131,8 @@ class Adapter:
     bare: Callable[[Spec], bool] = lambda _spec: False
     keeps_frozen: bool = False
     extra_files: bool = False
+    pattern: Callable[[str], re.Pattern[str]] | None = None
+    listed: str = ""
 
     def table(self, part: Spec) -> Table:
         """The table that ports use for a part of a layer that owns weights.

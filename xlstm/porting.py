@@ -48,7 +48,8 @@ def load(
     Args:
         source: a path to a Keras file (`.keras`, HDF5 whole or weights alone, weights in shards),
             to a SavedModel, or to a folder written by `save` or by Keras; a path to named arrays
-            (safetensors, `.npz`, Flax msgpack) or a mapping of them, with `layers`; a live Keras
+            (safetensors, `.npz`, Flax msgpack), a mapping of them or a list as `get_weights()`
+            gives it, with `layers`; a live Keras
             model or layer; an `nn.LSTM`, `nn.GRU`, `nn.RNN`, cell or `nn.Linear` of PyTorch, or
             any module that `torch.fx` traces with such layers in it; a cell, `RNN`,
             `Bidirectional`, `Linear` or `Sequential` of Flax NNX, or of Linen as a pair (module,
@@ -95,8 +96,10 @@ def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model
 
             raise asked(source)
         return from_arrays(source, layers)
+    if layers is not None and isinstance(source, list):
+        return from_arrays(source, layers)
     if layers is not None:
-        raise UsageError("load", "a mapping or file of arrays for layers=", source, "leave it out")
+        raise UsageError("load", "arrays or a file of them for layers=", source, "leave it out")
     if isinstance(source, Model):
         return source
     if owner is None:

@@ -117,7 +117,7 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
 PACKING = ("pack_padded_sequence", "pad_packed_sequence", "pack_sequence")
 
 
-def _failure(error: Exception) -> tuple[str, str]:
+def _failure(error: BaseException) -> tuple[str, str]:
     """What stopped a trace, with the line of the user's own code, and the way out."""
     frames = traceback.extract_tb(error.__traceback__)
     packing = next((frame.name for frame in frames if frame.name in PACKING), "")

@@ -222,14 +222,15 @@ def _source(data: Any, where: str) -> Source:
     texts = [fields.get(name) for name in ("framework", "version", "container", "file", "sha256")]
     lists = [_checked(fields.get(name), list, where) for name in ("notes", "warnings")]
     # graphs of before the axes were kept have none
-    axes = {
-        name: tuple(
+    inputs, outputs = (
+        tuple(
             _axis(axis, f"{where}, {name}")
             for axis in _checked(fields.get(name, []), list, f"{where}, {name}")
         )
         for name in ("input_axes", "output_axes")
-    }
-    return Source(*texts, *map(tuple, lists), **axes)
+    )
+    found = Source(*texts, *map(tuple, lists))
+    return dataclasses.replace(found, input_axes=inputs, output_axes=outputs)
 
 
 def _axis(data: Any, where: str) -> BatchAxis:

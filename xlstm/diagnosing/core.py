@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xlstm import inputs as generated
+from xlstm.batch_axes import late
 from xlstm.cost import MEMORY, Limits, check_cost, check_memory, fitted
 from xlstm.diagnosing import weights
 from xlstm.diagnosing.altered import layers_of, run, start
@@ -141,6 +142,8 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
     if was_run:
         reference(case.a, case.inputs, coverage=coverage)
     recipe = f"made from the model, seed {generated.SEED}" if made else "given"
+    if (shapes := late(case.a)[0]) and not made:
+        recipe += f", taken as batch first, though a's source takes {shapes}"
     return Diagnosis(
         case.a.name,
         case.b.title,

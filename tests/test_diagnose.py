@@ -244,7 +244,6 @@ def with_momentum(module):
 
 TOUCHED = {
     "epsilon": with_eps,
-    "momentum": with_momentum,
     "batchnorm-mode": lambda module: of_kind(module, nn.BatchNorm1d).train(),
     "dropout-on": lambda module: of_kind(module, nn.Dropout).train(),
 }
@@ -259,6 +258,16 @@ def test_options_of_a_live_module(cause):
     assert xlstm.diagnose(NORMED, wrong).causes == (cause,)
     assert all(torch.equal(before[n], t) for n, t in wrong.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
+
+
+def test_a_momentum_is_a_note():
+    other = port(NORMED)
+    with_momentum(other)
+    found = xlstm.diagnose(NORMED, other)
+    assert found.ok
+    assert [note.cause for note in found.notes] == ["momentum"]
+    assert "note: batchnorm_1: Your momentum is 0.9; a's is 0.99." in str(found)
+    assert found.to_json()["notes"][0]["cause"] == "momentum"
 
 
 def as_function(truth, layers=None, weights=None):

@@ -14,6 +14,9 @@ from torch.nn import functional
 import xlstm
 from xlstm.model import LSTM, Activation, Dense, Masking, SimpleRNN
 
+# a port of a module with the time first says that its own batch is
+pytestmark = pytest.mark.filterwarnings("ignore::xlstm.errors.AxesWarning")
+
 SEQUENCE = {"return_sequences": True}
 
 

@@ -80,22 +80,34 @@ def _statistics(spec: Spec) -> bool:
 def _build(model: Model, made: str, make: list[str]) -> list[str]:
     statistics = any(_statistics(node.spec) for node in model.layers)
     kinds = "(nnx.Param, nnx.BatchStat)" if statistics else "nnx.Param"
+    drawing = draws(model)
+    found = "found" if drawing else "set(weights)"
     return [
         *signature("build", made, "weights: Mapping[str, ArrayLike]", _default(model)),
         '    """The model with these weights, by dotted name, in evaluation mode."""',
         *make,
         f"    params = nnx.to_flat_state(nnx.state(model, {kinds}))",
         '    names = {".".join(map(str, path)) for path, _ in params}',
-        "    if names != set(weights):",
-        '        raise ValueError(f"weights that do not fit: {sorted(names ^ set(weights))}")',
+        *(_without_draws() if drawing else []),
+        f"    if names != {found}:",
+        f'        raise ValueError(f"weights that do not fit: {{sorted(names ^ {found})}}")',
         "    filled = [",
         '        (path, param.replace(jnp.asarray(weights[".".join(map(str, path))], dtype)))',
         "        for path, param in params",
         "    ]",
         "    nnx.update(model, nnx.from_flat_state(filled))",
-        *(["    nnx.reseed(model, dropout=0)"] if draws(model) else []),
+        *(["    nnx.reseed(model, dropout=0)"] if drawing else []),
         "    model.eval()",  # evaluation mode, no code is evaluated
         "    return model",
+    ]
+
+
+def _without_draws() -> list[str]:
+    """Lines that leave out what a trained module saves beside its weights, where it has that."""
+    return [
+        "    # a trained model saves the state of its random numbers too: below it starts anew",
+        "    drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))",
+        '    found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}',
     ]
 
 

@@ -173,8 +173,11 @@ def build(weights: Mapping[str, ArrayLike], dtype: DTypeLike = jnp.float32) -> M
     )
     params = nnx.to_flat_state(nnx.state(model, nnx.Param))
     names = {".".join(map(str, path)) for path, _ in params}
-    if names != set(weights):
-        raise ValueError(f"weights that do not fit: {sorted(names ^ set(weights))}")
+    # a trained model saves the state of its random numbers too: below it starts anew
+    drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))
+    found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}
+    if names != found:
+        raise ValueError(f"weights that do not fit: {sorted(names ^ found)}")
     filled = [
         (path, param.replace(jnp.asarray(weights[".".join(map(str, path))], dtype)))
         for path, param in params

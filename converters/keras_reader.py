@@ -17,13 +17,13 @@ from xlstm.converters.keras_operations import HOW, MASKS
 from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_weights import Groups, sort_nested
 
-from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.errors import FileError, NoArchitectureError, UnsupportedError
 from xlstm.files.description import Description
 from xlstm.model import Input, Model, Node, Source
 
 
-def _no_architecture(description: Description) -> UsageError:
-    return UsageError(
+def _no_architecture(description: Description) -> NoArchitectureError:
+    return NoArchitectureError(
         description.file,
         "an architecture for these weights",
         description.container,

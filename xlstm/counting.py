@@ -8,20 +8,23 @@ counted in every framework, and all else in its own alone, with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 from xlstm import registry
 from xlstm.adapter import Adapter, Place
+from xlstm.files import describe
 from xlstm.identifiers import identifier
 from xlstm.kinds import BATCH_NORM
-from xlstm.leaves import Leaf, Leaves
+from xlstm.leaves import Leaf, Leaves, leaf_of
 from xlstm.ledger import Difference, LayerCount, Ledger, TensorCount, count, differences
 from xlstm.model import Node, Recurrent, Source, Spec, chain
 from xlstm.origin import optimizer_of
-from xlstm.proving import Group, framework_of, groups
+from xlstm.proving import Group, framework_of, groups, numbered
 from xlstm.tensorflow1 import CELLS, cells
 
 OPEN = "names and shapes do not prove which layer this is; load it with layers="
@@ -62,13 +65,35 @@ def count_leaves(
     return Ledger(tuple(names), tuple(counted), optimizer_of(None, found.optimizer), tuple(said))
 
 
+def count_weights(path: Path, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
+    """Counts the weights of a file of Keras that says no architecture.
+
+    Raises:
+        FileError: as `describe` raises.
+    """
+    with contextlib.closing(describe(path)) as description:
+        found = {
+            f"{key}/{stored.name}": leaf
+            for key, every in description.weights.items()
+            for stored in every
+            if (leaf := leaf_of(stored)) and key.rpartition("/")[2] != "seed_generator"
+        }
+        own = registry.adapter(description.framework)
+        why = (
+            f"{description.container}: layers are told from names and shapes; "
+            "with architecture= (--architecture) each is counted in every framework"
+        )
+        ledger = count_leaves(Leaves(found), frameworks, own, [why])
+        return replace(ledger, optimizer=description.optimizer)
+
+
 def _layers_of(found: Leaves, own: Adapter | None) -> tuple[Adapter, list[Group]]:
     """Whose arrays these are, and the layers that they prove."""
     old = cells(found.arrays)
     inside = {name for group in old for name in group.names.values()}
     others = {name: leaf for name, leaf in found.arrays.items() if name not in inside}
     if own is not None:
-        return own, [*groups(own, others), *old]
+        return own, [*groups(own, others), *numbered(own, others), *old]
     holders = {holder.name for kind in found.types() if (holder := registry.owner_of(kind))}
     for adapter in map(registry.adapter, holders if len(holders) == 1 else ()):
         if layers := groups(adapter, others):  # else they may be another one's, by their names

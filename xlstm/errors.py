@@ -54,6 +54,10 @@ class UsageError(XlstmError):
     """A call or command with arguments that make no sense."""
 
 
+class NoArchitectureError(UsageError):
+    """A file of weights alone, of whose architecture nothing was said."""
+
+
 class MissingFrameworkError(XlstmError):
     """A framework that was asked for is not installed."""
 

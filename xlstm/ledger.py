@@ -17,7 +17,7 @@ from typing import Any
 
 from xlstm import registry
 from xlstm.adapter import Adapter, Place
-from xlstm.errors import UnsupportedError
+from xlstm.errors import NoArchitectureError, UnsupportedError
 from xlstm.files.arrays import is_arrays, read_shapes
 from xlstm.layout import FOLD, Slot, Table
 from xlstm.leaves import Leaves, leaves
@@ -193,8 +193,10 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
         source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
             state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
             from names and shapes, where only one layer has them, and counted in their own
-            framework alone where not. So is a live model that cannot be ported. Of a training
-            checkpoint, what the optimizer keeps is apart; a tensor of two names counts once.
+            framework alone where not. So are weights of Keras alone, and a live model that cannot
+            be ported. An architecture of Keras alone (JSON, YAML) is counted layer by layer. Of a
+            training checkpoint, what the optimizer keeps is apart; a tensor of two names counts
+            once.
         frameworks: names of the frameworks to count in; adapters without tables are left out.
 
     Raises:
@@ -209,6 +211,10 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
         return count_leaves(found, names)
     try:
         model = load_shapes(source)
+    except NoArchitectureError:
+        from xlstm.counting import count_weights
+
+        return count_weights(Path(source), names)
     except UnsupportedError as error:
         return _as_it_is(source, names, error)
     return _of_model(model, names)

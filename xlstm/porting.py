@@ -21,7 +21,7 @@ from xlstm.custom import registered_code
 from xlstm.emitted import folder_of, read_emitted
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
-from xlstm.files.architecture import Told, join
+from xlstm.files.architecture import Told, describe_alone, join
 from xlstm.files.arrays import is_arrays, read_arrays, read_shapes
 from xlstm.folder import SOURCE, check_plain, has_port, read_folder
 from xlstm.layout import Table, pack, sizes_of, unpack
@@ -181,6 +181,8 @@ def _read_port(source: Any, owner: Adapter) -> Model | None:
 def load_shapes(source: Any, told: Told = Told()) -> Model:  # noqa: B008  Told never changes
     """As `load`, with zeros that take no memory for the weights of files, of which none is read.
 
+    An architecture without weights is a model here, whose layers have none.
+
     Raises:
         XlstmError: as `load` raises.
     """
@@ -201,7 +203,8 @@ def _load_path(
         from xlstm.proving import asked
 
         raise asked(read_shapes(path), path.name)
-    with contextlib.closing(describe(path)) as description:
+    alone = None if numbers else describe_alone(path)
+    with contextlib.closing(alone or describe(path)) as description:
         joined = join(description, told)
         joined = joined if numbers else joined.without_numbers()
         model: Model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xlstm import registry
@@ -66,8 +66,12 @@ class Group:
 
 
 def plain_name(name: str) -> str:
-    """A name with dots between its parts, PyTorch's layer number put before the tensor's name."""
-    name = name.replace("/", ".")
+    """A name with dots between its parts, PyTorch's layer number put before the tensor's name.
+
+    >>> plain_name("rnn/lstm/kernel:0"), plain_name("gru.weight_ih_l1")
+    ('rnn.lstm.kernel', 'gru.l1.weight_ih_l0')
+    """
+    name = name.replace("/", ".").removesuffix(":0")
     found = STACKED.match(name)
     if not found:
         return name
@@ -160,6 +164,56 @@ def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
                     names.pop(plain[name], None)
     order = {name: number for number, name in enumerate(arrays)}
     return sorted(found, key=lambda group: min(order[name] for name in group.names.values()))
+
+
+def numbered(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
+    """The layers of arrays that have numbers for names, as new weights files of Keras keep them.
+
+    Their order is that of the tables, and the path has to say the class or a cell.
+    """
+    below: dict[str, dict[int, str]] = {}
+    for name in arrays:
+        path, _, last = name.rpartition("/")
+        if path and last.isdecimal() and len(last) < 3:
+            below.setdefault(path, {})[int(last)] = name
+    found = []
+    for path, names in below.items():
+        if sorted(names) == [*range(len(names))]:
+            ordered = [names[number] for number in sorted(names)]
+            fits = [*_in_order(adapter, path, ordered, arrays)]
+            found += fits[:1] if len({group.spec for group in fits}) == 1 else []
+    return found
+
+
+def _in_order(
+    adapter: Adapter, path: str, ordered: Sequence[str], arrays: Mapping[str, Shaped]
+) -> Iterator[Group]:
+    """The layers that arrays in the order of a table may be, by shapes and the words of a path."""
+    words = re.sub(r"_\d+(?=/|$)", "", path).split("/")
+    for table in adapter.default.values():
+        slots = adapter.tables[table].slots
+        for number in {len(slots), len([s for s in slots if s.tensor != "bias"])}:
+            names = {s.name: name for s, name in zip(slots, ordered, strict=False)}
+            if number == len(ordered) == len(names):
+                called = {slot: slot for slot in names}
+                shapes = {slot: arrays[name] for slot, name in names.items()}
+                group = _proven(adapter, adapter.tables[table], "", called, shapes)
+                if group and (_word(group.spec) in words or "cell" in words):
+                    yield replace(group, path=path, names=names)
+
+
+def _word(spec: Spec) -> str:
+    """The class of a layer as Keras writes it in paths."""
+    return "batch_normalization" if isinstance(spec, BatchNorm) else snake(spec.kind)
+
+
+def snake(name: str) -> str:
+    """A class as Keras names its layers.
+
+    >>> snake("SimpleRNN"), snake("LSTM")
+    ('simple_rnn', 'lstm')
+    """
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:

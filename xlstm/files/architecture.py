@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -46,6 +47,31 @@ def read_architecture(path: Path, budget: Budget) -> Architecture:
         raise FileError(path.name, WANT, _other(data), "save it with model.to_json()")
     said = (as_text(data.get(key) or "", path.name) for key in ("keras_version", "backend"))
     return Architecture(data, path.name, container, *said)
+
+
+START = re.compile(rb"\s*(\{|\"|[a-z_]+:)")
+"""How a text of an architecture begins, after a mark of UTF-8: JSON, or YAML of Keras's words."""
+
+
+def describe_alone(path: Path) -> Description | None:
+    """The description of an architecture without weights, None for a file that is none.
+
+    Raises:
+        FileError: unreadable.
+    """
+    if is_folder(path):
+        return None
+    with open_regular(path) as file:
+        if not START.match(file.read(64).removeprefix(codecs.BOM_UTF8)):
+            return None
+    budget = Budget()
+    try:
+        found = read_architecture(path, budget)
+    except FileError:
+        return None  # whoever reads models says what it is
+    what = f"architecture alone ({found.container})"
+    said = {"backend": found.backend, "alone": True, "budget": budget}
+    return Description("keras", found.version, what, path.name, str, found.config, {}, True, **said)
 
 
 def _other(data: Any) -> str:

@@ -86,6 +86,7 @@ class Description:
         ignored: members that were not read.
         architecture: the file of the config, where that is another one.
         weights_version: the version that the file of the weights states, where that is another one.
+        alone: True for an architecture without weights, of which none are asked.
         opened: what must be closed once the weights are read.
         budget: what the file may still cost; one for a whole load, its config and graph included.
     """
@@ -104,6 +105,7 @@ class Description:
     ignored: tuple[str, ...] = ()
     architecture: Architecture | None = None
     weights_version: str = ""
+    alone: bool = False
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
     budget: Budget = field(default_factory=Budget, repr=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -210,15 +210,17 @@ def _needed(case: Case, best: Outcome) -> Outcome:
     """
     every = [hypothesis for one in best.explained for hypothesis in one.found]
     for two in combinations(every, 2) if best.final.same else ():
-        if _agrees(case, best, [h for h in every if h not in two]) and not any(
-            _agrees(case, best, [h for h in every if h is not one]) for one in two
+        if _agrees(case, best, _without(every, *two)) and not any(
+            _agrees(case, best, _without(every, one)) for one in two
         ):
-            explained = [
-                replace(one, found=tuple(h for h in one.found if h not in two))
-                for one in best.explained
-            ]
-            return _needed(case, replace(best, explained=explained))
+            kept = [replace(one, found=_without(one.found, *two)) for one in best.explained]
+            return _needed(case, replace(best, explained=kept))
     return best
+
+
+def _without(found: Iterable[Hypothesis], *others: Hypothesis) -> tuple[Hypothesis, ...]:
+    """Hypotheses but for some; they hold arrays, which are not compared."""
+    return tuple(h for h in found if all(h is not other for other in others))
 
 
 def _agrees(case: Case, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:

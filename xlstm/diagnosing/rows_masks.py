@@ -27,6 +27,12 @@ def masks_ignored(site: Site) -> Iterator[Altered]:
         yield Altered(layer, site.said(text, fix), "mask-ignored")
 
 
+def alone(site: Site) -> Iterator[Altered]:
+    """A mask that is not obeyed by the one layer that has it: there it is to be mended."""
+    if sum(node.mask == site.node.mask for node in site.model.layers) == 1:
+        yield from masks_ignored(site)
+
+
 def _running_on(whole: bool) -> Call:
     """States run on at masked steps; zeros there, or only before the first step that counts."""
 
@@ -137,6 +143,7 @@ def maskings(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
+    Row("mask-ignored", alone),
     Row("mask-ignored", maskings),
     Row("mask-ignored", masks_ignored),
     Row("mask-ignored", masks_half_obeyed),

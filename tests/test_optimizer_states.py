@@ -93,6 +93,18 @@ def test_a_model_that_is_called_an_optimizer_is_a_model():
     assert xlstm.count(state).total("torch") == 144
 
 
+def test_slots_of_tensorflow_1():
+    cell = {"kernel": np.ones((7, 16), "float32"), "bias": np.ones(16, "float32")}
+    arrays = {f"rnn/basic_lstm_cell/{key}": array for key, array in cell.items()}
+    slots = {f"{name}/Adam{n}": a + 1 for name, a in arrays.items() for n in ("", "_1")}
+    powers = {f"{name}_power": np.array(0.9, "float32") for name in ("beta1", "beta2")}
+    ledger = xlstm.count({**arrays, **slots, **powers})
+    assert [(layer.kind, layer.params["torch"]) for layer in ledger.layers] == [
+        ("LSTM of TensorFlow 1", 144)
+    ]
+    assert ledger.optimizer_formula() == "2 x 128 trainable + 2"
+
+
 OPTAX = (
     "adabelief adafactor adagrad adam adamax amsgrad lamb lion novograd rmsprop sm3 yogi".split()
 )

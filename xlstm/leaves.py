@@ -151,8 +151,8 @@ def split(
         arrays: by name.
         known: names that are an optimizer's, whatever they look like.
     """
-    roots = _roots(arrays)
-    own = {name for name in arrays if name in known or _below(name, roots)}
+    roots, slots = _roots(arrays), _slots(arrays)
+    own = {name for name in arrays if name in known or name in slots or _below(name, roots)}
     own = set() if len(own) == len(arrays) else own  # a model of that name, or nothing but it
     model = {name: leaf for name, leaf in arrays.items() if name not in own}
     return model, tuple(leaf.shape for name, leaf in arrays.items() if name in own)
@@ -228,6 +228,19 @@ def _roots(arrays: Mapping[str, Leaf]) -> set[str]:
             found.add(root)  # as every optimizer of Keras has it
     beside = {f"{root.rpartition('.')[0]}.{step}".strip(".") for root in found for step in STEPS}
     return found | beside | {"step"}
+
+
+POWERS = re.compile(r"(.*/)?beta[12]_power(:0)?")
+"""Names of numbers that Adam of TensorFlow 1 keeps."""
+
+
+def _slots(arrays: Mapping[str, Leaf]) -> set[str]:
+    """Names that lie below the name of an array: an optimizer of TensorFlow 1 keeps kernel/Adam."""
+    shapes = {name.removesuffix(":0"): leaf.shape for name, leaf in arrays.items()}
+    found = {
+        name for name, leaf in arrays.items() if shapes.get(name.rpartition("/")[0]) == leaf.shape
+    }
+    return found | {name for name in arrays if found and POWERS.fullmatch(name)}
 
 
 def _paths(name: str) -> list[str]:

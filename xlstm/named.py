@@ -77,9 +77,9 @@ def from_arrays(
                     weights = unpack_model(model, adapter, found)
                     return replace(model, source=source, weights=weights)
     for adapter in map(registry.adapter, registry.FRAMEWORKS):
-        if found := _respelled(bare, adapter, given):
+        if respelled := _respelled(bare, adapter, given):
             source = replace(bare.source, framework=adapter.name)
-            return replace(bare, source=source, weights=unpack_model(bare, adapter, found))
+            return replace(bare, source=source, weights=unpack_model(bare, adapter, respelled))
     raise _foreign(bare, given)
 
 

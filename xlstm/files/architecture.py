@@ -69,9 +69,9 @@ def describe_alone(path: Path) -> Description | None:
         found = read_architecture(path, budget)
     except FileError:
         return None  # whoever reads models says what it is
-    what = f"architecture alone ({found.container})"
-    said = {"backend": found.backend, "alone": True, "budget": budget}
-    return Description("keras", found.version, what, path.name, str, found.config, {}, True, **said)
+    what, where = f"architecture alone ({found.container})", path.name
+    bare = Description("keras", found.version, what, where, str, found.config, {}, by_name=True)
+    return replace(bare, backend=found.backend, alone=True, budget=budget)
 
 
 def _other(data: Any) -> str:

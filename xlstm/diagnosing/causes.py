@@ -50,6 +50,10 @@ CAUSES: dict[str, str] = {
     "missing-layer": "a layer without weights is left out",
     # numbers
     "rounded-weights": "the weights were rounded to a lower precision",
+    "negated-weights": "a tensor is negated",
+    "scaled-weights": "a tensor is multiplied by a number",
+    "lost-weights": "a tensor, or a part of it, is zeros",
+    "reordered-weights": "a tensor's rows or columns are reversed or shifted",
     "other-weights": "numbers in a tensor are other ones",
     "float32": "a number is rounded to float32 on the way: a note, no mistake",
     # what can be compared at all

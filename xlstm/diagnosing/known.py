@@ -9,6 +9,7 @@ from xlstm.diagnosing import (
     rows_around,
     rows_bias,
     rows_both,
+    rows_content,
     rows_function,
     rows_loops,
     rows_masks,
@@ -24,12 +25,15 @@ from xlstm.diagnosing.timed import around, inside
 from xlstm.errors import XlstmError
 from xlstm.model import Model, Node
 
-WEIGHTS: tuple[Row, ...] = (
+PLACES: tuple[Row, ...] = (
     *rows_orders.ROWS,
     *rows_weights.ROWS,
     *rows_bias.ROWS,
 )
-"""Numbers in the wrong place, or other ones."""
+"""Numbers in the wrong place, or biases that are other ones."""
+
+WEIGHTS = (*PLACES, *rows_content.ROWS)
+"""All that may have happened to numbers."""
 
 AFTER = rows_outside.ROWS[1:]
 """What may come after a layer."""
@@ -45,9 +49,10 @@ ROWS: tuple[Row, ...] = (
     *rows_loops.ROWS,
     *rows_masks.ROWS,
     *AFTER,
-    *WEIGHTS,
+    *PLACES,
     *rows_around.ROWS,
     *rows_function.ROWS[10:],
+    *rows_content.ROWS,
 )
 """All of them; where two explain the same, the first one is named."""
 

@@ -101,6 +101,23 @@ def _without(hub: Array, axis: int, place: int) -> Array:
     return found
 
 
+def likeness(mine: Array, other: Array) -> str:
+    """A sentence on what numbers that no row explains have in common with a's; "" for nothing."""
+    a, b = mine.astype(np.float64), other.astype(np.float64)
+    top = float(np.abs(a).max(initial=0))
+    if not top or not np.isfinite(b).all():
+        return ""
+    factor = float((a * b).sum() / (a * a).sum())
+    if factor and np.allclose(b, factor * a, rtol=0, atol=1e-6 * abs(factor) * top):
+        return f" They are a's times {factor:.6g}."
+    zero = (b == 0) & (a != 0)
+    if zero.any() and np.array_equal(a[~zero], b[~zero]):
+        return " All that differ are zero."
+    if np.allclose(np.sort(a, None), np.sort(b, None), rtol=0, atol=1e-6 * top):
+        return " They are a's in another order."
+    return ""
+
+
 ROWS = (
     _row("negated-weights", _negated),
     _row("lost-weights", _lost),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,20 @@ def slopes(site: Site) -> Iterator[Altered]:
         yield from optioned(site, text, "Set it to {was_slope}.", slope=slope)
         text = f"Your alpha is {slope:g}; a's is {{was_alpha}}"
         yield from optioned(site, text, "Set it to {was_alpha}.", alpha=slope)
+        yield from _leaky(site, slope)
+
+
+def _leaky(site: Site, slope: float) -> Iterator[Altered]:
+    """A relu, leaky or not, with a slope below zero that no activation has by its name."""
+    spec = pieces(site.spec)[0].specs[0]
+    own = getattr(spec, "activation", "")
+    if own in ("relu", *LEAKY) and slope not in (0.0, 0.01, 0.2):
+        text = f"Your activation is leaky_relu of slope {slope:g}; a has {words(own)}."
+        yield _formula(site, "output", partial(_below, slope), text, f"Use {words(own)}.")
+
+
+def _below(slope: float, x: Array) -> Array:
+    return np.where(x > 0, x, x.dtype.type(slope) * x)
 
 
 def _batch_norm(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:

@@ -13,6 +13,7 @@ from xlstm.diagnosing.hypothesis import Hypothesis, Part, Row, Say, parts, with_
 from xlstm.diagnosing.known import WEIGHTS, hypotheses
 from xlstm.diagnosing.naming import Naming, Said
 from xlstm.diagnosing.pairing import Paired
+from xlstm.diagnosing.rows_content import likeness
 from xlstm.layout import settled
 from xlstm.model import Array, Model, Node
 
@@ -328,6 +329,7 @@ def _other(
         hold = "hold" if " and " in called else "holds"
         text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
         text += f", by up to {gap.max():.3g} (the first at [{first}] of {tensor} in the hub)."
+        text += likeness(mine, other)
         return Said(text, "Copy it again.", called.replace("`", ""))
 
     layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})

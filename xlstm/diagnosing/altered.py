@@ -21,7 +21,10 @@ from xlstm.specs import Spec
 Formula = Callable[[Array], Array]
 Values = dict[Edge, Array]
 Call = Callable[[Spec, list[Array], Context], list[Array]]
-"""Runs a layer: its spec, its inputs, its surroundings -> every output."""
+"""Runs a layer: its spec, its inputs, its surroundings -> every output.
+
+One with an attribute `also` reads these edges too, after the node's own inputs.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def run_node(node: Node, layer: Layer, values: Values, dtype: Any = np.float64) 
     states = [values[edge] for edge in node.states] if layer.started else []
     context = _surroundings(node.name, weights, mask, states, layer.formulas)
     with np.errstate(all="ignore"):
-        return layer.call(layer.spec, [values[edge] for edge in node.inputs], context)
+        edges = (*node.inputs, *getattr(layer.call, "also", ()))
+        return layer.call(layer.spec, [values[edge] for edge in edges], context)
 
 
 def run(

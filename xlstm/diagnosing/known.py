@@ -15,6 +15,7 @@ from xlstm.diagnosing import (
     rows_masks,
     rows_orders,
     rows_outside,
+    rows_pieces,
     rows_sequence,
     rows_weights,
 )
@@ -48,6 +49,7 @@ ROWS: tuple[Row, ...] = (
     *rows_sequence.ROWS,
     *rows_loops.ROWS,
     *rows_masks.ROWS,
+    *rows_pieces.ROWS,
     *AFTER,
     *PLACES,
     *rows_around.ROWS,

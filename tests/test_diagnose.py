@@ -9,7 +9,6 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.diagnosing import bisecting
 from xlstm.model import (
     GRU,
     LSTM,
@@ -323,20 +322,22 @@ def test_layers_of_equal_shape_with_each_others_weights():
     assert xlstm.diagnose(truth, wrong).causes == ("swapped-layers",)
 
 
-def test_an_unknown_cause_is_said_to_be_unknown(monkeypatch):
-    monkeypatch.setattr(bisecting, "PAIRS", 500)
+def test_an_unknown_cause_is_said_to_be_unknown():
     right = xlstm.port(STACK, "numpy")
-    found = xlstm.diagnose(STACK, lambda x: right(x) + 0.01 * np.sin(40 * right(x)))
+    lines = []
+    wrong = lambda x: right(x) + 0.01 * np.sin(40 * right(x))  # noqa: E731
+    found = xlstm.diagnose(STACK, wrong, effort=0.05, progress=lines.append)
     assert not found.ok
     assert not found.findings
     (unexplained,) = found.unexplained
     assert "none of the known causes" in unexplained.text
+    assert "some pairs of mistakes were left out" in unexplained.text
+    assert lines[0].startswith("different: the outputs differ by up to")
+    assert "tried" in lines[-1]
     assert 0 < unexplained.difference <= 0.02
 
 
-def test_the_first_layer_and_step_where_an_unknown_cause_acts(monkeypatch):
-    monkeypatch.setattr(bisecting, "PAIRS", 500)
-
+def test_the_first_layer_and_step_where_an_unknown_cause_acts():
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -352,6 +353,7 @@ def test_the_first_layer_and_step_where_an_unknown_cause_acts(monkeypatch):
         def forward(self, x):
             return self.ported(x)
 
-    found = xlstm.diagnose(GATED, Odd())
+    found = xlstm.diagnose(GATED, Odd(), effort=0.05)
     assert found.unexplained[0].layer == "gru_0"
     assert found.unexplained[0].step == 5
+    assert "All weights are equal: the mistake is in the code of forward." in str(found)

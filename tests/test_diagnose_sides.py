@@ -150,3 +150,18 @@ def test_outputs_that_agree_are_right_whatever_the_layers_inside_return():
             return self.forward_layer(x)[0] + self.backward_layer(x.flip(1))[0].flip(1)
 
     assert xlstm.diagnose(truth, Summed()).ok
+
+
+@pytest.mark.parametrize("effort", [-1, float("inf"), "much", True])
+def test_an_effort_that_is_no_amount_is_refused(effort):
+    with pytest.raises(UsageError, match="effort"):
+        xlstm.diagnose(STACK, STACK, effort=effort)
+
+
+def test_without_effort_the_two_are_only_compared():
+    right = xlstm.port(STACK, "numpy")
+    assert xlstm.diagnose(STACK, right, effort=0)
+    found = xlstm.diagnose(STACK, lambda x: -right(x), effort=0)
+    assert found.unexplained
+    assert not found.findings
+    assert found.tried < 5

@@ -13,14 +13,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from xlstm._version import VERSION
 from xlstm.crashing import CRASHED, guarded, importing
 from xlstm.ending import as_process, ended, limited, quiet_libraries, say, show
-from xlstm.errors import MissingFrameworkError, UsageError, XlstmError
+from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, printable
 
 TARGETS = ("torch", "nnx", "linen", "keras")
 
@@ -28,15 +28,16 @@ ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of
 
 
 @contextlib.contextmanager
-def _progress(text: str) -> Iterator[None]:
-    """Says what is going on, on a terminal only."""
+def _progress(text: str) -> Iterator[Callable[[str], None]]:
+    """Says what is going on, on a terminal only; gives what says it anew."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda _text: None
         return
     from rich.console import Console
+    from rich.markup import escape
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(text) as status:
+        yield lambda line: status.update(escape(printable(line)))
 
 
 @contextlib.contextmanager
@@ -195,8 +196,9 @@ def _verify(args: argparse.Namespace) -> int:
 def _diagnose(args: argparse.Namespace) -> int:
     from xlstm.diagnosing import diagnose
 
-    with _progress("comparing"):
-        found = diagnose(_source(args), _suspect(args), args.inputs, **_memory(args))
+    with _progress("comparing") as tell:
+        options = {"effort": args.effort, "progress": tell, **_memory(args)}
+        found = diagnose(_source(args), _suspect(args), args.inputs, **options)
     if args.json:
         _print_json(found.to_json())
     else:
@@ -301,6 +303,8 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
     found.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
     _add_memory(found)
+    longer = "how long to look for causes: 1 some seconds, 10 ten times as much, 0 not at all"
+    found.add_argument("--effort", type=float, default=1.0, metavar="X", help=longer)
     own = "of a ported folder B: run its model.py, whatever it holds"
     found.add_argument("--trust", action="store_true", help=own)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")

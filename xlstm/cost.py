@@ -151,6 +151,39 @@ def cost_of(model: Model, shapes: Sequence[Sizes]) -> Cost:
     return Cost(width * batch * (kept + most + KEPT * ends), batch * work, whole)
 
 
+HEAVY = 32
+"""Turns of another layer's loop that one turn of a ConvLSTM's takes as much time as."""
+
+
+def costs_of(model: Model, shapes: Sequence[Sizes]) -> dict[str, float]:
+    """Multiply-adds of one run of each node, for inputs of these shapes, batch first.
+
+    A turn of a loop over time takes its time once, for all samples together.
+    """
+    known = sizes_of(model, shapes)
+    batch = shapes[0][0] if shapes else 1
+    found = {}
+    for node in model.layers:
+        reads = [known.get(edge) for edge in node.inputs]
+        after = [known.get(Edge(node.name, number)) for number in range(len(node.shapes))]
+        if None in reads or None in after:
+            break
+        held = sum(array.size for array in model.weights.get(node.owner, {}).values())
+        shaped = [[shape or () for shape in side] for side in (reads, after)]
+        turns = _turns(node.spec, shaped[0])
+        work = _layer(node.spec, held, *shaped).work - STEP * turns
+        heavy = HEAVY if isinstance(node.spec, specs.ConvLSTM) else 1
+        found[node.name] = float(batch * work + heavy * STEP * turns)
+    return found
+
+
+def _turns(spec: Spec, before: Sequence[Shape]) -> int:
+    """Turns of a layer's loops over time."""
+    if not isinstance(spec, (specs.Recurrent, specs.Bidirectional)):
+        return 0
+    return (2 if isinstance(spec, specs.Bidirectional) else 1) * (before[0][0] or 1)
+
+
 class _Layer(NamedTuple):
     """What one layer takes for one sample.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosing import direct, points, weights
+from xlstm.diagnosing import answer, direct, points, weights
 from xlstm.diagnosing.altered import Layer, Values, before, layers_of, run, start
 from xlstm.diagnosing.case import Case, of_weights
 from xlstm.diagnosing.facts import Facts, agreeing
@@ -19,10 +19,10 @@ from xlstm.diagnosing.measure import Gap, allowed, gap_of
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.pairing import Paired, pair_arrays, pair_models
 from xlstm.diagnosing.result import Finding, Unexplained
-from xlstm.diagnosing.search import PAIRS, PRODUCTS, Explained, Memory, Point, Search
+from xlstm.diagnosing.search import Explained, Memory, Point, Search
 from xlstm.diagnosing.seen import Watched
 from xlstm.model import Array, Edge, Model
-from xlstm.parity import EPS, products
+from xlstm.parity import EPS
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 
@@ -94,15 +94,16 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
     """
     paired = _pairing(case, read)
     naming = paired.naming if paired.adapter else Naming(case.b.adapter)
+    end = Point(tuple(case.a.outputs), tuple(outputs))
+    given = start(case.a, case.inputs)
+    answer.first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
     granted, layers, case.tried = weights.explain(case.a, paired, naming)
     if paired.hub:
         case.compared.append("weights")
     seen = _points(case, paired, gave, read)
-    end = Point(tuple(case.a.outputs), tuple(outputs))
     line = (*seen, end)
-    count = int(min(PAIRS, PRODUCTS / max(1, products(case.a, case.inputs))))
     facts = known_modules(paired.modules, gave.gave if gave else ())
-    known = _Known(naming, read, paired, {dtype: Memory(count) for dtype in EPS}, facts)
+    known = _Known(naming, read, paired, {dtype: Memory(case.effort) for dtype in EPS}, facts)
     best = _agreeing(case, end, layers, granted, case.dtype)
     if best is not None and seen and read is not None and _hidden(case):
         plan = Plan(layers, line, granted, case.dtype)
@@ -271,20 +272,21 @@ def _conclude(case: Case, best: Outcome, naming: Naming, facts: Facts) -> None:
     found = [
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]
-    for one in best.explained:
+    for number, one in enumerate(best.explained):
         for hypothesis in one.found:
             if not _replaced(hypothesis, best.explained):
                 proven = any(hypothesis is option for option in best.direct)
                 found.append(_finding(hypothesis, one, naming, facts, proven))
         if not (one.gap.same or one.found or final.same):
-            _unknown(case, one)
+            _unknown(case, one, answer.between(one, best.explained[:number], naming.equal))
     if final.blurred:
         text = "no step can be decided: rounding alone moves a's outputs by more than their digits"
         case.unexplained.append(Unexplained("", None, final.most, f"{text}; pass other inputs"))
     order = {node.name: number for number, node in enumerate(case.a.nodes)}
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
     if not final.same and all(one.gap.same or one.found for one in best.explained):
-        _unknown(case, replace(best.explained[-1], gap=final))
+        last = replace(best.explained[-1], gap=final)
+        _unknown(case, last, answer.between(last, best.explained[:-1], naming.equal))
 
 
 def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
@@ -315,8 +317,8 @@ OF_CODE = ("update-gate", "forget-bias", "gate-order")
 """Causes that are altered weights to the reference, and whose sentences speak of code."""
 
 
-def _unknown(case: Case, one: Explained) -> None:
-    """A difference that nothing explains: which kind of difference it is."""
+def _unknown(case: Case, one: Explained, between: str) -> None:
+    """A difference that nothing explains: which kind of difference it is, and where to look."""
     y, node = one.point.values[0], one.point.edges[0].node
     own = run(case.a, layers_of(case.a), start(case.a, case.inputs))[one.point.edges[0]]
     layer = node if one.point.name else ""
@@ -331,9 +333,9 @@ def _unknown(case: Case, one: Explained) -> None:
     where = f"at {layer}" if layer else "at the outputs"
     step = f", first at step {one.gap.step}" if one.gap.step is not None else ""
     text = f"a and b part {where}{step}, by up to {one.gap.most:.3g}: none of the known causes "
-    case.unexplained.append(
-        Unexplained(layer, one.gap.step, one.gap.most, f"{text}explains it ({case.tried} tried)")
-    )
+    tried = f"({case.tried} tried{case.effort.stopped})"
+    text = " ".join(filter(None, (f"{text}explains it {tried}.", case.about, between)))
+    case.unexplained.append(Unexplained(layer, one.gap.step, one.gap.most, text))
 
 
 def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xlstm.diagnosing.effort import Effort
 from xlstm.diagnosing.hypothesis import Hypothesis
 from xlstm.diagnosing.naming import Naming
 from xlstm.diagnosing.result import Finding, Unexplained
@@ -31,6 +32,8 @@ class Case:
         compared: what was compared.
         seen: what is plain to see in the outputs, cause -> sentence, whatever explains it.
         failed: what the suspect said where it failed on the inputs, and ran on some of them.
+        effort: what may be spent on the search for causes.
+        about: what is sure of an unknown cause, "" for nothing.
     """
 
     a: Model
@@ -45,6 +48,8 @@ class Case:
     compared: list[str] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
     failed: str = ""
+    effort: Effort = field(default_factory=Effort)
+    about: str = ""
 
 
 def of_weights(hypothesis: Hypothesis, gap: float, naming: Naming) -> Finding:

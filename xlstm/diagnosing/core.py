@@ -9,11 +9,12 @@ import numpy as np
 
 from xlstm import inputs as generated
 from xlstm.batch_axes import late
-from xlstm.cost import MEMORY, Limits, check_cost, check_memory, fitted
+from xlstm.cost import MEMORY, Limits, check_cost, check_memory, costs_of, fitted
 from xlstm.diagnosing import weights
 from xlstm.diagnosing.altered import layers_of, run, start
 from xlstm.diagnosing.bisecting import bisect, same
 from xlstm.diagnosing.case import STEPS, Case, of_weights
+from xlstm.diagnosing.effort import Effort, Tell, check_effort, silent
 from xlstm.diagnosing.glance import glanced
 from xlstm.diagnosing.pairing import Paired, pair_arrays
 from xlstm.diagnosing.plain import is_function, of_functions
@@ -37,7 +38,15 @@ RUNS = 100
 """Runs of the truth and of what may be wrong with it, about."""
 
 
-def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> Diagnosis:
+def diagnose(
+    a: Any,
+    b: Any,
+    inputs: Any = None,
+    *,
+    memory: float = MEMORY,
+    effort: float = 1.0,
+    progress: Tell = silent,
+) -> Diagnosis:
     """Where two models that should agree part ways, and why.
 
     Goes layer by layer and step by step to the first place where they part, tries the known
@@ -52,6 +61,10 @@ def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> D
         inputs: arrays, or files of them, one per input of `a`; made from the model if not given.
             Two functions need them.
         memory: bytes that runs of `a` may take, as in `xlstm.reconcile`.
+        effort: how long to look for causes that single mistakes do not explain: 1 is some seconds,
+            10 ten times as much, and 0 only compares.
+        progress: is called with one line of text as soon as it is known whether the two differ,
+            and then while causes are looked for.
 
     Returns:
         The diagnosis; `.ok` says whether the two are equal up to rounding.
@@ -68,7 +81,7 @@ def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> D
     >>> diagnose(model([1.0, 2.0], [3.0, 4.0]), model([1.0, 3.0], [2.0, 4.0])).causes
     ('transposed',)
     """
-    limits = Limits(check_memory(memory), RUNS)
+    limits, allowed = Limits(check_memory(memory), RUNS), Effort({}, check_effort(effort), progress)
     if is_function(a):
         with unmoved:
             other = suspect(b)
@@ -77,14 +90,19 @@ def diagnose(a: Any, b: Any, inputs: Any = None, *, memory: float = MEMORY) -> D
         truth, other = load(a), suspect(b, a)
         try:
             code = [*filter(None, map(foreign_code, (a, b)))]
-            return _compared(truth, other, inputs, code, limits)
+            return _compared(truth, other, inputs, code, limits, allowed)
         except MemoryError:
             want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
             raise UsageError(truth.name, want, "out of memory", do) from None
 
 
 def _compared(
-    truth: Model, other: Suspect, inputs: Any, code: Sequence[str], limits: Limits
+    truth: Model,
+    other: Suspect,
+    inputs: Any,
+    code: Sequence[str],
+    limits: Limits,
+    effort: Effort,
 ) -> Diagnosis:
     alone = other.run is None and other.model is None
     made: list[Array] = []
@@ -94,7 +112,8 @@ def _compared(
         made = _made(truth, other, limits)
     if wrong := rowless(truth, made) if made else "":
         raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
-    case = Case(truth, other, made)
+    effort.costs = costs_of(truth, [array.shape for array in made]) if made else {}
+    case = Case(truth, other, made, effort=effort)
     if alone:
         _weights_alone(case)
         return _diagnosis(case, inputs is None)

@@ -6,6 +6,7 @@ from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 
 from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
+from xlstm.diagnosing.effort import Effort
 from xlstm.diagnosing.facts import Facts, contradicts
 from xlstm.diagnosing.hypothesis import Hypothesis, Row, pieces
 from xlstm.diagnosing.known import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
@@ -18,12 +19,6 @@ NEAR = {"float64": 1e-7, "float32": 2e-3}
 
 CONFIRMED = 12
 """Hypotheses that are looked at closely, at most."""
-
-PAIRS = 12_000
-"""Pairs of mistakes that are tried, all in all."""
-
-PRODUCTS = 1e10
-"""Products that pairs of mistakes may take, all in all: fewer are tried of a wide layer."""
 
 BATCHWISE = ("batch-first", "batchnorm-mode")
 """Causes that make one sample depend on the others."""
@@ -66,12 +61,12 @@ class Memory:
     """What the walks through one graph have in common.
 
     Attributes:
-        pairs: how many pairs of mistakes may still be tried.
+        effort: what may be spent on hypotheses.
         gaps: a place of a walk -> the gap there, before anything was looked for.
         single: a place of a walk -> what single mistakes explain of it, None for nothing.
     """
 
-    pairs: int
+    effort: Effort = field(default_factory=Effort)
     gaps: dict[Hashable, Gap] = field(default_factory=dict)
     single: dict[Hashable, Found | None] = field(default_factory=dict)
 
@@ -103,7 +98,7 @@ class Search:
     direct: Sequence[Hypothesis] = ()
     pins: Values = field(default_factory=dict)
     tried: int = 0
-    memory: Memory = field(default_factory=lambda: Memory(0))
+    memory: Memory = field(default_factory=Memory)
     pairs: bool = False
     passed: tuple[Hashable, ...] = ()
     facts: Facts = field(default_factory=dict)
@@ -228,13 +223,17 @@ class _Trial:
         self, search: Search, point: Point, values: Values, wanted: frozenset[str]
     ) -> None:
         self.search, self.point, self.values, self.wanted = search, point, values, wanted
-        self.model = search.model
+        self.model, self.effort = search.model, search.memory.effort
 
-    def run(self, layers: Layers, current: Values, changed: Iterable[str]) -> Values | None:
-        """Values of an altered model, None where it cannot be run."""
+    def run(
+        self, layers: Layers, current: Values, changed: Iterable[str], paired: bool = False
+    ) -> Values | None:
+        """Values of an altered model, None where it cannot be run; `paired` with two mistakes."""
         self.search.tried += 1
         seen = _as_seen(self.model, layers, self.point)
         kept = untouched(self.model, current, {*changed})
+        again = (name for name in self.wanted if Edge(name) not in kept)
+        self.effort.spend(again, paired)
         try:
             return run(self.model, seen, kept, wanted=self.wanted)
         except (ValueError, KeyError, IndexError, TypeError, AssertionError):
@@ -251,6 +250,8 @@ class _Trial:
         """The first of the hypotheses that come near which is equal up to rounding."""
         near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
         for number, chosen in enumerate(options):
+            if self.effort.spent:
+                break
             altered = {k: v for h in chosen for k, v in h.layers.items()}
             found = self.run({**self.search.layers, **altered}, current, altered)
             residual = self.residual(found)
@@ -278,7 +279,7 @@ class _Trial:
             for first in every[owner]:
                 own = self._likely({**self.search.layers, **first.layers}, first.layer)
                 found = self.pair(first, (*own, *later), current)
-                if found is not None or self.search.memory.pairs <= 0:
+                if found is not None or self.effort.without_pairs:
                     return found
         return None
 
@@ -290,12 +291,11 @@ class _Trial:
         if values is None:
             return None
         for number, second in enumerate(later):
-            found = self.run({**layers, **second.layers}, values, second.layers)
+            found = self.run({**layers, **second.layers}, values, second.layers, paired=True)
             residual = self.residual(found)
             if residual < NEAR[self.search.dtype]:
                 near.append((residual, number, (first, second)))
-            self.search.memory.pairs -= 1
-            if self.search.memory.pairs <= 0:
+            if self.effort.without_pairs:
                 break
         return self._closest(near)
 

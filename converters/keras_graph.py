@@ -55,8 +55,10 @@ def layers_of(config: Config, where: str) -> list[Config]:
 
     Raises:
         UnsupportedError: a model that is neither Sequential nor functional.
-        FileError: a config without layers.
+        FileError: a config without layers, or none at all.
     """
+    if not isinstance(config, Mapping):
+        raise FileError(where, "a model as a mapping of options", type(config).__name__, ANEW)
     kind, own = config.get("class_name"), config.get("config")
     if is_custom(config) or kind not in NESTED:
         raise _somebodys(where, str(config.get("registered_name") or kind), own)

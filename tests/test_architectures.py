@@ -12,7 +12,7 @@ from test_weights_alone import BARE, LSTM, bare, config_of
 
 import xlstm
 from xlstm.budget import Budget
-from xlstm.errors import FileError
+from xlstm.errors import FileError, XlstmError
 from xlstm.files.architecture import Told, read_architecture
 from xlstm.inspecting import inspect
 
@@ -129,3 +129,39 @@ def test_what_is_no_architecture_is_refused_by_name(tmp_path):
         xlstm.load(BARE, architecture=tmp_path)
     with pytest.raises(FileError, match="no such file"):
         xlstm.load(BARE, architecture=tmp_path / "none.json")
+
+
+ODD = [None, True, 0, -1, 0.5, "x", [], [1], {}, {"class_name": "LSTM"}]
+
+
+def places(data, path=()):
+    """The way to every value in JSON."""
+    yield path
+    if isinstance(data, (dict, list)):
+        for key, inner in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from places(inner, (*path, key))
+
+
+def put(data, path, value):
+    """A copy of JSON with another value at one place."""
+    if not path:
+        return value
+    copied = data.copy()
+    copied[path[0]] = put(data[path[0]], path[1:], value)
+    return copied
+
+
+def test_odd_values_anywhere_are_read_or_refused(tmp_path):
+    """Two branches in a Merge of Keras 1: a model where a number should be was a traceback."""
+    data = json.loads((DATA / "k122" / "merge_seq.json").read_text())
+    weights, path = DATA / "k122" / "merge_seq_w.h5", tmp_path / "odd.json"
+    refused = 0
+    for place in places(data):
+        for value in ODD:
+            path.write_text(json.dumps(put(data, place, value)))
+            try:
+                xlstm.load(weights, architecture=path, keras_version="1.2.2")
+            except XlstmError as error:
+                assert str(error).isprintable()
+                refused += 1
+    assert refused > 300

@@ -46,7 +46,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "BatchNorm mode": ("batchnorm-mode", "dropout-on"),
     "LeakyReLU slope": ("slope",),
     "channels order": ("channels-order", "reshaped"),
-    "kernel's channels reversed": ("channels-order", "other-weights"),
+    "kernel's channels reversed": ("channels-order", "other-weights", "reordered-weights"),
     "dropout left on": ("dropout-on",),
     "one bias off by 1e-6": ("other-weights",),
     "one weight off by 1 to 3 ULP": ("other-weights", "rounded-weights"),

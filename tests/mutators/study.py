@@ -84,7 +84,7 @@ def tried(mutant: Mutant, judge: Judge, *, ask: bool = True) -> Tried:
     weights: bool | None = None
     if mutant.named:
         weights = bool(judge.weights(mutant.port, mutant.framework))
-    elif found and mutant.weights_only and "weights" in found.compared:
+    elif found is not None and mutant.weights_only and "weights" in found.compared:
         weights = not found.ok
     return Tried(
         mutant.kind,
@@ -93,8 +93,8 @@ def tried(mutant: Mutant, judge: Judge, *, ask: bool = True) -> Tried:
         weights,
         unexercised=not seen and _listed(mutant, judge),
         same=not seen and not mutant.weights_only and is_same(mutant),
-        said=found and (*found.causes, *(one.text for one in found.unexplained)),
-        named=bool(found) and any(_names(mutant, one) for one in found.findings),
+        said=None if found is None else (*found.causes, *(one.text for one in found.unexplained)),
+        named=found is not None and any(_names(mutant, one) for one in found.findings),
         failed=any(v.verdict == "failed" for v in verdicts.values()),
         nearest=max(v.ratio for v in verdicts.values()),
     )

@@ -53,8 +53,12 @@ START = re.compile(rb"\s*(\{|\"|[a-z_]+:)")
 """How a text of an architecture begins, after a mark of UTF-8: JSON, or YAML of Keras's words."""
 
 
-def describe_alone(path: Path) -> Description | None:
+def describe_alone(path: Path, budget: Budget | None = None) -> Description | None:
     """The description of an architecture without weights, None for a file that is none.
+
+    Args:
+        path: a file or a folder.
+        budget: what reading it may cost; a new one if None.
 
     Raises:
         FileError: unreadable.
@@ -64,7 +68,7 @@ def describe_alone(path: Path) -> Description | None:
     with open_regular(path) as file:
         if not START.match(file.read(64).removeprefix(codecs.BOM_UTF8)):
             return None
-    budget = Budget()
+    budget = budget or Budget()
     try:
         found = read_architecture(path, budget)
     except FileError:

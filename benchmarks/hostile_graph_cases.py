@@ -25,7 +25,7 @@ FAMILIES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "graph: masked inputs of one maximum": ("largest", (50, 150, 1000), {}),
     "graph: sums of the two layers before": ("sums", FEW, {}),
     "graph: outputs": ("outputs", LAYERS, {}),
-    "graph: cells of one layer": ("cells", FEW, {}),
+    "graph: cells of one layer": ("cells", (500, 10_000, 20_000), {}),
     "graph: layers between two moves of axes": ("moves", LAYERS, {}),
     "graph: models side by side": ("models", (1250, 2500, 5000), {}),
     "graph: models in one another, called twice": ("nested", TWICE, {}),

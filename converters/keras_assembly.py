@@ -292,6 +292,7 @@ class Assembly:
         if len(set(halves_train(call.layer))) > 1:
             self.reader.note(f"{where}: one half is not trainable; ports train both")
         found: list[list[Edge]] = []
+        last = max((n for n, spec in enumerate(specs) if isinstance(spec, Recurrent)), default=-1)
         owners = self._owners.get(call.name, [])
         mask: Mask = masks[0] if masks else None
         for number, (name, spec, own) in enumerate(zip(names, specs, states, strict=True)):
@@ -306,8 +307,7 @@ class Assembly:
             inputs = [x]
             if channels and channels.joined and number == channels.core:
                 inputs = found[-1][:2]
-            cells = any(isinstance(later, Recurrent) for later in specs[number + 1 :])
-            if obeyed and cells and getattr(spec, "go_backwards", False):
+            if obeyed and number < last and getattr(spec, "go_backwards", False):
                 # the cells after the first see its order of the steps
                 mask = self._add(where, self._free(f"{name}/mask"), Reverse(), [obeyed])
         if channels:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import gc
 import importlib
 import json
 import os
@@ -25,6 +26,11 @@ from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, printabl
 TARGETS = ("torch", "nnx", "linen", "keras")
 
 ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
+
+
+COLLECT = 100_000
+"""New objects before Python looks for circles: at its 700, thousands of layers that stay are walked
+through again and again."""
 
 
 @contextlib.contextmanager
@@ -407,6 +413,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _whole() -> int:
     """The command that this process was started for."""
+    gc.set_threshold(COLLECT)
     args = _parsed(None)
     scarce, again = limited(), args.command == "verify"
     if scarce or again:

@@ -29,13 +29,12 @@ def _row(cause: str, changes: Callable[[Part, str], Iterator[Change]]) -> Row:
         for part in parts(site.spec):
             for tensor in part.kind.tensors:
                 hub = site.layer.weights.get(part.before + tensor)
-                for change in changes(part, tensor) if hub is not None and hub.any() else ():
-                    name, made = part.before + tensor, partial(change.act, hub)
-                    layer, say = (
-                        with_made(site.layer, {name: made}),
-                        _say(site, part, tensor, change),
-                    )
-                    rule = f"{tensor} {change.text}"
+                if hub is None or not hub.any():
+                    continue
+                for change in changes(part, tensor):
+                    name = part.before + tensor
+                    layer = with_made(site.layer, {name: partial(change.act, hub)})
+                    say, rule = _say(site, part, tensor, change), f"{tensor} {change.text}"
                     yield Altered(layer, say, rule, (name,), rare=True)
 
     return Row(cause, alter)
@@ -84,7 +83,11 @@ def _reordered(part: Part, tensor: str) -> Iterator[Change]:
 def _rounded(_part: Part, _tensor: str) -> Iterator[Change]:
     for decimals in range(5):
         text = f"the numbers are rounded to {decimals} decimal{'s' * (decimals != 1)}"
-        yield Change(partial(np.round, decimals=decimals), text, "Copy them as they are.")
+        yield Change(partial(_to, decimals=decimals), text, "Copy them as they are.")
+
+
+def _to(hub: Array, decimals: int) -> Array:
+    return hub.round(decimals)
 
 
 def _named(part: Part, tensor: str) -> Iterator[tuple[int, str]]:

@@ -78,7 +78,8 @@ ROUNDED = Finding(
     None,
     "",
     "float32",
-    "A number is rounded to float32 on the way, as two biases are that are added up in it.",
+    "The outputs are equal up to rounding in float32, not in float64: a constant, or the sum of two"
+    " biases, is rounded on the way.",
 )
 """The note where a suspect agrees up to rounding in float32, and not in float64."""
 

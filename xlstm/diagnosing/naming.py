@@ -88,7 +88,8 @@ def plain(before: str, tensor: str) -> str:
     >>> plain("forward_", "recurrent")
     'forward recurrent kernel'
     """
-    return f"{before.replace('_', ' ')}{'recurrent kernel' if tensor == 'recurrent' else tensor}"
+    words = {"recurrent": "recurrent kernel", "table": "embedding table"}
+    return f"{before.replace('_', ' ')}{words.get(tensor, tensor)}"
 
 
 def listed(words: list[str]) -> str:

@@ -90,3 +90,21 @@ def test_a_slope_that_no_activation_has_by_its_name():
     (finding,) = xlstm.diagnose(TRUTH, Sloped()).findings
     assert (finding.layer, finding.cause) == ("dense_1", "slope")
     assert "leaky_relu of slope 0.1; a has relu" in finding.text
+
+
+class Negated(nn.Module):
+    """The port, given its input with another sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.ported = xlstm.port(TRUTH, "torch")
+
+    def forward(self, x):
+        return self.ported(-x)
+
+
+def test_an_input_that_is_negated_is_not_said_to_be_of_the_weights_alone():
+    (finding,) = xlstm.diagnose(TRUTH, Negated()).findings
+    assert (finding.layer, finding.cause) == ("gru_0", "negated-weights")
+    assert finding.text.startswith("Your arrays are a's, but your code acts as if they were not: ")
+    assert finding.text.endswith("The layer's input so changed would do the same.")

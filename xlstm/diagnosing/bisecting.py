@@ -309,9 +309,19 @@ def _finding(
     if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
         text = f"Your arrays are a's, but your code acts as if they were not: {text}"
         fix = "Mend the code that reads them."
+        if _is_of_input(hypothesis, text):
+            text += " The layer's input so changed would do the same."
+            fix = "Mend the code that reads them, or what the layer is given."
     text = text if proven or one.point.name else f"This would explain it: {text}"
     gap, ulp = one.gap, one.left.ulp
     return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
+
+
+def _is_of_input(hypothesis: Hypothesis, text: str) -> bool:
+    """Whether what seems to have happened to a kernel may have happened to the layer's input."""
+    every = hypothesis.cause in ("negated-weights", "scaled-weights")
+    some = hypothesis.cause in ("reordered-weights", "lost-weights") and " input" in text
+    return (every or some) and all(name.endswith("kernel") for name in hypothesis.tensors)
 
 
 OF_CODE = ("update-gate", "forget-bias", "gate-order")

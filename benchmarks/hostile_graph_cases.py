@@ -21,6 +21,8 @@ FAMILIES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "graph: layers": ("many_calls", LAYERS, {}),
     "graph: layers, the last one first": ("many_calls", LAYERS, {"turned": True}),
     "graph: calls of one layer": ("one_layer", LAYERS, {}),
+    "graph: calls of one layer, of Keras 2": ("one_old_layer", LAYERS, {}),
+    "graph: reads of one sum, the last one first": ("repeated_reads", LAYERS, {}),
     "graph: inputs of one sum": ("one_sum", LAYERS, {}),
     "graph: masked inputs of one maximum": ("largest", (50, 150, 1000), {}),
     "graph: sums of the two layers before": ("sums", FEW, {}),

@@ -29,6 +29,7 @@ FROM = {
     "Iterator": "collections.abc",
     "Mapping": "collections.abc",
     "partial": "functools",
+    "reduce": "functools",
     "Path": "pathlib",
     "Any": "typing",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xlstm.converters.flax_dialect import CELLS, At
-from xlstm.converters.source import WIDTH, Call, call, listed
+from xlstm.converters.source import WIDEST, WIDTH, Call, call, listed
 
 from xlstm.literals import literal, named
 from xlstm.model import (
@@ -150,6 +150,9 @@ def _same_rank(at: At) -> list[str]:
 
 SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
 
+FUNCTIONS = {"average": "add"}
+"""Merge -> the function of two arrays that it repeats, where it is called something else."""
+
 
 def _chained(at: At, sign: str, terms: list[str]) -> None:
     """Terms with a sign between them, one a line where they are too long for one."""
@@ -167,14 +170,18 @@ def _chained(at: At, sign: str, terms: list[str]) -> None:
 
 def merge(spec: Merge, at: At) -> None:
     """Element by element."""
-    terms = _same_rank(at)
+    terms, count, y = _same_rank(at), len(at.site.inputs), at.site.y
+    if count > WIDEST:
+        at.put(call("reduce", named(f"jnp.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms)))
+        if spec.how == "average":
+            at.put(f"{y} / {count}")
+        return
     if spec.how not in SIGNS:
         value: Call | str = terms[0]
         for term in terms[1:]:
             value = call(named(f"jnp.{spec.how}"), value, term)
         at.put(value)
         return
-    count, y = len(terms), at.site.y
     whole = f"({' + '.join(terms)}) / {count}"
     if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
         at.put(whole)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from xlstm.converters.keras_configs import LAMBDAS, class_of
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation, registered_name
 from xlstm.converters.keras_eras import TAKEN_APART
-from xlstm.converters.keras_node_defs import is_node, node_arguments
+from xlstm.converters.keras_node_defs import Decoded, decoded, is_node, node_arguments
 from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_starts import Fixed, fixed_starts, mapping, only_zeros, without
 
@@ -98,7 +98,7 @@ def read_calls(name: str, layer: Config, where: str) -> list[Call]:
     if not isinstance(nodes, list):
         raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
     read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
-    read = _node_call if is_node(layer) else read
+    read = _read_node(decoded(layer, where)) if is_node(layer) else read
     read = _registered_call if registered_name(layer) else read
     calls = [read(name, layer, node, where) for node in nodes]
     return [replace(call, number=n, home=(name,)) for n, call in enumerate(calls)]
@@ -190,14 +190,18 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
     return values if len(items) == 1 else [values], dict(mapping(kwargs))
 
 
-def _node_call(name: str, layer: Config, node: Any, where: str) -> Call:
-    """The call of a node of TensorFlow, whose constants are in its config."""
-    items = list(_items(node, where))
-    if not items or any(item[3:] not in ([], [{}]) for item in items):
-        raise FileError(where, "a node on tensors, without options", f"{items}"[:80], ANEW)
-    tensors = tuple(Tensor(*item[:3]) for item in items)
-    by_place, by_name = node_arguments(layer, tensors, where)
-    return Call(name, layer, tensors, options=by_name, arguments=by_place)
+def _read_node(made: Decoded) -> Callable[[str, Config, Any, str], Call]:
+    """Reads the calls of a node of TensorFlow, whose constants are in its config."""
+
+    def read(name: str, layer: Config, node: Any, where: str) -> Call:
+        items = list(_items(node, where))
+        if not items or any(item[3:] not in ([], [{}]) for item in items):
+            raise FileError(where, "a node on tensors, without options", f"{items}"[:80], ANEW)
+        tensors = tuple(Tensor(*item[:3]) for item in items)
+        by_place, by_name = node_arguments(made, tensors)
+        return Call(name, layer, tensors, options=by_name, arguments=by_place)
+
+    return read
 
 
 def _argument(value: Any) -> Any:

@@ -246,7 +246,8 @@ def _numbered(calls: list[Call], outputs: list[Tensor]) -> tuple[list[Call], lis
     """
     read = [*outputs, *(tensor for call in calls for tensor in call.reads)]
     firsts = {tensor.layer: 1 for tensor in read} | {t.layer: 0 for t in read if t.call == 0}
-    late = {call.name for call in calls if _is_late(call.layer)}
+    layers = {call.name: call.layer for call in calls}  # one of many calls is looked at once
+    late = {name for name, layer in layers.items() if _is_late(layer)}
     early = {call.name for call in calls if call.kind in NESTED} - late
     return (
         [
@@ -262,8 +263,9 @@ def _numbered(calls: list[Call], outputs: list[Tensor]) -> tuple[list[Call], lis
 def _is_late(layer: Config) -> bool:
     """Whether a layer is a functional model as Keras 3 writes its calls."""
     nodes, own = layer.get("inbound_nodes"), layer.get("config")
-    new = isinstance(nodes, list) and any(isinstance(node, Mapping) for node in nodes)
-    return new and layer.get("class_name") in NESTED and "output_layers" in (own or {})
+    if layer.get("class_name") not in NESTED or "output_layers" not in (own or {}):
+        return False
+    return isinstance(nodes, list) and any(isinstance(node, Mapping) for node in nodes)
 
 
 def _ends(config: Config, key: str, where: str) -> list[Tensor]:
@@ -292,13 +294,17 @@ def _sorted(calls: list[Call], outputs: list[Tensor], where: str) -> list[Call]:
         while stack:
             call = stack[-1]
             key = (call.name, call.number)
-            missing = [by_call[t[:2]] for t in call.reads if t[:2] not in done]
+            if key in done:  # two calls wanted it
+                stack.pop()
+                continue
+            # a call may read another one thousands of times
+            missing = dict.fromkeys(t[:2] for t in call.reads if t[:2] not in done)
             if missing and key in waiting:
                 got = f"a circle through {call.name}"
                 raise FileError(where, "a graph without circles", got, ANEW)
             if missing:
                 waiting.add(key)
-                stack += reversed(missing)
+                stack += [by_call[name] for name in reversed(missing)]
             else:
                 done[key] = stack.pop()
     return list(done.values())

@@ -33,7 +33,10 @@ ANEW = "save the model anew"
 MOST = 1024
 """The most inputs and attributes of one node."""
 
-LONGEST = 100_000
+CALLS = 16
+"""The most calls of one node: tf.keras made a layer for every call."""
+
+LONGEST = 20_000
 """The most characters of a node that is a text."""
 
 
@@ -174,12 +177,33 @@ def operation_name(layer: Config) -> str:
     return FORMS[op].name if op in FORMS else f"{op} of TensorFlow"
 
 
-def node_arguments(layer: Config, tensors: Sequence[Any], where: str) -> Arguments:
-    """The arguments of the operation of a node that is called on tensors; `where` names the layer.
+@dataclass(frozen=True)
+class Decoded:
+    """A node without the tensors that it is called on.
+
+    Attributes:
+        op: TensorFlow's name of the operation.
+        form: the operation in today's words.
+        attributes: arguments that are attributes.
+        constants: arguments that are constants, each with its place among the inputs, in order.
+        count: the number of inputs.
+        where: the node, for errors.
+    """
+
+    op: str
+    form: Form
+    attributes: Mapping[str, Any]
+    constants: Sequence[tuple[int, Any]]
+    count: int
+    where: str
+
+
+def decoded(layer: Config, where: str) -> Decoded:
+    """The node of a layer, which is read once for all its calls; `where` names the layer.
 
     Raises:
         UnsupportedError: an attribute or a dtype that today's operation has not.
-        FileError: a damaged node.
+        FileError: a damaged node, or one of too many calls.
     """
     where = f"{where}, node_def"
     node = _node(layer, where)
@@ -187,32 +211,50 @@ def node_arguments(layer: Config, tensors: Sequence[Any], where: str) -> Argumen
     form = FORMS.get(op)
     if form is None:
         raise UnsupportedError(where, "an operation that is known", op, LIMITS)
-    attributes = _attributes(node, form, where)
-    values = _values(layer["config"].get("constants"), node, tensors, where)
-    if op == "StridedSlice":
-        return Arguments((values[0], _index(values, attributes, where)), {})
-    by_place, by_name = _placed(form, values, where)
-    return Arguments(by_place, {**by_name, **attributes})
+    calls = layer.get("inbound_nodes")
+    if isinstance(calls, list) and len(calls) > CALLS:
+        raise _broken(where, f"at most {CALLS} calls of one node", f"{len(calls):,}")
+    constants = _constants(layer["config"].get("constants"), where)
+    return Decoded(op, form, _attributes(node, form, where), constants, _count(node, where), where)
 
 
-def _values(constants: Any, node: Config, tensors: Sequence[Any], where: str) -> list[Any]:
-    """The inputs of a node: tensors, and constants at their places."""
-    inputs = node.get("input", [])
-    if not isinstance(inputs, list) or not all(isinstance(name, str) for name in inputs):
-        raise _broken(where, "a list of inputs", type(inputs).__name__)
-    constants = {} if constants is None else constants
-    known = isinstance(constants, Mapping) and len(constants) <= MOST
-    if not known or not all(re.fullmatch(r"\d{1,4}", str(key)) for key in constants):
-        raise _broken(where, "constants by the place of an input", type(constants).__name__)
+def node_arguments(node: Decoded, tensors: Sequence[Any]) -> Arguments:
+    """The arguments of the operation of a node that is called on tensors.
+
+    Raises:
+        FileError: too few tensors, or too many, and a slice of other places than constants.
+    """
     values = list(tensors)
-    for place, value in sorted((int(str(key)), value) for key, value in constants.items()):
+    for place, value in node.constants:
         values.insert(place, value)
-    count = sum(not name.startswith("^") for name in inputs)
-    if len(values) != count:
-        raise _broken(where, f"{count} inputs, constants among them", len(values))
-    if any(value == [] for value in values):
+    if len(values) != node.count:
+        want = f"{node.count} inputs, constants among them"
+        raise _broken(node.where, want, len(values))
+    if node.op == "StridedSlice":
+        return Arguments((values[0], _index(values, node.attributes, node.where)), {})
+    by_place, by_name = _placed(node.form, values, node.where)
+    return Arguments(by_place, {**by_name, **node.attributes})
+
+
+def _count(node: Config, where: str) -> int:
+    """The number of a node's inputs; what it only waits for is none."""
+    inputs = node.get("input", [])
+    if not isinstance(inputs, list) or len(inputs) > MOST:
+        raise _broken(where, f"a list of at most {MOST} inputs", type(inputs).__name__)
+    if not all(isinstance(name, str) for name in inputs):
+        raise _broken(where, "inputs by their names", "others")
+    return sum(not name.startswith("^") for name in inputs)
+
+
+def _constants(found: Any, where: str) -> list[tuple[int, Any]]:
+    """The constants of a node, by their places among the inputs."""
+    found = {} if found is None else found
+    known = isinstance(found, Mapping) and len(found) <= MOST
+    if not known or not all(re.fullmatch(r"\d{1,4}", str(key)) for key in found):
+        raise _broken(where, "constants by the place of an input", type(found).__name__)
+    if any(value == [] for value in found.values()):
         raise UnsupportedError(where, "constants that are not empty", "one of no numbers", LIMITS)
-    return values
+    return sorted(((int(str(key)), value) for key, value in found.items()), key=lambda at: at[0])
 
 
 def _placed(form: Form, values: list[Any], where: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

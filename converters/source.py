@@ -19,6 +19,9 @@ from xlstm.syntax import parse
 WIDTH = 88
 """Line length of the emitted code: the formatter's own default."""
 
+WIDEST = 32
+"""The most terms with signs between them, or calls in calls: Python's parser nests them."""
+
 
 @dataclass(frozen=True)
 class Call:

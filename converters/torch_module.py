@@ -37,9 +37,10 @@ def import_lines(text: str) -> list[str]:
     """The import lines that a module's text needs."""
     used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
     abstract = ", ".join(name for name in ABSTRACT if name in used)
+    repeated = ["from functools import reduce"] if "reduce" in used else []
     functional = ["from torch.nn import functional as F"] if "F" in used else []
     return imports(
-        [f"from collections.abc import {abstract}", "from pathlib import Path"],
+        [f"from collections.abc import {abstract}", *repeated, "from pathlib import Path"],
         [
             "import torch",
             "from safetensors.torch import load_file",

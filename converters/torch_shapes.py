@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.converters.source import WIDTH, Argument, Call, call, listed
+from xlstm.converters.source import WIDEST, WIDTH, Argument, Call, call, listed
 from xlstm.converters.torch_at import At, method
 
 from xlstm.literals import literal, named
@@ -137,17 +137,25 @@ def _same_rank(at: At) -> list[str]:
 
 SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
 
+FUNCTIONS = {"average": "add"}
+"""Merge -> the function of two tensors that it repeats, where it is called something else."""
+
 
 def merge(spec: Merge, at: At) -> None:
     """Element by element."""
-    terms = _same_rank(at)
+    terms, count = _same_rank(at), len(at.site.inputs)
+    if count > WIDEST:
+        at.put(call("reduce", named(f"torch.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms)))
+        if spec.how == "average":
+            at.chain("/", at.site.y, f"{count}")
+        return
     if spec.how not in SIGNS:
         value: Argument = terms[0]
         for term in terms[1:]:
             value = call(named(f"torch.{spec.how}"), value, term)
         at.put(value)
         return
-    count, y = len(terms), at.site.y
+    y = at.site.y
     whole = f"({' + '.join(terms)}) / {count}"
     if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
         at.put(whole)

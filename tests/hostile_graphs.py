@@ -152,6 +152,18 @@ def one_layer(number: int = MANY) -> Config:
     )
 
 
+def one_old_layer(number: int = MANY) -> Config:
+    """The same as Keras 2 writes it."""
+    calls = [[["x", 0, 0, {}]], *([["r", n, 0, {}]] for n in range(number))]
+    return graph([start(), relu("r", calls)], "r", number)
+
+
+def repeated_reads(number: int = MANY) -> Config:
+    """Two sums, the last one first, that read what is before them again and again."""
+    calls = [[[name, 0, 0, {}]] * number for name in ("a", "x")]
+    return graph([layer("Add", "b", calls[:1]), layer("Add", "a", calls[1:]), start()], "b")
+
+
 def one_sum(number: int = MANY) -> Config:
     """Many inputs that are added up."""
     names = [f"x{n}" for n in range(number)]
@@ -281,6 +293,8 @@ CASES: dict[str, Callable[[Path], None]] = {
     "graph-20000": _keras(many_calls),
     "graph-20000-turned": _keras(many_calls, turned=True),
     "calls-20000": _keras(one_layer),
+    "old-calls-20000": _keras(one_old_layer),
+    "reads-20000": _keras(repeated_reads),
     "inputs-20000": _keras(one_sum),
     "masked-inputs-1000": _keras(largest),
     "sums-20000": _keras(sums),

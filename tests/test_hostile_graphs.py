@@ -42,6 +42,8 @@ GROWING = {
     "chain": hostile.many,
     "calls": hostile.many_calls,
     "one-layer": hostile.one_layer,
+    "old-one-layer": hostile.one_old_layer,
+    "reads": hostile.repeated_reads,
     "inputs": hostile.one_sum,
     "outputs": hostile.outputs,
     "cells": hostile.cells,

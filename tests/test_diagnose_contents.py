@@ -57,8 +57,8 @@ def middle_lost(array):
 OTHERS = {
     "factor": (lambda x: 0.3 * x, "They are a's times 0.3."),
     "zeros": (middle_lost, "All that differ are zero."),
-    "order": (mixed, "They are a's in another order."),
-    "nothing": (lambda x: x + np.float32(0.1), "in the hub)."),
+    "order": (mixed, "They are a's, its inputs in another order."),
+    "nothing": (lambda x: x + np.float32(0.1), "(the first at weight[0, 0])."),
 }
 
 

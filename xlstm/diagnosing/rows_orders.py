@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xlstm import registry
 from xlstm.diagnosing.hypothesis import Altered, Part, Row, Say, Site, groups, parts, with_made
 from xlstm.diagnosing.naming import Naming, Said, blocks, listed, plain
 from xlstm.diagnosing.rows_weights import axis_sizes, hub_of, misread
@@ -112,7 +113,9 @@ def _say_order(site: Site, group: list[Part], chosen: Pieces, order: str) -> Say
             text = f"The gates of your {listed(names)} are in the order {' '.join(held)}"
             return Said(f"{text}; a has {' '.join(read)}.", "Reorder them.", tensors)
         verb = "hold" if len(names) > 1 else "holds"
-        text = f"Your {listed(names)} {verb} {' '.join(held)}"
+        text = (
+            f"Your {listed(names)} {verb} {' '.join(held)}{_as_written(site, part, tensor, held)}"
+        )
         text += f"; {_reader(site, part, tensor, naming)} {' '.join(read)}."
         return Said(text, _fix(site, part, chosen, (held, read), naming), tensors)
 
@@ -130,6 +133,24 @@ def _held_and_read(
     # the arrays are a's, so that it is the code that takes one gate for another
     back = {gate: place for place, gate in moved.items()}
     return own, "".join(back[gate] for gate in own)
+
+
+LETTERS = {"g": "c", "n": "h"}
+"""Gates by the hub's letters -> by those of Keras's documents."""
+
+
+def _as_written(site: Site, part: Part, tensor: str, held: str) -> str:
+    """That a's framework has the gates in this order, in its own letters; "" where it has not."""
+    framework = site.model.source.framework
+    if framework not in registry.names() or site.node.owner not in site.model.weights:
+        return ""
+    own = Naming(registry.adapter(framework))
+    place = own.place(site.node, part.before)
+    slots = place.table.slots if place else ()
+    if held not in [slot.gates for slot in slots if slot.tensor == tensor]:
+        return ""
+    words = [LETTERS.get(gate, gate) if framework == "keras" else gate for gate in held]
+    return f", as {own.title} does ({' '.join(words)} in its letters)"
 
 
 def _reader(site: Site, part: Part, tensor: str, naming: Naming) -> str:

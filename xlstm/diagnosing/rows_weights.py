@@ -145,7 +145,12 @@ def _say_axes(site: Site, names: list[str], group: list[Part], tensor: str, caus
     def say(naming: Naming) -> Said:
         called = [naming.called(site.node, part.before, tensor) for part in group]
         what = {"transposed": "transposed", "reshaped": "reshaped where it had to be transposed"}
-        text = f"Your {' and '.join(called)} {'is' if len(names) == 1 else 'are'} {what[cause]}."
+        verb, axes = "is" if len(names) == 1 else "are", group[0].kind.tensors[tensor]
+        text = f"Your {' and '.join(called)} {verb} {what[cause]}."
+        if cause == "transposed" and "g" in axes:
+            size = axis_sizes(group[0])[axes[-1]]
+            block = f"each gate's {size} x {size} block is transposed"
+            text = f"In your {' and '.join(called)} {block}."
         fix = "Transpose it once more." if cause == "transposed" else "Transpose it instead."
         return Said(text, fix, " ".join(called).replace("`", ""))
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xlstm.diagnosing import holds
 from xlstm.diagnosing.altered import Layer, layers_of
 from xlstm.diagnosing.hypothesis import Hypothesis, Part, Row, Say, parts, with_tensors
 from xlstm.diagnosing.known import WEIGHTS, hypotheses
 from xlstm.diagnosing.naming import Naming, Said
 from xlstm.diagnosing.pairing import Paired
-from xlstm.diagnosing.rows_content import likeness
 from xlstm.layout import settled
 from xlstm.model import Array, Model, Node
 
@@ -315,9 +315,11 @@ def _other(
                 and tensor.startswith(p.before))  # fmt: skip
 
     def say(naming: Naming) -> Said:
-        called = naming.called(node, part.before, tensor.removeprefix(part.before))
+        short = tensor.removeprefix(part.before)
+        called = naming.called(node, part.before, short)
         mine, other = own, held[tensor]
-        if mine is not None and "s" in part.kind.tensors[tensor.removeprefix(part.before)]:
+        axes = part.kind.tensors[short]
+        if mine is not None and "s" in axes:
             mine, other = settled(part.kind, mine), settled(part.kind, other)
         if mine is None or mine.shape != other.shape:
             text = f"Your {called} has numbers where a has no such tensor."
@@ -325,11 +327,11 @@ def _other(
         with np.errstate(all="ignore"):
             gap = np.abs(mine.astype(np.float64) - other)
         wrong = ~(gap == 0)
-        first = ", ".join(str(int(n)) for n in np.argwhere(wrong)[0]) if wrong.any() else ""
         hold = "hold" if " and " in called else "holds"
         text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
-        text += f", by up to {gap.max():.3g} (the first at [{first}] of {tensor} in the hub)."
-        text += likeness(mine, other)
+        first = holds.place(naming, node, part, short, wrong) if wrong.any() else ""
+        text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
+        text += holds.held(model, naming, mine, other, axes)
         return Said(text, "Copy it again.", called.replace("`", ""))
 
     layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})

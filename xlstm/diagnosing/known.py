@@ -7,16 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from xlstm.diagnosing import (
     rows_around,
+    rows_attention,
     rows_bias,
     rows_both,
     rows_content,
     rows_function,
+    rows_inputs,
     rows_loops,
     rows_masks,
+    rows_moved_masks,
+    rows_norms,
     rows_orders,
     rows_outside,
     rows_pieces,
     rows_sequence,
+    rows_states,
     rows_weights,
 )
 from xlstm.diagnosing.altered import Layer
@@ -49,10 +54,15 @@ ROWS: tuple[Row, ...] = (
     *rows_sequence.ROWS,
     *rows_loops.ROWS,
     *rows_masks.ROWS,
+    *rows_moved_masks.ROWS,
     *rows_pieces.ROWS,
+    *rows_states.ROWS,
+    *rows_attention.ROWS,
     *AFTER,
     *PLACES,
     *rows_around.ROWS,
+    *rows_norms.ROWS,
+    *rows_inputs.ROWS,
     *rows_function.ROWS[10:],
     *rows_content.ROWS,
 )

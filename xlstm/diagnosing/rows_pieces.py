@@ -153,9 +153,16 @@ def _reduced(how: Callable[..., Any], axis: int) -> Callable[[Array], Array]:
 
 def _over_time(wants: str) -> Iterator[tuple[str, Pick, str, str]]:
     for words, how in MEAN:
-        reduce = _reduced(how, 1)
         text = f"You take the {words} over time for {wants}."
-        yield "pooled-steps", lambda held, r=reduce: r(held.out), text, f"Take {wants}."
+        yield "pooled-steps", _of(lambda held: held.out, _reduced(how, 1)), text, f"Take {wants}."
+
+
+def _of(what: Pick, change: Callable[[Array], Array]) -> Pick:
+    return lambda held: change(what(held))
+
+
+def _state(name: str) -> Pick:
+    return lambda held: held.states[name]
 
 
 VIEWED = "is viewed in another shape where its axes had to be moved: samples are mixed."
@@ -177,14 +184,13 @@ def _of_one(spec: Recurrent, layers: int) -> Iterator[tuple[str, Pick, str, str]
     fix = "Take h_n[-1]."
     if spec.states > 1 and not (isinstance(spec, LSTM) and spec.projection):
         text = f"You take c_n, the cell state, for {wants}."
-        yield "other-state", lambda held: held.states["c"], text, fix
+        yield "other-state", _state("c"), text, fix
     for number in range(layers - 1):
         text = f"You take h_n[{number}], the state of layer {number}, for the last layer's."
-        name = f"h of layer {number}"
-        yield "other-state", lambda held, name=name: held.states[name], text, fix
+        yield "other-state", _state(f"h of layer {number}"), text, fix
     for words, how in MEAN if layers > 1 else ():
-        reduce, text = _reduced(how, 0), f"You take the {words} over all layers' h_n for {wants}."
-        yield "other-state", lambda held, r=reduce: r(_every_h(held)), text, fix
+        text = f"You take the {words} over all layers' h_n for {wants}."
+        yield "other-state", _of(_every_h, _reduced(how, 0)), text, fix
     yield from _over_time("the last step")
     for number in range(layers) if layers > 1 else ():
 
@@ -282,9 +288,14 @@ def _instead(change: Callable[[Array], Array]) -> Call:
     return lambda _spec, inputs, _context: [change(inputs[0])]
 
 
+def _step(number: int) -> Callable[[Array], Array]:
+    return lambda x: x[:, number]
+
+
 def pooled(site: Site) -> Iterator[Altered]:
     """One step for a mean over time, or a mean for one step."""
-    spec, (first, *_) = site.spec, site.node.inputs
+    spec: Any = site.spec
+    first = site.node.inputs[0]
     if len(site.model.shape(first)) != 2:
         return
     over_time = isinstance(spec, GlobalPool) or (isinstance(spec, Reduce) and spec.axes == (0,))
@@ -292,8 +303,7 @@ def pooled(site: Site) -> Iterator[Altered]:
         words = {"mean": "the mean", "max": "the largest number"}.get(spec.how, spec.how)
         wants, fix = f"{words} over time", f"Take {words} over time."
         for number, piece in ((-1, "the last step"), (0, "the first step")):
-            call = _instead(lambda x, number=number: x[:, number])
-            layer = replace(site.layer, call=call)
+            layer = replace(site.layer, call=_instead(_step(number)))
             yield Altered(layer, site.said(f"You take {piece} for {wants}.", fix), piece, rare=True)
         before = site.model.node(first.node).spec
         if isinstance(before, Bidirectional) and before.merge == "concat":

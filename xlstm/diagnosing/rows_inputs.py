@@ -1,0 +1,104 @@
+"""Rows of the table of causes: an input that is late, turned, scaled or rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from xlstm.diagnosing.altered import Call
+from xlstm.diagnosing.hypothesis import Altered, Row, Site
+from xlstm.model import Array, Bidirectional, Embedding, Input, Recurrent, TimeDistributed
+from xlstm.reference.context import Context
+from xlstm.reference.layers import forward
+from xlstm.specs import Dense, Spec
+
+Change = Callable[[Array], Array]
+
+
+def _read(change: Change) -> Call:
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        return forward(spec, [change(inputs[0]), *inputs[1:]], context)
+
+    return call
+
+
+def _moved(by: int, fill: str) -> Change:
+    """A sequence one step late or early; its end is zeros, the same again, or the other end."""
+
+    def change(x: Array) -> Array:
+        y = np.roll(x, by, axis=1)
+        at, near = (0, 0) if by > 0 else (-1, -1)
+        if fill != "wrapped":
+            y[:, at] = 0 if fill == "zeros" else x[:, near]
+        return y
+
+    return change
+
+
+SHIFTS: tuple[tuple[str, Change], ...] = tuple(
+    (f"Your input is one step {word}: the {end} step reads {what}.", _moved(by, fill))
+    for by, word, end, other in ((1, "late", "first", "last"), (-1, "early", "last", "first"))
+    for fill, what in (
+        ("zeros", "zeros"),
+        ("again", f"the {end} one again"),
+        ("wrapped", f"the {other} one"),
+    )
+)
+
+SCALES = (255.0, 127.5, 100.0, 10.0, 2.0)
+"""Numbers that inputs are multiplied or divided by."""
+
+
+def _times(factor: float) -> Change:
+    return lambda x: x * x.dtype.type(factor)
+
+
+def _standardised(axis: int | tuple[int, ...]) -> Change:
+    def change(x: Array) -> Array:
+        spread = x.std(axis=axis, keepdims=True)
+        return np.asarray((x - x.mean(axis=axis, keepdims=True)) / np.where(spread == 0, 1, spread))
+
+    return change
+
+
+NUMBERS: tuple[tuple[str, Change], ...] = (
+    ("Your input has its features in reverse order.", lambda x: x[..., ::-1]),
+    ("Your input is negated.", lambda x: -x),
+    *((f"Your input is divided by {s:g}.", _times(1 / s)) for s in SCALES),
+    *((f"Your input is multiplied by {s:g}.", _times(s)) for s in SCALES),
+    ("Your input is rounded to whole numbers.", np.round),
+    ("Your input is cut to whole numbers.", np.trunc),
+    ("Your input is cut off below 0.", lambda x: np.maximum(x, 0)),
+    ("Your input is standardised over the batch.", _standardised(0)),
+    ("Your input is standardised over its features.", _standardised(-1)),
+    ("Your input is standardised over time.", _standardised(1)),
+)
+"""What is wrong, and the change, for inputs of numbers."""
+
+
+def changed(site: Site) -> Iterator[Altered]:
+    """Another input of a layer that reads one of the model's; of recurrent layers any."""
+    if not site.node.inputs or site.layer.call is not forward:
+        return
+    first = site.node.inputs[0]
+    is_first = isinstance(site.model.node(first.node).spec, Input)
+    recurrent = isinstance(site.spec, (Recurrent, Bidirectional))
+    if not (is_first or recurrent):
+        return
+    axes = len(site.model.shape(first)) + 1
+    wrapped = isinstance(site.node.spec, TimeDistributed)
+    numbers = isinstance(site.spec, Embedding)
+    shifted = (axes == 3 or numbers) and not wrapped and not isinstance(site.spec, Dense)
+    options = [*(SHIFTS if shifted and axes > 1 else ())]
+    options += NUMBERS[: len(NUMBERS) - (axes < 3)] if not numbers else ()
+    options = options if is_first else options[: len(SHIFTS) + 1]
+    if (shifted and not recurrent) and axes > 1:
+        options.append(("Your input is turned round in time.", lambda x: x[:, ::-1]))
+    for text, change in options:
+        layer = replace(site.layer, call=_read(change))
+        yield Altered(layer, site.said(text, "Pass it as it is."), text, rare=True)
+
+
+ROWS = (Row("other-input", changed),)

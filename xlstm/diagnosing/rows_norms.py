@@ -1,0 +1,108 @@
+"""Rows of the table of causes: layers left out or in another order, causal convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.diagnosing.hypothesis import Altered, Row, Site, called, parts
+from xlstm.model import Activation, Array, BatchNorm, Edge, LayerNorm, Model, Node
+from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.context import Context
+from xlstm.reference.layers import forward
+from xlstm.specs import Conv, Dense, DepthwiseConv, Spec
+
+NORMS = (BatchNorm, LayerNorm)
+
+
+def left_out(site: Site) -> Iterator[Altered]:
+    """A layer with weights, of one shape before and after it, that is left out."""
+    node = site.node
+    if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
+        return
+    if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
+        text = f"Your model leaves out {node.name} ({site.spec.kind})."
+        yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
+
+
+def _plain(model: Model, node: Node, x: Array, spec: Spec | None = None) -> Array:
+    """What a layer of the truth's gives for one array."""
+    own = model.weights.get(node.owner, {})
+    weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
+    return forward(spec or node.spec, [x], Context(node.name, weights))[0]
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """Calls a layer and one right before it in another order.
+
+    Attributes:
+        also: what the layer before reads.
+        order: (the layer's own function, its own input, what the layer before reads) -> output.
+    """
+
+    also: tuple[Edge, ...]
+    order: Callable[[Callable[[Array], Array], Array], Array]
+
+    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        """The output alone."""
+        return [self.order(lambda x: forward(spec, [x], context)[0], inputs[-1])]
+
+
+def orders(site: Site) -> Iterator[Altered]:
+    """A normalisation one layer late, or before an activation for after it."""
+    node, model = site.node, site.model
+    if len(node.inputs) != 1 or len(node.shapes) != 1 or node.states or node.mask is not None:
+        return
+    before = model.node(node.inputs[0].node)
+    if len(before.inputs) != 1 or before.mask is not None or before.states:
+        return
+    one, spec, also = before.spec, site.spec, (before.inputs[0],)
+    if isinstance(one, NORMS) and not isinstance(spec, NORMS):
+        if node.shape[-1:] == model.shape(before.inputs[0])[-1:]:
+            text = f"Your {before.name} comes after {node.name}, not before it."
+            order = Reordered(also, lambda own, x: _plain(model, before, own(x)))
+            yield called(site, order, text, f"Put {before.name} before {node.name}.")
+    elif isinstance(spec, NORMS) and isinstance(one, Activation):
+        text = f"Your {node.name} comes before {before.name}, not after it."
+        order = Reordered(also, lambda own, x: _plain(model, before, own(x)))
+        yield called(site, order, text, f"Put {node.name} after {before.name}.")
+    elif isinstance(spec, NORMS) and isinstance(one, (Dense, Conv)) and one.activation != "linear":
+        bare: Any = replace(one, activation="linear")
+        act = FUNCTIONS[one.activation]
+        text = f"Your {node.name} comes before the {one.activation} of {before.name}, not after it."
+        order = Reordered(also, lambda own, x: act(own(_plain(model, before, x, bare))))
+        yield called(site, order, text, f"Put {node.name} after the {one.activation}.")
+
+
+def causal(site: Site) -> Iterator[Altered]:
+    """A causal convolution that is padded at its end, or reads time from its end."""
+    spec: Any = site.spec
+    if not isinstance(spec, (Conv, DepthwiseConv)) or spec.padding != "causal":
+        return
+    more = (spec.window[0] - 1) * spec.dilation[0]
+
+    def ahead(own: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        x = inputs[0]
+        wide = np.concatenate([x, np.zeros_like(x[:, :1]).repeat(more, axis=1)], axis=1)
+        return [forward(own, [wide], context)[0][:, more:]]
+
+    def turned(own: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        return [forward(own, [inputs[0][:, ::-1]], context)[0][:, ::-1]]
+
+    fix = f"Pad {more} zeros before the first step."
+    if set(spec.strides) == {1}:
+        text = "Your causal convolution is padded at its end: each step sees the ones after it."
+        yield called(site, ahead, text, fix)
+    text = "Your causal convolution reads time from its end: each step sees the ones after it."
+    yield called(site, turned, text, fix)
+
+
+ROWS = (
+    Row("missing-layer", left_out),
+    Row("norm-order", orders),
+    Row("causal", causal),
+)

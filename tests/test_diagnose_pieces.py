@@ -120,3 +120,19 @@ def test_a_mean_over_time_and_a_step_are_told_apart():
     x = [some(3, 6, 3)]
     for a, b in ((mean, last), (last, mean)):
         assert xlstm.diagnose(a, b, x).causes == ("pooled-steps",)
+
+
+JOINS = {
+    "swapped": (lambda out, h, c: torch.cat([h[1], h[0]], 1), "swapped-outputs"),
+    "viewed": (lambda out, h, c: h.reshape(-1, 8), "mixed-samples"),
+    "cell-states": (lambda out, h, c: torch.cat([c[0], c[1]], 1), "other-state"),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_a_truth_that_joins_the_states_itself(name):
+    pick, cause = JOINS[name]
+    right = Port(True, lambda out, h, c: torch.cat([h[0], h[1]], 1))
+    found = xlstm.diagnose(right, Port(True, pick), [some(3, 6, 3)])
+    assert found.causes == (cause,)
+    assert not found.unexplained

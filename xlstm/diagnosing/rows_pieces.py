@@ -21,7 +21,7 @@ from xlstm.diagnosing.rows_both import whole
 from xlstm.model import LSTM, Array, Bidirectional, Dropout, Edge, Model, Node, Recurrent
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
-from xlstm.specs import ConvLSTM, GlobalPool, Reduce, Slice, Spec
+from xlstm.specs import Concatenate, ConvLSTM, GlobalPool, Reduce, Slice, Spec
 
 
 class Held(NamedTuple):
@@ -283,6 +283,52 @@ def taken(site: Site, cause: str) -> Iterator[Altered]:
             yield Altered(layer, site.said(text, fix), text, rare=True)
 
 
+@dataclass(frozen=True)
+class OfStates:
+    """Takes another piece of the states that a model joins itself.
+
+    Attributes:
+        pick: takes the piece.
+        names: of the states.
+        also: the output of the layer with two halves, then its states.
+    """
+
+    pick: Pick
+    names: tuple[str, ...]
+    also: tuple[Edge, ...]
+
+    def __call__(self, _spec: Spec, inputs: list[Array], _context: Context) -> list[Array]:
+        """The piece alone."""
+        out, *states = inputs[-1 - len(self.names) :]
+        return [self.pick(Held(out, dict(zip(self.names, states, strict=True))))]
+
+
+def joined_states(site: Site, cause: str) -> Iterator[Altered]:
+    """Another piece where a model joins the h of two halves itself, as PyTorch's modules do."""
+    edges = site.node.inputs
+    node = site.model.node(edges[0].node)
+    spec = node.spec
+    if not isinstance(site.spec, Concatenate) or not isinstance(spec, Bidirectional):
+        return
+    names = tuple(
+        f"{s} of the {half} half" for half, one in _sides(spec) for s in "hc"[: one.states]
+    )
+    wanted = tuple(Edge(node.name, 1 + names.index(name)) for name in PLAIN)
+    if edges != wanted or len(node.shapes) != 1 + len(names):
+        return
+    also = tuple(Edge(node.name, number) for number in range(1 + len(names)))
+    swapped = (
+        "swapped-outputs",
+        _joined(*PLAIN[::-1]),
+        "Your halves are joined backward first.",
+        JOIN,
+    )
+    for own, pick, text, fix in (swapped, *_of_both(spec, [])):
+        if own == cause:
+            layer = replace(site.layer, call=OfStates(pick, names, also))
+            yield Altered(layer, site.said(text, fix), text, rare=True)
+
+
 def _instead(change: Callable[[Array], Array]) -> Call:
     """A function of a layer's input in the layer's place."""
     return lambda _spec, inputs, _context: [change(inputs[0])]
@@ -349,7 +395,11 @@ def viewed(site: Site) -> Iterator[Altered]:
 
 
 def _taken(cause: str) -> Row:
-    return Row(cause, lambda site: taken(site, cause))
+    def alter(site: Site) -> Iterator[Altered]:
+        yield from taken(site, cause)
+        yield from joined_states(site, cause)
+
+    return Row(cause, alter)
 
 
 ROWS = (
@@ -357,5 +407,6 @@ ROWS = (
     _taken("pooled-steps"),
     Row("pooled-steps", pooled),
     _taken("mixed-samples"),
+    _taken("swapped-outputs"),
     Row("mixed-samples", viewed),
 )

@@ -97,6 +97,7 @@ def read_calls(name: str, layer: Config, where: str) -> list[Call]:
     nodes = layer.get("inbound_nodes", [])
     if not isinstance(nodes, list):
         raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
+    read: Callable[[str, Config, Any, str], Call]
     read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
     read = _read_node(decoded(layer, where)) if is_node(layer) else read
     read = _registered_call if registered_name(layer) else read

@@ -15,6 +15,7 @@ axes of a window.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,12 @@ from xlstm.model import Array
 
 FOLD = "+"
 """Fixed index of the side axis that means: both sides added into one."""
+
+
+@functools.cache
+def _groups(axes: str) -> tuple[str, ...]:
+    """Letters of each axis; asked again and again for files of thousands of arrays."""
+    return tuple(a or b for a, b in re.findall(r"\((\w*)\)|(\w)", axes))
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,12 @@ class Slot:
 
     def groups(self) -> list[str]:
         """Axis letters of each axis of the framework's tensor: "(gh)i" gives ["gh", "i"]."""
-        return [a or b for a, b in re.findall(r"\((\w*)\)|(\w)", self.axes)]
+        return [*_groups(self.axes)]
+
+    @property
+    def rank(self) -> int:
+        """The number of axes of the framework's tensor."""
+        return len(_groups(self.axes))
 
 
 @dataclass(frozen=True)

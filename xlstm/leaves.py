@@ -138,7 +138,8 @@ def leaves(source: Mapping[Any, Any]) -> Leaves:
         arrays = {item.name: made for item in items if (made := leaf_of(_array(item.value)))}
     known = {item.name for item in items if item.optimizer}
     model, beside = split(arrays, known)
-    plain = tuple(item.name for item in items if item.name not in {*arrays, *known})
+    kept = {*arrays, *known}
+    plain = tuple(item.name for item in items if item.name not in kept)
     return Leaves(model, beside, plain)
 
 

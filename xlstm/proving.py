@@ -136,10 +136,12 @@ def _proven(
             continue  # a bias of another shape is that of another layer
         called = {s.name: _called(adapter, prefix, s) for s in slots}
         mine = {slot: names[name] for slot, name in called.items() if name in names}
+        if len(mine) != len(slots):
+            continue
         shapes = {slot: arrays[name] for slot, name in mine.items()}
+        if any(slot.rank != len(shapes[slot.name].shape) for slot in slots):
+            continue  # an error for each of thousands of arrays takes long
         try:
-            if len(mine) != len(slots):
-                continue
             sizes = sizes_of(table, shapes)
             check(table, shapes, sizes, absent, prefix)
         except WeightsError:
@@ -160,7 +162,11 @@ def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
     ends = _Ends([*names])
     found: list[Group] = []
     for table in sorted(adapter.tables.values(), key=lambda table: -len(table.slots)):
-        for prefix in ends.prefixes(table.slots[0].name):
+        first = table.slots[0]
+        for prefix in ends.prefixes(first.name):
+            name = names.get(_called(adapter, prefix, first))
+            if name is not None and len(arrays[name].shape) != first.rank:
+                continue
             group = _proven(adapter, table, prefix, names, arrays)
             if group is not None:
                 found.append(group)

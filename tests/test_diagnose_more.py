@@ -183,7 +183,13 @@ def next_state(x):
 
 CASES = {
     "input-late": (LAST, lambda x: run(LAST, late(x)), "other-input", "one step late"),
-    "features": (LAST, lambda x: run(LAST, x[..., ::-1]), "other-input", "reverse order"),
+    "features": (
+        LAST,
+        lambda x: run(LAST, x[..., ::-1]),
+        "reordered-weights",
+        "inputs is reversed",
+    ),
+    "absolute": (LAST, lambda x: run(LAST, np.abs(x)), "other-input", "lost its signs"),
     "scaled": (LAST, lambda x: run(LAST, x / 255), "other-input", "divided by 255"),
     "h-alone": (STARTED, lambda x, h, c: run(STARTED, x, h, 0 * c), "initial-state", "c of zeros"),
     "h-twice": (STARTED, lambda x, h, c: run(STARTED, x, h, h), "initial-state", "for c too"),

@@ -62,9 +62,9 @@ ROWS: tuple[Row, ...] = (
     *PLACES,
     *rows_around.ROWS,
     *rows_norms.ROWS,
-    *rows_inputs.ROWS,
     *rows_function.ROWS[10:],
     *rows_content.ROWS,
+    *rows_inputs.ROWS,
 )
 """All of them; where two explain the same, the first one is named."""
 

@@ -181,6 +181,13 @@ def next_state(x):
     return run(SECOND, every, every[:, -1]) @ head["kernel"] + head["bias"]
 
 
+def over_the_batch(x):
+    """The right layers, the norm over the batch."""
+    y = run(without(AFTER, "norm", "last"), x.astype(float))
+    y = (y - y.mean(0)) / np.sqrt(y.var(0) + 0.001) * NORM["gamma"] + NORM["beta"]
+    return y @ NORMED["last"]["kernel"] + NORMED["last"]["bias"]
+
+
 CASES = {
     "input-late": (LAST, lambda x: run(LAST, late(x)), "other-input", "one step late"),
     "features": (
@@ -233,6 +240,7 @@ CASES = {
         "norm-order",
         "Your norm comes after last",
     ),
+    "norm-axis": (AFTER, over_the_batch, "norm-axis", "runs over axis 0"),
     "norm-early": (AFTER, bare, "norm-order", "before the relu of dense"),
     "causal-ahead": (
         CONV,

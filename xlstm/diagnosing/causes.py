@@ -52,6 +52,7 @@ CAUSES: dict[str, str] = {
     "other-input": "the input is late, turned, scaled, rounded or has its features reversed",
     "attention": "attention with another scale, over another axis, or with q, k and v exchanged",
     "norm-order": "a normalisation after a layer for before it, or the reverse",
+    "norm-axis": "a normalisation over another axis, such as the batch or time",
     "causal": "a causal convolution that looks ahead",
     "channels-order": "channels first flattened or reshaped for channels last",
     "embedding-offset": "row numbers of an embedding are off by one",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, called, parts
 from xlstm.model import Activation, Array, BatchNorm, Edge, LayerNorm, Model, Node
 from xlstm.reference.activations import FUNCTIONS
@@ -78,6 +79,36 @@ def orders(site: Site) -> Iterator[Altered]:
         yield called(site, order, text, f"Put {node.name} after the {one.activation}.")
 
 
+def _over(axes: tuple[int, ...]) -> Call:
+    """A LayerNorm over other axes, scaled along the last one all the same."""
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        assert isinstance(spec, LayerNorm)
+        x = inputs[0]
+        spread = x.var(axis=axes, keepdims=True) + x.dtype.type(spec.epsilon)
+        y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(spread)
+        y = y * context.weights["gamma"] if spec.scale else y
+        return [y + context.weights["beta"] if spec.center else y]
+
+    return call
+
+
+def norm_axes(site: Site) -> Iterator[Altered]:
+    """A LayerNorm whose mean is over the batch, time, or all axes of a sample."""
+    if not isinstance(site.spec, LayerNorm) or site.spec.groups:
+        return
+    count = len(site.node.shape)
+    options = [
+        (0,),
+        *((axis,) for axis in range(1, count)),
+        *([(*range(1, count + 1),)] * (count > 1)),
+    ]
+    for axes in options:
+        text = f"Your LayerNorm runs over {'axes' if len(axes) > 1 else 'axis'} "
+        text += f"{', '.join(map(str, axes))}; a's runs over the last one."
+        yield called(site, _over(axes), text, "Normalise the last axis alone.")
+
+
 def causal(site: Site) -> Iterator[Altered]:
     """A causal convolution that is padded at its end, or reads time from its end."""
     spec: Any = site.spec
@@ -104,5 +135,6 @@ def causal(site: Site) -> Iterator[Altered]:
 ROWS = (
     Row("missing-layer", left_out),
     Row("norm-order", orders),
+    Row("norm-axis", norm_axes),
     Row("causal", causal),
 )

@@ -42,7 +42,7 @@ PATIENCE, WAIT = 60, 1800.0
 ROUNDS = 3
 """Most times that a family is measured where it looks steep: the least seconds of a file count."""
 
-NOISE = 0.3
+NOISE = 1.0
 """Seconds beyond start-up below which growth is not told from noise."""
 
 COMMANDS = ("inspect", "count")

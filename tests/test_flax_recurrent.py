@@ -153,9 +153,11 @@ def test_states_and_masks_that_do_not_fit(framework):
         with pytest.raises(ValueError, match=r"a state of shape \(3, 5\) was expected"):
             call(started, x, *states)
     masked = xlstm.port(explicit_mask(GRU(3, 5)), framework)
-    for mask in (np.ones((3, 5), bool), np.ones((1, 6), bool), np.ones(6)):
+    for mask in (np.ones((3, 5), bool), np.ones((1, 6), bool)):
         with pytest.raises(ValueError, match=r"a mask of shape \(3, 6\) was expected"):
             call(masked, x, mask)
+    with pytest.raises(ValueError, match=r"keep of shape \(batch, any\) was expected, not \(6,\)"):
+        call(masked, x, np.ones(6))
     stateful = xlstm.port(CASES["lstm-stateful"], framework)
     name = CASES["lstm-stateful"].layers[0].name
     for state, words in (

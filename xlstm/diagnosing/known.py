@@ -22,6 +22,7 @@ from xlstm.diagnosing import (
     rows_pieces,
     rows_sequence,
     rows_states,
+    rows_steps,
     rows_weights,
 )
 from xlstm.diagnosing.altered import Layer
@@ -64,6 +65,7 @@ ROWS: tuple[Row, ...] = (
     *rows_norms.ROWS,
     *rows_function.ROWS[10:],
     *rows_content.ROWS,
+    *rows_steps.ROWS,
     *rows_inputs.ROWS,
 )
 """All of them; where two explain the same, the first one is named."""

@@ -5,7 +5,7 @@ Names carry their axes: T time, B batch, I input, H hidden, G gate (i f g o; r z
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,29 +109,7 @@ STEPS: dict[type[specs.Spec], Callable[..., Step]] = {
 }
 
 
-def recurrent(spec: specs.Recurrent, x: Array, context: Context) -> list[Array]:
-    """(B, T, ...) -> (B, T, H) or (B, H), then the last states where the layer returns them."""
-    if isinstance(spec, specs.ConvLSTM):
-        product = _convolved(spec, x, context)
-    else:
-        product = _input_product(x, context, both=not isinstance(spec, specs.GRU))
-    gated = product.ndim > x.ndim
-    step = STEPS[type(spec)](spec, context)
-    batch, steps, *space, units = product.shape[gated:]
-    widths = (spec.width, units)[: spec.states]
-    states = list(context.states) or [np.zeros((batch, *space, n), x.dtype) for n in widths]
-    y = np.zeros((batch, *space, spec.width), x.dtype)
-    outputs = np.zeros((batch, steps, *space, spec.width), x.dtype)
-    order = range(steps)[::-1] if spec.go_backwards else range(steps)
-    for position, t in enumerate(order):
-        after = step(product[:, :, t] if gated else product[:, t], states)
-        y, states = _masked(spec, context.mask, t, (y, states), after)
-        outputs[:, position] = y
-    context.final = states
-    return [outputs if spec.return_sequences else y, *(states if spec.return_state else ())]
-
-
-def _masked(
+def held(
     spec: specs.Recurrent,
     mask: Array | None,
     t: int,
@@ -144,8 +122,49 @@ def _masked(
     y, states = before
     keep = mask[:, t].reshape(-1, *(1,) * (y.ndim - 1))
     old = np.zeros_like(y) if spec.zero_output_for_mask else y
-    held = [np.where(keep, new, was) for new, was in zip(after, states, strict=True)]
-    return np.where(keep, after[0], old), held
+    kept = [np.where(keep, new, was) for new, was in zip(after, states, strict=True)]
+    return np.where(keep, after[0], old), kept
+
+
+Hold = Callable[..., tuple[Array, list[Array]]]
+"""As `held`."""
+
+
+def recurrent(
+    spec: specs.Recurrent,
+    x: Array,
+    context: Context,
+    *,
+    steps: Mapping[type[specs.Spec], Callable[..., Step]] = STEPS,
+    hold: Hold = held,
+) -> list[Array]:
+    """(B, T, ...) -> (B, T, H) or (B, H), then the last states where the layer returns them.
+
+    Args:
+        spec: the layer.
+        x: its input.
+        context: its weights, mask and first states.
+        steps: what builds a step of each kind of layer; others stand for mistakes.
+        hold: what masked steps give.
+    """
+    if isinstance(spec, specs.ConvLSTM):
+        product = _convolved(spec, x, context)
+    else:
+        product = _input_product(x, context, both=not isinstance(spec, specs.GRU))
+    gated = product.ndim > x.ndim
+    step = steps[type(spec)](spec, context)
+    batch, length, *space, units = product.shape[gated:]
+    widths = (spec.width, units)[: spec.states]
+    states = list(context.states) or [np.zeros((batch, *space, n), x.dtype) for n in widths]
+    y = np.zeros((batch, *space, spec.width), x.dtype)
+    outputs = np.zeros((batch, length, *space, spec.width), x.dtype)
+    order = range(length)[::-1] if spec.go_backwards else range(length)
+    for position, t in enumerate(order):
+        after = step(product[:, :, t] if gated else product[:, t], states)
+        y, states = hold(spec, context.mask, t, (y, states), after)
+        outputs[:, position] = y
+    context.final = states
+    return [outputs if spec.return_sequences else y, *(states if spec.return_state else ())]
 
 
 def bidirectional(spec: specs.Bidirectional, x_BTI: Array, context: Context) -> list[Array]:

@@ -73,7 +73,9 @@ class Naming:
 
     def called(self, node: Node, before: str, *tensors: str) -> str:
         """Names of tensors for a sentence, in backquotes; plain words where none are known."""
-        found = [f"`{n}`" for tensor in tensors for _, n in self.slots(node, before, tensor)]
+        # frameworks call a table "weight", as they do any other
+        kinds = {tensor: "embedding's " * (tensor == "table") for tensor in tensors}
+        found = [f"{kinds[t]}`{n}`" for t in tensors for _, n in self.slots(node, before, t)]
         return listed([*dict.fromkeys(found or [plain(before, tensor) for tensor in tensors])])
 
     def order(self, node: Node, before: str, tensor: str, gates: str) -> str:

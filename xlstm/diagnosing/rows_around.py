@@ -10,7 +10,19 @@ import numpy as np
 from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
 from xlstm.diagnosing.rows_function import optioned
-from xlstm.model import Array, Concatenate, Embedding, Flatten, LayerNorm, Merge, Reshape
+from xlstm.model import (
+    Activation,
+    Array,
+    Concatenate,
+    Dense,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Merge,
+    RepeatVector,
+    Reshape,
+)
+from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 from xlstm.specs import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Spec
@@ -117,6 +129,43 @@ def joined(site: Site) -> Iterator[Altered]:
         yield _as_called(site, _reversed_inputs, text, "Join them in a's order.")
 
 
+def _repeated_once(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    (y,) = forward(spec, inputs, context)
+    return [np.concatenate([y[:, :1], np.zeros_like(y[:, 1:])], axis=1)]
+
+
+def _repeated_last(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    (y,) = forward(spec, inputs, context)
+    return [np.concatenate([np.zeros_like(y[:, 1:]), y[:, :1]], axis=1)]
+
+
+def repeats(site: Site) -> Iterator[Altered]:
+    """A vector that is not repeated."""
+    if isinstance(site.spec, RepeatVector) and site.spec.times > 1:
+        for call, which in ((_repeated_once, "first"), (_repeated_last, "last")):
+            text = f"Your vector is given at the {which} step alone, and zeros at the others; a "
+            yield _as_called(site, call, f"{text}repeats it.", "Repeat it at every step.")
+
+
+TEMPERATURES = (2.0, 0.5, 10.0, 0.1, 3.0, 4.0, 5.0, 100.0, 0.01)
+
+
+def temperatures(site: Site) -> Iterator[Altered]:
+    """A softmax of logits that are divided by a number."""
+    spec = site.spec
+    if getattr(spec, "activation", "") != "softmax" or not isinstance(spec, (Dense, Activation)):
+        return
+    for number in TEMPERATURES:
+
+        def cooled(x: Array, number: float = number) -> Array:
+            return FUNCTIONS["softmax"](x / x.dtype.type(number))
+
+        text = f"The logits of your softmax are scaled, divided by {number:g} (a temperature)."
+        layer = replace(site.layer, formulas={**site.layer.formulas, "output": cooled})
+        say = site.said(text, "Leave the factor out.")
+        yield Altered(layer, say, f"temperature {number}", rare=True)
+
+
 def _variance(ddof: int, outside: bool) -> Call:
     """LayerNorm with another variance, or with epsilon added to the deviation."""
 
@@ -194,6 +243,8 @@ ROWS = (
     Row("embedding-offset", offsets),
     Row("option", joined),
     Row("missing-layer", missing),
+    Row("other-repeat", repeats),
+    Row("softmax-scale", temperatures),
     Row("epsilon", norms),
     Row("option", options),
 )

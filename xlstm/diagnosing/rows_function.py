@@ -178,7 +178,7 @@ def update_gate(site: Site) -> Iterator[Altered]:
         yield Altered(with_tensors(site.layer, found), say, "update-gate", tuple(found))
 
 
-EPSILONS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-8, 1e-7, 1e-12, 1e-2, 1e-10, 0.0)
+EPSILONS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-8, 1e-7, 1e-12, 1e-2, 1e-10, 0.0, 0.1, 1.0)
 
 
 def epsilons(site: Site) -> Iterator[Altered]:
@@ -199,6 +199,7 @@ def slopes(site: Site) -> Iterator[Altered]:
         text = f"Your alpha is {slope:g}; a's is {{was_alpha}}"
         yield from optioned(site, text, "Set it to {was_alpha}.", alpha=slope)
         yield from _leaky(site, slope)
+        yield from _alphas(site, slope)
 
 
 def _leaky(site: Site, slope: float) -> Iterator[Altered]:
@@ -208,6 +209,17 @@ def _leaky(site: Site, slope: float) -> Iterator[Altered]:
     if own in ("relu", *LEAKY) and slope not in (0.0, 0.01, 0.2):
         text = f"Your activation is leaky_relu of slope {slope:g}; a has {words(own)}."
         yield _formula(site, "output", partial(_below, slope), text, f"Use {words(own)}.")
+
+
+def _alphas(site: Site, alpha: float) -> Iterator[Altered]:
+    """An elu of another alpha than 1."""
+    if getattr(pieces(site.spec)[0].specs[0], "activation", "") == "elu" and alpha != 1:
+        text = f"Your elu has alpha={alpha:g}; a's has 1."
+        yield _formula(site, "output", partial(_curved, alpha), text, "Use alpha=1.")
+
+
+def _curved(alpha: float, x: Array) -> Array:
+    return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
 
 
 def _below(slope: float, x: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _times(factor: float) -> Change:
     return lambda x: x * x.dtype.type(factor)
 
 
-def _standardised(axis: int | tuple[int, ...]) -> Change:
+def _standardised(axis: int | None) -> Change:
     def change(x: Array) -> Array:
         spread = x.std(axis=axis, keepdims=True)
         return np.asarray((x - x.mean(axis=axis, keepdims=True)) / np.where(spread == 0, 1, spread))
@@ -63,21 +64,44 @@ def _standardised(axis: int | tuple[int, ...]) -> Change:
     return change
 
 
+def _cut(limit: float, x: Array) -> Array:
+    return np.clip(x, -limit, limit)
+
+
+def _half(x: Array) -> Array:
+    return x.astype(np.float16).astype(x.dtype)
+
+
+def _brain(x: Array) -> Array:
+    """The first half of a float32's bits, rounded to even as bfloat16 is."""
+    bits = x.astype(np.float32).view(np.uint32)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return bits.astype(np.uint32).view(np.float32).astype(x.dtype)
+
+
 NUMBERS: tuple[tuple[str, Change], ...] = (
     ("Your input has its features in reverse order.", lambda x: x[..., ::-1]),
     ("Your input is negated.", lambda x: -x),
     *((f"Your input is divided by {s:g}.", _times(1 / s)) for s in SCALES),
     *((f"Your input is multiplied by {s:g}.", _times(s)) for s in SCALES),
-    ("Your input is rounded to whole numbers.", np.round),
-    ("Your input is cut to whole numbers.", np.trunc),
+    ("Your input is rounded to whole numbers (integers).", np.round),
+    ("Your input is cut to whole numbers (integers).", np.trunc),
     ("Your input is cut off below 0.", lambda x: np.maximum(x, 0)),
-    ("Your input is cut off below -1 and above 1.", lambda x: np.clip(x, -1, 1)),
+    *((f"Your input is cut off below -{s:g} and above {s:g}.", partial(_cut, s))
+      for s in (1, 0.5, 2, 3, 5, 10)),
     ("Your input is cut off below 0 and above 1.", lambda x: np.clip(x, 0, 1)),
     ("Your input has lost its signs.", np.abs),
+    ("Your input has its samples in reverse order.", lambda x: x[::-1]),
+    ("Your input is its first sample for all of them.", lambda x: x[:1].repeat(len(x), axis=0)),
+    *((f"Your input has its features shifted by one place, to the {word}.",
+       partial(np.roll, shift=by, axis=-1)) for by, word in ((1, "right"), (-1, "left"))),
+    ("Your input is rounded to half precision (float16).", _half),
+    ("Your input is rounded to half precision (bfloat16).", _brain),
+    ("Your input is standardised over all its numbers.", _standardised(None)),
     ("Your input is standardised over the batch.", _standardised(0)),
     ("Your input is standardised over its features.", _standardised(-1)),
     ("Your input is standardised over time.", _standardised(1)),
-)
+)  # fmt: skip
 """What is wrong, and the change, for inputs of numbers."""
 
 

@@ -109,6 +109,71 @@ def norm_axes(site: Site) -> Iterator[Altered]:
         yield called(site, _over(axes), text, "Normalise the last axis alone.")
 
 
+Fold = Callable[..., Array]
+"""(input, gamma, beta, mean, variance + epsilon, variance) -> what a BatchNorm gives."""
+
+FOLDS: tuple[tuple[Fold, str, str], ...] = (
+    (lambda x, g, b, m, v, w: g * x / np.sqrt(1 + v - w) + b,
+     "Your BatchNorm has lost its statistics: mean 0 and variance 1, as in a new layer.",
+     "Copy the moving mean and the moving variance."),
+    (lambda x, g, b, m, v, _: g * x / np.sqrt(v) + b - m,
+     "Your BatchNorm is folded wrongly: the shift is beta - mean, without the scale.",
+     "Compute beta - mean * scale."),
+    (lambda x, g, b, m, v, _: g * (x + m) / np.sqrt(v) + b,
+     "Your BatchNorm is folded wrongly: the shift is beta + mean * scale, with the other sign.",
+     "Compute beta - mean * scale."),
+    (lambda x, g, b, m, v, _: g * (x - m) / v + b,
+     "Your BatchNorm divides by the variance, not by its square root.",
+     "Divide by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, _: g * (x - m) * np.sqrt(v) + b,
+     "Your BatchNorm multiplies by the deviation where a divides by it.",
+     "Divide by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, _: g * (x - m / np.sqrt(v)) + b,
+     "Your BatchNorm is folded wrongly: the deviation divides the mean alone.",
+     "Divide x - mean by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, _: (x - m) / np.sqrt(v) + b,
+     "Your BatchNorm lacks gamma.", "Multiply by gamma."),
+    (lambda x, g, b, m, v, w: g * (x - m) / (np.sqrt(w) + (v - w)) + b,
+     "Your BatchNorm adds epsilon to the deviation; a adds it to the variance.",
+     "Divide by sqrt(variance + epsilon)."),
+)  # fmt: skip
+"""What a BatchNorm computes, what is wrong, what to do."""
+
+
+def _folded(fold: Fold) -> Call:
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        (x,) = inputs
+        weights, one = context.weights, np.ones_like(context.weights["mean"])
+        gamma, beta = weights.get("gamma", one), weights.get("beta", 0 * one)
+        variance = weights["variance"]
+        spread = variance + x.dtype.type(own.epsilon)
+        return [fold(x, gamma, beta, weights["mean"], spread, variance)]
+
+    return call
+
+
+def folds(site: Site) -> Iterator[Altered]:
+    """A BatchNorm of another formula."""
+    if isinstance(site.spec, BatchNorm) and site.layer.call is forward:
+        for fold, text, fix in FOLDS:
+            yield called(site, _folded(fold), text, fix)._replace(rare=True)
+
+
+def twice(site: Site) -> Iterator[Altered]:
+    """A layer that is applied to its own output once more."""
+    node = site.node
+    if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
+        return
+    if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
+
+        def again(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+            return forward(spec, forward(spec, inputs, context), context)
+
+        text = f"Your model applies {node.name} twice: its output goes through it again."
+        yield called(site, again, text, "Apply it once.")._replace(rare=True)
+
+
 def causal(site: Site) -> Iterator[Altered]:
     """A causal convolution that is padded at its end, or reads time from its end."""
     spec: Any = site.spec
@@ -136,5 +201,7 @@ ROWS = (
     Row("missing-layer", left_out),
     Row("norm-order", orders),
     Row("norm-axis", norm_axes),
+    Row("norm-formula", folds),
+    Row("repeated-layer", twice),
     Row("causal", causal),
 )

@@ -186,7 +186,10 @@ def _of_one(spec: Recurrent, layers: int) -> Iterator[tuple[str, Pick, str, str]
         text = f"You take c_n, the cell state, for {wants}."
         yield "other-state", _state("c"), text, fix
     for number in range(layers - 1):
-        text = f"You take h_n[{number}], the state of layer {number}, for the last layer's."
+        text = (
+            f"You take h_n[{number}], the state of layer {number}, for the last layer's, as if the "
+        )
+        text += "layers after it were left out."
         yield "other-state", _state(f"h of layer {number}"), text, fix
     for words, how in MEAN if layers > 1 else ():
         text = f"You take the {words} over all layers' h_n for {wants}."

@@ -53,6 +53,25 @@ def handed(site: Site) -> Iterator[Altered]:
         yield from _of_halves(site, count)
 
 
+def _filled(value: float) -> Callable[[States], States]:
+    return lambda states: [np.full_like(s, value) for s in states]
+
+
+def _turned(states: States) -> States:
+    return [s[::-1] for s in states]
+
+
+def others(site: Site) -> Iterator[Altered]:
+    """Constants for the states that a layer is given; states of other samples."""
+    if not site.node.states or not site.layer.started:
+        return
+    for value in (1.0, 0.5, 0.1, -1.0):
+        text = f"Your layer starts from a constant, {value:g}, for the states that it is given."
+        yield called(site, _from(_filled(value)), text, "Pass the states.")._replace(rare=True)
+    text = "Your layer starts from the states of other samples: their order is reversed."
+    yield called(site, _from(_turned), text, "Leave the samples in order.")._replace(rare=True)
+
+
 def _of_halves(site: Site, count: int) -> Iterator[Altered]:
     """The same for two halves, whose states are the forward half's first."""
     half, every = count // 2, (*range(count),)
@@ -138,4 +157,5 @@ def constant(site: Site) -> Iterator[Altered]:
 ROWS = (
     Row("initial-state", handed),
     Row("initial-state", constant),
+    Row("initial-state", others),
 )

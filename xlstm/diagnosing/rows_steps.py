@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,9 @@ import numpy as np
 from xlstm.diagnosing.altered import Call
 from xlstm.diagnosing.hypothesis import Altered, Row, Site, called, pieces
 from xlstm.diagnosing.rows_both import each
+from xlstm.diagnosing.rows_function import HARD, words
 from xlstm.model import GRU, LSTM, Array, Edge, Masking, Recurrent
+from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.reference.recurrent import STEPS, Hold, Step, held, recurrent
 from xlstm.specs import ConvLSTM, Spec
@@ -215,6 +219,65 @@ EXCHANGED = (
 )  # fmt: skip
 
 
+GATE_WORDS = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
+
+
+class _OneGate:
+    """Surroundings in which one of a cell's gates has another activation.
+
+    A step asks for its gates in one order; the number of calls tells which one it is.
+    """
+
+    def __init__(self, number: int, count: int, name: str) -> None:
+        self.number, self.count, self.name = number, count, name
+
+    def __call__(self, spec: Any, context: Context) -> Step:
+        """One step of the cell."""
+        own = copy(context)
+        calls = itertools.count()
+
+        def activate(activation: str, x: Array, use: str = "output") -> Array:
+            if use == "gates" and next(calls) % self.count == self.number:
+                return FUNCTIONS[self.name](x)
+            return context.activate(activation, x, use)
+
+        own.activate = activate  # type: ignore[method-assign]
+        return STEPS[type(spec)](spec, own)
+
+
+ONE_GATE = ("tanh", "linear", "sigmoid", *HARD, "relu")
+
+
+def one_gate(site: Site) -> Iterator[Altered]:
+    """Another activation of a single gate."""
+    specs = _specs(site)
+    for kind, gates in ((LSTM, "ifo"), (GRU, "rz")):
+        for number, gate in enumerate(gates):
+            for name in ONE_GATE if all(isinstance(spec, kind) for spec in specs) else ():
+                old: Any = specs[0]
+                if name != old.gate_activation:
+                    text = f"Your {GATE_WORDS[gate]} gate's activation is {words(name)}; "
+                    text += f"a's gates have {words(old.gate_activation)}."
+                    call = _stepped(_OneGate(number, len(gates), name))
+                    fix = f"Use {words(old.gate_activation)} there."
+                    yield called(site, call, text, fix)._replace(rare=True)
+
+
+def _giving_c(spec: Any, x: Array, context: Context) -> list[Array]:
+    def hold(*args: Any) -> tuple[Array, list[Array]]:
+        _, states = held(*args)
+        return states[1], states
+
+    return recurrent(spec, x, context, hold=hold)
+
+
+def other_state(site: Site) -> Iterator[Altered]:
+    """Cell states in place of outputs."""
+    if all(isinstance(spec, LSTM) and not spec.projection for spec in _specs(site)):
+        text = "Your layer gives its cell state c for h at each step."
+        yield called(site, each(_giving_c), text, "Keep h of each step.")._replace(rare=True)
+
+
 def _specs(site: Site) -> list[Spec]:
     return [*pieces(site.spec)[0].specs]
 
@@ -321,5 +384,7 @@ def unheld(site: Site) -> Iterator[Altered]:
 ROWS = (
     Row("cell-formula", formulas),
     Row("initial-state", exchanged),
+    Row("other-state", other_state),
+    Row("gate-activation", one_gate),
     Row("mask-ignored", unheld),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from xlstm.diagnosing.altered import Layer, Layers, Values, before, run, untouched
 from xlstm.diagnosing.effort import Effort
 from xlstm.diagnosing.facts import Facts, contradicts
+from xlstm.diagnosing.fitting import fitted
 from xlstm.diagnosing.hypothesis import Hypothesis, Row, pieces
 from xlstm.diagnosing.known import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosing.measure import Gap, allowed, apart, gap_of
@@ -171,7 +172,7 @@ class Search:
         trial = _Trial(self, point, values, wanted)
         if self.passed not in self.memory.single:
             alone = self._alone(trial, inside, current) or self._behind(point, wanted)
-            self.memory.single[self.passed] = alone
+            self.memory.single[self.passed] = alone or self._scaled(trial, current)
         found = self.memory.single[self.passed]
         return found or (trial.pairs(inside, current) if self.pairs else None)
 
@@ -186,6 +187,15 @@ class Search:
                 if found is not None:
                     return found
         return None
+
+    def _scaled(self, trial: _Trial, current: Values) -> Found | None:
+        """A number that the output of one layer is multiplied by, or that is added to it."""
+        point = trial.point
+        node = self.model.node(point.edges[0].node)
+        if point.form or len(point.edges) > 1 or node.owner not in self.layers:
+            return None
+        mine, other = current[point.edges[0]], point.values[0]
+        return trial.best(_single(fitted(node, self.layers[node.owner], mine, other)), current)
 
     def _behind(self, point: Point, wanted: frozenset[str]) -> Found | None:
         """An activation after a layer that lies behind: what the layer gave does not show it."""

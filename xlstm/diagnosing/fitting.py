@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from xlstm.diagnosing.altered import Call, Layer
-from xlstm.diagnosing.hypothesis import Hypothesis
+from xlstm.diagnosing.hypothesis import Hypothesis, Say
 from xlstm.diagnosing.naming import Said
 from xlstm.model import Array, Node
 from xlstm.reference.context import Context
@@ -44,6 +44,10 @@ def _then(call: Call, factor: float, more: float) -> Call:
     return altered
 
 
+def _saying(said: Said) -> Say:
+    return lambda _naming: said
+
+
 def fitted(node: Node, layer: Layer, mine: Array, other: Array) -> Iterator[Hypothesis]:
     """A layer whose output is multiplied by a number, or has one added."""
     if mine.shape != other.shape or mine.size < ENOUGH or mine.dtype.kind != "f":
@@ -54,6 +58,4 @@ def fitted(node: Node, layer: Layer, mine: Array, other: Array) -> Iterator[Hypo
         change = f"times {factor:.6g}" if more == 0 else f"plus {more:.6g}"
         said = Said(f"The output of your {node.name} is a's {change}.", "Leave that out.", "")
         own = replace(layer, call=_then(layer.call, factor, more))
-        yield Hypothesis(
-            "scaled-output", {node.owner: own}, lambda _n, said=said: said, change, rare=True
-        )
+        yield Hypothesis("scaled-output", {node.owner: own}, _saying(said), change, rare=True)

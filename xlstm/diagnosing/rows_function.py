@@ -213,7 +213,7 @@ def _leaky(site: Site, slope: float) -> Iterator[Altered]:
 
 def _alphas(site: Site, alpha: float) -> Iterator[Altered]:
     """An elu of another alpha than 1."""
-    if getattr(pieces(site.spec)[0].specs[0], "activation", "") == "elu" and alpha != 1:
+    if getattr(pieces(site.spec)[0].specs[0], "activation", "") == "elu" and alpha not in (0, 1):
         text = f"Your elu has alpha={alpha:g}; a's has 1."
         yield _formula(site, "output", partial(_curved, alpha), text, "Use alpha=1.")
 

@@ -75,8 +75,8 @@ def _half(x: Array) -> Array:
 def _brain(x: Array) -> Array:
     """The first half of a float32's bits, rounded to even as bfloat16 is."""
     bits = x.astype(np.float32).view(np.uint32)
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return bits.astype(np.uint32).view(np.float32).astype(x.dtype)
+    kept = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return kept.astype(np.uint32).view(np.float32).astype(x.dtype)
 
 
 NUMBERS: tuple[tuple[str, Change], ...] = (

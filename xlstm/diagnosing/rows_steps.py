@@ -40,11 +40,11 @@ Output = Callable[[Array, Array, Array], Array]
 
 
 def _cell(i: Array, f: Array, g: Array, c: Array) -> Array:
-    return f * c + i * g
+    return np.asarray(f * c + i * g)
 
 
 def _output(o: Array, new: Array, _old: Array) -> Array:
-    return o * new
+    return np.asarray(o * new)
 
 
 def _lstm(cell: Cell = _cell, output: Output = _output, seen: str = "") -> Build:
@@ -149,7 +149,9 @@ def _gru(candidate: Candidate | None = None, mix: Mix | None = None) -> Build:
         def inner(n: Array, h: Array, r: Array) -> Array:
             if candidate is not None:
                 return candidate(n, h @ u_n + c_n, r)
-            return n + r * (h @ u_n + c_n) if spec.reset_after else n + (r * h) @ u_n + c_n
+            if spec.reset_after:
+                return np.asarray(n + r * (h @ u_n + c_n))
+            return np.asarray(n + (r * h) @ u_n + c_n)
 
         def step(xw_GBH: Array, states: list[Array]) -> list[Array]:
             (h,) = states

@@ -140,7 +140,7 @@ DTYPES = {
 
 
 def is_node(layer: Config) -> bool:
-    """Whether a layer's config holds a node of TensorFlow."""
+    """True if a layer's config holds a node of TensorFlow."""
     return layer.get("class_name") == KIND and not registered_name(layer)
 
 

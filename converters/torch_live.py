@@ -425,7 +425,7 @@ def watch(source: nn.Module, inputs: Sequence[Array], dtype: str, **options: Any
 
 
 def axes_of(source: nn.Module) -> frozenset[str]:
-    """What a module takes or gives otherwise than ports do: "time first", "states"."""
+    """Words for ways in which a module is called otherwise than a port: "time first", "states"."""
     if isinstance(source, READABLE):
         return frozenset()  # it is called as ports are
     found = _traced().understand(source)

@@ -41,7 +41,7 @@ class _InDtype(TorchFunctionMode):
 
 @dataclass
 class _Memory:
-    """What each submodule gave, how often it was called, and how the whole returned its outputs."""
+    """Outputs and calls of each submodule, and the container in which the whole gave its own."""
 
     order: list[str]
     times: dict[str, int]

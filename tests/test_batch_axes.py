@@ -62,7 +62,7 @@ def made(name):
 
 
 def loud(make):
-    """What is made, and the warnings of axes that were heard."""
+    """The result of a call, and the warnings of axes that it gave."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         found = make()

@@ -1,4 +1,4 @@
-"""Whatever can be read is equal to itself and to its port, and one mistake alone is named."""
+"""Every model that can be read equals itself and its port, and one mistake alone is named."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What is said first of a suspect's outputs, before any cause; and of one that does not return."""
+"""Facts about a suspect's outputs come first, before any cause; so does a suspect that hangs."""
 
 import threading
 from dataclasses import replace

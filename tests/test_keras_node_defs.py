@@ -141,7 +141,7 @@ def test_nodes_compute_what_tensorflow_computes(function, tmp_path):
 
 
 def test_every_form_is_tried(tmp_path):
-    """What no function above uses, nobody has seen to be right."""
+    """A form that no function above uses has been compared with nothing."""
     shapes = (5, 4), (5, 4)
     tried = [written(f, tmp_path / "m.h5", *shapes) for f in (moves, sums, truths, plain)]
     assert set().union(*tried) == FORMS.keys()

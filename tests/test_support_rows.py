@@ -158,7 +158,7 @@ def test_rows_of_torch_and_flax():
 
 
 def test_a_row_of_nothing_ports_to_nothing():
-    """What no framework has is refused by every target, not promised."""
+    """A row that no framework has is refused by every target, not promised."""
     found = [row for row in ROWS if row.source == NOTHING]
     assert found
     for row in found:

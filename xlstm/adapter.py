@@ -217,5 +217,5 @@ class Adapter:
         return self.has(type(obj))
 
     def has(self, kind: type) -> bool:
-        """Whether a class is one of this framework's, or a user's of its."""
+        """True for a class of this framework, and for a user's class that inherits from one."""
         return any(base.__module__.startswith(self.roots) for base in kind.__mro__)

@@ -250,7 +250,7 @@ def _size(tensors: Iterable[TensorCount]) -> int:
 
 
 def _only(found: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
-    """What a mapping has for these names, in their order."""
+    """The values of a mapping for these names, in their order."""
     return {name: found[name] for name in names if name in found}
 
 
@@ -260,7 +260,7 @@ def _keeps_apart(own: Adapter) -> bool:
 
 
 def _is_statistic(own: Adapter, name: str) -> bool:
-    """Whether an array's name says that it is outside what the framework counts as parameters."""
+    """True if an array's name says that the framework does not count it as a parameter."""
     if own.other_root:
         return name.startswith(own.other_root)
     norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]

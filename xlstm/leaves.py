@@ -103,7 +103,7 @@ def _of_torch(tensor: Any) -> Hashable:
 
 @dataclass(frozen=True)
 class Leaves:
-    """What a nested mapping holds.
+    """The arrays and other values of a nested mapping.
 
     Attributes:
         arrays: name -> array, names of nested mappings joined with dots.
@@ -183,7 +183,7 @@ def _items(value: Any, path: tuple[str, ...], optimizer: bool = False) -> Iterat
 
 
 def _inside(value: Any) -> Iterator[tuple[Any, Any]] | None:
-    """What a mapping, a list or a named tuple holds; None for all else, lists of numbers too."""
+    """The items of a mapping, list or named tuple; None for all else, lists of numbers too."""
     if isinstance(value, Mapping):
         return iter(value.items())
     if isinstance(value, (list, tuple)) and not _numbers(value):

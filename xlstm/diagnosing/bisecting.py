@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a plan; `final` is the gap at the outputs, nothing of the suspect's granted.
+    """The result of a plan; `final` is the difference of the outputs, without any known difference.
 
     `direct` are the hypotheses about options of the suspect's layers that really differ.
     """
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class _Known(NamedTuple):
-    """What is known of a suspect, and what walks remember, by their precision."""
+    """The facts known of a suspect, and what walks remember, by their precision."""
 
     naming: Naming
     read: Model | None
@@ -178,14 +178,14 @@ def _plans(
 
 
 def _alike(case: Case, end: Point) -> bool:
-    """Whether two mistakes may explain it: they make neither NaN nor another shape."""
+    """True if two mistakes may explain it: they make neither NaN nor another shape."""
     values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
     shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
     return shapes == [(values[edge].shape, True) for edge in case.a.outputs]
 
 
 def _followed(case: Case, plan: Plan, known: _Known) -> Outcome:
-    """What a walk along the points of a plan finds."""
+    """The findings of a walk along the points of a plan."""
     naming, read = known.naming, known.read
     search = Search(case.a, start(case.a, case.inputs), plan.dtype, naming, plan.layers)
     search.memory, search.pairs, search.facts = known.memories[plan.dtype], plan.pairs, known.facts
@@ -226,7 +226,7 @@ def _without(found: Iterable[Hypothesis], *others: Hypothesis) -> tuple[Hypothes
 
 
 def _agrees(case: Case, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:
-    """Whether the outputs agree with some mistakes alone."""
+    """True if the outputs agree with some mistakes alone."""
     layers = dict(best.plan.layers)
     for hypothesis in hypotheses:
         layers.update(hypothesis.layers)
@@ -318,7 +318,7 @@ def _finding(
 
 
 def _is_of_input(hypothesis: Hypothesis, text: str) -> bool:
-    """Whether what seems to have happened to a kernel may have happened to the layer's input."""
+    """True if the change seen in a kernel may be one of the layer's input instead."""
     every = hypothesis.cause in ("negated-weights", "scaled-weights")
     some = hypothesis.cause in ("reordered-weights", "lost-weights") and " input" in text
     return (every or some) and all(name.endswith("kernel") for name in hypothesis.tensors)

@@ -33,7 +33,7 @@ def silent(_text: str) -> None:
 
 @dataclass
 class Effort:
-    """What may still be spent on one diagnosis.
+    """The work that one diagnosis may still do.
 
     Attributes:
         costs: multiply-adds of a run of each node.
@@ -69,12 +69,12 @@ class Effort:
 
     @property
     def spent(self) -> bool:
-        """Whether no more single mistakes may be tried."""
+        """True when no more single mistakes may be tried."""
         return self.single >= SINGLE * self.scale
 
     @property
     def without_pairs(self) -> bool:
-        """Whether no more pairs of mistakes may be tried."""
+        """True when no more pairs of mistakes may be tried."""
         return self.spent or self.pairs >= PAIRS * self.scale
 
     @property

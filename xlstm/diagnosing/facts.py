@@ -1,4 +1,4 @@
-"""What is known of a suspect's own modules: hypotheses that they contradict are not tried."""
+"""Facts about a suspect's own modules: hypotheses that they contradict are not tried."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def known(modules: Mapping[str, str], gave: Sequence[Gave]) -> Facts:
 
 
 def contradicts(hypothesis: Hypothesis, before: Mapping[str, Any], facts: Facts) -> bool:
-    """Whether a module that stands for an altered layer cannot be as a hypothesis says.
+    """True if a module that stands for an altered layer cannot be as a hypothesis says.
 
     Args:
         hypothesis: one.

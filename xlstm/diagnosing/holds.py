@@ -1,4 +1,4 @@
-"""What a tensor of the suspect's holds where it is not a's, and where the first number is wrong.
+"""Describes a wrong tensor: the numbers that it holds instead of a's, and the first wrong place.
 
 In: hub tensors of both. Out: words, about nothing but numbers that were found to be equal.
 
@@ -67,7 +67,7 @@ def held(model: Model, naming: Naming, mine: Array, other: Array, axes: str) -> 
 
 
 def _equal(a: Array, b: Array) -> bool:
-    """Whether two arrays are the same numbers in the lower of their precisions."""
+    """True if two arrays are the same numbers in the lower of their precisions."""
     if a.shape != b.shape:
         return False
     low = np.float64 if a.dtype == b.dtype == np.float64 else np.float32

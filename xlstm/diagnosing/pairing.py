@@ -48,7 +48,7 @@ class Paired:
     tables: Mapping[Key, Table] = field(default_factory=dict)
 
     def unread(self, owner: str) -> bool:
-        """Whether arrays beside those of a layer stand for nothing: they may be what it lacks."""
+        """True if arrays beside a layer's own belong to no layer: they may be the ones it lacks."""
         path = self.paths.get(owner)
         return path is not None and any(re.sub(LAST, "", name) == path for name in self.left)
 

@@ -116,7 +116,7 @@ def _suspect(b: Suspect, arrays: Sequence[Array]) -> tuple[Finding, _Ran | None]
 
 
 def _plain(truth: Sequence[Array], outputs: Sequence[Array]) -> list[Finding]:
-    """What is plain to see: another number of outputs, other numbers, other shapes, NaN."""
+    """The plain differences: another number of outputs, other numbers, other shapes, NaN."""
     inf = float("inf")
     if len(truth) != len(outputs):
         text = f"a gives {len(truth)} output{'s' * (len(truth) != 1)} and b gives {len(outputs)}."
@@ -151,7 +151,7 @@ def _judged(
 def _bounds(
     a: Suspect, arrays: Sequence[Array], outputs: Sequence[Array], dtype: str
 ) -> list[Bounds]:
-    """What rounding may do to each output in one precision, as far as the truth tells."""
+    """The rounding error of each output in one precision, as far as the truth tells."""
     eps, runs = EPS[dtype], []
     for seed in range(PERTURBATIONS):
         rng = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ WEIGHS: tuple[tuple[str, Weigh], ...] = (
     ("is a sigmoid", FUNCTIONS["sigmoid"]),
     ("is left out", lambda scores: scores),
 )
-"""What is done in place of a softmax over the values."""
+"""Functions in place of the softmax over the values, with their sentences."""
 
 
 def _weighed(weigh: Weigh) -> Call:
@@ -137,7 +137,7 @@ ORDERS = (
     ((1, 1, 1), "Your value is taken for query and key too."),
     ((0, 1, 1), "Your value is taken for the key too."),
 )
-"""Which of query, value and key each of the three is."""
+"""Orders in which query, value and key may be exchanged."""
 
 
 def exchanged(site: Site) -> Iterator[Altered]:

@@ -13,7 +13,7 @@ from xlstm.diagnosing.naming import Naming, Said
 from xlstm.model import Array
 
 AXES = {"i": "input", "h": "unit", "j": "hidden unit", "o": "unit", "v": "row number"}
-"""What sentences call the places along hub axes."""
+"""Hub axis -> the word for its places in sentences."""
 
 
 class Change(NamedTuple):

@@ -102,7 +102,7 @@ NUMBERS: tuple[tuple[str, Change], ...] = (
     ("Your input is standardised over its features.", _standardised(-1)),
     ("Your input is standardised over time.", _standardised(1)),
 )  # fmt: skip
-"""What is wrong, and the change, for inputs of numbers."""
+"""Sentence and change, for inputs of numbers."""
 
 
 def changed(site: Site) -> Iterator[Altered]:

@@ -30,7 +30,7 @@ def left_out(site: Site) -> Iterator[Altered]:
 
 
 def _plain(model: Model, node: Node, x: Array, spec: Spec | None = None) -> Array:
-    """What a layer of the truth's gives for one array."""
+    """The output of a layer of the truth for one array."""
     own = model.weights.get(node.owner, {})
     weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
     return forward(spec or node.spec, [x], Context(node.name, weights))[0]
@@ -137,7 +137,7 @@ FOLDS: tuple[tuple[Fold, str, str], ...] = (
      "Your BatchNorm adds epsilon to the deviation; a adds it to the variance.",
      "Divide by sqrt(variance + epsilon)."),
 )  # fmt: skip
-"""What a BatchNorm computes, what is wrong, what to do."""
+"""Formula of a BatchNorm, the mistake in words, the way to mend it."""
 
 
 def _folded(fold: Fold) -> Call:

@@ -25,7 +25,7 @@ from xlstm.specs import Concatenate, ConvLSTM, GlobalPool, Reduce, Slice, Spec
 
 
 class Held(NamedTuple):
-    """What a layer, or its two halves, and the layers right before it computed.
+    """The outputs of a layer, or of its two halves, and of the layers right before it.
 
     Attributes:
         out: every step, (B, T, ...).

@@ -45,7 +45,7 @@ class Suspect:
 
 
 def suspect(b: Any, a: Any = None) -> Suspect:
-    """What can be known of `b`, where the truth is `a`.
+    """The suspect `b` with all that can be known of it, where the truth is `a`.
 
     Raises:
         FileError: an unreadable file.
@@ -141,7 +141,7 @@ def _as_array(item: Any) -> Array:
 
 
 def _axes(b: Any) -> frozenset[str]:
-    """What an object takes or gives otherwise than ports do, as it is read itself."""
+    """Words for the ways in which an object's arguments differ from a port's."""
     owner = registry.owner(b)
     live: Any = owner.live() if owner is not None else None
     try:
@@ -212,7 +212,7 @@ def _numbers(found: Any) -> bool:
 
 
 def _leaves(found: Any) -> Iterator[Any]:
-    """What is nested in tuples, lists and mappings, in order; a mapping by its sorted keys."""
+    """The items nested in tuples, lists and mappings, in order; a mapping by its sorted keys."""
     if isinstance(found, Mapping):
         found = [found[key] for key in sorted(found, key=str)]
     if _nested(found):

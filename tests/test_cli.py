@@ -66,6 +66,14 @@ def test_count_of_the_demo(cli):
     assert "+80 = 4 x 20" in out
 
 
+@pytest.mark.parametrize("words", [("inspect",), ("count",), ("port", "--to", "torch", "-o", "x")])
+def test_until_a_layer_that_is_not_there(words, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = cli(words[0], DEMO, *words[1:], "--until", "lstn")
+    assert (status, out) == (2, "")
+    assert "got lstn; use one of sequence, lstm, dense" in err
+
+
 def test_count_as_json(cli):
     status, out, err = cli("count", DEMO, "--json")
     assert (status, err) == (0, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xlstm import registry
 from xlstm.batch_axes import warnings_of
-from xlstm.errors import XlstmError, printable
+from xlstm.errors import UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.architecture import Told, join
 from xlstm.folder import check_plain, has_port, read_folder
@@ -30,7 +30,7 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
 
     Raises:
         FileError: unreadable, damaged, hostile, or of an unknown kind.
-        UsageError: an unknown target.
+        UsageError: an unknown target, or no layer called `told.until`.
     """
     if has_port(path):
         check_plain(path, told.given())
@@ -47,6 +47,8 @@ def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
         try:
             model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
         except XlstmError as error:
+            if told.until and type(error) is UsageError:
+                raise  # no layer of that name: the user's mistake, not the file's
             return render_outline(outline, kept, f"cannot be ported yet: {error}")
     shape = model.node(model.inputs[0]).shape
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from xlstm.converters.keras_configs import LAMBDAS, class_of
 from xlstm.converters.keras_context import LIMITS, NESTED, Config, is_operation, registered_name
 from xlstm.converters.keras_eras import TAKEN_APART
-from xlstm.converters.keras_node_defs import Decoded, decoded, is_node, node_arguments
+from xlstm.converters.keras_node_defs import NodeDef, decode_node, is_node, node_arguments
 from xlstm.converters.keras_rules import RULES
 from xlstm.converters.keras_starts import Fixed, fixed_starts, mapping, only_zeros, without
 
@@ -99,7 +99,7 @@ def read_calls(name: str, layer: Config, where: str) -> list[Call]:
         raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
     read: Callable[[str, Config, Any, str], Call]
     read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
-    read = _read_node(decoded(layer, where)) if is_node(layer) else read
+    read = _read_node(decode_node(layer, where)) if is_node(layer) else read
     read = _registered_call if registered_name(layer) else read
     calls = [read(name, layer, node, where) for node in nodes]
     return [replace(call, number=n, home=(name,)) for n, call in enumerate(calls)]
@@ -191,7 +191,7 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
     return values if len(items) == 1 else [values], dict(mapping(kwargs))
 
 
-def _read_node(made: Decoded) -> Callable[[str, Config, Any, str], Call]:
+def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], Call]:
     """Reads the calls of a node of TensorFlow, whose constants are in its config."""
 
     def read(name: str, layer: Config, node: Any, where: str) -> Call:

@@ -178,7 +178,7 @@ def operation_name(layer: Config) -> str:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class NodeDef:
     """A node without the tensors that it is called on.
 
     Attributes:
@@ -198,7 +198,7 @@ class Decoded:
     where: str
 
 
-def decoded(layer: Config, where: str) -> Decoded:
+def decode_node(layer: Config, where: str) -> NodeDef:
     """The node of a layer, which is read once for all its calls; `where` names the layer.
 
     Raises:
@@ -215,10 +215,10 @@ def decoded(layer: Config, where: str) -> Decoded:
     if isinstance(calls, list) and len(calls) > CALLS:
         raise _broken(where, f"at most {CALLS} calls of one node", f"{len(calls):,}")
     constants = _constants(layer["config"].get("constants"), where)
-    return Decoded(op, form, _attributes(node, form, where), constants, _count(node, where), where)
+    return NodeDef(op, form, _attributes(node, form, where), constants, _count(node, where), where)
 
 
-def node_arguments(node: Decoded, tensors: Sequence[Any]) -> Arguments:
+def node_arguments(node: NodeDef, tensors: Sequence[Any]) -> Arguments:
     """The arguments of the operation of a node that is called on tensors.
 
     Raises:

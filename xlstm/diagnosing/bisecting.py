@@ -12,8 +12,7 @@ import numpy as np
 from xlstm.diagnosing import answer, direct, points, weights
 from xlstm.diagnosing.altered import Layer, Values, before, layers_of, run, start
 from xlstm.diagnosing.case import Case, of_weights
-from xlstm.diagnosing.facts import Facts, agreeing
-from xlstm.diagnosing.facts import known as known_modules
+from xlstm.diagnosing.facts import Facts, consistent, native_modules
 from xlstm.diagnosing.hypothesis import Hypothesis
 from xlstm.diagnosing.measure import Gap, allowed, gap_of
 from xlstm.diagnosing.naming import Naming
@@ -103,7 +102,7 @@ def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model |
         case.compared.append("weights")
     seen = _points(case, paired, gave, read)
     line = (*seen, end)
-    facts = known_modules(paired.modules, gave.gave if gave else ())
+    facts = native_modules(paired.modules, gave.gave if gave else ())
     known = _Known(naming, read, paired, {dtype: Memory(case.effort) for dtype in EPS}, facts)
     best = _agreeing(case, end, layers, granted, case.dtype)
     if best is not None and seen and read is not None and _hidden(case):
@@ -304,7 +303,7 @@ def _finding(
 
     What outputs alone tell is said to explain them, and no more.
     """
-    said, layer = agreeing(hypothesis, hypothesis.say(naming), facts), hypothesis.layer
+    said, layer = consistent(hypothesis, hypothesis.say(naming), facts), hypothesis.layer
     text, fix = said.text, said.fix
     if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
         text = f"Your arrays are a's, but your code acts as if they were not: {text}"

@@ -16,7 +16,7 @@ NATIVE = ("LSTM", "GRU", "RNN")
 """PyTorch's recurrent modules, whose functions are known."""
 
 
-def known(modules: Mapping[str, str], gave: Sequence[Gave]) -> Facts:
+def native_modules(modules: Mapping[str, str], gave: Sequence[Gave]) -> Facts:
     """The framework's own recurrent modules of a suspect.
 
     Args:
@@ -50,7 +50,7 @@ def _cannot(layer: Any, was: Any, gave: Gave) -> bool:
     return layer.formulas != was.formulas or any(getattr(new, n) != own[n] for n in changed)
 
 
-def agreeing(hypothesis: Hypothesis, said: Said, facts: Facts) -> Said:
+def consistent(hypothesis: Hypothesis, said: Said, facts: Facts) -> Said:
     """The sentence of a hypothesis, so that it says nothing but what its module is."""
     gave = facts.get(hypothesis.layer)
     if hypothesis.cause != "batch-first" or gave is None or not gave.options["batch_first"]:

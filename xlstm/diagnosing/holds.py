@@ -46,7 +46,7 @@ def place(naming: Naming, node: Node, part: Part, tensor: str, wrong: Array) -> 
     return ""
 
 
-def held(model: Model, naming: Naming, mine: Array, other: Array, axes: str) -> str:
+def describe(model: Model, naming: Naming, mine: Array, other: Array, axes: str) -> str:
     """A sentence about numbers that are a's in another order, or another tensor's; "" for none.
 
     Args:

@@ -331,7 +331,7 @@ def _other(
         text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
         first = holds.place(naming, node, part, short, wrong) if wrong.any() else ""
         text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
-        text += holds.held(model, naming, mine, other, axes)
+        text += holds.describe(model, naming, mine, other, axes)
         return Said(text, "Copy it again.", called.replace("`", ""))
 
     layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})

@@ -35,9 +35,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 types: $(READY)
-	rm -rf build/types && mkdir -p build/types/xlstm
-	ln -s $(CURDIR)/xlstm/* build/types/xlstm/ && ln -s $(CURDIR)/converters build/types/xlstm/
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p xlstm
+	$(BIN)/mypy xlstm converters
 
 check: format lint types test
 

@@ -16,7 +16,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -76,10 +75,11 @@ def main() -> int:
         os.environ.setdefault(name, "1")
 
     rows: list[object] = []
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=spawn, max_tasks_per_child=16) as pool:
+    # ProcessPoolExecutor with max_tasks_per_child may stop for ever (cpython issue 115634)
+    with get_context("spawn").Pool(options.jobs, maxtasksperchild=16) as pool:
         todo = list(jobs(options))
-        for job, found in zip(todo, pool.map(check if options.check else work, todo), strict=True):
+        answers = pool.imap(check if options.check else work, todo)
+        for job, found in zip(todo, answers, strict=True):
             rows += found
             sys.stderr.write(f"{job[0]} {job[1]}: {len(rows)}\n")
     if options.check:

@@ -25,8 +25,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import xlstm
-from xlstm.kinds import KINDS
-from xlstm.model import GRU, LSTM, Recurrent, Source, Spec, chain
+from xlstm.ir.graph import GRU, LSTM, Recurrent, Source, Spec, chain
+from xlstm.ir.kinds import KINDS
 
 STEPS = 100
 UNITS = (32, 128, 512)

@@ -25,12 +25,13 @@ import conftest  # noqa: F401  pins what frameworks read
 from cases import built
 
 import xlstm
-from xlstm import inputs, registry
+from xlstm.counting.support import graph_of, rows
 from xlstm.errors import XlstmError
-from xlstm.model import Builder, Edge, Model, Node
-from xlstm.parity import bounds
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Builder, Edge, Model, Node
 from xlstm.reference import run
-from xlstm.support import graph_of, rows
+from xlstm.verification import inputs
+from xlstm.verification.bounds import bounds
 
 
 def model_of(node: Node) -> Model:

@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import XlstmError
-from xlstm.parity import bounds
+from xlstm.frameworks import registry
+from xlstm.verification.bounds import bounds
 
 CORPUS = Path(os.environ.get("XLSTM_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
 TARGETS = ("numpy", "keras", "torch", "nnx", "linen")

@@ -472,7 +472,7 @@ def _keys(path: Path, size: int) -> None:
             body += bytes(4) + struct.pack("<I", 1) + b"\0"
             return body + struct.pack("<I", masked(body))
 
-        from xlstm.files.tensorbundle import masked
+        from xlstm.files.tensorflow.checkpoint import masked
 
         pieces.pairs.update({f"z{'x' * 900}{n:06}": b"" for n in range(size)})
         made.block = block

@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 
 import xlstm
-from xlstm import digests
-from xlstm.cli import main as command
+from xlstm.cli.main import main as command
 from xlstm.errors import XlstmError
-from xlstm.model import LSTM, Dense, Source, chain
-from xlstm.proof import read_record
+from xlstm.ir.graph import LSTM, Dense, Source, chain
+from xlstm.verification import hashes as digests
+from xlstm.verification.record import read_record
 
 SIZES = {"first": 96, "second": 128}
 """Name of a model -> units of its LSTM."""

@@ -244,7 +244,7 @@ TOTALS = re.compile(r"[\d,]+ (wrong|right) ports: .*")
 
 def write(text: str) -> None:
     """Puts the tables into benchmarks/power.md, and the totals where README quotes them."""
-    from xlstm.atomic import write_file
+    from xlstm.files.atomic import write_file
 
     write_file(RESULT, text.encode())
     new = {found[1]: found[0] for found in TOTALS.finditer(text)}

@@ -27,7 +27,7 @@ CORPUS = Path(os.environ.get("XLSTM_CORPUS", Path(__file__).parents[2] / "shared
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 OURS = (
-    "import sys; from pathlib import Path; from xlstm.inspecting import inspect; "
+    "import sys; from pathlib import Path; from xlstm.cli.inspect import inspect; "
     "t = inspect(Path(sys.argv[1])); print('outlined' if 'cannot be ported yet' in t else 'ports')"
 )
 KERAS = "import sys, keras; keras.models.load_model(sys.argv[1], compile=False); print('opens')"

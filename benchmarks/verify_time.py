@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 import xlstm
-from xlstm.kinds import KINDS
-from xlstm.model import GRU, LSTM, Bidirectional, Dense, Masking, Source, Spec, chain
-from xlstm.specs import Shape
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, Masking, Source, Spec, chain
+from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers import Shape
 
 IMPORTS = {
     "torch": "import torch",
@@ -89,7 +89,14 @@ def main() -> int:
     arguments = parser.parse_args()
     imports = "; ".join(IMPORTS[name] for name in arguments.frameworks.split(","))
     alone = (sys.executable, "-c", imports)
-    verify = (sys.executable, "-m", "xlstm.cli", "verify", "--frameworks", arguments.frameworks)
+    verify = (
+        sys.executable,
+        "-m",
+        "xlstm.cli.main",
+        "verify",
+        "--frameworks",
+        arguments.frameworks,
+    )
     table = Table("model", "imports, s", "verify, s", "ratio")
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:

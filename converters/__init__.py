@@ -1,5 +1,7 @@
-"""One adapter per framework, installed as `xlstm.converters` and loaded by `xlstm.registry`.
+"""Converters, one folder for each framework, installed as `xlstm.converters`.
 
-For each framework: `*_tables` (data), `*_emit` (source text), `*_adapter` (the cold half that the
-registry names) and `*_live` (the half that imports the framework). Only `*_live` modules import it.
+Each has the same rooms: `slots` (where every tensor goes), `native` (what the framework's own
+layers compute), `read` (framework to graph), `write` (graph to source text), `templates` (classes
+copied into emitted modules), `live` (imports the framework; runs, counts), and `adapter`, which
+`xlstm.frameworks.registry` names. `codegen` is shared by all that write.
 """

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.inputs import BATCH
-from xlstm.kinds import KINDS
-from xlstm.model import (
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Activation,
@@ -28,6 +26,8 @@ from xlstm.model import (
     TimeDistributed,
     chain,
 )
+from xlstm.ir.kinds import KINDS
+from xlstm.verification.inputs import BATCH
 
 
 def random_weights(spec: Spec, rng: np.random.Generator, gain: float = 1.0) -> dict:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cases import built, model
 
-from xlstm.model import Bidirectional, Builder, ConvLSTM, Edge, Input, Model, Shape, Spec
+from xlstm.ir.graph import Bidirectional, Builder, ConvLSTM, Edge, Input, Model, Shape, Spec
 
 
 def one(spec: Spec, *shape: int | None) -> Model:

@@ -10,9 +10,9 @@ from cases_conv_lstm import CONV_LSTMS, mask_given, one
 from cases_operations import OPERATIONS
 from cases_transposed import TRANSPOSED
 
-from xlstm import specs
-from xlstm.model import Builder, Edge, Input, Model
-from xlstm.specs import (
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Builder, Edge, Input, Model
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Affine,
@@ -49,7 +49,7 @@ from xlstm.specs import (
     UnitNorm,
     UpSample,
 )
-from xlstm.specs.merging import BLIND
+from xlstm.ir.layers.merge import BLIND
 
 
 def sliding(kind: Any, *sizes: Any, **options: Any) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cases import built, model
 from cases_conv_lstm import one
 
-from xlstm.model import Builder, Input, Model
-from xlstm.specs import (
+from xlstm.ir.graph import Builder, Input, Model
+from xlstm.ir.layers import (
     Across,
     Affine,
     Along,
@@ -20,7 +20,7 @@ from xlstm.specs import (
     Spec,
     Where,
 )
-from xlstm.specs.operations import ARITHMETIC
+from xlstm.ir.layers.operations import ARITHMETIC
 
 
 def joined(spec: Spec, *shapes: Shape) -> Model:

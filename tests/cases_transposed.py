@@ -7,8 +7,8 @@ from typing import Any
 from cases import model
 from cases_conv_lstm import one
 
-from xlstm.model import Model
-from xlstm.specs import LSTM, BatchNorm, ConvTranspose, Flatten, TimeDistributed
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import LSTM, BatchNorm, ConvTranspose, Flatten, TimeDistributed
 
 
 def transposed(*window: int, **options: Any) -> ConvTranspose:

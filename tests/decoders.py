@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cases import built, encoder_decoder
 
-from xlstm.model import (
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Attention,
@@ -35,7 +35,7 @@ from xlstm.model import (
     Spec,
     TimeDistributed,
 )
-from xlstm.specs import Across, Along, Einsum
+from xlstm.ir.layers import Across, Along, Einsum
 
 RS = {"return_sequences": True}
 RUNNING = {"return_sequences": True, "return_state": True}

@@ -10,8 +10,8 @@ from cases import CASES, built
 from cases_layers import CASES_LAYERS
 from golden import MODELS
 
-from xlstm import registry
-from xlstm.model import Builder, Dense, Input, Model
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Builder, Dense, Input, Model
 
 WORDS = re.compile(r"(?!self)\b[\w.]+(?=\()|\w+=|^class .*|^def .*", re.MULTILINE)
 """What is called, what arguments it is told, and what is defined."""

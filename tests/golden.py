@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cases import built
 
-from xlstm import registry
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
     LSTM,
     Bidirectional,
     Builder,

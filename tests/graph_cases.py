@@ -8,8 +8,7 @@ from typing import Any
 
 from cases import built, model
 
-from xlstm.inputs import BATCH
-from xlstm.model import (
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Activation,
@@ -26,6 +25,7 @@ from xlstm.model import (
     SimpleRNN,
     TimeDistributed,
 )
+from xlstm.verification.inputs import BATCH
 
 SEQUENCE: dict[str, Any] = {"return_sequences": True}
 OLD = "hard_sigmoid_keras2"

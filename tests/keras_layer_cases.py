@@ -5,9 +5,9 @@ import dataclasses
 from cases import built, model
 from cases_layers import CASES_LAYERS, mask_given
 
-from xlstm import specs
-from xlstm.model import Builder, Edge, Input
-from xlstm.specs import (
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Builder, Edge, Input
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Affine,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlstm import specs
-from xlstm.specs import Permute
+from xlstm.ir import layers as specs
+from xlstm.ir.layers import Permute
 
 
 @dataclass(frozen=True)

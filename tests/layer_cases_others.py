@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from layer_cases import FIRST, LAST, NAMES, Case, Stage, case, sliding
 
-from xlstm import specs
-from xlstm.specs import (
+from xlstm.ir import layers as specs
+from xlstm.ir.layers import (
     Affine,
     Attention,
     BatchNorm,

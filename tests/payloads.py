@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Iterator
 from typing import Any
 
-from xlstm.specs import Spec
+from xlstm.ir.layers import Spec
 
 MARK = "RAN"
 """In every payload; emitted source may have it in string constants only."""

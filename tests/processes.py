@@ -40,5 +40,5 @@ def run(code: str, *args: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-CLI = "import sys; from xlstm.cli import main; sys.exit(main(sys.argv[1:]))"
+CLI = "import sys; from xlstm.cli.main import main; sys.exit(main(sys.argv[1:]))"
 """Code that is the command `xlstm`."""

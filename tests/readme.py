@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import xlstm
-from xlstm.atomic import write_file
+from xlstm.files.atomic import write_file
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

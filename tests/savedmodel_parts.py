@@ -11,9 +11,9 @@ from paths import CORPUS, DATA
 
 from xlstm.budget import Budget
 from xlstm.files.description import Description
-from xlstm.files.protobuf import Message
-from xlstm.files.savedmodel import OBJECTS, describe_savedmodel
-from xlstm.files.tensorbundle import MAGIC, _table, masked
+from xlstm.files.tensorflow.checkpoint import MAGIC, _table, masked
+from xlstm.files.tensorflow.protobuf import Message
+from xlstm.files.tensorflow.saved_model import OBJECTS, describe_savedmodel
 
 HERE = DATA / "savedmodel"
 ERAS = CORPUS.parent / "eras"

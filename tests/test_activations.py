@@ -8,11 +8,13 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mpf
-from xlstm.converters import flax_activations, keras_activations, torch_activations
-from xlstm.converters.source import pieces
+from xlstm.converters.codegen.source import pieces
+from xlstm.converters.flax import activations as flax_activations
+from xlstm.converters.keras import activations as keras_activations
+from xlstm.converters.torch import activations as torch_activations
 
-from xlstm.activations import ACTIVATIONS
 from xlstm.errors import UnsupportedError
+from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.reference.activations import FUNCTIONS, PIECES, UNSATURATED
 from xlstm.reference.coverage import Coverage
 
@@ -261,7 +263,7 @@ def jax_function(path):
 
 @pytest.mark.parametrize(("path", "name"), flax_activations.LIVE)
 def test_live_flax_function(path, name):
-    from xlstm.converters.flax_live import activation
+    from xlstm.converters.flax.live.common import activation
 
     fn = jax_function(path)
     assert activation(fn, "here") == activation(functools.partial(fn), "here") == name
@@ -270,7 +272,7 @@ def test_live_flax_function(path, name):
 
 @pytest.mark.parametrize(("path", "keyword", "value", "name"), flax_activations.LIVE_OPTIONS)
 def test_live_flax_function_with_options(path, keyword, value, name):
-    from xlstm.converters.flax_live import activation
+    from xlstm.converters.flax.live.common import activation
 
     fn = functools.partial(jax_function(path), **{keyword: value})
     assert activation(fn, "here") == name
@@ -279,7 +281,7 @@ def test_live_flax_function_with_options(path, keyword, value, name):
 
 def test_live_flax_function_that_is_unknown():
     import jax
-    from xlstm.converters.flax_live import activation
+    from xlstm.converters.flax.live.common import activation
 
     for fn in (lambda x: x, functools.partial(jax.nn.leaky_relu, negative_slope=0.3), jax.nn.glu):
         with pytest.raises(UnsupportedError, match="leaky_relu"):

@@ -12,9 +12,9 @@ from test_weights_alone import BARE, LSTM, bare, config_of
 
 import xlstm
 from xlstm.budget import Budget
+from xlstm.cli.inspect import inspect
 from xlstm.errors import FileError, XlstmError
-from xlstm.files.architecture import Told, read_architecture
-from xlstm.inspecting import inspect
+from xlstm.files.keras.architecture import Told, read_architecture
 
 
 def tupled(data):

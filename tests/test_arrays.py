@@ -5,10 +5,10 @@ import pytest
 from cases import model
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import FileError, UsageError, WeightsError
-from xlstm.mapping import pack_model
-from xlstm.model import LSTM, Dense, Source, chain
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model
+from xlstm.ir.graph import LSTM, Dense, Source, chain
 
 LAYERS = {"lstm": LSTM(3, 4), "head": Dense(4, 2)}
 

@@ -14,10 +14,10 @@ from processes import environment, run
 from refusing import contents, refused
 
 import xlstm
-from xlstm import atomic
-from xlstm.atomic import write_file, written_folder
 from xlstm.errors import UsageError
-from xlstm.saving import atomic_folder, check_target
+from xlstm.files import atomic
+from xlstm.files.atomic import write_file, written_folder
+from xlstm.porting.save import atomic_folder, check_target
 
 DEMO = xlstm.demo.path()
 ROOT = Path(__file__).parents[1]
@@ -112,7 +112,7 @@ def test_the_old_folder_comes_back_where_there_is_no_exchange(overwrite, port):
 
 KILLED_WHILE_WRITING = """
 import os, pathlib, signal, sys, xlstm
-from xlstm.saving import atomic_folder
+from xlstm.porting.save import atomic_folder
 with atomic_folder(pathlib.Path(sys.argv[1]), True) as work:
     (work / "model.py").write_text("half")
     (work / "inside").mkdir()

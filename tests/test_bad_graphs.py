@@ -8,7 +8,7 @@ from refusing import deadline, refused
 
 import xlstm
 from xlstm.errors import FileError, UsageError, XlstmError
-from xlstm.model import (
+from xlstm.ir.graph import (
     LSTM,
     Activation,
     Builder,

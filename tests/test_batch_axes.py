@@ -15,11 +15,11 @@ from refusing import refused
 from torch import nn
 
 import xlstm
-from xlstm.batch_axes import axes_line
 from xlstm.errors import AxesWarning, FileError
-from xlstm.graph_json import from_json, to_json
-from xlstm.model import Edge
-from xlstm.saving import report_of
+from xlstm.ir.batch_axes import axes_line
+from xlstm.ir.graph import Edge
+from xlstm.ir.serialize import from_json, to_json
+from xlstm.porting.save import report_of
 
 
 class Net(nn.Module):

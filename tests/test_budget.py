@@ -17,14 +17,16 @@ from paths import DATA
 from refusing import refused
 
 import xlstm
-from xlstm import files, folder, graph_json
+from xlstm import files
 from xlstm.budget import LIMITS, Budget
 from xlstm.errors import FileError
 from xlstm.files import describe
-from xlstm.files.architecture import read_architecture
-from xlstm.files.arrays import ARRAYS, read_arrays, read_shapes
-from xlstm.files.sniff import FOLDER_READERS, READERS
+from xlstm.files.arrays.named_arrays import ARRAYS, read_arrays, read_shapes
+from xlstm.files.detect import FOLDER_READERS, READERS
+from xlstm.files.keras.architecture import read_architecture
 from xlstm.files.yaml_text import parse_yaml
+from xlstm.ir import serialize as graph_json
+from xlstm.reading import folder
 
 UNCOUNTED = {
     "open_regular": "opens, and reads nothing",
@@ -401,7 +403,7 @@ def test_count_reads_no_numbers(kind, tmp_path, monkeypatch):
     def numbers(*_args):
         raise AssertionError("a number was read")
 
-    monkeypatch.setattr("xlstm.files.hdf5.numbers", numbers)
+    monkeypatch.setattr("xlstm.files.hdf5.library.numbers", numbers)
     assert xlstm.count(path).to_json() == want
     with pytest.raises(AssertionError):
         xlstm.load(path)

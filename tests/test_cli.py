@@ -11,7 +11,7 @@ from make_files import make, options, replace
 from processes import CLI, WAIT, command, environment, run
 
 import xlstm
-from xlstm.cli import main
+from xlstm.cli.main import main
 
 DEMO = str(xlstm.demo.path())
 COUNTS = {"keras": 2180, "torch": 2260, "nnx": 2180, "linen": 2180}

@@ -5,13 +5,13 @@ import pytest
 from cases import model
 
 import xlstm
-from xlstm.compared import Compared
-from xlstm.diagnosing import Finding
-from xlstm.diagnosing.result import Diagnosis
+from xlstm.diagnosis import Finding
+from xlstm.diagnosis.result import Diagnosis
 from xlstm.errors import NotEqualError
-from xlstm.model import Dense
-from xlstm.proof import Proof
-from xlstm.report import FrameworkReport, Report
+from xlstm.ir.graph import Dense
+from xlstm.verification.comparison import Compared
+from xlstm.verification.record import Proof
+from xlstm.verification.report import FrameworkReport, Report
 
 PLAIN = model([Dense(3, 2)], (3,))
 

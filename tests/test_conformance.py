@@ -5,10 +5,11 @@ import pytest
 from cases import CASES
 
 import xlstm
-from xlstm import inputs, registry
-from xlstm.mapping import pack_model, tensors, unpack_model
-from xlstm.parity import bounds
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model, tensors, unpack_model
 from xlstm.reference import run
+from xlstm.verification import inputs
+from xlstm.verification.bounds import bounds
 
 FRAMEWORKS = registry.FRAMEWORKS
 

@@ -112,7 +112,7 @@ def test_a_file_that_its_own_library_never_opens_is_verified(tmp_path):
 
 
 def test_what_keras_is_handed_is_never_the_file(monkeypatch):
-    from xlstm.converters import keras_live
+    from xlstm.converters.keras.live import model as keras_live
 
     handed, real = [], keras_live.open_native
     monkeypatch.setattr(

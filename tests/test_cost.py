@@ -9,19 +9,19 @@ from processes import run
 from refusing import refused
 
 import xlstm
-from xlstm.cli import main
-from xlstm.cost import Limits, cost_of, fitted, made_shapes
+from xlstm.cli.main import main
 from xlstm.errors import UsageError
-from xlstm.inputs import Recipe
-from xlstm.model import LSTM, Builder, Dense, Input, RepeatVector
+from xlstm.ir.graph import LSTM, Builder, Dense, Input, RepeatVector
+from xlstm.verification.cost import Limits, cost_of, fitted, made_shapes
+from xlstm.verification.inputs import Recipe
 
 MEASURED = """
 import json
 import numpy as np
 from cases import built
 import xlstm
-from xlstm.cost import cost_of
-from xlstm.model import (
+from xlstm.verification.cost import cost_of
+from xlstm.ir.graph import (
     LSTM, Builder, Concatenate, Conv, Dense, Input, MultiHeadAttention, RepeatVector
 )
 
@@ -95,7 +95,7 @@ def test_made_inputs_shrink_until_they_fit():
 
 
 def test_comparisons_that_take_too_much_are_refused_before_they_run(monkeypatch):
-    for where in ("xlstm.comparing._framework", "xlstm.diagnosing.core._whole"):
+    for where in ("xlstm.verification.reconcile._framework", "xlstm.diagnosis.diagnose._whole"):
         monkeypatch.setattr(where, lambda *_args, **_options: pytest.fail("it was run"))
     model, words = repeated(), ("GB of memory", "memory=")
     refused(UsageError, lambda: xlstm.reconcile(model, "torch"), *words)

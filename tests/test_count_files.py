@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.cli import main
+from xlstm.cli.main import main
 from xlstm.errors import FileError, UsageError
 
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.layout import shape
-from xlstm.proving import spec_of
-from xlstm.tables import render_counts
+from xlstm.frameworks import registry
+from xlstm.frameworks.recognise import spec_of
+from xlstm.rendering.tables import render_counts
+from xlstm.slots import shape
 
 
 def numbers(module):
@@ -118,7 +118,7 @@ def test_a_tensor_of_two_names_counts_once_and_is_named(tmp_path):
 def test_loading_finds_the_tensors_that_save_model_left_out(tmp_path):
     from safetensors.torch import save_model
 
-    from xlstm.model import Dense
+    from xlstm.ir.graph import Dense
 
     module = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
     module["b"].weight = module["a"].weight

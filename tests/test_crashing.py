@@ -14,7 +14,7 @@ CODE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.argv = ["xlstm", *sys.argv[2:]]
-from xlstm.cli import main
+from xlstm.cli.main import main
 sys.exit(main())
 """
 DEMO = xlstm.demo.path()

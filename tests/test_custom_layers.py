@@ -14,10 +14,10 @@ from make_files import arrays, layer, make
 from refusing import refused
 
 import xlstm
-from xlstm import registry
-from xlstm.cli import main
+from xlstm.cli.main import main
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
-from xlstm.model import Edge
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Edge
 
 FRAMEWORKS = registry.FRAMEWORKS
 LAMBDA = layer("Lambda", name="triple", trainable=True, function=["4wEAAAA=", None, None])
@@ -319,7 +319,7 @@ def test_a_perturbed_port_is_caught(file):
     model = xlstm.load(file)
     wrong = {**model.weights, "weigh": dict(model.weights["weigh"])}
     wrong["weigh"]["u"] = wrong["weigh"]["u"] * np.float32(1.001)
-    from xlstm.parity import bounds, judge
+    from xlstm.verification.bounds import bounds, judge
 
     given = [x.astype("float64") for x in inputs()]
     found = xlstm.port(replace(model, weights=wrong), "torch", dtype="float64")

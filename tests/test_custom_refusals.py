@@ -11,8 +11,8 @@ from test_custom_layers import LAMBDA, old
 
 import xlstm
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.layout import as_it_is, pack, unpack
-from xlstm.model import Custom
+from xlstm.ir.graph import Custom
+from xlstm.slots import as_it_is, pack, unpack
 
 GOOD = {
     "reference": lambda _config, _weights, x: x,

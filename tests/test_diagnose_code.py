@@ -8,7 +8,7 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.model import (
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Activation,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.model import GRU, BatchNorm, Dense, RepeatVector, Source, chain
+from xlstm.ir.graph import GRU, BatchNorm, Dense, RepeatVector, Source, chain
 from xlstm.reference import run
 
 rng = np.random.default_rng(32)

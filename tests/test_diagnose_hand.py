@@ -10,7 +10,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import FileError
-from xlstm.model import GRU, LSTM, Dense, Edge, Embedding, Masking, Source, chain
+from xlstm.ir.graph import GRU, LSTM, Dense, Edge, Embedding, Masking, Source, chain
 
 rng = np.random.default_rng(20)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import xlstm
-from xlstm.model import GRU, Dense, Source, chain
+from xlstm.ir.graph import GRU, Dense, Source, chain
 
 rng = np.random.default_rng(3)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.model import (
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Bidirectional,
@@ -23,7 +23,7 @@ from xlstm.model import (
     Source,
     chain,
 )
-from xlstm.specs import Attention, Conv, MultiHeadAttention
+from xlstm.ir.layers import Attention, Conv, MultiHeadAttention
 
 rng = np.random.default_rng(8)
 

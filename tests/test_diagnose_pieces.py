@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.model import LSTM, Bidirectional, Dense, Source, chain
+from xlstm.ir.graph import LSTM, Bidirectional, Dense, Source, chain
 
 rng = np.random.default_rng(20)
 

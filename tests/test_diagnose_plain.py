@@ -10,8 +10,8 @@ from cases import built, model
 from torch import nn
 
 import xlstm
-from xlstm.diagnosing import slow
-from xlstm.model import LSTM, Bidirectional, Builder, Dense, Input
+from xlstm.diagnosis.suspect import slow
+from xlstm.ir.graph import LSTM, Bidirectional, Builder, Dense, Input
 
 TRUTH = model([LSTM(3, 4, return_sequences=True), Dense(4, 2)], (None, 3))
 RIGHT = xlstm.port(TRUTH, "numpy")

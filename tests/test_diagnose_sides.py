@@ -9,10 +9,10 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.diagnosing import CAUSES
-from xlstm.diagnosing.known import ROWS
+from xlstm.diagnosis import CAUSES
+from xlstm.diagnosis.mistakes.table import ROWS
 from xlstm.errors import UsageError
-from xlstm.model import GRU, LSTM, Bidirectional, Dense, SimpleRNN
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, SimpleRNN
 
 SEQUENCE = {"return_sequences": True}
 HARD = "hard_sigmoid_keras2"
@@ -82,7 +82,7 @@ def test_a_keras_file_against_somebodys_own_module(tmp_path):
 
 
 def test_the_command_line(tmp_path, capsys):
-    from xlstm.cli import main
+    from xlstm.cli.main import main
 
     file, folder, arrays = str(xlstm.demo.path()), str(tmp_path / "port"), tmp_path / "wrong.npz"
     xlstm.save(file, folder, "torch")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.model import GRU, LSTM, Dense, Masking, Source, chain
+from xlstm.ir.graph import GRU, LSTM, Dense, Masking, Source, chain
 
 rng = np.random.default_rng(31)
 

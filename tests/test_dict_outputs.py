@@ -12,7 +12,7 @@ from refusing import refused
 
 import xlstm
 from xlstm.errors import FileError, UnsupportedError
-from xlstm.graph_json import from_json, to_json
+from xlstm.ir.serialize import from_json, to_json
 
 X = [np.ones((2, 7, 3), "float32"), np.ones((2, 7, 2), "float32")]
 

@@ -9,10 +9,12 @@ import pytest
 from processes import CLI, run
 from refusing import refused
 
-from xlstm import drawing, explained, picture
-from xlstm.cli import main
+from xlstm.cli.main import main
+from xlstm.counting import render as explained
+from xlstm.counting.explanation import explain
+from xlstm.counting.picture import draw as drawing
+from xlstm.counting.picture import layout as picture
 from xlstm.errors import MissingFrameworkError, UnsupportedError
-from xlstm.explaining import explain
 
 SIZES = {
     "usual": ("LSTM", 3, 5, {}),

@@ -8,7 +8,7 @@ from cases import CASES, built
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.model import GRU, BatchNorm, Builder, Dense, Edge, Input, Masking
+from xlstm.ir.graph import GRU, BatchNorm, Builder, Dense, Edge, Input, Masking
 
 FLAX = ("nnx", "linen")
 

@@ -5,7 +5,7 @@ import numpy as np
 from trained_keras import check_ported, drawn, trained
 
 import xlstm
-from xlstm.identifiers import identifiers
+from xlstm.ir.identifiers import identifiers
 
 L = keras.layers
 

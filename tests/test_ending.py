@@ -12,8 +12,8 @@ from processes import environment
 
 import xlstm
 from xlstm import __main__ as entry
-from xlstm.ending import ended
 from xlstm.errors import UsageError
+from xlstm.frameworks.command_exit import ended
 
 DEMO = str(xlstm.demo.path())
 WEIGHTS = Path(__file__).parent / "data" / "k224" / "lstm_w.h5"
@@ -61,14 +61,14 @@ def test_streams_that_are_closed_or_full(case):
 
 
 FOUND = """
-import xlstm.diagnosing
+import xlstm.diagnosis
 
 class Found:
     ok = {ok}
     def to_json(self):
         return ["x" * 80] * 10_000
 
-xlstm.diagnosing.diagnose = lambda *_, **_more: Found()
+xlstm.diagnosis.diagnose = lambda *_, **_more: Found()
 """
 
 
@@ -174,17 +174,17 @@ def test_ctrl_c_is_ignored_where_the_caller_says_so(tmp_path):
 def test_ctrl_c_before_the_command_line_is_read(monkeypatch, capsys):
     class Finder:
         def find_spec(self, name, *_more):
-            if name == "xlstm.cli":
+            if name == "xlstm.cli.main":
                 raise KeyboardInterrupt
 
-    monkeypatch.delitem(sys.modules, "xlstm.cli", raising=False)
+    monkeypatch.delitem(sys.modules, "xlstm.cli.main", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     assert entry.main(["count", DEMO]) == 130
     assert capsys.readouterr() == ("", INTERRUPTED)
 
 
 def test_reading_the_command_line_imports_no_numpy():
-    code = "import sys, xlstm.__main__, xlstm.cli; sys.exit('numpy' in sys.modules)"
+    code = "import sys, xlstm.__main__, xlstm.cli.main; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=environment()).returncode == 0
 
 
@@ -250,7 +250,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("case", EXPECTED)
 def test_what_a_user_or_a_machine_causes_is_one_line(case, capsys, monkeypatch):
-    monkeypatch.setattr("xlstm.ending._told", [])
+    monkeypatch.setattr("xlstm.frameworks.command_exit._told", [])
     error, start = EXPECTED[case]
     assert ended(raising(error)) == (130 if case == "ctrl-c" else 2)
     out, err = capsys.readouterr()
@@ -302,7 +302,7 @@ def test_a_backend_of_no_name_is_none():
 @pytest.mark.parametrize("text", ["9" * 4000, "9" * 5000, "0x" + "f" * 4000, "\udcff"])
 @pytest.mark.parametrize("option", ["--features", "--units", "--layers", "--projection"])
 def test_numbers_of_any_length(option, text, capsys):
-    from xlstm.cli import main
+    from xlstm.cli.main import main
 
     args = ["explain", "LSTM", "--features", "1", "--units", "2", option, text]
     try:

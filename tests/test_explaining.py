@@ -9,10 +9,10 @@ import pytest
 from refusing import refused
 
 import xlstm
+from xlstm.counting.explanation import LAYERS, explain
 from xlstm.errors import UsageError
-from xlstm.explaining import LAYERS, explain
-from xlstm.kinds import KINDS
-from xlstm.model import GRU, LSTM, Bidirectional, Dense, SimpleRNN, Source, chain
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, SimpleRNN, Source, chain
+from xlstm.ir.kinds import KINDS
 
 SCREEN = 24
 """Lines of a small terminal."""

@@ -7,9 +7,9 @@ import pytest
 from paths import CORPUS, DATA, needs_corpus
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError
-from xlstm.parity import bounds
+from xlstm.frameworks import registry
+from xlstm.verification.bounds import bounds
 
 ERAS = ["k224/lstm", "k224/lstm_sig"]
 FRAMEWORKS = registry.FRAMEWORKS

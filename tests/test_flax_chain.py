@@ -9,7 +9,7 @@ from flax import nnx
 
 import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.parity import bounds, judge
+from xlstm.verification.bounds import bounds, judge
 
 FLAX = ("nnx", "linen")
 RNG = np.random.default_rng(12)

@@ -14,11 +14,10 @@ from cases_layers import CASES_LAYERS, MASKED_MEANS, joined
 from flax import nnx
 
 import xlstm
-from xlstm import registry
-from xlstm.comparing import generated
 from xlstm.errors import UnsupportedError
-from xlstm.mapping import pack_model, refusals, tensors, unpack_model
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model, refusals, tensors, unpack_model
+from xlstm.ir.graph import (
     LSTM,
     Builder,
     ConvLSTM,
@@ -31,8 +30,9 @@ from xlstm.model import (
     PRelu,
     TrainingOnly,
 )
-from xlstm.parity import bounds, judge
-from xlstm.porting import build
+from xlstm.porting.port import build
+from xlstm.verification.bounds import bounds, judge
+from xlstm.verification.reconcile import generated
 
 FLAX = ("nnx", "linen")
 

@@ -8,11 +8,11 @@ import pytest
 from flax import nnx
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError
-from xlstm.mapping import pack_model
-from xlstm.model import Bidirectional
-from xlstm.parity import bounds, judge
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model
+from xlstm.ir.graph import Bidirectional
+from xlstm.verification.bounds import bounds, judge
 
 FLAX = ("nnx", "linen")
 RNG = np.random.default_rng(11)

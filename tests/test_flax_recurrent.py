@@ -13,11 +13,11 @@ from cases import CASES, built, explicit_mask, model, random_weights, with_state
 from flax import nnx
 
 import xlstm
-from xlstm import reference, registry
-from xlstm.comparing import generated
+from xlstm import reference
 from xlstm.errors import WeightsError
-from xlstm.mapping import fold_notes, pack_model
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import fold_notes, pack_model
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Bidirectional,
@@ -29,8 +29,9 @@ from xlstm.model import (
     Reverse,
     SimpleRNN,
 )
-from xlstm.parity import bounds, judge
-from xlstm.porting import build
+from xlstm.porting.port import build
+from xlstm.verification.bounds import bounds, judge
+from xlstm.verification.reconcile import generated
 
 FLAX = ("nnx", "linen")
 

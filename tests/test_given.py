@@ -11,10 +11,10 @@ from refusing import refused
 from safetensors.numpy import save_file
 
 import xlstm
-from xlstm.cli import main
+from xlstm.cli.main import main
 from xlstm.errors import FileError, UsageError
-from xlstm.given import arrays_for
-from xlstm.model import LSTM, Builder, Dense, Embedding, Input
+from xlstm.ir.graph import LSTM, Builder, Dense, Embedding, Input
+from xlstm.verification.user_inputs import arrays_for
 
 ONE = model([LSTM(3, 4)], (None, 3))
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")

@@ -11,11 +11,10 @@ from processes import run
 from refusing import refused
 
 import xlstm
-from xlstm import gradients, registry, slopes
-from xlstm.cli import main
+from xlstm.cli.main import main
 from xlstm.errors import NotEqualError, UsageError
-from xlstm.gradients import read_back, slopes_of
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     BatchNorm,
@@ -29,8 +28,11 @@ from xlstm.model import (
     Masking,
     SimpleRNN,
 )
-from xlstm.porting import build
-from xlstm.slopes import Place, point, slope
+from xlstm.porting.port import build
+from xlstm.verification import finite_differences as slopes
+from xlstm.verification import gradients
+from xlstm.verification.finite_differences import Place, point, slope
+from xlstm.verification.gradients import read_back, slopes_of
 
 DEMO = str(xlstm.demo.path())
 SEQUENCE = {"return_sequences": True}
@@ -113,7 +115,7 @@ def test_gradients_of_other_frameworks(framework, case):
 def test_gradients_of_keras_on_other_backends(backend, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", backend)
     code = (
-        "import xlstm; from cases import model; from xlstm.model import *; "
+        "import xlstm; from cases import model; from xlstm.ir.graph import *; "
         "m = model([Embedding(9, 4), GRU(4, 3), Dense(3, 2)], (None,)); "
         "r = xlstm.reconcile(m, 'keras', gradients=True); "
         "f = r.frameworks['keras'].gradients['float32']; "

@@ -12,14 +12,14 @@ from refusing import refused
 from test_mutants import GATE_PAIRS, broken, swap_gates
 
 import xlstm
-from xlstm import registry
-from xlstm.cli import main
-from xlstm.comparing import generated
+from xlstm.cli.main import main
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.model import GRU, LSTM, Attention, Builder, Dense, Embedding, Input, SimpleRNN
-from xlstm.parity import DIFFERENT, FAILED, ROUNDING, UNDECIDED
-from xlstm.precision import DTYPES, HALF, LARGEST, cast, emulated
-from xlstm.running import port_maker, run, trial
+from xlstm.frameworks import registry
+from xlstm.ir.graph import GRU, LSTM, Attention, Builder, Dense, Embedding, Input, SimpleRNN
+from xlstm.ir.precision import DTYPES, HALF, LARGEST, cast, emulated
+from xlstm.verification.bounds import DIFFERENT, FAILED, ROUNDING, UNDECIDED
+from xlstm.verification.reconcile import generated
+from xlstm.verification.run import port_maker, run, trial
 
 FRAMEWORKS = registry.FRAMEWORKS
 DEMO = str(xlstm.demo.path())

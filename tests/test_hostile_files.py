@@ -16,7 +16,7 @@ from hostile_cases import CASES  # noqa: E402
 ENDS = """
 import json, resource, sys
 import conftest
-from xlstm.cli import main
+from xlstm.cli.main import main
 
 calls = 0
 def count(_frame, event, _what):

@@ -10,8 +10,8 @@ import pytest
 from make_files import make, options
 
 import xlstm
-from xlstm import registry
-from xlstm.identifiers import identifiers
+from xlstm.frameworks import registry
+from xlstm.ir.identifiers import identifiers
 
 PACKAGES = {"collections", "pathlib", "typing", "torch", "jax", "flax", "keras", "numpy"}
 PACKAGES |= {"safetensors"}

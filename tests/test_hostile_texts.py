@@ -22,11 +22,11 @@ from payloads import MARK, PAYLOADS, check, comments
 from savedmodel_parts import parts
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError, WeightsError, XlstmError
-from xlstm.identifiers import identifier
-from xlstm.model import Dense
-from xlstm.proof import verify_folder
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Dense
+from xlstm.ir.identifiers import identifier
+from xlstm.verification.record import verify_folder
 
 TARGETS = [name for name in registry.names() if registry.adapter(name).emit is not None]
 

@@ -16,8 +16,8 @@ from paths import DATA, ROOT
 from processes import CLI, run
 
 import xlstm
-from xlstm import registry
-from xlstm.identifiers import RESERVED, identifier
+from xlstm.frameworks import registry
+from xlstm.ir.identifiers import RESERVED, identifier
 
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "keras", "tensorflow", "tf_keras"}
 REPORT = f"""

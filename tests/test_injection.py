@@ -18,14 +18,26 @@ from custom_texts import told as layers_told
 from payloads import CODE, MARK, PAYLOADS, POLYGLOT, check, comments, evils, forged, forgeries
 
 import xlstm
-from xlstm import LayerCode, registry
+from xlstm import LayerCode
 from xlstm.errors import UsageError, XlstmError
-from xlstm.graph_json import from_json, spec_from_json, spec_to_json, to_json
-from xlstm.literals import literal, named
-from xlstm.model import SPECS, Builder, Custom, Dense, Edge, Input, Model, Node, Recurrent, Source
-from xlstm.origin import Optimizer
-from xlstm.specs import Spec
-from xlstm.specs.fields import check_fields, checks
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
+    SPECS,
+    Builder,
+    Custom,
+    Dense,
+    Edge,
+    Input,
+    Model,
+    Node,
+    Recurrent,
+    Source,
+)
+from xlstm.ir.layers import Spec
+from xlstm.ir.layers.fields import check_fields, checks
+from xlstm.ir.literals import literal, named
+from xlstm.ir.serialize import from_json, spec_from_json, spec_to_json, to_json
+from xlstm.ir.source import Optimizer
 
 TARGETS = [name for name in registry.names() if registry.adapter(name).emit is not None]
 
@@ -70,7 +82,7 @@ def layers_of_users():
 
 
 def test_every_spec_can_be_in_a_graph():
-    classes = {cls for cls in below(Spec) if cls.__module__.startswith("xlstm.specs")}
+    classes = {cls for cls in below(Spec) if cls.__module__.startswith("xlstm.ir.layers")}
     assert {*SPECS.values()} == classes - {Spec, Recurrent}
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from xlstm.converters.keras_activations import FROM_KERAS, NAMES, REFUSED, stock_form
+from xlstm.converters.keras.activations import FROM_KERAS, NAMES, REFUSED, stock_form
 
-from xlstm.activations import ACTIVATIONS
+from xlstm.ir.activation_names import ACTIVATIONS
 
 
 def test_names_of_keras_3():

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as L  # noqa: N812  as everybody writes it
 
 import xlstm
-from xlstm.model import Permute, TimeDistributed
+from xlstm.ir.graph import Permute, TimeDistributed
 
 FIRST, LAST = {"data_format": "channels_first"}, {"data_format": "channels_last"}
 

@@ -7,8 +7,8 @@ from paths import DATA
 from refusing import refused
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.frameworks import registry
 
 FILE = DATA / "k122" / "conv.h5"
 RNG = np.random.default_rng(4)

@@ -10,10 +10,10 @@ from paths import DATA
 from refusing import refused
 
 import xlstm
-from xlstm import registry
+from xlstm.cli.inspect import inspect
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files import describe
-from xlstm.inspecting import inspect
+from xlstm.frameworks import registry
 
 RECORDED = [
     "k122/seq_cpu.h5",

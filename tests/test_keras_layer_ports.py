@@ -16,12 +16,11 @@ from refusing import refused
 from test_keras_ports import BARE, long_names
 
 import xlstm
-from xlstm import inputs, reference, registry
+from xlstm import reference
 from xlstm.errors import UnsupportedError
-from xlstm.mapping import check_model, pack_model
-from xlstm.parity import bounds, judge, worst_of
-from xlstm.porting import build
-from xlstm.specs import (
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import check_model, pack_model
+from xlstm.ir.layers import (
     LSTM,
     Affine,
     BatchNorm,
@@ -34,6 +33,9 @@ from xlstm.specs import (
     TimeDistributed,
     TrainingOnly,
 )
+from xlstm.porting.port import build
+from xlstm.verification import inputs
+from xlstm.verification.bounds import bounds, judge, worst_of
 
 KERAS = registry.adapter("keras")
 

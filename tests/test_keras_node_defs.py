@@ -10,12 +10,12 @@ from google.protobuf import json_format
 from keras_operation_models import numbers
 from make_files import UNITS, h5_file
 from refusing import refused
-from xlstm.converters.keras_node_defs import FORMS
-from xlstm.converters.keras_operations import HOW
+from xlstm.converters.keras.read.ops.node_defs import FORMS
+from xlstm.converters.keras.read.ops.registry import HOW
 
 import xlstm
 from xlstm.errors import FileError, UnsupportedError
-from xlstm.model import LSTM
+from xlstm.ir.graph import LSTM
 
 raw = tf.raw_ops
 

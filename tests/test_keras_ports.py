@@ -13,10 +13,11 @@ from processes import WAIT
 from refusing import refused
 
 import xlstm
-from xlstm import inputs, reference, registry
+from xlstm import reference
 from xlstm.errors import UnsupportedError
-from xlstm.mapping import pack_model
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model
+from xlstm.ir.graph import (
     LSTM,
     Bidirectional,
     Builder,
@@ -27,8 +28,9 @@ from xlstm.model import (
     SimpleRNN,
     TimeDistributed,
 )
-from xlstm.parity import bounds, judge, worst_of
-from xlstm.porting import build
+from xlstm.porting.port import build
+from xlstm.verification import inputs
+from xlstm.verification.bounds import bounds, judge, worst_of
 
 KERAS = registry.adapter("keras")
 

@@ -7,7 +7,7 @@ from refusing import refused
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.model import Conv, Pad
+from xlstm.ir.graph import Conv, Pad
 
 RNG = np.random.default_rng(5)
 STEPS, FEATURES, FILTERS = 7, 2, 3

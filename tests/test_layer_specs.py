@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 
-from xlstm import specs
 from xlstm.errors import FileError, UnsupportedError, UsageError
-from xlstm.graph_json import spec_from_json, spec_to_json
-from xlstm.model import Builder
-from xlstm.reference.context import Context
-from xlstm.reference.convolution import CHUNK, convolve
-from xlstm.reference.layers import forward
-from xlstm.specs import (
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import (
     LSTM,
     Affine,
     Attention,
@@ -54,6 +50,10 @@ from xlstm.specs import (
     UnitNorm,
     UpSample,
 )
+from xlstm.ir.serialize import spec_from_json, spec_to_json
+from xlstm.reference.context import Context
+from xlstm.reference.convolution import CHUNK, convolve
+from xlstm.reference.layers import forward
 
 NAN = float("nan")
 ONE = {"strides": (1,), "dilation": (1,)}

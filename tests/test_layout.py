@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import model as specs
-from xlstm import registry
 from xlstm.errors import WeightsError
-from xlstm.kinds import CONVS, LSTM
-from xlstm.layout import Slot, Table, fold, pack, unpack
+from xlstm.frameworks import registry
+from xlstm.ir import graph as specs
+from xlstm.ir.kinds import CONVS, LSTM
+from xlstm.slots import Slot, Table, fold, pack, unpack
 
 RNG = np.random.default_rng(3)
 SIZES = {"i": 3, "h": 4, "j": 4}

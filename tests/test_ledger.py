@@ -7,8 +7,8 @@ from cases import CASES
 from cases_layers import CASES_LAYERS
 
 import xlstm
-from xlstm.cli import main
-from xlstm.model import BatchNorm, Dense, Normalization, Source, TimeDistributed, chain
+from xlstm.cli.main import main
+from xlstm.ir.graph import BatchNorm, Dense, Normalization, Source, TimeDistributed, chain
 
 EVERY = {**CASES, **CASES_LAYERS}
 
@@ -120,7 +120,7 @@ def test_what_count_prints(capsys, monkeypatch, tmp_path):
 
 
 def test_statistics_are_said_below_the_totals():
-    from xlstm.tables import render_counts
+    from xlstm.rendering.tables import render_counts
 
     text = render_counts(xlstm.count(CASES_LAYERS["batch_norm"]))
     assert "of these not trainable: Keras 6" in text

@@ -5,7 +5,7 @@ import pytest
 
 import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.parity import bounds, judge
+from xlstm.verification.bounds import bounds, judge
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((3, 7, 4)).astype("float32")

@@ -11,8 +11,8 @@ from cases import CASES
 from cases_layers import CASES_LAYERS
 from golden import MODELS
 
-from xlstm import registry
-from xlstm.model import Edge
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Edge
 
 
 def renamed(model, rng):

@@ -7,9 +7,9 @@ from many_layers import chain_file
 from refusing import deadline
 
 import xlstm
-from xlstm import registry
-from xlstm.identifiers import identifiers
-from xlstm.model import Builder, Concatenate, Dense, Dropout, Input, Merge
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Builder, Concatenate, Dense, Dropout, Input, Merge
+from xlstm.ir.identifiers import identifiers
 
 MANY = 2000
 SECONDS = 60  # of a processor: 3 are enough; what grows with the square takes many minutes
@@ -54,7 +54,7 @@ def test_a_port_of_thousands_of_layers_runs(model, tmp_path):
 def test_nnx_traces_many_layers_once(tmp_path):
     """Its build is linear in the layers: the counters of draws do not look through the trace."""
     from safetensors.numpy import load_file
-    from xlstm.converters import nnx_live
+    from xlstm.converters.flax.live import nnx as nnx_live
 
     graph = Builder()
     x = graph.add("x", Input((3,)))

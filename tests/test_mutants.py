@@ -12,12 +12,12 @@ import pytest
 from cases import model
 
 import xlstm
-from xlstm import registry
-from xlstm.comparing import DTYPES
-from xlstm.layout import pack, unpack
-from xlstm.model import LSTM
-from xlstm.parity import DIFFERENT, bounds, judge
-from xlstm.porting import build
+from xlstm.frameworks import registry
+from xlstm.ir.graph import LSTM
+from xlstm.porting.port import build
+from xlstm.slots import pack, unpack
+from xlstm.verification.bounds import DIFFERENT, bounds, judge
+from xlstm.verification.reconcile import DTYPES
 
 # as many features as units, so that every transposed matrix still fits
 MODEL = model([LSTM(5, 5, return_sequences=True)], (None, 5))

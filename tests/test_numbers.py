@@ -16,8 +16,8 @@ from test_weights_alone import BARE, LSTM, config_of
 
 import xlstm
 from xlstm.errors import FileError, UsageError, XlstmError
-from xlstm.graph_json import spec_from_json, spec_to_json
-from xlstm.specs import Masking, Where
+from xlstm.ir.layers import Masking, Where
+from xlstm.ir.serialize import spec_from_json, spec_to_json
 
 FLOATS = [float, float | None, tuple[float, ...]]
 FIELDS = [

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xlstm.kinds import GRU_BEFORE, SIMPLE_RNN
-from xlstm.kinds import LSTM as LSTM_KIND
-from xlstm.layout import Slot, Table, unpack
-from xlstm.model import GRU, LSTM, Bidirectional, Builder, Edge, Input, Model, SimpleRNN, Source
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Builder, Edge, Input, Model, SimpleRNN, Source
+from xlstm.ir.kinds import GRU_BEFORE, SIMPLE_RNN
+from xlstm.ir.kinds import LSTM as LSTM_KIND
 from xlstm.reference import run
+from xlstm.slots import Slot, Table, unpack
 
 CASES = {
     "LSTM": (

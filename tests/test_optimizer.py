@@ -9,8 +9,8 @@ import pytest
 from paths import CORPUS, DATA, needs_corpus
 
 import xlstm
-from xlstm.cli import main
-from xlstm.origin import Optimizer, optimizer_of
+from xlstm.cli.main import main
+from xlstm.ir.source import Optimizer, optimizer_of
 
 SIZES = [3 * 16, 4 * 16, 16, 4 * 2, 2]
 """Trainable tensors of the small files."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.tables import render_counts
+from xlstm.rendering.tables import render_counts
 
 TORCH = sorted(
     name

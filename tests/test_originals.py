@@ -12,10 +12,10 @@ from cases import CASES, model
 from processes import run
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.folder import KEY, WEIGHTS
-from xlstm.model import LSTM, Dense, Input
+from xlstm.frameworks import registry
+from xlstm.ir.graph import LSTM, Dense, Input
+from xlstm.reading.folder import KEY, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +64,7 @@ def test_a_keras_with_the_fixes_opens_files(version, monkeypatch):
 
 
 def test_the_extra_installs_a_keras_with_the_fixes():
-    from xlstm.converters.keras_live import OPENS_FROM
+    from xlstm.converters.keras.live.model import OPENS_FROM
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = f"keras>={'.'.join(map(str, OPENS_FROM))}"
@@ -222,7 +222,7 @@ def test_two_torch_biases_of_which_one_is_zero_are_no_alarm(zero):
 
 
 def test_a_second_bias_that_is_not_zero_is_found():
-    from xlstm.mapping import first_gap, pack_model
+    from xlstm.frameworks.model_tensors import first_gap, pack_model
 
     plain, adapter = CASES["lstm-last"], registry.adapter("torch")
     arrays = pack_model(plain, adapter)
@@ -239,7 +239,7 @@ def test_a_ported_folder_is_not_called_a_file_that_keras_cannot_open(tmp_path):
 
 
 def test_what_was_written_is_read_back(tmp_path):
-    from xlstm.saving import check_written
+    from xlstm.porting.save import check_written
 
     folder = xlstm.save(CASES["dense"], tmp_path / "port", "torch")
     adapter = registry.adapter("torch")

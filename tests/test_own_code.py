@@ -11,11 +11,11 @@ from cases import model
 from test_parity import CHAOTIC
 
 import xlstm
-from xlstm import registry
-from xlstm.cli import main
-from xlstm.folder import read_folder
-from xlstm.model import GRU
-from xlstm.proof import _weights_gap, verify_folder
+from xlstm.cli.main import main
+from xlstm.frameworks import registry
+from xlstm.ir.graph import GRU
+from xlstm.reading.folder import read_folder
+from xlstm.verification.record import _weights_gap, verify_folder
 
 
 @pytest.fixture

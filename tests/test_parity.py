@@ -7,10 +7,10 @@ import pytest
 from cases import model
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import NotEqualError, UsageError
-from xlstm.model import GRU, LSTM, Dense, SimpleRNN
-from xlstm.parity import bounds, bounds_from, judge
+from xlstm.frameworks import registry
+from xlstm.ir.graph import GRU, LSTM, Dense, SimpleRNN
+from xlstm.verification.bounds import bounds, bounds_from, judge
 
 LONG = 2000
 

@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.mapping import beside, pack_model
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import beside, pack_model
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     BatchNorm,
@@ -28,7 +28,7 @@ from xlstm.model import (
     MultiHeadAttention,
     TimeDistributed,
 )
-from xlstm.specs import TrainingOnly
+from xlstm.ir.layers import TrainingOnly
 
 FRAMEWORKS = registry.FRAMEWORKS
 

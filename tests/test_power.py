@@ -15,7 +15,7 @@ from mutators.mutant import DTYPES, Judge, is_same
 from mutators.sources import SOURCES
 from mutators.study import is_false_alarm, judged, tried
 
-from xlstm.parity import UNDECIDED
+from xlstm.verification.bounds import UNDECIDED
 
 ROOT = Path(__file__).parents[1]
 

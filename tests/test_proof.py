@@ -12,11 +12,11 @@ import pytest
 from refusing import deadline
 
 import xlstm
-from xlstm import digests
-from xlstm.cli import main
+from xlstm.cli.main import main
 from xlstm.errors import FileError, NotEqualError
-from xlstm.inputs import Recipe, cooked
-from xlstm.proof import read_record, verify_folder
+from xlstm.verification import hashes as digests
+from xlstm.verification.inputs import Recipe, cooked
+from xlstm.verification.record import read_record, verify_folder
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_a_port_that_was_not_verified_is_now(target, tmp_path, capsys):
 
 
 def test_a_missing_target(original, verify, monkeypatch):
-    monkeypatch.setattr("xlstm.adapter.importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("xlstm.frameworks.adapter.importlib.util.find_spec", lambda _name: None)
     status, out, err = verify(original / "port")
     assert (status, out) == (2, "")
     assert err.startswith("xlstm: adapter torch: expected PyTorch to be installed")
@@ -237,7 +237,7 @@ def test_a_missing_target_beside_others(original, monkeypatch, capsys):
     def hidden(name):
         return None if name == "torch" else find_spec(name)
 
-    monkeypatch.setattr("xlstm.adapter.importlib.util.find_spec", hidden)
+    monkeypatch.setattr("xlstm.frameworks.adapter.importlib.util.find_spec", hidden)
     assert main(["verify", str(original / "port"), "--frameworks", "nnx", "--json"]) == 2
     printed = capsys.readouterr()
     found = json.loads(printed.out)

@@ -7,7 +7,7 @@ import pytest
 
 import xlstm
 from xlstm.errors import UsageError, WeightsError
-from xlstm.model import GRU, LSTM, Bidirectional, Dense, SimpleRNN
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, SimpleRNN
 
 
 def state_dict(module):
@@ -76,9 +76,9 @@ def test_arrays_of_every_framework(name, framework, tmp_path):
     """The arrays of a port, without the graph that our own files carry."""
     from safetensors.numpy import save_file
 
-    from xlstm import registry
-    from xlstm.mapping import tensors
-    from xlstm.model import Source, chain
+    from xlstm.frameworks import registry
+    from xlstm.frameworks.model_tensors import tensors
+    from xlstm.ir.graph import Source, chain
 
     shape = (3,) if name == "head" else (None, 3)
     model = chain("m", [(name, SPECS[name], True)], shape, {}, Source("test"))
@@ -201,7 +201,7 @@ def test_a_bare_state_dict_is_asked_about_with_what_its_shapes_prove(case):
     state = {prefix + name: array for name, array in state_dict(module).items()}
     with pytest.raises(UsageError, match="shapes do not say activations") as caught:
         xlstm.load(state)
-    text = caught.value.do.split("layers=")[1].removesuffix(", of xlstm.model")
+    text = caught.value.do.split("layers=")[1].removesuffix(", of xlstm.ir.graph")
     names = {"LSTM": LSTM, "GRU": GRU, "Bidirectional": Bidirectional}
     layers = {name: sequences(spec) for name, spec in eval(text, names).items()}
     x = torch.linspace(-2, 2, 30).reshape(5, 2, 3)
@@ -211,7 +211,7 @@ def test_a_bare_state_dict_is_asked_about_with_what_its_shapes_prove(case):
 
 
 def test_arrays_that_prove_nothing_are_asked_about_by_an_example():
-    with pytest.raises(UsageError, match=r"pass layers=\{.lstm.: xlstm.model.LSTM\(3, 4\)\}"):
+    with pytest.raises(UsageError, match=r"pass layers=\{.lstm.: xlstm.ir.graph.LSTM\(3, 4\)\}"):
         xlstm.load({"a": np.ones(3)})
 
 

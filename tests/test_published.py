@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import registry
-from xlstm.layout import shape, unpack
-from xlstm.model import GRU, LSTM, Bidirectional, Builder, Edge, Input, Model, SimpleRNN, Source
+from xlstm.frameworks import registry
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Builder, Edge, Input, Model, SimpleRNN, Source
+from xlstm.slots import shape, unpack
 
 TARGETS = ("numpy", "torch", "nnx", "linen", "keras")
 WIDE = np.arange(72.0).reshape(3, 6, 4)

@@ -6,7 +6,7 @@ import sys
 
 from emitted_sources import sources
 
-from xlstm import registry
+from xlstm.frameworks import registry
 
 OPTIONS = {"typeCheckingMode": "standard", "reportMissingModuleSource": False}
 

@@ -14,7 +14,7 @@ from flax import nnx
 from processes import environment
 
 import xlstm
-from xlstm.random_states import unmoved
+from xlstm.frameworks.random_state import unmoved
 
 DEMO = xlstm.demo.path()
 TARGETS = ("torch", "nnx", "linen", "keras", "numpy")

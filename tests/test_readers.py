@@ -12,10 +12,10 @@ import yaml
 from paths import CORPUS, DATA, needs_corpus
 
 import xlstm
+from xlstm.cli.inspect import inspect
 from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
-from xlstm.files.architecture import Told
-from xlstm.inspecting import inspect
+from xlstm.files.keras.architecture import Told
 
 ERAS = CORPUS.parent / "eras"
 HDF5 = b"\x89HDF\r\n\x1a\n"

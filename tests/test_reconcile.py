@@ -10,10 +10,10 @@ from cases import RECURRENT, built, model, variants
 from refusing import refused
 
 import xlstm
-from xlstm import comparing, inputs, registry
-from xlstm.cli import main
+from xlstm.cli.main import main
 from xlstm.errors import MissingFrameworkError, NotEqualError, UsageError
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Bidirectional,
@@ -25,8 +25,10 @@ from xlstm.model import (
     Input,
     Masking,
 )
-from xlstm.revealing import revealed
-from xlstm.shapes import SHAPES, shapes_of
+from xlstm.verification import inputs
+from xlstm.verification import reconcile as comparing
+from xlstm.verification.hidden_states import revealed
+from xlstm.verification.input_shapes import SHAPES, shapes_of
 
 DEMO = str(xlstm.demo.path())
 PLAIN = model([LSTM(3, 4), Dense(4, 2)], (None, 3))
@@ -93,7 +95,7 @@ def broken_import(name, monkeypatch):
 
 
 def test_a_framework_that_cannot_be_imported_is_a_line(monkeypatch):
-    broken_import("xlstm.converters.torch_live", monkeypatch)
+    broken_import("xlstm.converters.torch.live.model", monkeypatch)
     report = xlstm.reconcile(PLAIN, ["torch", "nnx"])
     assert "libfoo.so" in details(report)
     assert report.frameworks["nnx"].ok
@@ -117,7 +119,7 @@ def test_weights_that_were_not_compared_are_not_called_equal(monkeypatch):
 
 
 def test_what_could_not_be_made_did_not_run(monkeypatch):
-    broken_import("xlstm.converters.torch_live", monkeypatch)
+    broken_import("xlstm.converters.torch.live.model", monkeypatch)
     report = xlstm.reconcile(PLAIN, ["torch", "nnx"])
     assert "PyTorch ran" not in str(report)
     assert "Flax NNX ran our port." in str(report)

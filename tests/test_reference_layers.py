@@ -14,10 +14,10 @@ from keras.src.backend import set_keras_mask
 from layer_cases_others import OTHERS
 from layer_cases_windows import WINDOWS
 
-from xlstm import specs
 from xlstm.errors import UsageError
-from xlstm.graph_json import spec_from_json, spec_to_json
-from xlstm.kinds import KINDS
+from xlstm.ir import layers as specs
+from xlstm.ir.kinds import KINDS
+from xlstm.ir.serialize import spec_from_json, spec_to_json
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

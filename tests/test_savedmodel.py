@@ -26,9 +26,9 @@ from savedmodel_parts import (
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
-from xlstm.files.savedmodel import describe_savedmodel, is_savedmodel
-from xlstm.files.sniff import describe
-from xlstm.files.tensorbundle import DTYPES, crc32c, masked
+from xlstm.files.detect import describe
+from xlstm.files.tensorflow.checkpoint import DTYPES, crc32c, masked
+from xlstm.files.tensorflow.saved_model import describe_savedmodel, is_savedmodel
 
 
 def without(data: Any, names: set[str]) -> Any:

@@ -22,9 +22,9 @@ from savedmodel_parts import (
 )
 
 from xlstm.errors import FileError
-from xlstm.files.protobuf import MAX_FIELDS
-from xlstm.files.savedmodel import OBJECTS
-from xlstm.files.tensorbundle import MAGIC
+from xlstm.files.tensorflow.checkpoint import MAGIC
+from xlstm.files.tensorflow.protobuf import MAX_FIELDS
+from xlstm.files.tensorflow.saved_model import OBJECTS
 
 # Hostile ones: (what it says, what damages the pieces)
 

@@ -9,11 +9,11 @@ import pytest
 from cases import model
 
 import xlstm
-from xlstm import registry
-from xlstm.cli import main
-from xlstm.gradients import slopes_of
-from xlstm.model import GRU, LSTM, BatchNorm, Bidirectional, Dense, SimpleRNN, Source
-from xlstm.stepping import RATE, notes, steps
+from xlstm.cli.main import main
+from xlstm.frameworks import registry
+from xlstm.ir.graph import GRU, LSTM, BatchNorm, Bidirectional, Dense, SimpleRNN, Source
+from xlstm.verification.gradients import slopes_of
+from xlstm.verification.sgd_step import RATE, notes, steps
 
 SEQUENCE = {"return_sequences": True}
 BACK = {"return_sequences": True, "go_backwards": True}

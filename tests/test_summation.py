@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.model import LSTM, Dense, Flatten, Source, chain
-from xlstm.parity import bounds, judge
+from xlstm.ir.graph import LSTM, Dense, Flatten, Source, chain
 from xlstm.reference.summation import LONG, ordered
+from xlstm.verification.bounds import bounds, judge
 
 RNG = np.random.default_rng(3)
 A = RNG.normal(size=(4, 5000)).astype("float32")

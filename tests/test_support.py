@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from xlstm import registry
+from xlstm.counting.support import NATIVE, OWN, REFUSED, graph_of, rows, table, verdict
 from xlstm.errors import UnsupportedError
-from xlstm.model import Edge, Model, Source
-from xlstm.porting import code_of
-from xlstm.support import NATIVE, OWN, REFUSED, graph_of, rows, table, verdict
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Edge, Model, Source
+from xlstm.porting.port import code_of
 
 ROWS = list(rows())
 OTHERS = re.compile(r"^class (?!Model\b)", re.M)

@@ -12,8 +12,18 @@ import torch
 from test_keras_recurrent import check
 
 import xlstm
-from xlstm import registry
-from xlstm.support import KERAS, KERAS_2, LAYERS, NNX, NOTHING, REFUSED, TORCH, rows, verdict
+from xlstm.counting.support import (
+    KERAS,
+    KERAS_2,
+    LAYERS,
+    NNX,
+    NOTHING,
+    REFUSED,
+    TORCH,
+    rows,
+    verdict,
+)
+from xlstm.frameworks import registry
 
 ROWS = list(rows())
 RNG = np.random.default_rng(31)

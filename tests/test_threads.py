@@ -17,11 +17,11 @@ from cases import built, model
 from processes import run
 
 import xlstm
-from xlstm import registry
-from xlstm.mapping import pack_model
-from xlstm.model import GRU, LSTM, BatchNorm, Builder, Dense, Edge, Input, Masking, Source
-from xlstm.requiring import LEVEL
-from xlstm.syntax import module_of, parse, steady
+from xlstm.frameworks import registry
+from xlstm.frameworks.imports import LEVEL
+from xlstm.frameworks.model_tensors import pack_model
+from xlstm.ir.graph import GRU, LSTM, BatchNorm, Builder, Dense, Edge, Input, Masking, Source
+from xlstm.ir.python_source import module_of, parse, steady
 
 THREADS = 8
 TARGETS = (*registry.FRAMEWORKS, "numpy")
@@ -333,15 +333,15 @@ def test_a_syntax_tree_is_made_again_where_the_count_was_upset():
 
 
 def test_trees_are_made_in_many_threads():
-    text = Path(xlstm.__file__).with_name("cli.py").read_text()
+    text = Path(xlstm.__file__).with_name("errors.py").read_text()
     wanted = ast.dump(ast.parse(text))
     together(*[lambda: [ast.dump(parse(text)) == wanted or 1 / 0 for _ in range(5)]] * THREADS)
 
 
 ONCE = {
-    "parse": {"syntax.py"},
+    "parse": {"ir/python_source.py"},
     "literal_eval": set(),
-    "exec": {"syntax.py"},
+    "exec": {"ir/python_source.py"},
     "catch_warnings": set(),
     "simplefilter": set(),
     "filterwarnings": set(),
@@ -357,11 +357,11 @@ ONCE = {
     "redirect_stderr": set(),
     "chdir": set(),
     "umask": set(),
-    "manual_seed": {"torch_watch.py"},
-    "fork_rng": {"torch_watch.py"},
-    "signal": {"crashing.py", "ending.py"},
-    "dup2": {"requiring.py", "ending.py"},
-    "set_dtype_policy": {"keras_own.py"},
+    "manual_seed": {"torch/live/hooks.py"},
+    "fork_rng": {"torch/live/hooks.py"},
+    "signal": {"frameworks/crashes.py", "frameworks/command_exit.py"},
+    "dup2": {"frameworks/imports.py", "frameworks/command_exit.py"},
+    "set_dtype_policy": {"keras/live/user_classes.py"},
 }
 """Functions that set what a process has once -> the files that call them, under a lock."""
 
@@ -380,8 +380,8 @@ def test_what_a_process_has_once_is_set_in_known_places():
     found = {name: set() for name in ONCE}
     for path in [*root.glob("xlstm/**/*.py"), *root.glob("converters/**/*.py")]:
         for name in called(ast.parse(path.read_text())):
-            found[name].add(path.name)
-    # `syntax.parse` is called in many places
+            found[name].add(path.relative_to(root).as_posix().partition("/")[2])
+    # `python_source.parse` is called in many places
     assert found.pop("parse") >= ONCE["parse"]
     assert found == {name: files for name, files in ONCE.items() if name != "parse"}
     assert {*called(ast.parse("warnings.catch_warnings()\nexec('')"))} == {"catch_warnings", "exec"}

@@ -5,8 +5,8 @@ import pytest
 from cases import built, model
 
 import xlstm
-from xlstm import registry
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
     LSTM,
     Activation,
     BatchNorm,

@@ -13,12 +13,12 @@ from graph_cases import GRAPHS
 from torch_tools import check_tools, flat, tensors_of
 
 import xlstm
-from xlstm import registry, specs
-from xlstm.comparing import generated
 from xlstm.errors import UnsupportedError
-from xlstm.mapping import pack_model, refusals, tensors, unpack_model
-from xlstm.model import Builder, Input, Source, chain
-from xlstm.specs import (
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model, refusals, tensors, unpack_model
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Builder, Input, Source, chain
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     BatchNorm,
@@ -36,6 +36,7 @@ from xlstm.specs import (
     TimeDistributed,
     TrainingOnly,
 )
+from xlstm.verification.reconcile import generated
 
 TORCH = registry.adapter("torch")
 MODELS = {

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm import registry
 from xlstm.errors import UnsupportedError
-from xlstm.mapping import pack_model, unpack_model
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model, unpack_model
 
 TORCH = registry.adapter("torch")
 AXES = "ignore::xlstm.errors.AxesWarning"

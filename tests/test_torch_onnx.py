@@ -18,12 +18,12 @@ import torch
 from cases import CASES, built
 from cases_conv_lstm import convolved
 from cases_layers import CASES_LAYERS, MASKED_MEANS, sliding
-from xlstm.converters.source import pieces
-from xlstm.converters.torch_activations import FUNCTIONS
+from xlstm.converters.codegen.source import pieces
+from xlstm.converters.torch.activations import FUNCTIONS
 
 import xlstm
-from xlstm import inputs, registry
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Activation,
@@ -36,6 +36,7 @@ from xlstm.model import (
     SimpleRNN,
     TrainingOnly,
 )
+from xlstm.verification import inputs
 
 STEPS, TRACED = 3, 3
 """Steps of a sequence, which an export fixes, and rows of the batch that is traced."""

@@ -9,10 +9,9 @@ from cases import CASES, RECURRENT, built, masked, model, with_states
 from torch_tools import check_tools, tensors_of
 
 import xlstm
-from xlstm import registry
-from xlstm.comparing import DTYPES, generated
 from xlstm.errors import UnsupportedError
-from xlstm.model import (
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Bidirectional,
@@ -24,8 +23,9 @@ from xlstm.model import (
     Source,
     chain,
 )
-from xlstm.parity import DIFFERENT, bounds, judge
-from xlstm.porting import build
+from xlstm.porting.port import build
+from xlstm.verification.bounds import DIFFERENT, bounds, judge
+from xlstm.verification.reconcile import DTYPES, generated
 
 TORCH = registry.adapter("torch")
 PROJECTIONS = "ignore:LSTM with projections is not supported with oneDNN:UserWarning"

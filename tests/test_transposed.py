@@ -19,7 +19,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import UnsupportedError, XlstmError
-from xlstm.parity import bounds, judge
+from xlstm.verification.bounds import bounds, judge
 
 RNG = np.random.default_rng(8)
 

@@ -10,18 +10,18 @@ import pytest
 from paths import CORPUS, DATA, needs_corpus
 
 import xlstm
-from xlstm import registry
-from xlstm.cli import main
+from xlstm.cli.inspect import inspect
+from xlstm.cli.main import main
 from xlstm.errors import UsageError, XlstmError
 from xlstm.files import describe
-from xlstm.files.architecture import Told
-from xlstm.inspecting import inspect
-from xlstm.mapping import pack_model
+from xlstm.files.keras.architecture import Told
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model
 
-eras = registry.resolve("xlstm.converters.keras_eras:Era")
-joined = registry.resolve("xlstm.converters.keras_joined:MEANINGS")
-modern_options = registry.resolve("xlstm.converters.keras_eras:modern_options")
-majors_of = registry.resolve("xlstm.converters.keras_eras:majors_of")
+eras = registry.resolve("xlstm.converters.keras.versions:Era")
+joined = registry.resolve("xlstm.converters.keras.read.joined_files:MEANINGS")
+modern_options = registry.resolve("xlstm.converters.keras.versions:modern_options")
+majors_of = registry.resolve("xlstm.converters.keras.versions:majors_of")
 
 
 def config_of(path):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from xlstm.converters.source import WIDEST
+from xlstm.converters.codegen.source import WIDEST
 
 import xlstm
-from xlstm import registry
-from xlstm.model import Builder, Concatenate, Input, Merge, Model, Source
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Builder, Concatenate, Input, Merge, Model, Source
 
 COUNT = 300
 HOWS = ["add", "average", "multiply", "maximum", "minimum"]

@@ -7,8 +7,8 @@ import pytest
 from emitted_sources import sources
 from safetensors.numpy import save_file
 
-from xlstm import registry
-from xlstm.mapping import pack_model
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model
 
 CODE = """
 import importlib.util, pathlib, sys

@@ -5,7 +5,7 @@ import pickle
 
 import torch
 
-from xlstm.comparing import generated
+from xlstm.verification.reconcile import generated
 
 
 def tensors_of(source, dtype="float32"):

@@ -17,47 +17,54 @@ __version__ = _version.VERSION
 
 if TYPE_CHECKING:
     from xlstm import demo as demo
-    from xlstm import diagnosing as diagnosing
+    from xlstm import diagnosis as diagnosing  # noqa: F401
     from xlstm import errors as errors
-    from xlstm import inputs as inputs
     from xlstm import model as model
-    from xlstm import proof as proof
-    from xlstm.comparing import reconcile
-    from xlstm.custom import register_layer, unregister_layer
-    from xlstm.diagnosing import Diagnosis, diagnose
-    from xlstm.explaining import Explanation, explain
-    from xlstm.layer_code import LayerCode
-    from xlstm.ledger import Ledger, count
-    from xlstm.model import Model
-    from xlstm.porting import convert_weights, load, port
-    from xlstm.report import Report
-    from xlstm.requiring import require
-    from xlstm.saving import save
-    from xlstm.splitting import split
+    from xlstm.counting.explanation import Explanation, explain
+    from xlstm.counting.ledger import Ledger, count
+    from xlstm.custom_layers.registry import register_layer, unregister_layer
+    from xlstm.custom_layers.source_text import LayerCode
+    from xlstm.decoding.split import split
+    from xlstm.diagnosis import Diagnosis, diagnose
+    from xlstm.frameworks.imports import require
+    from xlstm.ir.graph import Model
+    from xlstm.porting.port import convert_weights, load, port
+    from xlstm.porting.save import save
+    from xlstm.verification import inputs as inputs
+    from xlstm.verification import record as proof  # noqa: F401
+    from xlstm.verification.reconcile import reconcile
+    from xlstm.verification.report import Report
 
 _PUBLIC = {
-    "Diagnosis": "diagnosing",
-    "Explanation": "explaining",
-    "LayerCode": "layer_code",
-    "Ledger": "ledger",
-    "explain": "explaining",
-    "Model": "model",
-    "Report": "report",
-    "convert_weights": "porting",
-    "count": "ledger",
-    "diagnose": "diagnosing",
-    "load": "porting",
-    "port": "porting",
-    "reconcile": "comparing",
-    "register_layer": "custom",
-    "require": "requiring",
-    "save": "saving",
-    "split": "splitting",
-    "unregister_layer": "custom",
+    "Diagnosis": "diagnosis",
+    "Explanation": "counting.explanation",
+    "LayerCode": "custom_layers.source_text",
+    "Ledger": "counting.ledger",
+    "explain": "counting.explanation",
+    "Model": "ir.graph",
+    "Report": "verification.report",
+    "convert_weights": "porting.port",
+    "count": "counting.ledger",
+    "diagnose": "diagnosis",
+    "load": "porting.port",
+    "port": "porting.port",
+    "reconcile": "verification.reconcile",
+    "register_layer": "custom_layers.registry",
+    "require": "frameworks.imports",
+    "save": "porting.save",
+    "split": "decoding.split",
+    "unregister_layer": "custom_layers.registry",
 }
 """Public name -> our module that defines it; loaded on first use, so that importing is quick."""
 
-_MODULES = ("demo", "diagnosing", "errors", "inputs", "model", "proof")
+_MODULES = {
+    "demo": "demo",
+    "diagnosing": "diagnosis",
+    "errors": "errors",
+    "inputs": "verification.inputs",
+    "model": "model",
+    "proof": "verification.record",
+}
 
 __all__ = [
     "Diagnosis",
@@ -91,7 +98,7 @@ def _find_converters() -> None:
     """
     here = os.path.dirname(os.path.abspath(__file__))
     clone = os.path.dirname(here)
-    beside = os.path.isfile(os.path.join(clone, "converters", "torch_tables.py"))
+    beside = os.path.isfile(os.path.join(clone, "converters", "torch", "slots.py"))
     if beside and not os.path.isdir(os.path.join(here, "converters")):
         __path__.append(clone)
 
@@ -101,7 +108,7 @@ _find_converters()
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"xlstm.{name}")
+        return importlib.import_module(f"xlstm.{_MODULES[name]}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"xlstm.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module 'xlstm' has no attribute {name!r}")

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit status, as `xlstm.cli.main` does."""
+    """Runs one command; returns its exit status, as `xlstm.cli.main.main` does."""
     try:
-        from xlstm.cli import main as command
+        from xlstm.cli.main import main as command
 
         return command(argv)
     except KeyboardInterrupt:

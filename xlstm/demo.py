@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from xlstm import registry
-from xlstm.model import Array
-from xlstm.porting import port
-from xlstm.random_states import unmoved
+from xlstm.frameworks import registry
+from xlstm.frameworks.random_state import unmoved
+from xlstm.ir.graph import Array
+from xlstm.porting.port import port
 
 SEQUENCE: Array = np.arange(0, 400, 20, dtype=np.float32)
 """What the model has memorised: 0, 20, ..., 380; it is input and output alike."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import xlstm
 from fuzz.bases import ARCHITECTURE, UNCHECKED
 from xlstm.errors import XlstmError
-from xlstm.files import describe, tensorbundle
-from xlstm.files.arrays import read_arrays
+from xlstm.files import describe
+from xlstm.files.arrays.named_arrays import read_arrays
+from xlstm.files.tensorflow import checkpoint as tensorbundle
 
 
 class Equal(int):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlstm.model import Array
+from xlstm.ir.graph import Array
 
 State = dict[str, Array]
 

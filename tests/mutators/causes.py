@@ -1,4 +1,4 @@
-"""The kinds of error, and by which names of `xlstm.diagnosing.CAUSES` each is rightly called."""
+"""The kinds of error, and by which names of `xlstm.diagnosis.CAUSES` each is rightly called."""
 
 from __future__ import annotations
 

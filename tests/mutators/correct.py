@@ -15,7 +15,7 @@ from cases_layers import CASES_LAYERS
 from mutators.hand import Net
 from mutators.mutant import Port
 from mutators.sources import HARD, SEQUENCE, SOURCES
-from xlstm.model import GRU, LSTM, Array, Bidirectional, Model, SimpleRNN, Spec
+from xlstm.ir.graph import GRU, LSTM, Array, Bidirectional, Model, SimpleRNN, Spec
 
 EVERY = {**CASES, **CASES_LAYERS}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mutators.hand import is_native
-from xlstm.model import Model, Node, Spec
+from xlstm.ir.graph import Model, Node, Spec
 
 OTHER_ACTIVATIONS = {
     "tanh": ("sigmoid", "relu", "linear"),

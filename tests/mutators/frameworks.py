@@ -16,9 +16,9 @@ import numpy as np
 
 from mutators.causes import CAUSES
 from mutators.mutant import Mutant
-from xlstm import registry
-from xlstm.model import Array, Model
-from xlstm.porting import build
+from xlstm.frameworks import registry
+from xlstm.ir.graph import Array, Model
+from xlstm.porting.port import build
 
 State = dict[str, Array]
 Change = Callable[[State], State]

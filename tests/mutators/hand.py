@@ -1,7 +1,7 @@
 """PyTorch written by hand from a model's description, as a careful person would, or not quite.
 
 No code of the product takes part: `Net` reads specs and hub arrays (their axes are documented in
-`xlstm.model`) and computes in plain PyTorch. A wrong port is a `Net` of a wrong description
+`xlstm.ir.graph`) and computes in plain PyTorch. A wrong port is a `Net` of a wrong description
 (another activation, no mask), or one in which `wrong` names a slip of the code itself.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  as everybody writes it
 
-from xlstm.model import Edge, Model, Node
+from xlstm.ir.graph import Edge, Model, Node
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xlstm import inputs as generated
-from xlstm import registry
-from xlstm.mapping import first_gap
-from xlstm.model import Array, Model
-from xlstm.parity import DIFFERENT, FAILED, Bounds, Verdict, bounds, judge, worst_of
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import first_gap
+from xlstm.ir.graph import Array, Model
+from xlstm.verification import inputs as generated
+from xlstm.verification.bounds import DIFFERENT, FAILED, Bounds, Verdict, bounds, judge, worst_of
 
 DTYPES = ("float32", "float64")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from cases import built, model
 
-from xlstm.model import (
+from xlstm.ir.graph import (
     GRU,
     LSTM,
     Activation,
@@ -30,7 +30,7 @@ from xlstm.model import (
     SimpleRNN,
     TimeDistributed,
 )
-from xlstm.specs import Input
+from xlstm.ir.layers import Input
 
 SEQUENCE = {"return_sequences": True}
 

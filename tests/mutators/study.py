@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import xlstm
 from mutators.correct import Right
 from mutators.mutant import Judge, Mutant, is_caught, is_same
-from xlstm.diagnosing import Diagnosis, Finding, Unexplained, diagnose
-from xlstm.parity import ROUNDING, UNDECIDED, WORST, Verdict
+from xlstm.diagnosis import Diagnosis, Finding, Unexplained, diagnose
+from xlstm.verification.bounds import ROUNDING, UNDECIDED, WORST, Verdict
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 
 from mutators.causes import CAUSES
 from mutators.mutant import Mutant, Port
-from xlstm import registry
-from xlstm.mapping import pack_model
-from xlstm.model import Model
+from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import pack_model
+from xlstm.ir.graph import Model
 
 
 class Word(NamedTuple):

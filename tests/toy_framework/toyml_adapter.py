@@ -1,9 +1,9 @@
 """ToyML for xlstm, the half that does not import it: tables, source, and the adapter."""
 
-from xlstm.adapter import Adapter
 from xlstm.errors import UnsupportedError
-from xlstm.kinds import LSTM
-from xlstm.layout import FOLD, Slot, Table
+from xlstm.frameworks.adapter import Adapter
+from xlstm.ir.kinds import LSTM
+from xlstm.slots import FOLD, Slot, Table
 
 TABLES = {
     "LSTM": Table(

@@ -4,8 +4,8 @@ import numpy as np
 import toyml
 from toyml_adapter import TABLES
 
-from xlstm.layout import sizes_of, unpack
-from xlstm.model import LSTM, Source, chain
+from xlstm.ir.graph import LSTM, Source, chain
+from xlstm.slots import sizes_of, unpack
 
 
 def read(source):

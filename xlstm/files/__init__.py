@@ -5,6 +5,6 @@ adapter of the framework that wrote it.
 """
 
 from xlstm.files.description import Description, Stored
-from xlstm.files.sniff import describe
+from xlstm.files.detect import describe
 
 __all__ = ["Description", "Stored", "describe"]

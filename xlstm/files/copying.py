@@ -27,12 +27,12 @@ import numpy as np
 from xlstm.budget import Budget
 from xlstm.errors import FileError, MissingFrameworkError
 from xlstm.files.guards import MAX_TEXT, is_folder, open_regular, parse_json
-from xlstm.files.hdf5 import Dataset, Group, open_hdf5
-from xlstm.files.keras_folder import CONFIG, INDEX, METADATA, WEIGHTS, read_shards
-from xlstm.files.keras_tree import DEEPEST
-from xlstm.files.keras_zip import open_weights
+from xlstm.files.hdf5.library import Dataset, Group, open_hdf5
+from xlstm.files.keras.archive import open_weights
+from xlstm.files.keras.folder import CONFIG, INDEX, METADATA, WEIGHTS, read_shards
+from xlstm.files.keras.variables import DEEPEST
 from xlstm.files.zips import find, member, open_zip
-from xlstm.model import Array
+from xlstm.ir.graph import Array
 
 if TYPE_CHECKING:
     import h5py

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
-from xlstm.files.window import Window, exactly
+from xlstm.files.file_slice import Window, exactly
 
 MAX_PACKED = 64 * 2**20
 """Largest compressed member that may come to more than `RATIO` times its stored size, in bytes."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from xlstm import specs
 from xlstm.errors import UsageError
-from xlstm.model import Array
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Array
 from xlstm.reference.context import Context
 
 

@@ -1,4 +1,4 @@
-"""Forward pass of the recurrent layers in numpy, from the equations in `xlstm.specs`.
+"""Forward pass of the recurrent layers in numpy, from the equations in `xlstm.ir.layers`.
 
 Names carry their axes: T time, B batch, I input, H hidden, G gate (i f g o; r z n), S bias side.
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from xlstm import specs
-from xlstm.model import Array
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Array
 from xlstm.reference.context import Context
 from xlstm.reference.convolution import convolve
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.model import Array, Bidirectional, Edge, Input, Model, Node, Recurrent
+from xlstm.ir.graph import Array, Bidirectional, Edge, Input, Model, Node, Recurrent
+from xlstm.ir.layers import Spec
 from xlstm.reference.context import Context
 from xlstm.reference.coverage import Coverage
 from xlstm.reference.layers import forward
-from xlstm.specs import Spec
 
 State = Mapping[str, Sequence[Array]]
 """Layer name -> its states, (batch, n) each."""

@@ -1,0 +1,133 @@
+"""Registered layers in emitted source: their texts, imports and calls; imports no framework."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from xlstm.custom_layers.source_text import LayerCode, defined
+from xlstm.errors import UsageError
+from xlstm.ir.graph import Custom
+from xlstm.ir.python_source import parse
+
+from .source import WIDTH, Argument, Call, Parts, call, imports, statement
+
+FUTURE = "__future__"
+
+
+def code_of(spec: Custom, framework: str) -> LayerCode:
+    """What was registered for a framework."""
+    return spec.registered.code[framework]
+
+
+def made(spec: Custom, framework: str, parts: Parts) -> Call:
+    """Constructor of a registered layer, whose text and imports go into the module once."""
+    code = code_of(spec, framework)
+    if code.body not in parts.helpers:
+        parts.helpers.append(code.body)
+    parts.imports |= {*code.imports}
+    parts.registered = True
+    shapes = dict(zip(spec.names, spec.shapes, strict=True))
+    return call(code.class_name, *code.literals(spec.options, shapes, spec.layer))
+
+
+def arguments(
+    spec: Custom, framework: str, inputs: Iterable[Argument], mask: str = ""
+) -> tuple[Argument, ...]:
+    """What a registered layer is called with."""
+    given = tuple(inputs)
+    if code_of(spec, framework).listed and len(given) > 1:
+        given = (f"[{', '.join(map(str, given))}]",)
+    return (*given, ("mask", mask)) if mask else given
+
+
+def assigned(outputs: tuple[str, ...], value: Call) -> list[str]:
+    """Lines that set the variables of a layer's outputs, none where nobody reads one."""
+    return [] if {*outputs} == {"_"} else statement(f"{', '.join(outputs)} = ", value, 8)
+
+
+@dataclass(frozen=True)
+class _Import:
+    """One imported name: `from module import name as bound`, or `import module as bound`."""
+
+    module: str
+    name: str
+    bound: str
+
+    @property
+    def target(self) -> str:
+        """What it is, however it is imported."""
+        return f"{self.module}.{self.name}".rstrip(".")
+
+
+def _read(lines: Iterable[str]) -> Iterator[_Import]:
+    for item in parse("\n".join(lines)).body:
+        if isinstance(item, ast.Import):
+            yield from (_Import(a.name, "", a.asname or a.name) for a in item.names)
+        elif isinstance(item, ast.ImportFrom):
+            module = item.module or ""
+            yield from (_Import(module, a.name, a.asname or a.name) for a in item.names)
+
+
+def merged(lines: list[str], parts: Parts) -> list[str]:
+    """The import lines of a module with those of the registered layers in it.
+
+    Raises:
+        UsageError: a name that stands for two things.
+    """
+    if not parts.imports:
+        return lines
+    found: dict[str, _Import] = {}
+    for own in (*_read(lines), *_read(sorted(parts.imports))):
+        known = found.setdefault(own.bound, own)
+        if known.target != own.target:
+            got = f"{known.target} and {own.target}"
+            where, want = f"LayerCode.source, import of {own.bound}", "a name of one thing"
+            raise UsageError(where, want, got, "import it under another name")
+    blocks: tuple[list[str], ...] = ([], [], [])
+    for text in _written(found.values()):
+        package = text.split()[1].split(".")[0]
+        kind = 0 if package == FUTURE else 1 if package in sys.stdlib_module_names else 2
+        blocks[kind].append(text)
+    future = [*blocks[0], ""] if blocks[0] else []
+    return [*future, *imports(blocks[1], blocks[2])]
+
+
+def _written(found: Iterable[_Import]) -> Iterator[str]:
+    """Import statements, one for each module where names are imported from it."""
+    by_module: dict[str, list[_Import]] = {}
+    for own in found:
+        if own.name:
+            by_module.setdefault(own.module, []).append(own)
+        else:
+            yield f"import {own.module}" + (f" as {own.bound}" if own.bound != own.module else "")
+    for module, names in by_module.items():
+        listed = sorted(names, key=_order)
+        texts = [f"{n.name} as {n.bound}" if n.bound != n.name else n.name for n in listed]
+        line = f"from {module} import {', '.join(texts)}"
+        broken = [f"from {module} import (", *(f"    {text}," for text in texts), ")"]
+        yield line if len(line) <= WIDTH else "\n".join(broken)
+
+
+def _order(own: _Import) -> tuple[int, str]:
+    """Constants, then classes, then the rest, as linters sort them."""
+    constant = own.name.isupper() and len(own.name) > 1
+    return (0 if constant else 1 if own.name[:1].isupper() else 2), own.name
+
+
+def checked(text: str, parts: Parts) -> str:
+    """A module's text.
+
+    Raises:
+        UsageError: the text of a registered layer names something as the rest of the module does.
+    """
+    if parts.registered:
+        twice = [name for name, count in Counter(defined(text)).items() if count > 1]
+        if twice:
+            want = "a text whose names the emitted module has not"
+            got, do = f"{', '.join(twice)} twice", "rename them in the text"
+            raise UsageError("LayerCode.source", want, got, do)
+    return text

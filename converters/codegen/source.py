@@ -1,0 +1,293 @@
+"""Writes Python source as a formatter would leave it: the part all emitters share."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+from xlstm.ir.batch_axes import late
+from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
+from xlstm.ir.literals import quoted
+from xlstm.ir.python_source import parse
+
+from .variables import Site, inputs_of, places
+
+WIDTH = 88
+"""Line length of the emitted code: the formatter's own default."""
+
+WIDEST = 32
+"""The most terms with signs between them, or calls in calls: Python's parser nests them."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in source text, or a tuple where it has no name.
+
+    Arguments are texts, calls, or (keyword, text or call) pairs.
+    """
+
+    name: str
+    args: tuple[Argument, ...]
+    brackets: str = "()"
+
+    def __str__(self) -> str:
+        opening, closing = self.brackets[0], self.brackets[1]
+        return f"{self.name}{opening}{', '.join(map(_flat, self.args))}{closing}"
+
+
+Argument = str | Call | tuple[str, "str | Call"]
+
+
+def call(name: str, *args: Argument | None) -> Call:
+    """A call of `name`; arguments that are None are left out.
+
+    >>> str(call("nn.Linear", "2", "3", ("bias", "False"), None))
+    'nn.Linear(2, 3, bias=False)'
+    """
+    return Call(name, tuple(arg for arg in args if arg is not None))
+
+
+def listed(items: Iterable[str | Call]) -> Call:
+    """A list of `items`.
+
+    >>> str(listed(["h", "c"]))
+    '[h, c]'
+    """
+    return Call("", tuple(items), "[]")
+
+
+def _flat(arg: Argument) -> str:
+    return f"{arg[0]}={arg[1]}" if isinstance(arg, tuple) else str(arg)
+
+
+def statement(start: str, value: Argument, indent: int, end: str = "") -> list[str]:
+    """Lines of `start value end`, broken where it is too long for one line."""
+    pad = " " * indent
+    flat = f"{pad}{start}{_flat(value)}{end}"
+    keyword, inner = value if isinstance(value, tuple) else ("", value)
+    if len(flat) <= WIDTH or not isinstance(inner, Call):
+        return [flat]
+    first, last = inner.brackets[0], inner.brackets[1]
+    opening = f"{pad}{start}{keyword}{'=' if keyword else ''}{inner.name}{first}"
+    alone = f"{pad}    {_flat(value)}"
+    whole = len(opening) > WIDTH or not inner.args
+    if whole and len(alone) <= WIDTH and start.endswith(" = "):
+        return [f"{pad}{start}(", alone, f"{pad}){end}"]
+    if len(opening) > WIDTH and start.endswith(" = "):
+        return [f"{pad}{start}(", *statement("", inner, indent + 4), f"{pad}){end}"]
+    joined = " " * (indent + 4) + ", ".join(map(_flat, inner.args))
+    if inner.name and len(joined) <= WIDTH:
+        return [opening, joined, f"{pad}{last}{end}"]
+    lines = [line for arg in inner.args for line in statement("", arg, indent + 4, ",")]
+    return [opening, *lines, f"{pad}{last}{end}"]
+
+
+def assigned(name: str, value: Argument) -> list[str]:
+    """Lines of a method that set a variable; a text too long for one line gets parentheses."""
+    line = f"        {name} = {value}"
+    if isinstance(value, str) and len(line) > WIDTH:
+        return [f"        {name} = (", f"            {value}", "        )"]
+    return statement(f"{name} = ", value, 8)
+
+
+FOLDER = "folder: str | Path = Path(__file__).parent"
+"""Parameter of every emitted `load`."""
+
+
+def signature(name: str, returns: str, *params: str) -> list[str]:
+    """First lines of a function, broken where they are too long for one line."""
+    return statement("def ", call(name, *params), 0, f" -> {returns}:")
+
+
+def shape_text(shape: Shape) -> str:
+    """A sample's shape with its batch axis: (batch, time, 3)."""
+    names = ["batch", *("any" if size is None else f"{size:d}" for size in shape)]
+    if len(shape) == 2 and shape[0] is None:
+        names[1] = "time"
+    return f"({', '.join(names)})"
+
+
+def shape_comment(
+    model: Model, node: Node, first: Sequence[bool] = (), flat: Sequence[bool] = ()
+) -> str:
+    """Shapes before and after a layer, as a comment.
+
+    Args:
+        model: the graph.
+        node: the layer.
+        first: whether channels are moved first, before and after.
+        flat: whether all time steps are one batch, before and after.
+    """
+    texts = []
+    neither, shapes = (False, False), (model.shape(node.inputs[0]), node.shape)
+    for shape, is_first, is_flat in zip(shapes, first or neither, flat or neither, strict=True):
+        time, own = (shape[:1], shape[1:]) if is_flat else ((), shape)
+        text = shape_text((own[-1], *own[:-1]) if is_first else own)
+        steps = "time" if time == (None,) else f"{time[0] if time else ''}"
+        texts.append(text.replace("batch", f"batch * {steps}", 1) if is_flat else text)
+    return f"# {texts[0]} -> {texts[1]}"
+
+
+@functools.cache
+def pieces(file: str) -> dict[str, str]:
+    """Source text of every function and class in one of our files, by name; never imports it."""
+    text = resources.files("xlstm.converters").joinpath(file).read_text("utf-8")
+    return {
+        item.name: ast.get_source_segment(text, item) or ""
+        for item in parse(text).body
+        if isinstance(item, (ast.ClassDef, ast.FunctionDef))
+    }
+
+
+@dataclass
+class Parts:
+    """What the layers of a model add to its module, collected in order.
+
+    Attributes:
+        init: lines of the constructor.
+        forward: lines of the forward pass.
+        imports: import lines.
+        helpers: source text of functions and classes that stand before the module.
+        registered: whether texts that the user registered are among them.
+        inputs: variables of the model's inputs.
+        outputs: variables of the model's outputs.
+    """
+
+    init: list[str] = field(default_factory=list)
+    forward: list[str] = field(default_factory=list)
+    imports: set[str] = field(default_factory=set)
+    helpers: list[str] = field(default_factory=list)
+    registered: bool = False
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+
+    def computed(self, states: Sequence[str]) -> bool:
+        """Whether states are the model's own, of the batch of its one input: their sizes hold."""
+        return len(self.inputs) == 1 and self.inputs[0] not in states
+
+    def need(self, file: str, *names: str) -> None:
+        """Takes helpers from one of our files, once each."""
+        for name in names:
+            if (text := pieces(file)[name]) not in self.helpers:
+                self.helpers.append(text)
+
+
+def by_key(model: Model, parts: Parts) -> Call:
+    """The dict of a model's outputs."""
+    pairs = zip(model.keys, parts.outputs, strict=True)
+    return Call("", tuple(f"{quoted(key)}: {value}" for key, value in pairs), "{}")
+
+
+def output_words(model: Model) -> str:
+    """What a model returns, in the words of its docstring."""
+    if model.keys:
+        return "A dict of the outputs"
+    return "One output" if len(model.outputs) == 1 else "The outputs"
+
+
+def returned(model: Model, parts: Parts) -> list[str]:
+    """The last lines of a forward pass: one output bare, several as a tuple, a dict by its keys."""
+    value: str | Call = Call("", tuple(parts.outputs))
+    if model.keys:
+        value = by_key(model, parts)
+    elif len(parts.outputs) == 1:
+        (value,) = parts.outputs
+    value = Call("", (value, "after")) if model.stateful else value
+    bare = isinstance(value, Call) and value.brackets == "()"
+    flat = f"        return {str(value)[1:-1] if bare else value}"
+    return [flat] if len(flat) <= WIDTH else statement("return ", value, 8)
+
+
+def collect(model: Model, emit: Callable[[Parts, Model, Site], None]) -> Parts:
+    """Runs an emitter over the layers of a model, in order."""
+    held = inputs_of(model)
+    parts = Parts(inputs=list(held.values()))
+    for site in places(model):
+        emit(parts, model, site)
+        held |= {Edge(site.node.name, n): name for n, name in enumerate(site.outputs)}
+    parts.outputs = [held[edge] for edge in model.outputs]
+    return parts
+
+
+def origin(model: Model) -> str:
+    """Where a model came from, in words that hold nothing a file could inject."""
+    titles = {"keras": "Keras", "torch": "PyTorch", "nnx": "Flax NNX", "linen": "Flax Linen"}
+    title = titles.get(model.source.framework, "unknown")
+    version = model.source.version
+    plain = (
+        version.replace(".", "").replace("-", "").replace("+", "").isalnum() and version.isascii()
+    )
+    return f"{title} {version}" if plain and len(version) < 30 else title
+
+
+def _title(spec: Spec) -> str:
+    if isinstance(spec, TimeDistributed):
+        return _title(spec.layer)
+    if isinstance(spec, Bidirectional):
+        halves = dict.fromkeys(half.kind for half in spec.halves)
+        return f"bidirectional {' and '.join(halves)}"
+    return spec.form if spec.sizes() and spec.title == spec.kind else spec.title
+
+
+def composition(model: Model) -> str:
+    """What a model is made of, on one line: its layers with weights, or all where none has any.
+
+    >>> from xlstm.ir.graph import LSTM, Dense, Source, chain
+    >>> layers = [("a", LSTM(1, 2, return_sequences=True), True), ("b", LSTM(2, 2), True)]
+    >>> composition(chain("m", [*layers, ("c", Dense(2, 1), True)], (None, 1), {}, Source("")))
+    '2 LSTM, Dense'
+    """
+    own = [node.spec for node in model.layers if not node.layer]
+    titles = [_title(spec) for spec in own if spec.parts] or [_title(spec) for spec in own]
+    counts = Counter(titles or ["nothing but inputs"])
+    text = ", ".join(f"{n} {title}" if n > 1 else title for title, n in counts.items())
+    return text if len(text) < WIDTH - 30 else f"{len(titles)} layers of {len(counts)} kinds"
+
+
+def axes_words(model: Model) -> list[str]:
+    """Lines of a docstring that say where the source has other axes, after an empty one.
+
+    No name is in them: a file could inject one.
+    """
+    before, after = late(model)
+    lines = [f"- it took {before}"] * bool(before) + [f"- it gave {after}"] * bool(after)
+    if not lines:
+        return []
+    last = "The same call gives other numbers here: transpose what was made for the source."
+    return ["", "Batch first, as the source was not:", *lines, last]
+
+
+def class_doc(model: Model, more: str = "") -> list[str]:
+    """The docstring of a model: what it is made of, what goes in and what comes out."""
+    before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
+    after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
+    flow = f"{before} -> {after}"
+    lines = [flow] if len(flow) + 4 <= WIDTH else [before, f"-> {after}"]
+    lines += axes_words(model)
+    first = f'    """{composition(model)}{more}.'
+    return [first, "", *(f"    {line}".rstrip() for line in lines), '    """']
+
+
+def docstring(first: str, *lines: str) -> list[str]:
+    """A module docstring."""
+    return [f'"""{first}', "", *lines, '"""', ""]
+
+
+def imports(standard: Iterable[str], third_party: Iterable[str]) -> list[str]:
+    """Import lines: standard library, then the rest, in isort's order."""
+    blocks = [sorted(set(block), key=_import_key) for block in (standard, third_party)]
+    first, second = blocks
+    return [*first, *([""] if first and second else []), *second, "", ""]
+
+
+def _import_key(line: str) -> tuple[bool, str]:
+    return line.startswith("from"), line.split()[1]
+
+
+def join(blocks: Sequence[Sequence[str]]) -> str:
+    """Top-level blocks with two blank lines between them."""
+    return "\n\n\n".join("\n".join(block).strip("\n") for block in blocks if block) + "\n"

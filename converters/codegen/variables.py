@@ -1,0 +1,187 @@
+"""Which local variable each tensor of a model goes by in the emitted forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from xlstm.ir.graph import (
+    Bidirectional,
+    Custom,
+    Edge,
+    Embedding,
+    Masking,
+    Model,
+    Node,
+    Recurrent,
+    Spec,
+    TimeDistributed,
+)
+from xlstm.ir.identifiers import identifiers
+from xlstm.ir.layers.custom import inside
+
+TAKEN = frozenset(
+    """
+    F after before carry checked fitting pad_same start_shapes
+    inputs jax jnp keras lax linen math nn nnx np start state torch
+    train bidirectional unit both_ways Any Callable Iterable Iterator Mapping Path State partial
+    celu exponential gelu gelu_tanh hard_shrink hard_sigmoid_keras2 hard_silu hard_tanh leaky_relu
+    linear log_sigmoid log_softmax mish relu6 silu soft_shrink softmax softplus softsign sparse_plus
+    sparse_sigmoid sparsemax squareplus tanh_shrink leaky_relu_01 zeros
+    """.split()
+)
+"""Names that emitted modules use for something else."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One node's place in the emitted forward pass: the variables that it reads and writes.
+
+    Attributes:
+        node: the node.
+        name: attribute that holds its module.
+        inputs: variables of its inputs.
+        mask: variable of its mask, "" for none.
+        states: variables of its initial states; empty for zeros.
+        outputs: variables of its outputs, "_" where nobody reads one.
+        busy: variables that hold what is still needed; to be asked while the layer is written.
+    """
+
+    node: Node
+    name: str
+    inputs: tuple[str, ...]
+    mask: str
+    states: tuple[str, ...]
+    outputs: tuple[str, ...]
+    busy: Container[str] = frozenset()
+
+    @property
+    def x(self) -> str:
+        """Variable of the first input."""
+        return self.inputs[0]
+
+    @property
+    def y(self) -> str:
+        """Variable of the first output."""
+        return self.outputs[0]
+
+    def read(self, number: int) -> bool:
+        """Whether anything reads an output."""
+        return self.outputs[number] != "_"
+
+    def free(self, word: str) -> str:
+        """A variable for something on the way: the word, numbered where it is not free."""
+        own = {*self.inputs, self.mask, *self.states, *self.outputs, *TAKEN}
+        return _first_free(word, word, AnyOf((self.busy, own)))
+
+
+@dataclass(frozen=True)
+class AnyOf(Container[str]):
+    """Sets of names as one, without a copy of any."""
+
+    sets: tuple[Container[str], ...]
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in names for names in self.sets)
+
+
+def _first_free(word: str, base: str, taken: Container[str]) -> str:
+    """The word, or the first of the numbers of `base` that is free."""
+    if word not in taken:
+        return word
+    return next(name for n in count(2) if (name := f"{base}_{n}") not in taken)
+
+
+def _words(spec: Spec) -> tuple[str, ...]:
+    """What the outputs of a layer are called."""
+    if isinstance(spec, TimeDistributed):
+        return _words(spec.layer)
+    if isinstance(spec, Masking) or (isinstance(spec, Embedding) and spec.mask_zero):
+        return "x", "mask"
+    if isinstance(spec, Recurrent):
+        return ("x", *"hc"[: spec.states]) if spec.return_state else ("x",)
+    if isinstance(spec, Bidirectional):
+        second = ("backward",) if spec.merge == "none" else ()
+        pairs = zip(("forward", "backward"), spec.halves, strict=True)
+        states = [f"{half}_{s}" for half, own in pairs for s in "hc"[: own.states]]
+        return ("x", *second, *(states if spec.forward.return_state else ()))
+    return ("x",)
+
+
+def _named(node: Node) -> tuple[str, ...]:
+    """What the outputs of a node are called; a registered layer may have any number."""
+    words = _words(node.spec)
+    return (*words, *(f"output_{number}" for number in range(len(words), len(node.shapes))))
+
+
+def _free(word: str, name: str, busy: Container[str]) -> str:
+    """A variable for an output `word` of the layer `name`: the word alone where it is free."""
+    own, taken = name if word == "x" else f"{name}_{word}", AnyOf((busy, TAKEN))
+    first = next((c for c in (word, own) if c not in taken), f"{own}_")
+    return _first_free(first, own, taken)
+
+
+def _texts(model: Model) -> set[str]:
+    """Names that the texts of registered layers define, which no variable may hide."""
+    specs = [inside(node.spec) for node in model.layers]
+    codes = [c for spec in specs if isinstance(spec, Custom) for c in spec.registered.code.values()]
+    return {name for code in codes for name in code.names}
+
+
+def inputs_of(model: Model) -> dict[Edge, str]:
+    """Variables of the model's inputs: x if there is one, else their own names."""
+    if len(model.inputs) == 1:
+        return {Edge(model.inputs[0]): "x"}
+    names, found, taken = identifiers(model), dict[Edge, str](), _texts(model)
+    for name in model.inputs:
+        own = names[name]
+        while own in TAKEN or own in taken:
+            own += "_"
+        found[Edge(name)] = own
+        taken.add(own)
+    return found
+
+
+def places(model: Model) -> Iterator[Site]:
+    """Every layer with the variables it reads and writes.
+
+    A chain goes by the name x throughout; what lives beside it is called after its layer.
+    """
+    names = identifiers(model)
+    last = {edge: number for number, node in enumerate(model.nodes) for edge in node.reads}
+    last |= dict.fromkeys(model.outputs, len(model.nodes))
+    ended: dict[int, list[Edge]] = {}
+    for edge, number in last.items():
+        ended.setdefault(number, []).append(edge)
+    hidden, starts = _texts(model), {*model.inputs}
+    held = {edge: name for edge, name in inputs_of(model).items() if edge in last}
+    busy = {*held.values()}
+    for number, node in enumerate(model.nodes):
+        if node.name in starts:
+            continue
+        done = ended.get(number, [])
+        busy -= {held[edge] for edge in done}
+        reads = {held[edge] for edge in node.reads}
+        outputs: list[str] = []
+        for output, word in enumerate(_named(node)):
+            read = Edge(node.name, output) in last
+            # what is written first must not be what is still read: states before the second half
+            # runs, a mask before the layer that it belongs to
+            kept = set[str]() if not output or isinstance(node.spec, Recurrent) else reads
+            taken = AnyOf((busy, kept, {*outputs}, hidden))
+            outputs.append(_free(word, names[node.name], taken) if read else "_")
+        yield Site(
+            node,
+            names[node.name],
+            tuple(held[edge] for edge in node.inputs),
+            "" if node.mask is None else held[node.mask],
+            tuple(held[edge] for edge in node.states),
+            tuple(outputs),
+            busy,
+        )
+        for edge in done:
+            del held[edge]
+        written = ((Edge(node.name, output), name) for output, name in enumerate(outputs))
+        held |= {edge: name for edge, name in written if edge in last}
+        busy |= {name for name in outputs if name != "_"}

@@ -1,0 +1,163 @@
+"""What the live halves of Linen and NNX share: precision, arrays and activations."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xlstm.errors import UnsupportedError
+from xlstm.ir.graph import Array, MultiHeadAttention, Spec
+from xlstm.ir.precision import HALF
+
+from ..activations import LIVE, LIVE_OPTIONS
+
+
+def precision(dtype: str) -> AbstractContextManager[Any]:
+    """Allows 64-bit arrays inside the context only, where `dtype` needs them."""
+    context: AbstractContextManager[Any] = jax.enable_x64(np.dtype(dtype).itemsize == 8)
+    return context
+
+
+def to_numpy(array: Any) -> Array:
+    """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
+    if array.dtype == jnp.bfloat16:
+        array = array.astype(jnp.float32)
+    return np.array(array)
+
+
+def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
+    """Numpy inputs as JAX arrays of `dtype`; masks stay what they are."""
+    # cast by numpy and put there as they are: JAX would compile a program for either
+    given = map(np.asarray, inputs)
+    with np.errstate(over="ignore"):  # float16 ends at 65504
+        return [jax.device_put(x if _stays(x, dtype) else x.astype(dtype)) for x in given]
+
+
+def _stays(x: Array, dtype: str) -> bool:
+    """Whether an input is not cast: masks, and row numbers that half precision does not hold."""
+    return x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu")
+
+
+def lowers(spec: Spec) -> bool:
+    """Whether the port of an attention layer lowers scores: Flax's own takes what a dtype has."""
+    return not isinstance(spec, MultiHeadAttention) or spec.blind == "lowered"
+
+
+def listed(module: Any, outputs: Any) -> list[Any]:
+    """What a ported module returned, as a list; states of stateful layers follow the outputs."""
+    sizes = getattr(sys.modules[type(module).__module__], "SIZES", None)
+    if sizes is None:
+        leaves: list[Any] = jax.tree.leaves(outputs)
+        return leaves
+    outputs, state = outputs
+    # JAX sorts the keys of dicts; the module has the order of the layers
+    return [*jax.tree.leaves(outputs), *(h for name in sizes for h in state[name])]
+
+
+def flat(module: Any, outputs: Any) -> list[Array]:
+    """As `listed`, as numpy arrays."""
+    return [to_numpy(y) for y in listed(module, outputs)]
+
+
+Factors = Sequence[Array | None]
+
+
+def gradients(
+    call: Callable[[Any, list[Any]], list[Any]],
+    held: Any,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    dtype: str,
+) -> tuple[Any, list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of `held`, and of inputs.
+
+    Outputs whose factor is None are left out, as are inputs that are not `moved`.
+
+    Args:
+        call: (held, inputs) -> outputs.
+        held: a tree of parameters.
+        inputs: numpy arrays.
+        factors: one per output.
+        moved: one per input.
+        dtype: to compute in.
+    """
+    given = arrays(inputs, dtype)
+
+    def loss(held: Any, moving: list[Any]) -> Any:
+        left = iter(moving)
+        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+        pairs = zip(call(held, every), factors, strict=False)
+        return sum((y * c.astype(dtype)).sum() for y, c in pairs if c is not None)
+
+    moving = [x for x, m in zip(given, moved, strict=True) if m]
+    of_held, of_inputs = jax.jit(jax.grad(loss, (0, 1)))(held, moving)
+    found = iter(of_inputs)
+    return of_held, [to_numpy(next(found)) if m else None for m in moved]
+
+
+def step(
+    call: Callable[[Any, list[Any]], list[Any]],
+    held: Any,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    rate: float,
+    dtype: str,
+) -> Any:
+    """`held` after one step of plain SGD, w - rate * g; all else as in `gradients`."""
+    of_held, _ = gradients(call, held, inputs, factors, moved, dtype)
+    return jax.tree.map(lambda w, g: w - rate * g, held, of_held)
+
+
+@functools.cache
+def _known() -> tuple[tuple[Any, dict[str, object], str], ...]:
+    """The functions of both tables that this JAX has: (function, options, hub name)."""
+    rows: list[tuple[str, dict[str, object], str]] = [(path, {}, name) for path, name in LIVE]
+    rows += [(path, {keyword: value}, name) for path, keyword, value, name in LIVE_OPTIONS]
+    found = []
+    for path, options, name in rows:
+        with contextlib.suppress(AttributeError):
+            found.append((operator.attrgetter(path.removeprefix("jax."))(jax), options, name))
+    return tuple(found)
+
+
+def activation(fn: Callable[..., Any], where: str) -> str:
+    """The hub's name of a function held by a live cell.
+
+    Raises:
+        UnsupportedError: a function that is none of the known ones.
+    """
+    function: Any = fn
+    given: dict[str, object] = {}
+    if isinstance(fn, functools.partial) and not fn.args:
+        function, given = fn.func, fn.keywords
+    for known, options, name in _known():
+        if function is known and given == options:
+            return name
+    got = getattr(fn, "__name__", repr(fn))
+    known_names = ", ".join(dict.fromkeys(path.rpartition(".")[2] for path, _ in LIVE))
+    raise UnsupportedError(where, f"jax.nn's {known_names}", got, "use one of these functions")
+
+
+def check_residual(cell: Any, where: str) -> None:
+    """Raises UnsupportedError for a SimpleCell that adds its state to its output."""
+    if cell.residual:
+        do = "use a cell without residual"
+        raise UnsupportedError(where, "residual=False", "residual=True", do)
+
+
+def check_dtype(layer: Any, where: str) -> None:
+    """Raises UnsupportedError for a layer that computes in less than float32."""
+    if layer.dtype is not None and np.dtype(layer.dtype).itemsize < 4:
+        got, do = f"dtype={np.dtype(layer.dtype).name}", "set dtype=None"
+        raise UnsupportedError(where, "computation in the parameters' dtype", got, do)

@@ -1,0 +1,247 @@
+"""Flax Linen, the half that imports it: reads live modules, builds and runs ports."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import traverse_util
+from flax.core import meta
+
+from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.frameworks.array_tree import Leaf, leaf_of
+from xlstm.ir.graph import Array, ConvLSTM, Dense, Model
+from xlstm.slots import sizes_of, unpack
+
+from ...codegen.half_precision import check_scores
+from ..read.cells import Found, as_model, cell_spec, check_halves, check_start, joined, walked
+from ..read.sequential import IN_SEQUENTIAL, Member, Reader
+from ..slots import LINEN_TABLES
+from .common import Factors, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
+from .common import gradients as shared_gradients
+from .common import step as shared_step
+
+Pair = tuple[nn.Module, Mapping[str, Any]]
+
+CELLS = (nn.LSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.SimpleCell)
+"""Cells that have a table, called as their class is."""
+
+Held = dict[str, Array]
+"""Parameters by dotted name."""
+
+
+def _below(held: Held, path: str, where: str) -> Held:
+    """The parameters below a path, by the rest of their names.
+
+    Raises:
+        WeightsError: there are none, or others beside them.
+    """
+    if not held or not all(name.startswith(path) for name in held):
+        got = ", ".join(held) or "none"
+        raise WeightsError(where, f"params below {path or 'the root'}", got, "pass its variables")
+    return {name.removeprefix(path): array for name, array in held.items()}
+
+
+def _cell(cell: Any, held: Held, where: str) -> Found:
+    kind = type(cell)
+    if kind is nn.ConvLSTMCell:
+        return _conv_lstm(cell, held, where)
+    if kind not in CELLS:
+        known = ", ".join(f"nn.{known.__name__}" for known in (*CELLS, nn.ConvLSTMCell))
+        own = f"nn.Dense, or one of {known}, alone, in nn.RNN or nn.Bidirectional"
+        want = f"{own}, or {IN_SEQUENTIAL}"
+        do = "pass the layers one by one, or the folder or the object that xlstm made"
+        raise UnsupportedError(where, want, kind.__name__, do)
+    check_start(cell.carry_init is kind(1).carry_init, where)
+    table = LINEN_TABLES[kind.__name__]
+    features = sizes_of(table, held)["i"]
+    spec = cell_spec(cell, kind.__name__, features, cell.features, where)
+    return Found(spec, unpack(table, held, spec.sizes(), spec.absent(), where))
+
+
+def _conv_lstm(cell: Any, held: Held, where: str) -> Found:
+    """A ConvLSTMCell, which adds 1 to its forget gate, over axes of any length."""
+    window = tuple(cell.kernel_size)
+    ones = (1,) * len(window)
+    check_dtype(cell, where)
+    check_start(cell.carry_init is nn.ConvLSTMCell(1, (1,)).carry_init, where)
+    if cell.padding != "SAME" or tuple(cell.strides or ones) != ones:
+        got = f"padding {cell.padding!r}, strides {cell.strides}"
+        want, do = "padding SAME and strides of 1, which keep the states' size", "set these"
+        raise UnsupportedError(where, want, got, do)
+    table = LINEN_TABLES[f"ConvLSTM{len(window)}D"]
+    features = held["ih.kernel"].shape[-2] if "ih.kernel" in held else 1
+    spec = ConvLSTM(
+        features,
+        cell.features,
+        use_bias=cell.use_bias,
+        return_sequences=True,
+        space=(None,) * len(window),
+        window=window,
+        strides=ones,
+        dilation=ones,
+        padding="same",
+        forget_offset=1.0,
+    )
+    return Found(spec, unpack(table, held, spec.sizes(), spec.absent(), where))
+
+
+def _found(module: Any, held: Held, where: str) -> Found:
+    if type(module) is nn.Dense:
+        check_dtype(module, where)
+        table, own = LINEN_TABLES["Dense"], _below(held, "", where)
+        spec = Dense(sizes_of(table, own)["i"], module.features, use_bias=module.use_bias)
+        return Found(spec, unpack(table, own, spec.sizes(), spec.absent(), where))
+    if type(module) is nn.RNN:
+        return walked(_cell(module.cell, _below(held, "cell.", where), where), module)
+    if type(module) is nn.Bidirectional:
+        forward, backward = _halves(module, held, where)
+        return joined(forward, backward, module)
+    return _cell(module, _below(held, "", where), where)
+
+
+def _halves(module: Any, held: Held, where: str) -> list[Found]:
+    check_halves(module, nn.RNN, where)
+    found = []
+    for side in ("forward_rnn", "backward_rnn"):
+        own = {name: array for name, array in held.items() if name.startswith(side)}
+        below = _below(own, f"{side}.cell.", where)
+        found.append(_cell(getattr(module, side).cell, below, where))
+    return found
+
+
+def _members(
+    module: nn.Sequential, held: Held, seen: set[int], numbers: tuple[int, ...] = ()
+) -> Iterator[Member]:
+    """The members of a Sequential and of those in it; `seen` has the modules met so far."""
+    names = [f"layers_{number}" for number in range(len(module.layers))]
+    left = [name for name in held if name.partition(".")[0] not in names]
+    if left:
+        where, do = "linen Sequential", "pass the variables of this module"
+        raise WeightsError(where, "parameters of its members only", ", ".join(left), do)
+    for number, member in enumerate(module.layers):
+        here, path = (*numbers, number), f"{names[number]}."
+        own = {name.removeprefix(path): a for name, a in held.items() if name.startswith(path)}
+        if type(member) is nn.Sequential:
+            yield from _members(member, own, seen, here)
+        else:
+            yield Member(here, member, own, id(member) in seen)
+            seen |= {id(member)} if own else set()
+
+
+CHAIN = Reader("linen", nn, LINEN_TABLES, (nn.Dense, nn.RNN, nn.Bidirectional), _found)
+
+
+def read(source: Pair) -> Model:
+    """A pair (module, variables); module a cell, RNN, Bidirectional, Dense or Sequential.
+
+    Raises:
+        UnsupportedError: another module or option.
+        WeightsError: variables that do not fit the module.
+    """
+    if not (isinstance(source, tuple) and len(source) == 2):
+        raise UnsupportedError("linen", "a pair (module, variables)", "a module", "pass both")
+    module, variables = source
+    sequential = type(module) is nn.Sequential
+    held: Held = {}
+    for kind in ("params", "batch_stats") if sequential else ("params",):
+        tree = dict(meta.unbox(variables.get(kind, {})))
+        flat = traverse_util.flatten_dict(tree, sep=".")
+        held |= {name: to_numpy(array) for name, array in flat.items()}
+    if sequential:
+        return CHAIN.read(_members(module, held, set()))
+    name = type(module).__name__
+    return as_model(_found(module, held, f"linen {name}"), "linen", f"live {name}")
+
+
+def check_half(model: Model, dtype: str) -> None:
+    """Raises UnsupportedError for what half precision has no numbers for."""
+    check_scores(model, "linen", dtype, lowers)
+
+
+def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
+    """The pair (module, variables) that emitted `code` gives with these weights."""
+    with precision(dtype):
+        module, variables = code.build(weights, np.dtype(dtype))
+    return module, variables
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(module: nn.Module) -> Any:
+    return jax.jit(module.apply)
+
+
+def _applied(module: nn.Module) -> Any:
+    """`module.apply` compiled; equal modules share what was compiled for the first of them."""
+    try:
+        return _compiled(module)
+    except TypeError:  # a field, such as an array, that has no hash
+        return jax.jit(module.apply)
+
+
+def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
+    """Outputs for numpy inputs, through `jax.jit`."""
+    module, variables = ported
+    with precision(dtype):
+        return flat(module, _applied(module)(variables, *arrays(inputs, dtype)))
+
+
+def gradients(
+    ported: Pair,
+    inputs: Sequence[Array],
+    factors: Factors,
+    moved: Sequence[bool],
+    dtype: str,
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    with precision(dtype):
+        held = dict(ported[1].get("params", {}))
+        call = _caller(ported)
+        of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
+        flat_tree = traverse_util.flatten_dict({"params": of_held}, sep=".")
+        return {name: to_numpy(g) for name, g in flat_tree.items()}, of_inputs
+
+
+def _caller(ported: Pair) -> Callable[[Any, list[Any]], list[Any]]:
+    """(parameters, inputs) -> outputs."""
+    module, variables = ported
+    return lambda held, given: listed(module, module.apply({**variables, "params": held}, *given))
+
+
+def step(
+    ported: Pair, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
+) -> dict[str, Array]:
+    """Weights by name after one step of plain SGD on the sum of outputs times `factors`."""
+    module, variables = ported
+    with precision(dtype):
+        held, still = dict(variables.get("params", {})), [False] * len(inputs)
+        moved = shared_step(_caller(ported), held, inputs, factors, still, rate, dtype)
+        return weights((module, {**variables, "params": moved}))
+
+
+def count(ported: Pair) -> int:
+    """Number of elements of all leaves of `params`."""
+    return sum(leaf.size for leaf in jax.tree.leaves(ported[1].get("params", {})))
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """Every variable of a pair (module, variables) of any module, for counting."""
+    if not (isinstance(source, tuple) and isinstance(source[1], Mapping)):
+        return {}
+    found: dict[str, Leaf | None] = {}
+    for kind, tree in meta.unbox(dict(source[1])).items():
+        known = {"trainable": kind == "params", "other": kind != "params", "collection": kind}
+        flat_tree = traverse_util.flatten_dict({kind: tree}, sep=".")
+        found |= {name: leaf_of(array, **known) for name, array in flat_tree.items()}
+    return {name: leaf for name, leaf in found.items() if leaf}
+
+
+def weights(ported: Pair) -> dict[str, Array]:
+    """What a built pair holds, by dotted name."""
+    flat = traverse_util.flatten_dict(dict(ported[1]), sep=".")
+    return {name: to_numpy(array) for name, array in flat.items()}

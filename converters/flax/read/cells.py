@@ -1,0 +1,150 @@
+"""What the readers of live Linen and NNX modules share: cells and wrappers as specs of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flax
+
+from xlstm.errors import UnsupportedError
+from xlstm.ir.batch_axes import on_axes
+from xlstm.ir.graph import (
+    GRU,
+    LSTM,
+    Array,
+    Bidirectional,
+    Builder,
+    ConvLSTM,
+    Edge,
+    Input,
+    Model,
+    Recurrent,
+    Reverse,
+    SimpleRNN,
+    Source,
+    Spec,
+)
+
+from ..live.common import activation, check_dtype, check_residual
+
+CARRY_FIRST = "the source returns (carry, output), an LSTM's carry as (c, h); here: output, h, c"
+
+
+def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> Recurrent:
+    """The spec of a live cell, which returns sequences.
+
+    Args:
+        cell: a Linen or an NNX cell.
+        name: the class of the cell.
+        features: size of its input.
+        units: size of its state.
+        where: what errors call it.
+
+    Raises:
+        UnsupportedError: an option that the hub does not know.
+    """
+    check_dtype(cell, where)
+    fn = activation(cell.activation_fn, where)
+    if name == "SimpleCell":
+        check_residual(cell, where)
+        return SimpleRNN(features, units, fn, return_sequences=True)
+    gate = activation(cell.gate_fn, where)
+    if name == "GRUCell":
+        # NNX's has no bias on the recurrent product
+        own = type(cell).__module__.startswith("flax.linen")
+        return GRU(features, units, fn, gate, hidden_bias=own, return_sequences=True)
+    return LSTM(features, units, fn, gate, return_sequences=True)
+
+
+def check_start(default: bool, where: str) -> None:
+    """Raises UnsupportedError for a cell that may start from something else than zeros."""
+    if not default:
+        do = "pass a cell that starts from zeros"
+        raise UnsupportedError(where, "a carry of zeros", "carry_init of its own", do)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A live module as the hub sees it.
+
+    Attributes:
+        spec: its layer.
+        hub: its weights.
+        turned: whether the output is turned round in time after the layer.
+        notes: what differs from the original's calling convention.
+        time_major: whether the original has time before the batch.
+    """
+
+    spec: Spec
+    hub: Mapping[str, Array]
+    turned: bool = False
+    notes: tuple[str, ...] = ()
+    time_major: bool = False
+
+
+def walked(cell: Found, wrapper: Any) -> Found:
+    """A cell in an RNN wrapper with its options."""
+    spec: Any = cell.spec
+    spec = replace(spec, go_backwards=wrapper.reverse, return_state=wrapper.return_carry)
+    turned = wrapper.reverse and wrapper.keep_order
+    return Found(spec, cell.hub, turned, _notes(wrapper), wrapper.time_major)
+
+
+def check_halves(wrapper: Any, rnn: type, where: str) -> None:
+    """Raises UnsupportedError unless a Bidirectional joins two RNNs as it does by default."""
+    do = "pass the layers one by one"
+    for half in (wrapper.forward_rnn, wrapper.backward_rnn):
+        if type(half) is not rnn:
+            raise UnsupportedError(where, "two RNNs of cells", type(half).__name__, do)
+    if wrapper.forward_rnn is wrapper.backward_rnn:
+        do = "give each half a cell of its own"
+        raise UnsupportedError(where, "two RNNs", "one RNN as both halves", do)
+    merge = wrapper.merge_fn
+    if merge is not type(wrapper).merge_fn:
+        got, do = getattr(merge, "__name__", repr(merge)), "merge after the layer"
+        raise UnsupportedError(where, "the default merge_fn, which concatenates", got, do)
+
+
+def joined(forward: Found, backward: Found, wrapper: Any) -> Found:
+    """Two cells in a Bidirectional wrapper, which overrules the options of the RNNs in it."""
+    first: Any = forward.spec
+    second: Any = backward.spec
+    spec = Bidirectional(
+        replace(first, return_state=wrapper.return_carry),
+        replace(second, return_state=wrapper.return_carry, go_backwards=True),
+    )
+    hub = {f"forward_{name}": array for name, array in forward.hub.items()}
+    hub |= {f"backward_{name}": array for name, array in backward.hub.items()}
+    return Found(spec, hub, notes=_notes(wrapper), time_major=wrapper.time_major)
+
+
+def _notes(wrapper: Any) -> tuple[str, ...]:
+    return (CARRY_FIRST,) if wrapper.return_carry else ()
+
+
+def origin(framework: str, container: str, notes: tuple[str, ...] = ()) -> Source:
+    """Where a live module came from."""
+    return Source(framework, flax.__version__, container, notes=notes)
+
+
+def as_model(found: Found, framework: str, container: str) -> Model:
+    """A live module as a Model of one layer, and of a Reverse layer after it where turned round."""
+    spec, graph = found.spec, Builder()
+    part = spec.parts[0][1]
+    features = part.sizes()["i"]
+    steps = (None,) if isinstance(spec, (Recurrent, Bidirectional)) else ()
+    space = part.space if isinstance(part, ConvLSTM) else ()
+    name = spec.kind.lower()
+    x = graph.add("input", Input((*steps, *space, features)))
+    y = graph.add(name, spec, [x])
+    states = [Edge(name, number) for number in range(1, len(graph.nodes[-1].shapes))]
+    if found.turned:
+        y = graph.add("reverse", Reverse(), [y])
+    source = origin(framework, container, found.notes)
+    outputs = (y, *states)
+    weights = {name: found.hub}
+    lone, late = not found.turned, int(found.time_major)
+    model = Model(name, graph.nodes, ("input",), outputs, weights, source, lone=lone)
+    return on_axes(model, [late], [late, *(0 for _ in states)])

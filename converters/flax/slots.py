@@ -1,0 +1,152 @@
+"""Which Flax parameter holds what, in Linen and in NNX.
+
+Flax's LSTM cells put their only bias on the recurrent product and always have it; the other cells
+put it on the input product. Linen's GRUCell has a second one, of the candidate alone.
+"""
+
+from xlstm.ir.kinds import CONV_LSTMS, GRU, GRU_BEFORE, LSTM, LSTM_PROJECTED, SIMPLE_RNN, Kind
+from xlstm.slots import FOLD, Slot, Table
+
+from .layer_slots import AROUND, AROUND_DEFAULT, DENSE_TABLE
+
+
+def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None = None) -> Table:
+    """A cell with a Dense for each gate, on the input (i) and on the state (h).
+
+    Args:
+        kind: the hub's form.
+        gates: in the cell's order.
+        biased: "i" or "h", whichever product the bias is added to.
+        names: spelling of gates that are not called by their letter.
+    """
+    spelled = {gate: gate for gate in gates} | (names or {})
+    kernels = (Slot(f"i{spelled[g]}.kernel", "kernel", "ih", at={"g": g}) for g in gates)
+    recurrents = (Slot(f"h{g}.kernel", "recurrent", "jh", at={"g": g}) for g in gates)
+    biases = (
+        Slot(f"{biased}{g}.bias", "bias", "h", at={"g": g, "s": FOLD}, always=True) for g in gates
+    )
+    return Table(kind, (*kernels, *recurrents, *biases), inside="cell.")
+
+
+def _fused(kind: Kind, gates: str, biased: str, *more: Slot) -> Table:
+    """A cell with one dense layer for all gates of each product, and `more`."""
+    # where a slot of its own has a gate's second bias, the first stays as it is
+    apart = "".join(str(slot.at["g"]) for slot in more if slot.tensor == "bias")
+    bias = Slot(
+        f"dense_{biased}.bias", "bias", "(gh)", gates, {"s": FOLD}, always=True, apart=apart
+    )
+    kernels = (
+        Slot("dense_i.kernel", "kernel", "i(gh)", gates),
+        Slot("dense_h.kernel", "recurrent", "j(gh)", gates),
+    )
+    return Table(kind, (*kernels, bias, *more), inside="cell.")
+
+
+def _conv_lstm(kind: Kind) -> Table:
+    """A cell with one convolution for all gates of each product, and a bias on both."""
+    order = "igfo"
+    kernels, recurrents = (f"{kind.tensors[t][1:-1]}(gh)" for t in ("kernel", "recurrent"))
+    return Table(
+        kind,
+        (
+            Slot("ih.kernel", "kernel", kernels, order),
+            Slot("ih.bias", "bias", "(gh)", order, {"s": 0}),
+            Slot("hh.kernel", "recurrent", recurrents, order),
+            Slot("hh.bias", "bias", "(gh)", order, {"s": 1}),
+        ),
+        inside="cell.",
+    )
+
+
+CONVOLVED = {kind.name: _conv_lstm(kind) for kind in CONV_LSTMS}
+"""ConvLSTMCell of Linen, and our own one, over 1, 2 and 3 axes."""
+
+
+def _simple(names: dict[str, str]) -> Table:
+    """A SimpleCell; `names` gives the spelling of its input and its recurrent Dense."""
+    return Table(
+        SIMPLE_RNN,
+        (
+            Slot(f"{names['i']}.kernel", "kernel", "ih"),
+            Slot(f"{names['i']}.bias", "bias", "h", at={"s": FOLD}, always=True),
+            Slot(f"{names['h']}.kernel", "recurrent", "jh"),
+        ),
+        inside="cell.",
+    )
+
+
+def _linen_gru() -> Table:
+    """The hidden bias of the candidate is its own: the reset gate multiplies it."""
+    plain = _per_gate(GRU, "rzn", "i")
+    slots = [slot for slot in plain.slots if slot.name != "in.bias"]
+    first, second = (
+        Slot(f"{side}n.bias", "bias", "h", at={"g": "n", "s": number}, always=True)
+        for number, side in enumerate("ih")
+    )
+    return Table(GRU, (*slots, first, second), inside="cell.")
+
+
+PROJECTION = Slot("proj.kernel", "projection", "hj")
+
+_LINEN_PROJECTED = _per_gate(LSTM_PROJECTED, "ifgo", "h")
+
+LINEN_TABLES: dict[str, Table] = {
+    # flax.linen.LSTMCell and OptimizedLSTMCell share one parameter tree
+    "LSTMCell": _per_gate(LSTM, "ifgo", "h"),
+    "OptimizedLSTMCell": _per_gate(LSTM, "ifgo", "h"),
+    # flax.linen.GRUCell
+    "GRUCell": _linen_gru(),
+    # flax.linen.SimpleCell
+    "SimpleCell": _simple({"i": "i", "h": "h"}),
+    "Dense": DENSE_TABLE,
+    **AROUND,
+    **CONVOLVED,
+    # our own cells, of templates/linen_recurrent.py
+    "ResetFirstGRUCell": _per_gate(GRU_BEFORE, "rzn", "i"),
+    "ProjectedLSTMCell": Table(
+        LSTM_PROJECTED, (*_LINEN_PROJECTED.slots, PROJECTION), _LINEN_PROJECTED.inside
+    ),
+}
+
+LINEN_DEFAULT = {
+    "LSTM": "OptimizedLSTMCell",
+    "LSTM with projection": "ProjectedLSTMCell",
+    "GRU": "GRUCell",
+    "GRU without hidden bias": "GRUCell",
+    "GRU, reset_after=False": "ResetFirstGRUCell",
+    "SimpleRNN": "SimpleCell",
+    **AROUND_DEFAULT,
+    **{name: name for name in CONVOLVED},
+    "Dense": "Dense",
+}
+
+NNX_TABLES: dict[str, Table] = {
+    # flax.nnx.LSTMCell; `if` is a keyword, so the attribute is `if_`
+    "LSTMCell": _per_gate(LSTM, "ifgo", "h", {"f": "f_"}),
+    # flax.nnx.OptimizedLSTMCell
+    "OptimizedLSTMCell": _fused(LSTM, "ifgo", "h"),
+    # flax.nnx.GRUCell; it has no bias on the recurrent product
+    "GRUCell": _fused(GRU, "rzn", "i"),
+    # flax.nnx.SimpleCell
+    "SimpleCell": _simple({"i": "dense_i", "h": "dense_h"}),
+    "Linear": DENSE_TABLE,
+    **AROUND,
+    **CONVOLVED,
+    # our own cells, of templates/nnx_recurrent.py
+    "BiasedGRUCell": _fused(GRU, "rzn", "i", Slot("bias_hn", "bias", "h", at={"g": "n", "s": 1})),
+    "ResetFirstGRUCell": _fused(GRU_BEFORE, "rzn", "i"),
+    "ProjectedLSTMCell": _fused(LSTM_PROJECTED, "ifgo", "h", PROJECTION),
+}
+
+NNX_DEFAULT = {
+    "LSTM": "OptimizedLSTMCell",
+    "LSTM with projection": "ProjectedLSTMCell",
+    "GRU": "BiasedGRUCell",
+    "GRU without hidden bias": "GRUCell",
+    "GRU, reset_after=False": "ResetFirstGRUCell",
+    "SimpleRNN": "SimpleCell",
+    **AROUND_DEFAULT,
+    **{name: name for name in CONVOLVED},
+    "Dense": "Linear",
+}
+"""Hub form -> the table of the cell that ports use; a native one wherever that is exact."""

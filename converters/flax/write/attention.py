@@ -1,0 +1,153 @@
+"""How Flax source writes attention."""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import Attention, Edge, MultiHeadAttention
+from xlstm.ir.literals import literal
+
+from ...codegen.source import Argument, Call, call, pieces
+from .dialect import OWN, At, Dialect
+
+ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
+
+
+def _parted(spec: Attention | MultiHeadAttention, at: At) -> tuple[list[str], dict[str, str]]:
+    """Variables of query, value and perhaps key, and of the masks by name."""
+    inputs = list(at.site.inputs)
+    count = len(inputs) - len(spec.masks)
+    return inputs[:count], dict(zip(spec.masks, inputs[count:], strict=True))
+
+
+def _seen(at: At, masks: dict[str, str], causal: bool, heads: bool) -> str:
+    """Writes which values each query sees, and gives the variable; "" where it sees all."""
+    query, value = at.site.inputs[:2]
+    places = {"q": ":, None, :, None", "v": ":, None, None", "k": ":, None, None"}
+    place = places if heads else {"v": ":, None"}
+    sizes = (f"{query}.shape[1]", f"{value}.shape[1]")
+    terms: list[Call | str] = [call("jnp.tri", *sizes, ("dtype", "bool"))] if causal else []
+    terms += [f"{mask}[{place[name]}]" for name, mask in masks.items()]
+    if not terms:
+        return ""
+    seen = at.site.free("seen")
+    at.write(seen, terms[0])
+    for term in terms[1:]:
+        at.write(seen, f"{seen} & {term}")
+    return seen
+
+
+def attention(spec: Attention, at: At) -> None:
+    """Without weights of its own but a scale."""
+    arrays, masks = _parted(spec, at)
+    counts = masks.pop("q", "")
+    size = literal(spec.features) if spec.score == "additive" and spec.scaled else None
+    scaled = ("use_scale", "True") if spec.scaled else None
+    if spec.scores:
+        _weighing(ATTENTIONS[spec.score], at, size, scaled)
+    else:
+        at.own(ATTENTIONS[spec.score], size, scaled)
+        at.parts.need(at.dialect.layers, "weighed")
+    seen = _seen(at, masks, spec.causal, heads=False)
+    value: Argument = at.call(*arrays, ("seen", seen) if seen else None)
+    if spec.scores:
+        at.write(", ".join(at.site.outputs), value)
+        value = at.site.y
+    at.put(call("jnp.where", f"{counts}[..., None]", value, "0") if counts else value)
+
+
+def _weighing(name: str, at: At, *args: Argument | None) -> None:
+    """Writes our own attention so that it gives its weights as well."""
+    at.parts.need(at.dialect.layers, "weighed_with")
+    made = f"{name}WithWeights"
+    text = pieces(at.dialect.layers)[name].replace(f"class {name}(", f"class {made}(")
+    text = text.replace("    ) -> jax.Array:", "    ) -> tuple[jax.Array, jax.Array]:")
+    text = text.replace("-> (batch, queries, m).", "-> (batch, queries, m), and the weights.")
+    text = text.replace("return weighed(", "return weighed_with(")
+    at.parts.helpers += [text] if text not in at.parts.helpers else []
+    at.parts.init.append(f"        # {OWN[name].format(m=at.dialect.module)}")
+    at.init(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
+
+
+WEIGHTS = {"uniform": "", "zeros": "weights_or_zeros", "lowered": "weights_lowered"}
+"""What a query that sees nothing gets -> our own function for the weights."""
+
+
+def attend(spec: MultiHeadAttention, dialect: Dialect) -> str:
+    """Our own function that weighs the values, "" where the native one is exact."""
+    names = {"zeros": "attend_or_zeros", "lowered": "attend_lowered"}
+    blind = names.get(spec.blind, "") if spec.masks or spec.causal else ""
+    return blind or dialect.attend
+
+
+def even(spec: MultiHeadAttention, calls: tuple[tuple[Edge, ...], ...]) -> bool:
+    """Whether keys are values everywhere, and heads of one size: what the native layer has."""
+    arrays = [call[: len(call) - len(spec.masks)] for call in calls]
+    keyless = all(len(found) == 2 or found[1] == found[2] for found in arrays)
+    return keyless and spec.key_dim == spec.value_dim
+
+
+def _sizes(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
+    """What native and own layer take alike."""
+    sized = at.dialect.sized
+    return (
+        ("num_heads", literal(spec.heads)),
+        ("in_features", literal(spec.query_features)) if sized else None,
+        ("qkv_features", literal(spec.heads * spec.key_dim)),
+        ("out_features", literal(spec.units)),
+    )
+
+
+def _options(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
+    name = attend(spec, at.dialect)
+    if name:
+        at.parts.need(at.dialect.layers, name)
+    return (
+        None if spec.use_bias else ("use_bias", "False"),
+        ("dropout_rate", literal(spec.dropout)) if spec.dropout else None,
+        ("broadcast_dropout", "False") if spec.dropout else None,
+        ("attention_fn", name) if name else None,
+        ("decode", "False") if at.dialect.sized else None,
+    )
+
+
+def multi_head(spec: MultiHeadAttention, at: At) -> None:
+    """Attention of several heads."""
+    arrays, masks = _parted(spec, at)
+    query, value, key = (*arrays, arrays[1])[:3]
+    if spec.scores:
+        _heads_with_weights(spec, at, (query, key, value), masks)
+        return
+    if even(spec, at.calls):
+        features = ("in_kv_features", literal(spec.key_features)) if at.dialect.sized else None
+        at.layer("MultiHeadAttention", *_sizes(spec, at), features, *_options(spec, at))
+        called = [query, value]
+    else:
+        sizes = ("key_features", "value_features") if at.dialect.sized else ()
+        features_of = [(name, literal(getattr(spec, name))) for name in (*sizes, "value_dim")]
+        at.own("UnevenAttention", *_sizes(spec, at), *features_of, *_options(spec, at))
+        called = [query, key, value]
+    seen = _seen(at, masks, spec.causal, heads=True)
+    still = at.dialect.training("deterministic") if spec.dropout else None
+    at.put(at.call(*called, ("mask", seen) if seen else None, still))
+
+
+def _heads_with_weights(
+    spec: MultiHeadAttention, at: At, arrays: tuple[str, str, str], masks: dict[str, str]
+) -> None:
+    """Heads that give their weights as well."""
+    name, sized = WEIGHTS[spec.blind] if masks or spec.causal else "", at.dialect.sized
+    if sized:
+        at.parts.need(at.dialect.layers, "UnevenAttention")
+    if name:
+        at.parts.need(at.dialect.layers, name)
+    sizes = ("key_features", "value_features") if sized else ()
+    at.own(
+        "WeighingAttention",
+        *_sizes(spec, at),
+        *((size, literal(getattr(spec, size))) for size in (*sizes, "value_dim")),
+        None if spec.use_bias else ("use_bias", "False"),
+        ("attention_fn", name or at.dialect.weights),
+        ("decode", "False") if sized else None,
+    )
+    seen = _seen(at, masks, spec.causal, heads=True)
+    made = at.call(*arrays, ("mask", seen) if seen else None)
+    at.write(", ".join(at.site.outputs), made)

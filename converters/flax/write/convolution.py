@@ -1,0 +1,97 @@
+"""How Flax source writes convolutions and pools; Flax is channels last, as the hub is.
+
+Native layers take any number of axes before a sample's, so that they need no reshaping at every
+time step.
+"""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
+from xlstm.ir.literals import literal
+
+from ...codegen.source import Argument, call
+from .dialect import At
+from .shape import axes_text
+
+
+def _ones(sizes: tuple[int, ...]) -> bool:
+    return all(size == 1 for size in sizes)
+
+
+def _conv(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) -> None:
+    at.layer(
+        "Conv",
+        at.sized(spec.features),
+        literal(units),
+        literal(spec.window),
+        None if _ones(spec.strides) else ("strides", literal(spec.strides)),
+        # "SAME" is the default
+        None if spec.padding == "same" else ("padding", literal(spec.padding.upper())),
+        None if _ones(spec.dilation) else ("kernel_dilation", literal(spec.dilation)),
+        ("feature_group_count", literal(groups)) if groups > 1 else None,
+        None if spec.use_bias else ("use_bias", "False"),
+    )
+    at.put(at.activated(at.call(), spec.activation))
+
+
+def conv(spec: Conv, at: At) -> None:
+    """Convolution, then an activation."""
+    _conv(spec, at, spec.units, spec.groups)
+
+
+def depthwise(spec: DepthwiseConv, at: At) -> None:
+    """Convolution of every channel by itself: as many groups as channels."""
+    _conv(spec, at, spec.features * spec.multiplier, spec.features)
+
+
+def _around(spec: ConvTranspose) -> Argument | None:
+    """What is cut, as zeros around the input with gaps between its places."""
+    if spec.output_padding is None:
+        # "SAME" is the default
+        return None if spec.padding == "same" else ("padding", literal(spec.padding.upper()))
+    pairs = zip(spec.reach, spec.crops, strict=True)
+    return "padding", literal(tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs))
+
+
+def conv_transpose(spec: ConvTranspose, at: At) -> None:
+    """Transposed convolution, then an activation."""
+    at.layer(
+        "ConvTranspose",
+        at.sized(spec.features),
+        literal(spec.units),
+        literal(spec.window),
+        None if _ones(spec.strides) else ("strides", literal(spec.strides)),
+        _around(spec),
+        None if _ones(spec.dilation) else ("kernel_dilation", literal(spec.dilation)),
+        None if spec.use_bias else ("use_bias", "False"),
+        # the window as Keras and PyTorch have it
+        ("transpose_kernel", "True"),
+    )
+    at.put(at.activated(at.call(), spec.activation))
+
+
+def pool(spec: Pool, at: At) -> None:
+    """The largest or the mean value of each window."""
+    name = {"max": "max_pool", "average": "avg_pool"}[spec.how]
+    same = spec.padding == "same"
+    value = call(
+        f"{at.dialect.module}.{name}",
+        at.x,
+        literal(spec.window),
+        None if _ones(spec.strides) else ("strides", literal(spec.strides)),
+        ("padding", '"SAME"') if same else None,
+        ("count_include_pad", "False") if same and spec.how == "average" else None,
+    )
+    at.put(value)
+
+
+def global_pool(spec: GlobalPool, at: At) -> None:
+    """The largest or the mean value over all axes but the channels."""
+    axes = tuple(range(at.lead, at.lead + at.ranks[0] - 1))
+    value = call(
+        f"{at.x}.{'max' if spec.how == 'max' else 'mean'}",
+        ("axis", axes_text(axes)),
+        ("keepdims", "True") if spec.keep else None,
+        ("where", f"{at.site.mask}[..., None]") if at.site.mask else None,
+    )
+    at.put(value)

@@ -1,0 +1,198 @@
+"""How Flax source writes layers that work place by place, and normalisations."""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import (
+    Activation,
+    Affine,
+    Augmentation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Elu,
+    Embedding,
+    Function,
+    LayerNorm,
+    Masking,
+    Normalization,
+    NotEqual,
+    PRelu,
+    Relu,
+    Softmax,
+    TrainingOnly,
+    UnitNorm,
+)
+from xlstm.ir.literals import literal, named
+
+from ...codegen.source import Argument, Call, call
+from .dialect import CELLS, At, Dialect
+
+
+def dense_made(spec: Dense, dialect: Dialect) -> Call:
+    """Constructor of a dense layer."""
+    bias = None if spec.use_bias else ("use_bias", "False")
+    features = literal(spec.features) if dialect.sized else None
+    return dialect.made(dialect.dense, features, literal(spec.units), bias)
+
+
+def dense(spec: Dense, at: At) -> None:
+    """Over the last axis."""
+    at.init(dense_made(spec, at.dialect))
+    at.put(at.activated(at.call(), spec.activation))
+
+
+def dropout(spec: Dropout, at: At) -> None:
+    """Acts in training only."""
+    at.init(at.dialect.dropout(spec.rate))
+    at.put(at.call(at.x, at.dialect.training("deterministic")))
+
+
+SPATIAL = {"SpatialDropout1D": 1, "SpatialDropout2D": 2, "SpatialDropout3D": 3}
+"""Layers that drop whole channels, and how many axes share one draw."""
+
+
+def training_only(spec: TrainingOnly, at: At) -> None:
+    """Dropout of whole channels as Flax has it; what it has not does nothing."""
+    if spec.layer in SPATIAL:
+        axes = tuple(range(at.lead, at.lead + SPATIAL[spec.layer]))
+        at.init(at.dialect.dropout(spec.rate, ("broadcast_dims", literal(axes))))
+        at.put(at.call(at.x, at.dialect.training("deterministic")))
+        return
+    layer = call(named(spec.layer), literal(spec.rate))
+    at.parts.forward.append(f"        # {layer} acts in training only")
+    at.put(at.x)
+
+
+def augmentation(spec: Augmentation, at: At) -> None:
+    """What alters images in training only, which Flax has no layer of."""
+    at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
+    at.put(at.x)
+
+
+def activation(spec: Activation, at: At) -> None:
+    """An activation by itself."""
+    at.put(at.activated(at.x, spec.activation))
+
+
+def number(value: float) -> str:
+    """A number as source text; whole ones without the point would be ints.
+
+    >>> number(3), number(float("inf"))
+    ('3.0', 'float("inf")')
+    """
+    return literal(float(value))
+
+
+def relu(spec: Relu, at: At) -> None:
+    """A slope up to a threshold, and perhaps a top."""
+    m, x = at.dialect.module, at.x
+    top = None if spec.top is None else number(spec.top)
+    if not spec.threshold and (top is None or not spec.slope):
+        if spec.slope:
+            slope = ("negative_slope", number(spec.slope))
+            at.put(call(f"{m}.leaky_relu", x, slope))
+        else:
+            at.put(call(f"{m}.relu", x) if top is None else call("jnp.clip", x, "0.0", top))
+        return
+    threshold = number(spec.threshold)
+    high: Argument = x if top is None else call("jnp.minimum", x, top)
+    less = f"({x} - {threshold})" if spec.threshold else x
+    low = f"{number(spec.slope)} * {less}" if spec.slope else "0.0"
+    at.put(call("jnp.where", f"{x} > {threshold}", high, low))
+
+
+def prelu(spec: PRelu, at: At) -> None:
+    """A learned slope below zero."""
+    at.own("PReLU", literal(spec.shape))
+    at.put(at.call())
+
+
+def elu(spec: Elu, at: At) -> None:
+    """An exponential below zero."""
+    alpha = None if spec.alpha == 1 else ("alpha", number(spec.alpha))
+    at.put(call(f"{at.dialect.module}.elu", at.x, alpha))
+
+
+def softmax(spec: Softmax, at: At) -> None:
+    """Over one axis."""
+    axis = None if spec.axis == -1 else ("axis", literal(at.axis(spec.axis)))
+    at.put(call(f"{at.dialect.module}.softmax", at.x, axis))
+
+
+def affine(spec: Affine, at: At) -> None:
+    """A fixed line."""
+    if spec.scale == -1:
+        at.put(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        return
+    value = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
+    if spec.offset:
+        value += f" {'-' if spec.offset < 0 else '+'} {number(abs(spec.offset))}"
+    at.put(value)
+
+
+FUNCTIONS = {"reciprocal": "1.0 / {x}", "negative": "-{x}"}
+"""Those that have an operator; the others are called alike in `jax.numpy`."""
+
+
+def function(spec: Function, at: At) -> None:
+    """A plain function."""
+    at.put(FUNCTIONS.get(spec.name, f"jnp.{named(spec.name)}({{x}})").format(x=at.x))
+
+
+def not_equal(spec: NotEqual, at: At) -> None:
+    """A mask."""
+    at.put(f"{at.x} != {number(spec.value)}")
+
+
+def masking(spec: Masking, at: At) -> None:
+    """Zeros at masked steps, and the mask."""
+    kept = f"({at.x} != {number(spec.value)}).any(axis=-1)"
+    if at.site.read(1):
+        at.write(at.site.outputs[1], kept)
+        kept = at.site.outputs[1]
+    at.put(call("jnp.where", f"{kept}[..., None]", at.x, "0"))
+
+
+def embedding(spec: Embedding, at: At) -> None:
+    """Rows of a table; fractions are cut off, and Flax takes no floats."""
+    at.layer("Embed", literal(spec.rows), literal(spec.units))
+    if spec.mask_zero and at.site.read(1):
+        at.write(at.site.outputs[1], f"{at.x} != 0")
+    at.put(at.call(f"{at.x}.astype(jnp.int32)"))
+
+
+def _learned(spec: BatchNorm | LayerNorm) -> tuple[Argument | None, ...]:
+    return (
+        ("epsilon", number(spec.epsilon)),
+        None if spec.center else ("use_bias", "False"),
+        None if spec.scale else ("use_scale", "False"),
+        # the fast way loses digits
+        ("use_fast_variance", "False"),
+    )
+
+
+def batch_norm(spec: BatchNorm, at: At) -> None:
+    """With the statistics kept from training."""
+    momentum = None if spec.momentum == 0.99 else ("momentum", number(spec.momentum))
+    at.layer("BatchNorm", at.sized(spec.features), momentum, *_learned(spec))
+    at.put(at.call(at.x, at.dialect.training("use_running_average")))
+
+
+def layer_norm(spec: LayerNorm, at: At) -> None:
+    """With the mean and variance of the sample itself."""
+    groups = ("num_groups", literal(spec.groups)) if spec.groups else None
+    name = "GroupNorm" if groups else "LayerNorm"
+    at.layer(name, at.sized(spec.features), groups, *_learned(spec))
+    at.put(at.call())
+
+
+def unit_norm(spec: UnitNorm, at: At) -> None:
+    """Divided by its length along the last axis."""
+    at.parts.need(CELLS, "unit")
+    at.put(call("unit", at.x, "-1", literal(spec.floor)))
+
+
+def normalization(spec: Normalization, at: At) -> None:
+    """With the mean and variance kept from data."""
+    at.own("Denormalization" if spec.invert else "Normalization", literal(spec.features))
+    at.put(at.call())

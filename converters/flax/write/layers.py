@@ -1,0 +1,225 @@
+"""What the Linen and NNX emitters share; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import (
+    Attention,
+    Bidirectional,
+    Custom,
+    Dense,
+    Dropout,
+    LayerNorm,
+    Model,
+    MultiHeadAttention,
+    Node,
+    Normalization,
+    PRelu,
+    Recurrent,
+    Spec,
+    TimeDistributed,
+    TrainingOnly,
+)
+from xlstm.ir.identifiers import identifiers
+from xlstm.ir.layers.custom import inside
+
+from ...codegen import custom_layers as custom_code
+from ...codegen.source import Parts, call, shape_comment
+from ...codegen.variables import Site
+from . import attention as flax_attention
+from . import convolution as flax_windows
+from . import elementwise as flax_layers
+from . import operations as flax_operations
+from . import shape as flax_shapes
+from .dialect import OWN, At, Dialect
+from .recurrent import bidirectional, recurrent
+from .recurrent import own as own_cell
+
+
+def bare(spec: Spec) -> bool:
+    """Whether the native layer alone returns what the layer returns.
+
+    A recurrent layer is not: its default carry is float32 whatever the input is.
+    """
+    return isinstance(spec, Dense) and spec.activation == "linear"
+
+
+def _time_distributed(spec: TimeDistributed, at: At) -> None:
+    inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
+    if not _own_batch(inner):
+        LAYERS[type(inner)](inner, replace(at, lead=2))
+        return
+    site, forward = at.site, at.parts.forward
+    batch, steps = site.free("batch"), site.free("steps")
+    busy = {*site.inputs[1:], site.mask, *site.states, *site.outputs[1:]}
+    flat = site.free("every") if not site.read(0) or site.y in busy else site.y
+    forward.append(f"        {batch}, {steps} = {at.x}.shape[:2]")
+    at.write(flat, call(f"{at.x}.reshape", f"{batch} * {steps}", f"*{at.x}.shape[2:]"))
+    mask = f"{site.mask}.reshape({batch} * {steps}, -1)" if site.mask else ""
+    outputs = (flat if site.read(0) else "_", *site.outputs[1:])
+    below = replace(site, inputs=(flat,), mask=mask, outputs=outputs)
+    LAYERS[type(inner)](inner, replace(at, site=below))
+    for name, own in zip(site.outputs, outputs, strict=True):
+        if name != "_":
+            at.write(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
+
+
+def _own_batch(spec: Spec) -> bool:
+    """Whether a layer must not see the time axis of a TimeDistributed beside the batch's."""
+    grouped = isinstance(spec, LayerNorm) and bool(spec.groups)
+    return grouped or isinstance(spec, (Custom, Recurrent, Bidirectional))
+
+
+FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
+"""Module alias of a dialect -> the framework."""
+
+
+def _custom(spec: Custom, at: At) -> None:
+    framework = FRAMEWORKS[at.dialect.module]
+    at.init(custom_code.made(spec, framework, at.parts))
+    given = custom_code.arguments(spec, framework, at.site.inputs, at.site.mask)
+    at.parts.forward += custom_code.assigned(at.site.outputs, at.call(*given))
+
+
+def _recurrent(spec: Any, at: At) -> None:
+    recurrent(spec, at.dialect, at.parts, at.site)
+
+
+def _bidirectional(spec: Bidirectional, at: At) -> None:
+    bidirectional(spec, at.dialect, at.parts, at.site)
+
+
+LAYERS: dict[type[Spec], Callable[..., None]] = {
+    specs.Custom: _custom,
+    specs.Dense: flax_layers.dense,
+    specs.Dropout: flax_layers.dropout,
+    specs.TrainingOnly: flax_layers.training_only,
+    specs.Augmentation: flax_layers.augmentation,
+    specs.Activation: flax_layers.activation,
+    specs.Relu: flax_layers.relu,
+    specs.PRelu: flax_layers.prelu,
+    specs.Elu: flax_layers.elu,
+    specs.Softmax: flax_layers.softmax,
+    specs.Affine: flax_layers.affine,
+    specs.Function: flax_layers.function,
+    specs.NotEqual: flax_layers.not_equal,
+    specs.Masking: flax_layers.masking,
+    specs.Embedding: flax_layers.embedding,
+    specs.BatchNorm: flax_layers.batch_norm,
+    specs.LayerNorm: flax_layers.layer_norm,
+    specs.UnitNorm: flax_layers.unit_norm,
+    specs.Normalization: flax_layers.normalization,
+    specs.Conv: flax_windows.conv,
+    specs.ConvTranspose: flax_windows.conv_transpose,
+    specs.DepthwiseConv: flax_windows.depthwise,
+    specs.Pool: flax_windows.pool,
+    specs.GlobalPool: flax_windows.global_pool,
+    specs.Pad: flax_shapes.pad,
+    specs.Crop: flax_shapes.crop,
+    specs.UpSample: flax_shapes.up_sample,
+    specs.Flatten: flax_shapes.flatten,
+    specs.Reshape: flax_shapes.reshape,
+    specs.Permute: flax_shapes.permute,
+    specs.RepeatVector: flax_shapes.repeat_vector,
+    specs.Slice: flax_shapes.take,
+    specs.ExpandDims: flax_shapes.expand_dims,
+    specs.Squeeze: flax_shapes.squeeze,
+    specs.Reverse: flax_shapes.reverse,
+    specs.Reduce: flax_shapes.reduce,
+    specs.Merge: flax_shapes.merge,
+    specs.Concatenate: flax_shapes.concatenate,
+    specs.Dot: flax_shapes.dot,
+    specs.Attention: flax_attention.attention,
+    specs.MultiHeadAttention: flax_attention.multi_head,
+    specs.TimeDistributed: _time_distributed,
+    **flax_operations.OPERATIONS,
+    specs.LSTM: _recurrent,
+    specs.GRU: _recurrent,
+    specs.SimpleRNN: _recurrent,
+    specs.ConvLSTM: _recurrent,
+    specs.Bidirectional: _bidirectional,
+}
+
+
+def halves(_node: Node) -> tuple[str, str]:
+    """Names of the weights of a Bidirectional layer's halves."""
+    return "forward_rnn.{}", "backward_rnn.{}"
+
+
+def own(dialect: Dialect) -> Callable[[Node], str]:
+    """What tells of a layer why it takes classes of our own, "" where native ones do."""
+    cell = own_cell(dialect)
+
+    def why(node: Node) -> str:
+        reasons = (OWN[name].format(m=dialect.module) for name in _own(node, dialect))
+        return cell(node) or "; ".join(reasons)
+
+    return why
+
+
+def _own(node: Node, dialect: Dialect) -> list[str]:
+    """Our own classes and functions of a layer that is not recurrent."""
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    if isinstance(spec, MultiHeadAttention) and spec.scores:
+        return ["WeighingAttention"]
+    if isinstance(spec, MultiHeadAttention):
+        own_class = [] if flax_attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
+        return [*own_class, *filter(None, [flax_attention.attend(spec, dialect)])]
+    if isinstance(spec, Attention):
+        return [flax_attention.ATTENTIONS[spec.score]]
+    return {PRelu: ["PReLU"], Normalization: ["Normalization"]}.get(type(spec), [])
+
+
+def draws(model: Model) -> bool:
+    """Whether the emitted module draws random numbers in training."""
+    return any(_draws(node.spec) for node in model.layers)
+
+
+def _draws(spec: Spec) -> bool:
+    if isinstance(spec, TimeDistributed):
+        return _draws(spec.layer)
+    if isinstance(spec, TrainingOnly):
+        return spec.layer in flax_layers.SPATIAL
+    return isinstance(spec, Dropout) or (isinstance(spec, MultiHeadAttention) and spec.dropout > 0)
+
+
+def refuse(node: Node) -> str:
+    """Why Flax source cannot hold a layer, "" if it can."""
+    spec = node.spec
+    if node.layer and getattr(spec, "stateful", False):
+        return f"a stateful {spec.kind} called a second time, whose states would be two"
+    spec = spec.layer if isinstance(spec, TimeDistributed) else spec
+    if isinstance(spec, MultiHeadAttention) and spec.scores and spec.dropout:
+        return "attention whose weights are returned, with dropout, which Flax would leave out"
+    return "" if type(spec) in LAYERS else f"{spec.kind}, which has no Flax form here"
+
+
+def _called(model: Model, site: Site) -> Site:
+    """A place with the name of the layer that it calls, which has a mask if any call has one."""
+    owner = site.node.owner
+    timed = isinstance(site.node.spec, TimeDistributed)
+    recurrent_layer = isinstance(inside(site.node.spec), (Recurrent, Bidirectional))
+    masked = recurrent_layer and model.mask_of(owner) is not None
+    everywhere = f"jnp.ones({site.x}.shape[:{3 if timed else 2}], bool)"
+    mask = site.mask or (everywhere if masked else "")
+    return replace(site, name=identifiers(model)[owner], mask=mask)
+
+
+def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Site], None]:
+    """An emitter of single layers for `xlstm.converters.codegen.source.collect`."""
+
+    def emit(parts: Parts, model: Model, site: Site) -> None:
+        before = len(parts.init)
+        shapes = tuple(map(model.shape, site.node.inputs))
+        at = At(dialect, parts, _called(model, site), shapes, model)
+        LAYERS[type(site.node.spec)](site.node.spec, at)
+        if site.node.layer:
+            del parts.init[before:]
+        elif len(parts.init) > before:
+            parts.init.insert(before, f"        {shape_comment(model, site.node)}")
+
+    return emit

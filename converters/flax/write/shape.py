@@ -1,0 +1,208 @@
+"""How Flax source writes layers that move numbers or join inputs: plain functions of JAX."""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import (
+    Concatenate,
+    Crop,
+    Dot,
+    ExpandDims,
+    Flatten,
+    Merge,
+    Pad,
+    Permute,
+    Reduce,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    Slice,
+    Squeeze,
+    UpSample,
+)
+from xlstm.ir.literals import literal, named
+
+from ...codegen.source import WIDEST, WIDTH, Call, call, listed
+from .dialect import CELLS, At
+
+
+def axes_text(axes: tuple[int, ...]) -> str:
+    """One axis, or a tuple of them.
+
+    >>> axes_text((1,)), axes_text((1, 2))
+    ('1', '(1, 2)')
+    """
+    return literal(axes[0] if len(axes) == 1 else axes)
+
+
+def _leading(at: At) -> str:
+    return "x.shape[0]".replace("x", at.x) if at.lead == 1 else f"*{at.x}.shape[:{at.lead}]"
+
+
+def flatten(_spec: Flatten, at: At) -> None:
+    """All axes of a sample as one."""
+    at.put(call(f"{at.x}.reshape", _leading(at), "-1"))
+
+
+def reshape(spec: Reshape, at: At) -> None:
+    """A sample in another shape."""
+    sizes = ("-1" if size is None else literal(size) for size in spec.shape)
+    at.put(call(f"{at.x}.reshape", _leading(at), *sizes))
+
+
+def permute(spec: Permute, at: At) -> None:
+    """Axes in another order."""
+    order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
+    at.put(call(f"{at.x}.transpose", *map(literal, order)))
+
+
+def repeat_vector(spec: RepeatVector, at: At) -> None:
+    """Equal steps."""
+    at.put(call("jnp.repeat", at.part("None"), literal(spec.times), ("axis", f"{at.lead}")))
+
+
+def _part(start: int | None, stop: int | None, step: int = 1) -> str:
+    """A slice as text.
+
+    >>> _part(1, None), _part(None, None, -1), _part(None, None)
+    ('1:', '::-1', ':')
+    """
+    ends = ("" if end is None else literal(end) for end in (start, stop))
+    return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
+
+
+def take(spec: Slice, at: At) -> None:
+    """A part along one axis."""
+    before = [":"] * spec.axis
+    if not spec.drop:
+        at.put(at.part(*before, _part(spec.start, spec.stop, spec.step)))
+        return
+    start = literal(spec.start)
+    if at.shapes[0][spec.axis] is None and spec.start not in (0, -1):
+        # JAX takes the nearest place where there is none; a NaN is no wrong number
+        place = at.part(*before, start, of=".at")
+        at.put(call(f"{place}.get", ("mode", '"fill"'), ("fill_value", "jnp.nan")))
+    else:
+        at.put(at.part(*before, start))
+
+
+def expand_dims(spec: ExpandDims, at: At) -> None:
+    """A new axis."""
+    at.put(call("jnp.expand_dims", at.x, literal(at.axis(spec.axis))))
+
+
+def squeeze(spec: Squeeze, at: At) -> None:
+    """An axis less."""
+    at.put(call("jnp.squeeze", at.x, ("axis", literal(at.axis(spec.axis)))))
+
+
+def reverse(_spec: Reverse, at: At) -> None:
+    """The time axis turned round."""
+    at.put(call("jnp.flip", at.x, f"{at.lead}"))
+
+
+def pad(spec: Pad, at: At) -> None:
+    """Zeros around."""
+    pairs = [(0, 0)] * at.lead + [*zip(spec.before, spec.after, strict=True), (0, 0)]
+    padded = call("jnp.pad", at.x, call("", *map(literal, pairs)))
+    at.put(padded if any(map(any, pairs)) else at.x)
+
+
+def crop(spec: Crop, at: At) -> None:
+    """The middle."""
+    pairs = zip(spec.before, spec.after, strict=True)
+    parts = [_part(a or None, -b or None) for a, b in pairs]
+    while parts and parts[-1] == ":":
+        parts.pop()
+    at.put(at.part(*parts) if parts else at.x)
+
+
+def up_sample(spec: UpSample, at: At) -> None:
+    """Every place repeated."""
+    value: Call | str = at.x
+    for axis, times in enumerate(spec.times):
+        if times > 1:
+            value = call("jnp.repeat", value, literal(times), ("axis", literal(at.axis(axis))))
+    at.put(value)
+
+
+def reduce(spec: Reduce, at: At) -> None:
+    """Over axes of a sample."""
+    axes = ("axis", axes_text(tuple(map(at.axis, spec.axes))))
+    at.put(call(f"{at.x}.{named(spec.how)}", axes, ("keepdims", "True") if spec.keep else None))
+
+
+def concatenate(spec: Concatenate, at: At) -> None:
+    """End to end."""
+    inputs = at.site.inputs
+    joined = call("jnp.concatenate", listed(inputs), ("axis", literal(at.axis(spec.axis))))
+    at.put(joined if len(inputs) > 1 else at.x)
+
+
+def _same_rank(at: At) -> list[str]:
+    """The inputs, with the axes that samples of lower rank lack in front of their own."""
+    most = max(at.ranks)
+    lead = ":, " * at.lead
+    return [
+        f"{x}[{lead}{', '.join(['None'] * (most - rank))}]" if rank < most else x
+        for x, rank in zip(at.site.inputs, at.ranks, strict=True)
+    ]
+
+
+SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
+
+FUNCTIONS = {"average": "add"}
+"""Merge -> the function of two arrays that it repeats, where it is called something else."""
+
+
+def _chained(at: At, sign: str, terms: list[str]) -> None:
+    """Terms with a sign between them, one a line where they are too long for one."""
+    pad, text = " " * 8, f" {sign} ".join(terms)
+    if len(text) + 12 <= WIDTH:
+        at.put(text)
+        return
+    lines = [terms[0], *(f"{sign} {term}" for term in terms[1:])]
+    at.parts.forward += [
+        f"{pad}{at.site.y} = (",
+        *(f"{pad}    {line}" for line in lines),
+        f"{pad})",
+    ]
+
+
+def merge(spec: Merge, at: At) -> None:
+    """Element by element."""
+    terms, count, y = _same_rank(at), len(at.site.inputs), at.site.y
+    if count > WIDEST:
+        at.put(call("reduce", named(f"jnp.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms)))
+        if spec.how == "average":
+            at.put(f"{y} / {count}")
+        return
+    if spec.how not in SIGNS:
+        value: Call | str = terms[0]
+        for term in terms[1:]:
+            value = call(named(f"jnp.{spec.how}"), value, term)
+        at.put(value)
+        return
+    whole = f"({' + '.join(terms)}) / {count}"
+    if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
+        at.put(whole)
+        return
+    _chained(at, SIGNS[spec.how], terms)
+    if spec.how == "average" and count > 1:
+        at.put(f"{y} / {count}")
+
+
+def dot(spec: Dot, at: At) -> None:
+    """Products summed over one axis of each."""
+    pairs = list(zip(at.site.inputs, spec.axes, strict=True))
+    if spec.normalize:
+        at.parts.need(CELLS, "unit")
+    floor = literal(spec.floor)
+    inputs = [f"unit({x}, {literal(axis)}, {floor})" if spec.normalize else x for x, axis in pairs]
+    first, second = at.ranks
+    a, b = ["cdefgh"[: first - 1], "opqrst"[: second - 1]]
+    left, right = (
+        f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
+    )
+    at.put(call("jnp.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
+    if not a and not b:
+        at.put(f"{at.site.y}[:, None]")

@@ -1,0 +1,41 @@
+"""Keras, the half that does not import it."""
+
+from xlstm.frameworks.adapter import Adapter
+from xlstm.ir.kinds import NORMALIZATION
+from xlstm.slots import Slot, Table
+
+from .slots import DEFAULT, TABLES
+from .variable_names import pattern
+from .write.layers import refusal, two_layers
+from .write.module import emit
+
+# keras.src.layers.preprocessing.normalization.Normalization.build
+COUNTED = Table(
+    NORMALIZATION,
+    (
+        Slot("mean", "mean", "o"),
+        Slot("variance", "variance", "o"),
+        Slot("count", "count", "", always=True),
+    ),
+)
+"""As files have it, which are read without the count: a port has to name all variables."""
+
+ADAPTER = Adapter(
+    name="keras",
+    title="Keras",
+    package="keras",
+    extra="keras",
+    live_module="xlstm.converters.keras.live.model",
+    tables={**TABLES, "Normalization, with count": COUNTED},
+    default={**DEFAULT, "Normalization": "Normalization, with count"},
+    refuse=refusal,
+    own=two_layers,
+    roots=("keras.",),
+    seeds=("seed_generator_state",),
+    collections=("trainable_weights", "non_trainable_weights", ""),
+    emit=emit,
+    keeps_frozen=True,
+    extra_files=True,
+    pattern=pattern,
+    listed="get_weights()",
+)

@@ -1,0 +1,1 @@
+"""The half that imports Keras: builds, runs and counts models, and takes gradients."""

@@ -1,0 +1,161 @@
+"""Gradients of a Keras model on each of its backends."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from xlstm.ir.graph import Array
+
+from ..templates.layers import variables
+
+Factors = Sequence[Array | None]
+
+Found = tuple[list[Any], list[Any]]
+"""Gradients of the variables, and of the inputs that are moved; None where there is none."""
+
+
+def named_gradients(
+    ported: Any,
+    given: list[Any],
+    factors: Factors,
+    moved: Sequence[bool],
+    to_numpy: Callable[[Any], Array],
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs.
+
+    Args:
+        ported: the model.
+        given: its inputs, as the backend's tensors.
+        factors: one per output; None leaves it out.
+        moved: one per input.
+        to_numpy: gives a tensor's values.
+    """
+    held = variables(ported)
+    of_held, of_inputs = BACKENDS[keras.backend.backend()](ported, given, factors, moved)
+
+    def filled(gradient: Any, like: Any) -> Array:
+        return np.zeros(tuple(like.shape)) if gradient is None else to_numpy(gradient)
+
+    pairs = zip(held.items(), of_held, strict=True)
+    by_name = {name: filled(gradient, variable) for (name, variable), gradient in pairs}
+    found = iter(of_inputs)
+    every = zip(given, moved, strict=True)
+    return by_name, [filled(next(found), x) if moves else None for x, moves in every]
+
+
+def take_step(ported: Any, given: list[Any], factors: Factors, rate: float) -> None:
+    """Moves a model by one step of `keras.optimizers.SGD` on the sum of outputs times `factors`."""
+    held = variables(ported)
+    found, _ = BACKENDS[keras.backend.backend()](ported, given, factors, [False] * len(given))
+    trained = {id(variable) for variable in ported.trainable_variables}
+    every = zip(found, held.values(), strict=True)
+    pairs = [(g, v) for g, v in every if g is not None and id(v) in trained]
+    if pairs:
+        gradients, moving = zip(*pairs, strict=True)
+        keras.optimizers.SGD(rate).apply(list(gradients), list(moving))
+
+
+def _outputs(ported: Any, given: list[Any]) -> list[Any]:
+    one = given[0]
+    if not isinstance(ported, keras.Sequential):
+        one = keras.tree.pack_sequence_as(ported.input, given)
+    return list(keras.tree.flatten(ported(one, training=False)))
+
+
+def _total(outputs: list[Any], factors: Factors) -> Any:
+    pairs = [(y, c) for y, c in zip(outputs, factors, strict=False) if c is not None]
+    parts = [keras.ops.sum(y * keras.ops.convert_to_tensor(c, y.dtype)) for y, c in pairs]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def compiled_only(ported: Any) -> bool:
+    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
+    found = [getattr(layer, "layer", layer) for layer in ported.layers]
+    only = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
+    only += [layer for layer in found if isinstance(layer, TRANSPOSED) and _is_dilated(layer)]
+    return any(layer.compute_dtype == "float64" for layer in only)
+
+
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
+
+def _is_dilated(layer: Any) -> bool:
+    return any(rate > 1 for rate in layer.dilation_rate)
+
+
+def _tensorflow(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
+    tf = importlib.import_module("tensorflow")
+    held = [variable.value for variable in variables(ported).values()]
+    moving = [x for x, moves in zip(given, moved, strict=True) if moves]
+
+    def slopes(moving: list[Any]) -> list[Any]:
+        left = iter(moving)
+        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+        with tf.GradientTape() as tape:
+            for tensor in (*held, *moving):
+                if tensor.dtype.is_floating:
+                    tape.watch(tensor)
+            total = _total(_outputs(ported, every), factors)
+        found = tape.gradient(total, [*held, *moving])
+        # rows of embeddings come one by one
+        return [None if g is None else tf.convert_to_tensor(g) for g in found]
+
+    compiled = tf.function(slopes, jit_compile=True) if compiled_only(ported) else slopes
+    dense = compiled(moving)
+    return dense[: len(held)], dense[len(held) :]
+
+
+def _torch(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
+    torch = importlib.import_module("torch")
+    held = [variable.value for variable in variables(ported).values()]
+    trained = [tensor.requires_grad for tensor in held]
+    pairs = zip(given, moved, strict=True)
+    given = [x.detach().requires_grad_(True) if moves else x for x, moves in pairs]
+    moving = [x for x, moves in zip(given, moved, strict=True) if moves]
+    for tensor in held:
+        tensor.requires_grad_(tensor.is_floating_point())
+    wanted = [tensor for tensor in (*held, *moving) if tensor.requires_grad]
+    total = _total(_outputs(ported, given), factors)
+    some = iter(torch.autograd.grad(total, wanted, allow_unused=True))
+    found = [next(some) if tensor.requires_grad else None for tensor in (*held, *moving)]
+    for tensor, before in zip(held, trained, strict=True):
+        tensor.requires_grad_(before)
+    return found[: len(held)], found[len(held) :]
+
+
+def _jax(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
+    jax = importlib.import_module("jax")
+    own = list(variables(ported).values())
+    groups = ported.trainable_variables, ported.non_trainable_variables
+    # counters are no numbers to move
+    floats = [v for v in own if "float" in str(v.dtype)]
+
+    def loss(held: dict[int, Any], moving: list[Any]) -> Any:
+        left = iter(moving)
+        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+        values = [[held.get(id(v), v.value) for v in group] for group in groups]
+        one = every[0]
+        if not isinstance(ported, keras.Sequential):
+            one = keras.tree.pack_sequence_as(ported.input, every)
+        outputs, _ = ported.stateless_call(*values, one, training=False)
+        return _total(list(keras.tree.flatten(outputs)), factors)
+
+    held = {id(v): v.value for v in floats}
+    moving = [x for x, moves in zip(given, moved, strict=True) if moves]
+    of_held, of_inputs = jax.grad(loss, (0, 1))(held, moving)
+    return [of_held.get(id(v)) for v in own], of_inputs
+
+
+BACKENDS = {"tensorflow": _tensorflow, "torch": _torch, "jax": _jax}

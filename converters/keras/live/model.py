@@ -1,0 +1,484 @@
+"""Keras, the half that imports it: reads live models and layers, builds and runs ports."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import json
+import math
+import os
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from ctypes import c_float
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
+from xlstm.files.description import Description, Stored
+from xlstm.frameworks.array_tree import Leaf, leaf_of
+from xlstm.ir.graph import Array, Elu, Model, MultiHeadAttention, Pool, Relu, Spec, TimeDistributed
+from xlstm.ir.precision import HALF, cast
+from xlstm.ir.source import Optimizer, optimizer_of
+
+from ..activations import INEXACT_FLOAT32, INEXACT_FLOAT64
+from ..read.model import read_description
+from ..write.arguments_by_layer import is_leaky
+from .subclassed import by_hand, config_of, graph_weights, wired_as
+from .user_classes import classes_told, made_in, own_classes, same_lambdas, with_dtype
+from .user_classes import running as running  # porting looks for it
+
+BACKENDS = ("tensorflow", "torch", "jax")
+"""Backends in the order in which they are tried when KERAS_BACKEND names none."""
+
+KNOWN = (*BACKENDS, "numpy", "openvino")
+"""Backends that Keras imports by these names; its own error (keras/src/backend) names no other."""
+
+
+@contextlib.contextmanager
+def _backend_chosen() -> Iterator[None]:
+    """Names the first installed backend while Keras is imported, unless the user named one."""
+    named = os.environ.get("KERAS_BACKEND")
+    if named:  # an empty one is none, to Keras as well
+        _check_backend(named)
+        yield
+        return
+    found = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    if not found:
+        want = "a backend of Keras: " + ", ".join(BACKENDS)
+        raise MissingFrameworkError(
+            "adapter keras", want, "none", "pip install 'xlstm-converter[keras]'"
+        )
+    os.environ["KERAS_BACKEND"] = found[0]
+    try:
+        yield
+    finally:
+        os.environ.pop("KERAS_BACKEND", None)
+        if named is not None:
+            os.environ["KERAS_BACKEND"] = named
+
+
+def _check_backend(name: str) -> None:
+    """Raises UsageError for a backend that Keras cannot import; one that runs needs no check."""
+    if "keras" in sys.modules:
+        return
+    want = "one of " + ", ".join(KNOWN)
+    if name not in KNOWN:
+        raise UsageError("KERAS_BACKEND", want, repr(name), "set it to one of them, or unset it")
+    if importlib.util.find_spec(name) is None:
+        got = f"{name!r}, which is not installed"
+        raise UsageError("KERAS_BACKEND", want, got, f"install {name}, or set it to another one")
+
+
+with _backend_chosen():
+    import keras
+    from keras.src.backend.common import global_state
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    from ..templates.layers import variables
+    from .gradients import Factors, compiled_only, named_gradients, take_step
+
+
+def backend() -> str:
+    """The backend that this process's Keras computes with."""
+    return str(keras.backend.backend())
+
+
+SEEDS = "global_seed_generator"
+"""What `keras.random` draws from where no seed is named (keras/src/random/seed_generator.py)."""
+
+
+def random_state() -> Callable[[], None]:
+    """Takes the global random states of Keras and of its backend; returns what puts them back."""
+    seeds = global_state.get_global_attribute(SEEDS)
+    kept = None if seeds is None else to_numpy(seeds.state)
+    of_backend = _BACKENDS_STATE.get(backend(), lambda: None)()
+
+    def back() -> None:
+        global_state.set_global_attribute(SEEDS, seeds)
+        if seeds is not None:
+            seeds.state.assign(kept)
+        if of_backend is not None:
+            of_backend()
+
+    return back
+
+
+def _state_of_tensorflow() -> Callable[[], None] | None:
+    """TensorFlow's seeds of single operations (`_internal_operation_seed` in eager/context.py).
+
+    A kernel that drew counts on for itself; nothing of ours draws, a user's own layer may.
+    """
+    context = importlib.import_module("tensorflow.python.eager.context").context()
+    rng = getattr(context, "_rng", None)
+    return None if rng is None else functools.partial(rng.setstate, rng.getstate())
+
+
+def _state_of_torch() -> Callable[[], None]:
+    found: Callable[[], None] = importlib.import_module(
+        "xlstm.converters.torch.live.model"
+    ).random_state()
+    return found
+
+
+_BACKENDS_STATE: dict[str, Callable[[], Callable[[], None] | None]] = {
+    "tensorflow": _state_of_tensorflow,
+    "torch": _state_of_torch,
+}
+"""Backend -> what takes its states; the others have none, or numpy's."""
+
+
+_TENSORFLOW = threading.RLock()
+"""Taken by whoever computes with TensorFlow.
+
+Each of its operations keeps arguments in one place for all threads while it looks for overrides,
+which runs Python (tensorflow/python/framework/python_api_dispatcher.h of 2.21,
+`canonicalized_args_storage_`). A thread that takes over meanwhile crashes the process.
+"""
+
+
+def _computing(dtype: str = "float32") -> AbstractContextManager[Any]:
+    """A context in which this process's Keras may compute in `dtype`."""
+    if backend() == "tensorflow":
+        return _TENSORFLOW
+    if backend() == "jax" and np.dtype(dtype).itemsize == 8:
+        return importlib.import_module("jax").enable_x64(True)  # type: ignore[no-any-return]
+    return contextlib.nullcontext()
+
+
+def to_numpy(tensor: Any) -> Array:
+    """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
+    with _computing():
+        # a copy: numpy warns where it is handed TensorFlow's variable itself
+        value = keras.ops.copy(tensor)
+        if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
+            value = keras.ops.cast(value, "float32")
+        return np.array(keras.ops.convert_to_numpy(value))
+
+
+def _stored(layer: Any) -> tuple[Stored, ...]:
+    return tuple(
+        Stored(v.path, tuple(v.shape), str(v.dtype), functools.partial(to_numpy, v))
+        for v in graph_weights(layer)
+    )
+
+
+def read(source: Any, until: str = "") -> Model:
+    """A live Keras model or layer as a Model, or the part of it up to a layer.
+
+    Raises:
+        UnsupportedError: a layer or option without an exact form here, or a layer not built yet.
+    """
+    lone = not isinstance(source, keras.Model)
+    kind = type(source).__name__
+    if not source.built:
+        raise UnsupportedError(
+            f"keras {kind}", "a built model", "no weights yet", "call it once first"
+        )
+    if lone:
+        one = json.loads(json.dumps(keras.layers.serialize(source)))
+        config = {"class_name": "Sequential", "config": {"name": source.name, "layers": [one]}}
+        layers = [source]
+    elif not wired_as(source):
+        raise by_hand(source, read)
+    else:
+        config, layers = _config(source, kind), source.layers
+    weights = {layer.name: _stored(layer) for layer in layers}
+    left = () if lone else _left_out(source)
+    container = f"live {'layer' if lone else 'model'} keras {kind}"
+    found = Description("keras", keras.__version__, container, "", str, config, weights, True)
+    described = replace(found, optimizer=_optimizer(source), ignored=left)
+    return read_description(described, lone=lone, until=until)
+
+
+def _left_out(model: Any) -> tuple[str, ...]:
+    """Variables of a model that its graph does not use."""
+    used = {id(variable) for variable in graph_weights(model)}
+    return tuple(v.path for v in model.weights if id(v) not in used)
+
+
+def _optimizer(model: Any) -> Optimizer | None:
+    """The optimizer of a compiled model, as `summary()` counts it: once it has its variables."""
+    found = getattr(model, "optimizer", None) if getattr(model, "compiled", False) else None
+    if found is None or not found.built:
+        return None
+    return optimizer_of(type(found).__name__, [tuple(v.shape) for v in found.variables])
+
+
+def _config(model: Any, kind: str) -> dict[str, Any]:
+    """The config of a live model as a file has it."""
+    try:
+        return config_of(model)
+    except (NotImplementedError, TypeError):
+        want, do = "a Sequential or functional model", "build one of the same layers"
+        raise UnsupportedError(f"keras {kind}", want, "a model without a config", do) from None
+
+
+def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
+    """The Keras model that emitted `code` gives with these weights.
+
+    In half precision its inputs stay float32, which its layers cast, as in Keras's own policies.
+    """
+    with _computing(dtype):
+        ported = code.build(weights, "float32" if dtype in HALF else dtype)
+    ported = in_dtype(ported, dtype) if dtype in HALF else ported
+    _ORDER[ported] = list(weights)
+    return ported
+
+
+def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
+    """Outputs for numpy inputs, in evaluation mode; then the last states of stateful layers."""
+    with _computing(dtype):
+        given = [_tensor(x, dtype) for x in inputs]
+        layers = _stateful(ported)
+        for layer in layers:
+            layer.reset_state()
+        outputs = _call(ported, given)
+        states = [state for layer in layers for state in layer.states]
+        return [to_numpy(y) for y in [*keras.tree.flatten(outputs), *states]]
+
+
+TRACED_FROM = 64
+"""Time steps from which TensorFlow takes longer to run a loop step by step than to compile it."""
+
+
+def _call(ported: Any, given: list[Any]) -> Any:
+    one = given[0]
+    if not isinstance(ported, keras.Sequential):
+        one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
+    if backend() == "tensorflow" and compiled_only(ported):
+        compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
+        return compiled(one, training=False)
+    steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
+    if backend() == "tensorflow" and steps > TRACED_FROM:
+        return ported.predict_on_batch(one)
+    return ported(one, training=False)
+
+
+def _tensor(x: Array, dtype: str) -> Any:
+    if x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu"):  # a mask; row numbers
+        return keras.ops.convert_to_tensor(x)
+    with np.errstate(over="ignore"):  # float16 ends at 65504
+        return keras.ops.convert_to_tensor(x.astype(dtype))
+
+
+def _stateful(ported: Any) -> list[Any]:
+    """The layers whose states outlive a call, in the order of the model that was ported."""
+    order = _ORDER.get(ported, [])
+
+    def place(layer: Any) -> int:
+        own = layer.name.replace("-", ".") + "."
+        return next((n for n, name in enumerate(order) if name.startswith(own)), 0)
+
+    return sorted((x for x in ported.layers if getattr(x, "stateful", False)), key=place)
+
+
+_ORDER: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
+"""Names of every port's weights, layer by layer; Keras itself sorts layers by their depth."""
+
+
+def gradients(
+    ported: Any, inputs: Sequence[Array], factors: Factors, moved: Sequence[bool], dtype: str
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    with _computing(dtype):
+        given = [_tensor(x, dtype) for x in inputs]
+        for layer in _stateful(ported):
+            layer.reset_state()
+        return named_gradients(ported, given, factors, moved, to_numpy)
+
+
+def step(
+    ported: Any, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
+) -> dict[str, Array]:
+    """Weights by name after one step of Keras's SGD, which moves `ported` itself."""
+    with _computing(dtype):
+        for layer in _stateful(ported):
+            layer.reset_state()
+        take_step(ported, [_tensor(x, dtype) for x in inputs], factors, rate)
+        return weights(ported)
+
+
+def count(ported: Any) -> int:
+    """`model.count_params()`."""
+    return int(ported.count_params())
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """Every weight of any model or layer by its path, for counting; none before it is built."""
+    found: dict[str, Leaf] = {}
+    for variable in getattr(source, "weights", ()):
+        leaf = leaf_of(variable, trainable=bool(variable.trainable), other=False)
+        name = str(variable.path)
+        again = sum(known.partition(":")[0] == name for known in found) if name in found else 0
+        if leaf:
+            found[f"{name}:{again}" if again else name] = leaf
+    return found
+
+
+def save_extra(ported: Any, folder: Path) -> list[str]:
+    """Writes model.keras beside the source; gives what the user should know about it."""
+    with _computing():
+        ported.save(folder / "model.keras")
+    layers = list(ported._flatten_layers(include_self=False))
+    told = classes_told(layers)
+    if not any(layer.compute_dtype == "float64" for layer in layers):
+        return told
+    notes = []
+    if any(_is_model(layer) for layer in layers):
+        notes.append("activations that are made of several layers")
+    if any(isinstance(value, np.float64) for layer in layers for value in vars(layer).values()):
+        notes.append("constants of Rescaling and ReLU")
+    return told + [
+        f"model.keras: Keras reopens {what} in float32; load() of model.py computes them in float64"
+        for what in notes
+    ]
+
+
+def _is_model(layer: Any) -> bool:
+    return isinstance(layer, keras.Model)
+
+
+OPENS_FROM = (3, 13, 2)
+"""The oldest Keras that is handed a file. Older ones allocate what a dataset declares, read other
+files through external storage and links, and load a SavedModel that a layer names (CVE-2026-0897,
+CVE-2026-1669, CVE-2026-1462); our own readers are held to looking at the file before."""
+
+
+def _check_fixes(version: str) -> None:
+    """Raises UsageError for a Keras without the fixes that opening a file relies on."""
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
+    if tuple(numbers) < OPENS_FROM:
+        oldest = ".".join(map(str, OPENS_FROM))
+        want, do = f"{oldest} or later to open files", f"pip install 'keras>={oldest}'"
+        raise UsageError("Keras", want, version, do)
+
+
+def open_native(path: Path, dtype: str) -> Any:
+    """A Keras 3 file as Keras itself opens it, computing in `dtype`; no table of ours involved.
+
+    Raises:
+        UsageError: a Keras that is too old to open files.
+    """
+    _check_fixes(keras.__version__)
+    with _computing(dtype):
+        model = keras.models.load_model(path, compile=False)
+        return in_dtype(model, dtype)
+
+
+def in_dtype(model: Any, dtype: str) -> Any:
+    """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
+    with _computing(dtype):
+        config = with_dtype(same_lambdas(config_of(model)), dtype)
+        own = own_classes(model)
+        made = made_in(dtype, len(own) > 1)
+        with keras.saving.custom_object_scope(own), made, ObjectSharingScope():
+            copy = keras.models.model_from_json(json.dumps(config))
+        if not copy.built:
+            copy.build(model.input_shape)
+        _sharpen(copy, dtype)
+        copy.set_weights([cast(to_numpy(v), dtype) for v in graph_weights(model)])
+        for layer in copy._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # it computes with copies of its weights
+        return copy
+
+
+def _sharpen(model: Any, dtype: str) -> None:
+    """Lets models inside a model, such as stock activations, compute in `dtype`.
+
+    Their config does not keep it, and TensorFlow rounds plain numbers to float32.
+    """
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Rescaling):
+            layer.scale, layer.offset = np.float64(layer.scale), np.float64(layer.offset)
+        elif _is_model(layer):
+            layer.dtype_policy = dtype
+
+
+def weights(ported: Any) -> dict[str, Array]:
+    """What a built model holds, by the names of `weights.safetensors`."""
+    return {name: to_numpy(variable) for name, variable in variables(ported).items()}
+
+
+FLOAT32_INSIDE = {
+    "torch": "keras.ops.matmul of float64 is off by 2.5e-8",
+    "jax": "keras.ops.tanh of float64 gives float32",
+}
+"""Backends on which Keras's own operations leave float64 -> which one, measured with Keras 3.15."""
+
+
+def inexact(dtype: str, model: Model) -> str:
+    """Why this process's Keras cannot compute a model in `dtype`, "" where it can."""
+    if np.dtype(dtype).itemsize < 8:
+        return ""
+    if backend() != "tensorflow":
+        return FLOAT32_INSIDE.get(backend(), "")
+    pooled = [node.name for node in model.layers if _is_max_pool_3d(_inner(node.spec))]
+    named = f"of {', '.join(pooled)}: TensorFlow has no float64 form of it"
+    return f"MaxPooling3D {named}" if pooled else ""
+
+
+def _inner(spec: Spec) -> Spec:
+    return spec.layer if isinstance(spec, TimeDistributed) else spec
+
+
+def _is_max_pool_3d(spec: Spec) -> bool:
+    return isinstance(spec, Pool) and spec.how == "max" and len(spec.window) == 3
+
+
+def inexact_for(model: Model, dtype: str) -> dict[str, float]:
+    """Operations of `model` that this backend computes inexactly in `dtype` -> their errors.
+
+    Errors are per max(1, |x|) of what the operation is given; the words name the layers.
+    """
+    if backend() != "tensorflow":
+        return {}
+    wide = np.dtype(dtype).itemsize == 8
+    table = INEXACT_FLOAT64 if wide else INEXACT_FLOAT32
+    found = {}
+    for node in model.layers:
+        for name in sorted(_activations(node.spec) & table.keys()):
+            why, error = table[name]
+            found[f"{name} of {node.name}: {why}"] = error
+        spec = _inner(node.spec)
+        if isinstance(spec, Elu):
+            why, error = table["elu"]
+            found[f"ELU of {node.name}: {why}"] = error * max(1.0, abs(spec.alpha))
+        if wide and (constant := _rounded(spec)) is not None:
+            error = abs(c_float(constant).value - constant) / max(abs(constant), EXACT)
+            what = f"{spec.kind} of {node.name}: {ROUNDED[type(spec)]}"
+            found |= {what: error} if error else {}
+    return found
+
+
+EXACT = 1e-30
+"""Less than any constant of a layer."""
+
+ROUNDED: dict[type[Spec], str] = {
+    Relu: "tf.nn.leaky_relu rounds its slope to float32",
+    MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
+}
+"""Layers of which Keras on TensorFlow rounds a constant, whatever the dtype."""
+
+
+def _rounded(spec: Spec) -> float | None:
+    """The constant of a layer that is rounded, None if it has none."""
+    if isinstance(spec, MultiHeadAttention):
+        return 1.0 / math.sqrt(spec.key_dim)
+    return spec.slope if isinstance(spec, Relu) and is_leaky(spec) else None
+
+
+def _activations(spec: Spec) -> set[str]:
+    """Activations of a layer and of the layers inside it."""
+    held = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
+    inner = [part for _, part in spec.parts if part is not spec]
+    return held.union(*map(_activations, inner))

@@ -1,0 +1,448 @@
+"""Puts the hub's graph together from the calls of a Keras model; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.ir.graph import (
+    Array,
+    Attention,
+    Bidirectional,
+    Builder,
+    Concatenate,
+    Custom,
+    Edge,
+    Embedding,
+    Flatten,
+    Masking,
+    Merge,
+    MultiHeadAttention,
+    Permute,
+    Recurrent,
+    Reshape,
+    Reverse,
+    Shape,
+    Spec,
+    TimeDistributed,
+    mask_shape,
+)
+from xlstm.ir.layers import Compare, Where
+from xlstm.ir.layers.custom import alike, inside
+from xlstm.ir.permutes import at_every_step, order_of
+
+from .context import LIMITS, Given, Reader
+from .custom_layers import check_told, is_registered, sized, taken
+from .graph import Graph
+from .inbound_nodes import ANEW, Call, Tensor
+from .initial_states import Channels, channels_of, main_of, shared_out
+from .inputs import read_input
+from .layers.config import operation_of, read_layer
+from .mask_propagation import MOVED_MASKS, Carried, Mask
+from .masked_merges import check_shapes, is_changed, masked_merge
+from .ops.call import Operation, fixed, is_alike, outputs_of
+from .ops.insert import Placing
+from .ops.registry import BY_NUMBER, MASKS, read_operation
+from .shared_layers import Shared
+from .submodels import JOINT
+from .trainable import halves_train, trainable_of
+from .version_limits import check_masked, check_stack, check_unmasked
+from .weights import read_weights
+
+REDUCED = "which is reduced over all samples of a batch"
+
+MOVES = (Permute, Flatten, Reshape)
+"""Specs beside the one that a layer is named for."""
+
+
+class Assembly:
+    """Puts the hub's graph together from the calls of a Keras model.
+
+    Attributes:
+        nodes: the hub's graph so far.
+        weights: node -> hub tensors.
+        carried: the masks of its tensors.
+        moves: names of the nodes that only move the axes of one layer.
+        rows: numbers of samples that constants in it have.
+    """
+
+    def __init__(self, reader: Reader, graph: Graph) -> None:
+        self.reader = reader
+        self.nodes = Builder()
+        self.weights: dict[str, dict[str, Array]] = {}
+        self.moves: set[str] = set()
+        self.rows: set[int] = set()
+        self.carried = Carried(reader, self.nodes, self.edge)
+        self._masks_alone = graph.masks_alone()
+        read = (*graph.outputs, *(tensor for call in graph.calls for tensor in call.reads))
+        self._read = {(tensor.layer, tensor.output) for tensor in read}
+        self._edges: dict[Tensor, Edge] = {}
+        self._placed: set[tuple[str, int]] = set()
+        self._owners: dict[str, list[tuple[str, Spec]]] = {}
+        self._shared = Shared(reader)
+        self._names: set[str] = {call.name for call in graph.calls}
+
+    def edge(self, tensor: Tensor, where: str) -> Edge:
+        """The hub's edge of an output of a layer.
+
+        Raises:
+            FileError: the layer has no such output.
+            UnsupportedError: a mask that an operation computes, where it has no numbers.
+        """
+        todo = [tensor] if self._waits(tensor) else []
+        while todo:  # what an operation reads before it, however many there are
+            name, call = self.carried.operations[todo[-1][:2]]
+            if waiting := [read for read in call.inputs if self._waits(read)]:
+                todo += waiting
+            elif self._waits(todo.pop()):
+                self._place(call, name, self.reader.where(call.name))
+        if tensor not in self._edges:
+            got = f"output {tensor.output} of {tensor.layer}"
+            raise FileError(where, "an output of a layer", got, ANEW)
+        return self._edges[tensor]
+
+    def _waits(self, tensor: Tensor) -> bool:
+        """True for a mask that an operation computes and that is not in the graph yet."""
+        return self.carried.is_mask(tensor) and tensor[:2] not in self._placed
+
+    def output(self, tensor: Tensor, where: str) -> Edge:
+        """The hub's edge of what a layer reads, or of an output of the model.
+
+        Raises:
+            UnsupportedError: what operations reduced over all samples.
+        """
+        edge = self.edge(tensor, where)
+        if edge in self.carried.alike:
+            got = f"{edge.node}, {REDUCED}"
+            raise UnsupportedError(where, "a tensor of samples", got, LIMITS)
+        return edge
+
+    def add(self, call: Call) -> None:
+        """Adds a call with its weights."""
+        where, before = self.reader.where(call.name), len(self.nodes)
+        if call.kind == "InputLayer":
+            self._add_input(call, where)
+        elif call.kind == JOINT:
+            self._add_joint(call, where)
+        elif operation := operation_of(call.layer):
+            self._add_operation(call, operation, where)
+        else:
+            self._add_layer(call, where)
+        # one node was reckoned with before
+        self.reader.budget.spend("expanded nodes", max(len(self.nodes) - before - 1, 0), where)
+
+    def _add_joint(self, call: Call, where: str) -> None:
+        """Gives a tensor the mask that a call names, or that another tensor carries."""
+        self._edges[call.output()] = self.edge(call.inputs[0], where)
+        carrier = call.options.get("carrier")
+        mask = self.carried.of.get(carrier) if carrier else self.carried.masks(call, where)[0]
+        if mask is None and carrier and self.reader.major < 3:
+            mask = self.carried.of.get(call.inputs[0])
+        self.carried.of[call.output()] = mask
+
+    def _add_input(self, call: Call, where: str) -> None:
+        try:
+            spec = read_input(call.layer.get("config", {}), where)
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
+        spec = replace(spec, dtype="bool") if call.name in self._masks_alone else spec
+        edge = self._edges[call.output()] = self._add(where, call.name, spec)
+        self.carried.booleans |= {edge} if spec.dtype == "bool" else set()
+
+    def _add_operation(self, call: Call, name: str, where: str) -> None:
+        """Adds an operation; one on masks is looked at when a layer names its result."""
+        on_mask = call.inputs and (
+            self.carried.is_mask(call.inputs[0])
+            or self._edges.get(call.inputs[0]) in self.carried.booleans
+        )
+        if name in MASKS or (on_mask and name in (*MOVED_MASKS, "concatenate")):
+            self.carried.operations[call.name, call.number] = name, call
+            return
+        self._place(call, name, where)
+
+    def _place(self, call: Call, name: str, where: str) -> None:
+        """Adds the nodes of an operation."""
+        read = {tensor: self.edge(tensor, where) for tensor in call.inputs}
+        shapes = {t: self.nodes.shape(edge)[call.wraps :] for t, edge in read.items()}
+        flags = frozenset(tensor for tensor in call.inputs if read[tensor] in self.carried.flags)
+        alike = frozenset(tensor for tensor in call.inputs if read[tensor] in self.carried.alike)
+        operation = Operation(call, name, shapes, where, flags, alike)
+        if alike and name not in BY_NUMBER:
+            raise operation.refused("a tensor of samples", f"{read[min(alike)].node}, {REDUCED}")
+
+        def add(node: str, spec: Spec, edges: list[Edge]) -> Edge:
+            return self._add(where, node, self._wrapped(spec, edges, call), edges)
+
+        own = self._name(call)
+        placing = Placing(operation, read.__getitem__, add, self._free, own, self.carried.booleans)
+        try:
+            made = outputs_of(read_operation(operation))
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
+        edges = placing.outputs(made)
+        self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
+        self.rows |= operation.rows
+        self.carried.note_flags(name, edges, made, flags)
+        pairs = zip(edges, made, strict=True)
+        self.carried.alike |= {edge for edge, own in pairs if is_alike(own, alike)}
+        self._placed.add((call.name, call.number))
+
+    def _add_layer(self, call: Call, where: str) -> None:
+        inputs = [self.output(tensor, where) for tensor in call.inputs]
+        masks = self.carried.masks(call, where)
+        shapes = [self.nodes.shape(x) for x in inputs]
+        if call.wraps and any(len(shape) < call.wraps + 1 for shape in shapes):
+            raise FileError(where, "an input with a time axis", f"{shapes[0]}", ANEW)
+        given = Given(
+            tuple(shape[call.wraps :] for shape in shapes),
+            tuple(mask is not None for mask in masks),
+            call.options,
+            (call.name, 1) in self._read,
+        )
+        check_unmasked(self.reader, call.name, call.layer, masks[0])
+        specs = read_layer(self.reader, call.layer, given)
+        if call.name not in self._owners:
+            heavy = any(spec.parts for spec in specs)
+            if first := self._shared.owner(call) if heavy else "":
+                self._owners[call.name] = self._owners[first]
+        if is_registered(specs[0]):
+            check_told(specs[0], call.masks, where)
+            specs = (self._sized(call, specs[0]),)
+        changed = is_changed(self.reader, specs, masks)
+        add = self._add_masked if changed else self._add_specs
+        outputs = add(call, specs, inputs, masks)
+        self._name_outputs(call, specs, outputs, masks)
+        self.carried.after_heads(call, specs[-1])
+        if call.name not in self._owners:
+            self._owners[call.name] = [(own[0].node, self._spec(own[0])) for own in outputs]
+            self._shared.note(call)
+            name = "/".join(call.home)
+            hub = read_weights(self.reader, name, call.layer, specs, call.group)
+            self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
+
+    def _sized(self, call: Call, spec: Spec) -> Spec:
+        """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
+        if call.name in self._owners:
+            own, first = inside(spec), inside(inside(self._owners[call.name][0][1]))
+            assert isinstance(own, Custom)
+            assert isinstance(first, Custom)
+            done = replace(own, shapes=first.shapes)
+            return replace(spec, layer=done) if isinstance(spec, TimeDistributed) else done
+        name = "/".join(call.home)
+        stored = taken(self.reader, name, call.group)
+        self.reader.give(name if self.reader.description.by_name else call.group, stored)
+        return sized(self.reader, spec, stored, self.reader.where(call.name))
+
+    def _spec(self, edge: Edge) -> Spec:
+        return self.nodes.node(edge.node).spec
+
+    def _wrapped(self, spec: Spec, inputs: Sequence[Edge], call: Call) -> Spec:
+        """A spec for every time step, where the model around it is applied to each by itself."""
+        for _ in range(call.wraps):
+            ranks = {len(self.nodes.shape(x)) for x in inputs}
+            if isinstance(spec, (Merge, Compare, Where)) and len(ranks) == 1:
+                continue
+            if isinstance(spec, Concatenate):
+                spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
+                continue
+            spec = at_every_step(spec)
+        return spec
+
+    def _add_masked(
+        self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
+    ) -> list[list[Edge]]:
+        """Adds a merge whose numbers depend on the masks of its inputs."""
+        (spec,), where = specs, self.reader.where(call.name)
+        assert isinstance(spec, Merge)
+        kept = [None if mask is None else self.carried.sure(mask, where) for mask in masks]
+        shapes = [self.nodes.shape(x) for x in inputs]
+        check_shapes(shapes, [mask and self.nodes.shape(mask) for mask in kept], where)
+        if call.wraps:
+            raise UnsupportedError(where, "inputs without masks at every step", "masks", LIMITS)
+        # extremes look at every mask again for every input
+        self.reader.budget.spend("expanded nodes", len(inputs) * len({*kept}), where)
+        made: list[Edge] = []
+        found, name = masked_merge(spec, inputs, kept, len(shapes[0])).found, self._name(call)
+        for number, (own, reads) in enumerate(found, 1):
+            here = name if number == len(found) else self._free(f"{name}/{number}")
+            edges = [made[read] if isinstance(read, int) else read for read in reads]
+            made.append(self._add(where, here, own, edges))
+        return [made[-1:]]
+
+    def _add_specs(
+        self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
+    ) -> list[list[Edge]]:
+        """Adds the nodes of a layer, one after the other; gives their outputs."""
+        where = self.reader.where(call.name)
+        channels = channels_of(specs)
+        starts = self._starts(call, inputs[0], where, channels)
+        states = shared_out(starts, specs, where)
+        check_stack(self.reader, call.name, specs, bool(starts))
+        if call.zeros and any(getattr(inside(spec), "stateful", False) for spec in specs):
+            want = "a stateful layer that starts where it ended"
+            raise UnsupportedError(where, want, "initial_state=zeros at every call", LIMITS)
+        names = self._stages(call, specs)
+        trainable = trainable_of(call.layer, specs)
+        if len(set(halves_train(call.layer))) > 1:
+            self.reader.note(f"{where}: one half is not trainable; ports train both")
+        found: list[list[Edge]] = []
+        last = max((n for n, spec in enumerate(specs) if isinstance(spec, Recurrent)), default=-1)
+        owners = self._owners.get(call.name, [])
+        mask: Mask = masks[0] if masks else None
+        for number, (name, spec, own) in enumerate(zip(names, specs, states, strict=True)):
+            spec = self._wrapped(spec, inputs, call)
+            shapes = [self.nodes.shape(x) for x in inputs]
+            obeyed = self._obeyed(call, spec, shapes[0], mask, specs)
+            reads = [*inputs, *self._attended(spec, masks, where)]
+            layer = self._again(owners[number], spec, where) if owners else ""
+            more: dict[str, Any] = {"mask": obeyed, "states": own, "layer": layer}
+            x = self._add(where, name, spec, reads, trainable=trainable[number], **more)
+            found.append([Edge(name, n) for n in range(len(self.nodes.node(name).shapes))])
+            inputs = [x]
+            if channels and channels.joined and number == channels.core:
+                inputs = found[-1][:2]
+            if obeyed and number < last and getattr(spec, "go_backwards", False):
+                # the cells after the first see its order of the steps
+                mask = self._add(where, self._free(f"{name}/mask"), Reverse(), [obeyed])
+        if channels:
+            found[channels.core] = self._moved_back(call, channels, found[channels.core])
+        return found
+
+    def _moved_back(self, call: Call, channels: Channels, found: list[Edge]) -> list[Edge]:
+        """The outputs of a layer whose channels come first; the first one is moved by the last."""
+        rest, spec = found[1 + channels.joined :], self._spec(found[0])
+        twice = isinstance(spec, Bidirectional) and spec.merge == "none" and not channels.joined
+        moved = found[:1]
+        for number, edge in enumerate(rest, 1):
+            move = channels.sequence if twice and number == 1 else channels.state
+            if (call.name, number) in self._read:
+                edge = self._move(call, move, edge, f"state/{number}")
+            moved.append(edge)
+        return moved
+
+    def _move(self, call: Call, move: Spec, edge: Edge, part: str) -> Edge:
+        """A tensor of a layer with its channels in another place."""
+        name, where = self._free(f"{call.name}/{part}"), self.reader.where(call.name)
+        self.moves.add(name)
+        return self._add(where, name, self._wrapped(move, [edge], call), [edge])
+
+    def _starts(
+        self, call: Call, x: Edge, where: str, channels: Channels | None = None
+    ) -> list[Edge]:
+        """The initial states that a call names; constants among them are made for every sample."""
+        found = [self.output(tensor, where) for tensor in call.states]
+        if channels:
+            pairs = enumerate(found)
+            found = [self._move(call, channels.start, edge, f"start/{n}") for n, edge in pairs]
+        for place, (numbers, rows) in sorted(call.fixed.items()):
+            self.rows |= {rows} - {1}
+            rank, edge = len(self.nodes.shape(x)) - call.wraps, x
+            for number, spec in enumerate(fixed(rank, numbers, (len(numbers),))):
+                name = self._free(f"{self._name(call)}/state{place}/{number}")
+                edge = self._add(where, name, self._wrapped(spec, [edge], call), [edge])
+            found.insert(place, edge)
+        return found
+
+    def _again(self, owner: tuple[str, Spec], spec: Spec, where: str) -> str:
+        """The node whose layer is called again.
+
+        Raises:
+            UnsupportedError: a layer that keeps states, or whose calls differ.
+        """
+        name, first = owner
+        if getattr(spec, "stateful", False):
+            raise UnsupportedError(where, "a stateful layer called once", "two calls", LIMITS)
+        if alike(first, spec):
+            return name
+        if spec.parts:
+            got = "calls on inputs, or with masks, that make other layers of it"
+            raise UnsupportedError(where, "calls that are alike", got, LIMITS)
+        return ""
+
+    def _attended(self, spec: Spec, masks: Sequence[Mask], where: str) -> list[Edge]:
+        """The masks that are inputs of attention."""
+        if not isinstance(spec, (Attention, MultiHeadAttention)):
+            return []
+        return [self.carried.sure(masks["qvk".index(name)], where) for name in spec.masks]
+
+    def _obeyed(
+        self, call: Call, spec: Spec, x: Shape, mask: Mask, specs: Sequence[Spec]
+    ) -> Edge | None:
+        """The mask edge of a node.
+
+        Raises:
+            UnsupportedError: a mask that the layer would obey and that has no form here.
+        """
+        wanted = mask_shape(spec, x)
+        if mask is None or wanted is None:
+            return None
+        where = self.reader.where(call.name)
+        edge = self.carried.sure(mask, where)
+        timed = isinstance(spec, TimeDistributed)
+        if timed and len(self.nodes.shape(edge)) != len(wanted):
+            want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
+            raise UnsupportedError(where, want, "a mask of the time steps alone", LIMITS)
+        if len(specs) > 1 and not isinstance(inside(spec), (Recurrent, Bidirectional)):
+            want = "a layer with channels_last where a mask counts"
+            raise UnsupportedError(where, want, "channels_first", LIMITS)
+        if isinstance(spec, (Recurrent, Bidirectional)):
+            check_masked(self.reader, call.name, call.layer, specs, call.started)
+        return edge
+
+    def _name(self, call: Call) -> str:
+        """The name of a call's node: its layer's, with the number of later calls."""
+        return self._numbered(call) if call.name in self.nodes else call.name
+
+    def _numbered(self, call: Call) -> str:
+        return self._free(f"{call.name}/{call.number or 1}")
+
+    def _stages(self, call: Call, specs: Sequence[Spec]) -> list[str]:
+        """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
+        name = self._name(call)
+        heavy = [n for n, spec in enumerate(specs) if spec.parts]
+        main = heavy or [n for n, s in enumerate(specs) if not isinstance(inside(s), MOVES)]
+        single = len(specs) == 1 or len(main) == 1
+        chosen = main[0] if main else 0
+        names = [
+            name if single and n == chosen else self._free(f"{name}/{n}") for n in range(len(specs))
+        ]
+        stages = zip(names, specs, strict=True)
+        self.moves |= {stage for stage, spec in stages if stage != name and order_of(spec)}
+        return names
+
+    def _free(self, name: str) -> str:
+        """A name that no other node has."""
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+    def _name_outputs(
+        self, call: Call, specs: Sequence[Spec], found: list[list[Edge]], masks: Sequence[Mask]
+    ) -> None:
+        """Notes which edge each output of a layer is, and which mask it carries."""
+        (y, *rest), last = found[-1], main_of(specs)
+        edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
+        inner = inside(last)
+        carried = self.carried.after(call, last, masks)
+        if isinstance(inner, Masking) or (isinstance(inner, Embedding) and inner.mask_zero):
+            own = edges.pop()
+            self.carried.booleans.add(own)
+            lost = inner is not last and isinstance(inner, Masking)  # inside TimeDistributed
+            carried = carried if lost else own
+        self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
+        joined = any(isinstance(spec, Concatenate) for spec in specs)
+        two = isinstance(last, Bidirectional) and last.merge == "none" and not joined
+        self.carried.of |= {call.output(n): carried for n in range(1 + two) if carried}
+
+    def _add(self, where: str, *args: object, **options: object) -> Edge:
+        """Adds a node; what makes no sense is the file's fault here, not the caller's."""
+        try:
+            edge = self.nodes.add(*args, **options)  # type: ignore[arg-type]
+        except UsageError as error:
+            raise FileError(where, error.expected, error.got, error.do) from None
+        node = self.nodes.node(edge.node)
+        self.carried.note_mask(node.name, node.spec, node.inputs)
+        return edge

@@ -1,0 +1,348 @@
+"""Which layer of a Keras model reads what: every era's Sequential and functional configs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xlstm.errors import FileError, UnsupportedError, UsageError
+
+from .context import NESTED, Config, is_custom, registered_name
+from .inbound_nodes import ANEW, Call, Tensor, is_tensor, mentioned, read_calls, tensors_in
+from .layers.config import CELLS, cells_of, class_of, halves_of
+from .layers.rules import CONV_LSTMS
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A Keras model.
+
+    Attributes:
+        name: the model's.
+        calls: of layers, the input layers among them, each after those it reads.
+        inputs: names of the input layers, in calling order.
+        outputs: what the model returns.
+        keys: names of the outputs where they are a dict, sorted.
+        deep: what of the outputs is more than a list or a dict of tensors.
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[Tensor, ...]
+    keys: tuple[str, ...] = ()
+    deep: str = ""
+
+    def masks_alone(self) -> set[str]:
+        """The input layers that are read as masks and as nothing else."""
+        read = {t.layer for call in self.calls for t in (*call.inputs, *call.states)}
+        read |= {tensor.layer for tensor in self.outputs}
+        masks = {mask.layer for call in self.calls for mask in call.masks if mask}
+        return masks & set(self.inputs) - read
+
+
+def layers_of(config: Config, where: str) -> list[Config]:
+    """The configs of a model's layers and operations.
+
+    Raises:
+        UnsupportedError: a model that is neither Sequential nor functional.
+        FileError: a config without layers, or none at all.
+    """
+    if not isinstance(config, Mapping):
+        raise FileError(where, "a model as a mapping of options", type(config).__name__, ANEW)
+    kind, own = config.get("class_name"), config.get("config")
+    if is_custom(config) or kind not in NESTED:
+        raise _somebodys(where, str(config.get("registered_name") or kind), own)
+    layers = own.get("layers") if isinstance(own, Mapping) else own  # a list until Keras 2.2.2
+    if not isinstance(layers, list) or not layers:
+        raise FileError(where, "a config with layers", type(own).__name__, ANEW)
+    for layer in layers:
+        if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
+            raise FileError(where, "a layer as a mapping of options", type(layer).__name__, ANEW)
+    return layers
+
+
+def _somebodys(where: str, kind: str, own: Any) -> UnsupportedError:
+    """The error for a model of a class that Keras does not have."""
+    got = kind
+    do = "build it in its Keras and port its layers one by one; the wiring is yours to write"
+    if isinstance(own, Mapping) and "layers" in own:
+        got += (
+            ", a class of your own: a file does not say whether its call() is more than the graph"
+        )
+        short = kind.rpartition(">")[2]
+        do = f'open it in Keras with custom_objects={{"{short}": {short}}} and give the live model'
+    return UnsupportedError(where, "a Sequential or functional model", got, do)
+
+
+def name_of(layer: Config) -> str:
+    """A layer's name."""
+    options = layer.get("config")
+    own = options.get("name") if isinstance(options, Mapping) else None
+    return str(layer.get("name") or own or layer.get("class_name"))
+
+
+def read_graph(config: Config, where: str) -> Graph:
+    """The graph of a model's config.
+
+    Raises:
+        UnsupportedError: layers called in ways that the hub has no form of.
+        FileError: a config that is incomplete or contradicts itself.
+    """
+    layers, own = layers_of(config, where), config.get("config")
+    kind = str(config["class_name"])
+    name = str(own.get("name", kind.lower())) if isinstance(own, Mapping) else kind.lower()
+    names = [name_of(layer) for layer in layers]
+    if len(set(names)) != len(names):
+        raise FileError(where, "layers with names that differ", ", ".join(names), ANEW)
+    if kind == "Sequential":
+        return _sequential(name, own, layers, where)
+    if not isinstance(own, Mapping):
+        raise FileError(where, "a config with layers", type(own).__name__, ANEW)
+    return _functional(name, own, layers, where)
+
+
+def _sequential(name: str, config: Any, layers: list[Config], where: str) -> Graph:
+    """The graph of a chain."""
+    first = layers[0]
+    if first.get("class_name") != "InputLayer":
+        first = {"class_name": "InputLayer", "config": _built_for(config, first)}
+    rest = {name_of(la): la for la in layers if la.get("class_name") != "InputLayer"}
+    if not rest:
+        raise FileError(where, "a model with layers", "none", ANEW)
+    start = "input"
+    while start in rest:
+        start += "_"
+    calls = [Call(start, first, home=(start,))]
+    x: tuple[Tensor, ...] = (Tensor(start, 0, 0),)
+    inputs: tuple[str, ...] = (start,)
+    branches = _branches(layers[0], where)
+    if branches:
+        calls, x = list(branches), tuple(call.output() for call in branches if call.inputs)
+        inputs = tuple(call.name for call in branches if not call.inputs)
+    for layer_name, layer in rest.items():
+        calls.append(Call(layer_name, layer, x, home=(layer_name,)))
+        x = (Tensor(layer_name, 0, 0),)
+    last = calls[-1]
+    outputs = tuple(last.output(number) for number in range(_count(last.layer, where)))
+    return Graph(name, tuple(calls), inputs, outputs)
+
+
+STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1, **dict.fromkeys(CONV_LSTMS, 2)}
+"""Class of a layer -> how many states it keeps."""
+
+
+def _count(layer: Config, where: str) -> int:
+    """The number of a layer's outputs; Keras 3 takes several of the last one of a Sequential."""
+    if class_of(layer) in NESTED and not is_custom(layer):
+        return len(read_graph(layer, where).outputs)
+    try:
+        return 1 if registered_name(layer) else _outputs_of(layer)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return 1  # whoever reads its options says what is wrong with them
+
+
+def _outputs_of(layer: Config) -> int:
+    options = layer["config"]
+    if class_of(layer) != "Bidirectional":
+        return 1 + _states_of(layer)
+    two = options.get("merge_mode", "concat") is None
+    return 1 + two + sum(map(_states_of, halves_of(options)))
+
+
+def _states_of(layer: Config) -> int:
+    """How many states a recurrent layer returns."""
+    if not layer["config"].get("return_state"):
+        return 0
+    if class_of(layer) == "RNN":
+        return sum(STATES[CELLS[str(cell.get("class_name"))]] for cell in cells_of(layer))
+    return STATES.get(class_of(layer), 0)
+
+
+def _branches(first: Config, where: str) -> list[Call]:
+    """The models that a Merge of Keras 1 starts a chain with, each after an input of its own."""
+    options = first.get("config", {})
+    models = options.get("layers") if first.get("class_name") == "Merge" else None
+    calls = []
+    for number, model in enumerate(models if isinstance(models, list) else []):
+        inner = layers_of(model, where)
+        name = f"{options.get('name', 'merge')}_branch_{number}"
+        given = {"class_name": "InputLayer", "config": _built_for(model.get("config"), inner[0])}
+        start = Call(f"{name}_input", given, home=(f"{name}_input",))
+        calls += [start, Call(name, model, (start.output(),), home=(name,))]
+    return calls
+
+
+def _built_for(config: Any, first: Config) -> Config:
+    """Options of the input layer that a Sequential model has not: each era keeps them elsewhere."""
+    options, built = first.get("config", {}), first.get("build_config")
+    if first.get("class_name") in NESTED and _inner_input(first) is not None:
+        return _inner_input(first) or {}
+    options = options if isinstance(options, Mapping) else {}
+    built = built if isinstance(built, Mapping) else {}
+    shapes = built.get("shapes_dict")
+    places = [options.get("batch_shape"), options.get("batch_input_shape")]
+    places += [config.get("build_input_shape")] if isinstance(config, Mapping) else []
+    places += [built.get("input_shape")]
+    places += [shapes.get("sequences_shape")] if isinstance(shapes, Mapping) else []
+    shape = next((place for place in places if place is not None), None)
+    return {"batch_shape": shape, "dtype": options.get("input_dtype", options.get("dtype"))}
+
+
+def _inner_input(model: Config) -> Config | None:
+    """Options of the first input layer of a model that is the first layer of another."""
+    own = model.get("config")
+    layers = own.get("layers") if isinstance(own, Mapping) else own
+    first = layers[0] if isinstance(layers, list) and layers else None
+    if not isinstance(first, Mapping):
+        return None
+    if first.get("class_name") == "InputLayer":
+        options = first.get("config")
+        return options if isinstance(options, Mapping) else None
+    found = _built_for(own, first)
+    return found if found.get("batch_shape") is not None else None
+
+
+def _functional(name: str, config: Config, layers: list[Config], where: str) -> Graph:
+    calls: list[Call] = []
+    for layer in layers:
+        calls += read_calls(name_of(layer), layer, f"{where}, layer {name_of(layer)}")
+    inputs = [tensor.layer for tensor in _ends(config, "input_layers", where)]
+    outputs = _ends(config, "output_layers", where)
+    calls, outputs = _numbered(calls, outputs)
+    known = [call.name for call in calls if call.kind == "InputLayer"]
+    if sorted(inputs) != sorted(known):
+        raise FileError(where, f"inputs {', '.join(known)}", ", ".join(inputs), ANEW)
+    keys, deep = _named_outputs(config.get("output_layers"))
+    return Graph(
+        name, tuple(_sorted(calls, outputs, where)), tuple(inputs), tuple(outputs), keys, deep
+    )
+
+
+def _named_outputs(found: Any) -> tuple[tuple[str, ...], str]:
+    """The keys of a dict of outputs, and what is more than a list or a dict of tensors."""
+    if isinstance(found, Mapping) and "class_name" not in found:
+        deep = [key for key in sorted(found) if not is_tensor(found[key])]
+        return tuple(sorted(found)), f"several tensors, or none, as {deep[0]!r}" if deep else ""
+    items = [] if is_tensor(found) or not isinstance(found, list) else found
+    deep = [number for number, item in enumerate(items) if not is_tensor(item)]
+    return (), f"several tensors, or none, as number {deep[0]}" if deep else ""
+
+
+def _numbered(calls: list[Call], outputs: list[Tensor]) -> tuple[list[Call], list[Tensor]]:
+    """Calls and outputs, the calls of every layer counted alike wherever they are named.
+
+    Keras 1 and 2 count the calls of a model from 1 where its own graph is call 0. Keras 3 has no
+    such call: it still counts from 1 where a functional model is an output, and from 0 elsewhere.
+    """
+    read = [*outputs, *(tensor for call in calls for tensor in call.reads)]
+    firsts = {tensor.layer: 1 for tensor in read} | {t.layer: 0 for t in read if t.call == 0}
+    layers = {call.name: call.layer for call in calls}  # one of many calls is looked at once
+    late = {name for name, layer in layers.items() if _is_late(layer)}
+    early = {call.name for call in calls if call.kind in NESTED} - late
+    return (
+        [
+            replace(call, number=call.number + firsts.get(call.name, 0))
+            if call.name in early
+            else call
+            for call in calls
+        ],
+        [tensor._replace(call=tensor.call - (tensor.layer in late)) for tensor in outputs],
+    )
+
+
+def _is_late(layer: Config) -> bool:
+    """Whether a layer is a functional model as Keras 3 writes its calls."""
+    nodes, own = layer.get("inbound_nodes"), layer.get("config")
+    if layer.get("class_name") not in NESTED or "output_layers" not in (own or {}):
+        return False
+    return isinstance(nodes, list) and any(isinstance(node, Mapping) for node in nodes)
+
+
+def _ends(config: Config, key: str, where: str) -> list[Tensor]:
+    """The tensors that are a model's inputs or outputs."""
+    found = list(tensors_in(config.get(key), f"{where}, {key}"))
+    if not found:
+        raise FileError(where, key, "none", ANEW)
+    return found
+
+
+def _sorted(calls: list[Call], outputs: list[Tensor], where: str) -> list[Call]:
+    """The calls, each after those it reads; as they were where that allows it.
+
+    Raises:
+        FileError: a call that reads a layer that does not exist, or itself by way of others.
+    """
+    by_call = {(call.name, call.number): call for call in calls}
+    for tensor in (*outputs, *(tensor for call in calls for tensor in call.reads)):
+        if tensor[:2] not in by_call:
+            got = f"call {tensor.call} of {tensor.layer}"
+            raise FileError(where, "outputs of layers of the model", got, ANEW)
+    done: dict[tuple[str, int], Call] = {}
+    waiting: set[tuple[str, int]] = set()
+    for start in calls:
+        stack = [start]
+        while stack:
+            call = stack[-1]
+            key = (call.name, call.number)
+            if key in done:  # two calls wanted it
+                stack.pop()
+                continue
+            # a call may read another one thousands of times
+            missing = dict.fromkeys(t[:2] for t in call.reads if t[:2] not in done)
+            if missing and key in waiting:
+                got = f"a circle through {call.name}"
+                raise FileError(where, "a graph without circles", got, ANEW)
+            if missing:
+                waiting.add(key)
+                stack += [by_call[name] for name in reversed(missing)]
+            else:
+                done[key] = stack.pop()
+    return list(done.values())
+
+
+def until_layer(config: Config, layer: str, where: str) -> dict[str, Any]:
+    """The config of the part of a model up to a layer, which is then its output.
+
+    Raises:
+        UsageError: no layer of that name.
+    """
+    layers, own = layers_of(config, where), config.get("config")
+    by_name = {name_of(item): item for item in layers}
+    if layer not in by_name:
+        want, got = "the name of a layer of the model itself", layer
+        raise UsageError(f"{where}, until", want, got, f"use one of {', '.join(by_name)}"[:400])
+    if config.get("class_name") == "Sequential":
+        names = list(by_name)
+        kept = layers[: names.index(layer) + 1]
+        changed = {**own, "layers": kept} if isinstance(own, Mapping) else kept
+        return {**config, "config": changed}
+    wanted = set(_ancestors(layer, by_name))
+    inputs = _ends(own if isinstance(own, Mapping) else {}, "input_layers", where)
+    calls = len(by_name[layer].get("inbound_nodes") or [None])
+    first = _first_end(by_name[layer], own, layer)
+    ends = {
+        "layers": [item for item in layers if name_of(item) in wanted],
+        "input_layers": [list(tensor) for tensor in inputs if tensor.layer in wanted],
+        "output_layers": [[layer, first + number, 0] for number in range(calls)],
+    }
+    return {**config, "config": {**(own if isinstance(own, Mapping) else {}), **ends}}
+
+
+def _first_end(layer: Config, config: Any, name: str) -> int:
+    """The number by which the outputs of a model's config name the first call of a layer."""
+    if layer.get("class_name") not in NESTED or _is_late(layer):
+        return int(_is_late(layer))
+    return min((tensor.call for tensor in mentioned(config) if tensor.layer == name), default=0)
+
+
+def _ancestors(layer: str, by_name: Mapping[str, Config]) -> Iterator[str]:
+    """A layer and all that it reads, directly or not."""
+    seen, todo = set[str](), [layer]
+    while todo:
+        name = todo.pop()
+        if name not in seen and name in by_name:
+            seen.add(name)
+            todo += [tensor.layer for tensor in mentioned(by_name[name].get("inbound_nodes"))]
+            yield name

@@ -1,0 +1,379 @@
+"""How a layer of a Keras model is called: on what, with which mask and states, in every era."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from xlstm.errors import FileError, UnsupportedError
+
+from ..versions import TAKEN_APART
+from .context import LIMITS, NESTED, Config, is_operation, registered_name
+from .initial_states import Fixed, fixed_starts, mapping, only_zeros, without
+from .layers.config import LAMBDAS, class_of
+from .layers.rules import RULES
+from .ops.node_defs import NodeDef, decode_node, is_node, node_arguments
+
+ANEW = "save the model anew"
+
+MASK = -1
+"""Number of the output that is a Masking layer's mask: no config has such a number."""
+
+
+class Tensor(NamedTuple):
+    """One output of one call of a layer, as configs name it."""
+
+    layer: str
+    call: int
+    output: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A layer or operation, and what it is called on.
+
+    Attributes:
+        name: its layer's name; of a layer inside nested models the names of all, with slashes.
+        layer: its config.
+        inputs: what it reads.
+        states: what its states start from.
+        zeros: whether its states are told to start from zeros, as they do by themselves.
+        fixed: place among its states -> the constant that it starts from.
+        masks: the masks that the call names, one for each input, or one for the only input.
+        options: what else the call says that changes the function.
+        arguments: of an operation, by place.
+        number: which call of the layer it is, from 0 on.
+        group: path of its layer's variables in new weights files.
+        home: names of the layers around its layer, the outermost first, and its own.
+        wraps: how many TimeDistributed are around the model it is in.
+        same: marks of its layer; two layers with one mark are one.
+    """
+
+    name: str
+    layer: Config
+    inputs: tuple[Tensor, ...] = ()
+    states: tuple[Tensor, ...] = ()
+    zeros: bool = False
+    fixed: Mapping[int, Fixed] = field(default_factory=dict)
+    masks: tuple[Tensor | None, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[Any, ...] = ()
+    number: int = 0
+    group: str = ""
+    home: tuple[str, ...] = ()
+    wraps: int = 0
+    same: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[Tensor, ...]:
+        """Every tensor it is called on."""
+        return (*self.inputs, *self.states, *(mask for mask in self.masks if mask))
+
+    @property
+    def started(self) -> bool:
+        """Whether the call says what its states start from."""
+        return self.zeros or bool(self.states) or bool(self.fixed)
+
+    @property
+    def kind(self) -> str:
+        """Its class, as the config has it."""
+        return str(self.layer.get("class_name"))
+
+    def output(self, number: int = 0) -> Tensor:
+        """One of its outputs."""
+        return Tensor(self.name, self.number, number)
+
+
+def read_calls(name: str, layer: Config, where: str) -> list[Call]:
+    """All calls of a layer.
+
+    Raises:
+        UnsupportedError: arguments that the hub has no form of.
+        FileError: a config that is incomplete or contradicts itself.
+    """
+    if layer.get("class_name") == "InputLayer":
+        return [Call(name, layer, home=(name,))]
+    nodes = layer.get("inbound_nodes", [])
+    if not isinstance(nodes, list):
+        raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
+    read: Callable[[str, Config, Any, str], Call]
+    read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
+    read = _read_node(decode_node(layer, where)) if is_node(layer) else read
+    read = _registered_call if registered_name(layer) else read
+    calls = [read(name, layer, node, where) for node in nodes]
+    return [replace(call, number=n, home=(name,)) for n, call in enumerate(calls)]
+
+
+def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
+    new = isinstance(node, Mapping)
+    arguments = (_new_arguments if new else _old_arguments)(layer, node, where)
+    options = _check_arguments(layer, arguments, where)
+    data = [key for key in ("", *MORE_DATA) if arguments.get(key) is not None]
+    inputs = [t for key in data for t in tensors_in(arguments[key], f"{where}, {key or 'inputs'}")]
+    start = arguments.get("initial_state")
+    zeros = only_zeros(start)
+    fixed = {} if zeros else fixed_starts(start, f"{where}, initial_state")
+    states = () if zeros else tensors_in(without(start, fixed), f"{where}, initial_state")
+    masks = _masks(arguments, data, len(inputs), where)
+    if len(masks) > len(inputs) or not inputs:
+        got = f"{len(inputs)} inputs and {len(masks)} masks"
+        raise FileError(where, "inputs, and one mask at most for each", got, ANEW)
+    return Call(name, layer, tuple(inputs), tuple(states), zeros, fixed, masks, options)
+
+
+def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:
+    """The call of a registered layer: its tensors in the order of the call, and perhaps a mask."""
+    if isinstance(node, Mapping):
+        args, kwargs = _parts(node, where)
+    else:
+        items = list(_items(node, where))
+        args = [item[:3] for item in items]
+        kwargs = next((item[3] for item in items if len(item) > 3), {})
+    named = dict(mapping(kwargs))
+    mask = list(tensors_in(named.pop("mask", None), f"{where}, mask"))
+    if named.pop("training", None):
+        do = "call the layer without training=True and save the model anew"
+        raise UnsupportedError(where, "a layer as it is when used", "training=True", do)
+    given = [*args, *(value for value in named.values() if value is not False)]
+    inputs = tuple(t for value in given for t in tensors_in(value, f"{where}, inputs"))
+    if not inputs or len(mask) > 1:
+        got = f"{len(inputs)} inputs and {len(mask)} masks"
+        raise UnsupportedError(where, "inputs, and one mask at most", got, LIMITS)
+    return Call(name, layer, inputs, masks=tuple(mask))
+
+
+MORE_DATA = ("value", "key")
+"""Arguments after the first that are data as well."""
+
+
+def _masks(
+    arguments: Mapping[str, Any], data: list[str], count: int, where: str
+) -> tuple[Tensor | None, ...]:
+    """The masks that a call names, None where it names none for an input."""
+    first = arguments.get("query_mask", arguments.get("mask"))
+    found = [first, *(arguments.get(f"{key}_mask") for key in data[1:])]
+    if len(data) == 1 and isinstance(first, list) and not _is_history(first):
+        found = first
+    if not any(mask is not None for mask in found):
+        return ()
+    read = [list(tensors_in(mask, f"{where}, mask")) for mask in found]
+    if any(len(tensors) > 1 for tensors in read):
+        raise FileError(where, "one mask at most for each input", f"{found}"[:80], ANEW)
+    masks = tuple(tensors[0] if tensors else None for tensors in read)
+    return masks + (None,) * (count - len(masks))
+
+
+def _operation(name: str, layer: Config, node: Any, where: str) -> Call:
+    """The call of an operation: its arguments by place, tensors among them as Tensor."""
+    if isinstance(node, Mapping):
+        args, kwargs = _parts(node, where)
+    else:
+        args, kwargs = _lambda_arguments(node, where)
+    found = [_argument(arg) for arg in args]
+    named = {str(key): _argument(value) for key, value in kwargs.items()}
+    options = {**mapping(layer.get("config")), **named}
+    tensors = [t for arg in (*found, *named.values()) for t in _tensors(arg)]
+    if not tensors:
+        raise FileError(where, "an operation on a tensor", "none", ANEW)
+    return Call(name, layer, tuple(tensors), options=options, arguments=tuple(found))
+
+
+def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of an operation of tf.keras: one tensor, or a list of them."""
+    if not isinstance(node, list) or not node:
+        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+    items = [node] if _is_history(node[:3]) or node[0] == "_CONSTANT_VALUE" else node
+    if not all(isinstance(item, list) and len(item) >= 3 for item in items):
+        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+    kwargs = items[0][3] if len(items[0]) > 3 else {}
+    values = [item[2] if item[0] == "_CONSTANT_VALUE" else item[:3] for item in items]
+    return values if len(items) == 1 else [values], dict(mapping(kwargs))
+
+
+def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], Call]:
+    """Reads the calls of a node of TensorFlow, whose constants are in its config."""
+
+    def read(name: str, layer: Config, node: Any, where: str) -> Call:
+        items = list(_items(node, where))
+        if not items or any(item[3:] not in ([], [{}]) for item in items):
+            raise FileError(where, "a node on tensors, without options", f"{items}"[:80], ANEW)
+        tensors = tuple(Tensor(*item[:3]) for item in items)
+        by_place, by_name = node_arguments(made, tensors)
+        return Call(name, layer, tensors, options=by_name, arguments=by_place)
+
+    return read
+
+
+def _argument(value: Any) -> Any:
+    """An argument of an operation, with tensors and slices as such."""
+    if _is_history(value):
+        return Tensor(*value)
+    if isinstance(value, list):
+        return [_argument(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    own = mapping(value.get("config", value))
+    if value.get("class_name") == "__keras_tensor__" and _is_history(own.get("keras_history")):
+        return Tensor(*own["keras_history"])
+    if value.get("class_name") == "__slice__" or {"start", "stop", "step"} <= set(value):
+        return slice(*(own.get(key) for key in ("start", "stop", "step")))
+    if value.get("class_name") == "__tuple__":
+        return [_argument(item) for item in own.get("items", value.get("items", []))]
+    return value
+
+
+def _tensors(argument: Any) -> Iterator[Tensor]:
+    if isinstance(argument, Tensor):
+        yield argument
+    elif isinstance(argument, list):
+        for item in argument:
+            yield from _tensors(item)
+
+
+def _parts(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments by place and by name of a call as Keras 3 writes it."""
+    args = node.get("args", []) if isinstance(node, Mapping) else None
+    kwargs = node.get("kwargs", {}) if isinstance(node, Mapping) else None
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise FileError(where, "a call with args and kwargs", type(node).__name__, ANEW)
+    return args, kwargs
+
+
+def _arguments_of(layer: Config) -> tuple[str, ...]:
+    """What the call of a layer takes, in order; the first is the data."""
+    kind = class_of(layer)
+    if kind in NESTED:
+        return ("inputs", "training", "mask")
+    if kind in TAKEN_APART:
+        return ("x", "mask")
+    return RULES["LSTM" if kind == "RNN" else kind].arguments
+
+
+def _new_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
+    """Arguments of a call by name as Keras 3 writes them; the data's name is ""."""
+    args, kwargs = _parts(node, where)
+    data, *rest = _arguments_of(layer)
+    if len(args) > len(rest) + 1:
+        got = f"{len(args)} arguments"
+        raise UnsupportedError(where, f"arguments {', '.join([data, *rest])}", got, LIMITS)
+    by_place = dict(zip(["", *rest], args, strict=False))
+    by_name = {"" if key == data else str(key): value for key, value in kwargs.items()}
+    if by_place.keys() & by_name.keys():
+        raise FileError(where, "arguments named once", ", ".join(map(str, kwargs)), ANEW)
+    return by_place | by_name
+
+
+def _old_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
+    """Arguments of a call by name as Keras 1 and 2 write them: states follow the data."""
+    items = list(_items(node, where))
+    options = [item[3] for item in items if len(item) > 3]
+    kwargs = options[0] if options else {}
+    if not isinstance(kwargs, dict) or not all(other in (kwargs, {}) for other in options):
+        raise FileError(where, "one set of options of a call", type(kwargs).__name__, ANEW)
+    tensors = [item[:3] for item in items]
+    if "initial_state" not in _arguments_of(layer) or len(tensors) < 2:
+        return {"": tensors, **kwargs}
+    data, *states = tensors
+    named = [list(tensor) for tensor in tensors_in(kwargs.get("initial_state"), where)]
+    if named not in ([], states):
+        raise FileError(where, "one set of initial states", f"{states} and {named}", ANEW)
+    return {"": [data], **kwargs, "initial_state": states}
+
+
+def _items(node: Any, where: str) -> Iterator[list[Any]]:
+    """The tensors of a call as Keras 1 and 2 write them, nested as they may be, with options."""
+    if not isinstance(node, list):
+        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+    if _is_history(node[:3]):
+        yield node
+    elif node[:2] == ["_CONSTANT_VALUE", -1]:
+        raise UnsupportedError(where, "outputs of layers", f"a constant ({node[2:3]})", LIMITS)
+    else:
+        for item in node:
+            yield from _items(item, where)
+
+
+def _check_arguments(layer: Config, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of a call that change its function otherwise than its data do.
+
+    Raises:
+        UnsupportedError: some that no layer of ours has.
+    """
+    known = _arguments_of(layer)[1:]
+    masks = (f"{key}_mask" for key in ("query", *MORE_DATA))
+    data = ("initial_state", "mask", "training", *MORE_DATA, *masks)
+    unknown = [
+        str(key)
+        for key, value in arguments.items()
+        if key not in ("", *known) and value not in (None, False)
+    ]
+    if unknown:
+        want = f"a call with {', '.join(known) or 'nothing'} beside the data"
+        raise UnsupportedError(where, want, ", ".join(unknown), LIMITS)
+    options = layer.get("config", {})
+    noise = [key for key in NOISE if isinstance(options, Mapping) and options.get(key)]
+    if arguments.get("training") and noise:
+        got = f"training=True with {noise[0]}={options[noise[0]]}"
+        do = "call the layer without training=True and save the model anew"
+        raise UnsupportedError(where, "a layer without noise when it is used", got, do)
+    if arguments.get("training") and class_of(layer) == "BatchNormalization":
+        do = "call the layer without training=True and save the model anew"
+        raise UnsupportedError(where, "statistics kept from training", "training=True", do)
+    return {key: arguments[key] for key in known if key in arguments and key not in data}
+
+
+NOISE = ("rate", "dropout", "recurrent_dropout", "stddev")
+"""Options of noise in training."""
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether an argument of a call is a single output of a layer, in either form."""
+    named = isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
+    return named or _is_history(value)
+
+
+def _is_history(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and all(type(number) is int and number >= 0 for number in value[1:])
+    )
+
+
+def tensors_in(value: Any, where: str) -> Iterator[Tensor]:
+    """All tensors in an argument of a call, nested as it may be; those of a dict by its keys.
+
+    Raises:
+        UnsupportedError: something else among them, such as a constant.
+    """
+    if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
+        options = value.get("config", {})
+        value = options.get("keras_history") if isinstance(options, Mapping) else None
+        if not _is_history(value):
+            raise FileError(where, "the layer that a tensor comes from", value, ANEW)
+    if _is_history(value):
+        yield Tensor(*value)
+    elif isinstance(value, Mapping) and "class_name" not in value:
+        for key in sorted(value):
+            yield from tensors_in(value[key], where)
+    elif isinstance(value, list):
+        for item in value:
+            yield from tensors_in(item, where)
+    elif value is not None:
+        got = value.get("class_name") if isinstance(value, Mapping) else repr(value)
+        raise UnsupportedError(where, "outputs of layers", f"a constant ({got})", LIMITS)
+
+
+def mentioned(value: Any) -> Iterator[Tensor]:
+    """Every tensor that a config names anywhere, whatever else it holds."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from mentioned(item)
+    elif isinstance(value, list) and _is_history(value[:3]):
+        yield Tensor(*value[:3])
+        yield from mentioned(value[3:])
+    elif isinstance(value, list):
+        for item in value:
+            yield from mentioned(item)

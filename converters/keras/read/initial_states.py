@@ -1,0 +1,127 @@
+"""What recurrent layers of Keras start from, constants among it; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from xlstm.errors import FileError, UnsupportedError
+from xlstm.ir.graph import Bidirectional, Concatenate, ConvLSTM, Edge, Permute, Recurrent, Spec
+from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.operations import CONSTANT_MOST
+
+from .context import LIMITS
+from .layers.options import to_first, to_last
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A config, empty where there is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def only_zeros(value: Any) -> bool:
+    """Whether an argument is constants alone, and these are zeros."""
+    if isinstance(value, list):
+        return bool(value) and all(map(only_zeros, value))
+    if isinstance(value, Mapping) and value.get("class_name") in CONSTANTS:
+        return only_zeros(mapping(value.get("config")).get("value"))
+    return type(value) in (int, float) and value == 0
+
+
+class Fixed(NamedTuple):
+    """A constant state: its numbers for every sample, and of how many samples; 1 is any number."""
+
+    numbers: tuple[float, ...]
+    rows: int
+
+
+def fixed_starts(start: Any, where: str) -> dict[int, Fixed]:
+    """The initial states that are constants, by place.
+
+    Raises:
+        UnsupportedError: constants that differ from sample to sample.
+    """
+    found: dict[int, Fixed] = {}
+    for place, item in enumerate(start if isinstance(start, list) else [start]):
+        if not isinstance(item, Mapping) or item.get("class_name") not in CONSTANTS:
+            continue
+        rows = mapping(item.get("config")).get("value")
+        rows = rows if isinstance(rows, list) and rows and isinstance(rows[0], list) else [rows]
+        row = rows[0]
+        # a comparison that NaN, infinity and whole numbers beyond float64 all fail
+        plain = isinstance(row, list) and all(
+            type(n) in (int, float) and abs(n) < 1e308 for n in row
+        )
+        if not plain or any(other != row for other in rows) or len(row) > CONSTANT_MOST:
+            want = f"states, or {CONSTANT_MOST} numbers at most that are the same for every sample"
+            raise UnsupportedError(where, want, f"a constant ({item['class_name']})", LIMITS)
+        found[place] = Fixed(tuple(map(float, row)), len(rows))
+    return found
+
+
+CONSTANTS = ("__numpy__", "__tensor__")
+"""How Keras 3 writes arrays."""
+
+
+def without(start: Any, fixed: Mapping[int, Fixed]) -> Any:
+    """Initial states but those that are constants."""
+    if not fixed:
+        return start
+    items = start if isinstance(start, list) else [start]
+    return [item for place, item in enumerate(items) if place not in fixed]
+
+
+def shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:
+    """The initial states of each spec; none for all where none are given."""
+    counts = [
+        len(spec.state_shapes()) if isinstance(spec, (Recurrent, Bidirectional)) else 0
+        for spec in specs
+    ]
+    if states and len(states) != sum(counts):
+        want = f"{sum(counts)} initial states, or none"
+        raise FileError(where, want, f"{len(states)}", "save the model anew")
+    left = iter(states)
+    return [[next(left) for _ in range(count if states else 0)] for count in counts]
+
+
+class Channels(NamedTuple):
+    """A ConvLSTM, or two in both directions, whose channels come first in Keras.
+
+    Attributes:
+        core: place of the layer among the specs that the config was read as.
+        joined: whether its two outputs are one in Keras, joined along an axis of space.
+        sequence: the move of its outputs.
+        state: the same move of its last states.
+        start: the move of the states that it starts from.
+    """
+
+    core: int
+    joined: bool
+    sequence: Spec
+    state: Permute
+    start: Permute
+
+
+def channels_of(specs: Sequence[Spec]) -> Channels | None:
+    """How the channels of a layer's states move; None where they do not.
+
+    >>> spec = ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
+    >>> channels_of([Permute((1, 3, 2)), spec, Permute((2, 1))]).core
+    1
+    """
+    if not isinstance(inside(specs[-1]), Permute):
+        return None
+    for place, spec in enumerate(specs):
+        own = inside(spec)
+        core = own.forward if isinstance(own, Bidirectional) else own
+        if isinstance(core, ConvLSTM):
+            rank = len(core.space)
+            joined = any(isinstance(spec, Concatenate) for spec in specs)
+            return Channels(place, joined, specs[-1], to_first(rank), to_last(rank))
+    return None
+
+
+def main_of(specs: Sequence[Spec]) -> Spec:
+    """The spec that says which mask a layer's output carries: its last, but for moves of axes."""
+    found = channels_of(specs)
+    return specs[found.core] if found else specs[-1]

@@ -1,0 +1,203 @@
+"""Layers of Keras 1 that are several of today's: Highway and MaxoutDense; imports no framework.
+
+Highway      t = sigmoid(x W_carry + b_carry);  y = activation(x W + b) t + (1 - t) x
+MaxoutDense  y = max over k of x W[k] + b[k]
+
+A layer `highway_1` becomes the nodes `highway_1/dense`, `highway_1/carry` and so on; the last one
+has its name. What it owns is what its parts own, so Keras's count is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xlstm.errors import FileError, UnsupportedError, WeightsError
+from xlstm.files.description import Description, Stored
+from xlstm.ir.graph import Array
+
+from .context import LIMITS, Config, Reader, registered_name
+from .inbound_nodes import Call, Tensor
+from .weights import leaf
+
+PART = "part"
+"""Key of a part's config: the class it is a part of, and whether it has a name of its own."""
+
+HARMLESS = frozenset(
+    "name trainable init transform_bias W_regularizer b_regularizer activity_regularizer "
+    "W_constraint b_constraint input_dim batch_input_shape input_dtype bias".split()
+)
+"""Options that never change what the trained layer computes; of bias the arrays tell."""
+
+MOST = 1024
+"""The most pieces of a MaxoutDense."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One call of such a layer.
+
+    Attributes:
+        call: the call.
+        kind: its class.
+        options: its config.
+        wraps: how many TimeDistributed are around it.
+        arrays: what is stored for it, by Keras's names.
+    """
+
+    call: Call
+    kind: str
+    options: Config
+    wraps: int
+    arrays: Mapping[str, Stored]
+
+    def part(
+        self, name: str, kind: str, inputs: Sequence[Tensor], *given: Any, **options: Any
+    ) -> Call:
+        """A call of one part; one without a name is the last."""
+        home = (*self.call.home, name) if name else self.call.home
+        full = f"{self.call.name}/{name}" if name else self.call.name
+        own = {"name": full, "trainable": self.options.get("trainable", True), **options}
+        layer = {"class_name": kind, "config": own, PART: (self.kind, bool(name))}
+        return Call(
+            full,
+            layer,
+            tuple(inputs),
+            arguments=given,
+            number=self.call.number,
+            group=self.call.group,
+            home=home,
+            wraps=self.wraps,
+        )
+
+    def dense(self, name: str, units: int, activation: object = "linear") -> Call:
+        """A call of a Dense part on what the layer reads."""
+        bias = "b" in self.arrays
+        options = {"output_dim": units, "activation": activation, "bias": bias}
+        return self.part(name, "Dense", self.call.inputs, **options)
+
+
+def _highway(whole: Whole, where: str) -> Iterator[Call]:
+    kernel = whole.arrays["W"].shape
+    if len(kernel) != 2:
+        raise WeightsError(where, "W of two axes", f"{kernel}", "check the file")
+    dense = whole.dense("dense", kernel[1], whole.options.get("activation", "linear"))
+    carry = whole.dense("carry", kernel[1], "sigmoid")
+    t, x = carry.output(), whole.call.inputs[0]
+    rest = whole.part("rest", "TFOpLambda", [t], 1.0, t, function="math.subtract")
+    new = whole.part("new", "Merge", [dense.output(), t], mode="mul")
+    kept = whole.part("kept", "Merge", [rest.output(), x], mode="mul")
+    last = whole.part("", "Merge", [new.output(), kept.output()], mode="sum")
+    yield from (dense, carry, rest, new, kept, last)
+
+
+def _maxout(whole: Whole, where: str) -> Iterator[Call]:
+    kernel, pieces = whole.arrays["W"].shape, whole.options.get("nb_feature")
+    if len(kernel) != 3 or kernel[0] != pieces or kernel[2] != whole.options.get("output_dim"):
+        want = f"W of nb_feature={pieces}, output_dim={whole.options.get('output_dim')}"
+        raise WeightsError(where, want, f"{kernel}", "check the layer's options and weights")
+    if kernel[0] > MOST:
+        raise UnsupportedError(where, f"at most {MOST} pieces", f"{kernel[0]}", LIMITS)
+    parts = [whole.dense(f"piece_{number}", kernel[2]) for number in range(kernel[0])]
+    yield from parts
+    outputs = [part.output() for part in parts]
+    # the largest of one is itself
+    yield whole.part("", "Merge", outputs if len(outputs) > 1 else outputs * 2, mode="max")
+
+
+def _of_highway(arrays: Mapping[str, Stored]) -> Iterator[tuple[str, Stored]]:
+    for name, array in arrays.items():
+        yield "carry" if name.endswith("_carry") else "dense", _called(array, name[0])
+
+
+def _of_maxout(arrays: Mapping[str, Stored]) -> Iterator[tuple[str, Stored]]:
+    for name, array in arrays.items():
+        for number in range(array.shape[0] if array.shape else 0):
+            yield f"piece_{number}", _called(_piece(array, number), name)
+
+
+def _piece(array: Stored, number: int) -> Stored:
+    def load() -> Array:
+        part: Array = array.load()[number]
+        return part
+
+    return replace(array, shape=array.shape[1:], load=load)
+
+
+def _called(array: Stored, name: str) -> Stored:
+    return replace(array, name=f"part_{name}")
+
+
+@dataclass(frozen=True)
+class Composite:
+    """How a class is taken apart: its calls, whose its arrays are, and what else its config has."""
+
+    calls: Callable[[Whole, str], Iterator[Call]]
+    sort: Callable[[Mapping[str, Stored]], Iterator[tuple[str, Stored]]]
+    reads: frozenset[str]
+
+
+COMPOSITES = {
+    "Highway": Composite(_highway, _of_highway, frozenset({"activation"})),
+    "MaxoutDense": Composite(_maxout, _of_maxout, frozenset({"output_dim", "nb_feature"})),
+}
+"""Class of Keras 1 -> how it is taken apart."""
+
+
+def is_composite(layer: Config) -> bool:
+    """Whether a layer is such a one; a layer that a user registered is his."""
+    return layer.get("class_name") in COMPOSITES and not registered_name(layer)
+
+
+def taken_apart(call: Call, description: Description, where: str) -> list[Call]:
+    """The calls of the parts of such a layer, the last of them in its name; none of another layer.
+
+    Raises:
+        UnsupportedError: an option that is not known.
+        FileError: a config that is incomplete.
+        WeightsError: arrays that are missing, or of a wrong shape.
+    """
+    layer, timed = call.layer, False
+    if layer.get("class_name") == "TimeDistributed":
+        layer, timed = layer.get("config", {}).get("layer", {}), True
+    if not isinstance(layer, Mapping) or not is_composite(layer):
+        return []
+    own, kind, options = f"{where}, layer {call.name}", layer["class_name"], layer.get("config")
+    if not isinstance(options, Mapping) or len(call.inputs) != 1:
+        raise FileError(own, "a layer with options and one input", f"{kind}", "save it anew")
+    unknown = sorted(set(options) - HARMLESS - COMPOSITES[kind].reads)
+    if unknown:
+        raise UnsupportedError(own, f"options of a {kind}", f"{unknown[0]}", LIMITS)
+    arrays = {leaf(array.name, 1): array for array in _stored(description, call.name)}
+    if "W" not in arrays:
+        raise WeightsError(own, "an array W", ", ".join(arrays) or "none", "check the file")
+    wraps = call.wraps + timed
+    return list(COMPOSITES[kind].calls(Whole(call, kind, options, wraps, arrays), own))
+
+
+def _stored(description: Description, name: str) -> Iterable[Stored]:
+    """The arrays of a layer: under its name, or named for it under that of a model around it."""
+    if found := description.weights.get(name):
+        return found
+    every = (array for arrays in description.weights.values() for array in arrays)
+    return [array for array in every if array.name == f"{name}_{leaf(array.name, 1)}"]
+
+
+def homes_of(calls: Sequence[Call]) -> list[tuple[str, ...]]:
+    """The names of every layer inside a nested model; parts of a layer have those of the whole."""
+    homes = [c.home[:-1] if c.layer.get(PART, ("", False))[1] else c.home for c in calls]
+    return [home for home in homes if len(home) > 1]
+
+
+def sort_parts(reader: Reader, calls: Sequence[Call]) -> None:
+    """Gives the arrays of layers that were taken apart to their parts."""
+    for call in calls:
+        kind, named = call.layer.get(PART, ("", True))
+        if named:
+            continue
+        home = "/".join(call.home)
+        arrays = {leaf(array.name, 1): array for array in reader.take(home)}
+        for part, array in COMPOSITES[kind].sort(arrays):
+            path = f"{home}/{part}"
+            reader.give(path, (*reader.take(path), array))

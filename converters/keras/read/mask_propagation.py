@@ -1,0 +1,341 @@
+"""Masks that Keras carries from layer to layer: resolved to edges, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple
+
+from xlstm.errors import UnsupportedError
+from xlstm.ir.graph import (
+    Bidirectional,
+    Builder,
+    Custom,
+    Edge,
+    Embedding,
+    Masking,
+    MultiHeadAttention,
+    NotEqual,
+    Recurrent,
+    Spec,
+    TimeDistributed,
+)
+from xlstm.ir.layers import Compare
+
+from .context import LIMITS, Reader
+from .inbound_nodes import Call, Tensor
+from .layers.config import class_of
+from .ops.call import Made, made_of
+from .ops.insert import MOVES
+from .ops.reductions import FLAGGED
+
+CARRIES = frozenset(
+    "Dense Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax Dropout SpatialDropout1D "
+    "SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout Identity "
+    "BatchNormalization LayerNormalization GroupNormalization UnitNormalization Normalization "
+    "Rescaling ActivityRegularization TimeDistributed".split()
+)
+"""Layers of one input whose output has the mask of their input."""
+
+MERGES = frozenset("Add Subtract Multiply Average Maximum Minimum".split())
+
+ATTENTIONS = ("Attention", "AdditiveAttention", "MultiHeadAttention")
+
+
+class Mixed(NamedTuple):
+    """A mask that is no single edge: where a layer obeys it, `tensor` is computed, or refused."""
+
+    why: str
+    tensor: Tensor | None = None
+
+
+Mask = Edge | Mixed | None
+
+MOVED_MASKS = ("expand_dims", "convert_to_tensor", "copy")
+"""Operations on a mask that leave what it says."""
+
+ONES, ZEROS = "ones", "zeros"
+
+
+class Carried:
+    """Which mask each tensor of a model carries.
+
+    Attributes:
+        of: tensor -> its mask, where it has one.
+        booleans: edges that are masks.
+        flags: edges of numbers that are 1 where Keras has True, and 0.
+        turned: flags -> the masks made of them.
+        alike: edges of tensors that have no samples in Keras.
+        operations: calls of operations that compute masks, not yet in the graph.
+        compared: what a layer that makes a mask reads and compares it with -> the mask.
+    """
+
+    def __init__(self, reader: Reader, nodes: Builder, edge: Callable[[Tensor, str], Edge]) -> None:
+        self.reader = reader
+        self.nodes = nodes
+        self.edge = edge
+        self.of: dict[Tensor, Mask] = {}
+        self.booleans: set[Edge] = set()
+        self.flags: set[Edge] = set()
+        self.turned: dict[Edge, Edge] = {}
+        self.alike: set[Edge] = set()
+        self.operations: dict[tuple[str, int], tuple[str, Call]] = {}
+        self.compared: dict[tuple[Edge, type[Spec], float], Edge] = {}
+        self._values: dict[Tensor, Any] = {}
+
+    def is_mask(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a mask that an operation computes."""
+        return tensor[:2] in self.operations
+
+    def note_mask(self, node: str, spec: Spec, inputs: Sequence[Edge]) -> None:
+        """Notes a layer whose second output is a mask, the first of several that are alike."""
+        if isinstance(spec, Masking):
+            self.compared.setdefault((inputs[0], Masking, spec.value), Edge(node, 1))
+        elif isinstance(spec, Embedding) and spec.mask_zero:
+            self.compared.setdefault((inputs[0], Embedding, 0.0), Edge(node, 1))
+
+    def masks(self, call: Call, where: str) -> list[Mask]:
+        """The mask of each input of a call: the one it names, or the one carried there."""
+        count = len(call.inputs)
+        if call.masks:
+            named = [self.named(mask, where) if mask else None for mask in call.masks]
+            return named + [None] * (count - len(named))
+        # Keras 3 hands a carried mask on only where a call has no other tensors
+        lost = call.started and self.reader.major > 2
+        return [None if lost else self.of.get(tensor) for tensor in call.inputs]
+
+    def named(self, tensor: Tensor, where: str) -> Mask:
+        """The mask that a call names.
+
+        Raises:
+            UnsupportedError: no mask that the hub has a form of.
+        """
+        if not self.is_mask(tensor):
+            edge = self.edge(tensor, where)
+            if edge in self.flags - self.alike:
+                return self._turned(edge)
+            if edge not in self.booleans:
+                want = "a mask that is an input of its own, or a layer's"
+                raise UnsupportedError(where, want, f"one computed by {edge.node}", LIMITS)
+            return edge
+        found = self._value(tensor, where)
+        if found == ONES:
+            return None
+        if isinstance(found, Edge):
+            return found
+        name, call = self.operations[tensor[:2]]
+        why = found.why if isinstance(found, Mixed) else f"operation {name} ({call.name})"
+        return Mixed(why, tensor)
+
+    def note_flags(
+        self, name: str, edges: Sequence[Edge], made: Sequence[Tensor | Made], read: Container[Any]
+    ) -> None:
+        """Notes that an operation gives True and False, or moves them."""
+        spec = made[0].spec if isinstance(made[0], Made) else None
+        moved = isinstance(spec, MOVES) and all(t in read for t in made_of(made[0]))
+        to_truth = isinstance(spec, Compare) and name == "cast"
+        if name in FLAGGED or moved or to_truth:
+            self.flags |= {*edges}
+
+    def _turned(self, edge: Edge) -> Edge:
+        """The mask that numbers 1 and 0 stand for."""
+        if edge not in self.turned:
+            name = f"{edge.node}/mask"
+            while name in self.nodes:
+                name += "_"
+            mask = self.turned[edge] = self.nodes.add(name, NotEqual(0.0), [edge])
+            self.booleans.add(mask)
+        return self.turned[edge]
+
+    def sure(self, mask: Mask, where: str) -> Edge:
+        """A mask that is an edge, or is computed by operations.
+
+        Raises:
+            UnsupportedError: one that is joined of several otherwise.
+        """
+        if isinstance(mask, Edge):
+            return mask
+        if isinstance(mask, Mixed) and mask.tensor:
+            try:
+                return self._turned(self.edge(mask.tensor, where))
+            except UnsupportedError:
+                pass
+        got = mask.why if isinstance(mask, Mixed) else "none"
+        raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
+
+    def _asked(self, tensor: Tensor) -> list[Tensor]:
+        """The masks that what an operation on masks gives depends on, and that are not known."""
+        name, call = self.operations[tensor[:2]]
+        first = call.arguments[0] if call.arguments else None
+        found: list[Any] = []
+        if name in ("logical_or", "logical_and"):
+            found = [*call.arguments]
+        elif name in MOVED_MASKS or (_over_last(name, call) and not self._is_marked(name, first)):
+            found = [first]
+        elif _side_by_side(name, call):
+            found = first or []
+        masks = (t for t in found if isinstance(t, Tensor) and self.is_mask(t))
+        return [tensor for tensor in masks if tensor not in self._values]
+
+    def _is_marked(self, name: str, first: Any) -> bool:
+        """True for the question of a Masking layer: is any number of a step not the mark?"""
+        compared = isinstance(first, Tensor) and self.is_mask(first)
+        return name == "any" and compared and self.operations[first[:2]][0] == "not_equal"
+
+    def _value(self, tensor: Any, where: str) -> Any:
+        """What an operation on masks gives: an edge, ones, zeros, several side by side, Mixed."""
+        if not isinstance(tensor, Tensor):
+            return Mixed("a number")
+        if not self.is_mask(tensor):
+            edge = self.edge(tensor, where)
+            return edge if edge in self.booleans else Mixed(f"what {edge.node} computes")
+        # each once, however many read it, and what it depends on first, however deep that is
+        todo = [] if tensor in self._values else [tensor]
+        while todo:
+            if asked := self._asked(todo[-1]):
+                todo += asked
+            else:
+                here = todo.pop()
+                self._values[here] = self._computed(here, where)
+        return self._values[tensor]
+
+    def _computed(self, tensor: Tensor, where: str) -> Any:
+        """As `_value`, of an operation whose masks are known."""
+        name, call = self.operations[tensor[:2]]
+        first = call.arguments[0] if call.arguments else None
+        if name == "not_equal":
+            return self._not_equal(call, where)
+        if name in ("zeros_like", "ones_like"):
+            return ZEROS if name == "zeros_like" else ONES
+        if name in MOVED_MASKS:
+            return self._value(first, where)
+        if name in ("logical_or", "logical_and"):
+            both = [self._value(item, where) for item in call.arguments]
+            return _joined(both, "or" if name == "logical_or" else "and", call.name)
+        if _side_by_side(name, call):
+            return [self._value(item, where) for item in (first or [])]
+        if _over_last(name, call):
+            return self._reduced(name, first, call, where)
+        return Mixed(f"operation {name} ({call.name})")
+
+    def _reduced(self, name: str, first: Any, call: Call, where: str) -> Any:
+        """Any or all over the last axis: of masks side by side, or of a Masking layer's x != v."""
+        if self._is_marked(name, first):
+            x, value = _compared(self.operations[first[:2]][1])
+            key = self.edge(x, where) if x else Edge(""), Masking, float(value)
+            return self.compared.get(key, Mixed(f"operation any ({call.name})"))
+        found = self._value(first, where)
+        how = "or" if name == "any" else "and"
+        return _joined(found if isinstance(found, list) else [found], how, call.name)
+
+    def _not_equal(self, call: Call, where: str) -> Mask:
+        """The mask of an Embedding that compares the same, or a node of its own."""
+        x, value = _compared(call)
+        if x is None or self.is_mask(x):
+            return Mixed(f"operation not_equal ({call.name})")
+        edge = self.edge(x, where)
+        if found := self.compared.get((edge, Embedding, float(value))):
+            return found
+        own = Edge(call.name)
+        if own not in self.booleans:
+            self.nodes.add(call.name, NotEqual(float(value)), [edge])
+            self.booleans.add(own)
+        return own
+
+    def after(self, call: Call, last: Spec, masks: Sequence[Mask]) -> Mask:
+        """The mask that the first output of a layer carries."""
+        kind = class_of(call.layer)
+        one = masks[0] if masks else None
+        if isinstance(last, Custom):
+            return self._handed_on(call, last, masks)
+        if isinstance(last, (Recurrent, Bidirectional)):
+            return one if last.return_sequences else None
+        if kind == "TimeDistributed" and isinstance(last, TimeDistributed):
+            return self._after_steps(last, one)
+        if kind in CARRIES:
+            return one
+        if kind in ATTENTIONS:
+            return one
+        if kind in MERGES or kind == "Merge":
+            return self._merged(call, masks)
+        return self._side_by_side(call, masks) if kind == "Concatenate" else None
+
+    def _handed_on(self, call: Call, last: Custom, masks: Sequence[Mask]) -> Mask:
+        """The mask that a registered layer hands on: its inputs', if they have one."""
+        if not last.passes_mask or len(set(masks)) == 1:
+            return masks[0] if last.passes_mask else None
+        return Mixed(f"masks of the inputs of {call.name}, which differ")
+
+    def after_heads(self, call: Call, last: Spec) -> None:
+        """Keras 3 takes the masks off the inputs of MultiHeadAttention, at a time of its own."""
+        if isinstance(last, MultiHeadAttention) and self.reader.major > 2:
+            why = f"Keras takes the masks off what {call.name} reads, for whoever comes after it"
+            self.of |= {tensor: Mixed(why) for tensor in call.inputs if self.of.get(tensor)}
+
+    def _after_steps(self, last: TimeDistributed, mask: Mask) -> Mask:
+        wide = isinstance(mask, Mixed) or (
+            isinstance(mask, Edge) and len(self.nodes.shape(mask)) > 1
+        )
+        if wide and self.reader.major < 3:
+            return Mixed("a mask that TimeDistributed reduces to one for each step")
+        return mask
+
+    def _merged(self, call: Call, masks: Sequence[Mask]) -> Mask:
+        """Keras before 3.4 takes the steps that all masks keep, later that one of them keeps."""
+        options = call.layer.get("config", {})
+        if call.kind == "Merge" and options.get("mode") == "concat":
+            return self._side_by_side(call, masks)
+        if call.kind == "Merge" and options.get("mode") in ("dot", "cos"):
+            return None
+        there = [mask for mask in masks if mask is not None]
+        if 0 < len(there) < len(masks) and self.reader.era.joins_masks_by_or:
+            return None
+        return _one(there, call)
+
+    def _side_by_side(self, call: Call, masks: Sequence[Mask]) -> Mask:
+        options = call.layer.get("config", {})
+        axis = options.get("axis", options.get("concat_axis", -1))
+        there = [mask for mask in masks if mask is not None]
+        rank = len(self.nodes.shape(self.edge(call.inputs[0], "masks"))) + 1
+        if there and axis not in (-1, rank - 1):
+            return Mixed(f"the masks of {call.name} one after the other")
+        if 0 < len(there) < len(masks) and self.reader.era.joins_masks_by_or:
+            return None
+        return _one(there, call)
+
+
+def _side_by_side(name: str, call: Call) -> bool:
+    """True for an operation that puts masks side by side."""
+    return name == "concatenate" and call.options.get("axis") == -1
+
+
+def _over_last(name: str, call: Call) -> bool:
+    """True for any or all of the last axis."""
+    last = call.options.get("axis") in (-1, [-1]) and not call.options.get("keepdims")
+    return name in ("any", "all") and last
+
+
+def _one(masks: Sequence[Mask], call: Call) -> Mask:
+    """The mask that several are, if they are one."""
+    mixed = [mask for mask in masks if isinstance(mask, Mixed)]
+    if len(set(masks)) < 2:
+        return masks[0] if masks else None
+    return mixed[0]._replace(tensor=None) if mixed else Mixed(f"masks joined by {call.name}")
+
+
+def _compared(call: Call) -> tuple[Tensor | None, float]:
+    """The tensor and the number that an operation compares."""
+    a, b = (*call.arguments, None, None)[:2]
+    if isinstance(a, Tensor) and isinstance(b, (int, float)):
+        return a, b
+    return None, 0.0
+
+
+def _joined(values: Sequence[Any], how: str, name: str) -> Any:
+    """Masks joined by "or" or "and"."""
+    absorbing, neutral = (ONES, ZEROS) if how == "or" else (ZEROS, ONES)
+    if absorbing in values:
+        return absorbing
+    found = {v if isinstance(v, (Edge, Mixed)) else Mixed(name) for v in values if v != neutral}
+    if not found:
+        return neutral
+    return found.pop() if len(found) == 1 else Mixed(f"masks joined by {name}")

@@ -1,0 +1,137 @@
+"""From the neutral description of a Keras file or live model to a Model; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from xlstm.errors import FileError, NoArchitectureError, UnsupportedError
+from xlstm.files.description import Description
+from xlstm.ir.graph import Input, Model, Node, Source
+from xlstm.ir.permutes import settled
+
+from .builder import Assembly
+from .context import Paths, Reader
+from .graph import layers_of, name_of, until_layer
+from .joined_files import in_order, say_joined
+from .keras1_layers import homes_of, sort_parts
+from .layers.config import check_classes
+from .layers.rules import RULES
+from .ops.registry import HOW, MASKS
+from .submodels import Flattener, all_layers, written_out
+from .weights import Groups, sort_nested
+
+
+def _no_architecture(description: Description) -> NoArchitectureError:
+    return NoArchitectureError(
+        description.file,
+        "an architecture for these weights",
+        description.container,
+        "pass architecture=FILE (JSON, YAML, or a whole model of the same layers), or build the "
+        "model and give its arrays with layers=",
+    )
+
+
+def read_description(description: Description, *, lone: bool = False, until: str = "") -> Model:
+    """A Keras model from its description.
+
+    Args:
+        description: of a file or a live model.
+        lone: whether it is a layer by itself.
+        until: the layer whose output is the model's, and after which nothing is read.
+
+    Raises:
+        UnsupportedError: a layer or option without an exact form here.
+        FileError: a config that is incomplete.
+        WeightsError: weights that do not fit the layers, or are left over.
+        UsageError: no layer is called as `until` says.
+    """
+    if not description.config:
+        raise _no_architecture(description)
+    whole = layers_of(description.config, description.file or "keras")
+    description, note = in_order(description, whole)
+    reader = Reader(description, RULES, {*HOW, *MASKS})
+    if note:
+        reader.note(note)
+    config = until_layer(description.config, until, reader.file) if until else description.config
+    layers = layers_of(config, reader.file)
+    every = list(all_layers(layers, reader.file))
+    check_classes(reader, every)
+    number, characters = written_out(config, reader.file)
+    reader.budget.spend("expanded nodes", number, reader.file)
+    reader.budget.spend("characters", characters, reader.file)
+    graph = Flattener(description, reader.file).flat(config, layers=whole)
+    if graph.deep:
+        want, do = "outputs as a list or a dict of tensors", "return them side by side"
+        raise UnsupportedError(f"{reader.file}, outputs", want, graph.deep, do)
+    _cut(reader, whole, layers)
+    sort_nested(reader, homes_of(graph.calls))
+    sort_parts(reader, graph.calls)
+    assembly = Assembly(reader, graph)
+    for call in graph.calls:
+        assembly.add(call)
+    outputs = tuple(assembly.output(tensor, f"{reader.file}, outputs") for tensor in graph.outputs)
+    reader.check_used()
+    nodes, outputs = settled(assembly.nodes.nodes, outputs, assembly.moves)
+    nodes = _of_batch(reader, nodes, assembly.rows)
+    say_joined(reader, every, any(node.mask for node in nodes))
+    model = Model(
+        graph.name,
+        nodes,
+        graph.inputs,
+        outputs,
+        assembly.weights,
+        _source(reader),
+        keys=graph.keys,
+    )
+    _check_stateful(reader, model)
+    return replace(model, lone=lone and len(model.layers) == 1)
+
+
+def _cut(reader: Reader, whole: Sequence[Mapping[str, object]], left: Sequence[object]) -> None:
+    """Leaves the weights of layers alone that are not read."""
+    if len(left) == len(whole):
+        return
+    groups = Groups(reader.description.step, Paths(reader.description.weights))
+    kept = {name_of(layer) for layer in left}  # type: ignore[arg-type]
+    paths = {name_of(layer): groups.of(layer) for layer in whole}
+    cut = [name for name in paths if name not in kept]
+    reader.leave(cut if reader.description.by_name else [paths[name] for name in cut])
+    reader.note(f"read up to one layer: {len(cut)} layers left out")
+
+
+def _of_batch(reader: Reader, nodes: tuple[Node, ...], rows: set[int]) -> tuple[Node, ...]:
+    """Nodes with inputs of the batch size that constants have, as Keras takes no other then."""
+    if not rows:
+        return nodes
+    specs = {node.name: node.spec for node in nodes if isinstance(node.spec, Input)}
+    found = sorted(rows | {spec.batch for spec in specs.values() if spec.batch is not None})
+    if len(found) > 1:
+        where, want, do = reader.file, "constants and inputs of one batch size", "mend the model"
+        raise FileError(where, want, " and ".join(map(str, found)), do)
+    batch = {name: replace(spec, batch=found[0]) for name, spec in specs.items()}
+    return tuple(replace(node, spec=batch.get(node.name, node.spec)) for node in nodes)
+
+
+def _check_stateful(reader: Reader, model: Model) -> None:
+    """Raises FileError for layers that keep states of a batch whose size nothing says."""
+    sizes = {getattr(model.node(name).spec, "batch", None) for name in model.inputs}
+    if model.stateful and sizes == {None}:
+        where = reader.where(model.stateful[0].name)
+        want, do = "a batch size for stateful=True", "build the model with batch_shape=(size, ...)"
+        raise FileError(where, want, "none", do)
+
+
+def _source(reader: Reader) -> Source:
+    said = reader.description
+    ignored = [f"members not read: {', '.join(said.ignored)}"] if said.ignored else []
+    return Source(
+        "keras",
+        reader.era.version,
+        said.container,
+        said.file,
+        said.sha256,
+        (*reader.notes, *ignored),
+        reader.all_warnings(),
+        said.optimizer,
+    )

@@ -1,0 +1,168 @@
+"""One call of an operation, and what it becomes; imports no framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from xlstm.errors import UnsupportedError
+from xlstm.ir.graph import ExpandDims, Function, Shape, Slice, Spec
+from xlstm.ir.layers import Across, Constant
+from xlstm.ir.layers.operations import CONSTANT_MOST
+
+from ..context import LIMITS
+from ..inbound_nodes import Call, Tensor
+from ..layers.options import array_of
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of an operation.
+
+    Attributes:
+        call: what it is called on.
+        name: today's name of it.
+        shapes: of one sample of each tensor that it reads.
+        where: what errors call it.
+        flags: tensors that are True or False, 1 or 0 here.
+        alike: tensors without samples in Keras, which are the same for every sample here.
+        rows: gets the number of samples of constants that are laid beside samples.
+    """
+
+    call: Call
+    name: str
+    shapes: Mapping[Tensor, Shape]
+    where: str
+    flags: frozenset[Tensor] = frozenset()
+    alike: frozenset[Tensor] = frozenset()
+    rows: set[int] = field(default_factory=set)
+
+    def refused(self, want: str, got: object) -> UnsupportedError:
+        """The error for what has no exact form here."""
+        where = f"{self.where} ({self.call.kind})"
+        return UnsupportedError(where, want, str(got)[:80], LIMITS)
+
+    def argument(self, place: int, *names: str, default: Any = None) -> Any:
+        """An argument by one of its names, or by its place."""
+        for name in names:
+            if self.call.options.get(name) is not None:
+                return self.call.options[name]
+        given = self.call.arguments
+        return given[place] if place < len(given) and given[place] is not None else default
+
+    @property
+    def tensor(self) -> Tensor:
+        """The one tensor that it works on."""
+        found = self.argument(0, *TENSOR)
+        if not isinstance(found, Tensor):
+            raise self.refused("one tensor", found)
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of that tensor."""
+        return self.shapes[self.tensor]
+
+    def axis(self, axis: Any, rank: int | None = None) -> int:
+        """An axis of a sample, for one counted with the batch; `rank` is that of a sample."""
+        rank = len(self.shape) if rank is None else rank
+        if type(axis) is not int or not -rank - 1 <= axis <= rank or axis in (0, -rank - 1):
+            raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
+        return axis - 1 if axis > 0 else axis + rank
+
+    def held(self, value: Any, like: Tensor, rank: int, *, whole: bool = False) -> Made:
+        """A constant array as a tensor whose samples have `rank` axes; `like` is one of the model.
+
+        With `whole` the array has to have all axes, the batch's among them.
+        """
+        values, shape = array_of(value) or ((), ())
+        if shape and len(shape) == rank + 1:
+            size = len(values) // shape[0]
+            if values != values[:size] * shape[0]:
+                raise self.refused("a constant that is the same for every sample", f"{shape}")
+            self.rows.update({shape[0]} if whole else ())
+            values, shape, whole = values[:size], shape[1:], False
+        if not shape or len(shape) > rank or whole:
+            want = f"a tensor, or a constant array of {rank + whole} axes"
+            raise self.refused(want, f"{shape}" if shape else value)
+        self.check_few(values)
+        shape = (*(1,) * (rank - len(shape)), *shape)
+        made = then(like, *fixed(len(self.shapes[like]), values, shape))
+        assert isinstance(made, Made)
+        return made
+
+    def check_few(self, values: Sequence[float]) -> None:
+        """Raises UnsupportedError for more numbers than a graph keeps, or none that are finite."""
+        if len(values) > CONSTANT_MOST or not all(map(math.isfinite, values)):
+            want = f"a constant of {CONSTANT_MOST} finite numbers at most"
+            raise self.refused(want, f"{len(values)} numbers; keep them in a layer's weights")
+
+    def level(self, *reads: Tensor | Made) -> tuple[Tensor | Made, ...]:
+        """Tensors as ones of the same rank: those without samples get axes in front."""
+        ranks = {t: len(self.shapes[t]) for t in reads if isinstance(t, Tensor)}
+        of_samples = {rank for t, rank in ranks.items() if t not in self.alike}
+        most = max(of_samples or ranks.values())
+        if len(of_samples) > 1 or any(rank > most for rank in ranks.values()):
+            raise self.refused("tensors of one rank", f"ranks {[*ranks.values()]}")
+        return tuple(then(t, *[ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
+
+
+def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[Spec]:
+    """Specs that make the same numbers of any sample of `rank` axes."""
+    one = [Slice(axis, 0, drop=True) for axis in reversed(range(rank))]
+    axes = [ExpandDims(0)] * len(shape)
+    return [*one, Function("zeros_like"), *axes, Constant("add", values, shape)]
+
+
+TENSOR = tuple("x input tensor inputs a input_tensor features t value values logits".split())
+"""What the one tensor of an operation is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A spec on tensors of the model, or on what others make."""
+
+    spec: Spec
+    reads: tuple[Tensor | Made, ...]
+
+
+class Several(NamedTuple):
+    """The outputs of an operation whose nodes are no chain."""
+
+    outputs: Sequence[Tensor | Made]
+
+
+def then(x: Tensor | Made, *specs: Spec) -> Tensor | Made:
+    """Specs one after the other."""
+    for spec in specs:
+        x = Made(spec, (x,))
+    return x
+
+
+def is_alike(made: Tensor | Made, alike: frozenset[Tensor]) -> bool:
+    """Whether something has no samples in Keras: it is reduced over them."""
+    if isinstance(made, Tensor):
+        return made in alike
+    return isinstance(made.spec, Across) or all(is_alike(read, alike) for read in made.reads)
+
+
+def made_of(made: Tensor | Made) -> set[Tensor]:
+    """The tensors that something is made of."""
+    if isinstance(made, Tensor):
+        return {made}
+    return {tensor for read in made.reads for tensor in made_of(read)}
+
+
+Found = tuple[Sequence[Tensor], Sequence[Spec]] | Several
+
+
+def outputs_of(found: Found) -> Sequence[Tensor | Made]:
+    """Every output of an operation as what makes it."""
+    if isinstance(found, Several):
+        return found.outputs
+    tensors, specs = found
+    if not specs:
+        return tensors[:1]
+    return [then(Made(specs[0], tuple(tensors)), *specs[1:])]

@@ -1,0 +1,82 @@
+"""How tensors are padded between layers, as specs; imports no framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import starmap
+from typing import Any
+
+from xlstm.ir.graph import Concatenate, ExpandDims, Function, Pad, Reverse, Slice, Spec, Squeeze
+from xlstm.ir.layers import Where
+
+from ..inbound_nodes import Tensor
+from .call import Found, Made, Operation, Several, then
+
+Pairs = list[tuple[int, int]]
+"""Places before and after each axis of a sample."""
+
+
+def _pad(op: Operation) -> Found:
+    """Numbers around: one of them, or those inside turned round."""
+    mode = str(op.argument(2, "mode", default="constant")).lower()
+    value = op.argument(3, "constant_values", default=0)
+    pairs = _pairs(op, op.argument(1, "pad_width", "paddings"))
+    if mode in MIRRORS:
+        return Several([_mirrored(op, pairs, MIRRORS[mode])])
+    plain = type(value) in (int, float) and math.isfinite(value)
+    if mode != "constant" or not plain or len(pairs) > 3:
+        want = "one finite number around 1 to 3 axes, or reflect or symmetric"
+        raise op.refused(want, f"{mode} {value} {pairs}")
+    around = _zeros(pairs)
+    if not value:
+        return (op.tensor,), around
+    there = then(op.tensor, Function("ones_like"), *around)
+    return Several([Made(Where(no=float(value)), (there, then(op.tensor, *around)))])
+
+
+def _pairs(op: Operation, given: Any) -> Pairs:
+    known = isinstance(given, list) and len(given) == len(op.shape) + 1 and given[0] == [0, 0]
+    pairs = given[1:] if known else []
+    for pair in pairs:
+        known &= isinstance(pair, list) and len(pair) == 2
+        known &= known and all(type(n) is int and n >= 0 for n in pair)
+    if not known or not pairs:
+        raise op.refused("places before and after every axis, none for the batch", given)
+    return list(starmap(lambda before, after: (before, after), pairs))
+
+
+def _zeros(pairs: Pairs) -> list[Spec]:
+    before, after = zip(*pairs, strict=True)
+    if not before[-1] and not after[-1] and len(before) > 1:
+        return [Pad(before[:-1], after[:-1])]
+    rank = len(pairs)
+    return [ExpandDims(rank), Pad(before, after), Squeeze(rank)]
+
+
+MIRRORS = {"reflect": 1, "symmetric": 0}
+"""Mode -> how many places at each end are not repeated."""
+
+
+def _mirrored(op: Operation, pairs: Pairs, skip: int) -> Tensor | Made:
+    x: Tensor | Made = op.tensor
+    for axis, (before, after) in enumerate(pairs):
+        if not before and not after:
+            continue
+        size = op.shape[axis]
+        if size is None or max(before, after) > size - skip:
+            got = "any size" if size is None else f"size {size}"
+            raise op.refused(f"an axis with {max(before, after)} places to repeat", got)
+        turned = Reverse() if axis == 0 else Slice(axis, step=-1)
+        parts = [x]
+        if before:
+            parts.insert(0, then(x, Slice(axis, skip or None, skip + before), turned))
+        if after:
+            end = size - skip
+            parts.append(then(x, Slice(axis, end - after, end), turned))
+        x = Made(Concatenate(axis), tuple(parts))
+    return x
+
+
+PADS: dict[str, Callable[[Operation], Found]] = {"pad": _pad}
+"""Name of an operation -> how its calls are read."""

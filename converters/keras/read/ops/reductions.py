@@ -1,0 +1,314 @@
+"""Operations that compare, choose, join, part or sum up, as specs; imports no framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from xlstm.ir.graph import (
+    Affine,
+    Concatenate,
+    ExpandDims,
+    Function,
+    Merge,
+    Reduce,
+    Slice,
+    Spec,
+    Squeeze,
+)
+from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Where
+from xlstm.ir.layers.operations import ALONG, ARITHMETIC, COMPARISONS, CONSTANT_MOST, SO_FAR
+
+from ..inbound_nodes import Tensor
+from ..layers.options import array_of
+from .call import Found, Made, Operation, Several, then
+
+MOST = 64
+"""The most parts that one operation becomes."""
+
+
+def _number(value: Any) -> float | None:
+    plain = type(value) in (int, float) and math.isfinite(value)
+    return float(value) if plain else None
+
+
+def combined(op: Operation, a: Any, b: Any) -> Found | None:
+    """A tensor and a constant array; None where there is no array."""
+    held, tensor = (array_of(b), a) if isinstance(a, Tensor) else (array_of(a), b)
+    if held is None or not isinstance(tensor, Tensor):
+        return None
+    values, shape = held
+    if len(shape) == len(op.shapes[tensor]) + 1 and shape[0] == 1:
+        shape = shape[1:]
+    known = op.name in (*ARITHMETIC, *COMPARISONS)
+    if not known or not shape or len(shape) > len(op.shapes[tensor]):
+        raise op.refused("an array that samples of a tensor fit", f"{op.name} with {shape}")
+    op.check_few(values)
+    return (tensor,), (Constant(op.name, values, shape, tensor is b),)
+
+
+TURNED = {"greater": "less", "less": "greater"}
+
+
+def _compare(op: Operation) -> Found:
+    a, b = op.argument(0, "x1", "x", "a"), op.argument(1, "x2", "y", "b")
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return Several([Made(Compare(op.name), op.level(a, b))])
+    if (held := combined(op, a, b)) is not None:
+        return held
+    tensor, number = (a, _number(b)) if isinstance(a, Tensor) else (b, _number(a))
+    if not isinstance(tensor, Tensor) or number is None:
+        raise op.refused("a tensor and a number", f"{a} and {b}")
+    name = op.name
+    if tensor is b:
+        first, *rest = name.split("_")
+        name = "_".join([TURNED.get(first, first), *rest])
+    return (tensor,), (Compare(name, number),)
+
+
+def _truth(op: Operation, x: Tensor | Made) -> Tensor | Made:
+    """1 where a tensor is not 0."""
+    return x if x in op.flags else Made(Compare("not_equal", 0.0), (x,))
+
+
+def _logical(op: Operation) -> Found:
+    if op.name == "logical_not":
+        return (op.tensor,), (Compare("equal", 0.0),)
+    pair = op.argument(0, "x1", "x"), op.argument(1, "x2", "y")
+    first, *_ = tensors = [x for x in pair if isinstance(x, Tensor)]
+    rank = max(len(op.shapes[tensor]) for tensor in tensors)
+    a, b = op.level(*(x if isinstance(x, Tensor) else op.held(x, first, rank) for x in pair))
+    if op.name == "logical_xor":
+        return Several([Made(Compare("not_equal"), (_truth(op, a), _truth(op, b)))])
+    how = "minimum" if op.name == "logical_and" else "maximum"
+    return Several([Made(Merge(how), (_truth(op, a), _truth(op, b)))])
+
+
+def _any_or_all(op: Operation) -> Found:
+    specs = reductions(op, "max" if op.name == "any" else "min")
+    return Several([then(_truth(op, op.tensor), *specs)])
+
+
+def _where(op: Operation) -> Found:
+    condition = op.argument(0, "condition")
+    cases = op.argument(1, "x1", "x"), op.argument(2, "x2", "y")
+    tensors = [x for x in (condition, *cases) if isinstance(x, Tensor)]
+    rank = max(len(op.shapes[tensor]) for tensor in tensors)
+    yes, no = numbers = [_number(case) for case in cases]
+    given = [x for x, number in zip(cases, numbers, strict=True) if number is None]
+    asked, *rest = op.level(
+        *(x if isinstance(x, Tensor) else op.held(x, tensors[0], rank) for x in (condition, *given))
+    )
+    if yes is not None and no is not None:
+        return Several([then(_truth(op, asked), Affine(yes - no, no))])
+    return Several([Made(Where(yes, no), (asked, *rest))])
+
+
+FLOATS, INTS = ("float32", "float64"), ("int32", "int64")
+
+
+def _cast(op: Operation) -> Found:
+    """Numbers of another dtype: ports compute in one, so only fractions and truth are lost."""
+    dtype = op.argument(1, "dtype")
+    dtype = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+    if dtype == "bool":
+        return Several([_truth(op, op.tensor)])
+    if dtype not in (*FLOATS, *INTS):
+        raise op.refused(f"one of {', '.join((*FLOATS, *INTS))}, bool", dtype)
+    whole = dtype in INTS and op.tensor not in op.flags
+    return (op.tensor,), (Function("trunc"),) if whole else ()
+
+
+def _clip(op: Operation) -> Found:
+    low = _number(op.argument(1, "x_min", "clip_value_min", "min_value"))
+    high = _number(op.argument(2, "x_max", "clip_value_max", "max_value"))
+    if low is None or high is None or low > high:
+        raise op.refused("two finite numbers, the lower one first", f"{low}, {high}")
+    return (op.tensor,), (Clip(low, high),)
+
+
+def _stack(op: Operation) -> Found:
+    tensors, rank = listed_tensors(op, "x", "values", "arrays")
+    axis = op.axis(op.argument(1, "axis", default=0), rank + 1)
+    return Several([Made(Concatenate(axis), tuple(then(t, ExpandDims(axis)) for t in tensors))])
+
+
+def listed_tensors(op: Operation, *names: str) -> tuple[tuple[Tensor | Made, ...], int]:
+    """The tensors of a list, constant arrays among them, and the rank of a sample."""
+    items = op.argument(0, *names)
+    items = items if isinstance(items, list) else [items]
+    first, *_ = tensors = [item for item in items if isinstance(item, Tensor)]
+    rank = len(op.shapes[first])
+    made = (x if isinstance(x, Tensor) else op.held(x, first, rank, whole=True) for x in items)
+    op.level(*tensors)
+    return tuple(made), rank
+
+
+def _size(op: Operation, axis: int) -> int:
+    size = op.shape[axis]
+    if size is None:
+        raise op.refused("an axis of known size", f"axis {axis + 1} of any length")
+    return size
+
+
+def _few(op: Operation, count: int) -> int:
+    if not 0 < count <= MOST:
+        raise op.refused(f"1 to {MOST} parts", f"{count}")
+    return count
+
+
+def _split(op: Operation) -> Found:
+    axis = op.axis(op.argument(2, "axis", default=0))
+    places = op.argument(1, "indices_or_sections", "num_or_size_splits")
+    size = _size(op, axis)
+    tf_sizes = "num_or_size_splits" in op.call.options
+    if type(places) is int and places > 0 and not size % places:
+        ends = [size // places * n for n in range(1, _few(op, places))]
+    elif isinstance(places, list) and all(type(n) is int and n > 0 for n in places):
+        ends = [sum(places[: n + 1]) for n in range(len(places) - 1)] if tf_sizes else places
+    else:
+        raise op.refused(f"parts of the {size} places", places)
+    edges = [0, *ends, size]
+    if edges != sorted({*edges}):
+        raise op.refused(f"parts of the {size} places", places)
+    pairs = pairwise(edges)
+    return Several([Made(Slice(axis, a or None, b), (op.tensor,)) for a, b in pairs])
+
+
+def _unstack(op: Operation) -> Found:
+    axis = op.axis(op.argument(2, "axis", default=0))
+    count = _few(op, _size(op, axis))
+    return Several([Made(Slice(axis, n, drop=True), (op.tensor,)) for n in range(count)])
+
+
+def _tile(op: Operation) -> Found:
+    times = op.argument(1, "repeats", "multiples")
+    rank = len(op.shape)
+    known = isinstance(times, list) and all(type(n) is int and n > 0 for n in times)
+    if not known or len(times) > rank + 1 or (len(times) == rank + 1 and times[0] != 1):
+        raise op.refused("how often each axis after the batch is repeated", times)
+    x: Tensor | Made = op.tensor
+    for axis, count in enumerate(times[-rank:], start=max(rank - len(times), 0)):
+        x = Made(Concatenate(axis), (x,) * _few(op, count)) if count > 1 else x
+    return Several([x])
+
+
+def _repeat(op: Operation) -> Found:
+    """Places one after the other: a new axis that is stretched, and folded in."""
+    times, axis = op.argument(1, "repeats"), op.argument(2, "axis")
+    if type(times) is not int:
+        raise op.refused("one number of repeats", times)
+    place = op.axis(axis)
+    parts = _few(op, _size(op, place)) * _few(op, times)
+    ones = [Made(Slice(place, n, n + 1), (op.tensor,)) for n in range(parts // times)]
+    repeated = tuple(one for one in ones for _ in range(times))
+    return Several([Made(Concatenate(place), repeated)])
+
+
+def _take(op: Operation) -> Found:
+    axis, places = op.argument(2, "axis"), op.argument(1, "indices")
+    place = op.axis(axis)
+    if type(places) is int:
+        return (op.tensor,), (Slice(place, places, drop=True),)
+    if not isinstance(places, list) or not all(type(n) is int and n >= 0 for n in places):
+        raise op.refused("places that are known, from 0 on", places)
+    _few(op, len(places))
+    ones = tuple(Made(Slice(place, n, n + 1), (op.tensor,)) for n in places)
+    return Several([Made(Concatenate(place), ones)])
+
+
+def _roll(op: Operation) -> Found:
+    shift, axis = op.argument(1, "shift"), op.argument(2, "axis")
+    place = op.axis(axis)
+    size = _size(op, place)
+    if type(shift) is not int:
+        raise op.refused("one number of places", shift)
+    cut = -shift % size
+    if not cut:
+        return (op.tensor,), ()
+    halves = Slice(place, cut, None), Slice(place, None, cut)
+    return Several([Made(Concatenate(place), tuple(Made(s, (op.tensor,)) for s in halves))])
+
+
+def reductions(op: Operation, how: str, keep: bool | None = None) -> list[Spec]:
+    """Specs that reduce a tensor over the axes that an operation names, the batch's perhaps."""
+    axes, rank = op.argument(1, "axis"), len(op.shape)
+    axes = [*range(rank + 1)] if axes is None else axes if isinstance(axes, list) else [axes]
+    keep = bool(op.argument(2, "keepdims", default=False)) if keep is None else keep
+    found = tuple(op.axis(axis) for axis in axes if axis not in (0, -rank - 1))
+    if len(found) == len(axes):
+        return [Reduce(how, found, keep)]
+    if op.call.wraps:
+        raise op.refused("axes to reduce, not the batch, inside TimeDistributed", axes)
+    left = [] if keep else [Squeeze(axis) for axis in sorted(found, reverse=True)]
+    return [Across(how, found), *left]
+
+
+def _spread(op: Operation) -> Found:
+    """Variance, and its root."""
+    mean = then(op.tensor, *reductions(op, "mean", keep=True))
+    apart = Made(Merge("subtract"), (op.tensor, mean))
+    last = [Function("sqrt")] if op.name == "std" else []
+    return Several([then(apart, Function("square"), *reductions(op, "mean"), *last)])
+
+
+def _norm(op: Operation) -> Found:
+    order, axes = op.argument(1, "ord"), op.argument(2, "axis")
+    if type(axes) is not int or order not in (None, 1, 2, "euclidean"):
+        raise op.refused("a length along one axis, of order 1 or 2", f"{order} along {axes}")
+    total = Reduce("sum", (op.axis(axes),), bool(op.argument(3, "keepdims", default=False)))
+    specs: tuple[Spec, ...] = (Function("square"), total, Function("sqrt"))
+    return (op.tensor,), (Function("abs"), total) if order == 1 else specs
+
+
+def _along(op: Operation) -> Found:
+    axis = op.axis(op.argument(1, "axis"))
+    others = [key for key in ("exclusive", "reverse") if op.call.options.get(key)]
+    if others:
+        raise op.refused("sums and products up to each place", others[0])
+    keep = op.name not in SO_FAR and op.argument(2, "keepdims", default=False) is True
+    return (op.tensor,), (Along(op.name, axis), *([ExpandDims(axis)] if keep else []))
+
+
+def _one_hot(op: Operation) -> Found:
+    classes, axis = op.argument(1, "num_classes", "depth"), op.argument(2, "axis", default=-1)
+    other = [key for key in ("on_value", "off_value", "sparse") if op.call.options.get(key)]
+    if type(classes) is not int or not 0 < classes <= CONSTANT_MOST or axis != -1 or other:
+        want = f"1 to {CONSTANT_MOST} classes along a new last axis"
+        raise op.refused(want, f"{classes} along {axis} {' '.join(other)}")
+    numbers = tuple(map(float, range(classes)))
+    equal = Constant("equal", numbers, (classes,))
+    return (op.tensor,), (Function("trunc"), ExpandDims(len(op.shape)), equal)
+
+
+def _rsqrt(op: Operation) -> Found:
+    return (op.tensor,), (Function("sqrt"), Function("reciprocal"))
+
+
+FORMS: dict[str, Callable[[Operation], Found]] = {
+    **dict.fromkeys(COMPARISONS, _compare),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "logical_not"), _logical),
+    **dict.fromkeys(("any", "all"), _any_or_all),
+    **dict.fromkeys(("var", "std"), _spread),
+    **dict.fromkeys(ALONG, _along),
+    "where": _where,
+    "cast": _cast,
+    "clip": _clip,
+    "stack": _stack,
+    "split": _split,
+    "unstack": _unstack,
+    "tile": _tile,
+    "repeat": _repeat,
+    "take": _take,
+    "roll": _roll,
+    "norm": _norm,
+    "one_hot": _one_hot,
+    "rsqrt": _rsqrt,
+}
+"""Name of an operation -> how its calls are read."""
+
+FLAGGED = frozenset((*COMPARISONS, "logical_and", "logical_or", "logical_xor", "logical_not"))
+FLAGGED |= {"any", "all"}
+"""Operations that give True and False."""

@@ -1,0 +1,245 @@
+"""Operations between layers, of Keras 3 and of tf.keras, as specs; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from xlstm.errors import FileError, UsageError, XlstmError
+from xlstm.ir.graph import (
+    Activation,
+    Affine,
+    Concatenate,
+    ExpandDims,
+    Function,
+    Merge,
+    Permute,
+    Reshape,
+    Reverse,
+    Slice,
+    Spec,
+    Squeeze,
+)
+from xlstm.ir.layers import Clip
+from xlstm.ir.layers.elementwise import FUNCTIONS, REDUCTIONS
+from xlstm.ir.layers.operations import COMPARISONS
+
+from ..inbound_nodes import ANEW, Tensor
+from .activations import ACTIVATIONS, EACH_NUMBER
+from .call import Found, Made, Operation, Several, then
+from .padding import PADS
+from .products import PRODUCTS
+from .reductions import FORMS, combined, listed_tensors, reductions
+
+
+def _arithmetic(op: Operation) -> Found:
+    """Two tensors, or a tensor and a number."""
+    a, b = op.argument(0, "x", "x1", "a"), op.argument(1, "y", "x2", "b")
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        x, y = op.level(a, b)
+        if {a, b} <= op.flags and op.name in ("add", "subtract"):
+            raise op.refused("arithmetic of numbers", "two tensors of True and False")
+        if op.name == "divide":
+            return Several([Made(Merge("multiply"), (x, then(y, Function("reciprocal"))))])
+        if op.name not in MERGES:
+            raise op.refused("a tensor and a number", "two tensors")
+        return Several([Made(Merge(op.name), (x, y))])
+    if (held := combined(op, a, b)) is not None:
+        return held
+    tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise op.refused("tensors and numbers", number)
+    if not isinstance(tensor, Tensor):
+        raise op.refused("a tensor", tensor)
+    return (tensor,), _with_number(op, float(number), first=tensor is a)
+
+
+MERGES = ("add", "subtract", "multiply", "maximum", "minimum")
+
+
+def _with_number(op: Operation, number: float, first: bool) -> Sequence[Spec]:
+    """Specs for a tensor and a number; `first` where the tensor comes first."""
+    if op.name == "add":
+        return (Affine(1.0, number),)
+    if op.name == "subtract":
+        return (Affine(1.0, -number) if first else Affine(-1.0, number),)
+    if op.name == "multiply":
+        return (Affine(number, 0.0),)
+    if op.name == "divide" and not first:
+        return (Function("reciprocal"), Affine(number, 0.0))
+    if op.name == "divide" and number:
+        return (Affine(1 / number, 0.0),)
+    if op.name == "power" and first and number in POWERS:
+        return (Function(POWERS[number]),)
+    if op.name == "maximum":
+        return (Clip(low=number) if number else Activation("relu"),)
+    if op.name == "minimum":
+        return (Clip(high=number),)
+    raise op.refused("arithmetic with an exact form", f"{op.name} with {number}")
+
+
+POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
+
+
+def _function(op: Operation) -> Found:
+    return (op.tensor,), (Function(op.name),)
+
+
+def _concatenate(op: Operation) -> Found:
+    tensors, rank = listed_tensors(op, "values", "xs", "inputs")
+    return Several([Made(Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)])
+
+
+def _reshape(op: Operation) -> Found:
+    shape = op.argument(1, "newshape", "shape")
+    known = isinstance(shape, list) and all(type(n) is int or n is None for n in shape)
+    if not known or not shape or shape[0] not in (-1, None):
+        raise op.refused("a shape (-1, ...), the batch left open", shape)
+    rest = tuple(None if n in (-1, None) else n for n in shape[1:])
+    product, missing = 1, None in op.shape
+    for size in op.shape:
+        product *= size or 1
+    wanted = 1
+    for size in rest:
+        wanted *= size or 1
+    if None in rest or missing or product != wanted:
+        raise op.refused(f"the numbers of one sample {op.shape}", shape)
+    return (op.tensor,), (Reshape(rest),)
+
+
+def _transpose(op: Operation) -> Found:
+    axes = op.argument(1, "axes", "perm")
+    if not isinstance(axes, list) or not axes or axes[0] != 0:
+        raise op.refused("axes that leave the batch first", axes)
+    return (op.tensor,), (Permute(tuple(axes[1:])),)
+
+
+def _moved(op: Operation) -> Found:
+    """One axis put in another's place, which goes to its own (swapaxes) or moves on (moveaxis)."""
+    first, second = op.argument(1, "axis1", "source"), op.argument(2, "axis2", "destination")
+    a, b = op.axis(first), op.axis(second)
+    order = list(range(1, len(op.shape) + 1))
+    if op.name == "swapaxes":
+        order[a], order[b] = order[b], order[a]
+    else:
+        order.insert(b, order.pop(a))
+    return (op.tensor,), (Permute(tuple(order)),)
+
+
+def _reduce(op: Operation) -> Found:
+    return (op.tensor,), reductions(op, op.name)
+
+
+def _expand(op: Operation) -> Found:
+    axis = op.argument(1, "axis")
+    return (op.tensor,), (ExpandDims(op.axis(axis, len(op.shape) + 1)),)
+
+
+def _squeeze(op: Operation) -> Found:
+    axis = op.argument(1, "axis")
+    axes = axis if isinstance(axis, list) and axis else [axis]
+    found = sorted((op.axis(a) for a in axes), reverse=True)
+    return (op.tensor,), [Squeeze(a) for a in found]
+
+
+def _flip(op: Operation) -> Found:
+    axis = op.argument(1, "axis")
+    axes = axis if isinstance(axis, list) else [axis]
+    return (op.tensor,), [Reverse() if (n := op.axis(a)) == 0 else Slice(n, step=-1) for a in axes]
+
+
+def _part(op: Operation) -> Found:
+    """x[...], Python's slices and numbers; new axes and "..." among them."""
+    index = op.argument(1, "slice_spec", "key")
+    items = index if isinstance(index, list) else [index]
+    dots = [n for n, item in enumerate(items) if _is_dots(item)]
+    if dots:
+        given = sum(item is not None for item in items) - len(dots)
+        full = [slice(None)] * (len(op.shape) + 1 - given)
+        items = [*items[: dots[0]], *full, *items[dots[0] + 1 :]]
+    known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
+    if len(dots) > 1 or not known or not items or items[0] != slice(None):
+        raise op.refused("slices and numbers, the whole batch first", index)
+    specs: list[Spec] = []
+    for axis, item in reversed(list(enumerate(i for i in items[1:] if i is not None))):
+        if isinstance(item, int):
+            specs.append(Slice(axis, item, drop=True))
+        elif item != slice(None):
+            specs += _slices(axis, item)
+    kept = [item for item in items[1:] if not isinstance(item, int)]
+    specs += [ExpandDims(axis) for axis, item in enumerate(kept) if item is None]
+    return (op.tensor,), specs
+
+
+def _slices(axis: int, item: slice) -> list[Spec]:
+    """A slice; one that goes backwards is taken of the axis turned round."""
+    step = 1 if item.step is None else item.step
+    if step > 0 or item == slice(None, None, -1):
+        return [Slice(axis, item.start, item.stop, step)]
+    start, stop = (None if place is None else -1 - place for place in (item.start, item.stop))
+    return [Slice(axis, step=-1), Slice(axis, start, stop, -step)]
+
+
+def _is_dots(item: Any) -> bool:
+    named = isinstance(item, Mapping) and item.get("class_name") == "__ellipsis__"
+    return named or item == "..."
+
+
+def _identity(op: Operation) -> Found:
+    return (op.tensor,), (Activation("linear"),)
+
+
+def _same(op: Operation) -> Found:
+    """The tensor itself, unless it is told another dtype."""
+    return FORMS["cast"](op) if op.argument(1, "dtype") else ((op.tensor,), ())
+
+
+HOW: dict[str, Callable[[Operation], Found]] = {
+    **dict.fromkeys((*MERGES, "divide", "power"), _arithmetic),
+    **dict.fromkeys(FUNCTIONS, _function),
+    **dict.fromkeys(REDUCTIONS, _reduce),
+    "concatenate": _concatenate,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "swapaxes": _moved,
+    "moveaxis": _moved,
+    "expand_dims": _expand,
+    "squeeze": _squeeze,
+    "flip": _flip,
+    "get_item": _part,
+    "identity": _identity,
+    **dict.fromkeys(("convert_to_tensor", "copy", "stop_gradient"), _same),
+    **ACTIVATIONS,
+    **FORMS,
+    **PADS,
+    **PRODUCTS,
+}
+"""Name of an operation -> how its calls are read."""
+
+BY_NUMBER = EACH_NUMBER | frozenset(
+    (*MERGES, "divide", "power", *FUNCTIONS, *COMPARISONS, "where", "cast", "clip", "identity")
+)
+BY_NUMBER |= {"logical_and", "logical_or", "logical_xor", "logical_not", "rsqrt"}
+"""Operations that work number by number, whatever the axes."""
+
+MASKS = frozenset("not_equal any all logical_or logical_and zeros_like ones_like".split())
+"""Operations that Keras 3 makes masks with."""
+
+
+def read_operation(operation: Operation) -> Found:
+    """What an operation reads, and the specs that do the same one after the other.
+
+    Raises:
+        UnsupportedError: arguments that no spec has.
+        FileError: arguments that make no sense.
+    """
+    where = f"{operation.where} ({operation.call.kind})"
+    try:
+        return HOW[operation.name](operation)
+    except UsageError as error:
+        raise FileError(where, error.expected, error.got, error.do) from None
+    except XlstmError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        want, got = "arguments as Keras has them", f"{type(error).__name__} ({error})"
+        raise FileError(where, want, got[:80], ANEW) from None

@@ -1,0 +1,212 @@
+"""Models inside models: their layers put in the place of the model, under names with slashes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from xlstm.errors import FileError
+from xlstm.files.description import Description
+
+from .context import NESTED, Config, Paths, is_operation
+from .graph import Graph, layers_of, name_of, read_graph
+from .inbound_nodes import ANEW, Call, Tensor
+from .keras1_layers import taken_apart
+from .shared_layers import told
+from .weights import Groups
+
+DEEPEST = 16
+"""Deepest nesting of models in models."""
+
+JOINT = "Joint"
+"""Class of a call that gives a tensor another mask and computes nothing."""
+
+
+def model_inside(layer: Config) -> Config | None:
+    """The model that a layer is, or applies to every time step; None for other layers."""
+    if layer.get("class_name") in NESTED:
+        return layer
+    options = layer.get("config")
+    inside = options.get("layer") if isinstance(options, Mapping) else None
+    if layer.get("class_name") != "TimeDistributed" or not isinstance(inside, Mapping):
+        return None
+    return inside if inside.get("class_name") in NESTED else None
+
+
+def all_layers(layers: list[Config], where: str, depth: int = 0) -> Iterator[Config]:
+    """Every layer of a model, those of models inside it in their place.
+
+    Raises:
+        FileError: models nested too deeply.
+    """
+    if depth > DEEPEST:
+        raise FileError(where, f"models nested at most {DEEPEST} deep", "more", ANEW)
+    for layer in layers:
+        inside = model_inside(layer)
+        if inside is None:
+            yield layer
+            options = layer.get("config", {})
+            branches = options.get("layers") if layer.get("class_name") == "Merge" else None
+            for model in branches if isinstance(branches, list) else []:
+                yield from all_layers(layers_of(model, where), where, depth + 1)
+        else:
+            yield from all_layers(layers_of(inside, where), where, depth + 1)
+
+
+def calls_of(layer: Config) -> int:
+    """The number of calls of a layer that its config lists; 1 in a chain."""
+    nodes = layer.get("inbound_nodes")
+    return len(nodes) if isinstance(nodes, list) and nodes else 1
+
+
+def written_out(config: Config, where: str) -> tuple[int, int]:
+    """Calls of a model without nested ones, and characters of their paths, before any is made.
+
+    A model in which one is called twice, and so on for 16 levels, has 65,536 of each.
+
+    Raises:
+        FileError: a nested model without layers.
+    """
+    number, characters = 0, 0
+    for layer in layers_of(config, where):
+        inside, times = model_inside(layer), calls_of(layer)
+        inner, below = (1, 0) if inside is None else written_out(inside, where)
+        number += times * inner
+        characters += times * (below + inner * (len(name_of(layer)) + 1))
+    return number, characters
+
+
+@dataclass
+class Flattener:
+    """Puts the layers of nested models in the models' place.
+
+    Attributes:
+        description: of the file.
+        where: what errors call it.
+        paths: of the weights.
+    """
+
+    description: Description
+    where: str
+    paths: Paths = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.paths = Paths(self.description.weights)
+
+    def flat(self, config: Config, path: str = "", layers: list[Config] | None = None) -> Graph:
+        """The graph of a model without nested ones.
+
+        Args:
+            config: the model's.
+            path: of the model's group in new weights files, with a slash behind, "" for the root.
+            layers: the layers that were numbered when the file was written, if not the config's.
+        """
+        graph = read_graph(config, self.where)
+        paths = self._paths(layers or layers_of(config, self.where), path)
+        calls: list[Call] = []
+        known: dict[Tensor, Tensor] = {}
+        for call in graph.calls:
+            group = path + paths.get(call.name, "")
+            read = replace(_renamed(call, known), group=group, same=told(call.layer))
+            inside = model_inside(call.layer)
+            if inside is None:
+                calls += taken_apart(read, self.description, self.where) or [read]
+                continue
+            found, outputs = self._inlined(read, inside)
+            calls += found
+            for number, tensor in enumerate(outputs):
+                known[call.output(number)] = tensor
+        return replace(
+            graph, calls=tuple(calls), outputs=tuple(known.get(t, t) for t in graph.outputs)
+        )
+
+    def _paths(self, layers: list[Config], path: str) -> dict[str, str]:
+        """The group of every layer of one model, below the model's own."""
+        groups = Groups(self.description.step, self.paths, path)
+        return {name_of(la): groups.of(la) for la in layers if not is_operation(la)}
+
+    def _inlined(self, call: Call, model: Config) -> tuple[list[Call], list[Tensor]]:
+        """The calls of a nested model's layers, and what its outputs are."""
+        timed = model is not call.layer
+        below = f"{call.group}/layer" * timed or call.group
+        root = "layers" if self.description.step == 1 else "_layer_checkpoint_dependencies"
+        graph = self.flat(model, f"{below}/{root}/")
+        if len(graph.inputs) != len(call.inputs):
+            want = f"{len(graph.inputs)} inputs for {call.name}"
+            raise FileError(self.where, want, f"{len(call.inputs)}", ANEW)
+        counts, starts = Counter(inner.name for inner in graph.calls), {*graph.inputs}
+
+        def place(tensor: Tensor) -> Tensor:
+            number = tensor.call + call.number * counts[tensor.layer]
+            return Tensor(f"{call.name}/{tensor.layer}", number, tensor.output)
+
+        known = dict(zip((Tensor(n, 0, 0) for n in graph.inputs), call.inputs, strict=True))
+        calls = []
+        for name, x, mask in zip(graph.inputs, call.inputs, _each(call), strict=True):
+            if mask is not None:
+                joint = Call(f"{call.name}/{name}", {"class_name": JOINT}, (x,), masks=(mask,))
+                calls.append(replace(joint, number=call.number))
+                known[Tensor(name, 0, 0)] = calls[-1].output()
+        for inner in graph.calls:
+            if inner.name in starts:
+                continue
+            moved = {t: known.get(t) or place(t) for t in inner.reads}
+            moved |= {t: known.get(t) or place(t) for t in _in_arguments(inner)}
+            own = place(inner.output())
+            read = replace(_renamed(inner, moved), name=own.layer, number=own.call)
+            home = (*call.home, *inner.home)
+            same = (*inner.same, *(f"{mark}/{inner.name}" for mark in call.same))
+            wraps = inner.wraps + timed + call.wraps
+            calls.append(replace(read, home=home, wraps=wraps, same=same))
+        outputs = [known.get(tensor) or place(tensor) for tensor in graph.outputs]
+        ends = _ends(call, outputs) if timed else []
+        return [*calls, *ends], [end.output() for end in ends] or outputs
+
+
+def _ends(call: Call, outputs: list[Tensor]) -> list[Call]:
+    """What TimeDistributed adds to a model's outputs: they carry the mask of its own input."""
+    return [
+        Call(
+            f"{call.name}/output_{number}",
+            {"class_name": JOINT},
+            (tensor,),
+            options={"carrier": call.inputs[0]},
+            number=call.number,
+        )
+        for number, tensor in enumerate(outputs)
+    ]
+
+
+def _each(call: Call) -> tuple[Tensor | None, ...]:
+    return call.masks or (None,) * len(call.inputs)
+
+
+def _in_arguments(call: Call) -> Iterator[Tensor]:
+    todo = [*call.arguments, *call.options.values()]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, list):
+            todo += item
+
+
+def _renamed(call: Call, names: Mapping[Tensor, Tensor]) -> Call:
+    """A call that reads other tensors."""
+    if not names:
+        return call
+
+    def new(value: object) -> object:
+        if isinstance(value, Tensor):
+            return names.get(value, value)
+        return [new(item) for item in value] if isinstance(value, list) else value
+
+    return replace(
+        call,
+        inputs=tuple(names.get(t, t) for t in call.inputs),
+        states=tuple(names.get(t, t) for t in call.states),
+        masks=tuple(t and names.get(t, t) for t in call.masks),
+        arguments=tuple(new(item) for item in call.arguments),
+        options={key: new(value) for key, value in call.options.items()},
+    )

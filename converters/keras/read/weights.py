@@ -1,0 +1,420 @@
+"""Where the arrays of a Keras file belong: to which layer, half or cell, in which form."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from xlstm.errors import FileError, UsageError, WeightsError
+from xlstm.files.description import UNMARKED, Stored
+from xlstm.ir.graph import (
+    Array,
+    Conv,
+    ConvLSTM,
+    ConvTranspose,
+    Custom,
+    DepthwiseConv,
+    LayerNorm,
+    Normalization,
+    Spec,
+)
+from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers.custom import inside
+from xlstm.slots import Table, as_it_is, check, unpack
+
+from ..slots import DEFAULT, FORMS, TABLES, turned
+from ..versions import KERAS1_NAME
+from .context import Config, Paths, Reader, dtype_policy
+from .custom_layers import taken
+from .layers.config import STACK, cells_of, class_of, halves_of, inner, snake
+
+CELLED = frozenset("LSTM GRU SimpleRNN RNN ConvLSTM1D ConvLSTM2D ConvLSTM3D".split())
+"""Classes whose variables lie below their cell in new weights files."""
+
+HEADS = ("query", "key", "value", "output")
+
+PARTED: dict[str, tuple[tuple[str, str], ...]] = {
+    "MultiHeadAttention": tuple(
+        (f"{part}_dense", "attention_output/" if part == "output" else f"{part}/") for part in HEADS
+    )
+}
+"""Class -> paths of its variables in new weights files, and what their names start with."""
+
+IN_ORDER = {
+    "SeparableConv1D": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "Normalization": ("mean", "variance", "count"),
+}
+"""Names of variables in new weights files, for classes that have more than one table says."""
+
+BESIDE = {"Normalization": ("count",)}
+"""Variables that a trained layer does not use."""
+
+
+class Owner(NamedTuple):
+    """One layer, half or cell that owns variables.
+
+    Attributes:
+        layer: its config, that of the whole where it is not wrapped.
+        path: from the layer's group to its variables in new weights files.
+        word: the part of an old file's names that stands for it, "" where there is no other owner.
+        start: whether such a part only starts with the word.
+    """
+
+    layer: Config
+    path: str
+    word: str = ""
+    start: bool = False
+
+    def named_in(self, parts: Sequence[str], last: str) -> bool:
+        """Whether a name of an array, cut into the parts of its path and the last one, says it."""
+        if self.start:
+            return any(part.startswith(self.word) for part in (*parts, last))
+        return self.word in parts
+
+
+def owners(layer: Config, major: int) -> list[Owner]:
+    """What owns variables in a layer: itself, the one inside it, its two halves, or its cells."""
+    kind, config = str(layer.get("class_name")), layer.get("config", {})
+    if kind == "TimeDistributed":
+        inside = owners(inner(config, "layer"), major)
+        return [owner._replace(path=f"layer/{owner.path}".rstrip("/")) for owner in inside]
+    if kind == "Bidirectional":
+        halves = zip(("forward", "backward"), halves_of(config), strict=True)
+        return [_half(side, half, major) for side, half in halves]
+    if kind == "RNN" and config["cell"].get("class_name") == STACK:
+        cells = cells_of(layer)
+        stems = numbered([snake(str(cell.get("class_name"))) for cell in cells])
+        words = [_name(cell) for cell in cells] if len(cells) > 1 else [""]
+        found = zip(cells, stems, words, strict=True)
+        return [Owner(cell, f"cell/cells/{stem}", word) for cell, stem, word in found]
+    return [Owner(layer, _below(kind))]
+
+
+def _below(kind: str) -> str:
+    return "cell" if class_of({"class_name": kind}) in CELLED else ""
+
+
+def _half(side: str, layer: Config, major: int) -> Owner:
+    below = _below(str(layer.get("class_name")))
+    path = f"{side}_layer/{below}".rstrip("/")
+    # Keras 3 writes the layers under the names they have; before, both get a prefix
+    return Owner(layer, path, _name(layer)) if major > 2 else Owner(layer, path, f"{side}_", True)
+
+
+def _name(layer: Config) -> str:
+    return str(layer.get("config", {}).get("name", layer.get("class_name")))
+
+
+def numbered(stems: Sequence[str]) -> list[str]:
+    """Names as Keras numbers them: lstm, gru, lstm_1.
+
+    >>> numbered(["lstm", "gru", "lstm"])
+    ['lstm', 'gru', 'lstm_1']
+    """
+    found, counts = [], Counter[str]()
+    for stem in stems:
+        found.append(f"{stem}_{counts[stem]}" if counts[stem] else stem)
+        counts[stem] += 1
+    return found
+
+
+class Groups:
+    """Paths of the layers' groups in new weights files: numbered by class, as the layers come.
+
+    Args:
+        step: of the description.
+        paths: of its weights.
+        path: of the model's own group.
+    """
+
+    def __init__(self, step: int, paths: Paths, path: str = "") -> None:
+        self._step = step
+        self._heavy = {key.removeprefix(path).split("/")[0] for key in paths.inside(path)}
+        self._counts: dict[str, int] = {}
+
+    def of(self, layer: Config) -> str:
+        """The group of the next layer."""
+        name = str(layer.get("class_name"))
+        number = self._counts.get(name, 0)
+        group = snake(name) + (f"_{number}" if number else "")
+        self._counts[name] = number + (self._step if group in self._heavy else 1)
+        return group
+
+
+def leaf(name: str, major: int, deep: bool = False) -> str:
+    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel.
+
+    With `deep`, the layer around the variable is part of its name: "query/kernel".
+    """
+    parts = name.split(":")[0].split("/")
+    found = KERAS1_NAME.search(parts[-1]) if major == 1 else None
+    return found[1] if found else "/".join(parts[-1 - deep :])
+
+
+def sort_nested(reader: Reader, every: Iterable[tuple[str, ...]]) -> None:
+    """Gives the arrays that old HDF5 files keep under a nested model to the layers inside it.
+
+    Args:
+        reader: what is read.
+        every: names of every layer inside a nested model, those of the models around it first.
+
+    Raises:
+        WeightsError: an array whose name does not tell which layer's it is.
+    """
+    if not reader.description.by_name:
+        return
+    nested: dict[str, dict[Home, None]] = {}
+    for home in every:
+        nested.setdefault(home[0], {})[home] = None
+    for outer, found in nested.items():
+        arrays, owned = reader.take(outer), dict[Home, list[Stored]]()
+        for home in found:
+            if not arrays and reader.description.weights.get(home[-1]):
+                reader.give("/".join(home), reader.take(home[-1]))  # Keras 1
+        homes = Homes(found)
+        for array in arrays:
+            owned.setdefault(homes.of(reader, outer, array.name), []).append(array)
+        for home, own in owned.items():
+            reader.give("/".join(home), (*reader.take("/".join(home)), *own))
+
+
+Home = tuple[str, ...]
+"""Names of a layer inside nested models, those of the models around it first."""
+
+
+class Homes:
+    """The layers inside a nested model, by their own names."""
+
+    def __init__(self, homes: Iterable[Home]) -> None:
+        self._named: dict[str, list[Home]] = {}
+        for home in homes:
+            self._named.setdefault(home[-1], []).append(home)
+        self._lengths = {len(name) for name in self._named}
+
+    def of(self, reader: Reader, outer: str, name: str) -> Home:
+        """The layer that an array is named for: the one whose name comes last in its path.
+
+        Raises:
+            WeightsError: none, or several.
+        """
+        *parts, last = name.split(":")[0].split("/")
+        places = {part: place for place, part in enumerate(parts, 1)}
+        if not parts:
+            places = {last[:n]: n for n in self._lengths if last[n : n + 1] == "_"}
+        homes = [(deep, home) for own, deep in places.items() for home in self._named.get(own, ())]
+        reader.budget.spend("steps", len(homes) + len(places), reader.file)
+        found: dict[tuple[int, int], list[Home]] = {}
+        for deep, home in homes:
+            around = sum(other in parts for other in home[1:-1])
+            found.setdefault((deep, around), []).append(home)
+        best = found[max(found)] if found else []
+        if len(best) != 1:
+            where, want = reader.where(outer), "names that tell whose arrays they are"
+            raise WeightsError(where, want, name, "save the model as .keras")
+        return best[0]
+
+
+@dataclass(frozen=True)
+class Sorter:
+    """Gives the arrays of one layer to the owners inside it.
+
+    Attributes:
+        reader: what is read.
+        name: of the layer.
+        group: its path in new weights files.
+        owners: who may own arrays.
+    """
+
+    reader: Reader
+    name: str
+    group: str
+    owners: Sequence[Owner]
+
+    def arrays(self, specs: Sequence[Spec]) -> list[dict[str, Stored]]:
+        """For every owner its arrays by slot name; `specs` are the owners'.
+
+        Raises:
+            WeightsError: names that do not tell whose an array is, or two arrays of one name.
+        """
+        if not self.reader.description.by_name:
+            return [
+                _in_order(self.reader, f"{self.group}/{owner.path}".rstrip("/"), owner, spec)
+                for owner, spec in zip(self.owners, specs, strict=False)
+            ]
+        stored = self.reader.take(self.name)
+        sorted_: list[list[Stored]] = [[] for _ in self.owners]
+        for array in stored:
+            sorted_[self._owner(array.name)].append(array)
+        pairs = zip(self.owners, sorted_, strict=True)
+        return [self._named(arrays, str(owner.layer.get("class_name"))) for owner, arrays in pairs]
+
+    def _named(self, stored: Sequence[Stored], kind: str) -> dict[str, Stored]:
+        found = {leaf(s.name, self.reader.weights_major, kind in PARTED): s for s in stored}
+        if len(found) != len(stored):
+            got = "left over: " + ", ".join(s.name for s in stored if s not in found.values())
+            where = self.reader.where(self.name)
+            do = "save the model as .keras; Keras 3.0 wrote such .h5 arrays over one another"
+            raise WeightsError(where, "arrays of different names", got, do)
+        return found
+
+    def _owner(self, name: str) -> int:
+        """Number of the owner of an array; the order of a file does not tell: frozen ones last."""
+        if len(self.owners) == 1:
+            return 0
+        *parts, last = name.split("/")
+        own = self.name.split("/")[-1]
+        parts = parts[parts.index(own) + 1 :] if own in parts else parts
+        found = [n for n, owner in enumerate(self.owners) if owner.named_in(parts, last)]
+        if len(found) != 1:
+            where, want = self.reader.where(self.name), "names that tell its halves or cells apart"
+            raise WeightsError(where, want, name, "save the model anew")
+        return found[0]
+
+
+def _in_order(reader: Reader, path: str, owner: Owner, spec: Spec) -> dict[str, Stored]:
+    """The numbered arrays of a new weights file by slot name: they are in the table's order."""
+    kind = str(owner.layer.get("class_name"))
+    if kind in PARTED:
+        return {
+            before + name: array
+            for below, before in PARTED[kind]
+            for name, array in zip(("kernel", "bias"), reader.take(f"{path}/{below}"), strict=False)
+        }
+    stored = reader.take(path)
+    slots = TABLES[_default(spec)].active(spec.absent()) if spec.sizes() else ()
+    names = list(IN_ORDER.get(kind) or (slot.name for slot in slots))
+    names += [f"variable {n}" for n in range(len(names), len(stored))]
+    return dict(zip(names, stored, strict=False))
+
+
+def _default(spec: Spec) -> str:
+    """Name of the table that this Keras has for a spec."""
+    return DEFAULT[spec.form if spec.form in DEFAULT else KINDS[spec.form].name]
+
+
+def _form(spec: Spec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
+    """The one form of a layer, of all eras, that these arrays fit by name and shape."""
+    own = spec.form if spec.form in FORMS else KINDS[spec.form].name
+    first = layer.get("config", {}).get("dim_ordering") == "th"
+    # a kernel as wide as it is deep has the shape of both orders
+    names = [name for name in FORMS[own] if name.endswith(" th") <= first]
+    names.sort(key=lambda name: first and not name.endswith(" th"))
+    for name in names:
+        with contextlib.suppress(WeightsError):
+            check(TABLES[name], arrays, spec.sizes(), spec.absent(), where)
+            return name
+    # none fits: the error of the form that has these names tells most
+    named = [n for n in names if _slots(TABLES[n], spec) == set(arrays)]
+    check(TABLES[(named or names)[0]], arrays, spec.sizes(), spec.absent(), where)
+    return names[0]
+
+
+def _slots(table: Table, spec: Spec) -> set[str]:
+    return {slot.name for slot in table.active(spec.absent())}
+
+
+def _hub(
+    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], owner: Owner, where: str
+) -> dict[str, Array]:
+    """The hub tensors of one owner."""
+    policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
+    if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
+        raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
+    arrays = {k: a for k, a in arrays.items() if k not in BESIDE.get(spec.kind, ())}
+    if isinstance(spec, Custom):
+        read = {key: stored.load() for key, stored in arrays.items()}
+        return unpack(as_it_is(spec.hub), read, spec.sizes(), where=where)
+    if isinstance(spec, (LayerNorm, Normalization)):
+        arrays = {k: _flat(a) for k, a in arrays.items()}
+    form = _form(spec, arrays, owner.layer, where)
+    if form != _default(spec):
+        reader.note(f"{where}: weights in the form {form}")
+    if form.startswith("CuDNN"):
+        _check_cudnn(reader, spec, where)
+    read = {key: stored.load() for key, stored in arrays.items()}
+    table = turned(TABLES[form]) if _is_turned(reader, spec, where) else TABLES[form]
+    return unpack(table, read, spec.sizes(), spec.absent(), where)
+
+
+def _check_cudnn(reader: Reader, spec: Spec, where: str) -> None:
+    """Warns of activations that cuDNN has not, whose layer trained these weights."""
+    reader.from_cudnn.add(where)
+    for option, want in (("activation", "tanh"), ("gate_activation", "sigmoid")):
+        if (got := getattr(spec, option)) != want:
+            reader.warn(f"{where}: weights that cuDNN trained with {want}, in a layer with {got}")
+
+
+def _flat(stored: Stored) -> Stored:
+    """Numbers of several axes, or of none, as those of the one axis that these make."""
+    if len(stored.shape) == 1:
+        return stored
+    size = math.prod(stored.shape)
+    return replace(stored, shape=(size,), load=lambda: stored.load().reshape(size))
+
+
+def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:
+    """Whether kernels are stored turned round, as Theano keeps them.
+
+    Raises:
+        UsageError: a file that does not say who laid out its kernels.
+    """
+    windows = (Conv, ConvTranspose, DepthwiseConv, ConvLSTM)
+    if not isinstance(spec, windows) or reader.weights_major > 2:
+        return False
+    if all(size == 1 for size in spec.window):
+        return False
+    backend = reader.backend
+    if reader.weights_major == 1 and not backend:
+        do = 'say kernel_layout="tensorflow" or "theano" when loading it'
+        raise UsageError(where, "who laid out its kernels", "none in the file", do)
+    return backend == "theano"
+
+
+def read_weights(
+    reader: Reader, name: str, layer: Config, specs: Sequence[Spec], group: str
+) -> Iterator[dict[str, Array]]:
+    """The hub weights of each of a layer's specs.
+
+    Raises:
+        WeightsError: arrays missing, left over, or of a wrong shape.
+    """
+    where = reader.where(name)
+    specs = list(specs)
+    if reader.description.alone:
+        yield from ({} for _ in specs)
+        return
+    own = inside(specs[0])
+    if isinstance(own, Custom):
+        arrays = dict(zip(own.names, taken(reader, name, group), strict=True))
+        yield _hub(reader, own, arrays, Owner(layer, ""), where) if arrays else {}
+        return
+    parts = [part for spec in specs for part in spec.parts]
+    if not parts:
+        if stored := reader.take(name if reader.description.by_name else group):
+            got = ", ".join(array.name for array in stored)
+            raise FileError(where, "no weights", got, "check the file")
+        yield from ({} for _ in specs)
+        return
+    owned = owners(layer, reader.weights_major)
+    found = Sorter(reader, name, group, owned).arrays([part for _, part in parts])
+    if len(owned) == 1 and len(parts) == 2:
+        owned, found = owned * 2, list(_in_two(found[0]))
+    left = zip(parts, found, owned, strict=True)
+    for spec in specs:
+        hub: dict[str, Array] = {}
+        for _ in spec.parts:
+            (before, part), arrays, owner = next(left)
+            read = _hub(reader, part, arrays, owner, where)
+            hub |= {before + tensor: array for tensor, array in read.items()}
+        yield hub
+
+
+def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:
+    """The arrays of a separable convolution: those of the channels by themselves, and the rest."""
+    yield {name: array for name, array in arrays.items() if name == "depthwise_kernel"}
+    yield {name: array for name, array in arrays.items() if name != "depthwise_kernel"}

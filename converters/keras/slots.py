@@ -1,0 +1,264 @@
+"""Which Keras variable holds what. Gates i f g o; Keras's documents call g the candidate c."""
+
+from dataclasses import replace
+
+from xlstm.ir.kinds import (
+    ATTENTION,
+    ATTENTION_ADDITIVE,
+    ATTENTION_CONCAT,
+    BATCH_NORM,
+    CONV_LSTMS,
+    CONV_TRANSPOSES,
+    CONVS,
+    DENSE,
+    DEPTHWISE,
+    EMBEDDING,
+    GRU,
+    GRU_BEFORE,
+    HEADS,
+    LAYER_NORM,
+    LSTM,
+    NORMALIZATION,
+    PRELUS,
+    SIMPLE_RNN,
+    SPACES,
+    Kind,
+)
+from xlstm.slots import FOLD, Slot, Table, as_it_is
+
+
+def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
+    """Three arrays for each gate, as Keras 1 keeps them; `names`: Keras's name -> the hub's."""
+    forms = (("W", "kernel", "ih"), ("U", "recurrent", "jh"), ("b", "bias", "h"))
+    return Table(
+        kind,
+        tuple(
+            Slot(f"{letter}_{name}", tensor, axes, at={"g": gate} | _side(tensor))
+            for name, gate in names.items()
+            for letter, tensor, axes in forms
+        ),
+    )
+
+
+def _side(tensor: str) -> dict[str, str | int]:
+    return {"s": FOLD} if tensor == "bias" else {}
+
+
+TABLES: dict[str, Table] = {
+    # keras.src.layers.rnn.lstm.LSTMCell.build
+    "LSTM": Table(
+        LSTM,
+        (
+            Slot("kernel", "kernel", "i(gh)", gates="ifgo"),
+            Slot("recurrent_kernel", "recurrent", "j(gh)", gates="ifgo"),
+            Slot("bias", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+        ),
+    ),
+    # Keras 1, consume_less="cpu" or "mem": twelve arrays, the candidate second and called c
+    "LSTM of Keras 1": _per_gate(LSTM, {"i": "i", "c": "g", "f": "f", "o": "o"}),
+    # Keras 1, consume_less="gpu": three arrays
+    "LSTM of Keras 1, fused": Table(
+        LSTM,
+        (
+            Slot("W", "kernel", "i(gh)", gates="ifgo"),
+            Slot("U", "recurrent", "j(gh)", gates="ifgo"),
+            Slot("b", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+        ),
+    ),
+    # cuDNN keeps a (units, inputs) matrix for each gate; CuDNNLSTM shows its memory as (inputs,
+    # units). It has two biases.
+    "CuDNNLSTM": Table(
+        LSTM,
+        (
+            Slot("kernel", "kernel", "x(gy)", gates="ifgo", recut=("xy", "hi")),
+            Slot("recurrent_kernel", "recurrent", "h(gj)", gates="ifgo"),
+            Slot("bias", "bias", "(sgh)", gates="ifgo"),
+        ),
+    ),
+    # keras.src.layers.rnn.gru.GRUCell.build, reset_after=True: one row of bias for each product
+    "GRU": Table(
+        GRU,
+        (
+            Slot("kernel", "kernel", "i(gh)", gates="zrn"),
+            Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
+            Slot("bias", "bias", "s(gh)", gates="zrn"),
+        ),
+    ),
+    # the same with reset_after=False: one bias
+    "GRU, reset_after=False": Table(
+        GRU_BEFORE,
+        (
+            Slot("kernel", "kernel", "i(gh)", gates="zrn"),
+            Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
+            Slot("bias", "bias", "(gh)", gates="zrn", at={"s": FOLD}),
+        ),
+    ),
+    # Keras 1: nine arrays, the candidate last and called h; there is no reset_after yet
+    "GRU of Keras 1": _per_gate(GRU_BEFORE, {"z": "z", "r": "r", "h": "n"}),
+    "GRU of Keras 1, fused": Table(
+        GRU_BEFORE,
+        (
+            Slot("W", "kernel", "i(gh)", gates="zrn"),
+            Slot("U", "recurrent", "j(gh)", gates="zrn"),
+            Slot("b", "bias", "(gh)", gates="zrn", at={"s": FOLD}),
+        ),
+    ),
+    "CuDNNGRU": Table(
+        GRU,
+        (
+            Slot("kernel", "kernel", "x(gy)", gates="zrn", recut=("xy", "hi")),
+            Slot("recurrent_kernel", "recurrent", "h(gj)", gates="zrn"),
+            Slot("bias", "bias", "(sgh)", gates="zrn"),
+        ),
+    ),
+    # keras.src.layers.rnn.simple_rnn.SimpleRNNCell.build
+    "SimpleRNN": Table(
+        SIMPLE_RNN,
+        (
+            Slot("kernel", "kernel", "ih"),
+            Slot("recurrent_kernel", "recurrent", "jh"),
+            Slot("bias", "bias", "h", at={"s": FOLD}),
+        ),
+    ),
+    "SimpleRNN of Keras 1": Table(
+        SIMPLE_RNN,
+        (
+            Slot("W", "kernel", "ih"),
+            Slot("U", "recurrent", "jh"),
+            Slot("b", "bias", "h", at={"s": FOLD}),
+        ),
+    ),
+    "Dense of Keras 1": Table(DENSE, (Slot("W", "kernel", "io"), Slot("b", "bias", "o"))),
+    # keras.src.layers.core.dense.Dense.build
+    "Dense": Table(DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o"))),
+}
+
+
+def _plain(kind: Kind, *names: tuple[str, str, str]) -> Table:
+    """A table of (Keras's name, hub tensor, axes)."""
+    return Table(kind, tuple(Slot(*name) for name in names))
+
+
+def _convolutions(axes: str, conv: Kind, cell: Kind) -> dict[str, Table]:
+    """The tables of convolutions over as many axes as letters."""
+    bias = ("bias", "bias", "o")
+    old = ("b", "bias", "o")
+    # Keras 1 keeps the kernel of one axis as that of two
+    space = "a()" if axes == "a" else axes
+    return {
+        conv.name: _plain(conv, ("kernel", "kernel", f"{axes}io"), bias),
+        f"{conv.name} of SeparableConv": _plain(
+            conv, ("pointwise_kernel", "kernel", f"{axes}io"), bias
+        ),
+        f"{conv.name} of Keras 1": _plain(conv, ("W", "kernel", f"{space}io"), old),
+        f"{conv.name} of Keras 1, th": _plain(conv, ("W", "kernel", f"oi{space}"), old),
+        cell.name: Table(
+            cell,
+            (
+                Slot("kernel", "kernel", f"{axes}i(gh)", gates="ifgo"),
+                Slot("recurrent_kernel", "recurrent", f"{axes}j(gh)", gates="ifgo"),
+                Slot("bias", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+            ),
+        ),
+    }
+
+
+def _depthwise(axes: str, kind: Kind) -> dict[str, Table]:
+    bias = ("bias", "bias", "(im)")
+    return {
+        kind.name: _plain(kind, ("kernel", "kernel", f"{axes}im"), bias),
+        f"{kind.name} of Keras 2": _plain(kind, ("depthwise_kernel", "kernel", f"{axes}im"), bias),
+    }
+
+
+NORMED = (("gamma", "gamma", "o"), ("beta", "beta", "o"))
+
+HEADED = tuple(
+    (f"{'attention_output' if part == 'output' else part}/{name}", f"{part}_{name}", axes)
+    for part, kernel, bias in (
+        ("query", "qnk", "nk"),
+        ("key", "enk", "nk"),
+        ("value", "inv", "nv"),
+        ("output", "nvo", "o"),
+    )
+    for name, axes in (("kernel", kernel), ("bias", bias))
+)
+
+for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
+    TABLES |= _convolutions(_axes, _conv, _cell)
+for _kind in CONV_TRANSPOSES:
+    TABLES[_kind.name] = as_it_is(_kind)
+# Keras 1 keeps the kernel of Deconvolution2D as that of Convolution2D
+_kind, _old = CONV_TRANSPOSES[1], ("b", "bias", "o")
+TABLES[f"{_kind.name} of Keras 1"] = _plain(_kind, ("W", "kernel", "abio"), _old)
+TABLES[f"{_kind.name} of Keras 1, th"] = _plain(_kind, ("W", "kernel", "oiab"), _old)
+for _axes, _kind in zip(SPACES, DEPTHWISE, strict=True):
+    TABLES |= _depthwise(_axes, _kind)
+for _kind in PRELUS:
+    TABLES[_kind.name] = _plain(_kind, ("alpha", "slopes", _kind.tensors["slopes"]))
+    TABLES[f"{_kind.name} of Keras 1"] = _plain(
+        _kind, ("alphas", "slopes", _kind.tensors["slopes"])
+    )
+
+TABLES |= {
+    "Embedding": _plain(EMBEDDING, ("embeddings", "table", "vo")),
+    "Embedding of Keras 1": _plain(EMBEDDING, ("W", "table", "vo")),
+    "BatchNorm": _plain(
+        BATCH_NORM, *NORMED, ("moving_mean", "mean", "o"), ("moving_variance", "variance", "o")
+    ),
+    # running_std is the variance, whatever its name says
+    "BatchNorm of Keras 1": _plain(
+        BATCH_NORM, *NORMED, ("running_mean", "mean", "o"), ("running_std", "variance", "o")
+    ),
+    "LayerNorm": _plain(LAYER_NORM, *NORMED),
+    "Normalization": _plain(NORMALIZATION, ("mean", "mean", "o"), ("variance", "variance", "o")),
+    "Attention": _plain(ATTENTION, ("scale", "scale", "")),
+    "Attention, concat": _plain(
+        ATTENTION_CONCAT,
+        ("scale", "scale", ""),
+        ("concat_score_weight", "attention_scale", ""),
+    ),
+    "AdditiveAttention": _plain(ATTENTION_ADDITIVE, ("scale", "scale", "o")),
+    "MultiHeadAttention": _plain(HEADS, *HEADED),
+}
+
+FORMS: dict[str, tuple[str, ...]] = {
+    "LSTM": ("LSTM", "CuDNNLSTM", "LSTM of Keras 1", "LSTM of Keras 1, fused"),
+    "GRU": ("GRU", "CuDNNGRU"),
+    "GRU, reset_after=False": (
+        "GRU, reset_after=False",
+        "GRU of Keras 1",
+        "GRU of Keras 1, fused",
+    ),
+    "SimpleRNN": ("SimpleRNN", "SimpleRNN of Keras 1"),
+    "Dense": ("Dense", "Dense of Keras 1"),
+    "Embedding": ("Embedding", "Embedding of Keras 1"),
+    "BatchNorm": ("BatchNorm", "BatchNorm of Keras 1"),
+    **{
+        conv.name: tuple(name for name in TABLES if name.split(" of ")[0] == conv.name)
+        for conv in (*CONVS, *CONV_TRANSPOSES, *DEPTHWISE, *PRELUS)
+    },
+    **{
+        kind.name: (kind.name,)
+        for kind in (
+            *CONV_LSTMS,
+            LAYER_NORM,
+            NORMALIZATION,
+            ATTENTION,
+            ATTENTION_CONCAT,
+            ATTENTION_ADDITIVE,
+            HEADS,
+        )
+    },
+}
+"""Hub form of the weights -> its tables in every era; names and shapes say which a file has."""
+
+
+def turned(table: Table) -> Table:
+    """A table of convolutions as Theano keeps them: windows run from their end."""
+    slots = (replace(s, turned="abc") if s.tensor != "bias" else s for s in table.slots)
+    return replace(table, slots=tuple(slots))
+
+
+DEFAULT = {form: tables[0] for form, tables in FORMS.items()}
+"""Hub form of the weights -> the table that Keras 3 has for it."""

@@ -1,0 +1,1 @@
+"""Classes copied as text into emitted Keras modules, for layers that Keras does not have."""

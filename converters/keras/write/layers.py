@@ -1,0 +1,216 @@
+"""How Keras 3 writes each layer: constructors as source text; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from xlstm.ir.graph import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    ConvLSTM,
+    Custom,
+    Model,
+    Node,
+    Normalization,
+    Recurrent,
+    Shape,
+    SimpleRNN,
+    Spec,
+    TimeDistributed,
+)
+from xlstm.ir.kinds import KINDS
+from xlstm.ir.literals import literal
+
+from ...codegen import custom_layers as custom_code
+from ...codegen.source import Call, call
+from ..activations import NAMES, REFUSED, STOCK
+from ..slots import DEFAULT
+from .arguments import CHANNELS_LAST, Arguments, Around, flag, option, rate_of, sizes
+from .arguments_by_layer import AROUND, TITLES, reason
+from .ops import is_operation
+
+CELLS = "keras/templates/layers.py"
+
+
+def _recurrent(spec: Recurrent, around: Around) -> Arguments:
+    gate = getattr(spec, "gate_activation", "sigmoid")
+    return (
+        literal(spec.units),
+        option("activation", spec.activation, "tanh", around),
+        option("recurrent_activation", gate, "sigmoid", around),
+        flag("use_bias", spec.use_bias, True),
+        flag("reset_after", getattr(spec, "reset_after", True), True),
+        flag("return_sequences", spec.return_sequences),
+        flag("return_state", spec.return_state),
+        flag("go_backwards", spec.go_backwards),
+        flag("stateful", spec.stateful),
+        flag("zero_output_for_mask", spec.zero_output_for_mask),
+        rate_of("dropout", spec.dropout),
+        rate_of("recurrent_dropout", spec.recurrent_dropout),
+        # cuDNN takes right padding only, and gives zeros there
+        flag("use_cudnn", not (around.masked and _suits_cudnn(spec)), True),
+    )
+
+
+def _suits_cudnn(spec: Recurrent) -> bool:
+    return (
+        isinstance(spec, (LSTM, GRU))
+        and (spec.activation, spec.gate_activation, spec.use_bias) == ("tanh", "sigmoid", True)
+        and getattr(spec, "reset_after", True)
+    )
+
+
+def _bidirectional(spec: Bidirectional, around: Around) -> Arguments:
+    # keras.layers.Bidirectional sets zero_output_for_mask itself
+    forward, backward = (replace(s, zero_output_for_mask=False) for s in spec.halves)
+    mirrored = not forward.go_backwards and backward == replace(forward, go_backwards=True)
+    implied = mirrored and not _built_up(forward)
+    merge = "None" if spec.merge == "none" else literal(spec.merge)
+    return (
+        layer(forward, around),
+        None if spec.merge == "concat" else ("merge_mode", merge),
+        None if implied else ("backward_layer", layer(backward, around)),
+    )
+
+
+def _built_up(spec: Recurrent) -> bool:
+    """Whether a layer has an activation that is made of several layers."""
+    return bool({spec.activation, getattr(spec, "gate_activation", "")} & set(STOCK))
+
+
+def _time_distributed(spec: TimeDistributed, around: Around) -> Arguments:
+    return (layer(spec.layer, replace(around, rank=around.rank - 1)),)
+
+
+def _conv_lstm(spec: ConvLSTM, around: Around) -> Arguments:
+    units, *more = _recurrent(spec, around)
+    strides, dilation = spec.strides, spec.dilation
+    return (
+        units,
+        sizes(_known(spec.window)),
+        ("strides", sizes(_known(strides))) if set(strides) != {1} else None,
+        None if spec.padding == "valid" else ("padding", literal(spec.padding)),
+        CHANNELS_LAST,
+        ("dilation_rate", sizes(_known(dilation))) if set(dilation) != {1} else None,
+        *more,
+    )
+
+
+def _known(found: Shape) -> tuple[int, ...]:
+    return tuple(size or 1 for size in found)
+
+
+LAYERS: dict[type[Spec], Callable[..., Arguments]] = {
+    **AROUND,
+    LSTM: _recurrent,
+    GRU: _recurrent,
+    SimpleRNN: _recurrent,
+    ConvLSTM: _conv_lstm,
+    Bidirectional: _bidirectional,
+    TimeDistributed: _time_distributed,
+}
+"""Spec -> the first arguments of its constructor."""
+
+
+def layer(spec: Spec, around: Around, name: str = "") -> Call:
+    """Constructor of a layer; layers inside another one have no name."""
+    if isinstance(spec, TimeDistributed) and isinstance(spec.layer, Normalization):
+        return layer(spec.layer, around, name)  # its last axis is the same one
+    named = [("name", f'"{name}"')] if name else []
+    if isinstance(spec, Custom):
+        made_so = custom_code.made(spec, "keras", around.parts)
+        return call(made_so.name, *made_so.args, *around.tail(*named))
+    title = TITLES.get(type(spec))
+    made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"
+    if isinstance(spec, Bidirectional) and _built_up(spec.forward):
+        around.parts.need(CELLS, made := "bidirectional")
+    return call(made, *LAYERS[type(spec)](spec, around), *around.tail(*named))
+
+
+UNLIKE = "keras.layers.Bidirectional takes halves of one size"
+
+
+def two_layers(node: Node) -> str:
+    """Why a bidirectional layer has to be two layers of Keras, "" where one is exact.
+
+    Keras splits initial states in the middle, gives both halves' states the shapes of the forward
+    one's, and sets zero_output_for_mask to return_sequences.
+    """
+    spec = node.spec
+    if not isinstance(spec, Bidirectional):
+        return ""
+    first, second = spec.halves
+    if first.state_shapes() != second.state_shapes() and (first.return_state or node.states):
+        return "keras.layers.Bidirectional takes halves with states of one shape"
+    if spec.stateful and first.return_state:
+        return "keras.layers.Bidirectional cannot return the states of stateful halves"
+    zeros = {half.zero_output_for_mask for half in spec.halves}
+    if node.mask is not None and zeros != {spec.return_sequences}:
+        done = "gives zeros" if spec.return_sequences else "repeats the last output"
+        return f"keras.layers.Bidirectional {done} at masked steps"
+    return ""
+
+
+def apart(model: Model, node: Node) -> str:
+    """As `two_layers`; layers that follow have to be told the right size as well."""
+    spec = node.spec
+    unlike = isinstance(spec, Bidirectional) and spec.forward.width != spec.backward.width
+    if unlike and any(edge.node == node.name for other in model.nodes for edge in other.reads):
+        return UNLIKE
+    return two_layers(node)
+
+
+def folded(node: Node) -> bool:
+    """Whether a layer at every time step is applied to all steps at once, as rows of one batch.
+
+    keras.layers.TimeDistributed takes layers of one output, and Bidirectional only as it is.
+    """
+    spec = node.spec
+    if not isinstance(spec, TimeDistributed):
+        return False
+    inner = spec.layer
+    several = isinstance(inner, (Recurrent, Bidirectional)) and len(node.shapes) > 1
+    halves = inner.halves if isinstance(inner, Bidirectional) else ()
+    return several or len({half.width for half in halves}) > 1 or bool(two_layers(inside(node)))
+
+
+def inside(node: Node) -> Node:
+    """The layer at one time step, as a node."""
+    assert isinstance(node.spec, TimeDistributed)
+    shapes = tuple(shape[1:] for shape in node.shapes)
+    return replace(node, spec=node.spec.layer, shapes=shapes)
+
+
+def refusal(node: Node) -> str:
+    """Why Keras 3 has no exact form of a layer, "" where it has one."""
+    inner, rank = node.spec, len(node.shape) + 1
+    if isinstance(inner, TimeDistributed):
+        inner, rank = inner.layer, rank - 1
+    if folded(node) and any(None in shape for shape in node.shapes):
+        return f"{inner.kind} at every one of any number of time steps, with such outputs"
+    if isinstance(inner, Custom) and inner is not node.spec and len(node.shapes) > 1:
+        return f"{inner.layer} at every time step, with several outputs"
+    for spec in (inner, *(inner.halves if isinstance(inner, Bidirectional) else ())):
+        if why := _refused(spec, rank):
+            return why
+    return ""
+
+
+def _refused(spec: Spec, rank: int) -> str:
+    if isinstance(spec, Custom):
+        return ""
+    if type(spec) not in LAYERS and not is_operation(spec):
+        return f"{spec.kind}, which ports to Keras do not have"
+    kind = KINDS.get(spec.form)
+    if spec.sizes() and (kind is None or kind.name not in DEFAULT):
+        return f"{spec.form}, which Keras has no layer of"
+    if isinstance(spec, ConvLSTM) and spec.forget_offset:
+        return "a forget gate with an offset, which Keras's ConvLSTM has not"
+    if isinstance(spec, ConvLSTM) and None in spec.space:
+        return "ConvLSTM over axes of any size, which Keras does not take"
+    for name in (getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")):
+        if name and name not in NAMES and name not in STOCK:
+            return f"activation {name}: {REFUSED.get(name, 'Keras has no such function')}"
+    return reason(spec, rank)

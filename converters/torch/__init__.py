@@ -1,0 +1,4 @@
+"""PyTorch: `adapter` names the rest, `slots` says where every tensor goes.
+
+Only `read` and `live` import torch.
+"""

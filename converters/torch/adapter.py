@@ -1,0 +1,29 @@
+"""PyTorch, the half that does not import it."""
+
+from xlstm.frameworks.adapter import Adapter
+
+from .native import bare, halves, own
+from .refusals import refuse
+from .slots import DEFAULT, TABLES
+from .write.emit import emit
+
+ADAPTER = Adapter(
+    name="torch",
+    title="PyTorch",
+    package="torch",
+    extra="torch",
+    live_module="xlstm.converters.torch.live.model",
+    tables=TABLES,
+    default=DEFAULT,
+    halves=halves,
+    refuse=refuse,
+    own=own,
+    roots=("torch.",),
+    # DataParallel and AveragedModel, which counts its models; torch.compile
+    wrappers={"module.": frozenset({"n_averaged"}), "_orig_mod.": frozenset()},
+    collections=("parameters", "parameters", "buffers"),
+    bare=bare,
+    emit=emit,
+    keeps_frozen=True,
+    listed="parameters()",
+)

@@ -1,0 +1,198 @@
+"""Runs any module of PyTorch as it is, in its own mode, and keeps what its submodules gave."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from xlstm.diagnosis.suspect.recording import Gave, Watched, form_of
+from xlstm.ir.graph import Array
+
+from ..read.graph import Original, understand
+from .model import PROCESS_WIDE, READABLE, run, to_numpy, weights
+
+RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
+"""Modules that draw random numbers in training."""
+
+FACTORIES = (torch.zeros, torch.ones, torch.empty, torch.full, torch.randn, torch.rand)
+
+
+class _InDtype(TorchFunctionMode):
+    """Tensors that a module makes without saying a dtype are of one, and on the CPU."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func in FACTORIES:
+            options.setdefault("dtype", self.dtype)
+        return func(*args, **options)
+
+
+@dataclass
+class _Memory:
+    """Outputs and calls of each submodule, and the container in which the whole gave its own."""
+
+    order: list[str]
+    times: dict[str, int]
+    outputs: dict[str, Array]
+    form: str | None = None
+
+    def hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        """A forward hook for the module of that name."""
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            self.form = self.form if name else form_of(output)
+            first = next(_tensors(output), None)
+            self.times[name] = self.times.get(name, 0) + 1
+            if first is not None:
+                self.outputs[name] = to_numpy(first)
+                self.order.append(name)
+
+        return keep
+
+
+def _tensors(found: Any) -> Iterator[torch.Tensor]:
+    if isinstance(found, torch.Tensor):
+        yield found
+    elif isinstance(found, (tuple, list)):
+        for part in found:
+            yield from _tensors(part)
+    elif isinstance(found, dict):
+        for key in sorted(found):
+            yield from _tensors(found[key])
+
+
+def _outputs(found: Any) -> tuple[list[Array], list[Array]]:
+    """Outputs, and what lies deeper: the states that recurrent modules return beside them."""
+    if not isinstance(found, (tuple, list, dict)):
+        return [_array(found)], []
+    parts = [found[key] for key in sorted(found)] if isinstance(found, dict) else list(found)
+    deep = (tuple, list, dict)
+    inner = [part for part in parts if isinstance(part, deep)]
+    outer = [_array(part) for part in parts if part is not None and not isinstance(part, deep)]
+    return outer, [to_numpy(tensor) for tensor in _tensors(inner)]
+
+
+def _array(found: Any) -> Array:
+    """A tensor, or what a module that ends in numpy gives."""
+    return to_numpy(found) if isinstance(found, torch.Tensor) else np.asarray(found)
+
+
+def watch(
+    source: nn.Module,
+    inputs: Sequence[Array],
+    dtype: str,
+    *,
+    quiet: bool = False,
+    seed: int = 0,
+    own: bool = False,
+) -> Watched:
+    """Runs a copy of a module once, on the CPU, in the mode that it is in.
+
+    Args:
+        source: any module; neither it nor the process's random numbers are changed.
+        inputs: batch first, whole numbers for embeddings, bools for masks.
+        dtype: what floating-point weights and inputs are cast to.
+        quiet: whether dropout is switched off.
+        seed: of the numbers that dropout draws.
+        own: whether it takes inputs, states too, with the axes that it reads them with itself.
+    """
+    found = understand(source) if own and not isinstance(source, READABLE) else None
+    made = _copy(source, getattr(torch, dtype), quiet)
+    memory = _Memory([], {}, {})
+    for name, module in made.named_modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            module.register_forward_hook(memory.hook(name))
+    # PyTorch draws random numbers from one state for all threads
+    forked = torch.random.fork_rng(devices=[])
+    with PROCESS_WIDE, forked, torch.no_grad(), _InDtype(getattr(torch, dtype)):
+        torch.manual_seed(seed)
+        called = Original(made, found, getattr(torch, dtype)) if found else made
+        outputs, states = _called(called, inputs, dtype)
+    return Watched(outputs, states, tuple(_gave(made, memory)), memory.form)
+
+
+def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
+    """A copy that computes in `dtype`, without dropout if `quiet`."""
+    made = copy.deepcopy(source, dict(_kept(source)))
+    for parameter in made.parameters():
+        if not parameter.is_leaf:  # of a scripted module; `to` warns where it looks at its gradient
+            parameter.detach_()
+    made = made.to(device="cpu", dtype=dtype)
+    for module in made.modules() if quiet else ():
+        if isinstance(module, RANDOM):
+            module.eval()  # evaluation mode of PyTorch: it draws nothing
+        elif isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+    return made
+
+
+def _kept(source: nn.Module) -> Iterator[tuple[int, Any]]:
+    """What a copy of a module is to hold in place of what cannot be copied, or is none of its own.
+
+    Tensors of an earlier call that still have a history are copied without it; locks, generators
+    and what is none of PyTorch's are shared.
+    """
+    for module in source.modules():
+        for name, held in vars(module).items():
+            if name.startswith("_") or isinstance(held, nn.Module):
+                continue
+            if isinstance(held, torch.Tensor):
+                yield id(held), held.detach().clone()
+            elif hasattr(held, "__dict__") or not _copies(held):
+                yield id(held), held
+
+
+def _copies(held: Any) -> bool:
+    try:
+        copy.deepcopy(held)
+    except Exception:  # every kind of object refuses in its own way
+        return False
+    return True
+
+
+def _called(
+    made: nn.Module, inputs: Sequence[Array], dtype: str
+) -> tuple[list[Array], list[Array]]:
+    if isinstance(made, READABLE):
+        return run(made, inputs, dtype), []
+    tensors = (torch.from_numpy(np.array(_cast(x, dtype))) for x in inputs)
+    return _outputs(made(*tensors))
+
+
+def _cast(x: Array, dtype: str) -> Array:
+    return x.astype(dtype) if x.dtype.kind == "f" else x
+
+
+def _gave(made: nn.Module, memory: _Memory) -> Iterator[Gave]:
+    """Submodules that were called once, in the order in which they were done."""
+    held = dict(made.named_modules())
+    for name in memory.order:
+        if memory.times[name] == 1 and name:
+            module = held[name]
+            yield Gave(name, type(module).__name__, memory.outputs[name], _options(module))
+
+
+def _options(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes that a module was made with; a norm's momentum is the hub's."""
+    plain = (bool, int, float, str)
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_") and isinstance(v, plain)}
+    # the hub's momentum is the share that is kept
+    return {**own, "momentum": 1 - float(own["momentum"])} if "momentum" in own else own
+
+
+def arrays(source: nn.Module) -> dict[str, Array]:
+    """The module's tensors by name."""
+    return weights(source)

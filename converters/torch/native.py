@@ -1,0 +1,138 @@
+"""What PyTorch's own layers can compute, and why not the rest; imports no framework."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xlstm.ir.graph import (
+    GRU,
+    LSTM,
+    Attention,
+    Bidirectional,
+    ConvLSTM,
+    Dense,
+    MultiHeadAttention,
+    Node,
+    Normalization,
+    PRelu,
+    Recurrent,
+    SimpleRNN,
+    Spec,
+    TimeDistributed,
+    TrainingOnly,
+)
+
+
+def native(spec: Spec) -> bool:
+    """Whether a native layer computes what this one does, but for masks."""
+    match spec:
+        case LSTM(activation="tanh", gate_activation="sigmoid", peepholes=False):
+            return True
+        case GRU(activation="tanh", gate_activation="sigmoid", reset_after=True):
+            return True
+        case SimpleRNN(activation="tanh" | "relu"):
+            return True
+    return False
+
+
+def pair(node: Node) -> bool:
+    """Whether both halves of a bidirectional layer are one native layer with two directions."""
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    if not isinstance(spec, Bidirectional) or node.mask:
+        return False
+    one, other = map(_bare_half, spec.halves)
+    return one == other and native(one)
+
+
+def _bare_half(spec: Recurrent) -> Recurrent:
+    """A half without what does not matter where nothing is masked and nothing is trained."""
+    plain = replace(spec, go_backwards=False, zero_output_for_mask=False)
+    return replace(plain, dropout=0.0, recurrent_dropout=0.0)
+
+
+def halves(node: Node) -> tuple[str, str]:
+    """Names of the weights of a bidirectional layer's halves."""
+    return ("{}", "{}_reverse") if pair(node) else ("forward_layer.{}", "backward_layer.{}")
+
+
+def bare(spec: Spec) -> bool:
+    """Whether the native module alone returns what the layer returns, the states beside it."""
+    if isinstance(spec, Bidirectional):
+        whole = spec.merge == "concat" and pair(Node("", spec))
+        return whole and bare(spec.forward)
+    if isinstance(spec, Recurrent):
+        wrapped = spec.return_state or spec.go_backwards or spec.stateful
+        return native(spec) and spec.return_sequences and not wrapped
+    return isinstance(spec, Dense) and spec.activation == "linear"
+
+
+def own(node: Node) -> str:
+    """Why a port writes a cell of its own for a layer, "" where PyTorch's modules do."""
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    halves_ = spec.halves if isinstance(spec, Bidirectional) else (spec,)
+    found = [reason(s, node.mask is not None) for s in halves_ if isinstance(s, Recurrent)]
+    found.append(OWN.get(own_class(spec), ""))
+    return "; ".join(dict.fromkeys(filter(None, found)))
+
+
+HEADS = "nn.MultiheadAttention has one size for all it projects to"
+SCALE = "PyTorch has no attention with a learnt scale"
+MEAN = "nn.BatchNorm1d adds its eps to the variance"
+
+OWN = {
+    "PReLU": "nn.PReLU has a slope per channel",
+    "Normalization": MEAN,
+    "Denormalization": MEAN,
+    "GaussianNoise": "PyTorch has no layer of noise",
+    "GaussianDropout": "PyTorch drops numbers, and multiplies none by noise",
+    "DotScores": SCALE,
+    "ConcatScores": SCALE,
+    "ScaledConcatScores": SCALE,
+    "AdditiveScores": SCALE,
+    "MultiHeadAttention": HEADS,
+    "MaskedMultiHeadAttention": HEADS,
+    "ZeroingMultiHeadAttention": HEADS,
+    **dict.fromkeys(
+        (f"{how}WeighingMultiHeadAttention" for how in ("", "Masked", "Zeroing")), HEADS
+    ),
+}
+"""Layers of our own that are not recurrent, and why there are such."""
+
+
+def own_class(spec: Spec) -> str:
+    """Name of the layer of our own that a layer which is not recurrent needs, "" for none."""
+    match spec:
+        case PRelu() if len(spec.shape) > 1:
+            return "PReLU"
+        case Normalization():
+            return "Denormalization" if spec.invert else "Normalization"
+        case TrainingOnly() if spec.layer in OWN:
+            return spec.layer
+        case Attention() if spec.parts:
+            return _scores(spec)
+        case MultiHeadAttention():
+            how = "Zeroing" if spec.blind == "zeros" else "Masked"
+            how = how if spec.masks or spec.causal else ""
+            return f"{how}{'Weighing' * spec.scores}MultiHeadAttention"
+    return ""
+
+
+def _scores(spec: Attention) -> str:
+    if spec.score == "concat":
+        return "ScaledConcatScores" if spec.scaled else "ConcatScores"
+    return "DotScores" if spec.score == "dot" else "AdditiveScores"
+
+
+def reason(spec: Recurrent, masked: bool) -> str:
+    """Why a layer is an own cell, "" where it is native."""
+    if isinstance(spec, ConvLSTM):
+        return "PyTorch has no ConvLSTM"
+    lacks = []
+    if isinstance(spec, GRU) and not spec.reset_after:
+        lacks.append("resets after the recurrent product")
+    elif not native(spec):
+        has = "tanh and relu" if isinstance(spec, SimpleRNN) else "tanh and sigmoid"
+        lacks.append(f"has {has} only")
+    lacks += ["knows no masks"] * masked
+    layer = "nn.RNN" if isinstance(spec, SimpleRNN) else f"nn.{spec.kind}"
+    return f"{layer} {' and '.join(lacks)}" if lacks else ""

@@ -1,0 +1,115 @@
+"""What attention becomes in a traced graph."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from xlstm.ir.graph import Array, MultiHeadAttention, Softmax
+from xlstm.slots import unpack
+
+from ..live import model as torch_live
+from ..slots import TABLES
+from .products import product
+from .shape import transpose
+from .values import RefusalError, Token, Value, Wiring, call_layer, line
+
+
+def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    """What a module is called with, by place."""
+    if type(module) is not nn.MultiheadAttention:
+        return (*args, *options.values())
+    given = inspect.signature(module.forward).bind(*args, **options)
+    given.apply_defaults()
+    return tuple(given.arguments.values())
+
+
+def heads(
+    wiring: Wiring, module: nn.MultiheadAttention, path: str, args: tuple[Any, ...]
+) -> tuple[Value, Token]:
+    """Attention of several heads, and its weights, which nothing may read."""
+    query, key, value, padding, _, mask, _, causal = args
+    if padding is not None or mask is not None or causal:
+        raise RefusalError("a mask of attention", "leave the mask out")
+    if module.bias_k is not None or module.add_zero_attn:
+        raise RefusalError("add_bias_kv or add_zero_attn", "build it without them")
+    inputs = [_sequence(wiring, module, x) for x in (query, value, key)]
+    sizes = (module.embed_dim, module.vdim, module.kdim)
+    for x, size in zip(inputs, sizes, strict=True):
+        wiring.demand(wiring.sizes(x)[-1], size, "features, got")
+    count, width = module.num_heads, module.head_dim
+    spec = MultiHeadAttention(
+        count,
+        width,
+        width,
+        module.embed_dim,
+        module.kdim,
+        module.vdim,
+        module.embed_dim,
+        use_bias=module.in_proj_bias is not None,
+        dropout=float(module.dropout),
+    )
+    edges = [x.edge for x in (inputs if inputs[2] != inputs[1] else inputs[:2])]
+    flags = {p.requires_grad for p in module.parameters()}
+    edge = call_layer(wiring, path, spec, edges, trainable=flags != {False})
+    if edge.node == wiring.called[path][0] and not wiring.probing:
+        table = TABLES["MultiHeadAttention"]
+        wiring.weights[edge.node] = unpack(
+            table, _held(module), spec.sizes(), spec.absent(), f"torch {path}"
+        )
+    return inputs[0]._replace(edge=edge), Token(f"the weights of {path}")
+
+
+def _sequence(wiring: Wiring, module: nn.MultiheadAttention, x: Any) -> Value:
+    batch = 0 if module.batch_first else 1
+    if not isinstance(x, Value) or x.rank != 3 or x.batch != batch:
+        want = "(batch, time, features)" if module.batch_first else "(time, batch, features)"
+        raise RefusalError("other than sequences of a batch", f"give it {want}")
+    return wiring.plain(x)
+
+
+def _held(module: nn.MultiheadAttention) -> dict[str, Array]:
+    """The arrays of a module, by the names of a layer for each projection."""
+    names = ("query", "key", "value")
+    if module.in_proj_weight is not None:
+        parts = np.split(torch_live.to_numpy(module.in_proj_weight), 3)
+    else:
+        own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        parts = [torch_live.to_numpy(weight) for weight in own]
+    found = {f"{name}.weight": part for name, part in zip(names, parts, strict=True)}
+    found["output.weight"] = torch_live.to_numpy(module.out_proj.weight)
+    if module.in_proj_bias is not None:
+        biases = np.split(torch_live.to_numpy(module.in_proj_bias), 3)
+        found |= {f"{name}.bias": bias for name, bias in zip(names, biases, strict=True)}
+        found["output.bias"] = torch_live.to_numpy(module.out_proj.bias)
+    return found
+
+
+def dot_product(
+    wiring: Wiring,
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """Values weighed by the softmax of the products of queries and keys."""
+    if attn_mask is not None or is_causal or enable_gqa:
+        raise RefusalError("a mask of attention, or groups of heads", "leave them out")
+    if dropout_p:
+        raise RefusalError("dropout in evaluation", "leave it out")
+    size = wiring.sizes(query)[-1]
+    if not isinstance(size, int):
+        raise RefusalError("queries of any number of features", "say it", True)
+    factor = 1 / math.sqrt(size) if scale is None else float(scale)
+    scores = product(wiring, query, transpose(wiring, key, -2, -1))
+    scores = line(wiring, scores, factor, 0.0)
+    weights = scores._replace(edge=wiring.add(Softmax(), scores.edge))
+    return product(wiring, weights, value)

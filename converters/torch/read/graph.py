@@ -1,0 +1,398 @@
+"""Reads a module that `torch.fx` can trace: the graph of its layers and tensor operations.
+
+PyTorch modules do not say what their inputs look like. The graph is walked for every layout that
+an input may have; numbers of features follow from the layers that read them. Where more than one
+layout is left and they would mean different things, the module is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx, nn
+from torch.overrides import TorchFunctionMode
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.ir.batch_axes import on_axes
+from xlstm.ir.graph import (
+    Activation,
+    Affine,
+    Concatenate,
+    Dense,
+    Dropout,
+    Edge,
+    Elu,
+    Embedding,
+    Function,
+    Input,
+    LayerNorm,
+    Merge,
+    Model,
+    Relu,
+    Softmax,
+    Source,
+    Spec,
+)
+from xlstm.ir.layers import Clip, Compare, Where
+from xlstm.verification.inputs import row_numbers
+
+from . import flattened_batch as folded
+from .attention import bound
+from .flattened_batch import Folded
+from .input_layouts import Layout
+from .input_layouts import layouts as layouts_of
+from .names import LEAVES, handler, name_of
+from .outputs import Ending, input_axes, leaves, said, states_in
+from .shape import getitem, stacked
+from .trace import problems, trace
+from .values import (
+    LearnedError,
+    Recurred,
+    RefusalError,
+    States,
+    Token,
+    Value,
+    Wiring,
+    Zeros,
+    flat,
+    marker,
+    shape_text,
+)
+
+MOST = 600
+"""Combinations of layouts that are tried."""
+
+SAY = (
+    "say an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
+)
+
+LASTING: tuple[type[Spec], ...] = (Activation, Affine, Concatenate, Dense, Dropout, Elu, Embedding)
+LASTING += (Clip, Compare, Function, LayerNorm, Merge, Relu, Softmax, Where)
+"""Specs that work on the last axis only, so that axes before it change nothing."""
+
+LOOKS = (
+    "getitem",
+    "squeeze",
+    "to",
+    "contiguous",
+    "clone",
+    "detach",
+    "requires_grad_",
+    "zeros",
+    "mul",
+)
+"""What takes other things than tensors first."""
+
+TURNS = ("unsqueeze", "squeeze", "transpose", "permute", "view", "reshape", "repeat", "expand")
+"""What leaves zeros zeros, in another shape."""
+
+
+class Read(NamedTuple):
+    """What came out of a walk.
+
+    Attributes:
+        model: the graph.
+        layouts: of the inputs.
+        outputs: how PyTorch sees them.
+    """
+
+    model: Model
+    layouts: tuple[Layout, ...]
+    outputs: tuple[Ending, ...]
+
+
+class _Walk:
+    """One walk through the graph with a layout for each input."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph, layouts: tuple[Layout, ...]) -> None:
+        self.root = root
+        self.graph = graph
+        self.layouts = layouts
+        self.solved: dict[int, int] = {}
+        self.wanted: set[tuple[str, int, int]] = set()
+        self.reached = 0
+        self.outputs: list[Edge] = []
+        self.endings: list[Ending] = []
+        self.axes: list[int] = []
+        self.keys: tuple[str, ...] = ()
+
+    def read(self) -> Wiring:
+        """The graph with known sizes, what is not read left out.
+
+        Raises:
+            RefusalError: the module does not fit the layouts.
+        """
+        while True:
+            try:
+                self._once(probing=True)
+            except LearnedError as learned:
+                self.solved[learned.marker] = learned.size
+                continue
+            break
+        self._check_unique()
+        return self._once(probing=False)
+
+    def _check_unique(self) -> None:
+        """Raises where a size that was worked out is not the only one: strides round down."""
+        proven = self.solved
+        for number, size in proven.items():
+            for other in {max(size - 1, 1), size + 1} - {size}:
+                self.solved = {**proven, number: other}
+                try:
+                    self._once(probing=True)
+                except (RefusalError, LearnedError):
+                    continue
+                finally:
+                    self.solved = proven
+                raise RefusalError(
+                    f"an axis of an input that may have {size} or {other} places", SAY
+                )
+
+    def _once(self, probing: bool) -> Wiring:
+        wiring = Wiring(self.root, self.wanted, probing)
+        values: dict[fx.Node, Any] = {}
+        layouts = iter(enumerate(self.layouts))
+        self.outputs, self.endings, self.axes = [], [], []
+        for number, node in enumerate(self.graph.nodes):
+            wiring.node, self.reached = node, max(self.reached, number)
+            where = node.target if node.op == "call_module" else node.name
+            try:
+                if node.op == "placeholder":
+                    values[node] = self._input(wiring, node, *next(layouts), probing)
+                else:
+                    values[node] = self._node(wiring, node, values)
+            except RefusalError as refusal:
+                got = f"{where}: {refusal.got}"
+                raise RefusalError(got, refusal.do, refusal.open) from None
+            except (UsageError, UnsupportedError) as error:
+                got = f"{where}: {error.where}, {error.got} for {error.expected}"
+                raise RefusalError(got, error.do) from None
+            except (TypeError, ValueError, IndexError, AttributeError) as error:
+                got = f"{where}: a call in another form ({error})".splitlines()[0]
+                raise RefusalError(got, "call it plainly") from None
+        return wiring
+
+    def _input(
+        self, wiring: Wiring, node: fx.Node, place: int, layout: Layout, probing: bool
+    ) -> Any:
+        if layout.given:
+            return states_in(wiring, str(node.target), layout.given)
+        numbers = [marker(place * 4 + n) for n in range(layout.rank - 1)]
+        sizes = [self.solved.get(n, n if probing else None) for n in numbers]
+        edge = wiring.graph.add(wiring.fresh(str(node.target)), Input(tuple(sizes)))
+        axes = list(range(1, layout.rank))
+        axes.insert(layout.batch, 0)
+        return Value(edge, tuple(axes))
+
+    def _node(self, wiring: Wiring, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        args = fx.node.map_arg(node.args, values.__getitem__)
+        options = fx.node.map_arg(node.kwargs, values.__getitem__)
+        if node.op == "output":
+            return self._output(wiring, args[0])
+        if node.op == "call_module":
+            leaf = self.root.get_submodule(str(node.target))
+            return self._leaf(wiring, leaf, str(node.target), bound(leaf, args, options))
+        renamed = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in options.items()}
+        args = (*args, *(renamed.pop(k) for k in ("input", "tensors", "other") if k in renamed))
+        name = name_of(node.target, node.op)
+        if name not in LOOKS:
+            args = _tensors(wiring, args)
+        if any(isinstance(arg, Folded) for arg in args):
+            return folded.apply(wiring, name, handler(name), args, renamed)
+        if name in ("view", "reshape") and isinstance(args[0], Value):
+            laid = folded.fold(wiring, args[0], flat(args[1:]))
+            if laid is not None:
+                return laid
+        if name in TURNS and isinstance(args[0], Zeros):
+            return args[0]
+        if name not in LOOKS:
+            _check_first(args, f"{name} of")
+        return handler(name)(wiring, *args, **renamed)
+
+    def _leaf(self, wiring: Wiring, leaf: nn.Module, path: str, given: tuple[Any, ...]) -> Any:
+        """What a module gives."""
+        given = (*_tensors(wiring, given[:1]), *given[1:])
+        _check_first(given, "a call with")
+        call = LEAVES[type(leaf)]
+        if given and isinstance(given[0], Folded):
+            return folded.through(wiring, given[0], leaf, lambda w, x: call(w, leaf, path, (x,)))
+        return call(wiring, leaf, path, given)
+
+    def _output(self, wiring: Wiring, found: Any) -> None:
+        for value in leaves(found):
+            self._end(wiring, value)
+        flat = isinstance(found, dict) and all(isinstance(v, Value) for v in found.values())
+        self.keys = tuple(sorted(map(str, found))) if flat else ()
+
+    def _end(self, wiring: Wiring, value: Any) -> None:
+        """An output; several where a recurrent module returned them at once."""
+        if isinstance(value, Recurred):
+            for part in (getitem(wiring, value, 0), *leaves(value.states)):
+                self._end(wiring, part)
+        elif isinstance(value, States):
+            self.outputs += [value.take(wiring, n) for n in range(len(value.edges))]
+            self.endings.append(Ending(1, states=True))
+            self.axes += [0] * len(value.edges)
+        elif isinstance(value, Value):
+            self.outputs.append(wiring.plain(value).edge)
+            self.endings.append(Ending(value.batch))
+            self.axes.append(value.batch)
+        else:
+            end = isinstance(value, Folded)
+            do = folded.DO if end else "return tensors only, as in out or h[-1]"
+            raise RefusalError(f"{_title(value)} as an output", do)
+
+
+def _tensors(wiring: Wiring, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What something is called with, states of all layers as one tensor."""
+    return tuple(
+        stacked(wiring, x)
+        if isinstance(x, States)
+        else _tensors(wiring, tuple(x))
+        if type(x) in (tuple, list)
+        else x
+        for x in args
+    )
+
+
+def _check_first(args: tuple[Any, ...], what: str) -> None:
+    """Raises for a first argument that is no tensor."""
+    if args and isinstance(args[0], (States, Recurred, Token, Zeros)):
+        do = "take what you need of it, as in out or h[-1]"
+        raise RefusalError(f"{what} {_title(args[0])}", do)
+
+
+def _title(thing: Any) -> str:
+    if isinstance(thing, Recurred):
+        return f"all that {thing.path} returns, its states among it,"
+    if isinstance(thing, States):
+        return f"the states of all layers of {thing.path} at once"
+    if isinstance(thing, Folded):
+        return "a tensor with steps and batch end to end"
+    return thing.name if isinstance(thing, Token) else f"{type(thing).__name__.lower()}"
+
+
+def _same(a: Wiring, b: Wiring) -> bool:
+    """Whether two readings do the same on the last axis, whatever axes are before it."""
+    if len(a.graph.nodes) != len(b.graph.nodes):
+        return False
+    pairs = zip(a.graph.nodes, b.graph.nodes, strict=True)
+    return all(
+        isinstance(x.spec, Input)
+        or (isinstance(x.spec, LASTING) and (x.spec, x.inputs) == (y.spec, y.inputs))
+        for x, y in pairs
+    )
+
+
+def understand(source: nn.Module) -> Read:
+    """A module read as a graph, and how PyTorch sees its inputs and outputs.
+
+    Raises:
+        UnsupportedError: names everything in it that has no exact form.
+    """
+    where = f"torch {type(source).__name__}"
+    if "quantized" in type(source).__module__:
+        do = "read the module before it was quantized"
+        raise UnsupportedError(where, "floating-point weights", "a quantized module", do)
+    root, graph = trace(source)
+    if found := [*dict.fromkeys(problems(source, root, graph))]:
+        want = "layers and tensor operations with an exact form"
+        do = "take them out of the module, or port its layers one by one"
+        raise UnsupportedError(where, want, "; ".join(found), do)
+    walk, wiring = _best(where, root, graph)
+    return Read(_model(source, walk, wiring), walk.layouts, tuple(walk.endings))
+
+
+def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, Wiring]:
+    """The one way in which the module can be read."""
+    fits: list[tuple[_Walk, Wiring]] = []
+    failed: list[tuple[int, RefusalError]] = []
+    for layouts in itertools.islice(itertools.product(*layouts_of(root, graph)), MOST):
+        walk = _Walk(root, graph, layouts)
+        try:
+            fits.append((walk, walk.read()))
+        except RefusalError as refusal:
+            failed.append((walk.reached, refusal))
+    if not fits:
+        worst = max(failed, key=lambda pair: pair[0])[1]
+        raise UnsupportedError(where, "a module that can be read", worst.got, worst.do)
+    (_, first), *others = fits
+    unsure = any(refusal.open for _, refusal in failed)
+    if unsure or not all(_same(first, other) for _, other in others):
+        shapes = [*dict.fromkeys(_inputs_text(wiring) for _, wiring in fits)]
+        shapes += ["have more axes"] * unsure
+        got = f"inputs that may be {' or '.join(shapes)}"
+        raise UnsupportedError(where, "inputs whose shapes the layers prove", got, SAY)
+    if others:
+        first.notes.append(f"read for {_inputs_text(first)}; it treats every last axis alike")
+    return fits[0]
+
+
+def _inputs_text(wiring: Wiring) -> str:
+    inputs = [node for node in wiring.graph.nodes if isinstance(node.spec, Input)]
+    return ", ".join(f"{node.name} {shape_text(node.shape)}" for node in inputs)
+
+
+def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
+    nodes = wiring.graph.nodes
+    inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
+    notes = list(wiring.notes)
+    notes += said(walk.layouts, walk.endings)
+    title = type(source).__name__
+    origin = Source("torch", str(torch.__version__), f"live {title}", notes=tuple(notes))
+    ends = tuple(walk.outputs)
+    made = Model(title, nodes, inputs, ends, wiring.weights, origin, keys=walk.keys)
+    return on_axes(made, input_axes(walk.layouts), walk.axes)
+
+
+def read(source: nn.Module) -> Model:
+    """A module that `torch.fx` can trace."""
+    return understand(source).model
+
+
+class _InDtype(TorchFunctionMode):
+    """Zeros that a module makes for its states are of one dtype, whatever the process's is."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.zeros:
+            options.setdefault("dtype", self.dtype)
+        return func(*args, **options)
+
+
+class Original(nn.Module):
+    """A module called as ports are: batch first, row numbers of embeddings as they come."""
+
+    def __init__(self, source: nn.Module, found: Read, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.source = source
+        self.found = found
+        self.dtype = dtype
+        self.ids = row_numbers(found.model)
+
+    def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        pairs = zip(inputs, self.found.model.inputs, strict=True)
+        given = [self._given(layout, pairs) for layout in self.found.layouts]
+        with _InDtype(self.dtype):
+            outputs = [*leaves(self.source(*given))]
+        both = zip(outputs, self.found.outputs, strict=True)
+        ends = [y.unbind(0) if end.states else [y.movedim(end.batch, 0)] for y, end in both]
+        return [y for part in ends for y in part]
+
+    def _given(self, layout: Layout, pairs: Iterator[tuple[torch.Tensor, str]]) -> Any:
+        """What the module takes for one of its arguments."""
+        if layout.given is None:
+            x, name = next(pairs)
+            return (x.long() if name in self.ids else x).movedim(0, layout.batch)
+        rows = [[next(pairs)[0] for _ in range(layout.given.count)] for _ in layout.given.widths]
+        states = tuple(map(torch.stack, rows))
+        return states if layout.given.paired else states[0]

@@ -1,0 +1,151 @@
+"""Which layouts an input of a traced module may have: how PyTorch may see its axes."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import fx, nn
+
+from .names import name_of
+
+
+@dataclass(frozen=True)
+class Given:
+    """States that an input brings to a recurrent module.
+
+    Attributes:
+        count: how many layers and directions.
+        widths: of each tensor, (count, batch, width): h, c, or both.
+        which: 0 where the first tensor is an h, 1 where it is a c.
+        paired: whether the input is the pair (h, c).
+        directions: of each layer.
+    """
+
+    count: int
+    widths: tuple[int, ...]
+    which: int
+    paired: bool
+    directions: int
+
+
+class Layout(NamedTuple):
+    """How PyTorch sees an input: its number of axes and which one is the batch.
+
+    `given` for states, which are inputs (batch, width) of the hub, one by one.
+    """
+
+    rank: int
+    batch: int
+    given: Given | None = None
+
+
+RANKS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
+RANKS |= {nn.ConvTranspose1d: 3, nn.ConvTranspose2d: 4, nn.ConvTranspose3d: 5}
+
+
+def layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
+    """The layouts that each input may have, the plainest first."""
+    leaves = [root.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"]
+    timed = [leaf for leaf in leaves if isinstance(leaf, (nn.RNNBase, nn.MultiheadAttention))]
+    late = any(not leaf.batch_first for leaf in timed)
+    found = []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            states = _given(root, graph, node)
+            if states:
+                found.append([Layout(3, 1, states)])
+                continue
+            found.append(_proven(root, node) or _possible(root, node, late))
+    return found
+
+
+UNPACKED = "unpacked"
+"""Marks a node that is one of all parts of something, as b of b, s, f = x.shape."""
+
+
+def _rank(node: fx.Node) -> int:
+    """How many sizes of an input the module unpacks; 0 if it does not."""
+    parts = [part for user in node.users if _is_shape(user) for part in user.users]
+    return max((int(part.args[1]) + 1 for part in parts if UNPACKED in part.meta), default=0)
+
+
+def _is_shape(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target == "size" and len(node.args) == 1 and not node.kwargs
+    return node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
+
+
+def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> Given | None:
+    """The states that an input is read as; None for other inputs."""
+    for user in graph.nodes:
+        leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if not isinstance(leaf, nn.RNNBase):
+            continue
+        states = [*user.args[1:], *user.kwargs.values(), None][0]
+        widths: tuple[int, ...] = (leaf.proj_size or leaf.hidden_size, leaf.hidden_size)
+        widths = widths if isinstance(leaf, nn.LSTM) else widths[:1]
+        directions = 1 + leaf.bidirectional
+        count = leaf.num_layers * directions
+        if states is node:
+            return Given(count, widths, 0, len(widths) > 1, directions)
+        for which, part in enumerate(states if isinstance(states, (tuple, list)) else ()):
+            if part is node:
+                return Given(count, (widths[which],), which, False, directions)
+            if _is_part(part, node):
+                return Given(count, widths, 0, True, directions)
+    return None
+
+
+def _is_part(part: Any, node: fx.Node) -> bool:
+    """Whether one thing is a place of another."""
+    return isinstance(part, fx.Node) and part.target is operator.getitem and part.args[0] is node
+
+
+def _proven(root: nn.Module, node: fx.Node) -> list[Layout]:
+    """The one layout that a layer reading an input wants; none if none says so."""
+    for user in node.users:
+        leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if isinstance(leaf, nn.RNNBase):
+            return [Layout(3, 0 if leaf.batch_first else 1)]
+        if isinstance(leaf, nn.MultiheadAttention):
+            return [Layout(3, 0 if leaf.batch_first else 1)]
+        if type(leaf) in RANKS:
+            return [Layout(RANKS[type(leaf)], 0)]
+    return [Layout(2, 0)] if _flattened(root, node) else []
+
+
+def _flattened(root: nn.Module, node: fx.Node) -> bool:
+    """Whether an input's numbers are read in a row, whatever axes they come with."""
+    first = [user for user in node.users if not _asks_batch(user)]
+    return bool(first) and all(_flattens(root, user) for user in first)
+
+
+def _asks_batch(node: fx.Node) -> bool:
+    """Whether a node asks for the batch size of its input, and for nothing else."""
+    if node.op == "call_method" and node.target == "size":
+        return bool(node.args[1:] == (0,))
+    shape = node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
+    return shape and all(user.args[1:] == (0,) for user in node.users)
+
+
+def _flattens(root: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        leaf = root.get_submodule(str(node.target))
+        return isinstance(leaf, nn.Flatten) and (leaf.start_dim, leaf.end_dim) == (1, -1)
+    name = name_of(node.target, node.op) if node.op.startswith("call") else ""
+    if name == "flatten":
+        return bool(node.args[1:] == (1,) and not node.kwargs)
+    return name in ("view", "reshape")
+
+
+def _possible(root: nn.Module, node: fx.Node, late: bool) -> list[Layout]:
+    users = [root.get_submodule(str(u.target)) for u in node.users if u.op == "call_module"]
+    whole = [u for u in node.users if u.op == "call_method" and u.target in ("long", "int")]
+    if whole or any(isinstance(leaf, nn.Embedding) for leaf in users):
+        return [Layout(2, 0), *([Layout(2, 1)] if late else []), Layout(1, 0)]
+    if rank := _rank(node):
+        return [Layout(rank, batch) for batch in range(1 + (late and rank > 2))]
+    later = [Layout(3, 1)] if late else []
+    return [Layout(2, 0), Layout(3, 0), *later, Layout(4, 0)]

@@ -1,0 +1,107 @@
+"""What poolings become in a traced graph, and what is laid around windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xlstm.ir.graph import Activation, GlobalPool, Pad, Pool, Relu
+
+from .values import RefusalError, Value, Wiring, is_number, one
+
+Handler = Callable[[Wiring, Any, str, Any], Any]
+"""The walk, the module, its path, what it is called with -> what it returns."""
+
+
+def sizes_of(size: Any, rank: int) -> tuple[int, ...]:
+    """A size for each axis, where PyTorch takes one for all."""
+    return tuple(size) if isinstance(size, (tuple, list)) else (size,) * rank
+
+
+def around(wiring: Wiring, x: Value, before: tuple[int, ...], after: tuple[int, ...]) -> Value:
+    """Zeros around a tensor whose channels are last."""
+    if not any((*before, *after)):
+        return x
+    return x._replace(edge=wiring.add(Pad(before, after), x.edge, before="pad_"))
+
+
+def space(wiring: Wiring, x: Value, rank: int) -> Value:
+    """A tensor (batch, channels, *space), its edge's channels last."""
+    if x.rank != rank + 2:
+        raise RefusalError(
+            f"a tensor of {x.rank} axes", f"give it (batch, channels) and {rank} more"
+        )
+    return wiring.channels_last(x)
+
+
+POSITIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid")
+"""Activations that give nothing below zero."""
+
+
+def _check_plain(module: Any, rank: int) -> None:
+    """Raises for options that no pooling of the hub has."""
+    options = {"dilation": 1, "return_indices": False, "divisor_override": None}
+    for option, plain in options.items():
+        found = getattr(module, option, plain)
+        if found not in (plain, sizes_of(plain, rank)):
+            raise RefusalError(f"{option}={found}", f"use {option}={plain}")
+
+
+def _check_filled(wiring: Wiring, x: Value, spec: Pool, pads: tuple[int, ...]) -> None:
+    """Raises unless windows fill an axis, where ceil_mode changes nothing."""
+    if wiring.probing:
+        return
+    sizes = wiring.sizes(x)[2:]
+    for size, pad, window, stride in zip(sizes, pads, spec.window, spec.strides, strict=True):
+        if not is_number(size or 0) or size is None or (size + 2 * pad - window) % stride:
+            text = "any size" if size is None else f"{size} places"
+            got = f"ceil_mode=True with windows of {window}, {stride} apart, along {text}"
+            raise RefusalError(got, "use ceil_mode=False, or a size that whole windows fill")
+
+
+def _is_positive(wiring: Wiring, x: Value) -> bool:
+    """Whether nothing below zero is in a tensor."""
+    (spec,) = (node.spec for node in wiring.graph.nodes if node.name == x.edge.node)
+    own = isinstance(spec, Activation) and spec.activation in POSITIVE
+    return own or (isinstance(spec, Relu) and spec == Relu(spec.top))
+
+
+def pool(how: str, rank: int) -> Handler:
+    """A pooling of windows."""
+
+    def pool(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        _check_plain(module, rank)
+        given = one(args)
+        x = space(wiring, given, rank)
+        window = sizes_of(module.kernel_size, rank)
+        strides = sizes_of(module.stride or module.kernel_size, rank)
+        pads = sizes_of(module.padding, rank)
+        even = {*strides} == {1} and all(2 * p == k - 1 for p, k in zip(pads, window, strict=True))
+        # zeros take part in a mean that counts them, and never are the largest of what is positive
+        zeros = module.count_include_pad if how == "average" else _is_positive(wiring, given)
+        if any(pads) and not zeros and not even:
+            do = "use padding=0, or put a ReLU before it: zeros around change nothing then"
+            do = do if how == "max" else "use padding=0, or count_include_pad=True"
+            raise RefusalError(f"padding={module.padding}", do)
+        same = any(pads) and even and (how == "max" or not zeros)
+        spec = Pool(how, window, strides, "same" if same else "valid")
+        if module.ceil_mode:
+            _check_filled(wiring, x, spec, pads)
+        x = x if same else around(wiring, x, pads, pads)
+        return x._replace(edge=wiring.add(spec, x.edge))
+
+    return pool
+
+
+def whole(how: str, rank: int) -> Handler:
+    """A pooling over all places."""
+
+    def whole(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+        x = space(wiring, one(args), rank)
+        if {*sizes_of(module.output_size, rank)} != {1}:
+            raise RefusalError(
+                f"output_size={module.output_size}", "use 1, or a pooling of fixed size"
+            )
+        return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
+
+    return whole

@@ -1,0 +1,303 @@
+"""What functions that only move the numbers of tensors become in a traced graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from xlstm.ir.graph import ExpandDims, Flatten, Reshape, Slice, Squeeze
+
+from .values import (
+    BATCH,
+    LENGTH,
+    Probe,
+    Recurred,
+    RefusalError,
+    States,
+    Token,
+    Value,
+    Wiring,
+    Zeros,
+    axis_of,
+    flat,
+    is_number,
+    join,
+    known,
+    without,
+)
+
+
+def getitem(wiring: Wiring, x: Any, index: Any) -> Any:
+    """A part of a tensor, of states, or of what a recurrent module returned."""
+    if isinstance(x, Recurred):
+        if index in (0, -2):
+            wiring.wanted.add((x.path, -1, 0))
+        return (x.sequence, x.states)[index]
+    if isinstance(x, Zeros):
+        return x
+    if isinstance(x, tuple) and not isinstance(x, Value):
+        return x[index]
+    items = index if isinstance(index, tuple) else (index,)
+    if isinstance(x, States):
+        if type(items[0]) is not int:
+            return _part(wiring, stacked(wiring, x), items)
+        state = Value(x.take(wiring, items[0]), (0, 1))
+        return _part(wiring, state, items[1:])
+    return _part(wiring, x, items)
+
+
+def _part(wiring: Wiring, x: Value, items: tuple[Any, ...]) -> Value:
+    """A tensor indexed by whole numbers, slices, None and ...."""
+    if any(isinstance(item, (Value, list, Token)) for item in items):
+        raise RefusalError("an index that depends on the data", "use fixed places")
+    count = sum(item is not None and item is not Ellipsis for item in items)
+    axis = 0
+    for item in items:
+        if item is Ellipsis:
+            axis += x.rank - axis - (count - sum(i is not None for i in items[: items.index(...)]))
+        elif item is None:
+            x, axis = unsqueeze(wiring, x, axis), axis + 1
+        elif isinstance(item, slice):
+            x, axis = _slice(wiring, x, axis, item), axis + 1
+        elif type(item) is int:
+            place = x.axes[axis_of(x, axis, "one place")]
+            edge = wiring.add(Slice(place - 1, item, drop=True), x.edge)
+            x = Value(edge, without(x, [axis]))
+        else:
+            raise RefusalError(f"index {item}", "use whole numbers and slices")
+    return x
+
+
+def _slice(wiring: Wiring, x: Value, axis: int, part: slice) -> Value:
+    if part == slice(None):
+        return x
+    ends = (part.start, part.stop, part.step)
+    if any(end is not None and not is_number(end) for end in ends):
+        raise RefusalError("a slice that ends at a length", "count from the end, as in [:, -1]")
+    place = x.axes[axis_of(x, axis, "a slice")]
+    return x._replace(edge=wiring.add(Slice(place - 1, *ends[:2], part.step or 1), x.edge))
+
+
+def unsqueeze(wiring: Wiring, x: Value, dim: int) -> Value:
+    """A new axis of size 1."""
+    axis = dim % (x.rank + 1)
+    plain = x.axes == tuple(range(x.rank))
+    place = axis if plain and axis else x.rank
+    edge = wiring.add(ExpandDims(place - 1), x.edge)
+    axes = [old + (old >= place) for old in x.axes]
+    axes.insert(axis, place)
+    return Value(edge, tuple(axes))
+
+
+def stacked(wiring: Wiring, x: States) -> Value:
+    """The states of all layers as the one tensor that they are, (layers, batch, n)."""
+    edges = [x.take(wiring, number) for number in range(len(x.edges))]
+    rows = [unsqueeze(wiring, Value(edge, (0, 1)), 1) for edge in edges]
+    return transpose(wiring, join(wiring, rows, 1) if len(rows) > 1 else rows[0], 0, 1)
+
+
+def squeeze(wiring: Wiring, x: Any, dim: Any = None) -> Value:
+    """An axis of size 1 less."""
+    if isinstance(x, States):
+        if dim not in (0, -3) or len(x.edges) > 1:
+            raise RefusalError(f"squeeze of {len(x.edges)} states", "take one, as in h[-1]")
+        return Value(x.take(wiring, 0), (0, 1))
+    if dim is None:
+        raise RefusalError("squeeze of any axis, a batch of 1 among them", "name it: squeeze(-1)")
+    if dim % x.rank == x.batch:
+        raise RefusalError("squeeze of the batch", "leave it out")
+    size = wiring.sizes(x)[dim]
+    if size != 1 and known(size):
+        unchanged: Value = x
+        return unchanged
+    wiring.demand(size, 1, "to squeeze, got")
+    edge = wiring.add(Squeeze(x.axes[dim] - 1), x.edge)
+    return Value(edge, without(x, [dim % x.rank]))
+
+
+def cat(wiring: Wiring, tensors: Any, dim: int = 0) -> Value:
+    """End to end."""
+    values = _all_tensors(tensors)
+    return join(wiring, values, axis_of(values[0], dim, "joining"))
+
+
+def _all_tensors(tensors: Any) -> list[Value]:
+    if not isinstance(tensors, (tuple, list)) or not all(isinstance(x, Value) for x in tensors):
+        raise RefusalError("joining other things than a list of tensors", "list the tensors")
+    return list(tensors)
+
+
+def stack(wiring: Wiring, tensors: Any, dim: int = 0) -> Value:
+    """End to end along a new axis."""
+    values = [unsqueeze(wiring, x, dim) for x in _all_tensors(tensors)]
+    return join(wiring, values, axis_of(values[0], dim, "stacking"))
+
+
+def chunk(wiring: Wiring, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    """Equal parts along an axis, the last one what is left."""
+    size = _cut_length(wiring, x, dim)
+    return split(wiring, x, -(-size // chunks), dim)
+
+
+def split(wiring: Wiring, x: Value, split_size_or_sections: Any, dim: int = 0) -> tuple[Value, ...]:
+    """Parts of one size along an axis, or of the sizes that are listed."""
+    size, sizes, parts = _cut_length(wiring, x, dim), split_size_or_sections, []
+    sizes = [sizes] * -(-size // sizes) if isinstance(sizes, int) else list(sizes)
+    axis, start = axis_of(x, dim, "cutting"), 0
+    for own in sizes:
+        part = slice(start, min(start + own, size))
+        parts.append(_part(wiring, x, (*[slice(None)] * axis, part)))
+        start += own
+    return tuple(parts)
+
+
+def _cut_length(wiring: Wiring, x: Value, dim: int) -> int:
+    size = known(wiring.sizes(x)[axis_of(x, dim, "cutting")])
+    if size is None:
+        raise RefusalError("an axis of unknown size cut into parts", "index fixed places", True)
+    return size
+
+
+def transpose(wiring: Wiring, x: Value, dim0: int, dim1: int) -> Value:
+    """Two axes exchanged: nothing moves until somebody needs it."""
+    axes = list(x.axes)
+    axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+    return x._replace(axes=tuple(axes))
+
+
+def movedim(wiring: Wiring, x: Value, source: int, destination: int) -> Value:
+    """One axis put in another place: nothing moves until somebody needs it."""
+    axes = list(x.axes)
+    axes.insert(destination % x.rank, axes.pop(source))
+    return x._replace(axes=tuple(axes))
+
+
+def permute(wiring: Wiring, x: Value, *dims: Any) -> Value:
+    """Axes in another order: nothing moves until somebody needs it."""
+    return x._replace(axes=tuple(x.axes[axis] for axis in flat(dims)))
+
+
+def _product(sizes: Sequence[Any]) -> int:
+    return math.prod(size for size in sizes if isinstance(size, int))
+
+
+def reshape(wiring: Wiring, x: Value, *shape: Any) -> Value:
+    """PyTorch's view and reshape, which must leave the batch as it is."""
+    first, *rest = flat(shape)
+    if x.batch:
+        return _late(wiring, x, [first, *rest])
+    sample = wiring.sizes(x)[1:]
+    open_ = [size for size in sample if known(size) is None]
+    if BATCH in rest or any(isinstance(s, Token) and s is not LENGTH for s in rest):
+        raise RefusalError("a new shape of the batch", "keep the batch first: x.shape[0]")
+    if first == -1 and -1 not in rest and LENGTH not in rest:
+        if open_ and len(sample) > 1:
+            do = "keep the batch as it is: x.shape[0] for -1"
+            raise RefusalError("a view that may lay steps and batch end to end", do, open=True)
+        wiring.demand(_product(sample) if None not in sample else None, _product(rest), "numbers,")
+    elif first is not BATCH:
+        raise RefusalError(f"a batch of {first}", "say x.shape[0]")
+    return _reshaped(wiring, x, sample, rest)
+
+
+def _late(wiring: Wiring, x: Value, shape: list[Any]) -> Value:
+    """A new shape of a tensor whose batch is not the first axis, as of states: all else is known.
+
+    The numbers before the batch stay before it, and those after it after it.
+    """
+    sizes = wiring.sizes(x)
+    ahead, after = sizes[: x.batch], sizes[x.batch + 1 :]
+    place = shape.index(BATCH) if BATCH in shape else 0
+    free = shape[0] == -1 and -1 not in shape[1:]  # which is the batch, with one layer before it
+    known_ = all(is_number(n) for n in (*ahead, *after, *shape[:place], *shape[place + 1 :]))
+    parts = [*shape[:place], 1], [*shape[place + 1 :], 1]
+    same = known_ and (BATCH in shape or free)
+    for own, new in zip((ahead, after), parts, strict=True):
+        left = new.index(-1) if -1 in new else None
+        if left is not None and same and new.count(-1) == 1:
+            new[left] = math.prod(own) // -math.prod(new)
+        same = same and math.prod(own) == math.prod(new)
+    if not same:
+        raise RefusalError("a new shape with the batch not first", "permute it to the front")
+    found = _with_shape(wiring, x, [*parts[0][:-1], *parts[1][:-1]])
+    turned = [*range(1, place + 1), 0, *range(place + 1, found.rank)]
+    return found._replace(axes=tuple(turned))
+
+
+def _reshaped(wiring: Wiring, x: Value, sample: Sequence[Any], rest: list[Any]) -> Value:
+    lengths = [size for size in rest if size is LENGTH]
+    whole, given = _product(sample), _product([size for size in rest if size != -1])
+    exact = sample.count(None) == len(lengths)
+    if not exact and not (sample.count(None) == 1 and -1 in rest):
+        got = "a new shape whose sizes cannot be told"
+        raise RefusalError(got, "say its sizes as numbers", open=True)
+    if exact and -1 not in rest:
+        wiring.demand(whole, given, "numbers,")
+    if whole % given:
+        raise RefusalError(f"{given} numbers out of {whole}", "mend the shape")
+    fill = whole // given if exact else None
+    sizes = [fill if size == -1 else None if size is LENGTH else size for size in rest]
+    return _with_shape(wiring, x, sizes)
+
+
+def _with_shape(wiring: Wiring, x: Value, sizes: Sequence[int | None]) -> Value:
+    if not x.batch and tuple(sizes) == wiring.sizes(x)[1:] and sizes.count(None) < 2:
+        return x
+    x = wiring.plain(x)
+    if len(sizes) == 1:
+        edge = wiring.add(Flatten(), x.edge) if x.rank > 2 else x.edge
+        return Value(edge, (0, 1))
+    if wiring.probing:
+        return Value(wiring.add(Probe(tuple(sizes)), x.edge), tuple(range(len(sizes) + 1)))
+    shape = tuple(map(known, sizes))
+    if shape.count(None) > 1:
+        got = "a new shape with two sizes that are not known"
+        raise RefusalError(got, "say them as numbers", open=True)
+    return Value(wiring.add(Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
+
+
+def flatten(wiring: Wiring, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+    """Axes laid end to end."""
+    start, end = start_dim % x.rank, end_dim % x.rank
+    if x.batch or start == 0:
+        raise RefusalError("flatten of the batch", "start at axis 1")
+    if start == end:
+        return x
+    sizes = wiring.sizes(x)
+    merged = sizes[start : end + 1]
+    whole = None if None in merged else math.prod(merged)
+    return _with_shape(wiring, x, [*sizes[1:start], whole, *sizes[end + 1 :]])
+
+
+def unflatten(wiring: Wiring, x: Value, dim: int, sizes: Any) -> Value:
+    """An axis cut into several."""
+    axis = axis_of(x, dim, "unflatten")
+    old = wiring.sizes(x)
+    if -1 not in sizes and all(map(is_number, sizes)):
+        wiring.demand(old[axis], math.prod(sizes), "numbers, got")
+    return reshape(wiring, x, BATCH, *(length(n) for n in (*old[1:axis], *sizes, *old[axis + 1 :])))
+
+
+def length(size: Any) -> Any:
+    """A size as a module sees it: LENGTH where it may be any."""
+    return LENGTH if size is None else size
+
+
+def size(wiring: Wiring, x: Value, dim: int | None = None) -> Any:
+    """Sizes as PyTorch sees them."""
+    sizes = tuple(map(length, wiring.sizes(x)))
+    return sizes if dim is None else sizes[dim]
+
+
+def attribute(wiring: Wiring, x: Any, name: str) -> Any:
+    """An attribute of a tensor."""
+    if name == "values" and isinstance(x, tuple) and not isinstance(x, Value):
+        return x[0]
+    if name == "shape":
+        return size(wiring, x)
+    if name == "mT":
+        return transpose(wiring, x, -2, -1)
+    if name in ("device", "dtype"):
+        return Token(f"its {name}")
+    raise RefusalError(f"the attribute {name}", "leave it out")

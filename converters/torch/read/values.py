@@ -1,0 +1,321 @@
+"""What a traced graph of PyTorch computes with, and the hub's graph that grows alongside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from torch import fx, nn
+
+from xlstm.ir.graph import Affine, Array, Builder, Concatenate, Edge, Permute, Shape, Spec
+
+MARKER = 10**14
+"""A size from here on stands for one that is not known yet: no tensor is as long."""
+
+
+class RefusalError(Exception):
+    """What has no exact form, said by the node at hand; `do` is the way out.
+
+    `open` where it may have one, but sizes are not known.
+    """
+
+    def __init__(self, got: str, do: str = "leave it out", open: bool = False) -> None:  # noqa: A002
+        super().__init__(got)
+        self.got = got
+        self.do = do
+        self.open = open
+
+
+class LearnedError(Exception):
+    """A size of an input came out: the graph is to be walked again with it."""
+
+    def __init__(self, marker: int, size: int) -> None:
+        super().__init__(marker, size)
+        self.marker = marker
+        self.size = size
+
+
+class Token:
+    """A number that is known only when the module runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Sizes(Token):
+    """A product of sizes, the batch's or a length among them."""
+
+    def __init__(self, factors: Sequence[Any]) -> None:
+        super().__init__("a product of sizes")
+        self.factors = tuple(factors)
+
+
+BATCH, LENGTH = Token("the batch size"), Token("a length")
+
+
+@dataclass(frozen=True)
+class Probe(Spec):
+    """Stands for a Reshape while sizes are not known."""
+
+    kind: ClassVar[str] = "Probe"
+    shape: Shape
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.shape
+
+
+class Value(NamedTuple):
+    """A tensor: an edge of the hub's graph, whose axes PyTorch may have in another order.
+
+    Attributes:
+        edge: in the hub, batch first.
+        axes: for each axis that PyTorch sees, which axis of the edge it is; 0 is the batch.
+    """
+
+    edge: Edge
+    axes: tuple[int, ...]
+
+    @property
+    def batch(self) -> int:
+        """Where PyTorch sees the batch."""
+        return self.axes.index(0)
+
+    @property
+    def rank(self) -> int:
+        """Number of axes, the batch's among them."""
+        return len(self.axes)
+
+
+class Zeros(NamedTuple):
+    """Zeros made by the module: nothing but states may start from them."""
+
+    shape: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class States:
+    """The last states of all layers of a recurrent module: PyTorch's h or c, (layers, B, H).
+
+    Attributes:
+        path: the module.
+        which: 0 for h, 1 for c.
+        edges: by layer and direction; None for a state that nothing was known to read.
+        directions: of each layer.
+    """
+
+    path: str
+    which: int
+    edges: tuple[Edge | None, ...]
+    directions: int = 1
+
+    def take(self, wiring: Wiring, number: int) -> Edge:
+        """One of them; what is read is noted."""
+        if not -len(self.edges) <= number < len(self.edges):
+            raise RefusalError(f"state {number} of {len(self.edges)}", "mend the number")
+        number %= len(self.edges)
+        wiring.wanted.add((self.path, number // self.directions, self.which))
+        return self.edges[number] or Edge("", 0)
+
+
+class Recurred(NamedTuple):
+    """What a recurrent module returns: the sequence and its states."""
+
+    path: str
+    sequence: Value
+    states: Any
+
+
+@dataclass
+class Wiring:
+    """The graph as far as it has grown.
+
+    Attributes:
+        root: the module.
+        wanted: states and sequences of recurrent modules that something reads: (path, layer or -1
+            for the sequence, which); grows on the first walk and decides on the last one.
+        probing: whether this is a walk that only finds out sizes and what is read.
+    """
+
+    root: nn.Module
+    wanted: set[tuple[str, int, int]]
+    probing: bool
+    graph: Builder = field(default_factory=lambda: Builder(most_places=None))
+    weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+    called: dict[str, list[str]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    moved: dict[tuple[Edge, tuple[int, ...]], Edge] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    node: fx.Node | None = None
+
+    def fresh(self, name: str) -> str:
+        """A node name that is not taken."""
+        base, number = name.replace(".", "_"), 1
+        found = base
+        while found in self.taken:
+            number += 1
+            found = f"{base}_{number}"
+        self.taken.add(found)
+        return found
+
+    def add(self, spec: Spec, *inputs: Edge, before: str = "") -> Edge:
+        """A node for the operation at hand."""
+        name = self.node.name if self.node else spec.kind.lower()
+        return self.graph.add(self.fresh(before + name), spec, inputs)
+
+    def sizes(self, value: Value) -> tuple[Any, ...]:
+        """Sizes as PyTorch sees them: BATCH, numbers, None for a length that may be any."""
+        shape = (BATCH, *self.graph.shape(value.edge))
+        return tuple(shape[axis] for axis in value.axes)
+
+    def ordered(self, value: Value, order: Sequence[int]) -> Value:
+        """The same tensor with the axes of its edge in this order of PyTorch's, batch first."""
+        physical = tuple(value.axes[axis] for axis in order)
+        if physical == tuple(range(value.rank)):
+            return value
+        key = value.edge, physical
+        if key not in self.moved:
+            name = self.fresh(f"permute_{value.edge.node}")
+            self.moved[key] = self.graph.add(name, Permute(physical[1:]), [value.edge])
+        axes = tuple(order.index(axis) for axis in range(value.rank))
+        return Value(self.moved[key], axes)
+
+    def plain(self, value: Value) -> Value:
+        """The same tensor, its edge in PyTorch's order but for the batch, which is first."""
+        rest = [axis for axis in range(value.rank) if axis != value.batch]
+        return self.ordered(value, [value.batch, *rest])
+
+    def channels_last(self, value: Value) -> Value:
+        """A tensor (batch, channels, ...) with the edge's channels last."""
+        if value.batch:
+            raise RefusalError("the batch is not the first axis", "permute it to the front")
+        return self.ordered(value, [0, *range(2, value.rank), 1])
+
+    def features_last(self, value: Value) -> Value:
+        """A tensor whose last axis is the edge's last one, the others in any order."""
+        if value.rank < 2 or value.axes[-1] == 0:
+            raise RefusalError("no features on the last axis", "give it (batch, ..., features)")
+        return value if value.axes[-1] == value.rank - 1 else self.plain(value)
+
+    def demand(self, size: Any, wanted: int, what: str) -> None:
+        """Raises unless a size is what a layer wants; an unknown one is worked out from it."""
+        if size == wanted:
+            return
+        if not isinstance(size, int) or size < MARKER:
+            got = "any number" if size is None else str(size)
+            raise RefusalError(f"{what} {got}, not {wanted}", "mend the sizes")
+        marker, times, rest = solve(size)
+        if not marker or (wanted - rest) % times or wanted <= rest:
+            got = f"sizes of an input that {wanted} {what.split(',')[0]} do not tell"
+            do = "say all of them: x = x.reshape(x.shape[0], 3, 32, 32) first in forward, or in "
+            do += "front of a Sequential nn.Unflatten(1, (3, 32, 32)); ports take them end to end"
+            raise RefusalError(got, do, open=True)
+        raise LearnedError(marker, (wanted - rest) // times)
+
+
+def marker(number: int) -> int:
+    """A number for the n-th unknown size; sums of a few of them are unlike.
+
+    >>> marker(0) != marker(1), solve(3 * marker(7) - 2) == (marker(7), 3, -2)
+    (True, True)
+    """
+    return MARKER * 3 + (number + 1) * 7_927_139_041_913 % MARKER
+
+
+def solve(size: int) -> tuple[int, int, int]:
+    """What a size is of one marker: (marker, times, rest), (0, 1, 0) if it is of no single one."""
+    for number in range(32):
+        own = marker(number)
+        times = max((size + own // 2) // own, 1)
+        rest = size - times * own
+        if abs(rest) < 10**6 and times < 10**6:
+            return own, times, rest
+    return 0, 1, 0
+
+
+def known(size: int | None) -> int | None:
+    """A size, None for one that is not known yet."""
+    return None if size is None or size >= MARKER else size
+
+
+def same_order(wiring: Wiring, values: Sequence[Value]) -> list[Value]:
+    """Tensors of one rank with the axes of all edges in one order.
+
+    Raises:
+        RefusalError: tensors of several ranks, or with the batch on different axes.
+    """
+    if len({(value.rank, value.batch) for value in values}) > 1:
+        ranks = " and ".join(str(value.rank) for value in values)
+        raise RefusalError(
+            f"tensors of {ranks} axes", "give them equal axes, the batch on the same"
+        )
+    if len({value.axes for value in values}) == 1:
+        return list(values)
+    return [wiring.plain(value) for value in values]
+
+
+def join(wiring: Wiring, values: Sequence[Value], axis: int) -> Value:
+    """Tensors laid end to end along an axis of PyTorch's."""
+    ready = same_order(wiring, values)
+    place = ready[0].axes[axis]
+    if not place:
+        raise RefusalError("tensors joined along the batch", "join them along another axis")
+    spec = Concatenate(place - ready[0].rank)
+    edge = wiring.add(spec, *(value.edge for value in ready))
+    return ready[0]._replace(edge=edge)
+
+
+def line(wiring: Wiring, value: Value, scale: float, offset: float) -> Value:
+    """Scale x + offset."""
+    return value._replace(edge=wiring.add(Affine(scale, offset), value.edge))
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape for an error or a note.
+
+    >>> shape_text((None, 3))
+    '(batch, any, 3)'
+    """
+    return f"({', '.join(['batch', *('any' if n is None else str(n) for n in shape)])})"
+
+
+def one(args: tuple[Any, ...]) -> Value:
+    """The one tensor that a layer is called with."""
+    if len(args) != 1 or not isinstance(args[0], Value):
+        raise RefusalError("a call with other than one tensor", "call it with one tensor")
+    return args[0]
+
+
+def call_layer(wiring: Wiring, path: str, spec: Spec, inputs: list[Edge], **options: Any) -> Edge:
+    """A node of a module's layer; the first call owns it, later ones call it again."""
+    own = wiring.called.setdefault(path, [])
+    name = wiring.fresh(path)
+    edge = wiring.graph.add(name, spec, inputs, layer=own[0] if own else "", **options)
+    own.append(name)
+    return edge
+
+
+def without(x: Value, gone: Sequence[int]) -> tuple[int, ...]:
+    """Axes of a tensor that lost these axes of PyTorch's."""
+    lost = {x.axes[axis] for axis in gone}
+    left = [place for place in x.axes if place not in lost]
+    return tuple(place - sum(other < place for other in lost) for place in left)
+
+
+def axis_of(x: Value, axis: Any, what: str) -> int:
+    """An axis of PyTorch's from 0 on, which must not be the batch's."""
+    if not isinstance(axis, int) or not -x.rank <= axis < x.rank:
+        raise RefusalError(f"{what} over axis {axis} of {x.rank}", "name one axis")
+    if axis % x.rank == x.batch:
+        raise RefusalError(f"{what} over the batch", "work on each sample by itself")
+    return axis % x.rank
+
+
+def is_number(x: Any) -> bool:
+    """Whether something is a plain number, and no unknown size."""
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < MARKER
+
+
+def flat(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sizes that are given one by one or as one tuple."""
+    return tuple(sizes[0]) if sizes and isinstance(sizes[0], (tuple, list)) else sizes

@@ -1,0 +1,41 @@
+"""Which layers have no exact form in PyTorch, and why; imports no framework."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xlstm.ir.graph import LSTM, Bidirectional, ConvLSTM, Node, Recurrent, Spec, TimeDistributed
+
+from .activations import FUNCTIONS
+from .native import native
+from .write.layers import LAYERS
+
+
+def refuse(node: Node) -> str:
+    """Why there is no exact form of a layer, "" if there is one."""
+    spec = node.spec
+    if type(spec) not in LAYERS:
+        return spec.kind
+    if isinstance(spec, TimeDistributed):
+        return refuse(replace(node, spec=spec.layer))
+    if node.layer and getattr(spec, "stateful", False):
+        return f"a stateful {spec.kind} called a second time, whose states would be two"
+    halves = spec.halves if isinstance(spec, Bidirectional) else (spec,)
+    return next(filter(None, (_refuse(half, node) for half in halves)), "")
+
+
+def _refuse(spec: Spec, node: Node) -> str:
+    if type(spec) not in LAYERS:
+        return spec.kind
+    for option in ("activation", "gate_activation"):
+        if (name := getattr(spec, option, None)) is not None and name not in FUNCTIONS:
+            return f"{option}={name}, which has no PyTorch source here"
+    if isinstance(spec, LSTM) and spec.peepholes:
+        return "peepholes, which nn.LSTM has not"
+    if isinstance(spec, LSTM) and spec.projection and (node.mask or not native(spec)):
+        return "a projection (nn.LSTM has it with tanh and sigmoid only, and knows no masks)"
+    if isinstance(spec, Recurrent) and spec.stateful and node.states:
+        return "stateful=True and an initial state: either could be what the layer starts from"
+    if isinstance(spec, ConvLSTM) and spec.stateful and None in spec.space:
+        return "stateful=True and a ConvLSTM of any size, whose first state has no known size"
+    return ""

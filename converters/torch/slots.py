@@ -1,0 +1,149 @@
+"""Which PyTorch parameter holds what."""
+
+from xlstm.ir.kinds import (
+    ATTENTION,
+    ATTENTION_ADDITIVE,
+    ATTENTION_CONCAT,
+    BATCH_NORM,
+    CONV_LSTMS,
+    CONV_TRANSPOSES,
+    CONVS,
+    DENSE,
+    DEPTHWISE,
+    EMBEDDING,
+    GRU,
+    GRU_BEFORE,
+    HEADS,
+    LAYER_NORM,
+    LSTM,
+    LSTM_PROJECTED,
+    NORMALIZATION,
+    PRELUS,
+    SIMPLE_RNN,
+    SPACES,
+    Kind,
+)
+from xlstm.slots import FOLD, Slot, Table
+
+
+def _recurrent(kind: Kind, gates: str, layer: str = "_l0") -> Table:
+    """A recurrent layer: the rows of its matrices run gate by gate.
+
+    Args:
+        kind: the hub's form.
+        gates: in PyTorch's order; "" for a layer without gates.
+        layer: what names end with: PyTorch numbers the layers of a stack, but not single cells.
+    """
+    rows = "(gh)" if gates else "h"
+    slots = [
+        Slot(f"weight_ih{layer}", "kernel", f"{rows}i", gates),
+        Slot(f"weight_hh{layer}", "recurrent", f"{rows}j", gates),
+        Slot(f"bias_ih{layer}", "bias", rows, gates, {"s": 0}),
+        Slot(f"bias_hh{layer}", "bias", rows, gates, {"s": 1}),
+    ]
+    if "projection" in kind.tensors:
+        slots.append(Slot(f"weight_hr{layer}", "projection", "jh"))
+    return Table(kind, tuple(slots))
+
+
+def _pair(kind: Kind, weight: str, axes: str, bias: str, own: str) -> Table:
+    """A layer with the tensors weight and bias."""
+    return Table(kind, (Slot("weight", weight, axes), Slot("bias", bias, own)))
+
+
+def _conv_lstm(space: str) -> tuple[Slot, ...]:
+    """Two convolutions, one of which has the bias."""
+    return (
+        Slot("conv_ih.weight", "kernel", f"(gh)i{space}", "ifgo"),
+        Slot("conv_ih.bias", "bias", "(gh)", "ifgo", {"s": FOLD}),
+        Slot("conv_hh.weight", "recurrent", f"(gh)j{space}", "ifgo"),
+    )
+
+
+TABLES: dict[str, Table] = {
+    # torch.nn.LSTM: weight_ih_l[k] is (W_ii|W_if|W_ig|W_io)
+    "LSTM": _recurrent(LSTM, "ifgo"),
+    "LSTM with projection": _recurrent(LSTM_PROJECTED, "ifgo"),
+    # torch.nn.GRU: weight_ih_l[k] is (W_ir|W_iz|W_in)
+    "GRU": _recurrent(GRU, "rzn"),
+    # our own cell, with the parameters of nn.GRU
+    "GRU, reset_after=False": _recurrent(GRU_BEFORE, "rzn"),
+    "RNN": _recurrent(SIMPLE_RNN, ""),
+    "LSTMCell": _recurrent(LSTM, "ifgo", ""),
+    "GRUCell": _recurrent(GRU, "rzn", ""),
+    "RNNCell": _recurrent(SIMPLE_RNN, "", ""),
+    "Linear": _pair(DENSE, "kernel", "oi", "bias", "o"),
+    "Embedding": Table(EMBEDDING, (Slot("weight", "table", "vo"),)),
+    **{
+        f"Conv{len(space)}d": _pair(kind, "kernel", f"oi{space}", "bias", "o")
+        for space, kind in zip(SPACES, CONVS, strict=True)
+    },
+    **{
+        f"ConvTranspose{len(space)}d": _pair(kind, "kernel", f"io{space}", "bias", "o")
+        for space, kind in zip(SPACES, CONV_TRANSPOSES, strict=True)
+    },
+    # torch.nn.Conv with a group for every channel
+    **{
+        f"Conv{len(space)}d, depthwise": _pair(kind, "kernel", f"(im)(){space}", "bias", "(im)")
+        for space, kind in zip(SPACES, DEPTHWISE, strict=True)
+    },
+    # our own cell: no native layer is one
+    **{
+        kind.name: Table(kind, _conv_lstm(space))
+        for space, kind in zip(SPACES, CONV_LSTMS, strict=True)
+    },
+    "BatchNorm": Table(
+        BATCH_NORM,
+        (
+            Slot("weight", "gamma", "o"),
+            Slot("bias", "beta", "o"),
+            Slot("running_mean", "mean", "o", other=True),
+            Slot("running_var", "variance", "o", other=True),
+        ),
+        counters=("num_batches_tracked",),
+    ),
+    "LayerNorm": _pair(LAYER_NORM, "gamma", "o", "beta", "o"),
+    **{
+        f"PReLU, {rank} axes": Table(kind, (Slot("weight", "slopes", "abcd"[:rank]),))
+        for rank, kind in enumerate(PRELUS, 1)
+    },
+    # our own layers
+    "Normalization": Table(
+        NORMALIZATION,
+        (
+            Slot("mean", "mean", "o", other=True),
+            Slot("variance", "variance", "o", other=True),
+        ),
+    ),
+    "DotScores": Table(ATTENTION, (Slot("scale", "scale", ""),)),
+    "ConcatScores": Table(
+        ATTENTION_CONCAT,
+        (Slot("scale", "scale", ""), Slot("attention_scale", "attention_scale", "")),
+    ),
+    "AdditiveScores": Table(ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
+    "MultiHeadAttention": Table(
+        HEADS,
+        (
+            Slot("query.weight", "query_kernel", "(nk)q"),
+            Slot("query.bias", "query_bias", "(nk)"),
+            Slot("key.weight", "key_kernel", "(nk)e"),
+            Slot("key.bias", "key_bias", "(nk)"),
+            Slot("value.weight", "value_kernel", "(nv)i"),
+            Slot("value.bias", "value_bias", "(nv)"),
+            Slot("output.weight", "output_kernel", "o(nv)"),
+            Slot("output.bias", "output_bias", "o"),
+        ),
+    ),
+}
+"""PyTorch's name of a layer -> its table."""
+
+DEFAULT = {
+    "SimpleRNN": "RNN",
+    "Dense": "Linear",
+    **{
+        table.kind.name: name
+        for name, table in TABLES.items()
+        if name not in ("LSTMCell", "GRUCell", "RNNCell", "RNN", "Linear")
+    },
+}
+"""Hub form -> the table that ports use."""

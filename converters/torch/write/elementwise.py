@@ -1,0 +1,188 @@
+"""How PyTorch source writes layers that work number by number; imports no framework."""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import (
+    Activation,
+    Affine,
+    Augmentation,
+    Dense,
+    Dropout,
+    Elu,
+    Embedding,
+    Function,
+    Masking,
+    NotEqual,
+    PRelu,
+    Reduce,
+    Relu,
+    Softmax,
+    Spec,
+    TrainingOnly,
+)
+from xlstm.ir.literals import literal, named
+from xlstm.ir.permutes import SPATIAL
+
+from ...codegen.source import WIDTH, Call, call
+from ..native import own_class
+from .writer import At, applied, method, number
+
+
+def linear(spec: Spec) -> Call:
+    """The native module of a Dense layer."""
+    sizes = spec.sizes()
+    bias = ("bias", "False") if "bias" in spec.absent() else None
+    return call("nn.Linear", literal(sizes["i"]), literal(sizes["o"]), bias)
+
+
+def dense(spec: Dense, at: At) -> None:
+    """A product and an activation."""
+    at.init(linear(spec))
+    at.pipe(applied(at.module), at.activation(spec.activation))
+
+
+def dropout(spec: Dropout, at: At) -> None:
+    """Zeros in training."""
+    at.init(call("nn.Dropout", literal(spec.rate)))
+    at.put(call(at.module, at.x))
+
+
+def activation(spec: Activation, at: At) -> None:
+    """An activation."""
+    at.pipe(at.activation(spec.activation))
+
+
+def masking(spec: Masking, at: At) -> None:
+    """A mask, and zeros where it is False."""
+    mask = at.site.outputs[1] if at.site.read(1) else at.site.free("mask")
+    at.parts.forward.append(f"        {mask} = ({at.x} != {number(spec.value)}).any(dim=-1)")
+    at.put(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
+
+
+def embedding(spec: Embedding, at: At) -> None:
+    """Rows of a table."""
+    at.init(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
+    if spec.mask_zero and at.site.read(1):
+        at.write(at.site.outputs[1], f"{at.x} != 0")
+    at.put(call(at.module, f"{at.x}.long()"))
+
+
+def relu(spec: Relu, at: At) -> None:
+    """A slope up to a threshold, x above it, and some number at most."""
+    x, top = at.x, None if spec.top is None else number(spec.top)
+    if not spec.slope and not spec.threshold:
+        plain = call("torch.relu", x) if top is None else call(f"{x}.clamp", "0.0", top)
+        at.put(call("F.relu6", x) if spec.top == 6 else plain)
+    elif top is None and not spec.threshold:
+        at.put(call("F.leaky_relu", x, number(spec.slope)))
+    elif top is None and not spec.slope:
+        at.put(call("F.threshold", x, number(spec.threshold), "0.0"))
+    else:
+        threshold = number(spec.threshold)
+        high = x if top is None else call(f"{x}.clamp", ("max", top))
+        at.put(call("torch.where", f"{x} > {threshold}", high, _below(spec, at)))
+
+
+def _below(spec: Relu, at: At) -> str:
+    """Expression for the slope up to the threshold."""
+    slope, threshold = number(spec.slope), number(spec.threshold)
+    if not spec.slope:
+        return "0.0"
+    part = f"{at.x} - {threshold}" if spec.threshold else at.x
+    inside = f"{slope} * ({part})" if spec.threshold else f"{slope} * {part}"
+    if len(inside) + 13 <= WIDTH:
+        return inside
+    low = at.site.free("low")
+    at.write(low, part)
+    return f"{slope} * {low}"
+
+
+def prelu(spec: PRelu, at: At) -> None:
+    """Slopes of its own below zero."""
+    if len(spec.shape) == 1:
+        at.init(call("nn.PReLU", literal(spec.shape[0])))
+    else:
+        at.own("PReLU", *map(literal, spec.shape))
+    at.put(call(at.module, at.x))
+
+
+def elu(spec: Elu, at: At) -> None:
+    """An exponential below zero."""
+    at.put(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
+
+
+def softmax(spec: Softmax, at: At) -> None:
+    """Over one axis."""
+    at.put(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
+
+
+def affine(spec: Affine, at: At) -> None:
+    """A fixed line."""
+    if spec.scale == -1:
+        at.put(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        return
+    sign, offset = "-" if spec.offset < 0 else "+", number(abs(spec.offset))
+    scaled = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
+    whole = f"{scaled} {sign} {offset}" if spec.offset else scaled
+    if len(whole) + 12 <= WIDTH:
+        at.put(whole)
+        return
+    at.chain("*", at.x, number(spec.scale))
+    if spec.offset:
+        at.chain(sign, at.site.y, offset)
+
+
+FUNCTIONS = {"negative": "neg"}
+"""Functions that PyTorch calls something else."""
+
+
+def function(spec: Function, at: At) -> None:
+    """A plain function."""
+    at.put(call(named(f"torch.{FUNCTIONS.get(spec.name, spec.name)}"), at.x))
+
+
+REDUCTIONS = {"max": "amax", "min": "amin"}
+"""Reductions that PyTorch calls something else."""
+
+
+def reduce(spec: Reduce, at: At) -> None:
+    """Over axes of a sample."""
+    axes = tuple(map(at.axis, spec.axes))
+    if spec.how == "prod":  # over one axis at a time
+        step = [("keepdim", "True")] if spec.keep else []
+        at.pipe(*(method("prod", ("dim", literal(axis)), *step) for axis in sorted(axes)[::-1]))
+        return
+    dims = ("dim", literal(axes[0] if len(axes) == 1 else axes))
+    how = REDUCTIONS.get(spec.how, spec.how)
+    at.put(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
+
+
+def not_equal(spec: NotEqual, at: At) -> None:
+    """A mask."""
+    at.put(f"{at.x} != {number(spec.value)}")
+
+
+def augmentation(spec: Augmentation, at: At) -> None:
+    """What alters images in training only, which PyTorch has no layer of."""
+    at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
+    at.put(at.x)
+
+
+def training_only(spec: TrainingOnly, at: At) -> None:
+    """What acts in training only."""
+    rate = literal(spec.rate)
+    if spec.layer == "ActivityRegularization":
+        at.parts.init.append(
+            "        # adds to the loss in training, which is not the model's part"
+        )
+        at.init(call("nn.Identity"))
+    elif own_class(spec):
+        at.own(spec.layer, rate)
+    elif spec.layer == "AlphaDropout":
+        at.init(call("nn.AlphaDropout", rate))
+    else:
+        # whole channels at a time
+        at.init(call(f"nn.Dropout{SPATIAL[spec.layer]}d", rate))
+        at.pipe(at.first(), applied(at.module), at.last())
+        return
+    at.put(call(at.module, at.x))

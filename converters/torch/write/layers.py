@@ -1,0 +1,287 @@
+"""Which function writes each kind of layer as PyTorch source; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from xlstm.ir.graph import (
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    Attention,
+    Augmentation,
+    BatchNorm,
+    Bidirectional,
+    Concatenate,
+    Conv,
+    ConvLSTM,
+    ConvTranspose,
+    Crop,
+    Custom,
+    Dense,
+    DepthwiseConv,
+    Dot,
+    Dropout,
+    Edge,
+    Elu,
+    Embedding,
+    ExpandDims,
+    Flatten,
+    Function,
+    GlobalPool,
+    LayerNorm,
+    Masking,
+    Merge,
+    Model,
+    MultiHeadAttention,
+    Normalization,
+    NotEqual,
+    Pad,
+    Permute,
+    Pool,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Relu,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    SimpleRNN,
+    Slice,
+    Softmax,
+    Spec,
+    Squeeze,
+    TimeDistributed,
+    TrainingOnly,
+    UnitNorm,
+    UpSample,
+)
+from xlstm.ir.identifiers import identifiers
+from xlstm.ir.permutes import SPATIAL
+
+from ...codegen import custom_layers as custom_code
+from ...codegen.source import Call, Parts, call, shape_comment
+from ...codegen.variables import AnyOf, Site
+from . import attention as torch_attention
+from . import convolution as torch_windows
+from . import elementwise as torch_layers
+from . import normalization as torch_norms
+from . import operations as torch_operations
+from . import shape as torch_shapes
+from .bidirectional import emit_bidirectional
+from .recurrent import emit_recurrent
+from .tensor_layouts import Edges, channels_first, end_to_end
+from .writer import At, method
+
+
+def _recurrent(spec: Recurrent, at: At) -> None:
+    emit_recurrent(spec, at.parts, at.site)
+
+
+def _bidirectional(spec: Bidirectional, at: At) -> None:
+    emit_bidirectional(spec, at.parts, at.site)
+
+
+def _custom(spec: Custom, at: At) -> None:
+    at.init(custom_code.made(spec, "torch", at.parts))
+    given = custom_code.arguments(spec, "torch", at.site.inputs, at.site.mask)
+    at.parts.forward += custom_code.assigned(at.site.outputs, call(at.module, *given))
+
+
+def _anywhere(spec: Spec) -> bool:
+    """Whether a layer can be written with time steps before its samples."""
+    if isinstance(spec, LayerNorm):
+        return not spec.groups
+    if isinstance(spec, TrainingOnly):
+        return spec.layer not in SPATIAL
+    if isinstance(spec, PRelu):
+        return len(spec.shape) > 1
+    windows = (Conv, ConvTranspose, DepthwiseConv, Pool)
+    return not isinstance(spec, (Recurrent, Bidirectional, Custom, *windows))
+
+
+def _time_distributed(spec: TimeDistributed, at: At) -> None:
+    """A layer at every time step; where it needs to be, steps are laid end to end for it."""
+    layer, shapes = spec.layer, tuple(shape[1:] for shape in at.shapes)
+    if at.given_flat or at.left_flat:
+        _among_steps(layer, replace(at, shapes=shapes))
+        return
+    if _anywhere(layer):
+        LAYERS[type(layer)](layer, replace(at, shapes=shapes, lead=2))
+        return
+    inner = _end_to_end(layer, at)
+    LAYERS[type(layer)](layer, replace(at, site=inner, shapes=shapes))
+    pairs = zip(at.site.outputs, inner.outputs, strict=True)
+    # the input, whose shape is asked for, is overwritten last
+    for y, value in sorted(pairs, key=lambda pair: pair[0] == at.x):
+        if y != "_":
+            at.pipe(method("unflatten", "0", Call(f"{at.x}.shape", (":2",), "[]")), x=value, y=y)
+
+
+def _among_steps(layer: Spec, at: At) -> None:
+    """A layer before or after which all time steps are one batch, and stay so."""
+    site, x = at.site, at.x
+    if not at.given_flat:
+        at.write(at.sizes, f"{x}.shape[:2]")
+        x = site.y if site.read(0) else site.free("steps")
+        at.pipe(method("flatten", "0", "1"), y=x)
+    node = replace(site.node, spec=layer)
+    LAYERS[type(layer)](layer, replace(at, site=replace(site, node=node, inputs=(x,))))
+    if not at.left_flat:
+        at.pipe(method("unflatten", "0", at.sizes), x=site.y)
+
+
+def _end_to_end(layer: Spec, at: At) -> Site:
+    """Variables for the inputs and outputs of a layer that sees all time steps as one batch."""
+    site, flat = at.site, method("flatten", "0", "1")
+    steps = site.free("steps")
+    at.pipe(flat, x=at.x, y=steps)
+    mask = site.free("steps_mask") if site.mask else ""
+    if mask:
+        at.pipe(flat, x=site.mask, y=mask)
+    names = [steps, *(site.free(f"steps_{n}") for n in range(1, len(site.outputs)))]
+    outputs = [n if y != "_" else "_" for n, y in zip(names, site.outputs, strict=True)]
+    return replace(
+        site,
+        node=replace(site.node, spec=layer),
+        inputs=(steps,),
+        mask=mask,
+        outputs=tuple(outputs),
+        busy=AnyOf((site.busy, {at.x, site.mask, *site.outputs})),
+    )
+
+
+LAYERS: dict[type[Spec], Callable[..., None]] = {
+    LSTM: _recurrent,
+    GRU: _recurrent,
+    SimpleRNN: _recurrent,
+    ConvLSTM: _recurrent,
+    Bidirectional: _bidirectional,
+    TimeDistributed: _time_distributed,
+    Custom: _custom,
+    Dense: torch_layers.dense,
+    Dropout: torch_layers.dropout,
+    Activation: torch_layers.activation,
+    Masking: torch_layers.masking,
+    Embedding: torch_layers.embedding,
+    Relu: torch_layers.relu,
+    PRelu: torch_layers.prelu,
+    Elu: torch_layers.elu,
+    Softmax: torch_layers.softmax,
+    Affine: torch_layers.affine,
+    Function: torch_layers.function,
+    Reduce: torch_layers.reduce,
+    NotEqual: torch_layers.not_equal,
+    TrainingOnly: torch_layers.training_only,
+    Augmentation: torch_layers.augmentation,
+    BatchNorm: torch_norms.batch_norm,
+    LayerNorm: torch_norms.layer_norm,
+    UnitNorm: torch_norms.unit_norm,
+    Normalization: torch_norms.normalization,
+    Conv: torch_windows.conv,
+    ConvTranspose: torch_windows.conv_transpose,
+    DepthwiseConv: torch_windows.depthwise,
+    Pool: torch_windows.pool,
+    GlobalPool: torch_windows.global_pool,
+    Pad: torch_shapes.pad,
+    Crop: torch_shapes.crop,
+    UpSample: torch_shapes.up_sample,
+    Reverse: torch_shapes.reverse,
+    Flatten: torch_shapes.flatten,
+    Reshape: torch_shapes.reshape,
+    Permute: torch_shapes.permute,
+    RepeatVector: torch_shapes.repeat_vector,
+    Slice: torch_shapes.take,
+    ExpandDims: torch_shapes.expand_dims,
+    Squeeze: torch_shapes.squeeze,
+    Concatenate: torch_shapes.concatenate,
+    Merge: torch_shapes.merge,
+    Dot: torch_shapes.dot,
+    Attention: torch_attention.attention,
+    MultiHeadAttention: torch_attention.multi_head,
+    **torch_operations.OPERATIONS,
+}
+"""Kind of layer -> what writes it."""
+
+
+def _called(parts: Parts, model: Model, site: Site) -> Site:
+    """A place with the name of the layer that it calls, which has a mask if any call has one."""
+    node, mask = site.node, site.mask
+    obeyed = model.mask_of(node.owner)
+    timed = isinstance(node.spec, TimeDistributed)
+    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+    recurrent = isinstance(spec, (Recurrent, Bidirectional))
+    if recurrent and not mask and obeyed:
+        mask = site.free("mask")
+        sizes = f"{site.x}.shape[:{3 if timed else 2}]"
+        ones = call(f"{site.x}.new_ones", sizes, ("dtype", "torch.bool"))
+        At(parts, site, ()).write(mask, ones)
+        node = replace(node, mask=obeyed)
+    return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """Which edges of a model have tensors of another form.
+
+    Attributes:
+        flat: those with all time steps as one batch.
+        first: those with channels first.
+        sizes: edge -> variable of the sizes of batch and time, for what is or was flat.
+    """
+
+    flat: Edges
+    first: Edges
+    sizes: dict[Edge, str]
+
+    @classmethod
+    def of(cls, model: Model) -> _Forms:
+        """The edges of a model."""
+        flat, sizes, number = end_to_end(model), dict[Edge, str](), 0
+        base = "steps_shape"
+        while any(name.startswith(base) for name in identifiers(model).values()):
+            base += "_"
+        for node in model.layers:
+            before, after = node.inputs[0], Edge(node.name)
+            if before in flat:
+                sizes[after] = sizes[before]
+            elif after in flat:
+                sizes[after] = f"{base}_{number + 1}" if number else base
+                number += 1
+        return cls(flat, channels_first(model, flat), sizes)
+
+
+def emit_nodes(model: Model) -> Callable[[Parts, Model, Site], None]:
+    """What writes each layer of a model."""
+    return partial(_emit_node, _Forms.of(model))
+
+
+def _emit_node(forms: _Forms, parts: Parts, model: Model, site: Site) -> None:
+    """Writes one layer; a layer that is called again is written once."""
+    before, lines, node = len(parts.init), len(parts.forward), site.node
+    shapes = tuple(model.shape(edge) for edge in node.inputs)
+    ends = (node.inputs[0], Edge(node.name))
+    first, flat = ([edge in some for edge in ends] for some in (forms.first, forms.flat))
+    at = At(
+        parts,
+        _called(parts, model, site),
+        shapes,
+        given_first=first[0],
+        left_first=first[1],
+        given_flat=flat[0],
+        left_flat=flat[1],
+        sizes=forms.sizes.get(ends[1], ""),
+    )
+    LAYERS[type(node.spec)](node.spec, at)
+    if {*site.outputs} == {"_"} and not node.stateful:
+        del parts.forward[lines:]
+    if node.layer:
+        del parts.init[before:]
+        return
+    if len(parts.init) > before:
+        parts.init.insert(before, f"        {shape_comment(model, node, first, flat)}")
+    if node.spec.parts and not node.trainable:
+        parts.init.append(f"        {at.module}.requires_grad_(False)")

@@ -1,0 +1,96 @@
+"""How PyTorch source writes normalisations; imports no framework."""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import BatchNorm, LayerNorm, Normalization, UnitNorm
+from xlstm.ir.literals import literal
+
+from ...codegen.source import call
+from ..native import own_class
+from .writer import At, Step, applied, first, last, method
+
+
+def _bare(at: At, scale: bool, center: bool) -> None:
+    """Takes away the weights that the layer has not, where it has one of the two."""
+    if scale != center:
+        lacks = "bias" if scale else "weight"
+        at.parts.init.append(f'        {at.module}.register_parameter("{lacks}", None)')
+
+
+def batch_norm(spec: BatchNorm, at: At) -> None:
+    """With the statistics kept from training."""
+    # what stands before the channels, time steps included, is all the same to it
+    shape = (*(None,) * (at.lead - 1), *at.shape)
+    momentum = float(f"{1 - spec.momentum:.12g}")
+    rank = max(len(shape) - 1, 1)
+    at.init(
+        call(
+            f"nn.BatchNorm{rank if rank < 4 else 1}d",
+            literal(spec.features),
+            ("eps", literal(spec.epsilon)),
+            None if momentum == 0.1 else ("momentum", literal(momentum)),
+            None if spec.scale or spec.center else ("affine", "False"),
+        )
+    )
+    _bare(at, spec.scale, spec.center)
+    if rank < 4:
+        before = None if at.given_first else first(shape)
+        after = None if at.left_first else last(shape)
+        at.pipe(before, applied(at.module), after)
+        return
+    sizes = at.site.free("sizes")
+    at.write(sizes, f"{at.x}.shape[:-1]")
+    at.pipe(method("flatten", "0", "-2"), applied(at.module), method("unflatten", "0", sizes))
+
+
+def layer_norm(spec: LayerNorm, at: At) -> None:
+    """With the mean and variance of the sample itself."""
+    bare = not (spec.scale or spec.center)
+    sizes = map(literal, (spec.groups, spec.features) if spec.groups else (spec.features,))
+    at.init(
+        call(
+            "nn.GroupNorm" if spec.groups else "nn.LayerNorm",
+            *sizes,
+            ("eps", literal(spec.epsilon)),
+            ("affine" if spec.groups else "elementwise_affine", "False") if bare else None,
+        )
+    )
+    _bare(at, spec.scale, spec.center)
+    if not spec.groups:
+        at.put(call(at.module, at.x))
+    elif spec.center and not spec.scale:
+        _shifted_groups(spec, at)
+    else:
+        at.pipe(*_channels_first(at), applied(at.module), at.last())
+
+
+def _channels_first(at: At) -> tuple[Step | None, Step | None]:
+    """Channels before the axes of space, laid out anew.
+
+    PyTorch's backward pass crashes where strides alone have moved them and the input needs no
+    gradient, as a model's own input.
+    """
+    return at.first(), method("contiguous") if len(at.shape) > 2 else None
+
+
+def _shifted_groups(spec: LayerNorm, at: At) -> None:
+    """Groups that are shifted and not scaled."""
+    if not at.site.read(0):
+        return
+    at.parts.forward.append(
+        "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
+    )
+    norm = applied("F.group_norm", literal(spec.groups), ("eps", literal(spec.epsilon)))
+    at.pipe(*_channels_first(at), norm, at.last())
+    at.write(at.site.y, f"{at.site.y} + {at.module}.bias")
+
+
+def unit_norm(spec: UnitNorm, at: At) -> None:
+    """Divided by its length along the last axis."""
+    at.put(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
+
+
+def normalization(spec: Normalization, at: At) -> None:
+    """With the mean and variance kept from data."""
+    at.own(own_class(spec), literal(spec.features))
+    at.put(call(at.module, at.x))

@@ -1,0 +1,130 @@
+"""How PyTorch source writes operations between layers; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
+from xlstm.ir.layers.operations import SO_FAR
+from xlstm.ir.literals import literal, named
+
+from ...codegen.source import WIDTH, Argument, Call, call, listed
+from .elementwise import REDUCTIONS
+from .writer import At, method, number
+
+COMPARISONS = {
+    "equal": "torch.eq",
+    "not_equal": "torch.ne",
+    "greater": "torch.gt",
+    "greater_equal": "torch.ge",
+    "less": "torch.lt",
+    "less_equal": "torch.le",
+}
+
+ARITHMETIC = {
+    "add": "torch.add",
+    "subtract": "torch.subtract",
+    "multiply": "torch.multiply",
+    "divide": "torch.divide",
+    "maximum": "torch.maximum",
+    "minimum": "torch.minimum",
+}
+
+
+def clip(spec: Clip, at: At) -> None:
+    """Between bounds."""
+    low = None if spec.low is None else ("min", number(spec.low))
+    high = None if spec.high is None else ("max", number(spec.high))
+    at.put(call(f"{at.x}.clamp", low, high))
+
+
+def _numbers(at: At, found: Call) -> None:
+    """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
+    if not at.site.read(0):
+        return
+    whole = call(f"{found}.to", f"{at.x}.dtype")
+    if len(f"        {at.site.y} = {whole}") > WIDTH:
+        name = at.site.free("found")
+        at.write(name, found)
+        whole = call(f"{name}.to", f"{at.x}.dtype")
+    at.put(whole)
+
+
+def compare(spec: Compare, at: At) -> None:
+    """1 or 0, numbers of the input's dtype."""
+    terms: list[Argument] = [*at.site.inputs]
+    terms += [] if spec.value is None else [number(spec.value)]
+    x, other = terms
+    _numbers(at, call(COMPARISONS[spec.how], x, other))
+
+
+def where(spec: Where, at: At) -> None:
+    """One of two."""
+    condition, *rest = at.site.inputs
+    given = iter(rest)
+    yes, no = (next(given) if value is None else number(value) for value in (spec.yes, spec.no))
+    at.put(call("torch.where", f"{condition} != 0", yes, no))
+
+
+def along(spec: Along, at: At) -> None:
+    """Sums or products so far, or places, numbers of the input's dtype."""
+    found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
+    if spec.how in SO_FAR:
+        at.put(found)
+    else:
+        _numbers(at, found)
+
+
+def constant(spec: Constant, at: At) -> None:
+    """With fixed numbers."""
+    if not at.site.read(0):
+        return
+    held = call(f"{at.x}.new_tensor", listed(map(number, spec.values)))
+    name = at.site.free("constant")
+    at.write(name, held)
+    sizes = map(literal, spec.shape)
+    shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
+    terms = (shaped, at.x) if spec.first else (at.x, shaped)
+    found: Call = call((ARITHMETIC | COMPARISONS)[spec.how], *terms)
+    if spec.how in COMPARISONS:
+        _numbers(at, found)
+    else:
+        at.put(found)
+
+
+def across(spec: Across, at: At) -> None:
+    """Over all samples, for each of them."""
+    axes = [0, *(axis + 1 for axis in spec.axes)]
+    kept = ("keepdim", "True")
+    if spec.how == "prod":  # over one axis at a time
+        steps = [method("prod", ("dim", literal(axis)), kept) for axis in axes]
+    else:
+        name = REDUCTIONS.get(spec.how, spec.how)
+        dims = literal(tuple(axes)) if len(axes) > 1 else "0"
+        steps = [method(named(name), ("dim", dims), kept)]
+    more = ["-1"] * len(at.shape)
+    if at.x == at.site.y:  # whose batch size is still needed
+        found = at.site.free("found")
+        at.pipe(*steps, y=found)
+        at.put(call(f"{found}.expand", f"{at.x}.shape[0]", *more))
+    else:
+        at.pipe(*steps, method("expand", f"{at.x}.shape[0]", *more))
+
+
+def einsum(spec: Einsum, at: At) -> None:
+    """Products summed, sample by sample."""
+    first, second, out = spec.letters
+    at.put(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
+
+
+OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {
+    Across: across,
+    Along: along,
+    Clip: clip,
+    Compare: compare,
+    Constant: constant,
+    Einsum: einsum,
+    Where: where,
+}
+"""Operation -> what writes it."""

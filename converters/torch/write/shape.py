@@ -1,0 +1,180 @@
+"""How PyTorch source writes layers that move numbers or join inputs; imports no framework."""
+
+from __future__ import annotations
+
+from xlstm.ir.graph import (
+    Concatenate,
+    Crop,
+    Dot,
+    ExpandDims,
+    Flatten,
+    Merge,
+    Pad,
+    Permute,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    Slice,
+    Squeeze,
+    UpSample,
+)
+from xlstm.ir.literals import literal, named
+
+from ...codegen.source import WIDEST, WIDTH, Argument, Call, call, listed
+from .writer import At, method
+
+
+def flatten(_spec: Flatten, at: At) -> None:
+    """All axes of a sample as one."""
+    rank = len(at.shape)
+    if rank == 1:
+        at.put(at.x)
+    else:
+        step = method("flatten", f"{at.lead}") if rank else method("unsqueeze", f"{at.lead}")
+        at.put(step(at.x))
+
+
+def reshape(spec: Reshape, at: At) -> None:
+    """A sample in another shape."""
+    lead = [f"{at.x}.shape[{axis}]" for axis in range(at.lead)]
+    at.put(call(f"{at.x}.reshape", *lead, *(literal(size or -1) for size in spec.shape)))
+
+
+def permute(spec: Permute, at: At) -> None:
+    """Axes in another order, unless they are in it already."""
+    if at.given_first != at.left_first:
+        at.put(at.x)
+        return
+    order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
+    at.put(call(f"{at.x}.permute", *map(literal, order)))
+
+
+def repeat_vector(spec: RepeatVector, at: At) -> None:
+    """Equal steps."""
+    times = [*["1"] * at.lead, literal(spec.times), "1"]
+    at.put(call(f"{at.x}.unsqueeze({at.lead}).repeat", *times))
+
+
+def _part(start: int | None, stop: int | None, step: int = 1) -> str:
+    """A slice as text.
+
+    >>> _part(1, None), _part(None, 3, 2), _part(None, None)
+    ('1:', ':3:2', ':')
+    """
+    ends = ("" if end is None else literal(end) for end in (start, stop))
+    return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
+
+
+def take(spec: Slice, at: At) -> None:
+    """A part along one axis."""
+    axis = at.axis(spec.axis)
+    if spec.step == -1:
+        at.put(call(f"{at.x}.flip", literal(axis)))
+        return
+    part = literal(spec.start) if spec.drop else _part(spec.start, spec.stop, spec.step)
+    at.put(Call(at.x, (*[":"] * axis, part), "[]"))
+
+
+def expand_dims(spec: ExpandDims, at: At) -> None:
+    """A new axis."""
+    at.put(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
+
+
+def squeeze(spec: Squeeze, at: At) -> None:
+    """An axis less."""
+    at.put(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
+
+
+def reverse(_spec: Reverse, at: At) -> None:
+    """The time axis turned round."""
+    at.put(call(f"{at.x}.flip", f"{at.lead}"))
+
+
+def pad(spec: Pad, at: At) -> None:
+    """Zeros around."""
+    pairs = [*zip(spec.before, spec.after, strict=True)][::-1]
+    sizes = ", ".join(f"{literal(a)}, {literal(b)}" for a, b in [(0, 0), *pairs])
+    at.put(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
+
+
+def crop(spec: Crop, at: At) -> None:
+    """The middle."""
+    pairs = zip(spec.before, spec.after, strict=True)
+    parts = [_part(a or None, -b or None) for a, b in pairs]
+    while parts and parts[-1] == ":":
+        parts.pop()
+    at.put(Call(at.x, (*[":"] * at.lead, *parts), "[]") if parts else at.x)
+
+
+def up_sample(spec: UpSample, at: At) -> None:
+    """Every place repeated."""
+    axes = enumerate(spec.times)
+    at.pipe(
+        *(
+            method("repeat_interleave", literal(times), ("dim", literal(at.axis(axis))))
+            for axis, times in axes
+            if times > 1
+        )
+    )
+
+
+def concatenate(spec: Concatenate, at: At) -> None:
+    """End to end."""
+    inputs = at.site.inputs
+    joined = call("torch.cat", listed(inputs), ("dim", literal(at.axis(spec.axis))))
+    at.put(joined if len(inputs) > 1 else at.x)
+
+
+def _same_rank(at: At) -> list[str]:
+    """The inputs, with the axes that samples of lower rank lack in front of their own."""
+    most = max(map(len, at.shapes))
+    lead = ":, " * at.lead
+    return [
+        f"{x}[{lead}{', '.join(['None'] * (most - len(shape)))}]" if len(shape) < most else x
+        for x, shape in zip(at.site.inputs, at.shapes, strict=True)
+    ]
+
+
+SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
+
+FUNCTIONS = {"average": "add"}
+"""Merge -> the function of two tensors that it repeats, where it is called something else."""
+
+
+def merge(spec: Merge, at: At) -> None:
+    """Element by element."""
+    terms, count = _same_rank(at), len(at.site.inputs)
+    if count > WIDEST:
+        at.put(call("reduce", named(f"torch.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms)))
+        if spec.how == "average":
+            at.chain("/", at.site.y, f"{count}")
+        return
+    if spec.how not in SIGNS:
+        value: Argument = terms[0]
+        for term in terms[1:]:
+            value = call(named(f"torch.{spec.how}"), value, term)
+        at.put(value)
+        return
+    y = at.site.y
+    whole = f"({' + '.join(terms)}) / {count}"
+    if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
+        at.put(whole)
+        return
+    at.chain(SIGNS[spec.how], *terms)
+    if spec.how == "average" and count > 1:
+        at.chain("/", y, f"{count}")
+
+
+def dot(spec: Dot, at: At) -> None:
+    """Products summed over one axis of each."""
+    pairs = list(zip(at.site.inputs, spec.axes, strict=True))
+    unit = f"F.normalize({{}}, dim={{}}, eps={literal(spec.floor)})"
+    inputs = [unit.format(x, literal(axis)) if spec.normalize else x for x, axis in pairs]
+    first, second = map(len, at.shapes)
+    a, b = "cdefgh"[: first - 1], "opqrst"[: second - 1]
+    left, right = (
+        f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
+    )
+    at.put(call("torch.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
+    if not a and not b:
+        at.put(call(f"{at.site.y}.unsqueeze", "1"))

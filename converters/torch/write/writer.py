@@ -1,0 +1,194 @@
+"""Where a layer is written in PyTorch source, and how; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xlstm.ir.graph import Shape
+from xlstm.ir.literals import literal, named
+from xlstm.ir.permutes import OVER_LAST_AXIS
+
+from ...codegen.source import WIDTH, Argument, Call, Parts, assigned, call, statement
+from ...codegen.variables import Site
+from ..native import OWN
+from .recurrent import LAYER_CELLS, function
+
+Step = Callable[[str], Call]
+"""What is done to a variable, or to an expression."""
+
+
+def method(name: str, *args: Argument | None) -> Step:
+    """A method of a tensor.
+
+    >>> str(method("movedim", "3", "1")("x"))
+    'x.movedim(3, 1)'
+    """
+    return lambda x: call(f"{x}.{name}", *args)
+
+
+def applied(name: str, *args: Argument | None) -> Step:
+    """A function of a tensor.
+
+    >>> str(applied("torch.softmax", ("dim", "-1"))("x"))
+    'torch.softmax(x, dim=-1)'
+    """
+    return lambda x: call(name, x, *args)
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a layer is written.
+
+    Attributes:
+        parts: what the module is made of.
+        site: variables and names.
+        shapes: shape of one sample of each input.
+        lead: how many axes stand before a sample's: 2 at every time step, else 1.
+        given_first: whether the first input has its channels first already.
+        left_first: whether the first output is left with its channels first.
+        given_flat: whether the first input has all time steps as one batch already.
+        left_flat: whether the first output is left so.
+        sizes: variable of the sizes of batch and time of what has.
+    """
+
+    parts: Parts
+    site: Site
+    shapes: tuple[Shape, ...]
+    lead: int = 1
+    given_first: bool = False
+    left_first: bool = False
+    given_flat: bool = False
+    left_flat: bool = False
+    sizes: str = ""
+
+    @property
+    def x(self) -> str:
+        """Variable of the first input."""
+        return self.site.x
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of the first input."""
+        return self.shapes[0]
+
+    @property
+    def module(self) -> str:
+        """Expression for the attribute that holds the layer."""
+        return f"self.{self.site.name}"
+
+    def axis(self, axis: int) -> int:
+        """An axis of a sample as one of the batch; from the end it is the same."""
+        return axis if axis < 0 else axis + self.lead
+
+    def write(self, name: str, value: Argument) -> None:
+        """Sets a variable in the forward pass."""
+        if value == name:
+            return
+        self.parts.forward += assigned(name, value)
+
+    def put(self, value: Argument) -> None:
+        """Sets the first output, if anything reads it."""
+        if self.site.read(0):
+            self.write(self.site.y, value)
+
+    def pipe(self, *steps: Step | None, x: str = "", y: str = "") -> None:
+        """Sets the first output to what the steps make of the input, one or more to a line."""
+        value: str | Call = x or self.x
+        y = y or self.site.y
+        if y == "_":
+            return
+        for step in filter(None, steps):
+            longer = step(str(value))
+            if isinstance(value, Call) and len(f"        {y} = {longer}") > WIDTH:
+                self.write(y, value)
+                longer = step(y)
+            value = longer
+        self.write(y, value)
+
+    def chain(self, sign: str, *terms: str, y: str = "") -> None:
+        """Sets the first output to terms with a sign between them, one a line if need be."""
+        y, pad, text = y or self.site.y, " " * 8, f" {sign} ".join(terms)
+        if y == "_":
+            return
+        if len(f"{pad}{y} = {text}") <= WIDTH:
+            self.write(y, text)
+            return
+        if "(" in terms[0]:
+            # a formatter would break the call before the sign
+            self.write(y, terms[0])
+            for term in terms[1:]:
+                self.write(y, f"{y} {sign} {term}")
+            return
+        short = len(text) + 12 <= WIDTH
+        inner = [text] if short else [terms[0], *(f"{sign} {term}" for term in terms[1:])]
+        self.parts.forward += [f"{pad}{y} = (", *(f"{pad}    {line}" for line in inner), f"{pad})"]
+
+    def init(self, value: Argument) -> None:
+        """Writes the attribute that holds the layer."""
+        self.parts.init += statement(f"{self.module} = ", value, 8)
+
+    def own(self, name: str, *args: Argument | None) -> None:
+        """Writes the attribute that holds a layer of our own, and why there is one."""
+        self.parts.need(LAYER_CELLS, name)
+        self.parts.init.append(f"        # {OWN[name]}")
+        self.init(call(name, *args))
+
+    def first(self) -> Step | None:
+        """Moves the channels of the first input to the front, if they are not there."""
+        return None if self.given_first else first(self.shape)
+
+    def last(self) -> Step | None:
+        """Moves the channels of the first output to the end, if they are wanted there."""
+        return None if self.left_first else last(self.shape)
+
+    def mask(self, name: str, x: str) -> str:
+        """Variable of a mask of `x`, checked where it is the caller's."""
+        if name in self.parts.inputs:
+            self.parts.need(LAYER_CELLS, "fitting")
+            self.write(name, call("fitting", name, x))
+        return name
+
+    def activation(self, name: str) -> Step | None:
+        """An activation, None for none."""
+        if name in OVER_LAST_AXIS:
+            return applied(named(f"torch.{name}"), ("dim", "-1"))
+        return None if name == "linear" else applied(function(self.parts, name))
+
+
+def first(shape: Shape) -> Step | None:
+    """Moves the channels of a sample from the last axis to the first after the batch."""
+    if len(shape) < 2:
+        return None
+    return _moved(len(shape), 1)
+
+
+def last(shape: Shape) -> Step | None:
+    """Moves the channels back."""
+    if len(shape) < 2:
+        return None
+    return _moved(1, len(shape))
+
+
+def _moved(axis: int, place: int) -> Step:
+    """Moves an axis; counted from the start, as movedim in torch.onnx's TorchScript half wants."""
+    pair = f"{axis}", f"{place}"
+    return method("transpose", "1", "2") if {axis, place} == {1, 2} else method("movedim", *pair)
+
+
+def number(value: float) -> str:
+    """A number as source.
+
+    >>> number(1e-3), number(float("nan")), number(-2.0)
+    ('0.001', 'float("nan")', '-2.0')
+    """
+    return literal(value)
+
+
+def some(sizes: tuple[int, ...]) -> str:
+    """One size where all are equal, else all.
+
+    >>> some((2, 2)), some((2, 3)), some((1,))
+    ('2', '(2, 3)', '1')
+    """
+    return literal(sizes[0] if len({*sizes}) == 1 else sizes)

@@ -1,0 +1,70 @@
+"""`xlstm inspect`: what a file holds, and whether it can be ported."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from xlstm.counting.support import verdicts
+from xlstm.errors import UsageError, XlstmError, printable
+from xlstm.files import describe
+from xlstm.files.keras.architecture import Told, join
+from xlstm.frameworks import registry
+from xlstm.ir.batch_axes import warnings_of
+from xlstm.ir.graph import Model
+from xlstm.porting.save import nonfinite
+from xlstm.reading.folder import check_plain, has_port, read_folder
+from xlstm.rendering.tables import render_model, render_outline
+
+NOTHING = Told()
+
+
+def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
+    """Text that says what was recognised in a file: container, writer, layers, weights, warnings.
+
+    Args:
+        path: any file or folder that `load` takes.
+        told: what the user says about weights alone.
+        to: a target, to add what it makes of every layer: native, an own cell, or refused.
+
+    Raises:
+        FileError: unreadable, damaged, hostile, or of an unknown kind.
+        UsageError: an unknown target, or no layer called `told.until`.
+    """
+    if has_port(path):
+        check_plain(path, told.given())
+        model = read_folder(path)
+        warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
+        return "\n".join([render_model(model), *warnings, *_targeted(model, to)])
+    with contextlib.closing(describe(path)) as description:
+        # nothing is said of the file's SHA-256, so it is not read for that
+        joined = replace(join(description, told), digest=str)
+        outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
+        kept = [joined.optimizer.line()] if joined.optimizer else []
+        # the outline looked at every number, array by array: only names are left to be told
+        joined = joined if outline.nonfinite else joined.without_numbers()
+        try:
+            model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
+        except XlstmError as error:
+            if told.until and type(error) is UsageError:
+                raise  # no layer of that name: the user's mistake, not the file's
+            return render_outline(outline, kept, f"cannot be ported yet: {error}")
+    shape = model.node(model.inputs[0]).shape
+    sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
+    notes = [line for line in model.source.notes if not line.startswith("members not read")] + kept
+    found = {"warnings": tuple(warnings_of(model)), "nonfinite": tuple(nonfinite(model))}
+    outline = replace(outline, **found)
+    text = render_outline(outline, notes, f"input: {sample}; can be ported")
+    return "\n".join([text, *_targeted(model, to)])
+
+
+def _targeted(model: Model, to: str) -> list[str]:
+    """A line for each layer that says what a target makes of it."""
+    if not to:
+        return []
+    adapter = registry.adapter(to)
+    return [
+        printable(f"to {adapter.title}, {name}: {found}")
+        for name, found in verdicts(model, adapter)
+    ]

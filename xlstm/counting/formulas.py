@@ -1,0 +1,237 @@
+"""How many parameters a layer has: the formula with symbols and with numbers, and its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xlstm.ir.graph import Bidirectional, Dense, Spec
+from xlstm.ir.kinds import KINDS
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a breakdown: what, how its number comes about, and the number."""
+
+    what: str
+    formula: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be explained.
+
+    Attributes:
+        name: the layer as the user calls it ("CuDNNLSTM").
+        spec: one layer in one direction.
+        stack: all layers, one after the other.
+        biases: bias vectors for each W.
+        steps: length of the sequences, if it was given.
+        batch: sequences in a batch, if it was given.
+    """
+
+    name: str
+    spec: Any
+    stack: tuple[Spec, ...]
+    biases: int
+    steps: int | None = None
+    batch: int | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether the layer has no state."""
+        return isinstance(self.spec, Dense)
+
+    @property
+    def letters(self) -> str:
+        """Letters of the gates, "" where there are none."""
+        kind = KINDS.get(self.spec.form, KINDS[self.spec.kind])
+        return kind.gates
+
+    @property
+    def gates(self) -> int:
+        """How many W there are."""
+        return len(self.letters) or 1
+
+    @property
+    def both(self) -> int:
+        """How many directions there are."""
+        return 2 if isinstance(self.stack[0], Bidirectional) else 1
+
+    @property
+    def m(self) -> int:
+        """Features of the first layer."""
+        return int(self.spec.features)
+
+    @property
+    def n(self) -> int:
+        """Units."""
+        return int(self.spec.units)
+
+    @property
+    def j(self) -> int:
+        """Size of h, and so of what the next layer sees of each direction."""
+        return self.n if self.dense else int(self.spec.width)
+
+    @property
+    def later(self) -> int:
+        """Features of the second layer and of all after it."""
+        return self.both * self.j
+
+    @property
+    def projected(self) -> bool:
+        """Whether h is projected to another size than c's."""
+        return bool(getattr(self.spec, "projection", 0))
+
+    @property
+    def peepholes(self) -> bool:
+        """Whether the gates see c."""
+        return bool(getattr(self.spec, "peepholes", False))
+
+    @property
+    def second(self) -> str:
+        """What the second of two biases is called; an LSTM's c is its cell state."""
+        return "b'" if self.spec.kind == "LSTM" else "c"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one layer of the textbook's form, in one direction or in both."""
+        return len(self.stack) == 1 and not self.projected and not self.peepholes
+
+
+def one(case: Case, features: int) -> int:
+    """Parameters of one layer in one direction that sees so many features."""
+    return sum(found.count for found in _parts(case, features))
+
+
+def formula(case: Case) -> str:
+    """The number of parameters, with symbols.
+
+    >>> from xlstm.ir.graph import LSTM
+    >>> spec = LSTM(3, 5)
+    >>> formula(Case("LSTM", spec, (spec, spec), 1))
+    '4 n (m + n + 1) + 4 n (n + n + 1)'
+    """
+    j = "p" if case.projected else "n"
+    seen = ("m", f"2 {j}" if case.both > 1 else j)
+    return " + ".join(
+        _times([case.both, layers], _terms(case, m, "n", j, " "))
+        for m, (layers, _) in zip(seen, _groups(case), strict=False)
+    )
+
+
+def numbers(case: Case) -> str:
+    """The same with numbers."""
+    n, j = str(case.n), str(case.j)
+    return " + ".join(
+        _times([case.both, layers], _terms(case, str(m), n, j, " x "))
+        for layers, m in _groups(case)
+    )
+
+
+def one_direction(case: Case) -> str:
+    """The formula of the first layer in one direction, with numbers."""
+    return _terms(case, str(case.m), str(case.n), str(case.j), " x ")
+
+
+def breakdown(case: Case) -> tuple[Row, ...]:
+    """The parts of the number, tensor by tensor; layers after the first are alike."""
+    rows = []
+    for number, (layers, m) in enumerate(_groups(case)):
+        where = _where(case, number)
+        for row in _parts(case, m):
+            symbols, _, figures = row.formula.partition(" = ")
+            counts = [case.both, layers]
+            text = f"{_times(counts, symbols)} = {_times(counts, figures)}"
+            what = where + row.what.split(",")[0] if where else row.what
+            rows.append(Row(what, text, case.both * layers * row.count))
+    return tuple(rows)
+
+
+def by_gate(case: Case, words: dict[str, str]) -> tuple[Row, ...]:
+    """The parts of the number, gate by gate; what belongs to no gate comes last."""
+    if not case.letters:
+        return ()
+    rows = []
+    for letter in case.letters:
+        seen = case.peepholes and letter in "ifo"
+        texts = [
+            _times([case.both, layers], _gate(case, m) + f" + {case.n}" * seen)
+            for layers, m in _groups(case)
+        ]
+        sizes = [layers * case.n * _seen(case, m) for layers, m in _groups(case)]
+        size = case.both * (sum(sizes) + seen * case.n * len(case.stack))
+        rows.append(Row(words[letter], " + ".join(texts), size))
+    if case.projected:
+        counts = [case.both, len(case.stack)]
+        text = _times(counts, f"{case.n} x {case.j}")
+        size = case.both * len(case.stack) * case.n * case.j
+        rows.append(Row("projection P, of no gate", text, size))
+    return tuple(rows)
+
+
+def later_layers(case: Case) -> str:
+    """How the layers after the first are called, "" where there are none."""
+    last = len(case.stack)
+    return f"layers 2 to {last}" if last > 2 else f"layer {last}" * (last > 1)
+
+
+def _where(case: Case, group: int) -> str:
+    if len(case.stack) == 1:
+        return ""
+    return f"{later_layers(case)} (m = {case.later}): " if group else "layer 1: "
+
+
+def _groups(case: Case) -> list[tuple[int, int]]:
+    """Layers that are alike: how many, and the features that they see."""
+    rest = len(case.stack) - 1
+    return [(1, case.m), *([(rest, case.later)] if rest else [])]
+
+
+def _times(counts: list[int], text: str) -> str:
+    marks = [str(count) for count in counts if count > 1]
+    if marks and " + " in text and not text.endswith(")"):
+        text = f"({text})"
+    return " x ".join([*marks, text])
+
+
+def _terms(case: Case, m: str, n: str, j: str, by: str) -> str:
+    """The formula of one layer in one direction, with symbols or with numbers."""
+    gates = [str(case.gates)] if case.gates > 1 else []
+    seen = [m, *([] if case.dense else [j]), *([str(case.biases)] if case.biases else [])]
+    inside = f"({' + '.join(seen)})" if len(seen) > 1 else m
+    terms = [[*gates, n, inside]]
+    terms += [[n, j]] if case.projected else []
+    terms += [["3", n]] if case.peepholes else []
+    return " + ".join(by.join(term) for term in terms)
+
+
+def _seen(case: Case, m: int) -> int:
+    """How many numbers one unit has for one gate."""
+    return m + (0 if case.dense else case.j) + case.biases
+
+
+def _gate(case: Case, m: int) -> str:
+    return f"{case.n} x ({m} + {case.j}{f' + {case.biases}' * bool(case.biases)})"
+
+
+def _parts(case: Case, m: int) -> list[Row]:
+    """The tensors of one layer in one direction that sees m features."""
+    g, n, j = case.gates, case.n, case.j
+    sign, times = (f"{g} ", f"{g} x ") if g > 1 else ("", "")
+    of = ("", "") if case.dense else (", of the input", ", of the state")
+    rows = [Row(f"kernel W{of[0]}", f"{sign}m n = {times}{m} x {n}", g * m * n)]
+    if not case.dense:
+        state = "p" if case.projected else "n"
+        text = f"{sign}{state} n = {times}{j} x {n}"
+        rows.append(Row(f"recurrent U{of[1]}", text, g * j * n))
+    if case.biases:
+        two = "2 x " if case.biases == 2 else ""
+        what = f"biases b and {case.second}" if two else "bias b"
+        rows.append(Row(what, f"{two}{sign}n = {two}{times}{n}", case.biases * g * n))
+    if case.projected:
+        rows.append(Row("projection P", f"n p = {n} x {j}", n * j))
+    if case.peepholes:
+        rows.append(Row("peepholes", f"3 n = 3 x {n}", 3 * n))
+    return rows

@@ -1,0 +1,390 @@
+"""Counts every parameter in every framework, from the slot tables alone, and explains differences.
+
+A difference is broken down tensor by tensor by comparing cells: one cell is a gate's part of one
+bias side, or a whole kernel. What one framework keeps and another does not is a line of its own, so
+the lines add up to the difference by construction.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xlstm.errors import NoArchitectureError, UnsupportedError
+from xlstm.files.arrays.named_arrays import is_arrays, read_shapes
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.array_tree import Leaves, leaves
+from xlstm.frameworks.model_tensors import counters, refusals, tensors
+from xlstm.frameworks.random_state import unmoved
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.source import Optimizer
+from xlstm.porting.port import load_shapes
+from xlstm.slots import FOLD, Slot, Table
+
+
+@dataclass(frozen=True)
+class TensorCount:
+    """One tensor of one framework.
+
+    Attributes:
+        name: its full name.
+        shape: its shape.
+        count: number of elements.
+        trainable: whether training changes it by gradients.
+        role: kernel, recurrent, bias, statistic, state (a number that counts steps), ...
+        other: not among what the framework's own one-liner counts (a buffer, a batch statistic).
+        collection: what the framework calls what it belongs to: "parameters", "batch_stats", ...
+        shared: another name of the same tensor, which counts its elements; this one counts 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    count: int
+    trainable: bool
+    role: str
+    other: bool = False
+    collection: str = ""
+    shared: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one framework keeps more (or less, below zero) than another, in one tensor, and why."""
+
+    source: str
+    target: str
+    tensor: str
+    delta: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer in every framework; None where a framework refuses it, with the reason."""
+
+    path: str
+    kind: str
+    params: dict[str, int | None]
+    tensors: dict[str, tuple[TensorCount, ...]]
+    differences: tuple[Difference, ...]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Every parameter of a model in every framework that was asked for.
+
+    Attributes:
+        frameworks: in the order of the columns.
+        layers: every layer of the model that has weights of its own, and every other.
+        optimizer: what the source keeps beside the model for training it further; no part of any
+            total, as in Keras's `count_params()`.
+        notes: what else is to be said: tensors of two names, values that are no arrays.
+    """
+
+    frameworks: tuple[str, ...]
+    layers: tuple[LayerCount, ...]
+    optimizer: Optimizer | None = None
+    notes: tuple[str, ...] = ()
+
+    def total(self, framework: str) -> int | None:
+        """Number of parameters, as the framework's own one-liner gives it; None where refused."""
+        counts = [layer.params[framework] for layer in self.layers]
+        return None if None in counts else sum(filter(None, counts))
+
+    def trainable(self, framework: str) -> int | None:
+        """Those of `total` that training changes."""
+        if self.total(framework) is None:
+            return None
+        held = (t for layer in self.layers for t in layer.tensors[framework])
+        return sum(t.count for t in held if t.trainable and not t.other)
+
+    def other(self, framework: str) -> int | None:
+        """Number of statistics that `total` leaves out; None where a layer is refused."""
+        if self.total(framework) is None:
+            return None
+        held = (t for layer in self.layers for t in layer.tensors[framework])
+        return sum(t.count for t in held if t.other)
+
+    def totals(self) -> dict[str, dict[str, int | None]]:
+        """Totals of every framework; None where it refuses a layer."""
+        found: dict[str, dict[str, int | None]] = {}
+        for name in self.frameworks:
+            total, trainable = self.total(name), self.trainable(name)
+            rest = None if total is None or trainable is None else total - trainable
+            found[name] = {
+                "total": total,
+                "trainable": trainable,
+                "non_trainable": rest,
+                "other": self.other(name),
+            }
+        return found
+
+    def collections(self, framework: str) -> dict[str, int]:
+        """What the framework calls its tensors -> numbers in them, those outside `total` too."""
+        found: Counter[str] = Counter()
+        for layer in self.layers:
+            for t in layer.tensors[framework]:
+                found[t.collection] += t.count
+        return dict(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """The ledger as plain data, in the form that `xlstm count --json` prints."""
+        return {
+            "layers": [_layer_json(layer) for layer in self.layers],
+            "totals": self.totals(),
+            "collections": {
+                name: None if self.total(name) is None else self.collections(name)
+                for name in self.frameworks
+            },
+            "optimizer": None
+            if self.optimizer is None
+            else {**self.optimizer.to_json(), "formula": self.optimizer_formula()},
+            "notes": list(self.notes),
+        }
+
+    def optimizer_formula(self) -> str:
+        """How the optimizer's count comes about, "" where that is not to be seen."""
+        if self.optimizer is None:
+            return ""
+        for name in self.frameworks:  # one of them is whose optimizer it is
+            tensors = (t for layer in self.layers for t in layer.tensors[name] if t.trainable)
+            if found := self.optimizer.formula(t.count for t in tensors if t.count):
+                return found
+        return ""
+
+
+def _layer_json(layer: LayerCount) -> dict[str, Any]:
+    return {
+        "path": layer.path,
+        "kind": layer.kind,
+        "params": layer.params,
+        "refused": layer.refused,
+        "tensors": {
+            name: [{**asdict(t), "shape": list(t.shape)} for t in found]
+            for name, found in layer.tensors.items()
+        },
+        "differences": [
+            {
+                "from": d.source,
+                "to": d.target,
+                "tensor": d.tensor,
+                "delta": d.delta,
+                "reason": d.reason,
+            }
+            for d in layer.differences
+        ],
+    }
+
+
+@unmoved
+def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
+    """Counts every parameter of `source` in each framework and explains every difference.
+
+    The column of a framework counts the module that `port` builds. No framework is imported.
+
+    Args:
+        source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
+            state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
+            from names and shapes, where only one layer has them, and counted in their own
+            framework alone where not. So are weights of Keras alone, and a live model that cannot
+            be ported. An architecture of Keras alone (JSON, YAML) is counted layer by layer. Of a
+            training checkpoint, what the optimizer keeps is apart; a tensor of two names counts
+            once.
+        frameworks: names of the frameworks to count in; adapters without tables are left out.
+
+    Raises:
+        UsageError: an unknown framework.
+        XlstmError: as `load` raises.
+    """
+    names = [*dict.fromkeys(frameworks)]
+    found = _bare(source)
+    if found is not None:
+        from xlstm.counting.named_arrays import count_leaves  # which counts layers with this
+
+        return count_leaves(found, names)
+    try:
+        model = load_shapes(source)
+    except NoArchitectureError:
+        from xlstm.counting.named_arrays import count_weights
+
+        return count_weights(Path(source), names)
+    except UnsupportedError as error:
+        return _as_it_is(source, names, error)
+    return _of_model(model, names)
+
+
+def _of_model(model: Model, frameworks: Iterable[str]) -> Ledger:
+    """The ledger of a model that has been read."""
+    adapters = {name: registry.adapter(name) for name in frameworks}
+    adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
+    refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
+    held = {name: _by_node(model, adapters[name], refused[name]) for name in adapters}
+    layers = (
+        _layer(
+            node,
+            adapters,
+            {name: held[name].get(node.name, ()) for name in adapters},
+            {name: refused[name][node.name] for name in adapters if node.name in refused[name]},
+        )
+        for node in model.layers
+        if not node.layer
+    )
+    return Ledger(tuple(adapters), tuple(layers), model.source.optimizer)
+
+
+def _bare(source: Any) -> Leaves | None:
+    """The arrays of a source that holds arrays alone, None for every other."""
+    if isinstance(source, Mapping):
+        return leaves(source)
+    if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
+        return leaves(read_shapes(Path(source)))
+    return None
+
+
+def _as_it_is(source: Any, frameworks: list[str], error: UnsupportedError) -> Ledger:
+    """The ledger of a live model that cannot be read as layers: of its tensors by name.
+
+    Raises:
+        UnsupportedError: `error`, for a source that has no tensors to be seen.
+    """
+    owner = None if isinstance(source, (str, os.PathLike)) else registry.owner(source)
+    live: Any = owner.live() if owner else None
+    found = live.leaves(source) if hasattr(live, "leaves") else {}
+    if not found:
+        raise error
+    from xlstm.counting.named_arrays import count_leaves
+
+    why = f"counted by the names and shapes of its tensors: it cannot be read ({error.got})"
+    return count_leaves(Leaves(found), frameworks, owner, [why])
+
+
+def _by_node(
+    model: Model, adapter: Adapter, refused: Mapping[str, str]
+) -> dict[str, tuple[TensorCount, ...]]:
+    found: dict[str, list[TensorCount]] = {}
+    for t in tensors(model, adapter, refused):
+        tensor, size = t.slot.tensor, math.prod(t.shape)
+        fixed = tensor in t.kind.statistics
+        role = "statistic" if fixed else tensor
+        trains = t.node.trainable and not fixed
+        place = 2 if t.slot.other else 0 if trains else 1
+        called = adapter.collections[place]
+        counted = TensorCount(t.name, t.shape, size, trains, role, t.slot.other, called)
+        found.setdefault(t.node.name, []).append(counted)
+    for node, name in counters(model, adapter, refused):
+        called = adapter.collections[2]
+        counted = TensorCount(name, (), 1, False, "state", other=True, collection=called)
+        found[node.name].append(counted)
+    return {name: tuple(items) for name, items in found.items()}
+
+
+def _layer(
+    node: Node,
+    adapters: dict[str, Adapter],
+    held: dict[str, tuple[TensorCount, ...]],
+    refused: dict[str, str],
+) -> LayerCount:
+    params = {
+        name: None if name in refused else sum(t.count for t in held[name] if not t.other)
+        for name in adapters
+    }
+    names = [name for name in adapters if name not in refused and node.spec.parts]
+    lines = differences([(adapters[name], [*adapters[name].places(node)]) for name in names])
+    return LayerCount(node.name, node.spec.title, params, held, lines, refused)
+
+
+Cell = tuple[str, str, int]
+"""Hub tensor, gate ("" for all that have none), bias side."""
+
+
+def _cells(table: Table, slot: Slot) -> list[Cell]:
+    has_gates = "g" in table.kind.tensors[slot.tensor]
+    gates = slot.at.get("g", slot.gates if has_gates else "")
+    side = slot.at.get("s", 0)
+    sides = (0, 1) if "s" in slot.axes else (0 if side == FOLD else int(side),)
+    return [(slot.tensor, gate, number) for number in sides for gate in str(gates) or [""]]
+
+
+def differences(sides: Sequence[tuple[Adapter, Sequence[Place]]]) -> tuple[Difference, ...]:
+    """The lines of one layer between all frameworks, part by part.
+
+    Args:
+        sides: each framework, and where it keeps the parts of the layer.
+    """
+    return tuple(
+        line
+        for number, (a, ours) in enumerate(sides)
+        for b, theirs in sides[number + 1 :]
+        for mine, other in zip(ours, theirs, strict=True)
+        for line in _part_differences((a, mine), (b, other))
+    )
+
+
+Side = tuple[Adapter, Place]
+"""A framework, and where it keeps a part of a layer."""
+
+
+def _part_differences(a: Side, b: Side) -> list[Difference]:
+    more = [_line(a, b, slot, 1) for slot in _slots(b)]
+    less = [_line(a, b, slot, -1) for slot in _slots(a)]
+    return [line for line in (*more, *less) if line is not None]
+
+
+def _slots(side: Side) -> tuple[Slot, ...]:
+    """The slots of a part that the framework's own count includes."""
+    active = side[1].table.active(side[1].part.absent())
+    return tuple(slot for slot in active if not slot.other)
+
+
+def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
+    """The line of one slot for the cells that only its side of the comparison has."""
+    (adapter, place), other = (b, a) if sign > 0 else (a, b)
+    known = Counter(cell for s in _slots(other) for cell in _cells(other[1].table, s))
+    own = [cell for cell in _cells(place.table, slot) if cell not in known]
+    if not own:
+        return None
+    units = _cell_size(place, slot)
+    delta = sign * len(own) * units
+    mark = "" if sign > 0 else "-"
+    formula = f" = {mark}{len(own)} x {units}" if len(own) > 1 else ""
+    reason = _reason(adapter.title, other[0], place, own)
+    name = place.slot_name(slot.name)
+    return Difference(a[0].name, b[0].name, name, delta, f"{delta:+,}{formula}: {reason}")
+
+
+def _cell_size(place: Place, slot: Slot) -> int:
+    """Numbers in one cell: a gate's part of one bias side, or a whole kernel."""
+    sizes = place.part.sizes()
+    axes = place.table.kind.tensors[slot.tensor]
+    return math.prod(sizes[axis] for axis in axes if axis not in "sg")
+
+
+def _reason(holder: str, other: Adapter, place: Place, own: list[Cell]) -> str:
+    if "bias" in place.part.absent():
+        return f"{holder} has this bias even where the layer has none; the port leaves it zero"
+    gates = "".join(gate for _, gate, _ in own)
+    if own[0][2] == 1 and gates and place.table.kind.apart == gates:
+        return (
+            f"{holder} keeps gate {gates}'s bias on the recurrent product, which the reset gate "
+            "multiplies: no other bias can stand for it, so a port where it is not zero needs it"
+        )
+    if own[0][2] == 1:
+        some = gates and gates != place.table.kind.gates
+        which = f" for gates {' and '.join(gates)}" if some else ""
+        return (
+            f"{holder} keeps a second bias{which}, on the recurrent product; it only adds to the "
+            "first: zero after a port from one bias, added to the first in a port to one"
+        )
+    if own[0][0] in place.table.kind.statistics:
+        return (
+            f"{holder} counts this statistic among the parameters (it does not train); "
+            f"{other.title} keeps it apart, in {other.collections[2]}"
+        )
+    return f"{holder} keeps numbers here that the other does not"

@@ -1,0 +1,268 @@
+"""Counts of arrays by name, where no model says which layers they are.
+
+In: arrays and what is known of them. Out: a ledger in which layers that names and shapes prove are
+counted in every framework, and all else in its own alone, with the reason.
+
+    count_leaves(leaves(module.state_dict())).total("torch")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from xlstm.counting.ledger import Difference, LayerCount, Ledger, TensorCount, count, differences
+from xlstm.counting.tensorflow1 import CELLS, cells
+from xlstm.files import describe
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.array_tree import Leaf, Leaves, leaf_of
+from xlstm.frameworks.recognise import Group, framework_of, groups, numbered
+from xlstm.ir.graph import Node, Recurrent, Source, Spec, chain
+from xlstm.ir.identifiers import identifier
+from xlstm.ir.kinds import BATCH_NORM
+from xlstm.ir.source import optimizer_of
+
+OPEN = "names and shapes do not prove which layer this is; load it with layers="
+
+T = TypeVar("T")
+
+ANY = "any"
+"""Name of a layer that is counted for all that are like it."""
+
+
+def count_leaves(
+    found: Leaves,
+    frameworks: Iterable[str] = registry.FRAMEWORKS,
+    own: Adapter | None = None,
+    notes: Sequence[str] = (),
+) -> Ledger:
+    """Counts arrays in every framework, as far as they prove which layers they are.
+
+    Args:
+        found: the arrays.
+        frameworks: the columns.
+        own: whose arrays they are; asked of their names where it is None.
+        notes: what else is to be said of them.
+
+    Raises:
+        WeightsError: nobody says whose arrays they are, and no array is any layer's.
+    """
+    own, layers = _layers_of(found, own)
+    names = [name for name in dict.fromkeys(frameworks) if registry.adapter(name).tables]
+    counting = _Counting(own, found.arrays, tuple(names))
+    counted = [counting.layer(group) for group in layers]
+    taken = {name for group in layers for name in group.names.values()}
+    left = [name for name in found.arrays if name not in taken]
+    counted += [counting.open(name) for name in left if not name.endswith(_seeds(own))]
+    said = [*notes, *counting.notes]
+    if found.plain:
+        said.append(f"no arrays, not counted: {', '.join(found.plain)}")
+    return Ledger(tuple(names), tuple(counted), optimizer_of(None, found.optimizer), tuple(said))
+
+
+def count_weights(path: Path, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
+    """Counts the weights of a file of Keras that says no architecture.
+
+    Raises:
+        FileError: as `describe` raises.
+    """
+    with contextlib.closing(describe(path)) as description:
+        found = {
+            f"{key}/{stored.name}": leaf
+            for key, every in description.weights.items()
+            for stored in every
+            if (leaf := leaf_of(stored)) and key.rpartition("/")[2] != "seed_generator"
+        }
+        own = registry.adapter(description.framework)
+        why = (
+            f"{description.container}: layers are told from names and shapes; "
+            "with architecture= (--architecture) each is counted in every framework"
+        )
+        ledger = count_leaves(Leaves(found), frameworks, own, [why])
+        return replace(ledger, optimizer=description.optimizer)
+
+
+def _layers_of(found: Leaves, own: Adapter | None) -> tuple[Adapter, list[Group]]:
+    """Whose arrays these are, and the layers that they prove."""
+    old = cells(found.arrays)
+    inside = {name for group in old for name in group.names.values()}
+    others = {name: leaf for name, leaf in found.arrays.items() if name not in inside}
+    if own is not None:
+        return own, [*groups(own, others), *numbered(own, others), *old]
+    holders = {holder.name for kind in found.types() if (holder := registry.owner_of(kind))}
+    for adapter in map(registry.adapter, holders if len(holders) == 1 else ()):
+        if layers := groups(adapter, others):  # else they may be another one's, by their names
+            return adapter, [*layers, *old]
+    if old and not any(groups(registry.adapter(name), others) for name in registry.FRAMEWORKS):
+        return registry.adapter(CELLS), old
+    own, layers = framework_of(others)
+    return own, [*layers, *old]
+
+
+def _seeds(own: Adapter) -> tuple[str, ...]:
+    """Ends of names of the state of random numbers."""
+    return tuple(f".{name}" for name in own.seeds)
+
+
+@dataclass
+class _Counting:
+    """Counts arrays of one framework; each tensor once, under the first of its names.
+
+    Attributes:
+        own: the framework.
+        arrays: by name.
+        names: the columns.
+        known: layers that were counted before.
+        owners: memory of a tensor -> the name that it is counted under.
+        notes: what is to be said.
+    """
+
+    own: Adapter
+    arrays: Mapping[str, Leaf]
+    names: tuple[str, ...]
+    known: dict[Spec, tuple[Node, LayerCount]] = field(default_factory=dict)
+    owners: dict[Hashable, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def layer(self, group: Group) -> LayerCount:
+        """A proven layer in every framework; in its own under the names it has there."""
+        found = self._like(group)
+        table = group.table
+        slots = {slot.name: slot for slot in table.slots} if table else {}
+        there = []
+        for key, name in group.names.items():
+            slot = slots.get(key)
+            role = slot.tensor if slot else "state" if table else key.rpartition(".")[2]
+            role = "statistic" if table and role in table.kind.statistics else role
+            other = slot.other if slot else table is not None
+            there.append(self._tensor(name, role, other=other))
+        params = {**found.params, self.own.name: _size(there)}
+        found = replace(
+            found,
+            params=_only(params, self.names),
+            tensors=_only({**found.tensors, self.own.name: tuple(there)}, self.names),
+        )
+        return self._tied(found, there) if any(t.shared for t in there) else found
+
+    def _tied(self, found: LayerCount, there: Sequence[TensorCount]) -> LayerCount:
+        """A layer of which some tensors are counted with another one, or all of them."""
+        if all(t.shared for t in there):  # the same layer, which has another name
+            tensors = {n: t if n == self.own.name else () for n, t in found.tensors.items()}
+            params: dict[str, int | None] = dict.fromkeys(found.params, 0)
+            return replace(found, params=params, tensors=tensors, differences=(), refused={})
+        first = next(t for t in there if t.shared)
+        why = (
+            f"layer {found.path}: {first.name} is {first.shared}, too; "
+            "the arrays do not say if a port ties them"
+        )
+        return self._alone(found, why)
+
+    def _alone(self, found: LayerCount, why: str) -> LayerCount:
+        """A layer that is counted in its own framework alone."""
+        own, others = self.own.name, [name for name in self.names if name != self.own.name]
+        return replace(
+            found,
+            params={n: found.params[n] if n == own else None for n in self.names},
+            tensors={n: found.tensors[n] if n == own else () for n in self.names},
+            differences=(),
+            refused=dict.fromkeys(others, why),
+        )
+
+    def _like(self, group: Group) -> LayerCount:
+        """A layer by itself in every framework, its own tensors as the group's table has them."""
+        spec, path, own = group.spec, group.path, identifier(group.path)
+        if spec not in self.known:
+            width = spec.sizes().get("i", spec.sizes().get("o"))
+            sample = (None, width) if isinstance(spec, Recurrent) else (width,)
+            model = chain(ANY, [(ANY, spec, True)], sample, {}, Source(""), lone=True)
+            (found,) = count(model, (*self.names, self.own.name)).layers
+            self.known[spec] = model.layers[0], found
+        node, found = self.known[spec]
+        tensors = {
+            name: tuple(replace(t, name=t.name.replace(f"{ANY}.", f"{own}.", 1)) for t in every)
+            for name, every in found.tensors.items()
+        }
+        refused = {n: w.replace(f"layer {ANY}", f"layer {path}") for n, w in found.refused.items()}
+        lines = found.differences if group.table is None else self._lines(group, node, found)
+        lines = tuple(d for d in lines if {d.source, d.target} <= {*self.names})
+        kind = f"{found.kind} of TensorFlow 1" if group.table is None else found.kind
+        return replace(
+            found,
+            path=path,
+            kind=kind,
+            tensors=tensors,
+            refused=_only(refused, self.names),
+            differences=lines,
+        )
+
+    def _lines(self, group: Group, node: Node, found: LayerCount) -> tuple[Difference, ...]:
+        """The lines of a layer, its own framework's tensors being those of the group's table."""
+        sides = []
+        for name in found.params:
+            adapter = registry.adapter(name)
+            if name == self.own.name and group.table is not None:
+                sides.append((adapter, [Place("", group.spec, group.table, "{}")]))
+            elif name not in found.refused:
+                sides.append((adapter, [*adapter.places(node)]))
+        return differences(sides)
+
+    def open(self, name: str) -> LayerCount:
+        """An array that no layer is proven for."""
+        leaf = self.arrays[name]
+        # a framework that keeps others apart trains no whole numbers
+        apart = leaf.whole and _keeps_apart(self.own)
+        other = _is_statistic(self.own, name) or apart
+        tensor = self._tensor(name, "statistic" if other else "", other=other)
+        there: dict[str, tuple[TensorCount, ...]] = {self.own.name: (tensor,)}
+        tensors = {own: there.get(own, ()) for own in self.names}
+        params: dict[str, int | None] = {self.own.name: _size([tensor])}
+        found = LayerCount(name, "?", params, tensors, (), {})
+        is_same = f"it is {tensor.shared}, too" if tensor.shared else OPEN
+        return self._alone(found, f"{name} {leaf.shape}: {is_same}")
+
+    def _tensor(self, name: str, role: str, *, other: bool) -> TensorCount:
+        """An array as its framework counts it, without elements where another name counts them."""
+        leaf = self.arrays[name]
+        other = other if leaf.other is None else leaf.other
+        fixed = other or role == "statistic"
+        trains = not fixed if leaf.trainable is None else leaf.trainable and not fixed
+        called = leaf.collection or self.own.collections[2 if other else int(not trains)]
+        size, shared = math.prod(leaf.shape), self._owner(name)
+        if shared:
+            self.notes.append(f"{name} is {shared}: one tensor of {size:,} numbers, counted once")
+        size = 0 if shared else size
+        return TensorCount(name, leaf.shape, size, trains, role, other, called, shared)
+
+    def _owner(self, name: str) -> str:
+        """Another name of the same tensor, under which it is counted; "" for the first of them."""
+        memory = self.arrays[name].memory
+        first = name if memory is None else self.owners.setdefault(memory, name)
+        return "" if first == name else first
+
+
+def _size(tensors: Iterable[TensorCount]) -> int:
+    return sum(t.count for t in tensors if not t.other)
+
+
+def _only(found: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
+    """The values of a mapping for these names, in their order."""
+    return {name: found[name] for name in names if name in found}
+
+
+def _keeps_apart(own: Adapter) -> bool:
+    """True for a framework whose count of parameters leaves some arrays out."""
+    return any(slot.other for table in own.tables.values() for slot in table.slots)
+
+
+def _is_statistic(own: Adapter, name: str) -> bool:
+    """True if an array's name says that the framework does not count it as a parameter."""
+    if own.other_root:
+        return name.startswith(own.other_root)
+    norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]
+    names = {slot.name for table in norms for slot in table.slots if slot.other}
+    return name.split(".")[-1] in names.union(*(table.counters for table in norms))

@@ -1,0 +1,172 @@
+"""An explanation as text for a terminal, as Markdown, and as HTML for a notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from xlstm.frameworks import registry
+from xlstm.rendering.tables import WIDTH, add, grid, to_text
+
+if TYPE_CHECKING:
+    from xlstm.counting.explanation import Explanation
+    from xlstm.counting.formulas import Row
+    from xlstm.counting.ledger import Difference
+
+Cells = tuple[str, ...]
+
+
+def _frameworks(found: Explanation) -> str:
+    """What every framework counts, and which ones lack the layer."""
+    have = [f"{c.title} {c.total:,}" for c in found.columns if c.total is not None]
+    lack = [c.title for c in found.columns if c.total is None]
+    text = f"Parameters: {', '.join(have)}." if have else "The formula is the textbook's."
+    if lack:
+        text += f" {', '.join(lack)} {'has' if len(lack) == 1 else 'have'} no such layer."
+    return text
+
+
+def _mistakes(found: Explanation) -> list[str]:
+    return [f"{m.count:,} = {m.formula}: {m.why}." for m in found.mistakes]
+
+
+GOT = "Got another number?"
+
+
+def _parts(rows: Iterable[Row]) -> list[Cells]:
+    return [(row.what, row.formula, f"{row.count:,}") for row in rows]
+
+
+def _tensors(found: Explanation) -> list[Cells]:
+    """One row a tensor, the framework's name on its first, and its total after its last."""
+    rows: list[Cells] = []
+    for column in found.columns:
+        own = [row for row in found.tensors if row.framework == column.framework]
+        for place, row in enumerate(own):
+            shapes = (row.symbols, str(row.shape))
+            title = column.title if place == 0 else ""
+            rows.append((title, row.name, *shapes, row.gates, f"{row.count:,}"))
+        if column.total is None:
+            continue
+        rest = column.total - sum(row.count for row in own)
+        rows += [("", f"{found.rest}, likewise", "", "", "", f"{rest:,}")] if rest else []
+        rows.append(("", "total", "", "", "", f"{column.total:,}"))
+    return rows
+
+
+TENSORS = ("framework", "tensor", "shape", "in numbers", "gates", "parameters")
+PARTS = ("part", "formula", "parameters")
+GATES = ("gate", "formula", "parameters")
+
+
+def _differences(found: Explanation) -> list[str]:
+    """What frameworks keep that the first one does not, and the other way round."""
+    ledger = found.ledger
+    have = [name for name in ledger.frameworks if ledger.total(name) is not None]
+    if len(have) < 2:
+        return []
+    base = next(c.title for c in found.columns if c.framework == have[0])
+    alike: dict[tuple[str, str], list[tuple[str, Difference]]] = {}
+    for layer in ledger.layers:
+        for line in layer.differences:
+            if line.source == have[0]:
+                alike.setdefault((line.target, line.reason), []).append((layer.path, line))
+    if not alike:
+        return [f"All keep as many numbers as {base}."]
+    return [f"Where they differ from {base}:", *(_difference(alike[key]) for key in alike)]
+
+
+def _difference(lines: list[tuple[str, Difference]]) -> str:
+    """One line for all tensors that differ for one reason."""
+    first = lines[0][1]
+    names = ", ".join(dict.fromkeys(line.tensor for _, line in lines))
+    paths = list(dict.fromkeys(path for path, _ in lines))
+    where = f" of each of the {len(paths)} layers" if len(paths) > 1 else ""
+    times = f"{len(lines)} times " if len(lines) > 1 else ""
+    return f"{registry.adapter(first.target).title} {names}{where}: {times}{first.reason}."
+
+
+def _wrapped(line: str, indent: str = "") -> str:
+    return textwrap.fill(
+        line,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
+    )
+
+
+def text(found: Explanation) -> str:
+    """Tables and lines of at most 100 columns."""
+
+    def table(headers: Sequence[str], rows: Iterable[Cells], left: int) -> object:
+        made = grid(headers, left=left)
+        for row in rows:
+            add(made, *row)
+        return made
+
+    heads = [f"{found.formula} = {found.numbers}", _frameworks(found), found.sizes]
+    parts: list[object] = [
+        found.title,
+        *(_wrapped(line, "  ") for line in heads),
+        *(f"    {line}" for line in found.equations),
+    ]
+    if found.mistakes:
+        parts += [GOT, *(_wrapped(line, "  ") for line in _mistakes(found))]
+    parts.append(table(PARTS, _parts(found.breakdown), 2))
+    if found.by_gate:
+        parts.append(table(GATES, _parts(found.by_gate), 2))
+    parts += [_wrapped(line) for line in found.lines]
+    if found.tensors:
+        parts.append(table(TENSORS, _tensors(found), 5))
+    parts += [_wrapped(line) for line in _differences(found)]
+    return to_text(*parts)  # type: ignore[arg-type]
+
+
+def _escaped(cell: str) -> str:
+    for mark in "\\|*_[]":
+        cell = cell.replace(mark, f"\\{mark}")
+    return cell
+
+
+def _markdown_table(headers: Sequence[str], rows: Iterable[Cells], left: int) -> list[str]:
+    marks = ["---" if place < left else "---:" for place in range(len(headers))]
+    lines = [headers, marks, *([_escaped(cell) for cell in row] for row in rows)]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def markdown(found: Explanation) -> str:
+    """Headings, tables and paragraphs."""
+    lines = [f"## {found.title}", "", f"`{found.formula} = {found.numbers}`", ""]
+    lines += [_escaped(_frameworks(found)), "", _escaped(found.sizes), ""]
+    lines += ["```text", *found.equations, "```", ""]
+    if found.mistakes:
+        lines += [f"**{GOT}**", "", *(f"- {_escaped(line)}" for line in _mistakes(found)), ""]
+    lines += _markdown_table(PARTS, _parts(found.breakdown), 2)
+    if found.by_gate:
+        lines += _markdown_table(GATES, _parts(found.by_gate), 2)
+    lines += [line for why in found.lines for line in (_escaped(why), "")]
+    lines += _markdown_table(TENSORS, _tensors(found), 5) if found.tensors else []
+    differences = _differences(found)
+    if differences:
+        lines += [_escaped(differences[0]), ""]
+        lines += [f"- {_escaped(line)}" for line in differences[1:]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def page(found: Explanation) -> str:
+    """The text, with the picture above it where it can be drawn."""
+    from xlstm.errors import MissingFrameworkError, UnsupportedError
+
+    picture = ""
+    # as an image of its own: the styles and names inside an SVG hold for all of a page
+    try:
+        data = base64.b64encode(found.to_svg().encode()).decode()
+        alt = html.escape(found.title)
+        picture = f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+    except (MissingFrameworkError, UnsupportedError):
+        pass
+    return f"{picture}<pre>{html.escape(text(found))}</pre>"

@@ -1,0 +1,203 @@
+"""What every target makes of every layer and option: native, an exact own cell, or refused.
+
+The table is worked out from the adapters' own tables: `python -m xlstm.counting.support` prints it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from xlstm.errors import UnsupportedError
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.model_tensors import check_supported
+from xlstm.ir.graph import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Builder,
+    ConvLSTM,
+    Custom,
+    Edge,
+    Input,
+    Model,
+    Node,
+    Recurrent,
+    SimpleRNN,
+    Spec,
+)
+from xlstm.ir.layers.custom import inside
+
+NATIVE, OWN, REFUSED = "native", "own cell", "refused"
+REGISTERED = "the code that xlstm.register_layer was told"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one target makes of one layer: "native", "own cell" or "refused", and why."""
+
+    word: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.why}" if self.why else self.word
+
+
+def verdict(node: Node, adapter: Adapter) -> Verdict:
+    """What a target makes of a layer of a model."""
+    try:
+        check_supported(node, adapter)
+    except UnsupportedError as error:
+        return Verdict(REFUSED, error.got)
+    if isinstance(inside(node.spec), Custom):
+        return Verdict(REGISTERED)
+    why = adapter.own(node)
+    return Verdict(OWN, why) if why else Verdict(NATIVE)
+
+
+def verdicts(model: Model, adapter: Adapter) -> Iterator[tuple[str, Verdict]]:
+    """Name of each layer of a model, and what a target makes of it."""
+    for node in model.layers:
+        if not node.layer:
+            yield node.name, verdict(node, adapter)
+
+
+SEQUENCE: dict[str, Any] = {"return_sequences": True}
+
+LAYERS: dict[str, Recurrent] = {
+    "LSTM": LSTM(3, 4, **SEQUENCE),
+    "GRU": GRU(3, 4, **SEQUENCE),
+    "GRU, reset_after=False": GRU(3, 4, reset_after=False, **SEQUENCE),
+    "SimpleRNN": SimpleRNN(3, 4, **SEQUENCE),
+    "ConvLSTM2D": ConvLSTM(
+        3, 4, space=(6, 5), window=(3, 3), strides=(1, 1), dilation=(1, 1), **SEQUENCE
+    ),
+}
+"""One layer of each kind; ConvLSTM1D and ConvLSTM3D are like ConvLSTM2D."""
+
+SHARED: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "last output only": {"return_sequences": False},
+    "use_bias=False": {"use_bias": False},
+    "activation relu": {"activation": "relu"},
+    "any other activation": {"activation": "softsign"},
+    "go_backwards": {"go_backwards": True},
+    "return_state": {"return_state": True},
+    "stateful": {"stateful": True},
+    "dropout, recurrent_dropout": {"dropout": 0.1, "recurrent_dropout": 0.1},
+}
+"""Options that every recurrent layer has."""
+
+GATED: dict[str, dict[str, Any]] = {
+    "hard_sigmoid of Keras 3": {"gate_activation": "hard_sigmoid"},
+    "hard_sigmoid of Keras 1 and 2": {"gate_activation": "hard_sigmoid_keras2"},
+    "any other recurrent activation": {"gate_activation": "softsign"},
+}
+
+OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "LSTM": {"projection": {"projection": 2}, "peepholes": {"peepholes": True}},
+    "GRU": {"no bias in the candidate's recurrent product": {"hidden_bias": False}},
+}
+
+
+KERAS, KERAS_2, TORCH, NNX, NOTHING = "Keras", "Keras 1 and 2", "PyTorch", "Flax NNX", "nothing"
+"""Where layers come from; tests make each row's layer there, and read it."""
+
+SOURCES = {
+    "hard_sigmoid of Keras 1 and 2": KERAS_2,
+    "projection": TORCH,
+    "peepholes": NOTHING,
+    "no bias in the candidate's recurrent product": NNX,
+}
+"""Option -> where it comes from, where that is not Keras 3."""
+
+
+class Row(NamedTuple):
+    """A layer with an option, as a node, and where such a layer is read from."""
+
+    layer: str
+    option: str
+    node: Node
+
+    @property
+    def source(self) -> str:
+        """The framework whose layer this is."""
+        return SOURCES.get(self.option, KERAS)
+
+
+def _options(name: str, spec: Recurrent) -> Iterator[tuple[str, Spec]]:
+    found = {**SHARED, **(GATED if hasattr(spec, "gate_activation") else {})}
+    for option, values in {**found, **OWN_OPTIONS.get(name, {})}.items():
+        yield option, replace(spec, **values)
+
+
+def _bidirectional(spec: Recurrent) -> Iterator[tuple[str, Bidirectional]]:
+    """Both directions as Keras has them: masked steps of a sequence are zeros, mask or none."""
+    spec = replace(spec, zero_output_for_mask=True)
+    back = replace(spec, go_backwards=True)
+    for merge in ("concat", "sum", "mul", "ave", "none"):
+        yield f"Bidirectional, merge {merge}", Bidirectional(spec, back, merge)
+    last = replace(spec, return_sequences=False, zero_output_for_mask=False)
+    yield "Bidirectional, last output", Bidirectional(last, replace(last, go_backwards=True))
+    if not isinstance(spec, ConvLSTM):
+        other = SimpleRNN if isinstance(spec, LSTM) else LSTM
+        unlike = other(spec.features, 5, **SEQUENCE, go_backwards=True, zero_output_for_mask=True)
+        yield "Bidirectional, unlike halves", Bidirectional(spec, unlike)
+    stateful = replace(spec, stateful=True), replace(back, stateful=True)
+    yield "Bidirectional, stateful", Bidirectional(*stateful)
+    yield "Bidirectional, mask", Bidirectional(spec, back)
+
+
+def node_of(spec: Spec, *, mask: bool = False, states: bool = False) -> Node:
+    """A layer with its edges."""
+    return graph_of(spec, mask=mask, states=states)[-1]
+
+
+def graph_of(spec: Spec, *, mask: bool = False, states: bool = False) -> tuple[Node, ...]:
+    """A layer in the smallest graph around it: the inputs that it reads, then the layer."""
+    graph, core = Builder(), spec.forward if isinstance(spec, Bidirectional) else spec
+    assert isinstance(core, Recurrent)
+    space = core.space if isinstance(core, ConvLSTM) else ()
+    x = graph.add("x", Input((None, *space, core.features), batch=8))
+    keep = graph.add("keep", Input((None,), "bool")) if mask else None
+    starts: list[Edge] = []
+    if states:
+        shapes = spec.state_shapes()  # type: ignore[attr-defined]
+        starts = [graph.add(f"start_{n}", Input(shape)) for n, shape in enumerate(shapes)]
+    graph.add("layer", spec, [x], mask=keep, states=starts)
+    return graph.nodes
+
+
+def rows() -> Iterator[Row]:
+    """The whole product of layers and options."""
+    for name, spec in LAYERS.items():
+        for option, found in _options(name, spec):
+            yield Row(name, option, node_of(found))
+        yield Row(name, "initial_state", node_of(spec, states=True))
+        yield Row(name, "mask", node_of(spec, mask=True))
+        zeros = replace(spec, zero_output_for_mask=True)
+        yield Row(name, "mask, zero_output_for_mask", node_of(zeros, mask=True))
+        for option, both in _bidirectional(spec):
+            yield Row(name, option, node_of(both, mask=option.endswith(", mask")))
+
+
+def table() -> str:
+    """The product of layers, options and targets as Markdown, each reason once below it."""
+    adapters = [registry.adapter(name) for name in registry.FRAMEWORKS]
+    heads = ["layer", "option", "read from", *(f"to {adapter.title}" for adapter in adapters)]
+    lines, whys = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)], dict[str, int]()
+    for row in rows():
+        found = [verdict(row.node, adapter) for adapter in adapters]
+        cells = [
+            f"{v.word} [{whys.setdefault(v.why, len(whys) + 1)}]" if v.why else v.word
+            for v in found
+        ]
+        lines.append("| " + " | ".join([row.layer, row.option, row.source, *cells]) + " |")
+    return "\n".join([*lines, "", *(f"{number}. {why}" for why, number in whys.items())])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{table()}\n")

@@ -1,0 +1,240 @@
+"""Which layers compute each step by itself, and on which axes of their inputs the steps lie.
+
+A step decoder is called with a few steps at a time. A layer in it gives what it gives on the whole
+sequence if each step of its output needs that step of its inputs alone. That is known of every
+layer here, one function for each; a layer that is not in the table mixes steps, or may.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xlstm.ir import layers as specs
+from xlstm.ir.layers import Shape, Spec
+from xlstm.ir.layers.operations import SO_FAR
+
+Axes = tuple[int | None, ...]
+"""For each input the axis of a sample that steps lie on; None: the same for every step."""
+
+Shapes = Sequence[Shape]
+
+OVER_LAST_AXIS = ("softmax", "log_softmax")
+
+
+def axes_before(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+    """Where the steps of a layer's inputs lie, if those of its first output lie on `axis`.
+
+    None where no step of the output comes from one step of the inputs.
+
+    Args:
+        spec: the layer.
+        shapes: of one sample of each input, at training's length.
+        axis: of a sample, from 0 on.
+
+    >>> axes_before(specs.Dense(3, 4), [(None, 3)], 0), axes_before(specs.Dense(3, 4), [(9, 3)], 1)
+    ((0,), None)
+    >>> axes_before(specs.Merge("add"), [(9, 3), (3,)], 0), axes_before(specs.Reverse(), [(9,)], 0)
+    ((0, None), None)
+    """
+    rule = RULES.get(type(spec))
+    return None if rule is None else rule(spec, shapes, axis)
+
+
+def axis_of(spec: Spec, output: int, axis: int) -> int:
+    """Where the steps of an output lie, if those of the first one lie on `axis`."""
+    # the weights of several heads have the heads first
+    return axis + (isinstance(spec, specs.MultiHeadAttention) and output == 1)
+
+
+def _same(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
+    over_last = getattr(spec, "activation", "") in OVER_LAST_AXIS
+    return None if over_last and axis == len(shapes[0]) - 1 else (axis,)
+
+
+def _but_last(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
+    """Of layers that work along the last axis."""
+    return (axis,) if axis < len(shapes[0]) - 1 and not getattr(spec, "groups", 0) else None
+
+
+def _slopes(spec: specs.PRelu, _shapes: Shapes, axis: int) -> Axes | None:
+    return (axis,) if spec.shape[axis] == 1 else None
+
+
+def _softmax(spec: specs.Softmax, shapes: Shapes, axis: int) -> Axes | None:
+    return None if spec.axis % len(shapes[0]) == axis else (axis,)
+
+
+def _reduce(spec: specs.Reduce, shapes: Shapes, axis: int) -> Axes | None:
+    if spec.keep:
+        return None if axis in spec.axes else (axis,)
+    return ([n for n in range(len(shapes[0])) if n not in spec.axes][axis],)
+
+
+def _embedding(_spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+    return (axis,) if axis < len(shapes[0]) else None
+
+
+def _reverse(_spec: Spec, _shapes: Shapes, axis: int) -> Axes | None:
+    return (axis,) if axis else None
+
+
+def _distributed(spec: specs.TimeDistributed, shapes: Shapes, axis: int) -> Axes | None:
+    if axis == 0:
+        return (0,) * len(shapes)
+    inner = axes_before(spec.layer, [shape[1:] for shape in shapes], axis - 1)
+    return inner and tuple(None if n is None else n + 1 for n in inner)
+
+
+def _concatenate(spec: specs.Concatenate, shapes: Shapes, axis: int) -> Axes | None:
+    return None if spec.axis % len(shapes[0]) == axis else (axis,) * len(shapes)
+
+
+def _stretched(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+    """Of inputs that stretch over each other: from the last axis on, and where their size is 1."""
+    whole = spec.output_shapes(*shapes)[0]
+    places = [axis - len(whole) + len(shape) for shape in shapes]
+    stretch = (
+        n < 0 or (shape[n] == 1 and whole[axis] != 1)
+        for n, shape in zip(places, shapes, strict=True)
+    )
+    return tuple(None if same else n for n, same in zip(places, stretch, strict=True))
+
+
+def _constant(spec: specs.Constant, shapes: Shapes, axis: int) -> Axes | None:
+    place = axis - len(shapes[0]) + len(spec.shape)
+    return (axis,) if place < 0 or spec.shape[place] == 1 else None
+
+
+def _dot(spec: specs.Dot, shapes: Shapes, axis: int) -> Axes | None:
+    a, b = (n - 1 for n in spec.axes)
+    left = [(n, None) for n in range(len(shapes[0])) if n != a]
+    right = [(None, n) for n in range(len(shapes[1])) if n != b]
+    found: list[Axes] = [*left, *right]
+    return found[axis] if found else None
+
+
+def _einsum(spec: specs.Einsum, _shapes: Shapes, axis: int) -> Axes | None:
+    *terms, out = spec.letters
+    places = (term.find(out[axis]) for term in terms)
+    return tuple(None if place < 0 else place for place in places)
+
+
+def _attention(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
+    """Of attention to what is the same for every step."""
+    if axis or spec.causal:
+        return None
+    held = len(shapes) - len(spec.masks)
+    return (0, *(None,) * (held - 1), *(0 if name == "q" else None for name in spec.masks))
+
+
+def _size(shape: Shape) -> int | None:
+    return None if None in shape else math.prod(size or 1 for size in shape)
+
+
+def _regrouped(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+    """Of the same numbers in another shape: as many before and after the axis as there were."""
+    before, (after,) = shapes[0], spec.output_shapes(*shapes)
+    wanted = _size(after[:axis]), _size(after[axis + 1 :])
+    for n in range(len(before)):
+        if None not in wanted and (_size(before[:n]), _size(before[n + 1 :])) == wanted:
+            return (n,)
+    return None
+
+
+def _permute(spec: specs.Permute, _shapes: Shapes, axis: int) -> Axes | None:
+    return (spec.order[axis] - 1,)
+
+
+def _repeat(_spec: Spec, _shapes: Shapes, axis: int) -> Axes | None:
+    return (0,) if axis else None
+
+
+def _slice(spec: specs.Slice, _shapes: Shapes, axis: int) -> Axes | None:
+    if spec.drop:
+        return (axis + (spec.axis <= axis),)
+    all_of_it = spec.start in (None, 0) and spec.stop is None and spec.step == 1
+    return (axis,) if axis != spec.axis or all_of_it else None
+
+
+def _expand(spec: specs.ExpandDims, _shapes: Shapes, axis: int) -> Axes | None:
+    return None if axis == spec.axis else (axis - (spec.axis < axis),)
+
+
+def _squeeze(spec: specs.Squeeze, _shapes: Shapes, axis: int) -> Axes | None:
+    return (axis + (spec.axis <= axis),)
+
+
+def _along(spec: specs.Along, _shapes: Shapes, axis: int) -> Axes | None:
+    if spec.how in SO_FAR:
+        return None if axis == spec.axis else (axis,)
+    return (axis + (spec.axis <= axis),)
+
+
+def _window(spec: Any, _shapes: Shapes, axis: int) -> Axes | None:
+    """Of windows that see one place of the axis at a time."""
+    one = axis < len(spec.window) and spec.window[axis] == spec.strides[axis] == 1
+    cut = getattr(spec, "crops", None)
+    return (axis,) if one and (cut is None or cut[axis] == (0, 0)) else None
+
+
+def _ends(spec: specs.Pad | specs.Crop, _shapes: Shapes, axis: int) -> Axes | None:
+    kept = axis < len(spec.before) and spec.before[axis] == spec.after[axis] == 0
+    return (axis,) if kept else None
+
+
+def _up(spec: specs.UpSample, _shapes: Shapes, axis: int) -> Axes | None:
+    return (axis,) if axis < len(spec.times) and spec.times[axis] == 1 else None
+
+
+RULES: dict[type[Spec], Callable[..., Axes | None]] = {
+    specs.Activation: _same,
+    specs.Affine: _same,
+    specs.Along: _along,
+    specs.Attention: _attention,
+    specs.Augmentation: _same,
+    specs.BatchNorm: _but_last,
+    specs.Clip: _same,
+    specs.Compare: _stretched,
+    specs.Concatenate: _concatenate,
+    specs.Constant: _constant,
+    specs.Conv: _window,
+    specs.ConvTranspose: _window,
+    specs.Crop: _ends,
+    specs.Dense: _but_last,
+    specs.DepthwiseConv: _window,
+    specs.Dot: _dot,
+    specs.Dropout: _same,
+    specs.Einsum: _einsum,
+    specs.Elu: _same,
+    specs.Embedding: _embedding,
+    specs.ExpandDims: _expand,
+    specs.Flatten: _regrouped,
+    specs.Function: _same,
+    specs.LayerNorm: _but_last,
+    specs.Masking: _but_last,
+    specs.Merge: _stretched,
+    specs.MultiHeadAttention: _attention,
+    specs.Normalization: _but_last,
+    specs.NotEqual: _same,
+    specs.Pad: _ends,
+    specs.Permute: _permute,
+    specs.Pool: _window,
+    specs.PRelu: _slopes,
+    specs.Reduce: _reduce,
+    specs.Relu: _same,
+    specs.RepeatVector: _repeat,
+    specs.Reshape: _regrouped,
+    specs.Reverse: _reverse,
+    specs.Slice: _slice,
+    specs.Softmax: _softmax,
+    specs.Squeeze: _squeeze,
+    specs.TimeDistributed: _distributed,
+    specs.TrainingOnly: _same,
+    specs.UnitNorm: _but_last,
+    specs.UpSample: _up,
+    specs.Where: _stretched,
+}
+"""The rule of each layer. What is missing mixes steps (GlobalPool, Bidirectional) or samples
+(Across), keeps a state (Recurrent), or is not known (Custom)."""

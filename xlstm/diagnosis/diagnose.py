@@ -1,0 +1,290 @@
+"""`diagnose`: compares, bisects, names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import layers_of, run, start
+from xlstm.diagnosis.pairing import weights
+from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays
+from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
+from xlstm.diagnosis.search.bisect import bisect, same
+from xlstm.diagnosis.search.effort import Effort, Tell, check_effort, silent
+from xlstm.diagnosis.state import STEPS, Case, of_weights
+from xlstm.diagnosis.suspect.functions import is_function, of_functions
+from xlstm.diagnosis.suspect.models import Suspect, suspect
+from xlstm.diagnosis.suspect.output_facts import glanced
+from xlstm.diagnosis.suspect.recording import Watched
+from xlstm.diagnosis.suspect.runs import fails, ran, steady, still_fails, told
+from xlstm.errors import UsageError
+from xlstm.frameworks.random_state import unmoved
+from xlstm.ir.batch_axes import late
+from xlstm.ir.graph import Array, Edge, Model
+from xlstm.ir.layers.base import Shape
+from xlstm.porting.port import load
+from xlstm.reading.folder_code import foreign_code
+from xlstm.reference import Coverage
+from xlstm.reference import run as reference
+from xlstm.verification import inputs as generated
+from xlstm.verification.bounds import blurred_steps, bounds
+from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, costs_of, fitted
+from xlstm.verification.run import output_names
+from xlstm.verification.user_inputs import arrays_for, rowless
+
+RUNS = 100
+"""Runs of the truth and of what may be wrong with it, about."""
+
+
+def diagnose(
+    a: Any,
+    b: Any,
+    inputs: Any = None,
+    *,
+    memory: float = MEMORY,
+    effort: float = 1.0,
+    progress: Tell = silent,
+) -> Diagnosis:
+    """Where two models that should agree part ways, and why.
+
+    Goes layer by layer and step by step to the first place where they part, tries the known
+    mistakes there, and names the one that explains it; then goes on from there.
+
+    Args:
+        a: the truth: anything that `load` takes; or a function of numpy arrays, of which nothing
+            but its outputs is known: where the two part and by how much is said, and no causes.
+        b: the suspect: anything that `load` takes; a PyTorch module that cannot be read; a state
+            dict or a file of named arrays, whose weights alone are compared; or a function of numpy
+            arrays, called with one array per input, batch first.
+        inputs: arrays, or files of them, one per input of `a`; made from the model if not given.
+            Two functions need them.
+        memory: bytes that runs of `a` may take, as in `xlstm.reconcile`.
+        effort: how long to look for causes that single mistakes do not explain: 1 is some seconds,
+            10 ten times as much, and 0 only compares.
+        progress: is called with one line of text as soon as it is known whether the two differ,
+            and then while causes are looked for.
+
+    Returns:
+        The diagnosis; `.ok` says whether the two are equal up to rounding.
+
+    Raises:
+        XlstmError: `a` cannot be read, `b` is nothing of a model's, inputs do not fit, or runs
+            would need more than `memory`.
+
+    >>> import numpy as np
+    >>> from xlstm.ir.graph import Dense, Source, chain
+    >>> def model(*rows):
+    ...     return chain("m", [("dense", Dense(2, 2, use_bias=False), True)], (2,),
+    ...                  {"dense": {"kernel": np.array(rows)}}, Source("keras"))
+    >>> diagnose(model([1.0, 2.0], [3.0, 4.0]), model([1.0, 3.0], [2.0, 4.0])).causes
+    ('transposed',)
+    """
+    limits, allowed = Limits(check_memory(memory), RUNS), Effort({}, check_effort(effort), progress)
+    if is_function(a):
+        with unmoved:
+            other = suspect(b)
+            return of_functions(a, other, inputs, lambda: _own(other, limits))
+    with unmoved:
+        truth, other = load(a), suspect(b, a)
+        try:
+            code = [*filter(None, map(foreign_code, (a, b)))]
+            return _compared(truth, other, inputs, code, limits, allowed)
+        except MemoryError:
+            want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
+            raise UsageError(truth.name, want, "out of memory", do) from None
+
+
+def _compared(
+    truth: Model,
+    other: Suspect,
+    inputs: Any,
+    code: Sequence[str],
+    limits: Limits,
+    effort: Effort,
+) -> Diagnosis:
+    alone = other.run is None and other.model is None
+    made: list[Array] = []
+    if inputs is not None:
+        made = arrays_for(truth, inputs)
+    elif not alone:
+        made = _made(truth, other, limits)
+    if wrong := rowless(truth, made) if made else "":
+        raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
+    effort.costs = costs_of(truth, [array.shape for array in made]) if made else {}
+    case = Case(truth, other, made, effort=effort)
+    if alone:
+        _weights_alone(case)
+        return _diagnosis(case, inputs is None)
+    for model in (truth, other.model):
+        if model is not None and len(model.inputs) == len(made):
+            check_cost(model, made, limits)
+    if not _inputs_differ(case):
+        _whole(case)
+        still_fails(case)
+    for said in code:
+        case.unexplained.append(Unexplained("", None, float("inf"), said))
+    return _diagnosis(case, inputs is None)
+
+
+def _own(other: Suspect, limits: Limits) -> list[Array]:
+    """Inputs made for the suspect itself, where the truth does not tell which it takes."""
+    assert other.model is not None
+    return _made(other.model, Suspect(other.title), limits)
+
+
+def _made(model: Model, other: Suspect, limits: Limits) -> list[Array]:
+    """Inputs that the suspect takes too, short enough for some step to be decided."""
+    if fixed := _fixed(model, other.model):
+        recipe = fitted(model, generated.Recipe(fixed), limits, shorten=False)
+        return generated.best_of(model, recipe)[0]
+    recipe = fitted(model, generated.Recipe(STEPS), limits)
+    arrays = generated.best_of(model, recipe)[0]
+    for steps in generated.shorter(recipe.steps) if generated.has_free_axis(model) else ():
+        if all(found.sharp.any() for found in bounds(model, arrays, "float64")):
+            break
+        arrays = generated.best_of(model, recipe._replace(steps=steps))[0]
+    return arrays
+
+
+def _fixed(model: Model, other: Model | None) -> int:
+    """The length that the suspect has of axes that may have any in the truth; 0 if none, or two."""
+    pairs = zip(_asked(model), _asked(other) if other else [], strict=False)
+    sizes = {n for a, b in pairs for m, n in zip(a, b, strict=False) if m is None and n is not None}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def _diagnosis(case: Case, made: bool) -> Diagnosis:
+    coverage = Coverage()
+    was_run = "outputs" in case.compared
+    if was_run:
+        reference(case.a, case.inputs, coverage=coverage)
+    recipe = f"made from the model, seed {generated.SEED}" if made else "given"
+    if (shapes := late(case.a)[0]) and not made:
+        recipe += f", taken as batch first, though a's source takes {shapes}"
+    return Diagnosis(
+        case.a.name,
+        case.b.title,
+        tuple(case.findings),
+        tuple(case.unexplained),
+        tuple(case.compared),
+        case.tried,
+        tuple(coverage.unexercised()) if was_run else (),
+        recipe if was_run else "",
+        case.max_ulp,
+        case.dtype if was_run else "",
+        _undecidable(case) if was_run else "",
+        tuple(case.notes),
+        tuple(t for c, t in case.seen.items() if c not in {f.cause for f in case.findings}),
+    )
+
+
+def _undecidable(case: Case) -> str:
+    """The time steps of the truth's outputs that cannot be decided, where others can."""
+    pairs = zip(output_names(case.a), bounds(case.a, case.inputs, "float64"), strict=False)
+    steps = ((name, blurred_steps(found, found)) for name, found in pairs if found.y.ndim > 2)
+    return "; ".join(f"{name} {found}" for name, found in steps if found)
+
+
+def _weights_alone(case: Case) -> None:
+    """Compares arrays whose function is not known."""
+    paired = pair_arrays(case.a, case.b.arrays or {})
+    found, _, case.tried = weights.explain(case.a, paired, paired.naming, alone=True)
+    case.compared.append("weights")
+    case.findings += [of_weights(h, gap, paired.naming) for h, gap in found]
+    _left_over(case, paired)
+
+
+def _left_over(case: Case, paired: Paired) -> None:
+    """Layers of the truth without weights in the suspect, and the suspect's arrays left over."""
+    known = weights.facts(case.a, paired)
+    missing = [name for name in case.a.weights if case.a.weights[name] and name not in known]
+    if missing:
+        text = f"no arrays of b are those of {', '.join(missing)} by their names and shapes"
+        case.unexplained.append(Unexplained(missing[0], None, float("inf"), text))
+    if paired.left:
+        text = f"arrays of b that stand for nothing in a: {', '.join(paired.left)}"
+        case.unexplained.append(Unexplained("", None, float("inf"), text))
+
+
+def _inputs_differ(case: Case, failed: bool = False) -> bool:
+    """Whether the suspect takes other inputs; a finding where it does. `failed`: it did not run."""
+    model = case.b.model
+    if model is None:
+        return False
+    own, others = _asked(case.a), _asked(model)
+    text = f"a has {len(own)} inputs and b has {len(others)}."
+    if len(own) == len(others):
+        pairs = [(a, b) for a, b in zip(own, others, strict=True) if not _meets(a, b)]
+        # of code that runs the shape is only what a trace of it tells
+        if not pairs or (case.b.run is not None and not failed):
+            return False
+        text = " ".join(f"a takes inputs of shape {a} a sample, b of {b}." for a, b in pairs)
+    case.findings.append(Finding("", None, "", "inputs", text, "Give both the same inputs."))
+    case.compared.append("inputs")
+    return True
+
+
+def _asked(model: Model) -> list[Shape]:
+    """What each input of a model has for one sample."""
+    return [model.shape(Edge(name)) for name in model.inputs]
+
+
+def _meets(a: Shape, b: Shape) -> bool:
+    """Whether some input is of both shapes; None stands for any size."""
+    return len(a) == len(b) and all(None in (m, n) or m == n for m, n in zip(a, b, strict=True))
+
+
+def _whole(case: Case) -> None:
+    """Compares outputs, weights where they are known, and what lies between."""
+    outputs: list[Array] = []
+    gave: Watched | None = None
+    if _without_numbers(case):
+        return
+    case.compared.append("outputs")
+    if case.b.run is not None:
+        gave = ran(case)
+        if gave is None:
+            # other inputs say more than how it failed
+            case.findings = case.findings[-1:] if _inputs_differ(case, True) else case.findings
+            return
+        gave = steady(case, gave)
+        if gave is None:
+            return
+        outputs = gave.outputs
+    read = case.b.model
+    if read is not None:
+        outputs, said = (outputs, "") if outputs else told(case, read)
+        if said:
+            fails(case, f"b does not take a's inputs: {said}", "Give both the same inputs.")
+            return
+    outputs = glanced(case, outputs, gave)
+    if not outputs:
+        return
+    true = read is not None and _agrees(case, read, outputs)
+    bisect(case, outputs, gave, read if true else None)
+
+
+def _without_numbers(case: Case) -> bool:
+    """Whether the truth gives nothing that could be compared; a finding where it does."""
+    values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    if any(np.isfinite(values[edge]).any() for edge in case.a.outputs):
+        return False
+    bad = (node.name for node in case.a.layers if not np.isfinite(values[Edge(node.name)]).all())
+    layer = next(bad, "")
+    text = "a itself gives NaN or infinity from here on: no output is left to compare."
+    fix = "Pass inputs that a has numbers for, or mend a's weights."
+    case.findings.append(Finding(layer, None, "", "nan", text, fix, float("inf")))
+    return True
+
+
+def _agrees(case: Case, read: Model, outputs: Sequence[Array]) -> bool:
+    """Whether a suspect gives what its own graph gives: then the graph tells what lies between."""
+    own, _ = told(case, read)
+    if len(own) != len(outputs):
+        return False
+    return (
+        all(y.shape == t.shape for y, t in zip(outputs, own, strict=True))
+        and same(read, layers_of(read), start(read, case.inputs), outputs, case.dtype).same
+    )

@@ -1,0 +1,158 @@
+"""What a hypothesis is, and how the rows of the table of causes are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
+from xlstm.diagnosis.pairing.names import Naming, Said
+from xlstm.ir.graph import Array, Bidirectional, Model, Node, TimeDistributed
+from xlstm.ir.kinds import Kind
+from xlstm.ir.layers import Spec
+from xlstm.ir.layers.custom import kind_of
+
+Say = Callable[[Naming], Said]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """An altered copy of the truth, and the sentence that names it.
+
+    Attributes:
+        cause: its id.
+        layers: the altered layers, by the name of the node that owns them.
+        say: the sentence, the fix and the tensors, in the suspect's own names.
+        rule: equal for the same mistake in other layers, so that it can be tried in all of them.
+        tensors: names of the hub tensors that are altered, where nothing else is.
+        rare: whether it is not worth a try together with other mistakes.
+    """
+
+    cause: str
+    layers: Mapping[str, Layer]
+    say: Say
+    rule: str
+    tensors: tuple[str, ...] = ()
+    rare: bool = False
+
+    @property
+    def layer(self) -> str:
+        """The first layer that is altered."""
+        return next(iter(self.layers))
+
+    def of_weights(self) -> bool:
+        """Whether only numbers in tensors are altered."""
+        return bool(self.tensors)
+
+
+class Altered(NamedTuple):
+    """One altered layer, as a row of the table gives it."""
+
+    layer: Layer
+    say: Say
+    rule: str
+    tensors: tuple[str, ...] = ()
+    rare: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer that a row may alter."""
+
+    model: Model
+    node: Node
+    layer: Layer
+    naming: Naming
+
+    @property
+    def spec(self) -> Spec:
+        """The layer's options."""
+        return self.layer.spec
+
+    def said(self, text: str, fix: str = "", tensor: str = "") -> Say:
+        """A sentence that does not depend on the suspect's names."""
+        return lambda _naming: Said(text, fix, tensor)
+
+
+class Row(NamedTuple):
+    """One row of the table of causes."""
+
+    cause: str
+    alter: Callable[[Site], Iterator[Altered]]
+
+
+class Part(NamedTuple):
+    """A part of a layer that owns weights: what its tensors' names start with, spec, hub form."""
+
+    before: str
+    spec: Spec
+    kind: Kind
+
+
+def called(site: Site, call: Call, text: str, fix: str) -> Altered:
+    """A layer that is called in another way."""
+    return Altered(replace(site.layer, call=call), site.said(text, fix), text)
+
+
+def parts(spec: Spec) -> list[Part]:
+    """The parts of a layer that own weights."""
+    return [Part(before, part, kind_of(part)) for before, part in spec.parts]
+
+
+def groups(spec: Spec) -> list[list[Part]]:
+    """Parts that a mistake may meet together: all of one form, then each by itself."""
+    found = parts(spec)
+    alike = len({part.kind.name for part in found}) == 1
+    return [*([found] * alike), *([part] for part in found if len(found) > 1)]
+
+
+def with_tensors(layer: Layer, tensors: Mapping[str, Array]) -> Layer:
+    """A layer with some hub tensors replaced."""
+    return replace(layer, weights={**layer.weights, **tensors})
+
+
+class Made(Mapping[str, Array]):
+    """Hub tensors some of which are made each time they are read.
+
+    Hundreds of hypotheses about a wide layer, each with arrays of its own, would fill the memory.
+    """
+
+    def __init__(self, held: Mapping[str, Array], made: Mapping[str, Callable[[], Array]]) -> None:
+        self._held, self._made = held, made
+
+    def __getitem__(self, name: str) -> Array:
+        return self._made[name]() if name in self._made else self._held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+def with_made(layer: Layer, made: Mapping[str, Callable[[], Array]]) -> Layer:
+    """A layer some of whose own hub tensors are made when they are read."""
+    return replace(layer, weights=Made(layer.weights, made))
+
+
+class Piece(NamedTuple):
+    """Inner specs that an option may be altered in together, and how to put them back."""
+
+    where: str
+    specs: Sequence[Spec]
+    rebuild: Callable[[Sequence[Any]], Spec]
+
+
+def pieces(spec: Spec) -> list[Piece]:
+    """The spec itself; what TimeDistributed wraps; both halves of Bidirectional, then each."""
+    if isinstance(spec, TimeDistributed):
+        return [Piece("", [spec.layer], lambda new: replace(spec, layer=new[0]))]
+    if isinstance(spec, Bidirectional):
+        f, b = spec.halves
+        return [
+            Piece("", [f, b], lambda new: replace(spec, forward=new[0], backward=new[1])),
+            Piece(" in the forward half", [f], lambda new: replace(spec, forward=new[0])),
+            Piece(" in the backward half", [b], lambda new: replace(spec, backward=new[0])),
+        ]
+    return [Piece("", [spec], lambda new: new[0])]

@@ -1,0 +1,207 @@
+"""Rows of the table of causes: layers left out or in another order, causal convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
+from xlstm.ir.graph import Activation, Array, BatchNorm, Edge, LayerNorm, Model, Node
+from xlstm.ir.layers import Conv, Dense, DepthwiseConv, Spec
+from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.context import Context
+from xlstm.reference.layers import forward
+
+NORMS = (BatchNorm, LayerNorm)
+
+
+def left_out(site: Site) -> Iterator[Altered]:
+    """A layer with weights, of one shape before and after it, that is left out."""
+    node = site.node
+    if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
+        return
+    if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
+        text = f"Your model leaves out {node.name} ({site.spec.kind})."
+        yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
+
+
+def _plain(model: Model, node: Node, x: Array, spec: Spec | None = None) -> Array:
+    """The output of a layer of the truth for one array."""
+    own = model.weights.get(node.owner, {})
+    weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
+    return forward(spec or node.spec, [x], Context(node.name, weights))[0]
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """Calls a layer and one right before it in another order.
+
+    Attributes:
+        also: what the layer before reads.
+        order: (the layer's own function, its own input, what the layer before reads) -> output.
+    """
+
+    also: tuple[Edge, ...]
+    order: Callable[[Callable[[Array], Array], Array], Array]
+
+    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        """The output alone."""
+        return [self.order(lambda x: forward(spec, [x], context)[0], inputs[-1])]
+
+
+def orders(site: Site) -> Iterator[Altered]:
+    """A normalisation one layer late, or before an activation for after it."""
+    node, model = site.node, site.model
+    if len(node.inputs) != 1 or len(node.shapes) != 1 or node.states or node.mask is not None:
+        return
+    before = model.node(node.inputs[0].node)
+    if len(before.inputs) != 1 or before.mask is not None or before.states:
+        return
+    one, spec, also = before.spec, site.spec, (before.inputs[0],)
+    if isinstance(one, NORMS) and not isinstance(spec, NORMS):
+        if node.shape[-1:] == model.shape(before.inputs[0])[-1:]:
+            text = f"Your {before.name} comes after {node.name}, not before it."
+            order = Reordered(also, lambda own, x: _plain(model, before, own(x)))
+            yield called(site, order, text, f"Put {before.name} before {node.name}.")
+    elif isinstance(spec, NORMS) and isinstance(one, Activation):
+        text = f"Your {node.name} comes before {before.name}, not after it."
+        order = Reordered(also, lambda own, x: _plain(model, before, own(x)))
+        yield called(site, order, text, f"Put {node.name} after {before.name}.")
+    elif isinstance(spec, NORMS) and isinstance(one, (Dense, Conv)) and one.activation != "linear":
+        bare: Any = replace(one, activation="linear")
+        act = FUNCTIONS[one.activation]
+        text = f"Your {node.name} comes before the {one.activation} of {before.name}, not after it."
+        order = Reordered(also, lambda own, x: act(own(_plain(model, before, x, bare))))
+        yield called(site, order, text, f"Put {node.name} after the {one.activation}.")
+
+
+def _over(axes: tuple[int, ...]) -> Call:
+    """A LayerNorm over other axes, scaled along the last one all the same."""
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        assert isinstance(spec, LayerNorm)
+        x = inputs[0]
+        spread = x.var(axis=axes, keepdims=True) + x.dtype.type(spec.epsilon)
+        y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(spread)
+        y = y * context.weights["gamma"] if spec.scale else y
+        return [y + context.weights["beta"] if spec.center else y]
+
+    return call
+
+
+def norm_axes(site: Site) -> Iterator[Altered]:
+    """A LayerNorm whose mean is over the batch, time, or all axes of a sample."""
+    if not isinstance(site.spec, LayerNorm) or site.spec.groups:
+        return
+    count = len(site.node.shape)
+    options = [
+        (0,),
+        *((axis,) for axis in range(1, count)),
+        *([(*range(1, count + 1),)] * (count > 1)),
+    ]
+    for axes in options:
+        text = f"Your LayerNorm runs over {'axes' if len(axes) > 1 else 'axis'} "
+        text += f"{', '.join(map(str, axes))}; a's runs over the last one."
+        yield called(site, _over(axes), text, "Normalise the last axis alone.")
+
+
+Fold = Callable[..., Array]
+"""(input, gamma, beta, mean, variance + epsilon, variance) -> what a BatchNorm gives."""
+
+FOLDS: tuple[tuple[Fold, str, str], ...] = (
+    (lambda x, g, b, m, v, w: g * x / np.sqrt(1 + v - w) + b,
+     "Your BatchNorm has lost its statistics: mean 0 and variance 1, as in a new layer.",
+     "Copy the moving mean and the moving variance."),
+    (lambda x, g, b, m, v, _: g * x / np.sqrt(v) + b - m,
+     "Your BatchNorm is folded wrongly: the shift is beta - mean, without the scale.",
+     "Compute beta - mean * scale."),
+    (lambda x, g, b, m, v, _: g * (x + m) / np.sqrt(v) + b,
+     "Your BatchNorm is folded wrongly: the shift is beta + mean * scale, with the other sign.",
+     "Compute beta - mean * scale."),
+    (lambda x, g, b, m, v, _: g * (x - m) / v + b,
+     "Your BatchNorm divides by the variance, not by its square root.",
+     "Divide by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, _: g * (x - m) * np.sqrt(v) + b,
+     "Your BatchNorm multiplies by the deviation where a divides by it.",
+     "Divide by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, _: g * (x - m / np.sqrt(v)) + b,
+     "Your BatchNorm is folded wrongly: the deviation divides the mean alone.",
+     "Divide x - mean by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, _: (x - m) / np.sqrt(v) + b,
+     "Your BatchNorm lacks gamma.", "Multiply by gamma."),
+    (lambda x, g, b, m, v, w: g * (x - m) / (np.sqrt(w) + (v - w)) + b,
+     "Your BatchNorm adds epsilon to the deviation; a adds it to the variance.",
+     "Divide by sqrt(variance + epsilon)."),
+)  # fmt: skip
+"""Formula of a BatchNorm, the mistake in words, the way to mend it."""
+
+
+def _folded(fold: Fold) -> Call:
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        (x,) = inputs
+        weights, one = context.weights, np.ones_like(context.weights["mean"])
+        gamma, beta = weights.get("gamma", one), weights.get("beta", 0 * one)
+        variance = weights["variance"]
+        spread = variance + x.dtype.type(own.epsilon)
+        return [fold(x, gamma, beta, weights["mean"], spread, variance)]
+
+    return call
+
+
+def folds(site: Site) -> Iterator[Altered]:
+    """A BatchNorm of another formula."""
+    if isinstance(site.spec, BatchNorm) and site.layer.call is forward:
+        for fold, text, fix in FOLDS:
+            yield called(site, _folded(fold), text, fix)._replace(rare=True)
+
+
+def twice(site: Site) -> Iterator[Altered]:
+    """A layer that is applied to its own output once more."""
+    node = site.node
+    if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
+        return
+    if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
+
+        def again(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+            return forward(spec, forward(spec, inputs, context), context)
+
+        text = f"Your model applies {node.name} twice: its output goes through it again."
+        yield called(site, again, text, "Apply it once.")._replace(rare=True)
+
+
+def causal(site: Site) -> Iterator[Altered]:
+    """A causal convolution that is padded at its end, or reads time from its end."""
+    spec: Any = site.spec
+    if not isinstance(spec, (Conv, DepthwiseConv)) or spec.padding != "causal":
+        return
+    more = (spec.window[0] - 1) * spec.dilation[0]
+
+    def ahead(own: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        x = inputs[0]
+        wide = np.concatenate([x, np.zeros_like(x[:, :1]).repeat(more, axis=1)], axis=1)
+        return [forward(own, [wide], context)[0][:, more:]]
+
+    def turned(own: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        return [forward(own, [inputs[0][:, ::-1]], context)[0][:, ::-1]]
+
+    fix = f"Pad {more} zeros before the first step."
+    if set(spec.strides) == {1}:
+        text = "Your causal convolution is padded at its end: each step sees the ones after it."
+        yield called(site, ahead, text, fix)
+    text = "Your causal convolution reads time from its end: each step sees the ones after it."
+    yield called(site, turned, text, fix)
+
+
+ROWS = (
+    Row("missing-layer", left_out),
+    Row("norm-order", orders),
+    Row("norm-axis", norm_axes),
+    Row("norm-formula", folds),
+    Row("repeated-layer", twice),
+    Row("causal", causal),
+)

@@ -1,0 +1,250 @@
+"""Rows of the table of causes: the layers around the recurrent ones, and any option at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
+from xlstm.diagnosis.mistakes.layers.activations import optioned
+from xlstm.ir.graph import (
+    Activation,
+    Array,
+    Concatenate,
+    Dense,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Merge,
+    RepeatVector,
+    Reshape,
+)
+from xlstm.ir.layers import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Spec
+from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.context import Context
+from xlstm.reference.layers import forward
+
+
+def _before(change: Callable[[Array], Array]) -> Call:
+    """A layer whose input is changed first."""
+    return lambda spec, inputs, context: forward(spec, [change(inputs[0]), *inputs[1:]], context)
+
+
+def _first(x: Array) -> Array:
+    """Channels first."""
+    return np.moveaxis(x, -1, 1)
+
+
+def _reshaped_first(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    """The result filled channels first."""
+    (y,) = forward(spec, inputs, context)
+    return [np.moveaxis(y.reshape(len(y), y.shape[-1], *y.shape[1:-1]), 1, -1)]
+
+
+def _as_if_first(x: Array) -> Array:
+    """Channels-last numbers taken for channels-first ones."""
+    return np.moveaxis(x.reshape(len(x), x.shape[-1], *x.shape[1:-1]), 1, -1)
+
+
+def _for_windows(site: Site) -> Iterator[Altered]:
+    if isinstance(site.spec, WINDOWS) and len(site.node.inputs) == 1:
+        text = "Your input is reshaped to channels first where its axes had to be moved."
+        yield _as_called(site, _before(_as_if_first), text, "Use x.movedim(-1, 1).")
+
+
+WINDOWS = (Conv, ConvTranspose, DepthwiseConv, Pool, GlobalPool)
+
+
+def channels_order(site: Site) -> Iterator[Altered]:
+    """Numbers flattened or reshaped channels first."""
+    yield from _for_windows(site)
+    own = site.spec
+    if not isinstance(own, (Flatten, Reshape)) or site.layer.call is not forward:
+        return
+    text = "Your numbers are flattened channels first; a flattens them channels last."
+    fix = "Move the channels to the last axis first, as in x.movedim(1, -1).flatten(1)."
+    yield _as_called(site, _before(_first), text, fix)
+    if isinstance(own, Reshape) and len(own.shape) > 1:
+        text = "Your numbers are laid out channels first after the reshape; a's channels last."
+        yield _as_called(site, _reshaped_first, text, fix)
+
+
+def _as_called(site: Site, call: Call, text: str, fix: str) -> Altered:
+    return Altered(replace(site.layer, call=call), site.said(text, fix), text)
+
+
+def offsets(site: Site) -> Iterator[Altered]:
+    """Row numbers one too high or too low; a first row of zeros."""
+    own = pieces(site.spec)[0].specs[0]
+    if not isinstance(own, Embedding):
+        return
+    rows = own.rows
+    for more in (1, -1):
+        word = "high" if more > 0 else "low"
+        text = f"Your embedding takes the row one too {word}."
+        for fill in (np.clip, lambda ids, _low, high: ids % (high + 1)):
+
+            def moved(ids: Array, more: int = more, fill: Callable[..., Array] = fill) -> Array:
+                return np.asarray(fill(np.trunc(ids) + more, 0, rows - 1))
+
+            shift = _before(moved)
+            yield _as_called(site, shift, text, f"{'Subtract' if more > 0 else 'Add'} 1.")
+    table = site.layer.weights["table"].copy()
+    for row in (0, rows - 1):
+        zeroed = table.copy()
+        zeroed[row] = 0
+        text = f"Row {row} of your embedding is zeros (padding_idx)."
+        layer = with_tensors(site.layer, {"table": zeroed})
+        fix = "Leave padding_idx out: a's row is not zeros."
+        yield Altered(layer, site.said(text, fix), f"padding {row}", ("table",))
+    if rows > 1:
+        for by in (1, -1):
+            text = f"The rows of your embedding are moved by {by}."
+            layer = with_tensors(site.layer, {"table": np.roll(table, by, axis=0)})
+            yield Altered(layer, site.said(text, "Move them back."), f"rolled {by}", ("table",))
+
+
+def missing(site: Site) -> Iterator[Altered]:
+    """A layer without weights that is left out."""
+    same = len(site.node.inputs) == 1 and len(site.node.shapes) == 1
+    before = site.node.inputs[0] if site.node.inputs else None
+    if parts(site.spec) or not same or before is None:
+        return
+    if len(site.model.shape(before)) == len(site.node.shape):
+        text = f"Your model has no layer like {site.node.name} ({site.spec.kind})."
+        yield _as_called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
+
+
+def _reversed_inputs(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    return forward(spec, inputs[::-1], context)
+
+
+def joined(site: Site) -> Iterator[Altered]:
+    """Inputs in the other order; another way to join them."""
+    if isinstance(site.spec, (Merge, Concatenate)) and len(site.node.inputs) > 1:
+        text = "Your inputs are joined in the other order."
+        yield _as_called(site, _reversed_inputs, text, "Join them in a's order.")
+
+
+def _repeated_once(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    (y,) = forward(spec, inputs, context)
+    return [np.concatenate([y[:, :1], np.zeros_like(y[:, 1:])], axis=1)]
+
+
+def _repeated_last(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    (y,) = forward(spec, inputs, context)
+    return [np.concatenate([np.zeros_like(y[:, 1:]), y[:, :1]], axis=1)]
+
+
+def repeats(site: Site) -> Iterator[Altered]:
+    """A vector that is not repeated."""
+    if isinstance(site.spec, RepeatVector) and site.spec.times > 1:
+        for call, which in ((_repeated_once, "first"), (_repeated_last, "last")):
+            text = f"Your vector is given at the {which} step alone, and zeros at the others; a "
+            yield _as_called(site, call, f"{text}repeats it.", "Repeat it at every step.")
+
+
+TEMPERATURES = (2.0, 0.5, 10.0, 0.1, 3.0, 4.0, 5.0, 100.0, 0.01)
+
+
+def temperatures(site: Site) -> Iterator[Altered]:
+    """A softmax of logits that are divided by a number."""
+    spec = site.spec
+    if getattr(spec, "activation", "") != "softmax" or not isinstance(spec, (Dense, Activation)):
+        return
+    for number in TEMPERATURES:
+
+        def cooled(x: Array, number: float = number) -> Array:
+            return FUNCTIONS["softmax"](x / x.dtype.type(number))
+
+        text = f"The logits of your softmax are scaled, divided by {number:g} (a temperature)."
+        layer = replace(site.layer, formulas={**site.layer.formulas, "output": cooled})
+        say = site.said(text, "Leave the factor out.")
+        yield Altered(layer, say, f"temperature {number}", rare=True)
+
+
+def _variance(ddof: int, outside: bool) -> Call:
+    """LayerNorm with another variance, or with epsilon added to the deviation."""
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        assert isinstance(spec, LayerNorm)
+        (x,) = inputs
+        centred = x - x.mean(axis=-1, keepdims=True)
+        spread = x.var(axis=-1, keepdims=True, ddof=ddof)
+        e = x.dtype.type(spec.epsilon)
+        y = centred / (np.sqrt(spread) + e if outside else np.sqrt(spread + e))
+        y = y * context.weights["gamma"] if spec.scale else y
+        return [y + context.weights["beta"] if spec.center else y]
+
+    return call
+
+
+def norms(site: Site) -> Iterator[Altered]:
+    """LayerNorm by other formulas."""
+    if isinstance(site.spec, LayerNorm) and not site.spec.groups and site.spec.features > 1:
+        for ddof, outside in ((1, False), (0, True), (1, True)):
+            what = "the unbiased variance (n - 1)" if ddof else "the variance"
+            where = "epsilon is added to the deviation" if outside else "epsilon to the variance"
+            text = f"Your LayerNorm divides by {what}; {where}."
+            yield _as_called(site, _variance(ddof, outside), text, "Use sqrt(variance + epsilon).")
+
+
+def _skip(_name: str, value: object) -> bool:
+    return not isinstance(value, (bool, str, int)) or _name in ACTED_ON
+
+
+ACTED_ON: tuple[str, ...] = (
+    "activation",
+    "gate_activation",
+    "use_bias",
+    "stateful",
+    "return_state",
+    "merge",
+)
+ACTED_ON += ("return_sequences", "features", "units", "rows", "reset_after", "go_backwards")
+ACTED_ON += (
+    "zero_output_for_mask",
+    "hidden_bias",
+    "center",
+    "projection",
+    "peepholes",
+    "mask_zero",
+)
+
+VALUES: dict[str, tuple[object, ...]] = {
+    "how": ("sum", "mean", "max", "min", "average", "add", "subtract", "multiply", "maximum",
+            "minimum"),
+    "padding": ("valid", "same", "causal"),
+    "axis": (-1, 0, 1, 2, -2),
+    "start": (0, -1, 1),
+    "forget_offset": (0.0, 1.0),
+}  # fmt: skip
+"""Values to try for options by name; those that a spec refuses are left out."""
+
+
+def options(site: Site) -> Iterator[Altered]:
+    """Any other option of the layer."""
+    for field in fields(pieces(site.spec)[0].specs[0]):
+        value = getattr(pieces(site.spec)[0].specs[0], field.name)
+        if _skip(field.name, value):
+            continue
+        values = (not value,) if isinstance(value, bool) else VALUES.get(field.name, ())
+        for other in values:
+            text = f"Your layer has {field.name}={other}; a has {{was_{field.name}}}"
+            fix = f"Set it to {{was_{field.name}}}."
+            yield from optioned(site, text, fix, **{field.name: other})
+
+
+ROWS = (
+    Row("channels-order", channels_order),
+    Row("embedding-offset", offsets),
+    Row("option", joined),
+    Row("missing-layer", missing),
+    Row("other-repeat", repeats),
+    Row("softmax-scale", temperatures),
+    Row("epsilon", norms),
+    Row("option", options),
+)

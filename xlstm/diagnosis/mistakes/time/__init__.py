@@ -1,0 +1,1 @@
+"""Mistakes over time: steps, states, masks, directions, and loops written by hand."""

@@ -1,0 +1,240 @@
+"""Rows of the table of causes: two halves read, turned and joined wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.mistakes.layers.activations import with_options
+from xlstm.ir.graph import Array, Bidirectional
+from xlstm.ir.layers import MERGES, Spec
+from xlstm.reference.context import Context
+from xlstm.reference.recurrent import merge, recurrent
+
+
+def whole(spec: Any) -> Any:
+    """A recurrent layer that returns every step."""
+    return replace(spec, return_sequences=True)
+
+
+class Halves(NamedTuple):
+    """Both halves' sequences in the order in which each was read, and their last states."""
+
+    first: Array
+    second: Array
+    states: list[Array]
+
+
+def mask_turned(context: Context) -> Context:
+    """The same surroundings, the mask read from its other end."""
+    mask = context.mask
+    return context if mask is None else replace(context, mask=mask[:, ::-1])
+
+
+def _halves(
+    spec: Bidirectional, x: Array, context: Context, both_forwards: bool, turned: bool
+) -> Halves:
+    count = len(spec.forward.state_shapes())
+    backward = replace(spec.backward, go_backwards=spec.backward.go_backwards != both_forwards)
+    one = context.half("forward_", context.states[:count])
+    other = context.half("backward_", context.states[count:])
+    a, *states_a = recurrent(whole(spec.forward), x, one)
+    b, *states_b = recurrent(whole(backward), x, mask_turned(other) if turned else other)
+    return Halves(a, b, [*states_a, *states_b])
+
+
+Pick = Callable[[Bidirectional, Array, Array], tuple[Array, Array]]
+"""Chooses from both sequences what is joined."""
+
+
+def _joined(pick: Pick, *, both_forwards: bool = False, mask_turned: bool = False) -> Call:
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        assert isinstance(spec, Bidirectional)
+        found = _halves(spec, inputs[0], context, both_forwards, mask_turned)
+        a, b = pick(spec, found.first, found.second)
+        return [*merge(spec.merge, a, b), *found.states]
+
+    return call
+
+
+def _unturned(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (a, b) if spec.return_sequences else (a[:, -1], b[:, -1])
+
+
+def _last_of_backward(_spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return a[:, -1], b[:, 0]
+
+
+def _first_of_both(_spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return a[:, 0], b[:, -1]
+
+
+def _swapped(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (b[:, ::-1], a) if spec.return_sequences else (b[:, -1], a[:, -1])
+
+
+def _swapped_unturned(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (b, a) if spec.return_sequences else (b[:, 0], a[:, -1])
+
+
+def _turned_both(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (a[:, ::-1], b) if spec.return_sequences else (a[:, 0], b[:, 0])
+
+
+def _right(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return (a, b[:, ::-1]) if spec.return_sequences else (a[:, -1], b[:, -1])
+
+
+Run = Callable[[Any, Array, Context], list[Array]]
+"""Runs one half, or a layer that is none: every output in the order of reading, then states."""
+
+
+def each(run: Run, backward: Run | None = None) -> Call:
+    """A recurrent layer, or both halves, run in another way; the backward half in a way of its own.
+
+    Args:
+        run: for every layer and half.
+        backward: for the backward half, where it is another one.
+    """
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        if not isinstance(spec, Bidirectional):
+            y, *states = run(whole(spec), inputs[0], context)
+            return [y if own.return_sequences else y[:, -1], *states]
+        count = len(spec.forward.state_shapes())
+        one = context.half("forward_", context.states[:count])
+        other = context.half("backward_", context.states[count:])
+        a, *states = run(whole(spec.forward), inputs[0], one)
+        b, *more = (backward or run)(whole(spec.backward), inputs[0], other)
+        return [*merge(spec.merge, *_right(spec, a, b)), *states, *more]
+
+    return call
+
+
+def _unmasked(spec: Any, x: Array, context: Context) -> list[Array]:
+    return recurrent(spec, x, replace(context, mask=None))
+
+
+LAST = "Use h_n of both directions, not out[:, -1]."
+
+JOINED: tuple[tuple[str, bool | None, Call, str, str], ...] = (
+    ("unturned-backward", True, _joined(_unturned),
+     "Your backward half's output is not turned round in time again.", "Flip it along time."),
+    ("last-of-backward", False, _joined(_last_of_backward),
+     "You take out[:, -1] for the backward half too: there it has read one step only.", LAST),
+    ("last-of-backward", False, _joined(_first_of_both),
+     "You take out[:, 0] for both halves: there the forward half has read one step only.", LAST),
+    ("swapped-outputs", None, _joined(_swapped),
+     "Your halves are joined backward first.", "Put the forward half first."),
+    ("swapped-outputs", None, _joined(_swapped_unturned),
+     "Your halves are joined backward first, and the backward half's output is not turned round.",
+     "Flip it along time and put the forward half first."),
+    ("unturned-backward", None, _joined(_turned_both),
+     "The output of your forward half is turned round in time for the backward half's.",
+     "Flip the backward half's output."),
+    ("go-backwards", None, _joined(_unturned, both_forwards=True),
+     "Your backward half reads the sequence forwards.", "Let it read from the end."),
+    ("go-backwards", True,
+     _joined(lambda spec, a, b: (a, b[:, ::-1]), both_forwards=True),
+     "Your backward half reads forwards and only its output is turned round.",
+     "Turn its input round as well."),
+)  # fmt: skip
+"""Cause, for sequences or last steps or both (None), the call, what is wrong, what to do."""
+
+
+MASKED: tuple[tuple[str, Call, str, str], ...] = (
+    ("go-backwards", _joined(_unturned, both_forwards=True, mask_turned=True),
+     "Your backward half reads the sequence forwards, and its mask from the end.",
+     "Let it read both from the end."),
+    ("go-backwards", _joined(_right, both_forwards=True, mask_turned=True),
+     "Your backward half reads the sequence forwards; only its mask and its output are turned.",
+     "Let it read both from the end."),
+    ("mask-ignored", _joined(_right, mask_turned=True),
+     "Your backward half reads the mask forwards while it reads the sequence from the end.",
+     "Turn the mask round as well."),
+    ("mask-ignored", each(recurrent, _unmasked),
+     "Your backward half does not obey the mask; your forward half does.",
+     "Hold its state and its output at masked steps as well."),
+    ("mask-ignored", each(_unmasked, recurrent),
+     "Your forward half does not obey the mask; your backward half does.",
+     "Hold its state and its output at masked steps as well."),
+)  # fmt: skip
+"""The same for layers with a mask."""
+
+
+def masked_joins(site: Site) -> Iterator[tuple[str, Altered]]:
+    """Halves that read sequence and mask from different ends."""
+    if site.node.mask is not None and isinstance(site.spec, Bidirectional):
+        for cause, call, text, fix in MASKED:
+            yield cause, called(site, call, text, fix)
+
+
+def _joins(cause: str) -> Row:
+    def alter(site: Site) -> Iterator[Altered]:
+        spec = site.spec
+        for own, sequences, call, text, fix in JOINED:
+            fits = isinstance(spec, Bidirectional) and sequences in (None, spec.return_sequences)
+            if own == cause and fits:
+                yield called(site, call, text, fix)
+        yield from (altered for own, altered in masked_joins(site) if own == cause)
+
+    return Row(cause, alter)
+
+
+def merges(site: Site) -> Iterator[Altered]:
+    """Halves joined in another way."""
+    if isinstance(site.spec, Bidirectional):
+        for how in MERGES:
+            if how != site.spec.merge and "none" not in (how, site.spec.merge):
+                text = f"Your halves are joined by {how}; a joins them by {site.spec.merge}."
+                spec = with_options(site.spec, merge=how)
+                fix = f"Join them by {site.spec.merge}."
+                if spec is not None:
+                    layer = replace(site.layer, spec=spec)
+                    yield Altered(layer, site.said(text, fix), f"merge {how}")
+
+
+OTHERS: tuple[tuple[str, Callable[[Array, Array], Array]], ...] = (
+    ("the forward half alone", lambda a, _b: a),
+    ("the backward half alone", lambda _a, b: b),
+    ("half the product", lambda a, b: a * b / 2),
+    ("the difference", lambda a, b: a - b),
+    ("the larger number", np.maximum),
+)
+"""Other things than the merges of the hub that are written for them."""
+
+
+def other_merges(site: Site) -> Iterator[Altered]:
+    """Halves joined by what is no merge of a framework's."""
+    spec = site.spec
+    if not isinstance(spec, Bidirectional) or spec.merge in ("concat", "none"):
+        return
+    for words, formula in OTHERS:
+
+        def call(
+            spec: Spec, inputs: list[Array], context: Context, formula: Any = formula
+        ) -> list[Array]:
+            assert isinstance(spec, Bidirectional)
+            found = _halves(spec, inputs[0], context, both_forwards=False, turned=False)
+            a, b = _right(spec, found.first, found.second)
+            return [formula(a, b), *found.states]
+
+        text = f"Your halves give {words}; a joins them by {spec.merge}."
+        yield called(site, call, text, f"Join them by {spec.merge}.")
+
+
+ROWS = (
+    _joins("unturned-backward"),
+    _joins("last-of-backward"),
+    _joins("swapped-outputs"),
+    Row("merge-mode", merges),
+    Row("merge-mode", other_merges),
+    _joins("go-backwards"),
+    _joins("mask-ignored"),
+)

@@ -1,0 +1,131 @@
+"""Rows of the table of causes: an input that is late, turned, scaled or rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
+from xlstm.ir.graph import Array, Bidirectional, Embedding, Input, Recurrent, TimeDistributed
+from xlstm.ir.layers import Dense, Spec
+from xlstm.reference.context import Context
+from xlstm.reference.layers import forward
+
+Change = Callable[[Array], Array]
+
+
+def _read(change: Change) -> Call:
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        return forward(spec, [change(inputs[0]), *inputs[1:]], context)
+
+    return call
+
+
+def _moved(by: int, fill: str) -> Change:
+    """A sequence one step late or early; its end is zeros, the same again, or the other end."""
+
+    def change(x: Array) -> Array:
+        y = np.roll(x, by, axis=1)
+        at, near = (0, 0) if by > 0 else (-1, -1)
+        if fill != "wrapped":
+            y[:, at] = 0 if fill == "zeros" else x[:, near]
+        return y
+
+    return change
+
+
+SHIFTS: tuple[tuple[str, Change], ...] = tuple(
+    (f"Your input is one step {word}: the {end} step reads {what}.", _moved(by, fill))
+    for by, word, end, other in ((1, "late", "first", "last"), (-1, "early", "last", "first"))
+    for fill, what in (
+        ("zeros", "zeros"),
+        ("again", f"the {end} one again"),
+        ("wrapped", f"the {other} one"),
+    )
+)
+
+SCALES = (255.0, 127.5, 100.0, 10.0, 2.0)
+"""Numbers that inputs are multiplied or divided by."""
+
+
+def _times(factor: float) -> Change:
+    return lambda x: x * x.dtype.type(factor)
+
+
+def _standardised(axis: int | None) -> Change:
+    def change(x: Array) -> Array:
+        spread = x.std(axis=axis, keepdims=True)
+        return np.asarray((x - x.mean(axis=axis, keepdims=True)) / np.where(spread == 0, 1, spread))
+
+    return change
+
+
+def _cut(limit: float, x: Array) -> Array:
+    return np.clip(x, -limit, limit)
+
+
+def _half(x: Array) -> Array:
+    return x.astype(np.float16).astype(x.dtype)
+
+
+def _brain(x: Array) -> Array:
+    """The first half of a float32's bits, rounded to even as bfloat16 is."""
+    bits = x.astype(np.float32).view(np.uint32)
+    kept = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return kept.astype(np.uint32).view(np.float32).astype(x.dtype)
+
+
+NUMBERS: tuple[tuple[str, Change], ...] = (
+    ("Your input has its features in reverse order.", lambda x: x[..., ::-1]),
+    ("Your input is negated.", lambda x: -x),
+    *((f"Your input is divided by {s:g}.", _times(1 / s)) for s in SCALES),
+    *((f"Your input is multiplied by {s:g}.", _times(s)) for s in SCALES),
+    ("Your input is rounded to whole numbers (integers).", np.round),
+    ("Your input is cut to whole numbers (integers).", np.trunc),
+    ("Your input is cut off below 0.", lambda x: np.maximum(x, 0)),
+    *((f"Your input is cut off below -{s:g} and above {s:g}.", partial(_cut, s))
+      for s in (1, 0.5, 2, 3, 5, 10)),
+    ("Your input is cut off below 0 and above 1.", lambda x: np.clip(x, 0, 1)),
+    ("Your input has lost its signs.", np.abs),
+    ("Your input has its samples in reverse order.", lambda x: x[::-1]),
+    ("Your input is its first sample for all of them.", lambda x: x[:1].repeat(len(x), axis=0)),
+    *((f"Your input has its features shifted by one place, to the {word}.",
+       partial(np.roll, shift=by, axis=-1)) for by, word in ((1, "right"), (-1, "left"))),
+    ("Your input is rounded to half precision (float16).", _half),
+    ("Your input is rounded to half precision (bfloat16).", _brain),
+    ("Your input is standardised over all its numbers.", _standardised(None)),
+    ("Your input is standardised over the batch.", _standardised(0)),
+    ("Your input is standardised over its features.", _standardised(-1)),
+    ("Your input is standardised over time.", _standardised(1)),
+)  # fmt: skip
+"""Sentence and change, for inputs of numbers."""
+
+
+def changed(site: Site) -> Iterator[Altered]:
+    """Another input of a layer that reads one of the model's; of recurrent layers any."""
+    if not site.node.inputs or site.layer.call is not forward:
+        return
+    first = site.node.inputs[0]
+    is_first = isinstance(site.model.node(first.node).spec, Input)
+    recurrent = isinstance(site.spec, (Recurrent, Bidirectional))
+    if not (is_first or recurrent):
+        return
+    axes = len(site.model.shape(first)) + 1
+    wrapped = isinstance(site.node.spec, TimeDistributed)
+    numbers = isinstance(site.spec, Embedding)
+    shifted = (axes == 3 or numbers) and not wrapped and not isinstance(site.spec, Dense)
+    options = [*(SHIFTS if shifted and axes > 1 else ())]
+    options += NUMBERS[: len(NUMBERS) - (axes < 3)] if not numbers else ()
+    options = options if is_first else options[: len(SHIFTS) + 1]
+    if (shifted and not recurrent) and axes > 1:
+        options.append(("Your input is turned round in time.", lambda x: x[:, ::-1]))
+    for text, change in options:
+        layer = replace(site.layer, call=_read(change))
+        yield Altered(layer, site.said(text, "Pass it as it is."), text, rare=True)
+
+
+ROWS = (Row("other-input", changed),)

@@ -1,0 +1,1 @@
+"""Mistakes in tensors: gates in another order, biases, transposed or reordered numbers."""

@@ -1,0 +1,338 @@
+"""Compares weights tensor by tensor, and names what happened to those that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import Layer, layers_of
+from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Part, Row, Say, parts, with_tensors
+from xlstm.diagnosis.mistakes.table import WEIGHTS, hypotheses
+from xlstm.diagnosis.pairing import tensor_contents as holds
+from xlstm.diagnosis.pairing.names import Naming, Said
+from xlstm.diagnosis.pairing.tensors import Paired
+from xlstm.ir.graph import Array, Model, Node
+from xlstm.slots import settled
+
+Hub = Mapping[str, Array]
+
+
+def facts(model: Model, paired: Paired) -> dict[str, dict[str, Array]]:
+    """The suspect's hub tensors of each layer that is known; what it lacks is zeros or ones.
+
+    Nothing is said to be lacking while arrays of the same layer stand for nothing.
+    """
+    found: dict[str, dict[str, Array]] = {}
+    for node in (node for node in model.layers if not node.layer):
+        held = paired.hub.get(node.name)
+        if held is None or not parts(node.spec):
+            continue
+        own = model.weights.get(node.name, {})
+        unread = paired.unread(node.name)
+        lacking = {n: a for n, a in own.items() if n not in held}
+        missing = {n: a if unread else _neutral(n, a) for n, a in lacking.items()}
+        found[node.name] = {n: np.asarray(a) for n, a in {**held, **missing}.items()}
+    return found
+
+
+def _neutral(name: str, array: Array) -> Array:
+    ones = name in ("gamma", "variance")
+    return np.ones_like(array) if ones else np.zeros_like(array)
+
+
+def differing(model: Model, node: Node, own: Hub, other: Hub) -> list[str]:
+    """Names of the tensors of a layer that are not the same numbers.
+
+    Numbers that are stored in a lower precision, but no lower than float32, count as the same; so
+    does one bias for the sum of two where that is the same function.
+    """
+    found = []
+    for part in parts(node.spec):
+        for tensor in part.kind.tensors:
+            name = part.before + tensor
+            if not _same(part, tensor, own.get(name), other.get(name)):
+                found.append(name)
+    return found
+
+
+def _same(part: Part, tensor: str, a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None:
+        one = a if b is None else b
+        return one is None or not one.any()
+    return equal(part, tensor, a, b)
+
+
+def equal(part: Part, tensor: str, a: Array, b: Array) -> bool:
+    """Whether two hub tensors are the same numbers in the lower of their precisions."""
+    if "s" in part.kind.tensors[tensor]:
+        if len(a) != len(b) or not _close(a, b):
+            a, b = settled(part.kind, a), settled(part.kind, b)
+            return a.shape == b.shape and _near(a, b)
+        return True
+    # a bias is what people compute, as where a normalisation is folded into a layer
+    return _close(a, b) or (tensor == "bias" and a.shape == b.shape and _near(a, b, np.float32))
+
+
+def _close(a: Array, b: Array) -> bool:
+    if a.shape != b.shape:
+        return False
+    low: Any = min((a.dtype, b.dtype, np.dtype(np.float64)), key=lambda d: np.dtype(d).itemsize)
+    low = np.float32 if np.dtype(low).itemsize < 4 else low
+    with np.errstate(over="ignore"):
+        return np.array_equal(a.astype(low), b.astype(low), equal_nan=True)
+
+
+def _near(a: Array, b: Array, dtype: Any = np.float16) -> bool:
+    """Equal but for the rounding of one sum, in the lower of their precisions or in `dtype`."""
+    eps = max(float(np.finfo(x.dtype).eps) for x in (a, b) if x.dtype.kind == "f")
+    eps = min(eps, float(np.finfo(dtype).eps))
+    return np.allclose(a, b, rtol=eps, atol=eps * float(np.abs(a).max(initial=0)) / 4)
+
+
+def explain(
+    model: Model, paired: Paired, naming: Naming, alone: bool = False
+) -> tuple[list[tuple[Hypothesis, float]], dict[str, Layer], int]:
+    """What happened to the weights that differ.
+
+    Args:
+        model: the truth.
+        paired: the suspect's weights.
+        naming: its names.
+        alone: whether there is no code that may want a matrix the other way round.
+
+    Returns:
+        Mistakes, each with the largest difference of the tensors that it is about; the truth's
+        layers with the suspect's weights; how many hypotheses were tried.
+    """
+    layers = layers_of(model)
+    known = facts(model, paired)
+    left = {
+        name: bad
+        for name, held in known.items()
+        if (bad := differing(model, model.node(name), model.weights.get(name, {}), held))
+        or (alone and any(owner == name for owner, _ in paired.turned))
+    }
+    found: list[tuple[Hypothesis, float]] = [*_swapped(model, known, left, layers)]
+    tried = 0
+    for name in list(left):
+        node, bad = model.node(name), left[name]
+        for hypothesis in _turned(node, paired, bad, naming, layers):
+            found.append((hypothesis, _gap(model, known, name, hypothesis.tensors)))
+        bad = [tensor for tensor in bad if (name, tensor) not in paired.turned]
+        said, bad, count = _named(_Place(model, node, naming, known[name], layers), bad)
+        found += [(h, _gap(model, known, name, h.tensors)) for h in said]
+        tried += count
+        found += [
+            (_other(model, node, tensor, known[name], layers), _gap(model, known, name, [tensor]))
+            for tensor in bad
+        ]
+    for name, held in known.items():
+        layers[name] = _with_facts(model.node(name), layers[name], held)
+    return found, layers, tried
+
+
+class _Place(NamedTuple):
+    """One layer of the truth, and the suspect's tensors of it."""
+
+    model: Model
+    node: Node
+    naming: Naming
+    held: Hub
+    layers: Mapping[str, Layer]
+
+    def fitting(self, bad: list[str], rows: Iterable[Row] = WEIGHTS) -> Iterator[Hypothesis]:
+        """Hypotheses about nothing but tensors that differ."""
+        if bad:
+            found = hypotheses(self.model, self.layers, [self.node], self.naming, rows)
+            yield from (h for h in found if _about(h, bad))
+
+    def after(self, first: Hypothesis) -> _Place:
+        """The same place with a mistake made already."""
+        return self._replace(layers={**self.layers, **first.layers})
+
+
+def _named(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], int]:
+    """Mistakes in the tensors that differ, the tensors that none explains, and how many were tried.
+
+    Where single mistakes leave some unexplained, another order of the gates is looked for that
+    makes them clear together with a second mistake.
+    """
+    found, left, tried = _singly(place, bad)
+    if left:
+        pair, more = _in_pairs(place, bad)
+        rest = [name for name in bad if name not in {t for h in pair for t in h.tensors}]
+        others, unclear, again = _singly(place, rest) if pair else ([], left, 0)
+        tried += more + again
+        if len(unclear) < len(left):
+            found, left = [*pair, *others], unclear
+    return found, left, tried
+
+
+def _about(hypothesis: Hypothesis, bad: list[str]) -> bool:
+    """Whether a hypothesis is about nothing but tensors that differ.
+
+    Rounding is about a whole layer: some of its tensors may be too coarse to be told apart.
+    """
+    tensors = {*hypothesis.tensors}
+    return bool(tensors & {*bad}) if hypothesis.cause == "rounded-weights" else tensors <= {*bad}
+
+
+def _singly(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], int]:
+    found, tried = [], 0
+    for hypothesis in place.fitting(bad):
+        tried += 1
+        if _about(hypothesis, bad) and _fits(place, hypothesis, hypothesis.tensors):
+            found.append(hypothesis)
+            bad = [tensor for tensor in bad if tensor not in hypothesis.tensors]
+            if not bad:
+                break
+    return found, bad, tried
+
+
+def _in_pairs(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], int]:
+    """An order of the gates and what else happened to some of the tensors that it is about."""
+    tried = 0
+    for first in place.fitting(bad, ORDERS):
+        tried += 1
+        rest = [name for name in first.tensors if not _fits(place, first, (name,))]
+        # of matrices alone: in every order each of them would take its time
+        if len(rest) == len(first.tensors) and not all(n.endswith("bias") for n in rest):
+            continue
+        after, seconds = place.after(first), []
+        for second in after.fitting(rest, OTHERS):
+            tried += 1
+            if {*second.tensors} <= {*rest} and _fits(after, second, second.tensors):
+                seconds.append(second)
+                rest = [name for name in rest if name not in second.tensors]
+        if not rest:
+            return [first, *seconds], tried
+    return [], tried
+
+
+ORDERS, OTHERS = WEIGHTS[:1], WEIGHTS[1:]
+"""The order of the gates, and all other mistakes of weights."""
+
+
+def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
+    """A layer with the suspect's weights, and a bias where the suspect alone has one."""
+    spec: Any = layer.spec
+    wide = {n: a.astype(np.float64) for n, a in held.items()}
+    if "bias" in wide and "bias" not in layer.weights and hasattr(spec, "use_bias"):
+        spec = replace(spec, use_bias=True)
+    return replace(with_tensors(layer, wide), spec=spec)
+
+
+def _fits(place: _Place, hypothesis: Hypothesis, names: Iterable[str]) -> bool:
+    """Whether altered tensors are the suspect's."""
+    altered, held = next(iter(hypothesis.layers.values())).weights, place.held
+    every = {p.before + t: (p, t) for p in parts(place.node.spec) for t in p.kind.tensors}
+    return all(
+        name in held and equal(*every[name], altered[name].astype(held[name].dtype), held[name])
+        for name in names
+    )
+
+
+def _gap(
+    model: Model, known: Mapping[str, Hub], name: str, tensors: tuple[str, ...] | list[str]
+) -> float:
+    """The largest difference of some tensors."""
+    own, held = model.weights.get(name, {}), known[name]
+    every = {p.before + t: (p, t) for p in parts(model.node(name).spec) for t in p.kind.tensors}
+    gaps = [0.0]
+    for tensor in tensors:
+        a, b = own.get(tensor), held[tensor]
+        if a is None:
+            continue
+        part, short = every[tensor]
+        if "s" in part.kind.tensors[short]:
+            a, b = settled(part.kind, a), settled(part.kind, b)
+        if a.shape == b.shape:
+            with np.errstate(all="ignore"):
+                gaps.append(float(np.abs(a.astype(np.float64) - b).max(initial=0)))
+    return max(gaps)
+
+
+def _swapped(
+    model: Model,
+    known: Mapping[str, Hub],
+    left: dict[str, list[str]],
+    layers: Mapping[str, Layer],
+) -> Iterator[tuple[Hypothesis, float]]:
+    """Layers that have each other's weights; they are taken off `left`."""
+    for name in list(left):
+        others = [n for n in left if n != name and name in left]
+        for other in others:
+            if _is(model, other, name, known) and _is(model, name, other, known):
+                a, b = layers[name], layers[other]
+                text = f"Layers {name} and {other} have each other's weights."
+                changed = {
+                    name: with_tensors(a, b.weights),
+                    other: with_tensors(b, a.weights),
+                }
+                said = Said(text, "Swap them.", " ".join(a.weights))
+                tensors = tuple(a.weights)
+                gap = _gap(model, known, name, tensors)
+                yield Hypothesis("swapped-layers", changed, _fixed(said), "swapped", tensors), gap
+                del left[name], left[other]
+                break
+
+
+def _fixed(said: Said) -> Say:
+    return lambda _naming: said
+
+
+def _is(model: Model, of: str, at: str, known: Mapping[str, Hub]) -> bool:
+    """Whether the suspect has one layer's weights at another one's place."""
+    own, held = model.weights.get(of, {}), known[at]
+    if {n: a.shape for n, a in own.items()}.keys() != held.keys() or not own:
+        return False
+    return not differing(model, model.node(at), own, held)
+
+
+def _turned(
+    node: Node, paired: Paired, bad: list[str], naming: Naming, layers: Mapping[str, Layer]
+) -> Iterator[Hypothesis]:
+    """Tensors whose array has its axes the other way round, as its shape shows."""
+    for part in parts(node.spec):
+        for tensor in part.kind.tensors:
+            if (node.name, part.before + tensor) in paired.turned:
+                called = naming.called(node, part.before, tensor)
+                name = called.replace("`", "")
+                said = Said(f"Your {called} is transposed.", "Transpose it once more.", name)
+                layer, names = {node.name: layers[node.name]}, (part.before + tensor,)
+                yield Hypothesis("transposed", layer, _fixed(said), "transposed", names)
+
+
+def _other(
+    model: Model, node: Node, tensor: str, held: Hub, layers: Mapping[str, Layer]
+) -> Hypothesis:
+    """Numbers that nothing known explains, named by place."""
+    own = model.weights.get(node.name, {}).get(tensor)
+    part = next(p for p in parts(node.spec) if tensor.removeprefix(p.before) in p.kind.tensors
+                and tensor.startswith(p.before))  # fmt: skip
+
+    def say(naming: Naming) -> Said:
+        short = tensor.removeprefix(part.before)
+        called = naming.called(node, part.before, short)
+        mine, other = own, held[tensor]
+        axes = part.kind.tensors[short]
+        if mine is not None and "s" in axes:
+            mine, other = settled(part.kind, mine), settled(part.kind, other)
+        if mine is None or mine.shape != other.shape:
+            text = f"Your {called} has numbers where a has no such tensor."
+            return Said(text, "Leave it out, or set it to zero.", called.replace("`", ""))
+        with np.errstate(all="ignore"):
+            gap = np.abs(mine.astype(np.float64) - other)
+        wrong = ~(gap == 0)
+        hold = "hold" if " and " in called else "holds"
+        text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
+        first = holds.place(naming, node, part, short, wrong) if wrong.any() else ""
+        text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
+        text += holds.describe(model, naming, mine, other, axes)
+        return Said(text, "Copy it again.", called.replace("`", ""))
+
+    layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})
+    return Hypothesis("other-weights", {node.name: layer}, say, "other-weights", (tensor,))

@@ -1,0 +1,364 @@
+"""Bisects: from point to point, with all that is known of the suspect, then with less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, layers_of, run, start
+from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
+from xlstm.diagnosis.pairing import weights
+from xlstm.diagnosis.pairing.names import Naming
+from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
+from xlstm.diagnosis.result import Finding, Unexplained
+from xlstm.diagnosis.search import checkpoints as points
+from xlstm.diagnosis.search import first_answer as answer
+from xlstm.diagnosis.search import graph_differences as direct
+from xlstm.diagnosis.search.search import Explained, Memory, Point, Search
+from xlstm.diagnosis.state import Case, of_weights
+from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
+from xlstm.diagnosis.suspect.recording import Watched
+from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
+from xlstm.ir.graph import Array, Edge, Model
+from xlstm.reference import Coverage
+from xlstm.reference import run as reference
+from xlstm.verification.bounds import EPS
+
+Granted = list[tuple[Hypothesis, float]]
+"""What compared weights have shown, each with the largest difference of the tensors."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to go about it: the layers to begin with, the points, and what is granted.
+
+    Attributes:
+        layers: the truth's, with the suspect's weights where those are granted.
+        line: points in the order of the graph, the outputs last.
+        granted: what compared weights have shown.
+        dtype: the precision up to whose rounding something is explained.
+        pairs: whether pairs of mistakes are looked for too.
+    """
+
+    layers: dict[str, Layer]
+    line: tuple[Point, ...]
+    granted: Granted
+    dtype: str
+    pairs: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a plan; `final` is the difference of the outputs, without any known difference.
+
+    `direct` are the hypotheses about options of the suspect's layers that really differ.
+    """
+
+    plan: Plan
+    layers: dict[str, Layer]
+    explained: list[Explained]
+    final: Gap
+    direct: tuple[Hypothesis, ...] = ()
+
+
+class _Known(NamedTuple):
+    """The facts known of a suspect, and what walks remember, by their precision."""
+
+    naming: Naming
+    read: Model | None
+    paired: Paired
+    memories: Mapping[str, Memory]
+    facts: Facts
+
+
+ROUNDED = Finding(
+    "",
+    None,
+    "",
+    "float32",
+    "The outputs are equal up to rounding in float32, not in float64: a constant, or the sum of two"
+    " biases, is rounded on the way.",
+)
+"""The note where a suspect agrees up to rounding in float32, and not in float64."""
+
+
+def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model | None) -> None:
+    """Finds what explains the suspect, and writes it into the case.
+
+    Args:
+        case: what is compared.
+        outputs: the suspect's.
+        gave: its run, None for a graph that only the reference runs.
+        read: its graph, where it tells what the suspect computes.
+    """
+    paired = _pairing(case, read)
+    naming = paired.naming if paired.adapter else Naming(case.b.adapter)
+    end = Point(tuple(case.a.outputs), tuple(outputs))
+    given = start(case.a, case.inputs)
+    answer.first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
+    granted, layers, case.tried = weights.explain(case.a, paired, naming)
+    if paired.hub:
+        case.compared.append("weights")
+    seen = _points(case, paired, gave, read)
+    line = (*seen, end)
+    facts = native_modules(paired.modules, gave.gave if gave else ())
+    known = _Known(naming, read, paired, {dtype: Memory(case.effort) for dtype in EPS}, facts)
+    best = _agreeing(case, end, layers, granted, case.dtype)
+    if best is not None and seen and read is not None and _hidden(case):
+        plan = Plan(layers, line, granted, case.dtype)
+        best = _options(_followed(case, plan, known)) or best
+    best = _needed(case, best or _searched(case, layers, line, granted, known))
+    if best.plan.dtype != case.dtype:
+        case.dtype = best.plan.dtype
+        case.notes.append(ROUNDED)
+    other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
+    _conclude(case, best, replace(naming, equal=frozenset(paired.hub.keys() - other)), facts)
+    _idle(case, read, paired, gave)
+
+
+def _hidden(case: Case) -> bool:
+    """Whether the inputs leave something out, behind which a difference may hide."""
+    coverage = Coverage()
+    reference(case.a, case.inputs, coverage=coverage)
+    return bool(coverage.unexercised())
+
+
+def _agreeing(
+    case: Case, end: Point, layers: dict[str, Layer], granted: Granted, dtype: str
+) -> Outcome | None:
+    """The end of it where outputs agree, whatever was seen inside; None where they do not."""
+    given = start(case.a, case.inputs)
+    for own, known in ((layers, granted), (layers_of(case.a), [])):
+        final = same(case.a, own, given, end.values, dtype)
+        if final.same and not (final.blurred and dtype != case.dtype):
+            return Outcome(Plan(own, (end,), known, dtype), own, [], final)
+        if not granted:
+            return None
+    return None
+
+
+def _searched(
+    case: Case, layers: dict[str, Layer], line: tuple[Point, ...], granted: Granted, known: _Known
+) -> Outcome:
+    """The first outcome that explains the outputs, or else the first of all.
+
+    A weight that was rounded to float32 on the way, as two biases are where they are added up, is
+    no mistake, but float64 shows it: what float64 cannot explain is looked at in float32 again.
+    Pairs of mistakes are tried where nothing else helps.
+    """
+    first: Outcome | None = None
+    for dtype in dict.fromkeys((case.dtype, "float32")):
+        agreed = _agreeing(case, line[-1], layers, granted, dtype) if first else None
+        if agreed is not None:
+            return agreed
+        for plan in _plans(case, layers, line, granted, dtype):
+            outcome = _followed(case, plan, known)
+            if outcome.final.same and not (outcome.final.blurred and dtype != case.dtype):
+                return outcome
+            first = first or outcome
+    for plan in _plans(case, layers, line, granted, case.dtype) if _alike(case, line[-1]) else ():
+        outcome = _followed(case, replace(plan, pairs=True), known)
+        if outcome.final.same:
+            return outcome
+    assert first is not None
+    return first
+
+
+def _plans(
+    case: Case, layers: dict[str, Layer], line: tuple[Point, ...], granted: Granted, dtype: str
+) -> Iterator[Plan]:
+    """The plans: with all that is known of the suspect, then with less."""
+    lines = [line, line[-1:]] if len(line) > 1 else [line]
+    for points_ in lines:
+        yield Plan(layers, points_, granted, dtype)
+    for points_ in lines if granted else ():
+        yield Plan(layers_of(case.a), points_, [], dtype)
+
+
+def _alike(case: Case, end: Point) -> bool:
+    """True if two mistakes may explain it: they make neither NaN nor another shape."""
+    values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
+    return shapes == [(values[edge].shape, True) for edge in case.a.outputs]
+
+
+def _followed(case: Case, plan: Plan, known: _Known) -> Outcome:
+    """The findings of a walk along the points of a plan."""
+    naming, read = known.naming, known.read
+    search = Search(case.a, start(case.a, case.inputs), plan.dtype, naming, plan.layers)
+    search.memory, search.pairs, search.facts = known.memories[plan.dtype], plan.pairs, known.facts
+    if read is not None:
+        search.direct = direct.suggested(case.a, read, known.paired.paths, plan.layers, naming)
+    explained = [search.at(point) for point in plan.line]
+    case.tried += search.tried
+    final = same(case.a, search.layers, search.start, plan.line[-1].values, plan.dtype)
+    return Outcome(plan, search.layers, explained, final, tuple(search.direct))
+
+
+def _options(outcome: Outcome) -> Outcome | None:
+    """An outcome that overturns outputs that agree: options differ, and their effect is hidden."""
+    found = [hypothesis for one in outcome.explained for hypothesis in one.found]
+    clear = all(one.gap.same or one.found for one in outcome.explained) and outcome.final.same
+    real = all(any(h is option for option in outcome.direct) for h in found)
+    return outcome if found and clear and real else None
+
+
+def _needed(case: Case, best: Outcome) -> Outcome:
+    """An outcome without mistakes that cancel: the outputs agree without all of them alike.
+
+    One mistake that changes no output is hidden by the inputs, and was seen further inside.
+    """
+    every = [hypothesis for one in best.explained for hypothesis in one.found]
+    for two in combinations(every, 2) if best.final.same else ():
+        if _agrees(case, best, _without(every, *two)) and not any(
+            _agrees(case, best, _without(every, one)) for one in two
+        ):
+            kept = [replace(one, found=_without(one.found, *two)) for one in best.explained]
+            return _needed(case, replace(best, explained=kept))
+    return best
+
+
+def _without(found: Iterable[Hypothesis], *others: Hypothesis) -> tuple[Hypothesis, ...]:
+    """Hypotheses but for some; they hold arrays, which are not compared."""
+    return tuple(h for h in found if all(h is not other for other in others))
+
+
+def _agrees(case: Case, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:
+    """True if the outputs agree with some mistakes alone."""
+    layers = dict(best.plan.layers)
+    for hypothesis in hypotheses:
+        layers.update(hypothesis.layers)
+    end, given = best.plan.line[-1], start(case.a, case.inputs)
+    return same(case.a, layers, given, end.values, best.plan.dtype).same
+
+
+def same(
+    model: Model, layers: dict[str, Layer], values: Values, outputs: Sequence[Array], dtype: str
+) -> Gap:
+    """The worst gap of all outputs."""
+    wanted = before(model, model.outputs, ())
+    bounds = allowed(model, layers, values, model.outputs, dtype, wanted)
+    gaps = [gap_of(y, b, dtype) for y, b in zip(outputs, bounds, strict=True)]
+    return max(gaps, key=lambda gap: (not gap.same, gap.ratio))
+
+
+def _pairing(case: Case, read: Model | None) -> Paired:
+    """The suspect's weights by the truth's layers, as far as names and shapes tell."""
+    b = case.b
+    named = Paired(adapter=b.adapter)
+    if b.arrays:
+        named = pair_arrays(case.a, b.arrays, [b.adapter] if b.adapter else None)
+    if read is None:
+        return named
+    pairs = pair_models(case.a, read, b.adapter)
+    names = {**pairs.names, **named.names}
+    return replace(pairs, names=names, modules=named.modules, tables=named.tables)
+
+
+def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None) -> list[Point]:
+    values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
+    known = {node.name: values[Edge(node.name)] for node in case.a.layers}
+    if read is not None:
+        return points.of_graph(case.a, read, paired.paths, case.inputs, known)
+    return points.watched(case.a, paired, gave.gave, known) if gave else []
+
+
+def _conclude(case: Case, best: Outcome, naming: Naming, facts: Facts) -> None:
+    """Findings in the order in which data meets them."""
+    final = best.final
+    numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
+    case.max_ulp = final.ulp if np.isfinite(final.ulp) and numbers else None
+    found = [
+        replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
+    ]
+    for number, one in enumerate(best.explained):
+        for hypothesis in one.found:
+            if not _replaced(hypothesis, best.explained):
+                proven = any(hypothesis is option for option in best.direct)
+                found.append(_finding(hypothesis, one, naming, facts, proven))
+        if not (one.gap.same or one.found or final.same):
+            _unknown(case, one, answer.between(one, best.explained[:number], naming.equal))
+    if final.blurred:
+        text = "no step can be decided: rounding alone moves a's outputs by more than their digits"
+        case.unexplained.append(Unexplained("", None, final.most, f"{text}; pass other inputs"))
+    order = {node.name: number for number, node in enumerate(case.a.nodes)}
+    case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
+    if not final.same and all(one.gap.same or one.found for one in best.explained):
+        last = replace(best.explained[-1], gap=final)
+        _unknown(case, last, answer.between(last, best.explained[:-1], naming.equal))
+
+
+def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
+    """Whether another activation inside a layer is part of one that came to light after it."""
+    outside = {h.layer for one in explained for h in one.found if h.cause == "activation-outside"}
+    inside = ("activation", "gate-activation", "hard-sigmoid")
+    return hypothesis.layer in outside and hypothesis.cause in inside
+
+
+def _finding(
+    hypothesis: Hypothesis, one: Explained, naming: Naming, facts: Facts, proven: bool
+) -> Finding:
+    """A mistake that was found by running; `proven` where options of the suspect's show it.
+
+    What outputs alone tell is said to explain them, and no more.
+    """
+    said, layer = consistent(hypothesis, hypothesis.say(naming), facts), hypothesis.layer
+    text, fix = said.text, said.fix
+    if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
+        text = f"Your arrays are a's, but your code acts as if they were not: {text}"
+        fix = "Mend the code that reads them."
+        if _is_of_input(hypothesis, text):
+            text += " The layer's input so changed would do the same."
+            fix = "Mend the code that reads them, or what the layer is given."
+    text = text if proven or one.point.name else f"This would explain it: {text}"
+    gap, ulp = one.gap, one.left.ulp
+    return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
+
+
+def _is_of_input(hypothesis: Hypothesis, text: str) -> bool:
+    """True if the change seen in a kernel may be one of the layer's input instead."""
+    every = hypothesis.cause in ("negated-weights", "scaled-weights")
+    some = hypothesis.cause in ("reordered-weights", "lost-weights") and " input" in text
+    return (every or some) and all(name.endswith("kernel") for name in hypothesis.tensors)
+
+
+OF_CODE = ("update-gate", "forget-bias", "gate-order")
+"""Causes that are altered weights to the reference, and whose sentences speak of code."""
+
+
+def _unknown(case: Case, one: Explained, between: str) -> None:
+    """A difference that nothing explains: which kind of difference it is, and where to look."""
+    y, node = one.point.values[0], one.point.edges[0].node
+    own = run(case.a, layers_of(case.a), start(case.a, case.inputs))[one.point.edges[0]]
+    layer = node if one.point.name else ""
+    if y.shape != own.shape and not one.point.form:
+        text = f"b's output has shape {y.shape}, a's has {own.shape}."
+        case.findings.append(Finding(layer, None, "", "shape", text, "", float("inf")))
+        return
+    if np.isfinite(own).all() and not np.isfinite(y).all():
+        text = "b gives NaN or infinity where a gives none."
+        case.findings.append(Finding(layer, one.gap.step, "", "nan", text, "", float("inf")))
+        return
+    where = f"at {layer}" if layer else "at the outputs"
+    step = f", first at step {one.gap.step}" if one.gap.step is not None else ""
+    text = f"a and b part {where}{step}, by up to {one.gap.most:.3g}: none of the known causes "
+    tried = f"({case.tried} tried{case.effort.stopped})"
+    text = " ".join(filter(None, (f"{text}explains it {tried}.", case.about, between)))
+    case.unexplained.append(Unexplained(layer, one.gap.step, one.gap.most, text))
+
+
+def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) -> None:
+    """Notes of options that act in training only."""
+    found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
+    if read is not None and not found:
+        found = [*direct.idle(case.a, read, paired.paths)]
+    for layer, name, mine, theirs in found:
+        text = f"Your {name} is {theirs:g}; a's is {mine:g}. It acts in training only."
+        torch = " (PyTorch's momentum is 1 minus this)" if name == "momentum" else ""
+        fix = f"Set it to {mine:g}{torch}."
+        gap = abs(float(mine) - float(theirs))
+        case.notes.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))

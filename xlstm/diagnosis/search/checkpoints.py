@@ -1,0 +1,110 @@
+"""The points at which a suspect can be compared: what its layers gave, and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from xlstm.diagnosis.hypothesis.hypothesis import pieces
+from xlstm.diagnosis.pairing.tensors import Paired
+from xlstm.diagnosis.search.search import Point
+from xlstm.diagnosis.search.separate_activations import compared
+from xlstm.diagnosis.suspect.recording import Gave
+from xlstm.ir.graph import Array, Bidirectional, Edge, Model, Node, Recurrent
+from xlstm.ir.layers import Conv, ConvTranspose, Dense, DepthwiseConv
+from xlstm.reference import run
+
+
+def of_graph(
+    a: Model,
+    b: Model,
+    pairs: Mapping[str, str],
+    inputs: Sequence[Array],
+    known: Mapping[str, Array],
+) -> list[Point]:
+    """What layers of a suspect's own graph give, where they stand for the truth's.
+
+    Args:
+        a: the truth.
+        b: the suspect, as it is read.
+        pairs: owner in a -> owner in b.
+        inputs: of both.
+        known: shapes of the truth's outputs, by node.
+    """
+    calls = [*_calls(a, b, pairs)]
+    places = [compared(a, mine, b, other) for mine, other in calls]
+    edges = tuple(Edge(other) for _, other, _ in places)
+    values = run(replace(b, outputs=edges, keys=()), inputs) if edges else []
+    found = []
+    for (mine, _, form), (_, name), y in zip(places, calls, values, strict=False):
+        point = _point(a.node(mine), name, y, known[mine])
+        found += [replace(point, form=form or point.form)] if point else []
+    return found
+
+
+def _calls(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Nodes that call layers that stand for each other, call by call, in a's order."""
+    left = {other: [n.name for n in b.layers if n.owner == other] for other in pairs.values()}
+    for node in a.layers:
+        calls = left.get(pairs.get(node.owner, ""), [])
+        if calls:
+            yield node.name, calls.pop(0)
+
+
+def _point(node: Node, name: str, y: Array, own: Array) -> Point | None:
+    """A point at a node, None where what the suspect gave is no form of what the truth gives."""
+    if y.shape == own.shape:
+        return Point((Edge(node.name),), (y,), "", name)
+    spec = pieces(node.spec)[0].specs[0]
+    several = isinstance(node.spec, (Recurrent, Bidirectional)) and isinstance(spec, Recurrent)
+    last = isinstance(spec, Recurrent) and not spec.return_sequences
+    fits = y.ndim == own.ndim + 1 and y.shape[-1] == own.shape[-1] and len(y) == len(own)
+    if several and last and fits:
+        return Point((Edge(node.name),), (y,), "sequence", name)
+    return None
+
+
+NATIVE = ("Linear", *(f"Conv{t}{rank}d" for t in ("", "Transpose") for rank in (1, 2, 3)))
+"""Modules of PyTorch without an activation that may stand for a layer with one."""
+
+
+def watched(
+    a: Model, paired: Paired, gave: Sequence[Gave], known: Mapping[str, Array]
+) -> list[Point]:
+    """What submodules of a suspect gave, by the paths of their weights."""
+    by_name = {one.name: one for one in gave}
+    owners: dict[str, str] = {}
+    for owner, path in paired.paths.items():
+        owners[path] = owner  # of several layers of one module the last one counts
+    found: dict[str, Point] = {}
+    for path, owner in owners.items():
+        one, node = by_name.get(path), a.node(owner)
+        if one is None or len([n for n in a.layers if n.owner == owner]) > 1:
+            continue
+        point = _watched(node, one, known[owner])
+        if point is not None:
+            found[owner] = point
+    return [found[node.name] for node in a.layers if node.name in found]
+
+
+def _watched(node: Node, one: Gave, own: Array) -> Point | None:
+    y = one.output
+    if y.ndim == own.ndim >= 3 and one.kind.startswith(("Conv", "BatchNorm", "PReLU")):
+        y = np.moveaxis(y, 1, -1)
+    elif y.ndim >= 3 and own.ndim >= 2 and y.shape[:2] != own.shape[:2] and _late(y, own):
+        y = y.swapaxes(0, 1)
+    spec = pieces(node.spec)[0].specs[0]
+    point = _point(node, one.name, y, own)
+    layers = (Dense, Conv, ConvTranspose, DepthwiseConv)
+    bare = isinstance(spec, layers) and spec.activation != "linear"
+    native = one.kind in NATIVE
+    if point is not None and bare and native:
+        return Point(point.edges, point.values, "linear", one.name)
+    return point
+
+
+def _late(y: Array, own: Array) -> bool:
+    """Whether the batch is the second axis."""
+    return len(y) != len(own) == int(y.shape[1])

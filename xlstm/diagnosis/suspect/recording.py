@@ -1,0 +1,55 @@
+"""What is seen of a suspect while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xlstm.ir.graph import Array
+
+
+class Gave(NamedTuple):
+    """What one layer of a suspect gave, where it was called once.
+
+    Attributes:
+        name: the suspect's name of the layer.
+        kind: its class.
+        output: the first array that it gave, in the suspect's own order of axes.
+        options: plain attributes that it was made with.
+    """
+
+    name: str
+    kind: str
+    output: Array
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One run of a suspect.
+
+    Attributes:
+        outputs: what it returned, in order.
+        states: what lay deeper in what it returned: states of recurrent layers.
+        gave: what its layers gave, in the order in which they were done.
+        form: how it returned them, as `form_of` says it; None where that is not known.
+    """
+
+    outputs: list[Array]
+    states: list[Array]
+    gave: tuple[Gave, ...] = ()
+    form: str | None = None
+
+
+def form_of(found: Any) -> str:
+    """The container that a suspect returned, in words; "" where it is one array.
+
+    >>> form_of((1, 2)), form_of({"b": 1, "a": 2}), form_of(1)
+    ('a tuple of 2', 'a dict (a, b)', '')
+    """
+    if isinstance(found, Mapping):
+        return f"a dict ({', '.join(sorted(map(str, found)))})"
+    if isinstance(found, (tuple, list)):
+        return f"a {'tuple' if isinstance(found, tuple) else 'list'} of {len(found)}"
+    return ""

@@ -1,0 +1,22 @@
+"""bfloat16, which numpy has not: the upper half of a float32."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xlstm.ir.graph import Array
+
+
+def widen(raw: Array) -> Array:
+    """Numbers stored as bfloat16, as float32, which is exact.
+
+    Args:
+        raw: an array of any shape whose elements are the two bytes of a bfloat16.
+
+    Returns:
+        A float32 array of that shape.
+
+    >>> widen(np.array([0x3F80, 0xC000], np.uint16)).tolist()
+    [1.0, -2.0]
+    """
+    return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(raw.shape)

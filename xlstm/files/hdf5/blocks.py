@@ -1,0 +1,297 @@
+"""Structures of an HDF5 file: object headers, trees of links, heaps of names and of texts.
+
+In: a stream. Out: the members and attributes of objects by address. No two structures of a sound
+file share a byte, so that all of them together take no more bytes than the file has: a file whose
+structures lie over one another is refused, and reading costs a time linear in the file's size.
+
+    blocks = Blocks(stream, "model.h5", Budget())
+    blocks.object(blocks.root).links      # name -> Link
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from xlstm.budget import Budget
+from xlstm.errors import FileError
+from xlstm.files.file_slice import exactly
+from xlstm.files.hdf5.messages import (
+    UNDEFINED,
+    Layout,
+    Type,
+    attribute_name,
+    damaged,
+    layout,
+    link,
+    shape,
+    type_of,
+    unpack,
+)
+
+SPACE, LINK_INFO, TYPE, LINK, OUTSIDE, LAYOUT = 1, 2, 3, 6, 7, 8
+FILTERS, ATTRIBUTE, CONTINUED, TABLE, MANY_ATTRIBUTES = 11, 12, 16, 17, 21
+"""Numbers of the messages that are read."""
+
+MAX_LINKS = 20_000
+"""Most members of one group."""
+
+SHARED = 2
+"""Flag of a message whose content lies elsewhere in the file."""
+
+SOFT = 2
+"""Mark of a link to a name, in a table of links."""
+
+NEWER = "objects of HDF5 1.8 and later"
+
+ANEW = "save the model anew"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A member of a group: the kind of the link to it, and the address of a hard one."""
+
+    kind: str
+    address: int
+
+
+@dataclass
+class Object:
+    """What the header of a group or dataset says.
+
+    Attributes:
+        links: members of a group by name, None for what is no group.
+        attributes: name -> undecoded message.
+        space: shape of a dataset.
+        type: of a dataset's values, None for what is no dataset.
+        layout: where a dataset's values lie.
+    """
+
+    links: dict[str, Link] | None = None
+    attributes: dict[bytes, bytes] = field(default_factory=dict)
+    space: tuple[int, ...] | None = None
+    type: Type | None = None
+    layout: Layout | None = None
+
+
+class Blocks:
+    """The structures of one file, each read once.
+
+    Attributes:
+        where: the file, for messages.
+        budget: what the file may cost.
+        end: position behind the last byte of HDF5.
+        root: address of the root group.
+    """
+
+    def __init__(self, stream: BinaryIO, where: str, budget: Budget) -> None:
+        self.stream, self.where, self.budget = stream, where, budget
+        self._claimed = 0
+        self._starts: set[int] = set()
+        self._objects: dict[int, Object] = {}
+        self._heaps: dict[int, dict[int, bytes]] = {}
+        self.end, self.root = self._superblock()
+
+    def _superblock(self) -> tuple[int, int]:
+        """Position behind the last byte, and address of the root group."""
+        size = self.stream.seek(0, os.SEEK_END)
+        head = exactly(self.stream, 0, min(96, size), self.where)
+        if head[8:9] != b"\0":
+            got = f"superblock version {head[8] if head[8:] else 'missing'}"
+            raise FileError(self.where, "superblock version 0, as Keras writes it", got, ANEW)
+        widths, base, end, driver, root = (
+            *unpack("2s", head, 13, self.where),
+            *unpack("Q8xQQ8xQ", head, 24, self.where),
+        )
+        if widths != b"\x08\x08" or base or driver != UNDEFINED:
+            raise FileError(self.where, "a superblock as Keras writes it", "another", ANEW)
+        if end > size:
+            raise damaged(self.where, f"{size} of {end} bytes, truncated")
+        return end, root
+
+    def claim(self, at: int, size: int, where: str) -> None:
+        """Counts bytes that no other structure may have.
+
+        Raises:
+            FileError: they lie outside the file, or all structures take more bytes than it has.
+        """
+        self._claimed += size
+        if at + size > self.end:
+            raise damaged(where, f"{size} bytes at {at}, beyond the end at {self.end}")
+        if self._claimed > self.end:
+            raise damaged(where, "parts that share bytes")
+
+    def take(self, at: int, size: int, where: str) -> bytes:
+        """The bytes of a structure, which no other may share.
+
+        Raises:
+            FileError: as `claim`, or a structure that is read a second time.
+        """
+        if at in self._starts:
+            raise damaged(where, "parts that share bytes")
+        self._starts |= {at} if size else set()
+        self.claim(at, size, where)
+        self.budget.spend("steps", 1, where)
+        return exactly(self.stream, at, size, where)
+
+    def object(self, address: int, where: str) -> Object:
+        """The object whose header lies at an address.
+
+        Raises:
+            FileError: damaged, or in a form that Keras never writes.
+        """
+        if address not in self._objects:
+            self._objects[address] = self._object(address, where)
+        return self._objects[address]
+
+    def _object(self, address: int, where: str) -> Object:
+        found, links = Object(), list[tuple[bytes, str, int]]()
+        for kind, data in self._messages(address, where):
+            if kind == ATTRIBUTE:
+                found.attributes.setdefault(attribute_name(data, where), data)
+            elif kind == TABLE:
+                tree, heap = unpack("QQ", data, 0, where)
+                found.links = self._members(self._table(tree, heap, where), where)
+            elif kind == LINK_INFO:
+                found.links = found.links or {}
+            elif kind == LINK:
+                links.append(link(data, where))
+            elif kind == SPACE:
+                found.space = shape(data, where)
+            elif kind == TYPE:
+                found.type = type_of(data, where)
+            elif kind == LAYOUT:
+                found.layout = found.layout or layout(data, where)
+            elif kind == OUTSIDE:
+                found.layout = Layout("external storage")
+            elif kind == FILTERS:
+                found.layout = Layout("chunked storage with a filter, which Keras never writes")
+        if links:
+            found.links = self._members(links, where)
+        return found
+
+    def _messages(self, address: int, where: str) -> Iterator[tuple[int, bytes]]:
+        """Number and content of each message of a header."""
+        head = self.take(address, 16, where)
+        if head[:1] != b"\1":
+            newer = head[:4] == b"OHDR"
+            got = NEWER if newer else "none"
+            raise FileError(where, "an object header as Keras writes it", got, ANEW)
+        count, size = unpack("H4xI", head, 2, where)
+        todo = [(address + 16, size)]
+        self.budget.spend("steps", count, where)
+        while todo and count:
+            chunk, at = self.take(*todo.pop(), where), 0
+            while count and at + 8 <= len(chunk):
+                kind, size, flags = unpack("HHB", chunk, at, where)
+                data = chunk[at + 8 : at + 8 + size]
+                if len(data) < size:
+                    raise damaged(where, "a message that is cut off")
+                if kind == CONTINUED:
+                    todo.append(unpack("QQ", data, 0, where))
+                else:
+                    _check_message(kind, flags, data, where)
+                    yield kind, data
+                at, count = at + 8 + size, count - 1
+
+    def _members(self, links: Iterable[tuple[bytes, str, int]], where: str) -> dict[str, Link]:
+        """Links by name."""
+        found: dict[str, Link] = {}
+        for count, (name, kind, address) in enumerate(links, start=1):
+            if count > MAX_LINKS:
+                raise FileError(where, f"at most {MAX_LINKS} members", "more", "check the file")
+            self.budget.spend("characters", len(name), where)
+            try:
+                found[name.decode("utf-8")] = Link(kind, address)
+            except UnicodeDecodeError:
+                raise damaged(where, "names of other bytes than UTF-8") from None
+        self.budget.spend("nodes", len(found), where)
+        return found
+
+    def _table(self, tree: int, heap: int, where: str) -> Iterator[tuple[bytes, str, int]]:
+        """Name, kind and address of every link in a tree whose names lie in a heap."""
+        head = self.take(heap, 32, where)
+        if head[:5] != b"HEAP\0":
+            raise damaged(where, "no heap of names")
+        size, _, start = unpack("QQQ", head, 8, where)
+        names = self.take(start, size, where)
+        for node in self._nodes(tree, where):
+            for entry in range(0, len(node), 40):
+                at, address, cached = unpack("QQI", node, entry, where)
+                end = names.find(b"\0", at) if at < size else -1
+                if end < 0:
+                    raise damaged(where, "a name outside the heap of names")
+                kind = "SoftLink" if cached == SOFT else "HardLink"
+                yield names[at:end], kind, address
+
+    def _nodes(self, tree: int, where: str) -> Iterator[bytes]:
+        """The entries of every leaf of a tree of links, in order."""
+        todo = [(tree, 256)]
+        while todo:
+            at, above = todo.pop()
+            head = self.take(at, 24, where)
+            level, used = unpack("BH", head, 5, where)
+            if head[:5] != b"TREE\0" or level >= above:
+                raise damaged(where, "no tree of links")
+            body = self.take(at + 24, 16 * used + 8, where)
+            below = [unpack("Q", body, 16 * n + 8, where)[0] for n in range(used)]
+            if level:
+                todo += [(child, level) for child in reversed(below)]
+                continue
+            for child in below:
+                leaf = self.take(child, 8, where)
+                if leaf[:5] != b"SNOD\1":
+                    raise damaged(where, "no leaf of a tree of links")
+                yield self.take(child + 8, 40 * unpack("H", leaf, 6, where)[0], where)
+
+    def text(self, reference: bytes, where: str) -> bytes:
+        """The text that a reference of an attribute names: its length, its heap, its number there.
+
+        Raises:
+            FileError: a reference or a heap that lies.
+        """
+        length, heap, number = unpack("IQI", reference, 0, where)
+        if not length:
+            return b""
+        if heap not in self._heaps:
+            self._heaps[heap] = dict(self._texts(heap, where))
+        found = self._heaps[heap].get(number, b"")
+        if length > len(found):
+            got = f"a reference to {length} bytes that are not there"
+            raise FileError(where, "texts of the length they have", got, ANEW)
+        self.budget.spend("characters", length, where)
+        return found[:length]
+
+    def _texts(self, heap: int, where: str) -> Iterator[tuple[int, bytes]]:
+        """Number and content of each text of a heap; the heap must be filled exactly."""
+        head = self.take(heap, 16, where)
+        (size,) = unpack("Q", head, 8, where)
+        body = self.take(heap + 16, max(size - 16, 0), where) if head[:5] == b"GCOL\1" else b""
+        at = 0
+        while at + 16 <= len(body):
+            number, length = unpack("H6xQ", body, at, where)
+            if not number:  # free space: its length counts its own header
+                at += length if length >= 16 else len(body) + 1
+                break
+            self.budget.spend("steps", 1, where)
+            yield number, body[at + 16 : at + 16 + length]
+            at += 16 + (length + 7) // 8 * 8
+        if not body or not len(body) - 16 < at <= len(body):
+            raise FileError(where, "a sound heap of texts", "a damaged one", ANEW)
+
+
+def _check_message(kind: int, flags: int, data: bytes, where: str) -> None:
+    """Refuses messages of which libraries make more than Keras writes."""
+    shared = flags & SHARED and kind in (SPACE, TYPE, LAYOUT, ATTRIBUTE, LINK)
+    newer = kind == MANY_ATTRIBUTES or (kind == LINK_INFO and _heap_of(data) != UNDEFINED)
+    if shared or newer:
+        got = "a type or shape that lies elsewhere" if shared else NEWER
+        raise FileError(where, "objects as Keras writes them", got, ANEW)
+
+
+def _heap_of(data: bytes) -> int:
+    """Address of the heap of links in a message that describes a group's links."""
+    start = 2 + 8 * (data[1:2] in (b"\1", b"\3"))
+    return int.from_bytes(data[start : start + 8], "little")

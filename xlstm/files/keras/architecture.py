@@ -1,0 +1,177 @@
+"""Architectures kept apart from weights: JSON, YAML, or a whole model whose weights are left."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xlstm.budget import Budget
+from xlstm.errors import FileError, UsageError
+from xlstm.files.description import Architecture, Description
+from xlstm.files.detect import READERS, describe
+from xlstm.files.guards import MAX_TEXT, as_text, is_folder, open_regular, parse_json
+from xlstm.files.yaml_text import parse_yaml
+
+MAX_WRAPS = 4
+"""Most texts around an architecture: YAML of YAML, say."""
+
+WANT = "an architecture, as to_json() and to_yaml() give it, or a whole model of Keras"
+
+
+def read_architecture(path: Path, budget: Budget) -> Architecture:
+    """The architecture in a JSON or YAML file, or in a file or folder that holds a whole model.
+
+    JSON and YAML may be texts of JSON and YAML themselves, as `json.dump(model.to_json(), file)`
+    and `yaml.dump(model.to_yaml(), file)` write them.
+
+    Raises:
+        FileError: unreadable, or no architecture.
+    """
+    if is_folder(path):
+        return _of_model(path, budget)
+    with open_regular(path) as file:
+        if file.read(16).startswith(tuple(READERS)):
+            return _of_model(path, budget)
+        file.seek(0)
+        text = as_text(file.read(MAX_TEXT + 1), path.name)
+    container, data = _parsed(text, path.name, budget)
+    for _ in range(MAX_WRAPS):
+        if isinstance(data, str):
+            _, data = _parsed(data, path.name, budget)
+    if not isinstance(data, dict) or "class_name" not in data:
+        raise FileError(path.name, WANT, _other(data), "save it with model.to_json()")
+    said = (as_text(data.get(key) or "", path.name) for key in ("keras_version", "backend"))
+    return Architecture(data, path.name, container, *said)
+
+
+START = re.compile(rb"\s*(\{|\"|[a-z_]+:)")
+"""How a text of an architecture begins, after a mark of UTF-8: JSON, or YAML of Keras's words."""
+
+
+def describe_alone(path: Path, budget: Budget | None = None) -> Description | None:
+    """The description of an architecture without weights, None for a file that is none.
+
+    Args:
+        path: a file or a folder.
+        budget: what reading it may cost; a new one if None.
+
+    Raises:
+        FileError: unreadable.
+    """
+    if is_folder(path):
+        return None
+    with open_regular(path) as file:
+        if not START.match(file.read(64).removeprefix(codecs.BOM_UTF8)):
+            return None
+    budget = budget or Budget()
+    try:
+        found = read_architecture(path, budget)
+    except FileError:
+        return None  # whoever reads models says what it is
+    what, where = f"architecture alone ({found.container})", path.name
+    bare = Description("keras", found.version, what, where, str, found.config, {}, by_name=True)
+    return replace(bare, backend=found.backend, alone=True, budget=budget)
+
+
+def _other(data: Any) -> str:
+    """What data is that is no architecture."""
+    if not isinstance(data, dict):
+        return f"a {type(data).__name__}"
+    return f"one without class_name: {', '.join(sorted(map(str, data))[:9])}"
+
+
+IS_JSON = re.compile(r'\{\s*["}]')
+"""Start of an object in JSON; YAML in one line has no quotes around its keys."""
+
+
+def _parsed(text: str, where: str, budget: Budget) -> tuple[str, Any]:
+    """The kind of a text, and what it holds."""
+    text = text.lstrip("\ufeff").lstrip()
+    if IS_JSON.match(text):
+        return "JSON", parse_json(text, where, budget)
+    if text[:1] == '"':
+        # both have texts in such quotes; those of JSON may hold pairs of surrogates
+        with contextlib.suppress(FileError):
+            return "JSON", parse_json(text, where, budget)
+    return "YAML", parse_yaml(text, where, budget)
+
+
+def _of_model(path: Path, budget: Budget) -> Architecture:
+    """The architecture of a whole model, whose weights are left where they are."""
+    with contextlib.closing(describe(path, budget)) as whole:
+        if not whole.config:
+            raise FileError(path.name, WANT, whole.container, "give the file that has it")
+        return Architecture(whole.config, whole.file, whole.container, whole.version, whole.backend)
+
+
+KERNEL_LAYOUTS = ("tensorflow", "theano")
+"""Who laid out the kernels of convolutions: TensorFlow correlates, Theano convolves (flipped)."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the user says about a file that does not say it itself.
+
+    Attributes:
+        architecture: for weights alone: JSON or YAML of the architecture, or a whole model.
+        keras_version: the Keras that wrote the file.
+        kernel_layout: "tensorflow" or "theano", for convolutions of Keras 1.
+        until: the layer that is the output of the part that is read, for models of Keras.
+    """
+
+    architecture: str | os.PathLike[str] | None = None
+    keras_version: str | None = None
+    kernel_layout: str | None = None
+    until: str | None = None
+
+    def given(self) -> list[str]:
+        """Names of the options that were given."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+
+def join(description: Description, told: Told) -> Description:
+    """A description with what the user says of it; nothing may contradict the file.
+
+    Raises:
+        UsageError: an option that the file does not need or that contradicts it.
+        FileError: an architecture that cannot be read.
+    """
+    if told.architecture is not None:
+        description = _join_architecture(description, Path(told.architecture), told.keras_version)
+    description = _say(description, "version", told.keras_version, "keras_version")
+    if told.kernel_layout not in (None, *KERNEL_LAYOUTS):
+        want = " or ".join(KERNEL_LAYOUTS)
+        raise UsageError("kernel_layout", want, repr(told.kernel_layout), "use one of these")
+    return _say(description, "backend", told.kernel_layout, "kernel_layout")
+
+
+def _join_architecture(description: Description, path: Path, version: str | None) -> Description:
+    if description.config:
+        want, do = "weights without an architecture", "leave out architecture="
+        raise UsageError(description.file, want, description.container, do)
+    found = read_architecture(path, description.budget)
+    return replace(
+        description,
+        config=found.config,
+        # the weights may be of another Keras, which says nothing of the architecture's
+        version=found.version or version or description.version,
+        architecture=found,
+        weights_version=description.version,
+    )
+
+
+def _say(description: Description, field: str, told: str | None, option: str) -> Description:
+    """Fills a field that the file leaves open; of versions the major one has to agree."""
+    said = getattr(description, field)
+    if told is None or not isinstance(told, str):
+        return description
+    if said and said.split(".")[0] != told.split(".")[0]:
+        want, got = f"{said}, as the file says", f"{option}={told!r}"
+        raise UsageError(description.file, want, got, f"leave out {option}=")
+    change: dict[str, Any] = {field: told}
+    return description if said else replace(description, **change)

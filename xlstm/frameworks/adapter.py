@@ -1,0 +1,221 @@
+"""What a framework must bring: the contract between the hub and its spokes.
+
+An adapter is split in two. The cold half (`Adapter`) imports no framework: its tables, its source
+text emitter, and how to recognise its objects. The live half (`Live`) is a module that imports the
+framework, loaded only when an object of it must be read, built or run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, cast
+
+from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
+from xlstm.frameworks.command_exit import go_on
+from xlstm.frameworks.crashes import importing, turn_to
+from xlstm.frameworks.random_state import note
+from xlstm.ir.graph import Array, Bidirectional, Custom, Model, Node, Spec, TimeDistributed
+from xlstm.ir.kinds import KINDS
+from xlstm.slots import Table, as_it_is
+
+
+class Live(Protocol):
+    """The half that imports its framework."""
+
+    def read(self, source: Any) -> Model:
+        """A live object of the framework as a Model."""
+        ...
+
+    def build(self, code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
+        """The live object that emitted `code` gives with these weights, computing in `dtype`."""
+        ...
+
+    def run(self, ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
+        """The outputs of a built object for numpy inputs cast to `dtype`, as numpy arrays."""
+        ...
+
+    def count(self, ported: Any) -> int:
+        """Number of parameters as the framework's own one-liner gives it."""
+        ...
+
+
+class Place(NamedTuple):
+    """One part of a layer that owns weights.
+
+    Attributes:
+        before: what the names of its hub tensors start with.
+        part: its spec.
+        table: its slots.
+        name: full name of a slot below the layer, "{}" being the slot's own name with `inside`.
+    """
+
+    before: str
+    part: Spec
+    table: Table
+    name: str
+
+    def slot_name(self, slot: str) -> str:
+        """Name of a slot below the layer."""
+        return self.name.format(self.table.inside + slot)
+
+
+_IMPORTING = threading.RLock()
+"""Taken by whoever imports a framework.
+
+Their packages import each other in circles (flax.nnx and flax.linen). Python lets two threads that
+enter such a circle at two places see modules that are not whole.
+"""
+
+
+def _halves(_node: Node) -> tuple[str, str]:
+    return "forward_layer.{}", "backward_layer.{}"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The half of a framework's adapter that needs no framework.
+
+    Attributes:
+        name: as users write it ("torch").
+        title: as the framework writes itself ("PyTorch").
+        package: import name whose presence means that the framework is installed.
+        extra: the extra of the distribution that installs it.
+        beside: other distributions that it computes with, whose versions a proof records.
+        tables: the framework's name of each layer or cell -> its table.
+        default: hub form (`Spec.form`) -> the name of the table that ports use.
+        halves: Bidirectional node -> names of its halves' weights, "{}" being their own names.
+        refuse: node -> why this framework has no exact form of the layer, "" if it has one.
+        own: node -> why a port writes a cell or a loop of its own, "" where native layers do.
+        live_module: module of the live half.
+        roots: modules whose classes make an object one of this framework's.
+        root: path before every weight name ("params." in Linen).
+        collections: what it calls its tensors that training changes, those that it does not
+            change, and those that `Slot.other` marks, in its own one-liners.
+        other_root: the same for what `Slot.other` marks ("batch_stats."), "" where it is `root`.
+        seeds: last parts of names, below any layer, of the state of random numbers for training.
+        wrappers: what modules around a port put before every name ("module." of DataParallel) ->
+            names of tensors that such a module keeps itself.
+        emit: model -> source text of `model.py`; None for targets that are never saved.
+        bare: whether a lone layer's native module alone is exact, so that it needs no class.
+        keeps_frozen: whether ports mark layers that are not trainable.
+        extra_files: whether `save` lets the live half add files of its own (Keras: model.keras).
+        pattern: name of a port's tensor -> pattern of other names that the framework gives it.
+        listed: what gives its tensors as a list in the order of the tables, "" for nothing.
+    """
+
+    name: str
+    title: str
+    package: str
+    extra: str
+    live_module: str
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    default: Mapping[str, str] = field(default_factory=dict)
+    halves: Callable[[Node], tuple[str, str]] = _halves
+    refuse: Callable[[Node], str] = lambda _node: ""
+    own: Callable[[Node], str] = lambda _node: ""
+    beside: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    root: str = ""
+    collections: tuple[str, str, str] = ("parameters", "parameters", "others")
+    other_root: str = ""
+    seeds: tuple[str, ...] = ()
+    wrappers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    emit: Callable[[Model], str] | None = None
+    bare: Callable[[Spec], bool] = lambda _spec: False
+    keeps_frozen: bool = False
+    extra_files: bool = False
+    pattern: Callable[[str], re.Pattern[str]] | None = None
+    listed: str = ""
+
+    def table(self, part: Spec) -> Table:
+        """The table that ports use for a part of a layer that owns weights.
+
+        Raises:
+            UnsupportedError: this framework has no form of it.
+        """
+        if isinstance(part, Custom):
+            return as_it_is(part.hub)
+        form = part.form
+        name = self.default.get(form, self.default.get(KINDS[form].name if form in KINDS else ""))
+        if name is None:
+            known, do = ", ".join(self.default), "port to another framework"
+            raise UnsupportedError(f"adapter {self.name}", f"a layer of {known}", form, do)
+        return self.tables[name]
+
+    def places(self, node: Node) -> Iterator[Place]:
+        """Where the weights of a layer lie, part by part.
+
+        Raises:
+            UnsupportedError: this framework has no form of a part.
+        """
+        parts = node.spec.parts
+        if not parts:
+            return
+        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        names = self.halves(node) if isinstance(spec, Bidirectional) else ("{}",)
+        for (before, part), name in zip(parts, names, strict=True):
+            yield Place(before, part, self.table(part), name)
+
+    @property
+    def installed(self) -> bool:
+        """Whether the framework is there to be imported; looks without importing it."""
+        try:
+            return importlib.util.find_spec(self.package) is not None
+        except Exception:  # somebody's finder fails: then so will the import, in words of its own
+            return True
+
+    @property
+    def version(self) -> str:
+        """The installed version of the framework, "" if it cannot be told."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def check_installed(self) -> None:
+        """Raises MissingFrameworkError, naming the extra to install, where the framework lacks."""
+        if not self.installed:
+            raise MissingFrameworkError(
+                f"adapter {self.name}",
+                f"{self.title} to be installed",
+                f"no module {self.package}",
+                f"pip install 'xlstm-converter[{self.extra}]'",
+            )
+
+    def live(self) -> Live:
+        """Imports the framework and gives the half that runs it.
+
+        Raises:
+            MissingFrameworkError: the framework is not installed, or its import fails.
+            UsageError: it cannot be imported as the user has set it up.
+            RuntimeError: it is known to crash.
+        """
+        self.check_installed()
+        turn_to(self.name)
+        try:
+            with _IMPORTING, importing():
+                live = importlib.import_module(self.live_module)
+        except XlstmError:
+            raise
+        except Exception as error:
+            go_on()  # Ctrl-C while C code initialises is an ImportError
+            want, got = f"{self.title} that can be imported", f"{type(error).__name__}: {error}"
+            do = "install it again, or allow this process more memory"
+            raise MissingFrameworkError(f"adapter {self.name}", want, got, do) from error
+        note(live)
+        return cast(Live, live)
+
+    def owns(self, obj: Any) -> bool:
+        """Whether `obj` is one of this framework's, told by its classes' modules alone."""
+        return self.has(type(obj))
+
+    def has(self, kind: type) -> bool:
+        """True for a class of this framework, and for a user's class that inherits from one."""
+        return any(base.__module__.startswith(self.roots) for base in kind.__mro__)

@@ -1,0 +1,164 @@
+"""A framework that takes the whole process down is a line of the report, and hides no other.
+
+The command line forks before it imports any framework; the child does the work and says which
+framework it turns to. Where a signal kills the child, the parent starts another one, in which that
+framework is known to crash. Linux alone is safe to fork; elsewhere the command runs as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from xlstm.frameworks.command_exit import CANNOT, INTERRUPTED, go_on, limited, only_first, say, told
+
+CRASHED: dict[str, str] = {}
+"""Framework -> the signal that it died of, in an earlier run of this command."""
+
+DONE = "done"
+"""What a child says at its end: what kills it later is the interpreter's leave-taking."""
+
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that somebody sends: they end the command."""
+
+IMPORTING = 60
+"""Seconds of processor time that an import may take in a child whose memory is limited."""
+
+_parent: list[int] = []
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Lets the system end a child that an import keeps busy for want of memory.
+
+    CPython 3.11 goes round in a circle where an error is handled and even the number of the line
+    gets no memory (`exception_unwind` in ceval.c). Processes that are no child of ours are left
+    alone.
+    """
+    if not (_parent and limited()):
+        yield
+        return
+    import resource
+
+    kind, before = resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime) + IMPORTING
+    soft = min([most, *(limit for limit in before if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(kind, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+def turn_to(framework: str) -> None:
+    """Notes that a framework is imported or run from now on.
+
+    Raises:
+        RuntimeError: it took an earlier run down.
+    """
+    go_on()
+    if framework in CRASHED:
+        raise RuntimeError(
+            f"it crashed the process ({CRASHED[framework]}) when it was imported or run"
+        )
+    _say(framework)
+
+
+def _say(word: str) -> None:
+    for pipe in _parent:
+        os.write(pipe, f"{word}\n".encode())
+
+
+def guarded(command: Callable[[], int], again: bool = True) -> int:
+    """The exit status of a command, run in children until one is not killed.
+
+    A child comes back from this function as its parent does. Without `again` there is one child.
+    """
+    if sys.platform != "linux":
+        return command()
+    while True:
+        said, ours = os.pipe()
+        theirs, alive = os.pipe()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        child = os.fork()
+        if not child:
+            os.close(said)
+            os.close(alive)
+            return _as_child(command, ours, theirs)
+        os.close(ours)
+        os.close(theirs)
+        words, status = _wait(child, said)
+        os.close(alive)
+        if not os.WIFSIGNALED(status):
+            return _left(words, os.waitstatus_to_exitcode(status))
+        killed = signal.Signals(os.WTERMSIG(status))
+        if words[-1:] and words[-1].startswith(DONE):
+            return int(words[-1].removeprefix(DONE))
+        if killed in ASKED or (again and not words):
+            return _die(killed)
+        if not again:
+            return _ended_by(words, killed.name)
+        CRASHED[words[-1]] = killed.name
+
+
+def _left(words: list[str], status: int) -> int:
+    """The status of a command whose child has left, which a library may have it do unasked."""
+    if status == INTERRUPTED:
+        told()
+        return status
+    done = words and words[-1].startswith(DONE)
+    return status if done else _ended_by(words, f"exit status {status}")
+
+
+def _ended_by(words: list[str], how: str) -> int:
+    last = words[-1] if words else "a library"
+    say(f"xlstm: {last} ended the process ({how}), perhaps for want of memory")
+    return CANNOT
+
+
+def _as_child(command: Callable[[], int], ours: int, theirs: int) -> int:
+    """Runs the command, and ends with the parent."""
+
+    def end() -> None:
+        os.read(theirs, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, only_first)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=end, daemon=True).start()
+    _parent.append(ours)
+    status = command()
+    sys.stdout.flush()
+    _say(f"{DONE}{status}")
+    return status
+
+
+def _wait(child: int, said: int) -> tuple[list[str], int]:
+    """What a child says, and how it ends."""
+    text = b""
+    while True:
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            while part := os.read(said, 1024):
+                text += part
+            _, status = os.waitpid(child, 0)
+            break
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGINT)  # a terminal sends it to both, `kill -INT` to one
+    os.close(said)
+    return text.decode().split(), status
+
+
+def _die(killed: signal.Signals) -> int:
+    """Ends as the child has ended."""
+    signal.signal(killed, signal.SIG_DFL)
+    os.kill(os.getpid(), killed)
+    return 128 + killed

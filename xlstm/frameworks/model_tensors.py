@@ -1,0 +1,259 @@
+"""A whole model's tensors in one framework: names, shapes, and hub weights both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.ir.graph import Array, Model, Node
+from xlstm.ir.identifiers import identifiers
+from xlstm.ir.kinds import Kind
+from xlstm.ir.layers.custom import missing
+from xlstm.ir.precision import cast
+from xlstm.slots import FOLD, Slot, Table, folds, pack, settled, shape, unpack
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One framework tensor of a model: whose it is, its full name, its shape, the layer's form."""
+
+    node: Node
+    slot: Slot
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+
+
+class _Placed(NamedTuple):
+    """One part of a layer with weights, and the paths before its parameters and its others."""
+
+    node: Node
+    place: Place
+    before: tuple[str, str]
+
+    def name(self, slot: Slot) -> str:
+        return self.before[slot.other] + self.place.slot_name(slot.name)
+
+    def names(self) -> dict[str, str]:
+        """Full name of each tensor, by the slot's own."""
+        active = self.place.table.active(self.place.part.absent())
+        return {slot.name: self.name(slot) for slot in active}
+
+    def hub(self, model: Model) -> dict[str, Array]:
+        """This part's hub tensors, without what their names start with."""
+        before = self.place.before
+        held = model.weights[self.node.name].items()
+        return {name.removeprefix(before): a for name, a in held if name.startswith(before)}
+
+
+def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
+    names = identifiers(model)
+    for node in model.layers:
+        if node.name in without or node.layer or not node.spec.parts:
+            continue
+        bare = model.lone and adapter.bare(node.spec)
+        path = "" if bare else f"{names[node.name]}."
+        before = adapter.root + path, (adapter.other_root or adapter.root) + path
+        for place in adapter.places(_with_any_mask(model, node)):
+            inside = replace(place.table, inside="") if bare else place.table
+            yield _Placed(node, place._replace(table=inside), before)
+
+
+def _with_any_mask(model: Model, node: Node) -> Node:
+    """A node with a mask if any call of its layer has one: what its layer has to obey."""
+    obeyed = node.mask or model.mask_of(node.name)
+    return node if obeyed is node.mask else replace(node, mask=obeyed)
+
+
+def check_supported(node: Node, adapter: Adapter) -> None:
+    """Raises UnsupportedError where a framework has no exact form of a layer."""
+    if why := missing(node.spec, adapter.name):
+        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
+        raise UnsupportedError(where, want, why, "register it with that, or port elsewhere")
+    if why := adapter.refuse(node):
+        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
+        raise UnsupportedError(where, want, why, "port to another framework")
+    for _ in adapter.places(node):
+        pass
+
+
+def check_model(model: Model, adapter: Adapter) -> None:
+    """Raises UnsupportedError for the first layer that a framework has no exact form of."""
+    for node in model.layers:
+        check_supported(node, adapter)
+
+
+def refusals(model: Model, adapter: Adapter) -> dict[str, str]:
+    """Layers that a framework has no form of, and the reason."""
+    found = {}
+    for node in model.layers:
+        try:
+            check_supported(node, adapter)
+        except UnsupportedError as error:
+            found[node.name] = str(error)
+    return found
+
+
+def tensors(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[Tensor]:
+    """Every tensor of the port of `model` to a framework, in order; needs no weights.
+
+    Args:
+        model: any model.
+        adapter: the framework.
+        without: names of layers to leave out.
+
+    Raises:
+        UnsupportedError: the framework has no form of a layer that is not left out.
+    """
+    for placed in _placed(model, adapter, without):
+        part, table = placed.place.part, placed.place.table
+        for slot in table.active(part.absent()):
+            size = shape(slot, table.kind, part.sizes())
+            yield Tensor(placed.node, slot, placed.name(slot), size, table.kind)
+
+
+def counters(
+    model: Model, adapter: Adapter, without: Container[str] = ()
+) -> Iterator[tuple[Node, str]]:
+    """The layers whose port counts steps of training, and the full name of that number."""
+    for placed in _placed(model, adapter, without):
+        for name in placed.place.table.counters:
+            yield placed.node, placed.before[True] + placed.place.slot_name(name)
+
+
+def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
+    """All weights as the framework's tensors, by full name."""
+    packed: dict[str, Array] = {}
+    for placed in _placed(model, adapter):
+        part, table = placed.place.part, placed.place.table
+        arrays = pack(table, placed.hub(model), part.sizes(), part.absent())
+        names = placed.names()
+        packed |= {names[name]: array for name, array in arrays.items()}
+    return packed
+
+
+def beside(model: Model, adapter: Adapter, names: Iterable[str]) -> set[str]:
+    """Those of these names whose tensors a trained port holds and its function does not use.
+
+    They are counts of training steps and the state of random numbers, by the adapter's tables.
+
+    Args:
+        model: what is ported.
+        adapter: the framework.
+        names: full names of a port's tensors.
+    """
+    counts = {name for _, name in counters(model, adapter)}
+    layers = {adapter.root + name for name in identifiers(model).values()}
+    seeds = tuple(f".{name}" for name in adapter.seeds)
+    return {
+        name
+        for name in names
+        if name in counts or (seeds and name.endswith(seeds) and _in(name, layers))
+    }
+
+
+def _in(name: str, layers: Container[str]) -> bool:
+    """True if a name lies below one of these paths."""
+    parts = name.split(".")
+    return any(".".join(parts[:n]) in layers for n in range(1, len(parts)))
+
+
+def unwrapped(adapter: Adapter, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+    """The tensors as they are called, then without what modules around a port put before them.
+
+    Only what all names start with is taken away, once for every module around another one.
+
+    Args:
+        adapter: the framework, which says what such modules are called.
+        arrays: by full name.
+    """
+    yield arrays
+    for start, kept in adapter.wrappers.items():
+        inside = {name: array for name, array in arrays.items() if name not in kept}
+        if inside and all(name.startswith(start) for name in inside):
+            bare = {name.removeprefix(start): array for name, array in inside.items()}
+            yield from unwrapped(adapter, bare)
+
+
+def unpack_model(
+    model: Model, adapter: Adapter, arrays: Mapping[str, Array]
+) -> dict[str, dict[str, Array]]:
+    """Hub weights of every layer from the framework's tensors by full name.
+
+    What a trained port holds besides, and its function does not use, is left out (`beside`).
+
+    Raises:
+        WeightsError: tensors missing, left over or of a wrong shape.
+    """
+    own = {name for placed in _placed(model, adapter) for name in placed.names().values()}
+    arrays = next((held for held in unwrapped(adapter, arrays) if own & held.keys()), arrays)
+    hub: dict[str, dict[str, Array]] = {}
+    used = set[str]()
+    for placed in _placed(model, adapter):
+        part, table = placed.place.part, placed.place.table
+        names = placed.names()
+        mine = {slot: arrays[name] for slot, name in names.items() if name in arrays}
+        used |= {names[slot] for slot in mine}
+        where = f"layer {placed.node.name}"
+        found = unpack(table, mine, part.sizes(), part.absent(), where)
+        layer = hub.setdefault(placed.node.name, {})
+        layer |= {placed.place.before + name: array for name, array in found.items()}
+    others = set(arrays) - used
+    if left := ", ".join(sorted(others - beside(model, adapter, others))):
+        raise WeightsError(
+            model.name, "every tensor used once", f"left over: {left}", "remove them"
+        )
+    return hub
+
+
+def first_gap(model: Model, adapter: Adapter, arrays: Mapping[str, Array], dtype: str) -> str:
+    """The first tensor in which a port's weights, read back, are not the source's; "" for none.
+
+    Where the port keeps one bias for two, it has to be their sum; a second one for one is zero.
+
+    Raises:
+        WeightsError: tensors missing, left over or of a wrong shape.
+    """
+    back = unpack_model(model, adapter, arrays)
+    for placed in _placed(model, adapter):
+        name, table = placed.node.name, placed.place.table
+        for tensor, array in placed.hub(model).items():
+            got = back[name][placed.place.before + tensor]
+            if not _same(table, tensor, cast(array, dtype), got, dtype):
+                return f"{name}: {placed.place.before}{tensor} is not the source's"
+    return ""
+
+
+def _same(table: Table, tensor: str, want: Array, got: Array, dtype: str) -> bool:
+    if "s" not in table.kind.tensors[tensor]:
+        return np.array_equal(got, want, equal_nan=True)
+    if any(slot.at.get("s") == FOLD for slot in table.slots):
+        # bfloat16 lies in float32 arrays, whose sums are no numbers of bfloat16 yet
+        want, got = cast(settled(table.kind, want), dtype), settled(table.kind, got)
+    elif len(want) < len(got):
+        want = np.concatenate([want, np.zeros_like(want)])
+    return np.array_equal(got, want, equal_nan=True)
+
+
+def fold_notes(model: Model, adapter: Adapter) -> list[str]:
+    """A line for each layer whose two biases this framework's single bias has to add up."""
+    return [
+        f"{placed.node.name}: both biases are not zero; they are added into the one bias that "
+        f"{adapter.title} keeps{_which(placed.place.table)}, rounded once in the stored dtype"
+        for placed in _placed(model, adapter)
+        if any(slot.at.get("s") == FOLD for slot in placed.place.table.slots)
+        and folds(placed.hub(model).get("bias"))
+    ]
+
+
+def _which(table: Table) -> str:
+    """The gates whose biases are added up, where it is not all of them."""
+    folded = [slot for slot in table.slots if slot.at.get("s") == FOLD]
+    gates = "".join(str(s.at.get("g", s.gates)) for s in folded)
+    gates = "".join(gate for gate in gates if gate not in {g for s in folded for g in s.apart})
+    return f" for gates {' and '.join(gates)}" if gates and gates != table.kind.gates else ""

@@ -1,0 +1,216 @@
+"""Models from arrays by name: the names say which framework they come from, specs say the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from xlstm.errors import UnsupportedError, UsageError, WeightsError
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.model_tensors import beside, tensors, unpack_model, unwrapped
+from xlstm.ir.graph import (
+    Array,
+    Bidirectional,
+    Model,
+    Recurrent,
+    Shape,
+    Source,
+    Spec,
+    TimeDistributed,
+    chain,
+)
+
+T = TypeVar("T")
+
+
+def _input_shape(first: Spec) -> Shape:
+    features = first.parts[0][1].sizes().get("i") if first.parts else None
+    if features is None:
+        want = "a first layer with weights, which says the number of features"
+        raise UsageError("layers", want, first.kind, "leave out layers before it")
+    recurrent = isinstance(first, (Recurrent, Bidirectional, TimeDistributed))
+    return (None, features) if recurrent else (features,)
+
+
+def from_arrays(
+    arrays: Mapping[str, object] | Sequence[object], layers: Mapping[str, Spec], file: str = ""
+) -> Model:
+    """A chain of layers with the weights of a state dict or of a file of named arrays.
+
+    Args:
+        arrays: anything that numpy takes, by the names that one of the frameworks gives it, such as
+            "lstm.weight_ih_l0" (PyTorch), "lstm/lstm_cell/kernel" (Keras) or
+            "params.lstm.cell.ii.kernel" (Flax Linen). Layers that one module of PyTorch stacks are
+            called lstm_l0, lstm_l1 and so on. Or a list, as `get_weights()` of Keras or
+            `parameters()` of PyTorch give it, whose shapes have to tell which; names arr_0, arr_1
+            that numpy gives stand for a list.
+        layers: layer name -> spec, in order.
+        file: what errors and the report call the source.
+
+    Raises:
+        UsageError: no layers, or layers that do not chain.
+        WeightsError: names of no framework, or shapes that do not fit.
+    """
+    if not layers or not all(isinstance(spec, Spec) for spec in layers.values()):
+        raise UsageError(
+            "layers", "layer names and specs of xlstm.ir.graph", layers, "name them all"
+        )
+    listed = [(name, spec, True) for name, spec in layers.items()]
+    shape = _input_shape(listed[0][1])
+    bare = chain("model", listed, shape, {}, Source("", "", "named arrays", file))
+    lone = replace(bare, lone=len(listed) == 1)
+    if not isinstance(arrays, Mapping):
+        arrays = {f"arr_{number}": array for number, array in enumerate(arrays)}
+    given = {name: _plain(name, array) for name, array in flat(arrays)}
+    if given and {*given} == {f"arr_{number}" for number in range(len(given))}:
+        return _from_list(bare, [given[f"arr_{number}"] for number in range(len(given))])
+    for model in (bare, lone):
+        for framework in registry.FRAMEWORKS:
+            adapter = registry.adapter(framework)
+            for found in map(unstacked, unwrapped(adapter, given)):
+                if _fit(model, adapter, found):
+                    source = replace(model.source, framework=framework)
+                    weights = unpack_model(model, adapter, found)
+                    return replace(model, source=source, weights=weights)
+    for adapter in map(registry.adapter, registry.FRAMEWORKS):
+        if respelled := _respelled(bare, adapter, given):
+            source = replace(bare.source, framework=adapter.name)
+            return replace(bare, source=source, weights=unpack_model(bare, adapter, respelled))
+    raise _foreign(bare, given)
+
+
+def _respelled(
+    model: Model, adapter: Adapter, given: Mapping[str, Array]
+) -> dict[str, Array] | None:
+    """The arrays by the names of a port's tensors, None unless each has one name that fits."""
+    wanted = _names(model, adapter)
+    if adapter.pattern is None or not wanted:
+        return None
+    ends: dict[str, list[str]] = {}
+    for name in given:
+        ends.setdefault(re.split(r"[./]", name)[-1].partition(":")[0], []).append(name)
+    found = {}
+    for name in wanted:
+        pattern = adapter.pattern(name)
+        fits = [
+            other for other in ends.get(name.rpartition(".")[2], ()) if pattern.fullmatch(other)
+        ]
+        if len(fits) != 1:
+            return None
+        found[name] = fits[0]
+    if sorted(found.values()) != sorted(given):
+        return None
+    return {name: given[other] for name, other in found.items()}
+
+
+def _from_list(model: Model, arrays: Sequence[Array]) -> Model:
+    """A chain with the arrays of a list, in the order of the one framework whose shapes they have.
+
+    Raises:
+        WeightsError: shapes of no framework, or of two.
+    """
+    fits: dict[str, Model] = {}
+    every = [registry.adapter(name) for name in registry.FRAMEWORKS]
+    adapters = {adapter.name: adapter for adapter in every if adapter.listed}
+    for name, adapter in adapters.items():
+        source, names = replace(model.source, framework=name), _names(model, adapter)
+        if names and len(names) == len(arrays):
+            with contextlib.suppress(WeightsError):
+                weights = unpack_model(model, adapter, dict(zip(names, arrays, strict=True)))
+                fits[name] = replace(model, source=source, weights=weights)
+    if len(fits) == 1:
+        return next(iter(fits.values()))
+    either = ", or ".join(
+        f"{adapter.listed} of {adapter.title} ({', '.join(_shapes(model, adapter))})"
+        for adapter in adapters.values()
+        if not fits or adapter.name in fits
+    )
+    want = f"the shapes of one of {either}" if fits else f"the shapes of {either}"
+    got = ", ".join(str(array.shape) for array in arrays)
+    do = "name the arrays" if fits else "give all arrays, in the order of the layers"
+    raise WeightsError("list of arrays", want, f"both: {got}" if fits else got, do)
+
+
+def _shapes(model: Model, adapter: Adapter) -> list[str]:
+    """The shapes of a model's tensors in one framework."""
+    try:
+        return [str(tensor.shape) for tensor in tensors(model, adapter)]
+    except UnsupportedError:
+        return []
+
+
+def _fit(model: Model, adapter: Adapter, names: Collection[str]) -> bool:
+    """True if these are the names of a model's tensors in one framework, all of them."""
+    own = set(_names(model, adapter))
+    others = set(names) - own
+    return bool(own) and own <= set(names) and others == beside(model, adapter, others)
+
+
+STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
+"""PyTorch's names of the layers of one module: lstm.weight_ih_l1_reverse."""
+
+
+def flat(arrays: Mapping[Any, object], below: str = "") -> Iterator[tuple[str, object]]:
+    """Every array by its whole name, those of mappings in mappings joined with dots."""
+    for name, found in arrays.items():
+        if isinstance(found, Mapping):
+            yield from flat(found, f"{below}{name}.")
+        else:
+            yield f"{below}{name}", found
+
+
+def unstacked(arrays: Mapping[str, T]) -> dict[str, T]:
+    """The arrays; those of layers that a module of PyTorch stacks or holds named as a chain's are.
+
+    >>> list(unstacked({"lstm.weight_ih_l0": np.zeros(1), "lstm.weight_ih_l1": np.zeros(1)}))
+    ['lstm_l0.weight_ih_l0', 'lstm_l1.weight_ih_l0']
+    """
+    parts = {name: found.groups() for name in arrays if (found := STACKED.match(name))}
+    stacks = {before for before, _, number, _ in parts.values() if number != "0"}
+    named = {}
+    for name, array in arrays.items():
+        before, tensor, number, back = parts.get(name, ("", "", "", None))
+        module = before.rstrip(".").replace(".", "_")
+        if tensor and before in stacks:
+            module = f"{module or 'rnn'}_l{number}"
+        named[f"{module}.{tensor}_l0{back or ''}" if module else name] = array
+    return named
+
+
+def _plain(name: object, array: object) -> Array:
+    try:
+        found = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:  # tensors that numpy cannot take
+        said = str(error).partition("\n")[0] or type(error).__name__
+        do = "pass numpy arrays, such as tensor.detach().cpu().numpy()"
+        raise WeightsError(name, "an array of numbers", said, do) from None
+    if found.dtype.kind not in "fiub":
+        raise WeightsError(name, "an array of numbers", f"dtype {found.dtype}", "pass numpy arrays")
+    return found
+
+
+def _names(model: Model, adapter: Adapter) -> list[str]:
+    """Names of a model's tensors in one framework, none where that has no form of a layer."""
+    try:
+        return [tensor.name for tensor in tensors(model, adapter)]
+    except UnsupportedError:
+        return []
+
+
+def _foreign(model: Model, given: Mapping[str, Array]) -> WeightsError:
+    titles = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
+    wanted = "; ".join(
+        f"{adapter.title}: {', '.join(found)}"
+        for adapter in titles.values()
+        if (found := _names(model, adapter))
+    )
+    got = ", ".join(given) or "none"
+    return WeightsError(
+        "arrays", f"the names of one framework ({wanted})", got, "rename the arrays"
+    )

@@ -1,0 +1,110 @@
+"""Frameworks by name: a table of strings, each imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+from xlstm.errors import UsageError
+from xlstm.frameworks.adapter import Adapter
+from xlstm.slots import Table
+
+ADAPTERS: dict[str, str] = {
+    "keras": "xlstm.converters.keras.adapter:ADAPTER",
+    "torch": "xlstm.converters.torch.adapter:ADAPTER",
+    "nnx": "xlstm.converters.flax.nnx:ADAPTER",
+    "linen": "xlstm.converters.flax.linen:ADAPTER",
+    "numpy": "xlstm.converters.numpy.adapter:ADAPTER",
+}
+"""Name -> "module:attribute" of our own adapters."""
+
+GROUP = "xlstm.adapters"
+"""Entry-point group under which other distributions register adapters."""
+
+KERAS_READER = "xlstm.converters.keras.read.model:read_description"
+"""What turns the neutral description of a Keras file into a Model."""
+
+KERAS_OUTLINE = "xlstm.converters.keras.read.outline:outline"
+"""What turns the neutral description of a Keras file into an outline for `xlstm inspect`."""
+
+KERAS_CLASSES = "xlstm.converters.keras.read.layers.rules:CLASSES"
+"""The classes of Keras that are read without being registered."""
+
+FRAMEWORKS = ("keras", "torch", "nnx", "linen")
+"""The frameworks that are counted and compared when none are named."""
+
+
+def resolve(path: str) -> Any:
+    """The object at "module:attribute"."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def names() -> list[str]:
+    """Names of all adapters, those of other distributions included."""
+    found = importlib.metadata.entry_points(group=GROUP)
+    return [*ADAPTERS, *(entry.name for entry in found if entry.name not in ADAPTERS)]
+
+
+def adapter(name: str) -> Adapter:
+    """The cold half of the adapter called `name`; imports no framework.
+
+    Raises:
+        UsageError: no adapter of that name.
+    """
+    if isinstance(name, str) and name in ADAPTERS:
+        return _checked(name, resolve(ADAPTERS[name]))
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        if entry.name == name:
+            return _checked(name, entry.load())
+    known = "one of " + ", ".join(names())
+    if not isinstance(name, str):
+        do = "to compare a model of your own with another one, call xlstm.diagnose(a, b)"
+        raise UsageError("framework", f"a name, {known}", f"a {type(name).__name__}", do)
+    raise UsageError("framework", known, repr(name), "use one of these names")
+
+
+def _checked(name: str, found: Any) -> Adapter:
+    if not isinstance(found, Adapter):
+        raise UsageError(
+            f"adapter {name}",
+            "an xlstm.frameworks.adapter.Adapter",
+            type(found).__name__,
+            "mend its package",
+        )
+    return found
+
+
+def table(path: str) -> Table:
+    """The slot table at "framework.Layer", as in "torch.LSTM".
+
+    Raises:
+        UsageError: no such framework or layer.
+    """
+    framework, _, layer = path.partition(".")
+    tables = adapter(framework).tables
+    if layer not in tables:
+        raise UsageError(
+            f"layer {path!r}",
+            "one of " + ", ".join(f"{framework}.{name}" for name in tables),
+            repr(layer),
+            "use one of these names",
+        )
+    return tables[layer]
+
+
+def owner(obj: Any) -> Adapter | None:
+    """The adapter whose framework `obj` belongs to, None if there is none."""
+    # A pair is how Flax Linen hands a model around: (module, variables).
+    first = obj[0] if isinstance(obj, tuple) and len(obj) == 2 else obj
+    return owner_of(type(first))
+
+
+def owner_of(kind: type) -> Adapter | None:
+    """The adapter whose framework a class belongs to, None if there is none."""
+    for name in names():
+        found = adapter(name)
+        if found.roots and found.has(kind):
+            return found
+    return None

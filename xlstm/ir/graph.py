@@ -1,0 +1,464 @@
+"""The framework-neutral model: a graph of named nodes, each a layer spec, plus hub weights.
+
+Hub weights carry their axes by name, whatever framework they came from:
+
+    LSTM       kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
+               bias[side, gate, hidden]     gates in the order i f g o
+               projection[hidden, output]   where there is one; recurrent is [gate, output, hidden]
+               peephole[gate, hidden]       where there are some, for i f o
+    GRU        kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
+               bias[side, gate, hidden]     gates in the order r z n
+    ConvLSTM   as LSTM, the window's axes after the gate's: kernel[gate, a, b, input, hidden]
+    SimpleRNN  kernel[input, hidden]        recurrent[hidden_in, hidden_out]  bias[side, hidden]
+    Dense      kernel[input, output]        bias[output]
+
+`side` is 0 for the bias added to the input product and 1 for the one added to the recurrent
+product; frameworks with a single bias have one side. A Bidirectional layer has the tensors of both
+halves, their names starting with forward_ and backward_.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from xlstm.errors import UsageError
+from xlstm.ir.activation_names import ACTIVATIONS
+from xlstm.ir.layers import (
+    GRU,
+    LSTM,
+    MAX_SIZE,
+    SPECS,
+    Activation,
+    Affine,
+    Attention,
+    Augmentation,
+    BatchNorm,
+    Bidirectional,
+    Concatenate,
+    Conv,
+    ConvLSTM,
+    ConvTranspose,
+    Crop,
+    Custom,
+    Dense,
+    DepthwiseConv,
+    Dot,
+    Dropout,
+    Elu,
+    Embedding,
+    ExpandDims,
+    Flatten,
+    Function,
+    GlobalPool,
+    Input,
+    LayerNorm,
+    Masking,
+    Merge,
+    MultiHeadAttention,
+    Normalization,
+    NotEqual,
+    Pad,
+    Permute,
+    Pool,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Relu,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    Shape,
+    SimpleRNN,
+    Slice,
+    Softmax,
+    Spec,
+    Squeeze,
+    TimeDistributed,
+    TrainingOnly,
+    UnitNorm,
+    UpSample,
+)
+from xlstm.ir.layers.custom import alike
+from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
+from xlstm.ir.layers.masks_and_states import check_mask, check_states, mask_shape
+from xlstm.ir.precision import cast
+from xlstm.ir.source import Source
+
+__all__ = [
+    "ACTIVATIONS",
+    "GRU",
+    "LSTM",
+    "MAX_SIZE",
+    "SPECS",
+    "Activation",
+    "Affine",
+    "Array",
+    "Attention",
+    "Augmentation",
+    "BatchNorm",
+    "Bidirectional",
+    "Builder",
+    "Concatenate",
+    "Conv",
+    "ConvLSTM",
+    "ConvTranspose",
+    "Crop",
+    "Custom",
+    "Dense",
+    "DepthwiseConv",
+    "Dot",
+    "Dropout",
+    "Edge",
+    "Elu",
+    "Embedding",
+    "ExpandDims",
+    "Flatten",
+    "Function",
+    "GlobalPool",
+    "Input",
+    "LayerNorm",
+    "Masking",
+    "Merge",
+    "Model",
+    "MultiHeadAttention",
+    "Node",
+    "Normalization",
+    "NotEqual",
+    "PRelu",
+    "Pad",
+    "Permute",
+    "Pool",
+    "Recurrent",
+    "Reduce",
+    "Relu",
+    "RepeatVector",
+    "Reshape",
+    "Reverse",
+    "Shape",
+    "SimpleRNN",
+    "Slice",
+    "Softmax",
+    "Source",
+    "Spec",
+    "Squeeze",
+    "TimeDistributed",
+    "TrainingOnly",
+    "UnitNorm",
+    "UpSample",
+    "chain",
+    "mask_shape",
+]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+Name = Annotated[str, AnyText()]
+"""What a file calls a model, a layer or an output."""
+
+
+class Edge(NamedTuple):
+    """One output of a node, read by another node or returned by the model."""
+
+    node: Name
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One place in the graph.
+
+    Attributes:
+        name: unlike any other node's.
+        spec: the layer.
+        inputs: what it reads.
+        shapes: shape of one sample of each of its outputs.
+        trainable: whether training changes its weights.
+        mask: the mask (batch, time) it obeys, None if it has none.
+        states: what its states start from, in their order; empty for zeros.
+        layer: the node whose layer, weights included, this one calls again; "" for its own.
+    """
+
+    name: Name
+    spec: Spec
+    inputs: tuple[Edge, ...] = ()
+    shapes: tuple[Shape, ...] = ((),)
+    trainable: bool = True
+    mask: Edge | None = None
+    states: tuple[Edge, ...] = ()
+    layer: Name = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def owner(self) -> str:
+        """Name of the node that owns the layer: this one, or the one that was called first."""
+        return self.layer or self.name
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of the first output."""
+        return self.shapes[0]
+
+    @property
+    def stateful(self) -> bool:
+        """True if its states outlive a call."""
+        return bool(getattr(self.spec, "stateful", False))
+
+    @property
+    def reads(self) -> tuple[Edge, ...]:
+        """Every edge into this node: inputs, mask, states."""
+        return (*self.inputs, *([self.mask] if self.mask else []), *self.states)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A graph of layers in topological order with hub weights, as any framework's model is read.
+
+    Attributes:
+        name: the model's own name.
+        nodes: in an order in which every node follows the nodes it reads.
+        inputs: names of the Input nodes, in calling order.
+        outputs: what the model returns, in order.
+        weights: node that owns a layer -> hub tensor name -> array, in the stored dtype.
+        source: where it came from.
+        lone: True for a bare layer, which ports to the target's bare native layer.
+        keys: names of the outputs, sorted, where the model returns a dict of them; else empty.
+    """
+
+    name: Name
+    nodes: tuple[Node, ...]
+    inputs: tuple[Name, ...]
+    outputs: tuple[Edge, ...]
+    weights: Mapping[Name, Mapping[Name, Array]] = field(repr=False)
+    source: Source
+    lone: bool = False
+    keys: tuple[Name, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        keys, count = [*self.keys], len(self.outputs)
+        if keys and (len(keys) != count or keys != sorted({*keys})):
+            want = f"{count} names of outputs, sorted"
+            raise UsageError("Model.keys", want, f"{keys}", "name each output once")
+
+    @cached_property
+    def layers(self) -> tuple[Node, ...]:
+        """The nodes that are layers: all but the inputs."""
+        starts = {*self.inputs}
+        return tuple(node for node in self.nodes if node.name not in starts)
+
+    @cached_property
+    def stateful(self) -> tuple[Node, ...]:
+        """The nodes whose states outlive a call."""
+        return tuple(node for node in self.nodes if node.stateful)
+
+    def node(self, name: str) -> Node:
+        """The node called `name`."""
+        return self._named[name]
+
+    def calls(self, owner: str) -> tuple[Node, ...]:
+        """The nodes that call the layer of the node `owner`: that one, and all that share it."""
+        return self._calls[owner]
+
+    def mask_of(self, owner: str) -> Edge | None:
+        """The first mask that a call of the layer of the node `owner` obeys, None if none does."""
+        return self._masks.get(owner)
+
+    def readers(self, edge: Edge) -> tuple[Node, ...]:
+        """The layers that read an edge, in order, each once."""
+        return self._readers.get(edge, ())
+
+    @cached_property
+    def returned(self) -> frozenset[Edge]:
+        """The edges that are outputs."""
+        return frozenset(self.outputs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The nodes' names, in order."""
+        return tuple(node.name for node in self.nodes)
+
+    @cached_property
+    def _named(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def _calls(self) -> dict[str, tuple[Node, ...]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            found.setdefault(node.owner, []).append(node)
+        return {owner: tuple(nodes) for owner, nodes in found.items()}
+
+    @cached_property
+    def _masks(self) -> dict[str, Edge]:
+        found: dict[str, Edge] = {}
+        for node in self.nodes:
+            if node.mask is not None:
+                found.setdefault(node.owner, node.mask)
+        return found
+
+    @cached_property
+    def _readers(self) -> dict[Edge, tuple[Node, ...]]:
+        found: dict[Edge, list[Node]] = {}
+        for node in self.layers:
+            for edge in dict.fromkeys(node.reads):
+                found.setdefault(edge, []).append(node)
+        return {edge: tuple(nodes) for edge, nodes in found.items()}
+
+    def shape(self, edge: Edge) -> Shape:
+        """Shape of one sample of what an edge carries."""
+        return self.node(edge.node).shapes[edge.output]
+
+    def compute_dtype(self) -> np.dtype[Any]:
+        """The widest stored dtype, at least float32: what ports compute in."""
+        stored = [array.dtype for layer in self.weights.values() for array in layer.values()]
+        return np.result_type(np.float32, *stored)
+
+    def astype(self, dtype: Any) -> Model:
+        """The same model with every weight cast to `dtype`, before any table is applied.
+
+        numpy lacks bfloat16: such weights are float32 arrays of the numbers that it has.
+        """
+        weights = {
+            name: {tensor: cast(array, dtype) for tensor, array in layer.items()}
+            for name, layer in self.weights.items()
+        }
+        return replace(self, weights=weights)
+
+
+class Builder:
+    """Puts a graph together node by node; shapes are worked out and checked on the way.
+
+    Args:
+        most_places: along one axis of a sample; None for any number, as long as numbers stand for
+            sizes that a trace does not know yet.
+
+    >>> graph = Builder()
+    >>> x = graph.add("x", Input((None, 3)))
+    >>> graph.add("lstm", LSTM(3, 4, return_state=True), [x])
+    Edge(node='lstm', output=0)
+    >>> graph.nodes[-1].shapes
+    ((4,), (4,), (4,))
+    """
+
+    def __init__(self, most_places: int | None = MAX_SIZE) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._most_places = most_places
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes so far, in a tuple that is made at every call."""
+        return tuple(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._nodes
+
+    def node(self, name: str) -> Node:
+        """The node called `name`, which has been added."""
+        return self._nodes[name]
+
+    def shape(self, edge: Edge) -> Shape:
+        """Shape of one sample of what an edge carries.
+
+        Raises:
+            UsageError: an edge from a node, or an output, that does not exist.
+        """
+        node = self._nodes.get(edge.node)
+        if node is None or not 0 <= edge.output < len(node.shapes):
+            want, do = "an output of a node before it", "mend the graph"
+            raise UsageError("graph", want, f"output {edge.output} of {edge.node}", do)
+        return node.shapes[edge.output]
+
+    def add(
+        self,
+        name: str,
+        spec: Spec,
+        inputs: Sequence[Edge] = (),
+        *,
+        mask: Edge | None = None,
+        states: Sequence[Edge] = (),
+        trainable: bool = True,
+        layer: str = "",
+    ) -> Edge:
+        """Adds a node and gives the edge of its first output.
+
+        Raises:
+            UsageError: a name twice, inputs that do not exist, shapes that do not fit, or a layer
+                called again that is another one.
+        """
+        if name in self._nodes:
+            raise UsageError(name, "layer names that differ", "two equal ones", "rename the layers")
+        if layer and (layer not in self._nodes or not alike(self._nodes[layer].spec, spec)):
+            want, do = f"the layer of a node before it: {layer}", "mend the graph"
+            raise UsageError(name, want, "another layer, or none", do)
+        before = [self.shape(edge) for edge in inputs]
+        fewest, most = spec.arity
+        if not fewest <= len(before) <= most:
+            raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
+        shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
+        _check_samples(name, shapes, self._most_places)
+        if mask is not None:
+            check_mask(name, spec, before[0] if before else (), self.shape(mask))
+        if states:
+            check_states(name, spec, [self.shape(edge) for edge in states])
+        node = Node(name, spec, tuple(inputs), shapes, trainable, mask, tuple(states), layer)
+        self._nodes[name] = node
+        return Edge(name)
+
+
+def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None:
+    """Raises UsageError for a sample that no framework has: of many axes, or of long ones."""
+    for shape in shapes:
+        longest = max((size for size in shape if size is not None), default=0)
+        if len(shape) < MOST_AXES and (most is None or longest <= most):
+            continue
+        want = f"a sample of less than {MOST_AXES} axes"
+        want += f" of at most {most:,} places" if most is not None else ""
+        got = f"{len(shape):,} axes" if len(shape) >= MOST_AXES else f"{shape}"
+        raise UsageError(name, want, got, "make it smaller")
+
+
+def chain(
+    name: str,
+    layers: list[tuple[str, Spec, bool]],
+    shape: Shape,
+    weights: Mapping[str, Mapping[str, Array]],
+    source: Source,
+    *,
+    lone: bool = False,
+    input_dtype: str = "float32",
+    batch: int | None = None,
+) -> Model:
+    """A Model of one input of `shape` and `layers` (name, spec, trainable), one after the other.
+
+    A Masking layer's mask reaches the recurrent layers after it, as far as Keras carries it.
+
+    Raises:
+        UsageError: sizes that do not chain, or two layers of one name.
+    """
+    taken = {layer_name for layer_name, _, _ in layers}
+    if len(taken) != len(layers):
+        raise UsageError(name, "layer names that differ", "two equal ones", "rename the layers")
+    first = "input"
+    while first in taken:
+        first += "_"
+    graph = Builder()
+    x = graph.add(first, Input(shape, input_dtype, batch))
+    mask: Edge | None = None
+    for layer_name, spec, trainable in layers:
+        recurrent = isinstance(spec, (Recurrent, Bidirectional))
+        used = mask if recurrent else None
+        x = graph.add(layer_name, spec, [x], mask=used, trainable=trainable)
+        if isinstance(spec, Masking):
+            mask = Edge(layer_name, 1)
+        elif recurrent and not spec.return_sequences:  # type: ignore[attr-defined]
+            mask = None
+    return Model(name, graph.nodes, (first,), (x,), weights, source, lone)

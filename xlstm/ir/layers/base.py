@@ -1,0 +1,142 @@
+"""What every layer spec has, and the checks that specs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from xlstm.errors import UsageError
+from xlstm.ir.activation_names import ACTIVATIONS
+from xlstm.ir.layers.fields import OneOf, check_fields
+
+Shape = tuple[int | None, ...]
+"""Shape of one sample, without the batch axis; None is any length."""
+
+ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
+
+MAX_SIZE = 2**31 - 1
+
+
+def check_size(where: str, **sizes: int) -> None:
+    """Raises UsageError for a size that is no whole number from 1 on."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
+            want = "a whole number from 1 on"
+            raise UsageError(f"{where}.{name}", want, repr(size), f"give {_nearest(size)}")
+
+
+def _nearest(size: object) -> str:
+    """The valid size that is nearest to one that is none, in words."""
+    if not isinstance(size, (int, float)) or isinstance(size, bool) or size != size:
+        return "the layer's size"
+    if size > MAX_SIZE:
+        return f"{MAX_SIZE} or less"
+    return "1 or more" if size < 1 else str(round(size))
+
+
+def check_rate(where: str, *rates: float) -> None:
+    """Raises UsageError for what is no dropout rate."""
+    for rate in rates:
+        if not 0 <= rate < 1:
+            raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One layer's options: everything that decides its function, checked on construction.
+
+    Each field is checked against its type and rule (`xlstm.ir.layers.fields`), then `check` is
+    called.
+    """
+
+    kind: ClassVar[str] = ""
+    arity: ClassVar[tuple[int, int]] = (1, 1)
+    """Fewest and most inputs."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__post_init__" in vars(cls):
+            # it would take the place of the check of the fields
+            raise TypeError(f"{cls.__name__}: write check() instead of __post_init__()")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        self.check()
+
+    def check(self) -> None:
+        """Raises UsageError or UnsupportedError for options that make no sense.
+
+        Each is of its type by then, and each text one that its field may have.
+        """
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.kind
+
+    @property
+    def form(self) -> str:
+        """Name of the hub form of its weights (`xlstm.slots.KINDS`)."""
+        return self.kind
+
+    @property
+    def parts(self) -> tuple[tuple[str, Spec], ...]:
+        """The specs that own weights, each with what its hub tensors' names start with."""
+        return (("", self),) if self.sizes() else ()
+
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the hub axes of the weights, by axis letter; empty without weights."""
+        return {}
+
+    def absent(self) -> frozenset[str]:
+        """Hub tensors that this layer could have and does not."""
+        return frozenset()
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape of one sample of the first output for one input sample of `shape`."""
+        return shape
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """Shape of one sample of every output, for one input sample of each of `shapes`."""
+        return (self.output_shape(shapes[0]),)
+
+
+def check_last(spec: Spec, shape: Shape, rank: int, features: int) -> None:
+    """Raises UsageError for a sample that has too few axes or another number of features."""
+    if len(shape) < rank or shape[-1] != features:
+        want = f"an input of rank {rank + 1} or more with {features} features last"
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' sizes")
+
+
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"),
+    *("int8", "int16", "int32", "int64", "uint8", "bool"),
+)
+"""Dtypes of inputs: names and policies of Keras."""
+
+
+@dataclass(frozen=True)
+class Input(Spec):
+    """A model input of samples of `shape`; `batch` where the model was built for one batch size."""
+
+    kind: ClassVar[str] = "Input"
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    shape: Shape
+    dtype: Annotated[str, OneOf(DTYPES)] = "float32"
+    batch: int | None = None
+
+    def check(self) -> None:
+        # large ones stand for any size while a module of PyTorch is read
+        if any(size is not None and size < 1 for size in self.shape):
+            want = "sizes from 1 on, None for any"
+            raise UsageError("Input.shape", want, f"{self.shape}", "give the sizes of a sample")
+        if self.batch is not None:
+            check_size("Input", batch=self.batch)
+
+
+def windows(size: int | None, window: int, stride: int, spread: int, how: str) -> int | None:
+    """Windows that fit along an axis; None where its length is not known."""
+    if size is None:
+        return None
+    reach = (window - 1) * spread + 1
+    return -(-size // stride) if how in ("same", "causal") else (size - reach) // stride + 1

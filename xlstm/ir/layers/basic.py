@@ -1,0 +1,152 @@
+"""Specs of the layers around the recurrent ones."""
+
+from __future__ import annotations
+
+import math
+from ctypes import c_float
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.ir.layers.base import ActivationName, Shape, Spec, check_last, check_rate, check_size
+from xlstm.ir.layers.custom import Custom
+from xlstm.ir.layers.operations import Across
+
+
+@dataclass(frozen=True)
+class Dense(Spec):
+    """`activation(x W + b)` over the last axis."""
+
+    kind: ClassVar[str] = "Dense"
+    features: int
+    units: int
+    activation: ActivationName = "linear"
+    use_bias: bool = True
+
+    def check(self) -> None:
+        check_size("Dense", features=self.features, units=self.units)
+
+    def sizes(self) -> dict[str, int]:
+        return {"i": self.features, "o": self.units}
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return (*shape[:-1], self.units)
+
+
+@dataclass(frozen=True)
+class TimeDistributed(Spec):
+    """`layer` applied to every time step (axis 1) by itself.
+
+    Each output of the layer gets the time axis in front. A node of it may have a mask edge where
+    the layer may have one: (batch, time, ...), the layer's own mask for every time step.
+    """
+
+    kind: ClassVar[str] = "TimeDistributed"
+    layer: Spec
+
+    def check(self) -> None:
+        single = self.layer.arity == (1, 1) or isinstance(self.layer, Custom)
+        if not single or isinstance(self.layer, (TimeDistributed, Across)):
+            got = self.layer.kind
+            raise UnsupportedError(self.kind, "a layer of one input", got, "take it out of it")
+        if getattr(self.layer, "stateful", False):
+            want, got = "a layer without a state of its own", "a stateful one"
+            raise UnsupportedError(self.kind, want, got, "set stateful=False")
+
+    @property
+    def parts(self) -> tuple[tuple[str, Spec], ...]:
+        return self.layer.parts
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        shape = shapes[0]
+        if len(shape) < 2:
+            want = "an input with a time axis, (batch, time, ...)"
+            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
+        return tuple((shape[0], *found) for found in self.layer.output_shapes(shape[1:]))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.output_shapes(shape)[0]
+
+
+@dataclass(frozen=True)
+class Dropout(Spec):
+    """Zeroes a share `rate` of its input in training; does nothing in evaluation."""
+
+    kind: ClassVar[str] = "Dropout"
+    rate: float
+
+    def check(self) -> None:
+        check_rate("Dropout", self.rate)
+
+
+@dataclass(frozen=True)
+class Activation(Spec):
+    """An activation as a layer of its own."""
+
+    kind: ClassVar[str] = "Activation"
+    activation: ActivationName
+
+
+@dataclass(frozen=True)
+class Masking(Spec):
+    """Marks the steps whose features all equal `value`, and puts zeros there.
+
+    Outputs: the input with zeros at masked steps, and the mask (B, T), True where a step counts.
+    `value` is rounded to float32, which inputs are compared in.
+    """
+
+    kind: ClassVar[str] = "Masking"
+    value: float = 0.0
+
+    def check(self) -> None:
+        value = c_float(self.value).value
+        if not math.isfinite(value):
+            want, got = "a number that float32 has", repr(self.value)
+            raise UsageError("Masking.value", want, got, "mask by another number")
+        object.__setattr__(self, "value", value)
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        if len(shapes[0]) < 2:
+            want, got = "an input (batch, time, features)", f"(batch, {str(shapes[0])[1:]}"
+            raise UsageError(self.kind, want, got, "mend the layers' order")
+        return (shapes[0], shapes[0][:-1])
+
+
+@dataclass(frozen=True)
+class Reverse(Spec):
+    """Turns the time axis (axis 1) round."""
+
+    kind: ClassVar[str] = "Reverse"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise UsageError(self.kind, "an input (batch, time, ...)", "(batch,)", "mend the order")
+        return shape
+
+
+@dataclass(frozen=True)
+class Embedding(Spec):
+    """Row number x of a table, for each whole number x; fractions are cut off, as Keras casts.
+
+    Outputs: the rows, and with `mask_zero` the mask, True where x itself is not 0 (so 0.5, which
+    takes row 0, counts).
+    """
+
+    kind: ClassVar[str] = "Embedding"
+    rows: int
+    units: int
+    mask_zero: bool = False
+
+    def check(self) -> None:
+        check_size("Embedding", rows=self.rows, units=self.units)
+
+    def sizes(self) -> dict[str, int]:
+        return {"v": self.rows, "o": self.units}
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        mask = (shapes[0],) if self.mask_zero else ()
+        return ((*shapes[0], self.units), *mask)

@@ -1,0 +1,355 @@
+"""Specs of layers that slide a window over axes: channels last, (batch, *space, channels)."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, ClassVar
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.ir.layers.base import (
+    MAX_SIZE,
+    ActivationName,
+    Shape,
+    Spec,
+    check_last,
+    check_size,
+    windows,
+)
+from xlstm.ir.layers.fields import OneOf
+
+PADDINGS = ("valid", "same", "causal")
+
+Sizes = tuple[int, ...]
+"""A size, or a number of places, for each axis but the channels."""
+
+
+def check_sizes(where: str, **sizes: Sizes) -> None:
+    """Raises UsageError for anything but whole numbers from 1 on, for the same 1 to 3 axes."""
+    first = next(iter(sizes.values()))
+    for name, found in sizes.items():
+        if not 1 <= len(found) <= 3 or len(found) != len(first):
+            want = f"{name} of as many sizes as there are axes (1 to 3)"
+            raise UsageError(where, want, f"{found}", "mend the sizes")
+        check_size(where, **{f"{name}[{n}]": size for n, size in enumerate(found)})
+
+
+def _check_space(spec: Spec, shape: Shape, rank: int) -> None:
+    """Raises UsageError for a sample that is not (*space, channels) with `rank` axes of space."""
+    if len(shape) != rank + 1:
+        want = f"an input with {rank} axes and channels"
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
+
+
+def slide(
+    spec: Spec, shape: Shape, window: Sizes, strides: Sizes, how: str, dilation: Sizes = ()
+) -> Shape:
+    """Space of the output for a sample (*space, channels) and a window.
+
+    Raises:
+        UsageError: a sample of another rank, or smaller than the window.
+    """
+    _check_space(spec, shape, len(window))
+    axes = zip(shape, window, strides, dilation or (1,) * len(window), strict=False)
+    found = tuple(windows(n, w, s, d, how) for n, w, s, d in axes)
+    if any(size is not None and size < 1 for size in found):
+        want = f"an input as large as the window {window}"
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the sizes")
+    return found
+
+
+def _check_window(spec: Conv | DepthwiseConv) -> None:
+    """Raises for a window, strides, dilation or padding that a convolution cannot have."""
+    check_sizes(spec.kind, window=spec.window, strides=spec.strides, dilation=spec.dilation)
+    if spec.padding == "causal" and len(spec.window) > 1:
+        got = f"{spec.padding!r} over {len(spec.window)} axes"
+        want = "padding valid or same, or causal over one axis"
+        raise UnsupportedError(spec.kind, want, got, "use one of these")
+
+
+@dataclass(frozen=True)
+class Conv(Spec):
+    """Convolution over 1, 2 or 3 axes, then an activation.
+
+    y[p, f] = activation(b[f] + sum over window positions q and the channels c of f's group of
+    x[s p + d q, c] k[q, c, f]); the kernel is not flipped. "same" pads with zeros so that ceil(size
+    / stride) windows fit, as many before as after, or one more after; "causal" (over one axis)
+    pads before only.
+
+    Attributes:
+        features: channels of the input.
+        units: channels of the output.
+        window: size of the kernel along each axis.
+        groups: in how many groups the channels are split.
+    """
+
+    kind: ClassVar[str] = "Conv"
+    features: int
+    units: int
+    window: Sizes
+    activation: ActivationName = "linear"
+    _: KW_ONLY
+    strides: Sizes
+    padding: Annotated[str, OneOf(PADDINGS)] = "valid"
+    dilation: Sizes
+    groups: int = 1
+    use_bias: bool = True
+
+    def check(self) -> None:
+        check_size(self.kind, features=self.features, units=self.units, groups=self.groups)
+        _check_window(self)
+        if self.features % self.groups or self.units % self.groups:
+            want = f"channels that {self.groups} groups share evenly"
+            got = f"{self.features} and {self.units}"
+            raise UsageError(self.kind, want, got, "mend the groups")
+
+    @property
+    def form(self) -> str:
+        return f"Conv{len(self.window)}D"
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            **dict(zip("abc", self.window, strict=False)),
+            "i": self.features // self.groups,
+            "o": self.units,
+        }
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 2, self.features)
+        space = slide(self, shape, self.window, self.strides, self.padding, self.dilation)
+        return (*space, self.units)
+
+
+@dataclass(frozen=True)
+class DepthwiseConv(Spec):
+    """Convolution of every channel by itself, into `multiplier` channels each, then an activation.
+
+    Output channel c m + j comes from input channel c by kernel[..., c, j], m the multiplier.
+    """
+
+    kind: ClassVar[str] = "DepthwiseConv"
+    features: int
+    multiplier: int
+    window: Sizes
+    activation: ActivationName = "linear"
+    _: KW_ONLY
+    strides: Sizes
+    padding: Annotated[str, OneOf(PADDINGS)] = "valid"
+    dilation: Sizes
+    use_bias: bool = True
+
+    def check(self) -> None:
+        check_size(self.kind, features=self.features, multiplier=self.multiplier)
+        _check_window(self)
+
+    @property
+    def form(self) -> str:
+        return f"DepthwiseConv{len(self.window)}D"
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            **dict(zip("abc", self.window, strict=False)),
+            "i": self.features,
+            "m": self.multiplier,
+        }
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 2, self.features)
+        space = slide(self, shape, self.window, self.strides, self.padding, self.dilation)
+        return (*space, self.features * self.multiplier)
+
+
+@dataclass(frozen=True)
+class ConvTranspose(Spec):
+    """Transposed convolution over 1, 2 or 3 axes, then an activation.
+
+    Every place p adds x[p, c] k[q, f, c] to y[s p + d q, f], for every position q in the window,
+    input channel c and output channel f; then the ends are cut as `crops` says.
+
+    Attributes:
+        features: channels of the input.
+        units: channels of the output.
+        window: size of the kernel along each axis.
+        padding: "valid" cuts nothing; "same" cuts to stride times the input's length.
+        output_padding: sizes beyond (length - 1) stride + window ("valid") or + window % 2 ("same",
+            which then cuts to that); None for what `padding` alone says.
+    """
+
+    kind: ClassVar[str] = "ConvTranspose"
+    features: int
+    units: int
+    window: Sizes
+    activation: ActivationName = "linear"
+    _: KW_ONLY
+    strides: Sizes
+    padding: Annotated[str, OneOf(("valid", "same"))] = "valid"
+    output_padding: Sizes | None = None
+    dilation: Sizes
+    use_bias: bool = True
+
+    def check(self) -> None:
+        check_size(self.kind, features=self.features, units=self.units)
+        check_sizes(self.kind, window=self.window, strides=self.strides, dilation=self.dilation)
+        if self.output_padding is not None:
+            self._check_output_padding(self.output_padding)
+
+    def _check_output_padding(self, found: Sizes) -> None:
+        tops = zip(self.strides, self.dilation, strict=True)
+        if len(found) != len(self.window) or not all(
+            0 <= n < max(top) for n, top in zip(found, tops, strict=True)
+        ):
+            want = "output_padding of whole numbers from 0 on, one for each axis, each below its"
+            want += " axis's stride or dilation"
+            raise UsageError(self.kind, want, f"{found}", "mend the sizes")
+
+    @property
+    def form(self) -> str:
+        return f"Conv{len(self.window)}DTranspose"
+
+    @property
+    def reach(self) -> Sizes:
+        """Places that a window spans along each axis."""
+        return tuple((n - 1) * d + 1 for n, d in zip(self.window, self.dilation, strict=True))
+
+    @property
+    def crops(self) -> tuple[tuple[int, int], ...]:
+        """Places cut before and after each axis; below 0 after: places added, of the bias alone.
+
+        What is cut in all is shared evenly, or one more is cut after.
+        """
+        more = self.output_padding or (None,) * len(self.window)
+        axes = zip(self.reach, self.strides, more, strict=True)
+        totals = [_surplus(*axis, same=self.padding == "same") for axis in axes]
+        return tuple((max(n, 0) // 2, n - max(n, 0) // 2) for n in totals)
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            **dict(zip("abc", self.window, strict=False)),
+            "i": self.features,
+            "o": self.units,
+        }
+
+    def absent(self) -> frozenset[str]:
+        return frozenset() if self.use_bias else frozenset({"bias"})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 2, self.features)
+        _check_space(self, shape, len(self.window))
+        axes = zip(shape, self.strides, self.reach, self.crops, strict=False)
+        space = tuple(None if n is None else (n - 1) * s + w - sum(cut) for n, s, w, cut in axes)
+        if any(size is not None and size < 1 for size in space):
+            raise UsageError(self.kind, "places that are left", "none", "mend the sizes")
+        return (*space, self.units)
+
+
+def _surplus(reach: int, stride: int, more: int | None, *, same: bool) -> int:
+    """Places that the windows of an axis reach and its output has not."""
+    if more is None:
+        return reach - stride if same else min(reach - stride, 0)
+    return reach - reach % 2 - more if same else -more
+
+
+POOLS = ("max", "average")
+
+
+@dataclass(frozen=True)
+class Pool(Spec):
+    """The largest or the mean value of each window; padding of "same" is no part of a window."""
+
+    kind: ClassVar[str] = "Pool"
+    how: Annotated[str, OneOf(POOLS)]
+    window: Sizes
+    strides: Sizes
+    padding: Annotated[str, OneOf(("valid", "same"))] = "valid"
+
+    def check(self) -> None:
+        check_sizes(self.kind, window=self.window, strides=self.strides)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*slide(self, shape, self.window, self.strides, self.padding), shape[-1])
+
+
+@dataclass(frozen=True)
+class GlobalPool(Spec):
+    """The largest or the mean value over all axes but the channels.
+
+    A node that takes the mean over one axis may have a mask edge: the mean is then over the steps
+    that count, NaN where none does.
+    """
+
+    kind: ClassVar[str] = "GlobalPool"
+    how: Annotated[str, OneOf(POOLS)]
+    keep: bool = False
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) < 2:
+            want = "an input with axes and channels"
+            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
+        return (*((1,) * (len(shape) - 1) if self.keep else ()), shape[-1])
+
+
+def _check_pairs(where: str, before: Sizes, after: Sizes) -> None:
+    counts = all(0 <= n <= MAX_SIZE for n in (*before, *after))
+    if not counts or len(before) != len(after) or not 1 <= len(before) <= 3:
+        want = "whole numbers from 0 on, before and after each of 1 to 3 axes"
+        raise UsageError(where, want, f"{before} and {after}", "mend the sizes")
+
+
+@dataclass(frozen=True)
+class Pad(Spec):
+    """Zeros before and after each axis but the channels."""
+
+    kind: ClassVar[str] = "Pad"
+    before: Sizes
+    after: Sizes
+
+    def check(self) -> None:
+        _check_pairs(self.kind, self.before, self.after)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return _resized(self, shape, self.before, self.after, 1)
+
+
+@dataclass(frozen=True)
+class Crop(Spec):
+    """Leaves out the first and the last places of each axis but the channels."""
+
+    kind: ClassVar[str] = "Crop"
+    before: Sizes
+    after: Sizes
+
+    def check(self) -> None:
+        _check_pairs(self.kind, self.before, self.after)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return _resized(self, shape, self.before, self.after, -1)
+
+
+def _resized(spec: Spec, shape: Shape, before: Sizes, after: Sizes, sign: int) -> Shape:
+    _check_space(spec, shape, len(before))
+    axes = zip(shape, before, after, strict=False)
+    space = tuple(None if n is None else n + sign * (a + b) for n, a, b in axes)
+    if any(size is not None and size < 1 for size in space):
+        raise UsageError(spec.kind, "places that are left", "none", "mend the sizes")
+    return (*space, shape[-1])
+
+
+@dataclass(frozen=True)
+class UpSample(Spec):
+    """Repeats every place of each axis but the channels."""
+
+    kind: ClassVar[str] = "UpSample"
+    times: Sizes
+
+    def check(self) -> None:
+        check_sizes(self.kind, times=self.times)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        _check_space(self, shape, len(self.times))
+        space = zip(shape, self.times, strict=False)
+        return (*(None if n is None else n * k for n, k in space), shape[-1])

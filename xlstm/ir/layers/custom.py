@@ -1,0 +1,138 @@
+"""Spec of a layer that the user registered (`xlstm.register_layer`)."""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from xlstm.custom_layers.registry import MASKS, NAME, Registered, lookup
+from xlstm.errors import UsageError
+from xlstm.ir.kinds import KINDS, Kind
+from xlstm.ir.layers.base import Shape, Spec, check_size
+from xlstm.ir.layers.fields import AnyText, Like, OneOf
+
+MANY = 2**16
+
+# the engine gives g and s meanings of their own
+LETTERS = [letter for letter in string.ascii_letters if letter not in "gs"]
+
+
+def _letter(number: int) -> str:
+    """A letter of its own for each axis; beyond the Latin ones there are plenty."""
+    return LETTERS[number] if number < len(LETTERS) else chr(0x3400 + number)
+
+
+@dataclass(frozen=True)
+class Custom(Spec):
+    """A layer that the user registered; every framework keeps its tensors as they are.
+
+    Attributes:
+        layer: the name it is registered under.
+        config: its options, as JSON text.
+        mask: what it does with the mask of its first input (`xlstm.custom_layers.registry.MASKS`).
+        names: of its tensors.
+        shapes: of its tensors; empty until its file was looked at.
+    """
+
+    kind: ClassVar[str] = "Custom"
+    arity: ClassVar[tuple[int, int]] = (1, MANY)
+    layer: Annotated[str, Like("the name of a registered layer", NAME.pattern)]
+    config: Annotated[str, AnyText()] = "{}"  # checked below
+    mask: Annotated[str, OneOf(MASKS)] = "stops"
+    names: tuple[Annotated[str, Like("the name of a tensor", r"[^\W\d]\w*")], ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def check(self) -> None:
+        try:
+            options = json.loads(self.config)
+        except (ValueError, RecursionError):
+            options = None
+        if not isinstance(options, dict):
+            raise UsageError(self.layer, "options as JSON", self.config, "make it anew")
+        wanted = self.registered.names(options)
+        if self.names != wanted or len(self.shapes) not in (0, len(wanted)):
+            want = f"tensors {', '.join(wanted) or 'none'}, as it is registered"
+            got = f"{', '.join(self.names) or 'none'} of {len(self.shapes)} shapes"
+            raise UsageError(f"layer {self.layer}", want, got, "register it as it was")
+        for shape in self.shapes:
+            check_size(self.layer, **{f"axis {n}": size for n, size in enumerate(shape)})
+
+    @property
+    def title(self) -> str:
+        return self.layer.partition(":")[0].rpartition(">")[2]
+
+    @property
+    def registered(self) -> Registered:
+        """What this process knows of the layer.
+
+        Raises:
+            UnsupportedError: nothing.
+        """
+        return lookup(self.layer)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options, made anew at every call."""
+        found: dict[str, Any] = json.loads(self.config)
+        return found
+
+    @property
+    def sees_mask(self) -> bool:
+        """Whether it is called with the mask of its input."""
+        return self.mask.startswith("uses")
+
+    @property
+    def passes_mask(self) -> bool:
+        """Whether its first output has the mask of its first input."""
+        return self.mask.endswith("passes")
+
+    @property
+    def hub(self) -> Kind:
+        """The hub's form of its weights: every axis of every tensor is one of its own."""
+        tensors, number = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            tensors[name] = "".join(map(_letter, range(number, number + len(shape))))
+            number += len(shape)
+        return Kind(self.layer, tensors)
+
+    @property
+    def parts(self) -> tuple[tuple[str, Spec], ...]:
+        return (("", self),) if self.names else ()
+
+    def sizes(self) -> dict[str, int]:
+        sizes = [size for shape in self.shapes for size in shape]
+        # one axis where all tensors are single numbers: no sizes would mean no weights
+        sizes = sizes or [1] * bool(self.names)
+        return {_letter(number): size for number, size in enumerate(sizes)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.output_shapes(shape)[0]
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        return self.registered.shapes(self.options, *shapes)
+
+
+def inside(spec: Spec) -> Spec:
+    """The layer at every time step, or the layer itself."""
+    found: Spec = getattr(spec, "layer", spec) if spec.kind == "TimeDistributed" else spec
+    return found
+
+
+def alike(first: Spec, second: Spec) -> bool:
+    """Whether two calls are of one layer, be it at every time step or on its input as it is."""
+    return inside(first) == inside(second)
+
+
+def kind_of(spec: Spec) -> Kind:
+    """The hub's form of the weights of a part of a layer."""
+    return spec.hub if isinstance(spec, Custom) else KINDS[spec.form]
+
+
+def missing(spec: Spec, framework: str) -> str:
+    """Why a registered layer has no form in a framework, "" if it has one."""
+    spec = inside(spec)
+    if not isinstance(spec, Custom) or framework in spec.registered.code:
+        return ""
+    return f"{spec.layer}, which xlstm.register_layer was told without {framework}="

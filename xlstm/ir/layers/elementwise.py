@@ -1,0 +1,362 @@
+"""Specs of layers that work number by number, and of normalisations."""
+
+from __future__ import annotations
+
+import ast
+import math
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import Annotated, ClassVar
+
+from xlstm.errors import UsageError
+from xlstm.ir.layers.base import Shape, Spec, check_last, check_size
+from xlstm.ir.layers.fields import AnyText, OneOf
+from xlstm.ir.python_source import steady
+
+
+def check_not_negative(where: str, **numbers: float | None) -> None:
+    """Raises UsageError for a number below 0."""
+    for name, number in numbers.items():
+        if number is not None and number < 0:
+            raise UsageError(f"{where}.{name}", "a number from 0 on", repr(number), "mend it")
+
+
+@dataclass(frozen=True)
+class Relu(Spec):
+    """Of x: min(x, `top`) where x is above `threshold`, slope (x - threshold) from there down.
+
+    `top` None is no top. Keras's ReLU, LeakyReLU (slope) and ThresholdedReLU (threshold) are this;
+    all of them give 0, not the threshold, where x equals it.
+    """
+
+    kind: ClassVar[str] = "Relu"
+    top: float | None = None
+    slope: float = 0.0
+    threshold: float = 0.0
+
+    def check(self) -> None:
+        check_not_negative("Relu", top=self.top, threshold=self.threshold)
+
+
+@dataclass(frozen=True)
+class PRelu(Spec):
+    """A x below zero, x above; the slopes A are weights, stretched to the sample's shape.
+
+    `shape` is that of the slopes: 1 where an axis shares them.
+    """
+
+    kind: ClassVar[str] = "PRelu"
+    shape: Shape
+
+    def check(self) -> None:
+        if not 1 <= len(self.shape) <= 4 or None in self.shape:
+            want = "slopes of 1 to 4 axes of known size"
+            raise UsageError("PRelu", want, f"{self.shape}", "share the axes of any length")
+        check_size("PRelu", **{f"shape[{n}]": size or 0 for n, size in enumerate(self.shape)})
+
+    @property
+    def form(self) -> str:
+        return f"PRelu{len(self.shape)}D"
+
+    def sizes(self) -> dict[str, int]:
+        return {axis: size or 1 for axis, size in zip("abcd", self.shape, strict=False)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        pairs = zip(shape, self.shape, strict=False)
+        if len(shape) != len(self.shape) or any(own not in (1, size) for size, own in pairs):
+            want, got = f"an input that slopes {self.shape} fit", f"(batch, {str(shape)[1:]}"
+            raise UsageError("PRelu", want, got, "mend the sizes")
+        return shape
+
+
+@dataclass(frozen=True)
+class Elu(Spec):
+    """A (e^x - 1) below zero, x above."""
+
+    kind: ClassVar[str] = "Elu"
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True)
+class Softmax(Spec):
+    """Softmax over one axis of a sample (0 is the first after the batch, -1 the last)."""
+
+    kind: ClassVar[str] = "Softmax"
+    axis: int = -1
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not -len(shape) <= self.axis < len(shape):
+            want = f"an axis of the {len(shape)} there are"
+            raise UsageError("Softmax", want, f"{self.axis}", "mend the axis")
+        return shape
+
+
+@dataclass(frozen=True)
+class Affine(Spec):
+    """`scale` x + `offset` with fixed numbers: Keras's Rescaling, and arithmetic with constants."""
+
+    kind: ClassVar[str] = "Affine"
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+FUNCTIONS = tuple(
+    "reciprocal square sqrt exp log abs negative sin cos sign floor ceil round trunc log1p expm1 "
+    "zeros_like ones_like".split()
+)
+
+
+@dataclass(frozen=True)
+class Function(Spec):
+    """A plain function of every number."""
+
+    kind: ClassVar[str] = "Function"
+    name: Annotated[str, OneOf(FUNCTIONS)]
+
+
+REDUCTIONS = ("sum", "mean", "max", "min", "prod")
+
+
+@dataclass(frozen=True)
+class Reduce(Spec):
+    """Sum, mean, extremes or product over axes of a sample (0 is the first after the batch)."""
+
+    kind: ClassVar[str] = "Reduce"
+    how: Annotated[str, OneOf(REDUCTIONS)]
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def check(self) -> None:
+        if not self.axes or len({*self.axes}) != len(self.axes):
+            raise UsageError("Reduce.axes", "axes that differ", f"{self.axes}", "mend the axes")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if any(not 0 <= axis < len(shape) for axis in self.axes):
+            want = f"axes of the {len(shape)} there are"
+            raise UsageError("Reduce", want, f"{self.axes}", "mend the axes")
+        sizes = enumerate(shape)
+        if self.keep:
+            return tuple(1 if axis in self.axes else size for axis, size in sizes)
+        return tuple(size for axis, size in sizes if axis not in self.axes)
+
+
+@dataclass(frozen=True)
+class NotEqual(Spec):
+    """Whether every number differs from `value`: a mask."""
+
+    kind: ClassVar[str] = "NotEqual"
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingOnly(Spec):
+    """A layer of Keras that acts in training only, called `layer` there, with its number `rate`."""
+
+    KNOWN: ClassVar[tuple[str, ...]] = (
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "GaussianNoise",
+        "GaussianDropout",
+        "AlphaDropout",
+        "ActivityRegularization",
+    )
+
+    kind: ClassVar[str] = "TrainingOnly"
+    layer: Annotated[str, OneOf(KNOWN)]
+    rate: float = 0.0
+
+    def check(self) -> None:
+        check_not_negative("TrainingOnly", rate=self.rate)
+
+
+AUGMENTATIONS = tuple(
+    "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop "
+    "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
+    "RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
+    "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom "
+    "RandAugment AugMix CutMix MixUp Solarization".split()
+)
+"""Layers of Keras 3 that alter images in training only."""
+
+
+@dataclass(frozen=True)
+class Augmentation(Spec):
+    """A layer of Keras that alters images in training only, called `layer` there.
+
+    `options` are keywords of its constructor as source writes them; numbers, pairs of numbers and
+    the words of `WORDS` alone.
+
+    >>> Augmentation("RandomFlip", ("mode='horizontal'",)).options
+    ("mode='horizontal'",)
+    """
+
+    kind: ClassVar[str] = "Augmentation"
+    layer: Annotated[str, OneOf(AUGMENTATIONS)]
+    options: tuple[Annotated[str, AnyText()], ...] = ()  # `check` holds them against lists
+
+    NAMES: ClassVar[frozenset[str]] = frozenset(
+        "factor mode height_factor width_factor x_factor y_factor value_range fill_mode fill_value "
+        "interpolation data_format height width scale alpha kernel_size sigma num_ops num_chains "
+        "chain_depth all_ops brightness_factor contrast_factor saturation_factor hue_factor "
+        "addition_factor threshold_factor".split()
+    )
+
+    WORDS: ClassVar[frozenset[str]] = frozenset(
+        "horizontal vertical horizontal_and_vertical reflect wrap constant nearest bilinear "
+        "bicubic lanczos3 lanczos5 channels_first channels_last".split()
+    )
+
+    def check(self) -> None:
+        for option in self.options:
+            if not self._is_plain(option):
+                want = "options as name=value, of numbers and known words"
+                raise UsageError("Augmentation", want, repr(option)[:80], "leave the option out")
+
+    def arguments(self) -> dict[str, object]:
+        """The options as keyword -> value.
+
+        Raises:
+            UsageError: an option that `check` would refuse.
+        """
+        self.check()
+        pairs = (option.partition("=")[::2] for option in self.options)
+        return {name: steady(partial(ast.literal_eval, text)) for name, text in pairs}
+
+    def _is_plain(self, option: object) -> bool:
+        """True for a keyword of a known layer and a value, written as Python writes it."""
+        name, sign, text = option.partition("=") if isinstance(option, str) else ("", "", "")
+        if not sign or name not in self.NAMES or len(text) > 80:
+            return False
+        try:
+            value = steady(partial(ast.literal_eval, text))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return False
+        items = value if isinstance(value, tuple) else (value,)
+        known = all(
+            item in self.WORDS if isinstance(item, str) else _is_plain(item) for item in items
+        )
+        return known and repr(value) == text
+
+
+def _is_plain(value: object) -> bool:
+    """True for None, a truth value and a finite number."""
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    return value is None or number
+
+
+@dataclass(frozen=True)
+class BatchNorm(Spec):
+    """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
+
+    Ioffe & Szegedy 2015. In evaluation mean and variance are those kept from training; training
+    moves them by mean = momentum * mean + (1 - momentum) * batch's mean (PyTorch calls 1 - momentum
+    momentum).
+    """
+
+    kind: ClassVar[str] = "BatchNorm"
+    features: int
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    _: KW_ONLY
+    scale: bool = True
+    center: bool = True
+
+    def check(self) -> None:
+        check_size("BatchNorm", features=self.features)
+        check_not_negative("BatchNorm", epsilon=self.epsilon)
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features}
+
+    def absent(self) -> frozenset[str]:
+        missing = {"gamma": self.scale, "beta": self.center}
+        return frozenset(name for name, there in missing.items() if not there)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return shape
+
+
+@dataclass(frozen=True)
+class LayerNorm(Spec):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al. 2016).
+
+    With `groups` mean and variance are those of each group of channels over all axes but the batch
+    (GroupNormalization, Wu & He 2018); 0 for the last axis of every place by itself.
+    """
+
+    kind: ClassVar[str] = "LayerNorm"
+    features: int
+    epsilon: float = 1e-3
+    _: KW_ONLY
+    scale: bool = True
+    center: bool = True
+    groups: int = 0
+
+    @property
+    def title(self) -> str:
+        """Its kind, as people call it."""
+        return "GroupNorm" if self.groups else self.kind
+
+    def check(self) -> None:
+        check_size("LayerNorm", features=self.features)
+        check_not_negative("LayerNorm", epsilon=self.epsilon)
+        if self.groups < 0 or (self.groups and self.features % self.groups):
+            want = f"groups that share {self.features} channels evenly"
+            raise UsageError("LayerNorm", want, f"{self.groups}", "mend the groups")
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features} if self.scale or self.center else {}
+
+    def absent(self) -> frozenset[str]:
+        missing = {"gamma": self.scale, "beta": self.center}
+        return frozenset(name for name, there in missing.items() if not there)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return shape
+
+
+@dataclass(frozen=True)
+class UnitNorm(Spec):
+    """Numbers along the last axis divided by their length, or by `floor` where that is larger.
+
+    The length is sqrt(sum of squares). Keras's floor is 1e-12 from 3.6 on and 1e-6 before.
+    """
+
+    kind: ClassVar[str] = "UnitNorm"
+    floor: float = 1e-12
+
+    def check(self) -> None:
+        check_not_negative("UnitNorm", floor=self.floor)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise UsageError("UnitNorm", "an input with an axis", "(batch,)", "mend the sizes")
+        return shape
+
+
+@dataclass(frozen=True)
+class Normalization(Spec):
+    """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with numbers kept from data.
+
+    `invert` undoes it: mean + x max(sqrt(variance), 1e-7).
+    """
+
+    kind: ClassVar[str] = "Normalization"
+    features: int
+    invert: bool = False
+
+    def check(self) -> None:
+        check_size("Normalization", features=self.features)
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features}
+
+    def absent(self) -> frozenset[str]:
+        return frozenset({"count"})  # of samples: Keras keeps it, and nothing computes with it
+
+    def output_shape(self, shape: Shape) -> Shape:
+        check_last(self, shape, 1, self.features)
+        return shape

@@ -1,0 +1,200 @@
+"""Specs of operations between layers: bounds, comparisons, choices, sums so far, products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from xlstm.errors import UsageError
+from xlstm.ir.layers.base import Shape, Spec
+from xlstm.ir.layers.elementwise import REDUCTIONS
+from xlstm.ir.layers.fields import Like, OneOf
+from xlstm.ir.layers.merge import broadcast
+
+COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
+
+SO_FAR = ("cumsum", "cumprod")
+
+ALONG = (*SO_FAR, "argmax", "argmin")
+
+CONSTANT_MOST = 1024
+"""The most numbers that a graph keeps of a constant."""
+
+
+def _of_one_rank(spec: Spec, shapes: tuple[Shape, ...], count: int) -> tuple[Shape, ...]:
+    """The shape of what inputs of one rank give together."""
+    if len(shapes) != count or len({*map(len, shapes)}) > 1:
+        want, got = f"{count} inputs of one rank", " and ".join(map(str, shapes))
+        raise UsageError(spec.kind, want, got, "mend the inputs")
+    return (broadcast(spec, *shapes),)
+
+
+@dataclass(frozen=True)
+class Clip(Spec):
+    """Numbers no smaller than `low` and no larger than `high`; None is no bound."""
+
+    kind: ClassVar[str] = "Clip"
+    low: float | None = None
+    high: float | None = None
+
+    def check(self) -> None:
+        both = self.low is not None and self.high is not None
+        if (both and self.low > self.high) or self.low is self.high is None:  # type: ignore[operator]
+            got = f"{self.low} to {self.high}"
+            raise UsageError("Clip", "bounds, the lower one first", got, "mend the bounds")
+
+
+@dataclass(frozen=True)
+class Compare(Spec):
+    """1 where the first input compares so with the second, or with `value`, else 0."""
+
+    kind: ClassVar[str] = "Compare"
+    arity: ClassVar[tuple[int, int]] = (1, 2)
+    how: Annotated[str, OneOf(COMPARISONS)]
+    value: float | None = None
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        return _of_one_rank(self, shapes, 2 if self.value is None else 1)
+
+
+@dataclass(frozen=True)
+class Where(Spec):
+    """Of each place the second input where the first is not 0, else the third.
+
+    `yes` or `no` is a number that stands for the second or the third; at least one is an input.
+    """
+
+    kind: ClassVar[str] = "Where"
+    arity: ClassVar[tuple[int, int]] = (2, 3)
+    yes: float | None = None
+    no: float | None = None
+
+    def check(self) -> None:
+        if self.yes is not None and self.no is not None:
+            raise UsageError("Where", "a case that is an input", "two numbers", "use an Affine")
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        return _of_one_rank(self, shapes, 1 + (self.yes is None) + (self.no is None))
+
+
+@dataclass(frozen=True)
+class Along(Spec):
+    """Along an axis of a sample: sum or product so far, or first place of the largest or smallest.
+
+    A place is a number from 0 on; its axis goes.
+    """
+
+    kind: ClassVar[str] = "Along"
+    how: Annotated[str, OneOf(ALONG)]
+    axis: int
+
+    def check(self) -> None:
+        if self.axis < 0:
+            raise UsageError("Along.axis", "an axis from 0 on", repr(self.axis), "mend the axis")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if self.axis >= len(shape):
+            want = f"an axis of the {len(shape)} there are"
+            raise UsageError("Along", want, f"{self.axis}", "mend the axis")
+        rest = (*shape[: self.axis], *shape[self.axis + 1 :])
+        return shape if self.how in SO_FAR else rest
+
+
+ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+
+
+@dataclass(frozen=True)
+class Constant(Spec):
+    """The input combined with fixed numbers of `shape`, which stretch as samples do.
+
+    Attributes:
+        how: an operation of arithmetic, or a comparison, which gives 1 or 0.
+        values: the numbers in C order, CONSTANT_MOST at most.
+        shape: of the numbers, the batch axis left out; no more axes than a sample has.
+        first: whether the numbers come before the input.
+    """
+
+    kind: ClassVar[str] = "Constant"
+    how: Annotated[str, OneOf((*ARITHMETIC, *COMPARISONS))]
+    values: tuple[float, ...]
+    shape: tuple[int, ...]
+    first: bool = False
+
+    def check(self) -> None:
+        count = 1
+        for size in self.shape:
+            count *= size
+        if not self.shape or not 0 < count <= CONSTANT_MOST or count != len(self.values):
+            want = f"1 to {CONSTANT_MOST} numbers that fill {self.shape}"
+            raise UsageError("Constant", want, f"{len(self.values)}", "keep it in a layer")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(self.shape) > len(shape):
+            want = f"numbers of {len(shape)} axes at most"
+            raise UsageError("Constant", want, f"{self.shape}", "mend the shape")
+        return broadcast(self, shape, self.shape)
+
+
+@dataclass(frozen=True)
+class Across(Spec):
+    """A reduction over all samples and over `axes` of them, which keep size 1.
+
+    Every sample gets the same result, so that there is one for each of them.
+    """
+
+    kind: ClassVar[str] = "Across"
+    how: Annotated[str, OneOf(REDUCTIONS)]
+    axes: tuple[int, ...] = ()
+
+    def check(self) -> None:
+        if any(axis < 0 for axis in self.axes) or len({*self.axes}) < len(self.axes):
+            raise UsageError("Across.axes", "axes of a sample", f"{self.axes}", "mend the axes")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if any(axis >= len(shape) for axis in self.axes):
+            want = f"axes of the {len(shape)} there are"
+            raise UsageError("Across", want, f"{self.axes}", "mend the axes")
+        return tuple(1 if axis in self.axes else size for axis, size in enumerate(shape))
+
+
+EQUATION = Like("an equation like cd,de->ce", "[c-z]*,[c-z]*->[c-z]*")
+
+
+@dataclass(frozen=True)
+class Einsum(Spec):
+    """The products of two inputs, sample by sample, summed over axes.
+
+    Attributes:
+        equation: a letter, c to z, for each axis of a sample of the first input, of the second, and
+            of the output, as in "cde,cef->cdf"; letters that the output lacks are summed over.
+    """
+
+    kind: ClassVar[str] = "Einsum"
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+    equation: Annotated[str, EQUATION]
+
+    def check(self) -> None:
+        *terms, out = self.letters
+        once = all(len({*term}) == len(term) for term in (*terms, out))
+        if not once or {*out} - {*"".join(terms)}:
+            want = "an equation like cd,de->ce, each letter once in a term"
+            raise UsageError("Einsum", want, repr(self.equation), "mend the equation")
+
+    @property
+    def letters(self) -> tuple[str, str, str]:
+        """Those of the first input, of the second, and of the output."""
+        first, _, rest = self.equation.partition(",")
+        second, _, out = rest.partition("->")
+        return first, second, out
+
+    def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        *terms, out = self.letters
+        sizes: dict[str, int | None] = {}
+        for term, shape in zip(terms, shapes, strict=True):
+            pairs = [*zip(term, shape, strict=False)]
+            fits = all(len({sizes.get(c), n} - {None}) < 2 for c, n in pairs)
+            if len(term) != len(shape) or not fits:
+                got = " and ".join(f"(batch, {str(shape)[1:]}" for shape in shapes)
+                raise UsageError("Einsum", f"inputs of {self.equation}", got, "mend the sizes")
+            sizes |= {c: sizes.get(c) or n for c, n in pairs}
+        return (tuple(sizes[c] for c in out),)

@@ -1,0 +1,150 @@
+"""Moves of axes that undo each other; imports no framework."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from xlstm.ir.graph import (
+    Activation,
+    Dense,
+    Dropout,
+    Edge,
+    Elu,
+    LayerNorm,
+    Node,
+    Permute,
+    Relu,
+    Shape,
+    TimeDistributed,
+    TrainingOnly,
+)
+from xlstm.ir.layers import Spec
+from xlstm.ir.layers.custom import inside
+
+OVER_LAST_AXIS = ("softmax", "log_softmax")
+"""Activations that are functions of an axis."""
+
+SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
+"""Layers that drop whole channels -> axes of space."""
+
+Order = tuple[int, ...]
+
+
+def number_by_number(spec: Spec) -> bool:
+    """Whether a layer makes each number of one number, wherever that is."""
+    spec = inside(spec)
+    if isinstance(spec, Activation):
+        return spec.activation not in OVER_LAST_AXIS
+    if isinstance(spec, TrainingOnly):
+        return spec.layer not in SPATIAL
+    return isinstance(spec, (Relu, Elu, Dropout))
+
+
+def at_every_step(spec: Spec) -> TimeDistributed:
+    """A layer at every time step; steps of steps are steps to one that sees the last axis alone."""
+    if isinstance(spec, TimeDistributed):
+        layer = spec.layer
+        plain = isinstance(layer, (Dense, Activation)) or number_by_number(layer)
+        if plain or (isinstance(layer, LayerNorm) and not layer.groups):
+            return spec
+    return TimeDistributed(spec)
+
+
+def order_of(spec: Spec) -> Order:
+    """The order in which a move leaves the axes of a sample, from 0 on; () for other layers."""
+    if isinstance(spec, TimeDistributed):
+        inner = order_of(spec.layer)
+        return (0, *(axis + 1 for axis in inner)) if inner else ()
+    return tuple(axis - 1 for axis in spec.order) if isinstance(spec, Permute) else ()
+
+
+def _undoes(first: Order, second: Order) -> bool:
+    return len(first) == len(second) and all(first[axis] == n for n, axis in enumerate(second))
+
+
+class _Graph:
+    """Who reads what, and which moves are given up."""
+
+    def __init__(self, nodes: Sequence[Node], outputs: Iterable[Edge], added: Container[str]):
+        # a layer that is called again stays as its other calls are
+        shared = {name for node in nodes if node.layer for name in (node.name, node.layer)}
+        self.outputs = frozenset(outputs)
+        self.moves = {n.name for n in nodes if n.name in added and n.name not in shared}
+        self.plain = {n.name for n in nodes if n.name not in shared and number_by_number(n.spec)}
+        self.readers: dict[Edge, list[Node]] = defaultdict(list)
+        for node in nodes:
+            for edge in dict.fromkeys(node.reads):
+                self.readers[edge].append(node)
+
+    def region(self, edge: Edge, order: Order) -> tuple[list[str], list[str]] | None:
+        """Moves that undo one whose output is `edge`, and the layers between; None if some fail."""
+        ends: list[str] = []
+        between: list[str] = []
+        todo = [edge]
+        while todo:
+            here = todo.pop()
+            if here in self.outputs or not self.readers[here]:
+                return None
+            for node in self.readers[here]:
+                if node.name in self.moves and _undoes(order, order_of(node.spec)):
+                    ends.append(node.name)
+                elif node.name in self.plain and node.reads == (here,):
+                    between.append(node.name)
+                    todo.append(Edge(node.name))
+                else:
+                    return None
+        return ends, between
+
+
+def settled(
+    nodes: Sequence[Node], outputs: Sequence[Edge], added: Container[str]
+) -> tuple[tuple[Node, ...], tuple[Edge, ...]]:
+    """A graph without the moves of axes that undo each other.
+
+    A move that others undo, with nothing but layers that work number by number between them, is
+    left out together with those; the layers between then see the axes as they were.
+
+    Args:
+        nodes: of the graph, in order.
+        outputs: of the graph.
+        added: names of the moves that may be left out: those that no user wrote.
+
+    Returns:
+        The nodes that are left, and the outputs.
+    """
+    graph, gone, turned = _Graph(nodes, outputs, added), set[str](), dict[str, Order]()
+    for node in nodes:
+        order = order_of(node.spec)
+        if not order or node.name not in graph.moves or node.name in gone:
+            continue
+        found = graph.region(Edge(node.name), order)
+        if found is not None:
+            gone |= {node.name, *found[0]}
+            turned |= dict.fromkeys(found[1], order)
+    if not gone:
+        return tuple(nodes), tuple(outputs)
+    read: dict[Edge, Edge] = {}
+    for node in nodes:
+        if node.name in gone:  # what it reads comes before it, and may be gone too
+            read[Edge(node.name)] = read.get(node.inputs[0], node.inputs[0])
+    left = (node for node in nodes if node.name not in gone)
+    return tuple(_rewired(left, read, turned)), tuple(read.get(edge, edge) for edge in outputs)
+
+
+def _rewired(
+    nodes: Iterable[Node], read: Mapping[Edge, Edge], turned: Mapping[str, Order]
+) -> Iterable[Node]:
+    for node in nodes:
+        shapes = node.shapes
+        if node.name in turned:
+            shapes = tuple(_before(shape, turned[node.name]) for shape in shapes)
+        inputs = tuple(read.get(edge, edge) for edge in node.inputs)
+        states = tuple(read.get(edge, edge) for edge in node.states)
+        yield replace(node, inputs=inputs, states=states, shapes=shapes)
+
+
+def _before(shape: Shape, order: Order) -> Shape:
+    """What a shape was before a move."""
+    return tuple(shape[order.index(axis)] for axis in range(len(shape)))

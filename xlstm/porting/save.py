@@ -1,0 +1,178 @@
+"""Writing a port as files: readable source, weights and a report; all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as safetensors_bytes
+
+from xlstm._version import VERSION
+from xlstm.counting.ledger import count
+from xlstm.errors import UsageError, WeightsError
+from xlstm.files.atomic import written_folder
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.model_tensors import check_model, fold_notes, pack_model
+from xlstm.frameworks.random_state import unmoved
+from xlstm.ir.batch_axes import warn_of_axes, warnings_of
+from xlstm.ir.graph import Model
+from xlstm.ir.serialize import to_json
+from xlstm.porting.port import build, load
+from xlstm.reading.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours, read_folder
+from xlstm.verification.record import KEY as KEPT
+from xlstm.verification.record import origin_of, record
+
+
+def nonfinite(model: Model) -> list[str]:
+    """A warning for each layer whose weights hold NaN or infinity."""
+    return [
+        f"layer {name}: {tensor} holds NaN or infinity"
+        for name, layer in model.weights.items()
+        for tensor, array in layer.items()
+        if not np.isfinite(array).all()
+    ]
+
+
+def notes(model: Model, adapter: Adapter) -> list[str]:
+    """What the user should know about one port: rules applied, folds, options left behind."""
+    frozen = [node.name for node in model.layers if not node.trainable and node.spec.sizes()]
+    lines = [*model.source.notes, *fold_notes(model, adapter)]
+    if frozen and not adapter.keeps_frozen:
+        lines.append(
+            f"not trainable in the source: {', '.join(frozen)}; freeze them in the optimizer"
+        )
+    return lines
+
+
+def report_of(model: Model, adapter: Adapter) -> dict[str, Any]:
+    """The content of report.json before any verification."""
+    source = model.source
+    return {
+        "xlstm": VERSION,
+        "to": adapter.name,
+        "source": {
+            "framework": source.framework,
+            "version": source.version,
+            "container": source.container,
+            "file": source.file,
+            "sha256": source.sha256,
+        },
+        "counts": count(model).to_json(),
+        "notes": notes(model, adapter),
+        "warnings": [*warnings_of(model), *nonfinite(model)],
+        "verification": "not verified",
+    }
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises UsageError where `folder` must not be written."""
+    there = True
+    try:
+        os.lstat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or error
+        raise UsageError(folder, "a folder's name", got, "name another") from None
+    if not there:
+        if not folder.parent.is_dir():
+            raise UsageError(folder, "a parent folder", "none", "make it first")
+        return
+    if not overwrite:
+        raise UsageError(
+            folder, "a folder that does not exist", "it exists", "name another, or overwrite"
+        )
+    if folder.is_symlink() or not is_ours(folder) or not _only_ours(folder):
+        got = "a folder or file that xlstm did not write, or files of others in it"
+        raise UsageError(folder, "a ported folder to overwrite", got, "name another")
+
+
+OURS = {SOURCE, WEIGHTS, REPORT, "model.keras", "__pycache__"}
+"""All that a ported folder may hold to be replaced."""
+
+
+def _only_ours(folder: Path) -> bool:
+    return {item.name for item in folder.iterdir()} <= OURS
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to write into that becomes `folder` at the end, or vanishes on any error."""
+    check_target(folder, overwrite)
+    with written_folder(folder, lambda old: check_target(old, overwrite)) as work:
+        yield work
+
+
+def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
+    """Writes source, weights and report into an existing empty folder; returns the report.
+
+    `origin` is where the file that was ported lies, seen from where the folder will be.
+    """
+    if adapter.emit is None:
+        targets = [n for n in registry.names() if registry.adapter(n).emit]
+        raise UsageError("save", "one of " + ", ".join(targets), adapter.name, "use port for it")
+    check_model(model, adapter)
+    metadata = {KEY: json.dumps({"to": adapter.name, "graph": to_json(model)})}
+    report = report_of(model, adapter)
+    (folder / SOURCE).write_text(adapter.emit(model), "utf-8")
+    (folder / WEIGHTS).write_bytes(safetensors_bytes(pack_model(model, adapter), metadata))
+    if adapter.extra_files:
+        if adapter.installed:
+            live: Any = adapter.live()
+            report["notes"] += live.save_extra(build(model, adapter), folder)
+        else:
+            report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
+    report[KEPT] = record(folder, adapter, origin)
+    write_report(folder, report)
+    return report
+
+
+def check_written(model: Model, folder: Path, adapter: Adapter) -> None:
+    """Raises WeightsError unless the folder reads back bit for bit as what was to be written."""
+    wanted, found = (pack_model(m, adapter) for m in (model, read_folder(folder)))
+    wrong = [name for name, array in wanted.items() if array.tobytes() != found[name].tobytes()]
+    if wrong:
+        got = f"others in {', '.join(wrong)}"
+        raise WeightsError(folder, "the weights that were written", got, "check the disk")
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Writes report.json."""
+    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+@unmoved
+def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: bool = False) -> Path:
+    """Writes a port as `model.py`, `weights.safetensors` and `report.json`; does not verify it.
+
+    Warns (AxesWarning) as `port` does.
+
+    `model.py` needs the target framework and safetensors only, and has `load()`. The target itself
+    need not be installed. For `to="keras"` there is a `model.keras` as well, if Keras is.
+
+    Args:
+        source: anything that `load` takes.
+        folder: where to write; its parent must exist.
+        to: "torch", "nnx", "linen" or "keras".
+        overwrite: replace a folder that xlstm wrote before; no other folder is ever replaced.
+
+    Returns:
+        The folder's path.
+
+    Raises:
+        UsageError: an unknown target, or a folder that must not be written or cannot be replaced.
+        XlstmError: as `load` raises; nothing is left half-written.
+    """
+    adapter = registry.adapter(to)
+    model = load(source)
+    warn_of_axes(model)
+    target = Path(os.fspath(folder))
+    with atomic_folder(target, overwrite) as work:
+        write(model, work, adapter, origin_of(source, target))
+    return target

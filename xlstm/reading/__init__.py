@@ -1,0 +1,1 @@
+"""Models that a port has written, read back: folders, and live objects of emitted classes."""

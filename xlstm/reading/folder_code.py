@@ -1,0 +1,54 @@
+"""A ported folder's own `model.py`, where something else than its proof asks for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from xlstm._version import VERSION
+from xlstm.errors import FileError, XlstmError
+from xlstm.files.guards import MAX_TEXT, open_regular
+from xlstm.porting.port import build
+from xlstm.reading.folder import SOURCE, WEIGHTS, has_port, read_folder, target_of
+
+
+def foreign_code(path: object) -> str:
+    """What is to be said of a ported folder whose graph alone is looked at; "" for all is well.
+
+    Args:
+        path: anything; only a path to a ported folder has code.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not has_port(Path(path)):
+        return ""
+    folder = Path(path)
+    model, adapter = read_folder(folder), target_of(folder)
+    with open_regular(folder / SOURCE) as file:
+        data = file.read(MAX_TEXT + 1)
+    if adapter.emit is None or data == adapter.emit(model).encode():
+        return ""
+    return (
+        f"{SOURCE} of {folder.name} is not what xlstm {VERSION} writes for the graph in {WEIGHTS}; "
+        "it was not run, the graph alone was compared. Import it and pass the module it gives, or "
+        "look at it and compare it with --trust"
+    )
+
+
+def own_object(folder: Path) -> Any:
+    """What the folder's own `model.py` makes, which is run, in float64.
+
+    Raises:
+        MissingFrameworkError: the target is not installed.
+        XlstmError: a folder that cannot be read, or code that does not run to its end.
+    """
+    model, adapter = read_folder(folder), target_of(folder)
+    adapter.check_installed()
+    with open_regular(folder / SOURCE) as file:
+        text = file.read(MAX_TEXT + 1).decode("utf-8", "replace")
+    try:
+        return build(model, adapter, "float64", text)
+    except XlstmError:
+        raise
+    except Exception as error:
+        got = f"{type(error).__name__}: {error}"
+        raise FileError(folder / SOURCE, "code that gives the model", got, "mend it") from error

@@ -1,0 +1,122 @@
+"""Live objects of a ported folder's own `load()`, read back as what the folder says they are.
+
+An object is recognised by its class: its code is held against `model.py` beside the weights, and
+that file against what is written for the graph in the weights. Both have to be the same; then the
+object computes what the graph says, with the weights that it holds now, as long as its layers are
+those that its class makes, which PyTorch's are looked at for.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+from xlstm.errors import XlstmError
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.model_tensors import unpack_model
+from xlstm.ir.batch_axes import as_ported
+from xlstm.ir.graph import Model
+from xlstm.ir.python_source import parse
+from xlstm.reading.folder import SOURCE, has_port, read_folder, target_of
+
+
+def read_emitted(source: Any, owner: Adapter) -> Model | None:
+    """The model of an object that a ported folder's `load()` made; None for others.
+
+    None too where the folder's files are not those that the object's class was written from: they
+    were changed, or another version wrote them; or where layers of the object were replaced.
+
+    Args:
+        source: a live object of `owner`'s.
+        owner: the framework.
+
+    Raises:
+        WeightsError: weights of other names or shapes than the class has.
+    """
+    whose = source[0] if isinstance(source, tuple) else source
+    folder = folder_of(whose)
+    if folder is None:
+        return None
+    try:
+        graph = read_folder(folder) if target_of(folder) is owner else None
+        text = (folder / SOURCE).read_text("utf-8")
+        if graph is None or not _same(text, owner, graph) or not _runs(type(whose), text):
+            return None
+    except (XlstmError, OSError, SyntaxError, ValueError):
+        return None
+    live: Any = owner.live()
+    if hasattr(live, "as_made") and not live.as_made(source):
+        return None
+    found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
+    weights = unpack_model(graph, owner, live.weights(source))
+    return as_ported(replace(graph, weights=weights, source=found))
+
+
+def folder_of(live: object) -> Path | None:
+    """The ported folder whose `model.py` defines the class of an object."""
+    first = next(_functions(type(live)), None)
+    path = Path(first.__code__.co_filename) if first else Path()
+    return path.parent if path.name == SOURCE and has_port(path.parent) else None
+
+
+def _functions(cls: type) -> Iterator[FunctionType]:
+    """The functions that the body of a class defines."""
+    for value in vars(cls).values():
+        function = _function(value)
+        if function and function.__qualname__.startswith(f"{cls.__qualname__}."):
+            yield function
+
+
+def _function(value: object) -> FunctionType | None:
+    """What is called in the end: below decorators, or what a property gets."""
+    value = value.fget if isinstance(value, property) else value
+    value = inspect.unwrap(value) if callable(value) else value
+    return value if isinstance(value, FunctionType) else None
+
+
+def _same(text: str, owner: Adapter, graph: Model) -> bool:
+    """Whether a file is what is written for a graph, but for what it says."""
+    return owner.emit is not None and _bare(text) == _bare(owner.emit(graph))
+
+
+def _bare(text: str) -> str:
+    """The tree of a module without docstrings, which may name other versions."""
+    tree = parse(text)
+    for item in ast.walk(tree):
+        holds = isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        if holds and ast.get_docstring(item) is not None:  # type: ignore[arg-type]
+            item.body = item.body[1:]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _runs(cls: type, text: str) -> bool:
+    """Whether the code that a class's module holds is that of a text."""
+    first = next(_functions(cls))
+    held = first.__globals__
+    found = dict(_codes(compile(text, SOURCE, "exec", dont_inherit=True)))
+    return f"{cls.__name__}.{first.__name__}" in found and all(
+        _held(held, name) == code for name, code in found.items()
+    )
+
+
+def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
+    """The code of every function of a module and of its classes, by qualified name."""
+    for item in code.co_consts:
+        if isinstance(item, CodeType) and "<" not in item.co_qualname:
+            # the body of a class makes no locals of its own
+            if item.co_flags & inspect.CO_NEWLOCALS and item.co_flags & inspect.CO_OPTIMIZED:
+                yield item.co_qualname, item
+            else:
+                yield from _codes(item)
+
+
+def _held(names: dict[str, Any], path: str) -> CodeType | None:
+    """The code that is there now by a qualified name."""
+    owner, _, name = path.rpartition(".")
+    function = _function(vars(names[owner]).get(name) if owner in names else names.get(path))
+    return function.__code__ if function else None

@@ -1,0 +1,401 @@
+"""The slot engine: the only place that permutes, transposes, splits or merges weights.
+
+A `Slot` says where one framework tensor lives in the hub. Tables of slots are data; the functions
+here run them: `pack` writes (hub -> framework), `unpack` reads (framework -> hub), `shape` counts.
+There is no second, hand-written inverse anywhere.
+
+Axis letters: s bias side, g gate, i input, h hidden, j hidden before the step, o output, a b c the
+axes of a window.
+
+    >>> from xlstm.ir.kinds import LSTM
+    >>> slot = Slot("weight_ih_l0", "kernel", "(gh)i", gates="ifgo")
+    >>> shape(slot, LSTM, {"i": 3, "h": 4, "j": 4})
+    (16, 3)
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from xlstm.errors import WeightsError
+from xlstm.ir.graph import Array
+from xlstm.ir.kinds import Kind
+
+FOLD = "+"
+"""Fixed index of the side axis that means: both sides added into one."""
+
+
+@functools.cache
+def _groups(axes: str) -> tuple[str, ...]:
+    """Letters of each axis; asked again and again for files of thousands of arrays."""
+    return tuple(a or b for a, b in re.findall(r"\((\w*)\)|(\w)", axes))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one framework tensor lives in the hub.
+
+    Attributes:
+        name: the framework's own name of the tensor, below its layer.
+        tensor: the hub tensor.
+        axes: the framework's axes in einops notation; axes in parentheses are merged, and () is one
+            of size 1.
+        gates: the framework's order of the gate axis, where it has one.
+        at: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
+        always: the framework has this tensor even where the layer has none; zeros fill it.
+        recut: two framework axes that are cut anew out of two hub axes laid end to end, as in
+            ("xy", "hi"): x is as long as i and y as h, but their elements run in the order h i.
+        apart: gates that FOLD leaves alone: their first side is here, another slot has the second.
+        turned: axes whose elements run from the end (Theano's windows).
+        other: not among what the framework's own one-liner counts (buffers, batch_stats).
+    """
+
+    name: str
+    tensor: str
+    axes: str
+    gates: str = ""
+    at: Mapping[str, str | int] = field(default_factory=dict)
+    always: bool = False
+    recut: tuple[str, str] = ("", "")
+    apart: str = ""
+    turned: str = ""
+    other: bool = False
+
+    def groups(self) -> list[str]:
+        """Axis letters of each axis of the framework's tensor: "(gh)i" gives ["gh", "i"]."""
+        return [*_groups(self.axes)]
+
+    @property
+    def rank(self) -> int:
+        """The number of axes of the framework's tensor."""
+        return len(_groups(self.axes))
+
+
+@dataclass(frozen=True)
+class Table:
+    """All tensors of one layer in one framework.
+
+    Attributes:
+        kind: the hub's form.
+        slots: in the framework's own order.
+        inside: path between the layer's name and a slot's ("cell." in Flax's RNN wrappers).
+        counters: names of single numbers that count steps of training; no hub tensor holds them.
+    """
+
+    kind: Kind
+    slots: tuple[Slot, ...]
+    inside: str = ""
+    counters: tuple[str, ...] = ()
+
+    def active(self, absent: frozenset[str]) -> tuple[Slot, ...]:
+        """The slots of a layer that lacks the hub tensors `absent`."""
+        return tuple(s for s in self.slots if s.always or s.tensor not in absent)
+
+    @property
+    def sides(self) -> int:
+        """How many bias sides reading this table gives."""
+        both = (slot.at.get("s") == 1 or "s" in slot.axes for slot in self.slots)
+        return 2 if any(both) else 1
+
+
+def as_it_is(kind: Kind) -> Table:
+    """The table of a layer whose tensors a framework keeps as the hub does."""
+    return Table(kind, tuple(Slot(name, name, axes) for name, axes in kind.tensors.items()))
+
+
+def shape(slot: Slot, kind: Kind, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Shape of a slot's framework tensor for a layer with axes of `sizes`."""
+    known = _axes_of(slot, kind.axis_sizes(sizes))
+    return tuple(math.prod(known[axis] for axis in group) for group in slot.groups())
+
+
+class Shaped(Protocol):
+    """Anything with a shape: an array, or a handle on one that is not read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def _axes_of(slot: Slot, known: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of hub axes, and of axes that a slot cuts out of them."""
+    new, old = slot.recut
+    return {**known, **{axis: known[size] for axis, size in zip(new, reversed(old), strict=True)}}
+
+
+def sizes_of(table: Table, arrays: Mapping[str, Shaped]) -> dict[str, int]:
+    """Sizes of the hub axes, as the shapes of framework arrays prove them.
+
+    Raises:
+        WeightsError: an array's rank or size fits no layer, or two arrays disagree.
+    """
+    known = {"g": len(table.kind.gates), "s": 2}
+    for slot in table.slots:
+        if slot.name in arrays:
+            _solve(slot, arrays[slot.name].shape, known)
+    projected = "projection" in table.kind.tensors
+    if "h" in known and not projected and known.setdefault("j", known["h"]) != known["h"]:
+        got = f"{known['j']} hidden units in and {known['h']} out"
+        raise WeightsError("weights", "as many hidden units in as out", got, "check the arrays")
+    needed = {axis for axes in table.kind.tensors.values() for axis in axes} - {"s"}
+    if not needed <= known.keys():
+        want = ", ".join(slot.name for slot in table.slots)
+        got = ", ".join(map(str, arrays)) or "none"
+        raise WeightsError("weights", want, got, "name all arrays as the framework does")
+    return {axis: size for axis, size in known.items() if axis not in "gs"}
+
+
+def _solve(slot: Slot, got: tuple[int, ...], known: dict[str, int]) -> None:
+    names = str.maketrans(slot.recut[0], slot.recut[1][::-1])
+    groups = [group.translate(names) for group in slot.groups()]
+    fits = len(got) == len(groups)
+    for group, size in zip(groups, got, strict=False):
+        free = [axis for axis in group if axis not in known]
+        rest = math.prod(known[axis] for axis in group if axis in known)
+        if free and rest and size % rest == 0:
+            known[free[0]] = size // rest
+        elif free or size != rest:
+            fits = False
+    if not fits:
+        want = f"axes {slot.axes} with {known}"
+        raise WeightsError(slot.name, want, f"shape {got}", "check the layer's options and arrays")
+
+
+def fold(bias: Array) -> Array:
+    """Adds the two sides of a bias (2, ...) into one (1, ...); exact where one side is zero.
+
+    A side of zeros leaves the other bit for bit as it was, -0.0 included.
+
+        >>> fold(np.array([[-0.0, 1.0], [0.0, 0.0]]))
+        array([[-0.,  1.]])
+    """
+    for side, other in ((0, 1), (1, 0)):
+        if not bias[other].any():
+            return bias[side : side + 1]
+    return bias[:1] + bias[1:]
+
+
+def folds(bias: Array | None) -> bool:
+    """Whether folding this hub bias (S, ...) adds two non-zero sides, which may round."""
+    return bias is not None and len(bias) == 2 and bool(bias[0].any() and bias[1].any())
+
+
+def settled(kind: Kind, bias: Array) -> Array:
+    """A hub bias (S, ...) as (2, ...), its two sides added wherever that is the same function."""
+    two = bias if len(bias) == 2 else np.concatenate([bias, np.zeros_like(bias)])
+    found = np.concatenate([fold(two), np.zeros_like(two[:1])])
+    for gate in kind.apart:
+        number = kind.gates.index(gate)
+        found[:, number] = two[:, number]
+    return found
+
+
+def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
+    """Applies the fixed indices and the gate order of a slot: views wherever possible."""
+    for axis, index in slot.at.items():
+        at = axes.index(axis)
+        if axis == "s" and index == FOLD:
+            _check_fold(slot, kind, hub, axes)
+            hub, index = _fold(slot, kind, hub, axes), 0
+        number = kind.gates.index(str(index)) if axis == "g" else int(index)
+        hub = np.moveaxis(hub, at, 0)
+        hub = hub[number] if number < len(hub) else np.zeros_like(hub[0])
+        axes = axes.replace(axis, "")
+    if "s" in slot.axes and len(hub) == 1:
+        hub = np.concatenate([hub, np.zeros_like(hub)])
+    if slot.gates and slot.gates != kind.gates:
+        hub = hub.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
+    return _turn(slot, hub, axes), axes
+
+
+def _turn(slot: Slot, array: Array, axes: str) -> Array:
+    """Turns the axes round that a slot has the other way round; its own inverse."""
+    turned = tuple(n for n, axis in enumerate(axes) if axis in slot.turned)
+    return np.flip(array, turned) if turned else array
+
+
+def _fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> Array:
+    """A bias of one side: both added, but for the gates whose second side another slot has."""
+    if len(bias) < 2:
+        return bias
+    folded = fold(bias)
+    if slot.apart:
+        own = np.isin(list(kind.gates), list(slot.apart))
+        own = own.reshape([-1 if axis == "g" else 1 for axis in axes])
+        folded = np.where(own, bias[:1], folded)
+    return folded
+
+
+def _check_fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> None:
+    """Raises WeightsError where adding the two sides of `bias` would change the function."""
+    gates = slot.at.get("g", slot.gates)
+    apart = [gate for gate in kind.apart if gate in str(gates) and gate not in slot.apart]
+    if len(bias) < 2 or not apart:
+        return
+    numbers = [kind.gates.index(gate) for gate in apart]
+    second = bias[1].take(numbers, axes.index("g") - 1) if "g" in axes else bias[1]
+    if second.any():
+        want = f"a bias of gate {kind.apart} on the recurrent product that is zero"
+        do = "port the layer: its own cell keeps both biases"
+        raise WeightsError(slot.name, want, "numbers that no single bias can stand for", do)
+
+
+def _recut(
+    slot: Slot, array: Array, axes: str, known: Mapping[str, int], new: str, old: str
+) -> tuple[Array, str]:
+    """Lays the axes `old` of an array end to end and cuts them into the axes `new`."""
+    if not new:
+        return array, axes
+    every = _axes_of(slot, known)
+    rest = "".join(axis for axis in axes if axis not in old)
+    array = array.transpose([axes.index(axis) for axis in rest + old])
+    return array.reshape([every[axis] for axis in rest + new]), rest + new
+
+
+def pack(
+    table: Table,
+    hub: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    absent: frozenset[str] = frozenset(),
+) -> dict[str, Array]:
+    """Writes hub tensors as one framework's tensors; the inputs are not changed.
+
+    Args:
+        table: the framework's layer.
+        hub: hub tensors of the layer.
+        sizes: sizes of the hub axes.
+        absent: hub tensors the layer does not have.
+
+    Returns:
+        The framework's tensors by slot name, C-contiguous, in the hub's dtype.
+    """
+    dtype = np.result_type(*hub.values())
+    packed = {}
+    for slot in table.active(absent):
+        want = shape(slot, table.kind, sizes)
+        if slot.tensor in absent:
+            packed[slot.name] = np.zeros(want, dtype)
+            continue
+        part, axes = _pick(slot, table.kind, hub[slot.tensor], table.kind.tensors[slot.tensor])
+        part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.recut)
+        order = [axes.index(axis) for axis in "".join(slot.groups())]
+        packed[slot.name] = np.ascontiguousarray(part.transpose(order)).reshape(want)
+    return packed
+
+
+def check(
+    table: Table,
+    arrays: Mapping[str, Shaped],
+    sizes: Mapping[str, int],
+    absent: frozenset[str],
+    where: str,
+) -> None:
+    """Every slot filled once, every array used once, every shape right: else one error.
+
+    Raises:
+        WeightsError: names all tensors that are missing, left over, or of a wrong shape.
+    """
+    wanted = {slot.name: shape(slot, table.kind, sizes) for slot in table.active(absent)}
+    wrong = [f"no {name} {want}" for name, want in wanted.items() if name not in arrays]
+    wrong += [f"{name} {a.shape} left over" for name, a in arrays.items() if name not in wanted]
+    wrong += [
+        f"{name} {arrays[name].shape} for {want}"
+        for name, want in wanted.items()
+        if name in arrays and arrays[name].shape != want
+    ]
+    if wrong:
+        want = ", ".join(f"{name} {size}" for name, size in wanted.items())
+        raise WeightsError(where, want, "; ".join(wrong), "check the layer's options and weights")
+
+
+def unpack(
+    table: Table,
+    arrays: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    absent: frozenset[str] = frozenset(),
+    where: str = "weights",
+) -> dict[str, Array]:
+    """Reads one framework's tensors as hub tensors, by the same table that writes them.
+
+    Args:
+        table: the framework's layer.
+        arrays: the framework's tensors by slot name.
+        sizes: sizes of the hub axes.
+        absent: hub tensors the layer does not have.
+        where: what errors call the layer.
+
+    Returns:
+        Hub tensors; views of `arrays` where the layouts allow it.
+
+    Raises:
+        WeightsError: as `check` says.
+    """
+    check(table, arrays, sizes, absent, where)
+    _check_zero(table, arrays, absent, where)
+    hub: dict[str, Array] = {}
+    for tensor in table.kind.tensors:
+        slots = [slot for slot in table.active(absent) if slot.tensor == tensor]
+        if slots and tensor not in absent:
+            hub[tensor] = _gather(table, tensor, slots, arrays, sizes)
+    return hub
+
+
+def _check_zero(
+    table: Table, arrays: Mapping[str, Array], absent: frozenset[str], where: str
+) -> None:
+    """Raises WeightsError where a tensor that the layer has not is not zero."""
+    for slot in table.active(absent):
+        if slot.tensor in absent and arrays[slot.name].any():
+            want, do = f"zeros in {slot.name}: the layer has no {slot.tensor}", "say use_bias=True"
+            raise WeightsError(where, want, "other numbers", do)
+
+
+def _gather(
+    table: Table,
+    tensor: str,
+    slots: Sequence[Slot],
+    arrays: Mapping[str, Array],
+    sizes: Mapping[str, int],
+) -> Array:
+    """One hub tensor from the framework tensors that hold parts of it."""
+    kind = table.kind
+    axes = kind.tensors[tensor]
+    known = {**kind.axis_sizes(sizes), "s": table.sides}
+    parts = [_spread(slot, kind, axes, known, arrays[slot.name]) for slot in slots]
+    if len(parts) == 1:
+        return parts[0]
+    hub = np.zeros([known[axis] for axis in axes], np.result_type(*parts))
+    for slot, part in zip(slots, parts, strict=True):
+        hub[_index(slot, kind, axes)] = part
+    return hub
+
+
+def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: Array) -> Array:
+    """A framework tensor with its axes split and put in hub order; fixed axes have length 1."""
+    letters = "".join(slot.groups())
+    array = array.reshape([_axes_of(slot, known)[axis] for axis in letters])
+    array, letters = _recut(slot, array, letters, known, *reversed(slot.recut))
+    array = array.transpose([letters.index(axis) for axis in axes if axis in letters])
+    for position, axis in enumerate(axes):
+        if axis not in letters:
+            array = np.expand_dims(array, position)
+    if slot.gates and slot.gates != kind.gates:
+        array = array.take([slot.gates.index(gate) for gate in kind.gates], axes.index("g"))
+    return _turn(slot, array, axes)
+
+
+def _index(slot: Slot, kind: Kind, axes: str) -> tuple[slice, ...]:
+    """Where in the hub tensor a slot's fixed indices put its part."""
+    index = []
+    for axis in axes:
+        fixed = slot.at.get(axis)
+        start = kind.gates.index(str(fixed)) if axis == "g" and fixed is not None else fixed
+        start = 0 if start == FOLD else start
+        index.append(slice(None) if start is None else slice(int(start), int(start) + 1))
+    return tuple(index)

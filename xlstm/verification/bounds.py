@@ -1,0 +1,388 @@
+"""The verdict on one output: equal up to rounding, or not.
+
+Bound of a time step t (one step where an output has no time axis), maxima over batch and units:
+
+    8 x max over steps <= t of max(E, P, eps x max|y|, the smallest normal number)
+
+E is the error of the reference run in that precision, in numpy's order of summation and, where sums
+are long, in two running sums; P the largest change of the float64 reference over four runs with
+every weight and input multiplied by 1 + eps u, |u| <= 1 drawn anew; eps is 2^-23 or 2^-52. The rule
+follows the condition of the function itself, so an ill-conditioned model raises no false alarm and
+a well-conditioned one hides nothing.
+
+Half precision (bfloat16, float16) has a bound of its own by the same rule: eps is 2^-7 or 2^-10, E
+the error of a run of the reference in which weights, inputs and every result are rounded to that
+precision (products of matrices are added up in float32, as frameworks do), and the factor is 4:
+right ports of a few hundred models used at most 0.2 of 8 times the largest, and half precision has
+no float64 run beside it to find the small errors. A step is decided where its bound is at most half
+of its largest |y|; where rounding may move more, outputs say nothing. A number near
+65504 or beyond makes what comes after it in the reference's float16 run infinite; where nothing
+finite is left, that is nobody's mistake: undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.ir.graph import Array, Bidirectional, Edge, Masking, Model, Recurrent
+from xlstm.ir.precision import EPS as EPS
+from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
+from xlstm.reference import run
+from xlstm.reference.summation import has_long_sums, ordered
+from xlstm.verification.inputs import row_numbers
+
+FACTOR = 8.0
+PERTURBATIONS = 4
+DECIDABLE = 1e-6
+HALF_FACTOR = 4.0
+HALF_DECIDABLE = 0.5
+MOST = 2 * 10**8
+"""Products up to which the reference also runs in long double, for which numpy has no BLAS."""
+
+ROUNDING, DIFFERENT, UNDECIDED, FAILED = "rounding", "different", "undecided", "failed"
+WORST = (FAILED, DIFFERENT, UNDECIDED, ROUNDING)
+"""Verdicts, the worst first."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one framework's outputs in one precision compare with the reference.
+
+    Attributes:
+        verdict: "rounding", "different", "undecided" or "failed".
+        max_abs: largest difference of the step that decides: the one that comes nearest to its
+            bound, or exceeds it most. All figures are of that one step.
+        max_rel: the same over the largest |y| of the step.
+        max_ulp: the same in units of eps.
+        bound: largest difference that is allowed there.
+        ratio: `max_abs` over `bound`; above 1 is different. 0 where no step can be decided.
+        undecidable_from: first time step that is not decided: its float64 bound is too wide, or
+            the reference is not finite there in this precision; None where all are.
+        detail: what failed, or why nothing can be decided; "" otherwise.
+        output: the output, layer or tensor that these figures are of: the worst of several.
+        step: time step of `bound`, None where there is no time axis.
+        undecidable: the time steps that are not decided where others are ("rnn time steps 65 to
+            199"), "" where there are none; an error there cannot be seen.
+        ran: False for figures of another precision, taken over where this one was not run.
+    """
+
+    verdict: str
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    max_ulp: float = 0.0
+    bound: float = 0.0
+    ratio: float = 0.0
+    undecidable_from: int | None = None
+    detail: str = ""
+    output: str = ""
+    step: int | None = None
+    undecidable: str = ""
+    ran: bool = True
+
+    def named(self, output: str) -> Verdict:
+        """The same, of the output of that name."""
+        steps = f"{output} {self.undecidable}".strip() if self.undecidable else ""
+        return replace(self, output=output, undecidable=steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as plain data; numbers that JSON has not are null."""
+        return {
+            key: None if isinstance(value, float) and not np.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The reference's output and what each step may differ by, for one output and precision.
+
+    Attributes:
+        y: float64 reference.
+        step: largest allowed difference of each step.
+        top: largest |y| of each step.
+        finite: whether the reference is finite in this precision up to each step.
+        sharp: whether each step's bound is narrow enough to decide.
+        lost: numbers of each step (T, everything else) that no run of the reference has finite.
+    """
+
+    y: Array
+    step: Array
+    top: Array
+    finite: Array
+    sharp: Array
+    lost: Array
+
+
+def steps_of(y: Array) -> Array:
+    """An output (B, T, ...) as (T, everything else); (B, ...) without a time axis has one step."""
+    if y.ndim < 3:
+        return y.reshape(1, -1)
+    return np.moveaxis(y, 1, 0).reshape(y.shape[1], -1)
+
+
+def _top(y: Array) -> Array:
+    steps = np.abs(steps_of(y))
+    return steps.max(axis=1) if steps.size else np.zeros(len(steps))
+
+
+def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> list[Array]:
+    """The float64 reference with every weight and input multiplied by 1 + eps u."""
+    return run(*shaken(model, inputs, eps, seed))
+
+
+def shaken(
+    model: Model, inputs: Sequence[Array], eps: float, seed: int, dtype: Any = np.float64
+) -> tuple[Model, list[Array]]:
+    """The model and its inputs, every weight and number multiplied by 1 + eps u in `dtype`."""
+    rng = np.random.default_rng(seed)
+
+    # what stands for "masked", and what counts things, has to stay what it is
+    marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
+    numbers = row_numbers(model)
+
+    def shake(x: Array) -> Array:
+        if x.dtype == bool:
+            return x
+        wide = np.asarray(x, dtype)
+        moved = wide * (1 + dtype(eps) * rng.uniform(-1, 1, wide.shape))
+        return np.where(np.isin(wide, marks), wide, moved) if marks else moved
+
+    weights = {
+        name: {tensor: shake(array) for tensor, array in layer.items()}
+        for name, layer in model.weights.items()
+    }
+    pairs = zip(model.inputs, inputs, strict=True)
+    moved = [x if name in numbers else shake(x) for name, x in pairs]
+    return replace(model, weights=weights), moved
+
+
+def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array] | None:
+    """The reference in the precision that float64 is held against, None where there is none."""
+    if dtype == "float32":
+        return run(model, inputs, np.float32)
+    if dtype in HALF:
+        return _rounded(model, inputs, dtype)
+    wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
+    return run(model, inputs, np.longdouble) if wider and products(model, inputs) < MOST else None
+
+
+def _other_orders(model: Model, inputs: Sequence[Array], dtype: str) -> list[list[Array]]:
+    """The reference in that precision with long sums added up in two other orders."""
+    arrays = [array for layer in model.weights.values() for array in layer.values()]
+    if dtype in HALF or not has_long_sums(*arrays, *map(np.asarray, inputs)):
+        return []
+    found = []
+    for backward in (False, True):
+        weights = {
+            name: {tensor: ordered(array, backward) for tensor, array in layer.items()}
+            for name, layer in model.weights.items()
+        }
+        moved = [ordered(np.asarray(x), backward) for x in inputs]
+        found.append(run(replace(model, weights=weights), moved, np.dtype(dtype)))
+    return found
+
+
+def _rounded(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array]:
+    """The reference computed in half precision: weights, inputs and every result are rounded."""
+    marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
+    numbers = row_numbers(model)
+
+    def narrow(x: Array) -> Array:
+        rounded = emulated(np.asarray(x, np.float32), dtype)
+        return np.where(np.isin(x, marks), np.asarray(x, np.float32), rounded) if marks else rounded
+
+    weights = {
+        name: {tensor: narrow(array) for tensor, array in layer.items()}
+        for name, layer in model.weights.items()
+    }
+    pairs = zip(model.inputs, inputs, strict=True)
+    given = [x if name in numbers or x.dtype == bool else narrow(x) for name, x in pairs]
+    return run(replace(model, weights=weights), given, np.float32)
+
+
+def _free(model: Model, inputs: Sequence[Array]) -> int:
+    """The longest of the axes of inputs that may have any length."""
+    given = zip(model.inputs, inputs, strict=True)
+    pairs = ((model.shape(Edge(name)), x.shape[1:]) for name, x in given)
+    every = (n for shape, own in pairs for size, n in zip(shape, own, strict=False) if size is None)
+    return max(every, default=1)
+
+
+def products(model: Model, inputs: Sequence[Array]) -> int:
+    """About how many products a run takes: each weight once for every place of the output."""
+    batch, free = len(inputs[0]) if inputs else 1, _free(model, inputs)
+    total = 0
+    for node in model.layers:
+        held = sum(array.size for array in model.weights.get(node.owner, {}).values())
+        recurrent = isinstance(node.spec, (Recurrent, Bidirectional))
+        axes = model.shape(node.inputs[0])[:-1] if recurrent else node.shape[:-1]
+        total += held * batch * math.prod(free if size is None else size for size in axes)
+    return total
+
+
+def bounds(
+    model: Model, inputs: Sequence[Array], dtype: str, eps: float | None = None
+) -> list[Bounds]:
+    """Bounds of every output of a model for these inputs in one precision.
+
+    Args:
+        model: what is compared.
+        inputs: what it is given.
+        dtype: the precision.
+        eps: the unit of rounding, where an operation of a framework is known to round more
+            coarsely than its precision.
+    """
+    eps = eps or EPS[dtype]
+    reference = [np.asarray(y, np.float64) for y in run(model, inputs)]  # a mask is one of bools
+    other = _other_precision(model, inputs, dtype)
+    others = [*([other] if other else []), *_other_orders(model, inputs, dtype)]
+    others += [perturbed(model, inputs, eps, seed) for seed in range(PERTURBATIONS)]
+    found = []
+    for index, y in enumerate(reference):
+        runs = [outputs[index] for outputs in others]
+        found.append(_bounds(y, runs, eps, dtype))
+    return found
+
+
+def bounds_from(y: Array, runs: Sequence[Array], dtype: str) -> Bounds:
+    """Bounds of one output, from the float64 reference `y` and the runs it is held against."""
+    return _bounds(y, runs, EPS[dtype], dtype)
+
+
+def _bounds(y: Array, runs: Sequence[Array], eps: float, dtype: str) -> Bounds:
+    with np.errstate(invalid="ignore", over="ignore"):
+        changes = np.max([_top(np.asarray(other - y, np.float64)) for other in runs], axis=0)
+    top = _top(y)
+    factor, most = (HALF_FACTOR, HALF_DECIDABLE) if dtype in HALF else (FACTOR, DECIDABLE)
+    finite = np.logical_and.accumulate(np.isfinite(top) & np.isfinite(changes))
+    # frameworks may flush what is below the smallest normal number to zero
+    changes = np.fmax(changes, TINY[dtype])
+    own = np.where(finite, np.fmax(changes, eps * top), np.inf)
+    step = factor * np.maximum.accumulate(own)
+    # a step of zeros must be zeros, unless rounding itself moves it
+    step = np.where(top == 0, factor * np.where(finite, changes, np.inf), step)
+    sharp = finite & (step <= np.where(top == 0, np.inf, most * top))
+    lost = ~np.logical_or.reduce([np.isfinite(steps_of(run)) for run in (y, *runs)])
+    return Bounds(y, step, top, finite, sharp, lost)
+
+
+def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
+    """The verdict on one output of a framework.
+
+    Args:
+        output: what the framework gave.
+        allowed: bounds in the precision that it ran in.
+        exact: bounds that say which steps can be decided: in float64, in half precision its own.
+        dtype: the precision that it ran in.
+    """
+    if output.shape != allowed.y.shape:
+        return Verdict(FAILED, detail=f"shape {output.shape}, the reference has {allowed.y.shape}")
+    if np.iscomplexobj(output):
+        return Verdict(
+            DIFFERENT, math.inf, math.inf, math.inf, ratio=math.inf, detail=unreal(output)
+        )
+    if broken := _broken(output, allowed):
+        return Verdict(FAILED, detail=broken)
+    keep = allowed.finite
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        gaps = _top(np.asarray(output, np.float64) - allowed.y)[keep]
+        rel = np.where(gaps == 0, 0, gaps / allowed.top[keep])
+        ratios = np.where(gaps == 0, 0, gaps / allowed.step[keep])
+    # chaos makes late float64 steps undecidable; float32 bounds hold at every step
+    judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
+    word = _word(judged, exact)
+    # a step that cannot be decided says nothing, and its difference may be as large as its numbers
+    shown = exact.sharp[keep] | (judged > 1)
+    worst = (
+        int(np.argmax(np.where(shown, judged, -1) if shown.any() else ratios)) if judged.size else 0
+    )
+    gap, far, bound = (
+        (float(row[worst]) for row in (gaps, rel, allowed.step[keep]))
+        if judged.size
+        else (0.0,) * 3
+    )
+    return Verdict(
+        verdict=word,
+        max_abs=gap,
+        max_rel=far,
+        max_ulp=far / EPS[dtype],
+        bound=bound,
+        ratio=float(judged.max(initial=0)),
+        undecidable_from=_first_undecidable(allowed, exact),
+        detail=_why_undecided(judged, allowed, dtype) if word == UNDECIDED else "",
+        step=worst if output.ndim > 2 and judged.size else None,
+        undecidable="" if word == UNDECIDED else blurred_steps(allowed, exact),
+    )
+
+
+def unreal(output: Array) -> str:
+    """What is said of complex numbers: no layer of ours gives any."""
+    return f"dtype {output.dtype}, the reference has real numbers"
+
+
+def _broken(output: Array, allowed: Bounds) -> str:
+    """What is not finite on one side only, "" where nothing is.
+
+    After the first step of the reference that is not finite, nothing is compared: what becomes of
+    NaN and infinity there is nobody's promise.
+    """
+    if not (np.isfinite(_top(output)) | ~allowed.finite).all():
+        return "NaN or infinity where the reference has none"
+    first = int(allowed.finite.sum())
+    if first == len(allowed.finite):
+        return ""
+    found = np.isfinite(steps_of(output)[first]) & allowed.lost[first]
+    return "numbers where the reference has NaN or infinity" if found.any() else ""
+
+
+def _word(judged: Array, exact: Bounds) -> str:
+    if (judged > 1).any():
+        return DIFFERENT
+    return ROUNDING if judged.size and exact.sharp.any() else UNDECIDED
+
+
+def _why_undecided(judged: Array, allowed: Bounds, dtype: str) -> str:
+    if not judged.size and dtype in HALF and np.isfinite(allowed.top).all():
+        near = f"come near {LARGEST[dtype]:g}, the largest of {dtype}, or beyond"
+        return f"numbers of the model itself {near}: there is nothing to compare"
+    if not judged.size:
+        return "NaN or infinity in the reference itself: there is nothing to compare"
+    most = HALF_DECIDABLE if dtype in HALF else DECIDABLE
+    return f"rounding alone may move every step by more than {most:g} of its largest number"
+
+
+def _first_undecidable(allowed: Bounds, exact: Bounds) -> int | None:
+    blurred = np.flatnonzero(~(exact.sharp & allowed.finite))
+    return int(blurred[0]) if blurred.size else None
+
+
+def blurred_steps(allowed: Bounds, exact: Bounds) -> str:
+    """The steps that are not decided, as "time steps 65 to 199"; "" where all or none are."""
+    blurred = np.flatnonzero(~(exact.sharp & allowed.finite))
+    if not 0 < len(blurred) < len(exact.sharp):
+        return ""
+    groups = np.split(blurred, np.flatnonzero(np.diff(blurred) > 1) + 1)
+    ranges = [f"{g[0]}" if len(g) == 1 else f"{g[0]} to {g[-1]}" for g in groups]
+    more = [f"{len(ranges) - RANGES} more ranges"] if len(ranges) > RANGES else []
+    word = "time step" if len(blurred) == 1 else "time steps"
+    return f"{word} {', '.join([*ranges[:RANGES], *more])}"
+
+
+RANGES = 4
+"""Ranges of steps that a line names."""
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst of several outputs' verdicts; of equals the one nearest to its bound.
+
+    What cannot be decided in any of them is said of all.
+    """
+    worst = min(verdicts, key=lambda v: (WORST.index(v.verdict), -v.ratio))
+    steps = [v.undecidable_from for v in verdicts if v.undecidable_from is not None]
+    parts = dict.fromkeys(v.undecidable for v in verdicts if v.undecidable)
+    return replace(worst, undecidable_from=min(steps, default=None), undecidable="; ".join(parts))

@@ -1,0 +1,337 @@
+"""What running a model would take, worked out from shapes before anything is allocated.
+
+In: a model and the shapes of its inputs. Out: bytes and multiply-adds of a comparison, inputs made
+smaller until it fits, or a line that says what it would need.
+
+>>> from xlstm.ir.graph import RepeatVector, Source, chain
+>>> model = chain("m", [("again", RepeatVector(10**7), True)], (3,), {}, Source("keras"))
+>>> print(cost_of(model, [(6, 3)]))
+31.7 GB of memory and 1.8e+08 multiply-adds a run
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from xlstm.errors import UsageError
+from xlstm.ir import layers as specs
+from xlstm.ir.graph import Array, Edge, Model
+from xlstm.ir.layers import Shape, Spec
+from xlstm.verification.bounds import MOST
+from xlstm.verification.inputs import BATCH, Recipe, built_batch, has_free_axis, shorter
+
+MEMORY = 10**9
+"""Bytes that a comparison may take beside weights and frameworks, unless the caller says more."""
+
+WORK = 10**12
+"""Multiply-adds of all runs together for `MEMORY`, some minutes; for more memory in proportion."""
+
+BYTES, WIDEST = 8, 16
+"""Bytes of a number in float64, and in long double, in which the reference runs small models."""
+
+KEPT = 6
+"""Runs whose outputs are kept side by side: the reference, another precision, four perturbed."""
+
+RUNS = 40
+"""Runs of one comparison, about: making the inputs, bounds in two precisions, the frameworks."""
+
+TEMPORARIES = 4
+"""Arrays as large as a layer's input and output together that are alive while it is computed."""
+
+STEP = 20_000
+"""Multiply-adds that one turn of a loop over time steps costs as much time as."""
+
+Sizes = tuple[int, ...]
+
+
+class Cost(NamedTuple):
+    """What a run takes.
+
+    Attributes:
+        memory: bytes, with the outputs of all runs that are kept.
+        work: multiply-adds of one run.
+        whole: False where a layer does not take what it is given: up to there, then.
+    """
+
+    memory: int
+    work: int
+    whole: bool = True
+
+    def __str__(self) -> str:
+        return f"{_gigabytes(self.memory)} of memory and {_products(self.work)} a run"
+
+    def over(self, limits: Limits) -> str:
+        """What is over the limits, in words; "" where all fits."""
+        if self.memory > limits.memory:
+            return f"{_gigabytes(self.memory)} of memory"
+        if self.work * limits.runs > limits.work:
+            return f"{_products(self.work * limits.runs)}"
+        return ""
+
+
+class Limits(NamedTuple):
+    """What a comparison may take.
+
+    Attributes:
+        memory: bytes.
+        runs: of the model, about.
+    """
+
+    memory: int = MEMORY
+    runs: int = RUNS
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of all runs together."""
+        return WORK * self.memory // MEMORY
+
+    def __str__(self) -> str:
+        return f"{_gigabytes(self.memory)} of memory and {_products(self.work)}"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size < 10**18 else "more than 1,000,000,000 GB"
+
+
+def _products(number: int) -> str:
+    words = f"{number:.2g}" if number < 10**24 else "more than 1e+24"
+    return f"{words} multiply-adds"
+
+
+def check_memory(memory: Any) -> int:
+    """Bytes as a whole number.
+
+    Raises:
+        UsageError: no number above zero.
+    """
+    if isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 < memory < 2**60:
+        raise UsageError("memory", "a number of bytes above zero", repr(memory), "pass such a one")
+    return int(memory)
+
+
+def sizes_of(model: Model, shapes: Sequence[Sizes]) -> dict[Edge, Shape]:
+    """Shape of one sample on every edge, for inputs of these shapes, batch first.
+
+    A layer that does not take what it reads, and all after it, are left out.
+    """
+    known: dict[Edge, Shape] = {
+        Edge(name): shape[1:] for name, shape in zip(model.inputs, shapes, strict=True)
+    }
+    for node in model.layers:
+        found: tuple[Shape, ...] = ()
+        with contextlib.suppress(Exception):  # shapes of a registered layer come from its own code
+            found = node.spec.output_shapes(*(known[edge] for edge in node.inputs))
+        if not found:
+            break
+        known |= {Edge(node.name, number): shape for number, shape in enumerate(found)}
+    return known
+
+
+def cost_of(model: Model, shapes: Sequence[Sizes]) -> Cost:
+    """What a run takes for inputs of these shapes, batch first."""
+    known = sizes_of(model, shapes)
+    kept = sum(map(_numbers, known.values()))
+    ends = sum(_numbers(known[edge]) for edge in model.outputs if edge in known)
+    most, work, whole = 0, 0, True
+    for node in model.layers:
+        after = [known.get(Edge(node.name, number)) for number in range(len(node.shapes))]
+        if None in after:
+            whole = False
+            break
+        held = sum(array.size for array in model.weights.get(node.owner, {}).values())
+        before = [known[edge] for edge in node.inputs]
+        found = _layer(node.spec, held, before, [shape or () for shape in after])
+        most, work = max(most, found.room), work + found.work
+    batch = shapes[0][0] if shapes else 1
+    width = WIDEST if batch * work < MOST else BYTES
+    return Cost(width * batch * (kept + most + KEPT * ends), batch * work, whole)
+
+
+HEAVY = 32
+"""Turns of another layer's loop that one turn of a ConvLSTM's takes as much time as."""
+
+
+def costs_of(model: Model, shapes: Sequence[Sizes]) -> dict[str, float]:
+    """Multiply-adds of one run of each node, for inputs of these shapes, batch first.
+
+    A turn of a loop over time takes its time once, for all samples together.
+    """
+    known = sizes_of(model, shapes)
+    batch = shapes[0][0] if shapes else 1
+    found = {}
+    for node in model.layers:
+        reads = [known.get(edge) for edge in node.inputs]
+        after = [known.get(Edge(node.name, number)) for number in range(len(node.shapes))]
+        if None in reads or None in after:
+            break
+        held = sum(array.size for array in model.weights.get(node.owner, {}).values())
+        shaped = [[shape or () for shape in side] for side in (reads, after)]
+        turns = _turns(node.spec, shaped[0])
+        work = _layer(node.spec, held, *shaped).work - STEP * turns
+        heavy = HEAVY if isinstance(node.spec, specs.ConvLSTM) else 1
+        found[node.name] = float(batch * work + heavy * STEP * turns)
+    return found
+
+
+def _turns(spec: Spec, before: Sequence[Shape]) -> int:
+    """Turns of a layer's loops over time."""
+    if not isinstance(spec, (specs.Recurrent, specs.Bidirectional)):
+        return 0
+    return (2 if isinstance(spec, specs.Bidirectional) else 1) * (before[0][0] or 1)
+
+
+class _Layer(NamedTuple):
+    """What one layer takes for one sample.
+
+    Attributes:
+        room: numbers that are alive only while it is computed.
+        work: multiply-adds.
+    """
+
+    room: int = 0
+    work: int = 0
+
+
+def _layer(spec: Spec, held: int, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
+    if isinstance(spec, specs.TimeDistributed):
+        steps = before[0][0] or 1
+        inner = _layer(spec.layer, held, *([s[1:] for s in shapes] for shapes in (before, after)))
+        return _Layer(steps * inner.room, steps * inner.work)
+    numbers = sum(map(_numbers, (*before, *after)))
+    recurrent = isinstance(spec, (specs.Recurrent, specs.Bidirectional))
+    places = _numbers((before[0] if recurrent else after[0])[:-1])
+    own = next((rule for kind, rule in RULES.items() if isinstance(spec, kind)), None)
+    more = own(spec, before, after) if own else _Layer()
+    room, work = max(TEMPORARIES * numbers, more.room), numbers + held * places + more.work
+    return _Layer(room, work)
+
+
+def _numbers(shape: Shape) -> int:
+    return math.prod(max(size or 1, 0) for size in shape)
+
+
+Rule = Callable[[Any, Sequence[Shape], Sequence[Shape]], _Layer]
+
+
+def _recurrent(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Layer:
+    """The input's part of every gate at every step, and a turn of the loop for each step."""
+    halves = spec.halves if isinstance(spec, specs.Bidirectional) else (spec,)
+    steps = before[0][0] or 1
+    states = sum(_numbers(shape) for half in halves for shape in half.state_shapes())
+    return _Layer(4 * steps * states, len(halves) * steps * STEP)
+
+
+def _window(spec: Any, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
+    """Every window laid out by itself, as PyTorch does in float64."""
+    window, channels = math.prod(spec.window), before[0][-1] or 1
+    places = max(_numbers(before[0][:-1]), _numbers(after[0][:-1]))
+    room = 0 if isinstance(spec, specs.Pool) else window * channels * places
+    return _Layer(room, window * _numbers(after[0]))
+
+
+def _heads(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Layer:
+    """A score of every query and value, three times: scores, those that count, weights."""
+    pairs = (before[0][0] or 1) * (before[1][0] or 1)
+    width = (before[0][-1] or 1) + (before[1][-1] or 1)
+    if isinstance(spec, specs.MultiHeadAttention):
+        width = spec.key_dim + spec.value_dim
+        steps = sum(shape[0] or 1 for shape in before[:3])
+        room = steps * spec.heads * width
+        return _Layer(3 * spec.heads * pairs + room, spec.heads * pairs * width)
+    return _Layer(3 * pairs, pairs * width)
+
+
+def _dot(spec: Any, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
+    return _Layer(work=_numbers(after[0]) * (before[0][spec.axes[0] - 1] or 1))
+
+
+def _einsum(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Layer:
+    pairs = zip(spec.letters, before, strict=False)
+    sizes = {name: size for names, own in pairs for name, size in zip(names, own, strict=False)}
+    return _Layer(work=_numbers(tuple(sizes.values())))
+
+
+RULES: dict[Any, Rule] = {
+    specs.Recurrent: _recurrent,
+    specs.Bidirectional: _recurrent,
+    specs.Conv: _window,
+    specs.ConvTranspose: _window,
+    specs.DepthwiseConv: _window,
+    specs.Pool: _window,
+    specs.Attention: _heads,
+    specs.MultiHeadAttention: _heads,
+    specs.Dot: _dot,
+    specs.Einsum: _einsum,
+}
+"""Layers that take more than their inputs, outputs and weights say."""
+
+
+def made_shapes(model: Model, recipe: Recipe) -> list[Sizes]:
+    """Shapes of the inputs that a recipe makes, batch first."""
+    batch = recipe.batch or built_batch(model) or BATCH
+    shapes = (model.node(name).shape for name in model.inputs)
+    return [(batch, *(recipe.steps if n is None else n for n in shape)) for shape in shapes]
+
+
+def fitted(model: Model, recipe: Recipe, limits: Limits, *, shorten: bool = True) -> Recipe:
+    """The recipe, or one of fewer rows and steps that a comparison fits the limits with.
+
+    Args:
+        model: what the inputs are for.
+        recipe: what to start from.
+        limits: what a comparison may take.
+        shorten: whether there may be fewer steps.
+
+    Raises:
+        UsageError: none does.
+    """
+    found, least = _fit(model, recipe, limits, shorten)
+    if found is None:
+        raise too_large(model, least, limits)
+    return found
+
+
+def _fit(
+    model: Model, recipe: Recipe, limits: Limits, shorten: bool = True
+) -> tuple[Recipe | None, Cost]:
+    """The first recipe that fits, None if none does; and what the last one takes."""
+    for tried in _smaller(model, recipe, shorten and has_free_axis(model)):
+        least = cost_of(model, made_shapes(model, tried))
+        # fewer steps may be fewer than a window has
+        if not least.over(limits) and (least.whole or tried == recipe):
+            return tried, least
+    return None, least
+
+
+def _smaller(model: Model, recipe: Recipe, shorten: bool) -> Iterator[Recipe]:
+    """The recipe, and ever smaller ones: many rows say more than many steps."""
+    yield recipe
+    batch = recipe.batch or BATCH
+    batches = [None] if built_batch(model) else [batch, *shorter(batch)]
+    steps = [recipe.steps, *(shorter(recipe.steps) if shorten else ())]
+    pairs = sorted(product(batches, steps), key=lambda pair: -(pair[0] or 1) * pair[1])
+    yield from (recipe._replace(batch=rows, steps=n) for rows, n in pairs[1:])
+
+
+def check_cost(model: Model, arrays: Sequence[Array], limits: Limits) -> None:
+    """Raises UsageError where a comparison on these inputs is over the limits."""
+    found = cost_of(model, [array.shape for array in arrays])
+    if found.over(limits):
+        raise too_large(model, found, limits)
+
+
+def too_large(model: Model, found: Cost, limits: Limits) -> UsageError:
+    """The error for a comparison that is over the limits."""
+    do = "pass smaller inputs, allow more (memory=, --memory), or port with --no-verify"
+    want = f"a comparison of at most {limits}"
+    return UsageError(model.name, want, f"one that would need {found.over(limits)}", do)
+
+
+def why_not(model: Model, limits: Limits = Limits()) -> str:  # noqa: B008  a tuple of numbers
+    """What a comparison on made inputs would need that is too much, "" where one fits."""
+    found, least = _fit(model, Recipe(), limits)
+    return "" if found else f"would need {least.over(limits)}"

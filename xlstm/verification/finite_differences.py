@@ -1,0 +1,261 @@
+"""Derivatives of the reference by differences, which know nothing of any framework's backward pass.
+
+The loss is the sum of all outputs times fixed random numbers. Along a random direction v of one
+tensor, its slope is a central difference of six points in long double, off by about the sixth power
+of the step. Steps shrink until two of them agree; what they still disagree by is part of the bound.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xlstm.ir.graph import Array, Input, Masking, Model, NotEqual, TimeDistributed
+from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers.custom import kind_of
+from xlstm.reference import run
+from xlstm.verification.bounds import PERTURBATIONS, shaken
+from xlstm.verification.inputs import row_numbers
+
+WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
+WIDE: Any = np.longdouble if WIDER else np.float64
+
+STENCIL = ((1, 45), (2, -9), (3, 1))
+"""Place and weight of a central difference of six points, over 60 steps."""
+
+STEPS = tuple(2.0**-n for n in range(6, 25, 3))
+"""Tried from the largest on, in units of a typical number of the tensor."""
+
+RATIO = 2.0**-3
+"""Of a step to the one before it."""
+
+AGREED = 2.0**-46
+"""Relative disagreement of two steps that needs no smaller one."""
+
+CORNER = 1e-6
+"""Jump of the slope, over the slope, from which a function has a corner."""
+
+FLOOR = 1e-10
+"""Slopes below this, over the terms of the loss, are as good as zero."""
+
+ROUGH = 2.0**-4
+"""Step of the differences that are held against those of a run in less precision."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor to differentiate by.
+
+    Attributes:
+        name: what a report calls it.
+        owner: the node that owns it, or the input.
+        tensor: hub tensor, "" for an input.
+        side: bias side, None for tensors without sides.
+    """
+
+    name: str
+    owner: str
+    tensor: str = ""
+    side: int | None = None
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The derivative along one direction.
+
+    Attributes:
+        v: the direction, in the shape of the tensor (of one side of a bias).
+        value: the derivative.
+        noise: what two steps disagree by.
+        step: the step taken.
+        corner: whether the function has a corner right here.
+        size: of the terms of the loss.
+    """
+
+    v: Array
+    value: float
+    noise: float
+    step: float
+    corner: bool
+    size: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where slopes are taken: a model with biases of two sides, its inputs, factors of outputs."""
+
+    model: Model
+    inputs: tuple[Array, ...]
+    factors: tuple[Array | None, ...]
+
+    def loss(self, dtype: Any = WIDE) -> Any:
+        """The sum of all outputs, computed in `dtype`, times their factors."""
+        return sum((terms.sum() for terms in self.terms(dtype)), WIDE(0))
+
+    def terms(self, dtype: Any = WIDE) -> list[Array]:
+        """Every output times its factors."""
+        outputs = run(self.model, self.inputs, dtype)
+        pairs = zip(outputs, self.factors, strict=False)
+        return [y.astype(WIDE) * c for y, c in pairs if c is not None]
+
+    def size(self) -> float:
+        """The sum of the terms' sizes: what a slope along a direction of 100 % is like."""
+        return float(sum(np.abs(terms).sum() for terms in self.terms()))
+
+    def moved(self, place: Place, delta: Array) -> Point:
+        """The same with `delta` added to one tensor."""
+        if not place.tensor:
+            moved = list(self.inputs)
+            number = self.model.inputs.index(place.owner)
+            moved[number] = moved[number] + delta
+            return replace(self, inputs=tuple(moved))
+        layer = dict(self.model.weights[place.owner])
+        if place.side is not None:
+            delta = np.stack([delta * (side == place.side) for side in (0, 1)])
+        layer[place.tensor] = layer[place.tensor] + delta
+        weights = {**self.model.weights, place.owner: layer}
+        return replace(self, model=replace(self.model, weights=weights))
+
+    def shaken(self, eps: float, seed: int) -> Point:
+        """The same with every weight and input multiplied by 1 + eps u."""
+        model, inputs = shaken(self.model, self.inputs, eps, seed, WIDE)
+        return replace(self, model=model, inputs=tuple(inputs))
+
+    def at(self, place: Place) -> Array:
+        """The numbers of a tensor."""
+        if not place.tensor:
+            return self.inputs[self.model.inputs.index(place.owner)]
+        array = self.model.weights[place.owner][place.tensor]
+        return array if place.side is None else array[place.side]
+
+
+def point(model: Model, inputs: Sequence[Array], seed: int) -> Point:
+    """The place where a model's slopes are taken, in the widest float that there is."""
+    wide = [x if x.dtype == bool else x.astype(WIDE) for x in inputs]
+    rng = np.random.default_rng(seed)
+    factors: list[Array | None] = []
+    for y in run(model, inputs)[: len(model.outputs)]:
+        drawn = np.asarray(rng.standard_normal(y.shape), np.float32)
+        factors.append(None if y.dtype == bool else drawn)
+    return Point(two_sided(model.astype(WIDE)), tuple(wide), tuple(factors))
+
+
+def two_sided(model: Model) -> Model:
+    """The same function with two sides of every bias that has sides; a side that lacks is zero."""
+    weights = {name: dict(layer) for name, layer in model.weights.items()}
+    for node in model.layers:
+        for before, part in node.spec.parts:
+            axes = kind_of(part).tensors if part.form in (*KINDS, "Custom") else {}
+            for tensor in (t for t, names in axes.items() if names.startswith("s")):
+                held = weights.get(node.name, {}).get(before + tensor)
+                if held is not None and len(held) == 1:
+                    weights[node.name][before + tensor] = np.concatenate([held, held * 0])
+    return replace(model, weights=weights)
+
+
+def places(model: Model) -> tuple[list[Place], list[str]]:
+    """Every tensor that has a gradient, and a line for each that has none."""
+    found: list[Place] = []
+    left: list[str] = []
+    for node in model.layers:
+        held = model.weights.get(node.name, {})
+        for before, part in node.spec.parts:
+            kind = kind_of(part) if part.form in (*KINDS, "Custom") else None
+            for tensor in (name for name in held if name.startswith(before)):
+                own, name = tensor.removeprefix(before), f"{node.name}.{tensor}"
+                if kind is None or own not in kind.tensors:
+                    continue
+                if own in kind.statistics:
+                    left.append(f"gradient of {name}: none, training does not move statistics")
+                elif kind.tensors[own].startswith("s"):
+                    sides = enumerate(("input", "recurrent"))
+                    found += [Place(f"{name} ({w})", node.name, tensor, n) for n, w in sides]
+                else:
+                    found.append(Place(name, node.name, tensor))
+    rows = row_numbers(model)
+    for name in model.inputs:
+        spec = model.node(name).spec
+        if name in rows or (isinstance(spec, Input) and "float" not in spec.dtype):
+            left.append(f"gradient of input {name}: none, it holds ids, counts or a mask")
+        else:
+            found.append(Place(f"input {name}", name))
+    return found, left
+
+
+def direction(at: Point, place: Place, seed: int, mask: Array | None = None) -> Array:
+    """Random numbers of the size of a tensor's own; zero where `mask` is, or a mark stands."""
+    x = at.at(place)
+    size = np.sqrt((np.asarray(x, np.float64) ** 2).mean()) if x.size else 0.0
+    drawn = np.random.default_rng(seed).standard_normal(x.shape)
+    v: Array = np.asarray(drawn * (float(size) or 1.0), WIDE)
+    v = v if mask is None else v * mask
+    if not place.tensor:  # a number that stands for "masked" has to stay what it is
+        specs = [
+            n.spec.layer if isinstance(n.spec, TimeDistributed) else n.spec for n in at.model.nodes
+        ]
+        marks = [spec.value for spec in specs if isinstance(spec, (Masking, NotEqual))]
+        v = np.where(np.isin(np.asarray(x, np.float64), marks), 0.0, v) if marks else v
+    return v
+
+
+def slope(at: Point, place: Place, v: Array) -> Slope:
+    """The derivative of the loss along `v`."""
+
+    @functools.cache
+    def loss(times: float) -> Any:
+        return at.moved(place, v * WIDE(times)).loss()
+
+    with np.errstate(all="ignore"):
+        found = _agreed(loss)
+        values, steps = zip(*found, strict=True)
+        gaps = [abs(b - a) for a, b in itertools.pairwise(values)]
+        noise, best = min((gap, number) for number, gap in enumerate(gaps))
+        # two may agree by chance: what rounding does to a smaller step is the check
+        noise = max(noise, *(gap * RATIO for gap in gaps[best + 1 : best + 2]), WIDE(0))
+        value, step = values[best + 1], steps[best + 1]
+        jumps = [abs(loss(h) - 2 * loss(0.0) + loss(-h)) / h for h in steps[best : best + 2]]
+        size = at.size()
+        least = max(CORNER * abs(value), FLOOR * size, 100 * noise)
+        corner = jumps[1] > jumps[0] / 2 and jumps[1] > least
+    return Slope(v, float(value), float(noise), step, bool(corner), size)
+
+
+def _agreed(loss: Callable[[float], Any]) -> list[tuple[Any, float]]:
+    """Differences of ever smaller steps, until two of them agree."""
+    found: list[tuple[Any, float]] = []
+    for h in STEPS:
+        pairs = sum(c * (loss(k * h) - loss(-k * h)) for k, c in STENCIL)
+        found.append((pairs / (60 * WIDE(h)), h))
+        if len(found) > 1:
+            (a, _), (b, _) = found[-2:]
+            if not abs(b - a) > AGREED * abs(b):
+                break
+    return found
+
+
+def condition(at: Point, place: Place, along: Slope, eps: float) -> float:
+    """Largest change of a slope where every weight and input is multiplied by 1 + eps u."""
+    with np.errstate(all="ignore"):
+        # both ends' curvature drops out of the difference of two such slopes
+        own = _simple(at, place, along.v, along.step)
+        seeds = range(PERTURBATIONS)
+        shaken = (at.shaken(eps, seed) for seed in seeds)
+        return float(max(abs(_simple(p, place, along.v, along.step) - own) for p in shaken))
+
+
+def inaccuracy(at: Point, place: Place, along: Slope, dtype: str) -> float:
+    """What a slope is off by where the reference runs in `dtype`, over a wide step."""
+    kind = np.dtype(dtype).type
+    with np.errstate(all="ignore"):
+        wide, own = (_simple(at, place, along.v, ROUGH, t) for t in (WIDE, kind))
+        return float(abs(own - wide))
+
+
+def _simple(at: Point, place: Place, v: Array, step: float, dtype: Any = WIDE) -> Any:
+    ends = (at.moved(place, v * WIDE(h)).loss(dtype) for h in (step, -step))
+    return functools.reduce(lambda a, b: a - b, ends) / (2 * WIDE(step))

@@ -1,0 +1,162 @@
+"""A version of a model that also gives what its recurrent layers keep to themselves.
+
+Every recurrent layer gives its output at every step and its last states, in its place in the graph;
+what reads its last output reads that of the last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xlstm.ir.graph import (
+    Bidirectional,
+    Builder,
+    Concatenate,
+    Edge,
+    Merge,
+    Model,
+    Node,
+    Recurrent,
+    Slice,
+    Spec,
+    TimeDistributed,
+)
+from xlstm.verification.run import output_names
+
+STATES = {1: ("h",), 2: ("h", "c")}
+
+JOINED = {"sum": "add", "mul": "multiply", "ave": "average"}
+"""How Bidirectional merges -> the same of Merge."""
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """A model that shows its hidden states.
+
+    Attributes:
+        model: the outputs of the original, then those of each recurrent layer.
+        names: of its outputs.
+        own: how many of them are the original's.
+        left: recurrent layers that stay hidden, and why.
+    """
+
+    model: Model
+    names: tuple[str, ...]
+    own: int
+    left: tuple[str, ...]
+
+
+@dataclass
+class _Work:
+    """The graph so far, where each old edge is now, and what is shown."""
+
+    graph: Builder = field(default_factory=Builder)
+    moved: dict[Edge, Edge] = field(default_factory=dict)
+    shown: list[tuple[str, Edge]] = field(default_factory=list)
+
+    def at(self, edge: Edge) -> Edge:
+        return self.moved.get(edge, edge)
+
+    def add(self, node: Node, spec: Spec) -> Edge:
+        """The node with another spec, reading what it read."""
+        mask = None if node.mask is None else self.at(node.mask)
+        inputs = [self.at(edge) for edge in node.inputs]
+        states = [self.at(edge) for edge in node.states]
+        options: Any = {"trainable": node.trainable, "layer": node.layer}
+        return self.graph.add(node.name, spec, inputs, mask=mask, states=states, **options)
+
+
+def revealed(model: Model) -> Revealed | None:
+    """A model with the outputs of every recurrent layer; None where there is no such layer."""
+    work, left = _Work(), []
+    taken = {node.name for node in model.nodes}
+    for node in model.nodes:
+        if isinstance(node.spec, Recurrent):
+            _one(work, node, node.spec, taken)
+        elif isinstance(node.spec, Bidirectional):
+            _both(work, node, node.spec, taken)
+        else:
+            work.add(node, node.spec)
+        if isinstance(node.spec, TimeDistributed) and hasattr(node.spec.layer, "state_shapes"):
+            left.append(f"states of {node.name}: not shown, it starts anew at every step around it")
+    if not work.shown:
+        return None
+    names, edges = zip(*work.shown, strict=True)
+    outputs = (*(work.at(edge) for edge in model.outputs), *edges)
+    shows = replace(model, nodes=work.graph.nodes, outputs=outputs, lone=False, keys=())
+    own = len(model.outputs)
+    every = output_names(model)
+    # the states that stateful layers keep follow all outputs
+    labels = (*every[:own], *names, *every[own:])
+    return Revealed(shows, labels, own, tuple(left))
+
+
+def _open(spec: Recurrent) -> Recurrent:
+    return replace(spec, return_sequences=True, return_state=True)
+
+
+def _state_names(spec: Recurrent) -> tuple[str, ...]:
+    return STATES.get(len(spec.state_shapes()), ())
+
+
+def _last(work: _Work, edge: Edge, name: str, place: int, taken: set[str]) -> Edge:
+    """One step of a sequence."""
+    return work.graph.add(_free(name, taken), Slice(0, start=place, drop=True), [edge])
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _one(work: _Work, node: Node, spec: Recurrent, taken: set[str]) -> None:
+    y = work.add(node, _open(spec))
+    if not spec.return_sequences:
+        work.moved[Edge(node.name)] = _last(work, y, f"{node.name}_last", -1, taken)
+    work.shown.append((f"{node.name}, every step", y))
+    for number, state in enumerate(_state_names(spec), 1):
+        work.shown.append((f"{node.name}, last {state}", Edge(node.name, number)))
+
+
+def _both(work: _Work, node: Node, spec: Bidirectional, taken: set[str]) -> None:
+    forward, backward = map(_open, spec.halves)
+    y = work.add(node, Bidirectional(forward, backward, "none"))
+    halves = [y, Edge(node.name, 1)]
+    for edge, side in zip(halves, SIDES, strict=True):
+        work.shown.append((f"{node.name} {side}, every step", edge))
+    names = [
+        f"{side}, last {s}"
+        for side, half in zip(SIDES, spec.halves, strict=True)
+        for s in _state_names(half)
+    ]
+    for number, name in enumerate(names):
+        work.shown.append((f"{node.name} {name}", Edge(node.name, 2 + number)))
+    outputs = 2 if spec.merge == "none" else 1
+    for number in range(len(names) if spec.forward.return_state else 0):
+        work.moved[Edge(node.name, outputs + number)] = Edge(node.name, 2 + number)
+    # the second half's sequence is turned round: its last step is the first place
+    ends = (
+        halves
+        if spec.return_sequences
+        else [
+            _last(work, edge, f"{node.name}_{side}_last", place, taken)
+            for edge, side, place in zip(halves, SIDES, (-1, 0), strict=True)
+        ]
+    )
+    if spec.merge == "none":
+        work.moved |= {Edge(node.name, n): edge for n, edge in enumerate(ends)}
+        return
+    how = Merge(JOINED[spec.merge]) if spec.merge in JOINED else Concatenate(-1)
+    work.moved[Edge(node.name)] = work.graph.add(_free(f"{node.name}_joined", taken), how, ends)
+
+
+SIDES = ("forward", "backward")
+
+
+def shown(names: tuple[str, ...], own: int) -> Iterator[str]:
+    """Names of what is shown beside the model's own outputs."""
+    yield from names[own:]

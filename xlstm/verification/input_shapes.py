@@ -1,0 +1,131 @@
+"""More shapes of inputs for a thorough comparison: lengths, batch sizes, masks, scales, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from xlstm.errors import XlstmError
+from xlstm.ir.graph import Array, Model
+from xlstm.ir.precision import DTYPES, HALF
+from xlstm.verification import inputs as generated
+from xlstm.verification.bounds import bounds
+from xlstm.verification.cost import Limits, cost_of, made_shapes
+from xlstm.verification.run import Trial, trial
+
+
+class Shape(NamedTuple):
+    """Sizes and scale of one set of inputs."""
+
+    steps: int
+    batch: int
+    scale: float
+
+
+SHAPES = (
+    Shape(1, 1, 1.0),
+    Shape(1, 5, 64.0),
+    Shape(2, 3, 0.25),
+    Shape(3, 1, 16.0),
+    Shape(7, 5, 4.0),
+    Shape(17, 10, 256.0),
+    Shape(33, 1, 1.0),
+    Shape(96, 5, 1.0),
+)
+"""One, two and three steps, odd and long ones."""
+
+KINDS = ("none", "right", "left", "middle", "all")
+"""What is masked in each row: five rows, wherever they start, hold every kind."""
+
+
+def shapes_of(
+    model: Model,
+    dtypes: Sequence[str] = DTYPES,
+    limits: Limits = Limits(),  # noqa: B008  a tuple of numbers
+) -> tuple[list[Trial], list[str]]:
+    """Trials of every shape that a model takes, and a line for each that it does not take."""
+    free, batch = generated.has_free_axis(model), generated.built_batch(model)
+    seen, found, refused = set[tuple[tuple[int, ...], ...]](), list[Trial](), list[str]()
+    for number, shape in enumerate(SHAPES):
+        recipe = generated.Recipe(
+            shape.steps if free else generated.STEPS,
+            shape.scale,
+            generated.SEED + 1 + number,
+            batch or shape.batch,
+            KINDS,
+            number,
+        )
+        if said := _too_large(model, recipe, limits):
+            refused.append(f"{shape.steps} steps: not compared, {said}")
+            continue
+        try:
+            made = _decidable(model, recipe, [d for d in dtypes if d not in HALF])
+            halves = _halves(model, recipe, made, [d for d in dtypes if d in HALF])
+        except (ValueError, IndexError, XlstmError):
+            refused.append(f"{shape.steps} steps: not compared, the model does not take them")
+            continue
+        sizes = tuple(array.shape for array in made.arrays)
+        if not free or sizes not in seen:
+            found += halves
+            refused += [
+                f"{made.label}: rounding decides nothing in {' and '.join(one.allowed)}, "
+                f"compared with {one.label} instead"
+                for one in halves[1:]
+            ]
+        seen.add(sizes)
+    return found, list(dict.fromkeys(refused))
+
+
+def _too_large(model: Model, recipe: generated.Recipe, limits: Limits) -> str:
+    """What a recipe would need that is too much, "" where nothing is."""
+    found = cost_of(model, made_shapes(model, recipe)).over(limits)
+    return found and f"they would need {found}"
+
+
+def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Trial:
+    """A trial of a recipe, or of a milder one where rounding decides nothing about it."""
+    for found in _milder(model, recipe, dtypes):
+        single = all(bound.finite.all() for bound in found.allowed["float32"])
+        if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
+            break
+    return found
+
+
+def _milder(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Iterator[Trial]:
+    """Trials of a recipe and of ever milder ones."""
+    milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
+    if generated.has_free_axis(model):
+        milder += [milder[1]._replace(steps=n) for n in generated.shorter(recipe.steps)]
+    for tried in milder:
+        arrays, _, made = generated.best_of(model, tried, (1.0,))
+        label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
+        yield trial(model, arrays, label, dtypes=dtypes)
+
+
+def _halves(
+    model: Model, recipe: generated.Recipe, made: Trial, dtypes: Sequence[str]
+) -> list[Trial]:
+    """A trial in half precision too, and milder ones for those that decide nothing in it.
+
+    Where no milder one decides anything either, the verdict of the first will say so.
+    """
+    allowed, others = dict(made.allowed), dict[str, Trial]()
+    for dtype in dtypes:
+        own = bounds(model, made.arrays, dtype)
+        if all(bound.sharp.any() for bound in own):
+            allowed[dtype] = own
+            continue
+        for one in _milder(model, recipe, [dtype]):
+            if all(bound.sharp.any() for bound in one.allowed[dtype]):
+                before = others.get(one.label, one)
+                others[one.label] = replace(one, allowed={**before.allowed, **one.allowed})
+                break
+        else:
+            allowed[dtype] = own
+    return [replace(made, allowed=allowed), *others.values()]
+
+
+def sizes_of(arrays: Sequence[Array]) -> str:
+    """Shapes of the inputs, as "(6,16,3)"."""
+    return " ".join(f"({','.join(map(str, array.shape))})" for array in arrays)

@@ -1,0 +1,247 @@
+"""Inputs for a comparison, made from the model: trained-scale, rows of several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from xlstm.ir.graph import (
+    Array,
+    Embedding,
+    ExpandDims,
+    Flatten,
+    Input,
+    Masking,
+    Model,
+    Node,
+    Permute,
+    RepeatVector,
+    Reshape,
+    Slice,
+    Squeeze,
+    TimeDistributed,
+)
+from xlstm.reference import Coverage, run
+
+BATCH = 6
+STEPS = 16
+SEED = 20
+SCALES = (1.0, 4.0, 16.0, 64.0)
+"""Tried in this order until every piece of every activation was reached."""
+
+
+def _sample_shape(shape: tuple[int | None, ...], steps: int) -> tuple[int, ...]:
+    return tuple(steps if size is None else size for size in shape)
+
+
+MASKS = ("none", "right", "left", "middle", "all", "none")
+"""What is masked in each row of a batch, where the model has masks."""
+
+SEEN = ("none", "right", "left", "middle", "none", "right")
+"""The same without a row of which every step is masked: some layers give NaN for it."""
+
+
+class Recipe(NamedTuple):
+    """How inputs are made.
+
+    Attributes:
+        steps: length of axes that may have any.
+        scale: rows grow from a quarter up to twice this.
+        seed: of the numbers.
+        batch: number of rows, None for the model's own or BATCH.
+        masks: what is masked in each row.
+        first: place in `masks` of the first row.
+        positive: whether all numbers are above zero, as some functions want.
+    """
+
+    steps: int = STEPS
+    scale: float = 1.0
+    seed: int = SEED
+    batch: int | None = None
+    masks: tuple[str, ...] = MASKS
+    first: int = 0
+    positive: bool = False
+
+
+def built_batch(model: Model) -> int | None:
+    """The batch size that a model was built for, None for any."""
+    specs = [node.spec for node in model.nodes if isinstance(node.spec, Input)]
+    return next((spec.batch for spec in specs if spec.batch), None)
+
+
+def batch_of(model: Model) -> int:
+    """The batch size that a model was built for, or BATCH."""
+    return built_batch(model) or BATCH
+
+
+def _counts(recipe: Recipe, batch: int, *axes: int) -> Array:
+    """(batch, ..., steps): True where a step counts, by the recipe's kinds of masks."""
+    steps = axes[-1]
+    t = np.arange(steps)
+    third = -(-steps // 3)
+    masked = {
+        "none": t < 0,
+        "right": t >= steps - third,
+        "left": t < third,
+        "middle": (t >= third) & (t < 2 * third),
+        "all": t >= 0,
+    }
+    kinds = [recipe.masks[(row + recipe.first) % len(recipe.masks)] for row in range(batch)]
+    counts = ~np.array([masked[kind] for kind in kinds])
+    counts = np.expand_dims(counts, tuple(range(1, len(axes))))
+    return np.broadcast_to(counts, (batch, *axes)).copy()
+
+
+def _marks(model: Model) -> dict[str, float]:
+    """Inputs whose steps a Masking layer marks, and the value that it looks for."""
+    found = {}
+    for node in model.nodes:
+        before = node.inputs[0].node if node.inputs else ""
+        if isinstance(node.spec, Masking) and before in model.inputs:
+            found[before] = node.spec.value
+    return found
+
+
+def row_numbers(model: Model) -> dict[str, int]:
+    """Inputs that hold row numbers of embeddings, and how many rows there are at least."""
+    found: dict[str, int] = {}
+    for node in model.nodes:
+        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        if isinstance(spec, Embedding):
+            start = _start(model, node)
+            found[start.name] = min(found.get(start.name, spec.rows), spec.rows)
+    return found
+
+
+def _start(model: Model, node: Node) -> Node:
+    """The input that a node's numbers come from, unchanged."""
+    while node.inputs:
+        node = model.node(node.inputs[0].node)
+        if not isinstance(node.spec, MOVES):
+            break
+    return node
+
+
+MOVES = (Reshape, Permute, Slice, ExpandDims, Squeeze, Flatten, RepeatVector)
+"""Specs that hand numbers on as they are."""
+
+
+def make(model: Model, steps: int = STEPS, scale: float = 1.0, seed: int = SEED) -> list[Array]:
+    """One array per model input, (batch, ...); rows grow from a quarter to twice the scale.
+
+    Axes of any length get `steps`. The values are float32 so that every framework gets the same;
+    inputs of integers get whole numbers, and those of embeddings row numbers. Where the model has
+    masks, the rows are masked in turn nowhere, at the end, at the start, in the middle, everywhere.
+    """
+    return cooked(model, Recipe(steps, scale, seed))
+
+
+def cooked(model: Model, recipe: Recipe) -> list[Array]:
+    """As `make`, with everything that a recipe says."""
+    rng = np.random.default_rng(recipe.seed)
+    marks, tables = _marks(model), row_numbers(model)
+    made = []
+    for name in model.inputs:
+        shape = _sample_shape(model.node(name).shape, recipe.steps)
+        size = (recipe.batch or batch_of(model), *shape)
+        spec = model.node(name).spec
+        dtype = spec.dtype if isinstance(spec, Input) else "float32"
+        if dtype == "bool":
+            made.append(_counts(recipe, *size))
+        elif name in tables:
+            made.append(_ids(rng, recipe, size, tables[name]))
+        else:
+            made.append(_numbers(rng, recipe, size, dtype, marks.get(name)))
+    return made
+
+
+def _ids(rng: np.random.Generator, recipe: Recipe, size: tuple[int, ...], rows: int) -> Array:
+    """Row numbers from 1 on, and 0 where a mask of zeros would be."""
+    ids = rng.integers(min(1, rows - 1), rows, size)
+    if len(size) > 1:
+        ids = np.where(_counts(recipe, *size), ids, 0)
+    return ids.astype(np.float32)
+
+
+def _numbers(
+    rng: np.random.Generator,
+    recipe: Recipe,
+    size: tuple[int, ...],
+    dtype: str,
+    mark: float | None,
+) -> Array:
+    """Normal numbers whose scale grows from row to row; `mark` fills the masked steps."""
+    batch = size[0]
+    # the first rows stay where activations are curved, the last ones reach where they are flat
+    grown = np.geomspace(0.25, 2.0 * recipe.scale, batch)
+    rows = grown if batch > 1 else np.full(1, recipe.scale)
+    x = rng.standard_normal(size) * rows.reshape(-1, *(1,) * (len(size) - 1))
+    x = np.abs(x) + 0.5**10 if recipe.positive else x
+    if mark is not None:
+        x = np.where(_counts(recipe, batch, size[1])[..., None], x, mark)
+    return (x if "float" in dtype else np.rint(x)).astype(np.float32)
+
+
+def chosen(model: Model, steps: int = STEPS) -> tuple[list[Array], list[str]]:
+    """Inputs that reach the most pieces of the model's activations, and the pieces left out.
+
+    Inputs for which the model gives NaN or infinity, as a mean over masked steps alone or the
+    logarithm of a negative number, are taken only where no others are found.
+    """
+    arrays, left, _ = best_of(model, Recipe(steps))
+    return arrays, left
+
+
+def best_of(
+    model: Model, recipe: Recipe, scales: Sequence[float] = SCALES
+) -> tuple[list[Array], list[str], Recipe]:
+    """As `chosen`, for variations of a recipe; the third is the one that was taken.
+
+    Args:
+        model: what the inputs are for.
+        recipe: what to start from.
+        scales: what its scale is multiplied by, in turn.
+    """
+    best: tuple[tuple[bool, int], list[Array], list[str], Recipe] | None = None
+    for positive, masks in product((False, True), (recipe.masks, SEEN)):
+        for scale in scales:
+            tried = recipe._replace(scale=scale * recipe.scale, masks=masks, positive=positive)
+            inputs, coverage = cooked(model, tried), Coverage()
+            run(model, inputs, coverage=coverage)
+            left = coverage.unexercised() + _given_up(recipe, tried)
+            # what is finite in float32 is so in float64
+            outputs = run(model, inputs, np.float32)
+            rank = (not all(np.isfinite(y).all() for y in outputs), len(left))
+            if best is None or rank < best[0]:
+                best = rank, inputs, left, tried
+            if rank == (False, 0):
+                break
+        if best and not best[0][0]:
+            break
+    assert best is not None
+    return best[1:]
+
+
+def _given_up(recipe: Recipe, tried: Recipe) -> list[str]:
+    """What inputs leave out so that the model's outputs are finite."""
+    lines = []
+    if tried.masks != recipe.masks:
+        lines.append("every step masked: not exercised, the model gives NaN or infinity for it")
+    if tried.positive:
+        lines.append("inputs below zero: not exercised, the model gives NaN or infinity for them")
+    return lines
+
+
+def shorter(steps: int) -> Iterator[int]:
+    """Ever fewer time steps, down to one."""
+    while steps > 1:
+        steps //= 2
+        yield steps
+
+
+def has_free_axis(model: Model) -> bool:
+    """Whether some input axis may have any length."""
+    return any(None in model.node(name).shape for name in model.inputs)

@@ -1,0 +1,284 @@
+"""Runs every framework against the float64 reference and says: equal up to rounding, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xlstm.counting.ledger import Ledger, count
+from xlstm.errors import MissingFrameworkError, UsageError
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.random_state import unmoved
+from xlstm.ir.graph import Array, Model
+from xlstm.ir.precision import HALF
+from xlstm.porting.port import load
+from xlstm.reading.folder import read_folder
+from xlstm.reference import Coverage
+from xlstm.reference import run as run_reference
+from xlstm.verification import inputs as generated
+from xlstm.verification.bounds import FAILED, UNDECIDED, Verdict, bounds, worst_of
+from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, fitted, why_not
+from xlstm.verification.gradients import Slopes, slopes_of
+from xlstm.verification.gradients import gradients as gradients_of
+from xlstm.verification.hashes import recipe_of
+from xlstm.verification.hidden_states import Revealed, revealed
+from xlstm.verification.input_shapes import shapes_of, sizes_of
+from xlstm.verification.report import FrameworkReport, Report
+from xlstm.verification.run import DTYPES, Maker, Trial, maker, port_maker, run, trial, worst
+from xlstm.verification.sgd_step import stepped
+from xlstm.verification.user_inputs import arrays_for, rowless
+
+
+@unmoved
+def reconcile(
+    source: Any,
+    frameworks: str | Iterable[str] | None = None,
+    inputs: Any = None,
+    *,
+    states: bool = False,
+    gradients: bool = False,
+    thorough: bool = False,
+    step: bool = False,
+    half: bool = False,
+    memory: float = MEMORY,
+    makers: Mapping[str, Maker] | None = None,
+) -> Report:
+    """Compares frameworks with the reference: outputs in float32 and float64, weights, and counts.
+
+    Args:
+        source: anything that `load` takes. The column of the framework that `source` comes from
+            runs the original where that is possible: a Keras 3 file that Keras opens, a live Keras
+            model, a live torch module. Every other column runs our port, and says so.
+        frameworks: names, or one name; all that are installed if not given. A model of your own
+            is compared by `xlstm.diagnose(source, model)`, which also says where and why it parts.
+        inputs: arrays, batch first, as `xlstm.verification.user_inputs.arrays_for` takes them:
+            files, a mapping by input name, a list, or one array; None makes them from the model.
+        states: also compares what every recurrent layer gives at every step, and its last states,
+            in our port of the model.
+        gradients: also compares, in our port, the gradients of every weight and of the inputs with
+            slopes of the reference (`xlstm.verification.gradients`).
+        step: also compares, in our port, what one step of plain SGD moves every weight by, on the
+            loss of `gradients` (`xlstm.verification.sgd_step`).
+        thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
+            kind of mask in every length.
+        half: also compares outputs, and hidden states where asked for, in bfloat16 and float16,
+            with bounds of their own (`xlstm.verification.bounds`).
+        memory: bytes that the runs may take beside weights and frameworks, 1 GB unless more is
+            allowed; what they need is worked out before any starts (`xlstm.verification.cost`), and
+            inputs that are made are made smaller where that is enough. Time is limited in proportion.
+        makers: framework -> what makes the object that runs, where that is neither the original
+            nor our port.
+
+    Returns:
+        A report; `.ok` says whether all agree, `.check()` raises where they do not. A framework
+        that is named and not installed, or that crashes, is `failed` in it.
+
+    Raises:
+        MissingFrameworkError: none of the frameworks that were named is installed.
+        UsageError: an unknown framework, inputs that do not fit the model, or a comparison that
+            would need more than `memory`. A model too large for the slopes that gradients want has
+            `undecided` gradients.
+        XlstmError: as `load` raises.
+    """
+    model, limits = load(source), Limits(check_memory(memory))
+    dtypes = (*DTYPES, *HALF) if half else DTYPES
+    adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
+    try:
+        trials, left, recipe, made = _trials(model, inputs, thorough, dtypes, limits)
+        shown = revealed(model) if states else None
+        inner, hidden = _inner(shown, trials[0], limits)
+        given = None if inputs is None else trials[0].arrays
+        slopes, too_large = _slopes(model, given, limits) if gradients or step else (None, "")
+    except MemoryError:
+        do = "pass fewer samples or shorter ones as inputs"
+        got = "out of memory"
+        raise UsageError(model.name, "inputs that fit in memory", got, do) from None
+    ledger = count(model, adapters)
+    found = {
+        name: _framework(
+            (makers or {}).get(name) or maker(source, model, adapter),
+            adapter,
+            trials,
+            inner,
+            slopes if gradients else None,
+        )
+        for name, adapter in adapters.items()
+    }
+    if step and slopes:
+        found = {n: stepped(part, model, adapters[n], slopes) for n, part in found.items()}
+    if too_large:
+        found = {n: _without(part, gradients, step) for n, part in found.items()}
+        left.append(too_large)
+    left += [*hidden, *(shown.left if shown else ()), *(slopes.notes() if slopes else ())]
+    kept = recipe_of(model, [one.arrays for one in trials], made)
+    return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)
+
+
+def of_folder(folder: Path, adapter: Adapter, memory: float = MEMORY) -> dict[str, Any] | str:
+    """The comparison of a port just written, as its report keeps it, or why there is none.
+
+    Args:
+        folder: as it was written: what `verify` reads is what this is to be held against.
+        adapter: its target.
+        memory: as in `reconcile`.
+    """
+    model = read_folder(folder)
+    if said := why_not(model, Limits(check_memory(memory))):
+        return f"not verified: that {said}; allow more (--memory), or verify with smaller inputs"
+    return reconcile(model, [adapter.name], memory=memory).to_json()
+
+
+def _slopes(
+    model: Model, given: Sequence[Array] | None, limits: Limits
+) -> tuple[Slopes | None, str]:
+    """The slopes of the reference, or why there are none: that hides no verdict on outputs."""
+    try:
+        return slopes_of(model, given, limits), ""
+    except UsageError as error:
+        return None, str(error)
+
+
+def _without(part: FrameworkReport, gradients: bool, step: bool) -> FrameworkReport:
+    """A framework's part where gradients or steps were asked for and cannot be compared."""
+    if part.missing:
+        return part
+    undecided = Verdict(UNDECIDED, detail="not compared, the model is too large: see below")
+    unknown = {dtype: {"all": undecided} for dtype in DTYPES}
+    return replace(part, gradients=unknown if gradients else {}, steps=unknown if step else {})
+
+
+def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
+    """The frameworks to compare, by name; those that are named may be missing, but not all."""
+    if frameworks is None:
+        every = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
+        return {name: adapter for name, adapter in every.items() if adapter.installed}
+    names = [*frameworks] if isinstance(frameworks, Iterable) else [frameworks]
+    found = dict(zip(names, [registry.adapter(name) for name in names], strict=True))
+    for adapter in found.values():
+        if not adapter.tables:
+            where, got = f"framework {adapter.name}", "the reference itself"
+            raise UsageError(where, "a framework to compare", got, "leave it out")
+    if not found:
+        raise UsageError("frameworks", "at least one name", "none", "name some, or leave it out")
+    if not any(adapter.installed for adapter in found.values()):
+        next(iter(found.values())).check_installed()
+    return found
+
+
+def _trials(
+    model: Model, inputs: Any, thorough: bool, dtypes: Sequence[str], limits: Limits
+) -> tuple[list[Trial], list[str], str, generated.Recipe | None]:
+    """Inputs with their bounds, what they do not exercise, and how they were made."""
+    made = None
+    if inputs is None:
+        start = fitted(model, generated.Recipe(), limits)
+        arrays, left, made = _generated(model, start)
+        recipe = f"made from the model, seed {made.seed}"
+        recipe += f", smaller to fit {limits}" * (start != generated.Recipe())
+    else:
+        arrays = arrays_for(model, inputs)
+        check_cost(model, arrays, limits)
+        left, recipe = _left(model, [arrays]), "given"
+    label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
+    trials = [trial(model, arrays, label, (), rowless(model, arrays), dtypes)]
+    if thorough:
+        more, refused = shapes_of(model, dtypes, limits)
+        trials += more
+        left = _left(model, [one.arrays for one in trials], every=True) + refused
+        recipe += f"; and {len(more)} more shapes"
+    return trials, left, recipe, made
+
+
+def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = False) -> list[str]:
+    """Pieces of activations that no inputs reach."""
+    coverage = Coverage()
+    for arrays in trials:
+        run_reference(model, arrays, coverage=coverage)
+    return coverage.unexercised(every)
+
+
+def _generated(
+    model: Model, start: generated.Recipe
+) -> tuple[list[Array], list[str], generated.Recipe]:
+    """Inputs long enough to say much and short enough that some step can be decided."""
+    found = generated.best_of(model, start)
+    if not generated.has_free_axis(model):
+        return found
+    for steps in generated.shorter(start.steps):
+        if all(b.sharp.any() for b in bounds(model, found[0], "float64")):
+            break
+        found = generated.best_of(model, start._replace(steps=steps))
+    return found
+
+
+def _inner(shown: Revealed | None, first: Trial, limits: Limits) -> tuple[Trial | None, list[str]]:
+    """The first inputs once more, for the model that shows its hidden states; or why not."""
+    if shown is None:
+        return None, []
+    try:
+        check_cost(shown.model, first.arrays, limits)
+    except UsageError as error:
+        return None, [f"hidden states: not compared, {error.got}"]
+    dtypes = list(first.allowed)
+    return trial(shown.model, first.arrays, "", shown.names, first.unfit, dtypes), []
+
+
+def _framework(
+    make: Maker,
+    adapter: Adapter,
+    trials: Sequence[Trial],
+    inner: Trial | None,
+    slopes: Slopes | None,
+) -> FrameworkReport:
+    """One framework's verdicts; whatever goes wrong in it is its own line and hides no other."""
+    if not adapter.installed:
+        return _missing(adapter, trials[0].allowed)
+    found = run(adapter, trials, make)
+    by_shape = {label: worst(verdicts) for label, verdicts in found.verdicts.items()}
+    verdicts = {
+        d: worst_of([by_shape[t.label][d] for t in trials if d in t.allowed])
+        for d in trials[0].allowed
+    }
+    layers: dict[str, dict[str, Verdict]] = {}
+    if inner is not None:
+        hidden = run(adapter, [inner], port_maker(inner.model, adapter))
+        own = len(trials[0].model.outputs)
+        layers = {
+            dtype: {v.output or "all": v for v in every[own:] or every}
+            for dtype, every in hidden.verdicts[inner.label].items()
+        }
+    return FrameworkReport(
+        adapter.name,
+        adapter.title,
+        adapter.version,
+        found.what if found.made else "",
+        verdicts,
+        found.parameters,
+        found.weights,
+        shapes=by_shape if len(trials) > 1 else {},
+        layers=layers,
+        gradients=gradients_of(trials[0].model, adapter, slopes) if slopes else {},
+    )
+
+
+def _missing(adapter: Adapter, dtypes: Iterable[str]) -> FrameworkReport:
+    """What is said of a framework that was asked for and is not installed."""
+    try:
+        adapter.check_installed()
+        said = ""
+    except MissingFrameworkError as error:
+        said = str(error)
+    verdicts = {dtype: Verdict(FAILED, detail=said) for dtype in dtypes}
+    return FrameworkReport(adapter.name, adapter.title, "", "", verdicts, None, missing=said)
+
+
+def _counts_agree(ledger: Ledger, found: dict[str, FrameworkReport]) -> bool:
+    return all(
+        report.parameters is None or report.parameters == ledger.total(name)
+        for name, report in found.items()
+        # the original of a framework that refuses ports has parameters, and no total to hold to
+        if name in ledger.frameworks and ledger.total(name) is not None
+    )

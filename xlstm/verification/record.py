@@ -1,0 +1,430 @@
+"""A proof that is kept: what a port was made of and verified with, and what has changed since.
+
+`report.json` of a ported folder holds hashes, versions, the recipe of the inputs and the verdicts.
+`verify_folder` holds them against the folder as it is now, and runs the folder's own `model.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xlstm._version import VERSION
+from xlstm.budget import Budget
+from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
+from xlstm.files import describe
+from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.model_tensors import pack_model
+from xlstm.frameworks.random_state import unmoved
+from xlstm.ir.graph import Model
+from xlstm.ir.source import NAME_IT, followed
+from xlstm.porting.port import build, load
+from xlstm.reading.folder import (
+    REPORT,
+    SOURCE,
+    WEIGHTS,
+    half_port,
+    has_port,
+    read_folder,
+    target_of,
+)
+from xlstm.verification import hashes as digests
+from xlstm.verification.comparison import Compared
+from xlstm.verification.report import Report
+
+KEY = "proof"
+"""Name of the record in report.json."""
+
+EXTRA = "model.keras"
+"""A file that only some targets have."""
+
+ANEW = "port the model anew"
+
+WANTED = "the record of a port, as xlstm writes it"
+
+
+def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
+    """What a port was made with, as report.json keeps it.
+
+    Args:
+        folder: the files of the port.
+        adapter: its target.
+        origin: where the source lies, seen from the folder; "" where that is not known.
+
+    Returns:
+        `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's packages,
+        those that are installed, and `backend` of Keras where it was loaded; `platform`; `origin`.
+    """
+    there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
+    return {
+        "hashes": {name: digests.of_file(folder / name) for name in there},
+        "versions": versions([adapter]),
+        "platform": platform.platform(),
+        "origin": origin,
+    }
+
+
+def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
+    """Python, xlstm, numpy and the packages of the adapters -> version, where installed."""
+    packages = {p: "" for a in adapters for p in (a.package, *a.beside)}
+    live: Any = [sys.modules[a.live_module] for a in adapters if a.live_module in sys.modules]
+    backends = [half.backend() for half in live if hasattr(half, "backend")]
+    found = {"python": platform.python_version(), "xlstm": VERSION}
+    found |= {"backend": backends[0]} if backends else {}
+    for name in ("numpy", *packages, *backends):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def origin_of(source: Any, folder: Path) -> str:
+    """The way from a ported folder to the file that it was ported from; "" for other sources."""
+    if not isinstance(source, (str, os.PathLike)) or has_port(Path(source)):
+        return ""
+    try:
+        return Path(os.path.relpath(os.fspath(source), folder)).as_posix()
+    except ValueError:  # another drive
+        return ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What report.json says, checked.
+
+    Attributes:
+        hashes: file of the folder -> SHA-256.
+        versions: package -> version.
+        platform: of the machine.
+        origin: where the source lay, seen from the folder.
+        verification: the comparison as plain data; empty where none was made.
+    """
+
+    hashes: Mapping[str, str]
+    versions: Mapping[str, str]
+    platform: str
+    origin: str
+    verification: Mapping[str, Any]
+
+
+def read_record(folder: Path) -> Record:
+    """The record in the report of a ported folder.
+
+    Raises:
+        FileError: a report that is damaged, or without a record.
+    """
+    where = str(folder / REPORT)
+    with open_regular(folder / REPORT) as file:
+        data = parse_json(file.read(MAX_TEXT + 1), where, Budget())
+    kept = _part(_part({"": data}, "", dict, where), KEY, dict, where)
+    said = data.get("verification")
+    if not isinstance(said, str):
+        said = _part(data, "verification", dict, where)
+        _figures(said, where)
+    hashes = _texts(kept, "hashes", where)
+    if not {SOURCE, WEIGHTS} <= set(hashes) <= {SOURCE, WEIGHTS, EXTRA}:
+        raise FileError(where, WANTED, f"hashes of {', '.join(hashes) or 'nothing'}", ANEW)
+    return Record(
+        hashes=hashes,
+        versions=_texts(kept, "versions", where),
+        platform=_part(kept, "platform", str, where),
+        origin=_part(kept, "origin", str, where),
+        verification={} if isinstance(said, str) else said,
+    )
+
+
+def _part(data: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    value = data.get(key)
+    if not isinstance(value, kind):
+        got = f"{key or 'the whole'}: {type(value).__name__}" if key in data else f"no {key}"
+        raise FileError(where, WANTED, got, ANEW)
+    return value
+
+
+def _texts(data: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
+    found = _part(data, key, dict, where)
+    return {name: as_text(value, f"{where}, {key}, {name}") for name, value in found.items()}
+
+
+def _figures(said: Mapping[str, Any], where: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """(framework, precision) -> its figures, of a comparison as plain data."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for name, part in _part(said, "frameworks", dict, where).items():
+        for dtype in ("float32", "float64"):
+            figures = _part(_part({name: part}, name, dict, where), dtype, dict, where)
+            _part(figures, "verdict", str, where)
+            found[name, dtype] = figures
+    return found
+
+
+@dataclass(frozen=True)
+class Proof(Compared):
+    """A ported folder, compared anew and held against its record.
+
+    Attributes:
+        report: the comparison of today.
+        changed: files that are not what they were; with any of them nothing is proven.
+        since: what else is other than at the port: versions, machine, inputs, verdicts, figures.
+    """
+
+    report: Report
+    changed: tuple[str, ...]
+    since: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all frameworks are equal up to rounding, and the files those of the port."""
+        return self.report.ok and not self.changed
+
+    @property
+    def missing(self) -> list[str]:
+        """A line for each framework that was asked for and is not installed."""
+        return self.report.missing
+
+    @property
+    def ran(self) -> bool:
+        """True if a framework ran, or files were compared and are not those of the port."""
+        return self.report.ran or bool(self.changed)
+
+    def check(self) -> None:
+        """Raises NotEqualError where a file has changed or a framework does not agree."""
+        if self.changed:
+            got = "; ".join(self.changed)
+            error = NotEqualError(self.report.model.name, "the files of the port", got, ANEW)
+            error.add_note(str(self))
+            raise error
+        self.report.check()
+
+    def to_json(self) -> dict[str, Any]:
+        """As `Report.to_json`, with what has changed."""
+        kept = {"ok": not self.changed, "changed": list(self.changed), "since": list(self.since)}
+        return {**self.report.to_json(), "ok": self.ok, KEY: kept}
+
+    def __str__(self) -> str:
+        lines = [f"changed since the port: {line}" for line in self.changed]
+        lines += [f"since the port: {line}" for line in self.since]
+        if not lines:
+            lines = ["Files, versions, inputs and verdicts are those of the port."]
+        return "\n".join([str(self.report), *map(printable, lines)])
+
+
+@unmoved
+def verify_folder(
+    folder: str | os.PathLike[str],
+    frameworks: Iterable[str] = (),
+    inputs: Any = None,
+    *,
+    trust: bool = False,
+    origin: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Proof:
+    """Compares a ported folder with the reference anew, and with what was recorded at the port.
+
+    The folder's target runs the folder's own `model.py` if that is, letter for letter, what xlstm
+    writes for the graph; else it is not run. Other frameworks run a port of the graph.
+
+    The file that was ported is looked for at the place that `report.json` names, if that lies below
+    the parent of the folder: the report may come from anybody, and name any file of yours.
+
+    Args:
+        folder: as `save` wrote it, wherever it lies now.
+        frameworks: others that are compared as well.
+        inputs: as in `reconcile`.
+        trust: also run a `model.py` that is what was recorded and not what xlstm writes, such as
+            one of another version. The record proves nothing: who wrote the one wrote the other.
+        origin: the file that was ported, wherever it lies now.
+        options: as in `reconcile`.
+
+    Raises:
+        FileError: weights or a report that are damaged, or an `origin` that cannot be read.
+        UsageError: an `origin` for a folder that does not record what it was ported from.
+        XlstmError: as `reconcile` raises.
+    """
+    from xlstm.verification.reconcile import reconcile
+
+    folder = Path(folder)
+    if missing := half_port(folder):
+        got = f"no {', '.join(missing)}"
+        raise FileError(folder, "a folder as xlstm save writes it", got, ANEW)
+    model, adapter, kept = read_folder(folder), target_of(folder), read_record(folder)
+    changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter, trust)
+    first = _origin(folder, kept, model, adapter, None if origin is None else Path(origin))
+
+    def own(_live: Any, dtype: str) -> tuple[Any, str]:
+        if source.changed:
+            raise FileError(folder / SOURCE, "the file of the port", "another, not run", ANEW)
+        return build(model, adapter, dtype, source.text), f"our port, {SOURCE} of the folder"
+
+    names = dict.fromkeys([adapter.name, *frameworks])
+    report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
+    files = (*changed, *source.changed, *first.changed)
+    since = (*first.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
+    return Proof(report, files, since)
+
+
+def _changed(folder: Path, kept: Record) -> list[str]:
+    """Files beside model.py that are not those of the port any more."""
+    found = []
+    for name in kept.hashes.keys() - {SOURCE}:
+        try:
+            same = digests.of_file(folder / name) == kept.hashes[name]
+        except FileError as error:
+            found.append(f"{name} ({error.got})")
+        else:
+            found += [] if same else [name]
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a port rests on: `changed` and `since` as in a Proof."""
+
+    changed: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
+    text: str = ""
+
+
+def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trust: bool) -> Part:
+    """The text of model.py, and whether it may be run."""
+    with open_regular(folder / SOURCE) as file:
+        data = file.read(MAX_TEXT + 1)
+    recorded = hashlib.sha256(data).hexdigest() == kept.hashes[SOURCE]
+    text = adapter.emit(model) if adapter.emit else ""
+    ours, here = data == text.encode(), f"what xlstm {VERSION} writes"
+    if ours or (recorded and trust):
+        others: tuple[str, ...] = (
+            () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
+        )
+        others += () if ours else (f"{SOURCE} is what was recorded, not {here}; run with --trust",)
+        return Part(since=others, text=data.decode("utf-8", "replace"))
+    if recorded:
+        return Part(changed=(f"{SOURCE} is not {here}; not run without --trust",))
+    return Part(changed=(f"{SOURCE}; not run",))
+
+
+def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter, asked: Path | None) -> Part:
+    """What became of the file that was ported, and whether the folder's weights are its own.
+
+    Raises:
+        FileError: the file that the user names cannot be read.
+        UsageError: the user names one, and none is recorded.
+    """
+    if asked is not None:
+        if not model.source.sha256:
+            want, do = "a port of a file, which its SHA-256 tells", "leave out --origin"
+            raise UsageError(folder, want, "a port of something else", do)
+        return _compared(folder, model, adapter, asked, str(asked), named=True)
+    if not kept.origin or not model.source.sha256:
+        return Part(since=(f"no source is recorded; {ALONE}",))
+    place = kept.origin if len(kept.origin) <= LONGEST_PATH else f"{kept.origin[:LONGEST_PATH]}..."
+    path, why = followed(folder, kept.origin, (folder / WEIGHTS).stat().st_size)
+    try:
+        if path is not None:
+            return _compared(folder, model, adapter, path, place)
+    except XlstmError:
+        why = f"no model that can be read ({NAME_IT})"
+    return Part(since=(f"source {model.source.file} not read at {place}: {why}; {ALONE}",))
+
+
+def _compared(
+    folder: Path, model: Model, adapter: Adapter, path: Path, place: str, named: bool = False
+) -> Part:
+    """The file that was ported, and its weights, against the folder's.
+
+    Errors are repeated in their own words, which may quote the file, where the user `named` it.
+
+    Raises:
+        FileError: a file that cannot be read.
+    """
+    file = model.source.file
+    with contextlib.closing(describe(path)) as found:
+        now = found.sha256
+    if now != model.source.sha256:
+        return Part(changed=(f"source {file} at {place}",))
+    try:
+        gap = _weights_gap(load(path), model, adapter, folder)
+    except XlstmError as error:
+        why = error.got if named else f"they are read otherwise ({NAME_IT})"
+        return Part(since=(f"weights not compared with {file}: {why}; {ALONE}",))
+    return Part(changed=(f"{WEIGHTS}: {gap} is not that of {file} at {place}",) if gap else ())
+
+
+ALONE = "the files were compared with the record alone"
+
+LONGEST_PATH = 200
+"""Characters of a path in a report that are repeated."""
+
+
+def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) -> str:
+    """The name of the first tensor of the folder that is not the source's, "" for none.
+
+    Raises:
+        XlstmError: the source has other layers, as where a port ends at a layer of it.
+    """
+    mine, theirs = _sizes(model), _sizes(source)
+    if other := [name for name in model.weights if mine.get(name) != theirs.get(name)]:
+        raise FileError(folder, "the source's layers", f"others: {', '.join(sorted(other))}", ANEW)
+    own = {name: source.weights[name] for name in model.weights}
+    wanted = pack_model(replace(model, weights=own), adapter)
+    found = pack_model(model, adapter)
+    differs = (n for n, array in wanted.items() if array.tobytes() != found[n].tobytes())
+    return next(differs, "")
+
+
+def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
+    """Layer -> the kind and the sizes of each part of it that owns weights."""
+    return {
+        node.name: [(before, part.form, part.sizes()) for before, part in node.spec.parts]
+        for node in model.layers
+        if node.name in model.weights
+    }
+
+
+def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
+    """What is other than at the port without being a change of its files."""
+    now = versions([adapter])
+    lines = [
+        f"{name} {now.get(name, 'not installed')}, {kept.versions.get(name, 'none')} at the port"
+        for name in dict.fromkeys([*kept.versions, *now])
+        if now.get(name) != kept.versions.get(name)
+    ]
+    if platform.platform() != kept.platform:
+        lines.append(f"platform {platform.platform()}, {kept.platform} at the port")
+    if not kept.verification:
+        return [*lines, "the port itself was not verified"]
+    then, today = kept.verification, report.to_json()
+    if then.get("recipe") != today["recipe"]:
+        lines.append(f"inputs: {report.inputs}, others than at the port")
+    return [*lines, *_moved(_figures(then, where), _figures(today, where))]
+
+
+Figures = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def _moved(then: Figures, today: Figures) -> Iterator[str]:
+    """Verdicts and figures of what was compared at the port and is compared now."""
+    for key, figures in then.items():
+        changed = [name for name in SHOWN if today.get(key, figures).get(name) != figures.get(name)]
+        for name in changed[:1] if changed[:1] == ["verdict"] else changed:
+            now, before = (_figure(found.get(name)) for found in (today[key], figures))
+            yield f"{key[0]} {key[1]}: {SHOWN[name]}{now}, {before} at the port"
+
+
+SHOWN = {"verdict": "", "max_abs": "max difference ", "bound": "bound "}
+"""Figures that are held against the record, and what they are called."""
+
+
+LONGEST = 40
+"""Characters of what a record has where a figure should be."""
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)[:LONGEST]

@@ -25,7 +25,7 @@ from rich.table import Table
 import xlstm
 from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, Masking, Source, Spec, chain
 from xlstm.ir.kinds import KINDS
-from xlstm.ir.layers import Shape
+from xlstm.ir.types import Shape
 
 IMPORTS = {
     "torch": "import torch",

@@ -19,7 +19,6 @@ from xlstm.ir.graph import (
     Masking,
     Model,
     Recurrent,
-    Shape,
     SimpleRNN,
     Source,
     Spec,
@@ -27,6 +26,7 @@ from xlstm.ir.graph import (
     chain,
 )
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.types import Shape
 from xlstm.verification.inputs import BATCH
 
 

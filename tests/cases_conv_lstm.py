@@ -6,7 +6,8 @@ from typing import Any
 
 from cases import built, model
 
-from xlstm.ir.graph import Bidirectional, Builder, ConvLSTM, Edge, Input, Model, Shape, Spec
+from xlstm.ir.graph import Bidirectional, Builder, ConvLSTM, Edge, Input, Model, Spec
+from xlstm.ir.types import Shape
 
 
 def one(spec: Spec, *shape: int | None) -> Model:

@@ -40,7 +40,6 @@ from xlstm.ir.layers import (
     Reduce,
     Relu,
     Reshape,
-    Shape,
     Slice,
     Softmax,
     Spec,
@@ -50,6 +49,7 @@ from xlstm.ir.layers import (
     UpSample,
 )
 from xlstm.ir.layers.merge import BLIND
+from xlstm.ir.types import Shape
 
 
 def sliding(kind: Any, *sizes: Any, **options: Any) -> Any:

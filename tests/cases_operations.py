@@ -16,11 +16,11 @@ from xlstm.ir.layers import (
     Einsum,
     Function,
     Reduce,
-    Shape,
     Spec,
     Where,
 )
 from xlstm.ir.layers.operations import ARITHMETIC
+from xlstm.ir.types import Shape
 
 
 def joined(spec: Spec, *shapes: Shape) -> Model:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from xlstm import model as model
     from xlstm.counting.explanation import Explanation, explain
     from xlstm.counting.ledger import Ledger, count
-    from xlstm.custom_layers.registry import register_layer, unregister_layer
-    from xlstm.custom_layers.source_text import LayerCode
+    from xlstm.custom_layers.register import register_layer, unregister_layer
     from xlstm.decoding.split import split
     from xlstm.diagnosis import Diagnosis, diagnose
     from xlstm.frameworks.imports import require
     from xlstm.ir.graph import Model
+    from xlstm.ir.layer_code import LayerCode
     from xlstm.porting.port import convert_weights, load, port
     from xlstm.porting.save import save
     from xlstm.verification import inputs as inputs
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Diagnosis": "diagnosis",
     "Explanation": "counting.explanation",
-    "LayerCode": "custom_layers.source_text",
+    "LayerCode": "ir.layer_code",
     "Ledger": "counting.ledger",
     "explain": "counting.explanation",
     "Model": "ir.graph",
@@ -49,11 +49,11 @@ _PUBLIC = {
     "load": "porting.port",
     "port": "porting.port",
     "reconcile": "verification.reconcile",
-    "register_layer": "custom_layers.registry",
+    "register_layer": "custom_layers.register",
     "require": "frameworks.imports",
     "save": "porting.save",
     "split": "decoding.split",
-    "unregister_layer": "custom_layers.registry",
+    "unregister_layer": "custom_layers.register",
 }
 """Public name -> our module that defines it; loaded on first use, so that importing is quick."""
 

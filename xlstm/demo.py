@@ -11,7 +11,7 @@ import numpy as np
 
 from xlstm.frameworks import registry
 from xlstm.frameworks.random_state import unmoved
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.porting.port import port
 
 SEQUENCE: Array = np.arange(0, 400, 20, dtype=np.float32)

@@ -25,8 +25,8 @@ from typing import Protocol
 import numpy as np
 
 from xlstm.errors import WeightsError
-from xlstm.ir.graph import Array
 from xlstm.ir.kinds import Kind
+from xlstm.ir.types import Array
 
 FOLD = "+"
 """Fixed index of the side axis that means: both sides added into one."""

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from xlstm.custom_layers.source_text import LayerCode, defined
 from xlstm.errors import UsageError
 from xlstm.ir.graph import Custom
+from xlstm.ir.layer_code import LayerCode, defined
 from xlstm.ir.python_source import parse
 
 from .source import WIDTH, Argument, Call, Parts, call, imports, statement

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from xlstm.ir.batch_axes import late
-from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Shape, Spec, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Spec, TimeDistributed
 from xlstm.ir.literals import quoted
 from xlstm.ir.python_source import parse
+from xlstm.ir.types import Shape
 
 from .variables import Site, inputs_of, places
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from xlstm import reference
 from xlstm.errors import UsageError
-from xlstm.ir.graph import Array, Model, Node
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.precision import DTYPES, HALF
+from xlstm.ir.types import Array
 from xlstm.reference.run import State
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 State = dict[str, Array]
 

@@ -17,7 +17,8 @@ import numpy as np
 from mutators.causes import CAUSES
 from mutators.mutant import Mutant
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 from xlstm.porting.port import build
 
 State = dict[str, Array]

@@ -10,7 +10,8 @@ import numpy as np
 
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import first_gap
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import DIFFERENT, FAILED, Bounds, Verdict, bounds, judge, worst_of
 

@@ -17,7 +17,8 @@ from mutators.causes import CAUSES
 from mutators.descriptions import Slip, slips
 from mutators.hand import LINEAR, Net
 from mutators.mutant import Mutant, Port
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 
 
 def arrays_of(module: nn.Module) -> dict[str, Array]:

@@ -22,13 +22,13 @@ from xlstm.ir.graph import (
     Bidirectional,
     Dense,
     Recurrent,
-    Shape,
     SimpleRNN,
     Source,
     Spec,
     chain,
 )
 from xlstm.ir.layers.base import check_size
+from xlstm.ir.types import Shape
 
 LAYERS: dict[str, type[Recurrent] | type[Dense]] = {
     "LSTM": LSTM,

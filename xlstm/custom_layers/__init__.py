@@ -1,4 +1,1 @@
-"""Layers of users: registered by name, with source text for each framework.
-
-Read `registry` first; `source_text` checks the code that ends up in a port.
-"""
+"""Layers of users, registered by name: `register` checks them, `xlstm.ir.registered` keeps them."""

@@ -13,7 +13,6 @@ from xlstm.decoding.timeline import Timeline
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import (
-    Array,
     Bidirectional,
     Builder,
     Concatenate,
@@ -33,13 +32,13 @@ from xlstm.ir.graph import (
     RepeatVector,
     Reshape,
     Reverse,
-    Shape,
     Slice,
     Spec,
     Squeeze,
 )
 from xlstm.ir.layers import Along, Where
 from xlstm.ir.layers.custom import inside
+from xlstm.ir.types import Array, Shape
 from xlstm.porting.port import load
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xlstm.ir import layers as specs
-from xlstm.ir.layers import Shape, Spec
+from xlstm.ir.layers import Spec
 from xlstm.ir.layers.operations import SO_FAR
+from xlstm.ir.types import Shape
 
 Axes = tuple[int | None, ...]
 """For each input the axis of a sample that steps lie on; None: the same for every step."""

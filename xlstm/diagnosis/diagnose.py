@@ -22,8 +22,8 @@ from xlstm.diagnosis.suspect.runs import fails, ran, steady, still_fails, told
 from xlstm.errors import UsageError
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import late
-from xlstm.ir.graph import Array, Edge, Model
-from xlstm.ir.layers.base import Shape
+from xlstm.ir.graph import Edge, Model
+from xlstm.ir.types import Array, Shape
 from xlstm.porting.port import load
 from xlstm.reading.folder_code import foreign_code
 from xlstm.reference import Coverage

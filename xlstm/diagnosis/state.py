@@ -9,7 +9,8 @@ from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.result import Finding, Unexplained
 from xlstm.diagnosis.search.effort import Effort
 from xlstm.diagnosis.suspect.models import Suspect
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 
 STEPS = 8
 """Time steps of the inputs that are made: many hypotheses are run."""

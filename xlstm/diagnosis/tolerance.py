@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layers, Values, run
-from xlstm.ir.graph import Array, Edge, Masking, Model
+from xlstm.ir.graph import Edge, Masking, Model
+from xlstm.ir.types import Array
 from xlstm.reference.summation import has_long_sums, ordered
 from xlstm.verification.bounds import (
     EPS,

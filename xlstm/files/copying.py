@@ -32,7 +32,7 @@ from xlstm.files.keras.archive import open_weights
 from xlstm.files.keras.folder import CONFIG, INDEX, METADATA, WEIGHTS, read_shards
 from xlstm.files.keras.variables import DEEPEST
 from xlstm.files.zips import find, member, open_zip
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 if TYPE_CHECKING:
     import h5py

@@ -13,8 +13,8 @@ import numpy as np
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
-from xlstm.ir.graph import Array
 from xlstm.ir.source import Optimizer
+from xlstm.ir.types import Array
 
 MAX_RANK, MAX_ELEMENTS = 32, 2**60
 """Most axes of an array, and most elements, axes of size 0 left out."""

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from xlstm.errors import FileError
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 AGAIN = "copy or save the file anew"
 """What to do about a file that ends too early."""

@@ -21,8 +21,9 @@ from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.frameworks.command_exit import go_on
 from xlstm.frameworks.crashes import importing, turn_to
 from xlstm.frameworks.random_state import note
-from xlstm.ir.graph import Array, Bidirectional, Custom, Model, Node, Spec, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Custom, Model, Node, Spec, TimeDistributed
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.types import Array
 from xlstm.slots import Table, as_it_is
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers import Shape
+from xlstm.ir.types import Shape
 
 DEEPEST = 100
 """Mappings in mappings: more are a mapping that holds itself."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks.adapter import Adapter, Place
-from xlstm.ir.graph import Array, Model, Node
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.kinds import Kind
 from xlstm.ir.layers.custom import missing
 from xlstm.ir.precision import cast
+from xlstm.ir.types import Array
 from xlstm.slots import FOLD, Slot, Table, folds, pack, settled, shape, unpack
 
 

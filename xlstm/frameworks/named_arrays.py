@@ -14,17 +14,8 @@ from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import beside, tensors, unpack_model, unwrapped
-from xlstm.ir.graph import (
-    Array,
-    Bidirectional,
-    Model,
-    Recurrent,
-    Shape,
-    Source,
-    Spec,
-    TimeDistributed,
-    chain,
-)
+from xlstm.ir.graph import Bidirectional, Model, Recurrent, Source, Spec, TimeDistributed, chain
+from xlstm.ir.types import Array, Shape
 
 T = TypeVar("T")
 

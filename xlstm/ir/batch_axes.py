@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xlstm.errors import AxesWarning
-from xlstm.ir.graph import Edge, Model, Shape
+from xlstm.ir.graph import Edge, Model
 from xlstm.ir.source import BatchAxis
+from xlstm.ir.types import Shape
 
 
 def on_axes(model: Model, inputs: Sequence[int], outputs: Sequence[int]) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from xlstm.ir.graph import Shape
+from xlstm.ir.types import Shape
 
 LETTERS = "cdefghijklmnopqrstuvwxyz"
 

@@ -72,7 +72,6 @@ from xlstm.ir.layers import (
     RepeatVector,
     Reshape,
     Reverse,
-    Shape,
     SimpleRNN,
     Slice,
     Softmax,
@@ -88,6 +87,7 @@ from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
 from xlstm.ir.layers.masks_and_states import check_mask, check_states, mask_shape
 from xlstm.ir.precision import cast
 from xlstm.ir.source import Source
+from xlstm.ir.types import Array, Shape
 
 __all__ = [
     "ACTIVATIONS",
@@ -153,8 +153,6 @@ __all__ = [
     "chain",
     "mask_shape",
 ]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 Name = Annotated[str, AnyText()]
 """What a file calls a model, a layer or an output."""

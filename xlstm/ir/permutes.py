@@ -16,12 +16,12 @@ from xlstm.ir.graph import (
     Node,
     Permute,
     Relu,
-    Shape,
     TimeDistributed,
     TrainingOnly,
 )
 from xlstm.ir.layers import Spec
 from xlstm.ir.layers.custom import inside
+from xlstm.ir.types import Shape
 
 OVER_LAST_AXIS = ("softmax", "log_softmax")
 """Activations that are functions of an axis."""

@@ -8,19 +8,9 @@ from typing import Any
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError, UsageError
-from xlstm.ir.graph import (
-    SPECS,
-    Array,
-    Builder,
-    Edge,
-    Input,
-    Model,
-    Shape,
-    Source,
-    Spec,
-    TimeDistributed,
-)
+from xlstm.ir.graph import SPECS, Builder, Edge, Input, Model, Source, Spec, TimeDistributed
 from xlstm.ir.source import BatchAxis
+from xlstm.ir.types import Array, Shape
 
 VERSION = 2
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from xlstm.ir.layers import Shape
 from xlstm.ir.layers.fields import AnyText, Like, check_fields
+from xlstm.ir.types import Shape
 
 Text = Annotated[str, AnyText()]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.custom_layers.registry import registered_code
+from xlstm.custom_layers.register import registered_code
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
@@ -25,9 +25,10 @@ from xlstm.frameworks.model_tensors import check_model, pack_model, unpack_model
 from xlstm.frameworks.named_arrays import from_arrays
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import as_ported, warn_of_axes
-from xlstm.ir.graph import Array, Model, Spec
+from xlstm.ir.graph import Model, Spec
 from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.python_source import module_of
+from xlstm.ir.types import Array
 from xlstm.reading.folder import SOURCE, check_plain, has_port, read_folder
 from xlstm.reading.live_ports import folder_of, read_emitted
 from xlstm.slots import Table, pack, sizes_of, unpack

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 
 def _constant(x: Array, digits: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 CHUNK = 2**21
 """Numbers of windows laid out at a time: they repeat every input once for each window it is in."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.reference.activations import FLAT, PIECES, UNSATURATED
 
 

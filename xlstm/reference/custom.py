@@ -6,7 +6,7 @@ import numpy as np
 
 from xlstm.errors import UsageError
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 
 

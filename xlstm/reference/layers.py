@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.reference import elementwise, merging, operations, windows
 from xlstm.reference.context import Context
 from xlstm.reference.custom import custom

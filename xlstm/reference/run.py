@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.ir.graph import Array, Bidirectional, Edge, Input, Model, Node, Recurrent
+from xlstm.ir.graph import Bidirectional, Edge, Input, Model, Node, Recurrent
 from xlstm.ir.layers import Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.coverage import Coverage
 from xlstm.reference.layers import forward

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 LONG = 64
 """Terms up to which the order of a sum is not looked at: the factor of the bound covers it."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.convolution import convolve, padded, scatter, slide
 

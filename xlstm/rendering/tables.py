@@ -11,7 +11,8 @@ from xlstm.errors import printable
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.ir.batch_axes import warnings_of
-from xlstm.ir.graph import Array, Bidirectional, Model, Node, Shape, Spec, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Model, Node, Spec, TimeDistributed
+from xlstm.ir.types import Array, Shape
 from xlstm.rendering.text_table import Grid, wrapped
 
 if TYPE_CHECKING:

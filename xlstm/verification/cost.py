@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from xlstm.errors import UsageError
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Array, Edge, Model
-from xlstm.ir.layers import Shape, Spec
+from xlstm.ir.graph import Edge, Model
+from xlstm.ir.layers import Spec
+from xlstm.ir.types import Array, Shape
 from xlstm.verification.bounds import MOST
 from xlstm.verification.inputs import BATCH, Recipe, built_batch, has_free_axis, shorter
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from xlstm.files.guards import open_regular
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 from xlstm.verification.inputs import Recipe
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from xlstm.errors import XlstmError
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES, HALF
+from xlstm.ir.types import Array
 from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import bounds
 from xlstm.verification.cost import Limits, cost_of, made_shapes

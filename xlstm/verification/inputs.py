@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.ir.graph import (
-    Array,
     Embedding,
     ExpandDims,
     Flatten,
@@ -24,6 +23,7 @@ from xlstm.ir.graph import (
     Squeeze,
     TimeDistributed,
 )
+from xlstm.ir.types import Array
 from xlstm.reference import Coverage, run
 
 BATCH = 6

@@ -12,8 +12,9 @@ from xlstm.errors import MissingFrameworkError, UsageError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.random_state import unmoved
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
 from xlstm.ir.precision import HALF
+from xlstm.ir.types import Array
 from xlstm.porting.port import load
 from xlstm.reading.folder import read_folder
 from xlstm.reference import Coverage
@@ -68,7 +69,7 @@ def reconcile(
             with bounds of their own (`xlstm.verification.bounds`).
         memory: bytes that the runs may take beside weights and frameworks, 1 GB unless more is
             allowed; what they need is worked out before any starts (`xlstm.verification.cost`), and
-            inputs that are made are made smaller where that is enough. Time is limited in proportion.
+            inputs that are made are made smaller where that is enough. Time is limited too.
         makers: framework -> what makes the object that runs, where that is neither the original
             nor our port.
 

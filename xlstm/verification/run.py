@@ -16,9 +16,10 @@ from xlstm.errors import MissingFrameworkError, printable
 from xlstm.files.copying import clean_copy
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import first_gap
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES as DTYPES
 from xlstm.ir.precision import HALF
+from xlstm.ir.types import Array
 from xlstm.porting.port import build
 from xlstm.reading.folder import has_port
 from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, judge, worst_of

@@ -17,9 +17,10 @@ import numpy as np
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, Place
 from xlstm.frameworks.model_tensors import refusals, tensors
-from xlstm.ir.graph import Array, Model, Node
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import Kind
 from xlstm.ir.layers.custom import kind_of
+from xlstm.ir.types import Array
 from xlstm.porting.port import build
 from xlstm.slots import FOLD, Slot
 from xlstm.verification.bounds import DIFFERENT, ROUNDING, Verdict

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Array, MultiHeadAttention, Spec
+from xlstm.ir.graph import MultiHeadAttention, Spec
 from xlstm.ir.precision import HALF
+from xlstm.ir.types import Array
 
 from ..activations import LIVE, LIVE_OPTIONS
 

@@ -15,7 +15,8 @@ from flax.core import meta
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import Array, ConvLSTM, Dense, Model
+from xlstm.ir.graph import ConvLSTM, Dense, Model
+from xlstm.ir.types import Array
 from xlstm.slots import sizes_of, unpack
 
 from ...codegen.half_precision import check_scores

@@ -12,7 +12,8 @@ from flax import nnx
 
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import Array, Dense, Model
+from xlstm.ir.graph import Dense, Model
+from xlstm.ir.types import Array
 from xlstm.slots import unpack
 
 from ...codegen.half_precision import check_scores

@@ -13,7 +13,6 @@ from xlstm.ir.batch_axes import on_axes
 from xlstm.ir.graph import (
     GRU,
     LSTM,
-    Array,
     Bidirectional,
     Builder,
     ConvLSTM,
@@ -26,6 +25,7 @@ from xlstm.ir.graph import (
     Source,
     Spec,
 )
+from xlstm.ir.types import Array
 
 from ..live.common import activation, check_dtype, check_residual
 

@@ -10,7 +10,6 @@ from typing import Any
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.ir.graph import (
     Activation,
-    Array,
     BatchNorm,
     Bidirectional,
     Conv,
@@ -22,11 +21,11 @@ from xlstm.ir.graph import (
     Model,
     Recurrent,
     Reverse,
-    Shape,
     Spec,
     TrainingOnly,
     chain,
 )
+from xlstm.ir.types import Array, Shape
 from xlstm.slots import Table, sizes_of, unpack
 
 from ..layer_slots import UNTOLD

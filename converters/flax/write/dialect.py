@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from xlstm.ir.graph import Edge, Model, Shape
+from xlstm.ir.graph import Edge, Model
 from xlstm.ir.literals import literal
+from xlstm.ir.types import Shape
 
 from ...codegen.source import Argument, Call, Parts, assigned, call, statement
 from ...codegen.variables import Site

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 from ..templates.layers import variables
 

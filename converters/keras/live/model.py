@@ -25,9 +25,10 @@ import numpy as np
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.files.description import Description, Stored
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import Array, Elu, Model, MultiHeadAttention, Pool, Relu, Spec, TimeDistributed
+from xlstm.ir.graph import Elu, Model, MultiHeadAttention, Pool, Relu, Spec, TimeDistributed
 from xlstm.ir.precision import HALF, cast
 from xlstm.ir.source import Optimizer, optimizer_of
+from xlstm.ir.types import Array
 
 from ..activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from ..read.model import read_description

@@ -8,7 +8,6 @@ from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.ir.graph import (
-    Array,
     Attention,
     Bidirectional,
     Builder,
@@ -24,7 +23,6 @@ from xlstm.ir.graph import (
     Recurrent,
     Reshape,
     Reverse,
-    Shape,
     Spec,
     TimeDistributed,
     mask_shape,
@@ -32,6 +30,7 @@ from xlstm.ir.graph import (
 from xlstm.ir.layers import Compare, Where
 from xlstm.ir.layers.custom import alike, inside
 from xlstm.ir.permutes import at_every_step, order_of
+from xlstm.ir.types import Array, Shape
 
 from .context import LIMITS, Given, Reader
 from .custom_layers import check_told, is_registered, sized, taken

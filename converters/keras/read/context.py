@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlstm.custom_layers import registry as custom
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
-from xlstm.ir.graph import Shape, Spec
+from xlstm.ir import registered as custom
+from xlstm.ir.graph import Spec
+from xlstm.ir.types import Shape
 
 from ..activations import FROM_KERAS, REFUSED, stock_form
 from ..versions import Era, era_of, modern_options, renames, version_of, weights_era

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xlstm.custom_layers.registry import lookup
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Stored
 from xlstm.ir.graph import Custom, Spec, TimeDistributed
 from xlstm.ir.layers.custom import inside
+from xlstm.ir.registered import lookup
 
 from .context import LIMITS, Config, Given, Reader
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 from .context import LIMITS, Config, Reader, registered_name
 from .inbound_nodes import Call, Tensor

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Edge, ExpandDims, Merge, Shape, Spec
+from xlstm.ir.graph import Edge, ExpandDims, Merge, Spec
 from xlstm.ir.layers import Where
+from xlstm.ir.types import Shape
 
 from .context import LIMITS, Reader
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Stored
 from xlstm.ir.graph import (
-    Array,
     Conv,
     ConvLSTM,
     ConvTranspose,
@@ -24,6 +23,7 @@ from xlstm.ir.graph import (
 )
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import inside
+from xlstm.ir.types import Array
 from xlstm.slots import Table, as_it_is, check, unpack
 
 from ..slots import DEFAULT, FORMS, TABLES, turned

@@ -15,13 +15,13 @@ from xlstm.ir.graph import (
     Node,
     Normalization,
     Recurrent,
-    Shape,
     SimpleRNN,
     Spec,
     TimeDistributed,
 )
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.literals import literal
+from xlstm.ir.types import Shape
 
 from ...codegen import custom_layers as custom_code
 from ...codegen.source import Call, call

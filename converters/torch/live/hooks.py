@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from xlstm.diagnosis.suspect.recording import Gave, Watched, form_of
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 from ..read.graph import Original, understand
 from .model import PROCESS_WIDE, READABLE, run, to_numpy, weights

@@ -22,13 +22,11 @@ from xlstm.ir.batch_axes import on_axes
 from xlstm.ir.graph import (
     GRU,
     LSTM,
-    Array,
     Bidirectional,
     Dense,
     Dropout,
     Model,
     Recurrent,
-    Shape,
     SimpleRNN,
     Source,
     Spec,
@@ -36,6 +34,7 @@ from xlstm.ir.graph import (
     chain,
 )
 from xlstm.ir.precision import HALF
+from xlstm.ir.types import Array, Shape
 from xlstm.slots import unpack
 
 from ...codegen.half_precision import check_scores

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from xlstm.ir.graph import Array, MultiHeadAttention, Softmax
+from xlstm.ir.graph import MultiHeadAttention, Softmax
+from xlstm.ir.types import Array
 from xlstm.slots import unpack
 
 from ..live import model as torch_live

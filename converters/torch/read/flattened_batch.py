@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from xlstm.ir.graph import Builder, Edge, Shape, Spec, TimeDistributed
+from xlstm.ir.graph import Builder, Edge, Spec, TimeDistributed
+from xlstm.ir.types import Shape
 
 from .shape import flatten, length, reshape
 from .values import BATCH, RefusalError, Sizes, Value, Wiring, flat, is_number

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import fx, nn
 
-from xlstm.ir.graph import Affine, Array, Builder, Concatenate, Edge, Permute, Shape, Spec
+from xlstm.ir.graph import Affine, Builder, Concatenate, Edge, Permute, Spec
+from xlstm.ir.types import Array, Shape
 
 MARKER = 10**14
 """A size from here on stands for one that is not known yet: no tensor is as long."""

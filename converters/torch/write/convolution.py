@@ -5,8 +5,9 @@ PyTorch's have their channels first: they are moved there and back.
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Shape
+from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
 from xlstm.ir.literals import literal
+from xlstm.ir.types import Shape
 
 from ...codegen.source import Argument, Call, call
 from .recurrent import LAYER_CELLS

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.ir.graph import Edge, Embedding, Input, Model, NotEqual, Shape
+from xlstm.ir.graph import Edge, Embedding, Input, Model, NotEqual
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import inside, kind_of
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
+from xlstm.ir.types import Shape
 from xlstm.verification.inputs import MOVES
 
 from ...codegen.source import (

@@ -23,13 +23,13 @@ from xlstm.ir.graph import (
     Node,
     Permute,
     Pool,
-    Shape,
     TimeDistributed,
     TrainingOnly,
 )
 from xlstm.ir.layers import Spec
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.permutes import OVER_LAST_AXIS, SPATIAL, number_by_number
+from xlstm.ir.types import Shape
 
 Edges = frozenset[Edge]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xlstm.ir.graph import Shape
 from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import OVER_LAST_AXIS
+from xlstm.ir.types import Shape
 
 from ...codegen.source import WIDTH, Argument, Call, Parts, assigned, call, statement
 from ...codegen.variables import Site

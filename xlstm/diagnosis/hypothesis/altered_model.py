@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Array, Edge, Input, Model, Node
+from xlstm.ir.graph import Edge, Input, Model, Node
 from xlstm.ir.layers import Spec
+from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
-from xlstm.ir.graph import Array, TimeDistributed
+from xlstm.ir.graph import TimeDistributed
 from xlstm.ir.layers import Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import Part
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.slots import Slot, Table
 
 Hub = Mapping[str, Array]

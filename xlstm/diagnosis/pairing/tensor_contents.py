@@ -18,7 +18,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import Part, parts
 from xlstm.diagnosis.mistakes.weights.contents import likeness
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.errors import XlstmError
-from xlstm.ir.graph import Array, Model, Node
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.types import Array
 from xlstm.slots import Table, pack
 
 AXES = {"g": "gates", "i": "inputs", "h": "units", "j": "units", "o": "units", "s": "sides"}

@@ -16,7 +16,8 @@ from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, Place
 from xlstm.frameworks.recognise import plain_name
-from xlstm.ir.graph import Array, Bidirectional, Model, Node, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Model, Node, TimeDistributed
+from xlstm.ir.types import Array
 from xlstm.slots import FOLD, Slot, Table, shape, unpack
 
 Key = tuple[str, str]

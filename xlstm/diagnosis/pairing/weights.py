@@ -14,7 +14,8 @@ from xlstm.diagnosis.mistakes.table import WEIGHTS, hypotheses
 from xlstm.diagnosis.pairing import tensor_contents as holds
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.diagnosis.pairing.tensors import Paired
-from xlstm.ir.graph import Array, Model, Node
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.types import Array
 from xlstm.slots import settled
 
 Hub = Mapping[str, Array]

@@ -23,7 +23,8 @@ from xlstm.diagnosis.state import Case, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
 from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
-from xlstm.ir.graph import Array, Edge, Model
+from xlstm.ir.graph import Edge, Model
+from xlstm.ir.types import Array
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 from xlstm.verification.bounds import EPS

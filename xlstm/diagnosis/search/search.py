@@ -13,7 +13,8 @@ from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.effort import Effort
 from xlstm.diagnosis.suspect.module_facts import Facts, contradicts
 from xlstm.diagnosis.tolerance import Gap, allowed, apart, gap_of
-from xlstm.ir.graph import Array, Edge, Model, Node
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.types import Array
 
 NEAR = {"float64": 1e-7, "float32": 2e-3}
 """Relative difference up to which a hypothesis is looked at closely."""

@@ -20,7 +20,7 @@ from xlstm.diagnosis.suspect.runs import attempt, between, repeated
 from xlstm.diagnosis.tolerance import Gap, gap_of
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.porting.port import KERAS_2
 from xlstm.reference import run as reference
 from xlstm.verification.bounds import EPS, PERTURBATIONS, Bounds, bounds_from

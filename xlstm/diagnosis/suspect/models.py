@@ -16,7 +16,8 @@ from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays.named_arrays import read_arrays
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 from xlstm.porting.port import load
 
 Run = Callable[..., Watched]

@@ -16,7 +16,8 @@ from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.tolerance import apart
-from xlstm.ir.graph import Array, Bidirectional, Recurrent
+from xlstm.ir.graph import Bidirectional, Recurrent
+from xlstm.ir.types import Array
 from xlstm.reference import run as reference
 from xlstm.verification.run import output_names
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 
 class Gave(NamedTuple):

@@ -13,7 +13,8 @@ from xlstm.diagnosis.suspect.models import Suspect
 from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.suspect.slow import waited
 from xlstm.diagnosis.tolerance import apart
-from xlstm.ir.graph import Array, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array
 from xlstm.reference import run as reference
 from xlstm.verification.inputs import row_numbers
 

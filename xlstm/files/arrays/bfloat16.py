@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 
 def widen(raw: Array) -> Array:

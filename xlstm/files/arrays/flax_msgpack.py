@@ -20,7 +20,7 @@ from xlstm.errors import FileError
 from xlstm.files.arrays.bfloat16 import widen
 from xlstm.files.description import Stored
 from xlstm.files.file_slice import exactly, numbers
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 DEEPEST = 32
 """Most levels of maps."""

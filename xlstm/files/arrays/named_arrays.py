@@ -26,8 +26,8 @@ from xlstm.files.description import Stored
 from xlstm.files.file_slice import numbers
 from xlstm.files.guards import open_regular
 from xlstm.files.zips import MAX_PACKED, RATIO, check_member, open_zip
-from xlstm.ir.graph import Array
 from xlstm.ir.python_source import steady
+from xlstm.ir.types import Array
 
 MAX_BYTES = 8 * 2**30
 """Largest file of arrays, and what an `.npz` may come to."""

@@ -35,7 +35,7 @@ from xlstm.files.hdf5.messages import (
     attribute,
     damaged,
 )
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 MAX_BYTES = 8 * 2**30
 """Largest single array."""

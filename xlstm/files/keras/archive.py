@@ -17,7 +17,7 @@ from xlstm.files.hdf5.library import open_hdf5
 from xlstm.files.keras.optimizer import in_tree
 from xlstm.files.keras.variables import Tree, read_tree
 from xlstm.files.zips import find, member, open_zip, pieces, window
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 WEIGHTS = "model.weights.h5"
 

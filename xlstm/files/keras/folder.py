@@ -17,8 +17,8 @@ from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse
 from xlstm.files.hdf5.library import Group, open_hdf5
 from xlstm.files.keras.optimizer import in_tree, kind_of
 from xlstm.files.keras.variables import Tree, add, numbered, read_tree
-from xlstm.ir.layers import Shape
 from xlstm.ir.source import Optimizer, optimizer_of
+from xlstm.ir.types import Shape
 
 CONFIG, METADATA = "config.json", "metadata.json"
 WEIGHTS, INDEX = "model.weights.h5", "model.weights.json"

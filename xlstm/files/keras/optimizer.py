@@ -16,8 +16,8 @@ from xlstm.files.hdf5.blocks import MAX_LINKS
 from xlstm.files.hdf5.library import Dataset, Group
 from xlstm.files.keras.variables import tree_below
 from xlstm.files.tensorflow.checkpoint import Bundle
-from xlstm.ir.layers import Shape
 from xlstm.ir.source import Optimizer, optimizer_of
+from xlstm.ir.types import Shape
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """How the key of a variable in a checkpoint ends."""

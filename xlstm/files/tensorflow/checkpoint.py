@@ -20,7 +20,7 @@ from xlstm.errors import FileError
 from xlstm.files.description import Stored
 from xlstm.files.guards import open_regular
 from xlstm.files.tensorflow.protobuf import ANEW, Message, piece, text, varint
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 MAX_INDEX = 32 * 2**20
 """Largest index, in bytes; one entry takes about a hundred."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.ir.layers.base import MAX_SIZE, Input, Shape, Spec
+from xlstm.ir.layers.base import MAX_SIZE, Input, Spec
 from xlstm.ir.layers.basic import (
     Activation,
     Dense,
@@ -59,6 +59,7 @@ from xlstm.ir.layers.shape import (
     Slice,
     Squeeze,
 )
+from xlstm.ir.types import Shape
 
 __all__ = [
     "GRU",

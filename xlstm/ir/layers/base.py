@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar
 from xlstm.errors import UsageError
 from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.layers.fields import OneOf, check_fields
-
-Shape = tuple[int | None, ...]
-"""Shape of one sample, without the batch axis; None is any length."""
+from xlstm.ir.types import Shape
 
 ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.layers.base import ActivationName, Shape, Spec, check_last, check_rate, check_size
+from xlstm.ir.layers.base import ActivationName, Spec, check_last, check_rate, check_size
 from xlstm.ir.layers.custom import Custom
 from xlstm.ir.layers.operations import Across
+from xlstm.ir.types import Shape
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.layers.base import (
-    MAX_SIZE,
-    ActivationName,
-    Shape,
-    Spec,
-    check_last,
-    check_size,
-    windows,
-)
+from xlstm.ir.layers.base import MAX_SIZE, ActivationName, Spec, check_last, check_size, windows
 from xlstm.ir.layers.fields import OneOf
+from xlstm.ir.types import Shape
 
 PADDINGS = ("valid", "same", "causal")
 

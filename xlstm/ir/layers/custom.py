@@ -7,11 +7,12 @@ import string
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from xlstm.custom_layers.registry import MASKS, NAME, Registered, lookup
 from xlstm.errors import UsageError
 from xlstm.ir.kinds import KINDS, Kind
-from xlstm.ir.layers.base import Shape, Spec, check_size
+from xlstm.ir.layers.base import Spec, check_size
 from xlstm.ir.layers.fields import AnyText, Like, OneOf
+from xlstm.ir.registered import MASKS, NAME, Registered, lookup
+from xlstm.ir.types import Shape
 
 MANY = 2**16
 
@@ -31,7 +32,7 @@ class Custom(Spec):
     Attributes:
         layer: the name it is registered under.
         config: its options, as JSON text.
-        mask: what it does with the mask of its first input (`xlstm.custom_layers.registry.MASKS`).
+        mask: what it does with the mask of its first input (`xlstm.ir.registered.MASKS`).
         names: of its tensors.
         shapes: of its tensors; empty until its file was looked at.
     """

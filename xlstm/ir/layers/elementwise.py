@@ -9,9 +9,10 @@ from functools import partial
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Shape, Spec, check_last, check_size
+from xlstm.ir.layers.base import Spec, check_last, check_size
 from xlstm.ir.layers.fields import AnyText, OneOf
 from xlstm.ir.python_source import steady
+from xlstm.ir.types import Shape
 
 
 def check_not_negative(where: str, **numbers: float | None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Shape, Spec
+from xlstm.ir.layers.base import Spec
 from xlstm.ir.layers.basic import TimeDistributed
 from xlstm.ir.layers.convolution import GlobalPool
 from xlstm.ir.layers.custom import Custom
 from xlstm.ir.layers.recurrent import Bidirectional, Recurrent
+from xlstm.ir.types import Shape
 
 
 def mask_shape(spec: Spec, x: Shape) -> Shape | None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Shape, Spec, check_rate, check_size
+from xlstm.ir.layers.base import Spec, check_rate, check_size
 from xlstm.ir.layers.elementwise import check_not_negative
 from xlstm.ir.layers.fields import OneOf
+from xlstm.ir.types import Shape
 
 MANY = 2**16
 

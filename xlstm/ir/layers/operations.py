@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Shape, Spec
+from xlstm.ir.layers.base import Spec
 from xlstm.ir.layers.elementwise import REDUCTIONS
 from xlstm.ir.layers.fields import Like, OneOf
 from xlstm.ir.layers.merge import broadcast
+from xlstm.ir.types import Shape
 
 COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
 

@@ -6,16 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import (
-    ActivationName,
-    Shape,
-    Spec,
-    check_last,
-    check_rate,
-    check_size,
-    windows,
-)
+from xlstm.ir.layers.base import ActivationName, Spec, check_last, check_rate, check_size, windows
 from xlstm.ir.layers.fields import OneOf
+from xlstm.ir.types import Shape
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Shape, Spec, check_size
+from xlstm.ir.layers.base import Spec, check_size
+from xlstm.ir.types import Shape
 
 
 def _product(shape: Shape) -> int | None:

@@ -16,10 +16,10 @@ from xlstm.ir.graph import (
     GlobalPool,
     Pad,
     Pool,
-    Shape,
     Spec,
     UpSample,
 )
+from xlstm.ir.types import Shape
 
 from ..context import LIMITS, Config, Reader, Rule
 from ..theano_padding import check_pool, check_same, is_theano, padded

@@ -23,7 +23,6 @@ from xlstm.ir.graph import (
     Normalization,
     PRelu,
     Relu,
-    Shape,
     Softmax,
     Spec,
     Squeeze,
@@ -33,6 +32,7 @@ from xlstm.ir.graph import (
 from xlstm.ir.layers import Constant
 from xlstm.ir.layers.elementwise import AUGMENTATIONS
 from xlstm.ir.layers.operations import CONSTANT_MOST
+from xlstm.ir.types import Shape
 
 from ..context import LIMITS, Config, Reader, Rule, dtype_policy
 from .options import (

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Permute, Reshape, Shape, Spec
+from xlstm.ir.graph import Permute, Reshape, Spec
+from xlstm.ir.types import Shape
 
 from ..context import Config, Reader
 

@@ -19,11 +19,11 @@ from xlstm.ir.graph import (
     Masking,
     Permute,
     Recurrent,
-    Shape,
     SimpleRNN,
     Spec,
 )
 from xlstm.ir.permutes import at_every_step
+from xlstm.ir.types import Shape
 
 from ...versions import ERA_CLASSES
 from ..context import LIMITS, NESTED, Config, Given, Reader, Rule

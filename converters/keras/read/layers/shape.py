@@ -17,9 +17,9 @@ from xlstm.ir.graph import (
     Permute,
     RepeatVector,
     Reshape,
-    Shape,
     Spec,
 )
+from xlstm.ir.types import Shape
 
 from ..context import LIMITS, Config, Given, Reader, Rule
 from .options import features, flag, is_first, keys, place, said_where

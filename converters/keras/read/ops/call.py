@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import ExpandDims, Function, Shape, Slice, Spec
+from xlstm.ir.graph import ExpandDims, Function, Slice, Spec
 from xlstm.ir.layers import Across, Constant
 from xlstm.ir.layers.operations import CONSTANT_MOST
+from xlstm.ir.types import Shape
 
 from ..context import LIMITS
 from ..inbound_nodes import Call, Tensor

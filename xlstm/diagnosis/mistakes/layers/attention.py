@@ -13,8 +13,8 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
-from xlstm.ir.graph import Array
 from xlstm.ir.layers import Attention, MultiHeadAttention, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward

@@ -10,8 +10,9 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
-from xlstm.ir.graph import Activation, Array, BatchNorm, Edge, LayerNorm, Model, Node
+from xlstm.ir.graph import Activation, BatchNorm, Edge, LayerNorm, Model, Node
 from xlstm.ir.layers import Conv, Dense, DepthwiseConv, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward

@@ -12,7 +12,6 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pie
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.ir.graph import (
     Activation,
-    Array,
     Concatenate,
     Dense,
     Embedding,
@@ -23,6 +22,7 @@ from xlstm.ir.graph import (
     Reshape,
 )
 from xlstm.ir.layers import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward

@@ -13,8 +13,9 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Say
 from xlstm.diagnosis.pairing.names import Said
-from xlstm.ir.graph import Array, Node
+from xlstm.ir.graph import Node
 from xlstm.ir.layers import Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 
 ENOUGH = 8

@@ -10,8 +10,9 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
-from xlstm.ir.graph import Array, Bidirectional, Embedding, Input, Recurrent, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Embedding, Input, Recurrent, TimeDistributed
 from xlstm.ir.layers import Dense, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

@@ -12,8 +12,9 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
-from xlstm.ir.graph import Array, Bidirectional, Masking, Recurrent
+from xlstm.ir.graph import Bidirectional, Masking, Recurrent
 from xlstm.ir.layers import Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

@@ -18,8 +18,9 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
-from xlstm.ir.graph import LSTM, Array, Bidirectional, Dropout, Edge, Model, Node, Recurrent
+from xlstm.ir.graph import LSTM, Bidirectional, Dropout, Edge, Model, Node, Recurrent
 from xlstm.ir.layers import Concatenate, ConvLSTM, GlobalPool, Reduce, Slice, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

@@ -9,8 +9,9 @@ from typing import Any
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.bidirectional import each, mask_turned, whole
-from xlstm.ir.graph import Array, Bidirectional, Recurrent
+from xlstm.ir.graph import Bidirectional, Recurrent
 from xlstm.ir.layers import Reverse, Slice, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 from xlstm.reference.recurrent import recurrent

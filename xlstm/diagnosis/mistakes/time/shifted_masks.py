@@ -9,8 +9,9 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
-from xlstm.ir.graph import Array, Bidirectional, Embedding, Masking, Recurrent
+from xlstm.ir.graph import Bidirectional, Embedding, Masking, Recurrent
 from xlstm.ir.layers import NotEqual, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

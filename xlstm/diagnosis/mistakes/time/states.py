@@ -11,8 +11,9 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.returned_piece import earlier
-from xlstm.ir.graph import Array, Bidirectional, Edge, Recurrent
+from xlstm.ir.graph import Bidirectional, Edge, Recurrent
 from xlstm.ir.layers import ConvLSTM, Spec
+from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 

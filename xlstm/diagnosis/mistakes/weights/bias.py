@@ -15,8 +15,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
     parts,
     with_tensors,
 )
-from xlstm.ir.graph import Array
 from xlstm.ir.kinds import Kind
+from xlstm.ir.types import Array
 from xlstm.slots import Slot, Table, pack, unpack
 
 Change = Callable[[Array], Array]

@@ -10,7 +10,7 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Part, Row, Say, Site, parts, with_made
 from xlstm.diagnosis.pairing.names import Naming, Said
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 
 AXES = {"i": "input", "h": "unit", "j": "hidden unit", "o": "unit", "v": "row number"}
 """Hub axis -> the word for its places in sentences."""

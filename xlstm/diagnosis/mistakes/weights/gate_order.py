@@ -22,7 +22,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
 from xlstm.diagnosis.mistakes.weights.tensors import axis_sizes, hub_of, misread
 from xlstm.diagnosis.pairing.names import Naming, Said, blocks, listed, plain
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Array
+from xlstm.ir.types import Array
 from xlstm.slots import Slot
 
 

@@ -17,7 +17,10 @@ import xlstm
 from xlstm.errors import UsageError
 from xlstm.files import atomic
 from xlstm.files.atomic import write_file, written_folder
+from xlstm.frameworks import registry
+from xlstm.porting import save as saving
 from xlstm.porting.save import atomic_folder, check_target
+from xlstm.reading.folder import target_of
 
 DEMO = xlstm.demo.path()
 ROOT = Path(__file__).parents[1]
@@ -27,7 +30,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="modes and locks of POSIX"
 def replaced(folder, to="nnx"):
     """Ports the demo to a folder in place of what is there, and gives the target it says."""
     xlstm.save(DEMO, folder, to, overwrite=True)
-    return xlstm.folder.target_of(folder).name
+    return target_of(folder).name
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_a_second_rename_that_fails_is_undone(port, two_renames, monkeypatch):
 
 KILLED_BETWEEN = """
 import errno, os, signal, sys, xlstm
-from xlstm import atomic
+from xlstm.files import atomic
 def unknown(*args):
     raise OSError(errno.ENOSYS, "unknown")
 atomic._renameat2 = unknown
@@ -137,12 +140,12 @@ def test_what_a_killed_run_left_is_cleared(there, tmp_path):
 def test_what_a_living_run_writes_stays(port):
     saved = "import sys, xlstm; xlstm.save(xlstm.demo.path(), sys.argv[1], 'linen', overwrite=True)"
     with atomic_folder(port, True) as work:
-        xlstm.saving.write(xlstm.load(DEMO), work, xlstm.registry.adapter("nnx"))
+        saving.write(xlstm.load(DEMO), work, registry.adapter("nnx"))
         done = run(saved, port)
         assert (done.returncode, done.stderr) == (0, "")
-        assert xlstm.folder.target_of(port).name == "linen"
+        assert target_of(port).name == "linen"
         assert work.exists()
-    assert xlstm.folder.target_of(port).name == "nnx"
+    assert target_of(port).name == "nnx"
     assert os.listdir(port.parent) == ["port"]
 
 
@@ -276,7 +279,7 @@ def test_an_old_folder_that_cannot_be_removed_after_all(port, monkeypatch):
 
     monkeypatch.setattr(atomic, "_remove", fails)
     error = refused(UsageError, lambda: replaced(port), "the disk fails", ".xlstm-")
-    assert xlstm.folder.target_of(port).name == "nnx", "the new port is in place"
+    assert target_of(port).name == "nnx", "the new port is in place"
     monkeypatch.undo()
     assert ".xlstm-" in error.got
     replaced(port)

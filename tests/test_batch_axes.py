@@ -16,6 +16,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import AxesWarning, FileError
+from xlstm.frameworks import registry
 from xlstm.ir.batch_axes import axes_line
 from xlstm.ir.graph import Edge
 from xlstm.ir.serialize import from_json, to_json
@@ -114,7 +115,7 @@ def test_documents_of_the_port_and_reports_say_it_and_a_port_of_the_port_does_no
 @pytest.mark.parametrize("target", ["torch", "nnx", "linen", "keras"])
 def test_every_target_says_it_in_its_source(target):
     for name in ("whole", "bare"):
-        adapter = xlstm.registry.adapter(target)
+        adapter = registry.adapter(target)
         text = adapter.emit(xlstm.load(made(name)))
         assert "(time, batch, 2)" in text
         assert "The same call gives other numbers" in text

@@ -53,7 +53,7 @@ def test_a_command_that_is_ended_takes_its_child_along(tmp_path):
 
 LITTLE = f"""
 import resource
-from xlstm import crashing
+from xlstm.frameworks import crashes as crashing
 crashing.IMPORTING = 1
 resource.setrlimit(resource.RLIMIT_AS, (2**35, resource.RLIM_INFINITY))
 {CODE}"""

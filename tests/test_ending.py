@@ -291,7 +291,7 @@ def test_a_backend_that_keras_cannot_import(command, case, tmp_path):
 
 
 def test_a_backend_of_no_name_is_none():
-    code = "import os\nfrom xlstm import registry\nregistry.adapter('keras').live()\n"
+    code = "import os\nfrom xlstm.frameworks import registry\nregistry.adapter('keras').live()\n"
     code += "import keras\nprint(keras.backend.backend(), repr(os.environ['KERAS_BACKEND']))"
     env = {**environment(), "KERAS_BACKEND": ""}
     line = [sys.executable, "-c", code]

@@ -338,8 +338,8 @@ def test_names_of_helpers_are_no_variables():
     graph = Builder()
     x = graph.add("x", Input((4, 3)))
     named = [graph.add(name, PRelu((4, 3)), [x]) for name in ("unit", "zeros", "seen", "batch")]
-    normed = graph.add("norm", xlstm.specs.UnitNorm(), [named[0]])
+    normed = graph.add("norm", xlstm.model.UnitNorm(), [named[0]])
     y = graph.add("lstm", LSTM(3, 3, return_sequences=True), [normed])
-    joined_up = graph.add("all", xlstm.specs.Merge("add"), [*named, y])
+    joined_up = graph.add("all", xlstm.model.Merge("add"), [*named, y])
     source = built(graph, [graph.add("dense", Dense(3, 2), [joined_up]), *named])
     check(xlstm.reconcile(source, FLAX))

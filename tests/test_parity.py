@@ -10,6 +10,7 @@ import xlstm
 from xlstm.errors import NotEqualError, UsageError
 from xlstm.frameworks import registry
 from xlstm.ir.graph import GRU, LSTM, Dense, SimpleRNN
+from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import bounds, bounds_from, judge
 
 LONG = 2000
@@ -115,7 +116,7 @@ def changed(source, tensor, change):
 def test_a_bias_off_by_a_millionth_is_seen():
     plain = model([LSTM(3, 5), Dense(5, 2)], (None, 3))
     off = changed(plain, "bias", lambda a: a + 1e-6)
-    arrays, _ = xlstm.comparing.generated.chosen(plain)
+    arrays, _ = generated.chosen(plain)
     exact = bounds(plain, arrays, "float64")[0]
     output = xlstm.port(off, "numpy", dtype="float64")(*arrays)
     assert judge(output, exact, exact, "float64").verdict == "different"

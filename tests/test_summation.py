@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import xlstm
+from xlstm import reference
 from xlstm.ir.graph import LSTM, Dense, Flatten, Source, chain
 from xlstm.reference.summation import LONG, ordered
 from xlstm.verification.bounds import bounds, judge
@@ -52,7 +52,7 @@ def test_short_sums_stay_as_they_are():
 
 def running(model, x):
     """A right float32 port of LSTM, Flatten, Dense whose Dense keeps one running sum."""
-    (hidden,) = xlstm.reference.run(sequences(model), [x], np.float32)
+    (hidden,) = reference.run(sequences(model), [x], np.float32)
     kernel = model.weights["dense"]["kernel"].astype("float32")
     rows, total = hidden.reshape(len(x), -1), np.zeros((len(x), kernel.shape[1]), "float32")
     for number in range(rows.shape[1]):

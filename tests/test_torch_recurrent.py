@@ -9,6 +9,7 @@ from cases import CASES, RECURRENT, built, masked, model, with_states
 from torch_tools import check_tools, tensors_of
 
 import xlstm
+from xlstm import reference
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.ir.graph import (
@@ -144,7 +145,7 @@ def test_a_second_call_starts_where_the_first_ended(case):
     name = source.stateful[0].name
     _, state = ported(x[:, :9])
     found, _ = ported(x[:, 9:], state=state)
-    want = xlstm.reference.run(
+    want = reference.run(
         source.astype("float64"),
         [x[:, 9:].numpy()],
         state={name: [s.detach().numpy() for s in state[name]]},

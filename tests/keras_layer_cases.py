@@ -169,7 +169,7 @@ MASKS = {
     **{f"stopped-{name}": through(spec, obeyed=False) for name, spec in PASSED.items()},
     **{
         f"merged-{how}-{obeyed}": merged(Merge(how), obeyed)
-        for how in specs.merging.MERGES
+        for how in specs.merge.MERGES
         for obeyed in (False, True)
     },
     **{

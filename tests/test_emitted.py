@@ -13,10 +13,10 @@ from cases import CASES, model
 from torch_tools import check_tools
 
 import xlstm
+from xlstm.files.port_folder import WEIGHTS
 from xlstm.frameworks import registry
 from xlstm.ir.graph import LSTM, Dense, Embedding, Flatten, Pool
 from xlstm.porting.port import code_of
-from xlstm.reading.folder import WEIGHTS
 
 FRAMEWORKS = registry.FRAMEWORKS
 FRAMEWORK_CASES = ["stack", "lone-dense", "lstm-relu-hard_sigmoid_keras2"]

@@ -13,9 +13,9 @@ from processes import run
 
 import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.files.port_folder import KEY, WEIGHTS
 from xlstm.frameworks import registry
 from xlstm.ir.graph import LSTM, Dense, Input
-from xlstm.reading.folder import KEY, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,11 +10,12 @@ from xlstm.counting.support import verdicts
 from xlstm.errors import UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.keras.architecture import Told, join
+from xlstm.files.port_folder import has_port
 from xlstm.frameworks import registry
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.porting.save import nonfinite
-from xlstm.reading.folder import check_plain, has_port, read_folder
+from xlstm.reading.folder import check_plain, read_folder
 from xlstm.rendering.tables import render_model, render_outline
 
 NOTHING = Told()

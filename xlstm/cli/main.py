@@ -145,7 +145,8 @@ EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_aft
 def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:
     """The comparison; of a ported folder with its own code, and with what was recorded."""
     from xlstm.files.keras.architecture import Told
-    from xlstm.reading.folder import check_plain, half_port, has_port
+    from xlstm.files.port_folder import half_port, has_port
+    from xlstm.reading.folder import check_plain
     from xlstm.verification.reconcile import reconcile
     from xlstm.verification.record import verify_folder
 
@@ -214,7 +215,7 @@ def _diagnose(args: argparse.Namespace) -> int:
 
 def _suspect(args: argparse.Namespace) -> Any:
     """The path, or what the model.py of a trusted folder makes."""
-    from xlstm.reading.folder import has_port
+    from xlstm.files.port_folder import has_port
     from xlstm.reading.folder_code import own_object
 
     path = Path(args.suspect)

@@ -17,10 +17,10 @@ from xlstm.diagnosis.state import STEPS, Case, of_weights
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
 from xlstm.diagnosis.suspect.output_facts import glanced
-from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.suspect.runs import fails, ran, steady, still_fails, told
 from xlstm.errors import UsageError
 from xlstm.frameworks.random_state import unmoved
+from xlstm.frameworks.recording import Watched
 from xlstm.ir.batch_axes import late
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array, Shape

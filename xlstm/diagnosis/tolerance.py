@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layers, Values, run
-from xlstm.ir.graph import Edge, Masking, Model
+from xlstm.ir.graph import Edge, Masking, Model, row_numbers
 from xlstm.ir.types import Array
 from xlstm.reference.summation import has_long_sums, ordered
 from xlstm.verification.bounds import (
@@ -22,7 +22,6 @@ from xlstm.verification.bounds import (
     steps_of,
 )
 from xlstm.verification.bounds import ROUNDING as SAME
-from xlstm.verification.inputs import row_numbers
 
 Runs = Callable[[Layers, Values, Any], Values]
 

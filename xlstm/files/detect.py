@@ -12,10 +12,12 @@ from typing import Any, BinaryIO, cast
 from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Digest
-from xlstm.files.guards import is_folder, open_regular
+from xlstm.files.guards import MAX_TEXT, is_folder, open_regular
+from xlstm.files.keras.architecture_text import parse_architecture
 from xlstm.files.keras.archive import describe_zip
 from xlstm.files.keras.folder import describe_folder, describe_shards, is_keras_folder
 from xlstm.files.keras.hdf5 import describe_hdf5
+from xlstm.files.port_folder import half_port
 from xlstm.files.tensorflow.saved_model import describe_savedmodel, is_savedmodel
 
 READERS: dict[bytes, Callable[[BinaryIO, str, Digest, ExitStack, Budget], Description]] = {
@@ -89,8 +91,6 @@ def _folder(path: Path, opened: ExitStack, budget: Budget) -> Description:
     for name, (what, do) in FOLDERS.items():
         if (path / name).exists():
             raise FileError(path, "a model's folder", what, do)
-    from xlstm.reading.folder import half_port  # which reads what is beside it
-
     if missing := half_port(path):
         got = f"one without {', '.join(missing)}"
         raise FileError(path, "a folder as xlstm save writes it", got, "port the model anew")
@@ -119,12 +119,9 @@ def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
 
 def _json(path: Path, budget: Budget) -> tuple[str, str]:
     """What a file of JSON is, and what to do about it."""
-    from xlstm.files.keras.architecture import (
-        read_architecture,
-    )  # which reads whole models with this
-
     try:
-        read_architecture(path, budget)
+        with open_regular(path) as file:
+            parse_architecture(file.read(MAX_TEXT + 1), path.name, budget)
     except FileError as error:
         return f"JSON that is no architecture ({error.got})", WHOLE
     return "an architecture without weights", "load the weights with architecture=THIS_FILE"

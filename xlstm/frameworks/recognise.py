@@ -12,13 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xlstm.counting.support import node_of
 from xlstm.errors import UsageError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.array_tree import leaves
 from xlstm.frameworks.named_arrays import STACKED, unstacked
-from xlstm.ir.graph import GRU, LSTM, BatchNorm, Dense, Recurrent, SimpleRNN, Spec
+from xlstm.ir.graph import GRU, LSTM, BatchNorm, Dense, Node, Recurrent, SimpleRNN, Spec
 from xlstm.slots import Shaped, Slot, Table, check, sizes_of
 
 CELL = re.compile(r"(\w+_)?(lstm|gru|rnn)(_\w+)?_cell(_\d+)?")
@@ -109,7 +108,7 @@ def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
 
 def _native(adapter: Adapter, spec: Spec) -> bool:
     """Whether a layer is one of the framework's own: others do not occur in files of others."""
-    return not (isinstance(spec, Recurrent) and adapter.own(node_of(spec)))
+    return not (isinstance(spec, Recurrent) and adapter.own(Node("", spec)))
 
 
 def _in_cell(path: str, spec: Spec) -> bool:

@@ -85,6 +85,7 @@ from xlstm.ir.layers import (
 from xlstm.ir.layers.custom import alike
 from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
 from xlstm.ir.layers.masks_and_states import check_mask, check_states, mask_shape
+from xlstm.ir.layers.shape import RESHAPING
 from xlstm.ir.precision import cast
 from xlstm.ir.source import Source
 from xlstm.ir.types import Array, Shape
@@ -152,6 +153,7 @@ __all__ = [
     "UpSample",
     "chain",
     "mask_shape",
+    "row_numbers",
 ]
 
 Name = Annotated[str, AnyText()]
@@ -460,3 +462,23 @@ def chain(
         elif recurrent and not spec.return_sequences:  # type: ignore[attr-defined]
             mask = None
     return Model(name, graph.nodes, (first,), (x,), weights, source, lone)
+
+
+def row_numbers(model: Model) -> dict[str, int]:
+    """Inputs that hold row numbers of embeddings, and how many rows there are at least."""
+    found: dict[str, int] = {}
+    for node in model.nodes:
+        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        if isinstance(spec, Embedding):
+            start = _start(model, node)
+            found[start.name] = min(found.get(start.name, spec.rows), spec.rows)
+    return found
+
+
+def _start(model: Model, node: Node) -> Node:
+    """The input that a node's numbers come from, unchanged."""
+    while node.inputs:
+        node = model.node(node.inputs[0].node)
+        if not isinstance(node.spec, RESHAPING):
+            break
+    return node

@@ -19,6 +19,7 @@ from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
 from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
 from xlstm.files.keras.architecture import Told, describe_alone, join
+from xlstm.files.port_folder import SOURCE, has_port
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import check_model, pack_model, unpack_model
@@ -29,7 +30,7 @@ from xlstm.ir.graph import Model, Spec
 from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.python_source import module_of
 from xlstm.ir.types import Array
-from xlstm.reading.folder import SOURCE, check_plain, has_port, read_folder
+from xlstm.reading.folder import check_plain, read_folder
 from xlstm.reading.live_ports import folder_of, read_emitted
 from xlstm.slots import Table, pack, sizes_of, unpack
 

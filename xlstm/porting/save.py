@@ -16,6 +16,7 @@ from xlstm._version import VERSION
 from xlstm.counting.ledger import count
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files.atomic import written_folder
+from xlstm.files.port_folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import check_model, fold_notes, pack_model
@@ -24,7 +25,7 @@ from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.serialize import to_json
 from xlstm.porting.port import build, load
-from xlstm.reading.folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours, read_folder
+from xlstm.reading.folder import read_folder
 from xlstm.verification.record import KEY as KEPT
 from xlstm.verification.record import origin_of, record
 

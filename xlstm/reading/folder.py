@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.files.arrays.safe_tensors import open_safetensors
-from xlstm.files.guards import as_object, as_text, is_folder, open_regular, parse_json
+from xlstm.files.guards import as_object, as_text, open_regular, parse_json
+from xlstm.files.port_folder import KEY, WEIGHTS, metadata
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import unpack_model
 from xlstm.ir.graph import Model
 from xlstm.ir.serialize import from_json
-
-WEIGHTS = "weights.safetensors"
-SOURCE = "model.py"
-REPORT = "report.json"
-KEY = "xlstm"
-"""Name of the metadata entry of the weights that holds the graph."""
-
-
-def has_port(path: Path) -> bool:
-    """Whether a folder has the files that `save` writes."""
-    return is_folder(path) and all((path / name).is_file() for name in (WEIGHTS, SOURCE, REPORT))
-
-
-def half_port(path: Path) -> list[str]:
-    """Files that a folder of `save` lacks; empty where nothing says that it ever was one."""
-    if not is_folder(path):
-        return []
-    there = [name for name in (WEIGHTS, SOURCE, REPORT) if (path / name).is_file()]
-    meant = len(there) > 1 or (WEIGHTS in there and KEY in _metadata(path / WEIGHTS, Budget()))
-    return [n for n in (WEIGHTS, SOURCE, REPORT) if n not in there] if meant else []
 
 
 def check_plain(path: Path, given: Sequence[str]) -> None:
@@ -43,16 +24,6 @@ def check_plain(path: Path, given: Sequence[str]) -> None:
         names = ", ".join(f"{name}=" for name in given)
         want = f"a file of Keras for {names}"
         raise UsageError(path.name, want, "a ported folder, whose graph is known", "leave it out")
-
-
-def is_ours(path: Path) -> bool:
-    """Whether `save` wrote a folder: it has the files, and the weights carry our graph."""
-    if not has_port(path):
-        return False
-    try:
-        return KEY in _metadata(path / WEIGHTS, Budget())
-    except FileError:
-        return False
 
 
 def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = True) -> Model:
@@ -88,14 +59,9 @@ def target_of(path: Path) -> Adapter:
     """
     file, budget = path / WEIGHTS, Budget()
     data = as_object(
-        parse_json(_metadata(file, budget).get(KEY, "{}"), str(file), budget), str(file)
+        parse_json(metadata(file, budget).get(KEY, "{}"), str(file), budget), str(file)
     )
     return _target(as_text(data.get("to"), str(file)), file)
-
-
-def _metadata(file: Path, budget: Budget) -> Mapping[str, str]:
-    with open_regular(file) as stream:
-        return open_safetensors(stream, str(file), budget).metadata
 
 
 def _target(name: str, file: Path) -> Adapter:

@@ -9,8 +9,9 @@ from typing import Any
 from xlstm._version import VERSION
 from xlstm.errors import FileError, XlstmError
 from xlstm.files.guards import MAX_TEXT, open_regular
+from xlstm.files.port_folder import SOURCE, WEIGHTS, has_port
 from xlstm.porting.port import build
-from xlstm.reading.folder import SOURCE, WEIGHTS, has_port, read_folder, target_of
+from xlstm.reading.folder import read_folder, target_of
 
 
 def foreign_code(path: object) -> str:

@@ -17,12 +17,13 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from xlstm.errors import XlstmError
+from xlstm.files.port_folder import SOURCE, has_port
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import unpack_model
 from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
 from xlstm.ir.python_source import parse
-from xlstm.reading.folder import SOURCE, has_port, read_folder, target_of
+from xlstm.reading.folder import read_folder, target_of
 
 
 def read_emitted(source: Any, owner: Adapter) -> Model | None:

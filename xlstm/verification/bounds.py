@@ -29,13 +29,12 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Bidirectional, Edge, Masking, Model, Recurrent
+from xlstm.ir.graph import Bidirectional, Edge, Masking, Model, Recurrent, row_numbers
 from xlstm.ir.precision import EPS as EPS
 from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
 from xlstm.ir.types import Array
 from xlstm.reference import run
 from xlstm.reference.summation import has_long_sums, ordered
-from xlstm.verification.inputs import row_numbers
 
 FACTOR = 8.0
 PERTURBATIONS = 4

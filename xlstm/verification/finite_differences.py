@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Input, Masking, Model, NotEqual, TimeDistributed
+from xlstm.ir.graph import Input, Masking, Model, NotEqual, TimeDistributed, row_numbers
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.types import Array
 from xlstm.reference import run
 from xlstm.verification.bounds import PERTURBATIONS, shaken
-from xlstm.verification.inputs import row_numbers
 
 WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
 WIDE: Any = np.longdouble if WIDER else np.float64

@@ -9,19 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.ir.graph import (
-    Embedding,
-    ExpandDims,
-    Flatten,
     Input,
     Masking,
     Model,
-    Node,
-    Permute,
-    RepeatVector,
-    Reshape,
-    Slice,
-    Squeeze,
-    TimeDistributed,
+    row_numbers,
 )
 from xlstm.ir.types import Array
 from xlstm.reference import Coverage, run
@@ -103,30 +94,6 @@ def _marks(model: Model) -> dict[str, float]:
         if isinstance(node.spec, Masking) and before in model.inputs:
             found[before] = node.spec.value
     return found
-
-
-def row_numbers(model: Model) -> dict[str, int]:
-    """Inputs that hold row numbers of embeddings, and how many rows there are at least."""
-    found: dict[str, int] = {}
-    for node in model.nodes:
-        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-        if isinstance(spec, Embedding):
-            start = _start(model, node)
-            found[start.name] = min(found.get(start.name, spec.rows), spec.rows)
-    return found
-
-
-def _start(model: Model, node: Node) -> Node:
-    """The input that a node's numbers come from, unchanged."""
-    while node.inputs:
-        node = model.node(node.inputs[0].node)
-        if not isinstance(node.spec, MOVES):
-            break
-    return node
-
-
-MOVES = (Reshape, Permute, Slice, ExpandDims, Squeeze, Flatten, RepeatVector)
-"""Specs that hand numbers on as they are."""
 
 
 def make(model: Model, steps: int = STEPS, scale: float = 1.0, seed: int = SEED) -> list[Array]:

@@ -22,21 +22,14 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
+from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, half_port, has_port
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.source import NAME_IT, followed
 from xlstm.porting.port import build, load
-from xlstm.reading.folder import (
-    REPORT,
-    SOURCE,
-    WEIGHTS,
-    half_port,
-    has_port,
-    read_folder,
-    target_of,
-)
+from xlstm.reading.folder import read_folder, target_of
 from xlstm.verification import hashes as digests
 from xlstm.verification.comparison import Compared
 from xlstm.verification.report import Report

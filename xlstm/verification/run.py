@@ -14,16 +14,15 @@ import numpy as np
 
 from xlstm.errors import MissingFrameworkError, printable
 from xlstm.files.copying import clean_copy
+from xlstm.files.port_folder import has_port
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import first_gap
-from xlstm.ir.graph import Model
+from xlstm.ir.graph import Model, row_numbers
 from xlstm.ir.precision import DTYPES as DTYPES
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 from xlstm.porting.port import build
-from xlstm.reading.folder import has_port
 from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, judge, worst_of
-from xlstm.verification.inputs import row_numbers
 
 OUR_PORT = "our port"
 

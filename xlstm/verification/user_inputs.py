@@ -12,10 +12,9 @@ import numpy as np
 from xlstm.errors import FileError, UsageError
 from xlstm.files.arrays.named_arrays import NPY, npy_header, read_arrays
 from xlstm.files.guards import open_regular
-from xlstm.ir.graph import Input, Model
+from xlstm.ir.graph import Input, Model, row_numbers
 from xlstm.ir.types import Array
 from xlstm.reference.run import check_inputs
-from xlstm.verification.inputs import row_numbers
 
 KINDS = "an .npy, .npz or safetensors file of plain numbers"
 

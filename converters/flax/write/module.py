@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.ir.graph import Input, Model, Node
+from xlstm.ir.graph import Input, Model, Node, row_numbers
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
-from xlstm.verification.inputs import row_numbers
 
 from ...codegen.source import (
     Parts,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from xlstm.diagnosis.suspect.recording import Gave, Watched, form_of
+from xlstm.frameworks.recording import Gave, Watched, form_of
 from xlstm.ir.types import Array
 
 from ..read.graph import Original, understand

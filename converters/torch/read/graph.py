@@ -35,9 +35,9 @@ from xlstm.ir.graph import (
     Softmax,
     Source,
     Spec,
+    row_numbers,
 )
 from xlstm.ir.layers import Clip, Compare, Where
-from xlstm.verification.inputs import row_numbers
 
 from . import flattened_batch as folded
 from .attention import bound

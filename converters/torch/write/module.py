@@ -8,10 +8,10 @@ from typing import Any
 from xlstm.ir.graph import Edge, Embedding, Input, Model, NotEqual
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import inside, kind_of
+from xlstm.ir.layers.shape import RESHAPING
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
-from xlstm.verification.inputs import MOVES
 
 from ...codegen.source import (
     FOLDER,
@@ -199,7 +199,7 @@ def _numbers_rows(model: Model, edge: Edge) -> bool:
             return False
         for node in model.readers(here):
             spec = inside(node.spec)
-            if isinstance(spec, MOVES):
+            if isinstance(spec, RESHAPING):
                 todo.append(Edge(node.name))
             elif not isinstance(spec, (Embedding, NotEqual)):
                 return False

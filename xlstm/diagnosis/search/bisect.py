@@ -21,8 +21,8 @@ from xlstm.diagnosis.search import graph_differences as direct
 from xlstm.diagnosis.search.search import Explained, Memory, Point, Search
 from xlstm.diagnosis.state import Case, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
-from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
+from xlstm.frameworks.recording import Watched
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
 from xlstm.reference import Coverage

@@ -11,7 +11,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import pieces
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.diagnosis.search.search import Point
 from xlstm.diagnosis.search.separate_activations import compared
-from xlstm.diagnosis.suspect.recording import Gave
+from xlstm.frameworks.recording import Gave
 from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Recurrent
 from xlstm.ir.layers import Conv, ConvTranspose, Dense, DepthwiseConv
 from xlstm.ir.types import Array

@@ -12,7 +12,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Site, pieces
 from xlstm.diagnosis.mistakes.layers.activations import cause_of, optioned
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.separate_activations import inside, whole
-from xlstm.diagnosis.suspect.recording import Gave
+from xlstm.frameworks.recording import Gave
 from xlstm.ir.graph import Bidirectional, Model, Node, Softmax
 from xlstm.ir.layers import Spec
 

@@ -15,11 +15,11 @@ import numpy as np
 from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosis.suspect.models import Suspect, of_function
 from xlstm.diagnosis.suspect.output_facts import SAME, amiss, unlike
-from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.suspect.runs import attempt, between, repeated
 from xlstm.diagnosis.tolerance import Gap, gap_of
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry
+from xlstm.frameworks.recording import Watched
 from xlstm.ir.types import Array
 from xlstm.porting.port import KERAS_2
 from xlstm.reference import run as reference

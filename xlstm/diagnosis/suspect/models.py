@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.suspect.recording import Watched, form_of
 from xlstm.diagnosis.suspect.slow import waited
 from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays.named_arrays import read_arrays
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.recording import Watched, form_of
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
 from xlstm.porting.port import load

@@ -7,7 +7,7 @@ from typing import Any
 
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, pieces
 from xlstm.diagnosis.pairing.names import Said
-from xlstm.diagnosis.suspect.recording import Gave
+from xlstm.frameworks.recording import Gave
 
 Facts = Mapping[str, Gave]
 """Owner of a layer of the truth -> the framework's own module that stands for it and was run."""

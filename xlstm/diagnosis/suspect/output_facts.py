@@ -14,8 +14,8 @@ import numpy as np
 
 from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
-from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.tolerance import apart
+from xlstm.frameworks.recording import Watched
 from xlstm.ir.graph import Bidirectional, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference import run as reference

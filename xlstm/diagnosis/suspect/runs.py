@@ -10,13 +10,12 @@ import numpy as np
 from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.suspect.models import Suspect
-from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.diagnosis.suspect.slow import waited
 from xlstm.diagnosis.tolerance import apart
-from xlstm.ir.graph import Model
+from xlstm.frameworks.recording import Watched
+from xlstm.ir.graph import Model, row_numbers
 from xlstm.ir.types import Array
 from xlstm.reference import run as reference
-from xlstm.verification.inputs import row_numbers
 
 
 def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:

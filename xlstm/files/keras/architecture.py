@@ -14,13 +14,8 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError
 from xlstm.files.description import Architecture, Description
 from xlstm.files.detect import READERS, describe
-from xlstm.files.guards import MAX_TEXT, as_text, is_folder, open_regular, parse_json
-from xlstm.files.yaml_text import parse_yaml
-
-MAX_WRAPS = 4
-"""Most texts around an architecture: YAML of YAML, say."""
-
-WANT = "an architecture, as to_json() and to_yaml() give it, or a whole model of Keras"
+from xlstm.files.guards import MAX_TEXT, is_folder, open_regular
+from xlstm.files.keras.architecture_text import WANT, parse_architecture
 
 
 def read_architecture(path: Path, budget: Budget) -> Architecture:
@@ -38,15 +33,7 @@ def read_architecture(path: Path, budget: Budget) -> Architecture:
         if file.read(16).startswith(tuple(READERS)):
             return _of_model(path, budget)
         file.seek(0)
-        text = as_text(file.read(MAX_TEXT + 1), path.name)
-    container, data = _parsed(text, path.name, budget)
-    for _ in range(MAX_WRAPS):
-        if isinstance(data, str):
-            _, data = _parsed(data, path.name, budget)
-    if not isinstance(data, dict) or "class_name" not in data:
-        raise FileError(path.name, WANT, _other(data), "save it with model.to_json()")
-    said = (as_text(data.get(key) or "", path.name) for key in ("keras_version", "backend"))
-    return Architecture(data, path.name, container, *said)
+        return parse_architecture(file.read(MAX_TEXT + 1), path.name, budget)
 
 
 START = re.compile(rb"\s*(\{|\"|[a-z_]+:)")
@@ -76,29 +63,6 @@ def describe_alone(path: Path, budget: Budget | None = None) -> Description | No
     what, where = f"architecture alone ({found.container})", path.name
     bare = Description("keras", found.version, what, where, str, found.config, {}, by_name=True)
     return replace(bare, backend=found.backend, alone=True, budget=budget)
-
-
-def _other(data: Any) -> str:
-    """What data is that is no architecture."""
-    if not isinstance(data, dict):
-        return f"a {type(data).__name__}"
-    return f"one without class_name: {', '.join(sorted(map(str, data))[:9])}"
-
-
-IS_JSON = re.compile(r'\{\s*["}]')
-"""Start of an object in JSON; YAML in one line has no quotes around its keys."""
-
-
-def _parsed(text: str, where: str, budget: Budget) -> tuple[str, Any]:
-    """The kind of a text, and what it holds."""
-    text = text.lstrip("\ufeff").lstrip()
-    if IS_JSON.match(text):
-        return "JSON", parse_json(text, where, budget)
-    if text[:1] == '"':
-        # both have texts in such quotes; those of JSON may hold pairs of surrogates
-        with contextlib.suppress(FileError):
-            return "JSON", parse_json(text, where, budget)
-    return "YAML", parse_yaml(text, where, budget)
 
 
 def _of_model(path: Path, budget: Budget) -> Architecture:

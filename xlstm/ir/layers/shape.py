@@ -156,3 +156,7 @@ class Squeeze(Spec):
             want, got = f"size 1 on axis {self.axis}", f"(batch, {str(shape)[1:]}"
             raise UsageError("Squeeze", want, got, "mend the axis")
         return (*shape[: self.axis], *shape[self.axis + 1 :])
+
+
+RESHAPING = (Reshape, Permute, Slice, ExpandDims, Squeeze, Flatten, RepeatVector)
+"""Specs whose outputs are numbers of their input, unchanged."""

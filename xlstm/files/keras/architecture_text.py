@@ -1,0 +1,66 @@
+"""Texts of architectures: JSON and YAML, as `to_json` and `to_yaml` of Keras give them.
+
+parse_architecture('{"class_name": "Sequential", "config": []}', "a.json", Budget()).container
+"JSON"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+
+from xlstm.budget import Budget
+from xlstm.errors import FileError
+from xlstm.files.description import Architecture
+from xlstm.files.guards import as_text, parse_json
+from xlstm.files.yaml_text import parse_yaml
+
+MAX_WRAPS = 4
+"""Most texts around an architecture: YAML of YAML, say."""
+
+WANT = "an architecture, as to_json() and to_yaml() give it, or a whole model of Keras"
+
+
+def parse_architecture(raw: bytes, name: str, budget: Budget) -> Architecture:
+    """Parses an architecture; `json.dump(model.to_json(), file)` wraps its text in a text.
+
+    Args:
+        raw: the text as it lies in the file, UTF-8.
+        name: of the file, for messages.
+        budget: what it may cost.
+
+    Raises:
+        FileError: no JSON or YAML, or no architecture.
+    """
+    container, data = _parsed(as_text(raw, name), name, budget)
+    for _ in range(MAX_WRAPS):
+        if isinstance(data, str):
+            _, data = _parsed(data, name, budget)
+    if not isinstance(data, dict) or "class_name" not in data:
+        raise FileError(name, WANT, _other(data), "save it with model.to_json()")
+    said = (as_text(data.get(key) or "", name) for key in ("keras_version", "backend"))
+    return Architecture(data, name, container, *said)
+
+
+def _other(data: Any) -> str:
+    """What data is that is no architecture."""
+    if not isinstance(data, dict):
+        return f"a {type(data).__name__}"
+    return f"one without class_name: {', '.join(sorted(map(str, data))[:9])}"
+
+
+IS_JSON = re.compile(r'\{\s*["}]')
+"""Start of an object in JSON; YAML in one line has no quotes around its keys."""
+
+
+def _parsed(text: str, where: str, budget: Budget) -> tuple[str, Any]:
+    """The kind of a text, and what it holds."""
+    text = text.lstrip("\ufeff").lstrip()
+    if IS_JSON.match(text):
+        return "JSON", parse_json(text, where, budget)
+    if text[:1] == '"':
+        # both have texts in such quotes; those of JSON may hold pairs of surrogates
+        with contextlib.suppress(FileError):
+            return "JSON", parse_json(text, where, budget)
+    return "YAML", parse_yaml(text, where, budget)

@@ -1,0 +1,51 @@
+"""Folders that `save` writes, told by the files in them; `xlstm.reading.folder` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from xlstm.budget import Budget
+from xlstm.errors import FileError
+from xlstm.files.arrays.safe_tensors import open_safetensors
+from xlstm.files.guards import is_folder, open_regular
+
+WEIGHTS = "weights.safetensors"
+SOURCE = "model.py"
+REPORT = "report.json"
+KEY = "xlstm"
+"""Name of the metadata entry of the weights that holds the graph."""
+
+
+def has_port(path: Path) -> bool:
+    """Whether a folder has the files that `save` writes."""
+    return is_folder(path) and all((path / name).is_file() for name in (WEIGHTS, SOURCE, REPORT))
+
+
+def half_port(path: Path) -> list[str]:
+    """Files that a folder of `save` lacks; empty where nothing says that it ever was one."""
+    if not is_folder(path):
+        return []
+    there = [name for name in (WEIGHTS, SOURCE, REPORT) if (path / name).is_file()]
+    meant = len(there) > 1 or (WEIGHTS in there and KEY in metadata(path / WEIGHTS, Budget()))
+    return [n for n in (WEIGHTS, SOURCE, REPORT) if n not in there] if meant else []
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `save` wrote a folder: it has the files, and the weights carry our graph."""
+    if not has_port(path):
+        return False
+    try:
+        return KEY in metadata(path / WEIGHTS, Budget())
+    except FileError:
+        return False
+
+
+def metadata(file: Path, budget: Budget) -> Mapping[str, str]:
+    """Returns the metadata of a file of weights.
+
+    Raises:
+        FileError: unreadable, or no safetensors.
+    """
+    with open_regular(file) as stream:
+        return open_safetensors(stream, str(file), budget).metadata

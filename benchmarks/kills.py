@@ -30,9 +30,9 @@ import numpy as np
 import xlstm
 from xlstm.cli.main import main as command
 from xlstm.errors import XlstmError
+from xlstm.files import hashes as digests
 from xlstm.ir.graph import LSTM, Dense, Source, chain
-from xlstm.verification import hashes as digests
-from xlstm.verification.record import read_record
+from xlstm.reading.record import read_record
 
 SIZES = {"first": 96, "second": 128}
 """Name of a model -> units of its LSTM."""

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 import xlstm
+from xlstm.counting.ledger_text import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
 from xlstm.frameworks.recognise import spec_of
-from xlstm.rendering.tables import render_counts
 from xlstm.slots import shape
 
 

@@ -26,7 +26,7 @@ from xlstm.errors import UnsupportedError, WeightsError, XlstmError
 from xlstm.frameworks import registry
 from xlstm.ir.graph import Dense
 from xlstm.ir.identifiers import identifier
-from xlstm.verification.record import verify_folder
+from xlstm.verification.folder import verify_folder
 
 TARGETS = [name for name in registry.names() if registry.adapter(name).emit is not None]
 

@@ -15,7 +15,7 @@ from xlstm.cli.main import main
 from xlstm.frameworks import registry
 from xlstm.ir.graph import GRU
 from xlstm.reading.folder import read_folder
-from xlstm.verification.record import _weights_gap, verify_folder
+from xlstm.verification.folder import _weights_gap, verify_folder
 
 
 @pytest.fixture

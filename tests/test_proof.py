@@ -14,9 +14,10 @@ from refusing import deadline
 import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import FileError, NotEqualError
-from xlstm.verification import hashes as digests
+from xlstm.files import hashes as digests
+from xlstm.reading.record import read_record
+from xlstm.verification.folder import verify_folder
 from xlstm.verification.inputs import Recipe, cooked
-from xlstm.verification.record import read_record, verify_folder
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from cases import CASES
 
 import xlstm
+from xlstm.counting.ledger_text import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
-from xlstm.rendering.tables import render_counts
 
 TOY = Path(__file__).parent / "toy_framework"
 MODEL = CASES["lstm-tanh-sigmoid"]

@@ -20,33 +20,36 @@ if TYPE_CHECKING:
     from xlstm import diagnosis as diagnosing  # noqa: F401
     from xlstm import errors as errors
     from xlstm import model as model
-    from xlstm.counting.explanation import Explanation, explain
-    from xlstm.counting.ledger import Ledger, count
+    from xlstm.counting.count import count
+    from xlstm.counting.explain import Explanation, explain
+    from xlstm.counting.ledger import Ledger
     from xlstm.custom_layers.register import register_layer, unregister_layer
     from xlstm.decoding.split import split
     from xlstm.diagnosis import Diagnosis, diagnose
     from xlstm.frameworks.imports import require
     from xlstm.ir.graph import Model
     from xlstm.ir.layer_code import LayerCode
-    from xlstm.porting.port import convert_weights, load, port
+    from xlstm.porting.convert_weights import convert_weights
+    from xlstm.porting.port import port
     from xlstm.porting.save import save
+    from xlstm.reading.load import load
+    from xlstm.verification import folder as proof  # noqa: F401
     from xlstm.verification import inputs as inputs
-    from xlstm.verification import record as proof  # noqa: F401
     from xlstm.verification.reconcile import reconcile
     from xlstm.verification.report import Report
 
 _PUBLIC = {
     "Diagnosis": "diagnosis",
-    "Explanation": "counting.explanation",
+    "Explanation": "counting.explain",
     "LayerCode": "ir.layer_code",
     "Ledger": "counting.ledger",
-    "explain": "counting.explanation",
+    "explain": "counting.explain",
     "Model": "ir.graph",
     "Report": "verification.report",
-    "convert_weights": "porting.port",
-    "count": "counting.ledger",
+    "convert_weights": "porting.convert_weights",
+    "count": "counting.count",
     "diagnose": "diagnosis",
-    "load": "porting.port",
+    "load": "reading.load",
     "port": "porting.port",
     "reconcile": "verification.reconcile",
     "register_layer": "custom_layers.register",
@@ -63,7 +66,7 @@ _MODULES = {
     "errors": "errors",
     "inputs": "verification.inputs",
     "model": "model",
-    "proof": "verification.record",
+    "proof": "verification.folder",
 }
 
 __all__ = [

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+from xlstm.cli.texts import render_model, render_outline
 from xlstm.counting.support import verdicts
 from xlstm.errors import UsageError, XlstmError, printable
 from xlstm.files import describe
@@ -16,7 +17,6 @@ from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.porting.save import nonfinite
 from xlstm.reading.folder import check_plain, read_folder
-from xlstm.rendering.tables import render_model, render_outline
 
 NOTHING = Told()
 

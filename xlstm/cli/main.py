@@ -100,7 +100,7 @@ def _run_file(path: str) -> None:
 def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
     """The file; read, where the user says something about it, with or without its numbers."""
     from xlstm.files.keras.architecture import Told
-    from xlstm.porting.port import load, load_shapes
+    from xlstm.reading.load import load, load_shapes
 
     told = _told(args)
     if all(value is None for value in told.values()):
@@ -109,8 +109,8 @@ def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
 
 
 def _count(args: argparse.Namespace) -> int:
-    from xlstm.counting.ledger import count
-    from xlstm.rendering.tables import render_counts, render_tensors
+    from xlstm.counting.count import count
+    from xlstm.counting.ledger_text import render_counts, render_tensors
 
     ledger = count(_source(args, numbers=False))
     if args.json:
@@ -121,7 +121,7 @@ def _count(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from xlstm.counting.explanation import explain
+    from xlstm.counting.explain import explain
     from xlstm.files.atomic import write_file
 
     names = ("features", "units", *EXPLAINED)
@@ -147,8 +147,8 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
     from xlstm.files.keras.architecture import Told
     from xlstm.files.port_folder import half_port, has_port
     from xlstm.reading.folder import check_plain
+    from xlstm.verification.folder import verify_folder
     from xlstm.verification.reconcile import reconcile
-    from xlstm.verification.record import verify_folder
 
     path = Path(args.file)
     if has_port(path) or half_port(path):
@@ -216,7 +216,7 @@ def _diagnose(args: argparse.Namespace) -> int:
 def _suspect(args: argparse.Namespace) -> Any:
     """The path, or what the model.py of a trusted folder makes."""
     from xlstm.files.port_folder import has_port
-    from xlstm.reading.folder_code import own_object
+    from xlstm.porting.folder_code import own_object
 
     path = Path(args.suspect)
     if args.trust and not has_port(path):
@@ -225,12 +225,12 @@ def _suspect(args: argparse.Namespace) -> Any:
 
 
 def _port(args: argparse.Namespace) -> int:
+    from xlstm.cli.texts import render_port
     from xlstm.frameworks import registry
     from xlstm.frameworks.imports import require
-    from xlstm.porting.port import load
     from xlstm.porting.save import atomic_folder, check_target, check_written, write, write_report
-    from xlstm.rendering.tables import render_port
-    from xlstm.verification.record import origin_of
+    from xlstm.reading.load import load
+    from xlstm.reading.record import origin_of
 
     adapter = registry.adapter(args.to)
     folder = Path(args.output)
@@ -254,9 +254,9 @@ def _port(args: argparse.Namespace) -> int:
 
 def _demo(_args: argparse.Namespace) -> int:
     from xlstm import demo
+    from xlstm.cli.texts import render_demo
     from xlstm.frameworks import registry
     from xlstm.frameworks.imports import require
-    from xlstm.rendering.tables import render_demo
     from xlstm.verification.reconcile import reconcile
 
     names = [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]

@@ -8,23 +8,16 @@ the lines add up to the difference by construction.
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from xlstm.errors import NoArchitectureError, UnsupportedError
-from xlstm.files.arrays.named_arrays import is_arrays, read_shapes
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, Place
-from xlstm.frameworks.array_tree import Leaves, leaves
 from xlstm.frameworks.model_tensors import counters, refusals, tensors
-from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.source import Optimizer
-from xlstm.porting.port import load_shapes
 from xlstm.slots import FOLD, Slot, Table
 
 
@@ -183,45 +176,13 @@ def _layer_json(layer: LayerCount) -> dict[str, Any]:
     }
 
 
-@unmoved
-def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
-    """Counts every parameter of `source` in each framework and explains every difference.
-
-    The column of a framework counts the module that `port` builds. No framework is imported.
+def count_model(model: Model, frameworks: Iterable[str]) -> Ledger:
+    """The ledger of a model that has been read.
 
     Args:
-        source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
-            state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
-            from names and shapes, where only one layer has them, and counted in their own
-            framework alone where not. So are weights of Keras alone, and a live model that cannot
-            be ported. An architecture of Keras alone (JSON, YAML) is counted layer by layer. Of a
-            training checkpoint, what the optimizer keeps is apart; a tensor of two names counts
-            once.
-        frameworks: names of the frameworks to count in; adapters without tables are left out.
-
-    Raises:
-        UsageError: an unknown framework.
-        XlstmError: as `load` raises.
+        model: the model; of its weights, the shapes alone are looked at.
+        frameworks: names; adapters without tables are left out.
     """
-    names = [*dict.fromkeys(frameworks)]
-    found = _bare(source)
-    if found is not None:
-        from xlstm.counting.named_arrays import count_leaves  # which counts layers with this
-
-        return count_leaves(found, names)
-    try:
-        model = load_shapes(source)
-    except NoArchitectureError:
-        from xlstm.counting.named_arrays import count_weights
-
-        return count_weights(Path(source), names)
-    except UnsupportedError as error:
-        return _as_it_is(source, names, error)
-    return _of_model(model, names)
-
-
-def _of_model(model: Model, frameworks: Iterable[str]) -> Ledger:
-    """The ledger of a model that has been read."""
     adapters = {name: registry.adapter(name) for name in frameworks}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
     refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
@@ -237,32 +198,6 @@ def _of_model(model: Model, frameworks: Iterable[str]) -> Ledger:
         if not node.layer
     )
     return Ledger(tuple(adapters), tuple(layers), model.source.optimizer)
-
-
-def _bare(source: Any) -> Leaves | None:
-    """The arrays of a source that holds arrays alone, None for every other."""
-    if isinstance(source, Mapping):
-        return leaves(source)
-    if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
-        return leaves(read_shapes(Path(source)))
-    return None
-
-
-def _as_it_is(source: Any, frameworks: list[str], error: UnsupportedError) -> Ledger:
-    """The ledger of a live model that cannot be read as layers: of its tensors by name.
-
-    Raises:
-        UnsupportedError: `error`, for a source that has no tensors to be seen.
-    """
-    owner = None if isinstance(source, (str, os.PathLike)) else registry.owner(source)
-    live: Any = owner.live() if owner else None
-    found = live.leaves(source) if hasattr(live, "leaves") else {}
-    if not found:
-        raise error
-    from xlstm.counting.named_arrays import count_leaves
-
-    why = f"counted by the names and shapes of its tensors: it cannot be read ({error.got})"
-    return count_leaves(Leaves(found), frameworks, owner, [why])
 
 
 def _by_node(

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from xlstm.counting.ledger import Difference, LayerCount, Ledger, TensorCount, count, differences
+from xlstm.counting.ledger import (
+    Difference,
+    LayerCount,
+    Ledger,
+    TensorCount,
+    count_model,
+    differences,
+)
 from xlstm.counting.tensorflow1 import CELLS, cells
 from xlstm.files import describe
 from xlstm.frameworks import registry
@@ -180,7 +187,7 @@ class _Counting:
             width = spec.sizes().get("i", spec.sizes().get("o"))
             sample = (None, width) if isinstance(spec, Recurrent) else (width,)
             model = chain(ANY, [(ANY, spec, True)], sample, {}, Source(""), lone=True)
-            (found,) = count(model, (*self.names, self.own.name)).layers
+            (found,) = count_model(model, (*self.names, self.own.name)).layers
             self.known[spec] = model.layers[0], found
         node, found = self.known[spec]
         tensors = {

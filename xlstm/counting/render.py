@@ -6,20 +6,17 @@ import base64
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from xlstm.counting.explanation import ExplanationData
+from xlstm.counting.formulas import Row
+from xlstm.counting.ledger import Difference
 from xlstm.frameworks import registry
 from xlstm.rendering.tables import WIDTH, add, grid, to_text
-
-if TYPE_CHECKING:
-    from xlstm.counting.explanation import Explanation
-    from xlstm.counting.formulas import Row
-    from xlstm.counting.ledger import Difference
 
 Cells = tuple[str, ...]
 
 
-def _frameworks(found: Explanation) -> str:
+def _frameworks(found: ExplanationData) -> str:
     """What every framework counts, and which ones lack the layer."""
     have = [f"{c.title} {c.total:,}" for c in found.columns if c.total is not None]
     lack = [c.title for c in found.columns if c.total is None]
@@ -29,7 +26,7 @@ def _frameworks(found: Explanation) -> str:
     return text
 
 
-def _mistakes(found: Explanation) -> list[str]:
+def _mistakes(found: ExplanationData) -> list[str]:
     return [f"{m.count:,} = {m.formula}: {m.why}." for m in found.mistakes]
 
 
@@ -40,7 +37,7 @@ def _parts(rows: Iterable[Row]) -> list[Cells]:
     return [(row.what, row.formula, f"{row.count:,}") for row in rows]
 
 
-def _tensors(found: Explanation) -> list[Cells]:
+def _tensors(found: ExplanationData) -> list[Cells]:
     """One row a tensor, the framework's name on its first, and its total after its last."""
     rows: list[Cells] = []
     for column in found.columns:
@@ -62,7 +59,7 @@ PARTS = ("part", "formula", "parameters")
 GATES = ("gate", "formula", "parameters")
 
 
-def _differences(found: Explanation) -> list[str]:
+def _differences(found: ExplanationData) -> list[str]:
     """What frameworks keep that the first one does not, and the other way round."""
     ledger = found.ledger
     have = [name for name in ledger.frameworks if ledger.total(name) is not None]
@@ -99,7 +96,7 @@ def _wrapped(line: str, indent: str = "") -> str:
     )
 
 
-def text(found: Explanation) -> str:
+def text(found: ExplanationData) -> str:
     """Tables and lines of at most 100 columns."""
 
     def table(headers: Sequence[str], rows: Iterable[Cells], left: int) -> object:
@@ -138,7 +135,7 @@ def _markdown_table(headers: Sequence[str], rows: Iterable[Cells], left: int) ->
     return [*(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
-def markdown(found: Explanation) -> str:
+def markdown(found: ExplanationData) -> str:
     """Headings, tables and paragraphs."""
     lines = [f"## {found.title}", "", f"`{found.formula} = {found.numbers}`", ""]
     lines += [_escaped(_frameworks(found)), "", _escaped(found.sizes), ""]
@@ -157,16 +154,17 @@ def markdown(found: Explanation) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def page(found: Explanation) -> str:
-    """The text, with the picture above it where it can be drawn."""
-    from xlstm.errors import MissingFrameworkError, UnsupportedError
+def page(found: ExplanationData, picture: str) -> str:
+    """The text as HTML, with a picture above it.
 
-    picture = ""
-    # as an image of its own: the styles and names inside an SVG hold for all of a page
-    try:
-        data = base64.b64encode(found.to_svg().encode()).decode()
+    Args:
+        found: the explanation.
+        picture: SVG; "" for none.
+    """
+    image = ""
+    if picture:
+        # as an image of its own: the styles and names inside an SVG hold for all of a page
+        data = base64.b64encode(picture.encode()).decode()
         alt = html.escape(found.title)
-        picture = f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
-    except (MissingFrameworkError, UnsupportedError):
-        pass
-    return f"{picture}<pre>{html.escape(text(found))}</pre>"
+        image = f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+    return f"{image}<pre>{html.escape(text(found))}</pre>"

@@ -39,7 +39,7 @@ from xlstm.ir.graph import (
 from xlstm.ir.layers import Along, Where
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.types import Array, Shape
-from xlstm.porting.port import load
+from xlstm.reading.load import load
 
 
 @unmoved

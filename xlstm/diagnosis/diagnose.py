@@ -24,8 +24,8 @@ from xlstm.frameworks.recording import Watched
 from xlstm.ir.batch_axes import late
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array, Shape
-from xlstm.porting.port import load
-from xlstm.reading.folder_code import foreign_code
+from xlstm.porting.folder_code import foreign_code
+from xlstm.reading.load import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 from xlstm.verification import inputs as generated

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save as safetensors_bytes
 
 from xlstm._version import VERSION
-from xlstm.counting.ledger import count
+from xlstm.counting.count import count
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files.atomic import written_folder
 from xlstm.files.port_folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
@@ -24,10 +24,11 @@ from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.serialize import to_json
-from xlstm.porting.port import build, load
+from xlstm.porting.port import build
 from xlstm.reading.folder import read_folder
-from xlstm.verification.record import KEY as KEPT
-from xlstm.verification.record import origin_of, record
+from xlstm.reading.load import load
+from xlstm.reading.record import KEY as KEPT
+from xlstm.reading.record import origin_of, record
 
 
 def nonfinite(model: Model) -> list[str]:

@@ -1,15 +1,17 @@
-"""Live objects of a ported folder's own `load()`, read back as what the folder says they are.
+"""Live ports, read back: those that this process made, and objects of a ported folder's `load()`.
 
-An object is recognised by its class: its code is held against `model.py` beside the weights, and
-that file against what is written for the graph in the weights. Both have to be the same; then the
-object computes what the graph says, with the weights that it holds now, as long as its layers are
-those that its class makes, which PyTorch's are looked at for.
+An object of a folder is recognised by its class: its code is compared with `model.py` beside the
+weights, and that file with the text that is written for the graph in the weights. Both have to be
+the same. Then the object computes what the graph says, with the weights that it has now, as long as
+its layers are those that its class makes; PyTorch's are looked at for that.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,47 @@ from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
 from xlstm.ir.python_source import parse
 from xlstm.reading.folder import read_folder, target_of
+
+PORTS: dict[str, Model] = {}
+"""Name of each emitted module of this process -> the graph it was written from."""
+
+_MADE: dict[int, tuple[weakref.ref[Any], Model]] = {}
+"""Number (`id`) of each live port -> the port, and the graph it was built from."""
+
+
+def remember(port: Any, graph: Model) -> None:
+    """Keeps the graph of a port for as long as the port lives.
+
+    Models of other files, or of other names of layers, may be written as the very same module.
+    """
+    whose, number = _whose(port), id(_whose(port))
+    if type(whose).__module__ in PORTS:
+        with contextlib.suppress(TypeError):  # a class that takes no weak references
+            _MADE[number] = weakref.ref(whose, lambda _: _MADE.pop(number, None)), graph
+
+
+def _whose(port: Any) -> Any:
+    """The module of a port: the first of Flax Linen's pair, all of the others."""
+    return port[0] if isinstance(port, tuple) else port
+
+
+def _graph_of(port: Any) -> Model | None:
+    """The graph of a port that this process made, None for others; a copy has its module's."""
+    whose = _whose(port)
+    shared = PORTS.get(type(whose).__module__)
+    made, graph = _MADE.get(id(whose), (None, None))
+    return graph if shared and made and made() is whose else shared
+
+
+def read_port(source: Any, owner: Adapter) -> Model | None:
+    """The model of a port that this process made, with the weights it has now; None for others."""
+    graph = _graph_of(source)
+    if graph is None:
+        return None
+    live: Any = owner.live()
+    found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
+    weights = unpack_model(graph, owner, live.weights(source))
+    return as_ported(replace(graph, weights=weights, source=found))
 
 
 def read_emitted(source: Any, owner: Adapter) -> Model | None:

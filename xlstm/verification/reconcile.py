@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xlstm.counting.ledger import Ledger, count
+from xlstm.counting.count import count
+from xlstm.counting.ledger import Ledger
 from xlstm.errors import MissingFrameworkError, UsageError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
@@ -15,8 +16,8 @@ from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
-from xlstm.porting.port import load
 from xlstm.reading.folder import read_folder
+from xlstm.reading.load import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.verification import inputs as generated
@@ -24,10 +25,11 @@ from xlstm.verification.bounds import FAILED, UNDECIDED, Verdict, bounds, worst_
 from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, fitted, why_not
 from xlstm.verification.gradients import Slopes, slopes_of
 from xlstm.verification.gradients import gradients as gradients_of
-from xlstm.verification.hashes import recipe_of
 from xlstm.verification.hidden_states import Revealed, revealed
 from xlstm.verification.input_shapes import shapes_of, sizes_of
-from xlstm.verification.report import FrameworkReport, Report
+from xlstm.verification.recipe import recipe_of
+from xlstm.verification.report import Report
+from xlstm.verification.results import FrameworkReport
 from xlstm.verification.run import DTYPES, Maker, Trial, maker, port_maker, run, trial, worst
 from xlstm.verification.sgd_step import stepped
 from xlstm.verification.user_inputs import arrays_for, rowless

@@ -27,7 +27,7 @@ from xlstm.verification.bounds import DIFFERENT, ROUNDING, Verdict
 from xlstm.verification.finite_differences import WIDE
 from xlstm.verification.finite_differences import Place as Spot
 from xlstm.verification.gradients import Own, Slopes, by_precision, read_back, verdict_on
-from xlstm.verification.report import FrameworkReport
+from xlstm.verification.results import FrameworkReport
 
 RATE = 2.0**-7
 """Learning rate: about SGD's usual 0.01, and the same number in every precision."""

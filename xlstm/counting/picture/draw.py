@@ -18,7 +18,7 @@ from xlstm.errors import MissingFrameworkError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from xlstm.counting.explanation import Explanation
+    from xlstm.counting.explanation import ExplanationData
 
 COLOURS = {"i": "#56B4E9", "f": "#D55E00", "g": "#CC79A7", "o": "#0072B2"}
 COLOURS |= {"r": "#56B4E9", "z": "#D55E00", "n": "#CC79A7"}
@@ -41,7 +41,7 @@ _STYLING = threading.RLock()
 """Taken by whoever draws: matplotlib has one style for all threads."""
 
 
-def svg(found: Explanation) -> str:
+def svg(found: ExplanationData) -> str:
     """The picture as an SVG document of its own, byte for byte the same every time.
 
     Raises:
@@ -71,7 +71,7 @@ def _drawing() -> Iterator[None]:
         yield
 
 
-def figure(found: Explanation) -> Figure:
+def figure(found: ExplanationData) -> Figure:
     """The picture as a figure of one axes whose unit is one pixel, its origin the upper left."""
     from matplotlib.figure import Figure
 

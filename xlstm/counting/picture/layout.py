@@ -33,7 +33,7 @@ from xlstm.counting.wording import GATES
 from xlstm.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from xlstm.counting.explanation import Explanation
+    from xlstm.counting.explanation import ExplanationData
 
 LONGEST = 260.0
 """Length of the longest side of all tensors."""
@@ -41,7 +41,7 @@ LARGEST = 24.0
 """Length of one number, at most."""
 
 
-def layout(found: Explanation, measure: Callable[[str, float, bool], float]) -> Sheet:
+def layout(found: ExplanationData, measure: Callable[[str, float, bool], float]) -> Sheet:
     """Where everything goes.
 
     Args:
@@ -69,7 +69,7 @@ def layout(found: Explanation, measure: Callable[[str, float, bool], float]) -> 
     return sheet
 
 
-def _heading(sheet: Sheet, found: Explanation, top: Panel, panels: Sequence[Panel]) -> float:
+def _heading(sheet: Sheet, found: ExplanationData, top: Panel, panels: Sequence[Panel]) -> float:
     """Title, formula, legend and notes; gives where they end."""
     sheet.write(found.title, MARGIN, MARGIN + LARGE, LARGE, bold=True)
     y = MARGIN + LARGE + LINE + 8
@@ -93,7 +93,7 @@ def _words(gate: str) -> str:
     return name + {"g": ", c in Keras's documents", "n": ", h in Keras's documents"}.get(gate, "")
 
 
-def _notes(sheet: Sheet, found: Explanation, top: Panel, panels: Sequence[Panel]) -> list[str]:
+def _notes(sheet: Sheet, found: ExplanationData, top: Panel, panels: Sequence[Panel]) -> list[str]:
     scale = sheet.scale
     per = f"{1 / scale:,.0f}" if scale < 0.01 else f"{1 / scale:.3g}"
     size = f"1 number is {scale:.3g} px" if scale >= 1 else f"1 px is {per} numbers"

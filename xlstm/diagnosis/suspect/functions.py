@@ -21,7 +21,7 @@ from xlstm.errors import UsageError
 from xlstm.frameworks import registry
 from xlstm.frameworks.recording import Watched
 from xlstm.ir.types import Array
-from xlstm.porting.port import KERAS_2
+from xlstm.reading.load import KERAS_2
 from xlstm.reference import run as reference
 from xlstm.verification.bounds import EPS, PERTURBATIONS, Bounds, bounds_from
 from xlstm.verification.user_inputs import loose_arrays

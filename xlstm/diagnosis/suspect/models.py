@@ -18,7 +18,7 @@ from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.recording import Watched, form_of
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
-from xlstm.porting.port import load
+from xlstm.reading.load import load
 
 Run = Callable[..., Watched]
 """(inputs, dtype, quiet=..., seed=...) -> what came out."""

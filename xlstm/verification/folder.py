@@ -1,4 +1,4 @@
-"""A proof that is kept: what a port was made of and verified with, and what has changed since.
+"""A ported folder, compared anew with its record (`xlstm.reading.record`).
 
 `report.json` of a ported folder holds hashes, versions, the recipe of the inputs and the verdicts.
 `verify_folder` holds them against the folder as it is now, and runs the folder's own `model.py`.
@@ -8,154 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import os
 import platform
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xlstm._version import VERSION
-from xlstm.budget import Budget
 from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
-from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
-from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, half_port, has_port
+from xlstm.files.guards import MAX_TEXT, open_regular
+from xlstm.files.hashes import of_file
+from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, half_port
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.source import NAME_IT, followed
-from xlstm.porting.port import build, load
+from xlstm.porting.port import build
 from xlstm.reading.folder import read_folder, target_of
-from xlstm.verification import hashes as digests
+from xlstm.reading.load import load
+from xlstm.reading.record import ANEW, KEY, Record, figures_of, read_record, versions
 from xlstm.verification.comparison import Compared
+from xlstm.verification.reconcile import reconcile
 from xlstm.verification.report import Report
-
-KEY = "proof"
-"""Name of the record in report.json."""
-
-EXTRA = "model.keras"
-"""A file that only some targets have."""
-
-ANEW = "port the model anew"
-
-WANTED = "the record of a port, as xlstm writes it"
-
-
-def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
-    """What a port was made with, as report.json keeps it.
-
-    Args:
-        folder: the files of the port.
-        adapter: its target.
-        origin: where the source lies, seen from the folder; "" where that is not known.
-
-    Returns:
-        `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's packages,
-        those that are installed, and `backend` of Keras where it was loaded; `platform`; `origin`.
-    """
-    there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
-    return {
-        "hashes": {name: digests.of_file(folder / name) for name in there},
-        "versions": versions([adapter]),
-        "platform": platform.platform(),
-        "origin": origin,
-    }
-
-
-def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
-    """Python, xlstm, numpy and the packages of the adapters -> version, where installed."""
-    packages = {p: "" for a in adapters for p in (a.package, *a.beside)}
-    live: Any = [sys.modules[a.live_module] for a in adapters if a.live_module in sys.modules]
-    backends = [half.backend() for half in live if hasattr(half, "backend")]
-    found = {"python": platform.python_version(), "xlstm": VERSION}
-    found |= {"backend": backends[0]} if backends else {}
-    for name in ("numpy", *packages, *backends):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def origin_of(source: Any, folder: Path) -> str:
-    """The way from a ported folder to the file that it was ported from; "" for other sources."""
-    if not isinstance(source, (str, os.PathLike)) or has_port(Path(source)):
-        return ""
-    try:
-        return Path(os.path.relpath(os.fspath(source), folder)).as_posix()
-    except ValueError:  # another drive
-        return ""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What report.json says, checked.
-
-    Attributes:
-        hashes: file of the folder -> SHA-256.
-        versions: package -> version.
-        platform: of the machine.
-        origin: where the source lay, seen from the folder.
-        verification: the comparison as plain data; empty where none was made.
-    """
-
-    hashes: Mapping[str, str]
-    versions: Mapping[str, str]
-    platform: str
-    origin: str
-    verification: Mapping[str, Any]
-
-
-def read_record(folder: Path) -> Record:
-    """The record in the report of a ported folder.
-
-    Raises:
-        FileError: a report that is damaged, or without a record.
-    """
-    where = str(folder / REPORT)
-    with open_regular(folder / REPORT) as file:
-        data = parse_json(file.read(MAX_TEXT + 1), where, Budget())
-    kept = _part(_part({"": data}, "", dict, where), KEY, dict, where)
-    said = data.get("verification")
-    if not isinstance(said, str):
-        said = _part(data, "verification", dict, where)
-        _figures(said, where)
-    hashes = _texts(kept, "hashes", where)
-    if not {SOURCE, WEIGHTS} <= set(hashes) <= {SOURCE, WEIGHTS, EXTRA}:
-        raise FileError(where, WANTED, f"hashes of {', '.join(hashes) or 'nothing'}", ANEW)
-    return Record(
-        hashes=hashes,
-        versions=_texts(kept, "versions", where),
-        platform=_part(kept, "platform", str, where),
-        origin=_part(kept, "origin", str, where),
-        verification={} if isinstance(said, str) else said,
-    )
-
-
-def _part(data: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
-    value = data.get(key)
-    if not isinstance(value, kind):
-        got = f"{key or 'the whole'}: {type(value).__name__}" if key in data else f"no {key}"
-        raise FileError(where, WANTED, got, ANEW)
-    return value
-
-
-def _texts(data: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
-    found = _part(data, key, dict, where)
-    return {name: as_text(value, f"{where}, {key}, {name}") for name, value in found.items()}
-
-
-def _figures(said: Mapping[str, Any], where: str) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """(framework, precision) -> its figures, of a comparison as plain data."""
-    found: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for name, part in _part(said, "frameworks", dict, where).items():
-        for dtype in ("float32", "float64"):
-            figures = _part(_part({name: part}, name, dict, where), dtype, dict, where)
-            _part(figures, "verdict", str, where)
-            found[name, dtype] = figures
-    return found
 
 
 @dataclass(frozen=True)
@@ -241,8 +118,6 @@ def verify_folder(
         UsageError: an `origin` for a folder that does not record what it was ported from.
         XlstmError: as `reconcile` raises.
     """
-    from xlstm.verification.reconcile import reconcile
-
     folder = Path(folder)
     if missing := half_port(folder):
         got = f"no {', '.join(missing)}"
@@ -268,7 +143,7 @@ def _changed(folder: Path, kept: Record) -> list[str]:
     found = []
     for name in kept.hashes.keys() - {SOURCE}:
         try:
-            same = digests.of_file(folder / name) == kept.hashes[name]
+            same = of_file(folder / name) == kept.hashes[name]
         except FileError as error:
             found.append(f"{name} ({error.got})")
         else:
@@ -396,7 +271,7 @@ def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[s
     then, today = kept.verification, report.to_json()
     if then.get("recipe") != today["recipe"]:
         lines.append(f"inputs: {report.inputs}, others than at the port")
-    return [*lines, *_moved(_figures(then, where), _figures(today, where))]
+    return [*lines, *_moved(figures_of(then, where), figures_of(today, where))]
 
 
 Figures = Mapping[tuple[str, str], Mapping[str, Any]]

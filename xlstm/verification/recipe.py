@@ -1,42 +1,14 @@
-"""What a recorded proof rests on, as SHA-256: files, and arrays with the way to make them again."""
+"""The recipe of a comparison's inputs as plain data, with their SHA-256."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from xlstm.files.guards import open_regular
+from xlstm.files.hashes import of_arrays
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
 from xlstm.verification.inputs import Recipe
-
-
-def of_file(path: Path) -> str:
-    """Of a file's bytes.
-
-    Raises:
-        FileError: no regular file, or unreadable.
-    """
-    with open_regular(path) as file:
-        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-
-
-def of_arrays(arrays: Iterable[Array]) -> str:
-    """Of arrays one after the other: dtype, shape and numbers, whatever the order of their bytes.
-
-    >>> of_arrays([np.zeros(2, ">f4")]) == of_arrays([np.zeros(2, "<f4")])
-    True
-    """
-    total = hashlib.sha256()
-    for array in arrays:
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        total.update(f"{array.dtype.name} {array.shape} ".encode())
-        total.update(little.tobytes())
-    return total.hexdigest()
 
 
 def recipe_of(

@@ -1,0 +1,79 @@
+"""Counts any source in every framework: a model, a file, arrays, a live object.
+
+>>> import xlstm
+>>> count(xlstm.demo.path()).total("torch")
+2260
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from xlstm.counting.ledger import Ledger, count_model
+from xlstm.counting.named_arrays import count_leaves, count_weights
+from xlstm.errors import NoArchitectureError, UnsupportedError
+from xlstm.files.arrays.named_arrays import is_arrays, read_shapes
+from xlstm.frameworks import registry
+from xlstm.frameworks.array_tree import Leaves, leaves
+from xlstm.frameworks.random_state import unmoved
+from xlstm.reading.load import load_shapes
+
+
+@unmoved
+def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
+    """Counts every parameter of `source` in each framework and explains every difference.
+
+    The column of a framework counts the module that `port` builds. No framework is imported.
+
+    Args:
+        source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
+            state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
+            from names and shapes, where only one layer has them, and counted in their own
+            framework alone where not. So are weights of Keras alone, and a live model that cannot
+            be ported. An architecture of Keras alone (JSON, YAML) is counted layer by layer. Of a
+            training checkpoint, what the optimizer keeps is apart; a tensor of two names counts
+            once.
+        frameworks: names of the frameworks to count in; adapters without tables are left out.
+
+    Raises:
+        UsageError: an unknown framework.
+        XlstmError: as `load` raises.
+    """
+    names = [*dict.fromkeys(frameworks)]
+    found = _bare(source)
+    if found is not None:
+        return count_leaves(found, names)
+    try:
+        model = load_shapes(source)
+    except NoArchitectureError:
+        return count_weights(Path(source), names)
+    except UnsupportedError as error:
+        return _as_it_is(source, names, error)
+    return count_model(model, names)
+
+
+def _bare(source: Any) -> Leaves | None:
+    """The arrays of a source that holds arrays alone, None for every other."""
+    if isinstance(source, Mapping):
+        return leaves(source)
+    if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
+        return leaves(read_shapes(Path(source)))
+    return None
+
+
+def _as_it_is(source: Any, frameworks: list[str], error: UnsupportedError) -> Ledger:
+    """The ledger of a live model that cannot be read as layers: of its tensors by name.
+
+    Raises:
+        UnsupportedError: `error`, for a source that has no tensors to be seen.
+    """
+    owner = None if isinstance(source, (str, os.PathLike)) else registry.owner(source)
+    live: Any = owner.live() if owner else None
+    found = live.leaves(source) if hasattr(live, "leaves") else {}
+    if not found:
+        raise error
+    why = f"counted by the names and shapes of its tensors: it cannot be read ({error.got})"
+    return count_leaves(Leaves(found), frameworks, owner, [why])

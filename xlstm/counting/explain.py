@@ -1,0 +1,277 @@
+"""What a layer's parameters are, without a file: formula, gates, and which tensor holds what."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from xlstm.counting import formulas
+from xlstm.counting import tensor_rows as held
+from xlstm.counting import wording as lessons
+from xlstm.counting.explanation import ExplanationData
+from xlstm.counting.formulas import Case
+from xlstm.counting.ledger import Ledger, count_model
+from xlstm.counting.picture.draw import svg
+from xlstm.counting.render import markdown, page, text
+from xlstm.counting.tensor_rows import TensorRow
+from xlstm.counting.wording import number
+from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
+from xlstm.frameworks import registry
+from xlstm.ir.graph import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Recurrent,
+    SimpleRNN,
+    Source,
+    Spec,
+    chain,
+)
+from xlstm.ir.layers.base import check_size
+from xlstm.ir.types import Shape
+
+LAYERS: dict[str, type[Recurrent] | type[Dense]] = {
+    "LSTM": LSTM,
+    "GRU": GRU,
+    "SimpleRNN": SimpleRNN,
+    "Dense": Dense,
+    "CuDNNLSTM": LSTM,
+    "CuDNNGRU": GRU,
+}
+"""Layers that can be explained."""
+
+DEEPEST = 1000
+"""Layers of a stack: more make no sense, and take long."""
+
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
+HAVE = {
+    "bidirectional": RECURRENT,
+    "layers": RECURRENT,
+    "projection": ("LSTM",),
+    "peepholes": ("LSTM",),
+    "reset_after=False (--reset-before)": ("GRU",),
+    "use_bias=False (--no-bias)": ("LSTM", "GRU", "SimpleRNN", "Dense"),
+}
+"""Option -> the layers that have it."""
+
+
+class Explanation(ExplanationData):
+    """A layer's parameters explained, with its texts and its picture.
+
+    >>> print(explain("LSTM", features=1, units=20).formula)
+    4 n (m + n + 1)
+    """
+
+    def to_markdown(self) -> str:
+        """The explanation as Markdown."""
+        return markdown(self)
+
+    def to_svg(self) -> str:
+        """A picture of the gate blocks of each framework's tensors, to scale, as SVG.
+
+        Raises:
+            MissingFrameworkError: matplotlib, which draws, is not installed.
+            UnsupportedError: no framework has the layer, so that there is nothing to draw.
+        """
+        return svg(self)
+
+    def __str__(self) -> str:
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        try:
+            picture = svg(self)
+        except (MissingFrameworkError, UnsupportedError):
+            picture = ""
+        return page(self, picture)
+
+
+def explain(
+    layer: str,
+    *,
+    features: int,
+    units: int,
+    timesteps: int | None = None,
+    batch: int | None = None,
+    bidirectional: bool = False,
+    layers: int = 1,
+    projection: int | None = None,
+    peepholes: bool = False,
+    reset_after: bool = True,
+    use_bias: bool = True,
+    **unknown: object,
+) -> Explanation:
+    """Explains a layer's parameters in every framework.
+
+    Args:
+        layer: "LSTM", "GRU", "SimpleRNN", "Dense", "CuDNNLSTM" or "CuDNNGRU".
+        features: size of the input, m.
+        units: size of the output and of the hidden state, n.
+        timesteps: length of the sequences, to show that it does not enter.
+        batch: size of a batch, to show that it does not enter.
+        bidirectional: whether a second layer reads the sequence from its end.
+        layers: how many such layers are stacked.
+        projection: size that an LSTM's h is projected to, None for none.
+        peepholes: whether an LSTM's gates see c.
+        reset_after: which of its two forms a GRU has.
+        use_bias: whether there are biases.
+        unknown: nothing; a wrong name is answered with the nearest right one.
+
+    Raises:
+        UsageError: an unknown layer or option, sizes that are not whole numbers from 1 on, or
+            options that the layer does not have.
+
+    >>> explain("LSTM", features=1, units=20).ledger.total("torch")
+    1840
+    >>> explain("LSTM", features=4096, units=256, timesteps=16).mistakes[0].count
+    17246978048
+    """
+    if not isinstance(layer, str) or layer not in LAYERS:
+        raise UsageError("explain", f"one of {', '.join(LAYERS)}", repr(layer), _nearest(layer))
+    _check_names(unknown)
+    given = {
+        "bidirectional": bidirectional,
+        "layers": layers != 1,
+        "projection": projection is not None,
+        "peepholes": peepholes,
+        "reset_after=False (--reset-before)": not reset_after,
+        "use_bias=False (--no-bias)": not use_bias,
+    }
+    _check_options(layer, [name for name, on in given.items() if on])
+    _check_sizes(layer, features, units, projection, layers, timesteps, batch)
+    cls = LAYERS[layer]
+    of_lstm = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
+    extra: dict[Any, dict[str, Any]] = {LSTM: of_lstm, GRU: {"reset_after": bool(reset_after)}}
+    spec: Any = cls(features, units, use_bias=bool(use_bias), **extra.get(cls, {}))
+    stack = tuple(_stack(spec, layers, bidirectional))
+    return _explained(Case(layer, spec, stack, _biases(layer, spec), timesteps, batch))
+
+
+def _nearest(word: object) -> str:
+    names = {name.lower(): name for name in LAYERS}
+    found = difflib.get_close_matches(str(word).lower(), list(names), 1, 0.4)
+    return f"did you mean {names[found[0]]}?" if found else "use one of these"
+
+
+def _check_names(unknown: Mapping[str, object]) -> None:
+    """Raises UsageError for options that there are not."""
+    options = inspect.signature(explain).parameters.values()
+    names = [option.name for option in options if option.kind is option.KEYWORD_ONLY]
+    for word in unknown:
+        found = difflib.get_close_matches(word, names, 1)
+        do = f"did you mean {found[0]}?" if found else "use one of these"
+        raise UsageError("explain", f"the options {', '.join(names)}", word, do)
+
+
+def _check_options(layer: str, given: list[str]) -> None:
+    """Raises UsageError for options that a layer does not have."""
+    wrong = [name for name in given if layer not in HAVE[name]]
+    if wrong:
+        own = [name for name, layers in HAVE.items() if layer in layers]
+        want = f"options of {layer} ({', '.join([*own, 'timesteps', 'batch'])})"
+        has = HAVE[wrong[0]]
+        which = " and ".join([", ".join(has[:-1]), has[-1]] if has[1:] else has)
+        do = f"leave it out; {which} {'have' if has[1:] else 'has'} it"
+        raise UsageError("explain", want, wrong[0], do)
+
+
+def _check_sizes(
+    layer: str,
+    features: int,
+    units: int,
+    projection: int | None,
+    layers: int,
+    timesteps: int | None,
+    batch: int | None,
+) -> None:
+    check_size(layer, features=features, units=units)
+    sizes = {"timesteps": timesteps, "batch": batch, "projection": projection}
+    check_size("explain", **{name: size for name, size in sizes.items() if size is not None})
+    check_size("explain", layers=layers)
+    if layers > DEEPEST:
+        raise UsageError("explain.layers", f"at most {DEEPEST}", f"{layers}", "stack fewer")
+    if projection and projection >= units:
+        do = f"give {units - 1} or less" if units > 1 else "leave the projection out"
+        raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
+
+
+def _stack(spec: Any, layers: int, bidirectional: bool) -> list[Spec]:
+    """The layers one after the other; each sees what the one before gives."""
+    found: list[Spec] = []
+    features = spec.features
+    for _ in range(layers):
+        if isinstance(spec, Dense):
+            return [spec]
+        one = replace(spec, features=features, return_sequences=True)
+        found.append(Bidirectional(one, replace(one, go_backwards=True)) if bidirectional else one)
+        features = one.width * (2 if bidirectional else 1)
+    return found
+
+
+def _biases(layer: str, spec: Any) -> int:
+    """Bias vectors for each W in Keras's count."""
+    if not spec.use_bias:
+        return 0
+    return 2 if layer.startswith("CuDNN") or getattr(spec, "reset_after", False) else 1
+
+
+def _explained(case: Case) -> Explanation:
+    names = [case.name.lower()]
+    if len(case.stack) > 1:
+        names = [f"{names[0]}_{place + 1}" for place in range(len(case.stack))]
+    ledger = _counted(case, names)
+    breakdown = formulas.breakdown(case)
+    total = sum(row.count for row in breakdown)
+    tensors = tuple(held.tensors(case, names[0]))
+    return Explanation(
+        kind=case.name,
+        features=case.m,
+        units=case.n,
+        title=_title(case),
+        formula=formulas.formula(case),
+        numbers=f"{formulas.numbers(case)} = {total:,}",
+        sizes=lessons.sizes_line(case),
+        equations=lessons.equations(case),
+        breakdown=breakdown,
+        by_gate=formulas.by_gate(case, lessons.GATES),
+        lines=tuple(_lines(case, tensors, total)),
+        mistakes=lessons.mistakes(case, total),
+        total=total,
+        columns=tuple(held.columns(case, ledger, total)),
+        tensors=tensors,
+        rest=formulas.later_layers(case),
+        ledger=ledger,
+    )
+
+
+def _counted(case: Case, names: list[str]) -> Ledger:
+    sample: Shape = (case.m,) if case.dense else (None, case.m)
+    listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
+    lone = len(case.stack) == 1
+    return count_model(
+        chain(case.name, listed, sample, {}, Source("keras"), lone=lone), registry.FRAMEWORKS
+    )
+
+
+def _title(case: Case) -> str:
+    both = "bidirectional " if case.both > 1 else ""
+    many = len(case.stack)
+    text = f"{many} stacked {both}{case.name} layers" if many > 1 else f"{both}{case.name}"
+    sizes = f"n = {number(case.n, 'unit')} on m = {number(case.m, 'feature')}"
+    return f"{text[0].upper()}{text[1:]} of {sizes}"
+
+
+def _lines(case: Case, tensors: tuple[TensorRow, ...], total: int) -> list[str]:
+    found = lessons.explained(case)
+    title = "Keras"
+    if case.name.startswith("CuDNN"):
+        found.append(lessons.cudnn_line(case, total))
+        title = "Keras 3"
+    whole = [t.gates for t in tensors if t.framework == "keras" and t.role == "kernel"]
+    if whole and " " in whole[0]:
+        found.append(lessons.slices_line(title, whole[0].split(), case.n, case.biases > 0))
+    return found

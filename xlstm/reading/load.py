@@ -1,0 +1,160 @@
+"""Reads any source: a file, a folder, a live object, named arrays.
+
+load("model.h5").nodes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xlstm.errors import UnsupportedError, UsageError
+from xlstm.files import describe
+from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
+from xlstm.files.keras.architecture import Told, describe_alone, join
+from xlstm.files.port_folder import SOURCE, has_port
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.named_arrays import from_arrays
+from xlstm.frameworks.random_state import unmoved
+from xlstm.frameworks.recognise import asked
+from xlstm.ir.batch_axes import as_ported
+from xlstm.ir.graph import Model, Spec
+from xlstm.reading.folder import check_plain, read_folder
+from xlstm.reading.live_ports import folder_of, read_emitted, read_port
+
+
+@unmoved
+def load(
+    source: Any,
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    keras_version: str | None = None,
+    kernel_layout: str | None = None,
+    layers: Mapping[str, Spec] | None = None,
+    until: str | None = None,
+) -> Model:
+    """A framework-neutral model with its weights, from a file, a folder or a live object.
+
+    Args:
+        source: a path to a Keras file (`.keras`, HDF5 whole or weights alone, weights in shards),
+            to a SavedModel, or to a folder written by `save` or by Keras; a path to named arrays
+            (safetensors, `.npz`, Flax msgpack), a mapping of them or a list as `get_weights()`
+            gives it, with `layers`; a live Keras
+            model or layer; an `nn.LSTM`, `nn.GRU`, `nn.RNN`, cell or `nn.Linear` of PyTorch, or
+            any module that `torch.fx` traces with such layers in it; a cell, `RNN`,
+            `Bidirectional`, `Linear` or `Sequential` of Flax NNX, or of Linen as a pair (module,
+            variables); a live port, from `port` or a folder's `load()`; or a Model, which is
+            returned as it is.
+            Paths are read without importing a framework.
+        architecture: for weights alone: the JSON or YAML file of their architecture, or a whole
+            model (file or folder) of the same layers, whose own weights are not read. Where the
+            two are of different Keras versions, `source.warnings` name what these disagree on.
+        keras_version: for files that do not say it: the Keras that wrote the architecture, such as
+            "2.1"; it answers every question of its era at once. It is asked for only where the
+            words of the options do not prove what matters.
+        kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
+            backend (all of Keras 1); layers without convolutions do not need it.
+        layers: for named arrays: layer name -> spec of `xlstm.ir.graph`, in the order of a chain.
+        until: for files and live models of Keras: a layer of the model. Its output becomes the
+            model's, and what comes after it (such as a Lambda with a loss) is not read.
+
+    Raises:
+        FileError: an unreadable, damaged or foreign file.
+        UnsupportedError: a layer or option that has no exact form here.
+        WeightsError: weights that do not fit their layers.
+        UsageError: an object of no known kind, or an option that is missing or not needed.
+    """
+    return _loaded(source, Told(architecture, keras_version, kernel_layout, until), layers)
+
+
+def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model:
+    """As `load`, what the user says about a file in one."""
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(Path(source), told, layers, numbers=True)
+    if any(base.__module__.startswith(KERAS_2) for base in type(source).__mro__):
+        want, do = "a live model of Keras 3", 'model.save("model.h5"), and pass that file'
+        raise UsageError("load", want, f"{type(source).__name__} of Keras 2", do)
+    owner = None if isinstance(source, (Mapping, Model)) else registry.owner(source)
+    live = owner is not None and owner.name == "keras"
+    told, until = (replace(told, until=None), told.until) if live else (told, None)
+    if told.given():
+        given = ", ".join(told.given())
+        raise UsageError("load", "a path, with these options", given, "leave them out")
+    if isinstance(source, Mapping):
+        if layers is None:
+            raise asked(source)
+        return from_arrays(source, layers)
+    if layers is not None and isinstance(source, list):
+        return from_arrays(source, layers)
+    if layers is not None:
+        raise UsageError("load", "arrays or a file of them for layers=", source, "leave it out")
+    if isinstance(source, Model):
+        return source
+    if owner is None:
+        want = "a path, or a model of " + ", ".join(registry.names())
+        raise UsageError("load", want, type(source).__name__, "pass one of these")
+    if until is not None:
+        reader: Any = owner.live()  # of Keras, whose readers alone stop at a layer
+        part: Model = reader.read(source, until=until)
+        return part
+    around: Any = owner.live()
+    source = around.inside(source) if hasattr(around, "inside") else source
+    ported = read_port(source, owner)
+    ported = read_emitted(source, owner) if ported is None else ported
+    return _read_live(source, owner) if ported is None else ported
+
+
+KERAS_2 = ("tf_keras.", "tensorflow.python.keras.", "keras.engine.", "keras.src.engine.")
+"""Modules whose classes make an object one of Keras 2, whose files are read and objects are not.
+
+The package tf_keras; TensorFlow's own until 2.15; keras until 2.12, and 2.13 to 2.15.
+"""
+
+
+def _read_live(source: Any, owner: Adapter) -> Model:
+    """A model of somebody's own making; a folder of ours is the way where that is refused."""
+    try:
+        model: Model = owner.live().read(source)
+    except UnsupportedError as error:
+        folder = folder_of(source[0] if isinstance(source, tuple) else source)
+        if folder is None:
+            raise
+        do = f"load the folder {folder}; the object, or {SOURCE}, is not as xlstm wrote it"
+        raise UnsupportedError(error.where, error.expected, error.got, do) from error
+    return model
+
+
+def load_shapes(source: Any, told: Told = Told()) -> Model:  # noqa: B008  Told never changes
+    """As `load`, with zeros that take no memory for the weights of files, of which none is read.
+
+    An architecture without weights is a model here, whose layers have none.
+
+    Raises:
+        XlstmError: as `load` raises.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(Path(source), told, None, numbers=False)
+    return _loaded(source, told, None)
+
+
+def _load_path(
+    path: Path, told: Told, layers: Mapping[str, Spec] | None, *, numbers: bool
+) -> Model:
+    if layers is not None:
+        return from_arrays(read_arrays(path), layers, path.name)
+    if has_port(path):
+        check_plain(path, told.given())
+        return as_ported(read_folder(path, numbers=numbers))
+    if is_arrays(path) and not told.given():
+        raise asked(read_shapes(path), path.name)
+    alone = None if numbers else describe_alone(path)
+    with contextlib.closing(alone or describe(path)) as description:
+        joined = join(description, told)
+        joined = joined if numbers else joined.without_numbers()
+        model: Model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
+    return model

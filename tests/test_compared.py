@@ -9,10 +9,9 @@ from xlstm.diagnosis import Finding
 from xlstm.diagnosis.result import Diagnosis
 from xlstm.errors import NotEqualError
 from xlstm.ir.graph import Dense
-from xlstm.verification.comparison import Compared
 from xlstm.verification.folder import Proof
 from xlstm.verification.report import Report
-from xlstm.verification.results import FrameworkReport
+from xlstm.verification.results import Compared, FrameworkReport
 
 PLAIN = model([Dense(3, 2)], (3,))
 

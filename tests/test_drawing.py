@@ -11,7 +11,7 @@ from refusing import refused
 
 from xlstm.cli.main import main
 from xlstm.counting import render as explained
-from xlstm.counting.explanation import explain
+from xlstm.counting.explain import explain
 from xlstm.counting.picture import draw as drawing
 from xlstm.counting.picture import layout as picture
 from xlstm.errors import MissingFrameworkError, UnsupportedError

@@ -9,7 +9,7 @@ import pytest
 from refusing import refused
 
 import xlstm
-from xlstm.counting.explanation import LAYERS, explain
+from xlstm.counting.explain import LAYERS, explain
 from xlstm.errors import UsageError
 from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, SimpleRNN, Source, chain
 from xlstm.ir.kinds import KINDS

@@ -1,13 +1,33 @@
 """Which Flax parameter holds what, in Linen and in NNX.
 
 Flax's LSTM cells put their only bias on the recurrent product and always have it; the other cells
-put it on the input product. Linen's GRUCell has a second one, of the candidate alone.
+put it on the input product. Linen's GRUCell has a second one, of the candidate alone. The layers
+around the recurrent ones are channels last in both, and both name these parameters alike.
 """
 
-from xlstm.ir.kinds import CONV_LSTMS, GRU, GRU_BEFORE, LSTM, LSTM_PROJECTED, SIMPLE_RNN, Kind
+from xlstm.ir.kinds import (
+    ATTENTION,
+    ATTENTION_ADDITIVE,
+    ATTENTION_CONCAT,
+    BATCH_NORM,
+    CONV_LSTMS,
+    CONV_TRANSPOSES,
+    CONVS,
+    DENSE,
+    DEPTHWISE,
+    EMBEDDING,
+    GRU,
+    GRU_BEFORE,
+    HEADS,
+    LAYER_NORM,
+    LSTM,
+    LSTM_PROJECTED,
+    NORMALIZATION,
+    PRELUS,
+    SIMPLE_RNN,
+    Kind,
+)
 from xlstm.slots import FOLD, Slot, Table
-
-from .layer_slots import AROUND, AROUND_DEFAULT, DENSE_TABLE
 
 
 def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None = None) -> Table:
@@ -89,6 +109,80 @@ def _linen_gru() -> Table:
 PROJECTION = Slot("proj.kernel", "projection", "hj")
 
 _LINEN_PROJECTED = _per_gate(LSTM_PROJECTED, "ifgo", "h")
+
+
+def _conv(kind: Kind) -> Table:
+    axes = kind.tensors["kernel"]
+    return Table(kind, (Slot("kernel", "kernel", axes), Slot("bias", "bias", "o")))
+
+
+def _transposed(kind: Kind) -> Table:
+    """ConvTranspose with transpose_kernel=False: the window the other way round."""
+    space = kind.tensors["kernel"][:-2]
+    kernel = Slot("kernel", "kernel", f"{space}io", turned=space)
+    return Table(kind, (kernel, Slot("bias", "bias", "o")))
+
+
+UNTOLD = "{}, transpose_kernel=False"
+"""The table of a transposed convolution as Flax has it unless told otherwise."""
+
+
+def _depthwise(kind: Kind) -> Table:
+    """As many groups as channels: each sees one channel, and gives m."""
+    axes = kind.tensors["kernel"].replace("im", "()(im)")
+    return Table(kind, (Slot("kernel", "kernel", axes), Slot("bias", "bias", "(im)")))
+
+
+def _slopes(kind: Kind) -> Table:
+    return Table(kind, (Slot("negative_slope", "slopes", kind.tensors["slopes"]),))
+
+
+def _heads() -> Table:
+    names = {"query": "query", "key": "key", "value": "value", "output": "out"}
+    return Table(
+        HEADS,
+        tuple(
+            Slot(f"{name}.{part}", f"{hub}_{part}", HEADS.tensors[f"{hub}_{part}"])
+            for hub, name in names.items()
+            for part in ("kernel", "bias")
+        ),
+    )
+
+
+def _statistics(mean: str, variance: str) -> tuple[Slot, Slot]:
+    return (Slot("mean", mean, "o", other=True), Slot("var", variance, "o", other=True))
+
+
+SCALE, BIAS = Slot("scale", "gamma", "o"), Slot("bias", "beta", "o")
+
+FACTOR = Slot("attention_scale", "attention_scale", "")
+
+DENSE_TABLE = Table(DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o")))
+
+AROUND: dict[str, Table] = {
+    # Embed
+    "Embed": Table(EMBEDDING, (Slot("embedding", "table", "vo"),)),
+    # Conv, over 1, 2 and 3 axes, and with as many groups as channels
+    **{kind.name: _conv(kind) for kind in CONVS},
+    **{kind.name: _depthwise(kind) for kind in DEPTHWISE},
+    # ConvTranspose; with transpose_kernel=True its kernel is as the hub's
+    **{UNTOLD.format(kind.name): _transposed(kind) for kind in CONV_TRANSPOSES},
+    **{kind.name: _conv(kind) for kind in CONV_TRANSPOSES},
+    "BatchNorm": Table(BATCH_NORM, (SCALE, BIAS, *_statistics("mean", "variance"))),
+    # LayerNorm and GroupNorm
+    "LayerNorm": Table(LAYER_NORM, (SCALE, BIAS)),
+    # MultiHeadAttention, and MultiHeadDotProductAttention of Linen
+    "MultiHeadAttention": _heads(),
+    # our own, of templates/nnx_layers.py and templates/linen_layers.py
+    **{kind.name: _slopes(kind) for kind in PRELUS},
+    "Normalization": Table(NORMALIZATION, _statistics("mean", "variance")),
+    "DotAttention": Table(ATTENTION, (Slot("scale", "scale", ""),)),
+    "ConcatAttention": Table(ATTENTION_CONCAT, (Slot("scale", "scale", ""), FACTOR)),
+    "AdditiveAttention": Table(ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
+}
+"""The framework's name of each layer -> its table; where one name has several, the hub's form."""
+
+AROUND_DEFAULT = {table.kind.name: name for name, table in AROUND.items()}
 
 LINEN_TABLES: dict[str, Table] = {
     # flax.linen.LSTMCell and OptimizedLSTMCell share one parameter tree

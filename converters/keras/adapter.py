@@ -6,7 +6,7 @@ from xlstm.slots import Slot, Table
 
 from .slots import DEFAULT, TABLES
 from .variable_names import pattern
-from .write.layers import refusal, two_layers
+from .write.constructors import refusal, two_layers
 from .write.module import emit
 
 # keras.src.layers.preprocessing.normalization.Normalization.build

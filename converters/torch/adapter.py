@@ -5,7 +5,7 @@ from xlstm.frameworks.adapter import Adapter
 from .native import bare, halves, own
 from .refusals import refuse
 from .slots import DEFAULT, TABLES
-from .write.emit import emit
+from .write.module import emit
 
 ADAPTER = Adapter(
     name="torch",

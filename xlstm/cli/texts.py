@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xlstm.errors import printable
-from xlstm.files.outline import Outline
+from xlstm.files.description import Outline
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.ir.batch_axes import warnings_of

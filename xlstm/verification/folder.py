@@ -30,9 +30,9 @@ from xlstm.porting.port import build
 from xlstm.reading.folder import read_folder, target_of
 from xlstm.reading.load import load
 from xlstm.reading.record import ANEW, KEY, Record, figures_of, read_record, versions
-from xlstm.verification.comparison import Compared
 from xlstm.verification.reconcile import reconcile
 from xlstm.verification.report import Report
+from xlstm.verification.results import Compared
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from xlstm.errors import NotEqualError
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.verification.bounds import ROUNDING
-from xlstm.verification.comparison import Compared
 from xlstm.verification.report_text import render_verdicts
-from xlstm.verification.results import FrameworkReport
+from xlstm.verification.results import Compared, FrameworkReport
 
 BLURRED = (
     "cannot be decided: rounding alone may move them by more than their digits, and an error there "

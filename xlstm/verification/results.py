@@ -1,13 +1,36 @@
-"""One framework's part of a comparison."""
+"""Results of comparisons: the base of all, and one framework's part."""
 
 from __future__ import annotations
 
+import abc
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from xlstm.verification.bounds import ROUNDING, Verdict
-from xlstm.verification.comparison import Compared
+
+
+class Compared(abc.ABC):
+    """A result that is true where what was compared is equal, and shows itself as its text.
+
+    >>> class Never(Compared):
+    ...     ok = False
+    >>> bool(Never())
+    False
+    """
+
+    @property
+    @abc.abstractmethod
+    def ok(self) -> bool:
+        """True if all that was compared is equal up to rounding."""
+
+    def __bool__(self) -> bool:
+        """The same as `ok`."""
+        return self.ok
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 @dataclass(frozen=True)

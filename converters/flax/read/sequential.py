@@ -28,8 +28,8 @@ from xlstm.ir.graph import (
 from xlstm.ir.types import Array, Shape
 from xlstm.slots import Table, sizes_of, unpack
 
-from ..layer_slots import UNTOLD
 from ..live.common import activation, check_dtype
+from ..slots import UNTOLD
 from .cells import Found, origin
 
 Sizes = Callable[[], Mapping[str, int]]

@@ -32,7 +32,7 @@ from xlstm.ir.types import Array
 
 from ..activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from ..read.model import read_description
-from ..write.arguments_by_layer import is_leaky
+from ..write.layer_arguments import is_leaky
 from .subclassed import by_hand, config_of, graph_weights, wired_as
 from .user_classes import classes_told, made_in, own_classes, same_lambdas, with_dtype
 from .user_classes import running as running  # porting looks for it

@@ -37,18 +37,14 @@ from .custom_layers import check_told, is_registered, sized, taken
 from .graph import Graph
 from .inbound_nodes import ANEW, Call, Tensor
 from .initial_states import Channels, channels_of, main_of, shared_out
-from .inputs import read_input
-from .layers.config import operation_of, read_layer
-from .mask_propagation import MOVED_MASKS, Carried, Mask
-from .masked_merges import check_shapes, is_changed, masked_merge
-from .ops.call import Operation, fixed, is_alike, outputs_of
-from .ops.insert import Placing
+from .layers.config import operation_of, read_input, read_layer
+from .masks import MOVED_MASKS, Carried, Mask, check_shapes, is_changed, masked_merge
+from .ops.call import Operation, Placing, fixed, is_alike, outputs_of
 from .ops.registry import BY_NUMBER, MASKS, read_operation
 from .shared_layers import Shared
 from .submodels import JOINT
-from .trainable import halves_train, trainable_of
 from .version_limits import check_masked, check_stack, check_unmasked
-from .weights import read_weights
+from .weights import halves_train, read_weights, trainable_of
 
 REDUCED = "which is reduced over all samples of a batch"
 

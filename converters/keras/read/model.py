@@ -14,7 +14,7 @@ from .builder import Assembly
 from .context import Paths, Reader
 from .graph import layers_of, name_of, until_layer
 from .joined_files import in_order, say_joined
-from .keras1_layers import homes_of, sort_parts
+from .keras1 import homes_of, sort_parts
 from .layers.config import check_classes
 from .layers.rules import RULES
 from .ops.registry import HOW, MASKS

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import WeightsError, XlstmError
-from xlstm.files.description import Description, Stored
-from xlstm.files.outline import LayerOutline, Outline
+from xlstm.files.description import Description, LayerOutline, Outline, Stored
 from xlstm.slots import check, sizes_of
 
 from ..slots import FORMS, TABLES

@@ -12,7 +12,7 @@ from xlstm.files.description import Description
 from .context import NESTED, Config, Paths, is_operation
 from .graph import Graph, layers_of, name_of, read_graph
 from .inbound_nodes import ANEW, Call, Tensor
-from .keras1_layers import taken_apart
+from .keras1 import taken_apart
 from .shared_layers import told
 from .weights import Groups
 

@@ -28,7 +28,7 @@ from xlstm.slots import Table, as_it_is, check, unpack
 
 from ..slots import DEFAULT, FORMS, TABLES, turned
 from ..versions import KERAS1_NAME
-from .context import Config, Paths, Reader, dtype_policy
+from .context import Config, Paths, Reader, dtype_policy, registered_name
 from .custom_layers import taken
 from .layers.config import STACK, cells_of, class_of, halves_of, inner, snake
 
@@ -418,3 +418,23 @@ def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:
     """The arrays of a separable convolution: those of the channels by themselves, and the rest."""
     yield {name: array for name, array in arrays.items() if name == "depthwise_kernel"}
     yield {name: array for name, array in arrays.items() if name != "depthwise_kernel"}
+
+
+def trainable_of(layer: Config, specs: Sequence[Spec]) -> list[bool]:
+    """Whether each of a layer's specs trains: the layer, and all that it wraps."""
+    config = layer.get("config", {})
+    own = bool(config.get("trainable", True))
+    if registered_name(layer):
+        return [own]
+    if "cell" in config:
+        stack = bool(config["cell"].get("config", {}).get("trainable", True))
+        return [own and stack and trainable_of(cell, specs[:1])[0] for cell in cells_of(layer)]
+    below = halves_train(layer)
+    return [own and (not below or any(below))] * len(specs)
+
+
+def halves_train(layer: Config) -> list[bool]:
+    """Whether each layer inside another trains."""
+    config = layer.get("config", {})
+    below = [] if registered_name(layer) else [config.get(k) for k in ("layer", "backward_layer")]
+    return [trainable_of(item, [Spec()])[0] for item in below if isinstance(item, Mapping)]

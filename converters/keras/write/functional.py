@@ -41,9 +41,9 @@ from ...codegen.source import (
     statement,
 )
 from ...codegen.variables import Site
-from .arguments import DTYPE, Around, number
-from .arguments_by_layer import DOT_FLOOR, own_blind
-from .layers import CELLS, UNLIKE, inside, layer, two_layers
+from .arguments import CELLS, DTYPE, Around, number
+from .constructors import UNLIKE, inside, layer, two_layers
+from .layer_arguments import DOT_FLOOR, own_blind
 from .masks import ATTENDS, has_mask_output
 from .ops import is_operation, operation, unit
 from .plan import Plan, given

@@ -37,7 +37,7 @@ from xlstm.ir.graph import (
     UnitNorm,
 )
 
-from .arguments_by_layer import own_blind
+from .layer_arguments import own_blind
 from .ops import is_operation
 
 CARRIES: tuple[type[Spec], ...] = (

@@ -31,8 +31,9 @@ from ...codegen.source import (
     statement,
 )
 from ...codegen.variables import Site
+from .arguments import CELLS
+from .constructors import layer
 from .functional import around, explained, functional, model_input
-from .layers import CELLS, layer
 from .plan import Plan, plan_of
 
 

@@ -22,7 +22,7 @@ from xlstm.ir.literals import literal, named
 
 from ...codegen.source import Argument, Call, call, listed
 from .arguments import flag, number, sharp
-from .arguments_by_layer import UNIT_FLOOR
+from .layer_arguments import UNIT_FLOOR
 
 
 def _slice(spec: Slice, x: str, first: int) -> Call:

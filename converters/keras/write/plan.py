@@ -20,8 +20,8 @@ from xlstm.ir.graph import (
 from xlstm.ir.identifiers import identifiers
 
 from ...codegen.variables import inputs_of, places
-from .arguments_by_layer import own_blind
-from .layers import apart, folded
+from .constructors import apart, folded
+from .layer_arguments import own_blind
 from .masks import Masks, has_mask_output, masks_of
 from .ops import is_operation
 

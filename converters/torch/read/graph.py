@@ -42,11 +42,10 @@ from xlstm.ir.layers import Clip, Compare, Where
 from . import flattened_batch as folded
 from .attention import bound
 from .flattened_batch import Folded
-from .input_layouts import Layout
-from .input_layouts import layouts as layouts_of
 from .names import LEAVES, handler, name_of
-from .outputs import Ending, input_axes, leaves, said, states_in
 from .shape import getitem, stacked
+from .signature import Ending, Layout, input_axes, leaves, said, states_in
+from .signature import layouts as layouts_of
 from .trace import problems, trace
 from .values import (
     LearnedError,

@@ -21,8 +21,8 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError
 
 from ..live.model import PROCESS_WIDE
-from .input_layouts import UNPACKED
 from .names import LEAVES, VIEWS, name_of
+from .signature import UNPACKED
 
 MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
 """What makes tensors of sizes; PyTorch takes no traced size for the first one unless wrapped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.ir.graph import Edge, Embedding, Input, Model, NotEqual
+from xlstm.ir.graph import Bidirectional, Edge, Embedding, Input, Model, NotEqual, Recurrent, Spec
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import inside, kind_of
 from xlstm.ir.layers.shape import RESHAPING
@@ -13,19 +13,30 @@ from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
 
+from ...codegen.custom_layers import checked, merged
 from ...codegen.source import (
     FOLDER,
+    Call,
     Parts,
     assigned,
+    axes_words,
     call,
     class_doc,
+    collect,
+    docstring,
     imports,
+    join,
+    origin,
     output_words,
     returned,
     shape_text,
     signature,
     statement,
 )
+from ..native import bare
+from .elementwise import linear
+from .layers import emit_nodes
+from .recurrent import CELLS, LAYER_CELLS, native_call
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """What emitted code uses of `collections.abc`."""
@@ -218,3 +229,45 @@ def _dtype(model: Model) -> str:
     if not tensors:
         return "torch.get_default_dtype()"
     return f"next(self.{'buffers' if all(tensors) else 'parameters'}()).dtype"
+
+
+def _made(spec: Spec) -> Call:
+    """The native module that a lone layer is."""
+    if isinstance(spec, Bidirectional):
+        return native_call(spec.forward, both=True)
+    return native_call(spec) if isinstance(spec, Recurrent) else linear(spec)
+
+
+def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
+    """Class of what build returns, and the lines that make it."""
+    if not lone:
+        return "Model", ["    model = Model().to(dtype)"]
+    node = model.layers[0]
+    made = _made(node.spec)
+    frozen = [] if node.trainable else ["    model.requires_grad_(False)"]
+    return made.name, [*statement("model = ", made, 4, ".to(dtype)"), *frozen]
+
+
+def emit(model: Model) -> str:
+    """Source text of `model.py` for PyTorch."""
+    lone = model.lone and bare(model.layers[0].spec)
+    parts = Parts() if lone else collect(model, emit_nodes(model))
+    if model.stateful:
+        own = start_of(model)
+        parts.need(CELLS if own == "start" else LAYER_CELLS, own)
+    held = states(model)
+    blocks = [
+        *([text] for text in parts.helpers),
+        [] if lone else model_class(model, parts),
+        *functions(model.compute_dtype().name, *_make(model, lone)),
+        stream(model),
+    ]
+    head = docstring(
+        f"A PyTorch module ported from {origin(model)}.",
+        "Needs torch and safetensors. `load()` gives the model with its trained weights.",
+        *axes_words(model),
+    )
+    head += merged(import_lines(join([held, *blocks])), parts)
+    if held:
+        head[-1:] = held  # one blank line, not two, between imports and an assignment
+    return checked(join([head, *blocks]), parts)

@@ -22,8 +22,8 @@ from xlstm.ir.graph import (
 from xlstm.ir.types import Shape
 
 from ..context import LIMITS, Config, Reader, Rule
-from ..theano_padding import check_pool, check_same, is_theano, padded
 from .options import features, flag, is_first, keys, said_where, sizes, to_first, to_last
+from .theano_padding import check_pool, check_same, is_theano, padded
 
 Made = Callable[[Shape], list[Spec]]
 

@@ -27,12 +27,12 @@ from xlstm.ir.types import Shape
 
 from ...versions import ERA_CLASSES
 from ..context import LIMITS, NESTED, Config, Given, Reader, Rule
-from ..theano_padding import check_same
 from .config import CELLS, class_of, halves_of, inner, read_layer
 from .convolution import RULES as WINDOWS
 from .elementwise import RULES as NUMBERS
 from .options import features, flag, is_first, keys, sizes, to_first
 from .shape import RULES as SHAPES
+from .theano_padding import check_same
 
 FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful")
 

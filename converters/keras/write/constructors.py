@@ -28,7 +28,7 @@ from ...codegen.source import Call, call
 from ..activations import NAMES, REFUSED, STOCK
 from ..slots import DEFAULT
 from .arguments import CHANNELS_LAST, Arguments, Around, flag, option, rate_of, sizes
-from .arguments_by_layer import AROUND, TITLES, reason
+from .layer_arguments import AROUND, TITLES, reason
 from .ops import is_operation
 
 CELLS = "keras/templates/layers.py"

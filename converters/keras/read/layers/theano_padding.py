@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.ir.graph import Conv, Pad, Spec
 
-from .context import LIMITS, Reader
+from ..context import LIMITS, Reader
 
 
 def is_theano(reader: Reader, where: str) -> bool:

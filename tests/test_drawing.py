@@ -10,7 +10,6 @@ from processes import CLI, run
 from refusing import refused
 
 from xlstm.cli.main import main
-from xlstm.counting import render as explained
 from xlstm.counting.explain import explain
 from xlstm.counting.picture import draw as drawing
 from xlstm.counting.picture import layout as picture
@@ -227,7 +226,7 @@ def test_a_layer_that_no_framework_has_can_not_be_drawn():
     found = explain("LSTM", features=3, units=5, peepholes=True)
     if not found.tensors:
         refused(UnsupportedError, found.to_svg, "Keras", "leave the picture out")
-        assert "<img" not in explained.page(found)
+        assert "<img" not in found._repr_html_()
 
 
 def test_commands(tmp_path, capsys):

@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import xlstm
-from xlstm.ir.graph import GRU, LSTM, Recurrent, Source, Spec, chain
+from xlstm.ir.graph import GRU, LSTM, LayerSpec, Recurrent, Source, chain
 from xlstm.ir.kinds import KINDS
 
 STEPS = 100
@@ -51,11 +51,11 @@ def own_class(spec: Recurrent) -> type[nn.Module]:
     """The class of our own cell, out of a port that needs it."""
     zeros = {
         tensor: np.zeros(
-            [{**spec.sizes(), "g": len(KINDS[spec.form].gates), "s": 1}[a] for a in axes]
+            [{**spec.sizes(), "g": len(KINDS[spec.weight_kind].gates), "s": 1}[a] for a in axes]
         )
-        for tensor, axes in KINDS[spec.form].tensors.items()
+        for tensor, axes in KINDS[spec.weight_kind].tensors.items()
     }
-    layers: list[tuple[str, Spec, bool]] = [("cell", spec, True)]
+    layers: list[tuple[str, LayerSpec, bool]] = [("cell", spec, True)]
     model = chain("own", layers, (None, spec.features), {"cell": zeros}, Source("benchmark"))
     return type(xlstm.port(model, "torch").cell)
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import xlstm
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, Masking, Source, Spec, chain
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, LayerSpec, Masking, Source, chain
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.types import Shape
 
@@ -36,27 +36,27 @@ IMPORTS = {
 GOAL = 2.0
 
 
-def saved(folder: Path, name: str, specs: list[Spec], shape: Shape) -> Path:
+def saved(folder: Path, name: str, specs: list[LayerSpec], shape: Shape) -> Path:
     """A model with random weights, as a file of Keras."""
     rng = np.random.default_rng(0)
     layers = [(f"{spec.kind.lower()}_{n}", spec, True) for n, spec in enumerate(specs)]
     weights = {
         layer: {
             before + tensor: array
-            for before, part in spec.parts
+            for before, part in spec.weighted_parts
             for tensor, array in arrays(part, rng).items()
         }
         for layer, spec, _ in layers
-        if spec.parts
+        if spec.weighted_parts
     }
     model = chain(name, layers, shape, weights, Source("keras"))
     return Path(xlstm.save(model, folder / name, "keras"), "model.keras")
 
 
-def arrays(part: Spec, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def arrays(part: LayerSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Random hub weights of a layer."""
-    kind = KINDS[part.form]
-    known = {**kind.axis_sizes(part.sizes()), "s": 2 if part.form == "GRU" else 1}
+    kind = KINDS[part.weight_kind]
+    known = {**kind.axis_sizes(part.sizes()), "s": 2 if part.weight_kind == "GRU" else 1}
     shapes = {name: [known[axis] for axis in axes] for name, axes in kind.tensors.items()}
     return {name: rng.normal(0, 0.4, shape).astype("float32") for name, shape in shapes.items()}
 
@@ -65,7 +65,7 @@ def models(folder: Path) -> dict[str, Path]:
     """Name -> file or folder."""
     gru = {"return_sequences": True}
     both = Bidirectional(GRU(3, 8, **gru), GRU(3, 8, go_backwards=True, **gru))
-    stack: list[Spec] = [LSTM(3, 16, **gru), LSTM(16, 16), Dense(16, 4, "softmax")]
+    stack: list[LayerSpec] = [LSTM(3, 16, **gru), LSTM(16, 16), Dense(16, 4, "softmax")]
     return {
         "demo (LSTM, Dense)": xlstm.demo.path(),
         "two LSTMs, Dense": saved(folder, "stack", stack, (None, 3)),

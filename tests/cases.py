@@ -16,12 +16,12 @@ from xlstm.ir.graph import (
     Dropout,
     Edge,
     Input,
+    LayerSpec,
     Masking,
     Model,
     Recurrent,
     SimpleRNN,
     Source,
-    Spec,
     TimeDistributed,
     chain,
 )
@@ -30,15 +30,15 @@ from xlstm.ir.types import Shape
 from xlstm.verification.inputs import BATCH
 
 
-def random_weights(spec: Spec, rng: np.random.Generator, gain: float = 1.0) -> dict:
+def random_weights(spec: LayerSpec, rng: np.random.Generator, gain: float = 1.0) -> dict:
     """Hub weights of a layer: kernels of about unit gain times `gain`, biases of about 1/2."""
     weights = {}
-    for before, part in spec.parts:
-        kind = KINDS[part.form]
-        sides = 2 if part.form == "GRU" else 1
+    for before, part in spec.weighted_parts:
+        kind = KINDS[part.weight_kind]
+        sides = 2 if part.weight_kind == "GRU" else 1
         sizes = {**kind.axis_sizes(part.sizes()), "s": sides}
         for tensor, axes in kind.tensors.items():
-            if tensor in part.absent():
+            if tensor in part.missing_tensors():
                 continue
             shape = [sizes[axis] for axis in axes]
             plain = tensor == "bias" or len(shape) < 2
@@ -50,7 +50,7 @@ def random_weights(spec: Spec, rng: np.random.Generator, gain: float = 1.0) -> d
 
 
 def model(
-    specs: list[Spec], shape: Shape, *, gain: float = 1.0, seed: int = 7, lone: bool = False
+    specs: list[LayerSpec], shape: Shape, *, gain: float = 1.0, seed: int = 7, lone: bool = False
 ) -> Model:
     """A chain of layers with random weights."""
     rng = np.random.default_rng(seed)
@@ -77,19 +77,19 @@ def built(graph: Builder, outputs: list[Edge], seed: int = 7) -> Model:
     return Model("case", graph.nodes, inputs, tuple(outputs), weights, Source("case"))
 
 
-def masked(spec: Spec, value: float = 0.0) -> Model:
+def masked(spec: LayerSpec, value: float = 0.0) -> Model:
     """A Masking layer and a recurrent one."""
     return model([Masking(value), spec], (None, 3))
 
 
-def explicit_mask(spec: Spec) -> Model:
+def explicit_mask(spec: LayerSpec) -> Model:
     """A recurrent layer with a mask of its own input."""
     graph = Builder()
     x, mask = graph.add("x", Input((None, 3))), graph.add("keep", Input((None,), "bool"))
     return built(graph, [graph.add("layer", spec, [x], mask=mask)])
 
 
-def with_states(spec: Spec) -> Model:
+def with_states(spec: LayerSpec) -> Model:
     """A recurrent layer whose states are inputs, and whose states are outputs."""
     graph = Builder()
     x = graph.add("x", Input((None, 3)))
@@ -164,7 +164,7 @@ def _unlike(spec: Recurrent) -> Recurrent:
     return other(3, 4, return_sequences=True, go_backwards=True)
 
 
-def _two_outputs(spec: Spec) -> Model:
+def _two_outputs(spec: LayerSpec) -> Model:
     graph = Builder()
     x = graph.add("x", Input((None, 3)))
     graph.add("layer", spec, [x])

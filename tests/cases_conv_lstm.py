@@ -6,16 +6,16 @@ from typing import Any
 
 from cases import built, model
 
-from xlstm.ir.graph import Bidirectional, Builder, ConvLSTM, Edge, Input, Model, Spec
+from xlstm.ir.graph import Bidirectional, Builder, ConvLSTM, Edge, Input, LayerSpec, Model
 from xlstm.ir.types import Shape
 
 
-def one(spec: Spec, *shape: int | None) -> Model:
+def one(spec: LayerSpec, *shape: int | None) -> Model:
     """One layer."""
     return model([spec], shape)
 
 
-def mask_given(spec: Spec, shape: Shape, mask: Shape) -> Model:
+def mask_given(spec: LayerSpec, shape: Shape, mask: Shape) -> Model:
     """A layer whose mask is an input."""
     graph = Builder()
     x, keep = graph.add("x", Input(shape)), graph.add("keep", Input(mask, "bool"))

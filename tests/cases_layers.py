@@ -30,6 +30,7 @@ from xlstm.ir.layers import (
     Function,
     GlobalPool,
     LayerNorm,
+    LayerSpec,
     Merge,
     MultiHeadAttention,
     Normalization,
@@ -42,7 +43,6 @@ from xlstm.ir.layers import (
     Reshape,
     Slice,
     Softmax,
-    Spec,
     TimeDistributed,
     TrainingOnly,
     UnitNorm,
@@ -58,7 +58,7 @@ def sliding(kind: Any, *sizes: Any, **options: Any) -> Any:
     return kind(*sizes, **{"strides": ones, "dilation": ones, **options})
 
 
-def joined(spec: Spec, *shapes: Shape, masks: int = 0) -> Model:
+def joined(spec: LayerSpec, *shapes: Shape, masks: int = 0) -> Model:
     """A layer of several inputs, the last `masks` of which are masks."""
     graph = Builder()
     first = len(shapes) - masks
@@ -120,7 +120,7 @@ def sliced_states() -> Model:
     return built(graph, [Edge("lstm", 0), Edge("lstm", 2)])
 
 
-def timed(spec: Spec, *shape: int | None) -> Model:
+def timed(spec: LayerSpec, *shape: int | None) -> Model:
     """A layer at every time step."""
     return one(TimeDistributed(spec), *shape)
 

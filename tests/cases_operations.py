@@ -15,15 +15,15 @@ from xlstm.ir.layers import (
     Constant,
     Einsum,
     Function,
+    LayerSpec,
     Reduce,
-    Spec,
     Where,
 )
 from xlstm.ir.layers.operations import ARITHMETIC
 from xlstm.ir.types import Shape
 
 
-def joined(spec: Spec, *shapes: Shape) -> Model:
+def joined(spec: LayerSpec, *shapes: Shape) -> Model:
     """An operation on several inputs."""
     graph = Builder()
     edges = [graph.add(f"input_{n}", Input(shape)) for n, shape in enumerate(shapes)]

@@ -21,6 +21,7 @@ from xlstm.ir.graph import (
     GlobalPool,
     Input,
     LayerNorm,
+    LayerSpec,
     Masking,
     Merge,
     Model,
@@ -32,7 +33,6 @@ from xlstm.ir.graph import (
     Reverse,
     Slice,
     Softmax,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.layers import Across, Along, Einsum
@@ -41,7 +41,7 @@ RS = {"return_sequences": True}
 RUNNING = {"return_sequences": True, "return_state": True}
 
 
-def start(target: Spec | None = None) -> tuple[Builder, Edge, list[Edge]]:
+def start(target: LayerSpec | None = None) -> tuple[Builder, Edge, list[Edge]]:
     """A graph with a source, an encoder of 4 units, a target of 2 features; target and states."""
     graph = Builder()
     x = graph.add("source", Input((None, 3)))
@@ -50,7 +50,7 @@ def start(target: Spec | None = None) -> tuple[Builder, Edge, list[Edge]]:
     return graph, y, [Edge("encoder", 1), Edge("encoder", 2)]
 
 
-def decoded(target: Spec | None = None, **options: bool) -> tuple[Builder, Edge]:
+def decoded(target: LayerSpec | None = None, **options: bool) -> tuple[Builder, Edge]:
     """The same with a decoder of 4 units; its output."""
     graph, y, states = start(target)
     return graph, graph.add("decoder", LSTM(2, 4, **{**RS, **options}), [y], states=states)
@@ -68,7 +68,7 @@ def two_layers() -> Model:
     return built(graph, [graph.add("dense", Dense(4, 2, "softmax"), [two])])
 
 
-def upper(*specs: Spec) -> Model:
+def upper(*specs: LayerSpec) -> Model:
     """A decoder with layers over it."""
     graph, y = decoded()
     for number, spec in enumerate(specs):

@@ -19,7 +19,7 @@ from xlstm.ir.layers import Permute
 class Stage:
     """A spec, and what Keras calls its hub tensors where it has other names."""
 
-    spec: specs.Spec
+    spec: specs.LayerSpec
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,6 +86,6 @@ LAST = {1: Permute((2, 1)), 2: Permute((2, 3, 1)), 3: Permute((2, 3, 4, 1))}
 FIRST = {1: Permute((2, 1)), 2: Permute((3, 1, 2)), 3: Permute((4, 1, 2, 3))}
 
 
-def first(rank: int, *inner: specs.Spec) -> tuple[specs.Spec, ...]:
+def first(rank: int, *inner: specs.LayerSpec) -> tuple[specs.LayerSpec, ...]:
     """How data_format="channels_first" with `rank` axes of space is taken apart."""
     return (LAST[rank], *inner, FIRST[rank])

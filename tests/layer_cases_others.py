@@ -142,7 +142,7 @@ OPS = {
 }
 
 
-def _around(axis: int, spec: specs.Spec) -> tuple[specs.Spec, ...]:
+def _around(axis: int, spec: specs.LayerSpec) -> tuple[specs.LayerSpec, ...]:
     """A layer along axis 1 of three axes, taken apart."""
     return (LAST[2], spec, FIRST[2]) if axis == 1 else (spec,)
 
@@ -306,7 +306,7 @@ ATTENTION = {
 }
 
 
-def _timed(inner: Any, spec: specs.Spec, *shape: int, **more: Any) -> Case:
+def _timed(inner: Any, spec: specs.LayerSpec, *shape: int, **more: Any) -> Case:
     stage = Stage(TimeDistributed(spec), NAMES.get(spec.kind, {}))
     return case(lambda: L.TimeDistributed(inner()), stage, shape, **more)
 

@@ -261,7 +261,7 @@ def _pools(how: str, rank: int) -> dict[str, Case]:
     return found
 
 
-def _item(parts: Any, spec: specs.Spec) -> Case:
+def _item(parts: Any, spec: specs.LayerSpec) -> Case:
     return case(lambda: lambda x: x[parts], spec, (5, 3), exact=True)
 
 

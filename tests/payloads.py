@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Iterator
 from typing import Any
 
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 
 MARK = "RAN"
 """In every payload; emitted source may have it in string constants only."""
@@ -86,11 +86,11 @@ def forged(thing: Any, name: str, value: Any) -> Any:
     return made
 
 
-def forgeries(spec: Spec, payload: str) -> Iterator[tuple[str, Spec]]:
+def forgeries(spec: LayerSpec, payload: str) -> Iterator[tuple[str, LayerSpec]]:
     """Copies of a spec with the payload in each place of each field, layers inside it included."""
     for item in dataclasses.fields(spec):
         value = getattr(spec, item.name)
-        if isinstance(value, Spec):
+        if isinstance(value, LayerSpec):
             inner = forgeries(value, payload)
             yield from ((f"{item.name}.{n}", forged(spec, item.name, own)) for n, own in inner)
         yield from ((item.name, forged(spec, item.name, evil)) for evil in evils(value, payload))

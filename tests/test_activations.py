@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mpf
-from xlstm.converters.codegen.source import pieces
+from xlstm.converters.codegen.source import template_sources
 from xlstm.converters.flax import activations as flax_activations
 from xlstm.converters.keras import activations as keras_activations
 from xlstm.converters.torch import activations as torch_activations
@@ -126,7 +126,7 @@ def check(y, name, dtype, limit=LIMIT):
 
 def module(tmp_path, name, head, cells, functions):
     """A module as emitted ones are: imports, the helpers of a file as text, and `functions`."""
-    text = "\n\n".join([head, *pieces(cells).values(), *functions])
+    text = "\n\n".join([head, *template_sources(cells).values(), *functions])
     path = tmp_path / f"{name}.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -151,7 +151,7 @@ def test_no_helper_is_there_for_nothing(cells):
         "flax": flax_activations.FUNCTIONS,
         "keras": keras_activations.STOCK,
     }
-    texts = pieces(f"{cells}_activation_cells.py")
+    texts = template_sources(f"{cells}_activation_cells.py")
     assert set(texts) == {helper for _, helper in tables[cells].values() if helper}
     # emitted code keeps to the formatter's own width
     assert max(len(line) for text in texts.values() for line in text.splitlines()) <= 88

@@ -14,7 +14,7 @@ import xlstm
 from xlstm.budget import Budget
 from xlstm.cli.inspect import inspect
 from xlstm.errors import FileError, XlstmError
-from xlstm.files.keras.architecture import Told, read_architecture
+from xlstm.files.keras.architecture import ReadOptions, read_architecture
 
 
 def tupled(data):
@@ -119,7 +119,7 @@ def test_whole_models_as_architectures(form, tmp_path):
     assert f"architecture by Keras {want.source.version}" in note
     assert whole.name in note
     assert note.endswith("its own weights are not read)")
-    assert "its own weights are not read" in " ".join(inspect(weights, Told(whole)).split())
+    assert "its own weights are not read" in " ".join(inspect(weights, ReadOptions(whole)).split())
 
 
 def test_what_is_no_architecture_is_refused_by_name(tmp_path):

@@ -75,7 +75,7 @@ def test_every_table_of_a_recurrent_layer_is_counted_as_it_lies_there(framework,
     table = adapter.tables[name]
     sizes = {"i": 3, "h": 4, "j": 4}
     shapes = {slot.name: shape(slot, table.kind, sizes) for slot in table.slots}
-    before = f"{adapter.root}net.{table.inside}"
+    before = f"{adapter.root}net.{table.prefix}"
     ledger = xlstm.count({before + key: np.ones(size) for key, size in shapes.items()})
     assert "?" not in {layer.kind for layer in ledger.layers}
     assert ledger.total(framework) == sum(np.prod(size) for size in shapes.values())

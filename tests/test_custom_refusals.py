@@ -12,7 +12,7 @@ from test_custom_layers import LAMBDA, old
 import xlstm
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.ir.graph import Custom
-from xlstm.slots import as_it_is, pack, unpack
+from xlstm.slots import identity_table, pack, unpack
 
 GOOD = {
     "reference": lambda _config, _weights, x: x,
@@ -150,7 +150,7 @@ def test_a_kernel_of_many_axes_and_letters(tmp_path):
             name: np.full(shape, next(counted), "float32")
             for name, shape in zip(names, shapes, strict=True)
         }
-        table = as_it_is(spec.hub)
+        table = identity_table(spec.hub)
         packed = pack(table, hub, spec.sizes())
         back = unpack(table, packed, spec.sizes())
         for name in names:

@@ -256,12 +256,12 @@ def test_linen_ports_can_be_initialised_anew(case):
 def test_native_layers_wherever_they_are_exact():
     native = ("conv1d-same-dilation", "depthwise2d", "batch_norm", "group_norm", "embedding")
     for framework in FLAX:
-        own = registry.adapter(framework).own
+        own = registry.adapter(framework).own_cell_reason
         for case in native:
             assert not own(CASES_LAYERS[case].layers[0]), case
         assert "one slope" in own(CASES_LAYERS["prelu"].layers[0])
         assert "one size" in own(CASES_LAYERS["heads-sizes"].layers[0])
-    linen, nnx_own = (registry.adapter(name).own for name in ("linen", "nnx"))
+    linen, nnx_own = (registry.adapter(name).own_cell_reason for name in ("linen", "nnx"))
     assert not linen(CASES_LAYERS["heads-masks"].layers[0])
     assert "float32 only" in nnx_own(CASES_LAYERS["heads-masks"].layers[0])
     assert not linen(CASES_LAYERS["conv_lstm1d-offset"].layers[0])

@@ -82,7 +82,7 @@ def test_live_cells_in_rnn(framework, cell):
     back = pack_model(read, adapter)
     if cell == "GRUCell":
         assert read.layers[0].spec.hidden_bias == (framework == "linen")
-    if adapter.default[read.layers[0].spec.form] == cell:
+    if adapter.default[read.layers[0].spec.weight_kind] == cell:
         source, _ = LAYER[framework](lambda m, own: m.RNN(own(cell)))
         held = adapter.live().weights(source)
         prefix = len(f"{adapter.root}{read.layers[0].name}.")

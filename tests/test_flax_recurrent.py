@@ -205,7 +205,7 @@ def test_linen_ports_can_be_initialised_anew(case):
 
 
 def test_native_cells_wherever_they_are_exact():
-    own = {name: registry.adapter(name).own for name in FLAX}
+    own = {name: registry.adapter(name).own_cell_reason for name in FLAX}
     layers = {name: CASES[f"{name}-sequence"].layers[0] for name in ("lstm", "gru", "simple_rnn")}
     assert [own["linen"](node) for node in layers.values()] == ["", "", ""]
     assert "lacks the bias" in own["nnx"](layers["gru"])
@@ -265,8 +265,8 @@ def test_wrong_text_is_caught(framework, name):
 @pytest.mark.parametrize("framework", FLAX)
 def test_halves_swapped_are_caught(framework):
     adapter = registry.adapter(framework)
-    names = adapter.halves(CASES["gru-both-concat"].layers[0])
-    mutant = dataclasses.replace(adapter, halves=lambda _node: names[::-1])
+    names = adapter.half_names(CASES["gru-both-concat"].layers[0])
+    mutant = dataclasses.replace(adapter, half_names=lambda _node: names[::-1])
     assert verdict(mutant, CASES["gru-both-concat"], CASES["gru-both-concat"]) == "different"
 
 

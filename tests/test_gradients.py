@@ -31,7 +31,7 @@ from xlstm.ir.graph import (
 from xlstm.porting.port import build
 from xlstm.verification import finite_differences as slopes
 from xlstm.verification import gradients
-from xlstm.verification.finite_differences import Place, point, slope
+from xlstm.verification.finite_differences import DiffTarget, point, slope
 from xlstm.verification.gradients import read_back, slopes_of
 
 DEMO = str(xlstm.demo.path())
@@ -242,13 +242,13 @@ def test_slopes_are_exact_for_a_line_and_know_corners():
     line = model([Dense(3, 2)], (3,))
     x = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
     at = point(line, [x], 1)
-    place = Place("dense_0.kernel", "dense_0", "kernel")
+    place = DiffTarget("dense_0.kernel", "dense_0", "kernel")
     v = np.random.default_rng(2).standard_normal((3, 2)).astype(slopes.WIDE)
     found = slope(at, place, v)
     exact = float(((x.astype(slopes.WIDE) @ v) * at.factors[0]).sum())
     assert abs(found.value - exact) <= 1e-14 * abs(exact)
     assert not found.corner
-    bias, ones = Place("dense_0.bias", "dense_0", "bias"), np.ones(2, slopes.WIDE)
+    bias, ones = DiffTarget("dense_0.bias", "dense_0", "bias"), np.ones(2, slopes.WIDE)
     zeros = np.zeros((4, 3), np.float32)
     assert slope(point(bent(0.0), [zeros], 1), bias, ones).corner
     at = point(bent(1e-4), [zeros], 1)

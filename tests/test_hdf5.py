@@ -15,7 +15,7 @@ from refusing import refused
 from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files import describe
-from xlstm.files.hdf5.library import Dataset, Group, open_hdf5
+from xlstm.files.hdf5.library import Dataset, Hdf5Group, open_hdf5
 
 PLACES = (DATA, ROOT / "xlstm" / "demo.keras", ROOT / "examples", CORPUS, CORPUS.parent / "eras")
 
@@ -57,7 +57,7 @@ def assert_same(ours, theirs):
     for name, found in theirs.items():
         below = ours.child(name, "it")
         if isinstance(found, h5py.Group):
-            assert isinstance(below, Group)
+            assert isinstance(below, Hdf5Group)
             arrays += assert_same(below, found)
             continue
         assert isinstance(below, Dataset)

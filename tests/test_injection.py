@@ -33,7 +33,7 @@ from xlstm.ir.graph import (
     Recurrent,
     Source,
 )
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.layers.fields import check_fields, checks
 from xlstm.ir.literals import literal, named
 from xlstm.ir.serialize import from_json, spec_from_json, spec_to_json, to_json
@@ -49,18 +49,18 @@ def below(cls: type) -> set[type]:
     return {cls}.union(*map(below, cls.__subclasses__()))
 
 
-def parts(spec: Spec) -> set[Spec]:
+def parts(spec: LayerSpec) -> set[LayerSpec]:
     """A spec and the specs inside it."""
     inner = [getattr(spec, item.name) for item in dataclasses.fields(spec)]
-    return {spec}.union(*(parts(own) for own in inner if isinstance(own, Spec)))
+    return {spec}.union(*(parts(own) for own in inner if isinstance(own, LayerSpec)))
 
 
-def weigh() -> Spec:
+def weigh() -> LayerSpec:
     shapes = ((3, 4), (4,), (4,))
     return Custom("Weigh", '{"units": 4}', "uses", ("W", "b", "u"), shapes)
 
 
-def richest() -> dict[str, Spec]:
+def richest() -> dict[str, LayerSpec]:
     """The spec of each kind that says the most, of all that are tested."""
     models = [*CASES.values(), *CASES_LAYERS.values()]
     specs = {spec for model in models for node in model.nodes for spec in parts(node.spec)}
@@ -71,7 +71,7 @@ RICHEST = richest()
 KINDS = [*SPECS]
 
 
-def spec_of(kind: str) -> Spec:
+def spec_of(kind: str) -> LayerSpec:
     return weigh() if kind == "Custom" else RICHEST[kind]
 
 
@@ -82,8 +82,8 @@ def layers_of_users():
 
 
 def test_every_spec_can_be_in_a_graph():
-    classes = {cls for cls in below(Spec) if cls.__module__.startswith("xlstm.ir.layers")}
-    assert {*SPECS.values()} == classes - {Spec, Recurrent}
+    classes = {cls for cls in below(LayerSpec) if cls.__module__.startswith("xlstm.ir.layers")}
+    assert {*SPECS.values()} == classes - {LayerSpec, Recurrent}
 
 
 @pytest.mark.parametrize("cls", [*SPECS.values(), *GRAPH], ids=lambda cls: cls.__name__)
@@ -228,12 +228,12 @@ def test_options_of_registered_layers_are_constants(case, target):
     assert literal(PAYLOADS[case]) in text
 
 
-def told(spec: Spec) -> tuple[Any, ...]:
+def told(spec: LayerSpec) -> tuple[Any, ...]:
     """The kind of a spec, the options that are not left alone, and its choices."""
     found: list[Any] = [spec.kind]
     for item in dataclasses.fields(spec):
         value = getattr(spec, item.name)
-        if isinstance(value, Spec):
+        if isinstance(value, LayerSpec):
             found.append(told(value))
         elif value != item.default:
             found.append((item.name, value if isinstance(value, str) else None))

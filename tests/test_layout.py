@@ -109,7 +109,7 @@ def test_packing_prefers_views():
 
 def test_turned_windows_come_back():
     """Theano's kernels: the window runs from its end, and writing undoes what reading did."""
-    table = Table(CONVS[1], (Slot("W", "kernel", "abio", turned="abc"),))
+    table = Table(CONVS[1], (Slot("W", "kernel", "abio", reversed_axes="abc"),))
     sizes = {"a": 2, "b": 3, "i": 2, "o": 4}
     kernel = np.arange(48.0).reshape(2, 3, 2, 4)
     hub = unpack(table, {"W": kernel}, sizes, frozenset({"bias"}))

@@ -34,7 +34,7 @@ def swapped(order, a, b):
 def swap_gates(slot, a, b):
     if slot.gates:
         return dataclasses.replace(slot, gates=swapped(slot.gates, a, b))
-    return dataclasses.replace(slot, at={**slot.at, "g": swapped(slot.at["g"], a, b)})
+    return dataclasses.replace(slot, fixed={**slot.at, "g": swapped(slot.at["g"], a, b)})
 
 
 def transpose(slot):
@@ -122,7 +122,7 @@ def test_one_side_of_torchs_bias_lost():
     two = dataclasses.replace(MODEL, weights=weights)
 
     def lose(slot):
-        return dataclasses.replace(slot, at={"s": 0}) if slot.name == "bias_hh_l0" else slot
+        return dataclasses.replace(slot, fixed={"s": 0}) if slot.name == "bias_hh_l0" else slot
 
     assert set(verdicts(registry.adapter("torch"), two, two).values()) == {"rounding"}
     check_caught(broken("torch", lose), two, two)

@@ -87,7 +87,7 @@ def half(operator, arrays, number, backwards):
         options["peepholes"] = True
     spec = SPECS[operator](features, units, use_bias="B" in arrays, **options)
     mine = {name: arrays[name][number] for name in "WRB" if name in arrays}
-    hub = unpack(TABLES[operator], mine, spec.sizes(), spec.absent())
+    hub = unpack(TABLES[operator], mine, spec.sizes(), spec.missing_tensors())
     if "P" in arrays:
         i, o, f = arrays["P"][number].reshape(3, units)
         hub["peephole"] = np.stack([i, f, o])

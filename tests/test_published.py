@@ -28,17 +28,17 @@ SEQUENCE = {"return_sequences": True}
 def weights(spec, forget=1.0):
     """Keras's test weights of a layer, read by Keras's own table."""
     found = {}
-    for before, part in spec.parts:
-        name = {"GRU, reset_after=False": "GRU, reset_after=False"}.get(part.form, part.kind)
+    for before, part in spec.weighted_parts:
+        name = {"GRU, reset_after=False": "GRU, reset_after=False"}.get(part.weight_kind, part.kind)
         table = registry.table(f"keras.{name}")
         values = {"kernel": 0.01, "recurrent_kernel": 0.02, "bias": 0.03}
         arrays = {
             slot.name: np.full(shape(slot, table.kind, part.sizes()), values[slot.name], np.float32)
-            for slot in table.active(part.absent())
+            for slot in table.present_slots(part.missing_tensors())
         }
         if isinstance(part, LSTM) and part.use_bias:
             arrays["bias"][part.units : 2 * part.units] = forget
-        hub = unpack(table, arrays, part.sizes(), part.absent())
+        hub = unpack(table, arrays, part.sizes(), part.missing_tensors())
         found |= {before + tensor: array for tensor, array in hub.items()}
     return found
 

@@ -15,7 +15,7 @@ import xlstm
 from xlstm.cli.inspect import inspect
 from xlstm.errors import FileError, UnsupportedError, UsageError, WeightsError
 from xlstm.files import describe
-from xlstm.files.keras.architecture import Told
+from xlstm.files.keras.architecture import ReadOptions
 
 ERAS = CORPUS.parent / "eras"
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -182,7 +182,7 @@ def test_weights_join_their_architecture(architecture):
     joined = xlstm.load(DATA / "k224" / "lstm_w.h5", architecture=architecture)
     assert joined.nodes == whole.nodes
     np.testing.assert_equal(joined.weights, whole.weights)
-    assert "can be ported" in inspect(DATA / "k224" / "lstm_w.h5", Told(architecture))
+    assert "can be ported" in inspect(DATA / "k224" / "lstm_w.h5", ReadOptions(architecture))
 
 
 def test_options_that_are_not_needed_are_refused(architecture):
@@ -304,7 +304,7 @@ def test_weights_that_fit_no_form_are_an_error(tmp_path):
 def test_kernels_of_keras_1_whose_layout_the_file_does_not_say():
     path = ERAS / "k122" / "conv2d_th.h5"
     assert "kernel_layout= does" in inspect(path)
-    assert "kernel_layout" not in inspect(path, Told(kernel_layout="theano"))
+    assert "kernel_layout" not in inspect(path, ReadOptions(kernel_layout="theano"))
 
 
 NAMES_OF_TENSORFLOW = {

@@ -102,10 +102,10 @@ def run_keras(case, inputs, dtype, rng):
 def hub_weights(layer, stage, dtype):
     """The layer's numbers as the hub has them; every tensor that the spec says it has."""
     found = {}
-    for before, spec in stage.spec.parts:
-        kind = KINDS[spec.form]
+    for before, spec in stage.spec.weighted_parts:
+        kind = KINDS[spec.weight_kind]
         sizes = kind.axis_sizes(spec.sizes())
-        for tensor in set(kind.tensors) - spec.absent():
+        for tensor in set(kind.tensors) - spec.missing_tensors():
             name = stage.names.get(tensor, tensor)
             (value,) = (v.numpy() for v in layer.weights if v.path.endswith(f"/{name}"))
             found[before + tensor] = hub_form(value, kind, tensor, sizes).astype(dtype)

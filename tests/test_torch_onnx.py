@@ -18,7 +18,7 @@ import torch
 from cases import CASES, built
 from cases_conv_lstm import convolved
 from cases_layers import CASES_LAYERS, MASKED_MEANS, sliding
-from xlstm.converters.codegen.source import pieces
+from xlstm.converters.codegen.source import template_sources
 from xlstm.converters.torch.activations import FUNCTIONS
 
 import xlstm
@@ -239,7 +239,7 @@ def test_every_piece_of_the_templates_is_exported():
     for rank in (1, 2, 3):
         assert {f"ConvLSTM{rank}d", f"MaskedConvLSTM{rank}d"} <= there
     there = {re.sub(r"(ConvLSTM)\dd$", r"\1", name) for name in there}
-    listed = [name for file in TEMPLATES for name in pieces(file)]
+    listed = [name for file in TEMPLATES for name in template_sources(file)]
     assert {*listed} - NO_CELL <= there
     assert {"MaskedGRU", "MaskedGRUResetBefore"} <= there
 

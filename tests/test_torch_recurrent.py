@@ -217,7 +217,7 @@ def mutants():
 
         return dataclasses.replace(TORCH, emit=emit)
 
-    halves = dataclasses.replace(TORCH, halves=lambda node: TORCH.halves(node)[::-1])
+    halves = dataclasses.replace(TORCH, half_names=lambda node: TORCH.half_names(node)[::-1])
     return {
         "halves-swapped": (halves, "lstm-both-concat"),
         "halves-swapped-last": (halves, "gru-both-last"),

@@ -14,7 +14,7 @@ from xlstm.cli.inspect import inspect
 from xlstm.cli.main import main
 from xlstm.errors import UsageError, XlstmError
 from xlstm.files import describe
-from xlstm.files.keras.architecture import Told
+from xlstm.files.keras.architecture import ReadOptions
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model
 
@@ -76,7 +76,7 @@ def test_names_and_options_of_keras_1_prove_it(tmp_path):
     outputs(found, "k122/seq_cpu.npz")
     assert found.source.version == "1"
     assert any("only Keras 1 writes options" in note for note in found.source.notes)
-    assert "written by Keras 1" in inspect(tmp_path / "w.h5", Told(path))
+    assert "written by Keras 1" in inspect(tmp_path / "w.h5", ReadOptions(path))
 
 
 def test_a_whole_file_of_keras_1_without_its_version(tmp_path):
@@ -219,7 +219,7 @@ def test_a_default_of_another_era_is_named(version, tmp_path, capsys):
         f"that of Keras {version} is hard_sigmoid"
     )
     assert line in source.warnings
-    text = inspect(weights, Told(path))
+    text = inspect(weights, ReadOptions(path))
     assert line in " ".join(text.split())
     folder = tmp_path / "out"
     told = ["--architecture", str(path), "--no-verify"]
@@ -391,14 +391,14 @@ def test_weights_of_renamed_layers_are_outlined_with_them(tmp_path):
     for layer in layers:
         layer["config"]["name"] = f"again_{layer['config']['name']}"
     path = written(tmp_path / "a.json", config, keras_version="2.2.4")
-    text = inspect(BARE, Told(path))
+    text = inspect(BARE, ReadOptions(path))
     assert "can be ported" in text
     assert "again_lstm_1" in text
     for layer in layers:  # a class that is not known: the file is outlined all the same
         layer["class_name"] = "Strange"
-    text = inspect(BARE, Told(written(tmp_path / "b.json", config, keras_version="2.2.4")))
+    text = inspect(BARE, ReadOptions(written(tmp_path / "b.json", config, keras_version="2.2.4")))
     assert "cannot be ported yet" in text
     assert "Strange" in text
     nested = {"class_name": "Own", "config": {"name": "own", "layers": layers}}
     path = written(tmp_path / "c.json", nested, keras_version="2.2.4")
-    assert "Own" in inspect(BARE, Told(path))
+    assert "Own" in inspect(BARE, ReadOptions(path))

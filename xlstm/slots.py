@@ -48,25 +48,26 @@ class Slot:
         axes: the framework's axes in einops notation; axes in parentheses are merged, and () is one
             of size 1.
         gates: the framework's order of the gate axis, where it has one.
-        at: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
-        always: the framework has this tensor even where the layer has none; zeros fill it.
-        recut: two framework axes that are cut anew out of two hub axes laid end to end, as in
+        fixed: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
+        required: the framework has this tensor even where the layer has none; zeros fill it.
+        reshape: two framework axes that are cut anew out of two hub axes laid end to end, as in
             ("xy", "hi"): x is as long as i and y as h, but their elements run in the order h i.
-        apart: gates that FOLD leaves alone: their first side is here, another slot has the second.
-        turned: axes whose elements run from the end (Theano's windows).
-        other: not among what the framework's own one-liner counts (buffers, batch_stats).
+        unfolded_gates: gates that FOLD leaves alone: their first side is here, another slot has the
+            second.
+        reversed_axes: axes whose elements run from the end (Theano's windows).
+        is_buffer: not among what the framework's own one-liner counts (buffers, batch_stats).
     """
 
     name: str
     tensor: str
     axes: str
     gates: str = ""
-    at: Mapping[str, str | int] = field(default_factory=dict)
-    always: bool = False
-    recut: tuple[str, str] = ("", "")
-    apart: str = ""
-    turned: str = ""
-    other: bool = False
+    fixed: Mapping[str, str | int] = field(default_factory=dict)
+    required: bool = False
+    reshape: tuple[str, str] = ("", "")
+    unfolded_gates: str = ""
+    reversed_axes: str = ""
+    is_buffer: bool = False
 
     def groups(self) -> list[str]:
         """Axis letters of each axis of the framework's tensor: "(gh)i" gives ["gh", "i"]."""
@@ -85,27 +86,27 @@ class Table:
     Attributes:
         kind: the hub's form.
         slots: in the framework's own order.
-        inside: path between the layer's name and a slot's ("cell." in Flax's RNN wrappers).
+        prefix: path between the layer's name and a slot's ("cell." in Flax's RNN wrappers).
         counters: names of single numbers that count steps of training; no hub tensor holds them.
     """
 
     kind: Kind
     slots: tuple[Slot, ...]
-    inside: str = ""
+    prefix: str = ""
     counters: tuple[str, ...] = ()
 
-    def active(self, absent: frozenset[str]) -> tuple[Slot, ...]:
+    def present_slots(self, absent: frozenset[str]) -> tuple[Slot, ...]:
         """The slots of a layer that lacks the hub tensors `absent`."""
-        return tuple(s for s in self.slots if s.always or s.tensor not in absent)
+        return tuple(s for s in self.slots if s.required or s.tensor not in absent)
 
     @property
-    def sides(self) -> int:
+    def bias_sides(self) -> int:
         """How many bias sides reading this table gives."""
-        both = (slot.at.get("s") == 1 or "s" in slot.axes for slot in self.slots)
+        both = (slot.fixed.get("s") == 1 or "s" in slot.axes for slot in self.slots)
         return 2 if any(both) else 1
 
 
-def as_it_is(kind: Kind) -> Table:
+def identity_table(kind: Kind) -> Table:
     """The table of a layer whose tensors a framework keeps as the hub does."""
     return Table(kind, tuple(Slot(name, name, axes) for name, axes in kind.tensors.items()))
 
@@ -125,7 +126,7 @@ class Shaped(Protocol):
 
 def _axes_of(slot: Slot, known: Mapping[str, int]) -> dict[str, int]:
     """Sizes of hub axes, and of axes that a slot cuts out of them."""
-    new, old = slot.recut
+    new, old = slot.reshape
     return {**known, **{axis: known[size] for axis, size in zip(new, reversed(old), strict=True)}}
 
 
@@ -152,7 +153,7 @@ def sizes_of(table: Table, arrays: Mapping[str, Shaped]) -> dict[str, int]:
 
 
 def _solve(slot: Slot, got: tuple[int, ...], known: dict[str, int]) -> None:
-    names = str.maketrans(slot.recut[0], slot.recut[1][::-1])
+    names = str.maketrans(slot.reshape[0], slot.reshape[1][::-1])
     groups = [group.translate(names) for group in slot.groups()]
     fits = len(got) == len(groups)
     for group, size in zip(groups, got, strict=False):
@@ -186,7 +187,7 @@ def folds(bias: Array | None) -> bool:
     return bias is not None and len(bias) == 2 and bool(bias[0].any() and bias[1].any())
 
 
-def settled(kind: Kind, bias: Array) -> Array:
+def split_bias_sides(kind: Kind, bias: Array) -> Array:
     """A hub bias (S, ...) as (2, ...), its two sides added wherever that is the same function."""
     two = bias if len(bias) == 2 else np.concatenate([bias, np.zeros_like(bias)])
     found = np.concatenate([fold(two), np.zeros_like(two[:1])])
@@ -198,7 +199,7 @@ def settled(kind: Kind, bias: Array) -> Array:
 
 def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
     """Applies the fixed indices and the gate order of a slot: views wherever possible."""
-    for axis, index in slot.at.items():
+    for axis, index in slot.fixed.items():
         at = axes.index(axis)
         if axis == "s" and index == FOLD:
             _check_fold(slot, kind, hub, axes)
@@ -216,7 +217,7 @@ def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
 
 def _turn(slot: Slot, array: Array, axes: str) -> Array:
     """Turns the axes round that a slot has the other way round; its own inverse."""
-    turned = tuple(n for n, axis in enumerate(axes) if axis in slot.turned)
+    turned = tuple(n for n, axis in enumerate(axes) if axis in slot.reversed_axes)
     return np.flip(array, turned) if turned else array
 
 
@@ -225,8 +226,8 @@ def _fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> Array:
     if len(bias) < 2:
         return bias
     folded = fold(bias)
-    if slot.apart:
-        own = np.isin(list(kind.gates), list(slot.apart))
+    if slot.unfolded_gates:
+        own = np.isin(list(kind.gates), list(slot.unfolded_gates))
         own = own.reshape([-1 if axis == "g" else 1 for axis in axes])
         folded = np.where(own, bias[:1], folded)
     return folded
@@ -234,8 +235,8 @@ def _fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> Array:
 
 def _check_fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> None:
     """Raises WeightsError where adding the two sides of `bias` would change the function."""
-    gates = slot.at.get("g", slot.gates)
-    apart = [gate for gate in kind.apart if gate in str(gates) and gate not in slot.apart]
+    gates = slot.fixed.get("g", slot.gates)
+    apart = [gate for gate in kind.apart if gate in str(gates) and gate not in slot.unfolded_gates]
     if len(bias) < 2 or not apart:
         return
     numbers = [kind.gates.index(gate) for gate in apart]
@@ -277,13 +278,13 @@ def pack(
     """
     dtype = np.result_type(*hub.values())
     packed = {}
-    for slot in table.active(absent):
+    for slot in table.present_slots(absent):
         want = shape(slot, table.kind, sizes)
         if slot.tensor in absent:
             packed[slot.name] = np.zeros(want, dtype)
             continue
         part, axes = _pick(slot, table.kind, hub[slot.tensor], table.kind.tensors[slot.tensor])
-        part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.recut)
+        part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.reshape)
         order = [axes.index(axis) for axis in "".join(slot.groups())]
         packed[slot.name] = np.ascontiguousarray(part.transpose(order)).reshape(want)
     return packed
@@ -301,7 +302,7 @@ def check(
     Raises:
         WeightsError: names all tensors that are missing, left over, or of a wrong shape.
     """
-    wanted = {slot.name: shape(slot, table.kind, sizes) for slot in table.active(absent)}
+    wanted = {slot.name: shape(slot, table.kind, sizes) for slot in table.present_slots(absent)}
     wrong = [f"no {name} {want}" for name, want in wanted.items() if name not in arrays]
     wrong += [f"{name} {a.shape} left over" for name, a in arrays.items() if name not in wanted]
     wrong += [
@@ -340,7 +341,7 @@ def unpack(
     _check_zero(table, arrays, absent, where)
     hub: dict[str, Array] = {}
     for tensor in table.kind.tensors:
-        slots = [slot for slot in table.active(absent) if slot.tensor == tensor]
+        slots = [slot for slot in table.present_slots(absent) if slot.tensor == tensor]
         if slots and tensor not in absent:
             hub[tensor] = _gather(table, tensor, slots, arrays, sizes)
     return hub
@@ -350,7 +351,7 @@ def _check_zero(
     table: Table, arrays: Mapping[str, Array], absent: frozenset[str], where: str
 ) -> None:
     """Raises WeightsError where a tensor that the layer has not is not zero."""
-    for slot in table.active(absent):
+    for slot in table.present_slots(absent):
         if slot.tensor in absent and arrays[slot.name].any():
             want, do = f"zeros in {slot.name}: the layer has no {slot.tensor}", "say use_bias=True"
             raise WeightsError(where, want, "other numbers", do)
@@ -366,7 +367,7 @@ def _gather(
     """One hub tensor from the framework tensors that hold parts of it."""
     kind = table.kind
     axes = kind.tensors[tensor]
-    known = {**kind.axis_sizes(sizes), "s": table.sides}
+    known = {**kind.axis_sizes(sizes), "s": table.bias_sides}
     parts = [_spread(slot, kind, axes, known, arrays[slot.name]) for slot in slots]
     if len(parts) == 1:
         return parts[0]
@@ -380,7 +381,7 @@ def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: 
     """A framework tensor with its axes split and put in hub order; fixed axes have length 1."""
     letters = "".join(slot.groups())
     array = array.reshape([_axes_of(slot, known)[axis] for axis in letters])
-    array, letters = _recut(slot, array, letters, known, *reversed(slot.recut))
+    array, letters = _recut(slot, array, letters, known, *reversed(slot.reshape))
     array = array.transpose([letters.index(axis) for axis in axes if axis in letters])
     for position, axis in enumerate(axes):
         if axis not in letters:
@@ -394,7 +395,7 @@ def _index(slot: Slot, kind: Kind, axes: str) -> tuple[slice, ...]:
     """Where in the hub tensor a slot's fixed indices put its part."""
     index = []
     for axis in axes:
-        fixed = slot.at.get(axis)
+        fixed = slot.fixed.get(axis)
         start = kind.gates.index(str(fixed)) if axis == "g" and fixed is not None else fixed
         start = 0 if start == FOLD else start
         index.append(slice(None) if start is None else slice(int(start), int(start) + 1))

@@ -13,7 +13,7 @@ from xlstm.ir.graph import Custom
 from xlstm.ir.layer_code import LayerCode, defined
 from xlstm.ir.python_source import parse
 
-from .source import WIDTH, Argument, Call, Parts, call, imports, statement
+from .source import WIDTH, Argument, CallExpr, ModuleSource, call, imports, statement
 
 FUTURE = "__future__"
 
@@ -23,7 +23,7 @@ def code_of(spec: Custom, framework: str) -> LayerCode:
     return spec.registered.code[framework]
 
 
-def made(spec: Custom, framework: str, parts: Parts) -> Call:
+def made(spec: Custom, framework: str, parts: ModuleSource) -> CallExpr:
     """Constructor of a registered layer, whose text and imports go into the module once."""
     code = code_of(spec, framework)
     if code.body not in parts.helpers:
@@ -44,7 +44,7 @@ def arguments(
     return (*given, ("mask", mask)) if mask else given
 
 
-def assigned(outputs: tuple[str, ...], value: Call) -> list[str]:
+def assigned(outputs: tuple[str, ...], value: CallExpr) -> list[str]:
     """Lines that set the variables of a layer's outputs, none where nobody reads one."""
     return [] if {*outputs} == {"_"} else statement(f"{', '.join(outputs)} = ", value, 8)
 
@@ -72,7 +72,7 @@ def _read(lines: Iterable[str]) -> Iterator[_Import]:
             yield from (_Import(module, a.name, a.asname or a.name) for a in item.names)
 
 
-def merged(lines: list[str], parts: Parts) -> list[str]:
+def merged(lines: list[str], parts: ModuleSource) -> list[str]:
     """The import lines of a module with those of the registered layers in it.
 
     Raises:
@@ -118,7 +118,7 @@ def _order(own: _Import) -> tuple[int, str]:
     return (0 if constant else 1 if own.name[:1].isupper() else 2), own.name
 
 
-def checked(text: str, parts: Parts) -> str:
+def checked(text: str, parts: ModuleSource) -> str:
     """A module's text.
 
     Raises:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Attention, Model, MultiHeadAttention, Spec, TimeDistributed
+from xlstm.ir.graph import Attention, LayerSpec, Model, MultiHeadAttention, TimeDistributed
 
 HIDES = "scores lowered by 1e9 or more, where masks or the order hide values"
 
 
-def hides(spec: Spec) -> bool:
+def hides(spec: LayerSpec) -> bool:
     """Whether an attention layer has values that a query does not see."""
     attends = isinstance(spec, (Attention, MultiHeadAttention))
     return attends and (spec.causal or bool(spec.masks))  # type: ignore[attr-defined]
 
 
-def check_scores(model: Model, framework: str, dtype: str, lowers: Callable[[Spec], bool]) -> None:
+def check_scores(
+    model: Model, framework: str, dtype: str, lowers: Callable[[LayerSpec], bool]
+) -> None:
     """Raises UnsupportedError for attention whose hidden scores float16 does not hold.
 
     Args:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from xlstm.ir.batch_axes import late
-from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Spec, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Edge, LayerSpec, Model, Node, TimeDistributed
 from xlstm.ir.literals import quoted
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
 
-from .variables import Site, inputs_of, places
+from .variables import NodeVariables, inputs_of, places
 
 WIDTH = 88
 """Line length of the emitted code: the formatter's own default."""
@@ -25,7 +25,7 @@ WIDEST = 32
 
 
 @dataclass(frozen=True)
-class Call:
+class CallExpr:
     """A call in source text, or a tuple where it has no name.
 
     Arguments are texts, calls, or (keyword, text or call) pairs.
@@ -40,25 +40,25 @@ class Call:
         return f"{self.name}{opening}{', '.join(map(_flat, self.args))}{closing}"
 
 
-Argument = str | Call | tuple[str, "str | Call"]
+Argument = str | CallExpr | tuple[str, "str | CallExpr"]
 
 
-def call(name: str, *args: Argument | None) -> Call:
+def call(name: str, *args: Argument | None) -> CallExpr:
     """A call of `name`; arguments that are None are left out.
 
     >>> str(call("nn.Linear", "2", "3", ("bias", "False"), None))
     'nn.Linear(2, 3, bias=False)'
     """
-    return Call(name, tuple(arg for arg in args if arg is not None))
+    return CallExpr(name, tuple(arg for arg in args if arg is not None))
 
 
-def listed(items: Iterable[str | Call]) -> Call:
+def listed(items: Iterable[str | CallExpr]) -> CallExpr:
     """A list of `items`.
 
     >>> str(listed(["h", "c"]))
     '[h, c]'
     """
-    return Call("", tuple(items), "[]")
+    return CallExpr("", tuple(items), "[]")
 
 
 def _flat(arg: Argument) -> str:
@@ -70,7 +70,7 @@ def statement(start: str, value: Argument, indent: int, end: str = "") -> list[s
     pad = " " * indent
     flat = f"{pad}{start}{_flat(value)}{end}"
     keyword, inner = value if isinstance(value, tuple) else ("", value)
-    if len(flat) <= WIDTH or not isinstance(inner, Call):
+    if len(flat) <= WIDTH or not isinstance(inner, CallExpr):
         return [flat]
     first, last = inner.brackets[0], inner.brackets[1]
     opening = f"{pad}{start}{keyword}{'=' if keyword else ''}{inner.name}{first}"
@@ -134,7 +134,7 @@ def shape_comment(
 
 
 @functools.cache
-def pieces(file: str) -> dict[str, str]:
+def template_sources(file: str) -> dict[str, str]:
     """Source text of every function and class in one of our files, by name; never imports it."""
     text = resources.files("xlstm.converters").joinpath(file).read_text("utf-8")
     return {
@@ -145,7 +145,7 @@ def pieces(file: str) -> dict[str, str]:
 
 
 @dataclass
-class Parts:
+class ModuleSource:
     """What the layers of a model add to its module, collected in order.
 
     Attributes:
@@ -170,17 +170,17 @@ class Parts:
         """Whether states are the model's own, of the batch of its one input: their sizes hold."""
         return len(self.inputs) == 1 and self.inputs[0] not in states
 
-    def need(self, file: str, *names: str) -> None:
+    def use_template(self, file: str, *names: str) -> None:
         """Takes helpers from one of our files, once each."""
         for name in names:
-            if (text := pieces(file)[name]) not in self.helpers:
+            if (text := template_sources(file)[name]) not in self.helpers:
                 self.helpers.append(text)
 
 
-def by_key(model: Model, parts: Parts) -> Call:
+def by_key(model: Model, parts: ModuleSource) -> CallExpr:
     """The dict of a model's outputs."""
     pairs = zip(model.keys, parts.outputs, strict=True)
-    return Call("", tuple(f"{quoted(key)}: {value}" for key, value in pairs), "{}")
+    return CallExpr("", tuple(f"{quoted(key)}: {value}" for key, value in pairs), "{}")
 
 
 def output_words(model: Model) -> str:
@@ -190,23 +190,25 @@ def output_words(model: Model) -> str:
     return "One output" if len(model.outputs) == 1 else "The outputs"
 
 
-def returned(model: Model, parts: Parts) -> list[str]:
+def returned(model: Model, parts: ModuleSource) -> list[str]:
     """The last lines of a forward pass: one output bare, several as a tuple, a dict by its keys."""
-    value: str | Call = Call("", tuple(parts.outputs))
+    value: str | CallExpr = CallExpr("", tuple(parts.outputs))
     if model.keys:
         value = by_key(model, parts)
     elif len(parts.outputs) == 1:
         (value,) = parts.outputs
-    value = Call("", (value, "after")) if model.stateful else value
-    bare = isinstance(value, Call) and value.brackets == "()"
+    value = CallExpr("", (value, "after")) if model.stateful else value
+    bare = isinstance(value, CallExpr) and value.brackets == "()"
     flat = f"        return {str(value)[1:-1] if bare else value}"
     return [flat] if len(flat) <= WIDTH else statement("return ", value, 8)
 
 
-def collect(model: Model, emit: Callable[[Parts, Model, Site], None]) -> Parts:
+def write_layers(
+    model: Model, emit: Callable[[ModuleSource, Model, NodeVariables], None]
+) -> ModuleSource:
     """Runs an emitter over the layers of a model, in order."""
     held = inputs_of(model)
-    parts = Parts(inputs=list(held.values()))
+    parts = ModuleSource(inputs=list(held.values()))
     for site in places(model):
         emit(parts, model, site)
         held |= {Edge(site.node.name, n): name for n, name in enumerate(site.outputs)}
@@ -225,13 +227,13 @@ def origin(model: Model) -> str:
     return f"{title} {version}" if plain and len(version) < 30 else title
 
 
-def _title(spec: Spec) -> str:
+def _title(spec: LayerSpec) -> str:
     if isinstance(spec, TimeDistributed):
         return _title(spec.layer)
     if isinstance(spec, Bidirectional):
         halves = dict.fromkeys(half.kind for half in spec.halves)
         return f"bidirectional {' and '.join(halves)}"
-    return spec.form if spec.sizes() and spec.title == spec.kind else spec.title
+    return spec.weight_kind if spec.sizes() and spec.title == spec.kind else spec.title
 
 
 def composition(model: Model) -> str:
@@ -243,7 +245,7 @@ def composition(model: Model) -> str:
     '2 LSTM, Dense'
     """
     own = [node.spec for node in model.layers if not node.layer]
-    titles = [_title(spec) for spec in own if spec.parts] or [_title(spec) for spec in own]
+    titles = [_title(spec) for spec in own if spec.weighted_parts] or [_title(spec) for spec in own]
     counts = Counter(titles or ["nothing but inputs"])
     text = ", ".join(f"{n} {title}" if n > 1 else title for title, n in counts.items())
     return text if len(text) < WIDTH - 30 else f"{len(titles)} layers of {len(counts)} kinds"

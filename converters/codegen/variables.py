@@ -11,11 +11,11 @@ from xlstm.ir.graph import (
     Custom,
     Edge,
     Embedding,
+    LayerSpec,
     Masking,
     Model,
     Node,
     Recurrent,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.identifiers import identifiers
@@ -35,7 +35,7 @@ TAKEN = frozenset(
 
 
 @dataclass(frozen=True)
-class Site:
+class NodeVariables:
     """One node's place in the emitted forward pass: the variables that it reads and writes.
 
     Attributes:
@@ -93,7 +93,7 @@ def _first_free(word: str, base: str, taken: Container[str]) -> str:
     return next(name for n in count(2) if (name := f"{base}_{n}") not in taken)
 
 
-def _words(spec: Spec) -> tuple[str, ...]:
+def _words(spec: LayerSpec) -> tuple[str, ...]:
     """What the outputs of a layer are called."""
     if isinstance(spec, TimeDistributed):
         return _words(spec.layer)
@@ -143,7 +143,7 @@ def inputs_of(model: Model) -> dict[Edge, str]:
     return found
 
 
-def places(model: Model) -> Iterator[Site]:
+def places(model: Model) -> Iterator[NodeVariables]:
     """Every layer with the variables it reads and writes.
 
     A chain goes by the name x throughout; what lives beside it is called after its layer.
@@ -171,7 +171,7 @@ def places(model: Model) -> Iterator[Site]:
             kept = set[str]() if not output or isinstance(node.spec, Recurrent) else reads
             taken = AnyOf((busy, kept, {*outputs}, hidden))
             outputs.append(_free(word, names[node.name], taken) if read else "_")
-        yield Site(
+        yield NodeVariables(
             node,
             names[node.name],
             tuple(held[edge] for edge in node.inputs),

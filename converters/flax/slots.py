@@ -40,26 +40,33 @@ def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None 
         names: spelling of gates that are not called by their letter.
     """
     spelled = {gate: gate for gate in gates} | (names or {})
-    kernels = (Slot(f"i{spelled[g]}.kernel", "kernel", "ih", at={"g": g}) for g in gates)
-    recurrents = (Slot(f"h{g}.kernel", "recurrent", "jh", at={"g": g}) for g in gates)
+    kernels = (Slot(f"i{spelled[g]}.kernel", "kernel", "ih", fixed={"g": g}) for g in gates)
+    recurrents = (Slot(f"h{g}.kernel", "recurrent", "jh", fixed={"g": g}) for g in gates)
     biases = (
-        Slot(f"{biased}{g}.bias", "bias", "h", at={"g": g, "s": FOLD}, always=True) for g in gates
+        Slot(f"{biased}{g}.bias", "bias", "h", fixed={"g": g, "s": FOLD}, required=True)
+        for g in gates
     )
-    return Table(kind, (*kernels, *recurrents, *biases), inside="cell.")
+    return Table(kind, (*kernels, *recurrents, *biases), prefix="cell.")
 
 
 def _fused(kind: Kind, gates: str, biased: str, *more: Slot) -> Table:
     """A cell with one dense layer for all gates of each product, and `more`."""
     # where a slot of its own has a gate's second bias, the first stays as it is
-    apart = "".join(str(slot.at["g"]) for slot in more if slot.tensor == "bias")
+    apart = "".join(str(slot.fixed["g"]) for slot in more if slot.tensor == "bias")
     bias = Slot(
-        f"dense_{biased}.bias", "bias", "(gh)", gates, {"s": FOLD}, always=True, apart=apart
+        f"dense_{biased}.bias",
+        "bias",
+        "(gh)",
+        gates,
+        {"s": FOLD},
+        required=True,
+        unfolded_gates=apart,
     )
     kernels = (
         Slot("dense_i.kernel", "kernel", "i(gh)", gates),
         Slot("dense_h.kernel", "recurrent", "j(gh)", gates),
     )
-    return Table(kind, (*kernels, bias, *more), inside="cell.")
+    return Table(kind, (*kernels, bias, *more), prefix="cell.")
 
 
 def _conv_lstm(kind: Kind) -> Table:
@@ -74,7 +81,7 @@ def _conv_lstm(kind: Kind) -> Table:
             Slot("hh.kernel", "recurrent", recurrents, order),
             Slot("hh.bias", "bias", "(gh)", order, {"s": 1}),
         ),
-        inside="cell.",
+        prefix="cell.",
     )
 
 
@@ -88,10 +95,10 @@ def _simple(names: dict[str, str]) -> Table:
         SIMPLE_RNN,
         (
             Slot(f"{names['i']}.kernel", "kernel", "ih"),
-            Slot(f"{names['i']}.bias", "bias", "h", at={"s": FOLD}, always=True),
+            Slot(f"{names['i']}.bias", "bias", "h", fixed={"s": FOLD}, required=True),
             Slot(f"{names['h']}.kernel", "recurrent", "jh"),
         ),
-        inside="cell.",
+        prefix="cell.",
     )
 
 
@@ -100,10 +107,10 @@ def _linen_gru() -> Table:
     plain = _per_gate(GRU, "rzn", "i")
     slots = [slot for slot in plain.slots if slot.name != "in.bias"]
     first, second = (
-        Slot(f"{side}n.bias", "bias", "h", at={"g": "n", "s": number}, always=True)
+        Slot(f"{side}n.bias", "bias", "h", fixed={"g": "n", "s": number}, required=True)
         for number, side in enumerate("ih")
     )
-    return Table(GRU, (*slots, first, second), inside="cell.")
+    return Table(GRU, (*slots, first, second), prefix="cell.")
 
 
 PROJECTION = Slot("proj.kernel", "projection", "hj")
@@ -119,7 +126,7 @@ def _conv(kind: Kind) -> Table:
 def _transposed(kind: Kind) -> Table:
     """ConvTranspose with transpose_kernel=False: the window the other way round."""
     space = kind.tensors["kernel"][:-2]
-    kernel = Slot("kernel", "kernel", f"{space}io", turned=space)
+    kernel = Slot("kernel", "kernel", f"{space}io", reversed_axes=space)
     return Table(kind, (kernel, Slot("bias", "bias", "o")))
 
 
@@ -150,7 +157,7 @@ def _heads() -> Table:
 
 
 def _statistics(mean: str, variance: str) -> tuple[Slot, Slot]:
-    return (Slot("mean", mean, "o", other=True), Slot("var", variance, "o", other=True))
+    return (Slot("mean", mean, "o", is_buffer=True), Slot("var", variance, "o", is_buffer=True))
 
 
 SCALE, BIAS = Slot("scale", "gamma", "o"), Slot("bias", "beta", "o")
@@ -198,7 +205,7 @@ LINEN_TABLES: dict[str, Table] = {
     # our own cells, of templates/linen_recurrent.py
     "ResetFirstGRUCell": _per_gate(GRU_BEFORE, "rzn", "i"),
     "ProjectedLSTMCell": Table(
-        LSTM_PROJECTED, (*_LINEN_PROJECTED.slots, PROJECTION), _LINEN_PROJECTED.inside
+        LSTM_PROJECTED, (*_LINEN_PROJECTED.slots, PROJECTION), _LINEN_PROJECTED.prefix
     ),
 }
 
@@ -227,7 +234,9 @@ NNX_TABLES: dict[str, Table] = {
     **AROUND,
     **CONVOLVED,
     # our own cells, of templates/nnx_recurrent.py
-    "BiasedGRUCell": _fused(GRU, "rzn", "i", Slot("bias_hn", "bias", "h", at={"g": "n", "s": 1})),
+    "BiasedGRUCell": _fused(
+        GRU, "rzn", "i", Slot("bias_hn", "bias", "h", fixed={"g": "n", "s": 1})
+    ),
     "ResetFirstGRUCell": _fused(GRU_BEFORE, "rzn", "i"),
     "ProjectedLSTMCell": _fused(LSTM_PROJECTED, "ifgo", "h", PROJECTION),
 }

@@ -15,7 +15,7 @@ COUNTED = Table(
     (
         Slot("mean", "mean", "o"),
         Slot("variance", "variance", "o"),
-        Slot("count", "count", "", always=True),
+        Slot("count", "count", "", required=True),
     ),
 )
 """As files have it, which are read without the count: a port has to name all variables."""
@@ -28,9 +28,9 @@ ADAPTER = Adapter(
     live_module="xlstm.converters.keras.live.model",
     tables={**TABLES, "Normalization, with count": COUNTED},
     default={**DEFAULT, "Normalization": "Normalization, with count"},
-    refuse=refusal,
-    own=two_layers,
-    roots=("keras.",),
+    unsupported_reason=refusal,
+    own_cell_reason=two_layers,
+    root_modules=("keras.",),
     seeds=("seed_generator_state",),
     collections=("trainable_weights", "non_trainable_weights", ""),
     emit=emit,

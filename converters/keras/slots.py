@@ -24,7 +24,7 @@ from xlstm.ir.kinds import (
     SPACES,
     Kind,
 )
-from xlstm.slots import FOLD, Slot, Table, as_it_is
+from xlstm.slots import FOLD, Slot, Table, identity_table
 
 
 def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
@@ -33,7 +33,7 @@ def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
     return Table(
         kind,
         tuple(
-            Slot(f"{letter}_{name}", tensor, axes, at={"g": gate} | _side(tensor))
+            Slot(f"{letter}_{name}", tensor, axes, fixed={"g": gate} | _side(tensor))
             for name, gate in names.items()
             for letter, tensor, axes in forms
         ),
@@ -51,7 +51,7 @@ TABLES: dict[str, Table] = {
         (
             Slot("kernel", "kernel", "i(gh)", gates="ifgo"),
             Slot("recurrent_kernel", "recurrent", "j(gh)", gates="ifgo"),
-            Slot("bias", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+            Slot("bias", "bias", "(gh)", gates="ifgo", fixed={"s": FOLD}),
         ),
     ),
     # Keras 1, consume_less="cpu" or "mem": twelve arrays, the candidate second and called c
@@ -62,7 +62,7 @@ TABLES: dict[str, Table] = {
         (
             Slot("W", "kernel", "i(gh)", gates="ifgo"),
             Slot("U", "recurrent", "j(gh)", gates="ifgo"),
-            Slot("b", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+            Slot("b", "bias", "(gh)", gates="ifgo", fixed={"s": FOLD}),
         ),
     ),
     # cuDNN keeps a (units, inputs) matrix for each gate; CuDNNLSTM shows its memory as (inputs,
@@ -70,7 +70,7 @@ TABLES: dict[str, Table] = {
     "CuDNNLSTM": Table(
         LSTM,
         (
-            Slot("kernel", "kernel", "x(gy)", gates="ifgo", recut=("xy", "hi")),
+            Slot("kernel", "kernel", "x(gy)", gates="ifgo", reshape=("xy", "hi")),
             Slot("recurrent_kernel", "recurrent", "h(gj)", gates="ifgo"),
             Slot("bias", "bias", "(sgh)", gates="ifgo"),
         ),
@@ -90,7 +90,7 @@ TABLES: dict[str, Table] = {
         (
             Slot("kernel", "kernel", "i(gh)", gates="zrn"),
             Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
-            Slot("bias", "bias", "(gh)", gates="zrn", at={"s": FOLD}),
+            Slot("bias", "bias", "(gh)", gates="zrn", fixed={"s": FOLD}),
         ),
     ),
     # Keras 1: nine arrays, the candidate last and called h; there is no reset_after yet
@@ -100,13 +100,13 @@ TABLES: dict[str, Table] = {
         (
             Slot("W", "kernel", "i(gh)", gates="zrn"),
             Slot("U", "recurrent", "j(gh)", gates="zrn"),
-            Slot("b", "bias", "(gh)", gates="zrn", at={"s": FOLD}),
+            Slot("b", "bias", "(gh)", gates="zrn", fixed={"s": FOLD}),
         ),
     ),
     "CuDNNGRU": Table(
         GRU,
         (
-            Slot("kernel", "kernel", "x(gy)", gates="zrn", recut=("xy", "hi")),
+            Slot("kernel", "kernel", "x(gy)", gates="zrn", reshape=("xy", "hi")),
             Slot("recurrent_kernel", "recurrent", "h(gj)", gates="zrn"),
             Slot("bias", "bias", "(sgh)", gates="zrn"),
         ),
@@ -117,7 +117,7 @@ TABLES: dict[str, Table] = {
         (
             Slot("kernel", "kernel", "ih"),
             Slot("recurrent_kernel", "recurrent", "jh"),
-            Slot("bias", "bias", "h", at={"s": FOLD}),
+            Slot("bias", "bias", "h", fixed={"s": FOLD}),
         ),
     ),
     "SimpleRNN of Keras 1": Table(
@@ -125,7 +125,7 @@ TABLES: dict[str, Table] = {
         (
             Slot("W", "kernel", "ih"),
             Slot("U", "recurrent", "jh"),
-            Slot("b", "bias", "h", at={"s": FOLD}),
+            Slot("b", "bias", "h", fixed={"s": FOLD}),
         ),
     ),
     "Dense of Keras 1": Table(DENSE, (Slot("W", "kernel", "io"), Slot("b", "bias", "o"))),
@@ -157,7 +157,7 @@ def _convolutions(axes: str, conv: Kind, cell: Kind) -> dict[str, Table]:
             (
                 Slot("kernel", "kernel", f"{axes}i(gh)", gates="ifgo"),
                 Slot("recurrent_kernel", "recurrent", f"{axes}j(gh)", gates="ifgo"),
-                Slot("bias", "bias", "(gh)", gates="ifgo", at={"s": FOLD}),
+                Slot("bias", "bias", "(gh)", gates="ifgo", fixed={"s": FOLD}),
             ),
         ),
     }
@@ -187,7 +187,7 @@ HEADED = tuple(
 for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
     TABLES |= _convolutions(_axes, _conv, _cell)
 for _kind in CONV_TRANSPOSES:
-    TABLES[_kind.name] = as_it_is(_kind)
+    TABLES[_kind.name] = identity_table(_kind)
 # Keras 1 keeps the kernel of Deconvolution2D as that of Convolution2D
 _kind, _old = CONV_TRANSPOSES[1], ("b", "bias", "o")
 TABLES[f"{_kind.name} of Keras 1"] = _plain(_kind, ("W", "kernel", "abio"), _old)
@@ -256,7 +256,7 @@ FORMS: dict[str, tuple[str, ...]] = {
 
 def turned(table: Table) -> Table:
     """A table of convolutions as Theano keeps them: windows run from their end."""
-    slots = (replace(s, turned="abc") if s.tensor != "bias" else s for s in table.slots)
+    slots = (replace(s, reversed_axes="abc") if s.tensor != "bias" else s for s in table.slots)
     return replace(table, slots=tuple(slots))
 
 

@@ -11,19 +11,19 @@ from xlstm.ir.graph import (
     Bidirectional,
     ConvLSTM,
     Dense,
+    LayerSpec,
     MultiHeadAttention,
     Node,
     Normalization,
     PRelu,
     Recurrent,
     SimpleRNN,
-    Spec,
     TimeDistributed,
     TrainingOnly,
 )
 
 
-def native(spec: Spec) -> bool:
+def native(spec: LayerSpec) -> bool:
     """Whether a native layer computes what this one does, but for masks."""
     match spec:
         case LSTM(activation="tanh", gate_activation="sigmoid", peepholes=False):
@@ -55,7 +55,7 @@ def halves(node: Node) -> tuple[str, str]:
     return ("{}", "{}_reverse") if pair(node) else ("forward_layer.{}", "backward_layer.{}")
 
 
-def bare(spec: Spec) -> bool:
+def bare(spec: LayerSpec) -> bool:
     """Whether the native module alone returns what the layer returns, the states beside it."""
     if isinstance(spec, Bidirectional):
         whole = spec.merge == "concat" and pair(Node("", spec))
@@ -99,7 +99,7 @@ OWN = {
 """Layers of our own that are not recurrent, and why there are such."""
 
 
-def own_class(spec: Spec) -> str:
+def own_class(spec: LayerSpec) -> str:
     """Name of the layer of our own that a layer which is not recurrent needs, "" for none."""
     match spec:
         case PRelu() if len(spec.shape) > 1:
@@ -108,7 +108,7 @@ def own_class(spec: Spec) -> str:
             return "Denormalization" if spec.invert else "Normalization"
         case TrainingOnly() if spec.layer in OWN:
             return spec.layer
-        case Attention() if spec.parts:
+        case Attention() if spec.weighted_parts:
             return _scores(spec)
         case MultiHeadAttention():
             how = "Zeroing" if spec.blind == "zeros" else "Masked"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xlstm.ir.graph import LSTM, Bidirectional, ConvLSTM, Node, Recurrent, Spec, TimeDistributed
+from xlstm.ir.graph import (
+    LSTM,
+    Bidirectional,
+    ConvLSTM,
+    LayerSpec,
+    Node,
+    Recurrent,
+    TimeDistributed,
+)
 
 from .activations import FUNCTIONS
 from .native import native
@@ -24,7 +32,7 @@ def refuse(node: Node) -> str:
     return next(filter(None, (_refuse(half, node) for half in halves)), "")
 
 
-def _refuse(spec: Spec, node: Node) -> str:
+def _refuse(spec: LayerSpec, node: Node) -> str:
     if type(spec) not in LAYERS:
         return spec.kind
     for option in ("activation", "gate_activation"):

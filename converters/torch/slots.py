@@ -97,8 +97,8 @@ TABLES: dict[str, Table] = {
         (
             Slot("weight", "gamma", "o"),
             Slot("bias", "beta", "o"),
-            Slot("running_mean", "mean", "o", other=True),
-            Slot("running_var", "variance", "o", other=True),
+            Slot("running_mean", "mean", "o", is_buffer=True),
+            Slot("running_var", "variance", "o", is_buffer=True),
         ),
         counters=("num_batches_tracked",),
     ),
@@ -111,8 +111,8 @@ TABLES: dict[str, Table] = {
     "Normalization": Table(
         NORMALIZATION,
         (
-            Slot("mean", "mean", "o", other=True),
-            Slot("variance", "variance", "o", other=True),
+            Slot("mean", "mean", "o", is_buffer=True),
+            Slot("variance", "variance", "o", is_buffer=True),
         ),
     ),
     "DotScores": Table(ATTENTION, (Slot("scale", "scale", ""),)),

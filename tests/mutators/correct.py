@@ -15,7 +15,7 @@ from cases_layers import CASES_LAYERS
 from mutators.hand import Net
 from mutators.mutant import Port
 from mutators.sources import HARD, SEQUENCE, SOURCES
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, Model, SimpleRNN, Spec
+from xlstm.ir.graph import GRU, LSTM, Bidirectional, LayerSpec, Model, SimpleRNN
 from xlstm.ir.types import Array
 
 EVERY = {**CASES, **CASES_LAYERS}
@@ -92,14 +92,14 @@ def first_document(seed: int, scale: float) -> tuple[Model, list[Array]]:
     return replace(made, weights=held), [x]
 
 
-def _sequence(spec: Spec, features: int, steps: int, gain: float, seed: int) -> Right:
+def _sequence(spec: LayerSpec, features: int, steps: int, gain: float, seed: int) -> Right:
     made = model([spec], (None, features), gain=gain, seed=seed)
     x = np.random.default_rng([seed, 5]).standard_normal((2, steps, features))
     kind = f"{spec.kind}, {steps} steps, gain {gain:g}"
     return Right("", kind, made, inputs=[x.astype(np.float32)])
 
 
-def _scaled(spec: Spec, features: int, weights: float, bias: float, seed: int) -> Right:
+def _scaled(spec: LayerSpec, features: int, weights: float, bias: float, seed: int) -> Right:
     """Weights multiplied, and biases moved, so that gates are nearly always open or shut."""
     made = model([spec], (None, features), seed=seed)
     held = {

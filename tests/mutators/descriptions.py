@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mutators.hand import is_native
-from xlstm.ir.graph import Model, Node, Spec
+from xlstm.ir.graph import LayerSpec, Model, Node
 
 OTHER_ACTIVATIONS = {
     "tanh": ("sigmoid", "relu", "linear"),
@@ -27,7 +27,7 @@ OTHER_GATES = {
 }
 
 
-def loose(spec: Spec, **changed: Any) -> Any:
+def loose(spec: LayerSpec, **changed: Any) -> Any:
     """A spec with some attributes changed to what no spec may have, such as a sigmoid unclipped.
 
     Attributes of a class of its own stand for them: those of a spec are checked.
@@ -154,7 +154,7 @@ def masks(model: Model, node: Node) -> Iterator[Slip]:
             wrong_half = {node.name: f"mask of {side} alone"}
             yield Slip("mask of one half ignored", side, node.name, model, wrong_half)
         halves = [replace(h, zero_output_for_mask=not h.zero_output_for_mask) for h in spec.halves]
-        wrong: Spec = replace(spec, forward=halves[0], backward=halves[1])
+        wrong: LayerSpec = replace(spec, forward=halves[0], backward=halves[1])
     else:
         wrong = replace(spec, zero_output_for_mask=not spec.zero_output_for_mask)
     yield Slip("mask zeroed", "", node.name, _other(model, node, wrong), {})

@@ -11,7 +11,7 @@ TABLES = {
         (
             Slot("w", "kernel", "(gh)i", gates="ofig"),
             Slot("u", "recurrent", "(gh)j", gates="ofig"),
-            Slot("b", "bias", "(gh)", gates="ofig", at={"s": FOLD}),
+            Slot("b", "bias", "(gh)", gates="ofig", fixed={"s": FOLD}),
         ),
     )
 }
@@ -45,6 +45,6 @@ ADAPTER = Adapter(
     live_module="toyml_live",
     tables=TABLES,
     default={"LSTM": "LSTM"},
-    roots=("toyml",),
+    root_modules=("toyml",),
     emit=emit,
 )

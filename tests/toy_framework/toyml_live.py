@@ -14,7 +14,7 @@ def read(source):
     arrays = {"w": source.w, "u": source.u, "b": source.b}
     sizes = sizes_of(TABLES["LSTM"], arrays)
     spec = LSTM(sizes["i"], sizes["h"], return_sequences=True)
-    hub = unpack(TABLES["LSTM"], arrays, sizes, spec.absent(), "toyml LSTM")
+    hub = unpack(TABLES["LSTM"], arrays, sizes, spec.missing_tensors(), "toyml LSTM")
     origin = Source("toyml", "1", "live toyml.LSTM")
     return chain("lstm", [("lstm", spec, True)], (None, sizes["i"]), {"lstm": hub}, origin)
 

@@ -10,7 +10,7 @@ from xlstm.cli.texts import render_model, render_outline
 from xlstm.counting.support import verdicts
 from xlstm.errors import UsageError, XlstmError, printable
 from xlstm.files import describe
-from xlstm.files.keras.architecture import Told, join
+from xlstm.files.keras.architecture import ReadOptions, join
 from xlstm.files.port_folder import has_port
 from xlstm.frameworks import registry
 from xlstm.ir.batch_axes import warnings_of
@@ -18,10 +18,10 @@ from xlstm.ir.graph import Model
 from xlstm.porting.save import nonfinite
 from xlstm.reading.folder import check_plain, read_folder
 
-NOTHING = Told()
+NOTHING = ReadOptions()
 
 
-def inspect(path: Path, told: Told = NOTHING, to: str = "") -> str:
+def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
     """Text that says what was recognised in a file: container, writer, layers, weights, warnings.
 
     Args:

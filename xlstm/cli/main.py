@@ -66,9 +66,9 @@ def _print_json(data: Any) -> None:
 
 def _inspect(args: argparse.Namespace) -> int:
     from xlstm.cli.inspect import inspect
-    from xlstm.files.keras.architecture import Told
+    from xlstm.files.keras.architecture import ReadOptions
 
-    show(inspect(Path(args.file), Told(**_told(args)), args.to))
+    show(inspect(Path(args.file), ReadOptions(**_told(args)), args.to))
     return 0
 
 
@@ -99,13 +99,13 @@ def _run_file(path: str) -> None:
 
 def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
     """The file; read, where the user says something about it, with or without its numbers."""
-    from xlstm.files.keras.architecture import Told
+    from xlstm.files.keras.architecture import ReadOptions
     from xlstm.reading.load import load, load_shapes
 
     told = _told(args)
     if all(value is None for value in told.values()):
         return args.file
-    return load(args.file, **told) if numbers else load_shapes(args.file, Told(**told))
+    return load(args.file, **told) if numbers else load_shapes(args.file, ReadOptions(**told))
 
 
 def _count(args: argparse.Namespace) -> int:
@@ -144,7 +144,7 @@ EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_aft
 
 def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:
     """The comparison; of a ported folder with its own code, and with what was recorded."""
-    from xlstm.files.keras.architecture import Told
+    from xlstm.files.keras.architecture import ReadOptions
     from xlstm.files.port_folder import half_port, has_port
     from xlstm.reading.folder import check_plain
     from xlstm.verification.folder import verify_folder
@@ -152,7 +152,7 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
 
     path = Path(args.file)
     if has_port(path) or half_port(path):
-        check_plain(path, Told(**_told(args)).given())
+        check_plain(path, ReadOptions(**_told(args)).given())
         own = {"trust": args.trust, "origin": args.origin}
         return verify_folder(path, names, args.inputs, **own, **options)
     for option, value in (("--trust", args.trust), ("--origin", args.origin)):

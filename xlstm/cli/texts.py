@@ -12,7 +12,7 @@ from xlstm.files.description import Outline
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.ir.batch_axes import warnings_of
-from xlstm.ir.graph import Bidirectional, Model, Node, Spec, TimeDistributed
+from xlstm.ir.graph import Bidirectional, LayerSpec, Model, Node, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.rendering.tables import add, amount, grid, kind_text, shape_text, to_text
 from xlstm.verification.report import Report
@@ -52,7 +52,7 @@ def render_outline(outline: Outline, notes: Iterable[str], verdict: str) -> str:
 
 def _options(node: Node) -> str:
     spec = node.spec
-    own: Spec = spec
+    own: LayerSpec = spec
     text = []
     if isinstance(spec, TimeDistributed):
         own = spec.layer

@@ -12,7 +12,7 @@ from xlstm.counting import formulas
 from xlstm.counting import tensor_rows as held
 from xlstm.counting import wording as lessons
 from xlstm.counting.explanation import ExplanationData
-from xlstm.counting.formulas import Case
+from xlstm.counting.formulas import ExplainedLayer
 from xlstm.counting.ledger import Ledger, count_model
 from xlstm.counting.picture.draw import svg
 from xlstm.counting.render import markdown, page, text
@@ -25,10 +25,10 @@ from xlstm.ir.graph import (
     LSTM,
     Bidirectional,
     Dense,
+    LayerSpec,
     Recurrent,
     SimpleRNN,
     Source,
-    Spec,
     chain,
 )
 from xlstm.ir.layers.base import check_size
@@ -148,7 +148,7 @@ def explain(
     extra: dict[Any, dict[str, Any]] = {LSTM: of_lstm, GRU: {"reset_after": bool(reset_after)}}
     spec: Any = cls(features, units, use_bias=bool(use_bias), **extra.get(cls, {}))
     stack = tuple(_stack(spec, layers, bidirectional))
-    return _explained(Case(layer, spec, stack, _biases(layer, spec), timesteps, batch))
+    return _explained(ExplainedLayer(layer, spec, stack, _biases(layer, spec), timesteps, batch))
 
 
 def _nearest(word: object) -> str:
@@ -199,9 +199,9 @@ def _check_sizes(
         raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
 
 
-def _stack(spec: Any, layers: int, bidirectional: bool) -> list[Spec]:
+def _stack(spec: Any, layers: int, bidirectional: bool) -> list[LayerSpec]:
     """The layers one after the other; each sees what the one before gives."""
-    found: list[Spec] = []
+    found: list[LayerSpec] = []
     features = spec.features
     for _ in range(layers):
         if isinstance(spec, Dense):
@@ -219,7 +219,7 @@ def _biases(layer: str, spec: Any) -> int:
     return 2 if layer.startswith("CuDNN") or getattr(spec, "reset_after", False) else 1
 
 
-def _explained(case: Case) -> Explanation:
+def _explained(case: ExplainedLayer) -> Explanation:
     names = [case.name.lower()]
     if len(case.stack) > 1:
         names = [f"{names[0]}_{place + 1}" for place in range(len(case.stack))]
@@ -248,7 +248,7 @@ def _explained(case: Case) -> Explanation:
     )
 
 
-def _counted(case: Case, names: list[str]) -> Ledger:
+def _counted(case: ExplainedLayer, names: list[str]) -> Ledger:
     sample: Shape = (case.m,) if case.dense else (None, case.m)
     listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
     lone = len(case.stack) == 1
@@ -257,7 +257,7 @@ def _counted(case: Case, names: list[str]) -> Ledger:
     )
 
 
-def _title(case: Case) -> str:
+def _title(case: ExplainedLayer) -> str:
     both = "bidirectional " if case.both > 1 else ""
     many = len(case.stack)
     text = f"{many} stacked {both}{case.name} layers" if many > 1 else f"{both}{case.name}"
@@ -265,7 +265,7 @@ def _title(case: Case) -> str:
     return f"{text[0].upper()}{text[1:]} of {sizes}"
 
 
-def _lines(case: Case, tensors: tuple[TensorRow, ...], total: int) -> list[str]:
+def _lines(case: ExplainedLayer, tensors: tuple[TensorRow, ...], total: int) -> list[str]:
     found = lessons.explained(case)
     title = "Keras"
     if case.name.startswith("CuDNN"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xlstm.counting.formulas import Row
+from xlstm.counting.formulas import FormulaRow
 from xlstm.counting.ledger import Ledger
 from xlstm.counting.tensor_rows import Column, TensorRow
 from xlstm.counting.wording import Mistake
@@ -43,8 +43,8 @@ class ExplanationData:
     numbers: str
     sizes: str
     equations: tuple[str, ...]
-    breakdown: tuple[Row, ...]
-    by_gate: tuple[Row, ...]
+    breakdown: tuple[FormulaRow, ...]
+    by_gate: tuple[FormulaRow, ...]
     lines: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
     total: int

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xlstm.ir.graph import Bidirectional, Dense, Spec
+from xlstm.ir.graph import Bidirectional, Dense, LayerSpec
 from xlstm.ir.kinds import KINDS
 
 
 @dataclass(frozen=True)
-class Row:
+class FormulaRow:
     """One line of a breakdown: what, how its number comes about, and the number."""
 
     what: str
@@ -19,7 +19,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Case:
+class ExplainedLayer:
     """What is to be explained.
 
     Attributes:
@@ -33,7 +33,7 @@ class Case:
 
     name: str
     spec: Any
-    stack: tuple[Spec, ...]
+    stack: tuple[LayerSpec, ...]
     biases: int
     steps: int | None = None
     batch: int | None = None
@@ -46,7 +46,7 @@ class Case:
     @property
     def letters(self) -> str:
         """Letters of the gates, "" where there are none."""
-        kind = KINDS.get(self.spec.form, KINDS[self.spec.kind])
+        kind = KINDS.get(self.spec.weight_kind, KINDS[self.spec.kind])
         return kind.gates
 
     @property
@@ -100,12 +100,12 @@ class Case:
         return len(self.stack) == 1 and not self.projected and not self.peepholes
 
 
-def one(case: Case, features: int) -> int:
+def one(case: ExplainedLayer, features: int) -> int:
     """Parameters of one layer in one direction that sees so many features."""
     return sum(found.count for found in _parts(case, features))
 
 
-def formula(case: Case) -> str:
+def formula(case: ExplainedLayer) -> str:
     """The number of parameters, with symbols.
 
     >>> from xlstm.ir.graph import LSTM
@@ -121,7 +121,7 @@ def formula(case: Case) -> str:
     )
 
 
-def numbers(case: Case) -> str:
+def numbers(case: ExplainedLayer) -> str:
     """The same with numbers."""
     n, j = str(case.n), str(case.j)
     return " + ".join(
@@ -130,12 +130,12 @@ def numbers(case: Case) -> str:
     )
 
 
-def one_direction(case: Case) -> str:
+def one_direction(case: ExplainedLayer) -> str:
     """The formula of the first layer in one direction, with numbers."""
     return _terms(case, str(case.m), str(case.n), str(case.j), " x ")
 
 
-def breakdown(case: Case) -> tuple[Row, ...]:
+def breakdown(case: ExplainedLayer) -> tuple[FormulaRow, ...]:
     """The parts of the number, tensor by tensor; layers after the first are alike."""
     rows = []
     for number, (layers, m) in enumerate(_groups(case)):
@@ -145,11 +145,11 @@ def breakdown(case: Case) -> tuple[Row, ...]:
             counts = [case.both, layers]
             text = f"{_times(counts, symbols)} = {_times(counts, figures)}"
             what = where + row.what.split(",")[0] if where else row.what
-            rows.append(Row(what, text, case.both * layers * row.count))
+            rows.append(FormulaRow(what, text, case.both * layers * row.count))
     return tuple(rows)
 
 
-def by_gate(case: Case, words: dict[str, str]) -> tuple[Row, ...]:
+def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ...]:
     """The parts of the number, gate by gate; what belongs to no gate comes last."""
     if not case.letters:
         return ()
@@ -162,28 +162,28 @@ def by_gate(case: Case, words: dict[str, str]) -> tuple[Row, ...]:
         ]
         sizes = [layers * case.n * _seen(case, m) for layers, m in _groups(case)]
         size = case.both * (sum(sizes) + seen * case.n * len(case.stack))
-        rows.append(Row(words[letter], " + ".join(texts), size))
+        rows.append(FormulaRow(words[letter], " + ".join(texts), size))
     if case.projected:
         counts = [case.both, len(case.stack)]
         text = _times(counts, f"{case.n} x {case.j}")
         size = case.both * len(case.stack) * case.n * case.j
-        rows.append(Row("projection P, of no gate", text, size))
+        rows.append(FormulaRow("projection P, of no gate", text, size))
     return tuple(rows)
 
 
-def later_layers(case: Case) -> str:
+def later_layers(case: ExplainedLayer) -> str:
     """How the layers after the first are called, "" where there are none."""
     last = len(case.stack)
     return f"layers 2 to {last}" if last > 2 else f"layer {last}" * (last > 1)
 
 
-def _where(case: Case, group: int) -> str:
+def _where(case: ExplainedLayer, group: int) -> str:
     if len(case.stack) == 1:
         return ""
     return f"{later_layers(case)} (m = {case.later}): " if group else "layer 1: "
 
 
-def _groups(case: Case) -> list[tuple[int, int]]:
+def _groups(case: ExplainedLayer) -> list[tuple[int, int]]:
     """Layers that are alike: how many, and the features that they see."""
     rest = len(case.stack) - 1
     return [(1, case.m), *([(rest, case.later)] if rest else [])]
@@ -196,7 +196,7 @@ def _times(counts: list[int], text: str) -> str:
     return " x ".join([*marks, text])
 
 
-def _terms(case: Case, m: str, n: str, j: str, by: str) -> str:
+def _terms(case: ExplainedLayer, m: str, n: str, j: str, by: str) -> str:
     """The formula of one layer in one direction, with symbols or with numbers."""
     gates = [str(case.gates)] if case.gates > 1 else []
     seen = [m, *([] if case.dense else [j]), *([str(case.biases)] if case.biases else [])]
@@ -207,31 +207,31 @@ def _terms(case: Case, m: str, n: str, j: str, by: str) -> str:
     return " + ".join(by.join(term) for term in terms)
 
 
-def _seen(case: Case, m: int) -> int:
+def _seen(case: ExplainedLayer, m: int) -> int:
     """How many numbers one unit has for one gate."""
     return m + (0 if case.dense else case.j) + case.biases
 
 
-def _gate(case: Case, m: int) -> str:
+def _gate(case: ExplainedLayer, m: int) -> str:
     return f"{case.n} x ({m} + {case.j}{f' + {case.biases}' * bool(case.biases)})"
 
 
-def _parts(case: Case, m: int) -> list[Row]:
+def _parts(case: ExplainedLayer, m: int) -> list[FormulaRow]:
     """The tensors of one layer in one direction that sees m features."""
     g, n, j = case.gates, case.n, case.j
     sign, times = (f"{g} ", f"{g} x ") if g > 1 else ("", "")
     of = ("", "") if case.dense else (", of the input", ", of the state")
-    rows = [Row(f"kernel W{of[0]}", f"{sign}m n = {times}{m} x {n}", g * m * n)]
+    rows = [FormulaRow(f"kernel W{of[0]}", f"{sign}m n = {times}{m} x {n}", g * m * n)]
     if not case.dense:
         state = "p" if case.projected else "n"
         text = f"{sign}{state} n = {times}{j} x {n}"
-        rows.append(Row(f"recurrent U{of[1]}", text, g * j * n))
+        rows.append(FormulaRow(f"recurrent U{of[1]}", text, g * j * n))
     if case.biases:
         two = "2 x " if case.biases == 2 else ""
         what = f"biases b and {case.second}" if two else "bias b"
-        rows.append(Row(what, f"{two}{sign}n = {two}{times}{n}", case.biases * g * n))
+        rows.append(FormulaRow(what, f"{two}{sign}n = {two}{times}{n}", case.biases * g * n))
     if case.projected:
-        rows.append(Row("projection P", f"n p = {n} x {j}", n * j))
+        rows.append(FormulaRow("projection P", f"n p = {n} x {j}", n * j))
     if case.peepholes:
-        rows.append(Row("peepholes", f"3 n = 3 x {n}", 3 * n))
+        rows.append(FormulaRow("peepholes", f"3 n = 3 x {n}", 3 * n))
     return rows

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xlstm.frameworks import registry
-from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.model_tensors import counters, refusals, tensors
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.source import Optimizer
@@ -209,9 +209,9 @@ def _by_node(
         fixed = tensor in t.kind.statistics
         role = "statistic" if fixed else tensor
         trains = t.node.trainable and not fixed
-        place = 2 if t.slot.other else 0 if trains else 1
+        place = 2 if t.slot.is_buffer else 0 if trains else 1
         called = adapter.collections[place]
-        counted = TensorCount(t.name, t.shape, size, trains, role, t.slot.other, called)
+        counted = TensorCount(t.name, t.shape, size, trains, role, t.slot.is_buffer, called)
         found.setdefault(t.node.name, []).append(counted)
     for node, name in counters(model, adapter, refused):
         called = adapter.collections[2]
@@ -230,8 +230,10 @@ def _layer(
         name: None if name in refused else sum(t.count for t in held[name] if not t.other)
         for name in adapters
     }
-    names = [name for name in adapters if name not in refused and node.spec.parts]
-    lines = differences([(adapters[name], [*adapters[name].places(node)]) for name in names])
+    names = [name for name in adapters if name not in refused and node.spec.weighted_parts]
+    lines = differences(
+        [(adapters[name], [*adapters[name].weight_placements(node)]) for name in names]
+    )
     return LayerCount(node.name, node.spec.title, params, held, lines, refused)
 
 
@@ -241,13 +243,15 @@ Cell = tuple[str, str, int]
 
 def _cells(table: Table, slot: Slot) -> list[Cell]:
     has_gates = "g" in table.kind.tensors[slot.tensor]
-    gates = slot.at.get("g", slot.gates if has_gates else "")
-    side = slot.at.get("s", 0)
+    gates = slot.fixed.get("g", slot.gates if has_gates else "")
+    side = slot.fixed.get("s", 0)
     sides = (0, 1) if "s" in slot.axes else (0 if side == FOLD else int(side),)
     return [(slot.tensor, gate, number) for number in sides for gate in str(gates) or [""]]
 
 
-def differences(sides: Sequence[tuple[Adapter, Sequence[Place]]]) -> tuple[Difference, ...]:
+def differences(
+    sides: Sequence[tuple[Adapter, Sequence[WeightPlacement]]],
+) -> tuple[Difference, ...]:
     """The lines of one layer between all frameworks, part by part.
 
     Args:
@@ -262,7 +266,7 @@ def differences(sides: Sequence[tuple[Adapter, Sequence[Place]]]) -> tuple[Diffe
     )
 
 
-Side = tuple[Adapter, Place]
+Side = tuple[Adapter, WeightPlacement]
 """A framework, and where it keeps a part of a layer."""
 
 
@@ -274,8 +278,8 @@ def _part_differences(a: Side, b: Side) -> list[Difference]:
 
 def _slots(side: Side) -> tuple[Slot, ...]:
     """The slots of a part that the framework's own count includes."""
-    active = side[1].table.active(side[1].part.absent())
-    return tuple(slot for slot in active if not slot.other)
+    active = side[1].table.present_slots(side[1].part.missing_tensors())
+    return tuple(slot for slot in active if not slot.is_buffer)
 
 
 def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
@@ -294,15 +298,15 @@ def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
     return Difference(a[0].name, b[0].name, name, delta, f"{delta:+,}{formula}: {reason}")
 
 
-def _cell_size(place: Place, slot: Slot) -> int:
+def _cell_size(place: WeightPlacement, slot: Slot) -> int:
     """Numbers in one cell: a gate's part of one bias side, or a whole kernel."""
     sizes = place.part.sizes()
     axes = place.table.kind.tensors[slot.tensor]
     return math.prod(sizes[axis] for axis in axes if axis not in "sg")
 
 
-def _reason(holder: str, other: Adapter, place: Place, own: list[Cell]) -> str:
-    if "bias" in place.part.absent():
+def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]) -> str:
+    if "bias" in place.part.missing_tensors():
         return f"{holder} has this bias even where the layer has none; the port leaves it zero"
     gates = "".join(gate for _, gate, _ in own)
     if own[0][2] == 1 and gates and place.table.kind.apart == gates:

@@ -26,10 +26,10 @@ from xlstm.counting.ledger import (
 from xlstm.counting.tensorflow1 import CELLS, cells
 from xlstm.files import describe
 from xlstm.frameworks import registry
-from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.array_tree import Leaf, Leaves, leaf_of
 from xlstm.frameworks.recognise import Group, framework_of, groups, numbered
-from xlstm.ir.graph import Node, Recurrent, Source, Spec, chain
+from xlstm.ir.graph import LayerSpec, Node, Recurrent, Source, chain
 from xlstm.ir.identifiers import identifier
 from xlstm.ir.kinds import BATCH_NORM
 from xlstm.ir.source import optimizer_of
@@ -132,7 +132,7 @@ class _Counting:
     own: Adapter
     arrays: Mapping[str, Leaf]
     names: tuple[str, ...]
-    known: dict[Spec, tuple[Node, LayerCount]] = field(default_factory=dict)
+    known: dict[LayerSpec, tuple[Node, LayerCount]] = field(default_factory=dict)
     owners: dict[Hashable, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -146,7 +146,7 @@ class _Counting:
             slot = slots.get(key)
             role = slot.tensor if slot else "state" if table else key.rpartition(".")[2]
             role = "statistic" if table and role in table.kind.statistics else role
-            other = slot.other if slot else table is not None
+            other = slot.is_buffer if slot else table is not None
             there.append(self._tensor(name, role, other=other))
         params = {**found.params, self.own.name: _size(there)}
         found = replace(
@@ -213,9 +213,9 @@ class _Counting:
         for name in found.params:
             adapter = registry.adapter(name)
             if name == self.own.name and group.table is not None:
-                sides.append((adapter, [Place("", group.spec, group.table, "{}")]))
+                sides.append((adapter, [WeightPlacement("", group.spec, group.table, "{}")]))
             elif name not in found.refused:
-                sides.append((adapter, [*adapter.places(node)]))
+                sides.append((adapter, [*adapter.weight_placements(node)]))
         return differences(sides)
 
     def open(self, name: str) -> LayerCount:
@@ -263,7 +263,7 @@ def _only(found: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
 
 def _keeps_apart(own: Adapter) -> bool:
     """True for a framework whose count of parameters leaves some arrays out."""
-    return any(slot.other for table in own.tables.values() for slot in table.slots)
+    return any(slot.is_buffer for table in own.tables.values() for slot in table.slots)
 
 
 def _is_statistic(own: Adapter, name: str) -> bool:
@@ -271,5 +271,5 @@ def _is_statistic(own: Adapter, name: str) -> bool:
     if own.other_root:
         return name.startswith(own.other_root)
     norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]
-    names = {slot.name for table in norms for slot in table.slots if slot.other}
+    names = {slot.name for table in norms for slot in table.slots if slot.is_buffer}
     return name.split(".")[-1] in names.union(*(table.counters for table in norms))

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from xlstm.counting.explanation import ExplanationData
-from xlstm.counting.formulas import Row
+from xlstm.counting.formulas import FormulaRow
 from xlstm.counting.ledger import Difference
 from xlstm.frameworks import registry
 from xlstm.rendering.tables import WIDTH, add, grid, to_text
@@ -33,7 +33,7 @@ def _mistakes(found: ExplanationData) -> list[str]:
 GOT = "Got another number?"
 
 
-def _parts(rows: Iterable[Row]) -> list[Cells]:
+def _parts(rows: Iterable[FormulaRow]) -> list[Cells]:
     return [(row.what, row.formula, f"{row.count:,}") for row in rows]
 
 

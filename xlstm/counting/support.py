@@ -23,11 +23,11 @@ from xlstm.ir.graph import (
     Custom,
     Edge,
     Input,
+    LayerSpec,
     Model,
     Node,
     Recurrent,
     SimpleRNN,
-    Spec,
 )
 from xlstm.ir.layers.custom import inside
 
@@ -36,7 +36,7 @@ REGISTERED = "the code that xlstm.register_layer was told"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Support:
     """What one target makes of one layer: "native", "own cell" or "refused", and why."""
 
     word: str
@@ -46,19 +46,19 @@ class Verdict:
         return f"{self.word}: {self.why}" if self.why else self.word
 
 
-def verdict(node: Node, adapter: Adapter) -> Verdict:
+def verdict(node: Node, adapter: Adapter) -> Support:
     """What a target makes of a layer of a model."""
     try:
         check_supported(node, adapter)
     except UnsupportedError as error:
-        return Verdict(REFUSED, error.got)
+        return Support(REFUSED, error.got)
     if isinstance(inside(node.spec), Custom):
-        return Verdict(REGISTERED)
-    why = adapter.own(node)
-    return Verdict(OWN, why) if why else Verdict(NATIVE)
+        return Support(REGISTERED)
+    why = adapter.own_cell_reason(node)
+    return Support(OWN, why) if why else Support(NATIVE)
 
 
-def verdicts(model: Model, adapter: Adapter) -> Iterator[tuple[str, Verdict]]:
+def verdicts(model: Model, adapter: Adapter) -> Iterator[tuple[str, Support]]:
     """Name of each layer of a model, and what a target makes of it."""
     for node in model.layers:
         if not node.layer:
@@ -115,7 +115,7 @@ SOURCES = {
 """Option -> where it comes from, where that is not Keras 3."""
 
 
-class Row(NamedTuple):
+class SupportRow(NamedTuple):
     """A layer with an option, as a node, and where such a layer is read from."""
 
     layer: str
@@ -128,7 +128,7 @@ class Row(NamedTuple):
         return SOURCES.get(self.option, KERAS)
 
 
-def _options(name: str, spec: Recurrent) -> Iterator[tuple[str, Spec]]:
+def _options(name: str, spec: Recurrent) -> Iterator[tuple[str, LayerSpec]]:
     found = {**SHARED, **(GATED if hasattr(spec, "gate_activation") else {})}
     for option, values in {**found, **OWN_OPTIONS.get(name, {})}.items():
         yield option, replace(spec, **values)
@@ -151,12 +151,12 @@ def _bidirectional(spec: Recurrent) -> Iterator[tuple[str, Bidirectional]]:
     yield "Bidirectional, mask", Bidirectional(spec, back)
 
 
-def node_of(spec: Spec, *, mask: bool = False, states: bool = False) -> Node:
+def node_of(spec: LayerSpec, *, mask: bool = False, states: bool = False) -> Node:
     """A layer with its edges."""
     return graph_of(spec, mask=mask, states=states)[-1]
 
 
-def graph_of(spec: Spec, *, mask: bool = False, states: bool = False) -> tuple[Node, ...]:
+def graph_of(spec: LayerSpec, *, mask: bool = False, states: bool = False) -> tuple[Node, ...]:
     """A layer in the smallest graph around it: the inputs that it reads, then the layer."""
     graph, core = Builder(), spec.forward if isinstance(spec, Bidirectional) else spec
     assert isinstance(core, Recurrent)
@@ -171,17 +171,17 @@ def graph_of(spec: Spec, *, mask: bool = False, states: bool = False) -> tuple[N
     return graph.nodes
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[SupportRow]:
     """The whole product of layers and options."""
     for name, spec in LAYERS.items():
         for option, found in _options(name, spec):
-            yield Row(name, option, node_of(found))
-        yield Row(name, "initial_state", node_of(spec, states=True))
-        yield Row(name, "mask", node_of(spec, mask=True))
+            yield SupportRow(name, option, node_of(found))
+        yield SupportRow(name, "initial_state", node_of(spec, states=True))
+        yield SupportRow(name, "mask", node_of(spec, mask=True))
         zeros = replace(spec, zero_output_for_mask=True)
-        yield Row(name, "mask, zero_output_for_mask", node_of(zeros, mask=True))
+        yield SupportRow(name, "mask, zero_output_for_mask", node_of(zeros, mask=True))
         for option, both in _bidirectional(spec):
-            yield Row(name, option, node_of(both, mask=option.endswith(", mask")))
+            yield SupportRow(name, option, node_of(both, mask=option.endswith(", mask")))
 
 
 def table() -> str:

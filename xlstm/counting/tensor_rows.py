@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from xlstm.counting.formulas import Case
+from xlstm.counting.formulas import ExplainedLayer
 from xlstm.counting.ledger import Ledger
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
@@ -50,7 +50,7 @@ class Column:
     total: int | None
 
 
-def columns(case: Case, ledger: Ledger, total: int) -> list[Column]:
+def columns(case: ExplainedLayer, ledger: Ledger, total: int) -> list[Column]:
     """Keras 2's layer on cuDNN first, where it is asked for, then the frameworks of today."""
     found = [Column("cudnn", f"Keras 2 {case.name}", total)] if _old_tables(case) else []
     for name in ledger.frameworks:
@@ -60,13 +60,13 @@ def columns(case: Case, ledger: Ledger, total: int) -> list[Column]:
     return found
 
 
-def _old_tables(case: Case) -> dict[str, Table]:
+def _old_tables(case: ExplainedLayer) -> dict[str, Table]:
     """The table of a layer that is no longer there, by the form of its weights."""
     tables = registry.adapter("keras").tables
-    return {case.spec.form: tables[case.name]} if case.name.startswith("CuDNN") else {}
+    return {case.spec.weight_kind: tables[case.name]} if case.name.startswith("CuDNN") else {}
 
 
-def tensors(case: Case, name: str) -> list[TensorRow]:
+def tensors(case: ExplainedLayer, name: str) -> list[TensorRow]:
     """Every tensor of the first layer in each framework that has the layer."""
     keras = registry.adapter("keras")
     node = Node(name, case.stack[0])
@@ -83,12 +83,12 @@ def _rows(
     adapter: Adapter, node: Node, framework: str, tables: dict[str, Table]
 ) -> list[TensorRow]:
     rows = []
-    for place in adapter.places(node):
+    for place in adapter.weight_placements(node):
         part = place.part
-        table = tables.get(part.form, place.table)
-        for slot in table.active(part.absent()):
+        table = tables.get(part.weight_kind, place.table)
+        for slot in table.present_slots(part.missing_tensors()):
             size = shape(slot, table.kind, part.sizes())
-            gates = (slot.gates or str(slot.at.get("g", ""))) if table.kind.gates else ""
+            gates = (slot.gates or str(slot.fixed.get("g", ""))) if table.kind.gates else ""
             rows.append(
                 TensorRow(
                     framework=framework,
@@ -116,7 +116,7 @@ def _symbols(slot: Slot, table: Table) -> str:
     """Shape of a tensor with m, n and p for numbers."""
     projected = "projection" in table.kind.tensors
     letters = {"i": "m", "h": "n", "o": "n", "j": "p" if projected else "n"}
-    letters |= dict(zip(slot.recut[0], "mn", strict=False))
+    letters |= dict(zip(slot.reshape[0], "mn", strict=False))
     sizes = {"g": len(table.kind.gates), "s": 2}
     axes = []
     for group in slot.groups():

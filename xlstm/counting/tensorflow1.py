@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from xlstm.frameworks.recognise import Group
-from xlstm.ir.graph import GRU, LSTM, Spec
+from xlstm.ir.graph import GRU, LSTM, LayerSpec
 from xlstm.slots import Shaped
 
 CELLS = "keras"
@@ -59,7 +59,7 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
         yield ".".join(parts[:number]), ".".join(parts[number:])
 
 
-def _spec(last: str, shapes: Mapping[str, tuple[int, ...]]) -> Spec | None:
+def _spec(last: str, shapes: Mapping[str, tuple[int, ...]]) -> LayerSpec | None:
     """The layer of arrays of these shapes under the name of a cell, None unless they fit."""
     if LSTM_CELL.fullmatch(last) and shapes.keys() == LSTM_NAMES:
         m, n = _sizes(shapes["kernel"], shapes["bias"], 4)

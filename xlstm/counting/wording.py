@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from xlstm.counting.formulas import Case, one, one_direction
+from xlstm.counting.formulas import ExplainedLayer, one, one_direction
 
 EQUATIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "LSTM": (
@@ -52,9 +52,9 @@ GATES = {
 """Letter of a gate -> what it is."""
 
 
-def equations(case: Case) -> tuple[str, ...]:
+def equations(case: ExplainedLayer) -> tuple[str, ...]:
     """What one layer computes, a line each, every equation with what it is of."""
-    form = "LSTM with peepholes" if case.peepholes else case.spec.form
+    form = "LSTM with peepholes" if case.peepholes else case.spec.weight_kind
     found = EQUATIONS.get(form, EQUATIONS[case.spec.kind])
     lines = []
     for equation, remark in found:
@@ -69,7 +69,7 @@ def equations(case: Case) -> tuple[str, ...]:
 BIAS = re.compile(r" \+ [bc](_\w)?(?=[ )]|$)")
 
 
-def _with_biases(case: Case, equation: str) -> str:
+def _with_biases(case: ExplainedLayer, equation: str) -> str:
     """An equation with as many biases as the layer has."""
     if not case.biases:
         return BIAS.sub("", equation)
@@ -78,13 +78,13 @@ def _with_biases(case: Case, equation: str) -> str:
     return equation
 
 
-def own(case: Case, *more: str) -> str:
+def own(case: ExplainedLayer, *more: str) -> str:
     """The tensors that each gate has one of, in words."""
     names = ["W", *([] if case.dense else ["U"]), *("b", case.second)[: case.biases], *more]
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def sizes_line(case: Case) -> str:
+def sizes_line(case: ExplainedLayer) -> str:
     """What m and n are."""
     steps = f"{number(case.steps, 'step')}, " if case.steps else "steps, " * (not case.dense)
     axes = f"(batch, {steps}m)"
@@ -94,7 +94,7 @@ def sizes_line(case: Case) -> str:
     return f"{line}; n = {number(case.n, 'unit')}: the numbers in {units}{small}."
 
 
-def explained(case: Case) -> list[str]:
+def explained(case: ExplainedLayer) -> list[str]:
     """Why the number is what it is, a sentence or two a line."""
     lines = [] if case.dense else [_factor(case), _units(case)]
     lines.append(_steps(case))
@@ -108,7 +108,7 @@ def explained(case: Case) -> list[str]:
     return lines
 
 
-def _factor(case: Case) -> str:
+def _factor(case: ExplainedLayer) -> str:
     has = own(case)
     if case.gates == 1:
         return f"Why no factor: there are no gates; one {has} make the new state."
@@ -120,7 +120,7 @@ def _factor(case: Case) -> str:
     )
 
 
-def _units(case: Case) -> str:
+def _units(case: ExplainedLayer) -> str:
     state, square = ("c", "n p") if case.projected else ("h", "n n")
     return (
         f"What units are: the size of {state}, not a number of separate cells. Every unit sees "
@@ -129,7 +129,7 @@ def _units(case: Case) -> str:
     )
 
 
-def _steps(case: Case) -> str:
+def _steps(case: ExplainedLayer) -> str:
     """Why the number of time steps and the batch size do not enter."""
     given = [f"the {number(case.steps, 'time step')}"] if case.steps else []
     given += [f"the {number(case.batch, 'sequence')} of a batch"] if case.batch else []
@@ -151,7 +151,7 @@ def number(count: int | None, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def _directions(case: Case) -> list[str]:
+def _directions(case: ExplainedLayer) -> list[str]:
     return [
         "Why x 2: a second layer with weights of its own reads the sequence from its end.",
         f"What the next layer sees: both outputs side by side, {case.later} features, unless they "
@@ -159,7 +159,7 @@ def _directions(case: Case) -> list[str]:
     ]
 
 
-def _stacked(case: Case) -> str:
+def _stacked(case: ExplainedLayer) -> str:
     more = len(case.stack)
     module = {"GRU": "nn.GRU", "SimpleRNN": "nn.RNN"}.get(case.spec.kind, "nn.LSTM")
     return (
@@ -189,13 +189,13 @@ class Mistake:
     why: str
 
 
-def mistakes(case: Case, total: int) -> tuple[Mistake, ...]:
+def mistakes(case: ExplainedLayer, total: int) -> tuple[Mistake, ...]:
     """The wrong counts that people arrive at, the most telling first; none that is right."""
     found = {mistake.count: mistake for mistake in reversed([*_mistakes(case)])}
     return tuple(mistake for count, mistake in reversed(found.items()) if count != total)
 
 
-def _mistakes(case: Case) -> Iterator[Mistake]:
+def _mistakes(case: ExplainedLayer) -> Iterator[Mistake]:
     if case.steps and case.steps > 1:
         yield from _dense_steps(case) if case.dense else _with_steps(case)
     if case.both > 1:
@@ -208,7 +208,7 @@ def _mistakes(case: Case) -> Iterator[Mistake]:
         yield from _left_out(case)
 
 
-def _with_steps(case: Case) -> Iterator[Mistake]:
+def _with_steps(case: ExplainedLayer) -> Iterator[Mistake]:
     """Time steps where none belong; for one plain layer."""
     if not case.plain:
         return
@@ -230,20 +230,20 @@ def _with_steps(case: Case) -> Iterator[Mistake]:
     )
 
 
-def _dense_steps(case: Case) -> Iterator[Mistake]:
+def _dense_steps(case: ExplainedLayer) -> Iterator[Mistake]:
     size = one(case, case.m)
     why = f"counts a layer for every step; all {case.steps} steps share one"
     yield Mistake(f"{case.steps} x {size}", (case.steps or 1) * size, why)
 
 
-def _one_direction(case: Case) -> Iterator[Mistake]:
+def _one_direction(case: ExplainedLayer) -> Iterator[Mistake]:
     rest = len(case.stack) - 1
     first, later = one(case, case.m), one(case, case.later)
     text = f"{first} + {f'{rest} x ' * (rest > 1)}{later}" if rest else one_direction(case)
     yield Mistake(text, first + rest * later, "counts one direction only")
 
 
-def _same_input(case: Case) -> Iterator[Mistake]:
+def _same_input(case: ExplainedLayer) -> Iterator[Mistake]:
     count, m = len(case.stack), case.m
     size = case.both * one(case, m)
     why = f"gives every layer {number(m, 'feature')}; a later one sees {case.later}"
@@ -255,7 +255,7 @@ def _same_input(case: Case) -> Iterator[Mistake]:
         yield Mistake(text, size + (count - 1) * narrow, why)
 
 
-def _plain(case: Case) -> Iterator[Mistake]:
+def _plain(case: ExplainedLayer) -> Iterator[Mistake]:
     g, m, n, biases = case.gates, case.m, case.n, case.biases
     before = "2 x " * (case.both > 1)
     times = f"{g} x " if g > 1 else ""
@@ -280,7 +280,7 @@ def _plain(case: Case) -> Iterator[Mistake]:
         yield Mistake(f"{before}{times}{n} x ({m} + {n} + 1)", count, why)
 
 
-def _left_out(case: Case) -> Iterator[Mistake]:
+def _left_out(case: ExplainedLayer) -> Iterator[Mistake]:
     """A projection or peepholes not taken into account; for one layer in one direction."""
     if len(case.stack) > 1 or case.both > 1:
         return
@@ -316,7 +316,7 @@ CUDNN = {
 }
 
 
-def cudnn_line(case: Case, total: int) -> str:
+def cudnn_line(case: ExplainedLayer, total: int) -> str:
     """What Keras 2's layer on cuDNN keeps, and what today's layer does instead."""
     more = case.both * len(case.stack) * case.gates * case.n
     return CUDNN[case.spec.kind].format(more=more, less=total - more)

@@ -22,6 +22,7 @@ from xlstm.ir.graph import (
     Flatten,
     Function,
     Input,
+    LayerSpec,
     Masking,
     Model,
     Node,
@@ -33,7 +34,6 @@ from xlstm.ir.graph import (
     Reshape,
     Reverse,
     Slice,
-    Spec,
     Squeeze,
 )
 from xlstm.ir.layers import Along, Where
@@ -210,7 +210,7 @@ class _Cut:
         """Of the steps of one call."""
         return 1 if self.timeline.repeats else None
 
-    def _stepping(self, node: Node) -> Spec:
+    def _stepping(self, node: Node) -> LayerSpec:
         """A layer as it is called step by step."""
         spec, axis = node.spec, self.timeline.axes[Edge(node.name)]
         if isinstance(spec, Input) and node.name in self.timeline.fed:
@@ -243,12 +243,12 @@ class _Part:
 
     def __init__(self, whole: Model) -> None:
         self._whole, self._graph = whole, Builder()
-        self._owners: dict[tuple[str, Spec], str] = {}
+        self._owners: dict[tuple[str, LayerSpec], str] = {}
         self._weights: dict[str, Mapping[str, Array]] = {}
         self._zeros: dict[Shape, Edge] = {}
         self.places: dict[Edge, Edge] = {}
 
-    def add(self, node: Node, spec: Spec, states: Sequence[Edge] = ()) -> None:
+    def add(self, node: Node, spec: LayerSpec, states: Sequence[Edge] = ()) -> None:
         """A node of the model; a layer whose first call is elsewhere becomes its own."""
         owner = self._owners.setdefault((node.owner, inside(spec)), node.name)
         self._graph.add(
@@ -267,7 +267,7 @@ class _Part:
         """An input of a name that starts with `base`."""
         return self._new(base, Input(shape, dtype), numbered=True)
 
-    def _new(self, base: str, spec: Spec, *inputs: Edge, numbered: bool = False) -> Edge:
+    def _new(self, base: str, spec: LayerSpec, *inputs: Edge, numbered: bool = False) -> Edge:
         tries = (f"{base}_{n}" if n or numbered else base for n in count())
         taken = self._whole.names
         name = next(name for name in tries if name not in taken and name not in self._graph)

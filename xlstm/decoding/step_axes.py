@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xlstm.ir import layers as specs
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.types import Shape
 
@@ -24,7 +24,7 @@ Shapes = Sequence[Shape]
 OVER_LAST_AXIS = ("softmax", "log_softmax")
 
 
-def axes_before(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     """Where the steps of a layer's inputs lie, if those of its first output lie on `axis`.
 
     None where no step of the output comes from one step of the inputs.
@@ -43,7 +43,7 @@ def axes_before(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
     return None if rule is None else rule(spec, shapes, axis)
 
 
-def axis_of(spec: Spec, output: int, axis: int) -> int:
+def axis_of(spec: LayerSpec, output: int, axis: int) -> int:
     """Where the steps of an output lie, if those of the first one lie on `axis`."""
     # the weights of several heads have the heads first
     return axis + (isinstance(spec, specs.MultiHeadAttention) and output == 1)
@@ -73,11 +73,11 @@ def _reduce(spec: specs.Reduce, shapes: Shapes, axis: int) -> Axes | None:
     return ([n for n in range(len(shapes[0])) if n not in spec.axes][axis],)
 
 
-def _embedding(_spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+def _embedding(_spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if axis < len(shapes[0]) else None
 
 
-def _reverse(_spec: Spec, _shapes: Shapes, axis: int) -> Axes | None:
+def _reverse(_spec: LayerSpec, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if axis else None
 
 
@@ -92,7 +92,7 @@ def _concatenate(spec: specs.Concatenate, shapes: Shapes, axis: int) -> Axes | N
     return None if spec.axis % len(shapes[0]) == axis else (axis,) * len(shapes)
 
 
-def _stretched(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+def _stretched(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     """Of inputs that stretch over each other: from the last axis on, and where their size is 1."""
     whole = spec.output_shapes(*shapes)[0]
     places = [axis - len(whole) + len(shape) for shape in shapes]
@@ -134,7 +134,7 @@ def _size(shape: Shape) -> int | None:
     return None if None in shape else math.prod(size or 1 for size in shape)
 
 
-def _regrouped(spec: Spec, shapes: Shapes, axis: int) -> Axes | None:
+def _regrouped(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     """Of the same numbers in another shape: as many before and after the axis as there were."""
     before, (after,) = shapes[0], spec.output_shapes(*shapes)
     wanted = _size(after[:axis]), _size(after[axis + 1 :])
@@ -148,7 +148,7 @@ def _permute(spec: specs.Permute, _shapes: Shapes, axis: int) -> Axes | None:
     return (spec.order[axis] - 1,)
 
 
-def _repeat(_spec: Spec, _shapes: Shapes, axis: int) -> Axes | None:
+def _repeat(_spec: LayerSpec, _shapes: Shapes, axis: int) -> Axes | None:
     return (0,) if axis else None
 
 
@@ -189,7 +189,7 @@ def _up(spec: specs.UpSample, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if axis < len(spec.times) and spec.times[axis] == 1 else None
 
 
-RULES: dict[type[Spec], Callable[..., Axes | None]] = {
+RULES: dict[type[LayerSpec], Callable[..., Axes | None]] = {
     specs.Activation: _same,
     specs.Affine: _same,
     specs.Along: _along,

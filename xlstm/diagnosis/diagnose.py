@@ -20,7 +20,7 @@ from xlstm.diagnosis.suspect.output_facts import glanced
 from xlstm.diagnosis.suspect.runs import fails, ran, steady, still_fails, told
 from xlstm.errors import UsageError
 from xlstm.frameworks.random_state import unmoved
-from xlstm.frameworks.recording import Watched
+from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.batch_axes import late
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array, Shape
@@ -239,7 +239,7 @@ def _meets(a: Shape, b: Shape) -> bool:
 def _whole(case: Case) -> None:
     """Compares outputs, weights where they are known, and what lies between."""
     outputs: list[Array] = []
-    gave: Watched | None = None
+    gave: RunRecord | None = None
     if _without_numbers(case):
         return
     case.compared.append("outputs")

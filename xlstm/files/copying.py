@@ -27,7 +27,7 @@ import numpy as np
 from xlstm.budget import Budget
 from xlstm.errors import FileError, MissingFrameworkError
 from xlstm.files.guards import MAX_TEXT, is_folder, open_regular, parse_json
-from xlstm.files.hdf5.library import Dataset, Group, open_hdf5
+from xlstm.files.hdf5.library import Dataset, Hdf5Group, open_hdf5
 from xlstm.files.keras.archive import open_weights
 from xlstm.files.keras.folder import CONFIG, INDEX, METADATA, WEIGHTS, read_shards
 from xlstm.files.keras.variables import DEEPEST
@@ -124,7 +124,7 @@ def _hdf5(stream: BinaryIO, where: str, target: Path, budget: Budget) -> None:
             item = group.child(name, where)
             if isinstance(item, Dataset):
                 _dataset(item, into, name, where)
-            elif isinstance(item, Group):
+            elif isinstance(item, Hdf5Group):
                 below = into.create_group(name)
                 _attributes(item, below, where)
                 todo += [(item, below, inner, depth + 1) for inner in item.names(where)]
@@ -143,7 +143,7 @@ def _halves(array: Array) -> Array:
     return bits.astype(np.uint16).view("V2").reshape(array.shape)
 
 
-def _attributes(item: Group | Dataset, into: h5py.Group | h5py.Dataset, where: str) -> None:
+def _attributes(item: Hdf5Group | Dataset, into: h5py.Group | h5py.Dataset, where: str) -> None:
     """Copies the attributes that are texts or lists of them; Keras writes no others."""
     for name, value in item.attributes(where):
         if name in ("training_config", "model_config"):

@@ -21,10 +21,10 @@ from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.frameworks.command_exit import go_on
 from xlstm.frameworks.crashes import importing, turn_to
 from xlstm.frameworks.random_state import note
-from xlstm.ir.graph import Bidirectional, Custom, Model, Node, Spec, TimeDistributed
+from xlstm.ir.graph import Bidirectional, Custom, LayerSpec, Model, Node, TimeDistributed
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.types import Array
-from xlstm.slots import Table, as_it_is
+from xlstm.slots import Table, identity_table
 
 
 class Live(Protocol):
@@ -47,7 +47,7 @@ class Live(Protocol):
         ...
 
 
-class Place(NamedTuple):
+class WeightPlacement(NamedTuple):
     """One part of a layer that owns weights.
 
     Attributes:
@@ -58,13 +58,13 @@ class Place(NamedTuple):
     """
 
     before: str
-    part: Spec
+    part: LayerSpec
     table: Table
     name: str
 
     def slot_name(self, slot: str) -> str:
         """Name of a slot below the layer."""
-        return self.name.format(self.table.inside + slot)
+        return self.name.format(self.table.prefix + slot)
 
 
 _IMPORTING = threading.RLock()
@@ -88,23 +88,25 @@ class Adapter:
         title: as the framework writes itself ("PyTorch").
         package: import name whose presence means that the framework is installed.
         extra: the extra of the distribution that installs it.
-        beside: other distributions that it computes with, whose versions a proof records.
+        runtime_packages: other distributions that it computes with, whose versions a proof records.
         tables: the framework's name of each layer or cell -> its table.
-        default: hub form (`Spec.form`) -> the name of the table that ports use.
-        halves: Bidirectional node -> names of its halves' weights, "{}" being their own names.
-        refuse: node -> why this framework has no exact form of the layer, "" if it has one.
-        own: node -> why a port writes a cell or a loop of its own, "" where native layers do.
+        default: kind of weights (`LayerSpec.weight_kind`) -> the name of the table that ports use.
+        half_names: Bidirectional node -> names of its halves' weights, "{}" being their own names.
+        unsupported_reason: node -> why this framework has no exact form of the layer; "" if
+            it has one.
+        own_cell_reason: node -> why a port writes a cell or a loop of its own; "" where native
+            layers do.
         live_module: module of the live half.
-        roots: modules whose classes make an object one of this framework's.
+        root_modules: modules whose classes make an object one of this framework's.
         root: path before every weight name ("params." in Linen).
         collections: what it calls its tensors that training changes, those that it does not
-            change, and those that `Slot.other` marks, in its own one-liners.
-        other_root: the same for what `Slot.other` marks ("batch_stats."), "" where it is `root`.
+            change, and those that `Slot.is_buffer` marks, in its own one-liners.
+        other_root: the same for tensors of `Slot.is_buffer` ("batch_stats."); "" for `root`.
         seeds: last parts of names, below any layer, of the state of random numbers for training.
         wrappers: what modules around a port put before every name ("module." of DataParallel) ->
             names of tensors that such a module keeps itself.
         emit: model -> source text of `model.py`; None for targets that are never saved.
-        bare: whether a lone layer's native module alone is exact, so that it needs no class.
+        is_native_module: True if a lone layer's native module alone is exact: it needs no class.
         keeps_frozen: whether ports mark layers that are not trainable.
         extra_files: whether `save` lets the live half add files of its own (Keras: model.keras).
         pattern: name of a port's tensor -> pattern of other names that the framework gives it.
@@ -118,51 +120,51 @@ class Adapter:
     live_module: str
     tables: Mapping[str, Table] = field(default_factory=dict)
     default: Mapping[str, str] = field(default_factory=dict)
-    halves: Callable[[Node], tuple[str, str]] = _halves
-    refuse: Callable[[Node], str] = lambda _node: ""
-    own: Callable[[Node], str] = lambda _node: ""
-    beside: tuple[str, ...] = ()
-    roots: tuple[str, ...] = ()
+    half_names: Callable[[Node], tuple[str, str]] = _halves
+    unsupported_reason: Callable[[Node], str] = lambda _node: ""
+    own_cell_reason: Callable[[Node], str] = lambda _node: ""
+    runtime_packages: tuple[str, ...] = ()
+    root_modules: tuple[str, ...] = ()
     root: str = ""
     collections: tuple[str, str, str] = ("parameters", "parameters", "others")
     other_root: str = ""
     seeds: tuple[str, ...] = ()
     wrappers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     emit: Callable[[Model], str] | None = None
-    bare: Callable[[Spec], bool] = lambda _spec: False
+    is_native_module: Callable[[LayerSpec], bool] = lambda _spec: False
     keeps_frozen: bool = False
     extra_files: bool = False
     pattern: Callable[[str], re.Pattern[str]] | None = None
     listed: str = ""
 
-    def table(self, part: Spec) -> Table:
+    def table(self, part: LayerSpec) -> Table:
         """The table that ports use for a part of a layer that owns weights.
 
         Raises:
             UnsupportedError: this framework has no form of it.
         """
         if isinstance(part, Custom):
-            return as_it_is(part.hub)
-        form = part.form
+            return identity_table(part.hub)
+        form = part.weight_kind
         name = self.default.get(form, self.default.get(KINDS[form].name if form in KINDS else ""))
         if name is None:
             known, do = ", ".join(self.default), "port to another framework"
             raise UnsupportedError(f"adapter {self.name}", f"a layer of {known}", form, do)
         return self.tables[name]
 
-    def places(self, node: Node) -> Iterator[Place]:
+    def weight_placements(self, node: Node) -> Iterator[WeightPlacement]:
         """Where the weights of a layer lie, part by part.
 
         Raises:
             UnsupportedError: this framework has no form of a part.
         """
-        parts = node.spec.parts
+        parts = node.spec.weighted_parts
         if not parts:
             return
         spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-        names = self.halves(node) if isinstance(spec, Bidirectional) else ("{}",)
+        names = self.half_names(node) if isinstance(spec, Bidirectional) else ("{}",)
         for (before, part), name in zip(parts, names, strict=True):
-            yield Place(before, part, self.table(part), name)
+            yield WeightPlacement(before, part, self.table(part), name)
 
     @property
     def installed(self) -> bool:
@@ -219,4 +221,4 @@ class Adapter:
 
     def has(self, kind: type) -> bool:
         """True for a class of this framework, and for a user's class that inherits from one."""
-        return any(base.__module__.startswith(self.roots) for base in kind.__mro__)
+        return any(base.__module__.startswith(self.root_modules) for base in kind.__mro__)

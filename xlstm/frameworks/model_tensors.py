@@ -9,18 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.kinds import Kind
 from xlstm.ir.layers.custom import missing
 from xlstm.ir.precision import cast
 from xlstm.ir.types import Array
-from xlstm.slots import FOLD, Slot, Table, folds, pack, settled, shape, unpack
+from xlstm.slots import FOLD, Slot, Table, folds, pack, shape, split_bias_sides, unpack
 
 
 @dataclass(frozen=True)
-class Tensor:
+class FrameworkTensor:
     """One framework tensor of a model: whose it is, its full name, its shape, the layer's form."""
 
     node: Node
@@ -34,15 +34,15 @@ class _Placed(NamedTuple):
     """One part of a layer with weights, and the paths before its parameters and its others."""
 
     node: Node
-    place: Place
+    place: WeightPlacement
     before: tuple[str, str]
 
     def name(self, slot: Slot) -> str:
-        return self.before[slot.other] + self.place.slot_name(slot.name)
+        return self.before[slot.is_buffer] + self.place.slot_name(slot.name)
 
     def names(self) -> dict[str, str]:
         """Full name of each tensor, by the slot's own."""
-        active = self.place.table.active(self.place.part.absent())
+        active = self.place.table.present_slots(self.place.part.missing_tensors())
         return {slot.name: self.name(slot) for slot in active}
 
     def hub(self, model: Model) -> dict[str, Array]:
@@ -55,13 +55,13 @@ class _Placed(NamedTuple):
 def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
     names = identifiers(model)
     for node in model.layers:
-        if node.name in without or node.layer or not node.spec.parts:
+        if node.name in without or node.layer or not node.spec.weighted_parts:
             continue
-        bare = model.lone and adapter.bare(node.spec)
+        bare = model.lone and adapter.is_native_module(node.spec)
         path = "" if bare else f"{names[node.name]}."
         before = adapter.root + path, (adapter.other_root or adapter.root) + path
-        for place in adapter.places(_with_any_mask(model, node)):
-            inside = replace(place.table, inside="") if bare else place.table
+        for place in adapter.weight_placements(_with_any_mask(model, node)):
+            inside = replace(place.table, prefix="") if bare else place.table
             yield _Placed(node, place._replace(table=inside), before)
 
 
@@ -76,10 +76,10 @@ def check_supported(node: Node, adapter: Adapter) -> None:
     if why := missing(node.spec, adapter.name):
         where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "register it with that, or port elsewhere")
-    if why := adapter.refuse(node):
+    if why := adapter.unsupported_reason(node):
         where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "port to another framework")
-    for _ in adapter.places(node):
+    for _ in adapter.weight_placements(node):
         pass
 
 
@@ -100,7 +100,9 @@ def refusals(model: Model, adapter: Adapter) -> dict[str, str]:
     return found
 
 
-def tensors(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[Tensor]:
+def tensors(
+    model: Model, adapter: Adapter, without: Container[str] = ()
+) -> Iterator[FrameworkTensor]:
     """Every tensor of the port of `model` to a framework, in order; needs no weights.
 
     Args:
@@ -113,9 +115,9 @@ def tensors(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
     """
     for placed in _placed(model, adapter, without):
         part, table = placed.place.part, placed.place.table
-        for slot in table.active(part.absent()):
+        for slot in table.present_slots(part.missing_tensors()):
             size = shape(slot, table.kind, part.sizes())
-            yield Tensor(placed.node, slot, placed.name(slot), size, table.kind)
+            yield FrameworkTensor(placed.node, slot, placed.name(slot), size, table.kind)
 
 
 def counters(
@@ -132,7 +134,7 @@ def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
     packed: dict[str, Array] = {}
     for placed in _placed(model, adapter):
         part, table = placed.place.part, placed.place.table
-        arrays = pack(table, placed.hub(model), part.sizes(), part.absent())
+        arrays = pack(table, placed.hub(model), part.sizes(), part.missing_tensors())
         names = placed.names()
         packed |= {names[name]: array for name, array in arrays.items()}
     return packed
@@ -201,7 +203,7 @@ def unpack_model(
         mine = {slot: arrays[name] for slot, name in names.items() if name in arrays}
         used |= {names[slot] for slot in mine}
         where = f"layer {placed.node.name}"
-        found = unpack(table, mine, part.sizes(), part.absent(), where)
+        found = unpack(table, mine, part.sizes(), part.missing_tensors(), where)
         layer = hub.setdefault(placed.node.name, {})
         layer |= {placed.place.before + name: array for name, array in found.items()}
     others = set(arrays) - used
@@ -233,9 +235,12 @@ def first_gap(model: Model, adapter: Adapter, arrays: Mapping[str, Array], dtype
 def _same(table: Table, tensor: str, want: Array, got: Array, dtype: str) -> bool:
     if "s" not in table.kind.tensors[tensor]:
         return np.array_equal(got, want, equal_nan=True)
-    if any(slot.at.get("s") == FOLD for slot in table.slots):
+    if any(slot.fixed.get("s") == FOLD for slot in table.slots):
         # bfloat16 lies in float32 arrays, whose sums are no numbers of bfloat16 yet
-        want, got = cast(settled(table.kind, want), dtype), settled(table.kind, got)
+        want, got = (
+            cast(split_bias_sides(table.kind, want), dtype),
+            split_bias_sides(table.kind, got),
+        )
     elif len(want) < len(got):
         want = np.concatenate([want, np.zeros_like(want)])
     return np.array_equal(got, want, equal_nan=True)
@@ -247,14 +252,16 @@ def fold_notes(model: Model, adapter: Adapter) -> list[str]:
         f"{placed.node.name}: both biases are not zero; they are added into the one bias that "
         f"{adapter.title} keeps{_which(placed.place.table)}, rounded once in the stored dtype"
         for placed in _placed(model, adapter)
-        if any(slot.at.get("s") == FOLD for slot in placed.place.table.slots)
+        if any(slot.fixed.get("s") == FOLD for slot in placed.place.table.slots)
         and folds(placed.hub(model).get("bias"))
     ]
 
 
 def _which(table: Table) -> str:
     """The gates whose biases are added up, where it is not all of them."""
-    folded = [slot for slot in table.slots if slot.at.get("s") == FOLD]
-    gates = "".join(str(s.at.get("g", s.gates)) for s in folded)
-    gates = "".join(gate for gate in gates if gate not in {g for s in folded for g in s.apart})
+    folded = [slot for slot in table.slots if slot.fixed.get("s") == FOLD]
+    gates = "".join(str(s.fixed.get("g", s.gates)) for s in folded)
+    gates = "".join(
+        gate for gate in gates if gate not in {g for s in folded for g in s.unfolded_gates}
+    )
     return f" for gates {' and '.join(gates)}" if gates and gates != table.kind.gates else ""

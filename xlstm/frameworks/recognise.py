@@ -17,7 +17,7 @@ from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.array_tree import leaves
 from xlstm.frameworks.named_arrays import STACKED, unstacked
-from xlstm.ir.graph import GRU, LSTM, BatchNorm, Dense, Node, Recurrent, SimpleRNN, Spec
+from xlstm.ir.graph import GRU, LSTM, BatchNorm, Dense, LayerSpec, Node, Recurrent, SimpleRNN
 from xlstm.slots import Shaped, Slot, Table, check, sizes_of
 
 CELL = re.compile(r"(\w+_)?(lstm|gru|rnn)(_\w+)?_cell(_\d+)?")
@@ -30,10 +30,10 @@ CELL_PARTS = ("gates", "candidate", "projection")
 """Layers that cells of TensorFlow 1 keep inside."""
 
 
-def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> Spec | None:
+def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> LayerSpec | None:
     """The layer of a form of weights, None where sizes do not say all of it."""
     i, h, j, o = (sizes.get(axis, 0) for axis in "ihjo")
-    found: dict[str, Spec] = {}
+    found: dict[str, LayerSpec] = {}
     if h:
         found = {
             "LSTM": LSTM(i, h, use_bias=use_bias),
@@ -62,7 +62,7 @@ class Group:
     """
 
     path: str
-    spec: Spec
+    spec: LayerSpec
     names: Mapping[str, str]
     table: Table | None = None
 
@@ -101,17 +101,17 @@ class _Ends:
 
 def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
     """A tensor's name; statistics may lie below a root of their own."""
-    if slot.other and adapter.other_root:
+    if slot.is_buffer and adapter.other_root:
         prefix = adapter.other_root + prefix.removeprefix(adapter.root)
     return prefix + slot.name
 
 
-def _native(adapter: Adapter, spec: Spec) -> bool:
+def _native(adapter: Adapter, spec: LayerSpec) -> bool:
     """Whether a layer is one of the framework's own: others do not occur in files of others."""
-    return not (isinstance(spec, Recurrent) and adapter.own(Node("", spec)))
+    return not (isinstance(spec, Recurrent) and adapter.own_cell_reason(Node("", spec)))
 
 
-def _in_cell(path: str, spec: Spec) -> bool:
+def _in_cell(path: str, spec: LayerSpec) -> bool:
     """True for the shapes of a dense layer under the name of a cell, which may hold its gates."""
     *above, last = path.rsplit(".", 2)
     named = above[-1] if above and last in CELL_PARTS else last
@@ -127,9 +127,9 @@ def _proven(
     arrays: Mapping[str, Shaped],
 ) -> Group | None:
     """The layer that a table's slots below a prefix are, None unless names and shapes fit."""
-    path = prefix.removeprefix(adapter.root).removesuffix(table.inside).rstrip(".")
+    path = prefix.removeprefix(adapter.root).removesuffix(table.prefix).rstrip(".")
     for absent in (frozenset[str](), frozenset({"bias"})):
-        slots = table.active(absent)
+        slots = table.present_slots(absent)
         left = (_called(adapter, prefix, slot) for slot in table.slots if slot.tensor in absent)
         if any(name in names for name in left):
             continue  # a bias of another shape is that of another layer
@@ -146,7 +146,7 @@ def _proven(
         except WeightsError:
             continue
         spec = spec_of(table.kind.name, sizes, not absent)
-        if isinstance(spec, GRU) and spec.reset_after and not absent and table.sides == 1:
+        if isinstance(spec, GRU) and spec.reset_after and not absent and table.bias_sides == 1:
             spec = replace(spec, hidden_bias=False)
         if spec is not None and _native(adapter, spec) and not _in_cell(path, spec):
             mine |= {c: names[prefix + c] for c in table.counters if prefix + c in names}
@@ -211,7 +211,7 @@ def _in_order(
                     yield replace(group, path=path, names=names)
 
 
-def _word(spec: Spec) -> str:
+def _word(spec: LayerSpec) -> str:
     """The class of a layer as Keras writes it in paths."""
     return "batch_normalization" if isinstance(spec, BatchNorm) else snake(spec.kind)
 
@@ -267,11 +267,11 @@ def asked(arrays: Mapping[str, object], where: str = "load") -> UsageError:
     return UsageError(where, want, "none", f"{do}layers={{{', '.join(texts)}}}, of xlstm.ir.graph")
 
 
-def _both(spec: Spec) -> str:
+def _both(spec: LayerSpec) -> str:
     return f"Bidirectional({_spec_text(spec)}, {_spec_text(spec, ', go_backwards=True')})"
 
 
-def _spec_text(spec: Spec, more: str = "") -> str:
+def _spec_text(spec: LayerSpec, more: str = "") -> str:
     """A spec as the caller writes it, as far as shapes say it."""
     sizes = [size for axis, size in spec.sizes().items() if axis in "iho"]
     use_bias = getattr(spec, "use_bias", True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from xlstm.ir.types import Array
 
 
-class Gave(NamedTuple):
+class LayerRecord(NamedTuple):
     """What one layer of a suspect gave, where it was called once.
 
     Attributes:
@@ -26,7 +26,7 @@ class Gave(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Watched:
+class RunRecord:
     """One run of a suspect.
 
     Attributes:
@@ -38,7 +38,7 @@ class Watched:
 
     outputs: list[Array]
     states: list[Array]
-    gave: tuple[Gave, ...] = ()
+    gave: tuple[LayerRecord, ...] = ()
     form: str | None = None
 
 

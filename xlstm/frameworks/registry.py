@@ -105,6 +105,6 @@ def owner_of(kind: type) -> Adapter | None:
     """The adapter whose framework a class belongs to, None if there is none."""
     for name in names():
         found = adapter(name)
-        if found.roots and found.has(kind):
+        if found.root_modules and found.has(kind):
             return found
     return None

@@ -57,6 +57,7 @@ from xlstm.ir.layers import (
     GlobalPool,
     Input,
     LayerNorm,
+    LayerSpec,
     Masking,
     Merge,
     MultiHeadAttention,
@@ -75,7 +76,6 @@ from xlstm.ir.layers import (
     SimpleRNN,
     Slice,
     Softmax,
-    Spec,
     Squeeze,
     TimeDistributed,
     TrainingOnly,
@@ -123,6 +123,7 @@ __all__ = [
     "GlobalPool",
     "Input",
     "LayerNorm",
+    "LayerSpec",
     "Masking",
     "Merge",
     "Model",
@@ -145,7 +146,6 @@ __all__ = [
     "Slice",
     "Softmax",
     "Source",
-    "Spec",
     "Squeeze",
     "TimeDistributed",
     "TrainingOnly",
@@ -183,7 +183,7 @@ class Node:
     """
 
     name: Name
-    spec: Spec
+    spec: LayerSpec
     inputs: tuple[Edge, ...] = ()
     shapes: tuple[Shape, ...] = ((),)
     trainable: bool = True
@@ -380,7 +380,7 @@ class Builder:
     def add(
         self,
         name: str,
-        spec: Spec,
+        spec: LayerSpec,
         inputs: Sequence[Edge] = (),
         *,
         mask: Edge | None = None,
@@ -428,7 +428,7 @@ def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None
 
 def chain(
     name: str,
-    layers: list[tuple[str, Spec, bool]],
+    layers: list[tuple[str, LayerSpec, bool]],
     shape: Shape,
     weights: Mapping[str, Mapping[str, Array]],
     source: Source,

@@ -15,7 +15,7 @@ class Kind:
     """The hub's form of one kind of layer.
 
     Attributes:
-        name: what specs call it (`Spec.form`).
+        name: what specs call it (`LayerSpec.weight_kind`).
         tensors: hub tensor -> its axes.
         gates: the order of the gate axis.
         statistics: tensors that training does not move by gradients.
@@ -95,4 +95,4 @@ RECURRENT = (LSTM, LSTM_PROJECTED, GRU, GRU_BEFORE, *CONV_LSTMS, SIMPLE_RNN)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*RECURRENT, *AROUND)}
 KINDS["GRU without hidden bias"] = GRU
-"""Hub form of every kind of layer that has weights, by `Spec.form`."""
+"""Hub form of every kind of layer that has weights, by `LayerSpec.weight_kind`."""

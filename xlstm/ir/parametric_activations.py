@@ -11,10 +11,10 @@ output. With the number that an activation of the hub has, that activation is th
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Activation, Affine, Elu, Function, Merge, Spec
+from xlstm.ir.graph import Activation, Affine, Elu, Function, LayerSpec, Merge
 from xlstm.ir.layers import Clip, Compare, Where
 
-Steps = tuple[tuple[Spec, tuple[int, ...]], ...]
+Steps = tuple[tuple[LayerSpec, tuple[int, ...]], ...]
 
 
 def celu(alpha: float) -> Steps:

@@ -19,7 +19,7 @@ from xlstm.ir.graph import (
     TimeDistributed,
     TrainingOnly,
 )
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.types import Shape
 
@@ -32,7 +32,7 @@ SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
 Order = tuple[int, ...]
 
 
-def number_by_number(spec: Spec) -> bool:
+def number_by_number(spec: LayerSpec) -> bool:
     """Whether a layer makes each number of one number, wherever that is."""
     spec = inside(spec)
     if isinstance(spec, Activation):
@@ -42,7 +42,7 @@ def number_by_number(spec: Spec) -> bool:
     return isinstance(spec, (Relu, Elu, Dropout))
 
 
-def at_every_step(spec: Spec) -> TimeDistributed:
+def at_every_step(spec: LayerSpec) -> TimeDistributed:
     """A layer at every time step; steps of steps are steps to one that sees the last axis alone."""
     if isinstance(spec, TimeDistributed):
         layer = spec.layer
@@ -52,7 +52,7 @@ def at_every_step(spec: Spec) -> TimeDistributed:
     return TimeDistributed(spec)
 
 
-def order_of(spec: Spec) -> Order:
+def order_of(spec: LayerSpec) -> Order:
     """The order in which a move leaves the axes of a sample, from 0 on; () for other layers."""
     if isinstance(spec, TimeDistributed):
         inner = order_of(spec.layer)

@@ -8,17 +8,17 @@ from typing import Any
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError, UsageError
-from xlstm.ir.graph import SPECS, Builder, Edge, Input, Model, Source, Spec, TimeDistributed
+from xlstm.ir.graph import SPECS, Builder, Edge, Input, LayerSpec, Model, Source, TimeDistributed
 from xlstm.ir.source import BatchAxis
 from xlstm.ir.types import Array, Shape
 
 VERSION = 2
 
 
-def spec_to_json(spec: Spec) -> dict[str, Any]:
+def spec_to_json(spec: LayerSpec) -> dict[str, Any]:
     """A spec's kind and options as plain data."""
     options = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
-    plain = {k: spec_to_json(v) if isinstance(v, Spec) else v for k, v in options.items()}
+    plain = {k: spec_to_json(v) if isinstance(v, LayerSpec) else v for k, v in options.items()}
     return {"kind": spec.kind, **plain}
 
 
@@ -84,7 +84,7 @@ def _plain(value: Any, where: str) -> Any:
     return inner
 
 
-def spec_from_json(data: Any, where: str) -> Spec:
+def spec_from_json(data: Any, where: str) -> LayerSpec:
     """The spec that `spec_to_json` wrote.
 
     Raises:

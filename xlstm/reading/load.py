@@ -15,7 +15,7 @@ from typing import Any
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.files import describe
 from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
-from xlstm.files.keras.architecture import Told, describe_alone, join
+from xlstm.files.keras.architecture import ReadOptions, describe_alone, join
 from xlstm.files.port_folder import SOURCE, has_port
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
@@ -23,7 +23,7 @@ from xlstm.frameworks.named_arrays import from_arrays
 from xlstm.frameworks.random_state import unmoved
 from xlstm.frameworks.recognise import asked
 from xlstm.ir.batch_axes import as_ported
-from xlstm.ir.graph import Model, Spec
+from xlstm.ir.graph import LayerSpec, Model
 from xlstm.reading.folder import check_plain, read_folder
 from xlstm.reading.live_ports import folder_of, read_emitted, read_port
 
@@ -35,7 +35,7 @@ def load(
     architecture: str | os.PathLike[str] | None = None,
     keras_version: str | None = None,
     kernel_layout: str | None = None,
-    layers: Mapping[str, Spec] | None = None,
+    layers: Mapping[str, LayerSpec] | None = None,
     until: str | None = None,
 ) -> Model:
     """A framework-neutral model with its weights, from a file, a folder or a live object.
@@ -69,10 +69,10 @@ def load(
         WeightsError: weights that do not fit their layers.
         UsageError: an object of no known kind, or an option that is missing or not needed.
     """
-    return _loaded(source, Told(architecture, keras_version, kernel_layout, until), layers)
+    return _loaded(source, ReadOptions(architecture, keras_version, kernel_layout, until), layers)
 
 
-def _loaded(source: Any, told: Told, layers: Mapping[str, Spec] | None) -> Model:
+def _loaded(source: Any, told: ReadOptions, layers: Mapping[str, LayerSpec] | None) -> Model:
     """As `load`, what the user says about a file in one."""
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), told, layers, numbers=True)
@@ -129,7 +129,7 @@ def _read_live(source: Any, owner: Adapter) -> Model:
     return model
 
 
-def load_shapes(source: Any, told: Told = Told()) -> Model:  # noqa: B008  Told never changes
+def load_shapes(source: Any, told: ReadOptions = ReadOptions()) -> Model:  # noqa: B008  Told never changes
     """As `load`, with zeros that take no memory for the weights of files, of which none is read.
 
     An architecture without weights is a model here, whose layers have none.
@@ -143,7 +143,7 @@ def load_shapes(source: Any, told: Told = Told()) -> Model:  # noqa: B008  Told 
 
 
 def _load_path(
-    path: Path, told: Told, layers: Mapping[str, Spec] | None, *, numbers: bool
+    path: Path, told: ReadOptions, layers: Mapping[str, LayerSpec] | None, *, numbers: bool
 ) -> Model:
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)

@@ -54,7 +54,7 @@ def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
 
 def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
     """Python, xlstm, numpy and the packages of the adapters -> version, where installed."""
-    packages = {p: "" for a in adapters for p in (a.package, *a.beside)}
+    packages = {p: "" for a in adapters for p in (a.package, *a.runtime_packages)}
     live: Any = [sys.modules[a.live_module] for a in adapters if a.live_module in sys.modules]
     backends = [half.backend() for half in live if hasattr(half, "backend")]
     found = {"python": platform.python_version(), "xlstm": VERSION}

@@ -57,7 +57,7 @@ def reverse(_spec: specs.Reverse, x: Array, _context: Context) -> list[Array]:
     return [x[:, ::-1]]
 
 
-LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
+LAYERS: dict[type[specs.LayerSpec], Callable[..., list[Array]]] = {
     specs.LSTM: recurrent,
     specs.GRU: recurrent,
     specs.SimpleRNN: recurrent,
@@ -115,7 +115,7 @@ LAYERS: dict[type[specs.Spec], Callable[..., list[Array]]] = {
 }
 
 
-def forward(spec: specs.Spec, inputs: Sequence[Array], context: Context) -> list[Array]:
+def forward(spec: specs.LayerSpec, inputs: Sequence[Array], context: Context) -> list[Array]:
     """Runs one layer: every output, in order."""
     outputs = LAYERS[type(spec)](spec, *inputs, context)
     return ordered_like(outputs, [*inputs, *context.weights.values()])

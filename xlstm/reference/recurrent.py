@@ -101,7 +101,7 @@ def _convolved(spec: specs.ConvLSTM, x: Array, context: Context) -> Array:
     return np.asanyarray(xw + bias_GH.reshape(len(bias_GH), *(1,) * (xw.ndim - 2), -1))
 
 
-STEPS: dict[type[specs.Spec], Callable[..., Step]] = {
+STEPS: dict[type[specs.LayerSpec], Callable[..., Step]] = {
     specs.LSTM: _lstm,
     specs.GRU: _gru,
     specs.SimpleRNN: _simple_rnn,
@@ -135,7 +135,7 @@ def recurrent(
     x: Array,
     context: Context,
     *,
-    steps: Mapping[type[specs.Spec], Callable[..., Step]] = STEPS,
+    steps: Mapping[type[specs.LayerSpec], Callable[..., Step]] = STEPS,
     hold: Hold = held,
 ) -> list[Array]:
     """(B, T, ...) -> (B, T, H) or (B, H), then the last states where the layer returns them.

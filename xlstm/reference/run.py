@@ -9,7 +9,7 @@ import numpy as np
 
 from xlstm.errors import UsageError
 from xlstm.ir.graph import Bidirectional, Edge, Input, Model, Node, Recurrent
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.coverage import Coverage
@@ -57,7 +57,7 @@ def run(
     return [*(values[edge] for edge in model.outputs), *final]
 
 
-def _signed(spec: Spec) -> bool:
+def _signed(spec: LayerSpec) -> bool:
     """Whether a layer's outputs may be of either sign, and something after it could hide that."""
     halves = spec.halves if isinstance(spec, Bidirectional) else (spec,)
     return all(isinstance(half, Recurrent) and half.activation == "tanh" for half in halves)

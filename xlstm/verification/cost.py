@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from xlstm.errors import UsageError
 from xlstm.ir import layers as specs
 from xlstm.ir.graph import Edge, Model
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array, Shape
 from xlstm.verification.bounds import MOST
 from xlstm.verification.inputs import BATCH, Recipe, built_batch, has_free_axis, shorter
@@ -178,7 +178,7 @@ def costs_of(model: Model, shapes: Sequence[Sizes]) -> dict[str, float]:
     return found
 
 
-def _turns(spec: Spec, before: Sequence[Shape]) -> int:
+def _turns(spec: LayerSpec, before: Sequence[Shape]) -> int:
     """Turns of a layer's loops over time."""
     if not isinstance(spec, (specs.Recurrent, specs.Bidirectional)):
         return 0
@@ -197,7 +197,7 @@ class _Layer(NamedTuple):
     work: int = 0
 
 
-def _layer(spec: Spec, held: int, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
+def _layer(spec: LayerSpec, held: int, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
     if isinstance(spec, specs.TimeDistributed):
         steps = before[0][0] or 1
         inner = _layer(spec.layer, held, *([s[1:] for s in shapes] for shapes in (before, after)))

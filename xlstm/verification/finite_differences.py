@@ -48,7 +48,7 @@ ROUGH = 2.0**-4
 
 
 @dataclass(frozen=True)
-class Place:
+class DiffTarget:
     """A tensor to differentiate by.
 
     Attributes:
@@ -86,7 +86,7 @@ class Slope:
 
 
 @dataclass(frozen=True)
-class Point:
+class DiffPoint:
     """Where slopes are taken: a model with biases of two sides, its inputs, factors of outputs."""
 
     model: Model
@@ -107,7 +107,7 @@ class Point:
         """The sum of the terms' sizes: what a slope along a direction of 100 % is like."""
         return float(sum(np.abs(terms).sum() for terms in self.terms()))
 
-    def moved(self, place: Place, delta: Array) -> Point:
+    def moved(self, place: DiffTarget, delta: Array) -> DiffPoint:
         """The same with `delta` added to one tensor."""
         if not place.tensor:
             moved = list(self.inputs)
@@ -121,12 +121,12 @@ class Point:
         weights = {**self.model.weights, place.owner: layer}
         return replace(self, model=replace(self.model, weights=weights))
 
-    def shaken(self, eps: float, seed: int) -> Point:
+    def shaken(self, eps: float, seed: int) -> DiffPoint:
         """The same with every weight and input multiplied by 1 + eps u."""
         model, inputs = shaken(self.model, self.inputs, eps, seed, WIDE)
         return replace(self, model=model, inputs=tuple(inputs))
 
-    def at(self, place: Place) -> Array:
+    def at(self, place: DiffTarget) -> Array:
         """The numbers of a tensor."""
         if not place.tensor:
             return self.inputs[self.model.inputs.index(place.owner)]
@@ -134,7 +134,7 @@ class Point:
         return array if place.side is None else array[place.side]
 
 
-def point(model: Model, inputs: Sequence[Array], seed: int) -> Point:
+def point(model: Model, inputs: Sequence[Array], seed: int) -> DiffPoint:
     """The place where a model's slopes are taken, in the widest float that there is."""
     wide = [x if x.dtype == bool else x.astype(WIDE) for x in inputs]
     rng = np.random.default_rng(seed)
@@ -142,15 +142,15 @@ def point(model: Model, inputs: Sequence[Array], seed: int) -> Point:
     for y in run(model, inputs)[: len(model.outputs)]:
         drawn = np.asarray(rng.standard_normal(y.shape), np.float32)
         factors.append(None if y.dtype == bool else drawn)
-    return Point(two_sided(model.astype(WIDE)), tuple(wide), tuple(factors))
+    return DiffPoint(two_sided(model.astype(WIDE)), tuple(wide), tuple(factors))
 
 
 def two_sided(model: Model) -> Model:
     """The same function with two sides of every bias that has sides; a side that lacks is zero."""
     weights = {name: dict(layer) for name, layer in model.weights.items()}
     for node in model.layers:
-        for before, part in node.spec.parts:
-            axes = kind_of(part).tensors if part.form in (*KINDS, "Custom") else {}
+        for before, part in node.spec.weighted_parts:
+            axes = kind_of(part).tensors if part.weight_kind in (*KINDS, "Custom") else {}
             for tensor in (t for t, names in axes.items() if names.startswith("s")):
                 held = weights.get(node.name, {}).get(before + tensor)
                 if held is not None and len(held) == 1:
@@ -158,14 +158,14 @@ def two_sided(model: Model) -> Model:
     return replace(model, weights=weights)
 
 
-def places(model: Model) -> tuple[list[Place], list[str]]:
+def places(model: Model) -> tuple[list[DiffTarget], list[str]]:
     """Every tensor that has a gradient, and a line for each that has none."""
-    found: list[Place] = []
+    found: list[DiffTarget] = []
     left: list[str] = []
     for node in model.layers:
         held = model.weights.get(node.name, {})
-        for before, part in node.spec.parts:
-            kind = kind_of(part) if part.form in (*KINDS, "Custom") else None
+        for before, part in node.spec.weighted_parts:
+            kind = kind_of(part) if part.weight_kind in (*KINDS, "Custom") else None
             for tensor in (name for name in held if name.startswith(before)):
                 own, name = tensor.removeprefix(before), f"{node.name}.{tensor}"
                 if kind is None or own not in kind.tensors:
@@ -174,20 +174,20 @@ def places(model: Model) -> tuple[list[Place], list[str]]:
                     left.append(f"gradient of {name}: none, training does not move statistics")
                 elif kind.tensors[own].startswith("s"):
                     sides = enumerate(("input", "recurrent"))
-                    found += [Place(f"{name} ({w})", node.name, tensor, n) for n, w in sides]
+                    found += [DiffTarget(f"{name} ({w})", node.name, tensor, n) for n, w in sides]
                 else:
-                    found.append(Place(name, node.name, tensor))
+                    found.append(DiffTarget(name, node.name, tensor))
     rows = row_numbers(model)
     for name in model.inputs:
         spec = model.node(name).spec
         if name in rows or (isinstance(spec, Input) and "float" not in spec.dtype):
             left.append(f"gradient of input {name}: none, it holds ids, counts or a mask")
         else:
-            found.append(Place(f"input {name}", name))
+            found.append(DiffTarget(f"input {name}", name))
     return found, left
 
 
-def direction(at: Point, place: Place, seed: int, mask: Array | None = None) -> Array:
+def direction(at: DiffPoint, place: DiffTarget, seed: int, mask: Array | None = None) -> Array:
     """Random numbers of the size of a tensor's own; zero where `mask` is, or a mark stands."""
     x = at.at(place)
     size = np.sqrt((np.asarray(x, np.float64) ** 2).mean()) if x.size else 0.0
@@ -203,7 +203,7 @@ def direction(at: Point, place: Place, seed: int, mask: Array | None = None) -> 
     return v
 
 
-def slope(at: Point, place: Place, v: Array) -> Slope:
+def slope(at: DiffPoint, place: DiffTarget, v: Array) -> Slope:
     """The derivative of the loss along `v`."""
 
     @functools.cache
@@ -238,7 +238,7 @@ def _agreed(loss: Callable[[float], Any]) -> list[tuple[Any, float]]:
     return found
 
 
-def condition(at: Point, place: Place, along: Slope, eps: float) -> float:
+def condition(at: DiffPoint, place: DiffTarget, along: Slope, eps: float) -> float:
     """Largest change of a slope where every weight and input is multiplied by 1 + eps u."""
     with np.errstate(all="ignore"):
         # both ends' curvature drops out of the difference of two such slopes
@@ -248,7 +248,7 @@ def condition(at: Point, place: Place, along: Slope, eps: float) -> float:
         return float(max(abs(_simple(p, place, along.v, along.step) - own) for p in shaken))
 
 
-def inaccuracy(at: Point, place: Place, along: Slope, dtype: str) -> float:
+def inaccuracy(at: DiffPoint, place: DiffTarget, along: Slope, dtype: str) -> float:
     """What a slope is off by where the reference runs in `dtype`, over a wide step."""
     kind = np.dtype(dtype).type
     with np.errstate(all="ignore"):
@@ -256,6 +256,6 @@ def inaccuracy(at: Point, place: Place, along: Slope, dtype: str) -> float:
         return float(abs(own - wide))
 
 
-def _simple(at: Point, place: Place, v: Array, step: float, dtype: Any = WIDE) -> Any:
+def _simple(at: DiffPoint, place: DiffTarget, v: Array, step: float, dtype: Any = WIDE) -> Any:
     ends = (at.moved(place, v * WIDE(h)).loss(dtype) for h in (step, -step))
     return functools.reduce(lambda a, b: a - b, ends) / (2 * WIDE(step))

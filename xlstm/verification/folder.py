@@ -152,7 +152,7 @@ def _changed(folder: Path, kept: Record) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Part:
+class FolderPart:
     """One thing that a port rests on: `changed` and `since` as in a Proof."""
 
     changed: tuple[str, ...] = ()
@@ -160,7 +160,9 @@ class Part:
     text: str = ""
 
 
-def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trust: bool) -> Part:
+def _own_source(
+    folder: Path, kept: Record, model: Model, adapter: Adapter, trust: bool
+) -> FolderPart:
     """The text of model.py, and whether it may be run."""
     with open_regular(folder / SOURCE) as file:
         data = file.read(MAX_TEXT + 1)
@@ -172,13 +174,15 @@ def _own_source(folder: Path, kept: Record, model: Model, adapter: Adapter, trus
             () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
         )
         others += () if ours else (f"{SOURCE} is what was recorded, not {here}; run with --trust",)
-        return Part(since=others, text=data.decode("utf-8", "replace"))
+        return FolderPart(since=others, text=data.decode("utf-8", "replace"))
     if recorded:
-        return Part(changed=(f"{SOURCE} is not {here}; not run without --trust",))
-    return Part(changed=(f"{SOURCE}; not run",))
+        return FolderPart(changed=(f"{SOURCE} is not {here}; not run without --trust",))
+    return FolderPart(changed=(f"{SOURCE}; not run",))
 
 
-def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter, asked: Path | None) -> Part:
+def _origin(
+    folder: Path, kept: Record, model: Model, adapter: Adapter, asked: Path | None
+) -> FolderPart:
     """What became of the file that was ported, and whether the folder's weights are its own.
 
     Raises:
@@ -191,7 +195,7 @@ def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter, asked: P
             raise UsageError(folder, want, "a port of something else", do)
         return _compared(folder, model, adapter, asked, str(asked), named=True)
     if not kept.origin or not model.source.sha256:
-        return Part(since=(f"no source is recorded; {ALONE}",))
+        return FolderPart(since=(f"no source is recorded; {ALONE}",))
     place = kept.origin if len(kept.origin) <= LONGEST_PATH else f"{kept.origin[:LONGEST_PATH]}..."
     path, why = followed(folder, kept.origin, (folder / WEIGHTS).stat().st_size)
     try:
@@ -199,12 +203,12 @@ def _origin(folder: Path, kept: Record, model: Model, adapter: Adapter, asked: P
             return _compared(folder, model, adapter, path, place)
     except XlstmError:
         why = f"no model that can be read ({NAME_IT})"
-    return Part(since=(f"source {model.source.file} not read at {place}: {why}; {ALONE}",))
+    return FolderPart(since=(f"source {model.source.file} not read at {place}: {why}; {ALONE}",))
 
 
 def _compared(
     folder: Path, model: Model, adapter: Adapter, path: Path, place: str, named: bool = False
-) -> Part:
+) -> FolderPart:
     """The file that was ported, and its weights, against the folder's.
 
     Errors are repeated in their own words, which may quote the file, where the user `named` it.
@@ -216,13 +220,15 @@ def _compared(
     with contextlib.closing(describe(path)) as found:
         now = found.sha256
     if now != model.source.sha256:
-        return Part(changed=(f"source {file} at {place}",))
+        return FolderPart(changed=(f"source {file} at {place}",))
     try:
         gap = _weights_gap(load(path), model, adapter, folder)
     except XlstmError as error:
         why = error.got if named else f"they are read otherwise ({NAME_IT})"
-        return Part(since=(f"weights not compared with {file}: {why}; {ALONE}",))
-    return Part(changed=(f"{WEIGHTS}: {gap} is not that of {file} at {place}",) if gap else ())
+        return FolderPart(since=(f"weights not compared with {file}: {why}; {ALONE}",))
+    return FolderPart(
+        changed=(f"{WEIGHTS}: {gap} is not that of {file} at {place}",) if gap else ()
+    )
 
 
 ALONE = "the files were compared with the record alone"
@@ -250,7 +256,9 @@ def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) ->
 def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
     """Layer -> the kind and the sizes of each part of it that owns weights."""
     return {
-        node.name: [(before, part.form, part.sizes()) for before, part in node.spec.parts]
+        node.name: [
+            (before, part.weight_kind, part.sizes()) for before, part in node.spec.weighted_parts
+        ]
         for node in model.layers
         if node.name in model.weights
     }

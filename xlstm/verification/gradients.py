@@ -38,8 +38,8 @@ from xlstm.verification.cost import Limits, check_cost, fitted
 from xlstm.verification.finite_differences import (
     FLOOR,
     WIDER,
-    Place,
-    Point,
+    DiffPoint,
+    DiffTarget,
     Slope,
     condition,
     direction,
@@ -78,14 +78,14 @@ class Slopes:
         left: a line for each tensor that has no gradient.
     """
 
-    at: Point
+    at: DiffPoint
     arrays: Sequence[Array]
-    places: list[Place]
+    places: list[DiffTarget]
     left: list[str]
     _slopes: dict[Key, list[Slope]] = field(default_factory=dict)
     _moves: dict[tuple[Key, int, float, str], float] = field(default_factory=dict)
 
-    def along(self, place: Place, mask: Array | None = None) -> list[Slope]:
+    def along(self, place: DiffTarget, mask: Array | None = None) -> list[Slope]:
         """Slopes along the directions of a tensor, where `mask` is not zero."""
         key = _key(place, mask)
         if key not in self._slopes:
@@ -94,7 +94,9 @@ class Slopes:
             self._slopes[key] = [slope(self.at, place, v) for v in every]
         return self._slopes[key]
 
-    def room(self, place: Place, mask: Array | None, number: int, eps: float, dtype: str) -> float:
+    def room(
+        self, place: DiffTarget, mask: Array | None, number: int, eps: float, dtype: str
+    ) -> float:
         """What rounding in `dtype`, in units of `eps`, may do to a slope."""
         key = _key(place, mask), number, eps, dtype
         if key not in self._moves:
@@ -115,7 +117,7 @@ class Slopes:
         return sum(any(map(_no_slope, self.along(place))) for place in self.places)
 
 
-def _key(place: Place, mask: Array | None) -> Key:
+def _key(place: DiffTarget, mask: Array | None) -> Key:
     return place.name, b"" if mask is None or mask.all() else mask.astype(bool).tobytes()
 
 
@@ -278,7 +280,7 @@ class Own(NamedTuple):
         kept: size of numbers whose rounding the gradient has been read through, None for none.
     """
 
-    place: Place
+    place: DiffTarget
     gradient: Array
     mask: Array | None = None
     kept: Array | None = None
@@ -312,7 +314,7 @@ Hub = dict[str, dict[str, Array]]
 def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> tuple[Hub, Hub]:
     """Gradients as hub tensors, and where the framework has one (1) or not (0).
 
-    A tensor that the framework keeps where the layer has none (`Slot.always`) is left out.
+    A tensor that the framework keeps where the layer has none (`Slot.required`) is left out.
 
     Args:
         model: what was ported.
@@ -323,8 +325,11 @@ def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> t
     marks: dict[str, Array] = {}
     for tensor in tensors(model, adapter):
         gradient = by_name.get(tensor.name)
-        own = any(part.absent() >= {tensor.slot.tensor} for _, part in tensor.node.spec.parts)
-        if gradient is None or (tensor.slot.always and own):
+        own = any(
+            part.missing_tensors() >= {tensor.slot.tensor}
+            for _, part in tensor.node.spec.weighted_parts
+        )
+        if gradient is None or (tensor.slot.required and own):
             gradient = np.zeros(tensor.shape)
             marks[tensor.name] = np.zeros(tensor.shape)
         else:

@@ -15,12 +15,12 @@ from xlstm.ir.graph import (
     Builder,
     Concatenate,
     Edge,
+    LayerSpec,
     Merge,
     Model,
     Node,
     Recurrent,
     Slice,
-    Spec,
     TimeDistributed,
 )
 from xlstm.verification.run import output_names
@@ -59,7 +59,7 @@ class _Work:
     def at(self, edge: Edge) -> Edge:
         return self.moved.get(edge, edge)
 
-    def add(self, node: Node, spec: Spec) -> Edge:
+    def add(self, node: Node, spec: LayerSpec) -> Edge:
         """The node with another spec, reading what it read."""
         mask = None if node.mask is None else self.at(node.mask)
         inputs = [self.at(edge) for edge in node.inputs]

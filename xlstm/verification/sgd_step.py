@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.frameworks import registry
-from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.model_tensors import refusals, tensors
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import Kind
@@ -25,7 +25,7 @@ from xlstm.porting.port import build
 from xlstm.slots import FOLD, Slot
 from xlstm.verification.bounds import DIFFERENT, ROUNDING, Verdict
 from xlstm.verification.finite_differences import WIDE
-from xlstm.verification.finite_differences import Place as Spot
+from xlstm.verification.finite_differences import DiffTarget as Spot
 from xlstm.verification.gradients import Own, Slopes, by_precision, read_back, verdict_on
 from xlstm.verification.results import FrameworkReport
 
@@ -131,7 +131,7 @@ def _side(own: Own, side: int, apart: Array) -> Own:
 def _apart(model: Model, spot: Spot) -> Array:
     """Where the two sides of a bias are two numbers, not two terms of one sum."""
     array = model.weights[spot.owner][spot.tensor]
-    for before, part in model.node(spot.owner).spec.parts:
+    for before, part in model.node(spot.owner).spec.weighted_parts:
         kind = kind_of(part)
         axes = kind.tensors.get(spot.tensor.removeprefix(before), "")
         if spot.tensor.startswith(before) and axes:
@@ -156,7 +156,7 @@ def notes(model: Model, adapter: Adapter) -> Iterator[str]:
     """
     there, source = _marks(model, adapter), _source_marks(model)
     for node in (node for node in model.layers if not node.layer):
-        places = list(adapter.places(node))
+        places = list(adapter.weight_placements(node))
         if not node.trainable and places:
             yield _frozen(node, adapter)
             if adapter.keeps_frozen:
@@ -194,11 +194,13 @@ def _frozen(node: Node, adapter: Adapter) -> str:
     )
 
 
-def _biases(place: Place, there: Mapping[str, Array], source: Mapping[str, Array]) -> Iterator[str]:
+def _biases(
+    place: WeightPlacement, there: Mapping[str, Array], source: Mapping[str, Array]
+) -> Iterator[str]:
     """What is to be said of the biases of one part of a layer; "{}" stands for whose it was."""
-    absent, kind = place.part.absent(), place.table.kind
+    absent, kind = place.part.missing_tensors(), place.table.kind
     for tensor in (name for name, axes in kind.tensors.items() if axes.startswith(BIASES)):
-        slots = [slot for slot in place.table.active(absent) if slot.tensor == tensor]
+        slots = [slot for slot in place.table.present_slots(absent) if slot.tensor == tensor]
         if tensor not in absent:
             mine, theirs = (held[place.before + tensor] for held in (there, source))
             yield from _sides(place, slots, mine, theirs, _gates_apart(kind, kind.tensors[tensor]))
@@ -208,7 +210,7 @@ def _biases(place: Place, there: Mapping[str, Array], source: Mapping[str, Array
 
 
 def _sides(
-    place: Place, slots: Sequence[Slot], there: Array, source: Array, apart: Array
+    place: WeightPlacement, slots: Sequence[Slot], there: Array, source: Array, apart: Array
 ) -> Iterator[str]:
     """Where a framework has more or fewer sides of a bias than the source."""
     more = (there.sum(axis=0) - source.sum(axis=0)) * ~apart
@@ -218,7 +220,7 @@ def _sides(
             "bias under plain SGD; train one of them, or halve its learning rate"
         )
     if (more < 0).any():
-        kind, folded = place.table.kind, [slot for slot in slots if slot.at.get("s") == FOLD]
+        kind, folded = place.table.kind, [slot for slot in slots if slot.fixed.get("s") == FOLD]
         gates = " and ".join(gate for gate in kind.gates if gate not in kind.apart)
         some = f" for gates {gates}" if apart.any() else ""
         yield (
@@ -227,14 +229,14 @@ def _sides(
         )
     second = [side[1] if len(side) == 2 else np.zeros_like(side[0]) for side in (there, source)]
     if ((second[0] > second[1]) & apart).any():
-        slots = [slot for slot in slots if slot.at.get("s") == 1 or BIASES in slot.axes]
+        slots = [slot for slot in slots if slot.fixed.get("s") == 1 or BIASES in slot.axes]
         yield (
             f"gate {place.table.kind.apart} of {_names(place, slots)} moves, and {{}} layer has "
             "no such bias; set its gradient to zero"
         )
 
 
-def _names(place: Place, slots: Sequence[Slot]) -> str:
+def _names(place: WeightPlacement, slots: Sequence[Slot]) -> str:
     return " and ".join(place.slot_name(slot.name) for slot in slots)
 
 

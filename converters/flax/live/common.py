@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import MultiHeadAttention, Spec
+from xlstm.ir.graph import LayerSpec, MultiHeadAttention
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 
@@ -48,7 +48,7 @@ def _stays(x: Array, dtype: str) -> bool:
     return x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu")
 
 
-def lowers(spec: Spec) -> bool:
+def lowers(spec: LayerSpec) -> bool:
     """Whether the port of an attention layer lowers scores: Flax's own takes what a dtype has."""
     return not isinstance(spec, MultiHeadAttention) or spec.blind == "lowered"
 

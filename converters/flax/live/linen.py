@@ -20,8 +20,8 @@ from xlstm.ir.types import Array
 from xlstm.slots import sizes_of, unpack
 
 from ...codegen.half_precision import check_scores
-from ..read.cells import Found, as_model, cell_spec, check_halves, check_start, joined, walked
-from ..read.sequential import IN_SEQUENTIAL, Member, Reader
+from ..read.cells import FlaxCell, as_model, cell_spec, check_halves, check_start, joined, walked
+from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import LINEN_TABLES
 from .common import Factors, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
 from .common import gradients as shared_gradients
@@ -48,7 +48,7 @@ def _below(held: Held, path: str, where: str) -> Held:
     return {name.removeprefix(path): array for name, array in held.items()}
 
 
-def _cell(cell: Any, held: Held, where: str) -> Found:
+def _cell(cell: Any, held: Held, where: str) -> FlaxCell:
     kind = type(cell)
     if kind is nn.ConvLSTMCell:
         return _conv_lstm(cell, held, where)
@@ -62,10 +62,10 @@ def _cell(cell: Any, held: Held, where: str) -> Found:
     table = LINEN_TABLES[kind.__name__]
     features = sizes_of(table, held)["i"]
     spec = cell_spec(cell, kind.__name__, features, cell.features, where)
-    return Found(spec, unpack(table, held, spec.sizes(), spec.absent(), where))
+    return FlaxCell(spec, unpack(table, held, spec.sizes(), spec.missing_tensors(), where))
 
 
-def _conv_lstm(cell: Any, held: Held, where: str) -> Found:
+def _conv_lstm(cell: Any, held: Held, where: str) -> FlaxCell:
     """A ConvLSTMCell, which adds 1 to its forget gate, over axes of any length."""
     window = tuple(cell.kernel_size)
     ones = (1,) * len(window)
@@ -89,15 +89,15 @@ def _conv_lstm(cell: Any, held: Held, where: str) -> Found:
         padding="same",
         forget_offset=1.0,
     )
-    return Found(spec, unpack(table, held, spec.sizes(), spec.absent(), where))
+    return FlaxCell(spec, unpack(table, held, spec.sizes(), spec.missing_tensors(), where))
 
 
-def _found(module: Any, held: Held, where: str) -> Found:
+def _found(module: Any, held: Held, where: str) -> FlaxCell:
     if type(module) is nn.Dense:
         check_dtype(module, where)
         table, own = LINEN_TABLES["Dense"], _below(held, "", where)
         spec = Dense(sizes_of(table, own)["i"], module.features, use_bias=module.use_bias)
-        return Found(spec, unpack(table, own, spec.sizes(), spec.absent(), where))
+        return FlaxCell(spec, unpack(table, own, spec.sizes(), spec.missing_tensors(), where))
     if type(module) is nn.RNN:
         return walked(_cell(module.cell, _below(held, "cell.", where), where), module)
     if type(module) is nn.Bidirectional:
@@ -106,7 +106,7 @@ def _found(module: Any, held: Held, where: str) -> Found:
     return _cell(module, _below(held, "", where), where)
 
 
-def _halves(module: Any, held: Held, where: str) -> list[Found]:
+def _halves(module: Any, held: Held, where: str) -> list[FlaxCell]:
     check_halves(module, nn.RNN, where)
     found = []
     for side in ("forward_rnn", "backward_rnn"):
@@ -135,7 +135,7 @@ def _members(
             seen |= {id(member)} if own else set()
 
 
-CHAIN = Reader("linen", nn, LINEN_TABLES, (nn.Dense, nn.RNN, nn.Bidirectional), _found)
+CHAIN = ChainReader("linen", nn, LINEN_TABLES, (nn.Dense, nn.RNN, nn.Bidirectional), _found)
 
 
 def read(source: Pair) -> Model:

@@ -17,8 +17,8 @@ from xlstm.ir.types import Array
 from xlstm.slots import unpack
 
 from ...codegen.half_precision import check_scores
-from ..read.cells import Found, as_model, cell_spec, check_halves, check_start, joined, walked
-from ..read.sequential import IN_SEQUENTIAL, Member, Reader
+from ..read.cells import FlaxCell, as_model, cell_spec, check_halves, check_start, joined, walked
+from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import NNX_TABLES
 from .common import Factors, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
 from .common import gradients as shared_gradients
@@ -28,7 +28,7 @@ CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
 """Cells that have a table, called as their class is."""
 
 
-def _cell(cell: Any, where: str) -> Found:
+def _cell(cell: Any, where: str) -> FlaxCell:
     kind = type(cell)
     if kind not in CELLS:
         known = ", ".join(f"nnx.{known.__name__}" for known in CELLS)
@@ -41,15 +41,17 @@ def _cell(cell: Any, where: str) -> Found:
     check_start(cell.carry_init is None, where)
     spec = cell_spec(cell, kind.__name__, cell.in_features, cell.hidden_features, where)
     table = NNX_TABLES[kind.__name__]
-    return Found(spec, unpack(table, weights(cell), spec.sizes(), spec.absent(), where))
+    return FlaxCell(spec, unpack(table, weights(cell), spec.sizes(), spec.missing_tensors(), where))
 
 
-def _found(source: Any, where: str) -> Found:
+def _found(source: Any, where: str) -> FlaxCell:
     if type(source) is nnx.Linear:
         check_dtype(source, where)
         spec = Dense(source.in_features, source.out_features, use_bias=source.use_bias)
         held = weights(source)
-        return Found(spec, unpack(NNX_TABLES["Linear"], held, spec.sizes(), spec.absent(), where))
+        return FlaxCell(
+            spec, unpack(NNX_TABLES["Linear"], held, spec.sizes(), spec.missing_tensors(), where)
+        )
     if type(source) is nnx.RNN:
         return walked(_cell(source.cell, where), source)
     if type(source) is nnx.Bidirectional:
@@ -77,7 +79,7 @@ def _members(
             seen |= own
 
 
-CHAIN = Reader(
+CHAIN = ChainReader(
     "nnx",
     nnx,
     NNX_TABLES,

@@ -18,12 +18,12 @@ from xlstm.ir.graph import (
     ConvLSTM,
     Edge,
     Input,
+    LayerSpec,
     Model,
     Recurrent,
     Reverse,
     SimpleRNN,
     Source,
-    Spec,
 )
 from xlstm.ir.types import Array
 
@@ -66,7 +66,7 @@ def check_start(default: bool, where: str) -> None:
 
 
 @dataclass(frozen=True)
-class Found:
+class FlaxCell:
     """A live module as the hub sees it.
 
     Attributes:
@@ -77,19 +77,19 @@ class Found:
         time_major: whether the original has time before the batch.
     """
 
-    spec: Spec
+    spec: LayerSpec
     hub: Mapping[str, Array]
     turned: bool = False
     notes: tuple[str, ...] = ()
     time_major: bool = False
 
 
-def walked(cell: Found, wrapper: Any) -> Found:
+def walked(cell: FlaxCell, wrapper: Any) -> FlaxCell:
     """A cell in an RNN wrapper with its options."""
     spec: Any = cell.spec
     spec = replace(spec, go_backwards=wrapper.reverse, return_state=wrapper.return_carry)
     turned = wrapper.reverse and wrapper.keep_order
-    return Found(spec, cell.hub, turned, _notes(wrapper), wrapper.time_major)
+    return FlaxCell(spec, cell.hub, turned, _notes(wrapper), wrapper.time_major)
 
 
 def check_halves(wrapper: Any, rnn: type, where: str) -> None:
@@ -107,7 +107,7 @@ def check_halves(wrapper: Any, rnn: type, where: str) -> None:
         raise UnsupportedError(where, "the default merge_fn, which concatenates", got, do)
 
 
-def joined(forward: Found, backward: Found, wrapper: Any) -> Found:
+def joined(forward: FlaxCell, backward: FlaxCell, wrapper: Any) -> FlaxCell:
     """Two cells in a Bidirectional wrapper, which overrules the options of the RNNs in it."""
     first: Any = forward.spec
     second: Any = backward.spec
@@ -117,7 +117,7 @@ def joined(forward: Found, backward: Found, wrapper: Any) -> Found:
     )
     hub = {f"forward_{name}": array for name, array in forward.hub.items()}
     hub |= {f"backward_{name}": array for name, array in backward.hub.items()}
-    return Found(spec, hub, notes=_notes(wrapper), time_major=wrapper.time_major)
+    return FlaxCell(spec, hub, notes=_notes(wrapper), time_major=wrapper.time_major)
 
 
 def _notes(wrapper: Any) -> tuple[str, ...]:
@@ -129,10 +129,10 @@ def origin(framework: str, container: str, notes: tuple[str, ...] = ()) -> Sourc
     return Source(framework, flax.__version__, container, notes=notes)
 
 
-def as_model(found: Found, framework: str, container: str) -> Model:
+def as_model(found: FlaxCell, framework: str, container: str) -> Model:
     """A live module as a Model of one layer, and of a Reverse layer after it where turned round."""
     spec, graph = found.spec, Builder()
-    part = spec.parts[0][1]
+    part = spec.weighted_parts[0][1]
     features = part.sizes()["i"]
     steps = (None,) if isinstance(spec, (Recurrent, Bidirectional)) else ()
     space = part.space if isinstance(part, ConvLSTM) else ()

@@ -18,10 +18,10 @@ from xlstm.ir.graph import (
     Dropout,
     Embedding,
     LayerNorm,
+    LayerSpec,
     Model,
     Recurrent,
     Reverse,
-    Spec,
     TrainingOnly,
     chain,
 )
@@ -30,7 +30,7 @@ from xlstm.slots import Table, sizes_of, unpack
 
 from ..live.common import activation, check_dtype
 from ..slots import UNTOLD
-from .cells import Found, origin
+from .cells import FlaxCell, origin
 
 Sizes = Callable[[], Mapping[str, int]]
 """Gives the sizes of the hub's axes; called when the options are known to be right."""
@@ -57,7 +57,7 @@ class Member:
         """Where it is, as source text says it."""
         return "".join(f".layers[{number}]" for number in self.numbers)
 
-    def name(self, spec: Spec) -> str:
+    def name(self, spec: LayerSpec) -> str:
         """The name of its node."""
         return "_".join([spec.kind.lower(), *map(str, self.numbers)])
 
@@ -67,7 +67,7 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
     return (value or 1,) * axes if value is None or isinstance(value, int) else tuple(value)
 
 
-def _embed(_module: Any, sizes: Sizes, _where: str) -> Spec:
+def _embed(_module: Any, sizes: Sizes, _where: str) -> LayerSpec:
     known = sizes()
     return Embedding(known["v"], known["o"])
 
@@ -75,7 +75,7 @@ def _embed(_module: Any, sizes: Sizes, _where: str) -> Spec:
 PADDINGS = {"VALID": "valid", "SAME": "same", "CAUSAL": "causal"}
 
 
-def _conv(conv: Any, sizes: Sizes, where: str) -> Spec:
+def _conv(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
     known = sizes()
     window = tuple(known[axis] for axis in "abc" if axis in known)
     strides, dilation, spread = (
@@ -100,7 +100,7 @@ def _conv(conv: Any, sizes: Sizes, where: str) -> Spec:
     )
 
 
-def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> Spec:
+def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
     known = sizes()
     window = tuple(known[axis] for axis in "abc" if axis in known)
     strides, dilation = (
@@ -141,14 +141,14 @@ def _last(axes: Any) -> bool:
     return axes == -1 or axes in ((-1,), [-1])
 
 
-def _batch_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
+def _batch_norm(norm: Any, sizes: Sizes, where: str) -> LayerSpec:
     if not _last(norm.axis):
         raise UnsupportedError(where, "axis=-1", f"axis={norm.axis}", "put the features last")
     options = {"scale": norm.use_scale, "center": norm.use_bias}
     return BatchNorm(sizes()["o"], float(norm.epsilon), float(norm.momentum), **options)
 
 
-def _layer_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
+def _layer_norm(norm: Any, sizes: Sizes, where: str) -> LayerSpec:
     if not (_last(norm.reduction_axes) and _last(norm.feature_axes)):
         got = f"reduction_axes={norm.reduction_axes}, feature_axes={norm.feature_axes}"
         raise UnsupportedError(where, "a norm over the last axis", got, "put the features last")
@@ -156,7 +156,7 @@ def _layer_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
     return LayerNorm(sizes()["o"], float(norm.epsilon), **options)
 
 
-def _group_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
+def _group_norm(norm: Any, sizes: Sizes, where: str) -> LayerSpec:
     if norm.reduction_axes is not None:
         got = f"reduction_axes={norm.reduction_axes}"
         raise UnsupportedError(where, "statistics over all axes but the batch", got, "leave it out")
@@ -166,7 +166,7 @@ def _group_norm(norm: Any, sizes: Sizes, where: str) -> Spec:
     return LayerNorm(features, float(norm.epsilon), **options)
 
 
-def _dropout(module: Any, _sizes: Sizes, where: str) -> Spec:
+def _dropout(module: Any, _sizes: Sizes, where: str) -> LayerSpec:
     shared = tuple(module.broadcast_dims)
     if not shared:
         return Dropout(float(module.rate))
@@ -176,7 +176,7 @@ def _dropout(module: Any, _sizes: Sizes, where: str) -> Spec:
     return TrainingOnly(f"SpatialDropout{len(shared)}D", float(module.rate))
 
 
-AROUND: dict[str, Callable[[Any, Sizes, str], Spec]] = {
+AROUND: dict[str, Callable[[Any, Sizes, str], LayerSpec]] = {
     "Embed": _embed,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
@@ -220,18 +220,18 @@ def _sizes(table: Table, member: Member, where: str) -> Mapping[str, int]:
     return {"o": own}
 
 
-def _around(name: str, member: Member, tables: Mapping[str, Table], where: str) -> Found:
+def _around(name: str, member: Member, tables: Mapping[str, Table], where: str) -> FlaxCell:
     if hasattr(member.module, "dtype"):
         check_dtype(member.module, where)
     table = _table(name, member, tables, where)
     if table is None:
-        return Found(AROUND[name](member.module, dict, where), {})
+        return FlaxCell(AROUND[name](member.module, dict, where), {})
     spec = AROUND[name](member.module, lambda: _sizes(table, member, where), where)
-    return Found(spec, unpack(table, member.held, spec.sizes(), spec.absent(), where))
+    return FlaxCell(spec, unpack(table, member.held, spec.sizes(), spec.missing_tensors(), where))
 
 
 @dataclass(frozen=True)
-class Reader:
+class ChainReader:
     """What reads the members of one framework's Sequential.
 
     Attributes:
@@ -246,9 +246,9 @@ class Reader:
     space: Any
     tables: Mapping[str, Table]
     own: tuple[type, ...]
-    found: Callable[[Any, Any, str], Found]
+    found: Callable[[Any, Any, str], FlaxCell]
 
-    def member(self, member: Member) -> Found:
+    def member(self, member: Member) -> FlaxCell:
         """A member as the hub sees it.
 
         Raises:
@@ -261,7 +261,7 @@ class Reader:
             do = "give each place a layer of its own"
             raise UnsupportedError(where, "parameters of its own", "another member's", do)
         if not isinstance(module, self.space.Module):
-            return Found(Activation(activation(module, where)), {})
+            return FlaxCell(Activation(activation(module, where)), {})
         where = f"{where} {name}"
         if type(module) in self.own:
             for option in ("time_major", "return_carry"):
@@ -280,7 +280,7 @@ class Reader:
             UnsupportedError: members that have no exact form, all of them named.
             WeightsError: parameters that do not fit a member.
         """
-        found: list[tuple[Member, Found]] = []
+        found: list[tuple[Member, FlaxCell]] = []
         wrong: list[UnsupportedError] = []
         for member in members:
             try:
@@ -295,13 +295,13 @@ class Reader:
             raise UnsupportedError(f"{self.framework} Sequential", want, got, "mend these members")
         return self._model(found)
 
-    def _model(self, found: list[tuple[Member, Found]]) -> Model:
-        layers: list[tuple[str, Spec, bool]] = []
+    def _model(self, found: list[tuple[Member, FlaxCell]]) -> Model:
+        layers: list[tuple[str, LayerSpec, bool]] = []
         weights = {}
         for member, own in found:
             name = member.name(own.spec)
             layers.append((name, own.spec, True))
-            if own.spec.parts:
+            if own.spec.weighted_parts:
                 weights[name] = own.hub
             if own.turned:
                 layers.append((f"{name}_reverse", Reverse(), True))
@@ -311,7 +311,7 @@ class Reader:
         return chain("sequential", layers, shape, weights, source)
 
 
-def _axes(spec: Spec) -> int:
+def _axes(spec: LayerSpec) -> int:
     """How many axes a sample of a layer's input must have, 0 where any number will do."""
     if isinstance(spec, (Conv, ConvTranspose)):
         return len(spec.window) + 1
@@ -320,18 +320,18 @@ def _axes(spec: Spec) -> int:
     return 2 if isinstance(spec, (Recurrent, Bidirectional)) else 0
 
 
-def _shape(layers: list[Spec], where: str) -> Shape:
+def _shape(layers: list[LayerSpec], where: str) -> Shape:
     """A sample of the input, as the layers tell: the first that has a size, and that has axes.
 
     Raises:
         UnsupportedError: no layer tells the size.
     """
-    first = next((spec for spec in layers if spec.parts), None)
+    first = next((spec for spec in layers if spec.weighted_parts), None)
     if first is None:
         want, do = "a layer with parameters, which tells the size of its input", "add one"
         raise UnsupportedError(where, want, "none", do)
     axes = next(filter(None, map(_axes, layers)), 0)
     if isinstance(first, Embedding):
         return (None,) * (axes - 1 if axes else 1)
-    part: Any = first.parts[0][1]
+    part: Any = first.weighted_parts[0][1]
     return (*(None,) * (axes - 1 if axes else 0), part.features)

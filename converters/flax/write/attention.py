@@ -5,37 +5,39 @@ from __future__ import annotations
 from xlstm.ir.graph import Attention, Edge, MultiHeadAttention
 from xlstm.ir.literals import literal
 
-from ...codegen.source import Argument, Call, call, pieces
-from .dialect import OWN, At, Dialect
+from ...codegen.source import Argument, CallExpr, call, template_sources
+from .dialect import OWN, Dialect, FlaxLayerWriter
 
 ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
 
 
-def _parted(spec: Attention | MultiHeadAttention, at: At) -> tuple[list[str], dict[str, str]]:
+def _parted(
+    spec: Attention | MultiHeadAttention, at: FlaxLayerWriter
+) -> tuple[list[str], dict[str, str]]:
     """Variables of query, value and perhaps key, and of the masks by name."""
     inputs = list(at.site.inputs)
     count = len(inputs) - len(spec.masks)
     return inputs[:count], dict(zip(spec.masks, inputs[count:], strict=True))
 
 
-def _seen(at: At, masks: dict[str, str], causal: bool, heads: bool) -> str:
+def _seen(at: FlaxLayerWriter, masks: dict[str, str], causal: bool, heads: bool) -> str:
     """Writes which values each query sees, and gives the variable; "" where it sees all."""
     query, value = at.site.inputs[:2]
     places = {"q": ":, None, :, None", "v": ":, None, None", "k": ":, None, None"}
     place = places if heads else {"v": ":, None"}
     sizes = (f"{query}.shape[1]", f"{value}.shape[1]")
-    terms: list[Call | str] = [call("jnp.tri", *sizes, ("dtype", "bool"))] if causal else []
+    terms: list[CallExpr | str] = [call("jnp.tri", *sizes, ("dtype", "bool"))] if causal else []
     terms += [f"{mask}[{place[name]}]" for name, mask in masks.items()]
     if not terms:
         return ""
     seen = at.site.free("seen")
-    at.write(seen, terms[0])
+    at.assign(seen, terms[0])
     for term in terms[1:]:
-        at.write(seen, f"{seen} & {term}")
+        at.assign(seen, f"{seen} & {term}")
     return seen
 
 
-def attention(spec: Attention, at: At) -> None:
+def attention(spec: Attention, at: FlaxLayerWriter) -> None:
     """Without weights of its own but a scale."""
     arrays, masks = _parted(spec, at)
     counts = masks.pop("q", "")
@@ -44,27 +46,27 @@ def attention(spec: Attention, at: At) -> None:
     if spec.scores:
         _weighing(ATTENTIONS[spec.score], at, size, scaled)
     else:
-        at.own(ATTENTIONS[spec.score], size, scaled)
-        at.parts.need(at.dialect.layers, "weighed")
+        at.use_template(ATTENTIONS[spec.score], size, scaled)
+        at.parts.use_template(at.dialect.layers, "weighed")
     seen = _seen(at, masks, spec.causal, heads=False)
     value: Argument = at.call(*arrays, ("seen", seen) if seen else None)
     if spec.scores:
-        at.write(", ".join(at.site.outputs), value)
+        at.assign(", ".join(at.site.outputs), value)
         value = at.site.y
-    at.put(call("jnp.where", f"{counts}[..., None]", value, "0") if counts else value)
+    at.set_output(call("jnp.where", f"{counts}[..., None]", value, "0") if counts else value)
 
 
-def _weighing(name: str, at: At, *args: Argument | None) -> None:
+def _weighing(name: str, at: FlaxLayerWriter, *args: Argument | None) -> None:
     """Writes our own attention so that it gives its weights as well."""
-    at.parts.need(at.dialect.layers, "weighed_with")
+    at.parts.use_template(at.dialect.layers, "weighed_with")
     made = f"{name}WithWeights"
-    text = pieces(at.dialect.layers)[name].replace(f"class {name}(", f"class {made}(")
+    text = template_sources(at.dialect.layers)[name].replace(f"class {name}(", f"class {made}(")
     text = text.replace("    ) -> jax.Array:", "    ) -> tuple[jax.Array, jax.Array]:")
     text = text.replace("-> (batch, queries, m).", "-> (batch, queries, m), and the weights.")
     text = text.replace("return weighed(", "return weighed_with(")
     at.parts.helpers += [text] if text not in at.parts.helpers else []
     at.parts.init.append(f"        # {OWN[name].format(m=at.dialect.module)}")
-    at.init(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
+    at.set_attribute(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
 
 
 WEIGHTS = {"uniform": "", "zeros": "weights_or_zeros", "lowered": "weights_lowered"}
@@ -85,7 +87,7 @@ def even(spec: MultiHeadAttention, calls: tuple[tuple[Edge, ...], ...]) -> bool:
     return keyless and spec.key_dim == spec.value_dim
 
 
-def _sizes(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
+def _sizes(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | None, ...]:
     """What native and own layer take alike."""
     sized = at.dialect.sized
     return (
@@ -96,10 +98,10 @@ def _sizes(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
     )
 
 
-def _options(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
+def _options(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | None, ...]:
     name = attend(spec, at.dialect)
     if name:
-        at.parts.need(at.dialect.layers, name)
+        at.parts.use_template(at.dialect.layers, name)
     return (
         None if spec.use_bias else ("use_bias", "False"),
         ("dropout_rate", literal(spec.dropout)) if spec.dropout else None,
@@ -109,7 +111,7 @@ def _options(spec: MultiHeadAttention, at: At) -> tuple[Argument | None, ...]:
     )
 
 
-def multi_head(spec: MultiHeadAttention, at: At) -> None:
+def multi_head(spec: MultiHeadAttention, at: FlaxLayerWriter) -> None:
     """Attention of several heads."""
     arrays, masks = _parted(spec, at)
     query, value, key = (*arrays, arrays[1])[:3]
@@ -123,24 +125,27 @@ def multi_head(spec: MultiHeadAttention, at: At) -> None:
     else:
         sizes = ("key_features", "value_features") if at.dialect.sized else ()
         features_of = [(name, literal(getattr(spec, name))) for name in (*sizes, "value_dim")]
-        at.own("UnevenAttention", *_sizes(spec, at), *features_of, *_options(spec, at))
+        at.use_template("UnevenAttention", *_sizes(spec, at), *features_of, *_options(spec, at))
         called = [query, key, value]
     seen = _seen(at, masks, spec.causal, heads=True)
     still = at.dialect.training("deterministic") if spec.dropout else None
-    at.put(at.call(*called, ("mask", seen) if seen else None, still))
+    at.set_output(at.call(*called, ("mask", seen) if seen else None, still))
 
 
 def _heads_with_weights(
-    spec: MultiHeadAttention, at: At, arrays: tuple[str, str, str], masks: dict[str, str]
+    spec: MultiHeadAttention,
+    at: FlaxLayerWriter,
+    arrays: tuple[str, str, str],
+    masks: dict[str, str],
 ) -> None:
     """Heads that give their weights as well."""
     name, sized = WEIGHTS[spec.blind] if masks or spec.causal else "", at.dialect.sized
     if sized:
-        at.parts.need(at.dialect.layers, "UnevenAttention")
+        at.parts.use_template(at.dialect.layers, "UnevenAttention")
     if name:
-        at.parts.need(at.dialect.layers, name)
+        at.parts.use_template(at.dialect.layers, name)
     sizes = ("key_features", "value_features") if sized else ()
-    at.own(
+    at.use_template(
         "WeighingAttention",
         *_sizes(spec, at),
         *((size, literal(getattr(spec, size))) for size in (*sizes, "value_dim")),
@@ -150,4 +155,4 @@ def _heads_with_weights(
     )
     seen = _seen(at, masks, spec.causal, heads=True)
     made = at.call(*arrays, ("mask", seen) if seen else None)
-    at.write(", ".join(at.site.outputs), made)
+    at.assign(", ".join(at.site.outputs), made)

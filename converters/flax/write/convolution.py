@@ -10,7 +10,7 @@ from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, call
-from .dialect import At
+from .dialect import FlaxLayerWriter
 from .shape import axes_text
 
 
@@ -18,7 +18,7 @@ def _ones(sizes: tuple[int, ...]) -> bool:
     return all(size == 1 for size in sizes)
 
 
-def _conv(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) -> None:
+def _conv(spec: Conv | DepthwiseConv, at: FlaxLayerWriter, units: int, groups: int) -> None:
     at.layer(
         "Conv",
         at.sized(spec.features),
@@ -31,15 +31,15 @@ def _conv(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) -> None:
         ("feature_group_count", literal(groups)) if groups > 1 else None,
         None if spec.use_bias else ("use_bias", "False"),
     )
-    at.put(at.activated(at.call(), spec.activation))
+    at.set_output(at.activated(at.call(), spec.activation))
 
 
-def conv(spec: Conv, at: At) -> None:
+def conv(spec: Conv, at: FlaxLayerWriter) -> None:
     """Convolution, then an activation."""
     _conv(spec, at, spec.units, spec.groups)
 
 
-def depthwise(spec: DepthwiseConv, at: At) -> None:
+def depthwise(spec: DepthwiseConv, at: FlaxLayerWriter) -> None:
     """Convolution of every channel by itself: as many groups as channels."""
     _conv(spec, at, spec.features * spec.multiplier, spec.features)
 
@@ -53,7 +53,7 @@ def _around(spec: ConvTranspose) -> Argument | None:
     return "padding", literal(tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs))
 
 
-def conv_transpose(spec: ConvTranspose, at: At) -> None:
+def conv_transpose(spec: ConvTranspose, at: FlaxLayerWriter) -> None:
     """Transposed convolution, then an activation."""
     at.layer(
         "ConvTranspose",
@@ -67,10 +67,10 @@ def conv_transpose(spec: ConvTranspose, at: At) -> None:
         # the window as Keras and PyTorch have it
         ("transpose_kernel", "True"),
     )
-    at.put(at.activated(at.call(), spec.activation))
+    at.set_output(at.activated(at.call(), spec.activation))
 
 
-def pool(spec: Pool, at: At) -> None:
+def pool(spec: Pool, at: FlaxLayerWriter) -> None:
     """The largest or the mean value of each window."""
     name = {"max": "max_pool", "average": "avg_pool"}[spec.how]
     same = spec.padding == "same"
@@ -82,10 +82,10 @@ def pool(spec: Pool, at: At) -> None:
         ("padding", '"SAME"') if same else None,
         ("count_include_pad", "False") if same and spec.how == "average" else None,
     )
-    at.put(value)
+    at.set_output(value)
 
 
-def global_pool(spec: GlobalPool, at: At) -> None:
+def global_pool(spec: GlobalPool, at: FlaxLayerWriter) -> None:
     """The largest or the mean value over all axes but the channels."""
     axes = tuple(range(at.lead, at.lead + at.ranks[0] - 1))
     value = call(
@@ -94,4 +94,4 @@ def global_pool(spec: GlobalPool, at: At) -> None:
         ("keepdims", "True") if spec.keep else None,
         ("where", f"{at.site.mask}[..., None]") if at.site.mask else None,
     )
-    at.put(value)
+    at.set_output(value)

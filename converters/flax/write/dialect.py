@@ -9,8 +9,8 @@ from xlstm.ir.graph import Edge, Model
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
-from ...codegen.source import Argument, Call, Parts, assigned, call, statement
-from ...codegen.variables import Site
+from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
+from ...codegen.variables import NodeVariables
 from .. import activations as flax_activations
 
 CELLS = "flax/templates/common.py"
@@ -64,20 +64,20 @@ class Dialect:
     param_dtype: str
     tail: tuple[Argument, ...]
     rnn_tail: tuple[Argument, ...]
-    dropout: Callable[..., Call]
+    dropout: Callable[..., CallExpr]
     conv_lstm: bool
     attend: str
     weights: str
     training: Callable[[str], Argument | None]
 
-    def made(self, name: str, *args: Argument | None) -> Call:
+    def made(self, name: str, *args: Argument | None) -> CallExpr:
         """Constructor of a native layer with parameters."""
         dtype = ("param_dtype", self.param_dtype)
         return call(f"{self.module}.{name}", *args, dtype, *self.tail)
 
 
 @dataclass(frozen=True)
-class At:
+class FlaxLayerWriter:
     """Where a layer is written.
 
     Attributes:
@@ -90,8 +90,8 @@ class At:
     """
 
     dialect: Dialect
-    parts: Parts
-    site: Site
+    parts: ModuleSource
+    site: NodeVariables
     shapes: tuple[Shape, ...]
     model: Model
     lead: int = 1
@@ -115,35 +115,35 @@ class At:
         """An axis of a sample as one of the batch; from the end it is the same."""
         return axis if axis < 0 else axis + self.lead
 
-    def put(self, value: Argument) -> None:
+    def set_output(self, value: Argument) -> None:
         """Writes the first output, if anything reads it."""
         if self.site.read(0) and value != self.site.y:
             self.parts.forward += assigned(self.site.y, value)
 
-    def write(self, name: str, value: Argument) -> None:
+    def assign(self, name: str, value: Argument) -> None:
         """Writes a variable."""
         self.parts.forward += assigned(name, value)
 
-    def init(self, value: Argument) -> None:
+    def set_attribute(self, value: Argument) -> None:
         """Writes the attribute that holds the layer."""
         self.parts.init += statement(f"self.{self.site.name} = ", value, 8)
 
     def layer(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute that holds a native layer with parameters."""
-        self.init(self.dialect.made(name, *args))
+        self.set_attribute(self.dialect.made(name, *args))
 
-    def own(self, name: str, *args: Argument | None) -> None:
+    def use_template(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute that holds a layer of our own, and why there is one."""
-        self.parts.need(self.dialect.layers, name)
+        self.parts.use_template(self.dialect.layers, name)
         self.parts.init.append(f"        # {OWN[name].format(m=self.dialect.module)}")
         dtype = ("param_dtype", self.dialect.param_dtype)
-        self.init(call(name, *args, dtype, *self.dialect.tail))
+        self.set_attribute(call(name, *args, dtype, *self.dialect.tail))
 
     def sized(self, size: int) -> str | None:
         """The size of the input, where constructors take it."""
         return literal(size) if self.dialect.sized else None
 
-    def call(self, *args: Argument | None) -> Call:
+    def call(self, *args: Argument | None) -> CallExpr:
         """The call of the layer, of its input alone unless told otherwise."""
         return call(f"self.{self.site.name}", *(args or (self.x,)))
 
@@ -158,9 +158,9 @@ class At:
         return call(function(self.dialect, self.parts, activation), value)
 
 
-def function(dialect: Dialect, parts: Parts, activation: str) -> str:
+def function(dialect: Dialect, parts: ModuleSource, activation: str) -> str:
     """Expression for an activation; a helper it needs is added to `parts`."""
     expression, helper = flax_activations.FUNCTIONS[activation]
     if helper:
-        parts.need(flax_activations.CELLS, helper)
+        parts.use_template(flax_activations.CELLS, helper)
     return expression.format(m=dialect.module)

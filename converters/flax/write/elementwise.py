@@ -24,54 +24,54 @@ from xlstm.ir.graph import (
 )
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import Argument, Call, call
-from .dialect import CELLS, At, Dialect
+from ...codegen.source import Argument, CallExpr, call
+from .dialect import CELLS, Dialect, FlaxLayerWriter
 
 
-def dense_made(spec: Dense, dialect: Dialect) -> Call:
+def dense_made(spec: Dense, dialect: Dialect) -> CallExpr:
     """Constructor of a dense layer."""
     bias = None if spec.use_bias else ("use_bias", "False")
     features = literal(spec.features) if dialect.sized else None
     return dialect.made(dialect.dense, features, literal(spec.units), bias)
 
 
-def dense(spec: Dense, at: At) -> None:
+def dense(spec: Dense, at: FlaxLayerWriter) -> None:
     """Over the last axis."""
-    at.init(dense_made(spec, at.dialect))
-    at.put(at.activated(at.call(), spec.activation))
+    at.set_attribute(dense_made(spec, at.dialect))
+    at.set_output(at.activated(at.call(), spec.activation))
 
 
-def dropout(spec: Dropout, at: At) -> None:
+def dropout(spec: Dropout, at: FlaxLayerWriter) -> None:
     """Acts in training only."""
-    at.init(at.dialect.dropout(spec.rate))
-    at.put(at.call(at.x, at.dialect.training("deterministic")))
+    at.set_attribute(at.dialect.dropout(spec.rate))
+    at.set_output(at.call(at.x, at.dialect.training("deterministic")))
 
 
 SPATIAL = {"SpatialDropout1D": 1, "SpatialDropout2D": 2, "SpatialDropout3D": 3}
 """Layers that drop whole channels, and how many axes share one draw."""
 
 
-def training_only(spec: TrainingOnly, at: At) -> None:
+def training_only(spec: TrainingOnly, at: FlaxLayerWriter) -> None:
     """Dropout of whole channels as Flax has it; what it has not does nothing."""
     if spec.layer in SPATIAL:
         axes = tuple(range(at.lead, at.lead + SPATIAL[spec.layer]))
-        at.init(at.dialect.dropout(spec.rate, ("broadcast_dims", literal(axes))))
-        at.put(at.call(at.x, at.dialect.training("deterministic")))
+        at.set_attribute(at.dialect.dropout(spec.rate, ("broadcast_dims", literal(axes))))
+        at.set_output(at.call(at.x, at.dialect.training("deterministic")))
         return
     layer = call(named(spec.layer), literal(spec.rate))
     at.parts.forward.append(f"        # {layer} acts in training only")
-    at.put(at.x)
+    at.set_output(at.x)
 
 
-def augmentation(spec: Augmentation, at: At) -> None:
+def augmentation(spec: Augmentation, at: FlaxLayerWriter) -> None:
     """What alters images in training only, which Flax has no layer of."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
-    at.put(at.x)
+    at.set_output(at.x)
 
 
-def activation(spec: Activation, at: At) -> None:
+def activation(spec: Activation, at: FlaxLayerWriter) -> None:
     """An activation by itself."""
-    at.put(at.activated(at.x, spec.activation))
+    at.set_output(at.activated(at.x, spec.activation))
 
 
 def number(value: float) -> str:
@@ -83,82 +83,82 @@ def number(value: float) -> str:
     return literal(float(value))
 
 
-def relu(spec: Relu, at: At) -> None:
+def relu(spec: Relu, at: FlaxLayerWriter) -> None:
     """A slope up to a threshold, and perhaps a top."""
     m, x = at.dialect.module, at.x
     top = None if spec.top is None else number(spec.top)
     if not spec.threshold and (top is None or not spec.slope):
         if spec.slope:
             slope = ("negative_slope", number(spec.slope))
-            at.put(call(f"{m}.leaky_relu", x, slope))
+            at.set_output(call(f"{m}.leaky_relu", x, slope))
         else:
-            at.put(call(f"{m}.relu", x) if top is None else call("jnp.clip", x, "0.0", top))
+            at.set_output(call(f"{m}.relu", x) if top is None else call("jnp.clip", x, "0.0", top))
         return
     threshold = number(spec.threshold)
     high: Argument = x if top is None else call("jnp.minimum", x, top)
     less = f"({x} - {threshold})" if spec.threshold else x
     low = f"{number(spec.slope)} * {less}" if spec.slope else "0.0"
-    at.put(call("jnp.where", f"{x} > {threshold}", high, low))
+    at.set_output(call("jnp.where", f"{x} > {threshold}", high, low))
 
 
-def prelu(spec: PRelu, at: At) -> None:
+def prelu(spec: PRelu, at: FlaxLayerWriter) -> None:
     """A learned slope below zero."""
-    at.own("PReLU", literal(spec.shape))
-    at.put(at.call())
+    at.use_template("PReLU", literal(spec.shape))
+    at.set_output(at.call())
 
 
-def elu(spec: Elu, at: At) -> None:
+def elu(spec: Elu, at: FlaxLayerWriter) -> None:
     """An exponential below zero."""
     alpha = None if spec.alpha == 1 else ("alpha", number(spec.alpha))
-    at.put(call(f"{at.dialect.module}.elu", at.x, alpha))
+    at.set_output(call(f"{at.dialect.module}.elu", at.x, alpha))
 
 
-def softmax(spec: Softmax, at: At) -> None:
+def softmax(spec: Softmax, at: FlaxLayerWriter) -> None:
     """Over one axis."""
     axis = None if spec.axis == -1 else ("axis", literal(at.axis(spec.axis)))
-    at.put(call(f"{at.dialect.module}.softmax", at.x, axis))
+    at.set_output(call(f"{at.dialect.module}.softmax", at.x, axis))
 
 
-def affine(spec: Affine, at: At) -> None:
+def affine(spec: Affine, at: FlaxLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
-        at.put(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        at.set_output(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
         return
     value = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
     if spec.offset:
         value += f" {'-' if spec.offset < 0 else '+'} {number(abs(spec.offset))}"
-    at.put(value)
+    at.set_output(value)
 
 
 FUNCTIONS = {"reciprocal": "1.0 / {x}", "negative": "-{x}"}
 """Those that have an operator; the others are called alike in `jax.numpy`."""
 
 
-def function(spec: Function, at: At) -> None:
+def function(spec: Function, at: FlaxLayerWriter) -> None:
     """A plain function."""
-    at.put(FUNCTIONS.get(spec.name, f"jnp.{named(spec.name)}({{x}})").format(x=at.x))
+    at.set_output(FUNCTIONS.get(spec.name, f"jnp.{named(spec.name)}({{x}})").format(x=at.x))
 
 
-def not_equal(spec: NotEqual, at: At) -> None:
+def not_equal(spec: NotEqual, at: FlaxLayerWriter) -> None:
     """A mask."""
-    at.put(f"{at.x} != {number(spec.value)}")
+    at.set_output(f"{at.x} != {number(spec.value)}")
 
 
-def masking(spec: Masking, at: At) -> None:
+def masking(spec: Masking, at: FlaxLayerWriter) -> None:
     """Zeros at masked steps, and the mask."""
     kept = f"({at.x} != {number(spec.value)}).any(axis=-1)"
     if at.site.read(1):
-        at.write(at.site.outputs[1], kept)
+        at.assign(at.site.outputs[1], kept)
         kept = at.site.outputs[1]
-    at.put(call("jnp.where", f"{kept}[..., None]", at.x, "0"))
+    at.set_output(call("jnp.where", f"{kept}[..., None]", at.x, "0"))
 
 
-def embedding(spec: Embedding, at: At) -> None:
+def embedding(spec: Embedding, at: FlaxLayerWriter) -> None:
     """Rows of a table; fractions are cut off, and Flax takes no floats."""
     at.layer("Embed", literal(spec.rows), literal(spec.units))
     if spec.mask_zero and at.site.read(1):
-        at.write(at.site.outputs[1], f"{at.x} != 0")
-    at.put(at.call(f"{at.x}.astype(jnp.int32)"))
+        at.assign(at.site.outputs[1], f"{at.x} != 0")
+    at.set_output(at.call(f"{at.x}.astype(jnp.int32)"))
 
 
 def _learned(spec: BatchNorm | LayerNorm) -> tuple[Argument | None, ...]:
@@ -171,28 +171,28 @@ def _learned(spec: BatchNorm | LayerNorm) -> tuple[Argument | None, ...]:
     )
 
 
-def batch_norm(spec: BatchNorm, at: At) -> None:
+def batch_norm(spec: BatchNorm, at: FlaxLayerWriter) -> None:
     """With the statistics kept from training."""
     momentum = None if spec.momentum == 0.99 else ("momentum", number(spec.momentum))
     at.layer("BatchNorm", at.sized(spec.features), momentum, *_learned(spec))
-    at.put(at.call(at.x, at.dialect.training("use_running_average")))
+    at.set_output(at.call(at.x, at.dialect.training("use_running_average")))
 
 
-def layer_norm(spec: LayerNorm, at: At) -> None:
+def layer_norm(spec: LayerNorm, at: FlaxLayerWriter) -> None:
     """With the mean and variance of the sample itself."""
     groups = ("num_groups", literal(spec.groups)) if spec.groups else None
     name = "GroupNorm" if groups else "LayerNorm"
     at.layer(name, at.sized(spec.features), groups, *_learned(spec))
-    at.put(at.call())
+    at.set_output(at.call())
 
 
-def unit_norm(spec: UnitNorm, at: At) -> None:
+def unit_norm(spec: UnitNorm, at: FlaxLayerWriter) -> None:
     """Divided by its length along the last axis."""
-    at.parts.need(CELLS, "unit")
-    at.put(call("unit", at.x, "-1", literal(spec.floor)))
+    at.parts.use_template(CELLS, "unit")
+    at.set_output(call("unit", at.x, "-1", literal(spec.floor)))
 
 
-def normalization(spec: Normalization, at: At) -> None:
+def normalization(spec: Normalization, at: FlaxLayerWriter) -> None:
     """With the mean and variance kept from data."""
-    at.own("Denormalization" if spec.invert else "Normalization", literal(spec.features))
-    at.put(at.call())
+    at.use_template("Denormalization" if spec.invert else "Normalization", literal(spec.features))
+    at.set_output(at.call())

@@ -14,13 +14,13 @@ from xlstm.ir.graph import (
     Dense,
     Dropout,
     LayerNorm,
+    LayerSpec,
     Model,
     MultiHeadAttention,
     Node,
     Normalization,
     PRelu,
     Recurrent,
-    Spec,
     TimeDistributed,
     TrainingOnly,
 )
@@ -28,19 +28,19 @@ from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import inside
 
 from ...codegen import custom_layers as custom_code
-from ...codegen.source import Parts, call, shape_comment
-from ...codegen.variables import Site
+from ...codegen.source import ModuleSource, call, shape_comment
+from ...codegen.variables import NodeVariables
 from . import attention as flax_attention
 from . import convolution as flax_windows
 from . import elementwise as flax_layers
 from . import operations as flax_operations
 from . import shape as flax_shapes
-from .dialect import OWN, At, Dialect
+from .dialect import OWN, Dialect, FlaxLayerWriter
 from .recurrent import bidirectional, recurrent
 from .recurrent import own as own_cell
 
 
-def bare(spec: Spec) -> bool:
+def bare(spec: LayerSpec) -> bool:
     """Whether the native layer alone returns what the layer returns.
 
     A recurrent layer is not: its default carry is float32 whatever the input is.
@@ -48,7 +48,7 @@ def bare(spec: Spec) -> bool:
     return isinstance(spec, Dense) and spec.activation == "linear"
 
 
-def _time_distributed(spec: TimeDistributed, at: At) -> None:
+def _time_distributed(spec: TimeDistributed, at: FlaxLayerWriter) -> None:
     inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
     if not _own_batch(inner):
         LAYERS[type(inner)](inner, replace(at, lead=2))
@@ -58,17 +58,17 @@ def _time_distributed(spec: TimeDistributed, at: At) -> None:
     busy = {*site.inputs[1:], site.mask, *site.states, *site.outputs[1:]}
     flat = site.free("every") if not site.read(0) or site.y in busy else site.y
     forward.append(f"        {batch}, {steps} = {at.x}.shape[:2]")
-    at.write(flat, call(f"{at.x}.reshape", f"{batch} * {steps}", f"*{at.x}.shape[2:]"))
+    at.assign(flat, call(f"{at.x}.reshape", f"{batch} * {steps}", f"*{at.x}.shape[2:]"))
     mask = f"{site.mask}.reshape({batch} * {steps}, -1)" if site.mask else ""
     outputs = (flat if site.read(0) else "_", *site.outputs[1:])
     below = replace(site, inputs=(flat,), mask=mask, outputs=outputs)
     LAYERS[type(inner)](inner, replace(at, site=below))
     for name, own in zip(site.outputs, outputs, strict=True):
         if name != "_":
-            at.write(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
+            at.assign(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
 
 
-def _own_batch(spec: Spec) -> bool:
+def _own_batch(spec: LayerSpec) -> bool:
     """Whether a layer must not see the time axis of a TimeDistributed beside the batch's."""
     grouped = isinstance(spec, LayerNorm) and bool(spec.groups)
     return grouped or isinstance(spec, (Custom, Recurrent, Bidirectional))
@@ -78,22 +78,22 @@ FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
 """Module alias of a dialect -> the framework."""
 
 
-def _custom(spec: Custom, at: At) -> None:
+def _custom(spec: Custom, at: FlaxLayerWriter) -> None:
     framework = FRAMEWORKS[at.dialect.module]
-    at.init(custom_code.made(spec, framework, at.parts))
+    at.set_attribute(custom_code.made(spec, framework, at.parts))
     given = custom_code.arguments(spec, framework, at.site.inputs, at.site.mask)
     at.parts.forward += custom_code.assigned(at.site.outputs, at.call(*given))
 
 
-def _recurrent(spec: Any, at: At) -> None:
+def _recurrent(spec: Any, at: FlaxLayerWriter) -> None:
     recurrent(spec, at.dialect, at.parts, at.site)
 
 
-def _bidirectional(spec: Bidirectional, at: At) -> None:
+def _bidirectional(spec: Bidirectional, at: FlaxLayerWriter) -> None:
     bidirectional(spec, at.dialect, at.parts, at.site)
 
 
-LAYERS: dict[type[Spec], Callable[..., None]] = {
+LAYERS: dict[type[LayerSpec], Callable[..., None]] = {
     specs.Custom: _custom,
     specs.Dense: flax_layers.dense,
     specs.Dropout: flax_layers.dropout,
@@ -179,7 +179,7 @@ def draws(model: Model) -> bool:
     return any(_draws(node.spec) for node in model.layers)
 
 
-def _draws(spec: Spec) -> bool:
+def _draws(spec: LayerSpec) -> bool:
     if isinstance(spec, TimeDistributed):
         return _draws(spec.layer)
     if isinstance(spec, TrainingOnly):
@@ -198,7 +198,7 @@ def refuse(node: Node) -> str:
     return "" if type(spec) in LAYERS else f"{spec.kind}, which has no Flax form here"
 
 
-def _called(model: Model, site: Site) -> Site:
+def _called(model: Model, site: NodeVariables) -> NodeVariables:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
     timed = isinstance(site.node.spec, TimeDistributed)
@@ -209,13 +209,13 @@ def _called(model: Model, site: Site) -> Site:
     return replace(site, name=identifiers(model)[owner], mask=mask)
 
 
-def emit_node(dialect: Dialect) -> Callable[[Parts, Model, Site], None]:
+def emit_node(dialect: Dialect) -> Callable[[ModuleSource, Model, NodeVariables], None]:
     """An emitter of single layers for `xlstm.converters.codegen.source.collect`."""
 
-    def emit(parts: Parts, model: Model, site: Site) -> None:
+    def emit(parts: ModuleSource, model: Model, site: NodeVariables) -> None:
         before = len(parts.init)
         shapes = tuple(map(model.shape, site.node.inputs))
-        at = At(dialect, parts, _called(model, site), shapes, model)
+        at = FlaxLayerWriter(dialect, parts, _called(model, site), shapes, model)
         LAYERS[type(site.node.spec)](site.node.spec, at)
         if site.node.layer:
             del parts.init[before:]

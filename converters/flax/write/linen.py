@@ -8,16 +8,16 @@ from xlstm.ir.literals import literal
 from ...codegen.custom_layers import checked, merged
 from ...codegen.source import (
     FOLDER,
-    Parts,
+    ModuleSource,
     axes_words,
     call,
     class_doc,
-    collect,
     docstring,
     join,
     origin,
     returned,
     signature,
+    write_layers,
 )
 from ..slots import LINEN_DEFAULT
 from .dialect import Dialect
@@ -43,7 +43,7 @@ LINEN = Dialect(
 )
 
 
-def _class(model: Model, parts: Parts) -> list[str]:
+def _class(model: Model, parts: ModuleSource) -> list[str]:
     options = ["*", *([STATE_OPTION] if model.stateful else []), "train: bool = False"]
     return [
         "class Model(nn.Module):",
@@ -88,7 +88,7 @@ def emit(model: Model) -> str:
     """Source text of `model.py` for Flax Linen."""
     node = model.layers[0]
     lone = model.lone and bare(node.spec)
-    parts = Parts() if lone else collect(model, emit_node(LINEN))
+    parts = ModuleSource() if lone else write_layers(model, emit_node(LINEN))
     if model.stateful:
         need_states(parts)
     made, make = "Model", "Model(param_dtype=dtype)"

@@ -12,7 +12,7 @@ from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
 
 from ...codegen.source import (
-    Parts,
+    ModuleSource,
     assigned,
     call,
     imports,
@@ -69,7 +69,7 @@ def _from(names: dict[str, str]) -> list[str]:
     ]
 
 
-def call_signature(model: Model, parts: Parts, options: list[str]) -> list[str]:
+def call_signature(model: Model, parts: ModuleSource, options: list[str]) -> list[str]:
     """The head of `__call__`, its docstring, the casts and the checks of the inputs."""
     inputs = [f"{name}: jax.Array" for name in parts.inputs]
     several, returns = len(parts.inputs) > 1, _outputs(model)
@@ -88,7 +88,7 @@ def _outputs(model: Model) -> str:
     return "jax.Array" if len(model.outputs) == 1 else "tuple[jax.Array, ...]"
 
 
-def _casts(model: Model, parts: Parts) -> list[str]:
+def _casts(model: Model, parts: ModuleSource) -> list[str]:
     # row numbers stay whole: a float cannot hold all of them
     lines, first, rows = list[str](), "", row_numbers(model)
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
@@ -121,9 +121,9 @@ STATE_OPTION = "state: State | None = None"
 """Parameter of stateful models."""
 
 
-def need_states(parts: Parts) -> None:
+def need_states(parts: ModuleSource) -> None:
     """Takes the functions that `state_blocks` calls."""
-    parts.need(CELLS, "zeros", "checked")
+    parts.use_template(CELLS, "zeros", "checked")
 
 
 def _state_shapes(node: Node) -> tuple[Shape, ...]:
@@ -172,7 +172,7 @@ START = '''def start(state: State | None, x: jax.Array) -> State:
 '''
 
 
-def stream(model: Model, parts: Parts, runs: str, held: dict[str, str]) -> list[str]:
+def stream(model: Model, parts: ModuleSource, runs: str, held: dict[str, str]) -> list[str]:
     """The function that feeds a long sequence chunk by chunk.
 
     Args:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Dense, Model, Spec
+from xlstm.ir.graph import Dense, LayerSpec, Model
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.literals import literal
 
 from ...codegen.custom_layers import checked, merged
 from ...codegen.source import (
     FOLDER,
-    Parts,
+    ModuleSource,
     axes_words,
     call,
     class_doc,
-    collect,
     docstring,
     join,
     origin,
     returned,
     signature,
     statement,
+    write_layers,
 )
 from ..slots import NNX_DEFAULT
 from .dialect import Dialect
@@ -46,7 +46,7 @@ NNX = Dialect(
 )
 
 
-def _class(model: Model, parts: Parts) -> list[str]:
+def _class(model: Model, parts: ModuleSource) -> list[str]:
     return [
         "class Model(nnx.Module):",
         *class_doc(model),
@@ -65,9 +65,9 @@ def _default(model: Model) -> str:
     return f"dtype: DTypeLike = jnp.{model.compute_dtype().name}"
 
 
-def _statistics(spec: Spec) -> bool:
+def _statistics(spec: LayerSpec) -> bool:
     """Whether a layer keeps statistics, which training does not move by gradients."""
-    return any(kind_of(part).statistics for _, part in spec.parts)
+    return any(kind_of(part).statistics for _, part in spec.weighted_parts)
 
 
 def _build(model: Model, made: str, make: list[str]) -> list[str]:
@@ -143,11 +143,11 @@ RUN = "nnx.jit(lambda model, *inputs, state: model(*inputs, state=state))"
 def emit(model: Model) -> str:
     """Source text of `model.py` for Flax NNX."""
     lone = model.lone and bare(model.layers[0].spec)
-    parts = Parts() if lone else collect(model, emit_node(NNX))
+    parts = ModuleSource() if lone else write_layers(model, emit_node(NNX))
     if model.stateful:
         need_states(parts)
     if _many(model):
-        parts.need(NNX.layers, "untraced_rngs")
+        parts.use_template(NNX.layers, "untraced_rngs")
     head = docstring(
         f"A Flax NNX module ported from {origin(model)}.",
         "Needs flax and safetensors. `load()` gives the model with its trained weights. Call it",

@@ -5,64 +5,64 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
+from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, LayerSpec, Where
 from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import WIDTH, Call, call, listed
-from .dialect import At
+from ...codegen.source import WIDTH, CallExpr, call, listed
+from .dialect import FlaxLayerWriter
 from .elementwise import number
 from .shape import axes_text
 
 
-def clip(spec: Clip, at: At) -> None:
+def clip(spec: Clip, at: FlaxLayerWriter) -> None:
     """Between bounds."""
     low = None if spec.low is None else ("min", number(spec.low))
     high = None if spec.high is None else ("max", number(spec.high))
-    at.put(call("jnp.clip", at.x, low, high))
+    at.set_output(call("jnp.clip", at.x, low, high))
 
 
-def _numbers(at: At, found: Call) -> None:
+def _numbers(at: FlaxLayerWriter, found: CallExpr) -> None:
     """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
     if not at.site.read(0):
         return
     whole = call(f"{found}.astype", f"{at.x}.dtype")
     if len(f"        {at.site.y} = {whole}") > WIDTH:
         name = at.site.free("found")
-        at.write(name, found)
+        at.assign(name, found)
         whole = call(f"{name}.astype", f"{at.x}.dtype")
-    at.put(whole)
+    at.set_output(whole)
 
 
-def compare(spec: Compare, at: At) -> None:
+def compare(spec: Compare, at: FlaxLayerWriter) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms = [*at.site.inputs, *([] if spec.value is None else [number(spec.value)])]
     _numbers(at, call(named(f"jnp.{spec.how}"), *terms))
 
 
-def where(spec: Where, at: At) -> None:
+def where(spec: Where, at: FlaxLayerWriter) -> None:
     """One of two."""
     condition, *rest = at.site.inputs
     given = iter(rest)
     yes, no = (next(given) if value is None else number(value) for value in (spec.yes, spec.no))
-    at.put(call("jnp.where", f"{condition} != 0", yes, no))
+    at.set_output(call("jnp.where", f"{condition} != 0", yes, no))
 
 
-def along(spec: Along, at: At) -> None:
+def along(spec: Along, at: FlaxLayerWriter) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(named(f"jnp.{spec.how}"), at.x, ("axis", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
-        at.put(found)
+        at.set_output(found)
     else:
         _numbers(at, found)
 
 
-def constant(spec: Constant, at: At) -> None:
+def constant(spec: Constant, at: FlaxLayerWriter) -> None:
     """With fixed numbers."""
     if not at.site.read(0):
         return
     name = at.site.free("constant")
-    at.write(name, call("jnp.array", listed(map(number, spec.values)), f"{at.x}.dtype"))
+    at.assign(name, call("jnp.array", listed(map(number, spec.values)), f"{at.x}.dtype"))
     sizes = map(literal, spec.shape)
     shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
@@ -70,23 +70,23 @@ def constant(spec: Constant, at: At) -> None:
     if spec.how in COMPARISONS:
         _numbers(at, found)
     else:
-        at.put(found)
+        at.set_output(found)
 
 
-def across(spec: Across, at: At) -> None:
+def across(spec: Across, at: FlaxLayerWriter) -> None:
     """Over all samples, for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
     found = call(f"{at.x}.{named(spec.how)}", ("axis", axes_text(axes)), ("keepdims", "True"))
-    at.put(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
+    at.set_output(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
 
 
-def einsum(spec: Einsum, at: At) -> None:
+def einsum(spec: Einsum, at: FlaxLayerWriter) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
-    at.put(call("jnp.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
+    at.set_output(call("jnp.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
 
 
-OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {
+OPERATIONS: dict[type[LayerSpec], Callable[[Any, FlaxLayerWriter], None]] = {
     Across: across,
     Along: along,
     Clip: clip,

@@ -14,16 +14,16 @@ from xlstm.ir.graph import (
     LSTM,
     Bidirectional,
     ConvLSTM,
+    LayerSpec,
     Node,
     Recurrent,
     SimpleRNN,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.literals import literal
 
-from ...codegen.source import Argument, Call, Parts, assigned, call, statement
-from ...codegen.variables import Site
+from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
+from ...codegen.variables import NodeVariables
 from .dialect import CELLS, Dialect, function
 
 OWN = {
@@ -61,19 +61,19 @@ def own(dialect: Dialect) -> Callable[[Node], str]:
     return why
 
 
-def _own(dialect: Dialect, parts: Parts, name: str) -> str:
+def _own(dialect: Dialect, parts: ModuleSource, name: str) -> str:
     """Takes an own class into the module, and a comment that says why."""
-    parts.need(dialect.file, name)
+    parts.use_template(dialect.file, name)
     comment = f"        # {OWN[name].format(m=dialect.module)}"
     if comment not in parts.init[-4:]:
         parts.init.append(comment)
     return name
 
 
-def _cell_name(spec: Spec, dialect: Dialect) -> str:
+def _cell_name(spec: LayerSpec, dialect: Dialect) -> str:
     """The class of a layer's cell, "" for a layer that has none."""
     if not isinstance(spec, ConvLSTM):
-        return dialect.cells.get(spec.form, "")
+        return dialect.cells.get(spec.weight_kind, "")
     plain = (spec.activation, spec.gate_activation) == ("tanh", "sigmoid")
     ones = {*spec.strides, *spec.dilation} == {1} and spec.padding == "same"
     native = plain and ones and spec.forget_offset == 1 and dialect.conv_lstm
@@ -93,7 +93,7 @@ def _window(spec: ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
     return (literal(spec.window), bias, *(() if native else options))
 
 
-def _cell(spec: Recurrent, dialect: Dialect, parts: Parts) -> Call:
+def _cell(spec: Recurrent, dialect: Dialect, parts: ModuleSource) -> CallExpr:
     name = _cell_name(spec, dialect)
     native = name not in OWN
     name = f"{dialect.module}.{name}" if native else _own(dialect, parts, name)
@@ -115,7 +115,9 @@ def _cell(spec: Recurrent, dialect: Dialect, parts: Parts) -> Call:
     )
 
 
-def _rnn(spec: Recurrent, dialect: Dialect, parts: Parts, masked: bool, reverse: bool) -> Call:
+def _rnn(
+    spec: Recurrent, dialect: Dialect, parts: ModuleSource, masked: bool, reverse: bool
+) -> CallExpr:
     """The wrapper that walks along the sequence; `reverse` where it reads from the end."""
     cell = _cell(spec, dialect, parts)
     back = ("reverse", "True") if reverse else None
@@ -125,7 +127,7 @@ def _rnn(spec: Recurrent, dialect: Dialect, parts: Parts, masked: bool, reverse:
     return call(_own(dialect, parts, "MaskedRNN"), cell, back, zero)
 
 
-def _nest(spec: Recurrent | Bidirectional, states: Sequence[Call | str]) -> Call | str:
+def _nest(spec: Recurrent | Bidirectional, states: Sequence[CallExpr | str]) -> CallExpr | str:
     """Texts of all states, in the hub's order, as Flax's carry."""
     if isinstance(spec, Bidirectional):
         first = spec.forward.states
@@ -141,17 +143,19 @@ def _paths(spec: Recurrent | Bidirectional) -> list[str]:
     return ["[1]", "[0]"] if spec.states == 2 else [""]
 
 
-def _carry(spec: Recurrent | Bidirectional, parts: Parts, site: Site) -> Call | str:
+def _carry(
+    spec: Recurrent | Bidirectional, parts: ModuleSource, site: NodeVariables
+) -> CallExpr | str:
     """The carry that a layer starts from."""
     sizes = _sizes(spec, site.x)
     if spec.stateful:
         return _nest(spec, [f'before["{site.name}"][{n}]' for n in range(len(sizes))])
     if not site.states:
-        parts.need(CELLS, "zeros")
+        parts.use_template(CELLS, "zeros")
         return _nest(spec, [call("zeros", site.x, *size) for size in sizes])
     if parts.computed(site.states):
         return _nest(spec, list(site.states))
-    parts.need(CELLS, "checked")
+    parts.use_template(CELLS, "checked")
     pairs = zip(site.states, sizes, strict=True)
     return _nest(spec, [call("checked", state, site.x, *size) for state, size in pairs])
 
@@ -194,7 +198,11 @@ def _target(spec: Recurrent | Bidirectional, states: tuple[str, ...]) -> str:
 
 
 def _call(
-    spec: Recurrent | Bidirectional, parts: Parts, site: Site, output: str, states: tuple[str, ...]
+    spec: Recurrent | Bidirectional,
+    parts: ModuleSource,
+    site: NodeVariables,
+    output: str,
+    states: tuple[str, ...],
 ) -> None:
     """The line that runs a layer, and those that keep its states."""
     target = _target(spec, states)
@@ -216,7 +224,7 @@ def _call(
             parts.forward.append(f"        {name} = {path}")
 
 
-def _init(parts: Parts, site: Site, module: Call) -> None:
+def _init(parts: ModuleSource, site: NodeVariables, module: CallExpr) -> None:
     """The attribute that holds a layer; type checkers are told not to judge what it returns."""
     if module.name == "MaskedRNN":
         parts.init += statement(f"self.{site.name} = ", module, 8)
@@ -225,7 +233,7 @@ def _init(parts: Parts, site: Site, module: Call) -> None:
     parts.init += statement(f"self.{site.name}: Any = ", module, 8)
 
 
-def recurrent(spec: Recurrent, dialect: Dialect, parts: Parts, site: Site) -> None:
+def recurrent(spec: Recurrent, dialect: Dialect, parts: ModuleSource, site: NodeVariables) -> None:
     """An LSTM, GRU or SimpleRNN."""
     module = _rnn(spec, dialect, parts, bool(site.mask), spec.go_backwards)
     _init(parts, site, module)
@@ -234,20 +242,22 @@ def recurrent(spec: Recurrent, dialect: Dialect, parts: Parts, site: Site) -> No
         parts.forward += assigned(site.y, f"{site.y}[:, -1]")
 
 
-def _merge(spec: Bidirectional, parts: Parts) -> Call | str | None:
+def _merge(spec: Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
     """The function that joins the halves' sequences; None for the default one."""
     merge = MERGES[spec.merge]
     if spec.return_sequences and spec.merge == "concat":
         return None
     if "." not in merge:
-        parts.need(CELLS, merge)
+        parts.use_template(CELLS, merge)
     if spec.return_sequences:
         return merge
-    parts.need(CELLS, "last")
+    parts.use_template(CELLS, "last")
     return call("partial", "last", ("merge", merge))
 
 
-def bidirectional(spec: Bidirectional, dialect: Dialect, parts: Parts, site: Site) -> None:
+def bidirectional(
+    spec: Bidirectional, dialect: Dialect, parts: ModuleSource, site: NodeVariables
+) -> None:
     """Two recurrent layers; the native wrapper turns the second one's sequence round again."""
     merge = _merge(spec, parts)
     module = call(
@@ -264,7 +274,7 @@ def bidirectional(spec: Bidirectional, dialect: Dialect, parts: Parts, site: Sit
     _call(spec, parts, site, output, site.outputs[ends:])
 
 
-def _flipped(parts: Parts, site: Site) -> Site:
+def _flipped(parts: ModuleSource, site: NodeVariables) -> NodeVariables:
     """The same layer reading from the end, as both halves do where the first goes backwards."""
     x = f"jnp.flip({site.x}, 1)"
     if site.read(0):

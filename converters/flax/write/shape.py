@@ -21,8 +21,8 @@ from xlstm.ir.graph import (
 )
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import WIDEST, WIDTH, Call, call, listed
-from .dialect import CELLS, At
+from ...codegen.source import WIDEST, WIDTH, CallExpr, call, listed
+from .dialect import CELLS, FlaxLayerWriter
 
 
 def axes_text(axes: tuple[int, ...]) -> str:
@@ -34,30 +34,30 @@ def axes_text(axes: tuple[int, ...]) -> str:
     return literal(axes[0] if len(axes) == 1 else axes)
 
 
-def _leading(at: At) -> str:
+def _leading(at: FlaxLayerWriter) -> str:
     return "x.shape[0]".replace("x", at.x) if at.lead == 1 else f"*{at.x}.shape[:{at.lead}]"
 
 
-def flatten(_spec: Flatten, at: At) -> None:
+def flatten(_spec: Flatten, at: FlaxLayerWriter) -> None:
     """All axes of a sample as one."""
-    at.put(call(f"{at.x}.reshape", _leading(at), "-1"))
+    at.set_output(call(f"{at.x}.reshape", _leading(at), "-1"))
 
 
-def reshape(spec: Reshape, at: At) -> None:
+def reshape(spec: Reshape, at: FlaxLayerWriter) -> None:
     """A sample in another shape."""
     sizes = ("-1" if size is None else literal(size) for size in spec.shape)
-    at.put(call(f"{at.x}.reshape", _leading(at), *sizes))
+    at.set_output(call(f"{at.x}.reshape", _leading(at), *sizes))
 
 
-def permute(spec: Permute, at: At) -> None:
+def permute(spec: Permute, at: FlaxLayerWriter) -> None:
     """Axes in another order."""
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
-    at.put(call(f"{at.x}.transpose", *map(literal, order)))
+    at.set_output(call(f"{at.x}.transpose", *map(literal, order)))
 
 
-def repeat_vector(spec: RepeatVector, at: At) -> None:
+def repeat_vector(spec: RepeatVector, at: FlaxLayerWriter) -> None:
     """Equal steps."""
-    at.put(call("jnp.repeat", at.part("None"), literal(spec.times), ("axis", f"{at.lead}")))
+    at.set_output(call("jnp.repeat", at.part("None"), literal(spec.times), ("axis", f"{at.lead}")))
 
 
 def _part(start: int | None, stop: int | None, step: int = 1) -> str:
@@ -70,75 +70,77 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
-def take(spec: Slice, at: At) -> None:
+def take(spec: Slice, at: FlaxLayerWriter) -> None:
     """A part along one axis."""
     before = [":"] * spec.axis
     if not spec.drop:
-        at.put(at.part(*before, _part(spec.start, spec.stop, spec.step)))
+        at.set_output(at.part(*before, _part(spec.start, spec.stop, spec.step)))
         return
     start = literal(spec.start)
     if at.shapes[0][spec.axis] is None and spec.start not in (0, -1):
         # JAX takes the nearest place where there is none; a NaN is no wrong number
         place = at.part(*before, start, of=".at")
-        at.put(call(f"{place}.get", ("mode", '"fill"'), ("fill_value", "jnp.nan")))
+        at.set_output(call(f"{place}.get", ("mode", '"fill"'), ("fill_value", "jnp.nan")))
     else:
-        at.put(at.part(*before, start))
+        at.set_output(at.part(*before, start))
 
 
-def expand_dims(spec: ExpandDims, at: At) -> None:
+def expand_dims(spec: ExpandDims, at: FlaxLayerWriter) -> None:
     """A new axis."""
-    at.put(call("jnp.expand_dims", at.x, literal(at.axis(spec.axis))))
+    at.set_output(call("jnp.expand_dims", at.x, literal(at.axis(spec.axis))))
 
 
-def squeeze(spec: Squeeze, at: At) -> None:
+def squeeze(spec: Squeeze, at: FlaxLayerWriter) -> None:
     """An axis less."""
-    at.put(call("jnp.squeeze", at.x, ("axis", literal(at.axis(spec.axis)))))
+    at.set_output(call("jnp.squeeze", at.x, ("axis", literal(at.axis(spec.axis)))))
 
 
-def reverse(_spec: Reverse, at: At) -> None:
+def reverse(_spec: Reverse, at: FlaxLayerWriter) -> None:
     """The time axis turned round."""
-    at.put(call("jnp.flip", at.x, f"{at.lead}"))
+    at.set_output(call("jnp.flip", at.x, f"{at.lead}"))
 
 
-def pad(spec: Pad, at: At) -> None:
+def pad(spec: Pad, at: FlaxLayerWriter) -> None:
     """Zeros around."""
     pairs = [(0, 0)] * at.lead + [*zip(spec.before, spec.after, strict=True), (0, 0)]
     padded = call("jnp.pad", at.x, call("", *map(literal, pairs)))
-    at.put(padded if any(map(any, pairs)) else at.x)
+    at.set_output(padded if any(map(any, pairs)) else at.x)
 
 
-def crop(spec: Crop, at: At) -> None:
+def crop(spec: Crop, at: FlaxLayerWriter) -> None:
     """The middle."""
     pairs = zip(spec.before, spec.after, strict=True)
     parts = [_part(a or None, -b or None) for a, b in pairs]
     while parts and parts[-1] == ":":
         parts.pop()
-    at.put(at.part(*parts) if parts else at.x)
+    at.set_output(at.part(*parts) if parts else at.x)
 
 
-def up_sample(spec: UpSample, at: At) -> None:
+def up_sample(spec: UpSample, at: FlaxLayerWriter) -> None:
     """Every place repeated."""
-    value: Call | str = at.x
+    value: CallExpr | str = at.x
     for axis, times in enumerate(spec.times):
         if times > 1:
             value = call("jnp.repeat", value, literal(times), ("axis", literal(at.axis(axis))))
-    at.put(value)
+    at.set_output(value)
 
 
-def reduce(spec: Reduce, at: At) -> None:
+def reduce(spec: Reduce, at: FlaxLayerWriter) -> None:
     """Over axes of a sample."""
     axes = ("axis", axes_text(tuple(map(at.axis, spec.axes))))
-    at.put(call(f"{at.x}.{named(spec.how)}", axes, ("keepdims", "True") if spec.keep else None))
+    at.set_output(
+        call(f"{at.x}.{named(spec.how)}", axes, ("keepdims", "True") if spec.keep else None)
+    )
 
 
-def concatenate(spec: Concatenate, at: At) -> None:
+def concatenate(spec: Concatenate, at: FlaxLayerWriter) -> None:
     """End to end."""
     inputs = at.site.inputs
     joined = call("jnp.concatenate", listed(inputs), ("axis", literal(at.axis(spec.axis))))
-    at.put(joined if len(inputs) > 1 else at.x)
+    at.set_output(joined if len(inputs) > 1 else at.x)
 
 
-def _same_rank(at: At) -> list[str]:
+def _same_rank(at: FlaxLayerWriter) -> list[str]:
     """The inputs, with the axes that samples of lower rank lack in front of their own."""
     most = max(at.ranks)
     lead = ":, " * at.lead
@@ -154,11 +156,11 @@ FUNCTIONS = {"average": "add"}
 """Merge -> the function of two arrays that it repeats, where it is called something else."""
 
 
-def _chained(at: At, sign: str, terms: list[str]) -> None:
+def _chained(at: FlaxLayerWriter, sign: str, terms: list[str]) -> None:
     """Terms with a sign between them, one a line where they are too long for one."""
     pad, text = " " * 8, f" {sign} ".join(terms)
     if len(text) + 12 <= WIDTH:
-        at.put(text)
+        at.set_output(text)
         return
     lines = [terms[0], *(f"{sign} {term}" for term in terms[1:])]
     at.parts.forward += [
@@ -168,34 +170,36 @@ def _chained(at: At, sign: str, terms: list[str]) -> None:
     ]
 
 
-def merge(spec: Merge, at: At) -> None:
+def merge(spec: Merge, at: FlaxLayerWriter) -> None:
     """Element by element."""
     terms, count, y = _same_rank(at), len(at.site.inputs), at.site.y
     if count > WIDEST:
-        at.put(call("reduce", named(f"jnp.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms)))
+        at.set_output(
+            call("reduce", named(f"jnp.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms))
+        )
         if spec.how == "average":
-            at.put(f"{y} / {count}")
+            at.set_output(f"{y} / {count}")
         return
     if spec.how not in SIGNS:
-        value: Call | str = terms[0]
+        value: CallExpr | str = terms[0]
         for term in terms[1:]:
             value = call(named(f"jnp.{spec.how}"), value, term)
-        at.put(value)
+        at.set_output(value)
         return
     whole = f"({' + '.join(terms)}) / {count}"
     if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
-        at.put(whole)
+        at.set_output(whole)
         return
     _chained(at, SIGNS[spec.how], terms)
     if spec.how == "average" and count > 1:
-        at.put(f"{y} / {count}")
+        at.set_output(f"{y} / {count}")
 
 
-def dot(spec: Dot, at: At) -> None:
+def dot(spec: Dot, at: FlaxLayerWriter) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))
     if spec.normalize:
-        at.parts.need(CELLS, "unit")
+        at.parts.use_template(CELLS, "unit")
     floor = literal(spec.floor)
     inputs = [f"unit({x}, {literal(axis)}, {floor})" if spec.normalize else x for x, axis in pairs]
     first, second = at.ranks
@@ -203,6 +207,6 @@ def dot(spec: Dot, at: At) -> None:
     left, right = (
         f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
     )
-    at.put(call("jnp.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
+    at.set_output(call("jnp.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
     if not a and not b:
-        at.put(f"{at.site.y}[:, None]")
+        at.set_output(f"{at.site.y}[:, None]")

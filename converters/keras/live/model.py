@@ -25,7 +25,7 @@ import numpy as np
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.files.description import Description, Stored
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import Elu, Model, MultiHeadAttention, Pool, Relu, Spec, TimeDistributed
+from xlstm.ir.graph import Elu, LayerSpec, Model, MultiHeadAttention, Pool, Relu, TimeDistributed
 from xlstm.ir.precision import HALF, cast
 from xlstm.ir.source import Optimizer, optimizer_of
 from xlstm.ir.types import Array
@@ -428,11 +428,11 @@ def inexact(dtype: str, model: Model) -> str:
     return f"MaxPooling3D {named}" if pooled else ""
 
 
-def _inner(spec: Spec) -> Spec:
+def _inner(spec: LayerSpec) -> LayerSpec:
     return spec.layer if isinstance(spec, TimeDistributed) else spec
 
 
-def _is_max_pool_3d(spec: Spec) -> bool:
+def _is_max_pool_3d(spec: LayerSpec) -> bool:
     return isinstance(spec, Pool) and spec.how == "max" and len(spec.window) == 3
 
 
@@ -464,22 +464,22 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
 EXACT = 1e-30
 """Less than any constant of a layer."""
 
-ROUNDED: dict[type[Spec], str] = {
+ROUNDED: dict[type[LayerSpec], str] = {
     Relu: "tf.nn.leaky_relu rounds its slope to float32",
     MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
 }
 """Layers of which Keras on TensorFlow rounds a constant, whatever the dtype."""
 
 
-def _rounded(spec: Spec) -> float | None:
+def _rounded(spec: LayerSpec) -> float | None:
     """The constant of a layer that is rounded, None if it has none."""
     if isinstance(spec, MultiHeadAttention):
         return 1.0 / math.sqrt(spec.key_dim)
     return spec.slope if isinstance(spec, Relu) and is_leaky(spec) else None
 
 
-def _activations(spec: Spec) -> set[str]:
+def _activations(spec: LayerSpec) -> set[str]:
     """Activations of a layer and of the layers inside it."""
     held = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
-    inner = [part for _, part in spec.parts if part is not spec]
+    inner = [part for _, part in spec.weighted_parts if part is not spec]
     return held.union(*map(_activations, inner))

@@ -16,6 +16,7 @@ from xlstm.ir.graph import (
     Edge,
     Embedding,
     Flatten,
+    LayerSpec,
     Masking,
     Merge,
     MultiHeadAttention,
@@ -23,7 +24,6 @@ from xlstm.ir.graph import (
     Recurrent,
     Reshape,
     Reverse,
-    Spec,
     TimeDistributed,
     mask_shape,
 )
@@ -32,16 +32,16 @@ from xlstm.ir.layers.custom import alike, inside
 from xlstm.ir.permutes import at_every_step, order_of
 from xlstm.ir.types import Array, Shape
 
-from .context import LIMITS, Given, Reader
+from .context import LIMITS, CallContext, ReadContext
 from .custom_layers import check_told, is_registered, sized, taken
 from .graph import Graph
-from .inbound_nodes import ANEW, Call, Tensor
+from .inbound_nodes import ANEW, KerasTensor, LayerCall
 from .initial_states import Channels, channels_of, main_of, shared_out
 from .layers.config import operation_of, read_input, read_layer
-from .masks import MOVED_MASKS, Carried, Mask, check_shapes, is_changed, masked_merge
-from .ops.call import Operation, Placing, fixed, is_alike, outputs_of
+from .masks import MOVED_MASKS, Mask, MaskPropagation, check_shapes, is_changed, masked_merge
+from .ops.call import Operation, OperationInserter, fixed, is_alike, outputs_of
 from .ops.registry import BY_NUMBER, MASKS, read_operation
-from .shared_layers import Shared
+from .shared_layers import SharedLayers
 from .submodels import JOINT
 from .version_limits import check_masked, check_stack, check_unmasked
 from .weights import halves_train, read_weights, trainable_of
@@ -52,7 +52,7 @@ MOVES = (Permute, Flatten, Reshape)
 """Specs beside the one that a layer is named for."""
 
 
-class Assembly:
+class KerasGraphBuilder:
     """Puts the hub's graph together from the calls of a Keras model.
 
     Attributes:
@@ -63,23 +63,23 @@ class Assembly:
         rows: numbers of samples that constants in it have.
     """
 
-    def __init__(self, reader: Reader, graph: Graph) -> None:
+    def __init__(self, reader: ReadContext, graph: Graph) -> None:
         self.reader = reader
         self.nodes = Builder()
         self.weights: dict[str, dict[str, Array]] = {}
         self.moves: set[str] = set()
         self.rows: set[int] = set()
-        self.carried = Carried(reader, self.nodes, self.edge)
+        self.carried = MaskPropagation(reader, self.nodes, self.edge)
         self._masks_alone = graph.masks_alone()
         read = (*graph.outputs, *(tensor for call in graph.calls for tensor in call.reads))
         self._read = {(tensor.layer, tensor.output) for tensor in read}
-        self._edges: dict[Tensor, Edge] = {}
+        self._edges: dict[KerasTensor, Edge] = {}
         self._placed: set[tuple[str, int]] = set()
-        self._owners: dict[str, list[tuple[str, Spec]]] = {}
-        self._shared = Shared(reader)
+        self._owners: dict[str, list[tuple[str, LayerSpec]]] = {}
+        self._shared = SharedLayers(reader)
         self._names: set[str] = {call.name for call in graph.calls}
 
-    def edge(self, tensor: Tensor, where: str) -> Edge:
+    def edge(self, tensor: KerasTensor, where: str) -> Edge:
         """The hub's edge of an output of a layer.
 
         Raises:
@@ -98,11 +98,11 @@ class Assembly:
             raise FileError(where, "an output of a layer", got, ANEW)
         return self._edges[tensor]
 
-    def _waits(self, tensor: Tensor) -> bool:
+    def _waits(self, tensor: KerasTensor) -> bool:
         """True for a mask that an operation computes and that is not in the graph yet."""
         return self.carried.is_mask(tensor) and tensor[:2] not in self._placed
 
-    def output(self, tensor: Tensor, where: str) -> Edge:
+    def output(self, tensor: KerasTensor, where: str) -> Edge:
         """The hub's edge of what a layer reads, or of an output of the model.
 
         Raises:
@@ -114,7 +114,7 @@ class Assembly:
             raise UnsupportedError(where, "a tensor of samples", got, LIMITS)
         return edge
 
-    def add(self, call: Call) -> None:
+    def add(self, call: LayerCall) -> None:
         """Adds a call with its weights."""
         where, before = self.reader.where(call.name), len(self.nodes)
         if call.kind == "InputLayer":
@@ -128,7 +128,7 @@ class Assembly:
         # one node was reckoned with before
         self.reader.budget.spend("expanded nodes", max(len(self.nodes) - before - 1, 0), where)
 
-    def _add_joint(self, call: Call, where: str) -> None:
+    def _add_joint(self, call: LayerCall, where: str) -> None:
         """Gives a tensor the mask that a call names, or that another tensor carries."""
         self._edges[call.output()] = self.edge(call.inputs[0], where)
         carrier = call.options.get("carrier")
@@ -137,7 +137,7 @@ class Assembly:
             mask = self.carried.of.get(call.inputs[0])
         self.carried.of[call.output()] = mask
 
-    def _add_input(self, call: Call, where: str) -> None:
+    def _add_input(self, call: LayerCall, where: str) -> None:
         try:
             spec = read_input(call.layer.get("config", {}), where)
         except UsageError as error:
@@ -146,7 +146,7 @@ class Assembly:
         edge = self._edges[call.output()] = self._add(where, call.name, spec)
         self.carried.booleans |= {edge} if spec.dtype == "bool" else set()
 
-    def _add_operation(self, call: Call, name: str, where: str) -> None:
+    def _add_operation(self, call: LayerCall, name: str, where: str) -> None:
         """Adds an operation; one on masks is looked at when a layer names its result."""
         on_mask = call.inputs and (
             self.carried.is_mask(call.inputs[0])
@@ -157,7 +157,7 @@ class Assembly:
             return
         self._place(call, name, where)
 
-    def _place(self, call: Call, name: str, where: str) -> None:
+    def _place(self, call: LayerCall, name: str, where: str) -> None:
         """Adds the nodes of an operation."""
         read = {tensor: self.edge(tensor, where) for tensor in call.inputs}
         shapes = {t: self.nodes.shape(edge)[call.wraps :] for t, edge in read.items()}
@@ -167,11 +167,13 @@ class Assembly:
         if alike and name not in BY_NUMBER:
             raise operation.refused("a tensor of samples", f"{read[min(alike)].node}, {REDUCED}")
 
-        def add(node: str, spec: Spec, edges: list[Edge]) -> Edge:
+        def add(node: str, spec: LayerSpec, edges: list[Edge]) -> Edge:
             return self._add(where, node, self._wrapped(spec, edges, call), edges)
 
         own = self._name(call)
-        placing = Placing(operation, read.__getitem__, add, self._free, own, self.carried.booleans)
+        placing = OperationInserter(
+            operation, read.__getitem__, add, self._free, own, self.carried.booleans
+        )
         try:
             made = outputs_of(read_operation(operation))
         except UsageError as error:
@@ -184,13 +186,13 @@ class Assembly:
         self.carried.alike |= {edge for edge, own in pairs if is_alike(own, alike)}
         self._placed.add((call.name, call.number))
 
-    def _add_layer(self, call: Call, where: str) -> None:
+    def _add_layer(self, call: LayerCall, where: str) -> None:
         inputs = [self.output(tensor, where) for tensor in call.inputs]
         masks = self.carried.masks(call, where)
         shapes = [self.nodes.shape(x) for x in inputs]
         if call.wraps and any(len(shape) < call.wraps + 1 for shape in shapes):
             raise FileError(where, "an input with a time axis", f"{shapes[0]}", ANEW)
-        given = Given(
+        given = CallContext(
             tuple(shape[call.wraps :] for shape in shapes),
             tuple(mask is not None for mask in masks),
             call.options,
@@ -199,7 +201,7 @@ class Assembly:
         check_unmasked(self.reader, call.name, call.layer, masks[0])
         specs = read_layer(self.reader, call.layer, given)
         if call.name not in self._owners:
-            heavy = any(spec.parts for spec in specs)
+            heavy = any(spec.weighted_parts for spec in specs)
             if first := self._shared.owner(call) if heavy else "":
                 self._owners[call.name] = self._owners[first]
         if is_registered(specs[0]):
@@ -217,7 +219,7 @@ class Assembly:
             hub = read_weights(self.reader, name, call.layer, specs, call.group)
             self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
 
-    def _sized(self, call: Call, spec: Spec) -> Spec:
+    def _sized(self, call: LayerCall, spec: LayerSpec) -> LayerSpec:
         """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
         if call.name in self._owners:
             own, first = inside(spec), inside(inside(self._owners[call.name][0][1]))
@@ -230,10 +232,10 @@ class Assembly:
         self.reader.give(name if self.reader.description.by_name else call.group, stored)
         return sized(self.reader, spec, stored, self.reader.where(call.name))
 
-    def _spec(self, edge: Edge) -> Spec:
+    def _spec(self, edge: Edge) -> LayerSpec:
         return self.nodes.node(edge.node).spec
 
-    def _wrapped(self, spec: Spec, inputs: Sequence[Edge], call: Call) -> Spec:
+    def _wrapped(self, spec: LayerSpec, inputs: Sequence[Edge], call: LayerCall) -> LayerSpec:
         """A spec for every time step, where the model around it is applied to each by itself."""
         for _ in range(call.wraps):
             ranks = {len(self.nodes.shape(x)) for x in inputs}
@@ -246,7 +248,7 @@ class Assembly:
         return spec
 
     def _add_masked(
-        self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
+        self, call: LayerCall, specs: Sequence[LayerSpec], inputs: list[Edge], masks: Sequence[Mask]
     ) -> list[list[Edge]]:
         """Adds a merge whose numbers depend on the masks of its inputs."""
         (spec,), where = specs, self.reader.where(call.name)
@@ -267,7 +269,7 @@ class Assembly:
         return [made[-1:]]
 
     def _add_specs(
-        self, call: Call, specs: Sequence[Spec], inputs: list[Edge], masks: Sequence[Mask]
+        self, call: LayerCall, specs: Sequence[LayerSpec], inputs: list[Edge], masks: Sequence[Mask]
     ) -> list[list[Edge]]:
         """Adds the nodes of a layer, one after the other; gives their outputs."""
         where = self.reader.where(call.name)
@@ -305,7 +307,7 @@ class Assembly:
             found[channels.core] = self._moved_back(call, channels, found[channels.core])
         return found
 
-    def _moved_back(self, call: Call, channels: Channels, found: list[Edge]) -> list[Edge]:
+    def _moved_back(self, call: LayerCall, channels: Channels, found: list[Edge]) -> list[Edge]:
         """The outputs of a layer whose channels come first; the first one is moved by the last."""
         rest, spec = found[1 + channels.joined :], self._spec(found[0])
         twice = isinstance(spec, Bidirectional) and spec.merge == "none" and not channels.joined
@@ -317,14 +319,14 @@ class Assembly:
             moved.append(edge)
         return moved
 
-    def _move(self, call: Call, move: Spec, edge: Edge, part: str) -> Edge:
+    def _move(self, call: LayerCall, move: LayerSpec, edge: Edge, part: str) -> Edge:
         """A tensor of a layer with its channels in another place."""
         name, where = self._free(f"{call.name}/{part}"), self.reader.where(call.name)
         self.moves.add(name)
         return self._add(where, name, self._wrapped(move, [edge], call), [edge])
 
     def _starts(
-        self, call: Call, x: Edge, where: str, channels: Channels | None = None
+        self, call: LayerCall, x: Edge, where: str, channels: Channels | None = None
     ) -> list[Edge]:
         """The initial states that a call names; constants among them are made for every sample."""
         found = [self.output(tensor, where) for tensor in call.states]
@@ -340,7 +342,7 @@ class Assembly:
             found.insert(place, edge)
         return found
 
-    def _again(self, owner: tuple[str, Spec], spec: Spec, where: str) -> str:
+    def _again(self, owner: tuple[str, LayerSpec], spec: LayerSpec, where: str) -> str:
         """The node whose layer is called again.
 
         Raises:
@@ -351,19 +353,19 @@ class Assembly:
             raise UnsupportedError(where, "a stateful layer called once", "two calls", LIMITS)
         if alike(first, spec):
             return name
-        if spec.parts:
+        if spec.weighted_parts:
             got = "calls on inputs, or with masks, that make other layers of it"
             raise UnsupportedError(where, "calls that are alike", got, LIMITS)
         return ""
 
-    def _attended(self, spec: Spec, masks: Sequence[Mask], where: str) -> list[Edge]:
+    def _attended(self, spec: LayerSpec, masks: Sequence[Mask], where: str) -> list[Edge]:
         """The masks that are inputs of attention."""
         if not isinstance(spec, (Attention, MultiHeadAttention)):
             return []
         return [self.carried.sure(masks["qvk".index(name)], where) for name in spec.masks]
 
     def _obeyed(
-        self, call: Call, spec: Spec, x: Shape, mask: Mask, specs: Sequence[Spec]
+        self, call: LayerCall, spec: LayerSpec, x: Shape, mask: Mask, specs: Sequence[LayerSpec]
     ) -> Edge | None:
         """The mask edge of a node.
 
@@ -386,17 +388,17 @@ class Assembly:
             check_masked(self.reader, call.name, call.layer, specs, call.started)
         return edge
 
-    def _name(self, call: Call) -> str:
+    def _name(self, call: LayerCall) -> str:
         """The name of a call's node: its layer's, with the number of later calls."""
         return self._numbered(call) if call.name in self.nodes else call.name
 
-    def _numbered(self, call: Call) -> str:
+    def _numbered(self, call: LayerCall) -> str:
         return self._free(f"{call.name}/{call.number or 1}")
 
-    def _stages(self, call: Call, specs: Sequence[Spec]) -> list[str]:
+    def _stages(self, call: LayerCall, specs: Sequence[LayerSpec]) -> list[str]:
         """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
         name = self._name(call)
-        heavy = [n for n, spec in enumerate(specs) if spec.parts]
+        heavy = [n for n, spec in enumerate(specs) if spec.weighted_parts]
         main = heavy or [n for n, s in enumerate(specs) if not isinstance(inside(s), MOVES)]
         single = len(specs) == 1 or len(main) == 1
         chosen = main[0] if main else 0
@@ -415,7 +417,11 @@ class Assembly:
         return name
 
     def _name_outputs(
-        self, call: Call, specs: Sequence[Spec], found: list[list[Edge]], masks: Sequence[Mask]
+        self,
+        call: LayerCall,
+        specs: Sequence[LayerSpec],
+        found: list[list[Edge]],
+        masks: Sequence[Mask],
     ) -> None:
         """Notes which edge each output of a layer is, and which mask it carries."""
         (y, *rest), last = found[-1], main_of(specs)

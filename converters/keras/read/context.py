@@ -10,7 +10,7 @@ from typing import Any
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
 from xlstm.ir import registered as custom
-from xlstm.ir.graph import Spec
+from xlstm.ir.graph import LayerSpec
 from xlstm.ir.types import Shape
 
 from ..activations import FROM_KERAS, REFUSED, stock_form
@@ -22,7 +22,7 @@ LIMITS = "see the README's limits"
 
 
 @dataclass(frozen=True)
-class Given:
+class CallContext:
     """What a layer is called on.
 
     Attributes:
@@ -39,7 +39,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Rule:
+class LayerRule:
     """How the config of one Keras class is read.
 
     Attributes:
@@ -51,7 +51,7 @@ class Rule:
         joins: whether it takes several inputs: `build` gets Given instead of a shape.
     """
 
-    build: Callable[[Config, Any, Reader], Spec | Sequence[Spec]]
+    build: Callable[[Config, Any, ReadContext], LayerSpec | Sequence[LayerSpec]]
     reads: frozenset[str]
     harmless: frozenset[str] = frozenset()
     only: Mapping[str, Any] | None = None
@@ -92,7 +92,7 @@ class Paths:
         return self._sorted[slice(*(bisect_left(self._sorted, end) for end in ends))]
 
 
-class Reader:
+class ReadContext:
     """Reads one description; keeps the notes and warnings it finds on the way.
 
     Attributes:
@@ -104,7 +104,7 @@ class Reader:
     def __init__(
         self,
         description: Description,
-        rules: Mapping[str, Rule],
+        rules: Mapping[str, LayerRule],
         operations: Collection[str] = (),
     ) -> None:
         self.description = description

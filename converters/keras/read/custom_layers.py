@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Stored
-from xlstm.ir.graph import Custom, Spec, TimeDistributed
+from xlstm.ir.graph import Custom, LayerSpec, TimeDistributed
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.registered import lookup
 
-from .context import LIMITS, Config, Given, Reader
+from .context import LIMITS, CallContext, Config, ReadContext
 
 NOT_OPTIONS = frozenset("name trainable dtype batch_input_shape batch_shape input_dtype".split())
 """Keys of a config that are no options of the layer."""
@@ -21,7 +21,7 @@ LAMBDA_OPTIONS = ("arguments",)
 """Keys of the config of a Lambda that are no code, which nobody decodes."""
 
 
-def custom_spec(reader: Reader, layer: Config, name: str, given: Given) -> Custom:
+def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContext) -> Custom:
     """The spec of a registered layer; the shapes of its tensors are not known yet.
 
     Raises:
@@ -39,12 +39,12 @@ def custom_spec(reader: Reader, layer: Config, name: str, given: Given) -> Custo
     return spec
 
 
-def is_registered(spec: Spec) -> bool:
+def is_registered(spec: LayerSpec) -> bool:
     """Whether a layer, or the one at every time step, is one that the user registered."""
     return isinstance(inside(spec), Custom)
 
 
-def taken(reader: Reader, name: str, group: str) -> tuple[Stored, ...]:
+def taken(reader: ReadContext, name: str, group: str) -> tuple[Stored, ...]:
     """The tensors of a registered layer in the order of the file, those of layers inside it too.
 
     Args:
@@ -65,7 +65,7 @@ def taken(reader: Reader, name: str, group: str) -> tuple[Stored, ...]:
     )
 
 
-def sized(reader: Reader, spec: Spec, stored: Sequence[Stored], where: str) -> Spec:
+def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where: str) -> LayerSpec:
     """The spec with the shapes of its tensors, which files alone tell; notes which is which.
 
     Raises:
@@ -89,7 +89,7 @@ def sized(reader: Reader, spec: Spec, stored: Sequence[Stored], where: str) -> S
     return replace(spec, layer=done) if isinstance(spec, TimeDistributed) else done
 
 
-def check_told(spec: Spec, masks: Sequence[object], where: str) -> None:
+def check_told(spec: LayerSpec, masks: Sequence[object], where: str) -> None:
     """Raises UnsupportedError for a call that hands a mask to a layer that was told to use none."""
     own = inside(spec)
     if isinstance(own, Custom) and not own.sees_mask and any(mask is not None for mask in masks):

@@ -9,7 +9,15 @@ from typing import Any
 from xlstm.errors import FileError, UnsupportedError, UsageError
 
 from .context import NESTED, Config, is_custom, registered_name
-from .inbound_nodes import ANEW, Call, Tensor, is_tensor, mentioned, read_calls, tensors_in
+from .inbound_nodes import (
+    ANEW,
+    KerasTensor,
+    LayerCall,
+    is_tensor,
+    mentioned,
+    read_calls,
+    tensors_in,
+)
 from .layers.config import CELLS, cells_of, class_of, halves_of
 from .layers.rules import CONV_LSTMS
 
@@ -28,9 +36,9 @@ class Graph:
     """
 
     name: str
-    calls: tuple[Call, ...]
+    calls: tuple[LayerCall, ...]
     inputs: tuple[str, ...]
-    outputs: tuple[Tensor, ...]
+    outputs: tuple[KerasTensor, ...]
     keys: tuple[str, ...] = ()
     deep: str = ""
 
@@ -114,16 +122,16 @@ def _sequential(name: str, config: Any, layers: list[Config], where: str) -> Gra
     start = "input"
     while start in rest:
         start += "_"
-    calls = [Call(start, first, home=(start,))]
-    x: tuple[Tensor, ...] = (Tensor(start, 0, 0),)
+    calls = [LayerCall(start, first, home=(start,))]
+    x: tuple[KerasTensor, ...] = (KerasTensor(start, 0, 0),)
     inputs: tuple[str, ...] = (start,)
     branches = _branches(layers[0], where)
     if branches:
         calls, x = list(branches), tuple(call.output() for call in branches if call.inputs)
         inputs = tuple(call.name for call in branches if not call.inputs)
     for layer_name, layer in rest.items():
-        calls.append(Call(layer_name, layer, x, home=(layer_name,)))
-        x = (Tensor(layer_name, 0, 0),)
+        calls.append(LayerCall(layer_name, layer, x, home=(layer_name,)))
+        x = (KerasTensor(layer_name, 0, 0),)
     last = calls[-1]
     outputs = tuple(last.output(number) for number in range(_count(last.layer, where)))
     return Graph(name, tuple(calls), inputs, outputs)
@@ -160,7 +168,7 @@ def _states_of(layer: Config) -> int:
     return STATES.get(class_of(layer), 0)
 
 
-def _branches(first: Config, where: str) -> list[Call]:
+def _branches(first: Config, where: str) -> list[LayerCall]:
     """The models that a Merge of Keras 1 starts a chain with, each after an input of its own."""
     options = first.get("config", {})
     models = options.get("layers") if first.get("class_name") == "Merge" else None
@@ -169,8 +177,8 @@ def _branches(first: Config, where: str) -> list[Call]:
         inner = layers_of(model, where)
         name = f"{options.get('name', 'merge')}_branch_{number}"
         given = {"class_name": "InputLayer", "config": _built_for(model.get("config"), inner[0])}
-        start = Call(f"{name}_input", given, home=(f"{name}_input",))
-        calls += [start, Call(name, model, (start.output(),), home=(name,))]
+        start = LayerCall(f"{name}_input", given, home=(f"{name}_input",))
+        calls += [start, LayerCall(name, model, (start.output(),), home=(name,))]
     return calls
 
 
@@ -205,7 +213,7 @@ def _inner_input(model: Config) -> Config | None:
 
 
 def _functional(name: str, config: Config, layers: list[Config], where: str) -> Graph:
-    calls: list[Call] = []
+    calls: list[LayerCall] = []
     for layer in layers:
         calls += read_calls(name_of(layer), layer, f"{where}, layer {name_of(layer)}")
     inputs = [tensor.layer for tensor in _ends(config, "input_layers", where)]
@@ -230,7 +238,9 @@ def _named_outputs(found: Any) -> tuple[tuple[str, ...], str]:
     return (), f"several tensors, or none, as number {deep[0]}" if deep else ""
 
 
-def _numbered(calls: list[Call], outputs: list[Tensor]) -> tuple[list[Call], list[Tensor]]:
+def _numbered(
+    calls: list[LayerCall], outputs: list[KerasTensor]
+) -> tuple[list[LayerCall], list[KerasTensor]]:
     """Calls and outputs, the calls of every layer counted alike wherever they are named.
 
     Keras 1 and 2 count the calls of a model from 1 where its own graph is call 0. Keras 3 has no
@@ -260,7 +270,7 @@ def _is_late(layer: Config) -> bool:
     return isinstance(nodes, list) and any(isinstance(node, Mapping) for node in nodes)
 
 
-def _ends(config: Config, key: str, where: str) -> list[Tensor]:
+def _ends(config: Config, key: str, where: str) -> list[KerasTensor]:
     """The tensors that are a model's inputs or outputs."""
     found = list(tensors_in(config.get(key), f"{where}, {key}"))
     if not found:
@@ -268,7 +278,7 @@ def _ends(config: Config, key: str, where: str) -> list[Tensor]:
     return found
 
 
-def _sorted(calls: list[Call], outputs: list[Tensor], where: str) -> list[Call]:
+def _sorted(calls: list[LayerCall], outputs: list[KerasTensor], where: str) -> list[LayerCall]:
     """The calls, each after those it reads; as they were where that allows it.
 
     Raises:
@@ -279,7 +289,7 @@ def _sorted(calls: list[Call], outputs: list[Tensor], where: str) -> list[Call]:
         if tensor[:2] not in by_call:
             got = f"call {tensor.call} of {tensor.layer}"
             raise FileError(where, "outputs of layers of the model", got, ANEW)
-    done: dict[tuple[str, int], Call] = {}
+    done: dict[tuple[str, int], LayerCall] = {}
     waiting: set[tuple[str, int]] = set()
     for start in calls:
         stack = [start]

@@ -21,7 +21,7 @@ MASK = -1
 """Number of the output that is a Masking layer's mask: no config has such a number."""
 
 
-class Tensor(NamedTuple):
+class KerasTensor(NamedTuple):
     """One output of one call of a layer, as configs name it."""
 
     layer: str
@@ -30,7 +30,7 @@ class Tensor(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """A layer or operation, and what it is called on.
 
     Attributes:
@@ -52,11 +52,11 @@ class Call:
 
     name: str
     layer: Config
-    inputs: tuple[Tensor, ...] = ()
-    states: tuple[Tensor, ...] = ()
+    inputs: tuple[KerasTensor, ...] = ()
+    states: tuple[KerasTensor, ...] = ()
     zeros: bool = False
     fixed: Mapping[int, Fixed] = field(default_factory=dict)
-    masks: tuple[Tensor | None, ...] = ()
+    masks: tuple[KerasTensor | None, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     arguments: tuple[Any, ...] = ()
     number: int = 0
@@ -66,7 +66,7 @@ class Call:
     same: tuple[str, ...] = ()
 
     @property
-    def reads(self) -> tuple[Tensor, ...]:
+    def reads(self) -> tuple[KerasTensor, ...]:
         """Every tensor it is called on."""
         return (*self.inputs, *self.states, *(mask for mask in self.masks if mask))
 
@@ -80,12 +80,12 @@ class Call:
         """Its class, as the config has it."""
         return str(self.layer.get("class_name"))
 
-    def output(self, number: int = 0) -> Tensor:
+    def output(self, number: int = 0) -> KerasTensor:
         """One of its outputs."""
-        return Tensor(self.name, self.number, number)
+        return KerasTensor(self.name, self.number, number)
 
 
-def read_calls(name: str, layer: Config, where: str) -> list[Call]:
+def read_calls(name: str, layer: Config, where: str) -> list[LayerCall]:
     """All calls of a layer.
 
     Raises:
@@ -93,11 +93,11 @@ def read_calls(name: str, layer: Config, where: str) -> list[Call]:
         FileError: a config that is incomplete or contradicts itself.
     """
     if layer.get("class_name") == "InputLayer":
-        return [Call(name, layer, home=(name,))]
+        return [LayerCall(name, layer, home=(name,))]
     nodes = layer.get("inbound_nodes", [])
     if not isinstance(nodes, list):
         raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
-    read: Callable[[str, Config, Any, str], Call]
+    read: Callable[[str, Config, Any, str], LayerCall]
     read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
     read = _read_node(decode_node(layer, where)) if is_node(layer) else read
     read = _registered_call if registered_name(layer) else read
@@ -105,7 +105,7 @@ def read_calls(name: str, layer: Config, where: str) -> list[Call]:
     return [replace(call, number=n, home=(name,)) for n, call in enumerate(calls)]
 
 
-def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
+def _layer_call(name: str, layer: Config, node: Any, where: str) -> LayerCall:
     new = isinstance(node, Mapping)
     arguments = (_new_arguments if new else _old_arguments)(layer, node, where)
     options = _check_arguments(layer, arguments, where)
@@ -119,10 +119,10 @@ def _layer_call(name: str, layer: Config, node: Any, where: str) -> Call:
     if len(masks) > len(inputs) or not inputs:
         got = f"{len(inputs)} inputs and {len(masks)} masks"
         raise FileError(where, "inputs, and one mask at most for each", got, ANEW)
-    return Call(name, layer, tuple(inputs), tuple(states), zeros, fixed, masks, options)
+    return LayerCall(name, layer, tuple(inputs), tuple(states), zeros, fixed, masks, options)
 
 
-def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:
+def _registered_call(name: str, layer: Config, node: Any, where: str) -> LayerCall:
     """The call of a registered layer: its tensors in the order of the call, and perhaps a mask."""
     if isinstance(node, Mapping):
         args, kwargs = _parts(node, where)
@@ -140,7 +140,7 @@ def _registered_call(name: str, layer: Config, node: Any, where: str) -> Call:
     if not inputs or len(mask) > 1:
         got = f"{len(inputs)} inputs and {len(mask)} masks"
         raise UnsupportedError(where, "inputs, and one mask at most", got, LIMITS)
-    return Call(name, layer, inputs, masks=tuple(mask))
+    return LayerCall(name, layer, inputs, masks=tuple(mask))
 
 
 MORE_DATA = ("value", "key")
@@ -149,7 +149,7 @@ MORE_DATA = ("value", "key")
 
 def _masks(
     arguments: Mapping[str, Any], data: list[str], count: int, where: str
-) -> tuple[Tensor | None, ...]:
+) -> tuple[KerasTensor | None, ...]:
     """The masks that a call names, None where it names none for an input."""
     first = arguments.get("query_mask", arguments.get("mask"))
     found = [first, *(arguments.get(f"{key}_mask") for key in data[1:])]
@@ -164,7 +164,7 @@ def _masks(
     return masks + (None,) * (count - len(masks))
 
 
-def _operation(name: str, layer: Config, node: Any, where: str) -> Call:
+def _operation(name: str, layer: Config, node: Any, where: str) -> LayerCall:
     """The call of an operation: its arguments by place, tensors among them as Tensor."""
     if isinstance(node, Mapping):
         args, kwargs = _parts(node, where)
@@ -176,7 +176,7 @@ def _operation(name: str, layer: Config, node: Any, where: str) -> Call:
     tensors = [t for arg in (*found, *named.values()) for t in _tensors(arg)]
     if not tensors:
         raise FileError(where, "an operation on a tensor", "none", ANEW)
-    return Call(name, layer, tuple(tensors), options=options, arguments=tuple(found))
+    return LayerCall(name, layer, tuple(tensors), options=options, arguments=tuple(found))
 
 
 def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
@@ -191,16 +191,16 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
     return values if len(items) == 1 else [values], dict(mapping(kwargs))
 
 
-def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], Call]:
+def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], LayerCall]:
     """Reads the calls of a node of TensorFlow, whose constants are in its config."""
 
-    def read(name: str, layer: Config, node: Any, where: str) -> Call:
+    def read(name: str, layer: Config, node: Any, where: str) -> LayerCall:
         items = list(_items(node, where))
         if not items or any(item[3:] not in ([], [{}]) for item in items):
             raise FileError(where, "a node on tensors, without options", f"{items}"[:80], ANEW)
-        tensors = tuple(Tensor(*item[:3]) for item in items)
+        tensors = tuple(KerasTensor(*item[:3]) for item in items)
         by_place, by_name = node_arguments(made, tensors)
-        return Call(name, layer, tensors, options=by_name, arguments=by_place)
+        return LayerCall(name, layer, tensors, options=by_name, arguments=by_place)
 
     return read
 
@@ -208,14 +208,14 @@ def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], Call]:
 def _argument(value: Any) -> Any:
     """An argument of an operation, with tensors and slices as such."""
     if _is_history(value):
-        return Tensor(*value)
+        return KerasTensor(*value)
     if isinstance(value, list):
         return [_argument(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     own = mapping(value.get("config", value))
     if value.get("class_name") == "__keras_tensor__" and _is_history(own.get("keras_history")):
-        return Tensor(*own["keras_history"])
+        return KerasTensor(*own["keras_history"])
     if value.get("class_name") == "__slice__" or {"start", "stop", "step"} <= set(value):
         return slice(*(own.get(key) for key in ("start", "stop", "step")))
     if value.get("class_name") == "__tuple__":
@@ -223,8 +223,8 @@ def _argument(value: Any) -> Any:
     return value
 
 
-def _tensors(argument: Any) -> Iterator[Tensor]:
-    if isinstance(argument, Tensor):
+def _tensors(argument: Any) -> Iterator[KerasTensor]:
+    if isinstance(argument, KerasTensor):
         yield argument
     elif isinstance(argument, list):
         for item in argument:
@@ -342,7 +342,7 @@ def _is_history(value: Any) -> bool:
     )
 
 
-def tensors_in(value: Any, where: str) -> Iterator[Tensor]:
+def tensors_in(value: Any, where: str) -> Iterator[KerasTensor]:
     """All tensors in an argument of a call, nested as it may be; those of a dict by its keys.
 
     Raises:
@@ -354,7 +354,7 @@ def tensors_in(value: Any, where: str) -> Iterator[Tensor]:
         if not _is_history(value):
             raise FileError(where, "the layer that a tensor comes from", value, ANEW)
     if _is_history(value):
-        yield Tensor(*value)
+        yield KerasTensor(*value)
     elif isinstance(value, Mapping) and "class_name" not in value:
         for key in sorted(value):
             yield from tensors_in(value[key], where)
@@ -366,13 +366,13 @@ def tensors_in(value: Any, where: str) -> Iterator[Tensor]:
         raise UnsupportedError(where, "outputs of layers", f"a constant ({got})", LIMITS)
 
 
-def mentioned(value: Any) -> Iterator[Tensor]:
+def mentioned(value: Any) -> Iterator[KerasTensor]:
     """Every tensor that a config names anywhere, whatever else it holds."""
     if isinstance(value, Mapping):
         for item in value.values():
             yield from mentioned(item)
     elif isinstance(value, list) and _is_history(value[:3]):
-        yield Tensor(*value[:3])
+        yield KerasTensor(*value[:3])
         yield from mentioned(value[3:])
     elif isinstance(value, list):
         for item in value:

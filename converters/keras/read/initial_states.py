@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xlstm.errors import FileError, UnsupportedError
-from xlstm.ir.graph import Bidirectional, Concatenate, ConvLSTM, Edge, Permute, Recurrent, Spec
+from xlstm.ir.graph import Bidirectional, Concatenate, ConvLSTM, Edge, LayerSpec, Permute, Recurrent
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.layers.operations import CONSTANT_MOST
 
@@ -71,7 +71,7 @@ def without(start: Any, fixed: Mapping[int, Fixed]) -> Any:
     return [item for place, item in enumerate(items) if place not in fixed]
 
 
-def shared_out(states: list[Edge], specs: Sequence[Spec], where: str) -> list[list[Edge]]:
+def shared_out(states: list[Edge], specs: Sequence[LayerSpec], where: str) -> list[list[Edge]]:
     """The initial states of each spec; none for all where none are given."""
     counts = [
         len(spec.state_shapes()) if isinstance(spec, (Recurrent, Bidirectional)) else 0
@@ -97,12 +97,12 @@ class Channels(NamedTuple):
 
     core: int
     joined: bool
-    sequence: Spec
+    sequence: LayerSpec
     state: Permute
     start: Permute
 
 
-def channels_of(specs: Sequence[Spec]) -> Channels | None:
+def channels_of(specs: Sequence[LayerSpec]) -> Channels | None:
     """How the channels of a layer's states move; None where they do not.
 
     >>> spec = ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
@@ -121,7 +121,7 @@ def channels_of(specs: Sequence[Spec]) -> Channels | None:
     return None
 
 
-def main_of(specs: Sequence[Spec]) -> Spec:
+def main_of(specs: Sequence[LayerSpec]) -> LayerSpec:
     """The spec that says which mask a layer's output carries: its last, but for moves of axes."""
     found = channels_of(specs)
     return specs[found.core] if found else specs[-1]

@@ -17,7 +17,7 @@ from xlstm.errors import UsageError
 from xlstm.files.description import Description
 
 from ..versions import ERA_CLASSES, Era, layers_inside, modern_options
-from .context import NESTED, Config, Reader, is_custom, is_operation, registered_name
+from .context import NESTED, Config, ReadContext, is_custom, is_operation, registered_name
 from .graph import name_of
 from .submodels import all_layers
 
@@ -248,7 +248,7 @@ def in_order(description: Description, layers: Sequence[Config]) -> tuple[Descri
     return replace(description, weights={new: held[old] for old, new in pairs}), note
 
 
-def say_joined(reader: Reader, layers: Sequence[Config], masked: bool) -> None:
+def say_joined(reader: ReadContext, layers: Sequence[Config], masked: bool) -> None:
     """Notes where the architecture of bare weights comes from, and warns of another version's.
 
     Args:
@@ -283,7 +283,7 @@ def _title(era: Era) -> str:
 
 
 def _differences(
-    reader: Reader, then: Era, layers: Sequence[Config], masked: bool
+    reader: ReadContext, then: Era, layers: Sequence[Config], masked: bool
 ) -> Iterator[str]:
     """A line for everything that is another in the version of the weights, with its layers."""
     found: dict[str, list[str]] = {}
@@ -304,7 +304,9 @@ def _value(meaning: Meaning, era: Era) -> Any:
         return "one of several"
 
 
-def _of_layer(reader: Reader, then: Era, layer: Config, masked: bool, name: str) -> Iterator[str]:
+def _of_layer(
+    reader: ReadContext, then: Era, layer: Config, masked: bool, name: str
+) -> Iterator[str]:
     now = reader.era
     kind, options = modern_options(layer, now.major)
     _, fixed = ERA_CLASSES.get(str(layer.get("class_name")), (kind, {}))

@@ -17,8 +17,8 @@ from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
 from xlstm.ir.types import Array
 
-from .context import LIMITS, Config, Reader, registered_name
-from .inbound_nodes import Call, Tensor
+from .context import LIMITS, Config, ReadContext, registered_name
+from .inbound_nodes import KerasTensor, LayerCall
 from .weights import leaf
 
 PART = "part"
@@ -35,7 +35,7 @@ MOST = 1024
 
 
 @dataclass(frozen=True)
-class Whole:
+class SplitLayer:
     """One call of such a layer.
 
     Attributes:
@@ -46,21 +46,21 @@ class Whole:
         arrays: what is stored for it, by Keras's names.
     """
 
-    call: Call
+    call: LayerCall
     kind: str
     options: Config
     wraps: int
     arrays: Mapping[str, Stored]
 
     def part(
-        self, name: str, kind: str, inputs: Sequence[Tensor], *given: Any, **options: Any
-    ) -> Call:
+        self, name: str, kind: str, inputs: Sequence[KerasTensor], *given: Any, **options: Any
+    ) -> LayerCall:
         """A call of one part; one without a name is the last."""
         home = (*self.call.home, name) if name else self.call.home
         full = f"{self.call.name}/{name}" if name else self.call.name
         own = {"name": full, "trainable": self.options.get("trainable", True), **options}
         layer = {"class_name": kind, "config": own, PART: (self.kind, bool(name))}
-        return Call(
+        return LayerCall(
             full,
             layer,
             tuple(inputs),
@@ -71,14 +71,14 @@ class Whole:
             wraps=self.wraps,
         )
 
-    def dense(self, name: str, units: int, activation: object = "linear") -> Call:
+    def dense(self, name: str, units: int, activation: object = "linear") -> LayerCall:
         """A call of a Dense part on what the layer reads."""
         bias = "b" in self.arrays
         options = {"output_dim": units, "activation": activation, "bias": bias}
         return self.part(name, "Dense", self.call.inputs, **options)
 
 
-def _highway(whole: Whole, where: str) -> Iterator[Call]:
+def _highway(whole: SplitLayer, where: str) -> Iterator[LayerCall]:
     kernel = whole.arrays["W"].shape
     if len(kernel) != 2:
         raise WeightsError(where, "W of two axes", f"{kernel}", "check the file")
@@ -92,7 +92,7 @@ def _highway(whole: Whole, where: str) -> Iterator[Call]:
     yield from (dense, carry, rest, new, kept, last)
 
 
-def _maxout(whole: Whole, where: str) -> Iterator[Call]:
+def _maxout(whole: SplitLayer, where: str) -> Iterator[LayerCall]:
     kernel, pieces = whole.arrays["W"].shape, whole.options.get("nb_feature")
     if len(kernel) != 3 or kernel[0] != pieces or kernel[2] != whole.options.get("output_dim"):
         want = f"W of nb_feature={pieces}, output_dim={whole.options.get('output_dim')}"
@@ -133,7 +133,7 @@ def _called(array: Stored, name: str) -> Stored:
 class Composite:
     """How a class is taken apart: its calls, whose its arrays are, and what else its config has."""
 
-    calls: Callable[[Whole, str], Iterator[Call]]
+    calls: Callable[[SplitLayer, str], Iterator[LayerCall]]
     sort: Callable[[Mapping[str, Stored]], Iterator[tuple[str, Stored]]]
     reads: frozenset[str]
 
@@ -150,7 +150,7 @@ def is_composite(layer: Config) -> bool:
     return layer.get("class_name") in COMPOSITES and not registered_name(layer)
 
 
-def taken_apart(call: Call, description: Description, where: str) -> list[Call]:
+def taken_apart(call: LayerCall, description: Description, where: str) -> list[LayerCall]:
     """The calls of the parts of such a layer, the last of them in its name; none of another layer.
 
     Raises:
@@ -173,7 +173,7 @@ def taken_apart(call: Call, description: Description, where: str) -> list[Call]:
     if "W" not in arrays:
         raise WeightsError(own, "an array W", ", ".join(arrays) or "none", "check the file")
     wraps = call.wraps + timed
-    return list(COMPOSITES[kind].calls(Whole(call, kind, options, wraps, arrays), own))
+    return list(COMPOSITES[kind].calls(SplitLayer(call, kind, options, wraps, arrays), own))
 
 
 def _stored(description: Description, name: str) -> Iterable[Stored]:
@@ -184,13 +184,13 @@ def _stored(description: Description, name: str) -> Iterable[Stored]:
     return [array for array in every if array.name == f"{name}_{leaf(array.name, 1)}"]
 
 
-def homes_of(calls: Sequence[Call]) -> list[tuple[str, ...]]:
+def homes_of(calls: Sequence[LayerCall]) -> list[tuple[str, ...]]:
     """The names of every layer inside a nested model; parts of a layer have those of the whole."""
     homes = [c.home[:-1] if c.layer.get(PART, ("", False))[1] else c.home for c in calls]
     return [home for home in homes if len(home) > 1]
 
 
-def sort_parts(reader: Reader, calls: Sequence[Call]) -> None:
+def sort_parts(reader: ReadContext, calls: Sequence[LayerCall]) -> None:
     """Gives the arrays of layers that were taken apart to their parts."""
     for call in calls:
         kind, named = call.layer.get(PART, ("", True))

@@ -18,21 +18,21 @@ from xlstm.ir.graph import (
     Edge,
     Embedding,
     ExpandDims,
+    LayerSpec,
     Masking,
     Merge,
     MultiHeadAttention,
     NotEqual,
     Recurrent,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.layers import Compare, Where
 from xlstm.ir.types import Shape
 
-from .context import LIMITS, Reader
-from .inbound_nodes import Call, Tensor
+from .context import LIMITS, ReadContext
+from .inbound_nodes import KerasTensor, LayerCall
 from .layers.config import class_of
-from .ops.call import MOVES, Made, made_of
+from .ops.call import MOVES, PendingNode, made_of
 from .ops.reductions import FLAGGED
 
 CARRIES = frozenset(
@@ -52,7 +52,7 @@ class Mixed(NamedTuple):
     """A mask that is no single edge: where a layer obeys it, `tensor` is computed, or refused."""
 
     why: str
-    tensor: Tensor | None = None
+    tensor: KerasTensor | None = None
 
 
 Mask = Edge | Mixed | None
@@ -63,7 +63,7 @@ MOVED_MASKS = ("expand_dims", "convert_to_tensor", "copy")
 ONES, ZEROS = "ones", "zeros"
 
 
-class Carried:
+class MaskPropagation:
     """Which mask each tensor of a model carries.
 
     Attributes:
@@ -76,31 +76,33 @@ class Carried:
         compared: what a layer that makes a mask reads and compares it with -> the mask.
     """
 
-    def __init__(self, reader: Reader, nodes: Builder, edge: Callable[[Tensor, str], Edge]) -> None:
+    def __init__(
+        self, reader: ReadContext, nodes: Builder, edge: Callable[[KerasTensor, str], Edge]
+    ) -> None:
         self.reader = reader
         self.nodes = nodes
         self.edge = edge
-        self.of: dict[Tensor, Mask] = {}
+        self.of: dict[KerasTensor, Mask] = {}
         self.booleans: set[Edge] = set()
         self.flags: set[Edge] = set()
         self.turned: dict[Edge, Edge] = {}
         self.alike: set[Edge] = set()
-        self.operations: dict[tuple[str, int], tuple[str, Call]] = {}
-        self.compared: dict[tuple[Edge, type[Spec], float], Edge] = {}
-        self._values: dict[Tensor, Any] = {}
+        self.operations: dict[tuple[str, int], tuple[str, LayerCall]] = {}
+        self.compared: dict[tuple[Edge, type[LayerSpec], float], Edge] = {}
+        self._values: dict[KerasTensor, Any] = {}
 
-    def is_mask(self, tensor: Tensor) -> bool:
+    def is_mask(self, tensor: KerasTensor) -> bool:
         """Whether a tensor is a mask that an operation computes."""
         return tensor[:2] in self.operations
 
-    def note_mask(self, node: str, spec: Spec, inputs: Sequence[Edge]) -> None:
+    def note_mask(self, node: str, spec: LayerSpec, inputs: Sequence[Edge]) -> None:
         """Notes a layer whose second output is a mask, the first of several that are alike."""
         if isinstance(spec, Masking):
             self.compared.setdefault((inputs[0], Masking, spec.value), Edge(node, 1))
         elif isinstance(spec, Embedding) and spec.mask_zero:
             self.compared.setdefault((inputs[0], Embedding, 0.0), Edge(node, 1))
 
-    def masks(self, call: Call, where: str) -> list[Mask]:
+    def masks(self, call: LayerCall, where: str) -> list[Mask]:
         """The mask of each input of a call: the one it names, or the one carried there."""
         count = len(call.inputs)
         if call.masks:
@@ -110,7 +112,7 @@ class Carried:
         lost = call.started and self.reader.major > 2
         return [None if lost else self.of.get(tensor) for tensor in call.inputs]
 
-    def named(self, tensor: Tensor, where: str) -> Mask:
+    def named(self, tensor: KerasTensor, where: str) -> Mask:
         """The mask that a call names.
 
         Raises:
@@ -134,10 +136,14 @@ class Carried:
         return Mixed(why, tensor)
 
     def note_flags(
-        self, name: str, edges: Sequence[Edge], made: Sequence[Tensor | Made], read: Container[Any]
+        self,
+        name: str,
+        edges: Sequence[Edge],
+        made: Sequence[KerasTensor | PendingNode],
+        read: Container[Any],
     ) -> None:
         """Notes that an operation gives True and False, or moves them."""
-        spec = made[0].spec if isinstance(made[0], Made) else None
+        spec = made[0].spec if isinstance(made[0], PendingNode) else None
         moved = isinstance(spec, MOVES) and all(t in read for t in made_of(made[0]))
         to_truth = isinstance(spec, Compare) and name == "cast"
         if name in FLAGGED or moved or to_truth:
@@ -169,7 +175,7 @@ class Carried:
         got = mask.why if isinstance(mask, Mixed) else "none"
         raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
 
-    def _asked(self, tensor: Tensor) -> list[Tensor]:
+    def _asked(self, tensor: KerasTensor) -> list[KerasTensor]:
         """The masks that what an operation on masks gives depends on, and that are not known."""
         name, call = self.operations[tensor[:2]]
         first = call.arguments[0] if call.arguments else None
@@ -180,17 +186,17 @@ class Carried:
             found = [first]
         elif _side_by_side(name, call):
             found = first or []
-        masks = (t for t in found if isinstance(t, Tensor) and self.is_mask(t))
+        masks = (t for t in found if isinstance(t, KerasTensor) and self.is_mask(t))
         return [tensor for tensor in masks if tensor not in self._values]
 
     def _is_marked(self, name: str, first: Any) -> bool:
         """True for the question of a Masking layer: is any number of a step not the mark?"""
-        compared = isinstance(first, Tensor) and self.is_mask(first)
+        compared = isinstance(first, KerasTensor) and self.is_mask(first)
         return name == "any" and compared and self.operations[first[:2]][0] == "not_equal"
 
     def _value(self, tensor: Any, where: str) -> Any:
         """What an operation on masks gives: an edge, ones, zeros, several side by side, Mixed."""
-        if not isinstance(tensor, Tensor):
+        if not isinstance(tensor, KerasTensor):
             return Mixed("a number")
         if not self.is_mask(tensor):
             edge = self.edge(tensor, where)
@@ -205,7 +211,7 @@ class Carried:
                 self._values[here] = self._computed(here, where)
         return self._values[tensor]
 
-    def _computed(self, tensor: Tensor, where: str) -> Any:
+    def _computed(self, tensor: KerasTensor, where: str) -> Any:
         """As `_value`, of an operation whose masks are known."""
         name, call = self.operations[tensor[:2]]
         first = call.arguments[0] if call.arguments else None
@@ -224,7 +230,7 @@ class Carried:
             return self._reduced(name, first, call, where)
         return Mixed(f"operation {name} ({call.name})")
 
-    def _reduced(self, name: str, first: Any, call: Call, where: str) -> Any:
+    def _reduced(self, name: str, first: Any, call: LayerCall, where: str) -> Any:
         """Any or all over the last axis: of masks side by side, or of a Masking layer's x != v."""
         if self._is_marked(name, first):
             x, value = _compared(self.operations[first[:2]][1])
@@ -234,7 +240,7 @@ class Carried:
         how = "or" if name == "any" else "and"
         return _joined(found if isinstance(found, list) else [found], how, call.name)
 
-    def _not_equal(self, call: Call, where: str) -> Mask:
+    def _not_equal(self, call: LayerCall, where: str) -> Mask:
         """The mask of an Embedding that compares the same, or a node of its own."""
         x, value = _compared(call)
         if x is None or self.is_mask(x):
@@ -248,7 +254,7 @@ class Carried:
             self.booleans.add(own)
         return own
 
-    def after(self, call: Call, last: Spec, masks: Sequence[Mask]) -> Mask:
+    def after(self, call: LayerCall, last: LayerSpec, masks: Sequence[Mask]) -> Mask:
         """The mask that the first output of a layer carries."""
         kind = class_of(call.layer)
         one = masks[0] if masks else None
@@ -266,13 +272,13 @@ class Carried:
             return self._merged(call, masks)
         return self._side_by_side(call, masks) if kind == "Concatenate" else None
 
-    def _handed_on(self, call: Call, last: Custom, masks: Sequence[Mask]) -> Mask:
+    def _handed_on(self, call: LayerCall, last: Custom, masks: Sequence[Mask]) -> Mask:
         """The mask that a registered layer hands on: its inputs', if they have one."""
         if not last.passes_mask or len(set(masks)) == 1:
             return masks[0] if last.passes_mask else None
         return Mixed(f"masks of the inputs of {call.name}, which differ")
 
-    def after_heads(self, call: Call, last: Spec) -> None:
+    def after_heads(self, call: LayerCall, last: LayerSpec) -> None:
         """Keras 3 takes the masks off the inputs of MultiHeadAttention, at a time of its own."""
         if isinstance(last, MultiHeadAttention) and self.reader.major > 2:
             why = f"Keras takes the masks off what {call.name} reads, for whoever comes after it"
@@ -286,7 +292,7 @@ class Carried:
             return Mixed("a mask that TimeDistributed reduces to one for each step")
         return mask
 
-    def _merged(self, call: Call, masks: Sequence[Mask]) -> Mask:
+    def _merged(self, call: LayerCall, masks: Sequence[Mask]) -> Mask:
         """Keras before 3.4 takes the steps that all masks keep, later that one of them keeps."""
         options = call.layer.get("config", {})
         if call.kind == "Merge" and options.get("mode") == "concat":
@@ -298,7 +304,7 @@ class Carried:
             return None
         return _one(there, call)
 
-    def _side_by_side(self, call: Call, masks: Sequence[Mask]) -> Mask:
+    def _side_by_side(self, call: LayerCall, masks: Sequence[Mask]) -> Mask:
         options = call.layer.get("config", {})
         axis = options.get("axis", options.get("concat_axis", -1))
         there = [mask for mask in masks if mask is not None]
@@ -310,18 +316,18 @@ class Carried:
         return _one(there, call)
 
 
-def _side_by_side(name: str, call: Call) -> bool:
+def _side_by_side(name: str, call: LayerCall) -> bool:
     """True for an operation that puts masks side by side."""
     return name == "concatenate" and call.options.get("axis") == -1
 
 
-def _over_last(name: str, call: Call) -> bool:
+def _over_last(name: str, call: LayerCall) -> bool:
     """True for any or all of the last axis."""
     last = call.options.get("axis") in (-1, [-1]) and not call.options.get("keepdims")
     return name in ("any", "all") and last
 
 
-def _one(masks: Sequence[Mask], call: Call) -> Mask:
+def _one(masks: Sequence[Mask], call: LayerCall) -> Mask:
     """The mask that several are, if they are one."""
     mixed = [mask for mask in masks if isinstance(mask, Mixed)]
     if len(set(masks)) < 2:
@@ -329,10 +335,10 @@ def _one(masks: Sequence[Mask], call: Call) -> Mask:
     return mixed[0]._replace(tensor=None) if mixed else Mixed(f"masks joined by {call.name}")
 
 
-def _compared(call: Call) -> tuple[Tensor | None, float]:
+def _compared(call: LayerCall) -> tuple[KerasTensor | None, float]:
     """The tensor and the number that an operation compares."""
     a, b = (*call.arguments, None, None)[:2]
-    if isinstance(a, Tensor) and isinstance(b, (int, float)):
+    if isinstance(a, KerasTensor) and isinstance(b, (int, float)):
         return a, b
     return None, 0.0
 
@@ -360,9 +366,9 @@ Read = Edge | int
 class Steps:
     """Specs and what each reads, in order; the last one gives what is wanted."""
 
-    found: list[tuple[Spec, tuple[Read, ...]]] = field(default_factory=list)
+    found: list[tuple[LayerSpec, tuple[Read, ...]]] = field(default_factory=list)
 
-    def add(self, spec: Spec, *reads: Read) -> int:
+    def add(self, spec: LayerSpec, *reads: Read) -> int:
         """The number of a new step."""
         self.found.append((spec, reads))
         return len(self.found) - 1
@@ -374,7 +380,7 @@ class Steps:
         return no
 
 
-def is_changed(reader: Reader, specs: Sequence[Spec], masks: Sequence[object]) -> bool:
+def is_changed(reader: ReadContext, specs: Sequence[LayerSpec], masks: Sequence[object]) -> bool:
     """Whether the masks of a layer's inputs change its numbers."""
     (spec, *_) = specs
     merges = isinstance(spec, Merge) and spec.how in CHANGED

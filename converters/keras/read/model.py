@@ -10,15 +10,15 @@ from xlstm.files.description import Description
 from xlstm.ir.graph import Input, Model, Node, Source
 from xlstm.ir.permutes import settled
 
-from .builder import Assembly
-from .context import Paths, Reader
+from .builder import KerasGraphBuilder
+from .context import Paths, ReadContext
 from .graph import layers_of, name_of, until_layer
 from .joined_files import in_order, say_joined
 from .keras1 import homes_of, sort_parts
 from .layers.config import check_classes
 from .layers.rules import RULES
 from .ops.registry import HOW, MASKS
-from .submodels import Flattener, all_layers, written_out
+from .submodels import SubmodelFlattener, all_layers, written_out
 from .weights import Groups, sort_nested
 
 
@@ -50,7 +50,7 @@ def read_description(description: Description, *, lone: bool = False, until: str
         raise _no_architecture(description)
     whole = layers_of(description.config, description.file or "keras")
     description, note = in_order(description, whole)
-    reader = Reader(description, RULES, {*HOW, *MASKS})
+    reader = ReadContext(description, RULES, {*HOW, *MASKS})
     if note:
         reader.note(note)
     config = until_layer(description.config, until, reader.file) if until else description.config
@@ -60,14 +60,14 @@ def read_description(description: Description, *, lone: bool = False, until: str
     number, characters = written_out(config, reader.file)
     reader.budget.spend("expanded nodes", number, reader.file)
     reader.budget.spend("characters", characters, reader.file)
-    graph = Flattener(description, reader.file).flat(config, layers=whole)
+    graph = SubmodelFlattener(description, reader.file).flat(config, layers=whole)
     if graph.deep:
         want, do = "outputs as a list or a dict of tensors", "return them side by side"
         raise UnsupportedError(f"{reader.file}, outputs", want, graph.deep, do)
     _cut(reader, whole, layers)
     sort_nested(reader, homes_of(graph.calls))
     sort_parts(reader, graph.calls)
-    assembly = Assembly(reader, graph)
+    assembly = KerasGraphBuilder(reader, graph)
     for call in graph.calls:
         assembly.add(call)
     outputs = tuple(assembly.output(tensor, f"{reader.file}, outputs") for tensor in graph.outputs)
@@ -88,7 +88,9 @@ def read_description(description: Description, *, lone: bool = False, until: str
     return replace(model, lone=lone and len(model.layers) == 1)
 
 
-def _cut(reader: Reader, whole: Sequence[Mapping[str, object]], left: Sequence[object]) -> None:
+def _cut(
+    reader: ReadContext, whole: Sequence[Mapping[str, object]], left: Sequence[object]
+) -> None:
     """Leaves the weights of layers alone that are not read."""
     if len(left) == len(whole):
         return
@@ -100,7 +102,7 @@ def _cut(reader: Reader, whole: Sequence[Mapping[str, object]], left: Sequence[o
     reader.note(f"read up to one layer: {len(cut)} layers left out")
 
 
-def _of_batch(reader: Reader, nodes: tuple[Node, ...], rows: set[int]) -> tuple[Node, ...]:
+def _of_batch(reader: ReadContext, nodes: tuple[Node, ...], rows: set[int]) -> tuple[Node, ...]:
     """Nodes with inputs of the batch size that constants have, as Keras takes no other then."""
     if not rows:
         return nodes
@@ -113,7 +115,7 @@ def _of_batch(reader: Reader, nodes: tuple[Node, ...], rows: set[int]) -> tuple[
     return tuple(replace(node, spec=batch.get(node.name, node.spec)) for node in nodes)
 
 
-def _check_stateful(reader: Reader, model: Model) -> None:
+def _check_stateful(reader: ReadContext, model: Model) -> None:
     """Raises FileError for layers that keep states of a batch whose size nothing says."""
     sizes = {getattr(model.node(name).spec, "batch", None) for name in model.inputs}
     if model.stateful and sizes == {None}:
@@ -122,7 +124,7 @@ def _check_stateful(reader: Reader, model: Model) -> None:
         raise FileError(where, want, "none", do)
 
 
-def _source(reader: Reader) -> Source:
+def _source(reader: ReadContext) -> Source:
     said = reader.description
     ignored = [f"members not read: {', '.join(said.ignored)}"] if said.ignored else []
     return Source(

@@ -20,7 +20,7 @@ from ..slots import FORMS, TABLES
 from ..versions import Era, version_of, weights_era
 from .context import Config, Paths, dtype_policy, is_operation
 from .graph import layers_of, name_of
-from .inbound_nodes import Tensor, mentioned
+from .inbound_nodes import KerasTensor, mentioned
 from .joined_files import in_order
 from .layers.config import COMMON
 from .layers.rules import RULES
@@ -123,7 +123,7 @@ def _reads(layer: Config) -> list[str]:
     return [_tensor(tensor) for tensor in found]
 
 
-def _tensor(tensor: Tensor) -> str:
+def _tensor(tensor: KerasTensor) -> str:
     return f"{tensor.layer}[{tensor.output}]" if tensor.output else tensor.layer
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .context import Config, Reader
-from .inbound_nodes import Call
+from .context import Config, ReadContext
+from .inbound_nodes import LayerCall
 
 MARK = "shared_object_id"
 """Key of a config by which Keras says that two configs are of one object."""
@@ -48,20 +48,20 @@ def _alike(first: Config, second: Config) -> bool:
     return kinds and _plain(one.get("config")) == _plain(other.get("config"))
 
 
-class Shared:
+class SharedLayers:
     """Finds the layer that a call is of, where another name stands for it, too."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: ReadContext) -> None:
         self.reader = reader
-        self._marked: dict[str, Call] = {}
-        self._named: dict[str, Call] = {}
+        self._marked: dict[str, LayerCall] = {}
+        self._named: dict[str, LayerCall] = {}
 
-    def note(self, call: Call) -> None:
+    def note(self, call: LayerCall) -> None:
         """Remembers the first call of a layer that owns its weights."""
         self._marked |= dict.fromkeys(call.same, call)
         self._named[_name(bare(call.layer))] = call
 
-    def owner(self, call: Call) -> str:
+    def owner(self, call: LayerCall) -> str:
         """The name of the layer that a layer with weights is, "" for one of its own.
 
         Files keep the arrays of such a layer once or, alike, under each of its names.

@@ -11,7 +11,7 @@ from xlstm.files.description import Description
 
 from .context import NESTED, Config, Paths, is_operation
 from .graph import Graph, layers_of, name_of, read_graph
-from .inbound_nodes import ANEW, Call, Tensor
+from .inbound_nodes import ANEW, KerasTensor, LayerCall
 from .keras1 import taken_apart
 from .shared_layers import told
 from .weights import Groups
@@ -78,7 +78,7 @@ def written_out(config: Config, where: str) -> tuple[int, int]:
 
 
 @dataclass
-class Flattener:
+class SubmodelFlattener:
     """Puts the layers of nested models in the models' place.
 
     Attributes:
@@ -104,8 +104,8 @@ class Flattener:
         """
         graph = read_graph(config, self.where)
         paths = self._paths(layers or layers_of(config, self.where), path)
-        calls: list[Call] = []
-        known: dict[Tensor, Tensor] = {}
+        calls: list[LayerCall] = []
+        known: dict[KerasTensor, KerasTensor] = {}
         for call in graph.calls:
             group = path + paths.get(call.name, "")
             read = replace(_renamed(call, known), group=group, same=told(call.layer))
@@ -126,7 +126,7 @@ class Flattener:
         groups = Groups(self.description.step, self.paths, path)
         return {name_of(la): groups.of(la) for la in layers if not is_operation(la)}
 
-    def _inlined(self, call: Call, model: Config) -> tuple[list[Call], list[Tensor]]:
+    def _inlined(self, call: LayerCall, model: Config) -> tuple[list[LayerCall], list[KerasTensor]]:
         """The calls of a nested model's layers, and what its outputs are."""
         timed = model is not call.layer
         below = f"{call.group}/layer" * timed or call.group
@@ -137,17 +137,17 @@ class Flattener:
             raise FileError(self.where, want, f"{len(call.inputs)}", ANEW)
         counts, starts = Counter(inner.name for inner in graph.calls), {*graph.inputs}
 
-        def place(tensor: Tensor) -> Tensor:
+        def place(tensor: KerasTensor) -> KerasTensor:
             number = tensor.call + call.number * counts[tensor.layer]
-            return Tensor(f"{call.name}/{tensor.layer}", number, tensor.output)
+            return KerasTensor(f"{call.name}/{tensor.layer}", number, tensor.output)
 
-        known = dict(zip((Tensor(n, 0, 0) for n in graph.inputs), call.inputs, strict=True))
+        known = dict(zip((KerasTensor(n, 0, 0) for n in graph.inputs), call.inputs, strict=True))
         calls = []
         for name, x, mask in zip(graph.inputs, call.inputs, _each(call), strict=True):
             if mask is not None:
-                joint = Call(f"{call.name}/{name}", {"class_name": JOINT}, (x,), masks=(mask,))
+                joint = LayerCall(f"{call.name}/{name}", {"class_name": JOINT}, (x,), masks=(mask,))
                 calls.append(replace(joint, number=call.number))
-                known[Tensor(name, 0, 0)] = calls[-1].output()
+                known[KerasTensor(name, 0, 0)] = calls[-1].output()
         for inner in graph.calls:
             if inner.name in starts:
                 continue
@@ -164,10 +164,10 @@ class Flattener:
         return [*calls, *ends], [end.output() for end in ends] or outputs
 
 
-def _ends(call: Call, outputs: list[Tensor]) -> list[Call]:
+def _ends(call: LayerCall, outputs: list[KerasTensor]) -> list[LayerCall]:
     """What TimeDistributed adds to a model's outputs: they carry the mask of its own input."""
     return [
-        Call(
+        LayerCall(
             f"{call.name}/output_{number}",
             {"class_name": JOINT},
             (tensor,),
@@ -178,27 +178,27 @@ def _ends(call: Call, outputs: list[Tensor]) -> list[Call]:
     ]
 
 
-def _each(call: Call) -> tuple[Tensor | None, ...]:
+def _each(call: LayerCall) -> tuple[KerasTensor | None, ...]:
     return call.masks or (None,) * len(call.inputs)
 
 
-def _in_arguments(call: Call) -> Iterator[Tensor]:
+def _in_arguments(call: LayerCall) -> Iterator[KerasTensor]:
     todo = [*call.arguments, *call.options.values()]
     while todo:
         item = todo.pop()
-        if isinstance(item, Tensor):
+        if isinstance(item, KerasTensor):
             yield item
         elif isinstance(item, list):
             todo += item
 
 
-def _renamed(call: Call, names: Mapping[Tensor, Tensor]) -> Call:
+def _renamed(call: LayerCall, names: Mapping[KerasTensor, KerasTensor]) -> LayerCall:
     """A call that reads other tensors."""
     if not names:
         return call
 
     def new(value: object) -> object:
-        if isinstance(value, Tensor):
+        if isinstance(value, KerasTensor):
             return names.get(value, value)
         return [new(item) for item in value] if isinstance(value, list) else value
 

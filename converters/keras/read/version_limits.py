@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Bidirectional, Recurrent, Spec
+from xlstm.ir.graph import Bidirectional, LayerSpec, Recurrent
 
-from .context import Config, Reader
+from .context import Config, ReadContext
 from .layers.config import halves_of
 
 
 def check_masked(
-    reader: Reader, name: str, layer: Config, specs: Sequence[Spec], states: bool
+    reader: ReadContext, name: str, layer: Config, specs: Sequence[LayerSpec], states: bool
 ) -> None:
     """Raises UnsupportedError for what Keras does with a mask that is no layer's function.
 
@@ -48,7 +48,7 @@ def check_masked(
         )
 
 
-def check_stack(reader: Reader, name: str, specs: Sequence[Spec], states: bool) -> None:
+def check_stack(reader: ReadContext, name: str, specs: Sequence[LayerSpec], states: bool) -> None:
     """Raises UnsupportedError where the order of the states of stacked cells is another one."""
     cells = [spec for spec in specs if isinstance(spec, Recurrent)]
     returned = any(spec.return_state for spec in cells)
@@ -58,7 +58,7 @@ def check_stack(reader: Reader, name: str, specs: Sequence[Spec], states: bool) 
         raise UnsupportedError(where, want, got, "save the model with a newer Keras")
 
 
-def _parts(layer: Config, specs: Sequence[Spec]) -> Iterator[tuple[Recurrent, Config]]:
+def _parts(layer: Config, specs: Sequence[LayerSpec]) -> Iterator[tuple[Recurrent, Config]]:
     """The recurrent layers in a layer, each with its options."""
     options = layer.get("config", {})
     halves = halves_of(options) if layer.get("class_name") == "Bidirectional" else ()
@@ -74,7 +74,7 @@ def _zeros(spec: Recurrent) -> bool:
     return spec.zero_output_for_mask and spec.return_sequences
 
 
-def check_unmasked(reader: Reader, name: str, layer: Config, mask: object) -> None:
+def check_unmasked(reader: ReadContext, name: str, layer: Config, mask: object) -> None:
     """Raises UnsupportedError for a layer whose numbers a mask changes in ways that ours do not."""
     if mask is not None and layer.get("class_name") == "Softmax":
         where, want = reader.where(name), "a Softmax without a mask, which hides numbers from it"

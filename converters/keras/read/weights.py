@@ -18,17 +18,17 @@ from xlstm.ir.graph import (
     Custom,
     DepthwiseConv,
     LayerNorm,
+    LayerSpec,
     Normalization,
-    Spec,
 )
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.types import Array
-from xlstm.slots import Table, as_it_is, check, unpack
+from xlstm.slots import Table, check, identity_table, unpack
 
 from ..slots import DEFAULT, FORMS, TABLES, turned
 from ..versions import KERAS1_NAME
-from .context import Config, Paths, Reader, dtype_policy, registered_name
+from .context import Config, Paths, ReadContext, dtype_policy, registered_name
 from .custom_layers import taken
 from .layers.config import STACK, cells_of, class_of, halves_of, inner, snake
 
@@ -156,7 +156,7 @@ def leaf(name: str, major: int, deep: bool = False) -> str:
     return found[1] if found else "/".join(parts[-1 - deep :])
 
 
-def sort_nested(reader: Reader, every: Iterable[tuple[str, ...]]) -> None:
+def sort_nested(reader: ReadContext, every: Iterable[tuple[str, ...]]) -> None:
     """Gives the arrays that old HDF5 files keep under a nested model to the layers inside it.
 
     Args:
@@ -196,7 +196,7 @@ class Homes:
             self._named.setdefault(home[-1], []).append(home)
         self._lengths = {len(name) for name in self._named}
 
-    def of(self, reader: Reader, outer: str, name: str) -> Home:
+    def of(self, reader: ReadContext, outer: str, name: str) -> Home:
         """The layer that an array is named for: the one whose name comes last in its path.
 
         Raises:
@@ -220,7 +220,7 @@ class Homes:
 
 
 @dataclass(frozen=True)
-class Sorter:
+class WeightSorter:
     """Gives the arrays of one layer to the owners inside it.
 
     Attributes:
@@ -230,12 +230,12 @@ class Sorter:
         owners: who may own arrays.
     """
 
-    reader: Reader
+    reader: ReadContext
     name: str
     group: str
     owners: Sequence[Owner]
 
-    def arrays(self, specs: Sequence[Spec]) -> list[dict[str, Stored]]:
+    def arrays(self, specs: Sequence[LayerSpec]) -> list[dict[str, Stored]]:
         """For every owner its arrays by slot name; `specs` are the owners'.
 
         Raises:
@@ -276,7 +276,7 @@ class Sorter:
         return found[0]
 
 
-def _in_order(reader: Reader, path: str, owner: Owner, spec: Spec) -> dict[str, Stored]:
+def _in_order(reader: ReadContext, path: str, owner: Owner, spec: LayerSpec) -> dict[str, Stored]:
     """The numbered arrays of a new weights file by slot name: they are in the table's order."""
     kind = str(owner.layer.get("class_name"))
     if kind in PARTED:
@@ -286,40 +286,42 @@ def _in_order(reader: Reader, path: str, owner: Owner, spec: Spec) -> dict[str, 
             for name, array in zip(("kernel", "bias"), reader.take(f"{path}/{below}"), strict=False)
         }
     stored = reader.take(path)
-    slots = TABLES[_default(spec)].active(spec.absent()) if spec.sizes() else ()
+    slots = TABLES[_default(spec)].present_slots(spec.missing_tensors()) if spec.sizes() else ()
     names = list(IN_ORDER.get(kind) or (slot.name for slot in slots))
     names += [f"variable {n}" for n in range(len(names), len(stored))]
     return dict(zip(names, stored, strict=False))
 
 
-def _default(spec: Spec) -> str:
+def _default(spec: LayerSpec) -> str:
     """Name of the table that this Keras has for a spec."""
-    return DEFAULT[spec.form if spec.form in DEFAULT else KINDS[spec.form].name]
+    return DEFAULT[
+        spec.weight_kind if spec.weight_kind in DEFAULT else KINDS[spec.weight_kind].name
+    ]
 
 
-def _form(spec: Spec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
+def _form(spec: LayerSpec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
     """The one form of a layer, of all eras, that these arrays fit by name and shape."""
-    own = spec.form if spec.form in FORMS else KINDS[spec.form].name
+    own = spec.weight_kind if spec.weight_kind in FORMS else KINDS[spec.weight_kind].name
     first = layer.get("config", {}).get("dim_ordering") == "th"
     # a kernel as wide as it is deep has the shape of both orders
     names = [name for name in FORMS[own] if name.endswith(" th") <= first]
     names.sort(key=lambda name: first and not name.endswith(" th"))
     for name in names:
         with contextlib.suppress(WeightsError):
-            check(TABLES[name], arrays, spec.sizes(), spec.absent(), where)
+            check(TABLES[name], arrays, spec.sizes(), spec.missing_tensors(), where)
             return name
     # none fits: the error of the form that has these names tells most
     named = [n for n in names if _slots(TABLES[n], spec) == set(arrays)]
-    check(TABLES[(named or names)[0]], arrays, spec.sizes(), spec.absent(), where)
+    check(TABLES[(named or names)[0]], arrays, spec.sizes(), spec.missing_tensors(), where)
     return names[0]
 
 
-def _slots(table: Table, spec: Spec) -> set[str]:
-    return {slot.name for slot in table.active(spec.absent())}
+def _slots(table: Table, spec: LayerSpec) -> set[str]:
+    return {slot.name for slot in table.present_slots(spec.missing_tensors())}
 
 
 def _hub(
-    reader: Reader, spec: Spec, arrays: Mapping[str, Stored], owner: Owner, where: str
+    reader: ReadContext, spec: LayerSpec, arrays: Mapping[str, Stored], owner: Owner, where: str
 ) -> dict[str, Array]:
     """The hub tensors of one owner."""
     policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
@@ -328,7 +330,7 @@ def _hub(
     arrays = {k: a for k, a in arrays.items() if k not in BESIDE.get(spec.kind, ())}
     if isinstance(spec, Custom):
         read = {key: stored.load() for key, stored in arrays.items()}
-        return unpack(as_it_is(spec.hub), read, spec.sizes(), where=where)
+        return unpack(identity_table(spec.hub), read, spec.sizes(), where=where)
     if isinstance(spec, (LayerNorm, Normalization)):
         arrays = {k: _flat(a) for k, a in arrays.items()}
     form = _form(spec, arrays, owner.layer, where)
@@ -338,10 +340,10 @@ def _hub(
         _check_cudnn(reader, spec, where)
     read = {key: stored.load() for key, stored in arrays.items()}
     table = turned(TABLES[form]) if _is_turned(reader, spec, where) else TABLES[form]
-    return unpack(table, read, spec.sizes(), spec.absent(), where)
+    return unpack(table, read, spec.sizes(), spec.missing_tensors(), where)
 
 
-def _check_cudnn(reader: Reader, spec: Spec, where: str) -> None:
+def _check_cudnn(reader: ReadContext, spec: LayerSpec, where: str) -> None:
     """Warns of activations that cuDNN has not, whose layer trained these weights."""
     reader.from_cudnn.add(where)
     for option, want in (("activation", "tanh"), ("gate_activation", "sigmoid")):
@@ -357,7 +359,7 @@ def _flat(stored: Stored) -> Stored:
     return replace(stored, shape=(size,), load=lambda: stored.load().reshape(size))
 
 
-def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:
+def _is_turned(reader: ReadContext, spec: LayerSpec, where: str) -> bool:
     """Whether kernels are stored turned round, as Theano keeps them.
 
     Raises:
@@ -376,7 +378,7 @@ def _is_turned(reader: Reader, spec: Spec, where: str) -> bool:
 
 
 def read_weights(
-    reader: Reader, name: str, layer: Config, specs: Sequence[Spec], group: str
+    reader: ReadContext, name: str, layer: Config, specs: Sequence[LayerSpec], group: str
 ) -> Iterator[dict[str, Array]]:
     """The hub weights of each of a layer's specs.
 
@@ -393,7 +395,7 @@ def read_weights(
         arrays = dict(zip(own.names, taken(reader, name, group), strict=True))
         yield _hub(reader, own, arrays, Owner(layer, ""), where) if arrays else {}
         return
-    parts = [part for spec in specs for part in spec.parts]
+    parts = [part for spec in specs for part in spec.weighted_parts]
     if not parts:
         if stored := reader.take(name if reader.description.by_name else group):
             got = ", ".join(array.name for array in stored)
@@ -401,13 +403,13 @@ def read_weights(
         yield from ({} for _ in specs)
         return
     owned = owners(layer, reader.weights_major)
-    found = Sorter(reader, name, group, owned).arrays([part for _, part in parts])
+    found = WeightSorter(reader, name, group, owned).arrays([part for _, part in parts])
     if len(owned) == 1 and len(parts) == 2:
         owned, found = owned * 2, list(_in_two(found[0]))
     left = zip(parts, found, owned, strict=True)
     for spec in specs:
         hub: dict[str, Array] = {}
-        for _ in spec.parts:
+        for _ in spec.weighted_parts:
             (before, part), arrays, owner = next(left)
             read = _hub(reader, part, arrays, owner, where)
             hub |= {before + tensor: array for tensor, array in read.items()}
@@ -420,7 +422,7 @@ def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:
     yield {name: array for name, array in arrays.items() if name != "depthwise_kernel"}
 
 
-def trainable_of(layer: Config, specs: Sequence[Spec]) -> list[bool]:
+def trainable_of(layer: Config, specs: Sequence[LayerSpec]) -> list[bool]:
     """Whether each of a layer's specs trains: the layer, and all that it wraps."""
     config = layer.get("config", {})
     own = bool(config.get("trainable", True))
@@ -437,4 +439,4 @@ def halves_train(layer: Config) -> list[bool]:
     """Whether each layer inside another trains."""
     config = layer.get("config", {})
     below = [] if registered_name(layer) else [config.get(k) for k in ("layer", "backward_layer")]
-    return [trainable_of(item, [Spec()])[0] for item in below if isinstance(item, Mapping)]
+    return [trainable_of(item, [LayerSpec()])[0] for item in below if isinstance(item, Mapping)]

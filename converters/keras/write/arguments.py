@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xlstm.ir.literals import literal
 
-from ...codegen.source import Argument, Parts
+from ...codegen.source import Argument, ModuleSource
 from ..activations import CELLS as ACTIVATION_CELLS
 from ..activations import NAMES, STOCK
 
@@ -31,7 +31,7 @@ class Around:
         trainable: whether training changes its weights.
     """
 
-    parts: Parts
+    parts: ModuleSource
     rank: int
     masked: bool = False
     trainable: bool = True
@@ -46,7 +46,7 @@ def activation(name: str, around: Around, rank: int) -> str:
     if name in NAMES:
         return f'"{NAMES[name]}"'
     text, helper = STOCK[name]
-    around.parts.need(ACTIVATION_CELLS, helper)
+    around.parts.use_template(ACTIVATION_CELLS, helper)
     return text.format(rank=rank)
 
 

@@ -11,12 +11,12 @@ from xlstm.ir.graph import (
     Bidirectional,
     ConvLSTM,
     Custom,
+    LayerSpec,
     Model,
     Node,
     Normalization,
     Recurrent,
     SimpleRNN,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.kinds import KINDS
@@ -24,7 +24,7 @@ from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
 from ...codegen import custom_layers as custom_code
-from ...codegen.source import Call, call
+from ...codegen.source import CallExpr, call
 from ..activations import NAMES, REFUSED, STOCK
 from ..slots import DEFAULT
 from .arguments import CHANNELS_LAST, Arguments, Around, flag, option, rate_of, sizes
@@ -102,7 +102,7 @@ def _known(found: Shape) -> tuple[int, ...]:
     return tuple(size or 1 for size in found)
 
 
-LAYERS: dict[type[Spec], Callable[..., Arguments]] = {
+LAYERS: dict[type[LayerSpec], Callable[..., Arguments]] = {
     **AROUND,
     LSTM: _recurrent,
     GRU: _recurrent,
@@ -114,7 +114,7 @@ LAYERS: dict[type[Spec], Callable[..., Arguments]] = {
 """Spec -> the first arguments of its constructor."""
 
 
-def layer(spec: Spec, around: Around, name: str = "") -> Call:
+def layer(spec: LayerSpec, around: Around, name: str = "") -> CallExpr:
     """Constructor of a layer; layers inside another one have no name."""
     if isinstance(spec, TimeDistributed) and isinstance(spec.layer, Normalization):
         return layer(spec.layer, around, name)  # its last axis is the same one
@@ -125,7 +125,7 @@ def layer(spec: Spec, around: Around, name: str = "") -> Call:
     title = TITLES.get(type(spec))
     made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"
     if isinstance(spec, Bidirectional) and _built_up(spec.forward):
-        around.parts.need(CELLS, made := "bidirectional")
+        around.parts.use_template(CELLS, made := "bidirectional")
     return call(made, *LAYERS[type(spec)](spec, around), *around.tail(*named))
 
 
@@ -198,14 +198,14 @@ def refusal(node: Node) -> str:
     return ""
 
 
-def _refused(spec: Spec, rank: int) -> str:
+def _refused(spec: LayerSpec, rank: int) -> str:
     if isinstance(spec, Custom):
         return ""
     if type(spec) not in LAYERS and not is_operation(spec):
         return f"{spec.kind}, which ports to Keras do not have"
-    kind = KINDS.get(spec.form)
+    kind = KINDS.get(spec.weight_kind)
     if spec.sizes() and (kind is None or kind.name not in DEFAULT):
-        return f"{spec.form}, which Keras has no layer of"
+        return f"{spec.weight_kind}, which Keras has no layer of"
     if isinstance(spec, ConvLSTM) and spec.forget_offset:
         return "a forget gate with an offset, which Keras's ConvLSTM has not"
     if isinstance(spec, ConvLSTM) and None in spec.space:

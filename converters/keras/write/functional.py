@@ -15,12 +15,12 @@ from xlstm.ir.graph import (
     Edge,
     Embedding,
     Input,
+    LayerSpec,
     Masking,
     Merge,
     Model,
     MultiHeadAttention,
     Node,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.identifiers import identifier, identifiers
@@ -30,23 +30,23 @@ from ...codegen import custom_layers as custom_code
 from ...codegen.source import (
     WIDTH,
     Argument,
-    Call,
-    Parts,
+    CallExpr,
+    ModuleSource,
     by_key,
     call,
     class_doc,
-    collect,
     listed,
     shape_comment,
     statement,
+    write_layers,
 )
-from ...codegen.variables import Site
+from ...codegen.variables import NodeVariables
 from .arguments import CELLS, DTYPE, Around, number
 from .constructors import UNLIKE, inside, layer, two_layers
 from .layer_arguments import DOT_FLOOR, own_blind
 from .masks import ATTENDS, has_mask_output
 from .ops import is_operation, operation, unit
-from .plan import Plan, given
+from .plan import ModelPlan, given
 
 MERGES = {
     "concat": "lambda a, b: [keras.ops.concatenate([a, b], axis=-1)]",
@@ -58,7 +58,7 @@ MERGES = {
 """How two layers that stand for a bidirectional one are merged."""
 
 
-def model_input(model: Model, name: str, plan: Plan) -> Call:
+def model_input(model: Model, name: str, plan: ModelPlan) -> CallExpr:
     """`keras.Input` of one input."""
     spec = model.node(name).spec
     assert isinstance(spec, Input)
@@ -77,7 +77,7 @@ def _ids_only(model: Model, name: str) -> bool:
     return bool(found) and all(isinstance(spec, Embedding) for spec in found)
 
 
-def around(model: Model, node: Node, parts: Parts) -> Around:
+def around(model: Model, node: Node, parts: ModuleSource) -> Around:
     """What the constructor of a node's layer depends on."""
     masked = model.mask_of(node.owner) is not None
     return Around(parts, len(model.shape(node.inputs[0])) + 1, masked, node.trainable)
@@ -92,9 +92,9 @@ def explained(lines: list[str], indent: int) -> list[str]:
     return [" " * indent + CUDNN, *lines] if away else lines
 
 
-def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
+def functional(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]:
     """`make` of any graph."""
-    parts = collect(model, lambda parts, model, site: _emit(parts, model, site, plan))
+    parts = write_layers(model, lambda parts, model, site: _emit(parts, model, site, plan))
     made = [model_input(model, name, plan) for name in model.inputs]
     lines = [
         "def make(dtype: str) -> keras.Model:",
@@ -113,7 +113,7 @@ def functional(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
     return parts, [*lines, *parts.forward, *done]
 
 
-def _emit(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+def _emit(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
     """Lines that make one layer and call it."""
     node = site.node
     before, parts.forward = parts.forward, []
@@ -123,7 +123,7 @@ def _emit(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
     parts.forward = before
 
 
-def _write(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+def _write(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
     """Lines that make one layer and call it, without what is said of it."""
     node = site.node
     if any((node.name, n) in plan.masks.cut for n in range(len(node.inputs))):
@@ -144,7 +144,7 @@ def _write(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
         )
 
 
-def _mask(spec: Spec, x: str) -> Call:
+def _mask(spec: LayerSpec, x: str) -> CallExpr:
     """The mask that Masking, or an embedding, attaches to its output."""
     spec = spec.layer if isinstance(spec, TimeDistributed) else spec
     if isinstance(spec, Masking):
@@ -153,7 +153,7 @@ def _mask(spec: Spec, x: str) -> Call:
     return call("keras.ops.not_equal", x, "0")
 
 
-def _rows(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+def _rows(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
     """Lines that apply a layer to all time steps as rows of one batch."""
     node = inside(site.node)
     if isinstance(node.spec, Dense):
@@ -175,20 +175,20 @@ def _rows(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
             parts.forward += _assign((name,), _reshaped(name, steps, *shape))
 
 
-def _every_step(parts: Parts, model: Model, site: Site, plan: Plan) -> None:
+def _every_step(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
     """Lines that apply a layer to the last axis, whatever axes are before it."""
-    x: str | Call = site.x
+    x: str | CallExpr = site.x
     if plan.masks.carried.get(site.node.inputs[0]):
         x = call("keras.ops.copy", x)  # without the mask that it brings along
     made = _made(parts, model, site, plan, site.node.spec)
     parts.forward += _assign(site.outputs, made, (x,))
 
 
-def _reshaped(x: str, *shape: int | None) -> Call:
+def _reshaped(x: str, *shape: int | None) -> CallExpr:
     return call("keras.ops.reshape", x, literal((-1, *shape)))
 
 
-def _inputs(site: Site, plan: Plan) -> tuple[Argument, ...]:
+def _inputs(site: NodeVariables, plan: ModelPlan) -> tuple[Argument, ...]:
     """The tensors that a layer is called with."""
     spec, name = site.node.spec, site.node.name
     named = enumerate(site.inputs)
@@ -206,7 +206,9 @@ def _inputs(site: Site, plan: Plan) -> tuple[Argument, ...]:
     return (listed(found),) if joins else tuple(found)
 
 
-def _options(parts: Parts, model: Model, site: Site, plan: Plan) -> list[Argument]:
+def _options(
+    parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan
+) -> list[Argument]:
     """What a call says besides its inputs."""
     spec = site.node.spec
     if isinstance(spec, ATTENDS):
@@ -219,9 +221,9 @@ def _options(parts: Parts, model: Model, site: Site, plan: Plan) -> list[Argumen
 
 
 def _seen_or_all(
-    parts: Parts, model: Model, spec: MultiHeadAttention, site: Site
-) -> tuple[str, Call]:
-    parts.need(CELLS, "seen_or_all")
+    parts: ModuleSource, model: Model, spec: MultiHeadAttention, site: NodeVariables
+) -> tuple[str, CallExpr]:
+    parts.use_template(CELLS, "seen_or_all")
     count = len(site.inputs) - len(spec.masks)
     words = {"q": "query", "v": "value", "k": "key"}
     named = zip(spec.masks, site.inputs[count:], strict=True)
@@ -232,7 +234,7 @@ def _seen_or_all(
 
 
 def _attention_options(
-    spec: Attention | MultiHeadAttention, site: Site, told: str
+    spec: Attention | MultiHeadAttention, site: NodeVariables, told: str
 ) -> list[Argument]:
     count = len(site.inputs) - len(spec.masks)
     named = dict(zip(spec.masks, site.inputs[count:], strict=True))
@@ -251,8 +253,13 @@ def _attention_options(
 
 
 def _made(
-    parts: Parts, model: Model, site: Site, plan: Plan, spec: Spec, half: str = ""
-) -> str | Call:
+    parts: ModuleSource,
+    model: Model,
+    site: NodeVariables,
+    plan: ModelPlan,
+    spec: LayerSpec,
+    half: str = "",
+) -> str | CallExpr:
     """Constructor of a layer, or the variable that keeps it where it is called more than once."""
     node, name = site.node, f"{site.name}-{half}" if half else site.name
     made = layer(spec, around(model, node, parts), name)
@@ -264,11 +271,13 @@ def _made(
     return variable
 
 
-def _two_layers(parts: Parts, model: Model, site: Site, plan: Plan) -> list[str]:
+def _two_layers(
+    parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan
+) -> list[str]:
     """Lines of a bidirectional layer that `keras.layers.Bidirectional` cannot be."""
     spec = site.node.spec
     assert isinstance(spec, Bidirectional)
-    parts.need(CELLS, "both_ways")
+    parts.use_template(CELLS, "both_ways")
     halves = zip(spec.halves, ("forward_layer", "backward_layer"), strict=True)
     first, second = (_made(parts, model, site, plan, own, name) for own, name in halves)
     merge = ("merge", MERGES[spec.merge])
@@ -281,12 +290,12 @@ def _two_layers(parts: Parts, model: Model, site: Site, plan: Plan) -> list[str]
 
 
 def _assign(
-    targets: Sequence[str], made: str | Call, args: Sequence[Argument] | None = None
+    targets: Sequence[str], made: str | CallExpr, args: Sequence[Argument] | None = None
 ) -> list[str]:
     """Lines of `targets = made`, or of `targets = made(args)`, broken where they are too long."""
     if args is not None and isinstance(made, str):
         return _assign(targets, call(made, *args))
-    assert isinstance(made, Call)
+    assert isinstance(made, CallExpr)
     start, lines = f"{', '.join(targets)} = ", list[str]()
     if len(f"    {start}{made.name}(") > WIDTH and len(targets) > 1:
         lines = ["    (", *(f"        {target}," for target in targets)]

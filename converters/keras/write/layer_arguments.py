@@ -24,6 +24,7 @@ from xlstm.ir.graph import (
     Flatten,
     GlobalPool,
     LayerNorm,
+    LayerSpec,
     Masking,
     Merge,
     MultiHeadAttention,
@@ -36,7 +37,6 @@ from xlstm.ir.graph import (
     RepeatVector,
     Reshape,
     Softmax,
-    Spec,
     TrainingOnly,
     UnitNorm,
     UpSample,
@@ -251,11 +251,11 @@ def _heads(spec: MultiHeadAttention, _around: Around) -> Arguments:
     )
 
 
-def _nothing(_spec: Spec, _around: Around) -> Arguments:
+def _nothing(_spec: LayerSpec, _around: Around) -> Arguments:
     return ()
 
 
-AROUND: dict[type[Spec], Callable[..., Arguments]] = {
+AROUND: dict[type[LayerSpec], Callable[..., Arguments]] = {
     Activation: _activation_layer,
     Affine: _affine,
     Attention: _attention,
@@ -294,16 +294,16 @@ AROUND: dict[type[Spec], Callable[..., Arguments]] = {
 
 POOLS = {"max": "Max", "average": "Average"}
 
-TITLES: dict[type[Spec], Callable[..., str]] = {
+TITLES: dict[type[LayerSpec], Callable[..., str]] = {
     Affine: lambda _spec, _rank: "Rescaling",
-    Attention: lambda spec, _rank: spec.form.partition(",")[0],
+    Attention: lambda spec, _rank: spec.weight_kind.partition(",")[0],
     Augmentation: lambda spec, _rank: named(spec.layer),
     BatchNorm: lambda _spec, _rank: "BatchNormalization",
-    Conv: lambda spec, _rank: spec.form,
-    ConvLSTM: lambda spec, _rank: spec.form,
-    ConvTranspose: lambda spec, _rank: spec.form,
+    Conv: lambda spec, _rank: spec.weight_kind,
+    ConvLSTM: lambda spec, _rank: spec.weight_kind,
+    ConvTranspose: lambda spec, _rank: spec.weight_kind,
     Crop: lambda spec, _rank: f"Cropping{len(spec.before)}D",
-    DepthwiseConv: lambda spec, _rank: spec.form,
+    DepthwiseConv: lambda spec, _rank: spec.weight_kind,
     Elu: lambda _spec, _rank: "ELU",
     GlobalPool: lambda spec, rank: f"Global{POOLS[spec.how]}Pooling{rank - 2}D",
     LayerNorm: lambda spec, _rank: f"{'Group' if spec.groups else 'Layer'}Normalization",
@@ -319,7 +319,7 @@ TITLES: dict[type[Spec], Callable[..., str]] = {
 """Spec -> Keras's name of the layer, given the rank of its input, where it is not `Spec.kind`."""
 
 
-def reason(spec: Spec, rank: int) -> str:
+def reason(spec: LayerSpec, rank: int) -> str:
     """Why Keras 3 has no exact form of a layer around the recurrent ones, "" where it has one."""
     refused = REFUSALS.get(type(spec))
     return refused(spec, rank) if refused else ""
@@ -380,7 +380,7 @@ def _no_heads(spec: MultiHeadAttention, _rank: int) -> str:
     return f'blind="{spec.blind}": a query that sees nothing gives "{own}" in this Keras'
 
 
-REFUSALS: dict[type[Spec], Callable[..., str]] = {
+REFUSALS: dict[type[LayerSpec], Callable[..., str]] = {
     Augmentation: _no_images,
     Conv: _no_window,
     ConvTranspose: _no_transposed,

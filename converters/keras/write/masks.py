@@ -21,6 +21,7 @@ from xlstm.ir.graph import (
     Embedding,
     GlobalPool,
     LayerNorm,
+    LayerSpec,
     Masking,
     Merge,
     Model,
@@ -31,7 +32,6 @@ from xlstm.ir.graph import (
     Recurrent,
     Relu,
     Softmax,
-    Spec,
     TimeDistributed,
     TrainingOnly,
     UnitNorm,
@@ -40,7 +40,7 @@ from xlstm.ir.graph import (
 from .layer_arguments import own_blind
 from .ops import is_operation
 
-CARRIES: tuple[type[Spec], ...] = (
+CARRIES: tuple[type[LayerSpec], ...] = (
     Activation,
     Affine,
     BatchNorm,
@@ -91,13 +91,13 @@ class Masks:
         return found
 
 
-def has_mask_output(spec: Spec) -> bool:
+def has_mask_output(spec: LayerSpec) -> bool:
     """Whether the second output of a layer is a mask, which Keras attaches to the first."""
     inner = spec.layer if isinstance(spec, TimeDistributed) else spec
     return isinstance(inner, Masking) or (isinstance(inner, Embedding) and inner.mask_zero)
 
 
-def obeys(spec: Spec) -> bool:
+def obeys(spec: LayerSpec) -> bool:
     """Whether a mask of its one input changes what a layer computes."""
     if isinstance(spec, TimeDistributed):
         return obeys(spec.layer)
@@ -168,7 +168,7 @@ def _custom(node: Node, spec: Custom, brought: list[Edge | None], masks: Masks) 
     return None
 
 
-def _minds(spec: Spec, rank: int) -> bool:
+def _minds(spec: LayerSpec, rank: int) -> bool:
     """Whether Keras's layer does something with a mask that its input merely brings along."""
     if isinstance(spec, TimeDistributed):
         return isinstance(spec.layer, (Softmax, BatchNorm))
@@ -219,7 +219,7 @@ def _attention(
     return wanted[0] if right[0] else None
 
 
-def _masked(spec: Spec, apart: bool) -> int:
+def _masked(spec: LayerSpec, apart: bool) -> int:
     """How many outputs of a layer, the first ones, have its input's mask."""
     if isinstance(spec, (Recurrent, Bidirectional)) and not spec.return_sequences:
         return 0

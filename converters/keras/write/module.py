@@ -6,10 +6,10 @@ import re
 
 from xlstm.ir.graph import (
     Bidirectional,
+    LayerSpec,
     Model,
     MultiHeadAttention,
     Normalization,
-    Spec,
     TimeDistributed,
 )
 from xlstm.ir.identifiers import identifier
@@ -17,35 +17,35 @@ from xlstm.ir.identifiers import identifier
 from ...codegen.custom_layers import checked, merged
 from ...codegen.source import (
     FOLDER,
-    Parts,
+    ModuleSource,
     axes_words,
     class_doc,
-    collect,
     docstring,
     imports,
     join,
     origin,
-    pieces,
     shape_comment,
     signature,
     statement,
+    template_sources,
+    write_layers,
 )
-from ...codegen.variables import Site
+from ...codegen.variables import NodeVariables
 from .arguments import CELLS
 from .constructors import layer
 from .functional import around, explained, functional, model_input
-from .plan import Plan, plan_of
+from .plan import ModelPlan, plan_of
 
 
-def _sequential(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
+def _sequential(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]:
     """`make` of a chain."""
 
-    def emit(parts: Parts, model: Model, site: Site) -> None:
+    def emit(parts: ModuleSource, model: Model, site: NodeVariables) -> None:
         made = layer(site.node.spec, around(model, site.node, parts), site.name)
         parts.forward.append(f"            {shape_comment(model, site.node)}")
         parts.forward += explained(statement("", made, 12, ","), 12)
 
-    parts = collect(model, emit)
+    parts = write_layers(model, emit)
     return parts, [
         "def make(dtype: str) -> keras.Sequential:",
         *class_doc(model, "; not yet trained"),
@@ -59,7 +59,7 @@ def _sequential(model: Model, plan: Plan) -> tuple[Parts, list[str]]:
     ]
 
 
-def _inner(spec: Spec) -> Spec:
+def _inner(spec: LayerSpec) -> LayerSpec:
     return spec.layer if isinstance(spec, TimeDistributed) else spec
 
 
@@ -93,7 +93,7 @@ TRIMS = (
 
 def _variables(made: str) -> str:
     """Source of what finds the variables of a model, made by this text, by their names."""
-    text = pieces(CELLS)["variables"]
+    text = template_sources(CELLS)["variables"]
     for mark, chunk, instead in TRIMS:
         assert chunk in text
         text = text if mark in made else text.replace(chunk, instead)
@@ -108,7 +108,7 @@ FINISHED = [
 """Keras computes with copies of a Normalization's weights."""
 
 
-def _functions(parts: Parts, model: Model, kind: str) -> list[list[str]]:
+def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
     """`build` and `load`."""
     specs = [_inner(node.spec) for node in model.layers]
     dtype = model.compute_dtype().name
@@ -188,7 +188,7 @@ def emit(model: Model) -> str:
     return checked(text, parts)
 
 
-def _opened(parts: Parts) -> list[str]:
+def _opened(parts: ModuleSource) -> list[str]:
     """How the model comes back, for the module's docstring."""
     needs = "Needs keras and safetensors. `load()` gives the model with its trained weights, as"
     needs, opened = f"{needs} does", '`keras.models.load_model("model.keras")`'

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from xlstm.ir.graph import (
     ExpandDims,
     Function,
+    LayerSpec,
     NotEqual,
     Reduce,
     Reverse,
     Slice,
-    Spec,
     Squeeze,
     TimeDistributed,
     UnitNorm,
@@ -20,90 +20,90 @@ from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, Wher
 from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import Argument, Call, call, listed
+from ...codegen.source import Argument, CallExpr, call, listed
 from .arguments import flag, number, sharp
 from .layer_arguments import UNIT_FLOOR
 
 
-def _slice(spec: Slice, x: str, first: int) -> Call:
+def _slice(spec: Slice, x: str, first: int) -> CallExpr:
     places = ["" if place is None else literal(place) for place in (spec.start, spec.stop)]
     step = "" if spec.step == 1 else f":{literal(spec.step)}"
     part = literal(spec.start) if spec.drop else f"{':'.join(places)}{step}"
-    return Call(x, (*(":",) * (spec.axis + first), part), "[]")
+    return CallExpr(x, (*(":",) * (spec.axis + first), part), "[]")
 
 
-def _expand_dims(spec: ExpandDims, x: str, first: int) -> Call:
+def _expand_dims(spec: ExpandDims, x: str, first: int) -> CallExpr:
     return call("keras.ops.expand_dims", x, ("axis", literal(spec.axis + first)))
 
 
-def _squeeze(spec: Squeeze, x: str, first: int) -> Call:
+def _squeeze(spec: Squeeze, x: str, first: int) -> CallExpr:
     return call("keras.ops.squeeze", x, ("axis", literal(spec.axis + first)))
 
 
-def _reverse(_spec: Reverse, x: str, first: int) -> Call:
+def _reverse(_spec: Reverse, x: str, first: int) -> CallExpr:
     return call("keras.ops.flip", x, ("axis", literal(first)))
 
 
-def _reduce(spec: Reduce, x: str, first: int) -> Call:
+def _reduce(spec: Reduce, x: str, first: int) -> CallExpr:
     axes = tuple(axis + first for axis in spec.axes)
     axis = literal(axes[0] if len(axes) == 1 else axes)
     return call(named(f"keras.ops.{spec.how}"), x, ("axis", axis), flag("keepdims", spec.keep))
 
 
-def _function(spec: Function, x: str, _first: int) -> Call:
+def _function(spec: Function, x: str, _first: int) -> CallExpr:
     return call(named(f"keras.ops.{spec.name}"), x)
 
 
-def _not_equal(spec: NotEqual, x: str, _first: int) -> Call:
+def _not_equal(spec: NotEqual, x: str, _first: int) -> CallExpr:
     return call("keras.ops.not_equal", x, number(spec.value))
 
 
-def _unit_norm(spec: UnitNorm, x: str, _first: int) -> Call:
+def _unit_norm(spec: UnitNorm, x: str, _first: int) -> CallExpr:
     return unit(x, -1, spec.floor)
 
 
-def unit(x: str, axis: int, floor: float) -> Call:
+def unit(x: str, axis: int, floor: float) -> CallExpr:
     """A tensor divided by its length along an axis, or by `floor` where that is larger."""
     along = None if axis == -1 else ("axis", literal(axis))
     return call("keras.ops.normalize", x, along, ("order", "2"), ("epsilon", number(floor)))
 
 
-def _clip(spec: Clip, x: str, _first: int) -> Call:
+def _clip(spec: Clip, x: str, _first: int) -> CallExpr:
     if spec.low is None or spec.high is None:
         name, bound = ("minimum", spec.high) if spec.low is None else ("maximum", spec.low)
         return call(f"keras.ops.{name}", x, sharp(bound or 0.0))
     return call("keras.ops.clip", x, sharp(spec.low), sharp(spec.high))
 
 
-def _numbers(found: Call) -> Call:
+def _numbers(found: CallExpr) -> CallExpr:
     """True and False as 1 and 0 of the dtype that a model is made for."""
     return call("keras.ops.cast", found, "dtype")
 
 
-def _compare(spec: Compare, x: str, _first: int, *rest: str) -> Call:
+def _compare(spec: Compare, x: str, _first: int, *rest: str) -> CallExpr:
     other = [*rest] if spec.value is None else [sharp(spec.value)]
     return _numbers(call(named(f"keras.ops.{spec.how}"), x, *other))
 
 
-def _where(spec: Where, x: str, _first: int, *rest: str) -> Call:
+def _where(spec: Where, x: str, _first: int, *rest: str) -> CallExpr:
     given = iter(rest)
     cases = [next(given) if case is None else sharp(case) for case in (spec.yes, spec.no)]
     return call("keras.ops.where", call("keras.ops.not_equal", x, "0"), *cases)
 
 
-def _along(spec: Along, x: str, first: int) -> Call:
+def _along(spec: Along, x: str, first: int) -> CallExpr:
     found = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal(spec.axis + first)))
     return found if spec.how in SO_FAR else _numbers(found)
 
 
-def _constant(spec: Constant, x: str, _first: int) -> Call:
+def _constant(spec: Constant, x: str, _first: int) -> CallExpr:
     held = call("np.reshape", listed(map(number, spec.values)), literal(spec.shape))
     terms: tuple[Argument, ...] = (held, x) if spec.first else (x, held)
     found = call(named(f"keras.ops.{spec.how}"), *terms)
     return _numbers(found) if spec.how in COMPARISONS else found
 
 
-def _across(spec: Across, x: str, _first: int) -> Call:
+def _across(spec: Across, x: str, _first: int) -> CallExpr:
     own = tuple(axis + 1 for axis in spec.axes)
     kept = ("keepdims", "True")
     one = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal((0, *own))), kept)
@@ -112,12 +112,12 @@ def _across(spec: Across, x: str, _first: int) -> Call:
     return call("keras.ops.add", one, call("keras.ops.zeros_like", each))
 
 
-def _einsum(spec: Einsum, x: str, _first: int, other: str) -> Call:
+def _einsum(spec: Einsum, x: str, _first: int, other: str) -> CallExpr:
     first, second, out = spec.letters
     return call("keras.ops.einsum", literal(f"b{first},b{second}->b{out}"), x, other)
 
 
-OPERATIONS: dict[type[Spec], Callable[..., Call]] = {
+OPERATIONS: dict[type[LayerSpec], Callable[..., CallExpr]] = {
     Across: _across,
     Along: _along,
     Clip: _clip,
@@ -137,7 +137,7 @@ OPERATIONS: dict[type[Spec], Callable[..., Call]] = {
 """Spec -> the operation on a variable, given the first axis after the batch's."""
 
 
-def is_operation(spec: Spec) -> bool:
+def is_operation(spec: LayerSpec) -> bool:
     """Whether a spec, or what it does at every time step, is an operation."""
     inner = spec.layer if isinstance(spec, TimeDistributed) else spec
     return type(inner) in OPERATIONS and not (
@@ -145,7 +145,7 @@ def is_operation(spec: Spec) -> bool:
     )
 
 
-def operation(spec: Spec, x: str, *rest: str) -> Call:
+def operation(spec: LayerSpec, x: str, *rest: str) -> CallExpr:
     """The operation on variables; at every time step it is the same one axis further on."""
     if isinstance(spec, TimeDistributed):
         return OPERATIONS[type(spec.layer)](spec.layer, x, 2, *rest)

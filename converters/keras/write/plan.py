@@ -27,7 +27,7 @@ from .ops import is_operation
 
 
 @dataclass(frozen=True)
-class Plan:
+class ModelPlan:
     """Decisions about one model.
 
     Attributes:
@@ -79,7 +79,7 @@ def given(node: Node) -> tuple[object, ...]:
     return node.shapes[:1] if has_mask_output(node.spec) else node.shapes
 
 
-def plan_of(model: Model) -> Plan:
+def plan_of(model: Model) -> ModelPlan:
     """Decides how to write a model.
 
     Raises:
@@ -92,7 +92,7 @@ def plan_of(model: Model) -> Plan:
     rows = frozenset(node.name for node in model.layers if folded(node) or mixed(model, node))
     masks = masks_of(model, reasons, rows)
     wanted = frozenset(masks.wanted(model))
-    return Plan(masks, reasons, rows, _shared(model), wanted, _batch(model))
+    return ModelPlan(masks, reasons, rows, _shared(model), wanted, _batch(model))
 
 
 MOST_AXES = 4
@@ -126,7 +126,7 @@ def _check_read(model: Model) -> None:
         alive |= {edge.node for edge in node.reads} if node.name in alive else set()
     owners = {node.owner for node in model.layers if node.name in alive}
     for node in model.layers:
-        if node.spec.parts and node.owner not in owners:
+        if node.spec.weighted_parts and node.owner not in owners:
             where, want = f"adapter keras, layer {node.name}", "a layer that an output depends on"
             raise UnsupportedError(where, want, "one that nothing reads", "leave it out")
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from xlstm.frameworks.recording import Gave, Watched, form_of
+from xlstm.frameworks.recording import LayerRecord, RunRecord, form_of
 from xlstm.ir.types import Array
 
 from ..read.graph import Original, understand
@@ -98,7 +98,7 @@ def watch(
     quiet: bool = False,
     seed: int = 0,
     own: bool = False,
-) -> Watched:
+) -> RunRecord:
     """Runs a copy of a module once, on the CPU, in the mode that it is in.
 
     Args:
@@ -121,7 +121,7 @@ def watch(
         torch.manual_seed(seed)
         called = Original(made, found, getattr(torch, dtype)) if found else made
         outputs, states = _called(called, inputs, dtype)
-    return Watched(outputs, states, tuple(_gave(made, memory)), memory.form)
+    return RunRecord(outputs, states, tuple(_gave(made, memory)), memory.form)
 
 
 def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
@@ -176,13 +176,13 @@ def _cast(x: Array, dtype: str) -> Array:
     return x.astype(dtype) if x.dtype.kind == "f" else x
 
 
-def _gave(made: nn.Module, memory: _Memory) -> Iterator[Gave]:
+def _gave(made: nn.Module, memory: _Memory) -> Iterator[LayerRecord]:
     """Submodules that were called once, in the order in which they were done."""
     held = dict(made.named_modules())
     for name in memory.order:
         if memory.times[name] == 1 and name:
             module = held[name]
-            yield Gave(name, type(module).__name__, memory.outputs[name], _options(module))
+            yield LayerRecord(name, type(module).__name__, memory.outputs[name], _options(module))
 
 
 def _options(module: nn.Module) -> dict[str, Any]:

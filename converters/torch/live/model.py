@@ -25,11 +25,11 @@ from xlstm.ir.graph import (
     Bidirectional,
     Dense,
     Dropout,
+    LayerSpec,
     Model,
     Recurrent,
     SimpleRNN,
     Source,
-    Spec,
     TimeDistributed,
     chain,
 )
@@ -63,7 +63,7 @@ PROCESS_WIDE = threading.RLock()
 class _Found:
     """The layers of a module, in order, with their weights."""
 
-    layers: list[tuple[str, Spec, bool]] = field(default_factory=list)
+    layers: list[tuple[str, LayerSpec, bool]] = field(default_factory=list)
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -111,7 +111,7 @@ def _trainable(source: nn.Module, names: Sequence[str]) -> bool:
 def _linear(source: nn.Linear) -> _Found:
     spec = Dense(source.in_features, source.out_features, use_bias=source.bias is not None)
     arrays = weights(source)
-    hub = unpack(TABLES["Linear"], arrays, spec.sizes(), spec.absent(), "torch nn.Linear")
+    hub = unpack(TABLES["Linear"], arrays, spec.sizes(), spec.missing_tensors(), "torch nn.Linear")
     return _Found([("linear", spec, _trainable(source, list(arrays)))], {"linear": hub})
 
 
@@ -149,7 +149,7 @@ def _add(found: _Found, source: nn.Module, name: str, spec: Recurrent, number: i
     """Adds one layer of a stack and gives the size of its output."""
     if not getattr(source, "bidirectional", False):
         hub, names = _tensors(source, spec, number)
-        whole: Spec = spec
+        whole: LayerSpec = spec
     else:
         hub, names = _tensors(source, spec, number, before="forward_")
         more, others = _tensors(source, spec, number, "_reverse", before="backward_")
@@ -164,12 +164,14 @@ def _tensors(
     source: nn.Module, spec: Recurrent, number: int, direction: str = "", before: str = ""
 ) -> tuple[dict[str, Array], list[str]]:
     """Hub tensors of one direction of one layer, and the names of its parameters."""
-    table = TABLES["LSTM with projection" if "projection" in spec.form else LAYERS[type(source)][0]]
+    table = TABLES[
+        "LSTM with projection" if "projection" in spec.weight_kind else LAYERS[type(source)][0]
+    ]
     mark = f"_l{number}{direction}" if isinstance(source, nn.RNNBase) else ""
-    slots = table.active(spec.absent())
+    slots = table.present_slots(spec.missing_tensors())
     names = {slot.name: slot.name.replace("_l0", mark) for slot in slots}
     arrays = {slot: to_numpy(source.get_parameter(name)) for slot, name in names.items()}
-    hub = unpack(table, arrays, spec.sizes(), spec.absent(), f"torch {_name(source)}")
+    hub = unpack(table, arrays, spec.sizes(), spec.missing_tensors(), f"torch {_name(source)}")
     return {before + tensor: array for tensor, array in hub.items()}, [*names.values()]
 
 
@@ -206,7 +208,7 @@ def read(source: nn.Module) -> Model:
     _check(source)
     found = _linear(source) if isinstance(source, nn.Linear) else stack(source)
     name, first, _ = found.layers[0]
-    features = first.parts[0][1].sizes()["i"]
+    features = first.weighted_parts[0][1].sizes()["i"]
     shape: Shape = (features,) if isinstance(first, Dense) else (None, features)
     container = f"live nn.{type(source).__name__}"
     origin = Source("torch", str(torch.__version__), container, notes=tuple(found.notes))
@@ -288,7 +290,7 @@ def inexact_gradients(model: Model, dtype: str) -> dict[str, float]:
     """Activations of `model` whose gradients are inexact in `dtype` -> their errors."""
     found: dict[str, float] = {}
     for node in model.layers if dtype == "float64" else ():
-        for _, part in (("", node.spec), *node.spec.parts):
+        for _, part in (("", node.spec), *node.spec.weighted_parts):
             inner = part.layer if isinstance(part, TimeDistributed) else part
             for use in ("activation", "gate_activation"):
                 why, error = INEXACT_GRADIENTS.get(getattr(inner, use, ""), ("", 0.0))

@@ -17,7 +17,7 @@ from ..live import model as torch_live
 from ..slots import TABLES
 from .products import product
 from .shape import transpose
-from .values import RefusalError, Token, Value, Wiring, call_layer, line
+from .values import CannotTraceError, Symbol, TracedTensor, TraceState, call_layer, line
 
 
 def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
@@ -30,14 +30,14 @@ def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> 
 
 
 def heads(
-    wiring: Wiring, module: nn.MultiheadAttention, path: str, args: tuple[Any, ...]
-) -> tuple[Value, Token]:
+    wiring: TraceState, module: nn.MultiheadAttention, path: str, args: tuple[Any, ...]
+) -> tuple[TracedTensor, Symbol]:
     """Attention of several heads, and its weights, which nothing may read."""
     query, key, value, padding, _, mask, _, causal = args
     if padding is not None or mask is not None or causal:
-        raise RefusalError("a mask of attention", "leave the mask out")
+        raise CannotTraceError("a mask of attention", "leave the mask out")
     if module.bias_k is not None or module.add_zero_attn:
-        raise RefusalError("add_bias_kv or add_zero_attn", "build it without them")
+        raise CannotTraceError("add_bias_kv or add_zero_attn", "build it without them")
     inputs = [_sequence(wiring, module, x) for x in (query, value, key)]
     sizes = (module.embed_dim, module.vdim, module.kdim)
     for x, size in zip(inputs, sizes, strict=True):
@@ -60,16 +60,16 @@ def heads(
     if edge.node == wiring.called[path][0] and not wiring.probing:
         table = TABLES["MultiHeadAttention"]
         wiring.weights[edge.node] = unpack(
-            table, _held(module), spec.sizes(), spec.absent(), f"torch {path}"
+            table, _held(module), spec.sizes(), spec.missing_tensors(), f"torch {path}"
         )
-    return inputs[0]._replace(edge=edge), Token(f"the weights of {path}")
+    return inputs[0]._replace(edge=edge), Symbol(f"the weights of {path}")
 
 
-def _sequence(wiring: Wiring, module: nn.MultiheadAttention, x: Any) -> Value:
+def _sequence(wiring: TraceState, module: nn.MultiheadAttention, x: Any) -> TracedTensor:
     batch = 0 if module.batch_first else 1
-    if not isinstance(x, Value) or x.rank != 3 or x.batch != batch:
+    if not isinstance(x, TracedTensor) or x.rank != 3 or x.batch != batch:
         want = "(batch, time, features)" if module.batch_first else "(time, batch, features)"
-        raise RefusalError("other than sequences of a batch", f"give it {want}")
+        raise CannotTraceError("other than sequences of a batch", f"give it {want}")
     return wiring.plain(x)
 
 
@@ -91,24 +91,24 @@ def _held(module: nn.MultiheadAttention) -> dict[str, Array]:
 
 
 def dot_product(
-    wiring: Wiring,
-    query: Value,
-    key: Value,
-    value: Value,
+    wiring: TraceState,
+    query: TracedTensor,
+    key: TracedTensor,
+    value: TracedTensor,
     attn_mask: Any = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Value:
+) -> TracedTensor:
     """Values weighed by the softmax of the products of queries and keys."""
     if attn_mask is not None or is_causal or enable_gqa:
-        raise RefusalError("a mask of attention, or groups of heads", "leave them out")
+        raise CannotTraceError("a mask of attention, or groups of heads", "leave them out")
     if dropout_p:
-        raise RefusalError("dropout in evaluation", "leave it out")
+        raise CannotTraceError("dropout in evaluation", "leave it out")
     size = wiring.sizes(query)[-1]
     if not isinstance(size, int):
-        raise RefusalError("queries of any number of features", "say it", True)
+        raise CannotTraceError("queries of any number of features", "say it", True)
     factor = 1 / math.sqrt(size) if scale is None else float(scale)
     scores = product(wiring, query, transpose(wiring, key, -2, -1))
     scores = line(wiring, scores, factor, 0.0)

@@ -26,12 +26,12 @@ from .values import (
     BATCH,
     LENGTH,
     MARKER,
-    RefusalError,
+    CannotTraceError,
     Sizes,
-    Token,
-    Value,
-    Wiring,
-    Zeros,
+    Symbol,
+    TracedTensor,
+    TraceState,
+    ZeroState,
     axis_of,
     flat,
     is_number,
@@ -44,10 +44,10 @@ Handler = Callable[..., Any]
 """The walk, then what the function is called with -> what it returns."""
 
 
-def merge(how: str) -> Callable[..., Value]:
+def merge(how: str) -> Callable[..., TracedTensor]:
     """Two tensors element by element."""
 
-    def merge(wiring: Wiring, a: Value, b: Value) -> Value:
+    def merge(wiring: TraceState, a: TracedTensor, b: TracedTensor) -> TracedTensor:
         ready = same_order(wiring, [a, b])
         return ready[0]._replace(edge=wiring.add(Merge(how), *(value.edge for value in ready)))
 
@@ -55,29 +55,29 @@ def merge(how: str) -> Callable[..., Value]:
 
 
 def _check_operands(*operands: Any) -> None:
-    if not any(isinstance(x, Value) for x in operands) or not all(
-        isinstance(x, Value) or is_number(x) for x in operands
+    if not any(isinstance(x, TracedTensor) for x in operands) or not all(
+        isinstance(x, TracedTensor) or is_number(x) for x in operands
     ):
-        raise RefusalError(
+        raise CannotTraceError(
             "arithmetic with sizes or other things than tensors and numbers", "leave it"
         )
 
 
-def add(wiring: Wiring, a: Any, b: Any) -> Value:
+def add(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     """A sum."""
     _check_operands(a, b)
-    if isinstance(a, Value) and isinstance(b, Value):
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return merge("add")(wiring, a, b)
-    x, number = (a, b) if isinstance(a, Value) else (b, a)
+    x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
     return line(wiring, x, 1.0, float(number))
 
 
-def subtract(wiring: Wiring, a: Any, b: Any) -> Value:
+def subtract(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     """A difference."""
     _check_operands(a, b)
-    if isinstance(a, Value) and isinstance(b, Value):
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return merge("subtract")(wiring, a, b)
-    if isinstance(a, Value):
+    if isinstance(a, TracedTensor):
         return line(wiring, a, 1.0, -float(b))
     return line(wiring, b, -1.0, float(a))
 
@@ -86,47 +86,49 @@ def _is_size(x: Any) -> bool:
     return type(x) is int or isinstance(x, Sizes) or x in (BATCH, LENGTH)
 
 
-def multiply(wiring: Wiring, a: Any, b: Any) -> Any:
+def multiply(wiring: TraceState, a: Any, b: Any) -> Any:
     """A product, of sizes too."""
     if _is_size(a) and _is_size(b):
         factors = [n for size in (a, b) for n in getattr(size, "factors", (size,))]
         return a * b if type(a) is type(b) is int else Sizes(factors)
     _check_operands(a, b)
-    if isinstance(a, Value) and isinstance(b, Value):
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return merge("multiply")(wiring, a, b)
-    x, number = (a, b) if isinstance(a, Value) else (b, a)
+    x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
     return line(wiring, x, float(number), 0.0)
 
 
-def divide(wiring: Wiring, a: Any, b: Any) -> Any:
+def divide(wiring: TraceState, a: Any, b: Any) -> Any:
     """A quotient."""
     _check_operands(a, b)
     if is_number(b):
         if not b:
-            raise RefusalError("a division by 0", "mend it")
+            raise CannotTraceError("a division by 0", "mend it")
         return line(wiring, a, 1 / b, 0.0)
     return multiply(wiring, a, pointwise(wiring, b, Function("reciprocal")))
 
 
-def power(wiring: Wiring, x: Value, exponent: Any) -> Value:
+def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
     """A power."""
     name = {2: "square", 0.5: "sqrt", -1: "reciprocal"}.get(exponent)
-    if name is None or not isinstance(x, Value):
-        raise RefusalError(f"power {exponent}", "use 2, 0.5 or -1")
+    if name is None or not isinstance(x, TracedTensor):
+        raise CannotTraceError(f"power {exponent}", "use 2, 0.5 or -1")
     return pointwise(wiring, x, Function(name))
 
 
 def reduce(how: str) -> Handler:
     """A sum, mean, largest or smallest over axes."""
 
-    def reduce(wiring: Wiring, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    def reduce(
+        wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False
+    ) -> TracedTensor:
         if dim is None:
-            raise RefusalError(f"{how} over all axes, the batch's among them", "name the axes")
+            raise CannotTraceError(f"{how} over all axes, the batch's among them", "name the axes")
         given = dim if isinstance(dim, (tuple, list)) else (dim,)
         dims = [axis_of(x, axis, how) for axis in given]
         places = tuple(x.axes[axis] - 1 for axis in dims)
         edge = wiring.add(Reduce(how, places, bool(keepdim)), x.edge)
-        return Value(edge, x.axes if keepdim else without(x, dims))
+        return TracedTensor(edge, x.axes if keepdim else without(x, dims))
 
     return reduce
 
@@ -134,84 +136,92 @@ def reduce(how: str) -> Handler:
 def extreme(how: str) -> Handler:
     """The largest or smallest: over an axis, with its places, or of two tensors."""
 
-    def extreme(wiring: Wiring, x: Value, dim: Any = None, keepdim: bool = False) -> Any:
-        if isinstance(dim, Value):
+    def extreme(wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False) -> Any:
+        if isinstance(dim, TracedTensor):
             return merge(f"{how}imum")(wiring, x, dim)
-        return reduce(how)(wiring, x, dim, keepdim), Token(f"the places of the {how}ima")
+        return reduce(how)(wiring, x, dim, keepdim), Symbol(f"the places of the {how}ima")
 
     return extreme
 
 
-def zeros(wiring: Wiring, *shape: Any, **_: Any) -> Zeros:
+def zeros(wiring: TraceState, *shape: Any, **_: Any) -> ZeroState:
     """Zeros, for states to start from."""
-    return Zeros(tuple(flat(shape)))
+    return ZeroState(tuple(flat(shape)))
 
 
-def new_zeros(wiring: Wiring, x: Value, *shape: Any, **_: Any) -> Zeros:
+def new_zeros(wiring: TraceState, x: TracedTensor, *shape: Any, **_: Any) -> ZeroState:
     """Zeros, for states to start from."""
-    return Zeros(tuple(flat(shape)))
+    return ZeroState(tuple(flat(shape)))
 
 
-def same(wiring: Wiring, x: Any, *_: Any) -> Any:
+def same(wiring: TraceState, x: Any, *_: Any) -> Any:
     """The same numbers."""
     return x
 
 
-def to(wiring: Wiring, x: Any, *where: Any, **more: Any) -> Any:
+def to(wiring: TraceState, x: Any, *where: Any, **more: Any) -> Any:
     """The same numbers on another device."""
     places = (*where, *more.values())
     device = all(isinstance(p, (str, torch.device)) or _is_device(p) for p in places)
-    if not isinstance(x, Zeros) and not device:
-        raise RefusalError("a change of dtype", "leave it out: ports compute in one dtype")
+    if not isinstance(x, ZeroState) and not device:
+        raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
     return x
 
 
 def _is_device(place: Any) -> bool:
-    return isinstance(place, Token) and "device" in place.name
+    return isinstance(place, Symbol) and "device" in place.name
 
 
-def whole(wiring: Wiring, x: Value) -> Value:
+def whole(wiring: TraceState, x: TracedTensor) -> TracedTensor:
     """Whole numbers for an embedding, which cuts fractions off by itself."""
     users = wiring.node.users if wiring.node else {}
     for user in users:
         called = wiring.root.get_submodule(str(user.target)) if user.op == "call_module" else None
         if type(called) is not nn.Embedding:
-            raise RefusalError("numbers cut to whole ones", "do so for embeddings only")
+            raise CannotTraceError("numbers cut to whole ones", "do so for embeddings only")
     return x
 
 
 def dropout(
-    wiring: Wiring, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Value:
+    wiring: TraceState,
+    x: TracedTensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+) -> TracedTensor:
     """Zeros in training."""
     if training and p:
-        raise RefusalError("dropout in evaluation", "say training=self.training")
+        raise CannotTraceError("dropout in evaluation", "say training=self.training")
     return pointwise(wiring, x, Dropout(float(p)))
 
 
 def pad(
-    wiring: Wiring, x: Value, pad: Any, mode: str = "constant", value: float | None = None
-) -> Value:
+    wiring: TraceState,
+    x: TracedTensor,
+    pad: Any,
+    mode: str = "constant",
+    value: float | None = None,
+) -> TracedTensor:
     """Zeros around."""
     pairs = [*zip(pad[::2], pad[1::2], strict=True)]
     sides = {x.rank - 1 - n: pair for n, pair in enumerate(pairs) if any(pair)}
     rest = [axis for axis in range(x.rank) if axis not in sides and axis != x.batch]
     if mode != "constant" or value or x.batch in sides or not rest or min(pad) < 0:
-        raise RefusalError(f"pad={tuple(pad)}, mode={mode}, value={value}", "pad with zeros")
+        raise CannotTraceError(f"pad={tuple(pad)}, mode={mode}, value={value}", "pad with zeros")
     *space, last = [*sides, *rest] if len(rest) == 1 else [*sides, *rest[:-1], rest[-1]]
     x = wiring.ordered(x, [x.batch, *space, last])
     before, after = zip(*(sides.get(axis, (0, 0)) for axis in space), strict=True)
     return x._replace(edge=wiring.add(Pad(before, after), x.edge))
 
 
-def repeat(wiring: Wiring, x: Value, *times: Any) -> Value:
+def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
     """One axis of size 1 repeated: times for it, 1 (-1 in expand) for all others."""
     counts = flat(times)
     more = [axis for axis, n in enumerate(counts) if n not in (1, -1)]
     fits = len(counts) == x.rank == 3 and not x.batch and len(more) == 1 and more[0] > 0
     if not fits or not is_number(counts[more[0]]) or wiring.sizes(x)[more[0]] != 1:
         do = "repeat a tensor (batch, 1, features) along axis 1"
-        raise RefusalError("other than one axis of size 1 repeated", do)
+        raise CannotTraceError("other than one axis of size 1 repeated", do)
     x = wiring.ordered(x, [0, more[0], 3 - more[0]])
     return x._replace(edge=wiring.add(UpSample((counts[more[0]],)), x.edge))
 
@@ -219,19 +229,19 @@ def repeat(wiring: Wiring, x: Value, *times: Any) -> Value:
 def activation(name: str) -> Handler:
     """An activation of the hub."""
 
-    def activation(wiring: Wiring, x: Value, inplace: bool = False) -> Value:
+    def activation(wiring: TraceState, x: TracedTensor, inplace: bool = False) -> TracedTensor:
         return pointwise(wiring, x, Activation(name))
 
     return activation
 
 
-def clamp(wiring: Wiring, x: Value, *bounds: Any, **named: Any) -> Value:
+def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> TracedTensor:
     """Numbers held between two bounds, either of which may lack."""
     pairs = zip(("min", "max"), bounds, strict=False)
     given = {**dict(pairs), **{k: v for k, v in named.items() if k != "out"}}
     low, high = given.get("min"), given.get("max")
     if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
-        raise RefusalError("clamp to other bounds than numbers", "use numbers")
+        raise CannotTraceError("clamp to other bounds than numbers", "use numbers")
     if low == 0:
         return pointwise(wiring, x, Relu(None if high is None else float(high)))
     ends = [None if bound is None else float(bound) for bound in (low, high)]
@@ -243,7 +253,7 @@ def function(name: str) -> Handler:
     return lambda wiring, x: pointwise(wiring, x, Function(name))
 
 
-def reciprocal_root(wiring: Wiring, x: Value) -> Value:
+def reciprocal_root(wiring: TraceState, x: TracedTensor) -> TracedTensor:
     """One over the square root."""
     return pointwise(wiring, pointwise(wiring, x, Function("sqrt")), Function("reciprocal"))
 
@@ -251,7 +261,7 @@ def reciprocal_root(wiring: Wiring, x: Value) -> Value:
 def module(cls: Callable[..., nn.Module]) -> Handler:
     """A function that does what a module does, called with the module's options."""
 
-    def call(wiring: Wiring, x: Value, *args: Any, **options: Any) -> Any:
+    def call(wiring: TraceState, x: TracedTensor, *args: Any, **options: Any) -> Any:
         made = cls(*args, **options)
         return MODULES[type(made)](wiring, made, "", (x,))
 
@@ -261,31 +271,37 @@ def module(cls: Callable[..., nn.Module]) -> Handler:
 def pool(how: str, cls: Callable[..., nn.Module]) -> Handler:
     """A pooling along time; with a window as long as the tensor, over all of it."""
 
-    def pool(wiring: Wiring, x: Value, kernel_size: Any, *args: Any, **options: Any) -> Any:
+    def pool(
+        wiring: TraceState, x: TracedTensor, kernel_size: Any, *args: Any, **options: Any
+    ) -> Any:
         unknown = kernel_size is LENGTH or (type(kernel_size) is int and kernel_size >= MARKER)
         if not unknown:
             return module(cls)(wiring, x, kernel_size, *args, **options)
         own = wiring.sizes(x)[-1]
         if args or any(options.values()) or (own if own is not None else LENGTH) != kernel_size:
-            raise RefusalError("a window of another length", "use the length of what is pooled")
+            raise CannotTraceError("a window of another length", "use the length of what is pooled")
         x = wiring.channels_last(x)
         return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
 
     return pool
 
 
-def interpolate(wiring: Wiring, x: Value, *args: Any, **options: Any) -> Any:
+def interpolate(wiring: TraceState, x: TracedTensor, *args: Any, **options: Any) -> Any:
     """Every place repeated."""
     options = {k: v for k, v in options.items() if v not in (None, False)}
     made = nn.Upsample(*args, **options)
     return MODULES[nn.Upsample](wiring, made, "", (x,))
 
 
-def softmax(wiring: Wiring, x: Value, dim: int | None = None, *_: Any, **__: Any) -> Value:
+def softmax(
+    wiring: TraceState, x: TracedTensor, dim: int | None = None, *_: Any, **__: Any
+) -> TracedTensor:
     """Softmax."""
     return softmax_over(wiring, x, dim)
 
 
-def log_softmax(wiring: Wiring, x: Value, dim: int | None = None, *_: Any, **__: Any) -> Value:
+def log_softmax(
+    wiring: TraceState, x: TracedTensor, dim: int | None = None, *_: Any, **__: Any
+) -> TracedTensor:
     """The logarithm of softmax."""
     return softmax_over(wiring, x, dim, log=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from xlstm.ir.graph import Builder, Edge, Spec, TimeDistributed
+from xlstm.ir.graph import Builder, Edge, LayerSpec, TimeDistributed
 from xlstm.ir.types import Shape
 
 from .shape import flatten, length, reshape
-from .values import BATCH, RefusalError, Sizes, Value, Wiring, flat, is_number
+from .values import BATCH, CannotTraceError, Sizes, TracedTensor, TraceState, flat, is_number
 
 LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
 """Modules that work along the last axes, or number by number."""
@@ -49,12 +49,12 @@ WINDOWS += (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 DO = "view it as (batch, steps, ...) again, with nothing but such layers between"
 
 
-Call = Callable[[Wiring, Value], Any]
+Call = Callable[[TraceState, TracedTensor], Any]
 """A module that is called."""
 
 
 @dataclass(frozen=True)
-class Folded:
+class FlattenedBatch:
     """A tensor with its axes apart.
 
     Attributes:
@@ -62,11 +62,11 @@ class Folded:
         count: how many of its first axes lie end to end, the batch among them.
     """
 
-    value: Value
+    value: TracedTensor
     count: int
 
 
-def fold(wiring: Wiring, x: Value, shape: Sequence[Any]) -> Folded | None:
+def fold(wiring: TraceState, x: TracedTensor, shape: Sequence[Any]) -> FlattenedBatch | None:
     """A view with the batch and axes after it end to end; None for a view of another kind."""
     first, *rest = shape
     sizes = tuple(map(length, wiring.sizes(x)))
@@ -75,42 +75,42 @@ def fold(wiring: Wiring, x: Value, shape: Sequence[Any]) -> Folded | None:
     if isinstance(first, Sizes):
         count = len(first.factors)
         if first.factors != sizes[:count]:
-            raise RefusalError("a view whose first size is no product of the first sizes", DO)
-        return Folded(_laid(wiring, x, count, sizes, rest), count)
+            raise CannotTraceError("a view whose first size is no product of the first sizes", DO)
+        return FlattenedBatch(_laid(wiring, x, count, sizes, rest), count)
     count = x.rank - len(rest)
     if first == -1 and count > 1 and all(map(is_number, rest)) and sizes[count:] == tuple(rest):
-        return Folded(wiring.plain(x), count)
+        return FlattenedBatch(wiring.plain(x), count)
     return None
 
 
 def _laid(
-    wiring: Wiring, x: Value, count: int, sizes: tuple[Any, ...], rest: Sequence[Any]
-) -> Value:
+    wiring: TraceState, x: TracedTensor, count: int, sizes: tuple[Any, ...], rest: Sequence[Any]
+) -> TracedTensor:
     """The axes after the first ones in another shape, or as they are."""
     if tuple(rest) == sizes[count:]:
         return wiring.plain(x)
     if sum(not is_number(size) for size in rest) > 1:  # markers, which tell h from w
-        raise RefusalError("a view with two sizes that are not known, in another order", DO)
+        raise CannotTraceError("a view with two sizes that are not known, in another order", DO)
     return reshape(wiring, x, *sizes[:count], *rest)
 
 
-def unfold(wiring: Wiring, x: Folded, shape: Sequence[Any]) -> Any:
+def unfold(wiring: TraceState, x: FlattenedBatch, shape: Sequence[Any]) -> Any:
     """Its axes taken apart, or its last ones in another shape."""
     own = tuple(map(length, wiring.sizes(x.value)))
     first, *rest = shape
     ahead, after = own[: x.count], own[x.count :]
     if isinstance(first, Sizes) and first.factors == ahead:
-        return Folded(reshape(wiring, x.value, *ahead, *rest), x.count)
+        return FlattenedBatch(reshape(wiring, x.value, *ahead, *rest), x.count)
     more = tuple(rest[x.count - 1 :])
     fits = tuple(rest[: x.count - 1]) == ahead[1:] and -1 not in (more if first == -1 else ())
     if not fits and first is BATCH and x.count == 2 and rest[:1] == [-1]:
         fits = more == after  # the one size that is left to PyTorch is the steps'
     if not fits or first not in (BATCH, -1):
-        raise RefusalError("a view that takes batch and steps apart in another way", DO)
+        raise CannotTraceError("a view that takes batch and steps apart in another way", DO)
     return reshape(wiring, x.value, *ahead, *more)
 
 
-def shape_of(wiring: Wiring, x: Folded) -> tuple[Any, ...]:
+def shape_of(wiring: TraceState, x: FlattenedBatch) -> tuple[Any, ...]:
     """Sizes as PyTorch sees them."""
     own = tuple(map(length, wiring.sizes(x.value)))
     return Sizes(own[: x.count]), *own[x.count :]
@@ -127,43 +127,45 @@ class _Steps:
         """Without the steps."""
         return self.graph.shape(edge)[1:]
 
-    def add(self, name: str, spec: Spec, inputs: Sequence[Edge], **options: Any) -> Edge:
+    def add(self, name: str, spec: LayerSpec, inputs: Sequence[Edge], **options: Any) -> Edge:
         """At every step."""
         return self.graph.add(name, TimeDistributed(spec), inputs, **options)
 
 
-def _at_every_step(wiring: Wiring, x: Value, call: Call) -> Value:
+def _at_every_step(wiring: TraceState, x: TracedTensor, call: Call) -> TracedTensor:
     """A module of windows, which sees (batch, channels, *space)."""
     x = wiring.ordered(x, [0, 1, *range(3, x.rank), 2])
     steps: Any = _Steps(wiring.graph)
-    inside = Value(x.edge, (0, *(axis - 1 for axis in x.axes[2:])))
+    inside = TracedTensor(x.edge, (0, *(axis - 1 for axis in x.axes[2:])))
     found = call(replace(wiring, graph=steps, moved={}), inside)
-    return Value(found.edge, (0, 1, *(axis + 1 for axis in found.axes[1:])))
+    return TracedTensor(found.edge, (0, 1, *(axis + 1 for axis in found.axes[1:])))
 
 
-def through(wiring: Wiring, x: Folded, leaf: nn.Module, call: Call) -> Folded:
+def through(wiring: TraceState, x: FlattenedBatch, leaf: nn.Module, call: Call) -> FlattenedBatch:
     """A module called with it."""
     if type(leaf) in WINDOWS and x.count == 2:
-        return Folded(_at_every_step(wiring, x.value, call), 2)
+        return FlattenedBatch(_at_every_step(wiring, x.value, call), 2)
     if isinstance(leaf, nn.Flatten):
         start, end = _axes(x, (leaf.start_dim, leaf.end_dim), "flatten")
-        return Folded(flatten(wiring, x.value, start, end), x.count)
+        return FlattenedBatch(flatten(wiring, x.value, start, end), x.count)
     if isinstance(leaf, nn.BatchNorm1d) and x.value.rank == 3:
         turned = call(wiring, _turned(x.value))  # its features are the channels
-        return Folded(_turned(turned), x.count)
+        return FlattenedBatch(_turned(turned), x.count)
     several = isinstance(leaf, nn.PReLU) and leaf.num_parameters > 1
     if (type(leaf) not in LAST and type(leaf).__name__ not in PLAIN) or several:
-        raise RefusalError(f"a {type(leaf).__name__} over batch and steps end to end", DO)
-    return Folded(call(wiring, x.value), x.count)
+        raise CannotTraceError(f"a {type(leaf).__name__} over batch and steps end to end", DO)
+    return FlattenedBatch(call(wiring, x.value), x.count)
 
 
-def _turned(x: Value) -> Value:
+def _turned(x: TracedTensor) -> TracedTensor:
     return x._replace(axes=(x.axes[0], x.axes[2], x.axes[1]))
 
 
-def apply(wiring: Wiring, name: str, handler: Callable[..., Any], args: Any, options: Any) -> Any:
+def apply(
+    wiring: TraceState, name: str, handler: Callable[..., Any], args: Any, options: Any
+) -> Any:
     """A function called with tensors of this kind."""
-    found = [arg for arg in args if isinstance(arg, Folded)]
+    found = [arg for arg in args if isinstance(arg, FlattenedBatch)]
     x = found[0]
     if name in ("view", "reshape"):
         return unfold(wiring, x, flat(args[1:]))
@@ -174,30 +176,34 @@ def apply(wiring: Wiring, name: str, handler: Callable[..., Any], args: Any, opt
         return _over(wiring, name, x, handler, args, options)
     if name.endswith(("pool1d", "pool2d", "pool3d")) and x.count == 2:
         call = lambda steps, value: handler(steps, value, *args[1:], **options)  # noqa: E731
-        return Folded(_at_every_step(wiring, x.value, call), 2)
+        return FlattenedBatch(_at_every_step(wiring, x.value, call), 2)
     if name == "flatten":
         start, end = _axes(x, (*args[1:], *options.values(), -1)[:2], name)
-        return Folded(flatten(wiring, x.value, start, end), x.count)
+        return FlattenedBatch(flatten(wiring, x.value, start, end), x.count)
     if name.removesuffix("_") not in BY_NUMBER or len({other.count for other in found}) > 1:
-        raise RefusalError(f"{name} of a tensor with batch and steps end to end", DO)
-    if any(isinstance(arg, Value) for arg in args):
-        raise RefusalError(f"{name} of tensors with and without batch and steps end to end", DO)
-    apart = [arg.value if isinstance(arg, Folded) else arg for arg in args]
-    return Folded(handler(wiring, *apart, **options), x.count)
+        raise CannotTraceError(f"{name} of a tensor with batch and steps end to end", DO)
+    if any(isinstance(arg, TracedTensor) for arg in args):
+        raise CannotTraceError(f"{name} of tensors with and without batch and steps end to end", DO)
+    apart = [arg.value if isinstance(arg, FlattenedBatch) else arg for arg in args]
+    return FlattenedBatch(handler(wiring, *apart, **options), x.count)
 
 
-def _axes(x: Folded, dims: Sequence[Any], what: str) -> tuple[int, ...]:
+def _axes(x: FlattenedBatch, dims: Sequence[Any], what: str) -> tuple[int, ...]:
     """Axes of the tensor whose axes are apart."""
     rank = x.value.rank - x.count + 1
     if not all(isinstance(dim, int) and dim % rank for dim in dims):
-        raise RefusalError(f"{what} over batch and steps end to end", "name the axes after them")
+        raise CannotTraceError(
+            f"{what} over batch and steps end to end", "name the axes after them"
+        )
     return tuple(dim % rank + x.count - 1 for dim in dims)
 
 
-def _over(wiring: Wiring, name: str, x: Folded, handler: Any, args: Any, options: Any) -> Folded:
+def _over(
+    wiring: TraceState, name: str, x: FlattenedBatch, handler: Any, args: Any, options: Any
+) -> FlattenedBatch:
     """A function of axes after the first one."""
     options = dict(options)
     dims = flat((options.pop("dim"),) if "dim" in options else args[1:2])
     axes = _axes(x, dims or (0,), name)
     found = handler(wiring, x.value, axes if len(axes) > 1 else axes[0], *args[2:], **options)
-    return Folded(found, x.count)
+    return FlattenedBatch(found, x.count)

@@ -29,33 +29,33 @@ from xlstm.ir.graph import (
     Function,
     Input,
     LayerNorm,
+    LayerSpec,
     Merge,
     Model,
     Relu,
     Softmax,
     Source,
-    Spec,
     row_numbers,
 )
 from xlstm.ir.layers import Clip, Compare, Where
 
 from . import flattened_batch as folded
 from .attention import bound
-from .flattened_batch import Folded
+from .flattened_batch import FlattenedBatch
 from .names import LEAVES, handler, name_of
 from .shape import getitem, stacked
-from .signature import Ending, Layout, input_axes, leaves, said, states_in
+from .signature import Ending, InputLayout, input_axes, leaves, said, states_in
 from .signature import layouts as layouts_of
 from .trace import problems, trace
 from .values import (
-    LearnedError,
-    Recurred,
-    RefusalError,
+    CannotTraceError,
+    RecurrentResult,
+    SizeSolvedError,
     States,
-    Token,
-    Value,
-    Wiring,
-    Zeros,
+    Symbol,
+    TracedTensor,
+    TraceState,
+    ZeroState,
     flat,
     marker,
     shape_text,
@@ -68,7 +68,15 @@ SAY = (
     "say an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
 )
 
-LASTING: tuple[type[Spec], ...] = (Activation, Affine, Concatenate, Dense, Dropout, Elu, Embedding)
+LASTING: tuple[type[LayerSpec], ...] = (
+    Activation,
+    Affine,
+    Concatenate,
+    Dense,
+    Dropout,
+    Elu,
+    Embedding,
+)
 LASTING += (Clip, Compare, Function, LayerNorm, Merge, Relu, Softmax, Where)
 """Specs that work on the last axis only, so that axes before it change nothing."""
 
@@ -99,14 +107,14 @@ class Read(NamedTuple):
     """
 
     model: Model
-    layouts: tuple[Layout, ...]
+    layouts: tuple[InputLayout, ...]
     outputs: tuple[Ending, ...]
 
 
 class _Walk:
     """One walk through the graph with a layout for each input."""
 
-    def __init__(self, root: nn.Module, graph: fx.Graph, layouts: tuple[Layout, ...]) -> None:
+    def __init__(self, root: nn.Module, graph: fx.Graph, layouts: tuple[InputLayout, ...]) -> None:
         self.root = root
         self.graph = graph
         self.layouts = layouts
@@ -118,7 +126,7 @@ class _Walk:
         self.axes: list[int] = []
         self.keys: tuple[str, ...] = ()
 
-    def read(self) -> Wiring:
+    def read(self) -> TraceState:
         """The graph with known sizes, what is not read left out.
 
         Raises:
@@ -127,7 +135,7 @@ class _Walk:
         while True:
             try:
                 self._once(probing=True)
-            except LearnedError as learned:
+            except SizeSolvedError as learned:
                 self.solved[learned.marker] = learned.size
                 continue
             break
@@ -142,16 +150,16 @@ class _Walk:
                 self.solved = {**proven, number: other}
                 try:
                     self._once(probing=True)
-                except (RefusalError, LearnedError):
+                except (CannotTraceError, SizeSolvedError):
                     continue
                 finally:
                     self.solved = proven
-                raise RefusalError(
+                raise CannotTraceError(
                     f"an axis of an input that may have {size} or {other} places", SAY
                 )
 
-    def _once(self, probing: bool) -> Wiring:
-        wiring = Wiring(self.root, self.wanted, probing)
+    def _once(self, probing: bool) -> TraceState:
+        wiring = TraceState(self.root, self.wanted, probing)
         values: dict[fx.Node, Any] = {}
         layouts = iter(enumerate(self.layouts))
         self.outputs, self.endings, self.axes = [], [], []
@@ -163,19 +171,19 @@ class _Walk:
                     values[node] = self._input(wiring, node, *next(layouts), probing)
                 else:
                     values[node] = self._node(wiring, node, values)
-            except RefusalError as refusal:
+            except CannotTraceError as refusal:
                 got = f"{where}: {refusal.got}"
-                raise RefusalError(got, refusal.do, refusal.open) from None
+                raise CannotTraceError(got, refusal.do, refusal.open) from None
             except (UsageError, UnsupportedError) as error:
                 got = f"{where}: {error.where}, {error.got} for {error.expected}"
-                raise RefusalError(got, error.do) from None
+                raise CannotTraceError(got, error.do) from None
             except (TypeError, ValueError, IndexError, AttributeError) as error:
                 got = f"{where}: a call in another form ({error})".splitlines()[0]
-                raise RefusalError(got, "call it plainly") from None
+                raise CannotTraceError(got, "call it plainly") from None
         return wiring
 
     def _input(
-        self, wiring: Wiring, node: fx.Node, place: int, layout: Layout, probing: bool
+        self, wiring: TraceState, node: fx.Node, place: int, layout: InputLayout, probing: bool
     ) -> Any:
         if layout.given:
             return states_in(wiring, str(node.target), layout.given)
@@ -184,9 +192,9 @@ class _Walk:
         edge = wiring.graph.add(wiring.fresh(str(node.target)), Input(tuple(sizes)))
         axes = list(range(1, layout.rank))
         axes.insert(layout.batch, 0)
-        return Value(edge, tuple(axes))
+        return TracedTensor(edge, tuple(axes))
 
-    def _node(self, wiring: Wiring, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    def _node(self, wiring: TraceState, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         args = fx.node.map_arg(node.args, values.__getitem__)
         options = fx.node.map_arg(node.kwargs, values.__getitem__)
         if node.op == "output":
@@ -199,53 +207,53 @@ class _Walk:
         name = name_of(node.target, node.op)
         if name not in LOOKS:
             args = _tensors(wiring, args)
-        if any(isinstance(arg, Folded) for arg in args):
+        if any(isinstance(arg, FlattenedBatch) for arg in args):
             return folded.apply(wiring, name, handler(name), args, renamed)
-        if name in ("view", "reshape") and isinstance(args[0], Value):
+        if name in ("view", "reshape") and isinstance(args[0], TracedTensor):
             laid = folded.fold(wiring, args[0], flat(args[1:]))
             if laid is not None:
                 return laid
-        if name in TURNS and isinstance(args[0], Zeros):
+        if name in TURNS and isinstance(args[0], ZeroState):
             return args[0]
         if name not in LOOKS:
             _check_first(args, f"{name} of")
         return handler(name)(wiring, *args, **renamed)
 
-    def _leaf(self, wiring: Wiring, leaf: nn.Module, path: str, given: tuple[Any, ...]) -> Any:
+    def _leaf(self, wiring: TraceState, leaf: nn.Module, path: str, given: tuple[Any, ...]) -> Any:
         """What a module gives."""
         given = (*_tensors(wiring, given[:1]), *given[1:])
         _check_first(given, "a call with")
         call = LEAVES[type(leaf)]
-        if given and isinstance(given[0], Folded):
+        if given and isinstance(given[0], FlattenedBatch):
             return folded.through(wiring, given[0], leaf, lambda w, x: call(w, leaf, path, (x,)))
         return call(wiring, leaf, path, given)
 
-    def _output(self, wiring: Wiring, found: Any) -> None:
+    def _output(self, wiring: TraceState, found: Any) -> None:
         for value in leaves(found):
             self._end(wiring, value)
-        flat = isinstance(found, dict) and all(isinstance(v, Value) for v in found.values())
+        flat = isinstance(found, dict) and all(isinstance(v, TracedTensor) for v in found.values())
         self.keys = tuple(sorted(map(str, found))) if flat else ()
 
-    def _end(self, wiring: Wiring, value: Any) -> None:
+    def _end(self, wiring: TraceState, value: Any) -> None:
         """An output; several where a recurrent module returned them at once."""
-        if isinstance(value, Recurred):
+        if isinstance(value, RecurrentResult):
             for part in (getitem(wiring, value, 0), *leaves(value.states)):
                 self._end(wiring, part)
         elif isinstance(value, States):
             self.outputs += [value.take(wiring, n) for n in range(len(value.edges))]
             self.endings.append(Ending(1, states=True))
             self.axes += [0] * len(value.edges)
-        elif isinstance(value, Value):
+        elif isinstance(value, TracedTensor):
             self.outputs.append(wiring.plain(value).edge)
             self.endings.append(Ending(value.batch))
             self.axes.append(value.batch)
         else:
-            end = isinstance(value, Folded)
+            end = isinstance(value, FlattenedBatch)
             do = folded.DO if end else "return tensors only, as in out or h[-1]"
-            raise RefusalError(f"{_title(value)} as an output", do)
+            raise CannotTraceError(f"{_title(value)} as an output", do)
 
 
-def _tensors(wiring: Wiring, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _tensors(wiring: TraceState, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """What something is called with, states of all layers as one tensor."""
     return tuple(
         stacked(wiring, x)
@@ -259,22 +267,22 @@ def _tensors(wiring: Wiring, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _check_first(args: tuple[Any, ...], what: str) -> None:
     """Raises for a first argument that is no tensor."""
-    if args and isinstance(args[0], (States, Recurred, Token, Zeros)):
+    if args and isinstance(args[0], (States, RecurrentResult, Symbol, ZeroState)):
         do = "take what you need of it, as in out or h[-1]"
-        raise RefusalError(f"{what} {_title(args[0])}", do)
+        raise CannotTraceError(f"{what} {_title(args[0])}", do)
 
 
 def _title(thing: Any) -> str:
-    if isinstance(thing, Recurred):
+    if isinstance(thing, RecurrentResult):
         return f"all that {thing.path} returns, its states among it,"
     if isinstance(thing, States):
         return f"the states of all layers of {thing.path} at once"
-    if isinstance(thing, Folded):
+    if isinstance(thing, FlattenedBatch):
         return "a tensor with steps and batch end to end"
-    return thing.name if isinstance(thing, Token) else f"{type(thing).__name__.lower()}"
+    return thing.name if isinstance(thing, Symbol) else f"{type(thing).__name__.lower()}"
 
 
-def _same(a: Wiring, b: Wiring) -> bool:
+def _same(a: TraceState, b: TraceState) -> bool:
     """Whether two readings do the same on the last axis, whatever axes are before it."""
     if len(a.graph.nodes) != len(b.graph.nodes):
         return False
@@ -305,15 +313,15 @@ def understand(source: nn.Module) -> Read:
     return Read(_model(source, walk, wiring), walk.layouts, tuple(walk.endings))
 
 
-def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, Wiring]:
+def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, TraceState]:
     """The one way in which the module can be read."""
-    fits: list[tuple[_Walk, Wiring]] = []
-    failed: list[tuple[int, RefusalError]] = []
+    fits: list[tuple[_Walk, TraceState]] = []
+    failed: list[tuple[int, CannotTraceError]] = []
     for layouts in itertools.islice(itertools.product(*layouts_of(root, graph)), MOST):
         walk = _Walk(root, graph, layouts)
         try:
             fits.append((walk, walk.read()))
-        except RefusalError as refusal:
+        except CannotTraceError as refusal:
             failed.append((walk.reached, refusal))
     if not fits:
         worst = max(failed, key=lambda pair: pair[0])[1]
@@ -330,12 +338,12 @@ def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, Wiring]:
     return fits[0]
 
 
-def _inputs_text(wiring: Wiring) -> str:
+def _inputs_text(wiring: TraceState) -> str:
     inputs = [node for node in wiring.graph.nodes if isinstance(node.spec, Input)]
     return ", ".join(f"{node.name} {shape_text(node.shape)}" for node in inputs)
 
 
-def _model(source: nn.Module, walk: _Walk, wiring: Wiring) -> Model:
+def _model(source: nn.Module, walk: _Walk, wiring: TraceState) -> Model:
     nodes = wiring.graph.nodes
     inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
     notes = list(wiring.notes)
@@ -352,7 +360,7 @@ def read(source: nn.Module) -> Model:
     return understand(source).model
 
 
-class _InDtype(TorchFunctionMode):
+class _Float64Trace(TorchFunctionMode):
     """Zeros that a module makes for its states are of one dtype, whatever the process's is."""
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -381,13 +389,13 @@ class Original(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         pairs = zip(inputs, self.found.model.inputs, strict=True)
         given = [self._given(layout, pairs) for layout in self.found.layouts]
-        with _InDtype(self.dtype):
+        with _Float64Trace(self.dtype):
             outputs = [*leaves(self.source(*given))]
         both = zip(outputs, self.found.outputs, strict=True)
         ends = [y.unbind(0) if end.states else [y.movedim(end.batch, 0)] for y, end in both]
         return [y for part in ends for y in part]
 
-    def _given(self, layout: Layout, pairs: Iterator[tuple[torch.Tensor, str]]) -> Any:
+    def _given(self, layout: InputLayout, pairs: Iterator[tuple[torch.Tensor, str]]) -> Any:
         """What the module takes for one of its arguments."""
         if layout.given is None:
             x, name = next(pairs)

@@ -21,10 +21,10 @@ from xlstm.ir.graph import (
     Elu,
     Embedding,
     LayerNorm,
+    LayerSpec,
     PRelu,
     Relu,
     Softmax,
-    Spec,
     TrainingOnly,
     UpSample,
 )
@@ -35,12 +35,14 @@ from ..slots import TABLES
 from .pooling import Handler, around, pool, sizes_of, space, whole
 from .recurrent import recurrent
 from .shape import flatten, unflatten
-from .values import RefusalError, Value, Wiring, call_layer, one
+from .values import CannotTraceError, TracedTensor, TraceState, call_layer, one
 
 
-def layer(wiring: Wiring, module: nn.Module, path: str, spec: Spec, x: Edge, table: str) -> Edge:
+def layer(
+    wiring: TraceState, module: nn.Module, path: str, spec: LayerSpec, x: Edge, table: str
+) -> Edge:
     """A node of a layer with weights."""
-    active = TABLES[table].active(spec.absent())
+    active = TABLES[table].present_slots(spec.missing_tensors())
     flags = {p.requires_grad for p in module.parameters(recurse=False)}
     edge = call_layer(wiring, path, spec, [x], trainable=flags != {False})
     if edge.node == wiring.called[path][0] and not wiring.probing:
@@ -48,33 +50,39 @@ def layer(wiring: Wiring, module: nn.Module, path: str, spec: Spec, x: Edge, tab
         if isinstance(module, nn.LayerNorm):  # of several axes laid end to end
             held = {name: array.reshape(-1) for name, array in held.items()}
         wiring.weights[edge.node] = unpack(
-            TABLES[table], held, spec.sizes(), spec.absent(), f"torch {path}"
+            TABLES[table], held, spec.sizes(), spec.missing_tensors(), f"torch {path}"
         )
     return edge
 
 
-def _linear(wiring: Wiring, module: nn.Linear, path: str, args: tuple[Any, ...]) -> Value:
+def _linear(
+    wiring: TraceState, module: nn.Linear, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     x = wiring.features_last(one(args))
     wiring.demand(wiring.sizes(x)[-1], module.in_features, "features, got")
     spec = Dense(module.in_features, module.out_features, use_bias=module.bias is not None)
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "Linear"))
 
 
-def _embedding(wiring: Wiring, module: nn.Embedding, path: str, args: tuple[Any, ...]) -> Value:
+def _embedding(
+    wiring: TraceState, module: nn.Embedding, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     x = one(args)
     if module.max_norm is not None:
-        raise RefusalError("max_norm, which changes rows when they are read", "clip the table once")
+        raise CannotTraceError(
+            "max_norm, which changes rows when they are read", "clip the table once"
+        )
     spec = Embedding(module.num_embeddings, module.embedding_dim)
     edge = layer(wiring, module, path, spec, x.edge, "Embedding")
-    return Value(edge, (*x.axes, x.rank))
+    return TracedTensor(edge, (*x.axes, x.rank))
 
 
-def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+def _conv(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
     rank = len(module.kernel_size)
     x = space(wiring, one(args), rank)
     wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
     if module.padding_mode != "zeros":
-        raise RefusalError(f"padding_mode={module.padding_mode!r}", "pad with zeros")
+        raise CannotTraceError(f"padding_mode={module.padding_mode!r}", "pad with zeros")
     window, strides, dilation = module.kernel_size, module.stride, module.dilation
     reach = [(k - 1) * d for k, d in zip(window, dilation, strict=True)]
     own = module.padding
@@ -96,12 +104,14 @@ def _conv(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Valu
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, f"Conv{rank}d"))
 
 
-def _conv_transpose(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+def _conv_transpose(
+    wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     rank = len(module.kernel_size)
     x = space(wiring, one(args), rank)
     wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
     if module.groups != 1:
-        raise RefusalError(f"groups={module.groups}", "use a layer for each group")
+        raise CannotTraceError(f"groups={module.groups}", "use a layer for each group")
     spec = ConvTranspose(
         module.in_channels,
         module.out_channels,
@@ -118,14 +128,14 @@ def _conv_transpose(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...
 
 
 def _batch_norm(ranks: tuple[int, ...]) -> Handler:
-    def norm(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def norm(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = one(args)
         if x.rank not in ranks:
-            raise RefusalError(f"a tensor of {x.rank} axes", f"give it {ranks[-1]}")
+            raise CannotTraceError(f"a tensor of {x.rank} axes", f"give it {ranks[-1]}")
         x = wiring.channels_last(x)
         wiring.demand(wiring.sizes(x)[1], module.num_features, "channels, got")
         if module.running_mean is None or module.momentum is None:
-            raise RefusalError("statistics that are not kept, or momentum=None", "keep them")
+            raise CannotTraceError("statistics that are not kept, or momentum=None", "keep them")
         learned = {"scale": module.weight is not None, "center": module.bias is not None}
         momentum = 1 - module.momentum
         spec = BatchNorm(module.num_features, module.eps, momentum, **learned)
@@ -138,7 +148,9 @@ def _learned(module: Any) -> dict[str, bool]:
     return {"scale": module.weight is not None, "center": module.bias is not None}
 
 
-def _layer_norm(wiring: Wiring, module: nn.LayerNorm, path: str, args: tuple[Any, ...]) -> Value:
+def _layer_norm(
+    wiring: TraceState, module: nn.LayerNorm, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     x, sizes = one(args), module.normalized_shape
     for axis, size in enumerate(sizes, start=x.rank - len(sizes)):
         wiring.demand(wiring.sizes(x)[axis], size, "features, got")
@@ -149,9 +161,11 @@ def _layer_norm(wiring: Wiring, module: nn.LayerNorm, path: str, args: tuple[Any
     return unflatten(wiring, laid, -1, sizes) if len(sizes) > 1 else laid
 
 
-def _instance_norm(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+def _instance_norm(
+    wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     if module.track_running_stats:
-        raise RefusalError("track_running_stats=True", "use BatchNorm, or leave it out")
+        raise CannotTraceError("track_running_stats=True", "use BatchNorm, or leave it out")
     x = wiring.channels_last(one(args))
     wiring.demand(wiring.sizes(x)[1], module.num_features, "channels, got")
     count, learned = module.num_features, _learned(module)
@@ -161,7 +175,7 @@ def _instance_norm(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
 
 
-def _prelu(wiring: Wiring, module: nn.PReLU, path: str, args: tuple[Any, ...]) -> Value:
+def _prelu(wiring: TraceState, module: nn.PReLU, path: str, args: tuple[Any, ...]) -> TracedTensor:
     """Slopes of its own: one for all, or one for each channel."""
     count, x = module.num_parameters, one(args)
     x = wiring.channels_last(x) if x.rank > 2 and count > 1 else wiring.plain(x)
@@ -177,29 +191,35 @@ def _prelu(wiring: Wiring, module: nn.PReLU, path: str, args: tuple[Any, ...]) -
     return x._replace(edge=edge)
 
 
-def _upsample(wiring: Wiring, module: nn.Upsample, path: str, args: tuple[Any, ...]) -> Value:
+def _upsample(
+    wiring: TraceState, module: nn.Upsample, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     x = one(args)
     factors = sizes_of(module.scale_factor, x.rank - 2)
     whole = all(type(n) in (int, float) and n == int(n) >= 1 for n in factors)
     if module.mode != "nearest" or not whole or not 3 <= x.rank <= 5:
         got = f"mode={module.mode}, scale_factor={module.scale_factor}, size={module.size}"
-        raise RefusalError(got, "use mode nearest and whole scale factors")
+        raise CannotTraceError(got, "use mode nearest and whole scale factors")
     x = wiring.channels_last(x)
     return pointwise(wiring, x, UpSample(tuple(map(int, factors))))
 
 
 def _constant_pad(rank: int) -> Handler:
-    def pad(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def pad(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = space(wiring, one(args), rank)
         pairs = [*zip(module.padding[::2], module.padding[1::2], strict=True)][::-1]
         if getattr(module, "value", 0.0) or min(module.padding) < 0:
-            raise RefusalError(f"padding={module.padding} with a number, or below 0", "use zeros")
+            raise CannotTraceError(
+                f"padding={module.padding} with a number, or below 0", "use zeros"
+            )
         return around(wiring, x, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
 
     return pad
 
 
-def _group_norm(wiring: Wiring, module: nn.GroupNorm, path: str, args: tuple[Any, ...]) -> Value:
+def _group_norm(
+    wiring: TraceState, module: nn.GroupNorm, path: str, args: tuple[Any, ...]
+) -> TracedTensor:
     x = wiring.channels_last(one(args))
     wiring.demand(wiring.sizes(x)[1], module.num_channels, "channels, got")
     learned = _learned(module)
@@ -207,18 +227,20 @@ def _group_norm(wiring: Wiring, module: nn.GroupNorm, path: str, args: tuple[Any
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
 
 
-def pointwise(wiring: Wiring, x: Value, spec: Spec) -> Value:
+def pointwise(wiring: TraceState, x: TracedTensor, spec: LayerSpec) -> TracedTensor:
     """A spec that works on every number by itself."""
     return x._replace(edge=wiring.add(spec, x.edge))
 
 
-def softmax_over(wiring: Wiring, x: Value, dim: int | None, log: bool = False) -> Value:
+def softmax_over(
+    wiring: TraceState, x: TracedTensor, dim: int | None, log: bool = False
+) -> TracedTensor:
     """Softmax over an axis of PyTorch's."""
     if dim is None:
-        raise RefusalError("dim=None", "say the axis, as in dim=-1")
+        raise CannotTraceError("dim=None", "say the axis, as in dim=-1")
     place = x.axes[dim]
     if not place:
-        raise RefusalError("softmax over the batch", "take it over another axis")
+        raise CannotTraceError("softmax over the batch", "take it over another axis")
     if log:
         rest = [axis for axis in range(x.rank) if axis not in (dim % x.rank, x.batch)]
         x = wiring.ordered(x, [x.batch, *rest, dim % x.rank]) if place < x.rank - 1 else x
@@ -229,10 +251,12 @@ def softmax_over(wiring: Wiring, x: Value, dim: int | None, log: bool = False) -
 def _plain(name: str, **defaults: Any) -> Handler:
     """An activation of the hub; refused with other options than these."""
 
-    def activation(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def activation(
+        wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]
+    ) -> TracedTensor:
         for option, value in defaults.items():
             if (found := getattr(module, option)) != value:
-                raise RefusalError(f"{option}={found}", f"use {option}={value}")
+                raise CannotTraceError(f"{option}={found}", f"use {option}={value}")
         return pointwise(wiring, one(args), Activation(name))
 
     return activation
@@ -245,12 +269,14 @@ ABOVE_ZERO, FROM_ZERO, ANY = "above 0", "from 0 on", "that is finite"
 def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Handler:
     """An activation with numbers of its own, which have to be such."""
 
-    def activation(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def activation(
+        wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]
+    ) -> TracedTensor:
         found = [float(getattr(module, name)) for name, _ in options]
         for number, (name, want) in zip(found, options, strict=True):
             least = number > 0 if want == ABOVE_ZERO else number >= 0 or want == ANY
             if not math.isfinite(number) or not least:
-                raise RefusalError(f"{name}={number}", f"use a number {want}")
+                raise CannotTraceError(f"{name}={number}", f"use a number {want}")
         x = one(args)
         edges = [x.edge]
         for spec, reads in steps(*found):
@@ -260,17 +286,17 @@ def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Ha
     return activation
 
 
-def _gelu(wiring: Wiring, module: nn.GELU, path: str, args: tuple[Any, ...]) -> Value:
+def _gelu(wiring: TraceState, module: nn.GELU, path: str, args: tuple[Any, ...]) -> TracedTensor:
     name = {"none": "gelu", "tanh": "gelu_tanh"}[module.approximate]
     return pointwise(wiring, one(args), Activation(name))
 
 
-def _dropout(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+def _dropout(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
     return pointwise(wiring, one(args), Dropout(float(module.p)))
 
 
 def _spatial(rank: int) -> Handler:
-    def dropout(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def dropout(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = space(wiring, one(args), rank)
         return pointwise(wiring, x, TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
 

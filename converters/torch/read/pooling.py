@@ -7,9 +7,9 @@ from typing import Any
 
 from xlstm.ir.graph import Activation, GlobalPool, Pad, Pool, Relu
 
-from .values import RefusalError, Value, Wiring, is_number, one
+from .values import CannotTraceError, TracedTensor, TraceState, is_number, one
 
-Handler = Callable[[Wiring, Any, str, Any], Any]
+Handler = Callable[[TraceState, Any, str, Any], Any]
 """The walk, the module, its path, what it is called with -> what it returns."""
 
 
@@ -18,17 +18,19 @@ def sizes_of(size: Any, rank: int) -> tuple[int, ...]:
     return tuple(size) if isinstance(size, (tuple, list)) else (size,) * rank
 
 
-def around(wiring: Wiring, x: Value, before: tuple[int, ...], after: tuple[int, ...]) -> Value:
+def around(
+    wiring: TraceState, x: TracedTensor, before: tuple[int, ...], after: tuple[int, ...]
+) -> TracedTensor:
     """Zeros around a tensor whose channels are last."""
     if not any((*before, *after)):
         return x
     return x._replace(edge=wiring.add(Pad(before, after), x.edge, before="pad_"))
 
 
-def space(wiring: Wiring, x: Value, rank: int) -> Value:
+def space(wiring: TraceState, x: TracedTensor, rank: int) -> TracedTensor:
     """A tensor (batch, channels, *space), its edge's channels last."""
     if x.rank != rank + 2:
-        raise RefusalError(
+        raise CannotTraceError(
             f"a tensor of {x.rank} axes", f"give it (batch, channels) and {rank} more"
         )
     return wiring.channels_last(x)
@@ -44,10 +46,10 @@ def _check_plain(module: Any, rank: int) -> None:
     for option, plain in options.items():
         found = getattr(module, option, plain)
         if found not in (plain, sizes_of(plain, rank)):
-            raise RefusalError(f"{option}={found}", f"use {option}={plain}")
+            raise CannotTraceError(f"{option}={found}", f"use {option}={plain}")
 
 
-def _check_filled(wiring: Wiring, x: Value, spec: Pool, pads: tuple[int, ...]) -> None:
+def _check_filled(wiring: TraceState, x: TracedTensor, spec: Pool, pads: tuple[int, ...]) -> None:
     """Raises unless windows fill an axis, where ceil_mode changes nothing."""
     if wiring.probing:
         return
@@ -56,10 +58,10 @@ def _check_filled(wiring: Wiring, x: Value, spec: Pool, pads: tuple[int, ...]) -
         if not is_number(size or 0) or size is None or (size + 2 * pad - window) % stride:
             text = "any size" if size is None else f"{size} places"
             got = f"ceil_mode=True with windows of {window}, {stride} apart, along {text}"
-            raise RefusalError(got, "use ceil_mode=False, or a size that whole windows fill")
+            raise CannotTraceError(got, "use ceil_mode=False, or a size that whole windows fill")
 
 
-def _is_positive(wiring: Wiring, x: Value) -> bool:
+def _is_positive(wiring: TraceState, x: TracedTensor) -> bool:
     """Whether nothing below zero is in a tensor."""
     (spec,) = (node.spec for node in wiring.graph.nodes if node.name == x.edge.node)
     own = isinstance(spec, Activation) and spec.activation in POSITIVE
@@ -69,7 +71,7 @@ def _is_positive(wiring: Wiring, x: Value) -> bool:
 def pool(how: str, rank: int) -> Handler:
     """A pooling of windows."""
 
-    def pool(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def pool(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         _check_plain(module, rank)
         given = one(args)
         x = space(wiring, given, rank)
@@ -82,7 +84,7 @@ def pool(how: str, rank: int) -> Handler:
         if any(pads) and not zeros and not even:
             do = "use padding=0, or put a ReLU before it: zeros around change nothing then"
             do = do if how == "max" else "use padding=0, or count_include_pad=True"
-            raise RefusalError(f"padding={module.padding}", do)
+            raise CannotTraceError(f"padding={module.padding}", do)
         same = any(pads) and even and (how == "max" or not zeros)
         spec = Pool(how, window, strides, "same" if same else "valid")
         if module.ceil_mode:
@@ -96,10 +98,10 @@ def pool(how: str, rank: int) -> Handler:
 def whole(how: str, rank: int) -> Handler:
     """A pooling over all places."""
 
-    def whole(wiring: Wiring, module: Any, path: str, args: tuple[Any, ...]) -> Value:
+    def whole(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = space(wiring, one(args), rank)
         if {*sizes_of(module.output_size, rank)} != {1}:
-            raise RefusalError(
+            raise CannotTraceError(
                 f"output_size={module.output_size}", "use 1, or a pooling of fixed size"
             )
         return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))

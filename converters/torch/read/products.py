@@ -8,15 +8,19 @@ from xlstm.ir.einsum import LETTERS, matmul, steps
 from xlstm.ir.graph import Dot, Reduce
 from xlstm.ir.layers import Einsum
 
-from .values import RefusalError, Value, Wiring, known
+from .values import CannotTraceError, TracedTensor, TraceState, known
 
 
-def product(wiring: Wiring, a: Any, b: Any) -> Value:
+def product(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     """Matrix products, sample by sample: `@`, matmul and bmm."""
-    same = isinstance(a, Value) and isinstance(b, Value) and (a.rank, a.batch) == (b.rank, b.batch)
+    same = (
+        isinstance(a, TracedTensor)
+        and isinstance(b, TracedTensor)
+        and (a.rank, a.batch) == (b.rank, b.batch)
+    )
     if not same or a.rank < 3 or a.batch >= a.rank - 2:
         do = "give it two tensors (batch, ..., n, m) of one rank, or use nn.Linear"
-        raise RefusalError("a product of other than matrices of each sample", do)
+        raise CannotTraceError("a product of other than matrices of each sample", do)
     first, second = (wiring.plain(x) for x in (a, b))
     if a.rank == 3:
         return first._replace(edge=wiring.add(Dot((2, 1)), first.edge, second.edge))
@@ -25,14 +29,14 @@ def product(wiring: Wiring, a: Any, b: Any) -> Value:
     return first._replace(edge=wiring.add(Einsum(equation), first.edge, second.edge))
 
 
-def einsum(wiring: Wiring, equation: Any, *operands: Any) -> Value:
+def einsum(wiring: TraceState, equation: Any, *operands: Any) -> TracedTensor:
     """Sums of products by letters, with the batch in every term."""
-    listed = len(operands) == 1 and not isinstance(operands[0], Value)
+    listed = len(operands) == 1 and not isinstance(operands[0], TracedTensor)
     values = tuple(operands[0]) if listed else operands
     text = str(equation).replace(" ", "")
     left, arrow, out = text.partition("->")
     terms = left.split(",")
-    fits = arrow and len(terms) == len(values) and all(isinstance(x, Value) for x in values)
+    fits = arrow and len(terms) == len(values) and all(isinstance(x, TracedTensor) for x in values)
     fits = fits and all(
         len({*term}) == len(term) == x.rank for term, x in zip(terms, values, strict=True)
     )
@@ -40,16 +44,16 @@ def einsum(wiring: Wiring, equation: Any, *operands: Any) -> Value:
     plain = all(c.isalpha() for c in "".join([*terms, out]))
     if not plain or len(batches) != 1 or len({*out}) < len(out) or {*out} - {*"".join(terms)}:
         do = "write one like bij,bjk->bik"
-        raise RefusalError(f"einsum {text[:40]}, which does not leave samples apart", do)
+        raise CannotTraceError(f"einsum {text[:40]}, which does not leave samples apart", do)
     (batch,) = batches
     if batch not in out or len({*"".join(terms)}) > len(LETTERS):
-        raise RefusalError(f"einsum {text[:40]} over the batch", "keep the batch")
+        raise CannotTraceError(f"einsum {text[:40]} over the batch", "keep the batch")
     return _contracted(wiring, values, terms, batch, out)
 
 
 def _contracted(
-    wiring: Wiring, values: tuple[Value, ...], terms: list[str], batch: str, out: str
-) -> Value:
+    wiring: TraceState, values: tuple[TracedTensor, ...], terms: list[str], batch: str, out: str
+) -> TracedTensor:
     """Operands multiplied one after the other; letters stand in the order of their edges' axes."""
     names = [*dict.fromkeys("".join([*terms, out]).replace(batch, ""))]
     letters = dict(zip(names, LETTERS, strict=False))
@@ -64,4 +68,4 @@ def _contracted(
     lost = tuple(n for n, c in enumerate(rest) if c not in left)
     edge = wiring.add(Reduce("sum", lost), edge) if lost else edge
     kept = [c for c in rest if c in left]
-    return Value(edge, tuple(0 if c == batch else kept.index(letters[c]) + 1 for c in out))
+    return TracedTensor(edge, tuple(0 if c == batch else kept.index(letters[c]) + 1 for c in out))

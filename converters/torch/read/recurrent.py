@@ -7,39 +7,48 @@ from typing import Any
 
 from torch import nn
 
-from xlstm.ir.graph import Bidirectional, Dropout, Edge, Spec
+from xlstm.ir.graph import Bidirectional, Dropout, Edge, LayerSpec
 
 from ..live import model as torch_live
 from .shape import getitem
-from .values import Recurred, RefusalError, States, Value, Wiring, Zeros, call_layer, one
+from .values import (
+    CannotTraceError,
+    RecurrentResult,
+    States,
+    TracedTensor,
+    TraceState,
+    ZeroState,
+    call_layer,
+    one,
+)
 
 
 def _states_in(
-    wiring: Wiring, args: tuple[Any, ...], module: nn.RNNBase
+    wiring: TraceState, args: tuple[Any, ...], module: nn.RNNBase
 ) -> list[tuple[Edge, ...]] | None:
     """The states that a recurrent module starts from: those of another one; None for zeros."""
     given = args[1] if len(args) > 1 else None
     kinds = 2 if isinstance(module, nn.LSTM) else 1
-    several = isinstance(given, (tuple, list)) and not isinstance(given, (Value, Zeros))
+    several = isinstance(given, (tuple, list)) and not isinstance(given, (TracedTensor, ZeroState))
     parts: list[Any] = [*given] if several else [given]  # type: ignore[misc]
-    if all(part is None or isinstance(part, Zeros) for part in parts):
+    if all(part is None or isinstance(part, ZeroState) for part in parts):
         return None
     count = module.num_layers * (1 + module.bidirectional)
     found = [_state(wiring, part, n, count) for n, part in enumerate(parts)]
     if len(parts) != kinds or not all(found):
-        raise RefusalError(
+        raise CannotTraceError(
             "initial states that are neither zeros nor tensors (layers, batch, n)",
             "leave them out, or give tensors, as in h.unsqueeze(0) or what another module returned",
         )
     return found
 
 
-def _state(wiring: Wiring, part: Any, which: int, count: int) -> tuple[Edge, ...]:
+def _state(wiring: TraceState, part: Any, which: int, count: int) -> tuple[Edge, ...]:
     """The edges of a state, one a layer and direction; none if it is of another form."""
     if isinstance(part, States):
         same = part.which == which and len(part.edges) == count
         return tuple(part.take(wiring, n) for n in range(count)) if same else ()
-    if not isinstance(part, Value) or part.rank != 3 or part.batch != 1:
+    if not isinstance(part, TracedTensor) or part.rank != 3 or part.batch != 1:
         return ()
     wiring.demand(wiring.sizes(part)[0], count, "layers, got")
     rows = (getitem(wiring, part, n) for n in range(count))
@@ -49,7 +58,7 @@ def _state(wiring: Wiring, part: Any, which: int, count: int) -> tuple[Edge, ...
 class _Stack:
     """The layers of a recurrent module, called once."""
 
-    def __init__(self, wiring: Wiring, module: nn.RNNBase, path: str) -> None:
+    def __init__(self, wiring: TraceState, module: nn.RNNBase, path: str) -> None:
         self.wiring = wiring
         self.path = path
         self.directions = 1 + module.bidirectional
@@ -67,7 +76,7 @@ class _Stack:
         return sequence, h, c
 
     @property
-    def recurrent(self) -> list[tuple[str, Spec, bool]]:
+    def recurrent(self) -> list[tuple[str, LayerSpec, bool]]:
         """The layers but for the dropout between them."""
         return [layer for layer in self.found.layers if not isinstance(layer[1], Dropout)]
 
@@ -117,7 +126,7 @@ class _Stack:
         return edge
 
 
-def recurrent(wiring: Wiring, module: nn.RNNBase, path: str, args: tuple[Any, ...]) -> Any:
+def recurrent(wiring: TraceState, module: nn.RNNBase, path: str, args: tuple[Any, ...]) -> Any:
     """A recurrent module called once."""
     x = one(args[:1])
     batch = 0 if module.batch_first else 1
@@ -125,13 +134,15 @@ def recurrent(wiring: Wiring, module: nn.RNNBase, path: str, args: tuple[Any, ..
         axes = "(batch, time, features)" if module.batch_first else "(time, batch, features)"
         first = f"batch_first={module.batch_first}"
         got = f"with {first} a tensor of {x.rank} axes, the batch being axis {x.batch}"
-        raise RefusalError(got, f"give it {axes}")
+        raise CannotTraceError(got, f"give it {axes}")
     wiring.demand(wiring.sizes(x)[2], module.input_size, "features, got")
     starts = _states_in(wiring, args, module)
     stack = _Stack(wiring, module, path)
-    y = Value(stack.walk(wiring.plain(x).edge, starts), (0, 1, 2) if not batch else (1, 0, 2))
+    y = TracedTensor(
+        stack.walk(wiring.plain(x).edge, starts), (0, 1, 2) if not batch else (1, 0, 2)
+    )
     h, c = (
         States(path, which, tuple(edges), stack.directions)
         for which, edges in enumerate(stack.states)
     )
-    return Recurred(path, y, (h, c) if isinstance(module, nn.LSTM) else h)
+    return RecurrentResult(path, y, (h, c) if isinstance(module, nn.LSTM) else h)

@@ -13,9 +13,9 @@ from .elementwise import Handler, merge, reduce
 from .modules import pointwise
 from .shape import chunk
 from .values import (
-    RefusalError,
-    Value,
-    Wiring,
+    CannotTraceError,
+    TracedTensor,
+    TraceState,
     axis_of,
     flat,
     is_number,
@@ -30,20 +30,20 @@ from .values import (
 class Truth(NamedTuple):
     """True and False as 1 and 0, which nothing may compute with as numbers."""
 
-    value: Value
+    value: TracedTensor
 
 
 def compare(how: str, turned: str) -> Handler:
     """Where numbers compare so; `turned` is said of the second and the first."""
 
-    def compare(wiring: Wiring, a: Any, b: Any) -> Truth:
-        if isinstance(a, Value) and isinstance(b, Value):
+    def compare(wiring: TraceState, a: Any, b: Any) -> Truth:
+        if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
             ready = same_order(wiring, [a, b])
             edge = wiring.add(Compare(how), *(x.edge for x in ready))
             return Truth(ready[0]._replace(edge=edge))
-        x, number = (a, b) if isinstance(a, Value) else (b, a)
-        if not isinstance(x, Value) or not is_number(number):
-            raise RefusalError("a comparison of other than tensors and numbers", "leave it out")
+        x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
+        if not isinstance(x, TracedTensor) or not is_number(number):
+            raise CannotTraceError("a comparison of other than tensors and numbers", "leave it out")
         return Truth(pointwise(wiring, x, Compare(how if x is a else turned, float(number))))
 
     return compare
@@ -52,44 +52,44 @@ def compare(how: str, turned: str) -> Handler:
 def logical(how: str) -> Handler:
     """Both, or one of two."""
 
-    def logical(wiring: Wiring, a: Any, b: Any) -> Truth:
+    def logical(wiring: TraceState, a: Any, b: Any) -> Truth:
         if not isinstance(a, Truth) or not isinstance(b, Truth):
-            raise RefusalError("logic of other than comparisons", "compare first, as in x > 0")
+            raise CannotTraceError("logic of other than comparisons", "compare first, as in x > 0")
         return Truth(merge(how)(wiring, a.value, b.value))
 
     return logical
 
 
-def inverted(wiring: Wiring, x: Any) -> Truth:
+def inverted(wiring: TraceState, x: Any) -> Truth:
     """True where something is False."""
     if not isinstance(x, Truth):
-        raise RefusalError("~ of other than a comparison", "compare first, as in x > 0")
+        raise CannotTraceError("~ of other than a comparison", "compare first, as in x > 0")
     return Truth(pointwise(wiring, x.value, Compare("equal", 0.0)))
 
 
-def numbers(wiring: Wiring, x: Any) -> Value:
+def numbers(wiring: TraceState, x: Any) -> TracedTensor:
     """1 and 0 for True and False."""
     if not isinstance(x, Truth):
-        raise RefusalError("a change of dtype", "leave it out: ports compute in one dtype")
+        raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
     return x.value
 
 
-def where(wiring: Wiring, condition: Any, yes: Any, no: Any) -> Value:
+def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor:
     """One of two, tensors or numbers."""
-    known_ = all(isinstance(x, Value) or is_number(x) for x in (yes, no))
+    known_ = all(isinstance(x, TracedTensor) or is_number(x) for x in (yes, no))
     if not isinstance(condition, Truth) or not known_:
         do = "choose by a comparison, between tensors and finite numbers, as -1e9"
-        raise RefusalError("where of other things", do)
-    tensors = [x for x in (yes, no) if isinstance(x, Value)]
+        raise CannotTraceError("where of other things", do)
+    tensors = [x for x in (yes, no) if isinstance(x, TracedTensor)]
     if not tensors:
         return line(wiring, condition.value, float(yes) - float(no), float(no))
-    given = [None if isinstance(x, Value) else float(x) for x in (yes, no)]
+    given = [None if isinstance(x, TracedTensor) else float(x) for x in (yes, no)]
     ready = same_order(wiring, [condition.value, *tensors])
     edge = wiring.add(Where(*given), *(x.edge for x in ready))
     return ready[-1]._replace(edge=edge)
 
 
-def masked_fill(wiring: Wiring, x: Value, mask: Any, value: Any) -> Value:
+def masked_fill(wiring: TraceState, x: TracedTensor, mask: Any, value: Any) -> TracedTensor:
     """A number in some places."""
     return where(wiring, mask, value, x)
 
@@ -97,7 +97,7 @@ def masked_fill(wiring: Wiring, x: Value, mask: Any, value: Any) -> Value:
 def along(how: str) -> Handler:
     """Sums or products so far."""
 
-    def along(wiring: Wiring, x: Value, dim: int) -> Value:
+    def along(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
         place = x.axes[axis_of(x, dim, how)] - 1
         return pointwise(wiring, x, Along(how, place))
 
@@ -107,17 +107,19 @@ def along(how: str) -> Handler:
 def place_of(how: str) -> Handler:
     """The place of the largest or smallest."""
 
-    def place_of(wiring: Wiring, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    def place_of(
+        wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False
+    ) -> TracedTensor:
         if dim is None or keepdim:
-            raise RefusalError(f"{how} over all axes, or with keepdim", "name one axis")
+            raise CannotTraceError(f"{how} over all axes, or with keepdim", "name one axis")
         axis = axis_of(x, dim, how)
         edge = wiring.add(Along(how, x.axes[axis] - 1), x.edge)
-        return Value(edge, without(x, [axis]))
+        return TracedTensor(edge, without(x, [axis]))
 
     return place_of
 
 
-def flip(wiring: Wiring, x: Value, *dims: Any) -> Value:
+def flip(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
     """Axes turned round."""
     for dim in flat(dims):
         place = x.axes[axis_of(x, dim, "flip")] - 1
@@ -125,14 +127,14 @@ def flip(wiring: Wiring, x: Value, *dims: Any) -> Value:
     return x
 
 
-def roll(wiring: Wiring, x: Value, shifts: Any, dims: Any = None) -> Value:
+def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> TracedTensor:
     """Places moved on, the last ones to the front."""
     if not isinstance(shifts, int) or not isinstance(dims, int):
-        raise RefusalError("roll of other than one axis", "name one shift and one axis")
+        raise CannotTraceError("roll of other than one axis", "name one shift and one axis")
     axis = axis_of(x, dims, "roll")
     size = known(wiring.sizes(x)[axis])
     if size is None:
-        raise RefusalError("roll of an axis of unknown size", "say its size", True)
+        raise CannotTraceError("roll of an axis of unknown size", "say its size", True)
     cut, place = -shifts % size, x.axes[axis] - 1
     if not cut:
         return x
@@ -140,12 +142,12 @@ def roll(wiring: Wiring, x: Value, shifts: Any, dims: Any = None) -> Value:
     return join(wiring, [pointwise(wiring, x, half) for half in halves], axis)
 
 
-def spread(root: bool) -> Callable[..., Value]:
+def spread(root: bool) -> Callable[..., TracedTensor]:
     """The variance over axes, or its root."""
 
     def spread(
-        wiring: Wiring, x: Value, dim: Any = None, keepdim: bool = False, **options: Any
-    ) -> Value:
+        wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False, **options: Any
+    ) -> TracedTensor:
         less = options.get("correction", 1 if options.get("unbiased", True) else 0)
         mean = reduce("mean")(wiring, x, dim, True)
         apart = pointwise(wiring, merge("subtract")(wiring, x, mean), Function("square"))
@@ -155,10 +157,10 @@ def spread(root: bool) -> Callable[..., Value]:
             sizes = [known(wiring.sizes(x)[axis]) for axis in axes]
             if None in sizes:
                 do = "say correction=0, or the size"
-                raise RefusalError("the variance over an axis of unknown size", do, True)
+                raise CannotTraceError("the variance over an axis of unknown size", do, True)
             count = math.prod(size or 1 for size in sizes)
             if count <= less:
-                raise RefusalError(f"the variance of {count} numbers", "say correction=0")
+                raise CannotTraceError(f"the variance of {count} numbers", "say correction=0")
             found = line(wiring, found, count / (count - less), 0.0)
         return pointwise(wiring, found, Function("sqrt")) if root else found
 
@@ -166,64 +168,86 @@ def spread(root: bool) -> Callable[..., Value]:
 
 
 def norm(
-    wiring: Wiring, x: Value, p: Any = "fro", dim: Any = None, keepdim: bool = False, **more: Any
-) -> Value:
+    wiring: TraceState,
+    x: TracedTensor,
+    p: Any = "fro",
+    dim: Any = None,
+    keepdim: bool = False,
+    **more: Any,
+) -> TracedTensor:
     """The length along an axis."""
     if p not in ("fro", 2, None) or not isinstance(dim, int) or more:
-        raise RefusalError("a norm of other order than 2, or of other than one axis", "name both")
+        raise CannotTraceError(
+            "a norm of other order than 2, or of other than one axis", "name both"
+        )
     squares = pointwise(wiring, x, Function("square"))
     return pointwise(wiring, reduce("sum")(wiring, squares, dim, keepdim), Function("sqrt"))
 
 
-def vector_norm(wiring: Wiring, x: Value, ord: Any = None, *args: Any, **options: Any) -> Value:  # noqa: A002
+def vector_norm(
+    wiring: TraceState,
+    x: TracedTensor,
+    ord: Any = None,  # noqa: A002  torch calls it so
+    *args: Any,
+    **options: Any,
+) -> TracedTensor:
     """The length along an axis, by its name in torch.linalg."""
     return norm(wiring, x, ord, *args, **options)
 
 
 def normalize(
-    wiring: Wiring, x: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
-) -> Value:
+    wiring: TraceState,
+    x: TracedTensor,
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    out: None = None,
+) -> TracedTensor:
     """Divided by its length along an axis."""
     if p != 2:
-        raise RefusalError(f"normalize by the norm of order {p}", "use p=2")
+        raise CannotTraceError(f"normalize by the norm of order {p}", "use p=2")
     axis = axis_of(x, dim, "normalize")
     rest = [n for n in range(x.rank) if n not in (axis, x.batch)]
     return pointwise(wiring, wiring.ordered(x, [x.batch, *rest, axis]), UnitNorm(float(eps)))
 
 
-def cosine(wiring: Wiring, a: Value, b: Value, dim: int = 1, eps: float = 1e-8) -> Value:
+def cosine(
+    wiring: TraceState, a: TracedTensor, b: TracedTensor, dim: int = 1, eps: float = 1e-8
+) -> TracedTensor:
     """The cosine of the angle between two tensors along an axis."""
     product = merge("multiply")(wiring, *(normalize(wiring, x, 2.0, dim, eps) for x in (a, b)))
     return reduce("sum")(wiring, product, dim)  # type: ignore[no-any-return]
 
 
-def gated(wiring: Wiring, x: Value, dim: int = -1) -> Value:
+def gated(wiring: TraceState, x: TracedTensor, dim: int = -1) -> TracedTensor:
     """The first half times the sigmoid of the second."""
     axis = axis_of(x, dim, "glu")
     size = known(wiring.sizes(x)[axis])
     if size is not None and size % 2:
-        raise RefusalError(f"glu of {size} numbers", "use an even number")
+        raise CannotTraceError(f"glu of {size} numbers", "use an even number")
     first, second = chunk(wiring, x, 2, axis)
     return merge("multiply")(wiring, first, pointwise(wiring, second, Activation("sigmoid")))
 
 
-def unbind(wiring: Wiring, x: Value, dim: int = 0) -> tuple[Value, ...]:
+def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTensor, ...]:
     """The places of an axis, one by one."""
     axis = axis_of(x, dim, "unbind")
     size = known(wiring.sizes(x)[axis])
     if size is None or size > 64:
-        raise RefusalError("unbind of an axis of unknown size, or a large one", "index it", True)
+        raise CannotTraceError(
+            "unbind of an axis of unknown size, or a large one", "index it", True
+        )
     return tuple(select(wiring, x, axis, n) for n in range(size))
 
 
-def select(wiring: Wiring, x: Value, dim: int, index: int) -> Value:
+def select(wiring: TraceState, x: TracedTensor, dim: int, index: int) -> TracedTensor:
     """One place of an axis."""
     axis = axis_of(x, dim, "select")
     edge = wiring.add(Slice(x.axes[axis] - 1, index, drop=True), x.edge)
-    return Value(edge, without(x, [axis]))
+    return TracedTensor(edge, without(x, [axis]))
 
 
-def narrow(wiring: Wiring, x: Value, dim: int, start: int, length: int) -> Value:
+def narrow(wiring: TraceState, x: TracedTensor, dim: int, start: int, length: int) -> TracedTensor:
     """Some places of an axis, one after the other."""
     axis = axis_of(x, dim, "narrow")
     return pointwise(wiring, x, Slice(x.axes[axis] - 1, start, start + length))

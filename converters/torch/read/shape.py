@@ -11,14 +11,14 @@ from xlstm.ir.graph import ExpandDims, Flatten, Reshape, Slice, Squeeze
 from .values import (
     BATCH,
     LENGTH,
+    CannotTraceError,
     Probe,
-    Recurred,
-    RefusalError,
+    RecurrentResult,
     States,
-    Token,
-    Value,
-    Wiring,
-    Zeros,
+    Symbol,
+    TracedTensor,
+    TraceState,
+    ZeroState,
     axis_of,
     flat,
     is_number,
@@ -28,29 +28,29 @@ from .values import (
 )
 
 
-def getitem(wiring: Wiring, x: Any, index: Any) -> Any:
+def getitem(wiring: TraceState, x: Any, index: Any) -> Any:
     """A part of a tensor, of states, or of what a recurrent module returned."""
-    if isinstance(x, Recurred):
+    if isinstance(x, RecurrentResult):
         if index in (0, -2):
             wiring.wanted.add((x.path, -1, 0))
         return (x.sequence, x.states)[index]
-    if isinstance(x, Zeros):
+    if isinstance(x, ZeroState):
         return x
-    if isinstance(x, tuple) and not isinstance(x, Value):
+    if isinstance(x, tuple) and not isinstance(x, TracedTensor):
         return x[index]
     items = index if isinstance(index, tuple) else (index,)
     if isinstance(x, States):
         if type(items[0]) is not int:
             return _part(wiring, stacked(wiring, x), items)
-        state = Value(x.take(wiring, items[0]), (0, 1))
+        state = TracedTensor(x.take(wiring, items[0]), (0, 1))
         return _part(wiring, state, items[1:])
     return _part(wiring, x, items)
 
 
-def _part(wiring: Wiring, x: Value, items: tuple[Any, ...]) -> Value:
+def _part(wiring: TraceState, x: TracedTensor, items: tuple[Any, ...]) -> TracedTensor:
     """A tensor indexed by whole numbers, slices, None and ...."""
-    if any(isinstance(item, (Value, list, Token)) for item in items):
-        raise RefusalError("an index that depends on the data", "use fixed places")
+    if any(isinstance(item, (TracedTensor, list, Symbol)) for item in items):
+        raise CannotTraceError("an index that depends on the data", "use fixed places")
     count = sum(item is not None and item is not Ellipsis for item in items)
     axis = 0
     for item in items:
@@ -63,23 +63,23 @@ def _part(wiring: Wiring, x: Value, items: tuple[Any, ...]) -> Value:
         elif type(item) is int:
             place = x.axes[axis_of(x, axis, "one place")]
             edge = wiring.add(Slice(place - 1, item, drop=True), x.edge)
-            x = Value(edge, without(x, [axis]))
+            x = TracedTensor(edge, without(x, [axis]))
         else:
-            raise RefusalError(f"index {item}", "use whole numbers and slices")
+            raise CannotTraceError(f"index {item}", "use whole numbers and slices")
     return x
 
 
-def _slice(wiring: Wiring, x: Value, axis: int, part: slice) -> Value:
+def _slice(wiring: TraceState, x: TracedTensor, axis: int, part: slice) -> TracedTensor:
     if part == slice(None):
         return x
     ends = (part.start, part.stop, part.step)
     if any(end is not None and not is_number(end) for end in ends):
-        raise RefusalError("a slice that ends at a length", "count from the end, as in [:, -1]")
+        raise CannotTraceError("a slice that ends at a length", "count from the end, as in [:, -1]")
     place = x.axes[axis_of(x, axis, "a slice")]
     return x._replace(edge=wiring.add(Slice(place - 1, *ends[:2], part.step or 1), x.edge))
 
 
-def unsqueeze(wiring: Wiring, x: Value, dim: int) -> Value:
+def unsqueeze(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
     """A new axis of size 1."""
     axis = dim % (x.rank + 1)
     plain = x.axes == tuple(range(x.rank))
@@ -87,60 +87,68 @@ def unsqueeze(wiring: Wiring, x: Value, dim: int) -> Value:
     edge = wiring.add(ExpandDims(place - 1), x.edge)
     axes = [old + (old >= place) for old in x.axes]
     axes.insert(axis, place)
-    return Value(edge, tuple(axes))
+    return TracedTensor(edge, tuple(axes))
 
 
-def stacked(wiring: Wiring, x: States) -> Value:
+def stacked(wiring: TraceState, x: States) -> TracedTensor:
     """The states of all layers as the one tensor that they are, (layers, batch, n)."""
     edges = [x.take(wiring, number) for number in range(len(x.edges))]
-    rows = [unsqueeze(wiring, Value(edge, (0, 1)), 1) for edge in edges]
+    rows = [unsqueeze(wiring, TracedTensor(edge, (0, 1)), 1) for edge in edges]
     return transpose(wiring, join(wiring, rows, 1) if len(rows) > 1 else rows[0], 0, 1)
 
 
-def squeeze(wiring: Wiring, x: Any, dim: Any = None) -> Value:
+def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
     """An axis of size 1 less."""
     if isinstance(x, States):
         if dim not in (0, -3) or len(x.edges) > 1:
-            raise RefusalError(f"squeeze of {len(x.edges)} states", "take one, as in h[-1]")
-        return Value(x.take(wiring, 0), (0, 1))
+            raise CannotTraceError(f"squeeze of {len(x.edges)} states", "take one, as in h[-1]")
+        return TracedTensor(x.take(wiring, 0), (0, 1))
     if dim is None:
-        raise RefusalError("squeeze of any axis, a batch of 1 among them", "name it: squeeze(-1)")
+        raise CannotTraceError(
+            "squeeze of any axis, a batch of 1 among them", "name it: squeeze(-1)"
+        )
     if dim % x.rank == x.batch:
-        raise RefusalError("squeeze of the batch", "leave it out")
+        raise CannotTraceError("squeeze of the batch", "leave it out")
     size = wiring.sizes(x)[dim]
     if size != 1 and known(size):
-        unchanged: Value = x
+        unchanged: TracedTensor = x
         return unchanged
     wiring.demand(size, 1, "to squeeze, got")
     edge = wiring.add(Squeeze(x.axes[dim] - 1), x.edge)
-    return Value(edge, without(x, [dim % x.rank]))
+    return TracedTensor(edge, without(x, [dim % x.rank]))
 
 
-def cat(wiring: Wiring, tensors: Any, dim: int = 0) -> Value:
+def cat(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
     """End to end."""
     values = _all_tensors(tensors)
     return join(wiring, values, axis_of(values[0], dim, "joining"))
 
 
-def _all_tensors(tensors: Any) -> list[Value]:
-    if not isinstance(tensors, (tuple, list)) or not all(isinstance(x, Value) for x in tensors):
-        raise RefusalError("joining other things than a list of tensors", "list the tensors")
+def _all_tensors(tensors: Any) -> list[TracedTensor]:
+    if not isinstance(tensors, (tuple, list)) or not all(
+        isinstance(x, TracedTensor) for x in tensors
+    ):
+        raise CannotTraceError("joining other things than a list of tensors", "list the tensors")
     return list(tensors)
 
 
-def stack(wiring: Wiring, tensors: Any, dim: int = 0) -> Value:
+def stack(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
     """End to end along a new axis."""
     values = [unsqueeze(wiring, x, dim) for x in _all_tensors(tensors)]
     return join(wiring, values, axis_of(values[0], dim, "stacking"))
 
 
-def chunk(wiring: Wiring, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+def chunk(
+    wiring: TraceState, x: TracedTensor, chunks: int, dim: int = 0
+) -> tuple[TracedTensor, ...]:
     """Equal parts along an axis, the last one what is left."""
     size = _cut_length(wiring, x, dim)
     return split(wiring, x, -(-size // chunks), dim)
 
 
-def split(wiring: Wiring, x: Value, split_size_or_sections: Any, dim: int = 0) -> tuple[Value, ...]:
+def split(
+    wiring: TraceState, x: TracedTensor, split_size_or_sections: Any, dim: int = 0
+) -> tuple[TracedTensor, ...]:
     """Parts of one size along an axis, or of the sizes that are listed."""
     size, sizes, parts = _cut_length(wiring, x, dim), split_size_or_sections, []
     sizes = [sizes] * -(-size // sizes) if isinstance(sizes, int) else list(sizes)
@@ -152,28 +160,28 @@ def split(wiring: Wiring, x: Value, split_size_or_sections: Any, dim: int = 0) -
     return tuple(parts)
 
 
-def _cut_length(wiring: Wiring, x: Value, dim: int) -> int:
+def _cut_length(wiring: TraceState, x: TracedTensor, dim: int) -> int:
     size = known(wiring.sizes(x)[axis_of(x, dim, "cutting")])
     if size is None:
-        raise RefusalError("an axis of unknown size cut into parts", "index fixed places", True)
+        raise CannotTraceError("an axis of unknown size cut into parts", "index fixed places", True)
     return size
 
 
-def transpose(wiring: Wiring, x: Value, dim0: int, dim1: int) -> Value:
+def transpose(wiring: TraceState, x: TracedTensor, dim0: int, dim1: int) -> TracedTensor:
     """Two axes exchanged: nothing moves until somebody needs it."""
     axes = list(x.axes)
     axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
     return x._replace(axes=tuple(axes))
 
 
-def movedim(wiring: Wiring, x: Value, source: int, destination: int) -> Value:
+def movedim(wiring: TraceState, x: TracedTensor, source: int, destination: int) -> TracedTensor:
     """One axis put in another place: nothing moves until somebody needs it."""
     axes = list(x.axes)
     axes.insert(destination % x.rank, axes.pop(source))
     return x._replace(axes=tuple(axes))
 
 
-def permute(wiring: Wiring, x: Value, *dims: Any) -> Value:
+def permute(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
     """Axes in another order: nothing moves until somebody needs it."""
     return x._replace(axes=tuple(x.axes[axis] for axis in flat(dims)))
 
@@ -182,26 +190,26 @@ def _product(sizes: Sequence[Any]) -> int:
     return math.prod(size for size in sizes if isinstance(size, int))
 
 
-def reshape(wiring: Wiring, x: Value, *shape: Any) -> Value:
+def reshape(wiring: TraceState, x: TracedTensor, *shape: Any) -> TracedTensor:
     """PyTorch's view and reshape, which must leave the batch as it is."""
     first, *rest = flat(shape)
     if x.batch:
         return _late(wiring, x, [first, *rest])
     sample = wiring.sizes(x)[1:]
     open_ = [size for size in sample if known(size) is None]
-    if BATCH in rest or any(isinstance(s, Token) and s is not LENGTH for s in rest):
-        raise RefusalError("a new shape of the batch", "keep the batch first: x.shape[0]")
+    if BATCH in rest or any(isinstance(s, Symbol) and s is not LENGTH for s in rest):
+        raise CannotTraceError("a new shape of the batch", "keep the batch first: x.shape[0]")
     if first == -1 and -1 not in rest and LENGTH not in rest:
         if open_ and len(sample) > 1:
             do = "keep the batch as it is: x.shape[0] for -1"
-            raise RefusalError("a view that may lay steps and batch end to end", do, open=True)
+            raise CannotTraceError("a view that may lay steps and batch end to end", do, open=True)
         wiring.demand(_product(sample) if None not in sample else None, _product(rest), "numbers,")
     elif first is not BATCH:
-        raise RefusalError(f"a batch of {first}", "say x.shape[0]")
+        raise CannotTraceError(f"a batch of {first}", "say x.shape[0]")
     return _reshaped(wiring, x, sample, rest)
 
 
-def _late(wiring: Wiring, x: Value, shape: list[Any]) -> Value:
+def _late(wiring: TraceState, x: TracedTensor, shape: list[Any]) -> TracedTensor:
     """A new shape of a tensor whose batch is not the first axis, as of states: all else is known.
 
     The numbers before the batch stay before it, and those after it after it.
@@ -219,49 +227,53 @@ def _late(wiring: Wiring, x: Value, shape: list[Any]) -> Value:
             new[left] = math.prod(own) // -math.prod(new)
         same = same and math.prod(own) == math.prod(new)
     if not same:
-        raise RefusalError("a new shape with the batch not first", "permute it to the front")
+        raise CannotTraceError("a new shape with the batch not first", "permute it to the front")
     found = _with_shape(wiring, x, [*parts[0][:-1], *parts[1][:-1]])
     turned = [*range(1, place + 1), 0, *range(place + 1, found.rank)]
     return found._replace(axes=tuple(turned))
 
 
-def _reshaped(wiring: Wiring, x: Value, sample: Sequence[Any], rest: list[Any]) -> Value:
+def _reshaped(
+    wiring: TraceState, x: TracedTensor, sample: Sequence[Any], rest: list[Any]
+) -> TracedTensor:
     lengths = [size for size in rest if size is LENGTH]
     whole, given = _product(sample), _product([size for size in rest if size != -1])
     exact = sample.count(None) == len(lengths)
     if not exact and not (sample.count(None) == 1 and -1 in rest):
         got = "a new shape whose sizes cannot be told"
-        raise RefusalError(got, "say its sizes as numbers", open=True)
+        raise CannotTraceError(got, "say its sizes as numbers", open=True)
     if exact and -1 not in rest:
         wiring.demand(whole, given, "numbers,")
     if whole % given:
-        raise RefusalError(f"{given} numbers out of {whole}", "mend the shape")
+        raise CannotTraceError(f"{given} numbers out of {whole}", "mend the shape")
     fill = whole // given if exact else None
     sizes = [fill if size == -1 else None if size is LENGTH else size for size in rest]
     return _with_shape(wiring, x, sizes)
 
 
-def _with_shape(wiring: Wiring, x: Value, sizes: Sequence[int | None]) -> Value:
+def _with_shape(wiring: TraceState, x: TracedTensor, sizes: Sequence[int | None]) -> TracedTensor:
     if not x.batch and tuple(sizes) == wiring.sizes(x)[1:] and sizes.count(None) < 2:
         return x
     x = wiring.plain(x)
     if len(sizes) == 1:
         edge = wiring.add(Flatten(), x.edge) if x.rank > 2 else x.edge
-        return Value(edge, (0, 1))
+        return TracedTensor(edge, (0, 1))
     if wiring.probing:
-        return Value(wiring.add(Probe(tuple(sizes)), x.edge), tuple(range(len(sizes) + 1)))
+        return TracedTensor(wiring.add(Probe(tuple(sizes)), x.edge), tuple(range(len(sizes) + 1)))
     shape = tuple(map(known, sizes))
     if shape.count(None) > 1:
         got = "a new shape with two sizes that are not known"
-        raise RefusalError(got, "say them as numbers", open=True)
-    return Value(wiring.add(Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
+        raise CannotTraceError(got, "say them as numbers", open=True)
+    return TracedTensor(wiring.add(Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
 
 
-def flatten(wiring: Wiring, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+def flatten(
+    wiring: TraceState, x: TracedTensor, start_dim: int = 0, end_dim: int = -1
+) -> TracedTensor:
     """Axes laid end to end."""
     start, end = start_dim % x.rank, end_dim % x.rank
     if x.batch or start == 0:
-        raise RefusalError("flatten of the batch", "start at axis 1")
+        raise CannotTraceError("flatten of the batch", "start at axis 1")
     if start == end:
         return x
     sizes = wiring.sizes(x)
@@ -270,7 +282,7 @@ def flatten(wiring: Wiring, x: Value, start_dim: int = 0, end_dim: int = -1) -> 
     return _with_shape(wiring, x, [*sizes[1:start], whole, *sizes[end + 1 :]])
 
 
-def unflatten(wiring: Wiring, x: Value, dim: int, sizes: Any) -> Value:
+def unflatten(wiring: TraceState, x: TracedTensor, dim: int, sizes: Any) -> TracedTensor:
     """An axis cut into several."""
     axis = axis_of(x, dim, "unflatten")
     old = wiring.sizes(x)
@@ -284,20 +296,20 @@ def length(size: Any) -> Any:
     return LENGTH if size is None else size
 
 
-def size(wiring: Wiring, x: Value, dim: int | None = None) -> Any:
+def size(wiring: TraceState, x: TracedTensor, dim: int | None = None) -> Any:
     """Sizes as PyTorch sees them."""
     sizes = tuple(map(length, wiring.sizes(x)))
     return sizes if dim is None else sizes[dim]
 
 
-def attribute(wiring: Wiring, x: Any, name: str) -> Any:
+def attribute(wiring: TraceState, x: Any, name: str) -> Any:
     """An attribute of a tensor."""
-    if name == "values" and isinstance(x, tuple) and not isinstance(x, Value):
+    if name == "values" and isinstance(x, tuple) and not isinstance(x, TracedTensor):
         return x[0]
     if name == "shape":
         return size(wiring, x)
     if name == "mT":
         return transpose(wiring, x, -2, -1)
     if name in ("device", "dtype"):
-        return Token(f"its {name}")
-    raise RefusalError(f"the attribute {name}", "leave it out")
+        return Symbol(f"its {name}")
+    raise CannotTraceError(f"the attribute {name}", "leave it out")

@@ -12,11 +12,11 @@ from torch import fx, nn
 from xlstm.ir.graph import Input
 
 from .names import name_of
-from .values import Recurred, States, Value, Wiring, Zeros
+from .values import RecurrentResult, States, TracedTensor, TraceState, ZeroState
 
 
 @dataclass(frozen=True)
-class Given:
+class TracedInput:
     """States that an input brings to a recurrent module.
 
     Attributes:
@@ -34,7 +34,7 @@ class Given:
     directions: int
 
 
-class Layout(NamedTuple):
+class InputLayout(NamedTuple):
     """How PyTorch sees an input: its number of axes and which one is the batch.
 
     `given` for states, which are inputs (batch, width) of the hub, one by one.
@@ -42,14 +42,14 @@ class Layout(NamedTuple):
 
     rank: int
     batch: int
-    given: Given | None = None
+    given: TracedInput | None = None
 
 
 RANKS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
 RANKS |= {nn.ConvTranspose1d: 3, nn.ConvTranspose2d: 4, nn.ConvTranspose3d: 5}
 
 
-def layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
+def layouts(root: nn.Module, graph: fx.Graph) -> list[list[InputLayout]]:
     """The layouts that each input may have, the plainest first."""
     leaves = [root.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"]
     timed = [leaf for leaf in leaves if isinstance(leaf, (nn.RNNBase, nn.MultiheadAttention))]
@@ -59,7 +59,7 @@ def layouts(root: nn.Module, graph: fx.Graph) -> list[list[Layout]]:
         if node.op == "placeholder":
             states = _given(root, graph, node)
             if states:
-                found.append([Layout(3, 1, states)])
+                found.append([InputLayout(3, 1, states)])
                 continue
             found.append(_proven(root, node) or _possible(root, node, late))
     return found
@@ -81,7 +81,7 @@ def _is_shape(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
 
 
-def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> Given | None:
+def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> TracedInput | None:
     """The states that an input is read as; None for other inputs."""
     for user in graph.nodes:
         leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
@@ -93,12 +93,12 @@ def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> Given | None:
         directions = 1 + leaf.bidirectional
         count = leaf.num_layers * directions
         if states is node:
-            return Given(count, widths, 0, len(widths) > 1, directions)
+            return TracedInput(count, widths, 0, len(widths) > 1, directions)
         for which, part in enumerate(states if isinstance(states, (tuple, list)) else ()):
             if part is node:
-                return Given(count, (widths[which],), which, False, directions)
+                return TracedInput(count, (widths[which],), which, False, directions)
             if _is_part(part, node):
-                return Given(count, widths, 0, True, directions)
+                return TracedInput(count, widths, 0, True, directions)
     return None
 
 
@@ -107,17 +107,17 @@ def _is_part(part: Any, node: fx.Node) -> bool:
     return isinstance(part, fx.Node) and part.target is operator.getitem and part.args[0] is node
 
 
-def _proven(root: nn.Module, node: fx.Node) -> list[Layout]:
+def _proven(root: nn.Module, node: fx.Node) -> list[InputLayout]:
     """The one layout that a layer reading an input wants; none if none says so."""
     for user in node.users:
         leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
         if isinstance(leaf, nn.RNNBase):
-            return [Layout(3, 0 if leaf.batch_first else 1)]
+            return [InputLayout(3, 0 if leaf.batch_first else 1)]
         if isinstance(leaf, nn.MultiheadAttention):
-            return [Layout(3, 0 if leaf.batch_first else 1)]
+            return [InputLayout(3, 0 if leaf.batch_first else 1)]
         if type(leaf) in RANKS:
-            return [Layout(RANKS[type(leaf)], 0)]
-    return [Layout(2, 0)] if _flattened(root, node) else []
+            return [InputLayout(RANKS[type(leaf)], 0)]
+    return [InputLayout(2, 0)] if _flattened(root, node) else []
 
 
 def _flattened(root: nn.Module, node: fx.Node) -> bool:
@@ -144,15 +144,15 @@ def _flattens(root: nn.Module, node: fx.Node) -> bool:
     return name in ("view", "reshape")
 
 
-def _possible(root: nn.Module, node: fx.Node, late: bool) -> list[Layout]:
+def _possible(root: nn.Module, node: fx.Node, late: bool) -> list[InputLayout]:
     users = [root.get_submodule(str(u.target)) for u in node.users if u.op == "call_module"]
     whole = [u for u in node.users if u.op == "call_method" and u.target in ("long", "int")]
     if whole or any(isinstance(leaf, nn.Embedding) for leaf in users):
-        return [Layout(2, 0), *([Layout(2, 1)] if late else []), Layout(1, 0)]
+        return [InputLayout(2, 0), *([InputLayout(2, 1)] if late else []), InputLayout(1, 0)]
     if rank := _rank(node):
-        return [Layout(rank, batch) for batch in range(1 + (late and rank > 2))]
-    later = [Layout(3, 1)] if late else []
-    return [Layout(2, 0), Layout(3, 0), *later, Layout(4, 0)]
+        return [InputLayout(rank, batch) for batch in range(1 + (late and rank > 2))]
+    later = [InputLayout(3, 1)] if late else []
+    return [InputLayout(2, 0), InputLayout(3, 0), *later, InputLayout(4, 0)]
 
 
 STATES = (
@@ -168,7 +168,7 @@ class Ending(NamedTuple):
     states: bool = False
 
 
-def states_in(wiring: Wiring, name: str, given: Given) -> Any:
+def states_in(wiring: TraceState, name: str, given: TracedInput) -> Any:
     """Inputs for the states of all layers of a recurrent module."""
     found = []
     for which, width in enumerate(given.widths, start=given.which):
@@ -183,14 +183,16 @@ def leaves(found: Any) -> Iterator[Any]:
     """What is nested in tuples, lists and dicts, in order; a dict by its sorted keys."""
     if isinstance(found, dict):
         found = tuple(found[key] for key in sorted(found, key=str))
-    if isinstance(found, (tuple, list)) and not isinstance(found, (Value, Recurred, Zeros)):
+    if isinstance(found, (tuple, list)) and not isinstance(
+        found, (TracedTensor, RecurrentResult, ZeroState)
+    ):
         for part in found:
             yield from leaves(part)
     else:
         yield found
 
 
-def input_axes(layouts: Sequence[Layout]) -> list[int]:
+def input_axes(layouts: Sequence[InputLayout]) -> list[int]:
     """The axis that is the batch, for each input of the hub; 0 for states, which come apart."""
     states = {
         n: own.given.count * len(own.given.widths) for n, own in enumerate(layouts) if own.given
@@ -202,7 +204,7 @@ def input_axes(layouts: Sequence[Layout]) -> list[int]:
     ]
 
 
-def said(layouts: Sequence[Layout], endings: Sequence[Ending]) -> list[str]:
+def said(layouts: Sequence[InputLayout], endings: Sequence[Ending]) -> list[str]:
     """Notes on how ports differ in what they take and give."""
     states = any(layout.given for layout in layouts) or any(end.states for end in endings)
     return [STATES] * states

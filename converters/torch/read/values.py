@@ -8,14 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import fx, nn
 
-from xlstm.ir.graph import Affine, Builder, Concatenate, Edge, Permute, Spec
+from xlstm.ir.graph import Affine, Builder, Concatenate, Edge, LayerSpec, Permute
 from xlstm.ir.types import Array, Shape
 
 MARKER = 10**14
 """A size from here on stands for one that is not known yet: no tensor is as long."""
 
 
-class RefusalError(Exception):
+class CannotTraceError(Exception):
     """What has no exact form, said by the node at hand; `do` is the way out.
 
     `open` where it may have one, but sizes are not known.
@@ -28,7 +28,7 @@ class RefusalError(Exception):
         self.open = open
 
 
-class LearnedError(Exception):
+class SizeSolvedError(Exception):
     """A size of an input came out: the graph is to be walked again with it."""
 
     def __init__(self, marker: int, size: int) -> None:
@@ -37,14 +37,14 @@ class LearnedError(Exception):
         self.size = size
 
 
-class Token:
+class Symbol:
     """A number that is known only when the module runs."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
-class Sizes(Token):
+class Sizes(Symbol):
     """A product of sizes, the batch's or a length among them."""
 
     def __init__(self, factors: Sequence[Any]) -> None:
@@ -52,11 +52,11 @@ class Sizes(Token):
         self.factors = tuple(factors)
 
 
-BATCH, LENGTH = Token("the batch size"), Token("a length")
+BATCH, LENGTH = Symbol("the batch size"), Symbol("a length")
 
 
 @dataclass(frozen=True)
-class Probe(Spec):
+class Probe(LayerSpec):
     """Stands for a Reshape while sizes are not known."""
 
     kind: ClassVar[str] = "Probe"
@@ -66,7 +66,7 @@ class Probe(Spec):
         return self.shape
 
 
-class Value(NamedTuple):
+class TracedTensor(NamedTuple):
     """A tensor: an edge of the hub's graph, whose axes PyTorch may have in another order.
 
     Attributes:
@@ -88,7 +88,7 @@ class Value(NamedTuple):
         return len(self.axes)
 
 
-class Zeros(NamedTuple):
+class ZeroState(NamedTuple):
     """Zeros made by the module: nothing but states may start from them."""
 
     shape: tuple[Any, ...]
@@ -110,25 +110,25 @@ class States:
     edges: tuple[Edge | None, ...]
     directions: int = 1
 
-    def take(self, wiring: Wiring, number: int) -> Edge:
+    def take(self, wiring: TraceState, number: int) -> Edge:
         """One of them; what is read is noted."""
         if not -len(self.edges) <= number < len(self.edges):
-            raise RefusalError(f"state {number} of {len(self.edges)}", "mend the number")
+            raise CannotTraceError(f"state {number} of {len(self.edges)}", "mend the number")
         number %= len(self.edges)
         wiring.wanted.add((self.path, number // self.directions, self.which))
         return self.edges[number] or Edge("", 0)
 
 
-class Recurred(NamedTuple):
+class RecurrentResult(NamedTuple):
     """What a recurrent module returns: the sequence and its states."""
 
     path: str
-    sequence: Value
+    sequence: TracedTensor
     states: Any
 
 
 @dataclass
-class Wiring:
+class TraceState:
     """The graph as far as it has grown.
 
     Attributes:
@@ -159,17 +159,17 @@ class Wiring:
         self.taken.add(found)
         return found
 
-    def add(self, spec: Spec, *inputs: Edge, before: str = "") -> Edge:
+    def add(self, spec: LayerSpec, *inputs: Edge, before: str = "") -> Edge:
         """A node for the operation at hand."""
         name = self.node.name if self.node else spec.kind.lower()
         return self.graph.add(self.fresh(before + name), spec, inputs)
 
-    def sizes(self, value: Value) -> tuple[Any, ...]:
+    def sizes(self, value: TracedTensor) -> tuple[Any, ...]:
         """Sizes as PyTorch sees them: BATCH, numbers, None for a length that may be any."""
         shape = (BATCH, *self.graph.shape(value.edge))
         return tuple(shape[axis] for axis in value.axes)
 
-    def ordered(self, value: Value, order: Sequence[int]) -> Value:
+    def ordered(self, value: TracedTensor, order: Sequence[int]) -> TracedTensor:
         """The same tensor with the axes of its edge in this order of PyTorch's, batch first."""
         physical = tuple(value.axes[axis] for axis in order)
         if physical == tuple(range(value.rank)):
@@ -179,23 +179,23 @@ class Wiring:
             name = self.fresh(f"permute_{value.edge.node}")
             self.moved[key] = self.graph.add(name, Permute(physical[1:]), [value.edge])
         axes = tuple(order.index(axis) for axis in range(value.rank))
-        return Value(self.moved[key], axes)
+        return TracedTensor(self.moved[key], axes)
 
-    def plain(self, value: Value) -> Value:
+    def plain(self, value: TracedTensor) -> TracedTensor:
         """The same tensor, its edge in PyTorch's order but for the batch, which is first."""
         rest = [axis for axis in range(value.rank) if axis != value.batch]
         return self.ordered(value, [value.batch, *rest])
 
-    def channels_last(self, value: Value) -> Value:
+    def channels_last(self, value: TracedTensor) -> TracedTensor:
         """A tensor (batch, channels, ...) with the edge's channels last."""
         if value.batch:
-            raise RefusalError("the batch is not the first axis", "permute it to the front")
+            raise CannotTraceError("the batch is not the first axis", "permute it to the front")
         return self.ordered(value, [0, *range(2, value.rank), 1])
 
-    def features_last(self, value: Value) -> Value:
+    def features_last(self, value: TracedTensor) -> TracedTensor:
         """A tensor whose last axis is the edge's last one, the others in any order."""
         if value.rank < 2 or value.axes[-1] == 0:
-            raise RefusalError("no features on the last axis", "give it (batch, ..., features)")
+            raise CannotTraceError("no features on the last axis", "give it (batch, ..., features)")
         return value if value.axes[-1] == value.rank - 1 else self.plain(value)
 
     def demand(self, size: Any, wanted: int, what: str) -> None:
@@ -204,14 +204,14 @@ class Wiring:
             return
         if not isinstance(size, int) or size < MARKER:
             got = "any number" if size is None else str(size)
-            raise RefusalError(f"{what} {got}, not {wanted}", "mend the sizes")
+            raise CannotTraceError(f"{what} {got}, not {wanted}", "mend the sizes")
         marker, times, rest = solve(size)
         if not marker or (wanted - rest) % times or wanted <= rest:
             got = f"sizes of an input that {wanted} {what.split(',')[0]} do not tell"
             do = "say all of them: x = x.reshape(x.shape[0], 3, 32, 32) first in forward, or in "
             do += "front of a Sequential nn.Unflatten(1, (3, 32, 32)); ports take them end to end"
-            raise RefusalError(got, do, open=True)
-        raise LearnedError(marker, (wanted - rest) // times)
+            raise CannotTraceError(got, do, open=True)
+        raise SizeSolvedError(marker, (wanted - rest) // times)
 
 
 def marker(number: int) -> int:
@@ -239,7 +239,7 @@ def known(size: int | None) -> int | None:
     return None if size is None or size >= MARKER else size
 
 
-def same_order(wiring: Wiring, values: Sequence[Value]) -> list[Value]:
+def same_order(wiring: TraceState, values: Sequence[TracedTensor]) -> list[TracedTensor]:
     """Tensors of one rank with the axes of all edges in one order.
 
     Raises:
@@ -247,7 +247,7 @@ def same_order(wiring: Wiring, values: Sequence[Value]) -> list[Value]:
     """
     if len({(value.rank, value.batch) for value in values}) > 1:
         ranks = " and ".join(str(value.rank) for value in values)
-        raise RefusalError(
+        raise CannotTraceError(
             f"tensors of {ranks} axes", "give them equal axes, the batch on the same"
         )
     if len({value.axes for value in values}) == 1:
@@ -255,18 +255,18 @@ def same_order(wiring: Wiring, values: Sequence[Value]) -> list[Value]:
     return [wiring.plain(value) for value in values]
 
 
-def join(wiring: Wiring, values: Sequence[Value], axis: int) -> Value:
+def join(wiring: TraceState, values: Sequence[TracedTensor], axis: int) -> TracedTensor:
     """Tensors laid end to end along an axis of PyTorch's."""
     ready = same_order(wiring, values)
     place = ready[0].axes[axis]
     if not place:
-        raise RefusalError("tensors joined along the batch", "join them along another axis")
+        raise CannotTraceError("tensors joined along the batch", "join them along another axis")
     spec = Concatenate(place - ready[0].rank)
     edge = wiring.add(spec, *(value.edge for value in ready))
     return ready[0]._replace(edge=edge)
 
 
-def line(wiring: Wiring, value: Value, scale: float, offset: float) -> Value:
+def line(wiring: TraceState, value: TracedTensor, scale: float, offset: float) -> TracedTensor:
     """Scale x + offset."""
     return value._replace(edge=wiring.add(Affine(scale, offset), value.edge))
 
@@ -280,14 +280,16 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(['batch', *('any' if n is None else str(n) for n in shape)])})"
 
 
-def one(args: tuple[Any, ...]) -> Value:
+def one(args: tuple[Any, ...]) -> TracedTensor:
     """The one tensor that a layer is called with."""
-    if len(args) != 1 or not isinstance(args[0], Value):
-        raise RefusalError("a call with other than one tensor", "call it with one tensor")
+    if len(args) != 1 or not isinstance(args[0], TracedTensor):
+        raise CannotTraceError("a call with other than one tensor", "call it with one tensor")
     return args[0]
 
 
-def call_layer(wiring: Wiring, path: str, spec: Spec, inputs: list[Edge], **options: Any) -> Edge:
+def call_layer(
+    wiring: TraceState, path: str, spec: LayerSpec, inputs: list[Edge], **options: Any
+) -> Edge:
     """A node of a module's layer; the first call owns it, later ones call it again."""
     own = wiring.called.setdefault(path, [])
     name = wiring.fresh(path)
@@ -296,19 +298,19 @@ def call_layer(wiring: Wiring, path: str, spec: Spec, inputs: list[Edge], **opti
     return edge
 
 
-def without(x: Value, gone: Sequence[int]) -> tuple[int, ...]:
+def without(x: TracedTensor, gone: Sequence[int]) -> tuple[int, ...]:
     """Axes of a tensor that lost these axes of PyTorch's."""
     lost = {x.axes[axis] for axis in gone}
     left = [place for place in x.axes if place not in lost]
     return tuple(place - sum(other < place for other in lost) for place in left)
 
 
-def axis_of(x: Value, axis: Any, what: str) -> int:
+def axis_of(x: TracedTensor, axis: Any, what: str) -> int:
     """An axis of PyTorch's from 0 on, which must not be the batch's."""
     if not isinstance(axis, int) or not -x.rank <= axis < x.rank:
-        raise RefusalError(f"{what} over axis {axis} of {x.rank}", "name one axis")
+        raise CannotTraceError(f"{what} over axis {axis} of {x.rank}", "name one axis")
     if axis % x.rank == x.batch:
-        raise RefusalError(f"{what} over the batch", "work on each sample by itself")
+        raise CannotTraceError(f"{what} over the batch", "work on each sample by itself")
     return axis % x.rank
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from xlstm.ir.graph import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
-from ...codegen.source import WIDTH, Call, assigned, call, listed
+from ...codegen.source import WIDTH, CallExpr, assigned, call, listed
 from ..native import OWN, own_class
 from .recurrent import LAYER_CELLS, variant
-from .writer import At, applied, method, number
+from .writer import TorchLayerWriter, applied, method, number
 
 WEIGHING = "torch/templates/attention.py"
 
 
-def _seen(at: At, query: str, value: str, masks: dict[str, str], causal: bool) -> str:
+def _seen(at: TorchLayerWriter, query: str, value: str, masks: dict[str, str], causal: bool) -> str:
     """Variable or expression for which values each query sees; "" where it sees all."""
     terms = [f"{m}.unsqueeze({2 if name == 'q' else 1})" for name, m in masks.items()]
     if causal:
         sizes = listed([f"{query}.shape[1]", f"{value}.shape[1]"])
         past = at.site.free("past")
         ones = method("new_ones", sizes, ("dtype", "torch.bool"))
-        at.pipe(ones, method("tril"), x=query, y=past)
+        at.apply_steps(ones, method("tril"), x=query, y=past)
         terms.append(past)
     if not terms:
         return ""
@@ -29,7 +29,7 @@ def _seen(at: At, query: str, value: str, masks: dict[str, str], causal: bool) -
     return seen
 
 
-def _inputs(at: At, masks: str) -> tuple[str, str, str, dict[str, str]]:
+def _inputs(at: TorchLayerWriter, masks: str) -> tuple[str, str, str, dict[str, str]]:
     """Variables of query, value and key, and of the masks by name."""
     held = at.site.inputs[: len(at.site.inputs) - len(masks)]
     query, value, key = (*held, held[1])[:3]
@@ -38,24 +38,24 @@ def _inputs(at: At, masks: str) -> tuple[str, str, str, dict[str, str]]:
     return query, value, key, {name: at.mask(mask, whose[name]) for name, mask in given}
 
 
-def _scores(spec: Attention, at: At, query: str, key: str, scores: str) -> None:
-    if spec.parts:
-        at.write(scores, call(at.module, query, key))
+def _scores(spec: Attention, at: TorchLayerWriter, query: str, key: str, scores: str) -> None:
+    if spec.weighted_parts:
+        at.assign(scores, call(at.module, query, key))
     elif spec.score == "dot":
         turned = f"{key}.transpose(1, 2)"
         if len(f"        {scores} = {query} @ {turned}") > WIDTH:
-            at.write(scores, turned)
+            at.assign(scores, turned)
             turned = scores
-        at.write(scores, f"{query} @ {turned}")
+        at.assign(scores, f"{query} @ {turned}")
     else:
         at.chain("+", f"{query}.unsqueeze(2)", f"{key}.unsqueeze(1)", y=scores)
-        at.pipe(applied("torch.tanh"), method("sum", ("dim", "-1")), x=scores, y=scores)
+        at.apply_steps(applied("torch.tanh"), method("sum", ("dim", "-1")), x=scores, y=scores)
 
 
-def attention(spec: Attention, at: At) -> None:
+def attention(spec: Attention, at: TorchLayerWriter) -> None:
     """Dot-product or additive attention."""
     if name := own_class(spec):
-        at.own(name, literal(spec.features) if spec.score == "additive" else None)
+        at.use_template(name, literal(spec.features) if spec.score == "additive" else None)
     told = spec.scores and at.site.read(1)
     if not at.site.read(0) and not told:
         return
@@ -65,19 +65,19 @@ def attention(spec: Attention, at: At) -> None:
     counts = masks.pop("q", "")
     seen = _seen(at, query, value, masks, spec.causal)
     if seen:
-        at.pipe(method("where", seen, f"{scores} - 1e9"), x=scores, y=scores)
+        at.apply_steps(method("where", seen, f"{scores} - 1e9"), x=scores, y=scores)
     weights = at.site.outputs[1] if told else at.site.free("weights")
-    at.pipe(applied("torch.softmax", ("dim", "-1")), x=scores, y=weights)
+    at.apply_steps(applied("torch.softmax", ("dim", "-1")), x=scores, y=weights)
     if spec.dropout:
         rate = number(spec.dropout)
-        at.pipe(applied("F.dropout", rate, "self.training"), x=weights, y=weights)
+        at.apply_steps(applied("F.dropout", rate, "self.training"), x=weights, y=weights)
     at.chain("@", weights, value)
     if counts and at.site.read(0):
         away = f"~{counts}.unsqueeze(-1)"
-        at.pipe(method("masked_fill", away, "0.0"), x=at.site.y)
+        at.apply_steps(method("masked_fill", away, "0.0"), x=at.site.y)
 
 
-def _heads(spec: MultiHeadAttention, name: str) -> Call:
+def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
     features = (spec.query_features, spec.key_features, spec.value_features)
     sizes = (spec.heads, spec.key_dim, spec.value_dim, features, spec.units)
     return call(
@@ -88,17 +88,17 @@ def _heads(spec: MultiHeadAttention, name: str) -> Call:
     )
 
 
-def multi_head(spec: MultiHeadAttention, at: At) -> None:
+def multi_head(spec: MultiHeadAttention, at: TorchLayerWriter) -> None:
     """Attention of several heads."""
     name = own_class(spec)
     file = WEIGHING if spec.scores else LAYER_CELLS
     if name == "MultiHeadAttention":
-        at.parts.need(LAYER_CELLS, name)
+        at.parts.use_template(LAYER_CELLS, name)
     else:
         text = variant(LAYER_CELLS, "MultiHeadAttention", name, name, file)
         at.parts.helpers += [text] if text not in at.parts.helpers else []
     at.parts.init.append(f"        # {OWN[name]}")
-    at.init(_heads(spec, name))
+    at.set_attribute(_heads(spec, name))
     if {*at.site.outputs} == {"_"}:
         return
     query, value, key, masks = _inputs(at, spec.masks)
@@ -108,4 +108,4 @@ def multi_head(spec: MultiHeadAttention, at: At) -> None:
     if spec.scores:
         at.parts.forward += assigned(", ".join(at.site.outputs), made)
     else:
-        at.put(made)
+        at.set_output(made)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from xlstm.ir.graph import Bidirectional
 
-from ...codegen.source import Call, Parts, call, listed, statement
-from ...codegen.variables import Site
+from ...codegen.source import CallExpr, ModuleSource, call, listed, statement
+from ...codegen.variables import NodeVariables
 from ..native import pair
 from .recurrent import (
     Walk,
@@ -24,7 +24,7 @@ from .recurrent import (
 HALVES = ("forward", "backward")
 
 
-def emit_bidirectional(spec: Bidirectional, parts: Parts, site: Site) -> None:
+def emit_bidirectional(spec: Bidirectional, parts: ModuleSource, site: NodeVariables) -> None:
     """A bidirectional layer: one native module, or two modules side by side."""
     named = zip(HALVES, spec.halves, strict=True)
     words = [f"{half}_{state}" for half, own in named for state in "hc"[: own.states]]
@@ -35,14 +35,14 @@ def emit_bidirectional(spec: Bidirectional, parts: Parts, site: Site) -> None:
         _emit_two(spec, parts, site, before, states_after(site, words, spec.stateful))
 
 
-def _needed(spec: Bidirectional, site: Site) -> tuple[bool, bool]:
+def _needed(spec: Bidirectional, site: NodeVariables) -> tuple[bool, bool]:
     """Whether anything needs the output of each half."""
     return (site.read(0), site.read(1)) if spec.merge == "none" else (site.read(0),) * 2
 
 
-def _merge(spec: Bidirectional, parts: Parts, site: Site, a: str, b: str) -> None:
+def _merge(spec: Bidirectional, parts: ModuleSource, site: NodeVariables, a: str, b: str) -> None:
     """The outputs of the layer from those of its halves."""
-    values: dict[str, str | Call] = {
+    values: dict[str, str | CallExpr] = {
         "concat": call("torch.cat", listed([a, b]), ("dim", "-1")),
         "sum": f"{a} + {b}",
         "mul": f"{a} * {b}",
@@ -54,7 +54,9 @@ def _merge(spec: Bidirectional, parts: Parts, site: Site, a: str, b: str) -> Non
             parts.forward += statement(f"{y} = ", value, 8)
 
 
-def _emit_pair(spec: Bidirectional, parts: Parts, site: Site, before: Sequence[str]) -> None:
+def _emit_pair(
+    spec: Bidirectional, parts: ModuleSource, site: NodeVariables, before: Sequence[str]
+) -> None:
     """One native module with two directions; its states are (2, batch, units)."""
     parts.init += statement(f"self.{site.name} = ", native_call(spec.forward, both=True), 8)
     number = spec.forward.states
@@ -74,7 +76,7 @@ def _emit_pair(spec: Bidirectional, parts: Parts, site: Site, before: Sequence[s
     return_states(site, parts, [f"{name}[{half}]" for half in (0, 1) for name in names])
 
 
-def _states_read(spec: Bidirectional, site: Site) -> list[bool]:
+def _states_read(spec: Bidirectional, site: NodeVariables) -> list[bool]:
     """Whether each kind of state, h and c, is needed after the call."""
     number = spec.forward.states
     ends = state_outputs(site, 2 * number)
@@ -84,7 +86,7 @@ def _states_read(spec: Bidirectional, site: Site) -> list[bool]:
     return [read[0] or last, *read[1:]]
 
 
-def _split(spec: Bidirectional, parts: Parts, site: Site, y: str) -> None:
+def _split(spec: Bidirectional, parts: ModuleSource, site: NodeVariables, y: str) -> None:
     """The outputs of the layer from the sequence `y`, in which the halves lie side by side."""
     if spec.merge == "none":
         parts.forward.append(f"        {', '.join(site.outputs[:2])} = {y}.chunk(2, dim=-1)")
@@ -104,7 +106,11 @@ def _held(variable: str, name: str, lines: Sequence[str]) -> list[str]:
 
 
 def _emit_two(
-    spec: Bidirectional, parts: Parts, site: Site, before: Sequence[str], after: Sequence[str]
+    spec: Bidirectional,
+    parts: ModuleSource,
+    site: NodeVariables,
+    before: Sequence[str],
+    after: Sequence[str],
 ) -> None:
     """Two modules over the same input, the second one's sequence turned round in time."""
     start = len(parts.init)

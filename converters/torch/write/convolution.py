@@ -9,9 +9,9 @@ from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
-from ...codegen.source import Argument, Call, call
+from ...codegen.source import Argument, CallExpr, call
 from .recurrent import LAYER_CELLS
-from .writer import At, Step, applied, method, some
+from .writer import Step, TorchLayerWriter, applied, method, some
 
 Pairs = list[tuple[int, int]]
 """Places before and after each axis."""
@@ -44,10 +44,12 @@ def padding(
     return found
 
 
-def _padded(at: At, pairs: Pairs | None, sliding: tuple[tuple[int, ...], ...], fill: str) -> Step:
+def _padded(
+    at: TorchLayerWriter, pairs: Pairs | None, sliding: tuple[tuple[int, ...], ...], fill: str
+) -> Step:
     """Pads a tensor whose channels are first."""
     if pairs is None:
-        at.parts.need(LAYER_CELLS, "pad_same")
+        at.parts.use_template(LAYER_CELLS, "pad_same")
         sizes = [literal(list(own)) for own in sliding]
         return applied("pad_same", *sizes, fill or None)
     flat = ", ".join(f"{literal(a)}, {literal(b)}" for a, b in pairs[::-1])
@@ -58,7 +60,7 @@ def _option(name: str, sizes: tuple[int, ...], default: int = 1) -> Argument | N
     return None if {*sizes} == {default} else (name, some(sizes))
 
 
-def _convolution(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) -> None:
+def _convolution(spec: Conv | DepthwiseConv, at: TorchLayerWriter, units: int, groups: int) -> None:
     rank = len(spec.window)
     sliding = (spec.window, spec.strides, spec.dilation)
     pairs = padding(at.shape[:-1], *sliding, spec.padding)
@@ -69,7 +71,7 @@ def _convolution(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) ->
     own: Argument | None = ("padding", '"same"') if same else None
     if even and not same:
         own = _option("padding", tuple(a for a, _ in pairs or ()), 0)
-    at.init(
+    at.set_attribute(
         call(
             f"nn.Conv{rank}d",
             literal(spec.features),
@@ -82,29 +84,29 @@ def _convolution(spec: Conv | DepthwiseConv, at: At, units: int, groups: int) ->
             None if spec.use_bias else ("bias", "False"),
         )
     )
-    at.pipe(
-        at.first(),
+    at.apply_steps(
+        at.channels_first(),
         None if even else _padded(at, pairs, sliding, ""),
         applied(at.module),
-        at.last(),
+        at.channels_last(),
         at.activation(spec.activation),
     )
 
 
-def conv(spec: Conv, at: At) -> None:
+def conv(spec: Conv, at: TorchLayerWriter) -> None:
     """A convolution."""
     _convolution(spec, at, spec.units, spec.groups)
 
 
-def depthwise(spec: DepthwiseConv, at: At) -> None:
+def depthwise(spec: DepthwiseConv, at: TorchLayerWriter) -> None:
     """A convolution of every channel by itself."""
     _convolution(spec, at, spec.features * spec.multiplier, spec.features)
 
 
-def conv_transpose(spec: ConvTranspose, at: At) -> None:
+def conv_transpose(spec: ConvTranspose, at: TorchLayerWriter) -> None:
     """A transposed convolution; PyTorch's cuts as much before as after."""
     before, after = zip(*spec.crops, strict=True)
-    at.init(
+    at.set_attribute(
         call(
             f"nn.ConvTranspose{len(spec.window)}d",
             literal(spec.features),
@@ -118,16 +120,16 @@ def conv_transpose(spec: ConvTranspose, at: At) -> None:
         )
     )
     parts = [":-1" if b > a else ":" for a, b in spec.crops]
-    at.pipe(
-        at.first(),
+    at.apply_steps(
+        at.channels_first(),
         applied(at.module),
-        (lambda y: Call(y, ("...", *parts), "[]")) if ":-1" in parts else None,
-        at.last(),
+        (lambda y: CallExpr(y, ("...", *parts), "[]")) if ":-1" in parts else None,
+        at.channels_last(),
         at.activation(spec.activation),
     )
 
 
-def pool(spec: Pool, at: At) -> None:
+def pool(spec: Pool, at: TorchLayerWriter) -> None:
     """The largest or the mean value of every window."""
     rank = len(spec.window)
     sliding = (spec.window, spec.strides, (1,) * rank)
@@ -135,7 +137,7 @@ def pool(spec: Pool, at: At) -> None:
     even = pairs is not None and all(a == b for a, b in pairs)
     around = tuple(a for a, _ in pairs or ()) if even else (0,)
     mean = spec.how == "average"
-    at.init(
+    at.set_attribute(
         call(
             f"nn.{'Avg' if mean else 'Max'}Pool{rank}d",
             some(spec.window),
@@ -145,28 +147,28 @@ def pool(spec: Pool, at: At) -> None:
         )
     )
     if even:
-        at.pipe(at.first(), applied(at.module), at.last())
+        at.apply_steps(at.channels_first(), applied(at.module), at.channels_last())
     elif mean:
         _mean_of_some(at, _padded(at, pairs, sliding, ""))
     else:
         step = _padded(at, pairs, sliding, 'float("-inf")')
-        at.pipe(at.first(), step, applied(at.module), at.last())
+        at.apply_steps(at.channels_first(), step, applied(at.module), at.channels_last())
 
 
-def _mean_of_some(at: At, pad: Step) -> None:
+def _mean_of_some(at: TorchLayerWriter, pad: Step) -> None:
     """A mean that leaves out padding which is not the same before and after."""
     y, counts = at.site.y, at.site.free("counts")
     if y == "_":
         return
-    at.pipe(at.first())
-    at.pipe(applied("torch.ones_like"), pad, applied(at.module), x=y, y=counts)
-    at.pipe(pad, applied(at.module), x=y)
+    at.apply_steps(at.channels_first())
+    at.apply_steps(applied("torch.ones_like"), pad, applied(at.module), x=y, y=counts)
+    at.apply_steps(pad, applied(at.module), x=y)
     at.parts.forward.append("        # padding does not count")
     at.chain("/", y, counts)
-    at.pipe(at.last(), x=y)
+    at.apply_steps(at.channels_last(), x=y)
 
 
-def global_pool(spec: GlobalPool, at: At) -> None:
+def global_pool(spec: GlobalPool, at: TorchLayerWriter) -> None:
     """The largest or the mean value over all axes but the channels."""
     before = at.lead + at.given_first
     axes = tuple(range(before, len(at.shape) - 1 + before))
@@ -174,11 +176,11 @@ def global_pool(spec: GlobalPool, at: At) -> None:
     keep = ("keepdim", "True") if spec.keep else None
     if not at.site.mask:
         step = method("amax" if spec.how == "max" else "mean", dims, keep)
-        at.pipe(step)
+        at.apply_steps(step)
         return
     if at.site.read(0):
         counts = at.site.free("counts")
-        at.pipe(method("unsqueeze", "-1"), x=at.mask(at.site.mask, at.x), y=counts)
-        at.pipe(method("masked_fill", f"~{counts}", "0.0"), method("sum", dims, keep))
-        at.pipe(method("sum", dims, keep), x=counts, y=counts)
+        at.apply_steps(method("unsqueeze", "-1"), x=at.mask(at.site.mask, at.x), y=counts)
+        at.apply_steps(method("masked_fill", f"~{counts}", "0.0"), method("sum", dims, keep))
+        at.apply_steps(method("sum", dims, keep), x=counts, y=counts)
         at.chain("/", at.site.y, counts)

@@ -11,79 +11,79 @@ from xlstm.ir.graph import (
     Elu,
     Embedding,
     Function,
+    LayerSpec,
     Masking,
     NotEqual,
     PRelu,
     Reduce,
     Relu,
     Softmax,
-    Spec,
     TrainingOnly,
 )
 from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import SPATIAL
 
-from ...codegen.source import WIDTH, Call, call
+from ...codegen.source import WIDTH, CallExpr, call
 from ..native import own_class
-from .writer import At, applied, method, number
+from .writer import TorchLayerWriter, applied, method, number
 
 
-def linear(spec: Spec) -> Call:
+def linear(spec: LayerSpec) -> CallExpr:
     """The native module of a Dense layer."""
     sizes = spec.sizes()
-    bias = ("bias", "False") if "bias" in spec.absent() else None
+    bias = ("bias", "False") if "bias" in spec.missing_tensors() else None
     return call("nn.Linear", literal(sizes["i"]), literal(sizes["o"]), bias)
 
 
-def dense(spec: Dense, at: At) -> None:
+def dense(spec: Dense, at: TorchLayerWriter) -> None:
     """A product and an activation."""
-    at.init(linear(spec))
-    at.pipe(applied(at.module), at.activation(spec.activation))
+    at.set_attribute(linear(spec))
+    at.apply_steps(applied(at.module), at.activation(spec.activation))
 
 
-def dropout(spec: Dropout, at: At) -> None:
+def dropout(spec: Dropout, at: TorchLayerWriter) -> None:
     """Zeros in training."""
-    at.init(call("nn.Dropout", literal(spec.rate)))
-    at.put(call(at.module, at.x))
+    at.set_attribute(call("nn.Dropout", literal(spec.rate)))
+    at.set_output(call(at.module, at.x))
 
 
-def activation(spec: Activation, at: At) -> None:
+def activation(spec: Activation, at: TorchLayerWriter) -> None:
     """An activation."""
-    at.pipe(at.activation(spec.activation))
+    at.apply_steps(at.activation(spec.activation))
 
 
-def masking(spec: Masking, at: At) -> None:
+def masking(spec: Masking, at: TorchLayerWriter) -> None:
     """A mask, and zeros where it is False."""
     mask = at.site.outputs[1] if at.site.read(1) else at.site.free("mask")
     at.parts.forward.append(f"        {mask} = ({at.x} != {number(spec.value)}).any(dim=-1)")
-    at.put(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
+    at.set_output(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
 
 
-def embedding(spec: Embedding, at: At) -> None:
+def embedding(spec: Embedding, at: TorchLayerWriter) -> None:
     """Rows of a table."""
-    at.init(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
+    at.set_attribute(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
     if spec.mask_zero and at.site.read(1):
-        at.write(at.site.outputs[1], f"{at.x} != 0")
-    at.put(call(at.module, f"{at.x}.long()"))
+        at.assign(at.site.outputs[1], f"{at.x} != 0")
+    at.set_output(call(at.module, f"{at.x}.long()"))
 
 
-def relu(spec: Relu, at: At) -> None:
+def relu(spec: Relu, at: TorchLayerWriter) -> None:
     """A slope up to a threshold, x above it, and some number at most."""
     x, top = at.x, None if spec.top is None else number(spec.top)
     if not spec.slope and not spec.threshold:
         plain = call("torch.relu", x) if top is None else call(f"{x}.clamp", "0.0", top)
-        at.put(call("F.relu6", x) if spec.top == 6 else plain)
+        at.set_output(call("F.relu6", x) if spec.top == 6 else plain)
     elif top is None and not spec.threshold:
-        at.put(call("F.leaky_relu", x, number(spec.slope)))
+        at.set_output(call("F.leaky_relu", x, number(spec.slope)))
     elif top is None and not spec.slope:
-        at.put(call("F.threshold", x, number(spec.threshold), "0.0"))
+        at.set_output(call("F.threshold", x, number(spec.threshold), "0.0"))
     else:
         threshold = number(spec.threshold)
         high = x if top is None else call(f"{x}.clamp", ("max", top))
-        at.put(call("torch.where", f"{x} > {threshold}", high, _below(spec, at)))
+        at.set_output(call("torch.where", f"{x} > {threshold}", high, _below(spec, at)))
 
 
-def _below(spec: Relu, at: At) -> str:
+def _below(spec: Relu, at: TorchLayerWriter) -> str:
     """Expression for the slope up to the threshold."""
     slope, threshold = number(spec.slope), number(spec.threshold)
     if not spec.slope:
@@ -93,39 +93,39 @@ def _below(spec: Relu, at: At) -> str:
     if len(inside) + 13 <= WIDTH:
         return inside
     low = at.site.free("low")
-    at.write(low, part)
+    at.assign(low, part)
     return f"{slope} * {low}"
 
 
-def prelu(spec: PRelu, at: At) -> None:
+def prelu(spec: PRelu, at: TorchLayerWriter) -> None:
     """Slopes of its own below zero."""
     if len(spec.shape) == 1:
-        at.init(call("nn.PReLU", literal(spec.shape[0])))
+        at.set_attribute(call("nn.PReLU", literal(spec.shape[0])))
     else:
-        at.own("PReLU", *map(literal, spec.shape))
-    at.put(call(at.module, at.x))
+        at.use_template("PReLU", *map(literal, spec.shape))
+    at.set_output(call(at.module, at.x))
 
 
-def elu(spec: Elu, at: At) -> None:
+def elu(spec: Elu, at: TorchLayerWriter) -> None:
     """An exponential below zero."""
-    at.put(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
+    at.set_output(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
 
 
-def softmax(spec: Softmax, at: At) -> None:
+def softmax(spec: Softmax, at: TorchLayerWriter) -> None:
     """Over one axis."""
-    at.put(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
+    at.set_output(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
 
 
-def affine(spec: Affine, at: At) -> None:
+def affine(spec: Affine, at: TorchLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
-        at.put(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        at.set_output(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
         return
     sign, offset = "-" if spec.offset < 0 else "+", number(abs(spec.offset))
     scaled = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
     whole = f"{scaled} {sign} {offset}" if spec.offset else scaled
     if len(whole) + 12 <= WIDTH:
-        at.put(whole)
+        at.set_output(whole)
         return
     at.chain("*", at.x, number(spec.scale))
     if spec.offset:
@@ -136,53 +136,55 @@ FUNCTIONS = {"negative": "neg"}
 """Functions that PyTorch calls something else."""
 
 
-def function(spec: Function, at: At) -> None:
+def function(spec: Function, at: TorchLayerWriter) -> None:
     """A plain function."""
-    at.put(call(named(f"torch.{FUNCTIONS.get(spec.name, spec.name)}"), at.x))
+    at.set_output(call(named(f"torch.{FUNCTIONS.get(spec.name, spec.name)}"), at.x))
 
 
 REDUCTIONS = {"max": "amax", "min": "amin"}
 """Reductions that PyTorch calls something else."""
 
 
-def reduce(spec: Reduce, at: At) -> None:
+def reduce(spec: Reduce, at: TorchLayerWriter) -> None:
     """Over axes of a sample."""
     axes = tuple(map(at.axis, spec.axes))
     if spec.how == "prod":  # over one axis at a time
         step = [("keepdim", "True")] if spec.keep else []
-        at.pipe(*(method("prod", ("dim", literal(axis)), *step) for axis in sorted(axes)[::-1]))
+        at.apply_steps(
+            *(method("prod", ("dim", literal(axis)), *step) for axis in sorted(axes)[::-1])
+        )
         return
     dims = ("dim", literal(axes[0] if len(axes) == 1 else axes))
     how = REDUCTIONS.get(spec.how, spec.how)
-    at.put(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
+    at.set_output(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
 
 
-def not_equal(spec: NotEqual, at: At) -> None:
+def not_equal(spec: NotEqual, at: TorchLayerWriter) -> None:
     """A mask."""
-    at.put(f"{at.x} != {number(spec.value)}")
+    at.set_output(f"{at.x} != {number(spec.value)}")
 
 
-def augmentation(spec: Augmentation, at: At) -> None:
+def augmentation(spec: Augmentation, at: TorchLayerWriter) -> None:
     """What alters images in training only, which PyTorch has no layer of."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
-    at.put(at.x)
+    at.set_output(at.x)
 
 
-def training_only(spec: TrainingOnly, at: At) -> None:
+def training_only(spec: TrainingOnly, at: TorchLayerWriter) -> None:
     """What acts in training only."""
     rate = literal(spec.rate)
     if spec.layer == "ActivityRegularization":
         at.parts.init.append(
             "        # adds to the loss in training, which is not the model's part"
         )
-        at.init(call("nn.Identity"))
+        at.set_attribute(call("nn.Identity"))
     elif own_class(spec):
-        at.own(spec.layer, rate)
+        at.use_template(spec.layer, rate)
     elif spec.layer == "AlphaDropout":
-        at.init(call("nn.AlphaDropout", rate))
+        at.set_attribute(call("nn.AlphaDropout", rate))
     else:
         # whole channels at a time
-        at.init(call(f"nn.Dropout{SPATIAL[spec.layer]}d", rate))
-        at.pipe(at.first(), applied(at.module), at.last())
+        at.set_attribute(call(f"nn.Dropout{SPATIAL[spec.layer]}d", rate))
+        at.apply_steps(at.channels_first(), applied(at.module), at.channels_last())
         return
-    at.put(call(at.module, at.x))
+    at.set_output(call(at.module, at.x))

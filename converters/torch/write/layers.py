@@ -33,6 +33,7 @@ from xlstm.ir.graph import (
     Function,
     GlobalPool,
     LayerNorm,
+    LayerSpec,
     Masking,
     Merge,
     Model,
@@ -52,7 +53,6 @@ from xlstm.ir.graph import (
     SimpleRNN,
     Slice,
     Softmax,
-    Spec,
     Squeeze,
     TimeDistributed,
     TrainingOnly,
@@ -63,8 +63,8 @@ from xlstm.ir.identifiers import identifiers
 from xlstm.ir.permutes import SPATIAL
 
 from ...codegen import custom_layers as custom_code
-from ...codegen.source import Call, Parts, call, shape_comment
-from ...codegen.variables import AnyOf, Site
+from ...codegen.source import CallExpr, ModuleSource, call, shape_comment
+from ...codegen.variables import AnyOf, NodeVariables
 from . import attention as torch_attention
 from . import convolution as torch_windows
 from . import elementwise as torch_layers
@@ -74,24 +74,24 @@ from . import shape as torch_shapes
 from .bidirectional import emit_bidirectional
 from .recurrent import emit_recurrent
 from .tensor_layouts import Edges, channels_first, end_to_end
-from .writer import At, method
+from .writer import TorchLayerWriter, method
 
 
-def _recurrent(spec: Recurrent, at: At) -> None:
+def _recurrent(spec: Recurrent, at: TorchLayerWriter) -> None:
     emit_recurrent(spec, at.parts, at.site)
 
 
-def _bidirectional(spec: Bidirectional, at: At) -> None:
+def _bidirectional(spec: Bidirectional, at: TorchLayerWriter) -> None:
     emit_bidirectional(spec, at.parts, at.site)
 
 
-def _custom(spec: Custom, at: At) -> None:
-    at.init(custom_code.made(spec, "torch", at.parts))
+def _custom(spec: Custom, at: TorchLayerWriter) -> None:
+    at.set_attribute(custom_code.made(spec, "torch", at.parts))
     given = custom_code.arguments(spec, "torch", at.site.inputs, at.site.mask)
     at.parts.forward += custom_code.assigned(at.site.outputs, call(at.module, *given))
 
 
-def _anywhere(spec: Spec) -> bool:
+def _anywhere(spec: LayerSpec) -> bool:
     """Whether a layer can be written with time steps before its samples."""
     if isinstance(spec, LayerNorm):
         return not spec.groups
@@ -103,7 +103,7 @@ def _anywhere(spec: Spec) -> bool:
     return not isinstance(spec, (Recurrent, Bidirectional, Custom, *windows))
 
 
-def _time_distributed(spec: TimeDistributed, at: At) -> None:
+def _time_distributed(spec: TimeDistributed, at: TorchLayerWriter) -> None:
     """A layer at every time step; where it needs to be, steps are laid end to end for it."""
     layer, shapes = spec.layer, tuple(shape[1:] for shape in at.shapes)
     if at.given_flat or at.left_flat:
@@ -118,30 +118,32 @@ def _time_distributed(spec: TimeDistributed, at: At) -> None:
     # the input, whose shape is asked for, is overwritten last
     for y, value in sorted(pairs, key=lambda pair: pair[0] == at.x):
         if y != "_":
-            at.pipe(method("unflatten", "0", Call(f"{at.x}.shape", (":2",), "[]")), x=value, y=y)
+            at.apply_steps(
+                method("unflatten", "0", CallExpr(f"{at.x}.shape", (":2",), "[]")), x=value, y=y
+            )
 
 
-def _among_steps(layer: Spec, at: At) -> None:
+def _among_steps(layer: LayerSpec, at: TorchLayerWriter) -> None:
     """A layer before or after which all time steps are one batch, and stay so."""
     site, x = at.site, at.x
     if not at.given_flat:
-        at.write(at.sizes, f"{x}.shape[:2]")
+        at.assign(at.sizes, f"{x}.shape[:2]")
         x = site.y if site.read(0) else site.free("steps")
-        at.pipe(method("flatten", "0", "1"), y=x)
+        at.apply_steps(method("flatten", "0", "1"), y=x)
     node = replace(site.node, spec=layer)
     LAYERS[type(layer)](layer, replace(at, site=replace(site, node=node, inputs=(x,))))
     if not at.left_flat:
-        at.pipe(method("unflatten", "0", at.sizes), x=site.y)
+        at.apply_steps(method("unflatten", "0", at.sizes), x=site.y)
 
 
-def _end_to_end(layer: Spec, at: At) -> Site:
+def _end_to_end(layer: LayerSpec, at: TorchLayerWriter) -> NodeVariables:
     """Variables for the inputs and outputs of a layer that sees all time steps as one batch."""
     site, flat = at.site, method("flatten", "0", "1")
     steps = site.free("steps")
-    at.pipe(flat, x=at.x, y=steps)
+    at.apply_steps(flat, x=at.x, y=steps)
     mask = site.free("steps_mask") if site.mask else ""
     if mask:
-        at.pipe(flat, x=site.mask, y=mask)
+        at.apply_steps(flat, x=site.mask, y=mask)
     names = [steps, *(site.free(f"steps_{n}") for n in range(1, len(site.outputs)))]
     outputs = [n if y != "_" else "_" for n, y in zip(names, site.outputs, strict=True)]
     return replace(
@@ -154,7 +156,7 @@ def _end_to_end(layer: Spec, at: At) -> Site:
     )
 
 
-LAYERS: dict[type[Spec], Callable[..., None]] = {
+LAYERS: dict[type[LayerSpec], Callable[..., None]] = {
     LSTM: _recurrent,
     GRU: _recurrent,
     SimpleRNN: _recurrent,
@@ -207,7 +209,7 @@ LAYERS: dict[type[Spec], Callable[..., None]] = {
 """Kind of layer -> what writes it."""
 
 
-def _called(parts: Parts, model: Model, site: Site) -> Site:
+def _called(parts: ModuleSource, model: Model, site: NodeVariables) -> NodeVariables:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     node, mask = site.node, site.mask
     obeyed = model.mask_of(node.owner)
@@ -218,7 +220,7 @@ def _called(parts: Parts, model: Model, site: Site) -> Site:
         mask = site.free("mask")
         sizes = f"{site.x}.shape[:{3 if timed else 2}]"
         ones = call(f"{site.x}.new_ones", sizes, ("dtype", "torch.bool"))
-        At(parts, site, ()).write(mask, ones)
+        TorchLayerWriter(parts, site, ()).assign(mask, ones)
         node = replace(node, mask=obeyed)
     return replace(site, node=node, name=identifiers(model)[node.owner], mask=mask)
 
@@ -254,18 +256,18 @@ class _Forms:
         return cls(flat, channels_first(model, flat), sizes)
 
 
-def emit_nodes(model: Model) -> Callable[[Parts, Model, Site], None]:
+def emit_nodes(model: Model) -> Callable[[ModuleSource, Model, NodeVariables], None]:
     """What writes each layer of a model."""
     return partial(_emit_node, _Forms.of(model))
 
 
-def _emit_node(forms: _Forms, parts: Parts, model: Model, site: Site) -> None:
+def _emit_node(forms: _Forms, parts: ModuleSource, model: Model, site: NodeVariables) -> None:
     """Writes one layer; a layer that is called again is written once."""
     before, lines, node = len(parts.init), len(parts.forward), site.node
     shapes = tuple(model.shape(edge) for edge in node.inputs)
     ends = (node.inputs[0], Edge(node.name))
     first, flat = ([edge in some for edge in ends] for some in (forms.first, forms.flat))
-    at = At(
+    at = TorchLayerWriter(
         parts,
         _called(parts, model, site),
         shapes,
@@ -283,5 +285,5 @@ def _emit_node(forms: _Forms, parts: Parts, model: Model, site: Site) -> None:
         return
     if len(parts.init) > before:
         parts.init.insert(before, f"        {shape_comment(model, node, first, flat)}")
-    if node.spec.parts and not node.trainable:
+    if node.spec.weighted_parts and not node.trainable:
         parts.init.append(f"        {at.module}.requires_grad_(False)")

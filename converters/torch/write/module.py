@@ -5,7 +5,16 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.ir.graph import Bidirectional, Edge, Embedding, Input, Model, NotEqual, Recurrent, Spec
+from xlstm.ir.graph import (
+    Bidirectional,
+    Edge,
+    Embedding,
+    Input,
+    LayerSpec,
+    Model,
+    NotEqual,
+    Recurrent,
+)
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import inside, kind_of
 from xlstm.ir.layers.shape import RESHAPING
@@ -16,13 +25,12 @@ from xlstm.ir.types import Shape
 from ...codegen.custom_layers import checked, merged
 from ...codegen.source import (
     FOLDER,
-    Call,
-    Parts,
+    CallExpr,
+    ModuleSource,
     assigned,
     axes_words,
     call,
     class_doc,
-    collect,
     docstring,
     imports,
     join,
@@ -32,6 +40,7 @@ from ...codegen.source import (
     shape_text,
     signature,
     statement,
+    write_layers,
 )
 from ..native import bare
 from .elementwise import linear
@@ -143,7 +152,7 @@ def _outputs(model: Model) -> str:
 CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 
 
-def model_class(model: Model, parts: Parts) -> list[str]:
+def model_class(model: Model, parts: ModuleSource) -> list[str]:
     """The class Model."""
     outputs = _outputs(model)
     state, returns = [], outputs
@@ -173,7 +182,7 @@ def _forward_doc(model: Model) -> str:
     return f"{what} for a batch of inputs {shape_text(model.node(model.inputs[0]).shape)}."
 
 
-def _casts(model: Model, parts: Parts) -> list[str]:
+def _casts(model: Model, parts: ModuleSource) -> list[str]:
     """Checks of the inputs; integers become the parameters' dtype, as in Keras; masks bool."""
     lines, floats, dtype = list[str](), list[str](), ""
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
@@ -222,16 +231,16 @@ def _dtype(model: Model) -> str:
     tensors = [
         tensor in kind_of(part).statistics
         for node in model.layers
-        for _, part in node.spec.parts
+        for _, part in node.spec.weighted_parts
         for tensor in kind_of(part).tensors
-        if tensor not in part.absent()
+        if tensor not in part.missing_tensors()
     ]
     if not tensors:
         return "torch.get_default_dtype()"
     return f"next(self.{'buffers' if all(tensors) else 'parameters'}()).dtype"
 
 
-def _made(spec: Spec) -> Call:
+def _made(spec: LayerSpec) -> CallExpr:
     """The native module that a lone layer is."""
     if isinstance(spec, Bidirectional):
         return native_call(spec.forward, both=True)
@@ -251,10 +260,10 @@ def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
 def emit(model: Model) -> str:
     """Source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
-    parts = Parts() if lone else collect(model, emit_nodes(model))
+    parts = ModuleSource() if lone else write_layers(model, emit_nodes(model))
     if model.stateful:
         own = start_of(model)
-        parts.need(CELLS if own == "start" else LAYER_CELLS, own)
+        parts.use_template(CELLS if own == "start" else LAYER_CELLS, own)
     held = states(model)
     blocks = [
         *([text] for text in parts.helpers),

@@ -7,23 +7,23 @@ from xlstm.ir.literals import literal
 
 from ...codegen.source import call
 from ..native import own_class
-from .writer import At, Step, applied, first, last, method
+from .writer import Step, TorchLayerWriter, applied, first, last, method
 
 
-def _bare(at: At, scale: bool, center: bool) -> None:
+def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
     """Takes away the weights that the layer has not, where it has one of the two."""
     if scale != center:
         lacks = "bias" if scale else "weight"
         at.parts.init.append(f'        {at.module}.register_parameter("{lacks}", None)')
 
 
-def batch_norm(spec: BatchNorm, at: At) -> None:
+def batch_norm(spec: BatchNorm, at: TorchLayerWriter) -> None:
     """With the statistics kept from training."""
     # what stands before the channels, time steps included, is all the same to it
     shape = (*(None,) * (at.lead - 1), *at.shape)
     momentum = float(f"{1 - spec.momentum:.12g}")
     rank = max(len(shape) - 1, 1)
-    at.init(
+    at.set_attribute(
         call(
             f"nn.BatchNorm{rank if rank < 4 else 1}d",
             literal(spec.features),
@@ -36,18 +36,20 @@ def batch_norm(spec: BatchNorm, at: At) -> None:
     if rank < 4:
         before = None if at.given_first else first(shape)
         after = None if at.left_first else last(shape)
-        at.pipe(before, applied(at.module), after)
+        at.apply_steps(before, applied(at.module), after)
         return
     sizes = at.site.free("sizes")
-    at.write(sizes, f"{at.x}.shape[:-1]")
-    at.pipe(method("flatten", "0", "-2"), applied(at.module), method("unflatten", "0", sizes))
+    at.assign(sizes, f"{at.x}.shape[:-1]")
+    at.apply_steps(
+        method("flatten", "0", "-2"), applied(at.module), method("unflatten", "0", sizes)
+    )
 
 
-def layer_norm(spec: LayerNorm, at: At) -> None:
+def layer_norm(spec: LayerNorm, at: TorchLayerWriter) -> None:
     """With the mean and variance of the sample itself."""
     bare = not (spec.scale or spec.center)
     sizes = map(literal, (spec.groups, spec.features) if spec.groups else (spec.features,))
-    at.init(
+    at.set_attribute(
         call(
             "nn.GroupNorm" if spec.groups else "nn.LayerNorm",
             *sizes,
@@ -57,23 +59,23 @@ def layer_norm(spec: LayerNorm, at: At) -> None:
     )
     _bare(at, spec.scale, spec.center)
     if not spec.groups:
-        at.put(call(at.module, at.x))
+        at.set_output(call(at.module, at.x))
     elif spec.center and not spec.scale:
         _shifted_groups(spec, at)
     else:
-        at.pipe(*_channels_first(at), applied(at.module), at.last())
+        at.apply_steps(*_channels_first(at), applied(at.module), at.channels_last())
 
 
-def _channels_first(at: At) -> tuple[Step | None, Step | None]:
+def _channels_first(at: TorchLayerWriter) -> tuple[Step | None, Step | None]:
     """Channels before the axes of space, laid out anew.
 
     PyTorch's backward pass crashes where strides alone have moved them and the input needs no
     gradient, as a model's own input.
     """
-    return at.first(), method("contiguous") if len(at.shape) > 2 else None
+    return at.channels_first(), method("contiguous") if len(at.shape) > 2 else None
 
 
-def _shifted_groups(spec: LayerNorm, at: At) -> None:
+def _shifted_groups(spec: LayerNorm, at: TorchLayerWriter) -> None:
     """Groups that are shifted and not scaled."""
     if not at.site.read(0):
         return
@@ -81,16 +83,16 @@ def _shifted_groups(spec: LayerNorm, at: At) -> None:
         "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
     )
     norm = applied("F.group_norm", literal(spec.groups), ("eps", literal(spec.epsilon)))
-    at.pipe(*_channels_first(at), norm, at.last())
-    at.write(at.site.y, f"{at.site.y} + {at.module}.bias")
+    at.apply_steps(*_channels_first(at), norm, at.channels_last())
+    at.assign(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 
-def unit_norm(spec: UnitNorm, at: At) -> None:
+def unit_norm(spec: UnitNorm, at: TorchLayerWriter) -> None:
     """Divided by its length along the last axis."""
-    at.put(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
+    at.set_output(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
 
 
-def normalization(spec: Normalization, at: At) -> None:
+def normalization(spec: Normalization, at: TorchLayerWriter) -> None:
     """With the mean and variance kept from data."""
-    at.own(own_class(spec), literal(spec.features))
-    at.put(call(at.module, at.x))
+    at.use_template(own_class(spec), literal(spec.features))
+    at.set_output(call(at.module, at.x))

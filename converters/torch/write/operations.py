@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, Spec, Where
+from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, LayerSpec, Where
 from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import WIDTH, Argument, Call, call, listed
+from ...codegen.source import WIDTH, Argument, CallExpr, call, listed
 from .elementwise import REDUCTIONS
-from .writer import At, method, number
+from .writer import TorchLayerWriter, method, number
 
 COMPARISONS = {
     "equal": "torch.eq",
@@ -32,26 +32,26 @@ ARITHMETIC = {
 }
 
 
-def clip(spec: Clip, at: At) -> None:
+def clip(spec: Clip, at: TorchLayerWriter) -> None:
     """Between bounds."""
     low = None if spec.low is None else ("min", number(spec.low))
     high = None if spec.high is None else ("max", number(spec.high))
-    at.put(call(f"{at.x}.clamp", low, high))
+    at.set_output(call(f"{at.x}.clamp", low, high))
 
 
-def _numbers(at: At, found: Call) -> None:
+def _numbers(at: TorchLayerWriter, found: CallExpr) -> None:
     """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
     if not at.site.read(0):
         return
     whole = call(f"{found}.to", f"{at.x}.dtype")
     if len(f"        {at.site.y} = {whole}") > WIDTH:
         name = at.site.free("found")
-        at.write(name, found)
+        at.assign(name, found)
         whole = call(f"{name}.to", f"{at.x}.dtype")
-    at.put(whole)
+    at.set_output(whole)
 
 
-def compare(spec: Compare, at: At) -> None:
+def compare(spec: Compare, at: TorchLayerWriter) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms: list[Argument] = [*at.site.inputs]
     terms += [] if spec.value is None else [number(spec.value)]
@@ -59,41 +59,41 @@ def compare(spec: Compare, at: At) -> None:
     _numbers(at, call(COMPARISONS[spec.how], x, other))
 
 
-def where(spec: Where, at: At) -> None:
+def where(spec: Where, at: TorchLayerWriter) -> None:
     """One of two."""
     condition, *rest = at.site.inputs
     given = iter(rest)
     yes, no = (next(given) if value is None else number(value) for value in (spec.yes, spec.no))
-    at.put(call("torch.where", f"{condition} != 0", yes, no))
+    at.set_output(call("torch.where", f"{condition} != 0", yes, no))
 
 
-def along(spec: Along, at: At) -> None:
+def along(spec: Along, at: TorchLayerWriter) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
-        at.put(found)
+        at.set_output(found)
     else:
         _numbers(at, found)
 
 
-def constant(spec: Constant, at: At) -> None:
+def constant(spec: Constant, at: TorchLayerWriter) -> None:
     """With fixed numbers."""
     if not at.site.read(0):
         return
     held = call(f"{at.x}.new_tensor", listed(map(number, spec.values)))
     name = at.site.free("constant")
-    at.write(name, held)
+    at.assign(name, held)
     sizes = map(literal, spec.shape)
     shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
     terms = (shaped, at.x) if spec.first else (at.x, shaped)
-    found: Call = call((ARITHMETIC | COMPARISONS)[spec.how], *terms)
+    found: CallExpr = call((ARITHMETIC | COMPARISONS)[spec.how], *terms)
     if spec.how in COMPARISONS:
         _numbers(at, found)
     else:
-        at.put(found)
+        at.set_output(found)
 
 
-def across(spec: Across, at: At) -> None:
+def across(spec: Across, at: TorchLayerWriter) -> None:
     """Over all samples, for each of them."""
     axes = [0, *(axis + 1 for axis in spec.axes)]
     kept = ("keepdim", "True")
@@ -106,19 +106,19 @@ def across(spec: Across, at: At) -> None:
     more = ["-1"] * len(at.shape)
     if at.x == at.site.y:  # whose batch size is still needed
         found = at.site.free("found")
-        at.pipe(*steps, y=found)
-        at.put(call(f"{found}.expand", f"{at.x}.shape[0]", *more))
+        at.apply_steps(*steps, y=found)
+        at.set_output(call(f"{found}.expand", f"{at.x}.shape[0]", *more))
     else:
-        at.pipe(*steps, method("expand", f"{at.x}.shape[0]", *more))
+        at.apply_steps(*steps, method("expand", f"{at.x}.shape[0]", *more))
 
 
-def einsum(spec: Einsum, at: At) -> None:
+def einsum(spec: Einsum, at: TorchLayerWriter) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
-    at.put(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
+    at.set_output(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
 
 
-OPERATIONS: dict[type[Spec], Callable[[Any, At], None]] = {
+OPERATIONS: dict[type[LayerSpec], Callable[[Any, TorchLayerWriter], None]] = {
     Across: across,
     Along: along,
     Clip: clip,

@@ -10,8 +10,8 @@ from xlstm.ir.graph import GRU, LSTM, Bidirectional, ConvLSTM, Recurrent, Simple
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 
-from ...codegen.source import Call, Parts, assigned, call, pieces, statement
-from ...codegen.variables import Site
+from ...codegen.source import CallExpr, ModuleSource, assigned, call, statement, template_sources
+from ...codegen.variables import NodeVariables
 from ..activations import CELLS as ACTIVATION_CELLS
 from ..activations import FUNCTIONS
 from ..native import reason
@@ -20,11 +20,11 @@ CELLS = "torch/templates/recurrent.py"
 LAYER_CELLS = "torch/templates/layers.py"
 
 
-def function(parts: Parts, activation: str) -> str:
+def function(parts: ModuleSource, activation: str) -> str:
     """Expression for an activation; what it needs is added to `parts`."""
     expression, helper = FUNCTIONS[activation]
     if helper:
-        parts.need(ACTIVATION_CELLS, helper)
+        parts.use_template(ACTIVATION_CELLS, helper)
     return expression
 
 
@@ -33,7 +33,7 @@ def kind_of(spec: Recurrent) -> str:
     return "RNN" if isinstance(spec, SimpleRNN) else spec.kind
 
 
-def native_call(spec: Recurrent, *, both: bool = False) -> Call:
+def native_call(spec: Recurrent, *, both: bool = False) -> CallExpr:
     """The native module of a layer, in both directions if asked for."""
     projection = spec.projection if isinstance(spec, LSTM) else 0
     relu = isinstance(spec, SimpleRNN) and spec.activation == "relu"
@@ -59,7 +59,7 @@ def _forward(text: str) -> str:
 
 def variant(file: str, plain: str, other: str, name: str, of: str = "") -> str:
     """Source of the class `plain` with the docstring and forward pass of `other`, in file `of`."""
-    text, changed = pieces(file)[plain], pieces(of or file)[other]
+    text, changed = template_sources(file)[plain], template_sources(of or file)[other]
     before = _forward(text)
     text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
     text = text.replace(f"class {plain}(", f"class {name}(", 1)
@@ -71,7 +71,7 @@ def masked_class(name: str) -> str:
     return variant(CELLS, name, "MaskedLSTM" if name == "LSTM" else "MaskedRNN", f"Masked{name}")
 
 
-def _own_call(spec: Recurrent, parts: Parts, masked: bool) -> Call:
+def _own_call(spec: Recurrent, parts: ModuleSource, masked: bool) -> CallExpr:
     """Our own cell, for what no native module computes."""
     if isinstance(spec, ConvLSTM):
         return _conv_lstm_call(spec, parts, masked)
@@ -82,7 +82,7 @@ def _own_call(spec: Recurrent, parts: Parts, masked: bool) -> Call:
     gate = "torch.sigmoid"
     if isinstance(spec, (LSTM, GRU)):
         gate = function(parts, spec.gate_activation)
-    text = masked_class(name) if masked else pieces(CELLS)[name]
+    text = masked_class(name) if masked else template_sources(CELLS)[name]
     if text not in parts.helpers:
         parts.helpers.append(text)
     default = spec.activation == "tanh" and name != "RNN"
@@ -96,16 +96,16 @@ def _own_call(spec: Recurrent, parts: Parts, masked: bool) -> Call:
     )
 
 
-def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
+def _conv_lstm_call(spec: ConvLSTM, parts: ModuleSource, masked: bool) -> CallExpr:
     """Our own ConvLSTM, for a number of axes."""
     name, rank = "MaskedConvLSTM" if masked else "ConvLSTM", len(spec.space)
-    text = pieces(LAYER_CELLS)["ConvLSTM"]
+    text = template_sources(LAYER_CELLS)["ConvLSTM"]
     text = variant(LAYER_CELLS, "ConvLSTM", name, name) if masked else text
     text = text.replace(f"class {name}(", f"class {name}{rank}d(").replace("Conv2d", f"Conv{rank}d")
     text = text.replace(": tuple[int, int]", f": tuple[{', '.join(['int'] * rank)}]")
     text = text.replace("movedim(3, 1)", f"movedim({rank + 1}, 1)")
     text = text.replace("movedim(1, 3)", f"movedim(1, {rank + 1})")
-    parts.need(LAYER_CELLS, "pad_same")
+    parts.use_template(LAYER_CELLS, "pad_same")
     if text not in parts.helpers:
         parts.helpers.append(text)
     activation, gate = function(parts, spec.activation), function(parts, spec.gate_activation)
@@ -124,7 +124,7 @@ def _conv_lstm_call(spec: ConvLSTM, parts: Parts, masked: bool) -> Call:
     )
 
 
-def module_of(spec: Recurrent, parts: Parts, masked: bool) -> tuple[list[str], Call]:
+def module_of(spec: Recurrent, parts: ModuleSource, masked: bool) -> tuple[list[str], CallExpr]:
     """Why a layer is an own cell, if it is one, as comments; and its constructor."""
     why = reason(spec, masked)
     return ([f"# {why}"], _own_call(spec, parts, masked)) if why else ([], native_call(spec))
@@ -160,7 +160,7 @@ class Walk:
         """Expressions for the last states, (batch, units)."""
         return [f"{name}.squeeze(0)" if self.native else name for name in self.after]
 
-    def lines(self, site: Site) -> list[str]:
+    def lines(self, site: NodeVariables) -> list[str]:
         """The call."""
         turned = ".flip(1)" if self.spec.go_backwards else ""
         axis = ".unsqueeze(0)" if self.native else ""
@@ -179,7 +179,7 @@ class Walk:
         return found
 
 
-def _replacing(site: Site, word: str, number: int) -> str:
+def _replacing(site: NodeVariables, word: str, number: int) -> str:
     """A variable for a checked state, the state's own where nothing else needs that."""
     states = (*site.states[:number], *site.states[number + 1 :])
     needed = word in site.busy or word in (*site.inputs, site.mask, *states)
@@ -187,7 +187,7 @@ def _replacing(site: Site, word: str, number: int) -> str:
 
 
 def states_before(
-    site: Site, parts: Parts, words: Sequence[str], widths: Sequence[int]
+    site: NodeVariables, parts: ModuleSource, words: Sequence[str], widths: Sequence[int]
 ) -> list[str]:
     """Variables of the states that a layer starts from, set in `parts.forward`."""
     if not site.states and not site.node.spec.stateful:  # type: ignore[attr-defined]
@@ -196,30 +196,30 @@ def states_before(
     if site.states:
         if not widths or parts.computed(site.states):
             return list(site.states)
-        parts.need(CELLS, "checked")
+        parts.use_template(CELLS, "checked")
         for name, state, width in zip(names, site.states, widths, strict=True):
             value = call("checked", state, site.x, literal(width))
             parts.forward += statement(f"{name} = ", value, 8)
     else:
         several = ", ".join(names) if len(names) > 1 else f"({names[0]},)"
-        held = Call("before", (f'"{site.name}"',), "[]")
+        held = CallExpr("before", (f'"{site.name}"',), "[]")
         parts.forward += statement(f"{several} = ", held, 8)
     return names
 
 
-def states_after(site: Site, words: Sequence[str], stateful: bool) -> list[str]:
+def states_after(site: NodeVariables, words: Sequence[str], stateful: bool) -> list[str]:
     """Variables for the last states of a layer; they are its last outputs, if it returns them."""
     pairs = zip(words, state_outputs(site, len(words)), strict=True)
     return [site.free(word) if name == "_" and stateful else name for word, name in pairs]
 
 
-def state_outputs(site: Site, number: int) -> Sequence[str]:
+def state_outputs(site: NodeVariables, number: int) -> Sequence[str]:
     """Variables of the outputs that are states, "_" where nobody reads one."""
     returned = len(site.outputs) > number
     return site.outputs[-number:] if returned else ["_"] * number
 
 
-def return_states(site: Site, parts: Parts, values: Sequence[str]) -> None:
+def return_states(site: NodeVariables, parts: ModuleSource, values: Sequence[str]) -> None:
     """The last states (batch, units) as outputs, and as what outlives the call."""
     final = []
     for name, value in zip(state_outputs(site, len(values)), values, strict=True):
@@ -239,7 +239,7 @@ def state_widths(spec: Recurrent | Bidirectional) -> list[int]:
     return [shape[-1] or 0 for shape in spec.state_shapes()]
 
 
-def emit_recurrent(spec: Recurrent, parts: Parts, site: Site) -> None:
+def emit_recurrent(spec: Recurrent, parts: ModuleSource, site: NodeVariables) -> None:
     """A recurrent layer."""
     comments, module = module_of(spec, parts, bool(site.mask))
     parts.init += [f"        {line}" for line in comments]

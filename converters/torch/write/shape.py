@@ -20,39 +20,39 @@ from xlstm.ir.graph import (
 )
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import WIDEST, WIDTH, Argument, Call, call, listed
-from .writer import At, method
+from ...codegen.source import WIDEST, WIDTH, Argument, CallExpr, call, listed
+from .writer import TorchLayerWriter, method
 
 
-def flatten(_spec: Flatten, at: At) -> None:
+def flatten(_spec: Flatten, at: TorchLayerWriter) -> None:
     """All axes of a sample as one."""
     rank = len(at.shape)
     if rank == 1:
-        at.put(at.x)
+        at.set_output(at.x)
     else:
         step = method("flatten", f"{at.lead}") if rank else method("unsqueeze", f"{at.lead}")
-        at.put(step(at.x))
+        at.set_output(step(at.x))
 
 
-def reshape(spec: Reshape, at: At) -> None:
+def reshape(spec: Reshape, at: TorchLayerWriter) -> None:
     """A sample in another shape."""
     lead = [f"{at.x}.shape[{axis}]" for axis in range(at.lead)]
-    at.put(call(f"{at.x}.reshape", *lead, *(literal(size or -1) for size in spec.shape)))
+    at.set_output(call(f"{at.x}.reshape", *lead, *(literal(size or -1) for size in spec.shape)))
 
 
-def permute(spec: Permute, at: At) -> None:
+def permute(spec: Permute, at: TorchLayerWriter) -> None:
     """Axes in another order, unless they are in it already."""
     if at.given_first != at.left_first:
-        at.put(at.x)
+        at.set_output(at.x)
         return
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
-    at.put(call(f"{at.x}.permute", *map(literal, order)))
+    at.set_output(call(f"{at.x}.permute", *map(literal, order)))
 
 
-def repeat_vector(spec: RepeatVector, at: At) -> None:
+def repeat_vector(spec: RepeatVector, at: TorchLayerWriter) -> None:
     """Equal steps."""
     times = [*["1"] * at.lead, literal(spec.times), "1"]
-    at.put(call(f"{at.x}.unsqueeze({at.lead}).repeat", *times))
+    at.set_output(call(f"{at.x}.unsqueeze({at.lead}).repeat", *times))
 
 
 def _part(start: int | None, stop: int | None, step: int = 1) -> str:
@@ -65,51 +65,51 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
-def take(spec: Slice, at: At) -> None:
+def take(spec: Slice, at: TorchLayerWriter) -> None:
     """A part along one axis."""
     axis = at.axis(spec.axis)
     if spec.step == -1:
-        at.put(call(f"{at.x}.flip", literal(axis)))
+        at.set_output(call(f"{at.x}.flip", literal(axis)))
         return
     part = literal(spec.start) if spec.drop else _part(spec.start, spec.stop, spec.step)
-    at.put(Call(at.x, (*[":"] * axis, part), "[]"))
+    at.set_output(CallExpr(at.x, (*[":"] * axis, part), "[]"))
 
 
-def expand_dims(spec: ExpandDims, at: At) -> None:
+def expand_dims(spec: ExpandDims, at: TorchLayerWriter) -> None:
     """A new axis."""
-    at.put(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
+    at.set_output(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
 
 
-def squeeze(spec: Squeeze, at: At) -> None:
+def squeeze(spec: Squeeze, at: TorchLayerWriter) -> None:
     """An axis less."""
-    at.put(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
+    at.set_output(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
 
 
-def reverse(_spec: Reverse, at: At) -> None:
+def reverse(_spec: Reverse, at: TorchLayerWriter) -> None:
     """The time axis turned round."""
-    at.put(call(f"{at.x}.flip", f"{at.lead}"))
+    at.set_output(call(f"{at.x}.flip", f"{at.lead}"))
 
 
-def pad(spec: Pad, at: At) -> None:
+def pad(spec: Pad, at: TorchLayerWriter) -> None:
     """Zeros around."""
     pairs = [*zip(spec.before, spec.after, strict=True)][::-1]
     sizes = ", ".join(f"{literal(a)}, {literal(b)}" for a, b in [(0, 0), *pairs])
-    at.put(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
+    at.set_output(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
 
 
-def crop(spec: Crop, at: At) -> None:
+def crop(spec: Crop, at: TorchLayerWriter) -> None:
     """The middle."""
     pairs = zip(spec.before, spec.after, strict=True)
     parts = [_part(a or None, -b or None) for a, b in pairs]
     while parts and parts[-1] == ":":
         parts.pop()
-    at.put(Call(at.x, (*[":"] * at.lead, *parts), "[]") if parts else at.x)
+    at.set_output(CallExpr(at.x, (*[":"] * at.lead, *parts), "[]") if parts else at.x)
 
 
-def up_sample(spec: UpSample, at: At) -> None:
+def up_sample(spec: UpSample, at: TorchLayerWriter) -> None:
     """Every place repeated."""
     axes = enumerate(spec.times)
-    at.pipe(
+    at.apply_steps(
         *(
             method("repeat_interleave", literal(times), ("dim", literal(at.axis(axis))))
             for axis, times in axes
@@ -118,14 +118,14 @@ def up_sample(spec: UpSample, at: At) -> None:
     )
 
 
-def concatenate(spec: Concatenate, at: At) -> None:
+def concatenate(spec: Concatenate, at: TorchLayerWriter) -> None:
     """End to end."""
     inputs = at.site.inputs
     joined = call("torch.cat", listed(inputs), ("dim", literal(at.axis(spec.axis))))
-    at.put(joined if len(inputs) > 1 else at.x)
+    at.set_output(joined if len(inputs) > 1 else at.x)
 
 
-def _same_rank(at: At) -> list[str]:
+def _same_rank(at: TorchLayerWriter) -> list[str]:
     """The inputs, with the axes that samples of lower rank lack in front of their own."""
     most = max(map(len, at.shapes))
     lead = ":, " * at.lead
@@ -141,11 +141,13 @@ FUNCTIONS = {"average": "add"}
 """Merge -> the function of two tensors that it repeats, where it is called something else."""
 
 
-def merge(spec: Merge, at: At) -> None:
+def merge(spec: Merge, at: TorchLayerWriter) -> None:
     """Element by element."""
     terms, count = _same_rank(at), len(at.site.inputs)
     if count > WIDEST:
-        at.put(call("reduce", named(f"torch.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms)))
+        at.set_output(
+            call("reduce", named(f"torch.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms))
+        )
         if spec.how == "average":
             at.chain("/", at.site.y, f"{count}")
         return
@@ -153,19 +155,19 @@ def merge(spec: Merge, at: At) -> None:
         value: Argument = terms[0]
         for term in terms[1:]:
             value = call(named(f"torch.{spec.how}"), value, term)
-        at.put(value)
+        at.set_output(value)
         return
     y = at.site.y
     whole = f"({' + '.join(terms)}) / {count}"
     if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
-        at.put(whole)
+        at.set_output(whole)
         return
     at.chain(SIGNS[spec.how], *terms)
     if spec.how == "average" and count > 1:
         at.chain("/", y, f"{count}")
 
 
-def dot(spec: Dot, at: At) -> None:
+def dot(spec: Dot, at: TorchLayerWriter) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))
     unit = f"F.normalize({{}}, dim={{}}, eps={literal(spec.floor)})"
@@ -175,6 +177,6 @@ def dot(spec: Dot, at: At) -> None:
     left, right = (
         f"b{own[: axis - 1]}i{own[axis - 1 :]}" for own, axis in zip((a, b), spec.axes, strict=True)
     )
-    at.put(call("torch.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
+    at.set_output(call("torch.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
     if not a and not b:
-        at.put(call(f"{at.site.y}.unsqueeze", "1"))
+        at.set_output(call(f"{at.site.y}.unsqueeze", "1"))

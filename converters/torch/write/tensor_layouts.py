@@ -26,7 +26,7 @@ from xlstm.ir.graph import (
     TimeDistributed,
     TrainingOnly,
 )
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.layers.custom import inside
 from xlstm.ir.permutes import OVER_LAST_AXIS, SPATIAL, number_by_number
 from xlstm.ir.types import Shape
@@ -34,19 +34,19 @@ from xlstm.ir.types import Shape
 Edges = frozenset[Edge]
 
 
-def moves_first(spec: Spec) -> bool:
+def moves_first(spec: LayerSpec) -> bool:
     """Whether a layer does nothing but move the last axis to the front."""
     rank = len(spec.order) if isinstance(spec, Permute) else 0
     return rank > 1 and spec == Permute((rank, *range(1, rank)))
 
 
-def moves_last(spec: Spec) -> bool:
+def moves_last(spec: LayerSpec) -> bool:
     """Whether a layer does nothing but move the first axis to the end."""
     rank = len(spec.order) if isinstance(spec, Permute) else 0
     return rank > 1 and spec == Permute((*range(2, rank + 1), 1))
 
 
-def _turns(spec: Spec, shape: Shape) -> bool:
+def _turns(spec: LayerSpec, shape: Shape) -> bool:
     """Whether PyTorch's layer has channels first, of samples of this shape."""
     if len(shape) < 2:
         return False
@@ -59,16 +59,16 @@ def _turns(spec: Spec, shape: Shape) -> bool:
     return isinstance(spec, (Conv, ConvTranspose, DepthwiseConv, Pool))
 
 
-def _activated(spec: Spec) -> str:
+def _activated(spec: LayerSpec) -> str:
     return getattr(spec, "activation", "linear")
 
 
-def _gives(spec: Spec, shape: Shape) -> bool:
+def _gives(spec: LayerSpec, shape: Shape) -> bool:
     """Whether a layer can leave its output with channels first."""
     return moves_last(spec) or (_turns(spec, shape) and _activated(spec) not in OVER_LAST_AXIS)
 
 
-def _takes(spec: Spec, shape: Shape, masked: bool) -> bool:
+def _takes(spec: LayerSpec, shape: Shape, masked: bool) -> bool:
     """Whether a layer takes channels first, whatever comes after it."""
     if isinstance(spec, GlobalPool):
         return not masked and not spec.keep and len(shape) > 1
@@ -158,7 +158,7 @@ def channels_first(model: Model, flat: Edges) -> Edges:
         flat: edges whose tensors have all time steps as one batch.
     """
 
-    def seen(node: Node, edge: Edge) -> tuple[Spec, Shape]:
+    def seen(node: Node, edge: Edge) -> tuple[LayerSpec, Shape]:
         """A layer as it is for an edge: at every time step where the steps are one batch."""
         spec, shape = node.spec, model.shape(node.inputs[0])
         at_steps = edge in flat and isinstance(spec, TimeDistributed)

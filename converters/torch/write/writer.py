@@ -9,12 +9,12 @@ from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import OVER_LAST_AXIS
 from xlstm.ir.types import Shape
 
-from ...codegen.source import WIDTH, Argument, Call, Parts, assigned, call, statement
-from ...codegen.variables import Site
+from ...codegen.source import WIDTH, Argument, CallExpr, ModuleSource, assigned, call, statement
+from ...codegen.variables import NodeVariables
 from ..native import OWN
 from .recurrent import LAYER_CELLS, function
 
-Step = Callable[[str], Call]
+Step = Callable[[str], CallExpr]
 """What is done to a variable, or to an expression."""
 
 
@@ -37,7 +37,7 @@ def applied(name: str, *args: Argument | None) -> Step:
 
 
 @dataclass(frozen=True)
-class At:
+class TorchLayerWriter:
     """Where a layer is written.
 
     Attributes:
@@ -52,8 +52,8 @@ class At:
         sizes: variable of the sizes of batch and time of what has.
     """
 
-    parts: Parts
-    site: Site
+    parts: ModuleSource
+    site: NodeVariables
     shapes: tuple[Shape, ...]
     lead: int = 1
     given_first: bool = False
@@ -81,30 +81,30 @@ class At:
         """An axis of a sample as one of the batch; from the end it is the same."""
         return axis if axis < 0 else axis + self.lead
 
-    def write(self, name: str, value: Argument) -> None:
+    def assign(self, name: str, value: Argument) -> None:
         """Sets a variable in the forward pass."""
         if value == name:
             return
         self.parts.forward += assigned(name, value)
 
-    def put(self, value: Argument) -> None:
+    def set_output(self, value: Argument) -> None:
         """Sets the first output, if anything reads it."""
         if self.site.read(0):
-            self.write(self.site.y, value)
+            self.assign(self.site.y, value)
 
-    def pipe(self, *steps: Step | None, x: str = "", y: str = "") -> None:
+    def apply_steps(self, *steps: Step | None, x: str = "", y: str = "") -> None:
         """Sets the first output to what the steps make of the input, one or more to a line."""
-        value: str | Call = x or self.x
+        value: str | CallExpr = x or self.x
         y = y or self.site.y
         if y == "_":
             return
         for step in filter(None, steps):
             longer = step(str(value))
-            if isinstance(value, Call) and len(f"        {y} = {longer}") > WIDTH:
-                self.write(y, value)
+            if isinstance(value, CallExpr) and len(f"        {y} = {longer}") > WIDTH:
+                self.assign(y, value)
                 longer = step(y)
             value = longer
-        self.write(y, value)
+        self.assign(y, value)
 
     def chain(self, sign: str, *terms: str, y: str = "") -> None:
         """Sets the first output to terms with a sign between them, one a line if need be."""
@@ -112,41 +112,41 @@ class At:
         if y == "_":
             return
         if len(f"{pad}{y} = {text}") <= WIDTH:
-            self.write(y, text)
+            self.assign(y, text)
             return
         if "(" in terms[0]:
             # a formatter would break the call before the sign
-            self.write(y, terms[0])
+            self.assign(y, terms[0])
             for term in terms[1:]:
-                self.write(y, f"{y} {sign} {term}")
+                self.assign(y, f"{y} {sign} {term}")
             return
         short = len(text) + 12 <= WIDTH
         inner = [text] if short else [terms[0], *(f"{sign} {term}" for term in terms[1:])]
         self.parts.forward += [f"{pad}{y} = (", *(f"{pad}    {line}" for line in inner), f"{pad})"]
 
-    def init(self, value: Argument) -> None:
+    def set_attribute(self, value: Argument) -> None:
         """Writes the attribute that holds the layer."""
         self.parts.init += statement(f"{self.module} = ", value, 8)
 
-    def own(self, name: str, *args: Argument | None) -> None:
+    def use_template(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute that holds a layer of our own, and why there is one."""
-        self.parts.need(LAYER_CELLS, name)
+        self.parts.use_template(LAYER_CELLS, name)
         self.parts.init.append(f"        # {OWN[name]}")
-        self.init(call(name, *args))
+        self.set_attribute(call(name, *args))
 
-    def first(self) -> Step | None:
+    def channels_first(self) -> Step | None:
         """Moves the channels of the first input to the front, if they are not there."""
         return None if self.given_first else first(self.shape)
 
-    def last(self) -> Step | None:
+    def channels_last(self) -> Step | None:
         """Moves the channels of the first output to the end, if they are wanted there."""
         return None if self.left_first else last(self.shape)
 
     def mask(self, name: str, x: str) -> str:
         """Variable of a mask of `x`, checked where it is the caller's."""
         if name in self.parts.inputs:
-            self.parts.need(LAYER_CELLS, "fitting")
-            self.write(name, call("fitting", name, x))
+            self.parts.use_template(LAYER_CELLS, "fitting")
+            self.assign(name, call("fitting", name, x))
         return name
 
     def activation(self, name: str) -> Step | None:

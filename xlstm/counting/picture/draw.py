@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from xlstm.counting.picture.layout import layout
-from xlstm.counting.picture.panels import Block, Line, Sheet, Text
+from xlstm.counting.picture.panels import Line, PictureBlock, Sheet, Text
 from xlstm.errors import MissingFrameworkError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _paint(axes: Any, sheet: Sheet) -> None:
         _paint_text(axes, text)
 
 
-def _paint_block(axes: Any, block: Block) -> None:
+def _paint_block(axes: Any, block: PictureBlock) -> None:
     x, y, wide, high = block.x, block.y, block.wide, block.high
     axes.fill(
         (x, x + wide, x + wide, x),

@@ -21,10 +21,10 @@ from xlstm.counting.picture.panels import (
     SMALL,
     THINNEST,
     TRACK,
-    Block,
-    Cell,
     Line,
     Panel,
+    PictureBlock,
+    PictureCell,
     Sheet,
     Text,
     panel_of,
@@ -78,7 +78,7 @@ def _heading(sheet: Sheet, found: ExplanationData, top: Panel, panels: Sequence[
         y += LINE + 10
         x = MARGIN
         for gate in top.gates:
-            swatch = Block(gate, x, y - 11, 14, 14)
+            swatch = PictureBlock(gate, x, y - 11, 14, 14)
             sheet.blocks.append(swatch)
             sheet.texts.append(_letter(gate, *swatch.middle, swatch))
             x = sheet.write(f"= {_words(gate)}", x + 20, y) + 2 * GAP
@@ -113,13 +113,13 @@ def _notes(sheet: Sheet, found: ExplanationData, top: Panel, panels: Sequence[Pa
     return notes
 
 
-def _clamped(cell: Cell, scale: float) -> bool:
+def _clamped(cell: PictureCell, scale: float) -> bool:
     sides = sorted((*cell.row.shape, 1)[:2])
     drawn = sorted((cell.wide, cell.high))
     return any(abs(a * scale - b) > 0.01 for a, b in zip(sides, drawn, strict=True))
 
 
-def _letter(gate: str, x: float, y: float, over: Block | None = None) -> Text:
+def _letter(gate: str, x: float, y: float, over: PictureBlock | None = None) -> Text:
     return Text(gate, x, y + 4, SMALL, bold=True, over=over, centred=True)
 
 
@@ -195,7 +195,7 @@ def _below(
     return _gutter(panel) + wide
 
 
-def _end(panel: Panel, block: Block, lane: float, track: float) -> list[tuple[float, float]]:
+def _end(panel: Panel, block: PictureBlock, lane: float, track: float) -> list[tuple[float, float]]:
     """From a lane to a block: to its left side, or over a track to its upper side."""
     x, y = block.middle
     if panel.upright:
@@ -204,8 +204,14 @@ def _end(panel: Panel, block: Block, lane: float, track: float) -> list[tuple[fl
 
 
 def _place(
-    sheet: Sheet, row: Sequence[Cell], widths: Sequence[float], x: float, y: float, *, above: bool
-) -> list[Block]:
+    sheet: Sheet,
+    row: Sequence[PictureCell],
+    widths: Sequence[float],
+    x: float,
+    y: float,
+    *,
+    above: bool,
+) -> list[PictureBlock]:
     """Tensors side by side, their labels above and their lower sides at y, or the other way."""
     found = []
     for cell, width in zip(row, widths, strict=False):
@@ -224,7 +230,7 @@ def _place(
     return found
 
 
-def _mark(sheet: Sheet, cell: Cell, k: int, block: Block, above: bool) -> None:
+def _mark(sheet: Sheet, cell: PictureCell, k: int, block: PictureBlock, above: bool) -> None:
     """A gate's letter: on its block, or beside it at the end of a short line."""
     x, y = block.middle
     if cell.strip == (0.0, 0.0):

@@ -30,7 +30,7 @@ SMALL, MEDIUM, LARGE = 10.5, 12.0, 15.0
 
 
 @dataclass(frozen=True)
-class Block:
+class PictureBlock:
     """One gate's part of a tensor, or all of a tensor without gates."""
 
     gate: str
@@ -54,7 +54,7 @@ class Text:
     y: float
     size: float = SMALL
     bold: bool = False
-    over: Block | None = None
+    over: PictureBlock | None = None
     centred: bool = False
 
 
@@ -73,7 +73,7 @@ class Sheet:
 
     measure: Callable[[str, float, bool], float]
     scale: float
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[PictureBlock] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     wide: float = 0.0
@@ -94,7 +94,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PictureCell:
     """A tensor and the room it takes.
 
     Attributes:
@@ -146,18 +146,18 @@ class Cell:
         """With letters and label."""
         return self.under + 2 * LINE + 4
 
-    def blocks(self, x: float, y: float) -> list[Block]:
+    def blocks(self, x: float, y: float) -> list[PictureBlock]:
         """Its gates, the rectangle's upper left corner being at (x, y)."""
         wide, high = self.block
         return [
-            Block(
+            PictureBlock(
                 gate, x + (0 if self.upright else k * wide), y + self.upright * k * high, wide, high
             )
             for k, gate in enumerate(self.gates)
         ]
 
 
-def _cell(row: TensorRow, upright: bool, sheet: Sheet) -> Cell:
+def _cell(row: TensorRow, upright: bool, sheet: Sheet) -> PictureCell:
     """A tensor to scale; a vector lies as the gates of its framework do."""
     high, wide = row.shape if len(row.shape) == 2 else (1, row.shape[0])
     if len(row.shape) == 1 and upright:
@@ -165,7 +165,7 @@ def _cell(row: TensorRow, upright: bool, sheet: Sheet) -> Cell:
     sides = [max(THINNEST, wide * sheet.scale), max(THINNEST, high * sheet.scale)]
     sides[upright] = max(sides[upright], NARROWEST * len(row.gates.split()))
     label = max(sheet.measure(text, SMALL, False) for text in (row.name, str(row.shape)))
-    return Cell(row, upright, sides[0], sides[1], label)
+    return PictureCell(row, upright, sides[0], sides[1], label)
 
 
 @dataclass(frozen=True)
@@ -174,21 +174,21 @@ class Panel:
 
     title: str
     upright: bool
-    cells: tuple[Cell, ...]
+    cells: tuple[PictureCell, ...]
 
     @property
     def gates(self) -> list[str]:
         """Letters of the gates in the order in which the kernel has them."""
         return [gate for cell in self.cells if self.leads(cell) for gate in cell.gates]
 
-    def leads(self, cell: Cell) -> bool:
+    def leads(self, cell: PictureCell) -> bool:
         """Whether the lines lead to this tensor: the kernel, of the first half."""
         first = self.cells[0].row
         return (cell.row.role, cell.row.part) == ("kernel", first.part)
 
-    def rows(self, *, by_role: bool) -> list[list[Cell]]:
+    def rows(self, *, by_role: bool) -> list[list[PictureCell]]:
         """The tensors that stand side by side: those of one half, or of one kind in one half."""
-        found: dict[tuple[str, str], list[Cell]] = {}
+        found: dict[tuple[str, str], list[PictureCell]] = {}
         for cell in self.cells:
             role = cell.row.role if by_role else ""
             found.setdefault((cell.row.part, role), []).append(cell)

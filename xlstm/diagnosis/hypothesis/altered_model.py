@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.ir.graph import Edge, Input, Model, Node
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -21,7 +21,7 @@ from xlstm.reference.layers import forward
 
 Formula = Callable[[Array], Array]
 Values = dict[Edge, Array]
-Call = Callable[[Spec, list[Array], Context], list[Array]]
+Call = Callable[[LayerSpec, list[Array], Context], list[Array]]
 """Runs a layer: its spec, its inputs, its surroundings -> every output.
 
 One with an attribute `also` reads these edges too, after the node's own inputs.
@@ -42,7 +42,7 @@ class Layer:
         started: whether initial states are used.
     """
 
-    spec: Spec
+    spec: LayerSpec
     weights: Mapping[str, Array]
     call: Call = forward
     formulas: Mapping[str, Formula] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.ir.graph import Bidirectional, Model, Node, TimeDistributed
 from xlstm.ir.kinds import Kind
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.types import Array
 
@@ -67,7 +67,7 @@ class Site:
     naming: Naming
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> LayerSpec:
         """The layer's options."""
         return self.layer.spec
 
@@ -87,7 +87,7 @@ class Part(NamedTuple):
     """A part of a layer that owns weights: what its tensors' names start with, spec, hub form."""
 
     before: str
-    spec: Spec
+    spec: LayerSpec
     kind: Kind
 
 
@@ -96,12 +96,12 @@ def called(site: Site, call: Call, text: str, fix: str) -> Altered:
     return Altered(replace(site.layer, call=call), site.said(text, fix), text)
 
 
-def parts(spec: Spec) -> list[Part]:
+def parts(spec: LayerSpec) -> list[Part]:
     """The parts of a layer that own weights."""
-    return [Part(before, part, kind_of(part)) for before, part in spec.parts]
+    return [Part(before, part, kind_of(part)) for before, part in spec.weighted_parts]
 
 
-def groups(spec: Spec) -> list[list[Part]]:
+def groups(spec: LayerSpec) -> list[list[Part]]:
     """Parts that a mistake may meet together: all of one form, then each by itself."""
     found = parts(spec)
     alike = len({part.kind.name for part in found}) == 1
@@ -141,11 +141,11 @@ class Piece(NamedTuple):
     """Inner specs that an option may be altered in together, and how to put them back."""
 
     where: str
-    specs: Sequence[Spec]
-    rebuild: Callable[[Sequence[Any]], Spec]
+    specs: Sequence[LayerSpec]
+    rebuild: Callable[[Sequence[Any]], LayerSpec]
 
 
-def pieces(spec: Spec) -> list[Piece]:
+def pieces(spec: LayerSpec) -> list[Piece]:
     """The spec itself; what TimeDistributed wraps; both halves of Bidirectional, then each."""
     if isinstance(spec, TimeDistributed):
         return [Piece("", [spec.layer], lambda new: replace(spec, layer=new[0]))]

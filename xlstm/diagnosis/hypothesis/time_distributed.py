@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.ir.graph import TimeDistributed
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -22,7 +22,7 @@ class Timed:
 
     call: Call
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """As the reference does it: each step of each sample is a sample."""
         assert isinstance(spec, TimeDistributed)
         (x,) = inputs
@@ -44,7 +44,7 @@ class Whole:
 
     call: Call
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """As the altered way does it."""
         return self.call(spec, inputs, context)
 

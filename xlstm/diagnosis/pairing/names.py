@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xlstm.errors import UnsupportedError
-from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.ir.graph import Node
 from xlstm.slots import Slot, Table
 
@@ -42,10 +42,10 @@ class Naming:
         """The framework as it writes itself."""
         return self.adapter.title if self.adapter else "b"
 
-    def place(self, node: Node, before: str) -> Place | None:
+    def place(self, node: Node, before: str) -> WeightPlacement | None:
         """Where the suspect's framework keeps a part of a layer, None if it is not known."""
         try:
-            places = list(self.adapter.places(node)) if self.adapter else []
+            places = list(self.adapter.weight_placements(node)) if self.adapter else []
         except UnsupportedError:
             places = []
         return next((place for place in places if place.before == before), None)
@@ -60,7 +60,7 @@ class Naming:
         if own is not None:
             yield from ((slot, slot.name) for slot in own.slots if slot.tensor == tensor)
         elif place is not None:
-            for slot in place.table.active(place.part.absent()):
+            for slot in place.table.present_slots(place.part.missing_tensors()):
                 known = self.known(node, before, slot) if slot.tensor == tensor else ""
                 if known:
                     yield slot, known

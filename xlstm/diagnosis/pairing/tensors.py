@@ -14,7 +14,7 @@ from xlstm.diagnosis.pairing.cells import Cell, cells
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks import registry
-from xlstm.frameworks.adapter import Adapter, Place
+from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.recognise import plain_name
 from xlstm.ir.graph import Bidirectional, Model, Node, TimeDistributed
 from xlstm.ir.types import Array
@@ -142,7 +142,7 @@ def _match(
     found: list[_Match] = []
     for table in _tables(node, part, adapter):
         for absent in (frozenset[str](), frozenset({"bias"}), frozenset({"beta"})):
-            slots = table.active(absent)
+            slots = table.present_slots(absent)
             for prefix in _prefixes(slots, names):
                 mine = {slot.name: names[prefix + slot.name] for slot in slots}
                 turned = _fits(part, slots, {s: arrays[n] for s, n in mine.items()})
@@ -175,7 +175,7 @@ def _tables(node: Node, part: Part, adapter: Adapter) -> Iterator[Table]:
     for table in adapter.tables.values():
         if table.kind is part.kind or table.kind.name == part.kind.name:
             yield table
-            yield replace(table, inside="")
+            yield replace(table, prefix="")
             yield from _one_bias(table)
             yield from _new_bias(table)
 
@@ -195,8 +195,8 @@ def _new_bias(table: Table) -> Iterator[Table]:
     """
     sides, gate = [slot for slot in table.slots if slot.tensor == "bias"], table.kind.apart
     if len(sides) == 2 and gate:
-        one = replace(sides[0], name="bias", at={"s": FOLD}, apart=gate)
-        new = Slot(f"bias_{gate}", "bias", "h", at={"s": 1, "g": gate})
+        one = replace(sides[0], name="bias", fixed={"s": FOLD}, unfolded_gates=gate)
+        new = Slot(f"bias_{gate}", "bias", "h", fixed={"s": 1, "g": gate})
         yield replace(table, slots=(*(s for s in table.slots if s not in sides), one, new))
 
 
@@ -276,14 +276,14 @@ def pair_models(a: Model, b: Model, adapter: Adapter | None) -> Paired:
     for mine, other in pairs.items():
         node = b.node(other)
         for place in _places(adapter, node):
-            for slot in place.table.active(place.part.absent()):
+            for slot in place.table.present_slots(place.part.missing_tensors()):
                 names[mine, place.before, slot.name] = f"{other}.{place.slot_name(slot.name)}"
     hub = {mine: b.weights.get(other, {}) for mine, other in pairs.items()}
     return Paired(hub, names, pairs, adapter=adapter)
 
 
-def _places(adapter: Adapter | None, node: Node) -> list[Place]:
+def _places(adapter: Adapter | None, node: Node) -> list[WeightPlacement]:
     try:
-        return list(adapter.places(node)) if adapter else []
+        return list(adapter.weight_placements(node)) if adapter else []
     except UnsupportedError:
         return []

@@ -16,7 +16,7 @@ from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.types import Array
-from xlstm.slots import settled
+from xlstm.slots import split_bias_sides
 
 Hub = Mapping[str, Array]
 
@@ -70,7 +70,7 @@ def equal(part: Part, tensor: str, a: Array, b: Array) -> bool:
     """Whether two hub tensors are the same numbers in the lower of their precisions."""
     if "s" in part.kind.tensors[tensor]:
         if len(a) != len(b) or not _close(a, b):
-            a, b = settled(part.kind, a), settled(part.kind, b)
+            a, b = split_bias_sides(part.kind, a), split_bias_sides(part.kind, b)
             return a.shape == b.shape and _near(a, b)
         return True
     # a bias is what people compute, as where a normalisation is folded into a layer
@@ -249,7 +249,7 @@ def _gap(
             continue
         part, short = every[tensor]
         if "s" in part.kind.tensors[short]:
-            a, b = settled(part.kind, a), settled(part.kind, b)
+            a, b = split_bias_sides(part.kind, a), split_bias_sides(part.kind, b)
         if a.shape == b.shape:
             with np.errstate(all="ignore"):
                 gaps.append(float(np.abs(a.astype(np.float64) - b).max(initial=0)))
@@ -321,7 +321,7 @@ def _other(
         mine, other = own, held[tensor]
         axes = part.kind.tensors[short]
         if mine is not None and "s" in axes:
-            mine, other = settled(part.kind, mine), settled(part.kind, other)
+            mine, other = split_bias_sides(part.kind, mine), split_bias_sides(part.kind, other)
         if mine is None or mine.shape != other.shape:
             text = f"Your {called} has numbers where a has no such tensor."
             return Said(text, "Leave it out, or set it to zero.", called.replace("`", ""))

@@ -22,7 +22,7 @@ from xlstm.diagnosis.search.search import Explained, Memory, Point, Search
 from xlstm.diagnosis.state import Case, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
 from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
-from xlstm.frameworks.recording import Watched
+from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
 from xlstm.reference import Coverage
@@ -87,7 +87,7 @@ ROUNDED = Finding(
 """The note where a suspect agrees up to rounding in float32, and not in float64."""
 
 
-def bisect(case: Case, outputs: list[Array], gave: Watched | None, read: Model | None) -> None:
+def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model | None) -> None:
     """Finds what explains the suspect, and writes it into the case.
 
     Args:
@@ -260,7 +260,7 @@ def _pairing(case: Case, read: Model | None) -> Paired:
     return replace(pairs, names=names, modules=named.modules, tables=named.tables)
 
 
-def _points(case: Case, paired: Paired, gave: Watched | None, read: Model | None) -> list[Point]:
+def _points(case: Case, paired: Paired, gave: RunRecord | None, read: Model | None) -> list[Point]:
     values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
     known = {node.name: values[Edge(node.name)] for node in case.a.layers}
     if read is not None:
@@ -352,7 +352,7 @@ def _unknown(case: Case, one: Explained, between: str) -> None:
     case.unexplained.append(Unexplained(layer, one.gap.step, one.gap.most, text))
 
 
-def _idle(case: Case, read: Model | None, paired: Paired, gave: Watched | None) -> None:
+def _idle(case: Case, read: Model | None, paired: Paired, gave: RunRecord | None) -> None:
     """Notes of options that act in training only."""
     found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
     if read is not None and not found:

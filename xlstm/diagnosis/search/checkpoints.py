@@ -11,7 +11,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import pieces
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.diagnosis.search.search import Point
 from xlstm.diagnosis.search.separate_activations import compared
-from xlstm.frameworks.recording import Gave
+from xlstm.frameworks.recording import LayerRecord
 from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Recurrent
 from xlstm.ir.layers import Conv, ConvTranspose, Dense, DepthwiseConv
 from xlstm.ir.types import Array
@@ -72,7 +72,7 @@ NATIVE = ("Linear", *(f"Conv{t}{rank}d" for t in ("", "Transpose") for rank in (
 
 
 def watched(
-    a: Model, paired: Paired, gave: Sequence[Gave], known: Mapping[str, Array]
+    a: Model, paired: Paired, gave: Sequence[LayerRecord], known: Mapping[str, Array]
 ) -> list[Point]:
     """What submodules of a suspect gave, by the paths of their weights."""
     by_name = {one.name: one for one in gave}
@@ -90,7 +90,7 @@ def watched(
     return [found[node.name] for node in a.layers if node.name in found]
 
 
-def _watched(node: Node, one: Gave, own: Array) -> Point | None:
+def _watched(node: Node, one: LayerRecord, own: Array) -> Point | None:
     y = one.output
     if y.ndim == own.ndim >= 3 and one.kind.startswith(("Conv", "BatchNorm", "PReLU")):
         y = np.moveaxis(y, 1, -1)

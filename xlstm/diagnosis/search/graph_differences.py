@@ -12,9 +12,9 @@ from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Site, pieces
 from xlstm.diagnosis.mistakes.layers.activations import cause_of, optioned
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.separate_activations import inside, whole
-from xlstm.frameworks.recording import Gave
+from xlstm.frameworks.recording import LayerRecord
 from xlstm.ir.graph import Bidirectional, Model, Node, Softmax
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 
 BY_FIELD = {
     "epsilon": "epsilon",
@@ -53,7 +53,7 @@ def _fields(node: Node, other: Node) -> Iterator[tuple[str, Any]]:
             yield own.name, value
 
 
-def _first(spec: Spec) -> Spec:
+def _first(spec: LayerSpec) -> LayerSpec:
     return pieces(spec)[0].specs[0]
 
 
@@ -115,7 +115,7 @@ def idle(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, st
 
 
 def idle_of(
-    a: Model, gave: Sequence[Gave], modules: Mapping[str, str]
+    a: Model, gave: Sequence[LayerRecord], modules: Mapping[str, str]
 ) -> Iterator[tuple[str, str, Any, Any]]:
     """As `idle`, from what the suspect's modules were made with."""
     made = {one.name: one.options for one in gave}

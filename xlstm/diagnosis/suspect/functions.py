@@ -19,7 +19,7 @@ from xlstm.diagnosis.suspect.runs import attempt, between, repeated
 from xlstm.diagnosis.tolerance import Gap, gap_of
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry
-from xlstm.frameworks.recording import Watched
+from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.types import Array
 from xlstm.reading.load import KERAS_2
 from xlstm.reference import run as reference
@@ -171,7 +171,7 @@ def _moved(x: Array, eps: float, rng: np.random.Generator) -> Array:
     return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if x.dtype.kind == "f" else x
 
 
-def _shapes(found: Watched, outputs: Sequence[Array]) -> bool:
+def _shapes(found: RunRecord, outputs: Sequence[Array]) -> bool:
     return [y.shape for y in found.outputs] == [y.shape for y in outputs]
 
 

@@ -15,12 +15,12 @@ from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays.named_arrays import read_arrays
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
-from xlstm.frameworks.recording import Watched, form_of
+from xlstm.frameworks.recording import RunRecord, form_of
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
 from xlstm.reading.load import load
 
-Run = Callable[..., Watched]
+Run = Callable[..., RunRecord]
 """(inputs, dtype, quiet=..., seed=...) -> what came out."""
 
 
@@ -177,9 +177,9 @@ def _runner(b: Any, live: Any, own: Mapping[str, Any]) -> Run:
     if hasattr(live, "watch"):
         return lambda inputs, dtype, **options: live.watch(b, inputs, dtype, **own, **options)
 
-    def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> Watched:
+    def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> RunRecord:
         made = live.in_dtype(b, dtype) if hasattr(live, "in_dtype") else b
-        return Watched(live.run(made, inputs, dtype), [])
+        return RunRecord(live.run(made, inputs, dtype), [])
 
     return run
 
@@ -190,17 +190,17 @@ def of_function(b: Callable[..., Any]) -> Suspect:
 
 
 def _function(b: Callable[..., Any]) -> Run:
-    def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> Watched:
+    def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> RunRecord:
         # copies: a suspect may write into what it is called with
         found = b(*(x.astype(dtype if x.dtype.kind == "f" else x.dtype) for x in inputs))
         if _numbers(found):
-            return Watched([np.asarray(found)], [], form="")
+            return RunRecord([np.asarray(found)], [], form="")
         form = form_of(found)
         if isinstance(found, Mapping):
             found = [found[key] for key in sorted(found, key=str)]
         parts = [y for y in found if y is not None] if _nested(found) else [found]
         outer = [y for y in parts if not _nested(y)] or [*_leaves(parts)]
-        return Watched([_as_array(y) for y in outer], [], form=form)
+        return RunRecord([_as_array(y) for y in outer], [], form=form)
 
     return run
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, pieces
 from xlstm.diagnosis.pairing.names import Said
-from xlstm.frameworks.recording import Gave
+from xlstm.frameworks.recording import LayerRecord
 
-Facts = Mapping[str, Gave]
+Facts = Mapping[str, LayerRecord]
 """Owner of a layer of the truth -> the framework's own module that stands for it and was run."""
 
 NATIVE = ("LSTM", "GRU", "RNN")
 """PyTorch's recurrent modules, whose functions are known."""
 
 
-def native_modules(modules: Mapping[str, str], gave: Sequence[Gave]) -> Facts:
+def native_modules(modules: Mapping[str, str], gave: Sequence[LayerRecord]) -> Facts:
     """The framework's own recurrent modules of a suspect.
 
     Args:
@@ -41,7 +41,7 @@ def contradicts(hypothesis: Hypothesis, before: Mapping[str, Any], facts: Facts)
     )
 
 
-def _cannot(layer: Any, was: Any, gave: Gave) -> bool:
+def _cannot(layer: Any, was: Any, gave: LayerRecord) -> bool:
     new, old = (pieces(one.spec)[0].specs[0] for one in (layer, was))
     own = {"activation": "tanh", "gate_activation": "sigmoid", "reset_after": True}
     if gave.kind == "RNN":

@@ -15,7 +15,7 @@ import numpy as np
 from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.tolerance import apart
-from xlstm.frameworks.recording import Watched
+from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Bidirectional, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference import run as reference
@@ -26,7 +26,7 @@ SAME = "Return the same outputs."
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
-def glanced(case: Case, outputs: list[Array], gave: Watched | None) -> list[Array]:
+def glanced(case: Case, outputs: list[Array], gave: RunRecord | None) -> list[Array]:
     """As many outputs as the truth has; none where nothing is left to look for."""
     truth = [np.asarray(y) for y in reference(case.a, case.inputs)][: len(case.a.outputs)]
     outputs = _counted(case, outputs, truth, "" if gave is None else gave.form or "")

@@ -12,7 +12,7 @@ from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.suspect.models import Suspect
 from xlstm.diagnosis.suspect.slow import waited
 from xlstm.diagnosis.tolerance import apart
-from xlstm.frameworks.recording import Watched
+from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Model, row_numbers
 from xlstm.ir.types import Array
 from xlstm.reference import run as reference
@@ -32,7 +32,7 @@ def _kind(number: bool, x: Array) -> Any:
     return np.float64 if x.dtype.kind in "iu" else x.dtype
 
 
-def ran(case: Case) -> Watched | None:
+def ran(case: Case) -> RunRecord | None:
     """One run of the suspect in float64, or else in float32; a finding where both fail.
 
     Where it fails, it is tried with as many samples as time steps: a suspect that takes one for the
@@ -63,7 +63,7 @@ def still_fails(case: Case) -> None:
         fails(case, f"{text} time steps.", "Look for where it takes one for the other.")
 
 
-def _once(case: Case) -> tuple[Watched | None, str]:
+def _once(case: Case) -> tuple[RunRecord | None, str]:
     """The run, or None and what was said."""
     found, said = attempt(case.b, _given(case.a, case.inputs))
     if found is None:
@@ -74,7 +74,7 @@ def _once(case: Case) -> tuple[Watched | None, str]:
 
 def attempt(
     b: Suspect, inputs: Sequence[Array], dtypes: Sequence[str] = ("float64", "float32")
-) -> tuple[Watched | None, str]:
+) -> tuple[RunRecord | None, str]:
     """A run in the first precision that works, and what it computed in; or None, and why."""
     said = ""
     for dtype in dtypes:
@@ -112,7 +112,7 @@ class _NoNumbersError(Exception):
     """A suspect gives no arrays of numbers."""
 
 
-def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> Watched:
+def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> RunRecord:
     """A run of the suspect.
 
     Raises:
@@ -147,7 +147,7 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
     return [x[:size, :size] if own else x[:size] for x, own in pairs]
 
 
-def steady(case: Case, first: Watched) -> Watched | None:
+def steady(case: Case, first: RunRecord) -> RunRecord | None:
     """The run, or another one without dropout where two runs differ; None where that helps not."""
     wrong, found = repeated(case.b, _given(case.a, case.inputs), first, case.dtype)
     case.findings += [wrong] if wrong else []
@@ -155,8 +155,8 @@ def steady(case: Case, first: Watched) -> Watched | None:
 
 
 def repeated(
-    b: Suspect, given: Sequence[Array], first: Watched, dtype: str
-) -> tuple[Finding | None, Watched | None]:
+    b: Suspect, given: Sequence[Array], first: RunRecord, dtype: str
+) -> tuple[Finding | None, RunRecord | None]:
     """A finding where a second run differs or fails, and the run to compare, None for none."""
     try:
         gap = between(first, _run(b, given, dtype, seed=1))
@@ -168,7 +168,7 @@ def repeated(
 
 def _quiet(
     b: Suspect, given: Sequence[Array], dtype: str, gap: float
-) -> tuple[Finding, Watched | None]:
+) -> tuple[Finding, RunRecord | None]:
     """A run with dropout off, and a finding: dropout was on, or runs differ for another reason."""
     found, other = (_run(b, given, dtype, quiet=True, seed=seed) for seed in (0, 1))
     if between(found, other):
@@ -182,7 +182,7 @@ def _quiet(
     return Finding("", None, "", "dropout-on", text, fix, gap), found
 
 
-def between(one: Watched, other: Watched) -> float:
+def between(one: RunRecord, other: RunRecord) -> float:
     """The largest difference of two runs; infinite where their shapes or their NaNs differ."""
     gaps = [0.0]
     for x, y in zip(one.outputs, other.outputs, strict=False):

@@ -83,7 +83,7 @@ def open_safetensors(stream: BinaryIO, where: str, budget: Budget) -> Tensors:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ByteRange:
     """Dtype, shape, and where the bytes of a tensor begin and end."""
 
     dtype: str
@@ -102,7 +102,7 @@ class _Place:
         return Stored(name, self.shape, "bfloat16" if self.dtype == "BF16" else dtype.name, load)
 
 
-def _place(entry: Any, where: str) -> _Place:
+def _place(entry: Any, where: str) -> _ByteRange:
     """An entry of the header, checked."""
     found = as_object(entry, where)
     if set(found) != {"dtype", "shape", "data_offsets"}:
@@ -115,7 +115,7 @@ def _place(entry: Any, where: str) -> _Place:
     size = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
     if len(ends) != 2 or ends[1] - ends[0] != size:
         raise FileError(where, f"{size} bytes for shape {shape}", f"places {ends}", ANEW)
-    return _Place(dtype, shape, *ends)
+    return _ByteRange(dtype, shape, *ends)
 
 
 def _sizes(data: Any, where: str) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ def _sizes(data: Any, where: str) -> tuple[int, ...]:
     return tuple(data)
 
 
-def _check_filled(places: Mapping[str, _Place], size: int, where: str) -> None:
+def _check_filled(places: Mapping[str, _ByteRange], size: int, where: str) -> None:
     """Refuses tensors that share bytes, leave some out, or go beyond the end."""
     end = 0
     for name, place in sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)):

@@ -20,7 +20,7 @@ from xlstm.errors import FileError
 from xlstm.files.file_slice import exactly
 from xlstm.files.hdf5.messages import (
     UNDEFINED,
-    Layout,
+    StorageLayout,
     Type,
     attribute_name,
     damaged,
@@ -73,7 +73,7 @@ class Object:
     attributes: dict[bytes, bytes] = field(default_factory=dict)
     space: tuple[int, ...] | None = None
     type: Type | None = None
-    layout: Layout | None = None
+    layout: StorageLayout | None = None
 
 
 class Blocks:
@@ -165,9 +165,11 @@ class Blocks:
             elif kind == LAYOUT:
                 found.layout = found.layout or layout(data, where)
             elif kind == OUTSIDE:
-                found.layout = Layout("external storage")
+                found.layout = StorageLayout("external storage")
             elif kind == FILTERS:
-                found.layout = Layout("chunked storage with a filter, which Keras never writes")
+                found.layout = StorageLayout(
+                    "chunked storage with a filter, which Keras never writes"
+                )
         if links:
             found.links = self._members(links, where)
         return found

@@ -30,7 +30,7 @@ from xlstm.files.hdf5.messages import (
     UNDEFINED,
     VARIABLE,
     Attribute,
-    Layout,
+    StorageLayout,
     Type,
     attribute,
     damaged,
@@ -44,7 +44,7 @@ SPLIT = 1_000
 """Most numbered pieces of an attribute that Keras split because of its length."""
 
 
-def open_hdf5(stream: BinaryIO, where: str, budget: Budget) -> Group:
+def open_hdf5(stream: BinaryIO, where: str, budget: Budget) -> Hdf5Group:
     """The root group of a file; the stream has to stay open while arrays are read.
 
     Raises:
@@ -52,21 +52,21 @@ def open_hdf5(stream: BinaryIO, where: str, budget: Budget) -> Group:
     """
     blocks = Blocks(stream, where, budget)
     found = _item(blocks, blocks.root, where)
-    if not isinstance(found, Group):
+    if not isinstance(found, Hdf5Group):
         raise damaged(where, "no root group")
     return found
 
 
-def _item(blocks: Blocks, address: int, where: str) -> Group | Dataset | None:
+def _item(blocks: Blocks, address: int, where: str) -> Hdf5Group | Dataset | None:
     """The object at an address; None for a type that is stored on its own."""
     found = blocks.object(address, where)
     if found.links is not None:
-        return Group(blocks, found)
+        return Hdf5Group(blocks, found)
     return Dataset(blocks, found) if found.layout is not None else None
 
 
 @dataclass(frozen=True)
-class _Item:
+class _Hdf5Item:
     """A group or dataset of an open file."""
 
     blocks: Blocks
@@ -143,10 +143,10 @@ class _Item:
 
 
 @dataclass(frozen=True)
-class Group(_Item):
+class Hdf5Group(_Hdf5Item):
     """A group of an open file."""
 
-    def child(self, name: str, where: str) -> Group | Dataset | None:
+    def child(self, name: str, where: str) -> Hdf5Group | Dataset | None:
         """One member by name, None if there is none; only hard links are followed.
 
         Raises:
@@ -161,11 +161,11 @@ class Group(_Item):
             raise FileError(where, "data in this file", link.kind, do)
         return _item(self.blocks, link.address, where)
 
-    def walk(self, path: str, where: str) -> Group | Dataset | None:
+    def walk(self, path: str, where: str) -> Hdf5Group | Dataset | None:
         """The member at a path of names joined with "/", None if a step is missing."""
-        found: Group | Dataset | None = self
+        found: Hdf5Group | Dataset | None = self
         for name in path.split("/"):
-            if not isinstance(found, Group):
+            if not isinstance(found, Hdf5Group):
                 return None
             found = found.child(name, where)
         return found
@@ -180,7 +180,7 @@ class Group(_Item):
         self.blocks.budget.spend("nodes", len(found), where)
         return found
 
-    def members(self, where: str) -> Iterator[tuple[str, Group | Dataset]]:
+    def members(self, where: str) -> Iterator[tuple[str, Hdf5Group | Dataset]]:
         """All members; hard links only.
 
         Raises:
@@ -193,7 +193,7 @@ class Group(_Item):
 
 
 @dataclass(frozen=True)
-class Dataset(_Item):
+class Dataset(_Hdf5Item):
     """A dataset of an open file."""
 
     def stored(self, name: str, where: str) -> Stored:
@@ -235,7 +235,7 @@ class Dataset(_Item):
 
     def _place(self, size: int, where: str) -> tuple[BinaryIO, int]:
         """The stream and the position of the values, whose bytes no other array may share."""
-        layout = cast(Layout, self.header.layout)
+        layout = cast(StorageLayout, self.header.layout)
         if layout.inside is not None:
             return io.BytesIO(layout.inside), 0
         if size:

@@ -130,7 +130,7 @@ def _float(low: int, sign: int, size: int, rest: bytes) -> np.dtype[Any] | None:
 
 
 @dataclass(frozen=True)
-class Layout:
+class StorageLayout:
     """Where the values of a dataset lie.
 
     Attributes:
@@ -146,7 +146,7 @@ class Layout:
     inside: bytes | None = None
 
 
-def layout(data: bytes, where: str) -> Layout:
+def layout(data: bytes, where: str) -> StorageLayout:
     """Where a layout message says that the values lie.
 
     Raises:
@@ -156,12 +156,12 @@ def layout(data: bytes, where: str) -> Layout:
     if version not in (3, 4) or kind > 1:
         names = {2: "chunked storage", 3: "virtual storage"}
         named = names.get(kind, "an old form of storage") if version > 2 else names[2]
-        return Layout(f"{named}, which Keras never writes")
+        return StorageLayout(f"{named}, which Keras never writes")
     if kind == 0:
         (size,) = unpack("H", data, 2, where)
-        return Layout(size=size, inside=data[4 : 4 + size])
+        return StorageLayout(size=size, inside=data[4 : 4 + size])
     address, size = unpack("QQ", data, 2, where)
-    return Layout(address=address, size=size)
+    return StorageLayout(address=address, size=size)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ KERNEL_LAYOUTS = ("tensorflow", "theano")
 
 
 @dataclass(frozen=True)
-class Told:
+class ReadOptions:
     """What the user says about a file that does not say it itself.
 
     Attributes:
@@ -98,7 +98,7 @@ class Told:
         return [name for name, value in vars(self).items() if value is not None]
 
 
-def join(description: Description, told: Told) -> Description:
+def join(description: Description, told: ReadOptions) -> Description:
     """A description with what the user says of it; nothing may contradict the file.
 
     Raises:

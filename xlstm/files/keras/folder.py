@@ -14,7 +14,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
-from xlstm.files.hdf5.library import Group, open_hdf5
+from xlstm.files.hdf5.library import Hdf5Group, open_hdf5
 from xlstm.files.keras.optimizer import in_tree, kind_of
 from xlstm.files.keras.variables import Tree, add, numbered, read_tree
 from xlstm.ir.source import Optimizer, optimizer_of
@@ -108,7 +108,7 @@ def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
     """
     where = index.name
     spread = as_object(_json(index, budget).get("weight_map"), where)
-    roots: dict[str, Group] = {}
+    roots: dict[str, Hdf5Group] = {}
     found: dict[str, tuple[Stored, ...]] = {}
     for path, names in spread.items():
         parts: dict[int, Stored] = {}
@@ -117,7 +117,7 @@ def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
                 stream = opened.enter_context(open_regular(index.with_name(name)))
                 roots[name] = open_hdf5(stream, name, budget)
             group = roots[name].walk(path.strip("/"), name)
-            parts |= numbered(group, f"{name}, {path}") if isinstance(group, Group) else {}
+            parts |= numbered(group, f"{name}, {path}") if isinstance(group, Hdf5Group) else {}
         if sorted(parts) != list(range(len(parts))) or not parts:
             raise FileError(where, f"all of {path}", sorted(parts), "keep the shards together")
         owner = path.strip("/").removesuffix("/vars")

@@ -9,7 +9,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Digest, Stored
 from xlstm.files.guards import as_object, parse_json
-from xlstm.files.hdf5.library import Dataset, Group, open_hdf5
+from xlstm.files.hdf5.library import Dataset, Hdf5Group, open_hdf5
 from xlstm.files.keras.optimizer import in_tree, in_whole
 from xlstm.files.keras.variables import ROOTS, is_below, is_tree, read_tree
 
@@ -36,10 +36,10 @@ def describe_hdf5(
     )
 
 
-def _whole(root: Group, file: str, budget: Budget) -> dict[str, Any] | None:
+def _whole(root: Hdf5Group, file: str, budget: Budget) -> dict[str, Any] | None:
     """What a whole model says; None for other files."""
     group = root.child("model_weights", file)
-    if not isinstance(group, Group) or not root.has("model_config"):
+    if not isinstance(group, Hdf5Group) or not root.has("model_config"):
         return None
     return {
         "version": _version(root, group, file),
@@ -53,7 +53,7 @@ def _whole(root: Group, file: str, budget: Budget) -> dict[str, Any] | None:
     }
 
 
-def _old_weights(root: Group, file: str) -> dict[str, Any] | None:
+def _old_weights(root: Hdf5Group, file: str) -> dict[str, Any] | None:
     """What weights alone in the old form say; None for other files."""
     if not _has_names(root, "layer_names"):
         return None
@@ -67,7 +67,7 @@ def _old_weights(root: Group, file: str) -> dict[str, Any] | None:
     }
 
 
-def _new_weights(root: Group, file: str) -> dict[str, Any] | None:
+def _new_weights(root: Hdf5Group, file: str) -> dict[str, Any] | None:
     """What weights alone in the new form say; None for other files."""
     if not is_tree(root, file):
         return None
@@ -84,26 +84,26 @@ def _new_weights(root: Group, file: str) -> dict[str, Any] | None:
     }
 
 
-def _config(root: Group, file: str, budget: Budget) -> dict[str, Any]:
+def _config(root: Hdf5Group, file: str, budget: Budget) -> dict[str, Any]:
     where = f"{file}, model_config"
     return as_object(parse_json(root.text("model_config", file) or "", where, budget), where)
 
 
-def _text(item: Group, name: str, file: str) -> str:
+def _text(item: Hdf5Group, name: str, file: str) -> str:
     return item.text(name, file) or ""
 
 
-def _has_names(item: Group, name: str) -> bool:
+def _has_names(item: Hdf5Group, name: str) -> bool:
     return item.has(name) or item.has(f"{name}0")
 
 
-def _version(root: Group, group: Group, file: str) -> str:
+def _version(root: Hdf5Group, group: Hdf5Group, file: str) -> str:
     # Keras 1 writes none on model_weights, and one at the root since 1.1; the words of its options
     # prove it where there is none at all
     return _text(group, "keras_version", file) or _text(root, "keras_version", file)
 
 
-def _weights(group: Group, file: str) -> dict[str, tuple[Stored, ...]]:
+def _weights(group: Hdf5Group, file: str) -> dict[str, tuple[Stored, ...]]:
     found = {}
     layers = group.texts("layer_names", file)
     if len(set(layers)) != len(layers):
@@ -111,7 +111,7 @@ def _weights(group: Group, file: str) -> dict[str, tuple[Stored, ...]]:
         raise FileError(file, "layers of names that differ", got, "save the model anew")
     for layer in layers:
         below = group.walk(layer, file)
-        if not isinstance(below, Group):
+        if not isinstance(below, Hdf5Group):
             raise FileError(file, f"weights of layer {layer}", "none", "save the model anew")
         found[layer] = tuple(
             _array(below, name, f"{file}, layer {layer}")
@@ -120,7 +120,7 @@ def _weights(group: Group, file: str) -> dict[str, tuple[Stored, ...]]:
     return found
 
 
-def _array(group: Group, name: str, where: str) -> Stored:
+def _array(group: Hdf5Group, name: str, where: str) -> Stored:
     dataset = group.walk(name, where)
     if not isinstance(dataset, Dataset):
         raise FileError(where, f"weights {name}", "none", "save the model anew")

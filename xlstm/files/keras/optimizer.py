@@ -13,7 +13,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.guards import parse_json
 from xlstm.files.hdf5.blocks import MAX_LINKS
-from xlstm.files.hdf5.library import Dataset, Group
+from xlstm.files.hdf5.library import Dataset, Hdf5Group
 from xlstm.files.keras.variables import tree_below
 from xlstm.files.tensorflow.checkpoint import Bundle
 from xlstm.ir.source import Optimizer, optimizer_of
@@ -23,7 +23,7 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """How the key of a variable in a checkpoint ends."""
 
 
-def in_tree(root: Group, config: Mapping[str, Any], where: str) -> Optimizer | None:
+def in_tree(root: Hdf5Group, config: Mapping[str, Any], where: str) -> Optimizer | None:
     """The optimizer beside new Keras weights; its kind is in the config of the whole model."""
 
     def shapes() -> list[Shape]:
@@ -40,12 +40,12 @@ def kind_of(config: Mapping[str, Any]) -> object:
     return _kind(compiled.get("optimizer")) if isinstance(compiled, Mapping) else None
 
 
-def in_whole(root: Group, where: str, budget: Budget) -> Optimizer | None:
+def in_whole(root: Hdf5Group, where: str, budget: Budget) -> Optimizer | None:
     """The optimizer in a whole model of old HDF5."""
 
     def shapes() -> list[Shape]:
         group = root.child("optimizer_weights", where)
-        if not isinstance(group, Group):
+        if not isinstance(group, Hdf5Group):
             return []
         listed = group.texts("weight_names", where)
         if len(listed) > MAX_LINKS:
@@ -57,7 +57,7 @@ def in_whole(root: Group, where: str, budget: Budget) -> Optimizer | None:
     return _optimizer(_trained(root, where, budget), shapes)
 
 
-def _trained(root: Group, where: str, budget: Budget) -> object:
+def _trained(root: Hdf5Group, where: str, budget: Budget) -> object:
     try:
         said = parse_json(root.text("training_config", where) or "", where, budget)
     except FileError:

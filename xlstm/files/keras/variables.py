@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from xlstm.errors import FileError
 from xlstm.files.description import Stored
-from xlstm.files.hdf5.library import Dataset, Group
+from xlstm.files.hdf5.library import Dataset, Hdf5Group
 
 ROOTS = {"layers": 1, "_layer_checkpoint_dependencies": 2}
 """Root group -> how far the number in a layer's group advances for a layer with weights. Keras 2.12
@@ -21,7 +21,7 @@ DEEPEST = 33
 Tree = Mapping[str, tuple[Stored, ...]]
 
 
-def is_tree(root: Group, where: str) -> bool:
+def is_tree(root: Hdf5Group, where: str) -> bool:
     """True if a file holds new Keras weights."""
     return any(is_below(name, *ROOTS) for name in root.names(where))
 
@@ -38,7 +38,7 @@ def is_below(name: str, *groups: str) -> bool:
     return name.replace("\\", "/").split("/")[0] in groups
 
 
-def read_tree(root: Group, where: str) -> tuple[Tree, int]:
+def read_tree(root: Hdf5Group, where: str) -> tuple[Tree, int]:
     """Path below the root group -> the arrays of its `vars`, in order; and the step of the numbers.
 
     Raises:
@@ -52,7 +52,7 @@ def read_tree(root: Group, where: str) -> tuple[Tree, int]:
     return next(((tree, ROOTS[name]) for name, tree in found.items()), ({}, 1))
 
 
-def tree_below(root: Group, start: str, where: str) -> Tree:
+def tree_below(root: Hdf5Group, start: str, where: str) -> Tree:
     """Path below a group of the root -> the arrays of its `vars`, in order; {} for no group.
 
     Raises:
@@ -70,10 +70,10 @@ def tree_below(root: Group, start: str, where: str) -> Tree:
             below = f"{path}/{name}".replace("\\", "/").strip("/")
             group.blocks.budget.spend("characters", len(below), where)
             item = group.child(name, where) if is_below(below, start) else None
-            if isinstance(item, Group) and below.split("/")[-1] == "vars":
+            if isinstance(item, Hdf5Group) and below.split("/")[-1] == "vars":
                 owner = below.removeprefix(start).rpartition("/")[0].strip("/")
                 add(found, variables(item, owner, where), where)
-            elif isinstance(item, Group):
+            elif isinstance(item, Hdf5Group):
                 todo.append((below, item))
     return found
 
@@ -90,7 +90,7 @@ def add(found: dict[str, tuple[Stored, ...]], more: Tree, where: str) -> None:
     found.update(more)
 
 
-def variables(group: Group, path: str, where: str) -> dict[str, tuple[Stored, ...]]:
+def variables(group: Hdf5Group, path: str, where: str) -> dict[str, tuple[Stored, ...]]:
     """The numbered arrays of one `vars` group under its layer's path; empty for none."""
     ordered = numbered(group, f"{where}, {path}")
     if list(ordered) != list(range(len(ordered))):
@@ -99,7 +99,7 @@ def variables(group: Group, path: str, where: str) -> dict[str, tuple[Stored, ..
     return {path: tuple(ordered.values())} if ordered else {}
 
 
-def numbered(group: Group, where: str) -> dict[int, Stored]:
+def numbered(group: Hdf5Group, where: str) -> dict[int, Stored]:
     """The arrays of a `vars` group by number, in numeric order ("10" after "2")."""
     arrays = {name: item for name, item in group.members(where) if isinstance(item, Dataset)}
     if not all(name.isdecimal() and name.isascii() for name in arrays):

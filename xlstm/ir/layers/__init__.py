@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.ir.layers.base import MAX_SIZE, Input, Spec
+from xlstm.ir.layers.base import MAX_SIZE, Input, LayerSpec
 from xlstm.ir.layers.basic import (
     Activation,
     Dense,
@@ -97,6 +97,7 @@ __all__ = [
     "GlobalPool",
     "Input",
     "LayerNorm",
+    "LayerSpec",
     "Masking",
     "Merge",
     "MultiHeadAttention",
@@ -116,7 +117,6 @@ __all__ = [
     "SimpleRNN",
     "Slice",
     "Softmax",
-    "Spec",
     "Squeeze",
     "TimeDistributed",
     "TrainingOnly",
@@ -125,7 +125,7 @@ __all__ = [
     "Where",
 ]
 
-SPECS: dict[str, type[Spec]] = {
+SPECS: dict[str, type[LayerSpec]] = {
     spec.kind: spec
     for spec in (
         Input,

@@ -40,7 +40,7 @@ def check_rate(where: str, *rates: float) -> None:
 
 
 @dataclass(frozen=True)
-class Spec:
+class LayerSpec:
     """One layer's options: everything that decides its function, checked on construction.
 
     Each field is checked against its type and rule (`xlstm.ir.layers.fields`), then `check` is
@@ -73,12 +73,12 @@ class Spec:
         return self.kind
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         """Name of the hub form of its weights (`xlstm.slots.KINDS`)."""
         return self.kind
 
     @property
-    def parts(self) -> tuple[tuple[str, Spec], ...]:
+    def weighted_parts(self) -> tuple[tuple[str, LayerSpec], ...]:
         """The specs that own weights, each with what its hub tensors' names start with."""
         return (("", self),) if self.sizes() else ()
 
@@ -86,7 +86,7 @@ class Spec:
         """Sizes of the hub axes of the weights, by axis letter; empty without weights."""
         return {}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         """Hub tensors that this layer could have and does not."""
         return frozenset()
 
@@ -99,7 +99,7 @@ class Spec:
         return (self.output_shape(shapes[0]),)
 
 
-def check_last(spec: Spec, shape: Shape, rank: int, features: int) -> None:
+def check_last(spec: LayerSpec, shape: Shape, rank: int, features: int) -> None:
     """Raises UsageError for a sample that has too few axes or another number of features."""
     if len(shape) < rank or shape[-1] != features:
         want = f"an input of rank {rank + 1} or more with {features} features last"
@@ -114,7 +114,7 @@ DTYPES = (
 
 
 @dataclass(frozen=True)
-class Input(Spec):
+class Input(LayerSpec):
     """A model input of samples of `shape`; `batch` where the model was built for one batch size."""
 
     kind: ClassVar[str] = "Input"

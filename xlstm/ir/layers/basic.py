@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.layers.base import ActivationName, Spec, check_last, check_rate, check_size
+from xlstm.ir.layers.base import ActivationName, LayerSpec, check_last, check_rate, check_size
 from xlstm.ir.layers.custom import Custom
 from xlstm.ir.layers.operations import Across
 from xlstm.ir.types import Shape
 
 
 @dataclass(frozen=True)
-class Dense(Spec):
+class Dense(LayerSpec):
     """`activation(x W + b)` over the last axis."""
 
     kind: ClassVar[str] = "Dense"
@@ -30,7 +30,7 @@ class Dense(Spec):
     def sizes(self) -> dict[str, int]:
         return {"i": self.features, "o": self.units}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset() if self.use_bias else frozenset({"bias"})
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -39,7 +39,7 @@ class Dense(Spec):
 
 
 @dataclass(frozen=True)
-class TimeDistributed(Spec):
+class TimeDistributed(LayerSpec):
     """`layer` applied to every time step (axis 1) by itself.
 
     Each output of the layer gets the time axis in front. A node of it may have a mask edge where
@@ -47,7 +47,7 @@ class TimeDistributed(Spec):
     """
 
     kind: ClassVar[str] = "TimeDistributed"
-    layer: Spec
+    layer: LayerSpec
 
     def check(self) -> None:
         single = self.layer.arity == (1, 1) or isinstance(self.layer, Custom)
@@ -59,8 +59,8 @@ class TimeDistributed(Spec):
             raise UnsupportedError(self.kind, want, got, "set stateful=False")
 
     @property
-    def parts(self) -> tuple[tuple[str, Spec], ...]:
-        return self.layer.parts
+    def weighted_parts(self) -> tuple[tuple[str, LayerSpec], ...]:
+        return self.layer.weighted_parts
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         shape = shapes[0]
@@ -74,7 +74,7 @@ class TimeDistributed(Spec):
 
 
 @dataclass(frozen=True)
-class Dropout(Spec):
+class Dropout(LayerSpec):
     """Zeroes a share `rate` of its input in training; does nothing in evaluation."""
 
     kind: ClassVar[str] = "Dropout"
@@ -85,7 +85,7 @@ class Dropout(Spec):
 
 
 @dataclass(frozen=True)
-class Activation(Spec):
+class Activation(LayerSpec):
     """An activation as a layer of its own."""
 
     kind: ClassVar[str] = "Activation"
@@ -93,7 +93,7 @@ class Activation(Spec):
 
 
 @dataclass(frozen=True)
-class Masking(Spec):
+class Masking(LayerSpec):
     """Marks the steps whose features all equal `value`, and puts zeros there.
 
     Outputs: the input with zeros at masked steps, and the mask (B, T), True where a step counts.
@@ -118,7 +118,7 @@ class Masking(Spec):
 
 
 @dataclass(frozen=True)
-class Reverse(Spec):
+class Reverse(LayerSpec):
     """Turns the time axis (axis 1) round."""
 
     kind: ClassVar[str] = "Reverse"
@@ -130,7 +130,7 @@ class Reverse(Spec):
 
 
 @dataclass(frozen=True)
-class Embedding(Spec):
+class Embedding(LayerSpec):
     """Row number x of a table, for each whole number x; fractions are cut off, as Keras casts.
 
     Outputs: the rows, and with `mask_zero` the mask, True where x itself is not 0 (so 0.5, which

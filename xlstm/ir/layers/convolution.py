@@ -6,7 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.layers.base import MAX_SIZE, ActivationName, Spec, check_last, check_size, windows
+from xlstm.ir.layers.base import (
+    MAX_SIZE,
+    ActivationName,
+    LayerSpec,
+    check_last,
+    check_size,
+    windows,
+)
 from xlstm.ir.layers.fields import OneOf
 from xlstm.ir.types import Shape
 
@@ -26,7 +33,7 @@ def check_sizes(where: str, **sizes: Sizes) -> None:
         check_size(where, **{f"{name}[{n}]": size for n, size in enumerate(found)})
 
 
-def _check_space(spec: Spec, shape: Shape, rank: int) -> None:
+def _check_space(spec: LayerSpec, shape: Shape, rank: int) -> None:
     """Raises UsageError for a sample that is not (*space, channels) with `rank` axes of space."""
     if len(shape) != rank + 1:
         want = f"an input with {rank} axes and channels"
@@ -34,7 +41,7 @@ def _check_space(spec: Spec, shape: Shape, rank: int) -> None:
 
 
 def slide(
-    spec: Spec, shape: Shape, window: Sizes, strides: Sizes, how: str, dilation: Sizes = ()
+    spec: LayerSpec, shape: Shape, window: Sizes, strides: Sizes, how: str, dilation: Sizes = ()
 ) -> Shape:
     """Space of the output for a sample (*space, channels) and a window.
 
@@ -60,7 +67,7 @@ def _check_window(spec: Conv | DepthwiseConv) -> None:
 
 
 @dataclass(frozen=True)
-class Conv(Spec):
+class Conv(LayerSpec):
     """Convolution over 1, 2 or 3 axes, then an activation.
 
     y[p, f] = activation(b[f] + sum over window positions q and the channels c of f's group of
@@ -96,7 +103,7 @@ class Conv(Spec):
             raise UsageError(self.kind, want, got, "mend the groups")
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         return f"Conv{len(self.window)}D"
 
     def sizes(self) -> dict[str, int]:
@@ -106,7 +113,7 @@ class Conv(Spec):
             "o": self.units,
         }
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset() if self.use_bias else frozenset({"bias"})
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -116,7 +123,7 @@ class Conv(Spec):
 
 
 @dataclass(frozen=True)
-class DepthwiseConv(Spec):
+class DepthwiseConv(LayerSpec):
     """Convolution of every channel by itself, into `multiplier` channels each, then an activation.
 
     Output channel c m + j comes from input channel c by kernel[..., c, j], m the multiplier.
@@ -138,7 +145,7 @@ class DepthwiseConv(Spec):
         _check_window(self)
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         return f"DepthwiseConv{len(self.window)}D"
 
     def sizes(self) -> dict[str, int]:
@@ -148,7 +155,7 @@ class DepthwiseConv(Spec):
             "m": self.multiplier,
         }
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset() if self.use_bias else frozenset({"bias"})
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -158,7 +165,7 @@ class DepthwiseConv(Spec):
 
 
 @dataclass(frozen=True)
-class ConvTranspose(Spec):
+class ConvTranspose(LayerSpec):
     """Transposed convolution over 1, 2 or 3 axes, then an activation.
 
     Every place p adds x[p, c] k[q, f, c] to y[s p + d q, f], for every position q in the window,
@@ -201,7 +208,7 @@ class ConvTranspose(Spec):
             raise UsageError(self.kind, want, f"{found}", "mend the sizes")
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         return f"Conv{len(self.window)}DTranspose"
 
     @property
@@ -227,7 +234,7 @@ class ConvTranspose(Spec):
             "o": self.units,
         }
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset() if self.use_bias else frozenset({"bias"})
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -251,7 +258,7 @@ POOLS = ("max", "average")
 
 
 @dataclass(frozen=True)
-class Pool(Spec):
+class Pool(LayerSpec):
     """The largest or the mean value of each window; padding of "same" is no part of a window."""
 
     kind: ClassVar[str] = "Pool"
@@ -268,7 +275,7 @@ class Pool(Spec):
 
 
 @dataclass(frozen=True)
-class GlobalPool(Spec):
+class GlobalPool(LayerSpec):
     """The largest or the mean value over all axes but the channels.
 
     A node that takes the mean over one axis may have a mask edge: the mean is then over the steps
@@ -294,7 +301,7 @@ def _check_pairs(where: str, before: Sizes, after: Sizes) -> None:
 
 
 @dataclass(frozen=True)
-class Pad(Spec):
+class Pad(LayerSpec):
     """Zeros before and after each axis but the channels."""
 
     kind: ClassVar[str] = "Pad"
@@ -309,7 +316,7 @@ class Pad(Spec):
 
 
 @dataclass(frozen=True)
-class Crop(Spec):
+class Crop(LayerSpec):
     """Leaves out the first and the last places of each axis but the channels."""
 
     kind: ClassVar[str] = "Crop"
@@ -323,7 +330,7 @@ class Crop(Spec):
         return _resized(self, shape, self.before, self.after, -1)
 
 
-def _resized(spec: Spec, shape: Shape, before: Sizes, after: Sizes, sign: int) -> Shape:
+def _resized(spec: LayerSpec, shape: Shape, before: Sizes, after: Sizes, sign: int) -> Shape:
     _check_space(spec, shape, len(before))
     axes = zip(shape, before, after, strict=False)
     space = tuple(None if n is None else n + sign * (a + b) for n, a, b in axes)
@@ -333,7 +340,7 @@ def _resized(spec: Spec, shape: Shape, before: Sizes, after: Sizes, sign: int) -
 
 
 @dataclass(frozen=True)
-class UpSample(Spec):
+class UpSample(LayerSpec):
     """Repeats every place of each axis but the channels."""
 
     kind: ClassVar[str] = "UpSample"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from xlstm.errors import UsageError
 from xlstm.ir.kinds import KINDS, Kind
-from xlstm.ir.layers.base import Spec, check_size
+from xlstm.ir.layers.base import LayerSpec, check_size
 from xlstm.ir.layers.fields import AnyText, Like, OneOf
 from xlstm.ir.registered import MASKS, NAME, Registered, lookup
 from xlstm.ir.types import Shape
@@ -26,7 +26,7 @@ def _letter(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Custom(Spec):
+class Custom(LayerSpec):
     """A layer that the user registered; every framework keeps its tensors as they are.
 
     Attributes:
@@ -99,7 +99,7 @@ class Custom(Spec):
         return Kind(self.layer, tensors)
 
     @property
-    def parts(self) -> tuple[tuple[str, Spec], ...]:
+    def weighted_parts(self) -> tuple[tuple[str, LayerSpec], ...]:
         return (("", self),) if self.names else ()
 
     def sizes(self) -> dict[str, int]:
@@ -115,23 +115,23 @@ class Custom(Spec):
         return self.registered.shapes(self.options, *shapes)
 
 
-def inside(spec: Spec) -> Spec:
+def inside(spec: LayerSpec) -> LayerSpec:
     """The layer at every time step, or the layer itself."""
-    found: Spec = getattr(spec, "layer", spec) if spec.kind == "TimeDistributed" else spec
+    found: LayerSpec = getattr(spec, "layer", spec) if spec.kind == "TimeDistributed" else spec
     return found
 
 
-def alike(first: Spec, second: Spec) -> bool:
+def alike(first: LayerSpec, second: LayerSpec) -> bool:
     """Whether two calls are of one layer, be it at every time step or on its input as it is."""
     return inside(first) == inside(second)
 
 
-def kind_of(spec: Spec) -> Kind:
+def kind_of(spec: LayerSpec) -> Kind:
     """The hub's form of the weights of a part of a layer."""
-    return spec.hub if isinstance(spec, Custom) else KINDS[spec.form]
+    return spec.hub if isinstance(spec, Custom) else KINDS[spec.weight_kind]
 
 
-def missing(spec: Spec, framework: str) -> str:
+def missing(spec: LayerSpec, framework: str) -> str:
     """Why a registered layer has no form in a framework, "" if it has one."""
     spec = inside(spec)
     if not isinstance(spec, Custom) or framework in spec.registered.code:

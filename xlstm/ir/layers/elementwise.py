@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Spec, check_last, check_size
+from xlstm.ir.layers.base import LayerSpec, check_last, check_size
 from xlstm.ir.layers.fields import AnyText, OneOf
 from xlstm.ir.python_source import steady
 from xlstm.ir.types import Shape
@@ -23,7 +23,7 @@ def check_not_negative(where: str, **numbers: float | None) -> None:
 
 
 @dataclass(frozen=True)
-class Relu(Spec):
+class Relu(LayerSpec):
     """Of x: min(x, `top`) where x is above `threshold`, slope (x - threshold) from there down.
 
     `top` None is no top. Keras's ReLU, LeakyReLU (slope) and ThresholdedReLU (threshold) are this;
@@ -40,7 +40,7 @@ class Relu(Spec):
 
 
 @dataclass(frozen=True)
-class PRelu(Spec):
+class PRelu(LayerSpec):
     """A x below zero, x above; the slopes A are weights, stretched to the sample's shape.
 
     `shape` is that of the slopes: 1 where an axis shares them.
@@ -56,7 +56,7 @@ class PRelu(Spec):
         check_size("PRelu", **{f"shape[{n}]": size or 0 for n, size in enumerate(self.shape)})
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         return f"PRelu{len(self.shape)}D"
 
     def sizes(self) -> dict[str, int]:
@@ -71,7 +71,7 @@ class PRelu(Spec):
 
 
 @dataclass(frozen=True)
-class Elu(Spec):
+class Elu(LayerSpec):
     """A (e^x - 1) below zero, x above."""
 
     kind: ClassVar[str] = "Elu"
@@ -79,7 +79,7 @@ class Elu(Spec):
 
 
 @dataclass(frozen=True)
-class Softmax(Spec):
+class Softmax(LayerSpec):
     """Softmax over one axis of a sample (0 is the first after the batch, -1 the last)."""
 
     kind: ClassVar[str] = "Softmax"
@@ -93,7 +93,7 @@ class Softmax(Spec):
 
 
 @dataclass(frozen=True)
-class Affine(Spec):
+class Affine(LayerSpec):
     """`scale` x + `offset` with fixed numbers: Keras's Rescaling, and arithmetic with constants."""
 
     kind: ClassVar[str] = "Affine"
@@ -108,7 +108,7 @@ FUNCTIONS = tuple(
 
 
 @dataclass(frozen=True)
-class Function(Spec):
+class Function(LayerSpec):
     """A plain function of every number."""
 
     kind: ClassVar[str] = "Function"
@@ -119,7 +119,7 @@ REDUCTIONS = ("sum", "mean", "max", "min", "prod")
 
 
 @dataclass(frozen=True)
-class Reduce(Spec):
+class Reduce(LayerSpec):
     """Sum, mean, extremes or product over axes of a sample (0 is the first after the batch)."""
 
     kind: ClassVar[str] = "Reduce"
@@ -142,7 +142,7 @@ class Reduce(Spec):
 
 
 @dataclass(frozen=True)
-class NotEqual(Spec):
+class NotEqual(LayerSpec):
     """Whether every number differs from `value`: a mask."""
 
     kind: ClassVar[str] = "NotEqual"
@@ -150,7 +150,7 @@ class NotEqual(Spec):
 
 
 @dataclass(frozen=True)
-class TrainingOnly(Spec):
+class TrainingOnly(LayerSpec):
     """A layer of Keras that acts in training only, called `layer` there, with its number `rate`."""
 
     KNOWN: ClassVar[tuple[str, ...]] = (
@@ -182,7 +182,7 @@ AUGMENTATIONS = tuple(
 
 
 @dataclass(frozen=True)
-class Augmentation(Spec):
+class Augmentation(LayerSpec):
     """A layer of Keras that alters images in training only, called `layer` there.
 
     `options` are keywords of its constructor as source writes them; numbers, pairs of numbers and
@@ -247,7 +247,7 @@ def _is_plain(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class BatchNorm(Spec):
+class BatchNorm(LayerSpec):
     """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
 
     Ioffe & Szegedy 2015. In evaluation mean and variance are those kept from training; training
@@ -270,7 +270,7 @@ class BatchNorm(Spec):
     def sizes(self) -> dict[str, int]:
         return {"o": self.features}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         missing = {"gamma": self.scale, "beta": self.center}
         return frozenset(name for name, there in missing.items() if not there)
 
@@ -280,7 +280,7 @@ class BatchNorm(Spec):
 
 
 @dataclass(frozen=True)
-class LayerNorm(Spec):
+class LayerNorm(LayerSpec):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al. 2016).
 
     With `groups` mean and variance are those of each group of channels over all axes but the batch
@@ -310,7 +310,7 @@ class LayerNorm(Spec):
     def sizes(self) -> dict[str, int]:
         return {"o": self.features} if self.scale or self.center else {}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         missing = {"gamma": self.scale, "beta": self.center}
         return frozenset(name for name, there in missing.items() if not there)
 
@@ -320,7 +320,7 @@ class LayerNorm(Spec):
 
 
 @dataclass(frozen=True)
-class UnitNorm(Spec):
+class UnitNorm(LayerSpec):
     """Numbers along the last axis divided by their length, or by `floor` where that is larger.
 
     The length is sqrt(sum of squares). Keras's floor is 1e-12 from 3.6 on and 1e-6 before.
@@ -339,7 +339,7 @@ class UnitNorm(Spec):
 
 
 @dataclass(frozen=True)
-class Normalization(Spec):
+class Normalization(LayerSpec):
     """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with numbers kept from data.
 
     `invert` undoes it: mean + x max(sqrt(variance), 1e-7).
@@ -355,7 +355,7 @@ class Normalization(Spec):
     def sizes(self) -> dict[str, int]:
         return {"o": self.features}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset({"count"})  # of samples: Keras keeps it, and nothing computes with it
 
     def output_shape(self, shape: Shape) -> Shape:

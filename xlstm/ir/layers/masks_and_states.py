@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Spec
+from xlstm.ir.layers.base import LayerSpec
 from xlstm.ir.layers.basic import TimeDistributed
 from xlstm.ir.layers.convolution import GlobalPool
 from xlstm.ir.layers.custom import Custom
@@ -13,7 +13,7 @@ from xlstm.ir.layers.recurrent import Bidirectional, Recurrent
 from xlstm.ir.types import Shape
 
 
-def mask_shape(spec: Spec, x: Shape) -> Shape | None:
+def mask_shape(spec: LayerSpec, x: Shape) -> Shape | None:
     """One sample of the mask that a layer obeys, for samples `x`; None where it obeys none."""
     if isinstance(spec, TimeDistributed):
         inner = mask_shape(spec.layer, x[1:])
@@ -24,7 +24,7 @@ def mask_shape(spec: Spec, x: Shape) -> Shape | None:
     return x[:1] if mean or isinstance(spec, (Recurrent, Bidirectional)) else None
 
 
-def check_mask(name: str, spec: Spec, x: Shape, mask: Shape) -> None:
+def check_mask(name: str, spec: LayerSpec, x: Shape, mask: Shape) -> None:
     """Raises UsageError for a mask, one sample of it, that a layer does not obey."""
     wanted = mask_shape(spec, x) or ()
     apart = any(len({*pair} - {None}) > 1 for pair in zip(wanted, mask, strict=False))
@@ -34,7 +34,7 @@ def check_mask(name: str, spec: Spec, x: Shape, mask: Shape) -> None:
         raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "mend the mask")
 
 
-def check_states(name: str, spec: Spec, states: Sequence[Shape]) -> None:
+def check_states(name: str, spec: LayerSpec, states: Sequence[Shape]) -> None:
     """Raises UsageError for initial states, one sample of each, that are not the layer's."""
     wanted = spec.state_shapes() if isinstance(spec, (Recurrent, Bidirectional)) else ()
     if tuple(states) != wanted:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Spec, check_rate, check_size
+from xlstm.ir.layers.base import LayerSpec, check_rate, check_size
 from xlstm.ir.layers.elementwise import check_not_negative
 from xlstm.ir.layers.fields import OneOf
 from xlstm.ir.types import Shape
@@ -16,12 +16,12 @@ MANY = 2**16
 MERGES = ("add", "subtract", "multiply", "average", "maximum", "minimum")
 
 
-def _clash(spec: Spec, want: str, shapes: tuple[Shape, ...]) -> UsageError:
+def _clash(spec: LayerSpec, want: str, shapes: tuple[Shape, ...]) -> UsageError:
     got = " and ".join(f"(batch, {str(shape)[1:]}" for shape in shapes)
     return UsageError(spec.kind, want, got, "mend the layers' sizes")
 
 
-def broadcast(spec: Spec, *shapes: Shape) -> Shape:
+def broadcast(spec: LayerSpec, *shapes: Shape) -> Shape:
     """The shape that samples take together: axes of size 1 stretch, from the last axis on."""
     rank = max(map(len, shapes))
     wide = [(1,) * (rank - len(shape)) + shape for shape in shapes]
@@ -35,7 +35,7 @@ def broadcast(spec: Spec, *shapes: Shape) -> Shape:
 
 
 @dataclass(frozen=True)
-class Merge(Spec):
+class Merge(LayerSpec):
     """Add, subtract, multiply, average, maximum or minimum of its inputs, element by element.
 
     Axes of size 1 stretch. Keras puts the missing axes of a sample of lower rank before its own.
@@ -52,7 +52,7 @@ class Merge(Spec):
 
 
 @dataclass(frozen=True)
-class Concatenate(Spec):
+class Concatenate(LayerSpec):
     """The inputs laid end to end along `axis` of a sample (0 is the first after the batch)."""
 
     kind: ClassVar[str] = "Concatenate"
@@ -79,7 +79,7 @@ def _alike(shapes: set[Shape]) -> bool:
 
 
 @dataclass(frozen=True)
-class Dot(Spec):
+class Dot(LayerSpec):
     """The products of two inputs summed over one axis of each (`axes`, 1 is the first after batch).
 
     What is left are the axes of the first, then those of the second; the batch axis is shared.
@@ -108,7 +108,9 @@ class Dot(Spec):
         return (left or (1,),)
 
 
-def _check_attended(spec: Spec, shapes: tuple[Shape, ...], masks: str, features: Shape) -> None:
+def _check_attended(
+    spec: LayerSpec, shapes: tuple[Shape, ...], masks: str, features: Shape
+) -> None:
     """Raises UsageError unless the inputs are query, value, perhaps key, then `masks`, and fit.
 
     `features` are those of query, value and key, None for any number.
@@ -128,7 +130,7 @@ def _check_attended(spec: Spec, shapes: tuple[Shape, ...], masks: str, features:
 
 
 @dataclass(frozen=True)
-class Attention(Spec):
+class Attention(LayerSpec):
     """Dot-product or additive attention without weights of its own but a scale.
 
     Inputs query (B, Tq, D), value (B, Tv, D), perhaps key (B, Tv, D), then the masks that `masks`
@@ -167,7 +169,7 @@ class Attention(Spec):
         check_rate("Attention", self.dropout)
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         return {"dot": "Attention", "concat": "Attention, concat"}.get(
             self.score, "AdditiveAttention"
         )
@@ -175,7 +177,7 @@ class Attention(Spec):
     def sizes(self) -> dict[str, int]:
         return {"o": self.features} if self.scaled or self.score == "concat" else {}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset() if self.scaled else frozenset({"scale"})
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
@@ -191,7 +193,7 @@ MASKS = ("", "q", "v", "k", "qv", "qk", "vk", "qvk")
 
 
 @dataclass(frozen=True)
-class MultiHeadAttention(Spec):
+class MultiHeadAttention(LayerSpec):
     """Attention of several heads (Vaswani et al. 2017), as Keras and Flax write it.
 
     Inputs query (B, Tq, F), value (B, Tv, Fv), perhaps key, then the masks that `masks` names. For
@@ -244,7 +246,7 @@ class MultiHeadAttention(Spec):
     def sizes(self) -> dict[str, int]:
         return {axis: getattr(self, name) for axis, name in self.SIZES.items()}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         biases = ("query_bias", "key_bias", "value_bias", "output_bias")
         return frozenset() if self.use_bias else frozenset(biases)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Spec
+from xlstm.ir.layers.base import LayerSpec
 from xlstm.ir.layers.elementwise import REDUCTIONS
 from xlstm.ir.layers.fields import Like, OneOf
 from xlstm.ir.layers.merge import broadcast
@@ -22,7 +22,7 @@ CONSTANT_MOST = 1024
 """The most numbers that a graph keeps of a constant."""
 
 
-def _of_one_rank(spec: Spec, shapes: tuple[Shape, ...], count: int) -> tuple[Shape, ...]:
+def _of_one_rank(spec: LayerSpec, shapes: tuple[Shape, ...], count: int) -> tuple[Shape, ...]:
     """The shape of what inputs of one rank give together."""
     if len(shapes) != count or len({*map(len, shapes)}) > 1:
         want, got = f"{count} inputs of one rank", " and ".join(map(str, shapes))
@@ -31,7 +31,7 @@ def _of_one_rank(spec: Spec, shapes: tuple[Shape, ...], count: int) -> tuple[Sha
 
 
 @dataclass(frozen=True)
-class Clip(Spec):
+class Clip(LayerSpec):
     """Numbers no smaller than `low` and no larger than `high`; None is no bound."""
 
     kind: ClassVar[str] = "Clip"
@@ -46,7 +46,7 @@ class Clip(Spec):
 
 
 @dataclass(frozen=True)
-class Compare(Spec):
+class Compare(LayerSpec):
     """1 where the first input compares so with the second, or with `value`, else 0."""
 
     kind: ClassVar[str] = "Compare"
@@ -59,7 +59,7 @@ class Compare(Spec):
 
 
 @dataclass(frozen=True)
-class Where(Spec):
+class Where(LayerSpec):
     """Of each place the second input where the first is not 0, else the third.
 
     `yes` or `no` is a number that stands for the second or the third; at least one is an input.
@@ -79,7 +79,7 @@ class Where(Spec):
 
 
 @dataclass(frozen=True)
-class Along(Spec):
+class Along(LayerSpec):
     """Along an axis of a sample: sum or product so far, or first place of the largest or smallest.
 
     A place is a number from 0 on; its axis goes.
@@ -105,7 +105,7 @@ ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 
 
 @dataclass(frozen=True)
-class Constant(Spec):
+class Constant(LayerSpec):
     """The input combined with fixed numbers of `shape`, which stretch as samples do.
 
     Attributes:
@@ -137,7 +137,7 @@ class Constant(Spec):
 
 
 @dataclass(frozen=True)
-class Across(Spec):
+class Across(LayerSpec):
     """A reduction over all samples and over `axes` of them, which keep size 1.
 
     Every sample gets the same result, so that there is one for each of them.
@@ -162,7 +162,7 @@ EQUATION = Like("an equation like cd,de->ce", "[c-z]*,[c-z]*->[c-z]*")
 
 
 @dataclass(frozen=True)
-class Einsum(Spec):
+class Einsum(LayerSpec):
     """The products of two inputs, sample by sample, summed over axes.
 
     Attributes:

@@ -6,13 +6,20 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import ActivationName, Spec, check_last, check_rate, check_size, windows
+from xlstm.ir.layers.base import (
+    ActivationName,
+    LayerSpec,
+    check_last,
+    check_rate,
+    check_size,
+    windows,
+)
 from xlstm.ir.layers.fields import OneOf
 from xlstm.ir.types import Shape
 
 
 @dataclass(frozen=True)
-class Recurrent(Spec):
+class Recurrent(LayerSpec):
     """What recurrent layers share: they walk along axis 1, and keep `units` numbers of state.
 
     Outputs: the sequence (B, T, H) or its last step (B, H); with `return_state` then each state.
@@ -55,7 +62,7 @@ class Recurrent(Spec):
     def sizes(self) -> dict[str, int]:
         return {"i": self.features, "j": self.units, "h": self.units}
 
-    def absent(self) -> frozenset[str]:
+    def missing_tensors(self) -> frozenset[str]:
         return frozenset() if self.use_bias else frozenset({"bias"})
 
     @property
@@ -109,7 +116,7 @@ class LSTM(Recurrent):
             raise UsageError("LSTM", want, f"{self.projection}", "leave the projection out")
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         names = ["projection"] * bool(self.projection) + ["peepholes"] * self.peepholes
         return "LSTM" + f" with {' and '.join(names)}" * bool(names)
 
@@ -141,7 +148,7 @@ class GRU(Recurrent):
     hidden_bias: bool = True
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         if not self.reset_after:
             return "GRU, reset_after=False"
         return "GRU" if self.use_bias and self.hidden_bias else "GRU without hidden bias"
@@ -194,7 +201,7 @@ class ConvLSTM(Recurrent):
             raise UsageError("ConvLSTM", want, f"{self.space}", "mend the sizes")
 
     @property
-    def form(self) -> str:
+    def weight_kind(self) -> str:
         return f"ConvLSTM{len(self.space)}D"
 
     @property
@@ -224,7 +231,7 @@ MERGES = ("concat", "sum", "mul", "ave", "none")
 
 
 @dataclass(frozen=True)
-class Bidirectional(Spec):
+class Bidirectional(LayerSpec):
     """Two recurrent layers over the same input, the second one's output turned round in time.
 
     The halves need not be alike, but one reads forwards and the other backwards, and both return
@@ -257,7 +264,7 @@ class Bidirectional(Spec):
         return self.forward, self.backward
 
     @property
-    def parts(self) -> tuple[tuple[str, Spec], ...]:
+    def weighted_parts(self) -> tuple[tuple[str, LayerSpec], ...]:
         return (("forward_", self.forward), ("backward_", self.backward))
 
     @property

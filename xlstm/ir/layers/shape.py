@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import Spec, check_size
+from xlstm.ir.layers.base import LayerSpec, check_size
 from xlstm.ir.types import Shape
 
 
@@ -16,7 +16,7 @@ def _product(shape: Shape) -> int | None:
 
 
 @dataclass(frozen=True)
-class Flatten(Spec):
+class Flatten(LayerSpec):
     """All axes of a sample laid end to end."""
 
     kind: ClassVar[str] = "Flatten"
@@ -26,7 +26,7 @@ class Flatten(Spec):
 
 
 @dataclass(frozen=True)
-class Reshape(Spec):
+class Reshape(LayerSpec):
     """The numbers of a sample in another shape; one size may be None: what is left."""
 
     kind: ClassVar[str] = "Reshape"
@@ -51,7 +51,7 @@ class Reshape(Spec):
 
 
 @dataclass(frozen=True)
-class Permute(Spec):
+class Permute(LayerSpec):
     """The axes of a sample in another order: output axis n is input axis order[n], from 1 on."""
 
     kind: ClassVar[str] = "Permute"
@@ -71,7 +71,7 @@ class Permute(Spec):
 
 
 @dataclass(frozen=True)
-class RepeatVector(Spec):
+class RepeatVector(LayerSpec):
     """A vector as `times` equal time steps."""
 
     kind: ClassVar[str] = "RepeatVector"
@@ -88,7 +88,7 @@ class RepeatVector(Spec):
 
 
 @dataclass(frozen=True)
-class Slice(Spec):
+class Slice(LayerSpec):
     """A part along one axis, as Python slices it; the axis goes where `drop` is set.
 
     Attributes:
@@ -131,7 +131,7 @@ class Slice(Spec):
 
 
 @dataclass(frozen=True)
-class ExpandDims(Spec):
+class ExpandDims(LayerSpec):
     """A new axis of size 1 at place `axis` of a sample."""
 
     kind: ClassVar[str] = "ExpandDims"
@@ -145,7 +145,7 @@ class ExpandDims(Spec):
 
 
 @dataclass(frozen=True)
-class Squeeze(Spec):
+class Squeeze(LayerSpec):
     """An axis of size 1 of a sample left out."""
 
     kind: ClassVar[str] = "Squeeze"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
-from xlstm.ir.graph import Input, Spec
+from xlstm.ir.graph import Input, LayerSpec
 
 from ...versions import ERA_CLASSES, TAKEN_APART
 from ..context import (
@@ -14,10 +14,10 @@ from ..context import (
     LIMITS,
     NESTED,
     WHOLE,
+    CallContext,
     Config,
-    Given,
-    Reader,
-    Rule,
+    LayerRule,
+    ReadContext,
     dtype_policy,
     is_custom,
     is_operation,
@@ -140,7 +140,7 @@ def snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def refused_class(reader: Reader, layer: Config) -> str:
+def refused_class(reader: ReadContext, layer: Config) -> str:
     """The class that there is no rule for in a layer's config, "" if all are known.
 
     Raises:
@@ -169,7 +169,7 @@ def refused_class(reader: Reader, layer: Config) -> str:
     return ""
 
 
-def check_classes(reader: Reader, layers: list[Config]) -> None:
+def check_classes(reader: ReadContext, layers: list[Config]) -> None:
     """Raises UnsupportedError that names every layer there is no rule for, all at once."""
     wrong = []
     for layer in layers:
@@ -190,7 +190,7 @@ def _incomplete(where: str, error: Exception) -> FileError:
     return FileError(where, "a complete layer config", got, "save the model anew")
 
 
-def read_layer(reader: Reader, layer: Config, given: Given) -> tuple[Spec, ...]:
+def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[LayerSpec, ...]:
     """The specs of one layer's config for what it is called on, one after the other.
 
     Raises:
@@ -198,13 +198,13 @@ def read_layer(reader: Reader, layer: Config, given: Given) -> tuple[Spec, ...]:
         FileError: a config that is incomplete, or whose options contradict each other.
     """
     name = layer.get("config", {}).get("name", layer.get("class_name"))
-    specs: list[Spec] = []
+    specs: list[LayerSpec] = []
     try:
         for config in unwrapped(layer):
             found = _specs(reader, config, given)
             specs += found
             if class_of(layer) == "RNN":
-                given = Given((found[-1].output_shape(given.shapes[0]),))
+                given = CallContext((found[-1].output_shape(given.shapes[0]),))
     except XlstmError as error:
         # sizes that make no sense are the file's fault here, not the caller's
         kind = FileError if isinstance(error, UsageError) else type(error)
@@ -250,7 +250,7 @@ BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
 """Options of stacked cells before the last one: their outputs are read at valid steps only."""
 
 
-def _specs(reader: Reader, layer: Config, given: Given) -> list[Spec]:
+def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[LayerSpec]:
     """The specs of one layer that is no stack."""
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
     if name := registered_name(layer):
@@ -265,14 +265,14 @@ def _specs(reader: Reader, layer: Config, given: Given) -> list[Spec]:
     if not rule.joins and len(given.shapes) > 1:
         raise UnsupportedError(where, "a layer of one input", f"{len(given.shapes)}", LIMITS)
     found = rule.build(config, given if rule.joins else given.shapes[0], reader)
-    return [found] if isinstance(found, Spec) else list(found)
+    return [found] if isinstance(found, LayerSpec) else list(found)
 
 
 ENDS = ("_initializer", "_regularizer", "_constraint")
 """Ends of keys that say how weights are trained."""
 
 
-def _check_keys(reader: Reader, config: Config, rule: Rule, where: str) -> None:
+def _check_keys(reader: ReadContext, config: Config, rule: LayerRule, where: str) -> None:
     only = rule.only or {}
     unknown = sorted(set(config) - COMMON - rule.reads - rule.harmless - set(only))
     unknown = [key for key in unknown if not str(key).endswith(ENDS)]
@@ -286,7 +286,7 @@ def _check_keys(reader: Reader, config: Config, rule: Rule, where: str) -> None:
     _check_policy(reader, config, where)
 
 
-def _check_policy(reader: Reader, config: Config, where: str) -> None:
+def _check_policy(reader: ReadContext, config: Config, where: str) -> None:
     """Raises UnsupportedError for a layer that computes in no float dtype."""
     policy = dtype_policy(config.get("dtype"))
     # embeddings and layers that only move numbers may be of whole ones

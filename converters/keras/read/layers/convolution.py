@@ -14,21 +14,21 @@ from xlstm.ir.graph import (
     Crop,
     DepthwiseConv,
     GlobalPool,
+    LayerSpec,
     Pad,
     Pool,
-    Spec,
     UpSample,
 )
 from xlstm.ir.types import Shape
 
-from ..context import LIMITS, Config, Reader, Rule
+from ..context import LIMITS, Config, LayerRule, ReadContext
 from .options import features, flag, is_first, keys, said_where, sizes, to_first, to_last
 from .theano_padding import check_pool, check_same, is_theano, padded
 
-Made = Callable[[Shape], list[Spec]]
+Made = Callable[[Shape], list[LayerSpec]]
 
 
-def _around(config: Config, shape: Shape, rank: int, made: Made) -> list[Spec]:
+def _around(config: Config, shape: Shape, rank: int, made: Made) -> list[LayerSpec]:
     """The specs of a layer, channels brought to the last place and back where they come first."""
     if not is_first(config):
         return made(shape)
@@ -57,12 +57,12 @@ def _kernel(config: Config, rank: int) -> tuple[int, ...]:
 def _convolution(
     config: Config,
     shape: Shape,
-    reader: Reader,
+    reader: ReadContext,
     rank: int,
-    made: Callable[[Shape, str], list[Spec]],
+    made: Callable[[Shape, str], list[LayerSpec]],
     *,
     reshaped: bool = False,
-) -> Sequence[Spec]:
+) -> Sequence[LayerSpec]:
     """A convolution: its activation comes after the channels are back in their place.
 
     `reshaped`: Keras gives the bias axes of its own, so that it is added along the channels.
@@ -83,8 +83,8 @@ def _convolution(
     return specs if activation == "linear" else [*specs, Activation(activation)]
 
 
-def _conv(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
-    def made(shape: Shape, activation: str) -> list[Spec]:
+def _conv(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[LayerSpec]:
         found = Conv(
             features(shape, said_where(reader, config)),
             config["filters"],
@@ -99,11 +99,13 @@ def _conv(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[S
     return _convolution(config, shape, reader, rank, made)
 
 
-def _conv_transpose(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
+def _conv_transpose(
+    config: Config, shape: Shape, reader: ReadContext, rank: int
+) -> Sequence[LayerSpec]:
     where = said_where(reader, config)
     given = config.get("output_padding")
 
-    def made(shape: Shape, activation: str) -> list[Spec]:
+    def made(shape: Shape, activation: str) -> list[LayerSpec]:
         more = None if given is None else sizes(given, rank)
         found = ConvTranspose(
             features(shape, where),
@@ -120,7 +122,7 @@ def _conv_transpose(config: Config, shape: Shape, reader: Reader, rank: int) -> 
     return _convolution(config, shape, reader, rank, made, reshaped=True)
 
 
-def _told(config: Config, shape: Shape, reader: Reader) -> tuple[int, ...] | None:
+def _told(config: Config, shape: Shape, reader: ReadContext) -> tuple[int, ...] | None:
     """The output_padding that stands for the output's shape, which Keras 1 is told."""
     where, told = said_where(reader, config), config["output_shape"]
     space = told[2:] if is_first(config) else told[1:-1]
@@ -139,8 +141,8 @@ def _told(config: Config, shape: Shape, reader: Reader) -> tuple[int, ...] | Non
     return None if found == plain else tuple(n - m for n, m in zip(found, least, strict=True))
 
 
-def _depthwise(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
-    def made(shape: Shape, activation: str) -> list[Spec]:
+def _depthwise(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[LayerSpec]:
         found = DepthwiseConv(
             features(shape, said_where(reader, config)),
             config["depth_multiplier"],
@@ -156,8 +158,8 @@ def _depthwise(config: Config, shape: Shape, reader: Reader, rank: int) -> Seque
     return _convolution(config, shape, reader, rank, made)
 
 
-def _separable(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
-    def made(shape: Shape, activation: str) -> list[Spec]:
+def _separable(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[LayerSpec]:
         count, times = features(shape, said_where(reader, config)), config["depth_multiplier"]
         apart = DepthwiseConv(
             count, times, _kernel(config, rank), use_bias=False, **_window(config, rank)
@@ -179,7 +181,9 @@ def _separable(config: Config, shape: Shape, reader: Reader, rank: int) -> Seque
     return _convolution(config, shape, reader, rank, made)
 
 
-def _pool(config: Config, shape: Shape, reader: Reader, rank: int, how: str) -> Sequence[Spec]:
+def _pool(
+    config: Config, shape: Shape, reader: ReadContext, rank: int, how: str
+) -> Sequence[LayerSpec]:
     window = sizes(config["pool_size"], rank)
     strides = config.get("strides")
     strides = window if strides is None else sizes(strides, rank)
@@ -188,10 +192,12 @@ def _pool(config: Config, shape: Shape, reader: Reader, rank: int, how: str) -> 
     return _around(config, shape, rank, lambda _shape: [pool])
 
 
-def _global(config: Config, _shape: Shape, _reader: Reader, rank: int, how: str) -> Sequence[Spec]:
+def _global(
+    config: Config, _shape: Shape, _reader: ReadContext, rank: int, how: str
+) -> Sequence[LayerSpec]:
     keep = bool(config.get("keepdims", False))
     first = is_first(config)
-    before: list[Spec] = [to_last(rank)] * first
+    before: list[LayerSpec] = [to_last(rank)] * first
     return [*before, GlobalPool(how, keep), *([to_first(rank)] * (first and keep))]
 
 
@@ -211,17 +217,17 @@ def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(a for a, _ in both), tuple(b for _, b in both)
 
 
-def _pad(config: Config, shape: Shape, _reader: Reader, rank: int) -> Sequence[Spec]:
+def _pad(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
     spec = Pad(*_pairs(config["padding"], rank))
     return _around(config, shape, rank, lambda _shape: [spec])
 
 
-def _crop(config: Config, shape: Shape, _reader: Reader, rank: int) -> Sequence[Spec]:
+def _crop(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
     spec = Crop(*_pairs(config["cropping"], rank))
     return _around(config, shape, rank, lambda _shape: [spec])
 
 
-def _up(config: Config, shape: Shape, _reader: Reader, rank: int) -> Sequence[Spec]:
+def _up(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
     spec = UpSample(sizes(config["size"], rank))
     return _around(config, shape, rank, lambda _shape: [spec])
 
@@ -237,35 +243,39 @@ QUIET = keys("lora_rank lora_alpha weights")
 """Low-rank additions are stored inside the kernel; where they are not, arrays are left over."""
 
 
-def _rules(rank: int) -> dict[str, Rule]:
+def _rules(rank: int) -> dict[str, LayerRule]:
     name = f"{rank}D"
     conv = keys("filters groups") | CONV | KERAS1
     space = keys("data_format")
     only = {"quantization_config": None}
     apart = keys("depth_multiplier groups filters") | CONV
     found = {
-        f"Conv{name}": Rule(partial(_conv, rank=rank), conv, QUIET, only),
-        f"Conv{name}Transpose": Rule(
+        f"Conv{name}": LayerRule(partial(_conv, rank=rank), conv, QUIET, only),
+        f"Conv{name}Transpose": LayerRule(
             partial(_conv_transpose, rank=rank),
             keys("filters output_padding") | CONV | (OLD if rank == 2 else frozenset()),
             QUIET,
             only | {"groups": 1},
         ),
-        f"ZeroPadding{name}": Rule(partial(_pad, rank=rank), space | keys("padding")),
-        f"Cropping{name}": Rule(partial(_crop, rank=rank), space | keys("cropping")),
-        f"UpSampling{name}": Rule(
+        f"ZeroPadding{name}": LayerRule(partial(_pad, rank=rank), space | keys("padding")),
+        f"Cropping{name}": LayerRule(partial(_crop, rank=rank), space | keys("cropping")),
+        f"UpSampling{name}": LayerRule(
             partial(_up, rank=rank), space | keys("size"), only={"interpolation": "nearest"}
         ),
     }
     if rank < 3:
-        found[f"DepthwiseConv{name}"] = Rule(partial(_depthwise, rank=rank), apart, QUIET, only)
-        found[f"SeparableConv{name}"] = Rule(partial(_separable, rank=rank), apart, QUIET, only)
+        found[f"DepthwiseConv{name}"] = LayerRule(
+            partial(_depthwise, rank=rank), apart, QUIET, only
+        )
+        found[f"SeparableConv{name}"] = LayerRule(
+            partial(_separable, rank=rank), apart, QUIET, only
+        )
     for how, stem in (("max", "MaxPooling"), ("average", "AveragePooling")):
         pool = keys("pool_size strides padding data_format")
-        found[f"{stem}{name}"] = Rule(
+        found[f"{stem}{name}"] = LayerRule(
             partial(_pool, rank=rank, how=how), pool, keys("input_dim input_length")
         )
-        found[f"Global{stem}{name}"] = Rule(
+        found[f"Global{stem}{name}"] = LayerRule(
             partial(_global, rank=rank, how=how),
             keys("keepdims data_format"),
             arguments=("inputs", "mask"),
@@ -273,5 +283,5 @@ def _rules(rank: int) -> dict[str, Rule]:
     return found
 
 
-RULES: dict[str, Rule] = {**_rules(1), **_rules(2), **_rules(3)}
+RULES: dict[str, LayerRule] = {**_rules(1), **_rules(2), **_rules(3)}
 """Keras class name -> how its config is read."""

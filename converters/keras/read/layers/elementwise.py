@@ -20,11 +20,11 @@ from xlstm.ir.graph import (
     Embedding,
     ExpandDims,
     LayerNorm,
+    LayerSpec,
     Normalization,
     PRelu,
     Relu,
     Softmax,
-    Spec,
     Squeeze,
     TrainingOnly,
     UnitNorm,
@@ -34,7 +34,7 @@ from xlstm.ir.layers.elementwise import AUGMENTATIONS
 from xlstm.ir.layers.operations import CONSTANT_MOST
 from xlstm.ir.types import Shape
 
-from ..context import LIMITS, Config, Reader, Rule, dtype_policy
+from ..context import LIMITS, Config, LayerRule, ReadContext, dtype_policy
 from .options import (
     array_of,
     features,
@@ -49,12 +49,12 @@ from .options import (
 )
 
 
-def _embedding(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _embedding(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     mask = flag({"mask_zero": False, **config}, "mask_zero")
     return Embedding(config["input_dim"], config["output_dim"], mask)
 
 
-def _einsum(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _einsum(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     """One axis in and out, the last: what Dense computes."""
     where, equation = said_where(reader, config), str(config["equation"])
     sizes = config["output_shape"]
@@ -69,18 +69,20 @@ def _einsum(config: Config, shape: Shape, reader: Reader) -> Spec:
     return Dense(features(shape, where), size, activation, use_bias=bias is not None)
 
 
-def _dropout(config: Config, _shape: Shape, reader: Reader) -> Spec:
+def _dropout(config: Config, _shape: Shape, reader: ReadContext) -> LayerSpec:
     if config.get("noise_shape") is not None:
         got = f"noise_shape={config['noise_shape']}"
         raise UnsupportedError(said_where(reader, config), "noise_shape=None", got, LIMITS)
     return Dropout(config["rate"])
 
 
-def _training(config: Config, _shape: Shape, _reader: Reader, name: str, key: str) -> Spec:
+def _training(
+    config: Config, _shape: Shape, _reader: ReadContext, name: str, key: str
+) -> LayerSpec:
     return TrainingOnly(name, number(config, key) if key else 0.0)
 
 
-def _augmentation(config: Config, shape: Shape, reader: Reader, name: str) -> Spec:
+def _augmentation(config: Config, shape: Shape, reader: ReadContext, name: str) -> LayerSpec:
     """What alters images in training only, in every Keras: training=False is the identity."""
     reader.note(
         f"{said_where(reader, config)}: {name} acts in training only; ports to other frameworks "
@@ -105,7 +107,7 @@ def _plain_option(key: str, value: Any) -> Any:
     return value[1] if even and value[0] == -value[1] else value
 
 
-def _check_crop(config: Config, shape: Shape, reader: Reader) -> None:
+def _check_crop(config: Config, shape: Shape, reader: ReadContext) -> None:
     """Raises UnsupportedError where a crop is more than nothing.
 
     Keras 3.15 leaves images alone (random_crop.py, transform_images); others cut and resize them.
@@ -122,11 +124,11 @@ KERAS2_ONLY = ("RandomHeight", "RandomWidth")
 """Layers that Keras 3 has not."""
 
 
-def _activity(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _activity(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return TrainingOnly("ActivityRegularization", number({"l1": 0.0, **config}, "l1"))
 
 
-def _relu(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _relu(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     top = None if config.get("max_value") is None else number(config, "max_value")
     slopes = {"negative_slope": 0.0, "threshold": 0.0, **_without_none(config)}
     return Relu(top, number(slopes, "negative_slope"), number(slopes, "threshold"))
@@ -136,21 +138,21 @@ def _without_none(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.items() if value is not None}
 
 
-def _leaky(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _leaky(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return Relu(slope=number(config, "negative_slope" if "negative_slope" in config else "alpha"))
 
 
-def _thresholded(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _thresholded(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return Relu(threshold=number(config, "theta"))
 
 
-def _prelu(config: Config, shape: Shape, _reader: Reader) -> Spec:
+def _prelu(config: Config, shape: Shape, _reader: ReadContext) -> LayerSpec:
     axes = config.get("shared_axes") or []
     shared = {place(axis, len(shape)) for axis in ([axes] if type(axes) is int else axes)}
     return PRelu(tuple(1 if n in shared else size for n, size in enumerate(shape)))
 
 
-def _elu(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _elu(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return Elu(number({"alpha": 1.0, **config}, "alpha"))
 
 
@@ -158,7 +160,7 @@ def _axes(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _softmax(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _softmax(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
     if len(axes) == 1:
         (axis,) = axes
@@ -167,8 +169,12 @@ def _softmax(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
 
 
 def _laid_out(
-    config: Config, shape: Shape, reader: Reader, axes: set[int], made: Callable[[int], Spec]
-) -> Sequence[Spec]:
+    config: Config,
+    shape: Shape,
+    reader: ReadContext,
+    axes: set[int],
+    made: Callable[[int], LayerSpec],
+) -> Sequence[LayerSpec]:
     """The spec of the last axis, for axes of a sample laid end to end."""
     laid = laid_last(sorted(axes), shape)
     if laid is None:
@@ -178,15 +184,15 @@ def _laid_out(
     return [*there, made(count), *back]
 
 
-def _activation(config: Config, _shape: Shape, reader: Reader) -> Spec:
+def _activation(config: Config, _shape: Shape, reader: ReadContext) -> LayerSpec:
     return Activation(reader.activation(config["activation"], said_where(reader, config)))
 
 
-def _identity(_config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _identity(_config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return Activation("linear")
 
 
-def _rescaling(config: Config, _shape: Shape, _reader: Reader) -> Sequence[Spec]:
+def _rescaling(config: Config, _shape: Shape, _reader: ReadContext) -> Sequence[LayerSpec]:
     offset = config.get("offset", 0.0)
     scales, offsets = array_of(config["scale"]), array_of(offset)
     if scales is None and offsets is None:
@@ -196,7 +202,9 @@ def _rescaling(config: Config, _shape: Shape, _reader: Reader) -> Sequence[Spec]
     return [first, *([last] if offsets or config.get("offset") else [])]
 
 
-def _along(axis: Any, shape: Shape, where: str, made: Callable[[int], Spec]) -> Sequence[Spec]:
+def _along(
+    axis: Any, shape: Shape, where: str, made: Callable[[int], LayerSpec]
+) -> Sequence[LayerSpec]:
     """The specs of a layer for one axis, brought to the last place and back."""
     axes = _axes(axis)
     if len(axes) != 1:
@@ -207,7 +215,7 @@ def _along(axis: Any, shape: Shape, where: str, made: Callable[[int], Spec]) -> 
     return [moved[0], spec, moved[1]] if moved else [spec]
 
 
-def _batch(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _batch(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     where, epsilon = said_where(reader, config), number(config, "epsilon")
     if config.get("mode", 0) != 0:
         got = f"mode={config['mode']}"
@@ -233,12 +241,12 @@ def _batch(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
 LOWEST = 1.001e-5
 
 
-def _layer(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _layer(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     where, epsilon = said_where(reader, config), number(config, "epsilon")
     scale, center = flag(config, "scale"), flag(config, "center")
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
 
-    def made(count: int) -> Spec:
+    def made(count: int) -> LayerSpec:
         return LayerNorm(count, epsilon, scale=scale, center=center)
 
     if len(axes) > 1:
@@ -246,18 +254,18 @@ def _layer(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
     return _along(config["axis"], shape, where, made)
 
 
-def _group(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _group(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     scale, center = flag(config, "scale"), flag(config, "center")
     groups, epsilon = config["groups"], number(config, "epsilon")
 
-    def made(count: int) -> Spec:
+    def made(count: int) -> LayerSpec:
         own = count if groups == -1 else groups
         return LayerNorm(count, epsilon, scale=scale, center=center, groups=own)
 
     return _along(config["axis"], shape, said_where(reader, config), made)
 
 
-def _unit(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _unit(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
     spec = UnitNorm(reader.era.length_floor)
     if len(axes) > 1:
@@ -267,7 +275,7 @@ def _unit(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
     return [moved[0], spec, moved[1]] if moved else [spec]
 
 
-def _normalization(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     """By the statistics of some axes, or of all numbers together; they may be in the config."""
     invert = flag({"invert": False, **config}, "invert")
     kept = config["axis"]
@@ -283,8 +291,8 @@ def _normalization(config: Config, shape: Shape, reader: Reader) -> Sequence[Spe
 
 
 def _normalized(
-    config: Config, shape: Shape, reader: Reader, axes: set[int], invert: bool
-) -> Sequence[Spec]:
+    config: Config, shape: Shape, reader: ReadContext, axes: set[int], invert: bool
+) -> Sequence[LayerSpec]:
     """By a mean and a variance of the config, as constants; Keras 3 keeps them in float32."""
     wide = reader.major < 3 and dtype_policy(config.get("dtype")) == "float64"
     found: list[Constant] = []
@@ -305,65 +313,67 @@ def _normalized(
     return found[::-1] if invert else found
 
 
-def _noises() -> dict[str, Rule]:
+def _noises() -> dict[str, LayerRule]:
     named = {f"SpatialDropout{rank}D": "rate" for rank in (1, 2, 3)}
     named |= {"GaussianNoise": "stddev", "GaussianDropout": "rate", "AlphaDropout": "rate"}
     quiet = keys("seed noise_shape data_format dim_ordering")
     return {
-        name: Rule(partial(_training, name=name, key=key), keys(key), quiet)
+        name: LayerRule(partial(_training, name=name, key=key), keys(key), quiet)
         for name, key in named.items()
     }
 
 
 ONE = ("inputs",)
 
-RULES: dict[str, Rule] = {
-    "Embedding": Rule(
+RULES: dict[str, LayerRule] = {
+    "Embedding": LayerRule(
         _embedding,
         keys("input_dim output_dim mask_zero"),
         keys("input_length sparse dropout weights lora_rank lora_alpha"),
         {"quantization_config": None},
         ONE,
     ),
-    "EinsumDense": Rule(
+    "EinsumDense": LayerRule(
         _einsum,
         keys("equation output_shape activation bias_axes"),
         keys("lora_rank lora_alpha"),
         {"quantization_config": None},
         ONE,
     ),
-    "Dropout": Rule(_dropout, keys("rate noise_shape"), keys("seed")),
+    "Dropout": LayerRule(_dropout, keys("rate noise_shape"), keys("seed")),
     **_noises(),
     **{
-        name: Rule(
+        name: LayerRule(
             partial(_augmentation, name=name),
             Augmentation.NAMES,
             keys("seed rng_type bounding_box_format"),
         )
         for name in (*AUGMENTATIONS, *KERAS2_ONLY)
     },
-    "ActivityRegularization": Rule(_activity, keys("l1 l2"), arguments=ONE),
-    "Activation": Rule(_activation, keys("activation"), arguments=ONE),
-    "Identity": Rule(_identity, frozenset(), arguments=ONE),
-    "ReLU": Rule(_relu, keys("max_value negative_slope threshold"), arguments=ONE),
-    "LeakyReLU": Rule(_leaky, keys("alpha negative_slope"), arguments=ONE),
-    "ThresholdedReLU": Rule(_thresholded, keys("theta"), arguments=ONE),
-    "PReLU": Rule(_prelu, keys("shared_axes"), arguments=ONE),
-    "ELU": Rule(_elu, keys("alpha"), arguments=ONE),
-    "Softmax": Rule(_softmax, keys("axis"), arguments=("inputs", "mask")),
-    "Rescaling": Rule(_rescaling, keys("scale offset"), arguments=ONE),
-    "BatchNormalization": Rule(
+    "ActivityRegularization": LayerRule(_activity, keys("l1 l2"), arguments=ONE),
+    "Activation": LayerRule(_activation, keys("activation"), arguments=ONE),
+    "Identity": LayerRule(_identity, frozenset(), arguments=ONE),
+    "ReLU": LayerRule(_relu, keys("max_value negative_slope threshold"), arguments=ONE),
+    "LeakyReLU": LayerRule(_leaky, keys("alpha negative_slope"), arguments=ONE),
+    "ThresholdedReLU": LayerRule(_thresholded, keys("theta"), arguments=ONE),
+    "PReLU": LayerRule(_prelu, keys("shared_axes"), arguments=ONE),
+    "ELU": LayerRule(_elu, keys("alpha"), arguments=ONE),
+    "Softmax": LayerRule(_softmax, keys("axis"), arguments=("inputs", "mask")),
+    "Rescaling": LayerRule(_rescaling, keys("scale offset"), arguments=ONE),
+    "BatchNormalization": LayerRule(
         _batch,
         keys("axis epsilon momentum scale center mode"),
         keys("fused synchronized beta_init gamma_init renorm_clipping renorm_momentum"),
         {"renorm": False, "virtual_batch_size": None},
         ("inputs", "training", "mask"),
     ),
-    "LayerNormalization": Rule(
+    "LayerNormalization": LayerRule(
         _layer, keys("axis epsilon scale center"), only={"rms_scaling": False}, arguments=ONE
     ),
-    "GroupNormalization": Rule(_group, keys("groups axis epsilon scale center"), arguments=ONE),
-    "UnitNormalization": Rule(_unit, keys("axis"), arguments=ONE),
-    "Normalization": Rule(_normalization, keys("axis invert mean variance"), arguments=ONE),
+    "GroupNormalization": LayerRule(
+        _group, keys("groups axis epsilon scale center"), arguments=ONE
+    ),
+    "UnitNormalization": LayerRule(_unit, keys("axis"), arguments=ONE),
+    "Normalization": LayerRule(_normalization, keys("axis invert mean variance"), arguments=ONE),
 }
 """Keras class name -> how its config is read."""

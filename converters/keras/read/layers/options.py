@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Permute, Reshape, Spec
+from xlstm.ir.graph import LayerSpec, Permute, Reshape
 from xlstm.ir.types import Shape
 
-from ..context import Config, Reader
+from ..context import Config, ReadContext
 
 
 def keys(text: str) -> frozenset[str]:
@@ -105,7 +105,7 @@ def swapped(axis: int, rank: int) -> tuple[Permute, Permute] | None:
     return Permute(tuple(n + 1 for n in there)), Permute(tuple(n + 1 for n in back))
 
 
-def said_where(reader: Reader, config: Config) -> str:
+def said_where(reader: ReadContext, config: Config) -> str:
     """What errors call the layer."""
     return reader.where(config.get("name"))
 
@@ -132,7 +132,9 @@ def array_of(value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
     return tuple(map(float, flat)), tuple(shape)
 
 
-def laid_last(axes: Sequence[int], shape: Shape) -> tuple[list[Spec], int, list[Spec]] | None:
+def laid_last(
+    axes: Sequence[int], shape: Shape
+) -> tuple[list[LayerSpec], int, list[LayerSpec]] | None:
     """Specs that lay axes of a sample end to end behind the others, their length, the way back.
 
     None where a size that this needs is not known.
@@ -143,8 +145,8 @@ def laid_last(axes: Sequence[int], shape: Shape) -> tuple[list[Spec], int, list[
     count = math.prod(shape[n] or 0 for n in axes)
     if not count or sizes.count(None) > 1:
         return None
-    there: list[Spec] = []
-    back: list[Spec] = []
+    there: list[LayerSpec] = []
+    back: list[LayerSpec] = []
     if order != sorted(order):
         there.append(Permute(tuple(n + 1 for n in order)))
         back.append(Permute(tuple(order.index(n) + 1 for n in range(len(shape)))))

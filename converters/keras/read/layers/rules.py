@@ -16,17 +16,17 @@ from xlstm.ir.graph import (
     ConvLSTM,
     Dense,
     Embedding,
+    LayerSpec,
     Masking,
     Permute,
     Recurrent,
     SimpleRNN,
-    Spec,
 )
 from xlstm.ir.permutes import at_every_step
 from xlstm.ir.types import Shape
 
 from ...versions import ERA_CLASSES
-from ..context import LIMITS, NESTED, Config, Given, Reader, Rule
+from ..context import LIMITS, NESTED, CallContext, Config, LayerRule, ReadContext
 from .config import CELLS, class_of, halves_of, inner, read_layer
 from .convolution import RULES as WINDOWS
 from .elementwise import RULES as NUMBERS
@@ -37,7 +37,7 @@ from .theano_padding import check_same
 FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful")
 
 
-def _recurrent(config: Config, shape: Shape, reader: Reader) -> dict[str, Any]:
+def _recurrent(config: Config, shape: Shape, reader: ReadContext) -> dict[str, Any]:
     """The options that all recurrent layers share."""
     where = reader.where(config["name"])
     for key in ("dropout", "recurrent_dropout"):
@@ -58,15 +58,15 @@ def _recurrent(config: Config, shape: Shape, reader: Reader) -> dict[str, Any]:
 ZERO = "zero_output_for_mask"
 
 
-def _gate(config: Config, reader: Reader) -> str:
+def _gate(config: Config, reader: ReadContext) -> str:
     return reader.activation(config["recurrent_activation"], reader.where(config["name"]))
 
 
-def _lstm(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _lstm(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     return LSTM(gate_activation=_gate(config, reader), **_recurrent(config, shape, reader))
 
 
-def _gru(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _gru(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     return GRU(
         gate_activation=_gate(config, reader),
         reset_after=flag(config, "reset_after"),
@@ -74,11 +74,11 @@ def _gru(config: Config, shape: Shape, reader: Reader) -> Spec:
     )
 
 
-def _simple_rnn(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _simple_rnn(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     return SimpleRNN(**_recurrent(config, shape, reader))
 
 
-def _bidirectional(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _bidirectional(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     halves = halves_of(config)
     firsts = [_is_conv_lstm(half) and is_first(half["config"]) for half in halves]
     if len({*firsts}) > 1:
@@ -105,9 +105,9 @@ def _is_conv_lstm(layer: Config) -> bool:
     return class_of(layer) in CONV_LSTMS
 
 
-def _half(layer: Config, shape: Shape, reader: Reader) -> Recurrent:
+def _half(layer: Config, shape: Shape, reader: ReadContext) -> Recurrent:
     if class_of(layer) in ("RNN", *CELLS.values(), *CONV_LSTMS):
-        specs = read_layer(reader, layer, Given((shape,)))
+        specs = read_layer(reader, layer, CallContext((shape,)))
         found = [spec for spec in specs if isinstance(spec, Recurrent)]
         if len(found) == 1 and (len(specs) == 1 or isinstance(found[0], ConvLSTM)):
             return found[0]
@@ -121,13 +121,13 @@ def _steps_last(rank: int) -> Permute:
     return Permute((1, *range(3, rank + 3), 2))
 
 
-def _channels_first(spec: ConvLSTM | Bidirectional, rank: int) -> list[Spec]:
+def _channels_first(spec: ConvLSTM | Bidirectional, rank: int) -> list[LayerSpec]:
     """A layer over `rank` axes of space between moves of the channels, in every step."""
     back = Permute((1, rank + 2, *range(2, rank + 2))) if spec.return_sequences else to_first(rank)
     return [_steps_last(rank), spec, back]
 
 
-def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Sequence[Spec]:
+def _conv_lstm(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
     where = reader.where(config["name"])
     if is_first(config):
         shape = _steps_last(rank).output_shape(shape)
@@ -146,7 +146,7 @@ def _conv_lstm(config: Config, shape: Shape, reader: Reader, rank: int) -> Seque
     return _channels_first(spec, rank) if is_first(config) else [spec]
 
 
-def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
+def _dense(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     where = reader.where(config["name"])
     return Dense(
         features=features(shape, where),
@@ -156,13 +156,13 @@ def _dense(config: Config, shape: Shape, reader: Reader) -> Spec:
     )
 
 
-def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Sequence[Spec]:
+def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
     layer = inner(config, "layer")
     where = reader.where(config["name"])
     if len(shape) < 2:
         got = f"(batch, {str(shape)[1:]}"
         raise UnsupportedError(where, "an input with a time axis, (batch, time, ...)", got, LIMITS)
-    specs = read_layer(reader, layer, Given((shape[1:],)))
+    specs = read_layer(reader, layer, CallContext((shape[1:],)))
     # a join of axes counted from the end is the same at every step
     return [
         spec if isinstance(spec, Concatenate) else at_every_step(_alone(reader, spec))
@@ -170,14 +170,14 @@ def _time_distributed(config: Config, shape: Shape, reader: Reader) -> Sequence[
     ]
 
 
-def _alone(reader: Reader, spec: Spec) -> Spec:
+def _alone(reader: ReadContext, spec: LayerSpec) -> LayerSpec:
     """Keras 3 loses the mask of an Embedding inside TimeDistributed."""
     if isinstance(spec, Embedding) and reader.major > 2:
         return replace(spec, mask_zero=False)
     return spec
 
 
-def _masking(config: Config, _shape: Shape, reader: Reader) -> Spec:
+def _masking(config: Config, _shape: Shape, reader: ReadContext) -> LayerSpec:
     value = config["mask_value"]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         where, got = reader.where(config["name"]), f"mask_value of {type(value).__name__}"
@@ -199,9 +199,9 @@ RNN_ONLY = {"time_major": False, "num_constants": None}
 RNN_ARGUMENTS = ("sequences", "initial_state", "mask", "training")
 
 
-def _conv_lstm_rule(rank: int) -> Rule:
+def _conv_lstm_rule(rank: int) -> LayerRule:
     own = "filters kernel_size strides padding data_format dilation_rate recurrent_activation"
-    return Rule(
+    return LayerRule(
         partial(_conv_lstm, rank=rank),
         RNN_READS | keys(own),
         RNN_HARMLESS | keys("unit_forget_bias"),
@@ -210,8 +210,8 @@ def _conv_lstm_rule(rank: int) -> Rule:
     )
 
 
-RULES: dict[str, Rule] = {
-    "LSTM": Rule(
+RULES: dict[str, LayerRule] = {
+    "LSTM": LayerRule(
         _lstm,
         RNN_READS | keys("recurrent_activation"),
         # unit_forget_bias is an initialiser: the trained bias holds it already
@@ -219,30 +219,30 @@ RULES: dict[str, Rule] = {
         RNN_ONLY,
         RNN_ARGUMENTS,
     ),
-    "GRU": Rule(
+    "GRU": LayerRule(
         _gru,
         RNN_READS | keys("recurrent_activation reset_after"),
         RNN_HARMLESS,
         RNN_ONLY,
         RNN_ARGUMENTS,
     ),
-    "SimpleRNN": Rule(_simple_rnn, RNN_READS, RNN_HARMLESS, RNN_ONLY, RNN_ARGUMENTS),
-    "Bidirectional": Rule(
+    "SimpleRNN": LayerRule(_simple_rnn, RNN_READS, RNN_HARMLESS, RNN_ONLY, RNN_ARGUMENTS),
+    "Bidirectional": LayerRule(
         _bidirectional,
         keys("layer backward_layer merge_mode"),
         keys("input_dim input_length"),
         {"num_constants": None},
         RNN_ARGUMENTS,
     ),
-    "Masking": Rule(_masking, keys("mask_value"), arguments=("inputs",)),
-    "Dense": Rule(
+    "Masking": LayerRule(_masking, keys("mask_value"), arguments=("inputs",)),
+    "Dense": LayerRule(
         _dense,
         keys("units activation use_bias"),
         # low-rank additions are inside the stored kernel, or else arrays are left over
         keys("input_dim input_length lora_rank lora_alpha"),
         {"quantization_config": None},
     ),
-    "TimeDistributed": Rule(
+    "TimeDistributed": LayerRule(
         _time_distributed, keys("layer"), arguments=("inputs", "training", "mask")
     ),
     **{name: _conv_lstm_rule(rank) for rank, name in enumerate(CONV_LSTMS, 1)},

@@ -12,42 +12,42 @@ from xlstm.ir.graph import (
     Concatenate,
     Dot,
     Flatten,
+    LayerSpec,
     Merge,
     MultiHeadAttention,
     Permute,
     RepeatVector,
     Reshape,
-    Spec,
 )
 from xlstm.ir.types import Shape
 
-from ..context import LIMITS, Config, Given, Reader, Rule
+from ..context import LIMITS, CallContext, Config, LayerRule, ReadContext
 from .options import features, flag, is_first, keys, place, said_where
 from .options import to_last as channels_last
 
 
-def _flatten(config: Config, shape: Shape, _reader: Reader) -> Sequence[Spec]:
+def _flatten(config: Config, shape: Shape, _reader: ReadContext) -> Sequence[LayerSpec]:
     moved = is_first(config) and len(shape) > 1
     return [channels_last(len(shape) - 1), Flatten()] if moved else [Flatten()]
 
 
-def _reshape(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _reshape(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return Reshape(tuple(None if size == -1 else size for size in config["target_shape"]))
 
 
-def _permute(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _permute(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return Permute(tuple(config["dims"]))
 
 
-def _repeat(config: Config, _shape: Shape, _reader: Reader) -> Spec:
+def _repeat(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
     return RepeatVector(config["n"])
 
 
-def _merge(_config: Config, _given: Given, _reader: Reader, how: str) -> Spec:
+def _merge(_config: Config, _given: CallContext, _reader: ReadContext, how: str) -> LayerSpec:
     return Merge(how)
 
 
-def _concatenate(config: Config, given: Given, reader: Reader) -> Spec:
+def _concatenate(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
     axis, rank = config["axis"], len(given.shapes[0])
     if type(axis) is not int or axis in (0, -rank - 1):
         where = said_where(reader, config)
@@ -55,7 +55,7 @@ def _concatenate(config: Config, given: Given, reader: Reader) -> Spec:
     return Concatenate(axis - 1 if axis > 0 else axis)
 
 
-def _dot(config: Config, given: Given, reader: Reader) -> Spec:
+def _dot(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
     axes = config["axes"]
     pair = [axes, axes] if type(axes) is int else list(axes)
     places = [place(axis, len(shape)) for axis, shape in zip(pair, given.shapes, strict=True)]
@@ -66,7 +66,7 @@ def _dot(config: Config, given: Given, reader: Reader) -> Spec:
 MODES = {"sum": "add", "mul": "multiply", "ave": "average", "max": "maximum"}
 
 
-def _merge_of_keras_1(config: Config, given: Given, reader: Reader) -> Spec:
+def _merge_of_keras_1(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
     mode = config["mode"]
     if mode == "concat":
         return _concatenate({**config, "axis": config["concat_axis"]}, given, reader)
@@ -78,19 +78,21 @@ def _merge_of_keras_1(config: Config, given: Given, reader: Reader) -> Spec:
     return Merge(MODES[mode])
 
 
-def _option(config: Config, given: Given, now: str, before: str) -> bool:
+def _option(config: Config, given: CallContext, now: str, before: str) -> bool:
     """An option of the call in Keras 3, and of the layer before."""
     return bool(given.options.get(now) or config.get(before))
 
 
-def _rank_three(config: Config, given: Given, reader: Reader) -> None:
+def _rank_three(config: Config, given: CallContext, reader: ReadContext) -> None:
     if any(len(shape) != 2 for shape in given.shapes):
         got = ", ".join(f"(batch, {str(shape)[1:]}" for shape in given.shapes)
         where = said_where(reader, config)
         raise UnsupportedError(where, "inputs (batch, time, features)", got, LIMITS)
 
 
-def _attention(config: Config, given: Given, reader: Reader, score: str = "") -> Spec:
+def _attention(
+    config: Config, given: CallContext, reader: ReadContext, score: str = ""
+) -> LayerSpec:
     _rank_three(config, given, reader)
     masked = (*given.masked, False, False)[:2]
     return Attention(
@@ -104,7 +106,7 @@ def _attention(config: Config, given: Given, reader: Reader, score: str = "") ->
     )
 
 
-def _heads(config: Config, given: Given, reader: Reader) -> Spec:
+def _heads(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
     _rank_three(config, given, reader)
     where = said_where(reader, config)
     if config.get("attention_axes") not in (None, [1], (1,)):
@@ -143,10 +145,10 @@ def _one_size(value: Any, where: str) -> int | None:
     return found
 
 
-def _merges() -> dict[str, Rule]:
+def _merges() -> dict[str, LayerRule]:
     names = "Add Subtract Multiply Average Maximum Minimum".split()
     return {
-        name: Rule(
+        name: LayerRule(
             partial(_merge, how=name.lower()), frozenset(), joins=True, arguments=("inputs",)
         )
         for name in names
@@ -157,15 +159,15 @@ ATTENDED = ("inputs", "mask", "training", "return_attention_scores", "use_causal
 
 HEADED = "query value key query_mask value_mask key_mask attention_mask".split()
 
-RULES: dict[str, Rule] = {
-    "Flatten": Rule(_flatten, keys("data_format"), keys("input_dim"), arguments=("inputs",)),
-    "Reshape": Rule(_reshape, keys("target_shape"), arguments=("inputs",)),
-    "Permute": Rule(_permute, keys("dims"), arguments=("inputs",)),
-    "RepeatVector": Rule(_repeat, keys("n"), arguments=("inputs",)),
+RULES: dict[str, LayerRule] = {
+    "Flatten": LayerRule(_flatten, keys("data_format"), keys("input_dim"), arguments=("inputs",)),
+    "Reshape": LayerRule(_reshape, keys("target_shape"), arguments=("inputs",)),
+    "Permute": LayerRule(_permute, keys("dims"), arguments=("inputs",)),
+    "RepeatVector": LayerRule(_repeat, keys("n"), arguments=("inputs",)),
     **_merges(),
-    "Concatenate": Rule(_concatenate, keys("axis"), joins=True, arguments=("inputs",)),
-    "Dot": Rule(_dot, keys("axes normalize"), joins=True, arguments=("inputs",)),
-    "Merge": Rule(
+    "Concatenate": LayerRule(_concatenate, keys("axis"), joins=True, arguments=("inputs",)),
+    "Dot": LayerRule(_dot, keys("axes normalize"), joins=True, arguments=("inputs",)),
+    "Merge": LayerRule(
         _merge_of_keras_1,
         keys("mode concat_axis dot_axes"),
         keys("layers output_shape_type output_mask_type arguments node_indices tensor_indices"),
@@ -173,14 +175,14 @@ RULES: dict[str, Rule] = {
         joins=True,
         arguments=("inputs",),
     ),
-    "Attention": Rule(
+    "Attention": LayerRule(
         _attention,
         keys("use_scale score_mode causal dropout"),
         keys("seed"),
         joins=True,
         arguments=ATTENDED,
     ),
-    "AdditiveAttention": Rule(
+    "AdditiveAttention": LayerRule(
         partial(_attention, score="additive"),
         keys("use_scale causal dropout"),
         keys("seed"),
@@ -188,7 +190,7 @@ RULES: dict[str, Rule] = {
         joins=True,
         arguments=ATTENDED,
     ),
-    "MultiHeadAttention": Rule(
+    "MultiHeadAttention": LayerRule(
         _heads,
         keys("num_heads key_dim value_dim output_shape use_bias dropout attention_axes"),
         # how it is computed, and shapes that it was built for

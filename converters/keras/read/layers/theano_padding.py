@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.graph import Conv, Pad, Spec
+from xlstm.ir.graph import Conv, LayerSpec, Pad
 
-from ..context import LIMITS, Reader
+from ..context import LIMITS, ReadContext
 
 
-def is_theano(reader: Reader, where: str) -> bool:
+def is_theano(reader: ReadContext, where: str) -> bool:
     """Whether Theano computed the model.
 
     Raises:
@@ -34,7 +34,7 @@ def _differs(window: Sequence[int], strides: Sequence[int], padding: str) -> boo
     return padding == "same" and any(n % 2 == 0 or (n > 1 and s > 1) for n, s in pairs)
 
 
-def padded(reader: Reader, spec: Conv, where: str) -> list[Spec]:
+def padded(reader: ReadContext, spec: Conv, where: str) -> list[LayerSpec]:
     """A convolution, with the zeros that Theano adds before it where these are others.
 
     Raises:
@@ -57,7 +57,7 @@ def padded(reader: Reader, spec: Conv, where: str) -> list[Spec]:
 
 
 def check_same(
-    reader: Reader, window: Sequence[int], strides: Sequence[int], padding: str, where: str
+    reader: ReadContext, window: Sequence[int], strides: Sequence[int], padding: str, where: str
 ) -> None:
     """Raises UnsupportedError for other layers where Theano pads otherwise."""
     if _differs(window, strides, padding) and is_theano(reader, where):
@@ -65,7 +65,7 @@ def check_same(
 
 
 def check_pool(
-    reader: Reader, window: Sequence[int], strides: Sequence[int], padding: str, where: str
+    reader: ReadContext, window: Sequence[int], strides: Sequence[int], padding: str, where: str
 ) -> None:
     """Raises UnsupportedError for pools where Theano pads otherwise: of all but 3 places."""
     pairs = zip(window, strides, strict=True)

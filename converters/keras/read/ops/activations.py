@@ -16,9 +16,9 @@ from xlstm.ir import parametric_activations as numbered
 from xlstm.ir.graph import Activation, Elu, Merge, Relu, Slice, Softmax
 
 from ...activations import FROM_KERAS
-from ..inbound_nodes import Tensor
+from ..inbound_nodes import KerasTensor
 from ..layers.config import LAMBDAS
-from .call import Found, Made, Operation, Several, then
+from .call import Found, MultipleOutputs, Operation, PendingNode, then
 
 
 def _softmax(op: Operation) -> Found:
@@ -61,10 +61,10 @@ def _number(op: Operation, place: int, name: str, default: float, least: float) 
 
 
 def _made(op: Operation, steps: numbered.Steps) -> Found:
-    made: list[Tensor | Made] = [op.tensor]
+    made: list[KerasTensor | PendingNode] = [op.tensor]
     for spec, reads in steps:
-        made.append(Made(spec, tuple(made[number] for number in reads)))
-    return Several(made[-1:])
+        made.append(PendingNode(spec, tuple(made[number] for number in reads)))
+    return MultipleOutputs(made[-1:])
 
 
 def _celu(op: Operation) -> Found:
@@ -99,7 +99,7 @@ def _glu(op: Operation) -> Found:
         raise op.refused("an axis of a known, even size", f"{size}")
     first, second = Slice(axis, None, size // 2), Slice(axis, size // 2, None)
     gate = then(op.tensor, second, Activation("sigmoid"))
-    return Several([Made(Merge("multiply"), (then(op.tensor, first), gate))])
+    return MultipleOutputs([PendingNode(Merge("multiply"), (then(op.tensor, first), gate))])
 
 
 PLAIN = (

@@ -15,11 +15,11 @@ from xlstm.ir.graph import (
     ExpandDims,
     Flatten,
     Function,
+    LayerSpec,
     Permute,
     Reshape,
     Reverse,
     Slice,
-    Spec,
     Squeeze,
 )
 from xlstm.ir.layers import Across, Constant
@@ -27,7 +27,7 @@ from xlstm.ir.layers.operations import CONSTANT_MOST
 from xlstm.ir.types import Shape
 
 from ..context import LIMITS
-from ..inbound_nodes import Call, Tensor
+from ..inbound_nodes import KerasTensor, LayerCall
 from ..layers.options import array_of
 
 
@@ -45,12 +45,12 @@ class Operation:
         rows: gets the number of samples of constants that are laid beside samples.
     """
 
-    call: Call
+    call: LayerCall
     name: str
-    shapes: Mapping[Tensor, Shape]
+    shapes: Mapping[KerasTensor, Shape]
     where: str
-    flags: frozenset[Tensor] = frozenset()
-    alike: frozenset[Tensor] = frozenset()
+    flags: frozenset[KerasTensor] = frozenset()
+    alike: frozenset[KerasTensor] = frozenset()
     rows: set[int] = field(default_factory=set)
 
     def refused(self, want: str, got: object) -> UnsupportedError:
@@ -67,10 +67,10 @@ class Operation:
         return given[place] if place < len(given) and given[place] is not None else default
 
     @property
-    def tensor(self) -> Tensor:
+    def tensor(self) -> KerasTensor:
         """The one tensor that it works on."""
         found = self.argument(0, *TENSOR)
-        if not isinstance(found, Tensor):
+        if not isinstance(found, KerasTensor):
             raise self.refused("one tensor", found)
         return found
 
@@ -86,7 +86,7 @@ class Operation:
             raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
         return axis - 1 if axis > 0 else axis + rank
 
-    def held(self, value: Any, like: Tensor, rank: int, *, whole: bool = False) -> Made:
+    def held(self, value: Any, like: KerasTensor, rank: int, *, whole: bool = False) -> PendingNode:
         """A constant array as a tensor whose samples have `rank` axes; `like` is one of the model.
 
         With `whole` the array has to have all axes, the batch's among them.
@@ -104,7 +104,7 @@ class Operation:
         self.check_few(values)
         shape = (*(1,) * (rank - len(shape)), *shape)
         made = then(like, *fixed(len(self.shapes[like]), values, shape))
-        assert isinstance(made, Made)
+        assert isinstance(made, PendingNode)
         return made
 
     def check_few(self, values: Sequence[float]) -> None:
@@ -113,9 +113,9 @@ class Operation:
             want = f"a constant of {CONSTANT_MOST} finite numbers at most"
             raise self.refused(want, f"{len(values)} numbers; keep them in a layer's weights")
 
-    def level(self, *reads: Tensor | Made) -> tuple[Tensor | Made, ...]:
+    def level(self, *reads: KerasTensor | PendingNode) -> tuple[KerasTensor | PendingNode, ...]:
         """Tensors as ones of the same rank: those without samples get axes in front."""
-        ranks = {t: len(self.shapes[t]) for t in reads if isinstance(t, Tensor)}
+        ranks = {t: len(self.shapes[t]) for t in reads if isinstance(t, KerasTensor)}
         of_samples = {rank for t, rank in ranks.items() if t not in self.alike}
         most = max(of_samples or ranks.values())
         if len(of_samples) > 1 or any(rank > most for rank in ranks.values()):
@@ -123,7 +123,7 @@ class Operation:
         return tuple(then(t, *[ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
 
 
-def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[Spec]:
+def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[LayerSpec]:
     """Specs that make the same numbers of any sample of `rank` axes."""
     one = [Slice(axis, 0, drop=True) for axis in reversed(range(rank))]
     axes = [ExpandDims(0)] * len(shape)
@@ -135,51 +135,51 @@ TENSOR = tuple("x input tensor inputs a input_tensor features t value values log
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class PendingNode:
     """A spec on tensors of the model, or on what others make."""
 
-    spec: Spec
-    reads: tuple[Tensor | Made, ...]
+    spec: LayerSpec
+    reads: tuple[KerasTensor | PendingNode, ...]
 
 
-class Several(NamedTuple):
+class MultipleOutputs(NamedTuple):
     """The outputs of an operation whose nodes are no chain."""
 
-    outputs: Sequence[Tensor | Made]
+    outputs: Sequence[KerasTensor | PendingNode]
 
 
-def then(x: Tensor | Made, *specs: Spec) -> Tensor | Made:
+def then(x: KerasTensor | PendingNode, *specs: LayerSpec) -> KerasTensor | PendingNode:
     """Specs one after the other."""
     for spec in specs:
-        x = Made(spec, (x,))
+        x = PendingNode(spec, (x,))
     return x
 
 
-def is_alike(made: Tensor | Made, alike: frozenset[Tensor]) -> bool:
+def is_alike(made: KerasTensor | PendingNode, alike: frozenset[KerasTensor]) -> bool:
     """Whether something has no samples in Keras: it is reduced over them."""
-    if isinstance(made, Tensor):
+    if isinstance(made, KerasTensor):
         return made in alike
     return isinstance(made.spec, Across) or all(is_alike(read, alike) for read in made.reads)
 
 
-def made_of(made: Tensor | Made) -> set[Tensor]:
+def made_of(made: KerasTensor | PendingNode) -> set[KerasTensor]:
     """The tensors that something is made of."""
-    if isinstance(made, Tensor):
+    if isinstance(made, KerasTensor):
         return {made}
     return {tensor for read in made.reads for tensor in made_of(read)}
 
 
-Found = tuple[Sequence[Tensor], Sequence[Spec]] | Several
+Found = tuple[Sequence[KerasTensor], Sequence[LayerSpec]] | MultipleOutputs
 
 
-def outputs_of(found: Found) -> Sequence[Tensor | Made]:
+def outputs_of(found: Found) -> Sequence[KerasTensor | PendingNode]:
     """Every output of an operation as what makes it."""
-    if isinstance(found, Several):
+    if isinstance(found, MultipleOutputs):
         return found.outputs
     tensors, specs = found
     if not specs:
         return tensors[:1]
-    return [then(Made(specs[0], tuple(tensors)), *specs[1:])]
+    return [then(PendingNode(specs[0], tuple(tensors)), *specs[1:])]
 
 
 MOVES = (Concatenate, ExpandDims, Flatten, Permute, Reshape, Reverse, Slice, Squeeze)
@@ -187,7 +187,7 @@ MOVES = (Concatenate, ExpandDims, Flatten, Permute, Reshape, Reverse, Slice, Squ
 
 
 @dataclass
-class Placing:
+class OperationInserter:
     """Adds the nodes of one operation.
 
     Attributes:
@@ -201,19 +201,19 @@ class Placing:
     """
 
     op: Operation
-    edge: Callable[[Tensor], Edge]
-    add: Callable[[str, Spec, list[Edge]], Edge]
+    edge: Callable[[KerasTensor], Edge]
+    add: Callable[[str, LayerSpec, list[Edge]], Edge]
     free: Callable[[str], str]
     name: str
     booleans: Collection[Edge]
     done: dict[int, Edge] = field(default_factory=dict)
 
-    def outputs(self, found: Sequence[Tensor | Made]) -> list[Edge]:
+    def outputs(self, found: Sequence[KerasTensor | PendingNode]) -> list[Edge]:
         """The edge of every output."""
         return [self._placed(made, last=len(found) == 1) for made in found]
 
-    def _placed(self, made: Tensor | Made, last: bool) -> Edge:
-        if isinstance(made, Tensor):
+    def _placed(self, made: KerasTensor | PendingNode, last: bool) -> Edge:
+        if isinstance(made, KerasTensor):
             return self.edge(made)
         if id(made) not in self.done:
             reads = [self._placed(read, last=False) for read in made.reads]
@@ -225,5 +225,5 @@ class Placing:
         return self.done[id(made)]
 
 
-def _moves(spec: Spec) -> bool:
+def _moves(spec: LayerSpec) -> bool:
     return isinstance(spec, MOVES) or spec == Activation("linear")

@@ -7,11 +7,20 @@ from collections.abc import Callable
 from itertools import starmap
 from typing import Any
 
-from xlstm.ir.graph import Concatenate, ExpandDims, Function, Pad, Reverse, Slice, Spec, Squeeze
+from xlstm.ir.graph import (
+    Concatenate,
+    ExpandDims,
+    Function,
+    LayerSpec,
+    Pad,
+    Reverse,
+    Slice,
+    Squeeze,
+)
 from xlstm.ir.layers import Where
 
-from ..inbound_nodes import Tensor
-from .call import Found, Made, Operation, Several, then
+from ..inbound_nodes import KerasTensor
+from .call import Found, MultipleOutputs, Operation, PendingNode, then
 
 Pairs = list[tuple[int, int]]
 """Places before and after each axis of a sample."""
@@ -23,7 +32,7 @@ def _pad(op: Operation) -> Found:
     value = op.argument(3, "constant_values", default=0)
     pairs = _pairs(op, op.argument(1, "pad_width", "paddings"))
     if mode in MIRRORS:
-        return Several([_mirrored(op, pairs, MIRRORS[mode])])
+        return MultipleOutputs([_mirrored(op, pairs, MIRRORS[mode])])
     plain = type(value) in (int, float) and math.isfinite(value)
     if mode != "constant" or not plain or len(pairs) > 3:
         want = "one finite number around 1 to 3 axes, or reflect or symmetric"
@@ -32,7 +41,7 @@ def _pad(op: Operation) -> Found:
     if not value:
         return (op.tensor,), around
     there = then(op.tensor, Function("ones_like"), *around)
-    return Several([Made(Where(no=float(value)), (there, then(op.tensor, *around)))])
+    return MultipleOutputs([PendingNode(Where(no=float(value)), (there, then(op.tensor, *around)))])
 
 
 def _pairs(op: Operation, given: Any) -> Pairs:
@@ -46,7 +55,7 @@ def _pairs(op: Operation, given: Any) -> Pairs:
     return list(starmap(lambda before, after: (before, after), pairs))
 
 
-def _zeros(pairs: Pairs) -> list[Spec]:
+def _zeros(pairs: Pairs) -> list[LayerSpec]:
     before, after = zip(*pairs, strict=True)
     if not before[-1] and not after[-1] and len(before) > 1:
         return [Pad(before[:-1], after[:-1])]
@@ -58,8 +67,8 @@ MIRRORS = {"reflect": 1, "symmetric": 0}
 """Mode -> how many places at each end are not repeated."""
 
 
-def _mirrored(op: Operation, pairs: Pairs, skip: int) -> Tensor | Made:
-    x: Tensor | Made = op.tensor
+def _mirrored(op: Operation, pairs: Pairs, skip: int) -> KerasTensor | PendingNode:
+    x: KerasTensor | PendingNode = op.tensor
     for axis, (before, after) in enumerate(pairs):
         if not before and not after:
             continue
@@ -74,7 +83,7 @@ def _mirrored(op: Operation, pairs: Pairs, skip: int) -> Tensor | Made:
         if after:
             end = size - skip
             parts.append(then(x, Slice(axis, end - after, end), turned))
-        x = Made(Concatenate(axis), tuple(parts))
+        x = PendingNode(Concatenate(axis), tuple(parts))
     return x
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xlstm.ir.einsum import LETTERS, matmul, steps
-from xlstm.ir.graph import Dot, Permute, Reduce, Spec
+from xlstm.ir.graph import Dot, LayerSpec, Permute, Reduce
 from xlstm.ir.layers import Einsum
 
-from ..inbound_nodes import Tensor
+from ..inbound_nodes import KerasTensor
 from ..layers.options import array_of
-from .call import Found, Made, Operation, Several, then
+from .call import Found, MultipleOutputs, Operation, PendingNode, then
 
 
 def _matmul(op: Operation) -> Found:
@@ -22,23 +22,23 @@ def _matmul(op: Operation) -> Found:
     unknown = given.keys() - {*"x1 x2 a b transpose_a transpose_b name function".split()}
     if unknown - {"trainable", "dtype"}:
         raise op.refused("matmul of one form", ", ".join(sorted(unknown)))
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         first, second = op.shapes[a], op.shapes[b]
         if len(first) != len(second) or len(first) < 2:
             want = "two tensors (batch, ..., rows, columns) of one rank"
             raise op.refused(want, f"samples {first} and {second}")
         if len(first) == 2:
             return (a, b), (Dot((1 if turned[0] else 2, 2 if turned[1] else 1)),)
-        reads: tuple[Tensor | Made, ...] = (a, b)
+        reads: tuple[KerasTensor | PendingNode, ...] = (a, b)
     else:
         reads, first, second = _with_constant(op, a, b)
     equation = matmul(first, second, turned)
-    return Several([Made(Einsum(equation), reads)])
+    return MultipleOutputs([PendingNode(Einsum(equation), reads)])
 
 
 def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
     """A tensor and a constant, and the shapes of a sample of each."""
-    tensor, array = (a, b) if isinstance(a, Tensor) else (b, a)
+    tensor, array = (a, b) if isinstance(a, KerasTensor) else (b, a)
     found, rank = array_of(array), len(op.shapes[tensor])
     axes = len(found[1]) if found else 0
     # a constant before vectors is multiplied with the batch
@@ -56,7 +56,7 @@ def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
 def _dot(op: Operation) -> Found:
     """Numpy's dot, which multiplies every sample of one tensor with every sample of another."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
-    if not isinstance(a, Tensor) or isinstance(b, Tensor):
+    if not isinstance(a, KerasTensor) or isinstance(b, KerasTensor):
         got = "two tensors, whose samples it multiplies with one another; use matmul or einsum"
         raise op.refused("dot of a tensor with a constant after it", got)
     return _matmul(op)
@@ -68,13 +68,13 @@ def _einsum(op: Operation) -> Found:
     texts = [item for item in op.call.arguments if isinstance(item, str)]
     equation = op.argument(-1, "subscripts", "equation", default=(texts or [""])[0])
     items = items[0] if len(items) == 1 and isinstance(items[0], list) else items
-    first, *_ = (item for item in items if isinstance(item, Tensor))
+    first, *_ = (item for item in items if isinstance(item, KerasTensor))
     terms, out = _terms(op, str(equation), items)
     reads = [
-        x if isinstance(x, Tensor) else op.held(x, first, len(t))
+        x if isinstance(x, KerasTensor) else op.held(x, first, len(t))
         for x, t in zip(items, terms, strict=True)
     ]
-    return Several([_contracted(op, reads, terms, out)])
+    return MultipleOutputs([_contracted(op, reads, terms, out)])
 
 
 def _terms(op: Operation, equation: str, items: Sequence[Any]) -> tuple[list[str], str]:
@@ -93,7 +93,7 @@ def _terms(op: Operation, equation: str, items: Sequence[Any]) -> tuple[list[str
     out = out.replace("...", "".join(dots))
     batch, own = out[:1], [*zip(full, items, ranks, strict=True)]
     fits = all(len(t) == rank == len({*t}) for t, _, rank in own) and len(out) == len({*out})
-    apart = all(t[:1] == batch if isinstance(x, Tensor) else True for t, x, _ in own)
+    apart = all(t[:1] == batch if isinstance(x, KerasTensor) else True for t, x, _ in own)
     if not fits or not apart or any(batch in t[1:] for t in full) or not batch:
         want = "an equation that leaves samples apart: the batch first, each letter once in a term"
         raise op.refused(want, equation)
@@ -105,7 +105,7 @@ def _terms(op: Operation, equation: str, items: Sequence[Any]) -> tuple[list[str
 
 
 def _rank(op: Operation, item: Any) -> int:
-    if isinstance(item, Tensor):
+    if isinstance(item, KerasTensor):
         return len(op.shapes[item]) + 1
     found = array_of(item)
     if found is None:
@@ -113,17 +113,19 @@ def _rank(op: Operation, item: Any) -> int:
     return len(found[1])
 
 
-def _contracted(op: Operation, reads: list[Any], terms: list[str], out: str) -> Tensor | Made:
+def _contracted(
+    op: Operation, reads: list[Any], terms: list[str], out: str
+) -> KerasTensor | PendingNode:
     """The operands multiplied from the first to the last."""
     if {*out} - {*"".join(terms)}:
         raise op.refused("letters of the output that an operand has", out)
     made, left = reads[0], terms[0]
     for equation, read in zip(steps(terms, out), reads[1:], strict=True):
-        made, left = Made(Einsum(equation), (made, read)), equation.partition("->")[2]
+        made, left = PendingNode(Einsum(equation), (made, read)), equation.partition("->")[2]
     if left == out:
         return made  # type: ignore[no-any-return]
     lost = tuple(n for n, c in enumerate(left) if c not in out)
-    specs: list[Spec] = [Reduce("sum", lost)] if lost else []
+    specs: list[LayerSpec] = [Reduce("sum", lost)] if lost else []
     kept = [c for c in left if c in out]
     order = tuple(kept.index(c) + 1 for c in out)
     specs += [Permute(order)] if list(order) != sorted(order) else []

@@ -12,18 +12,18 @@ from xlstm.ir.graph import (
     Concatenate,
     ExpandDims,
     Function,
+    LayerSpec,
     Merge,
     Reduce,
     Slice,
-    Spec,
     Squeeze,
 )
 from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Where
 from xlstm.ir.layers.operations import ALONG, ARITHMETIC, COMPARISONS, CONSTANT_MOST, SO_FAR
 
-from ..inbound_nodes import Tensor
+from ..inbound_nodes import KerasTensor
 from ..layers.options import array_of
-from .call import Found, Made, Operation, Several, then
+from .call import Found, MultipleOutputs, Operation, PendingNode, then
 
 MOST = 64
 """The most parts that one operation becomes."""
@@ -36,8 +36,8 @@ def _number(value: Any) -> float | None:
 
 def combined(op: Operation, a: Any, b: Any) -> Found | None:
     """A tensor and a constant array; None where there is no array."""
-    held, tensor = (array_of(b), a) if isinstance(a, Tensor) else (array_of(a), b)
-    if held is None or not isinstance(tensor, Tensor):
+    held, tensor = (array_of(b), a) if isinstance(a, KerasTensor) else (array_of(a), b)
+    if held is None or not isinstance(tensor, KerasTensor):
         return None
     values, shape = held
     if len(shape) == len(op.shapes[tensor]) + 1 and shape[0] == 1:
@@ -54,12 +54,12 @@ TURNED = {"greater": "less", "less": "greater"}
 
 def _compare(op: Operation) -> Found:
     a, b = op.argument(0, "x1", "x", "a"), op.argument(1, "x2", "y", "b")
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return Several([Made(Compare(op.name), op.level(a, b))])
+    if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
+        return MultipleOutputs([PendingNode(Compare(op.name), op.level(a, b))])
     if (held := combined(op, a, b)) is not None:
         return held
-    tensor, number = (a, _number(b)) if isinstance(a, Tensor) else (b, _number(a))
-    if not isinstance(tensor, Tensor) or number is None:
+    tensor, number = (a, _number(b)) if isinstance(a, KerasTensor) else (b, _number(a))
+    if not isinstance(tensor, KerasTensor) or number is None:
         raise op.refused("a tensor and a number", f"{a} and {b}")
     name = op.name
     if tensor is b:
@@ -68,42 +68,45 @@ def _compare(op: Operation) -> Found:
     return (tensor,), (Compare(name, number),)
 
 
-def _truth(op: Operation, x: Tensor | Made) -> Tensor | Made:
+def _truth(op: Operation, x: KerasTensor | PendingNode) -> KerasTensor | PendingNode:
     """1 where a tensor is not 0."""
-    return x if x in op.flags else Made(Compare("not_equal", 0.0), (x,))
+    return x if x in op.flags else PendingNode(Compare("not_equal", 0.0), (x,))
 
 
 def _logical(op: Operation) -> Found:
     if op.name == "logical_not":
         return (op.tensor,), (Compare("equal", 0.0),)
     pair = op.argument(0, "x1", "x"), op.argument(1, "x2", "y")
-    first, *_ = tensors = [x for x in pair if isinstance(x, Tensor)]
+    first, *_ = tensors = [x for x in pair if isinstance(x, KerasTensor)]
     rank = max(len(op.shapes[tensor]) for tensor in tensors)
-    a, b = op.level(*(x if isinstance(x, Tensor) else op.held(x, first, rank) for x in pair))
+    a, b = op.level(*(x if isinstance(x, KerasTensor) else op.held(x, first, rank) for x in pair))
     if op.name == "logical_xor":
-        return Several([Made(Compare("not_equal"), (_truth(op, a), _truth(op, b)))])
+        return MultipleOutputs([PendingNode(Compare("not_equal"), (_truth(op, a), _truth(op, b)))])
     how = "minimum" if op.name == "logical_and" else "maximum"
-    return Several([Made(Merge(how), (_truth(op, a), _truth(op, b)))])
+    return MultipleOutputs([PendingNode(Merge(how), (_truth(op, a), _truth(op, b)))])
 
 
 def _any_or_all(op: Operation) -> Found:
     specs = reductions(op, "max" if op.name == "any" else "min")
-    return Several([then(_truth(op, op.tensor), *specs)])
+    return MultipleOutputs([then(_truth(op, op.tensor), *specs)])
 
 
 def _where(op: Operation) -> Found:
     condition = op.argument(0, "condition")
     cases = op.argument(1, "x1", "x"), op.argument(2, "x2", "y")
-    tensors = [x for x in (condition, *cases) if isinstance(x, Tensor)]
+    tensors = [x for x in (condition, *cases) if isinstance(x, KerasTensor)]
     rank = max(len(op.shapes[tensor]) for tensor in tensors)
     yes, no = numbers = [_number(case) for case in cases]
     given = [x for x, number in zip(cases, numbers, strict=True) if number is None]
     asked, *rest = op.level(
-        *(x if isinstance(x, Tensor) else op.held(x, tensors[0], rank) for x in (condition, *given))
+        *(
+            x if isinstance(x, KerasTensor) else op.held(x, tensors[0], rank)
+            for x in (condition, *given)
+        )
     )
     if yes is not None and no is not None:
-        return Several([then(_truth(op, asked), Affine(yes - no, no))])
-    return Several([Made(Where(yes, no), (asked, *rest))])
+        return MultipleOutputs([then(_truth(op, asked), Affine(yes - no, no))])
+    return MultipleOutputs([PendingNode(Where(yes, no), (asked, *rest))])
 
 
 FLOATS, INTS = ("float32", "float64"), ("int32", "int64")
@@ -114,7 +117,7 @@ def _cast(op: Operation) -> Found:
     dtype = op.argument(1, "dtype")
     dtype = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
     if dtype == "bool":
-        return Several([_truth(op, op.tensor)])
+        return MultipleOutputs([_truth(op, op.tensor)])
     if dtype not in (*FLOATS, *INTS):
         raise op.refused(f"one of {', '.join((*FLOATS, *INTS))}, bool", dtype)
     whole = dtype in INTS and op.tensor not in op.flags
@@ -132,16 +135,18 @@ def _clip(op: Operation) -> Found:
 def _stack(op: Operation) -> Found:
     tensors, rank = listed_tensors(op, "x", "values", "arrays")
     axis = op.axis(op.argument(1, "axis", default=0), rank + 1)
-    return Several([Made(Concatenate(axis), tuple(then(t, ExpandDims(axis)) for t in tensors))])
+    return MultipleOutputs(
+        [PendingNode(Concatenate(axis), tuple(then(t, ExpandDims(axis)) for t in tensors))]
+    )
 
 
-def listed_tensors(op: Operation, *names: str) -> tuple[tuple[Tensor | Made, ...], int]:
+def listed_tensors(op: Operation, *names: str) -> tuple[tuple[KerasTensor | PendingNode, ...], int]:
     """The tensors of a list, constant arrays among them, and the rank of a sample."""
     items = op.argument(0, *names)
     items = items if isinstance(items, list) else [items]
-    first, *_ = tensors = [item for item in items if isinstance(item, Tensor)]
+    first, *_ = tensors = [item for item in items if isinstance(item, KerasTensor)]
     rank = len(op.shapes[first])
-    made = (x if isinstance(x, Tensor) else op.held(x, first, rank, whole=True) for x in items)
+    made = (x if isinstance(x, KerasTensor) else op.held(x, first, rank, whole=True) for x in items)
     op.level(*tensors)
     return tuple(made), rank
 
@@ -174,13 +179,15 @@ def _split(op: Operation) -> Found:
     if edges != sorted({*edges}):
         raise op.refused(f"parts of the {size} places", places)
     pairs = pairwise(edges)
-    return Several([Made(Slice(axis, a or None, b), (op.tensor,)) for a, b in pairs])
+    return MultipleOutputs([PendingNode(Slice(axis, a or None, b), (op.tensor,)) for a, b in pairs])
 
 
 def _unstack(op: Operation) -> Found:
     axis = op.axis(op.argument(2, "axis", default=0))
     count = _few(op, _size(op, axis))
-    return Several([Made(Slice(axis, n, drop=True), (op.tensor,)) for n in range(count)])
+    return MultipleOutputs(
+        [PendingNode(Slice(axis, n, drop=True), (op.tensor,)) for n in range(count)]
+    )
 
 
 def _tile(op: Operation) -> Found:
@@ -189,10 +196,10 @@ def _tile(op: Operation) -> Found:
     known = isinstance(times, list) and all(type(n) is int and n > 0 for n in times)
     if not known or len(times) > rank + 1 or (len(times) == rank + 1 and times[0] != 1):
         raise op.refused("how often each axis after the batch is repeated", times)
-    x: Tensor | Made = op.tensor
+    x: KerasTensor | PendingNode = op.tensor
     for axis, count in enumerate(times[-rank:], start=max(rank - len(times), 0)):
-        x = Made(Concatenate(axis), (x,) * _few(op, count)) if count > 1 else x
-    return Several([x])
+        x = PendingNode(Concatenate(axis), (x,) * _few(op, count)) if count > 1 else x
+    return MultipleOutputs([x])
 
 
 def _repeat(op: Operation) -> Found:
@@ -202,9 +209,9 @@ def _repeat(op: Operation) -> Found:
         raise op.refused("one number of repeats", times)
     place = op.axis(axis)
     parts = _few(op, _size(op, place)) * _few(op, times)
-    ones = [Made(Slice(place, n, n + 1), (op.tensor,)) for n in range(parts // times)]
+    ones = [PendingNode(Slice(place, n, n + 1), (op.tensor,)) for n in range(parts // times)]
     repeated = tuple(one for one in ones for _ in range(times))
-    return Several([Made(Concatenate(place), repeated)])
+    return MultipleOutputs([PendingNode(Concatenate(place), repeated)])
 
 
 def _take(op: Operation) -> Found:
@@ -215,8 +222,8 @@ def _take(op: Operation) -> Found:
     if not isinstance(places, list) or not all(type(n) is int and n >= 0 for n in places):
         raise op.refused("places that are known, from 0 on", places)
     _few(op, len(places))
-    ones = tuple(Made(Slice(place, n, n + 1), (op.tensor,)) for n in places)
-    return Several([Made(Concatenate(place), ones)])
+    ones = tuple(PendingNode(Slice(place, n, n + 1), (op.tensor,)) for n in places)
+    return MultipleOutputs([PendingNode(Concatenate(place), ones)])
 
 
 def _roll(op: Operation) -> Found:
@@ -229,10 +236,12 @@ def _roll(op: Operation) -> Found:
     if not cut:
         return (op.tensor,), ()
     halves = Slice(place, cut, None), Slice(place, None, cut)
-    return Several([Made(Concatenate(place), tuple(Made(s, (op.tensor,)) for s in halves))])
+    return MultipleOutputs(
+        [PendingNode(Concatenate(place), tuple(PendingNode(s, (op.tensor,)) for s in halves))]
+    )
 
 
-def reductions(op: Operation, how: str, keep: bool | None = None) -> list[Spec]:
+def reductions(op: Operation, how: str, keep: bool | None = None) -> list[LayerSpec]:
     """Specs that reduce a tensor over the axes that an operation names, the batch's perhaps."""
     axes, rank = op.argument(1, "axis"), len(op.shape)
     axes = [*range(rank + 1)] if axes is None else axes if isinstance(axes, list) else [axes]
@@ -249,9 +258,9 @@ def reductions(op: Operation, how: str, keep: bool | None = None) -> list[Spec]:
 def _spread(op: Operation) -> Found:
     """Variance, and its root."""
     mean = then(op.tensor, *reductions(op, "mean", keep=True))
-    apart = Made(Merge("subtract"), (op.tensor, mean))
+    apart = PendingNode(Merge("subtract"), (op.tensor, mean))
     last = [Function("sqrt")] if op.name == "std" else []
-    return Several([then(apart, Function("square"), *reductions(op, "mean"), *last)])
+    return MultipleOutputs([then(apart, Function("square"), *reductions(op, "mean"), *last)])
 
 
 def _norm(op: Operation) -> Found:
@@ -259,7 +268,7 @@ def _norm(op: Operation) -> Found:
     if type(axes) is not int or order not in (None, 1, 2, "euclidean"):
         raise op.refused("a length along one axis, of order 1 or 2", f"{order} along {axes}")
     total = Reduce("sum", (op.axis(axes),), bool(op.argument(3, "keepdims", default=False)))
-    specs: tuple[Spec, ...] = (Function("square"), total, Function("sqrt"))
+    specs: tuple[LayerSpec, ...] = (Function("square"), total, Function("sqrt"))
     return (op.tensor,), (Function("abs"), total) if order == 1 else specs
 
 

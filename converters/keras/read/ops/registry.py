@@ -12,21 +12,21 @@ from xlstm.ir.graph import (
     Concatenate,
     ExpandDims,
     Function,
+    LayerSpec,
     Merge,
     Permute,
     Reshape,
     Reverse,
     Slice,
-    Spec,
     Squeeze,
 )
 from xlstm.ir.layers import Clip
 from xlstm.ir.layers.elementwise import FUNCTIONS, REDUCTIONS
 from xlstm.ir.layers.operations import COMPARISONS
 
-from ..inbound_nodes import ANEW, Tensor
+from ..inbound_nodes import ANEW, KerasTensor
 from .activations import ACTIVATIONS, EACH_NUMBER
-from .call import Found, Made, Operation, Several, then
+from .call import Found, MultipleOutputs, Operation, PendingNode, then
 from .padding import PADS
 from .products import PRODUCTS
 from .reductions import FORMS, combined, listed_tensors, reductions
@@ -35,21 +35,23 @@ from .reductions import FORMS, combined, listed_tensors, reductions
 def _arithmetic(op: Operation) -> Found:
     """Two tensors, or a tensor and a number."""
     a, b = op.argument(0, "x", "x1", "a"), op.argument(1, "y", "x2", "b")
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         x, y = op.level(a, b)
         if {a, b} <= op.flags and op.name in ("add", "subtract"):
             raise op.refused("arithmetic of numbers", "two tensors of True and False")
         if op.name == "divide":
-            return Several([Made(Merge("multiply"), (x, then(y, Function("reciprocal"))))])
+            return MultipleOutputs(
+                [PendingNode(Merge("multiply"), (x, then(y, Function("reciprocal"))))]
+            )
         if op.name not in MERGES:
             raise op.refused("a tensor and a number", "two tensors")
-        return Several([Made(Merge(op.name), (x, y))])
+        return MultipleOutputs([PendingNode(Merge(op.name), (x, y))])
     if (held := combined(op, a, b)) is not None:
         return held
-    tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
+    tensor, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise op.refused("tensors and numbers", number)
-    if not isinstance(tensor, Tensor):
+    if not isinstance(tensor, KerasTensor):
         raise op.refused("a tensor", tensor)
     return (tensor,), _with_number(op, float(number), first=tensor is a)
 
@@ -57,7 +59,7 @@ def _arithmetic(op: Operation) -> Found:
 MERGES = ("add", "subtract", "multiply", "maximum", "minimum")
 
 
-def _with_number(op: Operation, number: float, first: bool) -> Sequence[Spec]:
+def _with_number(op: Operation, number: float, first: bool) -> Sequence[LayerSpec]:
     """Specs for a tensor and a number; `first` where the tensor comes first."""
     if op.name == "add":
         return (Affine(1.0, number),)
@@ -87,7 +89,9 @@ def _function(op: Operation) -> Found:
 
 def _concatenate(op: Operation) -> Found:
     tensors, rank = listed_tensors(op, "values", "xs", "inputs")
-    return Several([Made(Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)])
+    return MultipleOutputs(
+        [PendingNode(Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)]
+    )
 
 
 def _reshape(op: Operation) -> Found:
@@ -160,7 +164,7 @@ def _part(op: Operation) -> Found:
     known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
     if len(dots) > 1 or not known or not items or items[0] != slice(None):
         raise op.refused("slices and numbers, the whole batch first", index)
-    specs: list[Spec] = []
+    specs: list[LayerSpec] = []
     for axis, item in reversed(list(enumerate(i for i in items[1:] if i is not None))):
         if isinstance(item, int):
             specs.append(Slice(axis, item, drop=True))
@@ -171,7 +175,7 @@ def _part(op: Operation) -> Found:
     return (op.tensor,), specs
 
 
-def _slices(axis: int, item: slice) -> list[Spec]:
+def _slices(axis: int, item: slice) -> list[LayerSpec]:
     """A slice; one that goes backwards is taken of the axis turned round."""
     step = 1 if item.step is None else item.step
     if step > 0 or item == slice(None, None, -1):

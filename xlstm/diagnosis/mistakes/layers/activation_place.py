@@ -14,7 +14,7 @@ from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.layers.activations import PLAIN, with_options, words
 from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.graph import Activation, Bidirectional, Recurrent, Softmax, TimeDistributed
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -24,7 +24,7 @@ SOFT = ("softmax", "log_softmax")
 """Activations that run over an axis."""
 
 
-def _bare(spec: Spec) -> Spec:
+def _bare(spec: LayerSpec) -> LayerSpec:
     """A layer without its activation."""
     if isinstance(spec, TimeDistributed):
         return replace(spec, layer=_bare(spec.layer))
@@ -35,7 +35,7 @@ def _bare(spec: Spec) -> Spec:
 def _over(name: str, axis: int) -> Call:
     """A layer whose softmax runs over another axis of a batch."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         y, *more = forward(_bare(spec), inputs, context)
         return [np.moveaxis(FUNCTIONS[name](np.moveaxis(y, axis, -1)), -1, axis), *more]
 
@@ -78,7 +78,7 @@ def _which(axis: int, axes: int) -> str:
 def _then(name: str) -> Call:
     """A layer whose output an activation is applied to."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         found = forward(spec, inputs, context)
         own = spec.layer if isinstance(spec, TimeDistributed) else spec
         outputs = 2 if isinstance(own, Bidirectional) and own.merge == "none" else 1

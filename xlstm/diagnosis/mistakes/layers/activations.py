@@ -14,7 +14,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pie
 from xlstm.errors import XlstmError
 from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.graph import GRU, Activation, BatchNorm, Elu, Relu, Softmax, TimeDistributed
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -41,7 +41,7 @@ def words(activation: str) -> str:
     return WORDS.get(activation, activation)
 
 
-def with_options(spec: Spec, **options: Any) -> Spec | None:
+def with_options(spec: LayerSpec, **options: Any) -> LayerSpec | None:
     """A spec with other options, None where it has none of that name or refuses the value."""
     known = {field.name for field in fields(spec)}
     if not options.keys() <= known or all(getattr(spec, k) == v for k, v in options.items()):
@@ -227,7 +227,7 @@ def _below(slope: float, x: Array) -> Array:
     return np.where(x > 0, x, x.dtype.type(slope) * x)
 
 
-def _batch_norm(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _batch_norm(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """With the mean and variance of the batch itself, as in training."""
     own: Any = spec.layer if isinstance(spec, TimeDistributed) else spec
     (x,) = inputs

@@ -13,7 +13,7 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
-from xlstm.ir.layers import Attention, MultiHeadAttention, Spec
+from xlstm.ir.layers import Attention, LayerSpec, MultiHeadAttention
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -39,7 +39,7 @@ WEIGHS: tuple[tuple[str, Weigh], ...] = (
 def _weighed(weigh: Weigh) -> Call:
     """Attention without masks whose softmax is something else."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         query, value, key = (*inputs, inputs[1])[:3]
         weights = context.weights
@@ -69,7 +69,7 @@ def _heads(spec: Any, x: Array, name: str, weights: Any) -> Array:
 def _scaled(factor: float) -> Call:
     """Attention whose scores are multiplied by a number."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         if isinstance(spec, Attention):
             return forward(spec, [inputs[0] * inputs[0].dtype.type(factor), *inputs[1:]], context)
         own = {n: a * a.dtype.type(factor) for n, a in context.weights.items() if "query" in n}
@@ -84,7 +84,7 @@ def scales(site: Site) -> Iterator[Altered]:
     if isinstance(spec, Attention) and spec.score == "dot":
         if spec.scaled:
 
-            def plain(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+            def plain(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
                 scale = np.ones_like(context.weights["scale"])
                 own = {**context.weights, "scale": scale}
                 return forward(spec, inputs, replace(context, weights=own))
@@ -120,7 +120,7 @@ def axes(site: Site) -> Iterator[Altered]:
 
 
 def _ordered(*order: int) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         count = len(inputs) - len(own.masks)
         three = [*inputs[:count], inputs[1]][:3]

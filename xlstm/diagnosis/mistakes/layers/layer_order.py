@@ -11,7 +11,7 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
 from xlstm.ir.graph import Activation, BatchNorm, Edge, LayerNorm, Model, Node
-from xlstm.ir.layers import Conv, Dense, DepthwiseConv, Spec
+from xlstm.ir.layers import Conv, Dense, DepthwiseConv, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -30,7 +30,7 @@ def left_out(site: Site) -> Iterator[Altered]:
         yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
 
 
-def _plain(model: Model, node: Node, x: Array, spec: Spec | None = None) -> Array:
+def _plain(model: Model, node: Node, x: Array, spec: LayerSpec | None = None) -> Array:
     """The output of a layer of the truth for one array."""
     own = model.weights.get(node.owner, {})
     weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
@@ -49,7 +49,7 @@ class Reordered:
     also: tuple[Edge, ...]
     order: Callable[[Callable[[Array], Array], Array], Array]
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """The output alone."""
         return [self.order(lambda x: forward(spec, [x], context)[0], inputs[-1])]
 
@@ -83,7 +83,7 @@ def orders(site: Site) -> Iterator[Altered]:
 def _over(axes: tuple[int, ...]) -> Call:
     """A LayerNorm over other axes, scaled along the last one all the same."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, LayerNorm)
         x = inputs[0]
         spread = x.var(axis=axes, keepdims=True) + x.dtype.type(spec.epsilon)
@@ -142,7 +142,7 @@ FOLDS: tuple[tuple[Fold, str, str], ...] = (
 
 
 def _folded(fold: Fold) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         (x,) = inputs
         weights, one = context.weights, np.ones_like(context.weights["mean"])
@@ -168,7 +168,7 @@ def twice(site: Site) -> Iterator[Altered]:
         return
     if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
 
-        def again(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        def again(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
             return forward(spec, forward(spec, inputs, context), context)
 
         text = f"Your model applies {node.name} twice: its output goes through it again."
@@ -182,12 +182,12 @@ def causal(site: Site) -> Iterator[Altered]:
         return
     more = (spec.window[0] - 1) * spec.dilation[0]
 
-    def ahead(own: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def ahead(own: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         x = inputs[0]
         wide = np.concatenate([x, np.zeros_like(x[:, :1]).repeat(more, axis=1)], axis=1)
         return [forward(own, [wide], context)[0][:, more:]]
 
-    def turned(own: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def turned(own: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return [forward(own, [inputs[0][:, ::-1]], context)[0][:, ::-1]]
 
     fix = f"Pad {more} zeros before the first step."

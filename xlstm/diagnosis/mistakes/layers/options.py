@@ -21,7 +21,7 @@ from xlstm.ir.graph import (
     RepeatVector,
     Reshape,
 )
-from xlstm.ir.layers import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool, Spec
+from xlstm.ir.layers import Conv, ConvTranspose, DepthwiseConv, GlobalPool, LayerSpec, Pool
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -38,7 +38,7 @@ def _first(x: Array) -> Array:
     return np.moveaxis(x, -1, 1)
 
 
-def _reshaped_first(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _reshaped_first(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """The result filled channels first."""
     (y,) = forward(spec, inputs, context)
     return [np.moveaxis(y.reshape(len(y), y.shape[-1], *y.shape[1:-1]), 1, -1)]
@@ -118,7 +118,7 @@ def missing(site: Site) -> Iterator[Altered]:
         yield _as_called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
 
 
-def _reversed_inputs(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _reversed_inputs(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return forward(spec, inputs[::-1], context)
 
 
@@ -129,12 +129,12 @@ def joined(site: Site) -> Iterator[Altered]:
         yield _as_called(site, _reversed_inputs, text, "Join them in a's order.")
 
 
-def _repeated_once(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _repeated_once(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     (y,) = forward(spec, inputs, context)
     return [np.concatenate([y[:, :1], np.zeros_like(y[:, 1:])], axis=1)]
 
 
-def _repeated_last(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _repeated_last(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     (y,) = forward(spec, inputs, context)
     return [np.concatenate([np.zeros_like(y[:, 1:]), y[:, :1]], axis=1)]
 
@@ -169,7 +169,7 @@ def temperatures(site: Site) -> Iterator[Altered]:
 def _variance(ddof: int, outside: bool) -> Call:
     """LayerNorm with another variance, or with epsilon added to the deviation."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, LayerNorm)
         (x,) = inputs
         centred = x - x.mean(axis=-1, keepdims=True)

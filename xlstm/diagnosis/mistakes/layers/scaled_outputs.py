@@ -14,7 +14,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Say
 from xlstm.diagnosis.pairing.names import Said
 from xlstm.ir.graph import Node
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 
@@ -38,7 +38,7 @@ def _numbers(mine: Array, other: Array) -> Iterator[tuple[float, float]]:
 
 
 def _then(call: Call, factor: float, more: float) -> Call:
-    def altered(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def altered(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         y, *others = call(spec, inputs, context)
         return [y * y.dtype.type(factor) + y.dtype.type(more), *others]
 

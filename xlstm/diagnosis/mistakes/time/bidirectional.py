@@ -12,7 +12,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.layers.activations import with_options
 from xlstm.ir.graph import Bidirectional
-from xlstm.ir.layers import MERGES, Spec
+from xlstm.ir.layers import MERGES, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.recurrent import merge, recurrent
@@ -54,7 +54,7 @@ Pick = Callable[[Bidirectional, Array, Array], tuple[Array, Array]]
 
 
 def _joined(pick: Pick, *, both_forwards: bool = False, mask_turned: bool = False) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, Bidirectional)
         found = _halves(spec, inputs[0], context, both_forwards, mask_turned)
         a, b = pick(spec, found.first, found.second)
@@ -103,7 +103,7 @@ def each(run: Run, backward: Run | None = None) -> Call:
         backward: for the backward half, where it is another one.
     """
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         if not isinstance(spec, Bidirectional):
             y, *states = run(whole(spec), inputs[0], context)
@@ -219,7 +219,7 @@ def other_merges(site: Site) -> Iterator[Altered]:
     for words, formula in OTHERS:
 
         def call(
-            spec: Spec, inputs: list[Array], context: Context, formula: Any = formula
+            spec: LayerSpec, inputs: list[Array], context: Context, formula: Any = formula
         ) -> list[Array]:
             assert isinstance(spec, Bidirectional)
             found = _halves(spec, inputs[0], context, both_forwards=False, turned=False)

@@ -14,7 +14,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pi
 from xlstm.diagnosis.mistakes.layers.activations import HARD, words
 from xlstm.diagnosis.mistakes.time.bidirectional import each
 from xlstm.ir.graph import GRU, LSTM, Edge, Masking, Recurrent
-from xlstm.ir.layers import ConvLSTM, Spec
+from xlstm.ir.layers import ConvLSTM, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
@@ -281,7 +281,7 @@ def other_state(site: Site) -> Iterator[Altered]:
         yield called(site, each(_giving_c), text, "Keep h of each step.")._replace(rare=True)
 
 
-def _specs(site: Site) -> list[Spec]:
+def _specs(site: Site) -> list[LayerSpec]:
     return [*pieces(site.spec)[0].specs]
 
 
@@ -364,7 +364,7 @@ class _Raw:
     def __init__(self, call: Call, edge: Edge) -> None:
         self.call, self.also = call, (edge,)
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """As the layer itself."""
         return self.call(spec, [inputs[-1]], context)
 

@@ -11,7 +11,7 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
 from xlstm.ir.graph import Bidirectional, Embedding, Input, Recurrent, TimeDistributed
-from xlstm.ir.layers import Dense, Spec
+from xlstm.ir.layers import Dense, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -20,7 +20,7 @@ Change = Callable[[Array], Array]
 
 
 def _read(change: Change) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, [change(inputs[0]), *inputs[1:]], context)
 
     return call

@@ -13,7 +13,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pi
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
 from xlstm.ir.graph import Bidirectional, Masking, Recurrent
-from xlstm.ir.layers import Spec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -37,7 +37,7 @@ def alone(site: Site) -> Iterator[Altered]:
 def _running_on(whole: bool) -> Call:
     """States run on at masked steps; zeros there, or only before the first step that counts."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         found = forward(spec, inputs, replace(context, mask=None))
         if context.mask is None:
@@ -63,7 +63,7 @@ RUNNING_ON = (
 )
 
 
-def _other_end(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _other_end(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return forward(spec, inputs, mask_turned(context))
 
 
@@ -79,7 +79,7 @@ def _as_packed(mask: Array) -> Array:
     return kept
 
 
-def _packed_steps(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _packed_steps(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     mask = None if context.mask is None else _as_packed(context.mask)
     if isinstance(spec, Recurrent) and spec.return_sequences:
         spec = replace(spec, zero_output_for_mask=True)
@@ -106,7 +106,7 @@ def one_turned(site: Site) -> Iterator[Altered]:
         yield Altered(layer, site.said(text, "Turn both or neither."), text)
 
 
-def _turned_mask(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _turned_mask(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     mask = None if context.mask is None else ~context.mask
     return forward(spec, inputs, replace(context, mask=mask))
 
@@ -127,11 +127,11 @@ def masks_zeroed(site: Site) -> Iterator[Altered]:
     yield Altered(turned, site.said(text, "Negate it."), "mask-turned")
 
 
-def _unmasked(_spec: Spec, inputs: list[Array], _context: Context) -> list[Array]:
+def _unmasked(_spec: LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
     return [inputs[0], np.ones(inputs[0].shape[:-1], bool)]
 
 
-def _packed(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _packed(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return [inputs[0], _as_packed(forward(spec, inputs, context)[1])]
 
 

@@ -19,7 +19,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.ir.graph import LSTM, Bidirectional, Dropout, Edge, Model, Node, Recurrent
-from xlstm.ir.layers import Concatenate, ConvLSTM, GlobalPool, Reduce, Slice, Spec
+from xlstm.ir.layers import Concatenate, ConvLSTM, GlobalPool, LayerSpec, Reduce, Slice
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -63,7 +63,7 @@ class Picked:
     also: tuple[Edge, ...] = ()
     runs: _Runs = field(default_factory=_Runs, compare=False)
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """The piece, then the layer's states where it returns them."""
         own: Any = spec
         arrays = (*inputs, *context.weights.values(), *context.states)
@@ -84,7 +84,7 @@ def _held(own: Any, inputs: list[Array], context: Context) -> Held:
     for number, y in enumerate(earlier):
         states |= _last_of(own, number, y)
     if isinstance(own, Bidirectional):
-        spec: Spec = replace(own, forward=whole(own.forward), backward=whole(own.backward))
+        spec: LayerSpec = replace(own, forward=whole(own.forward), backward=whole(own.backward))
         names = [f"{s} of the {half} half" for half, one in _sides(own) for s in "hc"[: one.states]]
     else:
         spec, names = whole(own), [*"hc"[: own.states]]
@@ -301,7 +301,7 @@ class OfStates:
     names: tuple[str, ...]
     also: tuple[Edge, ...]
 
-    def __call__(self, _spec: Spec, inputs: list[Array], _context: Context) -> list[Array]:
+    def __call__(self, _spec: LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
         """The piece alone."""
         out, *states = inputs[-1 - len(self.names) :]
         return [self.pick(Held(out, dict(zip(self.names, states, strict=True))))]
@@ -390,7 +390,7 @@ def viewed(site: Site) -> Iterator[Altered]:
     yield Altered(replace(site.layer, call=change), site.said(text, MOVE), "features", rare=True)
     if spec.return_sequences:
 
-        def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
             y, *more = forward(spec, inputs, context)
             return [_as_time_first(y).swapaxes(0, 1), *more]
 

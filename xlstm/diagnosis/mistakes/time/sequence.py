@@ -10,14 +10,14 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.bidirectional import each, mask_turned, whole
 from xlstm.ir.graph import Bidirectional, Recurrent
-from xlstm.ir.layers import Reverse, Slice, Spec
+from xlstm.ir.layers import LayerSpec, Reverse, Slice
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
 from xlstm.reference.recurrent import recurrent
 
 
-def _turned(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _turned(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """A layer whose sequence is turned round in time."""
     first, *states = forward(spec, inputs, context)
     return [first[:, ::-1], *states]
@@ -47,7 +47,7 @@ def directions(site: Site) -> Iterator[Altered]:
 def _step(number: int) -> Call:
     """One step of the sequence for the last one."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         every, *states = forward(whole(spec), inputs, context)
         return [every[:, number], *states]
 
@@ -78,7 +78,7 @@ def _transposed(context: Context) -> Context:
 def _scanning_the_batch(last_axis: int) -> Call:
     """A layer that walks along the batch; its last step is taken from either axis."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         x, around = inputs[0].swapaxes(0, 1), _transposed(context)
         if last_axis == 0 and not own.return_sequences:
@@ -130,7 +130,7 @@ def batch_first(site: Site) -> Iterator[Altered]:
         yield called(site, call, text, fix)
 
 
-def _swapped_states(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _swapped_states(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return forward(spec, inputs, replace(context, states=[*context.states][::-1]))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.ir.graph import Bidirectional, Embedding, Masking, Recurrent
-from xlstm.ir.layers import NotEqual, Spec
+from xlstm.ir.layers import LayerSpec, NotEqual
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -19,7 +19,7 @@ from xlstm.reference.layers import forward
 def _obeying(change: Callable[[Array], Array]) -> Call:
     """A layer that obeys a changed mask."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         mask = None if context.mask is None else change(context.mask)
         return forward(spec, inputs, replace(context, mask=mask))
 
@@ -55,7 +55,7 @@ Made = Callable[[Array], Array]
 def _marked(make: Made) -> Call:
     """A layer that gives another mask beside its output."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         y = inputs[0] if isinstance(spec, Masking) else forward(spec, inputs, context)[0]
         return [y, make(inputs[0])]
 

@@ -12,7 +12,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.returned_piece import earlier
 from xlstm.ir.graph import Bidirectional, Edge, Recurrent
-from xlstm.ir.layers import ConvLSTM, Spec
+from xlstm.ir.layers import ConvLSTM, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -23,7 +23,7 @@ States = list[Array]
 def _from(change: Callable[[States], States]) -> Call:
     """A layer that starts from other states than those that it is given."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, inputs, replace(context, states=change(list(context.states))))
 
     return call
@@ -101,7 +101,7 @@ def _of_halves(site: Site, count: int) -> Iterator[Altered]:
 def _ones(which: tuple[int, ...]) -> Call:
     """A layer some of whose states start from ones."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         x = inputs[0]
         halves = own.halves if isinstance(own, Bidirectional) else (own,)
@@ -125,7 +125,7 @@ class _Following:
     def __init__(self, edge: Edge) -> None:
         self.also = (edge,)
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """As the layer itself."""
         own: Any = spec
         *inputs, before = inputs

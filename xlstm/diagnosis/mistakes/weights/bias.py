@@ -157,7 +157,7 @@ def _own_slots(cause: str, times: int, text: str, fix: str) -> Row:
                 continue
             called = {slot.name: own for slot, own in found_slots}
             slots = [slot for slot, _ in found_slots]
-            every = [slot for slot in slots if slot.at.get("s") != 1]
+            every = [slot for slot in slots if slot.fixed.get("s") != 1]
             for chosen in (*([slot] for slot in slots), every):
                 found = _multiplied(slots, chosen, hub, part, times)
                 if found is None:

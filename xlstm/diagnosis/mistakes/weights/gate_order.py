@@ -168,7 +168,7 @@ def _reader(site: Site, part: Part, tensor: str, naming: Naming) -> str:
         return "your code reads"
     if (site.node.owner, part.before) in naming.tables:
         slots = naming.slots(site.node, part.before, tensor)
-        apart = any("g" in slot.at for slot, _ in slots)
+        apart = any("g" in slot.fixed for slot, _ in slots)
         return "their names say" if apart else "its other tensors hold"
     return f"{naming.title} reads"
 
@@ -190,7 +190,7 @@ def _names(site: Site, part: Part, chosen: Pieces, naming: Naming) -> list[str]:
     found: list[str] = []
     for tensor, side in chosen:
         slots = [*naming.slots(site.node, part.before, tensor)]
-        own = [name for slot, name in slots if side in (None, slot.at.get("s"))]
+        own = [name for slot, name in slots if side in (None, slot.fixed.get("s"))]
         product = "" if side is None else f" of the {('input', 'recurrent')[side]} product"
         found += [f"`{name}`" for name in own] or [f"{plain(part.before, tensor)}{product}"]
     return list(dict.fromkeys(found))

@@ -134,7 +134,7 @@ def _sided(part: Part, hub: Array, tensor: str, written: str, read: str) -> Arra
         return misread(part.kind, hub, part.spec.sizes(), *slots)
     sides = []
     for side in range(len(hub)):
-        at = [replace(slot, at={"s": 0}) for slot in slots]
+        at = [replace(slot, fixed={"s": 0}) for slot in slots]
         found = misread(part.kind, hub[side : side + 1], part.spec.sizes(), *at)
         if found is None:
             return None
@@ -179,7 +179,7 @@ def swapped_halves(site: Site) -> Iterator[Altered]:
         return
     f, b = parts(site.spec)
     names = [t for t in f.kind.tensors if f.before + t in site.layer.weights]
-    if f.spec.sizes() != b.spec.sizes() or f.spec.form != b.spec.form:
+    if f.spec.sizes() != b.spec.sizes() or f.spec.weight_kind != b.spec.weight_kind:
         return
     held = site.layer.weights
     changed = {f.before + t: held[b.before + t] for t in names}
@@ -201,8 +201,10 @@ def flipped(site: Site) -> Iterator[Altered]:
         turned = "".join(axis for axis in axes if axis in "abc")
         if hub is None or not turned:
             continue
-        written = Slot("kernel", "kernel", axes, turned=turned)
-        found = misread(part.kind, hub, part.spec.sizes(), written, replace(written, turned=""))
+        written = Slot("kernel", "kernel", axes, reversed_axes=turned)
+        found = misread(
+            part.kind, hub, part.spec.sizes(), written, replace(written, reversed_axes="")
+        )
         if found is None or np.array_equal(found, hub):
             continue
         name = part.before + "kernel"

@@ -1,0 +1,231 @@
+"""The rules of the tree: who may import whom, what a folder holds, and what things are called.
+
+In: modules as `source_tree` reads them, or the root of a tree. Out: for every rule the breaches, by
+name, in order. `test_architecture.py` says which rule has which exceptions left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from source_tree import Graph, Module
+
+FLOORS = (
+    {"errors", "_version"},
+    {"budget"},
+    {"ir"},
+    {"slots", "reference", "files"},
+    {"frameworks"},
+    {"rendering", "custom_layers"},
+    {"reading"},
+    {"counting"},
+    {"porting"},
+    {"decoding", "verification"},
+    {"diagnosis"},
+    {"cli"},
+)
+"""Packages of the core, lowest first: each imports from those before it, and from itself."""
+
+FACADE = {"xlstm", "xlstm.__main__", "xlstm.demo", "xlstm.model"}
+"""Modules with the public names: they may import anything, and only the command line them."""
+
+CORE_OF_CONVERTERS = (
+    *("errors", "budget", "ir", "slots", "files.description", "files.outline"),
+    *("frameworks", "custom_layers"),
+)
+"""Parts of the core that converters may import."""
+
+CORE_OF_ONE = {"converters.numpy": ("reference",)}
+"""Parts of the core that one of the converters may import besides."""
+
+MOST_MODULES = 16
+"""Most modules of a folder, `__init__` left out."""
+
+FOLDERS = ("xlstm", "converters")
+"""Folders that this holds for; "tests" joins them when it has folders of its own."""
+
+ROOMS = ("adapter", "slots", "native", "read", "write", "templates", "live")
+"""Modules and folders of every framework."""
+
+ADAPTERS = {"keras": ("adapter",), "torch": ("adapter",), "flax": ("linen", "nnx")}
+"""Framework's folder -> its cold halves."""
+
+FAMILIES = {
+    *("recurrent", "basic", "elementwise", "normalization", "convolution", "pooling"),
+    *("merge", "attention", "shape", "operations", "custom"),
+}
+"""Names of modules that read, write or compute layers."""
+
+NOUNS = {
+    *("counting", "decoding", "padding", "pairing", "pooling", "porting", "reading"),
+    *("recording", "rendering", "wording"),
+}
+"""Words that are participles by their form, and nouns as names of modules."""
+
+IRREGULAR = {
+    *("begun", "bound", "broken", "built", "chosen", "done", "drawn", "driven", "found", "frozen"),
+    *("given", "gone", "grown", "held", "hidden", "kept", "known", "laid", "left", "lent", "lost"),
+    *("made", "meant", "met", "put", "run", "said", "seen", "sent", "shaken", "shown", "sought"),
+    *("spent", "spoken", "stuck", "taken", "taught", "thought", "told", "torn", "understood"),
+    *("woven", "written"),
+} - {"run", "put"}  # both are verbs as well
+"""Participles that do not end in "ed" or "ing"."""
+
+TEMPLATE = re.compile(r"converters/(.*/templates/.*|[a-z_]*_cells\.py)")
+"""Files that are copied as text; before there were folders, they were told by their names."""
+
+QUESTION = re.compile(r"(What|Whether|Which|Where|How)\b")
+"""How no docstring begins."""
+
+
+def package_of(name: str) -> str:
+    """The package that a floor belongs to: "ir", "slots", "converters.torch"; "" for the facade."""
+    parts = name.split(".")[1:]
+    if name in FACADE or not parts:
+        return ""
+    return ".".join(parts[:2]) if parts[0] == "converters" else parts[0]
+
+
+def floor_of(package: str) -> int | None:
+    """Number of a floor, counted from below; None for a package that has none."""
+    return next((n for n, floor in enumerate(FLOORS) if package in floor), None)
+
+
+def packages_without_floor(modules: Mapping[str, Module]) -> list[str]:
+    """Packages of the core that are in no floor."""
+    found = {package_of(name) for name in modules} - {""}
+    core = {package for package in found if not package.startswith("converters")}
+    return sorted(package for package in core if floor_of(package) is None)
+
+
+def upward_imports(graph: Graph) -> list[str]:
+    """Imports that no floor allows, as "importer -> imported"."""
+    return sorted(
+        f"{name} -> {target}"
+        for name, targets in graph.items()
+        for target in targets
+        if not _allowed(name, target)
+    )
+
+
+def _allowed(name: str, target: str) -> bool:
+    package, other = package_of(name), package_of(target)
+    if not package or package == other:
+        return True
+    if not other:
+        return package == "cli"
+    if package.startswith("converters"):
+        return _allowed_in_converters(package, other, target)
+    here, there = floor_of(package), floor_of(other)
+    return here is not None and there is not None and there < here
+
+
+def _allowed_in_converters(package: str, other: str, target: str) -> bool:
+    if other.startswith("converters"):
+        return other == "converters.codegen"
+    parts = target.removeprefix("xlstm.") + "."
+    allowed = (*CORE_OF_CONVERTERS, *CORE_OF_ONE.get(package, ()))
+    return any(parts.startswith(f"{name}.") for name in allowed)
+
+
+def modules_by_folder(modules: Mapping[str, Module]) -> Counter[str]:
+    """Folder -> number of its modules, `__init__` left out."""
+    return Counter(module.folder for module in modules.values() if not module.is_package)
+
+
+def large_folders(modules: Mapping[str, Module]) -> list[str]:
+    """Folders of more modules than allowed, as "folder: number"."""
+    return sorted(
+        f"{folder}: {number}"
+        for folder, number in modules_by_folder(modules).items()
+        if number > MOST_MODULES and folder.split("/")[0] in FOLDERS
+    )
+
+
+def missing_rooms(root: Path) -> list[str]:
+    """Modules and folders that a framework's converter lacks, as "converters/keras/native"."""
+    found = []
+    for framework, adapters in ADAPTERS.items():
+        folder = root / "converters" / framework
+        for room in (*adapters, *(room for room in ROOMS if room != "adapter")):
+            if not (folder / f"{room}.py").exists() and not (folder / room).is_dir():
+                found.append(f"converters/{framework}/{room}")
+    return sorted(found)
+
+
+def unlisted_names(modules: Mapping[str, Module], machinery: Mapping[str, str]) -> list[str]:
+    """Modules of the folders of layers that are called neither a family nor listed machinery.
+
+    Args:
+        modules: of the product.
+        machinery: folder -> words: the modules that are there for all families alike. A listed one
+            that is not there is told too.
+    """
+    found = []
+    for folder, words in machinery.items():
+        here = {m.stem for m in modules.values() if m.folder == folder and not m.is_package}
+        listed = set(words.split())
+        found += [f"{folder}/{name}" for name in here - listed - FAMILIES]
+        found += [f"{folder}/{name}: listed, not there" for name in listed - here]
+        found += [f"{folder}/{name}: a family" for name in listed & FAMILIES]
+    return sorted(found)
+
+
+def repeated_classes(modules: Mapping[str, Module]) -> dict[str, list[str]]:
+    """Class names that stand more than once, with their files; templates are left out, as texts."""
+    places = defaultdict(list)
+    for module in modules.values():
+        if not TEMPLATE.fullmatch(module.path):
+            for node in module.classes():
+                places[node.name].append(module.path)
+    return {name: paths for name, paths in sorted(places.items()) if len(paths) > 1}
+
+
+def participles(modules: Mapping[str, Module]) -> list[str]:
+    """Modules and folders called by a participle that is no listed noun, by path.
+
+    The last word decides: `hidden_states` are states.
+    """
+    paths = {module.path.removesuffix("/__init__.py") for module in modules.values()}
+    return sorted(path for path in paths if _is_participle(_last_word(path)))
+
+
+def _last_word(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".py").rpartition("_")[2]
+
+
+def _is_participle(word: str) -> bool:
+    return word not in NOUNS and (word.endswith(("ed", "ing")) or word in IRREGULAR)
+
+
+def top_folder(path: str) -> str:
+    """The folder that exceptions are counted by: the first two names, one for a lone file."""
+    return "/".join(path.split("/")[:-1][:2])
+
+
+def docstrings_that_ask(modules: Mapping[str, Module]) -> dict[str, int]:
+    """Top folder -> number of its docstrings that begin with a question word."""
+    found = Counter[str]()
+    for module in modules.values():
+        asking = [text for _, text in module.docstrings() if QUESTION.match(text)]
+        found[top_folder(module.path)] += len(asking)
+    return {folder: number for folder, number in sorted(found.items()) if number}
+
+
+def short_package_docstrings(modules: Mapping[str, Module]) -> list[str]:
+    """Every `__init__` whose docstring has fewer than two lines."""
+    found = []
+    for module in modules.values():
+        text = dict(module.docstrings()).get("", "")
+        if module.is_package and len(text.splitlines()) < 2:
+            found.append(module.path)
+    return sorted(found)
+
+
+def files_beside_converters(root: Path) -> list[str]:
+    """Files directly in `converters/` but for `__init__.py`."""
+    files = (path.name for path in (root / "converters").iterdir() if path.is_file())
+    return sorted(set(files) - {"__init__.py"})

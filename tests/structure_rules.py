@@ -65,6 +65,9 @@ NOUNS = {
 }
 """Words that are participles by their form, and nouns as names of modules."""
 
+LAYER_NAMES = {"time_distributed"}
+"""Modules that are called as a layer of Keras is."""
+
 IRREGULAR = {
     *("begun", "bound", "broken", "built", "chosen", "done", "drawn", "driven", "found", "frozen"),
     *("given", "gone", "grown", "held", "hidden", "kept", "known", "laid", "left", "lent", "lost"),
@@ -190,15 +193,15 @@ def participles(modules: Mapping[str, Module]) -> list[str]:
     The last word decides: `hidden_states` are states.
     """
     paths = {module.path.removesuffix("/__init__.py") for module in modules.values()}
-    return sorted(path for path in paths if _is_participle(_last_word(path)))
+    return sorted(
+        path for path in paths if _is_participle(path.rpartition("/")[2].removesuffix(".py"))
+    )
 
 
-def _last_word(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".py").rpartition("_")[2]
-
-
-def _is_participle(word: str) -> bool:
-    return word not in NOUNS and (word.endswith(("ed", "ing")) or word in IRREGULAR)
+def _is_participle(name: str) -> bool:
+    word = name.rpartition("_")[2]
+    by_form = word.endswith(("ed", "ing")) or word in IRREGULAR
+    return by_form and word not in NOUNS and name not in LAYER_NAMES
 
 
 def top_folder(path: str) -> str:
@@ -215,14 +218,22 @@ def docstrings_that_ask(modules: Mapping[str, Module]) -> dict[str, int]:
     return {folder: number for folder, number in sorted(found.items()) if number}
 
 
-def short_package_docstrings(modules: Mapping[str, Module]) -> list[str]:
-    """Every `__init__` whose docstring has fewer than two lines."""
-    found = []
-    for module in modules.values():
-        text = dict(module.docstrings()).get("", "")
-        if module.is_package and len(text.splitlines()) < 2:
-            found.append(module.path)
-    return sorted(found)
+def packages_without_docstring(modules: Mapping[str, Module]) -> list[str]:
+    """Folders of modules without an `__init__`, or with one that has no docstring."""
+    texts = _package_docstrings(modules)
+    return sorted(folder for folder, text in texts.items() if not text)
+
+
+def packages_with_short_docstring(modules: Mapping[str, Module]) -> list[str]:
+    """Packages whose docstring is a single line."""
+    texts = _package_docstrings(modules)
+    return sorted(folder for folder, text in texts.items() if len(text.splitlines()) == 1)
+
+
+def _package_docstrings(modules: Mapping[str, Module]) -> dict[str, str]:
+    texts = {module.folder: "" for module in modules.values()}
+    packages = (module for module in modules.values() if module.is_package)
+    return texts | {m.folder: dict(m.docstrings()).get("", "") for m in packages}
 
 
 def files_beside_converters(root: Path) -> list[str]:

@@ -321,7 +321,8 @@ def main() -> None:
         if arguments.before:
             tree = unpack_commit(arguments.before, Path(folder))
             columns[arguments.before] = described(tree, walks)
-        columns["now"] = described(arguments.tree, walks)
+        title = "now" if arguments.tree == ROOT else str(arguments.tree)
+        columns[title] = described(arguments.tree, walks)
     if arguments.json:
         print(json.dumps({name: as_json(found) for name, found in columns.items()}, indent=1))
         return

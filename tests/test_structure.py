@@ -158,12 +158,18 @@ def test_the_tracer_follows_first_calls_and_no_imports(tmp_path, structure, monk
     assert names == ["walk_first.py"] * 3 + ["walk_second.py"]  # one, two, the lambda; f
 
 
+def test_the_walk_of_a_call_of_the_product(structure):
+    found = structure.walk(ROOT, "count")
+    assert found.functions > found.stops > found.files > 10
+    assert found.stops == found.returns + found.files
+
+
 def test_the_command_prints_a_table_and_json(tree):
     line = [sys.executable, str(BENCHMARK), str(tree)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "1 of 2 files" in done.stdout
     done = subprocess.run([*line, "--json"], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)["now"]
+    found = json.loads(done.stdout)[str(tree)]
     assert (found["files"], found["circles"], found["upward"]) == (8, [2], 0)
 
 

@@ -57,8 +57,8 @@ class Structure:
         files: modules, `__init__.py` included.
         lines: of all files.
         code_lines: without blank lines, comments and docstrings.
-        comments: share of lines that have a comment.
-        docstrings: share of lines that docstrings take, those of attributes included.
+        comment_share: share of lines that have a comment.
+        docstring_share: share of lines that docstrings take, those of attributes included.
         folder: the folder of most modules.
         modules: number of its modules.
         circles: sizes of the groups of modules that import each other in a circle.
@@ -70,15 +70,15 @@ class Structure:
         function_most: lines of the longest function.
         file_median: lines of a file.
         long_files: files over 700 lines.
-        documented: docstrings of modules, classes and functions.
-        asking: those that begin with What, Whether, Which, Where or How.
+        docstrings: those of modules, classes and functions.
+        questions: docstrings that begin with What, Whether, Which, Where or How.
     """
 
     files: int
     lines: int
     code_lines: int
-    comments: float
-    docstrings: float
+    comment_share: float
+    docstring_share: float
     folder: str
     modules: int
     circles: tuple[int, ...]
@@ -90,8 +90,8 @@ class Structure:
     function_most: int
     file_median: float
     long_files: int
-    documented: int
-    asking: int
+    docstrings: int
+    questions: int
 
     def rows(self) -> dict[str, str]:
         """The table's rows: title -> text."""
@@ -100,8 +100,8 @@ class Structure:
             "files": f"{self.files:,}",
             "lines": f"{self.lines:,}",
             "code lines": f"{self.code_lines:,}",
-            "lines with comments": f"{self.comments:.1%}",
-            "lines of docstrings": f"{self.docstrings:.1%}",
+            "lines with comments": f"{self.comment_share:.1%}",
+            "lines of docstrings": f"{self.docstring_share:.1%}",
             "modules of the largest folder": f"{self.modules} ({self.folder})",
             "import circles": f"{len(self.circles)}{sizes}",
             "imports against the floors": "-" if self.upward is None else f"{self.upward}",
@@ -112,9 +112,9 @@ class Structure:
             "function lines, most": f"{self.function_most}",
             "file lines, median": f"{self.file_median:g}",
             f"files over {LONG} lines": f"{self.long_files}",
-            "docstrings": f"{self.documented:,}",
+            "docstrings": f"{self.docstrings:,}",
             "docstrings that begin with a question word": (
-                f"{self.asking:,} ({self.asking / max(self.documented, 1):.1%})"
+                f"{self.questions:,} ({self.questions / max(self.docstrings, 1):.1%})"
             ),
         }
 
@@ -142,8 +142,8 @@ def measure(root: Path) -> Structure:
         files=len(files),
         lines=sum(lines),
         code_lines=sum(len(file.code_lines) for file in files),
-        comments=sum(len(file.comment_lines) for file in files) / total,
-        docstrings=sum(len(file.docstring_lines) for file in files) / total,
+        comment_share=sum(len(file.comment_lines) for file in files) / total,
+        docstring_share=sum(len(file.docstring_lines) for file in files) / total,
         folder=folders[0][0] if folders else "",
         modules=folders[0][1] if folders else 0,
         circles=tuple(map(len, source_tree.circles(graph))),
@@ -155,8 +155,8 @@ def measure(root: Path) -> Structure:
         function_most=max(lengths, default=0),
         file_median=statistics.median(lines or [0]),
         long_files=sum(number > LONG for number in lines),
-        documented=sum(1 for file in files for _ in file.docstrings()),
-        asking=sum(structure_rules.docstrings_that_ask(modules).values()),
+        docstrings=sum(1 for file in files for _ in file.docstrings()),
+        questions=sum(structure_rules.docstrings_that_ask(modules).values()),
     )
 
 
@@ -277,7 +277,7 @@ def unpack_commit(revision: str, folder: Path, root: Path = ROOT) -> Path:
     return folder
 
 
-def described(root: Path, walks: Iterable[str]) -> dict[str, Any]:
+def numbers_and_walks(root: Path, walks: Iterable[str]) -> dict[str, Any]:
     """Numbers and walks of a tree."""
     return {"structure": measure(root), "walks": {name: walk(root, name) for name in walks}}
 
@@ -320,9 +320,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.before:
             tree = unpack_commit(arguments.before, Path(folder))
-            columns[arguments.before] = described(tree, walks)
+            columns[arguments.before] = numbers_and_walks(tree, walks)
         title = "now" if arguments.tree == ROOT else str(arguments.tree)
-        columns[title] = described(arguments.tree, walks)
+        columns[title] = numbers_and_walks(arguments.tree, walks)
     if arguments.json:
         print(json.dumps({name: as_json(found) for name, found in columns.items()}, indent=1))
         return

@@ -73,10 +73,10 @@ class Wrong:
 
 @pytest.fixture
 def tree(tmp_path):
-    return written(tmp_path / "tree", TREE)
+    return write_tree(tmp_path / "tree", TREE)
 
 
-def written(folder, files):
+def write_tree(folder, files):
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -96,8 +96,8 @@ def test_the_numbers_of_a_tree(tree, structure):
     assert (found.files, found.lines) == (8, 50)
     # class, def, return, LIMIT; from, def, from, return; import, def, return; 2 + 4; 3
     assert found.code_lines == 20
-    assert found.comments == 2 / 50
-    assert found.docstrings == 12 / 50
+    assert found.comment_share == 2 / 50
+    assert found.docstring_share == 12 / 50
     assert (found.folder, found.modules) == ("xlstm/ir", 2)
     assert found.circles == (2,)
     assert found.upward == 0
@@ -105,7 +105,7 @@ def test_the_numbers_of_a_tree(tree, structure):
     assert found.functions == 4
     assert (found.function_median, found.function_90, found.function_most) == (3, 5, 5)
     assert (found.file_median, found.long_files) == (6.5, 0)
-    assert (found.documented, found.asking) == (11, 2)
+    assert (found.docstrings, found.questions) == (11, 2)
 
 
 def test_imports_are_found_wherever_they_stand(tree):
@@ -127,7 +127,7 @@ def test_circles_are_groups_that_reach_each_other():
 
 
 def test_packages_without_a_floor_have_no_arrows(tree, structure):
-    written(tree, {"xlstm/layout.py": "from xlstm import ir\n"})
+    write_tree(tree, {"xlstm/layout.py": "from xlstm import ir\n"})
     found = structure.measure(tree)
     assert found.upward is None
     assert found.rows()["imports against the floors"] == "-"
@@ -144,7 +144,7 @@ def test_the_tracer_follows_first_calls_and_no_imports(tmp_path, structure, monk
     )
     first += "\n\ndef two():\n    return sorted([2, 1], key=lambda n: n)\n"
     second = "def early():\n    return 1\n\n\nA = early()\n\n\ndef f():\n    return A\n"
-    here = written(tmp_path / "xlstm", {"walk_first.py": first, "walk_second.py": second})
+    here = write_tree(tmp_path / "xlstm", {"walk_first.py": first, "walk_second.py": second})
     monkeypatch.syspath_prepend(str(here))
     import walk_first
 

@@ -22,7 +22,7 @@ class Answers:
     Attributes:
         written: kinds of layers that stand in a model whose source was emitted.
         refused: kinds of layers that were refused with a reason.
-        refused_forms: `Spec.form` of the weights of those.
+        refused_forms: `LayerSpec.weight_kind` of the weights of those.
         failures: what was neither, in words.
     """
 
@@ -45,7 +45,7 @@ def _add_model(found: Answers, adapter: Adapter, model: Model) -> None:
     refused = [(spec, said) for spec, said in verdicts if said.word == REFUSED]
     for spec, said in refused:
         found.refused.add(spec.kind)
-        found.refused_forms |= {part.form for _, part in spec.parts}
+        found.refused_forms |= {part.weight_kind for _, part in spec.weighted_parts}
         found.failures += [f"{spec.kind}: refused without a reason"] * (not said.why)
     if refused:
         return

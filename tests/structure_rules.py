@@ -33,7 +33,7 @@ FACADE = {"xlstm", "xlstm.__main__", "xlstm.demo", "xlstm.model"}
 """Modules with the public names: they may import anything, and only the command line them."""
 
 CORE_OF_CONVERTERS = (
-    *("errors", "budget", "ir", "slots", "files.description", "files.outline"),
+    *("errors", "budget", "ir", "slots", "files.description", "files.guards"),
     *("frameworks", "custom_layers"),
 )
 """Parts of the core that converters may import."""

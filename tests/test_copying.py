@@ -14,7 +14,7 @@ from refusing import refused
 
 import xlstm
 from xlstm.errors import FileError
-from xlstm.files.copying import LEFT_OUT, clean_copy
+from xlstm.files.copies import LEFT_OUT, clean_copy
 
 DEMO = xlstm.demo.path()
 

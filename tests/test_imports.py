@@ -78,7 +78,7 @@ WITHOUT_H5PY = f"""
 import pathlib, sys
 sys.modules["h5py"] = None
 import xlstm
-from xlstm.files.copying import clean_copy
+from xlstm.files.copies import clean_copy
 assert xlstm.load({str(DEMO)!r}).layers
 assert xlstm.load({str(DATA / "k224" / "lstm.h5")!r}).layers
 try:

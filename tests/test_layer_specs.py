@@ -51,9 +51,9 @@ from xlstm.ir.layers import (
     UpSample,
 )
 from xlstm.ir.serialize import spec_from_json, spec_to_json
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 from xlstm.reference.convolution import CHUNK, convolve
-from xlstm.reference.layers import forward
 
 NAN = float("nan")
 ONE = {"strides": (1,), "dilation": (1,)}

@@ -18,8 +18,8 @@ from xlstm.errors import UsageError
 from xlstm.ir import layers as specs
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.serialize import spec_from_json, spec_to_json
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 CASES = WINDOWS | OTHERS
 BATCH = 5

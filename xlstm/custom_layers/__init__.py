@@ -1,1 +1,4 @@
-"""Layers of users, registered by name: `register` checks them, `xlstm.ir.registered` keeps them."""
+"""Layers of users: `register` checks them, and `xlstm.ir.layer_registry` keeps them by name.
+
+In: a name, functions of numpy, source text for each framework. Out: nothing.
+"""

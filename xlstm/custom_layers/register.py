@@ -14,8 +14,8 @@ from xlstm.errors import UsageError, XlstmError
 from xlstm.frameworks import registry
 from xlstm.ir.graph import Model
 from xlstm.ir.layer_code import LayerCode
+from xlstm.ir.layer_registry import LAYERS, MASKS, NAME, Config, Registered, tensor_names
 from xlstm.ir.layers.custom import Custom, inside
-from xlstm.ir.registered import LAYERS, MASKS, NAME, Config, Registered, tensor_names
 
 
 def register_layer(

@@ -84,7 +84,6 @@ from xlstm.ir.layers import (
 )
 from xlstm.ir.layers.custom import alike
 from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
-from xlstm.ir.layers.masks_and_states import check_mask, check_states, mask_shape
 from xlstm.ir.layers.shape import RESHAPING
 from xlstm.ir.precision import cast
 from xlstm.ir.source import Source
@@ -152,7 +151,6 @@ __all__ = [
     "UnitNorm",
     "UpSample",
     "chain",
-    "mask_shape",
     "row_numbers",
 ]
 
@@ -406,9 +404,9 @@ class Builder:
         shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
         _check_samples(name, shapes, self._most_places)
         if mask is not None:
-            check_mask(name, spec, before[0] if before else (), self.shape(mask))
+            _check_mask(name, spec, before[0] if before else (), self.shape(mask))
         if states:
-            check_states(name, spec, [self.shape(edge) for edge in states])
+            _check_states(name, spec, [self.shape(edge) for edge in states])
         node = Node(name, spec, tuple(inputs), shapes, trainable, mask, tuple(states), layer)
         self._nodes[name] = node
         return Edge(name)
@@ -424,6 +422,25 @@ def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None
         want += f" of at most {most:,} places" if most is not None else ""
         got = f"{len(shape):,} axes" if len(shape) >= MOST_AXES else f"{shape}"
         raise UsageError(name, want, got, "make it smaller")
+
+
+def _check_mask(name: str, spec: LayerSpec, x: Shape, mask: Shape) -> None:
+    """Raises UsageError for a mask, one sample of it, that a layer does not obey."""
+    wanted = spec.mask_shape(x) or ()
+    apart = any(len({*pair} - {None}) > 1 for pair in zip(wanted, mask, strict=False))
+    if not wanted or len(wanted) != len(mask) or apart:
+        sizes = ", ".join("time" if size is None else str(size) for size in wanted)
+        want = f"a mask (batch, {sizes})" if wanted else "no mask, which it would not obey"
+        raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "mend the mask")
+
+
+def _check_states(name: str, spec: LayerSpec, states: Sequence[Shape]) -> None:
+    """Raises UsageError for initial states, one sample of each, that are not the layer's."""
+    wanted = spec.state_shapes()
+    if tuple(states) != wanted:
+        want = f"states {', '.join(map(str, wanted)) or 'for a recurrent layer only'}"
+        got = ", ".join(map(str, states))
+        raise UsageError(f"{name} ({spec.kind})", want, got, "mend the initial states")
 
 
 def chain(

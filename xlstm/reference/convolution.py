@@ -1,13 +1,17 @@
-"""Sliding windows and convolution in numpy, channels last, in any number of dimensions."""
+"""Convolutions in numpy, channels last, in any number of dimensions; and sliding windows."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from xlstm.ir import layers as specs
 from xlstm.ir.types import Array
+from xlstm.reference.context import Context
 
 CHUNK = 2**21
 """Numbers of windows laid out at a time: they repeat every input once for each window it is in."""
@@ -122,3 +126,53 @@ def scatter(x: Array, kernel: Array, strides: Sequence[int], dilation: Sequence[
         ]
         y[:, *places] += np.dot(x, kernel[position].T)
     return y
+
+
+def conv(spec: specs.Conv, x: Array, context: Context) -> list[Array]:
+    """(B, *space, C) -> (B, *space', F): each group of channels by itself."""
+    options: Any = (spec.padding, spec.strides, spec.dilation)
+    inputs = np.split(x, spec.groups, axis=-1)
+    kernels = np.split(context.weights["kernel"], spec.groups, axis=-1)
+    pairs = zip(inputs, kernels, strict=True)
+    y = np.concatenate([convolve(part, kernel, *options) for part, kernel in pairs], axis=-1)
+    if spec.use_bias:
+        y = y + context.weights["bias"]
+    return [context.activate(spec.activation, y)]
+
+
+def conv_transpose(spec: specs.ConvTranspose, x: Array, context: Context) -> list[Array]:
+    """(B, *space, C) -> (B, *space', F): the gradient of the convolution that makes x of y."""
+    y = scatter(x, context.weights["kernel"], spec.strides, spec.dilation)
+    rank, more = len(spec.window), spec.output_padding
+    for axis in range(rank):
+        n, stride = x.shape[axis + 1], spec.strides[axis]
+        span = (spec.window[axis] - 1) * spec.dilation[axis] + 1
+        whole = (n - 1) * stride + span
+        if spec.padding == "same":
+            size = n * stride if more is None else (n - 1) * stride + span % 2 + more[axis]
+        else:
+            size = n * stride + max(span - stride, 0) if more is None else whole + more[axis]
+        # zeros that convolution pads with are no part of y: half of them, or one less, come first
+        start = max(whole - size, 0) // 2
+        y = np.moveaxis(y, axis + 1, 0)[start : start + size]
+        y = np.pad(y, [(0, size - len(y)), *[(0, 0)] * (rank + 1)])
+        y = np.moveaxis(y, 0, axis + 1)
+    if spec.use_bias:
+        y = y + context.weights["bias"]
+    return [context.activate(spec.activation, y)]
+
+
+def depthwise(spec: specs.DepthwiseConv, x: Array, context: Context) -> list[Array]:
+    """(B, *space, C) -> (B, *space', C M): each channel by itself."""
+    sliding = (spec.window, spec.strides, spec.dilation)
+    x = padded(x, spec.padding, *sliding)
+    kernel = context.weights["kernel"]
+    parts = [
+        functools.reduce(np.add, (part * kernel[q][:, m] for q, part in slide(x, *sliding)))
+        for m in range(spec.multiplier)
+    ]
+    y = np.stack(parts, axis=-1)
+    y = y.reshape(*y.shape[:-2], -1)
+    if spec.use_bias:
+        y = y + context.weights["bias"].ravel()
+    return [context.activate(spec.activation, y)]

@@ -11,9 +11,9 @@ from xlstm.errors import UsageError
 from xlstm.ir.graph import Bidirectional, Edge, Input, Model, Node, Recurrent
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 from xlstm.reference.coverage import Coverage
-from xlstm.reference.layers import forward
 
 State = Mapping[str, Sequence[Array]]
 """Layer name -> its states, (batch, n) each."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import MissingFrameworkError, printable
-from xlstm.files.copying import clean_copy
+from xlstm.files.copies import clean_copy
 from xlstm.files.port_folder import has_port
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import first_gap

@@ -20,7 +20,15 @@ from xlstm.ir.types import Array
 from xlstm.slots import sizes_of, unpack
 
 from ...codegen.half_precision import check_scores
-from ..read.cells import FlaxCell, as_model, cell_spec, check_halves, check_start, joined, walked
+from ..read.recurrent import (
+    FlaxCell,
+    as_model,
+    cell_spec,
+    check_halves,
+    check_start,
+    joined,
+    walked,
+)
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import LINEN_TABLES
 from .common import Factors, arrays, check_dtype, flat, listed, lowers, precision, to_numpy

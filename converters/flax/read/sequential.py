@@ -30,7 +30,7 @@ from xlstm.slots import Table, sizes_of, unpack
 
 from ..live.common import activation, check_dtype
 from ..slots import UNTOLD
-from .cells import FlaxCell, origin
+from .recurrent import FlaxCell, origin
 
 Sizes = Callable[[], Mapping[str, int]]
 """Gives the sizes of the hub's axes; called when the options are known to be right."""

@@ -33,7 +33,7 @@ from xlstm.ir.types import Array
 from ..activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from ..read.model import read_description
 from ..write.layer_arguments import is_leaky
-from .subclassed import by_hand, config_of, graph_weights, wired_as
+from .subclass_model import by_hand, config_of, graph_weights, wired_as
 from .user_classes import classes_told, made_in, own_classes, same_lambdas, with_dtype
 from .user_classes import running as running  # porting looks for it
 
@@ -124,10 +124,16 @@ def _state_of_tensorflow() -> Callable[[], None] | None:
 
 
 def _state_of_torch() -> Callable[[], None]:
-    found: Callable[[], None] = importlib.import_module(
-        "xlstm.converters.torch.live.model"
-    ).random_state()
-    return found
+    torch = importlib.import_module("torch")
+    cpu = torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def back() -> None:
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+    return back
 
 
 _BACKENDS_STATE: dict[str, Callable[[], Callable[[], None] | None]] = {

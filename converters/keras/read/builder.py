@@ -25,7 +25,6 @@ from xlstm.ir.graph import (
     Reshape,
     Reverse,
     TimeDistributed,
-    mask_shape,
 )
 from xlstm.ir.layers import Compare, Where
 from xlstm.ir.layers.custom import alike, inside
@@ -372,7 +371,7 @@ class KerasGraphBuilder:
         Raises:
             UnsupportedError: a mask that the layer would obey and that has no form here.
         """
-        wanted = mask_shape(spec, x)
+        wanted = spec.mask_shape(x)
         if mask is None or wanted is None:
             return None
         where = self.reader.where(call.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
-from xlstm.ir import registered as custom
+from xlstm.ir import layer_registry as custom
 from xlstm.ir.graph import LayerSpec
 from xlstm.ir.types import Shape
 

@@ -29,7 +29,7 @@ from ..activations import NAMES, REFUSED, STOCK
 from ..slots import DEFAULT
 from .arguments import CHANNELS_LAST, Arguments, Around, flag, option, rate_of, sizes
 from .layer_arguments import AROUND, TITLES, reason
-from .ops import is_operation
+from .operations import is_operation
 
 CELLS = "keras/templates/layers.py"
 

@@ -45,7 +45,7 @@ from .arguments import CELLS, DTYPE, Around, number
 from .constructors import UNLIKE, inside, layer, two_layers
 from .layer_arguments import DOT_FLOOR, own_blind
 from .masks import ATTENDS, has_mask_output
-from .ops import is_operation, operation, unit
+from .operations import is_operation, operation, unit
 from .plan import ModelPlan, given
 
 MERGES = {

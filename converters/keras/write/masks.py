@@ -38,7 +38,7 @@ from xlstm.ir.graph import (
 )
 
 from .layer_arguments import own_blind
-from .ops import is_operation
+from .operations import is_operation
 
 CARRIES: tuple[type[LayerSpec], ...] = (
     Activation,

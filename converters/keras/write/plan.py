@@ -23,7 +23,7 @@ from ...codegen.variables import inputs_of, places
 from .constructors import apart, folded
 from .layer_arguments import own_blind
 from .masks import Masks, has_mask_output, masks_of
-from .ops import is_operation
+from .operations import is_operation
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from xlstm.frameworks.recording import LayerRecord, RunRecord, form_of
 from xlstm.ir.types import Array
 
 from ..read.graph import Original, understand
-from .model import PROCESS_WIDE, READABLE, run, to_numpy, weights
+from ..read.native_modules import READABLE
+from .arrays import PROCESS_WIDE, to_numpy, weights
+from .run import run
 
 RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
 """Modules that draw random numbers in training."""

@@ -13,9 +13,9 @@ from xlstm.ir.graph import MultiHeadAttention, Softmax
 from xlstm.ir.types import Array
 from xlstm.slots import unpack
 
-from ..live import model as torch_live
+from ..live.arrays import to_numpy
 from ..slots import TABLES
-from .products import product
+from .operations import product
 from .shape import transpose
 from .values import CannotTraceError, Symbol, TracedTensor, TraceState, call_layer, line
 
@@ -77,16 +77,16 @@ def _held(module: nn.MultiheadAttention) -> dict[str, Array]:
     """The arrays of a module, by the names of a layer for each projection."""
     names = ("query", "key", "value")
     if module.in_proj_weight is not None:
-        parts = np.split(torch_live.to_numpy(module.in_proj_weight), 3)
+        parts = np.split(to_numpy(module.in_proj_weight), 3)
     else:
         own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        parts = [torch_live.to_numpy(weight) for weight in own]
+        parts = [to_numpy(weight) for weight in own]
     found = {f"{name}.weight": part for name, part in zip(names, parts, strict=True)}
-    found["output.weight"] = torch_live.to_numpy(module.out_proj.weight)
+    found["output.weight"] = to_numpy(module.out_proj.weight)
     if module.in_proj_bias is not None:
-        biases = np.split(torch_live.to_numpy(module.in_proj_bias), 3)
+        biases = np.split(to_numpy(module.in_proj_bias), 3)
         found |= {f"{name}.bias": bias for name, bias in zip(names, biases, strict=True)}
-        found["output.bias"] = torch_live.to_numpy(module.out_proj.bias)
+        found["output.bias"] = to_numpy(module.out_proj.bias)
     return found
 
 

@@ -30,7 +30,7 @@ from xlstm.ir.graph import (
 )
 from xlstm.slots import unpack
 
-from ..live import model as torch_live
+from ..live.arrays import to_numpy
 from ..slots import TABLES
 from .pooling import Handler, around, pool, sizes_of, space, whole
 from .recurrent import recurrent
@@ -46,7 +46,7 @@ def layer(
     flags = {p.requires_grad for p in module.parameters(recurse=False)}
     edge = call_layer(wiring, path, spec, [x], trainable=flags != {False})
     if edge.node == wiring.called[path][0] and not wiring.probing:
-        held = {s.name: torch_live.to_numpy(getattr(module, s.name)) for s in active}
+        held = {s.name: to_numpy(getattr(module, s.name)) for s in active}
         if isinstance(module, nn.LayerNorm):  # of several axes laid end to end
             held = {name: array.reshape(-1) for name, array in held.items()}
         wiring.weights[edge.node] = unpack(
@@ -186,7 +186,7 @@ def _prelu(wiring: TraceState, module: nn.PReLU, path: str, args: tuple[Any, ...
     trainable = module.weight.requires_grad
     edge = call_layer(wiring, path, spec, [x.edge], trainable=trainable)
     if edge.node == wiring.called[path][0] and not wiring.probing:
-        slopes = torch_live.to_numpy(module.weight).reshape(shape)
+        slopes = to_numpy(module.weight).reshape(shape)
         wiring.weights[edge.node] = {"slopes": slopes}
     return x._replace(edge=edge)
 

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from xlstm.ir.layers.elementwise import FUNCTIONS as FUNCTIONS_OF_HUB
 
-from . import attention, products
+from . import attention
 from . import elementwise as f
+from . import operations as products
 from . import shape as shapes
 from .modules import MODULES
 from .pooling import Handler as Leaf

@@ -9,7 +9,7 @@ from torch import nn
 
 from xlstm.ir.graph import Bidirectional, Dropout, Edge, LayerSpec
 
-from ..live import model as torch_live
+from .native_modules import stack
 from .shape import getitem
 from .values import (
     CannotTraceError,
@@ -62,7 +62,7 @@ class _Stack:
         self.wiring = wiring
         self.path = path
         self.directions = 1 + module.bidirectional
-        self.found = torch_live.stack(module)
+        self.found = stack(module)
         self.kinds = 2 if isinstance(module, nn.LSTM) else 1
         self.states: list[list[Edge | None]] = [[], []]
 

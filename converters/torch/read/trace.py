@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError
 
-from ..live.model import PROCESS_WIDE
+from ..live.arrays import PROCESS_WIDE
 from .names import LEAVES, VIEWS, name_of
 from .signature import UNPACKED
 

@@ -71,8 +71,7 @@ from . import elementwise as torch_layers
 from . import normalization as torch_norms
 from . import operations as torch_operations
 from . import shape as torch_shapes
-from .bidirectional import emit_bidirectional
-from .recurrent import emit_recurrent
+from .recurrent import emit_bidirectional, emit_recurrent
 from .tensor_layouts import Edges, channels_first, end_to_end
 from .writer import TorchLayerWriter, method
 

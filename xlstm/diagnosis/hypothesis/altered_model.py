@@ -16,8 +16,8 @@ from xlstm.ir.graph import Edge, Input, Model, Node
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 Formula = Callable[[Array], Array]
 Values = dict[Edge, Array]

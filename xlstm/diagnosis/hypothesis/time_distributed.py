@@ -8,8 +8,8 @@ from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.ir.graph import TimeDistributed
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,14 @@ class LayerSpec:
         """Shape of one sample of every output, for one input sample of each of `shapes`."""
         return (self.output_shape(shapes[0]),)
 
+    def mask_shape(self, _x: Shape) -> Shape | None:
+        """One sample of the mask that it obeys, for one sample of its input; None for no mask."""
+        return None
+
+    def state_shapes(self) -> tuple[Shape, ...]:
+        """One sample of each state that it can start from; empty for layers without states."""
+        return ()
+
 
 def check_last(spec: LayerSpec, shape: Shape, rank: int, features: int) -> None:
     """Raises UsageError for a sample that has too few axes or another number of features."""

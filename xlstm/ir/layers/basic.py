@@ -62,6 +62,10 @@ class TimeDistributed(LayerSpec):
     def weighted_parts(self) -> tuple[tuple[str, LayerSpec], ...]:
         return self.layer.weighted_parts
 
+    def mask_shape(self, x: Shape) -> Shape | None:
+        inner = self.layer.mask_shape(x[1:])
+        return None if inner is None else (*x[:1], *inner)
+
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         shape = shapes[0]
         if len(shape) < 2:

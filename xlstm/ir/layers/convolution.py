@@ -292,6 +292,9 @@ class GlobalPool(LayerSpec):
             raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
         return (*((1,) * (len(shape) - 1) if self.keep else ()), shape[-1])
 
+    def mask_shape(self, x: Shape) -> Shape | None:
+        return x[:1] if self.how == "average" and len(x) == 2 else None
+
 
 def _check_pairs(where: str, before: Sizes, after: Sizes) -> None:
     counts = all(0 <= n <= MAX_SIZE for n in (*before, *after))

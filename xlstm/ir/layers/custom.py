@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 
 from xlstm.errors import UsageError
 from xlstm.ir.kinds import KINDS, Kind
+from xlstm.ir.layer_registry import MASKS, NAME, Registered, lookup
 from xlstm.ir.layers.base import LayerSpec, check_size
 from xlstm.ir.layers.fields import AnyText, Like, OneOf
-from xlstm.ir.registered import MASKS, NAME, Registered, lookup
 from xlstm.ir.types import Shape
 
 MANY = 2**16
@@ -32,7 +32,7 @@ class Custom(LayerSpec):
     Attributes:
         layer: the name it is registered under.
         config: its options, as JSON text.
-        mask: what it does with the mask of its first input (`xlstm.ir.registered.MASKS`).
+        mask: what it does with the mask of its first input (`xlstm.ir.layer_registry.MASKS`).
         names: of its tensors.
         shapes: of its tensors; empty until its file was looked at.
     """
@@ -107,6 +107,9 @@ class Custom(LayerSpec):
         # one axis where all tensors are single numbers: no sizes would mean no weights
         sizes = sizes or [1] * bool(self.names)
         return {_letter(number): size for number, size in enumerate(sizes)}
+
+    def mask_shape(self, x: Shape) -> Shape | None:
+        return x[:1] if self.sees_mask and x else None
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.output_shapes(shape)[0]

@@ -70,6 +70,9 @@ class Recurrent(LayerSpec):
         """Size of the output."""
         return self.units
 
+    def mask_shape(self, x: Shape) -> Shape | None:
+        return x[:1]
+
     def state_shapes(self) -> tuple[Shape, ...]:
         """Shape of one sample of each state: h first, an LSTM's c after it."""
         return ((self.width,), (self.units,))[: self.states]
@@ -276,6 +279,9 @@ class Bidirectional(LayerSpec):
     def return_sequences(self) -> bool:
         """Whether every step's output is returned."""
         return self.forward.return_sequences
+
+    def mask_shape(self, x: Shape) -> Shape | None:
+        return x[:1]
 
     def state_shapes(self) -> tuple[Shape, ...]:
         """Shape of one sample of each state, the forward half's first."""

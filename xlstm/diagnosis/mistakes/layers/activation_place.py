@@ -17,8 +17,8 @@ from xlstm.ir.graph import Activation, Bidirectional, Recurrent, Softmax, TimeDi
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 SOFT = ("softmax", "log_softmax")
 """Activations that run over an axis."""

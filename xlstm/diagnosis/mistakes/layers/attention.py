@@ -16,8 +16,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.ir.layers import Attention, LayerSpec, MultiHeadAttention
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 Weigh = Callable[[Array], Array]
 """(..., Q, V) scores -> weights."""

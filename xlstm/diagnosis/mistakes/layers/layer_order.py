@@ -14,8 +14,8 @@ from xlstm.ir.graph import Activation, BatchNorm, Edge, LayerNorm, Model, Node
 from xlstm.ir.layers import Conv, Dense, DepthwiseConv, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 NORMS = (BatchNorm, LayerNorm)
 

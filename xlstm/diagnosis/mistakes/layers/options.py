@@ -24,8 +24,8 @@ from xlstm.ir.graph import (
 from xlstm.ir.layers import Conv, ConvTranspose, DepthwiseConv, GlobalPool, LayerSpec, Pool
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 def _before(change: Callable[[Array], Array]) -> Call:

@@ -13,8 +13,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
 from xlstm.ir.graph import Bidirectional, Embedding, Input, Recurrent, TimeDistributed
 from xlstm.ir.layers import Dense, LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 Change = Callable[[Array], Array]
 

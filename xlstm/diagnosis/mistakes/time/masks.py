@@ -15,8 +15,8 @@ from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
 from xlstm.ir.graph import Bidirectional, Masking, Recurrent
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 def masks_ignored(site: Site) -> Iterator[Altered]:

@@ -21,8 +21,8 @@ from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.ir.graph import LSTM, Bidirectional, Dropout, Edge, Model, Node, Recurrent
 from xlstm.ir.layers import Concatenate, ConvLSTM, GlobalPool, LayerSpec, Reduce, Slice
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 class Held(NamedTuple):

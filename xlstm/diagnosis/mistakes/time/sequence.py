@@ -12,8 +12,8 @@ from xlstm.diagnosis.mistakes.time.bidirectional import each, mask_turned, whole
 from xlstm.ir.graph import Bidirectional, Recurrent
 from xlstm.ir.layers import LayerSpec, Reverse, Slice
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 from xlstm.reference.recurrent import recurrent
 
 

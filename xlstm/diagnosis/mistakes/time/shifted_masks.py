@@ -12,8 +12,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.ir.graph import Bidirectional, Embedding, Masking, Recurrent
 from xlstm.ir.layers import LayerSpec, NotEqual
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 def _obeying(change: Callable[[Array], Array]) -> Call:

@@ -14,8 +14,8 @@ from xlstm.diagnosis.mistakes.time.returned_piece import earlier
 from xlstm.ir.graph import Bidirectional, Edge, Recurrent
 from xlstm.ir.layers import ConvLSTM, LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 States = list[Array]
 

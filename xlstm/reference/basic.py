@@ -9,7 +9,8 @@ import numpy as np
 
 from xlstm.ir import layers as specs
 from xlstm.ir.types import Array
-from xlstm.reference import elementwise, merging, operations, windows
+from xlstm.reference import convolution, elementwise, operations, pooling
+from xlstm.reference import merge as merging
 from xlstm.reference.context import Context
 from xlstm.reference.custom import custom
 from xlstm.reference.recurrent import bidirectional, recurrent
@@ -69,14 +70,14 @@ LAYERS: dict[type[specs.LayerSpec], Callable[..., list[Array]]] = {
     specs.Activation: activation,
     specs.Masking: masking,
     specs.Reverse: reverse,
-    specs.Conv: windows.conv,
-    specs.ConvTranspose: windows.conv_transpose,
-    specs.DepthwiseConv: windows.depthwise,
-    specs.Pool: windows.pool,
-    specs.GlobalPool: windows.global_pool,
-    specs.Pad: windows.pad,
-    specs.Crop: windows.crop,
-    specs.UpSample: windows.up_sample,
+    specs.Conv: convolution.conv,
+    specs.ConvTranspose: convolution.conv_transpose,
+    specs.DepthwiseConv: convolution.depthwise,
+    specs.Pool: pooling.pool,
+    specs.GlobalPool: pooling.global_pool,
+    specs.Pad: pooling.pad,
+    specs.Crop: pooling.crop,
+    specs.UpSample: pooling.up_sample,
     specs.Merge: merging.merge,
     specs.Concatenate: merging.concatenate,
     specs.Dot: merging.dot,

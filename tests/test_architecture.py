@@ -39,7 +39,8 @@ MACHINERY = {
     "converters/keras/read/layers": "config options rules theano_padding",
     "converters/keras/read/ops": "call node_defs registry",
     "converters/keras/write": "arguments constructors functional layer_arguments masks module plan",
-    "converters/torch/read": "flattened_batch graph modules names native_modules signature trace values",
+    "converters/torch/read": "flattened_batch graph modules names native_modules signature trace "
+    "values",
     "converters/torch/write": "layers module tensor_layouts writer",
     "converters/flax/read": "sequential",
     "converters/flax/write": "dialect layers linen module nnx",
@@ -147,11 +148,11 @@ def test_no_package_imports_from_above():
 @pytest.mark.parametrize(
     ("name", "line", "target"),
     [
-        ("xlstm/ir/graph", "from xlstm.files import guards", "files.zips"),
-        ("xlstm/ir/graph", "def f():\n    import xlstm.files.guards", "files.zips"),
+        ("xlstm/ir/graph", "from xlstm.files import guards", "files.guards"),
+        ("xlstm/ir/graph", "def f():\n    import xlstm.files.guards", "files.guards"),
         ("xlstm/ir/graph", "if TYPE_CHECKING:\n    from xlstm.cli import main", "cli.main"),
         ("xlstm/ir/graph", "importlib.import_module('xlstm.cli.main')", "cli.main"),
-        ("xlstm/slots", "from xlstm.files.zips import open_zip", "files.zips"),
+        ("xlstm/slots", "from xlstm.files.guards import guard", "files.guards"),
         ("xlstm/ir/graph", "from xlstm.demo import path", "demo"),
         ("xlstm/ir/graph", "from xlstm.converters.torch import slots", "converters.torch.slots"),
         ("xlstm/cli/main", "from xlstm.converters.torch import slots", "converters.torch.slots"),
@@ -162,7 +163,7 @@ def test_no_package_imports_from_above():
     ],
 )
 def test_an_import_from_above_is_found(tree, name, line, target):
-    others = "xlstm/files/guards xlstm/cli/main xlstm/demo xlstm/reference/run"
+    others = "xlstm/files/guards xlstm/files/zips xlstm/cli/main xlstm/demo xlstm/reference/run"
     modules = tree(f"{others} converters/torch/slots", {name: line})
     source = f"xlstm.{name.removeprefix('xlstm/').replace('/', '.')}"
     assert rules.upward_imports(import_graph(modules)) == [f"{source} -> xlstm.{target}"]

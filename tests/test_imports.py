@@ -180,7 +180,7 @@ def test_public_names_are_what_all_says():
 NAMED = [
     "proof.verify_folder",
     "diagnosing.CAUSES",
-    "inputs.cooked",
+    "inputs.make_inputs",
     "model.LSTM",
     "errors.FileError",
 ]

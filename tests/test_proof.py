@@ -17,7 +17,7 @@ from xlstm.errors import FileError, NotEqualError
 from xlstm.files import hashes as digests
 from xlstm.reading.record import read_record
 from xlstm.verification.folder import verify_folder
-from xlstm.verification.inputs import Recipe, cooked
+from xlstm.verification.inputs import Recipe, make_inputs
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_record_says_what_the_port_was_made_and_verified_with(original):
 def test_the_recipe_makes_the_very_same_inputs_again(original):
     recipe = json.loads((original / "port" / "report.json").read_text())["verification"]["recipe"]
     fields = {name: tuple(v) if isinstance(v, list) else v for name, v in recipe["cooked"].items()}
-    arrays = cooked(xlstm.load(original / "port"), Recipe(**fields))
+    arrays = make_inputs(xlstm.load(original / "port"), Recipe(**fields))
     assert digests.of_arrays(arrays) == recipe["sha256"]
     assert recipe["inputs"] == [{"name": "input", "shape": [6, 20, 1], "dtype": "float32"}]
 

@@ -27,7 +27,7 @@ from xlstm.ir.graph import (
 )
 from xlstm.verification import inputs
 from xlstm.verification import reconcile as comparing
-from xlstm.verification.hidden_states import revealed
+from xlstm.verification.hidden_states import expose_hidden_states
 from xlstm.verification.input_shapes import SHAPES, shapes_of
 
 DEMO = str(xlstm.demo.path())
@@ -275,7 +275,7 @@ def test_an_error_that_outputs_do_not_show_shows_in_the_states(monkeypatch):
 
 
 def test_a_model_without_recurrent_layers_hides_nothing():
-    assert revealed(model([Dense(3, 2)], (3,))) is None
+    assert expose_hidden_states(model([Dense(3, 2)], (3,))) is None
     report = xlstm.reconcile(model([Dense(3, 2)], (3,)), "torch", states=True)
     report.check()
     assert report.frameworks["torch"].layers == {}

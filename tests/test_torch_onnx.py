@@ -48,7 +48,7 @@ RUN = {1: 3, 7: 1}
 def tensors(source, batch, first):
     """Inputs of a model: a batch whose rows are masked in turn, from kind `first` on."""
     recipe = inputs.Recipe(STEPS, seed=batch, batch=batch, first=first)
-    arrays = inputs.cooked(source, recipe)
+    arrays = inputs.make_inputs(source, recipe)
     return [torch.from_numpy(x if x.dtype == bool else x.astype(np.float32)) for x in arrays]
 
 

@@ -19,7 +19,7 @@ from xlstm.ir.graph import (
     TimeDistributed,
 )
 from xlstm.ir.identifiers import identifiers
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 
 TAKEN = frozenset(
     """
@@ -124,7 +124,7 @@ def _free(word: str, name: str, busy: Container[str]) -> str:
 
 def _texts(model: Model) -> set[str]:
     """Names that the texts of registered layers define, which no variable may hide."""
-    specs = [inside(node.spec) for node in model.layers]
+    specs = [unwrap_time_distributed(node.spec) for node in model.layers]
     codes = [c for spec in specs if isinstance(spec, Custom) for c in spec.registered.code.values()]
     return {name for code in codes for name in code.names}
 

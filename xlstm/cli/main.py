@@ -21,7 +21,7 @@ from typing import Any, cast
 from xlstm._version import VERSION
 from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, printable
 from xlstm.frameworks.command_exit import as_process, ended, limited, quiet_libraries, say, show
-from xlstm.frameworks.crashes import CRASHED, guarded, importing
+from xlstm.frameworks.crashes import CRASHED, importing, run_guarded
 
 TARGETS = ("torch", "nnx", "linen", "keras")
 
@@ -414,7 +414,7 @@ def _whole() -> int:
     scarce, again = limited(), args.command == "verify"
     if scarce or again:
         # without memory OpenBLAS ends its process, and C++ aborts it: here, a child
-        return guarded(lambda: ended(lambda: _quiet(args) if scarce else _run(args)), again)
+        return run_guarded(lambda: ended(lambda: _quiet(args) if scarce else _run(args)), again)
     return _run(args)
 
 

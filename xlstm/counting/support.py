@@ -29,7 +29,7 @@ from xlstm.ir.graph import (
     Recurrent,
     SimpleRNN,
 )
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 
 NATIVE, OWN, REFUSED = "native", "own cell", "refused"
 REGISTERED = "the code that xlstm.register_layer was told"
@@ -52,7 +52,7 @@ def verdict(node: Node, adapter: Adapter) -> Support:
         check_supported(node, adapter)
     except UnsupportedError as error:
         return Support(REFUSED, error.got)
-    if isinstance(inside(node.spec), Custom):
+    if isinstance(unwrap_time_distributed(node.spec), Custom):
         return Support(REGISTERED)
     why = adapter.own_cell_reason(node)
     return Support(OWN, why) if why else Support(NATIVE)

@@ -15,7 +15,7 @@ from xlstm.frameworks import registry
 from xlstm.ir.graph import Model
 from xlstm.ir.layer_code import LayerCode
 from xlstm.ir.layer_registry import LAYERS, MASKS, NAME, Config, Registered, tensor_names
-from xlstm.ir.layers.custom import Custom, inside
+from xlstm.ir.layers.custom import Custom, unwrap_time_distributed
 
 
 def register_layer(
@@ -123,7 +123,7 @@ def registered_code(model: Model, framework: str) -> Iterator[None]:
     except XlstmError:
         raise
     except Exception as error:
-        specs = (inside(node.spec) for node in model.layers)
+        specs = (unwrap_time_distributed(node.spec) for node in model.layers)
         names = {spec.layer for spec in specs if isinstance(spec, Custom)}
         if not names:
             raise

@@ -37,7 +37,7 @@ from xlstm.ir.graph import (
     Squeeze,
 )
 from xlstm.ir.layers import Along, Where
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.types import Array, Shape
 from xlstm.reading.load import load
 
@@ -250,7 +250,7 @@ class _Part:
 
     def add(self, node: Node, spec: LayerSpec, states: Sequence[Edge] = ()) -> None:
         """A node of the model; a layer whose first call is elsewhere becomes its own."""
-        owner = self._owners.setdefault((node.owner, inside(spec)), node.name)
+        owner = self._owners.setdefault((node.owner, unwrap_time_distributed(spec)), node.name)
         self._graph.add(
             node.name,
             spec,
@@ -321,7 +321,7 @@ MOVES = (Concatenate, ExpandDims, Flatten, Permute, RepeatVector, Reshape, Rever
 def _is_mask(model: Model, edge: Edge) -> bool:
     """Whether an edge carries True and False."""
     node = model.node(edge.node)
-    spec = inside(node.spec)
+    spec = unwrap_time_distributed(node.spec)
     if isinstance(spec, Input):
         return spec.dtype == "bool"
     if isinstance(spec, (Masking, Embedding)):

@@ -24,7 +24,7 @@ from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.batch_axes import late
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array, Shape
-from xlstm.porting.folder_code import foreign_code
+from xlstm.porting.folder_code import modified_model_file
 from xlstm.reading.load import load
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
@@ -32,7 +32,7 @@ from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import blurred_steps, bounds
 from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, costs_of, fitted
 from xlstm.verification.run import output_names
-from xlstm.verification.user_inputs import arrays_for, rowless
+from xlstm.verification.user_inputs import arrays_for, out_of_range_id
 
 RUNS = 100
 """Runs of the truth and of what may be wrong with it, about."""
@@ -89,7 +89,7 @@ def diagnose(
     with unmoved:
         truth, other = load(a), suspect(b, a)
         try:
-            code = [*filter(None, map(foreign_code, (a, b)))]
+            code = [*filter(None, map(modified_model_file, (a, b)))]
             return _compared(truth, other, inputs, code, limits, allowed)
         except MemoryError:
             want, do = "inputs that fit in memory", "pass fewer samples or shorter ones"
@@ -110,7 +110,7 @@ def _compared(
         made = arrays_for(truth, inputs)
     elif not alone:
         made = _made(truth, other, limits)
-    if wrong := rowless(truth, made) if made else "":
+    if wrong := out_of_range_id(truth, made) if made else "":
         raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
     effort.costs = costs_of(truth, [array.shape for array in made]) if made else {}
     case = Case(truth, other, made, effort=effort)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.frameworks.command_exit import go_on
-from xlstm.frameworks.crashes import importing, turn_to
+from xlstm.frameworks.crashes import importing, note_framework
 from xlstm.frameworks.random_state import note
 from xlstm.ir.graph import Bidirectional, Custom, LayerSpec, Model, Node, TimeDistributed
 from xlstm.ir.kinds import KINDS
@@ -201,7 +201,7 @@ class Adapter:
             RuntimeError: it is known to crash.
         """
         self.check_installed()
-        turn_to(self.name)
+        note_framework(self.name)
         try:
             with _IMPORTING, importing():
                 live = importlib.import_module(self.live_module)

@@ -55,7 +55,7 @@ def importing() -> Iterator[None]:
         resource.setrlimit(kind, before)
 
 
-def turn_to(framework: str) -> None:
+def note_framework(framework: str) -> None:
     """Notes that a framework is imported or run from now on.
 
     Raises:
@@ -74,7 +74,7 @@ def _say(word: str) -> None:
         os.write(pipe, f"{word}\n".encode())
 
 
-def guarded(command: Callable[[], int], again: bool = True) -> int:
+def run_guarded(command: Callable[[], int], again: bool = True) -> int:
     """The exit status of a command, run in children until one is not killed.
 
     A child comes back from this function as its parent does. Without `again` there is one child.

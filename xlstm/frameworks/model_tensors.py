@@ -13,7 +13,7 @@ from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.kinds import Kind
-from xlstm.ir.layers.custom import missing
+from xlstm.ir.layers.custom import missing_source
 from xlstm.ir.precision import cast
 from xlstm.ir.types import Array
 from xlstm.slots import FOLD, Slot, Table, folds, pack, shape, split_bias_sides, unpack
@@ -73,7 +73,7 @@ def _with_any_mask(model: Model, node: Node) -> Node:
 
 def check_supported(node: Node, adapter: Adapter) -> None:
     """Raises UnsupportedError where a framework has no exact form of a layer."""
-    if why := missing(node.spec, adapter.name):
+    if why := missing_source(node.spec, adapter.name):
         where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "register it with that, or port elsewhere")
     if why := adapter.unsupported_reason(node):

@@ -249,7 +249,7 @@ def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:
     return best
 
 
-def asked(arrays: Mapping[str, object], where: str = "load") -> UsageError:
+def missing_layers_error(arrays: Mapping[str, object], where: str = "load") -> UsageError:
     """The error for named arrays without layers: what they prove, for the caller to complete."""
     want = "layers= for a mapping or file of arrays"
     try:

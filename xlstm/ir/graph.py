@@ -82,7 +82,7 @@ from xlstm.ir.layers import (
     UnitNorm,
     UpSample,
 )
-from xlstm.ir.layers.custom import alike
+from xlstm.ir.layers.custom import same_layer
 from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
 from xlstm.ir.layers.shape import RESHAPING
 from xlstm.ir.precision import cast
@@ -394,7 +394,7 @@ class Builder:
         """
         if name in self._nodes:
             raise UsageError(name, "layer names that differ", "two equal ones", "rename the layers")
-        if layer and (layer not in self._nodes or not alike(self._nodes[layer].spec, spec)):
+        if layer and (layer not in self._nodes or not same_layer(self._nodes[layer].spec, spec)):
             want, do = f"the layer of a node before it: {layer}", "mend the graph"
             raise UsageError(name, want, "another layer, or none", do)
         before = [self.shape(edge) for edge in inputs]

@@ -20,7 +20,7 @@ from xlstm.ir.graph import (
     TrainingOnly,
 )
 from xlstm.ir.layers import LayerSpec
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.types import Shape
 
 OVER_LAST_AXIS = ("softmax", "log_softmax")
@@ -32,9 +32,9 @@ SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
 Order = tuple[int, ...]
 
 
-def number_by_number(spec: LayerSpec) -> bool:
+def is_elementwise(spec: LayerSpec) -> bool:
     """Whether a layer makes each number of one number, wherever that is."""
-    spec = inside(spec)
+    spec = unwrap_time_distributed(spec)
     if isinstance(spec, Activation):
         return spec.activation not in OVER_LAST_AXIS
     if isinstance(spec, TrainingOnly):
@@ -42,11 +42,11 @@ def number_by_number(spec: LayerSpec) -> bool:
     return isinstance(spec, (Relu, Elu, Dropout))
 
 
-def at_every_step(spec: LayerSpec) -> TimeDistributed:
+def time_distributed(spec: LayerSpec) -> TimeDistributed:
     """A layer at every time step; steps of steps are steps to one that sees the last axis alone."""
     if isinstance(spec, TimeDistributed):
         layer = spec.layer
-        plain = isinstance(layer, (Dense, Activation)) or number_by_number(layer)
+        plain = isinstance(layer, (Dense, Activation)) or is_elementwise(layer)
         if plain or (isinstance(layer, LayerNorm) and not layer.groups):
             return spec
     return TimeDistributed(spec)
@@ -72,7 +72,7 @@ class _Graph:
         shared = {name for node in nodes if node.layer for name in (node.name, node.layer)}
         self.outputs = frozenset(outputs)
         self.moves = {n.name for n in nodes if n.name in added and n.name not in shared}
-        self.plain = {n.name for n in nodes if n.name not in shared and number_by_number(n.spec)}
+        self.plain = {n.name for n in nodes if n.name not in shared and is_elementwise(n.spec)}
         self.readers: dict[Edge, list[Node]] = defaultdict(list)
         for node in nodes:
             for edge in dict.fromkeys(node.reads):

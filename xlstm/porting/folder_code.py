@@ -14,7 +14,7 @@ from xlstm.porting.port import build
 from xlstm.reading.folder import read_folder, target_of
 
 
-def foreign_code(path: object) -> str:
+def modified_model_file(path: object) -> str:
     """What is to be said of a ported folder whose graph alone is looked at; "" for all is well.
 
     Args:

@@ -21,7 +21,7 @@ from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.named_arrays import from_arrays
 from xlstm.frameworks.random_state import unmoved
-from xlstm.frameworks.recognise import asked
+from xlstm.frameworks.recognise import missing_layers_error
 from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import LayerSpec, Model
 from xlstm.reading.folder import check_plain, read_folder
@@ -87,7 +87,7 @@ def _loaded(source: Any, told: ReadOptions, layers: Mapping[str, LayerSpec] | No
         raise UsageError("load", "a path, with these options", given, "leave them out")
     if isinstance(source, Mapping):
         if layers is None:
-            raise asked(source)
+            raise missing_layers_error(source)
         return from_arrays(source, layers)
     if layers is not None and isinstance(source, list):
         return from_arrays(source, layers)
@@ -151,7 +151,7 @@ def _load_path(
         check_plain(path, told.given())
         return as_ported(read_folder(path, numbers=numbers))
     if is_arrays(path) and not told.given():
-        raise asked(read_shapes(path), path.name)
+        raise missing_layers_error(read_shapes(path), path.name)
     alone = None if numbers else describe_alone(path)
     with contextlib.closing(alone or describe(path)) as description:
         joined = join(description, told)

@@ -132,10 +132,10 @@ def _top(y: Array) -> Array:
 
 def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> list[Array]:
     """The float64 reference with every weight and input multiplied by 1 + eps u."""
-    return run(*shaken(model, inputs, eps, seed))
+    return run(*perturbed_inputs(model, inputs, eps, seed))
 
 
-def shaken(
+def perturbed_inputs(
     model: Model, inputs: Sequence[Array], eps: float, seed: int, dtype: Any = np.float64
 ) -> tuple[Model, list[Array]]:
     """The model and its inputs, every weight and number multiplied by 1 + eps u in `dtype`."""

@@ -20,7 +20,7 @@ from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.types import Array
 from xlstm.reference import run
-from xlstm.verification.bounds import PERTURBATIONS, shaken
+from xlstm.verification.bounds import PERTURBATIONS, perturbed_inputs
 
 WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
 WIDE: Any = np.longdouble if WIDER else np.float64
@@ -123,7 +123,7 @@ class DiffPoint:
 
     def shaken(self, eps: float, seed: int) -> DiffPoint:
         """The same with every weight and input multiplied by 1 + eps u."""
-        model, inputs = shaken(self.model, self.inputs, eps, seed, WIDE)
+        model, inputs = perturbed_inputs(self.model, self.inputs, eps, seed, WIDE)
         return replace(self, model=model, inputs=tuple(inputs))
 
     def at(self, place: DiffTarget) -> Array:

@@ -68,7 +68,7 @@ class _Work:
         return self.graph.add(node.name, spec, inputs, mask=mask, states=states, **options)
 
 
-def revealed(model: Model) -> Revealed | None:
+def expose_hidden_states(model: Model) -> Revealed | None:
     """A model with the outputs of every recurrent layer; None where there is no such layer."""
     work, left = _Work(), []
     taken = {node.name for node in model.nodes}

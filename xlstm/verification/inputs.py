@@ -103,10 +103,10 @@ def make(model: Model, steps: int = STEPS, scale: float = 1.0, seed: int = SEED)
     inputs of integers get whole numbers, and those of embeddings row numbers. Where the model has
     masks, the rows are masked in turn nowhere, at the end, at the start, in the middle, everywhere.
     """
-    return cooked(model, Recipe(steps, scale, seed))
+    return make_inputs(model, Recipe(steps, scale, seed))
 
 
-def cooked(model: Model, recipe: Recipe) -> list[Array]:
+def make_inputs(model: Model, recipe: Recipe) -> list[Array]:
     """As `make`, with everything that a recipe says."""
     rng = np.random.default_rng(recipe.seed)
     marks, tables = _marks(model), row_numbers(model)
@@ -176,7 +176,7 @@ def best_of(
     for positive, masks in product((False, True), (recipe.masks, SEEN)):
         for scale in scales:
             tried = recipe._replace(scale=scale * recipe.scale, masks=masks, positive=positive)
-            inputs, coverage = cooked(model, tried), Coverage()
+            inputs, coverage = make_inputs(model, tried), Coverage()
             run(model, inputs, coverage=coverage)
             left = coverage.unexercised() + _given_up(recipe, tried)
             # what is finite in float32 is so in float64

@@ -25,14 +25,14 @@ from xlstm.verification.bounds import FAILED, UNDECIDED, Verdict, bounds, worst_
 from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, fitted, why_not
 from xlstm.verification.gradients import Slopes, slopes_of
 from xlstm.verification.gradients import gradients as gradients_of
-from xlstm.verification.hidden_states import Revealed, revealed
+from xlstm.verification.hidden_states import Revealed, expose_hidden_states
 from xlstm.verification.input_shapes import shapes_of, sizes_of
 from xlstm.verification.recipe import recipe_of
 from xlstm.verification.report import Report
 from xlstm.verification.results import FrameworkReport
 from xlstm.verification.run import DTYPES, Maker, Trial, maker, port_maker, run, trial, worst
 from xlstm.verification.sgd_step import stepped
-from xlstm.verification.user_inputs import arrays_for, rowless
+from xlstm.verification.user_inputs import arrays_for, out_of_range_id
 
 
 @unmoved
@@ -91,7 +91,7 @@ def reconcile(
     adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
     try:
         trials, left, recipe, made = _trials(model, inputs, thorough, dtypes, limits)
-        shown = revealed(model) if states else None
+        shown = expose_hidden_states(model) if states else None
         inner, hidden = _inner(shown, trials[0], limits)
         given = None if inputs is None else trials[0].arrays
         slopes, too_large = _slopes(model, given, limits) if gradients or step else (None, "")
@@ -186,7 +186,7 @@ def _trials(
         check_cost(model, arrays, limits)
         left, recipe = _left(model, [arrays]), "given"
     label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
-    trials = [trial(model, arrays, label, (), rowless(model, arrays), dtypes)]
+    trials = [trial(model, arrays, label, (), out_of_range_id(model, arrays), dtypes)]
     if thorough:
         more, refused = shapes_of(model, dtypes, limits)
         trials += more

@@ -201,7 +201,7 @@ def check_batch(model: Model, arrays: Sequence[Array]) -> None:
             raise UsageError(f"input {name}", want, f"{size}", "pass that many samples")
 
 
-def rowless(model: Model, arrays: Sequence[Array]) -> str:
+def out_of_range_id(model: Model, arrays: Sequence[Array]) -> str:
     """Numbers among the inputs that an embedding has no row for, in words; "" if none."""
     rows = row_numbers(model)
     for name, array in zip(model.inputs, arrays, strict=True):

@@ -25,7 +25,7 @@ from xlstm.ir.graph import (
     TrainingOnly,
 )
 from xlstm.ir.identifiers import identifiers
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 
 from ...codegen import custom_layers as custom_code
 from ...codegen.source import ModuleSource, call, shape_comment
@@ -202,7 +202,9 @@ def _called(model: Model, site: NodeVariables) -> NodeVariables:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
     timed = isinstance(site.node.spec, TimeDistributed)
-    recurrent_layer = isinstance(inside(site.node.spec), (Recurrent, Bidirectional))
+    recurrent_layer = isinstance(
+        unwrap_time_distributed(site.node.spec), (Recurrent, Bidirectional)
+    )
     masked = recurrent_layer and model.mask_of(owner) is not None
     everywhere = f"jnp.ones({site.x}.shape[:{3 if timed else 2}], bool)"
     mask = site.mask or (everywhere if masked else "")

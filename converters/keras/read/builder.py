@@ -27,8 +27,8 @@ from xlstm.ir.graph import (
     TimeDistributed,
 )
 from xlstm.ir.layers import Compare, Where
-from xlstm.ir.layers.custom import alike, inside
-from xlstm.ir.permutes import at_every_step, order_of
+from xlstm.ir.layers.custom import same_layer, unwrap_time_distributed
+from xlstm.ir.permutes import order_of, time_distributed
 from xlstm.ir.types import Array, Shape
 
 from .context import LIMITS, CallContext, ReadContext
@@ -221,7 +221,10 @@ class KerasGraphBuilder:
     def _sized(self, call: LayerCall, spec: LayerSpec) -> LayerSpec:
         """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
         if call.name in self._owners:
-            own, first = inside(spec), inside(inside(self._owners[call.name][0][1]))
+            own, first = (
+                unwrap_time_distributed(spec),
+                unwrap_time_distributed(self._owners[call.name][0][1]),
+            )
             assert isinstance(own, Custom)
             assert isinstance(first, Custom)
             done = replace(own, shapes=first.shapes)
@@ -243,7 +246,7 @@ class KerasGraphBuilder:
             if isinstance(spec, Concatenate):
                 spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
                 continue
-            spec = at_every_step(spec)
+            spec = time_distributed(spec)
         return spec
 
     def _add_masked(
@@ -276,7 +279,9 @@ class KerasGraphBuilder:
         starts = self._starts(call, inputs[0], where, channels)
         states = shared_out(starts, specs, where)
         check_stack(self.reader, call.name, specs, bool(starts))
-        if call.zeros and any(getattr(inside(spec), "stateful", False) for spec in specs):
+        if call.zeros and any(
+            getattr(unwrap_time_distributed(spec), "stateful", False) for spec in specs
+        ):
             want = "a stateful layer that starts where it ended"
             raise UnsupportedError(where, want, "initial_state=zeros at every call", LIMITS)
         names = self._stages(call, specs)
@@ -350,7 +355,7 @@ class KerasGraphBuilder:
         name, first = owner
         if getattr(spec, "stateful", False):
             raise UnsupportedError(where, "a stateful layer called once", "two calls", LIMITS)
-        if alike(first, spec):
+        if same_layer(first, spec):
             return name
         if spec.weighted_parts:
             got = "calls on inputs, or with masks, that make other layers of it"
@@ -380,7 +385,9 @@ class KerasGraphBuilder:
         if timed and len(self.nodes.shape(edge)) != len(wanted):
             want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
             raise UnsupportedError(where, want, "a mask of the time steps alone", LIMITS)
-        if len(specs) > 1 and not isinstance(inside(spec), (Recurrent, Bidirectional)):
+        if len(specs) > 1 and not isinstance(
+            unwrap_time_distributed(spec), (Recurrent, Bidirectional)
+        ):
             want = "a layer with channels_last where a mask counts"
             raise UnsupportedError(where, want, "channels_first", LIMITS)
         if isinstance(spec, (Recurrent, Bidirectional)):
@@ -398,7 +405,9 @@ class KerasGraphBuilder:
         """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
         name = self._name(call)
         heavy = [n for n, spec in enumerate(specs) if spec.weighted_parts]
-        main = heavy or [n for n, s in enumerate(specs) if not isinstance(inside(s), MOVES)]
+        main = heavy or [
+            n for n, s in enumerate(specs) if not isinstance(unwrap_time_distributed(s), MOVES)
+        ]
         single = len(specs) == 1 or len(main) == 1
         chosen = main[0] if main else 0
         names = [
@@ -425,7 +434,7 @@ class KerasGraphBuilder:
         """Notes which edge each output of a layer is, and which mask it carries."""
         (y, *rest), last = found[-1], main_of(specs)
         edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
-        inner = inside(last)
+        inner = unwrap_time_distributed(last)
         carried = self.carried.after(call, last, masks)
         if isinstance(inner, Masking) or (isinstance(inner, Embedding) and inner.mask_zero):
             own = edges.pop()

@@ -10,7 +10,7 @@ from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Stored
 from xlstm.ir.graph import Custom, LayerSpec, TimeDistributed
 from xlstm.ir.layer_registry import lookup
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 
 from .context import LIMITS, CallContext, Config, ReadContext
 
@@ -41,7 +41,7 @@ def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContex
 
 def is_registered(spec: LayerSpec) -> bool:
     """Whether a layer, or the one at every time step, is one that the user registered."""
-    return isinstance(inside(spec), Custom)
+    return isinstance(unwrap_time_distributed(spec), Custom)
 
 
 def taken(reader: ReadContext, name: str, group: str) -> tuple[Stored, ...]:
@@ -71,7 +71,7 @@ def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where:
     Raises:
         WeightsError: as many names as tensors were not registered.
     """
-    own = inside(spec)
+    own = unwrap_time_distributed(spec)
     assert isinstance(own, Custom)
     if len(stored) != len(own.names):
         want = f"{len(own.names)} tensors of {own.layer}: {', '.join(own.names) or 'none'}"
@@ -91,7 +91,7 @@ def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where:
 
 def check_told(spec: LayerSpec, masks: Sequence[object], where: str) -> None:
     """Raises UnsupportedError for a call that hands a mask to a layer that was told to use none."""
-    own = inside(spec)
+    own = unwrap_time_distributed(spec)
     if isinstance(own, Custom) and not own.sees_mask and any(mask is not None for mask in masks):
         want = f'mask="uses" or "uses and passes" of {own.layer}, which is called with a mask'
         raise UnsupportedError(where, want, f'"{own.mask}"', "register it so")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from xlstm.errors import FileError, UnsupportedError
 from xlstm.ir.graph import Bidirectional, Concatenate, ConvLSTM, Edge, LayerSpec, Permute, Recurrent
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.layers.operations import CONSTANT_MOST
 
 from .context import LIMITS
@@ -109,10 +109,10 @@ def channels_of(specs: Sequence[LayerSpec]) -> Channels | None:
     >>> channels_of([Permute((1, 3, 2)), spec, Permute((2, 1))]).core
     1
     """
-    if not isinstance(inside(specs[-1]), Permute):
+    if not isinstance(unwrap_time_distributed(specs[-1]), Permute):
         return None
     for place, spec in enumerate(specs):
-        own = inside(spec)
+        own = unwrap_time_distributed(spec)
         core = own.forward if isinstance(own, Bidirectional) else own
         if isinstance(core, ConvLSTM):
             rank = len(core.space)

@@ -22,7 +22,7 @@ from xlstm.ir.graph import (
     Normalization,
 )
 from xlstm.ir.kinds import KINDS
-from xlstm.ir.layers.custom import inside
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.types import Array
 from xlstm.slots import Table, check, identity_table, unpack
 
@@ -390,7 +390,7 @@ def read_weights(
     if reader.description.alone:
         yield from ({} for _ in specs)
         return
-    own = inside(specs[0])
+    own = unwrap_time_distributed(specs[0])
     if isinstance(own, Custom):
         arrays = dict(zip(own.names, taken(reader, name, group), strict=True))
         yield _hub(reader, own, arrays, Owner(layer, ""), where) if arrays else {}

@@ -17,7 +17,7 @@ from ..live.arrays import to_numpy
 from ..slots import TABLES
 from .operations import product
 from .shape import transpose
-from .values import CannotTraceError, Symbol, TracedTensor, TraceState, call_layer, line
+from .values import CannotTraceError, Symbol, TracedTensor, TraceState, affine, call_layer
 
 
 def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
@@ -111,6 +111,6 @@ def dot_product(
         raise CannotTraceError("queries of any number of features", "say it", True)
     factor = 1 / math.sqrt(size) if scale is None else float(scale)
     scores = product(wiring, query, transpose(wiring, key, -2, -1))
-    scores = line(wiring, scores, factor, 0.0)
+    scores = affine(wiring, scores, factor, 0.0)
     weights = scores._replace(edge=wiring.add(Softmax(), scores.edge))
     return product(wiring, weights, value)

@@ -21,7 +21,7 @@ from xlstm.ir.graph import (
 )
 from xlstm.ir.layers import Clip
 
-from .modules import MODULES, pointwise, softmax_over
+from .modules import MODULES, elementwise, softmax_over
 from .values import (
     BATCH,
     LENGTH,
@@ -32,10 +32,10 @@ from .values import (
     TracedTensor,
     TraceState,
     ZeroState,
+    affine,
     axis_of,
     flat,
     is_number,
-    line,
     same_order,
     without,
 )
@@ -69,7 +69,7 @@ def add(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return merge("add")(wiring, a, b)
     x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
-    return line(wiring, x, 1.0, float(number))
+    return affine(wiring, x, 1.0, float(number))
 
 
 def subtract(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
@@ -78,8 +78,8 @@ def subtract(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return merge("subtract")(wiring, a, b)
     if isinstance(a, TracedTensor):
-        return line(wiring, a, 1.0, -float(b))
-    return line(wiring, b, -1.0, float(a))
+        return affine(wiring, a, 1.0, -float(b))
+    return affine(wiring, b, -1.0, float(a))
 
 
 def _is_size(x: Any) -> bool:
@@ -95,7 +95,7 @@ def multiply(wiring: TraceState, a: Any, b: Any) -> Any:
     if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return merge("multiply")(wiring, a, b)
     x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
-    return line(wiring, x, float(number), 0.0)
+    return affine(wiring, x, float(number), 0.0)
 
 
 def divide(wiring: TraceState, a: Any, b: Any) -> Any:
@@ -104,8 +104,8 @@ def divide(wiring: TraceState, a: Any, b: Any) -> Any:
     if is_number(b):
         if not b:
             raise CannotTraceError("a division by 0", "mend it")
-        return line(wiring, a, 1 / b, 0.0)
-    return multiply(wiring, a, pointwise(wiring, b, Function("reciprocal")))
+        return affine(wiring, a, 1 / b, 0.0)
+    return multiply(wiring, a, elementwise(wiring, b, Function("reciprocal")))
 
 
 def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
@@ -113,7 +113,7 @@ def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
     name = {2: "square", 0.5: "sqrt", -1: "reciprocal"}.get(exponent)
     if name is None or not isinstance(x, TracedTensor):
         raise CannotTraceError(f"power {exponent}", "use 2, 0.5 or -1")
-    return pointwise(wiring, x, Function(name))
+    return elementwise(wiring, x, Function(name))
 
 
 def reduce(how: str) -> Handler:
@@ -192,7 +192,7 @@ def dropout(
     """Zeros in training."""
     if training and p:
         raise CannotTraceError("dropout in evaluation", "say training=self.training")
-    return pointwise(wiring, x, Dropout(float(p)))
+    return elementwise(wiring, x, Dropout(float(p)))
 
 
 def pad(
@@ -230,7 +230,7 @@ def activation(name: str) -> Handler:
     """An activation of the hub."""
 
     def activation(wiring: TraceState, x: TracedTensor, inplace: bool = False) -> TracedTensor:
-        return pointwise(wiring, x, Activation(name))
+        return elementwise(wiring, x, Activation(name))
 
     return activation
 
@@ -243,19 +243,19 @@ def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> Tr
     if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
         raise CannotTraceError("clamp to other bounds than numbers", "use numbers")
     if low == 0:
-        return pointwise(wiring, x, Relu(None if high is None else float(high)))
+        return elementwise(wiring, x, Relu(None if high is None else float(high)))
     ends = [None if bound is None else float(bound) for bound in (low, high)]
-    return pointwise(wiring, x, Clip(*ends))
+    return elementwise(wiring, x, Clip(*ends))
 
 
 def function(name: str) -> Handler:
     """A plain function."""
-    return lambda wiring, x: pointwise(wiring, x, Function(name))
+    return lambda wiring, x: elementwise(wiring, x, Function(name))
 
 
 def reciprocal_root(wiring: TraceState, x: TracedTensor) -> TracedTensor:
     """One over the square root."""
-    return pointwise(wiring, pointwise(wiring, x, Function("sqrt")), Function("reciprocal"))
+    return elementwise(wiring, elementwise(wiring, x, Function("sqrt")), Function("reciprocal"))
 
 
 def module(cls: Callable[..., nn.Module]) -> Handler:

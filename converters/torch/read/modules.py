@@ -201,7 +201,7 @@ def _upsample(
         got = f"mode={module.mode}, scale_factor={module.scale_factor}, size={module.size}"
         raise CannotTraceError(got, "use mode nearest and whole scale factors")
     x = wiring.channels_last(x)
-    return pointwise(wiring, x, UpSample(tuple(map(int, factors))))
+    return elementwise(wiring, x, UpSample(tuple(map(int, factors))))
 
 
 def _constant_pad(rank: int) -> Handler:
@@ -227,7 +227,7 @@ def _group_norm(
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
 
 
-def pointwise(wiring: TraceState, x: TracedTensor, spec: LayerSpec) -> TracedTensor:
+def elementwise(wiring: TraceState, x: TracedTensor, spec: LayerSpec) -> TracedTensor:
     """A spec that works on every number by itself."""
     return x._replace(edge=wiring.add(spec, x.edge))
 
@@ -244,8 +244,8 @@ def softmax_over(
     if log:
         rest = [axis for axis in range(x.rank) if axis not in (dim % x.rank, x.batch)]
         x = wiring.ordered(x, [x.batch, *rest, dim % x.rank]) if place < x.rank - 1 else x
-        return pointwise(wiring, x, Activation("log_softmax"))
-    return pointwise(wiring, x, Softmax(place - x.rank))
+        return elementwise(wiring, x, Activation("log_softmax"))
+    return elementwise(wiring, x, Softmax(place - x.rank))
 
 
 def _plain(name: str, **defaults: Any) -> Handler:
@@ -257,7 +257,7 @@ def _plain(name: str, **defaults: Any) -> Handler:
         for option, value in defaults.items():
             if (found := getattr(module, option)) != value:
                 raise CannotTraceError(f"{option}={found}", f"use {option}={value}")
-        return pointwise(wiring, one(args), Activation(name))
+        return elementwise(wiring, one(args), Activation(name))
 
     return activation
 
@@ -288,17 +288,17 @@ def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Ha
 
 def _gelu(wiring: TraceState, module: nn.GELU, path: str, args: tuple[Any, ...]) -> TracedTensor:
     name = {"none": "gelu", "tanh": "gelu_tanh"}[module.approximate]
-    return pointwise(wiring, one(args), Activation(name))
+    return elementwise(wiring, one(args), Activation(name))
 
 
 def _dropout(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
-    return pointwise(wiring, one(args), Dropout(float(module.p)))
+    return elementwise(wiring, one(args), Dropout(float(module.p)))
 
 
 def _spatial(rank: int) -> Handler:
     def dropout(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = space(wiring, one(args), rank)
-        return pointwise(wiring, x, TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
+        return elementwise(wiring, x, TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
 
     return dropout
 
@@ -333,7 +333,7 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Dropout1d: _spatial(1),
     nn.Dropout2d: _spatial(2),
     nn.Dropout3d: _spatial(3),
-    nn.AlphaDropout: lambda wiring, module, path, args: pointwise(
+    nn.AlphaDropout: lambda wiring, module, path, args: elementwise(
         wiring, one(args), TrainingOnly("AlphaDropout", float(module.p))
     ),
     nn.MaxPool1d: pool("max", 1),
@@ -370,10 +370,10 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Hardshrink: _with(numbered.hard_shrink, ("lambd", ANY)),
     nn.Threshold: _with(numbered.threshold, ("threshold", ANY), ("value", ANY)),
     nn.GELU: _gelu,
-    nn.ELU: lambda wiring, module, path, args: pointwise(
+    nn.ELU: lambda wiring, module, path, args: elementwise(
         wiring, one(args), Elu(float(module.alpha))
     ),
-    nn.LeakyReLU: lambda wiring, module, path, args: pointwise(
+    nn.LeakyReLU: lambda wiring, module, path, args: elementwise(
         wiring, one(args), Relu(slope=float(module.negative_slope))
     ),
 }

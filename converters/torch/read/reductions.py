@@ -10,18 +10,18 @@ from xlstm.ir.graph import Activation, Function, Slice, UnitNorm
 from xlstm.ir.layers import Along, Compare, Where
 
 from .elementwise import Handler, merge, reduce
-from .modules import pointwise
+from .modules import elementwise
 from .shape import chunk
 from .values import (
     CannotTraceError,
     TracedTensor,
     TraceState,
+    affine,
     axis_of,
     flat,
     is_number,
     join,
     known,
-    line,
     same_order,
     without,
 )
@@ -44,7 +44,7 @@ def compare(how: str, turned: str) -> Handler:
         x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
         if not isinstance(x, TracedTensor) or not is_number(number):
             raise CannotTraceError("a comparison of other than tensors and numbers", "leave it out")
-        return Truth(pointwise(wiring, x, Compare(how if x is a else turned, float(number))))
+        return Truth(elementwise(wiring, x, Compare(how if x is a else turned, float(number))))
 
     return compare
 
@@ -64,7 +64,7 @@ def inverted(wiring: TraceState, x: Any) -> Truth:
     """True where something is False."""
     if not isinstance(x, Truth):
         raise CannotTraceError("~ of other than a comparison", "compare first, as in x > 0")
-    return Truth(pointwise(wiring, x.value, Compare("equal", 0.0)))
+    return Truth(elementwise(wiring, x.value, Compare("equal", 0.0)))
 
 
 def numbers(wiring: TraceState, x: Any) -> TracedTensor:
@@ -82,7 +82,7 @@ def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor
         raise CannotTraceError("where of other things", do)
     tensors = [x for x in (yes, no) if isinstance(x, TracedTensor)]
     if not tensors:
-        return line(wiring, condition.value, float(yes) - float(no), float(no))
+        return affine(wiring, condition.value, float(yes) - float(no), float(no))
     given = [None if isinstance(x, TracedTensor) else float(x) for x in (yes, no)]
     ready = same_order(wiring, [condition.value, *tensors])
     edge = wiring.add(Where(*given), *(x.edge for x in ready))
@@ -99,7 +99,7 @@ def along(how: str) -> Handler:
 
     def along(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
         place = x.axes[axis_of(x, dim, how)] - 1
-        return pointwise(wiring, x, Along(how, place))
+        return elementwise(wiring, x, Along(how, place))
 
     return along
 
@@ -123,7 +123,7 @@ def flip(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
     """Axes turned round."""
     for dim in flat(dims):
         place = x.axes[axis_of(x, dim, "flip")] - 1
-        x = pointwise(wiring, x, Slice(place, step=-1))
+        x = elementwise(wiring, x, Slice(place, step=-1))
     return x
 
 
@@ -139,7 +139,7 @@ def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> 
     if not cut:
         return x
     halves = Slice(place, cut, None), Slice(place, None, cut)
-    return join(wiring, [pointwise(wiring, x, half) for half in halves], axis)
+    return join(wiring, [elementwise(wiring, x, half) for half in halves], axis)
 
 
 def spread(root: bool) -> Callable[..., TracedTensor]:
@@ -150,7 +150,7 @@ def spread(root: bool) -> Callable[..., TracedTensor]:
     ) -> TracedTensor:
         less = options.get("correction", 1 if options.get("unbiased", True) else 0)
         mean = reduce("mean")(wiring, x, dim, True)
-        apart = pointwise(wiring, merge("subtract")(wiring, x, mean), Function("square"))
+        apart = elementwise(wiring, merge("subtract")(wiring, x, mean), Function("square"))
         found = reduce("mean")(wiring, apart, dim, keepdim)
         if less:
             axes = flat((dim,))
@@ -161,8 +161,8 @@ def spread(root: bool) -> Callable[..., TracedTensor]:
             count = math.prod(size or 1 for size in sizes)
             if count <= less:
                 raise CannotTraceError(f"the variance of {count} numbers", "say correction=0")
-            found = line(wiring, found, count / (count - less), 0.0)
-        return pointwise(wiring, found, Function("sqrt")) if root else found
+            found = affine(wiring, found, count / (count - less), 0.0)
+        return elementwise(wiring, found, Function("sqrt")) if root else found
 
     return spread
 
@@ -180,8 +180,8 @@ def norm(
         raise CannotTraceError(
             "a norm of other order than 2, or of other than one axis", "name both"
         )
-    squares = pointwise(wiring, x, Function("square"))
-    return pointwise(wiring, reduce("sum")(wiring, squares, dim, keepdim), Function("sqrt"))
+    squares = elementwise(wiring, x, Function("square"))
+    return elementwise(wiring, reduce("sum")(wiring, squares, dim, keepdim), Function("sqrt"))
 
 
 def vector_norm(
@@ -208,7 +208,7 @@ def normalize(
         raise CannotTraceError(f"normalize by the norm of order {p}", "use p=2")
     axis = axis_of(x, dim, "normalize")
     rest = [n for n in range(x.rank) if n not in (axis, x.batch)]
-    return pointwise(wiring, wiring.ordered(x, [x.batch, *rest, axis]), UnitNorm(float(eps)))
+    return elementwise(wiring, wiring.ordered(x, [x.batch, *rest, axis]), UnitNorm(float(eps)))
 
 
 def cosine(
@@ -226,7 +226,7 @@ def gated(wiring: TraceState, x: TracedTensor, dim: int = -1) -> TracedTensor:
     if size is not None and size % 2:
         raise CannotTraceError(f"glu of {size} numbers", "use an even number")
     first, second = chunk(wiring, x, 2, axis)
-    return merge("multiply")(wiring, first, pointwise(wiring, second, Activation("sigmoid")))
+    return merge("multiply")(wiring, first, elementwise(wiring, second, Activation("sigmoid")))
 
 
 def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTensor, ...]:
@@ -250,7 +250,7 @@ def select(wiring: TraceState, x: TracedTensor, dim: int, index: int) -> TracedT
 def narrow(wiring: TraceState, x: TracedTensor, dim: int, start: int, length: int) -> TracedTensor:
     """Some places of an axis, one after the other."""
     axis = axis_of(x, dim, "narrow")
-    return pointwise(wiring, x, Slice(x.axes[axis] - 1, start, start + length))
+    return elementwise(wiring, x, Slice(x.axes[axis] - 1, start, start + length))
 
 
 COMPARISONS = {

@@ -266,7 +266,7 @@ def join(wiring: TraceState, values: Sequence[TracedTensor], axis: int) -> Trace
     return ready[0]._replace(edge=edge)
 
 
-def line(wiring: TraceState, value: TracedTensor, scale: float, offset: float) -> TracedTensor:
+def affine(wiring: TraceState, value: TracedTensor, scale: float, offset: float) -> TracedTensor:
     """Scale x + offset."""
     return value._replace(edge=wiring.add(Affine(scale, offset), value.edge))
 

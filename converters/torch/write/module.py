@@ -16,7 +16,7 @@ from xlstm.ir.graph import (
     Recurrent,
 )
 from xlstm.ir.identifiers import identifiers
-from xlstm.ir.layers.custom import inside, kind_of
+from xlstm.ir.layers.custom import kind_of, unwrap_time_distributed
 from xlstm.ir.layers.shape import RESHAPING
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
@@ -218,7 +218,7 @@ def _numbers_rows(model: Model, edge: Edge) -> bool:
         if (here := todo.pop()) in model.returned:
             return False
         for node in model.readers(here):
-            spec = inside(node.spec)
+            spec = unwrap_time_distributed(node.spec)
             if isinstance(spec, RESHAPING):
                 todo.append(Edge(node.name))
             elif not isinstance(spec, (Embedding, NotEqual)):

@@ -27,8 +27,8 @@ from xlstm.ir.graph import (
     TrainingOnly,
 )
 from xlstm.ir.layers import LayerSpec
-from xlstm.ir.layers.custom import inside
-from xlstm.ir.permutes import OVER_LAST_AXIS, SPATIAL, number_by_number
+from xlstm.ir.layers.custom import unwrap_time_distributed
+from xlstm.ir.permutes import OVER_LAST_AXIS, SPATIAL, is_elementwise
 from xlstm.ir.types import Shape
 
 Edges = frozenset[Edge]
@@ -120,18 +120,18 @@ def end_to_end(model: Model) -> Edges:
         return alone and _turns(spec.layer, model.shape(node.inputs[0])[1:])
 
     def moves(node: Node) -> bool:
-        own = inside(node.spec)
+        own = unwrap_time_distributed(node.spec)
         return isinstance(node.spec, TimeDistributed) and (moves_first(own) or moves_last(own))
 
     def takes(node: Node) -> bool:
         at_steps = isinstance(node.spec, TimeDistributed) and node.mask is None
-        ends = at_steps and isinstance(inside(node.spec), (Flatten, GlobalPool))
+        ends = at_steps and isinstance(unwrap_time_distributed(node.spec), (Flatten, GlobalPool))
         return ends or turns(node) or moves(node)
 
     found = _settled(
         model,
         takes,
-        lambda node: number_by_number(node.spec),
+        lambda node: is_elementwise(node.spec),
         lambda node, _given: turns(node) or moves(node),
     )
     return _runs_with(model, turns, found)
@@ -162,7 +162,7 @@ def channels_first(model: Model, flat: Edges) -> Edges:
         """A layer as it is for an edge: at every time step where the steps are one batch."""
         spec, shape = node.spec, model.shape(node.inputs[0])
         at_steps = edge in flat and isinstance(spec, TimeDistributed)
-        return (inside(spec), shape[1:]) if at_steps else (spec, shape)
+        return (unwrap_time_distributed(spec), shape[1:]) if at_steps else (spec, shape)
 
     def gives(node: Node, given: bool) -> bool:
         spec, shape = seen(node, Edge(node.name))
@@ -172,6 +172,6 @@ def channels_first(model: Model, flat: Edges) -> Edges:
     return _settled(
         model,
         lambda node: _takes(*seen(node, node.inputs[0]), node.mask is not None),
-        lambda node: number_by_number(node.spec),
+        lambda node: is_elementwise(node.spec),
         gives,
     )

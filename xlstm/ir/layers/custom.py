@@ -118,15 +118,15 @@ class Custom(LayerSpec):
         return self.registered.shapes(self.options, *shapes)
 
 
-def inside(spec: LayerSpec) -> LayerSpec:
+def unwrap_time_distributed(spec: LayerSpec) -> LayerSpec:
     """The layer at every time step, or the layer itself."""
     found: LayerSpec = getattr(spec, "layer", spec) if spec.kind == "TimeDistributed" else spec
     return found
 
 
-def alike(first: LayerSpec, second: LayerSpec) -> bool:
+def same_layer(first: LayerSpec, second: LayerSpec) -> bool:
     """Whether two calls are of one layer, be it at every time step or on its input as it is."""
-    return inside(first) == inside(second)
+    return unwrap_time_distributed(first) == unwrap_time_distributed(second)
 
 
 def kind_of(spec: LayerSpec) -> Kind:
@@ -134,9 +134,9 @@ def kind_of(spec: LayerSpec) -> Kind:
     return spec.hub if isinstance(spec, Custom) else KINDS[spec.weight_kind]
 
 
-def missing(spec: LayerSpec, framework: str) -> str:
+def missing_source(spec: LayerSpec, framework: str) -> str:
     """Why a registered layer has no form in a framework, "" if it has one."""
-    spec = inside(spec)
+    spec = unwrap_time_distributed(spec)
     if not isinstance(spec, Custom) or framework in spec.registered.code:
         return ""
     return f"{spec.layer}, which xlstm.register_layer was told without {framework}="

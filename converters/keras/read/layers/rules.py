@@ -22,7 +22,7 @@ from xlstm.ir.graph import (
     Recurrent,
     SimpleRNN,
 )
-from xlstm.ir.permutes import at_every_step
+from xlstm.ir.permutes import time_distributed
 from xlstm.ir.types import Shape
 
 from ...versions import ERA_CLASSES
@@ -165,7 +165,7 @@ def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequ
     specs = read_layer(reader, layer, CallContext((shape[1:],)))
     # a join of axes counted from the end is the same at every step
     return [
-        spec if isinstance(spec, Concatenate) else at_every_step(_alone(reader, spec))
+        spec if isinstance(spec, Concatenate) else time_distributed(_alone(reader, spec))
         for spec in specs
     ]
 

@@ -18,17 +18,17 @@ from xlstm.ir.graph import Activation, Elu, Merge, Relu, Slice, Softmax
 from ...activations import FROM_KERAS
 from ..inbound_nodes import KerasTensor
 from ..layers.config import LAMBDAS
-from .call import Found, MultipleOutputs, Operation, PendingNode, then
+from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 
-def _softmax(op: Operation) -> Found:
+def _softmax(op: Operation) -> Lowered:
     axis = op.argument(1, "axis", default=-1)
     if axis == -1 or axis == len(op.shape):
         return (op.tensor,), (Activation("softmax"),)
     return (op.tensor,), (Softmax(op.axis(axis)),)
 
 
-def _activation(op: Operation) -> Found:
+def _activation(op: Operation) -> Lowered:
     """An activation; the slope or the scale of some is an argument."""
     if op.name == "log_softmax":
         axis = op.argument(1, "axis", default=-1)
@@ -60,46 +60,46 @@ def _number(op: Operation, place: int, name: str, default: float, least: float) 
     return float(found)
 
 
-def _made(op: Operation, steps: numbered.Steps) -> Found:
+def _made(op: Operation, steps: numbered.Steps) -> Lowered:
     made: list[KerasTensor | PendingNode] = [op.tensor]
     for spec, reads in steps:
         made.append(PendingNode(spec, tuple(made[number] for number in reads)))
     return MultipleOutputs(made[-1:])
 
 
-def _celu(op: Operation) -> Found:
+def _celu(op: Operation) -> Lowered:
     alpha = _number(op, 1, "alpha", 1.0, 0.0)
     if not alpha:
         raise op.refused("alpha above 0", alpha)
     return _made(op, numbered.celu(alpha))
 
 
-def _soft_shrink(op: Operation) -> Found:
+def _soft_shrink(op: Operation) -> Lowered:
     return _made(op, numbered.soft_shrink(_number(op, 1, "threshold", 0.5, 0.0)))
 
 
-def _hard_shrink(op: Operation) -> Found:
+def _hard_shrink(op: Operation) -> Lowered:
     return _made(op, numbered.hard_shrink(_number(op, 1, "threshold", 0.5, -math.inf)))
 
 
-def _threshold(op: Operation) -> Found:
+def _threshold(op: Operation) -> Lowered:
     edge = _number(op, 1, "threshold", math.nan, -math.inf)
     return _made(op, numbered.threshold(edge, _number(op, 2, "default_value", math.nan, -math.inf)))
 
 
-def _squareplus(op: Operation) -> Found:
+def _squareplus(op: Operation) -> Lowered:
     return _made(op, numbered.squareplus(_number(op, 1, "b", 4.0, 0.0)))
 
 
-def _glu(op: Operation) -> Found:
+def _glu(op: Operation) -> Lowered:
     """The first half of an axis times the sigmoid of the second."""
     axis = op.axis(op.argument(1, "axis", default=-1))
     size = op.shape[axis]
     if not size or size % 2:
         raise op.refused("an axis of a known, even size", f"{size}")
     first, second = Slice(axis, None, size // 2), Slice(axis, size // 2, None)
-    gate = then(op.tensor, second, Activation("sigmoid"))
-    return MultipleOutputs([PendingNode(Merge("multiply"), (then(op.tensor, first), gate))])
+    gate = chain(op.tensor, second, Activation("sigmoid"))
+    return MultipleOutputs([PendingNode(Merge("multiply"), (chain(op.tensor, first), gate))])
 
 
 PLAIN = (
@@ -107,7 +107,7 @@ PLAIN = (
     "log_sigmoid tanh_shrink hard_tanh hard_silu sparse_plus sparse_sigmoid"
 ).split()
 
-NUMBERED: dict[str, Callable[[Operation], Found]] = {
+NUMBERED: dict[str, Callable[[Operation], Lowered]] = {
     "celu": _celu,
     "soft_shrink": _soft_shrink,
     "hard_shrink": _hard_shrink,
@@ -116,7 +116,7 @@ NUMBERED: dict[str, Callable[[Operation], Found]] = {
 }
 """Activations with a number of their own -> how their calls are read."""
 
-ACTIVATIONS: dict[str, Callable[[Operation], Found]] = {
+ACTIVATIONS: dict[str, Callable[[Operation], Lowered]] = {
     **dict.fromkeys((*PLAIN, "log_softmax"), _activation),
     **NUMBERED,
     "softmax": _softmax,

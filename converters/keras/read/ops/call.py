@@ -103,7 +103,7 @@ class Operation:
             raise self.refused(want, f"{shape}" if shape else value)
         self.check_few(values)
         shape = (*(1,) * (rank - len(shape)), *shape)
-        made = then(like, *fixed(len(self.shapes[like]), values, shape))
+        made = chain(like, *fixed(len(self.shapes[like]), values, shape))
         assert isinstance(made, PendingNode)
         return made
 
@@ -120,7 +120,7 @@ class Operation:
         most = max(of_samples or ranks.values())
         if len(of_samples) > 1 or any(rank > most for rank in ranks.values()):
             raise self.refused("tensors of one rank", f"ranks {[*ranks.values()]}")
-        return tuple(then(t, *[ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
+        return tuple(chain(t, *[ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
 
 
 def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[LayerSpec]:
@@ -148,7 +148,7 @@ class MultipleOutputs(NamedTuple):
     outputs: Sequence[KerasTensor | PendingNode]
 
 
-def then(x: KerasTensor | PendingNode, *specs: LayerSpec) -> KerasTensor | PendingNode:
+def chain(x: KerasTensor | PendingNode, *specs: LayerSpec) -> KerasTensor | PendingNode:
     """Specs one after the other."""
     for spec in specs:
         x = PendingNode(spec, (x,))
@@ -169,17 +169,17 @@ def made_of(made: KerasTensor | PendingNode) -> set[KerasTensor]:
     return {tensor for read in made.reads for tensor in made_of(read)}
 
 
-Found = tuple[Sequence[KerasTensor], Sequence[LayerSpec]] | MultipleOutputs
+Lowered = tuple[Sequence[KerasTensor], Sequence[LayerSpec]] | MultipleOutputs
 
 
-def outputs_of(found: Found) -> Sequence[KerasTensor | PendingNode]:
+def outputs_of(found: Lowered) -> Sequence[KerasTensor | PendingNode]:
     """Every output of an operation as what makes it."""
     if isinstance(found, MultipleOutputs):
         return found.outputs
     tensors, specs = found
     if not specs:
         return tensors[:1]
-    return [then(PendingNode(specs[0], tuple(tensors)), *specs[1:])]
+    return [chain(PendingNode(specs[0], tuple(tensors)), *specs[1:])]
 
 
 MOVES = (Concatenate, ExpandDims, Flatten, Permute, Reshape, Reverse, Slice, Squeeze)

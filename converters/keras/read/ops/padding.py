@@ -20,13 +20,13 @@ from xlstm.ir.graph import (
 from xlstm.ir.layers import Where
 
 from ..inbound_nodes import KerasTensor
-from .call import Found, MultipleOutputs, Operation, PendingNode, then
+from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 Pairs = list[tuple[int, int]]
 """Places before and after each axis of a sample."""
 
 
-def _pad(op: Operation) -> Found:
+def _pad(op: Operation) -> Lowered:
     """Numbers around: one of them, or those inside turned round."""
     mode = str(op.argument(2, "mode", default="constant")).lower()
     value = op.argument(3, "constant_values", default=0)
@@ -40,8 +40,10 @@ def _pad(op: Operation) -> Found:
     around = _zeros(pairs)
     if not value:
         return (op.tensor,), around
-    there = then(op.tensor, Function("ones_like"), *around)
-    return MultipleOutputs([PendingNode(Where(no=float(value)), (there, then(op.tensor, *around)))])
+    there = chain(op.tensor, Function("ones_like"), *around)
+    return MultipleOutputs(
+        [PendingNode(Where(no=float(value)), (there, chain(op.tensor, *around)))]
+    )
 
 
 def _pairs(op: Operation, given: Any) -> Pairs:
@@ -79,13 +81,13 @@ def _mirrored(op: Operation, pairs: Pairs, skip: int) -> KerasTensor | PendingNo
         turned = Reverse() if axis == 0 else Slice(axis, step=-1)
         parts = [x]
         if before:
-            parts.insert(0, then(x, Slice(axis, skip or None, skip + before), turned))
+            parts.insert(0, chain(x, Slice(axis, skip or None, skip + before), turned))
         if after:
             end = size - skip
-            parts.append(then(x, Slice(axis, end - after, end), turned))
+            parts.append(chain(x, Slice(axis, end - after, end), turned))
         x = PendingNode(Concatenate(axis), tuple(parts))
     return x
 
 
-PADS: dict[str, Callable[[Operation], Found]] = {"pad": _pad}
+PADS: dict[str, Callable[[Operation], Lowered]] = {"pad": _pad}
 """Name of an operation -> how its calls are read."""

@@ -11,10 +11,10 @@ from xlstm.ir.layers import Einsum
 
 from ..inbound_nodes import KerasTensor
 from ..layers.options import array_of
-from .call import Found, MultipleOutputs, Operation, PendingNode, then
+from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 
-def _matmul(op: Operation) -> Found:
+def _matmul(op: Operation) -> Lowered:
     """The product of matrices of each sample; a constant array is one for all of them."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
     given = {k: v for k, v in op.call.options.items() if v not in (None, False)}
@@ -53,7 +53,7 @@ def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return (held, tensor), found[1], shape
 
 
-def _dot(op: Operation) -> Found:
+def _dot(op: Operation) -> Lowered:
     """Numpy's dot, which multiplies every sample of one tensor with every sample of another."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
     if not isinstance(a, KerasTensor) or isinstance(b, KerasTensor):
@@ -62,7 +62,7 @@ def _dot(op: Operation) -> Found:
     return _matmul(op)
 
 
-def _einsum(op: Operation) -> Found:
+def _einsum(op: Operation) -> Lowered:
     """Sums of products whose every term starts with the batch."""
     items = [item for item in op.call.arguments if not isinstance(item, str)]
     texts = [item for item in op.call.arguments if isinstance(item, str)]
@@ -129,10 +129,10 @@ def _contracted(
     kept = [c for c in left if c in out]
     order = tuple(kept.index(c) + 1 for c in out)
     specs += [Permute(order)] if list(order) != sorted(order) else []
-    return then(made, *specs)
+    return chain(made, *specs)
 
 
-PRODUCTS: dict[str, Callable[[Operation], Found]] = {
+PRODUCTS: dict[str, Callable[[Operation], Lowered]] = {
     "matmul": _matmul,
     "dot": _dot,
     "einsum": _einsum,

@@ -23,7 +23,7 @@ from xlstm.ir.layers.operations import ALONG, ARITHMETIC, COMPARISONS, CONSTANT_
 
 from ..inbound_nodes import KerasTensor
 from ..layers.options import array_of
-from .call import Found, MultipleOutputs, Operation, PendingNode, then
+from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 MOST = 64
 """The most parts that one operation becomes."""
@@ -34,7 +34,7 @@ def _number(value: Any) -> float | None:
     return float(value) if plain else None
 
 
-def combined(op: Operation, a: Any, b: Any) -> Found | None:
+def combined(op: Operation, a: Any, b: Any) -> Lowered | None:
     """A tensor and a constant array; None where there is no array."""
     held, tensor = (array_of(b), a) if isinstance(a, KerasTensor) else (array_of(a), b)
     if held is None or not isinstance(tensor, KerasTensor):
@@ -52,7 +52,7 @@ def combined(op: Operation, a: Any, b: Any) -> Found | None:
 TURNED = {"greater": "less", "less": "greater"}
 
 
-def _compare(op: Operation) -> Found:
+def _compare(op: Operation) -> Lowered:
     a, b = op.argument(0, "x1", "x", "a"), op.argument(1, "x2", "y", "b")
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         return MultipleOutputs([PendingNode(Compare(op.name), op.level(a, b))])
@@ -73,7 +73,7 @@ def _truth(op: Operation, x: KerasTensor | PendingNode) -> KerasTensor | Pending
     return x if x in op.flags else PendingNode(Compare("not_equal", 0.0), (x,))
 
 
-def _logical(op: Operation) -> Found:
+def _logical(op: Operation) -> Lowered:
     if op.name == "logical_not":
         return (op.tensor,), (Compare("equal", 0.0),)
     pair = op.argument(0, "x1", "x"), op.argument(1, "x2", "y")
@@ -86,12 +86,12 @@ def _logical(op: Operation) -> Found:
     return MultipleOutputs([PendingNode(Merge(how), (_truth(op, a), _truth(op, b)))])
 
 
-def _any_or_all(op: Operation) -> Found:
+def _any_or_all(op: Operation) -> Lowered:
     specs = reductions(op, "max" if op.name == "any" else "min")
-    return MultipleOutputs([then(_truth(op, op.tensor), *specs)])
+    return MultipleOutputs([chain(_truth(op, op.tensor), *specs)])
 
 
-def _where(op: Operation) -> Found:
+def _where(op: Operation) -> Lowered:
     condition = op.argument(0, "condition")
     cases = op.argument(1, "x1", "x"), op.argument(2, "x2", "y")
     tensors = [x for x in (condition, *cases) if isinstance(x, KerasTensor)]
@@ -105,14 +105,14 @@ def _where(op: Operation) -> Found:
         )
     )
     if yes is not None and no is not None:
-        return MultipleOutputs([then(_truth(op, asked), Affine(yes - no, no))])
+        return MultipleOutputs([chain(_truth(op, asked), Affine(yes - no, no))])
     return MultipleOutputs([PendingNode(Where(yes, no), (asked, *rest))])
 
 
 FLOATS, INTS = ("float32", "float64"), ("int32", "int64")
 
 
-def _cast(op: Operation) -> Found:
+def _cast(op: Operation) -> Lowered:
     """Numbers of another dtype: ports compute in one, so only fractions and truth are lost."""
     dtype = op.argument(1, "dtype")
     dtype = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
@@ -124,7 +124,7 @@ def _cast(op: Operation) -> Found:
     return (op.tensor,), (Function("trunc"),) if whole else ()
 
 
-def _clip(op: Operation) -> Found:
+def _clip(op: Operation) -> Lowered:
     low = _number(op.argument(1, "x_min", "clip_value_min", "min_value"))
     high = _number(op.argument(2, "x_max", "clip_value_max", "max_value"))
     if low is None or high is None or low > high:
@@ -132,11 +132,11 @@ def _clip(op: Operation) -> Found:
     return (op.tensor,), (Clip(low, high),)
 
 
-def _stack(op: Operation) -> Found:
+def _stack(op: Operation) -> Lowered:
     tensors, rank = listed_tensors(op, "x", "values", "arrays")
     axis = op.axis(op.argument(1, "axis", default=0), rank + 1)
     return MultipleOutputs(
-        [PendingNode(Concatenate(axis), tuple(then(t, ExpandDims(axis)) for t in tensors))]
+        [PendingNode(Concatenate(axis), tuple(chain(t, ExpandDims(axis)) for t in tensors))]
     )
 
 
@@ -164,7 +164,7 @@ def _few(op: Operation, count: int) -> int:
     return count
 
 
-def _split(op: Operation) -> Found:
+def _split(op: Operation) -> Lowered:
     axis = op.axis(op.argument(2, "axis", default=0))
     places = op.argument(1, "indices_or_sections", "num_or_size_splits")
     size = _size(op, axis)
@@ -182,7 +182,7 @@ def _split(op: Operation) -> Found:
     return MultipleOutputs([PendingNode(Slice(axis, a or None, b), (op.tensor,)) for a, b in pairs])
 
 
-def _unstack(op: Operation) -> Found:
+def _unstack(op: Operation) -> Lowered:
     axis = op.axis(op.argument(2, "axis", default=0))
     count = _few(op, _size(op, axis))
     return MultipleOutputs(
@@ -190,7 +190,7 @@ def _unstack(op: Operation) -> Found:
     )
 
 
-def _tile(op: Operation) -> Found:
+def _tile(op: Operation) -> Lowered:
     times = op.argument(1, "repeats", "multiples")
     rank = len(op.shape)
     known = isinstance(times, list) and all(type(n) is int and n > 0 for n in times)
@@ -202,7 +202,7 @@ def _tile(op: Operation) -> Found:
     return MultipleOutputs([x])
 
 
-def _repeat(op: Operation) -> Found:
+def _repeat(op: Operation) -> Lowered:
     """Places one after the other: a new axis that is stretched, and folded in."""
     times, axis = op.argument(1, "repeats"), op.argument(2, "axis")
     if type(times) is not int:
@@ -214,7 +214,7 @@ def _repeat(op: Operation) -> Found:
     return MultipleOutputs([PendingNode(Concatenate(place), repeated)])
 
 
-def _take(op: Operation) -> Found:
+def _take(op: Operation) -> Lowered:
     axis, places = op.argument(2, "axis"), op.argument(1, "indices")
     place = op.axis(axis)
     if type(places) is int:
@@ -226,7 +226,7 @@ def _take(op: Operation) -> Found:
     return MultipleOutputs([PendingNode(Concatenate(place), ones)])
 
 
-def _roll(op: Operation) -> Found:
+def _roll(op: Operation) -> Lowered:
     shift, axis = op.argument(1, "shift"), op.argument(2, "axis")
     place = op.axis(axis)
     size = _size(op, place)
@@ -255,15 +255,15 @@ def reductions(op: Operation, how: str, keep: bool | None = None) -> list[LayerS
     return [Across(how, found), *left]
 
 
-def _spread(op: Operation) -> Found:
+def _spread(op: Operation) -> Lowered:
     """Variance, and its root."""
-    mean = then(op.tensor, *reductions(op, "mean", keep=True))
+    mean = chain(op.tensor, *reductions(op, "mean", keep=True))
     apart = PendingNode(Merge("subtract"), (op.tensor, mean))
     last = [Function("sqrt")] if op.name == "std" else []
-    return MultipleOutputs([then(apart, Function("square"), *reductions(op, "mean"), *last)])
+    return MultipleOutputs([chain(apart, Function("square"), *reductions(op, "mean"), *last)])
 
 
-def _norm(op: Operation) -> Found:
+def _norm(op: Operation) -> Lowered:
     order, axes = op.argument(1, "ord"), op.argument(2, "axis")
     if type(axes) is not int or order not in (None, 1, 2, "euclidean"):
         raise op.refused("a length along one axis, of order 1 or 2", f"{order} along {axes}")
@@ -272,7 +272,7 @@ def _norm(op: Operation) -> Found:
     return (op.tensor,), (Function("abs"), total) if order == 1 else specs
 
 
-def _along(op: Operation) -> Found:
+def _along(op: Operation) -> Lowered:
     axis = op.axis(op.argument(1, "axis"))
     others = [key for key in ("exclusive", "reverse") if op.call.options.get(key)]
     if others:
@@ -281,7 +281,7 @@ def _along(op: Operation) -> Found:
     return (op.tensor,), (Along(op.name, axis), *([ExpandDims(axis)] if keep else []))
 
 
-def _one_hot(op: Operation) -> Found:
+def _one_hot(op: Operation) -> Lowered:
     classes, axis = op.argument(1, "num_classes", "depth"), op.argument(2, "axis", default=-1)
     other = [key for key in ("on_value", "off_value", "sparse") if op.call.options.get(key)]
     if type(classes) is not int or not 0 < classes <= CONSTANT_MOST or axis != -1 or other:
@@ -292,11 +292,11 @@ def _one_hot(op: Operation) -> Found:
     return (op.tensor,), (Function("trunc"), ExpandDims(len(op.shape)), equal)
 
 
-def _rsqrt(op: Operation) -> Found:
+def _rsqrt(op: Operation) -> Lowered:
     return (op.tensor,), (Function("sqrt"), Function("reciprocal"))
 
 
-FORMS: dict[str, Callable[[Operation], Found]] = {
+FORMS: dict[str, Callable[[Operation], Lowered]] = {
     **dict.fromkeys(COMPARISONS, _compare),
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "logical_not"), _logical),
     **dict.fromkeys(("any", "all"), _any_or_all),

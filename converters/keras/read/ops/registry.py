@@ -26,13 +26,13 @@ from xlstm.ir.layers.operations import COMPARISONS
 
 from ..inbound_nodes import ANEW, KerasTensor
 from .activations import ACTIVATIONS, EACH_NUMBER
-from .call import Found, MultipleOutputs, Operation, PendingNode, then
+from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 from .padding import PADS
 from .products import PRODUCTS
 from .reductions import FORMS, combined, listed_tensors, reductions
 
 
-def _arithmetic(op: Operation) -> Found:
+def _arithmetic(op: Operation) -> Lowered:
     """Two tensors, or a tensor and a number."""
     a, b = op.argument(0, "x", "x1", "a"), op.argument(1, "y", "x2", "b")
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
@@ -41,7 +41,7 @@ def _arithmetic(op: Operation) -> Found:
             raise op.refused("arithmetic of numbers", "two tensors of True and False")
         if op.name == "divide":
             return MultipleOutputs(
-                [PendingNode(Merge("multiply"), (x, then(y, Function("reciprocal"))))]
+                [PendingNode(Merge("multiply"), (x, chain(y, Function("reciprocal"))))]
             )
         if op.name not in MERGES:
             raise op.refused("a tensor and a number", "two tensors")
@@ -83,18 +83,18 @@ def _with_number(op: Operation, number: float, first: bool) -> Sequence[LayerSpe
 POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
 
 
-def _function(op: Operation) -> Found:
+def _function(op: Operation) -> Lowered:
     return (op.tensor,), (Function(op.name),)
 
 
-def _concatenate(op: Operation) -> Found:
+def _concatenate(op: Operation) -> Lowered:
     tensors, rank = listed_tensors(op, "values", "xs", "inputs")
     return MultipleOutputs(
         [PendingNode(Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)]
     )
 
 
-def _reshape(op: Operation) -> Found:
+def _reshape(op: Operation) -> Lowered:
     shape = op.argument(1, "newshape", "shape")
     known = isinstance(shape, list) and all(type(n) is int or n is None for n in shape)
     if not known or not shape or shape[0] not in (-1, None):
@@ -111,14 +111,14 @@ def _reshape(op: Operation) -> Found:
     return (op.tensor,), (Reshape(rest),)
 
 
-def _transpose(op: Operation) -> Found:
+def _transpose(op: Operation) -> Lowered:
     axes = op.argument(1, "axes", "perm")
     if not isinstance(axes, list) or not axes or axes[0] != 0:
         raise op.refused("axes that leave the batch first", axes)
     return (op.tensor,), (Permute(tuple(axes[1:])),)
 
 
-def _moved(op: Operation) -> Found:
+def _moved(op: Operation) -> Lowered:
     """One axis put in another's place, which goes to its own (swapaxes) or moves on (moveaxis)."""
     first, second = op.argument(1, "axis1", "source"), op.argument(2, "axis2", "destination")
     a, b = op.axis(first), op.axis(second)
@@ -130,29 +130,29 @@ def _moved(op: Operation) -> Found:
     return (op.tensor,), (Permute(tuple(order)),)
 
 
-def _reduce(op: Operation) -> Found:
+def _reduce(op: Operation) -> Lowered:
     return (op.tensor,), reductions(op, op.name)
 
 
-def _expand(op: Operation) -> Found:
+def _expand(op: Operation) -> Lowered:
     axis = op.argument(1, "axis")
     return (op.tensor,), (ExpandDims(op.axis(axis, len(op.shape) + 1)),)
 
 
-def _squeeze(op: Operation) -> Found:
+def _squeeze(op: Operation) -> Lowered:
     axis = op.argument(1, "axis")
     axes = axis if isinstance(axis, list) and axis else [axis]
     found = sorted((op.axis(a) for a in axes), reverse=True)
     return (op.tensor,), [Squeeze(a) for a in found]
 
 
-def _flip(op: Operation) -> Found:
+def _flip(op: Operation) -> Lowered:
     axis = op.argument(1, "axis")
     axes = axis if isinstance(axis, list) else [axis]
     return (op.tensor,), [Reverse() if (n := op.axis(a)) == 0 else Slice(n, step=-1) for a in axes]
 
 
-def _part(op: Operation) -> Found:
+def _part(op: Operation) -> Lowered:
     """x[...], Python's slices and numbers; new axes and "..." among them."""
     index = op.argument(1, "slice_spec", "key")
     items = index if isinstance(index, list) else [index]
@@ -189,16 +189,16 @@ def _is_dots(item: Any) -> bool:
     return named or item == "..."
 
 
-def _identity(op: Operation) -> Found:
+def _identity(op: Operation) -> Lowered:
     return (op.tensor,), (Activation("linear"),)
 
 
-def _same(op: Operation) -> Found:
+def _same(op: Operation) -> Lowered:
     """The tensor itself, unless it is told another dtype."""
     return FORMS["cast"](op) if op.argument(1, "dtype") else ((op.tensor,), ())
 
 
-HOW: dict[str, Callable[[Operation], Found]] = {
+HOW: dict[str, Callable[[Operation], Lowered]] = {
     **dict.fromkeys((*MERGES, "divide", "power"), _arithmetic),
     **dict.fromkeys(FUNCTIONS, _function),
     **dict.fromkeys(REDUCTIONS, _reduce),
@@ -230,7 +230,7 @@ MASKS = frozenset("not_equal any all logical_or logical_and zeros_like ones_like
 """Operations that Keras 3 makes masks with."""
 
 
-def read_operation(operation: Operation) -> Found:
+def read_operation(operation: Operation) -> Lowered:
     """What an operation reads, and the specs that do the same one after the other.
 
     Raises:

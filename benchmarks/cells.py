@@ -25,8 +25,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import xlstm
-from xlstm.ir.graph import GRU, LSTM, LayerSpec, Recurrent, Source, chain
+from xlstm.ir.graph import Source, chain
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers import GRU, LSTM, LayerSpec, Recurrent
 
 STEPS = 100
 UNITS = (32, 128, 512)

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 import xlstm
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, LayerSpec, Masking, Source, chain
+from xlstm.ir.graph import Source, chain
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers import GRU, LSTM, Bidirectional, Dense, LayerSpec, Masking
 from xlstm.ir.types import Shape
 
 IMPORTS = {

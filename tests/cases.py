@@ -6,26 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge, Model, Source, chain
+from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Activation,
     Bidirectional,
-    Builder,
     Dense,
     Dropout,
-    Edge,
     Input,
     LayerSpec,
     Masking,
-    Model,
     Recurrent,
     SimpleRNN,
-    Source,
     TimeDistributed,
-    chain,
 )
-from xlstm.ir.kinds import KINDS
 from xlstm.ir.types import Shape
 from xlstm.verification.inputs import BATCH
 

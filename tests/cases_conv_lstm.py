@@ -6,7 +6,8 @@ from typing import Any
 
 from cases import built, model
 
-from xlstm.ir.graph import Bidirectional, Builder, ConvLSTM, Edge, Input, LayerSpec, Model
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.layers import Bidirectional, ConvLSTM, Input, LayerSpec
 from xlstm.ir.types import Shape
 
 

@@ -11,7 +11,7 @@ from cases_operations import OPERATIONS
 from cases_transposed import TRANSPOSED
 
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Builder, Edge, Input, Model
+from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -29,6 +29,7 @@ from xlstm.ir.layers import (
     Embedding,
     Function,
     GlobalPool,
+    Input,
     LayerNorm,
     LayerSpec,
     Merge,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cases import built, model
 from cases_conv_lstm import one
 
-from xlstm.ir.graph import Builder, Input, Model
+from xlstm.ir.graph import Builder, Model
 from xlstm.ir.layers import (
     Across,
     Affine,
@@ -15,6 +15,7 @@ from xlstm.ir.layers import (
     Constant,
     Einsum,
     Function,
+    Input,
     LayerSpec,
     Reduce,
     Where,

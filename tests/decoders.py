@@ -5,18 +5,20 @@ from dataclasses import replace
 
 from cases import built, encoder_decoder
 
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.layers import (
     GRU,
     LSTM,
+    Across,
+    Along,
     Attention,
     Bidirectional,
-    Builder,
     Concatenate,
     Conv,
     ConvLSTM,
     Dense,
     Dot,
-    Edge,
+    Einsum,
     Embedding,
     GlobalPool,
     Input,
@@ -24,7 +26,6 @@ from xlstm.ir.graph import (
     LayerSpec,
     Masking,
     Merge,
-    Model,
     MultiHeadAttention,
     Permute,
     Reduce,
@@ -35,7 +36,6 @@ from xlstm.ir.graph import (
     Softmax,
     TimeDistributed,
 )
-from xlstm.ir.layers import Across, Along, Einsum
 
 RS = {"return_sequences": True}
 RUNNING = {"return_sequences": True, "return_state": True}

@@ -11,7 +11,8 @@ from cases_layers import CASES_LAYERS
 from golden import MODELS
 
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Dense, Input, Model
+from xlstm.ir.graph import Builder, Model
+from xlstm.ir.layers import Dense, Input
 
 WORDS = re.compile(r"(?!self)\b[\w.]+(?=\()|\w+=|^class .*|^def .*", re.MULTILINE)
 """What is called, what arguments it is told, and what is defined."""

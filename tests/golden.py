@@ -12,20 +12,17 @@ from pathlib import Path
 from cases import built
 
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge, Model, Source
+from xlstm.ir.layers import (
     LSTM,
     Bidirectional,
-    Builder,
     Concatenate,
     Conv,
     Dense,
     Dropout,
-    Edge,
     Embedding,
     Input,
-    Model,
     Pool,
-    Source,
 )
 
 FOLDER = Path(__file__).parent / "data" / "golden"

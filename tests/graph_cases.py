@@ -8,18 +8,16 @@ from typing import Any
 
 from cases import built, model
 
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Activation,
     Bidirectional,
-    Builder,
     Dense,
     Dropout,
-    Edge,
     Input,
     Masking,
-    Model,
     Recurrent,
     Reverse,
     SimpleRNN,

@@ -6,7 +6,7 @@ from cases import built, model
 from cases_layers import CASES_LAYERS, mask_given
 
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Builder, Edge, Input
+from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -22,6 +22,7 @@ from xlstm.ir.layers import (
     Elu,
     Embedding,
     GlobalPool,
+    Input,
     LayerNorm,
     Merge,
     MultiHeadAttention,

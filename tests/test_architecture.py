@@ -16,9 +16,8 @@ from paths import ROOT
 from source_tree import circles, import_graph, read_tree
 
 from xlstm.frameworks import registry
-from xlstm.ir.graph import LSTM, Custom
 from xlstm.ir.kinds import KINDS, Kind
-from xlstm.ir.layers import SPECS
+from xlstm.ir.layers import LSTM, SPECS, Custom
 
 MODULES = read_tree(ROOT)
 GRAPH = import_graph(MODULES)

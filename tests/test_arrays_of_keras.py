@@ -5,7 +5,7 @@ import pytest
 
 import xlstm
 from xlstm.errors import WeightsError
-from xlstm.ir.graph import GRU, LSTM, BatchNorm, Bidirectional, Dense
+from xlstm.ir.layers import GRU, LSTM, BatchNorm, Bidirectional, Dense
 
 LAYERS = {
     "both": Bidirectional(

@@ -6,7 +6,7 @@ from paths import DATA
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Activation, Augmentation, Crop
+from xlstm.ir.layers import Activation, Augmentation, Crop
 from xlstm.ir.layers.elementwise import AUGMENTATIONS
 
 X = (np.random.default_rng(4).normal(size=(2, 5, 6, 3)) * 300).astype("float32")

@@ -8,18 +8,8 @@ from refusing import deadline, refused
 
 import xlstm
 from xlstm.errors import FileError, UsageError, XlstmError
-from xlstm.ir.graph import (
-    LSTM,
-    Activation,
-    Builder,
-    Concatenate,
-    Conv,
-    Dense,
-    Edge,
-    Input,
-    Merge,
-    Reshape,
-)
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import LSTM, Activation, Concatenate, Conv, Dense, Input, Merge, Reshape
 
 
 def told(**reads):

@@ -8,7 +8,7 @@ import xlstm
 from xlstm.diagnosis import Finding
 from xlstm.diagnosis.result import Diagnosis
 from xlstm.errors import NotEqualError
-from xlstm.ir.graph import Dense
+from xlstm.ir.layers import Dense
 from xlstm.verification.folder import Proof
 from xlstm.verification.report import Report
 from xlstm.verification.results import Compared, FrameworkReport

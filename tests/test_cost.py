@@ -11,7 +11,8 @@ from refusing import refused
 import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import UsageError
-from xlstm.ir.graph import LSTM, Builder, Dense, Input, RepeatVector
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import LSTM, Dense, Input, RepeatVector
 from xlstm.verification.cost import Limits, cost_of, fitted, made_shapes
 from xlstm.verification.inputs import Recipe
 

@@ -118,7 +118,7 @@ def test_a_tensor_of_two_names_counts_once_and_is_named(tmp_path):
 def test_loading_finds_the_tensors_that_save_model_left_out(tmp_path):
     from safetensors.torch import save_model
 
-    from xlstm.ir.graph import Dense
+    from xlstm.ir.layers import Dense
 
     module = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
     module["b"].weight = module["a"].weight

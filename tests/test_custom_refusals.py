@@ -11,7 +11,7 @@ from test_custom_layers import LAMBDA, old
 
 import xlstm
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.graph import Custom
+from xlstm.ir.layers import Custom
 from xlstm.slots import identity_table, pack, unpack
 
 GOOD = {

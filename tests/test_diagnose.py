@@ -9,7 +9,7 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import (
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     BatchNorm,

@@ -8,7 +8,7 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import GRU, LSTM, Dense
+from xlstm.ir.layers import GRU, LSTM, Dense
 
 GATES = {LSTM: "ifgo", GRU: "rzn"}
 OTHER = {LSTM: "ifog", GRU: "zrn"}

@@ -8,7 +8,7 @@ from cases import model
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import GRU, Dense
+from xlstm.ir.layers import GRU, Dense
 
 TRUTH = model([GRU(3, 4), Dense(4, 5, "relu"), Dense(5, 2)], (None, 3))
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import GRU, BatchNorm, Dense, RepeatVector, Source, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import GRU, BatchNorm, Dense, RepeatVector
 from xlstm.reference import run
 
 rng = np.random.default_rng(32)

@@ -8,7 +8,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import UsageError
-from xlstm.ir.graph import LSTM, Dense
+from xlstm.ir.layers import LSTM, Dense
 
 TRUTH = model([LSTM(3, 4, return_sequences=True), Dense(4, 2)], (None, 3))
 RIGHT = xlstm.port(TRUTH, "numpy")

@@ -10,7 +10,8 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import FileError
-from xlstm.ir.graph import GRU, LSTM, Dense, Edge, Embedding, Masking, Source, chain
+from xlstm.ir.graph import Edge, Source, chain
+from xlstm.ir.layers import GRU, LSTM, Dense, Embedding, Masking
 
 rng = np.random.default_rng(20)
 

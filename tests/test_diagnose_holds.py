@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import xlstm
-from xlstm.ir.graph import GRU, Dense, Source, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import GRU, Dense
 
 rng = np.random.default_rng(3)
 

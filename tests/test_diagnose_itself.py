@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import xlstm
-from xlstm.ir.graph import LSTM, Activation, Dense, Masking, SimpleRNN
+from xlstm.ir.layers import LSTM, Activation, Dense, Masking, SimpleRNN
 
 # a port of a module with the time first says that its own batch is
 pytestmark = pytest.mark.filterwarnings("ignore::xlstm.errors.AxesWarning")

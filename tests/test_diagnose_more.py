@@ -8,22 +8,20 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge, Model, Source, chain
+from xlstm.ir.layers import (
     GRU,
     LSTM,
+    Attention,
     Bidirectional,
-    Builder,
+    Conv,
     Dense,
-    Edge,
     Embedding,
     Input,
     LayerNorm,
     Masking,
-    Model,
-    Source,
-    chain,
+    MultiHeadAttention,
 )
-from xlstm.ir.layers import Attention, Conv, MultiHeadAttention
 
 rng = np.random.default_rng(8)
 

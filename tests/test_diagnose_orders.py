@@ -9,7 +9,7 @@ from cases import model
 
 import xlstm
 from xlstm.errors import UsageError
-from xlstm.ir.graph import GRU, LSTM, Dense
+from xlstm.ir.layers import GRU, LSTM, Dense
 
 ORDERS = {"LSTM": ("ifgo", "ifog"), "GRU": ("rzn", "zrn")}
 

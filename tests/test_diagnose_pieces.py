@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import LSTM, Bidirectional, Dense, Source, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import LSTM, Bidirectional, Dense
 
 rng = np.random.default_rng(20)
 

@@ -11,7 +11,8 @@ from torch import nn
 
 import xlstm
 from xlstm.diagnosis.suspect import slow
-from xlstm.ir.graph import LSTM, Bidirectional, Builder, Dense, Input
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import LSTM, Bidirectional, Dense, Input
 
 TRUTH = model([LSTM(3, 4, return_sequences=True), Dense(4, 2)], (None, 3))
 RIGHT = xlstm.port(TRUTH, "numpy")

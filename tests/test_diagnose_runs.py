@@ -12,7 +12,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import UsageError
-from xlstm.ir.graph import GRU, LSTM, Dense, Embedding, Reverse
+from xlstm.ir.layers import GRU, LSTM, Dense, Embedding, Reverse
 
 TRUTH = model([LSTM(3, 5), Dense(5, 2)], (None, 3))
 

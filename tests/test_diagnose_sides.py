@@ -12,7 +12,7 @@ import xlstm
 from xlstm.diagnosis import CAUSES
 from xlstm.diagnosis.mistakes.table import ROWS
 from xlstm.errors import UsageError
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, SimpleRNN
+from xlstm.ir.layers import GRU, LSTM, Bidirectional, Dense, SimpleRNN
 
 SEQUENCE = {"return_sequences": True}
 HARD = "hard_sigmoid_keras2"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import GRU, LSTM, Dense, Masking, Source, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import GRU, LSTM, Dense, Masking
 
 rng = np.random.default_rng(31)
 

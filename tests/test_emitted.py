@@ -15,7 +15,7 @@ from torch_tools import check_tools
 import xlstm
 from xlstm.files.port_folder import WEIGHTS
 from xlstm.frameworks import registry
-from xlstm.ir.graph import LSTM, Dense, Embedding, Flatten, Pool
+from xlstm.ir.layers import LSTM, Dense, Embedding, Flatten, Pool
 from xlstm.porting.port import code_of
 
 FRAMEWORKS = registry.FRAMEWORKS

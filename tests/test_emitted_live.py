@@ -8,7 +8,8 @@ from cases import CASES, built
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import GRU, BatchNorm, Builder, Dense, Edge, Input, Masking
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import GRU, BatchNorm, Dense, Input, Masking
 
 FLAX = ("nnx", "linen")
 

@@ -17,13 +17,12 @@ import xlstm
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model, refusals, tensors, unpack_model
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import (
     LSTM,
-    Builder,
     ConvLSTM,
     Dense,
     Dropout,
-    Edge,
     Embedding,
     Input,
     MultiHeadAttention,

@@ -11,7 +11,7 @@ import xlstm
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model
-from xlstm.ir.graph import Bidirectional
+from xlstm.ir.layers import Bidirectional
 from xlstm.verification.bounds import bounds, judge
 
 FLAX = ("nnx", "linen")

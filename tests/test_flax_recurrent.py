@@ -17,18 +17,8 @@ from xlstm import reference
 from xlstm.errors import WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import fold_notes, pack_model
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Builder,
-    Dense,
-    Edge,
-    Input,
-    Masking,
-    Reverse,
-    SimpleRNN,
-)
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import GRU, LSTM, Bidirectional, Dense, Input, Masking, Reverse, SimpleRNN
 from xlstm.porting.port import build
 from xlstm.verification.bounds import bounds, judge
 from xlstm.verification.reconcile import generated

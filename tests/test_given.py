@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import FileError, UsageError
-from xlstm.ir.graph import LSTM, Builder, Dense, Embedding, Input
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import LSTM, Dense, Embedding, Input
 from xlstm.verification.user_inputs import arrays_for
 
 ONE = model([LSTM(3, 4)], (None, 3))

@@ -14,12 +14,12 @@ import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import NotEqualError, UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     BatchNorm,
     Bidirectional,
-    Builder,
     Conv,
     Dense,
     Embedding,

@@ -15,7 +15,8 @@ import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import GRU, LSTM, Attention, Builder, Dense, Embedding, Input, SimpleRNN
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import GRU, LSTM, Attention, Dense, Embedding, Input, SimpleRNN
 from xlstm.ir.precision import DTYPES, HALF, LARGEST, cast, emulated
 from xlstm.verification.bounds import DIFFERENT, FAILED, ROUNDING, UNDECIDED
 from xlstm.verification.reconcile import generated

@@ -24,8 +24,8 @@ from savedmodel_parts import parts
 import xlstm
 from xlstm.errors import UnsupportedError, WeightsError, XlstmError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Dense
 from xlstm.ir.identifiers import identifier
+from xlstm.ir.layers import Dense
 from xlstm.verification.folder import verify_folder
 
 TARGETS = [name for name in registry.names() if registry.adapter(name).emit is not None]

@@ -21,19 +21,8 @@ import xlstm
 from xlstm import LayerCode
 from xlstm.errors import UsageError, XlstmError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
-    SPECS,
-    Builder,
-    Custom,
-    Dense,
-    Edge,
-    Input,
-    Model,
-    Node,
-    Recurrent,
-    Source,
-)
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.graph import Builder, Edge, Model, Node, Source
+from xlstm.ir.layers import SPECS, Custom, Dense, Input, LayerSpec, Recurrent
 from xlstm.ir.layers.fields import check_fields, checks
 from xlstm.ir.literals import literal, named
 from xlstm.ir.serialize import from_json, spec_from_json, spec_to_json, to_json

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers as L  # noqa: N812  as everybody writes it
+from keras import layers as L
 
 import xlstm
-from xlstm.ir.graph import Permute, TimeDistributed
+from xlstm.ir.layers import Permute, TimeDistributed
 
 FIRST, LAST = {"data_format": "channels_first"}, {"data_format": "channels_last"}
 

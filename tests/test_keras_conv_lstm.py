@@ -6,7 +6,7 @@ from test_keras_recurrent import flat, trained
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Bidirectional, ConvLSTM, Permute
+from xlstm.ir.layers import Bidirectional, ConvLSTM, Permute
 
 RNG = np.random.default_rng(17)
 TIME, CHANNELS = 4, 2

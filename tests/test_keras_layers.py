@@ -12,7 +12,7 @@ from test_reference_layers import fill, inputs_of
 
 import xlstm
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
-from xlstm.ir.graph import Permute
+from xlstm.ir.layers import Permute
 
 L = keras.layers
 

@@ -15,7 +15,7 @@ from xlstm.converters.keras.read.ops.registry import HOW
 
 import xlstm
 from xlstm.errors import FileError, UnsupportedError
-from xlstm.ir.graph import LSTM
+from xlstm.ir.layers import LSTM
 
 raw = tf.raw_ops
 

@@ -17,17 +17,8 @@ from xlstm import reference
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model
-from xlstm.ir.graph import (
-    LSTM,
-    Bidirectional,
-    Builder,
-    Dense,
-    Edge,
-    Input,
-    Masking,
-    SimpleRNN,
-    TimeDistributed,
-)
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import LSTM, Bidirectional, Dense, Input, Masking, SimpleRNN, TimeDistributed
 from xlstm.porting.port import build
 from xlstm.verification import inputs
 from xlstm.verification.bounds import bounds, judge, worst_of

@@ -7,7 +7,7 @@ from refusing import refused
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Conv, Pad
+from xlstm.ir.layers import Conv, Pad
 
 RNG = np.random.default_rng(5)
 STEPS, FEATURES, FILTERS = 7, 2, 3

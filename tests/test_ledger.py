@@ -8,7 +8,8 @@ from cases_layers import CASES_LAYERS
 
 import xlstm
 from xlstm.cli.main import main
-from xlstm.ir.graph import BatchNorm, Dense, Normalization, Source, TimeDistributed, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import BatchNorm, Dense, Normalization, TimeDistributed
 
 EVERY = {**CASES, **CASES_LAYERS}
 

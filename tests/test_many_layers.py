@@ -8,8 +8,9 @@ from refusing import deadline
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Concatenate, Dense, Dropout, Input, Merge
+from xlstm.ir.graph import Builder
 from xlstm.ir.identifiers import identifiers
+from xlstm.ir.layers import Concatenate, Dense, Dropout, Input, Merge
 
 MANY = 2000
 SECONDS = 60  # of a processor: 3 are enough; what grows with the square takes many minutes

@@ -13,7 +13,7 @@ from cases import model
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import LSTM
+from xlstm.ir.layers import LSTM
 from xlstm.porting.port import build
 from xlstm.slots import pack, unpack
 from xlstm.verification import inputs as generated

@@ -7,7 +7,7 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Activation
+from xlstm.ir.layers import Activation
 
 X = np.linspace(-9, 9, 60, dtype="float32").reshape(10, 6)
 """Wide enough for every piece of every function here."""

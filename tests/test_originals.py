@@ -15,7 +15,7 @@ import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.files.port_folder import KEY, WEIGHTS
 from xlstm.frameworks import registry
-from xlstm.ir.graph import LSTM, Dense, Input
+from xlstm.ir.layers import LSTM, Dense, Input
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ from test_parity import CHAOTIC
 import xlstm
 from xlstm.cli.main import main
 from xlstm.frameworks import registry
-from xlstm.ir.graph import GRU
+from xlstm.ir.layers import GRU
 from xlstm.reading.folder import read_folder
 from xlstm.verification.folder import _weights_gap, verify_folder
 

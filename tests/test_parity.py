@@ -9,7 +9,7 @@ from cases import model
 import xlstm
 from xlstm.errors import NotEqualError, UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import GRU, LSTM, Dense, SimpleRNN
+from xlstm.ir.layers import GRU, LSTM, Dense, SimpleRNN
 from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import bounds, bounds_from, judge
 

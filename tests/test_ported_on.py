@@ -13,22 +13,21 @@ import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import beside, pack_model
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     BatchNorm,
     Bidirectional,
-    Builder,
     Concatenate,
     Dense,
     Dropout,
-    Edge,
     Embedding,
     Input,
     MultiHeadAttention,
     TimeDistributed,
+    TrainingOnly,
 )
-from xlstm.ir.layers import TrainingOnly
 
 FRAMEWORKS = registry.FRAMEWORKS
 

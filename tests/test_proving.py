@@ -7,7 +7,7 @@ import pytest
 
 import xlstm
 from xlstm.errors import UsageError, WeightsError
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, Dense, SimpleRNN
+from xlstm.ir.layers import GRU, LSTM, Bidirectional, Dense, SimpleRNN
 
 
 def state_dict(module):

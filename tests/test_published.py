@@ -11,7 +11,8 @@ import pytest
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, Builder, Edge, Input, Model, SimpleRNN, Source
+from xlstm.ir.graph import Builder, Edge, Model, Source
+from xlstm.ir.layers import GRU, LSTM, Bidirectional, Input, SimpleRNN
 from xlstm.slots import shape, unpack
 
 TARGETS = ("numpy", "torch", "nnx", "linen", "keras")

@@ -13,11 +13,11 @@ import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import MissingFrameworkError, NotEqualError, UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Bidirectional,
-    Builder,
     Dense,
     Embedding,
     Function,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xlstm import reference
-from xlstm.ir.graph import LSTM, Dense, Flatten, Source, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import LSTM, Dense, Flatten
 from xlstm.reference.summation import LONG, ordered
 from xlstm.verification.bounds import bounds, judge
 

@@ -20,7 +20,8 @@ import xlstm
 from xlstm.frameworks import registry
 from xlstm.frameworks.imports import LEVEL
 from xlstm.frameworks.model_tensors import pack_model
-from xlstm.ir.graph import GRU, LSTM, BatchNorm, Builder, Dense, Edge, Input, Masking, Source
+from xlstm.ir.graph import Builder, Edge, Source
+from xlstm.ir.layers import GRU, LSTM, BatchNorm, Dense, Input, Masking
 from xlstm.ir.python_source import module_of, parse, steady
 
 THREADS = 8

@@ -6,16 +6,15 @@ from cases import built, model
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import (
     LSTM,
     Activation,
     BatchNorm,
-    Builder,
     Concatenate,
     Conv,
     Dense,
     Dropout,
-    Edge,
     Flatten,
     GlobalPool,
     Input,

@@ -5,7 +5,7 @@ import torch
 from refusing import refused
 from test_torch_fx_states import agrees, batch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812  as everybody writes it
+from torch.nn import functional as F
 
 import xlstm
 from xlstm.errors import UnsupportedError

@@ -17,7 +17,7 @@ from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model, refusals, tensors, unpack_model
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Builder, Input, Source, chain
+from xlstm.ir.graph import Builder, Source, chain
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -27,6 +27,7 @@ from xlstm.ir.layers import (
     Dense,
     Embedding,
     Flatten,
+    Input,
     LayerNorm,
     Normalization,
     Pool,

@@ -23,12 +23,12 @@ from xlstm.converters.torch.activations import FUNCTIONS
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Activation,
     Attention,
-    Builder,
     Conv,
     Input,
     Normalization,

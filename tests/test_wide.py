@@ -6,7 +6,8 @@ from xlstm.converters.codegen.source import WIDEST
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Concatenate, Input, Merge, Model, Source
+from xlstm.ir.graph import Builder, Model, Source
+from xlstm.ir.layers import Concatenate, Input, Merge
 
 COUNT = 300
 HOWS = ["add", "average", "multiply", "maximum", "minimum"]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xlstm.errors import UsageError
-from xlstm.ir.graph import Custom
 from xlstm.ir.layer_code import LayerCode, defined
+from xlstm.ir.layers import Custom
 from xlstm.ir.python_source import parse
 
 from .source import WIDTH, Argument, CallExpr, ModuleSource, call, imports, statement

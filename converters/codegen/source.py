@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from xlstm.ir.batch_axes import late
-from xlstm.ir.graph import Bidirectional, Edge, LayerSpec, Model, Node, TimeDistributed
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import Bidirectional, LayerSpec, TimeDistributed
 from xlstm.ir.literals import quoted
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape

@@ -6,18 +6,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from xlstm.ir.graph import (
-    Bidirectional,
-    Custom,
-    Edge,
-    Embedding,
-    LayerSpec,
-    Masking,
-    Model,
-    Node,
-    Recurrent,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import unwrap_time_distributed
 
@@ -93,15 +83,15 @@ def _first_free(word: str, base: str, taken: Container[str]) -> str:
     return next(name for n in count(2) if (name := f"{base}_{n}") not in taken)
 
 
-def _words(spec: LayerSpec) -> tuple[str, ...]:
+def _words(spec: L.LayerSpec) -> tuple[str, ...]:
     """What the outputs of a layer are called."""
-    if isinstance(spec, TimeDistributed):
+    if isinstance(spec, L.TimeDistributed):
         return _words(spec.layer)
-    if isinstance(spec, Masking) or (isinstance(spec, Embedding) and spec.mask_zero):
+    if isinstance(spec, L.Masking) or (isinstance(spec, L.Embedding) and spec.mask_zero):
         return "x", "mask"
-    if isinstance(spec, Recurrent):
+    if isinstance(spec, L.Recurrent):
         return ("x", *"hc"[: spec.states]) if spec.return_state else ("x",)
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         second = ("backward",) if spec.merge == "none" else ()
         pairs = zip(("forward", "backward"), spec.halves, strict=True)
         states = [f"{half}_{s}" for half, own in pairs for s in "hc"[: own.states]]
@@ -125,7 +115,9 @@ def _free(word: str, name: str, busy: Container[str]) -> str:
 def _texts(model: Model) -> set[str]:
     """Names that the texts of registered layers define, which no variable may hide."""
     specs = [unwrap_time_distributed(node.spec) for node in model.layers]
-    codes = [c for spec in specs if isinstance(spec, Custom) for c in spec.registered.code.values()]
+    codes = [
+        c for spec in specs if isinstance(spec, L.Custom) for c in spec.registered.code.values()
+    ]
     return {name for code in codes for name in code.names}
 
 
@@ -168,7 +160,7 @@ def places(model: Model) -> Iterator[NodeVariables]:
             read = Edge(node.name, output) in last
             # what is written first must not be what is still read: states before the second half
             # runs, a mask before the layer that it belongs to
-            kept = set[str]() if not output or isinstance(node.spec, Recurrent) else reads
+            kept = set[str]() if not output or isinstance(node.spec, L.Recurrent) else reads
             taken = AnyOf((busy, kept, {*outputs}, hidden))
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield NodeVariables(

@@ -4,47 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Attention,
-    Bidirectional,
-    ConvLSTM,
-    Dense,
-    LayerSpec,
-    MultiHeadAttention,
-    Node,
-    Normalization,
-    PRelu,
-    Recurrent,
-    SimpleRNN,
-    TimeDistributed,
-    TrainingOnly,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Node
 
 
-def native(spec: LayerSpec) -> bool:
+def native(spec: L.LayerSpec) -> bool:
     """Whether a native layer computes what this one does, but for masks."""
     match spec:
-        case LSTM(activation="tanh", gate_activation="sigmoid", peepholes=False):
+        case L.LSTM(activation="tanh", gate_activation="sigmoid", peepholes=False):
             return True
-        case GRU(activation="tanh", gate_activation="sigmoid", reset_after=True):
+        case L.GRU(activation="tanh", gate_activation="sigmoid", reset_after=True):
             return True
-        case SimpleRNN(activation="tanh" | "relu"):
+        case L.SimpleRNN(activation="tanh" | "relu"):
             return True
     return False
 
 
 def pair(node: Node) -> bool:
     """Whether both halves of a bidirectional layer are one native layer with two directions."""
-    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-    if not isinstance(spec, Bidirectional) or node.mask:
+    spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+    if not isinstance(spec, L.Bidirectional) or node.mask:
         return False
     one, other = map(_bare_half, spec.halves)
     return one == other and native(one)
 
 
-def _bare_half(spec: Recurrent) -> Recurrent:
+def _bare_half(spec: L.Recurrent) -> L.Recurrent:
     """A half without what does not matter where nothing is masked and nothing is trained."""
     plain = replace(spec, go_backwards=False, zero_output_for_mask=False)
     return replace(plain, dropout=0.0, recurrent_dropout=0.0)
@@ -55,22 +40,22 @@ def halves(node: Node) -> tuple[str, str]:
     return ("{}", "{}_reverse") if pair(node) else ("forward_layer.{}", "backward_layer.{}")
 
 
-def bare(spec: LayerSpec) -> bool:
+def bare(spec: L.LayerSpec) -> bool:
     """Whether the native module alone returns what the layer returns, the states beside it."""
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         whole = spec.merge == "concat" and pair(Node("", spec))
         return whole and bare(spec.forward)
-    if isinstance(spec, Recurrent):
+    if isinstance(spec, L.Recurrent):
         wrapped = spec.return_state or spec.go_backwards or spec.stateful
         return native(spec) and spec.return_sequences and not wrapped
-    return isinstance(spec, Dense) and spec.activation == "linear"
+    return isinstance(spec, L.Dense) and spec.activation == "linear"
 
 
 def own(node: Node) -> str:
     """Why a port writes a cell of its own for a layer, "" where PyTorch's modules do."""
-    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-    halves_ = spec.halves if isinstance(spec, Bidirectional) else (spec,)
-    found = [reason(s, node.mask is not None) for s in halves_ if isinstance(s, Recurrent)]
+    spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+    halves_ = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
+    found = [reason(s, node.mask is not None) for s in halves_ if isinstance(s, L.Recurrent)]
     found.append(OWN.get(own_class(spec), ""))
     return "; ".join(dict.fromkeys(filter(None, found)))
 
@@ -99,40 +84,40 @@ OWN = {
 """Layers of our own that are not recurrent, and why there are such."""
 
 
-def own_class(spec: LayerSpec) -> str:
+def own_class(spec: L.LayerSpec) -> str:
     """Name of the layer of our own that a layer which is not recurrent needs, "" for none."""
     match spec:
-        case PRelu() if len(spec.shape) > 1:
+        case L.PRelu() if len(spec.shape) > 1:
             return "PReLU"
-        case Normalization():
+        case L.Normalization():
             return "Denormalization" if spec.invert else "Normalization"
-        case TrainingOnly() if spec.layer in OWN:
+        case L.TrainingOnly() if spec.layer in OWN:
             return spec.layer
-        case Attention() if spec.weighted_parts:
+        case L.Attention() if spec.weighted_parts:
             return _scores(spec)
-        case MultiHeadAttention():
+        case L.MultiHeadAttention():
             how = "Zeroing" if spec.blind == "zeros" else "Masked"
             how = how if spec.masks or spec.causal else ""
             return f"{how}{'Weighing' * spec.scores}MultiHeadAttention"
     return ""
 
 
-def _scores(spec: Attention) -> str:
+def _scores(spec: L.Attention) -> str:
     if spec.score == "concat":
         return "ScaledConcatScores" if spec.scaled else "ConcatScores"
     return "DotScores" if spec.score == "dot" else "AdditiveScores"
 
 
-def reason(spec: Recurrent, masked: bool) -> str:
+def reason(spec: L.Recurrent, masked: bool) -> str:
     """Why a layer is an own cell, "" where it is native."""
-    if isinstance(spec, ConvLSTM):
+    if isinstance(spec, L.ConvLSTM):
         return "PyTorch has no ConvLSTM"
     lacks = []
-    if isinstance(spec, GRU) and not spec.reset_after:
+    if isinstance(spec, L.GRU) and not spec.reset_after:
         lacks.append("resets after the recurrent product")
     elif not native(spec):
-        has = "tanh and relu" if isinstance(spec, SimpleRNN) else "tanh and sigmoid"
+        has = "tanh and relu" if isinstance(spec, L.SimpleRNN) else "tanh and sigmoid"
         lacks.append(f"has {has} only")
     lacks += ["knows no masks"] * masked
-    layer = "nn.RNN" if isinstance(spec, SimpleRNN) else f"nn.{spec.kind}"
+    layer = "nn.RNN" if isinstance(spec, L.SimpleRNN) else f"nn.{spec.kind}"
     return f"{layer} {' and '.join(lacks)}" if lacks else ""

@@ -15,7 +15,8 @@ from cases_layers import CASES_LAYERS
 from mutators.hand import Net
 from mutators.mutant import Port
 from mutators.sources import HARD, SEQUENCE, SOURCES
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, LayerSpec, Model, SimpleRNN
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import GRU, LSTM, Bidirectional, LayerSpec, SimpleRNN
 from xlstm.ir.types import Array
 
 EVERY = {**CASES, **CASES_LAYERS}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mutators.hand import is_native
-from xlstm.ir.graph import LayerSpec, Model, Node
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.layers import LayerSpec
 
 OTHER_ACTIVATIONS = {
     "tanh": ("sigmoid", "relu", "linear"),

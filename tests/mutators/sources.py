@@ -9,28 +9,26 @@ from typing import Any
 import numpy as np
 from cases import built, model
 
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.layers import (
     GRU,
     LSTM,
     Activation,
     BatchNorm,
     Bidirectional,
-    Builder,
     Conv,
     Dense,
     Dropout,
-    Edge,
     Embedding,
     Flatten,
+    Input,
     LayerNorm,
     Masking,
-    Model,
     Recurrent,
     Relu,
     SimpleRNN,
     TimeDistributed,
 )
-from xlstm.ir.layers import Input
 
 SEQUENCE = {"return_sequences": True}
 

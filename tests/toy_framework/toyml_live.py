@@ -4,7 +4,8 @@ import numpy as np
 import toyml
 from toyml_adapter import TABLES
 
-from xlstm.ir.graph import LSTM, Source, chain
+from xlstm.ir.graph import Source, chain
+from xlstm.ir.layers import LSTM
 from xlstm.slots import sizes_of, unpack
 
 

@@ -12,7 +12,8 @@ from xlstm.files.description import Outline
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.ir.batch_axes import warnings_of
-from xlstm.ir.graph import Bidirectional, LayerSpec, Model, Node, TimeDistributed
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.layers import Bidirectional, LayerSpec, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.rendering.tables import add, amount, grid, kind_text, shape_text, to_text
 from xlstm.verification.report import Report

@@ -20,27 +20,18 @@ from xlstm.counting.tensor_rows import TensorRow
 from xlstm.counting.wording import number
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Dense,
-    LayerSpec,
-    Recurrent,
-    SimpleRNN,
-    Source,
-    chain,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Source, chain
 from xlstm.ir.layers.base import check_size
 from xlstm.ir.types import Shape
 
-LAYERS: dict[str, type[Recurrent] | type[Dense]] = {
-    "LSTM": LSTM,
-    "GRU": GRU,
-    "SimpleRNN": SimpleRNN,
-    "Dense": Dense,
-    "CuDNNLSTM": LSTM,
-    "CuDNNGRU": GRU,
+LAYERS: dict[str, type[L.Recurrent] | type[L.Dense]] = {
+    "LSTM": L.LSTM,
+    "GRU": L.GRU,
+    "SimpleRNN": L.SimpleRNN,
+    "Dense": L.Dense,
+    "CuDNNLSTM": L.LSTM,
+    "CuDNNGRU": L.GRU,
 }
 """Layers that can be explained."""
 
@@ -145,7 +136,7 @@ def explain(
     _check_sizes(layer, features, units, projection, layers, timesteps, batch)
     cls = LAYERS[layer]
     of_lstm = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
-    extra: dict[Any, dict[str, Any]] = {LSTM: of_lstm, GRU: {"reset_after": bool(reset_after)}}
+    extra: dict[Any, dict[str, Any]] = {L.LSTM: of_lstm, L.GRU: {"reset_after": bool(reset_after)}}
     spec: Any = cls(features, units, use_bias=bool(use_bias), **extra.get(cls, {}))
     stack = tuple(_stack(spec, layers, bidirectional))
     return _explained(ExplainedLayer(layer, spec, stack, _biases(layer, spec), timesteps, batch))
@@ -199,15 +190,17 @@ def _check_sizes(
         raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
 
 
-def _stack(spec: Any, layers: int, bidirectional: bool) -> list[LayerSpec]:
+def _stack(spec: Any, layers: int, bidirectional: bool) -> list[L.LayerSpec]:
     """The layers one after the other; each sees what the one before gives."""
-    found: list[LayerSpec] = []
+    found: list[L.LayerSpec] = []
     features = spec.features
     for _ in range(layers):
-        if isinstance(spec, Dense):
+        if isinstance(spec, L.Dense):
             return [spec]
         one = replace(spec, features=features, return_sequences=True)
-        found.append(Bidirectional(one, replace(one, go_backwards=True)) if bidirectional else one)
+        found.append(
+            L.Bidirectional(one, replace(one, go_backwards=True)) if bidirectional else one
+        )
         features = one.width * (2 if bidirectional else 1)
     return found
 

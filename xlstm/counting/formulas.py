@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xlstm.ir.graph import Bidirectional, Dense, LayerSpec
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers import Bidirectional, Dense, LayerSpec
 
 
 @dataclass(frozen=True)

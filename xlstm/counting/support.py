@@ -14,21 +14,8 @@ from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import check_supported
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Builder,
-    ConvLSTM,
-    Custom,
-    Edge,
-    Input,
-    LayerSpec,
-    Model,
-    Node,
-    Recurrent,
-    SimpleRNN,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge, Model, Node
 from xlstm.ir.layers.custom import unwrap_time_distributed
 
 NATIVE, OWN, REFUSED = "native", "own cell", "refused"
@@ -52,7 +39,7 @@ def verdict(node: Node, adapter: Adapter) -> Support:
         check_supported(node, adapter)
     except UnsupportedError as error:
         return Support(REFUSED, error.got)
-    if isinstance(unwrap_time_distributed(node.spec), Custom):
+    if isinstance(unwrap_time_distributed(node.spec), L.Custom):
         return Support(REGISTERED)
     why = adapter.own_cell_reason(node)
     return Support(OWN, why) if why else Support(NATIVE)
@@ -67,12 +54,12 @@ def verdicts(model: Model, adapter: Adapter) -> Iterator[tuple[str, Support]]:
 
 SEQUENCE: dict[str, Any] = {"return_sequences": True}
 
-LAYERS: dict[str, Recurrent] = {
-    "LSTM": LSTM(3, 4, **SEQUENCE),
-    "GRU": GRU(3, 4, **SEQUENCE),
-    "GRU, reset_after=False": GRU(3, 4, reset_after=False, **SEQUENCE),
-    "SimpleRNN": SimpleRNN(3, 4, **SEQUENCE),
-    "ConvLSTM2D": ConvLSTM(
+LAYERS: dict[str, L.Recurrent] = {
+    "LSTM": L.LSTM(3, 4, **SEQUENCE),
+    "GRU": L.GRU(3, 4, **SEQUENCE),
+    "GRU, reset_after=False": L.GRU(3, 4, reset_after=False, **SEQUENCE),
+    "SimpleRNN": L.SimpleRNN(3, 4, **SEQUENCE),
+    "ConvLSTM2D": L.ConvLSTM(
         3, 4, space=(6, 5), window=(3, 3), strides=(1, 1), dilation=(1, 1), **SEQUENCE
     ),
 }
@@ -128,45 +115,45 @@ class SupportRow(NamedTuple):
         return SOURCES.get(self.option, KERAS)
 
 
-def _options(name: str, spec: Recurrent) -> Iterator[tuple[str, LayerSpec]]:
+def _options(name: str, spec: L.Recurrent) -> Iterator[tuple[str, L.LayerSpec]]:
     found = {**SHARED, **(GATED if hasattr(spec, "gate_activation") else {})}
     for option, values in {**found, **OWN_OPTIONS.get(name, {})}.items():
         yield option, replace(spec, **values)
 
 
-def _bidirectional(spec: Recurrent) -> Iterator[tuple[str, Bidirectional]]:
+def _bidirectional(spec: L.Recurrent) -> Iterator[tuple[str, L.Bidirectional]]:
     """Both directions as Keras has them: masked steps of a sequence are zeros, mask or none."""
     spec = replace(spec, zero_output_for_mask=True)
     back = replace(spec, go_backwards=True)
     for merge in ("concat", "sum", "mul", "ave", "none"):
-        yield f"Bidirectional, merge {merge}", Bidirectional(spec, back, merge)
+        yield f"Bidirectional, merge {merge}", L.Bidirectional(spec, back, merge)
     last = replace(spec, return_sequences=False, zero_output_for_mask=False)
-    yield "Bidirectional, last output", Bidirectional(last, replace(last, go_backwards=True))
-    if not isinstance(spec, ConvLSTM):
-        other = SimpleRNN if isinstance(spec, LSTM) else LSTM
+    yield "Bidirectional, last output", L.Bidirectional(last, replace(last, go_backwards=True))
+    if not isinstance(spec, L.ConvLSTM):
+        other = L.SimpleRNN if isinstance(spec, L.LSTM) else L.LSTM
         unlike = other(spec.features, 5, **SEQUENCE, go_backwards=True, zero_output_for_mask=True)
-        yield "Bidirectional, unlike halves", Bidirectional(spec, unlike)
+        yield "Bidirectional, unlike halves", L.Bidirectional(spec, unlike)
     stateful = replace(spec, stateful=True), replace(back, stateful=True)
-    yield "Bidirectional, stateful", Bidirectional(*stateful)
-    yield "Bidirectional, mask", Bidirectional(spec, back)
+    yield "Bidirectional, stateful", L.Bidirectional(*stateful)
+    yield "Bidirectional, mask", L.Bidirectional(spec, back)
 
 
-def node_of(spec: LayerSpec, *, mask: bool = False, states: bool = False) -> Node:
+def node_of(spec: L.LayerSpec, *, mask: bool = False, states: bool = False) -> Node:
     """A layer with its edges."""
     return graph_of(spec, mask=mask, states=states)[-1]
 
 
-def graph_of(spec: LayerSpec, *, mask: bool = False, states: bool = False) -> tuple[Node, ...]:
+def graph_of(spec: L.LayerSpec, *, mask: bool = False, states: bool = False) -> tuple[Node, ...]:
     """A layer in the smallest graph around it: the inputs that it reads, then the layer."""
-    graph, core = Builder(), spec.forward if isinstance(spec, Bidirectional) else spec
-    assert isinstance(core, Recurrent)
-    space = core.space if isinstance(core, ConvLSTM) else ()
-    x = graph.add("x", Input((None, *space, core.features), batch=8))
-    keep = graph.add("keep", Input((None,), "bool")) if mask else None
+    graph, core = Builder(), spec.forward if isinstance(spec, L.Bidirectional) else spec
+    assert isinstance(core, L.Recurrent)
+    space = core.space if isinstance(core, L.ConvLSTM) else ()
+    x = graph.add("x", L.Input((None, *space, core.features), batch=8))
+    keep = graph.add("keep", L.Input((None,), "bool")) if mask else None
     starts: list[Edge] = []
     if states:
         shapes = spec.state_shapes()  # type: ignore[attr-defined]
-        starts = [graph.add(f"start_{n}", Input(shape)) for n, shape in enumerate(shapes)]
+        starts = [graph.add(f"start_{n}", L.Input(shape)) for n, shape in enumerate(shapes)]
     graph.add("layer", spec, [x], mask=keep, states=starts)
     return graph.nodes
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from xlstm.frameworks.recognise import Group
-from xlstm.ir.graph import GRU, LSTM, LayerSpec
+from xlstm.ir.layers import GRU, LSTM, LayerSpec
 from xlstm.slots import Shaped
 
 CELLS = "keras"

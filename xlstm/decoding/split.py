@@ -12,31 +12,8 @@ from typing import Any
 from xlstm.decoding.timeline import Timeline
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks.random_state import unmoved
-from xlstm.ir.graph import (
-    Bidirectional,
-    Builder,
-    Concatenate,
-    Edge,
-    Embedding,
-    ExpandDims,
-    Flatten,
-    Function,
-    Input,
-    LayerSpec,
-    Masking,
-    Model,
-    Node,
-    NotEqual,
-    Permute,
-    Recurrent,
-    Reduce,
-    RepeatVector,
-    Reshape,
-    Reverse,
-    Slice,
-    Squeeze,
-)
-from xlstm.ir.layers import Along, Where
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge, Model, Node
 from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.types import Array, Shape
 from xlstm.reading.load import load
@@ -91,7 +68,7 @@ def split(source: Any, at: str | Sequence[str]) -> tuple[Model, Model]:
 def _decoder_node(model: Model, name: str) -> Node:
     known = {node.name: node for node in model.layers}
     node = known.get(name)
-    if node is None or not isinstance(node.spec, (Recurrent, Bidirectional)) or not node.states:
+    if node is None or not isinstance(node.spec, (L.Recurrent, L.Bidirectional)) or not node.states:
         starts = [other.name for other in model.layers if other.states]
         want = f"a layer whose states start elsewhere ({', '.join(starts) or 'there is none'})"
         raise UsageError("split", want, repr(name), "name the decoder's recurrent layer")
@@ -210,14 +187,14 @@ class _Cut:
         """Of the steps of one call."""
         return 1 if self.timeline.repeats else None
 
-    def _stepping(self, node: Node) -> LayerSpec:
+    def _stepping(self, node: Node) -> L.LayerSpec:
         """A layer as it is called step by step."""
         spec, axis = node.spec, self.timeline.axes[Edge(node.name)]
-        if isinstance(spec, Input) and node.name in self.timeline.fed:
+        if isinstance(spec, L.Input) and node.name in self.timeline.fed:
             return replace(spec, shape=(self._length, *spec.shape[1:]))
-        if isinstance(spec, RepeatVector) and node.name in self.timeline.repeats:
+        if isinstance(spec, L.RepeatVector) and node.name in self.timeline.repeats:
             return replace(spec, times=1)
-        if isinstance(spec, Reshape) and axis is not None and axis >= 0:
+        if isinstance(spec, L.Reshape) and axis is not None and axis >= 0:
             return replace(spec, shape=(*node.shape[:axis], self._length, *node.shape[axis + 1 :]))
         return spec
 
@@ -243,12 +220,12 @@ class _Part:
 
     def __init__(self, whole: Model) -> None:
         self._whole, self._graph = whole, Builder()
-        self._owners: dict[tuple[str, LayerSpec], str] = {}
+        self._owners: dict[tuple[str, L.LayerSpec], str] = {}
         self._weights: dict[str, Mapping[str, Array]] = {}
         self._zeros: dict[Shape, Edge] = {}
         self.places: dict[Edge, Edge] = {}
 
-    def add(self, node: Node, spec: LayerSpec, states: Sequence[Edge] = ()) -> None:
+    def add(self, node: Node, spec: L.LayerSpec, states: Sequence[Edge] = ()) -> None:
         """A node of the model; a layer whose first call is elsewhere becomes its own."""
         owner = self._owners.setdefault((node.owner, unwrap_time_distributed(spec)), node.name)
         self._graph.add(
@@ -265,9 +242,9 @@ class _Part:
 
     def input(self, base: str, shape: Shape, dtype: str) -> Edge:
         """An input of a name that starts with `base`."""
-        return self._new(base, Input(shape, dtype), numbered=True)
+        return self._new(base, L.Input(shape, dtype), numbered=True)
 
-    def _new(self, base: str, spec: LayerSpec, *inputs: Edge, numbered: bool = False) -> Edge:
+    def _new(self, base: str, spec: L.LayerSpec, *inputs: Edge, numbered: bool = False) -> Edge:
         tries = (f"{base}_{n}" if n or numbered else base for n in count())
         taken = self._whole.names
         name = next(name for name in tries if name not in taken and name not in self._graph)
@@ -276,12 +253,12 @@ class _Part:
     def repeating(self, y: Edge, mask: Edge, before: Edge) -> tuple[Edge, Edge]:
         """Outputs (time, ...) where masked steps repeat `before` until one counts, and the last."""
         base, rank = y.node, len(self._graph.shape(y))
-        seen = self._new(f"{base}_seen", Along("cumsum", 0), mask)
+        seen = self._new(f"{base}_seen", L.Along("cumsum", 0), mask)
         for axis in range(1, rank):
-            seen = self._new(f"{base}_seen", ExpandDims(axis), seen)
-        held = self._new(f"{base}_held", ExpandDims(0), before)
-        y = self._new(f"{base}_output", Where(), seen, y, held)
-        return y, self._new(f"{base}_last", Slice(0, -1, drop=True), y)
+            seen = self._new(f"{base}_seen", L.ExpandDims(axis), seen)
+        held = self._new(f"{base}_held", L.ExpandDims(0), before)
+        y = self._new(f"{base}_output", L.Where(), seen, y, held)
+        return y, self._new(f"{base}_last", L.Slice(0, -1, drop=True), y)
 
     def zeros(self, like: Edge, shape: Shape) -> Edge:
         """Zeros of `shape` for every sample of `like`."""
@@ -295,36 +272,46 @@ class _Part:
             raise UnsupportedError("split", want, got, "build the model for one size of its input")
         size, (first, *more) = math.prod(n or 1 for n in shape), self._graph.shape(like)
         if self._graph.shape(like) == shape:
-            return self._new("zeros", Function("zeros_like"), like)
+            return self._new("zeros", L.Function("zeros_like"), like)
         if more:
-            like = self._new("zeros", Reduce("max", tuple(range(len(more)))), like)
+            like = self._new("zeros", L.Reduce("max", tuple(range(len(more)))), like)
             first = more[-1]
         enough = len(shape) == 1 and size <= (first or 0)
-        like = self._new("zeros", Slice(0, None, size if enough else 1), like)
-        found = self._new("zeros", Function("zeros_like"), like)
+        like = self._new("zeros", L.Slice(0, None, size if enough else 1), like)
+        found = self._new("zeros", L.Function("zeros_like"), like)
         if enough:
             return found
-        found = self._new("zeros", RepeatVector(size), found)
-        return self._new("zeros", Reshape(shape), found)
+        found = self._new("zeros", L.RepeatVector(size), found)
+        return self._new("zeros", L.Reshape(shape), found)
 
     def model(self, name: str, inputs: Sequence[str], outputs: Sequence[Edge]) -> Model:
         """All of it."""
-        nodes = sorted(self._graph.nodes, key=lambda node: not isinstance(node.spec, Input))
+        nodes = sorted(self._graph.nodes, key=lambda node: not isinstance(node.spec, L.Input))
         full = f"{self._whole.name}_{name}"
         made = (full, tuple(nodes), tuple(inputs), tuple(outputs), self._weights)
         return Model(*made, self._whole.source)
 
 
-MOVES = (Concatenate, ExpandDims, Flatten, Permute, RepeatVector, Reshape, Reverse, Slice, Squeeze)
+MOVES = (
+    L.Concatenate,
+    L.ExpandDims,
+    L.Flatten,
+    L.Permute,
+    L.RepeatVector,
+    L.Reshape,
+    L.Reverse,
+    L.Slice,
+    L.Squeeze,
+)
 
 
 def _is_mask(model: Model, edge: Edge) -> bool:
     """Whether an edge carries True and False."""
     node = model.node(edge.node)
     spec = unwrap_time_distributed(node.spec)
-    if isinstance(spec, Input):
+    if isinstance(spec, L.Input):
         return spec.dtype == "bool"
-    if isinstance(spec, (Masking, Embedding)):
+    if isinstance(spec, (L.Masking, L.Embedding)):
         return edge.output == 1
     moved = isinstance(spec, MOVES) and all(_is_mask(model, before) for before in node.inputs)
-    return moved or isinstance(spec, NotEqual)
+    return moved or isinstance(spec, L.NotEqual)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from xlstm.decoding.step_axes import axes_before, axis_of
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Bidirectional, Edge, Input, Model, Node, Recurrent, RepeatVector, Slice
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 
 SO_FAR = -1
 """In place of an axis: no steps, but what is known after those so far (a last state)."""
@@ -55,7 +56,7 @@ class Timeline:
     def _walk(self) -> None:
         self.axes.clear()
         for node in self._nodes:
-            if isinstance(node.spec, Input):
+            if isinstance(node.spec, L.Input):
                 found: list[int | None] = [0 if node.name in self.fed else None]
             else:
                 found = self._outputs(node)
@@ -69,9 +70,9 @@ class Timeline:
             return self._whole(node, [*given, *beside])
         if SO_FAR in (*given, *beside):
             raise _refused(node, "what is known only after the last step, read at every step")
-        if isinstance(node.spec, (Recurrent, Bidirectional)):
+        if isinstance(node.spec, (L.Recurrent, L.Bidirectional)):
             return self._walking(node, given[0])
-        last = isinstance(node.spec, Slice) and node.spec.axis == given[0]
+        last = isinstance(node.spec, L.Slice) and node.spec.axis == given[0]
         if last and (node.spec.start, node.spec.stop, node.spec.step) == (-1, None, 1):  # type: ignore[attr-defined]
             return [SO_FAR]
         axis = self._alike(node, given)
@@ -93,7 +94,7 @@ class Timeline:
     def _walking(self, node: Node, axis: int | None) -> list[int | None]:
         """Of a recurrent layer: it keeps a state from one step to the next."""
         spec = node.spec
-        if isinstance(spec, Bidirectional) or spec.go_backwards:  # type: ignore[attr-defined]
+        if isinstance(spec, L.Bidirectional) or spec.go_backwards:  # type: ignore[attr-defined]
             raise _refused(node, "one that reads the steps from the end")
         if axis != 0:
             raise _refused(node, "steps on another axis than the one it walks along")
@@ -135,11 +136,11 @@ class Timeline:
         if edge.node not in self._own:
             raise _refused(reader, f"the whole sequence of {edge.node}, read step by step")
         node = self._model.node(edge.node)
-        if isinstance(node.spec, Input) and axis == 0 and node.shape:
+        if isinstance(node.spec, L.Input) and axis == 0 and node.shape:
             self.fed.add(node.name)
-        elif isinstance(node.spec, RepeatVector) and axis == 0:
+        elif isinstance(node.spec, L.RepeatVector) and axis == 0:
             self.repeats.add(node.name)
-        elif isinstance(node.spec, Recurrent) and axis == 0 and node.spec.return_sequences:
+        elif isinstance(node.spec, L.Recurrent) and axis == 0 and node.spec.return_sequences:
             self._demand(node.inputs[0], 0, node)
         else:
             shapes = [self._model.shape(before) for before in node.inputs]

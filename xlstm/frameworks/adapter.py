@@ -21,7 +21,8 @@ from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.frameworks.command_exit import go_on
 from xlstm.frameworks.crashes import importing, note_framework
 from xlstm.frameworks.random_state import note
-from xlstm.ir.graph import Bidirectional, Custom, LayerSpec, Model, Node, TimeDistributed
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.types import Array
 from xlstm.slots import Table, identity_table
@@ -58,7 +59,7 @@ class WeightPlacement(NamedTuple):
     """
 
     before: str
-    part: LayerSpec
+    part: L.LayerSpec
     table: Table
     name: str
 
@@ -131,19 +132,19 @@ class Adapter:
     seeds: tuple[str, ...] = ()
     wrappers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     emit: Callable[[Model], str] | None = None
-    is_native_module: Callable[[LayerSpec], bool] = lambda _spec: False
+    is_native_module: Callable[[L.LayerSpec], bool] = lambda _spec: False
     keeps_frozen: bool = False
     extra_files: bool = False
     pattern: Callable[[str], re.Pattern[str]] | None = None
     listed: str = ""
 
-    def table(self, part: LayerSpec) -> Table:
+    def table(self, part: L.LayerSpec) -> Table:
         """The table that ports use for a part of a layer that owns weights.
 
         Raises:
             UnsupportedError: this framework has no form of it.
         """
-        if isinstance(part, Custom):
+        if isinstance(part, L.Custom):
             return identity_table(part.hub)
         form = part.weight_kind
         name = self.default.get(form, self.default.get(KINDS[form].name if form in KINDS else ""))
@@ -161,8 +162,8 @@ class Adapter:
         parts = node.spec.weighted_parts
         if not parts:
             return
-        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-        names = self.half_names(node) if isinstance(spec, Bidirectional) else ("{}",)
+        spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+        names = self.half_names(node) if isinstance(spec, L.Bidirectional) else ("{}",)
         for (before, part), name in zip(parts, names, strict=True):
             yield WeightPlacement(before, part, self.table(part), name)
 

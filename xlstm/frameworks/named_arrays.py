@@ -14,31 +14,26 @@ from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import beside, tensors, unpack_model, unwrapped
-from xlstm.ir.graph import (
-    Bidirectional,
-    LayerSpec,
-    Model,
-    Recurrent,
-    Source,
-    TimeDistributed,
-    chain,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model, Source, chain
 from xlstm.ir.types import Array, Shape
 
 T = TypeVar("T")
 
 
-def _input_shape(first: LayerSpec) -> Shape:
+def _input_shape(first: L.LayerSpec) -> Shape:
     features = first.weighted_parts[0][1].sizes().get("i") if first.weighted_parts else None
     if features is None:
         want = "a first layer with weights, which says the number of features"
         raise UsageError("layers", want, first.kind, "leave out layers before it")
-    recurrent = isinstance(first, (Recurrent, Bidirectional, TimeDistributed))
+    recurrent = isinstance(first, (L.Recurrent, L.Bidirectional, L.TimeDistributed))
     return (None, features) if recurrent else (features,)
 
 
 def from_arrays(
-    arrays: Mapping[str, object] | Sequence[object], layers: Mapping[str, LayerSpec], file: str = ""
+    arrays: Mapping[str, object] | Sequence[object],
+    layers: Mapping[str, L.LayerSpec],
+    file: str = "",
 ) -> Model:
     """A chain of layers with the weights of a state dict or of a file of named arrays.
 
@@ -56,7 +51,7 @@ def from_arrays(
         UsageError: no layers, or layers that do not chain.
         WeightsError: names of no framework, or shapes that do not fit.
     """
-    if not layers or not all(isinstance(spec, LayerSpec) for spec in layers.values()):
+    if not layers or not all(isinstance(spec, L.LayerSpec) for spec in layers.values()):
         raise UsageError(
             "layers", "layer names and specs of xlstm.ir.graph", layers, "name them all"
         )

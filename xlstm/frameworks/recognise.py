@@ -17,7 +17,8 @@ from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.array_tree import leaves
 from xlstm.frameworks.named_arrays import STACKED, unstacked
-from xlstm.ir.graph import GRU, LSTM, BatchNorm, Dense, LayerSpec, Node, Recurrent, SimpleRNN
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Node
 from xlstm.slots import Shaped, Slot, Table, check, sizes_of
 
 CELL = re.compile(r"(\w+_)?(lstm|gru|rnn)(_\w+)?_cell(_\d+)?")
@@ -30,23 +31,23 @@ CELL_PARTS = ("gates", "candidate", "projection")
 """Layers that cells of TensorFlow 1 keep inside."""
 
 
-def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> LayerSpec | None:
+def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> L.LayerSpec | None:
     """The layer of a form of weights, None where sizes do not say all of it."""
     i, h, j, o = (sizes.get(axis, 0) for axis in "ihjo")
-    found: dict[str, LayerSpec] = {}
+    found: dict[str, L.LayerSpec] = {}
     if h:
         found = {
-            "LSTM": LSTM(i, h, use_bias=use_bias),
-            "GRU": GRU(i, h, use_bias=use_bias),
-            "GRU, reset_after=False": GRU(i, h, use_bias=use_bias, reset_after=False),
-            "SimpleRNN": SimpleRNN(i, h, use_bias=use_bias),
+            "LSTM": L.LSTM(i, h, use_bias=use_bias),
+            "GRU": L.GRU(i, h, use_bias=use_bias),
+            "GRU, reset_after=False": L.GRU(i, h, use_bias=use_bias, reset_after=False),
+            "SimpleRNN": L.SimpleRNN(i, h, use_bias=use_bias),
         }
         if 0 < j < h:
-            found["LSTM with projection"] = LSTM(i, h, use_bias=use_bias, projection=j)
+            found["LSTM with projection"] = L.LSTM(i, h, use_bias=use_bias, projection=j)
     elif o and i and use_bias:  # a matrix alone could as well be an embedding
-        found = {"Dense": Dense(i, o, use_bias=use_bias)}
+        found = {"Dense": L.Dense(i, o, use_bias=use_bias)}
     elif o and use_bias:
-        found = {"BatchNorm": BatchNorm(o)}
+        found = {"BatchNorm": L.BatchNorm(o)}
     return found.get(form)
 
 
@@ -62,7 +63,7 @@ class Group:
     """
 
     path: str
-    spec: LayerSpec
+    spec: L.LayerSpec
     names: Mapping[str, str]
     table: Table | None = None
 
@@ -106,17 +107,17 @@ def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
     return prefix + slot.name
 
 
-def _native(adapter: Adapter, spec: LayerSpec) -> bool:
+def _native(adapter: Adapter, spec: L.LayerSpec) -> bool:
     """Whether a layer is one of the framework's own: others do not occur in files of others."""
-    return not (isinstance(spec, Recurrent) and adapter.own_cell_reason(Node("", spec)))
+    return not (isinstance(spec, L.Recurrent) and adapter.own_cell_reason(Node("", spec)))
 
 
-def _in_cell(path: str, spec: LayerSpec) -> bool:
+def _in_cell(path: str, spec: L.LayerSpec) -> bool:
     """True for the shapes of a dense layer under the name of a cell, which may hold its gates."""
     *above, last = path.rsplit(".", 2)
     named = above[-1] if above and last in CELL_PARTS else last
     # the pattern takes long for a name that repeats its words a million times
-    return isinstance(spec, Dense) and len(named) < LONGEST and bool(CELL.fullmatch(named))
+    return isinstance(spec, L.Dense) and len(named) < LONGEST and bool(CELL.fullmatch(named))
 
 
 def _proven(
@@ -146,7 +147,7 @@ def _proven(
         except WeightsError:
             continue
         spec = spec_of(table.kind.name, sizes, not absent)
-        if isinstance(spec, GRU) and spec.reset_after and not absent and table.bias_sides == 1:
+        if isinstance(spec, L.GRU) and spec.reset_after and not absent and table.bias_sides == 1:
             spec = replace(spec, hidden_bias=False)
         if spec is not None and _native(adapter, spec) and not _in_cell(path, spec):
             mine |= {c: names[prefix + c] for c in table.counters if prefix + c in names}
@@ -211,9 +212,9 @@ def _in_order(
                     yield replace(group, path=path, names=names)
 
 
-def _word(spec: LayerSpec) -> str:
+def _word(spec: L.LayerSpec) -> str:
     """The class of a layer as Keras writes it in paths."""
-    return "batch_normalization" if isinstance(spec, BatchNorm) else snake(spec.kind)
+    return "batch_normalization" if isinstance(spec, L.BatchNorm) else snake(spec.kind)
 
 
 def snake(name: str) -> str:
@@ -267,11 +268,11 @@ def missing_layers_error(arrays: Mapping[str, object], where: str = "load") -> U
     return UsageError(where, want, "none", f"{do}layers={{{', '.join(texts)}}}, of xlstm.ir.graph")
 
 
-def _both(spec: LayerSpec) -> str:
+def _both(spec: L.LayerSpec) -> str:
     return f"Bidirectional({_spec_text(spec)}, {_spec_text(spec, ', go_backwards=True')})"
 
 
-def _spec_text(spec: LayerSpec, more: str = "") -> str:
+def _spec_text(spec: L.LayerSpec, more: str = "") -> str:
     """A spec as the caller writes it, as far as shapes say it."""
     sizes = [size for axis, size in spec.sizes().items() if axis in "iho"]
     use_bias = getattr(spec, "use_bias", True)

@@ -6,20 +6,8 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from xlstm.ir.graph import (
-    Activation,
-    Dense,
-    Dropout,
-    Edge,
-    Elu,
-    LayerNorm,
-    Node,
-    Permute,
-    Relu,
-    TimeDistributed,
-    TrainingOnly,
-)
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Node
 from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.types import Shape
 
@@ -32,32 +20,32 @@ SPATIAL = {f"SpatialDropout{rank}D": rank for rank in (1, 2, 3)}
 Order = tuple[int, ...]
 
 
-def is_elementwise(spec: LayerSpec) -> bool:
+def is_elementwise(spec: L.LayerSpec) -> bool:
     """Whether a layer makes each number of one number, wherever that is."""
     spec = unwrap_time_distributed(spec)
-    if isinstance(spec, Activation):
+    if isinstance(spec, L.Activation):
         return spec.activation not in OVER_LAST_AXIS
-    if isinstance(spec, TrainingOnly):
+    if isinstance(spec, L.TrainingOnly):
         return spec.layer not in SPATIAL
-    return isinstance(spec, (Relu, Elu, Dropout))
+    return isinstance(spec, (L.Relu, L.Elu, L.Dropout))
 
 
-def time_distributed(spec: LayerSpec) -> TimeDistributed:
+def time_distributed(spec: L.LayerSpec) -> L.TimeDistributed:
     """A layer at every time step; steps of steps are steps to one that sees the last axis alone."""
-    if isinstance(spec, TimeDistributed):
+    if isinstance(spec, L.TimeDistributed):
         layer = spec.layer
-        plain = isinstance(layer, (Dense, Activation)) or is_elementwise(layer)
-        if plain or (isinstance(layer, LayerNorm) and not layer.groups):
+        plain = isinstance(layer, (L.Dense, L.Activation)) or is_elementwise(layer)
+        if plain or (isinstance(layer, L.LayerNorm) and not layer.groups):
             return spec
-    return TimeDistributed(spec)
+    return L.TimeDistributed(spec)
 
 
-def order_of(spec: LayerSpec) -> Order:
+def order_of(spec: L.LayerSpec) -> Order:
     """The order in which a move leaves the axes of a sample, from 0 on; () for other layers."""
-    if isinstance(spec, TimeDistributed):
+    if isinstance(spec, L.TimeDistributed):
         inner = order_of(spec.layer)
         return (0, *(axis + 1 for axis in inner)) if inner else ()
-    return tuple(axis - 1 for axis in spec.order) if isinstance(spec, Permute) else ()
+    return tuple(axis - 1 for axis in spec.order) if isinstance(spec, L.Permute) else ()
 
 
 def _undoes(first: Order, second: Order) -> bool:

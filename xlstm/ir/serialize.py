@@ -8,17 +8,18 @@ from typing import Any
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError, UsageError
-from xlstm.ir.graph import SPECS, Builder, Edge, Input, LayerSpec, Model, Source, TimeDistributed
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge, Model, Source
 from xlstm.ir.source import BatchAxis
 from xlstm.ir.types import Array, Shape
 
 VERSION = 2
 
 
-def spec_to_json(spec: LayerSpec) -> dict[str, Any]:
+def spec_to_json(spec: L.LayerSpec) -> dict[str, Any]:
     """A spec's kind and options as plain data."""
     options = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
-    plain = {k: spec_to_json(v) if isinstance(v, LayerSpec) else v for k, v in options.items()}
+    plain = {k: spec_to_json(v) if isinstance(v, L.LayerSpec) else v for k, v in options.items()}
     return {"kind": spec.kind, **plain}
 
 
@@ -79,12 +80,12 @@ def _plain(value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         return value
     inner = spec_from_json(value, where)
-    if isinstance(inner, (Input, TimeDistributed)):
+    if isinstance(inner, (L.Input, L.TimeDistributed)):
         raise FileError(where, "a wrapped layer", inner.kind, "port the model anew")
     return inner
 
 
-def spec_from_json(data: Any, where: str) -> LayerSpec:
+def spec_from_json(data: Any, where: str) -> L.LayerSpec:
     """The spec that `spec_to_json` wrote.
 
     Raises:
@@ -93,7 +94,7 @@ def spec_from_json(data: Any, where: str) -> LayerSpec:
     """
     options = dict(_checked(data, dict, where))
     kind = options.pop("kind", None)
-    cls = SPECS.get(kind) if isinstance(kind, str) else None
+    cls = L.SPECS.get(kind) if isinstance(kind, str) else None
     names = {f.name for f in dataclasses.fields(cls)} if cls else set()
     if cls is None or names != set(options):
         got = ", ".join(map(str, options)) or "none"
@@ -195,7 +196,7 @@ def _ends(
     names = _checked(graph.get("inputs"), list, where)
     inputs = tuple(_checked(name, str, f"{where}, inputs") for name in names)
     outputs = _edges(graph.get("outputs"), f"{where}, outputs")
-    known = {node.name for node in built.nodes if isinstance(node.spec, Input)}
+    known = {node.name for node in built.nodes if isinstance(node.spec, L.Input)}
     try:
         for edge in outputs:
             built.shape(edge)

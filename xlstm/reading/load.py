@@ -23,7 +23,8 @@ from xlstm.frameworks.named_arrays import from_arrays
 from xlstm.frameworks.random_state import unmoved
 from xlstm.frameworks.recognise import missing_layers_error
 from xlstm.ir.batch_axes import as_ported
-from xlstm.ir.graph import LayerSpec, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import LayerSpec
 from xlstm.reading.folder import check_plain, read_folder
 from xlstm.reading.live_ports import folder_of, read_emitted, read_port
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.ir.graph import Bidirectional, Edge, Input, Model, Node, Recurrent
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -57,14 +57,16 @@ def run(
     return [*(values[edge] for edge in model.outputs), *final]
 
 
-def _signed(spec: LayerSpec) -> bool:
+def _signed(spec: L.LayerSpec) -> bool:
     """Whether a layer's outputs may be of either sign, and something after it could hide that."""
-    halves = spec.halves if isinstance(spec, Bidirectional) else (spec,)
-    return all(isinstance(half, Recurrent) and half.activation == "tanh" for half in halves)
+    halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
+    return all(isinstance(half, L.Recurrent) and half.activation == "tanh" for half in halves)
 
 
 def _cast(node: Node, x: Array, dtype: Any) -> Array:
-    return x != 0 if isinstance(node.spec, Input) and node.spec.dtype == "bool" else x.astype(dtype)
+    return (
+        x != 0 if isinstance(node.spec, L.Input) and node.spec.dtype == "bool" else x.astype(dtype)
+    )
 
 
 def _context(

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from xlstm.errors import printable
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Bidirectional, Node, TimeDistributed
+from xlstm.ir.graph import Node
+from xlstm.ir.layers import Bidirectional, TimeDistributed
 from xlstm.ir.types import Shape
 from xlstm.rendering.text_table import Grid, wrapped
 

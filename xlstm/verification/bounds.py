@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Bidirectional, Edge, Masking, Model, Recurrent, row_numbers
+from xlstm.ir.graph import Edge, Model, row_numbers
+from xlstm.ir.layers import Bidirectional, Masking, Recurrent
 from xlstm.ir.precision import EPS as EPS
 from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
 from xlstm.ir.types import Array

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Input, Masking, Model, NotEqual, TimeDistributed, row_numbers
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model, row_numbers
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.types import Array
@@ -180,7 +181,7 @@ def places(model: Model) -> tuple[list[DiffTarget], list[str]]:
     rows = row_numbers(model)
     for name in model.inputs:
         spec = model.node(name).spec
-        if name in rows or (isinstance(spec, Input) and "float" not in spec.dtype):
+        if name in rows or (isinstance(spec, L.Input) and "float" not in spec.dtype):
             left.append(f"gradient of input {name}: none, it holds ids, counts or a mask")
         else:
             found.append(DiffTarget(f"input {name}", name))
@@ -196,9 +197,10 @@ def direction(at: DiffPoint, place: DiffTarget, seed: int, mask: Array | None = 
     v = v if mask is None else v * mask
     if not place.tensor:  # a number that stands for "masked" has to stay what it is
         specs = [
-            n.spec.layer if isinstance(n.spec, TimeDistributed) else n.spec for n in at.model.nodes
+            n.spec.layer if isinstance(n.spec, L.TimeDistributed) else n.spec
+            for n in at.model.nodes
         ]
-        marks = [spec.value for spec in specs if isinstance(spec, (Masking, NotEqual))]
+        marks = [spec.value for spec in specs if isinstance(spec, (L.Masking, L.NotEqual))]
         v = np.where(np.isin(np.asarray(x, np.float64), marks), 0.0, v) if marks else v
     return v
 

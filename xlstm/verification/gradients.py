@@ -18,7 +18,8 @@ import numpy as np
 from xlstm.errors import UsageError
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import tensors, unpack_model
-from xlstm.ir.graph import Attention, Model, MultiHeadAttention, TimeDistributed
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Attention, MultiHeadAttention, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.porting.port import build
 from xlstm.verification import inputs as generated

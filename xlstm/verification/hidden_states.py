@@ -10,19 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xlstm.ir.graph import (
-    Bidirectional,
-    Builder,
-    Concatenate,
-    Edge,
-    LayerSpec,
-    Merge,
-    Model,
-    Node,
-    Recurrent,
-    Slice,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge, Model, Node
 from xlstm.verification.run import output_names
 
 STATES = {1: ("h",), 2: ("h", "c")}
@@ -59,7 +48,7 @@ class _Work:
     def at(self, edge: Edge) -> Edge:
         return self.moved.get(edge, edge)
 
-    def add(self, node: Node, spec: LayerSpec) -> Edge:
+    def add(self, node: Node, spec: L.LayerSpec) -> Edge:
         """The node with another spec, reading what it read."""
         mask = None if node.mask is None else self.at(node.mask)
         inputs = [self.at(edge) for edge in node.inputs]
@@ -73,13 +62,13 @@ def expose_hidden_states(model: Model) -> Revealed | None:
     work, left = _Work(), []
     taken = {node.name for node in model.nodes}
     for node in model.nodes:
-        if isinstance(node.spec, Recurrent):
+        if isinstance(node.spec, L.Recurrent):
             _one(work, node, node.spec, taken)
-        elif isinstance(node.spec, Bidirectional):
+        elif isinstance(node.spec, L.Bidirectional):
             _both(work, node, node.spec, taken)
         else:
             work.add(node, node.spec)
-        if isinstance(node.spec, TimeDistributed) and hasattr(node.spec.layer, "state_shapes"):
+        if isinstance(node.spec, L.TimeDistributed) and hasattr(node.spec.layer, "state_shapes"):
             left.append(f"states of {node.name}: not shown, it starts anew at every step around it")
     if not work.shown:
         return None
@@ -93,17 +82,17 @@ def expose_hidden_states(model: Model) -> Revealed | None:
     return Revealed(shows, labels, own, tuple(left))
 
 
-def _open(spec: Recurrent) -> Recurrent:
+def _open(spec: L.Recurrent) -> L.Recurrent:
     return replace(spec, return_sequences=True, return_state=True)
 
 
-def _state_names(spec: Recurrent) -> tuple[str, ...]:
+def _state_names(spec: L.Recurrent) -> tuple[str, ...]:
     return STATES.get(len(spec.state_shapes()), ())
 
 
 def _last(work: _Work, edge: Edge, name: str, place: int, taken: set[str]) -> Edge:
     """One step of a sequence."""
-    return work.graph.add(_free(name, taken), Slice(0, start=place, drop=True), [edge])
+    return work.graph.add(_free(name, taken), L.Slice(0, start=place, drop=True), [edge])
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -113,7 +102,7 @@ def _free(name: str, taken: set[str]) -> str:
     return name
 
 
-def _one(work: _Work, node: Node, spec: Recurrent, taken: set[str]) -> None:
+def _one(work: _Work, node: Node, spec: L.Recurrent, taken: set[str]) -> None:
     y = work.add(node, _open(spec))
     if not spec.return_sequences:
         work.moved[Edge(node.name)] = _last(work, y, f"{node.name}_last", -1, taken)
@@ -122,9 +111,9 @@ def _one(work: _Work, node: Node, spec: Recurrent, taken: set[str]) -> None:
         work.shown.append((f"{node.name}, last {state}", Edge(node.name, number)))
 
 
-def _both(work: _Work, node: Node, spec: Bidirectional, taken: set[str]) -> None:
+def _both(work: _Work, node: Node, spec: L.Bidirectional, taken: set[str]) -> None:
     forward, backward = map(_open, spec.halves)
-    y = work.add(node, Bidirectional(forward, backward, "none"))
+    y = work.add(node, L.Bidirectional(forward, backward, "none"))
     halves = [y, Edge(node.name, 1)]
     for edge, side in zip(halves, SIDES, strict=True):
         work.shown.append((f"{node.name} {side}, every step", edge))
@@ -150,7 +139,7 @@ def _both(work: _Work, node: Node, spec: Bidirectional, taken: set[str]) -> None
     if spec.merge == "none":
         work.moved |= {Edge(node.name, n): edge for n, edge in enumerate(ends)}
         return
-    how = Merge(JOINED[spec.merge]) if spec.merge in JOINED else Concatenate(-1)
+    how = L.Merge(JOINED[spec.merge]) if spec.merge in JOINED else L.Concatenate(-1)
     work.moved[Edge(node.name)] = work.graph.add(_free(f"{node.name}_joined", taken), how, ends)
 
 

@@ -8,12 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.ir.graph import (
-    Input,
-    Masking,
-    Model,
-    row_numbers,
-)
+from xlstm.ir.graph import Model, row_numbers
+from xlstm.ir.layers import Input, Masking
 from xlstm.ir.types import Array
 from xlstm.reference import Coverage, run
 

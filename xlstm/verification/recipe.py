@@ -19,7 +19,7 @@ def recipe_of(
     Args:
         model: what they are for.
         trials: the inputs, and those of further shapes.
-        made: what `xlstm.verification.inputs.make_inputs` made the first ones with; None where the user
+        made: what `xlstm.verification.inputs.make_inputs` made the first ones with; None if the user
             passed them.
 
     Returns:

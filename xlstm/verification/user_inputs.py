@@ -12,7 +12,8 @@ import numpy as np
 from xlstm.errors import FileError, UsageError
 from xlstm.files.arrays.named_arrays import NPY, npy_header, read_arrays
 from xlstm.files.guards import open_regular
-from xlstm.ir.graph import Input, Model, row_numbers
+from xlstm.ir.graph import Model, row_numbers
+from xlstm.ir.layers import Input
 from xlstm.ir.types import Array
 from xlstm.reference.run import check_inputs
 

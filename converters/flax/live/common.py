@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import LayerSpec, MultiHeadAttention
+from xlstm.ir.layers import LayerSpec, MultiHeadAttention
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 

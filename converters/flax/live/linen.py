@@ -15,7 +15,8 @@ from flax.core import meta
 
 from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import ConvLSTM, Dense, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import ConvLSTM, Dense
 from xlstm.ir.types import Array
 from xlstm.slots import sizes_of, unpack
 

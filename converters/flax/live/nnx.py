@@ -12,7 +12,8 @@ from flax import nnx
 
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import Dense, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Dense
 from xlstm.ir.types import Array
 from xlstm.slots import unpack
 

@@ -9,22 +9,9 @@ from typing import Any
 import flax
 
 from xlstm.errors import UnsupportedError
+from xlstm.ir import layers as L
 from xlstm.ir.batch_axes import on_axes
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Builder,
-    ConvLSTM,
-    Edge,
-    Input,
-    LayerSpec,
-    Model,
-    Recurrent,
-    Reverse,
-    SimpleRNN,
-    Source,
-)
+from xlstm.ir.graph import Builder, Edge, Model, Source
 from xlstm.ir.types import Array
 
 from ..live.common import activation, check_dtype, check_residual
@@ -32,7 +19,7 @@ from ..live.common import activation, check_dtype, check_residual
 CARRY_FIRST = "the source returns (carry, output), an LSTM's carry as (c, h); here: output, h, c"
 
 
-def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> Recurrent:
+def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> L.Recurrent:
     """The spec of a live cell, which returns sequences.
 
     Args:
@@ -49,13 +36,13 @@ def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> Re
     fn = activation(cell.activation_fn, where)
     if name == "SimpleCell":
         check_residual(cell, where)
-        return SimpleRNN(features, units, fn, return_sequences=True)
+        return L.SimpleRNN(features, units, fn, return_sequences=True)
     gate = activation(cell.gate_fn, where)
     if name == "GRUCell":
         # NNX's has no bias on the recurrent product
         own = type(cell).__module__.startswith("flax.linen")
-        return GRU(features, units, fn, gate, hidden_bias=own, return_sequences=True)
-    return LSTM(features, units, fn, gate, return_sequences=True)
+        return L.GRU(features, units, fn, gate, hidden_bias=own, return_sequences=True)
+    return L.LSTM(features, units, fn, gate, return_sequences=True)
 
 
 def check_start(default: bool, where: str) -> None:
@@ -77,7 +64,7 @@ class FlaxCell:
         time_major: whether the original has time before the batch.
     """
 
-    spec: LayerSpec
+    spec: L.LayerSpec
     hub: Mapping[str, Array]
     turned: bool = False
     notes: tuple[str, ...] = ()
@@ -111,7 +98,7 @@ def joined(forward: FlaxCell, backward: FlaxCell, wrapper: Any) -> FlaxCell:
     """Two cells in a Bidirectional wrapper, which overrules the options of the RNNs in it."""
     first: Any = forward.spec
     second: Any = backward.spec
-    spec = Bidirectional(
+    spec = L.Bidirectional(
         replace(first, return_state=wrapper.return_carry),
         replace(second, return_state=wrapper.return_carry, go_backwards=True),
     )
@@ -134,14 +121,14 @@ def as_model(found: FlaxCell, framework: str, container: str) -> Model:
     spec, graph = found.spec, Builder()
     part = spec.weighted_parts[0][1]
     features = part.sizes()["i"]
-    steps = (None,) if isinstance(spec, (Recurrent, Bidirectional)) else ()
-    space = part.space if isinstance(part, ConvLSTM) else ()
+    steps = (None,) if isinstance(spec, (L.Recurrent, L.Bidirectional)) else ()
+    space = part.space if isinstance(part, L.ConvLSTM) else ()
     name = spec.kind.lower()
-    x = graph.add("input", Input((*steps, *space, features)))
+    x = graph.add("input", L.Input((*steps, *space, features)))
     y = graph.add(name, spec, [x])
     states = [Edge(name, number) for number in range(1, len(graph.nodes[-1].shapes))]
     if found.turned:
-        y = graph.add("reverse", Reverse(), [y])
+        y = graph.add("reverse", L.Reverse(), [y])
     source = origin(framework, container, found.notes)
     outputs = (y, *states)
     weights = {name: found.hub}

@@ -8,23 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.graph import (
-    Activation,
-    BatchNorm,
-    Bidirectional,
-    Conv,
-    ConvLSTM,
-    ConvTranspose,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    LayerSpec,
-    Model,
-    Recurrent,
-    Reverse,
-    TrainingOnly,
-    chain,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model, chain
 from xlstm.ir.types import Array, Shape
 from xlstm.slots import Table, sizes_of, unpack
 
@@ -57,7 +42,7 @@ class Member:
         """Where it is, as source text says it."""
         return "".join(f".layers[{number}]" for number in self.numbers)
 
-    def name(self, spec: LayerSpec) -> str:
+    def name(self, spec: L.LayerSpec) -> str:
         """The name of its node."""
         return "_".join([spec.kind.lower(), *map(str, self.numbers)])
 
@@ -67,15 +52,15 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
     return (value or 1,) * axes if value is None or isinstance(value, int) else tuple(value)
 
 
-def _embed(_module: Any, sizes: Sizes, _where: str) -> LayerSpec:
+def _embed(_module: Any, sizes: Sizes, _where: str) -> L.LayerSpec:
     known = sizes()
-    return Embedding(known["v"], known["o"])
+    return L.Embedding(known["v"], known["o"])
 
 
 PADDINGS = {"VALID": "valid", "SAME": "same", "CAUSAL": "causal"}
 
 
-def _conv(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
+def _conv(conv: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     known = sizes()
     window = tuple(known[axis] for axis in "abc" if axis in known)
     strides, dilation, spread = (
@@ -88,7 +73,7 @@ def _conv(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
         got += "" if conv.mask is None else ", a mask of weights"
         want = f"padding {', '.join(PADDINGS)}, input_dilation 1 and no mask"
         raise UnsupportedError(where, want, got, "set these")
-    return Conv(
+    return L.Conv(
         known["i"] * conv.feature_group_count,
         known["o"],
         window,
@@ -100,14 +85,14 @@ def _conv(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
     )
 
 
-def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
+def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     known = sizes()
     window = tuple(known[axis] for axis in "abc" if axis in known)
     strides, dilation = (
         _each(getattr(conv, name), len(window)) for name in ("strides", "kernel_dilation")
     )
     options = {"strides": strides, "dilation": dilation, "use_bias": conv.use_bias}
-    plain = ConvTranspose(known["i"], known["o"], window, **options)
+    plain = L.ConvTranspose(known["i"], known["o"], window, **options)
     found = _cut_alike(plain, conv.padding) if conv.mask is None else None
     if found is None:
         got = f"padding {conv.padding!r}" + ("" if conv.mask is None else ", a mask of weights")
@@ -116,7 +101,7 @@ def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> LayerSpec:
     return found
 
 
-def _cut_alike(plain: ConvTranspose, padding: Any) -> ConvTranspose | None:
+def _cut_alike(plain: L.ConvTranspose, padding: Any) -> L.ConvTranspose | None:
     """A transposed convolution that cuts what these zeros around its input cut."""
     if isinstance(padding, str):
         how = {"VALID": "valid", "SAME": "same"}.get(padding)
@@ -141,42 +126,42 @@ def _last(axes: Any) -> bool:
     return axes == -1 or axes in ((-1,), [-1])
 
 
-def _batch_norm(norm: Any, sizes: Sizes, where: str) -> LayerSpec:
+def _batch_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     if not _last(norm.axis):
         raise UnsupportedError(where, "axis=-1", f"axis={norm.axis}", "put the features last")
     options = {"scale": norm.use_scale, "center": norm.use_bias}
-    return BatchNorm(sizes()["o"], float(norm.epsilon), float(norm.momentum), **options)
+    return L.BatchNorm(sizes()["o"], float(norm.epsilon), float(norm.momentum), **options)
 
 
-def _layer_norm(norm: Any, sizes: Sizes, where: str) -> LayerSpec:
+def _layer_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     if not (_last(norm.reduction_axes) and _last(norm.feature_axes)):
         got = f"reduction_axes={norm.reduction_axes}, feature_axes={norm.feature_axes}"
         raise UnsupportedError(where, "a norm over the last axis", got, "put the features last")
     options = {"scale": norm.use_scale, "center": norm.use_bias}
-    return LayerNorm(sizes()["o"], float(norm.epsilon), **options)
+    return L.LayerNorm(sizes()["o"], float(norm.epsilon), **options)
 
 
-def _group_norm(norm: Any, sizes: Sizes, where: str) -> LayerSpec:
+def _group_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     if norm.reduction_axes is not None:
         got = f"reduction_axes={norm.reduction_axes}"
         raise UnsupportedError(where, "statistics over all axes but the batch", got, "leave it out")
     features = sizes()["o"]
     groups = norm.num_groups or features // norm.group_size
     options = {"scale": norm.use_scale, "center": norm.use_bias, "groups": int(groups)}
-    return LayerNorm(features, float(norm.epsilon), **options)
+    return L.LayerNorm(features, float(norm.epsilon), **options)
 
 
-def _dropout(module: Any, _sizes: Sizes, where: str) -> LayerSpec:
+def _dropout(module: Any, _sizes: Sizes, where: str) -> L.LayerSpec:
     shared = tuple(module.broadcast_dims)
     if not shared:
-        return Dropout(float(module.rate))
+        return L.Dropout(float(module.rate))
     if shared != tuple(range(1, len(shared) + 1)) or len(shared) > 3:
         want = "broadcast_dims (), (1,), (1, 2) or (1, 2, 3)"
         raise UnsupportedError(where, want, f"{shared}", "use one of these")
-    return TrainingOnly(f"SpatialDropout{len(shared)}D", float(module.rate))
+    return L.TrainingOnly(f"SpatialDropout{len(shared)}D", float(module.rate))
 
 
-AROUND: dict[str, Callable[[Any, Sizes, str], LayerSpec]] = {
+AROUND: dict[str, Callable[[Any, Sizes, str], L.LayerSpec]] = {
     "Embed": _embed,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
@@ -261,7 +246,7 @@ class ChainReader:
             do = "give each place a layer of its own"
             raise UnsupportedError(where, "parameters of its own", "another member's", do)
         if not isinstance(module, self.space.Module):
-            return FlaxCell(Activation(activation(module, where)), {})
+            return FlaxCell(L.Activation(activation(module, where)), {})
         where = f"{where} {name}"
         if type(module) in self.own:
             for option in ("time_major", "return_carry"):
@@ -296,7 +281,7 @@ class ChainReader:
         return self._model(found)
 
     def _model(self, found: list[tuple[Member, FlaxCell]]) -> Model:
-        layers: list[tuple[str, LayerSpec, bool]] = []
+        layers: list[tuple[str, L.LayerSpec, bool]] = []
         weights = {}
         for member, own in found:
             name = member.name(own.spec)
@@ -304,23 +289,23 @@ class ChainReader:
             if own.spec.weighted_parts:
                 weights[name] = own.hub
             if own.turned:
-                layers.append((f"{name}_reverse", Reverse(), True))
+                layers.append((f"{name}_reverse", L.Reverse(), True))
         where = f"{self.framework} Sequential"
         shape = _shape([spec for _, spec, _ in layers], where)
         source = origin(self.framework, "live Sequential")
         return chain("sequential", layers, shape, weights, source)
 
 
-def _axes(spec: LayerSpec) -> int:
+def _axes(spec: L.LayerSpec) -> int:
     """How many axes a sample of a layer's input must have, 0 where any number will do."""
-    if isinstance(spec, (Conv, ConvTranspose)):
+    if isinstance(spec, (L.Conv, L.ConvTranspose)):
         return len(spec.window) + 1
-    if isinstance(spec, ConvLSTM):
+    if isinstance(spec, L.ConvLSTM):
         return len(spec.space) + 2
-    return 2 if isinstance(spec, (Recurrent, Bidirectional)) else 0
+    return 2 if isinstance(spec, (L.Recurrent, L.Bidirectional)) else 0
 
 
-def _shape(layers: list[LayerSpec], where: str) -> Shape:
+def _shape(layers: list[L.LayerSpec], where: str) -> Shape:
     """A sample of the input, as the layers tell: the first that has a size, and that has axes.
 
     Raises:
@@ -331,7 +316,7 @@ def _shape(layers: list[LayerSpec], where: str) -> Shape:
         want, do = "a layer with parameters, which tells the size of its input", "add one"
         raise UnsupportedError(where, want, "none", do)
     axes = next(filter(None, map(_axes, layers)), 0)
-    if isinstance(first, Embedding):
+    if isinstance(first, L.Embedding):
         return (None,) * (axes - 1 if axes else 1)
     part: Any = first.weighted_parts[0][1]
     return (*(None,) * (axes - 1 if axes else 0), part.features)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Attention, Edge, MultiHeadAttention
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, CallExpr, call, template_sources

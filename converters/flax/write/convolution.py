@@ -6,7 +6,7 @@ time step.
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, call
@@ -18,7 +18,7 @@ def _ones(sizes: tuple[int, ...]) -> bool:
     return all(size == 1 for size in sizes)
 
 
-def _conv(spec: Conv | DepthwiseConv, at: FlaxLayerWriter, units: int, groups: int) -> None:
+def _conv(spec: L.Conv | L.DepthwiseConv, at: FlaxLayerWriter, units: int, groups: int) -> None:
     at.layer(
         "Conv",
         at.sized(spec.features),
@@ -34,17 +34,17 @@ def _conv(spec: Conv | DepthwiseConv, at: FlaxLayerWriter, units: int, groups: i
     at.set_output(at.activated(at.call(), spec.activation))
 
 
-def conv(spec: Conv, at: FlaxLayerWriter) -> None:
+def conv(spec: L.Conv, at: FlaxLayerWriter) -> None:
     """Convolution, then an activation."""
     _conv(spec, at, spec.units, spec.groups)
 
 
-def depthwise(spec: DepthwiseConv, at: FlaxLayerWriter) -> None:
+def depthwise(spec: L.DepthwiseConv, at: FlaxLayerWriter) -> None:
     """Convolution of every channel by itself: as many groups as channels."""
     _conv(spec, at, spec.features * spec.multiplier, spec.features)
 
 
-def _around(spec: ConvTranspose) -> Argument | None:
+def _around(spec: L.ConvTranspose) -> Argument | None:
     """What is cut, as zeros around the input with gaps between its places."""
     if spec.output_padding is None:
         # "SAME" is the default
@@ -53,7 +53,7 @@ def _around(spec: ConvTranspose) -> Argument | None:
     return "padding", literal(tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs))
 
 
-def conv_transpose(spec: ConvTranspose, at: FlaxLayerWriter) -> None:
+def conv_transpose(spec: L.ConvTranspose, at: FlaxLayerWriter) -> None:
     """Transposed convolution, then an activation."""
     at.layer(
         "ConvTranspose",
@@ -70,7 +70,7 @@ def conv_transpose(spec: ConvTranspose, at: FlaxLayerWriter) -> None:
     at.set_output(at.activated(at.call(), spec.activation))
 
 
-def pool(spec: Pool, at: FlaxLayerWriter) -> None:
+def pool(spec: L.Pool, at: FlaxLayerWriter) -> None:
     """The largest or the mean value of each window."""
     name = {"max": "max_pool", "average": "avg_pool"}[spec.how]
     same = spec.padding == "same"
@@ -85,7 +85,7 @@ def pool(spec: Pool, at: FlaxLayerWriter) -> None:
     at.set_output(value)
 
 
-def global_pool(spec: GlobalPool, at: FlaxLayerWriter) -> None:
+def global_pool(spec: L.GlobalPool, at: FlaxLayerWriter) -> None:
     """The largest or the mean value over all axes but the channels."""
     axes = tuple(range(at.lead, at.lead + at.ranks[0] - 1))
     value = call(

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Augmentation,
-    BatchNorm,
-    Dense,
-    Dropout,
-    Elu,
-    Embedding,
-    Function,
-    LayerNorm,
-    Masking,
-    Normalization,
-    NotEqual,
-    PRelu,
-    Relu,
-    Softmax,
-    TrainingOnly,
-    UnitNorm,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import Argument, CallExpr, call
 from .dialect import CELLS, Dialect, FlaxLayerWriter
 
 
-def dense_made(spec: Dense, dialect: Dialect) -> CallExpr:
+def dense_made(spec: L.Dense, dialect: Dialect) -> CallExpr:
     """Constructor of a dense layer."""
     bias = None if spec.use_bias else ("use_bias", "False")
     features = literal(spec.features) if dialect.sized else None
     return dialect.made(dialect.dense, features, literal(spec.units), bias)
 
 
-def dense(spec: Dense, at: FlaxLayerWriter) -> None:
+def dense(spec: L.Dense, at: FlaxLayerWriter) -> None:
     """Over the last axis."""
     at.set_attribute(dense_made(spec, at.dialect))
     at.set_output(at.activated(at.call(), spec.activation))
 
 
-def dropout(spec: Dropout, at: FlaxLayerWriter) -> None:
+def dropout(spec: L.Dropout, at: FlaxLayerWriter) -> None:
     """Acts in training only."""
     at.set_attribute(at.dialect.dropout(spec.rate))
     at.set_output(at.call(at.x, at.dialect.training("deterministic")))
@@ -51,7 +32,7 @@ SPATIAL = {"SpatialDropout1D": 1, "SpatialDropout2D": 2, "SpatialDropout3D": 3}
 """Layers that drop whole channels, and how many axes share one draw."""
 
 
-def training_only(spec: TrainingOnly, at: FlaxLayerWriter) -> None:
+def training_only(spec: L.TrainingOnly, at: FlaxLayerWriter) -> None:
     """Dropout of whole channels as Flax has it; what it has not does nothing."""
     if spec.layer in SPATIAL:
         axes = tuple(range(at.lead, at.lead + SPATIAL[spec.layer]))
@@ -63,13 +44,13 @@ def training_only(spec: TrainingOnly, at: FlaxLayerWriter) -> None:
     at.set_output(at.x)
 
 
-def augmentation(spec: Augmentation, at: FlaxLayerWriter) -> None:
+def augmentation(spec: L.Augmentation, at: FlaxLayerWriter) -> None:
     """What alters images in training only, which Flax has no layer of."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.set_output(at.x)
 
 
-def activation(spec: Activation, at: FlaxLayerWriter) -> None:
+def activation(spec: L.Activation, at: FlaxLayerWriter) -> None:
     """An activation by itself."""
     at.set_output(at.activated(at.x, spec.activation))
 
@@ -83,7 +64,7 @@ def number(value: float) -> str:
     return literal(float(value))
 
 
-def relu(spec: Relu, at: FlaxLayerWriter) -> None:
+def relu(spec: L.Relu, at: FlaxLayerWriter) -> None:
     """A slope up to a threshold, and perhaps a top."""
     m, x = at.dialect.module, at.x
     top = None if spec.top is None else number(spec.top)
@@ -101,25 +82,25 @@ def relu(spec: Relu, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.where", f"{x} > {threshold}", high, low))
 
 
-def prelu(spec: PRelu, at: FlaxLayerWriter) -> None:
+def prelu(spec: L.PRelu, at: FlaxLayerWriter) -> None:
     """A learned slope below zero."""
     at.use_template("PReLU", literal(spec.shape))
     at.set_output(at.call())
 
 
-def elu(spec: Elu, at: FlaxLayerWriter) -> None:
+def elu(spec: L.Elu, at: FlaxLayerWriter) -> None:
     """An exponential below zero."""
     alpha = None if spec.alpha == 1 else ("alpha", number(spec.alpha))
     at.set_output(call(f"{at.dialect.module}.elu", at.x, alpha))
 
 
-def softmax(spec: Softmax, at: FlaxLayerWriter) -> None:
+def softmax(spec: L.Softmax, at: FlaxLayerWriter) -> None:
     """Over one axis."""
     axis = None if spec.axis == -1 else ("axis", literal(at.axis(spec.axis)))
     at.set_output(call(f"{at.dialect.module}.softmax", at.x, axis))
 
 
-def affine(spec: Affine, at: FlaxLayerWriter) -> None:
+def affine(spec: L.Affine, at: FlaxLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
         at.set_output(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
@@ -134,17 +115,17 @@ FUNCTIONS = {"reciprocal": "1.0 / {x}", "negative": "-{x}"}
 """Those that have an operator; the others are called alike in `jax.numpy`."""
 
 
-def function(spec: Function, at: FlaxLayerWriter) -> None:
+def function(spec: L.Function, at: FlaxLayerWriter) -> None:
     """A plain function."""
     at.set_output(FUNCTIONS.get(spec.name, f"jnp.{named(spec.name)}({{x}})").format(x=at.x))
 
 
-def not_equal(spec: NotEqual, at: FlaxLayerWriter) -> None:
+def not_equal(spec: L.NotEqual, at: FlaxLayerWriter) -> None:
     """A mask."""
     at.set_output(f"{at.x} != {number(spec.value)}")
 
 
-def masking(spec: Masking, at: FlaxLayerWriter) -> None:
+def masking(spec: L.Masking, at: FlaxLayerWriter) -> None:
     """Zeros at masked steps, and the mask."""
     kept = f"({at.x} != {number(spec.value)}).any(axis=-1)"
     if at.site.read(1):
@@ -153,7 +134,7 @@ def masking(spec: Masking, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.where", f"{kept}[..., None]", at.x, "0"))
 
 
-def embedding(spec: Embedding, at: FlaxLayerWriter) -> None:
+def embedding(spec: L.Embedding, at: FlaxLayerWriter) -> None:
     """Rows of a table; fractions are cut off, and Flax takes no floats."""
     at.layer("Embed", literal(spec.rows), literal(spec.units))
     if spec.mask_zero and at.site.read(1):
@@ -161,7 +142,7 @@ def embedding(spec: Embedding, at: FlaxLayerWriter) -> None:
     at.set_output(at.call(f"{at.x}.astype(jnp.int32)"))
 
 
-def _learned(spec: BatchNorm | LayerNorm) -> tuple[Argument | None, ...]:
+def _learned(spec: L.BatchNorm | L.LayerNorm) -> tuple[Argument | None, ...]:
     return (
         ("epsilon", number(spec.epsilon)),
         None if spec.center else ("use_bias", "False"),
@@ -171,14 +152,14 @@ def _learned(spec: BatchNorm | LayerNorm) -> tuple[Argument | None, ...]:
     )
 
 
-def batch_norm(spec: BatchNorm, at: FlaxLayerWriter) -> None:
+def batch_norm(spec: L.BatchNorm, at: FlaxLayerWriter) -> None:
     """With the statistics kept from training."""
     momentum = None if spec.momentum == 0.99 else ("momentum", number(spec.momentum))
     at.layer("BatchNorm", at.sized(spec.features), momentum, *_learned(spec))
     at.set_output(at.call(at.x, at.dialect.training("use_running_average")))
 
 
-def layer_norm(spec: LayerNorm, at: FlaxLayerWriter) -> None:
+def layer_norm(spec: L.LayerNorm, at: FlaxLayerWriter) -> None:
     """With the mean and variance of the sample itself."""
     groups = ("num_groups", literal(spec.groups)) if spec.groups else None
     name = "GroupNorm" if groups else "LayerNorm"
@@ -186,13 +167,13 @@ def layer_norm(spec: LayerNorm, at: FlaxLayerWriter) -> None:
     at.set_output(at.call())
 
 
-def unit_norm(spec: UnitNorm, at: FlaxLayerWriter) -> None:
+def unit_norm(spec: L.UnitNorm, at: FlaxLayerWriter) -> None:
     """Divided by its length along the last axis."""
     at.parts.use_template(CELLS, "unit")
     at.set_output(call("unit", at.x, "-1", literal(spec.floor)))
 
 
-def normalization(spec: Normalization, at: FlaxLayerWriter) -> None:
+def normalization(spec: L.Normalization, at: FlaxLayerWriter) -> None:
     """With the mean and variance kept from data."""
     at.use_template("Denormalization" if spec.invert else "Normalization", literal(spec.features))
     at.set_output(at.call())

@@ -6,24 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from xlstm.ir import layers as L
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import (
-    Attention,
-    Bidirectional,
-    Custom,
-    Dense,
-    Dropout,
-    LayerNorm,
-    LayerSpec,
-    Model,
-    MultiHeadAttention,
-    Node,
-    Normalization,
-    PRelu,
-    Recurrent,
-    TimeDistributed,
-    TrainingOnly,
-)
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import unwrap_time_distributed
 
@@ -40,15 +25,15 @@ from .recurrent import bidirectional, recurrent
 from .recurrent import own as own_cell
 
 
-def bare(spec: LayerSpec) -> bool:
+def bare(spec: L.LayerSpec) -> bool:
     """Whether the native layer alone returns what the layer returns.
 
     A recurrent layer is not: its default carry is float32 whatever the input is.
     """
-    return isinstance(spec, Dense) and spec.activation == "linear"
+    return isinstance(spec, L.Dense) and spec.activation == "linear"
 
 
-def _time_distributed(spec: TimeDistributed, at: FlaxLayerWriter) -> None:
+def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
     inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
     if not _own_batch(inner):
         LAYERS[type(inner)](inner, replace(at, lead=2))
@@ -68,17 +53,17 @@ def _time_distributed(spec: TimeDistributed, at: FlaxLayerWriter) -> None:
             at.assign(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
 
 
-def _own_batch(spec: LayerSpec) -> bool:
+def _own_batch(spec: L.LayerSpec) -> bool:
     """Whether a layer must not see the time axis of a TimeDistributed beside the batch's."""
-    grouped = isinstance(spec, LayerNorm) and bool(spec.groups)
-    return grouped or isinstance(spec, (Custom, Recurrent, Bidirectional))
+    grouped = isinstance(spec, L.LayerNorm) and bool(spec.groups)
+    return grouped or isinstance(spec, (L.Custom, L.Recurrent, L.Bidirectional))
 
 
 FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
 """Module alias of a dialect -> the framework."""
 
 
-def _custom(spec: Custom, at: FlaxLayerWriter) -> None:
+def _custom(spec: L.Custom, at: FlaxLayerWriter) -> None:
     framework = FRAMEWORKS[at.dialect.module]
     at.set_attribute(custom_code.made(spec, framework, at.parts))
     given = custom_code.arguments(spec, framework, at.site.inputs, at.site.mask)
@@ -89,11 +74,11 @@ def _recurrent(spec: Any, at: FlaxLayerWriter) -> None:
     recurrent(spec, at.dialect, at.parts, at.site)
 
 
-def _bidirectional(spec: Bidirectional, at: FlaxLayerWriter) -> None:
+def _bidirectional(spec: L.Bidirectional, at: FlaxLayerWriter) -> None:
     bidirectional(spec, at.dialect, at.parts, at.site)
 
 
-LAYERS: dict[type[LayerSpec], Callable[..., None]] = {
+LAYERS: dict[type[L.LayerSpec], Callable[..., None]] = {
     specs.Custom: _custom,
     specs.Dense: flax_layers.dense,
     specs.Dropout: flax_layers.dropout,
@@ -163,15 +148,15 @@ def own(dialect: Dialect) -> Callable[[Node], str]:
 
 def _own(node: Node, dialect: Dialect) -> list[str]:
     """Our own classes and functions of a layer that is not recurrent."""
-    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-    if isinstance(spec, MultiHeadAttention) and spec.scores:
+    spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+    if isinstance(spec, L.MultiHeadAttention) and spec.scores:
         return ["WeighingAttention"]
-    if isinstance(spec, MultiHeadAttention):
+    if isinstance(spec, L.MultiHeadAttention):
         own_class = [] if flax_attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
         return [*own_class, *filter(None, [flax_attention.attend(spec, dialect)])]
-    if isinstance(spec, Attention):
+    if isinstance(spec, L.Attention):
         return [flax_attention.ATTENTIONS[spec.score]]
-    return {PRelu: ["PReLU"], Normalization: ["Normalization"]}.get(type(spec), [])
+    return {L.PRelu: ["PReLU"], L.Normalization: ["Normalization"]}.get(type(spec), [])
 
 
 def draws(model: Model) -> bool:
@@ -179,12 +164,14 @@ def draws(model: Model) -> bool:
     return any(_draws(node.spec) for node in model.layers)
 
 
-def _draws(spec: LayerSpec) -> bool:
-    if isinstance(spec, TimeDistributed):
+def _draws(spec: L.LayerSpec) -> bool:
+    if isinstance(spec, L.TimeDistributed):
         return _draws(spec.layer)
-    if isinstance(spec, TrainingOnly):
+    if isinstance(spec, L.TrainingOnly):
         return spec.layer in flax_layers.SPATIAL
-    return isinstance(spec, Dropout) or (isinstance(spec, MultiHeadAttention) and spec.dropout > 0)
+    return isinstance(spec, L.Dropout) or (
+        isinstance(spec, L.MultiHeadAttention) and spec.dropout > 0
+    )
 
 
 def refuse(node: Node) -> str:
@@ -192,8 +179,8 @@ def refuse(node: Node) -> str:
     spec = node.spec
     if node.layer and getattr(spec, "stateful", False):
         return f"a stateful {spec.kind} called a second time, whose states would be two"
-    spec = spec.layer if isinstance(spec, TimeDistributed) else spec
-    if isinstance(spec, MultiHeadAttention) and spec.scores and spec.dropout:
+    spec = spec.layer if isinstance(spec, L.TimeDistributed) else spec
+    if isinstance(spec, L.MultiHeadAttention) and spec.scores and spec.dropout:
         return "attention whose weights are returned, with dropout, which Flax would leave out"
     return "" if type(spec) in LAYERS else f"{spec.kind}, which has no Flax form here"
 
@@ -201,9 +188,9 @@ def refuse(node: Node) -> str:
 def _called(model: Model, site: NodeVariables) -> NodeVariables:
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     owner = site.node.owner
-    timed = isinstance(site.node.spec, TimeDistributed)
+    timed = isinstance(site.node.spec, L.TimeDistributed)
     recurrent_layer = isinstance(
-        unwrap_time_distributed(site.node.spec), (Recurrent, Bidirectional)
+        unwrap_time_distributed(site.node.spec), (L.Recurrent, L.Bidirectional)
     )
     masked = recurrent_layer and model.mask_of(owner) is not None
     everywhere = f"jnp.ones({site.x}.shape[:{3 if timed else 2}], bool)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Dense, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Dense
 from xlstm.ir.literals import literal
 
 from ...codegen.custom_layers import checked, merged

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.ir.graph import Input, Model, Node, row_numbers
+from xlstm.ir.graph import Model, Node, row_numbers
 from xlstm.ir.identifiers import identifiers
+from xlstm.ir.layers import Input
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape

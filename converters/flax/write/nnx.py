@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Dense, LayerSpec, Model
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Dense, LayerSpec
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.literals import literal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, LayerSpec, Where
+from xlstm.ir import layers as L
 from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
@@ -15,7 +15,7 @@ from .elementwise import number
 from .shape import axes_text
 
 
-def clip(spec: Clip, at: FlaxLayerWriter) -> None:
+def clip(spec: L.Clip, at: FlaxLayerWriter) -> None:
     """Between bounds."""
     low = None if spec.low is None else ("min", number(spec.low))
     high = None if spec.high is None else ("max", number(spec.high))
@@ -34,13 +34,13 @@ def _numbers(at: FlaxLayerWriter, found: CallExpr) -> None:
     at.set_output(whole)
 
 
-def compare(spec: Compare, at: FlaxLayerWriter) -> None:
+def compare(spec: L.Compare, at: FlaxLayerWriter) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms = [*at.site.inputs, *([] if spec.value is None else [number(spec.value)])]
     _numbers(at, call(named(f"jnp.{spec.how}"), *terms))
 
 
-def where(spec: Where, at: FlaxLayerWriter) -> None:
+def where(spec: L.Where, at: FlaxLayerWriter) -> None:
     """One of two."""
     condition, *rest = at.site.inputs
     given = iter(rest)
@@ -48,7 +48,7 @@ def where(spec: Where, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.where", f"{condition} != 0", yes, no))
 
 
-def along(spec: Along, at: FlaxLayerWriter) -> None:
+def along(spec: L.Along, at: FlaxLayerWriter) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(named(f"jnp.{spec.how}"), at.x, ("axis", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
@@ -57,7 +57,7 @@ def along(spec: Along, at: FlaxLayerWriter) -> None:
         _numbers(at, found)
 
 
-def constant(spec: Constant, at: FlaxLayerWriter) -> None:
+def constant(spec: L.Constant, at: FlaxLayerWriter) -> None:
     """With fixed numbers."""
     if not at.site.read(0):
         return
@@ -73,26 +73,26 @@ def constant(spec: Constant, at: FlaxLayerWriter) -> None:
         at.set_output(found)
 
 
-def across(spec: Across, at: FlaxLayerWriter) -> None:
+def across(spec: L.Across, at: FlaxLayerWriter) -> None:
     """Over all samples, for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
     found = call(f"{at.x}.{named(spec.how)}", ("axis", axes_text(axes)), ("keepdims", "True"))
     at.set_output(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
 
 
-def einsum(spec: Einsum, at: FlaxLayerWriter) -> None:
+def einsum(spec: L.Einsum, at: FlaxLayerWriter) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
     at.set_output(call("jnp.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
 
 
-OPERATIONS: dict[type[LayerSpec], Callable[[Any, FlaxLayerWriter], None]] = {
-    Across: across,
-    Along: along,
-    Clip: clip,
-    Compare: compare,
-    Constant: constant,
-    Einsum: einsum,
-    Where: where,
+OPERATIONS: dict[type[L.LayerSpec], Callable[[Any, FlaxLayerWriter], None]] = {
+    L.Across: across,
+    L.Along: along,
+    L.Clip: clip,
+    L.Compare: compare,
+    L.Constant: constant,
+    L.Einsum: einsum,
+    L.Where: where,
 }
 """Operation -> what writes it."""

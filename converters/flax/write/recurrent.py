@@ -10,16 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xlstm.ir.graph import (
-    LSTM,
-    Bidirectional,
-    ConvLSTM,
-    LayerSpec,
-    Node,
-    Recurrent,
-    SimpleRNN,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Node
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
@@ -51,8 +43,8 @@ def own(dialect: Dialect) -> Callable[[Node], str]:
     """What tells of a layer why it takes a class of our own, "" where native ones do."""
 
     def why(node: Node) -> str:
-        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-        halves = spec.halves if isinstance(spec, Bidirectional) else (spec,)
+        spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+        halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
         names = {_cell_name(half, dialect): None for half in halves}
         names |= {"MaskedRNN": None} if node.mask else {}
         reasons = (OWN[name].format(m=dialect.module) for name in names if name in OWN)
@@ -70,9 +62,9 @@ def _own(dialect: Dialect, parts: ModuleSource, name: str) -> str:
     return name
 
 
-def _cell_name(spec: LayerSpec, dialect: Dialect) -> str:
+def _cell_name(spec: L.LayerSpec, dialect: Dialect) -> str:
     """The class of a layer's cell, "" for a layer that has none."""
-    if not isinstance(spec, ConvLSTM):
+    if not isinstance(spec, L.ConvLSTM):
         return dialect.cells.get(spec.weight_kind, "")
     plain = (spec.activation, spec.gate_activation) == ("tanh", "sigmoid")
     ones = {*spec.strides, *spec.dilation} == {1} and spec.padding == "same"
@@ -80,7 +72,7 @@ def _cell_name(spec: LayerSpec, dialect: Dialect) -> str:
     return "ConvLSTMCell" if native else "PlainConvLSTMCell"
 
 
-def _window(spec: ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
+def _window(spec: L.ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
     """What a cell of convolutions is told about them; the native one's options are the defaults."""
     offset = ("forget_offset", literal(float(spec.forget_offset)))
     options = (
@@ -93,30 +85,30 @@ def _window(spec: ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
     return (literal(spec.window), bias, *(() if native else options))
 
 
-def _cell(spec: Recurrent, dialect: Dialect, parts: ModuleSource) -> CallExpr:
+def _cell(spec: L.Recurrent, dialect: Dialect, parts: ModuleSource) -> CallExpr:
     name = _cell_name(spec, dialect)
     native = name not in OWN
     name = f"{dialect.module}.{name}" if native else _own(dialect, parts, name)
     gate = getattr(spec, "gate_activation", "sigmoid")
     activation = function(dialect, parts, spec.activation)
-    projection = spec.projection if isinstance(spec, LSTM) else 0
+    projection = spec.projection if isinstance(spec, L.LSTM) else 0
     return call(
         name,
         literal(spec.features) if dialect.sized else None,
         literal(spec.units),
-        *(_window(spec, native) if isinstance(spec, ConvLSTM) else ()),
+        *(_window(spec, native) if isinstance(spec, L.ConvLSTM) else ()),
         ("projection", literal(projection)) if projection else None,
         None if gate == "sigmoid" else ("gate_fn", function(dialect, parts, gate)),
         None if spec.activation == "tanh" else ("activation_fn", activation),
         # SimpleCell of NNX computes in float32 unless told otherwise
-        ("dtype", dialect.param_dtype) if dialect.sized and type(spec) is SimpleRNN else None,
+        ("dtype", dialect.param_dtype) if dialect.sized and type(spec) is L.SimpleRNN else None,
         ("param_dtype", dialect.param_dtype),
         *dialect.tail,
     )
 
 
 def _rnn(
-    spec: Recurrent, dialect: Dialect, parts: ModuleSource, masked: bool, reverse: bool
+    spec: L.Recurrent, dialect: Dialect, parts: ModuleSource, masked: bool, reverse: bool
 ) -> CallExpr:
     """The wrapper that walks along the sequence; `reverse` where it reads from the end."""
     cell = _cell(spec, dialect, parts)
@@ -127,24 +119,24 @@ def _rnn(
     return call(_own(dialect, parts, "MaskedRNN"), cell, back, zero)
 
 
-def _nest(spec: Recurrent | Bidirectional, states: Sequence[CallExpr | str]) -> CallExpr | str:
+def _nest(spec: L.Recurrent | L.Bidirectional, states: Sequence[CallExpr | str]) -> CallExpr | str:
     """Texts of all states, in the hub's order, as Flax's carry."""
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         first = spec.forward.states
         halves = (spec.forward, states[:first]), (spec.backward, states[first:])
         return call("", *(_nest(half, own) for half, own in halves))
     return call("", *reversed(states)) if len(states) > 1 else states[0]
 
 
-def _paths(spec: Recurrent | Bidirectional) -> list[str]:
+def _paths(spec: L.Recurrent | L.Bidirectional) -> list[str]:
     """Where in a carry each state lies, in the hub's order."""
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         return [f"[{n}]{path}" for n, half in enumerate(spec.halves) for path in _paths(half)]
     return ["[1]", "[0]"] if spec.states == 2 else [""]
 
 
 def _carry(
-    spec: Recurrent | Bidirectional, parts: ModuleSource, site: NodeVariables
+    spec: L.Recurrent | L.Bidirectional, parts: ModuleSource, site: NodeVariables
 ) -> CallExpr | str:
     """The carry that a layer starts from."""
     sizes = _sizes(spec, site.x)
@@ -160,11 +152,11 @@ def _carry(
     return _nest(spec, [call("checked", state, site.x, *size) for state, size in pairs])
 
 
-def _sizes(spec: Recurrent | Bidirectional, x: str) -> list[list[str]]:
+def _sizes(spec: L.Recurrent | L.Bidirectional, x: str) -> list[list[str]]:
     """Texts of the sizes of one sample of every state, for the input x."""
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         return [size for half in spec.halves for size in _sizes(half, x)]
-    if not isinstance(spec, ConvLSTM):
+    if not isinstance(spec, L.ConvLSTM):
         return [[literal(shape[-1])] for shape in spec.state_shapes()]
     space = [
         _places(spec, axis, f"{x}.shape[{axis + 2}]") if size is None else literal(size)
@@ -173,7 +165,7 @@ def _sizes(spec: Recurrent | Bidirectional, x: str) -> list[list[str]]:
     return [[*space, literal(spec.units)]] * 2
 
 
-def _places(spec: ConvLSTM, axis: int, size: str) -> str:
+def _places(spec: L.ConvLSTM, axis: int, size: str) -> str:
     """How many windows fit along an axis whose size is known at run time only."""
     stride = spec.strides[axis] or 1
     reach = ((spec.window[axis] or 1) - 1) * (spec.dilation[axis] or 1)
@@ -184,13 +176,13 @@ def _places(spec: ConvLSTM, axis: int, size: str) -> str:
     return left if stride == 1 else f"({size} - {more}) // {literal(stride)} + 1"
 
 
-def _target(spec: Recurrent | Bidirectional, states: tuple[str, ...]) -> str:
+def _target(spec: L.Recurrent | L.Bidirectional, states: tuple[str, ...]) -> str:
     """What a carry is assigned to, for the variables of the states; "" where none is read."""
     if spec.stateful:
         return "carry"
     if all(state == "_" for state in states):
         return ""
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         first = spec.forward.states
         halves = (spec.forward, states[:first]), (spec.backward, states[first:])
         return f"({', '.join(_target(half, own) or '_' for half, own in halves)})"
@@ -198,7 +190,7 @@ def _target(spec: Recurrent | Bidirectional, states: tuple[str, ...]) -> str:
 
 
 def _call(
-    spec: Recurrent | Bidirectional,
+    spec: L.Recurrent | L.Bidirectional,
     parts: ModuleSource,
     site: NodeVariables,
     output: str,
@@ -233,7 +225,9 @@ def _init(parts: ModuleSource, site: NodeVariables, module: CallExpr) -> None:
     parts.init += statement(f"self.{site.name}: Any = ", module, 8)
 
 
-def recurrent(spec: Recurrent, dialect: Dialect, parts: ModuleSource, site: NodeVariables) -> None:
+def recurrent(
+    spec: L.Recurrent, dialect: Dialect, parts: ModuleSource, site: NodeVariables
+) -> None:
     """An LSTM, GRU or SimpleRNN."""
     module = _rnn(spec, dialect, parts, bool(site.mask), spec.go_backwards)
     _init(parts, site, module)
@@ -242,7 +236,7 @@ def recurrent(spec: Recurrent, dialect: Dialect, parts: ModuleSource, site: Node
         parts.forward += assigned(site.y, f"{site.y}[:, -1]")
 
 
-def _merge(spec: Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
+def _merge(spec: L.Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
     """The function that joins the halves' sequences; None for the default one."""
     merge = MERGES[spec.merge]
     if spec.return_sequences and spec.merge == "concat":
@@ -256,7 +250,7 @@ def _merge(spec: Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
 
 
 def bidirectional(
-    spec: Bidirectional, dialect: Dialect, parts: ModuleSource, site: NodeVariables
+    spec: L.Bidirectional, dialect: Dialect, parts: ModuleSource, site: NodeVariables
 ) -> None:
     """Two recurrent layers; the native wrapper turns the second one's sequence round again."""
     merge = _merge(spec, parts)

@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import (
-    Concatenate,
-    Crop,
-    Dot,
-    ExpandDims,
-    Flatten,
-    Merge,
-    Pad,
-    Permute,
-    Reduce,
-    RepeatVector,
-    Reshape,
-    Reverse,
-    Slice,
-    Squeeze,
-    UpSample,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import WIDEST, WIDTH, CallExpr, call, listed
@@ -38,24 +22,24 @@ def _leading(at: FlaxLayerWriter) -> str:
     return "x.shape[0]".replace("x", at.x) if at.lead == 1 else f"*{at.x}.shape[:{at.lead}]"
 
 
-def flatten(_spec: Flatten, at: FlaxLayerWriter) -> None:
+def flatten(_spec: L.Flatten, at: FlaxLayerWriter) -> None:
     """All axes of a sample as one."""
     at.set_output(call(f"{at.x}.reshape", _leading(at), "-1"))
 
 
-def reshape(spec: Reshape, at: FlaxLayerWriter) -> None:
+def reshape(spec: L.Reshape, at: FlaxLayerWriter) -> None:
     """A sample in another shape."""
     sizes = ("-1" if size is None else literal(size) for size in spec.shape)
     at.set_output(call(f"{at.x}.reshape", _leading(at), *sizes))
 
 
-def permute(spec: Permute, at: FlaxLayerWriter) -> None:
+def permute(spec: L.Permute, at: FlaxLayerWriter) -> None:
     """Axes in another order."""
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
     at.set_output(call(f"{at.x}.transpose", *map(literal, order)))
 
 
-def repeat_vector(spec: RepeatVector, at: FlaxLayerWriter) -> None:
+def repeat_vector(spec: L.RepeatVector, at: FlaxLayerWriter) -> None:
     """Equal steps."""
     at.set_output(call("jnp.repeat", at.part("None"), literal(spec.times), ("axis", f"{at.lead}")))
 
@@ -70,7 +54,7 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
-def take(spec: Slice, at: FlaxLayerWriter) -> None:
+def take(spec: L.Slice, at: FlaxLayerWriter) -> None:
     """A part along one axis."""
     before = [":"] * spec.axis
     if not spec.drop:
@@ -85,29 +69,29 @@ def take(spec: Slice, at: FlaxLayerWriter) -> None:
         at.set_output(at.part(*before, start))
 
 
-def expand_dims(spec: ExpandDims, at: FlaxLayerWriter) -> None:
+def expand_dims(spec: L.ExpandDims, at: FlaxLayerWriter) -> None:
     """A new axis."""
     at.set_output(call("jnp.expand_dims", at.x, literal(at.axis(spec.axis))))
 
 
-def squeeze(spec: Squeeze, at: FlaxLayerWriter) -> None:
+def squeeze(spec: L.Squeeze, at: FlaxLayerWriter) -> None:
     """An axis less."""
     at.set_output(call("jnp.squeeze", at.x, ("axis", literal(at.axis(spec.axis)))))
 
 
-def reverse(_spec: Reverse, at: FlaxLayerWriter) -> None:
+def reverse(_spec: L.Reverse, at: FlaxLayerWriter) -> None:
     """The time axis turned round."""
     at.set_output(call("jnp.flip", at.x, f"{at.lead}"))
 
 
-def pad(spec: Pad, at: FlaxLayerWriter) -> None:
+def pad(spec: L.Pad, at: FlaxLayerWriter) -> None:
     """Zeros around."""
     pairs = [(0, 0)] * at.lead + [*zip(spec.before, spec.after, strict=True), (0, 0)]
     padded = call("jnp.pad", at.x, call("", *map(literal, pairs)))
     at.set_output(padded if any(map(any, pairs)) else at.x)
 
 
-def crop(spec: Crop, at: FlaxLayerWriter) -> None:
+def crop(spec: L.Crop, at: FlaxLayerWriter) -> None:
     """The middle."""
     pairs = zip(spec.before, spec.after, strict=True)
     parts = [_part(a or None, -b or None) for a, b in pairs]
@@ -116,7 +100,7 @@ def crop(spec: Crop, at: FlaxLayerWriter) -> None:
     at.set_output(at.part(*parts) if parts else at.x)
 
 
-def up_sample(spec: UpSample, at: FlaxLayerWriter) -> None:
+def up_sample(spec: L.UpSample, at: FlaxLayerWriter) -> None:
     """Every place repeated."""
     value: CallExpr | str = at.x
     for axis, times in enumerate(spec.times):
@@ -125,7 +109,7 @@ def up_sample(spec: UpSample, at: FlaxLayerWriter) -> None:
     at.set_output(value)
 
 
-def reduce(spec: Reduce, at: FlaxLayerWriter) -> None:
+def reduce(spec: L.Reduce, at: FlaxLayerWriter) -> None:
     """Over axes of a sample."""
     axes = ("axis", axes_text(tuple(map(at.axis, spec.axes))))
     at.set_output(
@@ -133,7 +117,7 @@ def reduce(spec: Reduce, at: FlaxLayerWriter) -> None:
     )
 
 
-def concatenate(spec: Concatenate, at: FlaxLayerWriter) -> None:
+def concatenate(spec: L.Concatenate, at: FlaxLayerWriter) -> None:
     """End to end."""
     inputs = at.site.inputs
     joined = call("jnp.concatenate", listed(inputs), ("axis", literal(at.axis(spec.axis))))
@@ -170,7 +154,7 @@ def _chained(at: FlaxLayerWriter, sign: str, terms: list[str]) -> None:
     ]
 
 
-def merge(spec: Merge, at: FlaxLayerWriter) -> None:
+def merge(spec: L.Merge, at: FlaxLayerWriter) -> None:
     """Element by element."""
     terms, count, y = _same_rank(at), len(at.site.inputs), at.site.y
     if count > WIDEST:
@@ -195,7 +179,7 @@ def merge(spec: Merge, at: FlaxLayerWriter) -> None:
         at.set_output(f"{y} / {count}")
 
 
-def dot(spec: Dot, at: FlaxLayerWriter) -> None:
+def dot(spec: L.Dot, at: FlaxLayerWriter) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))
     if spec.normalize:

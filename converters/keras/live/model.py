@@ -25,7 +25,8 @@ import numpy as np
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.files.description import Description, Stored
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import Elu, LayerSpec, Model, MultiHeadAttention, Pool, Relu, TimeDistributed
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model
 from xlstm.ir.precision import HALF, cast
 from xlstm.ir.source import Optimizer, optimizer_of
 from xlstm.ir.types import Array
@@ -434,12 +435,12 @@ def inexact(dtype: str, model: Model) -> str:
     return f"MaxPooling3D {named}" if pooled else ""
 
 
-def _inner(spec: LayerSpec) -> LayerSpec:
-    return spec.layer if isinstance(spec, TimeDistributed) else spec
+def _inner(spec: L.LayerSpec) -> L.LayerSpec:
+    return spec.layer if isinstance(spec, L.TimeDistributed) else spec
 
 
-def _is_max_pool_3d(spec: LayerSpec) -> bool:
-    return isinstance(spec, Pool) and spec.how == "max" and len(spec.window) == 3
+def _is_max_pool_3d(spec: L.LayerSpec) -> bool:
+    return isinstance(spec, L.Pool) and spec.how == "max" and len(spec.window) == 3
 
 
 def inexact_for(model: Model, dtype: str) -> dict[str, float]:
@@ -457,7 +458,7 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
             why, error = table[name]
             found[f"{name} of {node.name}: {why}"] = error
         spec = _inner(node.spec)
-        if isinstance(spec, Elu):
+        if isinstance(spec, L.Elu):
             why, error = table["elu"]
             found[f"ELU of {node.name}: {why}"] = error * max(1.0, abs(spec.alpha))
         if wide and (constant := _rounded(spec)) is not None:
@@ -470,21 +471,21 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
 EXACT = 1e-30
 """Less than any constant of a layer."""
 
-ROUNDED: dict[type[LayerSpec], str] = {
-    Relu: "tf.nn.leaky_relu rounds its slope to float32",
-    MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
+ROUNDED: dict[type[L.LayerSpec], str] = {
+    L.Relu: "tf.nn.leaky_relu rounds its slope to float32",
+    L.MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
 }
 """Layers of which Keras on TensorFlow rounds a constant, whatever the dtype."""
 
 
-def _rounded(spec: LayerSpec) -> float | None:
+def _rounded(spec: L.LayerSpec) -> float | None:
     """The constant of a layer that is rounded, None if it has none."""
-    if isinstance(spec, MultiHeadAttention):
+    if isinstance(spec, L.MultiHeadAttention):
         return 1.0 / math.sqrt(spec.key_dim)
-    return spec.slope if isinstance(spec, Relu) and is_leaky(spec) else None
+    return spec.slope if isinstance(spec, L.Relu) and is_leaky(spec) else None
 
 
-def _activations(spec: LayerSpec) -> set[str]:
+def _activations(spec: L.LayerSpec) -> set[str]:
     """Activations of a layer and of the layers inside it."""
     held = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
     inner = [part for _, part in spec.weighted_parts if part is not spec]

@@ -7,26 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
-from xlstm.ir.graph import (
-    Attention,
-    Bidirectional,
-    Builder,
-    Concatenate,
-    Custom,
-    Edge,
-    Embedding,
-    Flatten,
-    LayerSpec,
-    Masking,
-    Merge,
-    MultiHeadAttention,
-    Permute,
-    Recurrent,
-    Reshape,
-    Reverse,
-    TimeDistributed,
-)
-from xlstm.ir.layers import Compare, Where
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.layers.custom import same_layer, unwrap_time_distributed
 from xlstm.ir.permutes import order_of, time_distributed
 from xlstm.ir.types import Array, Shape
@@ -47,7 +29,7 @@ from .weights import halves_train, read_weights, trainable_of
 
 REDUCED = "which is reduced over all samples of a batch"
 
-MOVES = (Permute, Flatten, Reshape)
+MOVES = (L.Permute, L.Flatten, L.Reshape)
 """Specs beside the one that a layer is named for."""
 
 
@@ -74,7 +56,7 @@ class KerasGraphBuilder:
         self._read = {(tensor.layer, tensor.output) for tensor in read}
         self._edges: dict[KerasTensor, Edge] = {}
         self._placed: set[tuple[str, int]] = set()
-        self._owners: dict[str, list[tuple[str, LayerSpec]]] = {}
+        self._owners: dict[str, list[tuple[str, L.LayerSpec]]] = {}
         self._shared = SharedLayers(reader)
         self._names: set[str] = {call.name for call in graph.calls}
 
@@ -166,7 +148,7 @@ class KerasGraphBuilder:
         if alike and name not in BY_NUMBER:
             raise operation.refused("a tensor of samples", f"{read[min(alike)].node}, {REDUCED}")
 
-        def add(node: str, spec: LayerSpec, edges: list[Edge]) -> Edge:
+        def add(node: str, spec: L.LayerSpec, edges: list[Edge]) -> Edge:
             return self._add(where, node, self._wrapped(spec, edges, call), edges)
 
         own = self._name(call)
@@ -218,43 +200,47 @@ class KerasGraphBuilder:
             hub = read_weights(self.reader, name, call.layer, specs, call.group)
             self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
 
-    def _sized(self, call: LayerCall, spec: LayerSpec) -> LayerSpec:
+    def _sized(self, call: LayerCall, spec: L.LayerSpec) -> L.LayerSpec:
         """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
         if call.name in self._owners:
             own, first = (
                 unwrap_time_distributed(spec),
                 unwrap_time_distributed(self._owners[call.name][0][1]),
             )
-            assert isinstance(own, Custom)
-            assert isinstance(first, Custom)
+            assert isinstance(own, L.Custom)
+            assert isinstance(first, L.Custom)
             done = replace(own, shapes=first.shapes)
-            return replace(spec, layer=done) if isinstance(spec, TimeDistributed) else done
+            return replace(spec, layer=done) if isinstance(spec, L.TimeDistributed) else done
         name = "/".join(call.home)
         stored = taken(self.reader, name, call.group)
         self.reader.give(name if self.reader.description.by_name else call.group, stored)
         return sized(self.reader, spec, stored, self.reader.where(call.name))
 
-    def _spec(self, edge: Edge) -> LayerSpec:
+    def _spec(self, edge: Edge) -> L.LayerSpec:
         return self.nodes.node(edge.node).spec
 
-    def _wrapped(self, spec: LayerSpec, inputs: Sequence[Edge], call: LayerCall) -> LayerSpec:
+    def _wrapped(self, spec: L.LayerSpec, inputs: Sequence[Edge], call: LayerCall) -> L.LayerSpec:
         """A spec for every time step, where the model around it is applied to each by itself."""
         for _ in range(call.wraps):
             ranks = {len(self.nodes.shape(x)) for x in inputs}
-            if isinstance(spec, (Merge, Compare, Where)) and len(ranks) == 1:
+            if isinstance(spec, (L.Merge, L.Compare, L.Where)) and len(ranks) == 1:
                 continue
-            if isinstance(spec, Concatenate):
+            if isinstance(spec, L.Concatenate):
                 spec = replace(spec, axis=spec.axis + (spec.axis >= 0))
                 continue
             spec = time_distributed(spec)
         return spec
 
     def _add_masked(
-        self, call: LayerCall, specs: Sequence[LayerSpec], inputs: list[Edge], masks: Sequence[Mask]
+        self,
+        call: LayerCall,
+        specs: Sequence[L.LayerSpec],
+        inputs: list[Edge],
+        masks: Sequence[Mask],
     ) -> list[list[Edge]]:
         """Adds a merge whose numbers depend on the masks of its inputs."""
         (spec,), where = specs, self.reader.where(call.name)
-        assert isinstance(spec, Merge)
+        assert isinstance(spec, L.Merge)
         kept = [None if mask is None else self.carried.sure(mask, where) for mask in masks]
         shapes = [self.nodes.shape(x) for x in inputs]
         check_shapes(shapes, [mask and self.nodes.shape(mask) for mask in kept], where)
@@ -271,7 +257,11 @@ class KerasGraphBuilder:
         return [made[-1:]]
 
     def _add_specs(
-        self, call: LayerCall, specs: Sequence[LayerSpec], inputs: list[Edge], masks: Sequence[Mask]
+        self,
+        call: LayerCall,
+        specs: Sequence[L.LayerSpec],
+        inputs: list[Edge],
+        masks: Sequence[Mask],
     ) -> list[list[Edge]]:
         """Adds the nodes of a layer, one after the other; gives their outputs."""
         where = self.reader.where(call.name)
@@ -289,7 +279,7 @@ class KerasGraphBuilder:
         if len(set(halves_train(call.layer))) > 1:
             self.reader.note(f"{where}: one half is not trainable; ports train both")
         found: list[list[Edge]] = []
-        last = max((n for n, spec in enumerate(specs) if isinstance(spec, Recurrent)), default=-1)
+        last = max((n for n, spec in enumerate(specs) if isinstance(spec, L.Recurrent)), default=-1)
         owners = self._owners.get(call.name, [])
         mask: Mask = masks[0] if masks else None
         for number, (name, spec, own) in enumerate(zip(names, specs, states, strict=True)):
@@ -306,7 +296,7 @@ class KerasGraphBuilder:
                 inputs = found[-1][:2]
             if obeyed and number < last and getattr(spec, "go_backwards", False):
                 # the cells after the first see its order of the steps
-                mask = self._add(where, self._free(f"{name}/mask"), Reverse(), [obeyed])
+                mask = self._add(where, self._free(f"{name}/mask"), L.Reverse(), [obeyed])
         if channels:
             found[channels.core] = self._moved_back(call, channels, found[channels.core])
         return found
@@ -314,7 +304,7 @@ class KerasGraphBuilder:
     def _moved_back(self, call: LayerCall, channels: Channels, found: list[Edge]) -> list[Edge]:
         """The outputs of a layer whose channels come first; the first one is moved by the last."""
         rest, spec = found[1 + channels.joined :], self._spec(found[0])
-        twice = isinstance(spec, Bidirectional) and spec.merge == "none" and not channels.joined
+        twice = isinstance(spec, L.Bidirectional) and spec.merge == "none" and not channels.joined
         moved = found[:1]
         for number, edge in enumerate(rest, 1):
             move = channels.sequence if twice and number == 1 else channels.state
@@ -323,7 +313,7 @@ class KerasGraphBuilder:
             moved.append(edge)
         return moved
 
-    def _move(self, call: LayerCall, move: LayerSpec, edge: Edge, part: str) -> Edge:
+    def _move(self, call: LayerCall, move: L.LayerSpec, edge: Edge, part: str) -> Edge:
         """A tensor of a layer with its channels in another place."""
         name, where = self._free(f"{call.name}/{part}"), self.reader.where(call.name)
         self.moves.add(name)
@@ -346,7 +336,7 @@ class KerasGraphBuilder:
             found.insert(place, edge)
         return found
 
-    def _again(self, owner: tuple[str, LayerSpec], spec: LayerSpec, where: str) -> str:
+    def _again(self, owner: tuple[str, L.LayerSpec], spec: L.LayerSpec, where: str) -> str:
         """The node whose layer is called again.
 
         Raises:
@@ -362,14 +352,14 @@ class KerasGraphBuilder:
             raise UnsupportedError(where, "calls that are alike", got, LIMITS)
         return ""
 
-    def _attended(self, spec: LayerSpec, masks: Sequence[Mask], where: str) -> list[Edge]:
+    def _attended(self, spec: L.LayerSpec, masks: Sequence[Mask], where: str) -> list[Edge]:
         """The masks that are inputs of attention."""
-        if not isinstance(spec, (Attention, MultiHeadAttention)):
+        if not isinstance(spec, (L.Attention, L.MultiHeadAttention)):
             return []
         return [self.carried.sure(masks["qvk".index(name)], where) for name in spec.masks]
 
     def _obeyed(
-        self, call: LayerCall, spec: LayerSpec, x: Shape, mask: Mask, specs: Sequence[LayerSpec]
+        self, call: LayerCall, spec: L.LayerSpec, x: Shape, mask: Mask, specs: Sequence[L.LayerSpec]
     ) -> Edge | None:
         """The mask edge of a node.
 
@@ -381,16 +371,16 @@ class KerasGraphBuilder:
             return None
         where = self.reader.where(call.name)
         edge = self.carried.sure(mask, where)
-        timed = isinstance(spec, TimeDistributed)
+        timed = isinstance(spec, L.TimeDistributed)
         if timed and len(self.nodes.shape(edge)) != len(wanted):
             want = f"a mask of rank {len(wanted) + 1} for the layer inside TimeDistributed"
             raise UnsupportedError(where, want, "a mask of the time steps alone", LIMITS)
         if len(specs) > 1 and not isinstance(
-            unwrap_time_distributed(spec), (Recurrent, Bidirectional)
+            unwrap_time_distributed(spec), (L.Recurrent, L.Bidirectional)
         ):
             want = "a layer with channels_last where a mask counts"
             raise UnsupportedError(where, want, "channels_first", LIMITS)
-        if isinstance(spec, (Recurrent, Bidirectional)):
+        if isinstance(spec, (L.Recurrent, L.Bidirectional)):
             check_masked(self.reader, call.name, call.layer, specs, call.started)
         return edge
 
@@ -401,7 +391,7 @@ class KerasGraphBuilder:
     def _numbered(self, call: LayerCall) -> str:
         return self._free(f"{call.name}/{call.number or 1}")
 
-    def _stages(self, call: LayerCall, specs: Sequence[LayerSpec]) -> list[str]:
+    def _stages(self, call: LayerCall, specs: Sequence[L.LayerSpec]) -> list[str]:
         """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
         name = self._name(call)
         heavy = [n for n, spec in enumerate(specs) if spec.weighted_parts]
@@ -427,7 +417,7 @@ class KerasGraphBuilder:
     def _name_outputs(
         self,
         call: LayerCall,
-        specs: Sequence[LayerSpec],
+        specs: Sequence[L.LayerSpec],
         found: list[list[Edge]],
         masks: Sequence[Mask],
     ) -> None:
@@ -436,14 +426,14 @@ class KerasGraphBuilder:
         edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
         inner = unwrap_time_distributed(last)
         carried = self.carried.after(call, last, masks)
-        if isinstance(inner, Masking) or (isinstance(inner, Embedding) and inner.mask_zero):
+        if isinstance(inner, L.Masking) or (isinstance(inner, L.Embedding) and inner.mask_zero):
             own = edges.pop()
             self.carried.booleans.add(own)
-            lost = inner is not last and isinstance(inner, Masking)  # inside TimeDistributed
+            lost = inner is not last and isinstance(inner, L.Masking)  # inside TimeDistributed
             carried = carried if lost else own
         self._edges |= {call.output(n): edge for n, edge in enumerate(edges)}
-        joined = any(isinstance(spec, Concatenate) for spec in specs)
-        two = isinstance(last, Bidirectional) and last.merge == "none" and not joined
+        joined = any(isinstance(spec, L.Concatenate) for spec in specs)
+        two = isinstance(last, L.Bidirectional) and last.merge == "none" and not joined
         self.carried.of |= {call.output(n): carried for n in range(1 + two) if carried}
 
     def _add(self, where: str, *args: object, **options: object) -> Edge:

@@ -10,7 +10,7 @@ from typing import Any
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
 from xlstm.ir import layer_registry as custom
-from xlstm.ir.graph import LayerSpec
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Shape
 
 from ..activations import FROM_KERAS, REFUSED, stock_form

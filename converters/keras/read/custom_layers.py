@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.files.description import Stored
-from xlstm.ir.graph import Custom, LayerSpec, TimeDistributed
 from xlstm.ir.layer_registry import lookup
+from xlstm.ir.layers import Custom, LayerSpec, TimeDistributed
 from xlstm.ir.layers.custom import unwrap_time_distributed
 
 from .context import LIMITS, CallContext, Config, ReadContext

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xlstm.errors import FileError, UnsupportedError
-from xlstm.ir.graph import Bidirectional, Concatenate, ConvLSTM, Edge, LayerSpec, Permute, Recurrent
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge
 from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.layers.operations import CONSTANT_MOST
 
@@ -71,10 +72,10 @@ def without(start: Any, fixed: Mapping[int, Fixed]) -> Any:
     return [item for place, item in enumerate(items) if place not in fixed]
 
 
-def shared_out(states: list[Edge], specs: Sequence[LayerSpec], where: str) -> list[list[Edge]]:
+def shared_out(states: list[Edge], specs: Sequence[L.LayerSpec], where: str) -> list[list[Edge]]:
     """The initial states of each spec; none for all where none are given."""
     counts = [
-        len(spec.state_shapes()) if isinstance(spec, (Recurrent, Bidirectional)) else 0
+        len(spec.state_shapes()) if isinstance(spec, (L.Recurrent, L.Bidirectional)) else 0
         for spec in specs
     ]
     if states and len(states) != sum(counts):
@@ -97,31 +98,31 @@ class Channels(NamedTuple):
 
     core: int
     joined: bool
-    sequence: LayerSpec
-    state: Permute
-    start: Permute
+    sequence: L.LayerSpec
+    state: L.Permute
+    start: L.Permute
 
 
-def channels_of(specs: Sequence[LayerSpec]) -> Channels | None:
+def channels_of(specs: Sequence[L.LayerSpec]) -> Channels | None:
     """How the channels of a layer's states move; None where they do not.
 
     >>> spec = ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
     >>> channels_of([Permute((1, 3, 2)), spec, Permute((2, 1))]).core
     1
     """
-    if not isinstance(unwrap_time_distributed(specs[-1]), Permute):
+    if not isinstance(unwrap_time_distributed(specs[-1]), L.Permute):
         return None
     for place, spec in enumerate(specs):
         own = unwrap_time_distributed(spec)
-        core = own.forward if isinstance(own, Bidirectional) else own
-        if isinstance(core, ConvLSTM):
+        core = own.forward if isinstance(own, L.Bidirectional) else own
+        if isinstance(core, L.ConvLSTM):
             rank = len(core.space)
-            joined = any(isinstance(spec, Concatenate) for spec in specs)
+            joined = any(isinstance(spec, L.Concatenate) for spec in specs)
             return Channels(place, joined, specs[-1], to_first(rank), to_last(rank))
     return None
 
 
-def main_of(specs: Sequence[LayerSpec]) -> LayerSpec:
+def main_of(specs: Sequence[L.LayerSpec]) -> L.LayerSpec:
     """The spec that says which mask a layer's output carries: its last, but for moves of axes."""
     found = channels_of(specs)
     return specs[found.core] if found else specs[-1]

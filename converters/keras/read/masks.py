@@ -11,22 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    Bidirectional,
-    Builder,
-    Custom,
-    Edge,
-    Embedding,
-    ExpandDims,
-    LayerSpec,
-    Masking,
-    Merge,
-    MultiHeadAttention,
-    NotEqual,
-    Recurrent,
-    TimeDistributed,
-)
-from xlstm.ir.layers import Compare, Where
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.types import Shape
 
 from .context import LIMITS, ReadContext
@@ -88,19 +74,19 @@ class MaskPropagation:
         self.turned: dict[Edge, Edge] = {}
         self.alike: set[Edge] = set()
         self.operations: dict[tuple[str, int], tuple[str, LayerCall]] = {}
-        self.compared: dict[tuple[Edge, type[LayerSpec], float], Edge] = {}
+        self.compared: dict[tuple[Edge, type[L.LayerSpec], float], Edge] = {}
         self._values: dict[KerasTensor, Any] = {}
 
     def is_mask(self, tensor: KerasTensor) -> bool:
         """Whether a tensor is a mask that an operation computes."""
         return tensor[:2] in self.operations
 
-    def note_mask(self, node: str, spec: LayerSpec, inputs: Sequence[Edge]) -> None:
+    def note_mask(self, node: str, spec: L.LayerSpec, inputs: Sequence[Edge]) -> None:
         """Notes a layer whose second output is a mask, the first of several that are alike."""
-        if isinstance(spec, Masking):
-            self.compared.setdefault((inputs[0], Masking, spec.value), Edge(node, 1))
-        elif isinstance(spec, Embedding) and spec.mask_zero:
-            self.compared.setdefault((inputs[0], Embedding, 0.0), Edge(node, 1))
+        if isinstance(spec, L.Masking):
+            self.compared.setdefault((inputs[0], L.Masking, spec.value), Edge(node, 1))
+        elif isinstance(spec, L.Embedding) and spec.mask_zero:
+            self.compared.setdefault((inputs[0], L.Embedding, 0.0), Edge(node, 1))
 
     def masks(self, call: LayerCall, where: str) -> list[Mask]:
         """The mask of each input of a call: the one it names, or the one carried there."""
@@ -145,7 +131,7 @@ class MaskPropagation:
         """Notes that an operation gives True and False, or moves them."""
         spec = made[0].spec if isinstance(made[0], PendingNode) else None
         moved = isinstance(spec, MOVES) and all(t in read for t in made_of(made[0]))
-        to_truth = isinstance(spec, Compare) and name == "cast"
+        to_truth = isinstance(spec, L.Compare) and name == "cast"
         if name in FLAGGED or moved or to_truth:
             self.flags |= {*edges}
 
@@ -155,7 +141,7 @@ class MaskPropagation:
             name = f"{edge.node}/mask"
             while name in self.nodes:
                 name += "_"
-            mask = self.turned[edge] = self.nodes.add(name, NotEqual(0.0), [edge])
+            mask = self.turned[edge] = self.nodes.add(name, L.NotEqual(0.0), [edge])
             self.booleans.add(mask)
         return self.turned[edge]
 
@@ -234,7 +220,7 @@ class MaskPropagation:
         """Any or all over the last axis: of masks side by side, or of a Masking layer's x != v."""
         if self._is_marked(name, first):
             x, value = _compared(self.operations[first[:2]][1])
-            key = self.edge(x, where) if x else Edge(""), Masking, float(value)
+            key = self.edge(x, where) if x else Edge(""), L.Masking, float(value)
             return self.compared.get(key, Mixed(f"operation any ({call.name})"))
         found = self._value(first, where)
         how = "or" if name == "any" else "and"
@@ -246,23 +232,23 @@ class MaskPropagation:
         if x is None or self.is_mask(x):
             return Mixed(f"operation not_equal ({call.name})")
         edge = self.edge(x, where)
-        if found := self.compared.get((edge, Embedding, float(value))):
+        if found := self.compared.get((edge, L.Embedding, float(value))):
             return found
         own = Edge(call.name)
         if own not in self.booleans:
-            self.nodes.add(call.name, NotEqual(float(value)), [edge])
+            self.nodes.add(call.name, L.NotEqual(float(value)), [edge])
             self.booleans.add(own)
         return own
 
-    def after(self, call: LayerCall, last: LayerSpec, masks: Sequence[Mask]) -> Mask:
+    def after(self, call: LayerCall, last: L.LayerSpec, masks: Sequence[Mask]) -> Mask:
         """The mask that the first output of a layer carries."""
         kind = class_of(call.layer)
         one = masks[0] if masks else None
-        if isinstance(last, Custom):
+        if isinstance(last, L.Custom):
             return self._handed_on(call, last, masks)
-        if isinstance(last, (Recurrent, Bidirectional)):
+        if isinstance(last, (L.Recurrent, L.Bidirectional)):
             return one if last.return_sequences else None
-        if kind == "TimeDistributed" and isinstance(last, TimeDistributed):
+        if kind == "TimeDistributed" and isinstance(last, L.TimeDistributed):
             return self._after_steps(last, one)
         if kind in CARRIES:
             return one
@@ -272,19 +258,19 @@ class MaskPropagation:
             return self._merged(call, masks)
         return self._side_by_side(call, masks) if kind == "Concatenate" else None
 
-    def _handed_on(self, call: LayerCall, last: Custom, masks: Sequence[Mask]) -> Mask:
+    def _handed_on(self, call: LayerCall, last: L.Custom, masks: Sequence[Mask]) -> Mask:
         """The mask that a registered layer hands on: its inputs', if they have one."""
         if not last.passes_mask or len(set(masks)) == 1:
             return masks[0] if last.passes_mask else None
         return Mixed(f"masks of the inputs of {call.name}, which differ")
 
-    def after_heads(self, call: LayerCall, last: LayerSpec) -> None:
+    def after_heads(self, call: LayerCall, last: L.LayerSpec) -> None:
         """Keras 3 takes the masks off the inputs of MultiHeadAttention, at a time of its own."""
-        if isinstance(last, MultiHeadAttention) and self.reader.major > 2:
+        if isinstance(last, L.MultiHeadAttention) and self.reader.major > 2:
             why = f"Keras takes the masks off what {call.name} reads, for whoever comes after it"
             self.of |= {tensor: Mixed(why) for tensor in call.inputs if self.of.get(tensor)}
 
-    def _after_steps(self, last: TimeDistributed, mask: Mask) -> Mask:
+    def _after_steps(self, last: L.TimeDistributed, mask: Mask) -> Mask:
         wide = isinstance(mask, Mixed) or (
             isinstance(mask, Edge) and len(self.nodes.shape(mask)) > 1
         )
@@ -366,9 +352,9 @@ Read = Edge | int
 class Steps:
     """Specs and what each reads, in order; the last one gives what is wanted."""
 
-    found: list[tuple[LayerSpec, tuple[Read, ...]]] = field(default_factory=list)
+    found: list[tuple[L.LayerSpec, tuple[Read, ...]]] = field(default_factory=list)
 
-    def add(self, spec: LayerSpec, *reads: Read) -> int:
+    def add(self, spec: L.LayerSpec, *reads: Read) -> int:
         """The number of a new step."""
         self.found.append((spec, reads))
         return len(self.found) - 1
@@ -376,14 +362,14 @@ class Steps:
     def chosen(self, masks: Sequence[int], yes: Read, no: Read) -> Read:
         """One thing where one of the masks keeps a step, another elsewhere."""
         for mask in masks:
-            no = self.add(Where(), mask, yes, no)
+            no = self.add(L.Where(), mask, yes, no)
         return no
 
 
-def is_changed(reader: ReadContext, specs: Sequence[LayerSpec], masks: Sequence[object]) -> bool:
+def is_changed(reader: ReadContext, specs: Sequence[L.LayerSpec], masks: Sequence[object]) -> bool:
     """Whether the masks of a layer's inputs change its numbers."""
     (spec, *_) = specs
-    merges = isinstance(spec, Merge) and spec.how in CHANGED
+    merges = isinstance(spec, L.Merge) and spec.how in CHANGED
     return merges and any(mask is not None for mask in masks) and reader.era.joins_masks_by_or
 
 
@@ -400,12 +386,12 @@ def check_shapes(shapes: Sequence[Shape], masks: Sequence[Shape | None], where: 
 
 
 def masked_merge(
-    spec: Merge, inputs: Sequence[Edge], masks: Sequence[Edge | None], rank: int
+    spec: L.Merge, inputs: Sequence[Edge], masks: Sequence[Edge | None], rank: int
 ) -> Steps:
     """What computes a merge of inputs of which some are masked; `rank` is that of a sample."""
     steps = Steps()
     every = [mask for mask in dict.fromkeys(masks) if mask is not None]
-    wide = {mask: steps.add(ExpandDims(rank - 1), mask) for mask in every}
+    wide = {mask: steps.add(L.ExpandDims(rank - 1), mask) for mask in every}
     kept = [None if mask is None else wide[mask] for mask in masks]
     if spec.how == "multiply":
         _product(steps, inputs, kept)
@@ -420,20 +406,20 @@ def _product(steps: Steps, inputs: Sequence[Edge], masks: Sequence[int | None]) 
     read: list[Read] = list(inputs)
     if len(every) > 1:  # what one mask leaves out is 0 at last
         pairs = zip(inputs, masks, strict=True)
-        read = [x if m is None else steps.add(Where(no=1.0), m, x) for x, m in pairs]
-    y = steps.add(Merge("multiply"), *read)
+        read = [x if m is None else steps.add(L.Where(no=1.0), m, x) for x, m in pairs]
+    y = steps.add(L.Merge("multiply"), *read)
     known = [mask for mask in every if mask is not None]
     if len(known) == len(every):
-        steps.chosen(known[1:], y, steps.add(Where(no=0.0), known[0], y))
+        steps.chosen(known[1:], y, steps.add(L.Where(no=0.0), known[0], y))
 
 
 def _extreme(
-    steps: Steps, spec: Merge, inputs: Sequence[Edge], masks: Sequence[int | None]
+    steps: Steps, spec: L.Merge, inputs: Sequence[Edge], masks: Sequence[int | None]
 ) -> None:
     """One input after the other: a masked step of one of two is the other's."""
     y: Read = inputs[0]
     kept = [mask for mask in masks[:1] if mask is not None]
     for x, mask in zip(inputs[1:], masks[1:], strict=True):
-        other = x if mask is None else steps.add(Where(), mask, x, y)
+        other = x if mask is None else steps.add(L.Where(), mask, x, y)
         y = steps.add(spec, steps.chosen(kept, y, other) if kept else y, other)
         kept = list(dict.fromkeys([*kept, mask])) if kept and mask is not None else []

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from xlstm.errors import FileError, NoArchitectureError, UnsupportedError
 from xlstm.files.description import Description
-from xlstm.ir.graph import Input, Model, Node, Source
+from xlstm.ir.graph import Model, Node, Source
+from xlstm.ir.layers import Input
 from xlstm.ir.permutes import settled
 
 from .builder import KerasGraphBuilder

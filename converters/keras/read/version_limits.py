@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import Bidirectional, LayerSpec, Recurrent
+from xlstm.ir.layers import Bidirectional, LayerSpec, Recurrent
 
 from .context import Config, ReadContext
 from .layers.config import halves_of

@@ -11,16 +11,7 @@ from typing import NamedTuple
 
 from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Stored
-from xlstm.ir.graph import (
-    Conv,
-    ConvLSTM,
-    ConvTranspose,
-    Custom,
-    DepthwiseConv,
-    LayerNorm,
-    LayerSpec,
-    Normalization,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.types import Array
@@ -235,7 +226,7 @@ class WeightSorter:
     group: str
     owners: Sequence[Owner]
 
-    def arrays(self, specs: Sequence[LayerSpec]) -> list[dict[str, Stored]]:
+    def arrays(self, specs: Sequence[L.LayerSpec]) -> list[dict[str, Stored]]:
         """For every owner its arrays by slot name; `specs` are the owners'.
 
         Raises:
@@ -276,7 +267,7 @@ class WeightSorter:
         return found[0]
 
 
-def _in_order(reader: ReadContext, path: str, owner: Owner, spec: LayerSpec) -> dict[str, Stored]:
+def _in_order(reader: ReadContext, path: str, owner: Owner, spec: L.LayerSpec) -> dict[str, Stored]:
     """The numbered arrays of a new weights file by slot name: they are in the table's order."""
     kind = str(owner.layer.get("class_name"))
     if kind in PARTED:
@@ -292,14 +283,14 @@ def _in_order(reader: ReadContext, path: str, owner: Owner, spec: LayerSpec) -> 
     return dict(zip(names, stored, strict=False))
 
 
-def _default(spec: LayerSpec) -> str:
+def _default(spec: L.LayerSpec) -> str:
     """Name of the table that this Keras has for a spec."""
     return DEFAULT[
         spec.weight_kind if spec.weight_kind in DEFAULT else KINDS[spec.weight_kind].name
     ]
 
 
-def _form(spec: LayerSpec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
+def _form(spec: L.LayerSpec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
     """The one form of a layer, of all eras, that these arrays fit by name and shape."""
     own = spec.weight_kind if spec.weight_kind in FORMS else KINDS[spec.weight_kind].name
     first = layer.get("config", {}).get("dim_ordering") == "th"
@@ -316,22 +307,22 @@ def _form(spec: LayerSpec, arrays: Mapping[str, Stored], layer: Config, where: s
     return names[0]
 
 
-def _slots(table: Table, spec: LayerSpec) -> set[str]:
+def _slots(table: Table, spec: L.LayerSpec) -> set[str]:
     return {slot.name for slot in table.present_slots(spec.missing_tensors())}
 
 
 def _hub(
-    reader: ReadContext, spec: LayerSpec, arrays: Mapping[str, Stored], owner: Owner, where: str
+    reader: ReadContext, spec: L.LayerSpec, arrays: Mapping[str, Stored], owner: Owner, where: str
 ) -> dict[str, Array]:
     """The hub tensors of one owner."""
     policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
     if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
         raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
     arrays = {k: a for k, a in arrays.items() if k not in BESIDE.get(spec.kind, ())}
-    if isinstance(spec, Custom):
+    if isinstance(spec, L.Custom):
         read = {key: stored.load() for key, stored in arrays.items()}
         return unpack(identity_table(spec.hub), read, spec.sizes(), where=where)
-    if isinstance(spec, (LayerNorm, Normalization)):
+    if isinstance(spec, (L.LayerNorm, L.Normalization)):
         arrays = {k: _flat(a) for k, a in arrays.items()}
     form = _form(spec, arrays, owner.layer, where)
     if form != _default(spec):
@@ -343,7 +334,7 @@ def _hub(
     return unpack(table, read, spec.sizes(), spec.missing_tensors(), where)
 
 
-def _check_cudnn(reader: ReadContext, spec: LayerSpec, where: str) -> None:
+def _check_cudnn(reader: ReadContext, spec: L.LayerSpec, where: str) -> None:
     """Warns of activations that cuDNN has not, whose layer trained these weights."""
     reader.from_cudnn.add(where)
     for option, want in (("activation", "tanh"), ("gate_activation", "sigmoid")):
@@ -359,13 +350,13 @@ def _flat(stored: Stored) -> Stored:
     return replace(stored, shape=(size,), load=lambda: stored.load().reshape(size))
 
 
-def _is_turned(reader: ReadContext, spec: LayerSpec, where: str) -> bool:
+def _is_turned(reader: ReadContext, spec: L.LayerSpec, where: str) -> bool:
     """Whether kernels are stored turned round, as Theano keeps them.
 
     Raises:
         UsageError: a file that does not say who laid out its kernels.
     """
-    windows = (Conv, ConvTranspose, DepthwiseConv, ConvLSTM)
+    windows = (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.ConvLSTM)
     if not isinstance(spec, windows) or reader.weights_major > 2:
         return False
     if all(size == 1 for size in spec.window):
@@ -378,7 +369,7 @@ def _is_turned(reader: ReadContext, spec: LayerSpec, where: str) -> bool:
 
 
 def read_weights(
-    reader: ReadContext, name: str, layer: Config, specs: Sequence[LayerSpec], group: str
+    reader: ReadContext, name: str, layer: Config, specs: Sequence[L.LayerSpec], group: str
 ) -> Iterator[dict[str, Array]]:
     """The hub weights of each of a layer's specs.
 
@@ -391,7 +382,7 @@ def read_weights(
         yield from ({} for _ in specs)
         return
     own = unwrap_time_distributed(specs[0])
-    if isinstance(own, Custom):
+    if isinstance(own, L.Custom):
         arrays = dict(zip(own.names, taken(reader, name, group), strict=True))
         yield _hub(reader, own, arrays, Owner(layer, ""), where) if arrays else {}
         return
@@ -422,7 +413,7 @@ def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:
     yield {name: array for name, array in arrays.items() if name != "depthwise_kernel"}
 
 
-def trainable_of(layer: Config, specs: Sequence[LayerSpec]) -> list[bool]:
+def trainable_of(layer: Config, specs: Sequence[L.LayerSpec]) -> list[bool]:
     """Whether each of a layer's specs trains: the layer, and all that it wraps."""
     config = layer.get("config", {})
     own = bool(config.get("trainable", True))
@@ -439,4 +430,4 @@ def halves_train(layer: Config) -> list[bool]:
     """Whether each layer inside another trains."""
     config = layer.get("config", {})
     below = [] if registered_name(layer) else [config.get(k) for k in ("layer", "backward_layer")]
-    return [trainable_of(item, [LayerSpec()])[0] for item in below if isinstance(item, Mapping)]
+    return [trainable_of(item, [L.LayerSpec()])[0] for item in below if isinstance(item, Mapping)]

@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    ConvLSTM,
-    Custom,
-    LayerSpec,
-    Model,
-    Node,
-    Normalization,
-    Recurrent,
-    SimpleRNN,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
@@ -34,7 +22,7 @@ from .operations import is_operation
 CELLS = "keras/templates/layers.py"
 
 
-def _recurrent(spec: Recurrent, around: Around) -> Arguments:
+def _recurrent(spec: L.Recurrent, around: Around) -> Arguments:
     gate = getattr(spec, "gate_activation", "sigmoid")
     return (
         literal(spec.units),
@@ -54,15 +42,15 @@ def _recurrent(spec: Recurrent, around: Around) -> Arguments:
     )
 
 
-def _suits_cudnn(spec: Recurrent) -> bool:
+def _suits_cudnn(spec: L.Recurrent) -> bool:
     return (
-        isinstance(spec, (LSTM, GRU))
+        isinstance(spec, (L.LSTM, L.GRU))
         and (spec.activation, spec.gate_activation, spec.use_bias) == ("tanh", "sigmoid", True)
         and getattr(spec, "reset_after", True)
     )
 
 
-def _bidirectional(spec: Bidirectional, around: Around) -> Arguments:
+def _bidirectional(spec: L.Bidirectional, around: Around) -> Arguments:
     # keras.layers.Bidirectional sets zero_output_for_mask itself
     forward, backward = (replace(s, zero_output_for_mask=False) for s in spec.halves)
     mirrored = not forward.go_backwards and backward == replace(forward, go_backwards=True)
@@ -75,16 +63,16 @@ def _bidirectional(spec: Bidirectional, around: Around) -> Arguments:
     )
 
 
-def _built_up(spec: Recurrent) -> bool:
+def _built_up(spec: L.Recurrent) -> bool:
     """Whether a layer has an activation that is made of several layers."""
     return bool({spec.activation, getattr(spec, "gate_activation", "")} & set(STOCK))
 
 
-def _time_distributed(spec: TimeDistributed, around: Around) -> Arguments:
+def _time_distributed(spec: L.TimeDistributed, around: Around) -> Arguments:
     return (layer(spec.layer, replace(around, rank=around.rank - 1)),)
 
 
-def _conv_lstm(spec: ConvLSTM, around: Around) -> Arguments:
+def _conv_lstm(spec: L.ConvLSTM, around: Around) -> Arguments:
     units, *more = _recurrent(spec, around)
     strides, dilation = spec.strides, spec.dilation
     return (
@@ -102,29 +90,29 @@ def _known(found: Shape) -> tuple[int, ...]:
     return tuple(size or 1 for size in found)
 
 
-LAYERS: dict[type[LayerSpec], Callable[..., Arguments]] = {
+LAYERS: dict[type[L.LayerSpec], Callable[..., Arguments]] = {
     **AROUND,
-    LSTM: _recurrent,
-    GRU: _recurrent,
-    SimpleRNN: _recurrent,
-    ConvLSTM: _conv_lstm,
-    Bidirectional: _bidirectional,
-    TimeDistributed: _time_distributed,
+    L.LSTM: _recurrent,
+    L.GRU: _recurrent,
+    L.SimpleRNN: _recurrent,
+    L.ConvLSTM: _conv_lstm,
+    L.Bidirectional: _bidirectional,
+    L.TimeDistributed: _time_distributed,
 }
 """Spec -> the first arguments of its constructor."""
 
 
-def layer(spec: LayerSpec, around: Around, name: str = "") -> CallExpr:
+def layer(spec: L.LayerSpec, around: Around, name: str = "") -> CallExpr:
     """Constructor of a layer; layers inside another one have no name."""
-    if isinstance(spec, TimeDistributed) and isinstance(spec.layer, Normalization):
+    if isinstance(spec, L.TimeDistributed) and isinstance(spec.layer, L.Normalization):
         return layer(spec.layer, around, name)  # its last axis is the same one
     named = [("name", f'"{name}"')] if name else []
-    if isinstance(spec, Custom):
+    if isinstance(spec, L.Custom):
         made_so = custom_code.made(spec, "keras", around.parts)
         return call(made_so.name, *made_so.args, *around.tail(*named))
     title = TITLES.get(type(spec))
     made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"
-    if isinstance(spec, Bidirectional) and _built_up(spec.forward):
+    if isinstance(spec, L.Bidirectional) and _built_up(spec.forward):
         around.parts.use_template(CELLS, made := "bidirectional")
     return call(made, *LAYERS[type(spec)](spec, around), *around.tail(*named))
 
@@ -139,7 +127,7 @@ def two_layers(node: Node) -> str:
     one's, and sets zero_output_for_mask to return_sequences.
     """
     spec = node.spec
-    if not isinstance(spec, Bidirectional):
+    if not isinstance(spec, L.Bidirectional):
         return ""
     first, second = spec.halves
     if first.state_shapes() != second.state_shapes() and (first.return_state or node.states):
@@ -156,7 +144,7 @@ def two_layers(node: Node) -> str:
 def apart(model: Model, node: Node) -> str:
     """As `two_layers`; layers that follow have to be told the right size as well."""
     spec = node.spec
-    unlike = isinstance(spec, Bidirectional) and spec.forward.width != spec.backward.width
+    unlike = isinstance(spec, L.Bidirectional) and spec.forward.width != spec.backward.width
     if unlike and any(edge.node == node.name for other in model.nodes for edge in other.reads):
         return UNLIKE
     return two_layers(node)
@@ -168,17 +156,17 @@ def folded(node: Node) -> bool:
     keras.layers.TimeDistributed takes layers of one output, and Bidirectional only as it is.
     """
     spec = node.spec
-    if not isinstance(spec, TimeDistributed):
+    if not isinstance(spec, L.TimeDistributed):
         return False
     inner = spec.layer
-    several = isinstance(inner, (Recurrent, Bidirectional)) and len(node.shapes) > 1
-    halves = inner.halves if isinstance(inner, Bidirectional) else ()
+    several = isinstance(inner, (L.Recurrent, L.Bidirectional)) and len(node.shapes) > 1
+    halves = inner.halves if isinstance(inner, L.Bidirectional) else ()
     return several or len({half.width for half in halves}) > 1 or bool(two_layers(inside(node)))
 
 
 def inside(node: Node) -> Node:
     """The layer at one time step, as a node."""
-    assert isinstance(node.spec, TimeDistributed)
+    assert isinstance(node.spec, L.TimeDistributed)
     shapes = tuple(shape[1:] for shape in node.shapes)
     return replace(node, spec=node.spec.layer, shapes=shapes)
 
@@ -186,29 +174,29 @@ def inside(node: Node) -> Node:
 def refusal(node: Node) -> str:
     """Why Keras 3 has no exact form of a layer, "" where it has one."""
     inner, rank = node.spec, len(node.shape) + 1
-    if isinstance(inner, TimeDistributed):
+    if isinstance(inner, L.TimeDistributed):
         inner, rank = inner.layer, rank - 1
     if folded(node) and any(None in shape for shape in node.shapes):
         return f"{inner.kind} at every one of any number of time steps, with such outputs"
-    if isinstance(inner, Custom) and inner is not node.spec and len(node.shapes) > 1:
+    if isinstance(inner, L.Custom) and inner is not node.spec and len(node.shapes) > 1:
         return f"{inner.layer} at every time step, with several outputs"
-    for spec in (inner, *(inner.halves if isinstance(inner, Bidirectional) else ())):
+    for spec in (inner, *(inner.halves if isinstance(inner, L.Bidirectional) else ())):
         if why := _refused(spec, rank):
             return why
     return ""
 
 
-def _refused(spec: LayerSpec, rank: int) -> str:
-    if isinstance(spec, Custom):
+def _refused(spec: L.LayerSpec, rank: int) -> str:
+    if isinstance(spec, L.Custom):
         return ""
     if type(spec) not in LAYERS and not is_operation(spec):
         return f"{spec.kind}, which ports to Keras do not have"
     kind = KINDS.get(spec.weight_kind)
     if spec.sizes() and (kind is None or kind.name not in DEFAULT):
         return f"{spec.weight_kind}, which Keras has no layer of"
-    if isinstance(spec, ConvLSTM) and spec.forget_offset:
+    if isinstance(spec, L.ConvLSTM) and spec.forget_offset:
         return "a forget gate with an offset, which Keras's ConvLSTM has not"
-    if isinstance(spec, ConvLSTM) and None in spec.space:
+    if isinstance(spec, L.ConvLSTM) and None in spec.space:
         return "ConvLSTM over axes of any size, which Keras does not take"
     for name in (getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")):
         if name and name not in NAMES and name not in STOCK:

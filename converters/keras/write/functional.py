@@ -5,24 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xlstm.ir.graph import (
-    Attention,
-    Bidirectional,
-    Concatenate,
-    Custom,
-    Dense,
-    Dot,
-    Edge,
-    Embedding,
-    Input,
-    LayerSpec,
-    Masking,
-    Merge,
-    Model,
-    MultiHeadAttention,
-    Node,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.identifiers import identifier, identifiers
 from xlstm.ir.literals import literal
 
@@ -61,7 +45,7 @@ MERGES = {
 def model_input(model: Model, name: str, plan: ModelPlan) -> CallExpr:
     """`keras.Input` of one input."""
     spec = model.node(name).spec
-    assert isinstance(spec, Input)
+    assert isinstance(spec, L.Input)
     batch = plan.batch or spec.batch
     sizes = literal(spec.shape)
     shape: Argument = sizes if batch is None else ("batch_shape", literal((batch, *spec.shape)))
@@ -73,8 +57,8 @@ def model_input(model: Model, name: str, plan: ModelPlan) -> CallExpr:
 def _ids_only(model: Model, name: str) -> bool:
     """Whether all that reads an input are embeddings."""
     readers = [node.spec for node in model.readers(Edge(name))]
-    found = [spec.layer if isinstance(spec, TimeDistributed) else spec for spec in readers]
-    return bool(found) and all(isinstance(spec, Embedding) for spec in found)
+    found = [spec.layer if isinstance(spec, L.TimeDistributed) else spec for spec in readers]
+    return bool(found) and all(isinstance(spec, L.Embedding) for spec in found)
 
 
 def around(model: Model, node: Node, parts: ModuleSource) -> Around:
@@ -144,10 +128,10 @@ def _write(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPl
         )
 
 
-def _mask(spec: LayerSpec, x: str) -> CallExpr:
+def _mask(spec: L.LayerSpec, x: str) -> CallExpr:
     """The mask that Masking, or an embedding, attaches to its output."""
-    spec = spec.layer if isinstance(spec, TimeDistributed) else spec
-    if isinstance(spec, Masking):
+    spec = spec.layer if isinstance(spec, L.TimeDistributed) else spec
+    if isinstance(spec, L.Masking):
         kept = call("keras.ops.not_equal", x, number(spec.value))
         return call("keras.ops.any", kept, ("axis", "-1"))
     return call("keras.ops.not_equal", x, "0")
@@ -156,7 +140,7 @@ def _mask(spec: LayerSpec, x: str) -> CallExpr:
 def _rows(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
     """Lines that apply a layer to all time steps as rows of one batch."""
     node = inside(site.node)
-    if isinstance(node.spec, Dense):
+    if isinstance(node.spec, L.Dense):
         _every_step(parts, model, replace(site, node=node), plan)
         return
     before, steps = model.shape(site.node.inputs[0]), site.node.shape[0]
@@ -165,7 +149,7 @@ def _rows(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPla
     if mask:
         parts.forward += _assign((mask,), _reshaped(site.mask, before[1]))
     inner = replace(site, node=node, inputs=(x,), mask=mask)
-    if isinstance(node.spec, Bidirectional):
+    if isinstance(node.spec, L.Bidirectional):
         parts.forward += _two_layers(parts, model, inner, plan)
     else:
         made = _made(parts, model, inner, plan, node.spec)
@@ -195,14 +179,14 @@ def _inputs(site: NodeVariables, plan: ModelPlan) -> tuple[Argument, ...]:
     found = [
         call("keras.ops.copy", x) if (name, number) in plan.masks.cut else x for number, x in named
     ]
-    if isinstance(spec, Dot) and spec.normalize and spec.floor != DOT_FLOOR:
+    if isinstance(spec, L.Dot) and spec.normalize and spec.floor != DOT_FLOOR:
         pairs = zip(site.inputs, spec.axes, strict=True)
         found = [unit(x, axis, spec.floor) for x, axis in pairs]
     if isinstance(spec, ATTENDS):
         found = found[: len(found) - len(spec.masks)]
-    if isinstance(spec, Custom):
+    if isinstance(spec, L.Custom):
         return custom_code.arguments(spec, "keras", found)
-    joins = isinstance(spec, (Merge, Concatenate, Dot, Attention))
+    joins = isinstance(spec, (L.Merge, L.Concatenate, L.Dot, L.Attention))
     return (listed(found),) if joins else tuple(found)
 
 
@@ -213,7 +197,7 @@ def _options(
     spec = site.node.spec
     if isinstance(spec, ATTENDS):
         scores: list[Argument] = [("return_attention_scores", "True")] if spec.scores else []
-        if isinstance(spec, MultiHeadAttention) and not own_blind(spec):
+        if isinstance(spec, L.MultiHeadAttention) and not own_blind(spec):
             return [_seen_or_all(parts, model, spec, site), *scores]
         return [*_attention_options(spec, site, plan.masks.told[site.node.name]), *scores]
     told: list[Argument] = [("mask", site.mask)] if site.node.name in plan.masks.explicit else []
@@ -221,7 +205,7 @@ def _options(
 
 
 def _seen_or_all(
-    parts: ModuleSource, model: Model, spec: MultiHeadAttention, site: NodeVariables
+    parts: ModuleSource, model: Model, spec: L.MultiHeadAttention, site: NodeVariables
 ) -> tuple[str, CallExpr]:
     parts.use_template(CELLS, "seen_or_all")
     count = len(site.inputs) - len(spec.masks)
@@ -234,12 +218,12 @@ def _seen_or_all(
 
 
 def _attention_options(
-    spec: Attention | MultiHeadAttention, site: NodeVariables, told: str
+    spec: L.Attention | L.MultiHeadAttention, site: NodeVariables, told: str
 ) -> list[Argument]:
     count = len(site.inputs) - len(spec.masks)
     named = dict(zip(spec.masks, site.inputs[count:], strict=True))
     causal: list[Argument] = [("use_causal_mask", "True")] if spec.causal else []
-    if isinstance(spec, Attention):
+    if isinstance(spec, L.Attention):
         both = listed(named.get(name, "None") for name in "qv")
         return [("mask", both), *causal] if told else causal
     found: list[Argument] = []
@@ -257,7 +241,7 @@ def _made(
     model: Model,
     site: NodeVariables,
     plan: ModelPlan,
-    spec: LayerSpec,
+    spec: L.LayerSpec,
     half: str = "",
 ) -> str | CallExpr:
     """Constructor of a layer, or the variable that keeps it where it is called more than once."""
@@ -276,7 +260,7 @@ def _two_layers(
 ) -> list[str]:
     """Lines of a bidirectional layer that `keras.layers.Bidirectional` cannot be."""
     spec = site.node.spec
-    assert isinstance(spec, Bidirectional)
+    assert isinstance(spec, L.Bidirectional)
     parts.use_template(CELLS, "both_ways")
     halves = zip(spec.halves, ("forward_layer", "backward_layer"), strict=True)
     first, second = (_made(parts, model, site, plan, own, name) for own, name in halves)

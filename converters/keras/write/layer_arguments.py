@@ -4,43 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Attention,
-    Augmentation,
-    BatchNorm,
-    Concatenate,
-    Conv,
-    ConvLSTM,
-    ConvTranspose,
-    Crop,
-    Dense,
-    DepthwiseConv,
-    Dot,
-    Dropout,
-    Elu,
-    Embedding,
-    Flatten,
-    GlobalPool,
-    LayerNorm,
-    LayerSpec,
-    Masking,
-    Merge,
-    MultiHeadAttention,
-    Normalization,
-    Pad,
-    Permute,
-    Pool,
-    PRelu,
-    Relu,
-    RepeatVector,
-    Reshape,
-    Softmax,
-    TrainingOnly,
-    UnitNorm,
-    UpSample,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import Argument
@@ -58,24 +22,24 @@ from .arguments import (
 )
 
 
-def _dense(spec: Dense, around: Around) -> Arguments:
+def _dense(spec: L.Dense, around: Around) -> Arguments:
     chosen = option("activation", spec.activation, "linear", around, around.rank)
     return literal(spec.units), chosen, flag("use_bias", spec.use_bias, True)
 
 
-def _dropout(spec: Dropout, _around: Around) -> Arguments:
+def _dropout(spec: L.Dropout, _around: Around) -> Arguments:
     return (literal(spec.rate),)
 
 
-def _activation_layer(spec: Activation, around: Around) -> Arguments:
+def _activation_layer(spec: L.Activation, around: Around) -> Arguments:
     return (activation(spec.activation, around, around.rank),)
 
 
-def _masking(spec: Masking, _around: Around) -> Arguments:
+def _masking(spec: L.Masking, _around: Around) -> Arguments:
     return (number(spec.value) if spec.value else None,)
 
 
-def _embedding(spec: Embedding, _around: Around) -> Arguments:
+def _embedding(spec: L.Embedding, _around: Around) -> Arguments:
     return literal(spec.rows), literal(spec.units), flag("mask_zero", spec.mask_zero)
 
 
@@ -87,69 +51,69 @@ def _padding(how: str) -> Argument | None:
     return None if how == "valid" else ("padding", literal(how))
 
 
-def _sliding(spec: Conv | ConvTranspose | DepthwiseConv, around: Around) -> Arguments:
+def _sliding(spec: L.Conv | L.ConvTranspose | L.DepthwiseConv, around: Around) -> Arguments:
     return (
         _beyond_one("strides", spec.strides),
         _padding(spec.padding),
         _beyond_one("dilation_rate", spec.dilation),
-        ("groups", literal(spec.groups)) if isinstance(spec, Conv) and spec.groups > 1 else None,
+        ("groups", literal(spec.groups)) if isinstance(spec, L.Conv) and spec.groups > 1 else None,
         option("activation", spec.activation, "linear", around, around.rank),
         flag("use_bias", spec.use_bias, True),
         CHANNELS_LAST,
     )
 
 
-def _conv(spec: Conv, around: Around) -> Arguments:
+def _conv(spec: L.Conv, around: Around) -> Arguments:
     return (literal(spec.units), sizes(spec.window), *_sliding(spec, around))
 
 
-def _conv_transpose(spec: ConvTranspose, around: Around) -> Arguments:
+def _conv_transpose(spec: L.ConvTranspose, around: Around) -> Arguments:
     more = spec.output_padding
     told = None if more is None else ("output_padding", sizes(more))
     return (literal(spec.units), sizes(spec.window), told, *_sliding(spec, around))
 
 
-def _depthwise(spec: DepthwiseConv, around: Around) -> Arguments:
+def _depthwise(spec: L.DepthwiseConv, around: Around) -> Arguments:
     several = ("depth_multiplier", literal(spec.multiplier)) if spec.multiplier > 1 else None
     return (sizes(spec.window), several, *_sliding(spec, around))
 
 
-def _pool(spec: Pool, _around: Around) -> Arguments:
+def _pool(spec: L.Pool, _around: Around) -> Arguments:
     strides = None if spec.strides == spec.window else ("strides", sizes(spec.strides))
     return sizes(spec.window), strides, _padding(spec.padding), CHANNELS_LAST
 
 
-def _global_pool(spec: GlobalPool, _around: Around) -> Arguments:
+def _global_pool(spec: L.GlobalPool, _around: Around) -> Arguments:
     return CHANNELS_LAST, flag("keepdims", spec.keep)
 
 
-def _pairs(spec: Pad | Crop, _around: Around) -> Arguments:
+def _pairs(spec: L.Pad | L.Crop, _around: Around) -> Arguments:
     pairs = tuple(zip(spec.before, spec.after, strict=True))
-    told = isinstance(spec, Pad) or len(pairs) > 1
+    told = isinstance(spec, L.Pad) or len(pairs) > 1
     return literal(pairs[0] if len(pairs) == 1 else pairs), CHANNELS_LAST if told else None
 
 
-def _up_sample(spec: UpSample, _around: Around) -> Arguments:
+def _up_sample(spec: L.UpSample, _around: Around) -> Arguments:
     return sizes(spec.times), CHANNELS_LAST if len(spec.times) > 1 else None
 
 
-def _flatten(_spec: Flatten, _around: Around) -> Arguments:
+def _flatten(_spec: L.Flatten, _around: Around) -> Arguments:
     return (CHANNELS_LAST,)
 
 
-def _reshape(spec: Reshape, _around: Around) -> Arguments:
+def _reshape(spec: L.Reshape, _around: Around) -> Arguments:
     return (literal(tuple(-1 if size is None else size for size in spec.shape)),)
 
 
-def _permute(spec: Permute, _around: Around) -> Arguments:
+def _permute(spec: L.Permute, _around: Around) -> Arguments:
     return (literal(spec.order),)
 
 
-def _repeat_vector(spec: RepeatVector, _around: Around) -> Arguments:
+def _repeat_vector(spec: L.RepeatVector, _around: Around) -> Arguments:
     return (literal(spec.times),)
 
 
-def _relu(spec: Relu, _around: Around) -> Arguments:
+def _relu(spec: L.Relu, _around: Around) -> Arguments:
     if is_leaky(spec):
         return (("negative_slope", sharp(spec.slope)),)
     return (
@@ -159,35 +123,35 @@ def _relu(spec: Relu, _around: Around) -> Arguments:
     )
 
 
-def is_leaky(spec: Relu) -> bool:
+def is_leaky(spec: L.Relu) -> bool:
     """Whether Keras's LeakyReLU is it."""
     return spec.top is None and not spec.threshold and bool(spec.slope)
 
 
-def _prelu(spec: PRelu, _around: Around) -> Arguments:
+def _prelu(spec: L.PRelu, _around: Around) -> Arguments:
     shared = [axis for axis, size in enumerate(spec.shape, 1) if size == 1]
     return (("shared_axes", literal(shared)) if shared else None,)
 
 
-def _elu(spec: Elu, _around: Around) -> Arguments:
+def _elu(spec: L.Elu, _around: Around) -> Arguments:
     return (None if spec.alpha == 1 else ("alpha", sharp(spec.alpha)),)
 
 
-def _softmax(spec: Softmax, _around: Around) -> Arguments:
+def _softmax(spec: L.Softmax, _around: Around) -> Arguments:
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
     return (None if axis == -1 else ("axis", literal(axis)),)
 
 
-def _affine(spec: Affine, _around: Around) -> Arguments:
+def _affine(spec: L.Affine, _around: Around) -> Arguments:
     return sharp(spec.scale), sharp(spec.offset) if spec.offset else None
 
 
-def _training_only(spec: TrainingOnly, _around: Around) -> Arguments:
+def _training_only(spec: L.TrainingOnly, _around: Around) -> Arguments:
     space = spec.layer in ("SpatialDropout2D", "SpatialDropout3D")
     return number(spec.rate), CHANNELS_LAST if space else None
 
 
-def _augmentation(spec: Augmentation, _around: Around) -> Arguments:
+def _augmentation(spec: L.Augmentation, _around: Around) -> Arguments:
     return tuple((named(name), literal(value)) for name, value in spec.arguments().items())
 
 
@@ -195,7 +159,7 @@ def _unless(keyword: str, value: float, default: float) -> Argument | None:
     return None if value == default else (keyword, literal(float(value)))
 
 
-def _batch_norm(spec: BatchNorm, _around: Around) -> Arguments:
+def _batch_norm(spec: L.BatchNorm, _around: Around) -> Arguments:
     return (
         _unless("momentum", spec.momentum, 0.99),
         _unless("epsilon", spec.epsilon, 1e-3),
@@ -204,7 +168,7 @@ def _batch_norm(spec: BatchNorm, _around: Around) -> Arguments:
     )
 
 
-def _layer_norm(spec: LayerNorm, _around: Around) -> Arguments:
+def _layer_norm(spec: L.LayerNorm, _around: Around) -> Arguments:
     return (
         literal(spec.groups) if spec.groups else None,
         _unless("epsilon", spec.epsilon, 1e-3),
@@ -213,11 +177,11 @@ def _layer_norm(spec: LayerNorm, _around: Around) -> Arguments:
     )
 
 
-def _normalization(spec: Normalization, _around: Around) -> Arguments:
+def _normalization(spec: L.Normalization, _around: Around) -> Arguments:
     return (flag("invert", spec.invert),)
 
 
-def _concatenate(spec: Concatenate, _around: Around) -> Arguments:
+def _concatenate(spec: L.Concatenate, _around: Around) -> Arguments:
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
     return (None if axis == -1 else ("axis", literal(axis)),)
 
@@ -226,12 +190,12 @@ DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
 """What Keras 3 divides by at least, in Dot and in UnitNormalization."""
 
 
-def _dot(spec: Dot, _around: Around) -> Arguments:
+def _dot(spec: L.Dot, _around: Around) -> Arguments:
     native = spec.normalize and spec.floor == DOT_FLOOR
     return (("axes", literal(spec.axes)), flag("normalize", native))
 
 
-def _attention(spec: Attention, _around: Around) -> Arguments:
+def _attention(spec: L.Attention, _around: Around) -> Arguments:
     return (
         flag("use_scale", spec.scaled, spec.score == "additive"),
         ("score_mode", '"concat"') if spec.score == "concat" else None,
@@ -239,7 +203,7 @@ def _attention(spec: Attention, _around: Around) -> Arguments:
     )
 
 
-def _heads(spec: MultiHeadAttention, _around: Around) -> Arguments:
+def _heads(spec: L.MultiHeadAttention, _around: Around) -> Arguments:
     value, units = spec.value_dim, spec.units
     return (
         literal(spec.heads),
@@ -251,81 +215,81 @@ def _heads(spec: MultiHeadAttention, _around: Around) -> Arguments:
     )
 
 
-def _nothing(_spec: LayerSpec, _around: Around) -> Arguments:
+def _nothing(_spec: L.LayerSpec, _around: Around) -> Arguments:
     return ()
 
 
-AROUND: dict[type[LayerSpec], Callable[..., Arguments]] = {
-    Activation: _activation_layer,
-    Affine: _affine,
-    Attention: _attention,
-    Augmentation: _augmentation,
-    BatchNorm: _batch_norm,
-    Concatenate: _concatenate,
-    Conv: _conv,
-    ConvTranspose: _conv_transpose,
-    Crop: _pairs,
-    Dense: _dense,
-    DepthwiseConv: _depthwise,
-    Dot: _dot,
-    Dropout: _dropout,
-    Elu: _elu,
-    Embedding: _embedding,
-    Flatten: _flatten,
-    GlobalPool: _global_pool,
-    LayerNorm: _layer_norm,
-    Masking: _masking,
-    Merge: _nothing,
-    MultiHeadAttention: _heads,
-    Normalization: _normalization,
-    PRelu: _prelu,
-    Pad: _pairs,
-    Permute: _permute,
-    Pool: _pool,
-    Relu: _relu,
-    RepeatVector: _repeat_vector,
-    Reshape: _reshape,
-    Softmax: _softmax,
-    TrainingOnly: _training_only,
-    UnitNorm: _nothing,
-    UpSample: _up_sample,
+AROUND: dict[type[L.LayerSpec], Callable[..., Arguments]] = {
+    L.Activation: _activation_layer,
+    L.Affine: _affine,
+    L.Attention: _attention,
+    L.Augmentation: _augmentation,
+    L.BatchNorm: _batch_norm,
+    L.Concatenate: _concatenate,
+    L.Conv: _conv,
+    L.ConvTranspose: _conv_transpose,
+    L.Crop: _pairs,
+    L.Dense: _dense,
+    L.DepthwiseConv: _depthwise,
+    L.Dot: _dot,
+    L.Dropout: _dropout,
+    L.Elu: _elu,
+    L.Embedding: _embedding,
+    L.Flatten: _flatten,
+    L.GlobalPool: _global_pool,
+    L.LayerNorm: _layer_norm,
+    L.Masking: _masking,
+    L.Merge: _nothing,
+    L.MultiHeadAttention: _heads,
+    L.Normalization: _normalization,
+    L.PRelu: _prelu,
+    L.Pad: _pairs,
+    L.Permute: _permute,
+    L.Pool: _pool,
+    L.Relu: _relu,
+    L.RepeatVector: _repeat_vector,
+    L.Reshape: _reshape,
+    L.Softmax: _softmax,
+    L.TrainingOnly: _training_only,
+    L.UnitNorm: _nothing,
+    L.UpSample: _up_sample,
 }
 """Spec -> the first arguments of its constructor."""
 
 POOLS = {"max": "Max", "average": "Average"}
 
-TITLES: dict[type[LayerSpec], Callable[..., str]] = {
-    Affine: lambda _spec, _rank: "Rescaling",
-    Attention: lambda spec, _rank: spec.weight_kind.partition(",")[0],
-    Augmentation: lambda spec, _rank: named(spec.layer),
-    BatchNorm: lambda _spec, _rank: "BatchNormalization",
-    Conv: lambda spec, _rank: spec.weight_kind,
-    ConvLSTM: lambda spec, _rank: spec.weight_kind,
-    ConvTranspose: lambda spec, _rank: spec.weight_kind,
-    Crop: lambda spec, _rank: f"Cropping{len(spec.before)}D",
-    DepthwiseConv: lambda spec, _rank: spec.weight_kind,
-    Elu: lambda _spec, _rank: "ELU",
-    GlobalPool: lambda spec, rank: f"Global{POOLS[spec.how]}Pooling{rank - 2}D",
-    LayerNorm: lambda spec, _rank: f"{'Group' if spec.groups else 'Layer'}Normalization",
-    Merge: lambda spec, _rank: named(spec.how.capitalize()),
-    PRelu: lambda _spec, _rank: "PReLU",
-    Pad: lambda spec, _rank: f"ZeroPadding{len(spec.before)}D",
-    Pool: lambda spec, _rank: f"{POOLS[spec.how]}Pooling{len(spec.window)}D",
-    Relu: lambda spec, _rank: "LeakyReLU" if is_leaky(spec) else "ReLU",
-    TrainingOnly: lambda spec, _rank: named(spec.layer),
-    UnitNorm: lambda _spec, _rank: "UnitNormalization",
-    UpSample: lambda spec, _rank: f"UpSampling{len(spec.times)}D",
+TITLES: dict[type[L.LayerSpec], Callable[..., str]] = {
+    L.Affine: lambda _spec, _rank: "Rescaling",
+    L.Attention: lambda spec, _rank: spec.weight_kind.partition(",")[0],
+    L.Augmentation: lambda spec, _rank: named(spec.layer),
+    L.BatchNorm: lambda _spec, _rank: "BatchNormalization",
+    L.Conv: lambda spec, _rank: spec.weight_kind,
+    L.ConvLSTM: lambda spec, _rank: spec.weight_kind,
+    L.ConvTranspose: lambda spec, _rank: spec.weight_kind,
+    L.Crop: lambda spec, _rank: f"Cropping{len(spec.before)}D",
+    L.DepthwiseConv: lambda spec, _rank: spec.weight_kind,
+    L.Elu: lambda _spec, _rank: "ELU",
+    L.GlobalPool: lambda spec, rank: f"Global{POOLS[spec.how]}Pooling{rank - 2}D",
+    L.LayerNorm: lambda spec, _rank: f"{'Group' if spec.groups else 'Layer'}Normalization",
+    L.Merge: lambda spec, _rank: named(spec.how.capitalize()),
+    L.PRelu: lambda _spec, _rank: "PReLU",
+    L.Pad: lambda spec, _rank: f"ZeroPadding{len(spec.before)}D",
+    L.Pool: lambda spec, _rank: f"{POOLS[spec.how]}Pooling{len(spec.window)}D",
+    L.Relu: lambda spec, _rank: "LeakyReLU" if is_leaky(spec) else "ReLU",
+    L.TrainingOnly: lambda spec, _rank: named(spec.layer),
+    L.UnitNorm: lambda _spec, _rank: "UnitNormalization",
+    L.UpSample: lambda spec, _rank: f"UpSampling{len(spec.times)}D",
 }
 """Spec -> Keras's name of the layer, given the rank of its input, where it is not `Spec.kind`."""
 
 
-def reason(spec: LayerSpec, rank: int) -> str:
+def reason(spec: L.LayerSpec, rank: int) -> str:
     """Why Keras 3 has no exact form of a layer around the recurrent ones, "" where it has one."""
     refused = REFUSALS.get(type(spec))
     return refused(spec, rank) if refused else ""
 
 
-def _no_transposed(spec: ConvTranspose, rank: int) -> str:
+def _no_transposed(spec: L.ConvTranspose, rank: int) -> str:
     more = spec.output_padding
     if more is None or _no_window(spec, rank):
         return _no_window(spec, rank)
@@ -337,9 +301,9 @@ def _no_transposed(spec: ConvTranspose, rank: int) -> str:
     return ""
 
 
-def _no_window(spec: Conv | ConvTranspose | DepthwiseConv, _rank: int) -> str:
+def _no_window(spec: L.Conv | L.ConvTranspose | L.DepthwiseConv, _rank: int) -> str:
     strides, dilation = (any(n > 1 for n in found) for found in (spec.strides, spec.dilation))
-    if not isinstance(spec, DepthwiseConv):
+    if not isinstance(spec, L.DepthwiseConv):
         return "strides together with dilation, which Keras refuses" if strides and dilation else ""
     if len(spec.window) > 2:
         return "DepthwiseConv over three axes, which Keras has no layer of"
@@ -348,44 +312,44 @@ def _no_window(spec: Conv | ConvTranspose | DepthwiseConv, _rank: int) -> str:
     return ""
 
 
-def _no_relu(spec: Relu, _rank: int) -> str:
+def _no_relu(spec: L.Relu, _rank: int) -> str:
     return f"slope {spec.slope}, which Keras wants from 0 on" if spec.slope < 0 else ""
 
 
 NATIVE_RANK = {"SpatialDropout1D": 3, "SpatialDropout2D": 4, "SpatialDropout3D": 5}
 
 
-def _no_images(spec: Augmentation, rank: int) -> str:
+def _no_images(spec: L.Augmentation, rank: int) -> str:
     return "" if rank == 4 else f"{spec.layer} of {rank} axes, which Keras does not take"
 
 
-def _no_dropout(spec: TrainingOnly, rank: int) -> str:
+def _no_dropout(spec: L.TrainingOnly, rank: int) -> str:
     fits = NATIVE_RANK.get(spec.layer, rank) == rank
     return "" if fits else f"{spec.layer} of {rank} axes, which Keras does not take"
 
 
-def _own_blind(spec: MultiHeadAttention) -> str:
+def _own_blind(spec: L.MultiHeadAttention) -> str:
     return "zeros" if spec.dropout or spec.scores else "uniform"
 
 
-def own_blind(spec: MultiHeadAttention) -> bool:
+def own_blind(spec: L.MultiHeadAttention) -> bool:
     """Whether queries that see nothing give what they give in this Keras."""
     return not spec.masks or spec.blind == _own_blind(spec)
 
 
-def _no_heads(spec: MultiHeadAttention, _rank: int) -> str:
+def _no_heads(spec: L.MultiHeadAttention, _rank: int) -> str:
     if own_blind(spec) or spec.blind == "lowered":
         return ""
     own = _own_blind(spec)
     return f'blind="{spec.blind}": a query that sees nothing gives "{own}" in this Keras'
 
 
-REFUSALS: dict[type[LayerSpec], Callable[..., str]] = {
-    Augmentation: _no_images,
-    Conv: _no_window,
-    ConvTranspose: _no_transposed,
-    DepthwiseConv: _no_window,
-    MultiHeadAttention: _no_heads,
-    Relu: _no_relu,
-    TrainingOnly: _no_dropout,
+REFUSALS: dict[type[L.LayerSpec], Callable[..., str]] = {
+    L.Augmentation: _no_images,
+    L.Conv: _no_window,
+    L.ConvTranspose: _no_transposed,
+    L.DepthwiseConv: _no_window,
+    L.MultiHeadAttention: _no_heads,
+    L.Relu: _no_relu,
+    L.TrainingOnly: _no_dropout,
 }

@@ -6,58 +6,30 @@ from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Attention,
-    BatchNorm,
-    Bidirectional,
-    Concatenate,
-    Custom,
-    Dense,
-    Dropout,
-    Edge,
-    Elu,
-    Embedding,
-    GlobalPool,
-    LayerNorm,
-    LayerSpec,
-    Masking,
-    Merge,
-    Model,
-    MultiHeadAttention,
-    Node,
-    Normalization,
-    PRelu,
-    Recurrent,
-    Relu,
-    Softmax,
-    TimeDistributed,
-    TrainingOnly,
-    UnitNorm,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 
 from .layer_arguments import own_blind
 from .operations import is_operation
 
-CARRIES: tuple[type[LayerSpec], ...] = (
-    Activation,
-    Affine,
-    BatchNorm,
-    Dense,
-    Dropout,
-    Elu,
-    LayerNorm,
-    Normalization,
-    PRelu,
-    Relu,
-    TimeDistributed,
-    TrainingOnly,
-    UnitNorm,
+CARRIES: tuple[type[L.LayerSpec], ...] = (
+    L.Activation,
+    L.Affine,
+    L.BatchNorm,
+    L.Dense,
+    L.Dropout,
+    L.Elu,
+    L.LayerNorm,
+    L.Normalization,
+    L.PRelu,
+    L.Relu,
+    L.TimeDistributed,
+    L.TrainingOnly,
+    L.UnitNorm,
 )
 """Layers of one input that hand its mask on; the others lose it."""
 
-ATTENDS = (Attention, MultiHeadAttention)
+ATTENDS = (L.Attention, L.MultiHeadAttention)
 
 PERHAPS = Edge("", -1)
 """Stands for a mask of which it is not certain that Keras carries it."""
@@ -91,20 +63,20 @@ class Masks:
         return found
 
 
-def has_mask_output(spec: LayerSpec) -> bool:
+def has_mask_output(spec: L.LayerSpec) -> bool:
     """Whether the second output of a layer is a mask, which Keras attaches to the first."""
-    inner = spec.layer if isinstance(spec, TimeDistributed) else spec
-    return isinstance(inner, Masking) or (isinstance(inner, Embedding) and inner.mask_zero)
+    inner = spec.layer if isinstance(spec, L.TimeDistributed) else spec
+    return isinstance(inner, L.Masking) or (isinstance(inner, L.Embedding) and inner.mask_zero)
 
 
-def obeys(spec: LayerSpec) -> bool:
+def obeys(spec: L.LayerSpec) -> bool:
     """Whether a mask of its one input changes what a layer computes."""
-    if isinstance(spec, TimeDistributed):
+    if isinstance(spec, L.TimeDistributed):
         return obeys(spec.layer)
-    if isinstance(spec, Custom):
+    if isinstance(spec, L.Custom):
         return spec.sees_mask
-    mean = isinstance(spec, GlobalPool) and spec.how == "average"
-    return mean or isinstance(spec, (Recurrent, Bidirectional))
+    mean = isinstance(spec, L.GlobalPool) and spec.how == "average"
+    return mean or isinstance(spec, (L.Recurrent, L.Bidirectional))
 
 
 def masks_of(model: Model, apart: Container[str], folded: Container[str]) -> Masks:
@@ -126,7 +98,7 @@ def masks_of(model: Model, apart: Container[str], folded: Container[str]) -> Mas
         if node.name in folded:
             if node.mask is not None:
                 masks.explicit[node.name] = node.mask
-        elif has_mask_output(node.spec) and not isinstance(node.spec, TimeDistributed):
+        elif has_mask_output(node.spec) and not isinstance(node.spec, L.TimeDistributed):
             masks.carried[Edge(node.name)] = Edge(node.name, 1)
         elif kept := _after(node, brought, masks):
             count = _masked(node.spec, node.name in apart)
@@ -137,7 +109,7 @@ def masks_of(model: Model, apart: Container[str], folded: Container[str]) -> Mas
 def _doubtful(model: Model) -> set[Edge]:
     """Edges whose mask Keras's MultiHeadAttention takes off before others may have read it."""
     read = Counter(edge for node in model.layers for edge in {*node.reads})
-    heads = [node for node in model.layers if isinstance(node.spec, MultiHeadAttention)]
+    heads = [node for node in model.layers if isinstance(node.spec, L.MultiHeadAttention)]
     return {edge for node in heads for edge in node.inputs if read[edge] > 1}
 
 
@@ -146,11 +118,11 @@ def _after(node: Node, brought: list[Edge | None], masks: Masks) -> Edge | None:
     spec = node.spec
     if isinstance(spec, ATTENDS):
         return _attention(node, spec, brought, masks)
-    if isinstance(spec, (Merge, Concatenate)):
+    if isinstance(spec, (L.Merge, L.Concatenate)):
         return _merged(node, spec, brought, masks)
     if obeys(spec):
         return _obeyed(node, brought[0], masks)
-    if isinstance(spec, Custom):
+    if isinstance(spec, L.Custom):
         return _custom(node, spec, brought, masks)
     if is_operation(spec) or not brought[0]:
         return None
@@ -160,7 +132,7 @@ def _after(node: Node, brought: list[Edge | None], masks: Masks) -> Edge | None:
     return brought[0] if isinstance(spec, CARRIES) else None
 
 
-def _custom(node: Node, spec: Custom, brought: list[Edge | None], masks: Masks) -> Edge | None:
+def _custom(node: Node, spec: L.Custom, brought: list[Edge | None], masks: Masks) -> Edge | None:
     """A registered layer that sees no mask; its class hands one on if it is told so."""
     if spec.passes_mask and len({*brought}) == 1:
         return brought[0]
@@ -168,11 +140,11 @@ def _custom(node: Node, spec: Custom, brought: list[Edge | None], masks: Masks) 
     return None
 
 
-def _minds(spec: LayerSpec, rank: int) -> bool:
+def _minds(spec: L.LayerSpec, rank: int) -> bool:
     """Whether Keras's layer does something with a mask that its input merely brings along."""
-    if isinstance(spec, TimeDistributed):
-        return isinstance(spec.layer, (Softmax, BatchNorm))
-    return isinstance(spec, Softmax) or (isinstance(spec, BatchNorm) and rank != 2)
+    if isinstance(spec, L.TimeDistributed):
+        return isinstance(spec.layer, (L.Softmax, L.BatchNorm))
+    return isinstance(spec, L.Softmax) or (isinstance(spec, L.BatchNorm) and rank != 2)
 
 
 def _obeyed(node: Node, brought: Edge | None, masks: Masks) -> Edge | None:
@@ -183,17 +155,17 @@ def _obeyed(node: Node, brought: Edge | None, masks: Masks) -> Edge | None:
     elif node.mask is None and seen:
         masks.cut.add((node.name, 0))
         return None
-    lost = isinstance(node.spec, Custom) and not node.spec.passes_mask
-    return None if lost or isinstance(node.spec, GlobalPool) else node.mask or brought
+    lost = isinstance(node.spec, L.Custom) and not node.spec.passes_mask
+    return None if lost or isinstance(node.spec, L.GlobalPool) else node.mask or brought
 
 
 def _merged(
-    node: Node, spec: Merge | Concatenate, brought: list[Edge | None], masks: Masks
+    node: Node, spec: L.Merge | L.Concatenate, brought: list[Edge | None], masks: Masks
 ) -> Edge | None:
     """The mask that all inputs have; where they differ, or change the values, there is none."""
     one = brought[0] if len({*brought}) == 1 else None
-    harmless = spec.how in ("add", "subtract", "average") if isinstance(spec, Merge) else False
-    harmless |= isinstance(spec, Concatenate) and spec.axis == -1 and len(node.shape) == 2
+    harmless = spec.how in ("add", "subtract", "average") if isinstance(spec, L.Merge) else False
+    harmless |= isinstance(spec, L.Concatenate) and spec.axis == -1 and len(node.shape) == 2
     if one and one != PERHAPS and harmless:
         return one
     masks.cut |= {(node.name, n) for n, mask in enumerate(brought) if mask}
@@ -201,14 +173,14 @@ def _merged(
 
 
 def _attention(
-    node: Node, spec: Attention | MultiHeadAttention, brought: list[Edge | None], masks: Masks
+    node: Node, spec: L.Attention | L.MultiHeadAttention, brought: list[Edge | None], masks: Masks
 ) -> Edge | None:
     """Inputs query, value, perhaps key; the masks that `spec.masks` names follow."""
     count = len(brought) - len(spec.masks)
     named = dict(zip(spec.masks, node.inputs[count:], strict=True))
     wanted = [named.get(name) for name in "qvk"[:count]]
     right = [a == b for a, b in zip(brought, wanted, strict=False)]
-    if isinstance(spec, Attention):
+    if isinstance(spec, L.Attention):
         right = [all(right[:2])] * 2 + [True] * (count - 2)
     elif not own_blind(spec):
         right = [a is None and b is None for a, b in zip(brought, wanted, strict=False)]
@@ -219,10 +191,10 @@ def _attention(
     return wanted[0] if right[0] else None
 
 
-def _masked(spec: LayerSpec, apart: bool) -> int:
+def _masked(spec: L.LayerSpec, apart: bool) -> int:
     """How many outputs of a layer, the first ones, have its input's mask."""
-    if isinstance(spec, (Recurrent, Bidirectional)) and not spec.return_sequences:
+    if isinstance(spec, (L.Recurrent, L.Bidirectional)) and not spec.return_sequences:
         return 0
-    unmerged = isinstance(spec, Bidirectional) and spec.merge == "none"
+    unmerged = isinstance(spec, L.Bidirectional) and spec.merge == "none"
     # of two layers the second is turned round, and merging them is an operation: both drop masks
     return int(unmerged) if apart else 1 + unmerged

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import re
 
-from xlstm.ir.graph import (
-    Bidirectional,
-    LayerSpec,
-    Model,
-    MultiHeadAttention,
-    Normalization,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model
 from xlstm.ir.identifiers import identifier
 
 from ...codegen.custom_layers import checked, merged
@@ -59,8 +53,8 @@ def _sequential(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]
     ]
 
 
-def _inner(spec: LayerSpec) -> LayerSpec:
-    return spec.layer if isinstance(spec, TimeDistributed) else spec
+def _inner(spec: L.LayerSpec) -> L.LayerSpec:
+    return spec.layer if isinstance(spec, L.TimeDistributed) else spec
 
 
 TRIMS = (
@@ -118,7 +112,7 @@ def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
         '        f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.weights',
         "    }",
     ]
-    if any(isinstance(spec, (Bidirectional, MultiHeadAttention)) for spec in specs):
+    if any(isinstance(spec, (L.Bidirectional, L.MultiHeadAttention)) for spec in specs):
         parts.helpers.append(_variables("\n".join(parts.forward)))
         held = ["    held = variables(model)"]
     return [
@@ -132,7 +126,7 @@ def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
             '        raise ValueError(f"weights that do not fit: {wrong}")',
             "    for name, variable in held.items():",
             "        variable.assign(weights[name])",
-            *(FINISHED if any(isinstance(spec, Normalization) for spec in specs) else ()),
+            *(FINISHED if any(isinstance(spec, L.Normalization) for spec in specs) else ()),
             "    return model",
         ],
         [

@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xlstm.ir.graph import (
-    ExpandDims,
-    Function,
-    LayerSpec,
-    NotEqual,
-    Reduce,
-    Reverse,
-    Slice,
-    Squeeze,
-    TimeDistributed,
-    UnitNorm,
-)
-from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, Where
+from xlstm.ir import layers as L
 from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
@@ -25,40 +13,40 @@ from .arguments import flag, number, sharp
 from .layer_arguments import UNIT_FLOOR
 
 
-def _slice(spec: Slice, x: str, first: int) -> CallExpr:
+def _slice(spec: L.Slice, x: str, first: int) -> CallExpr:
     places = ["" if place is None else literal(place) for place in (spec.start, spec.stop)]
     step = "" if spec.step == 1 else f":{literal(spec.step)}"
     part = literal(spec.start) if spec.drop else f"{':'.join(places)}{step}"
     return CallExpr(x, (*(":",) * (spec.axis + first), part), "[]")
 
 
-def _expand_dims(spec: ExpandDims, x: str, first: int) -> CallExpr:
+def _expand_dims(spec: L.ExpandDims, x: str, first: int) -> CallExpr:
     return call("keras.ops.expand_dims", x, ("axis", literal(spec.axis + first)))
 
 
-def _squeeze(spec: Squeeze, x: str, first: int) -> CallExpr:
+def _squeeze(spec: L.Squeeze, x: str, first: int) -> CallExpr:
     return call("keras.ops.squeeze", x, ("axis", literal(spec.axis + first)))
 
 
-def _reverse(_spec: Reverse, x: str, first: int) -> CallExpr:
+def _reverse(_spec: L.Reverse, x: str, first: int) -> CallExpr:
     return call("keras.ops.flip", x, ("axis", literal(first)))
 
 
-def _reduce(spec: Reduce, x: str, first: int) -> CallExpr:
+def _reduce(spec: L.Reduce, x: str, first: int) -> CallExpr:
     axes = tuple(axis + first for axis in spec.axes)
     axis = literal(axes[0] if len(axes) == 1 else axes)
     return call(named(f"keras.ops.{spec.how}"), x, ("axis", axis), flag("keepdims", spec.keep))
 
 
-def _function(spec: Function, x: str, _first: int) -> CallExpr:
+def _function(spec: L.Function, x: str, _first: int) -> CallExpr:
     return call(named(f"keras.ops.{spec.name}"), x)
 
 
-def _not_equal(spec: NotEqual, x: str, _first: int) -> CallExpr:
+def _not_equal(spec: L.NotEqual, x: str, _first: int) -> CallExpr:
     return call("keras.ops.not_equal", x, number(spec.value))
 
 
-def _unit_norm(spec: UnitNorm, x: str, _first: int) -> CallExpr:
+def _unit_norm(spec: L.UnitNorm, x: str, _first: int) -> CallExpr:
     return unit(x, -1, spec.floor)
 
 
@@ -68,7 +56,7 @@ def unit(x: str, axis: int, floor: float) -> CallExpr:
     return call("keras.ops.normalize", x, along, ("order", "2"), ("epsilon", number(floor)))
 
 
-def _clip(spec: Clip, x: str, _first: int) -> CallExpr:
+def _clip(spec: L.Clip, x: str, _first: int) -> CallExpr:
     if spec.low is None or spec.high is None:
         name, bound = ("minimum", spec.high) if spec.low is None else ("maximum", spec.low)
         return call(f"keras.ops.{name}", x, sharp(bound or 0.0))
@@ -80,30 +68,30 @@ def _numbers(found: CallExpr) -> CallExpr:
     return call("keras.ops.cast", found, "dtype")
 
 
-def _compare(spec: Compare, x: str, _first: int, *rest: str) -> CallExpr:
+def _compare(spec: L.Compare, x: str, _first: int, *rest: str) -> CallExpr:
     other = [*rest] if spec.value is None else [sharp(spec.value)]
     return _numbers(call(named(f"keras.ops.{spec.how}"), x, *other))
 
 
-def _where(spec: Where, x: str, _first: int, *rest: str) -> CallExpr:
+def _where(spec: L.Where, x: str, _first: int, *rest: str) -> CallExpr:
     given = iter(rest)
     cases = [next(given) if case is None else sharp(case) for case in (spec.yes, spec.no)]
     return call("keras.ops.where", call("keras.ops.not_equal", x, "0"), *cases)
 
 
-def _along(spec: Along, x: str, first: int) -> CallExpr:
+def _along(spec: L.Along, x: str, first: int) -> CallExpr:
     found = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal(spec.axis + first)))
     return found if spec.how in SO_FAR else _numbers(found)
 
 
-def _constant(spec: Constant, x: str, _first: int) -> CallExpr:
+def _constant(spec: L.Constant, x: str, _first: int) -> CallExpr:
     held = call("np.reshape", listed(map(number, spec.values)), literal(spec.shape))
     terms: tuple[Argument, ...] = (held, x) if spec.first else (x, held)
     found = call(named(f"keras.ops.{spec.how}"), *terms)
     return _numbers(found) if spec.how in COMPARISONS else found
 
 
-def _across(spec: Across, x: str, _first: int) -> CallExpr:
+def _across(spec: L.Across, x: str, _first: int) -> CallExpr:
     own = tuple(axis + 1 for axis in spec.axes)
     kept = ("keepdims", "True")
     one = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal((0, *own))), kept)
@@ -112,41 +100,41 @@ def _across(spec: Across, x: str, _first: int) -> CallExpr:
     return call("keras.ops.add", one, call("keras.ops.zeros_like", each))
 
 
-def _einsum(spec: Einsum, x: str, _first: int, other: str) -> CallExpr:
+def _einsum(spec: L.Einsum, x: str, _first: int, other: str) -> CallExpr:
     first, second, out = spec.letters
     return call("keras.ops.einsum", literal(f"b{first},b{second}->b{out}"), x, other)
 
 
-OPERATIONS: dict[type[LayerSpec], Callable[..., CallExpr]] = {
-    Across: _across,
-    Along: _along,
-    Clip: _clip,
-    Compare: _compare,
-    Constant: _constant,
-    Einsum: _einsum,
-    ExpandDims: _expand_dims,
-    Function: _function,
-    NotEqual: _not_equal,
-    Reduce: _reduce,
-    Reverse: _reverse,
-    Slice: _slice,
-    Squeeze: _squeeze,
-    UnitNorm: _unit_norm,
-    Where: _where,
+OPERATIONS: dict[type[L.LayerSpec], Callable[..., CallExpr]] = {
+    L.Across: _across,
+    L.Along: _along,
+    L.Clip: _clip,
+    L.Compare: _compare,
+    L.Constant: _constant,
+    L.Einsum: _einsum,
+    L.ExpandDims: _expand_dims,
+    L.Function: _function,
+    L.NotEqual: _not_equal,
+    L.Reduce: _reduce,
+    L.Reverse: _reverse,
+    L.Slice: _slice,
+    L.Squeeze: _squeeze,
+    L.UnitNorm: _unit_norm,
+    L.Where: _where,
 }
 """Spec -> the operation on a variable, given the first axis after the batch's."""
 
 
-def is_operation(spec: LayerSpec) -> bool:
+def is_operation(spec: L.LayerSpec) -> bool:
     """Whether a spec, or what it does at every time step, is an operation."""
-    inner = spec.layer if isinstance(spec, TimeDistributed) else spec
+    inner = spec.layer if isinstance(spec, L.TimeDistributed) else spec
     return type(inner) in OPERATIONS and not (
-        isinstance(inner, UnitNorm) and inner.floor == UNIT_FLOOR
+        isinstance(inner, L.UnitNorm) and inner.floor == UNIT_FLOOR
     )
 
 
-def operation(spec: LayerSpec, x: str, *rest: str) -> CallExpr:
+def operation(spec: L.LayerSpec, x: str, *rest: str) -> CallExpr:
     """The operation on variables; at every time step it is the same one axis further on."""
-    if isinstance(spec, TimeDistributed):
+    if isinstance(spec, L.TimeDistributed):
         return OPERATIONS[type(spec.layer)](spec.layer, x, 2, *rest)
     return OPERATIONS[type(spec)](spec, x, 1, *rest)

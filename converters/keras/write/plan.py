@@ -6,17 +6,8 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    Custom,
-    Dense,
-    Edge,
-    GlobalPool,
-    Input,
-    Model,
-    MultiHeadAttention,
-    Node,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.identifiers import identifiers
 
 from ...codegen.variables import inputs_of, places
@@ -62,16 +53,16 @@ class ModelPlan:
 def _follows(before: Node, node: Node) -> bool:
     """Whether a node is a layer that reads just the one before it, and gives one output."""
     alone = node.inputs == (Edge(before.name),) and not node.states
-    one = node.spec.arity == (1, 1) or isinstance(node.spec, Custom)
+    one = node.spec.arity == (1, 1) or isinstance(node.spec, L.Custom)
     native = one and not is_operation(node.spec)
     return alone and native and len(given(node)) == 1
 
 
 def mixed(model: Model, node: Node) -> bool:
     """Whether a layer is at every time step here and called on its input as it is elsewhere."""
-    if not isinstance(node.spec, TimeDistributed):
+    if not isinstance(node.spec, L.TimeDistributed):
         return False
-    return any(not isinstance(call.spec, TimeDistributed) for call in model.calls(node.owner))
+    return any(not isinstance(call.spec, L.TimeDistributed) for call in model.calls(node.owner))
 
 
 def given(node: Node) -> tuple[object, ...]:
@@ -103,16 +94,16 @@ def _check_shapes(model: Model) -> None:
     """Raises UnsupportedError for what Keras cannot do with inputs of these shapes."""
     for node in model.layers:
         shape = model.shape(node.inputs[0])
-        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
+        spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
         most = MOST_AXES + (spec is not node.spec)
         why = ""
-        if isinstance(spec, GlobalPool) and len(shape) > most:
+        if isinstance(spec, L.GlobalPool) and len(shape) > most:
             why = f"one of {len(shape)} axes"
-        elif mixed(model, node) and not isinstance(spec, Dense) and None in shape:
+        elif mixed(model, node) and not isinstance(spec, L.Dense) and None in shape:
             why = "one of any length, for a layer that is called without TimeDistributed as well"
         elif folded(node) and None in shape:
             why = "one of any length, of whose outputs Keras loses the shape"
-        elif isinstance(spec, MultiHeadAttention) and spec.causal and not own_blind(spec):
+        elif isinstance(spec, L.MultiHeadAttention) and spec.causal and not own_blind(spec):
             steps = [model.shape(edge)[0] for edge in node.inputs[:2]]
             why = "one of any length, with a causal mask of an older Keras" if None in steps else ""
         if why:
@@ -134,7 +125,7 @@ def _check_read(model: Model) -> None:
 def _batch(model: Model) -> int | None:
     if not model.stateful:
         return None
-    kept = [node.spec.batch for node in model.nodes if isinstance(node.spec, Input)]
+    kept = [node.spec.batch for node in model.nodes if isinstance(node.spec, L.Input)]
     batch = next((size for size in kept if size), None)
     if batch is None:
         raise UnsupportedError(

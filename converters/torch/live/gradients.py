@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from xlstm.ir.graph import Model, TimeDistributed
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import TimeDistributed
 from xlstm.ir.types import Array
 
 from .arrays import to_numpy, weights

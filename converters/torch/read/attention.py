@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from xlstm.ir.graph import MultiHeadAttention, Softmax
+from xlstm.ir.layers import MultiHeadAttention, Softmax
 from xlstm.ir.types import Array
 from xlstm.slots import unpack
 

@@ -8,18 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xlstm.ir.graph import (
-    Activation,
-    Dropout,
-    Function,
-    GlobalPool,
-    Merge,
-    Pad,
-    Reduce,
-    Relu,
-    UpSample,
-)
-from xlstm.ir.layers import Clip
+from xlstm.ir import layers as L
 
 from .modules import MODULES, elementwise, softmax_over
 from .values import (
@@ -49,7 +38,7 @@ def merge(how: str) -> Callable[..., TracedTensor]:
 
     def merge(wiring: TraceState, a: TracedTensor, b: TracedTensor) -> TracedTensor:
         ready = same_order(wiring, [a, b])
-        return ready[0]._replace(edge=wiring.add(Merge(how), *(value.edge for value in ready)))
+        return ready[0]._replace(edge=wiring.add(L.Merge(how), *(value.edge for value in ready)))
 
     return merge
 
@@ -105,7 +94,7 @@ def divide(wiring: TraceState, a: Any, b: Any) -> Any:
         if not b:
             raise CannotTraceError("a division by 0", "mend it")
         return affine(wiring, a, 1 / b, 0.0)
-    return multiply(wiring, a, elementwise(wiring, b, Function("reciprocal")))
+    return multiply(wiring, a, elementwise(wiring, b, L.Function("reciprocal")))
 
 
 def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
@@ -113,7 +102,7 @@ def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
     name = {2: "square", 0.5: "sqrt", -1: "reciprocal"}.get(exponent)
     if name is None or not isinstance(x, TracedTensor):
         raise CannotTraceError(f"power {exponent}", "use 2, 0.5 or -1")
-    return elementwise(wiring, x, Function(name))
+    return elementwise(wiring, x, L.Function(name))
 
 
 def reduce(how: str) -> Handler:
@@ -127,7 +116,7 @@ def reduce(how: str) -> Handler:
         given = dim if isinstance(dim, (tuple, list)) else (dim,)
         dims = [axis_of(x, axis, how) for axis in given]
         places = tuple(x.axes[axis] - 1 for axis in dims)
-        edge = wiring.add(Reduce(how, places, bool(keepdim)), x.edge)
+        edge = wiring.add(L.Reduce(how, places, bool(keepdim)), x.edge)
         return TracedTensor(edge, x.axes if keepdim else without(x, dims))
 
     return reduce
@@ -192,7 +181,7 @@ def dropout(
     """Zeros in training."""
     if training and p:
         raise CannotTraceError("dropout in evaluation", "say training=self.training")
-    return elementwise(wiring, x, Dropout(float(p)))
+    return elementwise(wiring, x, L.Dropout(float(p)))
 
 
 def pad(
@@ -211,7 +200,7 @@ def pad(
     *space, last = [*sides, *rest] if len(rest) == 1 else [*sides, *rest[:-1], rest[-1]]
     x = wiring.ordered(x, [x.batch, *space, last])
     before, after = zip(*(sides.get(axis, (0, 0)) for axis in space), strict=True)
-    return x._replace(edge=wiring.add(Pad(before, after), x.edge))
+    return x._replace(edge=wiring.add(L.Pad(before, after), x.edge))
 
 
 def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
@@ -223,14 +212,14 @@ def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
         do = "repeat a tensor (batch, 1, features) along axis 1"
         raise CannotTraceError("other than one axis of size 1 repeated", do)
     x = wiring.ordered(x, [0, more[0], 3 - more[0]])
-    return x._replace(edge=wiring.add(UpSample((counts[more[0]],)), x.edge))
+    return x._replace(edge=wiring.add(L.UpSample((counts[more[0]],)), x.edge))
 
 
 def activation(name: str) -> Handler:
     """An activation of the hub."""
 
     def activation(wiring: TraceState, x: TracedTensor, inplace: bool = False) -> TracedTensor:
-        return elementwise(wiring, x, Activation(name))
+        return elementwise(wiring, x, L.Activation(name))
 
     return activation
 
@@ -243,19 +232,19 @@ def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> Tr
     if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
         raise CannotTraceError("clamp to other bounds than numbers", "use numbers")
     if low == 0:
-        return elementwise(wiring, x, Relu(None if high is None else float(high)))
+        return elementwise(wiring, x, L.Relu(None if high is None else float(high)))
     ends = [None if bound is None else float(bound) for bound in (low, high)]
-    return elementwise(wiring, x, Clip(*ends))
+    return elementwise(wiring, x, L.Clip(*ends))
 
 
 def function(name: str) -> Handler:
     """A plain function."""
-    return lambda wiring, x: elementwise(wiring, x, Function(name))
+    return lambda wiring, x: elementwise(wiring, x, L.Function(name))
 
 
 def reciprocal_root(wiring: TraceState, x: TracedTensor) -> TracedTensor:
     """One over the square root."""
-    return elementwise(wiring, elementwise(wiring, x, Function("sqrt")), Function("reciprocal"))
+    return elementwise(wiring, elementwise(wiring, x, L.Function("sqrt")), L.Function("reciprocal"))
 
 
 def module(cls: Callable[..., nn.Module]) -> Handler:
@@ -281,7 +270,7 @@ def pool(how: str, cls: Callable[..., nn.Module]) -> Handler:
         if args or any(options.values()) or (own if own is not None else LENGTH) != kernel_size:
             raise CannotTraceError("a window of another length", "use the length of what is pooled")
         x = wiring.channels_last(x)
-        return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
+        return x._replace(edge=wiring.add(L.GlobalPool(how, True), x.edge))
 
     return pool
 

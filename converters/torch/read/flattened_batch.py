@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from xlstm.ir.graph import Builder, Edge, LayerSpec, TimeDistributed
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import LayerSpec, TimeDistributed
 from xlstm.ir.types import Shape
 
 from .shape import flatten, length, reshape

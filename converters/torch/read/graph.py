@@ -16,28 +16,9 @@ from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 
 from xlstm.errors import UnsupportedError, UsageError
+from xlstm.ir import layers as L
 from xlstm.ir.batch_axes import on_axes
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Concatenate,
-    Dense,
-    Dropout,
-    Edge,
-    Elu,
-    Embedding,
-    Function,
-    Input,
-    LayerNorm,
-    LayerSpec,
-    Merge,
-    Model,
-    Relu,
-    Softmax,
-    Source,
-    row_numbers,
-)
-from xlstm.ir.layers import Clip, Compare, Where
+from xlstm.ir.graph import Edge, Model, Source, row_numbers
 
 from . import flattened_batch as folded
 from .attention import bound
@@ -68,16 +49,16 @@ SAY = (
     "say an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
 )
 
-LASTING: tuple[type[LayerSpec], ...] = (
-    Activation,
-    Affine,
-    Concatenate,
-    Dense,
-    Dropout,
-    Elu,
-    Embedding,
+LASTING: tuple[type[L.LayerSpec], ...] = (
+    L.Activation,
+    L.Affine,
+    L.Concatenate,
+    L.Dense,
+    L.Dropout,
+    L.Elu,
+    L.Embedding,
 )
-LASTING += (Clip, Compare, Function, LayerNorm, Merge, Relu, Softmax, Where)
+LASTING += (L.Clip, L.Compare, L.Function, L.LayerNorm, L.Merge, L.Relu, L.Softmax, L.Where)
 """Specs that work on the last axis only, so that axes before it change nothing."""
 
 LOOKS = (
@@ -189,7 +170,7 @@ class _Walk:
             return states_in(wiring, str(node.target), layout.given)
         numbers = [marker(place * 4 + n) for n in range(layout.rank - 1)]
         sizes = [self.solved.get(n, n if probing else None) for n in numbers]
-        edge = wiring.graph.add(wiring.fresh(str(node.target)), Input(tuple(sizes)))
+        edge = wiring.graph.add(wiring.fresh(str(node.target)), L.Input(tuple(sizes)))
         axes = list(range(1, layout.rank))
         axes.insert(layout.batch, 0)
         return TracedTensor(edge, tuple(axes))
@@ -288,7 +269,7 @@ def _same(a: TraceState, b: TraceState) -> bool:
         return False
     pairs = zip(a.graph.nodes, b.graph.nodes, strict=True)
     return all(
-        isinstance(x.spec, Input)
+        isinstance(x.spec, L.Input)
         or (isinstance(x.spec, LASTING) and (x.spec, x.inputs) == (y.spec, y.inputs))
         for x, y in pairs
     )
@@ -339,13 +320,13 @@ def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, TraceSta
 
 
 def _inputs_text(wiring: TraceState) -> str:
-    inputs = [node for node in wiring.graph.nodes if isinstance(node.spec, Input)]
+    inputs = [node for node in wiring.graph.nodes if isinstance(node.spec, L.Input)]
     return ", ".join(f"{node.name} {shape_text(node.shape)}" for node in inputs)
 
 
 def _model(source: nn.Module, walk: _Walk, wiring: TraceState) -> Model:
     nodes = wiring.graph.nodes
-    inputs = tuple(node.name for node in nodes if isinstance(node.spec, Input))
+    inputs = tuple(node.name for node in nodes if isinstance(node.spec, L.Input))
     notes = list(wiring.notes)
     notes += said(walk.layouts, walk.endings)
     title = type(source).__name__

@@ -8,26 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from xlstm.ir import layers as L
 from xlstm.ir import parametric_activations as numbered
-from xlstm.ir.graph import (
-    Activation,
-    BatchNorm,
-    Conv,
-    ConvTranspose,
-    Crop,
-    Dense,
-    Dropout,
-    Edge,
-    Elu,
-    Embedding,
-    LayerNorm,
-    LayerSpec,
-    PRelu,
-    Relu,
-    Softmax,
-    TrainingOnly,
-    UpSample,
-)
+from xlstm.ir.graph import Edge
 from xlstm.slots import unpack
 
 from ..live.arrays import to_numpy
@@ -39,7 +22,7 @@ from .values import CannotTraceError, TracedTensor, TraceState, call_layer, one
 
 
 def layer(
-    wiring: TraceState, module: nn.Module, path: str, spec: LayerSpec, x: Edge, table: str
+    wiring: TraceState, module: nn.Module, path: str, spec: L.LayerSpec, x: Edge, table: str
 ) -> Edge:
     """A node of a layer with weights."""
     active = TABLES[table].present_slots(spec.missing_tensors())
@@ -60,7 +43,7 @@ def _linear(
 ) -> TracedTensor:
     x = wiring.features_last(one(args))
     wiring.demand(wiring.sizes(x)[-1], module.in_features, "features, got")
-    spec = Dense(module.in_features, module.out_features, use_bias=module.bias is not None)
+    spec = L.Dense(module.in_features, module.out_features, use_bias=module.bias is not None)
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "Linear"))
 
 
@@ -72,7 +55,7 @@ def _embedding(
         raise CannotTraceError(
             "max_norm, which changes rows when they are read", "clip the table once"
         )
-    spec = Embedding(module.num_embeddings, module.embedding_dim)
+    spec = L.Embedding(module.num_embeddings, module.embedding_dim)
     edge = layer(wiring, module, path, spec, x.edge, "Embedding")
     return TracedTensor(edge, (*x.axes, x.rank))
 
@@ -91,7 +74,7 @@ def _conv(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> 
     same = {*strides} == {1} and any(reach) and pads == [(n // 2, n - n // 2) for n in reach]
     if not same:
         x = around(wiring, x, tuple(a for a, _ in pads), tuple(b for _, b in pads))
-    spec = Conv(
+    spec = L.Conv(
         module.in_channels,
         module.out_channels,
         window,
@@ -112,7 +95,7 @@ def _conv_transpose(
     wiring.demand(wiring.sizes(x)[1], module.in_channels, "channels, got")
     if module.groups != 1:
         raise CannotTraceError(f"groups={module.groups}", "use a layer for each group")
-    spec = ConvTranspose(
+    spec = L.ConvTranspose(
         module.in_channels,
         module.out_channels,
         module.kernel_size,
@@ -123,7 +106,7 @@ def _conv_transpose(
     )
     edge = layer(wiring, module, path, spec, x.edge, f"ConvTranspose{rank}d")
     if any(module.padding):
-        edge = wiring.add(Crop(module.padding, module.padding), edge, before="crop_")
+        edge = wiring.add(L.Crop(module.padding, module.padding), edge, before="crop_")
     return x._replace(edge=edge)
 
 
@@ -138,7 +121,7 @@ def _batch_norm(ranks: tuple[int, ...]) -> Handler:
             raise CannotTraceError("statistics that are not kept, or momentum=None", "keep them")
         learned = {"scale": module.weight is not None, "center": module.bias is not None}
         momentum = 1 - module.momentum
-        spec = BatchNorm(module.num_features, module.eps, momentum, **learned)
+        spec = L.BatchNorm(module.num_features, module.eps, momentum, **learned)
         return x._replace(edge=layer(wiring, module, path, spec, x.edge, "BatchNorm"))
 
     return norm
@@ -156,7 +139,7 @@ def _layer_norm(
         wiring.demand(wiring.sizes(x)[axis], size, "features, got")
     laid = flatten(wiring, x, -len(sizes)) if len(sizes) > 1 else x
     laid = wiring.features_last(laid)
-    spec = LayerNorm(math.prod(sizes), module.eps, **_learned(module))
+    spec = L.LayerNorm(math.prod(sizes), module.eps, **_learned(module))
     laid = laid._replace(edge=layer(wiring, module, path, spec, laid.edge, "LayerNorm"))
     return unflatten(wiring, laid, -1, sizes) if len(sizes) > 1 else laid
 
@@ -169,7 +152,7 @@ def _instance_norm(
     x = wiring.channels_last(one(args))
     wiring.demand(wiring.sizes(x)[1], module.num_features, "channels, got")
     count, learned = module.num_features, _learned(module)
-    spec = LayerNorm(count, module.eps, groups=count, **learned)
+    spec = L.LayerNorm(count, module.eps, groups=count, **learned)
     if not any(learned.values()):
         return x._replace(edge=wiring.add(spec, x.edge))
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
@@ -182,7 +165,7 @@ def _prelu(wiring: TraceState, module: nn.PReLU, path: str, args: tuple[Any, ...
     if count > 1:
         wiring.demand(wiring.sizes(x)[1], count, "channels, got")
     shape = (*(1,) * (x.rank - 2), count)
-    spec = PRelu(shape)
+    spec = L.PRelu(shape)
     trainable = module.weight.requires_grad
     edge = call_layer(wiring, path, spec, [x.edge], trainable=trainable)
     if edge.node == wiring.called[path][0] and not wiring.probing:
@@ -201,7 +184,7 @@ def _upsample(
         got = f"mode={module.mode}, scale_factor={module.scale_factor}, size={module.size}"
         raise CannotTraceError(got, "use mode nearest and whole scale factors")
     x = wiring.channels_last(x)
-    return elementwise(wiring, x, UpSample(tuple(map(int, factors))))
+    return elementwise(wiring, x, L.UpSample(tuple(map(int, factors))))
 
 
 def _constant_pad(rank: int) -> Handler:
@@ -223,11 +206,11 @@ def _group_norm(
     x = wiring.channels_last(one(args))
     wiring.demand(wiring.sizes(x)[1], module.num_channels, "channels, got")
     learned = _learned(module)
-    spec = LayerNorm(module.num_channels, module.eps, groups=module.num_groups, **learned)
+    spec = L.LayerNorm(module.num_channels, module.eps, groups=module.num_groups, **learned)
     return x._replace(edge=layer(wiring, module, path, spec, x.edge, "LayerNorm"))
 
 
-def elementwise(wiring: TraceState, x: TracedTensor, spec: LayerSpec) -> TracedTensor:
+def elementwise(wiring: TraceState, x: TracedTensor, spec: L.LayerSpec) -> TracedTensor:
     """A spec that works on every number by itself."""
     return x._replace(edge=wiring.add(spec, x.edge))
 
@@ -244,8 +227,8 @@ def softmax_over(
     if log:
         rest = [axis for axis in range(x.rank) if axis not in (dim % x.rank, x.batch)]
         x = wiring.ordered(x, [x.batch, *rest, dim % x.rank]) if place < x.rank - 1 else x
-        return elementwise(wiring, x, Activation("log_softmax"))
-    return elementwise(wiring, x, Softmax(place - x.rank))
+        return elementwise(wiring, x, L.Activation("log_softmax"))
+    return elementwise(wiring, x, L.Softmax(place - x.rank))
 
 
 def _plain(name: str, **defaults: Any) -> Handler:
@@ -257,7 +240,7 @@ def _plain(name: str, **defaults: Any) -> Handler:
         for option, value in defaults.items():
             if (found := getattr(module, option)) != value:
                 raise CannotTraceError(f"{option}={found}", f"use {option}={value}")
-        return elementwise(wiring, one(args), Activation(name))
+        return elementwise(wiring, one(args), L.Activation(name))
 
     return activation
 
@@ -288,17 +271,17 @@ def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Ha
 
 def _gelu(wiring: TraceState, module: nn.GELU, path: str, args: tuple[Any, ...]) -> TracedTensor:
     name = {"none": "gelu", "tanh": "gelu_tanh"}[module.approximate]
-    return elementwise(wiring, one(args), Activation(name))
+    return elementwise(wiring, one(args), L.Activation(name))
 
 
 def _dropout(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
-    return elementwise(wiring, one(args), Dropout(float(module.p)))
+    return elementwise(wiring, one(args), L.Dropout(float(module.p)))
 
 
 def _spatial(rank: int) -> Handler:
     def dropout(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = space(wiring, one(args), rank)
-        return elementwise(wiring, x, TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
+        return elementwise(wiring, x, L.TrainingOnly(f"SpatialDropout{rank}D", float(module.p)))
 
     return dropout
 
@@ -334,7 +317,7 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Dropout2d: _spatial(2),
     nn.Dropout3d: _spatial(3),
     nn.AlphaDropout: lambda wiring, module, path, args: elementwise(
-        wiring, one(args), TrainingOnly("AlphaDropout", float(module.p))
+        wiring, one(args), L.TrainingOnly("AlphaDropout", float(module.p))
     ),
     nn.MaxPool1d: pool("max", 1),
     nn.MaxPool2d: pool("max", 2),
@@ -371,10 +354,10 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Threshold: _with(numbered.threshold, ("threshold", ANY), ("value", ANY)),
     nn.GELU: _gelu,
     nn.ELU: lambda wiring, module, path, args: elementwise(
-        wiring, one(args), Elu(float(module.alpha))
+        wiring, one(args), L.Elu(float(module.alpha))
     ),
     nn.LeakyReLU: lambda wiring, module, path, args: elementwise(
-        wiring, one(args), Relu(slope=float(module.negative_slope))
+        wiring, one(args), L.Relu(slope=float(module.negative_slope))
     ),
 }
 """Class of a leaf, exactly, -> what it becomes."""

@@ -14,33 +14,22 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xlstm.errors import UnsupportedError
+from xlstm.ir import layers as L
 from xlstm.ir.batch_axes import on_axes
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Dense,
-    Dropout,
-    LayerSpec,
-    Model,
-    Recurrent,
-    SimpleRNN,
-    Source,
-    chain,
-)
+from xlstm.ir.graph import Model, Source, chain
 from xlstm.ir.types import Array, Shape
 from xlstm.slots import unpack
 
 from ..live.arrays import to_numpy, weights
 from ..slots import TABLES
 
-LAYERS: dict[type[nn.Module], tuple[str, Callable[..., Recurrent]]] = {
-    nn.LSTM: ("LSTM", LSTM),
-    nn.GRU: ("GRU", GRU),
-    nn.RNN: ("RNN", SimpleRNN),
-    nn.LSTMCell: ("LSTM", LSTM),
-    nn.GRUCell: ("GRU", GRU),
-    nn.RNNCell: ("RNN", SimpleRNN),
+LAYERS: dict[type[nn.Module], tuple[str, Callable[..., L.Recurrent]]] = {
+    nn.LSTM: ("LSTM", L.LSTM),
+    nn.GRU: ("GRU", L.GRU),
+    nn.RNN: ("RNN", L.SimpleRNN),
+    nn.LSTMCell: ("LSTM", L.LSTM),
+    nn.GRUCell: ("GRU", L.GRU),
+    nn.RNNCell: ("RNN", L.SimpleRNN),
 }
 """Recurrent module class -> (name of its table, its spec)."""
 
@@ -51,7 +40,7 @@ READABLE = (*LAYERS, nn.Linear)
 class _Found:
     """The layers of a module, in order, with their weights."""
 
-    layers: list[tuple[str, LayerSpec, bool]] = field(default_factory=list)
+    layers: list[tuple[str, L.LayerSpec, bool]] = field(default_factory=list)
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -97,7 +86,7 @@ def _trainable(source: nn.Module, names: Sequence[str]) -> bool:
 
 
 def _linear(source: nn.Linear) -> _Found:
-    spec = Dense(source.in_features, source.out_features, use_bias=source.bias is not None)
+    spec = L.Dense(source.in_features, source.out_features, use_bias=source.bias is not None)
     arrays = weights(source)
     hub = unpack(TABLES["Linear"], arrays, spec.sizes(), spec.missing_tensors(), "torch nn.Linear")
     return _Found([("linear", spec, _trainable(source, list(arrays)))], {"linear": hub})
@@ -123,7 +112,7 @@ def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
         end = f"_l{number}" if several else ""
         if number and source.dropout:
             rate = float(source.dropout)
-            found.layers.append((f"dropout_l{number - 1}", Dropout(rate), True))
+            found.layers.append((f"dropout_l{number - 1}", L.Dropout(rate), True))
         own = make(features, source.hidden_size, **_options(source))
         features = _add(found, source, f"{name.lower()}{end}", own, number)
     if isinstance(source, nn.RNNCellBase):
@@ -133,23 +122,23 @@ def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
     return found
 
 
-def _add(found: _Found, source: nn.Module, name: str, spec: Recurrent, number: int) -> int:
+def _add(found: _Found, source: nn.Module, name: str, spec: L.Recurrent, number: int) -> int:
     """Adds one layer of a stack and gives the size of its output."""
     if not getattr(source, "bidirectional", False):
         hub, names = _tensors(source, spec, number)
-        whole: LayerSpec = spec
+        whole: L.LayerSpec = spec
     else:
         hub, names = _tensors(source, spec, number, before="forward_")
         more, others = _tensors(source, spec, number, "_reverse", before="backward_")
         hub, names = hub | more, names + others
-        whole = Bidirectional(spec, replace(spec, go_backwards=True))
+        whole = L.Bidirectional(spec, replace(spec, go_backwards=True))
     found.layers.append((name, whole, _trainable(source, names)))
     found.weights[name] = hub
     return whole.output_shape((None, spec.features))[-1] or 0
 
 
 def _tensors(
-    source: nn.Module, spec: Recurrent, number: int, direction: str = "", before: str = ""
+    source: nn.Module, spec: L.Recurrent, number: int, direction: str = "", before: str = ""
 ) -> tuple[dict[str, Array], list[str]]:
     """Hub tensors of one direction of one layer, and the names of its parameters."""
     table = TABLES[
@@ -173,7 +162,7 @@ def read(source: nn.RNNBase | nn.RNNCellBase | nn.Linear) -> Model:
     found = _linear(source) if isinstance(source, nn.Linear) else stack(source)
     name, first, _ = found.layers[0]
     features = first.weighted_parts[0][1].sizes()["i"]
-    shape: Shape = (features,) if isinstance(first, Dense) else (None, features)
+    shape: Shape = (features,) if isinstance(first, L.Dense) else (None, features)
     container = f"live nn.{type(source).__name__}"
     origin = Source("torch", str(torch.__version__), container, notes=tuple(found.notes))
     late = int(not getattr(source, "batch_first", True))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xlstm.ir.einsum import LETTERS, matmul, steps
-from xlstm.ir.graph import Dot, Reduce
-from xlstm.ir.layers import Einsum
+from xlstm.ir.layers import Dot, Einsum, Reduce
 
 from .values import CannotTraceError, TracedTensor, TraceState, known
 

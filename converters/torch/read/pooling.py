@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xlstm.ir.graph import Activation, GlobalPool, Pad, Pool, Relu
+from xlstm.ir import layers as L
 
 from .values import CannotTraceError, TracedTensor, TraceState, is_number, one
 
@@ -24,7 +24,7 @@ def around(
     """Zeros around a tensor whose channels are last."""
     if not any((*before, *after)):
         return x
-    return x._replace(edge=wiring.add(Pad(before, after), x.edge, before="pad_"))
+    return x._replace(edge=wiring.add(L.Pad(before, after), x.edge, before="pad_"))
 
 
 def space(wiring: TraceState, x: TracedTensor, rank: int) -> TracedTensor:
@@ -49,7 +49,7 @@ def _check_plain(module: Any, rank: int) -> None:
             raise CannotTraceError(f"{option}={found}", f"use {option}={plain}")
 
 
-def _check_filled(wiring: TraceState, x: TracedTensor, spec: Pool, pads: tuple[int, ...]) -> None:
+def _check_filled(wiring: TraceState, x: TracedTensor, spec: L.Pool, pads: tuple[int, ...]) -> None:
     """Raises unless windows fill an axis, where ceil_mode changes nothing."""
     if wiring.probing:
         return
@@ -64,8 +64,8 @@ def _check_filled(wiring: TraceState, x: TracedTensor, spec: Pool, pads: tuple[i
 def _is_positive(wiring: TraceState, x: TracedTensor) -> bool:
     """Whether nothing below zero is in a tensor."""
     (spec,) = (node.spec for node in wiring.graph.nodes if node.name == x.edge.node)
-    own = isinstance(spec, Activation) and spec.activation in POSITIVE
-    return own or (isinstance(spec, Relu) and spec == Relu(spec.top))
+    own = isinstance(spec, L.Activation) and spec.activation in POSITIVE
+    return own or (isinstance(spec, L.Relu) and spec == L.Relu(spec.top))
 
 
 def pool(how: str, rank: int) -> Handler:
@@ -86,7 +86,7 @@ def pool(how: str, rank: int) -> Handler:
             do = do if how == "max" else "use padding=0, or count_include_pad=True"
             raise CannotTraceError(f"padding={module.padding}", do)
         same = any(pads) and even and (how == "max" or not zeros)
-        spec = Pool(how, window, strides, "same" if same else "valid")
+        spec = L.Pool(how, window, strides, "same" if same else "valid")
         if module.ceil_mode:
             _check_filled(wiring, x, spec, pads)
         x = x if same else around(wiring, x, pads, pads)
@@ -104,6 +104,6 @@ def whole(how: str, rank: int) -> Handler:
             raise CannotTraceError(
                 f"output_size={module.output_size}", "use 1, or a pooling of fixed size"
             )
-        return x._replace(edge=wiring.add(GlobalPool(how, True), x.edge))
+        return x._replace(edge=wiring.add(L.GlobalPool(how, True), x.edge))
 
     return whole

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from xlstm.ir.graph import Bidirectional, Dropout, Edge, LayerSpec
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import Bidirectional, Dropout, LayerSpec
 
 from .native_modules import stack
 from .shape import getitem

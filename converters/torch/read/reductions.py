@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from xlstm.ir.graph import Activation, Function, Slice, UnitNorm
-from xlstm.ir.layers import Along, Compare, Where
+from xlstm.ir import layers as L
 
 from .elementwise import Handler, merge, reduce
 from .modules import elementwise
@@ -39,12 +38,12 @@ def compare(how: str, turned: str) -> Handler:
     def compare(wiring: TraceState, a: Any, b: Any) -> Truth:
         if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
             ready = same_order(wiring, [a, b])
-            edge = wiring.add(Compare(how), *(x.edge for x in ready))
+            edge = wiring.add(L.Compare(how), *(x.edge for x in ready))
             return Truth(ready[0]._replace(edge=edge))
         x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
         if not isinstance(x, TracedTensor) or not is_number(number):
             raise CannotTraceError("a comparison of other than tensors and numbers", "leave it out")
-        return Truth(elementwise(wiring, x, Compare(how if x is a else turned, float(number))))
+        return Truth(elementwise(wiring, x, L.Compare(how if x is a else turned, float(number))))
 
     return compare
 
@@ -64,7 +63,7 @@ def inverted(wiring: TraceState, x: Any) -> Truth:
     """True where something is False."""
     if not isinstance(x, Truth):
         raise CannotTraceError("~ of other than a comparison", "compare first, as in x > 0")
-    return Truth(elementwise(wiring, x.value, Compare("equal", 0.0)))
+    return Truth(elementwise(wiring, x.value, L.Compare("equal", 0.0)))
 
 
 def numbers(wiring: TraceState, x: Any) -> TracedTensor:
@@ -85,7 +84,7 @@ def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor
         return affine(wiring, condition.value, float(yes) - float(no), float(no))
     given = [None if isinstance(x, TracedTensor) else float(x) for x in (yes, no)]
     ready = same_order(wiring, [condition.value, *tensors])
-    edge = wiring.add(Where(*given), *(x.edge for x in ready))
+    edge = wiring.add(L.Where(*given), *(x.edge for x in ready))
     return ready[-1]._replace(edge=edge)
 
 
@@ -99,7 +98,7 @@ def along(how: str) -> Handler:
 
     def along(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
         place = x.axes[axis_of(x, dim, how)] - 1
-        return elementwise(wiring, x, Along(how, place))
+        return elementwise(wiring, x, L.Along(how, place))
 
     return along
 
@@ -113,7 +112,7 @@ def place_of(how: str) -> Handler:
         if dim is None or keepdim:
             raise CannotTraceError(f"{how} over all axes, or with keepdim", "name one axis")
         axis = axis_of(x, dim, how)
-        edge = wiring.add(Along(how, x.axes[axis] - 1), x.edge)
+        edge = wiring.add(L.Along(how, x.axes[axis] - 1), x.edge)
         return TracedTensor(edge, without(x, [axis]))
 
     return place_of
@@ -123,7 +122,7 @@ def flip(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
     """Axes turned round."""
     for dim in flat(dims):
         place = x.axes[axis_of(x, dim, "flip")] - 1
-        x = elementwise(wiring, x, Slice(place, step=-1))
+        x = elementwise(wiring, x, L.Slice(place, step=-1))
     return x
 
 
@@ -138,7 +137,7 @@ def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> 
     cut, place = -shifts % size, x.axes[axis] - 1
     if not cut:
         return x
-    halves = Slice(place, cut, None), Slice(place, None, cut)
+    halves = L.Slice(place, cut, None), L.Slice(place, None, cut)
     return join(wiring, [elementwise(wiring, x, half) for half in halves], axis)
 
 
@@ -150,7 +149,7 @@ def spread(root: bool) -> Callable[..., TracedTensor]:
     ) -> TracedTensor:
         less = options.get("correction", 1 if options.get("unbiased", True) else 0)
         mean = reduce("mean")(wiring, x, dim, True)
-        apart = elementwise(wiring, merge("subtract")(wiring, x, mean), Function("square"))
+        apart = elementwise(wiring, merge("subtract")(wiring, x, mean), L.Function("square"))
         found = reduce("mean")(wiring, apart, dim, keepdim)
         if less:
             axes = flat((dim,))
@@ -162,7 +161,7 @@ def spread(root: bool) -> Callable[..., TracedTensor]:
             if count <= less:
                 raise CannotTraceError(f"the variance of {count} numbers", "say correction=0")
             found = affine(wiring, found, count / (count - less), 0.0)
-        return elementwise(wiring, found, Function("sqrt")) if root else found
+        return elementwise(wiring, found, L.Function("sqrt")) if root else found
 
     return spread
 
@@ -180,8 +179,8 @@ def norm(
         raise CannotTraceError(
             "a norm of other order than 2, or of other than one axis", "name both"
         )
-    squares = elementwise(wiring, x, Function("square"))
-    return elementwise(wiring, reduce("sum")(wiring, squares, dim, keepdim), Function("sqrt"))
+    squares = elementwise(wiring, x, L.Function("square"))
+    return elementwise(wiring, reduce("sum")(wiring, squares, dim, keepdim), L.Function("sqrt"))
 
 
 def vector_norm(
@@ -208,7 +207,7 @@ def normalize(
         raise CannotTraceError(f"normalize by the norm of order {p}", "use p=2")
     axis = axis_of(x, dim, "normalize")
     rest = [n for n in range(x.rank) if n not in (axis, x.batch)]
-    return elementwise(wiring, wiring.ordered(x, [x.batch, *rest, axis]), UnitNorm(float(eps)))
+    return elementwise(wiring, wiring.ordered(x, [x.batch, *rest, axis]), L.UnitNorm(float(eps)))
 
 
 def cosine(
@@ -226,7 +225,7 @@ def gated(wiring: TraceState, x: TracedTensor, dim: int = -1) -> TracedTensor:
     if size is not None and size % 2:
         raise CannotTraceError(f"glu of {size} numbers", "use an even number")
     first, second = chunk(wiring, x, 2, axis)
-    return merge("multiply")(wiring, first, elementwise(wiring, second, Activation("sigmoid")))
+    return merge("multiply")(wiring, first, elementwise(wiring, second, L.Activation("sigmoid")))
 
 
 def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTensor, ...]:
@@ -243,14 +242,14 @@ def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTen
 def select(wiring: TraceState, x: TracedTensor, dim: int, index: int) -> TracedTensor:
     """One place of an axis."""
     axis = axis_of(x, dim, "select")
-    edge = wiring.add(Slice(x.axes[axis] - 1, index, drop=True), x.edge)
+    edge = wiring.add(L.Slice(x.axes[axis] - 1, index, drop=True), x.edge)
     return TracedTensor(edge, without(x, [axis]))
 
 
 def narrow(wiring: TraceState, x: TracedTensor, dim: int, start: int, length: int) -> TracedTensor:
     """Some places of an axis, one after the other."""
     axis = axis_of(x, dim, "narrow")
-    return elementwise(wiring, x, Slice(x.axes[axis] - 1, start, start + length))
+    return elementwise(wiring, x, L.Slice(x.axes[axis] - 1, start, start + length))
 
 
 COMPARISONS = {

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from xlstm.ir.graph import ExpandDims, Flatten, Reshape, Slice, Squeeze
+from xlstm.ir import layers as L
 
 from .values import (
     BATCH,
@@ -62,7 +62,7 @@ def _part(wiring: TraceState, x: TracedTensor, items: tuple[Any, ...]) -> Traced
             x, axis = _slice(wiring, x, axis, item), axis + 1
         elif type(item) is int:
             place = x.axes[axis_of(x, axis, "one place")]
-            edge = wiring.add(Slice(place - 1, item, drop=True), x.edge)
+            edge = wiring.add(L.Slice(place - 1, item, drop=True), x.edge)
             x = TracedTensor(edge, without(x, [axis]))
         else:
             raise CannotTraceError(f"index {item}", "use whole numbers and slices")
@@ -76,7 +76,7 @@ def _slice(wiring: TraceState, x: TracedTensor, axis: int, part: slice) -> Trace
     if any(end is not None and not is_number(end) for end in ends):
         raise CannotTraceError("a slice that ends at a length", "count from the end, as in [:, -1]")
     place = x.axes[axis_of(x, axis, "a slice")]
-    return x._replace(edge=wiring.add(Slice(place - 1, *ends[:2], part.step or 1), x.edge))
+    return x._replace(edge=wiring.add(L.Slice(place - 1, *ends[:2], part.step or 1), x.edge))
 
 
 def unsqueeze(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
@@ -84,7 +84,7 @@ def unsqueeze(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
     axis = dim % (x.rank + 1)
     plain = x.axes == tuple(range(x.rank))
     place = axis if plain and axis else x.rank
-    edge = wiring.add(ExpandDims(place - 1), x.edge)
+    edge = wiring.add(L.ExpandDims(place - 1), x.edge)
     axes = [old + (old >= place) for old in x.axes]
     axes.insert(axis, place)
     return TracedTensor(edge, tuple(axes))
@@ -114,7 +114,7 @@ def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
         unchanged: TracedTensor = x
         return unchanged
     wiring.demand(size, 1, "to squeeze, got")
-    edge = wiring.add(Squeeze(x.axes[dim] - 1), x.edge)
+    edge = wiring.add(L.Squeeze(x.axes[dim] - 1), x.edge)
     return TracedTensor(edge, without(x, [dim % x.rank]))
 
 
@@ -256,7 +256,7 @@ def _with_shape(wiring: TraceState, x: TracedTensor, sizes: Sequence[int | None]
         return x
     x = wiring.plain(x)
     if len(sizes) == 1:
-        edge = wiring.add(Flatten(), x.edge) if x.rank > 2 else x.edge
+        edge = wiring.add(L.Flatten(), x.edge) if x.rank > 2 else x.edge
         return TracedTensor(edge, (0, 1))
     if wiring.probing:
         return TracedTensor(wiring.add(Probe(tuple(sizes)), x.edge), tuple(range(len(sizes) + 1)))
@@ -264,7 +264,7 @@ def _with_shape(wiring: TraceState, x: TracedTensor, sizes: Sequence[int | None]
     if shape.count(None) > 1:
         got = "a new shape with two sizes that are not known"
         raise CannotTraceError(got, "say them as numbers", open=True)
-    return TracedTensor(wiring.add(Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
+    return TracedTensor(wiring.add(L.Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
 
 
 def flatten(

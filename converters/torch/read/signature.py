@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import fx, nn
 
-from xlstm.ir.graph import Input
+from xlstm.ir.layers import Input
 
 from .names import name_of
 from .values import RecurrentResult, States, TracedTensor, TraceState, ZeroState

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import fx, nn
 
-from xlstm.ir.graph import Affine, Builder, Concatenate, Edge, LayerSpec, Permute
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.types import Array, Shape
 
 MARKER = 10**14
@@ -56,7 +57,7 @@ BATCH, LENGTH = Symbol("the batch size"), Symbol("a length")
 
 
 @dataclass(frozen=True)
-class Probe(LayerSpec):
+class Probe(L.LayerSpec):
     """Stands for a Reshape while sizes are not known."""
 
     kind: ClassVar[str] = "Probe"
@@ -159,7 +160,7 @@ class TraceState:
         self.taken.add(found)
         return found
 
-    def add(self, spec: LayerSpec, *inputs: Edge, before: str = "") -> Edge:
+    def add(self, spec: L.LayerSpec, *inputs: Edge, before: str = "") -> Edge:
         """A node for the operation at hand."""
         name = self.node.name if self.node else spec.kind.lower()
         return self.graph.add(self.fresh(before + name), spec, inputs)
@@ -177,7 +178,7 @@ class TraceState:
         key = value.edge, physical
         if key not in self.moved:
             name = self.fresh(f"permute_{value.edge.node}")
-            self.moved[key] = self.graph.add(name, Permute(physical[1:]), [value.edge])
+            self.moved[key] = self.graph.add(name, L.Permute(physical[1:]), [value.edge])
         axes = tuple(order.index(axis) for axis in range(value.rank))
         return TracedTensor(self.moved[key], axes)
 
@@ -261,14 +262,14 @@ def join(wiring: TraceState, values: Sequence[TracedTensor], axis: int) -> Trace
     place = ready[0].axes[axis]
     if not place:
         raise CannotTraceError("tensors joined along the batch", "join them along another axis")
-    spec = Concatenate(place - ready[0].rank)
+    spec = L.Concatenate(place - ready[0].rank)
     edge = wiring.add(spec, *(value.edge for value in ready))
     return ready[0]._replace(edge=edge)
 
 
 def affine(wiring: TraceState, value: TracedTensor, scale: float, offset: float) -> TracedTensor:
     """Scale x + offset."""
-    return value._replace(edge=wiring.add(Affine(scale, offset), value.edge))
+    return value._replace(edge=wiring.add(L.Affine(scale, offset), value.edge))
 
 
 def shape_text(shape: Shape) -> str:
@@ -288,7 +289,7 @@ def one(args: tuple[Any, ...]) -> TracedTensor:
 
 
 def call_layer(
-    wiring: TraceState, path: str, spec: LayerSpec, inputs: list[Edge], **options: Any
+    wiring: TraceState, path: str, spec: L.LayerSpec, inputs: list[Edge], **options: Any
 ) -> Edge:
     """A node of a module's layer; the first call owns it, later ones call it again."""
     own = wiring.called.setdefault(path, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Attention, MultiHeadAttention
+from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
 from ...codegen.source import WIDTH, CallExpr, assigned, call, listed

@@ -5,7 +5,7 @@ PyTorch's have their channels first: they are moved there and back.
 
 from __future__ import annotations
 
-from xlstm.ir.graph import Conv, ConvTranspose, DepthwiseConv, GlobalPool, Pool
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
@@ -60,7 +60,9 @@ def _option(name: str, sizes: tuple[int, ...], default: int = 1) -> Argument | N
     return None if {*sizes} == {default} else (name, some(sizes))
 
 
-def _convolution(spec: Conv | DepthwiseConv, at: TorchLayerWriter, units: int, groups: int) -> None:
+def _convolution(
+    spec: L.Conv | L.DepthwiseConv, at: TorchLayerWriter, units: int, groups: int
+) -> None:
     rank = len(spec.window)
     sliding = (spec.window, spec.strides, spec.dilation)
     pairs = padding(at.shape[:-1], *sliding, spec.padding)
@@ -93,17 +95,17 @@ def _convolution(spec: Conv | DepthwiseConv, at: TorchLayerWriter, units: int, g
     )
 
 
-def conv(spec: Conv, at: TorchLayerWriter) -> None:
+def conv(spec: L.Conv, at: TorchLayerWriter) -> None:
     """A convolution."""
     _convolution(spec, at, spec.units, spec.groups)
 
 
-def depthwise(spec: DepthwiseConv, at: TorchLayerWriter) -> None:
+def depthwise(spec: L.DepthwiseConv, at: TorchLayerWriter) -> None:
     """A convolution of every channel by itself."""
     _convolution(spec, at, spec.features * spec.multiplier, spec.features)
 
 
-def conv_transpose(spec: ConvTranspose, at: TorchLayerWriter) -> None:
+def conv_transpose(spec: L.ConvTranspose, at: TorchLayerWriter) -> None:
     """A transposed convolution; PyTorch's cuts as much before as after."""
     before, after = zip(*spec.crops, strict=True)
     at.set_attribute(
@@ -129,7 +131,7 @@ def conv_transpose(spec: ConvTranspose, at: TorchLayerWriter) -> None:
     )
 
 
-def pool(spec: Pool, at: TorchLayerWriter) -> None:
+def pool(spec: L.Pool, at: TorchLayerWriter) -> None:
     """The largest or the mean value of every window."""
     rank = len(spec.window)
     sliding = (spec.window, spec.strides, (1,) * rank)
@@ -168,7 +170,7 @@ def _mean_of_some(at: TorchLayerWriter, pad: Step) -> None:
     at.apply_steps(at.channels_last(), x=y)
 
 
-def global_pool(spec: GlobalPool, at: TorchLayerWriter) -> None:
+def global_pool(spec: L.GlobalPool, at: TorchLayerWriter) -> None:
     """The largest or the mean value over all axes but the channels."""
     before = at.lead + at.given_first
     axes = tuple(range(before, len(at.shape) - 1 + before))

@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Augmentation,
-    Dense,
-    Dropout,
-    Elu,
-    Embedding,
-    Function,
-    LayerSpec,
-    Masking,
-    NotEqual,
-    PRelu,
-    Reduce,
-    Relu,
-    Softmax,
-    TrainingOnly,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import SPATIAL
 
@@ -28,38 +11,38 @@ from ..native import own_class
 from .writer import TorchLayerWriter, applied, method, number
 
 
-def linear(spec: LayerSpec) -> CallExpr:
+def linear(spec: L.LayerSpec) -> CallExpr:
     """The native module of a Dense layer."""
     sizes = spec.sizes()
     bias = ("bias", "False") if "bias" in spec.missing_tensors() else None
     return call("nn.Linear", literal(sizes["i"]), literal(sizes["o"]), bias)
 
 
-def dense(spec: Dense, at: TorchLayerWriter) -> None:
+def dense(spec: L.Dense, at: TorchLayerWriter) -> None:
     """A product and an activation."""
     at.set_attribute(linear(spec))
     at.apply_steps(applied(at.module), at.activation(spec.activation))
 
 
-def dropout(spec: Dropout, at: TorchLayerWriter) -> None:
+def dropout(spec: L.Dropout, at: TorchLayerWriter) -> None:
     """Zeros in training."""
     at.set_attribute(call("nn.Dropout", literal(spec.rate)))
     at.set_output(call(at.module, at.x))
 
 
-def activation(spec: Activation, at: TorchLayerWriter) -> None:
+def activation(spec: L.Activation, at: TorchLayerWriter) -> None:
     """An activation."""
     at.apply_steps(at.activation(spec.activation))
 
 
-def masking(spec: Masking, at: TorchLayerWriter) -> None:
+def masking(spec: L.Masking, at: TorchLayerWriter) -> None:
     """A mask, and zeros where it is False."""
     mask = at.site.outputs[1] if at.site.read(1) else at.site.free("mask")
     at.parts.forward.append(f"        {mask} = ({at.x} != {number(spec.value)}).any(dim=-1)")
     at.set_output(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
 
 
-def embedding(spec: Embedding, at: TorchLayerWriter) -> None:
+def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
     """Rows of a table."""
     at.set_attribute(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
     if spec.mask_zero and at.site.read(1):
@@ -67,7 +50,7 @@ def embedding(spec: Embedding, at: TorchLayerWriter) -> None:
     at.set_output(call(at.module, f"{at.x}.long()"))
 
 
-def relu(spec: Relu, at: TorchLayerWriter) -> None:
+def relu(spec: L.Relu, at: TorchLayerWriter) -> None:
     """A slope up to a threshold, x above it, and some number at most."""
     x, top = at.x, None if spec.top is None else number(spec.top)
     if not spec.slope and not spec.threshold:
@@ -83,7 +66,7 @@ def relu(spec: Relu, at: TorchLayerWriter) -> None:
         at.set_output(call("torch.where", f"{x} > {threshold}", high, _below(spec, at)))
 
 
-def _below(spec: Relu, at: TorchLayerWriter) -> str:
+def _below(spec: L.Relu, at: TorchLayerWriter) -> str:
     """Expression for the slope up to the threshold."""
     slope, threshold = number(spec.slope), number(spec.threshold)
     if not spec.slope:
@@ -97,7 +80,7 @@ def _below(spec: Relu, at: TorchLayerWriter) -> str:
     return f"{slope} * {low}"
 
 
-def prelu(spec: PRelu, at: TorchLayerWriter) -> None:
+def prelu(spec: L.PRelu, at: TorchLayerWriter) -> None:
     """Slopes of its own below zero."""
     if len(spec.shape) == 1:
         at.set_attribute(call("nn.PReLU", literal(spec.shape[0])))
@@ -106,17 +89,17 @@ def prelu(spec: PRelu, at: TorchLayerWriter) -> None:
     at.set_output(call(at.module, at.x))
 
 
-def elu(spec: Elu, at: TorchLayerWriter) -> None:
+def elu(spec: L.Elu, at: TorchLayerWriter) -> None:
     """An exponential below zero."""
     at.set_output(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
 
 
-def softmax(spec: Softmax, at: TorchLayerWriter) -> None:
+def softmax(spec: L.Softmax, at: TorchLayerWriter) -> None:
     """Over one axis."""
     at.set_output(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
 
 
-def affine(spec: Affine, at: TorchLayerWriter) -> None:
+def affine(spec: L.Affine, at: TorchLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
         at.set_output(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
@@ -136,7 +119,7 @@ FUNCTIONS = {"negative": "neg"}
 """Functions that PyTorch calls something else."""
 
 
-def function(spec: Function, at: TorchLayerWriter) -> None:
+def function(spec: L.Function, at: TorchLayerWriter) -> None:
     """A plain function."""
     at.set_output(call(named(f"torch.{FUNCTIONS.get(spec.name, spec.name)}"), at.x))
 
@@ -145,7 +128,7 @@ REDUCTIONS = {"max": "amax", "min": "amin"}
 """Reductions that PyTorch calls something else."""
 
 
-def reduce(spec: Reduce, at: TorchLayerWriter) -> None:
+def reduce(spec: L.Reduce, at: TorchLayerWriter) -> None:
     """Over axes of a sample."""
     axes = tuple(map(at.axis, spec.axes))
     if spec.how == "prod":  # over one axis at a time
@@ -159,18 +142,18 @@ def reduce(spec: Reduce, at: TorchLayerWriter) -> None:
     at.set_output(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
 
 
-def not_equal(spec: NotEqual, at: TorchLayerWriter) -> None:
+def not_equal(spec: L.NotEqual, at: TorchLayerWriter) -> None:
     """A mask."""
     at.set_output(f"{at.x} != {number(spec.value)}")
 
 
-def augmentation(spec: Augmentation, at: TorchLayerWriter) -> None:
+def augmentation(spec: L.Augmentation, at: TorchLayerWriter) -> None:
     """What alters images in training only, which PyTorch has no layer of."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.set_output(at.x)
 
 
-def training_only(spec: TrainingOnly, at: TorchLayerWriter) -> None:
+def training_only(spec: L.TrainingOnly, at: TorchLayerWriter) -> None:
     """What acts in training only."""
     rate = literal(spec.rate)
     if spec.layer == "ActivityRegularization":

@@ -6,59 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    Attention,
-    Augmentation,
-    BatchNorm,
-    Bidirectional,
-    Concatenate,
-    Conv,
-    ConvLSTM,
-    ConvTranspose,
-    Crop,
-    Custom,
-    Dense,
-    DepthwiseConv,
-    Dot,
-    Dropout,
-    Edge,
-    Elu,
-    Embedding,
-    ExpandDims,
-    Flatten,
-    Function,
-    GlobalPool,
-    LayerNorm,
-    LayerSpec,
-    Masking,
-    Merge,
-    Model,
-    MultiHeadAttention,
-    Normalization,
-    NotEqual,
-    Pad,
-    Permute,
-    Pool,
-    PRelu,
-    Recurrent,
-    Reduce,
-    Relu,
-    RepeatVector,
-    Reshape,
-    Reverse,
-    SimpleRNN,
-    Slice,
-    Softmax,
-    Squeeze,
-    TimeDistributed,
-    TrainingOnly,
-    UnitNorm,
-    UpSample,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.permutes import SPATIAL
 
@@ -76,33 +25,33 @@ from .tensor_layouts import Edges, channels_first, end_to_end
 from .writer import TorchLayerWriter, method
 
 
-def _recurrent(spec: Recurrent, at: TorchLayerWriter) -> None:
+def _recurrent(spec: L.Recurrent, at: TorchLayerWriter) -> None:
     emit_recurrent(spec, at.parts, at.site)
 
 
-def _bidirectional(spec: Bidirectional, at: TorchLayerWriter) -> None:
+def _bidirectional(spec: L.Bidirectional, at: TorchLayerWriter) -> None:
     emit_bidirectional(spec, at.parts, at.site)
 
 
-def _custom(spec: Custom, at: TorchLayerWriter) -> None:
+def _custom(spec: L.Custom, at: TorchLayerWriter) -> None:
     at.set_attribute(custom_code.made(spec, "torch", at.parts))
     given = custom_code.arguments(spec, "torch", at.site.inputs, at.site.mask)
     at.parts.forward += custom_code.assigned(at.site.outputs, call(at.module, *given))
 
 
-def _anywhere(spec: LayerSpec) -> bool:
+def _anywhere(spec: L.LayerSpec) -> bool:
     """Whether a layer can be written with time steps before its samples."""
-    if isinstance(spec, LayerNorm):
+    if isinstance(spec, L.LayerNorm):
         return not spec.groups
-    if isinstance(spec, TrainingOnly):
+    if isinstance(spec, L.TrainingOnly):
         return spec.layer not in SPATIAL
-    if isinstance(spec, PRelu):
+    if isinstance(spec, L.PRelu):
         return len(spec.shape) > 1
-    windows = (Conv, ConvTranspose, DepthwiseConv, Pool)
-    return not isinstance(spec, (Recurrent, Bidirectional, Custom, *windows))
+    windows = (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.Pool)
+    return not isinstance(spec, (L.Recurrent, L.Bidirectional, L.Custom, *windows))
 
 
-def _time_distributed(spec: TimeDistributed, at: TorchLayerWriter) -> None:
+def _time_distributed(spec: L.TimeDistributed, at: TorchLayerWriter) -> None:
     """A layer at every time step; where it needs to be, steps are laid end to end for it."""
     layer, shapes = spec.layer, tuple(shape[1:] for shape in at.shapes)
     if at.given_flat or at.left_flat:
@@ -122,7 +71,7 @@ def _time_distributed(spec: TimeDistributed, at: TorchLayerWriter) -> None:
             )
 
 
-def _among_steps(layer: LayerSpec, at: TorchLayerWriter) -> None:
+def _among_steps(layer: L.LayerSpec, at: TorchLayerWriter) -> None:
     """A layer before or after which all time steps are one batch, and stay so."""
     site, x = at.site, at.x
     if not at.given_flat:
@@ -135,7 +84,7 @@ def _among_steps(layer: LayerSpec, at: TorchLayerWriter) -> None:
         at.apply_steps(method("unflatten", "0", at.sizes), x=site.y)
 
 
-def _end_to_end(layer: LayerSpec, at: TorchLayerWriter) -> NodeVariables:
+def _end_to_end(layer: L.LayerSpec, at: TorchLayerWriter) -> NodeVariables:
     """Variables for the inputs and outputs of a layer that sees all time steps as one batch."""
     site, flat = at.site, method("flatten", "0", "1")
     steps = site.free("steps")
@@ -155,54 +104,54 @@ def _end_to_end(layer: LayerSpec, at: TorchLayerWriter) -> NodeVariables:
     )
 
 
-LAYERS: dict[type[LayerSpec], Callable[..., None]] = {
-    LSTM: _recurrent,
-    GRU: _recurrent,
-    SimpleRNN: _recurrent,
-    ConvLSTM: _recurrent,
-    Bidirectional: _bidirectional,
-    TimeDistributed: _time_distributed,
-    Custom: _custom,
-    Dense: torch_layers.dense,
-    Dropout: torch_layers.dropout,
-    Activation: torch_layers.activation,
-    Masking: torch_layers.masking,
-    Embedding: torch_layers.embedding,
-    Relu: torch_layers.relu,
-    PRelu: torch_layers.prelu,
-    Elu: torch_layers.elu,
-    Softmax: torch_layers.softmax,
-    Affine: torch_layers.affine,
-    Function: torch_layers.function,
-    Reduce: torch_layers.reduce,
-    NotEqual: torch_layers.not_equal,
-    TrainingOnly: torch_layers.training_only,
-    Augmentation: torch_layers.augmentation,
-    BatchNorm: torch_norms.batch_norm,
-    LayerNorm: torch_norms.layer_norm,
-    UnitNorm: torch_norms.unit_norm,
-    Normalization: torch_norms.normalization,
-    Conv: torch_windows.conv,
-    ConvTranspose: torch_windows.conv_transpose,
-    DepthwiseConv: torch_windows.depthwise,
-    Pool: torch_windows.pool,
-    GlobalPool: torch_windows.global_pool,
-    Pad: torch_shapes.pad,
-    Crop: torch_shapes.crop,
-    UpSample: torch_shapes.up_sample,
-    Reverse: torch_shapes.reverse,
-    Flatten: torch_shapes.flatten,
-    Reshape: torch_shapes.reshape,
-    Permute: torch_shapes.permute,
-    RepeatVector: torch_shapes.repeat_vector,
-    Slice: torch_shapes.take,
-    ExpandDims: torch_shapes.expand_dims,
-    Squeeze: torch_shapes.squeeze,
-    Concatenate: torch_shapes.concatenate,
-    Merge: torch_shapes.merge,
-    Dot: torch_shapes.dot,
-    Attention: torch_attention.attention,
-    MultiHeadAttention: torch_attention.multi_head,
+LAYERS: dict[type[L.LayerSpec], Callable[..., None]] = {
+    L.LSTM: _recurrent,
+    L.GRU: _recurrent,
+    L.SimpleRNN: _recurrent,
+    L.ConvLSTM: _recurrent,
+    L.Bidirectional: _bidirectional,
+    L.TimeDistributed: _time_distributed,
+    L.Custom: _custom,
+    L.Dense: torch_layers.dense,
+    L.Dropout: torch_layers.dropout,
+    L.Activation: torch_layers.activation,
+    L.Masking: torch_layers.masking,
+    L.Embedding: torch_layers.embedding,
+    L.Relu: torch_layers.relu,
+    L.PRelu: torch_layers.prelu,
+    L.Elu: torch_layers.elu,
+    L.Softmax: torch_layers.softmax,
+    L.Affine: torch_layers.affine,
+    L.Function: torch_layers.function,
+    L.Reduce: torch_layers.reduce,
+    L.NotEqual: torch_layers.not_equal,
+    L.TrainingOnly: torch_layers.training_only,
+    L.Augmentation: torch_layers.augmentation,
+    L.BatchNorm: torch_norms.batch_norm,
+    L.LayerNorm: torch_norms.layer_norm,
+    L.UnitNorm: torch_norms.unit_norm,
+    L.Normalization: torch_norms.normalization,
+    L.Conv: torch_windows.conv,
+    L.ConvTranspose: torch_windows.conv_transpose,
+    L.DepthwiseConv: torch_windows.depthwise,
+    L.Pool: torch_windows.pool,
+    L.GlobalPool: torch_windows.global_pool,
+    L.Pad: torch_shapes.pad,
+    L.Crop: torch_shapes.crop,
+    L.UpSample: torch_shapes.up_sample,
+    L.Reverse: torch_shapes.reverse,
+    L.Flatten: torch_shapes.flatten,
+    L.Reshape: torch_shapes.reshape,
+    L.Permute: torch_shapes.permute,
+    L.RepeatVector: torch_shapes.repeat_vector,
+    L.Slice: torch_shapes.take,
+    L.ExpandDims: torch_shapes.expand_dims,
+    L.Squeeze: torch_shapes.squeeze,
+    L.Concatenate: torch_shapes.concatenate,
+    L.Merge: torch_shapes.merge,
+    L.Dot: torch_shapes.dot,
+    L.Attention: torch_attention.attention,
+    L.MultiHeadAttention: torch_attention.multi_head,
     **torch_operations.OPERATIONS,
 }
 """Kind of layer -> what writes it."""
@@ -212,9 +161,9 @@ def _called(parts: ModuleSource, model: Model, site: NodeVariables) -> NodeVaria
     """A place with the name of the layer that it calls, which has a mask if any call has one."""
     node, mask = site.node, site.mask
     obeyed = model.mask_of(node.owner)
-    timed = isinstance(node.spec, TimeDistributed)
-    spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-    recurrent = isinstance(spec, (Recurrent, Bidirectional))
+    timed = isinstance(node.spec, L.TimeDistributed)
+    spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+    recurrent = isinstance(spec, (L.Recurrent, L.Bidirectional))
     if recurrent and not mask and obeyed:
         mask = site.free("mask")
         sizes = f"{site.x}.shape[:{3 if timed else 2}]"

@@ -5,16 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from xlstm.ir.graph import (
-    Bidirectional,
-    Edge,
-    Embedding,
-    Input,
-    LayerSpec,
-    Model,
-    NotEqual,
-    Recurrent,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import kind_of, unwrap_time_distributed
 from xlstm.ir.layers.shape import RESHAPING
@@ -187,7 +179,7 @@ def _casts(model: Model, parts: ModuleSource) -> list[str]:
     lines, floats, dtype = list[str](), list[str](), ""
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
         spec = model.node(name).spec
-        assert isinstance(spec, Input)
+        assert isinstance(spec, L.Input)
         lines += _checked(variable, spec.shape)
         if spec.dtype == "bool":
             lines += assigned(variable, f"{variable} != 0")
@@ -221,7 +213,7 @@ def _numbers_rows(model: Model, edge: Edge) -> bool:
             spec = unwrap_time_distributed(node.spec)
             if isinstance(spec, RESHAPING):
                 todo.append(Edge(node.name))
-            elif not isinstance(spec, (Embedding, NotEqual)):
+            elif not isinstance(spec, (L.Embedding, L.NotEqual)):
                 return False
     return True
 
@@ -240,11 +232,11 @@ def _dtype(model: Model) -> str:
     return f"next(self.{'buffers' if all(tensors) else 'parameters'}()).dtype"
 
 
-def _made(spec: LayerSpec) -> CallExpr:
+def _made(spec: L.LayerSpec) -> CallExpr:
     """The native module that a lone layer is."""
-    if isinstance(spec, Bidirectional):
+    if isinstance(spec, L.Bidirectional):
         return native_call(spec.forward, both=True)
-    return native_call(spec) if isinstance(spec, Recurrent) else linear(spec)
+    return native_call(spec) if isinstance(spec, L.Recurrent) else linear(spec)
 
 
 def _make(model: Model, lone: bool) -> tuple[str, list[str]]:

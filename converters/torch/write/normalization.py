@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import BatchNorm, LayerNorm, Normalization, UnitNorm
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 
 from ...codegen.source import call
@@ -17,7 +17,7 @@ def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
         at.parts.init.append(f'        {at.module}.register_parameter("{lacks}", None)')
 
 
-def batch_norm(spec: BatchNorm, at: TorchLayerWriter) -> None:
+def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
     """With the statistics kept from training."""
     # what stands before the channels, time steps included, is all the same to it
     shape = (*(None,) * (at.lead - 1), *at.shape)
@@ -45,7 +45,7 @@ def batch_norm(spec: BatchNorm, at: TorchLayerWriter) -> None:
     )
 
 
-def layer_norm(spec: LayerNorm, at: TorchLayerWriter) -> None:
+def layer_norm(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     """With the mean and variance of the sample itself."""
     bare = not (spec.scale or spec.center)
     sizes = map(literal, (spec.groups, spec.features) if spec.groups else (spec.features,))
@@ -75,7 +75,7 @@ def _channels_first(at: TorchLayerWriter) -> tuple[Step | None, Step | None]:
     return at.channels_first(), method("contiguous") if len(at.shape) > 2 else None
 
 
-def _shifted_groups(spec: LayerNorm, at: TorchLayerWriter) -> None:
+def _shifted_groups(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     """Groups that are shifted and not scaled."""
     if not at.site.read(0):
         return
@@ -87,12 +87,12 @@ def _shifted_groups(spec: LayerNorm, at: TorchLayerWriter) -> None:
     at.assign(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 
-def unit_norm(spec: UnitNorm, at: TorchLayerWriter) -> None:
+def unit_norm(spec: L.UnitNorm, at: TorchLayerWriter) -> None:
     """Divided by its length along the last axis."""
     at.set_output(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
 
 
-def normalization(spec: Normalization, at: TorchLayerWriter) -> None:
+def normalization(spec: L.Normalization, at: TorchLayerWriter) -> None:
     """With the mean and variance kept from data."""
     at.use_template(own_class(spec), literal(spec.features))
     at.set_output(call(at.module, at.x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Einsum, LayerSpec, Where
+from xlstm.ir import layers as L
 from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.literals import literal, named
 
@@ -32,7 +32,7 @@ ARITHMETIC = {
 }
 
 
-def clip(spec: Clip, at: TorchLayerWriter) -> None:
+def clip(spec: L.Clip, at: TorchLayerWriter) -> None:
     """Between bounds."""
     low = None if spec.low is None else ("min", number(spec.low))
     high = None if spec.high is None else ("max", number(spec.high))
@@ -51,7 +51,7 @@ def _numbers(at: TorchLayerWriter, found: CallExpr) -> None:
     at.set_output(whole)
 
 
-def compare(spec: Compare, at: TorchLayerWriter) -> None:
+def compare(spec: L.Compare, at: TorchLayerWriter) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms: list[Argument] = [*at.site.inputs]
     terms += [] if spec.value is None else [number(spec.value)]
@@ -59,7 +59,7 @@ def compare(spec: Compare, at: TorchLayerWriter) -> None:
     _numbers(at, call(COMPARISONS[spec.how], x, other))
 
 
-def where(spec: Where, at: TorchLayerWriter) -> None:
+def where(spec: L.Where, at: TorchLayerWriter) -> None:
     """One of two."""
     condition, *rest = at.site.inputs
     given = iter(rest)
@@ -67,7 +67,7 @@ def where(spec: Where, at: TorchLayerWriter) -> None:
     at.set_output(call("torch.where", f"{condition} != 0", yes, no))
 
 
-def along(spec: Along, at: TorchLayerWriter) -> None:
+def along(spec: L.Along, at: TorchLayerWriter) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
@@ -76,7 +76,7 @@ def along(spec: Along, at: TorchLayerWriter) -> None:
         _numbers(at, found)
 
 
-def constant(spec: Constant, at: TorchLayerWriter) -> None:
+def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
     """With fixed numbers."""
     if not at.site.read(0):
         return
@@ -93,7 +93,7 @@ def constant(spec: Constant, at: TorchLayerWriter) -> None:
         at.set_output(found)
 
 
-def across(spec: Across, at: TorchLayerWriter) -> None:
+def across(spec: L.Across, at: TorchLayerWriter) -> None:
     """Over all samples, for each of them."""
     axes = [0, *(axis + 1 for axis in spec.axes)]
     kept = ("keepdim", "True")
@@ -112,19 +112,19 @@ def across(spec: Across, at: TorchLayerWriter) -> None:
         at.apply_steps(*steps, method("expand", f"{at.x}.shape[0]", *more))
 
 
-def einsum(spec: Einsum, at: TorchLayerWriter) -> None:
+def einsum(spec: L.Einsum, at: TorchLayerWriter) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
     at.set_output(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
 
 
-OPERATIONS: dict[type[LayerSpec], Callable[[Any, TorchLayerWriter], None]] = {
-    Across: across,
-    Along: along,
-    Clip: clip,
-    Compare: compare,
-    Constant: constant,
-    Einsum: einsum,
-    Where: where,
+OPERATIONS: dict[type[L.LayerSpec], Callable[[Any, TorchLayerWriter], None]] = {
+    L.Across: across,
+    L.Along: along,
+    L.Clip: clip,
+    L.Compare: compare,
+    L.Constant: constant,
+    L.Einsum: einsum,
+    L.Where: where,
 }
 """Operation -> what writes it."""

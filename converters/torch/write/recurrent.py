@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xlstm.ir.graph import GRU, LSTM, Bidirectional, ConvLSTM, Recurrent, SimpleRNN
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 
@@ -37,15 +37,15 @@ def function(parts: ModuleSource, activation: str) -> str:
     return expression
 
 
-def kind_of(spec: Recurrent) -> str:
+def kind_of(spec: L.Recurrent) -> str:
     """PyTorch's name of a layer: LSTM, GRU or RNN."""
-    return "RNN" if isinstance(spec, SimpleRNN) else spec.kind
+    return "RNN" if isinstance(spec, L.SimpleRNN) else spec.kind
 
 
-def native_call(spec: Recurrent, *, both: bool = False) -> CallExpr:
+def native_call(spec: L.Recurrent, *, both: bool = False) -> CallExpr:
     """The native module of a layer, in both directions if asked for."""
-    projection = spec.projection if isinstance(spec, LSTM) else 0
-    relu = isinstance(spec, SimpleRNN) and spec.activation == "relu"
+    projection = spec.projection if isinstance(spec, L.LSTM) else 0
+    relu = isinstance(spec, L.SimpleRNN) and spec.activation == "relu"
     return call(
         f"nn.{kind_of(spec)}",
         literal(spec.features),
@@ -80,16 +80,16 @@ def masked_class(name: str) -> str:
     return variant(CELLS, name, "MaskedLSTM" if name == "LSTM" else "MaskedRNN", f"Masked{name}")
 
 
-def _own_call(spec: Recurrent, parts: ModuleSource, masked: bool) -> CallExpr:
+def _own_call(spec: L.Recurrent, parts: ModuleSource, masked: bool) -> CallExpr:
     """Our own cell, for what no native module computes."""
-    if isinstance(spec, ConvLSTM):
+    if isinstance(spec, L.ConvLSTM):
         return _conv_lstm_call(spec, parts, masked)
     name = kind_of(spec)
-    if isinstance(spec, GRU) and not spec.reset_after:
+    if isinstance(spec, L.GRU) and not spec.reset_after:
         name = "GRUResetBefore"
     activation = function(parts, spec.activation)
     gate = "torch.sigmoid"
-    if isinstance(spec, (LSTM, GRU)):
+    if isinstance(spec, (L.LSTM, L.GRU)):
         gate = function(parts, spec.gate_activation)
     text = masked_class(name) if masked else template_sources(CELLS)[name]
     if text not in parts.helpers:
@@ -105,7 +105,7 @@ def _own_call(spec: Recurrent, parts: ModuleSource, masked: bool) -> CallExpr:
     )
 
 
-def _conv_lstm_call(spec: ConvLSTM, parts: ModuleSource, masked: bool) -> CallExpr:
+def _conv_lstm_call(spec: L.ConvLSTM, parts: ModuleSource, masked: bool) -> CallExpr:
     """Our own ConvLSTM, for a number of axes."""
     name, rank = "MaskedConvLSTM" if masked else "ConvLSTM", len(spec.space)
     text = template_sources(LAYER_CELLS)["ConvLSTM"]
@@ -133,7 +133,7 @@ def _conv_lstm_call(spec: ConvLSTM, parts: ModuleSource, masked: bool) -> CallEx
     )
 
 
-def module_of(spec: Recurrent, parts: ModuleSource, masked: bool) -> tuple[list[str], CallExpr]:
+def module_of(spec: L.Recurrent, parts: ModuleSource, masked: bool) -> tuple[list[str], CallExpr]:
     """Why a layer is an own cell, if it is one, as comments; and its constructor."""
     why = reason(spec, masked)
     return ([f"# {why}"], _own_call(spec, parts, masked)) if why else ([], native_call(spec))
@@ -152,7 +152,7 @@ class Walk:
         y: variable of its output.
     """
 
-    spec: Recurrent
+    spec: L.Recurrent
     module: str
     native: bool
     before: Sequence[str]
@@ -182,7 +182,7 @@ class Walk:
         )
         found = statement(f"{self.y}, {self._states(self.after)} = ", value, 8)
         if site.mask and self.spec.zero_output_for_mask and self.y != "_":
-            axes = len(self.spec.space) if isinstance(self.spec, ConvLSTM) else 0
+            axes = len(self.spec.space) if isinstance(self.spec, L.ConvLSTM) else 0
             out = f"~{site.mask}{turned}" + ".unsqueeze(-1)" * (axes + 1)
             found += statement(f"{self.y} = ", call(f"{self.y}.masked_fill", out, "0.0"), 8)
         return found
@@ -240,15 +240,15 @@ def return_states(site: NodeVariables, parts: ModuleSource, values: Sequence[str
         parts.forward += statement(f'after["{site.name}"] = ', held, 8)
 
 
-def state_widths(spec: Recurrent | Bidirectional) -> list[int]:
+def state_widths(spec: L.Recurrent | L.Bidirectional) -> list[int]:
     """Size of each state, none where the cell checks its states itself."""
-    half = spec.forward if isinstance(spec, Bidirectional) else spec
-    if isinstance(half, ConvLSTM):
+    half = spec.forward if isinstance(spec, L.Bidirectional) else spec
+    if isinstance(half, L.ConvLSTM):
         return []
     return [shape[-1] or 0 for shape in spec.state_shapes()]
 
 
-def emit_recurrent(spec: Recurrent, parts: ModuleSource, site: NodeVariables) -> None:
+def emit_recurrent(spec: L.Recurrent, parts: ModuleSource, site: NodeVariables) -> None:
     """A recurrent layer."""
     comments, module = module_of(spec, parts, bool(site.mask))
     parts.init += [f"        {line}" for line in comments]
@@ -266,7 +266,7 @@ def emit_recurrent(spec: Recurrent, parts: ModuleSource, site: NodeVariables) ->
 HALVES = ("forward", "backward")
 
 
-def emit_bidirectional(spec: Bidirectional, parts: ModuleSource, site: NodeVariables) -> None:
+def emit_bidirectional(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables) -> None:
     """A bidirectional layer: one native module, or two modules side by side."""
     named = zip(HALVES, spec.halves, strict=True)
     words = [f"{half}_{state}" for half, own in named for state in "hc"[: own.states]]
@@ -277,12 +277,12 @@ def emit_bidirectional(spec: Bidirectional, parts: ModuleSource, site: NodeVaria
         _emit_two(spec, parts, site, before, states_after(site, words, spec.stateful))
 
 
-def _needed(spec: Bidirectional, site: NodeVariables) -> tuple[bool, bool]:
+def _needed(spec: L.Bidirectional, site: NodeVariables) -> tuple[bool, bool]:
     """Whether anything needs the output of each half."""
     return (site.read(0), site.read(1)) if spec.merge == "none" else (site.read(0),) * 2
 
 
-def _merge(spec: Bidirectional, parts: ModuleSource, site: NodeVariables, a: str, b: str) -> None:
+def _merge(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, a: str, b: str) -> None:
     """The outputs of the layer from those of its halves."""
     values: dict[str, str | CallExpr] = {
         "concat": call("torch.cat", listed([a, b]), ("dim", "-1")),
@@ -297,7 +297,7 @@ def _merge(spec: Bidirectional, parts: ModuleSource, site: NodeVariables, a: str
 
 
 def _emit_pair(
-    spec: Bidirectional, parts: ModuleSource, site: NodeVariables, before: Sequence[str]
+    spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, before: Sequence[str]
 ) -> None:
     """One native module with two directions; its states are (2, batch, units)."""
     parts.init += statement(f"self.{site.name} = ", native_call(spec.forward, both=True), 8)
@@ -318,7 +318,7 @@ def _emit_pair(
     return_states(site, parts, [f"{name}[{half}]" for half in (0, 1) for name in names])
 
 
-def _states_read(spec: Bidirectional, site: NodeVariables) -> list[bool]:
+def _states_read(spec: L.Bidirectional, site: NodeVariables) -> list[bool]:
     """Whether each kind of state, h and c, is needed after the call."""
     number = spec.forward.states
     ends = state_outputs(site, 2 * number)
@@ -328,7 +328,7 @@ def _states_read(spec: Bidirectional, site: NodeVariables) -> list[bool]:
     return [read[0] or last, *read[1:]]
 
 
-def _split(spec: Bidirectional, parts: ModuleSource, site: NodeVariables, y: str) -> None:
+def _split(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, y: str) -> None:
     """The outputs of the layer from the sequence `y`, in which the halves lie side by side."""
     if spec.merge == "none":
         parts.forward.append(f"        {', '.join(site.outputs[:2])} = {y}.chunk(2, dim=-1)")
@@ -348,7 +348,7 @@ def _held(variable: str, name: str, lines: Sequence[str]) -> list[str]:
 
 
 def _emit_two(
-    spec: Bidirectional,
+    spec: L.Bidirectional,
     parts: ModuleSource,
     site: NodeVariables,
     before: Sequence[str],

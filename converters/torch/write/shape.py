@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from xlstm.ir.graph import (
-    Concatenate,
-    Crop,
-    Dot,
-    ExpandDims,
-    Flatten,
-    Merge,
-    Pad,
-    Permute,
-    RepeatVector,
-    Reshape,
-    Reverse,
-    Slice,
-    Squeeze,
-    UpSample,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import WIDEST, WIDTH, Argument, CallExpr, call, listed
 from .writer import TorchLayerWriter, method
 
 
-def flatten(_spec: Flatten, at: TorchLayerWriter) -> None:
+def flatten(_spec: L.Flatten, at: TorchLayerWriter) -> None:
     """All axes of a sample as one."""
     rank = len(at.shape)
     if rank == 1:
@@ -34,13 +19,13 @@ def flatten(_spec: Flatten, at: TorchLayerWriter) -> None:
         at.set_output(step(at.x))
 
 
-def reshape(spec: Reshape, at: TorchLayerWriter) -> None:
+def reshape(spec: L.Reshape, at: TorchLayerWriter) -> None:
     """A sample in another shape."""
     lead = [f"{at.x}.shape[{axis}]" for axis in range(at.lead)]
     at.set_output(call(f"{at.x}.reshape", *lead, *(literal(size or -1) for size in spec.shape)))
 
 
-def permute(spec: Permute, at: TorchLayerWriter) -> None:
+def permute(spec: L.Permute, at: TorchLayerWriter) -> None:
     """Axes in another order, unless they are in it already."""
     if at.given_first != at.left_first:
         at.set_output(at.x)
@@ -49,7 +34,7 @@ def permute(spec: Permute, at: TorchLayerWriter) -> None:
     at.set_output(call(f"{at.x}.permute", *map(literal, order)))
 
 
-def repeat_vector(spec: RepeatVector, at: TorchLayerWriter) -> None:
+def repeat_vector(spec: L.RepeatVector, at: TorchLayerWriter) -> None:
     """Equal steps."""
     times = [*["1"] * at.lead, literal(spec.times), "1"]
     at.set_output(call(f"{at.x}.unsqueeze({at.lead}).repeat", *times))
@@ -65,7 +50,7 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
-def take(spec: Slice, at: TorchLayerWriter) -> None:
+def take(spec: L.Slice, at: TorchLayerWriter) -> None:
     """A part along one axis."""
     axis = at.axis(spec.axis)
     if spec.step == -1:
@@ -75,29 +60,29 @@ def take(spec: Slice, at: TorchLayerWriter) -> None:
     at.set_output(CallExpr(at.x, (*[":"] * axis, part), "[]"))
 
 
-def expand_dims(spec: ExpandDims, at: TorchLayerWriter) -> None:
+def expand_dims(spec: L.ExpandDims, at: TorchLayerWriter) -> None:
     """A new axis."""
     at.set_output(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
 
 
-def squeeze(spec: Squeeze, at: TorchLayerWriter) -> None:
+def squeeze(spec: L.Squeeze, at: TorchLayerWriter) -> None:
     """An axis less."""
     at.set_output(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
 
 
-def reverse(_spec: Reverse, at: TorchLayerWriter) -> None:
+def reverse(_spec: L.Reverse, at: TorchLayerWriter) -> None:
     """The time axis turned round."""
     at.set_output(call(f"{at.x}.flip", f"{at.lead}"))
 
 
-def pad(spec: Pad, at: TorchLayerWriter) -> None:
+def pad(spec: L.Pad, at: TorchLayerWriter) -> None:
     """Zeros around."""
     pairs = [*zip(spec.before, spec.after, strict=True)][::-1]
     sizes = ", ".join(f"{literal(a)}, {literal(b)}" for a, b in [(0, 0), *pairs])
     at.set_output(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
 
 
-def crop(spec: Crop, at: TorchLayerWriter) -> None:
+def crop(spec: L.Crop, at: TorchLayerWriter) -> None:
     """The middle."""
     pairs = zip(spec.before, spec.after, strict=True)
     parts = [_part(a or None, -b or None) for a, b in pairs]
@@ -106,7 +91,7 @@ def crop(spec: Crop, at: TorchLayerWriter) -> None:
     at.set_output(CallExpr(at.x, (*[":"] * at.lead, *parts), "[]") if parts else at.x)
 
 
-def up_sample(spec: UpSample, at: TorchLayerWriter) -> None:
+def up_sample(spec: L.UpSample, at: TorchLayerWriter) -> None:
     """Every place repeated."""
     axes = enumerate(spec.times)
     at.apply_steps(
@@ -118,7 +103,7 @@ def up_sample(spec: UpSample, at: TorchLayerWriter) -> None:
     )
 
 
-def concatenate(spec: Concatenate, at: TorchLayerWriter) -> None:
+def concatenate(spec: L.Concatenate, at: TorchLayerWriter) -> None:
     """End to end."""
     inputs = at.site.inputs
     joined = call("torch.cat", listed(inputs), ("dim", literal(at.axis(spec.axis))))
@@ -141,7 +126,7 @@ FUNCTIONS = {"average": "add"}
 """Merge -> the function of two tensors that it repeats, where it is called something else."""
 
 
-def merge(spec: Merge, at: TorchLayerWriter) -> None:
+def merge(spec: L.Merge, at: TorchLayerWriter) -> None:
     """Element by element."""
     terms, count = _same_rank(at), len(at.site.inputs)
     if count > WIDEST:
@@ -167,7 +152,7 @@ def merge(spec: Merge, at: TorchLayerWriter) -> None:
         at.chain("/", y, f"{count}")
 
 
-def dot(spec: Dot, at: TorchLayerWriter) -> None:
+def dot(spec: L.Dot, at: TorchLayerWriter) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))
     unit = f"F.normalize({{}}, dim={{}}, eps={literal(spec.floor)})"

@@ -10,23 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
-from xlstm.ir.graph import (
-    BatchNorm,
-    Conv,
-    ConvTranspose,
-    DepthwiseConv,
-    Edge,
-    Flatten,
-    GlobalPool,
-    LayerNorm,
-    Model,
-    Node,
-    Permute,
-    Pool,
-    TimeDistributed,
-    TrainingOnly,
-)
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.permutes import OVER_LAST_AXIS, SPATIAL, is_elementwise
 from xlstm.ir.types import Shape
@@ -34,43 +19,43 @@ from xlstm.ir.types import Shape
 Edges = frozenset[Edge]
 
 
-def moves_first(spec: LayerSpec) -> bool:
+def moves_first(spec: L.LayerSpec) -> bool:
     """Whether a layer does nothing but move the last axis to the front."""
-    rank = len(spec.order) if isinstance(spec, Permute) else 0
-    return rank > 1 and spec == Permute((rank, *range(1, rank)))
+    rank = len(spec.order) if isinstance(spec, L.Permute) else 0
+    return rank > 1 and spec == L.Permute((rank, *range(1, rank)))
 
 
-def moves_last(spec: LayerSpec) -> bool:
+def moves_last(spec: L.LayerSpec) -> bool:
     """Whether a layer does nothing but move the first axis to the end."""
-    rank = len(spec.order) if isinstance(spec, Permute) else 0
-    return rank > 1 and spec == Permute((*range(2, rank + 1), 1))
+    rank = len(spec.order) if isinstance(spec, L.Permute) else 0
+    return rank > 1 and spec == L.Permute((*range(2, rank + 1), 1))
 
 
-def _turns(spec: LayerSpec, shape: Shape) -> bool:
+def _turns(spec: L.LayerSpec, shape: Shape) -> bool:
     """Whether PyTorch's layer has channels first, of samples of this shape."""
     if len(shape) < 2:
         return False
-    if isinstance(spec, BatchNorm):
+    if isinstance(spec, L.BatchNorm):
         return len(shape) < 5
-    if isinstance(spec, LayerNorm):
+    if isinstance(spec, L.LayerNorm):
         return bool(spec.groups)
-    if isinstance(spec, TrainingOnly):
+    if isinstance(spec, L.TrainingOnly):
         return spec.layer in SPATIAL
-    return isinstance(spec, (Conv, ConvTranspose, DepthwiseConv, Pool))
+    return isinstance(spec, (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.Pool))
 
 
-def _activated(spec: LayerSpec) -> str:
+def _activated(spec: L.LayerSpec) -> str:
     return getattr(spec, "activation", "linear")
 
 
-def _gives(spec: LayerSpec, shape: Shape) -> bool:
+def _gives(spec: L.LayerSpec, shape: Shape) -> bool:
     """Whether a layer can leave its output with channels first."""
     return moves_last(spec) or (_turns(spec, shape) and _activated(spec) not in OVER_LAST_AXIS)
 
 
-def _takes(spec: LayerSpec, shape: Shape, masked: bool) -> bool:
+def _takes(spec: L.LayerSpec, shape: Shape, masked: bool) -> bool:
     """Whether a layer takes channels first, whatever comes after it."""
-    if isinstance(spec, GlobalPool):
+    if isinstance(spec, L.GlobalPool):
         return not masked and not spec.keep and len(shape) > 1
     return moves_first(spec) or _turns(spec, shape)
 
@@ -113,19 +98,21 @@ def end_to_end(model: Model) -> Edges:
 
     def turns(node: Node) -> bool:
         spec = node.spec
-        if not isinstance(spec, TimeDistributed) or node.mask is not None:
+        if not isinstance(spec, L.TimeDistributed) or node.mask is not None:
             return False
         # by itself it is a layer over one axis more: its other calls would not fit
-        alone = not isinstance(spec.layer, BatchNorm) or len(model.calls(node.owner)) == 1
+        alone = not isinstance(spec.layer, L.BatchNorm) or len(model.calls(node.owner)) == 1
         return alone and _turns(spec.layer, model.shape(node.inputs[0])[1:])
 
     def moves(node: Node) -> bool:
         own = unwrap_time_distributed(node.spec)
-        return isinstance(node.spec, TimeDistributed) and (moves_first(own) or moves_last(own))
+        return isinstance(node.spec, L.TimeDistributed) and (moves_first(own) or moves_last(own))
 
     def takes(node: Node) -> bool:
-        at_steps = isinstance(node.spec, TimeDistributed) and node.mask is None
-        ends = at_steps and isinstance(unwrap_time_distributed(node.spec), (Flatten, GlobalPool))
+        at_steps = isinstance(node.spec, L.TimeDistributed) and node.mask is None
+        ends = at_steps and isinstance(
+            unwrap_time_distributed(node.spec), (L.Flatten, L.GlobalPool)
+        )
         return ends or turns(node) or moves(node)
 
     found = _settled(
@@ -158,10 +145,10 @@ def channels_first(model: Model, flat: Edges) -> Edges:
         flat: edges whose tensors have all time steps as one batch.
     """
 
-    def seen(node: Node, edge: Edge) -> tuple[LayerSpec, Shape]:
+    def seen(node: Node, edge: Edge) -> tuple[L.LayerSpec, Shape]:
         """A layer as it is for an edge: at every time step where the steps are one batch."""
         spec, shape = node.spec, model.shape(node.inputs[0])
-        at_steps = edge in flat and isinstance(spec, TimeDistributed)
+        at_steps = edge in flat and isinstance(spec, L.TimeDistributed)
         return (unwrap_time_distributed(spec), shape[1:]) if at_steps else (spec, shape)
 
     def gives(node: Node, given: bool) -> bool:

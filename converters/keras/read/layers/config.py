@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
-from xlstm.ir.graph import Input, LayerSpec
+from xlstm.ir.layers import Input, LayerSpec
 
 from ...versions import ERA_CLASSES, TAKEN_APART
 from ..context import (

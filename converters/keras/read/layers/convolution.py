@@ -7,28 +7,17 @@ from functools import partial
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    Activation,
-    Conv,
-    ConvTranspose,
-    Crop,
-    DepthwiseConv,
-    GlobalPool,
-    LayerSpec,
-    Pad,
-    Pool,
-    UpSample,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.types import Shape
 
 from ..context import LIMITS, Config, LayerRule, ReadContext
 from .options import features, flag, is_first, keys, said_where, sizes, to_first, to_last
 from .theano_padding import check_pool, check_same, is_theano, padded
 
-Made = Callable[[Shape], list[LayerSpec]]
+Made = Callable[[Shape], list[L.LayerSpec]]
 
 
-def _around(config: Config, shape: Shape, rank: int, made: Made) -> list[LayerSpec]:
+def _around(config: Config, shape: Shape, rank: int, made: Made) -> list[L.LayerSpec]:
     """The specs of a layer, channels brought to the last place and back where they come first."""
     if not is_first(config):
         return made(shape)
@@ -59,10 +48,10 @@ def _convolution(
     shape: Shape,
     reader: ReadContext,
     rank: int,
-    made: Callable[[Shape, str], list[LayerSpec]],
+    made: Callable[[Shape, str], list[L.LayerSpec]],
     *,
     reshaped: bool = False,
-) -> Sequence[LayerSpec]:
+) -> Sequence[L.LayerSpec]:
     """A convolution: its activation comes after the channels are back in their place.
 
     `reshaped`: Keras gives the bias axes of its own, so that it is added along the channels.
@@ -80,12 +69,12 @@ def _convolution(
         want = "channels_first where the last axis is not as long as there are filters"
         got = f"output {last}: Keras from 3.7 on adds the bias along the last axis there"
         raise UnsupportedError(where, want, got, LIMITS)
-    return specs if activation == "linear" else [*specs, Activation(activation)]
+    return specs if activation == "linear" else [*specs, L.Activation(activation)]
 
 
-def _conv(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
-    def made(shape: Shape, activation: str) -> list[LayerSpec]:
-        found = Conv(
+def _conv(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
+        found = L.Conv(
             features(shape, said_where(reader, config)),
             config["filters"],
             _kernel(config, rank),
@@ -101,13 +90,13 @@ def _conv(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Seque
 
 def _conv_transpose(
     config: Config, shape: Shape, reader: ReadContext, rank: int
-) -> Sequence[LayerSpec]:
+) -> Sequence[L.LayerSpec]:
     where = said_where(reader, config)
     given = config.get("output_padding")
 
-    def made(shape: Shape, activation: str) -> list[LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
         more = None if given is None else sizes(given, rank)
-        found = ConvTranspose(
+        found = L.ConvTranspose(
             features(shape, where),
             config["filters"],
             _kernel(config, rank),
@@ -141,9 +130,11 @@ def _told(config: Config, shape: Shape, reader: ReadContext) -> tuple[int, ...] 
     return None if found == plain else tuple(n - m for n, m in zip(found, least, strict=True))
 
 
-def _depthwise(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
-    def made(shape: Shape, activation: str) -> list[LayerSpec]:
-        found = DepthwiseConv(
+def _depthwise(
+    config: Config, shape: Shape, reader: ReadContext, rank: int
+) -> Sequence[L.LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
+        found = L.DepthwiseConv(
             features(shape, said_where(reader, config)),
             config["depth_multiplier"],
             _kernel(config, rank),
@@ -158,16 +149,18 @@ def _depthwise(config: Config, shape: Shape, reader: ReadContext, rank: int) -> 
     return _convolution(config, shape, reader, rank, made)
 
 
-def _separable(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
-    def made(shape: Shape, activation: str) -> list[LayerSpec]:
+def _separable(
+    config: Config, shape: Shape, reader: ReadContext, rank: int
+) -> Sequence[L.LayerSpec]:
+    def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
         count, times = features(shape, said_where(reader, config)), config["depth_multiplier"]
-        apart = DepthwiseConv(
+        apart = L.DepthwiseConv(
             count, times, _kernel(config, rank), use_bias=False, **_window(config, rank)
         )
         where = said_where(reader, config)
         check_same(reader, apart.window, apart.strides, apart.padding, where)
         ones = (1,) * rank
-        mixed = Conv(
+        mixed = L.Conv(
             count * times,
             config["filters"],
             ones,
@@ -183,22 +176,22 @@ def _separable(config: Config, shape: Shape, reader: ReadContext, rank: int) -> 
 
 def _pool(
     config: Config, shape: Shape, reader: ReadContext, rank: int, how: str
-) -> Sequence[LayerSpec]:
+) -> Sequence[L.LayerSpec]:
     window = sizes(config["pool_size"], rank)
     strides = config.get("strides")
     strides = window if strides is None else sizes(strides, rank)
-    pool = Pool(how, window, strides, str(config.get("padding", "valid")).lower())
+    pool = L.Pool(how, window, strides, str(config.get("padding", "valid")).lower())
     check_pool(reader, window, strides, pool.padding, said_where(reader, config))
     return _around(config, shape, rank, lambda _shape: [pool])
 
 
 def _global(
     config: Config, _shape: Shape, _reader: ReadContext, rank: int, how: str
-) -> Sequence[LayerSpec]:
+) -> Sequence[L.LayerSpec]:
     keep = bool(config.get("keepdims", False))
     first = is_first(config)
-    before: list[LayerSpec] = [to_last(rank)] * first
-    return [*before, GlobalPool(how, keep), *([to_first(rank)] * (first and keep))]
+    before: list[L.LayerSpec] = [to_last(rank)] * first
+    return [*before, L.GlobalPool(how, keep), *([to_first(rank)] * (first and keep))]
 
 
 def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -217,18 +210,18 @@ def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(a for a, _ in both), tuple(b for _, b in both)
 
 
-def _pad(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
-    spec = Pad(*_pairs(config["padding"], rank))
+def _pad(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
+    spec = L.Pad(*_pairs(config["padding"], rank))
     return _around(config, shape, rank, lambda _shape: [spec])
 
 
-def _crop(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
-    spec = Crop(*_pairs(config["cropping"], rank))
+def _crop(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
+    spec = L.Crop(*_pairs(config["cropping"], rank))
     return _around(config, shape, rank, lambda _shape: [spec])
 
 
-def _up(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
-    spec = UpSample(sizes(config["size"], rank))
+def _up(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
+    spec = L.UpSample(sizes(config["size"], rank))
     return _around(config, shape, rank, lambda _shape: [spec])
 
 

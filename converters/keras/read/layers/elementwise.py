@@ -9,27 +9,7 @@ from functools import partial
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Augmentation,
-    BatchNorm,
-    Dense,
-    Dropout,
-    Elu,
-    Embedding,
-    ExpandDims,
-    LayerNorm,
-    LayerSpec,
-    Normalization,
-    PRelu,
-    Relu,
-    Softmax,
-    Squeeze,
-    TrainingOnly,
-    UnitNorm,
-)
-from xlstm.ir.layers import Constant
+from xlstm.ir import layers as L
 from xlstm.ir.layers.elementwise import AUGMENTATIONS
 from xlstm.ir.layers.operations import CONSTANT_MOST
 from xlstm.ir.types import Shape
@@ -49,12 +29,12 @@ from .options import (
 )
 
 
-def _embedding(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
+def _embedding(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
     mask = flag({"mask_zero": False, **config}, "mask_zero")
-    return Embedding(config["input_dim"], config["output_dim"], mask)
+    return L.Embedding(config["input_dim"], config["output_dim"], mask)
 
 
-def _einsum(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
+def _einsum(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
     """One axis in and out, the last: what Dense computes."""
     where, equation = said_where(reader, config), str(config["equation"])
     sizes = config["output_shape"]
@@ -66,37 +46,39 @@ def _einsum(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     if not plain or kernel[0] in data[:-1] or kernel[1] in data or bias not in (None, kernel[1]):
         raise UnsupportedError(where, "EinsumDense like ...x,xy->...y", equation[:60], LIMITS)
     activation = reader.activation(config["activation"], where)
-    return Dense(features(shape, where), size, activation, use_bias=bias is not None)
+    return L.Dense(features(shape, where), size, activation, use_bias=bias is not None)
 
 
-def _dropout(config: Config, _shape: Shape, reader: ReadContext) -> LayerSpec:
+def _dropout(config: Config, _shape: Shape, reader: ReadContext) -> L.LayerSpec:
     if config.get("noise_shape") is not None:
         got = f"noise_shape={config['noise_shape']}"
         raise UnsupportedError(said_where(reader, config), "noise_shape=None", got, LIMITS)
-    return Dropout(config["rate"])
+    return L.Dropout(config["rate"])
 
 
 def _training(
     config: Config, _shape: Shape, _reader: ReadContext, name: str, key: str
-) -> LayerSpec:
-    return TrainingOnly(name, number(config, key) if key else 0.0)
+) -> L.LayerSpec:
+    return L.TrainingOnly(name, number(config, key) if key else 0.0)
 
 
-def _augmentation(config: Config, shape: Shape, reader: ReadContext, name: str) -> LayerSpec:
+def _augmentation(config: Config, shape: Shape, reader: ReadContext, name: str) -> L.LayerSpec:
     """What alters images in training only, in every Keras: training=False is the identity."""
     reader.note(
         f"{said_where(reader, config)}: {name} acts in training only; ports to other frameworks "
         "leave it out, and in Keras 3 model(x) is training where it does not say training=False"
     )
     if name in KERAS2_ONLY:
-        return Activation("linear")
+        return L.Activation("linear")
     if name == "RandomCrop":
         _check_crop(config, shape, reader)
-    given = {key: config[key] for key in sorted(Augmentation.NAMES) if config.get(key) is not None}
+    given = {
+        key: config[key] for key in sorted(L.Augmentation.NAMES) if config.get(key) is not None
+    }
     if not is_first(config):
         given.pop("data_format", None)
     options = (f"{key}={_plain_option(key, value)!r}" for key, value in given.items())
-    return Augmentation(name, tuple(options))
+    return L.Augmentation(name, tuple(options))
 
 
 def _plain_option(key: str, value: Any) -> Any:
@@ -124,48 +106,48 @@ KERAS2_ONLY = ("RandomHeight", "RandomWidth")
 """Layers that Keras 3 has not."""
 
 
-def _activity(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return TrainingOnly("ActivityRegularization", number({"l1": 0.0, **config}, "l1"))
+def _activity(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.TrainingOnly("ActivityRegularization", number({"l1": 0.0, **config}, "l1"))
 
 
-def _relu(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
+def _relu(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
     top = None if config.get("max_value") is None else number(config, "max_value")
     slopes = {"negative_slope": 0.0, "threshold": 0.0, **_without_none(config)}
-    return Relu(top, number(slopes, "negative_slope"), number(slopes, "threshold"))
+    return L.Relu(top, number(slopes, "negative_slope"), number(slopes, "threshold"))
 
 
 def _without_none(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.items() if value is not None}
 
 
-def _leaky(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return Relu(slope=number(config, "negative_slope" if "negative_slope" in config else "alpha"))
+def _leaky(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.Relu(slope=number(config, "negative_slope" if "negative_slope" in config else "alpha"))
 
 
-def _thresholded(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return Relu(threshold=number(config, "theta"))
+def _thresholded(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.Relu(threshold=number(config, "theta"))
 
 
-def _prelu(config: Config, shape: Shape, _reader: ReadContext) -> LayerSpec:
+def _prelu(config: Config, shape: Shape, _reader: ReadContext) -> L.LayerSpec:
     axes = config.get("shared_axes") or []
     shared = {place(axis, len(shape)) for axis in ([axes] if type(axes) is int else axes)}
-    return PRelu(tuple(1 if n in shared else size for n, size in enumerate(shape)))
+    return L.PRelu(tuple(1 if n in shared else size for n, size in enumerate(shape)))
 
 
-def _elu(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return Elu(number({"alpha": 1.0, **config}, "alpha"))
+def _elu(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.Elu(number({"alpha": 1.0, **config}, "alpha"))
 
 
 def _axes(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _softmax(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _softmax(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
     if len(axes) == 1:
         (axis,) = axes
-        return [Softmax(-1 if axis == len(shape) - 1 else axis)]
-    return _laid_out(config, shape, reader, axes, lambda _count: Softmax(-1))
+        return [L.Softmax(-1 if axis == len(shape) - 1 else axis)]
+    return _laid_out(config, shape, reader, axes, lambda _count: L.Softmax(-1))
 
 
 def _laid_out(
@@ -173,8 +155,8 @@ def _laid_out(
     shape: Shape,
     reader: ReadContext,
     axes: set[int],
-    made: Callable[[int], LayerSpec],
-) -> Sequence[LayerSpec]:
+    made: Callable[[int], L.LayerSpec],
+) -> Sequence[L.LayerSpec]:
     """The spec of the last axis, for axes of a sample laid end to end."""
     laid = laid_last(sorted(axes), shape)
     if laid is None:
@@ -184,27 +166,27 @@ def _laid_out(
     return [*there, made(count), *back]
 
 
-def _activation(config: Config, _shape: Shape, reader: ReadContext) -> LayerSpec:
-    return Activation(reader.activation(config["activation"], said_where(reader, config)))
+def _activation(config: Config, _shape: Shape, reader: ReadContext) -> L.LayerSpec:
+    return L.Activation(reader.activation(config["activation"], said_where(reader, config)))
 
 
-def _identity(_config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return Activation("linear")
+def _identity(_config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.Activation("linear")
 
 
-def _rescaling(config: Config, _shape: Shape, _reader: ReadContext) -> Sequence[LayerSpec]:
+def _rescaling(config: Config, _shape: Shape, _reader: ReadContext) -> Sequence[L.LayerSpec]:
     offset = config.get("offset", 0.0)
     scales, offsets = array_of(config["scale"]), array_of(offset)
     if scales is None and offsets is None:
-        return [Affine(number(config, "scale"), number({"offset": offset}, "offset"))]
-    first = Constant("multiply", *scales) if scales else Affine(number(config, "scale"))
-    last = Constant("add", *offsets) if offsets else Affine(1.0, number(config, "offset"))
+        return [L.Affine(number(config, "scale"), number({"offset": offset}, "offset"))]
+    first = L.Constant("multiply", *scales) if scales else L.Affine(number(config, "scale"))
+    last = L.Constant("add", *offsets) if offsets else L.Affine(1.0, number(config, "offset"))
     return [first, *([last] if offsets or config.get("offset") else [])]
 
 
 def _along(
-    axis: Any, shape: Shape, where: str, made: Callable[[int], LayerSpec]
-) -> Sequence[LayerSpec]:
+    axis: Any, shape: Shape, where: str, made: Callable[[int], L.LayerSpec]
+) -> Sequence[L.LayerSpec]:
     """The specs of a layer for one axis, brought to the last place and back."""
     axes = _axes(axis)
     if len(axes) != 1:
@@ -215,7 +197,7 @@ def _along(
     return [moved[0], spec, moved[1]] if moved else [spec]
 
 
-def _batch(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _batch(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     where, epsilon = said_where(reader, config), number(config, "epsilon")
     if config.get("mode", 0) != 0:
         got = f"mode={config['mode']}"
@@ -228,7 +210,7 @@ def _batch(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerS
         config["axis"],
         shape,
         where,
-        lambda count: BatchNorm(
+        lambda count: L.BatchNorm(
             count,
             epsilon,
             number(config, "momentum"),
@@ -241,33 +223,33 @@ def _batch(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerS
 LOWEST = 1.001e-5
 
 
-def _layer(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _layer(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     where, epsilon = said_where(reader, config), number(config, "epsilon")
     scale, center = flag(config, "scale"), flag(config, "center")
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
 
-    def made(count: int) -> LayerSpec:
-        return LayerNorm(count, epsilon, scale=scale, center=center)
+    def made(count: int) -> L.LayerSpec:
+        return L.LayerNorm(count, epsilon, scale=scale, center=center)
 
     if len(axes) > 1:
         return _laid_out(config, shape, reader, axes, made)
     return _along(config["axis"], shape, where, made)
 
 
-def _group(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _group(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     scale, center = flag(config, "scale"), flag(config, "center")
     groups, epsilon = config["groups"], number(config, "epsilon")
 
-    def made(count: int) -> LayerSpec:
+    def made(count: int) -> L.LayerSpec:
         own = count if groups == -1 else groups
-        return LayerNorm(count, epsilon, scale=scale, center=center, groups=own)
+        return L.LayerNorm(count, epsilon, scale=scale, center=center, groups=own)
 
     return _along(config["axis"], shape, said_where(reader, config), made)
 
 
-def _unit(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _unit(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
-    spec = UnitNorm(reader.era.length_floor)
+    spec = L.UnitNorm(reader.era.length_floor)
     if len(axes) > 1:
         return _laid_out(config, shape, reader, axes, lambda _count: spec)
     (axis,) = axes
@@ -275,7 +257,7 @@ def _unit(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSp
     return [moved[0], spec, moved[1]] if moved else [spec]
 
 
-def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     """By the statistics of some axes, or of all numbers together; they may be in the config."""
     invert = flag({"invert": False, **config}, "invert")
     kept = config["axis"]
@@ -283,19 +265,19 @@ def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequenc
     if config.get("mean") is not None or config.get("variance") is not None:
         return _normalized(config, shape, reader, axes, invert)
     if not axes:
-        return [ExpandDims(len(shape)), Normalization(1, invert), Squeeze(len(shape))]
+        return [L.ExpandDims(len(shape)), L.Normalization(1, invert), L.Squeeze(len(shape))]
     if len(axes) > 1:
-        return _laid_out(config, shape, reader, axes, lambda n: Normalization(n, invert))
+        return _laid_out(config, shape, reader, axes, lambda n: L.Normalization(n, invert))
     where = said_where(reader, config)
-    return _along(kept, shape, where, lambda count: Normalization(count, invert))
+    return _along(kept, shape, where, lambda count: L.Normalization(count, invert))
 
 
 def _normalized(
     config: Config, shape: Shape, reader: ReadContext, axes: set[int], invert: bool
-) -> Sequence[LayerSpec]:
+) -> Sequence[L.LayerSpec]:
     """By a mean and a variance of the config, as constants; Keras 3 keeps them in float32."""
     wide = reader.major < 3 and dtype_policy(config.get("dtype")) == "float64"
-    found: list[Constant] = []
+    found: list[L.Constant] = []
     first = min(axes, default=len(shape) - 1)
     stretched = tuple((shape[n] or 0) if n in axes else 1 for n in range(first, len(shape)))
     for key in ("mean", "variance"):
@@ -309,7 +291,7 @@ def _normalized(
         how = {"mean": ("subtract", "add"), "variance": ("divide", "multiply")}[key][invert]
         values = values if wide else tuple(c_float(value).value for value in values)
         values = values if key == "mean" else tuple(max(math.sqrt(v), 1e-7) for v in values)
-        found.append(Constant(how, values, stretched))
+        found.append(L.Constant(how, values, stretched))
     return found[::-1] if invert else found
 
 
@@ -345,7 +327,7 @@ RULES: dict[str, LayerRule] = {
     **{
         name: LayerRule(
             partial(_augmentation, name=name),
-            Augmentation.NAMES,
+            L.Augmentation.NAMES,
             keys("seed rng_type bounding_box_format"),
         )
         for name in (*AUGMENTATIONS, *KERAS2_ONLY)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import LayerSpec, Permute, Reshape
+from xlstm.ir.layers import LayerSpec, Permute, Reshape
 from xlstm.ir.types import Shape
 
 from ..context import Config, ReadContext

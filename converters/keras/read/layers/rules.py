@@ -8,20 +8,7 @@ from functools import partial
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Concatenate,
-    ConvLSTM,
-    Dense,
-    Embedding,
-    LayerSpec,
-    Masking,
-    Permute,
-    Recurrent,
-    SimpleRNN,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.permutes import time_distributed
 from xlstm.ir.types import Shape
 
@@ -62,23 +49,23 @@ def _gate(config: Config, reader: ReadContext) -> str:
     return reader.activation(config["recurrent_activation"], reader.where(config["name"]))
 
 
-def _lstm(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
-    return LSTM(gate_activation=_gate(config, reader), **_recurrent(config, shape, reader))
+def _lstm(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
+    return L.LSTM(gate_activation=_gate(config, reader), **_recurrent(config, shape, reader))
 
 
-def _gru(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
-    return GRU(
+def _gru(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
+    return L.GRU(
         gate_activation=_gate(config, reader),
         reset_after=flag(config, "reset_after"),
         **_recurrent(config, shape, reader),
     )
 
 
-def _simple_rnn(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
-    return SimpleRNN(**_recurrent(config, shape, reader))
+def _simple_rnn(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
+    return L.SimpleRNN(**_recurrent(config, shape, reader))
 
 
-def _bidirectional(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _bidirectional(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     halves = halves_of(config)
     firsts = [_is_conv_lstm(half) and is_first(half["config"]) for half in halves]
     if len({*firsts}) > 1:
@@ -87,7 +74,7 @@ def _bidirectional(config: Config, shape: Shape, reader: ReadContext) -> Sequenc
     forward, backward = (_half(layer, shape, reader) for layer in halves)
     merge = config.get("merge_mode", "concat")
     zeros = reader.era.zeros_in_both_ways
-    both = Bidirectional(
+    both = L.Bidirectional(
         replace(forward, zero_output_for_mask=zeros and forward.return_sequences),
         replace(backward, zero_output_for_mask=zeros and backward.return_sequences),
         "none" if merge is None else merge,
@@ -98,43 +85,47 @@ def _bidirectional(config: Config, shape: Shape, reader: ReadContext) -> Sequenc
         return _channels_first(both, len(shape) - 2)
     # Keras joins along the last axis, which is one of space here (its bidirectional.py, call)
     there, _, back = _channels_first(both, len(shape) - 2)
-    return [there, replace(both, merge="none"), Concatenate(-2), back]
+    return [there, replace(both, merge="none"), L.Concatenate(-2), back]
 
 
 def _is_conv_lstm(layer: Config) -> bool:
     return class_of(layer) in CONV_LSTMS
 
 
-def _half(layer: Config, shape: Shape, reader: ReadContext) -> Recurrent:
+def _half(layer: Config, shape: Shape, reader: ReadContext) -> L.Recurrent:
     if class_of(layer) in ("RNN", *CELLS.values(), *CONV_LSTMS):
         specs = read_layer(reader, layer, CallContext((shape,)))
-        found = [spec for spec in specs if isinstance(spec, Recurrent)]
-        if len(found) == 1 and (len(specs) == 1 or isinstance(found[0], ConvLSTM)):
+        found = [spec for spec in specs if isinstance(spec, L.Recurrent)]
+        if len(found) == 1 and (len(specs) == 1 or isinstance(found[0], L.ConvLSTM)):
             return found[0]
     where, want = reader.where(layer.get("config", {}).get("name")), "one recurrent layer or cell"
     got = f"{layer.get('class_name')} of several cells" * (class_of(layer) == "RNN")
     raise UnsupportedError(where, f"{want} inside Bidirectional", got or class_of(layer), LIMITS)
 
 
-def _steps_last(rank: int) -> Permute:
+def _steps_last(rank: int) -> L.Permute:
     """Channels from the place after the steps to the last, for `rank` axes of space."""
-    return Permute((1, *range(3, rank + 3), 2))
+    return L.Permute((1, *range(3, rank + 3), 2))
 
 
-def _channels_first(spec: ConvLSTM | Bidirectional, rank: int) -> list[LayerSpec]:
+def _channels_first(spec: L.ConvLSTM | L.Bidirectional, rank: int) -> list[L.LayerSpec]:
     """A layer over `rank` axes of space between moves of the channels, in every step."""
-    back = Permute((1, rank + 2, *range(2, rank + 2))) if spec.return_sequences else to_first(rank)
+    back = (
+        L.Permute((1, rank + 2, *range(2, rank + 2))) if spec.return_sequences else to_first(rank)
+    )
     return [_steps_last(rank), spec, back]
 
 
-def _conv_lstm(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[LayerSpec]:
+def _conv_lstm(
+    config: Config, shape: Shape, reader: ReadContext, rank: int
+) -> Sequence[L.LayerSpec]:
     where = reader.where(config["name"])
     if is_first(config):
         shape = _steps_last(rank).output_shape(shape)
     options = _recurrent({**config, "units": config["filters"]}, shape, reader)
     window, strides = sizes(config["kernel_size"], rank), sizes(config["strides"], rank)
     check_same(reader, window, strides, config["padding"], where)
-    spec = ConvLSTM(
+    spec = L.ConvLSTM(
         gate_activation=_gate(config, reader),
         space=tuple(shape[1:-1]),
         window=window,
@@ -146,9 +137,9 @@ def _conv_lstm(config: Config, shape: Shape, reader: ReadContext, rank: int) -> 
     return _channels_first(spec, rank) if is_first(config) else [spec]
 
 
-def _dense(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
+def _dense(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
     where = reader.where(config["name"])
-    return Dense(
+    return L.Dense(
         features=features(shape, where),
         units=config["units"],
         activation=reader.activation(config["activation"], where),
@@ -156,7 +147,7 @@ def _dense(config: Config, shape: Shape, reader: ReadContext) -> LayerSpec:
     )
 
 
-def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequence[LayerSpec]:
+def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
     layer = inner(config, "layer")
     where = reader.where(config["name"])
     if len(shape) < 2:
@@ -165,24 +156,24 @@ def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequ
     specs = read_layer(reader, layer, CallContext((shape[1:],)))
     # a join of axes counted from the end is the same at every step
     return [
-        spec if isinstance(spec, Concatenate) else time_distributed(_alone(reader, spec))
+        spec if isinstance(spec, L.Concatenate) else time_distributed(_alone(reader, spec))
         for spec in specs
     ]
 
 
-def _alone(reader: ReadContext, spec: LayerSpec) -> LayerSpec:
+def _alone(reader: ReadContext, spec: L.LayerSpec) -> L.LayerSpec:
     """Keras 3 loses the mask of an Embedding inside TimeDistributed."""
-    if isinstance(spec, Embedding) and reader.major > 2:
+    if isinstance(spec, L.Embedding) and reader.major > 2:
         return replace(spec, mask_zero=False)
     return spec
 
 
-def _masking(config: Config, _shape: Shape, reader: ReadContext) -> LayerSpec:
+def _masking(config: Config, _shape: Shape, reader: ReadContext) -> L.LayerSpec:
     value = config["mask_value"]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         where, got = reader.where(config["name"]), f"mask_value of {type(value).__name__}"
         raise UnsupportedError(where, "a mask_value that is one number", got, LIMITS)
-    return Masking(value)  # in float32, as Keras compares
+    return L.Masking(value)  # in float32, as Keras compares
 
 
 CONV_LSTMS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")

@@ -7,18 +7,7 @@ from functools import partial
 from typing import Any
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    Attention,
-    Concatenate,
-    Dot,
-    Flatten,
-    LayerSpec,
-    Merge,
-    MultiHeadAttention,
-    Permute,
-    RepeatVector,
-    Reshape,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.types import Shape
 
 from ..context import LIMITS, CallContext, Config, LayerRule, ReadContext
@@ -26,47 +15,49 @@ from .options import features, flag, is_first, keys, place, said_where
 from .options import to_last as channels_last
 
 
-def _flatten(config: Config, shape: Shape, _reader: ReadContext) -> Sequence[LayerSpec]:
+def _flatten(config: Config, shape: Shape, _reader: ReadContext) -> Sequence[L.LayerSpec]:
     moved = is_first(config) and len(shape) > 1
-    return [channels_last(len(shape) - 1), Flatten()] if moved else [Flatten()]
+    return [channels_last(len(shape) - 1), L.Flatten()] if moved else [L.Flatten()]
 
 
-def _reshape(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return Reshape(tuple(None if size == -1 else size for size in config["target_shape"]))
+def _reshape(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.Reshape(tuple(None if size == -1 else size for size in config["target_shape"]))
 
 
-def _permute(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return Permute(tuple(config["dims"]))
+def _permute(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.Permute(tuple(config["dims"]))
 
 
-def _repeat(config: Config, _shape: Shape, _reader: ReadContext) -> LayerSpec:
-    return RepeatVector(config["n"])
+def _repeat(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+    return L.RepeatVector(config["n"])
 
 
-def _merge(_config: Config, _given: CallContext, _reader: ReadContext, how: str) -> LayerSpec:
-    return Merge(how)
+def _merge(_config: Config, _given: CallContext, _reader: ReadContext, how: str) -> L.LayerSpec:
+    return L.Merge(how)
 
 
-def _concatenate(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
+def _concatenate(config: Config, given: CallContext, reader: ReadContext) -> L.LayerSpec:
     axis, rank = config["axis"], len(given.shapes[0])
     if type(axis) is not int or axis in (0, -rank - 1):
         where = said_where(reader, config)
         raise UnsupportedError(where, "an axis after the batch", f"axis={axis!r}", LIMITS)
-    return Concatenate(axis - 1 if axis > 0 else axis)
+    return L.Concatenate(axis - 1 if axis > 0 else axis)
 
 
-def _dot(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
+def _dot(config: Config, given: CallContext, reader: ReadContext) -> L.LayerSpec:
     axes = config["axes"]
     pair = [axes, axes] if type(axes) is int else list(axes)
     places = [place(axis, len(shape)) for axis, shape in zip(pair, given.shapes, strict=True)]
     steps = tuple(axis + 1 for axis in places)
-    return Dot(steps, True, reader.era.cosine_floor) if flag(config, "normalize") else Dot(steps)
+    return (
+        L.Dot(steps, True, reader.era.cosine_floor) if flag(config, "normalize") else L.Dot(steps)
+    )
 
 
 MODES = {"sum": "add", "mul": "multiply", "ave": "average", "max": "maximum"}
 
 
-def _merge_of_keras_1(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
+def _merge_of_keras_1(config: Config, given: CallContext, reader: ReadContext) -> L.LayerSpec:
     mode = config["mode"]
     if mode == "concat":
         return _concatenate({**config, "axis": config["concat_axis"]}, given, reader)
@@ -75,7 +66,7 @@ def _merge_of_keras_1(config: Config, given: CallContext, reader: ReadContext) -
     if mode not in MODES:
         want = f"a Merge by {', '.join([*MODES, 'concat', 'dot'])}"
         raise UnsupportedError(said_where(reader, config), want, f"mode {mode!r}"[:60], LIMITS)
-    return Merge(MODES[mode])
+    return L.Merge(MODES[mode])
 
 
 def _option(config: Config, given: CallContext, now: str, before: str) -> bool:
@@ -92,10 +83,10 @@ def _rank_three(config: Config, given: CallContext, reader: ReadContext) -> None
 
 def _attention(
     config: Config, given: CallContext, reader: ReadContext, score: str = ""
-) -> LayerSpec:
+) -> L.LayerSpec:
     _rank_three(config, given, reader)
     masked = (*given.masked, False, False)[:2]
-    return Attention(
+    return L.Attention(
         features(given.shapes[0], said_where(reader, config)),
         score or config.get("score_mode", "dot"),
         flag(config, "use_scale"),
@@ -106,7 +97,7 @@ def _attention(
     )
 
 
-def _heads(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec:
+def _heads(config: Config, given: CallContext, reader: ReadContext) -> L.LayerSpec:
     _rank_three(config, given, reader)
     where = said_where(reader, config)
     if config.get("attention_axes") not in (None, [1], (1,)):
@@ -121,7 +112,7 @@ def _heads(config: Config, given: CallContext, reader: ReadContext) -> LayerSpec
     dropout = config.get("dropout", 0.0)
     # Keras takes the way that it takes with dropout where it returns the weights
     by_dropout = bool(dropout or given.options.get("return_attention_scores"))
-    return MultiHeadAttention(
+    return L.MultiHeadAttention(
         config["num_heads"],
         config["key_dim"],
         config.get("value_dim") or config["key_dim"],

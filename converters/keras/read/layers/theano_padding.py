@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.ir.graph import Conv, LayerSpec, Pad
+from xlstm.ir.layers import Conv, LayerSpec, Pad
 
 from ..context import LIMITS, ReadContext
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from xlstm.ir import layers as L
 from xlstm.ir import parametric_activations as numbered
-from xlstm.ir.graph import Activation, Elu, Merge, Relu, Slice, Softmax
 
 from ...activations import FROM_KERAS
 from ..inbound_nodes import KerasTensor
@@ -24,8 +24,8 @@ from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 def _softmax(op: Operation) -> Lowered:
     axis = op.argument(1, "axis", default=-1)
     if axis == -1 or axis == len(op.shape):
-        return (op.tensor,), (Activation("softmax"),)
-    return (op.tensor,), (Softmax(op.axis(axis)),)
+        return (op.tensor,), (L.Activation("softmax"),)
+    return (op.tensor,), (L.Softmax(op.axis(axis)),)
 
 
 def _activation(op: Operation) -> Lowered:
@@ -34,21 +34,21 @@ def _activation(op: Operation) -> Lowered:
         axis = op.argument(1, "axis", default=-1)
         if axis not in (-1, len(op.shape)):
             raise op.refused("log_softmax over the last axis", f"axis {axis}")
-        return (op.tensor,), (Activation(op.name),)
+        return (op.tensor,), (L.Activation(op.name),)
     slope = op.argument(1, "negative_slope", "alpha", default=None)
     if op.name == "leaky_relu" and slope not in (None, 0.2):
-        return (op.tensor,), (Relu(slope=slope),)
+        return (op.tensor,), (L.Relu(slope=slope),)
     if op.name == "elu" and slope not in (None, 1.0):
-        return (op.tensor,), (Elu(slope),)
+        return (op.tensor,), (L.Elu(slope),)
     if op.name == "gelu":
         # Keras's operation and layer take the approximation unless told otherwise; tf.keras not
         approximate = op.argument(1, "approximate", default=op.call.kind not in LAMBDAS)
-        return (op.tensor,), (Activation("gelu_tanh" if approximate else "gelu"),)
+        return (op.tensor,), (L.Activation("gelu_tanh" if approximate else "gelu"),)
     others = {"name", "axis", "negative_slope", "alpha", "trainable", "dtype", "function"}
     unknown = [k for k, v in op.call.options.items() if k not in others and v is not None]
     if unknown or (slope is not None and op.name not in ("leaky_relu", "elu")):
         raise op.refused(f"{op.name} of one form", ", ".join(unknown) or f"{slope}")
-    return (op.tensor,), (Activation(FROM_KERAS[3][op.name]),)
+    return (op.tensor,), (L.Activation(FROM_KERAS[3][op.name]),)
 
 
 def _number(op: Operation, place: int, name: str, default: float, least: float) -> float:
@@ -97,9 +97,9 @@ def _glu(op: Operation) -> Lowered:
     size = op.shape[axis]
     if not size or size % 2:
         raise op.refused("an axis of a known, even size", f"{size}")
-    first, second = Slice(axis, None, size // 2), Slice(axis, size // 2, None)
-    gate = chain(op.tensor, second, Activation("sigmoid"))
-    return MultipleOutputs([PendingNode(Merge("multiply"), (chain(op.tensor, first), gate))])
+    first, second = L.Slice(axis, None, size // 2), L.Slice(axis, size // 2, None)
+    gate = chain(op.tensor, second, L.Activation("sigmoid"))
+    return MultipleOutputs([PendingNode(L.Merge("multiply"), (chain(op.tensor, first), gate))])
 
 
 PLAIN = (

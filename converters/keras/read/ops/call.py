@@ -8,21 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.graph import (
-    Activation,
-    Concatenate,
-    Edge,
-    ExpandDims,
-    Flatten,
-    Function,
-    LayerSpec,
-    Permute,
-    Reshape,
-    Reverse,
-    Slice,
-    Squeeze,
-)
-from xlstm.ir.layers import Across, Constant
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge
 from xlstm.ir.layers.operations import CONSTANT_MOST
 from xlstm.ir.types import Shape
 
@@ -120,14 +107,14 @@ class Operation:
         most = max(of_samples or ranks.values())
         if len(of_samples) > 1 or any(rank > most for rank in ranks.values()):
             raise self.refused("tensors of one rank", f"ranks {[*ranks.values()]}")
-        return tuple(chain(t, *[ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
+        return tuple(chain(t, *[L.ExpandDims(0)] * (most - ranks.get(t, most))) for t in reads)  # type: ignore[arg-type]
 
 
-def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[LayerSpec]:
+def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[L.LayerSpec]:
     """Specs that make the same numbers of any sample of `rank` axes."""
-    one = [Slice(axis, 0, drop=True) for axis in reversed(range(rank))]
-    axes = [ExpandDims(0)] * len(shape)
-    return [*one, Function("zeros_like"), *axes, Constant("add", values, shape)]
+    one = [L.Slice(axis, 0, drop=True) for axis in reversed(range(rank))]
+    axes = [L.ExpandDims(0)] * len(shape)
+    return [*one, L.Function("zeros_like"), *axes, L.Constant("add", values, shape)]
 
 
 TENSOR = tuple("x input tensor inputs a input_tensor features t value values logits".split())
@@ -138,7 +125,7 @@ TENSOR = tuple("x input tensor inputs a input_tensor features t value values log
 class PendingNode:
     """A spec on tensors of the model, or on what others make."""
 
-    spec: LayerSpec
+    spec: L.LayerSpec
     reads: tuple[KerasTensor | PendingNode, ...]
 
 
@@ -148,7 +135,7 @@ class MultipleOutputs(NamedTuple):
     outputs: Sequence[KerasTensor | PendingNode]
 
 
-def chain(x: KerasTensor | PendingNode, *specs: LayerSpec) -> KerasTensor | PendingNode:
+def chain(x: KerasTensor | PendingNode, *specs: L.LayerSpec) -> KerasTensor | PendingNode:
     """Specs one after the other."""
     for spec in specs:
         x = PendingNode(spec, (x,))
@@ -159,7 +146,7 @@ def is_alike(made: KerasTensor | PendingNode, alike: frozenset[KerasTensor]) -> 
     """Whether something has no samples in Keras: it is reduced over them."""
     if isinstance(made, KerasTensor):
         return made in alike
-    return isinstance(made.spec, Across) or all(is_alike(read, alike) for read in made.reads)
+    return isinstance(made.spec, L.Across) or all(is_alike(read, alike) for read in made.reads)
 
 
 def made_of(made: KerasTensor | PendingNode) -> set[KerasTensor]:
@@ -169,7 +156,7 @@ def made_of(made: KerasTensor | PendingNode) -> set[KerasTensor]:
     return {tensor for read in made.reads for tensor in made_of(read)}
 
 
-Lowered = tuple[Sequence[KerasTensor], Sequence[LayerSpec]] | MultipleOutputs
+Lowered = tuple[Sequence[KerasTensor], Sequence[L.LayerSpec]] | MultipleOutputs
 
 
 def outputs_of(found: Lowered) -> Sequence[KerasTensor | PendingNode]:
@@ -182,7 +169,16 @@ def outputs_of(found: Lowered) -> Sequence[KerasTensor | PendingNode]:
     return [chain(PendingNode(specs[0], tuple(tensors)), *specs[1:])]
 
 
-MOVES = (Concatenate, ExpandDims, Flatten, Permute, Reshape, Reverse, Slice, Squeeze)
+MOVES = (
+    L.Concatenate,
+    L.ExpandDims,
+    L.Flatten,
+    L.Permute,
+    L.Reshape,
+    L.Reverse,
+    L.Slice,
+    L.Squeeze,
+)
 """Specs that move True and False as well as numbers."""
 
 
@@ -202,7 +198,7 @@ class OperationInserter:
 
     op: Operation
     edge: Callable[[KerasTensor], Edge]
-    add: Callable[[str, LayerSpec, list[Edge]], Edge]
+    add: Callable[[str, L.LayerSpec, list[Edge]], Edge]
     free: Callable[[str], str]
     name: str
     booleans: Collection[Edge]
@@ -225,5 +221,5 @@ class OperationInserter:
         return self.done[id(made)]
 
 
-def _moves(spec: LayerSpec) -> bool:
-    return isinstance(spec, MOVES) or spec == Activation("linear")
+def _moves(spec: L.LayerSpec) -> bool:
+    return isinstance(spec, MOVES) or spec == L.Activation("linear")

@@ -7,17 +7,7 @@ from collections.abc import Callable
 from itertools import starmap
 from typing import Any
 
-from xlstm.ir.graph import (
-    Concatenate,
-    ExpandDims,
-    Function,
-    LayerSpec,
-    Pad,
-    Reverse,
-    Slice,
-    Squeeze,
-)
-from xlstm.ir.layers import Where
+from xlstm.ir import layers as L
 
 from ..inbound_nodes import KerasTensor
 from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
@@ -40,9 +30,9 @@ def _pad(op: Operation) -> Lowered:
     around = _zeros(pairs)
     if not value:
         return (op.tensor,), around
-    there = chain(op.tensor, Function("ones_like"), *around)
+    there = chain(op.tensor, L.Function("ones_like"), *around)
     return MultipleOutputs(
-        [PendingNode(Where(no=float(value)), (there, chain(op.tensor, *around)))]
+        [PendingNode(L.Where(no=float(value)), (there, chain(op.tensor, *around)))]
     )
 
 
@@ -57,12 +47,12 @@ def _pairs(op: Operation, given: Any) -> Pairs:
     return list(starmap(lambda before, after: (before, after), pairs))
 
 
-def _zeros(pairs: Pairs) -> list[LayerSpec]:
+def _zeros(pairs: Pairs) -> list[L.LayerSpec]:
     before, after = zip(*pairs, strict=True)
     if not before[-1] and not after[-1] and len(before) > 1:
-        return [Pad(before[:-1], after[:-1])]
+        return [L.Pad(before[:-1], after[:-1])]
     rank = len(pairs)
-    return [ExpandDims(rank), Pad(before, after), Squeeze(rank)]
+    return [L.ExpandDims(rank), L.Pad(before, after), L.Squeeze(rank)]
 
 
 MIRRORS = {"reflect": 1, "symmetric": 0}
@@ -78,14 +68,14 @@ def _mirrored(op: Operation, pairs: Pairs, skip: int) -> KerasTensor | PendingNo
         if size is None or max(before, after) > size - skip:
             got = "any size" if size is None else f"size {size}"
             raise op.refused(f"an axis with {max(before, after)} places to repeat", got)
-        turned = Reverse() if axis == 0 else Slice(axis, step=-1)
+        turned = L.Reverse() if axis == 0 else L.Slice(axis, step=-1)
         parts = [x]
         if before:
-            parts.insert(0, chain(x, Slice(axis, skip or None, skip + before), turned))
+            parts.insert(0, chain(x, L.Slice(axis, skip or None, skip + before), turned))
         if after:
             end = size - skip
-            parts.append(chain(x, Slice(axis, end - after, end), turned))
-        x = PendingNode(Concatenate(axis), tuple(parts))
+            parts.append(chain(x, L.Slice(axis, end - after, end), turned))
+        x = PendingNode(L.Concatenate(axis), tuple(parts))
     return x
 
 

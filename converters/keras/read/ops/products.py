@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xlstm.ir import layers as L
 from xlstm.ir.einsum import LETTERS, matmul, steps
-from xlstm.ir.graph import Dot, LayerSpec, Permute, Reduce
-from xlstm.ir.layers import Einsum
 
 from ..inbound_nodes import KerasTensor
 from ..layers.options import array_of
@@ -28,12 +27,12 @@ def _matmul(op: Operation) -> Lowered:
             want = "two tensors (batch, ..., rows, columns) of one rank"
             raise op.refused(want, f"samples {first} and {second}")
         if len(first) == 2:
-            return (a, b), (Dot((1 if turned[0] else 2, 2 if turned[1] else 1)),)
+            return (a, b), (L.Dot((1 if turned[0] else 2, 2 if turned[1] else 1)),)
         reads: tuple[KerasTensor | PendingNode, ...] = (a, b)
     else:
         reads, first, second = _with_constant(op, a, b)
     equation = matmul(first, second, turned)
-    return MultipleOutputs([PendingNode(Einsum(equation), reads)])
+    return MultipleOutputs([PendingNode(L.Einsum(equation), reads)])
 
 
 def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
@@ -121,14 +120,14 @@ def _contracted(
         raise op.refused("letters of the output that an operand has", out)
     made, left = reads[0], terms[0]
     for equation, read in zip(steps(terms, out), reads[1:], strict=True):
-        made, left = PendingNode(Einsum(equation), (made, read)), equation.partition("->")[2]
+        made, left = PendingNode(L.Einsum(equation), (made, read)), equation.partition("->")[2]
     if left == out:
         return made  # type: ignore[no-any-return]
     lost = tuple(n for n, c in enumerate(left) if c not in out)
-    specs: list[LayerSpec] = [Reduce("sum", lost)] if lost else []
+    specs: list[L.LayerSpec] = [L.Reduce("sum", lost)] if lost else []
     kept = [c for c in left if c in out]
     order = tuple(kept.index(c) + 1 for c in out)
-    specs += [Permute(order)] if list(order) != sorted(order) else []
+    specs += [L.Permute(order)] if list(order) != sorted(order) else []
     return chain(made, *specs)
 
 

@@ -7,18 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from xlstm.ir.graph import (
-    Affine,
-    Concatenate,
-    ExpandDims,
-    Function,
-    LayerSpec,
-    Merge,
-    Reduce,
-    Slice,
-    Squeeze,
-)
-from xlstm.ir.layers import Across, Along, Clip, Compare, Constant, Where
+from xlstm.ir import layers as L
 from xlstm.ir.layers.operations import ALONG, ARITHMETIC, COMPARISONS, CONSTANT_MOST, SO_FAR
 
 from ..inbound_nodes import KerasTensor
@@ -46,7 +35,7 @@ def combined(op: Operation, a: Any, b: Any) -> Lowered | None:
     if not known or not shape or len(shape) > len(op.shapes[tensor]):
         raise op.refused("an array that samples of a tensor fit", f"{op.name} with {shape}")
     op.check_few(values)
-    return (tensor,), (Constant(op.name, values, shape, tensor is b),)
+    return (tensor,), (L.Constant(op.name, values, shape, tensor is b),)
 
 
 TURNED = {"greater": "less", "less": "greater"}
@@ -55,7 +44,7 @@ TURNED = {"greater": "less", "less": "greater"}
 def _compare(op: Operation) -> Lowered:
     a, b = op.argument(0, "x1", "x", "a"), op.argument(1, "x2", "y", "b")
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
-        return MultipleOutputs([PendingNode(Compare(op.name), op.level(a, b))])
+        return MultipleOutputs([PendingNode(L.Compare(op.name), op.level(a, b))])
     if (held := combined(op, a, b)) is not None:
         return held
     tensor, number = (a, _number(b)) if isinstance(a, KerasTensor) else (b, _number(a))
@@ -65,25 +54,27 @@ def _compare(op: Operation) -> Lowered:
     if tensor is b:
         first, *rest = name.split("_")
         name = "_".join([TURNED.get(first, first), *rest])
-    return (tensor,), (Compare(name, number),)
+    return (tensor,), (L.Compare(name, number),)
 
 
 def _truth(op: Operation, x: KerasTensor | PendingNode) -> KerasTensor | PendingNode:
     """1 where a tensor is not 0."""
-    return x if x in op.flags else PendingNode(Compare("not_equal", 0.0), (x,))
+    return x if x in op.flags else PendingNode(L.Compare("not_equal", 0.0), (x,))
 
 
 def _logical(op: Operation) -> Lowered:
     if op.name == "logical_not":
-        return (op.tensor,), (Compare("equal", 0.0),)
+        return (op.tensor,), (L.Compare("equal", 0.0),)
     pair = op.argument(0, "x1", "x"), op.argument(1, "x2", "y")
     first, *_ = tensors = [x for x in pair if isinstance(x, KerasTensor)]
     rank = max(len(op.shapes[tensor]) for tensor in tensors)
     a, b = op.level(*(x if isinstance(x, KerasTensor) else op.held(x, first, rank) for x in pair))
     if op.name == "logical_xor":
-        return MultipleOutputs([PendingNode(Compare("not_equal"), (_truth(op, a), _truth(op, b)))])
+        return MultipleOutputs(
+            [PendingNode(L.Compare("not_equal"), (_truth(op, a), _truth(op, b)))]
+        )
     how = "minimum" if op.name == "logical_and" else "maximum"
-    return MultipleOutputs([PendingNode(Merge(how), (_truth(op, a), _truth(op, b)))])
+    return MultipleOutputs([PendingNode(L.Merge(how), (_truth(op, a), _truth(op, b)))])
 
 
 def _any_or_all(op: Operation) -> Lowered:
@@ -105,8 +96,8 @@ def _where(op: Operation) -> Lowered:
         )
     )
     if yes is not None and no is not None:
-        return MultipleOutputs([chain(_truth(op, asked), Affine(yes - no, no))])
-    return MultipleOutputs([PendingNode(Where(yes, no), (asked, *rest))])
+        return MultipleOutputs([chain(_truth(op, asked), L.Affine(yes - no, no))])
+    return MultipleOutputs([PendingNode(L.Where(yes, no), (asked, *rest))])
 
 
 FLOATS, INTS = ("float32", "float64"), ("int32", "int64")
@@ -121,7 +112,7 @@ def _cast(op: Operation) -> Lowered:
     if dtype not in (*FLOATS, *INTS):
         raise op.refused(f"one of {', '.join((*FLOATS, *INTS))}, bool", dtype)
     whole = dtype in INTS and op.tensor not in op.flags
-    return (op.tensor,), (Function("trunc"),) if whole else ()
+    return (op.tensor,), (L.Function("trunc"),) if whole else ()
 
 
 def _clip(op: Operation) -> Lowered:
@@ -129,14 +120,14 @@ def _clip(op: Operation) -> Lowered:
     high = _number(op.argument(2, "x_max", "clip_value_max", "max_value"))
     if low is None or high is None or low > high:
         raise op.refused("two finite numbers, the lower one first", f"{low}, {high}")
-    return (op.tensor,), (Clip(low, high),)
+    return (op.tensor,), (L.Clip(low, high),)
 
 
 def _stack(op: Operation) -> Lowered:
     tensors, rank = listed_tensors(op, "x", "values", "arrays")
     axis = op.axis(op.argument(1, "axis", default=0), rank + 1)
     return MultipleOutputs(
-        [PendingNode(Concatenate(axis), tuple(chain(t, ExpandDims(axis)) for t in tensors))]
+        [PendingNode(L.Concatenate(axis), tuple(chain(t, L.ExpandDims(axis)) for t in tensors))]
     )
 
 
@@ -179,14 +170,16 @@ def _split(op: Operation) -> Lowered:
     if edges != sorted({*edges}):
         raise op.refused(f"parts of the {size} places", places)
     pairs = pairwise(edges)
-    return MultipleOutputs([PendingNode(Slice(axis, a or None, b), (op.tensor,)) for a, b in pairs])
+    return MultipleOutputs(
+        [PendingNode(L.Slice(axis, a or None, b), (op.tensor,)) for a, b in pairs]
+    )
 
 
 def _unstack(op: Operation) -> Lowered:
     axis = op.axis(op.argument(2, "axis", default=0))
     count = _few(op, _size(op, axis))
     return MultipleOutputs(
-        [PendingNode(Slice(axis, n, drop=True), (op.tensor,)) for n in range(count)]
+        [PendingNode(L.Slice(axis, n, drop=True), (op.tensor,)) for n in range(count)]
     )
 
 
@@ -198,7 +191,7 @@ def _tile(op: Operation) -> Lowered:
         raise op.refused("how often each axis after the batch is repeated", times)
     x: KerasTensor | PendingNode = op.tensor
     for axis, count in enumerate(times[-rank:], start=max(rank - len(times), 0)):
-        x = PendingNode(Concatenate(axis), (x,) * _few(op, count)) if count > 1 else x
+        x = PendingNode(L.Concatenate(axis), (x,) * _few(op, count)) if count > 1 else x
     return MultipleOutputs([x])
 
 
@@ -209,21 +202,21 @@ def _repeat(op: Operation) -> Lowered:
         raise op.refused("one number of repeats", times)
     place = op.axis(axis)
     parts = _few(op, _size(op, place)) * _few(op, times)
-    ones = [PendingNode(Slice(place, n, n + 1), (op.tensor,)) for n in range(parts // times)]
+    ones = [PendingNode(L.Slice(place, n, n + 1), (op.tensor,)) for n in range(parts // times)]
     repeated = tuple(one for one in ones for _ in range(times))
-    return MultipleOutputs([PendingNode(Concatenate(place), repeated)])
+    return MultipleOutputs([PendingNode(L.Concatenate(place), repeated)])
 
 
 def _take(op: Operation) -> Lowered:
     axis, places = op.argument(2, "axis"), op.argument(1, "indices")
     place = op.axis(axis)
     if type(places) is int:
-        return (op.tensor,), (Slice(place, places, drop=True),)
+        return (op.tensor,), (L.Slice(place, places, drop=True),)
     if not isinstance(places, list) or not all(type(n) is int and n >= 0 for n in places):
         raise op.refused("places that are known, from 0 on", places)
     _few(op, len(places))
-    ones = tuple(PendingNode(Slice(place, n, n + 1), (op.tensor,)) for n in places)
-    return MultipleOutputs([PendingNode(Concatenate(place), ones)])
+    ones = tuple(PendingNode(L.Slice(place, n, n + 1), (op.tensor,)) for n in places)
+    return MultipleOutputs([PendingNode(L.Concatenate(place), ones)])
 
 
 def _roll(op: Operation) -> Lowered:
@@ -235,41 +228,41 @@ def _roll(op: Operation) -> Lowered:
     cut = -shift % size
     if not cut:
         return (op.tensor,), ()
-    halves = Slice(place, cut, None), Slice(place, None, cut)
+    halves = L.Slice(place, cut, None), L.Slice(place, None, cut)
     return MultipleOutputs(
-        [PendingNode(Concatenate(place), tuple(PendingNode(s, (op.tensor,)) for s in halves))]
+        [PendingNode(L.Concatenate(place), tuple(PendingNode(s, (op.tensor,)) for s in halves))]
     )
 
 
-def reductions(op: Operation, how: str, keep: bool | None = None) -> list[LayerSpec]:
+def reductions(op: Operation, how: str, keep: bool | None = None) -> list[L.LayerSpec]:
     """Specs that reduce a tensor over the axes that an operation names, the batch's perhaps."""
     axes, rank = op.argument(1, "axis"), len(op.shape)
     axes = [*range(rank + 1)] if axes is None else axes if isinstance(axes, list) else [axes]
     keep = bool(op.argument(2, "keepdims", default=False)) if keep is None else keep
     found = tuple(op.axis(axis) for axis in axes if axis not in (0, -rank - 1))
     if len(found) == len(axes):
-        return [Reduce(how, found, keep)]
+        return [L.Reduce(how, found, keep)]
     if op.call.wraps:
         raise op.refused("axes to reduce, not the batch, inside TimeDistributed", axes)
-    left = [] if keep else [Squeeze(axis) for axis in sorted(found, reverse=True)]
-    return [Across(how, found), *left]
+    left = [] if keep else [L.Squeeze(axis) for axis in sorted(found, reverse=True)]
+    return [L.Across(how, found), *left]
 
 
 def _spread(op: Operation) -> Lowered:
     """Variance, and its root."""
     mean = chain(op.tensor, *reductions(op, "mean", keep=True))
-    apart = PendingNode(Merge("subtract"), (op.tensor, mean))
-    last = [Function("sqrt")] if op.name == "std" else []
-    return MultipleOutputs([chain(apart, Function("square"), *reductions(op, "mean"), *last)])
+    apart = PendingNode(L.Merge("subtract"), (op.tensor, mean))
+    last = [L.Function("sqrt")] if op.name == "std" else []
+    return MultipleOutputs([chain(apart, L.Function("square"), *reductions(op, "mean"), *last)])
 
 
 def _norm(op: Operation) -> Lowered:
     order, axes = op.argument(1, "ord"), op.argument(2, "axis")
     if type(axes) is not int or order not in (None, 1, 2, "euclidean"):
         raise op.refused("a length along one axis, of order 1 or 2", f"{order} along {axes}")
-    total = Reduce("sum", (op.axis(axes),), bool(op.argument(3, "keepdims", default=False)))
-    specs: tuple[LayerSpec, ...] = (Function("square"), total, Function("sqrt"))
-    return (op.tensor,), (Function("abs"), total) if order == 1 else specs
+    total = L.Reduce("sum", (op.axis(axes),), bool(op.argument(3, "keepdims", default=False)))
+    specs: tuple[L.LayerSpec, ...] = (L.Function("square"), total, L.Function("sqrt"))
+    return (op.tensor,), (L.Function("abs"), total) if order == 1 else specs
 
 
 def _along(op: Operation) -> Lowered:
@@ -278,7 +271,7 @@ def _along(op: Operation) -> Lowered:
     if others:
         raise op.refused("sums and products up to each place", others[0])
     keep = op.name not in SO_FAR and op.argument(2, "keepdims", default=False) is True
-    return (op.tensor,), (Along(op.name, axis), *([ExpandDims(axis)] if keep else []))
+    return (op.tensor,), (L.Along(op.name, axis), *([L.ExpandDims(axis)] if keep else []))
 
 
 def _one_hot(op: Operation) -> Lowered:
@@ -288,12 +281,12 @@ def _one_hot(op: Operation) -> Lowered:
         want = f"1 to {CONSTANT_MOST} classes along a new last axis"
         raise op.refused(want, f"{classes} along {axis} {' '.join(other)}")
     numbers = tuple(map(float, range(classes)))
-    equal = Constant("equal", numbers, (classes,))
-    return (op.tensor,), (Function("trunc"), ExpandDims(len(op.shape)), equal)
+    equal = L.Constant("equal", numbers, (classes,))
+    return (op.tensor,), (L.Function("trunc"), L.ExpandDims(len(op.shape)), equal)
 
 
 def _rsqrt(op: Operation) -> Lowered:
-    return (op.tensor,), (Function("sqrt"), Function("reciprocal"))
+    return (op.tensor,), (L.Function("sqrt"), L.Function("reciprocal"))
 
 
 FORMS: dict[str, Callable[[Operation], Lowered]] = {

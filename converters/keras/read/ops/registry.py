@@ -6,21 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xlstm.errors import FileError, UsageError, XlstmError
-from xlstm.ir.graph import (
-    Activation,
-    Affine,
-    Concatenate,
-    ExpandDims,
-    Function,
-    LayerSpec,
-    Merge,
-    Permute,
-    Reshape,
-    Reverse,
-    Slice,
-    Squeeze,
-)
-from xlstm.ir.layers import Clip
+from xlstm.ir import layers as L
 from xlstm.ir.layers.elementwise import FUNCTIONS, REDUCTIONS
 from xlstm.ir.layers.operations import COMPARISONS
 
@@ -41,11 +27,11 @@ def _arithmetic(op: Operation) -> Lowered:
             raise op.refused("arithmetic of numbers", "two tensors of True and False")
         if op.name == "divide":
             return MultipleOutputs(
-                [PendingNode(Merge("multiply"), (x, chain(y, Function("reciprocal"))))]
+                [PendingNode(L.Merge("multiply"), (x, chain(y, L.Function("reciprocal"))))]
             )
         if op.name not in MERGES:
             raise op.refused("a tensor and a number", "two tensors")
-        return MultipleOutputs([PendingNode(Merge(op.name), (x, y))])
+        return MultipleOutputs([PendingNode(L.Merge(op.name), (x, y))])
     if (held := combined(op, a, b)) is not None:
         return held
     tensor, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
@@ -59,24 +45,24 @@ def _arithmetic(op: Operation) -> Lowered:
 MERGES = ("add", "subtract", "multiply", "maximum", "minimum")
 
 
-def _with_number(op: Operation, number: float, first: bool) -> Sequence[LayerSpec]:
+def _with_number(op: Operation, number: float, first: bool) -> Sequence[L.LayerSpec]:
     """Specs for a tensor and a number; `first` where the tensor comes first."""
     if op.name == "add":
-        return (Affine(1.0, number),)
+        return (L.Affine(1.0, number),)
     if op.name == "subtract":
-        return (Affine(1.0, -number) if first else Affine(-1.0, number),)
+        return (L.Affine(1.0, -number) if first else L.Affine(-1.0, number),)
     if op.name == "multiply":
-        return (Affine(number, 0.0),)
+        return (L.Affine(number, 0.0),)
     if op.name == "divide" and not first:
-        return (Function("reciprocal"), Affine(number, 0.0))
+        return (L.Function("reciprocal"), L.Affine(number, 0.0))
     if op.name == "divide" and number:
-        return (Affine(1 / number, 0.0),)
+        return (L.Affine(1 / number, 0.0),)
     if op.name == "power" and first and number in POWERS:
-        return (Function(POWERS[number]),)
+        return (L.Function(POWERS[number]),)
     if op.name == "maximum":
-        return (Clip(low=number) if number else Activation("relu"),)
+        return (L.Clip(low=number) if number else L.Activation("relu"),)
     if op.name == "minimum":
-        return (Clip(high=number),)
+        return (L.Clip(high=number),)
     raise op.refused("arithmetic with an exact form", f"{op.name} with {number}")
 
 
@@ -84,13 +70,13 @@ POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
 
 
 def _function(op: Operation) -> Lowered:
-    return (op.tensor,), (Function(op.name),)
+    return (op.tensor,), (L.Function(op.name),)
 
 
 def _concatenate(op: Operation) -> Lowered:
     tensors, rank = listed_tensors(op, "values", "xs", "inputs")
     return MultipleOutputs(
-        [PendingNode(Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)]
+        [PendingNode(L.Concatenate(op.axis(op.argument(1, "axis", default=0), rank)), tensors)]
     )
 
 
@@ -108,14 +94,14 @@ def _reshape(op: Operation) -> Lowered:
         wanted *= size or 1
     if None in rest or missing or product != wanted:
         raise op.refused(f"the numbers of one sample {op.shape}", shape)
-    return (op.tensor,), (Reshape(rest),)
+    return (op.tensor,), (L.Reshape(rest),)
 
 
 def _transpose(op: Operation) -> Lowered:
     axes = op.argument(1, "axes", "perm")
     if not isinstance(axes, list) or not axes or axes[0] != 0:
         raise op.refused("axes that leave the batch first", axes)
-    return (op.tensor,), (Permute(tuple(axes[1:])),)
+    return (op.tensor,), (L.Permute(tuple(axes[1:])),)
 
 
 def _moved(op: Operation) -> Lowered:
@@ -127,7 +113,7 @@ def _moved(op: Operation) -> Lowered:
         order[a], order[b] = order[b], order[a]
     else:
         order.insert(b, order.pop(a))
-    return (op.tensor,), (Permute(tuple(order)),)
+    return (op.tensor,), (L.Permute(tuple(order)),)
 
 
 def _reduce(op: Operation) -> Lowered:
@@ -136,20 +122,22 @@ def _reduce(op: Operation) -> Lowered:
 
 def _expand(op: Operation) -> Lowered:
     axis = op.argument(1, "axis")
-    return (op.tensor,), (ExpandDims(op.axis(axis, len(op.shape) + 1)),)
+    return (op.tensor,), (L.ExpandDims(op.axis(axis, len(op.shape) + 1)),)
 
 
 def _squeeze(op: Operation) -> Lowered:
     axis = op.argument(1, "axis")
     axes = axis if isinstance(axis, list) and axis else [axis]
     found = sorted((op.axis(a) for a in axes), reverse=True)
-    return (op.tensor,), [Squeeze(a) for a in found]
+    return (op.tensor,), [L.Squeeze(a) for a in found]
 
 
 def _flip(op: Operation) -> Lowered:
     axis = op.argument(1, "axis")
     axes = axis if isinstance(axis, list) else [axis]
-    return (op.tensor,), [Reverse() if (n := op.axis(a)) == 0 else Slice(n, step=-1) for a in axes]
+    return (op.tensor,), [
+        L.Reverse() if (n := op.axis(a)) == 0 else L.Slice(n, step=-1) for a in axes
+    ]
 
 
 def _part(op: Operation) -> Lowered:
@@ -164,24 +152,24 @@ def _part(op: Operation) -> Lowered:
     known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
     if len(dots) > 1 or not known or not items or items[0] != slice(None):
         raise op.refused("slices and numbers, the whole batch first", index)
-    specs: list[LayerSpec] = []
+    specs: list[L.LayerSpec] = []
     for axis, item in reversed(list(enumerate(i for i in items[1:] if i is not None))):
         if isinstance(item, int):
-            specs.append(Slice(axis, item, drop=True))
+            specs.append(L.Slice(axis, item, drop=True))
         elif item != slice(None):
             specs += _slices(axis, item)
     kept = [item for item in items[1:] if not isinstance(item, int)]
-    specs += [ExpandDims(axis) for axis, item in enumerate(kept) if item is None]
+    specs += [L.ExpandDims(axis) for axis, item in enumerate(kept) if item is None]
     return (op.tensor,), specs
 
 
-def _slices(axis: int, item: slice) -> list[LayerSpec]:
+def _slices(axis: int, item: slice) -> list[L.LayerSpec]:
     """A slice; one that goes backwards is taken of the axis turned round."""
     step = 1 if item.step is None else item.step
     if step > 0 or item == slice(None, None, -1):
-        return [Slice(axis, item.start, item.stop, step)]
+        return [L.Slice(axis, item.start, item.stop, step)]
     start, stop = (None if place is None else -1 - place for place in (item.start, item.stop))
-    return [Slice(axis, step=-1), Slice(axis, start, stop, -step)]
+    return [L.Slice(axis, step=-1), L.Slice(axis, start, stop, -step)]
 
 
 def _is_dots(item: Any) -> bool:
@@ -190,7 +178,7 @@ def _is_dots(item: Any) -> bool:
 
 
 def _identity(op: Operation) -> Lowered:
-    return (op.tensor,), (Activation("linear"),)
+    return (op.tensor,), (L.Activation("linear"),)
 
 
 def _same(op: Operation) -> Lowered:

@@ -25,9 +25,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import xlstm
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers import GRU, LSTM, LayerSpec, Recurrent
+from xlstm.ir.source import Source
 
 STEPS = 100
 UNITS = (32, 128, 512)

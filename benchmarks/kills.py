@@ -31,8 +31,9 @@ import xlstm
 from xlstm.cli.main import main as command
 from xlstm.errors import XlstmError
 from xlstm.files import hashes as digests
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import LSTM, Dense
+from xlstm.ir.source import Source
 from xlstm.reading.record import read_record
 
 SIZES = {"first": 96, "second": 128}

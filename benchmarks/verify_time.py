@@ -23,9 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 import xlstm
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers import GRU, LSTM, Bidirectional, Dense, LayerSpec, Masking
+from xlstm.ir.source import Source
 from xlstm.ir.types import Shape
 
 IMPORTS = {

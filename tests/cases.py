@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.ir.graph import Builder, Edge, Model, Source, chain
+from xlstm.ir.graph import Builder, Edge, Model, chain
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers import (
     GRU,
@@ -22,6 +22,7 @@ from xlstm.ir.layers import (
     SimpleRNN,
     TimeDistributed,
 )
+from xlstm.ir.source import Source
 from xlstm.ir.types import Shape
 from xlstm.verification.inputs import BATCH
 

@@ -49,7 +49,7 @@ from xlstm.ir.layers import (
     UnitNorm,
     UpSample,
 )
-from xlstm.ir.layers.merge import BLIND
+from xlstm.ir.layers.attention import BLIND
 from xlstm.ir.types import Shape
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cases import built
 
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Edge, Model, Source
+from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.layers import (
     LSTM,
     Bidirectional,
@@ -24,6 +24,7 @@ from xlstm.ir.layers import (
     Input,
     Pool,
 )
+from xlstm.ir.source import Source
 
 FOLDER = Path(__file__).parent / "data" / "golden"
 """Where the texts lie, one for each model and framework."""

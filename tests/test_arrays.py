@@ -8,8 +8,9 @@ import xlstm
 from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import LSTM, Dense
+from xlstm.ir.source import Source
 
 LAYERS = {"lstm": LSTM(3, 4), "head": Dense(4, 2)}
 

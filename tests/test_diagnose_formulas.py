@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import GRU, BatchNorm, Dense, RepeatVector
+from xlstm.ir.source import Source
 from xlstm.reference import run
 
 rng = np.random.default_rng(32)

@@ -10,8 +10,9 @@ from torch import nn
 
 import xlstm
 from xlstm.errors import FileError
-from xlstm.ir.graph import Edge, Source, chain
+from xlstm.ir.graph import Edge, chain
 from xlstm.ir.layers import GRU, LSTM, Dense, Embedding, Masking
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(20)
 

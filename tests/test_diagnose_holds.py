@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import xlstm
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import GRU, Dense
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(3)
 

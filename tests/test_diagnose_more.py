@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import Builder, Edge, Model, Source, chain
+from xlstm.ir.graph import Builder, Edge, Model, chain
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -22,6 +22,7 @@ from xlstm.ir.layers import (
     Masking,
     MultiHeadAttention,
 )
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(8)
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import LSTM, Bidirectional, Dense
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(20)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import GRU, LSTM, Dense, Masking
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(31)
 

@@ -11,9 +11,10 @@ from refusing import refused
 import xlstm
 from xlstm.counting.explain import LAYERS, explain
 from xlstm.errors import UsageError
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers import GRU, LSTM, Bidirectional, Dense, SimpleRNN
+from xlstm.ir.source import Source
 
 SCREEN = 24
 """Lines of a small terminal."""

@@ -21,12 +21,12 @@ import xlstm
 from xlstm import LayerCode
 from xlstm.errors import UsageError, XlstmError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Edge, Model, Node, Source
+from xlstm.ir.graph import Builder, Edge, Model, Node
 from xlstm.ir.layers import SPECS, Custom, Dense, Input, LayerSpec, Recurrent
 from xlstm.ir.layers.fields import check_fields, checks
 from xlstm.ir.literals import literal, named
 from xlstm.ir.serialize import from_json, spec_from_json, spec_to_json, to_json
-from xlstm.ir.source import Optimizer
+from xlstm.ir.source import Optimizer, Source
 
 TARGETS = [name for name in registry.names() if registry.adapter(name).emit is not None]
 

@@ -8,8 +8,9 @@ from cases_layers import CASES_LAYERS
 
 import xlstm
 from xlstm.cli.main import main
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import BatchNorm, Dense, Normalization, TimeDistributed
+from xlstm.ir.source import Source
 
 EVERY = {**CASES, **CASES_LAYERS}
 

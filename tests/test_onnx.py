@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xlstm.ir.graph import Builder, Edge, Model, Source
+from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.kinds import GRU_BEFORE, SIMPLE_RNN
 from xlstm.ir.kinds import LSTM as LSTM_KIND
 from xlstm.ir.layers import GRU, LSTM, Bidirectional, Input, SimpleRNN
+from xlstm.ir.source import Source
 from xlstm.reference import run
 from xlstm.slots import Slot, Table, unpack
 

@@ -78,7 +78,8 @@ def test_arrays_of_every_framework(name, framework, tmp_path):
 
     from xlstm.frameworks import registry
     from xlstm.frameworks.model_tensors import tensors
-    from xlstm.ir.graph import Source, chain
+    from xlstm.ir.graph import chain
+    from xlstm.ir.source import Source
 
     shape = (3,) if name == "head" else (None, 3)
     model = chain("m", [(name, SPECS[name], True)], shape, {}, Source("test"))

@@ -11,8 +11,9 @@ import pytest
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Edge, Model, Source
+from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.layers import GRU, LSTM, Bidirectional, Input, SimpleRNN
+from xlstm.ir.source import Source
 from xlstm.slots import shape, unpack
 
 TARGETS = ("numpy", "torch", "nnx", "linen", "keras")

@@ -11,8 +11,8 @@ from cases import model
 import xlstm
 from xlstm.cli.main import main
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Source
 from xlstm.ir.layers import GRU, LSTM, BatchNorm, Bidirectional, Dense, SimpleRNN
+from xlstm.ir.source import Source
 from xlstm.verification.gradients import slopes_of
 from xlstm.verification.sgd_step import RATE, notes, steps
 

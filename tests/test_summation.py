@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from xlstm import reference
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import LSTM, Dense, Flatten
+from xlstm.ir.source import Source
 from xlstm.reference.summation import LONG, ordered
 from xlstm.verification.bounds import bounds, judge
 

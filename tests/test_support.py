@@ -7,7 +7,8 @@ import pytest
 from xlstm.counting.support import NATIVE, OWN, REFUSED, graph_of, rows, table, verdict
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Edge, Model, Source
+from xlstm.ir.graph import Edge, Model
+from xlstm.ir.source import Source
 from xlstm.porting.port import code_of
 
 ROWS = list(rows())

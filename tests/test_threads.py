@@ -20,9 +20,10 @@ import xlstm
 from xlstm.frameworks import registry
 from xlstm.frameworks.imports import LEVEL
 from xlstm.frameworks.model_tensors import pack_model
-from xlstm.ir.graph import Builder, Edge, Source
+from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.layers import GRU, LSTM, BatchNorm, Dense, Input, Masking
 from xlstm.ir.python_source import module_of, parse, steady
+from xlstm.ir.source import Source
 
 THREADS = 8
 TARGETS = (*registry.FRAMEWORKS, "numpy")

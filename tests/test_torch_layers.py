@@ -17,7 +17,7 @@ from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model, refusals, tensors, unpack_model
 from xlstm.ir import layers as specs
-from xlstm.ir.graph import Builder, Source, chain
+from xlstm.ir.graph import Builder, chain
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -37,6 +37,7 @@ from xlstm.ir.layers import (
     TimeDistributed,
     TrainingOnly,
 )
+from xlstm.ir.source import Source
 from xlstm.verification.reconcile import generated
 
 TORCH = registry.adapter("torch")

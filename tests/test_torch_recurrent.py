@@ -12,8 +12,9 @@ import xlstm
 from xlstm import reference
 from xlstm.errors import UnsupportedError
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Edge, Source, chain
+from xlstm.ir.graph import Builder, Edge, chain
 from xlstm.ir.layers import GRU, LSTM, Bidirectional, Input, Masking, Reverse
+from xlstm.ir.source import Source
 from xlstm.porting.port import build
 from xlstm.verification.bounds import DIFFERENT, bounds, judge
 from xlstm.verification.reconcile import DTYPES, generated

@@ -6,8 +6,9 @@ from xlstm.converters.codegen.source import WIDEST
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder, Model, Source
+from xlstm.ir.graph import Builder, Model
 from xlstm.ir.layers import Concatenate, Input, Merge
+from xlstm.ir.source import Source
 
 COUNT = 300
 HOWS = ["add", "average", "multiply", "maximum", "minimum"]

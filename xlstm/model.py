@@ -1,4 +1,12 @@
 """The framework-neutral model and its layers, under their public name."""
 
+from xlstm.ir.activation_names import ACTIVATIONS as ACTIVATIONS
 from xlstm.ir.graph import *  # noqa: F403
-from xlstm.ir.graph import __all__ as __all__
+from xlstm.ir.layers import *  # noqa: F403
+from xlstm.ir.layers import LayerSpec
+from xlstm.ir.source import Source as Source
+from xlstm.ir.types import Array as Array
+from xlstm.ir.types import Shape as Shape
+
+Spec = LayerSpec
+"""The name of `LayerSpec` until now."""

@@ -240,7 +240,7 @@ def _title(spec: LayerSpec) -> str:
 def composition(model: Model) -> str:
     """What a model is made of, on one line: its layers with weights, or all where none has any.
 
-    >>> from xlstm.ir.graph import LSTM, Dense, Source, chain
+    >>> from xlstm.model import LSTM, Dense, Source, chain
     >>> layers = [("a", LSTM(1, 2, return_sequences=True), True), ("b", LSTM(2, 2), True)]
     >>> composition(chain("m", [*layers, ("c", Dense(2, 1), True)], (None, 1), {}, Source("")))
     '2 LSTM, Dense'

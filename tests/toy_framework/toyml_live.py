@@ -4,8 +4,9 @@ import numpy as np
 import toyml
 from toyml_adapter import TABLES
 
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers import LSTM
+from xlstm.ir.source import Source
 from xlstm.slots import sizes_of, unpack
 
 

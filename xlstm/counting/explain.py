@@ -21,8 +21,9 @@ from xlstm.counting.wording import number
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.frameworks import registry
 from xlstm.ir import layers as L
-from xlstm.ir.graph import Source, chain
+from xlstm.ir.graph import chain
 from xlstm.ir.layers.base import check_size
+from xlstm.ir.source import Source
 from xlstm.ir.types import Shape
 
 LAYERS: dict[str, type[L.Recurrent] | type[L.Dense]] = {

@@ -108,9 +108,9 @@ def one(case: ExplainedLayer, features: int) -> int:
 def formula(case: ExplainedLayer) -> str:
     """The number of parameters, with symbols.
 
-    >>> from xlstm.ir.graph import LSTM
+    >>> from xlstm.model import LSTM
     >>> spec = LSTM(3, 5)
-    >>> formula(Case("LSTM", spec, (spec, spec), 1))
+    >>> formula(ExplainedLayer("LSTM", spec, (spec, spec), 1))
     '4 n (m + n + 1) + 4 n (n + n + 1)'
     """
     j = "p" if case.projected else "n"

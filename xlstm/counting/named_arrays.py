@@ -29,11 +29,11 @@ from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.array_tree import Leaf, Leaves, leaf_of
 from xlstm.frameworks.recognise import Group, framework_of, groups, numbered
-from xlstm.ir.graph import Node, Source, chain
+from xlstm.ir.graph import Node, chain
 from xlstm.ir.identifiers import identifier
 from xlstm.ir.kinds import BATCH_NORM
 from xlstm.ir.layers import LayerSpec, Recurrent
-from xlstm.ir.source import optimizer_of
+from xlstm.ir.source import Source, optimizer_of
 
 OPEN = "names and shapes do not prove which layer this is; load it with layers="
 

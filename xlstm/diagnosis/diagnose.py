@@ -74,7 +74,7 @@ def diagnose(
             would need more than `memory`.
 
     >>> import numpy as np
-    >>> from xlstm.ir.graph import Dense, Source, chain
+    >>> from xlstm.model import Dense, Source, chain
     >>> def model(*rows):
     ...     return chain("m", [("dense", Dense(2, 2, use_bias=False), True)], (2,),
     ...                  {"dense": {"kernel": np.array(rows)}}, Source("keras"))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layers, Values, run
-from xlstm.ir.graph import Edge, Masking, Model, row_numbers
+from xlstm.ir.graph import Edge, Model, row_numbers
+from xlstm.ir.layers import Masking
 from xlstm.ir.types import Array
 from xlstm.reference.summation import has_long_sums, ordered
 from xlstm.verification.bounds import (

@@ -15,7 +15,8 @@ from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import beside, tensors, unpack_model, unwrapped
 from xlstm.ir import layers as L
-from xlstm.ir.graph import Model, Source, chain
+from xlstm.ir.graph import Model, chain
+from xlstm.ir.source import Source
 from xlstm.ir.types import Array, Shape
 
 T = TypeVar("T")

@@ -40,7 +40,7 @@ def as_ported(model: Model) -> Model:
 def late(model: Model) -> tuple[str, str]:
     """Shapes in the source of the inputs and of the outputs that have the batch elsewhere.
 
-    >>> from xlstm.ir.graph import LSTM, Source, chain
+    >>> from xlstm.model import LSTM, Source, chain
     >>> layer = ("lstm", LSTM(2, 4, return_sequences=True), True)
     >>> model = chain("m", [layer], (None, 2), {}, Source("torch"))
     >>> late(on_axes(model, [1], [1]))

@@ -27,61 +27,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.ir.activation_names import ACTIVATIONS
-from xlstm.ir.layers import (
-    GRU,
-    LSTM,
-    MAX_SIZE,
-    SPECS,
-    Activation,
-    Affine,
-    Attention,
-    Augmentation,
-    BatchNorm,
-    Bidirectional,
-    Concatenate,
-    Conv,
-    ConvLSTM,
-    ConvTranspose,
-    Crop,
-    Custom,
-    Dense,
-    DepthwiseConv,
-    Dot,
-    Dropout,
-    Elu,
-    Embedding,
-    ExpandDims,
-    Flatten,
-    Function,
-    GlobalPool,
-    Input,
-    LayerNorm,
-    LayerSpec,
-    Masking,
-    Merge,
-    MultiHeadAttention,
-    Normalization,
-    NotEqual,
-    Pad,
-    Permute,
-    Pool,
-    PRelu,
-    Recurrent,
-    Reduce,
-    Relu,
-    RepeatVector,
-    Reshape,
-    Reverse,
-    SimpleRNN,
-    Slice,
-    Softmax,
-    Squeeze,
-    TimeDistributed,
-    TrainingOnly,
-    UnitNorm,
-    UpSample,
-)
+from xlstm.ir import layers as L
 from xlstm.ir.layers.custom import same_layer
 from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
 from xlstm.ir.layers.shape import RESHAPING
@@ -89,70 +35,7 @@ from xlstm.ir.precision import cast
 from xlstm.ir.source import Source
 from xlstm.ir.types import Array, Shape
 
-__all__ = [
-    "ACTIVATIONS",
-    "GRU",
-    "LSTM",
-    "MAX_SIZE",
-    "SPECS",
-    "Activation",
-    "Affine",
-    "Array",
-    "Attention",
-    "Augmentation",
-    "BatchNorm",
-    "Bidirectional",
-    "Builder",
-    "Concatenate",
-    "Conv",
-    "ConvLSTM",
-    "ConvTranspose",
-    "Crop",
-    "Custom",
-    "Dense",
-    "DepthwiseConv",
-    "Dot",
-    "Dropout",
-    "Edge",
-    "Elu",
-    "Embedding",
-    "ExpandDims",
-    "Flatten",
-    "Function",
-    "GlobalPool",
-    "Input",
-    "LayerNorm",
-    "LayerSpec",
-    "Masking",
-    "Merge",
-    "Model",
-    "MultiHeadAttention",
-    "Node",
-    "Normalization",
-    "NotEqual",
-    "PRelu",
-    "Pad",
-    "Permute",
-    "Pool",
-    "Recurrent",
-    "Reduce",
-    "Relu",
-    "RepeatVector",
-    "Reshape",
-    "Reverse",
-    "Shape",
-    "SimpleRNN",
-    "Slice",
-    "Softmax",
-    "Source",
-    "Squeeze",
-    "TimeDistributed",
-    "TrainingOnly",
-    "UnitNorm",
-    "UpSample",
-    "chain",
-    "row_numbers",
-]
+__all__ = ["Builder", "Edge", "Model", "Node", "chain", "row_numbers"]
 
 Name = Annotated[str, AnyText()]
 """What a file calls a model, a layer or an output."""
@@ -181,7 +64,7 @@ class Node:
     """
 
     name: Name
-    spec: LayerSpec
+    spec: L.LayerSpec
     inputs: tuple[Edge, ...] = ()
     shapes: tuple[Shape, ...] = ((),)
     trainable: bool = True
@@ -220,7 +103,7 @@ class Model:
     Attributes:
         name: the model's own name.
         nodes: in an order in which every node follows the nodes it reads.
-        inputs: names of the Input nodes, in calling order.
+        inputs: names of the L.Input nodes, in calling order.
         outputs: what the model returns, in order.
         weights: node that owns a layer -> hub tensor name -> array, in the stored dtype.
         source: where it came from.
@@ -337,14 +220,14 @@ class Builder:
             sizes that a trace does not know yet.
 
     >>> graph = Builder()
-    >>> x = graph.add("x", Input((None, 3)))
-    >>> graph.add("lstm", LSTM(3, 4, return_state=True), [x])
+    >>> x = graph.add("x", L.Input((None, 3)))
+    >>> graph.add("lstm", L.LSTM(3, 4, return_state=True), [x])
     Edge(node='lstm', output=0)
     >>> graph.nodes[-1].shapes
     ((4,), (4,), (4,))
     """
 
-    def __init__(self, most_places: int | None = MAX_SIZE) -> None:
+    def __init__(self, most_places: int | None = L.MAX_SIZE) -> None:
         self._nodes: dict[str, Node] = {}
         self._most_places = most_places
 
@@ -378,7 +261,7 @@ class Builder:
     def add(
         self,
         name: str,
-        spec: LayerSpec,
+        spec: L.LayerSpec,
         inputs: Sequence[Edge] = (),
         *,
         mask: Edge | None = None,
@@ -401,7 +284,7 @@ class Builder:
         fewest, most = spec.arity
         if not fewest <= len(before) <= most:
             raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
-        shapes = (spec.shape,) if isinstance(spec, Input) else spec.output_shapes(*before)
+        shapes = (spec.shape,) if isinstance(spec, L.Input) else spec.output_shapes(*before)
         _check_samples(name, shapes, self._most_places)
         if mask is not None:
             _check_mask(name, spec, before[0] if before else (), self.shape(mask))
@@ -424,7 +307,7 @@ def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None
         raise UsageError(name, want, got, "make it smaller")
 
 
-def _check_mask(name: str, spec: LayerSpec, x: Shape, mask: Shape) -> None:
+def _check_mask(name: str, spec: L.LayerSpec, x: Shape, mask: Shape) -> None:
     """Raises UsageError for a mask, one sample of it, that a layer does not obey."""
     wanted = spec.mask_shape(x) or ()
     apart = any(len({*pair} - {None}) > 1 for pair in zip(wanted, mask, strict=False))
@@ -434,7 +317,7 @@ def _check_mask(name: str, spec: LayerSpec, x: Shape, mask: Shape) -> None:
         raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "mend the mask")
 
 
-def _check_states(name: str, spec: LayerSpec, states: Sequence[Shape]) -> None:
+def _check_states(name: str, spec: L.LayerSpec, states: Sequence[Shape]) -> None:
     """Raises UsageError for initial states, one sample of each, that are not the layer's."""
     wanted = spec.state_shapes()
     if tuple(states) != wanted:
@@ -445,7 +328,7 @@ def _check_states(name: str, spec: LayerSpec, states: Sequence[Shape]) -> None:
 
 def chain(
     name: str,
-    layers: list[tuple[str, LayerSpec, bool]],
+    layers: list[tuple[str, L.LayerSpec, bool]],
     shape: Shape,
     weights: Mapping[str, Mapping[str, Array]],
     source: Source,
@@ -456,7 +339,7 @@ def chain(
 ) -> Model:
     """A Model of one input of `shape` and `layers` (name, spec, trainable), one after the other.
 
-    A Masking layer's mask reaches the recurrent layers after it, as far as Keras carries it.
+    A L.Masking layer's mask reaches the recurrent layers after it, as far as Keras carries it.
 
     Raises:
         UsageError: sizes that do not chain, or two layers of one name.
@@ -468,13 +351,13 @@ def chain(
     while first in taken:
         first += "_"
     graph = Builder()
-    x = graph.add(first, Input(shape, input_dtype, batch))
+    x = graph.add(first, L.Input(shape, input_dtype, batch))
     mask: Edge | None = None
     for layer_name, spec, trainable in layers:
-        recurrent = isinstance(spec, (Recurrent, Bidirectional))
+        recurrent = isinstance(spec, (L.Recurrent, L.Bidirectional))
         used = mask if recurrent else None
         x = graph.add(layer_name, spec, [x], mask=used, trainable=trainable)
-        if isinstance(spec, Masking):
+        if isinstance(spec, L.Masking):
             mask = Edge(layer_name, 1)
         elif recurrent and not spec.return_sequences:  # type: ignore[attr-defined]
             mask = None
@@ -485,8 +368,8 @@ def row_numbers(model: Model) -> dict[str, int]:
     """Inputs that hold row numbers of embeddings, and how many rows there are at least."""
     found: dict[str, int] = {}
     for node in model.nodes:
-        spec = node.spec.layer if isinstance(node.spec, TimeDistributed) else node.spec
-        if isinstance(spec, Embedding):
+        spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+        if isinstance(spec, L.Embedding):
             start = _start(model, node)
             found[start.name] = min(found.get(start.name, spec.rows), spec.rows)
     return found

@@ -9,8 +9,8 @@ from typing import Any
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.ir import layers as L
-from xlstm.ir.graph import Builder, Edge, Model, Source
-from xlstm.ir.source import BatchAxis
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.source import BatchAxis, Source
 from xlstm.ir.types import Array, Shape
 
 VERSION = 2

@@ -3,7 +3,7 @@
 In: a model and the shapes of its inputs. Out: bytes and multiply-adds of a comparison, inputs made
 smaller until it fits, or a line that says what it would need.
 
->>> from xlstm.ir.graph import RepeatVector, Source, chain
+>>> from xlstm.model import RepeatVector, Source, chain
 >>> model = chain("m", [("again", RepeatVector(10**7), True)], (3,), {}, Source("keras"))
 >>> print(cost_of(model, [(6, 3)]))
 31.7 GB of memory and 1.8e+08 multiply-adds a run

@@ -19,8 +19,8 @@ def recipe_of(
     Args:
         model: what they are for.
         trials: the inputs, and those of further shapes.
-        made: what `xlstm.verification.inputs.make_inputs` made the first ones with; None if the user
-            passed them.
+        made: the recipe of the first ones (`xlstm.verification.inputs.make_inputs`); None where
+            the user passed them.
 
     Returns:
         `cooked`: the recipe's fields, null for arrays that were given; `inputs`: name, shape and

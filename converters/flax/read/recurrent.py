@@ -11,7 +11,8 @@ import flax
 from xlstm.errors import UnsupportedError
 from xlstm.ir import layers as L
 from xlstm.ir.batch_axes import on_axes
-from xlstm.ir.graph import Builder, Edge, Model, Source
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.source import Source
 from xlstm.ir.types import Array
 
 from ..live.common import activation, check_dtype, check_residual

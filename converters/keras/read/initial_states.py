@@ -106,8 +106,8 @@ class Channels(NamedTuple):
 def channels_of(specs: Sequence[L.LayerSpec]) -> Channels | None:
     """How the channels of a layer's states move; None where they do not.
 
-    >>> spec = ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
-    >>> channels_of([Permute((1, 3, 2)), spec, Permute((2, 1))]).core
+    >>> spec = L.ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
+    >>> channels_of([L.Permute((1, 3, 2)), spec, L.Permute((2, 1))]).core
     1
     """
     if not isinstance(unwrap_time_distributed(specs[-1]), L.Permute):

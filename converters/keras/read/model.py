@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from xlstm.errors import FileError, NoArchitectureError, UnsupportedError
 from xlstm.files.description import Description
-from xlstm.ir.graph import Model, Node, Source
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.layers import Input
 from xlstm.ir.permutes import settled
+from xlstm.ir.source import Source
 
 from .builder import KerasGraphBuilder
 from .context import Paths, ReadContext

@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.ir import layers as L
 from xlstm.ir.batch_axes import on_axes
-from xlstm.ir.graph import Edge, Model, Source, row_numbers
+from xlstm.ir.graph import Edge, Model, row_numbers
+from xlstm.ir.source import Source
 
 from . import flattened_batch as folded
 from .attention import bound

@@ -16,7 +16,8 @@ from torch.nn.utils import parametrize
 from xlstm.errors import UnsupportedError
 from xlstm.ir import layers as L
 from xlstm.ir.batch_axes import on_axes
-from xlstm.ir.graph import Model, Source, chain
+from xlstm.ir.graph import Model, chain
+from xlstm.ir.source import Source
 from xlstm.ir.types import Array, Shape
 from xlstm.slots import unpack
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.graph import Edge, Input, Model, Node
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import Input, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward

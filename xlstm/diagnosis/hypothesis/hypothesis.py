@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.pairing.names import Naming, Said
-from xlstm.ir.graph import Bidirectional, Model, Node, TimeDistributed
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import Kind
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.layers import Bidirectional, LayerSpec, TimeDistributed
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.types import Array
 

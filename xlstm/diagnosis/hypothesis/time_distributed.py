@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
-from xlstm.ir.graph import TimeDistributed
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.layers import LayerSpec, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

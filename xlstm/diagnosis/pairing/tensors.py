@@ -16,7 +16,8 @@ from xlstm.errors import UnsupportedError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.recognise import plain_name
-from xlstm.ir.graph import Bidirectional, Model, Node, TimeDistributed
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.layers import Bidirectional, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.slots import FOLD, Slot, Table, shape, unpack
 
@@ -249,7 +250,7 @@ def _key(node: Node) -> tuple[object, ...]:
 def pair_nodes(a: Model, b: Model) -> dict[str, str]:
     """Owner in a -> owner in b, for layers with weights: by name, else in order by kind and sizes.
 
-    >>> from xlstm.ir.graph import Dense, Source, chain
+    >>> from xlstm.model import Dense, Source, chain
     >>> def model(*names):
     ...     return chain("m", [(n, Dense(2, 2), True) for n in names], (2,), {}, Source(""))
     >>> pair_nodes(model("a", "b"), model("c", "d"))

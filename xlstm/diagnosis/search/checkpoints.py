@@ -12,8 +12,8 @@ from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.diagnosis.search.search import Point
 from xlstm.diagnosis.search.separate_activations import compared
 from xlstm.frameworks.recording import LayerRecord
-from xlstm.ir.graph import Bidirectional, Edge, Model, Node, Recurrent
-from xlstm.ir.layers import Conv, ConvTranspose, Dense, DepthwiseConv
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import Bidirectional, Conv, ConvTranspose, Dense, DepthwiseConv, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference import run
 

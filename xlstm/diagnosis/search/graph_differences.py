@@ -13,8 +13,8 @@ from xlstm.diagnosis.mistakes.layers.activations import cause_of, optioned
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.separate_activations import inside, whole
 from xlstm.frameworks.recording import LayerRecord
-from xlstm.ir.graph import Bidirectional, Model, Node, Softmax
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.layers import Bidirectional, LayerSpec, Softmax
 
 BY_FIELD = {
     "epsilon": "epsilon",

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from xlstm.diagnosis.hypothesis.hypothesis import pieces
-from xlstm.ir.graph import (
-    Activation,
-    Bidirectional,
-    Edge,
-    Elu,
-    Model,
-    Node,
-    Recurrent,
-    Relu,
-    Softmax,
-)
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import Activation, Bidirectional, Elu, Recurrent, Relu, Softmax
 
 ELSEWHERE = (Recurrent, Bidirectional, Activation)
 """Layers whose activation acts in every step, or is all that they are."""

@@ -16,7 +16,7 @@ from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.tolerance import apart
 from xlstm.frameworks.recording import RunRecord
-from xlstm.ir.graph import Bidirectional, Recurrent
+from xlstm.ir.layers import Bidirectional, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference import run as reference
 from xlstm.verification.run import output_names

@@ -10,6 +10,8 @@ from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.layers.fields import OneOf, check_fields
 from xlstm.ir.types import Shape
 
+__all__ = ["MAX_SIZE", "SPECS", "Input", "LayerSpec"]
+
 ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 
 MAX_SIZE = 2**31 - 1
@@ -39,6 +41,10 @@ def check_rate(where: str, *rates: float) -> None:
             raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
 
 
+SPECS: dict[str, type[LayerSpec]] = {}
+"""Every spec by its kind; a spec adds itself where its class is made."""
+
+
 @dataclass(frozen=True)
 class LayerSpec:
     """One layer's options: everything that decides its function, checked on construction.
@@ -56,6 +62,8 @@ class LayerSpec:
         if "__post_init__" in vars(cls):
             # it would take the place of the check of the fields
             raise TypeError(f"{cls.__name__}: write check() instead of __post_init__()")
+        if "kind" in vars(cls):
+            SPECS[cls.kind] = cls
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -13,6 +13,8 @@ from xlstm.ir.layers.custom import Custom
 from xlstm.ir.layers.operations import Across
 from xlstm.ir.types import Shape
 
+__all__ = ["Activation", "Dense", "Dropout", "Embedding", "Masking", "Reverse", "TimeDistributed"]
+
 
 @dataclass(frozen=True)
 class Dense(LayerSpec):

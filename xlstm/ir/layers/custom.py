@@ -14,6 +14,8 @@ from xlstm.ir.layers.base import LayerSpec, check_size
 from xlstm.ir.layers.fields import AnyText, Like, OneOf
 from xlstm.ir.types import Shape
 
+__all__ = ["Custom"]
+
 MANY = 2**16
 
 # the engine gives g and s meanings of their own

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import ast
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
 from xlstm.errors import UsageError
-from xlstm.ir.layers.base import LayerSpec, check_last, check_size
+from xlstm.ir.layers.base import LayerSpec, check_size
 from xlstm.ir.layers.fields import AnyText, OneOf
 from xlstm.ir.python_source import steady
 from xlstm.ir.types import Shape
+
+__all__ = [
+    "Affine",
+    "Augmentation",
+    "Elu",
+    "Function",
+    "NotEqual",
+    "PRelu",
+    "Reduce",
+    "Relu",
+    "Softmax",
+    "TrainingOnly",
+]
 
 
 def check_not_negative(where: str, **numbers: float | None) -> None:
@@ -244,120 +257,3 @@ def _is_plain(value: object) -> bool:
     """True for None, a truth value and a finite number."""
     number = isinstance(value, (int, float)) and math.isfinite(value)
     return value is None or number
-
-
-@dataclass(frozen=True)
-class BatchNorm(LayerSpec):
-    """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
-
-    Ioffe & Szegedy 2015. In evaluation mean and variance are those kept from training; training
-    moves them by mean = momentum * mean + (1 - momentum) * batch's mean (PyTorch calls 1 - momentum
-    momentum).
-    """
-
-    kind: ClassVar[str] = "BatchNorm"
-    features: int
-    epsilon: float = 1e-3
-    momentum: float = 0.99
-    _: KW_ONLY
-    scale: bool = True
-    center: bool = True
-
-    def check(self) -> None:
-        check_size("BatchNorm", features=self.features)
-        check_not_negative("BatchNorm", epsilon=self.epsilon)
-
-    def sizes(self) -> dict[str, int]:
-        return {"o": self.features}
-
-    def missing_tensors(self) -> frozenset[str]:
-        missing = {"gamma": self.scale, "beta": self.center}
-        return frozenset(name for name, there in missing.items() if not there)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        check_last(self, shape, 1, self.features)
-        return shape
-
-
-@dataclass(frozen=True)
-class LayerNorm(LayerSpec):
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al. 2016).
-
-    With `groups` mean and variance are those of each group of channels over all axes but the batch
-    (GroupNormalization, Wu & He 2018); 0 for the last axis of every place by itself.
-    """
-
-    kind: ClassVar[str] = "LayerNorm"
-    features: int
-    epsilon: float = 1e-3
-    _: KW_ONLY
-    scale: bool = True
-    center: bool = True
-    groups: int = 0
-
-    @property
-    def title(self) -> str:
-        """Its kind, as people call it."""
-        return "GroupNorm" if self.groups else self.kind
-
-    def check(self) -> None:
-        check_size("LayerNorm", features=self.features)
-        check_not_negative("LayerNorm", epsilon=self.epsilon)
-        if self.groups < 0 or (self.groups and self.features % self.groups):
-            want = f"groups that share {self.features} channels evenly"
-            raise UsageError("LayerNorm", want, f"{self.groups}", "mend the groups")
-
-    def sizes(self) -> dict[str, int]:
-        return {"o": self.features} if self.scale or self.center else {}
-
-    def missing_tensors(self) -> frozenset[str]:
-        missing = {"gamma": self.scale, "beta": self.center}
-        return frozenset(name for name, there in missing.items() if not there)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        check_last(self, shape, 1, self.features)
-        return shape
-
-
-@dataclass(frozen=True)
-class UnitNorm(LayerSpec):
-    """Numbers along the last axis divided by their length, or by `floor` where that is larger.
-
-    The length is sqrt(sum of squares). Keras's floor is 1e-12 from 3.6 on and 1e-6 before.
-    """
-
-    kind: ClassVar[str] = "UnitNorm"
-    floor: float = 1e-12
-
-    def check(self) -> None:
-        check_not_negative("UnitNorm", floor=self.floor)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise UsageError("UnitNorm", "an input with an axis", "(batch,)", "mend the sizes")
-        return shape
-
-
-@dataclass(frozen=True)
-class Normalization(LayerSpec):
-    """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with numbers kept from data.
-
-    `invert` undoes it: mean + x max(sqrt(variance), 1e-7).
-    """
-
-    kind: ClassVar[str] = "Normalization"
-    features: int
-    invert: bool = False
-
-    def check(self) -> None:
-        check_size("Normalization", features=self.features)
-
-    def sizes(self) -> dict[str, int]:
-        return {"o": self.features}
-
-    def missing_tensors(self) -> frozenset[str]:
-        return frozenset({"count"})  # of samples: Keras keeps it, and nothing computes with it
-
-    def output_shape(self, shape: Shape) -> Shape:
-        check_last(self, shape, 1, self.features)
-        return shape

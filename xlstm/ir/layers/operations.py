@@ -12,6 +12,8 @@ from xlstm.ir.layers.fields import Like, OneOf
 from xlstm.ir.layers.merge import broadcast
 from xlstm.ir.types import Shape
 
+__all__ = ["Across", "Along", "Clip", "Compare", "Constant", "Einsum", "Where"]
+
 COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
 
 SO_FAR = ("cumsum", "cumprod")

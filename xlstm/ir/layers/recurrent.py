@@ -17,6 +17,8 @@ from xlstm.ir.layers.base import (
 from xlstm.ir.layers.fields import OneOf
 from xlstm.ir.types import Shape
 
+__all__ = ["GRU", "LSTM", "MERGES", "Bidirectional", "ConvLSTM", "Recurrent", "SimpleRNN"]
+
 
 @dataclass(frozen=True)
 class Recurrent(LayerSpec):

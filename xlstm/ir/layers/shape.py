@@ -10,6 +10,8 @@ from xlstm.errors import UsageError
 from xlstm.ir.layers.base import LayerSpec, check_size
 from xlstm.ir.types import Shape
 
+__all__ = ["ExpandDims", "Flatten", "Permute", "RepeatVector", "Reshape", "Slice", "Squeeze"]
+
 
 def _product(shape: Shape) -> int | None:
     return None if None in shape else math.prod(size or 1 for size in shape)

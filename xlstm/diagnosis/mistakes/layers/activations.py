@@ -13,8 +13,16 @@ from xlstm.diagnosis.hypothesis.altered_model import Formula
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
 from xlstm.errors import XlstmError
 from xlstm.ir.activation_names import ACTIVATIONS
-from xlstm.ir.graph import GRU, Activation, BatchNorm, Elu, Relu, Softmax, TimeDistributed
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.layers import (
+    GRU,
+    Activation,
+    BatchNorm,
+    Elu,
+    LayerSpec,
+    Relu,
+    Softmax,
+    TimeDistributed,
+)
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context

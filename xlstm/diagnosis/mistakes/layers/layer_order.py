@@ -10,8 +10,8 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
-from xlstm.ir.graph import Activation, BatchNorm, Edge, LayerNorm, Model, Node
-from xlstm.ir.layers import Conv, Dense, DepthwiseConv, LayerSpec
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import Activation, BatchNorm, Conv, Dense, DepthwiseConv, LayerNorm, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward

@@ -10,18 +10,23 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
 from xlstm.diagnosis.mistakes.layers.activations import optioned
-from xlstm.ir.graph import (
+from xlstm.ir.layers import (
     Activation,
     Concatenate,
+    Conv,
+    ConvTranspose,
     Dense,
+    DepthwiseConv,
     Embedding,
     Flatten,
+    GlobalPool,
     LayerNorm,
+    LayerSpec,
     Merge,
+    Pool,
     RepeatVector,
     Reshape,
 )
-from xlstm.ir.layers import Conv, ConvTranspose, DepthwiseConv, GlobalPool, LayerSpec, Pool
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward

@@ -11,8 +11,7 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.layers.activations import with_options
-from xlstm.ir.graph import Bidirectional
-from xlstm.ir.layers import MERGES, LayerSpec
+from xlstm.ir.layers import MERGES, Bidirectional, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.recurrent import merge, recurrent

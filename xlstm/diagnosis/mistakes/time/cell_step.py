@@ -13,8 +13,8 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
 from xlstm.diagnosis.mistakes.layers.activations import HARD, words
 from xlstm.diagnosis.mistakes.time.bidirectional import each
-from xlstm.ir.graph import GRU, LSTM, Edge, Masking, Recurrent
-from xlstm.ir.layers import ConvLSTM, LayerSpec
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import GRU, LSTM, ConvLSTM, LayerSpec, Masking, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context

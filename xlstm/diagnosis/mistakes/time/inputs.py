@@ -10,8 +10,15 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
-from xlstm.ir.graph import Bidirectional, Embedding, Input, Recurrent, TimeDistributed
-from xlstm.ir.layers import Dense, LayerSpec
+from xlstm.ir.layers import (
+    Bidirectional,
+    Dense,
+    Embedding,
+    Input,
+    LayerSpec,
+    Recurrent,
+    TimeDistributed,
+)
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

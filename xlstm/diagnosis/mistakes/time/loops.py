@@ -10,8 +10,7 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
 from xlstm.diagnosis.mistakes.time.bidirectional import Run, each
-from xlstm.ir.graph import LSTM, Bidirectional, Recurrent
-from xlstm.ir.layers import ConvLSTM
+from xlstm.ir.layers import LSTM, Bidirectional, ConvLSTM, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.recurrent import recurrent

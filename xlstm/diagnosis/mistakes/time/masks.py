@@ -12,8 +12,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
-from xlstm.ir.graph import Bidirectional, Masking, Recurrent
-from xlstm.ir.layers import LayerSpec
+from xlstm.ir.layers import Bidirectional, LayerSpec, Masking, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

@@ -18,8 +18,19 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
-from xlstm.ir.graph import LSTM, Bidirectional, Dropout, Edge, Model, Node, Recurrent
-from xlstm.ir.layers import Concatenate, ConvLSTM, GlobalPool, LayerSpec, Reduce, Slice
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import (
+    LSTM,
+    Bidirectional,
+    Concatenate,
+    ConvLSTM,
+    Dropout,
+    GlobalPool,
+    LayerSpec,
+    Recurrent,
+    Reduce,
+    Slice,
+)
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

@@ -9,8 +9,7 @@ from typing import Any
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.bidirectional import each, mask_turned, whole
-from xlstm.ir.graph import Bidirectional, Recurrent
-from xlstm.ir.layers import LayerSpec, Reverse, Slice
+from xlstm.ir.layers import Bidirectional, LayerSpec, Recurrent, Reverse, Slice
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

@@ -9,8 +9,7 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
-from xlstm.ir.graph import Bidirectional, Embedding, Masking, Recurrent
-from xlstm.ir.layers import LayerSpec, NotEqual
+from xlstm.ir.layers import Bidirectional, Embedding, LayerSpec, Masking, NotEqual, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

@@ -11,8 +11,8 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.returned_piece import earlier
-from xlstm.ir.graph import Bidirectional, Edge, Recurrent
-from xlstm.ir.layers import ConvLSTM, LayerSpec
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import Bidirectional, ConvLSTM, LayerSpec, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

@@ -26,8 +26,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
     with_tensors,
 )
 from xlstm.diagnosis.pairing.names import Naming, Said
-from xlstm.ir.graph import Bidirectional
 from xlstm.ir.kinds import Kind
+from xlstm.ir.layers import Bidirectional
 from xlstm.ir.types import Array
 from xlstm.slots import Slot, Table, pack, shape, unpack
 

@@ -87,7 +87,7 @@ converters/keras/live converters/keras/read/layers converters/keras/read/ops
 converters/keras/templates converters/keras/write converters/numpy converters/torch/live
 converters/torch/templates converters/torch/write xlstm/cli xlstm/counting/picture
 xlstm/diagnosis/mistakes/layers xlstm/diagnosis/mistakes/time
-xlstm/diagnosis/mistakes/weights xlstm/ir/layers xlstm/reading xlstm/rendering
+xlstm/diagnosis/mistakes/weights xlstm/reading xlstm/rendering
 """
 """Packages whose docstring is one line."""
 

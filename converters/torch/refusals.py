@@ -9,13 +9,13 @@ from xlstm.ir.graph import Node
 
 from .activations import FUNCTIONS
 from .native import native
-from .write.layers import LAYERS
+from .write.layers import WRITERS
 
 
 def refuse(node: Node) -> str:
     """Why there is no exact form of a layer, "" if there is one."""
     spec = node.spec
-    if type(spec) not in LAYERS:
+    if type(spec) not in WRITERS:
         return spec.kind
     if isinstance(spec, L.TimeDistributed):
         return refuse(replace(node, spec=spec.layer))
@@ -26,7 +26,7 @@ def refuse(node: Node) -> str:
 
 
 def _refuse(spec: L.LayerSpec, node: Node) -> str:
-    if type(spec) not in LAYERS:
+    if type(spec) not in WRITERS:
         return spec.kind
     for option in ("activation", "gate_activation"):
         if (name := getattr(spec, option, None)) is not None and name not in FUNCTIONS:

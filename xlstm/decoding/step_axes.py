@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.types import Shape
@@ -34,9 +34,9 @@ def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
         shapes: of one sample of each input, at training's length.
         axis: of a sample, from 0 on.
 
-    >>> axes_before(specs.Dense(3, 4), [(None, 3)], 0), axes_before(specs.Dense(3, 4), [(9, 3)], 1)
+    >>> axes_before(L.Dense(3, 4), [(None, 3)], 0), axes_before(L.Dense(3, 4), [(9, 3)], 1)
     ((0,), None)
-    >>> axes_before(specs.Merge("add"), [(9, 3), (3,)], 0), axes_before(specs.Reverse(), [(9,)], 0)
+    >>> axes_before(L.Merge("add"), [(9, 3), (3,)], 0), axes_before(L.Reverse(), [(9,)], 0)
     ((0, None), None)
     """
     rule = RULES.get(type(spec))
@@ -46,7 +46,7 @@ def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
 def axis_of(spec: LayerSpec, output: int, axis: int) -> int:
     """Where the steps of an output lie, if those of the first one lie on `axis`."""
     # the weights of several heads have the heads first
-    return axis + (isinstance(spec, specs.MultiHeadAttention) and output == 1)
+    return axis + (isinstance(spec, L.MultiHeadAttention) and output == 1)
 
 
 def _same(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
@@ -59,15 +59,15 @@ def _but_last(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if axis < len(shapes[0]) - 1 and not getattr(spec, "groups", 0) else None
 
 
-def _slopes(spec: specs.PRelu, _shapes: Shapes, axis: int) -> Axes | None:
+def _slopes(spec: L.PRelu, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if spec.shape[axis] == 1 else None
 
 
-def _softmax(spec: specs.Softmax, shapes: Shapes, axis: int) -> Axes | None:
+def _softmax(spec: L.Softmax, shapes: Shapes, axis: int) -> Axes | None:
     return None if spec.axis % len(shapes[0]) == axis else (axis,)
 
 
-def _reduce(spec: specs.Reduce, shapes: Shapes, axis: int) -> Axes | None:
+def _reduce(spec: L.Reduce, shapes: Shapes, axis: int) -> Axes | None:
     if spec.keep:
         return None if axis in spec.axes else (axis,)
     return ([n for n in range(len(shapes[0])) if n not in spec.axes][axis],)
@@ -81,14 +81,14 @@ def _reverse(_spec: LayerSpec, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if axis else None
 
 
-def _distributed(spec: specs.TimeDistributed, shapes: Shapes, axis: int) -> Axes | None:
+def _distributed(spec: L.TimeDistributed, shapes: Shapes, axis: int) -> Axes | None:
     if axis == 0:
         return (0,) * len(shapes)
     inner = axes_before(spec.layer, [shape[1:] for shape in shapes], axis - 1)
     return inner and tuple(None if n is None else n + 1 for n in inner)
 
 
-def _concatenate(spec: specs.Concatenate, shapes: Shapes, axis: int) -> Axes | None:
+def _concatenate(spec: L.Concatenate, shapes: Shapes, axis: int) -> Axes | None:
     return None if spec.axis % len(shapes[0]) == axis else (axis,) * len(shapes)
 
 
@@ -103,12 +103,12 @@ def _stretched(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     return tuple(None if same else n for n, same in zip(places, stretch, strict=True))
 
 
-def _constant(spec: specs.Constant, shapes: Shapes, axis: int) -> Axes | None:
+def _constant(spec: L.Constant, shapes: Shapes, axis: int) -> Axes | None:
     place = axis - len(shapes[0]) + len(spec.shape)
     return (axis,) if place < 0 or spec.shape[place] == 1 else None
 
 
-def _dot(spec: specs.Dot, shapes: Shapes, axis: int) -> Axes | None:
+def _dot(spec: L.Dot, shapes: Shapes, axis: int) -> Axes | None:
     a, b = (n - 1 for n in spec.axes)
     left = [(n, None) for n in range(len(shapes[0])) if n != a]
     right = [(None, n) for n in range(len(shapes[1])) if n != b]
@@ -116,7 +116,7 @@ def _dot(spec: specs.Dot, shapes: Shapes, axis: int) -> Axes | None:
     return found[axis] if found else None
 
 
-def _einsum(spec: specs.Einsum, _shapes: Shapes, axis: int) -> Axes | None:
+def _einsum(spec: L.Einsum, _shapes: Shapes, axis: int) -> Axes | None:
     *terms, out = spec.letters
     places = (term.find(out[axis]) for term in terms)
     return tuple(None if place < 0 else place for place in places)
@@ -144,7 +144,7 @@ def _regrouped(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     return None
 
 
-def _permute(spec: specs.Permute, _shapes: Shapes, axis: int) -> Axes | None:
+def _permute(spec: L.Permute, _shapes: Shapes, axis: int) -> Axes | None:
     return (spec.order[axis] - 1,)
 
 
@@ -152,22 +152,22 @@ def _repeat(_spec: LayerSpec, _shapes: Shapes, axis: int) -> Axes | None:
     return (0,) if axis else None
 
 
-def _slice(spec: specs.Slice, _shapes: Shapes, axis: int) -> Axes | None:
+def _slice(spec: L.Slice, _shapes: Shapes, axis: int) -> Axes | None:
     if spec.drop:
         return (axis + (spec.axis <= axis),)
     all_of_it = spec.start in (None, 0) and spec.stop is None and spec.step == 1
     return (axis,) if axis != spec.axis or all_of_it else None
 
 
-def _expand(spec: specs.ExpandDims, _shapes: Shapes, axis: int) -> Axes | None:
+def _expand(spec: L.ExpandDims, _shapes: Shapes, axis: int) -> Axes | None:
     return None if axis == spec.axis else (axis - (spec.axis < axis),)
 
 
-def _squeeze(spec: specs.Squeeze, _shapes: Shapes, axis: int) -> Axes | None:
+def _squeeze(spec: L.Squeeze, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis + (spec.axis <= axis),)
 
 
-def _along(spec: specs.Along, _shapes: Shapes, axis: int) -> Axes | None:
+def _along(spec: L.Along, _shapes: Shapes, axis: int) -> Axes | None:
     if spec.how in SO_FAR:
         return None if axis == spec.axis else (axis,)
     return (axis + (spec.axis <= axis),)
@@ -180,62 +180,62 @@ def _window(spec: Any, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if one and (cut is None or cut[axis] == (0, 0)) else None
 
 
-def _ends(spec: specs.Pad | specs.Crop, _shapes: Shapes, axis: int) -> Axes | None:
+def _ends(spec: L.Pad | L.Crop, _shapes: Shapes, axis: int) -> Axes | None:
     kept = axis < len(spec.before) and spec.before[axis] == spec.after[axis] == 0
     return (axis,) if kept else None
 
 
-def _up(spec: specs.UpSample, _shapes: Shapes, axis: int) -> Axes | None:
+def _up(spec: L.UpSample, _shapes: Shapes, axis: int) -> Axes | None:
     return (axis,) if axis < len(spec.times) and spec.times[axis] == 1 else None
 
 
 RULES: dict[type[LayerSpec], Callable[..., Axes | None]] = {
-    specs.Activation: _same,
-    specs.Affine: _same,
-    specs.Along: _along,
-    specs.Attention: _attention,
-    specs.Augmentation: _same,
-    specs.BatchNorm: _but_last,
-    specs.Clip: _same,
-    specs.Compare: _stretched,
-    specs.Concatenate: _concatenate,
-    specs.Constant: _constant,
-    specs.Conv: _window,
-    specs.ConvTranspose: _window,
-    specs.Crop: _ends,
-    specs.Dense: _but_last,
-    specs.DepthwiseConv: _window,
-    specs.Dot: _dot,
-    specs.Dropout: _same,
-    specs.Einsum: _einsum,
-    specs.Elu: _same,
-    specs.Embedding: _embedding,
-    specs.ExpandDims: _expand,
-    specs.Flatten: _regrouped,
-    specs.Function: _same,
-    specs.LayerNorm: _but_last,
-    specs.Masking: _but_last,
-    specs.Merge: _stretched,
-    specs.MultiHeadAttention: _attention,
-    specs.Normalization: _but_last,
-    specs.NotEqual: _same,
-    specs.Pad: _ends,
-    specs.Permute: _permute,
-    specs.Pool: _window,
-    specs.PRelu: _slopes,
-    specs.Reduce: _reduce,
-    specs.Relu: _same,
-    specs.RepeatVector: _repeat,
-    specs.Reshape: _regrouped,
-    specs.Reverse: _reverse,
-    specs.Slice: _slice,
-    specs.Softmax: _softmax,
-    specs.Squeeze: _squeeze,
-    specs.TimeDistributed: _distributed,
-    specs.TrainingOnly: _same,
-    specs.UnitNorm: _but_last,
-    specs.UpSample: _up,
-    specs.Where: _stretched,
+    L.Activation: _same,
+    L.Affine: _same,
+    L.Along: _along,
+    L.Attention: _attention,
+    L.Augmentation: _same,
+    L.BatchNorm: _but_last,
+    L.Clip: _same,
+    L.Compare: _stretched,
+    L.Concatenate: _concatenate,
+    L.Constant: _constant,
+    L.Conv: _window,
+    L.ConvTranspose: _window,
+    L.Crop: _ends,
+    L.Dense: _but_last,
+    L.DepthwiseConv: _window,
+    L.Dot: _dot,
+    L.Dropout: _same,
+    L.Einsum: _einsum,
+    L.Elu: _same,
+    L.Embedding: _embedding,
+    L.ExpandDims: _expand,
+    L.Flatten: _regrouped,
+    L.Function: _same,
+    L.LayerNorm: _but_last,
+    L.Masking: _but_last,
+    L.Merge: _stretched,
+    L.MultiHeadAttention: _attention,
+    L.Normalization: _but_last,
+    L.NotEqual: _same,
+    L.Pad: _ends,
+    L.Permute: _permute,
+    L.Pool: _window,
+    L.PRelu: _slopes,
+    L.Reduce: _reduce,
+    L.Relu: _same,
+    L.RepeatVector: _repeat,
+    L.Reshape: _regrouped,
+    L.Reverse: _reverse,
+    L.Slice: _slice,
+    L.Softmax: _softmax,
+    L.Squeeze: _squeeze,
+    L.TimeDistributed: _distributed,
+    L.TrainingOnly: _same,
+    L.UnitNorm: _but_last,
+    L.UpSample: _up,
+    L.Where: _stretched,
 }
 """The rule of each layer. What is missing mixes steps (GlobalPool, Bidirectional) or samples
 (Across), keeps a state (Recurrent), or is not known (Custom)."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.coverage import Coverage
+
+FORWARD = L.LayerFunctions()
+"""Layer -> its forward pass: (spec, inputs, context) to a list of outputs."""
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
-from xlstm.reference.context import Context
+from xlstm.reference.context import FORWARD, Context
 
 CHUNK = 2**21
 """Numbers of windows laid out at a time: they repeat every input once for each window it is in."""
@@ -128,7 +128,8 @@ def scatter(x: Array, kernel: Array, strides: Sequence[int], dilation: Sequence[
     return y
 
 
-def conv(spec: specs.Conv, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Conv)
+def conv(spec: L.Conv, x: Array, context: Context) -> list[Array]:
     """(B, *space, C) -> (B, *space', F): each group of channels by itself."""
     options: Any = (spec.padding, spec.strides, spec.dilation)
     inputs = np.split(x, spec.groups, axis=-1)
@@ -140,7 +141,8 @@ def conv(spec: specs.Conv, x: Array, context: Context) -> list[Array]:
     return [context.activate(spec.activation, y)]
 
 
-def conv_transpose(spec: specs.ConvTranspose, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.ConvTranspose)
+def conv_transpose(spec: L.ConvTranspose, x: Array, context: Context) -> list[Array]:
     """(B, *space, C) -> (B, *space', F): the gradient of the convolution that makes x of y."""
     y = scatter(x, context.weights["kernel"], spec.strides, spec.dilation)
     rank, more = len(spec.window), spec.output_padding
@@ -162,7 +164,8 @@ def conv_transpose(spec: specs.ConvTranspose, x: Array, context: Context) -> lis
     return [context.activate(spec.activation, y)]
 
 
-def depthwise(spec: specs.DepthwiseConv, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.DepthwiseConv)
+def depthwise(spec: L.DepthwiseConv, x: Array, context: Context) -> list[Array]:
     """(B, *space, C) -> (B, *space', C M): each channel by itself."""
     sliding = (spec.window, spec.strides, spec.dilation)
     x = padded(x, spec.padding, *sliding)

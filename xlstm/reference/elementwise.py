@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.reference.activations import softmax as softmax_last
-from xlstm.reference.context import Context
+from xlstm.reference.context import FORWARD, Context
 
 
-def relu(spec: specs.Relu, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Relu)
+def relu(spec: L.Relu, x: Array, context: Context) -> list[Array]:
     """A slope up to `threshold`, x above it, and `top` at most."""
     number = x.dtype.type
     threshold, top = spec.threshold, np.inf if spec.top is None else spec.top
@@ -24,14 +25,16 @@ def relu(spec: specs.Relu, x: Array, context: Context) -> list[Array]:
     return [np.where(x > number(threshold), np.minimum(x, number(top)), low)]
 
 
-def prelu(_spec: specs.PRelu, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.PRelu)
+def prelu(_spec: L.PRelu, x: Array, context: Context) -> list[Array]:
     """A slope of its own below zero."""
     if context.coverage is not None:
         context.coverage.see_pieces(context.name, "output", "PRelu", (0.0,), x)
     return [np.where(x >= 0, x, context.weights["slopes"] * x)]
 
 
-def elu(spec: specs.Elu, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Elu)
+def elu(spec: L.Elu, x: Array, context: Context) -> list[Array]:
     """An exponential below zero."""
     if context.coverage is not None:
         context.coverage.see_pieces(context.name, "output", "Elu", (0.0,), x)
@@ -39,13 +42,15 @@ def elu(spec: specs.Elu, x: Array, context: Context) -> list[Array]:
     return [np.where(x > 0, x, low)]
 
 
-def softmax(spec: specs.Softmax, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Softmax)
+def softmax(spec: L.Softmax, x: Array, _context: Context) -> list[Array]:
     """Over one axis."""
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
     return [np.moveaxis(softmax_last(np.moveaxis(x, axis, -1)), -1, axis)]
 
 
-def affine(spec: specs.Affine, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Affine)
+def affine(spec: L.Affine, x: Array, _context: Context) -> list[Array]:
     """A fixed line."""
     return [x * x.dtype.type(spec.scale) + x.dtype.type(spec.offset)]
 
@@ -72,13 +77,15 @@ FUNCTIONS: dict[str, Any] = {
 }
 
 
-def function(spec: specs.Function, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Function)
+def function(spec: L.Function, x: Array, _context: Context) -> list[Array]:
     """A plain function."""
     with np.errstate(all="ignore"):
         return [np.asanyarray(FUNCTIONS[spec.name](x))]
 
 
-def reduce(spec: specs.Reduce, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Reduce)
+def reduce(spec: L.Reduce, x: Array, _context: Context) -> list[Array]:
     """Over axes of a sample."""
     axes = tuple(axis + 1 for axis in spec.axes)
     functions: dict[str, Any] = {
@@ -91,19 +98,20 @@ def reduce(spec: specs.Reduce, x: Array, _context: Context) -> list[Array]:
     return [np.asanyarray(functions[spec.how](x, axis=axes, keepdims=spec.keep))]
 
 
-def not_equal(spec: specs.NotEqual, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.NotEqual)
+def not_equal(spec: L.NotEqual, x: Array, _context: Context) -> list[Array]:
     """A mask."""
     return [x != spec.value]
 
 
-def nothing(
-    _spec: specs.TrainingOnly | specs.Augmentation, x: Array, _context: Context
-) -> list[Array]:
+@FORWARD.of(L.TrainingOnly, L.Augmentation)
+def nothing(_spec: L.TrainingOnly | L.Augmentation, x: Array, _context: Context) -> list[Array]:
     """The input: evaluation, not training."""
     return [x]
 
 
-def batch_norm(spec: specs.BatchNorm, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.BatchNorm)
+def batch_norm(spec: L.BatchNorm, x: Array, context: Context) -> list[Array]:
     """With the statistics kept from training."""
     weights = context.weights
     spread = np.sqrt(weights["variance"] + x.dtype.type(spec.epsilon))
@@ -115,7 +123,8 @@ def _scaled(y: Array, context: Context) -> Array:
     return y + context.weights["beta"] if "beta" in context.weights else y
 
 
-def layer_norm(spec: specs.LayerNorm, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.LayerNorm)
+def layer_norm(spec: L.LayerNorm, x: Array, context: Context) -> list[Array]:
     """With the mean and variance of the sample itself."""
     groups = spec.groups
     parts = x.reshape(*x.shape[:-1], groups, -1) if groups else x
@@ -136,19 +145,22 @@ def unit(x: Array, axis: int, floor: float) -> Array:
     return np.asanyarray(x / np.maximum(length, x.dtype.type(floor)))
 
 
-def unit_norm(spec: specs.UnitNorm, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.UnitNorm)
+def unit_norm(spec: L.UnitNorm, x: Array, _context: Context) -> list[Array]:
     """Divided by its length along the last axis."""
     return [unit(x, -1, spec.floor)]
 
 
-def normalization(spec: specs.Normalization, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Normalization)
+def normalization(spec: L.Normalization, x: Array, context: Context) -> list[Array]:
     """With the mean and variance kept from data."""
     spread = np.maximum(np.sqrt(context.weights["variance"]), x.dtype.type(1e-7))
     mean = context.weights["mean"]
     return [mean + x * spread if spec.invert else (x - mean) / spread]
 
 
-def embedding(spec: specs.Embedding, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Embedding)
+def embedding(spec: L.Embedding, x: Array, context: Context) -> list[Array]:
     """Rows of the table, and the mask. A number without a row gives NaN, as nothing is right."""
     ids = np.trunc(np.asanyarray(x, np.float64))
     known = (ids >= 0) & (ids < spec.rows)
@@ -157,27 +169,32 @@ def embedding(spec: specs.Embedding, x: Array, context: Context) -> list[Array]:
     return [found, x != 0] if spec.mask_zero else [found]
 
 
-def flatten(_spec: specs.Flatten, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Flatten)
+def flatten(_spec: L.Flatten, x: Array, _context: Context) -> list[Array]:
     """In C order."""
     return [x.reshape(len(x), -1)]
 
 
-def reshape(spec: specs.Reshape, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Reshape)
+def reshape(spec: L.Reshape, x: Array, _context: Context) -> list[Array]:
     """In C order."""
     return [x.reshape(len(x), *(-1 if size is None else size for size in spec.shape))]
 
 
-def permute(spec: specs.Permute, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Permute)
+def permute(spec: L.Permute, x: Array, _context: Context) -> list[Array]:
     """Axes in another order."""
     return [x.transpose(0, *spec.order)]
 
 
-def repeat_vector(spec: specs.RepeatVector, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.RepeatVector)
+def repeat_vector(spec: L.RepeatVector, x: Array, _context: Context) -> list[Array]:
     """Equal steps."""
     return [np.repeat(x[:, None], spec.times, axis=1)]
 
 
-def take(spec: specs.Slice, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Slice)
+def take(spec: L.Slice, x: Array, _context: Context) -> list[Array]:
     """A part along one axis."""
     before = (slice(None),) * (spec.axis + 1)
     if spec.drop:
@@ -185,11 +202,13 @@ def take(spec: specs.Slice, x: Array, _context: Context) -> list[Array]:
     return [x[(*before, slice(spec.start, spec.stop, spec.step))]]
 
 
-def expand_dims(spec: specs.ExpandDims, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.ExpandDims)
+def expand_dims(spec: L.ExpandDims, x: Array, _context: Context) -> list[Array]:
     """A new axis."""
     return [np.expand_dims(x, spec.axis + 1)]
 
 
-def squeeze(spec: specs.Squeeze, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Squeeze)
+def squeeze(spec: L.Squeeze, x: Array, _context: Context) -> list[Array]:
     """An axis less."""
     return [x.squeeze(spec.axis + 1)]

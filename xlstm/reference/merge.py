@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.reference.activations import softmax
-from xlstm.reference.context import Context
+from xlstm.reference.context import FORWARD, Context
 from xlstm.reference.elementwise import unit
 
 Masks = dict[str, Array]
@@ -23,7 +23,8 @@ def _same_rank(arrays: tuple[Array, ...]) -> list[Array]:
     return [x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]) for x in arrays]
 
 
-def merge(spec: specs.Merge, *rest: Array | Context) -> list[Array]:
+@FORWARD.of(L.Merge)
+def merge(spec: L.Merge, *rest: Array | Context) -> list[Array]:
     """Element by element."""
     arrays = _same_rank(tuple(x for x in rest if isinstance(x, np.ndarray)))
     functions = {
@@ -38,14 +39,16 @@ def merge(spec: specs.Merge, *rest: Array | Context) -> list[Array]:
     return [y / len(arrays) if spec.how == "average" else y]
 
 
-def concatenate(spec: specs.Concatenate, *rest: Array | Context) -> list[Array]:
+@FORWARD.of(L.Concatenate)
+def concatenate(spec: L.Concatenate, *rest: Array | Context) -> list[Array]:
     """End to end."""
     arrays = [x for x in rest if isinstance(x, np.ndarray)]
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
     return [np.concatenate(arrays, axis=axis)]
 
 
-def dot(spec: specs.Dot, a: Array, b: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Dot)
+def dot(spec: L.Dot, a: Array, b: Array, _context: Context) -> list[Array]:
     """Products summed over one axis of each, sample by sample."""
     first, second = spec.axes
     if spec.normalize:
@@ -55,7 +58,7 @@ def dot(spec: specs.Dot, a: Array, b: Array, _context: Context) -> list[Array]:
     return [y[:, None] if y.ndim == 1 else y]
 
 
-def _scores(spec: specs.Attention, query: Array, key: Array, context: Context) -> Array:
+def _scores(spec: L.Attention, query: Array, key: Array, context: Context) -> Array:
     scale = context.weights.get("scale", query.dtype.type(1))
     if spec.score == "dot":
         return np.asanyarray(query @ key.swapaxes(1, 2) * scale)
@@ -99,7 +102,8 @@ def _weighed(scores: Array, seen: Array, blind: str) -> Array:
     return np.where(seen, weights, 0) if blind == "zeros" else weights
 
 
-def attention(spec: specs.Attention, *rest: Array | Context) -> list[Array]:
+@FORWARD.of(L.Attention)
+def attention(spec: L.Attention, *rest: Array | Context) -> list[Array]:
     """(B, Tq, D), (B, Tv, D) -> (B, Tq, D)."""
     context, (query, value, key), masks = _parted(spec, rest)
     counts = masks.pop("q", None)
@@ -110,7 +114,8 @@ def attention(spec: specs.Attention, *rest: Array | Context) -> list[Array]:
     return [found, weights] if spec.scores else [found]
 
 
-def multi_head(spec: specs.MultiHeadAttention, *rest: Array | Context) -> list[Array]:
+@FORWARD.of(L.MultiHeadAttention)
+def multi_head(spec: L.MultiHeadAttention, *rest: Array | Context) -> list[Array]:
     """(B, Tq, Q), (B, Tv, V) -> (B, Tq, O)."""
     context, (query, value, key), masks = _parted(spec, rest)
 

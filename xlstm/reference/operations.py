@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
-from xlstm.reference.context import Context
+from xlstm.reference.context import FORWARD, Context
 
 COMPARISONS: dict[str, Any] = {
     "equal": np.equal,
@@ -20,7 +20,8 @@ COMPARISONS: dict[str, Any] = {
 }
 
 
-def clip(spec: specs.Clip, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Clip)
+def clip(spec: L.Clip, x: Array, context: Context) -> list[Array]:
     """Between bounds."""
     bounds = tuple(bound for bound in (spec.low, spec.high) if bound is not None)
     if context.coverage is not None:
@@ -30,13 +31,15 @@ def clip(spec: specs.Clip, x: Array, context: Context) -> list[Array]:
     return [y if spec.high is None else np.minimum(y, x.dtype.type(spec.high))]
 
 
-def compare(spec: specs.Compare, x: Array, *rest: Array | Context) -> list[Array]:
+@FORWARD.of(L.Compare)
+def compare(spec: L.Compare, x: Array, *rest: Array | Context) -> list[Array]:
     """1 or 0."""
     other = x.dtype.type(spec.value) if spec.value is not None else rest[0]
     return [COMPARISONS[spec.how](x, other).astype(x.dtype)]
 
 
-def where(spec: specs.Where, condition: Array, *rest: Array | Context) -> list[Array]:
+@FORWARD.of(L.Where)
+def where(spec: L.Where, condition: Array, *rest: Array | Context) -> list[Array]:
     """One of two."""
     given = iter([x for x in rest if isinstance(x, np.ndarray)])
     yes = next(given) if spec.yes is None else condition.dtype.type(spec.yes)
@@ -44,7 +47,8 @@ def where(spec: specs.Where, condition: Array, *rest: Array | Context) -> list[A
     return [np.where(condition != 0, yes, no)]
 
 
-def along(spec: specs.Along, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Along)
+def along(spec: L.Along, x: Array, _context: Context) -> list[Array]:
     """Sums or products so far, or places."""
     functions: dict[str, Any] = {
         "cumsum": np.cumsum,
@@ -65,7 +69,8 @@ ARITHMETIC: dict[str, Any] = {
 }
 
 
-def constant(spec: specs.Constant, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Constant)
+def constant(spec: L.Constant, x: Array, _context: Context) -> list[Array]:
     """With fixed numbers."""
     held = np.asanyarray(spec.values, x.dtype).reshape(spec.shape)
     a, b = (held, x) if spec.first else (x, held)
@@ -73,7 +78,8 @@ def constant(spec: specs.Constant, x: Array, _context: Context) -> list[Array]:
         return [np.asanyarray((ARITHMETIC | COMPARISONS)[spec.how](a, b)).astype(x.dtype)]
 
 
-def across(spec: specs.Across, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Across)
+def across(spec: L.Across, x: Array, _context: Context) -> list[Array]:
     """Over all samples, for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
     functions: dict[str, Any] = {
@@ -87,7 +93,8 @@ def across(spec: specs.Across, x: Array, _context: Context) -> list[Array]:
     return [np.repeat(found, len(x), axis=0)]
 
 
-def einsum(spec: specs.Einsum, a: Array, b: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Einsum)
+def einsum(spec: L.Einsum, a: Array, b: Array, _context: Context) -> list[Array]:
     """Products summed, sample by sample."""
     pairs = zip(a, b, strict=True)
     return [np.stack([np.asanyarray(np.einsum(spec.equation, x, y)) for x, y in pairs])]

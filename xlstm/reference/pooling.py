@@ -6,13 +6,14 @@ import functools
 
 import numpy as np
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
-from xlstm.reference.context import Context
+from xlstm.reference.context import FORWARD, Context
 from xlstm.reference.convolution import padded, slide
 
 
-def pool(spec: specs.Pool, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Pool)
+def pool(spec: L.Pool, x: Array, _context: Context) -> list[Array]:
     """(B, *space, C) -> (B, *space', C); padding is left out of the mean."""
     sliding = (spec.window, spec.strides, (1,) * len(spec.window))
 
@@ -26,7 +27,8 @@ def pool(spec: specs.Pool, x: Array, _context: Context) -> list[Array]:
     return [over(np.add, x, 0.0) / over(np.add, ones, 0.0)]
 
 
-def global_pool(spec: specs.GlobalPool, x: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.GlobalPool)
+def global_pool(spec: L.GlobalPool, x: Array, context: Context) -> list[Array]:
     """(B, *space, C) -> (B, C), or (B, 1, ..., C) where the axes are kept."""
     axes = tuple(range(1, x.ndim - 1))
     if spec.how == "max":
@@ -39,19 +41,22 @@ def global_pool(spec: specs.GlobalPool, x: Array, context: Context) -> list[Arra
         return [total / counts.sum(axis=axes, keepdims=spec.keep, dtype=x.dtype)]
 
 
-def pad(spec: specs.Pad, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Pad)
+def pad(spec: L.Pad, x: Array, _context: Context) -> list[Array]:
     """Zeros around."""
     pairs = zip(spec.before, spec.after, strict=True)
     return [np.pad(x, [(0, 0), *pairs, (0, 0)])]
 
 
-def crop(spec: specs.Crop, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.Crop)
+def crop(spec: L.Crop, x: Array, _context: Context) -> list[Array]:
     """The middle."""
     sizes = zip(x.shape[1:], spec.before, spec.after, strict=False)
     return [x[:, *(slice(a, n - b) for n, a, b in sizes)]]
 
 
-def up_sample(spec: specs.UpSample, x: Array, _context: Context) -> list[Array]:
+@FORWARD.of(L.UpSample)
+def up_sample(spec: L.UpSample, x: Array, _context: Context) -> list[Array]:
     """Every place repeated."""
     for axis, times in enumerate(spec.times):
         x = x.repeat(times, axis=axis + 1)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
-from xlstm.reference.context import Context
+from xlstm.reference.context import FORWARD, Context
 from xlstm.reference.convolution import convolve
 
 Step = Callable[[Array, list[Array]], list[Array]]
@@ -33,7 +33,7 @@ def _input_product(x_BTI: Array, context: Context, both: bool) -> Array:
     return np.asanyarray(xw + (bias[:, None, None] if bias.ndim == 2 else bias))
 
 
-def _lstm(spec: specs.LSTM, context: Context) -> Step:
+def _lstm(spec: L.LSTM, context: Context) -> Step:
     u_GHH = context.weights["recurrent"]
 
     def see(gate: Array, c: Array, number: int) -> Array:
@@ -52,7 +52,7 @@ def _lstm(spec: specs.LSTM, context: Context) -> Step:
     return step
 
 
-def _gru(spec: specs.GRU, context: Context) -> Step:
+def _gru(spec: L.GRU, context: Context) -> Step:
     u_r, u_z, u_n = context.weights["recurrent"]
     bias_SGH = context.weights.get("bias")
     c_r, c_z, c_n = bias_SGH[1] if bias_SGH is not None and len(bias_SGH) == 2 else (0, 0, 0)
@@ -69,14 +69,14 @@ def _gru(spec: specs.GRU, context: Context) -> Step:
     return step
 
 
-def _simple_rnn(spec: specs.SimpleRNN, context: Context) -> Step:
+def _simple_rnn(spec: L.SimpleRNN, context: Context) -> Step:
     def step(xw_BH: Array, states: list[Array]) -> list[Array]:
         return [context.activate(spec.activation, xw_BH + states[0] @ context.weights["recurrent"])]
 
     return step
 
 
-def _conv_lstm(spec: specs.ConvLSTM, context: Context) -> Step:
+def _conv_lstm(spec: L.ConvLSTM, context: Context) -> Step:
     def step(xw: Array, states: list[Array]) -> list[Array]:
         h, c = states
         products = [convolve(h, kernel, "same") for kernel in context.weights["recurrent"]]
@@ -89,7 +89,7 @@ def _conv_lstm(spec: specs.ConvLSTM, context: Context) -> Step:
     return step
 
 
-def _convolved(spec: specs.ConvLSTM, x: Array, context: Context) -> Array:
+def _convolved(spec: L.ConvLSTM, x: Array, context: Context) -> Array:
     """The input's part of every step: (G, B, T, *space, H)."""
     flat = x.reshape(-1, *x.shape[2:])
     options: Any = (spec.padding, spec.strides, spec.dilation)
@@ -101,16 +101,16 @@ def _convolved(spec: specs.ConvLSTM, x: Array, context: Context) -> Array:
     return np.asanyarray(xw + bias_GH.reshape(len(bias_GH), *(1,) * (xw.ndim - 2), -1))
 
 
-STEPS: dict[type[specs.LayerSpec], Callable[..., Step]] = {
-    specs.LSTM: _lstm,
-    specs.GRU: _gru,
-    specs.SimpleRNN: _simple_rnn,
-    specs.ConvLSTM: _conv_lstm,
+STEPS: dict[type[L.LayerSpec], Callable[..., Step]] = {
+    L.LSTM: _lstm,
+    L.GRU: _gru,
+    L.SimpleRNN: _simple_rnn,
+    L.ConvLSTM: _conv_lstm,
 }
 
 
 def held(
-    spec: specs.Recurrent,
+    spec: L.Recurrent,
     mask: Array | None,
     t: int,
     before: tuple[Array, list[Array]],
@@ -130,12 +130,13 @@ Hold = Callable[..., tuple[Array, list[Array]]]
 """As `held`."""
 
 
+@FORWARD.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
 def recurrent(
-    spec: specs.Recurrent,
+    spec: L.Recurrent,
     x: Array,
     context: Context,
     *,
-    steps: Mapping[type[specs.LayerSpec], Callable[..., Step]] = STEPS,
+    steps: Mapping[type[L.LayerSpec], Callable[..., Step]] = STEPS,
     hold: Hold = held,
 ) -> list[Array]:
     """(B, T, ...) -> (B, T, H) or (B, H), then the last states where the layer returns them.
@@ -147,10 +148,10 @@ def recurrent(
         steps: what builds a step of each kind of layer; others stand for mistakes.
         hold: what masked steps give.
     """
-    if isinstance(spec, specs.ConvLSTM):
+    if isinstance(spec, L.ConvLSTM):
         product = _convolved(spec, x, context)
     else:
-        product = _input_product(x, context, both=not isinstance(spec, specs.GRU))
+        product = _input_product(x, context, both=not isinstance(spec, L.GRU))
     gated = product.ndim > x.ndim
     step = steps[type(spec)](spec, context)
     batch, length, *space, units = product.shape[gated:]
@@ -167,7 +168,8 @@ def recurrent(
     return [outputs if spec.return_sequences else y, *(states if spec.return_state else ())]
 
 
-def bidirectional(spec: specs.Bidirectional, x_BTI: Array, context: Context) -> list[Array]:
+@FORWARD.of(L.Bidirectional)
+def bidirectional(spec: L.Bidirectional, x_BTI: Array, context: Context) -> list[Array]:
     """Both halves over the same input; the second one's sequence is turned round in time."""
     count = len(spec.forward.state_shapes())
     first = context.half("forward_", context.states[:count])

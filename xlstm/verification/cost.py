@@ -18,7 +18,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from xlstm.errors import UsageError
-from xlstm.ir import layers as specs
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Array, Shape
@@ -173,16 +173,16 @@ def costs_of(model: Model, shapes: Sequence[Sizes]) -> dict[str, float]:
         shaped = [[shape or () for shape in side] for side in (reads, after)]
         turns = _turns(node.spec, shaped[0])
         work = _layer(node.spec, held, *shaped).work - STEP * turns
-        heavy = HEAVY if isinstance(node.spec, specs.ConvLSTM) else 1
+        heavy = HEAVY if isinstance(node.spec, L.ConvLSTM) else 1
         found[node.name] = float(batch * work + heavy * STEP * turns)
     return found
 
 
 def _turns(spec: LayerSpec, before: Sequence[Shape]) -> int:
     """Turns of a layer's loops over time."""
-    if not isinstance(spec, (specs.Recurrent, specs.Bidirectional)):
+    if not isinstance(spec, (L.Recurrent, L.Bidirectional)):
         return 0
-    return (2 if isinstance(spec, specs.Bidirectional) else 1) * (before[0][0] or 1)
+    return (2 if isinstance(spec, L.Bidirectional) else 1) * (before[0][0] or 1)
 
 
 class _Layer(NamedTuple):
@@ -198,12 +198,12 @@ class _Layer(NamedTuple):
 
 
 def _layer(spec: LayerSpec, held: int, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
-    if isinstance(spec, specs.TimeDistributed):
+    if isinstance(spec, L.TimeDistributed):
         steps = before[0][0] or 1
         inner = _layer(spec.layer, held, *([s[1:] for s in shapes] for shapes in (before, after)))
         return _Layer(steps * inner.room, steps * inner.work)
     numbers = sum(map(_numbers, (*before, *after)))
-    recurrent = isinstance(spec, (specs.Recurrent, specs.Bidirectional))
+    recurrent = isinstance(spec, (L.Recurrent, L.Bidirectional))
     places = _numbers((before[0] if recurrent else after[0])[:-1])
     own = next((rule for kind, rule in RULES.items() if isinstance(spec, kind)), None)
     more = own(spec, before, after) if own else _Layer()
@@ -220,7 +220,7 @@ Rule = Callable[[Any, Sequence[Shape], Sequence[Shape]], _Layer]
 
 def _recurrent(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Layer:
     """The input's part of every gate at every step, and a turn of the loop for each step."""
-    halves = spec.halves if isinstance(spec, specs.Bidirectional) else (spec,)
+    halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
     steps = before[0][0] or 1
     states = sum(_numbers(shape) for half in halves for shape in half.state_shapes())
     return _Layer(4 * steps * states, len(halves) * steps * STEP)
@@ -230,7 +230,7 @@ def _window(spec: Any, before: Sequence[Shape], after: Sequence[Shape]) -> _Laye
     """Every window laid out by itself, as PyTorch does in float64."""
     window, channels = math.prod(spec.window), before[0][-1] or 1
     places = max(_numbers(before[0][:-1]), _numbers(after[0][:-1]))
-    room = 0 if isinstance(spec, specs.Pool) else window * channels * places
+    room = 0 if isinstance(spec, L.Pool) else window * channels * places
     return _Layer(room, window * _numbers(after[0]))
 
 
@@ -238,7 +238,7 @@ def _heads(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Laye
     """A score of every query and value, three times: scores, those that count, weights."""
     pairs = (before[0][0] or 1) * (before[1][0] or 1)
     width = (before[0][-1] or 1) + (before[1][-1] or 1)
-    if isinstance(spec, specs.MultiHeadAttention):
+    if isinstance(spec, L.MultiHeadAttention):
         width = spec.key_dim + spec.value_dim
         steps = sum(shape[0] or 1 for shape in before[:3])
         room = steps * spec.heads * width
@@ -257,16 +257,16 @@ def _einsum(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Lay
 
 
 RULES: dict[Any, Rule] = {
-    specs.Recurrent: _recurrent,
-    specs.Bidirectional: _recurrent,
-    specs.Conv: _window,
-    specs.ConvTranspose: _window,
-    specs.DepthwiseConv: _window,
-    specs.Pool: _window,
-    specs.Attention: _heads,
-    specs.MultiHeadAttention: _heads,
-    specs.Dot: _dot,
-    specs.Einsum: _einsum,
+    L.Recurrent: _recurrent,
+    L.Bidirectional: _recurrent,
+    L.Conv: _window,
+    L.ConvTranspose: _window,
+    L.DepthwiseConv: _window,
+    L.Pool: _window,
+    L.Attention: _heads,
+    L.MultiHeadAttention: _heads,
+    L.Dot: _dot,
+    L.Einsum: _einsum,
 }
 """Layers that take more than their inputs, outputs and weights say."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge
 from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, CallExpr, call, template_sources
-from .dialect import OWN, Dialect, FlaxLayerWriter
+from .dialect import OWN, WRITERS, Dialect, FlaxLayerWriter
 
 ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
 
@@ -38,6 +39,7 @@ def _seen(at: FlaxLayerWriter, masks: dict[str, str], causal: bool, heads: bool)
     return seen
 
 
+@WRITERS.of(L.Attention)
 def attention(spec: Attention, at: FlaxLayerWriter) -> None:
     """Without weights of its own but a scale."""
     arrays, masks = _parted(spec, at)
@@ -112,6 +114,7 @@ def _options(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | 
     )
 
 
+@WRITERS.of(L.MultiHeadAttention)
 def multi_head(spec: MultiHeadAttention, at: FlaxLayerWriter) -> None:
     """Attention of several heads."""
     arrays, masks = _parted(spec, at)

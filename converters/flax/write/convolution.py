@@ -10,7 +10,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, call
-from .dialect import FlaxLayerWriter
+from .dialect import WRITERS, FlaxLayerWriter
 from .shape import axes_text
 
 
@@ -34,11 +34,13 @@ def _conv(spec: L.Conv | L.DepthwiseConv, at: FlaxLayerWriter, units: int, group
     at.set_output(at.activated(at.call(), spec.activation))
 
 
+@WRITERS.of(L.Conv)
 def conv(spec: L.Conv, at: FlaxLayerWriter) -> None:
     """Convolution, then an activation."""
     _conv(spec, at, spec.units, spec.groups)
 
 
+@WRITERS.of(L.DepthwiseConv)
 def depthwise(spec: L.DepthwiseConv, at: FlaxLayerWriter) -> None:
     """Convolution of every channel by itself: as many groups as channels."""
     _conv(spec, at, spec.features * spec.multiplier, spec.features)
@@ -53,6 +55,7 @@ def _around(spec: L.ConvTranspose) -> Argument | None:
     return "padding", literal(tuple((n - 1 - a, n - 1 - b) for n, (a, b) in pairs))
 
 
+@WRITERS.of(L.ConvTranspose)
 def conv_transpose(spec: L.ConvTranspose, at: FlaxLayerWriter) -> None:
     """Transposed convolution, then an activation."""
     at.layer(
@@ -70,6 +73,7 @@ def conv_transpose(spec: L.ConvTranspose, at: FlaxLayerWriter) -> None:
     at.set_output(at.activated(at.call(), spec.activation))
 
 
+@WRITERS.of(L.Pool)
 def pool(spec: L.Pool, at: FlaxLayerWriter) -> None:
     """The largest or the mean value of each window."""
     name = {"max": "max_pool", "average": "avg_pool"}[spec.how]
@@ -85,6 +89,7 @@ def pool(spec: L.Pool, at: FlaxLayerWriter) -> None:
     at.set_output(value)
 
 
+@WRITERS.of(L.GlobalPool)
 def global_pool(spec: L.GlobalPool, at: FlaxLayerWriter) -> None:
     """The largest or the mean value over all axes but the channels."""
     axes = tuple(range(at.lead, at.lead + at.ranks[0] - 1))

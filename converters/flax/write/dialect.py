@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
@@ -12,6 +13,9 @@ from xlstm.ir.types import Shape
 from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
 from ...codegen.variables import NodeVariables
 from .. import activations as flax_activations
+
+WRITERS = L.LayerFunctions()
+"""Layer -> the function that writes it."""
 
 CELLS = "flax/templates/common.py"
 

@@ -6,7 +6,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import Argument, CallExpr, call
-from .dialect import CELLS, Dialect, FlaxLayerWriter
+from .dialect import CELLS, WRITERS, Dialect, FlaxLayerWriter
 
 
 def dense_made(spec: L.Dense, dialect: Dialect) -> CallExpr:
@@ -16,12 +16,14 @@ def dense_made(spec: L.Dense, dialect: Dialect) -> CallExpr:
     return dialect.made(dialect.dense, features, literal(spec.units), bias)
 
 
+@WRITERS.of(L.Dense)
 def dense(spec: L.Dense, at: FlaxLayerWriter) -> None:
     """Over the last axis."""
     at.set_attribute(dense_made(spec, at.dialect))
     at.set_output(at.activated(at.call(), spec.activation))
 
 
+@WRITERS.of(L.Dropout)
 def dropout(spec: L.Dropout, at: FlaxLayerWriter) -> None:
     """Acts in training only."""
     at.set_attribute(at.dialect.dropout(spec.rate))
@@ -32,6 +34,7 @@ SPATIAL = {"SpatialDropout1D": 1, "SpatialDropout2D": 2, "SpatialDropout3D": 3}
 """Layers that drop whole channels, and how many axes share one draw."""
 
 
+@WRITERS.of(L.TrainingOnly)
 def training_only(spec: L.TrainingOnly, at: FlaxLayerWriter) -> None:
     """Dropout of whole channels as Flax has it; what it has not does nothing."""
     if spec.layer in SPATIAL:
@@ -44,12 +47,14 @@ def training_only(spec: L.TrainingOnly, at: FlaxLayerWriter) -> None:
     at.set_output(at.x)
 
 
+@WRITERS.of(L.Augmentation)
 def augmentation(spec: L.Augmentation, at: FlaxLayerWriter) -> None:
     """What alters images in training only, which Flax has no layer of."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.set_output(at.x)
 
 
+@WRITERS.of(L.Activation)
 def activation(spec: L.Activation, at: FlaxLayerWriter) -> None:
     """An activation by itself."""
     at.set_output(at.activated(at.x, spec.activation))
@@ -64,6 +69,7 @@ def number(value: float) -> str:
     return literal(float(value))
 
 
+@WRITERS.of(L.Relu)
 def relu(spec: L.Relu, at: FlaxLayerWriter) -> None:
     """A slope up to a threshold, and perhaps a top."""
     m, x = at.dialect.module, at.x
@@ -82,24 +88,28 @@ def relu(spec: L.Relu, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.where", f"{x} > {threshold}", high, low))
 
 
+@WRITERS.of(L.PRelu)
 def prelu(spec: L.PRelu, at: FlaxLayerWriter) -> None:
     """A learned slope below zero."""
     at.use_template("PReLU", literal(spec.shape))
     at.set_output(at.call())
 
 
+@WRITERS.of(L.Elu)
 def elu(spec: L.Elu, at: FlaxLayerWriter) -> None:
     """An exponential below zero."""
     alpha = None if spec.alpha == 1 else ("alpha", number(spec.alpha))
     at.set_output(call(f"{at.dialect.module}.elu", at.x, alpha))
 
 
+@WRITERS.of(L.Softmax)
 def softmax(spec: L.Softmax, at: FlaxLayerWriter) -> None:
     """Over one axis."""
     axis = None if spec.axis == -1 else ("axis", literal(at.axis(spec.axis)))
     at.set_output(call(f"{at.dialect.module}.softmax", at.x, axis))
 
 
+@WRITERS.of(L.Affine)
 def affine(spec: L.Affine, at: FlaxLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
@@ -115,16 +125,19 @@ FUNCTIONS = {"reciprocal": "1.0 / {x}", "negative": "-{x}"}
 """Those that have an operator; the others are called alike in `jax.numpy`."""
 
 
+@WRITERS.of(L.Function)
 def function(spec: L.Function, at: FlaxLayerWriter) -> None:
     """A plain function."""
     at.set_output(FUNCTIONS.get(spec.name, f"jnp.{named(spec.name)}({{x}})").format(x=at.x))
 
 
+@WRITERS.of(L.NotEqual)
 def not_equal(spec: L.NotEqual, at: FlaxLayerWriter) -> None:
     """A mask."""
     at.set_output(f"{at.x} != {number(spec.value)}")
 
 
+@WRITERS.of(L.Masking)
 def masking(spec: L.Masking, at: FlaxLayerWriter) -> None:
     """Zeros at masked steps, and the mask."""
     kept = f"({at.x} != {number(spec.value)}).any(axis=-1)"
@@ -134,6 +147,7 @@ def masking(spec: L.Masking, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.where", f"{kept}[..., None]", at.x, "0"))
 
 
+@WRITERS.of(L.Embedding)
 def embedding(spec: L.Embedding, at: FlaxLayerWriter) -> None:
     """Rows of a table; fractions are cut off, and Flax takes no floats."""
     at.layer("Embed", literal(spec.rows), literal(spec.units))
@@ -152,6 +166,7 @@ def _learned(spec: L.BatchNorm | L.LayerNorm) -> tuple[Argument | None, ...]:
     )
 
 
+@WRITERS.of(L.BatchNorm)
 def batch_norm(spec: L.BatchNorm, at: FlaxLayerWriter) -> None:
     """With the statistics kept from training."""
     momentum = None if spec.momentum == 0.99 else ("momentum", number(spec.momentum))
@@ -159,6 +174,7 @@ def batch_norm(spec: L.BatchNorm, at: FlaxLayerWriter) -> None:
     at.set_output(at.call(at.x, at.dialect.training("use_running_average")))
 
 
+@WRITERS.of(L.LayerNorm)
 def layer_norm(spec: L.LayerNorm, at: FlaxLayerWriter) -> None:
     """With the mean and variance of the sample itself."""
     groups = ("num_groups", literal(spec.groups)) if spec.groups else None
@@ -167,12 +183,14 @@ def layer_norm(spec: L.LayerNorm, at: FlaxLayerWriter) -> None:
     at.set_output(at.call())
 
 
+@WRITERS.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, at: FlaxLayerWriter) -> None:
     """Divided by its length along the last axis."""
     at.parts.use_template(CELLS, "unit")
     at.set_output(call("unit", at.x, "-1", literal(spec.floor)))
 
 
+@WRITERS.of(L.Normalization)
 def normalization(spec: L.Normalization, at: FlaxLayerWriter) -> None:
     """With the mean and variance kept from data."""
     at.use_template("Denormalization" if spec.invert else "Normalization", literal(spec.features))

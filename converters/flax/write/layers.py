@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from xlstm.ir import layers as L
-from xlstm.ir import layers as specs
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import unwrap_time_distributed
@@ -16,11 +15,9 @@ from ...codegen import custom_layers as custom_code
 from ...codegen.source import ModuleSource, call, shape_comment
 from ...codegen.variables import NodeVariables
 from . import attention as flax_attention
-from . import convolution as flax_windows
+from . import convolution, operations, shape  # noqa: F401  they register their writers
 from . import elementwise as flax_layers
-from . import operations as flax_operations
-from . import shape as flax_shapes
-from .dialect import OWN, Dialect, FlaxLayerWriter
+from .dialect import OWN, WRITERS, Dialect, FlaxLayerWriter
 from .recurrent import bidirectional, recurrent
 from .recurrent import own as own_cell
 
@@ -33,10 +30,11 @@ def bare(spec: L.LayerSpec) -> bool:
     return isinstance(spec, L.Dense) and spec.activation == "linear"
 
 
+@WRITERS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
     inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
     if not _own_batch(inner):
-        LAYERS[type(inner)](inner, replace(at, lead=2))
+        WRITERS[type(inner)](inner, replace(at, lead=2))
         return
     site, forward = at.site, at.parts.forward
     batch, steps = site.free("batch"), site.free("steps")
@@ -47,7 +45,7 @@ def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
     mask = f"{site.mask}.reshape({batch} * {steps}, -1)" if site.mask else ""
     outputs = (flat if site.read(0) else "_", *site.outputs[1:])
     below = replace(site, inputs=(flat,), mask=mask, outputs=outputs)
-    LAYERS[type(inner)](inner, replace(at, site=below))
+    WRITERS[type(inner)](inner, replace(at, site=below))
     for name, own in zip(site.outputs, outputs, strict=True):
         if name != "_":
             at.assign(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
@@ -63,6 +61,7 @@ FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
 """Module alias of a dialect -> the framework."""
 
 
+@WRITERS.of(L.Custom)
 def _custom(spec: L.Custom, at: FlaxLayerWriter) -> None:
     framework = FRAMEWORKS[at.dialect.module]
     at.set_attribute(custom_code.made(spec, framework, at.parts))
@@ -70,64 +69,14 @@ def _custom(spec: L.Custom, at: FlaxLayerWriter) -> None:
     at.parts.forward += custom_code.assigned(at.site.outputs, at.call(*given))
 
 
+@WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
 def _recurrent(spec: Any, at: FlaxLayerWriter) -> None:
     recurrent(spec, at.dialect, at.parts, at.site)
 
 
+@WRITERS.of(L.Bidirectional)
 def _bidirectional(spec: L.Bidirectional, at: FlaxLayerWriter) -> None:
     bidirectional(spec, at.dialect, at.parts, at.site)
-
-
-LAYERS: dict[type[L.LayerSpec], Callable[..., None]] = {
-    specs.Custom: _custom,
-    specs.Dense: flax_layers.dense,
-    specs.Dropout: flax_layers.dropout,
-    specs.TrainingOnly: flax_layers.training_only,
-    specs.Augmentation: flax_layers.augmentation,
-    specs.Activation: flax_layers.activation,
-    specs.Relu: flax_layers.relu,
-    specs.PRelu: flax_layers.prelu,
-    specs.Elu: flax_layers.elu,
-    specs.Softmax: flax_layers.softmax,
-    specs.Affine: flax_layers.affine,
-    specs.Function: flax_layers.function,
-    specs.NotEqual: flax_layers.not_equal,
-    specs.Masking: flax_layers.masking,
-    specs.Embedding: flax_layers.embedding,
-    specs.BatchNorm: flax_layers.batch_norm,
-    specs.LayerNorm: flax_layers.layer_norm,
-    specs.UnitNorm: flax_layers.unit_norm,
-    specs.Normalization: flax_layers.normalization,
-    specs.Conv: flax_windows.conv,
-    specs.ConvTranspose: flax_windows.conv_transpose,
-    specs.DepthwiseConv: flax_windows.depthwise,
-    specs.Pool: flax_windows.pool,
-    specs.GlobalPool: flax_windows.global_pool,
-    specs.Pad: flax_shapes.pad,
-    specs.Crop: flax_shapes.crop,
-    specs.UpSample: flax_shapes.up_sample,
-    specs.Flatten: flax_shapes.flatten,
-    specs.Reshape: flax_shapes.reshape,
-    specs.Permute: flax_shapes.permute,
-    specs.RepeatVector: flax_shapes.repeat_vector,
-    specs.Slice: flax_shapes.take,
-    specs.ExpandDims: flax_shapes.expand_dims,
-    specs.Squeeze: flax_shapes.squeeze,
-    specs.Reverse: flax_shapes.reverse,
-    specs.Reduce: flax_shapes.reduce,
-    specs.Merge: flax_shapes.merge,
-    specs.Concatenate: flax_shapes.concatenate,
-    specs.Dot: flax_shapes.dot,
-    specs.Attention: flax_attention.attention,
-    specs.MultiHeadAttention: flax_attention.multi_head,
-    specs.TimeDistributed: _time_distributed,
-    **flax_operations.OPERATIONS,
-    specs.LSTM: _recurrent,
-    specs.GRU: _recurrent,
-    specs.SimpleRNN: _recurrent,
-    specs.ConvLSTM: _recurrent,
-    specs.Bidirectional: _bidirectional,
-}
 
 
 def halves(_node: Node) -> tuple[str, str]:
@@ -182,7 +131,7 @@ def refuse(node: Node) -> str:
     spec = spec.layer if isinstance(spec, L.TimeDistributed) else spec
     if isinstance(spec, L.MultiHeadAttention) and spec.scores and spec.dropout:
         return "attention whose weights are returned, with dropout, which Flax would leave out"
-    return "" if type(spec) in LAYERS else f"{spec.kind}, which has no Flax form here"
+    return "" if type(spec) in WRITERS else f"{spec.kind}, which has no Flax form here"
 
 
 def _called(model: Model, site: NodeVariables) -> NodeVariables:
@@ -205,7 +154,7 @@ def emit_node(dialect: Dialect) -> Callable[[ModuleSource, Model, NodeVariables]
         before = len(parts.init)
         shapes = tuple(map(model.shape, site.node.inputs))
         at = FlaxLayerWriter(dialect, parts, _called(model, site), shapes, model)
-        LAYERS[type(site.node.spec)](site.node.spec, at)
+        WRITERS[type(site.node.spec)](site.node.spec, at)
         if site.node.layer:
             del parts.init[before:]
         elif len(parts.init) > before:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from xlstm.ir import layers as L
 from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import WIDTH, CallExpr, call, listed
-from .dialect import FlaxLayerWriter
+from .dialect import WRITERS, FlaxLayerWriter
 from .elementwise import number
 from .shape import axes_text
 
 
+@WRITERS.of(L.Clip)
 def clip(spec: L.Clip, at: FlaxLayerWriter) -> None:
     """Between bounds."""
     low = None if spec.low is None else ("min", number(spec.low))
@@ -34,12 +32,14 @@ def _numbers(at: FlaxLayerWriter, found: CallExpr) -> None:
     at.set_output(whole)
 
 
+@WRITERS.of(L.Compare)
 def compare(spec: L.Compare, at: FlaxLayerWriter) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms = [*at.site.inputs, *([] if spec.value is None else [number(spec.value)])]
     _numbers(at, call(named(f"jnp.{spec.how}"), *terms))
 
 
+@WRITERS.of(L.Where)
 def where(spec: L.Where, at: FlaxLayerWriter) -> None:
     """One of two."""
     condition, *rest = at.site.inputs
@@ -48,6 +48,7 @@ def where(spec: L.Where, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.where", f"{condition} != 0", yes, no))
 
 
+@WRITERS.of(L.Along)
 def along(spec: L.Along, at: FlaxLayerWriter) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(named(f"jnp.{spec.how}"), at.x, ("axis", literal(at.axis(spec.axis))))
@@ -57,6 +58,7 @@ def along(spec: L.Along, at: FlaxLayerWriter) -> None:
         _numbers(at, found)
 
 
+@WRITERS.of(L.Constant)
 def constant(spec: L.Constant, at: FlaxLayerWriter) -> None:
     """With fixed numbers."""
     if not at.site.read(0):
@@ -73,6 +75,7 @@ def constant(spec: L.Constant, at: FlaxLayerWriter) -> None:
         at.set_output(found)
 
 
+@WRITERS.of(L.Across)
 def across(spec: L.Across, at: FlaxLayerWriter) -> None:
     """Over all samples, for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
@@ -80,19 +83,8 @@ def across(spec: L.Across, at: FlaxLayerWriter) -> None:
     at.set_output(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
 
 
+@WRITERS.of(L.Einsum)
 def einsum(spec: L.Einsum, at: FlaxLayerWriter) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
     at.set_output(call("jnp.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
-
-
-OPERATIONS: dict[type[L.LayerSpec], Callable[[Any, FlaxLayerWriter], None]] = {
-    L.Across: across,
-    L.Along: along,
-    L.Clip: clip,
-    L.Compare: compare,
-    L.Constant: constant,
-    L.Einsum: einsum,
-    L.Where: where,
-}
-"""Operation -> what writes it."""

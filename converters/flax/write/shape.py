@@ -6,7 +6,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import WIDEST, WIDTH, CallExpr, call, listed
-from .dialect import CELLS, FlaxLayerWriter
+from .dialect import CELLS, WRITERS, FlaxLayerWriter
 
 
 def axes_text(axes: tuple[int, ...]) -> str:
@@ -22,23 +22,27 @@ def _leading(at: FlaxLayerWriter) -> str:
     return "x.shape[0]".replace("x", at.x) if at.lead == 1 else f"*{at.x}.shape[:{at.lead}]"
 
 
+@WRITERS.of(L.Flatten)
 def flatten(_spec: L.Flatten, at: FlaxLayerWriter) -> None:
     """All axes of a sample as one."""
     at.set_output(call(f"{at.x}.reshape", _leading(at), "-1"))
 
 
+@WRITERS.of(L.Reshape)
 def reshape(spec: L.Reshape, at: FlaxLayerWriter) -> None:
     """A sample in another shape."""
     sizes = ("-1" if size is None else literal(size) for size in spec.shape)
     at.set_output(call(f"{at.x}.reshape", _leading(at), *sizes))
 
 
+@WRITERS.of(L.Permute)
 def permute(spec: L.Permute, at: FlaxLayerWriter) -> None:
     """Axes in another order."""
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))
     at.set_output(call(f"{at.x}.transpose", *map(literal, order)))
 
 
+@WRITERS.of(L.RepeatVector)
 def repeat_vector(spec: L.RepeatVector, at: FlaxLayerWriter) -> None:
     """Equal steps."""
     at.set_output(call("jnp.repeat", at.part("None"), literal(spec.times), ("axis", f"{at.lead}")))
@@ -54,6 +58,7 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
+@WRITERS.of(L.Slice)
 def take(spec: L.Slice, at: FlaxLayerWriter) -> None:
     """A part along one axis."""
     before = [":"] * spec.axis
@@ -69,21 +74,25 @@ def take(spec: L.Slice, at: FlaxLayerWriter) -> None:
         at.set_output(at.part(*before, start))
 
 
+@WRITERS.of(L.ExpandDims)
 def expand_dims(spec: L.ExpandDims, at: FlaxLayerWriter) -> None:
     """A new axis."""
     at.set_output(call("jnp.expand_dims", at.x, literal(at.axis(spec.axis))))
 
 
+@WRITERS.of(L.Squeeze)
 def squeeze(spec: L.Squeeze, at: FlaxLayerWriter) -> None:
     """An axis less."""
     at.set_output(call("jnp.squeeze", at.x, ("axis", literal(at.axis(spec.axis)))))
 
 
+@WRITERS.of(L.Reverse)
 def reverse(_spec: L.Reverse, at: FlaxLayerWriter) -> None:
     """The time axis turned round."""
     at.set_output(call("jnp.flip", at.x, f"{at.lead}"))
 
 
+@WRITERS.of(L.Pad)
 def pad(spec: L.Pad, at: FlaxLayerWriter) -> None:
     """Zeros around."""
     pairs = [(0, 0)] * at.lead + [*zip(spec.before, spec.after, strict=True), (0, 0)]
@@ -91,6 +100,7 @@ def pad(spec: L.Pad, at: FlaxLayerWriter) -> None:
     at.set_output(padded if any(map(any, pairs)) else at.x)
 
 
+@WRITERS.of(L.Crop)
 def crop(spec: L.Crop, at: FlaxLayerWriter) -> None:
     """The middle."""
     pairs = zip(spec.before, spec.after, strict=True)
@@ -100,6 +110,7 @@ def crop(spec: L.Crop, at: FlaxLayerWriter) -> None:
     at.set_output(at.part(*parts) if parts else at.x)
 
 
+@WRITERS.of(L.UpSample)
 def up_sample(spec: L.UpSample, at: FlaxLayerWriter) -> None:
     """Every place repeated."""
     value: CallExpr | str = at.x
@@ -109,6 +120,7 @@ def up_sample(spec: L.UpSample, at: FlaxLayerWriter) -> None:
     at.set_output(value)
 
 
+@WRITERS.of(L.Reduce)
 def reduce(spec: L.Reduce, at: FlaxLayerWriter) -> None:
     """Over axes of a sample."""
     axes = ("axis", axes_text(tuple(map(at.axis, spec.axes))))
@@ -117,6 +129,7 @@ def reduce(spec: L.Reduce, at: FlaxLayerWriter) -> None:
     )
 
 
+@WRITERS.of(L.Concatenate)
 def concatenate(spec: L.Concatenate, at: FlaxLayerWriter) -> None:
     """End to end."""
     inputs = at.site.inputs
@@ -154,6 +167,7 @@ def _chained(at: FlaxLayerWriter, sign: str, terms: list[str]) -> None:
     ]
 
 
+@WRITERS.of(L.Merge)
 def merge(spec: L.Merge, at: FlaxLayerWriter) -> None:
     """Element by element."""
     terms, count, y = _same_rank(at), len(at.site.inputs), at.site.y
@@ -179,6 +193,7 @@ def merge(spec: L.Merge, at: FlaxLayerWriter) -> None:
         at.set_output(f"{y} / {count}")
 
 
+@WRITERS.of(L.Dot)
 def dot(spec: L.Dot, at: FlaxLayerWriter) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))

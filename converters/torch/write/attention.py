@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from xlstm.ir import layers as L
 from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
 from ...codegen.source import WIDTH, CallExpr, assigned, call, listed
 from ..native import OWN, own_class
 from .recurrent import LAYER_CELLS, variant
-from .writer import TorchLayerWriter, applied, method, number
+from .writer import WRITERS, TorchLayerWriter, applied, method, number
 
 WEIGHING = "torch/templates/attention.py"
 
@@ -52,6 +53,7 @@ def _scores(spec: Attention, at: TorchLayerWriter, query: str, key: str, scores:
         at.apply_steps(applied("torch.tanh"), method("sum", ("dim", "-1")), x=scores, y=scores)
 
 
+@WRITERS.of(L.Attention)
 def attention(spec: Attention, at: TorchLayerWriter) -> None:
     """Dot-product or additive attention."""
     if name := own_class(spec):
@@ -88,6 +90,7 @@ def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
     )
 
 
+@WRITERS.of(L.MultiHeadAttention)
 def multi_head(spec: MultiHeadAttention, at: TorchLayerWriter) -> None:
     """Attention of several heads."""
     name = own_class(spec)

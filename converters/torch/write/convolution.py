@@ -11,7 +11,7 @@ from xlstm.ir.types import Shape
 
 from ...codegen.source import Argument, CallExpr, call
 from .recurrent import LAYER_CELLS
-from .writer import Step, TorchLayerWriter, applied, method, some
+from .writer import WRITERS, Step, TorchLayerWriter, applied, method, some
 
 Pairs = list[tuple[int, int]]
 """Places before and after each axis."""
@@ -95,16 +95,19 @@ def _convolution(
     )
 
 
+@WRITERS.of(L.Conv)
 def conv(spec: L.Conv, at: TorchLayerWriter) -> None:
     """A convolution."""
     _convolution(spec, at, spec.units, spec.groups)
 
 
+@WRITERS.of(L.DepthwiseConv)
 def depthwise(spec: L.DepthwiseConv, at: TorchLayerWriter) -> None:
     """A convolution of every channel by itself."""
     _convolution(spec, at, spec.features * spec.multiplier, spec.features)
 
 
+@WRITERS.of(L.ConvTranspose)
 def conv_transpose(spec: L.ConvTranspose, at: TorchLayerWriter) -> None:
     """A transposed convolution; PyTorch's cuts as much before as after."""
     before, after = zip(*spec.crops, strict=True)
@@ -131,6 +134,7 @@ def conv_transpose(spec: L.ConvTranspose, at: TorchLayerWriter) -> None:
     )
 
 
+@WRITERS.of(L.Pool)
 def pool(spec: L.Pool, at: TorchLayerWriter) -> None:
     """The largest or the mean value of every window."""
     rank = len(spec.window)
@@ -170,6 +174,7 @@ def _mean_of_some(at: TorchLayerWriter, pad: Step) -> None:
     at.apply_steps(at.channels_last(), x=y)
 
 
+@WRITERS.of(L.GlobalPool)
 def global_pool(spec: L.GlobalPool, at: TorchLayerWriter) -> None:
     """The largest or the mean value over all axes but the channels."""
     before = at.lead + at.given_first

@@ -8,7 +8,7 @@ from xlstm.ir.permutes import SPATIAL
 
 from ...codegen.source import WIDTH, CallExpr, call
 from ..native import own_class
-from .writer import TorchLayerWriter, applied, method, number
+from .writer import WRITERS, TorchLayerWriter, applied, method, number
 
 
 def linear(spec: L.LayerSpec) -> CallExpr:
@@ -18,23 +18,27 @@ def linear(spec: L.LayerSpec) -> CallExpr:
     return call("nn.Linear", literal(sizes["i"]), literal(sizes["o"]), bias)
 
 
+@WRITERS.of(L.Dense)
 def dense(spec: L.Dense, at: TorchLayerWriter) -> None:
     """A product and an activation."""
     at.set_attribute(linear(spec))
     at.apply_steps(applied(at.module), at.activation(spec.activation))
 
 
+@WRITERS.of(L.Dropout)
 def dropout(spec: L.Dropout, at: TorchLayerWriter) -> None:
     """Zeros in training."""
     at.set_attribute(call("nn.Dropout", literal(spec.rate)))
     at.set_output(call(at.module, at.x))
 
 
+@WRITERS.of(L.Activation)
 def activation(spec: L.Activation, at: TorchLayerWriter) -> None:
     """An activation."""
     at.apply_steps(at.activation(spec.activation))
 
 
+@WRITERS.of(L.Masking)
 def masking(spec: L.Masking, at: TorchLayerWriter) -> None:
     """A mask, and zeros where it is False."""
     mask = at.site.outputs[1] if at.site.read(1) else at.site.free("mask")
@@ -42,6 +46,7 @@ def masking(spec: L.Masking, at: TorchLayerWriter) -> None:
     at.set_output(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
 
 
+@WRITERS.of(L.Embedding)
 def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
     """Rows of a table."""
     at.set_attribute(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
@@ -50,6 +55,7 @@ def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
     at.set_output(call(at.module, f"{at.x}.long()"))
 
 
+@WRITERS.of(L.Relu)
 def relu(spec: L.Relu, at: TorchLayerWriter) -> None:
     """A slope up to a threshold, x above it, and some number at most."""
     x, top = at.x, None if spec.top is None else number(spec.top)
@@ -80,6 +86,7 @@ def _below(spec: L.Relu, at: TorchLayerWriter) -> str:
     return f"{slope} * {low}"
 
 
+@WRITERS.of(L.PRelu)
 def prelu(spec: L.PRelu, at: TorchLayerWriter) -> None:
     """Slopes of its own below zero."""
     if len(spec.shape) == 1:
@@ -89,16 +96,19 @@ def prelu(spec: L.PRelu, at: TorchLayerWriter) -> None:
     at.set_output(call(at.module, at.x))
 
 
+@WRITERS.of(L.Elu)
 def elu(spec: L.Elu, at: TorchLayerWriter) -> None:
     """An exponential below zero."""
     at.set_output(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
 
 
+@WRITERS.of(L.Softmax)
 def softmax(spec: L.Softmax, at: TorchLayerWriter) -> None:
     """Over one axis."""
     at.set_output(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
 
 
+@WRITERS.of(L.Affine)
 def affine(spec: L.Affine, at: TorchLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
@@ -119,6 +129,7 @@ FUNCTIONS = {"negative": "neg"}
 """Functions that PyTorch calls something else."""
 
 
+@WRITERS.of(L.Function)
 def function(spec: L.Function, at: TorchLayerWriter) -> None:
     """A plain function."""
     at.set_output(call(named(f"torch.{FUNCTIONS.get(spec.name, spec.name)}"), at.x))
@@ -128,6 +139,7 @@ REDUCTIONS = {"max": "amax", "min": "amin"}
 """Reductions that PyTorch calls something else."""
 
 
+@WRITERS.of(L.Reduce)
 def reduce(spec: L.Reduce, at: TorchLayerWriter) -> None:
     """Over axes of a sample."""
     axes = tuple(map(at.axis, spec.axes))
@@ -142,17 +154,20 @@ def reduce(spec: L.Reduce, at: TorchLayerWriter) -> None:
     at.set_output(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
 
 
+@WRITERS.of(L.NotEqual)
 def not_equal(spec: L.NotEqual, at: TorchLayerWriter) -> None:
     """A mask."""
     at.set_output(f"{at.x} != {number(spec.value)}")
 
 
+@WRITERS.of(L.Augmentation)
 def augmentation(spec: L.Augmentation, at: TorchLayerWriter) -> None:
     """What alters images in training only, which PyTorch has no layer of."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.set_output(at.x)
 
 
+@WRITERS.of(L.TrainingOnly)
 def training_only(spec: L.TrainingOnly, at: TorchLayerWriter) -> None:
     """What acts in training only."""
     rate = literal(spec.rate)

@@ -14,25 +14,24 @@ from xlstm.ir.permutes import SPATIAL
 from ...codegen import custom_layers as custom_code
 from ...codegen.source import CallExpr, ModuleSource, call, shape_comment
 from ...codegen.variables import AnyOf, NodeVariables
-from . import attention as torch_attention
-from . import convolution as torch_windows
-from . import elementwise as torch_layers
-from . import normalization as torch_norms
-from . import operations as torch_operations
-from . import shape as torch_shapes
+from . import attention, convolution, elementwise, normalization, operations, shape  # noqa: F401  they register their writers
 from .recurrent import emit_bidirectional, emit_recurrent
 from .tensor_layouts import Edges, channels_first, end_to_end
+from .writer import WRITERS as WRITERS
 from .writer import TorchLayerWriter, method
 
 
+@WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
 def _recurrent(spec: L.Recurrent, at: TorchLayerWriter) -> None:
     emit_recurrent(spec, at.parts, at.site)
 
 
+@WRITERS.of(L.Bidirectional)
 def _bidirectional(spec: L.Bidirectional, at: TorchLayerWriter) -> None:
     emit_bidirectional(spec, at.parts, at.site)
 
 
+@WRITERS.of(L.Custom)
 def _custom(spec: L.Custom, at: TorchLayerWriter) -> None:
     at.set_attribute(custom_code.made(spec, "torch", at.parts))
     given = custom_code.arguments(spec, "torch", at.site.inputs, at.site.mask)
@@ -51,17 +50,18 @@ def _anywhere(spec: L.LayerSpec) -> bool:
     return not isinstance(spec, (L.Recurrent, L.Bidirectional, L.Custom, *windows))
 
 
+@WRITERS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, at: TorchLayerWriter) -> None:
     """A layer at every time step; where it needs to be, steps are laid end to end for it."""
-    layer, shapes = spec.layer, tuple(shape[1:] for shape in at.shapes)
+    layer, shapes = spec.layer, tuple(sample[1:] for sample in at.shapes)
     if at.given_flat or at.left_flat:
         _among_steps(layer, replace(at, shapes=shapes))
         return
     if _anywhere(layer):
-        LAYERS[type(layer)](layer, replace(at, shapes=shapes, lead=2))
+        WRITERS[type(layer)](layer, replace(at, shapes=shapes, lead=2))
         return
     inner = _end_to_end(layer, at)
-    LAYERS[type(layer)](layer, replace(at, site=inner, shapes=shapes))
+    WRITERS[type(layer)](layer, replace(at, site=inner, shapes=shapes))
     pairs = zip(at.site.outputs, inner.outputs, strict=True)
     # the input, whose shape is asked for, is overwritten last
     for y, value in sorted(pairs, key=lambda pair: pair[0] == at.x):
@@ -79,7 +79,7 @@ def _among_steps(layer: L.LayerSpec, at: TorchLayerWriter) -> None:
         x = site.y if site.read(0) else site.free("steps")
         at.apply_steps(method("flatten", "0", "1"), y=x)
     node = replace(site.node, spec=layer)
-    LAYERS[type(layer)](layer, replace(at, site=replace(site, node=node, inputs=(x,))))
+    WRITERS[type(layer)](layer, replace(at, site=replace(site, node=node, inputs=(x,))))
     if not at.left_flat:
         at.apply_steps(method("unflatten", "0", at.sizes), x=site.y)
 
@@ -102,59 +102,6 @@ def _end_to_end(layer: L.LayerSpec, at: TorchLayerWriter) -> NodeVariables:
         outputs=tuple(outputs),
         busy=AnyOf((site.busy, {at.x, site.mask, *site.outputs})),
     )
-
-
-LAYERS: dict[type[L.LayerSpec], Callable[..., None]] = {
-    L.LSTM: _recurrent,
-    L.GRU: _recurrent,
-    L.SimpleRNN: _recurrent,
-    L.ConvLSTM: _recurrent,
-    L.Bidirectional: _bidirectional,
-    L.TimeDistributed: _time_distributed,
-    L.Custom: _custom,
-    L.Dense: torch_layers.dense,
-    L.Dropout: torch_layers.dropout,
-    L.Activation: torch_layers.activation,
-    L.Masking: torch_layers.masking,
-    L.Embedding: torch_layers.embedding,
-    L.Relu: torch_layers.relu,
-    L.PRelu: torch_layers.prelu,
-    L.Elu: torch_layers.elu,
-    L.Softmax: torch_layers.softmax,
-    L.Affine: torch_layers.affine,
-    L.Function: torch_layers.function,
-    L.Reduce: torch_layers.reduce,
-    L.NotEqual: torch_layers.not_equal,
-    L.TrainingOnly: torch_layers.training_only,
-    L.Augmentation: torch_layers.augmentation,
-    L.BatchNorm: torch_norms.batch_norm,
-    L.LayerNorm: torch_norms.layer_norm,
-    L.UnitNorm: torch_norms.unit_norm,
-    L.Normalization: torch_norms.normalization,
-    L.Conv: torch_windows.conv,
-    L.ConvTranspose: torch_windows.conv_transpose,
-    L.DepthwiseConv: torch_windows.depthwise,
-    L.Pool: torch_windows.pool,
-    L.GlobalPool: torch_windows.global_pool,
-    L.Pad: torch_shapes.pad,
-    L.Crop: torch_shapes.crop,
-    L.UpSample: torch_shapes.up_sample,
-    L.Reverse: torch_shapes.reverse,
-    L.Flatten: torch_shapes.flatten,
-    L.Reshape: torch_shapes.reshape,
-    L.Permute: torch_shapes.permute,
-    L.RepeatVector: torch_shapes.repeat_vector,
-    L.Slice: torch_shapes.take,
-    L.ExpandDims: torch_shapes.expand_dims,
-    L.Squeeze: torch_shapes.squeeze,
-    L.Concatenate: torch_shapes.concatenate,
-    L.Merge: torch_shapes.merge,
-    L.Dot: torch_shapes.dot,
-    L.Attention: torch_attention.attention,
-    L.MultiHeadAttention: torch_attention.multi_head,
-    **torch_operations.OPERATIONS,
-}
-"""Kind of layer -> what writes it."""
 
 
 def _called(parts: ModuleSource, model: Model, site: NodeVariables) -> NodeVariables:
@@ -225,7 +172,7 @@ def _emit_node(forms: _Forms, parts: ModuleSource, model: Model, site: NodeVaria
         left_flat=flat[1],
         sizes=forms.sizes.get(ends[1], ""),
     )
-    LAYERS[type(node.spec)](node.spec, at)
+    WRITERS[type(node.spec)](node.spec, at)
     if {*site.outputs} == {"_"} and not node.stateful:
         del parts.forward[lines:]
     if node.layer:

@@ -7,7 +7,7 @@ from xlstm.ir.literals import literal
 
 from ...codegen.source import call
 from ..native import own_class
-from .writer import Step, TorchLayerWriter, applied, first, last, method
+from .writer import WRITERS, Step, TorchLayerWriter, applied, first, last, method
 
 
 def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
@@ -17,6 +17,7 @@ def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
         at.parts.init.append(f'        {at.module}.register_parameter("{lacks}", None)')
 
 
+@WRITERS.of(L.BatchNorm)
 def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
     """With the statistics kept from training."""
     # what stands before the channels, time steps included, is all the same to it
@@ -45,6 +46,7 @@ def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
     )
 
 
+@WRITERS.of(L.LayerNorm)
 def layer_norm(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     """With the mean and variance of the sample itself."""
     bare = not (spec.scale or spec.center)
@@ -87,11 +89,13 @@ def _shifted_groups(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     at.assign(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 
+@WRITERS.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, at: TorchLayerWriter) -> None:
     """Divided by its length along the last axis."""
     at.set_output(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
 
 
+@WRITERS.of(L.Normalization)
 def normalization(spec: L.Normalization, at: TorchLayerWriter) -> None:
     """With the mean and variance kept from data."""
     at.use_template(own_class(spec), literal(spec.features))

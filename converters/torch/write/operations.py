@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from xlstm.ir import layers as L
 from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import WIDTH, Argument, CallExpr, call, listed
 from .elementwise import REDUCTIONS
-from .writer import TorchLayerWriter, method, number
+from .writer import WRITERS, TorchLayerWriter, method, number
 
 COMPARISONS = {
     "equal": "torch.eq",
@@ -32,6 +29,7 @@ ARITHMETIC = {
 }
 
 
+@WRITERS.of(L.Clip)
 def clip(spec: L.Clip, at: TorchLayerWriter) -> None:
     """Between bounds."""
     low = None if spec.low is None else ("min", number(spec.low))
@@ -51,6 +49,7 @@ def _numbers(at: TorchLayerWriter, found: CallExpr) -> None:
     at.set_output(whole)
 
 
+@WRITERS.of(L.Compare)
 def compare(spec: L.Compare, at: TorchLayerWriter) -> None:
     """1 or 0, numbers of the input's dtype."""
     terms: list[Argument] = [*at.site.inputs]
@@ -59,6 +58,7 @@ def compare(spec: L.Compare, at: TorchLayerWriter) -> None:
     _numbers(at, call(COMPARISONS[spec.how], x, other))
 
 
+@WRITERS.of(L.Where)
 def where(spec: L.Where, at: TorchLayerWriter) -> None:
     """One of two."""
     condition, *rest = at.site.inputs
@@ -67,6 +67,7 @@ def where(spec: L.Where, at: TorchLayerWriter) -> None:
     at.set_output(call("torch.where", f"{condition} != 0", yes, no))
 
 
+@WRITERS.of(L.Along)
 def along(spec: L.Along, at: TorchLayerWriter) -> None:
     """Sums or products so far, or places, numbers of the input's dtype."""
     found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
@@ -76,6 +77,7 @@ def along(spec: L.Along, at: TorchLayerWriter) -> None:
         _numbers(at, found)
 
 
+@WRITERS.of(L.Constant)
 def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
     """With fixed numbers."""
     if not at.site.read(0):
@@ -93,6 +95,7 @@ def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
         at.set_output(found)
 
 
+@WRITERS.of(L.Across)
 def across(spec: L.Across, at: TorchLayerWriter) -> None:
     """Over all samples, for each of them."""
     axes = [0, *(axis + 1 for axis in spec.axes)]
@@ -112,19 +115,8 @@ def across(spec: L.Across, at: TorchLayerWriter) -> None:
         at.apply_steps(*steps, method("expand", f"{at.x}.shape[0]", *more))
 
 
+@WRITERS.of(L.Einsum)
 def einsum(spec: L.Einsum, at: TorchLayerWriter) -> None:
     """Products summed, sample by sample."""
     first, second, out = spec.letters
     at.set_output(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))
-
-
-OPERATIONS: dict[type[L.LayerSpec], Callable[[Any, TorchLayerWriter], None]] = {
-    L.Across: across,
-    L.Along: along,
-    L.Clip: clip,
-    L.Compare: compare,
-    L.Constant: constant,
-    L.Einsum: einsum,
-    L.Where: where,
-}
-"""Operation -> what writes it."""

@@ -6,9 +6,10 @@ from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import WIDEST, WIDTH, Argument, CallExpr, call, listed
-from .writer import TorchLayerWriter, method
+from .writer import WRITERS, TorchLayerWriter, method
 
 
+@WRITERS.of(L.Flatten)
 def flatten(_spec: L.Flatten, at: TorchLayerWriter) -> None:
     """All axes of a sample as one."""
     rank = len(at.shape)
@@ -19,12 +20,14 @@ def flatten(_spec: L.Flatten, at: TorchLayerWriter) -> None:
         at.set_output(step(at.x))
 
 
+@WRITERS.of(L.Reshape)
 def reshape(spec: L.Reshape, at: TorchLayerWriter) -> None:
     """A sample in another shape."""
     lead = [f"{at.x}.shape[{axis}]" for axis in range(at.lead)]
     at.set_output(call(f"{at.x}.reshape", *lead, *(literal(size or -1) for size in spec.shape)))
 
 
+@WRITERS.of(L.Permute)
 def permute(spec: L.Permute, at: TorchLayerWriter) -> None:
     """Axes in another order, unless they are in it already."""
     if at.given_first != at.left_first:
@@ -34,6 +37,7 @@ def permute(spec: L.Permute, at: TorchLayerWriter) -> None:
     at.set_output(call(f"{at.x}.permute", *map(literal, order)))
 
 
+@WRITERS.of(L.RepeatVector)
 def repeat_vector(spec: L.RepeatVector, at: TorchLayerWriter) -> None:
     """Equal steps."""
     times = [*["1"] * at.lead, literal(spec.times), "1"]
@@ -50,6 +54,7 @@ def _part(start: int | None, stop: int | None, step: int = 1) -> str:
     return ":".join(ends) + (f":{literal(step)}" if step != 1 else "")
 
 
+@WRITERS.of(L.Slice)
 def take(spec: L.Slice, at: TorchLayerWriter) -> None:
     """A part along one axis."""
     axis = at.axis(spec.axis)
@@ -60,21 +65,25 @@ def take(spec: L.Slice, at: TorchLayerWriter) -> None:
     at.set_output(CallExpr(at.x, (*[":"] * axis, part), "[]"))
 
 
+@WRITERS.of(L.ExpandDims)
 def expand_dims(spec: L.ExpandDims, at: TorchLayerWriter) -> None:
     """A new axis."""
     at.set_output(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
 
 
+@WRITERS.of(L.Squeeze)
 def squeeze(spec: L.Squeeze, at: TorchLayerWriter) -> None:
     """An axis less."""
     at.set_output(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
 
 
+@WRITERS.of(L.Reverse)
 def reverse(_spec: L.Reverse, at: TorchLayerWriter) -> None:
     """The time axis turned round."""
     at.set_output(call(f"{at.x}.flip", f"{at.lead}"))
 
 
+@WRITERS.of(L.Pad)
 def pad(spec: L.Pad, at: TorchLayerWriter) -> None:
     """Zeros around."""
     pairs = [*zip(spec.before, spec.after, strict=True)][::-1]
@@ -82,6 +91,7 @@ def pad(spec: L.Pad, at: TorchLayerWriter) -> None:
     at.set_output(call("F.pad", at.x, f"({sizes})") if any(map(any, pairs)) else at.x)
 
 
+@WRITERS.of(L.Crop)
 def crop(spec: L.Crop, at: TorchLayerWriter) -> None:
     """The middle."""
     pairs = zip(spec.before, spec.after, strict=True)
@@ -91,6 +101,7 @@ def crop(spec: L.Crop, at: TorchLayerWriter) -> None:
     at.set_output(CallExpr(at.x, (*[":"] * at.lead, *parts), "[]") if parts else at.x)
 
 
+@WRITERS.of(L.UpSample)
 def up_sample(spec: L.UpSample, at: TorchLayerWriter) -> None:
     """Every place repeated."""
     axes = enumerate(spec.times)
@@ -103,6 +114,7 @@ def up_sample(spec: L.UpSample, at: TorchLayerWriter) -> None:
     )
 
 
+@WRITERS.of(L.Concatenate)
 def concatenate(spec: L.Concatenate, at: TorchLayerWriter) -> None:
     """End to end."""
     inputs = at.site.inputs
@@ -126,6 +138,7 @@ FUNCTIONS = {"average": "add"}
 """Merge -> the function of two tensors that it repeats, where it is called something else."""
 
 
+@WRITERS.of(L.Merge)
 def merge(spec: L.Merge, at: TorchLayerWriter) -> None:
     """Element by element."""
     terms, count = _same_rank(at), len(at.site.inputs)
@@ -152,6 +165,7 @@ def merge(spec: L.Merge, at: TorchLayerWriter) -> None:
         at.chain("/", y, f"{count}")
 
 
+@WRITERS.of(L.Dot)
 def dot(spec: L.Dot, at: TorchLayerWriter) -> None:
     """Products summed over one axis of each."""
     pairs = list(zip(at.site.inputs, spec.axes, strict=True))

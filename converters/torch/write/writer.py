@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import OVER_LAST_AXIS
 from xlstm.ir.types import Shape
@@ -13,6 +14,9 @@ from ...codegen.source import WIDTH, Argument, CallExpr, ModuleSource, assigned,
 from ...codegen.variables import NodeVariables
 from ..native import OWN
 from .recurrent import LAYER_CELLS, function
+
+WRITERS = L.LayerFunctions()
+"""Layer -> the function that writes it."""
 
 Step = Callable[[str], CallExpr]
 """What is done to a variable, or to an expression."""

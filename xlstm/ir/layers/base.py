@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from xlstm.errors import UsageError
 from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.layers.fields import OneOf, check_fields
 from xlstm.ir.types import Shape
 
-__all__ = ["MAX_SIZE", "SPECS", "Input", "LayerSpec"]
+__all__ = ["MAX_SIZE", "SPECS", "Input", "LayerFunctions", "LayerSpec"]
 
 ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 
@@ -40,6 +41,8 @@ def check_rate(where: str, *rates: float) -> None:
         if not 0 <= rate < 1:
             raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
 
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 SPECS: dict[str, type[LayerSpec]] = {}
 """Every spec by its kind; a spec adds itself where its class is made."""
@@ -154,3 +157,24 @@ def windows(size: int | None, window: int, stride: int, spread: int, how: str) -
         return None
     reach = (window - 1) * spread + 1
     return -(-size // stride) if how in ("same", "causal") else (size - reach) // stride + 1
+
+
+class LayerFunctions(dict[type[LayerSpec], Callable[..., Any]]):
+    """Functions by the layers that they serve; each registers itself where it is defined.
+
+    >>> WRITERS = LayerFunctions()
+    >>> @WRITERS.of(Input)
+    ... def write_input(spec):
+    ...     return f"input {spec.shape}"
+    >>> WRITERS[Input](Input((3,)))
+    'input (3,)'
+    """
+
+    def of(self, *layers: type[LayerSpec]) -> Callable[[Function], Function]:
+        """Returns the decorator that registers a function for these layers."""
+
+        def register(function: Function) -> Function:
+            self.update(dict.fromkeys(layers, function))
+            return function
+
+        return register

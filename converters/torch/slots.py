@@ -1,4 +1,10 @@
-"""Which PyTorch parameter holds what."""
+"""Where every tensor goes in PyTorch: one table of slots for each layer.
+
+Slot("weight_ih_l0", "kernel", "(gh)i", "ifgo")
+the rows of weight_ih_l0 are the gates i f g o, one after the other, of the kernel
+"""
+
+from dataclasses import replace
 
 from xlstm.ir.kinds import (
     ATTENTION,
@@ -25,25 +31,34 @@ from xlstm.ir.kinds import (
 )
 from xlstm.slots import FOLD, Slot, Table
 
+# torch.nn.LSTM: the rows of weight_ih_l[k] are (W_ii|W_if|W_ig|W_io), gate by gate
+_LSTM = (
+    Slot("weight_ih_l0", "kernel", "(gh)i", "ifgo"),
+    Slot("weight_hh_l0", "recurrent", "(gh)j", "ifgo"),
+    Slot("bias_ih_l0", "bias", "(gh)", "ifgo", fixed={"s": 0}),
+    Slot("bias_hh_l0", "bias", "(gh)", "ifgo", fixed={"s": 1}),
+)
 
-def _recurrent(kind: Kind, gates: str, layer: str = "_l0") -> Table:
-    """A recurrent layer: the rows of its matrices run gate by gate.
+# torch.nn.GRU: (W_ir|W_iz|W_in); the reset gate multiplies n's rows of bias_hh_l0
+_GRU = (
+    Slot("weight_ih_l0", "kernel", "(gh)i", "rzn"),
+    Slot("weight_hh_l0", "recurrent", "(gh)j", "rzn"),
+    Slot("bias_ih_l0", "bias", "(gh)", "rzn", fixed={"s": 0}),
+    Slot("bias_hh_l0", "bias", "(gh)", "rzn", fixed={"s": 1}),
+)
 
-    Args:
-        kind: the hub's form.
-        gates: in PyTorch's order; "" for a layer without gates.
-        layer: what names end with: PyTorch numbers the layers of a stack, but not single cells.
-    """
-    rows = "(gh)" if gates else "h"
-    slots = [
-        Slot(f"weight_ih{layer}", "kernel", f"{rows}i", gates),
-        Slot(f"weight_hh{layer}", "recurrent", f"{rows}j", gates),
-        Slot(f"bias_ih{layer}", "bias", rows, gates, {"s": 0}),
-        Slot(f"bias_hh{layer}", "bias", rows, gates, {"s": 1}),
-    ]
-    if "projection" in kind.tensors:
-        slots.append(Slot(f"weight_hr{layer}", "projection", "jh"))
-    return Table(kind, tuple(slots))
+# torch.nn.RNN
+_RNN = (
+    Slot("weight_ih_l0", "kernel", "hi"),
+    Slot("weight_hh_l0", "recurrent", "hj"),
+    Slot("bias_ih_l0", "bias", "h", fixed={"s": 0}),
+    Slot("bias_hh_l0", "bias", "h", fixed={"s": 1}),
+)
+
+
+def _cell(kind: Kind, slots: tuple[Slot, ...]) -> Table:
+    """A single cell: torch.nn.LSTMCell calls weight_ih what nn.LSTM calls weight_ih_l0."""
+    return Table(kind, tuple(replace(s, name=s.name.removesuffix("_l0")) for s in slots))
 
 
 def _pair(kind: Kind, weight: str, axes: str, bias: str, own: str) -> Table:
@@ -61,17 +76,17 @@ def _conv_lstm(space: str) -> tuple[Slot, ...]:
 
 
 TABLES: dict[str, Table] = {
-    # torch.nn.LSTM: weight_ih_l[k] is (W_ii|W_if|W_ig|W_io)
-    "LSTM": _recurrent(LSTM, "ifgo"),
-    "LSTM with projection": _recurrent(LSTM_PROJECTED, "ifgo"),
-    # torch.nn.GRU: weight_ih_l[k] is (W_ir|W_iz|W_in)
-    "GRU": _recurrent(GRU, "rzn"),
+    "LSTM": Table(LSTM, _LSTM),
+    "LSTM with projection": Table(
+        LSTM_PROJECTED, (*_LSTM, Slot("weight_hr_l0", "projection", "jh"))
+    ),
+    "GRU": Table(GRU, _GRU),
     # our own cell, with the parameters of nn.GRU
-    "GRU, reset_after=False": _recurrent(GRU_BEFORE, "rzn"),
-    "RNN": _recurrent(SIMPLE_RNN, ""),
-    "LSTMCell": _recurrent(LSTM, "ifgo", ""),
-    "GRUCell": _recurrent(GRU, "rzn", ""),
-    "RNNCell": _recurrent(SIMPLE_RNN, "", ""),
+    "GRU, reset_after=False": Table(GRU_BEFORE, _GRU),
+    "RNN": Table(SIMPLE_RNN, _RNN),
+    "LSTMCell": _cell(LSTM, _LSTM),
+    "GRUCell": _cell(GRU, _GRU),
+    "RNNCell": _cell(SIMPLE_RNN, _RNN),
     "Linear": _pair(DENSE, "kernel", "oi", "bias", "o"),
     "Embedding": Table(EMBEDDING, (Slot("weight", "table", "vo"),)),
     **{

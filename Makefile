@@ -40,7 +40,7 @@ types: $(READY)
 check: format lint types test
 
 readme: $(READY)
-	$(BIN)/python tests/readme.py
+	$(BIN)/python tests/docs/readme.py
 
 # 20 minutes on two cores: mutated files in children with limits; offenders are kept in build/fuzz
 fuzz: $(READY)

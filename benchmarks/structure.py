@@ -5,7 +5,7 @@
 TREE is a folder that holds `xlstm/` and `converters/`; this checkout without one. `--before` adds a
 column for a commit. Nothing of a tree is imported: its files are parsed. Imports inside functions
 and the strings of `import_module` count as imports. Imports against the floors of `FLOORS`
-(tests/structure_rules.py) are told where every package of the tree has a floor, else "-".
+(tests/support/structure_rules.py) are told where every package of the tree has a floor, else "-".
 
 `--walk` runs `load`, `port`, `count`, `reconcile` and `diagnose` on the demo model, PyTorch being
 the target, in a process each, and follows the first call of every function of the product: how
@@ -36,8 +36,8 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
-if str(ROOT / "tests") not in sys.path:
-    sys.path.insert(0, str(ROOT / "tests"))
+if str(ROOT / "tests" / "support") not in sys.path:
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import source_tree  # noqa: E402
 import structure_rules  # noqa: E402

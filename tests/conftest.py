@@ -3,6 +3,13 @@
 import os
 import signal
 import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# helpers lie in support, and some tests share those of others
+for folder in (HERE, HERE / "support", *sorted({path.parent for path in HERE.rglob("test_*.py")})):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

@@ -16,7 +16,7 @@ from xlstm.frameworks.model_tensors import pack_model, unpack_model
 
 TORCH = registry.adapter("torch")
 AXES = "ignore::xlstm.errors.AxesWarning"
-"""Its own subject: tests/test_batch_axes.py."""
+"""Its own subject: tests/ir/test_batch_axes.py."""
 
 PROJECTIONS = "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
 

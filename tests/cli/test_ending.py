@@ -16,7 +16,7 @@ from xlstm.errors import UsageError
 from xlstm.frameworks.command_exit import ended
 
 DEMO = str(xlstm.demo.path())
-WEIGHTS = Path(__file__).parent / "data" / "k224" / "lstm_w.h5"
+WEIGHTS = Path(__file__).parents[1] / "data" / "k224" / "lstm_w.h5"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems are not safe to fork")
 INTERRUPTED = "xlstm: interrupted\n"
 

@@ -1,6 +1,6 @@
 """Three models whose emitted source is kept as text, so that its style is reviewed in diffs.
 
-`python tests/golden.py` writes the texts anew.
+`python tests/support/golden.py` writes the texts anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xlstm.ir.layers import (
 )
 from xlstm.ir.source import Source
 
-FOLDER = Path(__file__).parent / "data" / "golden"
+FOLDER = Path(__file__).parents[1] / "data" / "golden"
 """Where the texts lie, one for each model and framework."""
 
 

@@ -1,4 +1,4 @@
-"""Fills the generated blocks of README.md and SUPPORT.md: python tests/readme.py.
+"""Fills the generated blocks of README.md and SUPPORT.md: python tests/docs/readme.py.
 
 A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9) -->` before a
 fenced block, which becomes what the command prints. `<!-- table: COMMAND -->` stands before a text
@@ -20,7 +20,7 @@ from pathlib import Path
 import xlstm
 from xlstm.files.atomic import write_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 SUPPORT = ROOT / "SUPPORT.md"
 PAGES = (README, SUPPORT)

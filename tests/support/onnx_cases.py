@@ -1,4 +1,4 @@
-"""Writes ONNX's own node cases of one operator into a .npz: python tests/onnx_cases.py LSTM FILE.
+"""Writes ONNX's node cases of one operator: python tests/support/onnx_cases.py LSTM FILE.npz.
 
 A process for each operator: ONNX's collector keeps what it found before.
 """

@@ -378,7 +378,7 @@ def called(tree):
 
 
 def test_what_a_process_has_once_is_set_in_known_places():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     found = {name: set() for name in ONCE}
     for path in [*root.glob("xlstm/**/*.py"), *root.glob("converters/**/*.py")]:
         for name in called(ast.parse(path.read_text())):

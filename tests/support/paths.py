@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parents[2]
+DATA = Path(__file__).parents[1] / "data"
 CORPUS = Path(os.environ.get("XLSTM_CORPUS", ROOT.parent / "shared" / "corpus"))
 
 needs_corpus = pytest.mark.skipif(

@@ -11,7 +11,7 @@ from xlstm.counting.ledger_text import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
 
-TOY = Path(__file__).parent / "toy_framework"
+TOY = Path(__file__).parents[1] / "toy_framework"
 MODEL = CASES["lstm-tanh-sigmoid"]
 
 

@@ -13,7 +13,7 @@ def test_emitted_text_is_the_one_that_was_read(name):
     path, text = TEXTS[name]
     kept = path.read_text("utf-8").splitlines(keepends=True)
     found = difflib.unified_diff(kept, text.splitlines(keepends=True), "kept", "emitted")
-    assert not (diff := "".join(found)), f"if this is right: python tests/golden.py\n{diff}"
+    assert not (diff := "".join(found)), f"if this is right: python tests/support/golden.py\n{diff}"
 
 
 def test_nothing_else_is_kept():

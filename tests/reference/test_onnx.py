@@ -62,7 +62,10 @@ WORDS = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
 def collected(tmp_path_factory):
     """Operator -> arrays of its cases, as ONNX itself makes them."""
     pytest.importorskip("onnx", reason="the onnx wheel holds these cases")
-    folder, script = tmp_path_factory.mktemp("onnx"), Path(__file__).with_name("onnx_cases.py")
+    folder, script = (
+        tmp_path_factory.mktemp("onnx"),
+        Path(__file__).parents[1] / "support" / "onnx_cases.py",
+    )
     for operator in CASES:
         command = [sys.executable, str(script), operator, str(folder / f"{operator}.npz")]
         subprocess.run(command, check=True, capture_output=True)

@@ -23,7 +23,7 @@ from xlstm.porting.save import atomic_folder, check_target
 from xlstm.reading.folder import target_of
 
 DEMO = xlstm.demo.path()
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes and locks of POSIX")
 
 

@@ -17,7 +17,7 @@ from xlstm.files.port_folder import KEY, WEIGHTS
 from xlstm.frameworks import registry
 from xlstm.ir.layers import LSTM, Dense, Input
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["demo.net", "demo.h5", "demo"])

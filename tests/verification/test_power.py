@@ -17,7 +17,7 @@ from mutators.study import is_false_alarm, judged, tried
 
 from xlstm.verification.bounds import UNDECIDED
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 MAKE = {
     "arrays": torch_mutants.arrays,

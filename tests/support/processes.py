@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def environment() -> dict[str, str]:
     """This process's environment, with our folders on the path, and output buffered as usual."""
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(TESTS),
+        str(TESTS / "support"),
+        str(TESTS.parent),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     found.pop("PYTHONUNBUFFERED", None)
     return found

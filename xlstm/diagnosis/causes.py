@@ -41,6 +41,8 @@ CAUSES: dict[str, str] = {
     "last-of-backward": "out[:, -1] taken for the backward half's last output",
     "merge-mode": "another way to join the halves",
     "first-step": "the first step's output taken for the last one's, or the reverse",
+    "other-step": "a step in the middle taken for the last one",
+    "lost-step": "a sequence is read without its first or its last step",
     "other-state": "another piece of (out, h_n, c_n): c_n for h_n, another half's or layer's state",
     "pooled-steps": "mean, largest number or sum over time for one step, or the reverse",
     "mixed-samples": "a view for a transpose: numbers of one sample land in another one",

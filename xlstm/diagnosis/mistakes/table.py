@@ -17,6 +17,7 @@ from xlstm.diagnosis.mistakes.time import bidirectional as rows_both
 from xlstm.diagnosis.mistakes.time import cell_step as rows_steps
 from xlstm.diagnosis.mistakes.time import inputs as rows_inputs
 from xlstm.diagnosis.mistakes.time import loops as rows_loops
+from xlstm.diagnosis.mistakes.time import lost_steps as rows_lost
 from xlstm.diagnosis.mistakes.time import masks as rows_masks
 from xlstm.diagnosis.mistakes.time import returned_piece as rows_pieces
 from xlstm.diagnosis.mistakes.time import sequence as rows_sequence
@@ -51,10 +52,12 @@ ROWS: tuple[Row, ...] = (
     *rows_function.ROWS[:10],
     *rows_both.ROWS,
     *rows_sequence.ROWS,
+    *rows_lost.POOLS,
     *rows_loops.ROWS,
     *rows_masks.ROWS,
     *rows_moved_masks.ROWS,
     *rows_pieces.ROWS,
+    *rows_lost.ROWS,
     *rows_states.ROWS,
     *rows_attention.ROWS,
     *AFTER,

@@ -64,7 +64,15 @@ def _point(node: Node, name: str, y: Array, own: Array) -> Point | None:
     fits = y.ndim == own.ndim + 1 and y.shape[-1] == own.shape[-1] and len(y) == len(own)
     if several and last and fits:
         return Point((Edge(node.name),), (y,), "sequence", name)
+    if several and not last and _lacks_step(y, own):
+        return Point((Edge(node.name),), (y,), "", name)
     return None
+
+
+def _lacks_step(y: Array, own: Array) -> bool:
+    """True where a sequence is one step shorter than the truth's."""
+    sizes = [(*array.shape[:1], *array.shape[2:]) for array in (y, own)]
+    return sizes[0] == sizes[1] and y.ndim > 2 and y.shape[1] == own.shape[1] - 1
 
 
 NATIVE = ("Linear", *(f"Conv{t}{rank}d" for t in ("", "Transpose") for rank in (1, 2, 3)))

@@ -148,11 +148,14 @@ def _stacked(one: Any, other: Any) -> bool:
 
 MEAN: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("mean", np.mean),
-    ("largest number", np.max),
+    ("maximum", np.max),
     ("sum", np.sum),
-    ("smallest number", np.min),
+    ("minimum", np.min),
 )
 """Ways to make one step of several."""
+
+POOLED = {"mean": "mean", "average": "mean", "max": "maximum", "min": "minimum", "sum": "sum"}
+"""Option of a pool or a reduction -> its word in MEAN."""
 
 
 def _reduced(how: Callable[..., Any], axis: int) -> Callable[[Array], Array]:
@@ -235,7 +238,8 @@ def _of_both(spec: Bidirectional, names: list[str]) -> Iterator[tuple[str, Pick,
     cells = [name.replace("h of", "c of") for name in cells]
     pairs = [(a, b) for a, b in itertools.product([*PLAIN, *cells, *names], repeat=2)]
     for a, b in (pair for pair in pairs if pair not in known):
-        text = f"You join {a} and {b}; a joins h of the forward and of the backward half."
+        both = f"{a} twice" if a == b else f"{a} and {b}"
+        text = f"You join {both}; a joins h of the forward and of the backward half."
         yield "other-state", _joined(a, b), text, JOIN
     for words, how in MEAN[:3]:
         text = f"You take the {words} over both halves' h_n, twice; a joins the two."
@@ -244,7 +248,7 @@ def _of_both(spec: Bidirectional, names: list[str]) -> Iterator[tuple[str, Pick,
     for pair in (PLAIN, *([tuple(cells)] if cells else [])):
         piece = f"{pair[0][0]}_n (halves, batch, units)"
         yield "mixed-samples", _viewed(*pair), f"Your {piece} {VIEWED}", JOIN
-    text = "Your units alternate between the halves; a has all of the forward half's first."
+    text = "The units of your halves are interleaved; a has all of the forward half's first."
     yield "other-state", _alternating, text, JOIN
     for number in (-1, 0):
         text = f"Your out (batch, time, units) {VIEWED}"
@@ -361,8 +365,8 @@ def pooled(site: Site) -> Iterator[Altered]:
         return
     over_time = isinstance(spec, GlobalPool) or (isinstance(spec, Reduce) and spec.axes == (0,))
     if over_time and not spec.keep:
-        words = {"mean": "the mean", "max": "the largest number"}.get(spec.how, spec.how)
-        wants, fix = f"{words} over time", f"Take {words} over time."
+        words = POOLED.get(spec.how, spec.how)
+        wants, fix = f"the {words} over time", f"Take the {words} over time."
         for number, piece in ((-1, "the last step"), (0, "the first step")):
             layer = replace(site.layer, call=_instead(_step(number)))
             yield Altered(layer, site.said(f"You take {piece} for {wants}.", fix), piece, rare=True)
@@ -377,7 +381,7 @@ def pooled(site: Site) -> Iterator[Altered]:
     else:
         return
     for how, formula in MEAN:
-        if how != {"mean": "mean", "max": "largest number"}.get(getattr(spec, "how", "")):
+        if how != POOLED.get(getattr(spec, "how", "")):
             layer = replace(site.layer, call=_instead(_reduced(formula, 1)))
             text = f"You take the {how} over time for {wants}."
             yield Altered(layer, site.said(text, f"Take {wants}."), text, rare=True)

@@ -61,6 +61,8 @@ CAUSES: dict[str, str] = {
     "causal": "a causal convolution that looks ahead",
     "channels-order": "channels first flattened or reshaped for channels last",
     "embedding-offset": "row numbers of an embedding are off by one",
+    "missing-input": "a sum of several layers leaves one of them out",
+    "repeated-input": "one of two arrays is joined with itself, or both are joined by a view",
     "missing-layer": "a layer is left out",
     "scaled-output": "a layer's output is multiplied by a number, or a number is added to it",
     "repeated-layer": "a layer is applied twice",

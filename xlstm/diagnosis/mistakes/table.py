@@ -16,9 +16,11 @@ from xlstm.diagnosis.mistakes.layers import options as rows_around
 from xlstm.diagnosis.mistakes.time import bidirectional as rows_both
 from xlstm.diagnosis.mistakes.time import cell_step as rows_steps
 from xlstm.diagnosis.mistakes.time import inputs as rows_inputs
+from xlstm.diagnosis.mistakes.time import joined_inputs as rows_joined
 from xlstm.diagnosis.mistakes.time import loops as rows_loops
 from xlstm.diagnosis.mistakes.time import lost_steps as rows_lost
 from xlstm.diagnosis.mistakes.time import masks as rows_masks
+from xlstm.diagnosis.mistakes.time import mixed_axes as rows_axes
 from xlstm.diagnosis.mistakes.time import returned_piece as rows_pieces
 from xlstm.diagnosis.mistakes.time import sequence as rows_sequence
 from xlstm.diagnosis.mistakes.time import shifted_masks as rows_moved_masks
@@ -58,6 +60,8 @@ ROWS: tuple[Row, ...] = (
     *rows_moved_masks.ROWS,
     *rows_pieces.ROWS,
     *rows_lost.ROWS,
+    *rows_axes.ROWS,
+    *rows_joined.ROWS,
     *rows_states.ROWS,
     *rows_attention.ROWS,
     *AFTER,

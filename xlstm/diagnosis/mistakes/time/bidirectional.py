@@ -36,15 +36,23 @@ def mask_turned(context: Context) -> Context:
     return context if mask is None else replace(context, mask=mask[:, ::-1])
 
 
+Change = Callable[[Array], Array]
+
+
 def _halves(
-    spec: Bidirectional, x: Array, context: Context, both_forwards: bool, turned: bool
+    spec: Bidirectional,
+    x: Array,
+    context: Context,
+    both_forwards: bool,
+    turned: bool,
+    read: Change = np.asarray,
 ) -> Halves:
     count = len(spec.forward.state_shapes())
     backward = replace(spec.backward, go_backwards=spec.backward.go_backwards != both_forwards)
     one = context.half("forward_", context.states[:count])
     other = context.half("backward_", context.states[count:])
     a, *states_a = recurrent(whole(spec.forward), x, one)
-    b, *states_b = recurrent(whole(backward), x, mask_turned(other) if turned else other)
+    b, *states_b = recurrent(whole(backward), read(x), mask_turned(other) if turned else other)
     return Halves(a, b, [*states_a, *states_b])
 
 
@@ -52,10 +60,18 @@ Pick = Callable[[Bidirectional, Array, Array], tuple[Array, Array]]
 """Chooses from both sequences what is joined."""
 
 
-def _joined(pick: Pick, *, both_forwards: bool = False, mask_turned: bool = False) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+def _joined(
+    pick: Pick,
+    *,
+    both_forwards: bool = False,
+    mask_turned: bool = False,
+    read: Change = np.asarray,
+) -> Call:
+    """Halves joined of what is picked; `read` is done to the input of the backward half."""
+
+    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, Bidirectional)
-        found = _halves(spec, inputs[0], context, both_forwards, mask_turned)
+        found = _halves(spec, inputs[0], context, both_forwards, mask_turned, read)
         a, b = pick(spec, found.first, found.second)
         return [*merge(spec.merge, a, b), *found.states]
 
@@ -88,6 +104,24 @@ def _turned_both(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]
 
 def _right(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
     return (a, b[:, ::-1]) if spec.return_sequences else (a[:, -1], b[:, -1])
+
+
+def _units_reversed(_spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    return a, b[..., ::-1]
+
+
+def _forward_twice(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    one, _ = _right(spec, a, b)
+    return one, one
+
+
+def _backward_twice(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
+    _, one = _right(spec, a, b)
+    return one, one
+
+
+def _features_reversed(x: Array) -> Array:
+    return x[..., ::-1]
 
 
 Run = Callable[[Any, Array, Context], list[Array]]
@@ -139,7 +173,14 @@ JOINED: tuple[tuple[str, bool | None, Call, str, str], ...] = (
      "The output of your forward half is turned round in time for the backward half's.",
      "Flip the backward half's output."),
     ("go-backwards", None, _joined(_unturned, both_forwards=True),
-     "Your backward half reads the sequence forwards.", "Let it read from the end."),
+     "Your backward half reads the sequence forwards: its input is not flipped in time.",
+     "Let it read from the end."),
+    ("go-backwards", None, _joined(_right, both_forwards=True, read=_features_reversed),
+     "The input of your backward half is flipped over its features, not over time.",
+     "Flip axis 1, time."),
+    ("unturned-backward", True, _joined(_units_reversed),
+     "The output of your backward half is flipped over its units, not over time.",
+     "Flip axis 1, time."),
     ("go-backwards", True,
      _joined(lambda spec, a, b: (a, b[:, ::-1]), both_forwards=True),
      "Your backward half reads forwards and only its output is turned round.",
@@ -200,13 +241,34 @@ def merges(site: Site) -> Iterator[Altered]:
                     yield Altered(layer, site.said(text, fix), f"merge {how}")
 
 
+def halves_twice(site: Site) -> Iterator[Altered]:
+    """One half joined with itself; of last steps end to end `other-state` says which h is taken."""
+    spec = site.spec
+    if not isinstance(spec, Bidirectional) or spec.merge == "none":
+        return
+    if spec.merge == "concat" and not spec.return_sequences:
+        return
+    pairs = (("forward", "backward", _forward_twice), ("backward", "forward", _backward_twice))
+    for half, other, pick in pairs:
+        text = f"Your {half} half is joined with itself; the {other} half is left out."
+        yield called(site, _joined(pick), text, "Join both halves.")
+
+
+def _of_neighbours(a: Array, b: Array) -> Array:
+    both = np.concatenate([a, b], -1)
+    pairs = both.reshape(*both.shape[:-1], a.shape[-1], 2)
+    return np.asarray(pairs.mean(axis=-1))
+
+
 OTHERS: tuple[tuple[str, Callable[[Array, Array], Array]], ...] = (
     ("the forward half alone", lambda a, _b: a),
     ("the backward half alone", lambda _a, b: b),
     ("half the product", lambda a, b: a * b / 2),
     ("the difference", lambda a, b: a - b),
     ("the larger number", np.maximum),
-)
+    ("the mean of neighbouring units, as if the view were (units, halves) for (halves, units)",
+     _of_neighbours),
+)  # fmt: skip
 """Other things than the merges of the hub that are written for them."""
 
 
@@ -235,6 +297,7 @@ ROWS = (
     _joins("swapped-outputs"),
     Row("merge-mode", merges),
     Row("merge-mode", other_merges),
+    Row("merge-mode", halves_twice),
     _joins("go-backwards"),
     _joins("mask-ignored"),
 )

@@ -129,7 +129,8 @@ def changed(site: Site) -> Iterator[Altered]:
     options = [*(SHIFTS if shifted and axes > 1 else ())]
     options += NUMBERS[: len(NUMBERS) - (axes < 3)] if not numbers else ()
     options = options if is_first else options[: len(SHIFTS) + 1]
-    if (shifted and not recurrent) and axes > 1:
+    # a layer that reads in one direction has `go-backwards` for it
+    if shifted and axes > 1 and not isinstance(site.spec, Recurrent):
         options.append(("Your input is turned round in time.", lambda x: x[:, ::-1]))
     for text, change in options:
         layer = replace(site.layer, call=_read(change))

@@ -79,6 +79,7 @@ CAUSES: dict[str, str] = {
     "inputs": "the models have different inputs",
     "outputs": "the models have another number of outputs",
     "shape": "an output has another shape",
+    "weight-shape": "a module's weight has another shape than the module reads",
     "nan": "NaN or infinity on one side only",
     "failed": "the suspect fails where the truth does not",
 }

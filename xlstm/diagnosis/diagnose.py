@@ -16,6 +16,7 @@ from xlstm.diagnosis.search.effort import Effort, Tell, check_effort, silent
 from xlstm.diagnosis.state import STEPS, Case, of_weights
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
+from xlstm.diagnosis.suspect.native_shapes import misfits
 from xlstm.diagnosis.suspect.output_facts import glanced
 from xlstm.diagnosis.suspect.runs import fails, ran, steady, still_fails, told
 from xlstm.errors import UsageError
@@ -249,7 +250,8 @@ def _whole(case: Case) -> None:
             # other inputs say more than how it failed
             case.findings = case.findings[-1:] if _inputs_differ(case, True) else case.findings
             return
-        gave = steady(case, gave)
+        case.findings += misfits(case, gave)
+        gave = None if case.findings else steady(case, gave)
         if gave is None:
             return
         outputs = gave.outputs

@@ -17,12 +17,14 @@ class LayerRecord(NamedTuple):
         kind: its class.
         output: the first array that it gave, in the suspect's own order of axes.
         options: plain attributes that it was made with.
+        read: the first array that it was given, None where that is not known.
     """
 
     name: str
     kind: str
     output: Array
     options: Mapping[str, Any]
+    read: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -44,22 +44,24 @@ class _InDtype(TorchFunctionMode):
 
 @dataclass
 class _Memory:
-    """Outputs and calls of each submodule, and the container in which the whole gave its own."""
+    """What each submodule read and gave, and the container in which the whole gave its own."""
 
     order: list[str]
     times: dict[str, int]
     outputs: dict[str, Array]
+    inputs: dict[str, list[Array]]
     form: str | None = None
 
     def hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         """A forward hook for the module of that name."""
 
-        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def keep(_module: nn.Module, inputs: Any, output: Any) -> None:
             self.form = self.form if name else form_of(output)
             first = next(_tensors(output), None)
             self.times[name] = self.times.get(name, 0) + 1
             if first is not None:
                 self.outputs[name] = to_numpy(first)
+                self.inputs[name] = [to_numpy(x) for x in _tensors(inputs)][:1]
                 self.order.append(name)
 
         return keep
@@ -113,7 +115,7 @@ def watch(
     """
     found = understand(source) if own and not isinstance(source, READABLE) else None
     made = _copy(source, getattr(torch, dtype), quiet)
-    memory = _Memory([], {}, {})
+    memory = _Memory([], {}, {}, {})
     for name, module in made.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):
             module.register_forward_hook(memory.hook(name))
@@ -184,7 +186,8 @@ def _gave(made: nn.Module, memory: _Memory) -> Iterator[LayerRecord]:
     for name in memory.order:
         if memory.times[name] == 1 and name:
             module = held[name]
-            yield LayerRecord(name, type(module).__name__, memory.outputs[name], _options(module))
+            kind, gave = type(module).__name__, memory.outputs[name]
+            yield Gave(name, kind, gave, _options(module), *memory.inputs[name])
 
 
 def _options(module: nn.Module) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.suspect.models import Suspect
 from xlstm.diagnosis.suspect.slow import waited
+from xlstm.diagnosis.suspect.unsteady_layer import Look, by_weights, nowhere
 from xlstm.diagnosis.tolerance import apart
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Model, row_numbers
@@ -149,18 +151,26 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
 
 def steady(case: Case, first: RunRecord) -> RunRecord | None:
     """The run, or another one without dropout where two runs differ; None where that helps not."""
-    wrong, found = repeated(case.b, _given(case.a, case.inputs), first, case.dtype)
+    given, look = _given(case.a, case.inputs), by_weights(case)
+    wrong, found = repeated(case.b, given, first, case.dtype, look)
     case.findings += [wrong] if wrong else []
     return found
 
 
 def repeated(
-    b: Suspect, given: Sequence[Array], first: RunRecord, dtype: str
-) -> tuple[Finding | None, RunRecord | None]:
-    """A finding where a second run differs or fails, and the run to compare, None for none."""
+    b: Suspect, given: Sequence[Array], first: Watched, dtype: str, look: Look = nowhere
+) -> tuple[Finding | None, Watched | None]:
+    """A finding where a second run differs or fails, and the run to compare, None for none.
+
+    `look` finds the layer that differs.
+    """
     try:
-        gap = between(first, _run(b, given, dtype, seed=1))
-        return _quiet(b, given, dtype, gap) if gap else (None, first)
+        second = _run(b, given, dtype, seed=1)
+        if gap := between(first, second):
+            wrong, found = _quiet(b, given, dtype, gap)
+            layer, more = look(first, second)
+            return replace(wrong, layer=layer, text=f"{wrong.text} {more}".strip()), found
+        return None, first
     except FAILURES as error:
         text = f"b runs once, and fails when it is called again: {_said(error)}"
         return Finding("", None, "", "failed", text, "Mend it first.", float("inf")), None

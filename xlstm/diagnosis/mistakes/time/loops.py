@@ -64,14 +64,30 @@ CARRIED: tuple[tuple[Carry, bool, str, str], ...] = (
 """What is handed on, whether it takes an LSTM, what is wrong, what to do."""
 
 
+REVERSED = (
+    "So would this loop and the one before it with their outputs stacked in reverse order: out[:, "
+    "-1] is then the step that is read first."
+)
+
+
+def _follows_loop(site: Site) -> bool:
+    """True for a layer that gives its last step and reads every step of another loop."""
+    spec: Any = site.spec
+    before: Any = site.model.node(site.node.inputs[0].node).spec
+    alike = isinstance(spec, Recurrent) and isinstance(before, Recurrent)
+    return alike and not spec.return_sequences and bool(before.return_sequences)
+
+
 def carried(site: Site) -> Iterator[Altered]:
     """States that a loop does not hand on."""
     specs = pieces(site.spec)[0].specs
     if not all(isinstance(s, Recurrent) and not isinstance(s, ConvLSTM) for s in specs):
         return
-    for carry, cells, text, fix in CARRIED:
+    for number, (carry, cells, text, fix) in enumerate(CARRIED):
         if not cells or all(isinstance(s, LSTM) for s in specs):
             said = text.replace("zeros", "the initial one") if site.node.states else text
+            if number == 0 and _follows_loop(site):
+                said = f"{said} {REVERSED}"
             for apart in (False, True)[: 1 + (site.node.mask is not None)]:
                 yield called(site, each(_loop(carry, apart)), said, fix)
 

@@ -22,6 +22,7 @@ from xlstm.ir.graph import (
     Flatten,
     Recurrent,
     RepeatVector,
+    Reshape,
 )
 from xlstm.ir.layers import ConvLSTM, Dense, Spec
 from xlstm.ir.types import Array
@@ -95,7 +96,8 @@ def outputs(site: Site) -> Iterator[Altered]:
 
 def flattened(site: Site) -> Iterator[Altered]:
     """Steps that are flattened from the last one to the first."""
-    if isinstance(site.spec, Flatten) and len(site.model.shape(site.node.inputs[0])) == 2:
+    flat = isinstance(site.spec, (Flatten, Reshape)) and len(site.node.shape) == 1
+    if flat and len(site.model.shape(site.node.inputs[0])) == 2:
         text = "Your steps are flattened in reverse order, turned round in time."
         call = _read(lambda x: x[:, ::-1])
         yield called(site, call, text, "Flatten them as they are.")._replace(rare=True)
@@ -125,8 +127,8 @@ def _instead(change: Change) -> Call:
 
 
 ROWS = (
+    Row("other-repeat", repeats),
     Row("mixed-samples", stacks),
     Row("mixed-samples", outputs),
-    Row("other-repeat", repeats),
     Row("go-backwards", flattened),
 )

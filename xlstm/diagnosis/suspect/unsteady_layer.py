@@ -1,0 +1,72 @@
+"""The first layer of a suspect that gives another output when it is run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from xlstm.diagnosis.pairing.tensors import pair_arrays
+from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.suspect.recording import Gave, Watched
+from xlstm.ir.types import Array
+
+
+class Unsteady(NamedTuple):
+    """The truth's layer that stands for the first one to differ, and a sentence about it."""
+
+    layer: str = ""
+    text: str = ""
+
+
+Look = Callable[[Watched, Watched], Unsteady]
+"""Compares two runs of the same suspect on the same inputs."""
+
+
+def nowhere(_one: Watched, _other: Watched) -> Unsteady:
+    """No layer: nothing is known of a suspect but its outputs."""
+    return Unsteady()
+
+
+def by_weights(case: Case) -> Look:
+    """A comparison that knows the truth's layers by the paths of their weights."""
+
+    def look(one: Watched, other: Watched) -> Unsteady:
+        arrays = case.b.arrays
+        if not arrays or not one.gave:
+            return Unsteady()
+        paired = pair_arrays(case.a, arrays, [case.b.adapter] if case.b.adapter else None)
+        owners = {path: owner for owner, path in {**paired.paths, **paired.modules}.items()}
+        second = {gave.name: gave for gave in other.gave}
+        for gave in one.gave:
+            again = second.get(gave.name)
+            if gave.name in owners and again is not None and _differ(gave, again):
+                return Unsteady(owners[gave.name], _said(gave, again))
+        return Unsteady()
+
+    return look
+
+
+def _differ(one: Gave, other: Gave) -> bool:
+    return not np.array_equal(one.output, other.output, equal_nan=True)
+
+
+def _said(one: Gave, other: Gave) -> str:
+    """The layer from which on runs differ, and the look of dropout where it has that."""
+    x, y = one.read, other.read
+    if x is None or y is None or x.shape != y.shape:
+        return f"They differ from {one.name} on."
+    if np.array_equal(x, y, equal_nan=True):
+        return f"They differ from {one.name} on, though it is given the same numbers."
+    if not _dropped(x, y):
+        return f"They differ before {one.name}: it is given other numbers in each run."
+    share = float((x == 0).mean())
+    text = f"They differ before {one.name}: {share:.0%} of the numbers that it is given are zeros,"
+    return f"{text} others in each run, as dropout makes them."
+
+
+def _dropped(x: Array, y: Array) -> bool:
+    """True where two arrays are equal but for numbers that are zeros in one of them."""
+    apart = x != y
+    return bool((np.minimum(np.abs(x), np.abs(y))[apart] == 0).all())

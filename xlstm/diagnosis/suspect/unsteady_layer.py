@@ -10,6 +10,7 @@ import numpy as np
 from xlstm.diagnosis.pairing.tensors import pair_arrays
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.suspect.recording import Gave, Watched
+from xlstm.ir.graph import Dropout, Model
 from xlstm.ir.types import Array
 
 
@@ -42,10 +43,20 @@ def by_weights(case: Case) -> Look:
         for gave in one.gave:
             again = second.get(gave.name)
             if gave.name in owners and again is not None and _differ(gave, again):
-                return Unsteady(owners[gave.name], _said(gave, again))
+                layer = _after_dropout(case.a, owners[gave.name], gave, again)
+                return Unsteady(layer, _said(gave, again))
         return Unsteady()
 
     return look
+
+
+def _after_dropout(model: Model, owner: str, one: Gave, other: Gave) -> str:
+    """A layer, or the truth's own Dropout right before it where what it reads differs."""
+    edges = model.node(owner).inputs
+    before = model.node(edges[0].node) if edges else None
+    x, y = one.read, other.read
+    same = x is not None and y is not None and np.array_equal(x, y, equal_nan=True)
+    return owner if same or not before or not isinstance(before.spec, Dropout) else before.name
 
 
 def _differ(one: Gave, other: Gave) -> bool:

@@ -197,6 +197,7 @@ def flat(out):
 BETWEEN = {
     "steps viewed as samples": (lambda out: out, mixed, 4, "mixed-samples"),
     "steps flattened in reverse": (flat, lambda out: flat(out.flip(1)), 24, "go-backwards"),
+    "step in the middle": (lambda out: out[:, -1], lambda out: out[:, 2], 4, "other-step"),
     "maximum without a step": (
         lambda out: out.amax(1),
         lambda out: out[:, 1:].amax(1),

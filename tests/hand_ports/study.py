@@ -233,7 +233,9 @@ def _tail(tally: Tally) -> str:
 def to_json(rows: Sequence[Row]) -> dict[str, Any]:
     """The rows, and the counts in all, as plain data."""
     total = tallies(rows, "program").get("all", Tally())
-    return {"all": asdict(total), "rows": [asdict(row) for row in rows]}
+    # before Python 3.12 asdict makes pairs of a Counter's keys
+    counts = {**asdict(total), "verdicts": dict(total.verdicts)}
+    return {"all": counts, "rows": [asdict(row) for row in rows]}
 
 
 def program_names(match: str = "") -> tuple[str, ...]:

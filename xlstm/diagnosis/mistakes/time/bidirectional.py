@@ -251,7 +251,7 @@ def halves_twice(site: Site) -> Iterator[Altered]:
     pairs = (("forward", "backward", _forward_twice), ("backward", "forward", _backward_twice))
     for half, other, pick in pairs:
         text = f"Your {half} half is joined with itself; the {other} half is left out."
-        yield called(site, _joined(pick), text, "Join both halves.")
+        yield called(site, _joined(pick), text, "Join both halves.")._replace(rare=True)
 
 
 def _of_neighbours(a: Array, b: Array) -> Array:

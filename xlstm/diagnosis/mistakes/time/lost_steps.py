@@ -12,7 +12,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.returned_piece import Held, Picked
 from xlstm.ir.graph import Bidirectional, Embedding, Input, Masking, Recurrent, TimeDistributed
-from xlstm.ir.layers import Conv, ConvLSTM, Dense, GlobalPool, Pool, Reduce, Spec
+from xlstm.ir.layers import Conv, ConvLSTM, Dense, GlobalPool, Pool, Reduce, Slice, Spec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
 from xlstm.reference.layers import forward
@@ -107,8 +107,29 @@ class _Step:
         return held.out[:, self.number]
 
 
+def _tried(site: Site) -> range:
+    """Steps of a layer's input that may be taken for the last one, but for those at its ends."""
+    steps = site.model.shape(site.node.inputs[0])[0]
+    return range(1, min(steps - 2, LONG) if steps else USUAL)
+
+
+def _said(number: int) -> tuple[str, str]:
+    text = f"You take step {number}, counted from 0, for the last one: out[:, {number}], or a loop"
+    return f"{text} that ends there.", "Take out[:, -1]."
+
+
+def slices(site: Site) -> Iterator[Altered]:
+    """A step in the middle where a model takes the last one by itself."""
+    spec = site.spec
+    if isinstance(spec, Slice) and spec.axis == 0 and spec.drop and spec.start == -1:
+        for number in _tried(site):
+            layer = replace(site.layer, spec=replace(spec, start=number))
+            yield Altered(layer, site.said(*_said(number)), f"step {number}", rare=True)
+
+
 def others(site: Site) -> Iterator[Altered]:
     """A step in the middle for the last one."""
+    yield from slices(site)
     spec = site.spec
     if not isinstance(spec, (Recurrent, Bidirectional)) or isinstance(spec, ConvLSTM):
         return
@@ -116,13 +137,10 @@ def others(site: Site) -> Iterator[Altered]:
         return
     if isinstance(spec, Bidirectional) and spec.merge == "none":
         return
-    steps = site.model.shape(site.node.inputs[0])[0]
     shared = Picked(_Step(0))
-    for number in range(1, min(steps - 2, LONG) if steps else USUAL):
-        text = f"You take step {number}, counted from 0, for the last one: out[:, {number}], or a "
-        text += "loop that ends there."
+    for number in _tried(site):
         layer = replace(site.layer, call=replace(shared, pick=_Step(number)))
-        yield Altered(layer, site.said(text, "Take out[:, -1]."), f"step {number}", rare=True)
+        yield Altered(layer, site.said(*_said(number)), f"step {number}", rare=True)
 
 
 POOLS = (Row("pooled-steps", pools),)

@@ -80,18 +80,33 @@ def orders(site: Site) -> Iterator[Altered]:
         yield called(site, order, text, f"Put {node.name} after the {one.activation}.")
 
 
-def _over(axes: tuple[int, ...]) -> Call:
-    """A LayerNorm over other axes, scaled along the last one all the same."""
+def _over(axes: tuple[int, ...], ddof: int = 0, floor: float = 1) -> Call:
+    """A LayerNorm over other axes, scaled along the last one all the same.
+
+    Args:
+        axes: of a batch.
+        ddof: 1 for the unbiased variance.
+        floor: what epsilon is multiplied by.
+    """
 
     def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, LayerNorm)
         x = inputs[0]
-        spread = x.var(axis=axes, keepdims=True) + x.dtype.type(spec.epsilon)
+        spread = x.var(axis=axes, keepdims=True, ddof=ddof) + x.dtype.type(floor * spec.epsilon)
         y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(spread)
         y = y * context.weights["gamma"] if spec.scale else y
         return [y + context.weights["beta"] if spec.center else y]
 
     return call
+
+
+SPREADS = (
+    (0, 1, ""),
+    (1, 0, " (by the unbiased variance, without epsilon)"),
+    (1, 1, " (by the unbiased variance)"),
+    (0, 0, " (without epsilon)"),
+)
+"""Degrees of freedom, a factor of epsilon, words: how a norm by hand is written."""
 
 
 def norm_axes(site: Site) -> Iterator[Altered]:
@@ -107,7 +122,9 @@ def norm_axes(site: Site) -> Iterator[Altered]:
     for axes in options:
         text = f"Your LayerNorm runs over {'axes' if len(axes) > 1 else 'axis'} "
         text += f"{', '.join(map(str, axes))}; a's runs over the last one."
-        yield called(site, _over(axes), text, "Normalise the last axis alone.")
+        for ddof, floor, how in SPREADS:
+            call, fix = _over(axes, ddof, floor), "Normalise the last axis alone."
+            yield called(site, call, f"{text[:-1]}{how}.", fix)
 
 
 Fold = Callable[..., Array]
@@ -137,6 +154,12 @@ FOLDS: tuple[tuple[Fold, str, str], ...] = (
     (lambda x, g, b, m, v, w: g * (x - m) / (np.sqrt(w) + (v - w)) + b,
      "Your BatchNorm adds epsilon to the deviation; a adds it to the variance.",
      "Divide by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, w: g * (x - m) / np.sqrt(np.sqrt(w) + (v - w)) + b,
+     "Your BatchNorm takes the deviation for the variance: its square root is taken twice.",
+     "Divide by sqrt(variance + epsilon)."),
+    (lambda x, g, b, m, v, w: g * (x - w) / np.sqrt(np.abs(m) + (v - w)) + b,
+     "Your BatchNorm has the moving mean and the moving variance in each other's place (swapped).",
+     "Read mean and variance in a's order."),
 )  # fmt: skip
 """Formula of a BatchNorm, the mistake in words, the way to mend it."""
 

@@ -72,12 +72,27 @@ def _standardised(axis: int | None) -> Change:
     return change
 
 
+def _over_batch(ddof: int, x: Array) -> Array:
+    """Every feature by the mean and deviation of all samples and steps, as in training."""
+    axes = tuple(range(x.ndim - 1))
+    spread = x.std(axis=axes, ddof=ddof)
+    return np.asarray((x - x.mean(axis=axes)) / np.where(spread == 0, 1, spread))
+
+
 def _cut(limit: float, x: Array) -> Array:
     return np.clip(x, -limit, limit)
 
 
 def _half(x: Array) -> Array:
     return x.astype(np.float16).astype(x.dtype)
+
+
+def _decimal(decimals: int, x: Array) -> Array:
+    return np.asarray(x.round(decimals))
+
+
+def _half_round(decimals: int, x: Array) -> Array:
+    return np.asarray(x.astype(np.float16).round(decimals)).astype(x.dtype)
 
 
 def _brain(x: Array) -> Array:
@@ -105,7 +120,13 @@ NUMBERS: tuple[tuple[str, Change], ...] = (
        partial(np.roll, shift=by, axis=-1)) for by, word in ((1, "right"), (-1, "left"))),
     ("Your input is rounded to half precision (float16).", _half),
     ("Your input is rounded to half precision (bfloat16).", _brain),
+    *((f"Your input is rounded to {d} decimal{'s' * (d > 1)}.", partial(_decimal, d))
+      for d in (1, 2, 3)),
+    *((f"Your input is rounded to {d} decimal{'s' * (d > 1)} in half precision (float16).",
+       partial(_half_round, d)) for d in (1, 2, 3)),
     ("Your input is standardised over all its numbers.", _standardised(None)),
+    *((f"Your input is standardised over time and the batch, feature by feature{how}.",
+       partial(_over_batch, ddof)) for ddof, how in ((0, ""), (1, " (n - 1)"))),
     ("Your input is standardised over the batch.", _standardised(0)),
     ("Your input is standardised over its features.", _standardised(-1)),
     ("Your input is standardised over time.", _standardised(1)),

@@ -55,6 +55,8 @@ def _twice(side: int) -> Change:
     return lambda bias: np.stack([_both(bias)[side]] * 2)
 
 
+ALONE = ", and zeros on the other"
+APART = "Keep them apart: the reset gate acts on the recurrent one"
 INPUT, RECURRENT = "bias of the input product", "bias of the recurrent product"
 
 SIDED: tuple[tuple[str, str, str, Change], ...] = (
@@ -64,8 +66,8 @@ SIDED: tuple[tuple[str, str, str, Change], ...] = (
     ("lost-bias", f"lacks the {RECURRENT}", "Copy that side as well", _sides(1, 0)),
     ("lost-bias", f"lacks the {INPUT}", "Copy that side as well", _sides(0, 1)),
     ("misplaced-bias", "has its two sides in each other's place", "Swap them", _swapped),
-    ("misplaced-bias", "has both sides on the input product", "Keep them apart", _on(0)),
-    ("misplaced-bias", "has both sides on the recurrent product", "Keep them apart", _on(1)),
+    ("misplaced-bias", f"has the sum of both sides on the input product{ALONE}", APART, _on(0)),
+    ("misplaced-bias", f"has the sum of both sides on the recurrent product{ALONE}", APART, _on(1)),
     ("doubled-bias", f"has the {INPUT} on both products", "Put each where it belongs", _twice(0)),
     ("doubled-bias", f"has the {RECURRENT} on both products", "Put each where it belongs",
      _twice(1)),
@@ -138,7 +140,7 @@ def _changes(kind: Kind, tensor: str, sides: int) -> tuple[tuple[str, str, str, 
     axes = kind.tensors[tensor]
     if "s" in axes:
         return tuple(row for row in SIDED if row[3] in _telling(kind, sides))
-    if tensor in ("gamma", "scale"):
+    if tensor in ("gamma", "scale", "variance"):
         return ONES
     return PLAIN if tensor == "beta" or tensor.endswith("bias") else ()
 

@@ -1,4 +1,4 @@
-"""`diagnose` names mistakes of norms, joins, attention and embeddings written by hand.
+"""`diagnose` names mistakes of norms, embeddings and inputs written by hand.
 
 Each suspect is a function of numpy arrays that makes one mistake.
 """

@@ -54,8 +54,8 @@ CAUSES: dict[str, str] = {
     "mask-zeroed": "masked steps give zeros where the output is held, or the reverse",
     "other-mask": "a mask that is one step off, or of another id or number",
     # around them
-    "other-input": "the input is late, turned, scaled, rounded or has its features reversed",
-    "attention": "attention with another scale, over another axis, or with q, k and v exchanged",
+    "other-input": "the input is late, turned, scaled, rounded, or another layer's output",
+    "attention": "attention without its weights, of another scale or axis, or of exchanged inputs",
     "norm-order": "a normalisation after a layer for before it, or the reverse",
     "norm-axis": "a normalisation over another axis, such as the batch or time",
     "causal": "a causal convolution that looks ahead",

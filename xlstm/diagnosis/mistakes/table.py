@@ -11,6 +11,8 @@ from xlstm.diagnosis.hypothesis.time_distributed import around, inside
 from xlstm.diagnosis.mistakes.layers import activation_place as rows_outside
 from xlstm.diagnosis.mistakes.layers import activations as rows_function
 from xlstm.diagnosis.mistakes.layers import attention as rows_attention
+from xlstm.diagnosis.mistakes.layers import heads as rows_heads
+from xlstm.diagnosis.mistakes.layers import joins as rows_joins
 from xlstm.diagnosis.mistakes.layers import layer_order as rows_norms
 from xlstm.diagnosis.mistakes.layers import options as rows_around
 from xlstm.diagnosis.mistakes.time import bidirectional as rows_both
@@ -50,6 +52,7 @@ INSIDE = tuple(row for row in rows_function.ROWS if row.cause == "activation")
 """Activations inside a layer."""
 
 ROWS: tuple[Row, ...] = (
+    *rows_joins.ROWS,
     *rows_outside.ROWS[:1],
     *rows_function.ROWS[:10],
     *rows_both.ROWS,
@@ -64,6 +67,8 @@ ROWS: tuple[Row, ...] = (
     *rows_joined.ROWS,
     *rows_states.ROWS,
     *rows_attention.ROWS,
+    *rows_heads.ROWS,
+    *rows_joins.LATER,
     *AFTER,
     *PLACES,
     *rows_around.ROWS,

@@ -13,7 +13,8 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
-from xlstm.ir.layers import Attention, LayerSpec, MultiHeadAttention
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import Attention, GlobalPool, MultiHeadAttention, Spec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
@@ -27,11 +28,16 @@ def _over(axis: int) -> Weigh:
     return lambda scores: np.moveaxis(FUNCTIONS["softmax"](np.moveaxis(scores, axis, -1)), -1, axis)
 
 
+def _even(scores: Array) -> Array:
+    return np.full_like(scores, 1 / scores.shape[-1])
+
+
 WEIGHS: tuple[tuple[str, Weigh], ...] = (
     ("runs over the queries", _over(-2)),
     ("runs over the batch", _over(0)),
     ("is a sigmoid", FUNCTIONS["sigmoid"]),
     ("is left out", lambda scores: scores),
+    ("is left out, and every value has the same weight, as in a mean", _even),
 )
 """Functions in place of the softmax over the values, with their sentences."""
 
@@ -136,6 +142,9 @@ ORDERS = (
     ((0, 0, 0), "Your query is taken for value and key too."),
     ((1, 1, 1), "Your value is taken for query and key too."),
     ((0, 1, 1), "Your value is taken for the key too."),
+    ((0, 0, 2), "Your query is taken for the value."),
+    ((0, 2, 2), "Your key is taken for the value."),
+    ((0, 1, 0), "Your query is taken for the key too."),
 )
 """Orders in which query, value and key may be exchanged."""
 
@@ -148,7 +157,38 @@ def exchanged(site: Site) -> Iterator[Altered]:
             yield called(site, _ordered(*order), text, fix)
 
 
+def _passing(place: int) -> Call:
+    return lambda _spec, inputs, _context: [inputs[place]]
+
+
+def _pooled(site: Site) -> bool:
+    """True if a mean or a sum over the queries is all that reads the layer."""
+    model, own = site.model, Edge(site.node.name)
+    readers = [node.spec for node in model.layers if own in node.reads]
+    pools = [isinstance(s, GlobalPool) and s.how in ("mean", "average", "sum") for s in readers]
+    return bool(pools) and all(pools) and own not in model.outputs
+
+
+def left_out(site: Site) -> Iterator[Altered]:
+    """No attention at all: the query, the value or the key passes as it is."""
+    spec: Any = site.spec
+    node = site.node
+    if not isinstance(spec, (Attention, MultiHeadAttention)) or spec.scores:
+        return
+    edges = node.inputs[: len(node.inputs) - len(spec.masks)]
+    places = {edge: place for place, edge in [*enumerate(edges)][::-1]}
+    for edge, place in sorted(places.items(), key=lambda found: found[1] != 1):
+        if site.model.shape(edge) == node.shape:
+            text = f"Your {node.name} is left out: its input {edge.node} passes as it is."
+            plain = isinstance(spec, Attention) and not spec.masks and not spec.causal
+            if place == 1 and plain and _pooled(site):
+                text = f"{text[:-1]}, or the softmax of its weights runs over the queries: "
+                text += "after the sum over them both give the same."
+            yield called(site, _passing(place), text, "Weigh the values by softmax (dim=-1).")
+
+
 ROWS = (
+    Row("attention", left_out),
     Row("attention", scales),
     Row("attention", axes),
     Row("attention", exchanged),

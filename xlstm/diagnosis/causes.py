@@ -21,6 +21,7 @@ CAUSES: dict[str, str] = {
     "softmax-axis": "softmax over another axis, such as the batch or time",
     "activation-outside": "a recurrent layer's activation applied to its output, not inside it",
     "extra-activation": "one more activation after a layer",
+    "activation-place": "an activation before a layer in place of after it",
     "gelu": "gelu exact for approximate, or the other way round",
     "slope": "another slope of LeakyReLU",
     "reset-after": "GRU's reset gate applied before the product for after it, or the reverse",

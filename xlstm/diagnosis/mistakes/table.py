@@ -14,6 +14,7 @@ from xlstm.diagnosis.mistakes.layers import attention as rows_attention
 from xlstm.diagnosis.mistakes.layers import heads as rows_heads
 from xlstm.diagnosis.mistakes.layers import joins as rows_joins
 from xlstm.diagnosis.mistakes.layers import layer_order as rows_norms
+from xlstm.diagnosis.mistakes.layers import moved_activation as rows_moved
 from xlstm.diagnosis.mistakes.layers import options as rows_around
 from xlstm.diagnosis.mistakes.time import bidirectional as rows_both
 from xlstm.diagnosis.mistakes.time import cell_step as rows_steps
@@ -51,6 +52,9 @@ AFTER = rows_outside.ROWS[1:]
 INSIDE = tuple(row for row in rows_function.ROWS if row.cause == "activation")
 """Activations inside a layer."""
 
+MOVED = rows_moved.ROWS
+"""Activations before a layer for after it: seen inside a suspect they look like two mistakes."""
+
 ROWS: tuple[Row, ...] = (
     *rows_joins.ROWS,
     *rows_outside.ROWS[:1],
@@ -70,6 +74,7 @@ ROWS: tuple[Row, ...] = (
     *rows_heads.ROWS,
     *rows_joins.LATER,
     *AFTER,
+    *MOVED,
     *PLACES,
     *rows_around.ROWS,
     *rows_norms.ROWS,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, layers_of, run, start
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
+from xlstm.diagnosis.mistakes.table import MOVED, hypotheses
 from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
@@ -113,6 +114,7 @@ def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model
         plan = Plan(layers, line, granted, case.dtype)
         best = _options(_followed(case, plan, known)) or best
     best = _needed(case, best or _searched(case, layers, line, granted, known))
+    best = _as_one(case, best, naming)
     if best.plan.dtype != case.dtype:
         case.dtype = best.plan.dtype
         case.notes.append(ROUNDED)
@@ -221,6 +223,29 @@ def _needed(case: Case, best: Outcome) -> Outcome:
             kept = [replace(one, found=_without(one.found, *two)) for one in best.explained]
             return _needed(case, replace(best, explained=kept))
     return best
+
+
+def _as_one(case: Case, best: Outcome, naming: Naming) -> Outcome:
+    """An outcome in which an activation that moved is one mistake: not one more, and one lost."""
+    every = [hypothesis for one in best.explained for hypothesis in one.found]
+    more = [h for h in every if h.cause == "extra-activation"]
+    lost = [h for h in every if h.cause == "activation"]
+    for first, second in product(more, lost) if best.final.same else ():
+        node = case.a.node(second.layer)
+        for whole in hypotheses(case.a, best.plan.layers, [node], naming, MOVED):
+            if _agrees(case, best, [*_without(every, first, second), whole]):
+                return replace(best, explained=_exchanged(best.explained, first, second, whole))
+    return best
+
+
+def _exchanged(
+    explained: Sequence[Explained], first: Hypothesis, second: Hypothesis, whole: Hypothesis
+) -> list[Explained]:
+    """What was explained, with one hypothesis in the second one's place, and without the first."""
+    left = (replace(one, found=_without(one.found, first)) for one in explained)
+    return [
+        replace(one, found=tuple(whole if h is second else h for h in one.found)) for one in left
+    ]
 
 
 def _without(found: Iterable[Hypothesis], *others: Hypothesis) -> tuple[Hypothesis, ...]:

@@ -30,7 +30,7 @@ def left_out(site: Site) -> Iterator[Altered]:
         yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
 
 
-def _plain(model: Model, node: Node, x: Array, spec: LayerSpec | None = None) -> Array:
+def plain(model: Model, node: Node, x: Array, spec: Spec | None = None) -> Array:
     """The output of a layer of the truth for one array."""
     own = model.weights.get(node.owner, {})
     weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
@@ -66,17 +66,17 @@ def orders(site: Site) -> Iterator[Altered]:
     if isinstance(one, NORMS) and not isinstance(spec, NORMS):
         if node.shape[-1:] == model.shape(before.inputs[0])[-1:]:
             text = f"Your {before.name} comes after {node.name}, not before it."
-            order = Reordered(also, lambda own, x: _plain(model, before, own(x)))
+            order = Reordered(also, lambda own, x: plain(model, before, own(x)))
             yield called(site, order, text, f"Put {before.name} before {node.name}.")
     elif isinstance(spec, NORMS) and isinstance(one, Activation):
         text = f"Your {node.name} comes before {before.name}, not after it."
-        order = Reordered(also, lambda own, x: _plain(model, before, own(x)))
+        order = Reordered(also, lambda own, x: plain(model, before, own(x)))
         yield called(site, order, text, f"Put {node.name} after {before.name}.")
     elif isinstance(spec, NORMS) and isinstance(one, (Dense, Conv)) and one.activation != "linear":
         bare: Any = replace(one, activation="linear")
         act = FUNCTIONS[one.activation]
         text = f"Your {node.name} comes before the {one.activation} of {before.name}, not after it."
-        order = Reordered(also, lambda own, x: act(own(_plain(model, before, x, bare))))
+        order = Reordered(also, lambda own, x: act(own(plain(model, before, x, bare))))
         yield called(site, order, text, f"Put {node.name} after the {one.activation}.")
 
 

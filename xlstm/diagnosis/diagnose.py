@@ -11,8 +11,9 @@ from xlstm.diagnosis.hypothesis.altered_model import layers_of, run, start
 from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays
 from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
-from xlstm.diagnosis.search.bisect import bisect, same
+from xlstm.diagnosis.search.bisect import bisect
 from xlstm.diagnosis.search.effort import Effort, Tell, check_effort, silent
+from xlstm.diagnosis.search.outcome import same
 from xlstm.diagnosis.state import STEPS, Case, of_weights
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect

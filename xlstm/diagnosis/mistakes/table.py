@@ -11,6 +11,7 @@ from xlstm.diagnosis.hypothesis.time_distributed import around, inside
 from xlstm.diagnosis.mistakes.layers import activation_place as rows_outside
 from xlstm.diagnosis.mistakes.layers import activations as rows_function
 from xlstm.diagnosis.mistakes.layers import attention as rows_attention
+from xlstm.diagnosis.mistakes.layers import embeddings as rows_embeddings
 from xlstm.diagnosis.mistakes.layers import heads as rows_heads
 from xlstm.diagnosis.mistakes.layers import joins as rows_joins
 from xlstm.diagnosis.mistakes.layers import layer_order as rows_norms
@@ -77,6 +78,7 @@ ROWS: tuple[Row, ...] = (
     *MOVED,
     *PLACES,
     *rows_around.ROWS,
+    *rows_embeddings.ROWS,
     *rows_norms.ROWS,
     *rows_function.ROWS[10:],
     *rows_content.ROWS,

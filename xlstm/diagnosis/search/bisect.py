@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations, product
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, layers_of, run, start
+from xlstm.diagnosis.hypothesis.altered_model import Layer, layers_of, run, start
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
-from xlstm.diagnosis.mistakes.table import MOVED, hypotheses
 from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
@@ -19,52 +17,17 @@ from xlstm.diagnosis.result import Finding, Unexplained
 from xlstm.diagnosis.search import checkpoints as points
 from xlstm.diagnosis.search import first_answer as answer
 from xlstm.diagnosis.search import graph_differences as direct
+from xlstm.diagnosis.search.outcome import Granted, Outcome, Plan, same
 from xlstm.diagnosis.search.search import Explained, Memory, Point, Search
+from xlstm.diagnosis.search.simpler import simplest
 from xlstm.diagnosis.state import Case, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
-from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
-from xlstm.frameworks.recording import RunRecord
+from xlstm.diagnosis.suspect.recording import Watched
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
 from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 from xlstm.verification.bounds import EPS
-
-Granted = list[tuple[Hypothesis, float]]
-"""What compared weights have shown, each with the largest difference of the tensors."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One way to go about it: the layers to begin with, the points, and what is granted.
-
-    Attributes:
-        layers: the truth's, with the suspect's weights where those are granted.
-        line: points in the order of the graph, the outputs last.
-        granted: what compared weights have shown.
-        dtype: the precision up to whose rounding something is explained.
-        pairs: whether pairs of mistakes are looked for too.
-    """
-
-    layers: dict[str, Layer]
-    line: tuple[Point, ...]
-    granted: Granted
-    dtype: str
-    pairs: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a plan; `final` is the difference of the outputs, without any known difference.
-
-    `direct` are the hypotheses about options of the suspect's layers that really differ.
-    """
-
-    plan: Plan
-    layers: dict[str, Layer]
-    explained: list[Explained]
-    final: Gap
-    direct: tuple[Hypothesis, ...] = ()
 
 
 class _Known(NamedTuple):
@@ -113,13 +76,14 @@ def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model
     if best is not None and seen and read is not None and _hidden(case):
         plan = Plan(layers, line, granted, case.dtype)
         best = _options(_followed(case, plan, known)) or best
-    best = _needed(case, best or _searched(case, layers, line, granted, known))
-    best = _as_one(case, best, naming)
+    best = best or _searched(case, layers, line, granted, known)
+    other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
+    naming = replace(naming, equal=frozenset(paired.hub.keys() - other))
+    best = simplest(case, best, naming)
     if best.plan.dtype != case.dtype:
         case.dtype = best.plan.dtype
         case.notes.append(ROUNDED)
-    other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
-    _conclude(case, best, replace(naming, equal=frozenset(paired.hub.keys() - other)), facts)
+    _conclude(case, best, naming, facts)
     _idle(case, read, paired, gave)
 
 
@@ -208,68 +172,6 @@ def _options(outcome: Outcome) -> Outcome | None:
     clear = all(one.gap.same or one.found for one in outcome.explained) and outcome.final.same
     real = all(any(h is option for option in outcome.direct) for h in found)
     return outcome if found and clear and real else None
-
-
-def _needed(case: Case, best: Outcome) -> Outcome:
-    """An outcome without mistakes that cancel: the outputs agree without all of them alike.
-
-    One mistake that changes no output is hidden by the inputs, and was seen further inside.
-    """
-    every = [hypothesis for one in best.explained for hypothesis in one.found]
-    for two in combinations(every, 2) if best.final.same else ():
-        if _agrees(case, best, _without(every, *two)) and not any(
-            _agrees(case, best, _without(every, one)) for one in two
-        ):
-            kept = [replace(one, found=_without(one.found, *two)) for one in best.explained]
-            return _needed(case, replace(best, explained=kept))
-    return best
-
-
-def _as_one(case: Case, best: Outcome, naming: Naming) -> Outcome:
-    """An outcome in which an activation that moved is one mistake: not one more, and one lost."""
-    every = [hypothesis for one in best.explained for hypothesis in one.found]
-    more = [h for h in every if h.cause == "extra-activation"]
-    lost = [h for h in every if h.cause == "activation"]
-    for first, second in product(more, lost) if best.final.same else ():
-        node = case.a.node(second.layer)
-        for whole in hypotheses(case.a, best.plan.layers, [node], naming, MOVED):
-            if _agrees(case, best, [*_without(every, first, second), whole]):
-                return replace(best, explained=_exchanged(best.explained, first, second, whole))
-    return best
-
-
-def _exchanged(
-    explained: Sequence[Explained], first: Hypothesis, second: Hypothesis, whole: Hypothesis
-) -> list[Explained]:
-    """What was explained, with one hypothesis in the second one's place, and without the first."""
-    left = (replace(one, found=_without(one.found, first)) for one in explained)
-    return [
-        replace(one, found=tuple(whole if h is second else h for h in one.found)) for one in left
-    ]
-
-
-def _without(found: Iterable[Hypothesis], *others: Hypothesis) -> tuple[Hypothesis, ...]:
-    """Hypotheses but for some; they hold arrays, which are not compared."""
-    return tuple(h for h in found if all(h is not other for other in others))
-
-
-def _agrees(case: Case, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:
-    """True if the outputs agree with some mistakes alone."""
-    layers = dict(best.plan.layers)
-    for hypothesis in hypotheses:
-        layers.update(hypothesis.layers)
-    end, given = best.plan.line[-1], start(case.a, case.inputs)
-    return same(case.a, layers, given, end.values, best.plan.dtype).same
-
-
-def same(
-    model: Model, layers: dict[str, Layer], values: Values, outputs: Sequence[Array], dtype: str
-) -> Gap:
-    """The worst gap of all outputs."""
-    wanted = before(model, model.outputs, ())
-    bounds = allowed(model, layers, values, model.outputs, dtype, wanted)
-    gaps = [gap_of(y, b, dtype) for y, b in zip(outputs, bounds, strict=True)]
-    return max(gaps, key=lambda gap: (not gap.same, gap.ratio))
 
 
 def _pairing(case: Case, read: Model | None) -> Paired:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, Layers, Values, before, run, untouched
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Row, pieces
+from xlstm.diagnosis.mistakes.layers.embeddings import seen_rows
 from xlstm.diagnosis.mistakes.layers.scaled_outputs import fitted
 from xlstm.diagnosis.mistakes.table import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosis.pairing.names import Naming
@@ -190,13 +191,16 @@ class Search:
         return None
 
     def _scaled(self, trial: _Trial, current: Values) -> Found | None:
-        """A number that the output of one layer is multiplied by, or that is added to it."""
+        """Numbers that the suspect's own output shows: a factor, a summand, rows of a table."""
         point = trial.point
         node = self.model.node(point.edges[0].node)
         if point.form or len(point.edges) > 1 or node.owner not in self.layers:
             return None
         mine, other = current[point.edges[0]], point.values[0]
-        return trial.best(_single(fitted(node, self.layers[node.owner], mine, other)), current)
+        layer, found = self.layers[node.owner], []
+        if node.inputs and node.inputs[0] in current:
+            found = [*seen_rows(node, layer, current[node.inputs[0]], other, self.dtype)]
+        return trial.best(_single([*found, *fitted(node, layer, mine, other)]), current)
 
     def _behind(self, point: Point, wanted: frozenset[str]) -> Found | None:
         """An activation after a layer that lies behind: what the layer gave does not show it."""

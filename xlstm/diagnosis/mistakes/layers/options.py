@@ -98,7 +98,7 @@ def offsets(site: Site) -> Iterator[Altered]:
             shift = _before(moved)
             yield _as_called(site, shift, text, f"{'Subtract' if more > 0 else 'Add'} 1.")
     table = site.layer.weights["table"].copy()
-    for row in (0, rows - 1):
+    for row in dict.fromkeys((*range(min(rows, 8)), rows - 1)):
         zeroed = table.copy()
         zeroed[row] = 0
         text = f"Row {row} of your embedding is zeros (padding_idx)."

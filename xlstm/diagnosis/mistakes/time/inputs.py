@@ -34,12 +34,14 @@ def _read(change: Change) -> Call:
 
 
 def _moved(by: int, fill: str) -> Change:
-    """A sequence one step late or early; its end is zeros, the same again, or the other end."""
+    """A sequence one step late or early; its end is zeros, or a step that is read twice."""
 
     def change(x: Array) -> Array:
         y = np.roll(x, by, axis=1)
         at, near = (0, 0) if by > 0 else (-1, -1)
-        if fill != "wrapped":
+        if fill == "mirrored" and x.shape[1] > 1:
+            y[:, at] = x[:, 1 if by > 0 else -2]
+        elif fill != "wrapped":
             y[:, at] = 0 if fill == "zeros" else x[:, near]
         return y
 
@@ -53,6 +55,7 @@ SHIFTS: tuple[tuple[str, Change], ...] = tuple(
         ("zeros", "zeros"),
         ("again", f"the {end} one again"),
         ("wrapped", f"the {other} one"),
+        ("mirrored", "the one beside it, which is read twice"),
     )
 )
 

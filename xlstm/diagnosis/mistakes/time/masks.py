@@ -71,15 +71,15 @@ READ = "padding at the start or in the middle is read."
 PACK = "Pack only what is padded at its end."
 
 
-def _as_packed(mask: Array) -> Array:
+def as_packed(mask: Array) -> Array:
     """As many steps as are not masked, taken from the start; one where all are masked."""
     counts = np.maximum(mask.sum(axis=1, keepdims=True), 1)
     kept: Array = np.arange(mask.shape[1]) < counts
     return kept
 
 
-def _packed_steps(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    mask = None if context.mask is None else _as_packed(context.mask)
+def _packed_steps(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    mask = None if context.mask is None else as_packed(context.mask)
     if isinstance(spec, Recurrent) and spec.return_sequences:
         spec = replace(spec, zero_output_for_mask=True)
     return forward(spec, inputs, replace(context, mask=mask))
@@ -130,8 +130,8 @@ def _unmasked(_spec: LayerSpec, inputs: list[Array], _context: Context) -> list[
     return [inputs[0], np.ones(inputs[0].shape[:-1], bool)]
 
 
-def _packed(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    return [inputs[0], _as_packed(forward(spec, inputs, context)[1])]
+def _packed(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    return [inputs[0], as_packed(forward(spec, inputs, context)[1])]
 
 
 def maskings(site: Site) -> Iterator[Altered]:

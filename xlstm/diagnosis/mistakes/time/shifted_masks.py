@@ -9,7 +9,9 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
-from xlstm.ir.layers import Bidirectional, Embedding, LayerSpec, Masking, NotEqual, Recurrent
+from xlstm.diagnosis.mistakes.time.masks import as_packed
+from xlstm.ir.graph import Bidirectional, Embedding, Masking, Recurrent
+from xlstm.ir.layers import NotEqual, Spec
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -25,11 +27,20 @@ def _obeying(change: Callable[[Array], Array]) -> Call:
     return call
 
 
-def _moved(by: int, fill: bool | None) -> Callable[[Array], Array]:
+MOVES = tuple(
+    (by, fill, f"Your mask is one step {words}.")
+    for by, words in ((1, "late: step t obeys that of step t - 1"), (-1, "early"))
+    for fill in (True, False, "again", "wrapped")
+)
+"""Steps that a mask is moved by, what its end then has, and the sentence."""
+
+
+def _moved(by: int, fill: bool | str) -> Callable[[Array], Array]:
     def change(mask: Array) -> Array:
         found = np.roll(mask, by, axis=1)
         at = 0 if by > 0 else -1
-        found[:, at] = mask[:, at] if fill is None else fill
+        if fill != "wrapped":
+            found[:, at] = mask[:, at] if fill == "again" else fill
         return found
 
     return change
@@ -39,12 +50,10 @@ def moved(site: Site) -> Iterator[Altered]:
     """A mask that is one step late or early."""
     if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
         return
-    for by, words in ((1, "late: step t obeys that of step t - 1"), (-1, "early")):
-        for fill in (True, False, None):
-            text = f"Your mask is one step {words}."
-            yield called(site, _obeying(_moved(by, fill)), text, "Do not shift it.")._replace(
-                rule=f"mask moved {by} {fill}"
-            )
+    for by, fill, text in MOVES:
+        yield called(site, _obeying(_moved(by, fill)), text, "Do not shift it.")._replace(
+            rule=f"mask moved {by} {fill}"
+        )
 
 
 Made = Callable[[Array], Array]
@@ -73,20 +82,63 @@ def _unlike_id(number: int) -> Made:
     return lambda x: np.asarray(np.trunc(x) != number)
 
 
+def _unlike_ids(*numbers: int) -> Made:
+    return lambda x: np.isin(np.trunc(x), numbers, invert=True)
+
+
+def _above(limit: float, how: Callable[..., Array]) -> Made:
+    return lambda x: np.asarray(how(x > x.dtype.type(limit), axis=-1))
+
+
+def _then(make: Made, change: Callable[[Array], Array]) -> Made:
+    return lambda x: change(make(x))
+
+
+def _made(value: float) -> Iterator[tuple[Made, str, str]]:
+    """Masks of other numbers or features: how it is made, the sentence, the way to mend it."""
+    for other in (v for v in (0.0, -1.0, 1.0, -10.0, -999.0) if v != value):
+        text = f"Your mask is made of {other:g}; a's of {value:g}."
+        yield _unlike(other, np.any), text, f"Compare with {value:g}."
+    fix = f"Use (x != {value:g}).any(-1)."
+    text = f"Your mask leaves out steps where any feature is {value:g}; a's where all are."
+    yield _unlike(value, np.all), text, fix
+    for at, words in ((0, "first"), (-1, "last")):
+        text = f"Your mask looks at the {words} feature alone; a's at all of them."
+        yield _of_feature(at, value), text, fix
+    for how, words in ((np.any, "any feature is"), (np.all, "all features are")):
+        for limit in (value, value + 0.5):
+            text = f"Your mask keeps steps where {words} above {limit:g}; a's where any feature is "
+            yield _above(limit, how), f"{text}not {value:g}.", fix
+
+
+def _turned(value: float) -> Iterator[tuple[Made, str, str]]:
+    """Masks of the other sense, or a step off, of input that keeps its padding's numbers."""
+    own = _unlike(value, np.any)
+    text = "Your mask has the other sense: it is negated, True where a step is padding."
+    yield _then(own, np.logical_not), text, "Do not negate it."
+    for by, fill, said in MOVES:
+        yield _then(own, _moved(by, fill)), said, "Do not shift it."
+
+
+COUNTED = " You count the steps that it keeps, and take as many from the start."
+"""What packing a sequence does with a mask."""
+
+
+def _both_ways(site: Site, make: Made, text: str, fix: str) -> Iterator[Altered]:
+    """A mask that is obeyed, and one whose steps are counted for a packed sequence."""
+    yield called(site, _marked(make), text, fix)
+    yield called(site, _marked(_then(make, as_packed)), text + COUNTED, fix)
+
+
 def numbers(site: Site) -> Iterator[Altered]:
     """A mask of another number, or of features that are looked at otherwise."""
     spec = site.spec
     if not isinstance(spec, Masking):
         return
-    for value in (v for v in (0.0, -1.0, 1.0, -10.0, -999.0) if v != spec.value):
-        text = f"Your mask is made of {value:g}; a's of {spec.value:g}."
-        yield called(site, _marked(_unlike(value, np.any)), text, f"Compare with {spec.value:g}.")
-    text = f"Your mask leaves out steps where any feature is {spec.value:g}; a's where all are."
-    fix = f"Use (x != {spec.value:g}).any(-1)."
-    yield called(site, _marked(_unlike(spec.value, np.all)), text, fix)
-    for at, words in ((0, "first"), (-1, "last")):
-        text = f"Your mask looks at the {words} feature alone; a's at all of them."
-        yield called(site, _marked(_of_feature(at, spec.value)), text, fix)
+    for make, text, fix in _made(spec.value):
+        yield from _both_ways(site, make, text, fix)
+    for make, text, fix in _turned(spec.value):
+        yield called(site, _marked(make), text, fix)
 
 
 def ids(site: Site) -> Iterator[Altered]:
@@ -95,9 +147,9 @@ def ids(site: Site) -> Iterator[Altered]:
     if isinstance(spec, Embedding) and spec.mask_zero:
         for number in dict.fromkeys((1, 2, 3, spec.rows - 1)):
             text = f"Your mask leaves out id {number}; a's leaves out id 0."
-            yield called(site, _marked(_unlike_id(number)), text, "Mask id 0.")
-        text = "Your mask leaves out ids 0 and 1; a's leaves out id 0."
-        yield called(site, _marked(lambda x: x > 1), text, "Mask id 0 alone.")
+            yield from _both_ways(site, _unlike_id(number), text, "Mask id 0.")
+            text = f"Your mask leaves out ids 0 and {number}; a's leaves out id 0 alone."
+            yield from _both_ways(site, _unlike_ids(0, number), text, "Mask id 0 alone.")
         text = "Your model has no mask; a's leaves out id 0."
         every = _marked(lambda x: np.ones(x.shape, bool))
         yield called(site, every, text, "Hold the state and the output at steps of id 0.")

@@ -6,7 +6,7 @@ CAUSES: dict[str, str] = {
     "transposed": "a matrix (of every gate, or the whole) is transposed",
     "reshaped": "a matrix was reshaped where it had to be transposed",
     "swapped-tensors": "two tensors of one layer changed places",
-    "swapped-layers": "two layers of equal shape have each other's weights",
+    "swapped-layers": "two layers of equal shape have each other's weights, or places",
     "swapped-halves": "the forward and the backward half have each other's weights",
     "flipped-kernel": "the windows of a convolution run from their end",
     # biases
@@ -33,6 +33,7 @@ CAUSES: dict[str, str] = {
     "momentum": "another momentum of BatchNorm, which acts in training only",
     "batchnorm-mode": "BatchNorm in training mode: statistics of the batch for those kept",
     "dropout-on": "dropout left on: two runs differ",
+    "dropout-scale": "an input has the factor of a dropout, which acts in training only",
     "not-repeatable": "two runs differ, dropout or not",
     "option": "another option of the layer",
     # sequences
@@ -60,6 +61,7 @@ CAUSES: dict[str, str] = {
     "norm-order": "a normalisation after a layer for before it, or the reverse",
     "norm-axis": "a normalisation over another axis, such as the batch or time",
     "causal": "a causal convolution that looks ahead",
+    "padding": "a convolution pads with something else than zeros",
     "channels-order": "channels first flattened or reshaped for channels last",
     "embedding-offset": "an embedding reads other rows, such as the next ones",
     "embedding-rows": "the rows of an embedding are scaled, or shortened to a length",

@@ -11,12 +11,14 @@ from xlstm.diagnosis.hypothesis.time_distributed import around, inside
 from xlstm.diagnosis.mistakes.layers import activation_place as rows_outside
 from xlstm.diagnosis.mistakes.layers import activations as rows_function
 from xlstm.diagnosis.mistakes.layers import attention as rows_attention
+from xlstm.diagnosis.mistakes.layers import dropouts as rows_dropouts
 from xlstm.diagnosis.mistakes.layers import embeddings as rows_embeddings
 from xlstm.diagnosis.mistakes.layers import heads as rows_heads
 from xlstm.diagnosis.mistakes.layers import joins as rows_joins
 from xlstm.diagnosis.mistakes.layers import layer_order as rows_norms
 from xlstm.diagnosis.mistakes.layers import moved_activation as rows_moved
 from xlstm.diagnosis.mistakes.layers import options as rows_around
+from xlstm.diagnosis.mistakes.layers import windows as rows_windows
 from xlstm.diagnosis.mistakes.time import bidirectional as rows_both
 from xlstm.diagnosis.mistakes.time import cell_step as rows_steps
 from xlstm.diagnosis.mistakes.time import inputs as rows_inputs
@@ -79,11 +81,13 @@ ROWS: tuple[Row, ...] = (
     *PLACES,
     *rows_around.ROWS,
     *rows_embeddings.ROWS,
+    *rows_windows.ROWS,
     *rows_norms.ROWS,
     *rows_function.ROWS[10:],
     *rows_content.ROWS,
     *rows_steps.ROWS,
     *rows_inputs.ROWS,
+    *rows_dropouts.ROWS,
 )
 """All of them; where two explain the same, the first one is named."""
 

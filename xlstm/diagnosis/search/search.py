@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, Layers, Values, before, run, untouched
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Row, pieces
@@ -11,6 +14,7 @@ from xlstm.diagnosis.mistakes.layers.embeddings import seen_rows
 from xlstm.diagnosis.mistakes.layers.scaled_outputs import fitted
 from xlstm.diagnosis.mistakes.table import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosis.pairing.names import Naming
+from xlstm.diagnosis.search import fitted_input
 from xlstm.diagnosis.search.effort import Effort
 from xlstm.diagnosis.suspect.module_facts import Facts, contradicts
 from xlstm.diagnosis.tolerance import Gap, allowed, apart, gap_of
@@ -174,7 +178,8 @@ class Search:
         trial = _Trial(self, point, values, wanted)
         if self.passed not in self.memory.single:
             alone = self._alone(trial, inside, current) or self._behind(point, wanted)
-            self.memory.single[self.passed] = alone or self._scaled(trial, current)
+            alone = alone or self._scaled(trial, current)
+            self.memory.single[self.passed] = alone or self._of_input(trial, inside, current)
         found = self.memory.single[self.passed]
         return found or (trial.pairs(inside, current) if self.pairs else None)
 
@@ -201,6 +206,16 @@ class Search:
         if node.inputs and node.inputs[0] in current:
             found = [*seen_rows(node, layer, current[node.inputs[0]], other, self.dtype)]
         return trial.best(_single([*found, *fitted(node, layer, mine, other)]), current)
+
+    def _of_input(self, trial: _Trial, inside: list[Node], current: Values) -> Found | None:
+        """A factor and a summand of an input of the model's."""
+        for node in fitted_input.readers(self.model, inside):
+            layer, x = self.layers[node.owner], current[node.inputs[0]]
+            found = fitted_input.fitted(node, layer, x, partial(trial.gap, node.owner, current))
+            best = trial.best(_single(found), current)
+            if best is not None:
+                return best
+        return None
 
     def _behind(self, point: Point, wanted: frozenset[str]) -> Found | None:
         """An activation after a layer that lies behind: what the layer gave does not show it."""
@@ -260,6 +275,14 @@ class _Trial:
             return float("inf")
         pairs = zip(self.point.edges, self.point.values, strict=True)
         return max(apart(values[e], y) if e in values else float("inf") for e, y in pairs)
+
+    def gap(self, owner: str, current: Values, layer: Layer) -> Array | None:
+        """What one altered layer gives less what the suspect gives, flat; None where it fails."""
+        values = self.run({**self.search.layers, owner: layer}, current, {owner})
+        pairs = [*zip(self.point.edges, self.point.values, strict=True)]
+        if values is None or any(values[e].shape != y.shape for e, y in pairs):
+            return None
+        return np.concatenate([(values[e] - y).ravel() for e, y in pairs])
 
     def best(self, options: Iterator[tuple[Hypothesis, ...]], current: Values) -> Found | None:
         """The first of the hypotheses that come near which is equal up to rounding."""

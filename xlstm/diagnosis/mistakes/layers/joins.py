@@ -148,6 +148,38 @@ def other_inputs(site: Site) -> Iterator[Altered]:
                 yield called(site, Replaced(place, (other,)), text, f"Pass {edge.node}.")
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Calls a layer that reads another input of the model, as many steps of it as of its own.
+
+    Attributes:
+        also: what is read in place of the layer's first input.
+    """
+
+    also: tuple[Edge, ...]
+
+    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        """The layer's own outputs."""
+        first, *own, other = inputs
+        cut = other[:, : first.shape[1]] if first.ndim > 2 else other
+        if cut.shape != first.shape:
+            raise ValueError("the other input is shorter")
+        return forward(spec, [cut, *own], context)
+
+
+def other_model_inputs(site: Site) -> Iterator[Altered]:
+    """A layer that reads another input of the model."""
+    model, node = site.model, site.node
+    if not node.inputs or node.inputs[0].node not in model.inputs or site.layer.call is not forward:
+        return
+    own = node.inputs[0].node
+    for other in (name for name in model.inputs if name != own):
+        shape, wanted = model.node(other).shape, model.node(own).shape
+        if len(shape) == len(wanted) and shape[1:] == wanted[1:]:
+            text = f"Your {node.name} reads {other} in place of {own}: the same input twice."
+            yield called(site, Cut((Edge(other),)), text, f"Pass {own}.")
+
+
 def _divided(number: float) -> Call:
     def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, [inputs[0] / inputs[0].dtype.type(number)], context)
@@ -184,5 +216,8 @@ ROWS = (
 )
 """Before activations and axes of a softmax: some of those do the same by chance."""
 
-LATER = (Row("other-input", other_inputs),)
+LATER = (
+    Row("other-input", other_inputs),
+    Row("other-input", other_model_inputs),
+)
 """After the rows that alter a layer itself."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
-from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.layers import Activation, BatchNorm, Conv, Dense, DepthwiseConv, LayerNorm, LayerSpec
-from xlstm.ir.types import Array
+from xlstm.diagnosis.mistakes.time.bidirectional import whole
+from xlstm.ir.graph import Activation, BatchNorm, Dropout, Edge, LayerNorm, Model, Node, Recurrent
+from xlstm.ir.layers import Conv, Dense, DepthwiseConv, Spec
+from xlstm.ir.types import Array, Shape
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -184,15 +185,46 @@ def folds(site: Site) -> Iterator[Altered]:
             yield called(site, _folded(fold), text, fix)._replace(rare=True)
 
 
+def _shape(site: Site, spec: Spec) -> Shape:
+    """The shape of a layer's first output, as another spec has it."""
+    return spec.output_shapes(site.model.shape(site.node.inputs[0]))[0]
+
+
+def exchanged(site: Site) -> Iterator[Altered]:
+    """Two layers of one kind and size, one right after the other, that run in the other order."""
+    node, model = site.node, site.model
+    if not parts(site.spec) or len(node.inputs) != 1 or node.states or node.mask is not None:
+        return
+    before = model.node(node.inputs[0].node)
+    while isinstance(before.spec, Dropout):
+        before = model.node(before.inputs[0].node)
+    if type(before.spec) is not type(node.spec) or len(before.inputs) != 1 or before.states:
+        return
+    mine, other = (model.weights.get(n.owner, {}) for n in (node, before))
+    if {n: a.shape for n, a in mine.items()} != {n: a.shape for n, a in other.items()}:
+        return
+    own = {name: a.astype(np.float64) for name, a in other.items()}
+
+    def order(_own: Callable[[Array], Array], x: Array) -> Array:
+        first = forward(before.spec, [x], Context(before.name, site.layer.weights))[0]
+        return forward(site.spec, [first], Context(node.name, own))[0]
+
+    text = f"Your {before.name} and {node.name} run in the other order, or have each other's "
+    call, fix = Reordered((before.inputs[0],), order), "Run them in a's order."
+    yield called(site, call, f"{text}weights.", fix)
+
+
 def twice(site: Site) -> Iterator[Altered]:
     """A layer that is applied to its own output once more."""
     node = site.node
     if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
         return
-    if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
+    every = whole(site.spec) if isinstance(site.spec, Recurrent) else site.spec
+    if _shape(site, every) == site.model.shape(node.inputs[0]) and site.layer.call is forward:
 
-        def again(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-            return forward(spec, forward(spec, inputs, context), context)
+        def again(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+            first = whole(spec) if isinstance(spec, Recurrent) else spec
+            return forward(spec, forward(first, inputs, context)[:1], context)
 
         text = f"Your model applies {node.name} twice: its output goes through it again."
         yield called(site, again, text, "Apply it once.")._replace(rare=True)
@@ -224,6 +256,7 @@ def causal(site: Site) -> Iterator[Altered]:
 ROWS = (
     Row("missing-layer", left_out),
     Row("norm-order", orders),
+    Row("swapped-layers", exchanged),
     Row("norm-axis", norm_axes),
     Row("norm-formula", folds),
     Row("repeated-layer", twice),

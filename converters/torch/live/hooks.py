@@ -187,7 +187,7 @@ def _gave(made: nn.Module, memory: _Memory) -> Iterator[LayerRecord]:
         if memory.times[name] == 1 and name:
             module = held[name]
             kind, gave = type(module).__name__, memory.outputs[name]
-            yield Gave(name, kind, gave, _options(module), *memory.inputs[name])
+            yield LayerRecord(name, kind, gave, _options(module), *memory.inputs[name])
 
 
 def _options(module: nn.Module) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from xlstm.diagnosis.search.search import Explained, Memory, Point, Search
 from xlstm.diagnosis.search.simpler import simplest
 from xlstm.diagnosis.state import Case, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
-from xlstm.diagnosis.suspect.recording import Watched
+from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
 from xlstm.reference import Coverage

@@ -13,11 +13,11 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
 from xlstm.diagnosis.pairing.names import Said
-from xlstm.ir.graph import Embedding, Input, Masking, Model, Node
-from xlstm.ir.layers import Spec
+from xlstm.ir.graph import Model, Node
+from xlstm.ir.layers import Embedding, Input, LayerSpec, Masking
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 ROUNDS = 20
 """Steps of the fit, at most."""
@@ -36,7 +36,7 @@ Try = Callable[[Layer], "Array | None"]
 
 
 def _read(factor: float, more: float) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         x = inputs[0]
         return forward(spec, [x * x.dtype.type(factor) + x.dtype.type(more), *inputs[1:]], context)
 

@@ -14,7 +14,7 @@ from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.outcome import Outcome, agrees, same, without
 from xlstm.diagnosis.search.search import Explained
 from xlstm.diagnosis.state import Case
-from xlstm.ir.graph import Embedding
+from xlstm.ir.layers import Embedding
 
 
 def simplest(case: Case, best: Outcome, naming: Naming) -> Outcome:

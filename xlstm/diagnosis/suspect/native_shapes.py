@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import Case
 from xlstm.diagnosis.suspect.module_facts import NATIVE
-from xlstm.diagnosis.suspect.recording import Gave, Watched
-from xlstm.ir.graph import Bidirectional, Model, Recurrent
+from xlstm.frameworks.recording import LayerRecord, RunRecord
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Bidirectional, Recurrent
 from xlstm.ir.types import Shape
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -21,7 +22,7 @@ OWN = {"mode", "input_size", "hidden_size", "proj_size", "num_layers", "bidirect
 """Attributes that tell PyTorch's own modules from somebody's class of the same name."""
 
 
-def misfits(case: Case, gave: Watched) -> list[Finding]:
+def misfits(case: Case, gave: RunRecord) -> list[Finding]:
     """A finding for each weight of such a module in another shape than the module reads."""
     found = []
     for one in gave.gave:
@@ -39,7 +40,7 @@ def misfits(case: Case, gave: Watched) -> list[Finding]:
     return found
 
 
-def _shapes(one: Gave) -> Iterator[tuple[str, Shape]]:
+def _shapes(one: LayerRecord) -> Iterator[tuple[str, Shape]]:
     """Names and shapes of the kernels of the first layer, both directions of it."""
     units = int(one.options["hidden_size"])
     size = int(one.options["proj_size"]) or units
@@ -50,13 +51,13 @@ def _shapes(one: Gave) -> Iterator[tuple[str, Shape]]:
         yield f"{before}hh_l0{end}", (rows, size)
 
 
-def _gates(shape: Shape, one: Gave) -> str:
+def _gates(shape: Shape, one: LayerRecord) -> str:
     """The number of gates whose rows a kernel has, in words."""
     count, rest = divmod(int(shape[0] or 0), int(one.options["hidden_size"]))
     return "" if rest or one.kind == "RNN" else f" (rows of {count} gates)"
 
 
-def _layer(model: Model, one: Gave) -> str:
+def _layer(model: Model, one: LayerRecord) -> str:
     """The only layer of the truth that a module may stand for by its sizes, else ""."""
     names = []
     for node in model.layers:

@@ -158,8 +158,8 @@ def steady(case: Case, first: RunRecord) -> RunRecord | None:
 
 
 def repeated(
-    b: Suspect, given: Sequence[Array], first: Watched, dtype: str, look: Look = nowhere
-) -> tuple[Finding | None, Watched | None]:
+    b: Suspect, given: Sequence[Array], first: RunRecord, dtype: str, look: Look = nowhere
+) -> tuple[Finding | None, RunRecord | None]:
     """A finding where a second run differs or fails, and the run to compare, None for none.
 
     `look` finds the layer that differs.

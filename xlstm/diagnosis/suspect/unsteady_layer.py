@@ -9,8 +9,9 @@ import numpy as np
 
 from xlstm.diagnosis.pairing.tensors import pair_arrays
 from xlstm.diagnosis.state import Case
-from xlstm.diagnosis.suspect.recording import Gave, Watched
-from xlstm.ir.graph import Dropout, Model
+from xlstm.frameworks.recording import LayerRecord, RunRecord
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Dropout
 from xlstm.ir.types import Array
 
 
@@ -21,11 +22,11 @@ class Unsteady(NamedTuple):
     text: str = ""
 
 
-Look = Callable[[Watched, Watched], Unsteady]
+Look = Callable[[RunRecord, RunRecord], Unsteady]
 """Compares two runs of the same suspect on the same inputs."""
 
 
-def nowhere(_one: Watched, _other: Watched) -> Unsteady:
+def nowhere(_one: RunRecord, _other: RunRecord) -> Unsteady:
     """No layer: nothing is known of a suspect but its outputs."""
     return Unsteady()
 
@@ -33,7 +34,7 @@ def nowhere(_one: Watched, _other: Watched) -> Unsteady:
 def by_weights(case: Case) -> Look:
     """A comparison that knows the truth's layers by the paths of their weights."""
 
-    def look(one: Watched, other: Watched) -> Unsteady:
+    def look(one: RunRecord, other: RunRecord) -> Unsteady:
         arrays = case.b.arrays
         if not arrays or not one.gave:
             return Unsteady()
@@ -50,7 +51,7 @@ def by_weights(case: Case) -> Look:
     return look
 
 
-def _after_dropout(model: Model, owner: str, one: Gave, other: Gave) -> str:
+def _after_dropout(model: Model, owner: str, one: LayerRecord, other: LayerRecord) -> str:
     """A layer, or the truth's own Dropout right before it where what it reads differs."""
     edges = model.node(owner).inputs
     before = model.node(edges[0].node) if edges else None
@@ -59,11 +60,11 @@ def _after_dropout(model: Model, owner: str, one: Gave, other: Gave) -> str:
     return owner if same or not before or not isinstance(before.spec, Dropout) else before.name
 
 
-def _differ(one: Gave, other: Gave) -> bool:
+def _differ(one: LayerRecord, other: LayerRecord) -> bool:
     return not np.array_equal(one.output, other.output, equal_nan=True)
 
 
-def _said(one: Gave, other: Gave) -> str:
+def _said(one: LayerRecord, other: LayerRecord) -> str:
     """The layer from which on runs differ, and the look of dropout where it has that."""
     x, y = one.read, other.read
     if x is None or y is None or x.shape != y.shape:

@@ -14,7 +14,7 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.ir.graph import Edge
-from xlstm.ir.layers import Attention, GlobalPool, MultiHeadAttention, Spec
+from xlstm.ir.layers import Attention, GlobalPool, LayerSpec, MultiHeadAttention
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward

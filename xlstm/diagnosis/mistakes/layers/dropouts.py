@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces
-from xlstm.ir.graph import Dropout, Model
-from xlstm.ir.layers import Spec
+from xlstm.ir.graph import Model
+from xlstm.ir.layers import Dropout, LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 def _rates(model: Model) -> list[float]:
@@ -22,7 +22,7 @@ def _rates(model: Model) -> list[float]:
 
 
 def _times(factor: float) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, [inputs[0] * inputs[0].dtype.type(factor), *inputs[1:]], context)
 
     return call

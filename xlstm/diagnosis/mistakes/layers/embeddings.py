@@ -13,11 +13,11 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Hypothesis, Row, Say, Site, called
 from xlstm.diagnosis.pairing.names import Said
-from xlstm.ir.graph import Embedding, Node
-from xlstm.ir.layers import Spec
+from xlstm.ir.graph import Node
+from xlstm.ir.layers import Embedding, LayerSpec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 TINY = 1e-7
 """What PyTorch adds to the length of a row that it shortens."""
@@ -30,7 +30,7 @@ SHOWN = 3
 
 
 def _times(factor: float) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         y, *mask = forward(spec, inputs, context)
         return [y * y.dtype.type(factor), *mask]
 
@@ -55,7 +55,7 @@ def scaled(site: Site) -> Iterator[Altered]:
 def _shortened(limit: float, every: bool) -> Call:
     """Rows longer than a number made as long as it; `every` row where those are to be as long."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         table = context.weights["table"]
         length = np.sqrt((table * table).sum(axis=-1, keepdims=True))
         short = table * (table.dtype.type(limit) / (length + table.dtype.type(TINY)))
@@ -93,7 +93,7 @@ def _rows(table: Array, y: Array, dtype: str) -> Array | None:
 def _mapped(moves: Mapping[int, int], count: int) -> Call:
     to = np.array([moves.get(number, number) for number in range(count)])
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, [to[np.trunc(inputs[0]).astype(int)], *inputs[1:]], context)
 
     return call

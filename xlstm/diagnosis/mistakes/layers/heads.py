@@ -12,10 +12,10 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, with_tensors
-from xlstm.ir.layers import MultiHeadAttention, Spec
+from xlstm.ir.layers import LayerSpec, MultiHeadAttention
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 THREE = ("query", "key", "value")
 Change = Callable[[Array, int], Array]
@@ -70,7 +70,7 @@ def mixed(site: Site) -> Iterator[Altered]:
 def _projected(name: str, other: str) -> Call:
     """Attention one of whose three is projected as another one is."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         weights, at = dict(context.weights), [THREE.index(n) for n in (name, other)]
         for tensor in ("kernel", "bias"):
             if f"{name}_{tensor}" in weights:
@@ -95,7 +95,7 @@ def projected(site: Site) -> Iterator[Altered]:
         yield called(site, _projected(name, other), text, f"Use the {name}'s own projection.")
 
 
-def _unprojected(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _unprojected(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """The heads laid end to end."""
     kernel = context.weights["output_kernel"]
     size = kernel.shape[0] * kernel.shape[1]

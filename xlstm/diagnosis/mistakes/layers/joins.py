@@ -14,11 +14,11 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
-from xlstm.ir.graph import Activation, Edge, Model, Softmax
-from xlstm.ir.layers import Attention, Dense, Dot, Merge, Spec
+from xlstm.ir.graph import Edge, Model
+from xlstm.ir.layers import Activation, Attention, Dense, Dot, LayerSpec, Merge, Softmax
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 FAR = 6
 """Layers without weights between a softmax and the product that it weighs, at most."""
@@ -74,7 +74,7 @@ def weighted(site: Site) -> Weighted | None:
 def _constant(place: int, number: float) -> Call:
     """A layer one of whose inputs is the same number everywhere."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own = [np.full_like(x, number) if n == place else x for n, x in enumerate(inputs)]
         return forward(spec, own, context)
 
@@ -82,7 +82,7 @@ def _constant(place: int, number: float) -> Call:
 
 
 def _times(factor: float) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return [y * y.dtype.type(factor) for y in forward(spec, inputs, context)]
 
     return call
@@ -122,7 +122,7 @@ class Replaced:
     place: int
     also: tuple[Edge, ...]
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """The layer's own outputs."""
         *own, other = inputs
         return forward(spec, [other if n == self.place else x for n, x in enumerate(own)], context)
@@ -158,7 +158,7 @@ class Cut:
 
     also: tuple[Edge, ...]
 
-    def __call__(self, spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """The layer's own outputs."""
         first, *own, other = inputs
         cut = other[:, : first.shape[1]] if first.ndim > 2 else other
@@ -181,7 +181,7 @@ def other_model_inputs(site: Site) -> Iterator[Altered]:
 
 
 def _divided(number: float) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, [inputs[0] / inputs[0].dtype.type(number)], context)
 
     return call

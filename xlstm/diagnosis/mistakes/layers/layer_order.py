@@ -11,8 +11,18 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
-from xlstm.ir.graph import Activation, BatchNorm, Dropout, Edge, LayerNorm, Model, Node, Recurrent
-from xlstm.ir.layers import Conv, Dense, DepthwiseConv, Spec
+from xlstm.ir.graph import Edge, Model, Node
+from xlstm.ir.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Dropout,
+    LayerNorm,
+    LayerSpec,
+    Recurrent,
+)
 from xlstm.ir.types import Array, Shape
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
@@ -31,7 +41,7 @@ def left_out(site: Site) -> Iterator[Altered]:
         yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
 
 
-def plain(model: Model, node: Node, x: Array, spec: Spec | None = None) -> Array:
+def plain(model: Model, node: Node, x: Array, spec: LayerSpec | None = None) -> Array:
     """The output of a layer of the truth for one array."""
     own = model.weights.get(node.owner, {})
     weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
@@ -185,7 +195,7 @@ def folds(site: Site) -> Iterator[Altered]:
             yield called(site, _folded(fold), text, fix)._replace(rare=True)
 
 
-def _shape(site: Site, spec: Spec) -> Shape:
+def _shape(site: Site, spec: LayerSpec) -> Shape:
     """The shape of a layer's first output, as another spec has it."""
     return spec.output_shapes(site.model.shape(site.node.inputs[0]))[0]
 
@@ -222,7 +232,7 @@ def twice(site: Site) -> Iterator[Altered]:
     every = whole(site.spec) if isinstance(site.spec, Recurrent) else site.spec
     if _shape(site, every) == site.model.shape(node.inputs[0]) and site.layer.call is forward:
 
-        def again(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+        def again(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
             first = whole(spec) if isinstance(spec, Recurrent) else spec
             return forward(spec, forward(first, inputs, context)[:1], context)
 

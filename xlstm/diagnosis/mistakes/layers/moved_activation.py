@@ -10,19 +10,18 @@ from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.layers.activations import PLAIN, words
 from xlstm.diagnosis.mistakes.layers.layer_order import Reordered, plain
-from xlstm.ir.graph import Activation, TimeDistributed
-from xlstm.ir.layers import Conv, Dense, DepthwiseConv, Spec
+from xlstm.ir.layers import Activation, Conv, Dense, DepthwiseConv, LayerSpec, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 LAYERS = (Dense, Conv, DepthwiseConv)
 """Layers with an activation of their output, which is easily put around their input."""
 
 
 def _before(name: str) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         if own.activation == "linear":
             raise ValueError("seen without its activation")

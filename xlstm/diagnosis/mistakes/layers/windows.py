@@ -11,11 +11,10 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.layers.options import WINDOWS
-from xlstm.ir.graph import Bidirectional, Recurrent
-from xlstm.ir.layers import Conv, DepthwiseConv, Spec
+from xlstm.ir.layers import Bidirectional, Conv, DepthwiseConv, LayerSpec, Recurrent
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 MODES: tuple[tuple[str, str], ...] = (
     ("edge", "the numbers at its ends (replicate)"),
@@ -35,7 +34,7 @@ def _ends(spec: Any) -> list[tuple[int, int]]:
 
 
 def _padded(mode: Any) -> Call:
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         wide = np.pad(inputs[0], [(0, 0), *_ends(spec), (0, 0)], mode=mode)
         return forward(replace(own, padding="valid"), [wide], context)
@@ -58,7 +57,7 @@ def _viewed(x: Array) -> Array:
     return np.moveaxis(x, -1, 1).reshape(x.shape)
 
 
-def _read(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _read(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return forward(spec, [_viewed(inputs[0]), *inputs[1:]], context)
 
 

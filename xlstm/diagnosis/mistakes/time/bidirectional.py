@@ -69,7 +69,7 @@ def _joined(
 ) -> Call:
     """Halves joined of what is picked; `read` is done to the input of the backward half."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, Bidirectional)
         found = _halves(spec, inputs[0], context, both_forwards, mask_turned, read)
         a, b = pick(spec, found.first, found.second)

@@ -10,11 +10,11 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
-from xlstm.ir.graph import Bidirectional, Concatenate, Edge, Merge, Model, Recurrent
-from xlstm.ir.layers import Spec
+from xlstm.ir.graph import Edge, Model
+from xlstm.ir.layers import Bidirectional, Concatenate, LayerSpec, Merge, Recurrent
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 
 def _label(model: Model, edge: Edge) -> str:
@@ -28,7 +28,7 @@ def _label(model: Model, edge: Edge) -> str:
 def _with(change: Callable[[list[Array]], list[Array]]) -> Call:
     """A layer whose inputs are changed first."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, change([*inputs]), context)
 
     return call

@@ -11,11 +11,25 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.returned_piece import Held, Picked
-from xlstm.ir.graph import Bidirectional, Embedding, Input, Masking, Recurrent, TimeDistributed
-from xlstm.ir.layers import Conv, ConvLSTM, Dense, GlobalPool, Pool, Reduce, Slice, Spec
+from xlstm.ir.layers import (
+    Bidirectional,
+    Conv,
+    ConvLSTM,
+    Dense,
+    Embedding,
+    GlobalPool,
+    Input,
+    LayerSpec,
+    Masking,
+    Pool,
+    Recurrent,
+    Reduce,
+    Slice,
+    TimeDistributed,
+)
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 ENDS = (("first", slice(1, None)), ("last", slice(None, -1)))
 """An end of a sequence, and the steps without it."""
@@ -30,7 +44,7 @@ USUAL = 16
 def _short(steps: slice) -> Call:
     """A layer that reads some steps of its sequence and of its mask."""
 
-    def call(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         mask = context.mask
         around = context if mask is None else replace(context, mask=mask[:, steps])
         return forward(spec, [inputs[0][:, steps], *inputs[1:]], around)
@@ -83,7 +97,7 @@ def _windows(site: Site, spec: Pool) -> Iterator[Altered]:
         for ends, where in (((1, 1), "each end"), ((1, 0), "its start")):
 
             def padded(
-                own: Spec,
+                own: LayerSpec,
                 inputs: list[Array],
                 context: Context,
                 fill: float = fill,

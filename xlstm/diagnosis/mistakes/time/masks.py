@@ -78,7 +78,7 @@ def as_packed(mask: Array) -> Array:
     return kept
 
 
-def _packed_steps(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _packed_steps(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     mask = None if context.mask is None else as_packed(context.mask)
     if isinstance(spec, Recurrent) and spec.return_sequences:
         spec = replace(spec, zero_output_for_mask=True)
@@ -130,7 +130,7 @@ def _unmasked(_spec: LayerSpec, inputs: list[Array], _context: Context) -> list[
     return [inputs[0], np.ones(inputs[0].shape[:-1], bool)]
 
 
-def _packed(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _packed(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return [inputs[0], as_packed(forward(spec, inputs, context)[1])]
 
 

@@ -16,18 +16,20 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
-from xlstm.ir.graph import (
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import (
     Bidirectional,
-    Edge,
+    ConvLSTM,
+    Dense,
     Flatten,
+    LayerSpec,
     Recurrent,
     RepeatVector,
     Reshape,
 )
-from xlstm.ir.layers import ConvLSTM, Dense, Spec
 from xlstm.ir.types import Array
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
-from xlstm.reference.layers import forward
 
 Change = Callable[[Array], Array]
 
@@ -47,7 +49,7 @@ def _time_as_batch(y: Array) -> Array:
     return y.reshape(y.shape[1], y.shape[0], *y.shape[2:]).swapaxes(0, 1)
 
 
-def _stacked(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _stacked(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """A layer whose steps, stacked time first, are viewed as batch first."""
     own: Any = spec
     sequences = own
@@ -81,7 +83,7 @@ def stacks(site: Site) -> Iterator[Altered]:
         yield called(site, call, f"Of your input: {STACKED}", MOVE)._replace(rare=True)
 
 
-def _exchanged(spec: Spec, inputs: list[Array], context: Context) -> list[Array]:
+def _exchanged(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return [_time_as_batch(y) for y in forward(spec, inputs, context)]
 
 

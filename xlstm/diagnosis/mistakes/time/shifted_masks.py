@@ -10,8 +10,7 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
 from xlstm.diagnosis.mistakes.time.masks import as_packed
-from xlstm.ir.graph import Bidirectional, Embedding, Masking, Recurrent
-from xlstm.ir.layers import NotEqual, Spec
+from xlstm.ir.layers import Bidirectional, Embedding, LayerSpec, Masking, NotEqual, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context

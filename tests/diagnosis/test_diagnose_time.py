@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import LSTM, Bidirectional, Dense, RepeatVector, Source, chain
-from xlstm.ir.layers import GlobalPool
+from xlstm.ir.graph import chain
+from xlstm.ir.layers import LSTM, Bidirectional, Dense, GlobalPool, RepeatVector
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(41)
 

@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import (
-    LSTM,
-    Builder,
-    Dense,
-    Dropout,
-    Edge,
-    Input,
-    Model,
-    SimpleRNN,
-    Source,
-    chain,
-)
-from xlstm.ir.layers import Conv
+from xlstm.ir.graph import Builder, Edge, Model, chain
+from xlstm.ir.layers import LSTM, Conv, Dense, Dropout, Input, SimpleRNN
+from xlstm.ir.source import Source
 from xlstm.reference import run
 
 rng = np.random.default_rng(45)

@@ -8,20 +8,9 @@ import pytest
 import torch
 
 import xlstm
-from xlstm.ir.graph import (
-    BatchNorm,
-    Builder,
-    Dense,
-    Edge,
-    Embedding,
-    Input,
-    LayerNorm,
-    Masking,
-    Model,
-    SimpleRNN,
-    Source,
-    chain,
-)
+from xlstm.ir.graph import Builder, Edge, Model, chain
+from xlstm.ir.layers import BatchNorm, Dense, Embedding, Input, LayerNorm, Masking, SimpleRNN
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(41)
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm.ir.graph import Builder, Dense, Edge, Input, Model, Softmax, Source
-from xlstm.ir.layers import Attention, Dot, Flatten, MultiHeadAttention
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.layers import Attention, Dense, Dot, Flatten, Input, MultiHeadAttention, Softmax
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(43)
 

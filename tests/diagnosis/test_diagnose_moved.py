@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.ir.graph import Builder, Dense, Edge, Input, Model, Relu, Source
+from xlstm.ir.graph import Builder, Edge, Model
+from xlstm.ir.layers import Dense, Input, Relu
+from xlstm.ir.source import Source
 
 rng = np.random.default_rng(44)
 

@@ -202,7 +202,7 @@ def test_a_bare_state_dict_is_asked_about_with_what_its_shapes_prove(case):
     state = {prefix + name: array for name, array in state_dict(module).items()}
     with pytest.raises(UsageError, match="shapes do not say activations") as caught:
         xlstm.load(state)
-    text = caught.value.do.split("layers=")[1].removesuffix(", of xlstm.ir.graph")
+    text = caught.value.do.split("layers=")[1].removesuffix(", of xlstm.model")
     names = {"LSTM": LSTM, "GRU": GRU, "Bidirectional": Bidirectional}
     layers = {name: sequences(spec) for name, spec in eval(text, names).items()}
     x = torch.linspace(-2, 2, 30).reshape(5, 2, 3)
@@ -212,7 +212,7 @@ def test_a_bare_state_dict_is_asked_about_with_what_its_shapes_prove(case):
 
 
 def test_arrays_that_prove_nothing_are_asked_about_by_an_example():
-    with pytest.raises(UsageError, match=r"pass layers=\{.lstm.: xlstm.ir.graph.LSTM\(3, 4\)\}"):
+    with pytest.raises(UsageError, match=r"pass layers=\{.lstm.: xlstm.model.LSTM\(3, 4\)\}"):
         xlstm.load({"a": np.ones(3)})
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import xlstm
+from xlstm import model as specs
 from xlstm.errors import WeightsError
 from xlstm.frameworks import registry
-from xlstm.ir import graph as specs
 from xlstm.ir.kinds import CONVS, LSTM
 from xlstm.slots import Slot, Table, fold, pack, unpack
 

@@ -34,7 +34,7 @@ def swapped(order, a, b):
 def swap_gates(slot, a, b):
     if slot.gates:
         return dataclasses.replace(slot, gates=swapped(slot.gates, a, b))
-    return dataclasses.replace(slot, fixed={**slot.at, "g": swapped(slot.at["g"], a, b)})
+    return dataclasses.replace(slot, fixed={**slot.fixed, "g": swapped(slot.fixed["g"], a, b)})
 
 
 def transpose(slot):

@@ -151,7 +151,7 @@ def test_no_helper_is_there_for_nothing(cells):
         "flax": flax_activations.FUNCTIONS,
         "keras": keras_activations.STOCK,
     }
-    texts = template_sources(f"{cells}_activation_cells.py")
+    texts = template_sources(f"{cells}/templates/activations.py")
     assert set(texts) == {helper for _, helper in tables[cells].values() if helper}
     # emitted code keeps to the formatter's own width
     assert max(len(line) for text in texts.values() for line in text.splitlines()) <= 88

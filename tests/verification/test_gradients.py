@@ -115,7 +115,7 @@ def test_gradients_of_other_frameworks(framework, case):
 def test_gradients_of_keras_on_other_backends(backend, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", backend)
     code = (
-        "import xlstm; from cases import model; from xlstm.ir.graph import *; "
+        "import xlstm; from cases import model; from xlstm.model import *; "
         "m = model([Embedding(9, 4), GRU(4, 3), Dense(3, 2)], (None,)); "
         "r = xlstm.reconcile(m, 'keras', gradients=True); "
         "f = r.frameworks['keras'].gradients['float32']; "

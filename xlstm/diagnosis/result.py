@@ -22,7 +22,7 @@ class Finding:
         step: first time step at which that layer's outputs part, counted from 0; None where they
             have no time axis or are not known.
         tensor: the suspect's tensors, by its own names where those are known; "" for none.
-        cause: stable id, one of `xlstm.diagnosis.CAUSES`.
+        cause: stable id, one of `xlstm.diagnosing.CAUSES`.
         text: what is wrong, in a sentence or two.
         fix: what to do.
         before: largest difference of that layer's output (of the model's, where the layer's own is

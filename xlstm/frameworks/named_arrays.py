@@ -53,9 +53,7 @@ def from_arrays(
         WeightsError: names of no framework, or shapes that do not fit.
     """
     if not layers or not all(isinstance(spec, L.LayerSpec) for spec in layers.values()):
-        raise UsageError(
-            "layers", "layer names and specs of xlstm.ir.graph", layers, "name them all"
-        )
+        raise UsageError("layers", "layer names and specs of xlstm.model", layers, "name them all")
     listed = [(name, spec, True) for name, spec in layers.items()]
     shape = _input_shape(listed[0][1])
     bare = chain("model", listed, shape, {}, Source("", "", "named arrays", file))

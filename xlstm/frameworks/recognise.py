@@ -257,7 +257,7 @@ def missing_layers_error(arrays: Mapping[str, object], where: str = "load") -> U
         given = unstacked(leaves(arrays).arrays)
         found = {g.path.replace(".", "/"): g.spec for g in framework_of(given)[1]}
     except WeightsError:
-        return UsageError(where, want, "none", 'pass layers={"lstm": xlstm.ir.graph.LSTM(3, 4)}')
+        return UsageError(where, want, "none", 'pass layers={"lstm": xlstm.model.LSTM(3, 4)}')
     halves = {path.removesuffix("/l0_reverse") for path in found if path.endswith("/l0_reverse")}
     texts = [
         f'"{path}": {_both(spec) if path in halves else _spec_text(spec)}'
@@ -265,7 +265,7 @@ def missing_layers_error(arrays: Mapping[str, object], where: str = "load") -> U
         if not path.endswith("/l0_reverse")
     ]
     do = "shapes do not say activations and which output is taken: pass, with your options, "
-    return UsageError(where, want, "none", f"{do}layers={{{', '.join(texts)}}}, of xlstm.ir.graph")
+    return UsageError(where, want, "none", f"{do}layers={{{', '.join(texts)}}}, of xlstm.model")
 
 
 def _both(spec: L.LayerSpec) -> str:

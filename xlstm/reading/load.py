@@ -60,7 +60,7 @@ def load(
             words of the options do not prove what matters.
         kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
             backend (all of Keras 1); layers without convolutions do not need it.
-        layers: for named arrays: layer name -> spec of `xlstm.ir.graph`, in the order of a chain.
+        layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.
         until: for files and live models of Keras: a layer of the model. Its output becomes the
             model's, and what comes after it (such as a Lambda with a loss) is not read.
 

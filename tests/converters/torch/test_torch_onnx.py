@@ -222,7 +222,9 @@ OWN = {
 }
 """Cases that between them hold all that the torch templates have."""
 
-TEMPLATES = [f"torch_{of}cells.py" for of in ("", "layer_", "weighing_", "activation_")]
+TEMPLATES = [
+    f"torch/templates/{name}.py" for name in ("recurrent", "layers", "attention", "activations")
+]
 NO_CELL = {"Heads"}
 """Pieces of templates that no module gets."""
 

@@ -66,18 +66,7 @@ ASKING = {
     "converters/flax": 46,
     "converters/keras": 93,
     "converters/torch": 74,
-    "xlstm": 5,
-    "xlstm/cli": 5,
-    "xlstm/counting": 33,
-    "xlstm/decoding": 10,
     "xlstm/diagnosis": 51,
-    "xlstm/files": 23,
-    "xlstm/frameworks": 12,
-    "xlstm/ir": 22,
-    "xlstm/porting": 3,
-    "xlstm/reading": 5,
-    "xlstm/reference": 6,
-    "xlstm/verification": 38,
 }
 """Folder -> docstrings that begin with a question word. A number may only fall."""
 

@@ -15,7 +15,7 @@ from xlstm.ir.types import Array
 from xlstm.porting.port import port
 
 SEQUENCE: Array = np.arange(0, 400, 20, dtype=np.float32)
-"""What the model has memorised: 0, 20, ..., 380; it is input and output alike."""
+"""The sequence that the model has memorised: 0, 20, ..., 380; it is input and output alike."""
 
 
 def path() -> Path:
@@ -27,7 +27,7 @@ def path() -> Path:
 def recall(
     frameworks: Sequence[str], source: Any = None, sample: Array | None = None
 ) -> dict[str, Array]:
-    """What the port of `source` (the demo file if None) to each framework answers to one sample.
+    """Outputs of the ports of `source` (the demo file if None) to frameworks, for one sample.
 
     Args:
         frameworks: names of frameworks.

@@ -40,7 +40,7 @@ def _groups(axes: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one framework tensor lives in the hub.
+    """The place of one framework tensor in a canonical tensor.
 
     Attributes:
         name: the framework's own name of the tensor, below its layer.
@@ -101,7 +101,7 @@ class Table:
 
     @property
     def bias_sides(self) -> int:
-        """How many bias sides reading this table gives."""
+        """The number of bias sides that this table reads."""
         both = (slot.fixed.get("s") == 1 or "s" in slot.axes for slot in self.slots)
         return 2 if any(both) else 1
 
@@ -183,7 +183,7 @@ def fold(bias: Array) -> Array:
 
 
 def folds(bias: Array | None) -> bool:
-    """Whether folding this hub bias (S, ...) adds two non-zero sides, which may round."""
+    """True if folding this canonical bias (S, ...) adds two non-zero sides, which may round."""
     return bias is not None and len(bias) == 2 and bool(bias[0].any() and bias[1].any())
 
 
@@ -392,7 +392,7 @@ def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: 
 
 
 def _index(slot: Slot, kind: Kind, axes: str) -> tuple[slice, ...]:
-    """Where in the hub tensor a slot's fixed indices put its part."""
+    """The part of the canonical tensor that a slot's fixed indices select."""
     index = []
     for axis in axes:
         fixed = slot.fixed.get(axis)

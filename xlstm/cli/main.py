@@ -320,7 +320,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _unknown(words: list[str], parser: argparse.ArgumentParser) -> str:
-    """What is wrong with words that a command does not take, and the nearest option it has."""
+    """The error for words that a command does not take, with the nearest option that it has."""
     options = re.findall(r"--[\w-]+", parser.format_usage())
     near = difflib.get_close_matches(words[0].partition("=")[0], options, 1)
     return f"unrecognized arguments: {' '.join(words)}" + "".join(

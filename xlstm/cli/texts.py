@@ -20,7 +20,7 @@ from xlstm.verification.report import Report
 
 
 def render_model(model: Model) -> str:
-    """What was recognised in a file: container, layers with options and weights, notes."""
+    """The text about a model that was read: container, layers with options and weights, notes."""
     source = model.source
     head = f"{source.file or model.name}: {source.container}, {source.framework} {source.version}"
     table = grid(["layer", "kind", "options", "output", "weights"], left=5)
@@ -38,7 +38,7 @@ def render_model(model: Model) -> str:
 
 
 def render_outline(outline: Outline, notes: Iterable[str], verdict: str) -> str:
-    """What a file holds, whether or not it can be ported, and whether it can."""
+    """The text about the content of a file, and if it can be ported."""
     backend = f" on {outline.backend}" if outline.backend else ""
     head = f"{outline.file}: {outline.container}, written by {outline.writer}{backend}"
     table = grid(["layer", "kind", "options", "weights"], left=4)
@@ -72,7 +72,7 @@ def _options(node: Node) -> str:
 
 
 def render_port(model: Model, adapter: Adapter, folder: Path, report: dict[str, Any]) -> str:
-    """What `xlstm port` says when it is done."""
+    """The text that `xlstm port` prints at its end."""
     files = ", ".join(sorted(item.name for item in folder.iterdir()))
     totals = report["counts"]["totals"]
     named = dict.fromkeys(n for n in (model.source.framework, adapter.name) if n in totals)
@@ -100,7 +100,7 @@ def _verified(adapter: Adapter, found: dict[str, Any]) -> list[str]:
 
 
 def render_demo(report: Report, memories: dict[str, Array]) -> str:
-    """What `xlstm demo` prints: counts, proof, and what each port remembers."""
+    """The text that `xlstm demo` prints: counts, proof, and the output of each port."""
     answers = [
         f"{registry.adapter(name).title:>10}: {' '.join(f'{round(float(y)) + 0}' for y in found)}"
         for name, found in memories.items()

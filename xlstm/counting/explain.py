@@ -1,4 +1,4 @@
-"""What a layer's parameters are, without a file: formula, gates, and which tensor holds what."""
+"""Explains a layer's parameters without a file: formula, gates, and the tensors that store them."""
 
 from __future__ import annotations
 

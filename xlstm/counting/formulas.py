@@ -1,4 +1,4 @@
-"""How many parameters a layer has: the formula with symbols and with numbers, and its parts."""
+"""The number of a layer's parameters: the formula with symbols and with numbers, and its parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FormulaRow:
 
 @dataclass(frozen=True)
 class ExplainedLayer:
-    """What is to be explained.
+    """A layer to explain.
 
     Attributes:
         name: the layer as the user calls it ("CuDNNLSTM").
@@ -40,7 +40,7 @@ class ExplainedLayer:
 
     @property
     def dense(self) -> bool:
-        """Whether the layer has no state."""
+        """True if the layer has no state."""
         return isinstance(self.spec, Dense)
 
     @property
@@ -51,12 +51,12 @@ class ExplainedLayer:
 
     @property
     def gates(self) -> int:
-        """How many W there are."""
+        """The number of matrices W, one for each gate."""
         return len(self.letters) or 1
 
     @property
     def both(self) -> int:
-        """How many directions there are."""
+        """The number of directions."""
         return 2 if isinstance(self.stack[0], Bidirectional) else 1
 
     @property
@@ -81,22 +81,22 @@ class ExplainedLayer:
 
     @property
     def projected(self) -> bool:
-        """Whether h is projected to another size than c's."""
+        """True if h is projected to another size than c's."""
         return bool(getattr(self.spec, "projection", 0))
 
     @property
     def peepholes(self) -> bool:
-        """Whether the gates see c."""
+        """True if the gates read c."""
         return bool(getattr(self.spec, "peepholes", False))
 
     @property
     def second(self) -> str:
-        """What the second of two biases is called; an LSTM's c is its cell state."""
+        """The name of the second of two biases; an LSTM's c is its cell state."""
         return "b'" if self.spec.kind == "LSTM" else "c"
 
     @property
     def plain(self) -> bool:
-        """Whether it is one layer of the textbook's form, in one direction or in both."""
+        """True for one layer of the textbook's form, in one direction or in both."""
         return len(self.stack) == 1 and not self.projected and not self.peepholes
 
 
@@ -172,7 +172,7 @@ def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ..
 
 
 def later_layers(case: ExplainedLayer) -> str:
-    """How the layers after the first are called, "" where there are none."""
+    """The words for the layers after the first, "" where there are none."""
     last = len(case.stack)
     return f"layers 2 to {last}" if last > 2 else f"layer {last}" * (last > 1)
 
@@ -208,7 +208,7 @@ def _terms(case: ExplainedLayer, m: str, n: str, j: str, by: str) -> str:
 
 
 def _seen(case: ExplainedLayer, m: int) -> int:
-    """How many numbers one unit has for one gate."""
+    """The number of parameters of one unit for one gate."""
     return m + (0 if case.dense else case.j) + case.biases
 
 

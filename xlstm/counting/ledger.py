@@ -48,7 +48,7 @@ class TensorCount:
 
 @dataclass(frozen=True)
 class Difference:
-    """What one framework keeps more (or less, below zero) than another, in one tensor, and why."""
+    """Parameters that one framework has more (below zero: less) in one tensor, and the reason."""
 
     source: str
     target: str
@@ -120,7 +120,7 @@ class Ledger:
         return found
 
     def collections(self, framework: str) -> dict[str, int]:
-        """What the framework calls its tensors -> numbers in them, those outside `total` too."""
+        """The framework's name of a group of tensors -> its size, those outside `total` too."""
         found: Counter[str] = Counter()
         for layer in self.layers:
             for t in layer.tensors[framework]:
@@ -143,7 +143,7 @@ class Ledger:
         }
 
     def optimizer_formula(self) -> str:
-        """How the optimizer's count comes about, "" where that is not to be seen."""
+        """The formula of the optimizer's count, "" where there is none."""
         if self.optimizer is None:
             return ""
         for name in self.frameworks:  # one of them is whose optimizer it is

@@ -36,7 +36,7 @@ def render_tensors(ledger: Ledger) -> str:
 
 
 def render_beside(ledger: Ledger) -> list[str]:
-    """What the totals hold that does not train, and what there is outside them."""
+    """Lines about parameters in the totals that do not train, and about tensors outside them."""
     fixed, outside = [], []
     for name, found in ledger.totals().items():
         adapter = registry.adapter(name)

@@ -17,7 +17,7 @@ Cells = tuple[str, ...]
 
 
 def _frameworks(found: ExplanationData) -> str:
-    """What every framework counts, and which ones lack the layer."""
+    """The count of every framework, and the names of those that lack the layer."""
     have = [f"{c.title} {c.total:,}" for c in found.columns if c.total is not None]
     lack = [c.title for c in found.columns if c.total is None]
     text = f"Parameters: {', '.join(have)}." if have else "The formula is the textbook's."
@@ -60,7 +60,7 @@ GATES = ("gate", "formula", "parameters")
 
 
 def _differences(found: ExplanationData) -> list[str]:
-    """What frameworks keep that the first one does not, and the other way round."""
+    """Lines about parameters that other frameworks have and the first has not, and the reverse."""
     ledger = found.ledger
     have = [name for name in ledger.frameworks if ledger.total(name) is not None]
     if len(have) < 2:

@@ -1,4 +1,4 @@
-"""What every target makes of every layer and option: native, an exact own cell, or refused.
+"""The support of every target for every layer and option: native, an exact own cell, or refused.
 
 The table is worked out from the adapters' own tables: `python -m xlstm.counting.support` prints it.
 """
@@ -24,7 +24,7 @@ REGISTERED = "the code that xlstm.register_layer was told"
 
 @dataclass(frozen=True)
 class Support:
-    """What one target makes of one layer: "native", "own cell" or "refused", and why."""
+    """Support of one target for one layer: "native", "own cell" or "refused", and the reason."""
 
     word: str
     why: str = ""
@@ -34,7 +34,7 @@ class Support:
 
 
 def verdict(node: Node, adapter: Adapter) -> Support:
-    """What a target makes of a layer of a model."""
+    """The support of a target for a layer of a model."""
     try:
         check_supported(node, adapter)
     except UnsupportedError as error:
@@ -91,7 +91,7 @@ OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 KERAS, KERAS_2, TORCH, NNX, NOTHING = "Keras", "Keras 1 and 2", "PyTorch", "Flax NNX", "nothing"
-"""Where layers come from; tests make each row's layer there, and read it."""
+"""Sources of layers; tests build each row's layer in its source, and read it."""
 
 SOURCES = {
     "hard_sigmoid of Keras 1 and 2": KERAS_2,

@@ -1,4 +1,4 @@
-"""Which tensor of which framework holds what, for one layer that there is no file of."""
+"""The tensors of one layer in every framework, and their content, without a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `xlstm explain` says in words: equations, why the factor is what it is, usual mistakes."""
+"""The sentences of `xlstm explain`: equations, the reason for the factor, usual mistakes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EQUATIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "SimpleRNN": (("h = tanh(x W + h U + b)", "the output"),),
     "Dense": (("y = x W + b", "the output"),),
 }
-"""What each layer computes, by the form of its weights, and what is what."""
+"""Equations of each layer with a legend, by the form of its weights."""
 
 GATES = {
     "i": "input gate i",
@@ -53,7 +53,7 @@ GATES = {
 
 
 def equations(case: ExplainedLayer) -> tuple[str, ...]:
-    """What one layer computes, a line each, every equation with what it is of."""
+    """The equations of one layer, a line each, every one with its subject."""
     form = "LSTM with peepholes" if case.peepholes else case.spec.weight_kind
     found = EQUATIONS.get(form, EQUATIONS[case.spec.kind])
     lines = []
@@ -85,7 +85,7 @@ def own(case: ExplainedLayer, *more: str) -> str:
 
 
 def sizes_line(case: ExplainedLayer) -> str:
-    """What m and n are."""
+    """The meaning of m and n, and of p where h is projected."""
     steps = f"{number(case.steps, 'step')}, " if case.steps else "steps, " * (not case.dense)
     axes = f"(batch, {steps}m)"
     units = "y" if case.dense else "c" if case.projected else "h"
@@ -317,12 +317,12 @@ CUDNN = {
 
 
 def cudnn_line(case: ExplainedLayer, total: int) -> str:
-    """What Keras 2's layer on cuDNN keeps, and what today's layer does instead."""
+    """The parameters of Keras 2's layer on cuDNN, compared with today's layer."""
     more = case.both * len(case.stack) * case.gates * case.n
     return CUDNN[case.spec.kind].format(more=more, less=total - more)
 
 
 def slices_line(title: str, gates: Sequence[str], units: int, bias: bool) -> str:
-    """How to cut Keras's tensors into gates."""
+    """The code that cuts Keras's tensors into gates."""
     cuts = (f"{g} = kernel[:, {k * units}:{(k + 1) * units}]" for k, g in enumerate(gates))
     return f"Cut apart in {title}: {', '.join(cuts)}; recurrent_kernel{' and bias' * bias} alike."

@@ -107,7 +107,7 @@ def _rest(model: Model, encoder: set[str], at: Sequence[Node]) -> list[Node]:
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where a model is cut in two.
+    """The place where a model is cut in two.
 
     Attributes:
         model: the training graph.
@@ -125,7 +125,7 @@ class _Cut:
 
     @cached_property
     def memory(self) -> list[Edge]:
-        """What the decoder reads of the encoder's layers beside states, in order."""
+        """Outputs of the encoder's layers that the decoder reads beside states, in order."""
         layers = self.before - set(self.model.inputs)
         read = [edge for node in self.rest for edge in self._reads(node) if edge.node in layers]
         return list(dict.fromkeys(read))
@@ -134,13 +134,13 @@ class _Cut:
         return replace(node, states=()).reads if node in self.kept else node.reads
 
     def repeats(self, node: Node) -> bool:
-        """Whether masked steps of a layer repeat an output that anybody sees."""
+        """True if masked steps of a layer repeat an output that another layer or the user reads."""
         spec: Any = node.spec
         read = {edge for other in self.rest for edge in other.reads} | {*self.model.outputs}
         return node.mask is not None and not spec.zero_output_for_mask and Edge(node.name) in read
 
     def encoder(self) -> Model:
-        """What the states start from, then the memory."""
+        """The model that returns the initial states, then the memory."""
         starts = [edge for node in self.kept for edge in node.states]
         needed = _before(self.model, [*starts, *self.memory])
         part = _Part(self.model)
@@ -306,7 +306,7 @@ MOVES = (
 
 
 def _is_mask(model: Model, edge: Edge) -> bool:
-    """Whether an edge carries True and False."""
+    """True if an edge carries a mask, an array of bools."""
     node = model.node(edge.node)
     spec = unwrap_time_distributed(node.spec)
     if isinstance(spec, L.Input):

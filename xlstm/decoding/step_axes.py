@@ -1,4 +1,4 @@
-"""Which layers compute each step by itself, and on which axes of their inputs the steps lie.
+"""The layers that compute each step alone, and the axes of their inputs that are the steps.
 
 A step decoder is called with a few steps at a time. A layer in it gives what it gives on the whole
 sequence if each step of its output needs that step of its inputs alone. That is known of every
@@ -25,7 +25,7 @@ OVER_LAST_AXIS = ("softmax", "log_softmax")
 
 
 def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
-    """Where the steps of a layer's inputs lie, if those of its first output lie on `axis`.
+    """The axis of the steps in each input of a layer, if it is `axis` in its first output.
 
     None where no step of the output comes from one step of the inputs.
 
@@ -44,7 +44,7 @@ def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
 
 
 def axis_of(spec: LayerSpec, output: int, axis: int) -> int:
-    """Where the steps of an output lie, if those of the first one lie on `axis`."""
+    """The axis of the steps in an output, if it is `axis` in the first one."""
     # the weights of several heads have the heads first
     return axis + (isinstance(spec, L.MultiHeadAttention) and output == 1)
 

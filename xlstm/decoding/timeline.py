@@ -1,4 +1,4 @@
-"""Where in a decoder the steps lie: which inputs are fed step by step, and what keeps a state."""
+"""The steps of a decoder: the inputs that are fed step by step, and the layers with a state."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Timeline:
             self.axes |= {Edge(node.name, n): axis for n, axis in enumerate(found)}
 
     def _outputs(self, node: Node) -> list[int | None]:
-        """Where the steps of each output lie; raises where that needs an edge to have steps."""
+        """The axis of the steps in each output; raises where that needs an edge to have steps."""
         given = [self.axes.get(edge) for edge in node.inputs]
         beside = [self.axes.get(edge) for edge in node.reads[len(node.inputs) :]]
         if not any(axis is not None and axis >= 0 for axis in given):

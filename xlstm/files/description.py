@@ -1,4 +1,4 @@
-"""What every reader gives: configs as data, weights as handles that are read only when wanted."""
+"""The result of every file reader: configs as data, weights as handles that load on demand."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ FOLDER_READERS: dict[Callable[[Path], bool], Callable[[Path, ExitStack, Budget],
 """Test of what a folder is -> its reader."""
 
 TORCH = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
-"""How to get at what only PyTorch may read."""
+"""Advice for files that only PyTorch may read."""
 
 REFUSED: dict[bytes, tuple[str, str]] = {
     b"\x80\x02": ("a pickle, which could run any code", TORCH),
@@ -45,7 +45,7 @@ REFUSED: dict[bytes, tuple[str, str]] = {
 """First bytes of what is not read -> (what it is, what to do)."""
 
 JSON = (b"{", b"[", b'"')
-"""What JSON of more than one word begins with, after a mark of UTF-8 and white space."""
+"""First bytes of JSON of more than one word, after a mark of UTF-8 and white space."""
 
 WHOLE = "give a whole model saved by Keras"
 
@@ -118,7 +118,7 @@ def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
 
 
 def _json(path: Path, budget: Budget) -> tuple[str, str]:
-    """What a file of JSON is, and what to do about it."""
+    """The type of a JSON file in words, and advice."""
     try:
         with open_regular(path) as file:
             parse_architecture(file.read(MAX_TEXT + 1), path.name, budget)

@@ -16,7 +16,7 @@ from xlstm.errors import FileError
 from xlstm.ir.types import Array
 
 AGAIN = "copy or save the file anew"
-"""What to do about a file that ends too early."""
+"""Advice for a file that ends too early."""
 
 
 PIECE = 2**22

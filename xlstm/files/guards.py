@@ -177,7 +177,7 @@ def as_stream(data: bytes) -> BinaryIO:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder; False for names that no file system takes."""
+    """True if a path is a folder; False for names that no file system takes."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ KEY = "xlstm"
 
 
 def has_port(path: Path) -> bool:
-    """Whether a folder has the files that `save` writes."""
+    """True if a folder has the files that `save` writes."""
     return is_folder(path) and all((path / name).is_file() for name in (WEIGHTS, SOURCE, REPORT))
 
 
@@ -32,7 +32,7 @@ def half_port(path: Path) -> list[str]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether `save` wrote a folder: it has the files, and the weights carry our graph."""
+    """True if `save` wrote a folder: it has the files, and the weights carry our graph."""
     if not has_port(path):
         return False
     try:

@@ -41,7 +41,7 @@ PLAIN: dict[str, tuple[str, Callable[[str], Any]]] = {
     "int": (r"[-+]?(0|[1-9][0-9]*)", whole),
     "float": (r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?", finite),
 }
-"""What YAML takes a scalar for -> the forms that are read, as JSON has them, and their values."""
+"""Type of a scalar in YAML -> the forms that are read, as JSON has them, and their values."""
 
 NUMBERLIKE = re.compile(r"[-+]?([0-9][0-9_:]*\.?[0-9_]*|0[xb][0-9a-fA-F_]+)")
 """Numbers of any length in the forms that YAML knows."""

@@ -1,4 +1,4 @@
-"""What a framework must bring: the contract between the hub and its spokes.
+"""The contract of a framework: what an adapter gives to the rest of xlstm.
 
 An adapter is split in two. The cold half (`Adapter`) imports no framework: its tables, its source
 text emitter, and how to recognise its objects. The live half (`Live`) is a module that imports the
@@ -154,7 +154,7 @@ class Adapter:
         return self.tables[name]
 
     def weight_placements(self, node: Node) -> Iterator[WeightPlacement]:
-        """Where the weights of a layer lie, part by part.
+        """The places of a layer's weights in the framework, part by part.
 
         Raises:
             UnsupportedError: this framework has no form of a part.
@@ -169,7 +169,7 @@ class Adapter:
 
     @property
     def installed(self) -> bool:
-        """Whether the framework is there to be imported; looks without importing it."""
+        """True if the framework is installed; does not import it."""
         try:
             return importlib.util.find_spec(self.package) is not None
         except Exception:  # somebody's finder fails: then so will the import, in words of its own
@@ -217,7 +217,7 @@ class Adapter:
         return cast(Live, live)
 
     def owns(self, obj: Any) -> bool:
-        """Whether `obj` is one of this framework's, told by its classes' modules alone."""
+        """True if `obj` is an object of this framework, by the modules of its classes alone."""
         return self.has(type(obj))
 
     def has(self, kind: type) -> bool:

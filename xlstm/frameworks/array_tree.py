@@ -72,7 +72,7 @@ def leaf_of(array: Any, **known: Any) -> Leaf | None:
 
 
 def _memory(array: Any) -> Hashable:
-    """Where the elements of an array lie; None where two names do not mean one tensor.
+    """The memory of an array's elements; None where two names do not mean one tensor.
 
     Arrays of JAX never change, so two parameters that start from one of them still train apart.
     """

@@ -1,4 +1,4 @@
-"""How a command ends: a status, and one line on stderr for whatever is no mistake in xlstm.
+"""Ends a command: a status, and one line on stderr for every error that is no bug of xlstm.
 
     ended(lambda: 1)                       1
     ended(a command that finds no file)    2, "xlstm: a.keras: expected a readable model file, ..."
@@ -30,7 +30,7 @@ _asked: list[int] = []
 """Every SIGINT that this command has met."""
 
 _told: list[str] = []
-"""What has been said of it: one line is enough, whichever process says it."""
+"""Messages that were printed: one line is enough, from whichever process."""
 
 
 def say(line: str) -> None:

@@ -20,7 +20,7 @@ CRASHED: dict[str, str] = {}
 """Framework -> the signal that it died of, in an earlier run of this command."""
 
 DONE = "done"
-"""What a child says at its end: what kills it later is the interpreter's leave-taking."""
+"""The last message of a child process: a crash after it comes from the interpreter's exit."""
 
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that somebody sends: they end the command."""
@@ -142,7 +142,7 @@ def _as_child(command: Callable[[], int], ours: int, theirs: int) -> int:
 
 
 def _wait(child: int, said: int) -> tuple[list[str], int]:
-    """What a child says, and how it ends."""
+    """The messages of a child process, and its exit status."""
     text = b""
     while True:
         try:

@@ -28,7 +28,7 @@ HOOK = "random_state"
 _lock = threading.RLock()
 _calls = 0
 _back: dict[str, Callable[[], object]] = {}
-"""What puts each state back, while a call is under way: the states before the first of them."""
+"""Functions that restore each state during calls: to the state before the first of them."""
 
 _turned_to: dict[str, ModuleType] = {}
 """The live halves of this process that have states, each imported to its end."""

@@ -1,4 +1,4 @@
-"""What names and shapes of arrays prove about the layers they belong to: counts without a model.
+"""Recognises layers by the names and shapes of their arrays: counts without a model.
 
 A state dict, a safetensors file or a Flax checkpoint of somebody else says no options. Its names
 say the framework, its shapes the kind of layer and the sizes, where only one layer has such shapes.
@@ -91,7 +91,7 @@ class _Ends:
         self._found: dict[int, dict[str, list[str]]] = {}
 
     def prefixes(self, end: str) -> list[str]:
-        """What stands before a name's end, in order; "" for the end alone."""
+        """The text before the end of each name, in order; "" for the end alone."""
         parts = end.count(".") + 1
         if parts not in self._found:
             found = self._found[parts] = {}
@@ -108,7 +108,7 @@ def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
 
 
 def _native(adapter: Adapter, spec: L.LayerSpec) -> bool:
-    """Whether a layer is one of the framework's own: others do not occur in files of others."""
+    """True if a layer is one of the framework's own: files of others have no other layers."""
     return not (isinstance(spec, L.Recurrent) and adapter.own_cell_reason(Node("", spec)))
 
 

@@ -1,4 +1,4 @@
-"""What is seen of a suspect while it runs."""
+"""Records the layers of a suspect while it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xlstm.ir.types import Array
 
 
 class LayerRecord(NamedTuple):
-    """What one layer of a suspect gave, where it was called once.
+    """The output of one layer of a suspect that was called once.
 
     Attributes:
         name: the suspect's name of the layer.

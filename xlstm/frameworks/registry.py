@@ -23,10 +23,10 @@ GROUP = "xlstm.adapters"
 """Entry-point group under which other distributions register adapters."""
 
 KERAS_READER = "xlstm.converters.keras.read.model:read_description"
-"""What turns the neutral description of a Keras file into a Model."""
+"""The function that converts the description of a Keras file to a Model."""
 
 KERAS_OUTLINE = "xlstm.converters.keras.read.outline:outline"
-"""What turns the neutral description of a Keras file into an outline for `xlstm inspect`."""
+"""The function that converts the description of a Keras file to an outline (`xlstm inspect`)."""
 
 KERAS_CLASSES = "xlstm.converters.keras.read.layers.rules:CLASSES"
 """The classes of Keras that are read without being registered."""

@@ -38,7 +38,7 @@ from xlstm.ir.types import Array, Shape
 __all__ = ["Builder", "Edge", "Model", "Node", "chain", "row_numbers"]
 
 Name = Annotated[str, AnyText()]
-"""What a file calls a model, a layer or an output."""
+"""The name of a model, a layer or an output in a file."""
 
 
 class Edge(NamedTuple):

@@ -77,7 +77,7 @@ class LayerCode:
 
     @property
     def names(self) -> frozenset[str]:
-        """What the text defines at its top level."""
+        """Names that the text defines at its top level."""
         return _taken_apart(self.source).names
 
     def literals(

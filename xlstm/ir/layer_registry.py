@@ -22,9 +22,13 @@ Config = Mapping[str, Any]
 """Options of a layer as its file has them, without its name, dtype and whether it trains."""
 
 MASKS = ("stops", "passes", "uses", "uses and passes")
-"""What a layer does with the mask of its input: neither sees it nor hands it on; hands it on
-without a look; is called with it and gives an output without one; is called with it and hands it
-on."""
+"""Rules for the mask of a layer's input.
+
+    stops            the layer is called without it; the output has no mask
+    passes           the layer is called without it; the output has the same mask
+    uses             the layer is called with it; the output has no mask
+    uses and passes  the layer is called with it; the output has the same mask
+"""
 
 NAME = re.compile(r"(?:[^\s>:]+>)?[^\W\d]\w*(?::[^\n]+)?")
 """Class, package>Class, or either followed by :layer."""
@@ -101,7 +105,7 @@ class Registered:
 
     @property
     def sees_mask(self) -> bool:
-        """Whether it is called with the mask of its input."""
+        """True if it is called with the mask of its input."""
         return self.mask.startswith("uses")
 
     def _wrong(self, part: str, want: str, got: str) -> UsageError:
@@ -165,7 +169,7 @@ def find(*names: str) -> str:
 
 
 def lookup(name: str) -> Registered:
-    """What is known of a layer.
+    """Returns a registered layer.
 
     Raises:
         UnsupportedError: it is not registered in this process.

@@ -21,7 +21,7 @@ Order = tuple[int, ...]
 
 
 def is_elementwise(spec: L.LayerSpec) -> bool:
-    """Whether a layer makes each number of one number, wherever that is."""
+    """True if a layer computes each number from one number, in the same way at every place."""
     spec = unwrap_time_distributed(spec)
     if isinstance(spec, L.Activation):
         return spec.activation not in OVER_LAST_AXIS
@@ -134,5 +134,5 @@ def _rewired(
 
 
 def _before(shape: Shape, order: Order) -> Shape:
-    """What a shape was before a move."""
+    """The shape before a move."""
     return tuple(shape[order.index(axis)] for axis in range(len(shape)))

@@ -14,10 +14,10 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES = ("float32", "float64")
-"""What every comparison runs in, and every framework."""
+"""Precisions of every comparison; all frameworks have them."""
 
 HALF = ("bfloat16", "float16")
-"""What a port computes in and a comparison runs in where it is asked for."""
+"""Precisions of ports and comparisons on request."""
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 """From 1 to the next number."""
@@ -69,7 +69,7 @@ class _Rounding(np.ndarray[Any, np.dtype[Any]]):
         return np.asarray(narrow, np.float32).view(cls)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """What a function that works number by number, or a matrix product, gives."""
+        """The rounded result of an elementwise function or a matrix product."""
         out = options.pop("out", None)
         result = self.of(getattr(ufunc, method)(*map(_plain, inputs), **options))
         if out is None:
@@ -78,7 +78,7 @@ class _Rounding(np.ndarray[Any, np.dtype[Any]]):
         return out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """What any other function gives."""
+        """The rounded result of any other function."""
         return self.of(super().__array_function__(func, types, args, kwargs))
 
 

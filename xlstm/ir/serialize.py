@@ -51,7 +51,7 @@ def to_json(model: Model) -> dict[str, Any]:
 
 
 def _source_json(source: Source) -> dict[str, Any]:
-    """Where a model came from; the optimizer stays there."""
+    """The source of a model as plain data, without the optimizer."""
     fields = dataclasses.asdict(source)
     return {name: value for name, value in fields.items() if name != "optimizer"}
 

@@ -1,4 +1,4 @@
-"""Where a model came from: the file or object that was read, and the optimizer kept beside it."""
+"""The source of a model: the file or object that was read, and the optimizer beside it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Optimizer:
         return f"{times} x {total:,} trainable" + (f" + {rest}" if rest else "")
 
     def line(self, formula: str = "") -> str:
-        """What a person is told of it.
+        """The sentence about it in texts for people.
 
         >>> Optimizer("Adam", (1, 1, 6, 6, 2, 2)).line()
         'optimizer (Adam): 18 values, not part of the model, not ported'
@@ -99,7 +99,7 @@ class BatchAxis(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model came from, and what reading it found.
+    """The source of a model, and the findings of its reader.
 
     Attributes:
         framework: "keras", "torch", "nnx" or "linen".

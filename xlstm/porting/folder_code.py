@@ -15,7 +15,7 @@ from xlstm.reading.folder import read_folder, target_of
 
 
 def modified_model_file(path: object) -> str:
-    """What is to be said of a ported folder whose graph alone is looked at; "" for all is well.
+    """A warning for a ported folder of which only the graph is read; "" if its code is unchanged.
 
     Args:
         path: anything; only a path to a ported folder has code.
@@ -36,7 +36,7 @@ def modified_model_file(path: object) -> str:
 
 
 def own_object(folder: Path) -> Any:
-    """What the folder's own `model.py` makes, which is run, in float64.
+    """Runs the folder's own `model.py`, and returns its model in float64.
 
     Raises:
         MissingFrameworkError: the target is not installed.

@@ -42,7 +42,7 @@ def nonfinite(model: Model) -> list[str]:
 
 
 def notes(model: Model, adapter: Adapter) -> list[str]:
-    """What the user should know about one port: rules applied, folds, options left behind."""
+    """Notes about one port for the user: rules applied, folds, options left behind."""
     frozen = [node.name for node in model.layers if not node.trainable and node.spec.sizes()]
     lines = [*model.source.notes, *fold_notes(model, adapter)]
     if frozen and not adapter.keeps_frozen:

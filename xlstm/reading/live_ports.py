@@ -117,14 +117,14 @@ def _functions(cls: type) -> Iterator[FunctionType]:
 
 
 def _function(value: object) -> FunctionType | None:
-    """What is called in the end: below decorators, or what a property gets."""
+    """The function below decorators, or the getter of a property; None for other objects."""
     value = value.fget if isinstance(value, property) else value
     value = inspect.unwrap(value) if callable(value) else value
     return value if isinstance(value, FunctionType) else None
 
 
 def _same(text: str, owner: Adapter, graph: Model) -> bool:
-    """Whether a file is what is written for a graph, but for what it says."""
+    """True if a file has the code that is written for a graph; docstrings may differ."""
     return owner.emit is not None and _bare(text) == _bare(owner.emit(graph))
 
 
@@ -139,7 +139,7 @@ def _bare(text: str) -> str:
 
 
 def _runs(cls: type, text: str) -> bool:
-    """Whether the code that a class's module holds is that of a text."""
+    """True if the code of a class's module is that of a text."""
     first = next(_functions(cls))
     held = first.__globals__
     found = dict(_codes(compile(text, SOURCE, "exec", dont_inherit=True)))

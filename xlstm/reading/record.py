@@ -32,7 +32,7 @@ WANTED = "the record of a port, as xlstm writes it"
 
 
 def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
-    """What a port was made with, as report.json keeps it.
+    """The hashes, versions and platform of a port, as report.json stores them.
 
     Args:
         folder: the files of the port.
@@ -77,7 +77,7 @@ def origin_of(source: Any, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """What report.json says, checked.
+    """The content of report.json, checked.
 
     Attributes:
         hashes: file of the folder -> SHA-256.

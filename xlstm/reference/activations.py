@@ -258,7 +258,7 @@ PIECES: dict[str, tuple[float, ...]] = {
     "sparse_plus": (-1.0, 1.0),
     "sparse_sigmoid": (-1.0, 1.0),
 }
-"""Where the pieces of each piecewise activation meet."""
+"""Points where the pieces of each piecewise activation meet."""
 
 UNSATURATED: dict[str, tuple[float, float]] = {
     "sigmoid": (-16.0, 16.0),
@@ -270,8 +270,10 @@ UNSATURATED: dict[str, tuple[float, float]] = {
     "gelu": (-5.0, 5.0),
     "gelu_tanh": (-5.0, 5.0),
 }
-"""Where each smooth activation shows its formula; outside it is flat or a straight line, and errors
-are invisible."""
+"""Interval in which each smooth activation shows its formula.
+
+Outside it is flat or a straight line, and errors are invisible.
+"""
 
 FLAT: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("relu", "hard_silu", "sparse_plus"), (0,)),
@@ -279,4 +281,4 @@ FLAT: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("hard_tanh", "sparse_sigmoid", "sigmoid", "tanh"), (0, 2)),
     **dict.fromkeys(("soft_shrink", "hard_shrink"), (1,)),
 }
-"""Which of the pieces of PIECES or UNSATURATED are flat: there no weight of a unit shows."""
+"""Pieces of PIECES or UNSATURATED that are flat: there no weight of a unit shows."""

@@ -1,4 +1,4 @@
-"""What a layer's forward pass needs besides its inputs."""
+"""The data that a layer's forward pass needs besides its inputs."""
 
 from __future__ import annotations
 

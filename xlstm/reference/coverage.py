@@ -1,4 +1,4 @@
-"""What the inputs of a comparison reached: an error in a piece nobody reached cannot be seen."""
+"""Counts the pieces of activations that a comparison reached: errors in others stay unseen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Use(NamedTuple):
     flat: tuple[int, ...] = ()
 
     def lines(self, counts: Array, alive: Array, every: bool = False) -> list[str]:
-        """What was not seen of it: pieces never reached, and units only ever where it is flat."""
+        """Lines about pieces that were never reached, and units that were on flat pieces only."""
         here, wanted = f"{self.layer} ({self.use})", every or self.all
         unseen = [n for n, count in enumerate(counts) if count == 0 and (wanted or n == 1)]
         found = [

@@ -12,7 +12,7 @@ from xlstm.reference.context import FORWARD, Context
 
 @FORWARD.of(L.Custom)
 def custom(spec: L.Custom, *args: Array | Context) -> list[Array]:
-    """What the registered function gives: every output, in order."""
+    """The outputs of the registered function, in order."""
     *given, last = args
     assert isinstance(last, Context)
     context, inputs = last, [np.asarray(x) for x in given]

@@ -14,7 +14,7 @@ from xlstm.reference.context import FORWARD, Context
 from xlstm.reference.elementwise import unit
 
 Masks = dict[str, Array]
-"""Which queries "q", values "v", keys "k" count: (B, T) each."""
+"""Masks of queries "q", values "v", keys "k": (B, T) each, True where one counts."""
 
 
 def _same_rank(arrays: tuple[Array, ...]) -> list[Array]:
@@ -84,7 +84,7 @@ def _parted(spec: Any, rest: tuple[Array | Context, ...]) -> tuple[Context, list
 
 
 def _seen(query: Array, value: Array, causal: bool, masks: Masks) -> Array:
-    """Which values each query sees: (B, Tq, Tv)."""
+    """The mask of the values that each query sees: (B, Tq, Tv)."""
     shape = (len(query), query.shape[1], value.shape[1])
     seen = np.broadcast_to(np.tri(*shape[1:], dtype=bool) if causal else np.True_, shape)
     for name, mask in masks.items():

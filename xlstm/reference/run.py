@@ -58,7 +58,7 @@ def run(
 
 
 def _signed(spec: L.LayerSpec) -> bool:
-    """Whether a layer's outputs may be of either sign, and something after it could hide that."""
+    """True if a layer's outputs may have either sign, and a layer after it could hide that."""
     halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
     return all(isinstance(half, L.Recurrent) and half.activation == "tanh" for half in halves)
 

@@ -52,7 +52,7 @@ WORST = (FAILED, DIFFERENT, UNDECIDED, ROUNDING)
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one framework's outputs in one precision compare with the reference.
+    """The comparison of one framework's outputs in one precision with the reference.
 
     Attributes:
         verdict: "rounding", "different", "undecided" or "failed".
@@ -322,12 +322,12 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
 
 
 def unreal(output: Array) -> str:
-    """What is said of complex numbers: no layer of ours gives any."""
+    """The error text for complex numbers: no layer of ours returns any."""
     return f"dtype {output.dtype}, the reference has real numbers"
 
 
 def _broken(output: Array, allowed: Bounds) -> str:
-    """What is not finite on one side only, "" where nothing is.
+    """A description of numbers that are not finite on one side only, "" where there are none.
 
     After the first step of the reference that is not finite, nothing is compared: what becomes of
     NaN and infinity there is nobody's promise.

@@ -1,4 +1,4 @@
-"""What running a model would take, worked out from shapes before anything is allocated.
+"""The cost of running a model, worked out from shapes before anything is allocated.
 
 In: a model and the shapes of its inputs. Out: bytes and multiply-adds of a comparison, inputs made
 smaller until it fits, or a line that says what it would need.
@@ -50,7 +50,7 @@ Sizes = tuple[int, ...]
 
 
 class Cost(NamedTuple):
-    """What a run takes.
+    """The cost of a run.
 
     Attributes:
         memory: bytes, with the outputs of all runs that are kept.
@@ -66,7 +66,7 @@ class Cost(NamedTuple):
         return f"{_gigabytes(self.memory)} of memory and {_products(self.work)} a run"
 
     def over(self, limits: Limits) -> str:
-        """What is over the limits, in words; "" where all fits."""
+        """The cost that is over the limits, in words; "" where all fits."""
         if self.memory > limits.memory:
             return f"{_gigabytes(self.memory)} of memory"
         if self.work * limits.runs > limits.work:
@@ -75,7 +75,7 @@ class Cost(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a comparison may take.
+    """The largest cost of a comparison.
 
     Attributes:
         memory: bytes.
@@ -133,7 +133,7 @@ def sizes_of(model: Model, shapes: Sequence[Sizes]) -> dict[Edge, Shape]:
 
 
 def cost_of(model: Model, shapes: Sequence[Sizes]) -> Cost:
-    """What a run takes for inputs of these shapes, batch first."""
+    """The cost of a run for inputs of these shapes, batch first."""
     known = sizes_of(model, shapes)
     kept = sum(map(_numbers, known.values()))
     ends = sum(_numbers(known[edge]) for edge in model.outputs if edge in known)
@@ -186,7 +186,7 @@ def _turns(spec: LayerSpec, before: Sequence[Shape]) -> int:
 
 
 class _Layer(NamedTuple):
-    """What one layer takes for one sample.
+    """The cost of one layer for one sample.
 
     Attributes:
         room: numbers that are alive only while it is computed.
@@ -333,6 +333,6 @@ def too_large(model: Model, found: Cost, limits: Limits) -> UsageError:
 
 
 def why_not(model: Model, limits: Limits = Limits()) -> str:  # noqa: B008  a tuple of numbers
-    """What a comparison on made inputs would need that is too much, "" where one fits."""
+    """The reason why no comparison on generated inputs fits the limits, "" where one fits."""
     found, least = _fit(model, Recipe(), limits)
     return "" if found else f"would need {least.over(limits)}"

@@ -88,7 +88,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class DiffPoint:
-    """Where slopes are taken: a model with biases of two sides, its inputs, factors of outputs."""
+    """The point of the slopes: a model with biases of two sides, its inputs, factors of outputs."""
 
     model: Model
     inputs: tuple[Array, ...]
@@ -251,7 +251,7 @@ def condition(at: DiffPoint, place: DiffTarget, along: Slope, eps: float) -> flo
 
 
 def inaccuracy(at: DiffPoint, place: DiffTarget, along: Slope, dtype: str) -> float:
-    """What a slope is off by where the reference runs in `dtype`, over a wide step."""
+    """The error of a slope over a wide step where the reference runs in `dtype`."""
     kind = np.dtype(dtype).type
     with np.errstate(all="ignore"):
         wide, own = (_simple(at, place, along.v, ROUGH, t) for t in (WIDE, kind))

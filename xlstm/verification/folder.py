@@ -51,7 +51,7 @@ class Proof(Compared):
 
     @property
     def ok(self) -> bool:
-        """Whether all frameworks are equal up to rounding, and the files those of the port."""
+        """True if all frameworks are equal up to rounding, and the files are those of the port."""
         return self.report.ok and not self.changed
 
     @property
@@ -183,7 +183,7 @@ def _own_source(
 def _origin(
     folder: Path, kept: Record, model: Model, adapter: Adapter, asked: Path | None
 ) -> FolderPart:
-    """What became of the file that was ported, and whether the folder's weights are its own.
+    """Compares the file that was ported with its record, and the folder's weights with that file.
 
     Raises:
         FileError: the file that the user names cannot be read.
@@ -265,7 +265,7 @@ def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
 
 
 def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
-    """What is other than at the port without being a change of its files."""
+    """Differences from the time of the port that are no change of its files."""
     now = versions([adapter])
     lines = [
         f"{name} {now.get(name, 'not installed')}, {kept.versions.get(name, 'none')} at the port"

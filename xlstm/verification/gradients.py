@@ -98,7 +98,7 @@ class Slopes:
     def room(
         self, place: DiffTarget, mask: Array | None, number: int, eps: float, dtype: str
     ) -> float:
-        """What rounding in `dtype`, in units of `eps`, may do to a slope."""
+        """The largest effect on a slope of rounding in `dtype`, in units of `eps`."""
         key = _key(place, mask), number, eps, dtype
         if key not in self._moves:
             along = self.along(place, mask)[number]
@@ -107,14 +107,14 @@ class Slopes:
         return self._moves[key]
 
     def notes(self) -> list[str]:
-        """What has no gradient, and what the reader should know of this machine's differences."""
+        """Notes on tensors without a gradient, and on the finite differences of this machine."""
         narrow = "numpy's long double is no wider than double here: gradients have wider bounds"
         masks = [factor for factor in self.at.factors if factor is None]
         only = ["gradients: none, all outputs are masks"] * (len(masks) == len(self.at.factors))
         return [*self.left, *only, *([] if WIDER else [narrow])]
 
     def corners(self) -> int:
-        """How many tensors have a corner here, one too near, or no slope."""
+        """The number of tensors that have a corner here, one too near, or no slope."""
         return sum(any(map(_no_slope, self.along(place))) for place in self.places)
 
 
@@ -177,7 +177,7 @@ BLIND = "gradients at masked steps: not compared, queries without a value have n
 
 
 def _lowers(model: Model) -> bool:
-    """Whether masks lower scores by 1e9, so that rounding decides where all of them are lowered."""
+    """True if masks lower scores by 1e9, so that rounding decides where all of them are lowered."""
     specs = [n.spec.layer if isinstance(n.spec, TimeDistributed) else n.spec for n in model.layers]
     return any(
         isinstance(spec, Attention) or (isinstance(spec, MultiHeadAttention) and spec.blind == LOW)
@@ -272,7 +272,7 @@ def _known(live: Any, model: Model, dtype: str) -> dict[str, float]:
 
 
 class Own(NamedTuple):
-    """What a framework made of one place.
+    """The result of a framework for one place.
 
     Attributes:
         place: the place.

@@ -17,7 +17,7 @@ from xlstm.verification.run import output_names
 STATES = {1: ("h",), 2: ("h", "c")}
 
 JOINED = {"sum": "add", "mul": "multiply", "ave": "average"}
-"""How Bidirectional merges -> the same of Merge."""
+"""Merge mode of Bidirectional -> the operation of Merge."""
 
 
 @dataclass(frozen=True)

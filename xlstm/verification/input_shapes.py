@@ -37,7 +37,7 @@ SHAPES = (
 """One, two and three steps, odd and long ones."""
 
 KINDS = ("none", "right", "left", "middle", "all")
-"""What is masked in each row: five rows, wherever they start, hold every kind."""
+"""Masked steps of each row: any five rows in sequence have every kind."""
 
 
 def shapes_of(
@@ -79,7 +79,7 @@ def shapes_of(
 
 
 def _too_large(model: Model, recipe: generated.Recipe, limits: Limits) -> str:
-    """What a recipe would need that is too much, "" where nothing is."""
+    """The cost of a recipe that is over the limits, in words; "" where all fits."""
     found = cost_of(model, made_shapes(model, recipe)).over(limits)
     return found and f"they would need {found}"
 

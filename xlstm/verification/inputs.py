@@ -25,14 +25,14 @@ def _sample_shape(shape: tuple[int | None, ...], steps: int) -> tuple[int, ...]:
 
 
 MASKS = ("none", "right", "left", "middle", "all", "none")
-"""What is masked in each row of a batch, where the model has masks."""
+"""Masked steps of each row of a batch, where the model has masks."""
 
 SEEN = ("none", "right", "left", "middle", "none", "right")
 """The same without a row of which every step is masked: some layers give NaN for it."""
 
 
 class Recipe(NamedTuple):
-    """How inputs are made.
+    """The options of generated inputs.
 
     Attributes:
         steps: length of axes that may have any.
@@ -189,7 +189,7 @@ def best_of(
 
 
 def _given_up(recipe: Recipe, tried: Recipe) -> list[str]:
-    """What inputs leave out so that the model's outputs are finite."""
+    """Lines about kinds of inputs that are left out so that the model's outputs are finite."""
     lines = []
     if tried.masks != recipe.masks:
         lines.append("every step masked: not exercised, the model gives NaN or infinity for it")
@@ -206,5 +206,5 @@ def shorter(steps: int) -> Iterator[int]:
 
 
 def has_free_axis(model: Model) -> bool:
-    """Whether some input axis may have any length."""
+    """True if an input axis may have any length."""
     return any(None in model.node(name).shape for name in model.inputs)

@@ -268,7 +268,7 @@ def _framework(
 
 
 def _missing(adapter: Adapter, dtypes: Iterable[str]) -> FrameworkReport:
-    """What is said of a framework that was asked for and is not installed."""
+    """The report of a framework that the user asks for and that is not installed."""
     try:
         adapter.check_installed()
         said = ""

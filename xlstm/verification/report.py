@@ -1,4 +1,4 @@
-"""What a comparison found: for programs, for a terminal, and for a notebook."""
+"""The results of a comparison: for programs, for a terminal, and for a notebook."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLURRED = (
     "cannot be decided: rounding alone may move them by more than their digits, and an error there "
     "would not be seen; differences and ULP are those of the other steps"
 )
-"""What is said of time steps without a verdict."""
+"""The text for time steps without a verdict."""
 
 REFERENCE = "Reference: float64 numpy, independent of all tables."
 
@@ -51,7 +51,7 @@ class Report(Compared):
 
     @property
     def ok(self) -> bool:
-        """Whether all frameworks are equal up to rounding and all counts agree."""
+        """True if all frameworks are equal up to rounding and all counts agree."""
         return self.counts_ok and all(f.ok for f in self.frameworks.values())
 
     @property

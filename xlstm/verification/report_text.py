@@ -56,7 +56,7 @@ def _figures(v: Verdict) -> tuple[str, str, str]:
 
 
 def _details(where: str, v: Verdict, several: bool) -> list[str]:
-    """What a row has no room for: what failed, and which output is the worst."""
+    """Lines that do not fit in a row: the failure, and the worst output."""
     step = "" if v.step is None else f", time step {v.step}"
     lines = []
     if v.ran and v.output and (several or v.verdict not in ("rounding", "failed")):

@@ -70,7 +70,7 @@ class FrameworkReport(Compared):
 
     @property
     def ok(self) -> bool:
-        """Whether every precision is equal up to rounding, and no weight is another's."""
+        """True if every precision is equal up to rounding, and every weight is the source's."""
         return not self.weights and all(v.verdict == ROUNDING for _, v in self.every())
 
     def every(self) -> Iterator[tuple[str, Verdict]]:

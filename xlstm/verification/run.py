@@ -85,7 +85,7 @@ def output_names(model: Model) -> list[str]:
 
 @dataclass
 class Run:
-    """What one framework made of one model.
+    """The results of one model in one framework.
 
     Attributes:
         what: what ran: the original, or our port.

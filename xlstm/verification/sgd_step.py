@@ -71,7 +71,7 @@ def steps(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str,
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step did to a framework's tensors, by name.
+    """The changes of a framework's tensors in one step, by name.
 
     Attributes:
         moved: by how much, over the learning rate: the gradient that was used.
@@ -103,7 +103,7 @@ def _step(
 
 
 def _owns(model: Model, adapter: Adapter, step: _Step, slopes: Slopes) -> Iterator[tuple[str, Own]]:
-    """What a step says of the gradient of each hub tensor; of a bias in two sides, of their sum."""
+    """The gradient of each canonical tensor by a step; of a bias with two sides, of their sum."""
     hub, there = read_back(model, adapter, step.moved)
     kept, _ = read_back(model, adapter, step.kept)
     for spot in (place for place in slopes.places if place.tensor):
@@ -129,7 +129,7 @@ def _side(own: Own, side: int, apart: Array) -> Own:
 
 
 def _apart(model: Model, spot: Spot) -> Array:
-    """Where the two sides of a bias are two numbers, not two terms of one sum."""
+    """A mask of the places where the two sides of a bias are two numbers, not terms of one sum."""
     array = model.weights[spot.owner][spot.tensor]
     for before, part in model.node(spot.owner).spec.weighted_parts:
         kind = kind_of(part)
@@ -148,7 +148,7 @@ def _gates_apart(kind: Kind, axes: str) -> Array:
 
 
 def notes(model: Model, adapter: Adapter) -> Iterator[str]:
-    """Where one step of plain SGD goes elsewhere than in the source, and what to do about it.
+    """Sentences about steps of plain SGD that differ from the source, with advice.
 
     Args:
         model: what is ported.
@@ -176,7 +176,7 @@ def _marks(model: Model, adapter: Adapter) -> Marks:
 
 
 def _source_marks(model: Model) -> Marks:
-    """What the framework of the source has; as the weights are, where no table says it."""
+    """The marks of the source's framework; ones in the weights' shapes where no table exists."""
     if model.source.framework in registry.FRAMEWORKS:
         adapter = registry.adapter(model.source.framework)
         if not refusals(model, adapter):
@@ -197,7 +197,7 @@ def _frozen(node: Node, adapter: Adapter) -> str:
 def _biases(
     place: WeightPlacement, there: Mapping[str, Array], source: Mapping[str, Array]
 ) -> Iterator[str]:
-    """What is to be said of the biases of one part of a layer; "{}" stands for whose it was."""
+    """Sentences about the biases of one part of a layer; "{}" stands for their owner."""
     absent, kind = place.part.missing_tensors(), place.table.kind
     for tensor in (name for name, axes in kind.tensors.items() if axes.startswith(BIASES)):
         slots = [slot for slot in place.table.present_slots(absent) if slot.tensor == tensor]
@@ -212,7 +212,7 @@ def _biases(
 def _sides(
     place: WeightPlacement, slots: Sequence[Slot], there: Array, source: Array, apart: Array
 ) -> Iterator[str]:
-    """Where a framework has more or fewer sides of a bias than the source."""
+    """Sentences where a framework has more or fewer sides of a bias than the source."""
     more = (there.sum(axis=0) - source.sum(axis=0)) * ~apart
     if (more > 0).any():
         yield (

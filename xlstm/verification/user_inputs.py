@@ -21,7 +21,7 @@ KINDS = "an .npy, .npz or safetensors file of plain numbers"
 
 Named = dict[str, Array]
 Held = Array | Named
-"""What one file holds: one array without a name, or several by name."""
+"""The content of one file: one array without a name, or several by name."""
 
 
 def arrays_for(model: Model, inputs: Any) -> list[Array]:
@@ -105,7 +105,7 @@ def _is_path(item: Any) -> bool:
 
 
 def _one_per_input(model: Model, inputs: Any) -> bool:
-    """Whether `inputs` is a list of what the inputs are, and not the one array as nested lists."""
+    """True if `inputs` is a list with one item per input, not the one array as nested lists."""
     if not isinstance(inputs, (list, tuple)):
         return False
     if any(_is_path(x) for x in inputs) or len(inputs) == len(model.inputs) != 1:

@@ -1,4 +1,4 @@
-"""Where everything of a picture of a layer's tensors goes, in pixels from the upper left corner.
+"""The places of all parts of a picture of a layer's tensors, in pixels from the upper left corner.
 
 One framework, whose gates lie side by side, is on top, the others stand in a row below it. Lines
 lead from each gate of its kernel to the same gate of theirs: down from the block to a track of
@@ -42,7 +42,7 @@ LARGEST = 24.0
 
 
 def layout(found: ExplanationData, measure: Callable[[str, float, bool], float]) -> Sheet:
-    """Where everything goes.
+    """The places of all parts of the picture.
 
     Args:
         found: what is drawn.
@@ -154,7 +154,7 @@ def _draw(sheet: Sheet, top: Panel, others: Sequence[Panel], y: float) -> None:
 
 
 def _tracks(gates: Sequence[str]) -> dict[str, float]:
-    """How far below the highest each gate's track is; the first is lowest, so that few cross."""
+    """Distance of each gate's track below the highest; the first is lowest, so that few cross."""
     return {gate: TRACK * k for k, gate in enumerate(reversed(gates))}
 
 
@@ -163,7 +163,7 @@ def _gutter(panel: Panel) -> float:
 
 
 def _lanes(panel: Panel, x: float) -> dict[str, float]:
-    """Where each gate's line runs down on the left of a panel, in the order in which none cross."""
+    """Place of each gate's line down the left of a panel, in the order in which none cross."""
     gates = panel.gates[::-1] if panel.upright else panel.gates
     return {gate: x + TRACK * k for k, gate in enumerate(gates)}
 

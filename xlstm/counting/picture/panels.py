@@ -1,4 +1,4 @@
-"""What a picture of a layer's tensors is made of: tensors with their gates, and whole frameworks.
+"""The parts of a picture of a layer's tensors: tensors with their gates, and whole frameworks.
 
 Everything is in pixels from the upper left corner.
 """
@@ -182,7 +182,7 @@ class Panel:
         return [gate for cell in self.cells if self.leads(cell) for gate in cell.gates]
 
     def leads(self, cell: PictureCell) -> bool:
-        """Whether the lines lead to this tensor: the kernel, of the first half."""
+        """True if the lines lead to this tensor: the kernel of the first half."""
         first = self.cells[0].row
         return (cell.row.role, cell.row.part) == ("kernel", first.part)
 

@@ -33,7 +33,7 @@ MAX_BYTES = 8 * 2**30
 """Largest file of arrays, and what an `.npz` may come to."""
 
 NPY = b"\x93NUMPY"
-"""How an array in numpy's own form begins."""
+"""The first bytes of an array in numpy's own format."""
 
 ZIP = b"PK\x03\x04"
 
@@ -91,7 +91,7 @@ def read_shapes(path: Path, budget: Budget | None = None) -> dict[str, Array]:
 
 
 def _kind(start: bytes) -> str:
-    """Which of `ARRAYS` reads a file that starts so."""
+    """The key in `ARRAYS` of the function that reads a file with these first bytes."""
     if start.startswith(ZIP):
         return "npz"
     return "safetensors" if start[8:9] == b"{" else "msgpack"

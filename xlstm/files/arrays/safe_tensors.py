@@ -47,7 +47,7 @@ ANEW = "save the tensors anew"
 
 @dataclass(frozen=True)
 class Tensors:
-    """What a safetensors file holds.
+    """The content of a safetensors file.
 
     Attributes:
         metadata: texts by name, which the writer put there.

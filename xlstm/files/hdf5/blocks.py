@@ -59,7 +59,7 @@ class Link:
 
 @dataclass
 class Object:
-    """What the header of a group or dataset says.
+    """The header of a group or dataset.
 
     Attributes:
         links: members of a group by name, None for what is no group.

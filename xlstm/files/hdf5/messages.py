@@ -131,7 +131,7 @@ def _float(low: int, sign: int, size: int, rest: bytes) -> np.dtype[Any] | None:
 
 @dataclass(frozen=True)
 class StorageLayout:
-    """Where the values of a dataset lie.
+    """The place of the values of a dataset.
 
     Attributes:
         problem: a way of storing them that is not read, "" for one piece.
@@ -147,7 +147,7 @@ class StorageLayout:
 
 
 def layout(data: bytes, where: str) -> StorageLayout:
-    """Where a layout message says that the values lie.
+    """The place of the values that a layout message names.
 
     Raises:
         FileError: a message that is cut off.

@@ -37,7 +37,7 @@ def read_architecture(path: Path, budget: Budget) -> Architecture:
 
 
 START = re.compile(rb"\s*(\{|\"|[a-z_]+:)")
-"""How a text of an architecture begins, after a mark of UTF-8: JSON, or YAML of Keras's words."""
+"""First bytes of an architecture, after a mark of UTF-8: JSON, or YAML of Keras's words."""
 
 
 def describe_alone(path: Path, budget: Budget | None = None) -> Description | None:
@@ -79,7 +79,7 @@ KERNEL_LAYOUTS = ("tensorflow", "theano")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about a file that does not say it itself.
+    """Options of the user for facts that a file does not contain.
 
     Attributes:
         architecture: for weights alone: JSON or YAML of the architecture, or a whole model.

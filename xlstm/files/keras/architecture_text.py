@@ -44,7 +44,7 @@ def parse_architecture(raw: bytes, name: str, budget: Budget) -> Architecture:
 
 
 def _other(data: Any) -> str:
-    """What data is that is no architecture."""
+    """A description of data that is no architecture."""
     if not isinstance(data, dict):
         return f"a {type(data).__name__}"
     return f"one without class_name: {', '.join(sorted(map(str, data))[:9])}"

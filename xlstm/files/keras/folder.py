@@ -23,13 +23,13 @@ from xlstm.ir.types import Shape
 CONFIG, METADATA = "config.json", "metadata.json"
 WEIGHTS, INDEX = "model.weights.h5", "model.weights.json"
 SHARD = re.compile(r"[A-Za-z0-9_.-]+\.h5")
-"""What a shard may be called: a bare file name."""
+"""The names that a shard may have: bare file names."""
 
 MAX_SHARDS = 1_000
 
 
 def is_keras_folder(folder: Path) -> bool:
-    """Whether a folder is what Keras 3 saves with `zipped=False`."""
+    """True if a folder is one that Keras 3 saves with `zipped=False`."""
     return (folder / CONFIG).is_file() and (folder / METADATA).is_file()
 
 

@@ -37,7 +37,7 @@ def describe_hdf5(
 
 
 def _whole(root: Hdf5Group, file: str, budget: Budget) -> dict[str, Any] | None:
-    """What a whole model says; None for other files."""
+    """Fields of the description of a whole model; None for other files."""
     group = root.child("model_weights", file)
     if not isinstance(group, Hdf5Group) or not root.has("model_config"):
         return None
@@ -54,7 +54,7 @@ def _whole(root: Hdf5Group, file: str, budget: Budget) -> dict[str, Any] | None:
 
 
 def _old_weights(root: Hdf5Group, file: str) -> dict[str, Any] | None:
-    """What weights alone in the old form say; None for other files."""
+    """Fields of the description of weights alone in the old form; None for other files."""
     if not _has_names(root, "layer_names"):
         return None
     return {
@@ -68,7 +68,7 @@ def _old_weights(root: Hdf5Group, file: str) -> dict[str, Any] | None:
 
 
 def _new_weights(root: Hdf5Group, file: str) -> dict[str, Any] | None:
-    """What weights alone in the new form say; None for other files."""
+    """Fields of the description of weights alone in the new form; None for other files."""
     if not is_tree(root, file):
         return None
     tree, step = read_tree(root, file)

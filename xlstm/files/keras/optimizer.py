@@ -1,7 +1,6 @@
-"""What files keep of an optimizer: its kind and the shapes of its variables, from headers alone.
+"""Reads an optimizer's kind and the shapes of its variables, from headers of files alone.
 
-Nothing of it is loaded, and nothing that is wrong with it keeps a model from being read: an
-optimizer that cannot be made out is left out.
+No value is loaded. An optimizer that cannot be read is left out, and the model is read without it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from xlstm.ir.source import Optimizer, optimizer_of
 from xlstm.ir.types import Shape
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""How the key of a variable in a checkpoint ends."""
+"""The end of the key of a variable in a checkpoint."""
 
 
 def in_tree(root: Hdf5Group, config: Mapping[str, Any], where: str) -> Optimizer | None:
@@ -81,7 +80,7 @@ def in_checkpoint(training_config: object, bundle: Bundle) -> Optimizer | None:
 
 
 def is_optimizers(key: str) -> bool:
-    """Whether a variable of a checkpoint belongs to the optimizer."""
+    """True if a variable of a checkpoint belongs to the optimizer."""
     return key.startswith("optimizer/") or "/.OPTIMIZER_SLOT/" in key
 
 

@@ -41,13 +41,13 @@ MAX_RANK = 32
 """Most axes of a tensor."""
 
 MAX_SHARED = 8
-"""How often the bytes of a data file may be used, as layers that share a variable do."""
+"""Largest number of uses of the bytes of a data file; layers may share a variable."""
 
 PIECE = 2**24
 """Bytes that are summed at once."""
 
 FOOTER, MAGIC = 48, bytes.fromhex("57fb808b247547db")
-"""How a table ends."""
+"""Length of the end of a table, and its last bytes."""
 
 PLAIN, SNAPPY, TRAILER = 0, 1, 5
 """Kinds of blocks, and the bytes after a block: its kind and its checksum."""
@@ -192,7 +192,7 @@ def _table(table: memoryview, where: str) -> Iterator[tuple[bytes, memoryview]]:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: `size` bytes at `offset` of data file `shard`."""
+    """The place of a tensor: `size` bytes at `offset` of data file `shard`."""
 
     dtype: int
     shape: tuple[int, ...]

@@ -11,7 +11,7 @@ MAX_FIELDS = 200_000
 """Most fields of one message: an empty field costs two bytes in a file and far more in memory."""
 
 ANEW = "copy or save the model anew"
-"""What to do about damaged data."""
+"""Advice for damaged data."""
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 """Wire types; the deprecated groups 3 and 4 are refused."""
@@ -106,7 +106,7 @@ class Message:
         return values[0] if values else None
 
     def has(self, number: int) -> bool:
-        """Whether the field occurs."""
+        """True if the field occurs."""
         return number in self._fields
 
     def integer(self, number: int) -> int:

@@ -44,7 +44,7 @@ IGNORED = {"/.OPTIMIZER_SLOT/": "optimizer", "optimizer/": "optimizer", "/metric
 
 
 def is_savedmodel(folder: Path) -> bool:
-    """Whether a folder is a SavedModel, by the names in it."""
+    """True if a folder is a SavedModel, by the names in it."""
     return any(os.path.lexists(folder / name) for name in (METADATA, GRAPH))
 
 
@@ -80,7 +80,7 @@ def describe_savedmodel(folder: Path, opened: ExitStack, budget: Budget) -> Desc
 
 @dataclass(frozen=True)
 class _Metadata:
-    """What the metadata says of the Keras objects.
+    """The Keras objects of a SavedModel's metadata.
 
     Attributes:
         file: where it was read from.
@@ -296,7 +296,7 @@ def _digest(files: list[BinaryIO], where: str) -> str:
 
 
 def _ignored(folder: Path, metadata: str, bundle: Bundle, read: set[str]) -> list[str]:
-    """What was not read: files, and tensors of the checkpoint by kind or by key."""
+    """Names of all that was not read: files, and tensors of the checkpoint by kind or by key."""
     try:
         with os.scandir(folder) as entries:
             files = sorted(entry.name for entry in itertools.islice(entries, MAX_LISTED))

@@ -1,4 +1,4 @@
-"""What every layer spec has, and the checks that specs share."""
+"""The base class of layer specs, and the checks that specs share."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class LayerSpec:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The name of the layer in texts for people."""
         return self.kind
 
     @property

@@ -68,10 +68,10 @@ class Custom(LayerSpec):
 
     @property
     def registered(self) -> Registered:
-        """What this process knows of the layer.
+        """The layer that is registered in this process.
 
         Raises:
-            UnsupportedError: nothing.
+            UnsupportedError: none of this name is.
         """
         return lookup(self.layer)
 
@@ -83,12 +83,12 @@ class Custom(LayerSpec):
 
     @property
     def sees_mask(self) -> bool:
-        """Whether it is called with the mask of its input."""
+        """True if it is called with the mask of its input."""
         return self.mask.startswith("uses")
 
     @property
     def passes_mask(self) -> bool:
-        """Whether its first output has the mask of its first input."""
+        """True if its first output has the mask of its first input."""
         return self.mask.endswith("passes")
 
     @property
@@ -127,7 +127,7 @@ def unwrap_time_distributed(spec: LayerSpec) -> LayerSpec:
 
 
 def same_layer(first: LayerSpec, second: LayerSpec) -> bool:
-    """Whether two calls are of one layer, be it at every time step or on its input as it is."""
+    """True if two calls are of one layer, at every time step or on its whole input."""
     return unwrap_time_distributed(first) == unwrap_time_distributed(second)
 
 

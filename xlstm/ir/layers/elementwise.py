@@ -156,7 +156,7 @@ class Reduce(LayerSpec):
 
 @dataclass(frozen=True)
 class NotEqual(LayerSpec):
-    """Whether every number differs from `value`: a mask."""
+    """A mask: True for every number that differs from `value`."""
 
     kind: ClassVar[str] = "NotEqual"
     value: float = 0.0

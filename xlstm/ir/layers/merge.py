@@ -75,7 +75,7 @@ class Concatenate(LayerSpec):
 
 
 def _alike(shapes: set[Shape]) -> bool:
-    """Whether shapes are equal as far as their sizes are known."""
+    """True if shapes are equal as far as their sizes are known."""
     axes = zip(*shapes, strict=True)
     return all(len({size for size in sizes if size is not None}) <= 1 for sizes in axes)
 

@@ -22,7 +22,7 @@ __all__ = ["GRU", "LSTM", "MERGES", "Bidirectional", "ConvLSTM", "Recurrent", "S
 
 @dataclass(frozen=True)
 class Recurrent(LayerSpec):
-    """What recurrent layers share: they walk along axis 1, and keep `units` numbers of state.
+    """The base of recurrent layers: they step along axis 1, with a state of `units` numbers.
 
     Outputs: the sequence (B, T, H) or its last step (B, H); with `return_state` then each state.
     A node of it may have a mask edge (B, T): a masked step keeps the states and repeats the last
@@ -232,7 +232,7 @@ class ConvLSTM(Recurrent):
 
 
 MERGES = ("concat", "sum", "mul", "ave", "none")
-"""How Bidirectional joins its halves; "none" keeps them two outputs."""
+"""Ways in which Bidirectional joins its halves; "none" returns two outputs."""
 
 
 @dataclass(frozen=True)
@@ -274,12 +274,12 @@ class Bidirectional(LayerSpec):
 
     @property
     def stateful(self) -> bool:
-        """Whether the states outlive the call."""
+        """True if the states outlive the call."""
         return self.forward.stateful
 
     @property
     def return_sequences(self) -> bool:
-        """Whether every step's output is returned."""
+        """True if every step's output is returned."""
         return self.forward.return_sequences
 
     def mask_shape(self, x: Shape) -> Shape | None:

@@ -1,8 +1,8 @@
 """The slot engine: the only place that permutes, transposes, splits or merges weights.
 
-A `Slot` says where one framework tensor lives in the hub. Tables of slots are data; the functions
-here run them: `pack` writes (hub -> framework), `unpack` reads (framework -> hub), `shape` counts.
-There is no second, hand-written inverse anywhere.
+A `Slot` maps one framework tensor to a canonical tensor. Tables of slots are data; the functions
+here run them: `pack` writes (canonical -> framework), `unpack` reads (framework -> canonical),
+`shape` counts. No inverse is written by hand.
 
 Axis letters: s bias side, g gate, i input, h hidden, j hidden before the step, o output, a b c the
 axes of a window.
@@ -29,12 +29,12 @@ from xlstm.ir.kinds import Kind
 from xlstm.ir.types import Array
 
 FOLD = "+"
-"""Fixed index of the side axis that means: both sides added into one."""
+"""Fixed index of the side axis for both sides added into one."""
 
 
 @functools.cache
 def _groups(axes: str) -> tuple[str, ...]:
-    """Letters of each axis; asked again and again for files of thousands of arrays."""
+    """Letters of each axis; cached, since files of thousands of arrays need it often."""
     return tuple(a or b for a, b in re.findall(r"\((\w*)\)|(\w)", axes))
 
 
@@ -44,18 +44,18 @@ class Slot:
 
     Attributes:
         name: the framework's own name of the tensor, below its layer.
-        tensor: the hub tensor.
+        tensor: the canonical tensor.
         axes: the framework's axes in einops notation; axes in parentheses are merged, and () is one
             of size 1.
         gates: the framework's order of the gate axis, where it has one.
-        fixed: fixed indices of hub axes: a gate's letter for g; 0, 1 or FOLD for s.
-        required: the framework has this tensor even where the layer has none; zeros fill it.
-        reshape: two framework axes that are cut anew out of two hub axes laid end to end, as in
-            ("xy", "hi"): x is as long as i and y as h, but their elements run in the order h i.
-        unfolded_gates: gates that FOLD leaves alone: their first side is here, another slot has the
-            second.
+        fixed: fixed indices of canonical axes: a gate's letter for g; 0, 1 or FOLD for s.
+        required: the framework has this tensor even if the layer has none; it is then zeros.
+        reshape: two framework axes that are a reshape of two canonical axes, as in ("xy", "hi"):
+            x is as long as i and y as h, but their elements run in the order h i.
+        unfolded_gates: gates that FOLD does not add: their first side is here, another slot has
+            the second.
         reversed_axes: axes whose elements run from the end (Theano's windows).
-        is_buffer: not among what the framework's own one-liner counts (buffers, batch_stats).
+        is_buffer: True if the framework's own one-liner does not count it (buffers, batch_stats).
     """
 
     name: str
@@ -84,10 +84,10 @@ class Table:
     """All tensors of one layer in one framework.
 
     Attributes:
-        kind: the hub's form.
+        kind: the canonical form.
         slots: in the framework's own order.
         prefix: path between the layer's name and a slot's ("cell." in Flax's RNN wrappers).
-        counters: names of single numbers that count steps of training; no hub tensor holds them.
+        counters: names of single numbers that count steps of training; they are no weights.
     """
 
     kind: Kind
@@ -96,7 +96,7 @@ class Table:
     counters: tuple[str, ...] = ()
 
     def present_slots(self, absent: frozenset[str]) -> tuple[Slot, ...]:
-        """The slots of a layer that lacks the hub tensors `absent`."""
+        """The slots of a layer without the canonical tensors `absent`."""
         return tuple(s for s in self.slots if s.required or s.tensor not in absent)
 
     @property
@@ -107,7 +107,7 @@ class Table:
 
 
 def identity_table(kind: Kind) -> Table:
-    """The table of a layer whose tensors a framework keeps as the hub does."""
+    """The table of a layer whose framework tensors are the canonical ones."""
     return Table(kind, tuple(Slot(name, name, axes) for name, axes in kind.tensors.items()))
 
 
@@ -118,20 +118,20 @@ def shape(slot: Slot, kind: Kind, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 class Shaped(Protocol):
-    """Anything with a shape: an array, or a handle on one that is not read yet."""
+    """An object with a shape: an array, or a handle of one that is not read yet."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
 
 def _axes_of(slot: Slot, known: Mapping[str, int]) -> dict[str, int]:
-    """Sizes of hub axes, and of axes that a slot cuts out of them."""
+    """Sizes of canonical axes, and of the axes that a slot's reshape makes of them."""
     new, old = slot.reshape
     return {**known, **{axis: known[size] for axis, size in zip(new, reversed(old), strict=True)}}
 
 
 def sizes_of(table: Table, arrays: Mapping[str, Shaped]) -> dict[str, int]:
-    """Sizes of the hub axes, as the shapes of framework arrays prove them.
+    """Sizes of the canonical axes, from the shapes of framework arrays.
 
     Raises:
         WeightsError: an array's rank or size fits no layer, or two arrays disagree.
@@ -171,7 +171,7 @@ def _solve(slot: Slot, got: tuple[int, ...], known: dict[str, int]) -> None:
 def fold(bias: Array) -> Array:
     """Adds the two sides of a bias (2, ...) into one (1, ...); exact where one side is zero.
 
-    A side of zeros leaves the other bit for bit as it was, -0.0 included.
+    Adding a side of zeros does not change a bit of the other, -0.0 included.
 
         >>> fold(np.array([[-0.0, 1.0], [0.0, 0.0]]))
         array([[-0.,  1.]])
@@ -188,7 +188,7 @@ def folds(bias: Array | None) -> bool:
 
 
 def split_bias_sides(kind: Kind, bias: Array) -> Array:
-    """A hub bias (S, ...) as (2, ...), its two sides added wherever that is the same function."""
+    """A canonical bias (S, ...) as (2, ...), its sides added where that keeps the function."""
     two = bias if len(bias) == 2 else np.concatenate([bias, np.zeros_like(bias)])
     found = np.concatenate([fold(two), np.zeros_like(two[:1])])
     for gate in kind.apart:
@@ -216,13 +216,13 @@ def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
 
 
 def _turn(slot: Slot, array: Array, axes: str) -> Array:
-    """Turns the axes round that a slot has the other way round; its own inverse."""
+    """Reverses the axes that a slot stores in reverse; its own inverse."""
     turned = tuple(n for n, axis in enumerate(axes) if axis in slot.reversed_axes)
     return np.flip(array, turned) if turned else array
 
 
 def _fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> Array:
-    """A bias of one side: both added, but for the gates whose second side another slot has."""
+    """A bias of one side: both added, except for gates whose second side is in another slot."""
     if len(bias) < 2:
         return bias
     folded = fold(bias)
@@ -250,7 +250,7 @@ def _check_fold(slot: Slot, kind: Kind, bias: Array, axes: str) -> None:
 def _recut(
     slot: Slot, array: Array, axes: str, known: Mapping[str, int], new: str, old: str
 ) -> tuple[Array, str]:
-    """Lays the axes `old` of an array end to end and cuts them into the axes `new`."""
+    """Merges the axes `old` of an array and splits the result into the axes `new`."""
     if not new:
         return array, axes
     every = _axes_of(slot, known)
@@ -265,16 +265,16 @@ def pack(
     sizes: Mapping[str, int],
     absent: frozenset[str] = frozenset(),
 ) -> dict[str, Array]:
-    """Writes hub tensors as one framework's tensors; the inputs are not changed.
+    """Writes canonical tensors as one framework's tensors; the inputs are not changed.
 
     Args:
         table: the framework's layer.
-        hub: hub tensors of the layer.
-        sizes: sizes of the hub axes.
-        absent: hub tensors the layer does not have.
+        hub: canonical tensors of the layer.
+        sizes: sizes of the canonical axes.
+        absent: canonical tensors that the layer does not have.
 
     Returns:
-        The framework's tensors by slot name, C-contiguous, in the hub's dtype.
+        The framework's tensors by slot name, C-contiguous, in the dtype of `hub`.
     """
     dtype = np.result_type(*hub.values())
     packed = {}
@@ -297,7 +297,7 @@ def check(
     absent: frozenset[str],
     where: str,
 ) -> None:
-    """Every slot filled once, every array used once, every shape right: else one error.
+    """Checks that each slot gets one array of its shape, and that each array is used once.
 
     Raises:
         WeightsError: names all tensors that are missing, left over, or of a wrong shape.
@@ -322,20 +322,21 @@ def unpack(
     absent: frozenset[str] = frozenset(),
     where: str = "weights",
 ) -> dict[str, Array]:
-    """Reads one framework's tensors as hub tensors, by the same table that writes them.
+    """Reads one framework's tensors as canonical tensors, by the same table that writes them.
 
     Args:
         table: the framework's layer.
+
         arrays: the framework's tensors by slot name.
-        sizes: sizes of the hub axes.
-        absent: hub tensors the layer does not have.
-        where: what errors call the layer.
+        sizes: sizes of the canonical axes.
+        absent: canonical tensors that the layer does not have.
+        where: name of the layer in errors.
 
     Returns:
-        Hub tensors; views of `arrays` where the layouts allow it.
+        Canonical tensors; views of `arrays` where the layouts allow it.
 
     Raises:
-        WeightsError: as `check` says.
+        WeightsError: as `check`.
     """
     check(table, arrays, sizes, absent, where)
     _check_zero(table, arrays, absent, where)
@@ -350,7 +351,7 @@ def unpack(
 def _check_zero(
     table: Table, arrays: Mapping[str, Array], absent: frozenset[str], where: str
 ) -> None:
-    """Raises WeightsError where a tensor that the layer has not is not zero."""
+    """Raises WeightsError if the tensor of a missing bias or the like is not zero."""
     for slot in table.present_slots(absent):
         if slot.tensor in absent and arrays[slot.name].any():
             want, do = f"zeros in {slot.name}: the layer has no {slot.tensor}", "say use_bias=True"
@@ -364,7 +365,7 @@ def _gather(
     arrays: Mapping[str, Array],
     sizes: Mapping[str, int],
 ) -> Array:
-    """One hub tensor from the framework tensors that hold parts of it."""
+    """One canonical tensor from the framework tensors that are parts of it."""
     kind = table.kind
     axes = kind.tensors[tensor]
     known = {**kind.axis_sizes(sizes), "s": table.bias_sides}
@@ -378,7 +379,7 @@ def _gather(
 
 
 def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: Array) -> Array:
-    """A framework tensor with its axes split and put in hub order; fixed axes have length 1."""
+    """A framework tensor with its axes split and in canonical order; fixed axes have length 1."""
     letters = "".join(slot.groups())
     array = array.reshape([_axes_of(slot, known)[axis] for axis in letters])
     array, letters = _recut(slot, array, letters, known, *reversed(slot.reshape))

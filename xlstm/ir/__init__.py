@@ -1,8 +1,8 @@
-"""The framework-neutral model, which every reader makes and every writer takes.
+"""The framework-neutral model: the result of every reader, and the input of every writer.
 
-`graph` has the model and its nodes, `layers` the specs of single layers, `source` where a model
-comes from, `serialize` its JSON. The other modules are what readers and writers share: names,
-literals, activations, einsum equations. Nothing here knows a framework or a file.
+`graph` has the model and its nodes, `layers` the specs of single layers, `source` the file or
+object that was read, `serialize` the JSON of a model. Readers and writers share the other modules:
+names, literals, activations, einsum equations. Nothing here imports a framework or reads a file.
 
 Read `graph` first, then `layers.base` and `layers.recurrent`.
 """

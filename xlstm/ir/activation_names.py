@@ -34,22 +34,22 @@ ACTIVATIONS: tuple[str, ...] = (
     "sparse_plus",
     "sparse_sigmoid",
 )
-"""Activations of the hub: one name for one function, with every parameter fixed.
+"""Canonical activations: one name for one function, with every parameter fixed.
 
     hard_sigmoid         clip(x/6 + 1/2, 0, 1): Keras 3, PyTorch, JAX
     hard_sigmoid_keras2  clip(x/5 + 1/2, 0, 1): "hard_sigmoid" in files of Keras 1 and 2
     silu                 x sigmoid(x), which files also call "swish"
     hard_silu            x hard_sigmoid(x), also "hard_swish"
     gelu                 x times the normal distribution function, by erf: Keras, PyTorch
-    gelu_tanh            its approximation by tanh: what JAX computes unless told otherwise
+    gelu_tanh            its approximation by tanh: the default of JAX
     leaky_relu           slope 0.2 below zero: Keras's activation of that name (its layer has 0.3)
-    leaky_relu_01        slope 0.01 below zero: PyTorch and JAX unless told otherwise
+    leaky_relu_01        slope 0.01 below zero: the default of PyTorch and JAX
     elu, celu            alpha 1, where both are the same function
     soft_shrink          lambda 1/2, as hard_shrink
     squareplus           (x + sqrt(x^2 + 4)) / 2
-    softmax, log_softmax over the last axis; all others work on each number by itself
+    softmax, log_softmax over the last axis; all others are elementwise
 
 Left out: `glu`, which halves its input's last axis; `threshold`, which has no defaults; and
-`sparsemax`, because Keras up to 3.15 computes something else under that name (its results do not
-sum to 1), later Keras does not, and a file does not say which one it was trained with.
+`sparsemax`. Keras up to 3.15 computes another function under that name (its results do not sum to
+1), and a file does not say if it was trained with that function or with the later one.
 """

@@ -1,8 +1,8 @@
 """Inputs and outputs whose batch is not the first axis in the source, though it is in every port.
 
 A module with PyTorch's `batch_first=False`, or a Flax `RNN(time_major=True)`, takes (time, batch,
-features). Its port takes (batch, time, features): of the same call it gives other numbers, often
-of the same shape. In: a model, with the axes that reading it found. Out: the sentences that say so.
+features). Its port takes (batch, time, features). The same call then returns other numbers, often
+of the same shape. In: a model with the axes that its reader found. Out: sentences that warn of it.
 
     model = on_axes(model, inputs=[1], outputs=[1])   # a reader: axis 1 is the batch
     axes_line(model)                                  # reports; "" where the batch is first
@@ -31,7 +31,7 @@ def on_axes(model: Model, inputs: Sequence[int], outputs: Sequence[int]) -> Mode
 
 
 def as_ported(model: Model) -> Model:
-    """A model that was read from a port: there the batch is first already."""
+    """A model that was read from a port: the batch is its first axis."""
     if not (model.source.input_axes or model.source.output_axes):
         return model
     return replace(model, source=replace(model.source, input_axes=(), output_axes=()))
@@ -53,7 +53,7 @@ def late(model: Model) -> tuple[str, str]:
 
 
 def _both(model: Model) -> list[tuple[str, str]]:
-    """Of inputs and of outputs the shapes in the source and in ports, where the two differ."""
+    """Shapes in the source and in ports, of the inputs, then of the outputs, where they differ."""
     source, found = model.source, []
     ends = ((source.input_axes, [*map(Edge, model.inputs)]), (source.output_axes, model.outputs))
     for axes, edges in ends:
@@ -89,12 +89,12 @@ def axes_line(model: Model) -> str:
 
 
 def warnings_of(model: Model) -> list[str]:
-    """All that the user should look at: first the axes, then what reading the source found."""
+    """All warnings for the user: first the axes, then those of the source's reader."""
     line = axes_line(model)
     return [*([line] if line else []), *model.source.warnings]
 
 
 def warn_of_axes(model: Model) -> None:
-    """Warns whoever called a public function that is `unmoved` where a port's axes are others."""
+    """Warns the caller of a public function that is `unmoved` if a port has other axes."""
     if line := axes_line(model):
         warnings.warn(f"{model.name}: {line}", AxesWarning, stacklevel=4)

@@ -34,7 +34,7 @@ def matmul(first: Shape, second: Shape, turned: Sequence[bool]) -> str:
 
 
 def steps(terms: Sequence[str], out: str) -> Iterator[str]:
-    """Equations that multiply operands one after the other, each with what is made before it.
+    """Equations that multiply operands one after the other, each with the product so far.
 
     >>> list(steps(["cd", "de", "ef"], "cf"))
     ['cd,de->ce', 'ce,ef->cf']

@@ -1,11 +1,11 @@
-"""The framework-neutral model: a graph of named nodes, each a layer spec, plus hub weights.
+"""The framework-neutral model: a graph of named nodes, each a layer spec, plus canonical weights.
 
-Hub weights carry their axes by name, whatever framework they came from:
+The axes of canonical weights are the same for every framework that they come from:
 
     LSTM       kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
                bias[side, gate, hidden]     gates in the order i f g o
-               projection[hidden, output]   where there is one; recurrent is [gate, output, hidden]
-               peephole[gate, hidden]       where there are some, for i f o
+               projection[hidden, output]   optional; recurrent is then [gate, output, hidden]
+               peephole[gate, hidden]       optional, for i f o
     GRU        kernel[gate, input, hidden]  recurrent[gate, hidden_in, hidden_out]
                bias[side, gate, hidden]     gates in the order r z n
     ConvLSTM   as LSTM, the window's axes after the gate's: kernel[gate, a, b, input, hidden]
@@ -55,12 +55,12 @@ class Node:
     Attributes:
         name: unlike any other node's.
         spec: the layer.
-        inputs: what it reads.
+        inputs: the edges that it reads.
         shapes: shape of one sample of each of its outputs.
-        trainable: whether training changes its weights.
-        mask: the mask (batch, time) it obeys, None if it has none.
-        states: what its states start from, in their order; empty for zeros.
-        layer: the node whose layer, weights included, this one calls again; "" for its own.
+        trainable: True if training changes its weights.
+        mask: the mask (batch, time) that it uses, None if it has none.
+        states: the edges of its initial states, in order; empty for zeros.
+        layer: the node whose layer, weights included, this node calls again; "" for its own layer.
     """
 
     name: Name
@@ -98,15 +98,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Model:
-    """A graph of layers in topological order with hub weights, as any framework's model is read.
+    """A graph of layers in topological order with canonical weights, read from any framework.
 
     Attributes:
         name: the model's own name.
         nodes: in an order in which every node follows the nodes it reads.
         inputs: names of the L.Input nodes, in calling order.
-        outputs: what the model returns, in order.
-        weights: node that owns a layer -> hub tensor name -> array, in the stored dtype.
-        source: where it came from.
+        outputs: the edges that the model returns, in order.
+        weights: node that owns a layer -> canonical tensor name -> array, in the stored dtype.
+        source: the file or object that was read.
         lone: True for a bare layer, which ports to the target's bare native layer.
         keys: names of the outputs, sorted, where the model returns a dict of them; else empty.
     """
@@ -143,11 +143,11 @@ class Model:
         return self._named[name]
 
     def calls(self, owner: str) -> tuple[Node, ...]:
-        """The nodes that call the layer of the node `owner`: that one, and all that share it."""
+        """The nodes that call the layer of the node `owner`, that node included."""
         return self._calls[owner]
 
     def mask_of(self, owner: str) -> Edge | None:
-        """The first mask that a call of the layer of the node `owner` obeys, None if none does."""
+        """The first mask that a call of the layer of the node `owner` uses, None if none does."""
         return self._masks.get(owner)
 
     def readers(self, edge: Edge) -> tuple[Node, ...]:
@@ -192,18 +192,18 @@ class Model:
         return {edge: tuple(nodes) for edge, nodes in found.items()}
 
     def shape(self, edge: Edge) -> Shape:
-        """Shape of one sample of what an edge carries."""
+        """Shape of one sample of an edge."""
         return self.node(edge.node).shapes[edge.output]
 
     def compute_dtype(self) -> np.dtype[Any]:
-        """The widest stored dtype, at least float32: what ports compute in."""
+        """The dtype that ports compute in: the widest stored one, at least float32."""
         stored = [array.dtype for layer in self.weights.values() for array in layer.values()]
         return np.result_type(np.float32, *stored)
 
     def astype(self, dtype: Any) -> Model:
         """The same model with every weight cast to `dtype`, before any table is applied.
 
-        numpy lacks bfloat16: such weights are float32 arrays of the numbers that it has.
+        numpy has no bfloat16: such weights are float32 arrays of bfloat16 numbers.
         """
         weights = {
             name: {tensor: cast(array, dtype) for tensor, array in layer.items()}
@@ -213,11 +213,11 @@ class Model:
 
 
 class Builder:
-    """Puts a graph together node by node; shapes are worked out and checked on the way.
+    """Builds a graph node by node, and computes and checks the shapes.
 
     Args:
-        most_places: along one axis of a sample; None for any number, as long as numbers stand for
-            sizes that a trace does not know yet.
+        most_places: largest size of an axis of a sample. None for no limit: a trace uses large
+            numbers for sizes that it does not know yet.
 
     >>> graph = Builder()
     >>> x = graph.add("x", L.Input((None, 3)))
@@ -233,7 +233,7 @@ class Builder:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes so far, in a tuple that is made at every call."""
+        """The nodes so far, as a new tuple at every call."""
         return tuple(self._nodes.values())
 
     def __len__(self) -> int:
@@ -247,7 +247,7 @@ class Builder:
         return self._nodes[name]
 
     def shape(self, edge: Edge) -> Shape:
-        """Shape of one sample of what an edge carries.
+        """Shape of one sample of an edge.
 
         Raises:
             UsageError: an edge from a node, or an output, that does not exist.
@@ -269,7 +269,7 @@ class Builder:
         trainable: bool = True,
         layer: str = "",
     ) -> Edge:
-        """Adds a node and gives the edge of its first output.
+        """Adds a node and returns the edge of its first output.
 
         Raises:
             UsageError: a name twice, inputs that do not exist, shapes that do not fit, or a layer
@@ -296,7 +296,7 @@ class Builder:
 
 
 def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None:
-    """Raises UsageError for a sample that no framework has: of many axes, or of long ones."""
+    """Raises UsageError for a sample with too many axes, or with too long ones."""
     for shape in shapes:
         longest = max((size for size in shape if size is not None), default=0)
         if len(shape) < MOST_AXES and (most is None or longest <= most):
@@ -308,7 +308,7 @@ def _check_samples(name: str, shapes: Iterable[Shape], most: int | None) -> None
 
 
 def _check_mask(name: str, spec: L.LayerSpec, x: Shape, mask: Shape) -> None:
-    """Raises UsageError for a mask, one sample of it, that a layer does not obey."""
+    """Raises UsageError for the shape of a mask's sample if the layer takes no such mask."""
     wanted = spec.mask_shape(x) or ()
     apart = any(len({*pair} - {None}) > 1 for pair in zip(wanted, mask, strict=False))
     if not wanted or len(wanted) != len(mask) or apart:
@@ -318,7 +318,7 @@ def _check_mask(name: str, spec: L.LayerSpec, x: Shape, mask: Shape) -> None:
 
 
 def _check_states(name: str, spec: L.LayerSpec, states: Sequence[Shape]) -> None:
-    """Raises UsageError for initial states, one sample of each, that are not the layer's."""
+    """Raises UsageError for shapes of initial states' samples that are not the layer's."""
     wanted = spec.state_shapes()
     if tuple(states) != wanted:
         want = f"states {', '.join(map(str, wanted)) or 'for a recurrent layer only'}"
@@ -365,7 +365,7 @@ def chain(
 
 
 def row_numbers(model: Model) -> dict[str, int]:
-    """Inputs that hold row numbers of embeddings, and how many rows there are at least."""
+    """Inputs that are row numbers of embeddings -> the fewest rows of those embeddings."""
     found: dict[str, int] = {}
     for node in model.nodes:
         spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
@@ -376,7 +376,7 @@ def row_numbers(model: Model) -> dict[str, int]:
 
 
 def _start(model: Model, node: Node) -> Node:
-    """The input that a node's numbers come from, unchanged."""
+    """The input whose numbers reach a node unchanged."""
     while node.inputs:
         node = model.node(node.inputs[0].node)
         if not isinstance(node.spec, RESHAPING):

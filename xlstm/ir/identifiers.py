@@ -28,7 +28,7 @@ RESERVED = frozenset(
     zero_grad
     """.split()
 )
-"""Names that a module's base class or the emitted code itself uses, in any of the frameworks."""
+"""Names that a module's base class or the emitted code uses, in any of the frameworks."""
 
 LONGEST = 40
 """The most characters of an identifier, but for a number: two stand on a line of emitted code."""
@@ -68,7 +68,7 @@ def _numbered(base: str, taken: frozenset[str] | set[str], number: int) -> tuple
 
 def identifiers(model: Model) -> Mapping[str, str]:
     """Node name -> identifier, for every node of a model; all different."""
-    # every layer's emitter asks: kept beside the model's own cached properties
+    # every layer's emitter asks for it: stored beside the model's own cached properties
     kept = vars(model).get("_identifiers")
     if kept is None:
         kept = vars(model)["_identifiers"] = _identifiers(model.names)
@@ -76,7 +76,7 @@ def identifiers(model: Model) -> Mapping[str, str]:
 
 
 def _identifiers(names: tuple[str, ...]) -> dict[str, str]:
-    # a layer's own name is its own, whatever is made of others before it
+    # a name that is an identifier stays; names of other layers must not take it
     found = {name: name for name in names if _base(name) == name}
     taken = set(found)
     numbers: dict[str, int] = {}

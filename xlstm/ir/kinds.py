@@ -1,4 +1,6 @@
-"""The hub's forms of weights: which tensors each kind of layer has, and their axes.
+"""The canonical forms of weights: the tensors of each kind of layer, and their axes.
+
+    KINDS["LSTM"].tensors["kernel"]     "gih": gate, input, hidden
 
 Axis letters: s bias side, g gate, i input, h hidden, j hidden before the step, o output, a b c the
 axes of a window, m multiplier, v q e k n in embeddings and attention as their specs name them.
@@ -12,14 +14,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """The hub's form of one kind of layer.
+    """The canonical weights of one kind of layer.
 
     Attributes:
-        name: what specs call it (`LayerSpec.weight_kind`).
-        tensors: hub tensor -> its axes.
+        name: its name in specs (`LayerSpec.weight_kind`).
+        tensors: canonical tensor -> its axes.
         gates: the order of the gate axis.
         statistics: tensors that training does not move by gradients.
-        apart: gates whose two biases are different terms, which no single bias can stand for.
+        apart: gates whose two biases are different terms: no single bias can replace them.
     """
 
     name: str
@@ -37,7 +39,7 @@ GATED = {"kernel": "gih", "recurrent": "gjh", "bias": "sgh"}
 
 LSTM = Kind("LSTM", GATED, "ifgo")
 LSTM_PROJECTED = Kind("LSTM with projection", {**GATED, "projection": "hj"}, "ifgo")
-# reset_after: the reset gate multiplies h U_n + c_n, so that c_n is no part of b_n
+# reset_after: the reset gate multiplies h U_n + c_n, so that c_n cannot be added to b_n
 GRU = Kind("GRU", GATED, "rzn", apart="n")
 GRU_BEFORE = Kind("GRU, reset_after=False", GATED, "rzn")
 
@@ -95,4 +97,4 @@ RECURRENT = (LSTM, LSTM_PROJECTED, GRU, GRU_BEFORE, *CONV_LSTMS, SIMPLE_RNN)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*RECURRENT, *AROUND)}
 KINDS["GRU without hidden bias"] = GRU
-"""Hub form of every kind of layer that has weights, by `LayerSpec.weight_kind`."""
+"""Canonical form of every kind of layer that has weights, by `LayerSpec.weight_kind`."""

@@ -1,4 +1,8 @@
-"""The source text of a registered layer in one framework, taken apart but never run here."""
+"""The source text of a registered layer in one framework.
+
+In: the text of a module. Out: its imports, its body, the name of its class, the arguments of the
+class as literals. The text is parsed here, and never run.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +26,25 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class LayerCode:
-    r"""A registered layer in one framework: the text of its class, and how it is made.
+    r"""A registered layer in one framework: the text of its class, and the class's arguments.
 
-    The text is that of a module: import lines, then what the class needs, then the class, the last
-    one of the text. It goes into emitted modules as it is, once, its imports among theirs; such a
-    module needs nothing else. The class must keep the tensors under the names that are registered,
-    in the same shapes: as `nn.Parameter` in PyTorch, `nnx.Param` in NNX, by `self.param` in Linen
-    and `self.add_weight(name=...)` in Keras. It is called with the layer's inputs one by one, and
-    with `mask=` where the layer uses masks and there is one; several outputs are a tuple. A Keras
-    class takes `name`, `dtype` and `trainable` as all layers do, hands its dtype on to layers
-    inside it, and needs `get_config` for `model.keras`. All tensors count as parameters, and a
-    class acts as in use: Linen's are not told of training.
+    The text is that of a module: import lines, then helpers of the class, then the class as the
+    last one. Emitted modules contain it once, unchanged, with its imports among their own, and need
+    nothing else. The class must have the tensors under their registered names, in the same shapes:
+    as `nn.Parameter` in PyTorch, `nnx.Param` in NNX, by `self.param` in Linen and
+    `self.add_weight(name=...)` in Keras. It is called with the layer's inputs one by one, and with
+    `mask=` if the layer uses masks and there is one; several outputs are a tuple. A Keras class
+    takes `name`, `dtype` and `trainable` as all layers do, passes its dtype to layers inside it,
+    and needs `get_config` for `model.keras`. All tensors count as parameters. A class computes as
+    in evaluation: Linen's classes get no argument that says training.
 
     Attributes:
         source: the text.
-        arguments: (config, shapes) -> arguments of the class by name, `shapes` being those of its
-            tensors, by name: numbers, texts, bools, None, or lists, tuples and dicts of these. They
-            are written as literals, so that nothing out of a file becomes code. None for a class
-            without arguments.
-        listed: whether it is called with several inputs as one list.
+        arguments: (config, shapes) -> arguments of the class by name; `shapes` has the shape of
+            each tensor by name. Values are numbers, texts, bools, None, or lists, tuples and dicts
+            of these. They are written as literals, so that no text of a file becomes code. None for
+            a class without arguments.
+        listed: True if several inputs are passed as one list.
 
     >>> code = LayerCode("from torch import nn\n\n\nclass Half(nn.Module):\n    pass\n")
     >>> code.class_name, code.imports
@@ -86,7 +90,7 @@ class LayerCode:
         """Arguments of the class by name, as source text.
 
         Raises:
-            UsageError: the function fails, or gives what is no literal.
+            UsageError: the function fails, or returns a value that is no literal.
         """
         where = f"register_layer {layer}, arguments"
         try:
@@ -101,7 +105,7 @@ class LayerCode:
 
 @dataclass(frozen=True)
 class _Text:
-    """A source text taken apart."""
+    """The parts of a source text."""
 
     class_name: str
     imports: tuple[str, ...]
@@ -142,7 +146,7 @@ def _lines(item: ast.Import | ast.ImportFrom) -> Iterator[str]:
     """An import, one name a line.
 
     Raises:
-        UsageError: one that works in no other file, or whose names nobody can tell.
+        UsageError: an import that works in no other file, or `import *`.
     """
     relative = isinstance(item, ast.ImportFrom) and item.level
     if relative or any(alias.name == "*" for alias in item.names):
@@ -164,7 +168,7 @@ def _defined(body: list[ast.stmt]) -> Iterator[str]:
 
 
 def defined(text: str) -> Iterator[str]:
-    """Names that a module's text sets at its top level, imports included, as often as it does."""
+    """Names that a module's text sets at its top level, imports included, repeated if set twice."""
     body = parse(text).body
     yield from _defined(body)
     for item in body:

@@ -1,7 +1,7 @@
-"""Layers that the user registered: what this process knows of each, by name.
+"""The layers that the user registered in this process, by name.
 
-It belongs to the process, as a table of classes does: what one thread registers all of them see,
-and nothing of it is written to disk. `xlstm.custom_layers.register` fills it.
+All threads share the table, and it is not written to disk. `xlstm.custom_layers.register` fills it;
+specs, readers, writers and the reference look layers up in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xlstm.ir.layer_code import LayerCode
 from xlstm.ir.types import Array, Shape
 
 Config = Mapping[str, Any]
-"""Options of a layer as its file has them, without its name, dtype and whether it trains."""
+"""Options of a layer as its file has them, without name, dtype and trainable."""
 
 MASKS = ("stops", "passes", "uses", "uses and passes")
 """Rules for the mask of a layer's input.
@@ -36,7 +36,7 @@ NAME = re.compile(r"(?:[^\s>:]+>)?[^\W\d]\w*(?::[^\n]+)?")
 
 @dataclass(frozen=True)
 class Registered:
-    """A layer that the user has told; as `register_layer` takes it."""
+    """A layer that the user registered, with the arguments of `register_layer`."""
 
     name: str
     reference: Callable[..., Any]
@@ -46,7 +46,7 @@ class Registered:
     code: Mapping[str, LayerCode] = field(default_factory=dict)
 
     def names(self, config: Config) -> tuple[str, ...]:
-        """Names of its tensors, in the order in which files keep them.
+        """Names of its tensors, in the order of files.
 
         Raises:
             UsageError: no names, or equal ones.
@@ -59,7 +59,7 @@ class Registered:
         """Shape of one sample of each output.
 
         Raises:
-            UsageError: the function fails, or gives no shapes.
+            UsageError: the function fails, or returns no shapes.
         """
         with self._calling("output_shape"):
             found = self.output_shape(config, *inputs)
@@ -83,7 +83,7 @@ class Registered:
         """The outputs for inputs (batch, ...), computed in the dtype of inputs and weights.
 
         Raises:
-            UsageError: the function fails, or gives other shapes or another dtype than it has to.
+            UsageError: the function fails, or returns a wrong shape or dtype.
         """
         given = [_locked(x) for x in inputs]
         held = {name: _locked(array) for name, array in weights.items()}
@@ -113,7 +113,7 @@ class Registered:
 
     @contextlib.contextmanager
     def _calling(self, part: str) -> Iterator[None]:
-        """Turns whatever goes wrong in a function of the user into one clear error."""
+        """Turns any exception of a user's function into one clear error."""
         try:
             yield
         except XlstmError:
@@ -155,7 +155,7 @@ def tensor_names(found: object, layer: str) -> tuple[str, ...]:
 
 
 LAYERS: dict[str, Registered] = {}
-"""Name -> what this process knows of the layer."""
+"""Name -> the layer."""
 
 
 def any_registered() -> bool:

@@ -1,7 +1,7 @@
-r"""Values as Python source: the one way by which a value of a model reaches emitted text.
+r"""Values as Python source: the only way for a value of a model to reach emitted text.
 
-Everything in a graph may come from a file. Emitters write names of their own, identifiers that
-`xlstm.ir.identifiers` made, and what the functions here give; nothing else.
+Everything in a graph may come from a file. Emitters write their own names, identifiers of
+`xlstm.ir.identifiers`, and results of the functions here; nothing else.
 
 >>> print(literal('a" + b'), literal((1, 2.0, None)), named("keras.ops.add"))
 'a" + b' (1, 2.0, None) keras.ops.add
@@ -68,7 +68,7 @@ def named(name: str) -> str:
     """A name that stands for itself in source, dotted or not.
 
     Raises:
-        UsageError: what is no name.
+        UsageError: a text that is no name.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise UsageError(WHERE, "a name", repr(name), "use an option that exists")

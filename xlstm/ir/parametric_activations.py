@@ -1,7 +1,7 @@
-"""Activations that have a number of their own, as specs; imports no framework.
+"""Activations with a parameter, as specs; imports no framework.
 
-In: the number. Out: steps, each a spec and the values it reads: 0 is the input, 1 the first step's
-output. With the number that an activation of the hub has, that activation is the only step.
+In: the parameter. Out: steps, each a spec and the values it reads: 0 is the input, 1 the first
+step's output. If a canonical activation has that parameter, it is the only step.
 
     >>> [(spec.kind, reads) for spec, reads in hard_shrink(2.0)]
     [('Function', (0,)), ('Compare', (1,)), ('Where', (2, 0))]

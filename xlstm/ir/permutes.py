@@ -1,4 +1,8 @@
-"""Moves of axes that undo each other; imports no framework."""
+"""Removes permutes that undo each other from a graph; imports no framework.
+
+In: nodes and outputs of a graph, such as Permute, Activation, Permute back. Out: the nodes that are
+left, here the Activation alone.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ def is_elementwise(spec: L.LayerSpec) -> bool:
 
 
 def time_distributed(spec: L.LayerSpec) -> L.TimeDistributed:
-    """A layer at every time step; steps of steps are steps to one that sees the last axis alone."""
+    """A layer at every time step; a layer that sees the last axis alone is wrapped once at most."""
     if isinstance(spec, L.TimeDistributed):
         layer = spec.layer
         plain = isinstance(layer, (L.Dense, L.Activation)) or is_elementwise(layer)
@@ -41,7 +45,7 @@ def time_distributed(spec: L.LayerSpec) -> L.TimeDistributed:
 
 
 def order_of(spec: L.LayerSpec) -> Order:
-    """The order in which a move leaves the axes of a sample, from 0 on; () for other layers."""
+    """The order of a sample's axes after a permute, from 0 on; () for other layers."""
     if isinstance(spec, L.TimeDistributed):
         inner = order_of(spec.layer)
         return (0, *(axis + 1 for axis in inner)) if inner else ()
@@ -53,10 +57,10 @@ def _undoes(first: Order, second: Order) -> bool:
 
 
 class _Graph:
-    """Who reads what, and which moves are given up."""
+    """The readers of every edge, and the permutes to remove."""
 
     def __init__(self, nodes: Sequence[Node], outputs: Iterable[Edge], added: Container[str]):
-        # a layer that is called again stays as its other calls are
+        # a shared layer stays: its other calls see other axes
         shared = {name for node in nodes if node.layer for name in (node.name, node.layer)}
         self.outputs = frozenset(outputs)
         self.moves = {n.name for n in nodes if n.name in added and n.name not in shared}
@@ -67,7 +71,7 @@ class _Graph:
                 self.readers[edge].append(node)
 
     def region(self, edge: Edge, order: Order) -> tuple[list[str], list[str]] | None:
-        """Moves that undo one whose output is `edge`, and the layers between; None if some fail."""
+        """Permutes that undo the one before `edge`, and the layers between; None if one differs."""
         ends: list[str] = []
         between: list[str] = []
         todo = [edge]
@@ -89,15 +93,15 @@ class _Graph:
 def settled(
     nodes: Sequence[Node], outputs: Sequence[Edge], added: Container[str]
 ) -> tuple[tuple[Node, ...], tuple[Edge, ...]]:
-    """A graph without the moves of axes that undo each other.
+    """A graph without the permutes that undo each other.
 
-    A move that others undo, with nothing but layers that work number by number between them, is
-    left out together with those; the layers between then see the axes as they were.
+    A permute is left out together with those that undo it, if only elementwise layers are between
+    them. These layers then see the axes in their first order.
 
     Args:
         nodes: of the graph, in order.
         outputs: of the graph.
-        added: names of the moves that may be left out: those that no user wrote.
+        added: names of the permutes that may be left out: those that a reader added.
 
     Returns:
         The nodes that are left, and the outputs.
@@ -134,5 +138,5 @@ def _rewired(
 
 
 def _before(shape: Shape, order: Order) -> Shape:
-    """The shape before a move."""
+    """The shape before a permute."""
     return tuple(shape[order.index(axis)] for axis in range(len(shape)))

@@ -1,7 +1,7 @@
 """The precisions that ports compute in, and numbers of half precision in a numpy that lacks them.
 
-bfloat16 is no dtype of numpy, and numpy's float16 is slow: here both are float32 arrays that hold
-only numbers of the narrower format.
+bfloat16 is no dtype of numpy, and numpy's float16 is slow: here both are float32 arrays with
+numbers of the narrower format alone.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ HALF = ("bfloat16", "float16")
 """Precisions of ports and comparisons on request."""
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "bfloat16": 2.0**-7, "float16": 2.0**-10}
-"""From 1 to the next number."""
+"""Distance from 1 to the next number."""
 
 TINY = {"float32": 2.0**-126, "float64": 2.0**-1022, "bfloat16": 2.0**-126, "float16": 2.0**-14}
-"""The smallest normal numbers; frameworks may take what is below for zero."""
+"""The smallest normal numbers; frameworks may treat smaller ones as zero."""
 
 LARGEST = {"bfloat16": (2 - 2.0**-7) * 2.0**127, "float16": 65504.0}
 """The largest numbers."""
@@ -43,7 +43,7 @@ def _to_float16(array: Array) -> Array:
 
 
 def cast(array: Array, dtype: Any) -> Array:
-    """An array in another precision; bfloat16 as the float32 numbers that it has.
+    """An array in another precision; for bfloat16 a float32 array of bfloat16 numbers.
 
     >>> cast(np.array([1.0, 1.005, 3.4e38]), "bfloat16").tolist()
     [1.0, 1.0078125, inf]
@@ -54,13 +54,13 @@ def cast(array: Array, dtype: Any) -> Array:
 
 
 class _Rounding(np.ndarray[Any, np.dtype[Any]]):
-    """float32 numbers; whatever numpy makes of them is rounded to a narrower format as well."""
+    """float32 numbers; every result of numpy is rounded to a narrower format as well."""
 
     narrow: Callable[[Array], Array]
 
     @classmethod
     def of(cls, result: Any) -> Any:
-        """Any result of numpy's, its numbers rounded."""
+        """A result of numpy with rounded numbers."""
         if isinstance(result, (tuple, list)):
             return type(result)(map(cls.of, result))
         if not isinstance(result, (np.ndarray, np.floating)) or result.dtype.kind != "f":
@@ -91,7 +91,7 @@ class _BFloat16(_Rounding):
 
 
 def _well_inside(array: Array) -> Array:
-    """As float16; what comes near its end is taken for beyond it, as it may be elsewhere."""
+    """As float16; numbers near its largest become infinite, as they may in a framework."""
     near = np.abs(array) > LARGEST["float16"] / 2
     return np.where(near, np.copysign(np.inf, array), _to_float16(array))
 

@@ -17,13 +17,13 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 TRIES = 100
-"""Attempts at a syntax tree while other threads of the process make theirs."""
+"""Attempts at a syntax tree while other threads of the process parse too."""
 
 _PARSING = threading.RLock()
-"""Taken by whoever parses here, so that threads of this package wait and need no second try."""
+"""Lock of the parser: threads of this package wait, and need no second try."""
 
 _MAKING: dict[str, threading.RLock] = {}
-"""Name of a module -> taken by whoever makes it."""
+"""Name of a module -> the lock of the thread that builds it."""
 
 
 def parse(text: str) -> ast.Module:
@@ -38,14 +38,14 @@ def parse(text: str) -> ast.Module:
 
 
 def steady(call: Callable[[], Result]) -> Result:
-    """The result of a call that makes syntax trees, such as numpy's reader of array headers.
+    """The result of a call that parses Python, such as numpy's reader of array headers.
 
     CPython 3.11 counts the depth of a tree in one place for all threads (Python/Python-ast.c,
     `state->recursion_depth`). A thread that takes over meanwhile, as garbage collection lets it,
-    upsets the count, and the tree is refused. It is made again then.
+    upsets the count, and the tree is refused. The call is then repeated.
 
     Args:
-        call: what may be called several times.
+        call: a function that may be called several times.
     """
     for _ in range(TRIES):
         try:
@@ -59,8 +59,8 @@ def steady(call: Callable[[], Result]) -> Result:
 def module_of(name: str, text: str) -> ModuleType:
     """The module of a text, known to `sys.modules` and `linecache`; executed by the first caller.
 
-    Flax and `dataclasses` look classes up in `sys.modules` while the text is executed, so that the
-    module has to be there before it is whole. Other threads that ask for it wait.
+    Flax and `dataclasses` look classes up in `sys.modules` while the text is executed: the module
+    must be there before its text has run. Other threads that ask for it wait.
     """
     with _MAKING.setdefault(name, threading.RLock()):
         if name in sys.modules:

@@ -1,4 +1,10 @@
-"""The graph of a model as JSON, and back with every field checked."""
+"""The graph of a model as JSON, and back with every field checked.
+
+In: a model. Out: plain data for `json.dumps`; `from_json` takes them and the weights.
+
+    >>> spec_from_json({"kind": "Softmax", "axis": -1}, "file.json")
+    Softmax(axis=-1)
+"""
 
 from __future__ import annotations
 
@@ -71,7 +77,7 @@ def _shape(data: Any, where: str) -> Shape:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """A value of an option: a layer inside another one, a tuple where JSON has a list, or itself.
+    """The value of an option: a layer inside another one, a tuple for a list of JSON, or itself.
 
     Its type is checked where the spec is made.
     """
@@ -90,7 +96,7 @@ def spec_from_json(data: Any, where: str) -> L.LayerSpec:
 
     Raises:
         FileError: an unknown kind, or options that are missing, unknown or of another type.
-        UnsupportedError: options that are not among those there are, such as a later version's.
+        UnsupportedError: values that this version does not have, such as a later version's.
     """
     options = dict(_checked(data, dict, where))
     kind = options.pop("kind", None)
@@ -122,7 +128,7 @@ def _edge(data: Any, where: str) -> Edge:
 
 
 def _add(graph: Builder, data: Any, where: str) -> None:
-    """Adds a node to the graph, which checks its edges and works out its shapes."""
+    """Adds a node to the graph, which checks its edges and computes its shapes."""
     item = _checked(data, dict, where)
     name = _checked(item.get("name"), str, where)
     place = f"{where}, node {name}"
@@ -179,7 +185,7 @@ def from_json(
             weights=weights,
             source=_source(graph.get("source"), where),
             lone=graph["lone"],
-            # graphs of before there were dicts of outputs have none
+            # graphs of versions without dicts of outputs have none
             keys=tuple(_checked(graph.get("keys", []), list, f"{where}, keys")),
         )
     except KeyError as error:
@@ -212,7 +218,7 @@ def _source(data: Any, where: str) -> Source:
     fields = _checked(data, dict, where)
     texts = [fields.get(name) for name in ("framework", "version", "container", "file", "sha256")]
     lists = [_checked(fields.get(name), list, where) for name in ("notes", "warnings")]
-    # graphs of before the axes were kept have none
+    # graphs of versions that did not store the axes have none
     inputs, outputs = (
         tuple(
             _axis(axis, f"{where}, {name}")

@@ -21,7 +21,7 @@ LONGEST = 60
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The variables of a compiled model's optimizer: no part of the model, and never ported.
+    """The variables of a compiled model's optimizer: not part of the model, and never ported.
 
     Attributes:
         kind: its class ("Adam"), "" if the source does not say.
@@ -44,7 +44,7 @@ class Optimizer:
         return sum(self.sizes)
 
     def formula(self, trainable: Iterable[int]) -> str:
-        """The count as so many numbers for each trainable one, and the rest; "" where it is not.
+        """The count as a multiple of the trainable parameters plus a rest; "" if it is no such sum.
 
         Args:
             trainable: sizes of the tensors that training changes.
@@ -57,7 +57,7 @@ class Optimizer:
         while max(wanted, default=1) > 1 and wanted <= left:
             times, left = times + 1, left - wanted
         rest = left.total()
-        if not times or rest != sum(left.elements()):  # what is left has to be single numbers
+        if not times or rest != sum(left.elements()):  # only single numbers may be left
             return ""
         return f"{times} x {total:,} trainable" + (f" + {rest}" if rest else "")
 
@@ -77,17 +77,17 @@ class Optimizer:
 
 
 def optimizer_of(kind: object, shapes: Iterable[Shape]) -> Optimizer | None:
-    """An optimizer from what a file or a live model says of it; None if it has no variables."""
+    """An optimizer from its class and the shapes of its variables; None if it has none."""
     known = isinstance(kind, str) and kind.isidentifier() and len(kind) <= LONGEST
     sizes = tuple(math.prod(size or 0 for size in shape) for shape in shapes)
     return Optimizer(str(kind) if known else "", sizes) if sizes else None
 
 
 class BatchAxis(NamedTuple):
-    """Says which axis of an input or output is the batch in the source, where that is not 0.
+    """The axis of an input or output that is the batch in the source, if it is not 0.
 
     Attributes:
-        node: the input, or the layer that gives the output.
+        node: the input, or the layer of the output.
         output: its number among those of that node.
         axis: the place of the batch.
     """
@@ -104,12 +104,12 @@ class Source:
     Attributes:
         framework: "keras", "torch", "nnx" or "linen".
         version: version of the framework that wrote it, "" if unknown.
-        container: what held it ("HDF5 whole model", "live nn.LSTM", ...).
-        file: the file's name without its folder, "" for a live object.
+        container: type of the file or object ("HDF5 whole model", "live nn.LSTM", ...).
+        file: name of the file without its folder, "" for a live object.
         sha256: of the file's bytes, "" for a live object.
         notes: rules applied and options that act only in training.
-        warnings: what the user should look at.
-        optimizer: what is kept beside the model for training it further, None if nothing is.
+        warnings: for the user.
+        optimizer: state that the source has for further training, None if it has none.
         input_axes: inputs whose batch is not the first axis there, as it is in every port.
         output_axes: outputs likewise.
     """
@@ -132,7 +132,7 @@ class Source:
 NAME_IT = "to compare with it, name it with --origin"
 
 ROOM, FACTOR = 64 * 2**20, 16
-"""Bytes of a source that are hashed unasked: so many, and so many for each of the weights' own.
+"""Bytes of a source that are hashed without a request: ROOM, and FACTOR times those of the weights.
 
 Optimizers keep up to three numbers for each weight, and some layers of a source are not ported.
 """
@@ -144,8 +144,8 @@ MOST_FILES = 1_000
 def followed(folder: Path, origin: str, weights: int) -> tuple[Path | None, str]:
     """The file that the report of a ported folder names as its source, or None and the reason.
 
-    The report may come from anybody. Only what lies below the parent of the folder is looked at:
-    regular files, or folders of such, and none so large that hashing them takes long.
+    The report is not trusted. Only regular files, or folders of them, below the parent of the
+    folder are read, and none so large that hashing them takes long.
 
     Args:
         folder: of the port.
@@ -168,10 +168,10 @@ def followed(folder: Path, origin: str, weights: int) -> tuple[Path | None, str]
 
 
 def _plain_size(path: Path) -> int | None:
-    """Bytes of a file, or of all files of a folder; None where others than regular files are.
+    """Bytes of a file, or of all files of a folder; None if one of them is not a regular file.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: it cannot be read.
     """
     total, todo, left = 0, [path], MOST_FILES
     while todo:

@@ -1,4 +1,4 @@
-"""Types that every part of xlstm shares."""
+"""Types that all parts of xlstm share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer specs: everything that decides a layer's function, checked on construction.
+"""Layer specs: all options that define a layer's function, checked on construction.
 
 One module for each family of layers. Each lists its specs in `__all__`, and each spec adds itself
 to SPECS. Read `base` first, then `recurrent`.

@@ -1,4 +1,8 @@
-"""Specs of attention."""
+"""Specs of attention.
+
+>>> Attention(features=4).output_shapes((5, 4), (7, 4))
+((5, 4),)
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ def _check_attended(
 ) -> None:
     """Raises UsageError unless the inputs are query, value, perhaps key, then `masks`, and fit.
 
-    `features` are those of query, value and key, None for any number.
+    `features` are the sizes of the last axes of query, value and key, None for any.
     """
     held = shapes[: len(shapes) - len(masks)]
     want = f"query, value, perhaps key (batch, time, features), features {features}, masks {masks}"
@@ -36,7 +40,7 @@ def _check_attended(
 
 @dataclass(frozen=True)
 class Attention(LayerSpec):
-    """Dot-product or additive attention without weights of its own but a scale.
+    """Dot-product or additive attention; its only weight is an optional scale.
 
     Inputs query (B, Tq, D), value (B, Tv, D), perhaps key (B, Tv, D), then the masks that `masks`
     names; with a key, the value may have another number of features. weights = softmax(scores) over
@@ -46,17 +50,17 @@ class Attention(LayerSpec):
         concat    scores = attention_scale * sum of tanh(scale * (query + key))   (Keras: "concat")
         additive  scores = sum over D of scale * tanh(query + key)                AdditiveAttention
 
-    A value that does not count, or comes after the query, has 1e9 less score: no weight at all,
-    unless none counts for that query, which then weighs them as if all did.
+    The score of a masked value, or with `causal` of one after the query, is 1e9 lower: its weight
+    is 0. Where all values of a query are masked, their weights are as if none were.
 
     Attributes:
         score: one of these.
-        scaled: whether there is a scale among the weights (a number, or D numbers if additive).
+        scaled: True if the scale is a weight (a number, or D numbers if additive).
         features: D.
-        masks: "v" (which values count), "q" (a query that does not count gives zeros), "qv", "".
-        causal: whether a query sees no value after it.
+        masks: "v" (of values), "q" (of queries; the output of a masked one is zeros), "qv", "".
+        causal: True if a query sees no value after it.
         dropout: acts in training only.
-        scores: whether the weights (B, Tq, Tv) are the second output.
+        scores: True if the weights (B, Tq, Tv) are the second output.
     """
 
     kind: ClassVar[str] = "Attention"
@@ -106,17 +110,17 @@ class MultiHeadAttention(LayerSpec):
     every head q = query W_q + b_q, k, v likewise; weights = softmax(q k^T / sqrt(key_dim)); the
     heads' weights v are multiplied by one W_o (heads, value_dim, output) and summed, plus b_o.
 
-    A query sees the values that all masks let it see. One that sees none, be it because it does not
-    count itself, is `blind`.
+    A query sees the values that no mask hides from it. A query that sees none is `blind`; a masked
+    query is one.
 
     Attributes:
-        masks: "q", "v", "k" (which queries, values, keys count), in this order; "" for none.
-        causal: whether a query sees no value after it.
-        blind: what a blind query's heads give. "uniform": the mean of all values (Keras from 3.7 on
+        masks: "q", "v", "k" (of queries, values, keys), in this order; "" for none.
+        causal: True if a query sees no value after it.
+        blind: output of a blind query's heads. "uniform": the mean of all values (Keras from 3.7 on
             without dropout; Flax). "zeros" (Keras from 3.10 on with dropout). "lowered": all scores
-            are 1e9 lower, so that it sees all values after all (Keras before).
+            are 1e9 lower, so that the query sees all values (Keras before).
         dropout: acts in training only.
-        scores: whether the weights (B, heads, Tq, Tv) are the second output.
+        scores: True if the weights (B, heads, Tq, Tv) are the second output.
     """
 
     kind: ClassVar[str] = "MultiHeadAttention"

@@ -19,7 +19,7 @@ MAX_SIZE = 2**31 - 1
 
 
 def check_size(where: str, **sizes: int) -> None:
-    """Raises UsageError for a size that is no whole number from 1 on."""
+    """Raises UsageError for a size that is not a whole number from 1 on."""
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
             want = "a whole number from 1 on"
@@ -27,7 +27,7 @@ def check_size(where: str, **sizes: int) -> None:
 
 
 def _nearest(size: object) -> str:
-    """The valid size that is nearest to one that is none, in words."""
+    """The valid size that is nearest to an invalid one, in words."""
     if not isinstance(size, (int, float)) or isinstance(size, bool) or size != size:
         return "the layer's size"
     if size > MAX_SIZE:
@@ -36,7 +36,7 @@ def _nearest(size: object) -> str:
 
 
 def check_rate(where: str, *rates: float) -> None:
-    """Raises UsageError for what is no dropout rate."""
+    """Raises UsageError for a number that is no dropout rate."""
     for rate in rates:
         if not 0 <= rate < 1:
             raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
@@ -45,12 +45,12 @@ def check_rate(where: str, *rates: float) -> None:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SPECS: dict[str, type[LayerSpec]] = {}
-"""Every spec by its kind; a spec adds itself where its class is made."""
+"""Every spec by its kind; a spec adds itself when its class is defined."""
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One layer's options: everything that decides its function, checked on construction.
+    """One layer's options: all that define its function, checked on construction.
 
     Each field is checked against its type and rule (`xlstm.ir.layers.fields`), then `check` is
     called.
@@ -76,7 +76,7 @@ class LayerSpec:
     def check(self) -> None:
         """Raises UsageError or UnsupportedError for options that make no sense.
 
-        Each is of its type by then, and each text one that its field may have.
+        The type of each field and the rule of each text are checked before.
         """
 
     @property
@@ -86,20 +86,20 @@ class LayerSpec:
 
     @property
     def weight_kind(self) -> str:
-        """Name of the hub form of its weights (`xlstm.slots.KINDS`)."""
+        """Name of the canonical form of its weights (`xlstm.ir.kinds.KINDS`)."""
         return self.kind
 
     @property
     def weighted_parts(self) -> tuple[tuple[str, LayerSpec], ...]:
-        """The specs that own weights, each with what its hub tensors' names start with."""
+        """The specs that own weights, each with the prefix of its canonical tensors' names."""
         return (("", self),) if self.sizes() else ()
 
     def sizes(self) -> dict[str, int]:
-        """Sizes of the hub axes of the weights, by axis letter; empty without weights."""
+        """Sizes of the canonical axes of the weights, by axis letter; empty without weights."""
         return {}
 
     def missing_tensors(self) -> frozenset[str]:
-        """Hub tensors that this layer could have and does not."""
+        """Optional canonical tensors that this layer does not have."""
         return frozenset()
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -111,11 +111,11 @@ class LayerSpec:
         return (self.output_shape(shapes[0]),)
 
     def mask_shape(self, _x: Shape) -> Shape | None:
-        """One sample of the mask that it obeys, for one sample of its input; None for no mask."""
+        """Shape of one sample of its mask, for one input sample of a shape; None for no mask."""
         return None
 
     def state_shapes(self) -> tuple[Shape, ...]:
-        """One sample of each state that it can start from; empty for layers without states."""
+        """Shape of one sample of each initial state; empty for layers without states."""
         return ()
 
 
@@ -144,7 +144,7 @@ class Input(LayerSpec):
     batch: int | None = None
 
     def check(self) -> None:
-        # large ones stand for any size while a module of PyTorch is read
+        # no upper limit: large numbers stand for any size while a module of PyTorch is read
         if any(size is not None and size < 1 for size in self.shape):
             want = "sizes from 1 on, None for any"
             raise UsageError("Input.shape", want, f"{self.shape}", "give the sizes of a sample")
@@ -161,7 +161,7 @@ def windows(size: int | None, window: int, stride: int, spread: int, how: str) -
 
 
 class LayerFunctions(dict[type[LayerSpec], Callable[..., Any]]):
-    """Functions by the layers that they serve; each registers itself where it is defined.
+    """Functions by layer; each registers itself where it is defined.
 
     >>> WRITERS = LayerFunctions()
     >>> @WRITERS.of(Input)

@@ -1,4 +1,8 @@
-"""Specs of the layers around the recurrent ones."""
+"""Specs of the layers around the recurrent ones.
+
+>>> Dense(3, 4).output_shape((None, 3))
+(None, 4)
+"""
 
 from __future__ import annotations
 
@@ -42,10 +46,10 @@ class Dense(LayerSpec):
 
 @dataclass(frozen=True)
 class TimeDistributed(LayerSpec):
-    """`layer` applied to every time step (axis 1) by itself.
+    """`layer` applied to every time step (axis 1) separately.
 
-    Each output of the layer gets the time axis in front. A node of it may have a mask edge where
-    the layer may have one: (batch, time, ...), the layer's own mask for every time step.
+    Each output of the layer gets the time axis in front. A node of it may have a mask edge if the
+    layer may have one: (batch, time, ...), the mask of the layer for every time step.
     """
 
     kind: ClassVar[str] = "TimeDistributed"
@@ -92,7 +96,7 @@ class Dropout(LayerSpec):
 
 @dataclass(frozen=True)
 class Activation(LayerSpec):
-    """An activation as a layer of its own."""
+    """An activation as a separate layer."""
 
     kind: ClassVar[str] = "Activation"
     activation: ActivationName
@@ -102,8 +106,8 @@ class Activation(LayerSpec):
 class Masking(LayerSpec):
     """Marks the steps whose features all equal `value`, and puts zeros there.
 
-    Outputs: the input with zeros at masked steps, and the mask (B, T), True where a step counts.
-    `value` is rounded to float32, which inputs are compared in.
+    Outputs: the input with zeros at masked steps, and the mask (B, T), True at all other steps.
+    `value` is rounded to float32, the dtype of the comparison.
     """
 
     kind: ClassVar[str] = "Masking"
@@ -125,7 +129,7 @@ class Masking(LayerSpec):
 
 @dataclass(frozen=True)
 class Reverse(LayerSpec):
-    """Turns the time axis (axis 1) round."""
+    """Reverses the time axis (axis 1)."""
 
     kind: ClassVar[str] = "Reverse"
 
@@ -137,10 +141,10 @@ class Reverse(LayerSpec):
 
 @dataclass(frozen=True)
 class Embedding(LayerSpec):
-    """Row number x of a table, for each whole number x; fractions are cut off, as Keras casts.
+    """Row number x of a table, for each whole number x; fractions are cut off, as in Keras.
 
-    Outputs: the rows, and with `mask_zero` the mask, True where x itself is not 0 (so 0.5, which
-    takes row 0, counts).
+    Outputs: the rows, and with `mask_zero` the mask, True where x before the cut is not 0 (True for
+    0.5, which takes row 0).
     """
 
     kind: ClassVar[str] = "Embedding"

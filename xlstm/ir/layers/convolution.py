@@ -21,7 +21,7 @@ __all__ = ["Conv", "ConvTranspose", "DepthwiseConv"]
 PADDINGS = ("valid", "same", "causal")
 
 Sizes = tuple[int, ...]
-"""A size, or a number of places, for each axis but the channels."""
+"""A size, or a number of elements, for each axis but the channels."""
 
 
 def check_sizes(where: str, **sizes: Sizes) -> None:
@@ -80,7 +80,7 @@ class Conv(LayerSpec):
         features: channels of the input.
         units: channels of the output.
         window: size of the kernel along each axis.
-        groups: in how many groups the channels are split.
+        groups: number of groups that the channels are split in.
     """
 
     kind: ClassVar[str] = "Conv"
@@ -125,7 +125,7 @@ class Conv(LayerSpec):
 
 @dataclass(frozen=True)
 class DepthwiseConv(LayerSpec):
-    """Convolution of every channel by itself, into `multiplier` channels each, then an activation.
+    """Convolution of every channel separately, into `multiplier` channels each, then an activation.
 
     Output channel c m + j comes from input channel c by kernel[..., c, j], m the multiplier.
     """
@@ -169,7 +169,7 @@ class DepthwiseConv(LayerSpec):
 class ConvTranspose(LayerSpec):
     """Transposed convolution over 1, 2 or 3 axes, then an activation.
 
-    Every place p adds x[p, c] k[q, f, c] to y[s p + d q, f], for every position q in the window,
+    Every position p adds x[p, c] k[q, f, c] to y[s p + d q, f], for every position q in the window,
     input channel c and output channel f; then the ends are cut as `crops` says.
 
     Attributes:
@@ -214,14 +214,14 @@ class ConvTranspose(LayerSpec):
 
     @property
     def reach(self) -> Sizes:
-        """Places that a window spans along each axis."""
+        """Positions that a window spans along each axis."""
         return tuple((n - 1) * d + 1 for n, d in zip(self.window, self.dilation, strict=True))
 
     @property
     def crops(self) -> tuple[tuple[int, int], ...]:
-        """Places cut before and after each axis; below 0 after: places added, of the bias alone.
+        """Positions cut before and after each axis; a negative number adds positions of bias alone.
 
-        What is cut in all is shared evenly, or one more is cut after.
+        The cut is shared evenly, or is one more after.
         """
         more = self.output_padding or (None,) * len(self.window)
         axes = zip(self.reach, self.strides, more, strict=True)
@@ -249,7 +249,7 @@ class ConvTranspose(LayerSpec):
 
 
 def _surplus(reach: int, stride: int, more: int | None, *, same: bool) -> int:
-    """Places that the windows of an axis reach and its output has not."""
+    """Number of positions that the windows of an axis reach and its output does not have."""
     if more is None:
         return reach - stride if same else min(reach - stride, 0)
     return reach - reach % 2 - more if same else -more

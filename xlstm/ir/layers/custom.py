@@ -18,25 +18,25 @@ __all__ = ["Custom"]
 
 MANY = 2**16
 
-# the engine gives g and s meanings of their own
+# g and s have fixed meanings in xlstm.slots
 LETTERS = [letter for letter in string.ascii_letters if letter not in "gs"]
 
 
 def _letter(number: int) -> str:
-    """A letter of its own for each axis; beyond the Latin ones there are plenty."""
+    """A different letter for each axis; after the Latin ones, other characters."""
     return LETTERS[number] if number < len(LETTERS) else chr(0x3400 + number)
 
 
 @dataclass(frozen=True)
 class Custom(LayerSpec):
-    """A layer that the user registered; every framework keeps its tensors as they are.
+    """A layer that the user registered; its tensors are the same in every framework.
 
     Attributes:
-        layer: the name it is registered under.
+        layer: the name that it is registered under.
         config: its options, as JSON text.
-        mask: what it does with the mask of its first input (`xlstm.ir.layer_registry.MASKS`).
+        mask: rule for the mask of its first input (`xlstm.ir.layer_registry.MASKS`).
         names: of its tensors.
-        shapes: of its tensors; empty until its file was looked at.
+        shapes: of its tensors; empty until the shapes in its file are read.
     """
 
     kind: ClassVar[str] = "Custom"
@@ -77,7 +77,7 @@ class Custom(LayerSpec):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Its options, made anew at every call."""
+        """A new dict of its options at every call."""
         found: dict[str, Any] = json.loads(self.config)
         return found
 
@@ -93,7 +93,7 @@ class Custom(LayerSpec):
 
     @property
     def hub(self) -> Kind:
-        """The hub's form of its weights: every axis of every tensor is one of its own."""
+        """The canonical form of its weights: every axis of every tensor has its own letter."""
         tensors, number = {}, 0
         for name, shape in zip(self.names, self.shapes, strict=True):
             tensors[name] = "".join(map(_letter, range(number, number + len(shape))))
@@ -106,7 +106,7 @@ class Custom(LayerSpec):
 
     def sizes(self) -> dict[str, int]:
         sizes = [size for shape in self.shapes for size in shape]
-        # one axis where all tensors are single numbers: no sizes would mean no weights
+        # one axis if all tensors are single numbers: no sizes would mean no weights
         sizes = sizes or [1] * bool(self.names)
         return {_letter(number): size for number, size in enumerate(sizes)}
 
@@ -121,7 +121,7 @@ class Custom(LayerSpec):
 
 
 def unwrap_time_distributed(spec: LayerSpec) -> LayerSpec:
-    """The layer at every time step, or the layer itself."""
+    """The layer inside TimeDistributed, or the layer itself."""
     found: LayerSpec = getattr(spec, "layer", spec) if spec.kind == "TimeDistributed" else spec
     return found
 
@@ -132,12 +132,12 @@ def same_layer(first: LayerSpec, second: LayerSpec) -> bool:
 
 
 def kind_of(spec: LayerSpec) -> Kind:
-    """The hub's form of the weights of a part of a layer."""
+    """The canonical form of the weights of a part of a layer."""
     return spec.hub if isinstance(spec, Custom) else KINDS[spec.weight_kind]
 
 
 def missing_source(spec: LayerSpec, framework: str) -> str:
-    """Why a registered layer has no form in a framework, "" if it has one."""
+    """The reason why a registered layer has no form in a framework, "" if it has one."""
     spec = unwrap_time_distributed(spec)
     if not isinstance(spec, Custom) or framework in spec.registered.code:
         return ""

@@ -1,4 +1,8 @@
-"""Specs of layers that work number by number, and of normalisations."""
+"""Specs of elementwise layers, of softmax and reductions, and of layers for training only.
+
+>>> Relu(top=6.0)
+Relu(top=6.0, slope=0.0, threshold=0.0)
+"""
 
 from __future__ import annotations
 
@@ -37,10 +41,10 @@ def check_not_negative(where: str, **numbers: float | None) -> None:
 
 @dataclass(frozen=True)
 class Relu(LayerSpec):
-    """Of x: min(x, `top`) where x is above `threshold`, slope (x - threshold) from there down.
+    """min(x, `top`) where x is above `threshold`, else slope (x - threshold).
 
-    `top` None is no top. Keras's ReLU, LeakyReLU (slope) and ThresholdedReLU (threshold) are this;
-    all of them give 0, not the threshold, where x equals it.
+    None for `top` means no limit. Keras's ReLU, LeakyReLU (slope) and ThresholdedReLU (threshold)
+    are read as this spec. All of them return 0, not the threshold, where x equals it.
     """
 
     kind: ClassVar[str] = "Relu"
@@ -56,7 +60,7 @@ class Relu(LayerSpec):
 class PRelu(LayerSpec):
     """A x below zero, x above; the slopes A are weights, stretched to the sample's shape.
 
-    `shape` is that of the slopes: 1 where an axis shares them.
+    `shape` is that of the slopes: 1 for an axis that shares them.
     """
 
     kind: ClassVar[str] = "PRelu"
@@ -122,7 +126,7 @@ FUNCTIONS = tuple(
 
 @dataclass(frozen=True)
 class Function(LayerSpec):
-    """A plain function of every number."""
+    """A function without options of every number."""
 
     kind: ClassVar[str] = "Function"
     name: Annotated[str, OneOf(FUNCTIONS)]
@@ -199,7 +203,7 @@ class Augmentation(LayerSpec):
     """A layer of Keras that alters images in training only, called `layer` there.
 
     `options` are keywords of its constructor as source writes them; numbers, pairs of numbers and
-    the words of `WORDS` alone.
+    the words of `WORDS` alone are allowed.
 
     >>> Augmentation("RandomFlip", ("mode='horizontal'",)).options
     ("mode='horizontal'",)
@@ -238,7 +242,7 @@ class Augmentation(LayerSpec):
         return {name: steady(partial(ast.literal_eval, text)) for name, text in pairs}
 
     def _is_plain(self, option: object) -> bool:
-        """True for a keyword of a known layer and a value, written as Python writes it."""
+        """True for a keyword of such a layer and a value, written as Python writes it."""
         name, sign, text = option.partition("=") if isinstance(option, str) else ("", "", "")
         if not sign or name not in self.NAMES or len(text) > 80:
             return False

@@ -1,11 +1,11 @@
 """Checks every field of a dataclass against its type, and every text in it against a rule.
 
-A graph may come from a file, and its options end up in source that is run. So each field is checked
-when the object is made, and a text has a rule beside its type:
+A graph may come from a file, and its options become source that is run. So each field is checked
+when the object is constructed, and a text has a rule beside its type:
 
     padding: Annotated[str, OneOf(("valid", "same"))] = "valid"
 
-A text without a rule is our own mistake: a TypeError when the first such object is made.
+A text without a rule is a bug of xlstm: a TypeError at the construction of the first such object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from xlstm.errors import UnsupportedError, UsageError
 
 Check = Callable[[str, Any], None]
-"""Raises for a value that does not fit; the text says where it is."""
+"""Raises for a value that does not fit; the text names its place."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OneOf:
     names: tuple[str, ...]
 
     def check(self, where: str, text: str) -> None:
-        """Raises UnsupportedError for another text."""
+        """Raises UnsupportedError for a text that is none of them."""
         if text not in self.names:
             names = ", ".join(name or '""' for name in self.names)
             raise UnsupportedError(where, f"one of {names}", repr(text), "use one of these")
@@ -43,13 +43,13 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Like:
-    """A text of a form: `words` for people, `pattern` for the whole of it."""
+    """A text that `pattern` matches in full; `words` describe it for people."""
 
     words: str
     pattern: str
 
     def check(self, where: str, text: str) -> None:
-        """Raises UsageError for another text."""
+        """Raises UsageError for a text that does not match."""
         if not re.fullmatch(self.pattern, text):
             raise UsageError(where, self.words, repr(text), "change it")
 
@@ -69,21 +69,21 @@ class AnyText:
 Rule = OneOf | Like | AnyText
 
 MOST_AXES = 64
-"""Of an array of numpy, and so of any tuple of whole numbers: sizes, axes, places."""
+"""Most axes of a numpy array, and so the longest tuple of whole numbers: sizes, axes, positions."""
 
 LISTS = frozenset({"Optimizer.sizes"})
-"""Tuples of whole numbers that are lists of any length, not axes of an array."""
+"""Tuples of whole numbers of any length, which are no axes of an array."""
 
 MOST_BITS = 1000
-"""Of a whole number, which a product of sizes may be; Python writes none of 5,000 digits."""
+"""Most bits of a whole number, which may be a product of sizes; Python writes no 5,000 digits."""
 
 
 def check_fields(thing: Any) -> None:
     """Checks every field of a dataclass.
 
     Raises:
-        UsageError: a value of another type than its field has.
-        UnsupportedError: a text that is not one of those that its field may have.
+        UsageError: a value of another type than its field.
+        UnsupportedError: a text that its field may not have.
         TypeError: a field whose type has no check, such as a text without a rule.
     """
     cls: Any = type(thing)
@@ -126,7 +126,7 @@ def _check(where: str, hint: Any) -> Check:
         return functools.partial(_tuple, _check(where, args[0]), most)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key, value = (_check(where, arg) for arg in args)
-        # arrays may be computed when they are asked for
+        # a mapping may compute its arrays on demand
         array = typing.get_origin(args[1]) is np.ndarray
         return functools.partial(_mapping, key, None if array else value)
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
@@ -141,7 +141,7 @@ def _check(where: str, hint: Any) -> Check:
 def _refuse(where: str, want: str, value: object) -> typing.NoReturn:
     try:
         got = repr(value)
-    except ValueError:  # a number of thousands of digits somewhere in it
+    except ValueError:  # it contains a number of thousands of digits
         got = f"a {type(value).__name__} of numbers that are too large"
     raise UsageError(where, want, got, "change it")
 

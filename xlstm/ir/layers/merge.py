@@ -1,4 +1,8 @@
-"""Specs of layers that join several inputs."""
+"""Specs of layers that join several inputs.
+
+>>> Merge("add").output_shapes((9, 3), (3,))
+((9, 3),)
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ def _clash(spec: LayerSpec, want: str, shapes: tuple[Shape, ...]) -> UsageError:
 
 
 def broadcast(spec: LayerSpec, *shapes: Shape) -> Shape:
-    """The shape that samples take together: axes of size 1 stretch, from the last axis on."""
+    """The shape of several samples after broadcasting, from the last axis on."""
     rank = max(map(len, shapes))
     wide = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     found: list[int | None] = []
@@ -40,7 +44,8 @@ def broadcast(spec: LayerSpec, *shapes: Shape) -> Shape:
 class Merge(LayerSpec):
     """Add, subtract, multiply, average, maximum or minimum of its inputs, element by element.
 
-    Axes of size 1 stretch. Keras puts the missing axes of a sample of lower rank before its own.
+    Axes of size 1 are broadcast. Missing axes of a sample of lower rank are added in front, as in
+    Keras.
     """
 
     kind: ClassVar[str] = "Merge"
@@ -84,9 +89,9 @@ def _alike(shapes: set[Shape]) -> bool:
 class Dot(LayerSpec):
     """The products of two inputs summed over one axis of each (`axes`, 1 is the first after batch).
 
-    What is left are the axes of the first, then those of the second; the batch axis is shared.
-    `normalize` divides each by its length along the axis first (cosine), or by `floor` where that
-    is larger: 1e-7 in Keras 3 (from 3.0.5 on), 1e-6 in Keras 2.
+    The output has the other axes of the first, then those of the second; the batch axis is shared.
+    `normalize` first divides each by its norm along the axis (cosine), or by `floor` if that is
+    larger: 1e-7 in Keras 3 (from 3.0.5 on), 1e-6 in Keras 2.
     """
 
     kind: ClassVar[str] = "Dot"

@@ -1,4 +1,8 @@
-"""Specs of normalisations."""
+"""Specs of normalisations.
+
+>>> LayerNorm(4).sizes()
+{'o': 4}
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,8 @@ __all__ = ["BatchNorm", "LayerNorm", "Normalization", "UnitNorm"]
 class BatchNorm(LayerSpec):
     """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
 
-    Ioffe & Szegedy 2015. In evaluation mean and variance are those kept from training; training
-    moves them by mean = momentum * mean + (1 - momentum) * batch's mean (PyTorch calls 1 - momentum
-    momentum).
+    Ioffe & Szegedy 2015. Evaluation uses stored mean and variance. Training updates them by mean =
+    momentum * mean + (1 - momentum) * batch's mean (PyTorch's momentum is 1 - momentum).
     """
 
     kind: ClassVar[str] = "BatchNorm"
@@ -51,7 +54,7 @@ class LayerNorm(LayerSpec):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al. 2016).
 
     With `groups` mean and variance are those of each group of channels over all axes but the batch
-    (GroupNormalization, Wu & He 2018); 0 for the last axis of every place by itself.
+    (GroupNormalization, Wu & He 2018); 0 for the last axis at every position separately.
     """
 
     kind: ClassVar[str] = "LayerNorm"
@@ -64,7 +67,7 @@ class LayerNorm(LayerSpec):
 
     @property
     def title(self) -> str:
-        """Its kind, as people call it."""
+        """The name of its kind in texts for people."""
         return "GroupNorm" if self.groups else self.kind
 
     def check(self) -> None:
@@ -88,9 +91,9 @@ class LayerNorm(LayerSpec):
 
 @dataclass(frozen=True)
 class UnitNorm(LayerSpec):
-    """Numbers along the last axis divided by their length, or by `floor` where that is larger.
+    """Numbers along the last axis divided by their norm, or by `floor` where that is larger.
 
-    The length is sqrt(sum of squares). Keras's floor is 1e-12 from 3.6 on and 1e-6 before.
+    The norm is sqrt(sum of squares). Keras's floor is 1e-12 from 3.6 on and 1e-6 before.
     """
 
     kind: ClassVar[str] = "UnitNorm"
@@ -107,9 +110,9 @@ class UnitNorm(LayerSpec):
 
 @dataclass(frozen=True)
 class Normalization(LayerSpec):
-    """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with numbers kept from data.
+    """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with mean and variance of data.
 
-    `invert` undoes it: mean + x max(sqrt(variance), 1e-7).
+    `invert` is the reverse: mean + x max(sqrt(variance), 1e-7).
     """
 
     kind: ClassVar[str] = "Normalization"
@@ -123,7 +126,7 @@ class Normalization(LayerSpec):
         return {"o": self.features}
 
     def missing_tensors(self) -> frozenset[str]:
-        return frozenset({"count"})  # of samples: Keras keeps it, and nothing computes with it
+        return frozenset({"count"})  # number of samples: stored by Keras, used in no computation
 
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 1, self.features)

@@ -1,4 +1,8 @@
-"""Specs of operations between layers: bounds, comparisons, choices, sums so far, products."""
+"""Specs of operations between layers: clipping, comparisons, where, cumulative sums, products.
+
+>>> Einsum("cde,cef->cdf").output_shapes((2, 3, 4), (2, 4, 5))
+((2, 3, 5),)
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,11 @@ SO_FAR = ("cumsum", "cumprod")
 ALONG = (*SO_FAR, "argmax", "argmin")
 
 CONSTANT_MOST = 1024
-"""The most numbers that a graph keeps of a constant."""
+"""The most numbers of a constant in a graph."""
 
 
 def _of_one_rank(spec: LayerSpec, shapes: tuple[Shape, ...], count: int) -> tuple[Shape, ...]:
-    """The shape of what inputs of one rank give together."""
+    """The shape of inputs of one rank after broadcasting."""
     if len(shapes) != count or len({*map(len, shapes)}) > 1:
         want, got = f"{count} inputs of one rank", " and ".join(map(str, shapes))
         raise UsageError(spec.kind, want, got, "mend the inputs")
@@ -49,7 +53,7 @@ class Clip(LayerSpec):
 
 @dataclass(frozen=True)
 class Compare(LayerSpec):
-    """1 where the first input compares so with the second, or with `value`, else 0."""
+    """1 where the first input compared with the second, or with `value`, is true, else 0."""
 
     kind: ClassVar[str] = "Compare"
     arity: ClassVar[tuple[int, int]] = (1, 2)
@@ -62,9 +66,9 @@ class Compare(LayerSpec):
 
 @dataclass(frozen=True)
 class Where(LayerSpec):
-    """Of each place the second input where the first is not 0, else the third.
+    """The second input where the first is not 0, else the third.
 
-    `yes` or `no` is a number that stands for the second or the third; at least one is an input.
+    `yes` or `no` is a number in place of the second or the third; at least one is an input.
     """
 
     kind: ClassVar[str] = "Where"
@@ -82,9 +86,9 @@ class Where(LayerSpec):
 
 @dataclass(frozen=True)
 class Along(LayerSpec):
-    """Along an axis of a sample: sum or product so far, or first place of the largest or smallest.
+    """Cumulative sum or product along an axis of a sample, or the first argmax or argmin.
 
-    A place is a number from 0 on; its axis goes.
+    An argmax is a number from 0 on; its axis is dropped.
     """
 
     kind: ClassVar[str] = "Along"
@@ -108,13 +112,13 @@ ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 
 @dataclass(frozen=True)
 class Constant(LayerSpec):
-    """The input combined with fixed numbers of `shape`, which stretch as samples do.
+    """The input combined with fixed numbers of `shape`, which are broadcast as samples are.
 
     Attributes:
         how: an operation of arithmetic, or a comparison, which gives 1 or 0.
         values: the numbers in C order, CONSTANT_MOST at most.
         shape: of the numbers, the batch axis left out; no more axes than a sample has.
-        first: whether the numbers come before the input.
+        first: True if the numbers are the first operand.
     """
 
     kind: ClassVar[str] = "Constant"
@@ -140,9 +144,9 @@ class Constant(LayerSpec):
 
 @dataclass(frozen=True)
 class Across(LayerSpec):
-    """A reduction over all samples and over `axes` of them, which keep size 1.
+    """A reduction over all samples and over `axes` of them, which get size 1.
 
-    Every sample gets the same result, so that there is one for each of them.
+    Every sample gets the same result: the batch axis keeps its size.
     """
 
     kind: ClassVar[str] = "Across"

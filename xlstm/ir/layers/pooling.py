@@ -1,4 +1,8 @@
-"""Specs of pools, and of layers that pad, crop and repeat."""
+"""Specs of pools, and of layers that pad, crop and repeat.
+
+>>> Pool("max", (2,), (2,)).output_shape((10, 3))
+(5, 3)
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ POOLS = ("max", "average")
 
 @dataclass(frozen=True)
 class Pool(LayerSpec):
-    """The largest or the mean value of each window; padding of "same" is no part of a window."""
+    """The largest or the mean value of each window; padding of "same" is left out of both."""
 
     kind: ClassVar[str] = "Pool"
     how: Annotated[str, OneOf(POOLS)]
@@ -42,7 +46,7 @@ class GlobalPool(LayerSpec):
     """The largest or the mean value over all axes but the channels.
 
     A node that takes the mean over one axis may have a mask edge: the mean is then over the steps
-    that count, NaN where none does.
+    that are not masked, NaN if all are.
     """
 
     kind: ClassVar[str] = "GlobalPool"
@@ -83,7 +87,7 @@ class Pad(LayerSpec):
 
 @dataclass(frozen=True)
 class Crop(LayerSpec):
-    """Leaves out the first and the last places of each axis but the channels."""
+    """Leaves out the first and the last positions of each axis but the channels."""
 
     kind: ClassVar[str] = "Crop"
     before: Sizes
@@ -107,7 +111,7 @@ def _resized(spec: LayerSpec, shape: Shape, before: Sizes, after: Sizes, sign: i
 
 @dataclass(frozen=True)
 class UpSample(LayerSpec):
-    """Repeats every place of each axis but the channels."""
+    """Repeats every position of each axis but the channels."""
 
     kind: ClassVar[str] = "UpSample"
     times: Sizes

@@ -1,4 +1,8 @@
-"""Specs of the recurrent layers, with their equations."""
+"""Specs of the recurrent layers, with their equations.
+
+>>> LSTM(3, 4, return_sequences=True).output_shape((None, 3))
+(None, 4)
+"""
 
 from __future__ import annotations
 
@@ -32,12 +36,12 @@ class Recurrent(LayerSpec):
         features: size of the input.
         units: size of the output and of each state.
         activation: of the candidate (and of an LSTM's cell state).
-        use_bias: whether there is a bias.
-        return_sequences: whether every step's output is returned, or the last one's only.
-        return_state: whether the last states are outputs as well.
+        use_bias: True for a layer with a bias.
+        return_sequences: True if every step's output is returned, False for the last one's only.
+        return_state: True if the last states are outputs as well.
         go_backwards: the input is read from its end; the output stays in that order.
         stateful: the states outlive the call: an input and an output of the whole model.
-        zero_output_for_mask: whether the output of a masked step is zeros.
+        zero_output_for_mask: True if the output of a masked step is zeros.
         dropout: acts in training only.
         recurrent_dropout: acts in training only.
     """
@@ -99,8 +103,8 @@ class LSTM(Recurrent):
         c       = f * c + i * g
         h       = o * activation(c)
 
-    `projection` p > 0 makes h smaller: h = (o * activation(c)) P with P (units, p), as
-    `torch.nn.LSTM(proj_size=p)` has it (Sak et al. 2014). `peepholes` let the gates see c (Gers &
+    `projection` p > 0 makes h smaller: h = (o * activation(c)) P with P (units, p), as in
+    `torch.nn.LSTM(proj_size=p)` (Sak et al. 2014). With `peepholes` the gates read c (Gers &
     Schmidhuber 2000): i and f the c before the step, o the c after it, each times a vector.
     """
 
@@ -142,8 +146,8 @@ class GRU(Recurrent):
         n    = activation(x_t W_n + b_n + (r * h) U_n)         not reset_after (the paper, Keras 1)
         h    = (1 - z) * n + z * h
 
-    `hidden_bias` says whether there is a c_n, which no other bias can stand for (Flax NNX's GRUCell
-    has none); it means nothing without `reset_after`.
+    `hidden_bias` is False for a layer without c_n, as Flax NNX's GRUCell: no other bias can replace
+    c_n. Without `reset_after` it has no meaning.
     """
 
     kind: ClassVar[str] = "GRU"
@@ -237,7 +241,7 @@ MERGES = ("concat", "sum", "mul", "ave", "none")
 
 @dataclass(frozen=True)
 class Bidirectional(LayerSpec):
-    """Two recurrent layers over the same input, the second one's output turned round in time.
+    """Two recurrent layers over the same input; the output of the second is reversed in time.
 
     The halves need not be alike, but one reads forwards and the other backwards, and both return
     sequences or neither. With `return_state` the halves' states follow, the forward half's first.

@@ -1,4 +1,8 @@
-"""Specs of layers that only move numbers: no arithmetic, rows in C order, channels last."""
+"""Specs of layers that only move numbers: no arithmetic, rows in C order, channels last.
+
+>>> Flatten().output_shape((4, 5))
+(20,)
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ class Flatten(LayerSpec):
 
 @dataclass(frozen=True)
 class Reshape(LayerSpec):
-    """The numbers of a sample in another shape; one size may be None: what is left."""
+    """The numbers of a sample in another shape; one size may be None and is computed."""
 
     kind: ClassVar[str] = "Reshape"
     shape: Shape
@@ -91,14 +95,14 @@ class RepeatVector(LayerSpec):
 
 @dataclass(frozen=True)
 class Slice(LayerSpec):
-    """A part along one axis, as Python slices it; the axis goes where `drop` is set.
+    """A part along one axis, as a slice of Python; `drop` removes the axis.
 
     Attributes:
         axis: of a sample, from 0 on (the batch axis does not count).
-        start: first place, from the end where negative; None for the first.
-        stop: the place after the last one; None for the end.
-        step: 1 or more, or -1 for all places in reversed order.
-        drop: whether the axis is dropped; the part is then the place `start` alone.
+        start: first index, from the end if negative; None for the first.
+        stop: the index after the last one; None for the end.
+        step: 1 or more, or -1 for all in reversed order.
+        drop: True if the axis is dropped; the part is then the index `start` alone.
     """
 
     kind: ClassVar[str] = "Slice"
@@ -134,7 +138,7 @@ class Slice(LayerSpec):
 
 @dataclass(frozen=True)
 class ExpandDims(LayerSpec):
-    """A new axis of size 1 at place `axis` of a sample."""
+    """A new axis of size 1 at index `axis` of a sample."""
 
     kind: ClassVar[str] = "ExpandDims"
     axis: int
@@ -148,7 +152,7 @@ class ExpandDims(LayerSpec):
 
 @dataclass(frozen=True)
 class Squeeze(LayerSpec):
-    """An axis of size 1 of a sample left out."""
+    """Removes an axis of size 1 of a sample."""
 
     kind: ClassVar[str] = "Squeeze"
     axis: int

@@ -30,12 +30,12 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
 
     Args:
         source: anything that `load` takes; a file or a Model needs no framework. Named arrays (a
-            state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: layers are told
-            from names and shapes, where only one layer has them, and counted in their own
-            framework alone where not. So are weights of Keras alone, and a live model that cannot
-            be ported. An architecture of Keras alone (JSON, YAML) is counted layer by layer. Of a
-            training checkpoint, what the optimizer keeps is apart; a tensor of two names counts
-            once.
+            state dict, safetensors, `.npz`, Flax msgpack) need no `layers` here: names and shapes
+            show the layers. Arrays that fit several layers are counted in their own framework
+            alone. The same holds for Keras weights without architecture, and for a live model that
+            cannot be ported. An architecture of Keras without weights (JSON, YAML) is counted
+            layer by layer. Arrays of an optimizer in a training checkpoint are counted apart. A
+            tensor with two names counts once.
         frameworks: names of the frameworks to count in; adapters without tables are left out.
 
     Raises:
@@ -56,7 +56,7 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
 
 
 def _bare(source: Any) -> Leaves | None:
-    """The arrays of a source that holds arrays alone, None for every other."""
+    """The arrays of a source that has nothing but arrays, None for every other."""
     if isinstance(source, Mapping):
         return leaves(source)
     if isinstance(source, (str, os.PathLike)) and is_arrays(Path(source)):
@@ -68,7 +68,7 @@ def _as_it_is(source: Any, frameworks: list[str], error: UnsupportedError) -> Le
     """The ledger of a live model that cannot be read as layers: of its tensors by name.
 
     Raises:
-        UnsupportedError: `error`, for a source that has no tensors to be seen.
+        UnsupportedError: `error`, for a source without visible tensors.
     """
     owner = None if isinstance(source, (str, os.PathLike)) else registry.owner(source)
     live: Any = owner.live() if owner else None

@@ -37,7 +37,7 @@ LAYERS: dict[str, type[L.Recurrent] | type[L.Dense]] = {
 """Layers that can be explained."""
 
 DEEPEST = 1000
-"""Layers of a stack: more make no sense, and take long."""
+"""Most layers of a stack; more make no sense and are slow."""
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
 HAVE = {
@@ -103,15 +103,15 @@ def explain(
         layer: "LSTM", "GRU", "SimpleRNN", "Dense", "CuDNNLSTM" or "CuDNNGRU".
         features: size of the input, m.
         units: size of the output and of the hidden state, n.
-        timesteps: length of the sequences, to show that it does not enter.
-        batch: size of a batch, to show that it does not enter.
-        bidirectional: whether a second layer reads the sequence from its end.
-        layers: how many such layers are stacked.
+        timesteps: length of the sequences, to show that the count does not depend on it.
+        batch: size of a batch, to show that the count does not depend on it.
+        bidirectional: True for a second layer that reads the sequence from its end.
+        layers: number of stacked layers.
         projection: size that an LSTM's h is projected to, None for none.
-        peepholes: whether an LSTM's gates see c.
-        reset_after: which of its two forms a GRU has.
-        use_bias: whether there are biases.
-        unknown: nothing; a wrong name is answered with the nearest right one.
+        peepholes: True if an LSTM's gates read c.
+        reset_after: the form of a GRU.
+        use_bias: True for layers with biases.
+        unknown: no option; an unknown name is an error that names the nearest option.
 
     Raises:
         UsageError: an unknown layer or option, sizes that are not whole numbers from 1 on, or
@@ -150,7 +150,7 @@ def _nearest(word: object) -> str:
 
 
 def _check_names(unknown: Mapping[str, object]) -> None:
-    """Raises UsageError for options that there are not."""
+    """Raises UsageError for options that do not exist."""
     options = inspect.signature(explain).parameters.values()
     names = [option.name for option in options if option.kind is option.KEYWORD_ONLY]
     for word in unknown:
@@ -192,7 +192,7 @@ def _check_sizes(
 
 
 def _stack(spec: Any, layers: int, bidirectional: bool) -> list[L.LayerSpec]:
-    """The layers one after the other; each sees what the one before gives."""
+    """The layers one after the other; the output of each is the input of the next."""
     found: list[L.LayerSpec] = []
     features = spec.features
     for _ in range(layers):

@@ -1,4 +1,4 @@
-"""An explanation of a layer's parameters as plain fields, which texts and pictures show."""
+"""An explanation of a layer's parameters as plain fields, the input of texts and pictures."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class ExplanationData:
     """A layer's parameters explained, as fields.
 
     Attributes:
-        kind: the layer as it was asked for.
+        kind: the layer's name in the call of `explain`.
         features: m.
         units: n.
         title: the layer in words.
         formula: with symbols.
-        numbers: with numbers, and what they come to.
-        sizes: what m and n are.
-        equations: what the layer computes.
+        numbers: with numbers, and the result.
+        sizes: the meaning of m and n.
+        equations: of the layer.
         breakdown: the parts of the number, by tensor.
         by_gate: the parts of the number, by gate; empty where there are none.
-        lines: why the numbers are what they are, a sentence or two each.
-        mistakes: usual wrong counts, what they give and what is wrong with them.
+        lines: the reasons for the numbers, a sentence or two each.
+        mistakes: usual wrong counts, with their results and errors.
         total: the number, as Keras counts.
         columns: the frameworks.
-        tensors: which tensor holds what in each framework, of the first layer.
-        rest: what the layers after the first are called, "" where there are none.
+        tensors: the tensors of the first layer in each framework.
+        rest: the words for the layers after the first, "" if there are none.
         ledger: the count of every framework, and every difference with its reason.
     """
 

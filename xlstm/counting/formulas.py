@@ -11,7 +11,7 @@ from xlstm.ir.layers import Bidirectional, Dense, LayerSpec
 
 @dataclass(frozen=True)
 class FormulaRow:
-    """One line of a breakdown: what, how its number comes about, and the number."""
+    """One line of a breakdown: the part, its formula, and its number."""
 
     what: str
     formula: str
@@ -23,12 +23,12 @@ class ExplainedLayer:
     """A layer to explain.
 
     Attributes:
-        name: the layer as the user calls it ("CuDNNLSTM").
+        name: the user's name of the layer ("CuDNNLSTM").
         spec: one layer in one direction.
         stack: all layers, one after the other.
         biases: bias vectors for each W.
-        steps: length of the sequences, if it was given.
-        batch: sequences in a batch, if it was given.
+        steps: length of the sequences, None if the user names none.
+        batch: sequences in a batch, None if the user names none.
     """
 
     name: str
@@ -71,7 +71,7 @@ class ExplainedLayer:
 
     @property
     def j(self) -> int:
-        """Size of h, and so of what the next layer sees of each direction."""
+        """Size of h, and so of each direction in the input of the next layer."""
         return self.n if self.dense else int(self.spec.width)
 
     @property
@@ -101,7 +101,7 @@ class ExplainedLayer:
 
 
 def one(case: ExplainedLayer, features: int) -> int:
-    """Parameters of one layer in one direction that sees so many features."""
+    """Parameters of one layer in one direction with so many features."""
     return sum(found.count for found in _parts(case, features))
 
 
@@ -150,7 +150,7 @@ def breakdown(case: ExplainedLayer) -> tuple[FormulaRow, ...]:
 
 
 def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ...]:
-    """The parts of the number, gate by gate; what belongs to no gate comes last."""
+    """The parts of the number, gate by gate; parts of no gate come last."""
     if not case.letters:
         return ()
     rows = []
@@ -184,7 +184,7 @@ def _where(case: ExplainedLayer, group: int) -> str:
 
 
 def _groups(case: ExplainedLayer) -> list[tuple[int, int]]:
-    """Layers that are alike: how many, and the features that they see."""
+    """Groups of equal layers: their number, and their features."""
     rest = len(case.stack) - 1
     return [(1, case.m), *([(rest, case.later)] if rest else [])]
 
@@ -217,7 +217,7 @@ def _gate(case: ExplainedLayer, m: int) -> str:
 
 
 def _parts(case: ExplainedLayer, m: int) -> list[FormulaRow]:
-    """The tensors of one layer in one direction that sees m features."""
+    """The tensors of one layer in one direction with m features."""
     g, n, j = case.gates, case.n, case.j
     sign, times = (f"{g} ", f"{g} x ") if g > 1 else ("", "")
     of = ("", "") if case.dense else (", of the input", ", of the state")

@@ -1,8 +1,8 @@
 """Counts every parameter in every framework, from the slot tables alone, and explains differences.
 
 A difference is broken down tensor by tensor by comparing cells: one cell is a gate's part of one
-bias side, or a whole kernel. What one framework keeps and another does not is a line of its own, so
-the lines add up to the difference by construction.
+bias side, or a whole kernel. Each cell that one framework has and another has not is in a line of
+its own, so the lines add up to the difference by construction.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class TensorCount:
         name: its full name.
         shape: its shape.
         count: number of elements.
-        trainable: whether training changes it by gradients.
+        trainable: True if training changes it by gradients.
         role: kernel, recurrent, bias, statistic, state (a number that counts steps), ...
-        other: not among what the framework's own one-liner counts (a buffer, a batch statistic).
-        collection: what the framework calls what it belongs to: "parameters", "batch_stats", ...
-        shared: another name of the same tensor, which counts its elements; this one counts 0.
+        other: True if the framework's own one-liner leaves it out (a buffer, a batch statistic).
+        collection: the framework's name of its group: "parameters", "batch_stats", ...
+        shared: another name of the same tensor, under which it is counted; this one counts 0.
     """
 
     name: str
@@ -71,14 +71,14 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Every parameter of a model in every framework that was asked for.
+    """Every parameter of a model in the frameworks of a call.
 
     Attributes:
         frameworks: in the order of the columns.
         layers: every layer of the model that has weights of its own, and every other.
-        optimizer: what the source keeps beside the model for training it further; no part of any
-            total, as in Keras's `count_params()`.
-        notes: what else is to be said: tensors of two names, values that are no arrays.
+        optimizer: state that the source has for further training; not part of any total, as in
+            Keras's `count_params()`.
+        notes: other facts: tensors with two names, values that are no arrays.
     """
 
     frameworks: tuple[str, ...]
@@ -87,7 +87,7 @@ class Ledger:
     notes: tuple[str, ...] = ()
 
     def total(self, framework: str) -> int | None:
-        """Number of parameters, as the framework's own one-liner gives it; None where refused."""
+        """Number of parameters by the framework's own one-liner; None where refused."""
         counts = [layer.params[framework] for layer in self.layers]
         return None if None in counts else sum(filter(None, counts))
 
@@ -146,7 +146,7 @@ class Ledger:
         """The formula of the optimizer's count, "" where there is none."""
         if self.optimizer is None:
             return ""
-        for name in self.frameworks:  # one of them is whose optimizer it is
+        for name in self.frameworks:  # the optimizer belongs to one of them
             tensors = (t for layer in self.layers for t in layer.tensors[name] if t.trainable)
             if found := self.optimizer.formula(t.count for t in tensors if t.count):
                 return found
@@ -177,10 +177,10 @@ def _layer_json(layer: LayerCount) -> dict[str, Any]:
 
 
 def count_model(model: Model, frameworks: Iterable[str]) -> Ledger:
-    """The ledger of a model that has been read.
+    """The ledger of a Model.
 
     Args:
-        model: the model; of its weights, the shapes alone are looked at.
+        model: the model; only the shapes of its weights are used.
         frameworks: names; adapters without tables are left out.
     """
     adapters = {name: registry.adapter(name) for name in frameworks}
@@ -238,7 +238,7 @@ def _layer(
 
 
 Cell = tuple[str, str, int]
-"""Hub tensor, gate ("" for all that have none), bias side."""
+"""Canonical tensor, gate ("" for all that have none), bias side."""
 
 
 def _cells(table: Table, slot: Slot) -> list[Cell]:
@@ -255,7 +255,7 @@ def differences(
     """The lines of one layer between all frameworks, part by part.
 
     Args:
-        sides: each framework, and where it keeps the parts of the layer.
+        sides: each framework, and its places for the parts of the layer.
     """
     return tuple(
         line
@@ -267,7 +267,7 @@ def differences(
 
 
 Side = tuple[Adapter, WeightPlacement]
-"""A framework, and where it keeps a part of a layer."""
+"""A framework, and its place for a part of a layer."""
 
 
 def _part_differences(a: Side, b: Side) -> list[Difference]:

@@ -23,7 +23,7 @@ def render_counts(ledger: Ledger) -> str:
 
 
 def render_tensors(ledger: Ledger) -> str:
-    """Every tensor of every framework: name, shape, number, role, and what it belongs to."""
+    """Every tensor of every framework: name, shape, number, role, and group."""
     found = []
     for name in ledger.frameworks:
         title = registry.adapter(name).title

@@ -1,7 +1,7 @@
-"""Counts of arrays by name, where no model says which layers they are.
+"""Counts arrays by name without a model.
 
-In: arrays and what is known of them. Out: a ledger in which layers that names and shapes prove are
-counted in every framework, and all else in its own alone, with the reason.
+In: arrays with their names. Out: a ledger. Layers that names and shapes prove are counted in every
+framework, all other arrays in their own framework alone, with the reason.
 
     count_leaves(leaves(module.state_dict())).total("torch")
 """
@@ -40,7 +40,7 @@ OPEN = "names and shapes do not prove which layer this is; load it with layers="
 T = TypeVar("T")
 
 ANY = "any"
-"""Name of a layer that is counted for all that are like it."""
+"""Name of a layer that is counted once for all equal ones."""
 
 
 def count_leaves(
@@ -49,16 +49,16 @@ def count_leaves(
     own: Adapter | None = None,
     notes: Sequence[str] = (),
 ) -> Ledger:
-    """Counts arrays in every framework, as far as they prove which layers they are.
+    """Counts arrays in every framework, as far as they prove their layers.
 
     Args:
         found: the arrays.
         frameworks: the columns.
-        own: whose arrays they are; asked of their names where it is None.
-        notes: what else is to be said of them.
+        own: the framework of the arrays; None to find it by their names.
+        notes: other facts about them.
 
     Raises:
-        WeightsError: nobody says whose arrays they are, and no array is any layer's.
+        WeightsError: the framework is unknown, and no array belongs to a layer.
     """
     own, layers = _layers_of(found, own)
     names = [name for name in dict.fromkeys(frameworks) if registry.adapter(name).tables]
@@ -74,7 +74,7 @@ def count_leaves(
 
 
 def count_weights(path: Path, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
-    """Counts the weights of a file of Keras that says no architecture.
+    """Counts the weights of a Keras file without an architecture.
 
     Raises:
         FileError: as `describe` raises.
@@ -96,7 +96,7 @@ def count_weights(path: Path, frameworks: Iterable[str] = registry.FRAMEWORKS) -
 
 
 def _layers_of(found: Leaves, own: Adapter | None) -> tuple[Adapter, list[Group]]:
-    """Whose arrays these are, and the layers that they prove."""
+    """The framework of arrays, and the layers that they prove."""
     old = cells(found.arrays)
     inside = {name for group in old for name in group.names.values()}
     others = {name: leaf for name, leaf in found.arrays.items() if name not in inside}
@@ -104,7 +104,7 @@ def _layers_of(found: Leaves, own: Adapter | None) -> tuple[Adapter, list[Group]
         return own, [*groups(own, others), *numbered(own, others), *old]
     holders = {holder.name for kind in found.types() if (holder := registry.owner_of(kind))}
     for adapter in map(registry.adapter, holders if len(holders) == 1 else ()):
-        if layers := groups(adapter, others):  # else they may be another one's, by their names
+        if layers := groups(adapter, others):  # else they may be another framework's, by name
             return adapter, [*layers, *old]
     if old and not any(groups(registry.adapter(name), others) for name in registry.FRAMEWORKS):
         return registry.adapter(CELLS), old
@@ -119,15 +119,15 @@ def _seeds(own: Adapter) -> tuple[str, ...]:
 
 @dataclass
 class _Counting:
-    """Counts arrays of one framework; each tensor once, under the first of its names.
+    """Counts arrays of one framework, each tensor once, under the first of its names.
 
     Attributes:
         own: the framework.
         arrays: by name.
         names: the columns.
-        known: layers that were counted before.
+        known: layers that are counted already.
         owners: memory of a tensor -> the name that it is counted under.
-        notes: what is to be said.
+        notes: for the ledger.
     """
 
     own: Adapter
@@ -138,7 +138,7 @@ class _Counting:
     notes: list[str] = field(default_factory=list)
 
     def layer(self, group: Group) -> LayerCount:
-        """A proven layer in every framework; in its own under the names it has there."""
+        """A proven layer in every framework; in its own under the names of the arrays."""
         found = self._like(group)
         table = group.table
         slots = {slot.name: slot for slot in table.slots} if table else {}
@@ -158,8 +158,8 @@ class _Counting:
         return self._tied(found, there) if any(t.shared for t in there) else found
 
     def _tied(self, found: LayerCount, there: Sequence[TensorCount]) -> LayerCount:
-        """A layer of which some tensors are counted with another one, or all of them."""
-        if all(t.shared for t in there):  # the same layer, which has another name
+        """A layer with some or all tensors counted under another one."""
+        if all(t.shared for t in there):  # the same layer under another name
             tensors = {n: t if n == self.own.name else () for n, t in found.tensors.items()}
             params: dict[str, int | None] = dict.fromkeys(found.params, 0)
             return replace(found, params=params, tensors=tensors, differences=(), refused={})
@@ -182,7 +182,7 @@ class _Counting:
         )
 
     def _like(self, group: Group) -> LayerCount:
-        """A layer by itself in every framework, its own tensors as the group's table has them."""
+        """A single layer in every framework, in its own with the tensors of the group's table."""
         spec, path, own = group.spec, group.path, identifier(group.path)
         if spec not in self.known:
             width = spec.sizes().get("i", spec.sizes().get("o"))
@@ -209,7 +209,7 @@ class _Counting:
         )
 
     def _lines(self, group: Group, node: Node, found: LayerCount) -> tuple[Difference, ...]:
-        """The lines of a layer, its own framework's tensors being those of the group's table."""
+        """The lines of a layer, with the tensors of the group's table in its own framework."""
         sides = []
         for name in found.params:
             adapter = registry.adapter(name)
@@ -220,9 +220,9 @@ class _Counting:
         return differences(sides)
 
     def open(self, name: str) -> LayerCount:
-        """An array that no layer is proven for."""
+        """An array without a proven layer."""
         leaf = self.arrays[name]
-        # a framework that keeps others apart trains no whole numbers
+        # a framework that separates parameters from others trains no whole numbers
         apart = leaf.whole and _keeps_apart(self.own)
         other = _is_statistic(self.own, name) or apart
         tensor = self._tensor(name, "statistic" if other else "", other=other)
@@ -234,7 +234,7 @@ class _Counting:
         return self._alone(found, f"{name} {leaf.shape}: {is_same}")
 
     def _tensor(self, name: str, role: str, *, other: bool) -> TensorCount:
-        """An array as its framework counts it, without elements where another name counts them."""
+        """An array in its framework's count, with 0 elements if another name counts them."""
         leaf = self.arrays[name]
         other = other if leaf.other is None else leaf.other
         fixed = other or role == "statistic"
@@ -247,7 +247,7 @@ class _Counting:
         return TensorCount(name, leaf.shape, size, trains, role, other, called, shared)
 
     def _owner(self, name: str) -> str:
-        """Another name of the same tensor, under which it is counted; "" for the first of them."""
+        """Another name of the same tensor, under which it is counted; "" for its first name."""
         memory = self.arrays[name].memory
         first = name if memory is None else self.owners.setdefault(memory, name)
         return "" if first == name else first
@@ -268,7 +268,7 @@ def _keeps_apart(own: Adapter) -> bool:
 
 
 def _is_statistic(own: Adapter, name: str) -> bool:
-    """True if an array's name says that the framework does not count it as a parameter."""
+    """True if an array's name shows that the framework does not count it as a parameter."""
     if own.other_root:
         return name.startswith(own.other_root)
     norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]

@@ -38,7 +38,7 @@ def _parts(rows: Iterable[FormulaRow]) -> list[Cells]:
 
 
 def _tensors(found: ExplanationData) -> list[Cells]:
-    """One row a tensor, the framework's name on its first, and its total after its last."""
+    """One row a tensor, with the framework's name in its first and its total after its last."""
     rows: list[Cells] = []
     for column in found.columns:
         own = [row for row in found.tensors if row.framework == column.framework]
@@ -163,7 +163,7 @@ def page(found: ExplanationData, picture: str) -> str:
     """
     image = ""
     if picture:
-        # as an image of its own: the styles and names inside an SVG hold for all of a page
+        # as an image: styles and names inside an inline SVG apply to the whole page
         data = base64.b64encode(picture.encode()).decode()
         alt = html.escape(found.title)
         image = f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'

@@ -1,6 +1,6 @@
 """The support of every target for every layer and option: native, an exact own cell, or refused.
 
-The table is worked out from the adapters' own tables: `python -m xlstm.counting.support` prints it.
+The table is computed from the adapters' own tables: `python -m xlstm.counting.support` prints it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def verdict(node: Node, adapter: Adapter) -> Support:
 
 
 def verdicts(model: Model, adapter: Adapter) -> Iterator[tuple[str, Support]]:
-    """Name of each layer of a model, and what a target makes of it."""
+    """Name of each layer of a model, and the support of a target for it."""
     for node in model.layers:
         if not node.layer:
             yield node.name, verdict(node, adapter)
@@ -99,11 +99,11 @@ SOURCES = {
     "peepholes": NOTHING,
     "no bias in the candidate's recurrent product": NNX,
 }
-"""Option -> where it comes from, where that is not Keras 3."""
+"""Option -> its source, if that is not Keras 3."""
 
 
 class SupportRow(NamedTuple):
-    """A layer with an option, as a node, and where such a layer is read from."""
+    """A layer with an option, as a node, and its source."""
 
     layer: str
     option: str
@@ -122,7 +122,7 @@ def _options(name: str, spec: L.Recurrent) -> Iterator[tuple[str, L.LayerSpec]]:
 
 
 def _bidirectional(spec: L.Recurrent) -> Iterator[tuple[str, L.Bidirectional]]:
-    """Both directions as Keras has them: masked steps of a sequence are zeros, mask or none."""
+    """Both directions with Keras's options: masked steps of a sequence are zeros."""
     spec = replace(spec, zero_output_for_mask=True)
     back = replace(spec, go_backwards=True)
     for merge in ("concat", "sum", "mul", "ave", "none"):

@@ -23,7 +23,7 @@ class TensorRow:
         name: the framework's own name.
         shape: with numbers.
         symbols: the shape with m, n and p.
-        gates: letters of the gates it holds, in the framework's order, "" for none.
+        gates: letters of its gates, in the framework's order, "" for none.
         axis: the axis that the gates, or the units, run along.
         role: kernel, recurrent, bias or projection.
         part: "" or the half of a bidirectional layer, "forward_" or "backward_".
@@ -43,7 +43,7 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class Column:
-    """One framework, and how many numbers it keeps for all layers; None where it has no form."""
+    """One framework, and its number of parameters of all layers; None if it has no such layer."""
 
     framework: str
     title: str
@@ -51,7 +51,7 @@ class Column:
 
 
 def columns(case: ExplainedLayer, ledger: Ledger, total: int) -> list[Column]:
-    """Keras 2's layer on cuDNN first, where it is asked for, then the frameworks of today."""
+    """Keras 2's layer on cuDNN first if the user asks for it, then the frameworks of today."""
     found = [Column("cudnn", f"Keras 2 {case.name}", total)] if _old_tables(case) else []
     for name in ledger.frameworks:
         adapter = registry.adapter(name)
@@ -61,7 +61,7 @@ def columns(case: ExplainedLayer, ledger: Ledger, total: int) -> list[Column]:
 
 
 def _old_tables(case: ExplainedLayer) -> dict[str, Table]:
-    """The table of a layer that is no longer there, by the form of its weights."""
+    """The table of a layer that Keras has removed, by the form of its weights."""
     tables = registry.adapter("keras").tables
     return {case.spec.weight_kind: tables[case.name]} if case.name.startswith("CuDNN") else {}
 
@@ -106,7 +106,7 @@ def _rows(
 
 
 def _axis(slot: Slot) -> int:
-    """The axis that the gates run along; without any, the units."""
+    """The axis of the gates, or of the units of a tensor without gates."""
     groups = slot.groups()
     found = [k for mark in "gho" for k, group in enumerate(groups) if mark in group]
     return found[0] if found else 0

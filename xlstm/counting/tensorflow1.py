@@ -1,7 +1,7 @@
-"""Recurrent cells of TensorFlow 1, told from their names and shapes, for counting alone.
+"""Recurrent cells of TensorFlow 1, found by their names and shapes, for counting alone.
 
-They keep the kernel of the input on top of that of the state in one matrix, which no slot says. A
-dense layer has the same shapes, so the name has to be that of a cell, and nothing may be beside it.
+They have the kernel of the input on top of that of the state in one matrix, which no slot covers. A
+dense layer has the same shapes: the name must be that of a cell, with no other arrays beside it.
 
     rnn/basic_lstm_cell/kernel (m + n, 4 n), rnn/basic_lstm_cell/bias (4 n,)
 """
@@ -16,7 +16,7 @@ from xlstm.ir.layers import GRU, LSTM, LayerSpec
 from xlstm.slots import Shaped
 
 CELLS = "keras"
-"""The framework whose column has these cells: Keras keeps as many numbers."""
+"""The framework whose column has these cells: Keras has as many parameters."""
 
 LSTM_CELL = re.compile(r"(basic_)?lstm_cell(_\d+)?")
 GRU_CELL = re.compile(r"gru_cell(_\d+)?")
@@ -26,7 +26,7 @@ GRU_NAMES = frozenset({"gates.kernel", "gates.bias", "candidate.kernel", "candid
 
 
 def cells(arrays: Mapping[str, Shaped]) -> list[Group]:
-    """The cells among arrays, each as a layer of its own.
+    """The cells among arrays, each as one layer.
 
     >>> import numpy as np
     >>> arrays = {"rnn/lstm_cell/kernel": np.ones((7, 16)), "rnn/lstm_cell/bias": np.ones(16)}
@@ -42,7 +42,7 @@ def cells(arrays: Mapping[str, Shaped]) -> list[Group]:
 
 
 def _below(arrays: Mapping[str, Shaped]) -> dict[str, dict[str, str]]:
-    """Path of what is called as a cell -> end of a name below it -> the whole name."""
+    """Path with the name of a cell -> end of a name below it -> the whole name."""
     found: dict[str, dict[str, str]] = {}
     for name in arrays:
         for path, end in _splits(name):

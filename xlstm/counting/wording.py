@@ -49,7 +49,7 @@ GATES = {
     "z": "update gate z",
     "n": "candidate n",
 }
-"""Letter of a gate -> what it is."""
+"""Letter of a gate -> its name."""
 
 
 def equations(case: ExplainedLayer) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def _with_biases(case: ExplainedLayer, equation: str) -> str:
 
 
 def own(case: ExplainedLayer, *more: str) -> str:
-    """The tensors that each gate has one of, in words."""
+    """The tensors of each gate, in words."""
     names = ["W", *([] if case.dense else ["U"]), *("b", case.second)[: case.biases], *more]
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
@@ -95,7 +95,7 @@ def sizes_line(case: ExplainedLayer) -> str:
 
 
 def explained(case: ExplainedLayer) -> list[str]:
-    """Why the number is what it is, a sentence or two a line."""
+    """The reasons for the number, a sentence or two a line."""
     lines = [] if case.dense else [_factor(case), _units(case)]
     lines.append(_steps(case))
     lines += _directions(case) if case.both > 1 else []
@@ -130,7 +130,7 @@ def _units(case: ExplainedLayer) -> str:
 
 
 def _steps(case: ExplainedLayer) -> str:
-    """Why the number of time steps and the batch size do not enter."""
+    """The reason why the count does not depend on the time steps and the batch size."""
     given = [f"the {number(case.steps, 'time step')}"] if case.steps else []
     given += [f"the {number(case.batch, 'sequence')} of a batch"] if case.batch else []
     what = " and ".join(given) or "the number of steps and the batch size"
@@ -143,7 +143,7 @@ def _steps(case: ExplainedLayer) -> str:
 
 
 def number(count: int | None, what: str) -> str:
-    """A number of things.
+    """A number with its noun, in the plural unless it is 1.
 
     >>> number(1, "unit"), number(2, "unit")
     ('1 unit', '2 units')
@@ -182,7 +182,7 @@ PEEPHOLES = (
 
 @dataclass(frozen=True)
 class Mistake:
-    """A usual wrong count: how it comes about, what it gives, and what is wrong with it."""
+    """A usual wrong count: its origin, its result, and its error."""
 
     formula: str
     count: int
@@ -190,7 +190,7 @@ class Mistake:
 
 
 def mistakes(case: ExplainedLayer, total: int) -> tuple[Mistake, ...]:
-    """The wrong counts that people arrive at, the most telling first; none that is right."""
+    """The usual wrong counts, the most instructive first; none that equals the right one."""
     found = {mistake.count: mistake for mistake in reversed([*_mistakes(case)])}
     return tuple(mistake for count, mistake in reversed(found.items()) if count != total)
 
@@ -209,7 +209,7 @@ def _mistakes(case: ExplainedLayer) -> Iterator[Mistake]:
 
 
 def _with_steps(case: ExplainedLayer) -> Iterator[Mistake]:
-    """Time steps where none belong; for one plain layer."""
+    """Wrong counts that include time steps; for one plain layer."""
     if not case.plain:
         return
     g, m, n, steps = case.gates, case.m, case.n, case.steps or 1
@@ -281,7 +281,7 @@ def _plain(case: ExplainedLayer) -> Iterator[Mistake]:
 
 
 def _left_out(case: ExplainedLayer) -> Iterator[Mistake]:
-    """A projection or peepholes not taken into account; for one layer in one direction."""
+    """Wrong counts that ignore a projection or peepholes; for one layer in one direction."""
     if len(case.stack) > 1 or case.both > 1:
         return
     g, m, n, j, biases = case.gates, case.m, case.n, case.j, case.biases

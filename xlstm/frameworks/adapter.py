@@ -1,8 +1,8 @@
 """The contract of a framework: what an adapter gives to the rest of xlstm.
 
-An adapter is split in two. The cold half (`Adapter`) imports no framework: its tables, its source
-text emitter, and how to recognise its objects. The live half (`Live`) is a module that imports the
-framework, loaded only when an object of it must be read, built or run.
+An adapter has two halves. The cold half (`Adapter`) imports no framework. It has the slot tables,
+the writer of source text, and the means to recognise the framework's objects. The live half
+(`Live`) is a module that imports the framework. It is loaded only to read, build or run an object.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from xlstm.slots import Table, identity_table
 
 
 class Live(Protocol):
-    """The half that imports its framework."""
+    """The half that imports the framework."""
 
     def read(self, source: Any) -> Model:
-        """A live object of the framework as a Model."""
+        """Converts a live object of the framework to a Model."""
         ...
 
     def build(self, code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
-        """The live object that emitted `code` gives with these weights, computing in `dtype`."""
+        """Builds the live object of emitted `code` with these weights, computing in `dtype`."""
         ...
 
     def run(self, ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
@@ -44,7 +44,7 @@ class Live(Protocol):
         ...
 
     def count(self, ported: Any) -> int:
-        """Number of parameters as the framework's own one-liner gives it."""
+        """Number of parameters by the framework's own one-liner."""
         ...
 
 
@@ -52,7 +52,7 @@ class WeightPlacement(NamedTuple):
     """One part of a layer that owns weights.
 
     Attributes:
-        before: what the names of its hub tensors start with.
+        before: prefix of the names of its canonical tensors.
         part: its spec.
         table: its slots.
         name: full name of a slot below the layer, "{}" being the slot's own name with `inside`.
@@ -69,10 +69,10 @@ class WeightPlacement(NamedTuple):
 
 
 _IMPORTING = threading.RLock()
-"""Taken by whoever imports a framework.
+"""Lock for the import of a framework.
 
-Their packages import each other in circles (flax.nnx and flax.linen). Python lets two threads that
-enter such a circle at two places see modules that are not whole.
+Packages of a framework import each other in circles (flax.nnx and flax.linen). Two threads that
+enter such a circle at two places get modules that are only partly executed.
 """
 
 
@@ -82,36 +82,36 @@ def _halves(_node: Node) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Adapter:
-    """The half of a framework's adapter that needs no framework.
+    """The half of an adapter that imports no framework.
 
     Attributes:
-        name: as users write it ("torch").
-        title: as the framework writes itself ("PyTorch").
+        name: the name that users write ("torch").
+        title: the framework's own spelling ("PyTorch").
         package: import name whose presence means that the framework is installed.
         extra: the extra of the distribution that installs it.
-        runtime_packages: other distributions that it computes with, whose versions a proof records.
+        runtime_packages: other distributions that it computes with; reports store their versions.
         tables: the framework's name of each layer or cell -> its table.
         default: kind of weights (`LayerSpec.weight_kind`) -> the name of the table that ports use.
         half_names: Bidirectional node -> names of its halves' weights, "{}" being their own names.
-        unsupported_reason: node -> why this framework has no exact form of the layer; "" if
-            it has one.
-        own_cell_reason: node -> why a port writes a cell or a loop of its own; "" where native
-            layers do.
+        unsupported_reason: node -> the reason why this framework has no exact form of the layer; ""
+            if it has one.
+        own_cell_reason: node -> the reason why a port writes its own cell or loop; "" if native
+            layers are exact.
         live_module: module of the live half.
-        root_modules: modules whose classes make an object one of this framework's.
+        root_modules: top modules of the classes of this framework's objects.
         root: path before every weight name ("params." in Linen).
-        collections: what it calls its tensors that training changes, those that it does not
-            change, and those that `Slot.is_buffer` marks, in its own one-liners.
-        other_root: the same for tensors of `Slot.is_buffer` ("batch_stats."); "" for `root`.
+        collections: the framework's names for tensors that training changes, for those that it does
+            not change, and for those that `Slot.is_buffer` marks.
+        other_root: as `root`, for tensors of `Slot.is_buffer` ("batch_stats."); "" for `root`.
         seeds: last parts of names, below any layer, of the state of random numbers for training.
-        wrappers: what modules around a port put before every name ("module." of DataParallel) ->
-            names of tensors that such a module keeps itself.
+        wrappers: prefix that a module around a port adds to every name ("module." of DataParallel)
+            -> names of that module's own tensors.
         emit: model -> source text of `model.py`; None for targets that are never saved.
-        is_native_module: True if a lone layer's native module alone is exact: it needs no class.
-        keeps_frozen: whether ports mark layers that are not trainable.
-        extra_files: whether `save` lets the live half add files of its own (Keras: model.keras).
-        pattern: name of a port's tensor -> pattern of other names that the framework gives it.
-        listed: what gives its tensors as a list in the order of the tables, "" for nothing.
+        is_native_module: True if the native module of a lone layer is exact and needs no class.
+        keeps_frozen: True if ports mark layers that are not trainable.
+        extra_files: True if the live half adds files of its own to `save` (Keras: model.keras).
+        pattern: name of a port's tensor -> pattern of other names of it in the framework.
+        listed: the function that lists its tensors in the order of the tables, "" for none.
     """
 
     name: str
@@ -172,19 +172,19 @@ class Adapter:
         """True if the framework is installed; does not import it."""
         try:
             return importlib.util.find_spec(self.package) is not None
-        except Exception:  # somebody's finder fails: then so will the import, in words of its own
+        except Exception:  # a user's import finder fails: the import will raise a better error
             return True
 
     @property
     def version(self) -> str:
-        """The installed version of the framework, "" if it cannot be told."""
+        """The installed version of the framework, "" if it is unknown."""
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             return ""
 
     def check_installed(self) -> None:
-        """Raises MissingFrameworkError, naming the extra to install, where the framework lacks."""
+        """Raises MissingFrameworkError, with the extra to install, if the framework is missing."""
         if not self.installed:
             raise MissingFrameworkError(
                 f"adapter {self.name}",
@@ -194,11 +194,11 @@ class Adapter:
             )
 
     def live(self) -> Live:
-        """Imports the framework and gives the half that runs it.
+        """Imports the framework and returns the half that runs it.
 
         Raises:
             MissingFrameworkError: the framework is not installed, or its import fails.
-            UsageError: it cannot be imported as the user has set it up.
+            UsageError: it cannot be imported with the user's settings.
             RuntimeError: it is known to crash.
         """
         self.check_installed()

@@ -1,7 +1,7 @@
 """Arrays of nested mappings and lists by name, for counting: shapes alone, no number is read.
 
-In: a state dict, a training checkpoint, a tree of JAX, a mapping of variables. Out: what is an
-array, what an optimizer keeps beside them, and what is no array.
+In: a state dict, a training checkpoint, a tree of JAX, a mapping of variables. Out: the arrays, the
+shapes of an optimizer's arrays, and the names of other values.
 
     leaves({"epoch": 7, "model": module.state_dict(), "optimizer": adam.state_dict()})
 """
@@ -22,16 +22,16 @@ from xlstm.errors import UsageError
 from xlstm.ir.types import Shape
 
 DEEPEST = 100
-"""Mappings in mappings: more are a mapping that holds itself."""
+"""Most mappings in mappings: a deeper mapping contains itself."""
 
 WHOLE = re.compile(r"(?<![a-z])(u?int|bool)")
 REAL = re.compile(r"float|complex|double|half")
 
 OPTIMIZER = re.compile(r"(.*_)?(optim(izer)?s?(_.*|states?)?|opt_?states?)", re.IGNORECASE)
-"""Part of a name that says an optimizer: opt_state, optimizer_state_dict, d_optimizer, optim."""
+"""Part of a name that means an optimizer: opt_state, optimizer_state_dict, d_optimizer, optim."""
 
 UPPER = 12
-"""Parts of a name in which an optimizer is looked for: a file may name a tensor by millions."""
+"""Parts of a name that are searched for an optimizer: a name in a file may have millions."""
 
 STEPS = ("step", "iteration")
 """Last parts of names of the number that counts the steps of an optimizer."""
@@ -39,16 +39,16 @@ STEPS = ("step", "iteration")
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array, as its holder shows it.
+    """One array without its numbers.
 
     Attributes:
         shape: its shape.
         whole: True if its elements are whole numbers, which no framework trains.
-        trainable: True if training changes it; None where nobody says.
-        other: True if the framework's one-liner leaves it out; None where nobody says.
-        collection: what the framework calls what it belongs to, "" where nobody says.
-        memory: equal for two names of one tensor, None where that cannot be seen.
-        array: keeps the memory in use, so that nothing else gets it.
+        trainable: True if training changes it; None if unknown.
+        other: True if the framework's one-liner leaves it out; None if unknown.
+        collection: the framework's name of its group, "" if unknown.
+        memory: equal for two names of one tensor, None if unknown.
+        array: a reference that keeps the memory in use, so that no other array gets it.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +61,7 @@ class Leaf:
 
 
 def leaf_of(array: Any, **known: Any) -> Leaf | None:
-    """An array as a leaf, None for what is no array of numbers; `known` are fields of Leaf."""
+    """An array as a leaf, None for other objects; `known` are fields of Leaf."""
     found: Any = array if hasattr(array, "shape") else getattr(array, "value", None)
     kind = str(getattr(found, "dtype", "")) if hasattr(found, "shape") else ""
     whole = bool(WHOLE.search(kind))
@@ -93,7 +93,7 @@ def _of_torch(tensor: Any) -> Hashable:
     except (
         RuntimeError,
         NotImplementedError,
-    ):  # sparse tensors and those without numbers have no place
+    ):  # sparse tensors and those without numbers have no address
         return id(tensor)
     pairs = zip(tensor.shape, strides, strict=True)
     dense = 1 + sum((size - 1) * stride for size, stride in pairs) == tensor.numel()
@@ -107,8 +107,8 @@ class Leaves:
 
     Attributes:
         arrays: name -> array, names of nested mappings joined with dots.
-        optimizer: shapes of what an optimizer keeps.
-        plain: names of what is no array: an epoch, a learning rate, a text.
+        optimizer: shapes of an optimizer's arrays.
+        plain: names of other values: an epoch, a learning rate, a text.
     """
 
     arrays: Mapping[str, Leaf]
@@ -150,18 +150,18 @@ def split(
 
     Args:
         arrays: by name.
-        known: names that are an optimizer's, whatever they look like.
+        known: names that are an optimizer's by other evidence.
     """
     roots, slots = _roots(arrays), _slots(arrays)
     own = {name for name in arrays if name in known or name in slots or _below(name, roots)}
-    own = set() if len(own) == len(arrays) else own  # a model of that name, or nothing but it
+    own = set() if len(own) == len(arrays) else own  # all arrays: a model that has such a name
     model = {name: leaf for name, leaf in arrays.items() if name not in own}
     return model, tuple(leaf.shape for name, leaf in arrays.items() if name in own)
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One end of a tree: an array, or what else there is."""
+    """One leaf of a tree: an array, or another value."""
 
     name: str
     value: Any
@@ -183,7 +183,7 @@ def _items(value: Any, path: tuple[str, ...], optimizer: bool = False) -> Iterat
 
 
 def _inside(value: Any) -> Iterator[tuple[Any, Any]] | None:
-    """The items of a mapping, list or named tuple; None for all else, lists of numbers too."""
+    """The items of a mapping, list or named tuple; None for others, and for lists of numbers."""
     if isinstance(value, Mapping):
         return iter(value.items())
     if isinstance(value, (list, tuple)) and not _numbers(value):
@@ -200,7 +200,7 @@ def _numbers(value: Sequence[Any]) -> bool:
 
 
 def _is_optimizer(value: Any) -> bool:
-    """True for what `state_dict()` of an optimizer of PyTorch gives."""
+    """True for the `state_dict()` of an optimizer of PyTorch."""
     groups = value.get("param_groups") if isinstance(value, Mapping) else None
     return (
         isinstance(groups, (list, tuple))
@@ -216,7 +216,7 @@ def _array(value: Any) -> Any:
 
 
 def _roots(arrays: Mapping[str, Leaf]) -> set[str]:
-    """Paths below which everything is an optimizer's."""
+    """Paths below which every array is an optimizer's."""
     found = set()
     for name, leaf in arrays.items():
         paths = _paths(name)
@@ -226,17 +226,17 @@ def _roots(arrays: Mapping[str, Leaf]) -> set[str]:
         }
         root, _, last = name.replace("/", ".").removesuffix(":0").rpartition(".")
         if root and last == "iteration" and leaf.whole and not leaf.shape:
-            found.add(root)  # as every optimizer of Keras has it
+            found.add(root)  # every optimizer of Keras has it
     beside = {f"{root.rpartition('.')[0]}.{step}".strip(".") for root in found for step in STEPS}
     return found | beside | {"step"}
 
 
 POWERS = re.compile(r"(.*/)?beta[12]_power(:0)?")
-"""Names of numbers that Adam of TensorFlow 1 keeps."""
+"""Names of numbers of Adam in TensorFlow 1."""
 
 
 def _slots(arrays: Mapping[str, Leaf]) -> set[str]:
-    """Names that lie below the name of an array: an optimizer of TensorFlow 1 keeps kernel/Adam."""
+    """Names below the name of an array: an optimizer of TensorFlow 1 stores kernel/Adam."""
     shapes = {name.removesuffix(":0"): leaf.shape for name, leaf in arrays.items()}
     found = {
         name for name, leaf in arrays.items() if shapes.get(name.rpartition("/")[0]) == leaf.shape

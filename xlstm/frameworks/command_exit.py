@@ -4,7 +4,7 @@
     ended(a command that finds no file)    2, "xlstm: a.keras: expected a readable model file, ..."
     ended(a command that meets Ctrl-C)     130, "xlstm: interrupted"
 
-Imports the standard library alone: Ctrl-C and a lack of memory often come while numpy is imported.
+Imports the standard library alone: Ctrl-C and a lack of memory often occur during numpy's import.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any, TextIO
 from xlstm.errors import XlstmError, printable
 
 CANNOT = 2
-"""Status of what cannot be done."""
+"""Status of a command that cannot be done."""
 
 INTERRUPTED = 130
 """Status after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 _asked: list[int] = []
-"""Every SIGINT that this command has met."""
+"""Every SIGINT that this command got."""
 
 _told: list[str] = []
 """Messages that were printed: one line is enough, from whichever process."""
@@ -42,16 +42,16 @@ def say(line: str) -> None:
 
 
 def ended(command: Callable[[], int]) -> int:
-    """Runs a command and returns its exit status; what it has printed is written by then.
+    """Runs a command, flushes its output, and returns its exit status.
 
-    A reader of stdout that goes away early changes no status. An error that nobody expects is a
-    mistake in xlstm: its traceback is shown, and the status is 2, as 1 means "not equal".
+    A reader of stdout that stops early does not change the status. An unexpected error is a bug of
+    xlstm: its traceback is shown, and the status is 2, as 1 means "not equal".
     """
     try:
         status = _run(command)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    if _asked or status == INTERRUPTED:  # C code may swallow it, or raise another error instead
+    if _asked or status == INTERRUPTED:  # C code may drop it, or raise another error instead
         if not _told:
             say("xlstm: interrupted")
         told()
@@ -60,13 +60,13 @@ def ended(command: Callable[[], int]) -> int:
 
 
 def go_on() -> None:
-    """Raises KeyboardInterrupt once more where something has swallowed that of this command."""
+    """Raises KeyboardInterrupt again if C code has dropped that of this command."""
     if _asked:
         raise KeyboardInterrupt
 
 
 def told() -> None:
-    """Notes that the line about Ctrl-C is written."""
+    """Records that the line about Ctrl-C is written."""
     _told.append("interrupted")
 
 
@@ -89,7 +89,7 @@ def _run(command: Callable[[], int]) -> int:
 
 
 def _line(error: Exception) -> str | None:
-    """The line for an error that a user or a machine causes; None for any other."""
+    """The line for an error of the user or the machine; None for any other."""
     if isinstance(error, XlstmError):
         return str(error)
     said = printable(error)
@@ -101,16 +101,16 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, ImportError):
         do = "allow this process more memory" if limited() else "install it again"
         last = printable((str(error).strip().splitlines() or ["no reason is said"])[-1])
-        return f"cannot import {error.name or 'a package'}: {last}; {do}"  # numpy says it last
+        return f"cannot import {error.name or 'a package'}: {last}; {do}"  # numpy: the last line
     if isinstance(error, RuntimeError) and "can't start new thread" in said:
         return f"{said}; allow this process more threads or memory"
-    if isinstance(error, SystemError) and limited():  # C code that does not look at what it got
+    if isinstance(error, SystemError) and limited():  # C code that does not check an allocation
         return f"{said}; allow this process more memory"
     return None
 
 
 def _written() -> bool:
-    """Flushes stdout; False where it takes no more, which a line on stderr says."""
+    """Flushes stdout; False if that fails, with a line on stderr."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # `xlstm count ... | head -1`
@@ -123,36 +123,37 @@ def _written() -> bool:
 
 
 def _drop(stream: TextIO) -> None:
-    """Sends what a stream still holds nowhere: the interpreter flushes it once more at its end."""
+    """Discards the rest of a stream: the interpreter flushes it again at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show(text: object) -> None:
-    """Prints to stdout; a reader that has gone away is no error."""
+    """Prints to stdout; a closed pipe is no error."""
     with contextlib.suppress(BrokenPipeError):
         print(text)
 
 
 def as_process(command: Callable[[], int]) -> int:
-    """Runs the command that this whole process is for; returns its status as `ended` does.
+    """Runs the command of this process; returns its status as `ended` does.
 
-    The first Ctrl-C unwinds it, so that it clears away what it wrote; a second one ends it at once.
+    The first Ctrl-C is an exception, so that the command removes its files; a second one ends it
+    at once.
     """
     _open_streams()
     _told.clear()
     with contextlib.suppress(ValueError):  # not the main thread
-        # where it was ignored (`nohup`, `&` in a script), it stays ignored
+        # if it was ignored (`nohup`, `&` in a script), it stays ignored
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, _first)
     sys.unraisablehook = _unraisable
     try:
         status = ended(command)
-    except SystemExit as left:  # argparse: --help, or words that it does not know
+    except SystemExit as left:  # argparse: --help, or unknown arguments
         status = left.code if isinstance(left.code, int) else CANNOT if left.code else 0
         status = status if _written() else CANNOT
     if status == INTERRUPTED:
-        # a framework whose import was broken off may crash while the interpreter ends
+        # a framework whose import was interrupted may crash while the interpreter ends
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(INTERRUPTED)
@@ -174,13 +175,13 @@ def only_first(number: int, _frame: FrameType | None) -> None:
 
 
 def _unraisable(found: Any) -> None:
-    """Reports what Python cannot raise, but for Ctrl-C, which `ended` reports."""
+    """Reports an exception that Python cannot raise; `ended` reports Ctrl-C."""
     if not issubclass(found.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(found)
 
 
 def _open_streams() -> None:
-    """Opens stdin, stdout and stderr where they are closed: else a file would get their number."""
+    """Opens stdin, stdout and stderr if they are closed: else a file would get their number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -192,7 +193,7 @@ def _open_streams() -> None:
 
 
 def quiet_libraries() -> None:
-    """Leaves stderr to this module: libraries say in many lines that they get no memory."""
+    """Silences libraries, which write many lines to stderr for a lack of memory."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -1,8 +1,9 @@
-"""A framework that takes the whole process down is a line of the report, and hides no other.
+"""Turns the crash of a framework into a line of the report; the others still run.
 
-The command line forks before it imports any framework; the child does the work and says which
-framework it turns to. Where a signal kills the child, the parent starts another one, in which that
-framework is known to crash. Linux alone is safe to fork; elsewhere the command runs as it is.
+The command line forks before it imports any framework. The child does the work, and writes the name
+of each framework before it uses it. If a signal kills the child, the parent starts another child,
+in which that framework is marked as crashing. Forks are safe on Linux alone; on other systems the
+command runs without a child.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from collections.abc import Callable, Iterator
 from xlstm.frameworks.command_exit import CANNOT, INTERRUPTED, go_on, limited, only_first, say, told
 
 CRASHED: dict[str, str] = {}
-"""Framework -> the signal that it died of, in an earlier run of this command."""
+"""Framework -> the signal that ended an earlier child of this command."""
 
 DONE = "done"
 """The last message of a child process: a crash after it comes from the interpreter's exit."""
 
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that somebody sends: they end the command."""
+"""Signals from outside: they end the command."""
 
 IMPORTING = 60
 """Seconds of processor time that an import may take in a child whose memory is limited."""
@@ -33,11 +34,10 @@ _parent: list[int] = []
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Lets the system end a child that an import keeps busy for want of memory.
+    """Limits the processor time of an import in a child, which may loop for lack of memory.
 
-    CPython 3.11 goes round in a circle where an error is handled and even the number of the line
-    gets no memory (`exception_unwind` in ceval.c). Processes that are no child of ours are left
-    alone.
+    CPython 3.11 loops forever if it handles an error and has no memory even for the line number
+    (`exception_unwind` in ceval.c). Only children of this module get a limit.
     """
     if not (_parent and limited()):
         yield
@@ -56,10 +56,10 @@ def importing() -> Iterator[None]:
 
 
 def note_framework(framework: str) -> None:
-    """Notes that a framework is imported or run from now on.
+    """Records that a framework is imported or run from now on.
 
     Raises:
-        RuntimeError: it took an earlier run down.
+        RuntimeError: it ended an earlier child.
     """
     go_on()
     if framework in CRASHED:
@@ -77,7 +77,7 @@ def _say(word: str) -> None:
 def run_guarded(command: Callable[[], int], again: bool = True) -> int:
     """The exit status of a command, run in children until one is not killed.
 
-    A child comes back from this function as its parent does. Without `again` there is one child.
+    This function returns in the child as it does in the parent. Without `again` there is one child.
     """
     if sys.platform != "linux":
         return command()
@@ -109,7 +109,7 @@ def run_guarded(command: Callable[[], int], again: bool = True) -> int:
 
 
 def _left(words: list[str], status: int) -> int:
-    """The status of a command whose child has left, which a library may have it do unasked."""
+    """The status of a command whose child has exited; a library may have called exit."""
     if status == INTERRUPTED:
         told()
         return status

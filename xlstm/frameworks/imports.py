@@ -1,4 +1,7 @@
-"""Importing frameworks: quietly where they are installed, with good advice where they are not."""
+"""Imports frameworks without their messages, or says which extra to install.
+
+In: names such as "torch". Out: nothing, or a MissingFrameworkError that names the extra.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 def require(*frameworks: str) -> None:
     """Imports frameworks by name, or says which extra to install.
 
-    TensorFlow's C++ greets on stderr whatever one sets: nothing of it is shown. What other threads
-    write to stderr meanwhile comes after the import.
+    TensorFlow's C++ writes to stderr for any settings; these lines are removed. Lines of other
+    threads during the import appear after it.
 
     Args:
         frameworks: names such as "torch" or "nnx".
 
     Raises:
         MissingFrameworkError: a framework is not installed, and the error names its extra; or its
-            import fails, and the error says how.
+            import fails, and the error quotes the reason.
         UsageError: an unknown framework, or a KERAS_BACKEND that Keras cannot import.
     """
     adapters = [registry.adapter(name) for name in frameworks]
@@ -45,19 +48,19 @@ GREETING = re.compile(
     rb"|To enable the following instructions: "
     rb"|OpenBLAS "
 )
-"""First letters of a line that TensorFlow writes when it is imported, or what it imports."""
+"""Beginning of a line that TensorFlow or its dependencies write during the import."""
 
 _ASIDE = threading.RLock()
-"""Taken by whoever has put stderr aside, which the process has once."""
+"""Lock for redirecting stderr, which the process has once."""
 
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Takes out of stderr what C++ writes there; an error that Python raises says what is wrong."""
+    """Removes lines of C++ from stderr; Python raises its own errors."""
     with _ASIDE:
         try:
             kept = os.dup(2)
-        except OSError:  # there is no stderr
+        except OSError:  # stderr is closed
             yield
             return
         with os.fdopen(kept, "wb") as stderr, os.fdopen(_scratch(), "rb") as aside, _level():
@@ -75,7 +78,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def _scratch() -> int:
-    """A descriptor to write to and to read from; of /dev/null where a full disk gives no other."""
+    """A descriptor to write to and to read from; of /dev/null if the disk is full."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("stderr")
     try:
@@ -87,7 +90,7 @@ def _scratch() -> int:
 
 @contextlib.contextmanager
 def _level() -> Iterator[None]:
-    """Lets TensorFlow's C++ say little, unless the user has set that."""
+    """Sets a quiet log level for TensorFlow's C++, unless the user has set one."""
     asked = LEVEL in os.environ
     os.environ.setdefault(LEVEL, "3")
     try:

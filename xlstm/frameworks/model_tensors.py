@@ -1,4 +1,8 @@
-"""A whole model's tensors in one framework: names, shapes, and hub weights both ways."""
+"""Converts canonical weights of a whole model to a framework's named tensors, and back.
+
+In: a Model and an adapter. Out: names and shapes (`tensors`), arrays (`pack_model`), and canonical
+weights (`unpack_model`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from xlstm.slots import FOLD, Slot, Table, folds, pack, shape, split_bias_sides,
 
 @dataclass(frozen=True)
 class FrameworkTensor:
-    """One framework tensor of a model: whose it is, its full name, its shape, the layer's form."""
+    """One framework tensor of a model: its owner, its full name, its shape, the layer's form."""
 
     node: Node
     slot: Slot
@@ -46,7 +50,7 @@ class _Placed(NamedTuple):
         return {slot.name: self.name(slot) for slot in active}
 
     def hub(self, model: Model) -> dict[str, Array]:
-        """This part's hub tensors, without what their names start with."""
+        """The canonical tensors of this part, without the prefix of their names."""
         before = self.place.before
         held = model.weights[self.node.name].items()
         return {name.removeprefix(before): a for name, a in held if name.startswith(before)}
@@ -66,13 +70,13 @@ def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Ite
 
 
 def _with_any_mask(model: Model, node: Node) -> Node:
-    """A node with a mask if any call of its layer has one: what its layer has to obey."""
+    """A node with a mask if any call of its layer has one: the port's layer must take it."""
     obeyed = node.mask or model.mask_of(node.name)
     return node if obeyed is node.mask else replace(node, mask=obeyed)
 
 
 def check_supported(node: Node, adapter: Adapter) -> None:
-    """Raises UnsupportedError where a framework has no exact form of a layer."""
+    """Raises UnsupportedError if a framework has no exact form of a layer."""
     if why := missing_source(node.spec, adapter.name):
         where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "register it with that, or port elsewhere")
@@ -141,9 +145,9 @@ def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
 
 
 def beside(model: Model, adapter: Adapter, names: Iterable[str]) -> set[str]:
-    """Those of these names whose tensors a trained port holds and its function does not use.
+    """Names of tensors of a trained port that its function does not use.
 
-    They are counts of training steps and the state of random numbers, by the adapter's tables.
+    They are counts of training steps and states of random numbers, by the adapter's tables.
 
     Args:
         model: what is ported.
@@ -167,12 +171,12 @@ def _in(name: str, layers: Container[str]) -> bool:
 
 
 def unwrapped(adapter: Adapter, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
-    """The tensors as they are called, then without what modules around a port put before them.
+    """The tensors under their names, then without the prefixes of modules around a port.
 
-    Only what all names start with is taken away, once for every module around another one.
+    Only a prefix of all names is removed, once for every module around another one.
 
     Args:
-        adapter: the framework, which says what such modules are called.
+        adapter: the framework, whose `wrappers` has such prefixes.
         arrays: by full name.
     """
     yield arrays
@@ -186,9 +190,9 @@ def unwrapped(adapter: Adapter, arrays: Mapping[str, Array]) -> Iterator[Mapping
 def unpack_model(
     model: Model, adapter: Adapter, arrays: Mapping[str, Array]
 ) -> dict[str, dict[str, Array]]:
-    """Hub weights of every layer from the framework's tensors by full name.
+    """Canonical weights of every layer from the framework's tensors by full name.
 
-    What a trained port holds besides, and its function does not use, is left out (`beside`).
+    Tensors of a trained port that its function does not use are left out (`beside`).
 
     Raises:
         WeightsError: tensors missing, left over or of a wrong shape.
@@ -217,7 +221,7 @@ def unpack_model(
 def first_gap(model: Model, adapter: Adapter, arrays: Mapping[str, Array], dtype: str) -> str:
     """The first tensor in which a port's weights, read back, are not the source's; "" for none.
 
-    Where the port keeps one bias for two, it has to be their sum; a second one for one is zero.
+    If the port has one bias for two, it must be their sum; a second one for one must be zero.
 
     Raises:
         WeightsError: tensors missing, left over or of a wrong shape.
@@ -236,7 +240,7 @@ def _same(table: Table, tensor: str, want: Array, got: Array, dtype: str) -> boo
     if "s" not in table.kind.tensors[tensor]:
         return np.array_equal(got, want, equal_nan=True)
     if any(slot.fixed.get("s") == FOLD for slot in table.slots):
-        # bfloat16 lies in float32 arrays, whose sums are no numbers of bfloat16 yet
+        # bfloat16 is stored in float32 arrays, whose sums have to be rounded
         want, got = (
             cast(split_bias_sides(table.kind, want), dtype),
             split_bias_sides(table.kind, got),
@@ -247,7 +251,7 @@ def _same(table: Table, tensor: str, want: Array, got: Array, dtype: str) -> boo
 
 
 def fold_notes(model: Model, adapter: Adapter) -> list[str]:
-    """A line for each layer whose two biases this framework's single bias has to add up."""
+    """A line for each layer whose two biases are added for this framework's single bias."""
     return [
         f"{placed.node.name}: both biases are not zero; they are added into the one bias that "
         f"{adapter.title} keeps{_which(placed.place.table)}, rounded once in the stored dtype"
@@ -258,7 +262,7 @@ def fold_notes(model: Model, adapter: Adapter) -> list[str]:
 
 
 def _which(table: Table) -> str:
-    """The gates whose biases are added up, where it is not all of them."""
+    """Names of the gates whose biases are added, "" for all."""
     folded = [slot for slot in table.slots if slot.fixed.get("s") == FOLD]
     gates = "".join(str(s.fixed.get("g", s.gates)) for s in folded)
     gates = "".join(

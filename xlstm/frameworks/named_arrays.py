@@ -1,4 +1,7 @@
-"""Models from arrays by name: the names say which framework they come from, specs say the rest."""
+"""Builds models from arrays by name: the names show the framework, specs give the layers.
+
+In: a state dict or a file's arrays, and a spec for each layer. Out: a Model, a chain of the layers.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,13 @@ def from_arrays(
     """A chain of layers with the weights of a state dict or of a file of named arrays.
 
     Args:
-        arrays: anything that numpy takes, by the names that one of the frameworks gives it, such as
-            "lstm.weight_ih_l0" (PyTorch), "lstm/lstm_cell/kernel" (Keras) or
-            "params.lstm.cell.ii.kernel" (Flax Linen). Layers that one module of PyTorch stacks are
-            called lstm_l0, lstm_l1 and so on. Or a list, as `get_weights()` of Keras or
-            `parameters()` of PyTorch give it, whose shapes have to tell which; names arr_0, arr_1
-            that numpy gives stand for a list.
+        arrays: arrays by their names in one of the frameworks, such as "lstm.weight_ih_l0"
+            (PyTorch), "lstm/lstm_cell/kernel" (Keras) or "params.lstm.cell.ii.kernel" (Flax
+            Linen). The layers of one stacked module of PyTorch are called lstm_l0, lstm_l1 and so
+            on. Or a list from `get_weights()` of Keras or `parameters()` of PyTorch, whose shapes
+            must fit one framework alone; numpy's names arr_0, arr_1 stand for a list.
         layers: layer name -> spec, in order.
-        file: what errors and the report call the source.
+        file: name of the source in errors and reports.
 
     Raises:
         UsageError: no layers, or layers that do not chain.
@@ -81,7 +83,7 @@ def from_arrays(
 def _respelled(
     model: Model, adapter: Adapter, given: Mapping[str, Array]
 ) -> dict[str, Array] | None:
-    """The arrays by the names of a port's tensors, None unless each has one name that fits."""
+    """The arrays under the names of a port's tensors, None unless each has one name that fits."""
     wanted = _names(model, adapter)
     if adapter.pattern is None or not wanted:
         return None
@@ -103,10 +105,10 @@ def _respelled(
 
 
 def _from_list(model: Model, arrays: Sequence[Array]) -> Model:
-    """A chain with the arrays of a list, in the order of the one framework whose shapes they have.
+    """A chain with the arrays of a list, in the order of the one framework that has these shapes.
 
     Raises:
-        WeightsError: shapes of no framework, or of two.
+        WeightsError: the shapes fit no framework, or two.
     """
     fits: dict[str, Model] = {}
     every = [registry.adapter(name) for name in registry.FRAMEWORKS]
@@ -139,7 +141,7 @@ def _shapes(model: Model, adapter: Adapter) -> list[str]:
 
 
 def _fit(model: Model, adapter: Adapter, names: Collection[str]) -> bool:
-    """True if these are the names of a model's tensors in one framework, all of them."""
+    """True if these are the names of all tensors of a model in one framework."""
     own = set(_names(model, adapter))
     others = set(names) - own
     return bool(own) and own <= set(names) and others == beside(model, adapter, others)
@@ -150,7 +152,7 @@ STACKED = re.compile(r"^(.*?)((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?$")
 
 
 def flat(arrays: Mapping[Any, object], below: str = "") -> Iterator[tuple[str, object]]:
-    """Every array by its whole name, those of mappings in mappings joined with dots."""
+    """Every array with its full name; names of nested mappings are joined with dots."""
     for name, found in arrays.items():
         if isinstance(found, Mapping):
             yield from flat(found, f"{below}{name}.")
@@ -159,7 +161,7 @@ def flat(arrays: Mapping[Any, object], below: str = "") -> Iterator[tuple[str, o
 
 
 def unstacked(arrays: Mapping[str, T]) -> dict[str, T]:
-    """The arrays; those of layers that a module of PyTorch stacks or holds named as a chain's are.
+    """The arrays, with names of a chain for the layers of a stacked module of PyTorch.
 
     >>> list(unstacked({"lstm.weight_ih_l0": np.zeros(1), "lstm.weight_ih_l1": np.zeros(1)}))
     ['lstm_l0.weight_ih_l0', 'lstm_l1.weight_ih_l0']
@@ -179,7 +181,7 @@ def unstacked(arrays: Mapping[str, T]) -> dict[str, T]:
 def _plain(name: object, array: object) -> Array:
     try:
         found = np.asarray(array)
-    except (TypeError, ValueError, RuntimeError) as error:  # tensors that numpy cannot take
+    except (TypeError, ValueError, RuntimeError) as error:  # tensors that numpy cannot convert
         said = str(error).partition("\n")[0] or type(error).__name__
         do = "pass numpy arrays, such as tensor.detach().cpu().numpy()"
         raise WeightsError(name, "an array of numbers", said, do) from None
@@ -189,7 +191,7 @@ def _plain(name: object, array: object) -> Array:
 
 
 def _names(model: Model, adapter: Adapter) -> list[str]:
-    """Names of a model's tensors in one framework, none where that has no form of a layer."""
+    """Names of a model's tensors in one framework, none if that has no form of a layer."""
     try:
         return [tensor.name for tensor in tensors(model, adapter)]
     except UnsupportedError:

@@ -1,14 +1,14 @@
-"""Leaves every global random state as it was: a user's seed means what it meant without a port.
+"""Restores every global random state after a call, so that a user's seed keeps its effect.
 
 Layers start from random weights before they get the trained ones, and Keras takes the seed of each
-from Python's `random` (keras/src/random/seed_generator.py). In: a function of ours that makes or
-runs models. Out: the same function, after which the states are those of before it.
+from Python's `random` (keras/src/random/seed_generator.py). In: a function of xlstm that builds or
+runs models. Out: the same function, after which the states are those before the call.
 
     @unmoved
     def port(source, to): ...
 
-The states are those of Python, numpy and every framework that xlstm has turned to. A thread that
-draws numbers during the call draws them once more after it.
+The states are those of Python, numpy and every framework that xlstm uses. A thread that draws
+numbers during the call draws the same numbers again after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import ModuleType
 import numpy as np
 
 HOOK = "random_state"
-"""Name of a live half's function that returns what puts its framework's states back."""
+"""Name of a live half's function that returns the function to restore its states."""
 
 _lock = threading.RLock()
 _calls = 0
@@ -31,11 +31,11 @@ _back: dict[str, Callable[[], object]] = {}
 """Functions that restore each state during calls: to the state before the first of them."""
 
 _turned_to: dict[str, ModuleType] = {}
-"""The live halves of this process that have states, each imported to its end."""
+"""The live halves of this process that have states, each fully imported."""
 
 
 class _Unmoved(contextlib.ContextDecorator):
-    """Keeps all global random states as they are, around a block or around calls of a function."""
+    """Restores all global random states after a block, or after each call of a function."""
 
     def __enter__(self) -> None:
         _enter()
@@ -49,7 +49,7 @@ unmoved = _Unmoved()
 
 
 def note(live: ModuleType) -> None:
-    """Takes the states of a framework that a call turns to, before the call has used it."""
+    """Saves the states of a framework during a call, before the call uses it."""
     with _lock:
         if hasattr(live, HOOK):
             _turned_to[live.__name__] = live
@@ -57,7 +57,7 @@ def note(live: ModuleType) -> None:
 
 
 def _take() -> None:
-    """Takes the states that are not taken yet, if a call is under way."""
+    """Saves the states that are not saved yet, if a call is under way."""
     for name, live in _turned_to.items() if _calls else ():
         if name not in _back:
             _back[name] = getattr(live, HOOK)()

@@ -1,8 +1,8 @@
 """Recognises layers by the names and shapes of their arrays: counts without a model.
 
-A state dict, a safetensors file or a Flax checkpoint of somebody else says no options. Its names
-say the framework, its shapes the kind of layer and the sizes, where only one layer has such shapes.
-What they leave open is counted as it lies there, and in no other framework.
+A state dict, a safetensors file or a Flax checkpoint contains no options. Its names show the
+framework. Its shapes show the kind of layer and the sizes, if only one layer has such shapes. Other
+arrays are counted in their own framework alone.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from xlstm.ir.graph import Node
 from xlstm.slots import Shaped, Slot, Table, check, sizes_of
 
 CELL = re.compile(r"(\w+_)?(lstm|gru|rnn)(_\w+)?_cell(_\d+)?")
-"""Last part of the path of a recurrent cell, as every framework names them itself."""
+"""Last part of the path of a recurrent cell in the default names of every framework."""
 
 LONGEST = 200
 """Characters of a cell's name."""
 
 CELL_PARTS = ("gates", "candidate", "projection")
-"""Layers that cells of TensorFlow 1 keep inside."""
+"""Layers inside cells of TensorFlow 1."""
 
 
 def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> L.LayerSpec | None:
-    """The layer of a form of weights, None where sizes do not say all of it."""
+    """The layer of a form of weights, None if the sizes do not define it."""
     i, h, j, o = (sizes.get(axis, 0) for axis in "ihjo")
     found: dict[str, L.LayerSpec] = {}
     if h:
@@ -44,7 +44,7 @@ def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> L.LayerSpec 
         }
         if 0 < j < h:
             found["LSTM with projection"] = L.LSTM(i, h, use_bias=use_bias, projection=j)
-    elif o and i and use_bias:  # a matrix alone could as well be an embedding
+    elif o and i and use_bias:  # a matrix without a bias could be an embedding
         found = {"Dense": L.Dense(i, o, use_bias=use_bias)}
     elif o and use_bias:
         found = {"BatchNorm": L.BatchNorm(o)}
@@ -53,13 +53,13 @@ def spec_of(form: str, sizes: Mapping[str, int], use_bias: bool) -> L.LayerSpec 
 
 @dataclass(frozen=True)
 class Group:
-    """Arrays that are one layer's.
+    """The arrays of one layer.
 
     Attributes:
         path: of the layer.
-        spec: of the layer, as far as shapes say it.
+        spec: of the layer, as far as shapes define it.
         names: slot name -> the array's name.
-        table: whose slots they are; None for a cell that no table has.
+        table: the table of these slots; None for a cell that no table has.
     """
 
     path: str
@@ -84,7 +84,7 @@ def plain_name(name: str) -> str:
 
 
 class _Ends:
-    """Names by their last parts, so that no table looks at all of them."""
+    """An index of names by their last parts, so that no table has to search all of them."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = names
@@ -101,7 +101,7 @@ class _Ends:
 
 
 def _called(adapter: Adapter, prefix: str, slot: Slot) -> str:
-    """A tensor's name; statistics may lie below a root of their own."""
+    """A tensor's name; statistics may have another root."""
     if slot.is_buffer and adapter.other_root:
         prefix = adapter.other_root + prefix.removeprefix(adapter.root)
     return prefix + slot.name
@@ -113,10 +113,10 @@ def _native(adapter: Adapter, spec: L.LayerSpec) -> bool:
 
 
 def _in_cell(path: str, spec: L.LayerSpec) -> bool:
-    """True for the shapes of a dense layer under the name of a cell, which may hold its gates."""
+    """True for the shapes of a dense layer under the name of a cell, which may be its gates."""
     *above, last = path.rsplit(".", 2)
     named = above[-1] if above and last in CELL_PARTS else last
-    # the pattern takes long for a name that repeats its words a million times
+    # the pattern is slow for a name that repeats its words a million times
     return isinstance(spec, L.Dense) and len(named) < LONGEST and bool(CELL.fullmatch(named))
 
 
@@ -127,20 +127,20 @@ def _proven(
     names: Mapping[str, str],
     arrays: Mapping[str, Shaped],
 ) -> Group | None:
-    """The layer that a table's slots below a prefix are, None unless names and shapes fit."""
+    """The layer of a table's slots below a prefix, None unless names and shapes fit."""
     path = prefix.removeprefix(adapter.root).removesuffix(table.prefix).rstrip(".")
     for absent in (frozenset[str](), frozenset({"bias"})):
         slots = table.present_slots(absent)
         left = (_called(adapter, prefix, slot) for slot in table.slots if slot.tensor in absent)
         if any(name in names for name in left):
-            continue  # a bias of another shape is that of another layer
+            continue  # a bias of another shape belongs to another layer
         called = {s.name: _called(adapter, prefix, s) for s in slots}
         mine = {slot: names[name] for slot, name in called.items() if name in names}
         if len(mine) != len(slots):
             continue
         shapes = {slot: arrays[name] for slot, name in mine.items()}
         if any(slot.rank != len(shapes[slot.name].shape) for slot in slots):
-            continue  # an error for each of thousands of arrays takes long
+            continue  # raising an error for each of thousands of arrays is slow
         try:
             sizes = sizes_of(table, shapes)
             check(table, shapes, sizes, absent, prefix)
@@ -156,7 +156,7 @@ def _proven(
 
 
 def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
-    """The layers that are proven in one framework's names; each array belongs to one at most."""
+    """The layers that one framework's names prove; each array belongs to one at most."""
     plain = {name: plain_name(name) for name in arrays}
     names = {plain_name: name for name, plain_name in plain.items()}
     ends = _Ends([*names])
@@ -177,9 +177,9 @@ def groups(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
 
 
 def numbered(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
-    """The layers of arrays that have numbers for names, as new weights files of Keras keep them.
+    """The layers of arrays whose names are numbers, as in new weights files of Keras.
 
-    Their order is that of the tables, and the path has to say the class or a cell.
+    Their order is that of the tables, and the path must contain the class or a cell.
     """
     below: dict[str, dict[int, str]] = {}
     for name in arrays:
@@ -198,7 +198,7 @@ def numbered(adapter: Adapter, arrays: Mapping[str, Shaped]) -> list[Group]:
 def _in_order(
     adapter: Adapter, path: str, ordered: Sequence[str], arrays: Mapping[str, Shaped]
 ) -> Iterator[Group]:
-    """The layers that arrays in the order of a table may be, by shapes and the words of a path."""
+    """Possible layers of arrays in the order of a table, by shapes and the words of a path."""
     words = re.sub(r"_\d+(?=/|$)", "", path).split("/")
     for table in adapter.default.values():
         slots = adapter.tables[table].slots
@@ -213,12 +213,12 @@ def _in_order(
 
 
 def _word(spec: L.LayerSpec) -> str:
-    """The class of a layer as Keras writes it in paths."""
+    """The class of a layer in the spelling of Keras's paths."""
     return "batch_normalization" if isinstance(spec, L.BatchNorm) else snake(spec.kind)
 
 
 def snake(name: str) -> str:
-    """A class as Keras names its layers.
+    """The default name of Keras for layers of a class.
 
     >>> snake("SimpleRNN"), snake("LSTM")
     ('simple_rnn', 'lstm')
@@ -230,7 +230,7 @@ def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:
     """The framework whose names explain the most arrays, and the layers that they prove.
 
     Raises:
-        WeightsError: no array is any layer's of any framework.
+        WeightsError: no array belongs to a layer of any framework.
     """
     every = [registry.adapter(name) for name in registry.FRAMEWORKS]
     known = [(adapter, groups(adapter, arrays)) for adapter in every]
@@ -251,7 +251,7 @@ def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:
 
 
 def missing_layers_error(arrays: Mapping[str, object], where: str = "load") -> UsageError:
-    """The error for named arrays without layers: what they prove, for the caller to complete."""
+    """The error for named arrays without layers: the specs that they prove, to be completed."""
     want = "layers= for a mapping or file of arrays"
     try:
         given = unstacked(leaves(arrays).arrays)
@@ -273,7 +273,7 @@ def _both(spec: L.LayerSpec) -> str:
 
 
 def _spec_text(spec: L.LayerSpec, more: str = "") -> str:
-    """A spec as the caller writes it, as far as shapes say it."""
+    """The source text of a spec, as far as shapes define it."""
     sizes = [size for axis, size in spec.sizes().items() if axis in "iho"]
     use_bias = getattr(spec, "use_bias", True)
     more += "" if use_bias else ", use_bias=False"

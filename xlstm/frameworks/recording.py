@@ -15,9 +15,8 @@ class LayerRecord(NamedTuple):
     Attributes:
         name: the suspect's name of the layer.
         kind: its class.
-        output: the first array that it gave, in the suspect's own order of axes.
-        options: plain attributes that it was made with.
-        read: the first array that it was given, None where that is not known.
+        output: the first array that it returned, in the suspect's own order of axes.
+        options: plain attributes of the layer's object.
     """
 
     name: str
@@ -32,10 +31,10 @@ class RunRecord:
     """One run of a suspect.
 
     Attributes:
-        outputs: what it returned, in order.
-        states: what lay deeper in what it returned: states of recurrent layers.
-        gave: what its layers gave, in the order in which they were done.
-        form: how it returned them, as `form_of` says it; None where that is not known.
+        outputs: the arrays that it returned, in order.
+        states: arrays that were nested deeper in its result: states of recurrent layers.
+        gave: records of its layers, in the order in which they finished.
+        form: container of the outputs, in the words of `form_of`; None if unknown.
     """
 
     outputs: list[Array]

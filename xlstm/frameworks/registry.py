@@ -1,4 +1,7 @@
-"""Frameworks by name: a table of strings, each imported only when asked for."""
+"""Adapters by name: a table of strings, each imported on demand.
+
+adapter("torch").title      "PyTorch"; PyTorch itself is not imported
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ KERAS_OUTLINE = "xlstm.converters.keras.read.outline:outline"
 """The function that converts the description of a Keras file to an outline (`xlstm inspect`)."""
 
 KERAS_CLASSES = "xlstm.converters.keras.read.layers.rules:CLASSES"
-"""The classes of Keras that are read without being registered."""
+"""The classes of Keras that need no registration."""
 
 FRAMEWORKS = ("keras", "torch", "nnx", "linen")
 """The frameworks that are counted and compared when none are named."""
@@ -96,7 +99,7 @@ def table(path: str) -> Table:
 
 def owner(obj: Any) -> Adapter | None:
     """The adapter whose framework `obj` belongs to, None if there is none."""
-    # A pair is how Flax Linen hands a model around: (module, variables).
+    # a model of Flax Linen is a pair: (module, variables)
     first = obj[0] if isinstance(obj, tuple) and len(obj) == 2 else obj
     return owner_of(type(first))
 

@@ -1,4 +1,7 @@
-"""A layer's tensors drawn to scale, gate by gate, in every framework; matplotlib draws."""
+"""Draws a layer's tensors to scale, gate by gate, in every framework, with matplotlib.
+
+In: an explanation. Out: the text of an SVG document.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,15 @@ if TYPE_CHECKING:
 
 COLOURS = {"i": "#56B4E9", "f": "#D55E00", "g": "#CC79A7", "o": "#0072B2"}
 COLOURS |= {"r": "#56B4E9", "z": "#D55E00", "n": "#CC79A7"}
-"""Of Okabe and Ito's colours the four that differ most whatever one's colour vision (smallest
-distance 20.7 in CIELAB with normal vision, protanopia, deuteranopia and tritanopia)."""
+"""The four of Okabe and Ito's colours that differ most for any colour vision (smallest distance
+20.7 in CIELAB with normal vision, protanopia, deuteranopia and tritanopia)."""
 
 PLAIN = "#AAAAAA"
-"""Colour of what belongs to no gate."""
+"""Colour of parts of no gate."""
 
 INK, WHITE = "#1A1A1A", "#FFFFFF"
 ON = {COLOURS["o"]: WHITE}
-"""Colour of a block -> colour of a letter on it, where that is not INK."""
+"""Colour of a block -> colour of a letter on it, if that is not INK."""
 
 STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -38,11 +41,11 @@ STYLE = {
 }
 
 _STYLING = threading.RLock()
-"""Taken by whoever draws: matplotlib has one style for all threads."""
+"""Lock for drawing: matplotlib has one style for all threads."""
 
 
 def svg(found: ExplanationData) -> str:
-    """The picture as an SVG document of its own, byte for byte the same every time.
+    """The picture as an SVG document, byte for byte the same at every call.
 
     Raises:
         MissingFrameworkError: matplotlib is not installed.
@@ -52,7 +55,7 @@ def svg(found: ExplanationData) -> str:
         picture = io.StringIO()
         metadata = {"Date": None, "Creator": "xlstm", "Title": found.title}
         figure(found).savefig(picture, format="svg", metadata=metadata)
-    # matplotlib's unit is the point, which is 4/3 of what a browser calls a pixel
+    # matplotlib's unit is the point, which is 4/3 of a browser's pixel
     start, tag, rest = picture.getvalue().partition("<svg ")
     attributes, end, body = rest.partition(">")
     return "".join([start, tag, re.sub(r'(\d)pt"', r'\1"', attributes), end, body])
@@ -60,7 +63,7 @@ def svg(found: ExplanationData) -> str:
 
 @contextlib.contextmanager
 def _drawing() -> Iterator[None]:
-    """Sets matplotlib as it comes, whatever the user has set; his settings are put back."""
+    """Sets matplotlib's defaults, and restores the user's settings at the end."""
     if importlib.util.find_spec("matplotlib") is None:
         want, got = "matplotlib to be installed", "no module matplotlib"
         do = "pip install 'xlstm-converter[draw]'"

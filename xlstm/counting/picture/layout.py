@@ -45,8 +45,8 @@ def layout(found: ExplanationData, measure: Callable[[str, float, bool], float])
     """The places of all parts of the picture.
 
     Args:
-        found: what is drawn.
-        measure: text, size and whether it is bold -> its width.
+        found: the explanation to draw.
+        measure: text, size and True for bold -> its width.
 
     Raises:
         UnsupportedError: no framework has the layer.
@@ -70,7 +70,7 @@ def layout(found: ExplanationData, measure: Callable[[str, float, bool], float])
 
 
 def _heading(sheet: Sheet, found: ExplanationData, top: Panel, panels: Sequence[Panel]) -> float:
-    """Title, formula, legend and notes; gives where they end."""
+    """Title, formula, legend and notes; returns the y of their end."""
     sheet.write(found.title, MARGIN, MARGIN + LARGE, LARGE, bold=True)
     y = MARGIN + LARGE + LINE + 8
     sheet.write(f"{found.formula} = {found.numbers}", MARGIN, y, MEDIUM)
@@ -143,7 +143,7 @@ def _draw(sheet: Sheet, top: Panel, others: Sequence[Panel], y: float) -> None:
         elif number < len(rows) - 1:
             y += GAP
     if len(rows) > 1 and others:
-        # past the second half on the left, where the first of the others has its gutter
+        # past the second half on the left, in the gutter of the first of the others
         lanes = _lanes(others[0], MARGIN)
         for gate, points in starts.items():
             points += [(lanes[gate], points[-1][1]), (lanes[gate], y + 10 + tracks[gate])]
@@ -175,7 +175,7 @@ def _below(
     y: float,
     starts: dict[str, list[tuple[float, float]]],
 ) -> float:
-    """A panel of the lower row with the lines to it; gives its width."""
+    """A panel of the lower row with the lines to it; returns its width."""
     lanes, tracks, inner = _lanes(panel, x), _tracks(panel.gates), x + _gutter(panel)
     sheet.write(panel.title, inner, y + LINE, MEDIUM, bold=True)
     widths = panel.widths(by_role=not panel.upright)
@@ -196,7 +196,7 @@ def _below(
 
 
 def _end(panel: Panel, block: PictureBlock, lane: float, track: float) -> list[tuple[float, float]]:
-    """From a lane to a block: to its left side, or over a track to its upper side."""
+    """The end of a line, from a lane to a block's left side, or over a track to its upper side."""
     x, y = block.middle
     if panel.upright:
         return [(lane, y), (block.x, y)]
@@ -212,7 +212,7 @@ def _place(
     *,
     above: bool,
 ) -> list[PictureBlock]:
-    """Tensors side by side, their labels above and their lower sides at y, or the other way."""
+    """Tensors side by side, labels above and lower sides at y, or labels below and upper sides."""
     found = []
     for cell, width in zip(row, widths, strict=False):
         top = y - cell.high if above else y

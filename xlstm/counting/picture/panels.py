@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from xlstm.counting.tensor_rows import Column, TensorRow
 
 THINNEST = 3.0
-"""No side is drawn shorter."""
+"""Shortest side."""
 NARROWEST = 6.0
-"""No gate is drawn narrower."""
+"""Narrowest gate."""
 
 MARGIN, GAP, LINE = 20.0, 16.0, 14.0
 TRACK = 6.0
-"""Distance of lines that run side by side."""
+"""Distance of parallel lines."""
 LETTER = 12.0
 """Room for a gate's letter, each way."""
 STRIP = LETTER + 6.0
@@ -69,7 +69,7 @@ class Line:
 
 @dataclass
 class Sheet:
-    """Everything that is drawn, and how far it reaches."""
+    """All parts of a picture, and its extent."""
 
     measure: Callable[[str, float, bool], float]
     scale: float
@@ -82,7 +82,7 @@ class Sheet:
     def write(
         self, text: str, x: float, y: float, size: float = SMALL, bold: bool = False
     ) -> float:
-        """Adds a line of text that starts at x, and says where it ends."""
+        """Adds a line of text that starts at x, and returns the x of its end."""
         self.texts.append(Text(text, x, y, size, bold))
         end = x + self.measure(text, size, bold)
         self.reach(end, y + 4)
@@ -95,11 +95,11 @@ class Sheet:
 
 @dataclass(frozen=True)
 class PictureCell:
-    """A tensor and the room it takes.
+    """A tensor and its size in the picture.
 
     Attributes:
         row: the tensor.
-        upright: whether its gates lie one below the other.
+        upright: True if its gates lie one below the other.
         wide: of its rectangle.
         high: of its rectangle.
         label: width of its name and its shape.
@@ -178,7 +178,7 @@ class Panel:
 
     @property
     def gates(self) -> list[str]:
-        """Letters of the gates in the order in which the kernel has them."""
+        """Letters of the gates in the kernel's order."""
         return [gate for cell in self.cells if self.leads(cell) for gate in cell.gates]
 
     def leads(self, cell: PictureCell) -> bool:

@@ -326,7 +326,6 @@ def unpack(
 
     Args:
         table: the framework's layer.
-
         arrays: the framework's tensors by slot name.
         sizes: sizes of the canonical axes.
         absent: canonical tensors that the layer does not have.

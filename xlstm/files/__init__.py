@@ -1,7 +1,7 @@
-"""Readers of model files, with numpy alone; every file is taken for hostile.
+"""Readers of model files, with numpy alone; no file is trusted.
 
-Each container is read into one neutral `Description`; what its configs mean is the business of the
-adapter of the framework that wrote it.
+In: a path. Out: a `Description`, the same for all containers, with configs as plain data. The
+adapter of the framework that wrote the file interprets the configs.
 """
 
 from xlstm.files.description import Description, Stored

@@ -1,12 +1,12 @@
-"""Files and folders that are there whole, as they were before, or not at all.
+"""Writes files and folders atomically: in full, or not at all.
 
-Everything is written beside its target, under a name that only this module makes, flushed to the
-disk, and put in place in one step. Whoever dies on the way leaves such a name behind; the next
-write to the same target clears it. A lock that ends with its process tells what is left over.
+Everything is written beside its target under a name of this module, flushed to the disk, and moved
+to its target in one step. A killed process leaves such a name behind; the next write to the same
+target removes it. A lock that ends with its process shows which names are leftovers.
 
-On Linux two folders are exchanged in one step (`renameat2`; ext4, XFS, Btrfs and tmpfs can). Other
+On Linux two folders are exchanged in one step (`renameat2`; on ext4, XFS, Btrfs and tmpfs). Other
 systems need two renames: a run that is killed between them leaves the old folder under its other
-name, and the next write to the target puts it back first. Systems without `fcntl` clear nothing.
+name, and the next write to the target moves it back first. Without `fcntl` nothing is removed.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as here:
@@ -34,23 +34,23 @@ from typing import Any
 from xlstm.errors import UsageError
 
 OLD = "-old"
-"""End of the name of a folder that is about to be replaced, where there is no exchange."""
+"""End of the name of a folder that is about to be replaced, on systems without an exchange."""
 
 NOREPLACE, EXCHANGE = 1, 2
 """Flags of `renameat2` in linux/fs.h."""
 
 UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""Answers of systems, and of file systems, that do not know a flag, or `fsync` of a folder."""
+"""Errors of systems and file systems that do not support a flag, or `fsync` of a folder."""
 
 TRIES = 8
-"""Names that are tried where a run beside this one takes a new name for a leftover."""
+"""Attempts to lock a new name: a parallel run may remove it as a leftover before."""
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a file in one step; its mode stays, links are followed, devices are written to.
+    """Writes a file in one step; keeps its mode, follows links, and writes to devices.
 
     Raises:
-        OSError: as `open` raises, or no place beside it.
+        OSError: as `open` raises, or no file can be created beside it.
     """
     mode = path.stat().st_mode if path.exists() else None
     if (mode is not None and not stat.S_ISREG(mode)) or _is_stream(path):
@@ -71,7 +71,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _errors_name(path: Path) -> Iterator[None]:
-    """Errors of the file system that name the file which the user asked for, not the one beside."""
+    """Lets errors of the file system name the user's file, not the one beside it."""
     try:
         yield
     except OSError as error:
@@ -81,22 +81,22 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 
 def _is_stream(path: Path) -> bool:
-    """True for /dev/stdout and its like: whoever has it open would not see another file there."""
+    """True for /dev/stdout and the like: its reader would not see a file that replaces it."""
     return os.path.abspath(path).startswith(("/dev/", "/proc/"))
 
 
 @contextlib.contextmanager
 def written_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` at the end, or vanishes on any error.
+    """A folder to write into that replaces `folder` at the end, or is removed after any error.
 
     Args:
-        folder: a path whose parent is there.
-        check: raises for a folder that must not be replaced; called with the old one once more
-            when the new one stands in its place, which is undone where it raises.
+        folder: a path whose parent exists.
+        check: raises for a folder that must not be replaced. It is called again with the old one
+            after the exchange, which is undone if it raises.
 
     Raises:
-        UsageError: no place to write, an old folder that cannot be removed, or one of somebody
-            else's that came there meanwhile.
+        UsageError: no folder can be written, the old folder cannot be removed, or another process
+            has created a different folder there.
     """
     clear(folder)
     with _claimed(folder, _new_folder) as work:
@@ -106,10 +106,10 @@ def written_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path
 
 
 def clear(target: Path) -> None:
-    """Removes what killed writes to a target have left.
+    """Removes the leftovers of killed writes to a target.
 
-    An old folder that no new one has replaced is put back. What a living process is writing is
-    locked, and stays, as does what other users have left.
+    An old folder that no new one has replaced is moved back. Files of a running process are locked,
+    and stay, as do leftovers of other users.
 
     Raises:
         UsageError: something cannot be removed.
@@ -129,7 +129,7 @@ def clear(target: Path) -> None:
 
 
 def _start(target: Path) -> str:
-    """First letters of the names beside a target: its own name may be too long to hold another."""
+    """First letters of the names beside a target, without its own name, which may be long."""
     return f".xlstm-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 
@@ -147,24 +147,24 @@ def _new_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _claimed(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A new file or folder beside a target, locked, and removed at the end if it is there still."""
+    """A new file or folder beside a target, locked, and removed at the end if it still exists."""
     for _ in range(TRIES):
         work = target.with_name(_start(target) + secrets.token_hex(8))
         make(work)
         with _lock(work) as locked:
-            if locked is False:  # another run took it for a leftover before it was locked
+            if locked is False:  # another run removed it as a leftover before it was locked
                 continue
             try:
                 yield work
             finally:
-                with contextlib.suppress(OSError):  # it is cleared next time
+                with contextlib.suppress(OSError):  # the next write removes it
                     _remove(work)
             return
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(target))
 
 
 def _locks() -> Any:
-    """The module of locks that end with their process, None where the system has none."""
+    """The module of locks that end with their process, None if the system has none."""
     with contextlib.suppress(ImportError):
         return importlib.import_module("fcntl")
     return None
@@ -174,7 +174,7 @@ def _locks() -> Any:
 def _lock(path: Path) -> Iterator[bool | None]:
     """True while a file or folder of this name is locked for this run.
 
-    False where it has gone or another run has it, None where it cannot be locked.
+    False if it is gone or locked by another run, None if it cannot be locked.
     """
     fcntl, descriptor, locked = _locks(), -1, None
     try:
@@ -190,13 +190,13 @@ def _lock(path: Path) -> Iterator[bool | None]:
         yield locked
     finally:
         if descriptor >= 0:
-            if locked:  # a process that was forked meanwhile has the descriptor too
+            if locked:  # a process that was forked since then has the descriptor too
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it; neither has to be there.
+    """Removes a file, or a folder with its content; it may be missing.
 
     Raises:
         OSError: something cannot be removed.
@@ -206,13 +206,13 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    except FileNotFoundError:  # another run clears as well
+    except FileNotFoundError:  # another run removes it too
         if os.path.lexists(path):
             _remove(path)
 
 
 def _flush_all(folder: Path) -> None:
-    """Lets the disk have all files below a folder, and the folders, deepest first."""
+    """Flushes all files below a folder to the disk, and the folders, deepest first."""
     for here, _, names in os.walk(folder, topdown=False):
         for name in names:
             _flush(Path(here, name))
@@ -220,12 +220,12 @@ def _flush_all(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Lets the disk have a file, or the names in a folder.
+    """Flushes a file, or the names in a folder, to the disk.
 
     Raises:
         OSError: the disk fails.
     """
-    if os.name != "posix":  # Windows flushes no folders, and files only for who writes them
+    if os.name != "posix":  # Windows flushes no folders, and files only for their writer
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -238,7 +238,7 @@ def _flush(path: Path) -> None:
 
 
 def _place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
-    """Puts a written folder in its place, and removes the one that was there.
+    """Moves a written folder to its target, and removes the old one.
 
     Raises:
         UsageError: as `written_folder` raises.
@@ -250,12 +250,12 @@ def _place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
             return
         check(folder)
         _check_removable(folder)
-        with _lock(folder):  # so that no other run clears the old one before it is checked
+        with _lock(folder):  # so that no other run removes the old one before it is checked
             old = _exchange(work, folder)
             _flush(folder.parent)
             try:
                 check(old)
-            except UsageError:  # another was put there in the very last moment
+            except UsageError:  # another process has replaced the folder since the first check
                 _remove(_exchange(old, folder))
                 raise
             _remove(old)
@@ -280,7 +280,7 @@ def _rename(work: Path, folder: Path) -> None:
     """Renames a folder, never onto another one.
 
     Raises:
-        OSError: there is one.
+        OSError: the target exists.
     """
     try:
         _renameat2(work, folder, NOREPLACE)
@@ -291,10 +291,10 @@ def _rename(work: Path, folder: Path) -> None:
 
 
 def _exchange(work: Path, folder: Path) -> Path:
-    """Exchanges two folders, in one step where the system can; gives where the old one is now.
+    """Exchanges two folders, in one step if the system can; returns the new path of the old one.
 
     Raises:
-        OSError: neither way; both are what they were.
+        OSError: both ways failed; nothing has changed.
     """
     try:
         _renameat2(work, folder, EXCHANGE)
@@ -316,7 +316,7 @@ def _renameat2(first: Path, second: Path, flags: int) -> None:
     """Calls `renameat2` of Linux's C library.
 
     Raises:
-        OSError: what the system says; ENOSYS where there is no such call.
+        OSError: the error of the system; ENOSYS if it has no such call.
     """
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if _is_linux() else None
     if call is None:

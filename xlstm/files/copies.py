@@ -1,18 +1,18 @@
-"""A copy of a Keras file for Keras itself, whose HDF5 library hangs and crashes on hostile bytes.
+"""Copies a Keras file for Keras, whose HDF5 library hangs and crashes on hostile bytes.
 
-In: a file or folder of a whole model. Out: one of the same configs, texts and arrays, each read by
-the readers here and written by h5py. What Keras does not read of a model is left out: the
+In: a file or folder of a whole model. Out: a file with the same configs, texts and arrays, each
+read by the readers here and written by h5py. Parts that Keras does not need are left out: the
 optimizer, metrics, other members of an archive.
 
     clean_copy(Path("a.net"), Path("folder"))     # folder/model.keras
 
-h5py is imported here alone, when a copy is made: whoever has Keras has it, the core does without.
-Our readers never call libhdf5, so any h5py from 3.11 on will do (TensorFlow 2.21 allows none from
-3.15 on). Damaged files of newer superblocks and damaged links crash h5py 3.14; 3.16, with HDF5
-2.0, refuses them. Both run without end on heaps of texts whose free space has no size, and on free
-names in a circle. The copy has none of these, and no external or virtual storage, filter or soft
-link either. Not covered are files that somebody hands to Keras himself, and what Keras makes of a
-config: for that it has to be 3.13.2 or later.
+h5py is imported in this module alone, for a copy: it is installed with Keras, and the core does not
+need it. Our readers never call libhdf5, so any h5py from 3.11 on will do (TensorFlow 2.21 allows
+none from 3.15 on). Damaged files of newer superblocks and damaged links crash h5py 3.14; 3.16, with
+HDF5 2.0, refuses them. Both loop forever on heaps of texts whose free space has no size, and on
+free names in a circle. The copy has none of these, and no external or virtual storage, filter or
+soft link either. It does not protect files that a user opens with Keras, nor the config: for that
+Keras has to be 3.13.2 or later.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ MAX_INLINE = 64_000
 
 
 def clean_copy(path: Path, folder: Path) -> Path:
-    """Writes the copy into an existing empty folder; its name ends as Keras expects of its kind.
+    """Writes the copy into an existing empty folder, with the file ending that Keras expects.
 
     Raises:
-        FileError: damaged, hostile, or not of Keras.
+        FileError: a damaged or hostile file, or one that is not of Keras.
         MissingFrameworkError: h5py is not installed.
     """
     _h5py()
@@ -65,7 +65,7 @@ def clean_copy(path: Path, folder: Path) -> Path:
 
 
 def _h5py() -> Any:
-    """The library that writes HDF5, which the extra of Keras brings."""
+    """The library that writes HDF5, which the extra for Keras installs."""
     try:
         import h5py
     except ImportError as error:
@@ -138,7 +138,7 @@ def _dataset(item: Dataset, into: h5py.Group, name: str, where: str) -> None:
 
 
 def _halves(array: Array) -> Array:
-    """bfloat16 as Keras stores it, two opaque bytes each, from float32 numbers that hold it."""
+    """bfloat16 in Keras's form, two opaque bytes each, from float32 arrays of bfloat16 numbers."""
     bits = np.ascontiguousarray(array).view(np.uint32) >> 16
     return bits.astype(np.uint16).view("V2").reshape(array.shape)
 
@@ -151,7 +151,7 @@ def _attributes(item: Hdf5Group | Dataset, into: h5py.Group | h5py.Dataset, wher
         if not isinstance(value, list):
             into.attrs[name] = value
         elif not value:
-            into.attrs[name] = np.zeros(0)  # as Keras writes it
+            into.attrs[name] = np.zeros(0)  # Keras's form of an empty list
         else:
             fixed = np.array([text.encode() for text in value])
             into.attrs[name] = fixed if fixed.nbytes <= MAX_INLINE else value

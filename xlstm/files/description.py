@@ -24,7 +24,7 @@ UNMARKED = "unmarked bfloat16"
 
 
 Digest = Callable[[], str]
-"""Gives the SHA-256 of a file or a folder, for which all of its bytes are read."""
+"""Returns the SHA-256 of a file or a folder, and reads all of its bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Stored:
             raise FileError(self.name, "a shape that an array can have", got, "check the file")
 
     def zeros(self) -> Array:
-        """An array of this shape and dtype that takes no memory: every element is the same zero."""
+        """An array of this shape and dtype that needs no memory: all elements are one zero."""
         wide = "float32" if "bfloat16" in self.dtype else self.dtype
         return np.broadcast_to(np.zeros((), wide), self.shape)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture that lies in another file than the weights.
+    """An architecture from another file than the weights.
 
     Attributes:
         config: as in Description.
         file: its name without folders.
-        container: what kind of file it is, in words.
-        version: the version of the Keras that wrote it, "" if it does not say.
-        backend: what that Keras computed with, "" if it does not say.
+        container: type of the file, in words.
+        version: version of the Keras that wrote it, "" if unknown.
+        backend: of that Keras, "" if unknown.
     """
 
     config: Mapping[str, Any]
@@ -71,24 +71,24 @@ class Description:
     """A model file, whatever its container.
 
     Attributes:
-        framework: who wrote it ("keras").
-        version: the version of the Keras that wrote the config, "" if no file says it.
-        container: what kind of file it is, in words.
+        framework: that wrote it ("keras").
+        version: version of the Keras that wrote the config, "" if unknown.
+        container: type of the file, in words.
         file: its name without folders.
-        digest: gives the SHA-256 of its bytes, which it has to read; see `sha256`.
-        config: the architecture, as the file has it: plain data; empty for weights alone.
+        digest: computes the SHA-256 of its bytes; see `sha256`.
+        config: the architecture of the file as plain data; empty for weights alone.
         weights: layer key -> its arrays, in the file's order. The key is the layer's name in old
             HDF5 files and the path below `layers/` in new ones.
-        by_name: True where the keys of `weights` are layer names.
-        step: how far the number in a path advances for a layer with weights; 2 in Keras 2.12.
-        backend: what Keras computed with when it wrote the file, "" if the file does not say.
-        optimizer: what it keeps of an optimizer, None if it keeps nothing.
+        by_name: True if the keys of `weights` are layer names.
+        step: increment of the number in a path for a layer with weights; 2 in Keras 2.12.
+        backend: of the Keras that wrote the file, "" if unknown.
+        optimizer: kind and shapes of an optimizer in the file, None if it has none.
         ignored: members that were not read.
-        architecture: the file of the config, where that is another one.
-        weights_version: the version that the file of the weights states, where that is another one.
-        alone: True for an architecture without weights, of which none are asked.
-        opened: what must be closed once the weights are read.
-        budget: what the file may still cost; one for a whole load, its config and graph included.
+        architecture: the file of the config, if it is another one.
+        weights_version: the version in the file of the weights, if it is another one.
+        alone: True for an architecture without weights, if none are needed.
+        opened: files to close after the weights are read.
+        budget: rest of the cost limit; one for a whole load, its config and graph included.
     """
 
     framework: str
@@ -111,13 +111,13 @@ class Description:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file's bytes; the file has to be open when it is asked for first."""
+        """SHA-256 of the file's bytes; the file must be open at the first access."""
         return self.digest()
 
     def without_numbers(self) -> Description:
-        """The same with zeros for weights, which take no memory, and without the SHA-256.
+        """The same with zeros for weights, which need no memory, and without the SHA-256.
 
-        For what only asks for shapes: no byte of the weights is read.
+        For callers that need only shapes: no byte of the weights is read.
         """
         zeros = {
             key: tuple(replace(array, load=array.zeros) for array in arrays)
@@ -126,7 +126,7 @@ class Description:
         return replace(self, weights=zeros, digest=str)
 
     def close(self) -> None:
-        """Closes the file; weights that were not read can no longer be."""
+        """Closes the file; weights that are not read yet cannot be read after it."""
         self.opened.close()
 
 
@@ -136,10 +136,10 @@ class LayerOutline:
 
     Attributes:
         name: the layer's own name, or the group's path.
-        kind: its class, with what it wraps; "" for a group of weights.
+        kind: its class, with the layer that it wraps; "" for a group of weights.
         options: its options in words.
         arrays: (name, shape, dtype) of each array.
-        proven: what the shapes alone prove, for a group of weights.
+        proven: the layer that the shapes prove, for a group of weights.
     """
 
     name: str
@@ -153,7 +153,7 @@ class LayerOutline:
 class Outline:
     """A whole file: container, writer, layers, members that were not read, and warnings.
 
-    `nonfinite` are the warnings about arrays that hold NaN or infinity.
+    `nonfinite` are the warnings about arrays with NaN or infinity.
     """
 
     file: str

@@ -1,4 +1,7 @@
-"""Tells a file's type by its first bytes, never by its extension, and calls its reader."""
+"""Detects a file's type by its first bytes, never by its extension, and calls its reader.
+
+In: a path. Out: a `Description`, or a FileError that names the type and gives advice.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ FOLDER_READERS: dict[Callable[[Path], bool], Callable[[Path, ExitStack, Budget],
     is_keras_folder: describe_folder,
     is_savedmodel: describe_savedmodel,
 }
-"""Test of what a folder is -> its reader."""
+"""Test of a folder's type -> its reader."""
 
 TORCH = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
 """Advice for files that only PyTorch may read."""
@@ -42,7 +45,7 @@ REFUSED: dict[bytes, tuple[str, str]] = {
     b"\x80\x05": ("a pickle, which could run any code", TORCH),
     b"\x93NUMPY": ("one bare array", "put the arrays into an .npz and pass layers="),
 }
-"""First bytes of what is not read -> (what it is, what to do)."""
+"""First bytes of types that are not read -> (type in words, advice)."""
 
 JSON = (b"{", b"[", b'"')
 """First bytes of JSON of more than one word, after a mark of UTF-8 and white space."""
@@ -57,18 +60,18 @@ FOLDERS: dict[str, tuple[str, str]] = {
     "manifest.ocdbt": ("an Orbax checkpoint", ORBAX),
     "checkpoint": ("a TensorFlow checkpoint", "save the whole model as .keras or .h5"),
 }
-"""Files that tell folders which are not read -> (what the folder is, what to do)."""
+"""Files in folders that are not read -> (type of the folder in words, advice)."""
 
 
 def describe(path: Path, budget: Budget | None = None) -> Description:
-    """Describes a model file or folder by the reader that its content calls for.
+    """Describes a model file or folder with the reader for its content.
 
     Args:
         path: a file or a folder.
-        budget: what reading it may cost; a new one if None.
+        budget: limit of the cost of reading it; a new one if None.
 
     Raises:
-        FileError: missing, of no known type, damaged or hostile.
+        FileError: a file that is missing, of no known type, damaged or hostile.
     """
     opened, budget = ExitStack(), budget or Budget()
     try:

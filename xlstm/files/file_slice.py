@@ -1,4 +1,4 @@
-"""Parts of files, read by position and never mapped: another process may cut a file meanwhile.
+"""Reads parts of files by position, never mapped: another process may truncate the file.
 
 A read past the new end of a mapped file kills the process (SIGBUS); a short read is an error here.
 
@@ -20,7 +20,7 @@ AGAIN = "copy or save the file anew"
 
 
 PIECE = 2**22
-"""Bytes that are read at once."""
+"""Bytes of one read."""
 
 
 class Window(io.RawIOBase):
@@ -89,7 +89,7 @@ def numbers(
         An array of that shape in the byte order of this machine.
 
     Raises:
-        FileError: the file ends before them, or cannot be read, or the memory does not suffice.
+        FileError: the file ends before them, or cannot be read, or there is not enough memory.
 
     >>> numbers(io.BytesIO(bytes([9, 0, 1, 0, 2])), 1, (2,), np.dtype(">u2"), "example")
     array([1, 2], dtype=uint16)

@@ -1,4 +1,4 @@
-"""The checks every reader goes through before it believes anything a file says."""
+"""Checks of untrusted files that all readers share: size, depth, names, numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 
 MAX_TEXT = 16 * 2**20
-"""Largest config text that is parsed, in bytes; real ones stay below one MiB."""
+"""Largest config text that is parsed, in bytes; real ones are below one MiB."""
 
 MAX_DIGITS = 40
-"""Most digits of a whole number; real ones have 64 bits, which take 20."""
+"""Most digits of a whole number; real ones have 64 bits, or 20 digits."""
 
 LONGEST_NAME = 4_096
 """Most characters of a name in a config."""
@@ -26,7 +26,7 @@ NAMES = frozenset(("name", "class_name", "registered_name", "module", "package")
 """Keys whose values are names."""
 
 MAX_NESTING = 200
-"""Deepest nesting of a config; real ones stay below 40."""
+"""Deepest nesting of a config; real ones are below 40."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -53,7 +53,7 @@ def parse_json(text: bytes | str, where: str, budget: Budget) -> Any:
     Args:
         text: of the document.
         where: file or part of it, for messages.
-        budget: what it may cost.
+        budget: limit of the cost.
 
     Raises:
         FileError: too large, too deep, or not such JSON.
@@ -75,7 +75,7 @@ def parse_json(text: bytes | str, where: str, budget: Budget) -> Any:
         raise FileError(
             where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file"
         ) from None
-    except UnicodeDecodeError:  # whose text quotes the byte
+    except UnicodeDecodeError:  # its text would quote the byte
         raise FileError(where, "JSON", "bytes that are no UTF-8", "save the model anew") from None
     except ValueError as error:
         raise FileError(
@@ -86,7 +86,7 @@ def parse_json(text: bytes | str, where: str, budget: Budget) -> Any:
 
 
 def check_data(data: Any, where: str) -> None:
-    """Raises FileError for parsed data that is nested too deeply, or has names without end."""
+    """Raises FileError for parsed data that is nested too deeply, or has very long names."""
     level, todo = 1, [data]
     while todo:  # one level after the other
         if level > MAX_NESTING:
@@ -152,7 +152,7 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        FileError: anything else.
+        FileError: another value.
     """
     if not isinstance(value, dict):
         raise FileError(where, "a JSON object", type(value).__name__, "save the model anew")
@@ -160,7 +160,7 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
 
 
 def as_text(value: Any, where: str) -> str:
-    """A string that HDF5 may hand out as bytes, numpy bytes or str."""
+    """A string from HDF5, which may be bytes, numpy bytes or str."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")

@@ -24,7 +24,7 @@ def of_file(path: Path) -> str:
 
 
 def of_arrays(arrays: Iterable[Array]) -> str:
-    """SHA-256 of arrays in turn: dtype, shape and numbers, whatever the order of their bytes.
+    """SHA-256 of arrays in order: dtype, shape and numbers, for any byte order.
 
     >>> of_arrays([np.zeros(2, ">f4")]) == of_arrays([np.zeros(2, "<f4")])
     True

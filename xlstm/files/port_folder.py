@@ -1,4 +1,4 @@
-"""Folders that `save` writes, told by the files in them; `xlstm.reading.folder` reads them."""
+"""Recognises folders of `save` by the files in them; `xlstm.reading.folder` reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WEIGHTS = "weights.safetensors"
 SOURCE = "model.py"
 REPORT = "report.json"
 KEY = "xlstm"
-"""Name of the metadata entry of the weights that holds the graph."""
+"""Name of the weights' metadata entry with the graph."""
 
 
 def has_port(path: Path) -> bool:
@@ -23,7 +23,7 @@ def has_port(path: Path) -> bool:
 
 
 def half_port(path: Path) -> list[str]:
-    """Files that a folder of `save` lacks; empty where nothing says that it ever was one."""
+    """Missing files of a folder of `save`; empty if no file shows that it was one."""
     if not is_folder(path):
         return []
     there = [name for name in (WEIGHTS, SOURCE, REPORT) if (path / name).is_file()]
@@ -45,7 +45,7 @@ def metadata(file: Path, budget: Budget) -> Mapping[str, str]:
     """Returns the metadata of a file of weights.
 
     Raises:
-        FileError: unreadable, or no safetensors.
+        FileError: an unreadable file, or no safetensors.
     """
     with open_regular(file) as stream:
         return open_safetensors(stream, str(file), budget).metadata

@@ -1,7 +1,7 @@
-r"""YAML as plain data, composed of a parser's events within a budget.
+r"""Parses YAML to plain data, from a parser's events within a budget.
 
-In: a text. Out: what JSON can say. Readers of YAML differ in what they take a scalar without quotes
-for; only forms are read that all of them, and JSON, take for the same.
+In: a text. Out: data that JSON can express. Readers of YAML differ in the types of scalars without
+quotes; only forms that have one type in all of them, and in JSON, are read.
 
     parse_yaml("units: 4\nname: lstm", "model.yaml", Budget())   # {"units": 4, "name": "lstm"}
 """
@@ -24,10 +24,10 @@ MAX_YAML = 2**20
 """Largest YAML text: its parser is slow, and architectures are small."""
 
 MAX_VALUES = 100_000
-"""Most values, with those that aliases stand for: real ones have thousands."""
+"""Most values, with those of aliases: real texts have thousands."""
 
 LONGEST_NUMBER = 64
-"""Most characters of what YAML may take for a number, a date or a truth value."""
+"""Most characters of a scalar that YAML may read as a number, a date or a bool."""
 
 TAG = "tag:yaml.org,2002:"
 TEXTS = {f"{TAG}{name}" for name in ("str", "python/str", "python/unicode")}
@@ -50,16 +50,16 @@ NUMBERLIKE = re.compile(r"[-+]?([0-9][0-9_:]*\.?[0-9_]*|0[xb][0-9a-fA-F_]+)")
 def parse_yaml(text: str, where: str, budget: Budget) -> Any:
     """YAML as plain data.
 
-    An alias counts as all that it stands for, so that a small file is no huge one. Numbers in other
-    forms than JSON's (octal, hexadecimal, base 60), dates, and words such as `yes` are refused.
+    An alias counts as all of its values, so that a small file cannot become huge data. Numbers in
+    other forms than JSON's (octal, hexadecimal, base 60), dates, and words like `yes` are refused.
 
     Args:
         text: of the document.
         where: file or part of it, for messages.
-        budget: what it may cost.
+        budget: limit of the cost.
 
     Raises:
-        FileError: too large, not YAML, or anything but plain data.
+        FileError: a text that is too large, not YAML, or has anything but plain data.
 
     >>> parse_yaml("{units: 4, name: lstm, rate: 1.0e-03}", "example", Budget())
     {'units': 4, 'name': 'lstm', 'rate': 0.001}
@@ -83,8 +83,8 @@ class _Open:
     """A list or object that is being filled.
 
     Attributes:
-        value: it.
-        key: in an object, the key that waits for its value: a list of at most one.
+        value: the list or object.
+        key: in an object, a list with the key that has no value yet, or an empty one.
         anchor: its name for aliases.
         before: number of values before it.
     """
@@ -108,12 +108,12 @@ class _Open:
 
 
 class _Composer:
-    """Makes data of the events of a parser, without recursion."""
+    """Builds data from the events of a parser, without recursion."""
 
     def __init__(self, where: str, budget: Budget) -> None:
         self._where, self._budget, self._count = where, budget, 0
         self._resolver: Any = yaml.resolver.Resolver()
-        # name -> value, and how many values it comes to
+        # name -> value, and the number of values in it
         self._anchors: dict[str, tuple[Any, int]] = {}
 
     def document(self, events: Iterable[yaml.Event]) -> Any:
@@ -155,7 +155,7 @@ class _Composer:
         self._budget.spend("values", count, self._where)
 
     def _alias(self, name: str | None, around: list[_Open]) -> Any:
-        """A copy of the value that an alias stands for."""
+        """A copy of the value of an alias."""
         if any(item.anchor == name for item in around):
             raise yaml.YAMLError("an alias inside the value that it stands for")
         if name not in self._anchors:
@@ -183,7 +183,7 @@ class _Composer:
             raise yaml.YAMLError(f"a number of {len(text):,} characters")
         if len(text) > LONGEST_NUMBER:
             return text
-        # what PyYAML takes it for, and with it the writer of Keras
+        # the type in PyYAML, which Keras's writer uses
         tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False)).removeprefix(TAG)
         if tag == "str":
             return text

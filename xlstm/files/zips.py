@@ -1,6 +1,6 @@
-"""Members of zip archives, as `.keras` and `.npz` files are: counted, bounded, read in pieces.
+"""Reads members of zip archives (`.keras`, `.npz`): counted, bounded, in pieces.
 
-In: a stream. Out: one member's bytes, or a window on them where they are not compressed.
+In: a stream. Out: one member's bytes, or a window on them if they are not compressed.
 
     archive = open_zip(stream, "a.keras", opened, Budget())
     member(archive, find(archive, "config.json", 2**20, "a.keras"), "a.keras")   # its bytes
@@ -21,13 +21,13 @@ from xlstm.errors import FileError
 from xlstm.files.file_slice import Window, exactly
 
 MAX_PACKED = 64 * 2**20
-"""Largest compressed member that may come to more than `RATIO` times its stored size, in bytes."""
+"""Largest compressed member that may be more than `RATIO` times its stored size, in bytes."""
 
 RATIO = 50
-"""Trained numbers shrink by a few parts in ten; a gibibyte of one letter shrinks to a mebibyte."""
+"""Highest compression of a larger member; weights shrink little, a GiB of one letter to a MiB."""
 
 PIECE = 2**16
-"""Bytes read at once: a member that is longer than it says is noticed, not inflated."""
+"""Bytes of one read: a member that is longer than declared is noticed before it is inflated."""
 
 ENTRY, END, LOCATOR, END64 = 46, 22, 20, 56
 """Bytes of an entry of the list of members, and of the three records that end an archive."""
@@ -54,7 +54,7 @@ def open_zip(stream: BinaryIO, where: str, opened: ExitStack, budget: Budget) ->
 
 
 def _listed(stream: BinaryIO, where: str) -> int:
-    """Bytes of the list of members, as the records at the end say: the largest of them."""
+    """Bytes of the list of members: the largest number in the records at the end."""
     size = stream.seek(0, os.SEEK_END)
     start = max(size - LONGEST_COMMENT - END - LOCATOR - END64, 0)
     tail = exactly(stream, start, size - start, where)
@@ -69,13 +69,13 @@ def find(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> zipfile.
     """The one member of this name, if it may be read.
 
     Args:
-        archive: as `open_zip` gives it.
+        archive: of `open_zip`.
         name: of the member.
-        limit: most bytes that it may come to.
+        limit: most bytes of its content.
         file: name of the archive, for messages.
 
     Raises:
-        FileError: no such member or several, another compression, or too large.
+        FileError: no such member or several, another compression, or too many bytes.
     """
     found = [info for info in archive.infolist() if info.filename == name]
     if len(found) != 1:
@@ -86,7 +86,7 @@ def find(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> zipfile.
 
 
 def check_member(info: zipfile.ZipInfo, limit: int, where: str) -> None:
-    """Refuses a member that is too large, or packed in another way than deflate.
+    """Raises for a member that is too large, or compressed in another way than deflate.
 
     Raises:
         FileError: with the reason.
@@ -104,10 +104,10 @@ def check_member(info: zipfile.ZipInfo, limit: int, where: str) -> None:
 
 
 def pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
-    """A member piece by piece; its length and its checksum are those it declares.
+    """A member piece by piece, with its length and its checksum verified.
 
     Raises:
-        FileError: they are not.
+        FileError: they differ from the declared ones.
     """
     total = 0
     try:
@@ -128,7 +128,7 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes
     """The bytes of a member.
 
     Raises:
-        FileError: damaged, or of another length than it declares.
+        FileError: a damaged member, or one of another length than declared.
     """
     data = io.BytesIO()
     for piece in pieces(archive, info, where):
@@ -137,7 +137,7 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes
 
 
 def window(stream: BinaryIO, info: zipfile.ZipInfo, where: str) -> BinaryIO:
-    """A member that is not compressed as a file of its own, without copying it.
+    """A member that is not compressed as a separate file object, without a copy.
 
     Raises:
         FileError: the archive ends before it.

@@ -111,7 +111,7 @@ class Adapter:
         keeps_frozen: True if ports mark layers that are not trainable.
         extra_files: True if the live half adds files of its own to `save` (Keras: model.keras).
         pattern: name of a port's tensor -> pattern of other names of it in the framework.
-        listed: the function that lists its tensors in the order of the tables, "" for none.
+        listed: the call that lists its tensors in the order of the tables ("get_weights()"), or "".
     """
 
     name: str

@@ -1,23 +1,22 @@
 """The verdict on one output: equal up to rounding, or not.
 
-Bound of a time step t (one step where an output has no time axis), maxima over batch and units:
+Bound of a time step t (one step if an output has no time axis), maxima over batch and units:
 
     8 x max over steps <= t of max(E, P, eps x max|y|, the smallest normal number)
 
-E is the error of the reference run in that precision, in numpy's order of summation and, where sums
-are long, in two running sums; P the largest change of the float64 reference over four runs with
-every weight and input multiplied by 1 + eps u, |u| <= 1 drawn anew; eps is 2^-23 or 2^-52. The rule
-follows the condition of the function itself, so an ill-conditioned model raises no false alarm and
-a well-conditioned one hides nothing.
+E is the error of the reference run in that precision, in numpy's order of summation and, for long
+sums, in two running sums. P is the largest change of the float64 reference over four runs with
+every weight and input multiplied by 1 + eps u, with new random |u| <= 1; eps is 2^-23 or 2^-52. The
+rule follows the condition of the function: an ill-conditioned model raises no false alarm, and a
+well-conditioned one hides no error.
 
-Half precision (bfloat16, float16) has a bound of its own by the same rule: eps is 2^-7 or 2^-10, E
+Half precision (bfloat16, float16) has its own bound by the same rule. eps is 2^-7 or 2^-10. E is
 the error of a run of the reference in which weights, inputs and every result are rounded to that
-precision (products of matrices are added up in float32, as frameworks do), and the factor is 4:
-right ports of a few hundred models used at most 0.2 of 8 times the largest, and half precision has
-no float64 run beside it to find the small errors. A step is decided where its bound is at most half
-of its largest |y|; where rounding may move more, outputs say nothing. A number near
-65504 or beyond makes what comes after it in the reference's float16 run infinite; where nothing
-finite is left, that is nobody's mistake: undecided.
+precision (products of matrices are added up in float32, as in frameworks). The factor is 4: correct
+ports of a few hundred models used at most 0.2 of 8 times the largest, and half precision has no
+float64 run beside it to find the small errors. A step is decided if its bound is at most half of
+its largest |y|; if rounding may change more, outputs prove nothing. After a number near 65504 or
+beyond, the reference's float16 run is infinite. A step without finite numbers is undecided.
 """
 
 from __future__ import annotations
@@ -56,20 +55,20 @@ class Verdict:
 
     Attributes:
         verdict: "rounding", "different", "undecided" or "failed".
-        max_abs: largest difference of the step that decides: the one that comes nearest to its
-            bound, or exceeds it most. All figures are of that one step.
+        max_abs: largest difference of the step that decides: the one closest to its bound, or the
+            furthest above it. All figures are of that step.
         max_rel: the same over the largest |y| of the step.
         max_ulp: the same in units of eps.
         bound: largest difference that is allowed there.
-        ratio: `max_abs` over `bound`; above 1 is different. 0 where no step can be decided.
+        ratio: `max_abs` over `bound`; above 1 is different. 0 if no step can be decided.
         undecidable_from: first time step that is not decided: its float64 bound is too wide, or
-            the reference is not finite there in this precision; None where all are.
-        detail: what failed, or why nothing can be decided; "" otherwise.
-        output: the output, layer or tensor that these figures are of: the worst of several.
-        step: time step of `bound`, None where there is no time axis.
-        undecidable: the time steps that are not decided where others are ("rnn time steps 65 to
-            199"), "" where there are none; an error there cannot be seen.
-        ran: False for figures of another precision, taken over where this one was not run.
+            the reference is not finite there in this precision; None if all are decided.
+        detail: the failure, or the reason why nothing can be decided; "" otherwise.
+        output: the output, layer or tensor of these figures: the worst of several.
+        step: time step of `bound`, None without a time axis.
+        undecidable: the time steps that are not decided while others are ("rnn time steps 65 to
+            199"), "" for none; an error there cannot be seen.
+        ran: False for figures that are copied from another precision, as this one was not run.
     """
 
     verdict: str
@@ -86,12 +85,12 @@ class Verdict:
     ran: bool = True
 
     def named(self, output: str) -> Verdict:
-        """The same, of the output of that name."""
+        """The same verdict with the name of its output."""
         steps = f"{output} {self.undecidable}".strip() if self.undecidable else ""
         return replace(self, output=output, undecidable=steps)
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as plain data; numbers that JSON has not are null."""
+        """The verdict as plain data, with null for NaN and infinity."""
         return {
             key: None if isinstance(value, float) and not np.isfinite(value) else value
             for key, value in asdict(self).items()
@@ -100,15 +99,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The reference's output and what each step may differ by, for one output and precision.
+    """The reference's output and the largest allowed differences, for one output and precision.
 
     Attributes:
         y: float64 reference.
         step: largest allowed difference of each step.
         top: largest |y| of each step.
-        finite: whether the reference is finite in this precision up to each step.
-        sharp: whether each step's bound is narrow enough to decide.
-        lost: numbers of each step (T, everything else) that no run of the reference has finite.
+        finite: True for each step up to which the reference is finite in this precision.
+        sharp: True for each step whose bound is narrow enough to decide.
+        lost: mask (T, everything else) of numbers that are finite in no run of the reference.
     """
 
     y: Array
@@ -142,7 +141,7 @@ def perturbed_inputs(
     """The model and its inputs, every weight and number multiplied by 1 + eps u in `dtype`."""
     rng = np.random.default_rng(seed)
 
-    # what stands for "masked", and what counts things, has to stay what it is
+    # values that mean "masked", and row numbers, must not change
     marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
     numbers = row_numbers(model)
 
@@ -163,7 +162,7 @@ def perturbed_inputs(
 
 
 def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array] | None:
-    """The reference in the precision that float64 is held against, None where there is none."""
+    """The reference in the precision that float64 is compared with, None if there is none."""
     if dtype == "float32":
         return run(model, inputs, np.float32)
     if dtype in HALF:
@@ -207,7 +206,7 @@ def _rounded(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array]:
 
 
 def _free(model: Model, inputs: Sequence[Array]) -> int:
-    """The longest of the axes of inputs that may have any length."""
+    """Length of the longest input axis that may have any length."""
     given = zip(model.inputs, inputs, strict=True)
     pairs = ((model.shape(Edge(name)), x.shape[1:]) for name, x in given)
     every = (n for shape, own in pairs for size, n in zip(shape, own, strict=False) if size is None)
@@ -215,7 +214,7 @@ def _free(model: Model, inputs: Sequence[Array]) -> int:
 
 
 def products(model: Model, inputs: Sequence[Array]) -> int:
-    """About how many products a run takes: each weight once for every place of the output."""
+    """Approximate number of products of a run: each weight once for every output position."""
     batch, free = len(inputs[0]) if inputs else 1, _free(model, inputs)
     total = 0
     for node in model.layers:
@@ -232,14 +231,14 @@ def bounds(
     """Bounds of every output of a model for these inputs in one precision.
 
     Args:
-        model: what is compared.
-        inputs: what it is given.
+        model: the model to compare.
+        inputs: its inputs.
         dtype: the precision.
-        eps: the unit of rounding, where an operation of a framework is known to round more
-            coarsely than its precision.
+        eps: the unit of rounding, for an operation of a framework that rounds more coarsely than
+            its precision.
     """
     eps = eps or EPS[dtype]
-    reference = [np.asarray(y, np.float64) for y in run(model, inputs)]  # a mask is one of bools
+    reference = [np.asarray(y, np.float64) for y in run(model, inputs)]  # masks are bools
     other = _other_precision(model, inputs, dtype)
     others = [*([other] if other else []), *_other_orders(model, inputs, dtype)]
     others += [perturbed(model, inputs, eps, seed) for seed in range(PERTURBATIONS)]
@@ -251,7 +250,7 @@ def bounds(
 
 
 def bounds_from(y: Array, runs: Sequence[Array], dtype: str) -> Bounds:
-    """Bounds of one output, from the float64 reference `y` and the runs it is held against."""
+    """Bounds of one output, from the float64 reference `y` and the other runs of the reference."""
     return _bounds(y, runs, EPS[dtype], dtype)
 
 
@@ -261,11 +260,11 @@ def _bounds(y: Array, runs: Sequence[Array], eps: float, dtype: str) -> Bounds:
     top = _top(y)
     factor, most = (HALF_FACTOR, HALF_DECIDABLE) if dtype in HALF else (FACTOR, DECIDABLE)
     finite = np.logical_and.accumulate(np.isfinite(top) & np.isfinite(changes))
-    # frameworks may flush what is below the smallest normal number to zero
+    # frameworks may flush numbers below the smallest normal one to zero
     changes = np.fmax(changes, TINY[dtype])
     own = np.where(finite, np.fmax(changes, eps * top), np.inf)
     step = factor * np.maximum.accumulate(own)
-    # a step of zeros must be zeros, unless rounding itself moves it
+    # a step of zeros must be zeros, unless rounding changes it
     step = np.where(top == 0, factor * np.where(finite, changes, np.inf), step)
     sharp = finite & (step <= np.where(top == 0, np.inf, most * top))
     lost = ~np.logical_or.reduce([np.isfinite(steps_of(run)) for run in (y, *runs)])
@@ -276,9 +275,9 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
     """The verdict on one output of a framework.
 
     Args:
-        output: what the framework gave.
+        output: the framework's output.
         allowed: bounds in the precision that it ran in.
-        exact: bounds that say which steps can be decided: in float64, in half precision its own.
+        exact: bounds that show which steps can be decided: those in float64, or in half precision.
         dtype: the precision that it ran in.
     """
     if output.shape != allowed.y.shape:
@@ -297,7 +296,7 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
     # chaos makes late float64 steps undecidable; float32 bounds hold at every step
     judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
     word = _word(judged, exact)
-    # a step that cannot be decided says nothing, and its difference may be as large as its numbers
+    # a step that cannot be decided is not shown: its difference may be as large as its numbers
     shown = exact.sharp[keep] | (judged > 1)
     worst = (
         int(np.argmax(np.where(shown, judged, -1) if shown.any() else ratios)) if judged.size else 0
@@ -329,8 +328,8 @@ def unreal(output: Array) -> str:
 def _broken(output: Array, allowed: Bounds) -> str:
     """A description of numbers that are not finite on one side only, "" where there are none.
 
-    After the first step of the reference that is not finite, nothing is compared: what becomes of
-    NaN and infinity there is nobody's promise.
+    After the first step of the reference that is not finite, nothing is compared: frameworks do not
+    agree on the results of NaN and infinity.
     """
     if not (np.isfinite(_top(output)) | ~allowed.finite).all():
         return "NaN or infinity where the reference has none"
@@ -379,9 +378,9 @@ RANGES = 4
 
 
 def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """The worst of several outputs' verdicts; of equals the one nearest to its bound.
+    """The worst of several outputs' verdicts; of equal ones the closest to its bound.
 
-    What cannot be decided in any of them is said of all.
+    The undecided steps of all outputs are joined.
     """
     worst = min(verdicts, key=lambda v: (WORST.index(v.verdict), -v.ratio))
     steps = [v.undecidable_from for v in verdicts if v.undecidable_from is not None]

@@ -1,7 +1,7 @@
-"""The cost of running a model, worked out from shapes before anything is allocated.
+"""The cost of running a model, computed from shapes before anything is allocated.
 
-In: a model and the shapes of its inputs. Out: bytes and multiply-adds of a comparison, inputs made
-smaller until it fits, or a line that says what it would need.
+In: a model and the shapes of its inputs. Out: bytes and multiply-adds of a comparison, a smaller
+recipe of inputs that fits the limits, or a line with the cost.
 
 >>> from xlstm.model import RepeatVector, Source, chain
 >>> model = chain("m", [("again", RepeatVector(10**7), True)], (3,), {}, Source("keras"))
@@ -26,25 +26,25 @@ from xlstm.verification.bounds import MOST
 from xlstm.verification.inputs import BATCH, Recipe, built_batch, has_free_axis, shorter
 
 MEMORY = 10**9
-"""Bytes that a comparison may take beside weights and frameworks, unless the caller says more."""
+"""Default limit of a comparison in bytes, beside weights and frameworks."""
 
 WORK = 10**12
-"""Multiply-adds of all runs together for `MEMORY`, some minutes; for more memory in proportion."""
+"""Limit of the multiply-adds of all runs for `MEMORY`, some minutes; more memory allows more."""
 
 BYTES, WIDEST = 8, 16
-"""Bytes of a number in float64, and in long double, in which the reference runs small models."""
+"""Bytes of a number in float64, and in long double, the reference's dtype for small models."""
 
 KEPT = 6
-"""Runs whose outputs are kept side by side: the reference, another precision, four perturbed."""
+"""Runs whose outputs are in memory at once: the reference, another precision, four perturbed."""
 
 RUNS = 40
-"""Runs of one comparison, about: making the inputs, bounds in two precisions, the frameworks."""
+"""Approximate runs of one comparison: choice of inputs, bounds in two precisions, frameworks."""
 
 TEMPORARIES = 4
 """Arrays as large as a layer's input and output together that are alive while it is computed."""
 
 STEP = 20_000
-"""Multiply-adds that one turn of a loop over time steps costs as much time as."""
+"""Multiply-adds that take as long as one iteration of a loop over time steps."""
 
 Sizes = tuple[int, ...]
 
@@ -53,9 +53,9 @@ class Cost(NamedTuple):
     """The cost of a run.
 
     Attributes:
-        memory: bytes, with the outputs of all runs that are kept.
+        memory: bytes, with the outputs of all runs in memory.
         work: multiply-adds of one run.
-        whole: False where a layer does not take what it is given: up to there, then.
+        whole: False if a layer does not take its inputs; the cost is that of the layers before it.
     """
 
     memory: int
@@ -79,7 +79,7 @@ class Limits(NamedTuple):
 
     Attributes:
         memory: bytes.
-        runs: of the model, about.
+        runs: approximate number of runs of the model.
     """
 
     memory: int = MEMORY
@@ -107,7 +107,7 @@ def check_memory(memory: Any) -> int:
     """Bytes as a whole number.
 
     Raises:
-        UsageError: no number above zero.
+        UsageError: it is no number above zero.
     """
     if isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 < memory < 2**60:
         raise UsageError("memory", "a number of bytes above zero", repr(memory), "pass such a one")
@@ -117,14 +117,14 @@ def check_memory(memory: Any) -> int:
 def sizes_of(model: Model, shapes: Sequence[Sizes]) -> dict[Edge, Shape]:
     """Shape of one sample on every edge, for inputs of these shapes, batch first.
 
-    A layer that does not take what it reads, and all after it, are left out.
+    A layer that does not take its inputs, and all after it, are left out.
     """
     known: dict[Edge, Shape] = {
         Edge(name): shape[1:] for name, shape in zip(model.inputs, shapes, strict=True)
     }
     for node in model.layers:
         found: tuple[Shape, ...] = ()
-        with contextlib.suppress(Exception):  # shapes of a registered layer come from its own code
+        with contextlib.suppress(Exception):  # a registered layer computes shapes with user code
             found = node.spec.output_shapes(*(known[edge] for edge in node.inputs))
         if not found:
             break
@@ -153,13 +153,13 @@ def cost_of(model: Model, shapes: Sequence[Sizes]) -> Cost:
 
 
 HEAVY = 32
-"""Turns of another layer's loop that one turn of a ConvLSTM's takes as much time as."""
+"""Iterations of another layer's loop that take as long as one of a ConvLSTM."""
 
 
 def costs_of(model: Model, shapes: Sequence[Sizes]) -> dict[str, float]:
     """Multiply-adds of one run of each node, for inputs of these shapes, batch first.
 
-    A turn of a loop over time takes its time once, for all samples together.
+    The time of an iteration of a loop over time steps is counted once for all samples.
     """
     known = sizes_of(model, shapes)
     batch = shapes[0][0] if shapes else 1
@@ -179,7 +179,7 @@ def costs_of(model: Model, shapes: Sequence[Sizes]) -> dict[str, float]:
 
 
 def _turns(spec: LayerSpec, before: Sequence[Shape]) -> int:
-    """Turns of a layer's loops over time."""
+    """Iterations of a layer's loops over time steps."""
     if not isinstance(spec, (L.Recurrent, L.Bidirectional)):
         return 0
     return (2 if isinstance(spec, L.Bidirectional) else 1) * (before[0][0] or 1)
@@ -189,7 +189,7 @@ class _Layer(NamedTuple):
     """The cost of one layer for one sample.
 
     Attributes:
-        room: numbers that are alive only while it is computed.
+        room: temporary numbers that are in memory only while it is computed.
         work: multiply-adds.
     """
 
@@ -219,7 +219,7 @@ Rule = Callable[[Any, Sequence[Shape], Sequence[Shape]], _Layer]
 
 
 def _recurrent(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Layer:
-    """The input's part of every gate at every step, and a turn of the loop for each step."""
+    """The input's part of every gate at every step, and an iteration of the loop for each step."""
     halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
     steps = before[0][0] or 1
     states = sum(_numbers(shape) for half in halves for shape in half.state_shapes())
@@ -227,7 +227,7 @@ def _recurrent(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _
 
 
 def _window(spec: Any, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
-    """Every window laid out by itself, as PyTorch does in float64."""
+    """A copy of every window, as PyTorch makes one in float64."""
     window, channels = math.prod(spec.window), before[0][-1] or 1
     places = max(_numbers(before[0][:-1]), _numbers(after[0][:-1]))
     room = 0 if isinstance(spec, L.Pool) else window * channels * places
@@ -235,7 +235,7 @@ def _window(spec: Any, before: Sequence[Shape], after: Sequence[Shape]) -> _Laye
 
 
 def _heads(spec: Any, before: Sequence[Shape], _after: Sequence[Shape]) -> _Layer:
-    """A score of every query and value, three times: scores, those that count, weights."""
+    """A score of every query and value, three times: scores, masked scores, weights."""
     pairs = (before[0][0] or 1) * (before[1][0] or 1)
     width = (before[0][-1] or 1) + (before[1][-1] or 1)
     if isinstance(spec, L.MultiHeadAttention):
@@ -268,27 +268,27 @@ RULES: dict[Any, Rule] = {
     L.Dot: _dot,
     L.Einsum: _einsum,
 }
-"""Layers that take more than their inputs, outputs and weights say."""
+"""Layers whose cost is more than that of their inputs, outputs and weights."""
 
 
 def made_shapes(model: Model, recipe: Recipe) -> list[Sizes]:
-    """Shapes of the inputs that a recipe makes, batch first."""
+    """Shapes of the inputs of a recipe, batch first."""
     batch = recipe.batch or built_batch(model) or BATCH
     shapes = (model.node(name).shape for name in model.inputs)
     return [(batch, *(recipe.steps if n is None else n for n in shape)) for shape in shapes]
 
 
 def fitted(model: Model, recipe: Recipe, limits: Limits, *, shorten: bool = True) -> Recipe:
-    """The recipe, or one of fewer rows and steps that a comparison fits the limits with.
+    """The recipe, or one with fewer rows and steps with which a comparison fits the limits.
 
     Args:
-        model: what the inputs are for.
-        recipe: what to start from.
-        limits: what a comparison may take.
-        shorten: whether there may be fewer steps.
+        model: the model to run.
+        recipe: the largest recipe.
+        limits: of a comparison.
+        shorten: True if there may be fewer steps.
 
     Raises:
-        UsageError: none does.
+        UsageError: no recipe fits.
     """
     found, least = _fit(model, recipe, limits, shorten)
     if found is None:
@@ -299,17 +299,17 @@ def fitted(model: Model, recipe: Recipe, limits: Limits, *, shorten: bool = True
 def _fit(
     model: Model, recipe: Recipe, limits: Limits, shorten: bool = True
 ) -> tuple[Recipe | None, Cost]:
-    """The first recipe that fits, None if none does; and what the last one takes."""
+    """The first recipe that fits, None if none does; and the cost of the last one."""
     for tried in _smaller(model, recipe, shorten and has_free_axis(model)):
         least = cost_of(model, made_shapes(model, tried))
-        # fewer steps may be fewer than a window has
+        # fewer steps may be less than the size of a window
         if not least.over(limits) and (least.whole or tried == recipe):
             return tried, least
     return None, least
 
 
 def _smaller(model: Model, recipe: Recipe, shorten: bool) -> Iterator[Recipe]:
-    """The recipe, and ever smaller ones: many rows say more than many steps."""
+    """The recipe, then smaller and smaller ones: many rows prove more than many steps."""
     yield recipe
     batch = recipe.batch or BATCH
     batches = [None] if built_batch(model) else [batch, *shorter(batch)]
@@ -319,7 +319,7 @@ def _smaller(model: Model, recipe: Recipe, shorten: bool) -> Iterator[Recipe]:
 
 
 def check_cost(model: Model, arrays: Sequence[Array], limits: Limits) -> None:
-    """Raises UsageError where a comparison on these inputs is over the limits."""
+    """Raises UsageError if a comparison on these inputs is over the limits."""
     found = cost_of(model, [array.shape for array in arrays])
     if found.over(limits):
         raise too_large(model, found, limits)

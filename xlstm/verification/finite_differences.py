@@ -1,8 +1,9 @@
-"""Derivatives of the reference by differences, which know nothing of any framework's backward pass.
+"""Derivatives of the reference by finite differences, independent of any backward pass.
 
-The loss is the sum of all outputs times fixed random numbers. Along a random direction v of one
-tensor, its slope is a central difference of six points in long double, off by about the sixth power
-of the step. Steps shrink until two of them agree; what they still disagree by is part of the bound.
+In: a model and inputs. Out: slopes of a loss, the sum of all outputs times fixed random numbers.
+Along a random direction v of one tensor, the slope is a central difference of six points in long
+double; its error is about the sixth power of the step. Steps shrink until two of them agree. Their
+remaining disagreement is part of the bound.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
 WIDE: Any = np.longdouble if WIDER else np.float64
 
 STENCIL = ((1, 45), (2, -9), (3, 1))
-"""Place and weight of a central difference of six points, over 60 steps."""
+"""Offset and weight of a central difference of six points, to divide by 60 steps."""
 
 STEPS = tuple(2.0**-n for n in range(6, 25, 3))
-"""Tried from the largest on, in units of a typical number of the tensor."""
+"""Steps in the order of trial, in units of a typical number of the tensor."""
 
 RATIO = 2.0**-3
-"""Of a step to the one before it."""
+"""Ratio of a step to the one before it."""
 
 AGREED = 2.0**-46
-"""Relative disagreement of two steps that needs no smaller one."""
+"""Relative disagreement of two steps at which no smaller one is tried."""
 
 CORNER = 1e-6
 """Jump of the slope, over the slope, from which a function has a corner."""
 
 FLOOR = 1e-10
-"""Slopes below this, over the terms of the loss, are as good as zero."""
+"""Slopes below this, over the terms of the loss, count as zero."""
 
 ROUGH = 2.0**-4
-"""Step of the differences that are held against those of a run in less precision."""
+"""Step of the differences that are compared with those of a run in less precision."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class DiffTarget:
     """A tensor to differentiate by.
 
     Attributes:
-        name: what a report calls it.
+        name: its name in reports.
         owner: the node that owns it, or the input.
-        tensor: hub tensor, "" for an input.
+        tensor: canonical tensor, "" for an input.
         side: bias side, None for tensors without sides.
     """
 
@@ -72,9 +73,9 @@ class Slope:
     Attributes:
         v: the direction, in the shape of the tensor (of one side of a bias).
         value: the derivative.
-        noise: what two steps disagree by.
-        step: the step taken.
-        corner: whether the function has a corner right here.
+        noise: disagreement of two steps.
+        step: the step of `value`.
+        corner: True if the function has a corner at this point.
         size: of the terms of the loss.
     """
 
@@ -105,7 +106,7 @@ class DiffPoint:
         return [y.astype(WIDE) * c for y, c in pairs if c is not None]
 
     def size(self) -> float:
-        """The sum of the terms' sizes: what a slope along a direction of 100 % is like."""
+        """The sum of the terms' sizes: the size of a slope along a direction of 100 %."""
         return float(sum(np.abs(terms).sum() for terms in self.terms()))
 
     def moved(self, place: DiffTarget, delta: Array) -> DiffPoint:
@@ -136,7 +137,7 @@ class DiffPoint:
 
 
 def point(model: Model, inputs: Sequence[Array], seed: int) -> DiffPoint:
-    """The place where a model's slopes are taken, in the widest float that there is."""
+    """The point of a model's slopes, in numpy's widest float."""
     wide = [x if x.dtype == bool else x.astype(WIDE) for x in inputs]
     rng = np.random.default_rng(seed)
     factors: list[Array | None] = []
@@ -147,7 +148,7 @@ def point(model: Model, inputs: Sequence[Array], seed: int) -> DiffPoint:
 
 
 def two_sided(model: Model) -> Model:
-    """The same function with two sides of every bias that has sides; a side that lacks is zero."""
+    """The same function with two sides of every bias that has sides; a missing side is zero."""
     weights = {name: dict(layer) for name, layer in model.weights.items()}
     for node in model.layers:
         for before, part in node.spec.weighted_parts:
@@ -189,13 +190,13 @@ def places(model: Model) -> tuple[list[DiffTarget], list[str]]:
 
 
 def direction(at: DiffPoint, place: DiffTarget, seed: int, mask: Array | None = None) -> Array:
-    """Random numbers of the size of a tensor's own; zero where `mask` is, or a mark stands."""
+    """Random numbers of the size of a tensor's own; zero where `mask` is, or a step is masked."""
     x = at.at(place)
     size = np.sqrt((np.asarray(x, np.float64) ** 2).mean()) if x.size else 0.0
     drawn = np.random.default_rng(seed).standard_normal(x.shape)
     v: Array = np.asarray(drawn * (float(size) or 1.0), WIDE)
     v = v if mask is None else v * mask
-    if not place.tensor:  # a number that stands for "masked" has to stay what it is
+    if not place.tensor:  # a number that means "masked" must not change
         specs = [
             n.spec.layer if isinstance(n.spec, L.TimeDistributed) else n.spec
             for n in at.model.nodes
@@ -217,7 +218,7 @@ def slope(at: DiffPoint, place: DiffTarget, v: Array) -> Slope:
         values, steps = zip(*found, strict=True)
         gaps = [abs(b - a) for a, b in itertools.pairwise(values)]
         noise, best = min((gap, number) for number, gap in enumerate(gaps))
-        # two may agree by chance: what rounding does to a smaller step is the check
+        # two may agree by chance: rounding of a smaller step is the check
         noise = max(noise, *(gap * RATIO for gap in gaps[best + 1 : best + 2]), WIDE(0))
         value, step = values[best + 1], steps[best + 1]
         jumps = [abs(loss(h) - 2 * loss(0.0) + loss(-h)) / h for h in steps[best : best + 2]]
@@ -228,7 +229,7 @@ def slope(at: DiffPoint, place: DiffTarget, v: Array) -> Slope:
 
 
 def _agreed(loss: Callable[[float], Any]) -> list[tuple[Any, float]]:
-    """Differences of ever smaller steps, until two of them agree."""
+    """Differences of smaller and smaller steps, until two of them agree."""
     found: list[tuple[Any, float]] = []
     for h in STEPS:
         pairs = sum(c * (loss(k * h) - loss(-k * h)) for k, c in STENCIL)
@@ -241,9 +242,9 @@ def _agreed(loss: Callable[[float], Any]) -> list[tuple[Any, float]]:
 
 
 def condition(at: DiffPoint, place: DiffTarget, along: Slope, eps: float) -> float:
-    """Largest change of a slope where every weight and input is multiplied by 1 + eps u."""
+    """Largest change of a slope if every weight and input is multiplied by 1 + eps u."""
     with np.errstate(all="ignore"):
-        # both ends' curvature drops out of the difference of two such slopes
+        # the curvature cancels in the difference of two such slopes
         own = _simple(at, place, along.v, along.step)
         seeds = range(PERTURBATIONS)
         shaken = (at.shaken(eps, seed) for seed in seeds)

@@ -1,7 +1,8 @@
-"""A ported folder, compared anew with its record (`xlstm.reading.record`).
+"""Verifies a ported folder against its record (`xlstm.reading.record`).
 
-`report.json` of a ported folder holds hashes, versions, the recipe of the inputs and the verdicts.
-`verify_folder` holds them against the folder as it is now, and runs the folder's own `model.py`.
+In: a folder that `save` wrote; its `report.json` has hashes, versions, the recipe of the inputs and
+the verdicts. Out: a `Proof`. `verify_folder` compares the record with the folder as it is now, and
+runs the folder's own `model.py`.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from xlstm.verification.results import Compared
 
 @dataclass(frozen=True)
 class Proof(Compared):
-    """A ported folder, compared anew and held against its record.
+    """The comparison of a ported folder with the reference and with its record.
 
     Attributes:
-        report: the comparison of today.
-        changed: files that are not what they were; with any of them nothing is proven.
-        since: what else is other than at the port: versions, machine, inputs, verdicts, figures.
+        report: the new comparison.
+        changed: files that have changed; with any of them nothing is proven.
+        since: other differences from the port: versions, machine, inputs, verdicts, figures.
     """
 
     report: Report
@@ -56,7 +57,7 @@ class Proof(Compared):
 
     @property
     def missing(self) -> list[str]:
-        """A line for each framework that was asked for and is not installed."""
+        """A line for each framework that the user names and that is not installed."""
         return self.report.missing
 
     @property
@@ -65,7 +66,7 @@ class Proof(Compared):
         return self.report.ran or bool(self.changed)
 
     def check(self) -> None:
-        """Raises NotEqualError where a file has changed or a framework does not agree."""
+        """Raises NotEqualError if a file has changed or a framework is not equal."""
         if self.changed:
             got = "; ".join(self.changed)
             error = NotEqualError(self.report.model.name, "the files of the port", got, ANEW)
@@ -74,7 +75,7 @@ class Proof(Compared):
         self.report.check()
 
     def to_json(self) -> dict[str, Any]:
-        """As `Report.to_json`, with what has changed."""
+        """As `Report.to_json`, with the changes."""
         kept = {"ok": not self.changed, "changed": list(self.changed), "since": list(self.since)}
         return {**self.report.to_json(), "ok": self.ok, KEY: kept}
 
@@ -96,26 +97,27 @@ def verify_folder(
     origin: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Proof:
-    """Compares a ported folder with the reference anew, and with what was recorded at the port.
+    """Compares a ported folder with the reference again, and with the record of the port.
 
-    The folder's target runs the folder's own `model.py` if that is, letter for letter, what xlstm
+    The folder's target runs the folder's own `model.py` if its text is exactly the one that xlstm
     writes for the graph; else it is not run. Other frameworks run a port of the graph.
 
-    The file that was ported is looked for at the place that `report.json` names, if that lies below
-    the parent of the folder: the report may come from anybody, and name any file of yours.
+    The file that was ported is read at the path in `report.json`, if that is below the parent of
+    the folder: the report is not trusted, and could name any file.
 
     Args:
-        folder: as `save` wrote it, wherever it lies now.
-        frameworks: others that are compared as well.
+        folder: written by `save`; it may have been moved.
+        frameworks: more frameworks to compare.
         inputs: as in `reconcile`.
-        trust: also run a `model.py` that is what was recorded and not what xlstm writes, such as
-            one of another version. The record proves nothing: who wrote the one wrote the other.
-        origin: the file that was ported, wherever it lies now.
+        trust: True to run a `model.py` that is the recorded one but not the one that xlstm writes,
+            such as one of another version. The record is no protection: the author of a changed
+            file may have changed the record too.
+        origin: the file that was ported, at its path of today.
         options: as in `reconcile`.
 
     Raises:
         FileError: weights or a report that are damaged, or an `origin` that cannot be read.
-        UsageError: an `origin` for a folder that does not record what it was ported from.
+        UsageError: an `origin` for a folder without a record of its source.
         XlstmError: as `reconcile` raises.
     """
     folder = Path(folder)
@@ -139,7 +141,7 @@ def verify_folder(
 
 
 def _changed(folder: Path, kept: Record) -> list[str]:
-    """Files beside model.py that are not those of the port any more."""
+    """Files other than model.py that have changed since the port."""
     found = []
     for name in kept.hashes.keys() - {SOURCE}:
         try:
@@ -153,7 +155,7 @@ def _changed(folder: Path, kept: Record) -> list[str]:
 
 @dataclass(frozen=True)
 class FolderPart:
-    """One thing that a port rests on: `changed` and `since` as in a Proof."""
+    """Results about one part of a port: `changed` and `since` as in a Proof."""
 
     changed: tuple[str, ...] = ()
     since: tuple[str, ...] = ()
@@ -163,7 +165,7 @@ class FolderPart:
 def _own_source(
     folder: Path, kept: Record, model: Model, adapter: Adapter, trust: bool
 ) -> FolderPart:
-    """The text of model.py, and whether it may be run."""
+    """The text of model.py, if it may be run."""
     with open_regular(folder / SOURCE) as file:
         data = file.read(MAX_TEXT + 1)
     recorded = hashlib.sha256(data).hexdigest() == kept.hashes[SOURCE]
@@ -209,9 +211,9 @@ def _origin(
 def _compared(
     folder: Path, model: Model, adapter: Adapter, path: Path, place: str, named: bool = False
 ) -> FolderPart:
-    """The file that was ported, and its weights, against the folder's.
+    """Compares the file that was ported, and its weights, with the folder's.
 
-    Errors are repeated in their own words, which may quote the file, where the user `named` it.
+    The text of an error may quote the file: it is repeated only if the user `named` the file.
 
     Raises:
         FileError: a file that cannot be read.
@@ -234,14 +236,14 @@ def _compared(
 ALONE = "the files were compared with the record alone"
 
 LONGEST_PATH = 200
-"""Characters of a path in a report that are repeated."""
+"""Most characters of a report's path that are shown."""
 
 
 def _weights_gap(source: Model, model: Model, adapter: Adapter, folder: Path) -> str:
-    """The name of the first tensor of the folder that is not the source's, "" for none.
+    """The name of the first tensor of the folder that differs from the source's, "" for none.
 
     Raises:
-        XlstmError: the source has other layers, as where a port ends at a layer of it.
+        XlstmError: the source has other layers, for example if a port ends at one of its layers.
     """
     mine, theirs = _sizes(model), _sizes(source)
     if other := [name for name in model.weights if mine.get(name) != theirs.get(name)]:
@@ -286,7 +288,7 @@ Figures = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 def _moved(then: Figures, today: Figures) -> Iterator[str]:
-    """Verdicts and figures of what was compared at the port and is compared now."""
+    """Changes of verdicts and figures between the comparison at the port and the new one."""
     for key, figures in then.items():
         changed = [name for name in SHOWN if today.get(key, figures).get(name) != figures.get(name)]
         for name in changed[:1] if changed[:1] == ["verdict"] else changed:
@@ -295,11 +297,11 @@ def _moved(then: Figures, today: Figures) -> Iterator[str]:
 
 
 SHOWN = {"verdict": "", "max_abs": "max difference ", "bound": "bound "}
-"""Figures that are held against the record, and what they are called."""
+"""Figures that are compared with the record, and their names."""
 
 
 LONGEST = 40
-"""Characters of what a record has where a figure should be."""
+"""Most characters of a value in a record that should be a figure."""
 
 
 def _figure(value: Any) -> str:

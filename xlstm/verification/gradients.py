@@ -1,10 +1,10 @@
-"""Gradients of every weight and input: each framework's own against slopes of the reference.
+"""Compares each framework's gradients of every weight and input with slopes of the reference.
 
-A framework's gradients are read back by the slot tables, as weights are: a gradient lies where its
-weight lies. What is compared is the slope along a few random directions of each hub tensor, with
-the rule of `parity`: 8 times the largest of the slope's condition (weights and inputs multiplied by
-1 + eps u), of its error where the reference runs in that precision, of what two differences
-disagree by, and of eps times the terms of the framework's own product.
+The slot tables read a framework's gradients as they read weights: a gradient has the layout of its
+weight. The slope along a few random directions of each canonical tensor is compared, with the rule
+of `bounds`. The bound is 8 times the largest of four: the slope's condition (weights and inputs
+multiplied by 1 + eps u), its error if the reference runs in that precision, the disagreement of two
+differences, and eps times the terms of the framework's own product.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ STEPS = 7
 SEED = 11
 
 SMOOTH = 1e-9
-"""Disagreement of two differences, over the slope, from which a corner is too near."""
+"""Disagreement of two differences, over the slope, at which a corner is too near."""
 
 RUNS = 40
-"""Runs of the reference for one direction, about."""
+"""Approximate runs of the reference for one direction."""
 
 MOST = 2 * 10**10
-"""Products in long double for all of them: some minutes. Above it, fewer samples are taken."""
+"""Limit of products in long double for all runs, some minutes; above it, fewer samples are used."""
 
 Key = tuple[str, bytes]
 
 
 @dataclass
 class Slopes:
-    """The slopes of one model at one point, worked out when they are asked for.
+    """The slopes of one model at one point, computed on demand.
 
     Attributes:
         at: the point.
-        arrays: the inputs as they are given to frameworks.
+        arrays: the inputs of the frameworks.
         places: the tensors.
         left: a line for each tensor that has no gradient.
     """
@@ -128,7 +128,7 @@ def _no_slope(found: Slope) -> bool:
 
 
 BACKWARD = 4
-"""Times the memory of a forward run that one with gradients takes: nothing is freed on the way."""
+"""Memory of a run with gradients over that of a forward run: it keeps all values."""
 
 
 def slopes_of(
@@ -136,7 +136,7 @@ def slopes_of(
     given: Sequence[Array] | None,
     limits: Limits = Limits(),  # noqa: B008  a tuple of numbers
 ) -> Slopes:
-    """Slopes at the user's own inputs, or at inputs where as many tensors as possible have one.
+    """Slopes at the user's inputs, or at inputs where as many tensors as possible have one.
 
     Raises:
         UsageError: the model is too large for the reference in long double, or for `limits`.
@@ -167,10 +167,10 @@ def slopes_of(
 
 
 EARLY = ("none", "right", "middle")
-"""Masks that leave the first steps: no query is without a value, whatever comes later."""
+"""Masks that do not hide the first step: every query sees a value."""
 
 SEEN = ("none",)
-"""Masks for where a masked query is without a value."""
+"""Masks for models in which a masked query sees no value."""
 
 BLIND = "gradients at masked steps: not compared, queries without a value have none to speak of"
 """Scores that are all lowered by 1e9 keep 7 digits of float64."""
@@ -191,7 +191,7 @@ LOW = "lowered"
 def _affordable(
     model: Model, arrays: Sequence[Array], places: int
 ) -> tuple[Sequence[Array], list[str]]:
-    """As many of the samples as slopes can be worked out for, and a line where these are fewer."""
+    """As many samples as the limit allows slopes for, and a line if they are fewer."""
     rows = len(arrays[0]) if arrays else 1
     wanted = products(model, arrays) * places * DIRECTIONS * RUNS
     if wanted <= MOST:
@@ -226,13 +226,13 @@ def by_precision(
     needs: str,
     one: Callable[[Any, str, float], dict[str, Verdict]],
 ) -> dict[str, dict[str, Verdict]]:
-    """Dtype -> name -> verdict, whatever goes wrong.
+    """Dtype -> name -> verdict; an exception becomes a verdict.
 
     Args:
-        model: what is ported.
-        adapter: to which framework.
-        slopes: what it is held against.
-        needs: function of the live half that has to be there.
+        model: the source of the port.
+        adapter: the framework of the port.
+        slopes: of the reference.
+        needs: function that the live half must have.
         one: (live half, dtype, its eps) -> name -> verdict.
     """
     found: dict[str, dict[str, Verdict]] = {}
@@ -257,7 +257,7 @@ def by_precision(
             said = "; ".join(known)
             every = one(live, dtype, eps)
             found[dtype] = {n: replace(v, detail=v.detail or said) for n, v in every.items()}
-        except Exception as error:  # a framework may fail in any way; the report says how
+        except Exception as error:  # a framework may raise anything; the report shows it
             found[dtype] = {"all": failed(error)}
     return found
 
@@ -277,8 +277,8 @@ class Own(NamedTuple):
     Attributes:
         place: the place.
         gradient: its gradient there.
-        mask: where it has one (None: everywhere).
-        kept: size of numbers whose rounding the gradient has been read through, None for none.
+        mask: 1 where it has one, 0 elsewhere; None for everywhere.
+        kept: size of the stored numbers whose rounding affects the gradient, None for none.
     """
 
     place: DiffTarget
@@ -302,7 +302,7 @@ def _own(model: Model, adapter: Adapter, live: Any, slopes: Slopes, dtype: str) 
         gradient, mask = hub[place.owner][place.tensor], there[place.owner][place.tensor]
         if place.side is not None:
             if place.side >= len(gradient):
-                continue  # the one bias of this framework stands for both
+                continue  # this framework has one bias for both sides
             gradient, mask = gradient[place.side], mask[place.side]
         if mask.any():
             found.append(Own(place, gradient, mask))
@@ -313,13 +313,13 @@ Hub = dict[str, dict[str, Array]]
 
 
 def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> tuple[Hub, Hub]:
-    """Gradients as hub tensors, and where the framework has one (1) or not (0).
+    """Gradients as canonical tensors, and masks of 1 where the framework has one, else 0.
 
-    A tensor that the framework keeps where the layer has none (`Slot.required`) is left out.
+    A tensor that the framework has and the layer has not (`Slot.required`) is left out.
 
     Args:
-        model: what was ported.
-        adapter: to which framework.
+        model: the source of the port.
+        adapter: the framework of the port.
         by_name: gradients by the framework's names; statistics have none.
     """
     held: dict[str, Array] = {}
@@ -340,7 +340,7 @@ def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> t
 
 
 def verdict_on(slopes: Slopes, own: Own, eps: float, dtype: str) -> Verdict:
-    """The worst of all directions."""
+    """The worst verdict of all directions."""
     place, mask = own.place, own.mask
     found = slopes.along(place, mask)
     scale = max(abs(one.value) for one in found)

@@ -1,7 +1,7 @@
-"""A version of a model that also gives what its recurrent layers keep to themselves.
+"""Adds the hidden states of recurrent layers to the outputs of a model.
 
-Every recurrent layer gives its output at every step and its last states, in its place in the graph;
-what reads its last output reads that of the last step.
+In: a model. Out: a model in which every recurrent layer returns its output at every step and its
+last states. Nodes that read the last output read that of the last step.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Revealed:
     Attributes:
         model: the outputs of the original, then those of each recurrent layer.
         names: of its outputs.
-        own: how many of them are the original's.
-        left: recurrent layers that stay hidden, and why.
+        own: number of outputs of the original.
+        left: recurrent layers that are not shown, with the reason.
     """
 
     model: Model
@@ -39,7 +39,7 @@ class Revealed:
 
 @dataclass
 class _Work:
-    """The graph so far, where each old edge is now, and what is shown."""
+    """The graph so far, the new edge of each old one, and the added outputs."""
 
     graph: Builder = field(default_factory=Builder)
     moved: dict[Edge, Edge] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class _Work:
         return self.moved.get(edge, edge)
 
     def add(self, node: Node, spec: L.LayerSpec) -> Edge:
-        """The node with another spec, reading what it read."""
+        """Adds the node with another spec and the same inputs."""
         mask = None if node.mask is None else self.at(node.mask)
         inputs = [self.at(edge) for edge in node.inputs]
         states = [self.at(edge) for edge in node.states]
@@ -58,7 +58,7 @@ class _Work:
 
 
 def expose_hidden_states(model: Model) -> Revealed | None:
-    """A model with the outputs of every recurrent layer; None where there is no such layer."""
+    """A model with the outputs of every recurrent layer; None if it has no such layer."""
     work, left = _Work(), []
     taken = {node.name for node in model.nodes}
     for node in model.nodes:
@@ -77,7 +77,7 @@ def expose_hidden_states(model: Model) -> Revealed | None:
     shows = replace(model, nodes=work.graph.nodes, outputs=outputs, lone=False, keys=())
     own = len(model.outputs)
     every = output_names(model)
-    # the states that stateful layers keep follow all outputs
+    # the states of stateful layers come after all outputs
     labels = (*every[:own], *names, *every[own:])
     return Revealed(shows, labels, own, tuple(left))
 
@@ -127,7 +127,7 @@ def _both(work: _Work, node: Node, spec: L.Bidirectional, taken: set[str]) -> No
     outputs = 2 if spec.merge == "none" else 1
     for number in range(len(names) if spec.forward.return_state else 0):
         work.moved[Edge(node.name, outputs + number)] = Edge(node.name, 2 + number)
-    # the second half's sequence is turned round: its last step is the first place
+    # the second half's sequence is reversed: its last step is the first element
     ends = (
         halves
         if spec.return_sequences
@@ -147,5 +147,5 @@ SIDES = ("forward", "backward")
 
 
 def shown(names: tuple[str, ...], own: int) -> Iterator[str]:
-    """Names of what is shown beside the model's own outputs."""
+    """Names of the outputs that are added to the model's own."""
     yield from names[own:]

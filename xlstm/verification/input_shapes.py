@@ -85,7 +85,7 @@ def _too_large(model: Model, recipe: generated.Recipe, limits: Limits) -> str:
 
 
 def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Trial:
-    """A trial of a recipe, or of a milder one where rounding decides nothing about it."""
+    """A trial of a recipe, or of a milder one if rounding leaves it undecided."""
     for found in _milder(model, recipe, dtypes):
         single = all(bound.finite.all() for bound in found.allowed["float32"])
         if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
@@ -94,7 +94,7 @@ def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) ->
 
 
 def _milder(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Iterator[Trial]:
-    """Trials of a recipe and of ever milder ones."""
+    """Trials of a recipe and of milder and milder ones."""
     milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
     if generated.has_free_axis(model):
         milder += [milder[1]._replace(steps=n) for n in generated.shorter(recipe.steps)]
@@ -107,9 +107,9 @@ def _milder(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> It
 def _halves(
     model: Model, recipe: generated.Recipe, made: Trial, dtypes: Sequence[str]
 ) -> list[Trial]:
-    """A trial in half precision too, and milder ones for those that decide nothing in it.
+    """A trial in half precision too, with milder ones for precisions that it leaves undecided.
 
-    Where no milder one decides anything either, the verdict of the first will say so.
+    If the milder ones are undecided too, the verdict on the first is undecided.
     """
     allowed, others = dict(made.allowed), dict[str, Trial]()
     for dtype in dtypes:

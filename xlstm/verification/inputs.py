@@ -1,4 +1,8 @@
-"""Inputs for a comparison, made from the model: trained-scale, rows of several scales."""
+"""Generates inputs for a comparison from the model: random rows of several scales.
+
+In: a model and a recipe. Out: one array per input, and lines about pieces of activations that they
+do not reach.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ BATCH = 6
 STEPS = 16
 SEED = 20
 SCALES = (1.0, 4.0, 16.0, 64.0)
-"""Tried in this order until every piece of every activation was reached."""
+"""Scales in the order of trial, until every piece of every activation is reached."""
 
 
 def _sample_shape(shape: tuple[int | None, ...], steps: int) -> tuple[int, ...]:
@@ -28,7 +32,7 @@ MASKS = ("none", "right", "left", "middle", "all", "none")
 """Masked steps of each row of a batch, where the model has masks."""
 
 SEEN = ("none", "right", "left", "middle", "none", "right")
-"""The same without a row of which every step is masked: some layers give NaN for it."""
+"""The same without a row whose steps are all masked: some layers return NaN for it."""
 
 
 class Recipe(NamedTuple):
@@ -36,12 +40,12 @@ class Recipe(NamedTuple):
 
     Attributes:
         steps: length of axes that may have any.
-        scale: rows grow from a quarter up to twice this.
+        scale: scales of the rows grow from a quarter to twice this.
         seed: of the numbers.
         batch: number of rows, None for the model's own or BATCH.
-        masks: what is masked in each row.
-        first: place in `masks` of the first row.
-        positive: whether all numbers are above zero, as some functions want.
+        masks: the masked steps of each row.
+        first: index in `masks` of the first row.
+        positive: True if all numbers are above zero, as some functions need.
     """
 
     steps: int = STEPS
@@ -65,7 +69,7 @@ def batch_of(model: Model) -> int:
 
 
 def _counts(recipe: Recipe, batch: int, *axes: int) -> Array:
-    """(batch, ..., steps): True where a step counts, by the recipe's kinds of masks."""
+    """Masks (batch, ..., steps), True where a step is not masked, by the recipe's kinds."""
     steps = axes[-1]
     t = np.arange(steps)
     third = -(-steps // 3)
@@ -83,7 +87,7 @@ def _counts(recipe: Recipe, batch: int, *axes: int) -> Array:
 
 
 def _marks(model: Model) -> dict[str, float]:
-    """Inputs whose steps a Masking layer marks, and the value that it looks for."""
+    """Inputs whose steps a Masking layer masks -> the value of masked steps."""
     found = {}
     for node in model.nodes:
         before = node.inputs[0].node if node.inputs else ""
@@ -95,15 +99,15 @@ def _marks(model: Model) -> dict[str, float]:
 def make(model: Model, steps: int = STEPS, scale: float = 1.0, seed: int = SEED) -> list[Array]:
     """One array per model input, (batch, ...); rows grow from a quarter to twice the scale.
 
-    Axes of any length get `steps`. The values are float32 so that every framework gets the same;
-    inputs of integers get whole numbers, and those of embeddings row numbers. Where the model has
-    masks, the rows are masked in turn nowhere, at the end, at the start, in the middle, everywhere.
+    Axes of any length get `steps`. The values are float32 so that every framework gets the same.
+    Inputs of integers are whole numbers, and those of embeddings row numbers. If the model has
+    masks, rows are masked in turn nowhere, at the end, at the start, in the middle, everywhere.
     """
     return make_inputs(model, Recipe(steps, scale, seed))
 
 
 def make_inputs(model: Model, recipe: Recipe) -> list[Array]:
-    """As `make`, with everything that a recipe says."""
+    """As `make`, with all options of a recipe."""
     rng = np.random.default_rng(recipe.seed)
     marks, tables = _marks(model), row_numbers(model)
     made = []
@@ -122,7 +126,7 @@ def make_inputs(model: Model, recipe: Recipe) -> list[Array]:
 
 
 def _ids(rng: np.random.Generator, recipe: Recipe, size: tuple[int, ...], rows: int) -> Array:
-    """Row numbers from 1 on, and 0 where a mask of zeros would be."""
+    """Row numbers from 1 on, and 0 at masked steps."""
     ids = rng.integers(min(1, rows - 1), rows, size)
     if len(size) > 1:
         ids = np.where(_counts(recipe, *size), ids, 0)
@@ -138,7 +142,7 @@ def _numbers(
 ) -> Array:
     """Normal numbers whose scale grows from row to row; `mark` fills the masked steps."""
     batch = size[0]
-    # the first rows stay where activations are curved, the last ones reach where they are flat
+    # activations are curved at numbers of the first rows, and flat at those of the last ones
     grown = np.geomspace(0.25, 2.0 * recipe.scale, batch)
     rows = grown if batch > 1 else np.full(1, recipe.scale)
     x = rng.standard_normal(size) * rows.reshape(-1, *(1,) * (len(size) - 1))
@@ -151,8 +155,8 @@ def _numbers(
 def chosen(model: Model, steps: int = STEPS) -> tuple[list[Array], list[str]]:
     """Inputs that reach the most pieces of the model's activations, and the pieces left out.
 
-    Inputs for which the model gives NaN or infinity, as a mean over masked steps alone or the
-    logarithm of a negative number, are taken only where no others are found.
+    Inputs for which the model returns NaN or infinity are used only if no others are found. Causes
+    are a mean over masked steps alone, or the logarithm of a negative number.
     """
     arrays, left, _ = best_of(model, Recipe(steps))
     return arrays, left
@@ -161,12 +165,12 @@ def chosen(model: Model, steps: int = STEPS) -> tuple[list[Array], list[str]]:
 def best_of(
     model: Model, recipe: Recipe, scales: Sequence[float] = SCALES
 ) -> tuple[list[Array], list[str], Recipe]:
-    """As `chosen`, for variations of a recipe; the third is the one that was taken.
+    """As `chosen`, for variations of a recipe; the third item is the recipe of the inputs.
 
     Args:
-        model: what the inputs are for.
-        recipe: what to start from.
-        scales: what its scale is multiplied by, in turn.
+        model: the model to run.
+        recipe: the first recipe.
+        scales: factors of its scale, in the order of trial.
     """
     best: tuple[tuple[bool, int], list[Array], list[str], Recipe] | None = None
     for positive, masks in product((False, True), (recipe.masks, SEEN)):
@@ -175,7 +179,7 @@ def best_of(
             inputs, coverage = make_inputs(model, tried), Coverage()
             run(model, inputs, coverage=coverage)
             left = coverage.unexercised() + _given_up(recipe, tried)
-            # what is finite in float32 is so in float64
+            # numbers that are finite in float32 are finite in float64
             outputs = run(model, inputs, np.float32)
             rank = (not all(np.isfinite(y).all() for y in outputs), len(left))
             if best is None or rank < best[0]:
@@ -199,7 +203,7 @@ def _given_up(recipe: Recipe, tried: Recipe) -> list[str]:
 
 
 def shorter(steps: int) -> Iterator[int]:
-    """Ever fewer time steps, down to one."""
+    """Fewer and fewer time steps, down to one."""
     while steps > 1:
         steps //= 2
         yield steps

@@ -14,17 +14,17 @@ from xlstm.verification.inputs import Recipe
 def recipe_of(
     model: Model, trials: Sequence[Sequence[Array]], made: Recipe | None
 ) -> dict[str, Any]:
-    """The inputs of a comparison as plain data, with all that is needed to make them again.
+    """The inputs of a comparison as plain data, from which they can be generated again.
 
     Args:
-        model: what they are for.
+        model: the model of the inputs.
         trials: the inputs, and those of further shapes.
-        made: the recipe of the first ones (`xlstm.verification.inputs.make_inputs`); None where
-            the user passed them.
+        made: the recipe of the first ones (`xlstm.verification.inputs.make_inputs`); None for
+            inputs of the user.
 
     Returns:
-        `cooked`: the recipe's fields, null for arrays that were given; `inputs`: name, shape and
-        dtype of the first ones; `sha256` of all.
+        `cooked`: the recipe's fields, null for inputs of the user; `inputs`: name, shape and dtype
+        of the first ones; `sha256` of all.
     """
     first = zip(model.inputs, trials[0], strict=True)
     return {

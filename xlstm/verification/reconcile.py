@@ -1,4 +1,7 @@
-"""Runs every framework against the float64 reference and says: equal up to rounding, or not."""
+"""Runs every framework against the float64 reference: equal up to rounding, or not.
+
+In: a file, a model or a live object, and names of frameworks. Out: a `Report`.
+"""
 
 from __future__ import annotations
 
@@ -53,36 +56,36 @@ def reconcile(
 
     Args:
         source: anything that `load` takes. The column of the framework that `source` comes from
-            runs the original where that is possible: a Keras 3 file that Keras opens, a live Keras
-            model, a live torch module. Every other column runs our port, and says so.
-        frameworks: names, or one name; all that are installed if not given. A model of your own
-            is compared by `xlstm.diagnose(source, model)`, which also says where and why it parts.
+            runs the original if possible: a Keras 3 file that Keras opens, a live Keras model, a
+            live torch module. Every other column runs our port, and its title says so.
+        frameworks: names, or one name; None for all that are installed. `xlstm.diagnose(source,
+            model)` compares a model of your own, and finds the first difference and its cause.
         inputs: arrays, batch first, as `xlstm.verification.user_inputs.arrays_for` takes them:
-            files, a mapping by input name, a list, or one array; None makes them from the model.
-        states: also compares what every recurrent layer gives at every step, and its last states,
-            in our port of the model.
+            files, a mapping by input name, a list, or one array; None generates them.
+        states: also compares the outputs of every recurrent layer at every step, and its last
+            states, in our port of the model.
         gradients: also compares, in our port, the gradients of every weight and of the inputs with
             slopes of the reference (`xlstm.verification.gradients`).
-        step: also compares, in our port, what one step of plain SGD moves every weight by, on the
+        step: also compares, in our port, the change of every weight in one step of plain SGD on the
             loss of `gradients` (`xlstm.verification.sgd_step`).
         thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
             kind of mask in every length.
-        half: also compares outputs, and hidden states where asked for, in bfloat16 and float16,
-            with bounds of their own (`xlstm.verification.bounds`).
-        memory: bytes that the runs may take beside weights and frameworks, 1 GB unless more is
-            allowed; what they need is worked out before any starts (`xlstm.verification.cost`), and
-            inputs that are made are made smaller where that is enough. Time is limited too.
-        makers: framework -> what makes the object that runs, where that is neither the original
-            nor our port.
+        half: also compares outputs, and hidden states with `states`, in bfloat16 and float16, with
+            their own bounds (`xlstm.verification.bounds`).
+        memory: limit in bytes for the runs, beside weights and frameworks; 1 GB by default. The
+            cost is computed before any run starts (`xlstm.verification.cost`), and generated inputs
+            become smaller if that is enough. Time is limited too.
+        makers: framework -> the function that builds the object to run, if that is neither the
+            original nor our port.
 
     Returns:
-        A report; `.ok` says whether all agree, `.check()` raises where they do not. A framework
-        that is named and not installed, or that crashes, is `failed` in it.
+        A report; `.ok` is True if all are equal, `.check()` raises if not. A framework that is
+        named and not installed, or that crashes, is `failed` in it.
 
     Raises:
-        MissingFrameworkError: none of the frameworks that were named is installed.
+        MissingFrameworkError: none of the named frameworks is installed.
         UsageError: an unknown framework, inputs that do not fit the model, or a comparison that
-            would need more than `memory`. A model too large for the slopes that gradients want has
+            would need more than `memory`. A model too large for the slopes of the reference has
             `undecided` gradients.
         XlstmError: as `load` raises.
     """
@@ -121,10 +124,10 @@ def reconcile(
 
 
 def of_folder(folder: Path, adapter: Adapter, memory: float = MEMORY) -> dict[str, Any] | str:
-    """The comparison of a port just written, as its report keeps it, or why there is none.
+    """The comparison of a new port, as its report stores it, or the reason why there is none.
 
     Args:
-        folder: as it was written: what `verify` reads is what this is to be held against.
+        folder: of the port; it is read from disk, as `verify` will read it.
         adapter: its target.
         memory: as in `reconcile`.
     """
@@ -137,7 +140,7 @@ def of_folder(folder: Path, adapter: Adapter, memory: float = MEMORY) -> dict[st
 def _slopes(
     model: Model, given: Sequence[Array] | None, limits: Limits
 ) -> tuple[Slopes | None, str]:
-    """The slopes of the reference, or why there are none: that hides no verdict on outputs."""
+    """The slopes of the reference, or the reason why there are none; outputs are still compared."""
     try:
         return slopes_of(model, given, limits), ""
     except UsageError as error:
@@ -145,7 +148,7 @@ def _slopes(
 
 
 def _without(part: FrameworkReport, gradients: bool, step: bool) -> FrameworkReport:
-    """A framework's part where gradients or steps were asked for and cannot be compared."""
+    """A framework's part for a call with gradients or steps that cannot be compared."""
     if part.missing:
         return part
     undecided = Verdict(UNDECIDED, detail="not compared, the model is too large: see below")
@@ -154,7 +157,7 @@ def _without(part: FrameworkReport, gradients: bool, step: bool) -> FrameworkRep
 
 
 def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
-    """The frameworks to compare, by name; those that are named may be missing, but not all."""
+    """The frameworks to compare, by name; some of the named ones may be missing, but not all."""
     if frameworks is None:
         every = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
         return {name: adapter for name, adapter in every.items() if adapter.installed}
@@ -174,7 +177,7 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
 def _trials(
     model: Model, inputs: Any, thorough: bool, dtypes: Sequence[str], limits: Limits
 ) -> tuple[list[Trial], list[str], str, generated.Recipe | None]:
-    """Inputs with their bounds, what they do not exercise, and how they were made."""
+    """Inputs with their bounds, pieces that they do not reach, a description, and the recipe."""
     made = None
     if inputs is None:
         start = fitted(model, generated.Recipe(), limits)
@@ -206,7 +209,7 @@ def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = Fals
 def _generated(
     model: Model, start: generated.Recipe
 ) -> tuple[list[Array], list[str], generated.Recipe]:
-    """Inputs long enough to say much and short enough that some step can be decided."""
+    """Inputs with as many steps as possible of which some can be decided."""
     found = generated.best_of(model, start)
     if not generated.has_free_axis(model):
         return found
@@ -218,7 +221,7 @@ def _generated(
 
 
 def _inner(shown: Revealed | None, first: Trial, limits: Limits) -> tuple[Trial | None, list[str]]:
-    """The first inputs once more, for the model that shows its hidden states; or why not."""
+    """The first inputs for the model that returns its hidden states; or the reason why not."""
     if shown is None:
         return None, []
     try:
@@ -236,7 +239,7 @@ def _framework(
     inner: Trial | None,
     slopes: Slopes | None,
 ) -> FrameworkReport:
-    """One framework's verdicts; whatever goes wrong in it is its own line and hides no other."""
+    """One framework's verdicts; an error in it becomes its line, and the others still run."""
     if not adapter.installed:
         return _missing(adapter, trials[0].allowed)
     found = run(adapter, trials, make)
@@ -282,6 +285,6 @@ def _counts_agree(ledger: Ledger, found: dict[str, FrameworkReport]) -> bool:
     return all(
         report.parameters is None or report.parameters == ledger.total(name)
         for name, report in found.items()
-        # the original of a framework that refuses ports has parameters, and no total to hold to
+        # the original of a framework that refuses ports has parameters, and no total to compare
         if name in ledger.frameworks and ledger.total(name) is not None
     )

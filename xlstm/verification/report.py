@@ -32,13 +32,13 @@ class Report(Compared):
     """Counts and outputs of several frameworks against the float64 reference.
 
     Attributes:
-        model: what was compared.
+        model: the model of the comparison.
         ledger: the counts.
         frameworks: name -> that framework's part.
         unexercised: pieces of activations that the inputs did not reach.
-        inputs: how the inputs were made.
-        counts_ok: whether the tables' counts equal the frameworks' own.
-        recipe: how to make the very same inputs again, and their hash.
+        inputs: description of the inputs.
+        counts_ok: True if the tables' counts equal the frameworks' own.
+        recipe: options that generate the same inputs again, and their hash.
     """
 
     model: Model
@@ -56,7 +56,7 @@ class Report(Compared):
 
     @property
     def missing(self) -> list[str]:
-        """A line for each framework that was asked for and is not installed."""
+        """A line for each framework that the user names and that is not installed."""
         return [found.missing for found in self.frameworks.values() if found.missing]
 
     @property
@@ -65,9 +65,9 @@ class Report(Compared):
         return any(found.what for found in self.frameworks.values())
 
     def check(self) -> None:
-        """Raises NotEqualError, naming each framework that does not agree; the text is its note.
+        """Raises NotEqualError with the names of unequal frameworks; its note is the text.
 
-        Warns (UserWarning) where all agree and some time steps cannot be decided.
+        Warns (UserWarning) if all are equal and some time steps cannot be decided.
         """
         wrong = [
             f"{f.title} {what}: {v.verdict} (max difference {v.max_abs:.3g}, bound {v.bound:.3g}"
@@ -88,7 +88,7 @@ class Report(Compared):
             warnings.warn(f"{self.model.name}: {line}", stacklevel=2)
 
     def undecidable(self) -> list[str]:
-        """A line for each set of time steps that no framework's outputs can be decided at."""
+        """A line for each set of time steps that cannot be decided for any framework."""
         where: dict[str, list[str]] = {}
         for found in self.frameworks.values():
             for dtype, v in found.every():

@@ -21,13 +21,13 @@ def render_verdicts(
     *,
     several: bool,
 ) -> str:
-    """One row per framework and precision; then all that was compared besides the outputs.
+    """One row per framework and precision; then all comparisons other than outputs.
 
     Args:
         frameworks: their parts of a comparison.
         undecidable: lines about time steps without a verdict.
         notes: lines that end the text.
-        several: True for a model of several outputs, whose worst one is named.
+        several: True for a model with several outputs: the worst one is named.
     """
     headers = ["framework", "precision", "verdict", "max difference", "of its bound", "ULP"]
     table = grid(headers, left=3)
@@ -66,7 +66,7 @@ def _details(where: str, v: Verdict, several: bool) -> list[str]:
 
 
 def _parts(frameworks: Collection[FrameworkReport]) -> list[Grid | str]:
-    """A table for each kind of thing that was compared besides the outputs."""
+    """A table for each kind of comparison other than outputs."""
     titles = {"shapes": "inputs", "layers": "hidden states", "gradients": "gradients"}
     titles["steps"] = "one step of SGD"
     parts: list[Grid | str] = []

@@ -1,4 +1,4 @@
-"""Results of comparisons: the base of all, and one framework's part."""
+"""Results of comparisons: their base class, and one framework's part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xlstm.verification.bounds import ROUNDING, Verdict
 
 
 class Compared(abc.ABC):
-    """A result that is true where what was compared is equal, and shows itself as its text.
+    """The base of results: true if the comparison found all equal, and displayed as its text.
 
     >>> class Never(Compared):
     ...     ok = False
@@ -23,7 +23,7 @@ class Compared(abc.ABC):
     @property
     @abc.abstractmethod
     def ok(self) -> bool:
-        """True if all that was compared is equal up to rounding."""
+        """True if all comparisons are equal up to rounding."""
 
     def __bool__(self) -> bool:
         """The same as `ok`."""
@@ -38,20 +38,20 @@ class FrameworkReport(Compared):
     """One framework's part of a comparison.
 
     Attributes:
-        name: as users write it.
-        title: as the framework writes itself.
+        name: the name that users write.
+        title: the framework's own spelling.
         version: installed version.
-        what: what ran: the original, or our port.
+        what: the object that ran: the original, or our port.
         verdicts: dtype -> verdict.
-        parameters: number of parameters as the framework itself counts them, None if it cannot.
-        weights: "" where what the port holds is bit for bit the source's, else what is not; None
-            where they were not compared: of the original, and of what did not run.
-        missing: why it did not run, where it was asked for and is not installed.
-        shapes: shape of the inputs -> dtype -> verdict, where several were compared.
-        layers: dtype -> what a recurrent layer gives -> verdict, where hidden states were compared.
-        gradients: dtype -> tensor or input -> verdict, where gradients were compared.
-        steps: dtype -> tensor -> verdict, where one step of SGD was compared.
-        step_notes: where such a step goes elsewhere than in the source, and what to do about it.
+        parameters: number of parameters in the framework's own count, None if it has none.
+        weights: "" if the port's weights are bit for bit the source's, else the first difference;
+            None if they were not compared: those of the original, or without a run.
+        missing: the reason why it did not run, if it is not installed.
+        shapes: shape of the inputs -> dtype -> verdict, if several were compared.
+        layers: dtype -> output of a recurrent layer -> verdict, if hidden states were compared.
+        gradients: dtype -> tensor or input -> verdict, if gradients were compared.
+        steps: dtype -> tensor -> verdict, if one step of SGD was compared.
+        step_notes: differences of such a step from the source's, with advice.
     """
 
     name: str
@@ -74,7 +74,7 @@ class FrameworkReport(Compared):
         return not self.weights and all(v.verdict == ROUNDING for _, v in self.every())
 
     def every(self) -> Iterator[tuple[str, Verdict]]:
-        """Each verdict with its precision, and with what it is about beyond the outputs."""
+        """Each verdict with its precision, and with its layer, tensor or shape if it has one."""
         yield from self.verdicts.items()
         more = ("", self.layers), ("gradient of ", self.gradients), ("one step of ", self.steps)
         for what, found in more:

@@ -1,4 +1,7 @@
-"""Builds and runs one framework's side of a comparison; whatever goes wrong is a verdict."""
+"""Builds and runs one framework's side of a comparison; an exception becomes a verdict.
+
+In: an adapter, trials (inputs with bounds), and the function that builds the object. Out: a `Run`.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +30,22 @@ from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, judg
 OUR_PORT = "our port"
 
 SHORTENED = 300
-"""Characters of a framework's own words that a report repeats."""
+"""Most characters of a framework's error in a report."""
 
 Verdicts = dict[str, Verdict]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Inputs, and what the reference makes of them.
+    """Inputs, and the bounds of the reference's outputs for them.
 
     Attributes:
-        label: what tells it from others.
-        model: what is run.
+        label: its name among the trials.
+        model: the model to run.
         names: of its outputs.
         arrays: one per input.
         allowed: dtype -> bounds of every output.
-        unfit: why no framework can be right with these inputs, "" where nothing is wrong.
+        unfit: the reason why no framework can run these inputs, "" if there is none.
     """
 
     label: str
@@ -53,7 +56,7 @@ class Trial:
     unfit: str = ""
 
     def given(self, dtype: str) -> Sequence[Array]:
-        """The arrays as a framework gets them: half precision does not hold all row numbers."""
+        """The arrays for a framework; half precision cannot represent all row numbers."""
         if dtype not in HALF:
             return self.arrays
         numbers = row_numbers(self.model)
@@ -75,7 +78,7 @@ def trial(
 
 
 def output_names(model: Model) -> list[str]:
-    """A name for each output of a run: the layer that gives it, then the states that are kept."""
+    """A name for each output of a run: the layers of the outputs, then those of the states."""
     names = [f"{edge.node}{f' [{edge.output}]' * bool(edge.output)}" for edge in model.outputs]
     for node in model.stateful:
         spec: Any = node.spec
@@ -88,12 +91,12 @@ class Run:
     """The results of one model in one framework.
 
     Attributes:
-        what: what ran: the original, or our port.
+        what: the object that ran: the original, or our port.
         verdicts: trial's label -> dtype -> the verdict on each output, in the model's order.
-        parameters: as the framework counts them, None if it cannot.
-        weights: "" where what it holds is bit for bit the source's, else what is not; None where
+        parameters: in the framework's own count, None if it has none.
+        weights: "" if its weights are bit for bit the source's, else the first difference; None if
             they were not compared.
-        made: whether anything was made and run at all.
+        made: True if an object was built and run.
     """
 
     what: str
@@ -104,11 +107,11 @@ class Run:
 
 
 Maker = Callable[[Any, str], tuple[Any, str]]
-"""(live half, dtype) -> what is run, and what it is."""
+"""(live half, dtype) -> the object to run, and its description."""
 
 
 def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
-    """Every trial of one model in every precision; a failure of one hides no other."""
+    """Every trial of one model in every precision; a failure of one does not stop the others."""
     found = Run(OUR_PORT, {trial.label: {} for trial in trials})
     model = trials[0].model
     for dtype in trials[0].allowed:
@@ -121,7 +124,7 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
                 continue
             made, found.what = make(live, dtype)
             found.made = True
-        except Exception as error:  # a framework may fail in any way; the report says how
+        except Exception as error:  # a framework may raise anything; the report shows it
             for one in wanted:
                 found.verdicts[one.label][dtype] = [failed(error)]
             continue
@@ -132,7 +135,7 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
 
 
 def _skip(found: Run, dtype: str, why: str) -> None:
-    """Takes over the other precision's verdicts, and says so."""
+    """Copies the verdicts of the other precision, marked as such."""
     for each in found.verdicts.values():
         if held := each.get("float32"):
             each[dtype] = [replace(v, detail=f"not run: {why}", ran=False) for v in held]
@@ -143,11 +146,11 @@ def _one(live: Any, made: Any, trial: Trial, dtype: str) -> list[Verdict]:
         return [Verdict(FAILED, detail=trial.unfit)]
     try:
         model, arrays = trial.model, trial.given(dtype)
-        # what is inexact in float32 is nothing beside the rounding of half of it
+        # errors of operations in float32 are small beside the rounding of half precision
         asked = hasattr(live, "inexact_for") and dtype not in HALF
         known = live.inexact_for(model, dtype) if asked else {}
         own = trial.allowed[dtype]
-        if known:  # room for operations known to be inexact, in this precision alone
+        if known:  # wider bounds for inexact operations, in this precision alone
             own = bounds(model, arrays, dtype, max(EPS[dtype], *known.values()))
         verdicts = judged(live.run(made, arrays, dtype), own, trial, dtype)
         return [replace(v, detail=v.detail or "; ".join(known)) for v in verdicts]
@@ -167,7 +170,7 @@ def judged(
 
 
 def _inspect(found: Run, live: Any, made: Any, model: Model, adapter: Adapter, dtype: str) -> None:
-    """Counts parameters, and looks at the weights that a port holds."""
+    """Counts parameters, and compares the weights of a port."""
     try:
         found.parameters = live.count(made)
         if found.what.startswith(OUR_PORT) and hasattr(live, "weights"):
@@ -183,7 +186,7 @@ MEMORY = re.compile(
 
 
 def failed(error: BaseException) -> Verdict:
-    """A failure in a framework's own words, on one line."""
+    """The verdict for a framework's exception, with its text on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = printable(" ".join(lines))
     if isinstance(error, MemoryError) or MEMORY.search(said):
@@ -198,17 +201,17 @@ def worst(verdicts: dict[str, list[Verdict]]) -> Verdicts:
 
 
 def maker(source: Any, model: Model, adapter: Adapter) -> Maker:
-    """Makes the original where the framework opens it, else our port."""
+    """The function that builds the original if the framework opens it, else our port."""
     return lambda live, dtype: _made(source, model, adapter, live, dtype)
 
 
 def port_maker(model: Model, adapter: Adapter) -> Maker:
-    """Makes our port."""
+    """The function that builds our port."""
     return lambda _live, dtype: (build(model, adapter, dtype), OUR_PORT)
 
 
 def _made(source: Any, model: Model, adapter: Adapter, live: Any, dtype: str) -> tuple[Any, str]:
-    """The object to run, and what it is."""
+    """The object to run, and its description."""
     path = isinstance(source, (str, os.PathLike))
     live_source = not path and not isinstance(source, Model)
     live_source = live_source and not (model.lone and adapter.name == "keras")
@@ -226,7 +229,7 @@ def _made(source: Any, model: Model, adapter: Adapter, live: Any, dtype: str) ->
         return _open_natively(live, Path(source), dtype), "the original" + _on(live)
     except MissingFrameworkError:
         raise
-    except Exception as error:  # Keras may fail on its own files in any way
+    except Exception as error:  # Keras may raise anything for its own files
         said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         return build(model, adapter, dtype), f"{OUR_PORT} (Keras does not open the file: {said})"
 
@@ -236,6 +239,6 @@ def _on(live: Any) -> str:
 
 
 def _open_natively(live: Any, path: Path, dtype: str) -> Any:
-    """The model as Keras itself opens it, from a copy of which h5py wrote every byte."""
+    """The model that Keras opens, from a copy that h5py has written in full."""
     with tempfile.TemporaryDirectory() as folder:
         return live.open_native(clean_copy(path, Path(folder)), dtype)

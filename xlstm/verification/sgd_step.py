@@ -1,9 +1,10 @@
-"""One step of plain SGD: each framework's own optimizer against slopes of the reference.
+"""Compares one step of plain SGD, by each framework's own optimizer, with slopes of the reference.
 
-A step is linear in the gradient, so what a weight moved by, over the learning rate, is judged as a
-gradient is (`xlstm.verification.gradients`), with room for what storing the weights rounds. Where a
-framework keeps two biases for one, each gets the whole gradient: their sum moves twice as far. The
-slot table says where that is so; the sum is held to it, and the report says what to do about it.
+A step is linear in the gradient: the change of a weight over the learning rate is judged as a
+gradient (`xlstm.verification.gradients`), with a wider bound for the rounding of stored weights. If
+a framework has two biases for one, each gets the whole gradient: their sum changes twice as much.
+The slot table shows these biases; the mean of both is compared with the slope, and the report gives
+advice.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ RATE = 2.0**-7
 """Learning rate: about SGD's usual 0.01, and the same number in every precision."""
 
 BIASES = "s"
-"""First axis of hub tensors that have two sides, each added to the same sum."""
+"""First axis of canonical tensors that have two sides, each added to the same sum."""
 
 
 def stepped(
     report: FrameworkReport, model: Model, adapter: Adapter, slopes: Slopes
 ) -> FrameworkReport:
-    """A framework's part of a report with one step of SGD, and what the reader should know of it.
+    """A framework's part of a report with one step of SGD, and notes about it.
 
     Args:
-        report: the part so far; it comes back as it is where the framework is not installed.
-        model: what is ported.
+        report: the part so far; it is returned unchanged if the framework is not installed.
+        model: the source of the port.
         adapter: the framework.
         slopes: of the reference; its inputs and factors make the loss.
     """
@@ -55,7 +56,7 @@ def stepped(
 
 
 def steps(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:
-    """Dtype -> tensor -> the verdict on what one step moved it by."""
+    """Dtype -> tensor -> the verdict on its change in one step."""
 
     def one(live: Any, dtype: str, eps: float) -> dict[str, Verdict]:
         made = build(model, adapter, dtype)
@@ -74,9 +75,9 @@ class _Step:
     """The changes of a framework's tensors in one step, by name.
 
     Attributes:
-        moved: by how much, over the learning rate: the gradient that was used.
-        kept: size of the numbers that were stored, over the learning rate.
-        still: verdicts on tensors that must not move: statistics, and what is frozen.
+        moved: the changes over the learning rate: the gradient of the step.
+        kept: size of the stored numbers, over the learning rate.
+        still: verdicts on tensors that must not change: statistics, and frozen weights.
     """
 
     moved: Mapping[str, Array]
@@ -118,7 +119,7 @@ def _owns(model: Model, adapter: Adapter, step: _Step, slopes: Slopes) -> Iterat
 
 
 def _side(own: Own, side: int, apart: Array) -> Own:
-    """One bias: the mean of its sides, each of which moves by the gradient; those apart by side."""
+    """One bias: the mean of its sides, as each moves by the gradient; separate sides stay."""
     moved, there, kept = (np.asarray(part) for part in own[1:])
     if side >= len(moved):
         return own._replace(gradient=moved[0], mask=np.zeros(there.shape[1:]), kept=kept[0])
@@ -140,7 +141,7 @@ def _apart(model: Model, spot: Spot) -> Array:
 
 
 def _gates_apart(kind: Kind, axes: str) -> Array:
-    """The gates that are apart, in a shape that goes with a bias of one side."""
+    """A mask of the gates with separate biases, in a shape that fits a bias of one side."""
     if "g" not in axes:
         return np.zeros((1,) * (len(axes) - 1), bool)
     gates = np.array([gate in kind.apart for gate in kind.gates])
@@ -151,8 +152,8 @@ def notes(model: Model, adapter: Adapter) -> Iterator[str]:
     """Sentences about steps of plain SGD that differ from the source, with advice.
 
     Args:
-        model: what is ported.
-        adapter: to which framework.
+        model: the source of the port.
+        adapter: the framework of the port.
     """
     there, source = _marks(model, adapter), _source_marks(model)
     for node in (node for node in model.layers if not node.layer):
@@ -167,7 +168,7 @@ def notes(model: Model, adapter: Adapter) -> Iterator[str]:
 
 
 Marks = Mapping[str, Mapping[str, Array]]
-"""Layer -> hub tensor -> 1 where a framework has a number of its own, 0 where it has none."""
+"""Layer -> canonical tensor -> 1 where a framework has a number of its own, 0 elsewhere."""
 
 
 def _marks(model: Model, adapter: Adapter) -> Marks:
@@ -241,6 +242,6 @@ def _names(place: WeightPlacement, slots: Sequence[Slot]) -> str:
 
 
 def _source(model: Model) -> str:
-    """Whose model it is, in the genitive."""
+    """The name of the source's framework in the genitive."""
     known = model.source.framework in registry.FRAMEWORKS
     return f"{registry.adapter(model.source.framework).title}'s" if known else "the source's"

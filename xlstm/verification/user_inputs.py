@@ -1,4 +1,4 @@
-"""Arrays that the caller hands in for a model's inputs: from memory, or from untrusted files."""
+"""Arrays of the caller for a model's inputs: from memory, or from untrusted files."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Held = Array | Named
 
 
 def arrays_for(model: Model, inputs: Any) -> list[Array]:
-    """One array per input of a model, in its order, batch first; nothing given is changed.
+    """One array per input of a model, in its order, batch first; the arguments are not changed.
 
     Args:
-        model: what is to be called.
+        model: the model to run.
         inputs: a path to an `.npy`, `.npz` or safetensors file; a mapping of arrays, or of paths to
             files of one array, by input name; a list of arrays or paths, one per input in the
-            model's order (files of named arrays may share the inputs among them); or the one array
-            of a model with one input. Arrays may be anything that numpy takes.
+            model's order (several files of named arrays may each have some inputs); or the one
+            array of a model with one input. Arrays may be anything that numpy takes.
 
     Returns:
-        Arrays as given, but bool for inputs that are masks, and float32 for bools given to others.
+        The arrays, as bool for inputs that are masks, and as float32 if they are bool for others.
 
     Raises:
-        FileError: a file that is unreadable, damaged, or holds anything but plain numbers.
+        FileError: a file that is unreadable, damaged, or has anything but plain numbers.
         UsageError: names, a number of arrays, dtypes, shapes, batch sizes or values that do not fit
             the model.
     """
@@ -50,7 +50,7 @@ def arrays_for(model: Model, inputs: Any) -> list[Array]:
 
 
 def loose_arrays(inputs: Any) -> list[Array]:
-    """One array per argument of a function, which tells neither their names nor their number.
+    """One array per argument of a function, whose names and number are unknown.
 
     Args:
         inputs: a list or tuple of arrays or paths, one per argument; a mapping of them, in its
@@ -58,7 +58,7 @@ def loose_arrays(inputs: Any) -> list[Array]:
 
     Raises:
         FileError: as `arrays_for` raises.
-        UsageError: anything but numbers.
+        UsageError: arrays of anything but numbers.
 
     >>> [x.shape for x in loose_arrays([np.zeros((2, 3)), [[1.0], [2.0]]])]
     [(2, 3), (2, 1)]
@@ -124,7 +124,7 @@ def _array(where: str, item: Any) -> Array:
     """
     try:
         return np.asarray(item)
-    except Exception as error:  # arrays of other libraries refuse in their own ways
+    except Exception as error:  # arrays of other libraries raise their own errors
         said = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(where, "an array of numbers", said, "pass a numpy array") from None
 
@@ -149,7 +149,7 @@ def _in_order(model: Model, arrays: Sequence[Array]) -> Named:
 
 
 def _by_name(model: Model, named: Named) -> Named:
-    """Arrays by input name; names that numpy gives itself (arr_0) stand for the order."""
+    """Arrays by input name; numpy's default names (arr_0) stand for the order."""
     numbered = [f"arr_{n}" for n in range(len(named))]
     if set(named) == set(numbered) != set(model.inputs):
         return _in_order(model, [named[name] for name in numbered])
@@ -166,10 +166,10 @@ def _by_name(model: Model, named: Named) -> Named:
 
 
 def _typed(model: Model, name: str, array: Array) -> Array:
-    """An array of numbers in the kind that an input takes.
+    """An array of numbers in the dtype of an input.
 
     Raises:
-        UsageError: no numbers, nothing in it, or NaN or infinity, which no output can be judged on.
+        UsageError: an array that is empty, or has NaN, infinity, or anything but numbers.
     """
     spec = model.node(name).spec
     _check_numbers(f"input {name}", array)
@@ -179,7 +179,7 @@ def _typed(model: Model, name: str, array: Array) -> Array:
 
 
 def _check_numbers(where: str, array: Array) -> None:
-    """Raises UsageError for no numbers, for an empty array, and for NaN and infinity."""
+    """Raises UsageError for arrays without numbers, for empty ones, and for NaN and infinity."""
     if array.dtype.kind not in "fiub":
         raise UsageError(where, "an array of numbers", f"dtype {array.dtype}", "pass numbers")
     if not array.size or not array.ndim:
@@ -203,7 +203,7 @@ def check_batch(model: Model, arrays: Sequence[Array]) -> None:
 
 
 def out_of_range_id(model: Model, arrays: Sequence[Array]) -> str:
-    """Numbers among the inputs that an embedding has no row for, in words; "" if none."""
+    """Numbers among the inputs that are no row of an embedding, in words; "" if none."""
     rows = row_numbers(model)
     for name, array in zip(model.inputs, arrays, strict=True):
         wrong = array[(array <= -1) | (array >= rows[name])] if name in rows else array[:0]
@@ -217,7 +217,7 @@ def _read(path: Path) -> Held:
     """The array of an `.npy` file, or the named arrays of the other kinds.
 
     Raises:
-        FileError: unreadable, damaged, of another kind, or anything but plain numbers.
+        FileError: a file that is unreadable, damaged, of another kind, or has anything but numbers.
     """
     with open_regular(path) as file:
         start = file.read(16)

@@ -1,4 +1,4 @@
-"""bfloat16, which numpy has not: the upper half of a float32."""
+"""bfloat16, the upper half of a float32, which numpy does not have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xlstm.ir.types import Array
 
 
 def widen(raw: Array) -> Array:
-    """Numbers stored as bfloat16, as float32, which is exact.
+    """Converts numbers stored as bfloat16 to float32, which is exact.
 
     Args:
         raw: an array of any shape whose elements are the two bytes of a bfloat16.

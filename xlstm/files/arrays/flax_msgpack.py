@@ -1,6 +1,6 @@
-"""Flax's msgpack files without a library: named arrays in maps of maps, read token by token.
+"""Reads Flax's msgpack files without a library: named arrays in maps of maps, token by token.
 
-In: a stream. Out: handles on the arrays, their names joined with dots; no array is read here.
+In: a stream. Out: handles of the arrays, their names joined with dots; no array is read here.
 
     open_msgpack(stream, "params.msgpack", Budget())["params.lstm.ii.kernel"].load()
 """
@@ -34,7 +34,7 @@ DTYPES = {
     " bfloat16".split()
     if name != "bfloat16"
 } | {"bfloat16": np.dtype("<u2")}
-"""Names of dtypes that are read, as flax.serialization writes them."""
+"""Names of dtypes in flax.serialization -> numpy's dtypes."""
 
 ARRAY = 1
 """Number of the extension by which flax.serialization marks an array."""
@@ -54,10 +54,10 @@ WHOLE = dict(zip(range(0xCC, 0xD4), "BHIQbhiq", strict=True))
 
 
 def open_msgpack(stream: BinaryIO, where: str, budget: Budget) -> dict[str, Stored]:
-    """Handles on the arrays of a file; the stream has to stay open while they are loaded.
+    """Handles of the arrays of a file; the stream must stay open while they are loaded.
 
     Raises:
-        FileError: damaged, or anything but arrays and whole numbers in maps.
+        FileError: a damaged file, or values other than arrays and whole numbers in maps.
     """
     tokens = _Tokens(stream, where, budget)
     found: dict[str, Stored] = {}
@@ -72,7 +72,7 @@ def open_msgpack(stream: BinaryIO, where: str, budget: Budget) -> dict[str, Stor
 
 
 class _Tokens:
-    """A position in a file, and what begins there."""
+    """A position in a file, and the token that begins there."""
 
     def __init__(self, stream: BinaryIO, where: str, budget: Budget) -> None:
         self.stream, self.where, self.budget = stream, where, budget
@@ -90,12 +90,12 @@ class _Tokens:
         return int.from_bytes(self.take(size), "big")
 
     def size(self, first: int, short: tuple[int, int], long: dict[int, int], what: str) -> int:
-        """The size of what begins with the byte `first`, which is to be of one kind.
+        """The size of a token of one kind whose first byte is `first`.
 
         Args:
             first: the byte.
-            short: first byte and number of the bytes that hold a small size themselves.
-            long: first bytes of this kind -> how many bytes of size follow.
+            short: first byte and number of the bytes that contain a small size.
+            long: first bytes of this kind -> number of bytes of size that follow.
             what: its name, for messages.
         """
         if short[0] <= first < short[0] + short[1]:
@@ -139,7 +139,7 @@ class _Tokens:
 
 
 def _below(tokens: _Tokens, before: str, depth: int) -> Iterator[tuple[str, Stored]]:
-    """Whole name of and handle on every array of the map that begins here."""
+    """Full name and handle of every array of the map that begins here."""
     if depth > DEEPEST:
         raise FileError(tokens.where, f"at most {DEEPEST} levels", "more", "check the file")
     for _ in range(tokens.map()):
@@ -163,7 +163,7 @@ def _step(name: str, number: int) -> Stored:
 
 
 def _array(tokens: _Tokens, name: str) -> Stored:
-    """An array as flax.serialization writes it: its shape, its dtype's name and its bytes."""
+    """An array of flax.serialization: its shape, its dtype's name and its bytes."""
     where, first = f"{tokens.where}, {name}", tokens.number(1)
     size = FIXED[first] if first in FIXED else tokens.number(EXTENSIONS[first])
     kind, start = tokens.number(1), tokens.at

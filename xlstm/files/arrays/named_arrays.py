@@ -1,4 +1,4 @@
-"""Files of named arrays: safetensors, `.npz`, and Flax msgpack; plain numbers only.
+"""Reads files of named arrays: safetensors, `.npz`, and Flax msgpack; plain numbers only.
 
 In: a path. Out: arrays by name. Shapes are checked in the headers before a number is read.
 
@@ -30,7 +30,7 @@ from xlstm.ir.python_source import steady
 from xlstm.ir.types import Array
 
 MAX_BYTES = 8 * 2**30
-"""Largest file of arrays, and what an `.npz` may come to."""
+"""Largest file of arrays, and largest content of an `.npz`."""
 
 NPY = b"\x93NUMPY"
 """The first bytes of an array in numpy's own format."""
@@ -40,21 +40,21 @@ ZIP = b"PK\x03\x04"
 ANEW = "save the arrays anew"
 
 SMALL_MAPS = (b"\x81", b"\x82", b"\x83", b"\x84", b"\xde")
-"""First bytes of small maps of msgpack, which nothing else that is read starts with."""
+"""First bytes of small maps of msgpack, different from those of all other file types."""
 
 Opener = Callable[[BinaryIO, str, ExitStack, Budget], Mapping[str, Stored]]
 
 
 def open_arrays(path: Path, opened: ExitStack, budget: Budget) -> Mapping[str, Stored]:
-    """Handles on the arrays of a file by name; nested names of msgpack are joined with dots.
+    """Handles of the arrays of a file by name; nested names of msgpack are joined with dots.
 
     Args:
         path: of the file.
         opened: keeps the file open; handles can be loaded until it is closed.
-        budget: what reading it may cost.
+        budget: limit of the cost of reading it.
 
     Raises:
-        FileError: unreadable, damaged, or anything but plain arrays.
+        FileError: an unreadable or damaged file, or one with other values than plain arrays.
     """
     stream = opened.enter_context(open_regular(path))
     start = stream.read(16)

@@ -1,6 +1,6 @@
-"""Safetensors files without their library, which maps them: a header in JSON, then the numbers.
+"""Reads safetensors files without the library, which maps them: a JSON header, then the numbers.
 
-In: a stream. Out: metadata and handles on the tensors; the header alone is read.
+In: a stream. Out: metadata and handles of the tensors; only the header is read.
 
     found = open_safetensors(stream, "weights.safetensors", Budget())
     found.tensors["lstm.weight_ih_l0"].load()
@@ -38,7 +38,7 @@ DTYPES = {
     "U8": "<u1",
     "BOOL": "|b1",
 }
-"""Names of dtypes that are read -> numpy's; BF16 becomes float32, which is exact."""
+"""Names of dtypes -> numpy's; BF16 becomes float32, which is exact."""
 
 METADATA = "__metadata__"
 
@@ -50,7 +50,7 @@ class Tensors:
     """The content of a safetensors file.
 
     Attributes:
-        metadata: texts by name, which the writer put there.
+        metadata: texts of the writer, by name.
         tensors: name -> handle, in the order of the header.
     """
 
@@ -59,10 +59,10 @@ class Tensors:
 
 
 def open_safetensors(stream: BinaryIO, where: str, budget: Budget) -> Tensors:
-    """The header of a safetensors file; the stream has to stay open while tensors are loaded.
+    """The header of a safetensors file; the stream must stay open while tensors are loaded.
 
     Raises:
-        FileError: damaged, or tensors that do not fill the file exactly, one after the other.
+        FileError: a damaged file, or tensors that do not fill it exactly, one after the other.
     """
     size = stream.seek(0, os.SEEK_END)
     length = int.from_bytes(exactly(stream, 0, min(8, size), where), "little")
@@ -84,7 +84,7 @@ def open_safetensors(stream: BinaryIO, where: str, budget: Budget) -> Tensors:
 
 @dataclass(frozen=True)
 class _ByteRange:
-    """Dtype, shape, and where the bytes of a tensor begin and end."""
+    """Dtype, shape, and begin and end of the bytes of a tensor."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -92,7 +92,7 @@ class _ByteRange:
     end: int
 
     def stored(self, stream: BinaryIO, start: int, name: str, where: str) -> Stored:
-        """A handle on the tensor in a file whose numbers begin at `start`."""
+        """A handle of the tensor in a file whose numbers begin at `start`."""
         dtype = np.dtype(DTYPES[self.dtype])
 
         def load() -> Any:
@@ -126,7 +126,7 @@ def _sizes(data: Any, where: str) -> tuple[int, ...]:
 
 
 def _check_filled(places: Mapping[str, _ByteRange], size: int, where: str) -> None:
-    """Refuses tensors that share bytes, leave some out, or go beyond the end."""
+    """Raises FileError for tensors that share bytes, leave some out, or go beyond the end."""
     end = 0
     for name, place in sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)):
         if place.begin != end:

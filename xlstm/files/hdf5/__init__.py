@@ -1,5 +1,5 @@
-"""HDF5 files, checked before the C library opens them.
+"""Reads HDF5 files without the C library.
 
-In: a path. Out: groups, attributes and datasets. `library` reads through h5py; `blocks` and
-`messages` walk the file's own structures first, so that no damaged file reaches the library.
+In: a stream. Out: groups, attributes and datasets. Read `library` first, then `blocks` (the
+structures of a file) and `messages` (their fields).
 """

@@ -1,8 +1,8 @@
-"""Structures of an HDF5 file: object headers, trees of links, heaps of names and of texts.
+"""Reads structures of an HDF5 file: object headers, trees of links, heaps of names and texts.
 
-In: a stream. Out: the members and attributes of objects by address. No two structures of a sound
-file share a byte, so that all of them together take no more bytes than the file has: a file whose
-structures lie over one another is refused, and reading costs a time linear in the file's size.
+In: a stream. Out: the members and attributes of objects by address. No two structures of a valid
+file share a byte, so all of them together are no larger than the file. A file with overlapping
+structures is refused, and the time of reading is linear in the file's size.
 
     blocks = Blocks(stream, "model.h5", Budget())
     blocks.object(blocks.root).links      # name -> Link
@@ -39,7 +39,7 @@ MAX_LINKS = 20_000
 """Most members of one group."""
 
 SHARED = 2
-"""Flag of a message whose content lies elsewhere in the file."""
+"""Flag of a message whose content is elsewhere in the file."""
 
 SOFT = 2
 """Mark of a link to a name, in a table of links."""
@@ -62,11 +62,11 @@ class Object:
     """The header of a group or dataset.
 
     Attributes:
-        links: members of a group by name, None for what is no group.
+        links: members of a group by name, None for a dataset.
         attributes: name -> undecoded message.
         space: shape of a dataset.
-        type: of a dataset's values, None for what is no dataset.
-        layout: where a dataset's values lie.
+        type: of a dataset's values, None for a group.
+        layout: place of a dataset's values.
     """
 
     links: dict[str, Link] | None = None
@@ -81,7 +81,7 @@ class Blocks:
 
     Attributes:
         where: the file, for messages.
-        budget: what the file may cost.
+        budget: limit of the cost of the file.
         end: position behind the last byte of HDF5.
         root: address of the root group.
     """
@@ -112,10 +112,10 @@ class Blocks:
         return end, root
 
     def claim(self, at: int, size: int, where: str) -> None:
-        """Counts bytes that no other structure may have.
+        """Counts bytes that no other structure may use.
 
         Raises:
-            FileError: they lie outside the file, or all structures take more bytes than it has.
+            FileError: they are outside the file, or all structures have more bytes than it.
         """
         self._claimed += size
         if at + size > self.end:
@@ -124,7 +124,7 @@ class Blocks:
             raise damaged(where, "parts that share bytes")
 
     def take(self, at: int, size: int, where: str) -> bytes:
-        """The bytes of a structure, which no other may share.
+        """The bytes of a structure, which no other may use.
 
         Raises:
             FileError: as `claim`, or a structure that is read a second time.
@@ -137,10 +137,10 @@ class Blocks:
         return exactly(self.stream, at, size, where)
 
     def object(self, address: int, where: str) -> Object:
-        """The object whose header lies at an address.
+        """The object whose header is at an address.
 
         Raises:
-            FileError: damaged, or in a form that Keras never writes.
+            FileError: a damaged object, or a form that Keras never writes.
         """
         if address not in self._objects:
             self._objects[address] = self._object(address, where)
@@ -213,7 +213,7 @@ class Blocks:
         return found
 
     def _table(self, tree: int, heap: int, where: str) -> Iterator[tuple[bytes, str, int]]:
-        """Name, kind and address of every link in a tree whose names lie in a heap."""
+        """Name, kind and address of every link in a tree whose names are in a heap."""
         head = self.take(heap, 32, where)
         if head[:5] != b"HEAP\0":
             raise damaged(where, "no heap of names")
@@ -249,10 +249,10 @@ class Blocks:
                 yield self.take(child + 8, 40 * unpack("H", leaf, 6, where)[0], where)
 
     def text(self, reference: bytes, where: str) -> bytes:
-        """The text that a reference of an attribute names: its length, its heap, its number there.
+        """The text of an attribute's reference: its length, its heap and its number there.
 
         Raises:
-            FileError: a reference or a heap that lies.
+            FileError: a wrong reference or heap.
         """
         length, heap, number = unpack("IQI", reference, 0, where)
         if not length:
@@ -285,7 +285,7 @@ class Blocks:
 
 
 def _check_message(kind: int, flags: int, data: bytes, where: str) -> None:
-    """Refuses messages of which libraries make more than Keras writes."""
+    """Raises FileError for forms of messages that Keras never writes."""
     shared = flags & SHARED and kind in (SPACE, TYPE, LAYOUT, ATTRIBUTE, LINK)
     newer = kind == MANY_ATTRIBUTES or (kind == LINK_INFO and _heap_of(data) != UNDEFINED)
     if shared or newer:

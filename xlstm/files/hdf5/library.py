@@ -1,4 +1,4 @@
-"""HDF5 without its library: the members, texts and arrays of files as Keras writes them.
+"""Reads HDF5 without its library: the members, texts and arrays of files that Keras writes.
 
 In: a stream. Out: groups and datasets; only hard links are followed, only data in one piece within
 the file is read, and declared sizes are checked before anything is allocated.
@@ -45,10 +45,10 @@ SPLIT = 1_000
 
 
 def open_hdf5(stream: BinaryIO, where: str, budget: Budget) -> Hdf5Group:
-    """The root group of a file; the stream has to stay open while arrays are read.
+    """The root group of a file; the stream must stay open while arrays are read.
 
     Raises:
-        FileError: damaged, truncated, or not HDF5 as Keras writes it.
+        FileError: a damaged or truncated file, or not HDF5 of Keras.
     """
     blocks = Blocks(stream, where, budget)
     found = _item(blocks, blocks.root, where)
@@ -58,7 +58,7 @@ def open_hdf5(stream: BinaryIO, where: str, budget: Budget) -> Hdf5Group:
 
 
 def _item(blocks: Blocks, address: int, where: str) -> Hdf5Group | Dataset | None:
-    """The object at an address; None for a type that is stored on its own."""
+    """The object at an address; None for a type that is stored as an object."""
     found = blocks.object(address, where)
     if found.links is not None:
         return Hdf5Group(blocks, found)
@@ -80,7 +80,7 @@ class _Hdf5Item:
         """An attribute that is one text, None if there is none.
 
         Raises:
-            FileError: damaged data, or other than one text.
+            FileError: damaged data, or a value that is not one text.
         """
         found = self._attribute(name, where)
         if found is not None and found.shape != ():
@@ -91,7 +91,7 @@ class _Hdf5Item:
         """An attribute that lists texts, joined again where Keras split it into name0, name1, ...
 
         Raises:
-            FileError: damaged data, or other than texts.
+            FileError: damaged data, or values that are no texts.
         """
         whole = self._attribute(name, where)
         if whole is not None:
@@ -174,7 +174,7 @@ class Hdf5Group(_Hdf5Item):
         """Names of all members; follows no link.
 
         Raises:
-            FileError: with those of other groups, there are too many of them.
+            FileError: too many names, those of other groups included.
         """
         found = list(self.header.links or ())
         self.blocks.budget.spend("nodes", len(found), where)
@@ -197,11 +197,11 @@ class Dataset(_Hdf5Item):
     """A dataset of an open file."""
 
     def stored(self, name: str, where: str) -> Stored:
-        """A handle on the values, which lie in one piece in this file.
+        """A handle of the values, which are in one piece in this file.
 
         Raises:
             FileError: external or virtual storage, filters, a type that is no plain number, or a
-                declared size that the file does not back.
+                declared size that is larger than the file.
         """
         where = f"{where}, {name}"
         if problem := self._problem():
@@ -219,7 +219,7 @@ class Dataset(_Hdf5Item):
         return Stored(name, shape, "bfloat16" if marked else UNMARKED, lambda: widen(load()))
 
     def _problem(self) -> str:
-        """Words for what is no plain array of this file, "" for one that is."""
+        """The reason why this is no plain array of the file, "" if it is one."""
         kind, shape, layout = self.header.type, self.header.space, self.header.layout
         if layout is None or layout.problem:
             return layout.problem if layout else "no values"
@@ -234,7 +234,7 @@ class Dataset(_Hdf5Item):
         return f"a dataset that declares {size} bytes and stores {stored}" if size > stored else ""
 
     def _place(self, size: int, where: str) -> tuple[BinaryIO, int]:
-        """The stream and the position of the values, whose bytes no other array may share."""
+        """The stream and the position of the values, whose bytes no other array may use."""
         layout = cast(StorageLayout, self.header.layout)
         if layout.inside is not None:
             return io.BytesIO(layout.inside), 0

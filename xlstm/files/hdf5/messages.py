@@ -1,7 +1,7 @@
-r"""Messages of HDF5 object headers as values: shapes, types, places of data, attributes, links.
+r"""Parses messages of HDF5 object headers: shapes, types, places of data, attributes, links.
 
-In: the bytes of one message. Out: plain values. Only what Keras writes is read (HDF5's oldest form:
-plain numbers and texts, stored in one piece); all else is named, so that it can be refused.
+In: the bytes of one message. Out: plain values. Only forms that Keras writes are read (HDF5's
+oldest: plain numbers and texts in one piece). Others get a name for the error that refuses them.
 
     shape(b"\1\1\0\0\0\0\0\0" + (3).to_bytes(8, "little"), "example")   # (3,)
 """
@@ -17,7 +17,7 @@ import numpy as np
 from xlstm.errors import FileError
 
 UNDEFINED = 2**64 - 1
-"""Address of what is not stored."""
+"""Address of data that is not stored."""
 
 CLASSES = dict(
     enumerate(
@@ -31,10 +31,10 @@ FLOATS = {
     size: struct.pack("<HHBBBBI", 0, 8 * size, mantissa, exponent, 0, mantissa, bias)
     for size, mantissa, exponent, bias in ((2, 10, 5, 15), (4, 23, 8, 127), (8, 52, 11, 1023))
 }
-"""Bytes of an IEEE 754 float -> where HDF5 says that its parts lie."""
+"""Bytes of an IEEE 754 float -> HDF5's description of its parts."""
 
 BOOL = b"\x10\x08\0\0\1\0\0\0\0\0\x08\0" + b"FALSE\0\0\0" + b"TRUE\0\0\0\0" + b"\0\1"
-"""The enumeration by which h5py stores bools: a type of one byte, two names, two values."""
+"""The enumeration for bools of h5py: a type of one byte, two names, two values."""
 
 OWN = "number format of its own"
 
@@ -45,7 +45,7 @@ LINKS = {0: "HardLink", 1: "SoftLink", 64: "ExternalLink"}
 
 
 def damaged(where: str, got: str) -> FileError:
-    """The error for bytes that are no sound HDF5."""
+    """The error for bytes that are no valid HDF5."""
     return FileError(where, "whole HDF5", f"damaged data: {got}", "copy or save the file anew")
 
 
@@ -61,7 +61,7 @@ def unpack(form: str, data: bytes, at: int, where: str) -> tuple[Any, ...]:
 
 
 def shape(data: bytes, where: str) -> tuple[int, ...] | None:
-    """The shape that a dataspace message says, () for one value, None for no value at all.
+    """The shape of a dataspace message, () for one value, None for no value.
 
     Raises:
         FileError: a message of no known form.
@@ -81,8 +81,8 @@ class Type:
     Attributes:
         title: its name, for messages.
         size: bytes of one value.
-        dtype: the same in numpy, None for texts and for all that is not read.
-        padded: for texts of fixed length: whether zeros at the end are no part of them.
+        dtype: the same in numpy, None for texts and for types that are not read.
+        padded: for texts of fixed length: True if zeros at the end are padding.
     """
 
     title: str
@@ -92,7 +92,7 @@ class Type:
 
 
 def type_of(data: bytes, where: str) -> Type:
-    """The type that a datatype message says; `dtype` is None for types that are not read.
+    """The type of a datatype message; `dtype` is None for types that are not read.
 
     Raises:
         FileError: a message that is cut off.
@@ -116,14 +116,14 @@ def type_of(data: bytes, where: str) -> Type:
 
 
 def _integer(low: int, _sign: int, size: int, rest: bytes) -> np.dtype[Any] | None:
-    """A whole number of all its bits, else None."""
+    """The dtype of a whole number that uses all of its bits, else None."""
     if size not in (1, 2, 4, 8) or rest[:4] != struct.pack("<HH", 0, 8 * size) or low & 0xF6:
         return None
     return np.dtype(f"{'>' if low & 1 else '<'}{'i' if low & 8 else 'u'}{size}")
 
 
 def _float(low: int, sign: int, size: int, rest: bytes) -> np.dtype[Any] | None:
-    """A number of IEEE 754, else None: another place of its parts would change every value."""
+    """The dtype of an IEEE 754 number, else None: another layout would change every value."""
     if rest[:12] != FLOATS.get(size) or low & 0xFE != 0x20 or sign != 8 * size - 1:
         return None
     return np.dtype(f"{'>' if low & 1 else '<'}f{size}")
@@ -137,7 +137,7 @@ class StorageLayout:
         problem: a way of storing them that is not read, "" for one piece.
         address: of the piece.
         size: its bytes.
-        inside: the values themselves, where the header holds them; else None.
+        inside: the values, if they are in the header; else None.
     """
 
     problem: str = ""
@@ -195,7 +195,7 @@ def attribute(data: bytes, where: str) -> Attribute:
     """An attribute message as its parts.
 
     Raises:
-        FileError: a message of no known form, or a type that lies elsewhere in the file.
+        FileError: a message of no known form, or a type that is stored elsewhere in the file.
     """
     name = attribute_name(data, where)
     version, flags, *sizes = unpack("BBHHH", data, 0, where)
@@ -211,7 +211,7 @@ def attribute(data: bytes, where: str) -> Attribute:
 
 
 def link(data: bytes, where: str) -> tuple[bytes, str, int]:
-    """Name, kind and address of the link in a link message; other links than hard ones have none.
+    """Name, kind and address of the link in a link message; only hard links have an address.
 
     Raises:
         FileError: a message of no known form.

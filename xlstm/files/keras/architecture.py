@@ -1,4 +1,7 @@
-"""Architectures kept apart from weights: JSON, YAML, or a whole model whose weights are left."""
+"""Reads architectures from other files than the weights: JSON, YAML, or a whole model.
+
+In: a path. Out: an `Architecture`, which `join` adds to the description of the weights.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ from xlstm.files.keras.architecture_text import WANT, parse_architecture
 
 
 def read_architecture(path: Path, budget: Budget) -> Architecture:
-    """The architecture in a JSON or YAML file, or in a file or folder that holds a whole model.
+    """The architecture in a JSON or YAML file, or in a file or folder of a whole model.
 
-    JSON and YAML may be texts of JSON and YAML themselves, as `json.dump(model.to_json(), file)`
-    and `yaml.dump(model.to_yaml(), file)` write them.
+    The file may contain a text of JSON or YAML inside JSON or YAML, as of
+    `json.dump(model.to_json(), file)` and `yaml.dump(model.to_yaml(), file)`.
 
     Raises:
-        FileError: unreadable, or no architecture.
+        FileError: an unreadable file, or one without an architecture.
     """
     if is_folder(path):
         return _of_model(path, budget)
@@ -41,14 +44,14 @@ START = re.compile(rb"\s*(\{|\"|[a-z_]+:)")
 
 
 def describe_alone(path: Path, budget: Budget | None = None) -> Description | None:
-    """The description of an architecture without weights, None for a file that is none.
+    """The description of an architecture without weights, None for other files.
 
     Args:
         path: a file or a folder.
-        budget: what reading it may cost; a new one if None.
+        budget: limit of the cost of reading it; a new one if None.
 
     Raises:
-        FileError: unreadable.
+        FileError: an unreadable file.
     """
     if is_folder(path):
         return None
@@ -59,14 +62,14 @@ def describe_alone(path: Path, budget: Budget | None = None) -> Description | No
     try:
         found = read_architecture(path, budget)
     except FileError:
-        return None  # whoever reads models says what it is
+        return None  # the reader of models raises the error
     what, where = f"architecture alone ({found.container})", path.name
     bare = Description("keras", found.version, what, where, str, found.config, {}, by_name=True)
     return replace(bare, backend=found.backend, alone=True, budget=budget)
 
 
 def _of_model(path: Path, budget: Budget) -> Architecture:
-    """The architecture of a whole model, whose weights are left where they are."""
+    """The architecture of a whole model, without reading its weights."""
     with contextlib.closing(describe(path, budget)) as whole:
         if not whole.config:
             raise FileError(path.name, WANT, whole.container, "give the file that has it")
@@ -74,7 +77,7 @@ def _of_model(path: Path, budget: Budget) -> Architecture:
 
 
 KERNEL_LAYOUTS = ("tensorflow", "theano")
-"""Who laid out the kernels of convolutions: TensorFlow correlates, Theano convolves (flipped)."""
+"""Order of convolution kernels: TensorFlow correlates, Theano convolves (flipped)."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class ReadOptions:
 
     Attributes:
         architecture: for weights alone: JSON or YAML of the architecture, or a whole model.
-        keras_version: the Keras that wrote the file.
+        keras_version: version of the Keras that wrote the file.
         kernel_layout: "tensorflow" or "theano", for convolutions of Keras 1.
         until: the layer that is the output of the part that is read, for models of Keras.
     """
@@ -94,12 +97,12 @@ class ReadOptions:
     until: str | None = None
 
     def given(self) -> list[str]:
-        """Names of the options that were given."""
+        """Names of the options that the user has set."""
         return [name for name, value in vars(self).items() if value is not None]
 
 
 def join(description: Description, told: ReadOptions) -> Description:
-    """A description with what the user says of it; nothing may contradict the file.
+    """A description with the options of the user, which must not contradict the file.
 
     Raises:
         UsageError: an option that the file does not need or that contradicts it.
@@ -122,7 +125,7 @@ def _join_architecture(description: Description, path: Path, version: str | None
     return replace(
         description,
         config=found.config,
-        # the weights may be of another Keras, which says nothing of the architecture's
+        # the weights may be of another version of Keras than the architecture
         version=found.version or version or description.version,
         architecture=found,
         weights_version=description.version,
@@ -130,7 +133,7 @@ def _join_architecture(description: Description, path: Path, version: str | None
 
 
 def _say(description: Description, field: str, told: str | None, option: str) -> Description:
-    """Fills a field that the file leaves open; of versions the major one has to agree."""
+    """Fills a field that is missing in the file; the major version must agree."""
     said = getattr(description, field)
     if told is None or not isinstance(told, str):
         return description

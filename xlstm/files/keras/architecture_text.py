@@ -1,4 +1,4 @@
-"""Texts of architectures: JSON and YAML, as `to_json` and `to_yaml` of Keras give them.
+"""Parses architectures: JSON and YAML, the results of Keras's `to_json` and `to_yaml`.
 
 parse_architecture('{"class_name": "Sequential", "config": []}', "a.json", Budget()).container
 "JSON"
@@ -26,12 +26,12 @@ def parse_architecture(raw: bytes, name: str, budget: Budget) -> Architecture:
     """Parses an architecture; `json.dump(model.to_json(), file)` wraps its text in a text.
 
     Args:
-        raw: the text as it lies in the file, UTF-8.
+        raw: the bytes of the file, UTF-8.
         name: of the file, for messages.
-        budget: what it may cost.
+        budget: limit of the cost.
 
     Raises:
-        FileError: no JSON or YAML, or no architecture.
+        FileError: a text that is no JSON or YAML, or no architecture.
     """
     container, data = _parsed(as_text(raw, name), name, budget)
     for _ in range(MAX_WRAPS):
@@ -55,12 +55,12 @@ IS_JSON = re.compile(r'\{\s*["}]')
 
 
 def _parsed(text: str, where: str, budget: Budget) -> tuple[str, Any]:
-    """The kind of a text, and what it holds."""
+    """The format of a text, and its data."""
     text = text.lstrip("\ufeff").lstrip()
     if IS_JSON.match(text):
         return "JSON", parse_json(text, where, budget)
     if text[:1] == '"':
-        # both have texts in such quotes; those of JSON may hold pairs of surrogates
+        # both have texts in such quotes; those of JSON may contain pairs of surrogates
         with contextlib.suppress(FileError):
             return "JSON", parse_json(text, where, budget)
     return "YAML", parse_yaml(text, where, budget)

@@ -1,4 +1,7 @@
-"""`.keras` archives of Keras 3: config.json, metadata.json and model.weights.h5 in one zip."""
+"""Reads `.keras` archives of Keras 3: config.json, metadata.json, model.weights.h5 in a zip.
+
+In: a stream. Out: a `Description`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def describe_zip(
     """Describes a `.keras` archive.
 
     Raises:
-        FileError: damaged, hostile, or not such an archive.
+        FileError: a damaged or hostile file, or another archive.
     """
     archive = open_zip(stream, file, opened, budget)
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in archive.namelist()):
@@ -74,7 +77,7 @@ def open_weights(
 ) -> tuple[BinaryIO, Callable[[], None]]:
     """The weights' member as a file, and a call that checks its checksum.
 
-    It is a window on the archive where it is not compressed, whose numbers are not read here.
+    If it is not compressed, the file is a window on the archive, and no number is read here.
     """
     if WEIGHTS not in archive.namelist() and "model.weights.npz" in archive.namelist():
         got = "model.weights.npz, which holds pickles that even Keras refuses"
@@ -87,7 +90,7 @@ def open_weights(
     @functools.cache
     def check() -> None:
         for _ in pieces(archive, info, where):
-            pass  # to its end, where the checksum is looked at
+            pass  # to its end, where the checksum is verified
 
     return window(stream, info, where), check
 

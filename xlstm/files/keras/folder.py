@@ -1,4 +1,7 @@
-"""Keras 3 models as folders, and weights split into shards; only fixed file names are opened."""
+"""Reads Keras 3 models in folders, and weights in shards; only fixed file names are opened.
+
+In: a folder, or the path of an index of shards. Out: a `Description`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def describe_folder(folder: Path, opened: ExitStack, budget: Budget) -> Descript
     """Describes an unzipped Keras 3 model, its weights whole or in shards.
 
     Raises:
-        FileError: damaged, hostile, or incomplete.
+        FileError: a damaged, hostile or incomplete folder.
     """
     config = _json(folder / CONFIG, budget)
     metadata = _json(folder / METADATA, budget)
@@ -61,7 +64,7 @@ def describe_folder(folder: Path, opened: ExitStack, budget: Budget) -> Descript
 def _weights(
     folder: Path, config: Mapping[str, Any], opened: ExitStack, budget: Budget
 ) -> tuple[Tree, int, Optimizer | None, tuple[Path, ...]]:
-    """The weights, the step of their numbers, the optimizer's, and the files they lie in."""
+    """The weights, the step of their numbers, the optimizer's shapes, and the files of all."""
     if (folder / INDEX).is_file():
         spread = read_shards(folder / INDEX, opened, budget)
         return spread.weights, 1, optimizer_of(kind_of(config), spread.optimizer), spread.files
@@ -85,7 +88,7 @@ def _digest(paths: Iterable[Path]) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """Weights that an index spreads over files beside it.
+    """Weights in several files that an index beside them lists.
 
     Attributes:
         weights: of the model's layers.
@@ -99,9 +102,9 @@ class Spread:
 
 
 def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
-    """The tree of weights that a `*.weights.json` index spreads over files beside it.
+    """The tree of weights in the shards that a `*.weights.json` index lists.
 
-    One group of variables may lie in several shards: number 0 in one, 1 and 2 in the next.
+    One group of variables may be in several shards: number 0 in one, 1 and 2 in the next.
 
     Raises:
         FileError: an index that names other than bare files, or shards that do not fit it.

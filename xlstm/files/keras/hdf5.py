@@ -1,4 +1,7 @@
-"""HDF5 of Keras: whole models of `model.save("x.h5")`, Keras 1 to 3, and weights alone."""
+"""Reads HDF5 of Keras 1 to 3: whole models of `model.save("x.h5")`, and weights alone.
+
+In: a stream. Out: a `Description`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def describe_hdf5(
     """Describes HDF5 of Keras: a whole model, or weights alone in the old or the new form.
 
     Raises:
-        FileError: damaged, hostile, or not of Keras.
+        FileError: a damaged or hostile file, or one that is not of Keras.
     """
     root = open_hdf5(stream, file, budget)
     found = _whole(root, file, budget) or _old_weights(root, file) or _new_weights(root, file)
@@ -98,8 +101,8 @@ def _has_names(item: Hdf5Group, name: str) -> bool:
 
 
 def _version(root: Hdf5Group, group: Hdf5Group, file: str) -> str:
-    # Keras 1 writes none on model_weights, and one at the root since 1.1; the words of its options
-    # prove it where there is none at all
+    # Keras 1 writes none on model_weights, and one at the root since 1.1; without any, the names of
+    # the options prove the version
     return _text(group, "keras_version", file) or _text(root, "keras_version", file)
 
 

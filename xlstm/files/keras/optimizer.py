@@ -27,7 +27,7 @@ def in_tree(root: Hdf5Group, config: Mapping[str, Any], where: str) -> Optimizer
 
     def shapes() -> list[Shape]:
         below = tree_below(root, "optimizer", where)
-        # an optimizer around another one lists that one's variables as well
+        # an optimizer that wraps another one lists that one's variables as well
         return [array.shape for array in below.get("", ())]
 
     return _optimizer(kind_of(config), shapes)
@@ -73,7 +73,7 @@ def kind_in(training_config: object) -> object:
 
 def in_checkpoint(training_config: object, bundle: Bundle) -> Optimizer | None:
     """The optimizer in a checkpoint of TensorFlow; the metadata beside it has its config."""
-    # rates such as optimizer/beta_1 are variables there, but none of the optimizer's in Keras
+    # rates such as optimizer/beta_1 are variables there; Keras does not count them
     keys = [key for key in bundle.entries if is_optimizers(key) and not _is_rate(key)]
     kind = kind_in(training_config)
     return _optimizer(kind, lambda: [bundle.stored(key, key).shape for key in keys])

@@ -1,4 +1,7 @@
-"""The tree of variables in new Keras weights: model.weights.h5, *.weights.h5 (Keras 2.12 on)."""
+"""Reads the tree of variables in new Keras weights: model.weights.h5, *.weights.h5 (from 2.12).
+
+In: the root group of a file. Out: path of a layer -> its arrays, in order.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from xlstm.files.description import Stored
 from xlstm.files.hdf5.library import Dataset, Hdf5Group
 
 ROOTS = {"layers": 1, "_layer_checkpoint_dependencies": 2}
-"""Root group -> how far the number in a layer's group advances for a layer with weights. Keras 2.12
-(the second) visits such a layer twice."""
+"""Root group -> increment of the number in a group's name for a layer with weights. Keras 2.12 (the
+second) visits such a layer twice."""
 
 MAX_GROUPS = 20_000
-"""Most groups below the root, counted once for every path that leads to them."""
+"""Most groups below the root, counted once for every path to them."""
 
 DEEPEST = 33
 """Most slashes in a path from the root."""
@@ -29,8 +32,8 @@ def is_tree(root: Hdf5Group, where: str) -> bool:
 def is_below(name: str, *groups: str) -> bool:
     r"""True if a member of the root is one of these groups, or lies below one.
 
-    Keras 2.12 and 2.13 joined paths as the system does. On Windows, the root has members such as
-    `layers\lstm\cell`, each with a `vars` of its own.
+    Keras 2.12 and 2.13 joined paths with the separator of the system. On Windows, the root has
+    members such as `layers\lstm\cell`, each with its own `vars`.
 
     >>> is_below("layers", "layers"), is_below(r"layers\lstm\cell", "layers")
     (True, True)
@@ -82,7 +85,7 @@ def add(found: dict[str, tuple[Stored, ...]], more: Tree, where: str) -> None:
     """Adds the arrays of one path.
 
     Raises:
-        FileError: a path that has arrays already, as two names with other slashes make it.
+        FileError: a path that has arrays already, from two names that differ in slashes.
     """
     if twice := sorted(found.keys() & more.keys()):
         got = f"two groups for {twice[0]}"

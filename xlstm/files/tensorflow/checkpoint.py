@@ -1,7 +1,8 @@
-"""Checkpoints of TensorFlow (`variables.index` and its data files) without TensorFlow.
+"""Reads checkpoints of TensorFlow (`variables.index` and its data files) without TensorFlow.
 
-The index is a table of LevelDB: blocks of (key, value) pairs, keys sharing prefixes, a block that
-lists the blocks, a footer that finds it. A value says where a tensor lies in a data file.
+In: a folder. Out: a `Bundle`, whose `stored(key, name)` is a handle of a tensor. The index is a
+table of LevelDB: blocks of (key, value) pairs with shared prefixes of keys, a block that lists the
+blocks, and a footer with its place. A value has the place of a tensor in a data file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from xlstm.files.tensorflow.protobuf import ANEW, Message, piece, text, varint
 from xlstm.ir.types import Array
 
 MAX_INDEX = 32 * 2**20
-"""Largest index, in bytes; one entry takes about a hundred."""
+"""Largest index, in bytes; one entry has about a hundred."""
 
 MAX_KEY = 1_024
 """Longest key, in bytes."""
@@ -35,7 +36,7 @@ MAX_BYTES = 8 * 2**30
 """Largest single tensor."""
 
 MAX_STRING = 8 * 2**20
-"""Longest text that is stored as a tensor; the graph of objects takes about 20 KB."""
+"""Longest text that is stored as a tensor; the graph of objects has about 20 KB."""
 
 MAX_RANK = 32
 """Most axes of a tensor."""
@@ -104,9 +105,9 @@ def _advance(state: int, data: bytes | bytearray | memoryview) -> int:
 
 
 def _advance_rows(state: int, data: bytes | bytearray | memoryview) -> int:
-    """The same for many bytes: cut into rows as long as they are many, which advance together.
+    """The same for many bytes: cut into as many rows as columns, which advance together.
 
-    Below them, 32 rows of zeros that start at one bit each say what a whole row does to a state.
+    Below them, 32 rows of zeros, each from a state with one bit, show how a row changes a state.
     """
     count = math.isqrt(len(data))
     width = -(-len(data) // count)
@@ -127,7 +128,7 @@ def _advance_rows(state: int, data: bytes | bytearray | memoryview) -> int:
 
 
 def masked(data: bytes | bytearray | memoryview) -> int:
-    """The checksum as LevelDB stores it: turned, and moved away from that of a checksum."""
+    """The checksum in LevelDB's form: rotated, plus a constant."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -146,7 +147,7 @@ def _block(table: memoryview, handle: tuple[int, int], where: str) -> memoryview
 
 
 def _pairs(block: memoryview, where: str) -> Iterator[tuple[bytes, memoryview]]:
-    """Keys and values of a block: each key is the start of the one before plus its own end."""
+    """Keys and values of a block: each key has a prefix of the key before and its own end."""
     restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 - 4 * restarts
     if end < 0:
@@ -171,7 +172,7 @@ def _handle(data: memoryview, where: str) -> tuple[int, int]:
 
 
 def _table(table: memoryview, where: str) -> Iterator[tuple[bytes, memoryview]]:
-    """All keys and values of a table; blocks and keys in ascending order, as they are written."""
+    """All keys and values of a table; blocks and keys are in ascending order."""
     if len(table) < FOOTER or table[-8:] != MAGIC:
         raise FileError(where, "a table that ends in its magic number", "another end", ANEW)
     footer = table[-FOOTER:-8]
@@ -210,7 +211,7 @@ class Bundle:
         where: its folder, for messages.
         entries: in the order of the index.
         files: index and data files, in order; their bytes are the checkpoint.
-        budget: what the checkpoint may cost.
+        budget: limit of the cost of the checkpoint.
     """
 
     where: str
@@ -220,10 +221,11 @@ class Bundle:
     _claimed: dict[int, int] = field(default_factory=dict, repr=False)
 
     def stored(self, key: str, name: str) -> Stored:
-        """A handle on a tensor; only its own bytes are read, when it is loaded.
+        """A handle of a tensor; only its own bytes are read, when it is loaded.
 
         Raises:
-            FileError: missing, no plain number, sizes that contradict each other or the data file.
+            FileError: a tensor that is missing, has no plain numbers, or sizes that contradict each
+                other or the data file.
         """
         where = f"{self.where}, {name}"
         entry = self._entry(key, where)
@@ -245,7 +247,7 @@ class Bundle:
         """The bytes of a tensor that is one text.
 
         Raises:
-            FileError: missing, another type, or damaged.
+            FileError: a tensor that is missing, damaged, or of another type.
         """
         where = f"{self.where}, {key}"
         entry = self._entry(key, where)
@@ -277,7 +279,7 @@ class Bundle:
         return entry
 
     def _check(self, entry: Entry, where: str) -> None:
-        """Before anything is allocated: the data file exists and is long enough."""
+        """Raises FileError, before anything is allocated, for a missing or short data file."""
         count = len(self.files) - 1
         if entry.shard >= count:
             raise FileError(where, f"one of {count} data files", f"number {entry.shard}", ANEW)
@@ -355,7 +357,7 @@ def open_bundle(folder: Path, where: str, opened: ExitStack, budget: Budget) -> 
     """Opens `variables.index` and its data files in a folder, until `opened` is closed.
 
     Raises:
-        FileError: missing, damaged, or hostile.
+        FileError: a checkpoint that is missing, damaged or hostile.
     """
     index = open_file(folder / "variables.index", opened)
     inside = f"{where}, variables.index"
@@ -375,7 +377,7 @@ def read_whole(file: BinaryIO, limit: int, where: str) -> bytes:
     """All bytes of a file of limited size.
 
     Raises:
-        FileError: larger, or unreadable.
+        FileError: a larger file, or an unreadable one.
     """
     try:
         file.seek(0)

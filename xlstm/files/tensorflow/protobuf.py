@@ -1,4 +1,7 @@
-"""Protocol buffers without their library: the wire format, bounded, one level at a time."""
+"""Reads protocol buffers without their library: the wire format, bounded, one level at a time.
+
+In: the bytes of a message. Out: its fields by number (`Message`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 
 MAX_FIELDS = 200_000
-"""Most fields of one message: an empty field costs two bytes in a file and far more in memory."""
+"""Most fields of one message: an empty field has two bytes in a file and far more in memory."""
 
 ANEW = "copy or save the model anew"
 """Advice for damaged data."""
@@ -24,7 +27,7 @@ def varint(data: memoryview, at: int, where: str) -> tuple[int, int]:
     (300, 2)
 
     Raises:
-        FileError: longer, or cut off.
+        FileError: a number that is longer, or cut off.
     """
     value = 0
     for count, byte in enumerate(data[at : at + 10]):
@@ -77,7 +80,7 @@ def _field(data: memoryview, at: int, where: str) -> tuple[int, int | memoryview
 
 
 class Message:
-    r"""One message; its fields by number, nested messages still as bytes.
+    r"""One message: its fields by number; nested messages are bytes.
 
     >>> message = Message(memoryview(b"\x08\x07\x12\x02hi"), "example", Budget())
     >>> message.integer(1), message.text(2), message.integer(3)

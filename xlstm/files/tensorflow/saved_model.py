@@ -1,8 +1,8 @@
-"""SavedModel folders of Keras 2 without TensorFlow: metadata and checkpoint, never the graph.
+"""Reads SavedModel folders of Keras 2 without TensorFlow: metadata and checkpoint, not the graph.
 
-The metadata (`keras_metadata.pb`, before TensorFlow 2.5 a part of `saved_model.pb`) has the config
-of every Keras object by its number; the checkpoint has a graph of the same objects, whose lists of
-variables are in the order of Keras's HDF5 files.
+In: a folder. Out: a `Description`. The metadata (`keras_metadata.pb`, before TensorFlow 2.5 a part
+of `saved_model.pb`) has the config of every Keras object by its number. The checkpoint has a graph
+of the same objects, whose lists of variables are in the order of Keras's HDF5 files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xlstm.files.tensorflow.checkpoint import Bundle, open_bundle, open_file, re
 from xlstm.files.tensorflow.protobuf import ANEW, Message
 
 METADATA, GRAPH = "keras_metadata.pb", "saved_model.pb"
-"""The files that make a folder a SavedModel; the second is read only where the first is missing."""
+"""The files of a SavedModel; the second is read only if the first is missing."""
 
 MAX_GRAPH = 256 * 2**20
 """Largest `saved_model.pb` that is read."""
@@ -40,7 +40,7 @@ OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The tensor that is the graph of objects."""
 
 IGNORED = {"/.OPTIMIZER_SLOT/": "optimizer", "optimizer/": "optimizer", "/metrics/": "metrics"}
-"""Part of a key -> what belongs to training, as listed."""
+"""Part of a key of training state -> its name in the list of ignored tensors."""
 
 
 def is_savedmodel(folder: Path) -> bool:
@@ -52,7 +52,7 @@ def describe_savedmodel(folder: Path, opened: ExitStack, budget: Budget) -> Desc
     """Describes a SavedModel that Keras 2 wrote; its data files stay open until `opened` is closed.
 
     Raises:
-        FileError: missing, damaged or hostile, or without the metadata of Keras.
+        FileError: a folder that is missing, damaged, hostile, or without the metadata of Keras.
     """
     where = os.path.basename(os.path.abspath(folder)) or str(folder)
     metadata = _metadata(folder, where, opened, budget)
@@ -83,12 +83,12 @@ class _Metadata:
     """The Keras objects of a SavedModel's metadata.
 
     Attributes:
-        file: where it was read from.
+        file: that it was read from.
         name: of that file.
         where: for messages.
         texts: number of an object -> JSON.
-        paths: path of an object, `root.NAME` for what is right below the model -> its number.
-        budget: what the folder may cost.
+        paths: path of an object, `root.NAME` for one directly below the model -> its number.
+        budget: limit of the cost of the folder.
     """
 
     file: BinaryIO
@@ -106,7 +106,7 @@ class _Metadata:
 
 
 def _metadata(folder: Path, where: str, opened: ExitStack, budget: Budget) -> _Metadata:
-    """The metadata, from whichever file has it."""
+    """The metadata, from the file that has it."""
     new = os.path.lexists(folder / METADATA)
     name = METADATA if new else GRAPH
     inside = f"{where}, {name}"
@@ -138,7 +138,7 @@ def _new_nodes(message: Message) -> tuple[dict[int, memoryview], dict[str, int]]
 
 
 def _old_nodes(message: Message) -> tuple[dict[int, memoryview], dict[str, int]]:
-    """Texts of the Keras objects of SavedModel, and paths of those right below the model."""
+    """Texts of the Keras objects of SavedModel, and paths of those directly below the model."""
     texts: dict[int, memoryview] = {}
     paths: dict[str, int] = {}
     data = next(message.messages(2), message).data(7)
@@ -161,7 +161,7 @@ def _references(node: Message) -> Iterator[tuple[str, int]]:
 
 
 class _Objects:
-    """The objects of a checkpoint, decoded when they are asked for."""
+    """The objects of a checkpoint, decoded on demand."""
 
     def __init__(self, graph: Message, metadata: _Metadata) -> None:
         self.where = graph.where
@@ -172,7 +172,7 @@ class _Objects:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        """Checkpoint and metadata number their objects alike, or this is not one model's folder."""
+        """Raises FileError unless checkpoint and metadata number their objects in the same way."""
         for name, number in self.children(0).items():
             known = self.metadata.paths.get(f"root.{name}", number)
             if known != number:
@@ -187,7 +187,7 @@ class _Objects:
         return Message(self._nodes[number], self.where, self.metadata.budget)
 
     def children(self, number: int) -> dict[str, int]:
-        """The objects that an object refers to, by name; worked out once, for lists are shared."""
+        """The objects that an object refers to, by name; cached, as lists are shared."""
         if number not in self._children:
             pairs = list(_references(self.node(number)))
             self._children[number] = dict(pairs)
@@ -214,7 +214,7 @@ class _Objects:
         return self.items(layers)
 
     def variables(self, number: int) -> list[int]:
-        """The variables of a layer or model as Keras's HDF5 orders them: trainable ones first."""
+        """The variables of a layer or model in the order of Keras's HDF5: trainable ones first."""
         found = self.children(number)
         if "trainable_variables" not in found:  # input layers and operations
             return []
@@ -263,7 +263,7 @@ def _weights(objects: _Objects, bundle: Bundle) -> tuple[set[str], dict[str, tup
 
 
 def _config(root: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Class and config of the model as an HDF5 file has them."""
+    """Class and config of the model in the form of an HDF5 file."""
     found = {key: _plain(root.get(key)) for key in ("class_name", "config")}
     if not isinstance(found["class_name"], str) or not isinstance(found["config"], dict | list):
         got = f"{found['class_name']} without a config"
@@ -273,7 +273,7 @@ def _config(root: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _plain(data: Any) -> Any:
-    """JSON with the marks of SavedModels undone: tuples are lists, shared objects no numbers."""
+    """JSON without the marks of SavedModels: tuples become lists, numbers of shared objects go."""
     if isinstance(data, list):
         return [_plain(item) for item in data]
     if not isinstance(data, dict):
@@ -284,7 +284,7 @@ def _plain(data: Any) -> Any:
 
 
 def _digest(files: list[BinaryIO], where: str) -> str:
-    """Of the files one after the other."""
+    """SHA-256 of the files one after the other."""
     digest = hashlib.sha256()
     try:
         for file in files:

@@ -58,7 +58,7 @@ _PUBLIC = {
     "split": "decoding.split",
     "unregister_layer": "custom_layers.register",
 }
-"""Public name -> our module that defines it; loaded on first use, so that importing is quick."""
+"""Public name -> our module that defines it; loaded on first use, so that the import is fast."""
 
 _MODULES = {
     "demo": "demo",

@@ -1,6 +1,7 @@
-"""The command `xlstm`, which `python -m xlstm` is as well.
+"""The command `xlstm`, also `python -m xlstm`.
 
-Imports nothing before Ctrl-C is one line: reading the command line alone takes a tenth of a second.
+Ctrl-C must print one line from the start, so imports come later: that of the command line alone
+takes a tenth of a second.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One budget for everything that a reader of untrusted files may cost.
+"""One budget for all costs of reading an untrusted file.
 
-In: amounts that a file declares or that a loop is about to do. Out: nothing, or one FileError.
-A budget counts; it never looks at the clock, so the same file ends the same way on every machine.
+In: amounts that a file declares, or of work that a loop is about to do. Out: nothing, or one
+FileError. A budget counts and uses no clock, so a file has the same result on every machine.
 
     budget = Budget()
     budget.spend("bytes", 4 * 2**20, "a.keras: config.json")
@@ -24,24 +24,24 @@ LIMITS = MappingProxyType(
         "steps": 50_000_000,
     }
 )
-"""Kind of cost -> the most of it that one file may take.
+"""Kind of cost -> its limit for one file.
 
-bytes: memory for what is decompressed, parsed or copied, without the weights that are wanted.
+bytes: memory for decompressed, parsed or copied data, without the weights.
 nodes: objects that the file lists: groups, datasets, members, tensors, layers.
-expanded nodes: calls of layers after nested models are written out, and what else they become.
-characters: of names and texts that are kept.
-values: of configs, as JSON and YAML list them; real ones have thousands.
-steps: turns of loops whose number the file decides.
+expanded nodes: calls of layers after nested models are expanded, and the nodes that they become.
+characters: of names and texts that are stored.
+values: of configs in JSON and YAML; real ones have thousands.
+steps: iterations of loops whose number the file decides.
 """
 
 
 @dataclass
 class Budget:
-    """Counts what one file costs, and refuses it before a limit is passed.
+    """Counts the costs of one file, and refuses it before a limit is passed.
 
     Attributes:
-        limits: kind of cost -> the most of it.
-        spent: kind of cost -> how much of it was spent so far.
+        limits: kind of cost -> its limit.
+        spent: kind of cost -> the amount so far.
 
     Example:
         >>> budget = Budget({"nodes": 2})
@@ -60,7 +60,7 @@ class Budget:
 
         Args:
             kind: a key of `limits`.
-            amount: how much is about to be taken, 0 or more.
+            amount: the cost of the next operation, 0 or more.
             where: file or part of it, for the message.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The small trained model that ships with xlstm; `examples/train_memorise.py` made it."""
+"""The small trained model that ships with xlstm; `examples/train_memorise.py` trained it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def recall(
     Args:
         frameworks: names of frameworks.
         source: anything that `xlstm.load` takes, with one input and one output.
-        sample: one input without its batch axis; the sequence if not given.
+        sample: one input without its batch axis; None for the sequence.
 
     Returns:
         Framework name -> output without its batch axis, float32.

@@ -1,11 +1,11 @@
-"""One family of errors; each is one line: where, what was expected, what was there, what to do."""
+"""The errors of xlstm; each is one line: place, expected, got, advice."""
 
 LONGEST = 400
-"""Characters of a part of a message: a file may name a layer with a million of them."""
+"""Most characters of a part of a message: a layer's name in a file may have millions."""
 
 
 def printable(text: object) -> str:
-    r"""`text` on one line, other characters escaped: what a file says must not drive a terminal.
+    r"""`text` on one line, with escapes: text of a file must not control a terminal.
 
     >>> print(printable("a" + chr(10) + "b"))
     a\nb
@@ -22,13 +22,13 @@ def _line(text: object) -> str:
 
 
 class XlstmError(Exception):
-    """Base of every error that xlstm raises on purpose.
+    """Base class of all errors of xlstm.
 
     Attributes:
-        where: adapter, file, layer or tensor the error is about.
-        expected: what should have been there.
-        got: what was there.
-        do: what the reader can do about it.
+        where: adapter, file, layer or tensor of the error.
+        expected: the valid values.
+        got: the value that was found.
+        do: advice for the reader.
     """
 
     def __init__(self, where: object, expected: object, got: object, do: object) -> None:
@@ -47,7 +47,7 @@ class UnsupportedError(XlstmError):
 
 
 class WeightsError(XlstmError):
-    """Tensors do not fit the layers they belong to, or are left over."""
+    """Tensors do not fit their layers, or are left over."""
 
 
 class UsageError(XlstmError):
@@ -55,11 +55,11 @@ class UsageError(XlstmError):
 
 
 class NoArchitectureError(UsageError):
-    """A file of weights alone, of whose architecture nothing was said."""
+    """A file of weights alone, without an architecture."""
 
 
 class MissingFrameworkError(XlstmError):
-    """A framework that was asked for is not installed."""
+    """A framework that the call needs is not installed."""
 
 
 class AxesWarning(UserWarning):
@@ -67,4 +67,4 @@ class AxesWarning(UserWarning):
 
 
 class NotEqualError(XlstmError):
-    """Raised by `check()` of a Report or a Diagnosis: both were compared and do not agree."""
+    """Raised by `check()` of a Report or a Diagnosis if the comparison found a difference."""

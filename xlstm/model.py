@@ -9,4 +9,4 @@ from xlstm.ir.types import Array as Array
 from xlstm.ir.types import Shape as Shape
 
 Spec = LayerSpec
-"""The name of `LayerSpec` until now."""
+"""The old name of `LayerSpec`."""

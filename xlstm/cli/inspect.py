@@ -1,4 +1,4 @@
-"""`xlstm inspect`: what a file holds, and whether it can be ported."""
+"""`xlstm inspect`: describes the content of a file, and if it can be ported."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NOTHING = ReadOptions()
 
 
 def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
-    """Text that says what was recognised in a file: container, writer, layers, weights, warnings.
+    """The text about the content of a file: container, writer, layers, weights, warnings.
 
     Args:
         path: any file or folder that `load` takes.
-        told: what the user says about weights alone.
-        to: a target, to add what it makes of every layer: native, an own cell, or refused.
+        told: options of the user for weights alone.
+        to: a target, to add its support for every layer: native, an own cell, or refused.
 
     Raises:
-        FileError: unreadable, damaged, hostile, or of an unknown kind.
+        FileError: a file that is unreadable, damaged, hostile, or of an unknown kind.
         UsageError: an unknown target, or no layer called `told.until`.
     """
     if has_port(path):
@@ -39,17 +39,17 @@ def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
         warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
         return "\n".join([render_model(model), *warnings, *_targeted(model, to)])
     with contextlib.closing(describe(path)) as description:
-        # nothing is said of the file's SHA-256, so it is not read for that
+        # the text has no SHA-256, so the whole file need not be read
         joined = replace(join(description, told), digest=str)
         outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
         kept = [joined.optimizer.line()] if joined.optimizer else []
-        # the outline looked at every number, array by array: only names are left to be told
+        # the outline has read every number, array by array: only names are needed from here on
         joined = joined if outline.nonfinite else joined.without_numbers()
         try:
             model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
         except XlstmError as error:
             if told.until and type(error) is UsageError:
-                raise  # no layer of that name: the user's mistake, not the file's
+                raise  # no layer of that name: an error of the user, not of the file
             return render_outline(outline, kept, f"cannot be ported yet: {error}")
     shape = model.node(model.inputs[0]).shape
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
@@ -61,7 +61,7 @@ def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
 
 
 def _targeted(model: Model, to: str) -> list[str]:
-    """A line for each layer that says what a target makes of it."""
+    """A line for each layer about the support of a target."""
     if not to:
         return []
     adapter = registry.adapter(to)

@@ -1,6 +1,6 @@
-"""The command line. Exit 0 done or equal, 1 compared and not equal, 2 cannot.
+"""The command line. Exit status 0: done or equal; 1: compared and not equal; 2: cannot be done.
 
-Imports no numpy before `ended` watches over it: see `xlstm.frameworks.command_exit`.
+numpy is imported only inside `ended`, which reports errors: see `xlstm.frameworks.command_exit`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of
 
 
 COLLECT = 100_000
-"""New objects before Python looks for circles: at its 700, thousands of layers that stay are walked
-through again and again."""
+"""New objects before Python's garbage collector runs: at its default of 700, it would walk through
+thousands of permanent layers again and again."""
 
 
 @contextlib.contextmanager
 def _progress(text: str) -> Iterator[Callable[[str], None]]:
-    """Says what is going on, on a terminal only; gives what says it anew."""
+    """Shows the current activity on a terminal; returns the function that changes its text."""
     if not sys.stderr.isatty():
         yield lambda _text: None
         return
@@ -48,7 +48,7 @@ def _progress(text: str) -> Iterator[Callable[[str], None]]:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Names the path in an error of the system that names none: a full disk, as one writes."""
+    """Adds the path to an error of the system without one, such as a full disk during a write."""
     try:
         yield
     except OSError as error:
@@ -73,7 +73,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _told(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that say what a file of weights alone does not."""
+    """The options for facts that a file of weights alone does not contain."""
     return {
         name: getattr(args, name)
         for name in ("architecture", "keras_version", "kernel_layout", "until")
@@ -81,7 +81,7 @@ def _told(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_file(path: str) -> None:
-    """Runs a Python file of the user's, which tells layers of his own.
+    """Runs a Python file of the user, which registers layers.
 
     Raises:
         UsageError: it cannot be read, or does not run to its end.
@@ -98,7 +98,7 @@ def _run_file(path: str) -> None:
 
 
 def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
-    """The file; read, where the user says something about it, with or without its numbers."""
+    """The file; read, with or without its numbers, if the user sets options for it."""
     from xlstm.files.keras.architecture import ReadOptions
     from xlstm.reading.load import load, load_shapes
 
@@ -139,11 +139,11 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_after".split()
-"""Options of `explain` that the command line hands on as they are."""
+"""Options of `explain` that the command line passes on unchanged."""
 
 
 def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:
-    """The comparison; of a ported folder with its own code, and with what was recorded."""
+    """The comparison; a ported folder is compared with its own code and its record."""
     from xlstm.files.keras.architecture import ReadOptions
     from xlstm.files.port_folder import half_port, has_port
     from xlstm.reading.folder import check_plain
@@ -162,7 +162,7 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
 
 
 def _memory(args: argparse.Namespace) -> dict[str, Any]:
-    """The memory that a comparison may take, where the user says it."""
+    """The memory limit of a comparison, if the user sets one."""
     return {} if args.memory is None else {"memory": args.memory * 1e9}
 
 
@@ -184,7 +184,7 @@ def _verify(args: argparse.Namespace) -> int:
         name: getattr(args, name) for name in ("states", "gradients", "step", "thorough", "half")
     } | _memory(args)
     with _progress("comparing"):
-        # one that cannot be imported is a line in the report, and hides no other
+        # a framework that cannot be imported is a line in the report; the others still run
         known = [n for n in names if n not in CRASHED and registry.adapter(n).installed]
         with contextlib.suppress(MissingFrameworkError):
             require(*known)
@@ -214,7 +214,7 @@ def _diagnose(args: argparse.Namespace) -> int:
 
 
 def _suspect(args: argparse.Namespace) -> Any:
-    """The path, or what the model.py of a trusted folder makes."""
+    """The path, or the model that the model.py of a trusted folder builds."""
     from xlstm.files.port_folder import has_port
     from xlstm.porting.folder_code import own_object
 
@@ -362,7 +362,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(text: str) -> int:
-    """A whole number, quoted in part where it is none: it may have any length."""
+    """A whole number; an error quotes a part of the text, which may have any length."""
     try:
         return int(text)
     except ValueError:
@@ -408,12 +408,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _whole() -> int:
-    """The command that this process was started for."""
+    """The command of this process."""
     gc.set_threshold(COLLECT)
     args = _parsed(None)
     scarce, again = limited(), args.command == "verify"
     if scarce or again:
-        # without memory OpenBLAS ends its process, and C++ aborts it: here, a child
+        # without memory OpenBLAS ends its process, and C++ aborts it: run it in a child
         return run_guarded(lambda: ended(lambda: _quiet(args) if scarce else _run(args)), again)
     return _run(args)
 

@@ -1,4 +1,4 @@
-"""Texts of single commands: what a file holds, what a port wrote, what the demo answers."""
+"""Texts of single commands: the content of a file, the files of a port, the demo."""
 
 from __future__ import annotations
 

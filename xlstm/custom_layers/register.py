@@ -1,6 +1,6 @@
-"""Layers that xlstm does not know, told by the user: `xlstm.register_layer`.
+"""Registers layers that xlstm does not know: `xlstm.register_layer`.
 
-Nothing out of a model file is ever run: only the functions and the source texts that were handed to
+No code of a model file is ever run: only the functions and the source texts that are passed to
 `register_layer` are.
 """
 
@@ -28,35 +28,35 @@ def register_layer(
     overwrite: bool = False,
     **code: LayerCode,
 ) -> None:
-    """Tells xlstm a layer that it does not know: a class of your own, or one Lambda layer.
+    """Registers a layer that xlstm does not know: a class of your own, or one Lambda layer.
 
-    Files that hold such a layer are then loaded, counted, ported and verified as all others. The
+    Files with such a layer are then loaded, counted, ported and verified as all others. The
     registry belongs to the process: call this before `load`, in every process that needs it.
 
     Args:
-        name: the class as the file names it, "AttentionWithContext" or "package>Class", for all
-            layers of it; "Lambda:lambda_1", class and layer, for one layer by its name, which is
-            the only way to name a Lambda, or a class of your own that is called as one of Keras's.
+        name: the class in the file, "AttentionWithContext" or "package>Class", for all layers of
+            it; "Lambda:lambda_1", class and layer, for one layer. A Lambda, or a class of your own
+            with the name of a Keras class, can be named only in this second way.
         reference: `(config, weights, *inputs) -> array`, or a tuple of arrays: the layer in numpy.
-            `config` has the layer's options as the file has them, `weights` its tensors by name,
-            inputs are (batch, ...) and may not be written to. What it computes is what every
-            framework is judged against. It has to keep the inputs' dtype: it is run in float32,
-            float64 and longdouble. With `mask="uses"` it takes `mask=` as well: bools (batch,
-            time), True where a step counts, or None. Branches inside it are not watched: whether
-            the inputs of a comparison reach them all is for you to say (`inputs=`).
-        output_shape: `(config, *shapes) -> shape`, or a tuple of shapes: what one sample becomes,
-            without the batch; None is any length.
-        weights: names of its tensors in the order in which files keep them (`xlstm inspect` shows
-            it), or a function `config -> names`; () for none. Every framework keeps them in the
-            same shapes, under these names.
-        mask: what becomes of a mask of its first input: "stops" (it neither sees it nor hands it
-            on), "passes" (hands it on), "uses" (is called with `mask=`), "uses and passes".
-        overwrite: replaces a layer of this name.
-        code: torch=, nnx=, linen=, keras=: the layer in each framework. One that is left out
+            `config` has the layer's options in the file, `weights` its tensors by name, inputs are
+            (batch, ...) and read-only. Every framework is compared with its result. It must return
+            the inputs' dtype: it is run in float32, float64 and longdouble. With `mask="uses"` it
+            takes `mask=` as well: bools (batch, time), False at masked steps, or None. Branches
+            inside it are not counted: pass `inputs=` to a comparison that reach all of them.
+        output_shape: `(config, *shapes) -> shape`, or a tuple of shapes: the shape of one output
+            sample, without the batch; None is any length.
+        weights: names of its tensors in the order of the file (`xlstm inspect` shows it), or a
+            function `config -> names`; () for none. The names and shapes are the same in every
+            framework.
+        mask: rule for a mask of its first input. "stops": not used, the output has none. "passes":
+            not used, the output has the same. "uses": passed as `mask=`, the output has none. "uses
+            and passes": passed as `mask=`, the output has the same.
+        overwrite: True to replace a layer of this name.
+        code: torch=, nnx=, linen=, keras=: the layer in each framework. A framework without one
             refuses models with this layer.
 
     Raises:
-        UsageError: arguments that make no sense, a name that is taken, or one of Keras's own.
+        UsageError: arguments that make no sense, a name that is in use, or one of Keras's own.
     """
     where = f"register_layer {name}"
     _check_name(name)
@@ -71,12 +71,12 @@ def register_layer(
     found = Registered(name, reference, output_shape, names, mask, dict(code))
     if overwrite:
         LAYERS[name] = found
-    elif LAYERS.setdefault(name, found) is not found:  # in one step, whatever other threads do
+    elif LAYERS.setdefault(name, found) is not found:  # in one step, safe with other threads
         raise UsageError(where, "a name that is free", "one that is taken", "say overwrite=True")
 
 
 def unregister_layer(name: str) -> None:
-    """Forgets a layer that `register_layer` told.
+    """Removes a layer that `register_layer` has registered.
 
     Raises:
         UsageError: there is none of this name.
@@ -87,7 +87,7 @@ def unregister_layer(name: str) -> None:
 
 
 def _check_name(name: object) -> None:
-    """Raises UsageError for what is no name, or one of a class that xlstm reads itself."""
+    """Raises UsageError for an invalid name, or one of a class that xlstm itself reads."""
     where = f"register_layer {name}"
     if not isinstance(name, str) or not NAME.fullmatch(name):
         want = '"Class", "package>Class", or "Class:layer" for one layer'
@@ -114,9 +114,9 @@ def _check_code(where: str, code: Mapping[str, object]) -> None:
 
 @contextlib.contextmanager
 def registered_code(model: Model, framework: str) -> Iterator[None]:
-    """Turns whatever goes wrong in the registered source of a model's layers into one clear error.
+    """Turns any exception in the registered source of a model's layers into one clear error.
 
-    Errors of models without such layers stay what they are.
+    Exceptions of models without such layers pass unchanged.
     """
     try:
         yield

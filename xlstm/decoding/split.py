@@ -1,4 +1,7 @@
-"""An encoder and a step decoder out of a training graph: how such models are used once trained."""
+"""Splits a training graph into an encoder and a step decoder, for use after training.
+
+In: a model, and the names of the decoder's recurrent layers. Out: two models.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,18 @@ from xlstm.reading.load import load
 def split(source: Any, at: str | Sequence[str]) -> tuple[Model, Model]:
     """Cuts a training graph where a decoder's states start.
 
-    The encoder returns what every recurrent layer of the decoder starts from, then whatever else of
-    it the decoder reads. The decoder takes the model's own inputs, then all that, in this order; it
-    returns the model's own outputs, then the states, in the same order. Called step by step, the
-    states of one call fed into the next, it computes what the training graph computes on all steps:
+    The encoder returns the initial states of every recurrent layer of the decoder, then all other
+    values that the decoder reads. The decoder takes the model's own inputs, then these, in this
+    order. It returns the model's own outputs, then the states, in the same order. Called step by
+    step with the states of the last call, it computes the same as the training graph on all steps:
 
         *states, memory = encoder(source)                          # one memory: attention
         y, *states = decoder(target[:, t : t + 1], *states, memory)
 
-    States are those of the layers `at`, then those of other recurrent layers that walk along the
-    decoder's steps (zeros, where nothing starts them); a layer with a mask has its last output as
-    one more, which masked steps repeat. What the model returns of the last step alone is that of
-    the steps so far. Steps may come several at a time, unless a RepeatVector makes them.
+    States are those of the layers `at`, then those of other recurrent layers along the decoder's
+    steps (zeros without initial states). A layer with a mask has its last output as one more state,
+    which masked steps repeat. Outputs of the last step alone are those of the last step so far. A
+    call may have several steps, unless they come from a RepeatVector.
 
     Args:
         source: anything that `load` takes.
@@ -44,10 +47,9 @@ def split(source: Any, at: str | Sequence[str]) -> tuple[Model, Model]:
         The encoder and the decoder, to port, save or count like any model.
 
     Raises:
-        UsageError: a layer that does not exist, or whose states start from nothing that an encoder
-            computes.
-        UnsupportedError: a layer of the decoder that needs other steps than the one it is at and
-            keeps no state: one that goes backwards, a causal convolution, attention among steps.
+        UsageError: a layer that does not exist, or without initial states from an encoder.
+        UnsupportedError: a layer of the decoder that needs other steps than the current one and has
+            no state: one that goes backwards, a causal convolution, attention among steps.
     """
     model = load(source)
     names = [at] if isinstance(at, str) else list(at)
@@ -87,7 +89,7 @@ def _before(model: Model, edges: Iterable[Edge]) -> set[str]:
 
 
 def _rest(model: Model, encoder: set[str], at: Sequence[Node]) -> list[Node]:
-    """The nodes of the decoder, in order: what its outputs need, and no encoder computes."""
+    """The nodes of the decoder, in order: those that its outputs need, without the encoder's."""
     layers = encoder - set(model.inputs)
     names = {node.name for node in at}
     if not layers or layers & ({edge.node for edge in model.outputs} | names):
@@ -113,8 +115,8 @@ class _Cut:
         model: the training graph.
         before: names of the encoder's nodes.
         rest: the decoder's nodes.
-        timeline: where their steps lie.
-        kept: the decoder's recurrent layers that keep states, in the order of these.
+        timeline: axes of their steps.
+        kept: the decoder's recurrent layers with states, in the order of the states.
     """
 
     model: Model
@@ -184,11 +186,11 @@ class _Cut:
 
     @property
     def _length(self) -> int | None:
-        """Of the steps of one call."""
+        """Number of steps of one call, None for any."""
         return 1 if self.timeline.repeats else None
 
     def _stepping(self, node: Node) -> L.LayerSpec:
-        """A layer as it is called step by step."""
+        """The spec of a layer for calls step by step."""
         spec, axis = node.spec, self.timeline.axes[Edge(node.name)]
         if isinstance(spec, L.Input) and node.name in self.timeline.fed:
             return replace(spec, shape=(self._length, *spec.shape[1:]))
@@ -199,7 +201,7 @@ class _Cut:
         return spec
 
     def _walking(self, part: _Part, node: Node, states: Sequence[Edge]) -> list[Edge]:
-        """Adds a recurrent layer that starts from `states`; gives its states after the steps."""
+        """Adds a recurrent layer with initial states; returns its states after the steps."""
         spec: Any = node.spec
         count, repeats = len(spec.state_shapes()), self.repeats(node)
         sequences = spec.return_sequences or repeats
@@ -216,7 +218,7 @@ class _Cut:
 
 
 class _Part:
-    """A graph that is made of a model's nodes, and of some of its own."""
+    """A graph of some of a model's nodes, and of new ones."""
 
     def __init__(self, whole: Model) -> None:
         self._whole, self._graph = whole, Builder()
@@ -226,7 +228,7 @@ class _Part:
         self.places: dict[Edge, Edge] = {}
 
     def add(self, node: Node, spec: L.LayerSpec, states: Sequence[Edge] = ()) -> None:
-        """A node of the model; a layer whose first call is elsewhere becomes its own."""
+        """Adds a node of the model; a shared layer without its first call gets its own copy."""
         owner = self._owners.setdefault((node.owner, unwrap_time_distributed(spec)), node.name)
         self._graph.add(
             node.name,
@@ -241,7 +243,7 @@ class _Part:
             self._weights[owner] = self._whole.weights[node.owner]
 
     def input(self, base: str, shape: Shape, dtype: str) -> Edge:
-        """An input of a name that starts with `base`."""
+        """Adds an input whose name starts with `base`."""
         return self._new(base, L.Input(shape, dtype), numbered=True)
 
     def _new(self, base: str, spec: L.LayerSpec, *inputs: Edge, numbered: bool = False) -> Edge:
@@ -251,7 +253,7 @@ class _Part:
         return self._graph.add(name, spec, inputs)
 
     def repeating(self, y: Edge, mask: Edge, before: Edge) -> tuple[Edge, Edge]:
-        """Outputs (time, ...) where masked steps repeat `before` until one counts, and the last."""
+        """Outputs (time, ...) in which masked steps repeat the one before, and the last of them."""
         base, rank = y.node, len(self._graph.shape(y))
         seen = self._new(f"{base}_seen", L.Along("cumsum", 0), mask)
         for axis in range(1, rank):
@@ -285,7 +287,7 @@ class _Part:
         return self._new("zeros", L.Reshape(shape), found)
 
     def model(self, name: str, inputs: Sequence[str], outputs: Sequence[Edge]) -> Model:
-        """All of it."""
+        """The model of all nodes."""
         nodes = sorted(self._graph.nodes, key=lambda node: not isinstance(node.spec, L.Input))
         full = f"{self._whole.name}_{name}"
         made = (full, tuple(nodes), tuple(inputs), tuple(outputs), self._weights)

@@ -1,8 +1,8 @@
 """The layers that compute each step alone, and the axes of their inputs that are the steps.
 
-A step decoder is called with a few steps at a time. A layer in it gives what it gives on the whole
-sequence if each step of its output needs that step of its inputs alone. That is known of every
-layer here, one function for each; a layer that is not in the table mixes steps, or may.
+A step decoder is called with a few steps at a time. A layer in it computes the same as on the whole
+sequence if each step of its output needs that step of its inputs alone. The table has one function
+for each such layer; a layer that is not in the table mixes steps, or may.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.types import Shape
 
 Axes = tuple[int | None, ...]
-"""For each input the axis of a sample that steps lie on; None: the same for every step."""
+"""For each input the axis of a sample that is the steps; None: the same for every step."""
 
 Shapes = Sequence[Shape]
 
@@ -27,7 +27,7 @@ OVER_LAST_AXIS = ("softmax", "log_softmax")
 def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     """The axis of the steps in each input of a layer, if it is `axis` in its first output.
 
-    None where no step of the output comes from one step of the inputs.
+    None if a step of the output depends on other steps of the inputs.
 
     Args:
         spec: the layer.
@@ -55,7 +55,7 @@ def _same(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
 
 
 def _but_last(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
-    """Of layers that work along the last axis."""
+    """The axes of layers that work along the last axis."""
     return (axis,) if axis < len(shapes[0]) - 1 and not getattr(spec, "groups", 0) else None
 
 
@@ -93,7 +93,7 @@ def _concatenate(spec: L.Concatenate, shapes: Shapes, axis: int) -> Axes | None:
 
 
 def _stretched(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
-    """Of inputs that stretch over each other: from the last axis on, and where their size is 1."""
+    """The axes of inputs that are broadcast: from the last axis on, and where their size is 1."""
     whole = spec.output_shapes(*shapes)[0]
     places = [axis - len(whole) + len(shape) for shape in shapes]
     stretch = (
@@ -123,7 +123,7 @@ def _einsum(spec: L.Einsum, _shapes: Shapes, axis: int) -> Axes | None:
 
 
 def _attention(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
-    """Of attention to what is the same for every step."""
+    """The axes of attention to values that are the same for every step."""
     if axis or spec.causal:
         return None
     held = len(shapes) - len(spec.masks)
@@ -135,7 +135,7 @@ def _size(shape: Shape) -> int | None:
 
 
 def _regrouped(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
-    """Of the same numbers in another shape: as many before and after the axis as there were."""
+    """The axis of the same numbers in another shape: the sizes before and after it are equal."""
     before, (after,) = shapes[0], spec.output_shapes(*shapes)
     wanted = _size(after[:axis]), _size(after[axis + 1 :])
     for n in range(len(before)):
@@ -174,7 +174,7 @@ def _along(spec: L.Along, _shapes: Shapes, axis: int) -> Axes | None:
 
 
 def _window(spec: Any, _shapes: Shapes, axis: int) -> Axes | None:
-    """Of windows that see one place of the axis at a time."""
+    """The axes of windows of size 1 along the axis."""
     one = axis < len(spec.window) and spec.window[axis] == spec.strides[axis] == 1
     cut = getattr(spec, "crops", None)
     return (axis,) if one and (cut is None or cut[axis] == (0, 0)) else None
@@ -237,5 +237,5 @@ RULES: dict[type[LayerSpec], Callable[..., Axes | None]] = {
     L.UpSample: _up,
     L.Where: _stretched,
 }
-"""The rule of each layer. What is missing mixes steps (GlobalPool, Bidirectional) or samples
-(Across), keeps a state (Recurrent), or is not known (Custom)."""
+"""The rule of each layer. Other layers mix steps (GlobalPool, Bidirectional) or samples (Across),
+have a state (Recurrent), or are unknown (Custom)."""

@@ -10,31 +10,31 @@ from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
 
 SO_FAR = -1
-"""In place of an axis: no steps, but what is known after those so far (a last state)."""
+"""In place of an axis: no steps, but a value after the steps so far (a last state)."""
 
 
 class _WholeError(Exception):
-    """An edge that is taken for the same at every step has steps on an axis."""
+    """Raised if an edge that is assumed to be the same at every step has steps on an axis."""
 
     def __init__(self, edge: Edge, axis: int, reader: Node) -> None:
         self.edge, self.axis, self.reader = edge, axis, reader
 
 
 class Timeline:
-    """The axis of every edge of a decoder that its steps lie on.
+    """The axis of the steps in every edge of a decoder.
 
-    Whether a model input, or a RepeatVector, is one step after the other or the same at every step
-    is worked out from the layers that read it: a recurrent layer `at` reads steps, and layers that
-    join inputs number by number read the same step of all.
+    A model input or a RepeatVector has steps, or is the same at every step. The layers that read it
+    decide: a recurrent layer `at` reads steps, and elementwise layers of several inputs read the
+    same step of all.
 
     Attributes:
         axes: edge -> axis of a sample, SO_FAR, or None for the same at every step.
         fed: names of the model inputs that are fed step by step.
-        repeats: names of the RepeatVectors that give one step after the other.
-        kept: names of the recurrent layers that walk along the steps.
+        repeats: names of the RepeatVectors that return steps.
+        kept: names of the recurrent layers along the steps.
 
     Raises:
-        UnsupportedError: a layer that needs other steps than the one it is at, and keeps no state.
+        UnsupportedError: a layer that needs other steps than the current one, and has no state.
     """
 
     def __init__(self, model: Model, nodes: Sequence[Node], at: Iterable[str]) -> None:
@@ -79,7 +79,7 @@ class Timeline:
         return [axis_of(node.spec, output, axis) for output in range(len(node.shapes))]
 
     def _whole(self, node: Node, axes: Sequence[int | None]) -> list[int | None]:
-        """Of a layer none of whose inputs has steps."""
+        """The axes of the outputs of a layer whose inputs have no steps."""
         stepped = [axis for axis in axes[len(node.inputs) :] if axis not in (None, SO_FAR)]
         if node.name in self._at or stepped:
             raise _WholeError(node.inputs[0], 0, node)
@@ -92,7 +92,7 @@ class Timeline:
         return [SO_FAR if SO_FAR in axes else None] * len(node.shapes)
 
     def _walking(self, node: Node, axis: int | None) -> list[int | None]:
-        """Of a recurrent layer: it keeps a state from one step to the next."""
+        """The axes of the outputs of a recurrent layer, which has a state between steps."""
         spec = node.spec
         if isinstance(spec, L.Bidirectional) or spec.go_backwards:  # type: ignore[attr-defined]
             raise _refused(node, "one that reads the steps from the end")
@@ -107,7 +107,7 @@ class Timeline:
         return [first, *(SO_FAR for _ in node.shapes[1:])]
 
     def _alike(self, node: Node, given: Sequence[int | None]) -> int:
-        """The axis of the output where a layer computes each step by itself."""
+        """The axis of the output of a layer that computes each step separately."""
         shapes = [self._model.shape(edge) for edge in node.inputs]
         for axis in range(len(node.shape)):
             wanted = axes_before(node.spec, shapes, axis)
@@ -123,7 +123,7 @@ class Timeline:
         raise _refused(node, "one that mixes steps, or may")
 
     def _check_mask(self, node: Node, axis: int) -> None:
-        """A mask has steps where the input has."""
+        """Checks that a mask has steps if the input has."""
         assert node.mask is not None
         found = self.axes.get(node.mask)
         if found is None:
@@ -132,7 +132,7 @@ class Timeline:
             raise _refused(node, "a mask with other steps")
 
     def _demand(self, edge: Edge, axis: int, reader: Node) -> None:
-        """Looks for the inputs whose steps an edge must have, and takes them as fed by steps."""
+        """Finds the inputs that must have steps for an edge to have them, and marks them."""
         if edge.node not in self._own:
             raise _refused(reader, f"the whole sequence of {edge.node}, read step by step")
         node = self._model.node(edge.node)

@@ -1,4 +1,4 @@
-"""Models written as code of a framework. In: anything that can be loaded. Out: files.
+"""Writes models as code of a framework. In: anything that `load` takes. Out: objects or files.
 
 Read `port` first, then `save`.
 """

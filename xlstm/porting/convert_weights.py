@@ -1,4 +1,4 @@
-"""One layer's weights in another framework's form."""
+"""Converts one layer's weights to another framework's layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xlstm.slots import Table, pack, sizes_of, unpack
 def convert_weights(
     arrays: Mapping[str, Array] | Sequence[Array], source: str, target: str
 ) -> dict[str, Array]:
-    """One layer's weights in another framework's form, as plain arrays.
+    """One layer's weights in another framework's layout, as plain arrays.
 
     Args:
         arrays: the layer's arrays by the source framework's names, or in its order.
@@ -40,13 +40,13 @@ def convert_weights(
         arrays = dict(zip(names, arrays, strict=False))
     named = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in named.items():
-        if array.dtype.kind not in "fiubV":  # V: bfloat16 and its like
+        if array.dtype.kind not in "fiubV":  # V: bfloat16 and the like
             raise WeightsError(name, "numbers", f"dtype {array.dtype}", "pass plain arrays")
     return _converted(from_table, to_table, named)
 
 
 def _converted(source: Table, target: Table, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """One layer's framework tensors as another framework's, sizes taken from the shapes.
+    """One layer's framework tensors as another framework's, with sizes from the shapes.
 
     Raises:
         UsageError: the two tables are of different kinds of layer.

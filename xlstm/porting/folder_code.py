@@ -1,4 +1,4 @@
-"""A ported folder's own `model.py`, where something else than its proof asks for it."""
+"""Checks or runs a ported folder's own `model.py`, outside of `verify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Ports a model to a live object of another framework."""
+"""Ports a model to a live object of another framework.
+
+In: anything that `load` takes, and a target. Out: the target's object, such as an `nn.Module`.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,7 @@ from xlstm.reading.load import load
 def code_of(model: Model, adapter: Adapter, text: str | None = None) -> ModuleType:
     """The emitted source of a model as a module, known to `sys.modules` and `linecache`.
 
-    It is the very text that `save` writes, so getsource, pickle and tracing tools work on it; or
-    `text`, where that is given.
+    It is the text that `save` writes, or `text`; so getsource, pickle and tracing tools work on it.
     """
     if adapter.emit is None:
         raise UsageError(f"adapter {adapter.name}", "a target with source", "none", "use port")
@@ -37,14 +39,14 @@ def code_of(model: Model, adapter: Adapter, text: str | None = None) -> ModuleTy
     name = f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     module = module_of(name, text)
     known, graph = PORTS.get(name), replace(model, weights={})
-    if known is not None and known.source != graph.source:  # a copy does not say which it is of
+    if known is not None and known.source != graph.source:  # a copy may be of either
         graph = replace(graph, source=replace(graph.source, file="", sha256=""))
     PORTS[name] = graph
     return module
 
 
 def check_dtype(model: Model, dtype: Any) -> str:
-    """The name of the dtype to compute in: the one asked for, or the model's own."""
+    """The name of the dtype to compute in: `dtype`, or the model's own if None."""
     try:
         name = np.dtype(dtype or model.compute_dtype()).name
     except TypeError:
@@ -57,17 +59,17 @@ def check_dtype(model: Model, dtype: Any) -> str:
 
 @unmoved
 def port(source: Any, to: str, *, dtype: Any = None) -> Any:
-    """The live object of another framework that computes what `source` computes.
+    """The live object of another framework that computes the same as `source`.
 
-    Its inputs and outputs are batch first. Warns (AxesWarning) where those of the source are not.
+    Its inputs and outputs are batch first. Warns (AxesWarning) if those of the source are not.
 
     Args:
         source: anything that `load` takes.
-        to: "torch" gives an `nn.Module` in eval mode, "nnx" an `nnx.Module`, "linen" a pair
-            (module, variables), "keras" a `keras.Model`, "numpy" a callable.
+        to: "torch" for an `nn.Module` in eval mode, "nnx" for an `nnx.Module`, "linen" for a pair
+            (module, variables), "keras" for a `keras.Model`, "numpy" for a callable.
         dtype: "float32", "float64", "bfloat16" or "float16" to compute in (numpy has the first two
-            only); the widest stored dtype, at least float32, if not given. Weights are cast before
-            any table is applied.
+            only); None for the widest stored dtype, at least float32. Weights are cast before any
+            table is applied.
 
     Raises:
         MissingFrameworkError: the target is not installed.
@@ -79,7 +81,7 @@ def port(source: Any, to: str, *, dtype: Any = None) -> Any:
 
 
 def build(model: Model, adapter: Adapter, dtype: Any = None, text: str | None = None) -> Any:
-    """As `port`, for a model and an adapter at hand; from the source `text`, if given."""
+    """As `port`, for a Model and an adapter; from the source `text`, if it is not None."""
     name = check_dtype(model, dtype)
     live: Any = adapter.live()
     if adapter.emit is None:

@@ -1,4 +1,7 @@
-"""Writing a port as files: readable source, weights and a report; all of it or nothing."""
+"""Writes a port as files: readable source, weights and a report; all of them or none.
+
+In: anything that `load` takes, a folder and a target. Out: the folder.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ from xlstm.reading.record import origin_of, record
 
 
 def nonfinite(model: Model) -> list[str]:
-    """A warning for each layer whose weights hold NaN or infinity."""
+    """A warning for each layer whose weights have NaN or infinity."""
     return [
         f"layer {name}: {tensor} holds NaN or infinity"
         for name, layer in model.weights.items()
@@ -73,7 +76,7 @@ def report_of(model: Model, adapter: Adapter) -> dict[str, Any]:
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
-    """Raises UsageError where `folder` must not be written."""
+    """Raises UsageError if `folder` must not be written."""
     there = True
     try:
         os.lstat(folder)
@@ -96,7 +99,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
 
 
 OURS = {SOURCE, WEIGHTS, REPORT, "model.keras", "__pycache__"}
-"""All that a ported folder may hold to be replaced."""
+"""All names that a ported folder may contain to be replaced."""
 
 
 def _only_ours(folder: Path) -> bool:
@@ -105,7 +108,7 @@ def _only_ours(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to write into that becomes `folder` at the end, or vanishes on any error."""
+    """A folder to write into that becomes `folder` at the end, or is removed after any error."""
     check_target(folder, overwrite)
     with written_folder(folder, lambda old: check_target(old, overwrite)) as work:
         yield work
@@ -114,7 +117,7 @@ def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
 def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
     """Writes source, weights and report into an existing empty folder; returns the report.
 
-    `origin` is where the file that was ported lies, seen from where the folder will be.
+    `origin` is the path of the file that was ported, relative to the final folder.
     """
     if adapter.emit is None:
         targets = [n for n in registry.names() if registry.adapter(n).emit]
@@ -136,7 +139,7 @@ def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dic
 
 
 def check_written(model: Model, folder: Path, adapter: Adapter) -> None:
-    """Raises WeightsError unless the folder reads back bit for bit as what was to be written."""
+    """Raises WeightsError unless the folder reads back bit for bit as the model."""
     wanted, found = (pack_model(m, adapter) for m in (model, read_folder(folder)))
     wrong = [name for name, array in wanted.items() if array.tobytes() != found[name].tobytes()]
     if wrong:
@@ -162,14 +165,14 @@ def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: boo
         source: anything that `load` takes.
         folder: where to write; its parent must exist.
         to: "torch", "nnx", "linen" or "keras".
-        overwrite: replace a folder that xlstm wrote before; no other folder is ever replaced.
+        overwrite: True to replace a folder of `save`; no other folder is ever replaced.
 
     Returns:
         The folder's path.
 
     Raises:
         UsageError: an unknown target, or a folder that must not be written or cannot be replaced.
-        XlstmError: as `load` raises; nothing is left half-written.
+        XlstmError: as `load` raises; no partial folder is left.
     """
     adapter = registry.adapter(to)
     model = load(source)

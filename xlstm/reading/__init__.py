@@ -1,1 +1,1 @@
-"""Models that a port has written, read back: folders, and live objects of emitted classes."""
+"""Reads any source as a Model: files, ported folders, live objects of emitted classes."""

@@ -1,4 +1,7 @@
-"""The folders that `save` writes, read back: any ported folder ports on to every framework."""
+"""Reads the folders that `save` writes: any ported folder can be ported to every framework.
+
+In: the path of a folder. Out: a Model from the graph and the weights; no code is run.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from xlstm.ir.serialize import from_json
 
 
 def check_plain(path: Path, given: Sequence[str]) -> None:
-    """Raises UsageError where options of source files are given with a ported folder."""
+    """Raises UsageError for options of source files in a call with a ported folder."""
     if given:
         names = ", ".join(f"{name}=" for name in given)
         want = f"a file of Keras for {names}"
@@ -31,11 +34,11 @@ def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = Tru
 
     Args:
         path: of the folder.
-        budget: what reading it may cost; a new one if None.
-        numbers: whether to read the weights; if not, zeros that take no memory stand for them.
+        budget: limit of the cost of reading it; a new one if None.
+        numbers: True to read the weights, False for zeros that need no memory.
 
     Raises:
-        FileError: weights that are damaged or carry no graph.
+        FileError: weights that are damaged or have no graph.
         WeightsError: weights that do not fit the graph.
     """
     file, budget = path / WEIGHTS, budget or Budget()
@@ -52,7 +55,7 @@ def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = Tru
 
 
 def target_of(path: Path) -> Adapter:
-    """The target of a ported folder, as its weights name it.
+    """The target of a ported folder, by its weights.
 
     Raises:
         FileError: as `read_folder`.

@@ -1,9 +1,9 @@
-"""Live ports, read back: those that this process made, and objects of a ported folder's `load()`.
+"""Reads live ports: those of this process, and objects of a ported folder's `load()`.
 
-An object of a folder is recognised by its class: its code is compared with `model.py` beside the
-weights, and that file with the text that is written for the graph in the weights. Both have to be
-the same. Then the object computes what the graph says, with the weights that it has now, as long as
-its layers are those that its class makes; PyTorch's are looked at for that.
+An object of a folder is recognised by its class. Its code must equal that of `model.py` beside the
+weights, and that file must be the one that is written for the graph in the weights. Then the object
+computes the graph with its present weights, if its layers are those that its class builds; this is
+checked for PyTorch.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from xlstm.ir.python_source import parse
 from xlstm.reading.folder import read_folder, target_of
 
 PORTS: dict[str, Model] = {}
-"""Name of each emitted module of this process -> the graph it was written from."""
+"""Name of each emitted module of this process -> the graph that it was written from."""
 
 _MADE: dict[int, tuple[weakref.ref[Any], Model]] = {}
-"""Number (`id`) of each live port -> the port, and the graph it was built from."""
+"""Number (`id`) of each live port -> the port, and the graph that it was built from."""
 
 
 def remember(port: Any, graph: Model) -> None:
-    """Keeps the graph of a port for as long as the port lives.
+    """Stores the graph of a port for as long as the port lives.
 
-    Models of other files, or of other names of layers, may be written as the very same module.
+    The emitted module does not identify it: models of other files, or with other layer names, may
+    be written as the same module.
     """
     whose, number = _whose(port), id(_whose(port))
     if type(whose).__module__ in PORTS:
-        with contextlib.suppress(TypeError):  # a class that takes no weak references
+        with contextlib.suppress(TypeError):  # a class without weak references
             _MADE[number] = weakref.ref(whose, lambda _: _MADE.pop(number, None)), graph
 
 
@@ -51,7 +52,7 @@ def _whose(port: Any) -> Any:
 
 
 def _graph_of(port: Any) -> Model | None:
-    """The graph of a port that this process made, None for others; a copy has its module's."""
+    """The graph of a port of this process, None for others; a copy has the graph of its module."""
     whose = _whose(port)
     shared = PORTS.get(type(whose).__module__)
     made, graph = _MADE.get(id(whose), (None, None))
@@ -59,7 +60,7 @@ def _graph_of(port: Any) -> Model | None:
 
 
 def read_port(source: Any, owner: Adapter) -> Model | None:
-    """The model of a port that this process made, with the weights it has now; None for others."""
+    """The model of a port of this process, with its present weights; None for others."""
     graph = _graph_of(source)
     if graph is None:
         return None
@@ -70,13 +71,13 @@ def read_port(source: Any, owner: Adapter) -> Model | None:
 
 
 def read_emitted(source: Any, owner: Adapter) -> Model | None:
-    """The model of an object that a ported folder's `load()` made; None for others.
+    """The model of an object from a ported folder's `load()`; None for others.
 
-    None too where the folder's files are not those that the object's class was written from: they
-    were changed, or another version wrote them; or where layers of the object were replaced.
+    None too if the folder's files do not match the object's class, because they were changed or
+    another version wrote them, or if layers of the object were replaced.
 
     Args:
-        source: a live object of `owner`'s.
+        source: a live object of `owner`.
         owner: the framework.
 
     Raises:
@@ -152,7 +153,7 @@ def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
     """The code of every function of a module and of its classes, by qualified name."""
     for item in code.co_consts:
         if isinstance(item, CodeType) and "<" not in item.co_qualname:
-            # the body of a class makes no locals of its own
+            # the body of a class has no local variables
             if item.co_flags & inspect.CO_NEWLOCALS and item.co_flags & inspect.CO_OPTIMIZED:
                 yield item.co_qualname, item
             else:
@@ -160,7 +161,7 @@ def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
 
 
 def _held(names: dict[str, Any], path: str) -> CodeType | None:
-    """The code that is there now by a qualified name."""
+    """The present code of a qualified name."""
     owner, _, name = path.rpartition(".")
     function = _function(vars(names[owner]).get(name) if owner in names else names.get(path))
     return function.__code__ if function else None

@@ -44,25 +44,22 @@ def load(
     Args:
         source: a path to a Keras file (`.keras`, HDF5 whole or weights alone, weights in shards),
             to a SavedModel, or to a folder written by `save` or by Keras; a path to named arrays
-            (safetensors, `.npz`, Flax msgpack), a mapping of them or a list as `get_weights()`
-            gives it, with `layers`; a live Keras
-            model or layer; an `nn.LSTM`, `nn.GRU`, `nn.RNN`, cell or `nn.Linear` of PyTorch, or
-            any module that `torch.fx` traces with such layers in it; a cell, `RNN`,
-            `Bidirectional`, `Linear` or `Sequential` of Flax NNX, or of Linen as a pair (module,
-            variables); a live port, from `port` or a folder's `load()`; or a Model, which is
-            returned as it is.
-            Paths are read without importing a framework.
+            (safetensors, `.npz`, Flax msgpack), a mapping of them or a list from `get_weights()`,
+            with `layers`; a live Keras model or layer; an `nn.LSTM`, `nn.GRU`, `nn.RNN`, cell or
+            `nn.Linear` of PyTorch, or any module with such layers that `torch.fx` traces; a cell,
+            `RNN`, `Bidirectional`, `Linear` or `Sequential` of Flax NNX, or of Linen as a pair
+            (module, variables); a live port, from `port` or a folder's `load()`; or a Model, which
+            is returned unchanged. Paths are read without importing a framework.
         architecture: for weights alone: the JSON or YAML file of their architecture, or a whole
-            model (file or folder) of the same layers, whose own weights are not read. Where the
-            two are of different Keras versions, `source.warnings` name what these disagree on.
-        keras_version: for files that do not say it: the Keras that wrote the architecture, such as
-            "2.1"; it answers every question of its era at once. It is asked for only where the
-            words of the options do not prove what matters.
-        kernel_layout: "tensorflow" or "theano", for convolutions of files that do not say their
-            backend (all of Keras 1); layers without convolutions do not need it.
-        layers: for named arrays: layer name -> spec of `xlstm.model`, in the order of a chain.
+            model (file or folder) with the same layers, whose own weights are not read. If the two
+            are of different Keras versions, `source.warnings` name the differences.
+        keras_version: version of the Keras that wrote the architecture, such as "2.1", for files
+            without it. It is needed only if the names of the options leave a default open.
+        kernel_layout: "tensorflow" or "theano", for convolutions of files without a backend (all of
+            Keras 1); layers without convolutions do not need it.
+        layers: for named arrays: layer name -> spec of `xlstm.ir.layers`, in the order of a chain.
         until: for files and live models of Keras: a layer of the model. Its output becomes the
-            model's, and what comes after it (such as a Lambda with a loss) is not read.
+            model's, and later layers (such as a Lambda with a loss) are not read.
 
     Raises:
         FileError: an unreadable, damaged or foreign file.
@@ -74,7 +71,7 @@ def load(
 
 
 def _loaded(source: Any, told: ReadOptions, layers: Mapping[str, LayerSpec] | None) -> Model:
-    """As `load`, what the user says about a file in one."""
+    """As `load`, with the options of the user in one object."""
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), told, layers, numbers=True)
     if any(base.__module__.startswith(KERAS_2) for base in type(source).__mro__):
@@ -100,7 +97,7 @@ def _loaded(source: Any, told: ReadOptions, layers: Mapping[str, LayerSpec] | No
         want = "a path, or a model of " + ", ".join(registry.names())
         raise UsageError("load", want, type(source).__name__, "pass one of these")
     if until is not None:
-        reader: Any = owner.live()  # of Keras, whose readers alone stop at a layer
+        reader: Any = owner.live()  # of Keras: no other reader has `until`
         part: Model = reader.read(source, until=until)
         return part
     around: Any = owner.live()
@@ -111,14 +108,14 @@ def _loaded(source: Any, told: ReadOptions, layers: Mapping[str, LayerSpec] | No
 
 
 KERAS_2 = ("tf_keras.", "tensorflow.python.keras.", "keras.engine.", "keras.src.engine.")
-"""Modules whose classes make an object one of Keras 2, whose files are read and objects are not.
+"""Modules of the classes of Keras 2: its files can be read, its live objects cannot.
 
 The package tf_keras; TensorFlow's own until 2.15; keras until 2.12, and 2.13 to 2.15.
 """
 
 
 def _read_live(source: Any, owner: Adapter) -> Model:
-    """A model of somebody's own making; a folder of ours is the way where that is refused."""
+    """The model of a live object; if it is refused, the error names its ported folder."""
     try:
         model: Model = owner.live().read(source)
     except UnsupportedError as error:
@@ -130,10 +127,10 @@ def _read_live(source: Any, owner: Adapter) -> Model:
     return model
 
 
-def load_shapes(source: Any, told: ReadOptions = ReadOptions()) -> Model:  # noqa: B008  Told never changes
-    """As `load`, with zeros that take no memory for the weights of files, of which none is read.
+def load_shapes(source: Any, told: ReadOptions = ReadOptions()) -> Model:  # noqa: B008  frozen
+    """As `load`, without reading weights of files: zeros that need no memory replace them.
 
-    An architecture without weights is a model here, whose layers have none.
+    An architecture without weights becomes a model whose layers have no weights.
 
     Raises:
         XlstmError: as `load` raises.

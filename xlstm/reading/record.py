@@ -1,4 +1,7 @@
-"""The record of a port: what it was made of and verified with, as `report.json` keeps it."""
+"""The record of a port in `report.json`: hashes, versions, platform, source, verification.
+
+In: a ported folder. Out: plain data for the report (`record`), or a checked `Record` of it.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,11 @@ def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
     Args:
         folder: the files of the port.
         adapter: its target.
-        origin: where the source lies, seen from the folder; "" where that is not known.
+        origin: path of the source, relative to the folder; "" if unknown.
 
     Returns:
-        `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's packages,
-        those that are installed, and `backend` of Keras where it was loaded; `platform`; `origin`.
+        `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's installed
+        packages, and `backend` of Keras if it was loaded; `platform`; `origin`.
     """
     there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
     return {
@@ -53,7 +56,7 @@ def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
 
 
 def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
-    """Python, xlstm, numpy and the packages of the adapters -> version, where installed."""
+    """Python, xlstm, numpy and the installed packages of the adapters -> version."""
     packages = {p: "" for a in adapters for p in (a.package, *a.runtime_packages)}
     live: Any = [sys.modules[a.live_module] for a in adapters if a.live_module in sys.modules]
     backends = [half.backend() for half in live if hasattr(half, "backend")]
@@ -66,12 +69,12 @@ def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
 
 
 def origin_of(source: Any, folder: Path) -> str:
-    """The way from a ported folder to the file that it was ported from; "" for other sources."""
+    """The path from a ported folder to the file that it was ported from; "" for other sources."""
     if not isinstance(source, (str, os.PathLike)) or has_port(Path(source)):
         return ""
     try:
         return Path(os.path.relpath(os.fspath(source), folder)).as_posix()
-    except ValueError:  # another drive
+    except ValueError:  # on another drive
         return ""
 
 
@@ -83,8 +86,8 @@ class Record:
         hashes: file of the folder -> SHA-256.
         versions: package -> version.
         platform: of the machine.
-        origin: where the source lay, seen from the folder.
-        verification: the comparison as plain data; empty where none was made.
+        origin: path of the source, relative to the folder.
+        verification: the comparison as plain data; empty for a port without one.
     """
 
     hashes: Mapping[str, str]
@@ -134,7 +137,7 @@ def _texts(data: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
 
 
 def figures_of(said: Mapping[str, Any], where: str) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """(framework, precision) -> its figures, of a comparison as plain data."""
+    """(framework, precision) -> its figures, from a comparison as plain data."""
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for name, part in _part(said, "frameworks", dict, where).items():
         for dtype in ("float32", "float64"):

@@ -1,7 +1,8 @@
-"""The judge: a numpy forward pass of every layer, written from the equations alone.
+"""The reference: a numpy forward pass of every layer, written from the equations alone.
 
-Nothing here imports the slot engine or a table, so that one mistake cannot sit on both sides of a
-comparison. It runs in any numpy float; float64 is the reference.
+In: a Model and inputs. Out: its outputs (`run`). Nothing here imports the slot engine or a table,
+so that one error cannot be on both sides of a comparison. It runs in any numpy float; float64 is
+the reference.
 """
 
 from xlstm.reference.coverage import Coverage

@@ -1,6 +1,6 @@
-"""Activation formulas, and the pieces of those that are made of pieces.
+"""Activation formulas, and the pieces of the piecewise ones.
 
-Each works in the precision of its argument: float32, float64 or longdouble.
+Each computes in the precision of its argument: float32, float64 or longdouble.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def leaky_relu(x: Array) -> Array:
 
 
 def leaky_relu_01(x: Array) -> Array:
-    """X, below zero x/100: PyTorch and JAX unless told otherwise."""
+    """X, below zero x/100: the default of PyTorch and JAX."""
     return np.where(x > 0, x, x / 100)
 
 
 def elu(x: Array) -> Array:
-    """X, below zero e^x - 1; celu too, where its alpha is 1."""
+    """X, below zero e^x - 1; the same as celu with alpha 1."""
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
@@ -144,7 +144,7 @@ def mish(x: Array) -> Array:
 
 
 def erf(x: Array) -> Array:
-    """The error function; longdouble too gets no more than the digits of float64."""
+    """The error function; for longdouble only with the digits of float64."""
     return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x)).astype(x.dtype)
 
 

@@ -33,7 +33,7 @@ def dense(spec: L.Dense, x: Array, context: Context) -> list[Array]:
 
 @FORWARD.of(L.TimeDistributed)
 def time_distributed(spec: L.TimeDistributed, x: Array, context: Context) -> list[Array]:
-    """(B, T, ...) -> (B, T, ...): the layer sees each time step as a sample of its own."""
+    """(B, T, ...) -> (B, T, ...): each time step is one sample of the layer."""
     batch, steps = x.shape[:2]
 
     def flat(x: Array) -> Array:
@@ -46,7 +46,7 @@ def time_distributed(spec: L.TimeDistributed, x: Array, context: Context) -> lis
 
 @FORWARD.of(L.Dropout)
 def dropout(_spec: L.Dropout, x: Array, _context: Context) -> list[Array]:
-    """Nothing: evaluation, not training."""
+    """Returns the input: evaluation, not training."""
     return [x]
 
 
@@ -65,7 +65,7 @@ def masking(spec: L.Masking, x: Array, _context: Context) -> list[Array]:
 
 @FORWARD.of(L.Reverse)
 def reverse(_spec: L.Reverse, x: Array, _context: Context) -> list[Array]:
-    """The time axis turned round."""
+    """The time axis reversed."""
     return [x[:, ::-1]]
 
 

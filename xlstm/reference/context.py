@@ -16,15 +16,15 @@ FORWARD = L.LayerFunctions()
 
 @dataclass
 class Context:
-    """One layer's surroundings in one run.
+    """The data of one layer in one run.
 
     Attributes:
         name: the layer's.
-        weights: hub tensors in the run's dtype.
-        coverage: records which pieces of activations were reached, None to record nothing.
-        mask: (batch, time), True where a step counts; None where every step does.
-        states: what the states start from; empty for zeros.
-        final: filled by recurrent layers with their last states.
+        weights: canonical tensors in the run's dtype.
+        coverage: records the pieces of activations that are reached, None to record nothing.
+        mask: (batch, time), False at masked steps; None without a mask.
+        states: initial states; empty for zeros.
+        final: recurrent layers put their last states here.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Context:
     final: list[Array] = field(default_factory=list)
 
     def activate(self, activation: str, x: Array, use: str = "output") -> Array:
-        """Applies an activation and records which of its pieces were reached."""
+        """Applies an activation and records the pieces that are reached."""
         if self.coverage is not None:
             self.coverage.see(self.name, use, activation, x)
         return FUNCTIONS[activation](x)

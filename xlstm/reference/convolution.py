@@ -14,7 +14,7 @@ from xlstm.ir.types import Array
 from xlstm.reference.context import FORWARD, Context
 
 CHUNK = 2**21
-"""Numbers of windows laid out at a time: they repeat every input once for each window it is in."""
+"""Numbers of windows in memory at once: they repeat every input once for each of its windows."""
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def padded(
 def slide(
     x: Array, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Every position in a window, and what all windows have there: (B, *sizes', C).
+    """Every position in a window, with the numbers of all windows there: (B, *sizes', C).
 
     >>> x = np.arange(5.0).reshape(1, 5, 1)
     >>> [(q, part.ravel().tolist()) for q, part in slide(x, (2,), (2,), (1,))]
@@ -84,8 +84,7 @@ def convolve(
     """(B, *sizes, C) with a kernel (*window, C, F) -> (B, *sizes', F); the kernel is not flipped.
 
     y[b, p, f] is the sum over window positions q and channels c of x[b, s p + d q, c] k[q, c, f],
-    with s the stride, d the dilation, and x zero outside: what Keras, PyTorch and JAX call
-    convolution.
+    with s the stride, d the dilation, and x zero outside: the convolution of all frameworks.
     """
     rank = kernel.ndim - 2
     window = kernel.shape[:rank]
@@ -109,7 +108,7 @@ def convolve(
 def scatter(x: Array, kernel: Array, strides: Sequence[int], dilation: Sequence[int]) -> Array:
     """(B, *sizes, C) with a kernel (*window, F, C) -> (B, *sizes', F): a transposed convolution.
 
-    Every place adds x[b, p, c] k[q, f, c] to y[b, s p + d q, f].
+    Every position adds x[b, p, c] k[q, f, c] to y[b, s p + d q, f].
 
     >>> x, kernel = np.array([1.0, 10.0]).reshape(1, 2, 1), np.arange(1, 4.0).reshape(3, 1, 1)
     >>> scatter(x, kernel, (2,), (1,)).ravel().tolist()
@@ -130,7 +129,7 @@ def scatter(x: Array, kernel: Array, strides: Sequence[int], dilation: Sequence[
 
 @FORWARD.of(L.Conv)
 def conv(spec: L.Conv, x: Array, context: Context) -> list[Array]:
-    """(B, *space, C) -> (B, *space', F): each group of channels by itself."""
+    """(B, *space, C) -> (B, *space', F): each group of channels separately."""
     options: Any = (spec.padding, spec.strides, spec.dilation)
     inputs = np.split(x, spec.groups, axis=-1)
     kernels = np.split(context.weights["kernel"], spec.groups, axis=-1)
@@ -143,7 +142,7 @@ def conv(spec: L.Conv, x: Array, context: Context) -> list[Array]:
 
 @FORWARD.of(L.ConvTranspose)
 def conv_transpose(spec: L.ConvTranspose, x: Array, context: Context) -> list[Array]:
-    """(B, *space, C) -> (B, *space', F): the gradient of the convolution that makes x of y."""
+    """(B, *space, C) -> (B, *space', F): the gradient of the convolution from y to x."""
     y = scatter(x, context.weights["kernel"], spec.strides, spec.dilation)
     rank, more = len(spec.window), spec.output_padding
     for axis in range(rank):
@@ -154,7 +153,7 @@ def conv_transpose(spec: L.ConvTranspose, x: Array, context: Context) -> list[Ar
             size = n * stride if more is None else (n - 1) * stride + span % 2 + more[axis]
         else:
             size = n * stride + max(span - stride, 0) if more is None else whole + more[axis]
-        # zeros that convolution pads with are no part of y: half of them, or one less, come first
+        # the padding of the convolution is cut from y: half of it, or one less, at the start
         start = max(whole - size, 0) // 2
         y = np.moveaxis(y, axis + 1, 0)[start : start + size]
         y = np.pad(y, [(0, size - len(y)), *[(0, 0)] * (rank + 1)])
@@ -166,7 +165,7 @@ def conv_transpose(spec: L.ConvTranspose, x: Array, context: Context) -> list[Ar
 
 @FORWARD.of(L.DepthwiseConv)
 def depthwise(spec: L.DepthwiseConv, x: Array, context: Context) -> list[Array]:
-    """(B, *space, C) -> (B, *space', C M): each channel by itself."""
+    """(B, *space, C) -> (B, *space', C M): each channel separately."""
     sliding = (spec.window, spec.strides, spec.dilation)
     x = padded(x, spec.padding, *sliding)
     kernel = context.weights["kernel"]

@@ -19,7 +19,10 @@ def _piece(edges: tuple[float, ...], number: int) -> str:
 
 
 class Use(NamedTuple):
-    """One use of a function in a layer: where its pieces meet, and whether all have to be seen."""
+    """One use of a function in a layer, with the edges of its pieces.
+
+    `all` is True if a comparison must reach every piece.
+    """
 
     layer: str
     use: str
@@ -43,10 +46,10 @@ class Use(NamedTuple):
 
 
 class Coverage:
-    """Counts, per layer and use of a piecewise activation, how often each piece was reached.
+    """Counts, per layer and use of a piecewise activation, the arguments on each piece.
 
-    Also which units ever left the pieces that are flat: an error in the weights of a unit that
-    never does cannot be seen.
+    Also records the units that leave the flat pieces: an error in the weights of other units cannot
+    be seen.
 
     >>> coverage = Coverage()
     >>> coverage.see("lstm", "gates", "hard_sigmoid", np.array([[0.0], [4.0]]))
@@ -60,7 +63,7 @@ class Coverage:
         self._signs: dict[str, tuple[bool, bool]] = {}
 
     def see(self, layer: str, use: str, activation: str, x: Array) -> None:
-        """Records the arguments `x` that an activation of a layer was called with."""
+        """Records the arguments `x` of an activation of a layer."""
         flat = FLAT.get(activation, ())
         if activation in PIECES:
             self._count(Use(layer, use, activation, PIECES[activation], flat=flat), x)
@@ -74,7 +77,7 @@ class Coverage:
         self._count(Use(layer, use, function, edges), x)
 
     def see_sign(self, layer: str, y: Array) -> None:
-        """Records whether outputs of a layer that may be of either sign are."""
+        """Records the signs of outputs of a layer that may have either sign."""
         low, high = self._signs.get(layer, (False, False))
         self._signs[layer] = (low or bool((y < 0).any()), high or bool((y > 0).any()))
 
@@ -87,13 +90,13 @@ class Coverage:
             self._alive[use] = self._alive.get(use, np.zeros(units.shape[1], bool)) | units.any(0)
 
     def unexercised(self, every: bool = False) -> list[str]:
-        """One line for each piece never reached, and for units only ever where it is flat.
+        """One line for each piece that was not reached, and for units on flat pieces only.
 
-        And for layers all of whose outputs have one sign: what keeps such numbers as they are
-        cannot be seen behind them.
+        Also for layers whose outputs all have one sign: a later layer that leaves such numbers
+        unchanged cannot be seen.
 
         Args:
-            every: whether the flat ends of smooth activations count as pieces.
+            every: True if the flat ends of smooth activations count as pieces.
         """
         all_alive = np.ones(0, bool)
         lines = (

@@ -1,4 +1,4 @@
-"""Layers that the user registered: his own function is the judge."""
+"""Forward pass of layers that the user registered, by the user's own function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forward pass of the layers that work number by number, of normalisations, and of shapes."""
+"""Forward pass of elementwise layers, of normalisations, and of layers that change shapes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def relu(spec: L.Relu, x: Array, context: Context) -> list[Array]:
     if context.coverage is not None:
         edges = (threshold, top) if threshold < top < np.inf else (threshold,)
         context.coverage.see_pieces(context.name, "output", spec.kind, edges, x)
-    # 0 times minus infinity is no number
+    # 0 times minus infinity is NaN
     low = number(spec.slope) * (x - number(threshold)) if spec.slope else number(0)
     return [np.where(x > number(threshold), np.minimum(x, number(top)), low)]
 
 
 @FORWARD.of(L.PRelu)
 def prelu(_spec: L.PRelu, x: Array, context: Context) -> list[Array]:
-    """A slope of its own below zero."""
+    """A trained slope below zero."""
     if context.coverage is not None:
         context.coverage.see_pieces(context.name, "output", "PRelu", (0.0,), x)
     return [np.where(x >= 0, x, context.weights["slopes"] * x)]
@@ -79,7 +79,7 @@ FUNCTIONS: dict[str, Any] = {
 
 @FORWARD.of(L.Function)
 def function(spec: L.Function, x: Array, _context: Context) -> list[Array]:
-    """A plain function."""
+    """A function of every number."""
     with np.errstate(all="ignore"):
         return [np.asanyarray(FUNCTIONS[spec.name](x))]
 
@@ -112,7 +112,7 @@ def nothing(_spec: L.TrainingOnly | L.Augmentation, x: Array, _context: Context)
 
 @FORWARD.of(L.BatchNorm)
 def batch_norm(spec: L.BatchNorm, x: Array, context: Context) -> list[Array]:
-    """With the statistics kept from training."""
+    """With the statistics of training."""
     weights = context.weights
     spread = np.sqrt(weights["variance"] + x.dtype.type(spec.epsilon))
     return [_scaled((x - weights["mean"]) / spread, context)]
@@ -125,7 +125,7 @@ def _scaled(y: Array, context: Context) -> Array:
 
 @FORWARD.of(L.LayerNorm)
 def layer_norm(spec: L.LayerNorm, x: Array, context: Context) -> list[Array]:
-    """With the mean and variance of the sample itself."""
+    """With the mean and variance of the sample."""
     groups = spec.groups
     parts = x.reshape(*x.shape[:-1], groups, -1) if groups else x
     axes = (*range(1, parts.ndim - 2), parts.ndim - 1) if groups else (-1,)
@@ -136,7 +136,7 @@ def layer_norm(spec: L.LayerNorm, x: Array, context: Context) -> list[Array]:
 
 
 def unit(x: Array, axis: int, floor: float) -> Array:
-    """Divided by its length along an axis, or by `floor` where that is larger.
+    """Divided by its norm along an axis, or by `floor` where that is larger.
 
     >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]), 1, 1e-12).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
@@ -147,13 +147,13 @@ def unit(x: Array, axis: int, floor: float) -> Array:
 
 @FORWARD.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, x: Array, _context: Context) -> list[Array]:
-    """Divided by its length along the last axis."""
+    """Divided by its norm along the last axis."""
     return [unit(x, -1, spec.floor)]
 
 
 @FORWARD.of(L.Normalization)
 def normalization(spec: L.Normalization, x: Array, context: Context) -> list[Array]:
-    """With the mean and variance kept from data."""
+    """With the mean and variance of data."""
     spread = np.maximum(np.sqrt(context.weights["variance"]), x.dtype.type(1e-7))
     mean = context.weights["mean"]
     return [mean + x * spread if spec.invert else (x - mean) / spread]
@@ -161,7 +161,7 @@ def normalization(spec: L.Normalization, x: Array, context: Context) -> list[Arr
 
 @FORWARD.of(L.Embedding)
 def embedding(spec: L.Embedding, x: Array, context: Context) -> list[Array]:
-    """Rows of the table, and the mask. A number without a row gives NaN, as nothing is right."""
+    """Rows of the table, and the mask. A number without a row gives NaN, as no result is right."""
     ids = np.trunc(np.asanyarray(x, np.float64))
     known = (ids >= 0) & (ids < spec.rows)
     found = context.weights["table"][np.where(known, ids, 0).astype(np.int64)]
@@ -210,5 +210,5 @@ def expand_dims(spec: L.ExpandDims, x: Array, _context: Context) -> list[Array]:
 
 @FORWARD.of(L.Squeeze)
 def squeeze(spec: L.Squeeze, x: Array, _context: Context) -> list[Array]:
-    """An axis less."""
+    """Without an axis of size 1."""
     return [x.squeeze(spec.axis + 1)]

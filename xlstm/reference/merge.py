@@ -69,7 +69,7 @@ def _scores(spec: L.Attention, query: Array, key: Array, context: Context) -> Ar
         total = np.tanh(scale * (query_BID + key)).sum(axis=-1)
         return np.asanyarray(context.weights["attention_scale"] * total)
 
-    # query by query: all sums at once would be Tq times as large as the key
+    # query by query: all sums at once would need Tq times the memory of the key
     return np.stack([of(query[:, t, None]) for t in range(query.shape[1])], axis=1)
 
 
@@ -93,7 +93,7 @@ def _seen(query: Array, value: Array, causal: bool, masks: Masks) -> Array:
 
 
 def _weighed(scores: Array, seen: Array, blind: str) -> Array:
-    """Softmax over the values that are seen; `blind` says what a query that sees none gets."""
+    """Softmax over the values that are seen; `blind` is the rule for a query that sees none."""
     number = scores.dtype.type
     if blind == "lowered":
         return softmax(np.where(seen, scores, scores - number(1e9)))

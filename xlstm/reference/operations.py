@@ -49,7 +49,7 @@ def where(spec: L.Where, condition: Array, *rest: Array | Context) -> list[Array
 
 @FORWARD.of(L.Along)
 def along(spec: L.Along, x: Array, _context: Context) -> list[Array]:
-    """Sums or products so far, or places."""
+    """Cumulative sums or products, or argmax and argmin."""
     functions: dict[str, Any] = {
         "cumsum": np.cumsum,
         "cumprod": np.cumprod,

@@ -29,7 +29,7 @@ def pool(spec: L.Pool, x: Array, _context: Context) -> list[Array]:
 
 @FORWARD.of(L.GlobalPool)
 def global_pool(spec: L.GlobalPool, x: Array, context: Context) -> list[Array]:
-    """(B, *space, C) -> (B, C), or (B, 1, ..., C) where the axes are kept."""
+    """(B, *space, C) -> (B, C), or (B, 1, ..., C) if `keep` is set."""
     axes = tuple(range(1, x.ndim - 1))
     if spec.how == "max":
         return [x.max(axis=axes, keepdims=spec.keep)]
@@ -37,7 +37,7 @@ def global_pool(spec: L.GlobalPool, x: Array, context: Context) -> list[Array]:
         return [x.mean(axis=axes, keepdims=spec.keep)]
     counts = context.mask[..., None]
     total = np.where(counts, x, 0).sum(axis=axes, keepdims=spec.keep)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where no step counts
+    with np.errstate(invalid="ignore"):  # 0 / 0 where all steps are masked
         return [total / counts.sum(axis=axes, keepdims=spec.keep, dtype=x.dtype)]
 
 
@@ -57,7 +57,7 @@ def crop(spec: L.Crop, x: Array, _context: Context) -> list[Array]:
 
 @FORWARD.of(L.UpSample)
 def up_sample(spec: L.UpSample, x: Array, _context: Context) -> list[Array]:
-    """Every place repeated."""
+    """Every position repeated."""
     for axis, times in enumerate(spec.times):
         x = x.repeat(times, axis=axis + 1)
     return [x]

@@ -116,7 +116,7 @@ def held(
     before: tuple[Array, list[Array]],
     after: list[Array],
 ) -> tuple[Array, list[Array]]:
-    """Output and states of one step: where it is masked, those before it, or zeros."""
+    """Output and states of one step; at masked samples those before it, or zeros."""
     if mask is None:
         return after[0], after
     y, states = before
@@ -139,14 +139,14 @@ def recurrent(
     steps: Mapping[type[L.LayerSpec], Callable[..., Step]] = STEPS,
     hold: Hold = held,
 ) -> list[Array]:
-    """(B, T, ...) -> (B, T, H) or (B, H), then the last states where the layer returns them.
+    """(B, T, ...) -> (B, T, H) or (B, H), then the last states if the layer returns them.
 
     Args:
         spec: the layer.
         x: its input.
-        context: its weights, mask and first states.
-        steps: what builds a step of each kind of layer; others stand for mistakes.
-        hold: what masked steps give.
+        context: its weights, mask and initial states.
+        steps: functions that build a step of each kind of layer; the diagnosis passes wrong ones.
+        hold: the rule for masked steps.
     """
     if isinstance(spec, L.ConvLSTM):
         product = _convolved(spec, x, context)
@@ -170,7 +170,7 @@ def recurrent(
 
 @FORWARD.of(L.Bidirectional)
 def bidirectional(spec: L.Bidirectional, x_BTI: Array, context: Context) -> list[Array]:
-    """Both halves over the same input; the second one's sequence is turned round in time."""
+    """Both halves over the same input; the second one's sequence is reversed in time."""
     count = len(spec.forward.state_shapes())
     first = context.half("forward_", context.states[:count])
     second = context.half("backward_", context.states[count:])

@@ -34,8 +34,8 @@ def run(
         model: any model; its weights are not changed.
         inputs: one array per model input, (batch, ...).
         dtype: numpy float to compute in.
-        coverage: records which pieces of piecewise activations were reached.
-        state: what the stateful layers start from; None for zeros.
+        coverage: records the pieces of piecewise activations that are reached.
+        state: initial states of the stateful layers; None for zeros.
 
     Raises:
         UsageError: the number or the shapes of the inputs, or the states, do not fit the model.
@@ -86,7 +86,7 @@ def _context(
 
 
 def check_state(model: Model, inputs: Sequence[Array], state: State | None) -> None:
-    """Raises UsageError where `state` does not fit the model's stateful layers and the batch."""
+    """Raises UsageError if `state` does not fit the model's stateful layers and the batch."""
     if state is None:
         return
     wanted: dict[str, Any] = {node.name: node.spec for node in model.stateful}
@@ -103,7 +103,7 @@ def check_state(model: Model, inputs: Sequence[Array], state: State | None) -> N
 
 
 def check_inputs(model: Model, inputs: Sequence[Array]) -> None:
-    """Raises UsageError where `inputs` do not fit the model's inputs."""
+    """Raises UsageError if `inputs` do not fit the model's inputs."""
     if len(inputs) != len(model.inputs):
         want = f"{len(model.inputs)} inputs"
         raise UsageError(model.name, want, f"{len(inputs)}", "pass one array per model input")

@@ -1,13 +1,13 @@
-"""Arrays whose long sums are added up one block after the other, as a framework may do it.
+"""Arrays whose long sums are added up one block after the other, as in some frameworks.
 
 In: the weights and inputs of a run. Out: the same numbers as `OrderedArray`; the reference then
 adds up every product and sum of them in blocks, from the first to the last or back.
 
 A float32 sum of 40,000 products depends on the order of its terms. numpy adds in pairs and in wide
-lanes, which is a lucky order; other kernels keep one running sum. The error of a running sum grows
-with the number of its terms, and no change of the inputs by one rounding shows it.
+lanes, an order with small errors; other kernels have one running sum. The error of a running sum
+grows with the number of its terms, and no change of the inputs by one rounding shows it.
 
-    run(model, [ordered(x) for x in inputs], np.float32)   # one more legal float32 result
+    run(model, [ordered(x) for x in inputs], np.float32)   # another valid float32 result
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from xlstm.ir.types import Array
 
 LONG = 64
-"""Terms up to which the order of a sum is not looked at: the factor of the bound covers it."""
+"""Terms up to which the order of a sum is ignored: the factor of the bound covers it."""
 
 BLOCK = 8
 """Terms that are added at once; between blocks there is one running sum."""
@@ -135,7 +135,7 @@ def ordered_like(outputs: list[Array], sources: Sequence[Array]) -> list[Array]:
 
 
 def has_long_sums(*arrays: Array) -> bool:
-    """True if some axis, or all axes but the last together, hold more than `LONG` terms."""
+    """True if some axis, or all axes but the last together, have more than `LONG` terms."""
     return any(x.ndim > 0 and max(*x.shape, x.size // max(x.shape[-1], 1)) > LONG for x in arrays)
 
 

@@ -1,4 +1,7 @@
-"""Tables and lines of text for a terminal, for all that is shown there."""
+"""Tables and lines of text for a terminal.
+
+In: names, numbers and rows. Out: plain text of limited width.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ def grid(headers: Iterable[str], left: int = 1) -> Grid:
 
 
 def add(table: Grid, *cells: object) -> None:
-    """A row of plain texts, what cannot be printed escaped, and the end of long ones left out."""
+    """Adds a row of plain texts, with escapes for control characters, and long ones cut."""
     table.add(*(_cell(str(cell)) for cell in cells))
 
 
 LONGEST = 2000
-"""Characters of a cell: more fill a terminal, and a file may call a layer by millions."""
+"""Most characters of a cell: a layer's name in a file may have millions."""
 
 
 def _cell(text: str) -> str:
@@ -44,7 +47,7 @@ def _cell(text: str) -> str:
 
 
 def titles(names: Iterable[str]) -> list[str]:
-    """The frameworks as they write themselves."""
+    """The frameworks in their own spelling."""
     return [registry.adapter(name).title for name in names]
 
 
@@ -54,7 +57,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def kind_text(node: Node) -> str:
-    """The kind of a layer, with what it wraps."""
+    """The kind of a layer, with the layer that it wraps."""
     spec = node.spec
     if isinstance(spec, TimeDistributed):
         return f"{spec.kind}({spec.layer.title})"

@@ -1,4 +1,4 @@
-"""Tables of plain text, laid out as rich lays out its own, in a time that grows with the rows.
+"""Tables of plain text in the layout of rich, in a time that is linear in the rows.
 
 In: headers and rows of texts. Out: lines of at most so many columns. Rich takes a millisecond a
 row, half a minute for a model of 20,000 layers; here a row that needs no wrapping is one `join`.
@@ -25,7 +25,7 @@ class Grid:
     """A table of texts: a line below the headers, blank lines above, below and between sections.
 
     Attributes:
-        left: how many columns, the first ones, are flush left; the others are flush right.
+        left: number of the first columns that are flush left; the others are flush right.
         rows: the rows so far, the headers the first.
     """
 
@@ -82,7 +82,7 @@ def _padded(text: str, size: int, left: bool) -> str:
 
 
 def wrapped(text: str, size: int) -> list[str]:
-    """A text cut between words, and within those that are wider than the lines."""
+    """A text cut between words, and inside words that are wider than the lines."""
     if _size(text) <= size:
         return [text]
     ends = [0, *divide_line(text, size), len(text)]
@@ -90,8 +90,8 @@ def wrapped(text: str, size: int) -> list[str]:
 
 
 def _fitted(sizes: Sequence[int], width: int) -> list[int]:
-    """Sizes of columns, the widest made narrower until all fit."""
-    # rich counts the blanks beside a cell as the cell's: one on the edges, two within
+    """Sizes of columns, with the widest reduced until all fit."""
+    # rich counts the blanks beside a cell as part of it: one on the edges, two between cells
     last = len(sizes) - 1
     beside = [(place > 0) + (place < last) for place in range(len(sizes))]
     room = width - 2 - last
@@ -104,7 +104,7 @@ def _fitted(sizes: Sequence[int], width: int) -> list[int]:
 
 
 def _reduced(sizes: Sequence[int], chosen: Sequence[bool], excess: int, most: int) -> list[int]:
-    """Sizes with `excess` taken off those that are chosen, `most` at most off each."""
+    """Sizes with `excess` subtracted from the chosen ones, `most` at most from each."""
     left, found = sum(chosen), []
     for size, own in zip(sizes, chosen, strict=True):
         taken = min(most, round(excess / left)) if own else 0

@@ -1,4 +1,8 @@
-"""The framework-neutral model and its layers, under their public name."""
+"""The framework-neutral model and its layers, under their public name.
+
+>>> LSTM(3, 4).output_shape((None, 3))
+(4,)
+"""
 
 from xlstm.ir.activation_names import ACTIVATIONS as ACTIVATIONS
 from xlstm.ir.graph import *  # noqa: F403

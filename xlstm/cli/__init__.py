@@ -1,1 +1,5 @@
-"""The command line. In: arguments. Out: text on stdout, an exit status; `main` first."""
+"""The command line.
+
+In: arguments. Out: text on stdout, and an exit status. Read `main` first; `texts` and `inspect`
+have the texts of single commands.
+"""

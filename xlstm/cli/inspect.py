@@ -1,4 +1,7 @@
-"""`xlstm inspect`: describes the content of a file, and if it can be ported."""
+"""`xlstm inspect`: describes the content of a file, and if it can be ported.
+
+In: a path, and options of the user. Out: a text. No framework is imported.
+"""
 
 from __future__ import annotations
 

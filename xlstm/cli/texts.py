@@ -1,4 +1,7 @@
-"""Texts of single commands: the content of a file, the files of a port, the demo."""
+"""Texts of single commands: the content of a file, the files of a port, the demo.
+
+In: a Model, an outline or a report. Out: a text for a terminal.
+"""
 
 from __future__ import annotations
 

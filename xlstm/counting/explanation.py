@@ -1,4 +1,7 @@
-"""An explanation of a layer's parameters as plain fields, the input of texts and pictures."""
+"""An explanation of a layer's parameters as plain fields.
+
+`explain` fills it; `render` and `picture` make texts and pictures of it.
+"""
 
 from __future__ import annotations
 

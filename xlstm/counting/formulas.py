@@ -1,4 +1,8 @@
-"""The number of a layer's parameters: the formula with symbols and with numbers, and its parts."""
+"""The number of a layer's parameters: the formula with symbols and with numbers, and its parts.
+
+In: an `ExplainedLayer`, such as an LSTM with m features and n units. Out: texts such as
+"4 n (m + n + 1)", and rows of a breakdown.
+"""
 
 from __future__ import annotations
 

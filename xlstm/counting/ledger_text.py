@@ -1,4 +1,7 @@
-"""A ledger as text for a terminal."""
+"""A ledger as text for a terminal.
+
+In: a `Ledger`. Out: tables of counts and tensors, and lines about differences.
+"""
 
 from __future__ import annotations
 

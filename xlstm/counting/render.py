@@ -1,4 +1,7 @@
-"""An explanation as text for a terminal, as Markdown, and as HTML for a notebook."""
+"""An explanation as text for a terminal, as Markdown, and as HTML for a notebook.
+
+In: the fields of an explanation. Out: one text.
+"""
 
 from __future__ import annotations
 

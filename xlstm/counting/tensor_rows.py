@@ -1,4 +1,7 @@
-"""The tensors of one layer in every framework, and their content, without a file."""
+"""The tensors of one layer in every framework, and their content, without a file.
+
+In: an `ExplainedLayer`. Out: rows with name, shape, gates and role of each tensor.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The sentences of `xlstm explain`: equations, the reason for the factor, usual mistakes."""
+"""The sentences of `xlstm explain`: equations, the reason for the factor, usual mistakes.
+
+In: an `ExplainedLayer`. Out: lines of text.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The steps of a decoder: the inputs that are fed step by step, and the layers with a state."""
+"""The steps of a decoder: the inputs that are fed step by step, and the layers with a state.
+
+In: a decoder's nodes. Out: a `Timeline`, with the axis of the steps of every edge.
+"""
 
 from __future__ import annotations
 

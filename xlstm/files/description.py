@@ -1,4 +1,7 @@
-"""The result of every file reader: configs as data, weights as handles that load on demand."""
+"""The result of every file reader: configs as data, weights as handles that load on demand.
+
+The readers of `xlstm.files` fill a `Description`; the adapter of Keras converts it to a Model.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Description:
-    """A model file, whatever its container.
+    """A model file of any container.
 
     Attributes:
         framework: that wrote it ("keras").

@@ -1,4 +1,7 @@
-"""Checks of untrusted files that all readers share: size, depth, names, numbers."""
+"""Checks of untrusted files that all readers share: size, depth, names, numbers.
+
+In: paths and texts. Out: open files and plain data, or a FileError.
+"""
 
 from __future__ import annotations
 

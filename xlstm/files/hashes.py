@@ -1,4 +1,7 @@
-"""SHA-256 of files and of arrays."""
+"""SHA-256 of files and of arrays.
+
+In: a path, or arrays. Out: 64 hexadecimal digits.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of a framework: what an adapter gives to the rest of xlstm.
+"""The contract of a framework: the tables and functions that its adapter must have.
 
 An adapter has two halves. The cold half (`Adapter`) imports no framework. It has the slot tables,
 the writer of source text, and the means to recognise the framework's objects. The live half

@@ -1,4 +1,4 @@
-"""Imports frameworks without their messages, or says which extra to install.
+"""Imports frameworks without their messages, or raises with the extra to install.
 
 In: names such as "torch". Out: nothing, or a MissingFrameworkError that names the extra.
 """
@@ -19,7 +19,7 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def require(*frameworks: str) -> None:
-    """Imports frameworks by name, or says which extra to install.
+    """Imports frameworks by name, or raises with the extra to install.
 
     TensorFlow's C++ writes to stderr for any settings; these lines are removed. Lines of other
     threads during the import appear after it.
@@ -71,7 +71,7 @@ def _quiet_stderr() -> Iterator[None]:
             finally:
                 sys.stderr.flush()
                 os.dup2(kept, 2)
-            with contextlib.suppress(OSError):  # /dev/null, or a stderr that nobody reads
+            with contextlib.suppress(OSError):  # /dev/null, or a closed pipe
                 aside.seek(0)
                 stderr.writelines(line for line in aside if not GREETING.match(line))
                 stderr.flush()

@@ -150,7 +150,7 @@ def beside(model: Model, adapter: Adapter, names: Iterable[str]) -> set[str]:
     They are counts of training steps and states of random numbers, by the adapter's tables.
 
     Args:
-        model: what is ported.
+        model: the source of the port.
         adapter: the framework.
         names: full names of a port's tensors.
     """

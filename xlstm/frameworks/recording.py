@@ -1,4 +1,7 @@
-"""Records the layers of a suspect while it runs."""
+"""Records of a suspect's run, with the outputs of its layers.
+
+The live half of a framework fills a `RunRecord`; the diagnosis compares it with the reference.
+"""
 
 from __future__ import annotations
 

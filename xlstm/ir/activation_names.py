@@ -1,4 +1,7 @@
-"""Names of the activations that layers may have; their formulas are in `reference`."""
+"""Names of the activations that layers may have.
+
+Their formulas are in `xlstm.reference.activations`.
+"""
 
 from __future__ import annotations
 
@@ -51,5 +54,5 @@ ACTIVATIONS: tuple[str, ...] = (
 
 Left out: `glu`, which halves its input's last axis; `threshold`, which has no defaults; and
 `sparsemax`. Keras up to 3.15 computes another function under that name (its results do not sum to
-1), and a file does not say if it was trained with that function or with the later one.
+1), and a file does not show if it was trained with that function or with the later one.
 """

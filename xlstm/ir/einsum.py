@@ -1,4 +1,7 @@
-"""Equations of products, with a letter for each axis of a sample; imports no framework."""
+"""Equations of products, with a letter for each axis of a sample; imports no framework.
+
+In: shapes of samples, or several terms. Out: equations for `Einsum` specs.
+"""
 
 from __future__ import annotations
 

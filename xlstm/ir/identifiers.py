@@ -1,4 +1,7 @@
-"""Layer names as safe Python identifiers: nothing from a file reaches source text unchecked."""
+"""Layer names as safe Python identifiers: nothing from a file reaches source text unchecked.
+
+In: a name, such as "dense/kernel". Out: an identifier, such as "dense_kernel".
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class LayerCode:
     `mask=` if the layer uses masks and there is one; several outputs are a tuple. A Keras class
     takes `name`, `dtype` and `trainable` as all layers do, passes its dtype to layers inside it,
     and needs `get_config` for `model.keras`. All tensors count as parameters. A class computes as
-    in evaluation: Linen's classes get no argument that says training.
+    in evaluation: Linen's classes get no argument for training.
 
     Attributes:
         source: the text.

@@ -119,7 +119,7 @@ def settled(
         return tuple(nodes), tuple(outputs)
     read: dict[Edge, Edge] = {}
     for node in nodes:
-        if node.name in gone:  # what it reads comes before it, and may be gone too
+        if node.name in gone:  # its input comes before it, and may be gone too
             read[Edge(node.name)] = read.get(node.inputs[0], node.inputs[0])
     left = (node for node in nodes if node.name not in gone)
     return tuple(_rewired(left, read, turned)), tuple(read.get(edge, edge) for edge in outputs)

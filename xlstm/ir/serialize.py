@@ -159,7 +159,7 @@ def from_json(
         data: parsed JSON.
         weights: node name -> tensor name -> array.
         where: file or part of it, for messages.
-        budget: what the graph may cost; a new one if None.
+        budget: limit of the cost of the graph; a new one if None.
 
     Raises:
         FileError: data that is not such a graph.

@@ -1,4 +1,7 @@
-"""The source of a model: the file or object that was read, and the optimizer beside it."""
+"""The source of a model: the file or object that was read, and the optimizer beside it.
+
+A reader fills a `Source`; reports and ports show it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Optimizer:
     """The variables of a compiled model's optimizer: not part of the model, and never ported.
 
     Attributes:
-        kind: its class ("Adam"), "" if the source does not say.
+        kind: its class ("Adam"), "" if unknown.
         sizes: number of elements of each of its variables, in the source's order.
     """
 

@@ -1,4 +1,7 @@
-"""Converts one layer's weights to another framework's layout."""
+"""Converts one layer's weights to another framework's layout.
+
+In: arrays and two names such as "keras.LSTM" and "torch.LSTM". Out: arrays by the second's names.
+"""
 
 from __future__ import annotations
 

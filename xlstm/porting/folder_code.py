@@ -1,4 +1,7 @@
-"""Checks or runs a ported folder's own `model.py`, outside of `verify`."""
+"""Checks or runs a ported folder's own `model.py`, outside of `verify`.
+
+In: the path of a folder. Out: a warning, or the model that its code builds.
+"""
 
 from __future__ import annotations
 

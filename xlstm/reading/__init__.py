@@ -1,1 +1,4 @@
-"""Reads any source as a Model: files, ported folders, live objects of emitted classes."""
+"""Reads any source as a Model.
+
+In: a file, a ported folder, a live object, named arrays. Out: a Model. Read `load` first.
+"""

@@ -1,4 +1,10 @@
-"""Forward pass of each layer in numpy, from the equations: inputs to a list of outputs."""
+"""Forward pass of the layers around the recurrent ones, and of any layer by its spec.
+
+In: a spec, inputs and a `Context`. Out: a list of outputs.
+
+>>> forward(L.Activation("relu"), [np.array([-1.0, 2.0])], Context("a", {}))[0].tolist()
+[0.0, 2.0]
+"""
 
 from __future__ import annotations
 

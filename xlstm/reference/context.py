@@ -1,4 +1,7 @@
-"""The data that a layer's forward pass needs besides its inputs."""
+"""The data that a layer's forward pass needs besides its inputs, and the table of all passes.
+
+`run` builds a `Context` for each layer; recurrent layers return their last states in it.
+"""
 
 from __future__ import annotations
 

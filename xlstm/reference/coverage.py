@@ -1,4 +1,7 @@
-"""Counts the pieces of activations that a comparison reached: errors in others stay unseen."""
+"""Counts the pieces of activations that a comparison reached: errors in others stay unseen.
+
+In: the arguments of activations during a run. Out: lines about pieces that were not reached.
+"""
 
 from __future__ import annotations
 

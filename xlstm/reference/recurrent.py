@@ -127,7 +127,7 @@ def held(
 
 
 Hold = Callable[..., tuple[Array, list[Array]]]
-"""As `held`."""
+"""Type of the rule for masked steps, such as `held`."""
 
 
 @FORWARD.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)

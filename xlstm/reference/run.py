@@ -1,4 +1,12 @@
-"""Runs a whole model through the numpy reference."""
+"""Runs a whole model through the numpy reference.
+
+In: a Model and its inputs. Out: its outputs.
+
+>>> from xlstm.model import Flatten, Source, chain
+>>> model = chain("m", [("flat", Flatten(), True)], (2, 2), {}, Source("keras"))
+>>> run(model, [np.ones((1, 2, 2))])[0].tolist()
+[[1.0, 1.0, 1.0, 1.0]]
+"""
 
 from __future__ import annotations
 

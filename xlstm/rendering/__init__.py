@@ -1,1 +1,4 @@
-"""Results as text for a terminal. In: reports, ledgers. Out: lines; `tables` first."""
+"""Results as text for a terminal.
+
+In: names, numbers and rows. Out: lines of limited width. Read `tables` first.
+"""

@@ -1,4 +1,7 @@
-"""More shapes of inputs for a thorough comparison: lengths, batch sizes, masks, scales, seeds."""
+"""More shapes of inputs for a thorough comparison: lengths, batch sizes, masks, scales, seeds.
+
+In: a model and precisions. Out: trials, and lines about shapes that the model does not take.
+"""
 
 from __future__ import annotations
 

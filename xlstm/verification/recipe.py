@@ -1,4 +1,7 @@
-"""The recipe of a comparison's inputs as plain data, with their SHA-256."""
+"""The recipe of a comparison's inputs as plain data, with their SHA-256.
+
+In: the inputs and their recipe. Out: a dict for `report.json`.
+"""
 
 from __future__ import annotations
 

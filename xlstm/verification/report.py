@@ -1,4 +1,7 @@
-"""The results of a comparison: for programs, for a terminal, and for a notebook."""
+"""The results of a comparison: for programs, for a terminal, and for a notebook.
+
+`reconcile` returns a `Report`; `str(report)` is its text, `report.to_json()` its data.
+"""
 
 from __future__ import annotations
 

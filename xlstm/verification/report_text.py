@@ -1,4 +1,7 @@
-"""The verdicts of a comparison as text for a terminal."""
+"""The verdicts of a comparison as text for a terminal.
+
+In: the frameworks' parts of a report. Out: a table and lines below it.
+"""
 
 from __future__ import annotations
 

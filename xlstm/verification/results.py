@@ -1,4 +1,7 @@
-"""Results of comparisons: their base class, and one framework's part."""
+"""Results of comparisons: their base class, and one framework's part.
+
+A result is true if all is equal; `check()` raises if not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Arrays of the caller for a model's inputs: from memory, or from untrusted files."""
+"""Arrays of the caller for a model's inputs: from memory, or from untrusted files.
+
+In: a path, a list, a mapping or an array. Out: one checked array per input.
+"""
 
 from __future__ import annotations
 

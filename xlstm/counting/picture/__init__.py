@@ -1,1 +1,4 @@
-"""Drawings of one layer's parameters, as SVG. Read `layout` first, then `panels` and `draw`."""
+"""Drawings of one layer's parameters.
+
+In: an explanation. Out: the text of an SVG document. Read `layout` first, then `panels` and `draw`.
+"""

@@ -1,4 +1,7 @@
-"""bfloat16, the upper half of a float32, which numpy does not have."""
+"""bfloat16, the upper half of a float32, which numpy does not have.
+
+In: arrays of two bytes per element. Out: float32 arrays.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def read_arrays(path: Path, budget: Budget | None = None) -> dict[str, Array]:
 
     Args:
         path: of the file.
-        budget: what reading it may cost; a new one if None.
+        budget: limit of the cost of reading it; a new one if None.
 
     Raises:
         FileError: unreadable, damaged, or anything but plain arrays.
@@ -107,7 +107,7 @@ def is_arrays(path: Path) -> bool:
             if start.startswith(ZIP):
                 return _is_npz(file)
     except (OSError, ValueError, FileError):
-        return False  # whoever reads it says what is wrong
+        return False  # the reader of the file raises the error
     return _kind(start) == "safetensors" or start[:1] in SMALL_MAPS
 
 
@@ -160,7 +160,7 @@ ARRAYS: Mapping[str, Opener] = {
     "npz": _npz,
     "msgpack": _msgpack,
 }
-"""Kind of file -> what opens it."""
+"""Kind of file -> the function that opens it."""
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, where: str) -> Stored:
@@ -181,7 +181,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, where: s
 
 @contextlib.contextmanager
 def _sound(where: str) -> Iterator[None]:
-    """Turns whatever fails inside into a FileError."""
+    """Turns any exception inside into a FileError."""
     try:
         yield
     except FileError:
@@ -199,7 +199,7 @@ class Npy:
         shape: of the array.
         dtype: as stored.
         start: position of the first number.
-        fortran: whether the first axis changes fastest.
+        fortran: True if the first axis changes fastest.
     """
 
     shape: tuple[int, ...]
@@ -222,7 +222,8 @@ def npy_header(stream: BinaryIO, size: int, where: str) -> Npy:
     """The header of an array in numpy's own form, at the start of a stream of `size` bytes.
 
     Raises:
-        FileError: damaged, no plain numbers, or another number of bytes than the shape says.
+        FileError: a damaged header, no plain numbers, or a number of bytes that contradicts the
+            shape.
     """
     try:
         version = np.lib.format.read_magic(stream)

@@ -17,7 +17,7 @@ from xlstm.files.guards import as_text, parse_json
 from xlstm.files.yaml_text import parse_yaml
 
 MAX_WRAPS = 4
-"""Most texts around an architecture: YAML of YAML, say."""
+"""Most texts around an architecture, such as YAML in YAML."""
 
 WANT = "an architecture, as to_json() and to_yaml() give it, or a whole model of Keras"
 

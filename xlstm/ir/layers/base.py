@@ -1,4 +1,10 @@
-"""The base class of layer specs, and the checks that specs share."""
+"""The base class of layer specs, and the checks that specs share.
+
+In: the options of a layer. Out: a checked spec, with shapes of outputs and sizes of weights.
+
+>>> Input((None, 3)).output_shape((None, 3))
+(None, 3)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Specs of layers that slide a window over axes: channels last, (batch, *space, channels)."""
+"""Specs of layers that slide a window over axes: channels last, (batch, *space, channels).
+
+>>> Conv(3, 8, (3,), strides=(1,), dilation=(1,)).output_shape((10, 3))
+(8, 8)
+"""
 
 from __future__ import annotations
 
@@ -170,7 +174,7 @@ class ConvTranspose(LayerSpec):
     """Transposed convolution over 1, 2 or 3 axes, then an activation.
 
     Every position p adds x[p, c] k[q, f, c] to y[s p + d q, f], for every position q in the window,
-    input channel c and output channel f; then the ends are cut as `crops` says.
+    input channel c and output channel f; then the ends are cut by `crops`.
 
     Attributes:
         features: channels of the input.
@@ -178,7 +182,7 @@ class ConvTranspose(LayerSpec):
         window: size of the kernel along each axis.
         padding: "valid" cuts nothing; "same" cuts to stride times the input's length.
         output_padding: sizes beyond (length - 1) stride + window ("valid") or + window % 2 ("same",
-            which then cuts to that); None for what `padding` alone says.
+            which then cuts to that); None for the default of `padding`.
     """
 
     kind: ClassVar[str] = "ConvTranspose"

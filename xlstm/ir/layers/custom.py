@@ -1,4 +1,8 @@
-"""Spec of a layer that the user registered (`xlstm.register_layer`)."""
+"""Spec of a layer that the user registered (`xlstm.register_layer`).
+
+In: the registered name and the config of a file. Out: a spec whose shapes and weights come from the
+user's functions.
+"""
 
 from __future__ import annotations
 

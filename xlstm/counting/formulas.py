@@ -140,7 +140,7 @@ def one_direction(case: ExplainedLayer) -> str:
 
 
 def breakdown(case: ExplainedLayer) -> tuple[FormulaRow, ...]:
-    """The parts of the number, tensor by tensor; layers after the first are alike."""
+    """The parts of the number, tensor by tensor; layers after the first are equal."""
     rows = []
     for number, (layers, m) in enumerate(_groups(case)):
         where = _where(case, number)

@@ -44,7 +44,7 @@ PLAIN: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Type of a scalar in YAML -> the forms that are read, as JSON has them, and their values."""
 
 NUMBERLIKE = re.compile(r"[-+]?([0-9][0-9_:]*\.?[0-9_]*|0[xb][0-9a-fA-F_]+)")
-"""Numbers of any length in the forms that YAML knows."""
+"""Numbers of any length in the forms of YAML."""
 
 
 def parse_yaml(text: str, where: str, budget: Budget) -> Any:

@@ -339,7 +339,7 @@ def chain(
 ) -> Model:
     """A Model of one input of `shape` and `layers` (name, spec, trainable), one after the other.
 
-    A L.Masking layer's mask reaches the recurrent layers after it, as far as Keras carries it.
+    The mask of a Masking layer is used by the recurrent layers after it, by the rules of Keras.
 
     Raises:
         UsageError: sizes that do not chain, or two layers of one name.

@@ -1,4 +1,4 @@
-"""The precisions that ports compute in, and numbers of half precision in a numpy that lacks them.
+"""The precisions of ports, and half precision in numpy, which does not have all of it.
 
 bfloat16 is no dtype of numpy, and numpy's float16 is slow: here both are float32 arrays with
 numbers of the narrower format alone.

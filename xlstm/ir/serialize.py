@@ -79,7 +79,7 @@ def _shape(data: Any, where: str) -> Shape:
 def _plain(value: Any, where: str) -> Any:
     """The value of an option: a layer inside another one, a tuple for a list of JSON, or itself.
 
-    Its type is checked where the spec is made.
+    Its type is checked when the spec is constructed.
     """
     if isinstance(value, list):
         return tuple(_plain(item, where) for item in value)

@@ -158,7 +158,7 @@ class PictureCell:
 
 
 def _cell(row: TensorRow, upright: bool, sheet: Sheet) -> PictureCell:
-    """A tensor to scale; a vector lies as the gates of its framework do."""
+    """A tensor to scale; a vector runs along the gate axis of its framework's matrices."""
     high, wide = row.shape if len(row.shape) == 2 else (1, row.shape[0])
     if len(row.shape) == 1 and upright:
         high, wide = wide, high

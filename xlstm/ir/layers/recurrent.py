@@ -30,7 +30,7 @@ class Recurrent(LayerSpec):
 
     Outputs: the sequence (B, T, H) or its last step (B, H); with `return_state` then each state.
     A node of it may have a mask edge (B, T): a masked step keeps the states and repeats the last
-    output (zeros if there is none yet), or gives zeros with `zero_output_for_mask`.
+    output (zeros if there is none yet), or returns zeros with `zero_output_for_mask`.
 
     Attributes:
         features: size of the input.
@@ -243,7 +243,7 @@ MERGES = ("concat", "sum", "mul", "ave", "none")
 class Bidirectional(LayerSpec):
     """Two recurrent layers over the same input; the output of the second is reversed in time.
 
-    The halves need not be alike, but one reads forwards and the other backwards, and both return
+    The halves may differ, but one reads forwards and the other backwards, and both return
     sequences or neither. With `return_state` the halves' states follow, the forward half's first.
     """
 

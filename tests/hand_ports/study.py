@@ -233,7 +233,7 @@ def _tail(tally: Tally) -> str:
 def to_json(rows: Sequence[Row]) -> dict[str, Any]:
     """The rows, and the counts in all, as plain data."""
     total = tallies(rows, "program").get("all", Tally())
-    # before Python 3.12 asdict makes pairs of a Counter's keys
+    # asdict makes a Counter of a Counter's pairs
     counts = {**asdict(total), "verdicts": dict(total.verdicts)}
     return {"all": counts, "rows": [asdict(row) for row in rows]}
 

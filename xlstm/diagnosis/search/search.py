@@ -278,6 +278,8 @@ class _Trial:
 
     def gap(self, owner: str, current: Values, layer: Layer) -> Array | None:
         """What one altered layer gives less what the suspect gives, flat; None where it fails."""
+        if self.effort.spent:
+            return None
         values = self.run({**self.search.layers, owner: layer}, current, {owner})
         pairs = [*zip(self.point.edges, self.point.values, strict=True)]
         if values is None or any(values[e].shape != y.shape for e, y in pairs):

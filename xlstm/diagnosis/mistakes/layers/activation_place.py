@@ -13,14 +13,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pie
 from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.layers.activations import PLAIN, with_options, words
 from xlstm.ir.activation_names import ACTIVATIONS
-from xlstm.ir.layers import (
-    Activation,
-    Bidirectional,
-    LayerSpec,
-    Recurrent,
-    Softmax,
-    TimeDistributed,
-)
+from xlstm.ir.graph import Activation, Bidirectional, Edge, Recurrent, Softmax, TimeDistributed
+from xlstm.ir.layers import Spec
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
@@ -117,6 +111,13 @@ def outside(site: Site) -> Iterator[Altered]:
         yield Altered(layer, say, f"outside {options}")
 
 
+def _between(site: Site) -> str:
+    """The layer that alone reads another one's output, in words."""
+    readers = site.model.readers(Edge(site.node.name))
+    alone = len(readers) == 1 and Edge(site.node.name) not in site.model.returned
+    return f", between it and {readers[0].name}" if alone else ""
+
+
 LIKELY = ("relu", "tanh", "sigmoid", "softmax")
 """Activations that are worth a try after a layer together with other mistakes."""
 
@@ -130,6 +131,7 @@ def extra(site: Site) -> Iterator[Altered]:
     for name in ACTIVATIONS[1:] if some and not linear and site.layer.call is forward else ():
         text = f"{words(name)} is applied to the output of your {site.node.name}"
         text += f", after its own {words(own)}" if own and not around else ""
+        text += _between(site)
         say = site.said(f"{text[:1].upper()}{text[1:]}; a has no such step.", "Leave it out.")
         layer = replace(site.layer, call=_then(name))
         yield Altered(layer, say, f"extra {name}", rare=name not in LIKELY)

@@ -13,8 +13,15 @@ from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pie
 from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.layers.activations import PLAIN, with_options, words
 from xlstm.ir.activation_names import ACTIVATIONS
-from xlstm.ir.graph import Activation, Bidirectional, Edge, Recurrent, Softmax, TimeDistributed
-from xlstm.ir.layers import Spec
+from xlstm.ir.graph import Edge
+from xlstm.ir.layers import (
+    Activation,
+    Bidirectional,
+    LayerSpec,
+    Recurrent,
+    Softmax,
+    TimeDistributed,
+)
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward

@@ -41,8 +41,8 @@ NAMED = re.compile(r"(describe|open|read|parse|from)(_\w+)?")
 def modules():
     """All modules that read files."""
     found = [
-        importlib.import_module(f"xlstm.files.{m.name}")
-        for m in pkgutil.iter_modules(files.__path__)
+        importlib.import_module(m.name)
+        for m in pkgutil.walk_packages(files.__path__, "xlstm.files.")
     ]
     return [*found, folder, graph_json]
 
@@ -59,7 +59,7 @@ def readers():
 def takes_budget(reader):
     """By itself, or in a group, which has that of its file."""
     taken = inspect.signature(reader).parameters.values()
-    return any(p.name == "budget" or p.annotation == "Group" for p in taken)
+    return any(p.name == "budget" or p.annotation == "Hdf5Group" for p in taken)
 
 
 def test_every_reader_takes_a_budget():

@@ -1,1 +1,1 @@
-"""The reference as a framework of its own: it runs a model and writes nothing."""
+"""The reference as a framework: it runs a model and writes nothing."""

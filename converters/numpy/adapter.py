@@ -1,4 +1,4 @@
-"""numpy: the reference as a callable; there is nothing to save, since the reference is xlstm's."""
+"""numpy: the reference as a callable. Nothing is saved: the reference is part of xlstm."""
 
 from xlstm.frameworks.adapter import Adapter
 

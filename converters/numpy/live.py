@@ -1,4 +1,4 @@
-"""A model as a plain callable on numpy arrays."""
+"""Runs a model on numpy arrays. In: a Model. Out: a callable that returns arrays."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class NumpyModel:
     """Calls the float reference on arrays: `outputs = model(*inputs)`.
 
     Attributes:
-        model: the model it computes.
-        dtype: what it computes in.
+        model: the model to compute.
+        dtype: precision of the computation.
     """
 
     model: Model
     dtype: np.dtype[Any]
 
     def __call__(self, *inputs: Array, state: State | None = None) -> Any:
-        """Outputs, batch first: one bare, several as a tuple, a dict of them by its keys.
+        """Returns the outputs, batch first: one alone, several as a tuple or, with keys, as a dict.
 
-        A model with stateful layers gives a pair, the outputs and its state after the call: layer
-        name -> states (batch, n), an LSTM's h and c. That state goes into the next call; None
-        starts from zeros.
+        A model with stateful layers returns a pair: the outputs and its state after the call. The
+        state maps a layer's name to its states (batch, n), an LSTM's h and c. Pass it to the next
+        call; None starts from zeros.
         """
         names = identifiers(self.model)
         own = {names[node.name]: node for node in self.model.stateful}
@@ -57,10 +57,10 @@ def _named(own: dict[str, Node], key: str) -> str:
 
 
 def build_model(model: Model, dtype: str) -> NumpyModel:
-    """The callable for a model.
+    """Returns the callable for a model.
 
     Raises:
-        UsageError: half precision, which numpy has in part, and slowly.
+        UsageError: half precision, which numpy supports only in part, and slowly.
     """
     if dtype in HALF:
         want, do = " or ".join(DTYPES), "port to another framework"

@@ -1,4 +1,4 @@
-"""PyTorch: `adapter` names the rest, `slots` says where every tensor goes.
+"""PyTorch: `adapter` lists the other modules, `slots` the place of every tensor.
 
 Only `read` and `live` import torch.
 """

@@ -1,4 +1,4 @@
-"""How PyTorch source writes each activation; imports no framework."""
+"""Expressions for activations in PyTorch source; imports no framework."""
 
 from __future__ import annotations
 

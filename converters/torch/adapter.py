@@ -1,4 +1,4 @@
-"""PyTorch, the half that does not import it."""
+"""Adapter of PyTorch; does not import torch."""
 
 from xlstm.frameworks.adapter import Adapter
 

@@ -1,4 +1,4 @@
-"""What PyTorch's own layers can compute, and why not the rest; imports no framework."""
+"""Layers that native PyTorch modules compute exactly; imports no framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xlstm.ir.graph import Node
 
 
 def native(spec: L.LayerSpec) -> bool:
-    """Whether a native layer computes what this one does, but for masks."""
+    """True if a native layer computes this one, apart from masks."""
     match spec:
         case L.LSTM(activation="tanh", gate_activation="sigmoid", peepholes=False):
             return True
@@ -21,7 +21,7 @@ def native(spec: L.LayerSpec) -> bool:
 
 
 def pair(node: Node) -> bool:
-    """Whether both halves of a bidirectional layer are one native layer with two directions."""
+    """True if both halves of a bidirectional layer are one native layer with two directions."""
     spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
     if not isinstance(spec, L.Bidirectional) or node.mask:
         return False
@@ -30,18 +30,18 @@ def pair(node: Node) -> bool:
 
 
 def _bare_half(spec: L.Recurrent) -> L.Recurrent:
-    """A half without what does not matter where nothing is masked and nothing is trained."""
+    """Returns a half without options that have no effect without masks and training."""
     plain = replace(spec, go_backwards=False, zero_output_for_mask=False)
     return replace(plain, dropout=0.0, recurrent_dropout=0.0)
 
 
 def halves(node: Node) -> tuple[str, str]:
-    """Names of the weights of a bidirectional layer's halves."""
+    """Returns the prefixes of the weights of a bidirectional layer's halves."""
     return ("{}", "{}_reverse") if pair(node) else ("forward_layer.{}", "backward_layer.{}")
 
 
 def bare(spec: L.LayerSpec) -> bool:
-    """Whether the native module alone returns what the layer returns, the states beside it."""
+    """True if the native module alone returns the layer's output; it may return states as well."""
     if isinstance(spec, L.Bidirectional):
         whole = spec.merge == "concat" and pair(Node("", spec))
         return whole and bare(spec.forward)
@@ -52,7 +52,7 @@ def bare(spec: L.LayerSpec) -> bool:
 
 
 def own(node: Node) -> str:
-    """Why a port writes a cell of its own for a layer, "" where PyTorch's modules do."""
+    """Returns the reason why a port has its own cell for a layer, "" for a native module."""
     spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
     halves_ = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
     found = [reason(s, node.mask is not None) for s in halves_ if isinstance(s, L.Recurrent)]
@@ -81,11 +81,11 @@ OWN = {
         (f"{how}WeighingMultiHeadAttention" for how in ("", "Masked", "Zeroing")), HEADS
     ),
 }
-"""Layers of our own that are not recurrent, and why there are such."""
+"""Layers of our own that are not recurrent -> the reason for each."""
 
 
 def own_class(spec: L.LayerSpec) -> str:
-    """Name of the layer of our own that a layer which is not recurrent needs, "" for none."""
+    """Returns the name of our own class for a layer that is not recurrent, "" for a native one."""
     match spec:
         case L.PRelu() if len(spec.shape) > 1:
             return "PReLU"
@@ -109,7 +109,7 @@ def _scores(spec: L.Attention) -> str:
 
 
 def reason(spec: L.Recurrent, masked: bool) -> str:
-    """Why a layer is an own cell, "" where it is native."""
+    """Returns the reason why a layer is an own cell, "" for a native one."""
     if isinstance(spec, L.ConvLSTM):
         return "PyTorch has no ConvLSTM"
     lacks = []

@@ -1,4 +1,4 @@
-"""Which layers have no exact form in PyTorch, and why; imports no framework."""
+"""Layers without an exact form in PyTorch, with reasons; imports no framework."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .write.layers import WRITERS
 
 
 def refuse(node: Node) -> str:
-    """Why there is no exact form of a layer, "" if there is one."""
+    """Returns the reason why a layer has no exact form, "" if it has one."""
     spec = node.spec
     if type(spec) not in WRITERS:
         return spec.kind

@@ -1,1 +1,1 @@
-"""The half that imports torch: builds, runs and counts modules, and takes gradients."""
+"""Modules that import torch: build, run and count modules, and compute gradients."""

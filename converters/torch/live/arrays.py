@@ -1,4 +1,4 @@
-"""Weights of PyTorch modules as numpy arrays, and the modules that lie around others."""
+"""Weights of PyTorch modules as numpy arrays, and the modules inside wrappers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from xlstm.ir.types import Array
 from ..slots import TABLES
 
 COUNTERS = frozenset(name for table in TABLES.values() for name in table.counters)
-"""Last parts of the names of numbers that count training steps."""
+"""Last parts of the names of buffers that count training steps."""
 
 PROCESS_WIDE = threading.RLock()
-"""Taken by whoever sets, and sets back, what PyTorch has once for all threads."""
+"""Lock for settings that all threads of PyTorch share; taken while one is changed."""
 
 AROUND = {
     "torch.nn.parallel.data_parallel.DataParallel": "module",
     "torch.nn.parallel.distributed.DistributedDataParallel": "module",
     "torch.optim.swa_utils.AveragedModel": "module",
-    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",  # what torch.compile gives
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",  # returned by torch.compile
 }
-"""Classes of modules that run the module inside them -> the name that they give it."""
+"""Wrapper classes of PyTorch -> the attribute with the module that they run."""
 
 
 def inside(source: nn.Module) -> nn.Module:
-    """The module that modules of PyTorch around it run; the source itself where there is none."""
+    """Returns the module inside wrappers of PyTorch; the source itself where there is none."""
     while name := AROUND.get(f"{type(source).__module__}.{type(source).__qualname__}"):
         if source._forward_hooks or source._forward_pre_hooks:
             break
@@ -37,13 +37,13 @@ def inside(source: nn.Module) -> nn.Module:
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:
-    """A tensor's values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
+    """Returns a tensor's values as numpy; bfloat16, which numpy lacks, becomes float32 exactly."""
     tensor = tensor.detach().cpu()
     return np.array((tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
 
 
 def weights(ported: nn.Module) -> dict[str, Array]:
-    """What a built module holds, by name, but for what its function does not use."""
+    """Returns a built module's tensors by name, without those that its function does not use."""
     held = inside(ported).state_dict().items()
     return {n: to_numpy(t) for n, t in held if n.rpartition(".")[2] not in COUNTERS}
 

@@ -19,11 +19,11 @@ from .run import call, flat
 INEXACT_GRADIENTS = {
     "hard_sigmoid": ("torch.nn.functional.hardsigmoid takes 1/6 in float32 backwards", 2.0**-24),
 }
-"""Activations whose gradients PyTorch computes inexactly in float64 -> why, and their error."""
+"""Activations whose gradients PyTorch computes inexactly in float64 -> the reason and the error."""
 
 
 def inexact_gradients(model: Model, dtype: str) -> dict[str, float]:
-    """Activations of `model` whose gradients are inexact in `dtype` -> their errors."""
+    """Returns the activations of `model` whose gradients are inexact in `dtype` -> their errors."""
     found: dict[str, float] = {}
     for node in model.layers if dtype == "float64" else ():
         for _, part in (("", node.spec), *node.spec.weighted_parts):
@@ -41,9 +41,9 @@ def gradients(
     moved: Sequence[bool],
     dtype: str,
 ) -> tuple[dict[str, Array], list[Array | None]]:
-    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs.
+    """Returns gradients of the sum of all outputs times `factors`: of weights by name, of inputs.
 
-    Outputs whose factor is None are left out, as are inputs that are not `moved`.
+    Outputs with factor None are ignored. Inputs that are not `moved` get no gradient.
     """
     module = copy.deepcopy(ported)
     held = {name: p.requires_grad_(True) for name, p in module.named_parameters()}
@@ -61,7 +61,7 @@ def gradients(
 def _loss(
     module: nn.Module, given: list[torch.Tensor], factors: Sequence[Array | None]
 ) -> torch.Tensor:
-    """The sum of all outputs times `factors`."""
+    """Returns the sum of all outputs times `factors`."""
     pairs = zip(flat(call(module, given)), factors, strict=False)
     parts = [(y * torch.from_numpy(c).to(y)).sum() for y, c in pairs if c is not None]
     return torch.stack(parts).sum()
@@ -74,7 +74,7 @@ def step(
     rate: float,
     dtype: str,
 ) -> dict[str, Array]:
-    """Weights by name after one step of `torch.optim.SGD` on the sum of outputs times `factors`."""
+    """Returns weights by name after one step of `torch.optim.SGD` on the sum of outputs."""
     module = copy.deepcopy(ported)
     arrays = (np.array(x, bool if np.asarray(x).dtype == bool else dtype) for x in inputs)
     trained = [p for p in module.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""Runs any module of PyTorch as it is, in its own mode, and keeps what its submodules gave."""
+"""Runs any PyTorch module in its own mode and records the outputs of its submodules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTORIES = (torch.zeros, torch.ones, torch.empty, torch.full, torch.randn, torc
 
 
 class _InDtype(TorchFunctionMode):
-    """Tensors that a module makes without saying a dtype are of one, and on the CPU."""
+    """Gives new tensors without a dtype one dtype, and puts them on the CPU."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _InDtype(TorchFunctionMode):
 
 @dataclass
 class _Memory:
-    """What each submodule read and gave, and the container in which the whole gave its own."""
+    """Outputs and calls of each submodule, and the container type of the whole module's output."""
 
     order: list[str]
     times: dict[str, int]
@@ -53,7 +53,7 @@ class _Memory:
     form: str | None = None
 
     def hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        """A forward hook for the module of that name."""
+        """Returns a forward hook for the module of that name."""
 
         def keep(_module: nn.Module, inputs: Any, output: Any) -> None:
             self.form = self.form if name else form_of(output)
@@ -79,7 +79,7 @@ def _tensors(found: Any) -> Iterator[torch.Tensor]:
 
 
 def _outputs(found: Any) -> tuple[list[Array], list[Array]]:
-    """Outputs, and what lies deeper: the states that recurrent modules return beside them."""
+    """Returns the outputs, and nested ones: states that recurrent modules return beside them."""
     if not isinstance(found, (tuple, list, dict)):
         return [_array(found)], []
     parts = [found[key] for key in sorted(found)] if isinstance(found, dict) else list(found)
@@ -90,7 +90,7 @@ def _outputs(found: Any) -> tuple[list[Array], list[Array]]:
 
 
 def _array(found: Any) -> Array:
-    """A tensor, or what a module that ends in numpy gives."""
+    """Converts a tensor to numpy; an array of a module that ends in numpy is returned as it is."""
     return to_numpy(found) if isinstance(found, torch.Tensor) else np.asarray(found)
 
 
@@ -108,10 +108,10 @@ def watch(
     Args:
         source: any module; neither it nor the process's random numbers are changed.
         inputs: batch first, whole numbers for embeddings, bools for masks.
-        dtype: what floating-point weights and inputs are cast to.
-        quiet: whether dropout is switched off.
-        seed: of the numbers that dropout draws.
-        own: whether it takes inputs, states too, with the axes that it reads them with itself.
+        dtype: dtype that floating-point weights and inputs are cast to.
+        quiet: True switches dropout off.
+        seed: seed for the random numbers of dropout.
+        own: True if inputs and states have the axes of the module, not batch first.
     """
     found = understand(source) if own and not isinstance(source, READABLE) else None
     made = _copy(source, getattr(torch, dtype), quiet)
@@ -119,7 +119,7 @@ def watch(
     for name, module in made.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):
             module.register_forward_hook(memory.hook(name))
-    # PyTorch draws random numbers from one state for all threads
+    # PyTorch has one global random state for all threads
     forked = torch.random.fork_rng(devices=[])
     with PROCESS_WIDE, forked, torch.no_grad(), _InDtype(getattr(torch, dtype)):
         torch.manual_seed(seed)
@@ -129,7 +129,7 @@ def watch(
 
 
 def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
-    """A copy that computes in `dtype`, without dropout if `quiet`."""
+    """Returns a copy that computes in `dtype`, without dropout if `quiet`."""
     made = copy.deepcopy(source, dict(_kept(source)))
     for parameter in made.parameters():
         if not parameter.is_leaf:  # of a scripted module; `to` warns where it looks at its gradient
@@ -137,17 +137,17 @@ def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
     made = made.to(device="cpu", dtype=dtype)
     for module in made.modules() if quiet else ():
         if isinstance(module, RANDOM):
-            module.eval()  # evaluation mode of PyTorch: it draws nothing
+            module.eval()  # evaluation mode of PyTorch: no dropout
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0
     return made
 
 
 def _kept(source: nn.Module) -> Iterator[tuple[int, Any]]:
-    """What a copy of a module is to hold in place of what cannot be copied, or is none of its own.
+    """Yields pairs (id, replacement) for objects that are not copied.
 
-    Tensors of an earlier call that still have a history are copied without it; locks, generators
-    and what is none of PyTorch's are shared.
+    Tensors of an earlier call that still have a history are copied without it. Locks, generators
+    and objects of other libraries are shared.
     """
     for module in source.modules():
         for name, held in vars(module).items():
@@ -162,7 +162,7 @@ def _kept(source: nn.Module) -> Iterator[tuple[int, Any]]:
 def _copies(held: Any) -> bool:
     try:
         copy.deepcopy(held)
-    except Exception:  # every kind of object refuses in its own way
+    except Exception:  # objects that cannot be copied raise any error
         return False
     return True
 
@@ -181,7 +181,7 @@ def _cast(x: Array, dtype: str) -> Array:
 
 
 def _gave(made: nn.Module, memory: _Memory) -> Iterator[LayerRecord]:
-    """Submodules that were called once, in the order in which they were done."""
+    """Yields the submodules that were called once, in the order in which they finished."""
     held = dict(made.named_modules())
     for name in memory.order:
         if memory.times[name] == 1 and name:
@@ -191,13 +191,13 @@ def _gave(made: nn.Module, memory: _Memory) -> Iterator[LayerRecord]:
 
 
 def _options(module: nn.Module) -> dict[str, Any]:
-    """Plain attributes that a module was made with; a norm's momentum is the hub's."""
+    """Returns the plain options of a module; a norm's momentum is the canonical one."""
     plain = (bool, int, float, str)
     own = {k: v for k, v in vars(module).items() if not k.startswith("_") and isinstance(v, plain)}
-    # the hub's momentum is the share that is kept
+    # PyTorch's momentum is the share of the new value, the canonical one that of the old
     return {**own, "momentum": 1 - float(own["momentum"])} if "momentum" in own else own
 
 
 def arrays(source: nn.Module) -> dict[str, Array]:
-    """The module's tensors by name."""
+    """Returns the module's tensors by name."""
     return weights(source)

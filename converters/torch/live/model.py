@@ -1,4 +1,4 @@
-"""PyTorch, the half that imports it: reads live modules, builds and runs ports."""
+"""Reads live PyTorch modules, builds and runs ports; imports torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def read(source: nn.Module) -> Model:
-    """A recurrent module or cell of `torch.nn`, or `nn.Linear`; a stack becomes a chain.
+    """Reads a recurrent module or cell of `torch.nn`, or `nn.Linear`; a stack becomes a chain.
 
     Any other module is traced by `torch.fx`.
 
@@ -60,7 +60,7 @@ def read(source: nn.Module) -> Model:
 
 
 def as_made(source: nn.Module) -> bool:
-    """Whether a module of an emitted class has the layers that its class makes, and no hooks."""
+    """True if a module of an emitted class has the layers of its class, and no hooks."""
     with PROCESS_WIDE, torch.device("meta"):  # it sets torch.utils._device.CURRENT_DEVICE
         made = type(source)()
     hooked = (
@@ -71,14 +71,14 @@ def as_made(source: nn.Module) -> bool:
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nn.Module:
-    """The module that emitted `code` gives with these weights."""
+    """Builds the module of emitted `code` with these weights."""
     tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
     built: nn.Module = code.build(tensors, getattr(torch, dtype))
     return built
 
 
 def random_state() -> Callable[[], None]:
-    """Takes PyTorch's global random states, of all devices in use; returns what puts them back."""
+    """Saves the global random states of all devices in use; returns a function to restore them."""
     cpu = torch.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
@@ -91,12 +91,12 @@ def random_state() -> Callable[[], None]:
 
 
 def check_half(model: Model, dtype: str) -> None:
-    """Raises UnsupportedError for what half precision has no numbers for."""
+    """Raises UnsupportedError where half precision cannot store a number of the model."""
     check_scores(model, "torch", dtype, lambda _spec: True)
 
 
 def leaves(source: Any) -> dict[str, Leaf]:
-    """Every parameter and buffer of any module, for counting; none where one hides its weights."""
+    """Returns all parameters and buffers, for counting; empty if a module hides its weights."""
     if not isinstance(source, nn.Module):
         return {}
     source = inside(source)
@@ -111,7 +111,7 @@ def leaves(source: Any) -> dict[str, Leaf]:
 
 
 def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
-    """A copy of a live module in evaluation mode that computes in `dtype`."""
+    """Returns a copy of a live module in evaluation mode that computes in `dtype`."""
     source = inside(source)
     # evaluation mode of PyTorch: no dropout, stored statistics; the source keeps its own mode
     made = copy.deepcopy(source).to(getattr(torch, dtype)).eval()
@@ -121,9 +121,9 @@ def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
 
 
 def axes_of(source: nn.Module) -> frozenset[str]:
-    """Words for ways in which a module is called otherwise than a port: "time first", "states"."""
+    """Returns ways in which a module is called unlike a port: "time first", "states"."""
     if isinstance(source, READABLE):
-        return frozenset()  # it is called as ports are
+        return frozenset()  # called like a port
     found = graph.understand(source)
     states = any(layout.given for layout in found.layouts)
     states |= any(end.states for end in found.outputs)

@@ -16,9 +16,9 @@ from .arrays import to_numpy
 
 
 def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Outputs for numpy inputs, batch first; then the last states of stateful layers.
+    """Returns outputs for numpy inputs, batch first; then the last states of stateful layers.
 
-    The states that native recurrent modules add are left out.
+    States that native recurrent modules return as well are not among them.
     """
     with torch.no_grad():
         outputs = call(ported, [_tensor(np.asarray(x), dtype) for x in inputs])
@@ -26,7 +26,7 @@ def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
 
 
 def _tensor(x: Array, dtype: str) -> torch.Tensor:
-    """An input in `dtype`; masks stay what they are, as row numbers do in half precision."""
+    """Converts an input to `dtype`; masks, and row numbers in half precision, stay as they are."""
     if x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu"):
         return torch.from_numpy(np.array(x))
     if dtype in HALF:
@@ -35,7 +35,7 @@ def _tensor(x: Array, dtype: str) -> torch.Tensor:
 
 
 def call(ported: nn.Module, inputs: list[torch.Tensor]) -> Any:
-    """Calls a module, or walks a cell along a sequence; inputs are batch first."""
+    """Calls a module, or runs a cell over a sequence; inputs are batch first."""
     if isinstance(ported, nn.RNNCellBase):
         return _walk(ported, *inputs)
     if not isinstance(ported, nn.RNNBase):
@@ -56,7 +56,7 @@ def _walk(cell: nn.RNNCellBase, x: torch.Tensor) -> torch.Tensor:
 
 
 def flat(outputs: Any) -> Iterator[torch.Tensor]:
-    """Outputs and the states of each layer, one after the other."""
+    """Yields outputs and the states of each layer, one after the other."""
     if isinstance(outputs, torch.Tensor):
         yield outputs
         return

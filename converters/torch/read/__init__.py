@@ -1,5 +1,5 @@
 """Reads traced PyTorch modules into a graph; imports torch.
 
-`graph` traces a module and walks it; `values` is what it knows of a tensor on the way. The others
+`graph` traces a module and walks it; `values` has the tensors of the walk. The other modules
 have a rule for each module, function or method, by family.
 """

@@ -1,4 +1,4 @@
-"""What attention becomes in a traced graph."""
+"""Converts attention to specs in a traced graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .values import CannotTraceError, Symbol, TracedTensor, TraceState, affine, 
 
 
 def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-    """What a module is called with, by place."""
+    """Returns the arguments of a call by place."""
     if type(module) is not nn.MultiheadAttention:
         return (*args, *options.values())
     given = inspect.signature(module.forward).bind(*args, **options)
@@ -32,7 +32,7 @@ def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> 
 def heads(
     wiring: TraceState, module: nn.MultiheadAttention, path: str, args: tuple[Any, ...]
 ) -> tuple[TracedTensor, Symbol]:
-    """Attention of several heads, and its weights, which nothing may read."""
+    """Attention with several heads, and its weights, which must not be read."""
     query, key, value, padding, _, mask, _, causal = args
     if padding is not None or mask is not None or causal:
         raise CannotTraceError("a mask of attention", "leave the mask out")
@@ -74,7 +74,7 @@ def _sequence(wiring: TraceState, module: nn.MultiheadAttention, x: Any) -> Trac
 
 
 def _held(module: nn.MultiheadAttention) -> dict[str, Array]:
-    """The arrays of a module, by the names of a layer for each projection."""
+    """Returns the arrays of a module, by the names of a layer for each projection."""
     names = ("query", "key", "value")
     if module.in_proj_weight is not None:
         parts = np.split(to_numpy(module.in_proj_weight), 3)
@@ -101,7 +101,7 @@ def dot_product(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> TracedTensor:
-    """Values weighed by the softmax of the products of queries and keys."""
+    """Values weighted by the softmax of the products of queries and keys."""
     if attn_mask is not None or is_causal or enable_gqa:
         raise CannotTraceError("a mask of attention, or groups of heads", "leave them out")
     if dropout_p:

@@ -1,4 +1,4 @@
-"""What each function and method of tensors becomes in a traced graph."""
+"""Converts functions and methods of tensors to specs in a traced graph."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from .values import (
 )
 
 Handler = Callable[..., Any]
-"""The walk, then what the function is called with -> what it returns."""
+"""Function of (state of the walk, arguments of the call) -> result of the call."""
 
 
 def merge(how: str) -> Callable[..., TracedTensor]:
-    """Two tensors element by element."""
+    """Returns a handler that joins two tensors element by element."""
 
     def merge(wiring: TraceState, a: TracedTensor, b: TracedTensor) -> TracedTensor:
         ready = same_order(wiring, [a, b])
@@ -106,7 +106,7 @@ def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
 
 
 def reduce(how: str) -> Handler:
-    """A sum, mean, largest or smallest over axes."""
+    """Returns a handler for the sum, mean, maximum or minimum over axes."""
 
     def reduce(
         wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False
@@ -123,7 +123,7 @@ def reduce(how: str) -> Handler:
 
 
 def extreme(how: str) -> Handler:
-    """The largest or smallest: over an axis, with its places, or of two tensors."""
+    """Returns a handler for the maximum or minimum: over an axis, or of two tensors."""
 
     def extreme(wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False) -> Any:
         if isinstance(dim, TracedTensor):
@@ -134,22 +134,22 @@ def extreme(how: str) -> Handler:
 
 
 def zeros(wiring: TraceState, *shape: Any, **_: Any) -> ZeroState:
-    """Zeros, for states to start from."""
+    """Returns zeros, for initial states."""
     return ZeroState(tuple(flat(shape)))
 
 
 def new_zeros(wiring: TraceState, x: TracedTensor, *shape: Any, **_: Any) -> ZeroState:
-    """Zeros, for states to start from."""
+    """Returns zeros, for initial states."""
     return ZeroState(tuple(flat(shape)))
 
 
 def same(wiring: TraceState, x: Any, *_: Any) -> Any:
-    """The same numbers."""
+    """Returns the same numbers."""
     return x
 
 
 def to(wiring: TraceState, x: Any, *where: Any, **more: Any) -> Any:
-    """The same numbers on another device."""
+    """Returns the same numbers, for a move to another device."""
     places = (*where, *more.values())
     device = all(isinstance(p, (str, torch.device)) or _is_device(p) for p in places)
     if not isinstance(x, ZeroState) and not device:
@@ -162,7 +162,7 @@ def _is_device(place: Any) -> bool:
 
 
 def whole(wiring: TraceState, x: TracedTensor) -> TracedTensor:
-    """Whole numbers for an embedding, which cuts fractions off by itself."""
+    """Returns whole numbers for an embedding, which cuts off fractions."""
     users = wiring.node.users if wiring.node else {}
     for user in users:
         called = wiring.root.get_submodule(str(user.target)) if user.op == "call_module" else None
@@ -178,7 +178,7 @@ def dropout(
     training: bool = True,
     inplace: bool = False,
 ) -> TracedTensor:
-    """Zeros in training."""
+    """The identity: dropout acts in training only."""
     if training and p:
         raise CannotTraceError("dropout in evaluation", "say training=self.training")
     return elementwise(wiring, x, L.Dropout(float(p)))
@@ -191,7 +191,7 @@ def pad(
     mode: str = "constant",
     value: float | None = None,
 ) -> TracedTensor:
-    """Zeros around."""
+    """Adds zeros around."""
     pairs = [*zip(pad[::2], pad[1::2], strict=True)]
     sides = {x.rank - 1 - n: pair for n, pair in enumerate(pairs) if any(pair)}
     rest = [axis for axis in range(x.rank) if axis not in sides and axis != x.batch]
@@ -204,7 +204,7 @@ def pad(
 
 
 def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
-    """One axis of size 1 repeated: times for it, 1 (-1 in expand) for all others."""
+    """Repeats one axis of size 1; all other axes are repeated once (1, or -1 in expand)."""
     counts = flat(times)
     more = [axis for axis, n in enumerate(counts) if n not in (1, -1)]
     fits = len(counts) == x.rank == 3 and not x.batch and len(more) == 1 and more[0] > 0
@@ -216,7 +216,7 @@ def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
 
 
 def activation(name: str) -> Handler:
-    """An activation of the hub."""
+    """Returns a handler for an activation of the IR."""
 
     def activation(wiring: TraceState, x: TracedTensor, inplace: bool = False) -> TracedTensor:
         return elementwise(wiring, x, L.Activation(name))
@@ -225,7 +225,7 @@ def activation(name: str) -> Handler:
 
 
 def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> TracedTensor:
-    """Numbers held between two bounds, either of which may lack."""
+    """Limits numbers to a range; one of its bounds may be missing."""
     pairs = zip(("min", "max"), bounds, strict=False)
     given = {**dict(pairs), **{k: v for k, v in named.items() if k != "out"}}
     low, high = given.get("min"), given.get("max")
@@ -238,7 +238,7 @@ def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> Tr
 
 
 def function(name: str) -> Handler:
-    """A plain function."""
+    """Returns a handler for a plain function."""
     return lambda wiring, x: elementwise(wiring, x, L.Function(name))
 
 
@@ -258,7 +258,7 @@ def module(cls: Callable[..., nn.Module]) -> Handler:
 
 
 def pool(how: str, cls: Callable[..., nn.Module]) -> Handler:
-    """A pooling along time; with a window as long as the tensor, over all of it."""
+    """Returns a handler for a pooling along time, over windows or over the whole length."""
 
     def pool(
         wiring: TraceState, x: TracedTensor, kernel_size: Any, *args: Any, **options: Any
@@ -276,7 +276,7 @@ def pool(how: str, cls: Callable[..., nn.Module]) -> Handler:
 
 
 def interpolate(wiring: TraceState, x: TracedTensor, *args: Any, **options: Any) -> Any:
-    """Every place repeated."""
+    """Repeats every place."""
     options = {k: v for k, v in options.items() if v not in (None, False)}
     made = nn.Upsample(*args, **options)
     return MODULES[nn.Upsample](wiring, made, "", (x,))
@@ -285,7 +285,7 @@ def interpolate(wiring: TraceState, x: TracedTensor, *args: Any, **options: Any)
 def softmax(
     wiring: TraceState, x: TracedTensor, dim: int | None = None, *_: Any, **__: Any
 ) -> TracedTensor:
-    """Softmax."""
+    """Softmax over an axis."""
     return softmax_over(wiring, x, dim)
 
 

@@ -1,6 +1,6 @@
-"""Tensors whose first axis is the batch and more axes end to end, as x.view(b * s, -1) makes them.
+"""Tensors whose first axis joins the batch with more axes, as x.view(b * s, -1) makes them.
 
-What is done to them number by number, or along their last axes, is the same with the axes apart.
+Operations on single numbers, or on the last axes, are the same with the axes apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PLAIN = frozenset(
     "ReLU ReLU6 Tanh Sigmoid SELU CELU SiLU Mish Softsign GELU Hardsigmoid Hardswish Hardtanh "
     "LogSigmoid ELU LeakyReLU Tanhshrink Softshrink Hardshrink Threshold".split()
 )
-"""Modules that are activations."""
+"""Classes of activation modules."""
 
 BY_NUMBER = frozenset(
     "relu tanh sigmoid selu celu silu relu6 mish gelu leaky_relu elu softsign hardsigmoid "
@@ -59,8 +59,8 @@ class FlattenedBatch:
     """A tensor with its axes apart.
 
     Attributes:
-        value: with the axes apart, the batch first.
-        count: how many of its first axes lie end to end, the batch among them.
+        value: the tensor with its axes apart, the batch first.
+        count: number of first axes that are joined, the batch among them.
     """
 
     value: TracedTensor
@@ -68,7 +68,7 @@ class FlattenedBatch:
 
 
 def fold(wiring: TraceState, x: TracedTensor, shape: Sequence[Any]) -> FlattenedBatch | None:
-    """A view with the batch and axes after it end to end; None for a view of another kind."""
+    """Joins the batch and the axes after it, for such a view; None for another kind of view."""
     first, *rest = shape
     sizes = tuple(map(length, wiring.sizes(x)))
     if x.batch or x.rank < 3 or not rest:
@@ -87,16 +87,16 @@ def fold(wiring: TraceState, x: TracedTensor, shape: Sequence[Any]) -> Flattened
 def _laid(
     wiring: TraceState, x: TracedTensor, count: int, sizes: tuple[Any, ...], rest: Sequence[Any]
 ) -> TracedTensor:
-    """The axes after the first ones in another shape, or as they are."""
+    """Reshapes the axes after the first ones; the same shape adds no node."""
     if tuple(rest) == sizes[count:]:
         return wiring.plain(x)
-    if sum(not is_number(size) for size in rest) > 1:  # markers, which tell h from w
+    if sum(not is_number(size) for size in rest) > 1:  # more than one marker: h and w differ
         raise CannotTraceError("a view with two sizes that are not known, in another order", DO)
     return reshape(wiring, x, *sizes[:count], *rest)
 
 
 def unfold(wiring: TraceState, x: FlattenedBatch, shape: Sequence[Any]) -> Any:
-    """Its axes taken apart, or its last ones in another shape."""
+    """Splits the joined axes, or reshapes the last ones."""
     own = tuple(map(length, wiring.sizes(x.value)))
     first, *rest = shape
     ahead, after = own[: x.count], own[x.count :]
@@ -105,36 +105,36 @@ def unfold(wiring: TraceState, x: FlattenedBatch, shape: Sequence[Any]) -> Any:
     more = tuple(rest[x.count - 1 :])
     fits = tuple(rest[: x.count - 1]) == ahead[1:] and -1 not in (more if first == -1 else ())
     if not fits and first is BATCH and x.count == 2 and rest[:1] == [-1]:
-        fits = more == after  # the one size that is left to PyTorch is the steps'
+        fits = more == after  # the size -1 is the number of steps
     if not fits or first not in (BATCH, -1):
         raise CannotTraceError("a view that takes batch and steps apart in another way", DO)
     return reshape(wiring, x.value, *ahead, *more)
 
 
 def shape_of(wiring: TraceState, x: FlattenedBatch) -> tuple[Any, ...]:
-    """Sizes as PyTorch sees them."""
+    """Returns the sizes as PyTorch sees them."""
     own = tuple(map(length, wiring.sizes(x.value)))
     return Sizes(own[: x.count]), *own[x.count :]
 
 
 class _Steps:
-    """A graph as it looks from inside one time step: what is added is done at every step."""
+    """View of a graph inside one time step: added layers run at every step."""
 
     def __init__(self, graph: Builder) -> None:
         self.graph = graph
         self.nodes = graph.nodes
 
     def shape(self, edge: Edge) -> Shape:
-        """Without the steps."""
+        """Returns the shape without the time axis."""
         return self.graph.shape(edge)[1:]
 
     def add(self, name: str, spec: LayerSpec, inputs: Sequence[Edge], **options: Any) -> Edge:
-        """At every step."""
+        """Adds a layer that runs at every step."""
         return self.graph.add(name, TimeDistributed(spec), inputs, **options)
 
 
 def _at_every_step(wiring: TraceState, x: TracedTensor, call: Call) -> TracedTensor:
-    """A module of windows, which sees (batch, channels, *space)."""
+    """Calls a module of windows, which takes (batch, channels, *space), at every step."""
     x = wiring.ordered(x, [0, 1, *range(3, x.rank), 2])
     steps: Any = _Steps(wiring.graph)
     inside = TracedTensor(x.edge, (0, *(axis - 1 for axis in x.axes[2:])))
@@ -143,7 +143,7 @@ def _at_every_step(wiring: TraceState, x: TracedTensor, call: Call) -> TracedTen
 
 
 def through(wiring: TraceState, x: FlattenedBatch, leaf: nn.Module, call: Call) -> FlattenedBatch:
-    """A module called with it."""
+    """Calls a module with a flattened tensor."""
     if type(leaf) in WINDOWS and x.count == 2:
         return FlattenedBatch(_at_every_step(wiring, x.value, call), 2)
     if isinstance(leaf, nn.Flatten):
@@ -165,7 +165,7 @@ def _turned(x: TracedTensor) -> TracedTensor:
 def apply(
     wiring: TraceState, name: str, handler: Callable[..., Any], args: Any, options: Any
 ) -> Any:
-    """A function called with tensors of this kind."""
+    """Calls a function with flattened tensors."""
     found = [arg for arg in args if isinstance(arg, FlattenedBatch)]
     x = found[0]
     if name in ("view", "reshape"):
@@ -190,7 +190,7 @@ def apply(
 
 
 def _axes(x: FlattenedBatch, dims: Sequence[Any], what: str) -> tuple[int, ...]:
-    """Axes of the tensor whose axes are apart."""
+    """Returns the axes of the tensor whose axes are apart."""
     rank = x.value.rank - x.count + 1
     if not all(isinstance(dim, int) and dim % rank for dim in dims):
         raise CannotTraceError(
@@ -202,7 +202,7 @@ def _axes(x: FlattenedBatch, dims: Sequence[Any], what: str) -> tuple[int, ...]:
 def _over(
     wiring: TraceState, name: str, x: FlattenedBatch, handler: Any, args: Any, options: Any
 ) -> FlattenedBatch:
-    """A function of axes after the first one."""
+    """Calls a function of axes after the first one."""
     options = dict(options)
     dims = flat((options.pop("dim"),) if "dim" in options else args[1:2])
     axes = _axes(x, dims or (0,), name)

@@ -1,8 +1,8 @@
 """Reads a module that `torch.fx` can trace: the graph of its layers and tensor operations.
 
-PyTorch modules do not say what their inputs look like. The graph is walked for every layout that
-an input may have; numbers of features follow from the layers that read them. Where more than one
-layout is left and they would mean different things, the module is refused.
+In: an `nn.Module`. Out: a Model. PyTorch modules do not declare the axes of their inputs. The
+graph is read once for every layout that an input may have; layers give the numbers of features.
+If several layouts fit and give different models, the module is refused.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .values import (
 )
 
 MOST = 600
-"""Combinations of layouts that are tried."""
+"""Most combinations of layouts that are tried."""
 
 SAY = (
     "say an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
@@ -73,19 +73,19 @@ LOOKS = (
     "zeros",
     "mul",
 )
-"""What takes other things than tensors first."""
+"""Functions whose first argument may be something else than a tensor."""
 
 TURNS = ("unsqueeze", "squeeze", "transpose", "permute", "view", "reshape", "repeat", "expand")
-"""What leaves zeros zeros, in another shape."""
+"""Functions that only change the shape, so that zeros stay zeros."""
 
 
 class Read(NamedTuple):
-    """What came out of a walk.
+    """Result of one walk through the graph.
 
     Attributes:
         model: the graph.
         layouts: of the inputs.
-        outputs: how PyTorch sees them.
+        outputs: axes of the outputs as PyTorch sees them.
     """
 
     model: Model
@@ -109,7 +109,7 @@ class _Walk:
         self.keys: tuple[str, ...] = ()
 
     def read(self) -> TraceState:
-        """The graph with known sizes, what is not read left out.
+        """Returns the graph with known sizes, without unused nodes.
 
         Raises:
             RefusalError: the module does not fit the layouts.
@@ -125,7 +125,7 @@ class _Walk:
         return self._once(probing=False)
 
     def _check_unique(self) -> None:
-        """Raises where a size that was worked out is not the only one: strides round down."""
+        """Raises if a size that was solved has other solutions: strides round down."""
         proven = self.solved
         for number, size in proven.items():
             for other in {max(size - 1, 1), size + 1} - {size}:
@@ -202,7 +202,7 @@ class _Walk:
         return handler(name)(wiring, *args, **renamed)
 
     def _leaf(self, wiring: TraceState, leaf: nn.Module, path: str, given: tuple[Any, ...]) -> Any:
-        """What a module gives."""
+        """Returns the output of a module."""
         given = (*_tensors(wiring, given[:1]), *given[1:])
         _check_first(given, "a call with")
         call = LEAVES[type(leaf)]
@@ -217,7 +217,7 @@ class _Walk:
         self.keys = tuple(sorted(map(str, found))) if flat else ()
 
     def _end(self, wiring: TraceState, value: Any) -> None:
-        """An output; several where a recurrent module returned them at once."""
+        """Adds an output; several where a recurrent module returned them at once."""
         if isinstance(value, RecurrentResult):
             for part in (getitem(wiring, value, 0), *leaves(value.states)):
                 self._end(wiring, part)
@@ -236,7 +236,7 @@ class _Walk:
 
 
 def _tensors(wiring: TraceState, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What something is called with, states of all layers as one tensor."""
+    """Returns the arguments of a call, states of all layers as one tensor."""
     return tuple(
         stacked(wiring, x)
         if isinstance(x, States)
@@ -248,7 +248,7 @@ def _tensors(wiring: TraceState, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _check_first(args: tuple[Any, ...], what: str) -> None:
-    """Raises for a first argument that is no tensor."""
+    """Raises if the first argument is no tensor."""
     if args and isinstance(args[0], (States, RecurrentResult, Symbol, ZeroState)):
         do = "take what you need of it, as in out or h[-1]"
         raise CannotTraceError(f"{what} {_title(args[0])}", do)
@@ -265,7 +265,7 @@ def _title(thing: Any) -> str:
 
 
 def _same(a: TraceState, b: TraceState) -> bool:
-    """Whether two readings do the same on the last axis, whatever axes are before it."""
+    """True if two readings do the same on the last axis, whatever axes are before it."""
     if len(a.graph.nodes) != len(b.graph.nodes):
         return False
     pairs = zip(a.graph.nodes, b.graph.nodes, strict=True)
@@ -277,10 +277,10 @@ def _same(a: TraceState, b: TraceState) -> bool:
 
 
 def understand(source: nn.Module) -> Read:
-    """A module read as a graph, and how PyTorch sees its inputs and outputs.
+    """Reads a module as a graph, with the axes that PyTorch sees in its inputs and outputs.
 
     Raises:
-        UnsupportedError: names everything in it that has no exact form.
+        UnsupportedError: lists everything in it that has no exact form.
     """
     where = f"torch {type(source).__name__}"
     if "quantized" in type(source).__module__:
@@ -296,7 +296,7 @@ def understand(source: nn.Module) -> Read:
 
 
 def _best(where: str, root: nn.Module, graph: fx.Graph) -> tuple[_Walk, TraceState]:
-    """The one way in which the module can be read."""
+    """Returns the only way to read the module."""
     fits: list[tuple[_Walk, TraceState]] = []
     failed: list[tuple[int, CannotTraceError]] = []
     for layouts in itertools.islice(itertools.product(*layouts_of(root, graph)), MOST):
@@ -338,12 +338,12 @@ def _model(source: nn.Module, walk: _Walk, wiring: TraceState) -> Model:
 
 
 def read(source: nn.Module) -> Model:
-    """A module that `torch.fx` can trace."""
+    """Reads a module that `torch.fx` can trace."""
     return understand(source).model
 
 
 class _Float64Trace(TorchFunctionMode):
-    """Zeros that a module makes for its states are of one dtype, whatever the process's is."""
+    """Gives the zeros that a module makes one dtype, whatever the process's default is."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -359,7 +359,7 @@ class _Float64Trace(TorchFunctionMode):
 
 
 class Original(nn.Module):
-    """A module called as ports are: batch first, row numbers of embeddings as they come."""
+    """Calls a module like a port: batch first, row numbers of embeddings as they are."""
 
     def __init__(self, source: nn.Module, found: Read, dtype: torch.dtype) -> None:
         super().__init__()
@@ -378,7 +378,7 @@ class Original(nn.Module):
         return [y for part in ends for y in part]
 
     def _given(self, layout: InputLayout, pairs: Iterator[tuple[torch.Tensor, str]]) -> Any:
-        """What the module takes for one of its arguments."""
+        """Returns the value of one argument of the module."""
         if layout.given is None:
             x, name = next(pairs)
             return (x.long() if name in self.ids else x).movedim(0, layout.batch)

@@ -1,4 +1,4 @@
-"""What each module of `torch.nn` becomes in a traced graph: evaluation, never training."""
+"""Converts modules of `torch.nn` to specs in a traced graph, in evaluation mode."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .values import CannotTraceError, TracedTensor, TraceState, call_layer, one
 def layer(
     wiring: TraceState, module: nn.Module, path: str, spec: L.LayerSpec, x: Edge, table: str
 ) -> Edge:
-    """A node of a layer with weights."""
+    """Adds a node for a layer with weights."""
     active = TABLES[table].present_slots(spec.missing_tensors())
     flags = {p.requires_grad for p in module.parameters(recurse=False)}
     edge = call_layer(wiring, path, spec, [x], trainable=flags != {False})
     if edge.node == wiring.called[path][0] and not wiring.probing:
         held = {s.name: to_numpy(getattr(module, s.name)) for s in active}
-        if isinstance(module, nn.LayerNorm):  # of several axes laid end to end
+        if isinstance(module, nn.LayerNorm):  # several axes, joined as one
             held = {name: array.reshape(-1) for name, array in held.items()}
         wiring.weights[edge.node] = unpack(
             TABLES[table], held, spec.sizes(), spec.missing_tensors(), f"torch {path}"
@@ -159,7 +159,7 @@ def _instance_norm(
 
 
 def _prelu(wiring: TraceState, module: nn.PReLU, path: str, args: tuple[Any, ...]) -> TracedTensor:
-    """Slopes of its own: one for all, or one for each channel."""
+    """Adds learned slopes: one for all channels, or one for each."""
     count, x = module.num_parameters, one(args)
     x = wiring.channels_last(x) if x.rank > 2 and count > 1 else wiring.plain(x)
     if count > 1:
@@ -211,14 +211,14 @@ def _group_norm(
 
 
 def elementwise(wiring: TraceState, x: TracedTensor, spec: L.LayerSpec) -> TracedTensor:
-    """A spec that works on every number by itself."""
+    """Adds a spec that works on every number alone."""
     return x._replace(edge=wiring.add(spec, x.edge))
 
 
 def softmax_over(
     wiring: TraceState, x: TracedTensor, dim: int | None, log: bool = False
 ) -> TracedTensor:
-    """Softmax over an axis of PyTorch's."""
+    """Adds softmax over an axis of PyTorch."""
     if dim is None:
         raise CannotTraceError("dim=None", "say the axis, as in dim=-1")
     place = x.axes[dim]
@@ -232,7 +232,7 @@ def softmax_over(
 
 
 def _plain(name: str, **defaults: Any) -> Handler:
-    """An activation of the hub; refused with other options than these."""
+    """Returns a handler for an activation of the IR; other options than these are refused."""
 
     def activation(
         wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]
@@ -246,11 +246,11 @@ def _plain(name: str, **defaults: Any) -> Handler:
 
 
 ABOVE_ZERO, FROM_ZERO, ANY = "above 0", "from 0 on", "that is finite"
-"""What the number of an activation has to be."""
+"""Ranges of an activation's number."""
 
 
 def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Handler:
-    """An activation with numbers of its own, which have to be such."""
+    """Returns a handler for an activation with numbers, each checked against its range."""
 
     def activation(
         wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]
@@ -360,4 +360,4 @@ MODULES: dict[type[nn.Module], Handler] = {
         wiring, one(args), L.Relu(slope=float(module.negative_slope))
     ),
 }
-"""Class of a leaf, exactly, -> what it becomes."""
+"""Class of a leaf, exact match -> the handler that adds its spec."""

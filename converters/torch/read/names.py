@@ -1,4 +1,4 @@
-"""Names of PyTorch's functions and methods of tensors -> what they become."""
+"""Names of PyTorch's functions and tensor methods -> handlers that add their specs."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ NAMES: dict[str, f.Handler] = {
     "adaptive_max_pool3d": f.module(nn.AdaptiveMaxPool3d),
     "adaptive_max_pool2d": f.module(nn.AdaptiveMaxPool2d),
 }
-"""Name -> what it becomes."""
+"""Name -> handler that adds its specs."""
 
 VIEWS = ("getitem", "view", "reshape", "flatten", "transpose", "permute", "squeeze", "unsqueeze")
-"""What may give the same memory in another shape."""
+"""Functions whose result may share memory with the input, in another shape."""
 
 
 def _known() -> dict[Any, str]:
@@ -136,13 +136,13 @@ FUNCTIONS = _known()
 
 
 def name_of(target: Any, op: str) -> str:
-    """The name of a function or method in NAMES, "" if it has none; "_" at the end is kept."""
+    """Returns the name of a function or method in NAMES, "" if it has none; a last "_" stays."""
     name = FUNCTIONS.get(target, "") if op == "call_function" else str(target)
     return name if name in NAMES or name.removesuffix("_") in NAMES else ""
 
 
 def handler(name: str) -> f.Handler:
-    """What a function of this name becomes."""
+    """Returns the handler for a function of this name."""
     return NAMES[name] if name in NAMES else NAMES[name.removesuffix("_")]
 
 
@@ -160,4 +160,4 @@ LEAVES: dict[type[nn.Module], Leaf] = {
         wiring, one(args), module.dim, module.unflattened_size
     ),
 }
-"""Class of a leaf, exactly, -> what it becomes."""
+"""Class of a leaf, exact match -> the handler that adds its spec."""

@@ -56,7 +56,7 @@ def _name(source: nn.Module) -> str:
 
 
 def _check(source: nn.Module) -> None:
-    """Raises UnsupportedError for a module that may compute something else than its class says."""
+    """Raises UnsupportedError for a module that may compute something else than its class."""
     if parametrize.is_parametrized(source):
         do = "remove them with torch.nn.utils.parametrize.remove_parametrizations"
         raise _refuse(source, "plain parameters", "parametrizations", do)
@@ -78,7 +78,7 @@ def _check(source: nn.Module) -> None:
 
 
 def _trainable(source: nn.Module, names: Sequence[str]) -> bool:
-    """Whether training changes the parameters of one layer: all or none of them."""
+    """True if training changes the parameters of one layer: all or none of them."""
     flags = {source.get_parameter(name).requires_grad for name in names}
     if len(flags) > 1:
         want, do = "parameters all frozen or none", "freeze the port's parameters yourself"
@@ -94,7 +94,7 @@ def _linear(source: nn.Linear) -> _Found:
 
 
 def _options(source: nn.RNNBase | nn.RNNCellBase) -> dict[str, Any]:
-    """The options that all layers of a recurrent module share."""
+    """Returns the options that all layers of a recurrent module share."""
     found: dict[str, Any] = {"use_bias": bool(source.bias), "return_sequences": True}
     if isinstance(source, (nn.RNN, nn.RNNCell)):
         found["activation"] = source.nonlinearity
@@ -104,7 +104,7 @@ def _options(source: nn.RNNBase | nn.RNNCellBase) -> dict[str, Any]:
 
 
 def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
-    """The layers of a recurrent module one by one, with Dropout between them as it has it."""
+    """Returns the layers of a recurrent module one by one, with its Dropout between them."""
     found = _Found()
     name, make = LAYERS[type(source)]
     several = isinstance(source, nn.RNNBase) and source.num_layers > 1
@@ -124,7 +124,7 @@ def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
 
 
 def _add(found: _Found, source: nn.Module, name: str, spec: L.Recurrent, number: int) -> int:
-    """Adds one layer of a stack and gives the size of its output."""
+    """Adds one layer of a stack; returns the size of its output."""
     if not getattr(source, "bidirectional", False):
         hub, names = _tensors(source, spec, number)
         whole: L.LayerSpec = spec
@@ -141,7 +141,7 @@ def _add(found: _Found, source: nn.Module, name: str, spec: L.Recurrent, number:
 def _tensors(
     source: nn.Module, spec: L.Recurrent, number: int, direction: str = "", before: str = ""
 ) -> tuple[dict[str, Array], list[str]]:
-    """Hub tensors of one direction of one layer, and the names of its parameters."""
+    """Returns canonical tensors of one direction of one layer, and the names of its parameters."""
     table = TABLES[
         "LSTM with projection" if "projection" in spec.weight_kind else LAYERS[type(source)][0]
     ]
@@ -154,7 +154,7 @@ def _tensors(
 
 
 def read(source: nn.RNNBase | nn.RNNCellBase | nn.Linear) -> Model:
-    """A chain of the module's layers.
+    """Returns a chain of the module's layers.
 
     Raises:
         UnsupportedError: hooks or parametrizations that change it.

@@ -1,4 +1,4 @@
-"""What products of tensors become in a traced graph."""
+"""Converts products of tensors to specs in a traced graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .values import CannotTraceError, TracedTensor, TraceState, known
 
 
 def product(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
-    """Matrix products, sample by sample: `@`, matmul and bmm."""
+    """Matrix products of each sample: `@`, matmul and bmm."""
     same = (
         isinstance(a, TracedTensor)
         and isinstance(b, TracedTensor)
@@ -53,7 +53,7 @@ def einsum(wiring: TraceState, equation: Any, *operands: Any) -> TracedTensor:
 def _contracted(
     wiring: TraceState, values: tuple[TracedTensor, ...], terms: list[str], batch: str, out: str
 ) -> TracedTensor:
-    """Operands multiplied one after the other; letters stand in the order of their edges' axes."""
+    """Multiplies operands one after the other; letters are in the order of their edges' axes."""
     names = [*dict.fromkeys("".join([*terms, out]).replace(batch, ""))]
     letters = dict(zip(names, LETTERS, strict=False))
     own = []

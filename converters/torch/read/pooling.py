@@ -1,4 +1,4 @@
-"""What poolings become in a traced graph, and what is laid around windows."""
+"""Converts poolings, and the padding of windows, to specs in a traced graph."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from xlstm.ir import layers as L
 from .values import CannotTraceError, TracedTensor, TraceState, is_number, one
 
 Handler = Callable[[TraceState, Any, str, Any], Any]
-"""The walk, the module, its path, what it is called with -> what it returns."""
+"""Function of (state of the walk, module, its path, arguments) -> result of the call."""
 
 
 def sizes_of(size: Any, rank: int) -> tuple[int, ...]:
-    """A size for each axis, where PyTorch takes one for all."""
+    """Returns a size for each axis; PyTorch takes one for all as well."""
     return tuple(size) if isinstance(size, (tuple, list)) else (size,) * rank
 
 
 def around(
     wiring: TraceState, x: TracedTensor, before: tuple[int, ...], after: tuple[int, ...]
 ) -> TracedTensor:
-    """Zeros around a tensor whose channels are last."""
+    """Adds zeros around a tensor whose channels are last."""
     if not any((*before, *after)):
         return x
     return x._replace(edge=wiring.add(L.Pad(before, after), x.edge, before="pad_"))
 
 
 def space(wiring: TraceState, x: TracedTensor, rank: int) -> TracedTensor:
-    """A tensor (batch, channels, *space), its edge's channels last."""
+    """Returns a tensor (batch, channels, *space) with its edge's channels last."""
     if x.rank != rank + 2:
         raise CannotTraceError(
             f"a tensor of {x.rank} axes", f"give it (batch, channels) and {rank} more"
@@ -37,11 +37,11 @@ def space(wiring: TraceState, x: TracedTensor, rank: int) -> TracedTensor:
 
 
 POSITIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid")
-"""Activations that give nothing below zero."""
+"""Activations without negative results."""
 
 
 def _check_plain(module: Any, rank: int) -> None:
-    """Raises for options that no pooling of the hub has."""
+    """Raises for options that no pooling of the IR has."""
     options = {"dilation": 1, "return_indices": False, "divisor_override": None}
     for option, plain in options.items():
         found = getattr(module, option, plain)
@@ -50,7 +50,7 @@ def _check_plain(module: Any, rank: int) -> None:
 
 
 def _check_filled(wiring: TraceState, x: TracedTensor, spec: L.Pool, pads: tuple[int, ...]) -> None:
-    """Raises unless windows fill an axis, where ceil_mode changes nothing."""
+    """Raises unless windows fill an axis; then ceil_mode changes nothing."""
     if wiring.probing:
         return
     sizes = wiring.sizes(x)[2:]
@@ -62,14 +62,14 @@ def _check_filled(wiring: TraceState, x: TracedTensor, spec: L.Pool, pads: tuple
 
 
 def _is_positive(wiring: TraceState, x: TracedTensor) -> bool:
-    """Whether nothing below zero is in a tensor."""
+    """True if a tensor has no negative numbers."""
     (spec,) = (node.spec for node in wiring.graph.nodes if node.name == x.edge.node)
     own = isinstance(spec, L.Activation) and spec.activation in POSITIVE
     return own or (isinstance(spec, L.Relu) and spec == L.Relu(spec.top))
 
 
 def pool(how: str, rank: int) -> Handler:
-    """A pooling of windows."""
+    """Returns a handler for a pooling of windows."""
 
     def pool(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         _check_plain(module, rank)
@@ -79,7 +79,7 @@ def pool(how: str, rank: int) -> Handler:
         strides = sizes_of(module.stride or module.kernel_size, rank)
         pads = sizes_of(module.padding, rank)
         even = {*strides} == {1} and all(2 * p == k - 1 for p, k in zip(pads, window, strict=True))
-        # zeros take part in a mean that counts them, and never are the largest of what is positive
+        # the mean with count_include_pad counts zeros; a positive maximum is no zero
         zeros = module.count_include_pad if how == "average" else _is_positive(wiring, given)
         if any(pads) and not zeros and not even:
             do = "use padding=0, or put a ReLU before it: zeros around change nothing then"
@@ -96,7 +96,7 @@ def pool(how: str, rank: int) -> Handler:
 
 
 def whole(how: str, rank: int) -> Handler:
-    """A pooling over all places."""
+    """Returns a handler for a pooling over all places."""
 
     def whole(wiring: TraceState, module: Any, path: str, args: tuple[Any, ...]) -> TracedTensor:
         x = space(wiring, one(args), rank)

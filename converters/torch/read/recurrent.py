@@ -1,4 +1,4 @@
-"""What recurrent modules become in a traced graph: layer by layer, with the states they share."""
+"""Converts recurrent modules to specs in a traced graph: layer by layer, with shared states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .values import (
 def _states_in(
     wiring: TraceState, args: tuple[Any, ...], module: nn.RNNBase
 ) -> list[tuple[Edge, ...]] | None:
-    """The states that a recurrent module starts from: those of another one; None for zeros."""
+    """Returns the initial states of a recurrent module: those of another one; None for zeros."""
     given = args[1] if len(args) > 1 else None
     kinds = 2 if isinstance(module, nn.LSTM) else 1
     several = isinstance(given, (tuple, list)) and not isinstance(given, (TracedTensor, ZeroState))
@@ -45,7 +45,7 @@ def _states_in(
 
 
 def _state(wiring: TraceState, part: Any, which: int, count: int) -> tuple[Edge, ...]:
-    """The edges of a state, one a layer and direction; none if it is of another form."""
+    """Returns the edges of a state, one per layer and direction; empty for other forms."""
     if isinstance(part, States):
         same = part.which == which and len(part.edges) == count
         return tuple(part.take(wiring, n) for n in range(count)) if same else ()
@@ -57,7 +57,7 @@ def _state(wiring: TraceState, part: Any, which: int, count: int) -> tuple[Edge,
 
 
 class _Stack:
-    """The layers of a recurrent module, called once."""
+    """Layers of a recurrent module in one call."""
 
     def __init__(self, wiring: TraceState, module: nn.RNNBase, path: str) -> None:
         self.wiring = wiring
@@ -68,7 +68,7 @@ class _Stack:
         self.states: list[list[Edge | None]] = [[], []]
 
     def needed(self, layer: int) -> tuple[bool, bool, bool]:
-        """Whether the sequence, the h and the c of a layer are read."""
+        """True for each of sequence, h and c of a layer that something reads."""
         wanted, last = self.wiring.wanted, layer == len(self.recurrent) - 1
         if self.wiring.probing:
             return True, True, True
@@ -78,17 +78,17 @@ class _Stack:
 
     @property
     def recurrent(self) -> list[tuple[str, LayerSpec, bool]]:
-        """The layers but for the dropout between them."""
+        """Returns the layers, without the dropout between them."""
         return [layer for layer in self.found.layers if not isinstance(layer[1], Dropout)]
 
     def name(self, own: str) -> str:
-        """A layer's name from that which it has in a module by itself."""
+        """Returns a layer's name in the graph, from its name in the module alone."""
         end = own.rpartition("_l")[2] if "_l" in own else ""
         kind = "_dropout" if own.startswith("dropout") else ""
         return f"{self.path}{kind}" + f"_l{end}" * bool(end)
 
     def walk(self, x: Edge, starts: list[tuple[Edge, ...]] | None) -> Edge:
-        """Adds the layers, and gives the last one's sequence."""
+        """Adds the layers; returns the last one's sequence."""
         number = 0
         for own, spec, trainable in self.found.layers:
             name = self.name(own)
@@ -128,7 +128,7 @@ class _Stack:
 
 
 def recurrent(wiring: TraceState, module: nn.RNNBase, path: str, args: tuple[Any, ...]) -> Any:
-    """A recurrent module called once."""
+    """Adds a recurrent module that is called once."""
     x = one(args[:1])
     batch = 0 if module.batch_first else 1
     if x.rank != 3 or x.batch != batch:

@@ -1,4 +1,4 @@
-"""What functions that compare, choose, sum up or measure become in a traced graph."""
+"""Converts functions that compare, select, sum or measure to specs in a traced graph."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .values import (
 
 
 class Truth(NamedTuple):
-    """True and False as 1 and 0, which nothing may compute with as numbers."""
+    """True and False as 1 and 0; arithmetic with them is refused."""
 
     value: TracedTensor
 
 
 def compare(how: str, turned: str) -> Handler:
-    """Where numbers compare so; `turned` is said of the second and the first."""
+    """Returns a handler for a comparison; `turned` compares the second with the first."""
 
     def compare(wiring: TraceState, a: Any, b: Any) -> Truth:
         if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
@@ -49,7 +49,7 @@ def compare(how: str, turned: str) -> Handler:
 
 
 def logical(how: str) -> Handler:
-    """Both, or one of two."""
+    """Returns a handler for logical and, or."""
 
     def logical(wiring: TraceState, a: Any, b: Any) -> Truth:
         if not isinstance(a, Truth) or not isinstance(b, Truth):
@@ -60,21 +60,21 @@ def logical(how: str) -> Handler:
 
 
 def inverted(wiring: TraceState, x: Any) -> Truth:
-    """True where something is False."""
+    """True where the input is False."""
     if not isinstance(x, Truth):
         raise CannotTraceError("~ of other than a comparison", "compare first, as in x > 0")
     return Truth(elementwise(wiring, x.value, L.Compare("equal", 0.0)))
 
 
 def numbers(wiring: TraceState, x: Any) -> TracedTensor:
-    """1 and 0 for True and False."""
+    """Returns 1 and 0 for True and False."""
     if not isinstance(x, Truth):
         raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
     return x.value
 
 
 def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor:
-    """One of two, tensors or numbers."""
+    """Returns one of two values by a condition, tensors or numbers."""
     known_ = all(isinstance(x, TracedTensor) or is_number(x) for x in (yes, no))
     if not isinstance(condition, Truth) or not known_:
         do = "choose by a comparison, between tensors and finite numbers, as -1e9"
@@ -89,12 +89,12 @@ def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor
 
 
 def masked_fill(wiring: TraceState, x: TracedTensor, mask: Any, value: Any) -> TracedTensor:
-    """A number in some places."""
+    """Puts a number where the mask is True."""
     return where(wiring, mask, value, x)
 
 
 def along(how: str) -> Handler:
-    """Sums or products so far."""
+    """Returns a handler for cumulative sums or products."""
 
     def along(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
         place = x.axes[axis_of(x, dim, how)] - 1
@@ -104,7 +104,7 @@ def along(how: str) -> Handler:
 
 
 def place_of(how: str) -> Handler:
-    """The place of the largest or smallest."""
+    """Returns a handler for the index of the largest or smallest number."""
 
     def place_of(
         wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False
@@ -119,7 +119,7 @@ def place_of(how: str) -> Handler:
 
 
 def flip(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
-    """Axes turned round."""
+    """Reverses axes."""
     for dim in flat(dims):
         place = x.axes[axis_of(x, dim, "flip")] - 1
         x = elementwise(wiring, x, L.Slice(place, step=-1))
@@ -127,7 +127,7 @@ def flip(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
 
 
 def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> TracedTensor:
-    """Places moved on, the last ones to the front."""
+    """Shifts numbers along axes, the last ones to the front."""
     if not isinstance(shifts, int) or not isinstance(dims, int):
         raise CannotTraceError("roll of other than one axis", "name one shift and one axis")
     axis = axis_of(x, dims, "roll")
@@ -142,7 +142,7 @@ def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> 
 
 
 def spread(root: bool) -> Callable[..., TracedTensor]:
-    """The variance over axes, or its root."""
+    """Returns a handler for the variance over axes, or its root."""
 
     def spread(
         wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False, **options: Any
@@ -174,7 +174,7 @@ def norm(
     keepdim: bool = False,
     **more: Any,
 ) -> TracedTensor:
-    """The length along an axis."""
+    """Returns the norm along an axis."""
     if p not in ("fro", 2, None) or not isinstance(dim, int) or more:
         raise CannotTraceError(
             "a norm of other order than 2, or of other than one axis", "name both"
@@ -190,7 +190,7 @@ def vector_norm(
     *args: Any,
     **options: Any,
 ) -> TracedTensor:
-    """The length along an axis, by its name in torch.linalg."""
+    """Returns the norm along an axis, for torch.linalg.vector_norm."""
     return norm(wiring, x, ord, *args, **options)
 
 
@@ -202,7 +202,7 @@ def normalize(
     eps: float = 1e-12,
     out: None = None,
 ) -> TracedTensor:
-    """Divided by its length along an axis."""
+    """Divides by the norm along an axis."""
     if p != 2:
         raise CannotTraceError(f"normalize by the norm of order {p}", "use p=2")
     axis = axis_of(x, dim, "normalize")
@@ -213,13 +213,13 @@ def normalize(
 def cosine(
     wiring: TraceState, a: TracedTensor, b: TracedTensor, dim: int = 1, eps: float = 1e-8
 ) -> TracedTensor:
-    """The cosine of the angle between two tensors along an axis."""
+    """Returns the cosine similarity of two tensors along an axis."""
     product = merge("multiply")(wiring, *(normalize(wiring, x, 2.0, dim, eps) for x in (a, b)))
     return reduce("sum")(wiring, product, dim)  # type: ignore[no-any-return]
 
 
 def gated(wiring: TraceState, x: TracedTensor, dim: int = -1) -> TracedTensor:
-    """The first half times the sigmoid of the second."""
+    """Returns the first half times the sigmoid of the second."""
     axis = axis_of(x, dim, "glu")
     size = known(wiring.sizes(x)[axis])
     if size is not None and size % 2:
@@ -229,7 +229,7 @@ def gated(wiring: TraceState, x: TracedTensor, dim: int = -1) -> TracedTensor:
 
 
 def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTensor, ...]:
-    """The places of an axis, one by one."""
+    """Returns the slices along an axis, one by one."""
     axis = axis_of(x, dim, "unbind")
     size = known(wiring.sizes(x)[axis])
     if size is None or size > 64:
@@ -240,14 +240,14 @@ def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTen
 
 
 def select(wiring: TraceState, x: TracedTensor, dim: int, index: int) -> TracedTensor:
-    """One place of an axis."""
+    """Returns one slice of an axis."""
     axis = axis_of(x, dim, "select")
     edge = wiring.add(L.Slice(x.axes[axis] - 1, index, drop=True), x.edge)
     return TracedTensor(edge, without(x, [axis]))
 
 
 def narrow(wiring: TraceState, x: TracedTensor, dim: int, start: int, length: int) -> TracedTensor:
-    """Some places of an axis, one after the other."""
+    """Returns consecutive slices of an axis."""
     axis = axis_of(x, dim, "narrow")
     return elementwise(wiring, x, L.Slice(x.axes[axis] - 1, start, start + length))
 
@@ -290,4 +290,4 @@ NUMBERS: dict[str, Handler] = {
     "select": select,
     "narrow": narrow,
 }
-"""Name -> what it becomes."""
+"""Name -> handler that adds its specs."""

@@ -1,4 +1,4 @@
-"""What functions that only move the numbers of tensors become in a traced graph."""
+"""Converts functions that only move numbers of tensors to specs in a traced graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .values import (
 
 
 def getitem(wiring: TraceState, x: Any, index: Any) -> Any:
-    """A part of a tensor, of states, or of what a recurrent module returned."""
+    """Returns a part of a tensor, of states, or of the result of a recurrent module."""
     if isinstance(x, RecurrentResult):
         if index in (0, -2):
             wiring.wanted.add((x.path, -1, 0))
@@ -48,7 +48,7 @@ def getitem(wiring: TraceState, x: Any, index: Any) -> Any:
 
 
 def _part(wiring: TraceState, x: TracedTensor, items: tuple[Any, ...]) -> TracedTensor:
-    """A tensor indexed by whole numbers, slices, None and ...."""
+    """Indexes a tensor with whole numbers, slices, None and ...."""
     if any(isinstance(item, (TracedTensor, list, Symbol)) for item in items):
         raise CannotTraceError("an index that depends on the data", "use fixed places")
     count = sum(item is not None and item is not Ellipsis for item in items)
@@ -80,7 +80,7 @@ def _slice(wiring: TraceState, x: TracedTensor, axis: int, part: slice) -> Trace
 
 
 def unsqueeze(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
-    """A new axis of size 1."""
+    """Adds an axis of size 1."""
     axis = dim % (x.rank + 1)
     plain = x.axes == tuple(range(x.rank))
     place = axis if plain and axis else x.rank
@@ -91,14 +91,14 @@ def unsqueeze(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
 
 
 def stacked(wiring: TraceState, x: States) -> TracedTensor:
-    """The states of all layers as the one tensor that they are, (layers, batch, n)."""
+    """Returns the states of all layers as one tensor, (layers, batch, n)."""
     edges = [x.take(wiring, number) for number in range(len(x.edges))]
     rows = [unsqueeze(wiring, TracedTensor(edge, (0, 1)), 1) for edge in edges]
     return transpose(wiring, join(wiring, rows, 1) if len(rows) > 1 else rows[0], 0, 1)
 
 
 def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
-    """An axis of size 1 less."""
+    """Removes an axis of size 1."""
     if isinstance(x, States):
         if dim not in (0, -3) or len(x.edges) > 1:
             raise CannotTraceError(f"squeeze of {len(x.edges)} states", "take one, as in h[-1]")
@@ -119,7 +119,7 @@ def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
 
 
 def cat(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
-    """End to end."""
+    """Joins tensors along an axis."""
     values = _all_tensors(tensors)
     return join(wiring, values, axis_of(values[0], dim, "joining"))
 
@@ -133,7 +133,7 @@ def _all_tensors(tensors: Any) -> list[TracedTensor]:
 
 
 def stack(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
-    """End to end along a new axis."""
+    """Joins tensors along a new axis."""
     values = [unsqueeze(wiring, x, dim) for x in _all_tensors(tensors)]
     return join(wiring, values, axis_of(values[0], dim, "stacking"))
 
@@ -141,7 +141,7 @@ def stack(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
 def chunk(
     wiring: TraceState, x: TracedTensor, chunks: int, dim: int = 0
 ) -> tuple[TracedTensor, ...]:
-    """Equal parts along an axis, the last one what is left."""
+    """Returns equal parts along an axis; the last one may be smaller."""
     size = _cut_length(wiring, x, dim)
     return split(wiring, x, -(-size // chunks), dim)
 
@@ -149,7 +149,7 @@ def chunk(
 def split(
     wiring: TraceState, x: TracedTensor, split_size_or_sections: Any, dim: int = 0
 ) -> tuple[TracedTensor, ...]:
-    """Parts of one size along an axis, or of the sizes that are listed."""
+    """Returns parts of one size along an axis, or of the sizes in a list."""
     size, sizes, parts = _cut_length(wiring, x, dim), split_size_or_sections, []
     sizes = [sizes] * -(-size // sizes) if isinstance(sizes, int) else list(sizes)
     axis, start = axis_of(x, dim, "cutting"), 0
@@ -168,21 +168,21 @@ def _cut_length(wiring: TraceState, x: TracedTensor, dim: int) -> int:
 
 
 def transpose(wiring: TraceState, x: TracedTensor, dim0: int, dim1: int) -> TracedTensor:
-    """Two axes exchanged: nothing moves until somebody needs it."""
+    """Exchanges two axes; no node is added until a layer needs the order."""
     axes = list(x.axes)
     axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
     return x._replace(axes=tuple(axes))
 
 
 def movedim(wiring: TraceState, x: TracedTensor, source: int, destination: int) -> TracedTensor:
-    """One axis put in another place: nothing moves until somebody needs it."""
+    """Moves one axis; no node is added until a layer needs the order."""
     axes = list(x.axes)
     axes.insert(destination % x.rank, axes.pop(source))
     return x._replace(axes=tuple(axes))
 
 
 def permute(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
-    """Axes in another order: nothing moves until somebody needs it."""
+    """Reorders axes; no node is added until a layer needs the order."""
     return x._replace(axes=tuple(x.axes[axis] for axis in flat(dims)))
 
 
@@ -191,7 +191,7 @@ def _product(sizes: Sequence[Any]) -> int:
 
 
 def reshape(wiring: TraceState, x: TracedTensor, *shape: Any) -> TracedTensor:
-    """PyTorch's view and reshape, which must leave the batch as it is."""
+    """Reshapes as PyTorch's view and reshape; the batch must stay as it is."""
     first, *rest = flat(shape)
     if x.batch:
         return _late(wiring, x, [first, *rest])
@@ -210,14 +210,14 @@ def reshape(wiring: TraceState, x: TracedTensor, *shape: Any) -> TracedTensor:
 
 
 def _late(wiring: TraceState, x: TracedTensor, shape: list[Any]) -> TracedTensor:
-    """A new shape of a tensor whose batch is not the first axis, as of states: all else is known.
+    """Reshapes a tensor whose batch is not the first axis, such as states, if sizes are known.
 
-    The numbers before the batch stay before it, and those after it after it.
+    Axes before the batch stay before it, and those after it after it.
     """
     sizes = wiring.sizes(x)
     ahead, after = sizes[: x.batch], sizes[x.batch + 1 :]
     place = shape.index(BATCH) if BATCH in shape else 0
-    free = shape[0] == -1 and -1 not in shape[1:]  # which is the batch, with one layer before it
+    free = shape[0] == -1 and -1 not in shape[1:]  # the batch; one layer is before it
     known_ = all(is_number(n) for n in (*ahead, *after, *shape[:place], *shape[place + 1 :]))
     parts = [*shape[:place], 1], [*shape[place + 1 :], 1]
     same = known_ and (BATCH in shape or free)
@@ -270,7 +270,7 @@ def _with_shape(wiring: TraceState, x: TracedTensor, sizes: Sequence[int | None]
 def flatten(
     wiring: TraceState, x: TracedTensor, start_dim: int = 0, end_dim: int = -1
 ) -> TracedTensor:
-    """Axes laid end to end."""
+    """Joins axes."""
     start, end = start_dim % x.rank, end_dim % x.rank
     if x.batch or start == 0:
         raise CannotTraceError("flatten of the batch", "start at axis 1")
@@ -283,7 +283,7 @@ def flatten(
 
 
 def unflatten(wiring: TraceState, x: TracedTensor, dim: int, sizes: Any) -> TracedTensor:
-    """An axis cut into several."""
+    """Splits an axis into several."""
     axis = axis_of(x, dim, "unflatten")
     old = wiring.sizes(x)
     if -1 not in sizes and all(map(is_number, sizes)):
@@ -292,18 +292,18 @@ def unflatten(wiring: TraceState, x: TracedTensor, dim: int, sizes: Any) -> Trac
 
 
 def length(size: Any) -> Any:
-    """A size as a module sees it: LENGTH where it may be any."""
+    """Returns a size as a module sees it: LENGTH where it may be any."""
     return LENGTH if size is None else size
 
 
 def size(wiring: TraceState, x: TracedTensor, dim: int | None = None) -> Any:
-    """Sizes as PyTorch sees them."""
+    """Returns sizes as PyTorch sees them."""
     sizes = tuple(map(length, wiring.sizes(x)))
     return sizes if dim is None else sizes[dim]
 
 
 def attribute(wiring: TraceState, x: Any, name: str) -> Any:
-    """An attribute of a tensor."""
+    """Returns an attribute of a tensor."""
     if name == "values" and isinstance(x, tuple) and not isinstance(x, TracedTensor):
         return x[0]
     if name == "shape":

@@ -1,4 +1,4 @@
-"""Which layouts an input of a traced module may have: how PyTorch may see its axes."""
+"""Layouts that an input of a traced module may have: the axes that PyTorch sees in it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class TracedInput:
     """States that an input brings to a recurrent module.
 
     Attributes:
-        count: how many layers and directions.
+        count: number of layers times directions.
         widths: of each tensor, (count, batch, width): h, c, or both.
-        which: 0 where the first tensor is an h, 1 where it is a c.
-        paired: whether the input is the pair (h, c).
-        directions: of each layer.
+        which: 0 if the first tensor is an h, 1 if it is a c.
+        paired: True if the input is the pair (h, c).
+        directions: number of directions of each layer.
     """
 
     count: int
@@ -35,9 +35,9 @@ class TracedInput:
 
 
 class InputLayout(NamedTuple):
-    """How PyTorch sees an input: its number of axes and which one is the batch.
+    """Axes of an input as PyTorch sees them: their number, and the index of the batch.
 
-    `given` for states, which are inputs (batch, width) of the hub, one by one.
+    `given` for states, which are inputs (batch, width) of the graph, one by one.
     """
 
     rank: int
@@ -50,7 +50,7 @@ RANKS |= {nn.ConvTranspose1d: 3, nn.ConvTranspose2d: 4, nn.ConvTranspose3d: 5}
 
 
 def layouts(root: nn.Module, graph: fx.Graph) -> list[list[InputLayout]]:
-    """The layouts that each input may have, the plainest first."""
+    """Returns the layouts that each input may have, the simplest first."""
     leaves = [root.get_submodule(n.target) for n in graph.nodes if n.op == "call_module"]
     timed = [leaf for leaf in leaves if isinstance(leaf, (nn.RNNBase, nn.MultiheadAttention))]
     late = any(not leaf.batch_first for leaf in timed)
@@ -70,7 +70,7 @@ UNPACKED = "unpacked"
 
 
 def _rank(node: fx.Node) -> int:
-    """How many sizes of an input the module unpacks; 0 if it does not."""
+    """Returns the number of sizes that the module unpacks of an input; 0 if it does not."""
     parts = [part for user in node.users if _is_shape(user) for part in user.users]
     return max((int(part.args[1]) + 1 for part in parts if UNPACKED in part.meta), default=0)
 
@@ -82,7 +82,7 @@ def _is_shape(node: fx.Node) -> bool:
 
 
 def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> TracedInput | None:
-    """The states that an input is read as; None for other inputs."""
+    """Returns the states that an input is used as; None for other inputs."""
     for user in graph.nodes:
         leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
         if not isinstance(leaf, nn.RNNBase):
@@ -103,12 +103,12 @@ def _given(root: nn.Module, graph: fx.Graph, node: fx.Node) -> TracedInput | Non
 
 
 def _is_part(part: Any, node: fx.Node) -> bool:
-    """Whether one thing is a place of another."""
+    """True if the first is an item of the second."""
     return isinstance(part, fx.Node) and part.target is operator.getitem and part.args[0] is node
 
 
 def _proven(root: nn.Module, node: fx.Node) -> list[InputLayout]:
-    """The one layout that a layer reading an input wants; none if none says so."""
+    """Returns the one layout that a layer reading an input needs; empty if no layer decides."""
     for user in node.users:
         leaf = root.get_submodule(str(user.target)) if user.op == "call_module" else None
         if isinstance(leaf, nn.RNNBase):
@@ -121,13 +121,13 @@ def _proven(root: nn.Module, node: fx.Node) -> list[InputLayout]:
 
 
 def _flattened(root: nn.Module, node: fx.Node) -> bool:
-    """Whether an input's numbers are read in a row, whatever axes they come with."""
+    """True if an input's numbers are read in a row, whatever its axes."""
     first = [user for user in node.users if not _asks_batch(user)]
     return bool(first) and all(_flattens(root, user) for user in first)
 
 
 def _asks_batch(node: fx.Node) -> bool:
-    """Whether a node asks for the batch size of its input, and for nothing else."""
+    """True if a node asks for the batch size of its input, and for nothing else."""
     if node.op == "call_method" and node.target == "size":
         return bool(node.args[1:] == (0,))
     shape = node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
@@ -162,14 +162,14 @@ STATES = (
 
 
 class Ending(NamedTuple):
-    """How PyTorch sees an output: which axis is the batch; `states` for (layers, batch, n)."""
+    """Batch axis of an output as PyTorch sees it: its index; `states` for (layers, batch, n)."""
 
     batch: int
     states: bool = False
 
 
 def states_in(wiring: TraceState, name: str, given: TracedInput) -> Any:
-    """Inputs for the states of all layers of a recurrent module."""
+    """Adds inputs for the states of all layers of a recurrent module."""
     found = []
     for which, width in enumerate(given.widths, start=given.which):
         title = f"{name}_{'hc'[which]}" if given.paired else name
@@ -180,7 +180,7 @@ def states_in(wiring: TraceState, name: str, given: TracedInput) -> Any:
 
 
 def leaves(found: Any) -> Iterator[Any]:
-    """What is nested in tuples, lists and dicts, in order; a dict by its sorted keys."""
+    """Yields the items of nested tuples, lists and dicts, in order; a dict by its sorted keys."""
     if isinstance(found, dict):
         found = tuple(found[key] for key in sorted(found, key=str))
     if isinstance(found, (tuple, list)) and not isinstance(
@@ -193,7 +193,7 @@ def leaves(found: Any) -> Iterator[Any]:
 
 
 def input_axes(layouts: Sequence[InputLayout]) -> list[int]:
-    """The axis that is the batch, for each input of the hub; 0 for states, which come apart."""
+    """Returns the batch axis of each input of the graph; 0 for states, one input each."""
     states = {
         n: own.given.count * len(own.given.widths) for n, own in enumerate(layouts) if own.given
     }
@@ -205,6 +205,6 @@ def input_axes(layouts: Sequence[InputLayout]) -> list[int]:
 
 
 def said(layouts: Sequence[InputLayout], endings: Sequence[Ending]) -> list[str]:
-    """Notes on how ports differ in what they take and give."""
+    """Returns notes on how ports differ in inputs and outputs."""
     states = any(layout.given for layout in layouts) or any(end.states for end in endings)
     return [STATES] * states

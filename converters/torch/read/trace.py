@@ -1,4 +1,4 @@
-"""Traces a module with `torch.fx`, and names what in it no graph of the hub can hold."""
+"""Traces a module with `torch.fx`, and lists everything in it that has no exact form."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .names import LEAVES, VIEWS, name_of
 from .signature import UNPACKED
 
 MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
-"""What makes tensors of sizes; PyTorch takes no traced size for the first one unless wrapped."""
+"""Functions that make tensors of sizes; PyTorch accepts no traced first size unless wrapped."""
 
 
 class _Tracer(fx.Tracer):
-    """Traces in the thread that made it: fx patches `nn.Module` itself, for all threads."""
+    """Traces only in its own thread: fx patches `nn.Module` itself, for all threads."""
 
     def __init__(self) -> None:
         super().__init__(autowrap_functions=MAKERS)
@@ -38,22 +38,22 @@ class _Tracer(fx.Tracer):
         self.thread = threading.get_ident()
 
     def call_module(self, m: Any, forward: Any, args: Any, kwargs: Any) -> Any:
-        """A node of the graph; in other threads the module's own call, which is theirs."""
+        """Returns a node of the graph; in other threads calls the module."""
         if threading.get_ident() != self.thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """A proxy of a parameter; in other threads the parameter."""
+        """Returns a proxy of a parameter; in other threads the parameter."""
         if threading.get_ident() != self.thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_node(self, *args: Any, **options: Any) -> fx.Node:
-        """A node; one of unpacking is marked, for it tells how many parts there are.
+        """Returns a node; nodes of unpacking are marked, because they prove the number of parts.
 
         Raises:
-            FileError: more calls than a graph may have, as of modules that call each other twice.
+            FileError: more calls than a graph may have, such as modules that call each other twice.
         """
         self._budget.spend("expanded nodes", 1, "torch.fx")
         node = super().create_node(*args, **options)
@@ -67,14 +67,14 @@ class _Tracer(fx.Tracer):
 
 
 def _callers(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames that make a node of fx, the nearest first."""
+    """Yields the frames that make a node of fx, the nearest first."""
     while frame is not None and frame.f_code.co_filename.startswith((fx.__path__[0], __file__)):
         yield frame
         frame = frame.f_back
 
 
 def _unpacks(frame: FrameType) -> bool:
-    """Whether a frame is the one in which fx unpacks a value into so many names."""
+    """True for the frame in which fx unpacks a value into several names."""
     return frame.f_code.co_name == "<genexpr>" and frame.f_code.co_filename == ITERATES
 
 
@@ -82,21 +82,21 @@ ITERATES = fx.Proxy.__iter__.__code__.co_filename
 
 
 def _defaults(source: nn.Module) -> dict[str, Any]:
-    """Arguments of forward that have plain values unless told otherwise."""
+    """Returns arguments of forward with plain default values."""
     found = inspect.signature(source.forward).parameters.values()
     return {p.name: p.default for p in found if p.default is not p.empty}
 
 
 def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
-    """A module in evaluation mode that shares the weights, and its graph.
+    """Returns a module in evaluation mode that shares the weights, and its graph.
 
     Raises:
-        UnsupportedError: forward does what depends on the data.
+        UnsupportedError: the control flow of forward depends on the data.
     """
     where = f"torch {type(source).__name__}"
     shared = {id(t): t for t in (*source.parameters(), *source.buffers())}
     try:
-        # evaluation mode of PyTorch: what is read is what inference computes
+        # evaluation mode of PyTorch: reads the function of inference
         root = copy.deepcopy(source, dict(shared)).eval()
         root = nn.Sequential(root) if _Tracer().is_leaf_module(root, "") else root
         defaults = _defaults(root)
@@ -105,7 +105,7 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
     except FileError as error:
         do = "port its layers one by one"
         raise UnsupportedError(where, error.expected, error.got, do) from None
-    except (Exception, SystemExit) as error:  # forward is somebody's own code
+    except (Exception, SystemExit) as error:  # forward is the user's code
         said, do = _failure(error)
         raise UnsupportedError(where, "a module that torch.fx can trace", said, do) from error
     changed = _in_place(root, graph)
@@ -119,7 +119,7 @@ PACKING = ("pack_padded_sequence", "pad_packed_sequence", "pack_sequence")
 
 
 def _failure(error: BaseException) -> tuple[str, str]:
-    """What stopped a trace, with the line of the user's own code, and the way out."""
+    """Returns the reason why a trace stopped, with the line of the user's code, and what to do."""
     frames = traceback.extract_tb(error.__traceback__)
     packing = next((frame.name for frame in frames if frame.name in PACKING), "")
     if packing:
@@ -134,11 +134,11 @@ def _failure(error: BaseException) -> tuple[str, str]:
 
 
 TORCH = str(Path(torch.__file__).parent)
-"""Where PyTorch's own code lies."""
+"""Folder of PyTorch's own code."""
 
 
 def _prune(graph: fx.Graph) -> None:
-    """Leaves out the checks on arguments that were fixed, and what nothing reads."""
+    """Removes checks of fixed arguments, and nodes that nothing reads."""
     checks = ("_assert", "_assert_is_none")
     for node in list(graph.nodes)[::-1]:
         check = node.op == "call_function" and node.target.__name__ in checks
@@ -148,7 +148,7 @@ def _prune(graph: fx.Graph) -> None:
 
 
 def _in_place(root: nn.Module, graph: fx.Graph) -> list[str]:
-    """Nodes that change a tensor which is read again in another way."""
+    """Returns nodes that change a tensor in place which is read again."""
     problems = []
     for node in graph.nodes:
         if node.op == "call_module":
@@ -164,7 +164,7 @@ def _in_place(root: nn.Module, graph: fx.Graph) -> list[str]:
 
 
 def _read_again(node: Any) -> bool:
-    """Whether others read a tensor, or the one that it is a view of."""
+    """True if others read a tensor, or the one that it is a view of."""
     while isinstance(node, fx.Node):
         if len(node.users) > 1:
             return True
@@ -175,7 +175,7 @@ def _read_again(node: Any) -> bool:
 
 
 def problems(source: nn.Module, root: nn.Module, graph: fx.Graph) -> Iterator[str]:
-    """Everything that no walk can read."""
+    """Yields everything that cannot be read."""
     used = set()
     for node in graph.nodes:
         if node.op == "placeholder" and not node.users:
@@ -213,7 +213,7 @@ def _of_leaf(node: fx.Node, leaf: nn.Module) -> Iterator[str]:
 
 
 def _of_parameters(source: nn.Module, used: set[int]) -> Iterator[str]:
-    """Parameters that are read never, or by two modules."""
+    """Yields parameters that are never read, or read by two modules."""
     held: dict[int, list[str]] = {}
     for name, parameter in source.named_parameters(remove_duplicate=False):
         held.setdefault(id(parameter), []).append(name)

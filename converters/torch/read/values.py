@@ -1,4 +1,4 @@
-"""What a traced graph of PyTorch computes with, and the hub's graph that grows alongside."""
+"""Values in a walk through a traced graph, and the canonical graph that it builds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.types import Array, Shape
 
 MARKER = 10**14
-"""A size from here on stands for one that is not known yet: no tensor is as long."""
+"""Sizes from here on stand for unknown ones: no tensor is as long."""
 
 
 class CannotTraceError(Exception):
-    """What has no exact form, said by the node at hand; `do` is the way out.
+    """Something without an exact form; raised by the current node. `do` tells the user what to do.
 
-    `open` where it may have one, but sizes are not known.
+    `open` is True where it may have one once sizes are known.
     """
 
     def __init__(self, got: str, do: str = "leave it out", open: bool = False) -> None:  # noqa: A002
@@ -30,7 +30,7 @@ class CannotTraceError(Exception):
 
 
 class SizeSolvedError(Exception):
-    """A size of an input came out: the graph is to be walked again with it."""
+    """A size of an input was solved: the graph must be walked again with it."""
 
     def __init__(self, marker: int, size: int) -> None:
         super().__init__(marker, size)
@@ -46,7 +46,7 @@ class Symbol:
 
 
 class Sizes(Symbol):
-    """A product of sizes, the batch's or a length among them."""
+    """A product of sizes, the batch size or a length among them."""
 
     def __init__(self, factors: Sequence[Any]) -> None:
         super().__init__("a product of sizes")
@@ -58,7 +58,7 @@ BATCH, LENGTH = Symbol("the batch size"), Symbol("a length")
 
 @dataclass(frozen=True)
 class Probe(L.LayerSpec):
-    """Stands for a Reshape while sizes are not known."""
+    """Placeholder of a Reshape while sizes are unknown."""
 
     kind: ClassVar[str] = "Probe"
     shape: Shape
@@ -68,11 +68,11 @@ class Probe(L.LayerSpec):
 
 
 class TracedTensor(NamedTuple):
-    """A tensor: an edge of the hub's graph, whose axes PyTorch may have in another order.
+    """A tensor: an edge of the canonical graph, whose axes PyTorch may have in another order.
 
     Attributes:
-        edge: in the hub, batch first.
-        axes: for each axis that PyTorch sees, which axis of the edge it is; 0 is the batch.
+        edge: in the canonical graph, batch first.
+        axes: for each axis that PyTorch sees, its index in the edge; 0 is the batch.
     """
 
     edge: Edge
@@ -80,7 +80,7 @@ class TracedTensor(NamedTuple):
 
     @property
     def batch(self) -> int:
-        """Where PyTorch sees the batch."""
+        """Index of the batch axis as PyTorch sees it."""
         return self.axes.index(0)
 
     @property
@@ -90,7 +90,7 @@ class TracedTensor(NamedTuple):
 
 
 class ZeroState(NamedTuple):
-    """Zeros made by the module: nothing but states may start from them."""
+    """Zeros made by the module: only states may start from them."""
 
     shape: tuple[Any, ...]
 
@@ -100,10 +100,10 @@ class States:
     """The last states of all layers of a recurrent module: PyTorch's h or c, (layers, B, H).
 
     Attributes:
-        path: the module.
+        path: path of the module.
         which: 0 for h, 1 for c.
-        edges: by layer and direction; None for a state that nothing was known to read.
-        directions: of each layer.
+        edges: by layer and direction; None for a state without a reader on the first walk.
+        directions: number of directions of each layer.
     """
 
     path: str
@@ -112,7 +112,7 @@ class States:
     directions: int = 1
 
     def take(self, wiring: TraceState, number: int) -> Edge:
-        """One of them; what is read is noted."""
+        """Returns one of them, and notes that it is read."""
         if not -len(self.edges) <= number < len(self.edges):
             raise CannotTraceError(f"state {number} of {len(self.edges)}", "mend the number")
         number %= len(self.edges)
@@ -121,7 +121,7 @@ class States:
 
 
 class RecurrentResult(NamedTuple):
-    """What a recurrent module returns: the sequence and its states."""
+    """Result of a recurrent module: the sequence and its states."""
 
     path: str
     sequence: TracedTensor
@@ -130,13 +130,13 @@ class RecurrentResult(NamedTuple):
 
 @dataclass
 class TraceState:
-    """The graph as far as it has grown.
+    """The canonical graph during a walk.
 
     Attributes:
         root: the module.
         wanted: states and sequences of recurrent modules that something reads: (path, layer or -1
-            for the sequence, which); grows on the first walk and decides on the last one.
-        probing: whether this is a walk that only finds out sizes and what is read.
+            for the sequence, 0 for h or 1 for c). The first walk fills it, the last one uses it.
+        probing: True for a walk that only finds sizes and readers.
     """
 
     root: nn.Module
@@ -151,7 +151,7 @@ class TraceState:
     node: fx.Node | None = None
 
     def fresh(self, name: str) -> str:
-        """A node name that is not taken."""
+        """Returns a node name that is not taken."""
         base, number = name.replace(".", "_"), 1
         found = base
         while found in self.taken:
@@ -161,17 +161,17 @@ class TraceState:
         return found
 
     def add(self, spec: L.LayerSpec, *inputs: Edge, before: str = "") -> Edge:
-        """A node for the operation at hand."""
+        """Adds a node for the current operation."""
         name = self.node.name if self.node else spec.kind.lower()
         return self.graph.add(self.fresh(before + name), spec, inputs)
 
     def sizes(self, value: TracedTensor) -> tuple[Any, ...]:
-        """Sizes as PyTorch sees them: BATCH, numbers, None for a length that may be any."""
+        """Returns sizes as PyTorch sees them: BATCH, numbers, None for any length."""
         shape = (BATCH, *self.graph.shape(value.edge))
         return tuple(shape[axis] for axis in value.axes)
 
     def ordered(self, value: TracedTensor, order: Sequence[int]) -> TracedTensor:
-        """The same tensor with the axes of its edge in this order of PyTorch's, batch first."""
+        """Returns the tensor with its edge's axes in this order of PyTorch's, batch first."""
         physical = tuple(value.axes[axis] for axis in order)
         if physical == tuple(range(value.rank)):
             return value
@@ -183,24 +183,24 @@ class TraceState:
         return TracedTensor(self.moved[key], axes)
 
     def plain(self, value: TracedTensor) -> TracedTensor:
-        """The same tensor, its edge in PyTorch's order but for the batch, which is first."""
+        """Returns the tensor with its edge in PyTorch's order, but the batch first."""
         rest = [axis for axis in range(value.rank) if axis != value.batch]
         return self.ordered(value, [value.batch, *rest])
 
     def channels_last(self, value: TracedTensor) -> TracedTensor:
-        """A tensor (batch, channels, ...) with the edge's channels last."""
+        """Returns a tensor (batch, channels, ...) with the edge's channels last."""
         if value.batch:
             raise CannotTraceError("the batch is not the first axis", "permute it to the front")
         return self.ordered(value, [0, *range(2, value.rank), 1])
 
     def features_last(self, value: TracedTensor) -> TracedTensor:
-        """A tensor whose last axis is the edge's last one, the others in any order."""
+        """Returns a tensor whose last axis is the edge's last one, the others in any order."""
         if value.rank < 2 or value.axes[-1] == 0:
             raise CannotTraceError("no features on the last axis", "give it (batch, ..., features)")
         return value if value.axes[-1] == value.rank - 1 else self.plain(value)
 
     def demand(self, size: Any, wanted: int, what: str) -> None:
-        """Raises unless a size is what a layer wants; an unknown one is worked out from it."""
+        """Raises unless a size is the one that a layer needs; an unknown one is solved for."""
         if size == wanted:
             return
         if not isinstance(size, int) or size < MARKER:
@@ -216,7 +216,7 @@ class TraceState:
 
 
 def marker(number: int) -> int:
-    """A number for the n-th unknown size; sums of a few of them are unlike.
+    """Returns a number for the n-th unknown size; sums of a few of them differ.
 
     >>> marker(0) != marker(1), solve(3 * marker(7) - 2) == (marker(7), 3, -2)
     (True, True)
@@ -225,7 +225,7 @@ def marker(number: int) -> int:
 
 
 def solve(size: int) -> tuple[int, int, int]:
-    """What a size is of one marker: (marker, times, rest), (0, 1, 0) if it is of no single one."""
+    """Returns (marker, times, rest) of a size with one marker; (0, 1, 0) for other sizes."""
     for number in range(32):
         own = marker(number)
         times = max((size + own // 2) // own, 1)
@@ -236,12 +236,12 @@ def solve(size: int) -> tuple[int, int, int]:
 
 
 def known(size: int | None) -> int | None:
-    """A size, None for one that is not known yet."""
+    """Returns a size, None for one that is unknown."""
     return None if size is None or size >= MARKER else size
 
 
 def same_order(wiring: TraceState, values: Sequence[TracedTensor]) -> list[TracedTensor]:
-    """Tensors of one rank with the axes of all edges in one order.
+    """Returns tensors of one rank with the axes of all edges in one order.
 
     Raises:
         RefusalError: tensors of several ranks, or with the batch on different axes.
@@ -257,7 +257,7 @@ def same_order(wiring: TraceState, values: Sequence[TracedTensor]) -> list[Trace
 
 
 def join(wiring: TraceState, values: Sequence[TracedTensor], axis: int) -> TracedTensor:
-    """Tensors laid end to end along an axis of PyTorch's."""
+    """Joins tensors along an axis of PyTorch."""
     ready = same_order(wiring, values)
     place = ready[0].axes[axis]
     if not place:
@@ -268,7 +268,7 @@ def join(wiring: TraceState, values: Sequence[TracedTensor], axis: int) -> Trace
 
 
 def affine(wiring: TraceState, value: TracedTensor, scale: float, offset: float) -> TracedTensor:
-    """Scale x + offset."""
+    """Adds scale * x + offset."""
     return value._replace(edge=wiring.add(L.Affine(scale, offset), value.edge))
 
 
@@ -282,7 +282,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def one(args: tuple[Any, ...]) -> TracedTensor:
-    """The one tensor that a layer is called with."""
+    """Returns the only tensor that a layer is called with."""
     if len(args) != 1 or not isinstance(args[0], TracedTensor):
         raise CannotTraceError("a call with other than one tensor", "call it with one tensor")
     return args[0]
@@ -291,7 +291,7 @@ def one(args: tuple[Any, ...]) -> TracedTensor:
 def call_layer(
     wiring: TraceState, path: str, spec: L.LayerSpec, inputs: list[Edge], **options: Any
 ) -> Edge:
-    """A node of a module's layer; the first call owns it, later ones call it again."""
+    """Adds a node of a module's layer; the first call owns the weights, later ones share them."""
     own = wiring.called.setdefault(path, [])
     name = wiring.fresh(path)
     edge = wiring.graph.add(name, spec, inputs, layer=own[0] if own else "", **options)
@@ -300,14 +300,14 @@ def call_layer(
 
 
 def without(x: TracedTensor, gone: Sequence[int]) -> tuple[int, ...]:
-    """Axes of a tensor that lost these axes of PyTorch's."""
+    """Returns the axes of a tensor without these axes of PyTorch."""
     lost = {x.axes[axis] for axis in gone}
     left = [place for place in x.axes if place not in lost]
     return tuple(place - sum(other < place for other in lost) for place in left)
 
 
 def axis_of(x: TracedTensor, axis: Any, what: str) -> int:
-    """An axis of PyTorch's from 0 on, which must not be the batch's."""
+    """Returns an axis of PyTorch from 0 on, which must not be the batch's."""
     if not isinstance(axis, int) or not -x.rank <= axis < x.rank:
         raise CannotTraceError(f"{what} over axis {axis} of {x.rank}", "name one axis")
     if axis % x.rank == x.batch:
@@ -316,10 +316,10 @@ def axis_of(x: TracedTensor, axis: Any, what: str) -> int:
 
 
 def is_number(x: Any) -> bool:
-    """Whether something is a plain number, and no unknown size."""
+    """True for a plain number, not an unknown size."""
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < MARKER
 
 
 def flat(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Sizes that are given one by one or as one tuple."""
+    """Returns sizes from separate arguments or from one tuple."""
     return tuple(sizes[0]) if sizes and isinstance(sizes[0], (tuple, list)) else sizes

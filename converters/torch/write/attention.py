@@ -1,4 +1,4 @@
-"""How PyTorch source writes attention; imports no framework."""
+"""Writes attention as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHING = "torch/templates/attention.py"
 
 
 def _seen(at: TorchLayerWriter, query: str, value: str, masks: dict[str, str], causal: bool) -> str:
-    """Variable or expression for which values each query sees; "" where it sees all."""
+    """Returns the expression for the values that each query sees; "" if it sees all."""
     terms = [f"{m}.unsqueeze({2 if name == 'q' else 1})" for name, m in masks.items()]
     if causal:
         sizes = listed([f"{query}.shape[1]", f"{value}.shape[1]"])
@@ -31,7 +31,7 @@ def _seen(at: TorchLayerWriter, query: str, value: str, masks: dict[str, str], c
 
 
 def _inputs(at: TorchLayerWriter, masks: str) -> tuple[str, str, str, dict[str, str]]:
-    """Variables of query, value and key, and of the masks by name."""
+    """Returns variables of query, value and key, and of the masks by name."""
     held = at.site.inputs[: len(at.site.inputs) - len(masks)]
     query, value, key = (*held, held[1])[:3]
     given = zip(masks, at.site.inputs[len(held) :], strict=True)
@@ -92,7 +92,7 @@ def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
 
 @WRITERS.of(L.MultiHeadAttention)
 def multi_head(spec: MultiHeadAttention, at: TorchLayerWriter) -> None:
-    """Attention of several heads."""
+    """Attention with several heads."""
     name = own_class(spec)
     file = WEIGHING if spec.scores else LAYER_CELLS
     if name == "MultiHeadAttention":

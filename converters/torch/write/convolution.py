@@ -1,6 +1,6 @@
-"""How PyTorch source writes layers that slide a window over axes; imports no framework.
+"""Writes layers that slide a window over axes as PyTorch source; imports no framework.
 
-PyTorch's have their channels first: they are moved there and back.
+PyTorch needs channels first, so that they are moved there and back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .recurrent import LAYER_CELLS
 from .writer import WRITERS, Step, TorchLayerWriter, applied, method, some
 
 Pairs = list[tuple[int, int]]
-"""Places before and after each axis."""
+"""Numbers of places before and after each axis."""
 
 
 def padding(
@@ -24,7 +24,7 @@ def padding(
     dilation: tuple[int, ...],
     how: str,
 ) -> Pairs | None:
-    """Padding of every axis; None where it depends on a length that is not known.
+    """Returns the padding of every axis; None where it depends on an unknown length.
 
     >>> padding((None,), (2,), (1,), (1,), "same"), padding((None,), (3,), (2,), (1,), "same")
     ([(0, 1)], None)
@@ -103,13 +103,13 @@ def conv(spec: L.Conv, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.DepthwiseConv)
 def depthwise(spec: L.DepthwiseConv, at: TorchLayerWriter) -> None:
-    """A convolution of every channel by itself."""
+    """A convolution of each channel alone."""
     _convolution(spec, at, spec.features * spec.multiplier, spec.features)
 
 
 @WRITERS.of(L.ConvTranspose)
 def conv_transpose(spec: L.ConvTranspose, at: TorchLayerWriter) -> None:
-    """A transposed convolution; PyTorch's cuts as much before as after."""
+    """A transposed convolution; PyTorch's removes as many places before as after."""
     before, after = zip(*spec.crops, strict=True)
     at.set_attribute(
         call(
@@ -162,7 +162,7 @@ def pool(spec: L.Pool, at: TorchLayerWriter) -> None:
 
 
 def _mean_of_some(at: TorchLayerWriter, pad: Step) -> None:
-    """A mean that leaves out padding which is not the same before and after."""
+    """A mean without padding, where that differs before and after."""
     y, counts = at.site.y, at.site.free("counts")
     if y == "_":
         return

@@ -1,4 +1,4 @@
-"""How PyTorch source writes layers that work number by number; imports no framework."""
+"""Writes layers that work on every number alone as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .writer import WRITERS, TorchLayerWriter, applied, method, number
 
 
 def linear(spec: L.LayerSpec) -> CallExpr:
-    """The native module of a Dense layer."""
+    """Returns the native module of a Dense layer."""
     sizes = spec.sizes()
     bias = ("bias", "False") if "bias" in spec.missing_tensors() else None
     return call("nn.Linear", literal(sizes["i"]), literal(sizes["o"]), bias)
@@ -57,7 +57,7 @@ def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Relu)
 def relu(spec: L.Relu, at: TorchLayerWriter) -> None:
-    """A slope up to a threshold, x above it, and some number at most."""
+    """A slope up to a threshold, x above it, and a maximum."""
     x, top = at.x, None if spec.top is None else number(spec.top)
     if not spec.slope and not spec.threshold:
         plain = call("torch.relu", x) if top is None else call(f"{x}.clamp", "0.0", top)
@@ -88,7 +88,7 @@ def _below(spec: L.Relu, at: TorchLayerWriter) -> str:
 
 @WRITERS.of(L.PRelu)
 def prelu(spec: L.PRelu, at: TorchLayerWriter) -> None:
-    """Slopes of its own below zero."""
+    """Learned slopes below zero."""
     if len(spec.shape) == 1:
         at.set_attribute(call("nn.PReLU", literal(spec.shape[0])))
     else:
@@ -126,7 +126,7 @@ def affine(spec: L.Affine, at: TorchLayerWriter) -> None:
 
 
 FUNCTIONS = {"negative": "neg"}
-"""Functions that PyTorch calls something else."""
+"""Functions with another name in PyTorch."""
 
 
 @WRITERS.of(L.Function)
@@ -136,14 +136,14 @@ def function(spec: L.Function, at: TorchLayerWriter) -> None:
 
 
 REDUCTIONS = {"max": "amax", "min": "amin"}
-"""Reductions that PyTorch calls something else."""
+"""Reductions with another name in PyTorch."""
 
 
 @WRITERS.of(L.Reduce)
 def reduce(spec: L.Reduce, at: TorchLayerWriter) -> None:
     """Over axes of a sample."""
     axes = tuple(map(at.axis, spec.axes))
-    if spec.how == "prod":  # over one axis at a time
+    if spec.how == "prod":  # torch.prod takes one axis at a time
         step = [("keepdim", "True")] if spec.keep else []
         at.apply_steps(
             *(method("prod", ("dim", literal(axis)), *step) for axis in sorted(axes)[::-1])
@@ -162,14 +162,14 @@ def not_equal(spec: L.NotEqual, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Augmentation)
 def augmentation(spec: L.Augmentation, at: TorchLayerWriter) -> None:
-    """What alters images in training only, which PyTorch has no layer of."""
+    """Changes images in training only; PyTorch has no such layer."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.set_output(at.x)
 
 
 @WRITERS.of(L.TrainingOnly)
 def training_only(spec: L.TrainingOnly, at: TorchLayerWriter) -> None:
-    """What acts in training only."""
+    """Acts in training only."""
     rate = literal(spec.rate)
     if spec.layer == "ActivityRegularization":
         at.parts.init.append(

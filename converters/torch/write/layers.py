@@ -1,4 +1,4 @@
-"""Which function writes each kind of layer as PyTorch source; imports no framework."""
+"""The writer of each kind of layer as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _custom(spec: L.Custom, at: TorchLayerWriter) -> None:
 
 
 def _anywhere(spec: L.LayerSpec) -> bool:
-    """Whether a layer can be written with time steps before its samples."""
+    """True if a layer can be written with a time axis between batch and sample."""
     if isinstance(spec, L.LayerNorm):
         return not spec.groups
     if isinstance(spec, L.TrainingOnly):
@@ -52,7 +52,7 @@ def _anywhere(spec: L.LayerSpec) -> bool:
 
 @WRITERS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, at: TorchLayerWriter) -> None:
-    """A layer at every time step; where it needs to be, steps are laid end to end for it."""
+    """A layer at every time step; steps and batch are joined where the layer needs that."""
     layer, shapes = spec.layer, tuple(sample[1:] for sample in at.shapes)
     if at.given_flat or at.left_flat:
         _among_steps(layer, replace(at, shapes=shapes))
@@ -72,7 +72,7 @@ def _time_distributed(spec: L.TimeDistributed, at: TorchLayerWriter) -> None:
 
 
 def _among_steps(layer: L.LayerSpec, at: TorchLayerWriter) -> None:
-    """A layer before or after which all time steps are one batch, and stay so."""
+    """Writes a layer whose input or output keeps time steps joined with the batch."""
     site, x = at.site, at.x
     if not at.given_flat:
         at.assign(at.sizes, f"{x}.shape[:2]")
@@ -85,7 +85,7 @@ def _among_steps(layer: L.LayerSpec, at: TorchLayerWriter) -> None:
 
 
 def _end_to_end(layer: L.LayerSpec, at: TorchLayerWriter) -> NodeVariables:
-    """Variables for the inputs and outputs of a layer that sees all time steps as one batch."""
+    """Returns variables for inputs and outputs of a layer that sees all steps as one batch."""
     site, flat = at.site, method("flatten", "0", "1")
     steps = site.free("steps")
     at.apply_steps(flat, x=at.x, y=steps)
@@ -105,7 +105,7 @@ def _end_to_end(layer: L.LayerSpec, at: TorchLayerWriter) -> NodeVariables:
 
 
 def _called(parts: ModuleSource, model: Model, site: NodeVariables) -> NodeVariables:
-    """A place with the name of the layer that it calls, which has a mask if any call has one."""
+    """Returns the place with the name of the layer that it calls; masked if any call has a mask."""
     node, mask = site.node, site.mask
     obeyed = model.mask_of(node.owner)
     timed = isinstance(node.spec, L.TimeDistributed)
@@ -122,12 +122,12 @@ def _called(parts: ModuleSource, model: Model, site: NodeVariables) -> NodeVaria
 
 @dataclass(frozen=True)
 class _Forms:
-    """Which edges of a model have tensors of another form.
+    """Edges of a model whose tensors have another form.
 
     Attributes:
         flat: those with all time steps as one batch.
         first: those with channels first.
-        sizes: edge -> variable of the sizes of batch and time, for what is or was flat.
+        sizes: edge -> variable of the sizes of batch and time, where these are or were joined.
     """
 
     flat: Edges
@@ -136,7 +136,7 @@ class _Forms:
 
     @classmethod
     def of(cls, model: Model) -> _Forms:
-        """The edges of a model."""
+        """Finds the edges of a model."""
         flat, sizes, number = end_to_end(model), dict[Edge, str](), 0
         base = "steps_shape"
         while any(name.startswith(base) for name in identifiers(model).values()):
@@ -152,12 +152,12 @@ class _Forms:
 
 
 def emit_nodes(model: Model) -> Callable[[ModuleSource, Model, NodeVariables], None]:
-    """What writes each layer of a model."""
+    """Returns the function that writes each layer of a model."""
     return partial(_emit_node, _Forms.of(model))
 
 
 def _emit_node(forms: _Forms, parts: ModuleSource, model: Model, site: NodeVariables) -> None:
-    """Writes one layer; a layer that is called again is written once."""
+    """Writes one layer; a layer with several calls is written once."""
     before, lines, node = len(parts.init), len(parts.forward), site.node
     shapes = tuple(model.shape(edge) for edge in node.inputs)
     ends = (node.inputs[0], Edge(node.name))

@@ -1,4 +1,4 @@
-"""The parts of an emitted PyTorch module that are not layers; imports no framework."""
+"""The parts of an emitted PyTorch module beside its layers; imports no framework."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from .layers import emit_nodes
 from .recurrent import CELLS, LAYER_CELLS, native_call
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
-"""What emitted code uses of `collections.abc`."""
+"""Names of `collections.abc` that emitted code may use."""
 
 LONGEST = 8
-"""The most outputs that a return type names one by one."""
+"""Most outputs that a return type lists one by one."""
 
 
 def import_lines(text: str) -> list[str]:
-    """The import lines that a module's text needs."""
+    """Returns the import lines that a module's text needs."""
     used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
     abstract = ", ".join(name for name in ABSTRACT if name in used)
     repeated = ["from functools import reduce"] if "reduce" in used else []
@@ -64,12 +64,12 @@ def import_lines(text: str) -> list[str]:
 
 
 def functions(dtype: str, made: str, make: list[str]) -> list[list[str]]:
-    """The functions build and load.
+    """Returns the source of the functions build and load.
 
     Args:
-        dtype: what the model computes in unless told otherwise.
-        made: class of what they return.
-        make: the lines that make it.
+        dtype: default dtype of the model.
+        made: class that they return.
+        make: lines that make an object of that class.
     """
     default = f"dtype: torch.dtype = torch.{dtype}"
     return [
@@ -93,14 +93,14 @@ STATE = "state: State | None = None"
 
 
 def start_of(model: Model) -> str:
-    """The function that gives the states a call starts from: of sizes, or of whole shapes."""
+    """Returns the source of the function for initial states: of sizes, or of whole shapes."""
     specs: list[Any] = [node.spec for node in model.stateful]
     flat = all(len(shape) == 1 for spec in specs for shape in spec.state_shapes())
     return "start" if flat else "start_shapes"
 
 
 def states(model: Model) -> list[str]:
-    """The type of the states of a stateful model, and their sizes."""
+    """Returns the type of the states of a stateful model, and their sizes."""
     if not model.stateful:
         return []
     names = identifiers(model)
@@ -115,7 +115,7 @@ def states(model: Model) -> list[str]:
 
 
 def stream(model: Model) -> list[str]:
-    """The function that feeds a long sequence to a stateful model chunk by chunk."""
+    """Returns the function that feeds a long sequence to a stateful model chunk by chunk."""
     if not model.stateful:
         return []
     several = len(model.inputs) > 1
@@ -132,7 +132,7 @@ def stream(model: Model) -> list[str]:
 
 
 def _outputs(model: Model) -> str:
-    """Type of the outputs; TorchScript needs the length of a tuple."""
+    """Returns the type of the outputs; TorchScript needs the length of a tuple."""
     number = len(model.outputs)
     if model.keys:
         return "dict[str, Tensor]"
@@ -145,7 +145,7 @@ CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 
 
 def model_class(model: Model, parts: ModuleSource) -> list[str]:
-    """The class Model."""
+    """Returns the source of the class Model."""
     outputs = _outputs(model)
     state, returns = [], outputs
     if model.stateful:
@@ -175,7 +175,7 @@ def _forward_doc(model: Model) -> str:
 
 
 def _casts(model: Model, parts: ModuleSource) -> list[str]:
-    """Checks of the inputs; integers become the parameters' dtype, as in Keras; masks bool."""
+    """Returns checks of the inputs; integers become floats, as in Keras; masks bool."""
     lines, floats, dtype = list[str](), list[str](), ""
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
         spec = model.node(name).spec
@@ -195,7 +195,7 @@ def _casts(model: Model, parts: ModuleSource) -> list[str]:
 
 
 def _checked(variable: str, shape: Shape) -> list[str]:
-    """Lines that refuse an input of another number of axes, which native layers may take.
+    """Returns lines that refuse an input of another rank, which native layers may accept.
 
     `torch._assert` is what torch.fx can trace; a branch on a size is not.
     """
@@ -204,7 +204,7 @@ def _checked(variable: str, shape: Shape) -> list[str]:
 
 
 def _numbers_rows(model: Model, edge: Edge) -> bool:
-    """Whether only embeddings and masks come of an input: they take whole numbers as they are."""
+    """True if an edge leads only to embeddings and masks: they take whole numbers as they are."""
     todo = [edge]
     while todo:
         if (here := todo.pop()) in model.returned:
@@ -219,7 +219,7 @@ def _numbers_rows(model: Model, edge: Edge) -> bool:
 
 
 def _dtype(model: Model) -> str:
-    """Expression for the dtype that a model computes in."""
+    """Returns the expression for the dtype that a model computes in."""
     tensors = [
         tensor in kind_of(part).statistics
         for node in model.layers
@@ -233,14 +233,14 @@ def _dtype(model: Model) -> str:
 
 
 def _made(spec: L.LayerSpec) -> CallExpr:
-    """The native module that a lone layer is."""
+    """Returns the native module for a model of one layer."""
     if isinstance(spec, L.Bidirectional):
         return native_call(spec.forward, both=True)
     return native_call(spec) if isinstance(spec, L.Recurrent) else linear(spec)
 
 
 def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
-    """Class of what build returns, and the lines that make it."""
+    """Returns the class that build returns, and the lines that make it."""
     if not lone:
         return "Model", ["    model = Model().to(dtype)"]
     node = model.layers[0]
@@ -250,7 +250,7 @@ def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
 
 
 def emit(model: Model) -> str:
-    """Source text of `model.py` for PyTorch."""
+    """Returns the source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
     parts = ModuleSource() if lone else write_layers(model, emit_nodes(model))
     if model.stateful:

@@ -1,4 +1,4 @@
-"""How PyTorch source writes normalisations; imports no framework."""
+"""Writes normalisations as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .writer import WRITERS, Step, TorchLayerWriter, applied, first, last, metho
 
 
 def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
-    """Takes away the weights that the layer has not, where it has one of the two."""
+    """Removes the scale or the offset where the layer has only one of them."""
     if scale != center:
         lacks = "bias" if scale else "weight"
         at.parts.init.append(f'        {at.module}.register_parameter("{lacks}", None)')
@@ -20,7 +20,7 @@ def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
 @WRITERS.of(L.BatchNorm)
 def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
     """With the statistics kept from training."""
-    # what stands before the channels, time steps included, is all the same to it
+    # with the statistics of training; axes before the channels, time steps included, do not matter
     shape = (*(None,) * (at.lead - 1), *at.shape)
     momentum = float(f"{1 - spec.momentum:.12g}")
     rank = max(len(shape) - 1, 1)
@@ -48,7 +48,7 @@ def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.LayerNorm)
 def layer_norm(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
-    """With the mean and variance of the sample itself."""
+    """Uses the mean and variance of each sample."""
     bare = not (spec.scale or spec.center)
     sizes = map(literal, (spec.groups, spec.features) if spec.groups else (spec.features,))
     at.set_attribute(
@@ -69,16 +69,16 @@ def layer_norm(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
 
 
 def _channels_first(at: TorchLayerWriter) -> tuple[Step | None, Step | None]:
-    """Channels before the axes of space, laid out anew.
+    """Returns the moves of channels to the front, in contiguous memory, and back.
 
     PyTorch's backward pass crashes where strides alone have moved them and the input needs no
-    gradient, as a model's own input.
+    gradient, such as a model's own input.
     """
     return at.channels_first(), method("contiguous") if len(at.shape) > 2 else None
 
 
 def _shifted_groups(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
-    """Groups that are shifted and not scaled."""
+    """Groups with an offset and without a scale."""
     if not at.site.read(0):
         return
     at.parts.forward.append(
@@ -91,12 +91,12 @@ def _shifted_groups(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, at: TorchLayerWriter) -> None:
-    """Divided by its length along the last axis."""
+    """Divides by the length along the last axis."""
     at.set_output(call("F.normalize", at.x, ("dim", "-1"), ("eps", literal(spec.floor))))
 
 
 @WRITERS.of(L.Normalization)
 def normalization(spec: L.Normalization, at: TorchLayerWriter) -> None:
-    """With the mean and variance kept from data."""
+    """Uses the mean and variance of data."""
     at.use_template(own_class(spec), literal(spec.features))
     at.set_output(call(at.module, at.x))

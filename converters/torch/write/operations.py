@@ -1,4 +1,4 @@
-"""How PyTorch source writes operations between layers; imports no framework."""
+"""Writes operations between layers as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ ARITHMETIC = {
 
 @WRITERS.of(L.Clip)
 def clip(spec: L.Clip, at: TorchLayerWriter) -> None:
-    """Between bounds."""
+    """Limits numbers to a range."""
     low = None if spec.low is None else ("min", number(spec.low))
     high = None if spec.high is None else ("max", number(spec.high))
     at.set_output(call(f"{at.x}.clamp", low, high))
 
 
 def _numbers(at: TorchLayerWriter, found: CallExpr) -> None:
-    """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
+    """Sets the output to a result as numbers of the input's dtype, in two lines if long."""
     if not at.site.read(0):
         return
     whole = call(f"{found}.to", f"{at.x}.dtype")
@@ -60,7 +60,7 @@ def compare(spec: L.Compare, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Where)
 def where(spec: L.Where, at: TorchLayerWriter) -> None:
-    """One of two."""
+    """One of two values, by a condition."""
     condition, *rest = at.site.inputs
     given = iter(rest)
     yes, no = (next(given) if value is None else number(value) for value in (spec.yes, spec.no))
@@ -69,7 +69,7 @@ def where(spec: L.Where, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Along)
 def along(spec: L.Along, at: TorchLayerWriter) -> None:
-    """Sums or products so far, or places, numbers of the input's dtype."""
+    """Cumulative sums or products, or indices, as numbers of the input's dtype."""
     found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
         at.set_output(found)
@@ -79,7 +79,7 @@ def along(spec: L.Along, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Constant)
 def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
-    """With fixed numbers."""
+    """An operation with fixed numbers."""
     if not at.site.read(0):
         return
     held = call(f"{at.x}.new_tensor", listed(map(number, spec.values)))
@@ -97,17 +97,17 @@ def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Across)
 def across(spec: L.Across, at: TorchLayerWriter) -> None:
-    """Over all samples, for each of them."""
+    """A reduction over all samples, repeated for each of them."""
     axes = [0, *(axis + 1 for axis in spec.axes)]
     kept = ("keepdim", "True")
-    if spec.how == "prod":  # over one axis at a time
+    if spec.how == "prod":  # torch.prod takes one axis at a time
         steps = [method("prod", ("dim", literal(axis)), kept) for axis in axes]
     else:
         name = REDUCTIONS.get(spec.how, spec.how)
         dims = literal(tuple(axes)) if len(axes) > 1 else "0"
         steps = [method(named(name), ("dim", dims), kept)]
     more = ["-1"] * len(at.shape)
-    if at.x == at.site.y:  # whose batch size is still needed
+    if at.x == at.site.y:  # its batch size is needed below
         found = at.site.free("found")
         at.apply_steps(*steps, y=found)
         at.set_output(call(f"{found}.expand", f"{at.x}.shape[0]", *more))
@@ -117,6 +117,6 @@ def across(spec: L.Across, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Einsum)
 def einsum(spec: L.Einsum, at: TorchLayerWriter) -> None:
-    """Products summed, sample by sample."""
+    """Sums of products in each sample."""
     first, second, out = spec.letters
     at.set_output(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))

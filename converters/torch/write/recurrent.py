@@ -30,7 +30,7 @@ LAYER_CELLS = "torch/templates/layers.py"
 
 
 def function(parts: ModuleSource, activation: str) -> str:
-    """Expression for an activation; what it needs is added to `parts`."""
+    """Returns the expression for an activation; adds its helper to `parts`."""
     expression, helper = FUNCTIONS[activation]
     if helper:
         parts.use_template(ACTIVATION_CELLS, helper)
@@ -38,12 +38,12 @@ def function(parts: ModuleSource, activation: str) -> str:
 
 
 def kind_of(spec: L.Recurrent) -> str:
-    """PyTorch's name of a layer: LSTM, GRU or RNN."""
+    """Returns PyTorch's name of a layer: LSTM, GRU or RNN."""
     return "RNN" if isinstance(spec, L.SimpleRNN) else spec.kind
 
 
 def native_call(spec: L.Recurrent, *, both: bool = False) -> CallExpr:
-    """The native module of a layer, in both directions if asked for."""
+    """Returns the native module of a layer, in both directions if `both`."""
     projection = spec.projection if isinstance(spec, L.LSTM) else 0
     relu = isinstance(spec, L.SimpleRNN) and spec.activation == "relu"
     return call(
@@ -59,7 +59,7 @@ def native_call(spec: L.Recurrent, *, both: bool = False) -> CallExpr:
 
 
 def _forward(text: str) -> str:
-    """Source of the forward pass of a class."""
+    """Returns the source of the forward pass of a class."""
     (cls,) = parse(text).body
     assert isinstance(cls, ast.ClassDef)
     (found,) = (item for item in cls.body if getattr(item, "name", "") == "forward")
@@ -67,7 +67,7 @@ def _forward(text: str) -> str:
 
 
 def variant(file: str, plain: str, other: str, name: str, of: str = "") -> str:
-    """Source of the class `plain` with the docstring and forward pass of `other`, in file `of`."""
+    """Returns the source of class `plain` with the docstring and forward pass of `other`."""
     text, changed = template_sources(file)[plain], template_sources(of or file)[other]
     before = _forward(text)
     text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
@@ -76,12 +76,12 @@ def variant(file: str, plain: str, other: str, name: str, of: str = "") -> str:
 
 
 def masked_class(name: str) -> str:
-    """Source of an own cell with masks: the cell itself, but for its forward pass."""
+    """Returns the source of an own cell with masks: the cell with another forward pass."""
     return variant(CELLS, name, "MaskedLSTM" if name == "LSTM" else "MaskedRNN", f"Masked{name}")
 
 
 def _own_call(spec: L.Recurrent, parts: ModuleSource, masked: bool) -> CallExpr:
-    """Our own cell, for what no native module computes."""
+    """Returns the call of our own cell, where no native module is exact."""
     if isinstance(spec, L.ConvLSTM):
         return _conv_lstm_call(spec, parts, masked)
     name = kind_of(spec)
@@ -106,7 +106,7 @@ def _own_call(spec: L.Recurrent, parts: ModuleSource, masked: bool) -> CallExpr:
 
 
 def _conv_lstm_call(spec: L.ConvLSTM, parts: ModuleSource, masked: bool) -> CallExpr:
-    """Our own ConvLSTM, for a number of axes."""
+    """Returns the call of our own ConvLSTM, for a number of axes."""
     name, rank = "MaskedConvLSTM" if masked else "ConvLSTM", len(spec.space)
     text = template_sources(LAYER_CELLS)["ConvLSTM"]
     text = variant(LAYER_CELLS, "ConvLSTM", name, name) if masked else text
@@ -134,21 +134,21 @@ def _conv_lstm_call(spec: L.ConvLSTM, parts: ModuleSource, masked: bool) -> Call
 
 
 def module_of(spec: L.Recurrent, parts: ModuleSource, masked: bool) -> tuple[list[str], CallExpr]:
-    """Why a layer is an own cell, if it is one, as comments; and its constructor."""
+    """Returns comments that say why a layer is an own cell, if it is one, and its constructor."""
     why = reason(spec, masked)
     return ([f"# {why}"], _own_call(spec, parts, masked)) if why else ([], native_call(spec))
 
 
 @dataclass(frozen=True)
 class Walk:
-    """One module's way along the time axis.
+    """One call of a module along the time axis.
 
     Attributes:
         spec: its layer.
         module: expression for it.
-        native: whether it is a native module, whose states are (1, batch, units).
-        before: variables of the states it starts from; empty for zeros.
-        after: variables of its last states, "_" where nobody reads one.
+        native: True for a native module, whose states are (1, batch, units).
+        before: variables of the initial states; empty for zeros.
+        after: variables of its last states, "_" where nothing reads one.
         y: variable of its output.
     """
 
@@ -166,11 +166,11 @@ class Walk:
 
     @property
     def last(self) -> list[str]:
-        """Expressions for the last states, (batch, units)."""
+        """Returns expressions for the last states, (batch, units)."""
         return [f"{name}.squeeze(0)" if self.native else name for name in self.after]
 
     def lines(self, site: NodeVariables) -> list[str]:
-        """The call."""
+        """Returns the lines of the call."""
         turned = ".flip(1)" if self.spec.go_backwards else ""
         axis = ".unsqueeze(0)" if self.native else ""
         states = [f"{name}{axis}" for name in self.before]
@@ -189,7 +189,7 @@ class Walk:
 
 
 def _replacing(site: NodeVariables, word: str, number: int) -> str:
-    """A variable for a checked state, the state's own where nothing else needs that."""
+    """Returns a variable for a checked state, the state's own where nothing else reads that."""
     states = (*site.states[:number], *site.states[number + 1 :])
     needed = word in site.busy or word in (*site.inputs, site.mask, *states)
     return site.free(word) if needed else word
@@ -198,7 +198,7 @@ def _replacing(site: NodeVariables, word: str, number: int) -> str:
 def states_before(
     site: NodeVariables, parts: ModuleSource, words: Sequence[str], widths: Sequence[int]
 ) -> list[str]:
-    """Variables of the states that a layer starts from, set in `parts.forward`."""
+    """Returns variables of the initial states of a layer, set in `parts.forward`."""
     if not site.states and not site.node.spec.stateful:  # type: ignore[attr-defined]
         return []
     names = [_replacing(site, word, n) for n, word in enumerate(words)]
@@ -217,19 +217,19 @@ def states_before(
 
 
 def states_after(site: NodeVariables, words: Sequence[str], stateful: bool) -> list[str]:
-    """Variables for the last states of a layer; they are its last outputs, if it returns them."""
+    """Returns variables for the last states of a layer; they are its last outputs if returned."""
     pairs = zip(words, state_outputs(site, len(words)), strict=True)
     return [site.free(word) if name == "_" and stateful else name for word, name in pairs]
 
 
 def state_outputs(site: NodeVariables, number: int) -> Sequence[str]:
-    """Variables of the outputs that are states, "_" where nobody reads one."""
+    """Returns variables of the outputs that are states, "_" where nothing reads one."""
     returned = len(site.outputs) > number
     return site.outputs[-number:] if returned else ["_"] * number
 
 
 def return_states(site: NodeVariables, parts: ModuleSource, values: Sequence[str]) -> None:
-    """The last states (batch, units) as outputs, and as what outlives the call."""
+    """Sets the last states (batch, units) as outputs, and as states for the next call."""
     final = []
     for name, value in zip(state_outputs(site, len(values)), values, strict=True):
         if name not in ("_", value):
@@ -241,7 +241,7 @@ def return_states(site: NodeVariables, parts: ModuleSource, values: Sequence[str
 
 
 def state_widths(spec: L.Recurrent | L.Bidirectional) -> list[int]:
-    """Size of each state, none where the cell checks its states itself."""
+    """Returns the size of each state; empty where the cell checks its states itself."""
     half = spec.forward if isinstance(spec, L.Bidirectional) else spec
     if isinstance(half, L.ConvLSTM):
         return []
@@ -278,12 +278,12 @@ def emit_bidirectional(spec: L.Bidirectional, parts: ModuleSource, site: NodeVar
 
 
 def _needed(spec: L.Bidirectional, site: NodeVariables) -> tuple[bool, bool]:
-    """Whether anything needs the output of each half."""
+    """True for each half whose output is needed."""
     return (site.read(0), site.read(1)) if spec.merge == "none" else (site.read(0),) * 2
 
 
 def _merge(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, a: str, b: str) -> None:
-    """The outputs of the layer from those of its halves."""
+    """Joins the outputs of both halves to the outputs of the layer."""
     values: dict[str, str | CallExpr] = {
         "concat": call("torch.cat", listed([a, b]), ("dim", "-1")),
         "sum": f"{a} + {b}",
@@ -299,7 +299,7 @@ def _merge(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, a: s
 def _emit_pair(
     spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, before: Sequence[str]
 ) -> None:
-    """One native module with two directions; its states are (2, batch, units)."""
+    """Writes one native module with two directions; its states are (2, batch, units)."""
     parts.init += statement(f"self.{site.name} = ", native_call(spec.forward, both=True), 8)
     number = spec.forward.states
     names = [site.free(state) for state in "hc"[:number]]
@@ -319,17 +319,17 @@ def _emit_pair(
 
 
 def _states_read(spec: L.Bidirectional, site: NodeVariables) -> list[bool]:
-    """Whether each kind of state, h and c, is needed after the call."""
+    """True for each kind of state, h and c, that is needed after the call."""
     number = spec.forward.states
     ends = state_outputs(site, 2 * number)
     read = [spec.stateful or {*ends[n::number]} != {"_"} for n in range(number)]
-    # the last output of the backward half is at the first step: h has both
+    # the last output of the backward half is at the first step: h contains both
     last = any(_needed(spec, site)) and not spec.return_sequences
     return [read[0] or last, *read[1:]]
 
 
 def _split(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, y: str) -> None:
-    """The outputs of the layer from the sequence `y`, in which the halves lie side by side."""
+    """Splits the sequence `y`, in which the halves are side by side, into the layer's outputs."""
     if spec.merge == "none":
         parts.forward.append(f"        {', '.join(site.outputs[:2])} = {y}.chunk(2, dim=-1)")
     elif spec.merge != "concat":
@@ -339,7 +339,7 @@ def _split(spec: L.Bidirectional, parts: ModuleSource, site: NodeVariables, y: s
 
 
 def _held(variable: str, name: str, lines: Sequence[str]) -> list[str]:
-    """The line that holds a module in a variable, unless an earlier call left it there."""
+    """Returns the line that assigns a module to a variable, unless an earlier call did."""
     line = f"        {variable} = self.{name}"
     if line not in lines:
         return [line]
@@ -354,7 +354,7 @@ def _emit_two(
     before: Sequence[str],
     after: Sequence[str],
 ) -> None:
-    """Two modules over the same input, the second one's sequence turned round in time."""
+    """Writes two modules over the same input; the second one's sequence is reversed in time."""
     start = len(parts.init)
     parts.init += [f"        self.{site.name} = nn.ModuleDict(", "            {"]
     both = site.free("both")

@@ -1,4 +1,4 @@
-"""How PyTorch source writes layers that move numbers or join inputs; imports no framework."""
+"""Writes layers that move numbers or join inputs as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reshape(spec: L.Reshape, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Permute)
 def permute(spec: L.Permute, at: TorchLayerWriter) -> None:
-    """Axes in another order, unless they are in it already."""
+    """Axes in another order; nothing for the same order."""
     if at.given_first != at.left_first:
         at.set_output(at.x)
         return
@@ -123,7 +123,7 @@ def concatenate(spec: L.Concatenate, at: TorchLayerWriter) -> None:
 
 
 def _same_rank(at: TorchLayerWriter) -> list[str]:
-    """The inputs, with the axes that samples of lower rank lack in front of their own."""
+    """Returns the inputs with leading axes of size 1 up to one rank."""
     most = max(map(len, at.shapes))
     lead = ":, " * at.lead
     return [
@@ -135,7 +135,7 @@ def _same_rank(at: TorchLayerWriter) -> list[str]:
 SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
 
 FUNCTIONS = {"average": "add"}
-"""Merge -> the function of two tensors that it repeats, where it is called something else."""
+"""Merge -> the function of two tensors that it repeats, where the names differ."""
 
 
 @WRITERS.of(L.Merge)

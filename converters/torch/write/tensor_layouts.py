@@ -1,8 +1,8 @@
-"""Which tensors have another form between layers of emitted PyTorch; imports no framework.
+"""Edges whose tensors have another layout in emitted PyTorch source; imports no framework.
 
-PyTorch's convolutions, pools and batch norms want channels before the axes of space, where the hub
-has them last, and know of no time steps: these are laid end to end for them. Between two such
-layers there is nothing to move.
+In: a graph. Out: sets of edges. PyTorch's convolutions, pools and batch norms need channels before
+the axes of space; canonical tensors have them last. They take no time axis: batch and steps are
+joined for them. Between two such layers nothing is moved.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Edges = frozenset[Edge]
 
 
 def moves_first(spec: L.LayerSpec) -> bool:
-    """Whether a layer does nothing but move the last axis to the front."""
+    """True for a layer that only moves the last axis to the front."""
     rank = len(spec.order) if isinstance(spec, L.Permute) else 0
     return rank > 1 and spec == L.Permute((rank, *range(1, rank)))
 
 
 def moves_last(spec: L.LayerSpec) -> bool:
-    """Whether a layer does nothing but move the first axis to the end."""
+    """True for a layer that only moves the first axis to the end."""
     rank = len(spec.order) if isinstance(spec, L.Permute) else 0
     return rank > 1 and spec == L.Permute((*range(2, rank + 1), 1))
 
 
 def _turns(spec: L.LayerSpec, shape: Shape) -> bool:
-    """Whether PyTorch's layer has channels first, of samples of this shape."""
+    """True if PyTorch's layer needs channels first, for samples of this shape."""
     if len(shape) < 2:
         return False
     if isinstance(spec, L.BatchNorm):
@@ -49,12 +49,12 @@ def _activated(spec: L.LayerSpec) -> str:
 
 
 def _gives(spec: L.LayerSpec, shape: Shape) -> bool:
-    """Whether a layer can leave its output with channels first."""
+    """True if a layer can leave its output with channels first."""
     return moves_last(spec) or (_turns(spec, shape) and _activated(spec) not in OVER_LAST_AXIS)
 
 
 def _takes(spec: L.LayerSpec, shape: Shape, masked: bool) -> bool:
-    """Whether a layer takes channels first, whatever comes after it."""
+    """True if a layer takes channels first, whatever comes after it."""
     if isinstance(spec, L.GlobalPool):
         return not masked and not spec.keep and len(shape) > 1
     return moves_first(spec) or _turns(spec, shape)
@@ -64,13 +64,13 @@ Rule = Callable[[Node], bool]
 
 
 def _settled(model: Model, takes: Rule, passes: Rule, gives: Callable[[Node, bool], bool]) -> Edges:
-    """Edges whose tensors have a form of their own: all that read one want it, what writes it can.
+    """Returns edges with another layout: every reader wants it, and the writer can produce it.
 
     Args:
         model: the graph.
-        takes: whether a layer wants its first input so, whatever comes after it.
-        passes: whether a layer leaves its output as its first input is.
-        gives: whether a layer can leave its output so; the second argument says how its input is.
+        takes: True if a layer wants its first input so, whatever comes after it.
+        passes: True if a layer's output has the layout of its first input.
+        gives: True if a layer can leave its output so; the second argument is the input's layout.
     """
     readers: dict[Edge, list[tuple[Node, bool]]] = defaultdict(list)
     for node in model.layers:
@@ -94,13 +94,13 @@ def _settled(model: Model, takes: Rule, passes: Rule, gives: Callable[[Node, boo
 
 
 def end_to_end(model: Model) -> Edges:
-    """Edges between layers at every time step whose tensors have all steps as one batch."""
+    """Returns edges between layers at every time step whose tensors join steps and batch."""
 
     def turns(node: Node) -> bool:
         spec = node.spec
         if not isinstance(spec, L.TimeDistributed) or node.mask is not None:
             return False
-        # by itself it is a layer over one axis more: its other calls would not fit
+        # alone it is a layer over one axis more: its other calls would not fit
         alone = not isinstance(spec.layer, L.BatchNorm) or len(model.calls(node.owner)) == 1
         return alone and _turns(spec.layer, model.shape(node.inputs[0])[1:])
 
@@ -125,7 +125,7 @@ def end_to_end(model: Model) -> Edges:
 
 
 def _runs_with(model: Model, needed: Rule, edges: Edges) -> Edges:
-    """The edges that lead, from one to the next, past a layer that needs them."""
+    """Returns the edges that lead, from one to the next, past a layer that needs them."""
     start: dict[Edge, Edge] = {}
     wanted: set[Edge] = set()
     for node in model.layers:
@@ -138,7 +138,7 @@ def _runs_with(model: Model, needed: Rule, edges: Edges) -> Edges:
 
 
 def channels_first(model: Model, flat: Edges) -> Edges:
-    """Edges whose tensors have channels first.
+    """Returns the edges whose tensors have channels first.
 
     Args:
         model: the graph.
@@ -146,14 +146,14 @@ def channels_first(model: Model, flat: Edges) -> Edges:
     """
 
     def seen(node: Node, edge: Edge) -> tuple[L.LayerSpec, Shape]:
-        """A layer as it is for an edge: at every time step where the steps are one batch."""
+        """Returns a layer and its input shape; joined steps count as a batch."""
         spec, shape = node.spec, model.shape(node.inputs[0])
         at_steps = edge in flat and isinstance(spec, L.TimeDistributed)
         return (unwrap_time_distributed(spec), shape[1:]) if at_steps else (spec, shape)
 
     def gives(node: Node, given: bool) -> bool:
         spec, shape = seen(node, Edge(node.name))
-        # a move of two axes undoes itself: it cannot be left out on both of its sides
+        # a swap of two axes is its own inverse: only one of its two sides may be skipped
         return _gives(spec, shape) and not (given and moves_last(spec))
 
     return _settled(

@@ -1,4 +1,4 @@
-"""Where a layer is written in PyTorch source, and how; imports no framework."""
+"""Context in which a layer is written as PyTorch source; imports no framework."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WRITERS = L.LayerFunctions()
 """Layer -> the function that writes it."""
 
 Step = Callable[[str], CallExpr]
-"""What is done to a variable, or to an expression."""
+"""Function that adds an operation to a variable or to an expression."""
 
 
 def method(name: str, *args: Argument | None) -> Step:
-    """A method of a tensor.
+    """Returns a step that calls a method of a tensor.
 
     >>> str(method("movedim", "3", "1")("x"))
     'x.movedim(3, 1)'
@@ -32,7 +32,7 @@ def method(name: str, *args: Argument | None) -> Step:
 
 
 def applied(name: str, *args: Argument | None) -> Step:
-    """A function of a tensor.
+    """Returns a step that calls a function of a tensor.
 
     >>> str(applied("torch.softmax", ("dim", "-1"))("x"))
     'torch.softmax(x, dim=-1)'
@@ -42,13 +42,13 @@ def applied(name: str, *args: Argument | None) -> Step:
 
 @dataclass(frozen=True)
 class TorchLayerWriter:
-    """Where a layer is written.
+    """Context in which a layer is written.
 
     Attributes:
-        parts: what the module is made of.
+        parts: source of the module so far.
         site: variables and names.
         shapes: shape of one sample of each input.
-        lead: how many axes stand before a sample's: 2 at every time step, else 1.
+        lead: number of axes before a sample's: 2 at every time step, else 1.
         given_first: whether the first input has its channels first already.
         left_first: whether the first output is left with its channels first.
         given_flat: whether the first input has all time steps as one batch already.
@@ -82,7 +82,7 @@ class TorchLayerWriter:
         return f"self.{self.site.name}"
 
     def axis(self, axis: int) -> int:
-        """An axis of a sample as one of the batch; from the end it is the same."""
+        """Returns the axis of a batch for an axis of a sample; the same if counted from the end."""
         return axis if axis < 0 else axis + self.lead
 
     def assign(self, name: str, value: Argument) -> None:
@@ -97,7 +97,7 @@ class TorchLayerWriter:
             self.assign(self.site.y, value)
 
     def apply_steps(self, *steps: Step | None, x: str = "", y: str = "") -> None:
-        """Sets the first output to what the steps make of the input, one or more to a line."""
+        """Sets the first output to the result of the steps on the input, one or more per line."""
         value: str | CallExpr = x or self.x
         y = y or self.site.y
         if y == "_":
@@ -111,7 +111,7 @@ class TorchLayerWriter:
         self.assign(y, value)
 
     def chain(self, sign: str, *terms: str, y: str = "") -> None:
-        """Sets the first output to terms with a sign between them, one a line if need be."""
+        """Sets the first output to terms with an operator between them, one per line if needed."""
         y, pad, text = y or self.site.y, " " * 8, f" {sign} ".join(terms)
         if y == "_":
             return
@@ -133,7 +133,7 @@ class TorchLayerWriter:
         self.parts.init += statement(f"{self.module} = ", value, 8)
 
     def use_template(self, name: str, *args: Argument | None) -> None:
-        """Writes the attribute that holds a layer of our own, and why there is one."""
+        """Writes the attribute that holds a layer of our own, and the reason for it."""
         self.parts.use_template(LAYER_CELLS, name)
         self.parts.init.append(f"        # {OWN[name]}")
         self.set_attribute(call(name, *args))
@@ -143,18 +143,18 @@ class TorchLayerWriter:
         return None if self.given_first else first(self.shape)
 
     def channels_last(self) -> Step | None:
-        """Moves the channels of the first output to the end, if they are wanted there."""
+        """Moves the channels of the first output to the end, if that is needed."""
         return None if self.left_first else last(self.shape)
 
     def mask(self, name: str, x: str) -> str:
-        """Variable of a mask of `x`, checked where it is the caller's."""
+        """Returns the variable of a mask of `x`, checked if it comes from the caller."""
         if name in self.parts.inputs:
             self.parts.use_template(LAYER_CELLS, "fitting")
             self.assign(name, call("fitting", name, x))
         return name
 
     def activation(self, name: str) -> Step | None:
-        """An activation, None for none."""
+        """Returns an activation as a step, None for no activation."""
         if name in OVER_LAST_AXIS:
             return applied(named(f"torch.{name}"), ("dim", "-1"))
         return None if name == "linear" else applied(function(self.parts, name))
@@ -175,13 +175,13 @@ def last(shape: Shape) -> Step | None:
 
 
 def _moved(axis: int, place: int) -> Step:
-    """Moves an axis; counted from the start, as movedim in torch.onnx's TorchScript half wants."""
+    """Moves an axis; counts from the start: torch.onnx's TorchScript movedim needs that."""
     pair = f"{axis}", f"{place}"
     return method("transpose", "1", "2") if {axis, place} == {1, 2} else method("movedim", *pair)
 
 
 def number(value: float) -> str:
-    """A number as source.
+    """Returns a number as source.
 
     >>> number(1e-3), number(float("nan")), number(-2.0)
     ('0.001', 'float("nan")', '-2.0')
@@ -190,7 +190,7 @@ def number(value: float) -> str:
 
 
 def some(sizes: tuple[int, ...]) -> str:
-    """One size where all are equal, else all.
+    """Returns one size where all are equal, else all.
 
     >>> some((2, 2)), some((2, 3)), some((1,))
     ('2', '(2, 3)', '1')

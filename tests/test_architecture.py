@@ -64,7 +64,7 @@ PARTICIPLES = ""
 ASKING = {
     "converters/codegen": 14,
     "converters/flax": 46,
-    "converters/keras": 93,
+    "converters/keras": 1,
     "converters/torch": 5,
     "xlstm": 5,
     "xlstm/cli": 5,

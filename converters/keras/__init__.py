@@ -1,4 +1,4 @@
-"""Keras 1 to 3: `adapter` names the rest, `slots` says where every tensor goes.
+"""Keras 1 to 3: `adapter` lists the other modules, `slots` the place of every tensor.
 
 Reading and writing need no Keras; only `live` imports it.
 """

@@ -1,4 +1,4 @@
-"""How Keras names activations in every era, and writes those it has no name for; no framework."""
+"""Names of activations in every Keras version, and source for those without; no framework."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NAMES: dict[str, str] = {
         "tanh_shrink soft_shrink hard_shrink squareplus sparse_plus sparse_sigmoid"
     ).split()
 }
-"""Activation -> what Keras 3 calls it."""
+"""Activation -> its name in Keras 3."""
 
 STOCK: dict[str, tuple[str, str]] = {
     "hard_sigmoid_keras2": ("hard_sigmoid_keras2(dtype)", "hard_sigmoid_keras2"),
     "gelu_tanh": ("gelu_tanh(dtype, {rank})", "gelu_tanh"),
     "leaky_relu_01": ("leaky_relu_01(dtype)", "leaky_relu_01"),
 }
-"""Activation that Keras 3 has no name for -> (expression for stock layers, helper in `CELLS`).
+"""Activation without a name in Keras 3 -> (expression for stock layers, helper in `CELLS`).
 
 `dtype` is a variable of the emitted code, `{rank}` the number of axes of the activation's argument,
 the batch's counted: 2 inside a recurrent layer and inside TimeDistributed(Dense).
@@ -43,13 +43,13 @@ FROM_KERAS: dict[int, dict[str, str]] = {
         **KERAS2,
         "hard_sigmoid": "hard_sigmoid_keras2",
         "swish": "silu",
-        # what TensorFlow's own functions are called, and files of tf.keras with them
+        # names of TensorFlow's own functions, which files of tf.keras have
         "softmax_v2": "softmax",
         "log_softmax_v2": "log_softmax",
     },
     3: {**{name: hub for hub, name in NAMES.items()}, "swish": "silu", "hard_swish": "hard_silu"},
 }
-"""Major version of the Keras that wrote a config -> its name of an activation -> ours."""
+"""Major version of the Keras that wrote a config -> its name of an activation -> canonical name."""
 
 REFUSED: dict[str, str] = {
     "glu": "it halves the last axis of its input",
@@ -57,7 +57,7 @@ REFUSED: dict[str, str] = {
     "sparsemax": "Keras up to 3.15 computes something else under that name, whose results do not "
     "sum to 1; later ones do not, and a file does not say which one it was trained with",
 }
-"""Names that Keras 3 knows and the hub does not -> why."""
+"""Names in Keras 3 without a canonical activation -> the reason."""
 
 STOCK_FORMS: dict[str, str] = {
     "ReLU[max_value=1.0](Rescaling[offset=0.5, scale=0.2](x))": "hard_sigmoid_keras2",
@@ -70,7 +70,7 @@ STOCK_FORMS: dict[str, str] = {
     "ELU(x)": "elu",
     "Softmax(x)": "softmax",
 }
-"""Layers that stand where a config has an activation, as formulas of x -> the activation."""
+"""Layers in the place of an activation, as formulas of x -> the activation."""
 
 NEUTRAL: dict[str, dict[str, Any]] = {
     "ReLU": {"negative_slope": 0.0, "threshold": 0.0, "max_value": None},
@@ -84,14 +84,14 @@ SILENT = frozenset("name trainable dtype batch_input_shape batch_shape".split())
 """Options that never have an effect on the function."""
 
 ROUNDED = {0.20000000298023224: 0.2, 0.009999999776482582: 0.01}
-"""Slopes as Keras 2 writes them, rounded to float32 -> as they were given."""
+"""Slopes as Keras 2 writes them, rounded to float32 -> the slopes of the user."""
 
 MOST = 8
-"""No stock form has more layers."""
+"""Most layers of a stock form."""
 
 
 def stock_form(config: Mapping[str, Any]) -> str:
-    """The activation that a layer's config stands for, "" where it is none of the known ones.
+    """Returns the activation that a layer's config stands for, "" if it is unknown.
 
     >>> stock_form({"class_name": "LeakyReLU", "config": {"name": "a", "alpha": 0.2}})
     'leaky_relu'
@@ -100,7 +100,7 @@ def stock_form(config: Mapping[str, Any]) -> str:
     try:
         kind = str(config["class_name"])
         form = forms[kind](config["config"]) if kind in forms else _plain(config, "x")
-    except (LookupError, TypeError, ValueError, AttributeError):  # not as Keras writes it
+    except (LookupError, TypeError, ValueError, AttributeError):  # no config that Keras writes
         return ""
     return "" if _is_custom(config) else STOCK_FORMS.get(form, "")
 
@@ -112,11 +112,11 @@ def _is_custom(layer: Mapping[str, Any]) -> bool:
 
 
 def _plain(layer: Mapping[str, Any], x: str) -> str:
-    """The config of one layer as a formula of its input's formula."""
+    """Returns the config of one layer as a formula of its input's formula."""
     kind, options = str(layer["class_name"]), dict(layer["config"])
     if _is_custom(layer) or not all(map(str.isidentifier, (kind, *options))):
         raise ValueError(f"somebody's own {kind}")
-    if kind == "LeakyReLU" and "alpha" in options:  # the word of Keras 2
+    if kind == "LeakyReLU" and "alpha" in options:  # the name in Keras 2
         options["negative_slope"] = options.pop("alpha")
     neutral = NEUTRAL.get(kind, {})
     found = [
@@ -134,7 +134,7 @@ def _value(value: Any) -> str:
 
 
 def _layers(config: Any) -> list[Any]:
-    """The layers of a model of one input, without that."""
+    """Returns the layers of a model of one input, without its input layer."""
     listed = config["layers"] if isinstance(config, Mapping) else config  # a list in old Keras 2
     layers = [layer for layer in listed if layer["class_name"] != "InputLayer"]
     if len(layers) > MOST or len(listed) > len(layers) + 1:
@@ -147,7 +147,7 @@ def _sequential(config: Any) -> str:
 
 
 def _functional(config: Mapping[str, Any]) -> str:
-    """A graph of layers, each called once on earlier ones, as one formula."""
+    """Returns a graph of layers, each called once on earlier ones, as one formula."""
     formulas = {tuple(_output(config["input_layers"])): "x"}
     for layer in _layers(config):
         (node,) = layer["inbound_nodes"]
@@ -162,7 +162,7 @@ def _functional(config: Mapping[str, Any]) -> str:
 
 
 def _output(found: list[Any]) -> list[Any]:
-    """The one output in ["layer", 0, 0] or, as older versions write it, [["layer", 0, 0]]."""
+    """Returns the only output in ["layer", 0, 0] or, in older versions, [["layer", 0, 0]]."""
     if not isinstance(found[0], str):
         (found,) = found
     return found
@@ -176,7 +176,7 @@ INEXACT_FLOAT64: dict[str, tuple[str, float]] = {
     "elu": ("tf.nn.elu computes e^x - 1, which loses digits near 0", 1.7e-16),
     "selu": ("tf.nn.selu computes e^x - 1, which loses digits near 0", 3.0e-16),
 }
-"""Activations that Keras computes inexactly in float64 on TensorFlow -> (what, the largest error).
+"""Activations that Keras computes inexactly in float64 on TensorFlow -> (reason, largest error).
 
 Errors are per max(1, |x|), measured against 40 digits with TensorFlow 2.21 on [-30, 30]. The others
 are within 4 units in the last place of the larger one of argument and result.

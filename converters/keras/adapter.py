@@ -1,4 +1,4 @@
-"""Keras, the half that does not import it."""
+"""Adapter of Keras; does not import Keras."""
 
 from xlstm.frameworks.adapter import Adapter
 from xlstm.ir.kinds import NORMALIZATION
@@ -18,7 +18,7 @@ COUNTED = Table(
         Slot("count", "count", "", required=True),
     ),
 )
-"""As files have it, which are read without the count: a port has to name all variables."""
+"""Normalization with its count: files are read without it, but a port names all variables."""
 
 ADAPTER = Adapter(
     name="keras",

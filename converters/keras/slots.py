@@ -1,4 +1,4 @@
-"""Which Keras variable holds what. Gates i f g o; Keras's documents call g the candidate c."""
+"""The canonical tensor of each Keras variable. Gates i f g o; Keras's documents call g c."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ from xlstm.slots import FOLD, Slot, Table, identity_table
 
 
 def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
-    """Three arrays for each gate, as Keras 1 keeps them; `names`: Keras's name -> the hub's."""
+    """Three arrays for each gate, as in Keras 1; `names`: Keras's name -> canonical name."""
     forms = (("W", "kernel", "ih"), ("U", "recurrent", "jh"), ("b", "bias", "h"))
     return Table(
         kind,
@@ -65,7 +65,7 @@ TABLES: dict[str, Table] = {
             Slot("b", "bias", "(gh)", gates="ifgo", fixed={"s": FOLD}),
         ),
     ),
-    # cuDNN keeps a (units, inputs) matrix for each gate; CuDNNLSTM shows its memory as (inputs,
+    # cuDNN stores a (units, inputs) matrix for each gate; CuDNNLSTM reads its memory as (inputs,
     # units). It has two biases.
     "CuDNNLSTM": Table(
         LSTM,
@@ -135,7 +135,7 @@ TABLES: dict[str, Table] = {
 
 
 def _plain(kind: Kind, *names: tuple[str, str, str]) -> Table:
-    """A table of (Keras's name, hub tensor, axes)."""
+    """Returns a table of (Keras's name, canonical tensor, axes)."""
     return Table(kind, tuple(Slot(*name) for name in names))
 
 
@@ -143,7 +143,7 @@ def _convolutions(axes: str, conv: Kind, cell: Kind) -> dict[str, Table]:
     """The tables of convolutions over as many axes as letters."""
     bias = ("bias", "bias", "o")
     old = ("b", "bias", "o")
-    # Keras 1 keeps the kernel of one axis as that of two
+    # Keras 1 stores the kernel of one axis like that of two
     space = "a()" if axes == "a" else axes
     return {
         conv.name: _plain(conv, ("kernel", "kernel", f"{axes}io"), bias),
@@ -188,7 +188,7 @@ for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
     TABLES |= _convolutions(_axes, _conv, _cell)
 for _kind in CONV_TRANSPOSES:
     TABLES[_kind.name] = identity_table(_kind)
-# Keras 1 keeps the kernel of Deconvolution2D as that of Convolution2D
+# Keras 1 stores the kernel of Deconvolution2D like that of Convolution2D
 _kind, _old = CONV_TRANSPOSES[1], ("b", "bias", "o")
 TABLES[f"{_kind.name} of Keras 1"] = _plain(_kind, ("W", "kernel", "abio"), _old)
 TABLES[f"{_kind.name} of Keras 1, th"] = _plain(_kind, ("W", "kernel", "oiab"), _old)
@@ -206,7 +206,7 @@ TABLES |= {
     "BatchNorm": _plain(
         BATCH_NORM, *NORMED, ("moving_mean", "mean", "o"), ("moving_variance", "variance", "o")
     ),
-    # running_std is the variance, whatever its name says
+    # running_std is the variance, despite its name
     "BatchNorm of Keras 1": _plain(
         BATCH_NORM, *NORMED, ("running_mean", "mean", "o"), ("running_std", "variance", "o")
     ),
@@ -251,14 +251,14 @@ FORMS: dict[str, tuple[str, ...]] = {
         )
     },
 }
-"""Hub form of the weights -> its tables in every era; names and shapes say which a file has."""
+"""Canonical form -> its tables in every era; names and shapes decide between them."""
 
 
 def turned(table: Table) -> Table:
-    """A table of convolutions as Theano keeps them: windows run from their end."""
+    """Returns a table of convolutions with flipped windows, as in Theano."""
     slots = (replace(s, reversed_axes="abc") if s.tensor != "bias" else s for s in table.slots)
     return replace(table, slots=tuple(slots))
 
 
 DEFAULT = {form: tables[0] for form, tables in FORMS.items()}
-"""Hub form of the weights -> the table that Keras 3 has for it."""
+"""Canonical form -> the table of Keras 3."""

@@ -11,17 +11,17 @@ from __future__ import annotations
 import re
 
 ABOVE = r"(?:.*[./])?"
-"""The models that a layer lies in."""
+"""The models around a layer."""
 
 CELL = r"(?:[./]\w*cell(?:_\d+)?)?"
-"""The cell of a layer, which its variables lie below."""
+"""The cell of a layer, above its variables."""
 
 HALVES = {"forward_layer": r"forward_\w+", "backward_layer": r"backward_\w+"}
 """Names of the halves of Bidirectional in ports -> in paths."""
 
 
 def pattern(name: str) -> re.Pattern[str]:
-    """A pattern of the paths of the variable that a port calls `name`.
+    """Returns a pattern for the paths of the variable that a port calls `name`.
 
     >>> bool(pattern("both.forward_layer.bias").fullmatch("both/forward_gru/gru_cell/bias:0"))
     True

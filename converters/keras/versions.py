@@ -1,4 +1,4 @@
-"""What a Keras version means by its configs, as tables; no framework."""
+"""Differences between Keras versions, as tables: names, defaults, computations; no framework."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ KERAS1_KEYS: dict[str, dict[str, str]] = {
     **{f"{how}Pooling{rank}D": POOLING for how in ("Max", "Average") for rank in (1, 2, 3)},
     "UpSampling1D": {"length": "size"},
 }
-"""What Keras 1 calls the options, in every class ("") and in one: its name -> today's."""
+"""Keras 1's names of options, in every class ("") and in one: its name -> today's."""
 
 TAKEN_APART = ("Highway", "MaxoutDense")
-"""Classes of Keras 1 that are several layers of today's."""
+"""Classes of Keras 1 that become several layers."""
 
 RECURRENT = {"return_state": False, "go_backwards": False, "stateful": False}
 
@@ -69,10 +69,10 @@ ERA_DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
     2: {"LSTM": RECURRENT, "GRU": {"reset_after": False, **RECURRENT}, "SimpleRNN": RECURRENT},
     3: {"LSTM": RECURRENT, "GRU": {"reset_after": True, **RECURRENT}, "SimpleRNN": RECURRENT},
 }
-"""Options that an era's configs lack, and what that means: major version -> class -> options."""
+"""Options missing in an era's configs, and their values: major version -> class -> options."""
 
 CUDNN: dict[str, Any] = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
-"""What cuDNN computes, whatever a config says; its weights are told by the length of their bias."""
+"""Options of cuDNN's function, for any config; the length of the bias identifies its weights."""
 
 ERA_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "CuDNNLSTM": ("LSTM", CUDNN),
@@ -91,15 +91,15 @@ ERA_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 NEWEST = (3, 15)
-"""The newest Keras whose own code was looked at."""
+"""The newest Keras whose code was checked."""
 
 
 @dataclass(frozen=True)
 class Era:
-    """What the version that wrote a file means by its masks and states.
+    """Computations of the Keras version that wrote a file.
 
-    Until 2.3, Keras was a package beside TensorFlow's own copy, whose versions end in "-tf" and
-    which Keras is since 2.4. The two differ where the words of their configs do not.
+    Until 2.3, Keras was a package beside TensorFlow's own copy, with versions that end in "-tf".
+    Since 2.4 Keras is that copy. The two compute different things for equal configs.
 
     Attributes:
         version: of the Keras that wrote the file, such as "2.2.4-tf".
@@ -129,7 +129,7 @@ class Era:
         """True if it is this version or a newer one.
 
         Raises:
-            UsageError: a version whose numbers end before they say it, such as "3" for 3.4.
+            UsageError: a version with too few numbers to decide, such as "3" for 3.4.
 
         >>> Era("2.2.4").since(2, 2, 4), Era("2.3").since(2, 2, 4), Era("3").since(2, 4)
         (True, True, True)
@@ -142,12 +142,12 @@ class Era:
 
     @property
     def is_newer(self) -> bool:
-        """Whether it is newer than any that was looked at."""
+        """True if it is newer than any that was checked."""
         return self.numbers[:2] > NEWEST
 
     @property
     def zeros_in_both_ways(self) -> bool:
-        """Whether Bidirectional gives zeros at the masked steps of a sequence.
+        """True if Bidirectional returns zeros at the masked steps of a sequence.
 
         Keras 1 repeats the last output, as every recurrent layer does.
         """
@@ -155,59 +155,59 @@ class Era:
 
     @property
     def repeated_both_ways(self) -> bool:
-        """Whether Keras itself repeats the last output there, where ports give zeros.
+        """True if Keras repeats the last output there, and ports return zeros.
 
-        That is the package of its own from 2.0 to 2.3: nothing in it knows of zeros, which
+        That is the separate package from 2.0 to 2.3. It has no zero_output_for_mask, which
         TensorFlow's copy has since TensorFlow 1.13.
         """
         return self.major == 2 and not (self.follows_tensorflow and self.since(2, 2, 4))
 
     @property
     def repeats_both_ways(self) -> bool:
-        """True if Keras itself gives the last output again at masked steps of Bidirectional."""
+        """True if Keras repeats the last output at masked steps of Bidirectional."""
         return not self.zeros_in_both_ways or self.repeated_both_ways
 
     @property
     def joins_masks_by_or(self) -> bool:
-        """Whether layers of several inputs keep a step that one of the masks keeps."""
+        """True if layers of several inputs keep a step that one of the masks keeps."""
         return self.since(3, 4)
 
     @property
     def cosine_floor(self) -> float:
-        """The length below which Dot takes vectors for that long when it normalises them."""
+        """Returns the smallest length by which Dot divides when it normalises vectors."""
         if self.major < 3:
             return 1e-6
         return 1e-7 if self.since(3, 0, 5) else float(1e-7**0.5)
 
     @property
     def length_floor(self) -> float:
-        """The same of UnitNormalization."""
+        """Returns the smallest length by which UnitNormalization divides."""
         return 1e-12 if self.since(3, 6) else 1e-6
 
     @property
     def adds_bias_last(self) -> bool:
-        """Whether a bias as long as the last axis is added along it where channels come first."""
+        """True if a bias as long as the last axis is added along it with channels first."""
         return self.since(3, 7)
 
     @property
     def masks_attention(self) -> bool:
-        """Whether MultiHeadAttention obeys the masks of its inputs by itself."""
+        """True if MultiHeadAttention uses the masks of its inputs without an argument."""
         return self.since(2, 10)
 
     def blind(self, dropout: bool) -> str:
-        """What MultiHeadAttention gives for a query that sees no value."""
+        """Returns the output of MultiHeadAttention for a query that sees no value."""
         if dropout:
             return "zeros" if self.since(3, 10) else "lowered"
         return "uniform" if self.since(3, 7) else "lowered"
 
     @property
     def starts_from_state(self) -> bool:
-        """Whether masked steps before the first valid one give the initial state, not zeros."""
+        """True if masked steps before the first valid one return the initial state, not zeros."""
         return not self.since(2, 2, 4) if self.follows_tensorflow else not self.since(2, 3)
 
     @property
     def stacks_states_backwards(self) -> bool:
-        """Whether the states of stacked cells are in the order of the cells turned round."""
+        """True if the states of stacked cells are in reverse order of the cells."""
         return self.major == 2 and not self.since(2, 2, 4)
 
 
@@ -217,11 +217,11 @@ KERAS1_NAME = re.compile(
 """End of an array's name in Keras 1: lstm_1_W_i."""
 
 BOTH = ("gamma", "beta")
-"""Ends of names that later versions have as well."""
+"""Suffixes of names in later versions as well."""
 
 
 def named_as_keras1(names: Iterable[str]) -> bool:
-    """True if arrays have names that Keras 1 gives, and only those.
+    """True if all names of arrays are names that Keras 1 writes.
 
     >>> named_as_keras1(["lstm_1_W_i", "lstm_1_b_i:0"]), named_as_keras1(["lstm_1/kernel:0"])
     (True, False)
@@ -231,7 +231,7 @@ def named_as_keras1(names: Iterable[str]) -> bool:
 
 
 def renames(kind: str, major: int) -> dict[str, str]:
-    """Option of a class in the words of one major version -> today's name.
+    """Returns the names of a class's options in one major version -> today's names.
 
     Args:
         kind: today's name of the class.
@@ -241,7 +241,7 @@ def renames(kind: str, major: int) -> dict[str, str]:
 
 
 def modern_options(layer: Mapping[str, Any], major: int) -> tuple[str, dict[str, Any]]:
-    """Class name and options of a layer's config in today's words.
+    """Returns class name and options of a layer's config in today's names.
 
     Args:
         layer: config with class_name and config.
@@ -255,11 +255,11 @@ def modern_options(layer: Mapping[str, Any], major: int) -> tuple[str, dict[str,
 
 
 INSIDE = ("config", "layers", "layer", "backward_layer", "cell", "cells")
-"""Keys of configs below which layers lie."""
+"""Keys of configs that contain layers."""
 
 
 def layers_inside(config: Any) -> Iterator[Mapping[str, Any]]:
-    """A layer or model, and all layers inside it, whatever else it is."""
+    """Yields a layer or model, and all layers inside it."""
     todo = [config]
     while todo:
         item = todo.pop()
@@ -272,7 +272,7 @@ def layers_inside(config: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _words(layer: Mapping[str, Any]) -> set[int]:
-    """The majors that may have written a layer's options."""
+    """Returns the major versions that may have written a layer's options."""
     kind, options = str(layer.get("class_name")), layer["config"]
     if isinstance(options, list):
         return {1, 2, 3}
@@ -288,14 +288,14 @@ def _words(layer: Mapping[str, Any]) -> set[int]:
 
 
 def majors_of(config: Mapping[str, Any], known: Container[str]) -> set[int]:
-    """Major versions of Keras that may have written a config, by the words of its options.
+    """Returns the major versions of Keras that may have written a config, by option names.
 
-    Keras 1 says output_dim and inner_activation; later ones units and recurrent_activation. Keras 3
-    alone says batch_shape, and writes its calls as objects.
+    Keras 1 writes output_dim and inner_activation; later ones units and recurrent_activation.
+    Only Keras 3 writes batch_shape, and calls as objects.
 
     Args:
         config: of a model.
-        known: today's names of Keras's own layers; those of others may use any words.
+        known: today's names of Keras's own layers; layers of others may use any names.
     """
     found = {1, 2, 3}
     for layer in layers_inside(config):
@@ -306,17 +306,17 @@ def majors_of(config: Mapping[str, Any], known: Container[str]) -> set[int]:
 
 
 def version_of(description: Description, known: Container[str], where: str) -> str:
-    """The version of Keras whose words a config has, as the files or the user say it.
+    """Returns the version of Keras that wrote a config, from the files or the user.
 
-    Without any, options that only one major version writes prove that one: "1", "2" or "3".
+    Without both, options that only one major version writes prove it: "1", "2" or "3".
 
     Args:
         description: of a model.
         known: as for `majors_of`.
-        where: what errors call the file.
+        where: name of the file in errors.
 
     Raises:
-        UsageError: a version that contradicts the words, or none where these prove none.
+        UsageError: a version that contradicts the option names, or none if these prove none.
     """
     version, origin = description.version, description.architecture
     if version and (origin is None or origin.version):
@@ -333,11 +333,11 @@ def version_of(description: Description, known: Container[str], where: str) -> s
 
 
 def weights_era(description: Description, era: Era, where: str) -> Era | None:
-    """The era of a model's weights, None where nothing says it or proves it.
+    """Returns the era of a model's weights, None if nothing proves it.
 
     Args:
         description: of the model.
-        era: of its config, which is that of the weights unless they lie in another file.
+        era: of its config; the weights have the same unless they are in another file.
         where: what errors call the file.
     """
     if description.architecture is None:
@@ -351,11 +351,11 @@ def weights_era(description: Description, era: Era, where: str) -> Era | None:
 
 
 def era_of(version: str, where: str) -> Era:
-    """The era of a version as a file or a user says it.
+    """Returns the era of a version from a file or a user.
 
     Raises:
         UsageError: no version.
-        UnsupportedError: a version of no Keras that is known.
+        UnsupportedError: an unknown version of Keras.
     """
     if not version:
         do = 'say keras_version="2.1", say, when loading it'

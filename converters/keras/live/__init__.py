@@ -1,1 +1,1 @@
-"""The half that imports Keras: builds, runs and counts models, and takes gradients."""
+"""Modules that import Keras: build, run and count models, and compute gradients."""

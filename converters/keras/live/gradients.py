@@ -16,7 +16,7 @@ from ..templates.layers import variables
 Factors = Sequence[Array | None]
 
 Found = tuple[list[Any], list[Any]]
-"""Gradients of the variables, and of the inputs that are moved; None where there is none."""
+"""Gradients of the variables, and of the inputs that are moved; None for no gradient."""
 
 
 def named_gradients(
@@ -26,14 +26,14 @@ def named_gradients(
     moved: Sequence[bool],
     to_numpy: Callable[[Any], Array],
 ) -> tuple[dict[str, Array], list[Array | None]]:
-    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs.
+    """Returns gradients of the sum of all outputs times `factors`: of weights by name, of inputs.
 
     Args:
         ported: the model.
-        given: its inputs, as the backend's tensors.
-        factors: one per output; None leaves it out.
+        given: the inputs, as tensors of the backend.
+        factors: one per output; None ignores the output.
         moved: one per input.
-        to_numpy: gives a tensor's values.
+        to_numpy: converts a tensor to numpy.
     """
     held = variables(ported)
     of_held, of_inputs = BACKENDS[keras.backend.backend()](ported, given, factors, moved)
@@ -77,7 +77,7 @@ def _total(outputs: list[Any], factors: Factors) -> Any:
 
 
 def compiled_only(ported: Any) -> bool:
-    """Whether TensorFlow has a layer of the model on processors in compiled code only."""
+    """True if TensorFlow runs a layer of the model on a CPU in compiled code only."""
     found = [getattr(layer, "layer", layer) for layer in ported.layers]
     only = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
     only += [layer for layer in found if isinstance(layer, TRANSPOSED) and _is_dilated(layer)]
@@ -109,7 +109,7 @@ def _tensorflow(ported: Any, given: list[Any], factors: Factors, moved: Sequence
                     tape.watch(tensor)
             total = _total(_outputs(ported, every), factors)
         found = tape.gradient(total, [*held, *moving])
-        # rows of embeddings come one by one
+        # gradients of embeddings are sparse: rows one by one
         return [None if g is None else tf.convert_to_tensor(g) for g in found]
 
     compiled = tf.function(slopes, jit_compile=True) if compiled_only(ported) else slopes
@@ -139,7 +139,7 @@ def _jax(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool])
     jax = importlib.import_module("jax")
     own = list(variables(ported).values())
     groups = ported.trainable_variables, ported.non_trainable_variables
-    # counters are no numbers to move
+    # integer counters have no gradient
     floats = [v for v in own if "float" in str(v.dtype)]
 
     def loss(held: dict[int, Any], moving: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Keras, the half that imports it: reads live models and layers, builds and runs ports."""
+"""Reads live Keras models and layers, builds and runs ports; imports Keras."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ KNOWN = (*BACKENDS, "numpy", "openvino")
 
 @contextlib.contextmanager
 def _backend_chosen() -> Iterator[None]:
-    """Names the first installed backend while Keras is imported, unless the user named one."""
+    """Selects the first installed backend while Keras is imported, unless the user chose one."""
     named = os.environ.get("KERAS_BACKEND")
-    if named:  # an empty one is none, to Keras as well
+    if named:  # Keras ignores an empty name, too
         _check_backend(named)
         yield
         return
@@ -69,7 +69,7 @@ def _backend_chosen() -> Iterator[None]:
 
 
 def _check_backend(name: str) -> None:
-    """Raises UsageError for a backend that Keras cannot import; one that runs needs no check."""
+    """Raises UsageError for a backend that Keras cannot import; one in use needs no check."""
     if "keras" in sys.modules:
         return
     want = "one of " + ", ".join(KNOWN)
@@ -90,16 +90,16 @@ with _backend_chosen():
 
 
 def backend() -> str:
-    """The backend that this process's Keras computes with."""
+    """Returns the backend of this process's Keras."""
     return str(keras.backend.backend())
 
 
 SEEDS = "global_seed_generator"
-"""What `keras.random` draws from where no seed is named (keras/src/random/seed_generator.py)."""
+"""Name of the generator of `keras.random` without a seed (keras/src/random/seed_generator.py)."""
 
 
 def random_state() -> Callable[[], None]:
-    """Takes the global random states of Keras and of its backend; returns what puts them back."""
+    """Saves the random states of Keras and its backend; returns a function to restore them."""
     seeds = global_state.get_global_attribute(SEEDS)
     kept = None if seeds is None else to_numpy(seeds.state)
     of_backend = _BACKENDS_STATE.get(backend(), lambda: None)()
@@ -115,9 +115,9 @@ def random_state() -> Callable[[], None]:
 
 
 def _state_of_tensorflow() -> Callable[[], None] | None:
-    """TensorFlow's seeds of single operations (`_internal_operation_seed` in eager/context.py).
+    """Saves TensorFlow's seeds of operations (`_internal_operation_seed` in eager/context.py).
 
-    A kernel that drew counts on for itself; nothing of ours draws, a user's own layer may.
+    A kernel that draws numbers counts by itself; only layers of the user may draw.
     """
     context = importlib.import_module("tensorflow.python.eager.context").context()
     rng = getattr(context, "_rng", None)
@@ -141,11 +141,11 @@ _BACKENDS_STATE: dict[str, Callable[[], Callable[[], None] | None]] = {
     "tensorflow": _state_of_tensorflow,
     "torch": _state_of_torch,
 }
-"""Backend -> what takes its states; the others have none, or numpy's."""
+"""Backend -> function that saves its states; other backends have none, or numpy's."""
 
 
 _TENSORFLOW = threading.RLock()
-"""Taken by whoever computes with TensorFlow.
+"""Lock for every computation with TensorFlow.
 
 Each of its operations keeps arguments in one place for all threads while it looks for overrides,
 which runs Python (tensorflow/python/framework/python_api_dispatcher.h of 2.21,
@@ -154,7 +154,7 @@ which runs Python (tensorflow/python/framework/python_api_dispatcher.h of 2.21,
 
 
 def _computing(dtype: str = "float32") -> AbstractContextManager[Any]:
-    """A context in which this process's Keras may compute in `dtype`."""
+    """Returns a context in which this process's Keras may compute in `dtype`."""
     if backend() == "tensorflow":
         return _TENSORFLOW
     if backend() == "jax" and np.dtype(dtype).itemsize == 8:
@@ -163,9 +163,9 @@ def _computing(dtype: str = "float32") -> AbstractContextManager[Any]:
 
 
 def to_numpy(tensor: Any) -> Array:
-    """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
+    """Returns values as numpy; bfloat16, which numpy lacks, becomes float32 exactly."""
     with _computing():
-        # a copy: numpy warns where it is handed TensorFlow's variable itself
+        # a copy: numpy warns about a variable of TensorFlow
         value = keras.ops.copy(tensor)
         if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
             value = keras.ops.cast(value, "float32")
@@ -180,7 +180,7 @@ def _stored(layer: Any) -> tuple[Stored, ...]:
 
 
 def read(source: Any, until: str = "") -> Model:
-    """A live Keras model or layer as a Model, or the part of it up to a layer.
+    """Reads a live Keras model or layer, or the part of it up to a layer.
 
     Raises:
         UnsupportedError: a layer or option without an exact form here, or a layer not built yet.
@@ -208,13 +208,13 @@ def read(source: Any, until: str = "") -> Model:
 
 
 def _left_out(model: Any) -> tuple[str, ...]:
-    """Variables of a model that its graph does not use."""
+    """Returns variables of a model that its graph does not use."""
     used = {id(variable) for variable in graph_weights(model)}
     return tuple(v.path for v in model.weights if id(v) not in used)
 
 
 def _optimizer(model: Any) -> Optimizer | None:
-    """The optimizer of a compiled model, as `summary()` counts it: once it has its variables."""
+    """Returns the optimizer of a compiled model, as `summary()` counts it: with its variables."""
     found = getattr(model, "optimizer", None) if getattr(model, "compiled", False) else None
     if found is None or not found.built:
         return None
@@ -222,7 +222,7 @@ def _optimizer(model: Any) -> Optimizer | None:
 
 
 def _config(model: Any, kind: str) -> dict[str, Any]:
-    """The config of a live model as a file has it."""
+    """Returns the config of a live model as in a file."""
     try:
         return config_of(model)
     except (NotImplementedError, TypeError):
@@ -231,9 +231,9 @@ def _config(model: Any, kind: str) -> dict[str, Any]:
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
-    """The Keras model that emitted `code` gives with these weights.
+    """Builds the Keras model of emitted `code` with these weights.
 
-    In half precision its inputs stay float32, which its layers cast, as in Keras's own policies.
+    In half precision its inputs stay float32 and its layers cast them, as in Keras's policies.
     """
     with _computing(dtype):
         ported = code.build(weights, "float32" if dtype in HALF else dtype)
@@ -243,7 +243,7 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
 
 
 def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Outputs for numpy inputs, in evaluation mode; then the last states of stateful layers."""
+    """Returns outputs for numpy inputs, in evaluation mode; then last states of stateful layers."""
     with _computing(dtype):
         given = [_tensor(x, dtype) for x in inputs]
         layers = _stateful(ported)
@@ -255,7 +255,7 @@ def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
 
 
 TRACED_FROM = 64
-"""Time steps from which TensorFlow takes longer to run a loop step by step than to compile it."""
+"""Time steps from which TensorFlow runs a loop in eager mode slower than it compiles it."""
 
 
 def _call(ported: Any, given: list[Any]) -> Any:
@@ -274,12 +274,12 @@ def _call(ported: Any, given: list[Any]) -> Any:
 def _tensor(x: Array, dtype: str) -> Any:
     if x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu"):  # a mask; row numbers
         return keras.ops.convert_to_tensor(x)
-    with np.errstate(over="ignore"):  # float16 ends at 65504
+    with np.errstate(over="ignore"):  # the largest float16 is 65504
         return keras.ops.convert_to_tensor(x.astype(dtype))
 
 
 def _stateful(ported: Any) -> list[Any]:
-    """The layers whose states outlive a call, in the order of the model that was ported."""
+    """Returns the stateful layers, in the order of the model that was ported."""
     order = _ORDER.get(ported, [])
 
     def place(layer: Any) -> int:
@@ -296,7 +296,7 @@ _ORDER: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 def gradients(
     ported: Any, inputs: Sequence[Array], factors: Factors, moved: Sequence[bool], dtype: str
 ) -> tuple[dict[str, Array], list[Array | None]]:
-    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
     with _computing(dtype):
         given = [_tensor(x, dtype) for x in inputs]
         for layer in _stateful(ported):
@@ -307,7 +307,7 @@ def gradients(
 def step(
     ported: Any, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
 ) -> dict[str, Array]:
-    """Weights by name after one step of Keras's SGD, which moves `ported` itself."""
+    """Returns weights by name after one step of Keras's SGD, which changes `ported`."""
     with _computing(dtype):
         for layer in _stateful(ported):
             layer.reset_state()
@@ -316,12 +316,12 @@ def step(
 
 
 def count(ported: Any) -> int:
-    """`model.count_params()`."""
+    """Returns `model.count_params()`."""
     return int(ported.count_params())
 
 
 def leaves(source: Any) -> dict[str, Leaf]:
-    """Every weight of any model or layer by its path, for counting; none before it is built."""
+    """Returns every weight of a model or layer by path, for counting; empty before it is built."""
     found: dict[str, Leaf] = {}
     for variable in getattr(source, "weights", ()):
         leaf = leaf_of(variable, trainable=bool(variable.trainable), other=False)
@@ -333,7 +333,7 @@ def leaves(source: Any) -> dict[str, Leaf]:
 
 
 def save_extra(ported: Any, folder: Path) -> list[str]:
-    """Writes model.keras beside the source; gives what the user should know about it."""
+    """Writes model.keras beside the source; returns notes for the user."""
     with _computing():
         ported.save(folder / "model.keras")
     layers = list(ported._flatten_layers(include_self=False))
@@ -356,9 +356,9 @@ def _is_model(layer: Any) -> bool:
 
 
 OPENS_FROM = (3, 13, 2)
-"""The oldest Keras that is handed a file. Older ones allocate what a dataset declares, read other
+"""The oldest Keras that opens a file here. Older ones allocate what a dataset declares, read other
 files through external storage and links, and load a SavedModel that a layer names (CVE-2026-0897,
-CVE-2026-1669, CVE-2026-1462); our own readers are held to looking at the file before."""
+CVE-2026-1669, CVE-2026-1462). Our own readers check the file first."""
 
 
 def _check_fixes(version: str) -> None:
@@ -371,7 +371,7 @@ def _check_fixes(version: str) -> None:
 
 
 def open_native(path: Path, dtype: str) -> Any:
-    """A Keras 3 file as Keras itself opens it, computing in `dtype`; no table of ours involved.
+    """Opens a Keras 3 file with Keras itself, computing in `dtype`; uses no table of ours.
 
     Raises:
         UsageError: a Keras that is too old to open files.
@@ -383,7 +383,7 @@ def open_native(path: Path, dtype: str) -> Any:
 
 
 def in_dtype(model: Any, dtype: str) -> Any:
-    """A copy of a live model that computes in `dtype`: the dtype is rewritten in its config."""
+    """Returns a copy of a live model that computes in `dtype`: its config gets that dtype."""
     with _computing(dtype):
         config = with_dtype(same_lambdas(config_of(model)), dtype)
         own = own_classes(model)
@@ -396,14 +396,14 @@ def in_dtype(model: Any, dtype: str) -> Any:
         copy.set_weights([cast(to_numpy(v), dtype) for v in graph_weights(model)])
         for layer in copy._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.Normalization):
-                layer.finalize_state()  # it computes with copies of its weights
+                layer.finalize_state()  # Normalization computes with copies of its weights
         return copy
 
 
 def _sharpen(model: Any, dtype: str) -> None:
-    """Lets models inside a model, such as stock activations, compute in `dtype`.
+    """Sets `dtype` in models inside a model, such as stock activations.
 
-    Their config does not keep it, and TensorFlow rounds plain numbers to float32.
+    Their config has no dtype, and TensorFlow rounds plain numbers to float32.
     """
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Rescaling):
@@ -413,7 +413,7 @@ def _sharpen(model: Any, dtype: str) -> None:
 
 
 def weights(ported: Any) -> dict[str, Array]:
-    """What a built model holds, by the names of `weights.safetensors`."""
+    """Returns the arrays of a built model, by the names of `weights.safetensors`."""
     return {name: to_numpy(variable) for name, variable in variables(ported).items()}
 
 
@@ -421,11 +421,11 @@ FLOAT32_INSIDE = {
     "torch": "keras.ops.matmul of float64 is off by 2.5e-8",
     "jax": "keras.ops.tanh of float64 gives float32",
 }
-"""Backends on which Keras's own operations leave float64 -> which one, measured with Keras 3.15."""
+"""Backends whose Keras operations leave float64 -> the operation; measured with Keras 3.15."""
 
 
 def inexact(dtype: str, model: Model) -> str:
-    """Why this process's Keras cannot compute a model in `dtype`, "" where it can."""
+    """Returns the reason why this Keras cannot compute a model in `dtype`, "" if it can."""
     if np.dtype(dtype).itemsize < 8:
         return ""
     if backend() != "tensorflow":
@@ -444,9 +444,9 @@ def _is_max_pool_3d(spec: L.LayerSpec) -> bool:
 
 
 def inexact_for(model: Model, dtype: str) -> dict[str, float]:
-    """Operations of `model` that this backend computes inexactly in `dtype` -> their errors.
+    """Returns operations that this backend computes inexactly in `dtype` -> their errors.
 
-    Errors are per max(1, |x|) of what the operation is given; the words name the layers.
+    Errors are per max(1, |x|) of the operation's input; the keys name the layers.
     """
     if backend() != "tensorflow":
         return {}
@@ -469,24 +469,24 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
 
 
 EXACT = 1e-30
-"""Less than any constant of a layer."""
+"""Smaller than any constant of a layer."""
 
 ROUNDED: dict[type[L.LayerSpec], str] = {
     L.Relu: "tf.nn.leaky_relu rounds its slope to float32",
     L.MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
 }
-"""Layers of which Keras on TensorFlow rounds a constant, whatever the dtype."""
+"""Layers with a constant that Keras on TensorFlow rounds to float32 in every dtype."""
 
 
 def _rounded(spec: L.LayerSpec) -> float | None:
-    """The constant of a layer that is rounded, None if it has none."""
+    """Returns the constant of a layer that is rounded, None if it has none."""
     if isinstance(spec, L.MultiHeadAttention):
         return 1.0 / math.sqrt(spec.key_dim)
     return spec.slope if isinstance(spec, L.Relu) and is_leaky(spec) else None
 
 
 def _activations(spec: L.LayerSpec) -> set[str]:
-    """Activations of a layer and of the layers inside it."""
+    """Returns the activations of a layer and of the layers inside it."""
     held = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
     inner = [part for _, part in spec.weighted_parts if part is not spec]
     return held.union(*map(_activations, inner))

@@ -1,4 +1,4 @@
-"""Live models of a user's own class: their graph, where it is all they compute, or what to say."""
+"""Live models of a user's class: returns their graph if it is complete, or an error with advice."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..read.context import registered_name
 from ..read.shared_layers import held_by, marked
 
 WIRED = ("Sequential", "Functional")
-"""Classes of Keras whose configs say how their layers are wired."""
+"""Classes of Keras whose configs contain the graph of layers."""
 
 CODE = ("__call__", "call", "compute_mask")
-"""What a class of the user may write anew so that a graph no longer says what it computes."""
+"""Methods that a user's class may override, so that the graph is not the whole function."""
 
 
 def wired_as(model: Any) -> str:
-    """The class of Keras whose graph is all that a live model computes, "" if it computes more.
+    """Returns the Keras class whose graph is all that a live model computes, "" for more.
 
     Training steps, losses and metrics of a class of the user change nothing of a trained function.
     """
@@ -28,7 +28,7 @@ def wired_as(model: Any) -> str:
 
 
 def own_code(model: Any) -> str:
-    """The method of a live model's class that the user wrote and no config holds, "" if none."""
+    """Returns the method of a live model's class that the user wrote, "" if none."""
     for name in CODE:
         owners = (cls for cls in type(model).__mro__ if name in vars(cls))
         if name in vars(model) or not _is_keras(next(owners)):
@@ -46,16 +46,16 @@ def _is_keras(cls: type) -> bool:
 
 
 def config_of(model: Any) -> dict[str, Any]:
-    """The config of a live model as a file of Keras's own classes has it.
+    """Returns the config of a live model as a file with Keras's own classes has it.
 
-    Layers that occur twice in it have one mark. Nested models of the user's classes are in it as
-    Keras's where that is all they are.
+    Layers that occur twice have one mark. Nested models of the user's classes are written as
+    Keras's classes where their graph is complete.
     """
     return marked(_plain(_own_config(model), model), model)
 
 
 def _own_config(model: Any) -> dict[str, Any]:
-    """A model's config; that of a class of the user as Keras writes its own classes'."""
+    """Returns a model's config; for a user's class, in the form of Keras's classes."""
     import keras
 
     kind = wired_as(model)
@@ -64,12 +64,12 @@ def _own_config(model: Any) -> dict[str, Any]:
         own |= {"config": keras.Sequential.get_config(model)}
         return dict(json.loads(json.dumps({**own, "build_config": model.get_build_config()})))
     if kind and not _is_keras(type(model)):
-        model = keras.Model(model.input, model.output, name=model.name)  # of the same layers
+        model = keras.Model(model.input, model.output, name=model.name)  # with the same layers
     return dict(json.loads(model.to_json()))
 
 
 def _plain(config: dict[str, Any], model: Any) -> dict[str, Any]:
-    """A model's config, changed: nested models of the user's classes as Keras's, at any depth."""
+    """Replaces nested models of the user's classes by Keras's, at any depth, in the config."""
     for entry, layer in held_by(config, model):
         if hasattr(layer, "layers") and wired_as(layer) and not registered_name(entry):
             if not _is_keras(type(layer)):
@@ -79,9 +79,9 @@ def _plain(config: dict[str, Any], model: Any) -> dict[str, Any]:
 
 
 def graph_weights(layer: Any) -> list[Any]:
-    """The variables of a live layer in Keras's order, but those that no layer of a graph has.
+    """Returns the variables of a live layer in Keras's order that a layer of its graph has.
 
-    A class of the user may keep more of them, for its training step alone.
+    A user's class may have more, for its training step only.
     """
     used = {id(variable) for variable in _used(layer)}
     return [variable for variable in layer.weights if id(variable) in used]
@@ -98,11 +98,11 @@ def _used(layer: Any) -> Iterator[Any]:
 
 
 def by_hand(model: Any, read: Callable[[Any], Model]) -> UnsupportedError:
-    """The error for a subclassed model: which of its layers port as they are, and which do not.
+    """Returns the error for a subclassed model: layers that port, and layers that do not.
 
     Args:
         model: a live model.
-        read: gives the Model of one layer of it.
+        read: returns the Model of one of its layers.
     """
     known, others = [], []
     for layer in model.layers:

@@ -1,4 +1,4 @@
-"""Classes and functions of the user in live Keras models; Keras is there when these are called."""
+"""Classes and functions of the user in live Keras models; callers have imported Keras."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from xlstm.errors import UnsupportedError
 from xlstm.ir.precision import HALF
 
 PORTED = "xlstm_port_"
-"""First letters of the names of the modules that `port` makes."""
+"""Prefix of the names of the modules that `port` makes."""
 
 COPY = "xlstm>SameLambda"
-"""Stands for Lambda in the config of a copy, which Keras would make from the bytes of its code."""
+"""Replaces Lambda in the config of a copy; Keras would build that from the bytes of its code."""
 
 
 def classes_told(layers: Sequence[Any]) -> list[str]:
-    """How model.keras is opened where its layers are classes of model.py."""
+    """Returns the code to open model.keras where its layers are classes of model.py."""
     import keras
 
     own = {type(layer) for layer in layers if _emitted(type(layer))}
@@ -34,14 +34,14 @@ def classes_told(layers: Sequence[Any]) -> list[str]:
 
 
 _RUNNING = threading.RLock()
-"""Taken by whoever executes emitted source that may register classes."""
+"""Lock for executing emitted source that may register classes."""
 
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Leaves the classes that Keras knows by name as they are, whatever emitted source registers.
+    """Restores the classes registered in Keras after emitted source has run.
 
-    Keras knows them in one dict for the whole process. What other threads register meanwhile stays.
+    Keras has one dict for the whole process. Classes that other threads register stay.
     """
     import keras
 
@@ -66,9 +66,9 @@ def _emitted(registered: Any) -> bool:
 
 @contextlib.contextmanager
 def made_in(dtype: str, own: bool) -> Iterator[None]:
-    """Lets layers inside classes of the user compute in `dtype`: no config keeps that of those.
+    """Sets the default dtype of layers inside the user's classes, which no config has.
 
-    Keras keeps the default of a thread for that thread alone.
+    Keras has one default for each thread.
     """
     import keras
 
@@ -84,7 +84,7 @@ def made_in(dtype: str, own: bool) -> Iterator[None]:
 
 
 def own_classes(model: Any) -> dict[str, Any]:
-    """What a copy of a live model is made of beside Keras's classes, by the names in its config."""
+    """Returns the user's classes in a live model, by the names in its config."""
     import keras
 
     layers = list(model._flatten_layers(include_self=False))
@@ -97,7 +97,7 @@ def own_classes(model: Any) -> dict[str, Any]:
         raise UnsupportedError(f"keras {model.name}", want, got, "rename one")
 
     class SameLambda:
-        """Makes Lambda layers that call the very functions of the model's."""
+        """Makes Lambda layers that call the model's own functions."""
 
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Any:
@@ -111,7 +111,7 @@ def own_classes(model: Any) -> dict[str, Any]:
 
 
 def same_lambdas(config: Any) -> Any:
-    """A config with what stands for them in the place of Lambda layers."""
+    """Returns a config with replacements for Lambda layers."""
     if isinstance(config, list):
         return [same_lambdas(item) for item in config]
     if not isinstance(config, dict):
@@ -124,14 +124,14 @@ def same_lambdas(config: Any) -> Any:
 
 
 def with_dtype(config: Any, dtype: str) -> Any:
-    """A config with every dtype of numbers in it another one."""
+    """Returns a config with every dtype of floats replaced."""
     if isinstance(config, list):
         return [with_dtype(item, dtype) for item in config]
     if not isinstance(config, dict):
         return config
     kind = config.get("class_name")
     if dtype in HALF and kind == "InputLayer":
-        return config  # row numbers that half precision does not hold
+        return config  # row numbers that half precision cannot store
     if dtype == "bfloat16" and kind in ("Orthogonal", "OrthogonalInitializer"):
         return "zeros"  # there is no QR decomposition in bfloat16, and weights are set
     return {

@@ -1,4 +1,4 @@
-"""Puts the hub's graph together from the calls of a Keras model; imports no framework."""
+"""Builds the canonical graph from the calls of a Keras model; imports no framework."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from .weights import halves_train, read_weights, trainable_of
 REDUCED = "which is reduced over all samples of a batch"
 
 MOVES = (L.Permute, L.Flatten, L.Reshape)
-"""Specs beside the one that a layer is named for."""
+"""Specs that move the axes around the main spec of a layer."""
 
 
 class KerasGraphBuilder:
-    """Puts the hub's graph together from the calls of a Keras model.
+    """Builds the canonical graph from the calls of a Keras model.
 
     Attributes:
-        nodes: the hub's graph so far.
-        weights: node -> hub tensors.
-        carried: the masks of its tensors.
-        moves: names of the nodes that only move the axes of one layer.
-        rows: numbers of samples that constants in it have.
+        nodes: the canonical graph so far.
+        weights: node -> canonical tensors.
+        carried: masks of the tensors.
+        moves: names of nodes that only move the axes of one layer.
+        rows: batch sizes of constants in the graph.
     """
 
     def __init__(self, reader: ReadContext, graph: Graph) -> None:
@@ -61,14 +61,14 @@ class KerasGraphBuilder:
         self._names: set[str] = {call.name for call in graph.calls}
 
     def edge(self, tensor: KerasTensor, where: str) -> Edge:
-        """The hub's edge of an output of a layer.
+        """Returns the edge of an output of a layer.
 
         Raises:
             FileError: the layer has no such output.
             UnsupportedError: a mask that an operation computes, where it has no numbers.
         """
         todo = [tensor] if self._waits(tensor) else []
-        while todo:  # what an operation reads before it, however many there are
+        while todo:  # first the inputs of an operation; a loop, as chains may be long
             name, call = self.carried.operations[todo[-1][:2]]
             if waiting := [read for read in call.inputs if self._waits(read)]:
                 todo += waiting
@@ -84,10 +84,10 @@ class KerasGraphBuilder:
         return self.carried.is_mask(tensor) and tensor[:2] not in self._placed
 
     def output(self, tensor: KerasTensor, where: str) -> Edge:
-        """The hub's edge of what a layer reads, or of an output of the model.
+        """Returns the edge of an input of a layer, or of an output of the model.
 
         Raises:
-            UnsupportedError: what operations reduced over all samples.
+            UnsupportedError: a tensor that was reduced over all samples.
         """
         edge = self.edge(tensor, where)
         if edge in self.carried.alike:
@@ -106,11 +106,11 @@ class KerasGraphBuilder:
             self._add_operation(call, operation, where)
         else:
             self._add_layer(call, where)
-        # one node was reckoned with before
+        # one node was counted before
         self.reader.budget.spend("expanded nodes", max(len(self.nodes) - before - 1, 0), where)
 
     def _add_joint(self, call: LayerCall, where: str) -> None:
-        """Gives a tensor the mask that a call names, or that another tensor carries."""
+        """Assigns to a tensor the mask that a call names, or that another tensor carries."""
         self._edges[call.output()] = self.edge(call.inputs[0], where)
         carrier = call.options.get("carrier")
         mask = self.carried.of.get(carrier) if carrier else self.carried.masks(call, where)[0]
@@ -128,7 +128,7 @@ class KerasGraphBuilder:
         self.carried.booleans |= {edge} if spec.dtype == "bool" else set()
 
     def _add_operation(self, call: LayerCall, name: str, where: str) -> None:
-        """Adds an operation; one on masks is looked at when a layer names its result."""
+        """Adds an operation; one on masks is added when a layer names its result."""
         on_mask = call.inputs and (
             self.carried.is_mask(call.inputs[0])
             or self._edges.get(call.inputs[0]) in self.carried.booleans
@@ -201,7 +201,7 @@ class KerasGraphBuilder:
             self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
 
     def _sized(self, call: LayerCall, spec: L.LayerSpec) -> L.LayerSpec:
-        """A registered layer with the shapes of its tensors: the file's, or those of its owner."""
+        """Returns a registered layer with the shapes of its tensors: the file's, or its owner's."""
         if call.name in self._owners:
             own, first = (
                 unwrap_time_distributed(spec),
@@ -220,7 +220,7 @@ class KerasGraphBuilder:
         return self.nodes.node(edge.node).spec
 
     def _wrapped(self, spec: L.LayerSpec, inputs: Sequence[Edge], call: LayerCall) -> L.LayerSpec:
-        """A spec for every time step, where the model around it is applied to each by itself."""
+        """Returns a spec for every time step, for a layer of a model inside TimeDistributed."""
         for _ in range(call.wraps):
             ranks = {len(self.nodes.shape(x)) for x in inputs}
             if isinstance(spec, (L.Merge, L.Compare, L.Where)) and len(ranks) == 1:
@@ -238,7 +238,7 @@ class KerasGraphBuilder:
         inputs: list[Edge],
         masks: Sequence[Mask],
     ) -> list[list[Edge]]:
-        """Adds a merge whose numbers depend on the masks of its inputs."""
+        """Adds a merge whose values depend on the masks of its inputs."""
         (spec,), where = specs, self.reader.where(call.name)
         assert isinstance(spec, L.Merge)
         kept = [None if mask is None else self.carried.sure(mask, where) for mask in masks]
@@ -246,7 +246,7 @@ class KerasGraphBuilder:
         check_shapes(shapes, [mask and self.nodes.shape(mask) for mask in kept], where)
         if call.wraps:
             raise UnsupportedError(where, "inputs without masks at every step", "masks", LIMITS)
-        # extremes look at every mask again for every input
+        # maximum and minimum read every mask once for every input
         self.reader.budget.spend("expanded nodes", len(inputs) * len({*kept}), where)
         made: list[Edge] = []
         found, name = masked_merge(spec, inputs, kept, len(shapes[0])).found, self._name(call)
@@ -263,7 +263,7 @@ class KerasGraphBuilder:
         inputs: list[Edge],
         masks: Sequence[Mask],
     ) -> list[list[Edge]]:
-        """Adds the nodes of a layer, one after the other; gives their outputs."""
+        """Adds the nodes of a layer, one after the other; returns their outputs."""
         where = self.reader.where(call.name)
         channels = channels_of(specs)
         starts = self._starts(call, inputs[0], where, channels)
@@ -295,14 +295,14 @@ class KerasGraphBuilder:
             if channels and channels.joined and number == channels.core:
                 inputs = found[-1][:2]
             if obeyed and number < last and getattr(spec, "go_backwards", False):
-                # the cells after the first see its order of the steps
+                # later cells get the steps in the order of the first one
                 mask = self._add(where, self._free(f"{name}/mask"), L.Reverse(), [obeyed])
         if channels:
             found[channels.core] = self._moved_back(call, channels, found[channels.core])
         return found
 
     def _moved_back(self, call: LayerCall, channels: Channels, found: list[Edge]) -> list[Edge]:
-        """The outputs of a layer whose channels come first; the first one is moved by the last."""
+        """Returns the outputs of a layer with channels first; the last node moves the first one."""
         rest, spec = found[1 + channels.joined :], self._spec(found[0])
         twice = isinstance(spec, L.Bidirectional) and spec.merge == "none" and not channels.joined
         moved = found[:1]
@@ -314,7 +314,7 @@ class KerasGraphBuilder:
         return moved
 
     def _move(self, call: LayerCall, move: L.LayerSpec, edge: Edge, part: str) -> Edge:
-        """A tensor of a layer with its channels in another place."""
+        """Adds a node that moves the channels of a tensor of a layer."""
         name, where = self._free(f"{call.name}/{part}"), self.reader.where(call.name)
         self.moves.add(name)
         return self._add(where, name, self._wrapped(move, [edge], call), [edge])
@@ -322,7 +322,7 @@ class KerasGraphBuilder:
     def _starts(
         self, call: LayerCall, x: Edge, where: str, channels: Channels | None = None
     ) -> list[Edge]:
-        """The initial states that a call names; constants among them are made for every sample."""
+        """Returns the initial states that a call names; constants are repeated for every sample."""
         found = [self.output(tensor, where) for tensor in call.states]
         if channels:
             pairs = enumerate(found)
@@ -337,7 +337,7 @@ class KerasGraphBuilder:
         return found
 
     def _again(self, owner: tuple[str, L.LayerSpec], spec: L.LayerSpec, where: str) -> str:
-        """The node whose layer is called again.
+        """Returns the node whose layer is called again.
 
         Raises:
             UnsupportedError: a layer that keeps states, or whose calls differ.
@@ -353,7 +353,7 @@ class KerasGraphBuilder:
         return ""
 
     def _attended(self, spec: L.LayerSpec, masks: Sequence[Mask], where: str) -> list[Edge]:
-        """The masks that are inputs of attention."""
+        """Returns the masks that are inputs of attention."""
         if not isinstance(spec, (L.Attention, L.MultiHeadAttention)):
             return []
         return [self.carried.sure(masks["qvk".index(name)], where) for name in spec.masks]
@@ -361,10 +361,10 @@ class KerasGraphBuilder:
     def _obeyed(
         self, call: LayerCall, spec: L.LayerSpec, x: Shape, mask: Mask, specs: Sequence[L.LayerSpec]
     ) -> Edge | None:
-        """The mask edge of a node.
+        """Returns the mask edge of a node.
 
         Raises:
-            UnsupportedError: a mask that the layer would obey and that has no form here.
+            UnsupportedError: a mask that the layer would use and that has no exact form.
         """
         wanted = spec.mask_shape(x)
         if mask is None or wanted is None:
@@ -385,14 +385,14 @@ class KerasGraphBuilder:
         return edge
 
     def _name(self, call: LayerCall) -> str:
-        """The name of a call's node: its layer's, with the number of later calls."""
+        """Returns the name of a call's node: its layer's, with the number of later calls."""
         return self._numbered(call) if call.name in self.nodes else call.name
 
     def _numbered(self, call: LayerCall) -> str:
         return self._free(f"{call.name}/{call.number or 1}")
 
     def _stages(self, call: LayerCall, specs: Sequence[L.LayerSpec]) -> list[str]:
-        """Names of a layer's nodes: the one it is named for has the layer's, the others numbers."""
+        """Returns names of a layer's nodes: the layer's for the main one, else numbers."""
         name = self._name(call)
         heavy = [n for n, spec in enumerate(specs) if spec.weighted_parts]
         main = heavy or [
@@ -408,7 +408,7 @@ class KerasGraphBuilder:
         return names
 
     def _free(self, name: str) -> str:
-        """A name that no other node has."""
+        """Returns a name that no other node has."""
         while name in self._names:
             name += "_"
         self._names.add(name)
@@ -421,7 +421,7 @@ class KerasGraphBuilder:
         found: list[list[Edge]],
         masks: Sequence[Mask],
     ) -> None:
-        """Notes which edge each output of a layer is, and which mask it carries."""
+        """Records the edge of each output of a layer, and the mask that it carries."""
         (y, *rest), last = found[-1], main_of(specs)
         edges = [y, *(edge for own in found[:-1] for edge in own[1:]), *rest]
         inner = unwrap_time_distributed(last)
@@ -437,7 +437,7 @@ class KerasGraphBuilder:
         self.carried.of |= {call.output(n): carried for n in range(1 + two) if carried}
 
     def _add(self, where: str, *args: object, **options: object) -> Edge:
-        """Adds a node; what makes no sense is the file's fault here, not the caller's."""
+        """Adds a node; invalid options are an error of the file here, not of the caller."""
         try:
             edge = self.nodes.add(*args, **options)  # type: ignore[arg-type]
         except UsageError as error:

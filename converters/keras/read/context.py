@@ -1,4 +1,4 @@
-"""What reading one Keras model keeps in mind: its era, its weights, what it found on the way."""
+"""State of reading one Keras model: its version, weights, notes and warnings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LIMITS = "see the README's limits"
 
 @dataclass(frozen=True)
 class CallContext:
-    """What a layer is called on.
+    """Inputs and options with which a layer is called.
 
     Attributes:
         shapes: of one sample of each input.
-        masked: whether each input has a mask.
-        options: what else the call says.
-        several: whether anything reads the second output, of this call or of another.
+        masked: True for each input with a mask.
+        options: other arguments of the call.
+        several: True if the second output of any call is read.
     """
 
     shapes: tuple[Shape, ...]
@@ -40,15 +40,15 @@ class CallContext:
 
 @dataclass(frozen=True)
 class LayerRule:
-    """How the config of one Keras class is read.
+    """Rule that reads the config of one Keras class.
 
     Attributes:
         build: (config, input shape, context) -> spec, or several, one after the other.
         reads: keys that `build` uses.
         harmless: further keys without effect on the trained function.
         only: keys of which one value is supported; any other is refused by name.
-        arguments: what its call takes, in order; the first is the data.
-        joins: whether it takes several inputs: `build` gets Given instead of a shape.
+        arguments: names of the arguments of its call, in order; the first is the data.
+        joins: True for several inputs: `build` gets a CallContext instead of a shape.
     """
 
     build: Callable[[Config, Any, ReadContext], LayerSpec | Sequence[LayerSpec]]
@@ -60,11 +60,11 @@ class LayerRule:
 
 
 BACKENDS = ("", "tensorflow", "jax", "torch", "theano", "cntk")
-"""What Keras has computed with, and files that do not say it."""
+"""Backends in files of Keras; "" for files without one."""
 
 
 class Paths:
-    """Finds the paths at or below another one without looking at all.
+    """Finds the paths at or below another one without a search through all.
 
     >>> Paths(["lstm/cell/vars", "lstm_1/cell/vars", "lstm"]).below("lstm")
     ['lstm', 'lstm/cell/vars']
@@ -78,13 +78,13 @@ class Paths:
         insort(self._sorted, path)
 
     def below(self, path: str) -> list[str]:
-        """The path itself, if it is one, and those that go on from it."""
+        """Returns the path itself, if it is one, and the paths that continue it."""
         at = bisect_left(self._sorted, path)
         own = self._sorted[at : at + 1]
         return [*(own if own == [path] else []), *self.inside(f"{path}/")]
 
     def inside(self, folder: str) -> list[str]:
-        """Those that start with a path that ends with a slash; all for the empty one."""
+        """Returns the paths that start with a folder (with its slash); all for ""."""
         if not folder:
             return list(self._sorted)
         # "0" is the character after "/"
@@ -97,8 +97,8 @@ class ReadContext:
 
     Attributes:
         era: of the config.
-        weights_era: of the weights; None where they lie in a file of their own that proves none.
-        from_cudnn: what `where` calls layers whose weights cuDNN laid out.
+        weights_era: of the weights; None for a separate file that proves none.
+        from_cudnn: names of layers with weights in cuDNN's layout, as `where` returns them.
     """
 
     def __init__(
@@ -140,30 +140,30 @@ class ReadContext:
 
     @property
     def backend(self) -> str:
-        """What the Keras that wrote the weights computed with, "" if no file says it."""
+        """Backend of the Keras that wrote the weights, "" if no file has it."""
         joined = self.description.architecture
         if self.description.backend or joined is None or self.weights_major == 1:
             return self.description.backend
         return joined.backend
 
     def take(self, key: str) -> tuple[Stored, ...]:
-        """The arrays stored under a layer's name or path, once."""
+        """Returns the arrays stored under a layer's name or path, once."""
         return self._left.pop(key, ())
 
     def give(self, key: str, stored: tuple[Stored, ...]) -> None:
-        """Puts arrays under another name, to be taken from there."""
+        """Stores arrays under another name, to be taken from there."""
         if key not in self._left:
             self._paths.add(key)
         self._left[key] = stored
 
     def leave(self, keys: Collection[str]) -> None:
-        """Forgets the arrays of layers that are not read, and all below their paths."""
+        """Drops the arrays of layers that are not read, and all below their paths."""
         for key in keys:
             for path in self.below(key):
                 del self._left[path]
 
     def below(self, path: str) -> list[str]:
-        """Paths with arrays at or below one, not taken yet."""
+        """Returns paths with arrays at or below one, not taken yet."""
         return [key for key in self._paths.below(path) if key in self._left]
 
     def check_used(self) -> None:
@@ -180,22 +180,22 @@ class ReadContext:
             )
 
     def where(self, name: object) -> str:
-        """What errors and notes call a layer."""
+        """Returns the name of a layer in errors and notes."""
         return f"{self.file}, layer {name}"
 
     def note(self, line: str) -> None:
-        """Keeps a note, once."""
+        """Adds a note, once."""
         self.notes[line] = None
 
     def warn(self, line: str) -> None:
-        """Keeps a warning, once."""
+        """Adds a warning, once."""
         self.warnings[line] = None
 
     def activation(self, value: Any, where: str) -> str:
-        """The hub's name of an activation, by the era of the file.
+        """Returns the canonical name of an activation, by the era of the file.
 
         Raises:
-            UnsupportedError: one without an exact form here.
+            UnsupportedError: an activation without an exact form.
         """
         if value is None:
             return "linear"
@@ -211,7 +211,7 @@ class ReadContext:
         return found
 
     def all_warnings(self) -> tuple[str, ...]:
-        """Every warning, the old hard_sigmoid of all layers in one."""
+        """Returns every warning; those of the old hard_sigmoid are joined into one."""
         if not self._old_hard_sigmoid:
             return tuple(self.warnings)
         names = ", ".join(dict.fromkeys(self._old_hard_sigmoid))
@@ -220,10 +220,10 @@ class ReadContext:
         return (line, *self.warnings)
 
     def modern(self, layer: Config, where: str) -> tuple[str, dict[str, Any]]:
-        """Class name and options of a layer in today's words, by the tables of its era.
+        """Returns class name and options of a layer in today's names, by the tables of its era.
 
         Raises:
-            FileError: an option given under its old and its new name.
+            FileError: an option under both its old and its new name.
         """
         found, options = modern_options(layer, self.major)
         if self.major == 1:
@@ -235,7 +235,7 @@ class ReadContext:
 
 
 def _unknown(value: Any, where: str, names: Mapping[str, str]) -> UnsupportedError:
-    """The refusal of an activation."""
+    """Returns the error for an unknown activation."""
     if isinstance(value, str):
         got = f"{value}: {REFUSED[value]}" if value in REFUSED else value
         return UnsupportedError(where, f"one of {', '.join(names)}", got, "use one of these")
@@ -244,16 +244,16 @@ def _unknown(value: Any, where: str, names: Mapping[str, str]) -> UnsupportedErr
 
 
 def is_custom(layer: Config) -> bool:
-    """Whether a class is somebody's own, whatever it is called."""
+    """True for a class of the user, whatever its name."""
     module, registered = layer.get("module"), layer.get("registered_name")
     package = str(module or "keras").split(".")[0]
     if registered and "module" in layer and module is None:
-        return True  # Keras 3 keeps no module of the main program's classes
+        return True  # Keras 3 writes no module for classes of the main program
     return package not in ("keras", "tf_keras", "tensorflow") or ">" in str(registered or "")
 
 
 def registered_name(layer: Config) -> str:
-    """The name under which the user registered a layer, "" if he did not."""
+    """Returns the name under which the user registered a layer, "" if it is not registered."""
     if not custom.any_registered():
         return ""
     options, kind = layer.get("config"), str(layer.get("class_name"))
@@ -267,13 +267,13 @@ NESTED = ("Sequential", "Functional", "Model")
 
 
 def is_operation(layer: Config) -> bool:
-    """Whether a config is one of an operation of Keras 3, which is no layer."""
+    """True for the config of an operation of Keras 3, which is no layer."""
     module = str(layer.get("module") or "")
     if registered_name(layer):
         return False
     if module:
         return module.startswith("keras.src.ops")
-    # HDF5 files keep no module; every layer has one of these options, and no operation has
+    # HDF5 files have no module; every layer has one of these options, and no operation does
     nodes, own = layer.get("inbound_nodes"), layer.get("config")
     new = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], Mapping)
     named = isinstance(own, Mapping) and not LAYERS_ALONE & set(own)
@@ -284,13 +284,13 @@ LAYERS_ALONE = frozenset({"trainable", "batch_shape", "layers", "rate"})
 """Options of layers; `rate` because SpatialDropout writes no `trainable`."""
 
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "bool")
-"""Dtypes of whole numbers, which inputs have, and Embeddings of old files name as their own."""
+"""Dtypes of integers, which inputs have, and Embeddings in old files."""
 
 DTYPES = frozenset("float16 bfloat16 float32 float64 mixed_float16 mixed_bfloat16".split())
 
 
 def dtype_policy(value: Any) -> str:
-    """Name of a dtype or dtype policy as configs write it; float32 where there is none."""
+    """Returns the name of a dtype or dtype policy in a config; float32 if there is none."""
     if isinstance(value, Mapping):
         config = value.get("config", {})
         name = config.get("name") if isinstance(config, Mapping) else None

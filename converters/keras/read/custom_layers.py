@@ -1,4 +1,4 @@
-"""Layers that the user registered, as files of Keras hold them; imports no framework."""
+"""Reads layers that the user registered; imports no framework."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NOT_OPTIONS = frozenset("name trainable dtype batch_input_shape batch_shape inpu
 """Keys of a config that are no options of the layer."""
 
 LAMBDA_OPTIONS = ("arguments",)
-"""Keys of the config of a Lambda that are no code, which nobody decodes."""
+"""Keys of a Lambda's config that are no code; code is never decoded."""
 
 
 def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContext) -> Custom:
-    """The spec of a registered layer; the shapes of its tensors are not known yet.
+    """Returns the spec of a registered layer; the shapes of its tensors are not known yet.
 
     Raises:
         UnsupportedError: masks on other inputs than the only one of a layer that uses masks.
@@ -40,23 +40,23 @@ def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContex
 
 
 def is_registered(spec: LayerSpec) -> bool:
-    """Whether a layer, or the one at every time step, is one that the user registered."""
+    """True if a layer, or the one inside TimeDistributed, is registered by the user."""
     return isinstance(unwrap_time_distributed(spec), Custom)
 
 
 def taken(reader: ReadContext, name: str, group: str) -> tuple[Stored, ...]:
-    """The tensors of a registered layer in the order of the file, those of layers inside it too.
+    """Returns the tensors of a registered layer in file order, those of inner layers too.
 
     Args:
-        reader: what is read.
-        name: of the layer, those around it before it.
+        reader: the context of reading.
+        name: of the layer, after the names of the layers around it.
         group: its path in new weights files.
     """
     if reader.description.by_name:
         return reader.take(name)
-    # states of random generators are no tensors of it
+    # states of random generators are no weights
     paths = [key for key in reader.below(group) if key.split("/")[-1] != "seed_generator"]
-    # its own before those of layers inside it, which come by their names
+    # the layer's own come first, then those of layers inside it, sorted by name
     paths.sort(key=lambda path: (path.count("/"), path))
     return tuple(
         replace(stored, name=f"{path.removeprefix(group)}/{stored.name}".strip("/"))
@@ -66,10 +66,10 @@ def taken(reader: ReadContext, name: str, group: str) -> tuple[Stored, ...]:
 
 
 def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where: str) -> LayerSpec:
-    """The spec with the shapes of its tensors, which files alone tell; notes which is which.
+    """Returns the spec with the shapes of its tensors from the file; notes the name of each.
 
     Raises:
-        WeightsError: as many names as tensors were not registered.
+        WeightsError: the numbers of names and of tensors differ.
     """
     own = unwrap_time_distributed(spec)
     assert isinstance(own, Custom)
@@ -90,7 +90,7 @@ def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where:
 
 
 def check_told(spec: LayerSpec, masks: Sequence[object], where: str) -> None:
-    """Raises UnsupportedError for a call that hands a mask to a layer that was told to use none."""
+    """Raises UnsupportedError for a call that passes a mask to a layer registered without masks."""
     own = unwrap_time_distributed(spec)
     if isinstance(own, Custom) and not own.sees_mask and any(mask is not None for mask in masks):
         want = f'mask="uses" or "uses and passes" of {own.layer}, which is called with a mask'

@@ -1,4 +1,4 @@
-"""Which layer of a Keras model reads what: every era's Sequential and functional configs alike."""
+"""Reads the graph of a Keras model from Sequential and functional configs of every version."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Graph:
 
     Attributes:
         name: the model's.
-        calls: of layers, the input layers among them, each after those it reads.
+        calls: calls of layers, with input layers, each after those that it reads.
         inputs: names of the input layers, in calling order.
-        outputs: what the model returns.
+        outputs: tensors that the model returns.
         keys: names of the outputs where they are a dict, sorted.
-        deep: what of the outputs is more than a list or a dict of tensors.
+        deep: a part of the outputs that is no flat list or dict of tensors.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Graph:
     deep: str = ""
 
     def masks_alone(self) -> set[str]:
-        """The input layers that are read as masks and as nothing else."""
+        """Returns the input layers that are read only as masks."""
         read = {t.layer for call in self.calls for t in (*call.inputs, *call.states)}
         read |= {tensor.layer for tensor in self.outputs}
         masks = {mask.layer for call in self.calls for mask in call.masks if mask}
@@ -51,7 +51,7 @@ class Graph:
 
 
 def layers_of(config: Config, where: str) -> list[Config]:
-    """The configs of a model's layers and operations.
+    """Returns the configs of a model's layers and operations.
 
     Raises:
         UnsupportedError: a model that is neither Sequential nor functional.
@@ -72,7 +72,7 @@ def layers_of(config: Config, where: str) -> list[Config]:
 
 
 def _somebodys(where: str, kind: str, own: Any) -> UnsupportedError:
-    """The error for a model of a class that Keras does not have."""
+    """Returns the error for a model of a class that Keras does not have."""
     got = kind
     do = "build it in its Keras and port its layers one by one; the wiring is yours to write"
     if isinstance(own, Mapping) and "layers" in own:
@@ -85,17 +85,17 @@ def _somebodys(where: str, kind: str, own: Any) -> UnsupportedError:
 
 
 def name_of(layer: Config) -> str:
-    """A layer's name."""
+    """Returns a layer's name."""
     options = layer.get("config")
     own = options.get("name") if isinstance(options, Mapping) else None
     return str(layer.get("name") or own or layer.get("class_name"))
 
 
 def read_graph(config: Config, where: str) -> Graph:
-    """The graph of a model's config.
+    """Reads the graph of a model's config.
 
     Raises:
-        UnsupportedError: layers called in ways that the hub has no form of.
+        UnsupportedError: calls of layers without an exact form.
         FileError: a config that is incomplete or contradicts itself.
     """
     layers, own = layers_of(config, where), config.get("config")
@@ -112,7 +112,7 @@ def read_graph(config: Config, where: str) -> Graph:
 
 
 def _sequential(name: str, config: Any, layers: list[Config], where: str) -> Graph:
-    """The graph of a chain."""
+    """Returns the graph of a chain."""
     first = layers[0]
     if first.get("class_name") != "InputLayer":
         first = {"class_name": "InputLayer", "config": _built_for(config, first)}
@@ -138,17 +138,17 @@ def _sequential(name: str, config: Any, layers: list[Config], where: str) -> Gra
 
 
 STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1, **dict.fromkeys(CONV_LSTMS, 2)}
-"""Class of a layer -> how many states it keeps."""
+"""Class of a layer -> number of its states."""
 
 
 def _count(layer: Config, where: str) -> int:
-    """The number of a layer's outputs; Keras 3 takes several of the last one of a Sequential."""
+    """Returns a layer's number of outputs; in Keras 3 the last of a Sequential may have several."""
     if class_of(layer) in NESTED and not is_custom(layer):
         return len(read_graph(layer, where).outputs)
     try:
         return 1 if registered_name(layer) else _outputs_of(layer)
     except (KeyError, TypeError, AttributeError, ValueError):
-        return 1  # whoever reads its options says what is wrong with them
+        return 1  # the rule of the class reports wrong options
 
 
 def _outputs_of(layer: Config) -> int:
@@ -160,7 +160,7 @@ def _outputs_of(layer: Config) -> int:
 
 
 def _states_of(layer: Config) -> int:
-    """How many states a recurrent layer returns."""
+    """Returns the number of states that a recurrent layer returns."""
     if not layer["config"].get("return_state"):
         return 0
     if class_of(layer) == "RNN":
@@ -169,7 +169,7 @@ def _states_of(layer: Config) -> int:
 
 
 def _branches(first: Config, where: str) -> list[LayerCall]:
-    """The models that a Merge of Keras 1 starts a chain with, each after an input of its own."""
+    """Returns the calls of the models in a Merge of Keras 1, each after its own input."""
     options = first.get("config", {})
     models = options.get("layers") if first.get("class_name") == "Merge" else None
     calls = []
@@ -183,7 +183,7 @@ def _branches(first: Config, where: str) -> list[LayerCall]:
 
 
 def _built_for(config: Any, first: Config) -> Config:
-    """Options of the input layer that a Sequential model has not: each era keeps them elsewhere."""
+    """Returns options of a Sequential model's missing input layer, which depend on the era."""
     options, built = first.get("config", {}), first.get("build_config")
     if first.get("class_name") in NESTED and _inner_input(first) is not None:
         return _inner_input(first) or {}
@@ -199,7 +199,7 @@ def _built_for(config: Any, first: Config) -> Config:
 
 
 def _inner_input(model: Config) -> Config | None:
-    """Options of the first input layer of a model that is the first layer of another."""
+    """Returns options of the first input layer of a model that is the first layer of another."""
     own = model.get("config")
     layers = own.get("layers") if isinstance(own, Mapping) else own
     first = layers[0] if isinstance(layers, list) and layers else None
@@ -229,7 +229,7 @@ def _functional(name: str, config: Config, layers: list[Config], where: str) -> 
 
 
 def _named_outputs(found: Any) -> tuple[tuple[str, ...], str]:
-    """The keys of a dict of outputs, and what is more than a list or a dict of tensors."""
+    """Returns the keys of a dict of outputs, and a part that is no flat list or dict."""
     if isinstance(found, Mapping) and "class_name" not in found:
         deep = [key for key in sorted(found) if not is_tensor(found[key])]
         return tuple(sorted(found)), f"several tensors, or none, as {deep[0]!r}" if deep else ""
@@ -241,14 +241,14 @@ def _named_outputs(found: Any) -> tuple[tuple[str, ...], str]:
 def _numbered(
     calls: list[LayerCall], outputs: list[KerasTensor]
 ) -> tuple[list[LayerCall], list[KerasTensor]]:
-    """Calls and outputs, the calls of every layer counted alike wherever they are named.
+    """Returns calls and outputs with the calls of every layer counted from 0.
 
-    Keras 1 and 2 count the calls of a model from 1 where its own graph is call 0. Keras 3 has no
+    In Keras 1 and 2 the calls of a model count from 1, as its own graph is call 0. Keras 3 has no
     such call: it still counts from 1 where a functional model is an output, and from 0 elsewhere.
     """
     read = [*outputs, *(tensor for call in calls for tensor in call.reads)]
     firsts = {tensor.layer: 1 for tensor in read} | {t.layer: 0 for t in read if t.call == 0}
-    layers = {call.name: call.layer for call in calls}  # one of many calls is looked at once
+    layers = {call.name: call.layer for call in calls}  # one entry for all calls of a layer
     late = {name for name, layer in layers.items() if _is_late(layer)}
     early = {call.name for call in calls if call.kind in NESTED} - late
     return (
@@ -263,7 +263,7 @@ def _numbered(
 
 
 def _is_late(layer: Config) -> bool:
-    """Whether a layer is a functional model as Keras 3 writes its calls."""
+    """True for a functional model with calls in the form of Keras 3."""
     nodes, own = layer.get("inbound_nodes"), layer.get("config")
     if layer.get("class_name") not in NESTED or "output_layers" not in (own or {}):
         return False
@@ -271,7 +271,7 @@ def _is_late(layer: Config) -> bool:
 
 
 def _ends(config: Config, key: str, where: str) -> list[KerasTensor]:
-    """The tensors that are a model's inputs or outputs."""
+    """Returns the tensors that are a model's inputs or outputs."""
     found = list(tensors_in(config.get(key), f"{where}, {key}"))
     if not found:
         raise FileError(where, key, "none", ANEW)
@@ -279,10 +279,10 @@ def _ends(config: Config, key: str, where: str) -> list[KerasTensor]:
 
 
 def _sorted(calls: list[LayerCall], outputs: list[KerasTensor], where: str) -> list[LayerCall]:
-    """The calls, each after those it reads; as they were where that allows it.
+    """Returns the calls, each after those it reads, otherwise in the same order.
 
     Raises:
-        FileError: a call that reads a layer that does not exist, or itself by way of others.
+        FileError: a call that reads a missing layer, or a circle of calls.
     """
     by_call = {(call.name, call.number): call for call in calls}
     for tensor in (*outputs, *(tensor for call in calls for tensor in call.reads)):
@@ -296,7 +296,7 @@ def _sorted(calls: list[LayerCall], outputs: list[KerasTensor], where: str) -> l
         while stack:
             call = stack[-1]
             key = (call.name, call.number)
-            if key in done:  # two calls wanted it
+            if key in done:  # two calls read it
                 stack.pop()
                 continue
             # a call may read another one thousands of times
@@ -313,7 +313,7 @@ def _sorted(calls: list[LayerCall], outputs: list[KerasTensor], where: str) -> l
 
 
 def until_layer(config: Config, layer: str, where: str) -> dict[str, Any]:
-    """The config of the part of a model up to a layer, which is then its output.
+    """Returns the config of the part of a model up to a layer, which is then its output.
 
     Raises:
         UsageError: no layer of that name.
@@ -341,14 +341,14 @@ def until_layer(config: Config, layer: str, where: str) -> dict[str, Any]:
 
 
 def _first_end(layer: Config, config: Any, name: str) -> int:
-    """The number by which the outputs of a model's config name the first call of a layer."""
+    """Returns the number that a model's outputs use for the first call of a layer."""
     if layer.get("class_name") not in NESTED or _is_late(layer):
         return int(_is_late(layer))
     return min((tensor.call for tensor in mentioned(config) if tensor.layer == name), default=0)
 
 
 def _ancestors(layer: str, by_name: Mapping[str, Config]) -> Iterator[str]:
-    """A layer and all that it reads, directly or not."""
+    """Yields a layer and all that it reads, directly or not."""
     seen, todo = set[str](), [layer]
     while todo:
         name = todo.pop()

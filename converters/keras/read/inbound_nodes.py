@@ -1,4 +1,4 @@
-"""How a layer of a Keras model is called: on what, with which mask and states, in every era."""
+"""Reads the calls of a Keras layer: its inputs, masks and states, in configs of every version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .ops.node_defs import NodeDef, decode_node, is_node, node_arguments
 ANEW = "save the model anew"
 
 MASK = -1
-"""Number of the output that is a Masking layer's mask: no config has such a number."""
+"""Number of the output that stands for a Masking layer's mask; no config has such a number."""
 
 
 class KerasTensor(NamedTuple):
@@ -31,22 +31,22 @@ class KerasTensor(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerCall:
-    """A layer or operation, and what it is called on.
+    """One call of a layer or operation.
 
     Attributes:
-        name: its layer's name; of a layer inside nested models the names of all, with slashes.
+        name: the layer's name, after those of the models around it, with slashes.
         layer: its config.
-        inputs: what it reads.
-        states: what its states start from.
-        zeros: whether its states are told to start from zeros, as they do by themselves.
-        fixed: place among its states -> the constant that it starts from.
+        inputs: tensors that it reads.
+        states: initial states.
+        zeros: True if the call names zeros as initial states, which is the default.
+        fixed: index of a state -> its constant initial value.
         masks: the masks that the call names, one for each input, or one for the only input.
-        options: what else the call says that changes the function.
-        arguments: of an operation, by place.
-        number: which call of the layer it is, from 0 on.
+        options: other arguments of the call that change the function.
+        arguments: arguments of an operation, by place.
+        number: number of the call of the layer, from 0 on.
         group: path of its layer's variables in new weights files.
         home: names of the layers around its layer, the outermost first, and its own.
-        wraps: how many TimeDistributed are around the model it is in.
+        wraps: number of TimeDistributed around the model that contains it.
         same: marks of its layer; two layers with one mark are one.
     """
 
@@ -67,29 +67,29 @@ class LayerCall:
 
     @property
     def reads(self) -> tuple[KerasTensor, ...]:
-        """Every tensor it is called on."""
+        """Every tensor that it reads."""
         return (*self.inputs, *self.states, *(mask for mask in self.masks if mask))
 
     @property
     def started(self) -> bool:
-        """Whether the call says what its states start from."""
+        """True if the call names initial states."""
         return self.zeros or bool(self.states) or bool(self.fixed)
 
     @property
     def kind(self) -> str:
-        """Its class, as the config has it."""
+        """Class in the config."""
         return str(self.layer.get("class_name"))
 
     def output(self, number: int = 0) -> KerasTensor:
-        """One of its outputs."""
+        """Returns one of its outputs."""
         return KerasTensor(self.name, self.number, number)
 
 
 def read_calls(name: str, layer: Config, where: str) -> list[LayerCall]:
-    """All calls of a layer.
+    """Reads all calls of a layer.
 
     Raises:
-        UnsupportedError: arguments that the hub has no form of.
+        UnsupportedError: arguments without an exact form.
         FileError: a config that is incomplete or contradicts itself.
     """
     if layer.get("class_name") == "InputLayer":
@@ -123,7 +123,7 @@ def _layer_call(name: str, layer: Config, node: Any, where: str) -> LayerCall:
 
 
 def _registered_call(name: str, layer: Config, node: Any, where: str) -> LayerCall:
-    """The call of a registered layer: its tensors in the order of the call, and perhaps a mask."""
+    """Reads the call of a registered layer: its tensors in order, and a mask if it has one."""
     if isinstance(node, Mapping):
         args, kwargs = _parts(node, where)
     else:
@@ -150,7 +150,7 @@ MORE_DATA = ("value", "key")
 def _masks(
     arguments: Mapping[str, Any], data: list[str], count: int, where: str
 ) -> tuple[KerasTensor | None, ...]:
-    """The masks that a call names, None where it names none for an input."""
+    """Returns the masks that a call names, None for inputs without one."""
     first = arguments.get("query_mask", arguments.get("mask"))
     found = [first, *(arguments.get(f"{key}_mask") for key in data[1:])]
     if len(data) == 1 and isinstance(first, list) and not _is_history(first):
@@ -165,7 +165,7 @@ def _masks(
 
 
 def _operation(name: str, layer: Config, node: Any, where: str) -> LayerCall:
-    """The call of an operation: its arguments by place, tensors among them as Tensor."""
+    """Reads the call of an operation: arguments by place, with tensors as KerasTensor."""
     if isinstance(node, Mapping):
         args, kwargs = _parts(node, where)
     else:
@@ -180,7 +180,7 @@ def _operation(name: str, layer: Config, node: Any, where: str) -> LayerCall:
 
 
 def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of an operation of tf.keras: one tensor, or a list of them."""
+    """Returns the arguments of an operation of tf.keras: one tensor, or a list of them."""
     if not isinstance(node, list) or not node:
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
     items = [node] if _is_history(node[:3]) or node[0] == "_CONSTANT_VALUE" else node
@@ -192,7 +192,7 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
 
 
 def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], LayerCall]:
-    """Reads the calls of a node of TensorFlow, whose constants are in its config."""
+    """Returns a reader for calls of a TensorFlow node, whose constants are in its config."""
 
     def read(name: str, layer: Config, node: Any, where: str) -> LayerCall:
         items = list(_items(node, where))
@@ -206,7 +206,7 @@ def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], LayerCall]:
 
 
 def _argument(value: Any) -> Any:
-    """An argument of an operation, with tensors and slices as such."""
+    """Converts an argument of an operation; tensors and slices become objects."""
     if _is_history(value):
         return KerasTensor(*value)
     if isinstance(value, list):
@@ -232,7 +232,7 @@ def _tensors(argument: Any) -> Iterator[KerasTensor]:
 
 
 def _parts(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments by place and by name of a call as Keras 3 writes it."""
+    """Returns the arguments by place and by name of a call in the form of Keras 3."""
     args = node.get("args", []) if isinstance(node, Mapping) else None
     kwargs = node.get("kwargs", {}) if isinstance(node, Mapping) else None
     if not isinstance(args, list) or not isinstance(kwargs, dict):
@@ -241,7 +241,7 @@ def _parts(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _arguments_of(layer: Config) -> tuple[str, ...]:
-    """What the call of a layer takes, in order; the first is the data."""
+    """Returns the argument names of a layer's call, in order; the first is the data."""
     kind = class_of(layer)
     if kind in NESTED:
         return ("inputs", "training", "mask")
@@ -251,7 +251,7 @@ def _arguments_of(layer: Config) -> tuple[str, ...]:
 
 
 def _new_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
-    """Arguments of a call by name as Keras 3 writes them; the data's name is ""."""
+    """Returns arguments of a call by name, in the form of Keras 3; the data's name is ""."""
     args, kwargs = _parts(node, where)
     data, *rest = _arguments_of(layer)
     if len(args) > len(rest) + 1:
@@ -265,7 +265,7 @@ def _new_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
 
 
 def _old_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
-    """Arguments of a call by name as Keras 1 and 2 write them: states follow the data."""
+    """Returns arguments of a call by name, in the form of Keras 1 and 2: states follow the data."""
     items = list(_items(node, where))
     options = [item[3] for item in items if len(item) > 3]
     kwargs = options[0] if options else {}
@@ -282,7 +282,7 @@ def _old_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
 
 
 def _items(node: Any, where: str) -> Iterator[list[Any]]:
-    """The tensors of a call as Keras 1 and 2 write them, nested as they may be, with options."""
+    """Yields the tensors of a call in the form of Keras 1 and 2, nested or not, with options."""
     if not isinstance(node, list):
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
     if _is_history(node[:3]):
@@ -295,10 +295,10 @@ def _items(node: Any, where: str) -> Iterator[list[Any]]:
 
 
 def _check_arguments(layer: Config, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The arguments of a call that change its function otherwise than its data do.
+    """Returns the arguments of a call, beside its data, that change its function.
 
     Raises:
-        UnsupportedError: some that no layer of ours has.
+        UnsupportedError: arguments that no spec has.
     """
     known = _arguments_of(layer)[1:]
     masks = (f"{key}_mask" for key in ("query", *MORE_DATA))
@@ -328,7 +328,7 @@ NOISE = ("rate", "dropout", "recurrent_dropout", "stddev")
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether an argument of a call is a single output of a layer, in either form."""
+    """True if an argument of a call is a single output of a layer, in either form."""
     named = isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
     return named or _is_history(value)
 
@@ -343,7 +343,7 @@ def _is_history(value: Any) -> bool:
 
 
 def tensors_in(value: Any, where: str) -> Iterator[KerasTensor]:
-    """All tensors in an argument of a call, nested as it may be; those of a dict by its keys.
+    """Yields all tensors in an argument of a call, from nested lists, and from dicts by key.
 
     Raises:
         UnsupportedError: something else among them, such as a constant.
@@ -367,7 +367,7 @@ def tensors_in(value: Any, where: str) -> Iterator[KerasTensor]:
 
 
 def mentioned(value: Any) -> Iterator[KerasTensor]:
-    """Every tensor that a config names anywhere, whatever else it holds."""
+    """Yields every tensor named anywhere in a config."""
     if isinstance(value, Mapping):
         for item in value.values():
             yield from mentioned(item)

@@ -1,4 +1,4 @@
-"""What recurrent layers of Keras start from, constants among it; imports no framework."""
+"""Initial states of recurrent layers of Keras, constants among them; imports no framework."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .layers.options import to_first, to_last
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A config, empty where there is none."""
+    """Returns a config, empty if there is none."""
     return value if isinstance(value, Mapping) else {}
 
 
 def only_zeros(value: Any) -> bool:
-    """Whether an argument is constants alone, and these are zeros."""
+    """True if an argument consists of constants that are all zero."""
     if isinstance(value, list):
         return bool(value) and all(map(only_zeros, value))
     if isinstance(value, Mapping) and value.get("class_name") in CONSTANTS:
@@ -30,14 +30,14 @@ def only_zeros(value: Any) -> bool:
 
 
 class Fixed(NamedTuple):
-    """A constant state: its numbers for every sample, and of how many samples; 1 is any number."""
+    """A constant state: its numbers for each sample, and the batch size; 1 for any."""
 
     numbers: tuple[float, ...]
     rows: int
 
 
 def fixed_starts(start: Any, where: str) -> dict[int, Fixed]:
-    """The initial states that are constants, by place.
+    """Returns the constant initial states by place.
 
     Raises:
         UnsupportedError: constants that differ from sample to sample.
@@ -49,7 +49,7 @@ def fixed_starts(start: Any, where: str) -> dict[int, Fixed]:
         rows = mapping(item.get("config")).get("value")
         rows = rows if isinstance(rows, list) and rows and isinstance(rows[0], list) else [rows]
         row = rows[0]
-        # a comparison that NaN, infinity and whole numbers beyond float64 all fail
+        # NaN, infinity and integers beyond float64 all fail this comparison
         plain = isinstance(row, list) and all(
             type(n) in (int, float) and abs(n) < 1e308 for n in row
         )
@@ -61,11 +61,11 @@ def fixed_starts(start: Any, where: str) -> dict[int, Fixed]:
 
 
 CONSTANTS = ("__numpy__", "__tensor__")
-"""How Keras 3 writes arrays."""
+"""Classes of arrays in configs of Keras 3."""
 
 
 def without(start: Any, fixed: Mapping[int, Fixed]) -> Any:
-    """Initial states but those that are constants."""
+    """Returns initial states without constants."""
     if not fixed:
         return start
     items = start if isinstance(start, list) else [start]
@@ -73,7 +73,7 @@ def without(start: Any, fixed: Mapping[int, Fixed]) -> Any:
 
 
 def shared_out(states: list[Edge], specs: Sequence[L.LayerSpec], where: str) -> list[list[Edge]]:
-    """The initial states of each spec; none for all where none are given."""
+    """Splits the initial states among the specs; empty for all if there are none."""
     counts = [
         len(spec.state_shapes()) if isinstance(spec, (L.Recurrent, L.Bidirectional)) else 0
         for spec in specs
@@ -89,11 +89,11 @@ class Channels(NamedTuple):
     """A ConvLSTM, or two in both directions, whose channels come first in Keras.
 
     Attributes:
-        core: place of the layer among the specs that the config was read as.
+        core: index of the layer among the specs of the config.
         joined: whether its two outputs are one in Keras, joined along an axis of space.
-        sequence: the move of its outputs.
-        state: the same move of its last states.
-        start: the move of the states that it starts from.
+        sequence: the permutation of its outputs.
+        state: the same permutation of its last states.
+        start: the permutation of its initial states.
     """
 
     core: int
@@ -104,7 +104,7 @@ class Channels(NamedTuple):
 
 
 def channels_of(specs: Sequence[L.LayerSpec]) -> Channels | None:
-    """How the channels of a layer's states move; None where they do not.
+    """Returns the permutations of the channels of a layer's states; None if there are none.
 
     >>> spec = L.ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
     >>> channels_of([L.Permute((1, 3, 2)), spec, L.Permute((2, 1))]).core
@@ -123,6 +123,6 @@ def channels_of(specs: Sequence[L.LayerSpec]) -> Channels | None:
 
 
 def main_of(specs: Sequence[L.LayerSpec]) -> L.LayerSpec:
-    """The spec that says which mask a layer's output carries: its last, but for moves of axes."""
+    """Returns the spec that decides the mask of the output: the last that is no move of axes."""
     found = channels_of(specs)
     return specs[found.core] if found else specs[-1]

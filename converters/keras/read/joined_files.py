@@ -1,9 +1,9 @@
-"""Weights of one Keras joined with the architecture of another: what may differ, as tables.
+"""Joins weights of one Keras version with the architecture of another: differences as tables.
 
-In: a Reader whose weights and architecture lie in two files. Out: a note with both versions, and a
-warning for every option of its layers that had another default, or means something else.
+In: a ReadContext with weights and architecture from two files. Out: a note with both versions,
+and a warning for every option with another default or meaning.
 
-The config is what is ported. Keras gives no warning: weights that were trained with hard_sigmoid
+The port follows the config. Keras does not warn: weights that were trained with hard_sigmoid
 fit a layer with sigmoid.
 """
 
@@ -31,7 +31,7 @@ EITHER = (False, True)
 
 @dataclass(frozen=True)
 class Default:
-    """What an option of some classes is where the user does not say it.
+    """Default value of an option of some classes, by version.
 
     Attributes:
         option: its name today.
@@ -49,7 +49,7 @@ class Default:
     proven: Callable[[Config], bool] = lambda options: False
 
     def of(self, era: Era) -> tuple[Any, ...]:
-        """The defaults of a version; those of all versions it may be, where it is "1" alone."""
+        """Returns the defaults of a version; those of all possible versions for "1" alone."""
         found = []
         for rows, since_2_4 in ((self.standalone, False), (self.tensorflow, True)):
             if since_2_4 in _lines(era):
@@ -59,7 +59,7 @@ class Default:
 
 
 def _lines(era: Era) -> tuple[bool, ...]:
-    """Whether an era's Keras is TensorFlow's; both where its version does not say it."""
+    """True for TensorFlow's Keras, False for the package; both if the version is unclear."""
     try:
         return (era.follows_tensorflow,)
     except UsageError:
@@ -89,7 +89,7 @@ DEFAULTS = (
         frozenset({"GRU", "GRUCell"}),
         (((1,), (False,)),),
         (((1,), (False,)), ((2, 2, 4), EITHER), ((2, 3), (True,))),
-        # the bias has two rows with it
+        # the bias has two rows then
         proven=lambda options: options.get("use_bias", True) is not False,
     ),
     Default(
@@ -99,20 +99,20 @@ DEFAULTS = (
         (((1,), (1e-3,)),),
     ),
 )
-"""Options whose default is another one in another version."""
+"""Options with another default in another version."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """Something that layers compute differently in another version, whatever their options say.
+    """A computation that differs between versions with the same options.
 
     Attributes:
-        what: it, in words.
+        what: its description.
         properties: names of the properties of Era that decide it.
-        value: what it is in a version.
+        value: the value in a version.
         classes: today's names of the classes that compute it; empty for all.
-        where: True for options of a layer that compute it.
-        masked: whether only masked models compute it.
+        where: True for layers whose options use it.
+        masked: True if only masked models use it.
     """
 
     what: str
@@ -212,15 +212,15 @@ MEANINGS = (
         _stacks,
     ),
 )
-"""Everything that Era knows of, and the formula of hard_sigmoid."""
+"""All properties of Era, and the formula of hard_sigmoid."""
 
 
 def in_order(description: Description, layers: Sequence[Config]) -> tuple[Description, str]:
-    """Bare weights under the names of the architecture's layers, and a note of what was renamed.
+    """Returns bare weights under the names of the architecture's layers, and a note of new names.
 
-    Keras's load_weights goes by the order of the layers, whatever they are called: a model that is
-    built again has dense_3 for dense_1. Old HDF5 files list all layers in that order. Names that
-    all fit are kept.
+    Keras's load_weights uses the order of the layers, not their names: a model that is
+    built again has dense_3 for dense_1. Old HDF5 files list all layers in that order. If all names
+    fit, they stay.
 
     Args:
         description: weights and architecture.
@@ -249,12 +249,12 @@ def in_order(description: Description, layers: Sequence[Config]) -> tuple[Descri
 
 
 def say_joined(reader: ReadContext, layers: Sequence[Config], masked: bool) -> None:
-    """Notes where the architecture of bare weights comes from, and warns of another version's.
+    """Notes the source of the architecture of bare weights, and warns of another version.
 
     Args:
-        reader: what was read.
+        reader: the context of reading.
         layers: the model's, those of nested models in their place.
-        masked: whether anything in the model has a mask.
+        masked: True if a tensor of the model has a mask.
     """
     found, said = reader.description.architecture, reader.description
     if found is None:
@@ -285,7 +285,7 @@ def _title(era: Era) -> str:
 def _differences(
     reader: ReadContext, then: Era, layers: Sequence[Config], masked: bool
 ) -> Iterator[str]:
-    """A line for everything that is another in the version of the weights, with its layers."""
+    """Yields a line, with its layers, for each difference to the version of the weights."""
     found: dict[str, list[str]] = {}
     for layer in layers:
         for inner in layers_inside(layer):

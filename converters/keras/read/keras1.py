@@ -4,7 +4,7 @@ Highway      t = sigmoid(x W_carry + b_carry);  y = activation(x W + b) t + (1 -
 MaxoutDense  y = max over k of x W[k] + b[k]
 
 A layer `highway_1` becomes the nodes `highway_1/dense`, `highway_1/carry` and so on; the last one
-has its name. What it owns is what its parts own, so Keras's count is the same.
+has its name. Its parts have all its weights, so Keras's count is the same.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from .inbound_nodes import KerasTensor, LayerCall
 from .weights import leaf
 
 PART = "part"
-"""Key of a part's config: the class it is a part of, and whether it has a name of its own."""
+"""Key of a part's config: the class of the whole, and True if the part has its own name."""
 
 HARMLESS = frozenset(
     "name trainable init transform_bias W_regularizer b_regularizer activity_regularizer "
     "W_constraint b_constraint input_dim batch_input_shape input_dtype bias".split()
 )
-"""Options that never change what the trained layer computes; of bias the arrays tell."""
+"""Options that never change the trained function; the arrays show the bias."""
 
 MOST = 1024
-"""The most pieces of a MaxoutDense."""
+"""Most pieces of a MaxoutDense."""
 
 
 @dataclass(frozen=True)
 class SplitLayer:
-    """One call of such a layer.
+    """One call of a layer that becomes several.
 
     Attributes:
         call: the call.
         kind: its class.
         options: its config.
-        wraps: how many TimeDistributed are around it.
-        arrays: what is stored for it, by Keras's names.
+        wraps: number of TimeDistributed around it.
+        arrays: its stored arrays, by Keras's names.
     """
 
     call: LayerCall
@@ -55,7 +55,7 @@ class SplitLayer:
     def part(
         self, name: str, kind: str, inputs: Sequence[KerasTensor], *given: Any, **options: Any
     ) -> LayerCall:
-        """A call of one part; one without a name is the last."""
+        """Returns a call of one part; the last part has no own name."""
         home = (*self.call.home, name) if name else self.call.home
         full = f"{self.call.name}/{name}" if name else self.call.name
         own = {"name": full, "trainable": self.options.get("trainable", True), **options}
@@ -72,7 +72,7 @@ class SplitLayer:
         )
 
     def dense(self, name: str, units: int, activation: object = "linear") -> LayerCall:
-        """A call of a Dense part on what the layer reads."""
+        """Returns a call of a Dense part on the layer's input."""
         bias = "b" in self.arrays
         options = {"output_dim": units, "activation": activation, "bias": bias}
         return self.part(name, "Dense", self.call.inputs, **options)
@@ -102,7 +102,7 @@ def _maxout(whole: SplitLayer, where: str) -> Iterator[LayerCall]:
     parts = [whole.dense(f"piece_{number}", kernel[2]) for number in range(kernel[0])]
     yield from parts
     outputs = [part.output() for part in parts]
-    # the largest of one is itself
+    # the maximum of one piece is that piece
     yield whole.part("", "Merge", outputs if len(outputs) > 1 else outputs * 2, mode="max")
 
 
@@ -131,7 +131,7 @@ def _called(array: Stored, name: str) -> Stored:
 
 @dataclass(frozen=True)
 class Composite:
-    """How a class is taken apart: its calls, whose its arrays are, and what else its config has."""
+    """Rule that splits a class: its calls, the owners of its arrays, and other options."""
 
     calls: Callable[[SplitLayer, str], Iterator[LayerCall]]
     sort: Callable[[Mapping[str, Stored]], Iterator[tuple[str, Stored]]]
@@ -142,16 +142,16 @@ COMPOSITES = {
     "Highway": Composite(_highway, _of_highway, frozenset({"activation"})),
     "MaxoutDense": Composite(_maxout, _of_maxout, frozenset({"output_dim", "nb_feature"})),
 }
-"""Class of Keras 1 -> how it is taken apart."""
+"""Class of Keras 1 -> the rule that splits it."""
 
 
 def is_composite(layer: Config) -> bool:
-    """Whether a layer is such a one; a layer that a user registered is his."""
+    """True for such a layer; not for one that the user registered."""
     return layer.get("class_name") in COMPOSITES and not registered_name(layer)
 
 
 def taken_apart(call: LayerCall, description: Description, where: str) -> list[LayerCall]:
-    """The calls of the parts of such a layer, the last of them in its name; none of another layer.
+    """Returns the calls of the parts of such a layer, the last with its name; empty for others.
 
     Raises:
         UnsupportedError: an option that is not known.
@@ -177,7 +177,7 @@ def taken_apart(call: LayerCall, description: Description, where: str) -> list[L
 
 
 def _stored(description: Description, name: str) -> Iterable[Stored]:
-    """The arrays of a layer: under its name, or named for it under that of a model around it."""
+    """Yields the arrays of a layer: under its name, or under that of a model around it."""
     if found := description.weights.get(name):
         return found
     every = (array for arrays in description.weights.values() for array in arrays)
@@ -185,13 +185,13 @@ def _stored(description: Description, name: str) -> Iterable[Stored]:
 
 
 def homes_of(calls: Sequence[LayerCall]) -> list[tuple[str, ...]]:
-    """The names of every layer inside a nested model; parts of a layer have those of the whole."""
+    """Returns the names of every layer inside a nested model; parts have those of the whole."""
     homes = [c.home[:-1] if c.layer.get(PART, ("", False))[1] else c.home for c in calls]
     return [home for home in homes if len(home) > 1]
 
 
 def sort_parts(reader: ReadContext, calls: Sequence[LayerCall]) -> None:
-    """Gives the arrays of layers that were taken apart to their parts."""
+    """Assigns the arrays of split layers to their parts."""
     for call in calls:
         kind, named = call.layer.get(PART, ("", True))
         if named:

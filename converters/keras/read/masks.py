@@ -35,7 +35,7 @@ ATTENTIONS = ("Attention", "AdditiveAttention", "MultiHeadAttention")
 
 
 class Mixed(NamedTuple):
-    """A mask that is no single edge: where a layer obeys it, `tensor` is computed, or refused."""
+    """A mask that is no single edge; `tensor` is computed where a layer uses it, or refused."""
 
     why: str
     tensor: KerasTensor | None = None
@@ -44,22 +44,22 @@ class Mixed(NamedTuple):
 Mask = Edge | Mixed | None
 
 MOVED_MASKS = ("expand_dims", "convert_to_tensor", "copy")
-"""Operations on a mask that leave what it says."""
+"""Operations on a mask that keep its values."""
 
 ONES, ZEROS = "ones", "zeros"
 
 
 class MaskPropagation:
-    """Which mask each tensor of a model carries.
+    """The mask of each tensor of a model.
 
     Attributes:
         of: tensor -> its mask, where it has one.
-        booleans: edges that are masks.
-        flags: edges of numbers that are 1 where Keras has True, and 0.
-        turned: flags -> the masks made of them.
-        alike: edges of tensors that have no samples in Keras.
+        booleans: edges of masks.
+        flags: edges of numbers 1 and 0 for True and False of Keras.
+        turned: flags -> the masks computed from them.
+        alike: edges of tensors without a batch axis in Keras.
         operations: calls of operations that compute masks, not yet in the graph.
-        compared: what a layer that makes a mask reads and compares it with -> the mask.
+        compared: (input, constant) of a layer that computes a mask -> the mask.
     """
 
     def __init__(
@@ -78,31 +78,31 @@ class MaskPropagation:
         self._values: dict[KerasTensor, Any] = {}
 
     def is_mask(self, tensor: KerasTensor) -> bool:
-        """Whether a tensor is a mask that an operation computes."""
+        """True if a tensor is a mask that an operation computes."""
         return tensor[:2] in self.operations
 
     def note_mask(self, node: str, spec: L.LayerSpec, inputs: Sequence[Edge]) -> None:
-        """Notes a layer whose second output is a mask, the first of several that are alike."""
+        """Records a layer whose second output is a mask; equal masks share the first."""
         if isinstance(spec, L.Masking):
             self.compared.setdefault((inputs[0], L.Masking, spec.value), Edge(node, 1))
         elif isinstance(spec, L.Embedding) and spec.mask_zero:
             self.compared.setdefault((inputs[0], L.Embedding, 0.0), Edge(node, 1))
 
     def masks(self, call: LayerCall, where: str) -> list[Mask]:
-        """The mask of each input of a call: the one it names, or the one carried there."""
+        """Returns the mask of each input of a call: named by it, or carried by the input."""
         count = len(call.inputs)
         if call.masks:
             named = [self.named(mask, where) if mask else None for mask in call.masks]
             return named + [None] * (count - len(named))
-        # Keras 3 hands a carried mask on only where a call has no other tensors
+        # Keras 3 passes a carried mask only to calls with no other tensors
         lost = call.started and self.reader.major > 2
         return [None if lost else self.of.get(tensor) for tensor in call.inputs]
 
     def named(self, tensor: KerasTensor, where: str) -> Mask:
-        """The mask that a call names.
+        """Returns the mask that a call names.
 
         Raises:
-            UnsupportedError: no mask that the hub has a form of.
+            UnsupportedError: a mask without an exact form.
         """
         if not self.is_mask(tensor):
             edge = self.edge(tensor, where)
@@ -128,7 +128,7 @@ class MaskPropagation:
         made: Sequence[KerasTensor | PendingNode],
         read: Container[Any],
     ) -> None:
-        """Notes that an operation gives True and False, or moves them."""
+        """Records that an operation returns True and False, or moves them."""
         spec = made[0].spec if isinstance(made[0], PendingNode) else None
         moved = isinstance(spec, MOVES) and all(t in read for t in made_of(made[0]))
         to_truth = isinstance(spec, L.Compare) and name == "cast"
@@ -136,7 +136,7 @@ class MaskPropagation:
             self.flags |= {*edges}
 
     def _turned(self, edge: Edge) -> Edge:
-        """The mask that numbers 1 and 0 stand for."""
+        """Returns the mask for numbers 1 and 0."""
         if edge not in self.turned:
             name = f"{edge.node}/mask"
             while name in self.nodes:
@@ -146,10 +146,10 @@ class MaskPropagation:
         return self.turned[edge]
 
     def sure(self, mask: Mask, where: str) -> Edge:
-        """A mask that is an edge, or is computed by operations.
+        """Returns a mask that is an edge, or that operations compute.
 
         Raises:
-            UnsupportedError: one that is joined of several otherwise.
+            UnsupportedError: a mask that joins several in another way.
         """
         if isinstance(mask, Edge):
             return mask
@@ -162,7 +162,7 @@ class MaskPropagation:
         raise UnsupportedError(where, "a mask of one layer or input", got, LIMITS)
 
     def _asked(self, tensor: KerasTensor) -> list[KerasTensor]:
-        """The masks that what an operation on masks gives depends on, and that are not known."""
+        """Returns unknown masks that the result of an operation on masks depends on."""
         name, call = self.operations[tensor[:2]]
         first = call.arguments[0] if call.arguments else None
         found: list[Any] = []
@@ -176,18 +176,18 @@ class MaskPropagation:
         return [tensor for tensor in masks if tensor not in self._values]
 
     def _is_marked(self, name: str, first: Any) -> bool:
-        """True for the question of a Masking layer: is any number of a step not the mark?"""
+        """True for the test of a Masking layer: some number of a step is not the mask value."""
         compared = isinstance(first, KerasTensor) and self.is_mask(first)
         return name == "any" and compared and self.operations[first[:2]][0] == "not_equal"
 
     def _value(self, tensor: Any, where: str) -> Any:
-        """What an operation on masks gives: an edge, ones, zeros, several side by side, Mixed."""
+        """Returns the result of an operation on masks: an edge, ones, zeros, a list, or Mixed."""
         if not isinstance(tensor, KerasTensor):
             return Mixed("a number")
         if not self.is_mask(tensor):
             edge = self.edge(tensor, where)
             return edge if edge in self.booleans else Mixed(f"what {edge.node} computes")
-        # each once, however many read it, and what it depends on first, however deep that is
+        # each operation once, after those it depends on; a loop, as chains may be deep
         todo = [] if tensor in self._values else [tensor]
         while todo:
             if asked := self._asked(todo[-1]):
@@ -198,7 +198,7 @@ class MaskPropagation:
         return self._values[tensor]
 
     def _computed(self, tensor: KerasTensor, where: str) -> Any:
-        """As `_value`, of an operation whose masks are known."""
+        """Returns the result of an operation whose masks are known; like `_value`."""
         name, call = self.operations[tensor[:2]]
         first = call.arguments[0] if call.arguments else None
         if name == "not_equal":
@@ -217,7 +217,7 @@ class MaskPropagation:
         return Mixed(f"operation {name} ({call.name})")
 
     def _reduced(self, name: str, first: Any, call: LayerCall, where: str) -> Any:
-        """Any or all over the last axis: of masks side by side, or of a Masking layer's x != v."""
+        """Any or all over the last axis: of stacked masks, or of a Masking layer's x != v."""
         if self._is_marked(name, first):
             x, value = _compared(self.operations[first[:2]][1])
             key = self.edge(x, where) if x else Edge(""), L.Masking, float(value)
@@ -227,7 +227,7 @@ class MaskPropagation:
         return _joined(found if isinstance(found, list) else [found], how, call.name)
 
     def _not_equal(self, call: LayerCall, where: str) -> Mask:
-        """The mask of an Embedding that compares the same, or a node of its own."""
+        """Returns the mask of an Embedding with the same comparison, or of a new node."""
         x, value = _compared(call)
         if x is None or self.is_mask(x):
             return Mixed(f"operation not_equal ({call.name})")
@@ -241,7 +241,7 @@ class MaskPropagation:
         return own
 
     def after(self, call: LayerCall, last: L.LayerSpec, masks: Sequence[Mask]) -> Mask:
-        """The mask that the first output of a layer carries."""
+        """Returns the mask that the first output of a layer carries."""
         kind = class_of(call.layer)
         one = masks[0] if masks else None
         if isinstance(last, L.Custom):
@@ -259,13 +259,13 @@ class MaskPropagation:
         return self._side_by_side(call, masks) if kind == "Concatenate" else None
 
     def _handed_on(self, call: LayerCall, last: L.Custom, masks: Sequence[Mask]) -> Mask:
-        """The mask that a registered layer hands on: its inputs', if they have one."""
+        """Returns the mask that a registered layer passes on: its inputs', if they have one."""
         if not last.passes_mask or len(set(masks)) == 1:
             return masks[0] if last.passes_mask else None
         return Mixed(f"masks of the inputs of {call.name}, which differ")
 
     def after_heads(self, call: LayerCall, last: L.LayerSpec) -> None:
-        """Keras 3 takes the masks off the inputs of MultiHeadAttention, at a time of its own."""
+        """Removes the masks of the inputs of MultiHeadAttention, as Keras 3 does."""
         if isinstance(last, L.MultiHeadAttention) and self.reader.major > 2:
             why = f"Keras takes the masks off what {call.name} reads, for whoever comes after it"
             self.of |= {tensor: Mixed(why) for tensor in call.inputs if self.of.get(tensor)}
@@ -279,7 +279,7 @@ class MaskPropagation:
         return mask
 
     def _merged(self, call: LayerCall, masks: Sequence[Mask]) -> Mask:
-        """Keras before 3.4 takes the steps that all masks keep, later that one of them keeps."""
+        """Joins masks: Keras before 3.4 keeps steps that all masks keep, later any of them."""
         options = call.layer.get("config", {})
         if call.kind == "Merge" and options.get("mode") == "concat":
             return self._side_by_side(call, masks)
@@ -303,18 +303,18 @@ class MaskPropagation:
 
 
 def _side_by_side(name: str, call: LayerCall) -> bool:
-    """True for an operation that puts masks side by side."""
+    """True for an operation that stacks masks."""
     return name == "concatenate" and call.options.get("axis") == -1
 
 
 def _over_last(name: str, call: LayerCall) -> bool:
-    """True for any or all of the last axis."""
+    """True for any or all over the last axis."""
     last = call.options.get("axis") in (-1, [-1]) and not call.options.get("keepdims")
     return name in ("any", "all") and last
 
 
 def _one(masks: Sequence[Mask], call: LayerCall) -> Mask:
-    """The mask that several are, if they are one."""
+    """Returns the only mask among several, if they are equal."""
     mixed = [mask for mask in masks if isinstance(mask, Mixed)]
     if len(set(masks)) < 2:
         return masks[0] if masks else None
@@ -322,7 +322,7 @@ def _one(masks: Sequence[Mask], call: LayerCall) -> Mask:
 
 
 def _compared(call: LayerCall) -> tuple[KerasTensor | None, float]:
-    """The tensor and the number that an operation compares."""
+    """Returns the tensor and the number that an operation compares."""
     a, b = (*call.arguments, None, None)[:2]
     if isinstance(a, KerasTensor) and isinstance(b, (int, float)):
         return a, b
@@ -330,7 +330,7 @@ def _compared(call: LayerCall) -> tuple[KerasTensor | None, float]:
 
 
 def _joined(values: Sequence[Any], how: str, name: str) -> Any:
-    """Masks joined by "or" or "and"."""
+    """Joins masks by "or" or "and"."""
     absorbing, neutral = (ONES, ZEROS) if how == "or" else (ZEROS, ONES)
     if absorbing in values:
         return absorbing
@@ -341,40 +341,40 @@ def _joined(values: Sequence[Any], how: str, name: str) -> Any:
 
 
 CHANGED = ("multiply", "maximum", "minimum")
-"""Merges that look at masks."""
+"""Merges that use masks."""
 
 
 Read = Edge | int
-"""An edge, or the number of a step before."""
+"""An edge, or the number of an earlier step."""
 
 
 @dataclass
 class Steps:
-    """Specs and what each reads, in order; the last one gives what is wanted."""
+    """Specs and their inputs, in order; the last one computes the result."""
 
     found: list[tuple[L.LayerSpec, tuple[Read, ...]]] = field(default_factory=list)
 
     def add(self, spec: L.LayerSpec, *reads: Read) -> int:
-        """The number of a new step."""
+        """Adds a step; returns its number."""
         self.found.append((spec, reads))
         return len(self.found) - 1
 
     def chosen(self, masks: Sequence[int], yes: Read, no: Read) -> Read:
-        """One thing where one of the masks keeps a step, another elsewhere."""
+        """Selects one input where a mask keeps a step, the other elsewhere."""
         for mask in masks:
             no = self.add(L.Where(), mask, yes, no)
         return no
 
 
 def is_changed(reader: ReadContext, specs: Sequence[L.LayerSpec], masks: Sequence[object]) -> bool:
-    """Whether the masks of a layer's inputs change its numbers."""
+    """True if the masks of a layer's inputs change its numbers."""
     (spec, *_) = specs
     merges = isinstance(spec, L.Merge) and spec.how in CHANGED
     return merges and any(mask is not None for mask in masks) and reader.era.joins_masks_by_or
 
 
 def check_shapes(shapes: Sequence[Shape], masks: Sequence[Shape | None], where: str) -> None:
-    """Raises UnsupportedError for masks that Keras hands on, or broadcasts, in ways of its own."""
+    """Raises UnsupportedError for masks that Keras passes on, or broadcasts, in special ways."""
     ranks = {len(shape) for shape in shapes}
     if len(ranks) > 1:
         want = "masked inputs of one rank, where their numbers depend on the masks"
@@ -388,7 +388,7 @@ def check_shapes(shapes: Sequence[Shape], masks: Sequence[Shape | None], where: 
 def masked_merge(
     spec: L.Merge, inputs: Sequence[Edge], masks: Sequence[Edge | None], rank: int
 ) -> Steps:
-    """What computes a merge of inputs of which some are masked; `rank` is that of a sample."""
+    """Returns the steps of a merge with masked inputs; `rank` is that of a sample."""
     steps = Steps()
     every = [mask for mask in dict.fromkeys(masks) if mask is not None]
     wide = {mask: steps.add(L.ExpandDims(rank - 1), mask) for mask in every}
@@ -401,10 +401,10 @@ def masked_merge(
 
 
 def _product(steps: Steps, inputs: Sequence[Edge], masks: Sequence[int | None]) -> None:
-    """Masked steps count as 1; where all inputs are masked, steps that none keeps are 0."""
+    """Masked steps count as 1; if all inputs are masked, steps that no mask keeps are 0."""
     every = list(dict.fromkeys(masks))
     read: list[Read] = list(inputs)
-    if len(every) > 1:  # what one mask leaves out is 0 at last
+    if len(every) > 1:  # steps that no mask keeps become 0
         pairs = zip(inputs, masks, strict=True)
         read = [x if m is None else steps.add(L.Where(no=1.0), m, x) for x, m in pairs]
     y = steps.add(L.Merge("multiply"), *read)
@@ -416,7 +416,7 @@ def _product(steps: Steps, inputs: Sequence[Edge], masks: Sequence[int | None]) 
 def _extreme(
     steps: Steps, spec: L.Merge, inputs: Sequence[Edge], masks: Sequence[int | None]
 ) -> None:
-    """One input after the other: a masked step of one of two is the other's."""
+    """Joins one input after the other; at a masked step of one, the other's number is used."""
     y: Read = inputs[0]
     kept = [mask for mask in masks[:1] if mask is not None]
     for x, mask in zip(inputs[1:], masks[1:], strict=True):

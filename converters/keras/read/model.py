@@ -1,4 +1,4 @@
-"""From the neutral description of a Keras file or live model to a Model; imports no framework."""
+"""Converts the neutral description of a Keras file or live model to a Model; no framework."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def _no_architecture(description: Description) -> NoArchitectureError:
 
 
 def read_description(description: Description, *, lone: bool = False, until: str = "") -> Model:
-    """A Keras model from its description.
+    """Reads a Keras model from its description.
 
     Args:
-        description: of a file or a live model.
-        lone: whether it is a layer by itself.
-        until: the layer whose output is the model's, and after which nothing is read.
+        description: description of a file or a live model.
+        lone: True for a single layer.
+        until: the layer whose output is the model's output; later layers are not read.
 
     Raises:
-        UnsupportedError: a layer or option without an exact form here.
+        UnsupportedError: a layer or option without an exact form.
         FileError: a config that is incomplete.
-        WeightsError: weights that do not fit the layers, or are left over.
-        UsageError: no layer is called as `until` says.
+        WeightsError: weights that do not fit the layers, or that no layer uses.
+        UsageError: no layer has the name `until`.
     """
     if not description.config:
         raise _no_architecture(description)
@@ -93,7 +93,7 @@ def read_description(description: Description, *, lone: bool = False, until: str
 def _cut(
     reader: ReadContext, whole: Sequence[Mapping[str, object]], left: Sequence[object]
 ) -> None:
-    """Leaves the weights of layers alone that are not read."""
+    """Drops the weights of layers that are not read."""
     if len(left) == len(whole):
         return
     groups = Groups(reader.description.step, Paths(reader.description.weights))
@@ -105,7 +105,7 @@ def _cut(
 
 
 def _of_batch(reader: ReadContext, nodes: tuple[Node, ...], rows: set[int]) -> tuple[Node, ...]:
-    """Nodes with inputs of the batch size that constants have, as Keras takes no other then."""
+    """Returns nodes whose inputs have the batch size of constants; Keras accepts no other then."""
     if not rows:
         return nodes
     specs = {node.name: node.spec for node in nodes if isinstance(node.spec, Input)}
@@ -118,7 +118,7 @@ def _of_batch(reader: ReadContext, nodes: tuple[Node, ...], rows: set[int]) -> t
 
 
 def _check_stateful(reader: ReadContext, model: Model) -> None:
-    """Raises FileError for layers that keep states of a batch whose size nothing says."""
+    """Raises FileError for stateful layers without a batch size."""
     sizes = {getattr(model.node(name).spec, "batch", None) for name in model.inputs}
     if model.stateful and sizes == {None}:
         where = reader.where(model.stateful[0].name)

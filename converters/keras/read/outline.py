@@ -1,6 +1,6 @@
-"""What a Keras file holds, layer by layer, whether or not xlstm can port it; imports no framework.
+"""Lists the layers of any Keras file, portable or not; imports no framework.
 
-Nothing of a layer is run or decoded: a Lambda's code is shown as its size, never read.
+No layer is run or decoded: a Lambda's code is shown as its size, never read.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ QUIET = COMMON | CODE
 """Options that are not shown: no effect on a trained layer, or code."""
 
 INSIDE = ("layer", "backward_layer", "cell")
-"""Options that are layers or cells, whose own options are shown."""
+"""Options that are layers or cells, with options of their own."""
 
 LONGEST = 60
-"""Characters of an option's value."""
+"""Most characters of an option's value."""
 
 
 def outline(description: Description) -> Outline:
-    """Layers with options and weights, and what to know about the file.
+    """Lists layers with options and weights, and notes about the file.
 
     Raises:
         FileError: arrays that cannot be read.
     """
-    with contextlib.suppress(XlstmError):  # a model that is no chain or graph is outlined as well
+    with contextlib.suppress(XlstmError):  # models that are no chain or graph are listed as well
         description, _ = in_order(description, layers_of(description.config, description.file))
     version = _version(description)
     description, major = replace(description, version=version), version.split(".")[0]
@@ -66,7 +66,7 @@ def outline(description: Description) -> Outline:
 
 
 def _writer(description: Description) -> str:
-    """The Keras that wrote the weights: of whole models the config too."""
+    """Returns the Keras that wrote the weights, and for whole models the config."""
     found = Era(description.version)
     with contextlib.suppress(XlstmError):
         found = weights_era(description, found, description.file) or Era("")
@@ -74,7 +74,7 @@ def _writer(description: Description) -> str:
 
 
 def _version(description: Description) -> str:
-    """The version that the files say or prove, "" where they do neither."""
+    """Returns the version that the files name or prove, "" for neither."""
     try:
         return version_of(description, {*RULES, "InputLayer"}, description.file)
     except XlstmError:
@@ -118,7 +118,7 @@ def _mapping(value: Any) -> Config:
 
 
 def _reads(layer: Config) -> list[str]:
-    """What a layer of a functional model is called on, as "lstm" or "lstm[1]"."""
+    """Returns the inputs of a layer of a functional model, as "lstm" or "lstm[1]"."""
     found = dict.fromkeys(mentioned(layer.get("inbound_nodes")))
     return [_tensor(tensor) for tensor in found]
 
@@ -128,9 +128,9 @@ def _tensor(tensor: KerasTensor) -> str:
 
 
 def _below(group: str, left: dict[str, tuple[Stored, ...]], paths: Paths) -> tuple[Stored, ...]:
-    """All arrays below a layer's group, named by their path."""
+    """Returns all arrays below a layer's group, named by their path."""
     found: list[Stored] = []
-    # the variables of a layer itself before those of the layers inside it, which come by name
+    # the layer's own variables come first, then those of layers inside it, sorted by name
     keys = [key for key in paths.below(group) if key in left]
     for key in sorted(keys, key=lambda key: (key.count("/"), key)):
         path = key.removeprefix(group).strip("/")
@@ -141,14 +141,14 @@ def _below(group: str, left: dict[str, tuple[Stored, ...]], paths: Paths) -> tup
 
 
 def _inside(options: Config) -> list[Config]:
-    """The layers or cells inside a layer, each only once where the two halves are alike."""
+    """Returns the layers or cells inside a layer; two equal halves only once."""
     found = [options[key] for key in INSIDE if isinstance(options.get(key), Mapping)]
     cells = _mapping(found[0].get("config")).get("cells") if len(found) == 1 else None
     return [c for c in cells if isinstance(c, Mapping)] if isinstance(cells, list) else found
 
 
 def _kind(layer: Config) -> str:
-    """The class of a layer, with those inside it."""
+    """Returns the class of a layer, with those inside it."""
     name = str(layer.get("class_name"))
     inside = [_kind(item) for item in _inside(_mapping(layer.get("config")))]
     if name == "Bidirectional":
@@ -222,11 +222,11 @@ def _finite(stored: Stored) -> bool:
 
 
 PROVEN = ("LSTM", "GRU", "GRU, reset_after=False", "SimpleRNN", "Dense")
-"""Forms of weights whose shapes tell them from others."""
+"""Forms of weights that shapes alone identify."""
 
 
 def proven(stored: tuple[Stored, ...]) -> str:
-    """What the shapes of one group of arrays prove about its layer, without any names."""
+    """Returns the form of a layer that the shapes of its arrays prove, without any names."""
     found = []
     for kind in PROVEN:
         for form in FORMS[kind]:

@@ -1,4 +1,4 @@
-"""Layers of Keras that occur more than once, some of them inside TimeDistributed; no framework."""
+"""Layers of Keras that occur more than once, also inside TimeDistributed; no framework."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .context import Config, ReadContext
 from .inbound_nodes import LayerCall
 
 MARK = "shared_object_id"
-"""Key of a config by which Keras says that two configs are of one object."""
+"""Key in configs of Keras that identifies one object in several places."""
 
 
 def bare(layer: Config) -> Config:
-    """The layer at every time step, or the layer itself."""
+    """Returns the layer inside TimeDistributed, or the layer itself."""
     while layer.get("class_name") == "TimeDistributed":
         options = layer.get("config")
         below = options.get("layer") if isinstance(options, Mapping) else None
@@ -25,7 +25,7 @@ def bare(layer: Config) -> Config:
 
 
 def told(layer: Config) -> tuple[str, ...]:
-    """What says of a layer that it is the same as another, if anything does."""
+    """Returns the marks by which a layer is the same as another; empty if there are none."""
     mark = bare(layer).get(MARK)
     return (str(mark),) if type(mark) is int else ()
 
@@ -36,7 +36,7 @@ def _name(layer: Config) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A config without the marks of what is shared."""
+    """Returns a config without the marks of shared objects."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items() if key != MARK}
     return [_plain(item) for item in value] if isinstance(value, list) else value
@@ -49,7 +49,7 @@ def _alike(first: Config, second: Config) -> bool:
 
 
 class SharedLayers:
-    """Finds the layer that a call is of, where another name stands for it, too."""
+    """Finds the layer of a call, also if it has another name there."""
 
     def __init__(self, reader: ReadContext) -> None:
         self.reader = reader
@@ -57,14 +57,14 @@ class SharedLayers:
         self._named: dict[str, LayerCall] = {}
 
     def note(self, call: LayerCall) -> None:
-        """Remembers the first call of a layer that owns its weights."""
+        """Records the first call of a layer that owns its weights."""
         self._marked |= dict.fromkeys(call.same, call)
         self._named[_name(bare(call.layer))] = call
 
     def owner(self, call: LayerCall) -> str:
-        """The name of the layer that a layer with weights is, "" for one of its own.
+        """Returns the name of the layer that owns a layer's weights, "" if it has its own.
 
-        Files keep the arrays of such a layer once or, alike, under each of its names.
+        Files store the arrays of such a layer once, or as copies under each of its names.
         """
         by_name = self.reader.description.by_name
         key = "/".join(call.home) if by_name else call.group
@@ -78,7 +78,7 @@ class SharedLayers:
 
 
 def marked(config: dict[str, Any], model: Any) -> dict[str, Any]:
-    """The config of a live model, changed: layers that occur twice in it have one mark."""
+    """Marks layers that occur twice in the config of a live model; changes the config."""
     pairs = list(_pairs(config, model))
     counts = Counter(id(layer) for _, layer in pairs)
     numbers = {own: number for number, own in enumerate(counts, 1)}
@@ -89,7 +89,7 @@ def marked(config: dict[str, Any], model: Any) -> dict[str, Any]:
 
 
 def held_by(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The configs of a live model's own layers, and the layers; of TimeDistributed both."""
+    """Yields the configs of a live model's own layers, and the layers; both of TimeDistributed."""
     held = {layer.name: layer for layer in model.layers}
     for entry in config["config"].get("layers", ()):
         name = entry.get("name") or entry.get("config", {}).get("name")
@@ -105,7 +105,7 @@ def _at_steps(entry: dict[str, Any], layer: Any) -> Iterator[tuple[dict[str, Any
 
 
 def _pairs(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The configs of a live model's layers, at any depth, and the layers."""
+    """Yields the configs of a live model's layers, at any depth, and the layers."""
     for entry, layer in held_by(config, model):
         yield entry, layer
         if entry.get("class_name") in ("Functional", "Sequential", "Model"):

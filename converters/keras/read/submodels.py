@@ -1,4 +1,4 @@
-"""Models inside models: their layers put in the place of the model, under names with slashes."""
+"""Replaces models inside models by their layers, under names with slashes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DEEPEST = 16
 """Deepest nesting of models in models."""
 
 JOINT = "Joint"
-"""Class of a call that gives a tensor another mask and computes nothing."""
+"""Class of a call that only assigns another mask to a tensor."""
 
 
 def model_inside(layer: Config) -> Config | None:
-    """The model that a layer is, or applies to every time step; None for other layers."""
+    """Returns the model that a layer is, or applies to every time step; None for other layers."""
     if layer.get("class_name") in NESTED:
         return layer
     options = layer.get("config")
@@ -35,7 +35,7 @@ def model_inside(layer: Config) -> Config | None:
 
 
 def all_layers(layers: list[Config], where: str, depth: int = 0) -> Iterator[Config]:
-    """Every layer of a model, those of models inside it in their place.
+    """Yields every layer of a model; models inside it are replaced by their layers.
 
     Raises:
         FileError: models nested too deeply.
@@ -55,15 +55,15 @@ def all_layers(layers: list[Config], where: str, depth: int = 0) -> Iterator[Con
 
 
 def calls_of(layer: Config) -> int:
-    """The number of calls of a layer that its config lists; 1 in a chain."""
+    """Returns the number of calls of a layer in its config; 1 in a chain."""
     nodes = layer.get("inbound_nodes")
     return len(nodes) if isinstance(nodes, list) and nodes else 1
 
 
 def written_out(config: Config, where: str) -> tuple[int, int]:
-    """Calls of a model without nested ones, and characters of their paths, before any is made.
+    """Returns the numbers of calls of a flat model and of characters of their paths.
 
-    A model in which one is called twice, and so on for 16 levels, has 65,536 of each.
+    The numbers are computed before any call: 16 levels of models called twice have 65,536 calls.
 
     Raises:
         FileError: a nested model without layers.
@@ -79,11 +79,11 @@ def written_out(config: Config, where: str) -> tuple[int, int]:
 
 @dataclass
 class SubmodelFlattener:
-    """Puts the layers of nested models in the models' place.
+    """Replaces nested models by their layers.
 
     Attributes:
         description: of the file.
-        where: what errors call it.
+        where: its name in errors.
         paths: of the weights.
     """
 
@@ -95,11 +95,11 @@ class SubmodelFlattener:
         self.paths = Paths(self.description.weights)
 
     def flat(self, config: Config, path: str = "", layers: list[Config] | None = None) -> Graph:
-        """The graph of a model without nested ones.
+        """Returns the graph of a model without nested models.
 
         Args:
             config: the model's.
-            path: of the model's group in new weights files, with a slash behind, "" for the root.
+            path: of the model's group in new weights files, ending in a slash, "" for the root.
             layers: the layers that were numbered when the file was written, if not the config's.
         """
         graph = read_graph(config, self.where)
@@ -122,12 +122,12 @@ class SubmodelFlattener:
         )
 
     def _paths(self, layers: list[Config], path: str) -> dict[str, str]:
-        """The group of every layer of one model, below the model's own."""
+        """Returns the group of every layer of one model, below the model's own."""
         groups = Groups(self.description.step, self.paths, path)
         return {name_of(la): groups.of(la) for la in layers if not is_operation(la)}
 
     def _inlined(self, call: LayerCall, model: Config) -> tuple[list[LayerCall], list[KerasTensor]]:
-        """The calls of a nested model's layers, and what its outputs are."""
+        """Returns the calls of a nested model's layers, and its outputs."""
         timed = model is not call.layer
         below = f"{call.group}/layer" * timed or call.group
         root = "layers" if self.description.step == 1 else "_layer_checkpoint_dependencies"
@@ -165,7 +165,7 @@ class SubmodelFlattener:
 
 
 def _ends(call: LayerCall, outputs: list[KerasTensor]) -> list[LayerCall]:
-    """What TimeDistributed adds to a model's outputs: they carry the mask of its own input."""
+    """Returns calls that give the outputs of a model in TimeDistributed the mask of its input."""
     return [
         LayerCall(
             f"{call.name}/output_{number}",
@@ -193,7 +193,7 @@ def _in_arguments(call: LayerCall) -> Iterator[KerasTensor]:
 
 
 def _renamed(call: LayerCall, names: Mapping[KerasTensor, KerasTensor]) -> LayerCall:
-    """A call that reads other tensors."""
+    """Returns a call with other input tensors."""
     if not names:
         return call
 

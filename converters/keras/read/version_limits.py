@@ -1,4 +1,4 @@
-"""Where versions of Keras compute something that no layer of ours does: refused, or said."""
+"""Refuses, or notes, computations of single Keras versions that no spec has."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .layers.config import halves_of
 def check_masked(
     reader: ReadContext, name: str, layer: Config, specs: Sequence[LayerSpec], states: bool
 ) -> None:
-    """Raises UnsupportedError for what Keras does with a mask that is no layer's function.
+    """Raises UnsupportedError where Keras computes something else with a mask than our layers.
 
     Args:
-        reader: what is read.
-        name: of a recurrent layer that obeys a mask.
+        reader: the context of reading.
+        name: of a recurrent layer that uses a mask.
         layer: its config.
-        specs: what it was read as.
-        states: whether its states start from something given.
+        specs: its specs.
+        states: True if the call names initial states.
     """
     where = reader.where(name)
     for spec, config in _parts(layer, specs):
@@ -49,7 +49,7 @@ def check_masked(
 
 
 def check_stack(reader: ReadContext, name: str, specs: Sequence[LayerSpec], states: bool) -> None:
-    """Raises UnsupportedError where the order of the states of stacked cells is another one."""
+    """Raises UnsupportedError if the states of stacked cells have another order."""
     cells = [spec for spec in specs if isinstance(spec, Recurrent)]
     returned = any(spec.return_state for spec in cells)
     if len(cells) > 1 and (states or returned) and reader.era.stacks_states_backwards:
@@ -59,7 +59,7 @@ def check_stack(reader: ReadContext, name: str, specs: Sequence[LayerSpec], stat
 
 
 def _parts(layer: Config, specs: Sequence[LayerSpec]) -> Iterator[tuple[Recurrent, Config]]:
-    """The recurrent layers in a layer, each with its options."""
+    """Yields the recurrent layers in a layer, each with its options."""
     options = layer.get("config", {})
     halves = halves_of(options) if layer.get("class_name") == "Bidirectional" else ()
     for spec in specs:
@@ -75,7 +75,7 @@ def _zeros(spec: Recurrent) -> bool:
 
 
 def check_unmasked(reader: ReadContext, name: str, layer: Config, mask: object) -> None:
-    """Raises UnsupportedError for a layer whose numbers a mask changes in ways that ours do not."""
+    """Raises UnsupportedError for a layer that uses a mask in another way than ours."""
     if mask is not None and layer.get("class_name") == "Softmax":
         where, want = reader.where(name), "a Softmax without a mask, which hides numbers from it"
         raise UnsupportedError(where, want, "a masked input", "build it without the mask")

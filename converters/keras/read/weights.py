@@ -1,4 +1,4 @@
-"""Where the arrays of a Keras file belong: to which layer, half or cell, in which form."""
+"""Assigns the arrays of a Keras file to layers, halves or cells, and finds their form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .custom_layers import taken
 from .layers.config import STACK, cells_of, class_of, halves_of, inner, snake
 
 CELLED = frozenset("LSTM GRU SimpleRNN RNN ConvLSTM1D ConvLSTM2D ConvLSTM3D".split())
-"""Classes whose variables lie below their cell in new weights files."""
+"""Classes whose variables are below their cell in new weights files."""
 
 HEADS = ("query", "key", "value", "output")
 
@@ -33,14 +33,14 @@ PARTED: dict[str, tuple[tuple[str, str], ...]] = {
         (f"{part}_dense", "attention_output/" if part == "output" else f"{part}/") for part in HEADS
     )
 }
-"""Class -> paths of its variables in new weights files, and what their names start with."""
+"""Class -> paths of its variables in new weights files, and the prefix of their names."""
 
 IN_ORDER = {
     "SeparableConv1D": ("depthwise_kernel", "pointwise_kernel", "bias"),
     "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
     "Normalization": ("mean", "variance", "count"),
 }
-"""Names of variables in new weights files, for classes that have more than one table says."""
+"""Names of variables in new weights files, for classes with more than those of one table."""
 
 BESIDE = {"Normalization": ("count",)}
 """Variables that a trained layer does not use."""
@@ -50,10 +50,10 @@ class Owner(NamedTuple):
     """One layer, half or cell that owns variables.
 
     Attributes:
-        layer: its config, that of the whole where it is not wrapped.
+        layer: its config; that of the whole layer if it is not wrapped.
         path: from the layer's group to its variables in new weights files.
-        word: the part of an old file's names that stands for it, "" where there is no other owner.
-        start: whether such a part only starts with the word.
+        word: the part of names in old files that identifies it, "" for a single owner.
+        start: True if such a part only starts with the word.
     """
 
     layer: Config
@@ -62,14 +62,14 @@ class Owner(NamedTuple):
     start: bool = False
 
     def named_in(self, parts: Sequence[str], last: str) -> bool:
-        """Whether a name of an array, cut into the parts of its path and the last one, says it."""
+        """True if the name of an array, split into path and last part, names this owner."""
         if self.start:
             return any(part.startswith(self.word) for part in (*parts, last))
         return self.word in parts
 
 
 def owners(layer: Config, major: int) -> list[Owner]:
-    """What owns variables in a layer: itself, the one inside it, its two halves, or its cells."""
+    """Returns the owners of variables in a layer: itself, the one inside, two halves, or cells."""
     kind, config = str(layer.get("class_name")), layer.get("config", {})
     if kind == "TimeDistributed":
         inside = owners(inner(config, "layer"), major)
@@ -93,7 +93,7 @@ def _below(kind: str) -> str:
 def _half(side: str, layer: Config, major: int) -> Owner:
     below = _below(str(layer.get("class_name")))
     path = f"{side}_layer/{below}".rstrip("/")
-    # Keras 3 writes the layers under the names they have; before, both get a prefix
+    # Keras 3 writes the names of the layers; before, both get a prefix
     return Owner(layer, path, _name(layer)) if major > 2 else Owner(layer, path, f"{side}_", True)
 
 
@@ -102,7 +102,7 @@ def _name(layer: Config) -> str:
 
 
 def numbered(stems: Sequence[str]) -> list[str]:
-    """Names as Keras numbers them: lstm, gru, lstm_1.
+    """Numbers names as Keras does: lstm, gru, lstm_1.
 
     >>> numbered(["lstm", "gru", "lstm"])
     ['lstm', 'gru', 'lstm_1']
@@ -115,7 +115,7 @@ def numbered(stems: Sequence[str]) -> list[str]:
 
 
 class Groups:
-    """Paths of the layers' groups in new weights files: numbered by class, as the layers come.
+    """Paths of the layers' groups in new weights files: numbered by class, in layer order.
 
     Args:
         step: of the description.
@@ -129,7 +129,7 @@ class Groups:
         self._counts: dict[str, int] = {}
 
     def of(self, layer: Config) -> str:
-        """The group of the next layer."""
+        """Returns the group of the next layer."""
         name = str(layer.get("class_name"))
         number = self._counts.get(name, 0)
         group = snake(name) + (f"_{number}" if number else "")
@@ -138,9 +138,9 @@ class Groups:
 
 
 def leaf(name: str, major: int, deep: bool = False) -> str:
-    """The variable that an array in HDF5 is named for: "lstm/lstm_cell/kernel:0" is the kernel.
+    """Returns the variable in an array's HDF5 name: kernel for "lstm/lstm_cell/kernel:0".
 
-    With `deep`, the layer around the variable is part of its name: "query/kernel".
+    With `deep`, the name includes the layer around the variable: "query/kernel".
     """
     parts = name.split(":")[0].split("/")
     found = KERAS1_NAME.search(parts[-1]) if major == 1 else None
@@ -148,14 +148,14 @@ def leaf(name: str, major: int, deep: bool = False) -> str:
 
 
 def sort_nested(reader: ReadContext, every: Iterable[tuple[str, ...]]) -> None:
-    """Gives the arrays that old HDF5 files keep under a nested model to the layers inside it.
+    """Assigns arrays that old HDF5 files store under a nested model to the layers inside it.
 
     Args:
-        reader: what is read.
+        reader: the context of reading.
         every: names of every layer inside a nested model, those of the models around it first.
 
     Raises:
-        WeightsError: an array whose name does not tell which layer's it is.
+        WeightsError: an array whose name identifies no layer.
     """
     if not reader.description.by_name:
         return
@@ -188,7 +188,7 @@ class Homes:
         self._lengths = {len(name) for name in self._named}
 
     def of(self, reader: ReadContext, outer: str, name: str) -> Home:
-        """The layer that an array is named for: the one whose name comes last in its path.
+        """Returns the layer of an array: the one whose name comes last in its path.
 
         Raises:
             WeightsError: none, or several.
@@ -212,13 +212,13 @@ class Homes:
 
 @dataclass(frozen=True)
 class WeightSorter:
-    """Gives the arrays of one layer to the owners inside it.
+    """Assigns the arrays of one layer to the owners inside it.
 
     Attributes:
         reader: what is read.
         name: of the layer.
         group: its path in new weights files.
-        owners: who may own arrays.
+        owners: possible owners of arrays.
     """
 
     reader: ReadContext
@@ -227,10 +227,10 @@ class WeightSorter:
     owners: Sequence[Owner]
 
     def arrays(self, specs: Sequence[L.LayerSpec]) -> list[dict[str, Stored]]:
-        """For every owner its arrays by slot name; `specs` are the owners'.
+        """Returns the arrays of every owner by slot name; `specs` are the owners'.
 
         Raises:
-            WeightsError: names that do not tell whose an array is, or two arrays of one name.
+            WeightsError: an array without a clear owner, or two arrays of one name.
         """
         if not self.reader.description.by_name:
             return [
@@ -254,7 +254,7 @@ class WeightSorter:
         return found
 
     def _owner(self, name: str) -> int:
-        """Number of the owner of an array; the order of a file does not tell: frozen ones last."""
+        """Returns the number of an array's owner; file order is no proof: frozen ones come last."""
         if len(self.owners) == 1:
             return 0
         *parts, last = name.split("/")
@@ -268,7 +268,7 @@ class WeightSorter:
 
 
 def _in_order(reader: ReadContext, path: str, owner: Owner, spec: L.LayerSpec) -> dict[str, Stored]:
-    """The numbered arrays of a new weights file by slot name: they are in the table's order."""
+    """Returns the numbered arrays of a new weights file by slot name, in the table's order."""
     kind = str(owner.layer.get("class_name"))
     if kind in PARTED:
         return {
@@ -284,24 +284,24 @@ def _in_order(reader: ReadContext, path: str, owner: Owner, spec: L.LayerSpec) -
 
 
 def _default(spec: L.LayerSpec) -> str:
-    """Name of the table that this Keras has for a spec."""
+    """Returns the name of the table that this Keras has for a spec."""
     return DEFAULT[
         spec.weight_kind if spec.weight_kind in DEFAULT else KINDS[spec.weight_kind].name
     ]
 
 
 def _form(spec: L.LayerSpec, arrays: Mapping[str, Stored], layer: Config, where: str) -> str:
-    """The one form of a layer, of all eras, that these arrays fit by name and shape."""
+    """Returns the one form of a layer, of all eras, that fits these arrays by name and shape."""
     own = spec.weight_kind if spec.weight_kind in FORMS else KINDS[spec.weight_kind].name
     first = layer.get("config", {}).get("dim_ordering") == "th"
-    # a kernel as wide as it is deep has the shape of both orders
+    # a square kernel has the same shape in both orders
     names = [name for name in FORMS[own] if name.endswith(" th") <= first]
     names.sort(key=lambda name: first and not name.endswith(" th"))
     for name in names:
         with contextlib.suppress(WeightsError):
             check(TABLES[name], arrays, spec.sizes(), spec.missing_tensors(), where)
             return name
-    # none fits: the error of the form that has these names tells most
+    # none fits: the form with these names has the clearest error
     named = [n for n in names if _slots(TABLES[n], spec) == set(arrays)]
     check(TABLES[(named or names)[0]], arrays, spec.sizes(), spec.missing_tensors(), where)
     return names[0]
@@ -314,7 +314,7 @@ def _slots(table: Table, spec: L.LayerSpec) -> set[str]:
 def _hub(
     reader: ReadContext, spec: L.LayerSpec, arrays: Mapping[str, Stored], owner: Owner, where: str
 ) -> dict[str, Array]:
-    """The hub tensors of one owner."""
+    """Returns the canonical tensors of one owner."""
     policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
     if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
         raise FileError(where, f"numbers of {policy}", "opaque pairs of bytes", "check the file")
@@ -335,7 +335,7 @@ def _hub(
 
 
 def _check_cudnn(reader: ReadContext, spec: L.LayerSpec, where: str) -> None:
-    """Warns of activations that cuDNN has not, whose layer trained these weights."""
+    """Warns if a layer's activations are not cuDNN's, which trained these weights."""
     reader.from_cudnn.add(where)
     for option, want in (("activation", "tanh"), ("gate_activation", "sigmoid")):
         if (got := getattr(spec, option)) != want:
@@ -343,7 +343,7 @@ def _check_cudnn(reader: ReadContext, spec: L.LayerSpec, where: str) -> None:
 
 
 def _flat(stored: Stored) -> Stored:
-    """Numbers of several axes, or of none, as those of the one axis that these make."""
+    """Returns numbers of any number of axes with a single axis."""
     if len(stored.shape) == 1:
         return stored
     size = math.prod(stored.shape)
@@ -351,10 +351,10 @@ def _flat(stored: Stored) -> Stored:
 
 
 def _is_turned(reader: ReadContext, spec: L.LayerSpec, where: str) -> bool:
-    """Whether kernels are stored turned round, as Theano keeps them.
+    """True if kernels are stored flipped, as in Theano.
 
     Raises:
-        UsageError: a file that does not say who laid out its kernels.
+        UsageError: a file that does not name the layout of its kernels.
     """
     windows = (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.ConvLSTM)
     if not isinstance(spec, windows) or reader.weights_major > 2:
@@ -371,10 +371,10 @@ def _is_turned(reader: ReadContext, spec: L.LayerSpec, where: str) -> bool:
 def read_weights(
     reader: ReadContext, name: str, layer: Config, specs: Sequence[L.LayerSpec], group: str
 ) -> Iterator[dict[str, Array]]:
-    """The hub weights of each of a layer's specs.
+    """Yields the canonical weights of each of a layer's specs.
 
     Raises:
-        WeightsError: arrays missing, left over, or of a wrong shape.
+        WeightsError: arrays that are missing, unused, or of a wrong shape.
     """
     where = reader.where(name)
     specs = list(specs)
@@ -408,13 +408,13 @@ def read_weights(
 
 
 def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:
-    """The arrays of a separable convolution: those of the channels by themselves, and the rest."""
+    """Yields the arrays of a separable convolution: of the depthwise part, then the rest."""
     yield {name: array for name, array in arrays.items() if name == "depthwise_kernel"}
     yield {name: array for name, array in arrays.items() if name != "depthwise_kernel"}
 
 
 def trainable_of(layer: Config, specs: Sequence[L.LayerSpec]) -> list[bool]:
-    """Whether each of a layer's specs trains: the layer, and all that it wraps."""
+    """Returns True for each of a layer's specs that trains: the layer, and all that it wraps."""
     config = layer.get("config", {})
     own = bool(config.get("trainable", True))
     if registered_name(layer):
@@ -427,7 +427,7 @@ def trainable_of(layer: Config, specs: Sequence[L.LayerSpec]) -> list[bool]:
 
 
 def halves_train(layer: Config) -> list[bool]:
-    """Whether each layer inside another trains."""
+    """Returns True for each layer inside another that trains."""
     config = layer.get("config", {})
     below = [] if registered_name(layer) else [config.get(k) for k in ("layer", "backward_layer")]
     return [trainable_of(item, [L.LayerSpec()])[0] for item in below if isinstance(item, Mapping)]

@@ -1,4 +1,4 @@
-"""How Keras 3 writes each layer: constructors as source text; imports no framework."""
+"""Writes the constructor of each layer as Keras 3 source; imports no framework."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _bidirectional(spec: L.Bidirectional, around: Around) -> Arguments:
 
 
 def _built_up(spec: L.Recurrent) -> bool:
-    """Whether a layer has an activation that is made of several layers."""
+    """True if a layer has an activation that consists of several layers."""
     return bool({spec.activation, getattr(spec, "gate_activation", "")} & set(STOCK))
 
 
@@ -103,9 +103,9 @@ LAYERS: dict[type[L.LayerSpec], Callable[..., Arguments]] = {
 
 
 def layer(spec: L.LayerSpec, around: Around, name: str = "") -> CallExpr:
-    """Constructor of a layer; layers inside another one have no name."""
+    """Returns the constructor of a layer; layers inside another one have no name."""
     if isinstance(spec, L.TimeDistributed) and isinstance(spec.layer, L.Normalization):
-        return layer(spec.layer, around, name)  # its last axis is the same one
+        return layer(spec.layer, around, name)  # the last axis is the same without TimeDistributed
     named = [("name", f'"{name}"')] if name else []
     if isinstance(spec, L.Custom):
         made_so = custom_code.made(spec, "keras", around.parts)
@@ -121,7 +121,7 @@ UNLIKE = "keras.layers.Bidirectional takes halves of one size"
 
 
 def two_layers(node: Node) -> str:
-    """Why a bidirectional layer has to be two layers of Keras, "" where one is exact.
+    """Returns the reason why a bidirectional layer must be two layers of Keras, "" if not.
 
     Keras splits initial states in the middle, gives both halves' states the shapes of the forward
     one's, and sets zero_output_for_mask to return_sequences.
@@ -142,7 +142,7 @@ def two_layers(node: Node) -> str:
 
 
 def apart(model: Model, node: Node) -> str:
-    """As `two_layers`; layers that follow have to be told the right size as well."""
+    """Returns the same as `two_layers`; later layers need the right size as well."""
     spec = node.spec
     unlike = isinstance(spec, L.Bidirectional) and spec.forward.width != spec.backward.width
     if unlike and any(edge.node == node.name for other in model.nodes for edge in other.reads):
@@ -151,9 +151,9 @@ def apart(model: Model, node: Node) -> str:
 
 
 def folded(node: Node) -> bool:
-    """Whether a layer at every time step is applied to all steps at once, as rows of one batch.
+    """True if a layer at every time step is applied to all steps at once, as one batch.
 
-    keras.layers.TimeDistributed takes layers of one output, and Bidirectional only as it is.
+    keras.layers.TimeDistributed takes layers of one output, and Bidirectional only unsplit.
     """
     spec = node.spec
     if not isinstance(spec, L.TimeDistributed):
@@ -165,14 +165,14 @@ def folded(node: Node) -> bool:
 
 
 def inside(node: Node) -> Node:
-    """The layer at one time step, as a node."""
+    """Returns the layer at one time step, as a node."""
     assert isinstance(node.spec, L.TimeDistributed)
     shapes = tuple(shape[1:] for shape in node.shapes)
     return replace(node, spec=node.spec.layer, shapes=shapes)
 
 
 def refusal(node: Node) -> str:
-    """Why Keras 3 has no exact form of a layer, "" where it has one."""
+    """Returns the reason why Keras 3 has no exact form of a layer, "" if it has one."""
     inner, rank = node.spec, len(node.shape) + 1
     if isinstance(inner, L.TimeDistributed):
         inner, rank = inner.layer, rank - 1

@@ -39,11 +39,11 @@ MERGES = {
     "ave": "lambda a, b: [(a + b) / 2]",
     "none": "lambda a, b: [a, b]",
 }
-"""How two layers that stand for a bidirectional one are merged."""
+"""Functions that merge the two layers of a split bidirectional one."""
 
 
 def model_input(model: Model, name: str, plan: ModelPlan) -> CallExpr:
-    """`keras.Input` of one input."""
+    """Returns `keras.Input` of one input."""
     spec = model.node(name).spec
     assert isinstance(spec, L.Input)
     batch = plan.batch or spec.batch
@@ -55,14 +55,14 @@ def model_input(model: Model, name: str, plan: ModelPlan) -> CallExpr:
 
 
 def _ids_only(model: Model, name: str) -> bool:
-    """Whether all that reads an input are embeddings."""
+    """True if an input is read by embeddings only."""
     readers = [node.spec for node in model.readers(Edge(name))]
     found = [spec.layer if isinstance(spec, L.TimeDistributed) else spec for spec in readers]
     return bool(found) and all(isinstance(spec, L.Embedding) for spec in found)
 
 
 def around(model: Model, node: Node, parts: ModuleSource) -> Around:
-    """What the constructor of a node's layer depends on."""
+    """Returns the context of the constructor of a node's layer."""
     masked = model.mask_of(node.owner) is not None
     return Around(parts, len(model.shape(node.inputs[0])) + 1, masked, node.trainable)
 
@@ -71,13 +71,13 @@ CUDNN = "# cuDNN's masks are for the end of a sequence only"
 
 
 def explained(lines: list[str], indent: int) -> list[str]:
-    """Lines that make a layer, with the reason before them where they keep cuDNN away."""
+    """Returns lines that make a layer, after a comment where they avoid cuDNN."""
     away = any("use_cudnn=False" in line for line in lines)
     return [" " * indent + CUDNN, *lines] if away else lines
 
 
 def functional(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]:
-    """`make` of any graph."""
+    """Returns `make` of any graph."""
     parts = write_layers(model, lambda parts, model, site: _emit(parts, model, site, plan))
     made = [model_input(model, name, plan) for name in model.inputs]
     lines = [
@@ -98,7 +98,7 @@ def functional(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]:
 
 
 def _emit(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
-    """Lines that make one layer and call it."""
+    """Writes lines that make one layer and call it."""
     node = site.node
     before, parts.forward = parts.forward, []
     _write(parts, model, site, plan)
@@ -108,7 +108,7 @@ def _emit(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPla
 
 
 def _write(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
-    """Lines that make one layer and call it, without what is said of it."""
+    """Writes lines that make one layer and call it, without its comment."""
     node = site.node
     if any((node.name, n) in plan.masks.cut for n in range(len(node.inputs))):
         parts.forward.append("    # a copy has no mask")
@@ -129,7 +129,7 @@ def _write(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPl
 
 
 def _mask(spec: L.LayerSpec, x: str) -> CallExpr:
-    """The mask that Masking, or an embedding, attaches to its output."""
+    """Returns the mask that Masking, or an embedding, attaches to its output."""
     spec = spec.layer if isinstance(spec, L.TimeDistributed) else spec
     if isinstance(spec, L.Masking):
         kept = call("keras.ops.not_equal", x, number(spec.value))
@@ -138,7 +138,7 @@ def _mask(spec: L.LayerSpec, x: str) -> CallExpr:
 
 
 def _rows(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
-    """Lines that apply a layer to all time steps as rows of one batch."""
+    """Writes lines that apply a layer to all time steps as one batch."""
     node = inside(site.node)
     if isinstance(node.spec, L.Dense):
         _every_step(parts, model, replace(site, node=node), plan)
@@ -160,10 +160,10 @@ def _rows(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPla
 
 
 def _every_step(parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan) -> None:
-    """Lines that apply a layer to the last axis, whatever axes are before it."""
+    """Writes lines that apply a layer to the last axis, whatever axes are before it."""
     x: str | CallExpr = site.x
     if plan.masks.carried.get(site.node.inputs[0]):
-        x = call("keras.ops.copy", x)  # without the mask that it brings along
+        x = call("keras.ops.copy", x)  # drops the mask of the input
     made = _made(parts, model, site, plan, site.node.spec)
     parts.forward += _assign(site.outputs, made, (x,))
 
@@ -173,7 +173,7 @@ def _reshaped(x: str, *shape: int | None) -> CallExpr:
 
 
 def _inputs(site: NodeVariables, plan: ModelPlan) -> tuple[Argument, ...]:
-    """The tensors that a layer is called with."""
+    """Returns the tensors with which a layer is called."""
     spec, name = site.node.spec, site.node.name
     named = enumerate(site.inputs)
     found = [
@@ -193,7 +193,7 @@ def _inputs(site: NodeVariables, plan: ModelPlan) -> tuple[Argument, ...]:
 def _options(
     parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan
 ) -> list[Argument]:
-    """What a call says besides its inputs."""
+    """Returns the arguments of a call besides its inputs."""
     spec = site.node.spec
     if isinstance(spec, ATTENDS):
         scores: list[Argument] = [("return_attention_scores", "True")] if spec.scores else []
@@ -230,7 +230,7 @@ def _attention_options(
     words = {"v": "value_mask", "k": "key_mask"}
     found += [(words[name], named[name]) for name in told if name in words]
     if "q" in told:
-        # Keras overwrites query_mask by what the query brings along
+        # Keras overwrites query_mask with the mask that the query carries
         rows = call("keras.ops.expand_dims", named["q"], ("axis", "2"))
         found.append(("attention_mask", rows))
     return [*found, *causal]
@@ -244,7 +244,7 @@ def _made(
     spec: L.LayerSpec,
     half: str = "",
 ) -> str | CallExpr:
-    """Constructor of a layer, or the variable that keeps it where it is called more than once."""
+    """Returns a layer's constructor, or its variable if it is called more than once."""
     node, name = site.node, f"{site.name}-{half}" if half else site.name
     made = layer(spec, around(model, node, parts), name)
     if node.owner not in plan.shared:
@@ -258,7 +258,7 @@ def _made(
 def _two_layers(
     parts: ModuleSource, model: Model, site: NodeVariables, plan: ModelPlan
 ) -> list[str]:
-    """Lines of a bidirectional layer that `keras.layers.Bidirectional` cannot be."""
+    """Returns lines of a bidirectional layer that `keras.layers.Bidirectional` cannot compute."""
     spec = site.node.spec
     assert isinstance(spec, L.Bidirectional)
     parts.use_template(CELLS, "both_ways")
@@ -276,7 +276,7 @@ def _two_layers(
 def _assign(
     targets: Sequence[str], made: str | CallExpr, args: Sequence[Argument] | None = None
 ) -> list[str]:
-    """Lines of `targets = made`, or of `targets = made(args)`, broken where they are too long."""
+    """Returns lines of `targets = made`, or `targets = made(args)`, broken if too long."""
     if args is not None and isinstance(made, str):
         return _assign(targets, call(made, *args))
     assert isinstance(made, CallExpr)

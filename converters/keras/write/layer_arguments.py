@@ -1,4 +1,4 @@
-"""How Keras 3 writes the layers around the recurrent ones, and what it has no layer of."""
+"""Constructor arguments of layers that are not recurrent in Keras 3 source, and refusals."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _relu(spec: L.Relu, _around: Around) -> Arguments:
 
 
 def is_leaky(spec: L.Relu) -> bool:
-    """Whether Keras's LeakyReLU is it."""
+    """True if the layer is Keras's LeakyReLU."""
     return spec.top is None and not spec.threshold and bool(spec.slope)
 
 
@@ -187,7 +187,7 @@ def _concatenate(spec: L.Concatenate, _around: Around) -> Arguments:
 
 
 DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
-"""What Keras 3 divides by at least, in Dot and in UnitNormalization."""
+"""Smallest divisors of Keras 3, in Dot and in UnitNormalization."""
 
 
 def _dot(spec: L.Dot, _around: Around) -> Arguments:
@@ -280,11 +280,11 @@ TITLES: dict[type[L.LayerSpec], Callable[..., str]] = {
     L.UnitNorm: lambda _spec, _rank: "UnitNormalization",
     L.UpSample: lambda spec, _rank: f"UpSampling{len(spec.times)}D",
 }
-"""Spec -> Keras's name of the layer, given the rank of its input, where it is not `Spec.kind`."""
+"""Spec -> Keras's name of the layer for a rank of its input, if it is not `LayerSpec.kind`."""
 
 
 def reason(spec: L.LayerSpec, rank: int) -> str:
-    """Why Keras 3 has no exact form of a layer around the recurrent ones, "" where it has one."""
+    """Returns the reason why Keras 3 has no exact form of such a layer, "" if it has one."""
     refused = REFUSALS.get(type(spec))
     return refused(spec, rank) if refused else ""
 
@@ -333,7 +333,7 @@ def _own_blind(spec: L.MultiHeadAttention) -> str:
 
 
 def own_blind(spec: L.MultiHeadAttention) -> bool:
-    """Whether queries that see nothing give what they give in this Keras."""
+    """True if queries that see nothing get the output of this Keras."""
     return not spec.masks or spec.blind == _own_blind(spec)
 
 

@@ -1,4 +1,4 @@
-"""Masks that Keras carries from layer to layer by itself, and where a port has to say more."""
+"""Follows masks that Keras carries from layer to layer, and finds masks that a port must name."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ CARRIES: tuple[type[L.LayerSpec], ...] = (
     L.TrainingOnly,
     L.UnitNorm,
 )
-"""Layers of one input that hand its mask on; the others lose it."""
+"""Layers of one input that pass its mask on; other layers drop it."""
 
 ATTENDS = (L.Attention, L.MultiHeadAttention)
 
 PERHAPS = Edge("", -1)
-"""Stands for a mask of which it is not certain that Keras carries it."""
+"""Stands for a mask that Keras may or may not carry."""
 
 
 @dataclass
 class Masks:
-    """How the masks of a model come about in Keras.
+    """Masks of a model as Keras carries them.
 
     Attributes:
-        explicit: node -> the mask that its call has to name.
-        told: attention -> the names of the masks that its call has to name.
-        cut: nodes, and the numbers of their inputs that bring along a mask that they must not see.
+        explicit: node -> the mask that its call must name.
+        told: attention -> the names of the masks that its call must name.
+        cut: nodes, and the numbers of inputs whose mask must be dropped.
         carried: edge -> the mask that Keras attaches to it.
     """
 
@@ -52,7 +52,7 @@ class Masks:
     carried: dict[Edge, Edge] = field(default_factory=dict)
 
     def wanted(self, model: Model) -> set[Edge]:
-        """Masks that need a tensor of their own, which Keras's layers do not give."""
+        """Returns masks that need a tensor, which Keras's layers do not return."""
         found = {*self.explicit.values(), *model.outputs}
         for node in model.layers:
             told = self.told.get(node.name, "")
@@ -64,13 +64,13 @@ class Masks:
 
 
 def has_mask_output(spec: L.LayerSpec) -> bool:
-    """Whether the second output of a layer is a mask, which Keras attaches to the first."""
+    """True if the second output of a layer is a mask, which Keras attaches to the first."""
     inner = spec.layer if isinstance(spec, L.TimeDistributed) else spec
     return isinstance(inner, L.Masking) or (isinstance(inner, L.Embedding) and inner.mask_zero)
 
 
 def obeys(spec: L.LayerSpec) -> bool:
-    """Whether a mask of its one input changes what a layer computes."""
+    """True if a mask of its one input changes the numbers of a layer."""
     if isinstance(spec, L.TimeDistributed):
         return obeys(spec.layer)
     if isinstance(spec, L.Custom):
@@ -107,14 +107,14 @@ def masks_of(model: Model, apart: Container[str], folded: Container[str]) -> Mas
 
 
 def _doubtful(model: Model) -> set[Edge]:
-    """Edges whose mask Keras's MultiHeadAttention takes off before others may have read it."""
+    """Returns edges whose mask Keras's MultiHeadAttention may remove before others read it."""
     read = Counter(edge for node in model.layers for edge in {*node.reads})
     heads = [node for node in model.layers if isinstance(node.spec, L.MultiHeadAttention)]
     return {edge for node in heads for edge in node.inputs if read[edge] > 1}
 
 
 def _after(node: Node, brought: list[Edge | None], masks: Masks) -> Edge | None:
-    """Notes what a layer's call has to say; gives the mask that goes on with its output."""
+    """Records the masks that a layer's call must name; returns the mask of its output."""
     spec = node.spec
     if isinstance(spec, ATTENDS):
         return _attention(node, spec, brought, masks)
@@ -133,7 +133,7 @@ def _after(node: Node, brought: list[Edge | None], masks: Masks) -> Edge | None:
 
 
 def _custom(node: Node, spec: L.Custom, brought: list[Edge | None], masks: Masks) -> Edge | None:
-    """A registered layer that sees no mask; its class hands one on if it is told so."""
+    """Checks a registered layer that uses no mask; its class passes one on if registered so."""
     if spec.passes_mask and len({*brought}) == 1:
         return brought[0]
     masks.cut |= {(node.name, n) for n, mask in enumerate(brought) if mask}
@@ -141,14 +141,14 @@ def _custom(node: Node, spec: L.Custom, brought: list[Edge | None], masks: Masks
 
 
 def _minds(spec: L.LayerSpec, rank: int) -> bool:
-    """Whether Keras's layer does something with a mask that its input merely brings along."""
+    """True if Keras's layer uses a mask that its input only carries."""
     if isinstance(spec, L.TimeDistributed):
         return isinstance(spec.layer, (L.Softmax, L.BatchNorm))
     return isinstance(spec, L.Softmax) or (isinstance(spec, L.BatchNorm) and rank != 2)
 
 
 def _obeyed(node: Node, brought: Edge | None, masks: Masks) -> Edge | None:
-    # Keras hands a carried mask on to a layer only where the call has no other tensors
+    # Keras passes a carried mask to a layer only if the call has no other tensors
     seen = None if node.states else brought
     if node.mask is not None and node.mask != seen:
         masks.explicit[node.name] = node.mask
@@ -162,7 +162,7 @@ def _obeyed(node: Node, brought: Edge | None, masks: Masks) -> Edge | None:
 def _merged(
     node: Node, spec: L.Merge | L.Concatenate, brought: list[Edge | None], masks: Masks
 ) -> Edge | None:
-    """The mask that all inputs have; where they differ, or change the values, there is none."""
+    """Returns the mask that all inputs share; none if masks differ, or change the values."""
     one = brought[0] if len({*brought}) == 1 else None
     harmless = spec.how in ("add", "subtract", "average") if isinstance(spec, L.Merge) else False
     harmless |= isinstance(spec, L.Concatenate) and spec.axis == -1 and len(node.shape) == 2
@@ -175,7 +175,7 @@ def _merged(
 def _attention(
     node: Node, spec: L.Attention | L.MultiHeadAttention, brought: list[Edge | None], masks: Masks
 ) -> Edge | None:
-    """Inputs query, value, perhaps key; the masks that `spec.masks` names follow."""
+    """Reads inputs query, value, perhaps key; the masks that `spec.masks` names follow."""
     count = len(brought) - len(spec.masks)
     named = dict(zip(spec.masks, node.inputs[count:], strict=True))
     wanted = [named.get(name) for name in "qvk"[:count]]
@@ -192,9 +192,9 @@ def _attention(
 
 
 def _masked(spec: L.LayerSpec, apart: bool) -> int:
-    """How many outputs of a layer, the first ones, have its input's mask."""
+    """Returns the number of a layer's first outputs that have its input's mask."""
     if isinstance(spec, (L.Recurrent, L.Bidirectional)) and not spec.return_sequences:
         return 0
     unmerged = isinstance(spec, L.Bidirectional) and spec.merge == "none"
-    # of two layers the second is turned round, and merging them is an operation: both drop masks
+    # the second of two layers is reversed, and their merge is an operation: both drop masks
     return int(unmerged) if apart else 1 + unmerged

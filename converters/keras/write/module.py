@@ -32,7 +32,7 @@ from .plan import ModelPlan, plan_of
 
 
 def _sequential(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]:
-    """`make` of a chain."""
+    """Returns `make` of a chain."""
 
     def emit(parts: ModuleSource, model: Model, site: NodeVariables) -> None:
         made = layer(site.node.spec, around(model, site.node, parts), site.name)
@@ -82,11 +82,11 @@ TRIMS = (
         '                found[f"{owner}.{variable.name}"] = variable',
     ),
 )
-"""What `variables` does for a kind of layer, told by its text, and what stands there without it."""
+"""Text of a kind of layer, the code of `variables` for it, and the code without it."""
 
 
 def _variables(made: str) -> str:
-    """Source of what finds the variables of a model, made by this text, by their names."""
+    """Returns source that finds the variables of a model by their names."""
     text = template_sources(CELLS)["variables"]
     for mark, chunk, instead in TRIMS:
         assert chunk in text
@@ -140,7 +140,7 @@ def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
 NARROW = re.compile(
     r"use_cudnn=False|merge_mode=None|ConvLSTM[^#]*strides=\(|Padding1D\(\s*\(| = \w+\[:"
 )
-"""What type checkers take for an error in Keras source."""
+"""Patterns of correct Keras source that type checkers report as errors."""
 
 LOOSE = [
     "# Keras's parameters have no types but those of their defaults, which are too narrow",
@@ -150,10 +150,10 @@ LOOSE = [
 
 
 def emit(model: Model) -> str:
-    """Source text of `model.py` for Keras 3.
+    """Returns the source text of `model.py` for Keras 3.
 
     Raises:
-        UnsupportedError: what `plan_of` refuses.
+        UnsupportedError: a model that `plan_of` refuses.
     """
     plan = plan_of(model)
     plain = plan.plain(model)
@@ -183,7 +183,7 @@ def emit(model: Model) -> str:
 
 
 def _opened(parts: ModuleSource) -> list[str]:
-    """How the model comes back, for the module's docstring."""
+    """Returns lines of the module's docstring that show how to load the model."""
     needs = "Needs keras and safetensors. `load()` gives the model with its trained weights, as"
     needs, opened = f"{needs} does", '`keras.models.load_model("model.keras")`'
     if not parts.registered:

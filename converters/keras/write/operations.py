@@ -1,4 +1,4 @@
-"""Specs that Keras 3 writes as operations on tensors, without a layer; imports no framework."""
+"""Writes specs that are operations on tensors in Keras 3 source; imports no framework."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _unit_norm(spec: L.UnitNorm, x: str, _first: int) -> CallExpr:
 
 
 def unit(x: str, axis: int, floor: float) -> CallExpr:
-    """A tensor divided by its length along an axis, or by `floor` where that is larger."""
+    """Returns a tensor divided by its length along an axis, or by `floor` if that is larger."""
     along = None if axis == -1 else ("axis", literal(axis))
     return call("keras.ops.normalize", x, along, ("order", "2"), ("epsilon", number(floor)))
 
@@ -64,7 +64,7 @@ def _clip(spec: L.Clip, x: str, _first: int) -> CallExpr:
 
 
 def _numbers(found: CallExpr) -> CallExpr:
-    """True and False as 1 and 0 of the dtype that a model is made for."""
+    """Returns True and False as 1 and 0 of the model's dtype."""
     return call("keras.ops.cast", found, "dtype")
 
 
@@ -126,7 +126,7 @@ OPERATIONS: dict[type[L.LayerSpec], Callable[..., CallExpr]] = {
 
 
 def is_operation(spec: L.LayerSpec) -> bool:
-    """Whether a spec, or what it does at every time step, is an operation."""
+    """True if a spec, or its layer at every time step, is an operation."""
     inner = spec.layer if isinstance(spec, L.TimeDistributed) else spec
     return type(inner) in OPERATIONS and not (
         isinstance(inner, L.UnitNorm) and inner.floor == UNIT_FLOOR
@@ -134,7 +134,7 @@ def is_operation(spec: L.LayerSpec) -> bool:
 
 
 def operation(spec: L.LayerSpec, x: str, *rest: str) -> CallExpr:
-    """The operation on variables; at every time step it is the same one axis further on."""
+    """Returns the operation on variables; at every time step its axes are one further."""
     if isinstance(spec, L.TimeDistributed):
         return OPERATIONS[type(spec.layer)](spec.layer, x, 2, *rest)
     return OPERATIONS[type(spec)](spec, x, 1, *rest)

@@ -1,4 +1,4 @@
-"""What a Keras port decides for the whole model before it writes the layers; no framework."""
+"""Decisions for a whole Keras port before its layers are written; no framework."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ModelPlan:
     """Decisions about one model.
 
     Attributes:
-        masks: which masks Keras carries, and where it has to be told.
-        apart: bidirectional layers that have to be two layers, and why.
-        folded: layers at every time step that see the steps as rows of one batch.
-        shared: nodes whose layer is called again, and the variable that keeps it.
-        wanted: masks that need a tensor of their own, which Keras's layers do not give.
+        masks: masks that Keras carries, and masks that calls must name.
+        apart: bidirectional layers that must be two layers -> the reason.
+        folded: layers at every time step that get the steps as one batch.
+        shared: nodes whose layer is called again -> its variable.
+        wanted: masks that need a tensor, which Keras's layers do not return.
         batch: the one batch size of a stateful model, None for any.
     """
 
@@ -38,7 +38,7 @@ class ModelPlan:
     batch: int | None
 
     def plain(self, model: Model) -> bool:
-        """Whether `keras.Sequential` says it all."""
+        """True if `keras.Sequential` can express the model."""
         told = (self.masks.explicit, self.masks.cut, self.apart, self.folded, self.shared)
         ends = (Edge(model.nodes[-1].name),)
         return (
@@ -51,7 +51,7 @@ class ModelPlan:
 
 
 def _follows(before: Node, node: Node) -> bool:
-    """Whether a node is a layer that reads just the one before it, and gives one output."""
+    """True if a node reads only the node before it, and has one output."""
     alone = node.inputs == (Edge(before.name),) and not node.states
     one = node.spec.arity == (1, 1) or isinstance(node.spec, L.Custom)
     native = one and not is_operation(node.spec)
@@ -59,14 +59,14 @@ def _follows(before: Node, node: Node) -> bool:
 
 
 def mixed(model: Model, node: Node) -> bool:
-    """Whether a layer is at every time step here and called on its input as it is elsewhere."""
+    """True if a layer runs at every time step here and on its whole input elsewhere."""
     if not isinstance(node.spec, L.TimeDistributed):
         return False
     return any(not isinstance(call.spec, L.TimeDistributed) for call in model.calls(node.owner))
 
 
 def given(node: Node) -> tuple[object, ...]:
-    """The outputs that Keras gives for a layer: masks are none of them."""
+    """Returns the outputs of a layer in Keras, without masks."""
     return node.shapes[:1] if has_mask_output(node.spec) else node.shapes
 
 
@@ -74,8 +74,8 @@ def plan_of(model: Model) -> ModelPlan:
     """Decides how to write a model.
 
     Raises:
-        UnsupportedError: a stateful model of no batch size, which Keras has to know, or a layer
-            that nothing reads, which Keras leaves out.
+        UnsupportedError: a stateful model without the batch size that Keras needs, or a layer
+            without a reader, which Keras drops.
     """
     _check_read(model)
     _check_shapes(model)
@@ -87,11 +87,11 @@ def plan_of(model: Model) -> ModelPlan:
 
 
 MOST_AXES = 4
-"""Keras's pooling layers take samples of 2 to so many axes."""
+"""Most axes of samples for Keras's pooling layers, which take 2 or more."""
 
 
 def _check_shapes(model: Model) -> None:
-    """Raises UnsupportedError for what Keras cannot do with inputs of these shapes."""
+    """Raises UnsupportedError for inputs whose shapes Keras does not support."""
     for node in model.layers:
         shape = model.shape(node.inputs[0])
         spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
@@ -138,7 +138,7 @@ def _batch(model: Model) -> int | None:
 
 
 def _shared(model: Model) -> dict[str, str]:
-    """A variable of its own for every layer that is called more than once."""
+    """Returns a variable for every layer that is called more than once."""
     taken = {*identifiers(model).values(), *inputs_of(model).values()}
     taken |= {name for site in places(model) for name in site.outputs}
     free = (f"shared_{number}" for number in count(1))

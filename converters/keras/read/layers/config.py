@@ -1,4 +1,4 @@
-"""From the config of one Keras layer to its specs, by the rules of its class; no framework."""
+"""Converts the config of one Keras layer to its specs, by the rule of its class; no framework."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ COMMON = frozenset(
 """Keys that never change what a trained layer computes."""
 
 CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "SimpleRNN"}
-"""Class of a cell inside RNN -> the layer that is the same."""
+"""Class of a cell inside RNN -> the equivalent layer."""
 
 STACK = "StackedRNNCells"
 
 
 def class_of(layer: Config) -> str:
-    """Today's name of the class of a layer's config."""
+    """Returns today's name of the class of a layer's config."""
     name = str(layer.get("class_name"))
     return ERA_CLASSES.get(name, (name,))[0]
 
 
 def inner(config: Config, key: str) -> Config:
-    """The config of a layer inside another.
+    """Returns the config of a layer inside another.
 
     Raises:
         TypeError: none there.
@@ -59,7 +59,7 @@ def inner(config: Config, key: str) -> Config:
 
 
 def cells_of(layer: Config) -> list[Config]:
-    """The cells of an RNN layer, the first one to see the data first."""
+    """Returns the cells of an RNN layer in the order of computation."""
     cell = inner(layer["config"], "cell")
     if cell.get("class_name") != STACK:
         return [cell]
@@ -75,11 +75,11 @@ def cells_of(layer: Config) -> list[Config]:
 KNOWN = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM", "Bidirectional", "RNN")
 
 WRAPPED = ("TimeDistributed",)
-"""Classes of layers around another one, whose class has to be known as well."""
+"""Classes of layers around another one, whose class must be known too."""
 
 
 def operation_of(layer: Config) -> str:
-    """Today's name of an operation, "" for what is none."""
+    """Returns today's name of an operation, "" for a layer."""
     if is_operation(layer):
         name = snake(str(layer.get("class_name")))
     elif layer.get("class_name") in LAMBDAS:
@@ -131,7 +131,7 @@ SYNONYMS = {
     "reverse": "flip",
     "softmax_v2": "softmax",
 }
-"""What else operations are called."""
+"""Other names of operations -> today's."""
 
 
 def snake(name: str) -> str:
@@ -141,10 +141,10 @@ def snake(name: str) -> str:
 
 
 def refused_class(reader: ReadContext, layer: Config) -> str:
-    """The class that there is no rule for in a layer's config, "" if all are known.
+    """Returns the class without a rule in a layer's config, "" if all are known.
 
     Raises:
-        TypeError: a layer without the config of what it wraps.
+        TypeError: a wrapper without the config of its layer.
     """
     name = class_of(layer)
     if name == "InputLayer" or registered_name(layer):
@@ -191,10 +191,10 @@ def _incomplete(where: str, error: Exception) -> FileError:
 
 
 def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[LayerSpec, ...]:
-    """The specs of one layer's config for what it is called on, one after the other.
+    """Returns the specs of one layer's config for the inputs of its call, in order.
 
     Raises:
-        UnsupportedError: an option without an exact form here.
+        UnsupportedError: an option without an exact form.
         FileError: a config that is incomplete, or whose options contradict each other.
     """
     name = layer.get("config", {}).get("name", layer.get("class_name"))
@@ -206,7 +206,7 @@ def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[
             if class_of(layer) == "RNN":
                 given = CallContext((found[-1].output_shape(given.shapes[0]),))
     except XlstmError as error:
-        # sizes that make no sense are the file's fault here, not the caller's
+        # wrong sizes are an error of the file here, not of the caller
         kind = FileError if isinstance(error, UsageError) else type(error)
         place = error.where.removeprefix(f"{reader.file}, ")
         own = reader.where(name)
@@ -218,7 +218,7 @@ def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[
 
 
 def unwrapped(layer: Config) -> list[Config]:
-    """RNN(cell) as the layer that is the same; stacked cells as layers one after the other."""
+    """Returns RNN(cell) as the equivalent layer; stacked cells as layers in a row."""
     if class_of(layer) != "RNN" or registered_name(layer):
         return [layer]
     options = {key: value for key, value in layer["config"].items() if key != "cell"}
@@ -241,7 +241,7 @@ def unwrapped(layer: Config) -> list[Config]:
 
 
 def _custom(*layers: Config) -> Config:
-    """What marks the first of these configs as somebody's own, if one is."""
+    """Returns options that mark the first of these configs as a user's class, if one is."""
     found = next((layer for layer in layers if is_custom(layer)), {})
     return {key: found.get(key) for key in ("module", "registered_name")}
 
@@ -251,7 +251,7 @@ BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
 
 
 def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[LayerSpec]:
-    """The specs of one layer that is no stack."""
+    """Returns the specs of one layer that is no stack of cells."""
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
     if name := registered_name(layer):
         _check_policy(reader, layer.get("config", {}), where)
@@ -269,7 +269,7 @@ def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[Layer
 
 
 ENDS = ("_initializer", "_regularizer", "_constraint")
-"""Ends of keys that say how weights are trained."""
+"""Suffixes of keys for training of weights."""
 
 
 def _check_keys(reader: ReadContext, config: Config, rule: LayerRule, where: str) -> None:
@@ -289,7 +289,7 @@ def _check_keys(reader: ReadContext, config: Config, rule: LayerRule, where: str
 def _check_policy(reader: ReadContext, config: Config, where: str) -> None:
     """Raises UnsupportedError for a layer that computes in no float dtype."""
     policy = dtype_policy(config.get("dtype"))
-    # embeddings and layers that only move numbers may be of whole ones
+    # embeddings and layers that only move numbers may have integers
     counts = not {"units", "filters"} & set(config)
     if policy not in (*DTYPES, *(WHOLE if counts else ())):
         raise UnsupportedError(where, "a float dtype", policy, "save the model unquantised")
@@ -298,7 +298,7 @@ def _check_policy(reader: ReadContext, config: Config, where: str) -> None:
 
 
 def halves_of(config: Config) -> tuple[Config, Config]:
-    """The configs of the layers inside Bidirectional: the second may be the first turned round."""
+    """Returns configs of the layers inside Bidirectional; the second may be the first reversed."""
     forward = inner(config, "layer")
     if config.get("backward_layer") is not None:
         return forward, inner(config, "backward_layer")
@@ -308,11 +308,11 @@ def halves_of(config: Config) -> tuple[Config, Config]:
 
 
 INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
-"""Options of input layers of which one value is supported."""
+"""Options of input layers with only one supported value."""
 
 
 def read_input(config: Config, where: str) -> Input:
-    """An input layer, whichever era's words its options are in."""
+    """Reads an input layer, with the option names of any era."""
     for key, value in INPUT_ONLY.items():
         if config.get(key) not in (None, value):
             got = f"{key}={config[key]!r}"

@@ -1,4 +1,4 @@
-"""How configs of layers that slide windows are read: convolutions, pools, padding; no framework."""
+"""Reads configs of layers that slide windows: convolutions, pools, padding; no framework."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Made = Callable[[Shape], list[L.LayerSpec]]
 
 
 def _around(config: Config, shape: Shape, rank: int, made: Made) -> list[L.LayerSpec]:
-    """The specs of a layer, channels brought to the last place and back where they come first."""
+    """Returns the specs of a layer; channels first are moved to the last axis and back."""
     if not is_first(config):
         return made(shape)
     last = to_last(rank)
@@ -52,9 +52,9 @@ def _convolution(
     *,
     reshaped: bool = False,
 ) -> Sequence[L.LayerSpec]:
-    """A convolution: its activation comes after the channels are back in their place.
+    """A convolution; its activation follows the move of the channels back.
 
-    `reshaped`: Keras gives the bias axes of its own, so that it is added along the channels.
+    `reshaped`: Keras reshapes the bias, so that it is added along the channels.
     """
     where = said_where(reader, config)
     activation = reader.activation(config["activation"], where)
@@ -112,7 +112,7 @@ def _conv_transpose(
 
 
 def _told(config: Config, shape: Shape, reader: ReadContext) -> tuple[int, ...] | None:
-    """The output_padding that stands for the output's shape, which Keras 1 is told."""
+    """Returns the output_padding for the output_shape option of Keras 1."""
     where, told = said_where(reader, config), config["output_shape"]
     space = told[2:] if is_first(config) else told[1:-1]
     axes = [*zip(shape, space, _kernel(config, 2), sizes(config["strides"], 2), strict=False)]
@@ -195,7 +195,7 @@ def _global(
 
 
 def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Numbers of places before and after each axis, in each of the forms that Keras has."""
+    """Returns the places before and after each axis, from each form that Keras accepts."""
     if isinstance(value, int):
         return (value,) * rank, (value,) * rank
     if isinstance(value, (list, tuple)) and rank == 1 and len(value) == 2:
@@ -233,7 +233,7 @@ OLD = KERAS1 | keys("output_shape")
 """Options of Keras 1's Deconvolution2D."""
 
 QUIET = keys("lora_rank lora_alpha weights")
-"""Low-rank additions are stored inside the kernel; where they are not, arrays are left over."""
+"""LoRA options: files store the merged kernel; other arrays raise an error as unused."""
 
 
 def _rules(rank: int) -> dict[str, LayerRule]:
@@ -277,4 +277,4 @@ def _rules(rank: int) -> dict[str, LayerRule]:
 
 
 RULES: dict[str, LayerRule] = {**_rules(1), **_rules(2), **_rules(3)}
-"""Keras class name -> how its config is read."""
+"""Keras class name -> the rule that reads its config."""

@@ -1,4 +1,4 @@
-"""How configs of layers that work number by number are read, and of norms; no framework."""
+"""Reads configs of layers that work on every number alone, and of norms; no framework."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _embedding(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSp
 
 
 def _einsum(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
-    """One axis in and out, the last: what Dense computes."""
+    """Reads an EinsumDense over the last axis, which computes what Dense does."""
     where, equation = said_where(reader, config), str(config["equation"])
     sizes = config["output_shape"]
     size = sizes[-1] if isinstance(sizes, (list, tuple)) else sizes
@@ -63,7 +63,7 @@ def _training(
 
 
 def _augmentation(config: Config, shape: Shape, reader: ReadContext, name: str) -> L.LayerSpec:
-    """What alters images in training only, in every Keras: training=False is the identity."""
+    """Changes images in training only, in every Keras: with training=False it is the identity."""
     reader.note(
         f"{said_where(reader, config)}: {name} acts in training only; ports to other frameworks "
         "leave it out, and in Keras 3 model(x) is training where it does not say training=False"
@@ -82,15 +82,15 @@ def _augmentation(config: Config, shape: Shape, reader: ReadContext, name: str) 
 
 
 def _plain_option(key: str, value: Any) -> Any:
-    """An option as its constructor takes it."""
+    """Returns an option as its constructor takes it."""
     value = tuple(value) if isinstance(value, (list, tuple)) else value
-    # Keras 3.15 does not take the pair that it makes of RandomShear's own number
+    # Keras 3.15 rejects the pair that RandomShear makes of a number
     even = key.endswith("factor") and isinstance(value, tuple) and len(value) == 2
     return value[1] if even and value[0] == -value[1] else value
 
 
 def _check_crop(config: Config, shape: Shape, reader: ReadContext) -> None:
-    """Raises UnsupportedError where a crop is more than nothing.
+    """Raises UnsupportedError for a crop that changes the image.
 
     Keras 3.15 leaves images alone (random_crop.py, transform_images); others cut and resize them.
     """
@@ -103,7 +103,7 @@ def _check_crop(config: Config, shape: Shape, reader: ReadContext) -> None:
 
 
 KERAS2_ONLY = ("RandomHeight", "RandomWidth")
-"""Layers that Keras 3 has not."""
+"""Layers that Keras 3 does not have."""
 
 
 def _activity(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
@@ -157,7 +157,7 @@ def _laid_out(
     axes: set[int],
     made: Callable[[int], L.LayerSpec],
 ) -> Sequence[L.LayerSpec]:
-    """The spec of the last axis, for axes of a sample laid end to end."""
+    """Returns the specs of a layer for the last axis, after joining axes of a sample."""
     laid = laid_last(sorted(axes), shape)
     if laid is None:
         where, got = said_where(reader, config), f"axis={config['axis']} of {shape}"
@@ -187,7 +187,7 @@ def _rescaling(config: Config, _shape: Shape, _reader: ReadContext) -> Sequence[
 def _along(
     axis: Any, shape: Shape, where: str, made: Callable[[int], L.LayerSpec]
 ) -> Sequence[L.LayerSpec]:
-    """The specs of a layer for one axis, brought to the last place and back."""
+    """Returns the specs of a layer for one axis, moved to the last place and back."""
     axes = _axes(axis)
     if len(axes) != 1:
         raise UnsupportedError(where, "one axis", f"axis={axis}", LIMITS)
@@ -258,7 +258,7 @@ def _unit(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.Layer
 
 
 def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
-    """By the statistics of some axes, or of all numbers together; they may be in the config."""
+    """Uses statistics of some axes, or of all numbers together; they may be in the config."""
     invert = flag({"invert": False, **config}, "invert")
     kept = config["axis"]
     axes = {place(axis, len(shape)) for axis in _axes([] if kept is None else kept)}
@@ -275,7 +275,7 @@ def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequenc
 def _normalized(
     config: Config, shape: Shape, reader: ReadContext, axes: set[int], invert: bool
 ) -> Sequence[L.LayerSpec]:
-    """By a mean and a variance of the config, as constants; Keras 3 keeps them in float32."""
+    """Uses a mean and a variance of the config, as constants; Keras 3 stores them in float32."""
     wide = reader.major < 3 and dtype_policy(config.get("dtype")) == "float64"
     found: list[L.Constant] = []
     first = min(axes, default=len(shape) - 1)
@@ -358,4 +358,4 @@ RULES: dict[str, LayerRule] = {
     "UnitNormalization": LayerRule(_unit, keys("axis"), arguments=ONE),
     "Normalization": LayerRule(_normalization, keys("axis invert mean variance"), arguments=ONE),
 }
-"""Keras class name -> how its config is read."""
+"""Keras class name -> the rule that reads its config."""

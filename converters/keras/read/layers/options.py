@@ -14,19 +14,19 @@ from ..context import Config, ReadContext
 
 
 def keys(text: str) -> frozenset[str]:
-    """Names of options, one after the other."""
+    """Returns the names of options in a text."""
     return frozenset(text.split())
 
 
 def features(shape: Shape, where: str) -> int:
-    """The number of features of a sample, its last size."""
+    """Returns the number of features of a sample, its last size."""
     if not shape or shape[-1] is None:
         raise UnsupportedError(where, "a known number of features", f"{shape}", "name input_shape")
     return shape[-1]
 
 
 def flag(config: Config, key: str) -> bool:
-    """A truth value.
+    """Reads a truth value.
 
     Raises:
         ValueError: something else.
@@ -37,7 +37,7 @@ def flag(config: Config, key: str) -> bool:
 
 
 def number(config: Config, key: str) -> float:
-    """A number; those that tf.keras wrote as arrays among them.
+    """Reads a number, or the arrays that tf.keras writes for it.
 
     Raises:
         TypeError: something else.
@@ -51,10 +51,10 @@ def number(config: Config, key: str) -> float:
 
 
 def sizes(value: Any, rank: int) -> tuple[int, ...]:
-    """One size for all axes, or one for each.
+    """Reads one size for all axes, or one for each.
 
     Raises:
-        TypeError: no whole numbers, or too many or few.
+        TypeError: no integers, or a wrong number of them.
     """
     found = tuple(value) if isinstance(value, (list, tuple)) else (value,) * rank
     if len(found) != rank or any(type(size) is not int for size in found):
@@ -63,7 +63,7 @@ def sizes(value: Any, rank: int) -> tuple[int, ...]:
 
 
 def is_first(config: Config) -> bool:
-    """Whether channels come first.
+    """True if channels come first.
 
     Raises:
         ValueError: an unknown format.
@@ -76,20 +76,20 @@ def is_first(config: Config) -> bool:
 
 
 def to_last(rank: int) -> Permute:
-    """Channels from the first place to the last, for `rank` axes of space."""
+    """Returns the move of channels from the first place to the last, for `rank` axes of space."""
     return Permute((*range(2, rank + 2), 1))
 
 
 def to_first(rank: int) -> Permute:
-    """Channels from the last place to the first."""
+    """Returns the move of channels from the last place to the first."""
     return Permute((rank + 1, *range(1, rank + 1)))
 
 
 def place(axis: Any, rank: int) -> int:
-    """An axis of a sample of `rank` axes, from 0 on, for one counted with the batch.
+    """Returns an axis of a sample of `rank` axes, from 0 on, for one counted with the batch.
 
     Raises:
-        ValueError: the batch axis, or none that there is.
+        ValueError: the batch axis, or an axis that does not exist.
     """
     if type(axis) is not int or not -rank <= axis <= rank or axis == 0:
         raise ValueError(f"axis={axis!r}")
@@ -97,7 +97,7 @@ def place(axis: Any, rank: int) -> int:
 
 
 def swapped(axis: int, rank: int) -> tuple[Permute, Permute] | None:
-    """The orders that bring an axis of a sample to the last place and back; None if it is there."""
+    """Returns the moves of an axis to the last place and back; None if it is there."""
     if axis == rank - 1:
         return None
     there = [n for n in range(rank) if n != axis] + [axis]
@@ -106,12 +106,12 @@ def swapped(axis: int, rank: int) -> tuple[Permute, Permute] | None:
 
 
 def said_where(reader: ReadContext, config: Config) -> str:
-    """What errors call the layer."""
+    """Returns the name of the layer in errors."""
     return reader.where(config.get("name"))
 
 
 def array_of(value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
-    """The numbers of an array in a config, in C order, and its shape; None for none.
+    """Returns the numbers of an array in a config, in C order, and its shape; None for others.
 
     >>> array_of([[1, 2], [3, 4]]), array_of([]), array_of(1)
     (((1.0, 2.0, 3.0, 4.0), (2, 2)), None, None)
@@ -135,9 +135,9 @@ def array_of(value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
 def laid_last(
     axes: Sequence[int], shape: Shape
 ) -> tuple[list[LayerSpec], int, list[LayerSpec]] | None:
-    """Specs that lay axes of a sample end to end behind the others, their length, the way back.
+    """Returns specs that join axes of a sample as the last one, its length, and specs back.
 
-    None where a size that this needs is not known.
+    None if a size that this needs is unknown.
     """
     rest = [n for n in range(len(shape)) if n not in axes]
     order = [*rest, *sorted(axes)]

@@ -1,4 +1,4 @@
-"""What the options of each Keras class mean, as tables; no framework."""
+"""Rules for recurrent and common Keras layers, as tables; no framework."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "statef
 
 
 def _recurrent(config: Config, shape: Shape, reader: ReadContext) -> dict[str, Any]:
-    """The options that all recurrent layers share."""
+    """Returns the options that all recurrent layers share."""
     where = reader.where(config["name"])
     for key in ("dropout", "recurrent_dropout"):
         if config.get(key):
@@ -83,7 +83,7 @@ def _bidirectional(config: Config, shape: Shape, reader: ReadContext) -> Sequenc
         return [both]
     if merge != "concat":
         return _channels_first(both, len(shape) - 2)
-    # Keras joins along the last axis, which is one of space here (its bidirectional.py, call)
+    # Keras joins along the last axis, which is an axis of space here (its bidirectional.py, call)
     there, _, back = _channels_first(both, len(shape) - 2)
     return [there, replace(both, merge="none"), L.Concatenate(-2), back]
 
@@ -104,12 +104,12 @@ def _half(layer: Config, shape: Shape, reader: ReadContext) -> L.Recurrent:
 
 
 def _steps_last(rank: int) -> L.Permute:
-    """Channels from the place after the steps to the last, for `rank` axes of space."""
+    """Returns the move of channels from after the steps to the end, for `rank` axes of space."""
     return L.Permute((1, *range(3, rank + 3), 2))
 
 
 def _channels_first(spec: L.ConvLSTM | L.Bidirectional, rank: int) -> list[L.LayerSpec]:
-    """A layer over `rank` axes of space between moves of the channels, in every step."""
+    """Returns a layer over `rank` axes of space between moves of the channels, at every step."""
     back = (
         L.Permute((1, rank + 2, *range(2, rank + 2))) if spec.return_sequences else to_first(rank)
     )
@@ -154,7 +154,7 @@ def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequ
         got = f"(batch, {str(shape)[1:]}"
         raise UnsupportedError(where, "an input with a time axis, (batch, time, ...)", got, LIMITS)
     specs = read_layer(reader, layer, CallContext((shape[1:],)))
-    # a join of axes counted from the end is the same at every step
+    # axes counted from the end are the same at every step
     return [
         spec if isinstance(spec, L.Concatenate) else time_distributed(_alone(reader, spec))
         for spec in specs
@@ -162,7 +162,7 @@ def _time_distributed(config: Config, shape: Shape, reader: ReadContext) -> Sequ
 
 
 def _alone(reader: ReadContext, spec: L.LayerSpec) -> L.LayerSpec:
-    """Keras 3 loses the mask of an Embedding inside TimeDistributed."""
+    """Applies Keras 3's rule that TimeDistributed drops the mask of an Embedding."""
     if isinstance(spec, L.Embedding) and reader.major > 2:
         return replace(spec, mask_zero=False)
     return spec
@@ -205,7 +205,7 @@ RULES: dict[str, LayerRule] = {
     "LSTM": LayerRule(
         _lstm,
         RNN_READS | keys("recurrent_activation"),
-        # unit_forget_bias is an initialiser: the trained bias holds it already
+        # unit_forget_bias is an initialiser: the trained bias already contains it
         RNN_HARMLESS | keys("unit_forget_bias"),
         RNN_ONLY,
         RNN_ARGUMENTS,
@@ -229,7 +229,7 @@ RULES: dict[str, LayerRule] = {
     "Dense": LayerRule(
         _dense,
         keys("units activation use_bias"),
-        # low-rank additions are inside the stored kernel, or else arrays are left over
+        # files store kernels with LoRA merged; other arrays raise an error as unused
         keys("input_dim input_length lora_rank lora_alpha"),
         {"quantization_config": None},
     ),
@@ -241,7 +241,7 @@ RULES: dict[str, LayerRule] = {
     **SHAPES,
     **WINDOWS,
 }
-"""Keras class name -> how its config is read."""
+"""Keras class name -> the rule that reads its config."""
 
 CLASSES = frozenset({*RULES, *ERA_CLASSES, *NESTED, "InputLayer", "RNN"})
-"""Every class that is read without being registered."""
+"""Every class that is read without registration."""

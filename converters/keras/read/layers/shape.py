@@ -1,4 +1,4 @@
-"""How configs of layers that move, join or weigh numbers are read; no framework."""
+"""Reads configs of layers that move, join or weight numbers; no framework."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _merge_of_keras_1(config: Config, given: CallContext, reader: ReadContext) -
 
 
 def _option(config: Config, given: CallContext, now: str, before: str) -> bool:
-    """An option of the call in Keras 3, and of the layer before."""
+    """Returns an option of the call in Keras 3, of the layer before."""
     return bool(given.options.get(now) or config.get(before))
 
 
@@ -110,7 +110,7 @@ def _heads(config: Config, given: CallContext, reader: ReadContext) -> L.LayerSp
     causal = bool(given.options.get("use_causal_mask"))
     units = _one_size(config.get("output_shape"), where)
     dropout = config.get("dropout", 0.0)
-    # Keras takes the way that it takes with dropout where it returns the weights
+    # with return_attention_scores Keras takes the code path of dropout
     by_dropout = bool(dropout or given.options.get("return_attention_scores"))
     return L.MultiHeadAttention(
         config["num_heads"],
@@ -184,11 +184,11 @@ RULES: dict[str, LayerRule] = {
     "MultiHeadAttention": LayerRule(
         _heads,
         keys("num_heads key_dim value_dim output_shape use_bias dropout attention_axes"),
-        # how it is computed, and shapes that it was built for
+        # options of the computation, and shapes for which it was built
         keys("flash_attention seed query_shape key_shape value_shape"),
         {"use_gate": False, "sliding_window": None},
         joins=True,
         arguments=(*HEADED[:6], "return_attention_scores", "training", "use_causal_mask"),
     ),
 }
-"""Keras class name -> how its config is read."""
+"""Keras class name -> the rule that reads its config."""

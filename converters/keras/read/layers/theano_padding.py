@@ -1,8 +1,8 @@
-"""Where Theano pads otherwise than TensorFlow does; imports no framework.
+"""Padding of Theano that differs from TensorFlow's; imports no framework.
 
-"same" is, for a convolution, size // 2 zeros before and the rest of size - 1 after, whatever the
-strides; TensorFlow has one less before an even window, and looks at the strides. Pools have places
-before the first one that no rule of ours has.
+"same" means, for a convolution, size // 2 zeros before and the rest of size - 1 after, for all
+strides. TensorFlow has one less before an even window, and uses the strides. Pools have places
+before the first one that no spec has.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ..context import LIMITS, ReadContext
 
 
 def is_theano(reader: ReadContext, where: str) -> bool:
-    """Whether Theano computed the model.
+    """True if Theano computed the model.
 
     Raises:
-        UsageError: a file of Keras 1, which does not say.
+        UsageError: a file of Keras 1 without a backend.
     """
     backend = reader.backend
     if reader.weights_major == 1 and not backend:
@@ -29,16 +29,16 @@ def is_theano(reader: ReadContext, where: str) -> bool:
 
 
 def _differs(window: Sequence[int], strides: Sequence[int], padding: str) -> bool:
-    """Whether "same" may be other places in Theano."""
+    """True if "same" may be other places in Theano."""
     pairs = zip(window, strides, strict=True)
     return padding == "same" and any(n % 2 == 0 or (n > 1 and s > 1) for n, s in pairs)
 
 
 def padded(reader: ReadContext, spec: Conv, where: str) -> list[LayerSpec]:
-    """A convolution, with the zeros that Theano adds before it where these are others.
+    """Returns a convolution, after the zeros that Theano adds where these differ.
 
     Raises:
-        UnsupportedError: even windows with gaps in them.
+        UnsupportedError: even windows with dilation.
     """
     volume = len(spec.window) == 3 and reader.major == 1  # padded as TensorFlow does
     if not _differs(spec.window, spec.strides, spec.padding) or volume:
@@ -67,7 +67,7 @@ def check_same(
 def check_pool(
     reader: ReadContext, window: Sequence[int], strides: Sequence[int], padding: str, where: str
 ) -> None:
-    """Raises UnsupportedError for pools where Theano pads otherwise: of all but 3 places."""
+    """Raises UnsupportedError for pools that Theano pads otherwise: all but windows of 3."""
     pairs = zip(window, strides, strict=True)
     alike = all(n == 1 or (n == 3 and s == 1) for n, s in pairs)
     if padding == "same" and not alike and is_theano(reader, where):

@@ -29,7 +29,7 @@ def _softmax(op: Operation) -> Lowered:
 
 
 def _activation(op: Operation) -> Lowered:
-    """An activation; the slope or the scale of some is an argument."""
+    """Reads an activation; the slope or the scale of some is an argument."""
     if op.name == "log_softmax":
         axis = op.argument(1, "axis", default=-1)
         if axis not in (-1, len(op.shape)):
@@ -41,7 +41,7 @@ def _activation(op: Operation) -> Lowered:
     if op.name == "elu" and slope not in (None, 1.0):
         return (op.tensor,), (L.Elu(slope),)
     if op.name == "gelu":
-        # Keras's operation and layer take the approximation unless told otherwise; tf.keras not
+        # the default of Keras's operation and layer is the approximation; that of tf.keras is not
         approximate = op.argument(1, "approximate", default=op.call.kind not in LAMBDAS)
         return (op.tensor,), (L.Activation("gelu_tanh" if approximate else "gelu"),)
     others = {"name", "axis", "negative_slope", "alpha", "trainable", "dtype", "function"}
@@ -52,7 +52,7 @@ def _activation(op: Operation) -> Lowered:
 
 
 def _number(op: Operation, place: int, name: str, default: float, least: float) -> float:
-    """An argument that is a finite number from `least` on."""
+    """Returns an argument that is a finite number from `least` on."""
     found = op.argument(place, name, default=default)
     if type(found) not in (int, float) or not math.isfinite(found) or found < least:
         want = "a finite number" if least == -math.inf else f"a number from {least:g} on"
@@ -92,7 +92,7 @@ def _squareplus(op: Operation) -> Lowered:
 
 
 def _glu(op: Operation) -> Lowered:
-    """The first half of an axis times the sigmoid of the second."""
+    """Returns the first half of an axis times the sigmoid of the second."""
     axis = op.axis(op.argument(1, "axis", default=-1))
     size = op.shape[axis]
     if not size or size % 2:
@@ -114,7 +114,7 @@ NUMBERED: dict[str, Callable[[Operation], Lowered]] = {
     "threshold": _threshold,
     "squareplus": _squareplus,
 }
-"""Activations with a number of their own -> how their calls are read."""
+"""Activations with a number -> the reader of their calls."""
 
 ACTIVATIONS: dict[str, Callable[[Operation], Lowered]] = {
     **dict.fromkeys((*PLAIN, "log_softmax"), _activation),
@@ -122,7 +122,7 @@ ACTIVATIONS: dict[str, Callable[[Operation], Lowered]] = {
     "softmax": _softmax,
     "glu": _glu,
 }
-"""Name of an operation -> how its calls are read."""
+"""Name of an operation -> the reader of its calls."""
 
 EACH_NUMBER = frozenset((*PLAIN, *NUMBERED))
-"""Those that make each number of one number."""
+"""Activations that work on every number alone."""

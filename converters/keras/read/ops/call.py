@@ -1,4 +1,4 @@
-"""One call of an operation, and what it becomes; imports no framework."""
+"""One call of an operation, and the nodes that it becomes; imports no framework."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Operation:
     """One call of an operation.
 
     Attributes:
-        call: what it is called on.
-        name: today's name of it.
+        call: the call, with its arguments.
+        name: today's name of the operation.
         shapes: of one sample of each tensor that it reads.
-        where: what errors call it.
+        where: its name in errors.
         flags: tensors that are True or False, 1 or 0 here.
-        alike: tensors without samples in Keras, which are the same for every sample here.
-        rows: gets the number of samples of constants that are laid beside samples.
+        alike: tensors without a batch axis in Keras; here they are equal for every sample.
+        rows: receives the batch sizes of constants that are joined with samples.
     """
 
     call: LayerCall
@@ -41,12 +41,12 @@ class Operation:
     rows: set[int] = field(default_factory=set)
 
     def refused(self, want: str, got: object) -> UnsupportedError:
-        """The error for what has no exact form here."""
+        """Returns the error for a call without an exact form."""
         where = f"{self.where} ({self.call.kind})"
         return UnsupportedError(where, want, str(got)[:80], LIMITS)
 
     def argument(self, place: int, *names: str, default: Any = None) -> Any:
-        """An argument by one of its names, or by its place."""
+        """Returns an argument by one of its names, or by its place."""
         for name in names:
             if self.call.options.get(name) is not None:
                 return self.call.options[name]
@@ -55,7 +55,7 @@ class Operation:
 
     @property
     def tensor(self) -> KerasTensor:
-        """The one tensor that it works on."""
+        """Returns the only tensor argument."""
         found = self.argument(0, *TENSOR)
         if not isinstance(found, KerasTensor):
             raise self.refused("one tensor", found)
@@ -67,16 +67,16 @@ class Operation:
         return self.shapes[self.tensor]
 
     def axis(self, axis: Any, rank: int | None = None) -> int:
-        """An axis of a sample, for one counted with the batch; `rank` is that of a sample."""
+        """Returns a sample's axis, for one counted with the batch; `rank` is that of a sample."""
         rank = len(self.shape) if rank is None else rank
         if type(axis) is not int or not -rank - 1 <= axis <= rank or axis in (0, -rank - 1):
             raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
         return axis - 1 if axis > 0 else axis + rank
 
     def held(self, value: Any, like: KerasTensor, rank: int, *, whole: bool = False) -> PendingNode:
-        """A constant array as a tensor whose samples have `rank` axes; `like` is one of the model.
+        """Returns a constant array as a tensor with samples of `rank` axes; `like` is in the model.
 
-        With `whole` the array has to have all axes, the batch's among them.
+        With `whole` the array must have all axes, with the batch axis.
         """
         values, shape = array_of(value) or ((), ())
         if shape and len(shape) == rank + 1:
@@ -95,13 +95,13 @@ class Operation:
         return made
 
     def check_few(self, values: Sequence[float]) -> None:
-        """Raises UnsupportedError for more numbers than a graph keeps, or none that are finite."""
+        """Raises UnsupportedError for too many constants in a graph, or none that are finite."""
         if len(values) > CONSTANT_MOST or not all(map(math.isfinite, values)):
             want = f"a constant of {CONSTANT_MOST} finite numbers at most"
             raise self.refused(want, f"{len(values)} numbers; keep them in a layer's weights")
 
     def level(self, *reads: KerasTensor | PendingNode) -> tuple[KerasTensor | PendingNode, ...]:
-        """Tensors as ones of the same rank: those without samples get axes in front."""
+        """Returns tensors of the same rank: those without a batch axis get leading axes."""
         ranks = {t: len(self.shapes[t]) for t in reads if isinstance(t, KerasTensor)}
         of_samples = {rank for t, rank in ranks.items() if t not in self.alike}
         most = max(of_samples or ranks.values())
@@ -111,19 +111,19 @@ class Operation:
 
 
 def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[L.LayerSpec]:
-    """Specs that make the same numbers of any sample of `rank` axes."""
+    """Returns specs that produce the same numbers for any sample of `rank` axes."""
     one = [L.Slice(axis, 0, drop=True) for axis in reversed(range(rank))]
     axes = [L.ExpandDims(0)] * len(shape)
     return [*one, L.Function("zeros_like"), *axes, L.Constant("add", values, shape)]
 
 
 TENSOR = tuple("x input tensor inputs a input_tensor features t value values logits".split())
-"""What the one tensor of an operation is called."""
+"""Names of the only tensor argument of an operation."""
 
 
 @dataclass(frozen=True, eq=False)
 class PendingNode:
-    """A spec on tensors of the model, or on what others make."""
+    """A spec on tensors of the model, or on other pending nodes."""
 
     spec: L.LayerSpec
     reads: tuple[KerasTensor | PendingNode, ...]
@@ -136,21 +136,21 @@ class MultipleOutputs(NamedTuple):
 
 
 def chain(x: KerasTensor | PendingNode, *specs: L.LayerSpec) -> KerasTensor | PendingNode:
-    """Specs one after the other."""
+    """Applies specs one after the other."""
     for spec in specs:
         x = PendingNode(spec, (x,))
     return x
 
 
 def is_alike(made: KerasTensor | PendingNode, alike: frozenset[KerasTensor]) -> bool:
-    """Whether something has no samples in Keras: it is reduced over them."""
+    """True for a tensor without a batch axis in Keras: it is reduced over the samples."""
     if isinstance(made, KerasTensor):
         return made in alike
     return isinstance(made.spec, L.Across) or all(is_alike(read, alike) for read in made.reads)
 
 
 def made_of(made: KerasTensor | PendingNode) -> set[KerasTensor]:
-    """The tensors that something is made of."""
+    """Returns the tensors of the model that a pending node reads."""
     if isinstance(made, KerasTensor):
         return {made}
     return {tensor for read in made.reads for tensor in made_of(read)}
@@ -160,7 +160,7 @@ Lowered = tuple[Sequence[KerasTensor], Sequence[L.LayerSpec]] | MultipleOutputs
 
 
 def outputs_of(found: Lowered) -> Sequence[KerasTensor | PendingNode]:
-    """Every output of an operation as what makes it."""
+    """Returns every output of an operation as a pending node."""
     if isinstance(found, MultipleOutputs):
         return found.outputs
     tensors, specs = found
@@ -188,12 +188,12 @@ class OperationInserter:
 
     Attributes:
         op: the operation.
-        edge: gives the edge of a tensor.
-        add: adds a node of a name, and gives its first output.
-        free: gives a name that nothing else has.
-        name: what the last node is called.
+        edge: returns the edge of a tensor.
+        add: adds a node with a name; returns its first output.
+        free: returns an unused name.
+        name: name of the last node.
         booleans: edges that are masks, True or False.
-        done: what is added.
+        done: nodes that are added.
     """
 
     op: Operation
@@ -205,7 +205,7 @@ class OperationInserter:
     done: dict[int, Edge] = field(default_factory=dict)
 
     def outputs(self, found: Sequence[KerasTensor | PendingNode]) -> list[Edge]:
-        """The edge of every output."""
+        """Returns the edge of every output."""
         return [self._placed(made, last=len(found) == 1) for made in found]
 
     def _placed(self, made: KerasTensor | PendingNode, last: bool) -> Edge:

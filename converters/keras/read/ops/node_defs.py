@@ -31,13 +31,13 @@ KIND = "TensorFlowOpLayer"
 ANEW = "save the model anew"
 
 MOST = 1024
-"""The most inputs and attributes of one node."""
+"""Most inputs and attributes of one node."""
 
 CALLS = 16
-"""The most calls of one node: tf.keras made a layer for every call."""
+"""Most calls of one node: tf.keras made a layer for every call."""
 
 LONGEST = 20_000
-"""The most characters of a node that is a text."""
+"""Most characters of a node that is a text."""
 
 
 class Arguments(NamedTuple):
@@ -49,7 +49,7 @@ class Arguments(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """An operation of TensorFlow in today's words.
+    """An operation of TensorFlow in today's terms.
 
     Attributes:
         name: today's name.
@@ -57,7 +57,7 @@ class Form:
             others leave.
         attributes: attribute -> argument.
         fixed: attribute -> the only value that it may have.
-        floats: whether whole numbers give something else.
+        floats: True if integers give another result.
     """
 
     name: str
@@ -126,7 +126,7 @@ FORMS: dict[str, Form] = {
 """Operation of TensorFlow -> today's."""
 
 HARMLESS = frozenset({"N", "num", "num_split", "grad_a", "grad_b", "grad_x", "grad_y"})
-"""Attributes that the inputs and outputs say as well, and marks of products in gradients."""
+"""Attributes that repeat the inputs and outputs, and marks of products in gradients."""
 
 DTYPES = {
     "DT_BOOL": "bool",
@@ -140,7 +140,7 @@ DTYPES = {
 
 
 def is_node(layer: Config) -> bool:
-    """True if a layer's config holds a node of TensorFlow."""
+    """True if a layer's config contains a node of TensorFlow."""
     return layer.get("class_name") == KIND and not registered_name(layer)
 
 
@@ -167,10 +167,10 @@ def _op(node: Config, where: str) -> str:
 
 
 def operation_name(layer: Config) -> str:
-    """Today's name of the operation of a node; of others TensorFlow's own, which no operation has.
+    """Returns today's name of a node's operation; for unknown ones TensorFlow's name.
 
     Raises:
-        FileError: no node there.
+        FileError: no node in the config.
     """
     where = f"layer {str(layer.get('name'))[:80]}, node_def"
     op = _op(_node(layer, where), where)
@@ -179,11 +179,11 @@ def operation_name(layer: Config) -> str:
 
 @dataclass(frozen=True)
 class NodeDef:
-    """A node without the tensors that it is called on.
+    """A node without its input tensors.
 
     Attributes:
         op: TensorFlow's name of the operation.
-        form: the operation in today's words.
+        form: the operation in today's terms.
         attributes: arguments that are attributes.
         constants: arguments that are constants, each with its place among the inputs, in order.
         count: the number of inputs.
@@ -199,11 +199,11 @@ class NodeDef:
 
 
 def decode_node(layer: Config, where: str) -> NodeDef:
-    """The node of a layer, which is read once for all its calls; `where` names the layer.
+    """Decodes the node of a layer, once for all its calls; `where` names the layer.
 
     Raises:
-        UnsupportedError: an attribute or a dtype that today's operation has not.
-        FileError: a damaged node, or one of too many calls.
+        UnsupportedError: an attribute or a dtype that today's operation lacks.
+        FileError: a damaged node, or one with too many calls.
     """
     where = f"{where}, node_def"
     node = _node(layer, where)
@@ -219,10 +219,10 @@ def decode_node(layer: Config, where: str) -> NodeDef:
 
 
 def node_arguments(node: NodeDef, tensors: Sequence[Any]) -> Arguments:
-    """The arguments of the operation of a node that is called on tensors.
+    """Returns the arguments of a node's operation for its input tensors.
 
     Raises:
-        FileError: too few tensors, or too many, and a slice of other places than constants.
+        FileError: too few or too many tensors, or a slice with indices that are no constants.
     """
     values = list(tensors)
     for place, value in node.constants:
@@ -237,7 +237,7 @@ def node_arguments(node: NodeDef, tensors: Sequence[Any]) -> Arguments:
 
 
 def _count(node: Config, where: str) -> int:
-    """The number of a node's inputs; what it only waits for is none."""
+    """Returns the number of a node's inputs, without control inputs."""
     inputs = node.get("input", [])
     if not isinstance(inputs, list) or len(inputs) > MOST:
         raise _broken(where, f"a list of at most {MOST} inputs", type(inputs).__name__)
@@ -247,7 +247,7 @@ def _count(node: Config, where: str) -> int:
 
 
 def _constants(found: Any, where: str) -> list[tuple[int, Any]]:
-    """The constants of a node, by their places among the inputs."""
+    """Returns the constants of a node, by their places among the inputs."""
     found = {} if found is None else found
     known = isinstance(found, Mapping) and len(found) <= MOST
     if not known or not all(re.fullmatch(r"\d{1,4}", str(key)) for key in found):
@@ -258,7 +258,7 @@ def _constants(found: Any, where: str) -> list[tuple[int, Any]]:
 
 
 def _placed(form: Form, values: list[Any], where: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs by place and by name."""
+    """Returns inputs by place and by name."""
     names = list(form.inputs)
     if names[0] == "*":
         split = len(values) - len(names) + 1
@@ -272,7 +272,7 @@ def _placed(form: Form, values: list[Any], where: str) -> tuple[tuple[Any, ...],
 
 
 def _attributes(node: Config, form: Form, where: str) -> dict[str, Any]:
-    """The attributes of a node that are arguments."""
+    """Returns the attributes of a node that are arguments."""
     found = node.get("attr", {})
     if not isinstance(found, Mapping) or len(found) > MOST:
         raise _broken(where, f"at most {MOST} attributes by name", type(found).__name__)
@@ -285,7 +285,7 @@ def _attributes(node: Config, form: Form, where: str) -> dict[str, Any]:
         if form.floats and name == "T" and not read.startswith("float"):
             raise UnsupportedError(place, f"{form.name} of a float dtype", read, LIMITS)
         if name in form.attributes:
-            # an empty list is none: all axes of one number
+            # an empty list means None: all axes of size 1
             given |= {} if read == [] else {form.attributes[name]: read}
         elif "type" not in value and (name not in form.fixed or read != form.fixed[name]):
             want = "attributes that are known"
@@ -294,7 +294,7 @@ def _attributes(node: Config, form: Form, where: str) -> dict[str, Any]:
 
 
 def _attribute(value: Any, where: str) -> Any:
-    """The value of an attribute, in the JSON of protocol buffers."""
+    """Decodes the value of an attribute, in the JSON of protocol buffers."""
     kinds = list(value) if isinstance(value, Mapping) else []
     if len(kinds) != 1 or kinds[0] not in READ:
         raise _broken(where, f"one of {', '.join(READ)}", ", ".join(map(str, kinds)) or "none")
@@ -305,7 +305,7 @@ def _attribute(value: Any, where: str) -> Any:
 
 
 def _whole(value: Any) -> int:
-    """A whole number of 64 bits, which protocol buffers write as a text."""
+    """Reads an integer of 64 bits, which protocol buffers write as a text."""
     if type(value) is str and re.fullmatch(r"-?\d{1,19}", value):
         value = int(value)
     if type(value) is not int or not -(2**63) <= value < 2**63:
@@ -330,7 +330,7 @@ def _text(value: Any) -> str:
 
 
 def _list(value: Any) -> list[int]:
-    """Whole numbers; other lists are no argument of an operation here."""
+    """Reads a list of integers; operations here have no other lists."""
     if not isinstance(value, Mapping) or not {*value} <= {"i"}:
         raise TypeError("no list of whole numbers")
     items = value.get("i", [])
@@ -347,11 +347,11 @@ READ: dict[str, Callable[[Any], Any]] = {
     "s": _text,
     "type": lambda value: DTYPES[value],
 }
-"""Field of an attribute -> how its value is read."""
+"""Field of an attribute -> the function that reads its value."""
 
 
 def _index(values: list[Any], masks: Mapping[str, int], where: str) -> list[Any]:
-    """The items in brackets that a StridedSlice stands for, as Python has them."""
+    """Returns the items in brackets of a StridedSlice, as in Python."""
     known = len(values) == 4 and all(isinstance(value, list) for value in values[1:])
     known = known and len({len(value) for value in values[1:]}) == 1 and len(values[1]) < 64
     if not known or not all(type(n) is int for value in values[1:] for n in value):

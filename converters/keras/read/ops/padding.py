@@ -1,4 +1,4 @@
-"""How tensors are padded between layers, as specs; imports no framework."""
+"""Reads paddings of tensors between layers as specs; imports no framework."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..inbound_nodes import KerasTensor
 from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 Pairs = list[tuple[int, int]]
-"""Places before and after each axis of a sample."""
+"""Numbers of places before and after each axis of a sample."""
 
 
 def _pad(op: Operation) -> Lowered:
-    """Numbers around: one of them, or those inside turned round."""
+    """Pads with a constant, or with mirrored numbers of the tensor."""
     mode = str(op.argument(2, "mode", default="constant")).lower()
     value = op.argument(3, "constant_values", default=0)
     pairs = _pairs(op, op.argument(1, "pad_width", "paddings"))
@@ -56,7 +56,7 @@ def _zeros(pairs: Pairs) -> list[L.LayerSpec]:
 
 
 MIRRORS = {"reflect": 1, "symmetric": 0}
-"""Mode -> how many places at each end are not repeated."""
+"""Mode -> number of places at each end that are not repeated."""
 
 
 def _mirrored(op: Operation, pairs: Pairs, skip: int) -> KerasTensor | PendingNode:
@@ -80,4 +80,4 @@ def _mirrored(op: Operation, pairs: Pairs, skip: int) -> KerasTensor | PendingNo
 
 
 PADS: dict[str, Callable[[Operation], Lowered]] = {"pad": _pad}
-"""Name of an operation -> how its calls are read."""
+"""Name of an operation -> the reader of its calls."""

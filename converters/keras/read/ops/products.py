@@ -1,4 +1,4 @@
-"""Products of tensors between layers, as specs; imports no framework."""
+"""Reads products of tensors between layers as specs; imports no framework."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 
 def _matmul(op: Operation) -> Lowered:
-    """The product of matrices of each sample; a constant array is one for all of them."""
+    """Multiplies the matrices of each sample; a constant array is the same for all of them."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
     given = {k: v for k, v in op.call.options.items() if v not in (None, False)}
     turned = [bool(given.get(key)) for key in ("transpose_a", "transpose_b")]
@@ -36,7 +36,7 @@ def _matmul(op: Operation) -> Lowered:
 
 
 def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
-    """A tensor and a constant, and the shapes of a sample of each."""
+    """Returns a tensor and a constant, and the shapes of a sample of each."""
     tensor, array = (a, b) if isinstance(a, KerasTensor) else (b, a)
     found, rank = array_of(array), len(op.shapes[tensor])
     axes = len(found[1]) if found else 0
@@ -53,7 +53,7 @@ def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 
 def _dot(op: Operation) -> Lowered:
-    """Numpy's dot, which multiplies every sample of one tensor with every sample of another."""
+    """Reads numpy's dot, which multiplies every sample with every sample of another tensor."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
     if not isinstance(a, KerasTensor) or isinstance(b, KerasTensor):
         got = "two tensors, whose samples it multiplies with one another; use matmul or einsum"
@@ -62,7 +62,7 @@ def _dot(op: Operation) -> Lowered:
 
 
 def _einsum(op: Operation) -> Lowered:
-    """Sums of products whose every term starts with the batch."""
+    """Reads sums of products; every term must start with the batch."""
     items = [item for item in op.call.arguments if not isinstance(item, str)]
     texts = [item for item in op.call.arguments if isinstance(item, str)]
     equation = op.argument(-1, "subscripts", "equation", default=(texts or [""])[0])
@@ -77,14 +77,14 @@ def _einsum(op: Operation) -> Lowered:
 
 
 def _terms(op: Operation, equation: str, items: Sequence[Any]) -> tuple[list[str], str]:
-    """The letters of each operand and of the output, the batch's left out, as c, d, e...."""
+    """Returns the letters of each operand and of the output without the batch, as c, d, e..."""
     left, arrow, out = equation.replace(" ", "").partition("->")
     terms, ranks = left.split(","), [_rank(op, item) for item in items]
     plain = all(c.isalpha() and c.isascii() for c in equation if c not in " ,.->")
     if not arrow or not plain or len(terms) != len(items):
         raise op.refused("an equation like bij,bjk->bik, with an arrow", equation)
     spare = [n - len(t.replace("...", "")) for t, n in zip(terms, ranks, strict=True)]
-    dots = [f"{n}" for n in range(max([0, *spare]))]  # names that no letter has
+    dots = [f"{n}" for n in range(max([0, *spare]))]  # names that are no letters
     full = [
         t.replace("...", "".join(dots[len(dots) - max(n, 0) :]))
         for t, n in zip(terms, spare, strict=True)
@@ -115,7 +115,7 @@ def _rank(op: Operation, item: Any) -> int:
 def _contracted(
     op: Operation, reads: list[Any], terms: list[str], out: str
 ) -> KerasTensor | PendingNode:
-    """The operands multiplied from the first to the last."""
+    """Multiplies the operands from the first to the last."""
     if {*out} - {*"".join(terms)}:
         raise op.refused("letters of the output that an operand has", out)
     made, left = reads[0], terms[0]
@@ -136,4 +136,4 @@ PRODUCTS: dict[str, Callable[[Operation], Lowered]] = {
     "dot": _dot,
     "einsum": _einsum,
 }
-"""Name of an operation -> how its calls are read."""
+"""Name of an operation -> the reader of its calls."""

@@ -1,4 +1,4 @@
-"""Operations that compare, choose, join, part or sum up, as specs; imports no framework."""
+"""Reads operations that compare, select, join, split or sum as specs; imports no framework."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..layers.options import array_of
 from .call import Lowered, MultipleOutputs, Operation, PendingNode, chain
 
 MOST = 64
-"""The most parts that one operation becomes."""
+"""Most parts of one operation."""
 
 
 def _number(value: Any) -> float | None:
@@ -24,7 +24,7 @@ def _number(value: Any) -> float | None:
 
 
 def combined(op: Operation, a: Any, b: Any) -> Lowered | None:
-    """A tensor and a constant array; None where there is no array."""
+    """Joins a tensor and a constant array; None without an array."""
     held, tensor = (array_of(b), a) if isinstance(a, KerasTensor) else (array_of(a), b)
     if held is None or not isinstance(tensor, KerasTensor):
         return None
@@ -58,7 +58,7 @@ def _compare(op: Operation) -> Lowered:
 
 
 def _truth(op: Operation, x: KerasTensor | PendingNode) -> KerasTensor | PendingNode:
-    """1 where a tensor is not 0."""
+    """Returns 1 where a tensor is not 0."""
     return x if x in op.flags else PendingNode(L.Compare("not_equal", 0.0), (x,))
 
 
@@ -104,7 +104,7 @@ FLOATS, INTS = ("float32", "float64"), ("int32", "int64")
 
 
 def _cast(op: Operation) -> Lowered:
-    """Numbers of another dtype: ports compute in one, so only fractions and truth are lost."""
+    """Reads a cast: ports compute in one dtype, so only fractions and truth values change."""
     dtype = op.argument(1, "dtype")
     dtype = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
     if dtype == "bool":
@@ -132,7 +132,7 @@ def _stack(op: Operation) -> Lowered:
 
 
 def listed_tensors(op: Operation, *names: str) -> tuple[tuple[KerasTensor | PendingNode, ...], int]:
-    """The tensors of a list, constant arrays among them, and the rank of a sample."""
+    """Returns the tensors of a list, constant arrays among them, and the rank of a sample."""
     items = op.argument(0, *names)
     items = items if isinstance(items, list) else [items]
     first, *_ = tensors = [item for item in items if isinstance(item, KerasTensor)]
@@ -196,7 +196,7 @@ def _tile(op: Operation) -> Lowered:
 
 
 def _repeat(op: Operation) -> Lowered:
-    """Places one after the other: a new axis that is stretched, and folded in."""
+    """Repeats places: a new axis is repeated, and joined with the old one."""
     times, axis = op.argument(1, "repeats"), op.argument(2, "axis")
     if type(times) is not int:
         raise op.refused("one number of repeats", times)
@@ -235,7 +235,7 @@ def _roll(op: Operation) -> Lowered:
 
 
 def reductions(op: Operation, how: str, keep: bool | None = None) -> list[L.LayerSpec]:
-    """Specs that reduce a tensor over the axes that an operation names, the batch's perhaps."""
+    """Returns specs that reduce a tensor over the axes of an operation, perhaps the batch."""
     axes, rank = op.argument(1, "axis"), len(op.shape)
     axes = [*range(rank + 1)] if axes is None else axes if isinstance(axes, list) else [axes]
     keep = bool(op.argument(2, "keepdims", default=False)) if keep is None else keep
@@ -249,7 +249,7 @@ def reductions(op: Operation, how: str, keep: bool | None = None) -> list[L.Laye
 
 
 def _spread(op: Operation) -> Lowered:
-    """Variance, and its root."""
+    """Reads variance and standard deviation."""
     mean = chain(op.tensor, *reductions(op, "mean", keep=True))
     apart = PendingNode(L.Merge("subtract"), (op.tensor, mean))
     last = [L.Function("sqrt")] if op.name == "std" else []
@@ -309,7 +309,7 @@ FORMS: dict[str, Callable[[Operation], Lowered]] = {
     "one_hot": _one_hot,
     "rsqrt": _rsqrt,
 }
-"""Name of an operation -> how its calls are read."""
+"""Name of an operation -> the reader of its calls."""
 
 FLAGGED = frozenset((*COMPARISONS, "logical_and", "logical_or", "logical_xor", "logical_not"))
 FLAGGED |= {"any", "all"}

@@ -1,4 +1,4 @@
-"""Operations between layers, of Keras 3 and of tf.keras, as specs; imports no framework."""
+"""Reads operations of Keras 3 and tf.keras as specs; imports no framework."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .reductions import FORMS, combined, listed_tensors, reductions
 
 
 def _arithmetic(op: Operation) -> Lowered:
-    """Two tensors, or a tensor and a number."""
+    """Reads an operation on two tensors, or on a tensor and a number."""
     a, b = op.argument(0, "x", "x1", "a"), op.argument(1, "y", "x2", "b")
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         x, y = op.level(a, b)
@@ -46,7 +46,7 @@ MERGES = ("add", "subtract", "multiply", "maximum", "minimum")
 
 
 def _with_number(op: Operation, number: float, first: bool) -> Sequence[L.LayerSpec]:
-    """Specs for a tensor and a number; `first` where the tensor comes first."""
+    """Returns specs for a tensor and a number; `first` if the tensor comes first."""
     if op.name == "add":
         return (L.Affine(1.0, number),)
     if op.name == "subtract":
@@ -105,7 +105,7 @@ def _transpose(op: Operation) -> Lowered:
 
 
 def _moved(op: Operation) -> Lowered:
-    """One axis put in another's place, which goes to its own (swapaxes) or moves on (moveaxis)."""
+    """Moves one axis: swapaxes exchanges it with another, moveaxis shifts those between."""
     first, second = op.argument(1, "axis1", "source"), op.argument(2, "axis2", "destination")
     a, b = op.axis(first), op.axis(second)
     order = list(range(1, len(op.shape) + 1))
@@ -141,7 +141,7 @@ def _flip(op: Operation) -> Lowered:
 
 
 def _part(op: Operation) -> Lowered:
-    """x[...], Python's slices and numbers; new axes and "..." among them."""
+    """Reads x[...], with slices and integers of Python, new axes and "..."."""
     index = op.argument(1, "slice_spec", "key")
     items = index if isinstance(index, list) else [index]
     dots = [n for n, item in enumerate(items) if _is_dots(item)]
@@ -164,7 +164,7 @@ def _part(op: Operation) -> Lowered:
 
 
 def _slices(axis: int, item: slice) -> list[L.LayerSpec]:
-    """A slice; one that goes backwards is taken of the axis turned round."""
+    """Reads a slice; a negative step reverses the axis first."""
     step = 1 if item.step is None else item.step
     if step > 0 or item == slice(None, None, -1):
         return [L.Slice(axis, item.start, item.stop, step)]
@@ -182,7 +182,7 @@ def _identity(op: Operation) -> Lowered:
 
 
 def _same(op: Operation) -> Lowered:
-    """The tensor itself, unless it is told another dtype."""
+    """Returns the tensor unchanged, unless the call names another dtype."""
     return FORMS["cast"](op) if op.argument(1, "dtype") else ((op.tensor,), ())
 
 
@@ -206,7 +206,7 @@ HOW: dict[str, Callable[[Operation], Lowered]] = {
     **PADS,
     **PRODUCTS,
 }
-"""Name of an operation -> how its calls are read."""
+"""Name of an operation -> the reader of its calls."""
 
 BY_NUMBER = EACH_NUMBER | frozenset(
     (*MERGES, "divide", "power", *FUNCTIONS, *COMPARISONS, "where", "cast", "clip", "identity")
@@ -215,15 +215,15 @@ BY_NUMBER |= {"logical_and", "logical_or", "logical_xor", "logical_not", "rsqrt"
 """Operations that work number by number, whatever the axes."""
 
 MASKS = frozenset("not_equal any all logical_or logical_and zeros_like ones_like".split())
-"""Operations that Keras 3 makes masks with."""
+"""Operations with which Keras 3 computes masks."""
 
 
 def read_operation(operation: Operation) -> Lowered:
-    """What an operation reads, and the specs that do the same one after the other.
+    """Reads an operation as pending nodes, or as specs to apply one after the other.
 
     Raises:
         UnsupportedError: arguments that no spec has.
-        FileError: arguments that make no sense.
+        FileError: invalid arguments.
     """
     where = f"{operation.where} ({operation.call.kind})"
     try:

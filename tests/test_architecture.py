@@ -62,8 +62,7 @@ PARTICIPLES = ""
 """Modules called by a participle."""
 
 ASKING = {
-    "converters/codegen": 14,
-    "converters/flax": 46,
+    "converters/flax": 7,
     "converters/keras": 1,
     "converters/torch": 5,
     "xlstm": 5,

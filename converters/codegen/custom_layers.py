@@ -19,12 +19,12 @@ FUTURE = "__future__"
 
 
 def code_of(spec: Custom, framework: str) -> LayerCode:
-    """What was registered for a framework."""
+    """Returns the code that was registered for a framework."""
     return spec.registered.code[framework]
 
 
 def made(spec: Custom, framework: str, parts: ModuleSource) -> CallExpr:
-    """Constructor of a registered layer, whose text and imports go into the module once."""
+    """Returns the constructor of a registered layer; adds its text and imports once."""
     code = code_of(spec, framework)
     if code.body not in parts.helpers:
         parts.helpers.append(code.body)
@@ -37,7 +37,7 @@ def made(spec: Custom, framework: str, parts: ModuleSource) -> CallExpr:
 def arguments(
     spec: Custom, framework: str, inputs: Iterable[Argument], mask: str = ""
 ) -> tuple[Argument, ...]:
-    """What a registered layer is called with."""
+    """Returns the arguments of a registered layer's call."""
     given = tuple(inputs)
     if code_of(spec, framework).listed and len(given) > 1:
         given = (f"[{', '.join(map(str, given))}]",)
@@ -45,7 +45,7 @@ def arguments(
 
 
 def assigned(outputs: tuple[str, ...], value: CallExpr) -> list[str]:
-    """Lines that set the variables of a layer's outputs, none where nobody reads one."""
+    """Returns lines that set the variables of a layer's outputs; empty if nothing reads one."""
     return [] if {*outputs} == {"_"} else statement(f"{', '.join(outputs)} = ", value, 8)
 
 
@@ -59,7 +59,7 @@ class _Import:
 
     @property
     def target(self) -> str:
-        """What it is, however it is imported."""
+        """Imported object, the same for all forms of the import."""
         return f"{self.module}.{self.name}".rstrip(".")
 
 
@@ -73,10 +73,10 @@ def _read(lines: Iterable[str]) -> Iterator[_Import]:
 
 
 def merged(lines: list[str], parts: ModuleSource) -> list[str]:
-    """The import lines of a module with those of the registered layers in it.
+    """Returns the import lines of a module with those of the registered layers in it.
 
     Raises:
-        UsageError: a name that stands for two things.
+        UsageError: a name with two meanings.
     """
     if not parts.imports:
         return lines
@@ -97,7 +97,7 @@ def merged(lines: list[str], parts: ModuleSource) -> list[str]:
 
 
 def _written(found: Iterable[_Import]) -> Iterator[str]:
-    """Import statements, one for each module where names are imported from it."""
+    """Yields import statements, one per module for imported names."""
     by_module: dict[str, list[_Import]] = {}
     for own in found:
         if own.name:
@@ -113,16 +113,16 @@ def _written(found: Iterable[_Import]) -> Iterator[str]:
 
 
 def _order(own: _Import) -> tuple[int, str]:
-    """Constants, then classes, then the rest, as linters sort them."""
+    """Returns a sort key: constants, then classes, then the rest, as linters sort them."""
     constant = own.name.isupper() and len(own.name) > 1
     return (0 if constant else 1 if own.name[:1].isupper() else 2), own.name
 
 
 def checked(text: str, parts: ModuleSource) -> str:
-    """A module's text.
+    """Returns a module's text after a check of its names.
 
     Raises:
-        UsageError: the text of a registered layer names something as the rest of the module does.
+        UsageError: a registered layer's text defines a name that the rest of the module has.
     """
     if parts.registered:
         twice = [name for name, count in Counter(defined(text)).items() if count > 1]

@@ -1,4 +1,4 @@
-"""What an emitted port computes with and float16 has not."""
+"""Limits of float16 in emitted code: scores of hidden values in attention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HIDES = "scores lowered by 1e9 or more, where masks or the order hide values"
 
 
 def hides(spec: L.LayerSpec) -> bool:
-    """Whether an attention layer has values that a query does not see."""
+    """True if an attention layer has values that a query does not see."""
     attends = isinstance(spec, (L.Attention, L.MultiHeadAttention))
     return attends and (spec.causal or bool(spec.masks))  # type: ignore[attr-defined]
 
@@ -20,13 +20,13 @@ def hides(spec: L.LayerSpec) -> bool:
 def check_scores(
     model: Model, framework: str, dtype: str, lowers: Callable[[L.LayerSpec], bool]
 ) -> None:
-    """Raises UnsupportedError for attention whose hidden scores float16 does not hold.
+    """Raises UnsupportedError for attention whose hidden scores float16 cannot store.
 
     Args:
-        model: what is to be ported.
+        model: the model to port.
         framework: its name, for the error.
-        dtype: what the port is to compute in.
-        lowers: whether the framework's form of a layer lowers scores.
+        dtype: dtype of the port.
+        lowers: returns True if the framework's form of a layer lowers scores.
     """
     for node in model.layers if dtype == "float16" else ():
         spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec

@@ -1,4 +1,4 @@
-"""Writes Python source as a formatter would leave it: the part all emitters share."""
+"""Writes Python source as a formatter would format it: the part that all writers share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 88
 """Line length of the emitted code: the formatter's own default."""
 
 WIDEST = 32
-"""The most terms with signs between them, or calls in calls: Python's parser nests them."""
+"""Most terms with operators between them, or nested calls: Python's parser nests them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ Argument = str | CallExpr | tuple[str, "str | CallExpr"]
 
 
 def call(name: str, *args: Argument | None) -> CallExpr:
-    """A call of `name`; arguments that are None are left out.
+    """Returns a call of `name`; arguments that are None are dropped.
 
     >>> str(call("nn.Linear", "2", "3", ("bias", "False"), None))
     'nn.Linear(2, 3, bias=False)'
@@ -54,7 +54,7 @@ def call(name: str, *args: Argument | None) -> CallExpr:
 
 
 def listed(items: Iterable[str | CallExpr]) -> CallExpr:
-    """A list of `items`.
+    """Returns a list of `items`.
 
     >>> str(listed(["h", "c"]))
     '[h, c]'
@@ -67,7 +67,7 @@ def _flat(arg: Argument) -> str:
 
 
 def statement(start: str, value: Argument, indent: int, end: str = "") -> list[str]:
-    """Lines of `start value end`, broken where it is too long for one line."""
+    """Returns lines of `start value end`, broken where it is too long for one line."""
     pad = " " * indent
     flat = f"{pad}{start}{_flat(value)}{end}"
     keyword, inner = value if isinstance(value, tuple) else ("", value)
@@ -89,7 +89,7 @@ def statement(start: str, value: Argument, indent: int, end: str = "") -> list[s
 
 
 def assigned(name: str, value: Argument) -> list[str]:
-    """Lines of a method that set a variable; a text too long for one line gets parentheses."""
+    """Returns lines of a method that set a variable; long texts get parentheses."""
     line = f"        {name} = {value}"
     if isinstance(value, str) and len(line) > WIDTH:
         return [f"        {name} = (", f"            {value}", "        )"]
@@ -101,12 +101,12 @@ FOLDER = "folder: str | Path = Path(__file__).parent"
 
 
 def signature(name: str, returns: str, *params: str) -> list[str]:
-    """First lines of a function, broken where they are too long for one line."""
+    """Returns the first lines of a function, broken where they are too long for one line."""
     return statement("def ", call(name, *params), 0, f" -> {returns}:")
 
 
 def shape_text(shape: Shape) -> str:
-    """A sample's shape with its batch axis: (batch, time, 3)."""
+    """Returns a sample's shape with its batch axis: (batch, time, 3)."""
     names = ["batch", *("any" if size is None else f"{size:d}" for size in shape)]
     if len(shape) == 2 and shape[0] is None:
         names[1] = "time"
@@ -116,13 +116,13 @@ def shape_text(shape: Shape) -> str:
 def shape_comment(
     model: Model, node: Node, first: Sequence[bool] = (), flat: Sequence[bool] = ()
 ) -> str:
-    """Shapes before and after a layer, as a comment.
+    """Returns a comment with the shapes before and after a layer.
 
     Args:
         model: the graph.
         node: the layer.
-        first: whether channels are moved first, before and after.
-        flat: whether all time steps are one batch, before and after.
+        first: True for channels first, before and after.
+        flat: True for time steps joined with the batch, before and after.
     """
     texts = []
     neither, shapes = (False, False), (model.shape(node.inputs[0]), node.shape)
@@ -136,7 +136,7 @@ def shape_comment(
 
 @functools.cache
 def template_sources(file: str) -> dict[str, str]:
-    """Source text of every function and class in one of our files, by name; never imports it."""
+    """Returns the source of each function and class in one of our files; never imports it."""
     text = resources.files("xlstm.converters").joinpath(file).read_text("utf-8")
     return {
         item.name: ast.get_source_segment(text, item) or ""
@@ -147,14 +147,14 @@ def template_sources(file: str) -> dict[str, str]:
 
 @dataclass
 class ModuleSource:
-    """What the layers of a model add to its module, collected in order.
+    """Lines that the layers of a model add to its module, collected in order.
 
     Attributes:
         init: lines of the constructor.
         forward: lines of the forward pass.
         imports: import lines.
-        helpers: source text of functions and classes that stand before the module.
-        registered: whether texts that the user registered are among them.
+        helpers: source text of functions and classes before the module.
+        registered: True if texts that the user registered are among them.
         inputs: variables of the model's inputs.
         outputs: variables of the model's outputs.
     """
@@ -168,31 +168,31 @@ class ModuleSource:
     outputs: list[str] = field(default_factory=list)
 
     def computed(self, states: Sequence[str]) -> bool:
-        """Whether states are the model's own, of the batch of its one input: their sizes hold."""
+        """True if states are the model's own, of its one input's batch: their sizes fit."""
         return len(self.inputs) == 1 and self.inputs[0] not in states
 
     def use_template(self, file: str, *names: str) -> None:
-        """Takes helpers from one of our files, once each."""
+        """Adds helpers from one of our files, once each."""
         for name in names:
             if (text := template_sources(file)[name]) not in self.helpers:
                 self.helpers.append(text)
 
 
 def by_key(model: Model, parts: ModuleSource) -> CallExpr:
-    """The dict of a model's outputs."""
+    """Returns the dict of a model's outputs."""
     pairs = zip(model.keys, parts.outputs, strict=True)
     return CallExpr("", tuple(f"{quoted(key)}: {value}" for key, value in pairs), "{}")
 
 
 def output_words(model: Model) -> str:
-    """What a model returns, in the words of its docstring."""
+    """Returns the outputs of a model, in words for its docstring."""
     if model.keys:
         return "A dict of the outputs"
     return "One output" if len(model.outputs) == 1 else "The outputs"
 
 
 def returned(model: Model, parts: ModuleSource) -> list[str]:
-    """The last lines of a forward pass: one output bare, several as a tuple, a dict by its keys."""
+    """Returns the last lines of a forward pass: one output, a tuple of several, or a dict."""
     value: str | CallExpr = CallExpr("", tuple(parts.outputs))
     if model.keys:
         value = by_key(model, parts)
@@ -207,7 +207,7 @@ def returned(model: Model, parts: ModuleSource) -> list[str]:
 def write_layers(
     model: Model, emit: Callable[[ModuleSource, Model, NodeVariables], None]
 ) -> ModuleSource:
-    """Runs an emitter over the layers of a model, in order."""
+    """Writes the layers of a model in order; returns their source."""
     held = inputs_of(model)
     parts = ModuleSource(inputs=list(held.values()))
     for site in places(model):
@@ -218,7 +218,7 @@ def write_layers(
 
 
 def origin(model: Model) -> str:
-    """Where a model came from, in words that hold nothing a file could inject."""
+    """Returns the origin of a model, without names that a file could inject."""
     titles = {"keras": "Keras", "torch": "PyTorch", "nnx": "Flax NNX", "linen": "Flax Linen"}
     title = titles.get(model.source.framework, "unknown")
     version = model.source.version
@@ -238,7 +238,7 @@ def _title(spec: LayerSpec) -> str:
 
 
 def composition(model: Model) -> str:
-    """What a model is made of, on one line: its layers with weights, or all where none has any.
+    """Returns the layers of a model on one line: those with weights, or all if none has any.
 
     >>> from xlstm.model import LSTM, Dense, Source, chain
     >>> layers = [("a", LSTM(1, 2, return_sequences=True), True), ("b", LSTM(2, 2), True)]
@@ -253,9 +253,9 @@ def composition(model: Model) -> str:
 
 
 def axes_words(model: Model) -> list[str]:
-    """Lines of a docstring that say where the source has other axes, after an empty one.
+    """Returns lines of a docstring for axes that differ in the source, after an empty one.
 
-    No name is in them: a file could inject one.
+    They contain no names: a file could inject one.
     """
     before, after = late(model)
     lines = [f"- it took {before}"] * bool(before) + [f"- it gave {after}"] * bool(after)
@@ -266,7 +266,7 @@ def axes_words(model: Model) -> list[str]:
 
 
 def class_doc(model: Model, more: str = "") -> list[str]:
-    """The docstring of a model: what it is made of, what goes in and what comes out."""
+    """Returns the docstring of a model: its layers, inputs and outputs."""
     before = ", ".join(shape_text(model.node(name).shape) for name in model.inputs)
     after = ", ".join(shape_text(model.shape(edge)) for edge in model.outputs)
     flow = f"{before} -> {after}"
@@ -277,12 +277,12 @@ def class_doc(model: Model, more: str = "") -> list[str]:
 
 
 def docstring(first: str, *lines: str) -> list[str]:
-    """A module docstring."""
+    """Returns a module docstring."""
     return [f'"""{first}', "", *lines, '"""', ""]
 
 
 def imports(standard: Iterable[str], third_party: Iterable[str]) -> list[str]:
-    """Import lines: standard library, then the rest, in isort's order."""
+    """Returns import lines: standard library, then the rest, in isort's order."""
     blocks = [sorted(set(block), key=_import_key) for block in (standard, third_party)]
     first, second = blocks
     return [*first, *([""] if first and second else []), *second, "", ""]
@@ -293,5 +293,5 @@ def _import_key(line: str) -> tuple[bool, str]:
 
 
 def join(blocks: Sequence[Sequence[str]]) -> str:
-    """Top-level blocks with two blank lines between them."""
+    """Joins top-level blocks with two blank lines between them."""
     return "\n\n\n".join("\n".join(block).strip("\n") for block in blocks if block) + "\n"

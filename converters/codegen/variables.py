@@ -1,4 +1,4 @@
-"""Which local variable each tensor of a model goes by in the emitted forward pass."""
+"""Names of local variables for the tensors of a model in the emitted forward pass."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ TAKEN = frozenset(
     sparse_sigmoid sparsemax squareplus tanh_shrink leaky_relu_01 zeros
     """.split()
 )
-"""Names that emitted modules use for something else."""
+"""Names that emitted modules already use."""
 
 
 @dataclass(frozen=True)
 class NodeVariables:
-    """One node's place in the emitted forward pass: the variables that it reads and writes.
+    """Variables that one node reads and writes in the emitted forward pass.
 
     Attributes:
         node: the node.
-        name: attribute that holds its module.
+        name: attribute of its module.
         inputs: variables of its inputs.
         mask: variable of its mask, "" for none.
         states: variables of its initial states; empty for zeros.
-        outputs: variables of its outputs, "_" where nobody reads one.
-        busy: variables that hold what is still needed; to be asked while the layer is written.
+        outputs: variables of its outputs, "_" where nothing reads one.
+        busy: variables that are still needed while the layer is written.
     """
 
     node: Node
@@ -57,18 +57,18 @@ class NodeVariables:
         return self.outputs[0]
 
     def read(self, number: int) -> bool:
-        """Whether anything reads an output."""
+        """True if something reads an output."""
         return self.outputs[number] != "_"
 
     def free(self, word: str) -> str:
-        """A variable for something on the way: the word, numbered where it is not free."""
+        """Returns an unused variable for an intermediate value: the word, numbered if needed."""
         own = {*self.inputs, self.mask, *self.states, *self.outputs, *TAKEN}
         return _first_free(word, word, AnyOf((self.busy, own)))
 
 
 @dataclass(frozen=True)
 class AnyOf(Container[str]):
-    """Sets of names as one, without a copy of any."""
+    """Several sets of names as one, without a copy."""
 
     sets: tuple[Container[str], ...]
 
@@ -77,14 +77,14 @@ class AnyOf(Container[str]):
 
 
 def _first_free(word: str, base: str, taken: Container[str]) -> str:
-    """The word, or the first of the numbers of `base` that is free."""
+    """Returns the word, or `base` with the first free number."""
     if word not in taken:
         return word
     return next(name for n in count(2) if (name := f"{base}_{n}") not in taken)
 
 
 def _words(spec: L.LayerSpec) -> tuple[str, ...]:
-    """What the outputs of a layer are called."""
+    """Returns names for the outputs of a layer."""
     if isinstance(spec, L.TimeDistributed):
         return _words(spec.layer)
     if isinstance(spec, L.Masking) or (isinstance(spec, L.Embedding) and spec.mask_zero):
@@ -100,20 +100,20 @@ def _words(spec: L.LayerSpec) -> tuple[str, ...]:
 
 
 def _named(node: Node) -> tuple[str, ...]:
-    """What the outputs of a node are called; a registered layer may have any number."""
+    """Returns names for the outputs of a node; a registered layer may have any number."""
     words = _words(node.spec)
     return (*words, *(f"output_{number}" for number in range(len(words), len(node.shapes))))
 
 
 def _free(word: str, name: str, busy: Container[str]) -> str:
-    """A variable for an output `word` of the layer `name`: the word alone where it is free."""
+    """Returns a variable for an output `word` of the layer `name`: the word alone if it is free."""
     own, taken = name if word == "x" else f"{name}_{word}", AnyOf((busy, TAKEN))
     first = next((c for c in (word, own) if c not in taken), f"{own}_")
     return _first_free(first, own, taken)
 
 
 def _texts(model: Model) -> set[str]:
-    """Names that the texts of registered layers define, which no variable may hide."""
+    """Returns names that the texts of registered layers define, which no variable may hide."""
     specs = [unwrap_time_distributed(node.spec) for node in model.layers]
     codes = [
         c for spec in specs if isinstance(spec, L.Custom) for c in spec.registered.code.values()
@@ -122,7 +122,7 @@ def _texts(model: Model) -> set[str]:
 
 
 def inputs_of(model: Model) -> dict[Edge, str]:
-    """Variables of the model's inputs: x if there is one, else their own names."""
+    """Returns variables of the model's inputs: x for a single one, else their own names."""
     if len(model.inputs) == 1:
         return {Edge(model.inputs[0]): "x"}
     names, found, taken = identifiers(model), dict[Edge, str](), _texts(model)
@@ -136,9 +136,9 @@ def inputs_of(model: Model) -> dict[Edge, str]:
 
 
 def places(model: Model) -> Iterator[NodeVariables]:
-    """Every layer with the variables it reads and writes.
+    """Yields every layer with the variables it reads and writes.
 
-    A chain goes by the name x throughout; what lives beside it is called after its layer.
+    A chain uses x throughout; other tensors have the name of their layer.
     """
     names = identifiers(model)
     last = {edge: number for number, node in enumerate(model.nodes) for edge in node.reads}
@@ -158,7 +158,7 @@ def places(model: Model) -> Iterator[NodeVariables]:
         outputs: list[str] = []
         for output, word in enumerate(_named(node)):
             read = Edge(node.name, output) in last
-            # what is written first must not be what is still read: states before the second half
+            # a new variable must not replace one that is read later: states before the second half
             # runs, a mask before the layer that it belongs to
             kept = set[str]() if not output or isinstance(node.spec, L.Recurrent) else reads
             taken = AnyOf((busy, kept, {*outputs}, hidden))

@@ -1,4 +1,4 @@
 """Flax, in both of its interfaces: `linen` and `nnx` are the adapters, `slots` the tensors.
 
-Both write with `write`, where `dialect` has the differences, and read with `read`.
+Both use `write`, where `dialect` has the differences, and `read`.
 """

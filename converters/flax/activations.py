@@ -1,4 +1,4 @@
-"""How Flax source writes each activation, and what live Flax cells hold; imports no framework."""
+"""Source of each activation in Flax, and activations of live Flax cells; imports no framework."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ LIVE: tuple[tuple[str, str], ...] = (
     ("jax.nn.sparse_plus", "sparse_plus"),
     ("jax.nn.sparse_sigmoid", "sparse_sigmoid"),
 )
-"""Functions that live Flax cells may hold, with the defaults they have, and their hub names."""
+"""Functions in live Flax cells, with their defaults -> the canonical names."""
 
 LIVE_OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("jax.nn.celu", "alpha", 1.0, "celu"),
@@ -85,4 +85,4 @@ LIVE_OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("jax.nn.leaky_relu", "negative_slope", 0.2, "leaky_relu"),
     ("jax.nn.leaky_relu", "negative_slope", 0.01, "leaky_relu_01"),
 )
-"""The same within `functools.partial`: (function, keyword, its value, hub name)."""
+"""The same within `functools.partial`: (function, keyword, its value, canonical name)."""

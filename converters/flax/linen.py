@@ -1,4 +1,4 @@
-"""Flax Linen, the half that does not import it."""
+"""Adapter of Flax Linen; does not import Flax."""
 
 from xlstm.frameworks.adapter import Adapter
 

@@ -1,4 +1,4 @@
-"""Flax NNX, the half that does not import it."""
+"""Adapter of Flax NNX; does not import Flax."""
 
 from xlstm.frameworks.adapter import Adapter
 

@@ -1,4 +1,4 @@
-"""Which Flax parameter holds what, in Linen and in NNX.
+"""The canonical tensor of each Flax parameter, in Linen and in NNX.
 
 Flax's LSTM cells put their only bias on the recurrent product and always have it; the other cells
 put it on the input product. Linen's GRUCell has a second one, of the candidate alone. The layers
@@ -34,10 +34,10 @@ def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None 
     """A cell with a Dense for each gate, on the input (i) and on the state (h).
 
     Args:
-        kind: the hub's form.
+        kind: the canonical form.
         gates: in the cell's order.
-        biased: "i" or "h", whichever product the bias is added to.
-        names: spelling of gates that are not called by their letter.
+        biased: product with the bias, "i" or "h".
+        names: spelling of gates that have another name than their letter.
     """
     spelled = {gate: gate for gate in gates} | (names or {})
     kernels = (Slot(f"i{spelled[g]}.kernel", "kernel", "ih", fixed={"g": g}) for g in gates)
@@ -50,8 +50,8 @@ def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None 
 
 
 def _fused(kind: Kind, gates: str, biased: str, *more: Slot) -> Table:
-    """A cell with one dense layer for all gates of each product, and `more`."""
-    # where a slot of its own has a gate's second bias, the first stays as it is
+    """Returns a table of a cell with one dense layer for all gates of each product, and `more`."""
+    # a second bias with its own slot is not added to the first
     apart = "".join(str(slot.fixed["g"]) for slot in more if slot.tensor == "bias")
     bias = Slot(
         f"dense_{biased}.bias",
@@ -103,7 +103,7 @@ def _simple(names: dict[str, str]) -> Table:
 
 
 def _linen_gru() -> Table:
-    """The hidden bias of the candidate is its own: the reset gate multiplies it."""
+    """Returns the table of a GRU; the reset gate multiplies the candidate's hidden bias."""
     plain = _per_gate(GRU, "rzn", "i")
     slots = [slot for slot in plain.slots if slot.name != "in.bias"]
     first, second = (
@@ -124,18 +124,18 @@ def _conv(kind: Kind) -> Table:
 
 
 def _transposed(kind: Kind) -> Table:
-    """ConvTranspose with transpose_kernel=False: the window the other way round."""
+    """Returns the table of ConvTranspose with transpose_kernel=False: flipped windows."""
     space = kind.tensors["kernel"][:-2]
     kernel = Slot("kernel", "kernel", f"{space}io", reversed_axes=space)
     return Table(kind, (kernel, Slot("bias", "bias", "o")))
 
 
 UNTOLD = "{}, transpose_kernel=False"
-"""The table of a transposed convolution as Flax has it unless told otherwise."""
+"""Name of the table of a transposed convolution with Flax's default option."""
 
 
 def _depthwise(kind: Kind) -> Table:
-    """As many groups as channels: each sees one channel, and gives m."""
+    """Returns a table with a group per channel: each sees one channel, and has m outputs."""
     axes = kind.tensors["kernel"].replace("im", "()(im)")
     return Table(kind, (Slot("kernel", "kernel", axes), Slot("bias", "bias", "(im)")))
 
@@ -172,7 +172,7 @@ AROUND: dict[str, Table] = {
     # Conv, over 1, 2 and 3 axes, and with as many groups as channels
     **{kind.name: _conv(kind) for kind in CONVS},
     **{kind.name: _depthwise(kind) for kind in DEPTHWISE},
-    # ConvTranspose; with transpose_kernel=True its kernel is as the hub's
+    # ConvTranspose; with transpose_kernel=True its kernel is the canonical one
     **{UNTOLD.format(kind.name): _transposed(kind) for kind in CONV_TRANSPOSES},
     **{kind.name: _conv(kind) for kind in CONV_TRANSPOSES},
     "BatchNorm": Table(BATCH_NORM, (SCALE, BIAS, *_statistics("mean", "variance"))),
@@ -187,7 +187,7 @@ AROUND: dict[str, Table] = {
     "ConcatAttention": Table(ATTENTION_CONCAT, (Slot("scale", "scale", ""), FACTOR)),
     "AdditiveAttention": Table(ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
 }
-"""The framework's name of each layer -> its table; where one name has several, the hub's form."""
+"""Framework's name of a layer -> its table; if a name has several, canonical form -> table."""
 
 AROUND_DEFAULT = {table.kind.name: name for name, table in AROUND.items()}
 
@@ -252,4 +252,4 @@ NNX_DEFAULT = {
     **{name: name for name in CONVOLVED},
     "Dense": "Linear",
 }
-"""Hub form -> the table of the cell that ports use; a native one wherever that is exact."""
+"""Canonical form -> the table of the cell that ports use; native wherever that is exact."""

@@ -338,7 +338,7 @@ def weights_era(description: Description, era: Era, where: str) -> Era | None:
     Args:
         description: of the model.
         era: of its config; the weights have the same unless they are in another file.
-        where: what errors call the file.
+        where: name of the file in errors.
     """
     if description.architecture is None:
         return era

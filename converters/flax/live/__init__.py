@@ -1,1 +1,1 @@
-"""The half that imports Flax: builds, runs and counts modules, and takes gradients."""
+"""Modules that import Flax: build, run and count modules, and compute gradients."""

@@ -1,4 +1,4 @@
-"""What the live halves of Linen and NNX share: precision, arrays and activations."""
+"""Functions for live Linen and NNX modules: precision, arrays and activations."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
 
 
 def to_numpy(array: Any) -> Array:
-    """Values as numpy; bfloat16, which numpy lacks, widened to float32 exactly."""
+    """Returns values as numpy; bfloat16, which numpy lacks, becomes float32 exactly."""
     if array.dtype == jnp.bfloat16:
         array = array.astype(jnp.float32)
     return np.array(array)
 
 
 def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
-    """Numpy inputs as JAX arrays of `dtype`; masks stay what they are."""
-    # cast by numpy and put there as they are: JAX would compile a program for either
+    """Converts numpy inputs to JAX arrays of `dtype`; masks stay bool."""
+    # numpy casts: JAX would compile a program for that
     given = map(np.asarray, inputs)
-    with np.errstate(over="ignore"):  # float16 ends at 65504
+    with np.errstate(over="ignore"):  # the largest float16 is 65504
         return [jax.device_put(x if _stays(x, dtype) else x.astype(dtype)) for x in given]
 
 
 def _stays(x: Array, dtype: str) -> bool:
-    """Whether an input is not cast: masks, and row numbers that half precision does not hold."""
+    """True if an input is not cast: masks, and row numbers that half precision cannot store."""
     return x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu")
 
 
 def lowers(spec: LayerSpec) -> bool:
-    """Whether the port of an attention layer lowers scores: Flax's own takes what a dtype has."""
+    """True if the port of an attention layer lowers scores; Flax's own uses the dtype's minimum."""
     return not isinstance(spec, MultiHeadAttention) or spec.blind == "lowered"
 
 
 def listed(module: Any, outputs: Any) -> list[Any]:
-    """What a ported module returned, as a list; states of stateful layers follow the outputs."""
+    """Returns the outputs of a ported module as a list; states of stateful layers come last."""
     sizes = getattr(sys.modules[type(module).__module__], "SIZES", None)
     if sizes is None:
         leaves: list[Any] = jax.tree.leaves(outputs)
         return leaves
     outputs, state = outputs
-    # JAX sorts the keys of dicts; the module has the order of the layers
+    # JAX sorts the keys of dicts; the module has the layers in order
     return [*jax.tree.leaves(outputs), *(h for name in sizes for h in state[name])]
 
 
 def flat(module: Any, outputs: Any) -> list[Array]:
-    """As `listed`, as numpy arrays."""
+    """Returns the same as `listed`, as numpy arrays."""
     return [to_numpy(y) for y in listed(module, outputs)]
 
 
@@ -80,9 +80,9 @@ def gradients(
     moved: Sequence[bool],
     dtype: str,
 ) -> tuple[Any, list[Array | None]]:
-    """Gradients of the sum of all outputs times `factors`: of `held`, and of inputs.
+    """Returns gradients of the sum of all outputs times `factors`: of `held`, and of inputs.
 
-    Outputs whose factor is None are left out, as are inputs that are not `moved`.
+    Outputs with factor None are ignored. Inputs that are not `moved` get no gradient.
 
     Args:
         call: (held, inputs) -> outputs.
@@ -90,7 +90,7 @@ def gradients(
         inputs: numpy arrays.
         factors: one per output.
         moved: one per input.
-        dtype: to compute in.
+        dtype: dtype of the computation.
     """
     given = arrays(inputs, dtype)
 
@@ -115,14 +115,14 @@ def step(
     rate: float,
     dtype: str,
 ) -> Any:
-    """`held` after one step of plain SGD, w - rate * g; all else as in `gradients`."""
+    """Returns `held` after one step of plain SGD, w - rate * g; arguments as in `gradients`."""
     of_held, _ = gradients(call, held, inputs, factors, moved, dtype)
     return jax.tree.map(lambda w, g: w - rate * g, held, of_held)
 
 
 @functools.cache
 def _known() -> tuple[tuple[Any, dict[str, object], str], ...]:
-    """The functions of both tables that this JAX has: (function, options, hub name)."""
+    """Returns functions of both tables that this JAX has: (function, options, canonical name)."""
     rows: list[tuple[str, dict[str, object], str]] = [(path, {}, name) for path, name in LIVE]
     rows += [(path, {keyword: value}, name) for path, keyword, value, name in LIVE_OPTIONS]
     found = []
@@ -133,10 +133,10 @@ def _known() -> tuple[tuple[Any, dict[str, object], str], ...]:
 
 
 def activation(fn: Callable[..., Any], where: str) -> str:
-    """The hub's name of a function held by a live cell.
+    """Returns the canonical name of a function in a live cell.
 
     Raises:
-        UnsupportedError: a function that is none of the known ones.
+        UnsupportedError: an unknown function.
     """
     function: Any = fn
     given: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""Flax Linen, the half that imports it: reads live modules, builds and runs ports."""
+"""Reads live Flax Linen modules, builds and runs ports; imports Flax."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from .common import step as shared_step
 Pair = tuple[nn.Module, Mapping[str, Any]]
 
 CELLS = (nn.LSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.SimpleCell)
-"""Cells that have a table, called as their class is."""
+"""Cells with a table of the same name as their class."""
 
 Held = dict[str, Array]
 """Parameters by dotted name."""
 
 
 def _below(held: Held, path: str, where: str) -> Held:
-    """The parameters below a path, by the rest of their names.
+    """Returns the parameters below a path, by the rest of their names.
 
     Raises:
-        WeightsError: there are none, or others beside them.
+        WeightsError: no parameters there, or others beside the path.
     """
     if not held or not all(name.startswith(path) for name in held):
         got = ", ".join(held) or "none"
@@ -75,7 +75,7 @@ def _cell(cell: Any, held: Held, where: str) -> FlaxCell:
 
 
 def _conv_lstm(cell: Any, held: Held, where: str) -> FlaxCell:
-    """A ConvLSTMCell, which adds 1 to its forget gate, over axes of any length."""
+    """Reads a ConvLSTMCell, which adds 1 to its forget gate, over axes of any length."""
     window = tuple(cell.kernel_size)
     ones = (1,) * len(window)
     check_dtype(cell, where)
@@ -128,7 +128,7 @@ def _halves(module: Any, held: Held, where: str) -> list[FlaxCell]:
 def _members(
     module: nn.Sequential, held: Held, seen: set[int], numbers: tuple[int, ...] = ()
 ) -> Iterator[Member]:
-    """The members of a Sequential and of those in it; `seen` has the modules met so far."""
+    """Yields the members of a Sequential, nested ones included; `seen` has earlier modules."""
     names = [f"layers_{number}" for number in range(len(module.layers))]
     left = [name for name in held if name.partition(".")[0] not in names]
     if left:
@@ -148,7 +148,7 @@ CHAIN = ChainReader("linen", nn, LINEN_TABLES, (nn.Dense, nn.RNN, nn.Bidirection
 
 
 def read(source: Pair) -> Model:
-    """A pair (module, variables); module a cell, RNN, Bidirectional, Dense or Sequential.
+    """Reads a pair (module, variables); module a cell, RNN, Bidirectional, Dense or Sequential.
 
     Raises:
         UnsupportedError: another module or option.
@@ -170,12 +170,12 @@ def read(source: Pair) -> Model:
 
 
 def check_half(model: Model, dtype: str) -> None:
-    """Raises UnsupportedError for what half precision has no numbers for."""
+    """Raises UnsupportedError where half precision cannot store a number of the model."""
     check_scores(model, "linen", dtype, lowers)
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
-    """The pair (module, variables) that emitted `code` gives with these weights."""
+    """Builds the pair (module, variables) of emitted `code` with these weights."""
     with precision(dtype):
         module, variables = code.build(weights, np.dtype(dtype))
     return module, variables
@@ -187,7 +187,7 @@ def _compiled(module: nn.Module) -> Any:
 
 
 def _applied(module: nn.Module) -> Any:
-    """`module.apply` compiled; equal modules share what was compiled for the first of them."""
+    """Returns `module.apply` compiled; equal modules share the compiled code of the first."""
     try:
         return _compiled(module)
     except TypeError:  # a field, such as an array, that has no hash
@@ -195,7 +195,7 @@ def _applied(module: nn.Module) -> Any:
 
 
 def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Outputs for numpy inputs, through `jax.jit`."""
+    """Returns outputs for numpy inputs, through `jax.jit`."""
     module, variables = ported
     with precision(dtype):
         return flat(module, _applied(module)(variables, *arrays(inputs, dtype)))
@@ -208,7 +208,7 @@ def gradients(
     moved: Sequence[bool],
     dtype: str,
 ) -> tuple[dict[str, Array], list[Array | None]]:
-    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
     with precision(dtype):
         held = dict(ported[1].get("params", {}))
         call = _caller(ported)
@@ -218,7 +218,7 @@ def gradients(
 
 
 def _caller(ported: Pair) -> Callable[[Any, list[Any]], list[Any]]:
-    """(parameters, inputs) -> outputs."""
+    """Returns a function (parameters, inputs) -> outputs."""
     module, variables = ported
     return lambda held, given: listed(module, module.apply({**variables, "params": held}, *given))
 
@@ -226,7 +226,7 @@ def _caller(ported: Pair) -> Callable[[Any, list[Any]], list[Any]]:
 def step(
     ported: Pair, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
 ) -> dict[str, Array]:
-    """Weights by name after one step of plain SGD on the sum of outputs times `factors`."""
+    """Returns weights by name after one step of plain SGD on the sum of outputs times `factors`."""
     module, variables = ported
     with precision(dtype):
         held, still = dict(variables.get("params", {})), [False] * len(inputs)
@@ -235,12 +235,12 @@ def step(
 
 
 def count(ported: Pair) -> int:
-    """Number of elements of all leaves of `params`."""
+    """Returns the number of elements of all leaves of `params`."""
     return sum(leaf.size for leaf in jax.tree.leaves(ported[1].get("params", {})))
 
 
 def leaves(source: Any) -> dict[str, Leaf]:
-    """Every variable of a pair (module, variables) of any module, for counting."""
+    """Returns every variable of a pair (module, variables) of any module, for counting."""
     if not (isinstance(source, tuple) and isinstance(source[1], Mapping)):
         return {}
     found: dict[str, Leaf | None] = {}
@@ -252,6 +252,6 @@ def leaves(source: Any) -> dict[str, Leaf]:
 
 
 def weights(ported: Pair) -> dict[str, Array]:
-    """What a built pair holds, by dotted name."""
+    """Returns the arrays of a built pair, by dotted name."""
     flat = traverse_util.flatten_dict(dict(ported[1]), sep=".")
     return {name: to_numpy(array) for name, array in flat.items()}

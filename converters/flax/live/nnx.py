@@ -1,4 +1,4 @@
-"""Flax NNX, the half that imports it: reads live modules, builds and runs ports."""
+"""Reads live Flax NNX modules, builds and runs ports; imports Flax."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .common import gradients as shared_gradients
 from .common import step as shared_step
 
 CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
-"""Cells that have a table, called as their class is."""
+"""Cells with a table of the same name as their class."""
 
 
 def _cell(cell: Any, where: str) -> FlaxCell:
@@ -74,7 +74,7 @@ def _found(source: Any, where: str) -> FlaxCell:
 def _members(
     source: nnx.Sequential, seen: set[int], numbers: tuple[int, ...] = ()
 ) -> Iterator[Member]:
-    """The members of a Sequential and of those in it; `seen` has the parameters met so far."""
+    """Yields the members of a Sequential, nested ones included; `seen` has earlier parameters."""
     for number, module in enumerate(source.layers):
         here = (*numbers, number)
         if type(module) is nnx.Sequential:
@@ -98,7 +98,7 @@ CHAIN = ChainReader(
 
 
 def read(source: nnx.Module) -> Model:
-    """A live cell, `nnx.RNN`, `nnx.Bidirectional`, `nnx.Linear` or `nnx.Sequential`, as a Model.
+    """Reads a live cell, `nnx.RNN`, `nnx.Bidirectional`, `nnx.Linear` or `nnx.Sequential`.
 
     Raises:
         UnsupportedError: another module or option.
@@ -110,12 +110,12 @@ def read(source: nnx.Module) -> Model:
 
 
 def check_half(model: Model, dtype: str) -> None:
-    """Raises UnsupportedError for what half precision has no numbers for."""
+    """Raises UnsupportedError where half precision cannot store a number of the model."""
     check_scores(model, "nnx", dtype, lowers)
 
 
 def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nnx.Module:
-    """The module that emitted `code` gives with these weights."""
+    """Builds the module of emitted `code` with these weights."""
     with precision(dtype):
         built: nnx.Module = code.build(weights, np.dtype(dtype))
     return built
@@ -127,7 +127,7 @@ def _apply(model: Any, *inputs: jax.Array) -> Any:
 
 
 def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Outputs for numpy inputs, through `nnx.jit`."""
+    """Returns outputs for numpy inputs, through `nnx.jit`."""
     with precision(dtype):
         return flat(ported, _apply(ported, *arrays(inputs, dtype)))
 
@@ -139,7 +139,7 @@ def gradients(
     moved: Sequence[bool],
     dtype: str,
 ) -> tuple[dict[str, Array], list[Array | None]]:
-    """Gradients of the sum of all outputs times `factors`: of weights by name, and of inputs."""
+    """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
     with precision(dtype):
         graph, held, rest = nnx.split(ported, nnx.Param, ...)
         call = _caller(ported, graph, rest)
@@ -150,14 +150,14 @@ def gradients(
 
 
 def _caller(ported: nnx.Module, graph: Any, rest: Any) -> Callable[[Any, list[Any]], list[Any]]:
-    """(parameters, inputs) -> outputs."""
+    """Returns a function (parameters, inputs) -> outputs."""
     return lambda held, given: listed(ported, nnx.merge(graph, held, rest)(*given))
 
 
 def step(
     ported: nnx.Module, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
 ) -> dict[str, Array]:
-    """Weights by name after one step of plain SGD on the sum of outputs times `factors`."""
+    """Returns weights by name after one step of plain SGD on the sum of outputs times `factors`."""
     with precision(dtype):
         graph, held, rest = nnx.split(ported, nnx.Param, ...)
         call, still = _caller(ported, graph, rest), [False] * len(inputs)
@@ -166,12 +166,12 @@ def step(
 
 
 def count(ported: nnx.Module) -> int:
-    """Number of elements of all `nnx.Param`."""
+    """Returns the number of elements of all `nnx.Param`."""
     return sum(p.size for p in jax.tree.leaves(nnx.state(ported, nnx.Param)))
 
 
 def leaves(source: Any) -> dict[str, Leaf]:
-    """Every variable of any module, for counting, but for the state of random numbers."""
+    """Returns every variable of a module, for counting, without the state of random numbers."""
     if not isinstance(source, nnx.Module):
         return {}
     found = {}
@@ -184,6 +184,6 @@ def leaves(source: Any) -> dict[str, Leaf]:
 
 
 def weights(ported: nnx.Module) -> dict[str, Array]:
-    """What a built module holds, by dotted name."""
+    """Returns the arrays of a built module, by dotted name."""
     state = nnx.to_flat_state(nnx.state(ported, (nnx.Param, nnx.BatchStat)))
     return {".".join(map(str, path)): to_numpy(param.get_value()) for path, param in state}

@@ -1,4 +1,4 @@
-"""What the readers of live Linen and NNX modules share: cells and wrappers as specs of the hub."""
+"""Converts live Linen and NNX cells and wrappers to canonical specs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ CARRY_FIRST = "the source returns (carry, output), an LSTM's carry as (c, h); he
 
 
 def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> L.Recurrent:
-    """The spec of a live cell, which returns sequences.
+    """Returns the spec of a live cell, which returns sequences.
 
     Args:
         cell: a Linen or an NNX cell.
         name: the class of the cell.
         features: size of its input.
         units: size of its state.
-        where: what errors call it.
+        where: its name in errors.
 
     Raises:
-        UnsupportedError: an option that the hub does not know.
+        UnsupportedError: an option that no spec has.
     """
     check_dtype(cell, where)
     fn = activation(cell.activation_fn, where)
@@ -47,7 +47,7 @@ def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> L.
 
 
 def check_start(default: bool, where: str) -> None:
-    """Raises UnsupportedError for a cell that may start from something else than zeros."""
+    """Raises UnsupportedError for a cell that may have initial states other than zeros."""
     if not default:
         do = "pass a cell that starts from zeros"
         raise UnsupportedError(where, "a carry of zeros", "carry_init of its own", do)
@@ -55,14 +55,14 @@ def check_start(default: bool, where: str) -> None:
 
 @dataclass(frozen=True)
 class FlaxCell:
-    """A live module as the hub sees it.
+    """A live module in canonical form.
 
     Attributes:
         spec: its layer.
-        hub: its weights.
-        turned: whether the output is turned round in time after the layer.
-        notes: what differs from the original's calling convention.
-        time_major: whether the original has time before the batch.
+        hub: its canonical weights.
+        turned: True if the output is reversed in time after the layer.
+        notes: differences to the calling convention of the original.
+        time_major: True if the original has time before the batch.
     """
 
     spec: L.LayerSpec
@@ -73,7 +73,7 @@ class FlaxCell:
 
 
 def walked(cell: FlaxCell, wrapper: Any) -> FlaxCell:
-    """A cell in an RNN wrapper with its options."""
+    """Returns a cell in an RNN wrapper with its options."""
     spec: Any = cell.spec
     spec = replace(spec, go_backwards=wrapper.reverse, return_state=wrapper.return_carry)
     turned = wrapper.reverse and wrapper.keep_order
@@ -96,7 +96,7 @@ def check_halves(wrapper: Any, rnn: type, where: str) -> None:
 
 
 def joined(forward: FlaxCell, backward: FlaxCell, wrapper: Any) -> FlaxCell:
-    """Two cells in a Bidirectional wrapper, which overrules the options of the RNNs in it."""
+    """Returns two cells in a Bidirectional wrapper, which overrides the options of its RNNs."""
     first: Any = forward.spec
     second: Any = backward.spec
     spec = L.Bidirectional(
@@ -113,12 +113,12 @@ def _notes(wrapper: Any) -> tuple[str, ...]:
 
 
 def origin(framework: str, container: str, notes: tuple[str, ...] = ()) -> Source:
-    """Where a live module came from."""
+    """Returns the source of a live module."""
     return Source(framework, flax.__version__, container, notes=notes)
 
 
 def as_model(found: FlaxCell, framework: str, container: str) -> Model:
-    """A live module as a Model of one layer, and of a Reverse layer after it where turned round."""
+    """Returns a live module as a Model of one layer, and of a Reverse layer if reversed."""
     spec, graph = found.spec, Builder()
     part = spec.weighted_parts[0][1]
     features = part.sizes()["i"]

@@ -1,4 +1,4 @@
-"""Live Linen and NNX Sequential modules as chains of the hub's layers."""
+"""Reads live Linen and NNX Sequential modules as chains of canonical layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..slots import UNTOLD
 from .recurrent import FlaxCell, origin
 
 Sizes = Callable[[], Mapping[str, int]]
-"""Gives the sizes of the hub's axes; called when the options are known to be right."""
+"""Returns the sizes of canonical axes; called after a check of the options."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Member:
     """A module or a function in a Sequential.
 
     Attributes:
-        numbers: its place, and before that the places of the Sequentials it lies in.
-        module: itself.
-        held: its parameters and statistics, by dotted name.
-        shares: whether an earlier member holds some of its parameters too.
+        numbers: its place, after the places of the Sequentials around it.
+        module: the module or function.
+        held: parameters and statistics, by dotted name.
+        shares: True if an earlier member has some of its parameters.
     """
 
     numbers: tuple[int, ...]
@@ -39,16 +39,16 @@ class Member:
 
     @property
     def path(self) -> str:
-        """Where it is, as source text says it."""
+        """Its place, as source text."""
         return "".join(f".layers[{number}]" for number in self.numbers)
 
     def name(self, spec: L.LayerSpec) -> str:
-        """The name of its node."""
+        """Returns the name of its node."""
         return "_".join([spec.kind.lower(), *map(str, self.numbers)])
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:
-    """An option for every axis: one number for all of them, none for 1, or one for each."""
+    """Returns an option for every axis: one number for all of them, None for 1, or one for each."""
     return (value or 1,) * axes if value is None or isinstance(value, int) else tuple(value)
 
 
@@ -102,7 +102,7 @@ def _conv_transpose(conv: Any, sizes: Sizes, where: str) -> L.LayerSpec:
 
 
 def _cut_alike(plain: L.ConvTranspose, padding: Any) -> L.ConvTranspose | None:
-    """A transposed convolution that cuts what these zeros around its input cut."""
+    """Returns a transposed convolution that crops like this zero padding of its input."""
     if isinstance(padding, str):
         how = {"VALID": "valid", "SAME": "same"}.get(padding)
         return replace(plain, padding=how) if how else None
@@ -170,15 +170,15 @@ AROUND: dict[str, Callable[[Any, Sizes, str], L.LayerSpec]] = {
     "GroupNorm": _group_norm,
     "Dropout": _dropout,
 }
-"""Class that Linen and NNX name alike -> what makes its spec."""
+"""Class with one name in Linen and NNX -> the function that makes its spec."""
 
 
 IN_SEQUENTIAL = f"Sequential of these, of {', '.join(AROUND)} and of functions"
-"""What a Sequential may hold, in the words of an error."""
+"""Modules that a Sequential may contain, in the words of an error."""
 
 
 def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -> Table | None:
-    """The table of a module's parameters, None for one that has none.
+    """Returns the table of a module's parameters, None for one without parameters.
 
     Raises:
         UnsupportedError: a convolution over more than 3 axes.
@@ -195,7 +195,7 @@ def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -
 
 
 def _sizes(table: Table, member: Member, where: str) -> Mapping[str, int]:
-    """Sizes that arrays prove; a norm that holds none may still know its own."""
+    """Returns sizes that arrays prove; a norm without arrays may have an option for it."""
     if member.held:
         return sizes_of(table, member.held)
     own = getattr(member.module, "num_features", None)
@@ -217,14 +217,14 @@ def _around(name: str, member: Member, tables: Mapping[str, Table], where: str) 
 
 @dataclass(frozen=True)
 class ChainReader:
-    """What reads the members of one framework's Sequential.
+    """Reader of the members of one framework's Sequential.
 
     Attributes:
         framework: "nnx" or "linen".
-        space: the module that its layers lie in, `nnx` or `nn`.
+        space: the module of its layers, `nnx` or `nn`.
         tables: the framework's.
         own: classes that `found` reads.
-        found: reads a module with its parameters; the last argument is what errors call it.
+        found: reads a module with its parameters; the last argument is its name in errors.
     """
 
     framework: str
@@ -234,7 +234,7 @@ class ChainReader:
     found: Callable[[Any, Any, str], FlaxCell]
 
     def member(self, member: Member) -> FlaxCell:
-        """A member as the hub sees it.
+        """Returns a member in canonical form.
 
         Raises:
             UnsupportedError: it has no exact form.
@@ -259,10 +259,10 @@ class ChainReader:
         raise UnsupportedError(where, f"{known}, or functions", name, "take it out")
 
     def read(self, members: Iterable[Member]) -> Model:
-        """A Sequential as a Model.
+        """Reads a Sequential as a Model.
 
         Raises:
-            UnsupportedError: members that have no exact form, all of them named.
+            UnsupportedError: members without an exact form; the error lists all.
             WeightsError: parameters that do not fit a member.
         """
         found: list[tuple[Member, FlaxCell]] = []
@@ -297,7 +297,7 @@ class ChainReader:
 
 
 def _axes(spec: L.LayerSpec) -> int:
-    """How many axes a sample of a layer's input must have, 0 where any number will do."""
+    """Returns the number of axes that samples of a layer's input must have, 0 for any."""
     if isinstance(spec, (L.Conv, L.ConvTranspose)):
         return len(spec.window) + 1
     if isinstance(spec, L.ConvLSTM):
@@ -306,10 +306,10 @@ def _axes(spec: L.LayerSpec) -> int:
 
 
 def _shape(layers: list[L.LayerSpec], where: str) -> Shape:
-    """A sample of the input, as the layers tell: the first that has a size, and that has axes.
+    """Returns a sample's shape of the input, from the first layers with a size and with axes.
 
     Raises:
-        UnsupportedError: no layer tells the size.
+        UnsupportedError: no layer proves the size.
     """
     first = next((spec for spec in layers if spec.weighted_parts), None)
     if first is None:

@@ -1,4 +1,4 @@
-"""How Flax source writes attention."""
+"""Writes attention as Flax source. In: a spec and its context. Out: lines of the module."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "A
 def _parted(
     spec: Attention | MultiHeadAttention, at: FlaxLayerWriter
 ) -> tuple[list[str], dict[str, str]]:
-    """Variables of query, value and perhaps key, and of the masks by name."""
+    """Returns variables of query, value and perhaps key, and of the masks by name."""
     inputs = list(at.site.inputs)
     count = len(inputs) - len(spec.masks)
     return inputs[:count], dict(zip(spec.masks, inputs[count:], strict=True))
 
 
 def _seen(at: FlaxLayerWriter, masks: dict[str, str], causal: bool, heads: bool) -> str:
-    """Writes which values each query sees, and gives the variable; "" where it sees all."""
+    """Writes the values that each query sees; returns the variable, "" if it sees all."""
     query, value = at.site.inputs[:2]
     places = {"q": ":, None, :, None", "v": ":, None, None", "k": ":, None, None"}
     place = places if heads else {"v": ":, None"}
@@ -41,7 +41,7 @@ def _seen(at: FlaxLayerWriter, masks: dict[str, str], causal: bool, heads: bool)
 
 @WRITERS.of(L.Attention)
 def attention(spec: Attention, at: FlaxLayerWriter) -> None:
-    """Without weights of its own but a scale."""
+    """Writes attention without weights, but perhaps a scale."""
     arrays, masks = _parted(spec, at)
     counts = masks.pop("q", "")
     size = literal(spec.features) if spec.score == "additive" and spec.scaled else None
@@ -60,7 +60,7 @@ def attention(spec: Attention, at: FlaxLayerWriter) -> None:
 
 
 def _weighing(name: str, at: FlaxLayerWriter, *args: Argument | None) -> None:
-    """Writes our own attention so that it gives its weights as well."""
+    """Writes our own attention, with its weights as a second output."""
     at.parts.use_template(at.dialect.layers, "weighed_with")
     made = f"{name}WithWeights"
     text = template_sources(at.dialect.layers)[name].replace(f"class {name}(", f"class {made}(")
@@ -73,25 +73,25 @@ def _weighing(name: str, at: FlaxLayerWriter, *args: Argument | None) -> None:
 
 
 WEIGHTS = {"uniform": "", "zeros": "weights_or_zeros", "lowered": "weights_lowered"}
-"""What a query that sees nothing gets -> our own function for the weights."""
+"""Output of a query that sees nothing -> our own function for the weights."""
 
 
 def attend(spec: MultiHeadAttention, dialect: Dialect) -> str:
-    """Our own function that weighs the values, "" where the native one is exact."""
+    """Returns our own function for weighted values, "" where the native one is exact."""
     names = {"zeros": "attend_or_zeros", "lowered": "attend_lowered"}
     blind = names.get(spec.blind, "") if spec.masks or spec.causal else ""
     return blind or dialect.attend
 
 
 def even(spec: MultiHeadAttention, calls: tuple[tuple[Edge, ...], ...]) -> bool:
-    """Whether keys are values everywhere, and heads of one size: what the native layer has."""
+    """True if keys are values everywhere, and all heads have one size, as in the native layer."""
     arrays = [call[: len(call) - len(spec.masks)] for call in calls]
     keyless = all(len(found) == 2 or found[1] == found[2] for found in arrays)
     return keyless and spec.key_dim == spec.value_dim
 
 
 def _sizes(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | None, ...]:
-    """What native and own layer take alike."""
+    """Returns the arguments that native and own layer share."""
     sized = at.dialect.sized
     return (
         ("num_heads", literal(spec.heads)),
@@ -116,7 +116,7 @@ def _options(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | 
 
 @WRITERS.of(L.MultiHeadAttention)
 def multi_head(spec: MultiHeadAttention, at: FlaxLayerWriter) -> None:
-    """Attention of several heads."""
+    """Writes attention with several heads."""
     arrays, masks = _parted(spec, at)
     query, value, key = (*arrays, arrays[1])[:3]
     if spec.scores:
@@ -142,7 +142,7 @@ def _heads_with_weights(
     arrays: tuple[str, str, str],
     masks: dict[str, str],
 ) -> None:
-    """Heads that give their weights as well."""
+    """Writes heads with their weights as a second output."""
     name, sized = WEIGHTS[spec.blind] if masks or spec.causal else "", at.dialect.sized
     if sized:
         at.parts.use_template(at.dialect.layers, "UnevenAttention")

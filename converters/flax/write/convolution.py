@@ -1,6 +1,6 @@
-"""How Flax source writes convolutions and pools; Flax is channels last, as the hub is.
+"""Writes convolutions and pools as Flax source; channels are last, as in canonical tensors.
 
-Native layers take any number of axes before a sample's, so that they need no reshaping at every
+Native layers take any number of axes before a sample's. They need no reshaping at every
 time step.
 """
 
@@ -42,12 +42,12 @@ def conv(spec: L.Conv, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.DepthwiseConv)
 def depthwise(spec: L.DepthwiseConv, at: FlaxLayerWriter) -> None:
-    """Convolution of every channel by itself: as many groups as channels."""
+    """Convolution of each channel alone: as many groups as channels."""
     _conv(spec, at, spec.features * spec.multiplier, spec.features)
 
 
 def _around(spec: L.ConvTranspose) -> Argument | None:
-    """What is cut, as zeros around the input with gaps between its places."""
+    """Returns the crop of the output, as zeros around the dilated input."""
     if spec.output_padding is None:
         # "SAME" is the default
         return None if spec.padding == "same" else ("padding", literal(spec.padding.upper()))
@@ -67,7 +67,7 @@ def conv_transpose(spec: L.ConvTranspose, at: FlaxLayerWriter) -> None:
         _around(spec),
         None if _ones(spec.dilation) else ("kernel_dilation", literal(spec.dilation)),
         None if spec.use_bias else ("use_bias", "False"),
-        # the window as Keras and PyTorch have it
+        # the window of Keras and PyTorch
         ("transpose_kernel", "True"),
     )
     at.set_output(at.activated(at.call(), spec.activation))

@@ -1,4 +1,4 @@
-"""How Flax source writes layers that work place by place, and normalisations."""
+"""Writes layers that work on every number alone, and normalisations, as Flax source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .dialect import CELLS, WRITERS, Dialect, FlaxLayerWriter
 
 
 def dense_made(spec: L.Dense, dialect: Dialect) -> CallExpr:
-    """Constructor of a dense layer."""
+    """Returns the constructor of a dense layer."""
     bias = None if spec.use_bias else ("use_bias", "False")
     features = literal(spec.features) if dialect.sized else None
     return dialect.made(dialect.dense, features, literal(spec.units), bias)
@@ -18,7 +18,7 @@ def dense_made(spec: L.Dense, dialect: Dialect) -> CallExpr:
 
 @WRITERS.of(L.Dense)
 def dense(spec: L.Dense, at: FlaxLayerWriter) -> None:
-    """Over the last axis."""
+    """A product over the last axis, then an activation."""
     at.set_attribute(dense_made(spec, at.dialect))
     at.set_output(at.activated(at.call(), spec.activation))
 
@@ -36,7 +36,7 @@ SPATIAL = {"SpatialDropout1D": 1, "SpatialDropout2D": 2, "SpatialDropout3D": 3}
 
 @WRITERS.of(L.TrainingOnly)
 def training_only(spec: L.TrainingOnly, at: FlaxLayerWriter) -> None:
-    """Dropout of whole channels as Flax has it; what it has not does nothing."""
+    """Dropout of whole channels, where Flax has it; other layers become the identity."""
     if spec.layer in SPATIAL:
         axes = tuple(range(at.lead, at.lead + SPATIAL[spec.layer]))
         at.set_attribute(at.dialect.dropout(spec.rate, ("broadcast_dims", literal(axes))))
@@ -49,19 +49,19 @@ def training_only(spec: L.TrainingOnly, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Augmentation)
 def augmentation(spec: L.Augmentation, at: FlaxLayerWriter) -> None:
-    """What alters images in training only, which Flax has no layer of."""
+    """Changes images in training only; Flax has no such layer."""
     at.parts.forward.append(f"        # {named(spec.layer)} acts in training only")
     at.set_output(at.x)
 
 
 @WRITERS.of(L.Activation)
 def activation(spec: L.Activation, at: FlaxLayerWriter) -> None:
-    """An activation by itself."""
+    """A lone activation."""
     at.set_output(at.activated(at.x, spec.activation))
 
 
 def number(value: float) -> str:
-    """A number as source text; whole ones without the point would be ints.
+    """Returns a number as source text; integers get a point, to stay floats.
 
     >>> number(3), number(float("inf"))
     ('3.0', 'float("inf")')
@@ -71,7 +71,7 @@ def number(value: float) -> str:
 
 @WRITERS.of(L.Relu)
 def relu(spec: L.Relu, at: FlaxLayerWriter) -> None:
-    """A slope up to a threshold, and perhaps a top."""
+    """A slope up to a threshold, and perhaps a maximum."""
     m, x = at.dialect.module, at.x
     top = None if spec.top is None else number(spec.top)
     if not spec.threshold and (top is None or not spec.slope):
@@ -122,7 +122,7 @@ def affine(spec: L.Affine, at: FlaxLayerWriter) -> None:
 
 
 FUNCTIONS = {"reciprocal": "1.0 / {x}", "negative": "-{x}"}
-"""Those that have an operator; the others are called alike in `jax.numpy`."""
+"""Functions with an operator; the others have the same name in `jax.numpy`."""
 
 
 @WRITERS.of(L.Function)
@@ -149,7 +149,7 @@ def masking(spec: L.Masking, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Embedding)
 def embedding(spec: L.Embedding, at: FlaxLayerWriter) -> None:
-    """Rows of a table; fractions are cut off, and Flax takes no floats."""
+    """Rows of a table; fractions are cut off, since Flax takes no floats."""
     at.layer("Embed", literal(spec.rows), literal(spec.units))
     if spec.mask_zero and at.site.read(1):
         at.assign(at.site.outputs[1], f"{at.x} != 0")
@@ -161,14 +161,14 @@ def _learned(spec: L.BatchNorm | L.LayerNorm) -> tuple[Argument | None, ...]:
         ("epsilon", number(spec.epsilon)),
         None if spec.center else ("use_bias", "False"),
         None if spec.scale else ("use_scale", "False"),
-        # the fast way loses digits
+        # the fast variance loses digits
         ("use_fast_variance", "False"),
     )
 
 
 @WRITERS.of(L.BatchNorm)
 def batch_norm(spec: L.BatchNorm, at: FlaxLayerWriter) -> None:
-    """With the statistics kept from training."""
+    """Uses the statistics of training."""
     momentum = None if spec.momentum == 0.99 else ("momentum", number(spec.momentum))
     at.layer("BatchNorm", at.sized(spec.features), momentum, *_learned(spec))
     at.set_output(at.call(at.x, at.dialect.training("use_running_average")))
@@ -176,7 +176,7 @@ def batch_norm(spec: L.BatchNorm, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.LayerNorm)
 def layer_norm(spec: L.LayerNorm, at: FlaxLayerWriter) -> None:
-    """With the mean and variance of the sample itself."""
+    """Uses the mean and variance of each sample."""
     groups = ("num_groups", literal(spec.groups)) if spec.groups else None
     name = "GroupNorm" if groups else "LayerNorm"
     at.layer(name, at.sized(spec.features), groups, *_learned(spec))
@@ -185,13 +185,13 @@ def layer_norm(spec: L.LayerNorm, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, at: FlaxLayerWriter) -> None:
-    """Divided by its length along the last axis."""
+    """Divides by the length along the last axis."""
     at.parts.use_template(CELLS, "unit")
     at.set_output(call("unit", at.x, "-1", literal(spec.floor)))
 
 
 @WRITERS.of(L.Normalization)
 def normalization(spec: L.Normalization, at: FlaxLayerWriter) -> None:
-    """With the mean and variance kept from data."""
+    """Uses the mean and variance of data."""
     at.use_template("Denormalization" if spec.invert else "Normalization", literal(spec.features))
     at.set_output(at.call())

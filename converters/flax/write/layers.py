@@ -1,4 +1,4 @@
-"""What the Linen and NNX emitters share; imports no framework."""
+"""Common writer functions of Linen and NNX: each node as source; imports no framework."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .recurrent import own as own_cell
 
 
 def bare(spec: L.LayerSpec) -> bool:
-    """Whether the native layer alone returns what the layer returns.
+    """True if the native layer alone returns the layer's output.
 
-    A recurrent layer is not: its default carry is float32 whatever the input is.
+    False for recurrent layers: the default carry is float32 for any input.
     """
     return isinstance(spec, L.Dense) and spec.activation == "linear"
 
@@ -52,7 +52,7 @@ def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
 
 
 def _own_batch(spec: L.LayerSpec) -> bool:
-    """Whether a layer must not see the time axis of a TimeDistributed beside the batch's."""
+    """True if a layer must not see the time axis of a TimeDistributed next to the batch."""
     grouped = isinstance(spec, L.LayerNorm) and bool(spec.groups)
     return grouped or isinstance(spec, (L.Custom, L.Recurrent, L.Bidirectional))
 
@@ -80,12 +80,12 @@ def _bidirectional(spec: L.Bidirectional, at: FlaxLayerWriter) -> None:
 
 
 def halves(_node: Node) -> tuple[str, str]:
-    """Names of the weights of a Bidirectional layer's halves."""
+    """Returns names of the weights of a Bidirectional layer's halves."""
     return "forward_rnn.{}", "backward_rnn.{}"
 
 
 def own(dialect: Dialect) -> Callable[[Node], str]:
-    """What tells of a layer why it takes classes of our own, "" where native ones do."""
+    """Returns a function that gives the reason for our own classes, "" for native ones."""
     cell = own_cell(dialect)
 
     def why(node: Node) -> str:
@@ -96,7 +96,7 @@ def own(dialect: Dialect) -> Callable[[Node], str]:
 
 
 def _own(node: Node, dialect: Dialect) -> list[str]:
-    """Our own classes and functions of a layer that is not recurrent."""
+    """Returns our own classes and functions of a layer that is not recurrent."""
     spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
     if isinstance(spec, L.MultiHeadAttention) and spec.scores:
         return ["WeighingAttention"]
@@ -109,7 +109,7 @@ def _own(node: Node, dialect: Dialect) -> list[str]:
 
 
 def draws(model: Model) -> bool:
-    """Whether the emitted module draws random numbers in training."""
+    """True if the emitted module draws random numbers in training."""
     return any(_draws(node.spec) for node in model.layers)
 
 
@@ -124,7 +124,7 @@ def _draws(spec: L.LayerSpec) -> bool:
 
 
 def refuse(node: Node) -> str:
-    """Why Flax source cannot hold a layer, "" if it can."""
+    """Returns the reason why Flax source cannot express a layer, "" if it can."""
     spec = node.spec
     if node.layer and getattr(spec, "stateful", False):
         return f"a stateful {spec.kind} called a second time, whose states would be two"
@@ -135,7 +135,7 @@ def refuse(node: Node) -> str:
 
 
 def _called(model: Model, site: NodeVariables) -> NodeVariables:
-    """A place with the name of the layer that it calls, which has a mask if any call has one."""
+    """Returns the place with the name of the layer that it calls; masked if any call has a mask."""
     owner = site.node.owner
     timed = isinstance(site.node.spec, L.TimeDistributed)
     recurrent_layer = isinstance(
@@ -148,7 +148,7 @@ def _called(model: Model, site: NodeVariables) -> NodeVariables:
 
 
 def emit_node(dialect: Dialect) -> Callable[[ModuleSource, Model, NodeVariables], None]:
-    """An emitter of single layers for `xlstm.converters.codegen.source.collect`."""
+    """Returns a writer of single layers for `xlstm.converters.codegen.source.write_layers`."""
 
     def emit(parts: ModuleSource, model: Model, site: NodeVariables) -> None:
         before = len(parts.init)

@@ -86,7 +86,7 @@ HELD = {"module": "Model", "variables": "dict[str, Any]"}
 
 
 def emit(model: Model) -> str:
-    """Source text of `model.py` for Flax Linen."""
+    """Returns the source text of `model.py` for Flax Linen."""
     node = model.layers[0]
     lone = model.lone and bare(node.spec)
     parts = ModuleSource() if lone else write_layers(model, emit_node(LINEN))

@@ -34,7 +34,7 @@ FROM = {
     "Path": "pathlib",
     "Any": "typing",
 }
-"""Names of the standard library that emitted code uses, and their modules."""
+"""Names of the standard library in emitted code -> their modules."""
 
 THIRD = {
     "jax": "import jax",
@@ -48,11 +48,11 @@ THIRD = {
     ),
     "load_file": "from safetensors.flax import load_file",
 }
-"""Other names, and the lines that import them."""
+"""Other names -> the lines that import them."""
 
 
 def import_lines(text: str) -> list[str]:
-    """The import lines that a module's text needs."""
+    """Returns the import lines that a module's text needs."""
     used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
     return imports(
         _from({name: module for name, module in FROM.items() if name in used}),
@@ -71,7 +71,7 @@ def _from(names: dict[str, str]) -> list[str]:
 
 
 def call_signature(model: Model, parts: ModuleSource, options: list[str]) -> list[str]:
-    """The head of `__call__`, its docstring, the casts and the checks of the inputs."""
+    """Returns the head of `__call__`, its docstring, the casts and the checks of the inputs."""
     inputs = [f"{name}: jax.Array" for name in parts.inputs]
     several, returns = len(parts.inputs) > 1, _outputs(model)
     returns = f"tuple[{returns}, State]" if model.stateful else returns
@@ -83,14 +83,14 @@ def call_signature(model: Model, parts: ModuleSource, options: list[str]) -> lis
 
 
 def _outputs(model: Model) -> str:
-    """Type of the outputs."""
+    """Returns the type of the outputs."""
     if model.keys:
         return "dict[str, jax.Array]"
     return "jax.Array" if len(model.outputs) == 1 else "tuple[jax.Array, ...]"
 
 
 def _casts(model: Model, parts: ModuleSource) -> list[str]:
-    # row numbers stay whole: a float cannot hold all of them
+    # row numbers stay integers: floats cannot store all of them
     lines, first, rows = list[str](), "", row_numbers(model)
     for name, variable in zip(model.inputs, parts.inputs, strict=True):
         spec = model.node(name).spec
@@ -107,9 +107,9 @@ def _casts(model: Model, parts: ModuleSource) -> list[str]:
 
 
 def _checked(variable: str, shape: Shape) -> list[str]:
-    """Lines that refuse an input of another number of axes, of which a scan makes nonsense.
+    """Returns lines that refuse an input of another rank, for which a scan is meaningless.
 
-    Shapes are static: a compiled model pays nothing.
+    Shapes are static: the check costs a compiled model nothing.
     """
     said = f'f"{variable} of shape {shape_text(shape)} was expected, not {{{variable}.shape}}"'
     return [
@@ -123,7 +123,7 @@ STATE_OPTION = "state: State | None = None"
 
 
 def need_states(parts: ModuleSource) -> None:
-    """Takes the functions that `state_blocks` calls."""
+    """Adds the functions that `state_blocks` calls."""
     parts.use_template(CELLS, "zeros", "checked")
 
 
@@ -134,12 +134,12 @@ def _state_shapes(node: Node) -> tuple[Shape, ...]:
 
 
 def state_blocks(model: Model) -> list[list[str]]:
-    """The sizes of the states of stateful layers, and the function that starts them."""
+    """Returns the sizes of the states of stateful layers, and the function that makes them."""
     if not model.stateful:
         return []
     names = identifiers(model)
     shapes: dict[str, Any] = {node.name: _state_shapes(node) for node in model.stateful}
-    # one number a state where all have one axis; a convolution's have more
+    # one number per state if all have one axis; those of a convolution have more
     flat = all(len(shape) == 1 for found in shapes.values() for shape in found)
     lines = []
     for node in model.stateful:
@@ -174,13 +174,13 @@ START = '''def start(state: State | None, x: jax.Array) -> State:
 
 
 def stream(model: Model, parts: ModuleSource, runs: str, held: dict[str, str]) -> list[str]:
-    """The function that feeds a long sequence chunk by chunk.
+    """Returns the function that feeds a long sequence chunk by chunk.
 
     Args:
         model: a stateful model.
-        parts: what its layers gave.
-        runs: expression of the compiled model, called with the last of `held`.
-        held: names and types of the parameters that hold the model.
+        parts: source of its layers.
+        runs: expression of the compiled model; its argument is the last of `held`.
+        held: names and types of the parameters for the model.
     """
     if not model.stateful:
         return []

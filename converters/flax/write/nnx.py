@@ -37,7 +37,7 @@ NNX = Dialect(
     sized=True,
     param_dtype="param_dtype",
     tail=(("rngs", "rngs"),),
-    # without rngs=False the wrappers keep a counter that changes at every call
+    # without rngs=False the wrappers have a counter that changes at every call
     rnn_tail=(("rngs", "False"),),
     dropout=lambda rate, *more: call("nnx.Dropout", literal(rate), *more, ("rngs", "rngs")),
     conv_lstm=False,
@@ -67,7 +67,7 @@ def _default(model: Model) -> str:
 
 
 def _statistics(spec: LayerSpec) -> bool:
-    """Whether a layer keeps statistics, which training does not move by gradients."""
+    """True if a layer has statistics, which training does not change by gradients."""
     return any(kind_of(part).statistics for _, part in spec.weighted_parts)
 
 
@@ -97,7 +97,7 @@ def _build(model: Model, made: str, make: list[str]) -> list[str]:
 
 
 def _without_draws() -> list[str]:
-    """Lines that leave out what a trained module saves beside its weights, where it has that."""
+    """Returns lines that drop the state of random numbers in a file of a trained module."""
     return [
         "    # a trained model saves the state of its random numbers too: below it starts anew",
         "    drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))",
@@ -114,11 +114,11 @@ def _load(model: Model, made: str) -> list[str]:
 
 
 MANY = 64
-"""Layers from which on a build spends more time on traced counters of draws than on the rest."""
+"""Number of layers from which a build spends most time on traced counters of random numbers."""
 
 
 def _make(model: Model) -> tuple[str, list[str]]:
-    """Type of what build returns, and the lines that make it without random numbers."""
+    """Returns the type of build's result, and the lines that make it without random numbers."""
     node = model.layers[0]
     if model.lone and isinstance(node.spec, Dense) and bare(node.spec):
         layer = dense_made(node.spec, NNX)
@@ -142,7 +142,7 @@ RUN = "nnx.jit(lambda model, *inputs, state: model(*inputs, state=state))"
 
 
 def emit(model: Model) -> str:
-    """Source text of `model.py` for Flax NNX."""
+    """Returns the source text of `model.py` for Flax NNX."""
     lone = model.lone and bare(model.layers[0].spec)
     parts = ModuleSource() if lone else write_layers(model, emit_node(NNX))
     if model.stateful:

@@ -1,4 +1,4 @@
-"""How Flax source writes operations between layers; imports no framework."""
+"""Writes operations between layers as Flax source; imports no framework."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .shape import axes_text
 
 @WRITERS.of(L.Clip)
 def clip(spec: L.Clip, at: FlaxLayerWriter) -> None:
-    """Between bounds."""
+    """Limits numbers to a range."""
     low = None if spec.low is None else ("min", number(spec.low))
     high = None if spec.high is None else ("max", number(spec.high))
     at.set_output(call("jnp.clip", at.x, low, high))
 
 
 def _numbers(at: FlaxLayerWriter, found: CallExpr) -> None:
-    """Sets the output to what is found as numbers of the input's dtype, in two lines if long."""
+    """Sets the output to a result as numbers of the input's dtype, in two lines if long."""
     if not at.site.read(0):
         return
     whole = call(f"{found}.astype", f"{at.x}.dtype")
@@ -41,7 +41,7 @@ def compare(spec: L.Compare, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Where)
 def where(spec: L.Where, at: FlaxLayerWriter) -> None:
-    """One of two."""
+    """One of two values, by a condition."""
     condition, *rest = at.site.inputs
     given = iter(rest)
     yes, no = (next(given) if value is None else number(value) for value in (spec.yes, spec.no))
@@ -50,7 +50,7 @@ def where(spec: L.Where, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Along)
 def along(spec: L.Along, at: FlaxLayerWriter) -> None:
-    """Sums or products so far, or places, numbers of the input's dtype."""
+    """Cumulative sums or products, or indices, as numbers of the input's dtype."""
     found = call(named(f"jnp.{spec.how}"), at.x, ("axis", literal(at.axis(spec.axis))))
     if spec.how in SO_FAR:
         at.set_output(found)
@@ -60,7 +60,7 @@ def along(spec: L.Along, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Constant)
 def constant(spec: L.Constant, at: FlaxLayerWriter) -> None:
-    """With fixed numbers."""
+    """An operation with fixed numbers."""
     if not at.site.read(0):
         return
     name = at.site.free("constant")
@@ -77,7 +77,7 @@ def constant(spec: L.Constant, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Across)
 def across(spec: L.Across, at: FlaxLayerWriter) -> None:
-    """Over all samples, for each of them."""
+    """A reduction over all samples, repeated for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
     found = call(f"{at.x}.{named(spec.how)}", ("axis", axes_text(axes)), ("keepdims", "True"))
     at.set_output(call("jnp.repeat", found, f"{at.x}.shape[0]", ("axis", "0")))
@@ -85,6 +85,6 @@ def across(spec: L.Across, at: FlaxLayerWriter) -> None:
 
 @WRITERS.of(L.Einsum)
 def einsum(spec: L.Einsum, at: FlaxLayerWriter) -> None:
-    """Products summed, sample by sample."""
+    """Sums of products in each sample."""
     first, second, out = spec.letters
     at.set_output(call("jnp.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))

@@ -1,8 +1,8 @@
-"""How Flax source writes recurrent layers: native cells in native wrappers wherever exact.
+"""Writes recurrent layers as Flax source: native cells in native wrappers wherever exact.
 
-An LSTM's carry is (c, h), where the hub's states are h and c; other carries are h alone. A
-Bidirectional layer's carry is a pair of these. Initial carries are always given: the default ones
-are float32 whatever the input is.
+An LSTM's carry is (c, h); canonical states are h and c. Other carries are h alone. A
+Bidirectional layer's carry is a pair of these. Initial carries are always passed: the default ones
+are float32 for any input.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OWN = {
     "PlainConvLSTMCell": "{m} has no ConvLSTMCell that adds nothing to the forget gate",
     "MaskedRNN": "{m}.RNN can mask the end of a sequence only",
 }
-"""Our own classes, and why each is needed."""
+"""Our own classes -> the reason for each."""
 
 ANY = "        # Any: the declared result of an RNN is a union, with and without its carry"
 
@@ -36,11 +36,11 @@ MERGES = {
     "ave": "average",
     "none": "pair",
 }
-"""Merge mode -> the function that does it; those without a dot are our own."""
+"""Merge mode -> its function; names without a dot are our own functions."""
 
 
 def own(dialect: Dialect) -> Callable[[Node], str]:
-    """What tells of a layer why it takes a class of our own, "" where native ones do."""
+    """Returns a function that gives the reason for our own class, "" for native ones."""
 
     def why(node: Node) -> str:
         spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
@@ -54,7 +54,7 @@ def own(dialect: Dialect) -> Callable[[Node], str]:
 
 
 def _own(dialect: Dialect, parts: ModuleSource, name: str) -> str:
-    """Takes an own class into the module, and a comment that says why."""
+    """Adds an own class to the module, and a comment with the reason."""
     parts.use_template(dialect.file, name)
     comment = f"        # {OWN[name].format(m=dialect.module)}"
     if comment not in parts.init[-4:]:
@@ -63,7 +63,7 @@ def _own(dialect: Dialect, parts: ModuleSource, name: str) -> str:
 
 
 def _cell_name(spec: L.LayerSpec, dialect: Dialect) -> str:
-    """The class of a layer's cell, "" for a layer that has none."""
+    """Returns the class of a layer's cell, "" for a layer that has none."""
     if not isinstance(spec, L.ConvLSTM):
         return dialect.cells.get(spec.weight_kind, "")
     plain = (spec.activation, spec.gate_activation) == ("tanh", "sigmoid")
@@ -73,7 +73,7 @@ def _cell_name(spec: L.LayerSpec, dialect: Dialect) -> str:
 
 
 def _window(spec: L.ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
-    """What a cell of convolutions is told about them; the native one's options are the defaults."""
+    """Returns arguments of a cell of convolutions; the native one's options are the defaults."""
     offset = ("forget_offset", literal(float(spec.forget_offset)))
     options = (
         ("strides", literal(spec.strides)) if {*spec.strides} != {1} else None,
@@ -100,7 +100,7 @@ def _cell(spec: L.Recurrent, dialect: Dialect, parts: ModuleSource) -> CallExpr:
         ("projection", literal(projection)) if projection else None,
         None if gate == "sigmoid" else ("gate_fn", function(dialect, parts, gate)),
         None if spec.activation == "tanh" else ("activation_fn", activation),
-        # SimpleCell of NNX computes in float32 unless told otherwise
+        # the default dtype of NNX's SimpleCell is float32
         ("dtype", dialect.param_dtype) if dialect.sized and type(spec) is L.SimpleRNN else None,
         ("param_dtype", dialect.param_dtype),
         *dialect.tail,
@@ -110,7 +110,7 @@ def _cell(spec: L.Recurrent, dialect: Dialect, parts: ModuleSource) -> CallExpr:
 def _rnn(
     spec: L.Recurrent, dialect: Dialect, parts: ModuleSource, masked: bool, reverse: bool
 ) -> CallExpr:
-    """The wrapper that walks along the sequence; `reverse` where it reads from the end."""
+    """Returns the wrapper that runs along the sequence, from the end if `reverse`."""
     cell = _cell(spec, dialect, parts)
     back = ("reverse", "True") if reverse else None
     if not masked:
@@ -120,7 +120,7 @@ def _rnn(
 
 
 def _nest(spec: L.Recurrent | L.Bidirectional, states: Sequence[CallExpr | str]) -> CallExpr | str:
-    """Texts of all states, in the hub's order, as Flax's carry."""
+    """Returns texts of all states, in canonical order, as Flax's carry."""
     if isinstance(spec, L.Bidirectional):
         first = spec.forward.states
         halves = (spec.forward, states[:first]), (spec.backward, states[first:])
@@ -129,7 +129,7 @@ def _nest(spec: L.Recurrent | L.Bidirectional, states: Sequence[CallExpr | str])
 
 
 def _paths(spec: L.Recurrent | L.Bidirectional) -> list[str]:
-    """Where in a carry each state lies, in the hub's order."""
+    """Returns the place of each state in a carry, in canonical order."""
     if isinstance(spec, L.Bidirectional):
         return [f"[{n}]{path}" for n, half in enumerate(spec.halves) for path in _paths(half)]
     return ["[1]", "[0]"] if spec.states == 2 else [""]
@@ -138,7 +138,7 @@ def _paths(spec: L.Recurrent | L.Bidirectional) -> list[str]:
 def _carry(
     spec: L.Recurrent | L.Bidirectional, parts: ModuleSource, site: NodeVariables
 ) -> CallExpr | str:
-    """The carry that a layer starts from."""
+    """Returns the initial carry of a layer."""
     sizes = _sizes(spec, site.x)
     if spec.stateful:
         return _nest(spec, [f'before["{site.name}"][{n}]' for n in range(len(sizes))])
@@ -153,7 +153,7 @@ def _carry(
 
 
 def _sizes(spec: L.Recurrent | L.Bidirectional, x: str) -> list[list[str]]:
-    """Texts of the sizes of one sample of every state, for the input x."""
+    """Returns texts of the sizes of one sample of every state, for the input x."""
     if isinstance(spec, L.Bidirectional):
         return [size for half in spec.halves for size in _sizes(half, x)]
     if not isinstance(spec, L.ConvLSTM):
@@ -166,7 +166,7 @@ def _sizes(spec: L.Recurrent | L.Bidirectional, x: str) -> list[list[str]]:
 
 
 def _places(spec: L.ConvLSTM, axis: int, size: str) -> str:
-    """How many windows fit along an axis whose size is known at run time only."""
+    """Returns the text for the number of windows along an axis of unknown size."""
     stride = spec.strides[axis] or 1
     reach = ((spec.window[axis] or 1) - 1) * (spec.dilation[axis] or 1)
     if spec.padding == "same":
@@ -177,7 +177,7 @@ def _places(spec: L.ConvLSTM, axis: int, size: str) -> str:
 
 
 def _target(spec: L.Recurrent | L.Bidirectional, states: tuple[str, ...]) -> str:
-    """What a carry is assigned to, for the variables of the states; "" where none is read."""
+    """Returns the target of a carry's assignment, for variables of the states; "" if unread."""
     if spec.stateful:
         return "carry"
     if all(state == "_" for state in states):
@@ -196,7 +196,7 @@ def _call(
     output: str,
     states: tuple[str, ...],
 ) -> None:
-    """The line that runs a layer, and those that keep its states."""
+    """Writes the line that runs a layer, and lines that store its states."""
     target = _target(spec, states)
     x = call("", site.x, site.mask) if site.mask else site.x
     value = call(
@@ -217,7 +217,7 @@ def _call(
 
 
 def _init(parts: ModuleSource, site: NodeVariables, module: CallExpr) -> None:
-    """The attribute that holds a layer; type checkers are told not to judge what it returns."""
+    """Writes the attribute of a layer, as Any where type checkers misjudge its result."""
     if module.name == "MaskedRNN":
         parts.init += statement(f"self.{site.name} = ", module, 8)
         return
@@ -228,7 +228,7 @@ def _init(parts: ModuleSource, site: NodeVariables, module: CallExpr) -> None:
 def recurrent(
     spec: L.Recurrent, dialect: Dialect, parts: ModuleSource, site: NodeVariables
 ) -> None:
-    """An LSTM, GRU or SimpleRNN."""
+    """Writes an LSTM, GRU or SimpleRNN."""
     module = _rnn(spec, dialect, parts, bool(site.mask), spec.go_backwards)
     _init(parts, site, module)
     _call(spec, parts, site, site.y, site.outputs[1:])
@@ -237,7 +237,7 @@ def recurrent(
 
 
 def _merge(spec: L.Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
-    """The function that joins the halves' sequences; None for the default one."""
+    """Returns the function that joins the halves' sequences; None for the default one."""
     merge = MERGES[spec.merge]
     if spec.return_sequences and spec.merge == "concat":
         return None
@@ -252,7 +252,7 @@ def _merge(spec: L.Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
 def bidirectional(
     spec: L.Bidirectional, dialect: Dialect, parts: ModuleSource, site: NodeVariables
 ) -> None:
-    """Two recurrent layers; the native wrapper turns the second one's sequence round again."""
+    """Writes two recurrent layers; the native wrapper reverses the second one's sequence back."""
     merge = _merge(spec, parts)
     module = call(
         f"{dialect.module}.Bidirectional",
@@ -269,7 +269,7 @@ def bidirectional(
 
 
 def _flipped(parts: ModuleSource, site: NodeVariables) -> NodeVariables:
-    """The same layer reading from the end, as both halves do where the first goes backwards."""
+    """Returns the layer reading from the end, as both halves do if the first is reversed."""
     x = f"jnp.flip({site.x}, 1)"
     if site.read(0):
         parts.forward.append(f"        {site.y} = {x}")

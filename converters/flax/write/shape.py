@@ -1,4 +1,4 @@
-"""How Flax source writes layers that move numbers or join inputs: plain functions of JAX."""
+"""Writes layers that move numbers or join inputs as Flax source: plain functions of JAX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .dialect import CELLS, WRITERS, FlaxLayerWriter
 
 
 def axes_text(axes: tuple[int, ...]) -> str:
-    """One axis, or a tuple of them.
+    """Returns one axis, or a tuple of them.
 
     >>> axes_text((1,)), axes_text((1, 2))
     ('1', '(1, 2)')
@@ -49,7 +49,7 @@ def repeat_vector(spec: L.RepeatVector, at: FlaxLayerWriter) -> None:
 
 
 def _part(start: int | None, stop: int | None, step: int = 1) -> str:
-    """A slice as text.
+    """Returns a slice as text.
 
     >>> _part(1, None), _part(None, None, -1), _part(None, None)
     ('1:', '::-1', ':')
@@ -67,7 +67,7 @@ def take(spec: L.Slice, at: FlaxLayerWriter) -> None:
         return
     start = literal(spec.start)
     if at.shapes[0][spec.axis] is None and spec.start not in (0, -1):
-        # JAX takes the nearest place where there is none; a NaN is no wrong number
+        # JAX clips an index out of range; with fill the result is NaN, no wrong number
         place = at.part(*before, start, of=".at")
         at.set_output(call(f"{place}.get", ("mode", '"fill"'), ("fill_value", "jnp.nan")))
     else:
@@ -138,7 +138,7 @@ def concatenate(spec: L.Concatenate, at: FlaxLayerWriter) -> None:
 
 
 def _same_rank(at: FlaxLayerWriter) -> list[str]:
-    """The inputs, with the axes that samples of lower rank lack in front of their own."""
+    """Returns the inputs with leading axes of size 1 up to one rank."""
     most = max(at.ranks)
     lead = ":, " * at.lead
     return [
@@ -150,11 +150,11 @@ def _same_rank(at: FlaxLayerWriter) -> list[str]:
 SIGNS = {"add": "+", "average": "+", "subtract": "-", "multiply": "*"}
 
 FUNCTIONS = {"average": "add"}
-"""Merge -> the function of two arrays that it repeats, where it is called something else."""
+"""Merge -> the function of two arrays that it repeats, where the names differ."""
 
 
 def _chained(at: FlaxLayerWriter, sign: str, terms: list[str]) -> None:
-    """Terms with a sign between them, one a line where they are too long for one."""
+    """Sets the output to terms with an operator between them, one per line if too long."""
     pad, text = " " * 8, f" {sign} ".join(terms)
     if len(text) + 12 <= WIDTH:
         at.set_output(text)

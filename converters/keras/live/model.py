@@ -147,9 +147,9 @@ _BACKENDS_STATE: dict[str, Callable[[], Callable[[], None] | None]] = {
 _TENSORFLOW = threading.RLock()
 """Lock for every computation with TensorFlow.
 
-Each of its operations keeps arguments in one place for all threads while it looks for overrides,
-which runs Python (tensorflow/python/framework/python_api_dispatcher.h of 2.21,
-`canonicalized_args_storage_`). A thread that takes over meanwhile crashes the process.
+Each operation stores its arguments in one place for all threads while it looks for overrides,
+which runs Python code (tensorflow/python/framework/python_api_dispatcher.h of 2.21,
+`canonicalized_args_storage_`). Another thread in that time crashes the process.
 """
 
 

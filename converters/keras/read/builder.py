@@ -340,7 +340,7 @@ class KerasGraphBuilder:
         """Returns the node whose layer is called again.
 
         Raises:
-            UnsupportedError: a layer that keeps states, or whose calls differ.
+            UnsupportedError: a stateful layer, or calls that differ.
         """
         name, first = owner
         if getattr(spec, "stateful", False):

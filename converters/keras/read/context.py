@@ -93,7 +93,7 @@ class Paths:
 
 
 class ReadContext:
-    """Reads one description; keeps the notes and warnings it finds on the way.
+    """State of reading one description, with the notes and warnings found so far.
 
     Attributes:
         era: of the config.

@@ -90,7 +90,7 @@ class Channels(NamedTuple):
 
     Attributes:
         core: index of the layer among the specs of the config.
-        joined: whether its two outputs are one in Keras, joined along an axis of space.
+        joined: True if Keras joins its two outputs along an axis of space.
         sequence: the permutation of its outputs.
         state: the same permutation of its last states.
         start: the permutation of its initial states.

@@ -154,7 +154,7 @@ def taken_apart(call: LayerCall, description: Description, where: str) -> list[L
     """Returns the calls of the parts of such a layer, the last with its name; empty for others.
 
     Raises:
-        UnsupportedError: an option that is not known.
+        UnsupportedError: an unknown option.
         FileError: a config that is incomplete.
         WeightsError: arrays that are missing, or of a wrong shape.
     """

@@ -215,7 +215,7 @@ class WeightSorter:
     """Assigns the arrays of one layer to the owners inside it.
 
     Attributes:
-        reader: what is read.
+        reader: the context of reading.
         name: of the layer.
         group: its path in new weights files.
         owners: possible owners of arrays.

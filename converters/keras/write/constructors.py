@@ -37,7 +37,7 @@ def _recurrent(spec: L.Recurrent, around: Around) -> Arguments:
         flag("zero_output_for_mask", spec.zero_output_for_mask),
         rate_of("dropout", spec.dropout),
         rate_of("recurrent_dropout", spec.recurrent_dropout),
-        # cuDNN takes right padding only, and gives zeros there
+        # cuDNN accepts right padding only, and returns zeros there
         flag("use_cudnn", not (around.masked and _suits_cudnn(spec)), True),
     )
 
@@ -123,8 +123,8 @@ UNLIKE = "keras.layers.Bidirectional takes halves of one size"
 def two_layers(node: Node) -> str:
     """Returns the reason why a bidirectional layer must be two layers of Keras, "" if not.
 
-    Keras splits initial states in the middle, gives both halves' states the shapes of the forward
-    one's, and sets zero_output_for_mask to return_sequences.
+    Keras splits initial states in the middle, uses the forward half's shapes for the states of both
+    halves, and sets zero_output_for_mask to return_sequences.
     """
     spec = node.spec
     if not isinstance(spec, L.Bidirectional):

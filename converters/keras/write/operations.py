@@ -122,7 +122,7 @@ OPERATIONS: dict[type[L.LayerSpec], Callable[..., CallExpr]] = {
     L.UnitNorm: _unit_norm,
     L.Where: _where,
 }
-"""Spec -> the operation on a variable, given the first axis after the batch's."""
+"""Spec -> function of (variable, first axis after the batch) that writes the operation."""
 
 
 def is_operation(spec: L.LayerSpec) -> bool:

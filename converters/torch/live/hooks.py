@@ -27,7 +27,7 @@ FACTORIES = (torch.zeros, torch.ones, torch.empty, torch.full, torch.randn, torc
 
 
 class _InDtype(TorchFunctionMode):
-    """Gives new tensors without a dtype one dtype, and puts them on the CPU."""
+    """Sets the dtype of new tensors without one, and puts them on the CPU."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()

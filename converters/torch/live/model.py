@@ -113,7 +113,7 @@ def leaves(source: Any) -> dict[str, Leaf]:
 def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
     """Returns a copy of a live module in evaluation mode that computes in `dtype`."""
     source = inside(source)
-    # evaluation mode of PyTorch: no dropout, stored statistics; the source keeps its own mode
+    # evaluation mode of PyTorch: no dropout, stored statistics; the mode of the source stays
     made = copy.deepcopy(source).to(getattr(torch, dtype)).eval()
     if isinstance(source, READABLE):
         return made

@@ -343,7 +343,7 @@ def read(source: nn.Module) -> Model:
 
 
 class _Float64Trace(TorchFunctionMode):
-    """Gives the zeros that a module makes one dtype, whatever the process's default is."""
+    """Sets the dtype of zeros that a module makes, whatever the process's default is."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()

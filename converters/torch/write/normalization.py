@@ -19,7 +19,7 @@ def _bare(at: TorchLayerWriter, scale: bool, center: bool) -> None:
 
 @WRITERS.of(L.BatchNorm)
 def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
-    """With the statistics kept from training."""
+    """Uses the statistics of training."""
     # with the statistics of training; axes before the channels, time steps included, do not matter
     shape = (*(None,) * (at.lead - 1), *at.shape)
     momentum = float(f"{1 - spec.momentum:.12g}")

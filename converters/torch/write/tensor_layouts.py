@@ -68,7 +68,7 @@ def _settled(model: Model, takes: Rule, passes: Rule, gives: Callable[[Node, boo
 
     Args:
         model: the graph.
-        takes: True if a layer wants its first input so, whatever comes after it.
+        takes: True if a layer needs its first input so, whatever follows it.
         passes: True if a layer's output has the layout of its first input.
         gives: True if a layer can leave its output so; the second argument is the input's layout.
     """

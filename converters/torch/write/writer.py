@@ -49,11 +49,11 @@ class TorchLayerWriter:
         site: variables and names.
         shapes: shape of one sample of each input.
         lead: number of axes before a sample's: 2 at every time step, else 1.
-        given_first: whether the first input has its channels first already.
-        left_first: whether the first output is left with its channels first.
-        given_flat: whether the first input has all time steps as one batch already.
-        left_flat: whether the first output is left so.
-        sizes: variable of the sizes of batch and time of what has.
+        given_first: True if the first input has channels first.
+        left_first: True if the first output stays with channels first.
+        given_flat: True if the first input joins time steps and batch.
+        left_flat: True if the first output stays so.
+        sizes: variable of the sizes of batch and time, if they are joined.
     """
 
     parts: ModuleSource

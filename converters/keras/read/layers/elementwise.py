@@ -35,7 +35,7 @@ def _embedding(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSp
 
 
 def _einsum(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
-    """Reads an EinsumDense over the last axis, which computes what Dense does."""
+    """Reads an EinsumDense over the last axis, which is a Dense."""
     where, equation = said_where(reader, config), str(config["equation"])
     sizes = config["output_shape"]
     size = sizes[-1] if isinstance(sizes, (list, tuple)) else sizes

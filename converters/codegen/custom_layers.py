@@ -1,4 +1,7 @@
-"""Registered layers in emitted source: their texts, imports and calls; imports no framework."""
+"""Registered layers in emitted source: their texts, imports and calls; imports no framework.
+
+In: a registered layer. Out: its constructor, and its text and imports for the module.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names of local variables for the tensors of a model in the emitted forward pass."""
+"""Names of local variables for the tensors of a model in the emitted forward pass.
+
+In: a model. Out: NodeVariables for each node.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Converts live Linen and NNX cells and wrappers to canonical specs."""
+"""Converts live Linen and NNX cells and wrappers to canonical specs.
+
+In: a cell or a wrapper. Out: a FlaxCell.
+
+    nnx.RNN(nnx.OptimizedLSTMCell(3, 4, rngs=rngs))    LSTM(3, 4, return_sequences=True)
+"""
 
 from __future__ import annotations
 

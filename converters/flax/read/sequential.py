@@ -1,4 +1,7 @@
-"""Reads live Linen and NNX Sequential modules as chains of canonical layers."""
+"""Reads live Linen and NNX Sequential modules as chains of canonical layers.
+
+In: the members of a Sequential. Out: a Model with a node for each.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Writes attention as Flax source. In: a spec and its context. Out: lines of the module."""
+"""Writes attention as Flax source. In: a spec and its context. Out: lines of the module.
+
+`Attention(4)` on one input, named a, is called as
+
+    x = self.a(x, x)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Writes layers that work on every number alone, and normalisations, as Flax source."""
+"""Writes layers that work on every number alone, and normalisations, as Flax source.
+
+In: a spec and its variables. Out: lines of the emitted module. `Dense(3, 2)`, named a, for NNX:
+
+    self.a = nnx.Linear(3, 2, param_dtype=param_dtype, rngs=rngs)
+    x = self.a(x)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Common writer functions of Linen and NNX: each node as source; imports no framework."""
+"""Common writer functions of Linen and NNX: each node as source; imports no framework.
+
+In: a dialect. Out: a function that writes each node of a model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Writes a model as Flax Linen source; imports no framework."""
+"""Writes a model as Flax Linen source; imports no framework.
+
+In: a model. Out: source text. `Dense(3, 2)`, named a, becomes
+
+    self.a = nn.Dense(2, param_dtype=self.param_dtype)
+    x = self.a(x)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The parts of an emitted Flax module that are not layers: imports, signatures, states, stream."""
+"""The parts of an emitted Flax module that are not layers: imports, signatures, states, stream.
+
+In: a model and the source of its layers. Out: lines of the emitted module.
+"""
 
 from __future__ import annotations
 

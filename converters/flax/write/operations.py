@@ -1,4 +1,9 @@
-"""Writes operations between layers as Flax source; imports no framework."""
+"""Writes operations between layers as Flax source; imports no framework.
+
+In: a spec and its variables. Out: lines of the emitted module. `Clip(0.0, 1.0)`:
+
+    x = jnp.clip(x, min=0.0, max=1.0)
+"""
 
 from __future__ import annotations
 

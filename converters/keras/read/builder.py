@@ -1,4 +1,7 @@
-"""Builds the canonical graph from the calls of a Keras model; imports no framework."""
+"""Builds the canonical graph from the calls of a Keras model; imports no framework.
+
+In: LayerCalls, one by one. Out: nodes, canonical weights and masks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads the graph of a Keras model from Sequential and functional configs of every version."""
+"""Reads the graph of a Keras model from Sequential and functional configs of every version.
+
+In: the config of a model. Out: its Graph of calls.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads the calls of a Keras layer: its inputs, masks and states, in configs of every version."""
+"""Reads the calls of a Keras layer: its inputs, masks and states, in configs of every version.
+
+In: the config of a layer. Out: its LayerCalls.
+"""
 
 from __future__ import annotations
 

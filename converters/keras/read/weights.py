@@ -1,4 +1,7 @@
-"""Assigns the arrays of a Keras file to layers, halves or cells, and finds their form."""
+"""Assigns the arrays of a Keras file to layers, halves or cells, and finds their form.
+
+In: the stored arrays of a layer and its specs. Out: canonical tensors for each spec.
+"""
 
 from __future__ import annotations
 

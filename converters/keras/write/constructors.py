@@ -1,4 +1,9 @@
-"""Writes the constructor of each layer as Keras 3 source; imports no framework."""
+"""Writes the constructor of each layer as Keras 3 source; imports no framework.
+
+In: a spec. Out: a constructor call. `LSTM(3, 4, return_sequences=True)`, named a:
+
+    keras.layers.LSTM(4, return_sequences=True, dtype=dtype, name="a")
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Writes a graph with Keras's functional API; imports no framework."""
+"""Writes a graph with Keras's functional API; imports no framework.
+
+In: a model and its plan. Out: lines of `make`. Self-attention, named a, becomes
+
+    x = keras.layers.Attention(dtype=dtype, name="a")([x, x])
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Constructor arguments of layers that are not recurrent in Keras 3 source, and refusals."""
+"""Constructor arguments of layers that are not recurrent in Keras 3 source, and refusals.
+
+In: a spec. Out: first arguments of its constructor. `Permute((2, 1))`, named a, becomes
+
+    keras.layers.Permute((2, 1), dtype=dtype, name="a")
+"""
 
 from __future__ import annotations
 

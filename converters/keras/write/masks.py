@@ -1,4 +1,7 @@
-"""Follows masks that Keras carries from layer to layer, and finds masks that a port must name."""
+"""Follows masks that Keras carries from layer to layer, and finds masks that a port must name.
+
+In: a model. Out: its Masks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Writes a model as Keras 3 source; imports no framework."""
+"""Writes a model as Keras 3 source; imports no framework.
+
+In: a model. Out: source text of `model.py`. A layer `Dense(3, 2)`, named a, becomes
+
+    keras.layers.Dense(2, dtype=dtype, name="a")
+"""
 
 from __future__ import annotations
 

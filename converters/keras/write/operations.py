@@ -1,4 +1,9 @@
-"""Writes specs that are operations on tensors in Keras 3 source; imports no framework."""
+"""Writes specs that are operations on tensors in Keras 3 source; imports no framework.
+
+In: a spec and variables. Out: a call. `Clip(0.0, 1.0)` becomes
+
+    keras.ops.clip(x, 0.0, 1.0)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Decisions for a whole Keras port before its layers are written; no framework."""
+"""Decisions for a whole Keras port before its layers are written; no framework.
+
+In: a model. Out: a ModelPlan.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Converts attention to specs in a traced graph."""
+"""Converts attention to specs in a traced graph.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    nn.MultiheadAttention(4, 2, batch_first=True)    MultiHeadAttention(heads=2, key_dim=2, ...)
+"""
 
 from __future__ import annotations
 

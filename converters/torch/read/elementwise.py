@@ -1,4 +1,10 @@
-"""Converts functions and methods of tensors to specs in a traced graph."""
+"""Converts functions and methods of tensors to specs in a traced graph.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    2 * x + 1         Affine(2.0, 0.0), Affine(1.0, 1.0)
+    x.mean(1)         Reduce("mean", axes=(0,)): axes of a sample, without the batch
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Converts modules of `torch.nn` to specs in a traced graph, in evaluation mode."""
+"""Converts modules of `torch.nn` to specs in a traced graph, in evaluation mode.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    nn.Linear(3, 4)       Dense(features=3, units=4)
+    nn.LeakyReLU(0.2)     Relu(slope=0.2)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Converts products of tensors to specs in a traced graph."""
+"""Converts products of tensors to specs in a traced graph.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    torch.einsum("bij,bkj->bik", x, x)    Einsum("cd,ed->ce"), for each sample
+"""
 
 from __future__ import annotations
 

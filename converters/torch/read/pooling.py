@@ -1,4 +1,9 @@
-"""Converts poolings, and the padding of windows, to specs in a traced graph."""
+"""Converts poolings, and the padding of windows, to specs in a traced graph.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    nn.MaxPool1d(2)    Pool("max", window=(2,), strides=(2,))
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Converts recurrent modules to specs in a traced graph: layer by layer, with shared states."""
+"""Converts recurrent modules to specs in a traced graph: layer by layer, with shared states.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    nn.LSTM(4, 5)    LSTM(features=4, units=5, return_sequences=True), if the sequence is read
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Converts functions that compare, select, sum or measure to specs in a traced graph."""
+"""Converts functions that compare, select, sum or measure to specs in a traced graph.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    x.cumsum(1)                 Along("cumsum", axis=0)
+    torch.where(x > 0, x, 0.0)  Compare("greater", 0.0), Where(no=0.0)
+"""
 
 from __future__ import annotations
 

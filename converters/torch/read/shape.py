@@ -1,4 +1,10 @@
-"""Converts functions that only move numbers of tensors to specs in a traced graph."""
+"""Converts functions that only move numbers of tensors to specs in a traced graph.
+
+In: a call in a traced module. Out: nodes of the graph.
+
+    x.transpose(1, 2)    Permute((2, 1))
+    x[:, -1]             Slice(axis=0, start=-1, drop=True)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Layouts that an input of a traced module may have: the axes that PyTorch sees in it."""
+"""Layouts that an input of a traced module may have: the axes that PyTorch sees in it.
+
+In: a traced module. Out: possible layouts of each input, such as InputLayout(rank=3, batch=0).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Writes attention as PyTorch source; imports no framework."""
+"""Writes attention as PyTorch source; imports no framework.
+
+In: a spec and its variables. Out: lines of the emitted module.
+`MultiHeadAttention(2, 2, 2, 4, 4, 4, 4)` on one input, named a:
+
+    self.a = MultiHeadAttention(2, 2, 2, (4, 4, 4), 4)
+    x = self.a(x, x, x)
+"""
 
 from __future__ import annotations
 

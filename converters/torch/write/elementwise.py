@@ -1,4 +1,10 @@
-"""Writes layers that work on every number alone as PyTorch source; imports no framework."""
+"""Writes layers that work on every number alone as PyTorch source; imports no framework.
+
+In: a spec and its variables. Out: lines of the emitted module. `Dense(3, 2)`, named a:
+
+    self.a = nn.Linear(3, 2)
+    x = self.a(x)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The writer of each kind of layer as PyTorch source; imports no framework."""
+"""The writer of each kind of layer as PyTorch source; imports no framework.
+
+In: a model. Out: a function that writes each of its nodes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The parts of an emitted PyTorch module beside its layers; imports no framework."""
+"""The parts of an emitted PyTorch module beside its layers; imports no framework.
+
+In: a model. Out: source text of `model.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Writes normalisations as PyTorch source; imports no framework."""
+"""Writes normalisations as PyTorch source; imports no framework.
+
+In: a spec and its variables. Out: lines of the emitted module. `LayerNorm(3)`, named a:
+
+    self.a = nn.LayerNorm(3, eps=0.001)
+    x = self.a(x)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Writes recurrent layers as PyTorch source; imports no framework."""
+"""Writes recurrent layers as PyTorch source; imports no framework.
+
+In: a spec and its variables. Out: lines of the emitted module.
+`LSTM(3, 4, return_sequences=True)`, named a:
+
+    self.a = nn.LSTM(3, 4, batch_first=True)
+    x, _ = self.a(x)
+"""
 
 from __future__ import annotations
 

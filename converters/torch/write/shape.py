@@ -1,4 +1,9 @@
-"""Writes layers that move numbers or join inputs as PyTorch source; imports no framework."""
+"""Writes layers that move numbers or join inputs as PyTorch source; imports no framework.
+
+In: a spec and its variables. Out: lines of the emitted module. `Permute((2, 1))`:
+
+    x = x.permute(0, 2, 1)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Reads configs of layers that slide windows: convolutions, pools, padding; no framework."""
+"""Reads configs of layers that slide windows: convolutions, pools, padding; no framework.
+
+In: the options of a config. Out: specs.
+
+    Conv1D(4, 2) on 3 channels           Conv(features=3, units=4, window=(2,))
+    with data_format="channels_first"    the same between two Permute((2, 1))
+"""
 
 from __future__ import annotations
 

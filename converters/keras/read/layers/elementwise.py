@@ -1,4 +1,9 @@
-"""Reads configs of layers that work on every number alone, and of norms; no framework."""
+"""Reads configs of layers that work on every number alone, and of norms; no framework.
+
+In: the options of a config. Out: specs.
+
+    LayerNormalization() on 3 features    LayerNorm(features=3, epsilon=0.001)
+"""
 
 from __future__ import annotations
 

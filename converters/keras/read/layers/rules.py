@@ -1,4 +1,9 @@
-"""Rules for recurrent and common Keras layers, as tables; no framework."""
+"""Rules for recurrent and common Keras layers, as tables; no framework.
+
+In: the options of a config. Out: specs. For an input of 3 features:
+
+    LSTM(4)    LSTM(features=3, units=4)
+"""
 
 from __future__ import annotations
 

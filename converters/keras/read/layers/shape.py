@@ -1,4 +1,7 @@
-"""Reads configs of layers that move, join or weight numbers; no framework."""
+"""Reads configs of layers that move, join or weight numbers; no framework.
+
+In: the options of a config. Out: specs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Reads paddings of tensors between layers as specs; imports no framework."""
+"""Reads paddings of tensors between layers as specs; imports no framework.
+
+In: a call of an operation. Out: specs.
+
+    keras.ops.pad(x, [[0, 0], [1, 1], [0, 0]])    Pad(before=(1,), after=(1,))
+"""
 
 from __future__ import annotations
 

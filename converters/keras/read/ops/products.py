@@ -1,4 +1,9 @@
-"""Reads products of tensors between layers as specs; imports no framework."""
+"""Reads products of tensors between layers as specs; imports no framework.
+
+In: a call of an operation. Out: specs.
+
+    keras.ops.einsum("bij,bkj->bik", x, x)    Einsum("cd,ed->ce"), for each sample
+"""
 
 from __future__ import annotations
 

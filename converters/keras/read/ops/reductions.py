@@ -1,4 +1,10 @@
-"""Reads operations that compare, select, join, split or sum as specs; imports no framework."""
+"""Reads operations that compare, select, join, split or sum as specs; imports no framework.
+
+In: a call of an operation. Out: specs.
+
+    keras.ops.mean(x, axis=1)      Reduce("mean", axes=(0,)): axes of a sample, without the batch
+    keras.ops.cumsum(x, axis=1)    Along("cumsum", axis=0)
+"""
 
 from __future__ import annotations
 

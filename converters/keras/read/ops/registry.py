@@ -1,4 +1,10 @@
-"""Reads operations of Keras 3 and tf.keras as specs; imports no framework."""
+"""Reads operations of Keras 3 and tf.keras as specs; imports no framework.
+
+In: a call of an operation. Out: specs.
+
+    x * 2 + 1    Affine(2.0, 0.0), Affine(1.0, 1.0)
+    x[:, -1]     Slice(axis=0, start=-1, drop=True)
+"""
 
 from __future__ import annotations
 

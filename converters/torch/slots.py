@@ -1,4 +1,10 @@
-"""The canonical tensor of each PyTorch parameter."""
+"""Where every tensor goes in PyTorch: one table of slots for each layer.
+
+Slot("weight_ih_l0", "kernel", "(gh)i", "ifgo")
+the rows of weight_ih_l0 are the gates i f g o, one after the other, of the kernel
+"""
+
+from dataclasses import replace
 
 from xlstm.ir.kinds import (
     ATTENTION,
@@ -41,21 +47,18 @@ _GRU = (
     Slot("bias_hh_l0", "bias", "(gh)", "rzn", fixed={"s": 1}),
 )
 
-    Args:
-        kind: the canonical form.
-        gates: in PyTorch's order; "" for a layer without gates.
-        layer: end of the names: PyTorch numbers the layers of a stack, but not single cells.
-    """
-    rows = "(gh)" if gates else "h"
-    slots = [
-        Slot(f"weight_ih{layer}", "kernel", f"{rows}i", gates),
-        Slot(f"weight_hh{layer}", "recurrent", f"{rows}j", gates),
-        Slot(f"bias_ih{layer}", "bias", rows, gates, {"s": 0}),
-        Slot(f"bias_hh{layer}", "bias", rows, gates, {"s": 1}),
-    ]
-    if "projection" in kind.tensors:
-        slots.append(Slot(f"weight_hr{layer}", "projection", "jh"))
-    return Table(kind, tuple(slots))
+# torch.nn.RNN
+_RNN = (
+    Slot("weight_ih_l0", "kernel", "hi"),
+    Slot("weight_hh_l0", "recurrent", "hj"),
+    Slot("bias_ih_l0", "bias", "h", fixed={"s": 0}),
+    Slot("bias_hh_l0", "bias", "h", fixed={"s": 1}),
+)
+
+
+def _cell(kind: Kind, slots: tuple[Slot, ...]) -> Table:
+    """A single cell: torch.nn.LSTMCell calls weight_ih what nn.LSTM calls weight_ih_l0."""
+    return Table(kind, tuple(replace(s, name=s.name.removesuffix("_l0")) for s in slots))
 
 
 def _pair(kind: Kind, weight: str, axes: str, bias: str, own: str) -> Table:
@@ -158,4 +161,4 @@ DEFAULT = {
         if name not in ("LSTMCell", "GRUCell", "RNNCell", "RNN", "Linear")
     },
 }
-"""Canonical form -> the table that ports use."""
+"""Kind of weights -> the table that ports use."""

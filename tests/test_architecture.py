@@ -55,22 +55,13 @@ converters/torch/read/reductions
 """
 """Modules of layers that are not called by a family yet."""
 
-REPEATED = "Piece"
+REPEATED = ""
 """Names of classes that have two meanings."""
 
 PARTICIPLES = ""
 """Modules called by a participle."""
 
-ASKING = {
-    "converters/flax": 7,
-    "converters/keras": 1,
-    "converters/torch": 5,
-    "xlstm": 5,
-    "xlstm/cli": 5,
-    "xlstm/counting": 33,
-    "xlstm/decoding": 10,
-    "xlstm/diagnosis": 51,
-}
+ASKING = {"converters/flax": 7, "converters/keras": 1, "converters/torch": 5}
 """Folder -> docstrings that begin with a question word. A number may only fall."""
 
 SHORT = """

@@ -1,4 +1,4 @@
-"""Where every tensor goes in PyTorch: one table of slots for each layer.
+"""Tables of slots for PyTorch: they say where every tensor of a layer goes.
 
 Slot("weight_ih_l0", "kernel", "(gh)i", "ifgo")
 the rows of weight_ih_l0 are the gates i f g o, one after the other, of the kernel

@@ -11,7 +11,7 @@ from typing import Any
 from xlstm.counting.formulas import FormulaRow
 from xlstm.counting.ledger import Ledger
 from xlstm.counting.tensor_rows import Column, TensorRow
-from xlstm.counting.wording import Mistake
+from xlstm.counting.wording import WrongCount
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ExplanationData:
     breakdown: tuple[FormulaRow, ...]
     by_gate: tuple[FormulaRow, ...]
     lines: tuple[str, ...]
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[WrongCount, ...]
     total: int
     columns: tuple[Column, ...]
     tensors: tuple[TensorRow, ...]

@@ -184,7 +184,7 @@ PEEPHOLES = (
 
 
 @dataclass(frozen=True)
-class Mistake:
+class WrongCount:
     """A usual wrong count: its origin, its result, and its error."""
 
     formula: str
@@ -192,13 +192,13 @@ class Mistake:
     why: str
 
 
-def mistakes(case: ExplainedLayer, total: int) -> tuple[Mistake, ...]:
+def mistakes(case: ExplainedLayer, total: int) -> tuple[WrongCount, ...]:
     """The usual wrong counts, the most instructive first; none that equals the right one."""
     found = {mistake.count: mistake for mistake in reversed([*_mistakes(case)])}
     return tuple(mistake for count, mistake in reversed(found.items()) if count != total)
 
 
-def _mistakes(case: ExplainedLayer) -> Iterator[Mistake]:
+def _mistakes(case: ExplainedLayer) -> Iterator[WrongCount]:
     if case.steps and case.steps > 1:
         yield from _dense_steps(case) if case.dense else _with_steps(case)
     if case.both > 1:
@@ -211,14 +211,14 @@ def _mistakes(case: ExplainedLayer) -> Iterator[Mistake]:
         yield from _left_out(case)
 
 
-def _with_steps(case: ExplainedLayer) -> Iterator[Mistake]:
+def _with_steps(case: ExplainedLayer) -> Iterator[WrongCount]:
     """Wrong counts that include time steps; for one plain layer."""
     if not case.plain:
         return
     g, m, n, steps = case.gates, case.m, case.n, case.steps or 1
     before = "2 x " * (case.both > 1) + f"{g} x " * (g > 1)
     sign = f"{g} " if g > 1 else ""
-    yield Mistake(
+    yield WrongCount(
         f"{before}({m} x {steps} + {m} x {m}) x {n}",
         case.both * g * (m * steps + m * m) * n,
         f"puts features and steps into {sign}(n m + n n) as n = {m} and m = {steps}, and "
@@ -226,46 +226,46 @@ def _with_steps(case: ExplainedLayer) -> Iterator[Mistake]:
         "in it",
     )
     biases = f" + {case.biases}" * bool(case.biases)
-    yield Mistake(
+    yield WrongCount(
         f"{before}{n} x ({steps} x {m} + {n}{biases})",
         case.both * g * n * (steps * m + n + case.biases),
         f"multiplies the features by the {steps} steps; x at one step has {m}",
     )
 
 
-def _dense_steps(case: ExplainedLayer) -> Iterator[Mistake]:
+def _dense_steps(case: ExplainedLayer) -> Iterator[WrongCount]:
     size = one(case, case.m)
     why = f"counts a layer for every step; all {case.steps} steps share one"
-    yield Mistake(f"{case.steps} x {size}", (case.steps or 1) * size, why)
+    yield WrongCount(f"{case.steps} x {size}", (case.steps or 1) * size, why)
 
 
-def _one_direction(case: ExplainedLayer) -> Iterator[Mistake]:
+def _one_direction(case: ExplainedLayer) -> Iterator[WrongCount]:
     rest = len(case.stack) - 1
     first, later = one(case, case.m), one(case, case.later)
     text = f"{first} + {f'{rest} x ' * (rest > 1)}{later}" if rest else one_direction(case)
-    yield Mistake(text, first + rest * later, "counts one direction only")
+    yield WrongCount(text, first + rest * later, "counts one direction only")
 
 
-def _same_input(case: ExplainedLayer) -> Iterator[Mistake]:
+def _same_input(case: ExplainedLayer) -> Iterator[WrongCount]:
     count, m = len(case.stack), case.m
     size = case.both * one(case, m)
     why = f"gives every layer {number(m, 'feature')}; a later one sees {case.later}"
-    yield Mistake(f"{count} x {size}", count * size, why)
+    yield WrongCount(f"{count} x {size}", count * size, why)
     if case.both > 1:
         narrow = case.both * one(case, case.j)
         text = f"{size} + {f'{count - 1} x ' * (count > 2)}{narrow}"
         why = f"gives later layers {number(case.j, 'feature')}; both directions give {case.later}"
-        yield Mistake(text, size + (count - 1) * narrow, why)
+        yield WrongCount(text, size + (count - 1) * narrow, why)
 
 
-def _plain(case: ExplainedLayer) -> Iterator[Mistake]:
+def _plain(case: ExplainedLayer) -> Iterator[WrongCount]:
     g, m, n, biases = case.gates, case.m, case.n, case.biases
     before = "2 x " * (case.both > 1)
     times = f"{g} x " if g > 1 else ""
     bias = f" + {biases}" * bool(biases)
     if n > 1 and not case.dense:
         single = g * (m + 1 + biases)
-        yield Mistake(
+        yield WrongCount(
             f"{before}{n} x {times}({m} + 1{bias})",
             case.both * n * single,
             f"counts {n} layers of one unit, {single:,} each; every unit also sees the h of the "
@@ -276,20 +276,20 @@ def _plain(case: ExplainedLayer) -> Iterator[Mistake]:
         count = case.both * (one(case, m) - g * n * biases)
         left = case.both * g * n * biases
         why = f"leaves out the biases, {left:,} number{'s' * (left != 1)}"
-        yield Mistake(f"{before}{times}{n} x {inside}", count, why)
+        yield WrongCount(f"{before}{times}{n} x {inside}", count, why)
     if biases == 2 and case.spec.kind == "GRU":
         why = "counts one bias for each gate; with reset_after there are two"
         count = case.both * (one(case, m) - g * n)
-        yield Mistake(f"{before}{times}{n} x ({m} + {n} + 1)", count, why)
+        yield WrongCount(f"{before}{times}{n} x ({m} + {n} + 1)", count, why)
 
 
-def _left_out(case: ExplainedLayer) -> Iterator[Mistake]:
+def _left_out(case: ExplainedLayer) -> Iterator[WrongCount]:
     """Wrong counts that ignore a projection or peepholes; for one layer in one direction."""
     if len(case.stack) > 1 or case.both > 1:
         return
     g, m, n, j, biases = case.gates, case.m, case.n, case.j, case.biases
     bias = f" + {biases}" * bool(biases)
-    yield Mistake(
+    yield WrongCount(
         f"{g} x {n} x ({m} + {n}{bias})",
         g * n * (m + n + biases),
         f"leaves out the {'projection' if case.projected else 'peepholes'}",
@@ -297,11 +297,11 @@ def _left_out(case: ExplainedLayer) -> Iterator[Mistake]:
     if case.projected:
         more = f" + {n} x {j}"
         count = g * n * (m + n + biases) + n * j
-        yield Mistake(
+        yield WrongCount(
             f"{g} x {n} x ({m} + {n}{bias}){more}", count, f"has U see {n} numbers; h has {j}"
         )
         text = f"{g} x {n} x ({m} + {j}{bias})"
-        yield Mistake(text, g * n * (m + j + biases), "leaves out P itself")
+        yield WrongCount(text, g * n * (m + j + biases), "leaves out P itself")
 
 
 CUDNN = {

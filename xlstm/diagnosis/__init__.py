@@ -1,4 +1,4 @@
-"""Where two models that should agree part ways, and why.
+"""Finds the layer at which two models that should agree differ, and the cause.
 
 A *hypothesis* is an altered copy of model a ("a, with the gates of lstm_1.kernel in the order
 i f o g", "a with the hard_sigmoid of Keras 3") and the sentence that names it. It explains b where

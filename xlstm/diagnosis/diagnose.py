@@ -14,7 +14,7 @@ from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosis.search.bisect import bisect
 from xlstm.diagnosis.search.effort import Effort, Tell, check_effort, silent
 from xlstm.diagnosis.search.outcome import same
-from xlstm.diagnosis.state import STEPS, Case, of_weights
+from xlstm.diagnosis.state import STEPS, DiagnosisState, of_weights
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
 from xlstm.diagnosis.suspect.native_shapes import misfits
@@ -49,7 +49,7 @@ def diagnose(
     effort: float = 1.0,
     progress: Tell = silent,
 ) -> Diagnosis:
-    """Where two models that should agree part ways, and why.
+    """Finds the layer at which two models that should agree differ, and the cause.
 
     Goes layer by layer and step by step to the first place where they part, tries the known
     mistakes there, and names the one that explains it; then goes on from there.
@@ -115,7 +115,7 @@ def _compared(
     if wrong := out_of_range_id(truth, made) if made else "":
         raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
     effort.costs = costs_of(truth, [array.shape for array in made]) if made else {}
-    case = Case(truth, other, made, effort=effort)
+    case = DiagnosisState(truth, other, made, effort=effort)
     if alone:
         _weights_alone(case)
         return _diagnosis(case, inputs is None)
@@ -157,7 +157,7 @@ def _fixed(model: Model, other: Model | None) -> int:
     return sizes.pop() if len(sizes) == 1 else 0
 
 
-def _diagnosis(case: Case, made: bool) -> Diagnosis:
+def _diagnosis(case: DiagnosisState, made: bool) -> Diagnosis:
     coverage = Coverage()
     was_run = "outputs" in case.compared
     if was_run:
@@ -182,14 +182,14 @@ def _diagnosis(case: Case, made: bool) -> Diagnosis:
     )
 
 
-def _undecidable(case: Case) -> str:
+def _undecidable(case: DiagnosisState) -> str:
     """The time steps of the truth's outputs that cannot be decided, where others can."""
     pairs = zip(output_names(case.a), bounds(case.a, case.inputs, "float64"), strict=False)
     steps = ((name, blurred_steps(found, found)) for name, found in pairs if found.y.ndim > 2)
     return "; ".join(f"{name} {found}" for name, found in steps if found)
 
 
-def _weights_alone(case: Case) -> None:
+def _weights_alone(case: DiagnosisState) -> None:
     """Compares arrays whose function is not known."""
     paired = pair_arrays(case.a, case.b.arrays or {})
     found, _, case.tried = weights.explain(case.a, paired, paired.naming, alone=True)
@@ -198,7 +198,7 @@ def _weights_alone(case: Case) -> None:
     _left_over(case, paired)
 
 
-def _left_over(case: Case, paired: Paired) -> None:
+def _left_over(case: DiagnosisState, paired: Paired) -> None:
     """Layers of the truth without weights in the suspect, and the suspect's arrays left over."""
     known = weights.facts(case.a, paired)
     missing = [name for name in case.a.weights if case.a.weights[name] and name not in known]
@@ -210,8 +210,8 @@ def _left_over(case: Case, paired: Paired) -> None:
         case.unexplained.append(Unexplained("", None, float("inf"), text))
 
 
-def _inputs_differ(case: Case, failed: bool = False) -> bool:
-    """Whether the suspect takes other inputs; a finding where it does. `failed`: it did not run."""
+def _inputs_differ(case: DiagnosisState, failed: bool = False) -> bool:
+    """True if the suspect takes other inputs; a finding where it does. `failed`: it did not run."""
     model = case.b.model
     if model is None:
         return False
@@ -229,16 +229,16 @@ def _inputs_differ(case: Case, failed: bool = False) -> bool:
 
 
 def _asked(model: Model) -> list[Shape]:
-    """What each input of a model has for one sample."""
+    """The shape of one sample of each input of a model."""
     return [model.shape(Edge(name)) for name in model.inputs]
 
 
 def _meets(a: Shape, b: Shape) -> bool:
-    """Whether some input is of both shapes; None stands for any size."""
+    """True if some input is of both shapes; None stands for any size."""
     return len(a) == len(b) and all(None in (m, n) or m == n for m, n in zip(a, b, strict=True))
 
 
-def _whole(case: Case) -> None:
+def _whole(case: DiagnosisState) -> None:
     """Compares outputs, weights where they are known, and what lies between."""
     outputs: list[Array] = []
     gave: RunRecord | None = None
@@ -269,8 +269,8 @@ def _whole(case: Case) -> None:
     bisect(case, outputs, gave, read if true else None)
 
 
-def _without_numbers(case: Case) -> bool:
-    """Whether the truth gives nothing that could be compared; a finding where it does."""
+def _without_numbers(case: DiagnosisState) -> bool:
+    """True if the truth gives nothing that could be compared; a finding where it does."""
     values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
     if any(np.isfinite(values[edge]).any() for edge in case.a.outputs):
         return False
@@ -282,8 +282,8 @@ def _without_numbers(case: Case) -> bool:
     return True
 
 
-def _agrees(case: Case, read: Model, outputs: Sequence[Array]) -> bool:
-    """Whether a suspect gives what its own graph gives: then the graph tells what lies between."""
+def _agrees(case: DiagnosisState, read: Model, outputs: Sequence[Array]) -> bool:
+    """True if a suspect gives what its own graph gives: then the graph tells what lies between."""
     own, _ = told(case, read)
     if len(own) != len(outputs):
         return False

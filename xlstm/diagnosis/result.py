@@ -1,4 +1,4 @@
-"""What a diagnosis found: for programs, for a terminal, and for a notebook."""
+"""The result of a diagnosis: for programs, for a terminal, and for a notebook."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Unexplained:
 
 @dataclass(frozen=True)
 class Diagnosis(Compared):
-    """Where two models part ways, and why.
+    """The places at which two models differ, and the causes.
 
     Attributes:
         a: the truth, in words.
@@ -94,7 +94,7 @@ class Diagnosis(Compared):
 
     @property
     def ok(self) -> bool:
-        """Whether the two are equal up to rounding."""
+        """True if the two are equal up to rounding."""
         return not self.findings and not self.unexplained
 
     def check(self) -> None:

@@ -17,7 +17,7 @@ STEPS = 8
 
 
 @dataclass
-class Case:
+class DiagnosisState:
     """One diagnosis while it is made.
 
     Attributes:

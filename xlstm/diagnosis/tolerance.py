@@ -1,4 +1,4 @@
-"""Whether what a suspect gives is what an altered model gives, up to rounding: parity's rule."""
+"""True if what a suspect gives is what an altered model gives, up to rounding: parity's rule."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Runs = Callable[[Layers, Values, Any], Values]
 
 @dataclass(frozen=True)
 class Gap:
-    """How far two arrays are apart.
+    """The distance of two arrays.
 
     Attributes:
         same: whether they are equal up to rounding.
@@ -144,7 +144,7 @@ def _shaken(
 
 
 def gap_of(other: Array, bounds: tuple[Bounds, Bounds], dtype: str) -> Gap:
-    """How far an array is from what the bounds are about."""
+    """The distance of an array from the values that the bounds belong to."""
     mine, exact = bounds
     y = mine.y
     if other.shape != y.shape:

@@ -95,7 +95,7 @@ def layers_of(model: Model) -> dict[str, Layer]:
 
 
 def start(model: Model, inputs: Sequence[Array], dtype: Any = np.float64) -> Values:
-    """What the inputs of a model give, as its run begins with."""
+    """The values that a run begins with: those of the inputs."""
     found = {}
     for name, x in zip(model.inputs, inputs, strict=True):
         spec = model.node(name).spec

@@ -1,4 +1,4 @@
-"""What a hypothesis is, and how the rows of the table of causes are written."""
+"""Hypotheses, and the rows of the table of causes that make them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Hypothesis:
         return next(iter(self.layers))
 
     def of_weights(self) -> bool:
-        """Whether only numbers in tensors are altered."""
+        """True if only numbers in tensors are altered."""
         return bool(self.tensors)
 
 
-class Altered(NamedTuple):
+class AlteredLayer(NamedTuple):
     """One altered layer, as a row of the table gives it."""
 
     layer: Layer
@@ -58,7 +58,7 @@ class Altered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Site:
+class SuspectLayer:
     """A layer that a row may alter."""
 
     model: Model
@@ -76,11 +76,11 @@ class Site:
         return lambda _naming: Said(text, fix, tensor)
 
 
-class Row(NamedTuple):
+class Mistake(NamedTuple):
     """One row of the table of causes."""
 
     cause: str
-    alter: Callable[[Site], Iterator[Altered]]
+    alter: Callable[[SuspectLayer], Iterator[AlteredLayer]]
 
 
 class Part(NamedTuple):
@@ -91,9 +91,9 @@ class Part(NamedTuple):
     kind: Kind
 
 
-def called(site: Site, call: Call, text: str, fix: str) -> Altered:
+def called(site: SuspectLayer, call: Call, text: str, fix: str) -> AlteredLayer:
     """A layer that is called in another way."""
-    return Altered(replace(site.layer, call=call), site.said(text, fix), text)
+    return AlteredLayer(replace(site.layer, call=call), site.said(text, fix), text)
 
 
 def parts(spec: LayerSpec) -> list[Part]:
@@ -113,7 +113,7 @@ def with_tensors(layer: Layer, tensors: Mapping[str, Array]) -> Layer:
     return replace(layer, weights={**layer.weights, **tensors})
 
 
-class Made(Mapping[str, Array]):
+class LazyTensors(Mapping[str, Array]):
     """Hub tensors some of which are made each time they are read.
 
     Hundreds of hypotheses about a wide layer, each with arrays of its own, would fill the memory.
@@ -134,10 +134,10 @@ class Made(Mapping[str, Array]):
 
 def with_made(layer: Layer, made: Mapping[str, Callable[[], Array]]) -> Layer:
     """A layer some of whose own hub tensors are made when they are read."""
-    return replace(layer, weights=Made(layer.weights, made))
+    return replace(layer, weights=LazyTensors(layer.weights, made))
 
 
-class Piece(NamedTuple):
+class InnerSpecs(NamedTuple):
     """Inner specs that an option may be altered in together, and how to put them back."""
 
     where: str
@@ -145,15 +145,15 @@ class Piece(NamedTuple):
     rebuild: Callable[[Sequence[Any]], LayerSpec]
 
 
-def pieces(spec: LayerSpec) -> list[Piece]:
+def pieces(spec: LayerSpec) -> list[InnerSpecs]:
     """The spec itself; what TimeDistributed wraps; both halves of Bidirectional, then each."""
     if isinstance(spec, TimeDistributed):
-        return [Piece("", [spec.layer], lambda new: replace(spec, layer=new[0]))]
+        return [InnerSpecs("", [spec.layer], lambda new: replace(spec, layer=new[0]))]
     if isinstance(spec, Bidirectional):
         f, b = spec.halves
         return [
-            Piece("", [f, b], lambda new: replace(spec, forward=new[0], backward=new[1])),
-            Piece(" in the forward half", [f], lambda new: replace(spec, forward=new[0])),
-            Piece(" in the backward half", [b], lambda new: replace(spec, backward=new[0])),
+            InnerSpecs("", [f, b], lambda new: replace(spec, forward=new[0], backward=new[1])),
+            InnerSpecs(" in the forward half", [f], lambda new: replace(spec, forward=new[0])),
+            InnerSpecs(" in the backward half", [b], lambda new: replace(spec, backward=new[0])),
         ]
-    return [Piece("", [spec], lambda new: new[0])]
+    return [InnerSpecs("", [spec], lambda new: new[0])]

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Hypothesis, Row, Site
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Hypothesis, Mistake, SuspectLayer
 from xlstm.diagnosis.hypothesis.time_distributed import around, inside
 from xlstm.diagnosis.mistakes.layers import activation_place as rows_outside
 from xlstm.diagnosis.mistakes.layers import activations as rows_function
@@ -39,7 +39,7 @@ from xlstm.diagnosis.pairing.names import Naming
 from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
 
-PLACES: tuple[Row, ...] = (
+PLACES: tuple[Mistake, ...] = (
     *rows_orders.ROWS,
     *rows_weights.ROWS,
     *rows_bias.ROWS,
@@ -58,7 +58,7 @@ INSIDE = tuple(row for row in rows_function.ROWS if row.cause == "activation")
 MOVED = rows_moved.ROWS
 """Activations before a layer for after it: seen inside a suspect they look like two mistakes."""
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[Mistake, ...] = (
     *rows_joins.ROWS,
     *rows_outside.ROWS[:1],
     *rows_function.ROWS[:10],
@@ -92,8 +92,8 @@ ROWS: tuple[Row, ...] = (
 """All of them; where two explain the same, the first one is named."""
 
 
-TOGETHER: tuple[Row, ...] = (
-    Row("gate-order", rows_orders.whole_orders),
+TOGETHER: tuple[Mistake, ...] = (
+    Mistake("gate-order", rows_orders.whole_orders),
     *(row for row in ROWS if row.cause not in ("gate-order", "reshaped", "transposed", "option")),
 )
 """What is tried together with other mistakes."""
@@ -107,7 +107,7 @@ def hypotheses(
     layers: Mapping[str, Layer],
     nodes: Iterable[Node],
     naming: Naming,
-    rows: Iterable[Row] = ROWS,
+    rows: Iterable[Mistake] = ROWS,
 ) -> Iterator[Hypothesis]:
     """Every hypothesis of some rows about some layers, row by row.
 
@@ -119,7 +119,7 @@ def hypotheses(
         rows: of the table.
     """
     sites = {
-        node.owner: Site(model, model.node(node.owner), inside(layers[node.owner]), naming)
+        node.owner: SuspectLayer(model, model.node(node.owner), inside(layers[node.owner]), naming)
         for node in nodes
     }
     for row in rows:
@@ -130,6 +130,6 @@ def hypotheses(
                     yield _hypothesis(row, owner, altered, layers[owner])
 
 
-def _hypothesis(row: Row, owner: str, altered: Altered, own: Layer) -> Hypothesis:
+def _hypothesis(row: Mistake, owner: str, altered: AlteredLayer, own: Layer) -> Hypothesis:
     layers = {owner: around(altered.layer, own)}
     return Hypothesis(row.cause, layers, altered.say, *altered[2:])

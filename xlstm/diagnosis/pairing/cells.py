@@ -128,7 +128,7 @@ def _words(leaf: str) -> list[str]:
 
 
 def _role(linear: Linear) -> str:
-    """Which product a name says that a Linear is, "" where it says nothing."""
+    """The product that the name of a Linear says, "" where it says nothing."""
     joined = "".join(_words(linear.leaf))
     return "kernel" if joined in INPUT else "recurrent" if joined in HIDDEN else ""
 
@@ -138,7 +138,7 @@ def _gate(word: str, gates: str) -> str:
 
 
 def _gate_role(linear: Linear, gates: str) -> tuple[str, str]:
-    """Which product and which gate a name says that a Linear is: W_xi, U_i, hi, i_h."""
+    """The product and the gate that the name of a Linear says: W_xi, U_i, hi, i_h."""
     joined = "".join(_words(linear.leaf))
     for pattern, first in (("w?([xih])([a-z])", True), ("([wu])([a-z])", True),
                            ("([a-z]+?)([xh])", False)):  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the suspect calls its tensors: names, gate orders and row numbers from the slot tables."""
+"""Names of the suspect's tensors, gate orders and row numbers, from the slot tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Naming:
         return self.adapter.title if self.adapter else "b"
 
     def place(self, node: Node, before: str) -> WeightPlacement | None:
-        """Where the suspect's framework keeps a part of a layer, None if it is not known."""
+        """The suspect's placement of a part of a layer, None if it is not known."""
         try:
             places = list(self.adapter.weight_placements(node)) if self.adapter else []
         except UnsupportedError:

@@ -1,4 +1,4 @@
-"""Which of the suspect's tensors and layers stand for which of the truth's."""
+"""Pairs the suspect's tensors and layers with those of the truth."""
 
 from __future__ import annotations
 

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, layers_of
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Part, Row, Say, parts, with_tensors
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    Hypothesis,
+    Mistake,
+    Part,
+    Say,
+    parts,
+    with_tensors,
+)
 from xlstm.diagnosis.mistakes.table import WEIGHTS, hypotheses
 from xlstm.diagnosis.pairing import tensor_contents as holds
 from xlstm.diagnosis.pairing.names import Naming, Said
@@ -67,7 +74,7 @@ def _same(part: Part, tensor: str, a: Array | None, b: Array | None) -> bool:
 
 
 def equal(part: Part, tensor: str, a: Array, b: Array) -> bool:
-    """Whether two hub tensors are the same numbers in the lower of their precisions."""
+    """True if two hub tensors are the same numbers in the lower of their precisions."""
     if "s" in part.kind.tensors[tensor]:
         if len(a) != len(b) or not _close(a, b):
             a, b = split_bias_sides(part.kind, a), split_bias_sides(part.kind, b)
@@ -96,7 +103,7 @@ def _near(a: Array, b: Array, dtype: Any = np.float16) -> bool:
 def explain(
     model: Model, paired: Paired, naming: Naming, alone: bool = False
 ) -> tuple[list[tuple[Hypothesis, float]], dict[str, Layer], int]:
-    """What happened to the weights that differ.
+    """Findings about the weights that differ.
 
     Args:
         model: the truth.
@@ -144,7 +151,7 @@ class _Place(NamedTuple):
     held: Hub
     layers: Mapping[str, Layer]
 
-    def fitting(self, bad: list[str], rows: Iterable[Row] = WEIGHTS) -> Iterator[Hypothesis]:
+    def fitting(self, bad: list[str], rows: Iterable[Mistake] = WEIGHTS) -> Iterator[Hypothesis]:
         """Hypotheses about nothing but tensors that differ."""
         if bad:
             found = hypotheses(self.model, self.layers, [self.node], self.naming, rows)
@@ -173,7 +180,7 @@ def _named(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], 
 
 
 def _about(hypothesis: Hypothesis, bad: list[str]) -> bool:
-    """Whether a hypothesis is about nothing but tensors that differ.
+    """True if a hypothesis is about nothing but tensors that differ.
 
     Rounding is about a whole layer: some of its tensors may be too coarse to be told apart.
     """
@@ -227,7 +234,7 @@ def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
 
 
 def _fits(place: _Place, hypothesis: Hypothesis, names: Iterable[str]) -> bool:
-    """Whether altered tensors are the suspect's."""
+    """True if altered tensors are the suspect's."""
     altered, held = next(iter(hypothesis.layers.values())).weights, place.held
     every = {p.before + t: (p, t) for p in parts(place.node.spec) for t in p.kind.tensors}
     return all(
@@ -286,7 +293,7 @@ def _fixed(said: Said) -> Say:
 
 
 def _is(model: Model, of: str, at: str, known: Mapping[str, Hub]) -> bool:
-    """Whether the suspect has one layer's weights at another one's place."""
+    """True if the suspect has one layer's weights at another one's place."""
     own, held = model.weights.get(of, {}), known[at]
     if {n: a.shape for n, a in own.items()}.keys() != held.keys() or not own:
         return False

@@ -17,10 +17,10 @@ from xlstm.diagnosis.result import Finding, Unexplained
 from xlstm.diagnosis.search import checkpoints as points
 from xlstm.diagnosis.search import first_answer as answer
 from xlstm.diagnosis.search import graph_differences as direct
-from xlstm.diagnosis.search.outcome import Granted, Outcome, Plan, same
-from xlstm.diagnosis.search.search import Explained, Memory, Point, Search
+from xlstm.diagnosis.search.outcome import Granted, Outcome, SearchPlan, same
+from xlstm.diagnosis.search.search import Checkpoint, Explained, Memory, Search
 from xlstm.diagnosis.search.simpler import simplest
-from xlstm.diagnosis.state import Case, of_weights
+from xlstm.diagnosis.state import DiagnosisState, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Edge, Model
@@ -51,7 +51,9 @@ ROUNDED = Finding(
 """The note where a suspect agrees up to rounding in float32, and not in float64."""
 
 
-def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model | None) -> None:
+def bisect(
+    case: DiagnosisState, outputs: list[Array], gave: RunRecord | None, read: Model | None
+) -> None:
     """Finds what explains the suspect, and writes it into the case.
 
     Args:
@@ -62,7 +64,7 @@ def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model
     """
     paired = _pairing(case, read)
     naming = paired.naming if paired.adapter else Naming(case.b.adapter)
-    end = Point(tuple(case.a.outputs), tuple(outputs))
+    end = Checkpoint(tuple(case.a.outputs), tuple(outputs))
     given = start(case.a, case.inputs)
     answer.first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
     granted, layers, case.tried = weights.explain(case.a, paired, naming)
@@ -74,7 +76,7 @@ def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model
     known = _Known(naming, read, paired, {dtype: Memory(case.effort) for dtype in EPS}, facts)
     best = _agreeing(case, end, layers, granted, case.dtype)
     if best is not None and seen and read is not None and _hidden(case):
-        plan = Plan(layers, line, granted, case.dtype)
+        plan = SearchPlan(layers, line, granted, case.dtype)
         best = _options(_followed(case, plan, known)) or best
     best = best or _searched(case, layers, line, granted, known)
     other = {layer for hypothesis, _ in granted for layer in hypothesis.layers}
@@ -87,29 +89,33 @@ def bisect(case: Case, outputs: list[Array], gave: RunRecord | None, read: Model
     _idle(case, read, paired, gave)
 
 
-def _hidden(case: Case) -> bool:
-    """Whether the inputs leave something out, behind which a difference may hide."""
+def _hidden(case: DiagnosisState) -> bool:
+    """True if the inputs leave something out, behind which a difference may hide."""
     coverage = Coverage()
     reference(case.a, case.inputs, coverage=coverage)
     return bool(coverage.unexercised())
 
 
 def _agreeing(
-    case: Case, end: Point, layers: dict[str, Layer], granted: Granted, dtype: str
+    case: DiagnosisState, end: Checkpoint, layers: dict[str, Layer], granted: Granted, dtype: str
 ) -> Outcome | None:
     """The end of it where outputs agree, whatever was seen inside; None where they do not."""
     given = start(case.a, case.inputs)
     for own, known in ((layers, granted), (layers_of(case.a), [])):
         final = same(case.a, own, given, end.values, dtype)
         if final.same and not (final.blurred and dtype != case.dtype):
-            return Outcome(Plan(own, (end,), known, dtype), own, [], final)
+            return Outcome(SearchPlan(own, (end,), known, dtype), own, [], final)
         if not granted:
             return None
     return None
 
 
 def _searched(
-    case: Case, layers: dict[str, Layer], line: tuple[Point, ...], granted: Granted, known: _Known
+    case: DiagnosisState,
+    layers: dict[str, Layer],
+    line: tuple[Checkpoint, ...],
+    granted: Granted,
+    known: _Known,
 ) -> Outcome:
     """The first outcome that explains the outputs, or else the first of all.
 
@@ -136,24 +142,28 @@ def _searched(
 
 
 def _plans(
-    case: Case, layers: dict[str, Layer], line: tuple[Point, ...], granted: Granted, dtype: str
-) -> Iterator[Plan]:
+    case: DiagnosisState,
+    layers: dict[str, Layer],
+    line: tuple[Checkpoint, ...],
+    granted: Granted,
+    dtype: str,
+) -> Iterator[SearchPlan]:
     """The plans: with all that is known of the suspect, then with less."""
     lines = [line, line[-1:]] if len(line) > 1 else [line]
     for points_ in lines:
-        yield Plan(layers, points_, granted, dtype)
+        yield SearchPlan(layers, points_, granted, dtype)
     for points_ in lines if granted else ():
-        yield Plan(layers_of(case.a), points_, [], dtype)
+        yield SearchPlan(layers_of(case.a), points_, [], dtype)
 
 
-def _alike(case: Case, end: Point) -> bool:
+def _alike(case: DiagnosisState, end: Checkpoint) -> bool:
     """True if two mistakes may explain it: they make neither NaN nor another shape."""
     values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
     shapes = [(y.shape, bool(np.isfinite(y).all())) for y in end.values]
     return shapes == [(values[edge].shape, True) for edge in case.a.outputs]
 
 
-def _followed(case: Case, plan: Plan, known: _Known) -> Outcome:
+def _followed(case: DiagnosisState, plan: SearchPlan, known: _Known) -> Outcome:
     """The findings of a walk along the points of a plan."""
     naming, read = known.naming, known.read
     search = Search(case.a, start(case.a, case.inputs), plan.dtype, naming, plan.layers)
@@ -174,7 +184,7 @@ def _options(outcome: Outcome) -> Outcome | None:
     return outcome if found and clear and real else None
 
 
-def _pairing(case: Case, read: Model | None) -> Paired:
+def _pairing(case: DiagnosisState, read: Model | None) -> Paired:
     """The suspect's weights by the truth's layers, as far as names and shapes tell."""
     b = case.b
     named = Paired(adapter=b.adapter)
@@ -187,7 +197,9 @@ def _pairing(case: Case, read: Model | None) -> Paired:
     return replace(pairs, names=names, modules=named.modules, tables=named.tables)
 
 
-def _points(case: Case, paired: Paired, gave: RunRecord | None, read: Model | None) -> list[Point]:
+def _points(
+    case: DiagnosisState, paired: Paired, gave: RunRecord | None, read: Model | None
+) -> list[Checkpoint]:
     values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
     known = {node.name: values[Edge(node.name)] for node in case.a.layers}
     if read is not None:
@@ -195,7 +207,7 @@ def _points(case: Case, paired: Paired, gave: RunRecord | None, read: Model | No
     return points.watched(case.a, paired, gave.gave, known) if gave else []
 
 
-def _conclude(case: Case, best: Outcome, naming: Naming, facts: Facts) -> None:
+def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts) -> None:
     """Findings in the order in which data meets them."""
     final = best.final
     numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
@@ -221,7 +233,7 @@ def _conclude(case: Case, best: Outcome, naming: Naming, facts: Facts) -> None:
 
 
 def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
-    """Whether another activation inside a layer is part of one that came to light after it."""
+    """True if another activation inside a layer is part of one that came to light after it."""
     outside = {h.layer for one in explained for h in one.found if h.cause == "activation-outside"}
     inside = ("activation", "gate-activation", "hard-sigmoid")
     return hypothesis.layer in outside and hypothesis.cause in inside
@@ -258,7 +270,7 @@ OF_CODE = ("update-gate", "forget-bias", "gate-order")
 """Causes that are altered weights to the reference, and whose sentences speak of code."""
 
 
-def _unknown(case: Case, one: Explained, between: str) -> None:
+def _unknown(case: DiagnosisState, one: Explained, between: str) -> None:
     """A difference that nothing explains: which kind of difference it is, and where to look."""
     y, node = one.point.values[0], one.point.edges[0].node
     own = run(case.a, layers_of(case.a), start(case.a, case.inputs))[one.point.edges[0]]
@@ -279,7 +291,7 @@ def _unknown(case: Case, one: Explained, between: str) -> None:
     case.unexplained.append(Unexplained(layer, one.gap.step, one.gap.most, text))
 
 
-def _idle(case: Case, read: Model | None, paired: Paired, gave: RunRecord | None) -> None:
+def _idle(case: DiagnosisState, read: Model | None, paired: Paired, gave: RunRecord | None) -> None:
     """Notes of options that act in training only."""
     found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
     if read is not None and not found:

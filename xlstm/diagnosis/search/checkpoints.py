@@ -9,7 +9,7 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import pieces
 from xlstm.diagnosis.pairing.tensors import Paired
-from xlstm.diagnosis.search.search import Point
+from xlstm.diagnosis.search.search import Checkpoint
 from xlstm.diagnosis.search.separate_activations import compared
 from xlstm.frameworks.recording import LayerRecord
 from xlstm.ir.graph import Edge, Model, Node
@@ -24,8 +24,8 @@ def of_graph(
     pairs: Mapping[str, str],
     inputs: Sequence[Array],
     known: Mapping[str, Array],
-) -> list[Point]:
-    """What layers of a suspect's own graph give, where they stand for the truth's.
+) -> list[Checkpoint]:
+    """Outputs of layers of a suspect's own graph that are paired with the truth's.
 
     Args:
         a: the truth.
@@ -54,18 +54,18 @@ def _calls(a: Model, b: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, 
             yield node.name, calls.pop(0)
 
 
-def _point(node: Node, name: str, y: Array, own: Array) -> Point | None:
+def _point(node: Node, name: str, y: Array, own: Array) -> Checkpoint | None:
     """A point at a node, None where what the suspect gave is no form of what the truth gives."""
     if y.shape == own.shape:
-        return Point((Edge(node.name),), (y,), "", name)
+        return Checkpoint((Edge(node.name),), (y,), "", name)
     spec = pieces(node.spec)[0].specs[0]
     several = isinstance(node.spec, (Recurrent, Bidirectional)) and isinstance(spec, Recurrent)
     last = isinstance(spec, Recurrent) and not spec.return_sequences
     fits = y.ndim == own.ndim + 1 and y.shape[-1] == own.shape[-1] and len(y) == len(own)
     if several and last and fits:
-        return Point((Edge(node.name),), (y,), "sequence", name)
+        return Checkpoint((Edge(node.name),), (y,), "sequence", name)
     if several and not last and _lacks_step(y, own):
-        return Point((Edge(node.name),), (y,), "", name)
+        return Checkpoint((Edge(node.name),), (y,), "", name)
     return None
 
 
@@ -81,13 +81,13 @@ NATIVE = ("Linear", *(f"Conv{t}{rank}d" for t in ("", "Transpose") for rank in (
 
 def watched(
     a: Model, paired: Paired, gave: Sequence[LayerRecord], known: Mapping[str, Array]
-) -> list[Point]:
-    """What submodules of a suspect gave, by the paths of their weights."""
+) -> list[Checkpoint]:
+    """Outputs of submodules of a suspect, by the paths of their weights."""
     by_name = {one.name: one for one in gave}
     owners: dict[str, str] = {}
     for owner, path in paired.paths.items():
         owners[path] = owner  # of several layers of one module the last one counts
-    found: dict[str, Point] = {}
+    found: dict[str, Checkpoint] = {}
     for path, owner in owners.items():
         one, node = by_name.get(path), a.node(owner)
         if one is None or len([n for n in a.layers if n.owner == owner]) > 1:
@@ -98,7 +98,7 @@ def watched(
     return [found[node.name] for node in a.layers if node.name in found]
 
 
-def _watched(node: Node, one: LayerRecord, own: Array) -> Point | None:
+def _watched(node: Node, one: LayerRecord, own: Array) -> Checkpoint | None:
     y = one.output
     if y.ndim == own.ndim >= 3 and one.kind.startswith(("Conv", "BatchNorm", "PReLU")):
         y = np.moveaxis(y, 1, -1)
@@ -110,10 +110,10 @@ def _watched(node: Node, one: LayerRecord, own: Array) -> Point | None:
     bare = isinstance(spec, layers) and spec.activation != "linear"
     native = one.kind in NATIVE
     if point is not None and bare and native:
-        return Point(point.edges, point.values, "linear", one.name)
+        return Checkpoint(point.edges, point.values, "linear", one.name)
     return point
 
 
 def _late(y: Array, own: Array) -> bool:
-    """Whether the batch is the second axis."""
+    """True if the batch is the second axis."""
     return len(y) != len(own) == int(y.shape[1])

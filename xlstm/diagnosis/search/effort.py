@@ -1,4 +1,4 @@
-"""How much the search for causes may do, counted in multiply-adds and never timed.
+"""The budget of the search for causes, counted in multiply-adds and never timed.
 
 In: costs of the truth's layers, and how much may be spent. Out: whether more may be tried, and
 lines that say how far the search has come.
@@ -63,7 +63,7 @@ class Effort:
             self.tell(f"looking for the cause: {self.tried:,} tried{self._share(paired)}")
 
     def _share(self, paired: bool) -> str:
-        """How much of what pairs of mistakes may take is spent; single ones seldom take all."""
+        """The share of the budget of pairs that is spent; single mistakes seldom take all."""
         share = self.pairs / (PAIRS * self.scale) if paired else 0.0
         return f", {min(share, 1):.0%} of all pairs that may be" if paired else ""
 

@@ -13,11 +13,11 @@ from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.names import listed
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.diagnosis.search.search import Explained
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.tolerance import Gap
 
 
-def first(case: Case, paired: Paired, gap: Gap) -> None:
+def first(case: DiagnosisState, paired: Paired, gap: Gap) -> None:
     """Tells the first answer, and keeps what it says of the weights."""
     about = _weights(case, paired)
     if gap.same:
@@ -32,7 +32,7 @@ def _shapes(_gap: Gap) -> str:
     return "the outputs have other shapes, or no numbers"
 
 
-def _weights(case: Case, paired: Paired) -> str:
+def _weights(case: DiagnosisState, paired: Paired) -> str:
     """A phrase about the suspect's weights."""
     own = [n for n in case.a.layers if not n.layer and parts(n.spec) and case.a.weights.get(n.name)]
     if not own:

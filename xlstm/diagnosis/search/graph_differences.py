@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Site, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, SuspectLayer, pieces
 from xlstm.diagnosis.mistakes.layers.activations import cause_of, optioned
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.separate_activations import inside, whole
@@ -71,7 +71,7 @@ def suggested(
     found = []
     for mine, other in pairs.items():
         node, theirs = a.node(mine), b.node(other)
-        site = Site(a, node, layers[mine], naming)
+        site = SuspectLayer(a, node, layers[mine], naming)
         for name, value in _fields(node, theirs):
             # a softmax's axis has a row of its own
             if name in TRAINING or (name == "axis" and isinstance(_first(node.spec), Softmax)):
@@ -94,7 +94,7 @@ def _other(a: Model, mine: str, b: Model, other: str) -> str | None:
     return theirs if own != theirs and inside(a.node(mine)) == own else None
 
 
-def _merge(site: Site, other: Node) -> Iterator[Hypothesis]:
+def _merge(site: SuspectLayer, other: Node) -> Iterator[Hypothesis]:
     mine, theirs = site.spec, other.spec
     if not isinstance(mine, Bidirectional) or not isinstance(theirs, Bidirectional):
         return

@@ -1,4 +1,4 @@
-"""What a walk along the points of a plan comes to, and what else explains the same outputs."""
+"""The outcome of a walk along the points of a plan, and other explanations of its outputs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, start
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
-from xlstm.diagnosis.search.search import Explained, Point
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.search.search import Checkpoint, Explained
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
@@ -18,7 +18,7 @@ Granted = list[tuple[Hypothesis, float]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """One way to go about it: the layers to begin with, the points, and what is granted.
 
     Attributes:
@@ -30,7 +30,7 @@ class Plan:
     """
 
     layers: dict[str, Layer]
-    line: tuple[Point, ...]
+    line: tuple[Checkpoint, ...]
     granted: Granted
     dtype: str
     pairs: bool = False
@@ -43,7 +43,7 @@ class Outcome:
     `direct` are the hypotheses about options of the suspect's layers that really differ.
     """
 
-    plan: Plan
+    plan: SearchPlan
     layers: dict[str, Layer]
     explained: list[Explained]
     final: Gap
@@ -55,7 +55,7 @@ def without(found: Iterable[Hypothesis], *others: Hypothesis) -> tuple[Hypothesi
     return tuple(h for h in found if all(h is not other for other in others))
 
 
-def agrees(case: Case, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:
+def agrees(case: DiagnosisState, best: Outcome, hypotheses: Sequence[Hypothesis]) -> bool:
     """True if the outputs agree with some mistakes alone."""
     layers = dict(best.plan.layers)
     for hypothesis in hypotheses:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, Layers, Values, before, run, untouched
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Row, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Mistake, pieces
 from xlstm.diagnosis.mistakes.layers.embeddings import seen_rows
 from xlstm.diagnosis.mistakes.layers.scaled_outputs import fitted
 from xlstm.diagnosis.mistakes.table import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
@@ -32,7 +32,7 @@ BATCHWISE = ("batch-first", "batchnorm-mode")
 
 
 @dataclass(frozen=True)
-class Point:
+class Checkpoint:
     """A place of the truth's graph, and what the suspect gives there.
 
     Attributes:
@@ -51,9 +51,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Explained:
-    """What was found at a point: the mistakes, and the gap before and after them."""
+    """The result at one point: the mistakes, and the gap before and after them."""
 
-    point: Point
+    point: Checkpoint
     found: tuple[Hypothesis, ...]
     gap: Gap
     left: Gap
@@ -65,7 +65,7 @@ Found = tuple[tuple[Hypothesis, ...], Gap]
 
 @dataclass
 class Memory:
-    """What the walks through one graph have in common.
+    """Results that the walks through one graph share.
 
     Attributes:
         effort: what may be spent on hypotheses.
@@ -115,7 +115,7 @@ class Search:
         self.first = self.layers
         self.layers = dict(self.layers)
 
-    def at(self, point: Point) -> Explained:
+    def at(self, point: Checkpoint) -> Explained:
         """Looks for what explains the suspect at a point, and takes it for granted after it."""
         known = {edge.node for edge in self.pins}
         wanted = before(self.model, point.edges, known)
@@ -139,7 +139,7 @@ class Search:
         return Explained(point, found, gap, left)
 
     def possible(
-        self, layers: Mapping[str, Layer], nodes: Iterable[Node], rows: Iterable[Row]
+        self, layers: Mapping[str, Layer], nodes: Iterable[Node], rows: Iterable[Mistake]
     ) -> Iterator[Hypothesis]:
         """Hypotheses of some rows that no module of the suspect's contradicts."""
         for hypothesis in hypotheses(self.model, layers, nodes, self.naming, rows):
@@ -147,11 +147,11 @@ class Search:
                 yield hypothesis
 
     def _unpin(self, owners: Container[str]) -> None:
-        """What came of layers that turn out to be altered afterwards is no longer granted."""
+        """Forgets the values that depend on layers which turn out to be altered."""
         for edge in [e for e in self.pins if self.model.node(e.node).owner in owners]:
             del self.pins[edge]
 
-    def _pin(self, point: Point, values: Values, wanted: frozenset[str]) -> None:
+    def _pin(self, point: Checkpoint, values: Values, wanted: frozenset[str]) -> None:
         """Takes the suspect's values for granted; masks beside them are the altered model's."""
         if point.form:
             return
@@ -163,15 +163,17 @@ class Search:
                 self.pins.update({e: found[e] for e in beside if e not in self.pins})
             self.pins[edge] = y
 
-    def _gap(self, point: Point, layers: Layers, values: Values, wanted: frozenset[str]) -> Gap:
-        """How far the suspect is from an altered model at a point."""
+    def _gap(
+        self, point: Checkpoint, layers: Layers, values: Values, wanted: frozenset[str]
+    ) -> Gap:
+        """The distance of the suspect from an altered model at a point."""
         seen = _as_seen(self.model, layers, point)
         bounds = allowed(self.model, seen, values, point.edges, self.dtype, wanted)
         gaps = [gap_of(y, b, self.dtype) for y, b in zip(point.values, bounds, strict=True)]
         worst = max(gaps, key=lambda gap: (not gap.same, gap.ratio))
         return worst
 
-    def _explain(self, point: Point, values: Values, wanted: frozenset[str]) -> Found | None:
+    def _explain(self, point: Checkpoint, values: Values, wanted: frozenset[str]) -> Found | None:
         """Mistakes that together explain a point; None, where none do."""
         inside = [node for node in self.model.layers if node.name in wanted]
         current = run(self.model, _as_seen(self.model, self.layers, point), values, wanted=wanted)
@@ -217,7 +219,7 @@ class Search:
                 return best
         return None
 
-    def _behind(self, point: Point, wanted: frozenset[str]) -> Found | None:
+    def _behind(self, point: Checkpoint, wanted: frozenset[str]) -> Found | None:
         """An activation after a layer that lies behind: what the layer gave does not show it."""
         inside = [node for node in self.model.layers if node.name in wanted]
         read = {edge.node for node in inside for edge in node.inputs} | {
@@ -250,7 +252,7 @@ class _Trial:
     """Hypotheses put to the test at one point."""
 
     def __init__(
-        self, search: Search, point: Point, values: Values, wanted: frozenset[str]
+        self, search: Search, point: Checkpoint, values: Values, wanted: frozenset[str]
     ) -> None:
         self.search, self.point, self.values, self.wanted = search, point, values, wanted
         self.model, self.effort = search.model, search.memory.effort
@@ -270,14 +272,14 @@ class _Trial:
             return None
 
     def residual(self, values: Values | None) -> float:
-        """How far the suspect is from these values."""
+        """The distance of the suspect from these values."""
         if values is None:
             return float("inf")
         pairs = zip(self.point.edges, self.point.values, strict=True)
         return max(apart(values[e], y) if e in values else float("inf") for e, y in pairs)
 
     def gap(self, owner: str, current: Values, layer: Layer) -> Array | None:
-        """What one altered layer gives less what the suspect gives, flat; None where it fails."""
+        """One altered layer's output minus the suspect's, flat; None where it fails."""
         if self.effort.spent:
             return None
         values = self.run({**self.search.layers, owner: layer}, current, {owner})
@@ -324,7 +326,7 @@ class _Trial:
         return None
 
     def pair(self, first: Hypothesis, later: Sequence[Hypothesis], current: Values) -> Found | None:
-        """What explains the point together with a first mistake."""
+        """A second mistake that explains the point together with a first one."""
         layers = {**self.search.layers, **first.layers}
         values = self.run(layers, current, first.layers)
         near: list[tuple[float, int, tuple[Hypothesis, ...]]] = []
@@ -370,7 +372,7 @@ def _alike(same: list[Hypothesis]) -> Iterator[tuple[Hypothesis, ...]]:
             yield tuple(group)
 
 
-def _as_seen(model: Model, layers: Layers, point: Point) -> Layers:
+def _as_seen(model: Model, layers: Layers, point: Checkpoint) -> Layers:
     """Layers as a point sees them: a sequence for the last step, no activation."""
     if not point.form:
         return layers

@@ -51,7 +51,7 @@ def _option(spec: object) -> str | None:
 
 
 def compared(a: Model, mine: str, b: Model, other: str) -> tuple[str, str, str]:
-    """Where two layers that stand for each other are comparable: node of a, node of b, form.
+    """The nodes at which two paired layers can be compared: node of a, node of b, form.
 
     A layer that has its activation inside is held against one and the activation after it.
     """

@@ -13,11 +13,11 @@ from xlstm.diagnosis.mistakes.table import MOVED, hypotheses
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.outcome import Outcome, agrees, same, without
 from xlstm.diagnosis.search.search import Explained
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.ir.layers import Embedding
 
 
-def simplest(case: Case, best: Outcome, naming: Naming) -> Outcome:
+def simplest(case: DiagnosisState, best: Outcome, naming: Naming) -> Outcome:
     """The outcome without what is not needed, and with one mistake for two where one does."""
     if not best.final.same:
         return best
@@ -31,7 +31,7 @@ def _every(best: Outcome) -> list[Hypothesis]:
     return [hypothesis for one in best.explained for hypothesis in one.found]
 
 
-def _needed(case: Case, best: Outcome) -> Outcome:
+def _needed(case: DiagnosisState, best: Outcome) -> Outcome:
     """An outcome without mistakes that cancel: the outputs agree without all of them alike.
 
     One mistake that changes no output is hidden by the inputs, and was seen further inside.
@@ -46,7 +46,7 @@ def _needed(case: Case, best: Outcome) -> Outcome:
     return best
 
 
-def _moved_activation(case: Case, best: Outcome, naming: Naming) -> Outcome:
+def _moved_activation(case: DiagnosisState, best: Outcome, naming: Naming) -> Outcome:
     """An outcome in which an activation that moved is one mistake: not one more, and one lost."""
     every = _every(best)
     more = [h for h in every if h.cause == "extra-activation"]
@@ -60,7 +60,7 @@ def _moved_activation(case: Case, best: Outcome, naming: Naming) -> Outcome:
     return best
 
 
-def _scaled_rows(case: Case, best: Outcome, naming: Naming) -> Outcome:
+def _scaled_rows(case: DiagnosisState, best: Outcome, naming: Naming) -> Outcome:
     """An outcome in which the rows of an embedding are scaled: not the kernel that reads them."""
     every = _every(best)
     for hypothesis in (h for h in every if h.cause == "scaled-weights"):
@@ -74,7 +74,7 @@ def _scaled_rows(case: Case, best: Outcome, naming: Naming) -> Outcome:
     return best
 
 
-def _without_idle_masks(case: Case, best: Outcome) -> Outcome:
+def _without_idle_masks(case: DiagnosisState, best: Outcome) -> Outcome:
     """An outcome without masks that only another mistake brings to light.
 
     A packed sequence is right where the padding is at its end, and stays so.
@@ -94,7 +94,7 @@ def _without_idle_masks(case: Case, best: Outcome) -> Outcome:
 
 
 def _exchanged(explained: Sequence[Explained], old: Hypothesis, new: Hypothesis) -> list[Explained]:
-    """What was explained, with one hypothesis in another one's place."""
+    """The explanation, with one hypothesis in another one's place."""
     return [
         replace(one, found=tuple(new if h is old else h for h in one.found)) for one in explained
     ]

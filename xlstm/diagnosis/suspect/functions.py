@@ -176,7 +176,7 @@ def _shapes(found: RunRecord, outputs: Sequence[Array]) -> bool:
 
 
 def _part(name: str, want: Array, y: Array, gap: Gap, bounds: Bounds) -> Unexplained:
-    """Where one output parts, and by how much."""
+    """The place at which one output differs, and by how much."""
     with np.errstate(invalid="ignore"):
         far = np.abs(np.asarray(y, np.float64) - want)
     allowed = bounds.step if y.ndim > 2 else bounds.step[:1]

@@ -26,7 +26,7 @@ Run = Callable[..., RunRecord]
 
 @dataclass(frozen=True)
 class Suspect:
-    """What is known of a suspect.
+    """A suspect: its model, its object, and how to run it.
 
     Attributes:
         title: what it is, in words.
@@ -90,7 +90,7 @@ def _of_path(path: Path) -> Suspect:
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a file is an archive without members, as `np.savez` makes it of nothing."""
+    """True if a file is an archive without members, as `np.savez` makes it of nothing."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -206,7 +206,7 @@ def _function(b: Callable[..., Any]) -> Run:
 
 
 def _numbers(found: Any) -> bool:
-    """Whether lists within lists, as of `tolist`, hold nothing but numbers: they are one array."""
+    """True if lists within lists, as of `tolist`, hold nothing but numbers: they are one array."""
     if isinstance(found, list):
         return all(_numbers(item) for item in found)
     return isinstance(found, (bool, int, float))

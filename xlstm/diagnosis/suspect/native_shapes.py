@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xlstm.diagnosis.result import Finding
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.suspect.module_facts import NATIVE
 from xlstm.frameworks.recording import LayerRecord, RunRecord
 from xlstm.ir.graph import Model
@@ -22,7 +22,7 @@ OWN = {"mode", "input_size", "hidden_size", "proj_size", "num_layers", "bidirect
 """Attributes that tell PyTorch's own modules from somebody's class of the same name."""
 
 
-def misfits(case: Case, gave: RunRecord) -> list[Finding]:
+def misfits(case: DiagnosisState, gave: RunRecord) -> list[Finding]:
     """A finding for each weight of such a module in another shape than the module reads."""
     found = []
     for one in gave.gave:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.result import Finding
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.tolerance import apart
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.layers import Bidirectional, Recurrent
@@ -26,7 +26,7 @@ SAME = "Return the same outputs."
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
-def glanced(case: Case, outputs: list[Array], gave: RunRecord | None) -> list[Array]:
+def glanced(case: DiagnosisState, outputs: list[Array], gave: RunRecord | None) -> list[Array]:
     """As many outputs as the truth has; none where nothing is left to look for."""
     truth = [np.asarray(y) for y in reference(case.a, case.inputs)][: len(case.a.outputs)]
     outputs = _counted(case, outputs, truth, "" if gave is None else gave.form or "")
@@ -42,7 +42,7 @@ def glanced(case: Case, outputs: list[Array], gave: RunRecord | None) -> list[Ar
     return outputs
 
 
-def found(case: Case, cause: str, text: str, fix: str) -> None:
+def found(case: DiagnosisState, cause: str, text: str, fix: str) -> None:
     """Writes down what is seen as a finding: nothing explains it further."""
     case.findings.append(Finding("", None, "", cause, text, fix, float("inf")))
 
@@ -76,7 +76,9 @@ def amiss(y: Array, want: Array, output: str) -> list[tuple[str, str]]:
     return [("nan", f"b gives NaN or infinity in {much}; a gives none there.")]
 
 
-def _counted(case: Case, outputs: list[Array], truth: list[Array], form: str) -> list[Array]:
+def _counted(
+    case: DiagnosisState, outputs: list[Array], truth: list[Array], form: str
+) -> list[Array]:
     """The outputs to compare; a finding where others follow that are no states."""
     want = len(truth)
     specs: list[Any] = [node.spec for node in case.a.layers]
@@ -99,7 +101,7 @@ def _counted(case: Case, outputs: list[Array], truth: list[Array], form: str) ->
     return kept if len(outputs) >= want else []
 
 
-def _packed(case: Case, form: str, count: int) -> None:
+def _packed(case: DiagnosisState, form: str, count: int) -> None:
     """A note where outputs of the right number come in another container."""
     own = f"a dict ({', '.join(map(str, case.a.keys))})" if case.a.keys else ""
     lone = "the array itself" if count == 1 else f"{count} arrays"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.result import Finding
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.suspect.models import Suspect
 from xlstm.diagnosis.suspect.slow import waited
 from xlstm.diagnosis.suspect.unsteady_layer import Look, by_weights, nowhere
@@ -34,7 +34,7 @@ def _kind(number: bool, x: Array) -> Any:
     return np.float64 if x.dtype.kind in "iu" else x.dtype
 
 
-def ran(case: Case) -> RunRecord | None:
+def ran(case: DiagnosisState) -> RunRecord | None:
     """One run of the suspect in float64, or else in float32; a finding where both fail.
 
     Where it fails, it is tried with as many samples as time steps: a suspect that takes one for the
@@ -53,19 +53,19 @@ def ran(case: Case) -> RunRecord | None:
     return None
 
 
-def fails(case: Case, text: str, fix: str) -> None:
+def fails(case: DiagnosisState, text: str, fix: str) -> None:
     """Writes down that the suspect cannot be run."""
     case.findings.append(Finding("", None, "", "failed", text, fix, float("inf")))
 
 
-def still_fails(case: Case) -> None:
+def still_fails(case: DiagnosisState) -> None:
     """A finding for a first failure that nothing found since then explains."""
     if case.failed and not case.findings and not case.unexplained:
         text = f"b fails on a's inputs: {case.failed}. It runs, and agrees, with as many samples as"
         fails(case, f"{text} time steps.", "Look for where it takes one for the other.")
 
 
-def _once(case: Case) -> tuple[RunRecord | None, str]:
+def _once(case: DiagnosisState) -> tuple[RunRecord | None, str]:
     """The run, or None and what was said."""
     found, said = attempt(case.b, _given(case.a, case.inputs))
     if found is None:
@@ -95,7 +95,7 @@ FAILURES = (Exception, SystemExit)
 
 
 def _single(y: Array) -> bool:
-    """Whether numbers were computed in float32, or came through it, whatever holds them now."""
+    """True if numbers were computed in float32, or came through it, whatever holds them now."""
     if y.dtype == np.float32 or y.dtype.kind != "f":
         return y.dtype == np.float32
     with np.errstate(over="ignore"):
@@ -132,7 +132,7 @@ def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> Run
 
 
 def _what(y: Array) -> str:
-    """What an array holds that holds no numbers."""
+    """Names the content of an array that has no numbers."""
     if y.dtype.kind == "O":
         return type(y.item()).__name__ if y.size == 1 else "objects"
     return {"U": "text", "S": "bytes"}.get(y.dtype.kind, f"{y.dtype} numbers")
@@ -149,7 +149,7 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
     return [x[:size, :size] if own else x[:size] for x, own in pairs]
 
 
-def steady(case: Case, first: RunRecord) -> RunRecord | None:
+def steady(case: DiagnosisState, first: RunRecord) -> RunRecord | None:
     """The run, or another one without dropout where two runs differ; None where that helps not."""
     given, look = _given(case.a, case.inputs), by_weights(case)
     wrong, found = repeated(case.b, given, first, case.dtype, look)
@@ -201,8 +201,8 @@ def between(one: RunRecord, other: RunRecord) -> float:
     return max(gaps) if len(one.outputs) == len(other.outputs) else float("inf")
 
 
-def told(case: Case, read: Model) -> tuple[list[Array], str]:
-    """What the suspect's own graph gives; where it does not take these inputs nothing, and why."""
+def told(case: DiagnosisState, read: Model) -> tuple[list[Array], str]:
+    """The outputs of the suspect's own graph; none where it does not take these inputs, and why."""
     try:
         return reference(read, case.inputs)[: len(read.outputs)], ""
     except Exception as error:  # another shape of input, say

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.pairing.tensors import pair_arrays
-from xlstm.diagnosis.state import Case
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.frameworks.recording import LayerRecord, RunRecord
 from xlstm.ir.graph import Model
 from xlstm.ir.layers import Dropout
@@ -31,7 +31,7 @@ def nowhere(_one: RunRecord, _other: RunRecord) -> Unsteady:
     return Unsteady()
 
 
-def by_weights(case: Case) -> Look:
+def by_weights(case: DiagnosisState) -> Look:
     """A comparison that knows the truth's layers by the paths of their weights."""
 
     def look(one: RunRecord, other: RunRecord) -> Unsteady:

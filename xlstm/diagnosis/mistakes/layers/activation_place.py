@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, parts, pieces
 from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.layers.activations import PLAIN, with_options, words
 from xlstm.ir.activation_names import ACTIVATIONS
@@ -49,7 +49,7 @@ def _over(name: str, axis: int) -> Call:
     return Whole(call)
 
 
-def _axis_of(site: Site) -> tuple[str, int]:
+def _axis_of(site: SuspectLayer) -> tuple[str, int]:
     """The softmax of a layer and the axis of a batch that it runs over; "" where it has none."""
     axes = len(site.node.shape) + 1
     spec: Any = site.spec
@@ -61,7 +61,7 @@ def _axis_of(site: Site) -> tuple[str, int]:
     return name if alone else "", axes - 1
 
 
-def softmax_axes(site: Site) -> Iterator[Altered]:
+def softmax_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A softmax over the batch, over time, or over another axis that is not a's."""
     name, own = _axis_of(site)
     axes = len(site.node.shape) + 1
@@ -72,7 +72,7 @@ def softmax_axes(site: Site) -> Iterator[Altered]:
             fix = f"Set dim={-1 if own == axes - 1 else own} (without a dim PyTorch takes axis 0 "
             say = site.said(text, f"{fix}of three axes, axis 1 of two).")
             layer = replace(site.layer, call=_over(name, axis))
-            yield Altered(layer, say, f"softmax-axis {axis - axes}")
+            yield AlteredLayer(layer, say, f"softmax-axis {axis - axes}")
 
 
 def _which(axis: int, axes: int) -> str:
@@ -94,7 +94,7 @@ def _then(name: str) -> Call:
     return Whole(call)
 
 
-def outside(site: Site) -> Iterator[Altered]:
+def outside(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A recurrent layer's activation applied to what the framework's own layer gives."""
     if not isinstance(site.spec, (Recurrent, Bidirectional)) or site.layer.call is not forward:
         return
@@ -115,10 +115,10 @@ def outside(site: Site) -> Iterator[Altered]:
         fix = f"Compute {act} inside a cell of your own, as `xlstm.port` writes it: PyTorch's own "
         say = site.said(text[:1].upper() + text[1:], f"{fix}layers cannot.")
         layer = replace(site.layer, spec=piece.rebuild(specs), call=_then(first.activation))
-        yield Altered(layer, say, f"outside {options}")
+        yield AlteredLayer(layer, say, f"outside {options}")
 
 
-def _between(site: Site) -> str:
+def _between(site: SuspectLayer) -> str:
     """The layer that alone reads another one's output, in words."""
     readers = site.model.readers(Edge(site.node.name))
     alone = len(readers) == 1 and Edge(site.node.name) not in site.model.returned
@@ -129,7 +129,7 @@ LIKELY = ("relu", "tanh", "sigmoid", "softmax")
 """Activations that are worth a try after a layer together with other mistakes."""
 
 
-def extra(site: Site) -> Iterator[Altered]:
+def extra(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """One more activation after a layer that is not linear."""
     own = getattr(pieces(site.spec)[0].specs[0], "activation", "")
     around = isinstance(site.spec, (Recurrent, Bidirectional))
@@ -141,11 +141,11 @@ def extra(site: Site) -> Iterator[Altered]:
         text += _between(site)
         say = site.said(f"{text[:1].upper()}{text[1:]}; a has no such step.", "Leave it out.")
         layer = replace(site.layer, call=_then(name))
-        yield Altered(layer, say, f"extra {name}", rare=name not in LIKELY)
+        yield AlteredLayer(layer, say, f"extra {name}", rare=name not in LIKELY)
 
 
 ROWS = (
-    Row("softmax-axis", softmax_axes),
-    Row("activation-outside", outside),
-    Row("extra-activation", extra),
+    Mistake("softmax-axis", softmax_axes),
+    Mistake("activation-outside", outside),
+    Mistake("extra-activation", extra),
 )

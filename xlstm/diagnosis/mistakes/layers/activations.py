@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Formula
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    parts,
+    pieces,
+    with_tensors,
+)
 from xlstm.errors import XlstmError
 from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.layers import (
@@ -64,7 +71,7 @@ COMMON = ("linear", "tanh", "sigmoid", "relu", "softmax", *HARD, *GELU)
 """Activations that are worth a try together with other mistakes."""
 
 
-def optioned(site: Site, text: str, fix: str, **options: Any) -> Iterator[Altered]:
+def optioned(site: SuspectLayer, text: str, fix: str, **options: Any) -> Iterator[AlteredLayer]:
     """The layer with other options, in all its pieces or in one."""
     rare = any(
         isinstance(v, str) and v in ACTIVATIONS and v not in COMMON for v in options.values()
@@ -82,7 +89,7 @@ def optioned(site: Site, text: str, fix: str, **options: Any) -> Iterator[Altere
         own = text.format(**shown)
         say = site.said(f"{own}{where}.", fix.format(**shown))
         layer = replace(site.layer, spec=spec)
-        yield Altered(layer, say, f"{options}{where}", rare=rare or bool(where))
+        yield AlteredLayer(layer, say, f"{options}{where}", rare=rare or bool(where))
 
 
 def cause_of(old: str, new: str, gates: bool) -> str:
@@ -95,8 +102,8 @@ def cause_of(old: str, new: str, gates: bool) -> str:
     return "gate-activation" if gates else "activation"
 
 
-def _activations(cause: str) -> Row:
-    def alter(site: Site) -> Iterator[Altered]:
+def _activations(cause: str) -> Mistake:
+    def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for name in ("gate_activation", "activation"):
             olds = {getattr(s, name, "") for s in pieces(site.spec)[0].specs} - {""}
             gates = name == "gate_activation"
@@ -107,24 +114,24 @@ def _activations(cause: str) -> Row:
                     text = f"Your {what} {verb} {words(new)}; a has {{was_{name}}}"
                     yield from optioned(site, text, f"Use {{was_{name}}}.", **{name: new})
 
-    return Row(cause, alter)
+    return Mistake(cause, alter)
 
 
-def _formula(site: Site, use: str, formula: Formula, text: str, fix: str) -> Altered:
+def _formula(site: SuspectLayer, use: str, formula: Formula, text: str, fix: str) -> AlteredLayer:
     layer = replace(site.layer, formulas={**site.layer.formulas, use: formula})
-    return Altered(layer, site.said(text, fix), f"formula {use} {text}", rare=True)
+    return AlteredLayer(layer, site.said(text, fix), f"formula {use} {text}", rare=True)
 
 
 PLAIN = (Relu, Elu, Softmax)
 """Layers that are activations with numbers of their own."""
 
 
-def other_functions(site: Site) -> Iterator[Altered]:
+def other_functions(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another activation in the place of a layer that is one."""
     for new in ACTIVATIONS if isinstance(site.spec, PLAIN) else ():
         text = f"Your activation is {words(new)}; a has {site.spec.kind}."
         layer = replace(site.layer, spec=Activation(new))
-        yield Altered(layer, site.said(text, "Use a's."), text, rare=new not in COMMON)
+        yield AlteredLayer(layer, site.said(text, "Use a's."), text, rare=new not in COMMON)
 
 
 UNCLIPPED: dict[str, Formula] = {
@@ -133,7 +140,7 @@ UNCLIPPED: dict[str, Formula] = {
 }
 
 
-def unclipped(site: Site) -> Iterator[Altered]:
+def unclipped(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A hard_sigmoid that is not cut off at 0 and 1."""
     for name, use in (("gate_activation", "gates"), ("activation", "output")):
         old = getattr(pieces(site.spec)[0].specs[0], name, "")
@@ -142,7 +149,7 @@ def unclipped(site: Site) -> Iterator[Altered]:
             yield _formula(site, use, UNCLIPPED[old], text, "Clip it to [0, 1].")
 
 
-def single_uses(site: Site) -> Iterator[Altered]:
+def single_uses(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another activation of the candidate alone, or of the cell state alone."""
     old = getattr(pieces(site.spec)[0].specs[0], "activation", "")
     gated = hasattr(pieces(site.spec)[0].specs[0], "gate_activation")
@@ -155,11 +162,11 @@ def single_uses(site: Site) -> Iterator[Altered]:
                 yield _formula(site, use, FUNCTIONS[new], text, f"Use {words(old)} there.")
 
 
-def _has_cell(site: Site) -> bool:
+def _has_cell(site: SuspectLayer) -> bool:
     return all("f" in part.kind.gates for part in parts(site.spec))
 
 
-def reset_after(site: Site) -> Iterator[Altered]:
+def reset_after(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """GRU's reset gate on the other side of the product."""
     specs = [s for s in pieces(site.spec)[0].specs if isinstance(s, GRU)]
     if specs:
@@ -169,7 +176,7 @@ def reset_after(site: Site) -> Iterator[Altered]:
         yield from optioned(site, text, f"Set reset_after={not other}.", reset_after=other)
 
 
-def update_gate(site: Site) -> Iterator[Altered]:
+def update_gate(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """GRU's z for 1 - z: the sigmoid of -x, and both hard ones, is 1 minus that of x."""
     found = {}
     for part in parts(site.spec):
@@ -184,13 +191,13 @@ def update_gate(site: Site) -> Iterator[Altered]:
     if found:
         text = "Your GRU computes h = z n + (1 - z) h'; a computes h = (1 - z) n + z h'."
         say = site.said(text, "Swap z and 1 - z.")
-        yield Altered(with_tensors(site.layer, found), say, "update-gate", tuple(found))
+        yield AlteredLayer(with_tensors(site.layer, found), say, "update-gate", tuple(found))
 
 
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-8, 1e-7, 1e-12, 1e-2, 1e-10, 0.0, 0.1, 1.0)
 
 
-def epsilons(site: Site) -> Iterator[Altered]:
+def epsilons(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another epsilon, of those in use."""
     for epsilon in EPSILONS:
         text = f"Your normalisation's epsilon is {epsilon:g}; a's is {{was_epsilon}}"
@@ -200,7 +207,7 @@ def epsilons(site: Site) -> Iterator[Altered]:
 SLOPES = (0.01, 0.1, 0.2, 0.3, 0.0, 0.05, 0.02, 0.25, 0.5, 1.0)
 
 
-def slopes(site: Site) -> Iterator[Altered]:
+def slopes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another slope of LeakyReLU or alpha of ELU, of those in use."""
     for slope in SLOPES:
         text = f"Your slope below zero is {slope:g}; a's is {{was_slope}}"
@@ -211,7 +218,7 @@ def slopes(site: Site) -> Iterator[Altered]:
         yield from _alphas(site, slope)
 
 
-def _leaky(site: Site, slope: float) -> Iterator[Altered]:
+def _leaky(site: SuspectLayer, slope: float) -> Iterator[AlteredLayer]:
     """A relu, leaky or not, with a slope below zero that no activation has by its name."""
     spec = pieces(site.spec)[0].specs[0]
     own = getattr(spec, "activation", "")
@@ -220,7 +227,7 @@ def _leaky(site: Site, slope: float) -> Iterator[Altered]:
         yield _formula(site, "output", partial(_below, slope), text, f"Use {words(own)}.")
 
 
-def _alphas(site: Site, alpha: float) -> Iterator[Altered]:
+def _alphas(site: SuspectLayer, alpha: float) -> Iterator[AlteredLayer]:
     """An elu of another alpha than 1."""
     if getattr(pieces(site.spec)[0].specs[0], "activation", "") == "elu" and alpha not in (0, 1):
         text = f"Your elu has alpha={alpha:g}; a's has 1."
@@ -245,13 +252,13 @@ def _batch_norm(spec: LayerSpec, inputs: list[Array], context: Context) -> list[
     return [y + context.weights["beta"] if own.center else y]
 
 
-def batchnorm_mode(site: Site) -> Iterator[Altered]:
+def batchnorm_mode(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """BatchNorm with the statistics of the batch."""
     spec = pieces(site.spec)[0].specs[0]
     if isinstance(spec, BatchNorm) and site.layer.call is not _batch_norm:
         text = "Your BatchNorm is in training mode: it uses the mean and variance of the batch."
         say = site.said(text, "Call .eval() (training=False) before you compare.")
-        yield Altered(replace(site.layer, call=_batch_norm), say, "batchnorm-mode")
+        yield AlteredLayer(replace(site.layer, call=_batch_norm), say, "batchnorm-mode")
 
 
 MOMENTS = ("momentum",)
@@ -259,16 +266,16 @@ MOMENTS = ("momentum",)
 
 ROWS = (
     _activations("hard-sigmoid"),
-    Row("hard-sigmoid", unclipped),
+    Mistake("hard-sigmoid", unclipped),
     _activations("gelu"),
     _activations("slope"),
-    Row("slope", slopes),
-    Row("epsilon", epsilons),
-    Row("batchnorm-mode", batchnorm_mode),
-    Row("reset-after", reset_after),
-    Row("update-gate", update_gate),
+    Mistake("slope", slopes),
+    Mistake("epsilon", epsilons),
+    Mistake("batchnorm-mode", batchnorm_mode),
+    Mistake("reset-after", reset_after),
+    Mistake("update-gate", update_gate),
     _activations("activation"),
     _activations("gate-activation"),
-    Row("activation", single_uses),
-    Row("activation", other_functions),
+    Mistake("activation", single_uses),
+    Mistake("activation", other_functions),
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.ir.graph import Edge
 from xlstm.ir.layers import Attention, GlobalPool, LayerSpec, MultiHeadAttention
 from xlstm.ir.types import Array
@@ -84,7 +84,7 @@ def _scaled(factor: float) -> Call:
     return call
 
 
-def scales(site: Site) -> Iterator[Altered]:
+def scales(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Scores that are divided by another number, or by none."""
     spec = site.spec
     if isinstance(spec, Attention) and spec.score == "dot":
@@ -113,7 +113,7 @@ def scales(site: Site) -> Iterator[Altered]:
             yield called(site, _scaled(spec.heads**-0.5), text, fix)
 
 
-def axes(site: Site) -> Iterator[Altered]:
+def axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A softmax over another axis than the values', or none."""
     spec: Any = site.spec
     dot = isinstance(spec, MultiHeadAttention) or getattr(spec, "score", "") == "dot"
@@ -149,7 +149,7 @@ ORDERS = (
 """Orders in which query, value and key may be exchanged."""
 
 
-def exchanged(site: Site) -> Iterator[Altered]:
+def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Query, value and key in each other's place."""
     if isinstance(site.spec, (Attention, MultiHeadAttention)):
         fix = "Pass query, value and key as a does (PyTorch takes query, key, value)."
@@ -161,7 +161,7 @@ def _passing(place: int) -> Call:
     return lambda _spec, inputs, _context: [inputs[place]]
 
 
-def _pooled(site: Site) -> bool:
+def _pooled(site: SuspectLayer) -> bool:
     """True if a mean or a sum over the queries is all that reads the layer."""
     model, own = site.model, Edge(site.node.name)
     readers = [node.spec for node in model.layers if own in node.reads]
@@ -169,7 +169,7 @@ def _pooled(site: Site) -> bool:
     return bool(pools) and all(pools) and own not in model.outputs
 
 
-def left_out(site: Site) -> Iterator[Altered]:
+def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """No attention at all: the query, the value or the key passes as it is."""
     spec: Any = site.spec
     node = site.node
@@ -188,8 +188,8 @@ def left_out(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("attention", left_out),
-    Row("attention", scales),
-    Row("attention", axes),
-    Row("attention", exchanged),
+    Mistake("attention", left_out),
+    Mistake("attention", scales),
+    Mistake("attention", axes),
+    Mistake("attention", exchanged),
 )

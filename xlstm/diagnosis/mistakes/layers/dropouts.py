@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, parts, pieces
 from xlstm.ir.graph import Model
 from xlstm.ir.layers import Dropout, LayerSpec
 from xlstm.ir.types import Array
@@ -28,7 +28,7 @@ def _times(factor: float) -> Call:
     return call
 
 
-def scaled(site: Site) -> Iterator[Altered]:
+def scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """An input that is multiplied by what a dropout keeps, or divided by it."""
     if not parts(site.spec) or not site.node.inputs or site.layer.call is not forward:
         return
@@ -38,7 +38,7 @@ def scaled(site: Site) -> Iterator[Altered]:
             text += f"a dropout of rate {rate:g}; a's is not."
             say = site.said(text, "Leave it out: outside training dropout does nothing.")
             layer = replace(site.layer, call=_times(factor))
-            yield Altered(layer, say, f"dropout {words} {rate:g}", rare=True)
+            yield AlteredLayer(layer, say, f"dropout {words} {rate:g}", rare=True)
 
 
-ROWS = (Row("dropout-scale", scaled),)
+ROWS = (Mistake("dropout-scale", scaled),)

@@ -11,7 +11,14 @@ from dataclasses import replace
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Hypothesis, Row, Say, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Hypothesis,
+    Mistake,
+    Say,
+    SuspectLayer,
+    called,
+)
 from xlstm.diagnosis.pairing.names import Said
 from xlstm.ir.graph import Node
 from xlstm.ir.layers import Embedding, LayerSpec
@@ -44,7 +51,7 @@ def _factors(width: int) -> Iterator[tuple[float, str]]:
     yield 0.5, "0.5"
 
 
-def scaled(site: Site) -> Iterator[Altered]:
+def scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Rows that are multiplied by a number, such as the root of their length."""
     if isinstance(site.spec, Embedding):
         for factor, words in _factors(site.node.shape[-1] or 1):
@@ -65,7 +72,7 @@ def _shortened(limit: float, every: bool) -> Call:
     return call
 
 
-def shortened(site: Site) -> Iterator[Altered]:
+def shortened(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Rows that are not longer than a number, or all of one length."""
     if not isinstance(site.spec, Embedding):
         return
@@ -100,7 +107,7 @@ def _mapped(moves: Mapping[int, int], count: int) -> Call:
 
 
 def _told(moves: Mapping[int, int]) -> str:
-    """Which rows are read for which ids."""
+    """The rows that are read for the ids."""
     off = {row - number for number, row in moves.items()}
     by = [n for n in (1, -1) if n in off]
     other = {n: r for n, r in moves.items() if n != r and r - n != (by[0] if by else None)}
@@ -143,6 +150,6 @@ def _saying(said: Said) -> Say:
 
 
 ROWS = (
-    Row("embedding-rows", scaled),
-    Row("embedding-rows", shortened),
+    Mistake("embedding-rows", scaled),
+    Mistake("embedding-rows", shortened),
 )

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, with_tensors
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    called,
+    with_tensors,
+)
 from xlstm.ir.layers import LayerSpec, MultiHeadAttention
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
@@ -40,7 +46,7 @@ CHANGES: tuple[tuple[Change, str], ...] = (
 
 
 def _chosen(names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, int]]]:
-    """What is mixed up, in words, and its tensors, each with the axis of its heads."""
+    """The inputs that are mixed up, in words, and their tensors with the axis of their heads."""
     for name in names:
         yield f"Its {name}'s kernel is", {f"{name}_kernel": 1}
         yield f"Its {name} is", {f"{name}_kernel": 1, f"{name}_bias": 0}
@@ -52,7 +58,7 @@ def _chosen(names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, int]]]:
 TENSORS = (("kernel", 1), ("bias", 0))
 
 
-def mixed(site: Site) -> Iterator[Altered]:
+def mixed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Heads and their features in each other's place: a view where axes had to be moved."""
     spec, own = site.spec, site.layer.weights
     if not isinstance(spec, MultiHeadAttention):
@@ -64,7 +70,7 @@ def mixed(site: Site) -> Iterator[Altered]:
                 text = f"The heads of your attention are mixed up: {words[:1].lower()}{words[1:]}"
                 say = site.said(f"{text} {how}.", "Reshape to (heads, features), heads first.")
                 layer = with_tensors(site.layer, found)
-                yield Altered(layer, say, f"{words} {how}", tuple(found), rare=True)
+                yield AlteredLayer(layer, say, f"{words} {how}", tuple(found), rare=True)
 
 
 def _projected(name: str, other: str) -> Call:
@@ -85,7 +91,7 @@ def _projected(name: str, other: str) -> Call:
     return call
 
 
-def projected(site: Site) -> Iterator[Altered]:
+def projected(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """The projected query, key or value used in another one's place."""
     spec: Any = site.spec
     if not isinstance(spec, MultiHeadAttention) or spec.masks:
@@ -107,7 +113,7 @@ def _unprojected(spec: LayerSpec, inputs: list[Array], context: Context) -> list
     return forward(spec, inputs, context)
 
 
-def output_lost(site: Site) -> Iterator[Altered]:
+def output_lost(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """No projection of the output."""
     if isinstance(site.spec, MultiHeadAttention):
         text = "The output projection of your attention is left out: its heads are laid end to end."
@@ -115,7 +121,7 @@ def output_lost(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("attention", projected),
-    Row("attention", output_lost),
-    Row("attention", mixed),
+    Mistake("attention", projected),
+    Mistake("attention", output_lost),
+    Mistake("attention", mixed),
 )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.layers import Activation, Attention, Dense, Dot, LayerSpec, Merge, Softmax
 from xlstm.ir.types import Array
@@ -58,7 +58,7 @@ def _softmax(model: Model, edge: Edge) -> tuple[str, int] | None:
     return None
 
 
-def weighted(site: Site) -> Weighted | None:
+def weighted(site: SuspectLayer) -> Weighted | None:
     """A layer that multiplies values with the weights of a softmax; None for any other."""
     spec, node = site.spec, site.node
     product = isinstance(spec, Dot) or (isinstance(spec, Merge) and spec.how == "multiply")
@@ -88,7 +88,7 @@ def _times(factor: float) -> Call:
     return call
 
 
-def unweighted(site: Site) -> Iterator[Altered]:
+def unweighted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Weights that are left out, or a mean of what they weigh for the sum.
 
     A plain sum is not tried where a softmax over an axis of one number gives it: that is likelier.
@@ -128,7 +128,7 @@ class Replaced:
         return forward(spec, [other if n == self.place else x for n, x in enumerate(own)], context)
 
 
-def _alike(model: Model, site: Site, edge: Edge) -> list[Edge]:
+def _alike(model: Model, site: SuspectLayer, edge: Edge) -> list[Edge]:
     """Layers before a node that give arrays of an input's shape, the nearest first."""
     names = [node.name for node in model.nodes]
     before = model.nodes[: names.index(site.node.name)]
@@ -137,7 +137,7 @@ def _alike(model: Model, site: Site, edge: Edge) -> list[Edge]:
     return found[::-1][:OTHERS]
 
 
-def other_inputs(site: Site) -> Iterator[Altered]:
+def other_inputs(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer that joins another layer's output than a joins."""
     if not isinstance(site.spec, (Dot, Merge, Attention)) or len(site.node.inputs) < 2:
         return
@@ -167,7 +167,7 @@ class Cut:
         return forward(spec, [cut, *own], context)
 
 
-def other_model_inputs(site: Site) -> Iterator[Altered]:
+def other_model_inputs(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer that reads another input of the model."""
     model, node = site.model, site.node
     if not node.inputs or node.inputs[0].node not in model.inputs or site.layer.call is not forward:
@@ -187,7 +187,7 @@ def _divided(number: float) -> Call:
     return call
 
 
-def _widths(site: Site) -> list[int]:
+def _widths(site: SuspectLayer) -> list[int]:
     """Numbers of features whose square root scores may be divided by: those of layers before."""
     found, edge = [], site.node.inputs[0]
     for _ in range(FAR):
@@ -199,7 +199,7 @@ def _widths(site: Site) -> list[int]:
     return [n for n in dict.fromkeys(found) if n is not None and n > 1]
 
 
-def scaled_scores(site: Site) -> Iterator[Altered]:
+def scaled_scores(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Scores that are divided or multiplied by the root of a number of features before softmax."""
     if not isinstance(site.spec, Softmax):
         return
@@ -211,13 +211,13 @@ def scaled_scores(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("attention", unweighted),
-    Row("attention", scaled_scores),
+    Mistake("attention", unweighted),
+    Mistake("attention", scaled_scores),
 )
 """Before activations and axes of a softmax: some of those do the same by chance."""
 
 LATER = (
-    Row("other-input", other_inputs),
-    Row("other-input", other_model_inputs),
+    Mistake("other-input", other_inputs),
+    Mistake("other-input", other_model_inputs),
 )
 """After the rows that alter a layer itself."""

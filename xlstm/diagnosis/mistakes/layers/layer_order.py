@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, parts
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.layers import (
@@ -31,7 +31,7 @@ from xlstm.reference.context import Context
 NORMS = (BatchNorm, LayerNorm)
 
 
-def left_out(site: Site) -> Iterator[Altered]:
+def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer with weights, of one shape before and after it, that is left out."""
     node = site.node
     if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
@@ -65,7 +65,7 @@ class Reordered:
         return [self.order(lambda x: forward(spec, [x], context)[0], inputs[-1])]
 
 
-def orders(site: Site) -> Iterator[Altered]:
+def orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A normalisation one layer late, or before an activation for after it."""
     node, model = site.node, site.model
     if len(node.inputs) != 1 or len(node.shapes) != 1 or node.states or node.mask is not None:
@@ -120,7 +120,7 @@ SPREADS = (
 """Degrees of freedom, a factor of epsilon, words: how a norm by hand is written."""
 
 
-def norm_axes(site: Site) -> Iterator[Altered]:
+def norm_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A LayerNorm whose mean is over the batch, time, or all axes of a sample."""
     if not isinstance(site.spec, LayerNorm) or site.spec.groups:
         return
@@ -188,19 +188,19 @@ def _folded(fold: Fold) -> Call:
     return call
 
 
-def folds(site: Site) -> Iterator[Altered]:
+def folds(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A BatchNorm of another formula."""
     if isinstance(site.spec, BatchNorm) and site.layer.call is forward:
         for fold, text, fix in FOLDS:
             yield called(site, _folded(fold), text, fix)._replace(rare=True)
 
 
-def _shape(site: Site, spec: LayerSpec) -> Shape:
+def _shape(site: SuspectLayer, spec: LayerSpec) -> Shape:
     """The shape of a layer's first output, as another spec has it."""
     return spec.output_shapes(site.model.shape(site.node.inputs[0]))[0]
 
 
-def exchanged(site: Site) -> Iterator[Altered]:
+def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Two layers of one kind and size, one right after the other, that run in the other order."""
     node, model = site.node, site.model
     if not parts(site.spec) or len(node.inputs) != 1 or node.states or node.mask is not None:
@@ -224,7 +224,7 @@ def exchanged(site: Site) -> Iterator[Altered]:
     yield called(site, call, f"{text}weights.", fix)
 
 
-def twice(site: Site) -> Iterator[Altered]:
+def twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer that is applied to its own output once more."""
     node = site.node
     if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
@@ -240,7 +240,7 @@ def twice(site: Site) -> Iterator[Altered]:
         yield called(site, again, text, "Apply it once.")._replace(rare=True)
 
 
-def causal(site: Site) -> Iterator[Altered]:
+def causal(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A causal convolution that is padded at its end, or reads time from its end."""
     spec: Any = site.spec
     if not isinstance(spec, (Conv, DepthwiseConv)) or spec.padding != "causal":
@@ -264,11 +264,11 @@ def causal(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("missing-layer", left_out),
-    Row("norm-order", orders),
-    Row("swapped-layers", exchanged),
-    Row("norm-axis", norm_axes),
-    Row("norm-formula", folds),
-    Row("repeated-layer", twice),
-    Row("causal", causal),
+    Mistake("missing-layer", left_out),
+    Mistake("norm-order", orders),
+    Mistake("swapped-layers", exchanged),
+    Mistake("norm-axis", norm_axes),
+    Mistake("norm-formula", folds),
+    Mistake("repeated-layer", twice),
+    Mistake("causal", causal),
 )

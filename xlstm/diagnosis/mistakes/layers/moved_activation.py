@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.layers.activations import PLAIN, words
 from xlstm.diagnosis.mistakes.layers.layer_order import Reordered, plain
 from xlstm.ir.layers import Activation, Conv, Dense, DepthwiseConv, LayerSpec, TimeDistributed
@@ -30,7 +30,7 @@ def _before(name: str) -> Call:
     return call
 
 
-def own_activation(site: Site) -> Iterator[Altered]:
+def own_activation(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer's activation that its input goes through, and its output does not."""
     spec, name = site.spec, site.node.name
     if not isinstance(spec, LAYERS) or spec.activation == "linear":
@@ -42,7 +42,7 @@ def own_activation(site: Site) -> Iterator[Altered]:
         yield called(site, call, f"{text} a applies it after.", fix)
 
 
-def layer_after(site: Site) -> Iterator[Altered]:
+def layer_after(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer that is an activation, and comes before the layer that it follows."""
     node, model = site.node, site.model
     if not isinstance(site.spec, (Activation, *PLAIN)) or len(node.inputs) != 1:
@@ -56,6 +56,6 @@ def layer_after(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("activation-place", own_activation),
-    Row("activation-place", layer_after),
+    Mistake("activation-place", own_activation),
+    Mistake("activation-place", layer_after),
 )

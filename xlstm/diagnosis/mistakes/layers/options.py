@@ -8,7 +8,14 @@ from dataclasses import fields, replace
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, parts, pieces, with_tensors
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    parts,
+    pieces,
+    with_tensors,
+)
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.ir.layers import (
     Activation,
@@ -54,7 +61,7 @@ def _as_if_first(x: Array) -> Array:
     return np.moveaxis(x.reshape(len(x), x.shape[-1], *x.shape[1:-1]), 1, -1)
 
 
-def _for_windows(site: Site) -> Iterator[Altered]:
+def _for_windows(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(site.spec, WINDOWS) and len(site.node.inputs) == 1:
         text = "Your input is reshaped to channels first where its axes had to be moved."
         yield _as_called(site, _before(_as_if_first), text, "Use x.movedim(-1, 1).")
@@ -63,7 +70,7 @@ def _for_windows(site: Site) -> Iterator[Altered]:
 WINDOWS = (Conv, ConvTranspose, DepthwiseConv, Pool, GlobalPool)
 
 
-def channels_order(site: Site) -> Iterator[Altered]:
+def channels_order(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Numbers flattened or reshaped channels first."""
     yield from _for_windows(site)
     own = site.spec
@@ -77,11 +84,11 @@ def channels_order(site: Site) -> Iterator[Altered]:
         yield _as_called(site, _reshaped_first, text, fix)
 
 
-def _as_called(site: Site, call: Call, text: str, fix: str) -> Altered:
-    return Altered(replace(site.layer, call=call), site.said(text, fix), text)
+def _as_called(site: SuspectLayer, call: Call, text: str, fix: str) -> AlteredLayer:
+    return AlteredLayer(replace(site.layer, call=call), site.said(text, fix), text)
 
 
-def offsets(site: Site) -> Iterator[Altered]:
+def offsets(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Row numbers one too high or too low; a first row of zeros."""
     own = pieces(site.spec)[0].specs[0]
     if not isinstance(own, Embedding):
@@ -104,15 +111,17 @@ def offsets(site: Site) -> Iterator[Altered]:
         text = f"Row {row} of your embedding is zeros (padding_idx)."
         layer = with_tensors(site.layer, {"table": zeroed})
         fix = "Leave padding_idx out: a's row is not zeros."
-        yield Altered(layer, site.said(text, fix), f"padding {row}", ("table",))
+        yield AlteredLayer(layer, site.said(text, fix), f"padding {row}", ("table",))
     if rows > 1:
         for by in (1, -1):
             text = f"The rows of your embedding are moved by {by}."
             layer = with_tensors(site.layer, {"table": np.roll(table, by, axis=0)})
-            yield Altered(layer, site.said(text, "Move them back."), f"rolled {by}", ("table",))
+            yield AlteredLayer(
+                layer, site.said(text, "Move them back."), f"rolled {by}", ("table",)
+            )
 
 
-def missing(site: Site) -> Iterator[Altered]:
+def missing(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer without weights that is left out."""
     same = len(site.node.inputs) == 1 and len(site.node.shapes) == 1
     before = site.node.inputs[0] if site.node.inputs else None
@@ -127,7 +136,7 @@ def _reversed_inputs(spec: LayerSpec, inputs: list[Array], context: Context) -> 
     return forward(spec, inputs[::-1], context)
 
 
-def joined(site: Site) -> Iterator[Altered]:
+def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Inputs in the other order; another way to join them."""
     if isinstance(site.spec, (Merge, Concatenate)) and len(site.node.inputs) > 1:
         text = "Your inputs are joined in the other order."
@@ -144,7 +153,7 @@ def _repeated_last(spec: LayerSpec, inputs: list[Array], context: Context) -> li
     return [np.concatenate([np.zeros_like(y[:, 1:]), y[:, :1]], axis=1)]
 
 
-def repeats(site: Site) -> Iterator[Altered]:
+def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A vector that is not repeated."""
     if isinstance(site.spec, RepeatVector) and site.spec.times > 1:
         for call, which in ((_repeated_once, "first"), (_repeated_last, "last")):
@@ -155,7 +164,7 @@ def repeats(site: Site) -> Iterator[Altered]:
 TEMPERATURES = (2.0, 0.5, 10.0, 0.1, 3.0, 4.0, 5.0, 100.0, 0.01)
 
 
-def temperatures(site: Site) -> Iterator[Altered]:
+def temperatures(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A softmax of logits that are divided by a number."""
     spec = site.spec
     if getattr(spec, "activation", "") != "softmax" or not isinstance(spec, (Dense, Activation)):
@@ -168,7 +177,7 @@ def temperatures(site: Site) -> Iterator[Altered]:
         text = f"The logits of your softmax are scaled, divided by {number:g} (a temperature)."
         layer = replace(site.layer, formulas={**site.layer.formulas, "output": cooled})
         say = site.said(text, "Leave the factor out.")
-        yield Altered(layer, say, f"temperature {number}", rare=True)
+        yield AlteredLayer(layer, say, f"temperature {number}", rare=True)
 
 
 def _variance(ddof: int, outside: bool) -> Call:
@@ -187,7 +196,7 @@ def _variance(ddof: int, outside: bool) -> Call:
     return call
 
 
-def norms(site: Site) -> Iterator[Altered]:
+def norms(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """LayerNorm by other formulas."""
     if isinstance(site.spec, LayerNorm) and not site.spec.groups and site.spec.features > 1:
         for ddof, outside in ((1, False), (0, True), (1, True)):
@@ -230,7 +239,7 @@ VALUES: dict[str, tuple[object, ...]] = {
 """Values to try for options by name; those that a spec refuses are left out."""
 
 
-def options(site: Site) -> Iterator[Altered]:
+def options(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Any other option of the layer."""
     for field in fields(pieces(site.spec)[0].specs[0]):
         value = getattr(pieces(site.spec)[0].specs[0], field.name)
@@ -244,12 +253,12 @@ def options(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("channels-order", channels_order),
-    Row("embedding-offset", offsets),
-    Row("option", joined),
-    Row("missing-layer", missing),
-    Row("other-repeat", repeats),
-    Row("softmax-scale", temperatures),
-    Row("epsilon", norms),
-    Row("option", options),
+    Mistake("channels-order", channels_order),
+    Mistake("embedding-offset", offsets),
+    Mistake("option", joined),
+    Mistake("missing-layer", missing),
+    Mistake("other-repeat", repeats),
+    Mistake("softmax-scale", temperatures),
+    Mistake("epsilon", norms),
+    Mistake("option", options),
 )

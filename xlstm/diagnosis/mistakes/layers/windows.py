@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.layers.options import WINDOWS
 from xlstm.ir.layers import Bidirectional, Conv, DepthwiseConv, LayerSpec, Recurrent
 from xlstm.ir.types import Array
@@ -42,7 +42,7 @@ def _padded(mode: Any) -> Call:
     return call
 
 
-def paddings(site: Site) -> Iterator[Altered]:
+def paddings(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A convolution that is padded with something else than zeros."""
     spec = site.spec
     if not isinstance(spec, (Conv, DepthwiseConv)) or spec.padding == "valid":
@@ -61,7 +61,7 @@ def _read(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]
     return forward(spec, [_viewed(inputs[0]), *inputs[1:]], context)
 
 
-def viewed(site: Site) -> Iterator[Altered]:
+def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """The output of a convolution or pool that is reshaped, not transposed, for a sequence."""
     if not isinstance(site.spec, (Recurrent, Bidirectional)) or site.layer.call is not forward:
         return
@@ -73,7 +73,7 @@ def viewed(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("padding", paddings),
-    Row("channels-order", viewed),
+    Mistake("padding", paddings),
+    Mistake("channels-order", viewed),
 )
 """After the other options of a convolution."""

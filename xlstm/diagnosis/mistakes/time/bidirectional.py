@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.layers.activations import with_options
 from xlstm.ir.layers import MERGES, Bidirectional, LayerSpec
 from xlstm.ir.types import Array
@@ -209,15 +209,15 @@ MASKED: tuple[tuple[str, Call, str, str], ...] = (
 """The same for layers with a mask."""
 
 
-def masked_joins(site: Site) -> Iterator[tuple[str, Altered]]:
+def masked_joins(site: SuspectLayer) -> Iterator[tuple[str, AlteredLayer]]:
     """Halves that read sequence and mask from different ends."""
     if site.node.mask is not None and isinstance(site.spec, Bidirectional):
         for cause, call, text, fix in MASKED:
             yield cause, called(site, call, text, fix)
 
 
-def _joins(cause: str) -> Row:
-    def alter(site: Site) -> Iterator[Altered]:
+def _joins(cause: str) -> Mistake:
+    def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         spec = site.spec
         for own, sequences, call, text, fix in JOINED:
             fits = isinstance(spec, Bidirectional) and sequences in (None, spec.return_sequences)
@@ -225,10 +225,10 @@ def _joins(cause: str) -> Row:
                 yield called(site, call, text, fix)
         yield from (altered for own, altered in masked_joins(site) if own == cause)
 
-    return Row(cause, alter)
+    return Mistake(cause, alter)
 
 
-def merges(site: Site) -> Iterator[Altered]:
+def merges(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Halves joined in another way."""
     if isinstance(site.spec, Bidirectional):
         for how in MERGES:
@@ -238,10 +238,10 @@ def merges(site: Site) -> Iterator[Altered]:
                 fix = f"Join them by {site.spec.merge}."
                 if spec is not None:
                     layer = replace(site.layer, spec=spec)
-                    yield Altered(layer, site.said(text, fix), f"merge {how}")
+                    yield AlteredLayer(layer, site.said(text, fix), f"merge {how}")
 
 
-def halves_twice(site: Site) -> Iterator[Altered]:
+def halves_twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """One half joined with itself; of last steps end to end `other-state` says which h is taken."""
     spec = site.spec
     if not isinstance(spec, Bidirectional) or spec.merge == "none":
@@ -272,7 +272,7 @@ OTHERS: tuple[tuple[str, Callable[[Array, Array], Array]], ...] = (
 """Other things than the merges of the hub that are written for them."""
 
 
-def other_merges(site: Site) -> Iterator[Altered]:
+def other_merges(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Halves joined by what is no merge of a framework's."""
     spec = site.spec
     if not isinstance(spec, Bidirectional) or spec.merge in ("concat", "none"):
@@ -295,9 +295,9 @@ ROWS = (
     _joins("unturned-backward"),
     _joins("last-of-backward"),
     _joins("swapped-outputs"),
-    Row("merge-mode", merges),
-    Row("merge-mode", other_merges),
-    Row("merge-mode", halves_twice),
+    Mistake("merge-mode", merges),
+    Mistake("merge-mode", other_merges),
+    Mistake("merge-mode", halves_twice),
     _joins("go-backwards"),
     _joins("mask-ignored"),
 )

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    called,
+    pieces,
+)
 from xlstm.diagnosis.mistakes.layers.activations import HARD, words
 from xlstm.diagnosis.mistakes.time.bidirectional import each
 from xlstm.ir.graph import Edge
@@ -251,7 +257,7 @@ class _OneGate:
 ONE_GATE = ("tanh", "linear", "sigmoid", *HARD, "relu")
 
 
-def one_gate(site: Site) -> Iterator[Altered]:
+def one_gate(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another activation of a single gate."""
     specs = _specs(site)
     for kind, gates in ((LSTM, "ifo"), (GRU, "rz")):
@@ -274,18 +280,18 @@ def _giving_c(spec: Any, x: Array, context: Context) -> list[Array]:
     return recurrent(spec, x, context, hold=hold)
 
 
-def other_state(site: Site) -> Iterator[Altered]:
+def other_state(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Cell states in place of outputs."""
     if all(isinstance(spec, LSTM) and not spec.projection for spec in _specs(site)):
         text = "Your layer gives its cell state c for h at each step."
         yield called(site, each(_giving_c), text, "Keep h of each step.")._replace(rare=True)
 
 
-def _specs(site: Site) -> list[LayerSpec]:
+def _specs(site: SuspectLayer) -> list[LayerSpec]:
     return [*pieces(site.spec)[0].specs]
 
 
-def formulas(site: Site) -> Iterator[Altered]:
+def formulas(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A cell of another formula."""
     specs = _specs(site)
     for kind, rows in ((LSTM, CELLS), (GRU, GRUS)):
@@ -294,7 +300,7 @@ def formulas(site: Site) -> Iterator[Altered]:
                 yield called(site, _stepped(build), text, fix)._replace(rare=True)
 
 
-def exchanged(site: Site) -> Iterator[Altered]:
+def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """States that a loop exchanges at each step."""
     if all(isinstance(spec, LSTM) and not spec.projection for spec in _specs(site)):
         for build, text, fix in EXCHANGED:
@@ -369,7 +375,7 @@ class _Raw:
         return self.call(spec, [inputs[-1]], context)
 
 
-def unheld(site: Site) -> Iterator[Altered]:
+def unheld(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask that some of the states obey, or that sets them to zeros."""
     specs = [s for s in _specs(site) if isinstance(s, Recurrent) and not isinstance(s, ConvLSTM)]
     if site.node.mask is None or not specs:
@@ -385,9 +391,9 @@ def unheld(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("cell-formula", formulas),
-    Row("initial-state", exchanged),
-    Row("other-state", other_state),
-    Row("gate-activation", one_gate),
-    Row("mask-ignored", unheld),
+    Mistake("cell-formula", formulas),
+    Mistake("initial-state", exchanged),
+    Mistake("other-state", other_state),
+    Mistake("gate-activation", one_gate),
+    Mistake("mask-ignored", unheld),
 )

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer
 from xlstm.ir.layers import (
     Bidirectional,
     Dense,
@@ -137,7 +137,7 @@ NUMBERS: tuple[tuple[str, Change], ...] = (
 """Sentence and change, for inputs of numbers."""
 
 
-def changed(site: Site) -> Iterator[Altered]:
+def changed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another input of a layer that reads one of the model's; of recurrent layers any."""
     if not site.node.inputs or site.layer.call is not forward:
         return
@@ -158,7 +158,7 @@ def changed(site: Site) -> Iterator[Altered]:
         options.append(("Your input is turned round in time.", lambda x: x[:, ::-1]))
     for text, change in options:
         layer = replace(site.layer, call=_read(change))
-        yield Altered(layer, site.said(text, "Pass it as it is."), text, rare=True)
+        yield AlteredLayer(layer, site.said(text, "Pass it as it is."), text, rare=True)
 
 
-ROWS = (Row("other-input", changed),)
+ROWS = (Mistake("other-input", changed),)

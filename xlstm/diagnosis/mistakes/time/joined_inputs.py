@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.layers import Bidirectional, Concatenate, LayerSpec, Merge, Recurrent
@@ -47,13 +47,13 @@ def _without(number: int) -> Call:
     return _with(lambda xs: [x for n, x in enumerate(xs) if n != number])
 
 
-def _labels(site: Site) -> list[str]:
+def _labels(site: SuspectLayer) -> list[str]:
     """Names of the inputs where all are of one shape; none otherwise."""
     shapes = {site.model.shape(edge) for edge in site.node.inputs}
     return [_label(site.model, edge) for edge in site.node.inputs] if len(shapes) == 1 else []
 
 
-def left_out(site: Site) -> Iterator[Altered]:
+def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A sum, or another way to merge, without one of its inputs."""
     labels = _labels(site)
     if not isinstance(site.spec, Merge) or len(labels) < 2:
@@ -73,7 +73,7 @@ SHIFTS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
 )
 
 
-def shifted(site: Site) -> Iterator[Altered]:
+def shifted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A sum one of whose sequences is one step off."""
     labels = _labels(site)
     if not isinstance(site.spec, Merge) or len(labels) != 2 or len(site.node.shape) != 2:
@@ -99,7 +99,7 @@ def _interleaved(inputs: Sequence[Array]) -> Array:
     return both.reshape(len(both), -1)
 
 
-def joined(site: Site) -> Iterator[Altered]:
+def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Two arrays of one shape of which one is joined twice, or which are joined by a view."""
     labels = _labels(site)
     if not isinstance(site.spec, Concatenate) or len(labels) != 2:
@@ -120,7 +120,7 @@ def joined(site: Site) -> Iterator[Altered]:
     )
     for view, text in views:
         layer = replace(site.layer, call=_seen(view))
-        yield Altered(layer, site.said(text, MOVE), text, rare=True)
+        yield AlteredLayer(layer, site.said(text, MOVE), text, rare=True)
 
 
 def _seen(view: Callable[[Sequence[Array]], Array]) -> Call:
@@ -128,7 +128,7 @@ def _seen(view: Callable[[Sequence[Array]], Array]) -> Call:
 
 
 ROWS = (
-    Row("missing-input", left_out),
-    Row("other-input", shifted),
-    Row("repeated-input", joined),
+    Mistake("missing-input", left_out),
+    Mistake("other-input", shifted),
+    Mistake("repeated-input", joined),
 )

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    called,
+    pieces,
+)
 from xlstm.diagnosis.mistakes.time.bidirectional import Run, each
 from xlstm.ir.layers import LSTM, Bidirectional, ConvLSTM, Recurrent
 from xlstm.ir.types import Array
@@ -21,7 +27,7 @@ Carry = Callable[[States, States], States]
 
 
 def _start(spec: Recurrent, x: Array, context: Context) -> States:
-    """What the states start from."""
+    """The values that the states start from."""
     shapes: Any = spec.state_shapes()
     return list(context.states) or [np.zeros((len(x), *shape), x.dtype) for shape in shapes]
 
@@ -70,7 +76,7 @@ REVERSED = (
 )
 
 
-def _follows_loop(site: Site) -> bool:
+def _follows_loop(site: SuspectLayer) -> bool:
     """True for a layer that gives its last step and reads every step of another loop."""
     spec: Any = site.spec
     before: Any = site.model.node(site.node.inputs[0].node).spec
@@ -78,7 +84,7 @@ def _follows_loop(site: Site) -> bool:
     return alike and not spec.return_sequences and bool(before.return_sequences)
 
 
-def carried(site: Site) -> Iterator[Altered]:
+def carried(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """States that a loop does not hand on."""
     specs = pieces(site.spec)[0].specs
     if not all(isinstance(s, Recurrent) and not isinstance(s, ConvLSTM) for s in specs):
@@ -121,7 +127,7 @@ SHIFTS: tuple[tuple[Shift, str, str], ...] = (
 )  # fmt: skip
 
 
-def shifted(site: Site) -> Iterator[Altered]:
+def shifted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Outputs that are kept one step late or early."""
     spec: Any = site.spec
     both = isinstance(spec, Bidirectional)
@@ -132,6 +138,6 @@ def shifted(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("state-lost", carried),
-    Row("shifted-output", shifted),
+    Mistake("state-lost", carried),
+    Mistake("shifted-output", shifted),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.returned_piece import Held, Picked
 from xlstm.ir.layers import (
     Bidirectional,
@@ -52,7 +52,7 @@ def _short(steps: slice) -> Call:
     return call
 
 
-def _reads_input(site: Site) -> bool:
+def _reads_input(site: SuspectLayer) -> bool:
     """True for a layer that reads a sequence which is the model's own input."""
     first = site.node.inputs[0]
     if not isinstance(site.model.node(first.node).spec, Input):
@@ -65,7 +65,7 @@ def _reads_input(site: Site) -> bool:
     return axes == 2 and isinstance(site.spec, (Conv, Dense, Masking))
 
 
-def lost(site: Site) -> Iterator[Altered]:
+def lost(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A sequence that is read without its first or its last step."""
     if site.layer.call is not forward or not site.node.inputs:
         return
@@ -76,7 +76,7 @@ def lost(site: Site) -> Iterator[Altered]:
             yield called(site, _short(steps), text, fix)._replace(rare=True)
 
 
-def pools(site: Site) -> Iterator[Altered]:
+def pools(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A pool over time that leaves a step out, or whose windows begin one step early."""
     spec: Any = site.spec
     if isinstance(spec, Pool) and len(spec.window) == 1:
@@ -89,7 +89,7 @@ def pools(site: Site) -> Iterator[Altered]:
             yield called(site, _short(steps), text, "Pool over all steps.")._replace(rare=True)
 
 
-def _windows(site: Site, spec: Pool) -> Iterator[Altered]:
+def _windows(site: SuspectLayer, spec: Pool) -> Iterator[AlteredLayer]:
     """Padding around the windows of a pool, whose numbers count for nothing or for zeros."""
     for fill, what in ((-np.inf, "one step"), (0.0, "one step of zeros")):
         if spec.how != "max" and not np.isfinite(fill):
@@ -112,7 +112,7 @@ def _windows(site: Site, spec: Pool) -> Iterator[Altered]:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _LostStep:
     """Takes one step of every step."""
 
     number: int
@@ -121,7 +121,7 @@ class _Step:
         return held.out[:, self.number]
 
 
-def _tried(site: Site) -> range:
+def _tried(site: SuspectLayer) -> range:
     """Steps of a layer's input that may be taken for the last one, but for those at its ends."""
     steps = site.model.shape(site.node.inputs[0])[0]
     return range(1, min(steps - 2, LONG) if steps else USUAL)
@@ -132,16 +132,16 @@ def _said(number: int) -> tuple[str, str]:
     return f"{text} that ends there.", "Take out[:, -1]."
 
 
-def slices(site: Site) -> Iterator[Altered]:
+def slices(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A step in the middle where a model takes the last one by itself."""
     spec = site.spec
     if isinstance(spec, Slice) and spec.axis == 0 and spec.drop and spec.start == -1:
         for number in _tried(site):
             layer = replace(site.layer, spec=replace(spec, start=number))
-            yield Altered(layer, site.said(*_said(number)), f"step {number}", rare=True)
+            yield AlteredLayer(layer, site.said(*_said(number)), f"step {number}", rare=True)
 
 
-def others(site: Site) -> Iterator[Altered]:
+def others(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A step in the middle for the last one."""
     yield from slices(site)
     spec = site.spec
@@ -151,16 +151,16 @@ def others(site: Site) -> Iterator[Altered]:
         return
     if isinstance(spec, Bidirectional) and spec.merge == "none":
         return
-    shared = Picked(_Step(0))
+    shared = Picked(_LostStep(0))
     for number in _tried(site):
-        layer = replace(site.layer, call=replace(shared, pick=_Step(number)))
-        yield Altered(layer, site.said(*_said(number)), f"step {number}", rare=True)
+        layer = replace(site.layer, call=replace(shared, pick=_LostStep(number)))
+        yield AlteredLayer(layer, site.said(*_said(number)), f"step {number}", rare=True)
 
 
-POOLS = (Row("pooled-steps", pools),)
+POOLS = (Mistake("pooled-steps", pools),)
 """Tried before outputs that are shifted: the maximum over shifted steps is the same."""
 
 ROWS = (
-    Row("other-step", others),
-    Row("lost-step", lost),
+    Mistake("other-step", others),
+    Mistake("lost-step", lost),
 )

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called, pieces
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    called,
+    pieces,
+)
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
 from xlstm.ir.layers import Bidirectional, LayerSpec, Masking, Recurrent
@@ -18,16 +24,16 @@ from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
 
-def masks_ignored(site: Site) -> Iterator[Altered]:
+def masks_ignored(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask that is not obeyed."""
     if site.node.mask is not None and site.layer.masked:
         layer = replace(site.layer, masked=False)
         text = "Your layer does not obey the mask: padded steps count."
         fix = "Hold the state and the output at masked steps."
-        yield Altered(layer, site.said(text, fix), "mask-ignored")
+        yield AlteredLayer(layer, site.said(text, fix), "mask-ignored")
 
 
-def alone(site: Site) -> Iterator[Altered]:
+def alone(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask that is not obeyed by the one layer that has it: there it is to be mended."""
     if sum(node.mask == site.node.mask for node in site.model.layers) == 1:
         yield from masks_ignored(site)
@@ -85,7 +91,7 @@ def _packed_steps(spec: LayerSpec, inputs: list[Array], context: Context) -> lis
     return forward(spec, inputs, replace(context, mask=mask))
 
 
-def masks_half_obeyed(site: Site) -> Iterator[Altered]:
+def masks_half_obeyed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask that the output obeys and the state does not; a mask from the other end."""
     if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
         return
@@ -96,13 +102,13 @@ def masks_half_obeyed(site: Site) -> Iterator[Altered]:
     yield called(site, _other_end, text, "Turn the mask round in time.")
 
 
-def one_turned(site: Site) -> Iterator[Altered]:
+def one_turned(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A sequence read in the other direction, and its mask in the right one."""
     if site.node.mask is not None and isinstance(site.spec, Recurrent):
         spec = replace(site.spec, go_backwards=not site.spec.go_backwards)
         text = "Your layer reads the sequence, but not the mask, in the other direction."
         layer = replace(site.layer, spec=spec, call=_other_end)
-        yield Altered(layer, site.said(text, "Turn both or neither."), text)
+        yield AlteredLayer(layer, site.said(text, "Turn both or neither."), text)
 
 
 def _turned_mask(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
@@ -110,7 +116,7 @@ def _turned_mask(spec: LayerSpec, inputs: list[Array], context: Context) -> list
     return forward(spec, inputs, replace(context, mask=mask))
 
 
-def masks_zeroed(site: Site) -> Iterator[Altered]:
+def masks_zeroed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Zeros at masked steps where the output is held, and the reverse."""
     if site.node.mask is None or not site.layer.masked:
         return
@@ -123,7 +129,7 @@ def masks_zeroed(site: Site) -> Iterator[Altered]:
         yield from optioned(site, text, f"Let them give {wants}.", zero_output_for_mask=zero)
     text = "Your mask has the other sense: True where a step is padding."
     turned = replace(site.layer, call=_turned_mask)
-    yield Altered(turned, site.said(text, "Negate it."), "mask-turned")
+    yield AlteredLayer(turned, site.said(text, "Negate it."), "mask-turned")
 
 
 def _unmasked(_spec: LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
@@ -134,7 +140,7 @@ def _packed(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Arra
     return [inputs[0], as_packed(forward(spec, inputs, context)[1])]
 
 
-def maskings(site: Site) -> Iterator[Altered]:
+def maskings(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """No Masking at all, so that the padding's own numbers are read; packed sequences for it."""
     if isinstance(site.spec, Masking):
         text = f"Your model does not mask: steps of {site.spec.value:g} count, as such numbers."
@@ -143,10 +149,10 @@ def maskings(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("mask-ignored", alone),
-    Row("mask-ignored", maskings),
-    Row("mask-ignored", masks_ignored),
-    Row("mask-ignored", masks_half_obeyed),
-    Row("mask-zeroed", masks_zeroed),
-    Row("go-backwards", one_turned),
+    Mistake("mask-ignored", alone),
+    Mistake("mask-ignored", maskings),
+    Mistake("mask-ignored", masks_ignored),
+    Mistake("mask-ignored", masks_half_obeyed),
+    Mistake("mask-zeroed", masks_zeroed),
+    Mistake("go-backwards", one_turned),
 )

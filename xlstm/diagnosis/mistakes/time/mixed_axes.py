@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
@@ -62,7 +62,7 @@ def _stacked(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Arr
     return [y if own.return_sequences else y[:, -1], *states]
 
 
-def _pointwise(site: Site) -> bool:
+def _pointwise(site: SuspectLayer) -> bool:
     """True for a Dense that every step goes through by itself."""
     return isinstance(site.spec, Dense) and len(site.node.shape) == 2
 
@@ -73,7 +73,7 @@ STACKED = (
 )
 
 
-def stacks(site: Site) -> Iterator[Altered]:
+def stacks(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Steps of a layer that land in other samples."""
     spec = site.spec
     if isinstance(spec, (Recurrent, Bidirectional)) and not isinstance(spec, ConvLSTM):
@@ -87,7 +87,7 @@ def _exchanged(spec: LayerSpec, inputs: list[Array], context: Context) -> list[A
     return [_time_as_batch(y) for y in forward(spec, inputs, context)]
 
 
-def outputs(site: Site) -> Iterator[Altered]:
+def outputs(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """An output of the model for every step, viewed with batch and time exchanged."""
     if _pointwise(site) and Edge(site.node.name) in site.model.outputs:
         text = "Your output is viewed in the shape (time, batch, units), its first axes in the"
@@ -96,7 +96,7 @@ def outputs(site: Site) -> Iterator[Altered]:
         yield called(site, Whole(_exchanged), text, fix)._replace(rare=True)
 
 
-def flattened(site: Site) -> Iterator[Altered]:
+def flattened(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Steps that are flattened from the last one to the first."""
     flat = isinstance(site.spec, (Flatten, Reshape)) and len(site.node.shape) == 1
     if flat and len(site.model.shape(site.node.inputs[0])) == 2:
@@ -105,7 +105,7 @@ def flattened(site: Site) -> Iterator[Altered]:
         yield called(site, call, text, "Flatten them as they are.")._replace(rare=True)
 
 
-def repeats(site: Site) -> Iterator[Altered]:
+def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A vector repeated along another axis and viewed in the right shape."""
     spec = site.spec
     if not isinstance(spec, RepeatVector) or spec.times < 2:
@@ -121,7 +121,7 @@ def repeats(site: Site) -> Iterator[Altered]:
         text += f" mixed with those of other {'samples' if axis == 'batch' else 'units'}."
         layer = replace(site.layer, call=_instead(change))
         fix = "Repeat it along a new axis 1, time."
-        yield Altered(layer, site.said(text, fix), f"repeat {number}", rare=True)
+        yield AlteredLayer(layer, site.said(text, fix), f"repeat {number}", rare=True)
 
 
 def _instead(change: Change) -> Call:
@@ -129,8 +129,8 @@ def _instead(change: Change) -> Call:
 
 
 ROWS = (
-    Row("other-repeat", repeats),
-    Row("mixed-samples", stacks),
-    Row("mixed-samples", outputs),
-    Row("go-backwards", flattened),
+    Mistake("other-repeat", repeats),
+    Mistake("mixed-samples", stacks),
+    Mistake("mixed-samples", outputs),
+    Mistake("go-backwards", flattened),
 )

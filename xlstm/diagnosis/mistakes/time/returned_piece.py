@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.layers import (
@@ -280,7 +280,7 @@ def _alternating(held: Held) -> Array:
     return y.reshape(*y.shape[:-2], -1)
 
 
-def taken(site: Site, cause: str) -> Iterator[Altered]:
+def taken(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     """Another piece for the last step of a layer, or of both halves."""
     spec = site.spec
     if not isinstance(spec, (Recurrent, Bidirectional)) or spec.return_sequences:
@@ -299,7 +299,7 @@ def taken(site: Site, cause: str) -> Iterator[Altered]:
     for own, pick, text, fix in options:
         if own == cause:
             layer = replace(site.layer, call=Picked(pick, also, runs))
-            yield Altered(layer, site.said(text, fix), text, rare=True)
+            yield AlteredLayer(layer, site.said(text, fix), text, rare=True)
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ class OfStates:
         return [self.pick(Held(out, dict(zip(self.names, states, strict=True))))]
 
 
-def joined_states(site: Site, cause: str) -> Iterator[Altered]:
+def joined_states(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     """Another piece where a model joins the h of two halves itself, as PyTorch's modules do."""
     edges = site.node.inputs
     node = site.model.node(edges[0].node)
@@ -345,7 +345,7 @@ def joined_states(site: Site, cause: str) -> Iterator[Altered]:
     for own, pick, text, fix in (swapped, *_of_both(spec, [])):
         if own == cause:
             layer = replace(site.layer, call=OfStates(pick, names, also))
-            yield Altered(layer, site.said(text, fix), text, rare=True)
+            yield AlteredLayer(layer, site.said(text, fix), text, rare=True)
 
 
 def _instead(change: Callable[[Array], Array]) -> Call:
@@ -357,7 +357,7 @@ def _step(number: int) -> Callable[[Array], Array]:
     return lambda x: x[:, number]
 
 
-def pooled(site: Site) -> Iterator[Altered]:
+def pooled(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """One step for a mean over time, or a mean for one step."""
     spec: Any = site.spec
     first = site.node.inputs[0]
@@ -369,13 +369,17 @@ def pooled(site: Site) -> Iterator[Altered]:
         wants, fix = f"the {words} over time", f"Take the {words} over time."
         for number, piece in ((-1, "the last step"), (0, "the first step")):
             layer = replace(site.layer, call=_instead(_step(number)))
-            yield Altered(layer, site.said(f"You take {piece} for {wants}.", fix), piece, rare=True)
+            yield AlteredLayer(
+                layer, site.said(f"You take {piece} for {wants}.", fix), piece, rare=True
+            )
         before = site.model.node(first.node).spec
         if isinstance(before, Bidirectional) and before.merge == "concat":
             n = before.forward.width
             call = _instead(lambda x: np.concatenate([x[:, -1, :n], x[:, 0, n:]], -1))
             text = f"You take both halves' last states, h_n, for {wants}."
-            yield Altered(replace(site.layer, call=call), site.said(text, fix), "h_n", rare=True)
+            yield AlteredLayer(
+                replace(site.layer, call=call), site.said(text, fix), "h_n", rare=True
+            )
     elif isinstance(spec, Slice) and spec.axis == 0 and spec.drop:
         wants = "the last step" if spec.start == -1 else f"step {spec.start}"
     else:
@@ -384,7 +388,7 @@ def pooled(site: Site) -> Iterator[Altered]:
         if how != POOLED.get(getattr(spec, "how", "")):
             layer = replace(site.layer, call=_instead(_reduced(formula, 1)))
             text = f"You take the {how} over time for {wants}."
-            yield Altered(layer, site.said(text, f"Take {wants}."), text, rare=True)
+            yield AlteredLayer(layer, site.said(text, f"Take {wants}."), text, rare=True)
 
 
 def _reading(change: Callable[[Array], Array]) -> Call:
@@ -392,17 +396,19 @@ def _reading(change: Callable[[Array], Array]) -> Call:
     return lambda spec, inputs, context: forward(spec, [change(inputs[0]), *inputs[1:]], context)
 
 
-def viewed(site: Site) -> Iterator[Altered]:
+def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A sequence viewed in another shape where its first axes had to be exchanged."""
     spec = site.spec
     if not isinstance(spec, (Recurrent, Bidirectional)) or isinstance(spec, ConvLSTM):
         return
     text = f"Your input {VIEWED}"
     change = _reading(lambda x: _as_time_first(x).swapaxes(0, 1))
-    yield Altered(replace(site.layer, call=change), site.said(text, MOVE), "in", rare=True)
+    yield AlteredLayer(replace(site.layer, call=change), site.said(text, MOVE), "in", rare=True)
     text = "Your input (batch, time, features) is viewed as (batch, features, time)."
     change = _reading(lambda x: x.reshape(len(x), x.shape[2], x.shape[1]).swapaxes(1, 2))
-    yield Altered(replace(site.layer, call=change), site.said(text, MOVE), "features", rare=True)
+    yield AlteredLayer(
+        replace(site.layer, call=change), site.said(text, MOVE), "features", rare=True
+    )
     if spec.return_sequences:
 
         def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
@@ -410,22 +416,22 @@ def viewed(site: Site) -> Iterator[Altered]:
             return [_as_time_first(y).swapaxes(0, 1), *more]
 
         text = f"Your out {VIEWED}"
-        yield Altered(replace(site.layer, call=call), site.said(text, MOVE), "out", rare=True)
+        yield AlteredLayer(replace(site.layer, call=call), site.said(text, MOVE), "out", rare=True)
 
 
-def _taken(cause: str) -> Row:
-    def alter(site: Site) -> Iterator[Altered]:
+def _taken(cause: str) -> Mistake:
+    def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield from taken(site, cause)
         yield from joined_states(site, cause)
 
-    return Row(cause, alter)
+    return Mistake(cause, alter)
 
 
 ROWS = (
     _taken("other-state"),
     _taken("pooled-steps"),
-    Row("pooled-steps", pooled),
+    Mistake("pooled-steps", pooled),
     _taken("mixed-samples"),
     _taken("swapped-outputs"),
-    Row("mixed-samples", viewed),
+    Mistake("mixed-samples", viewed),
 )

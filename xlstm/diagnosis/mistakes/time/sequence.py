@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.bidirectional import each, mask_turned, whole
 from xlstm.ir.layers import Bidirectional, LayerSpec, Recurrent, Reverse, Slice
 from xlstm.ir.types import Array
@@ -22,7 +22,7 @@ def _turned(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Arra
     return [first[:, ::-1], *states]
 
 
-def directions(site: Site) -> Iterator[Altered]:
+def directions(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A recurrent layer that reads in the other direction; its output turned round."""
     spec = site.spec
     turns = isinstance(spec, Slice) and spec.axis == 0 and (spec.step or 1) < 0
@@ -35,12 +35,12 @@ def directions(site: Site) -> Iterator[Altered]:
     other = replace(site.layer, spec=replace(spec, go_backwards=not spec.go_backwards))
     text = f"Your layer reads the sequence {reads}."
     fix = f"Set go_backwards={spec.go_backwards}."
-    yield Altered(other, site.said(text, fix), "go-backwards")
+    yield AlteredLayer(other, site.said(text, fix), "go-backwards")
     if spec.return_sequences and site.layer.call is forward:
         both = "Your layer reads the sequence {} and its output is turned round in time."
         for layer, how in ((other, reads), (site.layer, "rightly")):
             turned = replace(layer, call=_turned)
-            yield Altered(turned, site.said(both.format(how), fix), f"turned {how}")
+            yield AlteredLayer(turned, site.said(both.format(how), fix), f"turned {how}")
 
 
 def _step(number: int) -> Call:
@@ -53,7 +53,7 @@ def _step(number: int) -> Call:
     return call
 
 
-def steps(site: Site) -> Iterator[Altered]:
+def steps(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another step for the last one."""
     spec = site.spec
     if isinstance(spec, Recurrent) and not spec.return_sequences:
@@ -66,7 +66,7 @@ def steps(site: Site) -> Iterator[Altered]:
     if isinstance(spec, Slice) and spec.drop and spec.start in (0, -1):
         layer = replace(site.layer, spec=replace(spec, start=-1 - spec.start))
         text = f"You take place {-1 - spec.start} of an axis for place {spec.start}."
-        yield Altered(layer, site.said(text, f"Take {spec.start}."), "step")
+        yield AlteredLayer(layer, site.said(text, f"Take {spec.start}."), "step")
 
 
 def _transposed(context: Context) -> Context:
@@ -110,7 +110,7 @@ def _scanning(spec: Any, x: Array, context: Context) -> list[Array]:
 ONE_HALF = (("forward", each(_scanning, recurrent)), ("backward", each(recurrent, _scanning)))
 
 
-def batch_first(site: Site) -> Iterator[Altered]:
+def batch_first(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer that takes the batch for time and time for the batch."""
     spec = site.spec
     if not isinstance(spec, (Recurrent, Bidirectional)):
@@ -123,7 +123,7 @@ def batch_first(site: Site) -> Iterator[Altered]:
     calls += [each(_scanning)] if turned else []
     for number, call in enumerate(calls):
         layer = replace(site.layer, call=call)
-        yield Altered(layer, site.said(text, fix), f"batch-first {number}")
+        yield AlteredLayer(layer, site.said(text, fix), f"batch-first {number}")
     for half, call in ONE_HALF if isinstance(spec, Bidirectional) else ():
         text = f"Your {half} half takes axis 0, the batch, for time: its batch_first is False."
         yield called(site, call, text, fix)
@@ -133,20 +133,20 @@ def _swapped_states(spec: LayerSpec, inputs: list[Array], context: Context) -> l
     return forward(spec, inputs, replace(context, states=[*context.states][::-1]))
 
 
-def initial_states(site: Site) -> Iterator[Altered]:
+def initial_states(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Zeros where a state is given; h and c in each other's place."""
     if site.node.states and site.layer.started:
         text = "Your layer starts from zeros, not from the state that it is given."
         layer = replace(site.layer, started=False)
-        yield Altered(layer, site.said(text, "Pass the initial state."), "initial-state")
+        yield AlteredLayer(layer, site.said(text, "Pass the initial state."), "initial-state")
         if len(site.node.states) > 1:
             text = "Your initial states are in the other order (h is taken for c)."
             yield called(site, _swapped_states, text, "Pass h first, then c.")
 
 
 ROWS = (
-    Row("go-backwards", directions),
-    Row("first-step", steps),
-    Row("batch-first", batch_first),
-    Row("initial-state", initial_states),
+    Mistake("go-backwards", directions),
+    Mistake("first-step", steps),
+    Mistake("batch-first", batch_first),
+    Mistake("initial-state", initial_states),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.masks import as_packed
 from xlstm.ir.layers import Bidirectional, Embedding, LayerSpec, Masking, NotEqual, Recurrent
 from xlstm.ir.types import Array
@@ -45,7 +45,7 @@ def _moved(by: int, fill: bool | str) -> Callable[[Array], Array]:
     return change
 
 
-def moved(site: Site) -> Iterator[Altered]:
+def moved(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask that is one step late or early."""
     if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
         return
@@ -123,13 +123,13 @@ COUNTED = " You count the steps that it keeps, and take as many from the start."
 """What packing a sequence does with a mask."""
 
 
-def _both_ways(site: Site, make: Made, text: str, fix: str) -> Iterator[Altered]:
+def _both_ways(site: SuspectLayer, make: Made, text: str, fix: str) -> Iterator[AlteredLayer]:
     """A mask that is obeyed, and one whose steps are counted for a packed sequence."""
     yield called(site, _marked(make), text, fix)
     yield called(site, _marked(_then(make, as_packed)), text + COUNTED, fix)
 
 
-def numbers(site: Site) -> Iterator[Altered]:
+def numbers(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask of another number, or of features that are looked at otherwise."""
     spec = site.spec
     if not isinstance(spec, Masking):
@@ -140,7 +140,7 @@ def numbers(site: Site) -> Iterator[Altered]:
         yield called(site, _marked(make), text, fix)
 
 
-def ids(site: Site) -> Iterator[Altered]:
+def ids(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A mask of another id than 0; an id that is not masked."""
     spec = site.spec
     if isinstance(spec, Embedding) and spec.mask_zero:
@@ -156,11 +156,13 @@ def ids(site: Site) -> Iterator[Altered]:
         for value in (v for v in (0.0, 1.0, 2.0, -1.0) if v != spec.value):
             text = f"Your mask leaves out {value:g}; a's leaves out {spec.value:g}."
             layer = replace(site.layer, spec=replace(spec, value=value))
-            yield Altered(layer, site.said(text, f"Compare with {spec.value:g}."), f"{value:g}")
+            yield AlteredLayer(
+                layer, site.said(text, f"Compare with {spec.value:g}."), f"{value:g}"
+            )
 
 
 ROWS = (
-    Row("other-mask", moved),
-    Row("other-mask", numbers),
-    Row("other-mask", ids),
+    Mistake("other-mask", moved),
+    Mistake("other-mask", numbers),
+    Mistake("other-mask", ids),
 )

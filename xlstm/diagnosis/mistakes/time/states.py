@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Row, Site, called
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.returned_piece import earlier
 from xlstm.ir.graph import Edge
 from xlstm.ir.layers import Bidirectional, ConvLSTM, LayerSpec, Recurrent
@@ -37,7 +37,7 @@ def _ordered(*order: int) -> Callable[[States], States]:
     return lambda states: [states[number] for number in order]
 
 
-def handed(site: Site) -> Iterator[Altered]:
+def handed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Some of the states that a layer is given; states in each other's place."""
     count = len(site.node.states) if site.layer.started else 0
     if count == 2 and not isinstance(site.spec, Bidirectional):
@@ -62,7 +62,7 @@ def _turned(states: States) -> States:
     return [s[::-1] for s in states]
 
 
-def others(site: Site) -> Iterator[Altered]:
+def others(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Constants for the states that a layer is given; states of other samples."""
     if not site.node.states or not site.layer.started:
         return
@@ -73,7 +73,7 @@ def others(site: Site) -> Iterator[Altered]:
     yield called(site, _from(_turned), text, "Leave the samples in order.")._replace(rare=True)
 
 
-def _of_halves(site: Site, count: int) -> Iterator[Altered]:
+def _of_halves(site: SuspectLayer, count: int) -> Iterator[AlteredLayer]:
     """The same for two halves, whose states are the forward half's first."""
     half, every = count // 2, (*range(count),)
     first, last = every[:half], every[half:]
@@ -134,7 +134,7 @@ class _Following:
         return forward(spec, inputs, replace(context, states=states))
 
 
-def constant(site: Site) -> Iterator[Altered]:
+def constant(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A layer without initial states that starts from some."""
     spec = site.spec
     if site.node.states or not isinstance(spec, (Recurrent, Bidirectional)):
@@ -156,7 +156,7 @@ def constant(site: Site) -> Iterator[Altered]:
 
 
 ROWS = (
-    Row("initial-state", handed),
-    Row("initial-state", constant),
-    Row("initial-state", others),
+    Mistake("initial-state", handed),
+    Mistake("initial-state", constant),
+    Mistake("initial-state", others),
 )

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import (
-    Altered,
+    AlteredLayer,
+    Mistake,
     Part,
-    Row,
-    Site,
+    SuspectLayer,
     groups,
     parts,
     with_tensors,
@@ -93,15 +93,15 @@ ONES: tuple[tuple[str, str, str, Change], ...] = (
 )
 
 
-def _biases(cause: str) -> Row:
-    def alter(site: Site) -> Iterator[Altered]:
+def _biases(cause: str) -> Mistake:
+    def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for group in groups(site.spec):
             yield from _altered(site, group, cause)
 
-    return Row(cause, alter)
+    return Mistake(cause, alter)
 
 
-def _altered(site: Site, group: list[Part], cause: str) -> Iterator[Altered]:
+def _altered(site: SuspectLayer, group: list[Part], cause: str) -> Iterator[AlteredLayer]:
     every = len(group) == len(parts(site.spec))
     for tensor in group[0].kind.tensors:
         names = [p.before + tensor for p in group if p.before + tensor in site.layer.weights]
@@ -118,7 +118,7 @@ def _altered(site: Site, group: list[Part], cause: str) -> Iterator[Altered]:
                 whose = f"The bias in {called}" if "`" in called else f"Your {called}"
                 say = site.said(f"{whose} {text}.", f"{fix}.", _bare(called))
                 rule = f"{cause} {tensor} {text} {'' if every else group[0].before}"
-                yield Altered(with_tensors(site.layer, found), say, rule, tuple(found))
+                yield AlteredLayer(with_tensors(site.layer, found), say, rule, tuple(found))
 
 
 def _bare(called: str) -> str:
@@ -145,10 +145,10 @@ def _changes(kind: Kind, tensor: str, sides: int) -> tuple[tuple[str, str, str, 
     return PLAIN if tensor == "beta" or tensor.endswith("bias") else ()
 
 
-def _own_slots(cause: str, times: int, text: str, fix: str) -> Row:
+def _own_slots(cause: str, times: int, text: str, fix: str) -> Mistake:
     """Biases as the suspect's framework keeps them, each by itself and all that were folded."""
 
-    def alter(site: Site) -> Iterator[Altered]:
+    def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for part in parts(site.spec):
             found_slots, name = (
                 [*site.naming.slots(site.node, part.before, "bias")],
@@ -168,9 +168,9 @@ def _own_slots(cause: str, times: int, text: str, fix: str) -> Row:
                 said = " and ".join(f"`{n}`" for n in names)
                 say = site.said(f"Your {said} {text}.", fix, ", ".join(names))
                 layer = with_tensors(site.layer, {name: found})
-                yield Altered(layer, say, f"{cause} {names}", (name,), rare=True)
+                yield AlteredLayer(layer, say, f"{cause} {names}", (name,), rare=True)
 
-    return Row(cause, alter)
+    return Mistake(cause, alter)
 
 
 def _multiplied(
@@ -186,7 +186,7 @@ def _multiplied(
     return unpack(own, changed, sizes)["bias"]
 
 
-def gates_lost(site: Site) -> Iterator[Altered]:
+def gates_lost(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """The bias of one gate lost, on one side or on both."""
     for group in groups(site.spec):
         gates = group[0].kind.gates
@@ -204,7 +204,7 @@ def gates_lost(site: Site) -> Iterator[Altered]:
                 rule = f"lost {gate} {side} {'' if len(group) == len(parts(site.spec)) else names}"
                 say = site.said(text, "Copy it.", _bare(called))
                 layer = with_tensors(site.layer, found)
-                yield Altered(layer, say, rule, tuple(found), rare=True)
+                yield AlteredLayer(layer, say, rule, tuple(found), rare=True)
 
 
 def _without(bias: Array, side: slice | int, gate: int) -> Array:
@@ -215,7 +215,7 @@ def _without(bias: Array, side: slice | int, gate: int) -> Array:
     return bias
 
 
-def forget(site: Site) -> Iterator[Altered]:
+def forget(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """1 more, or less, in the bias of the forget gate."""
     for group in groups(site.spec):
         gated = [p for p in group if "f" in p.kind.gates]
@@ -232,19 +232,19 @@ def forget(site: Site) -> Iterator[Altered]:
             fix = "Set the forget bias that is added at run time to 0, or copy the bias as it is."
             rule = f"forget-bias {more} {'' if len(group) == len(gated) else group[0].before}"
             names = " ".join(found)
-            yield Altered(
+            yield AlteredLayer(
                 with_tensors(site.layer, found), site.said(text, fix, names), rule, tuple(found)
             )
 
 
-def rounded(site: Site) -> Iterator[Altered]:
+def rounded(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """All tensors rounded to float16, bfloat16, or whole steps of 8-bit numbers."""
     for name, change in PRECISIONS.items():
         found = {n: change(a) for n, a in site.layer.weights.items()}
         if any(not np.array_equal(found[n], a) for n, a in site.layer.weights.items()):
             say = site.said(f"The weights were rounded to {name}.", "Copy them in full precision.")
             layer = with_tensors(site.layer, found)
-            yield Altered(layer, say, f"rounded-weights {name}", tuple(found))
+            yield AlteredLayer(layer, say, f"rounded-weights {name}", tuple(found))
 
 
 def bfloat16(x: Array) -> Array:
@@ -270,10 +270,10 @@ ROWS = (
     _biases("lost-bias"),
     _biases("doubled-bias"),
     _biases("misplaced-bias"),
-    Row("lost-bias", gates_lost),
+    Mistake("lost-bias", gates_lost),
     _own_slots("lost-bias", 0, "lost its numbers (zeros)", "Copy it."),
     _own_slots("doubled-bias", 2, "has its numbers twice", "Add them once."),
-    Row("forget-bias", forget),
-    Row("rounded-weights", rounded),
+    Mistake("forget-bias", forget),
+    Mistake("rounded-weights", rounded),
     _biases("other-weights"),
 )

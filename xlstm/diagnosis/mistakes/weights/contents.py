@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import Altered, Part, Row, Say, Site, parts, with_made
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    Part,
+    Say,
+    SuspectLayer,
+    parts,
+    with_made,
+)
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.ir.types import Array
 
@@ -24,8 +32,8 @@ class Change(NamedTuple):
     fix: str
 
 
-def _row(cause: str, changes: Callable[[Part, str], Iterator[Change]]) -> Row:
-    def alter(site: Site) -> Iterator[Altered]:
+def _row(cause: str, changes: Callable[[Part, str], Iterator[Change]]) -> Mistake:
+    def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for part in parts(site.spec):
             for tensor in part.kind.tensors:
                 hub = site.layer.weights.get(part.before + tensor)
@@ -35,12 +43,12 @@ def _row(cause: str, changes: Callable[[Part, str], Iterator[Change]]) -> Row:
                     name = part.before + tensor
                     layer = with_made(site.layer, {name: partial(change.act, hub)})
                     say, rule = _say(site, part, tensor, change), f"{tensor} {change.text}"
-                    yield Altered(layer, say, rule, (name,), rare=True)
+                    yield AlteredLayer(layer, say, rule, (name,), rare=True)
 
-    return Row(cause, alter)
+    return Mistake(cause, alter)
 
 
-def _say(site: Site, part: Part, tensor: str, change: Change) -> Say:
+def _say(site: SuspectLayer, part: Part, tensor: str, change: Change) -> Say:
     def say(naming: Naming) -> Said:
         called = naming.called(site.node, part.before, tensor)
         return Said(f"Your {called}: {change.text}.", change.fix, called.replace("`", ""))

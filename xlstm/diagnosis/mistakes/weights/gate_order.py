@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import (
-    Altered,
+    AlteredLayer,
+    Mistake,
     Part,
-    Row,
     Say,
-    Site,
+    SuspectLayer,
     groups,
     parts,
     with_made,
@@ -26,48 +26,50 @@ from xlstm.ir.types import Array
 from xlstm.slots import Slot
 
 
-class Piece(NamedTuple):
-    """What has its gates in another order: a hub tensor, or one side of a bias."""
+class GatedPiece(NamedTuple):
+    """A canonical tensor, or one side of a bias, with its gates in another order."""
 
     tensor: str
     side: int | None = None
 
 
-Pieces = tuple[Piece, ...]
+Pieces = tuple[GatedPiece, ...]
 
 
-def whole_orders(site: Site) -> Iterator[Altered]:
+def whole_orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Gates of all tensors of a layer in any other order."""
     for group in groups(site.spec)[:1]:
-        yield from _in_order(site, group, [tuple(map(Piece, _present(site, group)))])
+        yield from _in_order(site, group, [tuple(map(GatedPiece, _present(site, group)))])
 
 
-def gate_orders(site: Site) -> Iterator[Altered]:
+def gate_orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Gates of some tensors in any other order, in all halves or in one."""
     for group in groups(site.spec):
         yield from _in_order(site, group, _choices(site, group))
 
 
-def _present(site: Site, group: list[Part]) -> list[str]:
+def _present(site: SuspectLayer, group: list[Part]) -> list[str]:
     gated = [tensor for tensor, axes in group[0].kind.tensors.items() if "g" in axes]
     return [tensor for tensor in gated if hub_of(site, group[0], tensor) is not None]
 
 
-def _choices(site: Site, group: list[Part]) -> list[Pieces]:
+def _choices(site: SuspectLayer, group: list[Part]) -> list[Pieces]:
     """All tensors, then fewer and fewer; of a bias with two sides also one side."""
     present = _present(site, group)
     counts = range(len(present), 0, -1)
-    found = [tuple(map(Piece, c)) for n in counts for c in itertools.combinations(present, n)]
+    found = [tuple(map(GatedPiece, c)) for n in counts for c in itertools.combinations(present, n)]
     bias = hub_of(site, group[0], "bias") if "bias" in present else None
     if bias is not None and len(bias) == 2 and bias[0].any() and bias[1].any():
-        matrices = [Piece(tensor) for tensor in present if tensor != "bias"]
+        matrices = [GatedPiece(tensor) for tensor in present if tensor != "bias"]
         for side in (0, 1):
             own = matrices[side : side + 1]
-            found += [(*some, Piece("bias", side)) for some in (matrices, own, [])]
+            found += [(*some, GatedPiece("bias", side)) for some in (matrices, own, [])]
     return sorted(found, key=lambda pieces: -len(pieces))
 
 
-def _in_order(site: Site, group: list[Part], choices: list[Pieces]) -> Iterator[Altered]:
+def _in_order(
+    site: SuspectLayer, group: list[Part], choices: list[Pieces]
+) -> Iterator[AlteredLayer]:
     for chosen in choices if choices != [()] else ():
         for order in _orders(group[0].kind.gates):
             changed = _reordered(site, group, chosen, order)
@@ -76,7 +78,7 @@ def _in_order(site: Site, group: list[Part], choices: list[Pieces]) -> Iterator[
                 where = "" if len(group) == len(parts(site.spec)) else group[0].before
                 rule = f"gate-order {order} {[*map(tuple, chosen)]} {where}"
                 say = _say_order(site, group, chosen, order)
-                yield Altered(layer, say, rule, tuple(changed))
+                yield AlteredLayer(layer, say, rule, tuple(changed))
 
 
 def _orders(gates: str) -> list[str]:
@@ -87,7 +89,7 @@ def _orders(gates: str) -> list[str]:
 
 
 def _reordered(
-    site: Site, group: list[Part], chosen: Pieces, order: str
+    site: SuspectLayer, group: list[Part], chosen: Pieces, order: str
 ) -> dict[str, Callable[[], Array]]:
     """Hub tensors of a suspect whose arrays hold, at gate k's place, gate `order`[k]."""
     changed: dict[str, Callable[[], Array]] = {}
@@ -99,7 +101,7 @@ def _reordered(
     return changed
 
 
-def _read(part: Part, hub: Array, piece: Piece, order: str) -> Array:
+def _read(part: Part, hub: Array, piece: GatedPiece, order: str) -> Array:
     """A hub tensor written in one order of the gates and read in the hub's."""
     slots = [
         Slot(piece.tensor, piece.tensor, part.kind.tensors[piece.tensor], gates=gates)
@@ -112,7 +114,7 @@ def _read(part: Part, hub: Array, piece: Piece, order: str) -> Array:
     return np.stack([(found if side == piece.side else hub)[side] for side in range(len(hub))])
 
 
-def _say_order(site: Site, group: list[Part], chosen: Pieces, order: str) -> Say:
+def _say_order(site: SuspectLayer, group: list[Part], chosen: Pieces, order: str) -> Say:
     def say(naming: Naming) -> Said:
         part, tensor = group[0], chosen[0].tensor
         held, read = _held_and_read(site, part, tensor, order, naming)
@@ -132,7 +134,7 @@ def _say_order(site: Site, group: list[Part], chosen: Pieces, order: str) -> Say
 
 
 def _held_and_read(
-    site: Site, part: Part, tensor: str, order: str, naming: Naming
+    site: SuspectLayer, part: Part, tensor: str, order: str, naming: Naming
 ) -> tuple[str, str]:
     """The order of the gates in the suspect's arrays, and that in which they are read."""
     own = naming.order(site.node, part.before, tensor, part.kind.gates)
@@ -148,7 +150,7 @@ LETTERS = {"g": "c", "n": "h"}
 """Gates by the hub's letters -> by those of Keras's documents."""
 
 
-def _as_written(site: Site, part: Part, tensor: str, held: str) -> str:
+def _as_written(site: SuspectLayer, part: Part, tensor: str, held: str) -> str:
     """That a's framework has the gates in this order, in its own letters; "" where it has not."""
     framework = site.model.source.framework
     if framework not in registry.names() or site.node.owner not in site.model.weights:
@@ -162,7 +164,7 @@ def _as_written(site: Site, part: Part, tensor: str, held: str) -> str:
     return f", as {own.title} does ({' '.join(words)} in its letters)"
 
 
-def _reader(site: Site, part: Part, tensor: str, naming: Naming) -> str:
+def _reader(site: SuspectLayer, part: Part, tensor: str, naming: Naming) -> str:
     """Who reads the gates of a layer, and that it does."""
     if site.node.owner in naming.equal:
         return "your code reads"
@@ -173,8 +175,10 @@ def _reader(site: Site, part: Part, tensor: str, naming: Naming) -> str:
     return f"{naming.title} reads"
 
 
-def _fix(site: Site, part: Part, chosen: Pieces, orders: tuple[str, str], naming: Naming) -> str:
-    """What to do: which rows to exchange, or in which order to read them."""
+def _fix(
+    site: SuspectLayer, part: Part, chosen: Pieces, orders: tuple[str, str], naming: Naming
+) -> str:
+    """The advice: rows to exchange, or the order in which to read them."""
     reorder = ""
     for slot, _ in naming.slots(site.node, part.before, chosen[0].tensor):
         if slot.gates and not reorder:
@@ -185,8 +189,8 @@ def _fix(site: Site, part: Part, chosen: Pieces, orders: tuple[str, str], naming
     return f"R{reorder}." if reorder else "Exchange them."
 
 
-def _names(site: Site, part: Part, chosen: Pieces, naming: Naming) -> list[str]:
-    """What the suspect calls the tensors, each in backquotes."""
+def _names(site: SuspectLayer, part: Part, chosen: Pieces, naming: Naming) -> list[str]:
+    """The suspect's names of the tensors, each in backquotes."""
     found: list[str] = []
     for tensor, side in chosen:
         slots = [*naming.slots(site.node, part.before, tensor)]
@@ -196,4 +200,4 @@ def _names(site: Site, part: Part, chosen: Pieces, naming: Naming) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-ROWS = (Row("gate-order", gate_orders),)
+ROWS = (Mistake("gate-order", gate_orders),)

@@ -15,11 +15,11 @@ from typing import cast
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import (
-    Altered,
+    AlteredLayer,
+    Mistake,
     Part,
-    Row,
     Say,
-    Site,
+    SuspectLayer,
     groups,
     parts,
     with_made,
@@ -58,7 +58,7 @@ def axis_sizes(part: Part) -> dict[str, int]:
     return part.kind.axis_sizes(part.spec.sizes())
 
 
-def hub_of(site: Site, part: Part, tensor: str) -> Array | None:
+def hub_of(site: SuspectLayer, part: Part, tensor: str) -> Array | None:
     """A part's hub tensor, None where it has none."""
     return site.layer.weights.get(part.before + tensor)
 
@@ -67,7 +67,7 @@ TRANSPOSED = (("j", "h"), ("i", "h"), ("i", "o"), ("a", "b"))
 """Pairs of hub axes that a matrix may have the other way round."""
 
 
-def transposed(site: Site) -> Iterator[Altered]:
+def transposed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Matrices whose two axes are as long as each other and changed places."""
     for group in groups(site.spec):
         for tensor, axes in group[0].kind.tensors.items():
@@ -93,7 +93,7 @@ LAYOUTS += ("ih", "hi", "jh", "hj", "(hg)", "(gh)", "aio", "oia", "abio", "oiab"
 """Forms in which a framework may keep a tensor, to be taken for each other."""
 
 
-def reshaped(site: Site) -> Iterator[Altered]:
+def reshaped(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Arrays reshaped where they had to be transposed, and gates interleaved with units."""
     for group in groups(site.spec):
         for tensor, axes in group[0].kind.tensors.items():
@@ -108,8 +108,8 @@ def _same(layout: str, letters: str) -> bool:
 
 
 def _other_axes(
-    site: Site, group: list[Part], tensor: str, written: str, read: str, cause: str
-) -> Iterator[Altered]:
+    site: SuspectLayer, group: list[Part], tensor: str, written: str, read: str, cause: str
+) -> Iterator[AlteredLayer]:
     changed = {}
     for part in group:
         hub = hub_of(site, part, tensor)
@@ -123,7 +123,7 @@ def _other_axes(
         layer = with_made(site.layer, changed)
         say = _say_axes(site, [*changed], group, tensor, cause)
         where = "" if len(group) == len(parts(site.spec)) else group[0].before
-        yield Altered(layer, say, f"{cause} {tensor} {written} {read} {where}", tuple(changed))
+        yield AlteredLayer(layer, say, f"{cause} {tensor} {written} {read} {where}", tuple(changed))
 
 
 def _sided(part: Part, hub: Array, tensor: str, written: str, read: str) -> Array | None:
@@ -142,7 +142,9 @@ def _sided(part: Part, hub: Array, tensor: str, written: str, read: str) -> Arra
     return np.concatenate(sides)
 
 
-def _say_axes(site: Site, names: list[str], group: list[Part], tensor: str, cause: str) -> Say:
+def _say_axes(
+    site: SuspectLayer, names: list[str], group: list[Part], tensor: str, cause: str
+) -> Say:
     def say(naming: Naming) -> Said:
         called = [naming.called(site.node, part.before, tensor) for part in group]
         what = {"transposed": "transposed", "reshaped": "reshaped where it had to be transposed"}
@@ -158,7 +160,7 @@ def _say_axes(site: Site, names: list[str], group: list[Part], tensor: str, caus
     return say
 
 
-def swapped_tensors(site: Site) -> Iterator[Altered]:
+def swapped_tensors(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Two tensors of a part that have equal shapes and changed places."""
     for part in parts(site.spec):
         every = {tensor: hub_of(site, part, tensor) for tensor in part.kind.tensors}
@@ -170,10 +172,10 @@ def swapped_tensors(site: Site) -> Iterator[Altered]:
                 text = f"Your {called} have each other's numbers."
                 say = site.said(text, "Swap them.", called.replace("`", ""))
                 layer = with_tensors(site.layer, changed)
-                yield Altered(layer, say, f"swapped-tensors {a} {b}", tuple(changed))
+                yield AlteredLayer(layer, say, f"swapped-tensors {a} {b}", tuple(changed))
 
 
-def swapped_halves(site: Site) -> Iterator[Altered]:
+def swapped_halves(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """The forward half with the backward half's weights, and the reverse."""
     if not isinstance(site.spec, Bidirectional) or len(parts(site.spec)) != 2:
         return
@@ -186,14 +188,14 @@ def swapped_halves(site: Site) -> Iterator[Altered]:
     changed |= {b.before + t: held[f.before + t] for t in names}
     text = "The forward half has the backward half's weights, and the other way round."
     say = site.said(text, "Swap the weights of the halves.")
-    yield Altered(with_tensors(site.layer, changed), say, "swapped-halves", tuple(changed))
+    yield AlteredLayer(with_tensors(site.layer, changed), say, "swapped-halves", tuple(changed))
     for to, source in (("forward", "backward"), ("backward", "forward")):
         own = {name: array for name, array in changed.items() if name.startswith(to)}
         say = site.said(f"Both halves have the {source} half's weights.", f"Copy the {to} half's.")
-        yield Altered(with_tensors(site.layer, own), say, f"copied {source}", tuple(own))
+        yield AlteredLayer(with_tensors(site.layer, own), say, f"copied {source}", tuple(own))
 
 
-def flipped(site: Site) -> Iterator[Altered]:
+def flipped(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Windows of convolutions that run from their end (Theano's)."""
     for part in parts(site.spec):
         hub = hub_of(site, part, "kernel")
@@ -210,13 +212,13 @@ def flipped(site: Site) -> Iterator[Altered]:
         name = part.before + "kernel"
         called = site.naming.called(site.node, part.before, "kernel")
         say = site.said(f"The windows of your {called} run from their end.", "Flip them.")
-        yield Altered(with_tensors(site.layer, {name: found}), say, "flipped-kernel", (name,))
+        yield AlteredLayer(with_tensors(site.layer, {name: found}), say, "flipped-kernel", (name,))
 
 
 ROWS = (
-    Row("swapped-halves", swapped_halves),
-    Row("transposed", transposed),
-    Row("swapped-tensors", swapped_tensors),
-    Row("flipped-kernel", flipped),
-    Row("reshaped", reshaped),
+    Mistake("swapped-halves", swapped_halves),
+    Mistake("transposed", transposed),
+    Mistake("swapped-tensors", swapped_tensors),
+    Mistake("flipped-kernel", flipped),
+    Mistake("reshaped", reshaped),
 )

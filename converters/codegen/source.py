@@ -258,7 +258,7 @@ def axes_words(model: Model) -> list[str]:
     They contain no names: a file could inject one.
     """
     before, after = late(model)
-    lines = [f"- it took {before}"] * bool(before) + [f"- it gave {after}"] * bool(after)
+    lines = ([f"- it took {before}"] if before else []) + ([f"- it gave {after}"] if after else [])
     if not lines:
         return []
     last = "The same call gives other numbers here: transpose what was made for the source."

@@ -178,7 +178,7 @@ def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ..
 def later_layers(case: ExplainedLayer) -> str:
     """The words for the layers after the first, "" where there are none."""
     last = len(case.stack)
-    return f"layers 2 to {last}" if last > 2 else f"layer {last}" * (last > 1)
+    return f"layers 2 to {last}" if last > 2 else (f"layer {last}" if last > 1 else "")
 
 
 def _where(case: ExplainedLayer, group: int) -> str:

@@ -125,5 +125,5 @@ def _symbols(slot: Slot, table: Table) -> str:
     for group in slot.groups():
         times = math.prod(sizes.get(axis, 1) for axis in group)
         rest = [letters.get(axis, axis) for axis in group if axis not in sizes]
-        axes.append(" ".join([str(times)] * (times > 1 or not rest) + rest))
+        axes.append(" ".join(([str(times)] if times > 1 or not rest else []) + rest))
     return f"({', '.join(axes)})"

@@ -89,7 +89,9 @@ def own(case: ExplainedLayer, *more: str) -> str:
 
 def sizes_line(case: ExplainedLayer) -> str:
     """The meaning of m and n, and of p where h is projected."""
-    steps = f"{number(case.steps, 'step')}, " if case.steps else "steps, " * (not case.dense)
+    steps = (
+        f"{number(case.steps, 'step')}, " if case.steps else ("steps, " if not case.dense else "")
+    )
     axes = f"(batch, {steps}m)"
     units = "y" if case.dense else "c" if case.projected else "h"
     line = f"m = {number(case.m, 'feature')}: the numbers in x, the last axis of the input {axes}"
@@ -141,7 +143,11 @@ def _steps(case: ExplainedLayer) -> str:
     has = own(case)
     every = "one of them" if given else "sample" if case.dense else "step of every sequence"
     same = f"the same {has} {'serves' if has == 'W' else 'serve'} every {every}"
-    keras = " (in Keras TimeDistributed(Dense), or Dense alone)" * (case.dense and bool(case.steps))
+    keras = (
+        " (in Keras TimeDistributed(Dense), or Dense alone)"
+        if case.dense and bool(case.steps)
+        else ""
+    )
     return f"{what[0].upper()}{what[1:]} {verb} not enter: {same}{keras}."
 
 
@@ -216,7 +222,7 @@ def _with_steps(case: ExplainedLayer) -> Iterator[WrongCount]:
     if not case.plain:
         return
     g, m, n, steps = case.gates, case.m, case.n, case.steps or 1
-    before = "2 x " * (case.both > 1) + f"{g} x " * (g > 1)
+    before = ("2 x " if case.both > 1 else "") + (f"{g} x " if g > 1 else "")
     sign = f"{g} " if g > 1 else ""
     yield WrongCount(
         f"{before}({m} x {steps} + {m} x {m}) x {n}",
@@ -225,7 +231,7 @@ def _with_steps(case: ExplainedLayer) -> Iterator[WrongCount]:
         f"multiplies by the units. n is the units, {n}; m is the features, {m}; the steps are not "
         "in it",
     )
-    biases = f" + {case.biases}" * bool(case.biases)
+    biases = f" + {case.biases}" if case.biases else ""
     yield WrongCount(
         f"{before}{n} x ({steps} x {m} + {n}{biases})",
         case.both * g * n * (steps * m + n + case.biases),
@@ -260,9 +266,9 @@ def _same_input(case: ExplainedLayer) -> Iterator[WrongCount]:
 
 def _plain(case: ExplainedLayer) -> Iterator[WrongCount]:
     g, m, n, biases = case.gates, case.m, case.n, case.biases
-    before = "2 x " * (case.both > 1)
+    before = "2 x " if case.both > 1 else ""
     times = f"{g} x " if g > 1 else ""
-    bias = f" + {biases}" * bool(biases)
+    bias = f" + {biases}" if biases else ""
     if n > 1 and not case.dense:
         single = g * (m + 1 + biases)
         yield WrongCount(
@@ -288,7 +294,7 @@ def _left_out(case: ExplainedLayer) -> Iterator[WrongCount]:
     if len(case.stack) > 1 or case.both > 1:
         return
     g, m, n, j, biases = case.gates, case.m, case.n, case.j, case.biases
-    bias = f" + {biases}" * bool(biases)
+    bias = f" + {biases}" if biases else ""
     yield WrongCount(
         f"{g} x {n} x ({m} + {n}{bias})",
         g * n * (m + n + biases),

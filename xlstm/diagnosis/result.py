@@ -152,7 +152,7 @@ class Diagnosis(Compared):
 
 
 def _place(layer: str, step: int | None) -> str:
-    where = ", ".join([layer] * bool(layer) + [f"step {step}"] * (step is not None))
+    where = ", ".join(([layer] if layer else []) + ([f"step {step}"] if step is not None else []))
     return f"{where}: " if where else ""
 
 

@@ -79,8 +79,12 @@ def axes_line(model: Model) -> str:
     (taken, takes), (given, gives) = _both(model)
     if not (taken or given):
         return ""
-    there = " and ".join([f"takes {taken}"] * bool(taken) + [f"gives {given}"] * bool(given))
-    ports = " and ".join([f"take {takes}"] * bool(taken) + [f"give {gives}"] * bool(given))
+    there = " and ".join(
+        ([f"takes {taken}"] if taken else []) + ([f"gives {given}"] if given else [])
+    )
+    ports = " and ".join(
+        ([f"take {takes}"] if taken else []) + ([f"give {gives}"] if given else [])
+    )
     return (
         f"the batch is not the first axis in the source, which {there}. Ports are batch first, and "
         f"{ports}. The same call gives other numbers: move the batch to the front of what you pass "

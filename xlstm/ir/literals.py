@@ -55,7 +55,7 @@ def literal(value: object, where: str = WHERE) -> str:
         return (int if isinstance(value, int) else float).__repr__(value)
     if isinstance(value, (list, tuple)):
         items = ", ".join(literal(item, where) for item in value)
-        one = "," * (len(value) == 1)
+        one = "," if len(value) == 1 else ""
         return f"[{items}]" if isinstance(value, list) else f"({items}{one})"
     if isinstance(value, Mapping):
         pairs = (f"{literal(k, where)}: {literal(v, where)}" for k, v in value.items())

@@ -110,7 +110,9 @@ class Slopes:
         """Notes on tensors without a gradient, and on the finite differences of this machine."""
         narrow = "numpy's long double is no wider than double here: gradients have wider bounds"
         masks = [factor for factor in self.at.factors if factor is None]
-        only = ["gradients: none, all outputs are masks"] * (len(masks) == len(self.at.factors))
+        only = (
+            ["gradients: none, all outputs are masks"] if len(masks) == len(self.at.factors) else []
+        )
         return [*self.left, *only, *([] if WIDER else [narrow])]
 
     def corners(self) -> int:

@@ -183,7 +183,7 @@ def _trials(
         start = fitted(model, generated.Recipe(), limits)
         arrays, left, made = _generated(model, start)
         recipe = f"made from the model, seed {made.seed}"
-        recipe += f", smaller to fit {limits}" * (start != generated.Recipe())
+        recipe += f", smaller to fit {limits}" if start != generated.Recipe() else ""
     else:
         arrays = arrays_for(model, inputs)
         check_cost(model, arrays, limits)

@@ -90,7 +90,7 @@ class _Stack:
         """Returns a layer's name in the graph, from its name in the module alone."""
         end = own.rpartition("_l")[2] if "_l" in own else ""
         kind = "_dropout" if own.startswith("dropout") else ""
-        return f"{self.path}{kind}" + f"_l{end}" * bool(end)
+        return f"{self.path}{kind}" + (f"_l{end}" if end else "")
 
     def walk(self, x: Edge, starts: list[tuple[Edge, ...]] | None) -> Edge:
         """Adds the layers; returns the last one's sequence."""

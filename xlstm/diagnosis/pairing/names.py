@@ -68,13 +68,17 @@ class Naming:
     def known(self, node: Node, before: str, slot: Slot) -> str:
         """The suspect's name of a slot of its framework's, "" where it has none."""
         # a cell has the layer's tensors, by names without its number, or one bias
-        own = (slot.name, slot.name.removesuffix("_l0"), *(["bias"] * (slot.tensor == "bias")))
+        own = (
+            slot.name,
+            slot.name.removesuffix("_l0"),
+            *(["bias"] if slot.tensor == "bias" else []),
+        )
         return next(filter(None, (self.names.get((node.owner, before, n)) for n in own)), "")
 
     def called(self, node: Node, before: str, *tensors: str) -> str:
         """Names of tensors for a sentence, in backquotes; plain words where none are known."""
         # frameworks call a table "weight", as they do any other
-        kinds = {tensor: "embedding's " * (tensor == "table") for tensor in tensors}
+        kinds = {tensor: ("embedding's " if tensor == "table" else "") for tensor in tensors}
         found = [f"{kinds[t]}`{n}`" for t in tensors for _, n in self.slots(node, before, t)]
         return listed([*dict.fromkeys(found or [plain(before, tensor) for tensor in tensors])])
 

@@ -111,7 +111,7 @@ class Custom(LayerSpec):
     def sizes(self) -> dict[str, int]:
         sizes = [size for shape in self.shapes for size in shape]
         # one axis if all tensors are single numbers: no sizes would mean no weights
-        sizes = sizes or [1] * bool(self.names)
+        sizes = sizes or ([1] if self.names else [])
         return {_letter(number): size for number, size in enumerate(sizes)}
 
     def mask_shape(self, x: Shape) -> Shape | None:

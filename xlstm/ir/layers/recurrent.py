@@ -126,8 +126,8 @@ class LSTM(Recurrent):
 
     @property
     def weight_kind(self) -> str:
-        names = ["projection"] * bool(self.projection) + ["peepholes"] * self.peepholes
-        return "LSTM" + f" with {' and '.join(names)}" * bool(names)
+        names = (["projection"] if self.projection else []) + ["peepholes"] * self.peepholes
+        return "LSTM" + (f" with {' and '.join(names)}" if names else "")
 
     @property
     def width(self) -> int:

@@ -51,7 +51,9 @@ class Reshape(LayerSpec):
         if whole is None:
             return self.shape
         if whole % known if None in self.shape else whole != known:
-            want = f"a sample of {known} numbers" + " times a whole number" * (None in self.shape)
+            want = f"a sample of {known} numbers" + (
+                " times a whole number" if None in self.shape else ""
+            )
             raise UsageError("Reshape", want, f"(batch, {str(shape)[1:]}", "mend the shape")
         return tuple(whole // known if size is None else size for size in self.shape)
 

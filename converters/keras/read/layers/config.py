@@ -160,7 +160,7 @@ def refused_class(reader: ReadContext, layer: Config) -> str:
     if name in WRAPPED and not is_custom(layer):
         wrapped = inner(layer["config"], "layer")
         found = refused_class(reader, wrapped) if wrapped.get("class_name") not in NESTED else ""
-        found += f":{wrapped.get('config', {}).get('name')}" * (found == "Lambda")
+        found += f":{wrapped.get('config', {}).get('name')}" if found == "Lambda" else ""
         return f"{name}({found})" if found else ""
     if name == "RNN" and not is_custom(layer):
         cells = cells_of(layer)

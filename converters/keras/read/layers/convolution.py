@@ -197,7 +197,7 @@ def _global(
     keep = bool(config.get("keepdims", False))
     first = is_first(config)
     before: list[L.LayerSpec] = [to_last(rank)] * first
-    return [*before, L.GlobalPool(how, keep), *([to_first(rank)] * (first and keep))]
+    return [*before, L.GlobalPool(how, keep), *([to_first(rank)] if first and keep else [])]
 
 
 def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -104,7 +104,7 @@ def _half(layer: Config, shape: Shape, reader: ReadContext) -> L.Recurrent:
         if len(found) == 1 and (len(specs) == 1 or isinstance(found[0], L.ConvLSTM)):
             return found[0]
     where, want = reader.where(layer.get("config", {}).get("name")), "one recurrent layer or cell"
-    got = f"{layer.get('class_name')} of several cells" * (class_of(layer) == "RNN")
+    got = f"{layer.get('class_name')} of several cells" if class_of(layer) == "RNN" else ""
     raise UnsupportedError(where, f"{want} inside Bidirectional", got or class_of(layer), LIMITS)
 
 

@@ -79,7 +79,7 @@ def _which(axis: int, axes: int) -> str:
     """An axis in words."""
     if axis == 0:
         return ", the batch"
-    return ", the units" if axis == axes - 1 else ", time" * (axes == 3)
+    return ", the units" if axis == axes - 1 else (", time" if axes == 3 else "")
 
 
 def _then(name: str) -> Call:
@@ -102,7 +102,7 @@ def outside(site: SuspectLayer) -> Iterator[AlteredLayer]:
     first: Any = piece.specs[0]
     gates = getattr(first, "gate_activation", "")
     choices = [{"activation": "tanh"}]
-    choices += [{"activation": "tanh", "gate_activation": "sigmoid"}] * (gates != "sigmoid")
+    choices += [{"activation": "tanh", "gate_activation": "sigmoid"}] if gates != "sigmoid" else []
     for options in choices if first.activation not in ("tanh", "linear") else ():
         specs = [with_options(spec, **options) for spec in piece.specs]
         if None in specs:

@@ -128,7 +128,7 @@ def norm_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     options = [
         (0,),
         *((axis,) for axis in range(1, count)),
-        *([(*range(1, count + 1),)] * (count > 1)),
+        *([(*range(1, count + 1),)] if count > 1 else []),
     ]
     for axes in options:
         text = f"Your LayerNorm runs over {'axes' if len(axes) > 1 else 'axis'} "

@@ -7,7 +7,6 @@ In: a spec. Out: a constructor call. `LSTM(3, 4, return_sequences=True)`, named 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from xlstm.ir import layers as L
@@ -21,12 +20,13 @@ from ...codegen.source import CallExpr, call
 from ..activations import NAMES, REFUSED, STOCK
 from ..slots import DEFAULT
 from .arguments import CHANNELS_LAST, Arguments, Around, flag, option, rate_of, sizes
-from .layer_arguments import AROUND, TITLES, reason
+from .layer_arguments import ARGUMENTS, TITLES, reason
 from .operations import is_operation
 
 CELLS = "keras/templates/layers.py"
 
 
+@ARGUMENTS.of(L.LSTM, L.GRU, L.SimpleRNN)
 def _recurrent(spec: L.Recurrent, around: Around) -> Arguments:
     gate = getattr(spec, "gate_activation", "sigmoid")
     return (
@@ -55,6 +55,7 @@ def _suits_cudnn(spec: L.Recurrent) -> bool:
     )
 
 
+@ARGUMENTS.of(L.Bidirectional)
 def _bidirectional(spec: L.Bidirectional, around: Around) -> Arguments:
     # keras.layers.Bidirectional sets zero_output_for_mask itself
     forward, backward = (replace(s, zero_output_for_mask=False) for s in spec.halves)
@@ -73,10 +74,12 @@ def _built_up(spec: L.Recurrent) -> bool:
     return bool({spec.activation, getattr(spec, "gate_activation", "")} & set(STOCK))
 
 
+@ARGUMENTS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, around: Around) -> Arguments:
     return (layer(spec.layer, replace(around, rank=around.rank - 1)),)
 
 
+@ARGUMENTS.of(L.ConvLSTM)
 def _conv_lstm(spec: L.ConvLSTM, around: Around) -> Arguments:
     units, *more = _recurrent(spec, around)
     strides, dilation = spec.strides, spec.dilation
@@ -95,18 +98,6 @@ def _known(found: Shape) -> tuple[int, ...]:
     return tuple(size or 1 for size in found)
 
 
-LAYERS: dict[type[L.LayerSpec], Callable[..., Arguments]] = {
-    **AROUND,
-    L.LSTM: _recurrent,
-    L.GRU: _recurrent,
-    L.SimpleRNN: _recurrent,
-    L.ConvLSTM: _conv_lstm,
-    L.Bidirectional: _bidirectional,
-    L.TimeDistributed: _time_distributed,
-}
-"""Spec -> the first arguments of its constructor."""
-
-
 def layer(spec: L.LayerSpec, around: Around, name: str = "") -> CallExpr:
     """Returns the constructor of a layer; layers inside another one have no name."""
     if isinstance(spec, L.TimeDistributed) and isinstance(spec.layer, L.Normalization):
@@ -119,7 +110,7 @@ def layer(spec: L.LayerSpec, around: Around, name: str = "") -> CallExpr:
     made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"
     if isinstance(spec, L.Bidirectional) and _built_up(spec.forward):
         around.parts.use_template(CELLS, made := "bidirectional")
-    return call(made, *LAYERS[type(spec)](spec, around), *around.tail(*named))
+    return call(made, *ARGUMENTS[type(spec)](spec, around), *around.tail(*named))
 
 
 UNLIKE = "keras.layers.Bidirectional takes halves of one size"
@@ -194,7 +185,7 @@ def refusal(node: Node) -> str:
 def _refused(spec: L.LayerSpec, rank: int) -> str:
     if isinstance(spec, L.Custom):
         return ""
-    if type(spec) not in LAYERS and not is_operation(spec):
+    if type(spec) not in ARGUMENTS and not is_operation(spec):
         return f"{spec.kind}, which ports to Keras do not have"
     kind = KINDS.get(spec.weight_kind)
     if spec.sizes() and (kind is None or kind.name not in DEFAULT):

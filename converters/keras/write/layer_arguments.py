@@ -26,24 +26,32 @@ from .arguments import (
     sizes,
 )
 
+ARGUMENTS = L.LayerFunctions()
+"""Layer -> the function that gives the first arguments of its constructor."""
 
+
+@ARGUMENTS.of(L.Dense)
 def _dense(spec: L.Dense, around: Around) -> Arguments:
     chosen = option("activation", spec.activation, "linear", around, around.rank)
     return literal(spec.units), chosen, flag("use_bias", spec.use_bias, True)
 
 
+@ARGUMENTS.of(L.Dropout)
 def _dropout(spec: L.Dropout, _around: Around) -> Arguments:
     return (literal(spec.rate),)
 
 
+@ARGUMENTS.of(L.Activation)
 def _activation_layer(spec: L.Activation, around: Around) -> Arguments:
     return (activation(spec.activation, around, around.rank),)
 
 
+@ARGUMENTS.of(L.Masking)
 def _masking(spec: L.Masking, _around: Around) -> Arguments:
     return (number(spec.value) if spec.value else None,)
 
 
+@ARGUMENTS.of(L.Embedding)
 def _embedding(spec: L.Embedding, _around: Around) -> Arguments:
     return literal(spec.rows), literal(spec.units), flag("mask_zero", spec.mask_zero)
 
@@ -68,56 +76,68 @@ def _sliding(spec: L.Conv | L.ConvTranspose | L.DepthwiseConv, around: Around) -
     )
 
 
+@ARGUMENTS.of(L.Conv)
 def _conv(spec: L.Conv, around: Around) -> Arguments:
     return (literal(spec.units), sizes(spec.window), *_sliding(spec, around))
 
 
+@ARGUMENTS.of(L.ConvTranspose)
 def _conv_transpose(spec: L.ConvTranspose, around: Around) -> Arguments:
     more = spec.output_padding
     told = None if more is None else ("output_padding", sizes(more))
     return (literal(spec.units), sizes(spec.window), told, *_sliding(spec, around))
 
 
+@ARGUMENTS.of(L.DepthwiseConv)
 def _depthwise(spec: L.DepthwiseConv, around: Around) -> Arguments:
     several = ("depth_multiplier", literal(spec.multiplier)) if spec.multiplier > 1 else None
     return (sizes(spec.window), several, *_sliding(spec, around))
 
 
+@ARGUMENTS.of(L.Pool)
 def _pool(spec: L.Pool, _around: Around) -> Arguments:
     strides = None if spec.strides == spec.window else ("strides", sizes(spec.strides))
     return sizes(spec.window), strides, _padding(spec.padding), CHANNELS_LAST
 
 
+@ARGUMENTS.of(L.GlobalPool)
 def _global_pool(spec: L.GlobalPool, _around: Around) -> Arguments:
     return CHANNELS_LAST, flag("keepdims", spec.keep)
 
 
+@ARGUMENTS.of(L.Crop, L.Pad)
 def _pairs(spec: L.Pad | L.Crop, _around: Around) -> Arguments:
     pairs = tuple(zip(spec.before, spec.after, strict=True))
     told = isinstance(spec, L.Pad) or len(pairs) > 1
     return literal(pairs[0] if len(pairs) == 1 else pairs), CHANNELS_LAST if told else None
 
 
+@ARGUMENTS.of(L.UpSample)
 def _up_sample(spec: L.UpSample, _around: Around) -> Arguments:
     return sizes(spec.times), CHANNELS_LAST if len(spec.times) > 1 else None
 
 
+@ARGUMENTS.of(L.Flatten)
 def _flatten(_spec: L.Flatten, _around: Around) -> Arguments:
     return (CHANNELS_LAST,)
 
 
+@ARGUMENTS.of(L.Reshape)
 def _reshape(spec: L.Reshape, _around: Around) -> Arguments:
     return (literal(tuple(-1 if size is None else size for size in spec.shape)),)
 
 
+@ARGUMENTS.of(L.Permute)
 def _permute(spec: L.Permute, _around: Around) -> Arguments:
     return (literal(spec.order),)
 
 
+@ARGUMENTS.of(L.RepeatVector)
 def _repeat_vector(spec: L.RepeatVector, _around: Around) -> Arguments:
     return (literal(spec.times),)
 
 
+@ARGUMENTS.of(L.Relu)
 def _relu(spec: L.Relu, _around: Around) -> Arguments:
     if is_leaky(spec):
         return (("negative_slope", sharp(spec.slope)),)
@@ -133,29 +153,35 @@ def is_leaky(spec: L.Relu) -> bool:
     return spec.top is None and not spec.threshold and bool(spec.slope)
 
 
+@ARGUMENTS.of(L.PRelu)
 def _prelu(spec: L.PRelu, _around: Around) -> Arguments:
     shared = [axis for axis, size in enumerate(spec.shape, 1) if size == 1]
     return (("shared_axes", literal(shared)) if shared else None,)
 
 
+@ARGUMENTS.of(L.Elu)
 def _elu(spec: L.Elu, _around: Around) -> Arguments:
     return (None if spec.alpha == 1 else ("alpha", sharp(spec.alpha)),)
 
 
+@ARGUMENTS.of(L.Softmax)
 def _softmax(spec: L.Softmax, _around: Around) -> Arguments:
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
     return (None if axis == -1 else ("axis", literal(axis)),)
 
 
+@ARGUMENTS.of(L.Affine)
 def _affine(spec: L.Affine, _around: Around) -> Arguments:
     return sharp(spec.scale), sharp(spec.offset) if spec.offset else None
 
 
+@ARGUMENTS.of(L.TrainingOnly)
 def _training_only(spec: L.TrainingOnly, _around: Around) -> Arguments:
     space = spec.layer in ("SpatialDropout2D", "SpatialDropout3D")
     return number(spec.rate), CHANNELS_LAST if space else None
 
 
+@ARGUMENTS.of(L.Augmentation)
 def _augmentation(spec: L.Augmentation, _around: Around) -> Arguments:
     return tuple((named(name), literal(value)) for name, value in spec.arguments().items())
 
@@ -164,6 +190,7 @@ def _unless(keyword: str, value: float, default: float) -> Argument | None:
     return None if value == default else (keyword, literal(float(value)))
 
 
+@ARGUMENTS.of(L.BatchNorm)
 def _batch_norm(spec: L.BatchNorm, _around: Around) -> Arguments:
     return (
         _unless("momentum", spec.momentum, 0.99),
@@ -173,6 +200,7 @@ def _batch_norm(spec: L.BatchNorm, _around: Around) -> Arguments:
     )
 
 
+@ARGUMENTS.of(L.LayerNorm)
 def _layer_norm(spec: L.LayerNorm, _around: Around) -> Arguments:
     return (
         literal(spec.groups) if spec.groups else None,
@@ -182,10 +210,12 @@ def _layer_norm(spec: L.LayerNorm, _around: Around) -> Arguments:
     )
 
 
+@ARGUMENTS.of(L.Normalization)
 def _normalization(spec: L.Normalization, _around: Around) -> Arguments:
     return (flag("invert", spec.invert),)
 
 
+@ARGUMENTS.of(L.Concatenate)
 def _concatenate(spec: L.Concatenate, _around: Around) -> Arguments:
     axis = spec.axis if spec.axis < 0 else spec.axis + 1
     return (None if axis == -1 else ("axis", literal(axis)),)
@@ -195,11 +225,13 @@ DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
 """Smallest divisors of Keras 3, in Dot and in UnitNormalization."""
 
 
+@ARGUMENTS.of(L.Dot)
 def _dot(spec: L.Dot, _around: Around) -> Arguments:
     native = spec.normalize and spec.floor == DOT_FLOOR
     return (("axes", literal(spec.axes)), flag("normalize", native))
 
 
+@ARGUMENTS.of(L.Attention)
 def _attention(spec: L.Attention, _around: Around) -> Arguments:
     return (
         flag("use_scale", spec.scaled, spec.score == "additive"),
@@ -208,6 +240,7 @@ def _attention(spec: L.Attention, _around: Around) -> Arguments:
     )
 
 
+@ARGUMENTS.of(L.MultiHeadAttention)
 def _heads(spec: L.MultiHeadAttention, _around: Around) -> Arguments:
     value, units = spec.value_dim, spec.units
     return (
@@ -220,46 +253,10 @@ def _heads(spec: L.MultiHeadAttention, _around: Around) -> Arguments:
     )
 
 
+@ARGUMENTS.of(L.Merge, L.UnitNorm)
 def _nothing(_spec: L.LayerSpec, _around: Around) -> Arguments:
     return ()
 
-
-AROUND: dict[type[L.LayerSpec], Callable[..., Arguments]] = {
-    L.Activation: _activation_layer,
-    L.Affine: _affine,
-    L.Attention: _attention,
-    L.Augmentation: _augmentation,
-    L.BatchNorm: _batch_norm,
-    L.Concatenate: _concatenate,
-    L.Conv: _conv,
-    L.ConvTranspose: _conv_transpose,
-    L.Crop: _pairs,
-    L.Dense: _dense,
-    L.DepthwiseConv: _depthwise,
-    L.Dot: _dot,
-    L.Dropout: _dropout,
-    L.Elu: _elu,
-    L.Embedding: _embedding,
-    L.Flatten: _flatten,
-    L.GlobalPool: _global_pool,
-    L.LayerNorm: _layer_norm,
-    L.Masking: _masking,
-    L.Merge: _nothing,
-    L.MultiHeadAttention: _heads,
-    L.Normalization: _normalization,
-    L.PRelu: _prelu,
-    L.Pad: _pairs,
-    L.Permute: _permute,
-    L.Pool: _pool,
-    L.Relu: _relu,
-    L.RepeatVector: _repeat_vector,
-    L.Reshape: _reshape,
-    L.Softmax: _softmax,
-    L.TrainingOnly: _training_only,
-    L.UnitNorm: _nothing,
-    L.UpSample: _up_sample,
-}
-"""Spec -> the first arguments of its constructor."""
 
 POOLS = {"max": "Max", "average": "Average"}
 

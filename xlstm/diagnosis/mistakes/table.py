@@ -49,10 +49,12 @@ PLACES: tuple[Mistake, ...] = (
 WEIGHTS = (*PLACES, *rows_content.ROWS)
 """All that may have happened to numbers."""
 
-AFTER = rows_outside.ROWS[1:]
-"""What may come after a layer."""
+AFTER = rows_outside.AFTER
+"""Activations that may come after a layer."""
 
-INSIDE = tuple(row for row in rows_function.ROWS if row.cause == "activation")
+INSIDE = tuple(
+    row for row in (*rows_function.ROWS, *rows_function.LATER) if row.cause == "activation"
+)
 """Activations inside a layer."""
 
 MOVED = rows_moved.ROWS
@@ -60,8 +62,8 @@ MOVED = rows_moved.ROWS
 
 ROWS: tuple[Mistake, ...] = (
     *rows_joins.ROWS,
-    *rows_outside.ROWS[:1],
-    *rows_function.ROWS[:10],
+    *rows_outside.ROWS,
+    *rows_function.ROWS,
     *rows_both.ROWS,
     *rows_sequence.ROWS,
     *rows_lost.POOLS,
@@ -83,7 +85,7 @@ ROWS: tuple[Mistake, ...] = (
     *rows_embeddings.ROWS,
     *rows_windows.ROWS,
     *rows_norms.ROWS,
-    *rows_function.ROWS[10:],
+    *rows_function.LATER,
     *rows_content.ROWS,
     *rows_steps.ROWS,
     *rows_inputs.ROWS,

@@ -144,8 +144,10 @@ def extra(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield AlteredLayer(layer, say, f"extra {name}", rare=name not in LIKELY)
 
 
-ROWS = (
-    Mistake("softmax-axis", softmax_axes),
+ROWS = (Mistake("softmax-axis", softmax_axes),)
+
+AFTER = (
     Mistake("activation-outside", outside),
     Mistake("extra-activation", extra),
 )
+"""Activations after a layer."""

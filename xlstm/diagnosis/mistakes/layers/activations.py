@@ -275,7 +275,12 @@ ROWS = (
     Mistake("reset-after", reset_after),
     Mistake("update-gate", update_gate),
     _activations("activation"),
+)
+"""Another function of a layer, the usual ones."""
+
+LATER = (
     _activations("gate-activation"),
     Mistake("activation", single_uses),
     Mistake("activation", other_functions),
 )
+"""The rest: they come after mistakes in weights and options."""

@@ -59,13 +59,27 @@ ALONE = ", and zeros on the other"
 APART = "Keep them apart: the reset gate acts on the recurrent one"
 INPUT, RECURRENT = "bias of the input product", "bias of the recurrent product"
 
-SIDED: tuple[tuple[str, str, str, Change], ...] = (
+BiasRow = tuple[str, str, str, Change]
+"""Cause, what the bias does, what to do, and the change."""
+
+WHOLE: tuple[BiasRow, ...] = (
     ("lost-bias", "is lost (zeros)", "Copy it", _sides(0, 0)),
     ("doubled-bias", "is added twice", "Put it into one of the two biases, zeros elsewhere",
      _sides(2, 2)),
+)  # fmt: skip
+"""Changes of a bias as a whole: those of one side are the same."""
+
+LOST: tuple[BiasRow, ...] = (
     ("lost-bias", f"lacks the {RECURRENT}", "Copy that side as well", _sides(1, 0)),
     ("lost-bias", f"lacks the {INPUT}", "Copy that side as well", _sides(0, 1)),
-    ("misplaced-bias", "has its two sides in each other's place", "Swap them", _swapped),
+)
+SWAPPED: BiasRow = (
+    "misplaced-bias",
+    "has its two sides in each other's place",
+    "Swap them",
+    _swapped,
+)
+SUMMED: tuple[BiasRow, ...] = (
     ("misplaced-bias", f"has the sum of both sides on the input product{ALONE}", APART, _on(0)),
     ("misplaced-bias", f"has the sum of both sides on the recurrent product{ALONE}", APART, _on(1)),
     ("doubled-bias", f"has the {INPUT} on both products", "Put each where it belongs", _twice(0)),
@@ -73,24 +87,22 @@ SIDED: tuple[tuple[str, str, str, Change], ...] = (
      _twice(1)),
     ("doubled-bias", "has the sum of both sides on both products", "Put each where it belongs",
      lambda bias: np.stack([_both(bias).sum(axis=0)] * 2)),
+)  # fmt: skip
+TWICE: tuple[BiasRow, ...] = (
     ("doubled-bias", f"has the {INPUT} twice", "Add it once", _sides(2, 1)),
     ("doubled-bias", f"has the {RECURRENT} twice", "Add it once", _sides(1, 2)),
-)  # fmt: skip
-"""Cause, what the bias does, what to do, and the change, for biases with two sides."""
+)
 
-WHOLE = tuple(row[3] for row in SIDED[:2])
-LOST = tuple(row[3] for row in (*SIDED[2:4], *SIDED[-2:]))
-SWAPPED = SIDED[4][3]
+SIDED = (*WHOLE, *LOST, SWAPPED, *SUMMED, *TWICE)
+"""Mistakes in biases with two sides."""
 
-PLAIN: tuple[tuple[str, str, str, Change], ...] = (
+PLAIN: tuple[BiasRow, ...] = (
     ("lost-bias", "is lost (zeros)", "Copy it", lambda bias: 0 * bias),
     ("doubled-bias", "is added twice", "Add it once", lambda bias: 2 * bias),
     ("other-weights", "has the other sign", "Copy it as it is", lambda bias: -bias),
 )
 
-ONES: tuple[tuple[str, str, str, Change], ...] = (
-    ("other-weights", "is lost (ones)", "Copy it", np.ones_like),
-)
+ONES: tuple[BiasRow, ...] = (("other-weights", "is lost (ones)", "Copy it", np.ones_like),)
 
 
 def _biases(cause: str) -> Mistake:
@@ -129,17 +141,17 @@ def _equal(a: Array, b: Array) -> bool:
     return a.shape == b.shape and np.array_equal(a, b)
 
 
-def _telling(kind: Kind, sides: int) -> tuple[Change, ...]:
-    """The changes that are different functions: where both sides are added up, few are."""
+def _sided(kind: Kind, sides: int) -> tuple[BiasRow, ...]:
+    """The rows that are different functions: where both sides are added up, few are."""
     if not kind.apart:
-        return WHOLE if sides == 1 else (*WHOLE, *LOST)
-    return (*WHOLE, SWAPPED) if sides == 1 else tuple(row[3] for row in SIDED)
+        return WHOLE if sides == 1 else (*WHOLE, *LOST, *TWICE)
+    return (*WHOLE, SWAPPED) if sides == 1 else SIDED
 
 
-def _changes(kind: Kind, tensor: str, sides: int) -> tuple[tuple[str, str, str, Change], ...]:
+def _changes(kind: Kind, tensor: str, sides: int) -> tuple[BiasRow, ...]:
     axes = kind.tensors[tensor]
     if "s" in axes:
-        return tuple(row for row in SIDED if row[3] in _telling(kind, sides))
+        return _sided(kind, sides)
     if tensor in ("gamma", "scale", "variance"):
         return ONES
     return PLAIN if tensor == "beta" or tensor.endswith("bias") else ()

@@ -38,4 +38,7 @@ ADAPTER = Adapter(
     extra_files=True,
     pattern=pattern,
     listed="get_weights()",
+    file_reader="xlstm.converters.keras.read.model:read_description",
+    file_outline="xlstm.converters.keras.read.outline:outline",
+    layer_classes="xlstm.converters.keras.read.layers.rules:CLASSES",
 )

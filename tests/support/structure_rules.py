@@ -29,7 +29,7 @@ FLOORS = (
 )
 """Packages of the core, lowest first: each imports from those before it, and from itself."""
 
-FACADE = {"xlstm", "xlstm.__main__", "xlstm.demo", "xlstm.model"}
+FACADE = {"xlstm", "xlstm.__main__", "xlstm.demo", "xlstm.model", "xlstm.parity"}
 """Modules with the public names: they may import anything, and only the command line them."""
 
 CORE_OF_CONVERTERS = (

@@ -44,12 +44,13 @@ def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
     with contextlib.closing(describe(path)) as description:
         # the text has no SHA-256, so the whole file need not be read
         joined = replace(join(description, told), digest=str)
-        outline = registry.resolve(registry.KERAS_OUTLINE)(joined)
+        adapter = registry.adapter(joined.framework)
+        outline = adapter.outline_file(joined)
         kept = [joined.optimizer.line()] if joined.optimizer else []
         # the outline has read every number, array by array: only names are needed from here on
         joined = joined if outline.nonfinite else joined.without_numbers()
         try:
-            model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
+            model = adapter.read_file(joined, until=told.until or "")
         except XlstmError as error:
             if told.until and type(error) is UsageError:
                 raise  # no layer of that name: an error of the user, not of the file
@@ -57,8 +58,8 @@ def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
     shape = model.node(model.inputs[0]).shape
     sample = f"({', '.join('any' if size is None else str(size) for size in shape)}) a sample"
     notes = [line for line in model.source.notes if not line.startswith("members not read")] + kept
-    found = {"warnings": tuple(warnings_of(model)), "nonfinite": tuple(nonfinite(model))}
-    outline = replace(outline, **found)
+    loud, wrong = tuple(warnings_of(model)), tuple(nonfinite(model))
+    outline = replace(outline, warnings=loud, nonfinite=wrong)
     text = render_outline(outline, notes, f"input: {sample}; can be ported")
     return "\n".join([text, *_targeted(model, to)])
 

@@ -95,7 +95,7 @@ def _check_name(name: object) -> None:
     if name == "Lambda":
         want, got = 'the name of one Lambda layer, as "Lambda:lambda_1"', "all of them"
         raise UsageError(where, want, got, "register each by its name")
-    if name in registry.resolve(registry.KERAS_CLASSES):
+    if any(registry.adapter(other).knows_class(name) for other in registry.names()):
         want, got = "a layer that xlstm does not know", "one of Keras's own"
         do = f'write "{name}:NAME" for the one layer NAME of a class of yours'
         raise UsageError(where, want, got, do)

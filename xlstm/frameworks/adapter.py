@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
+from xlstm.files.description import Description, Outline
 from xlstm.frameworks.command_exit import go_on
 from xlstm.frameworks.crashes import importing, note_framework
 from xlstm.frameworks.random_state import note
@@ -26,6 +27,12 @@ from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.types import Array
 from xlstm.slots import Table, identity_table
+
+
+def resolve(path: str) -> Any:
+    """The object at "module:attribute"."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 class Live(Protocol):
@@ -112,6 +119,10 @@ class Adapter:
         extra_files: True if the live half adds files of its own to `save` (Keras: model.keras).
         pattern: name of a port's tensor -> pattern of other names of it in the framework.
         listed: the call that lists its tensors in the order of the tables ("get_weights()"), or "".
+        file_reader: "module:function" that converts a description of the framework's files to a
+            Model; "" for a framework whose files are not read.
+        file_outline: "module:function" that converts such a description to an outline.
+        layer_classes: "module:name" of the layer classes that need no `register_layer`, or "".
     """
 
     name: str
@@ -137,6 +148,35 @@ class Adapter:
     extra_files: bool = False
     pattern: Callable[[str], re.Pattern[str]] | None = None
     listed: str = ""
+    file_reader: str = ""
+    file_outline: str = ""
+    layer_classes: str = ""
+
+    def read_file(self, description: Description, *, until: str = "") -> Model:
+        """Converts a description of one of the framework's files.
+
+        Args:
+            description: the file, as `xlstm.files.describe` reads it.
+            until: the layer whose output ends the model; "" for the whole model.
+
+        Raises:
+            XlstmError: a model that has no exact form here.
+        """
+        read: Callable[..., Model] = resolve(self.file_reader)
+        return read(description, until=until)
+
+    def outline_file(self, description: Description) -> Outline:
+        """Converts a description of one of the framework's files to an outline.
+
+        Raises:
+            XlstmError: a file whose layers cannot be listed.
+        """
+        outline: Callable[..., Outline] = resolve(self.file_outline)
+        return outline(description)
+
+    def knows_class(self, name: str) -> bool:
+        """True if layers of a class in the framework's files need no `register_layer`."""
+        return bool(self.layer_classes) and name in resolve(self.layer_classes)
 
     def table(self, part: L.LayerSpec) -> Table:
         """The table that ports use for a part of a layer that owns weights.

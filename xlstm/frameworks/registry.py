@@ -10,7 +10,7 @@ import importlib.metadata
 from typing import Any
 
 from xlstm.errors import UsageError
-from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.adapter import Adapter, resolve
 from xlstm.slots import Table
 
 ADAPTERS: dict[str, str] = {
@@ -25,23 +25,8 @@ ADAPTERS: dict[str, str] = {
 GROUP = "xlstm.adapters"
 """Entry-point group under which other distributions register adapters."""
 
-KERAS_READER = "xlstm.converters.keras.read.model:read_description"
-"""The function that converts the description of a Keras file to a Model."""
-
-KERAS_OUTLINE = "xlstm.converters.keras.read.outline:outline"
-"""The function that converts the description of a Keras file to an outline (`xlstm inspect`)."""
-
-KERAS_CLASSES = "xlstm.converters.keras.read.layers.rules:CLASSES"
-"""The classes of Keras that need no registration."""
-
 FRAMEWORKS = ("keras", "torch", "nnx", "linen")
 """The frameworks that are counted and compared when none are named."""
-
-
-def resolve(path: str) -> Any:
-    """The object at "module:attribute"."""
-    module, _, attribute = path.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def names() -> list[str]:

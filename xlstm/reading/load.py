@@ -154,5 +154,4 @@ def _load_path(
     with contextlib.closing(alone or describe(path)) as description:
         joined = join(description, told)
         joined = joined if numbers else joined.without_numbers()
-        model: Model = registry.resolve(registry.KERAS_READER)(joined, until=told.until or "")
-    return model
+        return registry.adapter(joined.framework).read_file(joined, until=told.until or "")

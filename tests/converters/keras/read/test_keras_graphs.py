@@ -333,7 +333,7 @@ def read(file, version, change):
     with contextlib.closing(describe(DATA / file)) as described:
         layers = described.config["config"]["layers"]
         change({layer["class_name"]: layer["config"] for layer in layers})
-        return registry.resolve(registry.KERAS_READER)(replace(described, version=version))
+        return registry.adapter("keras").read_file(replace(described, version=version))
 
 
 @pytest.mark.parametrize(
@@ -389,5 +389,5 @@ def test_arrays_that_name_no_half():
         ((name, arrays),) = [item for item in described.weights.items() if item[1]]
         plain = tuple(replace(a, name=f"{name}/{n}/kernel:0") for n, a in enumerate(arrays))
         changed = replace(described, weights={name: plain})
-        call = lambda: registry.resolve(registry.KERAS_READER)(changed)  # noqa: E731
+        call = lambda: registry.adapter("keras").read_file(changed)  # noqa: E731
         refused(WeightsError, call, "halves or cells apart")

@@ -327,3 +327,17 @@ def test_arguments_that_are_no_text(case, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "\\udcff" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@linux
+def test_an_import_that_breaks_for_want_of_memory_is_one_line(tmp_path):
+    """As numpy's does at some limits: the module `datetime` has no attribute `datetime_CAPI`."""
+    (tmp_path / "numpy.py").write_text("import os\nos.datetime_CAPI\n")
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    said = "module 'os' has no attribute 'datetime_CAPI'"
+    done = shell('ulimit -v 8388608; exec "$@"', "count", DEMO, PYTHONPATH=path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr == f"xlstm: {said}; allow this process more memory\n"
+    done = shell('exec "$@"', "count", DEMO, PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "this is a mistake in xlstm" in done.stderr

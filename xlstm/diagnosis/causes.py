@@ -44,6 +44,8 @@ CAUSES: dict[str, str] = {
     "merge-mode": "another way to join the halves",
     "first-step": "the first step's output taken for the last one's, or the reverse",
     "other-step": "a step in the middle taken for the last one",
+    "missing-input": "a sum of several layers leaves one of them out",
+    "repeated-input": "one of two arrays is joined with itself, or both are joined by a view",
     "lost-step": "a sequence is read without its first or its last step",
     "other-state": "another piece of (out, h_n, c_n): c_n for h_n, another half's or layer's state",
     "pooled-steps": "mean, largest number or sum over time for one step, or the reverse",

@@ -104,9 +104,16 @@ def _line(error: Exception) -> str | None:
         return f"cannot import {error.name or 'a package'}: {last}; {do}"  # numpy: the last line
     if isinstance(error, RuntimeError) and "can't start new thread" in said:
         return f"{said}; allow this process more threads or memory"
-    if isinstance(error, SystemError) and limited():  # C code that does not check an allocation
+    # C code that does not check an allocation: numpy's import may find no datetime_CAPI
+    if limited() and (isinstance(error, SystemError) or _foreign(error)):
         return f"{said}; allow this process more memory"
     return None
+
+
+def _foreign(error: Exception) -> bool:
+    """True if an error was raised in a module of somebody else, such as one that is imported."""
+    last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
+    return any(not str(f.f_globals.get("__name__")).startswith("xlstm") for f in last)
 
 
 def _written() -> bool:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from hand_ports import checking, study
-from hand_ports.edits import Edit, Pair, edits, pair, pair_names, places
+from hand_ports.edits import UNSEEN, Edit, Pair, edits, pair, pair_names, places
 from hand_ports.programs import names, program, suspect, truth
 
 CHECKED = study.by_program(study.sample(130, 3))
@@ -33,7 +33,8 @@ def test_there_are_many_ways_of_writing_and_many_kinds_of_mistakes():
 
 
 def test_texts_of_pairs_are_programs_with_one_change():
-    for name in pair_names():
+    assert not {*pair_names()} & {*pair_names(UNSEEN)}
+    for name in (*pair_names(), *pair_names(UNSEEN)):
         found = pair(name)
         assert found.id == name
         assert found.port != program(found.program).port

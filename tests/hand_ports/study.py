@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hand_ports.edits import Pair, pair, pair_names
+from hand_ports.edits import PAIRS, UNSEEN, Pair, pair, pair_names
 from hand_ports.programs import Arrays, names, program, suspect, truth
 
 SAMPLES = (1, 8, 64)
@@ -148,14 +148,15 @@ def judged(
     return Row(found.program, said, seed, samples, *place, any(true), beside)
 
 
-def sample(limit: int, seed: int, match: str = "") -> tuple[str, ...]:
+def sample(limit: int, seed: int, match: str = "", *, unseen: bool = False) -> tuple[str, ...]:
     """Draws ids of wrong pairs, as evenly over the kinds as can be; all of them for a limit of 0.
 
     >>> kinds = [name.split("/")[1] for name in sample(100, 0)]
     >>> len(kinds), len(set(kinds))
     (100, 100)
     """
-    drawn = [name for name in pair_names() if re.search(match, name)]
+    listed = pair_names(UNSEEN if unseen else PAIRS)
+    drawn = [name for name in listed if re.search(match, name)]
     random.Random(seed).shuffle(drawn)
     turns: Counter[str] = Counter()
     keyed = []

@@ -204,18 +204,19 @@ def epsilons(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield from optioned(site, text, "Set eps={was_epsilon}.", epsilon=epsilon)
 
 
-SLOPES = (0.01, 0.1, 0.2, 0.3, 0.0, 0.05, 0.02, 0.25, 0.5, 1.0)
+SLOPES = (0.01, 0.1, 0.2, 0.3, 0.0, 0.05, 0.02, 0.25, 0.5)
 
 
 def slopes(site: SuspectLayer) -> Iterator[AlteredLayer]:
-    """Another slope of LeakyReLU or alpha of ELU, of those in use."""
+    """Another slope of LeakyReLU or alpha of ELU, of those in use; slope 1 is no activation."""
     for slope in SLOPES:
         text = f"Your slope below zero is {slope:g}; a's is {{was_slope}}"
         yield from optioned(site, text, "Set it to {was_slope}.", slope=slope)
-        text = f"Your alpha is {slope:g}; a's is {{was_alpha}}"
-        yield from optioned(site, text, "Set it to {was_alpha}.", alpha=slope)
         yield from _leaky(site, slope)
-        yield from _alphas(site, slope)
+    for alpha in (*SLOPES, 1.0):
+        text = f"Your alpha is {alpha:g}; a's is {{was_alpha}}"
+        yield from optioned(site, text, "Set it to {was_alpha}.", alpha=alpha)
+        yield from _alphas(site, alpha)
 
 
 def _leaky(site: SuspectLayer, slope: float) -> Iterator[AlteredLayer]:

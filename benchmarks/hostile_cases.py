@@ -437,7 +437,7 @@ def _shards(path: Path, size: int) -> None:
 
 def savedmodel(path: Path, change: Callable[[Any], None]) -> None:
     """A small SavedModel of the tests, changed."""
-    for name in ("tests/support", "tests", ""):
+    for name in ("tests/support/hostile_files", "tests/support", "tests", ""):
         if str(ROOT / name) not in sys.path:
             sys.path.insert(0, str(ROOT / name))
     from savedmodel_parts import parts

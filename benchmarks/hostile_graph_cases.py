@@ -1,4 +1,4 @@
-"""Small files of hostile graphs (`tests/support/hostile_graphs.py`): families that grow.
+"""Small files of hostile graphs (`hostile_graphs.py` of the tests): families that grow.
 
 A line of `FAMILIES` is the name of a family, a function of that module, its sizes, more arguments:
 
@@ -47,7 +47,7 @@ FAMILIES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 def _writer(function: str, options: dict[str, Any]) -> Write:
     def write(path: Path, size: int) -> None:
         # imported by the child that writes: h5py's memory would count as that of what is measured
-        sys.path.insert(0, str(ROOT / "tests" / "support"))
+        sys.path.insert(0, str(ROOT / "tests" / "support" / "hostile_files"))
         import hostile_graphs
 
         config = getattr(hostile_graphs, function)(size, **options)

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# helpers lie in support, and some tests share those of others
-for folder in (HERE, HERE / "support", *sorted({path.parent for path in HERE.rglob("test_*.py")})):
+# helpers lie below support, and some tests share those of others
+HELPERS = [path.parent for path in (HERE / "support").rglob("*.py")]
+TESTS = [path.parent for path in HERE.rglob("test_*.py")]
+for folder in (HERE, *sorted({*HELPERS, *TESTS})):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 

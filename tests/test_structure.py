@@ -18,7 +18,7 @@ TREE = {
 
 
 class Wrong(Exception):  # one of ours
-    """What went wrong."""
+    """ASKED went wrong."""
 
 
 def text(error):
@@ -37,7 +37,7 @@ from xlstm.errors import Wrong
 
 
 def read():
-    """Whether it reads."""
+    """ASKED reads."""
     from xlstm.ir import types
 
     return types, Wrong
@@ -69,6 +69,7 @@ class Wrong:
         return 1
 ''',
 }
+TREE = {name: text.replace("ASKED", "What") for name, text in TREE.items()}
 
 
 @pytest.fixture

@@ -403,7 +403,7 @@ def test_count_reads_no_numbers(kind, tmp_path, monkeypatch):
     def numbers(*_args):
         raise AssertionError("a number was read")
 
-    monkeypatch.setattr("xlstm.files.hdf5.library.numbers", numbers)
+    monkeypatch.setattr("xlstm.files.hdf5.datasets.numbers", numbers)
     assert xlstm.count(path).to_json() == want
     with pytest.raises(AssertionError):
         xlstm.load(path)

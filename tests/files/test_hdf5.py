@@ -15,7 +15,7 @@ from refusing import refused
 from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files import describe
-from xlstm.files.hdf5.library import Dataset, Hdf5Group, open_hdf5
+from xlstm.files.hdf5.datasets import Dataset, Hdf5Group, open_hdf5
 
 PLACES = (DATA, ROOT / "xlstm" / "demo.keras", ROOT / "examples", CORPUS, CORPUS.parent / "eras")
 

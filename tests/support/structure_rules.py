@@ -44,8 +44,8 @@ CORE_OF_ONE = {"converters.numpy": ("reference",)}
 MOST_MODULES = 16
 """Most modules of a folder, `__init__` left out."""
 
-FOLDERS = ("xlstm", "converters")
-"""Folders that this is asked of, with all below them; "tests" joins when it has such folders."""
+FOLDERS = ("xlstm", "converters", "tests")
+"""Folders that this is asked of, with all below them."""
 
 ROOMS = ("adapter", "slots", "native", "read", "write", "templates", "live")
 """Modules and folders of every framework."""
@@ -81,7 +81,7 @@ TEMPLATE = re.compile(r"converters/(.*/templates/.*|[a-z_]*_cells\.py)")
 """Files that are copied as text; before there were folders, they were told by their names."""
 
 QUESTION = re.compile(r"(What|Whether|Which|Where|How)\b")
-"""How no docstring begins."""
+"""First words that no docstring has."""
 
 
 def package_of(name: str) -> str:

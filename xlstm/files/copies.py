@@ -27,7 +27,7 @@ import numpy as np
 from xlstm.budget import Budget
 from xlstm.errors import FileError, MissingFrameworkError
 from xlstm.files.guards import MAX_TEXT, is_folder, open_regular, parse_json
-from xlstm.files.hdf5.library import Dataset, Hdf5Group, open_hdf5
+from xlstm.files.hdf5.datasets import Dataset, Hdf5Group, open_hdf5
 from xlstm.files.keras.archive import open_weights
 from xlstm.files.keras.folder import CONFIG, INDEX, METADATA, WEIGHTS, read_shards
 from xlstm.files.keras.variables import DEEPEST

@@ -97,7 +97,7 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
     shared = {id(t): t for t in (*source.parameters(), *source.buffers())}
     try:
         # evaluation mode of PyTorch: reads the function of inference
-        root = copy.deepcopy(source, dict(shared)).eval()
+        root = copy.deepcopy(source, dict(shared)).eval()  # mode of PyTorch, runs no text
         root = nn.Sequential(root) if _Tracer().is_leaf_module(root, "") else root
         defaults = _defaults(root)
         with PROCESS_WIDE:

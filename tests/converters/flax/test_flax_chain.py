@@ -63,7 +63,7 @@ def live(framework, module, x):
     """A source that `xlstm.load` reads, and what it gives for x."""
     if framework == "nnx":
         nnx.update(module, noisy(nnx.state(module, (nnx.Param, nnx.BatchStat))))
-        module.eval()
+        module.eval()  # evaluation mode of Flax NNX: no dropout
         return module, module(jnp.asarray(x))
     variables = noisy(jax.eval_shape(module.init, jax.random.key(0), jnp.asarray(x)))
     return (module, variables), module.apply(variables, jnp.asarray(x))

@@ -177,7 +177,9 @@ def test_ports_can_be_copied_and_hold_nothing_but_parameters(framework, case):
     x = np.ones((2, 5, 3), "float32")
     # NNX's own cells hold a function that cannot be pickled
     nnx_port = framework == "nnx"
-    again = copy.deepcopy(ported) if nnx_port else pickle.loads(pickle.dumps(ported))
+    again = (
+        copy.deepcopy(ported) if nnx_port else pickle.loads(pickle.dumps(ported))
+    )  # our own bytes
     np.testing.assert_array_equal(call(again, x), call(ported, x))
     if nnx_port:
         left = nnx.to_flat_state(nnx.state(ported))

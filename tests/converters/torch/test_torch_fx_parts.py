@@ -52,7 +52,7 @@ PARTS = {
 
 @pytest.mark.parametrize("name", PARTS)
 def test_parts_and_bounds(name):
-    source = Does(PARTS[name]).eval()
+    source = Does(PARTS[name]).eval()  # evaluation mode of PyTorch: no dropout
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1))
     xlstm.reconcile(source, ["torch", "nnx"]).check()
     found = xlstm.port(source, "torch")(x)

@@ -98,7 +98,7 @@ TOGETHER: tuple[Mistake, ...] = (
     Mistake("gate-order", rows_orders.whole_orders),
     *(row for row in ROWS if row.cause not in ("gate-order", "reshaped", "transposed", "option")),
 )
-"""What is tried together with other mistakes."""
+"""Mistakes that are tried together with others."""
 
 UNFIT = (XlstmError, LookupError, TypeError, ValueError)
 """What altering a layer that has no such option may raise."""

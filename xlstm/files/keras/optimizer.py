@@ -12,7 +12,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.guards import parse_json
 from xlstm.files.hdf5.blocks import MAX_LINKS
-from xlstm.files.hdf5.library import Dataset, Hdf5Group
+from xlstm.files.hdf5.datasets import Dataset, Hdf5Group
 from xlstm.files.keras.variables import tree_below
 from xlstm.files.tensorflow.checkpoint import Bundle
 from xlstm.ir.source import Optimizer, optimizer_of

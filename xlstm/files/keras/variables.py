@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from xlstm.errors import FileError
 from xlstm.files.description import Stored
-from xlstm.files.hdf5.library import Dataset, Hdf5Group
+from xlstm.files.hdf5.datasets import Dataset, Hdf5Group
 
 ROOTS = {"layers": 1, "_layer_checkpoint_dependencies": 2}
 """Root group -> increment of the number in a group's name for a layer with weights. Keras 2.12 (the

@@ -27,7 +27,7 @@ from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
 TINY = 1e-7
-"""What PyTorch adds to the length of a row that it shortens."""
+"""The number that PyTorch adds to the length of a row that it shortens."""
 
 LENGTHS = (1.0, 2.0, 5.0)
 """Largest lengths of rows (`max_norm`) that are tried."""

@@ -66,6 +66,37 @@ class Surroundings(Context):
         return _surroundings(own.name, own.weights, own.mask, own.states, self.formulas)
 
 
+def with_input(change: Callable[[Array], Array], place: int = 0) -> Call:
+    """A call that changes one input first, as a layer that gets other numbers.
+
+    >>> from xlstm.model import Relu
+    >>> call = with_input(lambda x: 2 * x)
+    >>> call(Relu(), [np.array([[-1.0, 3.0]])], Context("relu", {}))[0].tolist()
+    [[0.0, 6.0]]
+    """
+
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        own = [change(x) if number == place else x for number, x in enumerate(inputs)]
+        return forward(spec, own, context)
+
+    return call
+
+
+def with_output(change: Callable[[Array], Array]) -> Call:
+    """A call that changes the first output afterwards."""
+
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        y, *others = forward(spec, inputs, context)
+        return [change(y), *others]
+
+    return call
+
+
+def times(factor: float) -> Callable[[Array], Array]:
+    """Multiplies an array with a number of its own dtype."""
+    return lambda x: x * x.dtype.type(factor)
+
+
 def _surroundings(
     name: str,
     weights: Mapping[str, Array],

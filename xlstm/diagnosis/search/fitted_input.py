@@ -10,14 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
+from xlstm.diagnosis.hypothesis.altered_model import Call, Layer, with_input
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
 from xlstm.diagnosis.pairing.names import Said
 from xlstm.ir.graph import Model, Node
-from xlstm.ir.layers import Embedding, Input, LayerSpec, Masking
+from xlstm.ir.layers import Embedding, Input, Masking
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
-from xlstm.reference.context import Context
 
 ROUNDS = 20
 """Steps of the fit, at most."""
@@ -36,11 +35,7 @@ Try = Callable[[Layer], "Array | None"]
 
 
 def _read(factor: float, more: float) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        x = inputs[0]
-        return forward(spec, [x * x.dtype.type(factor) + x.dtype.type(more), *inputs[1:]], context)
-
-    return call
+    return with_input(lambda x: x * x.dtype.type(factor) + x.dtype.type(more))
 
 
 def readers(model: Model, inside: list[Node]) -> Iterator[Node]:

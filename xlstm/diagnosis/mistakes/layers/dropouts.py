@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.altered_model import times, with_input
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, parts, pieces
 from xlstm.ir.graph import Model
-from xlstm.ir.layers import Dropout, LayerSpec
-from xlstm.ir.types import Array
+from xlstm.ir.layers import Dropout
 from xlstm.reference.basic import forward
-from xlstm.reference.context import Context
 
 
 def _rates(model: Model) -> list[float]:
@@ -19,13 +17,6 @@ def _rates(model: Model) -> list[float]:
     specs = [pieces(node.spec)[0].specs[0] for node in model.layers]
     own = (s.rate if isinstance(s, Dropout) else getattr(s, "dropout", 0.0) for s in specs)
     return [*dict.fromkeys(rate for rate in own if 0 < rate < 1)]
-
-
-def _times(factor: float) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return forward(spec, [inputs[0] * inputs[0].dtype.type(factor), *inputs[1:]], context)
-
-    return call
 
 
 def scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -37,7 +28,7 @@ def scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
             text = f"The input of your {site.node.name} is {words} by {1 - rate:g}, the factor of "
             text += f"a dropout of rate {rate:g}; a's is not."
             say = site.said(text, "Leave it out: outside training dropout does nothing.")
-            layer = replace(site.layer, call=_times(factor))
+            layer = replace(site.layer, call=with_input(times(factor)))
             yield AlteredLayer(layer, say, f"dropout {words} {rate:g}", rare=True)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
+from xlstm.diagnosis.hypothesis.altered_model import Call, Layer, times, with_output
 from xlstm.diagnosis.hypothesis.hypothesis import (
     AlteredLayer,
     Hypothesis,
@@ -36,14 +36,6 @@ SHOWN = 3
 """Ids that a sentence lists, at most."""
 
 
-def _times(factor: float) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        y, *mask = forward(spec, inputs, context)
-        return [y * y.dtype.type(factor), *mask]
-
-    return call
-
-
 def _factors(width: int) -> Iterator[tuple[float, str]]:
     yield width**0.5, f"the square root of its {width} features"
     yield width**-0.5, f"1 by the square root of its {width} features"
@@ -56,7 +48,7 @@ def scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(site.spec, Embedding):
         for factor, words in _factors(site.node.shape[-1] or 1):
             text = f"The output of your {site.node.name} is scaled: it is a's times {words}."
-            yield called(site, _times(factor), text, "Leave the factor out.")
+            yield called(site, with_output(times(factor)), text, "Leave the factor out.")
 
 
 def _shortened(limit: float, every: bool) -> Call:
@@ -114,7 +106,8 @@ def _told(moves: Mapping[int, int]) -> str:
     words = {1: "the next row, one too high", -1: "the row before, one too low"}
     first = f"Your embedding reads {words[by[0]]}, for most ids" if by else ""
     shown = [f"row {row} for id {number}" for number, row in [*other.items()][:SHOWN]]
-    rest = f"reads {', '.join(shown)}{' and so on' * (len(other) > SHOWN)}" if shown else ""
+    more = " and so on" if len(other) > SHOWN else ""
+    rest = f"reads {', '.join(shown)}{more}" if shown else ""
     if first and rest:
         return f"{first}; it {rest}."
     return f"{first or f'Your embedding {rest}'}."

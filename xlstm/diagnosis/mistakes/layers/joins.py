@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.altered_model import Call, times, with_input, with_output
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.layers import Activation, Attention, Dense, Dot, LayerSpec, Merge, Softmax
@@ -73,19 +73,7 @@ def weighted(site: SuspectLayer) -> Weighted | None:
 
 def _constant(place: int, number: float) -> Call:
     """A layer one of whose inputs is the same number everywhere."""
-
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        own = [np.full_like(x, number) if n == place else x for n, x in enumerate(inputs)]
-        return forward(spec, own, context)
-
-    return call
-
-
-def _times(factor: float) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return [y * y.dtype.type(factor) for y in forward(spec, inputs, context)]
-
-    return call
+    return with_input(lambda x: np.full_like(x, number), place)
 
 
 def unweighted(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -101,13 +89,20 @@ def unweighted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     fix = f"Multiply {values} with them."
     sums = isinstance(site.spec, Dot)
     if not (sums and 1 in site.model.node(found.softmax).shape):
-        alone = f"{'the plain sum of ' * sums}{values}{' alone' * (not sums)}, as if all were 1"
-        yield called(site, _constant(found.weights, 1), f"{text}it is {alone}.", fix)
+        alone = f"the plain sum of {values}" if sums else f"{values} alone"
+        yield called(
+            site, _constant(found.weights, 1), f"{text}it is {alone}, as if all were 1.", fix
+        )
     equal = f"{values} counts alike everywhere, {'a plain mean' if sums else f'1/{found.total}'}"
     yield called(site, _constant(found.weights, 1 / found.total), f"{text}{equal}.", fix)
     if sums:
         text = f"Your {name} is the mean of the weighted {values} over time; a's is the sum."
-        yield called(site, _times(1 / found.total), text, "Take the sum: the weights add up to 1.")
+        yield called(
+            site,
+            with_output(times(1 / found.total)),
+            text,
+            "Take the sum: the weights add up to 1.",
+        )
 
 
 @dataclass(frozen=True)
@@ -180,13 +175,6 @@ def other_model_inputs(site: SuspectLayer) -> Iterator[AlteredLayer]:
             yield called(site, Cut((Edge(other),)), text, f"Pass {own}.")
 
 
-def _divided(number: float) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return forward(spec, [inputs[0] / inputs[0].dtype.type(number)], context)
-
-    return call
-
-
 def _widths(site: SuspectLayer) -> list[int]:
     """Numbers of features whose square root scores may be divided by: those of layers before."""
     found, edge = [], site.node.inputs[0]
@@ -207,7 +195,7 @@ def scaled_scores(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for number, words in ((math.sqrt(width), "divided by"), (width**-0.5, "multiplied with")):
             text = f"Your scores are {words} the square root of {width} features before the "
             text += "softmax; a's are not scaled."
-            yield called(site, _divided(number), text, "Leave the scale out.")
+            yield called(site, with_input(times(1 / number)), text, "Leave the scale out.")
 
 
 ROWS = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.altered_model import Call, with_input
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.layers.options import WINDOWS
 from xlstm.ir.layers import Bidirectional, Conv, DepthwiseConv, LayerSpec, Recurrent
@@ -57,10 +57,6 @@ def _viewed(x: Array) -> Array:
     return np.moveaxis(x, -1, 1).reshape(x.shape)
 
 
-def _read(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    return forward(spec, [_viewed(inputs[0]), *inputs[1:]], context)
-
-
 def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """The output of a convolution or pool that is reshaped, not transposed, for a sequence."""
     if not isinstance(site.spec, (Recurrent, Bidirectional)) or site.layer.call is not forward:
@@ -69,7 +65,7 @@ def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(before.spec, WINDOWS) and len(before.shape) > 1:
         text = f"The output of your {before.name} is viewed as (batch, time, channels) where its "
         text += "axes had to be moved: it has channels first."
-        yield called(site, _read, text, "Use x.transpose(1, 2).")
+        yield called(site, with_input(_viewed), text, "Use x.transpose(1, 2).")
 
 
 ROWS = (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.altered_model import Call, with_input
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
 from xlstm.ir.graph import Edge, Model
@@ -32,11 +32,6 @@ def _with(change: Callable[[list[Array]], list[Array]]) -> Call:
         return forward(spec, change([*inputs]), context)
 
     return call
-
-
-def _at(number: int, change: Callable[[Array], Array]) -> Call:
-    """A layer one of whose inputs is changed first."""
-    return _with(lambda xs: [change(x) if n == number else x for n, x in enumerate(xs)])
 
 
 def _alone(number: int) -> Call:
@@ -81,7 +76,7 @@ def shifted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     for number, label in enumerate(labels):
         for words, change in SHIFTS:
             text = f"In your {site.node.name} {label} is one step {words}."
-            altered = called(site, _at(number, change), text, "Do not shift it.")
+            altered = called(site, with_input(change, number), text, "Do not shift it.")
             yield altered._replace(rare=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.altered_model import Call, with_input
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.hypothesis.time_distributed import Whole
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
@@ -32,11 +32,6 @@ from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
 Change = Callable[[Array], Array]
-
-
-def _read(change: Change) -> Call:
-    """A layer whose input is changed first."""
-    return lambda spec, inputs, context: forward(spec, [change(inputs[0]), *inputs[1:]], context)
 
 
 def _batch_as_time(y: Array) -> Array:
@@ -79,7 +74,7 @@ def stacks(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(spec, (Recurrent, Bidirectional)) and not isinstance(spec, ConvLSTM):
         yield called(site, _stacked, STACKED, MOVE)._replace(rare=True)
     elif _pointwise(site):
-        call = Whole(_read(_batch_as_time))
+        call = Whole(with_input(_batch_as_time))
         yield called(site, call, f"Of your input: {STACKED}", MOVE)._replace(rare=True)
 
 
@@ -101,7 +96,7 @@ def flattened(site: SuspectLayer) -> Iterator[AlteredLayer]:
     flat = isinstance(site.spec, (Flatten, Reshape)) and len(site.node.shape) == 1
     if flat and len(site.model.shape(site.node.inputs[0])) == 2:
         text = "Your steps are flattened in reverse order, turned round in time."
-        call = _read(lambda x: x[:, ::-1])
+        call = with_input(lambda x: x[:, ::-1])
         yield called(site, call, text, "Flatten them as they are.")._replace(rare=True)
 
 

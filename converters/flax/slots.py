@@ -5,32 +5,13 @@ put it on the input product. Linen's GRUCell has a second one, of the candidate 
 around the recurrent ones are channels last in both, and both name these parameters alike.
 """
 
-from xlstm.ir.kinds import (
-    ATTENTION,
-    ATTENTION_ADDITIVE,
-    ATTENTION_CONCAT,
-    BATCH_NORM,
-    CONV_LSTMS,
-    CONV_TRANSPOSES,
-    CONVS,
-    DENSE,
-    DEPTHWISE,
-    EMBEDDING,
-    GRU,
-    GRU_BEFORE,
-    HEADS,
-    LAYER_NORM,
-    LSTM,
-    LSTM_PROJECTED,
-    NORMALIZATION,
-    PRELUS,
-    SIMPLE_RNN,
-    Kind,
-)
+from xlstm.ir import kinds
 from xlstm.slots import FOLD, Slot, Table
 
 
-def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None = None) -> Table:
+def _per_gate(
+    kind: kinds.Kind, gates: str, biased: str, names: dict[str, str] | None = None
+) -> Table:
     """A cell with a Dense for each gate, on the input (i) and on the state (h).
 
     Args:
@@ -49,7 +30,7 @@ def _per_gate(kind: Kind, gates: str, biased: str, names: dict[str, str] | None 
     return Table(kind, (*kernels, *recurrents, *biases), prefix="cell.")
 
 
-def _fused(kind: Kind, gates: str, biased: str, *more: Slot) -> Table:
+def _fused(kind: kinds.Kind, gates: str, biased: str, *more: Slot) -> Table:
     """Returns a table of a cell with one dense layer for all gates of each product, and `more`."""
     # a second bias with its own slot is not added to the first
     apart = "".join(str(slot.fixed["g"]) for slot in more if slot.tensor == "bias")
@@ -69,7 +50,7 @@ def _fused(kind: Kind, gates: str, biased: str, *more: Slot) -> Table:
     return Table(kind, (*kernels, bias, *more), prefix="cell.")
 
 
-def _conv_lstm(kind: Kind) -> Table:
+def _conv_lstm(kind: kinds.Kind) -> Table:
     """A cell with one convolution for all gates of each product, and a bias on both."""
     order = "igfo"
     kernels, recurrents = (f"{kind.tensors[t][1:-1]}(gh)" for t in ("kernel", "recurrent"))
@@ -85,14 +66,14 @@ def _conv_lstm(kind: Kind) -> Table:
     )
 
 
-CONVOLVED = {kind.name: _conv_lstm(kind) for kind in CONV_LSTMS}
+CONVOLVED = {kind.name: _conv_lstm(kind) for kind in kinds.CONV_LSTMS}
 """ConvLSTMCell of Linen, and our own one, over 1, 2 and 3 axes."""
 
 
 def _simple(names: dict[str, str]) -> Table:
     """A SimpleCell; `names` gives the spelling of its input and its recurrent Dense."""
     return Table(
-        SIMPLE_RNN,
+        kinds.SIMPLE_RNN,
         (
             Slot(f"{names['i']}.kernel", "kernel", "ih"),
             Slot(f"{names['i']}.bias", "bias", "h", fixed={"s": FOLD}, required=True),
@@ -104,26 +85,26 @@ def _simple(names: dict[str, str]) -> Table:
 
 def _linen_gru() -> Table:
     """Returns the table of a GRU; the reset gate multiplies the candidate's hidden bias."""
-    plain = _per_gate(GRU, "rzn", "i")
+    plain = _per_gate(kinds.GRU, "rzn", "i")
     slots = [slot for slot in plain.slots if slot.name != "in.bias"]
     first, second = (
         Slot(f"{side}n.bias", "bias", "h", fixed={"g": "n", "s": number}, required=True)
         for number, side in enumerate("ih")
     )
-    return Table(GRU, (*slots, first, second), prefix="cell.")
+    return Table(kinds.GRU, (*slots, first, second), prefix="cell.")
 
 
 PROJECTION = Slot("proj.kernel", "projection", "hj")
 
-_LINEN_PROJECTED = _per_gate(LSTM_PROJECTED, "ifgo", "h")
+_LINEN_PROJECTED = _per_gate(kinds.LSTM_PROJECTED, "ifgo", "h")
 
 
-def _conv(kind: Kind) -> Table:
+def _conv(kind: kinds.Kind) -> Table:
     axes = kind.tensors["kernel"]
     return Table(kind, (Slot("kernel", "kernel", axes), Slot("bias", "bias", "o")))
 
 
-def _transposed(kind: Kind) -> Table:
+def _transposed(kind: kinds.Kind) -> Table:
     """Returns the table of ConvTranspose with transpose_kernel=False: flipped windows."""
     space = kind.tensors["kernel"][:-2]
     kernel = Slot("kernel", "kernel", f"{space}io", reversed_axes=space)
@@ -134,22 +115,22 @@ UNTOLD = "{}, transpose_kernel=False"
 """Name of the table of a transposed convolution with Flax's default option."""
 
 
-def _depthwise(kind: Kind) -> Table:
+def _depthwise(kind: kinds.Kind) -> Table:
     """Returns a table with a group per channel: each sees one channel, and has m outputs."""
     axes = kind.tensors["kernel"].replace("im", "()(im)")
     return Table(kind, (Slot("kernel", "kernel", axes), Slot("bias", "bias", "(im)")))
 
 
-def _slopes(kind: Kind) -> Table:
+def _slopes(kind: kinds.Kind) -> Table:
     return Table(kind, (Slot("negative_slope", "slopes", kind.tensors["slopes"]),))
 
 
 def _heads() -> Table:
     names = {"query": "query", "key": "key", "value": "value", "output": "out"}
     return Table(
-        HEADS,
+        kinds.HEADS,
         tuple(
-            Slot(f"{name}.{part}", f"{hub}_{part}", HEADS.tensors[f"{hub}_{part}"])
+            Slot(f"{name}.{part}", f"{hub}_{part}", kinds.HEADS.tensors[f"{hub}_{part}"])
             for hub, name in names.items()
             for part in ("kernel", "bias")
         ),
@@ -164,28 +145,28 @@ SCALE, BIAS = Slot("scale", "gamma", "o"), Slot("bias", "beta", "o")
 
 FACTOR = Slot("attention_scale", "attention_scale", "")
 
-DENSE_TABLE = Table(DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o")))
+DENSE_TABLE = Table(kinds.DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o")))
 
 AROUND: dict[str, Table] = {
     # Embed
-    "Embed": Table(EMBEDDING, (Slot("embedding", "table", "vo"),)),
+    "Embed": Table(kinds.EMBEDDING, (Slot("embedding", "table", "vo"),)),
     # Conv, over 1, 2 and 3 axes, and with as many groups as channels
-    **{kind.name: _conv(kind) for kind in CONVS},
-    **{kind.name: _depthwise(kind) for kind in DEPTHWISE},
+    **{kind.name: _conv(kind) for kind in kinds.CONVS},
+    **{kind.name: _depthwise(kind) for kind in kinds.DEPTHWISE},
     # ConvTranspose; with transpose_kernel=True its kernel is the canonical one
-    **{UNTOLD.format(kind.name): _transposed(kind) for kind in CONV_TRANSPOSES},
-    **{kind.name: _conv(kind) for kind in CONV_TRANSPOSES},
-    "BatchNorm": Table(BATCH_NORM, (SCALE, BIAS, *_statistics("mean", "variance"))),
+    **{UNTOLD.format(kind.name): _transposed(kind) for kind in kinds.CONV_TRANSPOSES},
+    **{kind.name: _conv(kind) for kind in kinds.CONV_TRANSPOSES},
+    "BatchNorm": Table(kinds.BATCH_NORM, (SCALE, BIAS, *_statistics("mean", "variance"))),
     # LayerNorm and GroupNorm
-    "LayerNorm": Table(LAYER_NORM, (SCALE, BIAS)),
+    "LayerNorm": Table(kinds.LAYER_NORM, (SCALE, BIAS)),
     # MultiHeadAttention, and MultiHeadDotProductAttention of Linen
     "MultiHeadAttention": _heads(),
     # our own, of templates/nnx_layers.py and templates/linen_layers.py
-    **{kind.name: _slopes(kind) for kind in PRELUS},
-    "Normalization": Table(NORMALIZATION, _statistics("mean", "variance")),
-    "DotAttention": Table(ATTENTION, (Slot("scale", "scale", ""),)),
-    "ConcatAttention": Table(ATTENTION_CONCAT, (Slot("scale", "scale", ""), FACTOR)),
-    "AdditiveAttention": Table(ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
+    **{kind.name: _slopes(kind) for kind in kinds.PRELUS},
+    "Normalization": Table(kinds.NORMALIZATION, _statistics("mean", "variance")),
+    "DotAttention": Table(kinds.ATTENTION, (Slot("scale", "scale", ""),)),
+    "ConcatAttention": Table(kinds.ATTENTION_CONCAT, (Slot("scale", "scale", ""), FACTOR)),
+    "AdditiveAttention": Table(kinds.ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
 }
 """Framework's name of a layer -> its table; if a name has several, canonical form -> table."""
 
@@ -193,8 +174,8 @@ AROUND_DEFAULT = {table.kind.name: name for name, table in AROUND.items()}
 
 LINEN_TABLES: dict[str, Table] = {
     # flax.linen.LSTMCell and OptimizedLSTMCell share one parameter tree
-    "LSTMCell": _per_gate(LSTM, "ifgo", "h"),
-    "OptimizedLSTMCell": _per_gate(LSTM, "ifgo", "h"),
+    "LSTMCell": _per_gate(kinds.LSTM, "ifgo", "h"),
+    "OptimizedLSTMCell": _per_gate(kinds.LSTM, "ifgo", "h"),
     # flax.linen.GRUCell
     "GRUCell": _linen_gru(),
     # flax.linen.SimpleCell
@@ -203,9 +184,9 @@ LINEN_TABLES: dict[str, Table] = {
     **AROUND,
     **CONVOLVED,
     # our own cells, of templates/linen_recurrent.py
-    "ResetFirstGRUCell": _per_gate(GRU_BEFORE, "rzn", "i"),
+    "ResetFirstGRUCell": _per_gate(kinds.GRU_BEFORE, "rzn", "i"),
     "ProjectedLSTMCell": Table(
-        LSTM_PROJECTED, (*_LINEN_PROJECTED.slots, PROJECTION), _LINEN_PROJECTED.prefix
+        kinds.LSTM_PROJECTED, (*_LINEN_PROJECTED.slots, PROJECTION), _LINEN_PROJECTED.prefix
     ),
 }
 
@@ -223,11 +204,11 @@ LINEN_DEFAULT = {
 
 NNX_TABLES: dict[str, Table] = {
     # flax.nnx.LSTMCell; `if` is a keyword, so the attribute is `if_`
-    "LSTMCell": _per_gate(LSTM, "ifgo", "h", {"f": "f_"}),
+    "LSTMCell": _per_gate(kinds.LSTM, "ifgo", "h", {"f": "f_"}),
     # flax.nnx.OptimizedLSTMCell
-    "OptimizedLSTMCell": _fused(LSTM, "ifgo", "h"),
+    "OptimizedLSTMCell": _fused(kinds.LSTM, "ifgo", "h"),
     # flax.nnx.GRUCell; it has no bias on the recurrent product
-    "GRUCell": _fused(GRU, "rzn", "i"),
+    "GRUCell": _fused(kinds.GRU, "rzn", "i"),
     # flax.nnx.SimpleCell
     "SimpleCell": _simple({"i": "dense_i", "h": "dense_h"}),
     "Linear": DENSE_TABLE,
@@ -235,10 +216,10 @@ NNX_TABLES: dict[str, Table] = {
     **CONVOLVED,
     # our own cells, of templates/nnx_recurrent.py
     "BiasedGRUCell": _fused(
-        GRU, "rzn", "i", Slot("bias_hn", "bias", "h", fixed={"g": "n", "s": 1})
+        kinds.GRU, "rzn", "i", Slot("bias_hn", "bias", "h", fixed={"g": "n", "s": 1})
     ),
-    "ResetFirstGRUCell": _fused(GRU_BEFORE, "rzn", "i"),
-    "ProjectedLSTMCell": _fused(LSTM_PROJECTED, "ifgo", "h", PROJECTION),
+    "ResetFirstGRUCell": _fused(kinds.GRU_BEFORE, "rzn", "i"),
+    "ProjectedLSTMCell": _fused(kinds.LSTM_PROJECTED, "ifgo", "h", PROJECTION),
 }
 
 NNX_DEFAULT = {

@@ -2,32 +2,11 @@
 
 from dataclasses import replace
 
-from xlstm.ir.kinds import (
-    ATTENTION,
-    ATTENTION_ADDITIVE,
-    ATTENTION_CONCAT,
-    BATCH_NORM,
-    CONV_LSTMS,
-    CONV_TRANSPOSES,
-    CONVS,
-    DENSE,
-    DEPTHWISE,
-    EMBEDDING,
-    GRU,
-    GRU_BEFORE,
-    HEADS,
-    LAYER_NORM,
-    LSTM,
-    NORMALIZATION,
-    PRELUS,
-    SIMPLE_RNN,
-    SPACES,
-    Kind,
-)
+from xlstm.ir import kinds
 from xlstm.slots import FOLD, Slot, Table, identity_table
 
 
-def _per_gate(kind: Kind, names: dict[str, str]) -> Table:
+def _per_gate(kind: kinds.Kind, names: dict[str, str]) -> Table:
     """Three arrays for each gate, as in Keras 1; `names`: Keras's name -> canonical name."""
     forms = (("W", "kernel", "ih"), ("U", "recurrent", "jh"), ("b", "bias", "h"))
     return Table(
@@ -47,7 +26,7 @@ def _side(tensor: str) -> dict[str, str | int]:
 TABLES: dict[str, Table] = {
     # keras.src.layers.rnn.lstm.LSTMCell.build
     "LSTM": Table(
-        LSTM,
+        kinds.LSTM,
         (
             Slot("kernel", "kernel", "i(gh)", gates="ifgo"),
             Slot("recurrent_kernel", "recurrent", "j(gh)", gates="ifgo"),
@@ -55,10 +34,10 @@ TABLES: dict[str, Table] = {
         ),
     ),
     # Keras 1, consume_less="cpu" or "mem": twelve arrays, the candidate second and called c
-    "LSTM of Keras 1": _per_gate(LSTM, {"i": "i", "c": "g", "f": "f", "o": "o"}),
+    "LSTM of Keras 1": _per_gate(kinds.LSTM, {"i": "i", "c": "g", "f": "f", "o": "o"}),
     # Keras 1, consume_less="gpu": three arrays
     "LSTM of Keras 1, fused": Table(
-        LSTM,
+        kinds.LSTM,
         (
             Slot("W", "kernel", "i(gh)", gates="ifgo"),
             Slot("U", "recurrent", "j(gh)", gates="ifgo"),
@@ -68,7 +47,7 @@ TABLES: dict[str, Table] = {
     # cuDNN stores a (units, inputs) matrix for each gate; CuDNNLSTM reads its memory as (inputs,
     # units). It has two biases.
     "CuDNNLSTM": Table(
-        LSTM,
+        kinds.LSTM,
         (
             Slot("kernel", "kernel", "x(gy)", gates="ifgo", reshape=("xy", "hi")),
             Slot("recurrent_kernel", "recurrent", "h(gj)", gates="ifgo"),
@@ -77,7 +56,7 @@ TABLES: dict[str, Table] = {
     ),
     # keras.src.layers.rnn.gru.GRUCell.build, reset_after=True: one row of bias for each product
     "GRU": Table(
-        GRU,
+        kinds.GRU,
         (
             Slot("kernel", "kernel", "i(gh)", gates="zrn"),
             Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
@@ -86,7 +65,7 @@ TABLES: dict[str, Table] = {
     ),
     # the same with reset_after=False: one bias
     "GRU, reset_after=False": Table(
-        GRU_BEFORE,
+        kinds.GRU_BEFORE,
         (
             Slot("kernel", "kernel", "i(gh)", gates="zrn"),
             Slot("recurrent_kernel", "recurrent", "j(gh)", gates="zrn"),
@@ -94,9 +73,9 @@ TABLES: dict[str, Table] = {
         ),
     ),
     # Keras 1: nine arrays, the candidate last and called h; there is no reset_after yet
-    "GRU of Keras 1": _per_gate(GRU_BEFORE, {"z": "z", "r": "r", "h": "n"}),
+    "GRU of Keras 1": _per_gate(kinds.GRU_BEFORE, {"z": "z", "r": "r", "h": "n"}),
     "GRU of Keras 1, fused": Table(
-        GRU_BEFORE,
+        kinds.GRU_BEFORE,
         (
             Slot("W", "kernel", "i(gh)", gates="zrn"),
             Slot("U", "recurrent", "j(gh)", gates="zrn"),
@@ -104,7 +83,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "CuDNNGRU": Table(
-        GRU,
+        kinds.GRU,
         (
             Slot("kernel", "kernel", "x(gy)", gates="zrn", reshape=("xy", "hi")),
             Slot("recurrent_kernel", "recurrent", "h(gj)", gates="zrn"),
@@ -113,7 +92,7 @@ TABLES: dict[str, Table] = {
     ),
     # keras.src.layers.rnn.simple_rnn.SimpleRNNCell.build
     "SimpleRNN": Table(
-        SIMPLE_RNN,
+        kinds.SIMPLE_RNN,
         (
             Slot("kernel", "kernel", "ih"),
             Slot("recurrent_kernel", "recurrent", "jh"),
@@ -121,25 +100,25 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "SimpleRNN of Keras 1": Table(
-        SIMPLE_RNN,
+        kinds.SIMPLE_RNN,
         (
             Slot("W", "kernel", "ih"),
             Slot("U", "recurrent", "jh"),
             Slot("b", "bias", "h", fixed={"s": FOLD}),
         ),
     ),
-    "Dense of Keras 1": Table(DENSE, (Slot("W", "kernel", "io"), Slot("b", "bias", "o"))),
+    "Dense of Keras 1": Table(kinds.DENSE, (Slot("W", "kernel", "io"), Slot("b", "bias", "o"))),
     # keras.src.layers.core.dense.Dense.build
-    "Dense": Table(DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o"))),
+    "Dense": Table(kinds.DENSE, (Slot("kernel", "kernel", "io"), Slot("bias", "bias", "o"))),
 }
 
 
-def _plain(kind: Kind, *names: tuple[str, str, str]) -> Table:
+def _plain(kind: kinds.Kind, *names: tuple[str, str, str]) -> Table:
     """Returns a table of (Keras's name, canonical tensor, axes)."""
     return Table(kind, tuple(Slot(*name) for name in names))
 
 
-def _convolutions(axes: str, conv: Kind, cell: Kind) -> dict[str, Table]:
+def _convolutions(axes: str, conv: kinds.Kind, cell: kinds.Kind) -> dict[str, Table]:
     """The tables of convolutions over as many axes as letters."""
     bias = ("bias", "bias", "o")
     old = ("b", "bias", "o")
@@ -163,7 +142,7 @@ def _convolutions(axes: str, conv: Kind, cell: Kind) -> dict[str, Table]:
     }
 
 
-def _depthwise(axes: str, kind: Kind) -> dict[str, Table]:
+def _depthwise(axes: str, kind: kinds.Kind) -> dict[str, Table]:
     bias = ("bias", "bias", "(im)")
     return {
         kind.name: _plain(kind, ("kernel", "kernel", f"{axes}im"), bias),
@@ -184,42 +163,47 @@ HEADED = tuple(
     for name, axes in (("kernel", kernel), ("bias", bias))
 )
 
-for _axes, _conv, _cell in zip(SPACES, CONVS, CONV_LSTMS, strict=True):
+for _axes, _conv, _cell in zip(kinds.SPACES, kinds.CONVS, kinds.CONV_LSTMS, strict=True):
     TABLES |= _convolutions(_axes, _conv, _cell)
-for _kind in CONV_TRANSPOSES:
+for _kind in kinds.CONV_TRANSPOSES:
     TABLES[_kind.name] = identity_table(_kind)
 # Keras 1 stores the kernel of Deconvolution2D like that of Convolution2D
-_kind, _old = CONV_TRANSPOSES[1], ("b", "bias", "o")
+_kind, _old = kinds.CONV_TRANSPOSES[1], ("b", "bias", "o")
 TABLES[f"{_kind.name} of Keras 1"] = _plain(_kind, ("W", "kernel", "abio"), _old)
 TABLES[f"{_kind.name} of Keras 1, th"] = _plain(_kind, ("W", "kernel", "oiab"), _old)
-for _axes, _kind in zip(SPACES, DEPTHWISE, strict=True):
+for _axes, _kind in zip(kinds.SPACES, kinds.DEPTHWISE, strict=True):
     TABLES |= _depthwise(_axes, _kind)
-for _kind in PRELUS:
+for _kind in kinds.PRELUS:
     TABLES[_kind.name] = _plain(_kind, ("alpha", "slopes", _kind.tensors["slopes"]))
     TABLES[f"{_kind.name} of Keras 1"] = _plain(
         _kind, ("alphas", "slopes", _kind.tensors["slopes"])
     )
 
 TABLES |= {
-    "Embedding": _plain(EMBEDDING, ("embeddings", "table", "vo")),
-    "Embedding of Keras 1": _plain(EMBEDDING, ("W", "table", "vo")),
+    "Embedding": _plain(kinds.EMBEDDING, ("embeddings", "table", "vo")),
+    "Embedding of Keras 1": _plain(kinds.EMBEDDING, ("W", "table", "vo")),
     "BatchNorm": _plain(
-        BATCH_NORM, *NORMED, ("moving_mean", "mean", "o"), ("moving_variance", "variance", "o")
+        kinds.BATCH_NORM,
+        *NORMED,
+        ("moving_mean", "mean", "o"),
+        ("moving_variance", "variance", "o"),
     ),
     # running_std is the variance, despite its name
     "BatchNorm of Keras 1": _plain(
-        BATCH_NORM, *NORMED, ("running_mean", "mean", "o"), ("running_std", "variance", "o")
+        kinds.BATCH_NORM, *NORMED, ("running_mean", "mean", "o"), ("running_std", "variance", "o")
     ),
-    "LayerNorm": _plain(LAYER_NORM, *NORMED),
-    "Normalization": _plain(NORMALIZATION, ("mean", "mean", "o"), ("variance", "variance", "o")),
-    "Attention": _plain(ATTENTION, ("scale", "scale", "")),
+    "LayerNorm": _plain(kinds.LAYER_NORM, *NORMED),
+    "Normalization": _plain(
+        kinds.NORMALIZATION, ("mean", "mean", "o"), ("variance", "variance", "o")
+    ),
+    "Attention": _plain(kinds.ATTENTION, ("scale", "scale", "")),
     "Attention, concat": _plain(
-        ATTENTION_CONCAT,
+        kinds.ATTENTION_CONCAT,
         ("scale", "scale", ""),
         ("concat_score_weight", "attention_scale", ""),
     ),
-    "AdditiveAttention": _plain(ATTENTION_ADDITIVE, ("scale", "scale", "o")),
-    "MultiHeadAttention": _plain(HEADS, *HEADED),
+    "AdditiveAttention": _plain(kinds.ATTENTION_ADDITIVE, ("scale", "scale", "o")),
+    "MultiHeadAttention": _plain(kinds.HEADS, *HEADED),
 }
 
 FORMS: dict[str, tuple[str, ...]] = {
@@ -236,18 +220,18 @@ FORMS: dict[str, tuple[str, ...]] = {
     "BatchNorm": ("BatchNorm", "BatchNorm of Keras 1"),
     **{
         conv.name: tuple(name for name in TABLES if name.split(" of ")[0] == conv.name)
-        for conv in (*CONVS, *CONV_TRANSPOSES, *DEPTHWISE, *PRELUS)
+        for conv in (*kinds.CONVS, *kinds.CONV_TRANSPOSES, *kinds.DEPTHWISE, *kinds.PRELUS)
     },
     **{
         kind.name: (kind.name,)
         for kind in (
-            *CONV_LSTMS,
-            LAYER_NORM,
-            NORMALIZATION,
-            ATTENTION,
-            ATTENTION_CONCAT,
-            ATTENTION_ADDITIVE,
-            HEADS,
+            *kinds.CONV_LSTMS,
+            kinds.LAYER_NORM,
+            kinds.NORMALIZATION,
+            kinds.ATTENTION,
+            kinds.ATTENTION_CONCAT,
+            kinds.ATTENTION_ADDITIVE,
+            kinds.HEADS,
         )
     },
 }

@@ -6,29 +6,7 @@ the rows of weight_ih_l0 are the gates i f g o, one after the other, of the kern
 
 from dataclasses import replace
 
-from xlstm.ir.kinds import (
-    ATTENTION,
-    ATTENTION_ADDITIVE,
-    ATTENTION_CONCAT,
-    BATCH_NORM,
-    CONV_LSTMS,
-    CONV_TRANSPOSES,
-    CONVS,
-    DENSE,
-    DEPTHWISE,
-    EMBEDDING,
-    GRU,
-    GRU_BEFORE,
-    HEADS,
-    LAYER_NORM,
-    LSTM,
-    LSTM_PROJECTED,
-    NORMALIZATION,
-    PRELUS,
-    SIMPLE_RNN,
-    SPACES,
-    Kind,
-)
+from xlstm.ir import kinds
 from xlstm.slots import FOLD, Slot, Table
 
 # torch.nn.LSTM: the rows of weight_ih_l[k] are (W_ii|W_if|W_ig|W_io), gate by gate
@@ -56,12 +34,12 @@ _RNN = (
 )
 
 
-def _cell(kind: Kind, slots: tuple[Slot, ...]) -> Table:
+def _cell(kind: kinds.Kind, slots: tuple[Slot, ...]) -> Table:
     """A single cell: torch.nn.LSTMCell calls weight_ih what nn.LSTM calls weight_ih_l0."""
     return Table(kind, tuple(replace(s, name=s.name.removesuffix("_l0")) for s in slots))
 
 
-def _pair(kind: Kind, weight: str, axes: str, bias: str, own: str) -> Table:
+def _pair(kind: kinds.Kind, weight: str, axes: str, bias: str, own: str) -> Table:
     """A layer with the tensors weight and bias."""
     return Table(kind, (Slot("weight", weight, axes), Slot("bias", bias, own)))
 
@@ -76,39 +54,39 @@ def _conv_lstm(space: str) -> tuple[Slot, ...]:
 
 
 TABLES: dict[str, Table] = {
-    "LSTM": Table(LSTM, _LSTM),
+    "LSTM": Table(kinds.LSTM, _LSTM),
     "LSTM with projection": Table(
-        LSTM_PROJECTED, (*_LSTM, Slot("weight_hr_l0", "projection", "jh"))
+        kinds.LSTM_PROJECTED, (*_LSTM, Slot("weight_hr_l0", "projection", "jh"))
     ),
-    "GRU": Table(GRU, _GRU),
+    "GRU": Table(kinds.GRU, _GRU),
     # our own cell, with the parameters of nn.GRU
-    "GRU, reset_after=False": Table(GRU_BEFORE, _GRU),
-    "RNN": Table(SIMPLE_RNN, _RNN),
-    "LSTMCell": _cell(LSTM, _LSTM),
-    "GRUCell": _cell(GRU, _GRU),
-    "RNNCell": _cell(SIMPLE_RNN, _RNN),
-    "Linear": _pair(DENSE, "kernel", "oi", "bias", "o"),
-    "Embedding": Table(EMBEDDING, (Slot("weight", "table", "vo"),)),
+    "GRU, reset_after=False": Table(kinds.GRU_BEFORE, _GRU),
+    "RNN": Table(kinds.SIMPLE_RNN, _RNN),
+    "LSTMCell": _cell(kinds.LSTM, _LSTM),
+    "GRUCell": _cell(kinds.GRU, _GRU),
+    "RNNCell": _cell(kinds.SIMPLE_RNN, _RNN),
+    "Linear": _pair(kinds.DENSE, "kernel", "oi", "bias", "o"),
+    "Embedding": Table(kinds.EMBEDDING, (Slot("weight", "table", "vo"),)),
     **{
         f"Conv{len(space)}d": _pair(kind, "kernel", f"oi{space}", "bias", "o")
-        for space, kind in zip(SPACES, CONVS, strict=True)
+        for space, kind in zip(kinds.SPACES, kinds.CONVS, strict=True)
     },
     **{
         f"ConvTranspose{len(space)}d": _pair(kind, "kernel", f"io{space}", "bias", "o")
-        for space, kind in zip(SPACES, CONV_TRANSPOSES, strict=True)
+        for space, kind in zip(kinds.SPACES, kinds.CONV_TRANSPOSES, strict=True)
     },
     # torch.nn.Conv with a group for every channel
     **{
         f"Conv{len(space)}d, depthwise": _pair(kind, "kernel", f"(im)(){space}", "bias", "(im)")
-        for space, kind in zip(SPACES, DEPTHWISE, strict=True)
+        for space, kind in zip(kinds.SPACES, kinds.DEPTHWISE, strict=True)
     },
     # our own cell: no native layer is one
     **{
         kind.name: Table(kind, _conv_lstm(space))
-        for space, kind in zip(SPACES, CONV_LSTMS, strict=True)
+        for space, kind in zip(kinds.SPACES, kinds.CONV_LSTMS, strict=True)
     },
     "BatchNorm": Table(
-        BATCH_NORM,
+        kinds.BATCH_NORM,
         (
             Slot("weight", "gamma", "o"),
             Slot("bias", "beta", "o"),
@@ -117,27 +95,27 @@ TABLES: dict[str, Table] = {
         ),
         counters=("num_batches_tracked",),
     ),
-    "LayerNorm": _pair(LAYER_NORM, "gamma", "o", "beta", "o"),
+    "LayerNorm": _pair(kinds.LAYER_NORM, "gamma", "o", "beta", "o"),
     **{
         f"PReLU, {rank} axes": Table(kind, (Slot("weight", "slopes", "abcd"[:rank]),))
-        for rank, kind in enumerate(PRELUS, 1)
+        for rank, kind in enumerate(kinds.PRELUS, 1)
     },
     # our own layers
     "Normalization": Table(
-        NORMALIZATION,
+        kinds.NORMALIZATION,
         (
             Slot("mean", "mean", "o", is_buffer=True),
             Slot("variance", "variance", "o", is_buffer=True),
         ),
     ),
-    "DotScores": Table(ATTENTION, (Slot("scale", "scale", ""),)),
+    "DotScores": Table(kinds.ATTENTION, (Slot("scale", "scale", ""),)),
     "ConcatScores": Table(
-        ATTENTION_CONCAT,
+        kinds.ATTENTION_CONCAT,
         (Slot("scale", "scale", ""), Slot("attention_scale", "attention_scale", "")),
     ),
-    "AdditiveScores": Table(ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
+    "AdditiveScores": Table(kinds.ATTENTION_ADDITIVE, (Slot("scale", "scale", "o"),)),
     "MultiHeadAttention": Table(
-        HEADS,
+        kinds.HEADS,
         (
             Slot("query.weight", "query_kernel", "(nk)q"),
             Slot("query.bias", "query_bias", "(nk)"),

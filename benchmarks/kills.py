@@ -30,7 +30,7 @@ import numpy as np
 import xlstm
 from xlstm.cli.main import main as command
 from xlstm.errors import XlstmError
-from xlstm.files import hashes as digests
+from xlstm.files import hashes
 from xlstm.ir.graph import chain
 from xlstm.ir.layers import LSTM, Dense
 from xlstm.ir.source import Source
@@ -101,7 +101,7 @@ def port_in(target: Path) -> str:
     """Name of the model whose port a folder is, letter for letter, else what is wrong with it."""
     try:
         record, model = read_record(target), xlstm.load(target)
-        wrong = [n for n, digest in record.hashes.items() if digests.of_file(target / n) != digest]
+        wrong = [n for n, digest in record.hashes.items() if hashes.of_file(target / n) != digest]
     except (OSError, XlstmError) as error:
         return f"not whole: {error}"
     return f"not whole: {', '.join(wrong)}" if wrong else model.name

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from xlstm.porting.port import port
     from xlstm.porting.save import save
     from xlstm.reading.load import load
-    from xlstm.verification import folder as proof  # noqa: F401
+    from xlstm.verification import folder  # noqa: F401
     from xlstm.verification import inputs as inputs
     from xlstm.verification.reconcile import reconcile
     from xlstm.verification.report import Report

@@ -11,7 +11,7 @@ import pytest
 from processes import environment
 
 import xlstm
-from xlstm import __main__ as entry
+from xlstm import __main__
 from xlstm.errors import UsageError
 from xlstm.frameworks.command_exit import ended
 
@@ -179,7 +179,7 @@ def test_ctrl_c_before_the_command_line_is_read(monkeypatch, capsys):
 
     monkeypatch.delitem(sys.modules, "xlstm.cli.main", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    assert entry.main(["count", DEMO]) == 130
+    assert __main__.main(["count", DEMO]) == 130
     assert capsys.readouterr() == ("", INTERRUPTED)
 
 

@@ -11,8 +11,7 @@ from refusing import refused
 
 from xlstm.cli.main import main
 from xlstm.counting.explain import explain
-from xlstm.counting.picture import draw as drawing
-from xlstm.counting.picture import layout as picture
+from xlstm.counting.picture import draw, layout
 from xlstm.errors import MissingFrameworkError, UnsupportedError
 
 SIZES = {
@@ -87,7 +86,7 @@ def boxes(name):
     """(text, its box) in pixels from the upper left, as matplotlib draws them; and the size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = drawing.figure(drawn(name))
+    figure = draw.figure(drawn(name))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     wide, high = canvas.get_width_height()
@@ -108,7 +107,7 @@ def within(a, b, slack=0.5):
 
 
 def sheet(found):
-    return picture.layout(found, drawing._measure)
+    return layout.layout(found, draw._measure)
 
 
 @cache
@@ -213,7 +212,7 @@ def test_drawing_imports_no_pyplot_and_text_no_matplotlib():
 def test_without_matplotlib(monkeypatch):
     found = explain("LSTM", features=3, units=5)
     assert "<img" in found._repr_html_()
-    monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(draw.importlib.util, "find_spec", lambda _name: None)
     refused(
         MissingFrameworkError, found.to_svg, "matplotlib", "pip install 'xlstm-converter[draw]'"
     )

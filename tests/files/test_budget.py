@@ -25,7 +25,7 @@ from xlstm.files.arrays.named_arrays import ARRAYS, read_arrays, read_shapes
 from xlstm.files.detect import FOLDER_READERS, READERS
 from xlstm.files.keras.architecture import read_architecture
 from xlstm.files.yaml_text import parse_yaml
-from xlstm.ir import serialize as graph_json
+from xlstm.ir import serialize
 from xlstm.reading import folder
 
 UNCOUNTED = {
@@ -44,7 +44,7 @@ def modules():
         importlib.import_module(m.name)
         for m in pkgutil.walk_packages(files.__path__, "xlstm.files.")
     ]
-    return [*found, folder, graph_json]
+    return [*found, folder, serialize]
 
 
 def readers():

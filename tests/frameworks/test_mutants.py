@@ -16,7 +16,7 @@ from xlstm.frameworks import registry
 from xlstm.ir.layers import LSTM
 from xlstm.porting.port import build
 from xlstm.slots import pack, unpack
-from xlstm.verification import inputs as generated
+from xlstm.verification import inputs
 from xlstm.verification.bounds import DIFFERENT, bounds, judge
 from xlstm.verification.reconcile import DTYPES
 
@@ -53,7 +53,7 @@ def broken(framework, change):
 
 def verdicts(adapter, mutant_of, reference_of):
     """Words of the verdicts of a mutant's port against the true model."""
-    arrays, _ = generated.chosen(reference_of)
+    arrays, _ = inputs.chosen(reference_of)
     found = {}
     for dtype in DTYPES:
         ported = build(mutant_of, adapter, dtype)
@@ -150,7 +150,7 @@ def test_keras_files_read_by_a_wrong_table(gates):
     wrong = dataclasses.replace(table, slots=tuple(swap_gates(s, *gates) for s in table.slots))
     name, core = next(iter(good.weights)), good.layers[0].spec
     misread = unpack(wrong, pack(table, good.weights[name], core.sizes()), core.sizes())
-    arrays, _ = generated.chosen(good)
+    arrays, _ = inputs.chosen(good)
     bad = dataclasses.replace(good, weights={name: misread})
     output = registry.adapter("keras").live().run(source, arrays, "float32")[0]
     for candidate, word in ((good, "rounding"), (bad, DIFFERENT)):

@@ -11,7 +11,7 @@ from fuzz.bases import ARCHITECTURE, UNCHECKED
 from xlstm.errors import XlstmError
 from xlstm.files import describe
 from xlstm.files.arrays.named_arrays import read_arrays
-from xlstm.files.tensorflow import checkpoint as tensorbundle
+from xlstm.files.tensorflow import checkpoint
 
 
 class Equal(int):
@@ -54,7 +54,7 @@ def everything(path: Path) -> None:
         XlstmError: none gave anything: the refusal of the whole model.
     """
     if path.name == UNCHECKED:
-        tensorbundle.masked = lambda _data: Equal()  # only ever in a child of the fuzzer
+        checkpoint.masked = lambda _data: Equal()  # only ever in a child of the fuzzer
     refused = [_refusal(call, path) for call in (_loaded, _described, read_arrays)]
     if all(refused):
         raise next(error for error in refused if error)

@@ -55,7 +55,7 @@ def test_a_port_of_thousands_of_layers_runs(model, tmp_path):
 def test_nnx_traces_many_layers_once(tmp_path):
     """Its build is linear in the layers: the counters of draws do not look through the trace."""
     from safetensors.numpy import load_file
-    from xlstm.converters.flax.live import nnx as nnx_live
+    from xlstm.converters.flax.live import nnx
 
     graph = Builder()
     x = graph.add("x", Input((3,)))
@@ -66,12 +66,12 @@ def test_nnx_traces_many_layers_once(tmp_path):
     with deadline(SECONDS):
         ported = xlstm.port(model, "nnx")
         folder = xlstm.save(model, tmp_path / "port", "nnx")
-    held, kept = nnx_live.weights(ported), load_file(folder / "weights.safetensors")
+    held, kept = nnx.weights(ported), load_file(folder / "weights.safetensors")
     assert held.keys() == kept.keys()
     assert len(kept) == 600
     assert all(np.array_equal(held[name], kept[name]) for name in kept)
     x = np.random.default_rng(2).standard_normal((2, 3)).astype(np.float32)
-    (found,) = nnx_live.run(ported, [x], "float32")
+    (found,) = nnx.run(ported, [x], "float32")
     np.testing.assert_allclose(found, xlstm.port(model, "numpy")(x), rtol=0, atol=1e-6)
 
 

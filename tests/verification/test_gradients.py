@@ -29,8 +29,7 @@ from xlstm.ir.layers import (
     SimpleRNN,
 )
 from xlstm.porting.port import build
-from xlstm.verification import finite_differences as slopes
-from xlstm.verification import gradients
+from xlstm.verification import finite_differences, gradients
 from xlstm.verification.finite_differences import DiffTarget, point, slope
 from xlstm.verification.gradients import read_back, slopes_of
 
@@ -243,12 +242,12 @@ def test_slopes_are_exact_for_a_line_and_know_corners():
     x = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
     at = point(line, [x], 1)
     place = DiffTarget("dense_0.kernel", "dense_0", "kernel")
-    v = np.random.default_rng(2).standard_normal((3, 2)).astype(slopes.WIDE)
+    v = np.random.default_rng(2).standard_normal((3, 2)).astype(finite_differences.WIDE)
     found = slope(at, place, v)
-    exact = float(((x.astype(slopes.WIDE) @ v) * at.factors[0]).sum())
+    exact = float(((x.astype(finite_differences.WIDE) @ v) * at.factors[0]).sum())
     assert abs(found.value - exact) <= 1e-14 * abs(exact)
     assert not found.corner
-    bias, ones = DiffTarget("dense_0.bias", "dense_0", "bias"), np.ones(2, slopes.WIDE)
+    bias, ones = DiffTarget("dense_0.bias", "dense_0", "bias"), np.ones(2, finite_differences.WIDE)
     zeros = np.zeros((4, 3), np.float32)
     assert slope(point(bent(0.0), [zeros], 1), bias, ones).corner
     at = point(bent(1e-4), [zeros], 1)
@@ -298,7 +297,7 @@ def test_fewer_samples_are_taken_before_a_model_is_too_large(monkeypatch, capsys
 
 
 def test_where_long_double_is_no_wider(monkeypatch):
-    monkeypatch.setattr(slopes, "WIDE", np.float64)
+    monkeypatch.setattr(finite_differences, "WIDE", np.float64)
     monkeypatch.setattr(gradients, "WIDER", False)
     report = xlstm.reconcile(MODELS["gru"], "torch", gradients=True)
     report.check()

@@ -25,8 +25,7 @@ from xlstm.ir.layers import (
     Input,
     Masking,
 )
-from xlstm.verification import inputs
-from xlstm.verification import reconcile as comparing
+from xlstm.verification import inputs, reconcile
 from xlstm.verification.hidden_states import expose_hidden_states
 from xlstm.verification.input_shapes import SHAPES, shapes_of
 
@@ -152,7 +151,7 @@ def test_out_of_memory_is_a_line(run_out, torch_gives):
 
 
 def test_a_reference_without_memory_is_an_error(monkeypatch):
-    monkeypatch.setattr(comparing, "trial", lambda *_args, **_named: np.empty(2**50))
+    monkeypatch.setattr(reconcile, "trial", lambda *_args, **_named: np.empty(2**50))
     refused(UsageError, lambda: xlstm.reconcile(PLAIN, "torch"), "out of memory", "inputs")
 
 

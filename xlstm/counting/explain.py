@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from xlstm.counting import formulas
-from xlstm.counting import tensor_rows as held
-from xlstm.counting import wording as lessons
+from xlstm.counting import formulas, tensor_rows, wording
 from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import ExplainedLayer
 from xlstm.counting.ledger import Ledger, count_model
@@ -225,7 +223,7 @@ def _explained(case: ExplainedLayer) -> Explanation:
     ledger = _counted(case, names)
     breakdown = formulas.breakdown(case)
     total = sum(row.count for row in breakdown)
-    tensors = tuple(held.tensors(case, names[0]))
+    tensors = tuple(tensor_rows.tensors(case, names[0]))
     return Explanation(
         kind=case.name,
         features=case.m,
@@ -233,14 +231,14 @@ def _explained(case: ExplainedLayer) -> Explanation:
         title=_title(case),
         formula=formulas.formula(case),
         numbers=f"{formulas.numbers(case)} = {total:,}",
-        sizes=lessons.sizes_line(case),
-        equations=lessons.equations(case),
+        sizes=wording.sizes_line(case),
+        equations=wording.equations(case),
         breakdown=breakdown,
-        by_gate=formulas.by_gate(case, lessons.GATES),
+        by_gate=formulas.by_gate(case, wording.GATES),
         lines=tuple(_lines(case, tensors, total)),
-        mistakes=lessons.mistakes(case, total),
+        mistakes=wording.mistakes(case, total),
         total=total,
-        columns=tuple(held.columns(case, ledger, total)),
+        columns=tuple(tensor_rows.columns(case, ledger, total)),
         tensors=tensors,
         rest=formulas.later_layers(case),
         ledger=ledger,
@@ -265,12 +263,12 @@ def _title(case: ExplainedLayer) -> str:
 
 
 def _lines(case: ExplainedLayer, tensors: tuple[TensorRow, ...], total: int) -> list[str]:
-    found = lessons.explained(case)
+    found = wording.explained(case)
     title = "Keras"
     if case.name.startswith("CuDNN"):
-        found.append(lessons.cudnn_line(case, total))
+        found.append(wording.cudnn_line(case, total))
         title = "Keras 3"
     whole = [t.gates for t in tensors if t.framework == "keras" and t.role == "kernel"]
     if whole and " " in whole[0]:
-        found.append(lessons.slices_line(title, whole[0].split(), case.n, case.biases > 0))
+        found.append(wording.slices_line(title, whole[0].split(), case.n, case.biases > 0))
     return found

@@ -13,7 +13,7 @@ from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.types import Array
-from xlstm.verification import inputs as generated
+from xlstm.verification import inputs
 from xlstm.verification.bounds import bounds
 from xlstm.verification.cost import Limits, cost_of, made_shapes
 from xlstm.verification.run import Trial, trial
@@ -49,13 +49,13 @@ def shapes_of(
     limits: Limits = Limits(),  # noqa: B008  a tuple of numbers
 ) -> tuple[list[Trial], list[str]]:
     """Trials of every shape that a model takes, and a line for each that it does not take."""
-    free, batch = generated.has_free_axis(model), generated.built_batch(model)
+    free, batch = inputs.has_free_axis(model), inputs.built_batch(model)
     seen, found, refused = set[tuple[tuple[int, ...], ...]](), list[Trial](), list[str]()
     for number, shape in enumerate(SHAPES):
-        recipe = generated.Recipe(
-            shape.steps if free else generated.STEPS,
+        recipe = inputs.Recipe(
+            shape.steps if free else inputs.STEPS,
             shape.scale,
-            generated.SEED + 1 + number,
+            inputs.SEED + 1 + number,
             batch or shape.batch,
             KINDS,
             number,
@@ -81,13 +81,13 @@ def shapes_of(
     return found, list(dict.fromkeys(refused))
 
 
-def _too_large(model: Model, recipe: generated.Recipe, limits: Limits) -> str:
+def _too_large(model: Model, recipe: inputs.Recipe, limits: Limits) -> str:
     """The cost of a recipe that is over the limits, in words; "" where all fits."""
     found = cost_of(model, made_shapes(model, recipe)).over(limits)
     return found and f"they would need {found}"
 
 
-def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Trial:
+def _decidable(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str]) -> Trial:
     """A trial of a recipe, or of a milder one if rounding leaves it undecided."""
     for found in _milder(model, recipe, dtypes):
         single = all(bound.finite.all() for bound in found.allowed["float32"])
@@ -96,20 +96,18 @@ def _decidable(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) ->
     return found
 
 
-def _milder(model: Model, recipe: generated.Recipe, dtypes: Sequence[str]) -> Iterator[Trial]:
+def _milder(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str]) -> Iterator[Trial]:
     """Trials of a recipe and of milder and milder ones."""
     milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
-    if generated.has_free_axis(model):
-        milder += [milder[1]._replace(steps=n) for n in generated.shorter(recipe.steps)]
+    if inputs.has_free_axis(model):
+        milder += [milder[1]._replace(steps=n) for n in inputs.shorter(recipe.steps)]
     for tried in milder:
-        arrays, _, made = generated.best_of(model, tried, (1.0,))
+        arrays, _, made = inputs.best_of(model, tried, (1.0,))
         label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
         yield trial(model, arrays, label, dtypes=dtypes)
 
 
-def _halves(
-    model: Model, recipe: generated.Recipe, made: Trial, dtypes: Sequence[str]
-) -> list[Trial]:
+def _halves(model: Model, recipe: inputs.Recipe, made: Trial, dtypes: Sequence[str]) -> list[Trial]:
     """A trial in half precision too, with milder ones for precisions that it leaves undecided.
 
     If the milder ones are undecided too, the verdict on the first is undecided.

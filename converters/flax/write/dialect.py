@@ -12,7 +12,7 @@ from xlstm.ir.types import Shape
 
 from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
 from ...codegen.variables import NodeVariables
-from .. import activations as flax_activations
+from .. import activations
 
 WRITERS = L.LayerFunctions()
 """Layer -> the function that writes it."""
@@ -164,7 +164,7 @@ class FlaxLayerWriter:
 
 def function(dialect: Dialect, parts: ModuleSource, activation: str) -> str:
     """Returns the expression for an activation; adds its helper to `parts`."""
-    expression, helper = flax_activations.FUNCTIONS[activation]
+    expression, helper = activations.FUNCTIONS[activation]
     if helper:
-        parts.use_template(flax_activations.CELLS, helper)
+        parts.use_template(activations.CELLS, helper)
     return expression.format(m=dialect.module)

@@ -14,12 +14,10 @@ from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import unwrap_time_distributed
 
-from ...codegen import custom_layers as custom_code
+from ...codegen import custom_layers
 from ...codegen.source import ModuleSource, call, shape_comment
 from ...codegen.variables import NodeVariables
-from . import attention as flax_attention
-from . import convolution, operations, shape  # noqa: F401  they register their writers
-from . import elementwise as flax_layers
+from . import attention, convolution, elementwise, operations, shape  # noqa: F401  they register their writers
 from .dialect import OWN, WRITERS, Dialect, FlaxLayerWriter
 from .recurrent import bidirectional, recurrent
 from .recurrent import own as own_cell
@@ -67,9 +65,9 @@ FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
 @WRITERS.of(L.Custom)
 def _custom(spec: L.Custom, at: FlaxLayerWriter) -> None:
     framework = FRAMEWORKS[at.dialect.module]
-    at.set_attribute(custom_code.made(spec, framework, at.parts))
-    given = custom_code.arguments(spec, framework, at.site.inputs, at.site.mask)
-    at.parts.forward += custom_code.assigned(at.site.outputs, at.call(*given))
+    at.set_attribute(custom_layers.made(spec, framework, at.parts))
+    given = custom_layers.arguments(spec, framework, at.site.inputs, at.site.mask)
+    at.parts.forward += custom_layers.assigned(at.site.outputs, at.call(*given))
 
 
 @WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
@@ -104,10 +102,10 @@ def _own(node: Node, dialect: Dialect) -> list[str]:
     if isinstance(spec, L.MultiHeadAttention) and spec.scores:
         return ["WeighingAttention"]
     if isinstance(spec, L.MultiHeadAttention):
-        own_class = [] if flax_attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
-        return [*own_class, *filter(None, [flax_attention.attend(spec, dialect)])]
+        own_class = [] if attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
+        return [*own_class, *filter(None, [attention.attend(spec, dialect)])]
     if isinstance(spec, L.Attention):
-        return [flax_attention.ATTENTIONS[spec.score]]
+        return [attention.ATTENTIONS[spec.score]]
     return {L.PRelu: ["PReLU"], L.Normalization: ["Normalization"]}.get(type(spec), [])
 
 
@@ -120,7 +118,7 @@ def _draws(spec: L.LayerSpec) -> bool:
     if isinstance(spec, L.TimeDistributed):
         return _draws(spec.layer)
     if isinstance(spec, L.TrainingOnly):
-        return spec.layer in flax_layers.SPATIAL
+        return spec.layer in elementwise.SPATIAL
     return isinstance(spec, L.Dropout) or (
         isinstance(spec, L.MultiHeadAttention) and spec.dropout > 0
     )

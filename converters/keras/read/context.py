@@ -9,7 +9,7 @@ from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
-from xlstm.ir import layer_registry as custom
+from xlstm.ir import layer_registry
 from xlstm.ir.layers import LayerSpec
 from xlstm.ir.types import Shape
 
@@ -254,12 +254,12 @@ def is_custom(layer: Config) -> bool:
 
 def registered_name(layer: Config) -> str:
     """Returns the name under which the user registered a layer, "" if it is not registered."""
-    if not custom.any_registered():
+    if not layer_registry.any_registered():
         return ""
     options, kind = layer.get("config"), str(layer.get("class_name"))
     own = options.get("name") if isinstance(options, Mapping) else layer.get("name")
     bases = (str(layer.get("registered_name") or kind), kind, kind.rpartition(">")[2])
-    return custom.find(*(f"{base}:{own}" for base in bases), *bases)
+    return layer_registry.find(*(f"{base}:{own}" for base in bases), *bases)
 
 
 NESTED = ("Sequential", "Functional", "Model")

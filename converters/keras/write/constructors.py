@@ -15,7 +15,7 @@ from xlstm.ir.kinds import KINDS
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
-from ...codegen import custom_layers as custom_code
+from ...codegen import custom_layers
 from ...codegen.source import CallExpr, call
 from ..activations import NAMES, REFUSED, STOCK
 from ..slots import DEFAULT
@@ -104,7 +104,7 @@ def layer(spec: L.LayerSpec, around: Around, name: str = "") -> CallExpr:
         return layer(spec.layer, around, name)  # the last axis is the same without TimeDistributed
     named = [("name", f'"{name}"')] if name else []
     if isinstance(spec, L.Custom):
-        made_so = custom_code.made(spec, "keras", around.parts)
+        made_so = custom_layers.made(spec, "keras", around.parts)
         return call(made_so.name, *made_so.args, *around.tail(*named))
     title = TITLES.get(type(spec))
     made = f"keras.layers.{title(spec, around.rank) if title else spec.kind}"

@@ -15,7 +15,7 @@ from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.identifiers import identifier, identifiers
 from xlstm.ir.literals import literal
 
-from ...codegen import custom_layers as custom_code
+from ...codegen import custom_layers
 from ...codegen.source import (
     WIDTH,
     Argument,
@@ -190,7 +190,7 @@ def _inputs(site: NodeVariables, plan: ModelPlan) -> tuple[Argument, ...]:
     if isinstance(spec, ATTENDS):
         found = found[: len(found) - len(spec.masks)]
     if isinstance(spec, L.Custom):
-        return custom_code.arguments(spec, "keras", found)
+        return custom_layers.arguments(spec, "keras", found)
     joins = isinstance(spec, (L.Merge, L.Concatenate, L.Dot, L.Attention))
     return (listed(found),) if joins else tuple(found)
 

@@ -21,7 +21,7 @@ from xlstm.ir.batch_axes import on_axes
 from xlstm.ir.graph import Edge, Model, row_numbers
 from xlstm.ir.source import Source
 
-from . import flattened_batch as folded
+from . import flattened_batch
 from .attention import bound
 from .flattened_batch import FlattenedBatch
 from .names import LEAVES, handler, name_of
@@ -190,9 +190,9 @@ class _Walk:
         if name not in LOOKS:
             args = _tensors(wiring, args)
         if any(isinstance(arg, FlattenedBatch) for arg in args):
-            return folded.apply(wiring, name, handler(name), args, renamed)
+            return flattened_batch.apply(wiring, name, handler(name), args, renamed)
         if name in ("view", "reshape") and isinstance(args[0], TracedTensor):
-            laid = folded.fold(wiring, args[0], flat(args[1:]))
+            laid = flattened_batch.fold(wiring, args[0], flat(args[1:]))
             if laid is not None:
                 return laid
         if name in TURNS and isinstance(args[0], ZeroState):
@@ -207,7 +207,9 @@ class _Walk:
         _check_first(given, "a call with")
         call = LEAVES[type(leaf)]
         if given and isinstance(given[0], FlattenedBatch):
-            return folded.through(wiring, given[0], leaf, lambda w, x: call(w, leaf, path, (x,)))
+            return flattened_batch.through(
+                wiring, given[0], leaf, lambda w, x: call(w, leaf, path, (x,))
+            )
         return call(wiring, leaf, path, given)
 
     def _output(self, wiring: TraceState, found: Any) -> None:
@@ -231,7 +233,7 @@ class _Walk:
             self.axes.append(value.batch)
         else:
             end = isinstance(value, FlattenedBatch)
-            do = folded.DO if end else "return tensors only, as in out or h[-1]"
+            do = flattened_batch.DO if end else "return tensors only, as in out or h[-1]"
             raise CannotTraceError(f"{_title(value)} as an output", do)
 
 

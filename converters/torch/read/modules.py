@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from xlstm.ir import layers as L
-from xlstm.ir import parametric_activations as numbered
+from xlstm.ir import parametric_activations
 from xlstm.ir.graph import Edge
 from xlstm.slots import unpack
 
@@ -255,7 +255,7 @@ ABOVE_ZERO, FROM_ZERO, ANY = "above 0", "from 0 on", "that is finite"
 """Ranges of an activation's number."""
 
 
-def _with(steps: Callable[..., numbered.Steps], *options: tuple[str, str]) -> Handler:
+def _with(steps: Callable[..., parametric_activations.Steps], *options: tuple[str, str]) -> Handler:
     """Returns a handler for an activation with numbers, each checked against its range."""
 
     def activation(
@@ -346,7 +346,7 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Tanh: _plain("tanh"),
     nn.Sigmoid: _plain("sigmoid"),
     nn.SELU: _plain("selu"),
-    nn.CELU: _with(numbered.celu, ("alpha", ABOVE_ZERO)),
+    nn.CELU: _with(parametric_activations.celu, ("alpha", ABOVE_ZERO)),
     nn.SiLU: _plain("silu"),
     nn.Mish: _plain("mish"),
     nn.Softsign: _plain("softsign"),
@@ -355,9 +355,9 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Hardtanh: _plain("hard_tanh", min_val=-1.0, max_val=1.0),
     nn.LogSigmoid: _plain("log_sigmoid"),
     nn.Tanhshrink: _plain("tanh_shrink"),
-    nn.Softshrink: _with(numbered.soft_shrink, ("lambd", FROM_ZERO)),
-    nn.Hardshrink: _with(numbered.hard_shrink, ("lambd", ANY)),
-    nn.Threshold: _with(numbered.threshold, ("threshold", ANY), ("value", ANY)),
+    nn.Softshrink: _with(parametric_activations.soft_shrink, ("lambd", FROM_ZERO)),
+    nn.Hardshrink: _with(parametric_activations.hard_shrink, ("lambd", ANY)),
+    nn.Threshold: _with(parametric_activations.threshold, ("threshold", ANY), ("value", ANY)),
     nn.GELU: _gelu,
     nn.ELU: lambda wiring, module, path, args: elementwise(
         wiring, one(args), L.Elu(float(module.alpha))

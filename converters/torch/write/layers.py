@@ -14,7 +14,7 @@ from xlstm.ir.graph import Edge, Model
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.permutes import SPATIAL
 
-from ...codegen import custom_layers as custom_code
+from ...codegen import custom_layers
 from ...codegen.source import CallExpr, ModuleSource, call, shape_comment
 from ...codegen.variables import AnyOf, NodeVariables
 from . import attention, convolution, elementwise, normalization, operations, shape  # noqa: F401  they register their writers
@@ -36,9 +36,9 @@ def _bidirectional(spec: L.Bidirectional, at: TorchLayerWriter) -> None:
 
 @WRITERS.of(L.Custom)
 def _custom(spec: L.Custom, at: TorchLayerWriter) -> None:
-    at.set_attribute(custom_code.made(spec, "torch", at.parts))
-    given = custom_code.arguments(spec, "torch", at.site.inputs, at.site.mask)
-    at.parts.forward += custom_code.assigned(at.site.outputs, call(at.module, *given))
+    at.set_attribute(custom_layers.made(spec, "torch", at.parts))
+    given = custom_layers.arguments(spec, "torch", at.site.inputs, at.site.mask)
+    at.parts.forward += custom_layers.assigned(at.site.outputs, call(at.module, *given))
 
 
 def _anywhere(spec: L.LayerSpec) -> bool:

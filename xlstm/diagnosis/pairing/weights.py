@@ -18,7 +18,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
     with_tensors,
 )
 from xlstm.diagnosis.mistakes.table import WEIGHTS, hypotheses
-from xlstm.diagnosis.pairing import tensor_contents as holds
+from xlstm.diagnosis.pairing import tensor_contents
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.ir.graph import Model, Node
@@ -337,9 +337,9 @@ def _other(
         wrong = ~(gap == 0)
         hold = "hold" if " and " in called else "holds"
         text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
-        first = holds.place(naming, node, part, short, wrong) if wrong.any() else ""
+        first = tensor_contents.place(naming, node, part, short, wrong) if wrong.any() else ""
         text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
-        text += holds.describe(model, naming, mine, other, axes)
+        text += tensor_contents.describe(model, naming, mine, other, axes)
         return Said(text, "Copy it again.", called.replace("`", ""))
 
     layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})

@@ -14,9 +14,7 @@ from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
 from xlstm.diagnosis.result import Finding, Unexplained
-from xlstm.diagnosis.search import checkpoints as points
-from xlstm.diagnosis.search import first_answer as answer
-from xlstm.diagnosis.search import graph_differences as direct
+from xlstm.diagnosis.search import checkpoints, first_answer, graph_differences
 from xlstm.diagnosis.search.outcome import Granted, Outcome, SearchPlan, same
 from xlstm.diagnosis.search.search import Checkpoint, Explained, Memory, Search
 from xlstm.diagnosis.search.simpler import simplest
@@ -66,7 +64,7 @@ def bisect(
     naming = paired.naming if paired.adapter else Naming(case.b.adapter)
     end = Checkpoint(tuple(case.a.outputs), tuple(outputs))
     given = start(case.a, case.inputs)
-    answer.first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
+    first_answer.first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
     granted, layers, case.tried = weights.explain(case.a, paired, naming)
     if paired.hub:
         case.compared.append("weights")
@@ -169,7 +167,9 @@ def _followed(case: DiagnosisState, plan: SearchPlan, known: _Known) -> Outcome:
     search = Search(case.a, start(case.a, case.inputs), plan.dtype, naming, plan.layers)
     search.memory, search.pairs, search.facts = known.memories[plan.dtype], plan.pairs, known.facts
     if read is not None:
-        search.direct = direct.suggested(case.a, read, known.paired.paths, plan.layers, naming)
+        search.direct = graph_differences.suggested(
+            case.a, read, known.paired.paths, plan.layers, naming
+        )
     explained = [search.at(point) for point in plan.line]
     case.tried += search.tried
     final = same(case.a, search.layers, search.start, plan.line[-1].values, plan.dtype)
@@ -203,8 +203,8 @@ def _points(
     values = run(case.a, layers_of(case.a), start(case.a, case.inputs))
     known = {node.name: values[Edge(node.name)] for node in case.a.layers}
     if read is not None:
-        return points.of_graph(case.a, read, paired.paths, case.inputs, known)
-    return points.watched(case.a, paired, gave.gave, known) if gave else []
+        return checkpoints.of_graph(case.a, read, paired.paths, case.inputs, known)
+    return checkpoints.watched(case.a, paired, gave.gave, known) if gave else []
 
 
 def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts) -> None:
@@ -221,7 +221,7 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
                 proven = any(hypothesis is option for option in best.direct)
                 found.append(_finding(hypothesis, one, naming, facts, proven))
         if not (one.gap.same or one.found or final.same):
-            _unknown(case, one, answer.between(one, best.explained[:number], naming.equal))
+            _unknown(case, one, first_answer.between(one, best.explained[:number], naming.equal))
     if final.blurred:
         text = "no step can be decided: rounding alone moves a's outputs by more than their digits"
         case.unexplained.append(Unexplained("", None, final.most, f"{text}; pass other inputs"))
@@ -229,7 +229,7 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
     if not final.same and all(one.gap.same or one.found for one in best.explained):
         last = replace(best.explained[-1], gap=final)
-        _unknown(case, last, answer.between(last, best.explained[:-1], naming.equal))
+        _unknown(case, last, first_answer.between(last, best.explained[:-1], naming.equal))
 
 
 def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
@@ -293,9 +293,9 @@ def _unknown(case: DiagnosisState, one: Explained, between: str) -> None:
 
 def _idle(case: DiagnosisState, read: Model | None, paired: Paired, gave: RunRecord | None) -> None:
     """Notes of options that act in training only."""
-    found = [*direct.idle_of(case.a, gave.gave if gave else (), paired.modules)]
+    found = [*graph_differences.idle_of(case.a, gave.gave if gave else (), paired.modules)]
     if read is not None and not found:
-        found = [*direct.idle(case.a, read, paired.paths)]
+        found = [*graph_differences.idle(case.a, read, paired.paths)]
     for layer, name, mine, theirs in found:
         text = f"Your {name} is {theirs:g}; a's is {mine:g}. It acts in training only."
         torch = " (PyTorch's momentum is 1 minus this)" if name == "momentum" else ""

@@ -18,7 +18,7 @@ from xlstm.diagnosis.tolerance import apart
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.layers import Bidirectional, Recurrent
 from xlstm.ir.types import Array
-from xlstm.reference import run as reference
+from xlstm.reference import run
 from xlstm.verification.run import output_names
 
 SAME = "Return the same outputs."
@@ -28,7 +28,7 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 def glanced(case: DiagnosisState, outputs: list[Array], gave: RunRecord | None) -> list[Array]:
     """As many outputs as the truth has; none where nothing is left to look for."""
-    truth = [np.asarray(y) for y in reference(case.a, case.inputs)][: len(case.a.outputs)]
+    truth = [np.asarray(y) for y in run(case.a, case.inputs)][: len(case.a.outputs)]
     outputs = _counted(case, outputs, truth, "" if gave is None else gave.form or "")
     if wrong := unlike(outputs, truth):
         found(case, "outputs", wrong, SAME)

@@ -17,7 +17,7 @@ from xlstm.diagnosis.tolerance import apart
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Model, row_numbers
 from xlstm.ir.types import Array
-from xlstm.reference import run as reference
+from xlstm.reference import run
 
 
 def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:
@@ -204,6 +204,6 @@ def between(one: RunRecord, other: RunRecord) -> float:
 def told(case: DiagnosisState, read: Model) -> tuple[list[Array], str]:
     """The outputs of the suspect's own graph; none where it does not take these inputs, and why."""
     try:
-        return reference(read, case.inputs)[: len(read.outputs)], ""
+        return run(read, case.inputs)[: len(read.outputs)], ""
     except Exception as error:  # another shape of input, say
         return [], _said(error)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 
 from xlstm.ir import layers as L
-from xlstm.ir import parametric_activations as numbered
+from xlstm.ir import parametric_activations
 
 from ...activations import FROM_KERAS
 from ..inbound_nodes import KerasTensor
@@ -60,7 +60,7 @@ def _number(op: Operation, place: int, name: str, default: float, least: float) 
     return float(found)
 
 
-def _made(op: Operation, steps: numbered.Steps) -> Lowered:
+def _made(op: Operation, steps: parametric_activations.Steps) -> Lowered:
     made: list[KerasTensor | PendingNode] = [op.tensor]
     for spec, reads in steps:
         made.append(PendingNode(spec, tuple(made[number] for number in reads)))
@@ -71,24 +71,31 @@ def _celu(op: Operation) -> Lowered:
     alpha = _number(op, 1, "alpha", 1.0, 0.0)
     if not alpha:
         raise op.refused("alpha above 0", alpha)
-    return _made(op, numbered.celu(alpha))
+    return _made(op, parametric_activations.celu(alpha))
 
 
 def _soft_shrink(op: Operation) -> Lowered:
-    return _made(op, numbered.soft_shrink(_number(op, 1, "threshold", 0.5, 0.0)))
+    return _made(op, parametric_activations.soft_shrink(_number(op, 1, "threshold", 0.5, 0.0)))
 
 
 def _hard_shrink(op: Operation) -> Lowered:
-    return _made(op, numbered.hard_shrink(_number(op, 1, "threshold", 0.5, -math.inf)))
+    return _made(
+        op, parametric_activations.hard_shrink(_number(op, 1, "threshold", 0.5, -math.inf))
+    )
 
 
 def _threshold(op: Operation) -> Lowered:
     edge = _number(op, 1, "threshold", math.nan, -math.inf)
-    return _made(op, numbered.threshold(edge, _number(op, 2, "default_value", math.nan, -math.inf)))
+    return _made(
+        op,
+        parametric_activations.threshold(
+            edge, _number(op, 2, "default_value", math.nan, -math.inf)
+        ),
+    )
 
 
 def _squareplus(op: Operation) -> Lowered:
-    return _made(op, numbered.squareplus(_number(op, 1, "b", 4.0, 0.0)))
+    return _made(op, parametric_activations.squareplus(_number(op, 1, "b", 4.0, 0.0)))
 
 
 def _glu(op: Operation) -> Lowered:

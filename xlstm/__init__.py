@@ -17,9 +17,11 @@ __version__ = _version.VERSION
 
 if TYPE_CHECKING:
     from xlstm import demo as demo
-    from xlstm import diagnosis as diagnosing  # noqa: F401
+    from xlstm import diagnosing as diagnosing
     from xlstm import errors as errors
+    from xlstm import inputs as inputs
     from xlstm import model as model
+    from xlstm import parity as parity
     from xlstm.counting.count import count
     from xlstm.counting.explain import Explanation, explain
     from xlstm.counting.ledger import Ledger
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from xlstm.porting.save import save
     from xlstm.reading.load import load
     from xlstm.verification import folder  # noqa: F401
-    from xlstm.verification import inputs as inputs
     from xlstm.verification.reconcile import reconcile
     from xlstm.verification.report import Report
 
@@ -60,14 +61,8 @@ _PUBLIC = {
 }
 """Public name -> our module that defines it; loaded on first use, so that the import is fast."""
 
-_MODULES = {
-    "demo": "demo",
-    "diagnosing": "diagnosis",
-    "errors": "errors",
-    "inputs": "verification.inputs",
-    "model": "model",
-    "proof": "verification.folder",
-}
+_MODULES = ("demo", "diagnosing", "errors", "inputs", "model", "parity", "proof")
+"""Modules with public names of their own."""
 
 __all__ = [
     "Diagnosis",
@@ -111,7 +106,7 @@ _find_converters()
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"xlstm.{_MODULES[name]}")
+        return importlib.import_module(f"xlstm.{name}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"xlstm.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module 'xlstm' has no attribute {name!r}")

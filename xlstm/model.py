@@ -14,3 +14,8 @@ from xlstm.ir.types import Shape as Shape
 
 Spec = LayerSpec
 """The old name of `LayerSpec`."""
+
+
+def mask_shape(spec: LayerSpec, x: Shape) -> Shape | None:
+    """One sample of the mask that a layer obeys, for samples `x`; None where it obeys none."""
+    return spec.mask_shape(x)

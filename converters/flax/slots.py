@@ -1,7 +1,8 @@
 """The canonical tensor of each Flax parameter, in Linen and in NNX.
 
 Flax's LSTM cells put their only bias on the recurrent product and always have it; the other cells
-put it on the input product. Linen's GRUCell has a second one, of the candidate alone. The layers
+put it on the input product. No cell of Flax has peepholes: there is no table for them, so such an
+LSTM is refused. Linen's GRUCell has a second one, of the candidate alone. The layers
 around the recurrent ones are channels last in both, and both name these parameters alike.
 """
 

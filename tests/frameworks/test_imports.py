@@ -186,6 +186,22 @@ NAMED = [
 ]
 
 
+IMPORTED = [
+    *NAMED,
+    *("inputs.cooked", "inputs.Recipe", "proof.read_record", "proof.record", "diagnosing.diagnose"),
+    *("parity.judge", "parity.FACTOR", "model.mask_shape", "model.Spec", "model.Source"),
+    *("model.Array", "model.Shape", "model.ACTIVATIONS", "model.SPECS", "demo.path"),
+]
+
+
+@pytest.mark.parametrize("name", IMPORTED)
+def test_public_names_are_imported_from_their_modules(name):
+    """As they were before the source lay in folders."""
+    module, last = name.split(".")
+    done = run(f"from xlstm.{module} import {last}; print({last} is not None)")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_importing_xlstm_is_enough_for_names_of_the_readme(name):
     module, last = name.split(".")

@@ -29,7 +29,10 @@ FLOORS = (
 )
 """Packages of the core, lowest first: each imports from those before it, and from itself."""
 
-FACADE = {"xlstm", "xlstm.__main__", "xlstm.demo", "xlstm.model", "xlstm.parity"}
+FACADE = {
+    "xlstm",
+    *(f"xlstm.{name}" for name in "__main__ demo diagnosing inputs model parity proof".split()),
+}
 """Modules with the public names: they may import anything, and only the command line them."""
 
 CORE_OF_CONVERTERS = (
@@ -62,6 +65,7 @@ FAMILIES = {
 NOUNS = {
     *("counting", "decoding", "padding", "pairing", "pooling", "porting", "reading"),
     *("recording", "rendering", "wording"),
+    "diagnosing",  # a public name of users' programs
 }
 """Words that are participles by their form, and nouns as names of modules."""
 

@@ -1,4 +1,8 @@
-"""Forward pass of the layers that join inputs, and of attention."""
+"""Forward pass of the layers that join inputs, and of attention.
+
+Masks change no number of a Merge here. Keras's masked Multiply, Maximum and Minimum are read as
+a graph of small layers (`masked_merge` of converters/keras/read/masks.py), which run one by one.
+"""
 
 from __future__ import annotations
 

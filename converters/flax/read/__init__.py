@@ -1,1 +1,1 @@
-"""Reads live Flax modules into a graph: `cells` single layers, `sequential` chains of them."""
+"""Reads live Flax modules into a graph: `recurrent` single layers, `sequential` chains of them."""

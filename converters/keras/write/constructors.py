@@ -188,7 +188,7 @@ def _refused(spec: L.LayerSpec, rank: int) -> str:
     if type(spec) not in ARGUMENTS and not is_operation(spec):
         return f"{spec.kind}, which ports to Keras do not have"
     kind = KINDS.get(spec.weight_kind)
-    if spec.sizes() and (kind is None or kind.name not in DEFAULT):
+    if spec.sizes() and (kind is None or kind.name not in DEFAULT):  # an LSTM with peepholes, say
         return f"{spec.weight_kind}, which Keras has no layer of"
     if isinstance(spec, L.ConvLSTM) and spec.forget_offset:
         return "a forget gate with an offset, which Keras's ConvLSTM has not"

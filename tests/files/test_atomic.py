@@ -20,7 +20,7 @@ from xlstm.files.atomic import write_file, written_folder
 from xlstm.frameworks import registry
 from xlstm.porting import save as saving
 from xlstm.porting.save import atomic_folder, check_target
-from xlstm.reading.folder import target_of
+from xlstm.reading.ports import target_of
 
 DEMO = xlstm.demo.path()
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ from xlstm.files.detect import FOLDER_READERS, READERS
 from xlstm.files.keras.architecture import read_architecture
 from xlstm.files.yaml_text import parse_yaml
 from xlstm.ir import serialize
-from xlstm.reading import folder
+from xlstm.reading import ports
 
 UNCOUNTED = {
     "open_regular": "opens, and reads nothing",
@@ -44,12 +44,12 @@ def modules():
         importlib.import_module(m.name)
         for m in pkgutil.walk_packages(files.__path__, "xlstm.files.")
     ]
-    return [*found, folder, serialize]
+    return [*found, serialize]
 
 
 def readers():
     """Every reader, from where it is registered, and whatever is named as one."""
-    found = [*READERS.values(), *FOLDER_READERS.values(), *ARRAYS.values()]
+    found = [*READERS.values(), *FOLDER_READERS.values(), *ARRAYS.values(), ports.read_folder]
     for module in modules():
         own = inspect.getmembers(module, inspect.isfunction)
         found += [f for name, f in own if f.__module__ == module.__name__ and NAMED.fullmatch(name)]
@@ -86,7 +86,7 @@ def test_functions_that_take_none_are_still_there():
 
 def ported(tmp_path):
     path = xlstm.save(xlstm.demo.path(), tmp_path / "port", "torch")
-    return lambda budget: folder.read_folder(path, budget)
+    return lambda budget: ports.read_folder(path, budget)
 
 
 def arrays(kind):

@@ -14,7 +14,7 @@ import xlstm
 from xlstm.cli.main import main
 from xlstm.frameworks import registry
 from xlstm.ir.layers import GRU
-from xlstm.reading.folder import read_folder
+from xlstm.reading.ports import read_folder
 from xlstm.verification.folder import _weights_gap, verify_folder
 
 

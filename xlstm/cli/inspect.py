@@ -19,7 +19,7 @@ from xlstm.frameworks import registry
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.porting.save import nonfinite
-from xlstm.reading.folder import check_plain, read_folder
+from xlstm.reading.ports import check_plain, read_folder
 
 NOTHING = ReadOptions()
 

@@ -146,7 +146,7 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
     """The comparison; a ported folder is compared with its own code and its record."""
     from xlstm.files.keras.architecture import ReadOptions
     from xlstm.files.port_folder import half_port, has_port
-    from xlstm.reading.folder import check_plain
+    from xlstm.reading.ports import check_plain
     from xlstm.verification.folder import verify_folder
     from xlstm.verification.reconcile import reconcile
 

@@ -1,4 +1,4 @@
-"""Recognises folders of `save` by the files in them; `xlstm.reading.folder` reads them.
+"""Recognises folders of `save` by the files in them; `xlstm.reading.ports` reads them.
 
 In: a path. Out: True or False, or the metadata of the weights.
 """

@@ -14,7 +14,7 @@ from xlstm.errors import FileError, XlstmError
 from xlstm.files.guards import MAX_TEXT, open_regular
 from xlstm.files.port_folder import SOURCE, WEIGHTS, has_port
 from xlstm.porting.port import build
-from xlstm.reading.folder import read_folder, target_of
+from xlstm.reading.ports import read_folder, target_of
 
 
 def modified_model_file(path: object) -> str:

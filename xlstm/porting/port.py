@@ -23,8 +23,8 @@ from xlstm.ir.batch_axes import warn_of_axes
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.python_source import module_of
-from xlstm.reading.live_ports import PORTS, remember
 from xlstm.reading.load import load
+from xlstm.reading.ports import PORTS, remember
 
 
 def code_of(model: Model, adapter: Adapter, text: str | None = None) -> ModuleType:

@@ -28,8 +28,8 @@ from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.serialize import to_json
 from xlstm.porting.port import build
-from xlstm.reading.folder import read_folder
 from xlstm.reading.load import load
+from xlstm.reading.ports import read_folder
 from xlstm.reading.record import KEY as KEPT
 from xlstm.reading.record import origin_of, record
 

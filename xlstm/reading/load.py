@@ -25,8 +25,7 @@ from xlstm.frameworks.recognise import missing_layers_error
 from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
 from xlstm.ir.layers import LayerSpec
-from xlstm.reading.folder import check_plain, read_folder
-from xlstm.reading.live_ports import folder_of, read_emitted, read_port
+from xlstm.reading.ports import check_plain, folder_of, read_emitted, read_folder, read_port
 
 
 @unmoved

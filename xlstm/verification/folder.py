@@ -28,8 +28,8 @@ from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.source import NAME_IT, followed
 from xlstm.porting.port import build
-from xlstm.reading.folder import read_folder, target_of
 from xlstm.reading.load import load
+from xlstm.reading.ports import read_folder, target_of
 from xlstm.reading.record import ANEW, KEY, Record, figures_of, read_record, versions
 from xlstm.verification.reconcile import reconcile
 from xlstm.verification.report import Report

@@ -19,8 +19,8 @@ from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
-from xlstm.reading.folder import read_folder
 from xlstm.reading.load import load
+from xlstm.reading.ports import read_folder
 from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.verification import inputs as generated

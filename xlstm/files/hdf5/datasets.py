@@ -24,12 +24,14 @@ from xlstm.files.arrays.bfloat16 import widen
 from xlstm.files.description import UNMARKED, Stored
 from xlstm.files.file_slice import numbers
 from xlstm.files.guards import as_text
-from xlstm.files.hdf5.blocks import ANEW, Blocks, Object
-from xlstm.files.hdf5.messages import (
+from xlstm.files.hdf5.blocks import (
+    ANEW,
     FIXED,
     UNDEFINED,
     VARIABLE,
     Attribute,
+    Blocks,
+    Object,
     StorageLayout,
     Type,
     attribute,

@@ -17,8 +17,7 @@ from xlstm.errors import FileError
 from xlstm.files.description import Description, Digest, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_stream, as_text, parse_json
 from xlstm.files.hdf5.datasets import open_hdf5
-from xlstm.files.keras.optimizer import in_tree
-from xlstm.files.keras.variables import Tree, read_tree
+from xlstm.files.keras.variables import Tree, in_tree, read_tree
 from xlstm.files.zips import find, member, open_zip, pieces, window
 from xlstm.ir.types import Array
 

@@ -18,8 +18,7 @@ from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
 from xlstm.files.hdf5.datasets import Hdf5Group, open_hdf5
-from xlstm.files.keras.optimizer import in_tree, kind_of
-from xlstm.files.keras.variables import Tree, add, numbered, read_tree
+from xlstm.files.keras.variables import Tree, add, in_tree, kind_of, numbered, read_tree
 from xlstm.ir.source import Optimizer, optimizer_of
 from xlstm.ir.types import Shape
 

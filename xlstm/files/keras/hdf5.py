@@ -13,8 +13,7 @@ from xlstm.errors import FileError
 from xlstm.files.description import Description, Digest, Stored
 from xlstm.files.guards import as_object, parse_json
 from xlstm.files.hdf5.datasets import Dataset, Hdf5Group, open_hdf5
-from xlstm.files.keras.optimizer import in_tree, in_whole
-from xlstm.files.keras.variables import ROOTS, is_below, is_tree, read_tree
+from xlstm.files.keras.variables import ROOTS, in_tree, in_whole, is_below, is_tree, read_tree
 
 
 def describe_hdf5(

@@ -20,7 +20,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
-from xlstm.files.keras.optimizer import VALUE, in_checkpoint
+from xlstm.files.keras.variables import VALUE, in_checkpoint
 from xlstm.files.tensorflow.checkpoint import Bundle, open_bundle, open_file, read_whole
 from xlstm.files.tensorflow.protobuf import ANEW, Message
 

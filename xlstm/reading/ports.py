@@ -1,4 +1,6 @@
-"""Reads live ports: those of this process, and objects of a ported folder's `load()`.
+"""Reads ports: folders that `save` wrote, live ports of this process, and objects of a folder.
+
+A folder is read from its graph and weights; no code of it is run.
 
 An object of a folder is recognised by its class. Its code must equal that of `model.py` beside the
 weights, and that file must be the one that is written for the graph in the weights. Then the object
@@ -12,20 +14,24 @@ import ast
 import contextlib
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from xlstm.errors import XlstmError
-from xlstm.files.port_folder import SOURCE, has_port
+from xlstm.budget import Budget
+from xlstm.errors import FileError, UsageError, XlstmError
+from xlstm.files.arrays.safe_tensors import open_safetensors
+from xlstm.files.guards import as_object, as_text, open_regular, parse_json
+from xlstm.files.port_folder import KEY, SOURCE, WEIGHTS, has_port, metadata
+from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import unpack_model
 from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
 from xlstm.ir.python_source import parse
-from xlstm.reading.folder import read_folder, target_of
+from xlstm.ir.serialize import from_json
 
 PORTS: dict[str, Model] = {}
 """Name of each emitted module of this process -> the graph that it was written from."""
@@ -165,3 +171,55 @@ def _held(names: dict[str, Any], path: str) -> CodeType | None:
     owner, _, name = path.rpartition(".")
     function = _function(vars(names[owner]).get(name) if owner in names else names.get(path))
     return function.__code__ if function else None
+
+
+def check_plain(path: Path, given: Sequence[str]) -> None:
+    """Raises UsageError for options of source files in a call with a ported folder."""
+    if given:
+        names = ", ".join(f"{name}=" for name in given)
+        want = f"a file of Keras for {names}"
+        raise UsageError(path.name, want, "a ported folder, whose graph is known", "leave it out")
+
+
+def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = True) -> Model:
+    """The model of a ported folder; its code is not run.
+
+    Args:
+        path: of the folder.
+        budget: limit of the cost of reading it; a new one if None.
+        numbers: True to read the weights, False for zeros that need no memory.
+
+    Raises:
+        FileError: weights that are damaged or have no graph.
+        WeightsError: weights that do not fit the graph.
+    """
+    file, budget = path / WEIGHTS, budget or Budget()
+    with open_regular(file) as stream:
+        found = open_safetensors(stream, str(file), budget)
+        metadata, tensors = found.metadata, found.tensors
+        arrays = {name: t.load() if numbers else t.zeros() for name, t in tensors.items()}
+    if KEY not in metadata:
+        raise FileError(file, "a graph in the metadata", "none", "port the model anew with xlstm")
+    data = as_object(parse_json(metadata[KEY], str(file), budget), str(file))
+    model = from_json(data.get("graph"), {}, str(file), budget)
+    adapter = _target(as_text(data.get("to"), str(file)), file)
+    return replace(model, weights=unpack_model(model, adapter, arrays))
+
+
+def target_of(path: Path) -> Adapter:
+    """The target of a ported folder, by its weights.
+
+    Raises:
+        FileError: as `read_folder`.
+    """
+    file, budget = path / WEIGHTS, Budget()
+    data = as_object(
+        parse_json(metadata(file, budget).get(KEY, "{}"), str(file), budget), str(file)
+    )
+    return _target(as_text(data.get("to"), str(file)), file)
+
+
+def _target(name: str, file: Path) -> Adapter:
+    if name in registry.names() and registry.adapter(name).emit is not None:
+        return registry.adapter(name)
+    raise FileError(file, "the weights of a known framework", name, "install its adapter")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from xlstm.ir import layers as L
@@ -55,47 +53,18 @@ def affine(spec: L.Affine, x: Array, _context: Context) -> list[Array]:
     return [x * x.dtype.type(spec.scale) + x.dtype.type(spec.offset)]
 
 
-FUNCTIONS: dict[str, Any] = {
-    "reciprocal": lambda x: 1 / x,
-    "square": np.square,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "log": np.log,
-    "abs": np.abs,
-    "negative": np.negative,
-    "sin": np.sin,
-    "cos": np.cos,
-    "sign": np.sign,
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round": np.rint,
-    "trunc": np.trunc,
-    "log1p": np.log1p,
-    "expm1": np.expm1,
-    "zeros_like": np.zeros_like,
-    "ones_like": np.ones_like,
-}
-
-
 @FORWARD.of(L.Function)
 def function(spec: L.Function, x: Array, _context: Context) -> list[Array]:
-    """A function of every number."""
+    """A function of every number, by numpy's name."""
     with np.errstate(all="ignore"):
-        return [np.asanyarray(FUNCTIONS[spec.name](x))]
+        return [np.asanyarray(getattr(np, spec.name)(x))]
 
 
 @FORWARD.of(L.Reduce)
 def reduce(spec: L.Reduce, x: Array, _context: Context) -> list[Array]:
-    """Over axes of a sample."""
+    """Over axes of a sample, by numpy's name."""
     axes = tuple(axis + 1 for axis in spec.axes)
-    functions: dict[str, Any] = {
-        "sum": np.sum,
-        "mean": np.mean,
-        "max": np.max,
-        "min": np.min,
-        "prod": np.prod,
-    }
-    return [np.asanyarray(functions[spec.how](x, axis=axes, keepdims=spec.keep))]
+    return [np.asanyarray(getattr(np, spec.how)(x, axis=axes, keepdims=spec.keep))]
 
 
 @FORWARD.of(L.NotEqual)

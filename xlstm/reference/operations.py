@@ -1,23 +1,12 @@
-"""Forward pass of the operations between layers."""
+"""Forward pass of the operations between layers; specs name them as numpy does."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.reference.context import FORWARD, Context
-
-COMPARISONS: dict[str, Any] = {
-    "equal": np.equal,
-    "not_equal": np.not_equal,
-    "greater": np.greater,
-    "greater_equal": np.greater_equal,
-    "less": np.less,
-    "less_equal": np.less_equal,
-}
 
 
 @FORWARD.of(L.Clip)
@@ -35,7 +24,7 @@ def clip(spec: L.Clip, x: Array, context: Context) -> list[Array]:
 def compare(spec: L.Compare, x: Array, *rest: Array | Context) -> list[Array]:
     """1 or 0."""
     other = x.dtype.type(spec.value) if spec.value is not None else rest[0]
-    return [COMPARISONS[spec.how](x, other).astype(x.dtype)]
+    return [getattr(np, spec.how)(x, other).astype(x.dtype)]
 
 
 @FORWARD.of(L.Where)
@@ -50,23 +39,7 @@ def where(spec: L.Where, condition: Array, *rest: Array | Context) -> list[Array
 @FORWARD.of(L.Along)
 def along(spec: L.Along, x: Array, _context: Context) -> list[Array]:
     """Cumulative sums or products, or argmax and argmin."""
-    functions: dict[str, Any] = {
-        "cumsum": np.cumsum,
-        "cumprod": np.cumprod,
-        "argmax": np.argmax,
-        "argmin": np.argmin,
-    }
-    return [functions[spec.how](x, axis=spec.axis + 1).astype(x.dtype)]
-
-
-ARITHMETIC: dict[str, Any] = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-}
+    return [getattr(np, spec.how)(x, axis=spec.axis + 1).astype(x.dtype)]
 
 
 @FORWARD.of(L.Constant)
@@ -75,21 +48,14 @@ def constant(spec: L.Constant, x: Array, _context: Context) -> list[Array]:
     held = np.asanyarray(spec.values, x.dtype).reshape(spec.shape)
     a, b = (held, x) if spec.first else (x, held)
     with np.errstate(all="ignore"):
-        return [np.asanyarray((ARITHMETIC | COMPARISONS)[spec.how](a, b)).astype(x.dtype)]
+        return [np.asanyarray(getattr(np, spec.how)(a, b)).astype(x.dtype)]
 
 
 @FORWARD.of(L.Across)
 def across(spec: L.Across, x: Array, _context: Context) -> list[Array]:
     """Over all samples, for each of them."""
     axes = (0, *(axis + 1 for axis in spec.axes))
-    functions: dict[str, Any] = {
-        "sum": np.sum,
-        "mean": np.mean,
-        "max": np.max,
-        "min": np.min,
-        "prod": np.prod,
-    }
-    found = functions[spec.how](x, axis=axes, keepdims=True)
+    found = getattr(np, spec.how)(x, axis=axes, keepdims=True)
     return [np.repeat(found, len(x), axis=0)]
 
 

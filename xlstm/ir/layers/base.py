@@ -53,6 +53,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 SPECS: dict[str, type[LayerSpec]] = {}
 """Every spec by its kind; a spec adds itself when its class is defined."""
 
+SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+"""Optional canonical tensor -> the field of a spec that switches it on."""
+
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -106,7 +109,8 @@ class LayerSpec:
 
     def missing_tensors(self) -> frozenset[str]:
         """Optional canonical tensors that this layer does not have."""
-        return frozenset()
+        off = (name for name, field in SWITCHES.items() if getattr(self, field, True) is False)
+        return frozenset(off)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of one sample of the first output for one input sample of `shape`."""

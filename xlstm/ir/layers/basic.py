@@ -36,9 +36,6 @@ class Dense(LayerSpec):
     def sizes(self) -> dict[str, int]:
         return {"i": self.features, "o": self.units}
 
-    def missing_tensors(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 1, self.features)
         return (*shape[:-1], self.units)

@@ -118,9 +118,6 @@ class Conv(LayerSpec):
             "o": self.units,
         }
 
-    def missing_tensors(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 2, self.features)
         space = slide(self, shape, self.window, self.strides, self.padding, self.dilation)
@@ -159,9 +156,6 @@ class DepthwiseConv(LayerSpec):
             "i": self.features,
             "m": self.multiplier,
         }
-
-    def missing_tensors(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
 
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 2, self.features)
@@ -238,9 +232,6 @@ class ConvTranspose(LayerSpec):
             "i": self.features,
             "o": self.units,
         }
-
-    def missing_tensors(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
 
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 2, self.features)

@@ -40,10 +40,6 @@ class BatchNorm(LayerSpec):
     def sizes(self) -> dict[str, int]:
         return {"o": self.features}
 
-    def missing_tensors(self) -> frozenset[str]:
-        missing = {"gamma": self.scale, "beta": self.center}
-        return frozenset(name for name, there in missing.items() if not there)
-
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 1, self.features)
         return shape
@@ -79,10 +75,6 @@ class LayerNorm(LayerSpec):
 
     def sizes(self) -> dict[str, int]:
         return {"o": self.features} if self.scale or self.center else {}
-
-    def missing_tensors(self) -> frozenset[str]:
-        missing = {"gamma": self.scale, "beta": self.center}
-        return frozenset(name for name, there in missing.items() if not there)
 
     def output_shape(self, shape: Shape) -> Shape:
         check_last(self, shape, 1, self.features)

@@ -68,9 +68,6 @@ class Recurrent(LayerSpec):
     def sizes(self) -> dict[str, int]:
         return {"i": self.features, "j": self.units, "h": self.units}
 
-    def missing_tensors(self) -> frozenset[str]:
-        return frozenset() if self.use_bias else frozenset({"bias"})
-
     @property
     def width(self) -> int:
         """Size of the output."""

@@ -21,6 +21,7 @@ import inspect
 import io
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,9 @@ import structure_rules  # noqa: E402
 
 LONG = 700
 """Most lines of a file."""
+
+LAYERS = {"UnitNorm": re.compile("UnitNorm|unit_norm"), "RMSNorm": re.compile("RMSNorm|rms_norm")}
+"""Layers whose mentions are counted -> their names in the source."""
 
 CALLS = ("load", "port", "count", "reconcile", "diagnose")
 """Public functions whose walks are told."""
@@ -72,6 +76,7 @@ class Structure:
         long_files: files over 700 lines.
         docstrings: those of modules, classes and functions.
         questions: docstrings that begin with What, Whether, Which, Where or How.
+        layer_files: layer -> number of files that name it: those that adding a layer touches.
     """
 
     files: int
@@ -92,6 +97,7 @@ class Structure:
     long_files: int
     docstrings: int
     questions: int
+    layer_files: dict[str, int]
 
     def rows(self) -> dict[str, str]:
         """The table's rows: title -> text."""
@@ -116,6 +122,7 @@ class Structure:
             "docstrings that begin with a question word": (
                 f"{self.questions:,} ({self.questions / max(self.docstrings, 1):.1%})"
             ),
+            **{f"files that name {one}": f"{n or '-'}" for one, n in self.layer_files.items()},
         }
 
 
@@ -157,6 +164,10 @@ def measure(root: Path) -> Structure:
         long_files=sum(number > LONG for number in lines),
         docstrings=sum(1 for file in files for _ in file.docstrings()),
         questions=sum(structure_rules.docstrings_that_ask(modules).values()),
+        layer_files={
+            layer: sum(bool(name.search(file.text)) for file in files)
+            for layer, name in LAYERS.items()
+        },
     )
 
 

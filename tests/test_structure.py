@@ -107,6 +107,15 @@ def test_the_numbers_of_a_tree(tree, structure):
     assert (found.function_median, found.function_90, found.function_most) == (3, 5, 5)
     assert (found.file_median, found.long_files) == (6.5, 0)
     assert (found.docstrings, found.questions) == (11, 2)
+    assert found.layer_files == {"UnitNorm": 0, "RMSNorm": 0}
+
+
+def test_the_files_of_a_layer(tree, structure):
+    write_tree(tree, {"xlstm/norms.py": "class RMSNorm: ...\n", "xlstm/run.py": "rms_norm = 1\n"})
+    found = structure.measure(tree)
+    assert found.layer_files == {"UnitNorm": 0, "RMSNorm": 2}
+    assert found.rows()["files that name RMSNorm"] == "2"
+    assert found.rows()["files that name UnitNorm"] == "-"
 
 
 def test_imports_are_found_wherever_they_stand(tree):

@@ -2,6 +2,8 @@
 
 Masks change no number of a Merge here. Keras's masked Multiply, Maximum and Minimum are read as
 a graph of small layers (`masked_merge` of converters/keras/read/masks.py), which run one by one.
+
+Names carry their axes: B batch, Q queries, V values, D features, N heads.
 """
 
 from __future__ import annotations
@@ -29,18 +31,11 @@ def _same_rank(arrays: tuple[Array, ...]) -> list[Array]:
 
 @FORWARD.of(L.Merge)
 def merge(spec: L.Merge, *rest: Array | Context) -> list[Array]:
-    """Element by element."""
+    """Element by element, by numpy's name."""
     arrays = _same_rank(tuple(x for x in rest if isinstance(x, np.ndarray)))
-    functions = {
-        "add": np.add,
-        "average": np.add,
-        "subtract": np.subtract,
-        "multiply": np.multiply,
-        "maximum": np.maximum,
-        "minimum": np.minimum,
-    }
-    y = functools.reduce(functions[spec.how], arrays)
-    return [y / len(arrays) if spec.how == "average" else y]
+    if spec.how == "average":
+        return [functools.reduce(np.add, arrays) / len(arrays)]
+    return [functools.reduce(getattr(np, spec.how), arrays)]
 
 
 @FORWARD.of(L.Concatenate)
@@ -62,19 +57,20 @@ def dot(spec: L.Dot, a: Array, b: Array, _context: Context) -> list[Array]:
     return [y[:, None] if y.ndim == 1 else y]
 
 
-def _scores(spec: L.Attention, query: Array, key: Array, context: Context) -> Array:
-    scale = context.weights.get("scale", query.dtype.type(1))
+def _scores(spec: L.Attention, q_BQD: Array, k_BVD: Array, context: Context) -> Array:
+    """The scores of every query and value, before the softmax: (B, Q, V)."""
+    scale = context.weights.get("scale", q_BQD.dtype.type(1))
     if spec.score == "dot":
-        return np.asanyarray(query @ key.swapaxes(1, 2) * scale)
+        return np.asanyarray(q_BQD @ k_BVD.swapaxes(1, 2) * scale)
 
-    def of(query_BID: Array) -> Array:
+    def of(q_B1D: Array) -> Array:
         if spec.score == "additive":
-            return np.asanyarray((scale * np.tanh(query_BID + key)).sum(axis=-1))
-        total = np.tanh(scale * (query_BID + key)).sum(axis=-1)
+            return np.asanyarray((scale * np.tanh(q_B1D + k_BVD)).sum(axis=-1))
+        total = np.tanh(scale * (q_B1D + k_BVD)).sum(axis=-1)
         return np.asanyarray(context.weights["attention_scale"] * total)
 
-    # query by query: all sums at once would need Tq times the memory of the key
-    return np.stack([of(query[:, t, None]) for t in range(query.shape[1])], axis=1)
+    # query by query: all sums at once would need Q times the memory of the key
+    return np.stack([of(q_BQD[:, t, None]) for t in range(q_BQD.shape[1])], axis=1)
 
 
 def _parted(spec: Any, rest: tuple[Array | Context, ...]) -> tuple[Context, list[Array], Masks]:
@@ -88,7 +84,7 @@ def _parted(spec: Any, rest: tuple[Array | Context, ...]) -> tuple[Context, list
 
 
 def _seen(query: Array, value: Array, causal: bool, masks: Masks) -> Array:
-    """The mask of the values that each query sees: (B, Tq, Tv)."""
+    """The mask of the values that each query sees: (B, Q, V)."""
     shape = (len(query), query.shape[1], value.shape[1])
     seen = np.broadcast_to(np.tri(*shape[1:], dtype=bool) if causal else np.True_, shape)
     for name, mask in masks.items():
@@ -108,7 +104,7 @@ def _weighed(scores: Array, seen: Array, blind: str) -> Array:
 
 @FORWARD.of(L.Attention)
 def attention(spec: L.Attention, *rest: Array | Context) -> list[Array]:
-    """(B, Tq, D), (B, Tv, D) -> (B, Tq, D)."""
+    """(B, Q, D), (B, V, D) -> (B, Q, D)."""
     context, (query, value, key), masks = _parted(spec, rest)
     counts = masks.pop("q", None)
     seen = _seen(query, value, spec.causal, masks)
@@ -120,16 +116,16 @@ def attention(spec: L.Attention, *rest: Array | Context) -> list[Array]:
 
 @FORWARD.of(L.MultiHeadAttention)
 def multi_head(spec: L.MultiHeadAttention, *rest: Array | Context) -> list[Array]:
-    """(B, Tq, Q), (B, Tv, V) -> (B, Tq, O)."""
+    """Attention of several heads: (B, Q, features), (B, V, features) -> (B, Q, units)."""
     context, (query, value, key), masks = _parted(spec, rest)
 
     def heads(x: Array, name: str) -> Array:
         y = np.tensordot(x, context.weights[f"{name}_kernel"], 1)
         y = y + context.weights[f"{name}_bias"] if spec.use_bias else y
-        return y.swapaxes(1, 2)  # B, N, T, D
+        return y.swapaxes(1, 2)
 
-    q, k = heads(query, "query"), heads(key, "key")
-    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.dtype.type(spec.key_dim))
+    q_BNQD, k_BNVD = heads(query, "query"), heads(key, "key")
+    scores = q_BNQD @ k_BNVD.swapaxes(2, 3) / np.sqrt(q_BNQD.dtype.type(spec.key_dim))
     seen = _seen(query, value, spec.causal, masks)[:, None]
     weights = _weighed(scores, seen, spec.blind)
     y = weights @ heads(value, "value")

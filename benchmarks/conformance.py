@@ -74,14 +74,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--match", default="", help="rows whose layer and option match")
     match = parser.parse_args().match
-    heads = [f"{way} {name}" for name in registry.FRAMEWORKS for way in ("to", "from")]
+    heads = [f"{way} {name}" for name in registry.frameworks() for way in ("to", "from")]
     table, started, wrong, whys = Table("layer", "option", *heads, box=None), time.time(), 0, {}
     for row in rows():
         layer, option, node = row
         if not re.search(match, f"{layer} {option}"):
             continue
         model, cells = model_of(node), []
-        for framework in registry.FRAMEWORKS:
+        for framework in registry.frameworks():
             for found in (to(model, framework), back(model, framework)):
                 refused = found.startswith("refused")
                 wrong += not (refused or found in ("rounding",) or found.endswith(": read"))

@@ -309,7 +309,7 @@ LAYERS = {
 """Models with layers of every kind but those of users."""
 
 
-@pytest.mark.parametrize("framework", registry.FRAMEWORKS)
+@pytest.mark.parametrize("framework", registry.frameworks())
 def test_every_layer_is_written_or_refused_and_its_weights_have_slots(framework):
     adapter = registry.adapter(framework)
     with registered():

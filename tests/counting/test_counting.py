@@ -62,7 +62,7 @@ OURS = ("BiasedGRUCell", "ResetFirstGRUCell", "ProjectedLSTMCell")
 
 TABLES = [
     (framework, name)
-    for framework in registry.FRAMEWORKS
+    for framework in registry.frameworks()
     for name, table in registry.adapter(framework).tables.items()
     if name not in OURS and spec_of(table.kind.name, {"i": 3, "h": 4, "j": 4}, True)
 ]

@@ -172,5 +172,5 @@ def test_a_row_of_nothing_ports_to_nothing():
     found = [row for row in ROWS if row.source == NOTHING]
     assert found
     for row in found:
-        words = {verdict(row.node, registry.adapter(name)).word for name in registry.FRAMEWORKS}
+        words = {verdict(row.node, registry.adapter(name)).word for name in registry.frameworks()}
         assert words == {REFUSED}, row.option

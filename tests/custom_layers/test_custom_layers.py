@@ -19,7 +19,7 @@ from xlstm.errors import UnsupportedError, UsageError, WeightsError
 from xlstm.frameworks import registry
 from xlstm.ir.graph import Edge
 
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 LAMBDA = layer("Lambda", name="triple", trainable=True, function=["4wEAAAA=", None, None])
 """As files of Keras 2 have it; what stands for its code is none."""
 

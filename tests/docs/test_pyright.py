@@ -23,7 +23,7 @@ def checked(folder):
 
 
 def test_emitted_modules_are_well_typed(tmp_path):
-    emitted = [module for framework in registry.FRAMEWORKS for module in sources(framework)]
+    emitted = [module for framework in registry.frameworks() for module in sources(framework)]
     for module in emitted:
         (tmp_path / f"{module.name}.py").write_text(module.text)
     found, files = checked(tmp_path)

@@ -27,7 +27,7 @@ def arrays(framework):
     return pack_model(plain(), registry.adapter(framework))
 
 
-@pytest.mark.parametrize("framework", registry.FRAMEWORKS)
+@pytest.mark.parametrize("framework", registry.frameworks())
 def test_names_say_the_framework(framework):
     loaded = xlstm.load(arrays(framework), layers=LAYERS)
     assert loaded.source.framework == framework

@@ -12,7 +12,7 @@ from xlstm.frameworks import registry
 from xlstm.verification.bounds import bounds
 
 ERAS = ["k224/lstm", "k224/lstm_sig"]
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 
 
 @pytest.mark.parametrize("name", ERAS)

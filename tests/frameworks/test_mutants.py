@@ -23,7 +23,7 @@ from xlstm.verification.reconcile import DTYPES
 # as many features as units, so that every transposed matrix still fits
 MODEL = model([LSTM(5, 5, return_sequences=True)], (None, 5))
 HARD = model([LSTM(5, 5, gate_activation="hard_sigmoid_keras2")], (None, 5))
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 GATE_PAIRS = list(itertools.combinations("ifgo", 2))
 
 

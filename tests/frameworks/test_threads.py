@@ -26,7 +26,7 @@ from xlstm.ir.python_source import module_of, parse, steady
 from xlstm.ir.source import Source
 
 THREADS = 8
-TARGETS = (*registry.FRAMEWORKS, "numpy")
+TARGETS = (*registry.frameworks(), "numpy")
 SOURCES = ("torch", "nnx", "linen", "keras")
 
 

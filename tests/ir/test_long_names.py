@@ -42,7 +42,7 @@ def renamed(model, rng):
     )
 
 
-@pytest.mark.parametrize("framework", registry.FRAMEWORKS)
+@pytest.mark.parametrize("framework", registry.frameworks())
 def test_source_with_long_names_is_lint_clean_and_formatted(framework, tmp_path):
     rng, adapter = random.Random(7), registry.adapter(framework)
     models = {**{make.__name__: make() for make in MODELS}, **CASES, **CASES_LAYERS}

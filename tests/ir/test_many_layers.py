@@ -32,7 +32,7 @@ def model(tmp_path_factory):
     return xlstm.load(chain_file("h5", tmp_path_factory.mktemp("many"), MANY))
 
 
-@pytest.mark.parametrize("framework", registry.FRAMEWORKS)
+@pytest.mark.parametrize("framework", registry.frameworks())
 def test_source_of_thousands_of_layers(framework, model):
     with deadline(SECONDS):
         text = registry.adapter(framework).emit(model)
@@ -108,5 +108,5 @@ def test_graphs_of_thousands_of_layers(make):
     model = make()
     with deadline(SECONDS):
         assert len(set(identifiers(model).values())) == len(model.nodes)
-        for framework in registry.FRAMEWORKS:
+        for framework in registry.frameworks():
             compile(registry.adapter(framework).emit(model), "model.py", "exec")

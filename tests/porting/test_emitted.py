@@ -18,7 +18,7 @@ from xlstm.frameworks import registry
 from xlstm.ir.layers import LSTM, Dense, Embedding, Flatten, Pool
 from xlstm.porting.port import code_of
 
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 FRAMEWORK_CASES = ["stack", "lone-dense", "lstm-relu-hard_sigmoid_keras2"]
 
 

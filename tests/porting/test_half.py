@@ -22,7 +22,7 @@ from xlstm.verification.bounds import DIFFERENT, FAILED, ROUNDING, UNDECIDED
 from xlstm.verification.reconcile import generated
 from xlstm.verification.run import port_maker, run, trial
 
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 DEMO = str(xlstm.demo.path())
 SMALL = model([LSTM(3, 5, return_sequences=True), GRU(5, 4), Dense(4, 2)], (None, 3))
 SQUARE = model([LSTM(5, 5, return_sequences=True)], (None, 5))

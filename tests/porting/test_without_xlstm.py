@@ -36,7 +36,7 @@ def run(folder):
     return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
 
-@pytest.mark.parametrize("framework", registry.FRAMEWORKS)
+@pytest.mark.parametrize("framework", registry.frameworks())
 def test_emitted_modules_load_where_there_is_no_xlstm(framework, tmp_path):
     modules = list(sources(framework))
     for module in modules:

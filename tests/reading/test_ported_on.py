@@ -29,7 +29,7 @@ from xlstm.ir.layers import (
     TrainingOnly,
 )
 
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 
 
 def whole():

@@ -11,7 +11,7 @@ from xlstm.reference import run
 from xlstm.verification import inputs
 from xlstm.verification.bounds import bounds
 
-FRAMEWORKS = registry.FRAMEWORKS
+FRAMEWORKS = registry.frameworks()
 
 
 def copies(model):

@@ -87,7 +87,7 @@ def check_source(text):
     assert not re.search(r"^\s*import os", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("target", registry.FRAMEWORKS)
+@pytest.mark.parametrize("target", registry.frameworks())
 @pytest.mark.parametrize("case", NAMES)
 def test_names_of_layers_become_safe_source(case, target, tmp_path):
     path = make("keras", tmp_path, config=options(1, name=NAMES[case]))
@@ -112,14 +112,14 @@ def named_everywhere(text):
     return hook
 
 
-@pytest.mark.parametrize("target", registry.FRAMEWORKS)
+@pytest.mark.parametrize("target", registry.frameworks())
 @pytest.mark.parametrize("case", ["newline", "docstring", "surrogate", "escape", "quote"])
 def test_names_of_models_and_inputs_become_safe_source(case, target, tmp_path):
     path = make("keras", tmp_path, config=named_everywhere(NAMES[case]))
     check_source(source_of(path, target))
 
 
-@pytest.mark.parametrize("target", registry.FRAMEWORKS)
+@pytest.mark.parametrize("target", registry.frameworks())
 def test_versions_become_safe_source(target, tmp_path):
     path = make("keras", tmp_path, version='3.0"""\nimport os\n"""payload')
     check_source(source_of(path, target))
@@ -179,5 +179,5 @@ def test_a_hostile_name_in_hdf5(tmp_path):
         file["model_weights"].attrs["layer_names"] = [name, "dense"]
 
     path = make("h5", tmp_path, config=options(1, name=name), weights=rename)
-    for target in registry.FRAMEWORKS:
+    for target in registry.frameworks():
         check_source(source_of(path, target))

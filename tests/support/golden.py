@@ -76,7 +76,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     """Every kept file, and the text that is emitted now."""
     for make in MODELS:
         model = replace(make(), name=make.__name__, source=Source("keras", "3.15.1"))
-        for name in registry.FRAMEWORKS:
+        for name in registry.frameworks():
             yield FOLDER / f"{model.name}.{name}.py", registry.adapter(name).emit(model)
 
 

@@ -35,6 +35,11 @@ def names() -> list[str]:
     return [*ADAPTERS, *(entry.name for entry in found if entry.name not in ADAPTERS)]
 
 
+def frameworks() -> list[str]:
+    """Names of all adapters with slots: they are counted and compared when none are named."""
+    return [name for name in names() if adapter(name).tables]
+
+
 def adapter(name: str) -> Adapter:
     """The cold half of the adapter called `name`; imports no framework.
 

@@ -30,7 +30,7 @@ def test_outputs_of_the_keras_that_wrote_it():
 
 
 def test_they_are_equal_and_count_the_same_everywhere():
-    report = xlstm.reconcile(loaded(), registry.FRAMEWORKS)
+    report = xlstm.reconcile(loaded(), registry.frameworks())
     report.check()
     # 28 of Conv1D, 144 of LSTM, 40 of Highway, 30 of MaxoutDense
     assert xlstm.count(loaded()).total("keras") == 28 + 144 + 40 + 30

@@ -301,6 +301,25 @@ def test_a_file_beside_the_converters_is_found(tree):
     assert rules.files_beside_converters(tree.root) == ["source.py"]
 
 
+def test_no_list_of_frameworks_leaves_out_a_third_party():
+    assert rules.fixed_frameworks(MODULES) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("NAMES = ('keras', 'torch', 'nnx', 'linen')", 1),
+        ("def f():\n    for name in ['torch', 'keras']:\n        pass", 2),
+        ("NAMES = registry.frameworks()", 1),
+        ("def f(names=registry.frameworks()):\n    pass", 1),
+    ],
+)
+def test_a_fixed_list_of_frameworks_is_found(tree, line, number):
+    allowed = "def f():\n    return [n for n in registry.frameworks() if n != 'keras']"
+    modules = tree(files={"xlstm/counting/more": line, "xlstm/counting/open": allowed})
+    assert rules.fixed_frameworks(modules) == [f"xlstm/counting/more.py: {number}"]
+
+
 LAYERS = {
     **CASES,
     **CASES_LAYERS,

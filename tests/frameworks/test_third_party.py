@@ -1,5 +1,6 @@
 """Somebody else's framework, added by CONTRIBUTING's recipe: one folder and one entry point."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from cases import CASES
 
 import xlstm
+from xlstm.counting import tensor_rows
 from xlstm.counting.ledger_text import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
@@ -29,6 +31,14 @@ def toyml(tmp_path, monkeypatch):
     return toyml
 
 
+@pytest.fixture
+def layer(toyml):
+    """A layer of ToyML with weights."""
+    rng = np.random.default_rng(0)
+    shapes = ((20, 3), (20, 5), (20,))
+    return toyml.LSTM(*(rng.standard_normal(shape).astype("float32") for shape in shapes))
+
+
 @pytest.mark.usefixtures("toyml")
 def test_it_is_listed_counted_and_proven():
     assert "toyml" in registry.names()
@@ -39,11 +49,8 @@ def test_it_is_listed_counted_and_proven():
     assert report.frameworks["toyml"].parameters == 4 * 5 * (3 + 5 + 1)
 
 
-def test_its_objects_are_read_and_ported(toyml):
-    rng = np.random.default_rng(0)
-    shapes = ((20, 3), (20, 5), (20,))
-    layer = toyml.LSTM(*(rng.standard_normal(shape).astype("float32") for shape in shapes))
-    x = rng.standard_normal((2, 6, 3)).astype("float32")
+def test_its_objects_are_read_and_ported(layer):
+    x = np.random.default_rng(1).standard_normal((2, 6, 3)).astype("float32")
     ported = xlstm.port(layer, "numpy")
     np.testing.assert_allclose(ported(x), layer(x), rtol=0, atol=1e-6)
 
@@ -68,6 +75,54 @@ def test_what_it_refuses_is_null_in_the_counts_with_the_reason():
     assert "adapter toyml" in ledger.layers[1].refused["toyml"]
     assert "adapter toyml" in render_counts(ledger)
     assert ledger.total("keras") is not None
+
+
+OWN = ("keras", "torch", "nnx", "linen")
+
+
+def test_nobody_has_to_name_it(layer, tmp_path):
+    assert xlstm.count(MODEL).frameworks == (*OWN, "toyml")
+    folder = xlstm.save(layer, tmp_path / "port", "torch")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["counts"]["totals"]["toyml"]["total"] == 180
+    explained = xlstm.explain("LSTM", features=3, units=5)
+    assert {row.framework for row in explained.tensors} == {*OWN, "toyml"}
+    assert explained.columns[-1] == tensor_rows.Column("toyml", "ToyML", 180)
+    assert "ToyML" in str(explained)
+    assert "ToyML" in explained.to_markdown()
+
+
+def test_its_arrays_are_known_by_their_names(layer):
+    arrays = {"lstm.w": layer.w, "lstm.u": layer.u, "lstm.b": layer.b}
+    assert xlstm.count(arrays).total("toyml") == 180
+    spec = xlstm.model.LSTM(3, 5, return_sequences=True)
+    model = xlstm.load(arrays, layers={"lstm": spec})
+    assert model.source.framework == "toyml"
+    np.testing.assert_equal(model.weights["lstm"], xlstm.load(layer).weights["lstm"])
+
+
+def test_a_mistake_in_its_layer_is_found(toyml, layer):
+    wrong = toyml.LSTM(layer.w, layer.u, layer.b.copy())
+    wrong.b[5:10] += 1
+    found = xlstm.diagnose(layer, wrong)
+    assert not found.ok
+    assert "forget" in str(found) or "gate f" in str(found)
+    assert xlstm.diagnose(layer, {"w": layer.w, "u": layer.u, "b": layer.b}).ok
+    found = xlstm.diagnose(layer, {"w": layer.w, "u": layer.u, "b": wrong.b})
+    assert not found.ok
+
+
+def test_without_its_distribution_nothing_has_it():
+    assert xlstm.count(MODEL).frameworks == OWN
+    assert tuple(registry.frameworks()) == OWN
+
+
+@pytest.mark.usefixtures("toyml")
+def test_a_broken_distribution_is_named(tmp_path):
+    entry = tmp_path / "xlstm_toyml-1.dist-info" / "entry_points.txt"
+    entry.write_text("[xlstm.adapters]\ntoyml = toyml_gone:ADAPTER\n")
+    with pytest.raises(UsageError, match="No module named 'toyml_gone'; mend or uninstall xlstm-t"):
+        xlstm.count(MODEL)
 
 
 def test_without_its_distribution_it_is_unknown():

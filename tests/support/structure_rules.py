@@ -6,9 +6,10 @@ name, in order. `test_architecture.py` says which rule has which exceptions left
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from source_tree import Graph, Module
@@ -52,6 +53,9 @@ FOLDERS = ("xlstm", "converters", "tests")
 
 ROOMS = ("adapter", "slots", "native", "read", "write", "templates", "live")
 """Modules and folders of every framework."""
+
+FRAMEWORKS = {"keras", "torch", "nnx", "linen"}
+"""Names of our own adapters with slots."""
 
 ADAPTERS = {"keras": ("adapter",), "torch": ("adapter",), "flax": ("linen", "nnx")}
 """Framework's folder -> its cold halves."""
@@ -237,6 +241,37 @@ def _package_docstrings(modules: Mapping[str, Module]) -> dict[str, str]:
     texts = {module.folder: "" for module in modules.values()}
     packages = (module for module in modules.values() if module.is_package)
     return texts | {m.folder: dict(m.docstrings()).get("", "") for m in packages}
+
+
+def fixed_frameworks(modules: Mapping[str, Module]) -> list[str]:
+    """Lists of frameworks in the core that no third party's adapter can join, as "path: line".
+
+    They are literals with the names of two frameworks, and calls of the registry that run when a
+    module is imported, in a default value too.
+    """
+    core = (module for module in modules.values() if not module.path.startswith("converters/"))
+    return sorted(f"{m.path}: {n}" for m in core for n in (*_named_twice(m), *_at_import(m)))
+
+
+def _named_twice(module: Module) -> Iterator[int]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+            items = {item.value for item in node.elts if isinstance(item, ast.Constant)}
+            if len(items & FRAMEWORKS) > 1:
+                yield node.lineno
+
+
+def _at_import(module: Module) -> Iterator[int]:
+    later = {
+        id(inner)
+        for function in module.functions()
+        for line in function.body
+        for inner in ast.walk(line)
+    }
+    for node in ast.walk(module.tree):
+        name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if name in ("registry.frameworks", "registry.names") and id(node) not in later:
+            yield node.lineno
 
 
 def files_beside_converters(root: Path) -> list[str]:

@@ -27,13 +27,20 @@ def build(weights, dtype="float32"):
 '''
 
 
-def emit(model):
-    """Source text of `model.py`: one LSTM, all its outputs."""
-    spec = model.layers[0].spec
+def unsupported_reason(node):
+    """The reason why ToyML has no exact form of a layer, "" if it has one."""
+    spec = node.spec
     plain = (spec.kind, getattr(spec, "activation", ""), getattr(spec, "gate_activation", ""))
-    if len(model.layers) != 1 or plain != ("LSTM", "tanh", "sigmoid") or not spec.return_sequences:
-        want = "one LSTM with tanh and sigmoid, return_sequences"
-        raise UnsupportedError("adapter toyml", want, str(plain), "port to another framework")
+    if plain == ("LSTM", "tanh", "sigmoid") and spec.return_sequences and not node.mask:
+        return ""
+    return "no layer but an LSTM with tanh and sigmoid, return_sequences"
+
+
+def emit(model):
+    """Source text of `model.py`: one layer, all its outputs."""
+    if len(model.layers) != 1:
+        got = f"{len(model.layers)} layers"
+        raise UnsupportedError("adapter toyml", "one layer", got, "port to another framework")
     return SOURCE.replace("{name}", model.layers[0].name)
 
 
@@ -45,6 +52,7 @@ ADAPTER = Adapter(
     live_module="toyml_live",
     tables=TABLES,
     default={"LSTM": "LSTM"},
+    unsupported_reason=unsupported_reason,
     root_modules=("toyml",),
     emit=emit,
 )

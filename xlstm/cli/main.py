@@ -23,8 +23,6 @@ from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, printabl
 from xlstm.frameworks.command_exit import as_process, ended, limited, quiet_libraries, say, show
 from xlstm.frameworks.crashes import CRASHED, importing, run_guarded
 
-TARGETS = ("torch", "nnx", "linen", "keras")
-
 ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
 
 
@@ -175,7 +173,7 @@ def _verify(args: argparse.Namespace) -> int:
     from xlstm.frameworks import registry
     from xlstm.frameworks.imports import require
 
-    names = args.frameworks or [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
+    names = args.frameworks or [n for n in registry.frameworks() if registry.adapter(n).installed]
     if not names:
         raise UsageError(
             "verify", "an installed framework", "none", "pip install 'xlstm-converter[all]'"
@@ -257,9 +255,13 @@ def _demo(_args: argparse.Namespace) -> int:
     from xlstm.cli.texts import render_demo
     from xlstm.frameworks import registry
     from xlstm.frameworks.imports import require
+    from xlstm.frameworks.model_tensors import refusals
+    from xlstm.reading.load import load
     from xlstm.verification.reconcile import reconcile
 
-    names = [n for n in registry.FRAMEWORKS if registry.adapter(n).installed]
+    adapters = {name: registry.adapter(name) for name in registry.frameworks()}
+    model = load(demo.path())
+    names = [n for n, found in adapters.items() if found.installed and not refusals(model, found)]
     with _progress("porting and comparing the example model"):
         require(*names)
         report = reconcile(demo.path(), names)
@@ -392,7 +394,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 
 def _add_port(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
-    parser.add_argument("--to", required=True, metavar="FRAMEWORK", help=", ".join(TARGETS))
+    parser.add_argument("--to", required=True, metavar="FRAMEWORK", help="torch, nnx, linen, keras")
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="made anew")
     parser.add_argument("--no-verify", action="store_true", help="write without running the port")
     _add_memory(parser)

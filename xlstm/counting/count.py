@@ -23,7 +23,7 @@ from xlstm.reading.load import load_shapes
 
 
 @unmoved
-def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
+def count(source: Any, frameworks: Iterable[str] | None = None) -> Ledger:
     """Counts every parameter of `source` in each framework and explains every difference.
 
     The column of a framework counts the module that `port` builds. No framework is imported.
@@ -36,13 +36,14 @@ def count(source: Any, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledge
             cannot be ported. An architecture of Keras without weights (JSON, YAML) is counted
             layer by layer. Arrays of an optimizer in a training checkpoint are counted apart. A
             tensor with two names counts once.
-        frameworks: names of the frameworks to count in; adapters without tables are left out.
+        frameworks: names of the frameworks to count in, None for all, those of other distributions
+            included; adapters without tables are left out.
 
     Raises:
         UsageError: an unknown framework.
         XlstmError: as `load` raises.
     """
-    names = [*dict.fromkeys(frameworks)]
+    names = [*dict.fromkeys(registry.frameworks() if frameworks is None else frameworks)]
     found = _bare(source)
     if found is not None:
         return count_leaves(found, names)

@@ -249,9 +249,8 @@ def _counted(case: ExplainedLayer, names: list[str]) -> Ledger:
     sample: Shape = (case.m,) if case.dense else (None, case.m)
     listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
     lone = len(case.stack) == 1
-    return count_model(
-        chain(case.name, listed, sample, {}, Source("keras"), lone=lone), registry.FRAMEWORKS
-    )
+    model = chain(case.name, listed, sample, {}, Source("keras"), lone=lone)
+    return count_model(model, registry.frameworks())
 
 
 def _title(case: ExplainedLayer) -> str:

@@ -45,7 +45,7 @@ ANY = "any"
 
 def count_leaves(
     found: Leaves,
-    frameworks: Iterable[str] = registry.FRAMEWORKS,
+    frameworks: Iterable[str],
     own: Adapter | None = None,
     notes: Sequence[str] = (),
 ) -> Ledger:
@@ -73,7 +73,7 @@ def count_leaves(
     return Ledger(tuple(names), tuple(counted), optimizer_of(None, found.optimizer), tuple(said))
 
 
-def count_weights(path: Path, frameworks: Iterable[str] = registry.FRAMEWORKS) -> Ledger:
+def count_weights(path: Path, frameworks: Iterable[str]) -> Ledger:
     """Counts the weights of a Keras file without an architecture.
 
     Raises:
@@ -106,7 +106,7 @@ def _layers_of(found: Leaves, own: Adapter | None) -> tuple[Adapter, list[Group]
     for adapter in map(registry.adapter, holders if len(holders) == 1 else ()):
         if layers := groups(adapter, others):  # else they may be another framework's, by name
             return adapter, [*layers, *old]
-    if old and not any(groups(registry.adapter(name), others) for name in registry.FRAMEWORKS):
+    if old and not any(groups(registry.adapter(name), others) for name in registry.frameworks()):
         return registry.adapter(CELLS), old
     own, layers = framework_of(others)
     return own, [*layers, *old]

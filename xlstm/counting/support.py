@@ -173,7 +173,7 @@ def rows() -> Iterator[SupportRow]:
 
 def table() -> str:
     """The product of layers, options and targets as Markdown, each reason once below it."""
-    adapters = [registry.adapter(name) for name in registry.FRAMEWORKS]
+    adapters = [registry.adapter(name) for name in registry.frameworks()]
     heads = ["layer", "option", "read from", *(f"to {adapter.title}" for adapter in adapters)]
     lines, whys = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)], dict[str, int]()
     for row in rows():

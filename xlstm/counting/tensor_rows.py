@@ -74,7 +74,7 @@ def tensors(case: ExplainedLayer, name: str) -> list[TensorRow]:
     keras = registry.adapter("keras")
     node = Node(name, case.stack[0])
     found = _rows(keras, node, "cudnn", _old_tables(case)) if _old_tables(case) else []
-    for framework in registry.FRAMEWORKS:
+    for framework in registry.frameworks():
         try:
             found += _rows(registry.adapter(framework), node, framework, {})
         except UnsupportedError:

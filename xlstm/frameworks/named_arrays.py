@@ -65,15 +65,15 @@ def from_arrays(
     given = {name: _plain(name, array) for name, array in flat(arrays)}
     if given and {*given} == {f"arr_{number}" for number in range(len(given))}:
         return _from_list(bare, [given[f"arr_{number}"] for number in range(len(given))])
+    adapters = [*map(registry.adapter, registry.frameworks())]
     for model in (bare, lone):
-        for framework in registry.FRAMEWORKS:
-            adapter = registry.adapter(framework)
+        for adapter in adapters:
             for found in map(unstacked, unwrapped(adapter, given)):
                 if _fit(model, adapter, found):
-                    source = replace(model.source, framework=framework)
+                    source = replace(model.source, framework=adapter.name)
                     weights = unpack_model(model, adapter, found)
                     return replace(model, source=source, weights=weights)
-    for adapter in map(registry.adapter, registry.FRAMEWORKS):
+    for adapter in adapters:
         if respelled := _respelled(bare, adapter, given):
             source = replace(bare.source, framework=adapter.name)
             return replace(bare, source=source, weights=unpack_model(bare, adapter, respelled))
@@ -111,7 +111,7 @@ def _from_list(model: Model, arrays: Sequence[Array]) -> Model:
         WeightsError: the shapes fit no framework, or two.
     """
     fits: dict[str, Model] = {}
-    every = [registry.adapter(name) for name in registry.FRAMEWORKS]
+    every = map(registry.adapter, registry.frameworks())
     adapters = {adapter.name: adapter for adapter in every if adapter.listed}
     for name, adapter in adapters.items():
         source, names = replace(model.source, framework=name), _names(model, adapter)
@@ -199,10 +199,9 @@ def _names(model: Model, adapter: Adapter) -> list[str]:
 
 
 def _foreign(model: Model, given: Mapping[str, Array]) -> WeightsError:
-    titles = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
     wanted = "; ".join(
         f"{adapter.title}: {', '.join(found)}"
-        for adapter in titles.values()
+        for adapter in map(registry.adapter, registry.frameworks())
         if (found := _names(model, adapter))
     )
     got = ", ".join(given) or "none"

@@ -232,7 +232,7 @@ def framework_of(arrays: Mapping[str, Shaped]) -> tuple[Adapter, list[Group]]:
     Raises:
         WeightsError: no array belongs to a layer of any framework.
     """
-    every = [registry.adapter(name) for name in registry.FRAMEWORKS]
+    every = map(registry.adapter, registry.frameworks())
     known = [(adapter, groups(adapter, arrays)) for adapter in every]
 
     def explained(pair: tuple[Adapter, list[Group]]) -> tuple[int, bool]:

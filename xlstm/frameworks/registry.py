@@ -25,9 +25,6 @@ ADAPTERS: dict[str, str] = {
 GROUP = "xlstm.adapters"
 """Entry-point group under which other distributions register adapters."""
 
-FRAMEWORKS = ("keras", "torch", "nnx", "linen")
-"""The frameworks that are counted and compared when none are named."""
-
 
 def names() -> list[str]:
     """Names of all adapters, those of other distributions included."""
@@ -44,18 +41,29 @@ def adapter(name: str) -> Adapter:
     """The cold half of the adapter called `name`; imports no framework.
 
     Raises:
-        UsageError: no adapter of that name.
+        UsageError: no adapter of that name, or another distribution's adapter that is broken.
     """
     if isinstance(name, str) and name in ADAPTERS:
         return _checked(name, resolve(ADAPTERS[name]))
     for entry in importlib.metadata.entry_points(group=GROUP):
         if entry.name == name:
-            return _checked(name, entry.load())
+            return _checked(name, _loaded(entry))
     known = "one of " + ", ".join(names())
     if not isinstance(name, str):
         do = "to compare a model of your own with another one, call xlstm.diagnose(a, b)"
         raise UsageError("framework", f"a name, {known}", f"a {type(name).__name__}", do)
     raise UsageError("framework", known, repr(name), "use one of these names")
+
+
+def _loaded(entry: importlib.metadata.EntryPoint) -> Any:
+    """The object of an entry point. Without this error, nothing would name the distribution."""
+    try:
+        return entry.load()
+    except Exception as error:
+        owner = entry.dist.name if entry.dist else entry.value
+        got, do = f"{type(error).__name__}: {error}", f"mend or uninstall {owner}"
+        want = f"{entry.value} to be imported"
+        raise UsageError(f"adapter {entry.name}", want, got, do) from error
 
 
 def _checked(name: str, found: Any) -> Adapter:

@@ -159,7 +159,7 @@ def _without(part: FrameworkReport, gradients: bool, step: bool) -> FrameworkRep
 def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
     """The frameworks to compare, by name; some of the named ones may be missing, but not all."""
     if frameworks is None:
-        every = {name: registry.adapter(name) for name in registry.FRAMEWORKS}
+        every = {name: registry.adapter(name) for name in registry.frameworks()}
         return {name: adapter for name, adapter in every.items() if adapter.installed}
     names = [*frameworks] if isinstance(frameworks, Iterable) else [frameworks]
     found = dict(zip(names, [registry.adapter(name) for name in names], strict=True))

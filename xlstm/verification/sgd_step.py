@@ -178,7 +178,7 @@ def _marks(model: Model, adapter: Adapter) -> Marks:
 
 def _source_marks(model: Model) -> Marks:
     """The marks of the source's framework; ones in the weights' shapes where no table exists."""
-    if model.source.framework in registry.FRAMEWORKS:
+    if model.source.framework in registry.frameworks():
         adapter = registry.adapter(model.source.framework)
         if not refusals(model, adapter):
             return _marks(model, adapter)
@@ -243,5 +243,5 @@ def _names(place: WeightPlacement, slots: Sequence[Slot]) -> str:
 
 def _source(model: Model) -> str:
     """The name of the source's framework in the genitive."""
-    known = model.source.framework in registry.FRAMEWORKS
+    known = model.source.framework in registry.frameworks()
     return f"{registry.adapter(model.source.framework).title}'s" if known else "the source's"

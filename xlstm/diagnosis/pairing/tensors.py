@@ -77,7 +77,7 @@ def pair_arrays(
     Each part of each layer takes the first prefix that has all its slots in its shapes (a name that
     holds the layer's own goes first). The framework is the one that explains the most arrays.
     """
-    every = adapters or [registry.adapter(name) for name in registry.FRAMEWORKS]
+    every = adapters or [*map(registry.adapter, registry.frameworks())]
     found = [_pair(model, arrays, adapter) for adapter in every]
     return min(found, key=lambda paired: (len(paired.left), not paired.names))
 

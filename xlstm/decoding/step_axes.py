@@ -43,7 +43,7 @@ def axes_before(spec: LayerSpec, shapes: Shapes, axis: int) -> Axes | None:
     >>> axes_before(L.Merge("add"), [(9, 3), (3,)], 0), axes_before(L.Reverse(), [(9,)], 0)
     ((0, None), None)
     """
-    rule = RULES.get(type(spec))
+    rule = next((RULES[cls] for cls in type(spec).__mro__ if cls in RULES), None)
     return None if rule is None else rule(spec, shapes, axis)
 
 
@@ -70,7 +70,7 @@ def _same(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
     return None if over_last and axis == len(shapes[0]) - 1 else (axis,)
 
 
-@RULES.of(L.BatchNorm, L.Dense, L.LayerNorm, L.Masking, L.Normalization, L.UnitNorm)
+@RULES.of(L.Dense, L.Masking, L.Norm, L.UnitNorm)
 def _but_last(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
     """The axes of layers that work along the last axis."""
     return (axis,) if axis < len(shapes[0]) - 1 and not getattr(spec, "groups", 0) else None

@@ -325,7 +325,7 @@ def _hub(
     if isinstance(spec, L.Custom):
         read = {key: stored.load() for key, stored in arrays.items()}
         return unpack(identity_table(spec.hub), read, spec.sizes(), where=where)
-    if isinstance(spec, (L.LayerNorm, L.Normalization)):
+    if isinstance(spec, L.Norm):
         arrays = {k: _flat(a) for k, a in arrays.items()}
     form = _form(spec, arrays, owner.layer, where)
     if form != _default(spec):

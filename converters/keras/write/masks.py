@@ -18,12 +18,10 @@ from .operations import is_operation
 CARRIES: tuple[type[L.LayerSpec], ...] = (
     L.Activation,
     L.Affine,
-    L.BatchNorm,
     L.Dense,
     L.Dropout,
     L.Elu,
-    L.LayerNorm,
-    L.Normalization,
+    L.Norm,
     L.PRelu,
     L.Relu,
     L.TimeDistributed,

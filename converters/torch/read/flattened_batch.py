@@ -15,11 +15,9 @@ from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.layers import LayerSpec, TimeDistributed
 from xlstm.ir.types import Shape
 
+from .modules import ALONG_LAST
 from .shape import flatten, length, reshape
 from .values import BATCH, CannotTraceError, Sizes, TracedTensor, TraceState, flat, is_number
-
-LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
-"""Modules that work along the last axes, or number by number."""
 
 PLAIN = frozenset(
     "ReLU ReLU6 Tanh Sigmoid SELU CELU SiLU Mish Softsign GELU Hardsigmoid Hardswish Hardtanh "
@@ -153,7 +151,7 @@ def through(wiring: TraceState, x: FlattenedBatch, leaf: nn.Module, call: Call) 
         turned = call(wiring, _turned(x.value))  # its features are the channels
         return FlattenedBatch(_turned(turned), x.count)
     several = isinstance(leaf, nn.PReLU) and leaf.num_parameters > 1
-    if (type(leaf) not in LAST and type(leaf).__name__ not in PLAIN) or several:
+    if (type(leaf) not in ALONG_LAST and type(leaf).__name__ not in PLAIN) or several:
         raise CannotTraceError(f"a {type(leaf).__name__} over batch and steps end to end", DO)
     return FlattenedBatch(call(wiring, x.value), x.count)
 

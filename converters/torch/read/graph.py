@@ -59,7 +59,7 @@ LASTING: tuple[type[L.LayerSpec], ...] = (
     L.Elu,
     L.Embedding,
 )
-LASTING += (L.Clip, L.Compare, L.Function, L.LayerNorm, L.Merge, L.Relu, L.Softmax, L.Where)
+LASTING += (L.Clip, L.Compare, L.Function, L.Norm, L.Merge, L.Relu, L.Softmax, L.Where)
 """Specs that work on the last axis only, so that axes before it change nothing."""
 
 LOOKS = (

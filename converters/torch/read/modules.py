@@ -292,6 +292,9 @@ def _spatial(rank: int) -> Handler:
     return dropout
 
 
+ALONG_LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
+"""Modules that work along the last axes, or number by number."""
+
 MODULES: dict[type[nn.Module], Handler] = {
     nn.LSTM: recurrent,
     nn.GRU: recurrent,

@@ -14,28 +14,18 @@ from xlstm.ir.layers.base import LayerSpec, check_last, check_size
 from xlstm.ir.layers.elementwise import check_not_negative
 from xlstm.ir.types import Shape
 
-__all__ = ["BatchNorm", "LayerNorm", "Normalization", "UnitNorm"]
+__all__ = ["BatchNorm", "LayerNorm", "Norm", "Normalization", "UnitNorm"]
 
 
 @dataclass(frozen=True)
-class BatchNorm(LayerSpec):
-    """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
+class Norm(LayerSpec):
+    """Base of the normalisations with numbers for each feature, which is the last axis."""
 
-    Ioffe & Szegedy 2015. Evaluation uses stored mean and variance. Training updates them by mean =
-    momentum * mean + (1 - momentum) * batch's mean (PyTorch's momentum is 1 - momentum).
-    """
-
-    kind: ClassVar[str] = "BatchNorm"
     features: int
-    epsilon: float = 1e-3
-    momentum: float = 0.99
-    _: KW_ONLY
-    scale: bool = True
-    center: bool = True
 
     def check(self) -> None:
-        check_size("BatchNorm", features=self.features)
-        check_not_negative("BatchNorm", epsilon=self.epsilon)
+        check_size(self.kind, features=self.features)
+        check_not_negative(self.kind, epsilon=getattr(self, "epsilon", 0.0))
 
     def sizes(self) -> dict[str, int]:
         return {"o": self.features}
@@ -46,7 +36,27 @@ class BatchNorm(LayerSpec):
 
 
 @dataclass(frozen=True)
-class LayerNorm(LayerSpec):
+class BatchNorm(Norm):
+    """Gamma (x - mean) / sqrt(variance + epsilon) + beta along the last axis.
+
+    Ioffe & Szegedy 2015. Evaluation uses stored mean and variance. Training updates them by mean =
+    momentum * mean + (1 - momentum) * batch's mean (PyTorch's momentum is 1 - momentum).
+    """
+
+    kind: ClassVar[str] = "BatchNorm"
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    _: KW_ONLY
+    scale: bool = True
+    center: bool = True
+
+    def missing_tensors(self) -> frozenset[str]:
+        missing = {"gamma": self.scale, "beta": self.center}
+        return frozenset(name for name, there in missing.items() if not there)
+
+
+@dataclass(frozen=True)
+class LayerNorm(Norm):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al. 2016).
 
     With `groups` mean and variance are those of each group of channels over all axes but the batch
@@ -54,7 +64,6 @@ class LayerNorm(LayerSpec):
     """
 
     kind: ClassVar[str] = "LayerNorm"
-    features: int
     epsilon: float = 1e-3
     _: KW_ONLY
     scale: bool = True
@@ -67,18 +76,13 @@ class LayerNorm(LayerSpec):
         return "GroupNorm" if self.groups else self.kind
 
     def check(self) -> None:
-        check_size("LayerNorm", features=self.features)
-        check_not_negative("LayerNorm", epsilon=self.epsilon)
+        super().check()
         if self.groups < 0 or (self.groups and self.features % self.groups):
             want = f"groups that share {self.features} channels evenly"
             raise UsageError("LayerNorm", want, f"{self.groups}", "mend the groups")
 
     def sizes(self) -> dict[str, int]:
         return {"o": self.features} if self.scale or self.center else {}
-
-    def output_shape(self, shape: Shape) -> Shape:
-        check_last(self, shape, 1, self.features)
-        return shape
 
 
 @dataclass(frozen=True)
@@ -101,25 +105,14 @@ class UnitNorm(LayerSpec):
 
 
 @dataclass(frozen=True)
-class Normalization(LayerSpec):
+class Normalization(Norm):
     """(x - mean) / max(sqrt(variance), 1e-7) along the last axis, with mean and variance of data.
 
     `invert` is the reverse: mean + x max(sqrt(variance), 1e-7).
     """
 
     kind: ClassVar[str] = "Normalization"
-    features: int
     invert: bool = False
-
-    def check(self) -> None:
-        check_size("Normalization", features=self.features)
-
-    def sizes(self) -> dict[str, int]:
-        return {"o": self.features}
 
     def missing_tensors(self) -> frozenset[str]:
         return frozenset({"count"})  # number of samples: stored by Keras, used in no computation
-
-    def output_shape(self, shape: Shape) -> Shape:
-        check_last(self, shape, 1, self.features)
-        return shape

@@ -13,46 +13,13 @@ from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.literals import literal
-from xlstm.ir.types import Shape
 
 from ...codegen import custom_layers
 from ...codegen.source import CallExpr, call
 from ..activations import NAMES, REFUSED, STOCK
 from ..slots import DEFAULT
-from .arguments import CHANNELS_LAST, Arguments, Around, flag, option, rate_of, sizes
-from .layer_arguments import ARGUMENTS, TITLES, reason
+from .layer_arguments import ARGUMENTS, CELLS, REFUSALS, TITLES, Arguments, Around
 from .operations import is_operation
-
-CELLS = "keras/templates/layers.py"
-
-
-@ARGUMENTS.of(L.LSTM, L.GRU, L.SimpleRNN)
-def _recurrent(spec: L.Recurrent, around: Around) -> Arguments:
-    gate = getattr(spec, "gate_activation", "sigmoid")
-    return (
-        literal(spec.units),
-        option("activation", spec.activation, "tanh", around),
-        option("recurrent_activation", gate, "sigmoid", around),
-        flag("use_bias", spec.use_bias, True),
-        flag("reset_after", getattr(spec, "reset_after", True), True),
-        flag("return_sequences", spec.return_sequences),
-        flag("return_state", spec.return_state),
-        flag("go_backwards", spec.go_backwards),
-        flag("stateful", spec.stateful),
-        flag("zero_output_for_mask", spec.zero_output_for_mask),
-        rate_of("dropout", spec.dropout),
-        rate_of("recurrent_dropout", spec.recurrent_dropout),
-        # cuDNN accepts right padding only, and returns zeros there
-        flag("use_cudnn", not (around.masked and _suits_cudnn(spec)), True),
-    )
-
-
-def _suits_cudnn(spec: L.Recurrent) -> bool:
-    return (
-        isinstance(spec, (L.LSTM, L.GRU))
-        and (spec.activation, spec.gate_activation, spec.use_bias) == ("tanh", "sigmoid", True)
-        and getattr(spec, "reset_after", True)
-    )
 
 
 @ARGUMENTS.of(L.Bidirectional)
@@ -77,25 +44,6 @@ def _built_up(spec: L.Recurrent) -> bool:
 @ARGUMENTS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, around: Around) -> Arguments:
     return (layer(spec.layer, replace(around, rank=around.rank - 1)),)
-
-
-@ARGUMENTS.of(L.ConvLSTM)
-def _conv_lstm(spec: L.ConvLSTM, around: Around) -> Arguments:
-    units, *more = _recurrent(spec, around)
-    strides, dilation = spec.strides, spec.dilation
-    return (
-        units,
-        sizes(_known(spec.window)),
-        ("strides", sizes(_known(strides))) if set(strides) != {1} else None,
-        None if spec.padding == "valid" else ("padding", literal(spec.padding)),
-        CHANNELS_LAST,
-        ("dilation_rate", sizes(_known(dilation))) if set(dilation) != {1} else None,
-        *more,
-    )
-
-
-def _known(found: Shape) -> tuple[int, ...]:
-    return tuple(size or 1 for size in found)
 
 
 def layer(spec: L.LayerSpec, around: Around, name: str = "") -> CallExpr:
@@ -197,4 +145,4 @@ def _refused(spec: L.LayerSpec, rank: int) -> str:
     for name in (getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")):
         if name and name not in NAMES and name not in STOCK:
             return f"activation {name}: {REFUSED.get(name, 'Keras has no such function')}"
-    return reason(spec, rank)
+    return REFUSALS[type(spec)](spec, rank) if type(spec) in REFUSALS else ""

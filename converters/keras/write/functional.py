@@ -30,9 +30,8 @@ from ...codegen.source import (
     write_layers,
 )
 from ...codegen.variables import NodeVariables
-from .arguments import CELLS, DTYPE, Around, number
 from .constructors import UNLIKE, inside, layer, two_layers
-from .layer_arguments import DOT_FLOOR, own_blind
+from .layer_arguments import CELLS, DOT_FLOOR, DTYPE, Around, number, own_blind
 from .masks import ATTENDS, has_mask_output
 from .operations import is_operation, operation, unit
 from .plan import ModelPlan, given

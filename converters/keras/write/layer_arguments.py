@@ -1,4 +1,4 @@
-"""Constructor arguments of layers that are not recurrent in Keras 3 source, and refusals.
+"""Constructor arguments of layers in Keras 3 source, and refusals; imports no framework.
 
 In: a spec. Out: first arguments of its constructor. `Permute((2, 1))`, named a, becomes
 
@@ -7,102 +7,209 @@ In: a spec. Out: first arguments of its constructor. `Permute((2, 1))`, named a,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ctypes import c_float
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 
-from ...codegen.source import Argument
-from .arguments import (
-    CHANNELS_LAST,
-    Arguments,
-    Around,
-    activation,
-    flag,
-    number,
-    option,
-    rate_of,
-    sharp,
-    sizes,
+from ...codegen.source import Argument, ModuleSource
+from ..activations import CELLS as ACTIVATION_CELLS
+from ..activations import NAMES, STOCK
+
+CELLS = "keras/templates/layers.py"
+
+Arguments = tuple[Argument | None, ...]
+
+DTYPE = ("dtype", "dtype")
+"""Argument of every layer: the default dtype policy of the process is not used."""
+
+CHANNELS_LAST = ("data_format", '"channels_last"')
+"""Argument of every layer with channels: Keras's default is a setting of the machine."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """Context of a layer's constructor besides its spec.
+
+    Attributes:
+        parts: receives the helpers that it needs.
+        rank: number of axes of its input, the batch's counted.
+        masked: True if it uses a mask.
+        trainable: True if training changes its weights.
+    """
+
+    parts: ModuleSource
+    rank: int
+    masked: bool = False
+    trainable: bool = True
+
+    def tail(self, *name: Argument) -> Arguments:
+        """Returns last arguments of every layer; Keras's wrappers do not freeze their layer."""
+        return (flag("trainable", self.trainable, True), DTYPE, *name)
+
+
+def activation(name: str, parts: ModuleSource, rank: int) -> str:
+    """Returns the expression for an activation of an array with `rank` axes."""
+    if name in NAMES:
+        return f'"{NAMES[name]}"'
+    text, helper = STOCK[name]
+    parts.use_template(ACTIVATION_CELLS, helper)
+    return text.format(rank=rank)
+
+
+def flag(keyword: str, value: bool, default: bool = False) -> Argument | None:
+    """Returns a boolean argument, None for the default."""
+    return None if value == default else (keyword, literal(value))
+
+
+def number(value: float) -> str:
+    """Returns a float as source text."""
+    return literal(float(value))
+
+
+def sizes(found: Sequence[int]) -> str:
+    """Returns one size as a number, several as a tuple."""
+    return literal(found[0] if len(found) == 1 else tuple(found))
+
+
+def sharp(value: float) -> str:
+    """Returns a float as source text that TensorFlow does not round in float64."""
+    rounds = c_float(value).value != value
+    return f"np.float64({number(value)})" if rounds else number(value)
+
+
+def batch_axis(axis: int) -> str:
+    """Returns an axis of a sample as an axis of a batch; the same if counted from the end."""
+    return literal(axis if axis < 0 else axis + 1)
+
+
+class Option(NamedTuple):
+    """An argument that is one field of the spec.
+
+    Attributes:
+        keyword: name of the argument, "" for a positional one.
+        field: name of the field.
+        default: value for which the argument is left out, in a tuple every number; `...` for none.
+        text: function that writes the value.
+    """
+
+    keyword: str
+    field: str
+    default: Any = ...
+    text: Callable[..., str] = literal
+
+
+UNITS = Option("", "units")
+WINDOW = Option("", "window", text=sizes)
+STRIDES = Option("strides", "strides", 1, sizes)
+PADDING = Option("padding", "padding", "valid")
+DILATION = Option("dilation_rate", "dilation", 1, sizes)
+ACTIVATION = Option("activation", "activation", "linear", activation)
+TANH = Option("activation", "activation", "tanh", activation)
+GATE = Option("recurrent_activation", "gate_activation", "sigmoid", activation)
+BIAS = Option("use_bias", "use_bias", True)
+CENTERED = (Option("center", "center", True), Option("scale", "scale", True))
+EPSILON = Option("epsilon", "epsilon", 1e-3, number)
+AXIS = Option("axis", "axis", -1, batch_axis)
+SLIDING = (STRIDES, PADDING, DILATION)
+FILTERS = (ACTIVATION, BIAS, CHANNELS_LAST)
+SEQUENCE = (
+    Option("return_sequences", "return_sequences", False),
+    Option("return_state", "return_state", False),
+    Option("go_backwards", "go_backwards", False),
+    Option("stateful", "stateful", False),
+    Option("zero_output_for_mask", "zero_output_for_mask", False),
+    Option("dropout", "dropout", 0),
+    Option("recurrent_dropout", "recurrent_dropout", 0),
 )
 
-ARGUMENTS = L.LayerFunctions()
+FIELDS: dict[type[L.LayerSpec], tuple[Option | Argument, ...]] = {
+    L.Activation: (Option("", "activation", text=activation),),
+    L.Affine: (Option("", "scale", text=sharp), Option("", "offset", 0, sharp)),
+    L.BatchNorm: (Option("momentum", "momentum", 0.99, number), EPSILON, *CENTERED),
+    L.Concatenate: (AXIS,),
+    L.Conv: (UNITS, WINDOW, *SLIDING, Option("groups", "groups", 1), *FILTERS),
+    L.ConvLSTM: (
+        *(UNITS, WINDOW, STRIDES, PADDING, CHANNELS_LAST, DILATION, TANH, GATE, BIAS),
+        *SEQUENCE,
+    ),
+    L.ConvTranspose: (
+        *(UNITS, WINDOW, Option("output_padding", "output_padding", None, sizes)),
+        *(*SLIDING, *FILTERS),
+    ),
+    L.Dense: (UNITS, ACTIVATION, BIAS),
+    L.DepthwiseConv: (
+        *(WINDOW, Option("depth_multiplier", "multiplier", 1)),
+        *(*SLIDING, *FILTERS),
+    ),
+    L.Dropout: (Option("", "rate"),),
+    L.Elu: (Option("alpha", "alpha", 1, sharp),),
+    L.Embedding: (Option("", "rows"), UNITS, Option("mask_zero", "mask_zero", False)),
+    L.Flatten: (CHANNELS_LAST,),
+    L.GRU: (UNITS, TANH, GATE, BIAS, Option("reset_after", "reset_after", True), *SEQUENCE),
+    L.GlobalPool: (CHANNELS_LAST, Option("keepdims", "keep", False)),
+    L.LSTM: (UNITS, TANH, GATE, BIAS, *SEQUENCE),
+    L.LayerNorm: (Option("", "groups", 0), EPSILON, *CENTERED),
+    L.Masking: (Option("", "value", 0, number),),
+    L.Merge: (),
+    L.Normalization: (Option("invert", "invert", False),),
+    L.Permute: (Option("", "order"),),
+    L.Relu: (
+        Option("max_value", "top", None, sharp),
+        Option("negative_slope", "slope", 0, sharp),
+        Option("threshold", "threshold", 0, sharp),
+    ),
+    L.RepeatVector: (Option("", "times"),),
+    L.SimpleRNN: (UNITS, TANH, BIAS, *SEQUENCE),
+    L.Softmax: (AXIS,),
+    L.UnitNorm: (),
+}
+"""Spec -> the arguments of its constructor, where all are fields or always the same."""
+
+
+def of_fields(spec: L.LayerSpec, around: Around) -> Arguments:
+    """Returns the arguments of a layer that `FIELDS` names."""
+    found: list[Argument] = []
+    for option in FIELDS[type(spec)]:
+        if not isinstance(option, Option):
+            found.append(option)
+            continue
+        value = getattr(spec, option.field)
+        if ({*value} if isinstance(value, tuple) else {value}) == {option.default}:
+            continue
+        if option.text is activation:
+            # the cell of a recurrent layer sees one step
+            rank = 2 if isinstance(spec, L.Recurrent) else around.rank
+            text = activation(value, around.parts, rank)
+        else:
+            text = option.text(value)
+        found.append((option.keyword, text) if option.keyword else text)
+    return tuple(found)
+
+
+ARGUMENTS = L.LayerFunctions(dict.fromkeys(FIELDS, of_fields))
 """Layer -> the function that gives the first arguments of its constructor."""
 
 
-@ARGUMENTS.of(L.Dense)
-def _dense(spec: L.Dense, around: Around) -> Arguments:
-    chosen = option("activation", spec.activation, "linear", around, around.rank)
-    return literal(spec.units), chosen, flag("use_bias", spec.use_bias, True)
-
-
-@ARGUMENTS.of(L.Dropout)
-def _dropout(spec: L.Dropout, _around: Around) -> Arguments:
-    return (literal(spec.rate),)
-
-
-@ARGUMENTS.of(L.Activation)
-def _activation_layer(spec: L.Activation, around: Around) -> Arguments:
-    return (activation(spec.activation, around, around.rank),)
-
-
-@ARGUMENTS.of(L.Masking)
-def _masking(spec: L.Masking, _around: Around) -> Arguments:
-    return (number(spec.value) if spec.value else None,)
-
-
-@ARGUMENTS.of(L.Embedding)
-def _embedding(spec: L.Embedding, _around: Around) -> Arguments:
-    return literal(spec.rows), literal(spec.units), flag("mask_zero", spec.mask_zero)
-
-
-def _beyond_one(keyword: str, found: tuple[int, ...]) -> Argument | None:
-    return (keyword, sizes(found)) if any(size != 1 for size in found) else None
-
-
-def _padding(how: str) -> Argument | None:
-    return None if how == "valid" else ("padding", literal(how))
-
-
-def _sliding(spec: L.Conv | L.ConvTranspose | L.DepthwiseConv, around: Around) -> Arguments:
-    return (
-        _beyond_one("strides", spec.strides),
-        _padding(spec.padding),
-        _beyond_one("dilation_rate", spec.dilation),
-        ("groups", literal(spec.groups)) if isinstance(spec, L.Conv) and spec.groups > 1 else None,
-        option("activation", spec.activation, "linear", around, around.rank),
-        flag("use_bias", spec.use_bias, True),
-        CHANNELS_LAST,
-    )
-
-
-@ARGUMENTS.of(L.Conv)
-def _conv(spec: L.Conv, around: Around) -> Arguments:
-    return (literal(spec.units), sizes(spec.window), *_sliding(spec, around))
-
-
-@ARGUMENTS.of(L.ConvTranspose)
-def _conv_transpose(spec: L.ConvTranspose, around: Around) -> Arguments:
-    more = spec.output_padding
-    told = None if more is None else ("output_padding", sizes(more))
-    return (literal(spec.units), sizes(spec.window), told, *_sliding(spec, around))
-
-
-@ARGUMENTS.of(L.DepthwiseConv)
-def _depthwise(spec: L.DepthwiseConv, around: Around) -> Arguments:
-    several = ("depth_multiplier", literal(spec.multiplier)) if spec.multiplier > 1 else None
-    return (sizes(spec.window), several, *_sliding(spec, around))
+@ARGUMENTS.of(L.LSTM, L.GRU)
+def _recurrent(spec: L.LSTM | L.GRU, around: Around) -> Arguments:
+    found = of_fields(spec, around)
+    own = (spec.activation, spec.gate_activation, spec.use_bias) == ("tanh", "sigmoid", True)
+    # keras.layers.LSTM and GRU take cuDNN if they can; that accepts right padding only, and
+    # returns zeros there
+    if around.masked and own and getattr(spec, "reset_after", True):
+        return (*found, ("use_cudnn", "False"))
+    return found
 
 
 @ARGUMENTS.of(L.Pool)
 def _pool(spec: L.Pool, _around: Around) -> Arguments:
     strides = None if spec.strides == spec.window else ("strides", sizes(spec.strides))
-    return sizes(spec.window), strides, _padding(spec.padding), CHANNELS_LAST
-
-
-@ARGUMENTS.of(L.GlobalPool)
-def _global_pool(spec: L.GlobalPool, _around: Around) -> Arguments:
-    return CHANNELS_LAST, flag("keepdims", spec.keep)
+    padding = None if spec.padding == "valid" else ("padding", literal(spec.padding))
+    return sizes(spec.window), strides, padding, CHANNELS_LAST
 
 
 @ARGUMENTS.of(L.Crop, L.Pad)
@@ -117,35 +224,9 @@ def _up_sample(spec: L.UpSample, _around: Around) -> Arguments:
     return sizes(spec.times), CHANNELS_LAST if len(spec.times) > 1 else None
 
 
-@ARGUMENTS.of(L.Flatten)
-def _flatten(_spec: L.Flatten, _around: Around) -> Arguments:
-    return (CHANNELS_LAST,)
-
-
 @ARGUMENTS.of(L.Reshape)
 def _reshape(spec: L.Reshape, _around: Around) -> Arguments:
     return (literal(tuple(-1 if size is None else size for size in spec.shape)),)
-
-
-@ARGUMENTS.of(L.Permute)
-def _permute(spec: L.Permute, _around: Around) -> Arguments:
-    return (literal(spec.order),)
-
-
-@ARGUMENTS.of(L.RepeatVector)
-def _repeat_vector(spec: L.RepeatVector, _around: Around) -> Arguments:
-    return (literal(spec.times),)
-
-
-@ARGUMENTS.of(L.Relu)
-def _relu(spec: L.Relu, _around: Around) -> Arguments:
-    if is_leaky(spec):
-        return (("negative_slope", sharp(spec.slope)),)
-    return (
-        None if spec.top is None else ("max_value", sharp(spec.top)),
-        ("negative_slope", sharp(spec.slope)) if spec.slope else None,
-        ("threshold", sharp(spec.threshold)) if spec.threshold else None,
-    )
 
 
 def is_leaky(spec: L.Relu) -> bool:
@@ -159,22 +240,6 @@ def _prelu(spec: L.PRelu, _around: Around) -> Arguments:
     return (("shared_axes", literal(shared)) if shared else None,)
 
 
-@ARGUMENTS.of(L.Elu)
-def _elu(spec: L.Elu, _around: Around) -> Arguments:
-    return (None if spec.alpha == 1 else ("alpha", sharp(spec.alpha)),)
-
-
-@ARGUMENTS.of(L.Softmax)
-def _softmax(spec: L.Softmax, _around: Around) -> Arguments:
-    axis = spec.axis if spec.axis < 0 else spec.axis + 1
-    return (None if axis == -1 else ("axis", literal(axis)),)
-
-
-@ARGUMENTS.of(L.Affine)
-def _affine(spec: L.Affine, _around: Around) -> Arguments:
-    return sharp(spec.scale), sharp(spec.offset) if spec.offset else None
-
-
 @ARGUMENTS.of(L.TrainingOnly)
 def _training_only(spec: L.TrainingOnly, _around: Around) -> Arguments:
     space = spec.layer in ("SpatialDropout2D", "SpatialDropout3D")
@@ -184,41 +249,6 @@ def _training_only(spec: L.TrainingOnly, _around: Around) -> Arguments:
 @ARGUMENTS.of(L.Augmentation)
 def _augmentation(spec: L.Augmentation, _around: Around) -> Arguments:
     return tuple((named(name), literal(value)) for name, value in spec.arguments().items())
-
-
-def _unless(keyword: str, value: float, default: float) -> Argument | None:
-    return None if value == default else (keyword, literal(float(value)))
-
-
-@ARGUMENTS.of(L.BatchNorm)
-def _batch_norm(spec: L.BatchNorm, _around: Around) -> Arguments:
-    return (
-        _unless("momentum", spec.momentum, 0.99),
-        _unless("epsilon", spec.epsilon, 1e-3),
-        flag("center", spec.center, True),
-        flag("scale", spec.scale, True),
-    )
-
-
-@ARGUMENTS.of(L.LayerNorm)
-def _layer_norm(spec: L.LayerNorm, _around: Around) -> Arguments:
-    return (
-        literal(spec.groups) if spec.groups else None,
-        _unless("epsilon", spec.epsilon, 1e-3),
-        flag("center", spec.center, True),
-        flag("scale", spec.scale, True),
-    )
-
-
-@ARGUMENTS.of(L.Normalization)
-def _normalization(spec: L.Normalization, _around: Around) -> Arguments:
-    return (flag("invert", spec.invert),)
-
-
-@ARGUMENTS.of(L.Concatenate)
-def _concatenate(spec: L.Concatenate, _around: Around) -> Arguments:
-    axis = spec.axis if spec.axis < 0 else spec.axis + 1
-    return (None if axis == -1 else ("axis", literal(axis)),)
 
 
 DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
@@ -236,7 +266,7 @@ def _attention(spec: L.Attention, _around: Around) -> Arguments:
     return (
         flag("use_scale", spec.scaled, spec.score == "additive"),
         ("score_mode", '"concat"') if spec.score == "concat" else None,
-        rate_of("dropout", spec.dropout),
+        ("dropout", literal(spec.dropout)) if spec.dropout else None,
     )
 
 
@@ -247,15 +277,10 @@ def _heads(spec: L.MultiHeadAttention, _around: Around) -> Arguments:
         literal(spec.heads),
         literal(spec.key_dim),
         ("value_dim", literal(value)) if value != spec.key_dim else None,
-        rate_of("dropout", spec.dropout),
+        ("dropout", literal(spec.dropout)) if spec.dropout else None,
         flag("use_bias", spec.use_bias, True),
         ("output_shape", literal(units)) if units != spec.query_features else None,
     )
-
-
-@ARGUMENTS.of(L.Merge, L.UnitNorm)
-def _nothing(_spec: L.LayerSpec, _around: Around) -> Arguments:
-    return ()
 
 
 POOLS = {"max": "Max", "average": "Average"}
@@ -285,12 +310,11 @@ TITLES: dict[type[L.LayerSpec], Callable[..., str]] = {
 """Spec -> Keras's name of the layer for a rank of its input, if it is not `LayerSpec.kind`."""
 
 
-def reason(spec: L.LayerSpec, rank: int) -> str:
-    """Returns the reason why Keras 3 has no exact form of such a layer, "" if it has one."""
-    refused = REFUSALS.get(type(spec))
-    return refused(spec, rank) if refused else ""
+REFUSALS = L.LayerFunctions()
+"""Layer -> the function of it and its input's rank: why Keras 3 has no exact form, "" if it has."""
 
 
+@REFUSALS.of(L.ConvTranspose)
 def _no_transposed(spec: L.ConvTranspose, rank: int) -> str:
     more = spec.output_padding
     if more is None or _no_window(spec, rank):
@@ -303,6 +327,7 @@ def _no_transposed(spec: L.ConvTranspose, rank: int) -> str:
     return ""
 
 
+@REFUSALS.of(L.Conv, L.DepthwiseConv)
 def _no_window(spec: L.Conv | L.ConvTranspose | L.DepthwiseConv, _rank: int) -> str:
     strides, dilation = (any(n > 1 for n in found) for found in (spec.strides, spec.dilation))
     if not isinstance(spec, L.DepthwiseConv):
@@ -314,6 +339,7 @@ def _no_window(spec: L.Conv | L.ConvTranspose | L.DepthwiseConv, _rank: int) -> 
     return ""
 
 
+@REFUSALS.of(L.Relu)
 def _no_relu(spec: L.Relu, _rank: int) -> str:
     return f"slope {spec.slope}, which Keras wants from 0 on" if spec.slope < 0 else ""
 
@@ -321,13 +347,10 @@ def _no_relu(spec: L.Relu, _rank: int) -> str:
 NATIVE_RANK = {"SpatialDropout1D": 3, "SpatialDropout2D": 4, "SpatialDropout3D": 5}
 
 
-def _no_images(spec: L.Augmentation, rank: int) -> str:
-    return "" if rank == 4 else f"{spec.layer} of {rank} axes, which Keras does not take"
-
-
-def _no_dropout(spec: L.TrainingOnly, rank: int) -> str:
-    fits = NATIVE_RANK.get(spec.layer, rank) == rank
-    return "" if fits else f"{spec.layer} of {rank} axes, which Keras does not take"
+@REFUSALS.of(L.Augmentation, L.TrainingOnly)
+def _no_rank(spec: L.Augmentation | L.TrainingOnly, rank: int) -> str:
+    native = 4 if isinstance(spec, L.Augmentation) else NATIVE_RANK.get(spec.layer, rank)
+    return "" if rank == native else f"{spec.layer} of {rank} axes, which Keras does not take"
 
 
 def _own_blind(spec: L.MultiHeadAttention) -> str:
@@ -339,19 +362,9 @@ def own_blind(spec: L.MultiHeadAttention) -> bool:
     return not spec.masks or spec.blind == _own_blind(spec)
 
 
+@REFUSALS.of(L.MultiHeadAttention)
 def _no_heads(spec: L.MultiHeadAttention, _rank: int) -> str:
     if own_blind(spec) or spec.blind == "lowered":
         return ""
     own = _own_blind(spec)
     return f'blind="{spec.blind}": a query that sees nothing gives "{own}" in this Keras'
-
-
-REFUSALS: dict[type[L.LayerSpec], Callable[..., str]] = {
-    L.Augmentation: _no_images,
-    L.Conv: _no_window,
-    L.ConvTranspose: _no_transposed,
-    L.DepthwiseConv: _no_window,
-    L.MultiHeadAttention: _no_heads,
-    L.Relu: _no_relu,
-    L.TrainingOnly: _no_dropout,
-}

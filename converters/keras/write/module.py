@@ -30,9 +30,9 @@ from ...codegen.source import (
     write_layers,
 )
 from ...codegen.variables import NodeVariables
-from .arguments import CELLS
 from .constructors import layer
 from .functional import around, explained, functional, model_input
+from .layer_arguments import CELLS
 from .plan import ModelPlan, plan_of
 
 

@@ -14,8 +14,7 @@ from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
 from ...codegen.source import Argument, CallExpr, call, listed
-from .arguments import flag, number, sharp
-from .layer_arguments import UNIT_FLOOR
+from .layer_arguments import UNIT_FLOOR, flag, number, sharp
 
 
 def _slice(spec: L.Slice, x: str, first: int) -> CallExpr:

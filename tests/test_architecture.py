@@ -37,7 +37,7 @@ MACHINERY = {
     "xlstm/reference": "activations context coverage run summation",
     "converters/keras/read/layers": "config options rules theano_padding",
     "converters/keras/read/ops": "call node_defs registry",
-    "converters/keras/write": "constructors functional layer_arguments masks module plan",
+    "converters/keras/write": "constructors layer_arguments module plan",
     "converters/torch/read": "flattened_batch graph modules names native_modules signature trace "
     "values",
     "converters/torch/write": "layers module tensor_layouts writer",

@@ -12,6 +12,7 @@ from dataclasses import replace
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.literals import literal
 
 from ...codegen import custom_layers
@@ -117,9 +118,8 @@ def inside(node: Node) -> Node:
 
 def refusal(node: Node) -> str:
     """Returns the reason why Keras 3 has no exact form of a layer, "" if it has one."""
-    inner, rank = node.spec, len(node.shape) + 1
-    if isinstance(inner, L.TimeDistributed):
-        inner, rank = inner.layer, rank - 1
+    inner = unwrap_time_distributed(node.spec)
+    rank = len(node.shape) + (inner is node.spec)
     if folded(node) and any(None in shape for shape in node.shapes):
         return f"{inner.kind} at every one of any number of time steps, with such outputs"
     if isinstance(inner, L.Custom) and inner is not node.spec and len(node.shapes) > 1:

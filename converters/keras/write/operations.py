@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xlstm.ir import layers as L
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.layers.operations import COMPARISONS, SO_FAR
 from xlstm.ir.literals import literal, named
 
@@ -24,34 +25,14 @@ def _slice(spec: L.Slice, x: str, first: int) -> CallExpr:
     return CallExpr(x, (*(":",) * (spec.axis + first), part), "[]")
 
 
-def _expand_dims(spec: L.ExpandDims, x: str, first: int) -> CallExpr:
-    return call("keras.ops.expand_dims", x, ("axis", literal(spec.axis + first)))
-
-
-def _squeeze(spec: L.Squeeze, x: str, first: int) -> CallExpr:
-    return call("keras.ops.squeeze", x, ("axis", literal(spec.axis + first)))
-
-
-def _reverse(_spec: L.Reverse, x: str, first: int) -> CallExpr:
-    return call("keras.ops.flip", x, ("axis", literal(first)))
+def _on_axis(name: str, x: str, axis: int) -> CallExpr:
+    return call(f"keras.ops.{name}", x, ("axis", literal(axis)))
 
 
 def _reduce(spec: L.Reduce, x: str, first: int) -> CallExpr:
     axes = tuple(axis + first for axis in spec.axes)
     axis = literal(axes[0] if len(axes) == 1 else axes)
     return call(named(f"keras.ops.{spec.how}"), x, ("axis", axis), flag("keepdims", spec.keep))
-
-
-def _function(spec: L.Function, x: str, _first: int) -> CallExpr:
-    return call(named(f"keras.ops.{spec.name}"), x)
-
-
-def _not_equal(spec: L.NotEqual, x: str, _first: int) -> CallExpr:
-    return call("keras.ops.not_equal", x, number(spec.value))
-
-
-def _unit_norm(spec: L.UnitNorm, x: str, _first: int) -> CallExpr:
-    return unit(x, -1, spec.floor)
 
 
 def unit(x: str, axis: int, floor: float) -> CallExpr:
@@ -84,7 +65,7 @@ def _where(spec: L.Where, x: str, _first: int, *rest: str) -> CallExpr:
 
 
 def _along(spec: L.Along, x: str, first: int) -> CallExpr:
-    found = call(named(f"keras.ops.{spec.how}"), x, ("axis", literal(spec.axis + first)))
+    found = _on_axis(named(spec.how), x, spec.axis + first)
     return found if spec.how in SO_FAR else _numbers(found)
 
 
@@ -116,14 +97,14 @@ OPERATIONS: dict[type[L.LayerSpec], Callable[..., CallExpr]] = {
     L.Compare: _compare,
     L.Constant: _constant,
     L.Einsum: _einsum,
-    L.ExpandDims: _expand_dims,
-    L.Function: _function,
-    L.NotEqual: _not_equal,
+    L.ExpandDims: lambda spec, x, first: _on_axis("expand_dims", x, spec.axis + first),
+    L.Function: lambda spec, x, _first: call(named(f"keras.ops.{spec.name}"), x),
+    L.NotEqual: lambda spec, x, _first: call("keras.ops.not_equal", x, number(spec.value)),
     L.Reduce: _reduce,
-    L.Reverse: _reverse,
+    L.Reverse: lambda _spec, x, first: _on_axis("flip", x, first),
     L.Slice: _slice,
-    L.Squeeze: _squeeze,
-    L.UnitNorm: _unit_norm,
+    L.Squeeze: lambda spec, x, first: _on_axis("squeeze", x, spec.axis + first),
+    L.UnitNorm: lambda spec, x, _first: unit(x, -1, spec.floor),
     L.Where: _where,
 }
 """Spec -> function of (variable, first axis after the batch) that writes the operation."""
@@ -131,7 +112,7 @@ OPERATIONS: dict[type[L.LayerSpec], Callable[..., CallExpr]] = {
 
 def is_operation(spec: L.LayerSpec) -> bool:
     """True if a spec, or its layer at every time step, is an operation."""
-    inner = spec.layer if isinstance(spec, L.TimeDistributed) else spec
+    inner = unwrap_time_distributed(spec)
     return type(inner) in OPERATIONS and not (
         isinstance(inner, L.UnitNorm) and inner.floor == UNIT_FLOOR
     )
@@ -139,6 +120,5 @@ def is_operation(spec: L.LayerSpec) -> bool:
 
 def operation(spec: L.LayerSpec, x: str, *rest: str) -> CallExpr:
     """Returns the operation on variables; at every time step its axes are one further."""
-    if isinstance(spec, L.TimeDistributed):
-        return OPERATIONS[type(spec.layer)](spec.layer, x, 2, *rest)
-    return OPERATIONS[type(spec)](spec, x, 1, *rest)
+    inner = unwrap_time_distributed(spec)
+    return OPERATIONS[type(inner)](inner, x, 1 if inner is spec else 2, *rest)

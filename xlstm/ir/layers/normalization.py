@@ -50,10 +50,6 @@ class BatchNorm(Norm):
     scale: bool = True
     center: bool = True
 
-    def missing_tensors(self) -> frozenset[str]:
-        missing = {"gamma": self.scale, "beta": self.center}
-        return frozenset(name for name, there in missing.items() if not there)
-
 
 @dataclass(frozen=True)
 class LayerNorm(Norm):

@@ -81,10 +81,17 @@ def merged(lines: list[str], parts: ModuleSource) -> list[str]:
     Raises:
         UsageError: a name with two meanings.
     """
-    if not parts.imports:
-        return lines
+    return import_lines([*lines, *sorted(parts.imports)]) if parts.imports else lines
+
+
+def import_lines(lines: Iterable[str]) -> list[str]:
+    """Returns import lines in isort's order, one per module; each may import several names.
+
+    Raises:
+        UsageError: a name with two meanings.
+    """
     found: dict[str, _Import] = {}
-    for own in (*_read(lines), *_read(sorted(parts.imports))):
+    for own in _read(lines):
         known = found.setdefault(own.bound, own)
         if known.target != own.target:
             got = f"{known.target} and {own.target}"

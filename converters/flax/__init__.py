@@ -1,4 +1,4 @@
-"""Flax, in both of its interfaces: `linen` and `nnx` are the adapters, `slots` the tensors.
+"""Flax, in both of its interfaces, Linen and NNX: `adapter` has one for each, `slots` the tensors.
 
 Both use `write`, where `dialect` has the differences, and `read`.
 """

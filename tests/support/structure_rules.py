@@ -51,14 +51,14 @@ MOST_MODULES = 16
 FOLDERS = ("xlstm", "converters", "tests")
 """Folders that this is asked of, with all below them."""
 
+FRAMEWORK_FOLDERS = ("keras", "torch", "flax")
+"""Folders of the frameworks."""
+
 ROOMS = ("adapter", "slots", "native", "read", "write", "templates", "live")
 """Modules and folders of every framework."""
 
 FRAMEWORKS = {"keras", "torch", "nnx", "linen"}
 """Names of our own adapters with slots."""
-
-ADAPTERS = {"keras": ("adapter",), "torch": ("adapter",), "flax": ("linen", "nnx")}
-"""Framework's folder -> its cold halves."""
 
 FAMILIES = {
     *("recurrent", "basic", "elementwise", "normalization", "convolution", "pooling"),
@@ -158,9 +158,9 @@ def large_folders(root: Path) -> list[str]:
 def missing_rooms(root: Path) -> list[str]:
     """Modules and folders that a framework's converter lacks, as "converters/keras/native"."""
     found = []
-    for framework, adapters in ADAPTERS.items():
+    for framework in FRAMEWORK_FOLDERS:
         folder = root / "converters" / framework
-        for room in (*adapters, *(room for room in ROOMS if room != "adapter")):
+        for room in ROOMS:
             if not (folder / f"{room}.py").exists() and not (folder / room).is_dir():
                 found.append(f"converters/{framework}/{room}")
     return sorted(found)

@@ -16,8 +16,8 @@ from xlstm.slots import Table
 ADAPTERS: dict[str, str] = {
     "keras": "xlstm.converters.keras.adapter:ADAPTER",
     "torch": "xlstm.converters.torch.adapter:ADAPTER",
-    "nnx": "xlstm.converters.flax.nnx:ADAPTER",
-    "linen": "xlstm.converters.flax.linen:ADAPTER",
+    "nnx": "xlstm.converters.flax.adapter:NNX",
+    "linen": "xlstm.converters.flax.adapter:LINEN",
     "numpy": "xlstm.converters.numpy.adapter:ADAPTER",
 }
 """Name -> "module:attribute" of our own adapters."""

@@ -13,7 +13,7 @@ from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, CallExpr, call, template_sources
-from .dialect import OWN, WRITERS, Dialect, FlaxLayerWriter
+from .dialect import WRITERS, Dialect, FlaxLayerWriter
 
 ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
 
@@ -73,7 +73,7 @@ def _weighing(name: str, at: FlaxLayerWriter, *args: Argument | None) -> None:
     text = text.replace("-> (batch, queries, m).", "-> (batch, queries, m), and the weights.")
     text = text.replace("return weighed(", "return weighed_with(")
     at.parts.helpers += [text] if text not in at.parts.helpers else []
-    at.parts.init.append(f"        # {OWN[name].format(m=at.dialect.module)}")
+    at.parts.init.append(f"        # {at.dialect.why(name)}")
     at.set_attribute(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
 
 
@@ -97,13 +97,19 @@ def even(spec: MultiHeadAttention, calls: tuple[tuple[Edge, ...], ...]) -> bool:
 
 def _sizes(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | None, ...]:
     """Returns the arguments that native and own layer share."""
-    sized = at.dialect.sized
+    features = at.sized(spec.query_features)
     return (
         ("num_heads", literal(spec.heads)),
-        ("in_features", literal(spec.query_features)) if sized else None,
+        ("in_features", features) if features else None,
         ("qkv_features", literal(spec.heads * spec.key_dim)),
         ("out_features", literal(spec.units)),
     )
+
+
+def _value_sizes(spec: MultiHeadAttention, at: FlaxLayerWriter) -> list[Argument]:
+    """Returns the arguments of our own layer for keys and values of any size."""
+    features = () if at.dialect.functional else ("key_features", "value_features")
+    return [(name, literal(getattr(spec, name))) for name in (*features, "value_dim")]
 
 
 def _options(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | None, ...]:
@@ -115,7 +121,7 @@ def _options(spec: MultiHeadAttention, at: FlaxLayerWriter) -> tuple[Argument | 
         ("dropout_rate", literal(spec.dropout)) if spec.dropout else None,
         ("broadcast_dropout", "False") if spec.dropout else None,
         ("attention_fn", name) if name else None,
-        ("decode", "False") if at.dialect.sized else None,
+        None if at.dialect.functional else ("decode", "False"),
     )
 
 
@@ -128,13 +134,13 @@ def multi_head(spec: MultiHeadAttention, at: FlaxLayerWriter) -> None:
         _heads_with_weights(spec, at, (query, key, value), masks)
         return
     if even(spec, at.calls):
-        features = ("in_kv_features", literal(spec.key_features)) if at.dialect.sized else None
+        size = at.sized(spec.key_features)
+        features = ("in_kv_features", size) if size else None
         at.layer("MultiHeadAttention", *_sizes(spec, at), features, *_options(spec, at))
         called = [query, value]
     else:
-        sizes = ("key_features", "value_features") if at.dialect.sized else ()
-        features_of = [(name, literal(getattr(spec, name))) for name in (*sizes, "value_dim")]
-        at.use_template("UnevenAttention", *_sizes(spec, at), *features_of, *_options(spec, at))
+        sizes = (*_sizes(spec, at), *_value_sizes(spec, at))
+        at.use_template("UnevenAttention", *sizes, *_options(spec, at))
         called = [query, key, value]
     seen = _seen(at, masks, spec.causal, heads=True)
     still = at.dialect.training("deterministic") if spec.dropout else None
@@ -148,19 +154,18 @@ def _heads_with_weights(
     masks: dict[str, str],
 ) -> None:
     """Writes heads with their weights as a second output."""
-    name, sized = WEIGHTS[spec.blind] if masks or spec.causal else "", at.dialect.sized
-    if sized:
+    name = WEIGHTS[spec.blind] if masks or spec.causal else ""
+    if not at.dialect.functional:
         at.parts.use_template(at.dialect.layers, "UnevenAttention")
     if name:
         at.parts.use_template(at.dialect.layers, name)
-    sizes = ("key_features", "value_features") if sized else ()
     at.use_template(
         "WeighingAttention",
         *_sizes(spec, at),
-        *((size, literal(getattr(spec, size))) for size in (*sizes, "value_dim")),
+        *_value_sizes(spec, at),
         None if spec.use_bias else ("use_bias", "False"),
         ("attention_fn", name or at.dialect.weights),
-        ("decode", "False") if sized else None,
+        None if at.dialect.functional else ("decode", "False"),
     )
     seen = _seen(at, masks, spec.causal, heads=True)
     made = at.call(*arrays, ("mask", seen) if seen else None)

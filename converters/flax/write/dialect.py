@@ -13,14 +13,19 @@ from xlstm.ir.types import Shape
 from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
 from ...codegen.variables import NodeVariables
 from .. import activations
+from ..slots import LINEN_DEFAULT, NNX_DEFAULT
 
 WRITERS = L.LayerFunctions()
 """Layer -> the function that writes it."""
 
 CELLS = "flax/templates/common.py"
 
-
 OWN = {
+    "BiasedGRUCell": "{m}.GRUCell lacks the bias of the candidate's recurrent product",
+    "ResetFirstGRUCell": "{m}.GRUCell's reset gate acts after the recurrent product",
+    "ProjectedLSTMCell": "{m}.LSTMCell's h is as wide as its c",
+    "PlainConvLSTMCell": "{m} has no ConvLSTMCell that adds nothing to the forget gate",
+    "MaskedRNN": "{m}.RNN can mask the end of a sequence only",
     "PReLU": "{m}.PReLU has one slope for all",
     "Normalization": "{m} has no layer of fixed statistics",
     "Denormalization": "{m} has no layer of fixed statistics",
@@ -42,12 +47,15 @@ class Dialect:
     """Differences between Linen and NNX source.
 
     Attributes:
+        framework: the adapter's name.
+        title: the framework's own spelling.
         module: the module alias, "nn" or "nnx".
         file: our own cells.
         layers: our own layers around them.
         cells: canonical form of a recurrent layer -> the cell that computes it.
         dense: name of the dense layer.
-        sized: True if constructors take the input size first.
+        functional: True if variables lie beside the module, which then knows no input sizes; False
+            if the module has them, and its constructors take the input size first.
         param_dtype: expression for the dtype of the parameters inside the constructor.
         tail: last arguments of every layer with parameters.
         rnn_tail: last arguments of the RNN and Bidirectional wrappers.
@@ -59,12 +67,14 @@ class Dialect:
             training gets; None if the module stores its mode.
     """
 
+    framework: str
+    title: str
     module: str
     file: str
     layers: str
     cells: Mapping[str, str]
     dense: str
-    sized: bool
+    functional: bool
     param_dtype: str
     tail: tuple[Argument, ...]
     rnn_tail: tuple[Argument, ...]
@@ -78,6 +88,50 @@ class Dialect:
         """Returns the constructor of a native layer with parameters."""
         dtype = ("param_dtype", self.param_dtype)
         return call(f"{self.module}.{name}", *args, dtype, *self.tail)
+
+    def why(self, name: str) -> str:
+        """Returns the reason for a class or function of our own."""
+        return OWN[name].format(m=self.module)
+
+
+LINEN = Dialect(
+    framework="linen",
+    title="Flax Linen",
+    module="nn",
+    file="flax/templates/linen_recurrent.py",
+    layers="flax/templates/linen_layers.py",
+    cells=LINEN_DEFAULT,
+    dense="Dense",
+    functional=True,
+    param_dtype="self.param_dtype",
+    tail=(),
+    rnn_tail=(),
+    dropout=lambda rate, *more: call("nn.Dropout", literal(rate), *more),
+    conv_lstm=True,
+    attend="",
+    weights="nn.dot_product_attention_weights",
+    training=lambda keyword: (keyword, "not train"),
+)
+
+NNX = Dialect(
+    framework="nnx",
+    title="Flax NNX",
+    module="nnx",
+    file="flax/templates/nnx_recurrent.py",
+    layers="flax/templates/nnx_layers.py",
+    cells=NNX_DEFAULT,
+    dense="Linear",
+    functional=False,
+    param_dtype="param_dtype",
+    tail=(("rngs", "rngs"),),
+    # without rngs=False the wrappers have a counter that changes at every call
+    rnn_tail=(("rngs", "False"),),
+    dropout=lambda rate, *more: call("nnx.Dropout", literal(rate), *more, ("rngs", "rngs")),
+    conv_lstm=False,
+    attend="attend",
+    weights="dot_product_attention_weights",
+    training=lambda _keyword: None,
+)
 
 
 @dataclass(frozen=True)
@@ -139,13 +193,13 @@ class FlaxLayerWriter:
     def use_template(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute of a layer of our own, and the reason for it."""
         self.parts.use_template(self.dialect.layers, name)
-        self.parts.init.append(f"        # {OWN[name].format(m=self.dialect.module)}")
+        self.parts.init.append(f"        # {self.dialect.why(name)}")
         dtype = ("param_dtype", self.dialect.param_dtype)
         self.set_attribute(call(name, *args, dtype, *self.dialect.tail))
 
     def sized(self, size: int) -> str | None:
         """Returns the size of the input, if constructors take it."""
-        return literal(size) if self.dialect.sized else None
+        return None if self.dialect.functional else literal(size)
 
     def call(self, *args: Argument | None) -> CallExpr:
         """Returns the call of the layer, by default with its input alone."""
@@ -159,12 +213,11 @@ class FlaxLayerWriter:
         """Returns a value after an activation."""
         if activation == "linear":
             return value
-        return call(function(self.dialect, self.parts, activation), value)
+        return call(self.function(activation), value)
 
-
-def function(dialect: Dialect, parts: ModuleSource, activation: str) -> str:
-    """Returns the expression for an activation; adds its helper to `parts`."""
-    expression, helper = activations.FUNCTIONS[activation]
-    if helper:
-        parts.use_template(activations.CELLS, helper)
-    return expression.format(m=dialect.module)
+    def function(self, activation: str) -> str:
+        """Returns the expression for an activation; adds its helper to the module."""
+        expression, helper = activations.FUNCTIONS[activation]
+        if helper:
+            self.parts.use_template(activations.CELLS, helper)
+        return expression.format(m=self.dialect.module)

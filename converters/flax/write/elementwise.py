@@ -18,7 +18,7 @@ from .dialect import CELLS, WRITERS, Dialect, FlaxLayerWriter
 def dense_made(spec: L.Dense, dialect: Dialect) -> CallExpr:
     """Returns the constructor of a dense layer."""
     bias = None if spec.use_bias else ("use_bias", "False")
-    features = literal(spec.features) if dialect.sized else None
+    features = None if dialect.functional else literal(spec.features)
     return dialect.made(dialect.dense, features, literal(spec.units), bias)
 
 

@@ -5,9 +5,7 @@ In: a dialect. Out: a function that writes each node of a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
@@ -19,8 +17,7 @@ from ...codegen.source import ModuleSource, call, shape_comment
 from ...codegen.variables import NodeVariables
 from . import attention, convolution, elementwise, operations, shape  # noqa: F401  they register their writers
 from .dialect import OWN, WRITERS, Dialect, FlaxLayerWriter
-from .recurrent import bidirectional, recurrent
-from .recurrent import own as own_cell
+from .recurrent import cell_name
 
 
 def bare(spec: L.LayerSpec) -> bool:
@@ -58,26 +55,12 @@ def _own_batch(spec: L.LayerSpec) -> bool:
     return grouped or isinstance(spec, (L.Custom, L.Recurrent, L.Bidirectional))
 
 
-FRAMEWORKS = {"nnx": "nnx", "nn": "linen"}
-"""Module alias of a dialect -> the framework."""
-
-
 @WRITERS.of(L.Custom)
 def _custom(spec: L.Custom, at: FlaxLayerWriter) -> None:
-    framework = FRAMEWORKS[at.dialect.module]
+    framework = at.dialect.framework
     at.set_attribute(custom_layers.made(spec, framework, at.parts))
     given = custom_layers.arguments(spec, framework, at.site.inputs, at.site.mask)
     at.parts.forward += custom_layers.assigned(at.site.outputs, at.call(*given))
-
-
-@WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
-def _recurrent(spec: Any, at: FlaxLayerWriter) -> None:
-    recurrent(spec, at.dialect, at.parts, at.site)
-
-
-@WRITERS.of(L.Bidirectional)
-def _bidirectional(spec: L.Bidirectional, at: FlaxLayerWriter) -> None:
-    bidirectional(spec, at.dialect, at.parts, at.site)
 
 
 def halves(_node: Node) -> tuple[str, str]:
@@ -85,28 +68,31 @@ def halves(_node: Node) -> tuple[str, str]:
     return "forward_rnn.{}", "backward_rnn.{}"
 
 
-def own(dialect: Dialect) -> Callable[[Node], str]:
-    """Returns a function that gives the reason for our own classes, "" for native ones."""
-    cell = own_cell(dialect)
-
-    def why(node: Node) -> str:
-        reasons = (OWN[name].format(m=dialect.module) for name in _own(node, dialect))
-        return cell(node) or "; ".join(reasons)
-
-    return why
-
-
-def _own(node: Node, dialect: Dialect) -> list[str]:
-    """Returns our own classes and functions of a layer that is not recurrent."""
+def own(dialect: Dialect, node: Node) -> str:
+    """Returns the reasons for our own classes in the source of a layer, "" for native ones."""
     spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
-    if isinstance(spec, L.MultiHeadAttention) and spec.scores:
-        return ["WeighingAttention"]
-    if isinstance(spec, L.MultiHeadAttention):
-        own_class = [] if attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
-        return [*own_class, *filter(None, [attention.attend(spec, dialect)])]
-    if isinstance(spec, L.Attention):
-        return [attention.ATTENTIONS[spec.score]]
-    return {L.PRelu: ["PReLU"], L.Normalization: ["Normalization"]}.get(type(spec), [])
+    halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
+    names = [cell_name(half, dialect) for half in halves]
+    names += ["MaskedRNN"] if node.mask else []
+    cells = [name for name in dict.fromkeys(names) if name in OWN]
+    return "; ".join(map(dialect.why, cells or _own(node, spec, dialect)))
+
+
+def _own(node: Node, spec: L.LayerSpec, dialect: Dialect) -> list[str]:
+    """Returns our own classes and functions of a layer that is not recurrent."""
+    match spec:
+        case L.MultiHeadAttention(scores=True):
+            return ["WeighingAttention"]
+        case L.MultiHeadAttention():
+            own_class = [] if attention.even(spec, (node.inputs,)) else ["UnevenAttention"]
+            return [*own_class, *filter(None, [attention.attend(spec, dialect)])]
+        case L.Attention():
+            return [attention.ATTENTIONS[spec.score]]
+        case L.PRelu():
+            return ["PReLU"]
+        case L.Normalization():
+            return ["Normalization"]
+    return []
 
 
 def draws(model: Model) -> bool:
@@ -148,17 +134,13 @@ def _called(model: Model, site: NodeVariables) -> NodeVariables:
     return replace(site, name=identifiers(model)[owner], mask=mask)
 
 
-def emit_node(dialect: Dialect) -> Callable[[ModuleSource, Model, NodeVariables], None]:
-    """Returns a writer of single layers for `xlstm.converters.codegen.source.write_layers`."""
-
-    def emit(parts: ModuleSource, model: Model, site: NodeVariables) -> None:
-        before = len(parts.init)
-        shapes = tuple(map(model.shape, site.node.inputs))
-        at = FlaxLayerWriter(dialect, parts, _called(model, site), shapes, model)
-        WRITERS[type(site.node.spec)](site.node.spec, at)
-        if site.node.layer:
-            del parts.init[before:]
-        elif len(parts.init) > before:
-            parts.init.insert(before, f"        {shape_comment(model, site.node)}")
-
-    return emit
+def write_node(dialect: Dialect, parts: ModuleSource, model: Model, site: NodeVariables) -> None:
+    """Writes one layer, for `xlstm.converters.codegen.source.write_layers`."""
+    before = len(parts.init)
+    shapes = tuple(map(model.shape, site.node.inputs))
+    at = FlaxLayerWriter(dialect, parts, _called(model, site), shapes, model)
+    WRITERS[type(site.node.spec)](site.node.spec, at)
+    if site.node.layer:
+        del parts.init[before:]
+    elif len(parts.init) > before:
+        parts.init.insert(before, f"        {shape_comment(model, site.node)}")

@@ -1,45 +1,42 @@
-"""The parts of an emitted Flax module that are not layers: imports, signatures, states, stream.
+"""Writes a model as Flax source, in Linen or NNX; imports no framework.
 
-In: a model and the source of its layers. Out: lines of the emitted module.
+In: a model. Out: source text. `Dense(3, 2)`, named a, becomes
+
+    self.a = nn.Dense(2, param_dtype=self.param_dtype)                   Linen
+    self.a = nnx.Linear(3, 2, param_dtype=param_dtype, rngs=rngs)        NNX
+    x = self.a(x)
 """
 
 from __future__ import annotations
 
 import ast
+from functools import partial
 from typing import Any
 
-from xlstm.ir.graph import Model, Node, row_numbers
+from xlstm.ir.graph import Model, row_numbers
 from xlstm.ir.identifiers import identifiers
-from xlstm.ir.layers import Input
+from xlstm.ir.layers import Dense, Input
+from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
 
-from ...codegen.source import (
-    ModuleSource,
-    assigned,
-    call,
-    imports,
-    output_words,
-    shape_text,
-    signature,
-    statement,
-)
-from .dialect import CELLS
+from ...codegen import source
+from ...codegen.custom_layers import checked, import_lines
+from ...codegen.source import ModuleSource, call, statement
+from .dialect import CELLS, LINEN, NNX, Dialect
+from .elementwise import dense_made
+from .layers import bare, draws, write_node
 
-FROM = {
-    "Callable": "collections.abc",
-    "Iterable": "collections.abc",
-    "Iterator": "collections.abc",
-    "Mapping": "collections.abc",
-    "partial": "functools",
-    "reduce": "functools",
-    "Path": "pathlib",
-    "Any": "typing",
-}
-"""Names of the standard library in emitted code -> their modules."""
-
-THIRD = {
+IMPORTS = {
+    "Callable": "from collections.abc import Callable",
+    "Iterable": "from collections.abc import Iterable",
+    "Iterator": "from collections.abc import Iterator",
+    "Mapping": "from collections.abc import Mapping",
+    "partial": "from functools import partial",
+    "reduce": "from functools import reduce",
+    "Path": "from pathlib import Path",
+    "Any": "from typing import Any",
     "jax": "import jax",
     "jnp": "import jax.numpy as jnp",
     "np": "import numpy as np",
@@ -49,38 +46,107 @@ THIRD = {
     "dot_product_attention_weights": (
         "from flax.nnx.nn.attention import dot_product_attention_weights"
     ),
+    "ArrayLike": "from jax.typing import ArrayLike",
+    "DTypeLike": "from jax.typing import DTypeLike",
     "load_file": "from safetensors.flax import load_file",
 }
-"""Other names -> the lines that import them."""
+"""Names in emitted code -> the lines that import them."""
 
 
-def import_lines(text: str) -> list[str]:
-    """Returns the import lines that a module's text needs."""
-    used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
-    return imports(
-        _from({name: module for name, module in FROM.items() if name in used}),
-        [
-            *(line for name, line in THIRD.items() if name in used),
-            *_from({name: "jax.typing" for name in ("ArrayLike", "DTypeLike") if name in used}),
-        ],
+STATE_OPTION = "state: State | None = None"
+"""Parameter of stateful models."""
+
+MANY = 64
+"""Number of layers from which a build spends most time on traced counters of random numbers."""
+
+
+def emit(dialect: Dialect, model: Model) -> str:
+    """Returns the source text of `model.py` for Linen or NNX."""
+    lone = _lone(model)
+    parts = ModuleSource() if lone else source.write_layers(model, partial(write_node, dialect))
+    if model.stateful:
+        parts.use_template(CELLS, "zeros", "checked")
+    if len(model.layers) >= MANY and not dialect.functional:
+        parts.use_template(dialect.layers, "untraced_rngs")
+    functions = _linen_functions if dialect.functional else _nnx_functions
+    blocks = [
+        *([text] for text in parts.helpers),
+        *_state_blocks(model),
+        [] if lone else _class(dialect, model, parts),
+        *functions(model, lone),
+        _stream(dialect, model, parts),
+    ]
+    head = source.docstring(
+        f"A {dialect.title} module ported from {source.origin(model)}.",
+        *_usage(dialect, model),
+        *source.axes_words(model),
     )
+    body = source.join(blocks)
+    used = {item.id for item in ast.walk(parse(body)) if isinstance(item, ast.Name)}
+    lines = [line for name, line in IMPORTS.items() if name in used]
+    head += import_lines([*lines, *sorted(parts.imports)])
+    return checked(source.join([head, *blocks]), parts)
 
 
-def _from(names: dict[str, str]) -> list[str]:
+def _lone(model: Model) -> Dense | None:
+    """Returns the one layer of a model that needs no class, None for another model."""
+    spec = model.layers[0].spec if model.lone else None
+    return spec if isinstance(spec, Dense) and bare(spec) else None
+
+
+def _usage(dialect: Dialect, model: Model) -> list[str]:
+    """Returns lines of the module's docstring: the calls that load and run the model."""
+    needs = "Needs flax and safetensors."
+    if not dialect.functional:
+        return [
+            f"{needs} `load()` gives the model with its trained weights. Call it",
+            "through `nnx.jit`: an eager call traces every recurrent layer anew.",
+        ]
+    inputs = "*inputs" if len(model.inputs) > 1 else "x"
+    state = ", state=state" if model.stateful else ""
     return [
-        f"from {module} import {', '.join(sorted(n for n, own in names.items() if own == module))}"
-        for module in dict.fromkeys(names.values())
+        f"{needs} `module, variables = load()` gives the module and its trained",
+        f"weights; `module.apply(variables, {inputs}{state})` runs it.",
     ]
 
 
-def call_signature(model: Model, parts: ModuleSource, options: list[str]) -> list[str]:
+def _class(dialect: Dialect, model: Model, parts: ModuleSource) -> list[str]:
+    """Returns the class of a model."""
+    options = [STATE_OPTION] if model.stateful else []
+    if dialect.functional:
+        options = ["*", *options, "train: bool = False"]
+        constructor = [
+            f"    param_dtype: DTypeLike = jnp.{model.compute_dtype().name}",
+            "",
+            "    def setup(self) -> None:",
+            *(parts.init or ["        pass"]),
+        ]
+    else:
+        constructor = [
+            "    def __init__(self, *, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:",
+            "        self.param_dtype = param_dtype",
+            *parts.init,
+        ]
+    return [
+        f"class Model({dialect.module}.Module):",
+        *source.class_doc(model),
+        "",
+        *constructor,
+        "",
+        *_call_signature(model, parts, options),
+        *parts.forward,
+        *source.returned(model, parts),
+    ]
+
+
+def _call_signature(model: Model, parts: ModuleSource, options: list[str]) -> list[str]:
     """Returns the head of `__call__`, its docstring, the casts and the checks of the inputs."""
     inputs = [f"{name}: jax.Array" for name in parts.inputs]
     several, returns = len(parts.inputs) > 1, _outputs(model)
     returns = f"tuple[{returns}, State]" if model.stateful else returns
     head = statement("def ", call("__call__", "self", *inputs, *options), 4, f" -> {returns}:")
-    what = output_words(model)
-    of = "inputs" if several else f"inputs {shape_text(model.node(model.inputs[0]).shape)}"
+    what = source.output_words(model)
+    of = "inputs" if several else f"inputs {source.shape_text(model.node(model.inputs[0]).shape)}"
     what = f"{what} and the state after the call" if model.stateful else what
     return [*head, f'        """{what} for a batch of {of}."""', *_casts(model, parts)]
 
@@ -100,7 +166,7 @@ def _casts(model: Model, parts: ModuleSource) -> list[str]:
         mask = isinstance(spec, Input) and spec.dtype == "bool"
         dtype = None if mask or name in rows else "self.param_dtype"
         value = call("jnp.asarray", variable, dtype)
-        lines += assigned(variable, f"{value} != 0" if mask else value)
+        lines += source.assigned(variable, f"{value} != 0" if mask else value)
         lines += _checked(variable, model.node(name).shape)
         if not mask and not first:
             first = variable if dtype else f"{variable}.astype(self.param_dtype)"
@@ -114,34 +180,22 @@ def _checked(variable: str, shape: Shape) -> list[str]:
 
     Shapes are static: the check costs a compiled model nothing.
     """
-    said = f'f"{variable} of shape {shape_text(shape)} was expected, not {{{variable}.shape}}"'
+    said = (
+        f'f"{variable} of shape {source.shape_text(shape)} was expected, not {{{variable}.shape}}"'
+    )
     return [
         f"        if {variable}.ndim != {len(shape) + 1}:",
         *statement("raise ", call("ValueError", said), 12),
     ]
 
 
-STATE_OPTION = "state: State | None = None"
-"""Parameter of stateful models."""
-
-
-def need_states(parts: ModuleSource) -> None:
-    """Adds the functions that `state_blocks` calls."""
-    parts.use_template(CELLS, "zeros", "checked")
-
-
-def _state_shapes(node: Node) -> tuple[Shape, ...]:
-    spec: Any = node.spec
-    shapes: tuple[Shape, ...] = spec.state_shapes()
-    return shapes
-
-
-def state_blocks(model: Model) -> list[list[str]]:
+def _state_blocks(model: Model) -> list[list[str]]:
     """Returns the sizes of the states of stateful layers, and the function that makes them."""
     if not model.stateful:
         return []
     names = identifiers(model)
-    shapes: dict[str, Any] = {node.name: _state_shapes(node) for node in model.stateful}
+    specs: dict[str, Any] = {node.name: node.spec for node in model.stateful}
+    shapes = {name: spec.state_shapes() for name, spec in specs.items()}
     # one number per state if all have one axis; those of a convolution have more
     flat = all(len(shape) == 1 for found in shapes.values() for shape in found)
     lines = []
@@ -176,28 +230,121 @@ START = '''def start(state: State | None, x: jax.Array) -> State:
 '''
 
 
-def stream(model: Model, parts: ModuleSource, runs: str, held: dict[str, str]) -> list[str]:
-    """Returns the function that feeds a long sequence chunk by chunk.
+def _signature(name: str, returns: str, first: str, model: Model) -> list[str]:
+    """Returns the head of `build` or `load`."""
+    dtype = f"dtype: DTypeLike = jnp.{model.compute_dtype().name}"
+    return source.signature(name, returns, first, dtype)
 
-    Args:
-        model: a stateful model.
-        parts: source of its layers.
-        runs: expression of the compiled model; its argument is the last of `held`.
-        held: names and types of the parameters for the model.
-    """
+
+WEIGHTS = "weights: Mapping[str, ArrayLike]"
+"""Parameter of `build`."""
+
+LOAD = '    return build(load_file(Path(folder) / "weights.safetensors"), dtype)'
+"""Body of `load`."""
+
+
+def _linen_functions(model: Model, lone: Dense | None) -> list[list[str]]:
+    """Returns `build` and `load` of a Linen module."""
+    made, make = "Model", "Model(param_dtype=dtype)"
+    if lone:
+        layer = str(dense_made(lone, LINEN))
+        made, make = layer.split("(")[0], layer.replace("self.param_dtype", "dtype")
+    pair = f"tuple[{made}, dict[str, Any]]"
+    return [
+        [
+            *_signature("build", pair, WEIGHTS, model),
+            '    """The module and its variables with these weights, by dotted name."""',
+            "    flat = {",
+            '        tuple(name.split(".")): jnp.asarray(array, dtype)',
+            "        for name, array in weights.items()",
+            "    }",
+            f"    return {make}, traverse_util.unflatten_dict(flat)",
+        ],
+        [
+            *_signature("load", pair, source.FOLDER, model),
+            '    """The module and the trained variables that lie in `folder`."""',
+            LOAD,
+        ],
+    ]
+
+
+def _nnx_functions(model: Model, lone: Dense | None) -> list[list[str]]:
+    """Returns `build` and `load` of an NNX module."""
+    specs = [part for node in model.layers for _, part in node.spec.weighted_parts]
+    # training does not change statistics by gradients
+    statistics = any(kind_of(spec).statistics for spec in specs)
+    kinds = "(nnx.Param, nnx.BatchStat)" if statistics else "nnx.Param"
+    without_draws, reseed, found = list[str](), list[str](), "set(weights)"
+    if draws(model):
+        without_draws = [
+            "    # a trained model saves the state of its random numbers too: below it starts anew",
+            "    drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))",
+            '    found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}',
+        ]
+        reseed, found = ["    nnx.reseed(model, dropout=0)"], "found"
+    made, make = _nnx_module(model, lone)
+    return [
+        [
+            *_signature("build", made, WEIGHTS, model),
+            '    """The model with these weights, by dotted name, in evaluation mode."""',
+            *make,
+            f"    params = nnx.to_flat_state(nnx.state(model, {kinds}))",
+            '    names = {".".join(map(str, path)) for path, _ in params}',
+            *without_draws,
+            f"    if names != {found}:",
+            f'        raise ValueError(f"weights that do not fit: {{sorted(names ^ {found})}}")',
+            "    filled = [",
+            '        (path, param.replace(jnp.asarray(weights[".".join(map(str, path))], dtype)))',
+            "        for path, param in params",
+            "    ]",
+            "    nnx.update(model, nnx.from_flat_state(filled))",
+            *reseed,
+            "    model.eval()",  # evaluation mode, no code is evaluated
+            "    return model",
+        ],
+        [
+            *_signature("load", made, source.FOLDER, model),
+            '    """The model with the trained weights that lie in `folder`."""',
+            LOAD,
+        ],
+    ]
+
+
+def _nnx_module(model: Model, lone: Dense | None) -> tuple[str, list[str]]:
+    """Returns the type of build's result, and the lines that make it without random numbers."""
+    if lone:
+        layer = dense_made(lone, NNX)
+        given = {("param_dtype", "param_dtype"): "dtype", ("rngs", "rngs"): "nnx.Rngs(0)"}
+        args = [(arg[0], given[arg]) if arg in given else arg for arg in layer.args]
+        made = call("nnx.eval_shape", f"lambda: {call(layer.name, *args)}")
+        return layer.name, statement("model = ", made, 4)
+    many = len(model.layers) >= MANY
+    rngs = "untraced_rngs()" if many else "nnx.Rngs(params=0, dropout=0)"
+    made = call("Model", ("param_dtype", "dtype"), ("rngs", rngs))
+    return "Model", [
+        "    # eval_shape: shapes only, no time spent on random weights",
+        *statement("model = ", call("nnx.eval_shape", f"lambda: {made}"), 4),
+    ]
+
+
+def _stream(dialect: Dialect, model: Model, parts: ModuleSource) -> list[str]:
+    """Returns the function that feeds a long sequence to a stateful model, chunk by chunk."""
     if not model.stateful:
         return []
+    params, last = ["model: Model"], "model"
+    run = "nnx.jit(lambda model, *inputs, state: model(*inputs, state=state))"
+    if dialect.functional:
+        params, last = ["module: Model", "variables: dict[str, Any]"], "variables"
+        run = "jax.jit(module.apply)"
     several = len(parts.inputs) > 1
     chunks = f"Iterable[{'tuple[jax.Array, ...]' if several else 'jax.Array'}]"
     returns = f"Iterator[tuple[{_outputs(model)}, State]]"
-    args = ", ".join([list(held)[-1], "*chunk" if several else "chunk", "state=state"])
-    first = [f"{name}: {kind}" for name, kind in held.items()]
     return [
-        *signature("stream", returns, *first, f"chunks: {chunks}", STATE_OPTION),
+        *source.signature("stream", returns, *params, f"chunks: {chunks}", STATE_OPTION),
         '    """Outputs of each chunk of a long sequence, and the state after it."""',
-        f"    run = {runs}",
+        f"    run = {run}",
         "    for chunk in chunks:",
-        f"        outputs, after = run({args})",
+        f"        outputs, after = run({last}, {'*chunk' if several else 'chunk'}, state=state)",
         "        yield outputs, after",
         "        state = after",
     ]

@@ -7,25 +7,14 @@ are float32 for any input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from xlstm.ir import layers as L
-from xlstm.ir.graph import Node
 from xlstm.ir.literals import literal
 
-from ...codegen.source import Argument, CallExpr, ModuleSource, assigned, call, statement
-from ...codegen.variables import NodeVariables
-from .dialect import CELLS, Dialect, function
-
-OWN = {
-    "BiasedGRUCell": "{m}.GRUCell lacks the bias of the candidate's recurrent product",
-    "ResetFirstGRUCell": "{m}.GRUCell's reset gate acts after the recurrent product",
-    "ProjectedLSTMCell": "{m}.LSTMCell's h is as wide as its c",
-    "PlainConvLSTMCell": "{m} has no ConvLSTMCell that adds nothing to the forget gate",
-    "MaskedRNN": "{m}.RNN can mask the end of a sequence only",
-}
-"""Our own classes -> the reason for each."""
+from ...codegen.source import Argument, CallExpr, call, statement
+from .dialect import CELLS, OWN, WRITERS, Dialect, FlaxLayerWriter
 
 ANY = "        # Any: the declared result of an RNN is a union, with and without its carry"
 
@@ -39,30 +28,7 @@ MERGES = {
 """Merge mode -> its function; names without a dot are our own functions."""
 
 
-def own(dialect: Dialect) -> Callable[[Node], str]:
-    """Returns a function that gives the reason for our own class, "" for native ones."""
-
-    def why(node: Node) -> str:
-        spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
-        halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
-        names = {_cell_name(half, dialect): None for half in halves}
-        names |= {"MaskedRNN": None} if node.mask else {}
-        reasons = (OWN[name].format(m=dialect.module) for name in names if name in OWN)
-        return "; ".join(reasons)
-
-    return why
-
-
-def _own(dialect: Dialect, parts: ModuleSource, name: str) -> str:
-    """Adds an own class to the module, and a comment with the reason."""
-    parts.use_template(dialect.file, name)
-    comment = f"        # {OWN[name].format(m=dialect.module)}"
-    if comment not in parts.init[-4:]:
-        parts.init.append(comment)
-    return name
-
-
-def _cell_name(spec: L.LayerSpec, dialect: Dialect) -> str:
+def cell_name(spec: L.LayerSpec, dialect: Dialect) -> str:
     """Returns the class of a layer's cell, "" for a layer that has none."""
     if not isinstance(spec, L.ConvLSTM):
         return dialect.cells.get(spec.weight_kind, "")
@@ -72,51 +38,63 @@ def _cell_name(spec: L.LayerSpec, dialect: Dialect) -> str:
     return "ConvLSTMCell" if native else "PlainConvLSTMCell"
 
 
+def _class(name: str, at: FlaxLayerWriter) -> str:
+    """Returns the expression for a class; adds our own ones to the module, with the reason."""
+    if name not in OWN:
+        return f"{at.dialect.module}.{name}"
+    at.parts.use_template(at.dialect.file, name)
+    comment = f"        # {at.dialect.why(name)}"
+    if comment not in at.parts.init[-4:]:
+        at.parts.init.append(comment)
+    return name
+
+
 def _window(spec: L.ConvLSTM, native: bool) -> tuple[Argument | None, ...]:
     """Returns arguments of a cell of convolutions; the native one's options are the defaults."""
+    bias = None if spec.use_bias else ("use_bias", "False")
+    if native:
+        return literal(spec.window), bias
     offset = ("forget_offset", literal(float(spec.forget_offset)))
-    options = (
+    return (
+        literal(spec.window),
+        bias,
         ("strides", literal(spec.strides)) if {*spec.strides} != {1} else None,
         ("padding", '"VALID"') if spec.padding == "valid" else None,
         ("kernel_dilation", literal(spec.dilation)) if {*spec.dilation} != {1} else None,
         offset if spec.forget_offset else None,
     )
-    bias = None if spec.use_bias else ("use_bias", "False")
-    return (literal(spec.window), bias, *(() if native else options))
 
 
-def _cell(spec: L.Recurrent, dialect: Dialect, parts: ModuleSource) -> CallExpr:
-    name = _cell_name(spec, dialect)
-    native = name not in OWN
-    name = f"{dialect.module}.{name}" if native else _own(dialect, parts, name)
+def _cell(spec: L.Recurrent, at: FlaxLayerWriter) -> CallExpr:
+    name = cell_name(spec, at.dialect)
+    made = _class(name, at)
     gate = getattr(spec, "gate_activation", "sigmoid")
-    activation = function(dialect, parts, spec.activation)
+    activation = at.function(spec.activation)
     projection = spec.projection if isinstance(spec, L.LSTM) else 0
+    simple = type(spec) is L.SimpleRNN and not at.dialect.functional
     return call(
-        name,
-        literal(spec.features) if dialect.sized else None,
+        made,
+        at.sized(spec.features),
         literal(spec.units),
-        *(_window(spec, native) if isinstance(spec, L.ConvLSTM) else ()),
+        *(_window(spec, name not in OWN) if isinstance(spec, L.ConvLSTM) else ()),
         ("projection", literal(projection)) if projection else None,
-        None if gate == "sigmoid" else ("gate_fn", function(dialect, parts, gate)),
+        None if gate == "sigmoid" else ("gate_fn", at.function(gate)),
         None if spec.activation == "tanh" else ("activation_fn", activation),
         # the default dtype of NNX's SimpleCell is float32
-        ("dtype", dialect.param_dtype) if dialect.sized and type(spec) is L.SimpleRNN else None,
-        ("param_dtype", dialect.param_dtype),
-        *dialect.tail,
+        ("dtype", at.dialect.param_dtype) if simple else None,
+        ("param_dtype", at.dialect.param_dtype),
+        *at.dialect.tail,
     )
 
 
-def _rnn(
-    spec: L.Recurrent, dialect: Dialect, parts: ModuleSource, masked: bool, reverse: bool
-) -> CallExpr:
+def _rnn(spec: L.Recurrent, at: FlaxLayerWriter, reverse: bool) -> CallExpr:
     """Returns the wrapper that runs along the sequence, from the end if `reverse`."""
-    cell = _cell(spec, dialect, parts)
+    cell = _cell(spec, at)
     back = ("reverse", "True") if reverse else None
-    if not masked:
-        return call(f"{dialect.module}.RNN", cell, back, *dialect.rnn_tail)
+    if not at.site.mask:
+        return call(f"{at.dialect.module}.RNN", cell, back, *at.dialect.rnn_tail)
     zero = ("zero_output", "True") if spec.zero_output_for_mask else None
-    return call(_own(dialect, parts, "MaskedRNN"), cell, back, zero)
+    return call(_class("MaskedRNN", at), cell, back, zero)
 
 
 def _nest(spec: L.Recurrent | L.Bidirectional, states: Sequence[CallExpr | str]) -> CallExpr | str:
@@ -135,19 +113,17 @@ def _paths(spec: L.Recurrent | L.Bidirectional) -> list[str]:
     return ["[1]", "[0]"] if spec.states == 2 else [""]
 
 
-def _carry(
-    spec: L.Recurrent | L.Bidirectional, parts: ModuleSource, site: NodeVariables
-) -> CallExpr | str:
+def _carry(spec: L.Recurrent | L.Bidirectional, at: FlaxLayerWriter) -> CallExpr | str:
     """Returns the initial carry of a layer."""
-    sizes = _sizes(spec, site.x)
+    sizes, site = _sizes(spec, at.x), at.site
     if spec.stateful:
         return _nest(spec, [f'before["{site.name}"][{n}]' for n in range(len(sizes))])
     if not site.states:
-        parts.use_template(CELLS, "zeros")
+        at.parts.use_template(CELLS, "zeros")
         return _nest(spec, [call("zeros", site.x, *size) for size in sizes])
-    if parts.computed(site.states):
+    if at.parts.computed(site.states):
         return _nest(spec, list(site.states))
-    parts.use_template(CELLS, "checked")
+    at.parts.use_template(CELLS, "checked")
     pairs = zip(site.states, sizes, strict=True)
     return _nest(spec, [call("checked", state, site.x, *size) for state, size in pairs])
 
@@ -190,89 +166,76 @@ def _target(spec: L.Recurrent | L.Bidirectional, states: tuple[str, ...]) -> str
 
 
 def _call(
-    spec: L.Recurrent | L.Bidirectional,
-    parts: ModuleSource,
-    site: NodeVariables,
-    output: str,
-    states: tuple[str, ...],
+    spec: L.Recurrent | L.Bidirectional, at: FlaxLayerWriter, output: str, states: tuple[str, ...]
 ) -> None:
     """Writes the line that runs a layer, and lines that store its states."""
-    target = _target(spec, states)
-    x = call("", site.x, site.mask) if site.mask else site.x
-    value = call(
-        f"self.{site.name}",
-        x,
-        ("initial_carry", _carry(spec, parts, site)),
+    site, target = at.site, _target(spec, states)
+    value = at.call(
+        call("", site.x, site.mask) if site.mask else site.x,
+        ("initial_carry", _carry(spec, at)),
         ("return_carry", "True") if target else None,
     )
-    parts.forward += statement(f"{target}, {output} = " if target else f"{output} = ", value, 8)
+    at.parts.forward += statement(f"{target}, {output} = " if target else f"{output} = ", value, 8)
     if not spec.stateful:
         return
     held = [f"carry{path}" for path in _paths(spec)]
     kept = call("", *held) if len(held) > 1 else f"({held[0]},)"
-    parts.forward += statement(f'after["{site.name}"] = ', kept, 8)
+    at.parts.forward += statement(f'after["{site.name}"] = ', kept, 8)
     for name, path in zip(states, held, strict=False):
         if name != "_":
-            parts.forward.append(f"        {name} = {path}")
+            at.parts.forward.append(f"        {name} = {path}")
 
 
-def _init(parts: ModuleSource, site: NodeVariables, module: CallExpr) -> None:
+def _set_module(at: FlaxLayerWriter, module: CallExpr) -> None:
     """Writes the attribute of a layer, as Any where type checkers misjudge its result."""
     if module.name == "MaskedRNN":
-        parts.init += statement(f"self.{site.name} = ", module, 8)
+        at.set_attribute(module)
         return
-    parts.init += [] if ANY in parts.init else [ANY]
-    parts.init += statement(f"self.{site.name}: Any = ", module, 8)
+    at.parts.init += [] if ANY in at.parts.init else [ANY]
+    at.parts.init += statement(f"self.{at.site.name}: Any = ", module, 8)
 
 
-def recurrent(
-    spec: L.Recurrent, dialect: Dialect, parts: ModuleSource, site: NodeVariables
-) -> None:
-    """Writes an LSTM, GRU or SimpleRNN."""
-    module = _rnn(spec, dialect, parts, bool(site.mask), spec.go_backwards)
-    _init(parts, site, module)
-    _call(spec, parts, site, site.y, site.outputs[1:])
-    if not spec.return_sequences and site.read(0):
-        parts.forward += assigned(site.y, f"{site.y}[:, -1]")
+@WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
+def recurrent(spec: L.Recurrent, at: FlaxLayerWriter) -> None:
+    """A recurrent layer."""
+    _set_module(at, _rnn(spec, at, spec.go_backwards))
+    _call(spec, at, at.site.y, at.site.outputs[1:])
+    if not spec.return_sequences:
+        at.set_output(f"{at.site.y}[:, -1]")
 
 
-def _merge(spec: L.Bidirectional, parts: ModuleSource) -> CallExpr | str | None:
+def _merge(spec: L.Bidirectional, at: FlaxLayerWriter) -> CallExpr | str | None:
     """Returns the function that joins the halves' sequences; None for the default one."""
     merge = MERGES[spec.merge]
     if spec.return_sequences and spec.merge == "concat":
         return None
     if "." not in merge:
-        parts.use_template(CELLS, merge)
+        at.parts.use_template(CELLS, merge)
     if spec.return_sequences:
         return merge
-    parts.use_template(CELLS, "last")
+    at.parts.use_template(CELLS, "last")
     return call("partial", "last", ("merge", merge))
 
 
-def bidirectional(
-    spec: L.Bidirectional, dialect: Dialect, parts: ModuleSource, site: NodeVariables
-) -> None:
-    """Writes two recurrent layers; the native wrapper reverses the second one's sequence back."""
-    merge = _merge(spec, parts)
+@WRITERS.of(L.Bidirectional)
+def bidirectional(spec: L.Bidirectional, at: FlaxLayerWriter) -> None:
+    """Two recurrent layers; the native wrapper reverses the second one's sequence back."""
+    merge, site = _merge(spec, at), at.site
     module = call(
-        f"{dialect.module}.Bidirectional",
-        *(_rnn(half, dialect, parts, bool(site.mask), False) for half in spec.halves),
+        f"{at.dialect.module}.Bidirectional",
+        *(_rnn(half, at, False) for half in spec.halves),
         None if merge is None else ("merge_fn", merge),
-        *dialect.rnn_tail,
+        *at.dialect.rnn_tail,
     )
-    _init(parts, site, module)
+    _set_module(at, module)
     ends = 2 if spec.merge == "none" else 1
     output = site.y if ends == 1 else f"({', '.join(site.outputs[:2])})"
     if spec.forward.go_backwards:
-        site = _flipped(parts, site)
-    _call(spec, parts, site, output, site.outputs[ends:])
-
-
-def _flipped(parts: ModuleSource, site: NodeVariables) -> NodeVariables:
-    """Returns the layer reading from the end, as both halves do if the first is reversed."""
-    x = f"jnp.flip({site.x}, 1)"
-    if site.read(0):
-        parts.forward.append(f"        {site.y} = {x}")
-        x = site.y
-    mask = f"jnp.flip({site.mask}, 1)" if site.mask else ""
-    return replace(site, inputs=(x,), mask=mask)
+        # both halves read from the end
+        x = f"jnp.flip({site.x}, 1)"
+        if site.read(0):
+            at.parts.forward.append(f"        {site.y} = {x}")
+            x = site.y
+        mask = f"jnp.flip({site.mask}, 1)" if site.mask else ""
+        at = replace(at, site=replace(site, inputs=(x,), mask=mask))
+    _call(spec, at, output, site.outputs[ends:])

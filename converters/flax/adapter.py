@@ -1,0 +1,49 @@
+"""Adapters of Flax's two interfaces, Linen and NNX; does not import Flax."""
+
+from functools import partial
+
+from xlstm.frameworks.adapter import Adapter
+
+from .slots import LINEN_DEFAULT, LINEN_TABLES, NNX_DEFAULT, NNX_TABLES
+from .write import dialect
+from .write.layers import bare, halves, own, refuse
+from .write.module import emit
+
+LINEN = Adapter(
+    name="linen",
+    title="Flax Linen",
+    package="flax",
+    runtime_packages=("jax", "jaxlib"),
+    extra="flax",
+    live_module="xlstm.converters.flax.live.linen",
+    tables=LINEN_TABLES,
+    default=LINEN_DEFAULT,
+    root_modules=("flax.linen.",),
+    collections=("params", "params", "batch_stats"),
+    root="params.",
+    other_root="batch_stats.",
+    half_names=halves,
+    unsupported_reason=refuse,
+    own_cell_reason=partial(own, dialect.LINEN),
+    is_native_module=bare,
+    emit=partial(emit, dialect.LINEN),
+)
+
+NNX = Adapter(
+    name="nnx",
+    title="Flax NNX",
+    package="flax",
+    runtime_packages=("jax", "jaxlib"),
+    extra="flax",
+    live_module="xlstm.converters.flax.live.nnx",
+    tables=NNX_TABLES,
+    default=NNX_DEFAULT,
+    root_modules=("flax.nnx.",),
+    seeds=("rngs.count", "rngs.key"),
+    collections=("Param", "Param", "BatchStat"),
+    half_names=halves,
+    unsupported_reason=refuse,
+    own_cell_reason=partial(own, dialect.NNX),
+    is_native_module=bare,
+    emit=partial(emit, dialect.NNX),
+)

@@ -75,6 +75,30 @@ class SuspectLayer:
         """A sentence that does not depend on the suspect's names."""
         return lambda _naming: Said(text, fix, tensor)
 
+    def altered(
+        self, text: str, fix: str = "", rule: str = "", *, rare: bool = False, **changes: Any
+    ) -> AlteredLayer:
+        """The layer with other fields; the rule is the sentence where none is passed."""
+        return AlteredLayer(
+            replace(self.layer, **changes), self.said(text, fix), rule or text, rare=rare
+        )
+
+    def with_tensors(
+        self, tensors: Mapping[str, Array | Make], say: Say, rule: str, *, rare: bool = False
+    ) -> AlteredLayer:
+        """The layer with some hub tensors replaced."""
+        layer = replace(self.layer, weights=LazyTensors(self.layer.weights, tensors))
+        return AlteredLayer(layer, say, rule, tuple(tensors), rare)
+
+    def hub(self, part: Part, tensor: str) -> Array | None:
+        """A part's hub tensor, None where it has none."""
+        return self.layer.weights.get(part.before + tensor)
+
+    def names(self, group: Sequence[Part], *tensors: str) -> str:
+        """The suspect's names of tensors of several parts, for a sentence."""
+        found = (self.naming.called(self.node, part.before, *tensors) for part in group)
+        return " and ".join(found)
+
 
 class Mistake(NamedTuple):
     """One row of the table of causes."""
@@ -91,9 +115,11 @@ class Part(NamedTuple):
     kind: Kind
 
 
-def called(site: SuspectLayer, call: Call, text: str, fix: str) -> AlteredLayer:
+def called(
+    site: SuspectLayer, call: Call, text: str, fix: str, *, rare: bool = False, rule: str = ""
+) -> AlteredLayer:
     """A layer that is called in another way."""
-    return AlteredLayer(replace(site.layer, call=call), site.said(text, fix), text)
+    return site.altered(text, fix, rule, rare=rare, call=call)
 
 
 def parts(spec: LayerSpec) -> list[Part]:
@@ -113,28 +139,30 @@ def with_tensors(layer: Layer, tensors: Mapping[str, Array]) -> Layer:
     return replace(layer, weights={**layer.weights, **tensors})
 
 
+Make = Callable[[], Any]
+"""Makes an array."""
+
+
 class LazyTensors(Mapping[str, Array]):
-    """Hub tensors some of which are made each time they are read.
+    """Hub tensors some of which are replaced; a function makes its array each time it is read.
 
     Hundreds of hypotheses about a wide layer, each with arrays of its own, would fill the memory.
     """
 
-    def __init__(self, held: Mapping[str, Array], made: Mapping[str, Callable[[], Array]]) -> None:
-        self._held, self._made = held, made
+    def __init__(self, own: Mapping[str, Array], others: Mapping[str, Array | Make]) -> None:
+        self._own, self._others = own, others
 
     def __getitem__(self, name: str) -> Array:
-        return self._made[name]() if name in self._made else self._held[name]
+        found = self._others.get(name)
+        if found is None:
+            return self._own[name]
+        return found() if callable(found) else found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._own)
 
     def __len__(self) -> int:
-        return len(self._held)
-
-
-def with_made(layer: Layer, made: Mapping[str, Callable[[], Array]]) -> Layer:
-    """A layer some of whose own hub tensors are made when they are read."""
-    return replace(layer, weights=LazyTensors(layer.weights, made))
+        return len(self._own)
 
 
 class InnerSpecs(NamedTuple):

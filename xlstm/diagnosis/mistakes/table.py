@@ -35,7 +35,7 @@ from xlstm.diagnosis.mistakes.time import (
     shifted_masks,
     states,
 )
-from xlstm.diagnosis.mistakes.weights import bias, contents, gate_order, tensors
+from xlstm.diagnosis.mistakes.weights import contents, gate_order, tensors
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
@@ -43,7 +43,7 @@ from xlstm.ir.graph import Model, Node
 PLACES: tuple[Mistake, ...] = (
     *gate_order.ROWS,
     *tensors.ROWS,
-    *bias.ROWS,
+    *contents.BIAS,
 )
 """Numbers in the wrong place, or biases that are other ones."""
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.hypothesis import Part, parts
-from xlstm.diagnosis.mistakes.weights.contents import likeness
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
@@ -57,13 +56,30 @@ def describe(model: Model, naming: Naming, mine: Array, other: Array, axes: str)
         other: the suspect's.
         axes: letters of its axes.
     """
-    if words := reordered(mine, other, axes) or likeness(mine, other):
+    if words := reordered(mine, other, axes) or _likeness(mine, other):
         return words
     for name, array in _others(model, naming, mine) if other.any() else ():
         if _equal(array, other):
             return f" They are the numbers of a's {name}."
         if array.size == other.size and _equal(np.sort(array, None), np.sort(other, None)):
             return f" They are the numbers of a's {name}, in another order."
+    return ""
+
+
+def _likeness(mine: Array, other: Array) -> str:
+    """A sentence on what numbers that no row explains have in common with a's; "" for nothing."""
+    a, b = mine.astype(np.float64), other.astype(np.float64)
+    top = float(np.abs(a).max(initial=0))
+    if not top or not np.isfinite(b).all():
+        return ""
+    factor = float((a * b).sum() / (a * a).sum())
+    if factor and np.allclose(b, factor * a, rtol=0, atol=1e-6 * abs(factor) * top):
+        return f" They are a's times {factor:.6g}."
+    zero = (b == 0) & (a != 0)
+    if zero.any() and np.array_equal(a[~zero], b[~zero]):
+        return " All that differ are zero."
+    if np.allclose(np.sort(a, None), np.sort(b, None), rtol=0, atol=1e-6 * top):
+        return " They are a's in another order."
     return ""
 
 

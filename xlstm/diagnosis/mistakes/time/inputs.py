@@ -10,6 +10,7 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer
+from xlstm.diagnosis.mistakes.weights.contents import bfloat16, decimal, float16
 from xlstm.ir.layers import (
     Bidirectional,
     Dense,
@@ -86,23 +87,8 @@ def _cut(limit: float, x: Array) -> Array:
     return np.clip(x, -limit, limit)
 
 
-def _half(x: Array) -> Array:
-    return x.astype(np.float16).astype(x.dtype)
-
-
-def _decimal(decimals: int, x: Array) -> Array:
-    return np.asarray(x.round(decimals))
-
-
 def _half_round(decimals: int, x: Array) -> Array:
     return np.asarray(x.astype(np.float16).round(decimals)).astype(x.dtype)
-
-
-def _brain(x: Array) -> Array:
-    """The first half of a float32's bits, rounded to even as bfloat16 is."""
-    bits = x.astype(np.float32).view(np.uint32)
-    kept = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return kept.astype(np.uint32).view(np.float32).astype(x.dtype)
 
 
 NUMBERS: tuple[tuple[str, Change], ...] = (
@@ -121,9 +107,9 @@ NUMBERS: tuple[tuple[str, Change], ...] = (
     ("Your input is its first sample for all of them.", lambda x: x[:1].repeat(len(x), axis=0)),
     *((f"Your input has its features shifted by one place, to the {word}.",
        partial(np.roll, shift=by, axis=-1)) for by, word in ((1, "right"), (-1, "left"))),
-    ("Your input is rounded to half precision (float16).", _half),
-    ("Your input is rounded to half precision (bfloat16).", _brain),
-    *((f"Your input is rounded to {d} decimal{'s' * (d > 1)}.", partial(_decimal, d))
+    ("Your input is rounded to half precision (float16).", float16),
+    ("Your input is rounded to half precision (bfloat16).", bfloat16),
+    *((f"Your input is rounded to {d} decimal{'s' * (d > 1)}.", partial(decimal, d))
       for d in (1, 2, 3)),
     *((f"Your input is rounded to {d} decimal{'s' * (d > 1)} in half precision (float16).",
        partial(_half_round, d)) for d in (1, 2, 3)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -17,9 +17,8 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
     SuspectLayer,
     groups,
     parts,
-    with_made,
 )
-from xlstm.diagnosis.mistakes.weights.tensors import axis_sizes, hub_of, misread
+from xlstm.diagnosis.mistakes.weights.tensors import misread
 from xlstm.diagnosis.pairing.names import Naming, Said, blocks, listed, plain
 from xlstm.frameworks import registry
 from xlstm.ir.types import Array
@@ -39,7 +38,7 @@ Pieces = tuple[GatedPiece, ...]
 def whole_orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Gates of all tensors of a layer in any other order."""
     for group in groups(site.spec)[:1]:
-        yield from _in_order(site, group, [tuple(map(GatedPiece, _present(site, group)))])
+        yield from _in_order(site, group, _choices(site, group)[:1])
 
 
 def gate_orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -48,17 +47,13 @@ def gate_orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield from _in_order(site, group, _choices(site, group))
 
 
-def _present(site: SuspectLayer, group: list[Part]) -> list[str]:
-    gated = [tensor for tensor, axes in group[0].kind.tensors.items() if "g" in axes]
-    return [tensor for tensor in gated if hub_of(site, group[0], tensor) is not None]
-
-
 def _choices(site: SuspectLayer, group: list[Part]) -> list[Pieces]:
     """All tensors, then fewer and fewer; of a bias with two sides also one side."""
-    present = _present(site, group)
+    gated = [tensor for tensor, axes in group[0].kind.tensors.items() if "g" in axes]
+    present = [tensor for tensor in gated if site.hub(group[0], tensor) is not None]
     counts = range(len(present), 0, -1)
     found = [tuple(map(GatedPiece, c)) for n in counts for c in itertools.combinations(present, n)]
-    bias = hub_of(site, group[0], "bias") if "bias" in present else None
+    bias = site.hub(group[0], "bias") if "bias" in present else None
     if bias is not None and len(bias) == 2 and bias[0].any() and bias[1].any():
         matrices = [GatedPiece(tensor) for tensor in present if tensor != "bias"]
         for side in (0, 1):
@@ -70,35 +65,23 @@ def _choices(site: SuspectLayer, group: list[Part]) -> list[Pieces]:
 def _in_order(
     site: SuspectLayer, group: list[Part], choices: list[Pieces]
 ) -> Iterator[AlteredLayer]:
-    for chosen in choices if choices != [()] else ():
-        for order in _orders(group[0].kind.gates):
-            changed = _reordered(site, group, chosen, order)
-            if changed:
-                layer = with_made(site.layer, changed)
-                where = "" if len(group) == len(parts(site.spec)) else group[0].before
-                rule = f"gate-order {order} {[*map(tuple, chosen)]} {where}"
-                say = _say_order(site, group, chosen, order)
-                yield AlteredLayer(layer, say, rule, tuple(changed))
-
-
-def _orders(gates: str) -> list[str]:
-    """All orders but the hub's own, those that only swap two gates first."""
-    every = ["".join(order) for order in itertools.permutations(gates)][:]
+    """Every other order of the gates of some tensors: arrays hold gate `order`[k] at k's place."""
+    gates = group[0].kind.gates
+    every = ["".join(order) for order in itertools.permutations(gates)]
     moved = {order: sum(a != b for a, b in zip(order, gates, strict=True)) for order in every}
-    return sorted((order for order in every if moved[order]), key=lambda order: moved[order])
-
-
-def _reordered(
-    site: SuspectLayer, group: list[Part], chosen: Pieces, order: str
-) -> dict[str, Callable[[], Array]]:
-    """Hub tensors of a suspect whose arrays hold, at gate k's place, gate `order`[k]."""
-    changed: dict[str, Callable[[], Array]] = {}
-    for part in group:
-        for piece in chosen:
-            hub = hub_of(site, part, piece.tensor)
-            if hub is not None:
-                changed[part.before + piece.tensor] = partial(_read, part, hub, piece, order)
-    return changed
+    # those that only swap two gates first
+    orders = sorted((order for order in every if moved[order]), key=lambda order: moved[order])
+    where = "" if len(group) == len(parts(site.spec)) else group[0].before
+    for chosen, order in itertools.product(choices, orders):
+        changed = {
+            part.before + piece.tensor: partial(_read, part, hub, piece, order)
+            for part in group
+            for piece in chosen
+            if (hub := site.hub(part, piece.tensor)) is not None
+        }
+        if changed:
+            rule = f"{order} {[*map(tuple, chosen)]} {where}"
+            yield site.with_tensors(changed, _say_order(site, group, chosen, order), rule)
 
 
 def _read(part: Part, hub: Array, piece: GatedPiece, order: str) -> Array:
@@ -179,10 +162,10 @@ def _fix(
     site: SuspectLayer, part: Part, chosen: Pieces, orders: tuple[str, str], naming: Naming
 ) -> str:
     """The advice: rows to exchange, or the order in which to read them."""
-    reorder = ""
+    reorder, sizes = "", part.kind.axis_sizes(part.spec.sizes())
     for slot, _ in naming.slots(site.node, part.before, chosen[0].tensor):
         if slot.gates and not reorder:
-            reorder = f"eorder {blocks(slot, axis_sizes(part), *orders)}"
+            reorder = f"eorder {blocks(slot, sizes, *orders)}"
     reorder += " of each" if reorder and len(_names(site, part, chosen, naming)) > 1 else ""
     if site.node.owner in naming.equal:
         return f"Let your code read {' '.join(orders[0])}{'; or r' * bool(reorder)}{reorder}."

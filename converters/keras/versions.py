@@ -362,5 +362,5 @@ def era_of(version: str, where: str) -> Era:
         raise UsageError(where, "the version of Keras that wrote it", "none in the file", do)
     if version.split(".")[0] not in ("1", "2", "3"):
         want, got = "a model written by Keras 1, 2 or 3", f"Keras {version}"
-        raise UnsupportedError(where, want, got, "see the README's limits")
+        raise UnsupportedError(where, want, got, "see docs/files.md for versions that are read")
     return Era(version)

@@ -167,7 +167,7 @@ def with_norms():
 
 
 def put(folder, held):
-    """Tensors in place of a ported folder's, its graph beside them as the README says."""
+    """Tensors in place of a ported folder's, its graph beside them as docs/models.md says."""
     with safe_open(folder / "weights.safetensors", "numpy") as file:
         metadata = file.metadata()
     contiguous = {name: np.ascontiguousarray(array) for name, array in held.items()}

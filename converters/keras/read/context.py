@@ -18,7 +18,7 @@ from ..versions import Era, era_of, modern_options, renames, version_of, weights
 
 Config = Mapping[str, Any]
 
-LIMITS = "see the README's limits"
+LIMITS = "see docs/models.md for models that can be ported"
 
 
 @dataclass(frozen=True)

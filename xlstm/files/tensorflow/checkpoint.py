@@ -70,6 +70,9 @@ DTYPES = {
 }
 """TensorFlow's number -> dtype; others (strings, complex, quantized) are not weights."""
 
+AS_KERAS = "save the model as .keras or .h5: these keep plain arrays"
+LITTLE = "save the model again on a machine with little-endian numbers"
+
 STRING = 7
 """TensorFlow's number for text."""
 
@@ -231,7 +234,7 @@ class Bundle:
         entry = self._entry(key, where)
         dtype = DTYPES.get(entry.dtype)
         if dtype is None:
-            raise FileError(where, "a plain array", f"dtype number {entry.dtype}", "see the README")
+            raise FileError(where, "a plain array", f"dtype number {entry.dtype}", AS_KERAS)
         want = math.prod(entry.shape) * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
         if entry.size != want:
             got = f"{entry.size} bytes"
@@ -337,7 +340,7 @@ def _header(table: Iterator[tuple[bytes, memoryview]], where: str, budget: Budge
     if key != b"" or not 1 <= count <= MAX_SHARDS:
         raise FileError(where, f"1 to {MAX_SHARDS} data files", f"{count}", ANEW)
     if message.integer(2):
-        raise FileError(where, "little-endian numbers", "big-endian ones", "see the README")
+        raise FileError(where, "little-endian numbers", "big-endian ones", LITTLE)
     return count
 
 

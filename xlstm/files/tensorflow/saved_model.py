@@ -258,7 +258,8 @@ def _weights(objects: _Objects, bundle: Bundle) -> tuple[set[str], dict[str, tup
     for number in objects.variables(0):
         if number not in used:
             got = f"{objects.variable(number)[1]}, of the model itself"
-            raise FileError(objects.where, "variables of layers", got, "see the README's limits")
+            do = "save a Sequential or functional model; see docs/files.md"
+            raise FileError(objects.where, "variables of layers", got, do)
     return keys, found
 
 
@@ -267,7 +268,7 @@ def _config(root: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = {key: _plain(root.get(key)) for key in ("class_name", "config")}
     if not isinstance(found["class_name"], str) or not isinstance(found["config"], dict | list):
         got = f"{found['class_name']} without a config"
-        do = "only Sequential and functional models keep one: see the README's limits"
+        do = "save a Sequential or functional model: a subclassed one has no config"
         raise FileError(where, "a model with a config", got, do)
     return found
 

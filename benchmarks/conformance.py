@@ -2,9 +2,9 @@
 
     python benchmarks/conformance.py [--match REGEX]
 
-For each row of SUPPORT.md: "to" runs the port against the float64 reference in float32 and float64;
-"from" builds the port, reads the live object back and compares its outputs with the original's. A
-cell that cannot be says why.
+For each option of docs/support.md: "to" runs the port against the float64 reference in float32 and
+float64; "from" builds the port, reads the live object back and compares its outputs with the
+original's. A cell that cannot be says why.
 """
 
 from __future__ import annotations

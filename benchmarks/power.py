@@ -14,7 +14,7 @@ Part B: right ports, ill-conditioned ones among them: false alarms, what is unde
 largest difference over its bound.
 
 The same seed gives the same ports. `--write` puts the tables into benchmarks/power.md, and the
-totals into README.
+totals into docs/proof.md.
 """
 
 from __future__ import annotations
@@ -243,15 +243,15 @@ TOTALS = re.compile(r"[\d,]+ (wrong|right) ports: .*")
 
 
 def write(text: str) -> None:
-    """Puts the tables into benchmarks/power.md, and the totals where README quotes them."""
+    """Puts the tables into benchmarks/power.md, and the totals where docs/proof.md quotes them."""
     from xlstm.files.atomic import write_file
 
     write_file(RESULT, text.encode())
     new = {found[1]: found[0] for found in TOTALS.finditer(text)}
-    readme = HERE.parent / "README.md"
-    old = readme.read_text()
+    page = HERE.parent / "docs" / "proof.md"
+    old = page.read_text()
     new_text = TOTALS.sub(lambda found: new.get(found[1], found[0]), old)
-    write_file(readme, new_text.encode())
+    write_file(page, new_text.encode())
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from xlstm.ir.source import Source
 from xlstm.porting.port import code_of
 
 ROWS = list(rows())
+BOTH = "Bidirectional, "
 OTHERS = re.compile(r"^class (?!Model\b)", re.M)
 """A class besides the model's, in the modules of the frameworks that have own cells."""
 
@@ -24,10 +25,21 @@ def model_of(node):
     return Model("row", nodes, inputs, outputs, {}, Source("case"))
 
 
-def test_the_table_has_no_blank_cell():
-    lines = table().split("\n\n")[0].splitlines()
-    assert len(lines) == len(ROWS) + 2 > 100
-    assert all(cell.strip() for line in lines[2:] for cell in line.strip("|").split("|"))
+def options_of(cell):
+    """The options of one row of the table, in the words of `rows()`."""
+    both = re.compile(r"Bidirectional \((.*)\)$")
+    listed = both.sub(lambda found: f"{BOTH}{found[1]}".replace("; ", f"; {BOTH}"), cell)
+    return [re.sub(r" \(from [\w ]+\)$", "", option) for option in listed.split("; ")]
+
+
+def test_every_option_stands_in_one_row_without_a_blank_cell():
+    lines = table().split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert all(cell for row in cells for cell in row)
+    listed = [(layer, option) for layer, options, *_ in cells for option in options_of(options)]
+    assert sorted(listed) == sorted((row.layer, row.option) for row in ROWS)
+    assert len(listed) > 100
+    assert len({(layer, *found) for layer, _, *found in cells}) == len(cells) < 20
 
 
 @pytest.mark.parametrize("framework", registry.frameworks())

@@ -1,12 +1,14 @@
-"""Fills the generated blocks of README.md and SUPPORT.md: python tests/docs/readme.py.
+"""Fills the generated blocks of README.md and docs/*.md: python tests/docs/readme.py [PAGE ...].
 
 A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9) -->` before a
-fenced block, which becomes what the command prints. `<!-- table: COMMAND -->` stands before a text
-up to `<!-- end -->` that becomes the Markdown which the command prints. Commands run one after the
-other in one temporary folder that holds the example model as memorise.keras, with `xlstm` and
-`python` of this environment.
+fenced block. Blocks of text become the command and its output, others the output alone.
+`<!-- table: COMMAND -->` stands before a text up to `<!-- end -->`, which becomes the Markdown
+that the command prints. Every command runs once, in one temporary folder that contains the example
+model as memorise.keras, with `xlstm` and `python` of this environment; examples run in the root of
+the project.
 """
 
+import atexit
 import functools
 import os
 import re
@@ -22,22 +24,35 @@ from xlstm.files.atomic import write_file
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-SUPPORT = ROOT / "SUPPORT.md"
-PAGES = (README, SUPPORT)
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 TABLE = re.compile(r"<!-- table: (?P<command>.+?) -->\n.*?<!-- end -->\n", re.S)
 BLOCK = re.compile(
     r"<!-- run: (?P<command>.+?)(?P<cut> \(lines (?P<first>\d+) to (?P<last>\d+)\))? -->\n"
     r"```(?P<kind>\w+)\n(?P<text>.*?)```\n",
     re.S,
 )
+PYTHON = re.compile(r"(?<!-->\n)```python\n(.*?)```", re.S)
+"""Python that is not generated; it runs in the folder of the page's commands."""
+
 MEASURED = re.compile(
     r"(?<= )\d+\.\d+\.\d+\S*|\d+\.\d\de[+-]\d\d|\d+ %|(?<= )\d+\.\d$|-?\d+\.\d{3,}", re.M
 )
 """Versions, and figures that differ a little from one processor to the next."""
 
 
-def output(command: str, folder: Path) -> str:
-    """What a command prints."""
+@functools.cache
+def workplace() -> Path:
+    """The folder that the commands run in; it goes when this process ends."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copy(xlstm.demo.path(), folder / "memorise.keras")
+    return folder
+
+
+@functools.cache
+def output(command: str) -> str:
+    """Runs a command and returns its output, without blanks at the ends of lines."""
+    folder = ROOT if command.startswith("python examples/") else workplace()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(
@@ -48,34 +63,24 @@ def output(command: str, folder: Path) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n"
 
 
-@functools.cache
-def example(name: str) -> str:
-    """What an example prints; each runs once in a process."""
-    return output(f"python examples/{name}.py", ROOT)
-
-
-def shown(found: re.Match[str], folder: Path) -> str:
-    """A block run anew."""
-    command = found["command"]
-    name = re.fullmatch(r"python examples/(\w+)\.py", command)
-    text = example(name[1]) if name else output(command, folder)
+def block(found: re.Match[str]) -> str:
+    """Returns a block with the output of its command."""
+    text = output(found["command"])
     if found["cut"]:
         text = "\n".join(text.splitlines()[int(found["first"]) - 1 : int(found["last"])]) + "\n"
-    return f"<!-- run: {command}{found['cut'] or ''} -->\n```{found['kind']}\n{text}```\n"
+    head = f"<!-- run: {found['command']}{found['cut'] or ''} -->\n```{found['kind']}\n"
+    head += f"$ {found['command']}\n" if found["kind"] == "text" else ""
+    return f"{head}{text}```\n"
+
+
+def table(found: re.Match[str]) -> str:
+    """Returns a table with the Markdown that its command prints."""
+    return f"<!-- table: {found['command']} -->\n\n{output(found['command'])}\n<!-- end -->\n"
 
 
 def refreshed(text: str) -> str:
-    """README with every generated block run anew."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(xlstm.demo.path(), Path(folder, "memorise.keras"))
-        text = TABLE.sub(lambda found: table(found, Path(folder)), text)
-        return BLOCK.sub(lambda found: shown(found, Path(folder)), text)
-
-
-def table(found: re.Match[str], folder: Path) -> str:
-    """Markdown made anew."""
-    command = found["command"]
-    return f"<!-- table: {command} -->\n\n{output(command, folder)}\n<!-- end -->\n"
+    """Returns a page with the output of every command in it."""
+    return BLOCK.sub(block, TABLE.sub(table, text))
 
 
 def comparable(text: str) -> str:
@@ -84,5 +89,5 @@ def comparable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in PAGES:
+    for page in map(Path, sys.argv[1:] or PAGES):
         write_file(page, refreshed(page.read_text("utf-8")).encode())

@@ -108,7 +108,7 @@ def _tables(wrong: list[Tried], right: list[Judged]) -> str:
 
 
 def totals(wrong: list[Tried], right: list[Judged]) -> str:
-    """The sentences that README quotes."""
+    """The sentences that docs/proof.md quotes."""
     lines = []
     if wrong:
         every = real(wrong)

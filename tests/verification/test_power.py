@@ -150,10 +150,10 @@ def test_the_benchmark_makes_the_same_ports_for_one_seed(monkeypatch):
     assert names[0] == names[1]
 
 
-def test_readme_quotes_the_written_figures():
+def test_docs_quote_the_written_figures():
     text = (ROOT / "benchmarks" / "power.md").read_text()
     lines = re.findall(r"^[\d,]+ (?:wrong|right) ports: .*$", text, re.MULTILINE)
     assert len(lines) == 2
-    readme = " ".join((ROOT / "README.md").read_text().split())
+    page = " ".join((ROOT / "docs" / "proof.md").read_text().split())
     for line in lines:
-        assert " ".join(line.split()) in readme
+        assert " ".join(line.split()) in page

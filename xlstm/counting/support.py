@@ -6,7 +6,7 @@ The table is computed from the adapters' own tables: `python -m xlstm.counting.s
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -90,7 +90,13 @@ OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-KERAS, KERAS_2, TORCH, NNX, NOTHING = "Keras", "Keras 1 and 2", "PyTorch", "Flax NNX", "nothing"
+KERAS, KERAS_2, TORCH, NNX, NOTHING = (
+    "Keras",
+    "Keras 1 and 2",
+    "PyTorch",
+    "Flax NNX",
+    "no framework",
+)
 """Sources of layers; tests build each row's layer in its source, and read it."""
 
 SOURCES = {
@@ -171,18 +177,33 @@ def rows() -> Iterator[SupportRow]:
             yield SupportRow(name, option, node_of(both, mask=option.endswith(", mask")))
 
 
+def _joined(options: Iterable[str]) -> str:
+    """Options of one row; those of Bidirectional are joined under one name."""
+    both = "Bidirectional, "
+    plain = [name for name in options if not name.startswith(both)]
+    of_both = [name.removeprefix(both) for name in options if name.startswith(both)]
+    return "; ".join([*plain, f"Bidirectional ({'; '.join(of_both)})"] if of_both else plain)
+
+
 def table() -> str:
-    """The product of layers, options and targets as Markdown, each reason once below it."""
+    """The layers, options and targets as Markdown; options with the same cells share a row.
+
+    Each reason stands once, below the table.
+    """
     adapters = [registry.adapter(name) for name in registry.frameworks()]
-    heads = ["layer", "option", "read from", *(f"to {adapter.title}" for adapter in adapters)]
-    lines, whys = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)], dict[str, int]()
+    heads = ["layer", "options", *(f"to {adapter.title}" for adapter in adapters)]
+    whys, groups = dict[str, int](), dict[tuple[str, ...], list[str]]()
     for row in rows():
         found = [verdict(row.node, adapter) for adapter in adapters]
         cells = [
             f"{v.word} [{whys.setdefault(v.why, len(whys) + 1)}]" if v.why else v.word
             for v in found
         ]
-        lines.append("| " + " | ".join([row.layer, row.option, row.source, *cells]) + " |")
+        source = "" if row.source in (KERAS, KERAS_2) else f" (from {row.source})"
+        groups.setdefault((row.layer, *cells), []).append(row.option + source)
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (layer, *cells), options in groups.items():
+        lines.append("| " + " | ".join([layer, _joined(options), *cells]) + " |")
     return "\n".join([*lines, "", *(f"{number}. {why}" for why, number in whys.items())])
 
 

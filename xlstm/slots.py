@@ -197,22 +197,22 @@ def split_bias_sides(kind: Kind, bias: Array) -> Array:
     return found
 
 
-def _pick(slot: Slot, kind: Kind, hub: Array, axes: str) -> tuple[Array, str]:
+def _pick(slot: Slot, kind: Kind, array: Array, axes: str) -> tuple[Array, str]:
     """Applies the fixed indices and the gate order of a slot: views wherever possible."""
     for axis, index in slot.fixed.items():
         at = axes.index(axis)
         if axis == "s" and index == FOLD:
-            _check_fold(slot, kind, hub, axes)
-            hub, index = _fold(slot, kind, hub, axes), 0
+            _check_fold(slot, kind, array, axes)
+            array, index = _fold(slot, kind, array, axes), 0
         number = kind.gates.index(str(index)) if axis == "g" else int(index)
-        hub = np.moveaxis(hub, at, 0)
-        hub = hub[number] if number < len(hub) else np.zeros_like(hub[0])
+        array = np.moveaxis(array, at, 0)
+        array = array[number] if number < len(array) else np.zeros_like(array[0])
         axes = axes.replace(axis, "")
-    if "s" in slot.axes and len(hub) == 1:
-        hub = np.concatenate([hub, np.zeros_like(hub)])
+    if "s" in slot.axes and len(array) == 1:
+        array = np.concatenate([array, np.zeros_like(array)])
     if slot.gates and slot.gates != kind.gates:
-        hub = hub.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
-    return _turn(slot, hub, axes), axes
+        array = array.take([kind.gates.index(gate) for gate in slot.gates], axes.index("g"))
+    return _turn(slot, array, axes), axes
 
 
 def _turn(slot: Slot, array: Array, axes: str) -> Array:
@@ -261,7 +261,7 @@ def _recut(
 
 def pack(
     table: Table,
-    hub: Mapping[str, Array],
+    weights: Mapping[str, Array],
     sizes: Mapping[str, int],
     absent: frozenset[str] = frozenset(),
 ) -> dict[str, Array]:
@@ -269,21 +269,21 @@ def pack(
 
     Args:
         table: the framework's layer.
-        hub: canonical tensors of the layer.
+        weights: canonical tensors of the layer.
         sizes: sizes of the canonical axes.
         absent: canonical tensors that the layer does not have.
 
     Returns:
-        The framework's tensors by slot name, C-contiguous, in the dtype of `hub`.
+        The framework's tensors by slot name, C-contiguous, in the dtype of `weights`.
     """
-    dtype = np.result_type(*hub.values())
+    dtype = np.result_type(*weights.values())
     packed = {}
     for slot in table.present_slots(absent):
         want = shape(slot, table.kind, sizes)
         if slot.tensor in absent:
             packed[slot.name] = np.zeros(want, dtype)
             continue
-        part, axes = _pick(slot, table.kind, hub[slot.tensor], table.kind.tensors[slot.tensor])
+        part, axes = _pick(slot, table.kind, weights[slot.tensor], table.kind.tensors[slot.tensor])
         part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.reshape)
         order = [axes.index(axis) for axis in "".join(slot.groups())]
         packed[slot.name] = np.ascontiguousarray(part.transpose(order)).reshape(want)
@@ -339,12 +339,12 @@ def unpack(
     """
     check(table, arrays, sizes, absent, where)
     _check_zero(table, arrays, absent, where)
-    hub: dict[str, Array] = {}
+    weights: dict[str, Array] = {}
     for tensor in table.kind.tensors:
         slots = [slot for slot in table.present_slots(absent) if slot.tensor == tensor]
         if slots and tensor not in absent:
-            hub[tensor] = _gather(table, tensor, slots, arrays, sizes)
-    return hub
+            weights[tensor] = _gather(table, tensor, slots, arrays, sizes)
+    return weights
 
 
 def _check_zero(
@@ -371,10 +371,10 @@ def _gather(
     parts = [_spread(slot, kind, axes, known, arrays[slot.name]) for slot in slots]
     if len(parts) == 1:
         return parts[0]
-    hub = np.zeros([known[axis] for axis in axes], np.result_type(*parts))
+    array = np.zeros([known[axis] for axis in axes], np.result_type(*parts))
     for slot, part in zip(slots, parts, strict=True):
-        hub[_index(slot, kind, axes)] = part
-    return hub
+        array[_index(slot, kind, axes)] = part
+    return array
 
 
 def _spread(slot: Slot, kind: Kind, axes: str, known: Mapping[str, int], array: Array) -> Array:

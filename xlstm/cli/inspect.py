@@ -24,12 +24,12 @@ from xlstm.reading.ports import check_plain, read_folder
 NOTHING = ReadOptions()
 
 
-def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
+def inspect(path: Path, options: ReadOptions = NOTHING, to: str = "") -> str:
     """The text about the content of a file: container, writer, layers, weights, warnings.
 
     Args:
         path: any file or folder that `load` takes.
-        told: options of the user for weights alone.
+        options: options of the user for weights alone.
         to: a target, to add its support for every layer: native, an own cell, or refused.
 
     Raises:
@@ -37,22 +37,22 @@ def inspect(path: Path, told: ReadOptions = NOTHING, to: str = "") -> str:
         UsageError: an unknown target, or no layer called `told.until`.
     """
     if has_port(path):
-        check_plain(path, told.given())
+        check_plain(path, options.names())
         model = read_folder(path)
         warnings = [f"warning: {printable(line)}" for line in nonfinite(model)]
         return "\n".join([render_model(model), *warnings, *_targeted(model, to)])
     with contextlib.closing(describe(path)) as description:
         # the text has no SHA-256, so the whole file need not be read
-        joined = replace(join(description, told), digest=str)
+        joined = replace(join(description, options), digest=str)
         adapter = registry.adapter(joined.framework)
         outline = adapter.outline_file(joined)
         kept = [joined.optimizer.line()] if joined.optimizer else []
         # the outline has read every number, array by array: only names are needed from here on
         joined = joined if outline.nonfinite else joined.without_numbers()
         try:
-            model = adapter.read_file(joined, until=told.until or "")
+            model = adapter.read_file(joined, until=options.until or "")
         except XlstmError as error:
-            if told.until and type(error) is UsageError:
+            if options.until and type(error) is UsageError:
                 raise  # no layer of that name: an error of the user, not of the file
             return render_outline(outline, kept, f"cannot be ported yet: {error}")
     shape = model.node(model.inputs[0]).shape

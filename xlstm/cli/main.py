@@ -66,11 +66,11 @@ def _inspect(args: argparse.Namespace) -> int:
     from xlstm.cli.inspect import inspect
     from xlstm.files.keras.architecture import ReadOptions
 
-    show(inspect(Path(args.file), ReadOptions(**_told(args)), args.to))
+    show(inspect(Path(args.file), ReadOptions(**_read_options(args)), args.to))
     return 0
 
 
-def _told(args: argparse.Namespace) -> dict[str, Any]:
+def _read_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options for facts that a file of weights alone does not contain."""
     return {
         name: getattr(args, name)
@@ -100,10 +100,10 @@ def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
     from xlstm.files.keras.architecture import ReadOptions
     from xlstm.reading.load import load, load_shapes
 
-    told = _told(args)
-    if all(value is None for value in told.values()):
+    options = _read_options(args)
+    if all(value is None for value in options.values()):
         return args.file
-    return load(args.file, **told) if numbers else load_shapes(args.file, ReadOptions(**told))
+    return load(args.file, **options) if numbers else load_shapes(args.file, ReadOptions(**options))
 
 
 def _count(args: argparse.Namespace) -> int:
@@ -150,7 +150,7 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
 
     path = Path(args.file)
     if has_port(path) or half_port(path):
-        check_plain(path, ReadOptions(**_told(args)).given())
+        check_plain(path, ReadOptions(**_read_options(args)).names())
         own = {"trust": args.trust, "origin": args.origin}
         return verify_folder(path, names, args.inputs, **own, **options)
     for option, value in (("--trust", args.trust), ("--origin", args.origin)):
@@ -233,7 +233,7 @@ def _port(args: argparse.Namespace) -> int:
     adapter = registry.adapter(args.to)
     folder = Path(args.output)
     check_target(folder, args.overwrite)
-    model = load(args.file, **_told(args))
+    model = load(args.file, **_read_options(args))
     verify = adapter.installed and not args.no_verify
     if verify or (adapter.extra_files and adapter.installed):
         require(adapter.name)

@@ -258,8 +258,8 @@ class _Part:
         seen = self._new(f"{base}_seen", L.Along("cumsum", 0), mask)
         for axis in range(1, rank):
             seen = self._new(f"{base}_seen", L.ExpandDims(axis), seen)
-        held = self._new(f"{base}_held", L.ExpandDims(0), before)
-        y = self._new(f"{base}_output", L.Where(), seen, y, held)
+        row = self._new(f"{base}_held", L.ExpandDims(0), before)
+        y = self._new(f"{base}_output", L.Where(), seen, y, row)
         return y, self._new(f"{base}_last", L.Slice(0, -1, drop=True), y)
 
     def zeros(self, like: Edge, shape: Shape) -> Edge:

@@ -155,8 +155,8 @@ def _attention(spec: Any, shapes: Shapes, axis: int) -> Axes | None:
     """The axes of attention to values that are the same for every step."""
     if axis or spec.causal:
         return None
-    held = len(shapes) - len(spec.masks)
-    return (0, *(None,) * (held - 1), *(0 if name == "q" else None for name in spec.masks))
+    inputs = len(shapes) - len(spec.masks)
+    return (0, *(None,) * (inputs - 1), *(0 if name == "q" else None for name in spec.masks))
 
 
 def _size(shape: Shape) -> int | None:

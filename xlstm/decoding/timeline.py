@@ -67,18 +67,18 @@ class Timeline:
 
     def _outputs(self, node: Node) -> list[int | None]:
         """The axis of the steps in each output; raises where that needs an edge to have steps."""
-        given = [self.axes.get(edge) for edge in node.inputs]
+        axes = [self.axes.get(edge) for edge in node.inputs]
         beside = [self.axes.get(edge) for edge in node.reads[len(node.inputs) :]]
-        if not any(axis is not None and axis >= 0 for axis in given):
-            return self._whole(node, [*given, *beside])
-        if SO_FAR in (*given, *beside):
+        if not any(axis is not None and axis >= 0 for axis in axes):
+            return self._whole(node, [*axes, *beside])
+        if SO_FAR in (*axes, *beside):
             raise _refused(node, "what is known only after the last step, read at every step")
         if isinstance(node.spec, (L.Recurrent, L.Bidirectional)):
-            return self._walking(node, given[0])
-        last = isinstance(node.spec, L.Slice) and node.spec.axis == given[0]
+            return self._walking(node, axes[0])
+        last = isinstance(node.spec, L.Slice) and node.spec.axis == axes[0]
         if last and (node.spec.start, node.spec.stop, node.spec.step) == (-1, None, 1):  # type: ignore[attr-defined]
             return [SO_FAR]
-        axis = self._alike(node, given)
+        axis = self._alike(node, axes)
         return [axis_of(node.spec, output, axis) for output in range(len(node.shapes))]
 
     def _whole(self, node: Node, axes: Sequence[int | None]) -> list[int | None]:
@@ -109,12 +109,12 @@ class Timeline:
         first = 0 if spec.return_sequences else SO_FAR  # type: ignore[attr-defined]
         return [first, *(SO_FAR for _ in node.shapes[1:])]
 
-    def _alike(self, node: Node, given: Sequence[int | None]) -> int:
+    def _alike(self, node: Node, axes: Sequence[int | None]) -> int:
         """The axis of the output of a layer that computes each step separately."""
         shapes = [self._model.shape(edge) for edge in node.inputs]
         for axis in range(len(node.shape)):
             wanted = axes_before(node.spec, shapes, axis)
-            pairs = list(zip(given, wanted or (), strict=False))
+            pairs = list(zip(axes, wanted or (), strict=False))
             if wanted is None or any(own is not None and own != want for own, want in pairs):
                 continue
             for edge, (own, want) in zip(node.inputs, pairs, strict=True):

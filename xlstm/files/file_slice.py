@@ -104,13 +104,13 @@ def numbers(
                 break
             got += piece
     except (OSError, ValueError, MemoryError) as error:
-        said = str(error) or type(error).__name__
-        raise FileError(where, f"numbers of shape {shape}", said, AGAIN) from None
+        message = str(error) or type(error).__name__
+        raise FileError(where, f"numbers of shape {shape}", message, AGAIN) from None
     _check_whole(got, found.nbytes, at, where)
     return found.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _check_whole(got: int, size: int, at: int, where: object) -> None:
     if got != size:
-        said = f"{got}: the file ends there, or was cut short while it was read"
-        raise FileError(where, f"{size} bytes at {at}", said, AGAIN)
+        message = f"{got}: the file ends there, or was cut short while it was read"
+        raise FileError(where, f"{size} bytes at {at}", message, AGAIN)

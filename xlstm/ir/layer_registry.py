@@ -85,18 +85,18 @@ class Registered:
         Raises:
             UsageError: the function fails, or returns a wrong shape or dtype.
         """
-        given = [_locked(x) for x in inputs]
-        held = {name: _locked(array) for name, array in weights.items()}
+        tensors = [_locked(x) for x in inputs]
+        locked = {name: _locked(array) for name, array in weights.items()}
         seen = {"mask": None if mask is None else _locked(mask)} if self.sees_mask else {}
         with self._calling("reference"):
-            found = self.reference(config, held, *given, **seen)
+            found = self.reference(config, locked, *tensors, **seen)
             outputs = [np.asarray(y) for y in (found if isinstance(found, tuple) else (found,))]
         batch = len(inputs[0])
         wanted = [(batch, *s) for s in self.shapes(config, *(x.shape[1:] for x in inputs))]
         if len(outputs) != len(wanted) or not all(map(_fits, outputs, wanted)):
             got = ", ".join(str(y.shape) for y in outputs)
             raise self._wrong("reference", f"as output_shape says: {_listed(wanted)}", got)
-        for dtype in {x.dtype for x in (*given, *held.values()) if x.dtype.kind == "f"}:
+        for dtype in {x.dtype for x in (*tensors, *locked.values()) if x.dtype.kind == "f"}:
             if any(y.dtype.kind == "f" and y.dtype != dtype for y in outputs):
                 got = ", ".join(y.dtype.name for y in outputs)
                 want = f"outputs of the inputs' dtype, {dtype} (floats of Python keep it)"

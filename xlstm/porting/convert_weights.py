@@ -62,5 +62,5 @@ def _converted(source: Table, target: Table, arrays: Mapping[str, Array]) -> dic
     present = {slot.tensor for slot in source.slots if slot.name in arrays}
     absent = frozenset(source.kind.tensors) - present if present >= {"kernel"} else frozenset()
     absent &= frozenset({"bias"})
-    hub = unpack(source, arrays, sizes, absent, "convert_weights")
-    return {name: np.array(array) for name, array in pack(target, hub, sizes, absent).items()}
+    canonical = unpack(source, arrays, sizes, absent, "convert_weights")
+    return {name: np.array(array) for name, array in pack(target, canonical, sizes, absent).items()}

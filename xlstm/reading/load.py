@@ -69,19 +69,19 @@ def load(
     return _loaded(source, ReadOptions(architecture, keras_version, kernel_layout, until), layers)
 
 
-def _loaded(source: Any, told: ReadOptions, layers: Mapping[str, LayerSpec] | None) -> Model:
+def _loaded(source: Any, options: ReadOptions, layers: Mapping[str, LayerSpec] | None) -> Model:
     """As `load`, with the options of the user in one object."""
     if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), told, layers, numbers=True)
+        return _load_path(Path(source), options, layers, numbers=True)
     if any(base.__module__.startswith(KERAS_2) for base in type(source).__mro__):
         want, do = "a live model of Keras 3", 'model.save("model.h5"), and pass that file'
         raise UsageError("load", want, f"{type(source).__name__} of Keras 2", do)
     owner = None if isinstance(source, (Mapping, Model)) else registry.owner(source)
     live = owner is not None and owner.name == "keras"
-    told, until = (replace(told, until=None), told.until) if live else (told, None)
-    if told.given():
-        given = ", ".join(told.given())
-        raise UsageError("load", "a path, with these options", given, "leave them out")
+    options, until = (replace(options, until=None), options.until) if live else (options, None)
+    if options.names():
+        names = ", ".join(options.names())
+        raise UsageError("load", "a path, with these options", names, "leave them out")
     if isinstance(source, Mapping):
         if layers is None:
             raise missing_layers_error(source)
@@ -140,17 +140,17 @@ def load_shapes(source: Any, told: ReadOptions = ReadOptions()) -> Model:  # noq
 
 
 def _load_path(
-    path: Path, told: ReadOptions, layers: Mapping[str, LayerSpec] | None, *, numbers: bool
+    path: Path, options: ReadOptions, layers: Mapping[str, LayerSpec] | None, *, numbers: bool
 ) -> Model:
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
-        check_plain(path, told.given())
+        check_plain(path, options.names())
         return as_ported(read_folder(path, numbers=numbers))
-    if is_arrays(path) and not told.given():
+    if is_arrays(path) and not options.names():
         raise missing_layers_error(read_shapes(path), path.name)
     alone = None if numbers else describe_alone(path)
     with contextlib.closing(alone or describe(path)) as description:
-        joined = join(description, told)
+        joined = join(description, options)
         joined = joined if numbers else joined.without_numbers()
-        return registry.adapter(joined.framework).read_file(joined, until=told.until or "")
+        return registry.adapter(joined.framework).read_file(joined, until=options.until or "")

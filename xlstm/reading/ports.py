@@ -148,10 +148,10 @@ def _bare(text: str) -> str:
 def _runs(cls: type, text: str) -> bool:
     """True if the code of a class's module is that of a text."""
     first = next(_functions(cls))
-    held = first.__globals__
+    module_globals = first.__globals__
     found = dict(_codes(compile(text, SOURCE, "exec", dont_inherit=True)))
     return f"{cls.__name__}.{first.__name__}" in found and all(
-        _held(held, name) == code for name, code in found.items()
+        _held(module_globals, name) == code for name, code in found.items()
     )
 
 
@@ -173,10 +173,10 @@ def _held(names: dict[str, Any], path: str) -> CodeType | None:
     return function.__code__ if function else None
 
 
-def check_plain(path: Path, given: Sequence[str]) -> None:
+def check_plain(path: Path, options: Sequence[str]) -> None:
     """Raises UsageError for options of source files in a call with a ported folder."""
-    if given:
-        names = ", ".join(f"{name}=" for name in given)
+    if options:
+        names = ", ".join(f"{name}=" for name in options)
         want = f"a file of Keras for {names}"
         raise UsageError(path.name, want, "a ported folder, whose graph is known", "leave it out")
 

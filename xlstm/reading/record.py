@@ -106,20 +106,20 @@ def read_record(folder: Path) -> Record:
     where = str(folder / REPORT)
     with open_regular(folder / REPORT) as file:
         data = parse_json(file.read(MAX_TEXT + 1), where, Budget())
-    kept = _part(_part({"": data}, "", dict, where), KEY, dict, where)
-    said = data.get("verification")
-    if not isinstance(said, str):
-        said = _part(data, "verification", dict, where)
-        figures_of(said, where)
-    hashes = _texts(kept, "hashes", where)
+    entry = _part(_part({"": data}, "", dict, where), KEY, dict, where)
+    verification = data.get("verification")
+    if not isinstance(verification, str):
+        verification = _part(data, "verification", dict, where)
+        figures_of(verification, where)
+    hashes = _texts(entry, "hashes", where)
     if not {SOURCE, WEIGHTS} <= set(hashes) <= {SOURCE, WEIGHTS, EXTRA}:
         raise FileError(where, WANTED, f"hashes of {', '.join(hashes) or 'nothing'}", ANEW)
     return Record(
         hashes=hashes,
-        versions=_texts(kept, "versions", where),
-        platform=_part(kept, "platform", str, where),
-        origin=_part(kept, "origin", str, where),
-        verification={} if isinstance(said, str) else said,
+        versions=_texts(entry, "versions", where),
+        platform=_part(entry, "platform", str, where),
+        origin=_part(entry, "origin", str, where),
+        verification={} if isinstance(verification, str) else verification,
     )
 
 
@@ -136,10 +136,12 @@ def _texts(data: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
     return {name: as_text(value, f"{where}, {key}, {name}") for name, value in found.items()}
 
 
-def figures_of(said: Mapping[str, Any], where: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+def figures_of(
+    verification: Mapping[str, Any], where: str
+) -> dict[tuple[str, str], Mapping[str, Any]]:
     """(framework, precision) -> its figures, from a comparison as plain data."""
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for name, part in _part(said, "frameworks", dict, where).items():
+    for name, part in _part(verification, "frameworks", dict, where).items():
         for dtype in ("float32", "float64"):
             figures = _part(_part({name: part}, name, dict, where), dtype, dict, where)
             _part(figures, "verdict", str, where)

@@ -13,9 +13,9 @@ from xlstm.reference.context import FORWARD, Context
 @FORWARD.of(L.Custom)
 def custom(spec: L.Custom, *args: Array | Context) -> list[Array]:
     """The outputs of the registered function, in order."""
-    *given, last = args
+    *arrays, last = args
     assert isinstance(last, Context)
-    context, inputs = last, [np.asarray(x) for x in given]
+    context, inputs = last, [np.asarray(x) for x in arrays]
     try:
         return spec.registered.run(spec.options, context.weights, inputs, context.mask)
     except UsageError as error:

@@ -30,9 +30,9 @@ def compare(spec: L.Compare, x: Array, *rest: Array | Context) -> list[Array]:
 @FORWARD.of(L.Where)
 def where(spec: L.Where, condition: Array, *rest: Array | Context) -> list[Array]:
     """One of two."""
-    given = iter([x for x in rest if isinstance(x, np.ndarray)])
-    yes = next(given) if spec.yes is None else condition.dtype.type(spec.yes)
-    no = next(given) if spec.no is None else condition.dtype.type(spec.no)
+    cases = iter([x for x in rest if isinstance(x, np.ndarray)])
+    yes = next(cases) if spec.yes is None else condition.dtype.type(spec.yes)
+    no = next(cases) if spec.no is None else condition.dtype.type(spec.no)
     return [np.where(condition != 0, yes, no)]
 
 
@@ -45,8 +45,8 @@ def along(spec: L.Along, x: Array, _context: Context) -> list[Array]:
 @FORWARD.of(L.Constant)
 def constant(spec: L.Constant, x: Array, _context: Context) -> list[Array]:
     """With fixed numbers."""
-    held = np.asanyarray(spec.values, x.dtype).reshape(spec.shape)
-    a, b = (held, x) if spec.first else (x, held)
+    values = np.asanyarray(spec.values, x.dtype).reshape(spec.shape)
+    a, b = (values, x) if spec.first else (x, values)
     with np.errstate(all="ignore"):
         return [np.asanyarray(getattr(np, spec.how)(a, b)).astype(x.dtype)]
 

@@ -238,6 +238,6 @@ def npy_header(stream: BinaryIO, size: int, where: str) -> Npy:
         raise FileError(where, "plain numbers", got, "save plain numbers")
     want, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if want != left or want > MAX_BYTES or min(shape, default=0) < 0:
-        said = f"{want} bytes of numbers for shape {shape}, at most {MAX_BYTES}"
-        raise FileError(where, said, f"{left}", ANEW)
+        expected = f"{want} bytes of numbers for shape {shape}, at most {MAX_BYTES}"
+        raise FileError(where, expected, f"{left}", ANEW)
     return Npy(shape, dtype, stream.tell(), fortran)

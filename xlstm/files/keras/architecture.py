@@ -96,25 +96,27 @@ class ReadOptions:
     kernel_layout: str | None = None
     until: str | None = None
 
-    def given(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of the options that the user has set."""
         return [name for name, value in vars(self).items() if value is not None]
 
 
-def join(description: Description, told: ReadOptions) -> Description:
+def join(description: Description, options: ReadOptions) -> Description:
     """A description with the options of the user, which must not contradict the file.
 
     Raises:
         UsageError: an option that the file does not need or that contradicts it.
         FileError: an architecture that cannot be read.
     """
-    if told.architecture is not None:
-        description = _join_architecture(description, Path(told.architecture), told.keras_version)
-    description = _say(description, "version", told.keras_version, "keras_version")
-    if told.kernel_layout not in (None, *KERNEL_LAYOUTS):
+    if options.architecture is not None:
+        description = _join_architecture(
+            description, Path(options.architecture), options.keras_version
+        )
+    description = _say(description, "version", options.keras_version, "keras_version")
+    if options.kernel_layout not in (None, *KERNEL_LAYOUTS):
         want = " or ".join(KERNEL_LAYOUTS)
-        raise UsageError("kernel_layout", want, repr(told.kernel_layout), "use one of these")
-    return _say(description, "backend", told.kernel_layout, "kernel_layout")
+        raise UsageError("kernel_layout", want, repr(options.kernel_layout), "use one of these")
+    return _say(description, "backend", options.kernel_layout, "kernel_layout")
 
 
 def _join_architecture(description: Description, path: Path, version: str | None) -> Description:
@@ -132,13 +134,13 @@ def _join_architecture(description: Description, path: Path, version: str | None
     )
 
 
-def _say(description: Description, field: str, told: str | None, option: str) -> Description:
+def _say(description: Description, field: str, value: str | None, option: str) -> Description:
     """Fills a field that is missing in the file; the major version must agree."""
-    said = getattr(description, field)
-    if told is None or not isinstance(told, str):
+    present = getattr(description, field)
+    if value is None or not isinstance(value, str):
         return description
-    if said and said.split(".")[0] != told.split(".")[0]:
-        want, got = f"{said}, as the file says", f"{option}={told!r}"
+    if present and present.split(".")[0] != value.split(".")[0]:
+        want, got = f"{present}, as the file says", f"{option}={value!r}"
         raise UsageError(description.file, want, got, f"leave out {option}=")
-    change: dict[str, Any] = {field: told}
-    return description if said else replace(description, **change)
+    change: dict[str, Any] = {field: value}
+    return description if present else replace(description, **change)

@@ -39,8 +39,8 @@ def parse_architecture(raw: bytes, name: str, budget: Budget) -> Architecture:
             _, data = _parsed(data, name, budget)
     if not isinstance(data, dict) or "class_name" not in data:
         raise FileError(name, WANT, _other(data), "save it with model.to_json()")
-    said = (as_text(data.get(key) or "", name) for key in ("keras_version", "backend"))
-    return Architecture(data, name, container, *said)
+    texts = (as_text(data.get(key) or "", name) for key in ("keras_version", "backend"))
+    return Architecture(data, name, container, *texts)
 
 
 def _other(data: Any) -> str:

@@ -152,18 +152,18 @@ def in_whole(root: Hdf5Group, where: str, budget: Budget) -> Optimizer | None:
         if len(listed) > MAX_LINKS:
             got = f"{len(listed)}"
             raise FileError(where, f"at most {MAX_LINKS} variables", got, "check the file")
-        held = [(name, group.walk(name, where)) for name in listed]
-        return [x.stored(name, where).shape for name, x in held if isinstance(x, Dataset)]
+        members = [(name, group.walk(name, where)) for name in listed]
+        return [x.stored(name, where).shape for name, x in members if isinstance(x, Dataset)]
 
     return _optimizer(_trained(root, where, budget), shapes)
 
 
 def _trained(root: Hdf5Group, where: str, budget: Budget) -> object:
     try:
-        said = parse_json(root.text("training_config", where) or "", where, budget)
+        config = parse_json(root.text("training_config", where) or "", where, budget)
     except FileError:
         return None
-    return kind_in(said)
+    return kind_in(config)
 
 
 def kind_in(training_config: object) -> object:
@@ -191,8 +191,8 @@ def _is_rate(key: str) -> bool:
     return owner == "optimizer" and name not in ("iter", "_iterations")
 
 
-def _kind(said: object) -> object:
-    name = said.get("class_name") if isinstance(said, Mapping) else said
+def _kind(value: object) -> object:
+    name = value.get("class_name") if isinstance(value, Mapping) else value
     return name.rpartition(">")[2] if isinstance(name, str) else None  # "Custom>Adam"
 
 

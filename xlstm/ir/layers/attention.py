@@ -24,14 +24,14 @@ def _check_attended(
 
     `features` are the sizes of the last axes of query, value and key, None for any.
     """
-    held = shapes[: len(shapes) - len(masks)]
+    inputs = shapes[: len(shapes) - len(masks)]
     want = f"query, value, perhaps key (batch, time, features), features {features}, masks {masks}"
-    keyless = "k" in masks and len(held) == 2
-    if len(held) not in (2, 3) or any(len(s) != 2 for s in held) or keyless:
+    keyless = "k" in masks and len(inputs) == 2
+    if len(inputs) not in (2, 3) or any(len(s) != 2 for s in inputs) or keyless:
         raise _clash(spec, want, shapes)
-    query, value, key = (*held, held[1])[:3]
+    query, value, key = (*inputs, inputs[1])[:3]
     steps: dict[str, Shape] = {"q": query[:1], "v": value[:1], "k": key[:1]}
-    pairs = [(steps[name], mask) for name, mask in zip(masks, shapes[len(held) :], strict=True)]
+    pairs = [(steps[name], mask) for name, mask in zip(masks, shapes[len(inputs) :], strict=True)]
     sizes = zip((query[1], value[1], key[1]), features, strict=True)
     fits = all(wanted in (None, size) for size, wanted in sizes) and _alike({value[:1], key[:1]})
     if not fits or any(len(mask) != 1 or not _alike({time, mask}) for time, mask in pairs):

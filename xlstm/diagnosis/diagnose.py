@@ -17,9 +17,8 @@ from xlstm.diagnosis.search.outcome import same
 from xlstm.diagnosis.state import STEPS, DiagnosisState, of_weights
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
-from xlstm.diagnosis.suspect.native_shapes import misfits
-from xlstm.diagnosis.suspect.output_facts import glanced
-from xlstm.diagnosis.suspect.runs import fails, ran, steady, still_fails, told
+from xlstm.diagnosis.suspect.module_facts import misfits
+from xlstm.diagnosis.suspect.runs import fails, glanced, ran, steady, still_fails, told
 from xlstm.errors import UsageError
 from xlstm.frameworks.random_state import unmoved
 from xlstm.frameworks.recording import RunRecord

@@ -10,7 +10,7 @@ from cases import built, model
 from torch import nn
 
 import xlstm
-from xlstm.diagnosis.suspect import slow
+from xlstm.diagnosis.suspect import models as slow
 from xlstm.ir.graph import Builder
 from xlstm.ir.layers import LSTM, Bidirectional, Dense, Input
 

@@ -7,13 +7,13 @@ layer is called. Values that no change reaches are taken from the run before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.layers import Input, LayerSpec
+from xlstm.ir.layers import Input, LayerSpec, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
@@ -82,14 +82,34 @@ def with_input(change: Callable[[Array], Array], place: int = 0) -> Call:
     return call
 
 
-def with_output(change: Callable[[Array], Array]) -> Call:
+def with_output(change: Callable[[Array], Array], around: Call = forward) -> Call:
     """A call that changes the first output afterwards."""
 
     def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        y, *others = forward(spec, inputs, context)
+        y, *others = around(spec, inputs, context)
         return [change(y), *others]
 
     return call
+
+
+def with_mask(change: Callable[[Array], Array]) -> Call:
+    """A call that obeys a changed mask, where there is one."""
+
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        return forward(spec, inputs, masked(context, change))
+
+    return call
+
+
+def masked(context: Context, change: Callable[[Array], Array]) -> Context:
+    """The same surroundings with a changed mask, where there is one."""
+    mask = context.mask
+    return context if mask is None else replace(context, mask=change(mask))
+
+
+def in_place_of(change: Callable[[Array], Array]) -> Call:
+    """A function of the first input in the layer's place."""
+    return lambda _spec, inputs, _context: [change(inputs[0])]
 
 
 def times(factor: float) -> Callable[[Array], Array]:
@@ -191,3 +211,58 @@ def untouched(model: Model, values: Values, changed: Container[str]) -> Values:
         if node.owner in changed or any(edge.node in dirty for edge in node.reads):
             dirty.add(node.name)
     return {edge: y for edge, y in values.items() if edge.node not in dirty}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Calls a layer in an altered way for every time step.
+
+    Attributes:
+        call: the altered way.
+    """
+
+    call: Call
+
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        """As the reference does it: each step of each sample is a sample."""
+        assert isinstance(spec, TimeDistributed)
+        (x,) = inputs
+        size = x.shape[:2]
+        flat = [x.reshape(-1, *x.shape[2:])]
+        mask = context.mask
+        mask = None if mask is None else mask.reshape(-1, *mask.shape[2:])
+        found = self.call(spec.layer, flat, replace(context, mask=mask))
+        return [y.reshape(*size, *y.shape[1:]) for y in found]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Calls a layer in an altered way; one that is wrapped, with its wrapper, for all its steps.
+
+    Attributes:
+        call: the altered way.
+    """
+
+    call: Call
+
+    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        """As the altered way does it."""
+        return self.call(spec, inputs, context)
+
+
+def inside(layer: Layer) -> Layer:
+    """The layer that is wrapped; the layer itself where none is."""
+    if not isinstance(layer.spec, TimeDistributed):
+        return layer
+    call: Call = layer.call if isinstance(layer.call, Whole) else forward
+    call = layer.call.call if isinstance(layer.call, Timed) else call
+    return replace(layer, spec=layer.spec.layer, call=call)
+
+
+def around(layer: Layer, outer: Layer) -> Layer:
+    """An altered inner layer, wrapped as `outer` is."""
+    if not isinstance(outer.spec, TimeDistributed):
+        return layer
+    call = outer.call if layer.call is forward else Timed(layer.call)
+    call = layer.call if isinstance(layer.call, Whole) else call
+    return replace(layer, spec=replace(outer.spec, layer=layer.spec), call=call)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
 from xlstm.diagnosis.pairing.names import Naming, Said
+from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import Kind
 from xlstm.ir.layers import Bidirectional, LayerSpec, TimeDistributed
@@ -15,6 +16,11 @@ from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.types import Array
 
 Say = Callable[[Naming], Said]
+
+
+def fixed(said: Said) -> Say:
+    """A sentence that does not depend on the suspect's names."""
+    return lambda _naming: said
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class SuspectLayer:
 
     def said(self, text: str, fix: str = "", tensor: str = "") -> Say:
         """A sentence that does not depend on the suspect's names."""
-        return lambda _naming: Said(text, fix, tensor)
+        return fixed(Said(text, fix, tensor))
 
     def altered(
         self, text: str, fix: str = "", rule: str = "", *, rare: bool = False, **changes: Any
@@ -163,6 +169,17 @@ class LazyTensors(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._own)
+
+
+def with_options(spec: LayerSpec, **options: Any) -> LayerSpec | None:
+    """A spec with other options, None where it has none of that name or refuses the value."""
+    known = {field.name for field in fields(spec)}
+    if not options.keys() <= known or all(getattr(spec, k) == v for k, v in options.items()):
+        return None
+    try:
+        return replace(spec, **options)
+    except XlstmError:
+        return None
 
 
 class InnerSpecs(NamedTuple):

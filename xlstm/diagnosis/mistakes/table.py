@@ -5,35 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer
+from xlstm.diagnosis.hypothesis.altered_model import Layer, around, inside
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Hypothesis, Mistake, SuspectLayer
-from xlstm.diagnosis.hypothesis.time_distributed import around, inside
-from xlstm.diagnosis.mistakes.layers import (
-    activation_place,
-    activations,
-    attention,
-    dropouts,
-    embeddings,
-    heads,
-    joins,
-    layer_order,
-    moved_activation,
-    options,
-    windows,
-)
+from xlstm.diagnosis.mistakes.layers import activations, attention, layer_order, options
 from xlstm.diagnosis.mistakes.time import (
     bidirectional,
-    cell_step,
     inputs,
-    joined_inputs,
     loops,
-    lost_steps,
     masks,
-    mixed_axes,
     returned_piece,
     sequence,
-    shifted_masks,
-    states,
 )
 from xlstm.diagnosis.mistakes.weights import contents, gate_order, tensors
 from xlstm.diagnosis.pairing.names import Naming
@@ -50,45 +31,45 @@ PLACES: tuple[Mistake, ...] = (
 WEIGHTS = (*PLACES, *contents.ROWS)
 """All that may have happened to numbers."""
 
-AFTER = activation_place.AFTER
+AFTER = activations.AFTER
 """Activations that may come after a layer."""
 
 INSIDE = tuple(row for row in (*activations.ROWS, *activations.LATER) if row.cause == "activation")
 """Activations inside a layer."""
 
-MOVED = moved_activation.ROWS
+MOVED = activations.MOVED
 """Activations before a layer for after it: seen inside a suspect they look like two mistakes."""
 
 ROWS: tuple[Mistake, ...] = (
-    *joins.ROWS,
-    *activation_place.ROWS,
+    *attention.WEIGHTED,
+    *activations.SOFTMAX,
     *activations.ROWS,
     *bidirectional.ROWS,
     *sequence.ROWS,
-    *lost_steps.POOLS,
+    *sequence.POOLS,
     *loops.ROWS,
     *masks.ROWS,
-    *shifted_masks.ROWS,
+    *masks.SHIFTED,
     *returned_piece.ROWS,
-    *lost_steps.ROWS,
-    *mixed_axes.ROWS,
-    *joined_inputs.ROWS,
-    *states.ROWS,
+    *sequence.LOST,
+    *returned_piece.MIXED,
+    *inputs.JOINED,
+    *sequence.STATES,
     *attention.ROWS,
-    *heads.ROWS,
-    *joins.LATER,
+    *attention.HEADS,
+    *attention.OTHER_INPUTS,
     *AFTER,
     *MOVED,
     *PLACES,
     *options.ROWS,
-    *embeddings.ROWS,
-    *windows.ROWS,
+    *options.EMBEDDINGS,
+    *options.PADDED,
     *layer_order.ROWS,
     *activations.LATER,
     *contents.ROWS,
-    *cell_step.ROWS,
+    *loops.CELL_ROWS,
     *inputs.ROWS,
-    *dropouts.ROWS,
+    *options.DROPOUTS,
 )
 """All of them; where two explain the same, the first one is named."""
 

@@ -13,17 +13,17 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
     Hypothesis,
     Mistake,
     Part,
-    Say,
+    fixed,
     parts,
     with_tensors,
 )
 from xlstm.diagnosis.mistakes.table import WEIGHTS, hypotheses
-from xlstm.diagnosis.pairing import tensor_contents
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.diagnosis.pairing.tensors import Paired
+from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.types import Array
-from xlstm.slots import split_bias_sides
+from xlstm.slots import Table, pack, split_bias_sides
 
 Hub = Mapping[str, Array]
 
@@ -283,13 +283,9 @@ def _swapped(
                 said = Said(text, "Swap them.", " ".join(a.weights))
                 tensors = tuple(a.weights)
                 gap = _gap(model, known, name, tensors)
-                yield Hypothesis("swapped-layers", changed, _fixed(said), "swapped", tensors), gap
+                yield Hypothesis("swapped-layers", changed, fixed(said), "swapped", tensors), gap
                 del left[name], left[other]
                 break
-
-
-def _fixed(said: Said) -> Say:
-    return lambda _naming: said
 
 
 def _is(model: Model, of: str, at: str, known: Mapping[str, Hub]) -> bool:
@@ -311,7 +307,7 @@ def _turned(
                 name = called.replace("`", "")
                 said = Said(f"Your {called} is transposed.", "Transpose it once more.", name)
                 layer, names = {node.name: layers[node.name]}, (part.before + tensor,)
-                yield Hypothesis("transposed", layer, _fixed(said), "transposed", names)
+                yield Hypothesis("transposed", layer, fixed(said), "transposed", names)
 
 
 def _other(
@@ -337,10 +333,109 @@ def _other(
         wrong = ~(gap == 0)
         hold = "hold" if " and " in called else "holds"
         text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
-        first = tensor_contents.place(naming, node, part, short, wrong) if wrong.any() else ""
+        first = _first_wrong(naming, node, part, short, wrong) if wrong.any() else ""
         text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
-        text += tensor_contents.describe(model, naming, mine, other, axes)
+        text += _describe(model, naming, mine, other, axes)
         return Said(text, "Copy it again.", called.replace("`", ""))
 
     layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})
     return Hypothesis("other-weights", {node.name: layer}, say, "other-weights", (tensor,))
+
+
+AXES = {"g": "gates", "i": "inputs", "h": "units", "j": "units", "o": "units", "s": "sides"}
+"""Hub axes in words; those of windows are windows."""
+
+
+def _first_wrong(naming: Naming, node: Node, part: Part, tensor: str, wrong: Array) -> str:
+    """The first wrong number, by the suspect's own name and indices; "" where they are unknown.
+
+    Args:
+        naming: the suspect's names.
+        node: the layer.
+        part: the part of it.
+        tensor: a hub tensor of the part.
+        wrong: where the hub tensor is wrong.
+    """
+    for slot, name in naming.slots(node, part.before, tensor):
+        table, mark = Table(part.kind, (slot,)), {tensor: wrong.astype(np.float64)}
+        try:
+            own = pack(table, mark, part.spec.sizes())[slot.name]
+        except (XlstmError, ValueError, LookupError):
+            continue
+        if own.any():
+            return f"{name.split('.')[-1]}[{', '.join(str(int(n)) for n in np.argwhere(own)[0])}]"
+    return ""
+
+
+def _describe(model: Model, naming: Naming, mine: Array, other: Array, axes: str) -> str:
+    """A sentence about numbers that are a's in another order, or another tensor's; "" for none.
+
+    Args:
+        model: the truth.
+        naming: the suspect's names.
+        mine: the truth's hub tensor.
+        other: the suspect's.
+        axes: letters of its axes.
+    """
+    if words := reordered(mine, other, axes) or _likeness(mine, other):
+        return words
+    for name, array in _others(model, naming, mine) if other.any() else ():
+        if _equal(array, other):
+            return f" They are the numbers of a's {name}."
+        if array.size == other.size and _equal(np.sort(array, None), np.sort(other, None)):
+            return f" They are the numbers of a's {name}, in another order."
+    return ""
+
+
+def _likeness(mine: Array, other: Array) -> str:
+    """A sentence on what numbers that no row explains have in common with a's; "" for nothing."""
+    a, b = mine.astype(np.float64), other.astype(np.float64)
+    top = float(np.abs(a).max(initial=0))
+    if not top or not np.isfinite(b).all():
+        return ""
+    factor = float((a * b).sum() / (a * a).sum())
+    if factor and np.allclose(b, factor * a, rtol=0, atol=1e-6 * abs(factor) * top):
+        return f" They are a's times {factor:.6g}."
+    zero = (b == 0) & (a != 0)
+    if zero.any() and np.array_equal(a[~zero], b[~zero]):
+        return " All that differ are zero."
+    if np.allclose(np.sort(a, None), np.sort(b, None), rtol=0, atol=1e-6 * top):
+        return " They are a's in another order."
+    return ""
+
+
+def _equal(a: Array, b: Array) -> bool:
+    """True if two arrays are the same numbers in the lower of their precisions."""
+    if a.shape != b.shape:
+        return False
+    low = np.float64 if a.dtype == b.dtype == np.float64 else np.float32
+    with np.errstate(over="ignore"):
+        return np.array_equal(a.astype(low), b.astype(low))
+
+
+def reordered(mine: Array, other: Array, axes: str) -> str:
+    """A sentence about numbers that lie in another order along one axis; "" where they do not."""
+    if mine.shape != other.shape or _equal(mine, other):
+        return ""
+    for axis, letter in enumerate(axes):
+        if mine.shape[axis] > 1 and _equal(_in_order(mine, axis), _in_order(other, axis)):
+            return f" They are a's, its {AXES.get(letter, 'windows')} in another order."
+    return ""
+
+
+def _in_order(array: Array, axis: int) -> Array:
+    """The slices along an axis in the order of their numbers."""
+    rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    return np.asarray(rows[np.lexsort(rows.T[::-1])])
+
+
+def _others(model: Model, naming: Naming, mine: Array) -> Iterator[tuple[str, Array]]:
+    """The truth's other tensors, by the suspect's names where they are known."""
+    for node in model.layers:
+        own = model.weights.get(node.name, {}) if not node.layer else {}
+        for part in parts(node.spec) if own else ():
+            for tensor in part.kind.tensors:
+                array = own.get(part.before + tensor)
+                if array is not None and array is not mine and array.size > 1:
+                    name = naming.called(node, part.before, tensor)
+                    yield name if "`" in name else f"{node.name} {name}", array

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, layers_of, run, start
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
+from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, parts
 from xlstm.diagnosis.pairing import weights
-from xlstm.diagnosis.pairing.names import Naming
+from xlstm.diagnosis.pairing.names import Naming, listed
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
 from xlstm.diagnosis.result import Finding, Unexplained
-from xlstm.diagnosis.search import checkpoints, first_answer, graph_differences
-from xlstm.diagnosis.search.outcome import Granted, Outcome, SearchPlan, same
+from xlstm.diagnosis.search import checkpoints, graph_differences
+from xlstm.diagnosis.search.outcome import Granted, Outcome, SearchPlan, same, simplest
 from xlstm.diagnosis.search.search import Checkpoint, Explained, Memory, Search
-from xlstm.diagnosis.search.simpler import simplest
 from xlstm.diagnosis.state import DiagnosisState, of_weights
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
+from xlstm.diagnosis.tolerance import Gap
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
@@ -64,7 +64,7 @@ def bisect(
     naming = paired.naming if paired.adapter else Naming(case.b.adapter)
     end = Checkpoint(tuple(case.a.outputs), tuple(outputs))
     given = start(case.a, case.inputs)
-    first_answer.first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
+    first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
     granted, layers, case.tried = weights.explain(case.a, paired, naming)
     if paired.hub:
         case.compared.append("weights")
@@ -221,7 +221,7 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
                 proven = any(hypothesis is option for option in best.direct)
                 found.append(_finding(hypothesis, one, naming, facts, proven))
         if not (one.gap.same or one.found or final.same):
-            _unknown(case, one, first_answer.between(one, best.explained[:number], naming.equal))
+            _unknown(case, one, between(one, best.explained[:number], naming.equal))
     if final.blurred:
         text = "no step can be decided: rounding alone moves a's outputs by more than their digits"
         case.unexplained.append(Unexplained("", None, final.most, f"{text}; pass other inputs"))
@@ -229,7 +229,7 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
     if not final.same and all(one.gap.same or one.found for one in best.explained):
         last = replace(best.explained[-1], gap=final)
-        _unknown(case, last, first_answer.between(last, best.explained[:-1], naming.equal))
+        _unknown(case, last, between(last, best.explained[:-1], naming.equal))
 
 
 def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
@@ -302,3 +302,63 @@ def _idle(case: DiagnosisState, read: Model | None, paired: Paired, gave: RunRec
         fix = f"Set it to {mine:g}{torch}."
         gap = abs(float(mine) - float(theirs))
         case.notes.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))
+
+
+def first(case: DiagnosisState, paired: Paired, gap: Gap) -> None:
+    """Tells the first answer, and keeps what it says of the weights."""
+    about = _weights(case, paired)
+    if gap.same:
+        case.effort.tell("the outputs are equal up to rounding")
+        return
+    far = f"the outputs differ by up to {gap.most:.3g}" if gap.most < float("inf") else ""
+    case.effort.tell(f"different: {'; '.join(filter(None, (far or _shapes(gap), about)))}")
+    case.about = f"{about[:1].upper()}{about[1:]}."
+
+
+def _shapes(_gap: Gap) -> str:
+    return "the outputs have other shapes, or no numbers"
+
+
+def _weights(case: DiagnosisState, paired: Paired) -> str:
+    """A phrase about the suspect's weights."""
+    own = [n for n in case.a.layers if not n.layer and parts(n.spec) and case.a.weights.get(n.name)]
+    if not own:
+        return "there are no weights: the mistake is in the code"
+    known = weights.facts(case.a, paired)
+    bad = [
+        node.name
+        for node in own
+        if node.name in known
+        and weights.differing(case.a, node, case.a.weights[node.name], known[node.name])
+    ]
+    if bad:
+        return f"the weights of {listed(bad)} differ"
+    if missing := [node.name for node in own if node.name not in known]:
+        return f"the weights of {listed(missing)} are not known by their names in b"
+    where = (
+        "the code of forward" if case.b.run is not None else "the options or the order of layers"
+    )
+    return f"all weights are equal: the mistake is in {where}"
+
+
+def between(one: Explained, before: Sequence[Explained], equal: frozenset[str]) -> str:
+    """A sentence about where to look, for a difference without a known cause; "" for none.
+
+    Args:
+        one: the difference.
+        before: what was seen before it.
+        equal: layers whose weights are a's.
+    """
+    layer = one.point.edges[0].node if one.point.name else ""
+    same = [seen.point.name for seen in before if seen.gap.same and seen.point.name]
+    if any(not seen.gap.same for seen in before) or not (same or layer):
+        return ""
+    if not layer:
+        return f"All layers up to your {same[-1]} agree: look at the lines after it."
+    own = "" if layer not in equal else f"your {one.point.name} has a's weights"
+    last = f"your {same[-1]} gives what a's does" if same else ""
+    said = ", and ".join(filter(None, (own, last)))
+    if not said:
+        return ""
+    after = f"between {same[-1]} and {one.point.name}" if same else f"before {one.point.name}"
+    return f"{said[:1].upper()}{said[1:]}: look at the lines {after}, and at that layer's own code."

@@ -10,10 +10,9 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.hypothesis import pieces
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.diagnosis.search.search import Checkpoint
-from xlstm.diagnosis.search.separate_activations import compared
 from xlstm.frameworks.recording import LayerRecord
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.layers import Bidirectional, Conv, ConvTranspose, Dense, DepthwiseConv, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference import run
 
@@ -59,8 +58,10 @@ def _point(node: Node, name: str, y: Array, own: Array) -> Checkpoint | None:
     if y.shape == own.shape:
         return Checkpoint((Edge(node.name),), (y,), "", name)
     spec = pieces(node.spec)[0].specs[0]
-    several = isinstance(node.spec, (Recurrent, Bidirectional)) and isinstance(spec, Recurrent)
-    last = isinstance(spec, Recurrent) and not spec.return_sequences
+    several = isinstance(node.spec, (L.Recurrent, L.Bidirectional)) and isinstance(
+        spec, L.Recurrent
+    )
+    last = isinstance(spec, L.Recurrent) and not spec.return_sequences
     fits = y.ndim == own.ndim + 1 and y.shape[-1] == own.shape[-1] and len(y) == len(own)
     if several and last and fits:
         return Checkpoint((Edge(node.name),), (y,), "sequence", name)
@@ -106,7 +107,7 @@ def _watched(node: Node, one: LayerRecord, own: Array) -> Checkpoint | None:
         y = y.swapaxes(0, 1)
     spec = pieces(node.spec)[0].specs[0]
     point = _point(node, one.name, y, own)
-    layers = (Dense, Conv, ConvTranspose, DepthwiseConv)
+    layers = (L.Dense, L.Conv, L.ConvTranspose, L.DepthwiseConv)
     bare = isinstance(spec, layers) and spec.activation != "linear"
     native = one.kind in NATIVE
     if point is not None and bare and native:
@@ -117,3 +118,61 @@ def _watched(node: Node, one: LayerRecord, own: Array) -> Checkpoint | None:
 def _late(y: Array, own: Array) -> bool:
     """True if the batch is the second axis."""
     return len(y) != len(own) == int(y.shape[1])
+
+
+ELSEWHERE = (L.Recurrent, L.Bidirectional, L.Activation)
+"""Layers whose activation acts in every step, or is all that they are."""
+
+
+def inside(node: Node) -> str | None:
+    """The activation of a layer's output; None where it has no such option."""
+    spec = pieces(node.spec)[0].specs[0]
+    if isinstance(spec, ELSEWHERE):
+        return None
+    found: str | None = getattr(spec, "activation", None)
+    return found
+
+
+def after(model: Model, name: str) -> Node | None:
+    """The activation that alone reads what a node gives, None if there is none."""
+    edge = Edge(name)
+    if edge in model.returned or len(model.readers(edge)) != 1:
+        return None
+    (reader,) = model.readers(edge)
+    spec = pieces(reader.spec)[0].specs[0]
+    return reader if isinstance(spec, (L.Activation, L.Relu, L.Elu, L.Softmax)) else None
+
+
+def whole(model: Model, name: str) -> tuple[str | None, str]:
+    """The activation of a layer, its own or the one after it, and the node that gives its output.
+
+    None for an activation after it that no layer has as an option.
+    """
+    own, reader = inside(model.node(name)), after(model, name)
+    if own != "linear" or reader is None:
+        return own, name
+    spec = pieces(reader.spec)[0].specs[0]
+    return _option(spec), reader.name
+
+
+def _option(spec: object) -> str | None:
+    """The activation that a layer is, as an option of another layer."""
+    if isinstance(spec, L.Activation):
+        return spec.activation
+    if isinstance(spec, L.Softmax):
+        return "softmax" if spec.axis == -1 else None
+    return "relu" if spec == L.Relu() else "elu" if spec == L.Elu() else None
+
+
+def compared(a: Model, mine: str, b: Model, other: str) -> tuple[str, str, str]:
+    """The nodes at which two paired layers can be compared: node of a, node of b, form.
+
+    A layer that has its activation inside is held against one and the activation after it.
+    """
+    own, theirs = inside(a.node(mine)), inside(b.node(other))
+    if own is None or theirs is None or (own == "linear") == (theirs == "linear"):
+        return mine, other, ""
+    if theirs == "linear":
+        last = whole(b, other)[1]
+        return (mine, last, "") if last != other else (mine, other, "linear")
+    return whole(a, mine)[1], other, ""

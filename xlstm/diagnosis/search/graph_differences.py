@@ -11,7 +11,7 @@ from xlstm.diagnosis.hypothesis.altered_model import Layer
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, SuspectLayer, pieces
 from xlstm.diagnosis.mistakes.layers.activations import cause_of, optioned
 from xlstm.diagnosis.pairing.names import Naming
-from xlstm.diagnosis.search.separate_activations import inside, whole
+from xlstm.diagnosis.search.checkpoints import inside, whole
 from xlstm.frameworks.recording import LayerRecord
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.layers import Bidirectional, LayerSpec, Softmax

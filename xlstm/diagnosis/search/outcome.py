@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, start
+from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, layers_of, run, start
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
+from xlstm.diagnosis.mistakes.layers.options import SCALED_ROWS
+from xlstm.diagnosis.mistakes.table import MOVED, hypotheses
+from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.search import Checkpoint, Explained
 from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.tolerance import Gap, allowed, gap_of
 from xlstm.ir.graph import Model
+from xlstm.ir.layers import Embedding
 from xlstm.ir.types import Array
 
 Granted = list[tuple[Hypothesis, float]]
@@ -72,3 +77,86 @@ def same(
     bounds = allowed(model, layers, values, model.outputs, dtype, wanted)
     gaps = [gap_of(y, b, dtype) for y, b in zip(outputs, bounds, strict=True)]
     return max(gaps, key=lambda gap: (not gap.same, gap.ratio))
+
+
+def simplest(case: DiagnosisState, best: Outcome, naming: Naming) -> Outcome:
+    """The outcome without what is not needed, and with one mistake for two where one does."""
+    if not best.final.same:
+        return best
+    best = _needed(case, best)
+    for change in (_moved_activation, _scaled_rows):
+        best = change(case, best, naming)
+    return _without_idle_masks(case, best)
+
+
+def _every(best: Outcome) -> list[Hypothesis]:
+    return [hypothesis for one in best.explained for hypothesis in one.found]
+
+
+def _needed(case: DiagnosisState, best: Outcome) -> Outcome:
+    """An outcome without mistakes that cancel: the outputs agree without all of them alike.
+
+    One mistake that changes no output is hidden by the inputs, and was seen further inside.
+    """
+    every = _every(best)
+    for two in combinations(every, 2):
+        if agrees(case, best, without(every, *two)) and not any(
+            agrees(case, best, without(every, one)) for one in two
+        ):
+            kept = [replace(one, found=without(one.found, *two)) for one in best.explained]
+            return _needed(case, replace(best, explained=kept))
+    return best
+
+
+def _moved_activation(case: DiagnosisState, best: Outcome, naming: Naming) -> Outcome:
+    """An outcome in which an activation that moved is one mistake: not one more, and one lost."""
+    every = _every(best)
+    more = [h for h in every if h.cause == "extra-activation"]
+    lost = [h for h in every if h.cause == "activation"]
+    for first, second in product(more, lost):
+        node = case.a.node(second.layer)
+        for whole in hypotheses(case.a, best.plan.layers, [node], naming, MOVED):
+            if agrees(case, best, [*without(every, first, second), whole]):
+                left = [replace(one, found=without(one.found, first)) for one in best.explained]
+                return replace(best, explained=_exchanged(left, second, whole))
+    return best
+
+
+def _scaled_rows(case: DiagnosisState, best: Outcome, naming: Naming) -> Outcome:
+    """An outcome in which the rows of an embedding are scaled: not the kernel that reads them."""
+    every = _every(best)
+    for hypothesis in (h for h in every if h.cause == "scaled-weights"):
+        node = case.a.node(hypothesis.layer)
+        first = case.a.node(node.inputs[0].node)
+        if hypothesis.layer not in naming.equal or not isinstance(first.spec, Embedding):
+            continue
+        for other in hypotheses(case.a, best.plan.layers, [first], naming, SCALED_ROWS):
+            if agrees(case, best, [*without(every, hypothesis), other]):
+                return replace(best, explained=_exchanged(best.explained, hypothesis, other))
+    return best
+
+
+def _without_idle_masks(case: DiagnosisState, best: Outcome) -> Outcome:
+    """An outcome without masks that only another mistake brings to light.
+
+    A packed sequence is right where the padding is at its end, and stays so.
+    """
+    every = _every(best)
+    idle = [h for h in every if h.cause == "mask-ignored" and len(every) > 1]
+    given, layers = start(case.a, case.inputs), layers_of(case.a)
+    own = run(case.a, layers, given) if idle else {}
+    outputs = [own[edge] for edge in case.a.outputs] if idle else []
+    idle = [
+        h
+        for h in idle
+        if same(case.a, {**layers, **h.layers}, given, outputs, best.plan.dtype).same
+    ]
+    kept = [replace(one, found=without(one.found, *idle)) for one in best.explained]
+    return replace(best, explained=kept) if idle else best
+
+
+def _exchanged(explained: Sequence[Explained], old: Hypothesis, new: Hypothesis) -> list[Explained]:
+    """The explanation, with one hypothesis in another one's place."""
+    return [
+        replace(one, found=tuple(new if h is old else h for h in one.found)) for one in explained
+    ]

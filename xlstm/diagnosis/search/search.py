@@ -10,12 +10,10 @@ import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Layer, Layers, Values, before, run, untouched
 from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Mistake, pieces
-from xlstm.diagnosis.mistakes.layers.embeddings import seen_rows
-from xlstm.diagnosis.mistakes.layers.scaled_outputs import fitted
 from xlstm.diagnosis.mistakes.table import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosis.pairing.names import Naming
-from xlstm.diagnosis.search import fitted_input
 from xlstm.diagnosis.search.effort import Effort
+from xlstm.diagnosis.search.fitted import fitted_inputs, fitted_outputs, readers, seen_rows
 from xlstm.diagnosis.suspect.module_facts import Facts, contradicts
 from xlstm.diagnosis.tolerance import Gap, allowed, apart, gap_of
 from xlstm.ir.graph import Edge, Model, Node
@@ -207,13 +205,13 @@ class Search:
         layer, found = self.layers[node.owner], []
         if node.inputs and node.inputs[0] in current:
             found = [*seen_rows(node, layer, current[node.inputs[0]], other, self.dtype)]
-        return trial.best(_single([*found, *fitted(node, layer, mine, other)]), current)
+        return trial.best(_single([*found, *fitted_outputs(node, layer, mine, other)]), current)
 
     def _of_input(self, trial: _Trial, inside: list[Node], current: Values) -> Found | None:
         """A factor and a summand of an input of the model's."""
-        for node in fitted_input.readers(self.model, inside):
+        for node in readers(self.model, inside):
             layer, x = self.layers[node.owner], current[node.inputs[0]]
-            found = fitted_input.fitted(node, layer, x, partial(trial.gap, node.owner, current))
+            found = fitted_inputs(node, layer, x, partial(trial.gap, node.owner, current))
             best = trial.best(_single(found), current)
             if best is not None:
                 return best

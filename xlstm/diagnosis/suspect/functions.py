@@ -14,8 +14,7 @@ import numpy as np
 
 from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosis.suspect.models import Suspect, of_function
-from xlstm.diagnosis.suspect.output_facts import SAME, amiss, unlike
-from xlstm.diagnosis.suspect.runs import attempt, between, repeated
+from xlstm.diagnosis.suspect.runs import SAME, amiss, attempt, between, repeated, unlike
 from xlstm.diagnosis.tolerance import Gap, gap_of
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry

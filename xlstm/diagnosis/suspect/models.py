@@ -1,8 +1,15 @@
-"""The suspect: whatever the user has, as far as it can be read, run and watched."""
+"""A suspect that does not return: a line that says so, for it runs in the caller's own process.
+
+No limit ends it. A slow suspect may be a right one, its speed says nothing about it, and only a
+process of its own could be ended, which most live models cannot be sent to.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.suspect.slow import waited
 from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays.named_arrays import read_arrays
 from xlstm.frameworks import registry
@@ -19,6 +25,37 @@ from xlstm.frameworks.recording import RunRecord, form_of
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
 from xlstm.reading.load import load
+
+PATIENCE = 30.0
+"""Seconds of one call of a suspect until a line is written."""
+
+
+def tell(line: str) -> None:
+    """Writes a line where the user sees it, whatever the suspect does."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def waited(what: str) -> Iterator[None]:
+    """Says on stderr that `what` has not returned yet, and notes it on the user's interrupt.
+
+    >>> with waited("b"):
+    ...     pass
+    """
+    said = f"{what} has not returned"
+    line = f"xlstm: {said} for {PATIENCE:g} s. No cause is looked for before it does. "
+    timer = threading.Timer(PATIENCE, lambda: tell(f"{line}Interrupt it (Ctrl-C) if it hangs."))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(f"{said}: it was interrupted. Look in it for a loop that does not end.")
+        raise
+    finally:
+        timer.cancel()
+
 
 Run = Callable[..., RunRecord]
 """(inputs, dtype, quiet=..., seed=...) -> what came out."""

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from xlstm.diagnosis.pairing.tensors import pair_arrays
 from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import DiagnosisState
-from xlstm.diagnosis.suspect.models import Suspect
-from xlstm.diagnosis.suspect.slow import waited
-from xlstm.diagnosis.suspect.unsteady_layer import Look, by_weights, nowhere
+from xlstm.diagnosis.suspect.models import Suspect, waited
 from xlstm.diagnosis.tolerance import apart
-from xlstm.frameworks.recording import RunRecord
+from xlstm.frameworks.recording import LayerRecord, RunRecord
 from xlstm.ir.graph import Model, row_numbers
+from xlstm.ir.layers import Bidirectional, Dropout, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference import run
+from xlstm.verification.run import output_names
+
+
+class Unsteady(NamedTuple):
+    """The truth's layer that stands for the first one to differ, and a sentence about it."""
+
+    layer: str = ""
+    text: str = ""
+
+
+Look = Callable[[RunRecord, RunRecord], Unsteady]
+"""Compares two runs of the same suspect on the same inputs."""
+
+
+def nowhere(_one: RunRecord, _other: RunRecord) -> Unsteady:
+    """No layer: nothing is known of a suspect but its outputs."""
+    return Unsteady()
 
 
 def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:
@@ -207,3 +224,146 @@ def told(case: DiagnosisState, read: Model) -> tuple[list[Array], str]:
         return run(read, case.inputs)[: len(read.outputs)], ""
     except Exception as error:  # another shape of input, say
         return [], _said(error)
+
+
+def by_weights(case: DiagnosisState) -> Look:
+    """A comparison that knows the truth's layers by the paths of their weights."""
+
+    def look(one: RunRecord, other: RunRecord) -> Unsteady:
+        arrays = case.b.arrays
+        if not arrays or not one.gave:
+            return Unsteady()
+        paired = pair_arrays(case.a, arrays, [case.b.adapter] if case.b.adapter else None)
+        owners = {path: owner for owner, path in {**paired.paths, **paired.modules}.items()}
+        second = {gave.name: gave for gave in other.gave}
+        for gave in one.gave:
+            again = second.get(gave.name)
+            if gave.name in owners and again is not None and _differ(gave, again):
+                layer = _after_dropout(case.a, owners[gave.name], gave, again)
+                return Unsteady(layer, _first_gap(gave, again))
+        return Unsteady()
+
+    return look
+
+
+def _after_dropout(model: Model, owner: str, one: LayerRecord, other: LayerRecord) -> str:
+    """A layer, or the truth's own Dropout right before it where what it reads differs."""
+    edges = model.node(owner).inputs
+    before = model.node(edges[0].node) if edges else None
+    x, y = one.read, other.read
+    same = x is not None and y is not None and np.array_equal(x, y, equal_nan=True)
+    return owner if same or not before or not isinstance(before.spec, Dropout) else before.name
+
+
+def _differ(one: LayerRecord, other: LayerRecord) -> bool:
+    return not np.array_equal(one.output, other.output, equal_nan=True)
+
+
+def _first_gap(one: LayerRecord, other: LayerRecord) -> str:
+    """The layer from which on runs differ, and the look of dropout where it has that."""
+    x, y = one.read, other.read
+    if x is None or y is None or x.shape != y.shape:
+        return f"They differ from {one.name} on."
+    if np.array_equal(x, y, equal_nan=True):
+        return f"They differ from {one.name} on, though it is given the same numbers."
+    if not _dropped(x, y):
+        return f"They differ before {one.name}: it is given other numbers in each run."
+    share = float((x == 0).mean())
+    text = f"They differ before {one.name}: {share:.0%} of the numbers that it is given are zeros,"
+    return f"{text} others in each run, as dropout makes them."
+
+
+def _dropped(x: Array, y: Array) -> bool:
+    """True where two arrays are equal but for numbers that are zeros in one of them."""
+    apart = x != y
+    return bool((np.minimum(np.abs(x), np.abs(y))[apart] == 0).all())
+
+
+SAME = "Return the same outputs."
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
+
+def glanced(case: DiagnosisState, outputs: list[Array], gave: RunRecord | None) -> list[Array]:
+    """As many outputs as the truth has; none where nothing is left to look for."""
+    truth = [np.asarray(y) for y in run(case.a, case.inputs)][: len(case.a.outputs)]
+    outputs = _counted(case, outputs, truth, "" if gave is None else gave.form or "")
+    if wrong := unlike(outputs, truth):
+        found(case, "outputs", wrong, SAME)
+        return []
+    if gave is not None and gave.form is not None and not case.findings:
+        _packed(case, gave.form, len(outputs))
+    names = output_names(case.a) if len(truth) > 1 else [""]
+    for name, y, want in zip(names, outputs, truth, strict=False):
+        for cause, text in amiss(y, want, f"output {name}".strip()):
+            case.seen.setdefault(cause, text)
+    return outputs
+
+
+def found(case: DiagnosisState, cause: str, text: str, fix: str) -> None:
+    """Writes down what is seen as a finding: nothing explains it further."""
+    case.findings.append(Finding("", None, "", cause, text, fix, float("inf")))
+
+
+def unlike(outputs: Sequence[Array], truth: Sequence[Array]) -> str:
+    """The sentence for numbers of another kind than the truth's; "" where there are none."""
+    kinds = [f"dtype {y.dtype}" for y in outputs if np.iscomplexobj(y)]
+    if kinds:
+        return f"b gives complex numbers ({', '.join(dict.fromkeys(kinds))}), a gives real ones."
+    for y, want in zip(outputs, truth, strict=False):
+        if y.dtype.kind in "biu" and want.dtype.kind != "b" and _fractions(want):
+            word = "True and False" if y.dtype.kind == "b" else "whole numbers"
+            return f"b gives {word} (dtype {y.dtype}), a gives fractions."
+    return ""
+
+
+def _fractions(y: Array) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool((y[np.isfinite(y)] % 1 != 0).any())
+
+
+def amiss(y: Array, want: Array, output: str) -> list[tuple[str, str]]:
+    """Cause and sentence for another shape, or for NaN that the truth has not."""
+    if y.shape != want.shape:
+        return [("shape", f"b's {output} has shape {y.shape}, a's has {want.shape}.")]
+    bad = ~np.isfinite(np.asarray(y, np.float64)) & np.isfinite(np.asarray(want, np.float64))
+    if not bad.any():
+        return []
+    step = f", first at step {int(np.argwhere(bad)[:, 1].min())}" if y.ndim > 2 else ""
+    much = f"{int(bad.sum())} of {y.size} numbers of its {output}{step}"
+    return [("nan", f"b gives NaN or infinity in {much}; a gives none there.")]
+
+
+def _counted(
+    case: DiagnosisState, outputs: list[Array], truth: list[Array], form: str
+) -> list[Array]:
+    """The outputs to compare; a finding where others follow that are no states."""
+    want = len(truth)
+    specs: list[Any] = [node.spec for node in case.a.layers]
+    stateful = [spec for spec in specs if isinstance(spec, (Recurrent, Bidirectional))]
+    sizes = {shape[-1] for spec in stateful for shape in spec.state_shapes()}
+    states = all(y.ndim > 1 and y.shape[-1] in sizes for y in outputs[want:])
+    kept = outputs[:want]
+    if want == 1 < len(outputs):
+        # of several outputs the one that is nearest is meant, and the first of equals
+        alike = [y for y in outputs if y.shape == truth[0].shape and y.dtype.kind != "c"]
+        kept = [min(alike, key=lambda y: apart(truth[0], y))] if alike else kept
+        states &= kept[0] is outputs[0]
+    if len(outputs) < want or not states:
+        how = f" ({form})" if form else ""
+        text = f"a has {want} output{'s' * (want > 1)} and b gives {len(outputs)}{how}."
+        if len(outputs) > want == 1:
+            place = next(n for n, y in enumerate(outputs) if y is kept[0])
+            text += f" The {ORDINALS[place]} is compared." if place < len(ORDINALS) else ""
+        found(case, "outputs", text, SAME)
+    return kept if len(outputs) >= want else []
+
+
+def _packed(case: DiagnosisState, form: str, count: int) -> None:
+    """A note where outputs of the right number come in another container."""
+    own = f"a dict ({', '.join(map(str, case.a.keys))})" if case.a.keys else ""
+    lone = "the array itself" if count == 1 else f"{count} arrays"
+    alike = form == own if own or form.startswith("a dict") else count > 1 or " of 1" not in form
+    if not alike:
+        text = f"b gives {form or lone}, a gives {own or lone}; the numbers in it are compared."
+        case.notes.append(Finding("", None, "", "outputs", text))

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Formula
+from xlstm.diagnosis.hypothesis.altered_model import Call, Formula, Whole
 from xlstm.diagnosis.hypothesis.hypothesis import (
     AlteredLayer,
     Mistake,
     SuspectLayer,
+    called,
     parts,
     pieces,
+    with_options,
     with_tensors,
 )
+from xlstm.diagnosis.mistakes.layers.layer_order import Reordered, plain
 from xlstm.errors import XlstmError
+from xlstm.ir import layers as L
 from xlstm.ir.activation_names import ACTIVATIONS
-from xlstm.ir.layers import (
-    GRU,
-    Activation,
-    BatchNorm,
-    Elu,
-    LayerSpec,
-    Relu,
-    Softmax,
-    TimeDistributed,
-)
+from xlstm.ir.graph import Edge
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
+from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
 HARD = ("hard_sigmoid", "hard_sigmoid_keras2")
@@ -56,17 +52,6 @@ def words(activation: str) -> str:
     return WORDS.get(activation, activation)
 
 
-def with_options(spec: LayerSpec, **options: Any) -> LayerSpec | None:
-    """A spec with other options, None where it has none of that name or refuses the value."""
-    known = {field.name for field in fields(spec)}
-    if not options.keys() <= known or all(getattr(spec, k) == v for k, v in options.items()):
-        return None
-    try:
-        return replace(spec, **options)
-    except XlstmError:
-        return None
-
-
 COMMON = ("linear", "tanh", "sigmoid", "relu", "softmax", *HARD, *GELU)
 """Activations that are worth a try together with other mistakes."""
 
@@ -87,9 +72,13 @@ def optioned(site: SuspectLayer, text: str, fix: str, **options: Any) -> Iterato
         was = {name: getattr(specs[0], name) for name in options}
         shown = {f"was_{name}": words(str(value)) for name, value in was.items()}
         own = text.format(**shown)
-        say = site.said(f"{own}{where}.", fix.format(**shown))
-        layer = replace(site.layer, spec=spec)
-        yield AlteredLayer(layer, say, f"{options}{where}", rare=rare or bool(where))
+        yield site.altered(
+            f"{own}{where}.",
+            fix.format(**shown),
+            f"{options}{where}",
+            rare=rare or bool(where),
+            spec=spec,
+        )
 
 
 def cause_of(old: str, new: str, gates: bool) -> str:
@@ -122,7 +111,7 @@ def _formula(site: SuspectLayer, use: str, formula: Formula, text: str, fix: str
     return AlteredLayer(layer, site.said(text, fix), f"formula {use} {text}", rare=True)
 
 
-PLAIN = (Relu, Elu, Softmax)
+PLAIN = (L.Relu, L.Elu, L.Softmax)
 """Layers that are activations with numbers of their own."""
 
 
@@ -130,8 +119,7 @@ def other_functions(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another activation in the place of a layer that is one."""
     for new in ACTIVATIONS if isinstance(site.spec, PLAIN) else ():
         text = f"Your activation is {words(new)}; a has {site.spec.kind}."
-        layer = replace(site.layer, spec=Activation(new))
-        yield AlteredLayer(layer, site.said(text, "Use a's."), text, rare=new not in COMMON)
+        yield site.altered(text, "Use a's.", rare=new not in COMMON, spec=L.Activation(new))
 
 
 UNCLIPPED: dict[str, Formula] = {
@@ -168,7 +156,7 @@ def _has_cell(site: SuspectLayer) -> bool:
 
 def reset_after(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """GRU's reset gate on the other side of the product."""
-    specs = [s for s in pieces(site.spec)[0].specs if isinstance(s, GRU)]
+    specs = [s for s in pieces(site.spec)[0].specs if isinstance(s, L.GRU)]
     if specs:
         other = not specs[0].reset_after
         when = "after" if other else "before"
@@ -180,7 +168,7 @@ def update_gate(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """GRU's z for 1 - z: the sigmoid of -x, and both hard ones, is 1 minus that of x."""
     found = {}
     for part in parts(site.spec):
-        if isinstance(part.spec, GRU) and part.spec.gate_activation in GATES:
+        if isinstance(part.spec, L.GRU) and part.spec.gate_activation in GATES:
             z = part.kind.gates.index("z")
             for tensor in part.kind.tensors:
                 hub = site.layer.weights.get(part.before + tensor)
@@ -243,9 +231,9 @@ def _below(slope: float, x: Array) -> Array:
     return np.where(x > 0, x, x.dtype.type(slope) * x)
 
 
-def _batch_norm(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+def _batch_norm(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """With the mean and variance of the batch itself, as in training."""
-    own: Any = spec.layer if isinstance(spec, TimeDistributed) else spec
+    own: Any = spec.layer if isinstance(spec, L.TimeDistributed) else spec
     (x,) = inputs
     axes = tuple(range(x.ndim - 1))
     y = (x - x.mean(axis=axes)) / np.sqrt(x.var(axis=axes) + x.dtype.type(own.epsilon))
@@ -256,10 +244,14 @@ def _batch_norm(spec: LayerSpec, inputs: list[Array], context: Context) -> list[
 def batchnorm_mode(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """BatchNorm with the statistics of the batch."""
     spec = pieces(site.spec)[0].specs[0]
-    if isinstance(spec, BatchNorm) and site.layer.call is not _batch_norm:
+    if isinstance(spec, L.BatchNorm) and site.layer.call is not _batch_norm:
         text = "Your BatchNorm is in training mode: it uses the mean and variance of the batch."
-        say = site.said(text, "Call .eval() (training=False) before you compare.")
-        yield AlteredLayer(replace(site.layer, call=_batch_norm), say, "batchnorm-mode")
+        yield site.altered(
+            text,
+            "Call .eval() (training=False) before you compare.",
+            "batchnorm-mode",
+            call=_batch_norm,
+        )
 
 
 MOMENTS = ("momentum",)
@@ -285,3 +277,187 @@ LATER = (
     Mistake("activation", other_functions),
 )
 """The rest: they come after mistakes in weights and options."""
+
+
+SOFT = ("softmax", "log_softmax")
+"""Activations that run over an axis."""
+
+
+def _bare(spec: L.LayerSpec) -> L.LayerSpec:
+    """A layer without its activation."""
+    if isinstance(spec, L.TimeDistributed):
+        return replace(spec, layer=_bare(spec.layer))
+    own: Any = spec
+    return (
+        L.Activation("linear") if isinstance(spec, L.Softmax) else replace(own, activation="linear")
+    )
+
+
+def _over(name: str, axis: int) -> Call:
+    """A layer whose softmax runs over another axis of a batch."""
+
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        y, *more = forward(_bare(spec), inputs, context)
+        return [np.moveaxis(FUNCTIONS[name](np.moveaxis(y, axis, -1)), -1, axis), *more]
+
+    return Whole(call)
+
+
+def _axis_of(site: SuspectLayer) -> tuple[str, int]:
+    """The softmax of a layer and the axis of a batch that it runs over; "" where it has none."""
+    axes = len(site.node.shape) + 1
+    spec: Any = site.spec
+    if isinstance(spec, L.Softmax):
+        inner = axes - isinstance(site.node.spec, L.TimeDistributed)
+        return "softmax", axes - inner + spec.axis % (inner - 1) + 1
+    name = getattr(spec, "activation", "")
+    alone = name in SOFT and not isinstance(spec, (L.Recurrent, L.Bidirectional))
+    return name if alone else "", axes - 1
+
+
+def softmax_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A softmax over the batch, over time, or over another axis that is not a's."""
+    name, own = _axis_of(site)
+    axes = len(site.node.shape) + 1
+    for axis in range(axes) if name and site.layer.call is forward else ():
+        if axis != own:
+            text = f"Your {name} runs over axis {axis}{_which(axis, axes)}; "
+            text += f"a's runs over axis {own}{_which(own, axes)}."
+            fix = f"Set dim={-1 if own == axes - 1 else own} (without a dim PyTorch takes axis 0 "
+            yield site.altered(
+                text,
+                f"{fix}of three axes, axis 1 of two).",
+                f"softmax-axis {axis - axes}",
+                call=_over(name, axis),
+            )
+
+
+def _which(axis: int, axes: int) -> str:
+    """An axis in words."""
+    if axis == 0:
+        return ", the batch"
+    return ", the units" if axis == axes - 1 else (", time" if axes == 3 else "")
+
+
+def _then(name: str) -> Call:
+    """A layer whose output an activation is applied to."""
+
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        found = forward(spec, inputs, context)
+        own = spec.layer if isinstance(spec, L.TimeDistributed) else spec
+        outputs = 2 if isinstance(own, L.Bidirectional) and own.merge == "none" else 1
+        return [*(FUNCTIONS[name](y) for y in found[:outputs]), *found[outputs:]]
+
+    return Whole(call)
+
+
+def outside(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A recurrent layer's activation applied to what the framework's own layer gives."""
+    if not isinstance(site.spec, (L.Recurrent, L.Bidirectional)) or site.layer.call is not forward:
+        return
+    piece = pieces(site.spec)[0]
+    first: Any = piece.specs[0]
+    gates = getattr(first, "gate_activation", "")
+    choices = [{"activation": "tanh"}]
+    choices += [{"activation": "tanh", "gate_activation": "sigmoid"}] if gates != "sigmoid" else []
+    for options in choices if first.activation not in ("tanh", "linear") else ():
+        specs = [with_options(spec, **options) for spec in piece.specs]
+        if None in specs:
+            continue
+        act = words(first.activation)
+        text = f"{act} is applied to your layer's output, and tanh inside it"
+        text += " (its gates are sigmoid)" if len(options) > 1 else ""
+        text += f"; a applies {act} inside, in every step"
+        text += f" (its gates are {words(gates)})." if len(options) > 1 else "."
+        fix = f"Compute {act} inside a cell of your own, as `xlstm.port` writes it: PyTorch's own "
+        yield site.altered(
+            text[:1].upper() + text[1:],
+            f"{fix}layers cannot.",
+            f"outside {options}",
+            spec=piece.rebuild(specs),
+            call=_then(first.activation),
+        )
+
+
+def _between(site: SuspectLayer) -> str:
+    """The layer that alone reads another one's output, in words."""
+    readers = site.model.readers(Edge(site.node.name))
+    alone = len(readers) == 1 and Edge(site.node.name) not in site.model.returned
+    return f", between it and {readers[0].name}" if alone else ""
+
+
+LIKELY = ("relu", "tanh", "sigmoid", "softmax")
+"""Activations that are worth a try after a layer together with other mistakes."""
+
+
+def extra(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """One more activation after a layer that is not linear."""
+    own = getattr(pieces(site.spec)[0].specs[0], "activation", "")
+    around = isinstance(site.spec, (L.Recurrent, L.Bidirectional))
+    linear = own == "linear" and not around  # there it is another activation
+    some = parts(site.spec) or isinstance(site.spec, (L.Activation, *PLAIN))
+    for name in ACTIVATIONS[1:] if some and not linear and site.layer.call is forward else ():
+        text = f"{words(name)} is applied to the output of your {site.node.name}"
+        text += f", after its own {words(own)}" if own and not around else ""
+        text += _between(site)
+        yield site.altered(
+            f"{text[:1].upper()}{text[1:]}; a has no such step.",
+            "Leave it out.",
+            f"extra {name}",
+            rare=name not in LIKELY,
+            call=_then(name),
+        )
+
+
+SOFTMAX = (Mistake("softmax-axis", softmax_axes),)
+
+AFTER = (
+    Mistake("activation-outside", outside),
+    Mistake("extra-activation", extra),
+)
+"""Activations after a layer."""
+
+
+LAYERS = (L.Dense, L.Conv, L.DepthwiseConv)
+"""Layers with an activation of their output, which is easily put around their input."""
+
+
+def _before(name: str) -> Call:
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        if own.activation == "linear":
+            raise ValueError("seen without its activation")
+        return forward(replace(own, activation="linear"), [FUNCTIONS[name](inputs[0])], context)
+
+    return call
+
+
+def own_activation(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A layer's activation that its input goes through, and its output does not."""
+    spec, name = site.spec, site.node.name
+    if not isinstance(spec, LAYERS) or spec.activation == "linear":
+        return
+    if site.layer.call is forward and len(site.node.inputs) == 1:
+        act = words(spec.activation)
+        text = f"The activation of your {name}, {act}, is applied before the layer, to its input;"
+        call, fix = _before(spec.activation), f"Apply {act} to the output of {name}."
+        yield called(site, call, f"{text} a applies it after.", fix)
+
+
+def layer_after(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A layer that is an activation, and comes before the layer that it follows."""
+    node, model = site.node, site.model
+    if not isinstance(site.spec, (L.Activation, *PLAIN)) or len(node.inputs) != 1:
+        return
+    before = model.node(node.inputs[0].node)
+    spec = before.spec.layer if isinstance(before.spec, L.TimeDistributed) else before.spec
+    if isinstance(spec, LAYERS) and len(before.inputs) == 1 and before.mask is None:
+        text = f"Your activation {node.name} is applied before {before.name}; a applies it after."
+        order = Reordered((before.inputs[0],), lambda own, x: plain(model, before, own(x)))
+        yield called(site, order, text, f"Put {node.name} after {before.name}.")
+
+
+MOVED = (
+    Mistake("activation-place", own_activation),
+    Mistake("activation-place", layer_after),
+)

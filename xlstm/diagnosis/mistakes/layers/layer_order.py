@@ -11,24 +11,14 @@ import numpy as np
 from xlstm.diagnosis.hypothesis.altered_model import Call
 from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.layers import (
-    Activation,
-    BatchNorm,
-    Conv,
-    Dense,
-    DepthwiseConv,
-    Dropout,
-    LayerNorm,
-    LayerSpec,
-    Recurrent,
-)
 from xlstm.ir.types import Array, Shape
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
-NORMS = (BatchNorm, LayerNorm)
+NORMS = (L.BatchNorm, L.LayerNorm)
 
 
 def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -41,7 +31,7 @@ def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
 
 
-def plain(model: Model, node: Node, x: Array, spec: LayerSpec | None = None) -> Array:
+def plain(model: Model, node: Node, x: Array, spec: L.LayerSpec | None = None) -> Array:
     """The output of a layer of the truth for one array."""
     own = model.weights.get(node.owner, {})
     weights = {name: a.astype(x.dtype, copy=False) for name, a in own.items()}
@@ -60,7 +50,7 @@ class Reordered:
     also: tuple[Edge, ...]
     order: Callable[[Callable[[Array], Array], Array], Array]
 
-    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """The output alone."""
         return [self.order(lambda x: forward(spec, [x], context)[0], inputs[-1])]
 
@@ -79,11 +69,15 @@ def orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
             text = f"Your {before.name} comes after {node.name}, not before it."
             order = Reordered(also, lambda own, x: plain(model, before, own(x)))
             yield called(site, order, text, f"Put {before.name} before {node.name}.")
-    elif isinstance(spec, NORMS) and isinstance(one, Activation):
+    elif isinstance(spec, NORMS) and isinstance(one, L.Activation):
         text = f"Your {node.name} comes before {before.name}, not after it."
         order = Reordered(also, lambda own, x: plain(model, before, own(x)))
         yield called(site, order, text, f"Put {node.name} after {before.name}.")
-    elif isinstance(spec, NORMS) and isinstance(one, (Dense, Conv)) and one.activation != "linear":
+    elif (
+        isinstance(spec, NORMS)
+        and isinstance(one, (L.Dense, L.Conv))
+        and one.activation != "linear"
+    ):
         bare: Any = replace(one, activation="linear")
         act = FUNCTIONS[one.activation]
         text = f"Your {node.name} comes before the {one.activation} of {before.name}, not after it."
@@ -100,8 +94,8 @@ def _over(axes: tuple[int, ...], ddof: int = 0, floor: float = 1) -> Call:
         floor: what epsilon is multiplied by.
     """
 
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        assert isinstance(spec, LayerNorm)
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        assert isinstance(spec, L.LayerNorm)
         x = inputs[0]
         spread = x.var(axis=axes, keepdims=True, ddof=ddof) + x.dtype.type(floor * spec.epsilon)
         y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(spread)
@@ -122,7 +116,7 @@ SPREADS = (
 
 def norm_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A LayerNorm whose mean is over the batch, time, or all axes of a sample."""
-    if not isinstance(site.spec, LayerNorm) or site.spec.groups:
+    if not isinstance(site.spec, L.LayerNorm) or site.spec.groups:
         return
     count = len(site.node.shape)
     options = [
@@ -176,7 +170,7 @@ FOLDS: tuple[tuple[Fold, str, str], ...] = (
 
 
 def _folded(fold: Fold) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
         (x,) = inputs
         weights, one = context.weights, np.ones_like(context.weights["mean"])
@@ -190,12 +184,12 @@ def _folded(fold: Fold) -> Call:
 
 def folds(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A BatchNorm of another formula."""
-    if isinstance(site.spec, BatchNorm) and site.layer.call is forward:
+    if isinstance(site.spec, L.BatchNorm) and site.layer.call is forward:
         for fold, text, fix in FOLDS:
-            yield called(site, _folded(fold), text, fix)._replace(rare=True)
+            yield called(site, _folded(fold), text, fix, rare=True)
 
 
-def _shape(site: SuspectLayer, spec: LayerSpec) -> Shape:
+def _shape(site: SuspectLayer, spec: L.LayerSpec) -> Shape:
     """The shape of a layer's first output, as another spec has it."""
     return spec.output_shapes(site.model.shape(site.node.inputs[0]))[0]
 
@@ -206,7 +200,7 @@ def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not parts(site.spec) or len(node.inputs) != 1 or node.states or node.mask is not None:
         return
     before = model.node(node.inputs[0].node)
-    while isinstance(before.spec, Dropout):
+    while isinstance(before.spec, L.Dropout):
         before = model.node(before.inputs[0].node)
     if type(before.spec) is not type(node.spec) or len(before.inputs) != 1 or before.states:
         return
@@ -229,30 +223,30 @@ def twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
     node = site.node
     if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
         return
-    every = whole(site.spec) if isinstance(site.spec, Recurrent) else site.spec
+    every = whole(site.spec) if isinstance(site.spec, L.Recurrent) else site.spec
     if _shape(site, every) == site.model.shape(node.inputs[0]) and site.layer.call is forward:
 
-        def again(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-            first = whole(spec) if isinstance(spec, Recurrent) else spec
+        def again(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+            first = whole(spec) if isinstance(spec, L.Recurrent) else spec
             return forward(spec, forward(first, inputs, context)[:1], context)
 
         text = f"Your model applies {node.name} twice: its output goes through it again."
-        yield called(site, again, text, "Apply it once.")._replace(rare=True)
+        yield called(site, again, text, "Apply it once.", rare=True)
 
 
 def causal(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A causal convolution that is padded at its end, or reads time from its end."""
     spec: Any = site.spec
-    if not isinstance(spec, (Conv, DepthwiseConv)) or spec.padding != "causal":
+    if not isinstance(spec, (L.Conv, L.DepthwiseConv)) or spec.padding != "causal":
         return
     more = (spec.window[0] - 1) * spec.dilation[0]
 
-    def ahead(own: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    def ahead(own: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         x = inputs[0]
         wide = np.concatenate([x, np.zeros_like(x[:, :1]).repeat(more, axis=1)], axis=1)
         return [forward(own, [wide], context)[0][:, more:]]
 
-    def turned(own: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    def turned(own: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return [forward(own, [inputs[0][:, ::-1]], context)[0][:, ::-1]]
 
     fix = f"Pad {more} zeros before the first step."

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
+from xlstm.diagnosis.hypothesis.altered_model import Call, times, with_input, with_output
 from xlstm.diagnosis.hypothesis.hypothesis import (
     AlteredLayer,
     Mistake,
     SuspectLayer,
+    called,
     parts,
     pieces,
     with_tensors,
 )
 from xlstm.diagnosis.mistakes.layers.activations import optioned
-from xlstm.ir.layers import (
-    Activation,
-    Concatenate,
-    Conv,
-    ConvTranspose,
-    Dense,
-    DepthwiseConv,
-    Embedding,
-    Flatten,
-    GlobalPool,
-    LayerNorm,
-    LayerSpec,
-    Merge,
-    Pool,
-    RepeatVector,
-    Reshape,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
@@ -50,7 +37,7 @@ def _first(x: Array) -> Array:
     return np.moveaxis(x, -1, 1)
 
 
-def _reshaped_first(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+def _reshaped_first(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """The result filled channels first."""
     (y,) = forward(spec, inputs, context)
     return [np.moveaxis(y.reshape(len(y), y.shape[-1], *y.shape[1:-1]), 1, -1)]
@@ -67,19 +54,19 @@ def _for_windows(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield _as_called(site, _before(_as_if_first), text, "Use x.movedim(-1, 1).")
 
 
-WINDOWS = (Conv, ConvTranspose, DepthwiseConv, Pool, GlobalPool)
+WINDOWS = (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.Pool, L.GlobalPool)
 
 
 def channels_order(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Numbers flattened or reshaped channels first."""
     yield from _for_windows(site)
     own = site.spec
-    if not isinstance(own, (Flatten, Reshape)) or site.layer.call is not forward:
+    if not isinstance(own, (L.Flatten, L.Reshape)) or site.layer.call is not forward:
         return
     text = "Your numbers are flattened channels first; a flattens them channels last."
     fix = "Move the channels to the last axis first, as in x.movedim(1, -1).flatten(1)."
     yield _as_called(site, _before(_first), text, fix)
-    if isinstance(own, Reshape) and len(own.shape) > 1:
+    if isinstance(own, L.Reshape) and len(own.shape) > 1:
         text = "Your numbers are laid out channels first after the reshape; a's channels last."
         yield _as_called(site, _reshaped_first, text, fix)
 
@@ -91,7 +78,7 @@ def _as_called(site: SuspectLayer, call: Call, text: str, fix: str) -> AlteredLa
 def offsets(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Row numbers one too high or too low; a first row of zeros."""
     own = pieces(site.spec)[0].specs[0]
-    if not isinstance(own, Embedding):
+    if not isinstance(own, L.Embedding):
         return
     rows = own.rows
     for more in (1, -1):
@@ -132,30 +119,30 @@ def missing(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield _as_called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
 
 
-def _reversed_inputs(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+def _reversed_inputs(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     return forward(spec, inputs[::-1], context)
 
 
 def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Inputs in the other order; another way to join them."""
-    if isinstance(site.spec, (Merge, Concatenate)) and len(site.node.inputs) > 1:
+    if isinstance(site.spec, (L.Merge, L.Concatenate)) and len(site.node.inputs) > 1:
         text = "Your inputs are joined in the other order."
         yield _as_called(site, _reversed_inputs, text, "Join them in a's order.")
 
 
-def _repeated_once(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+def _repeated_once(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     (y,) = forward(spec, inputs, context)
     return [np.concatenate([y[:, :1], np.zeros_like(y[:, 1:])], axis=1)]
 
 
-def _repeated_last(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+def _repeated_last(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     (y,) = forward(spec, inputs, context)
     return [np.concatenate([np.zeros_like(y[:, 1:]), y[:, :1]], axis=1)]
 
 
 def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A vector that is not repeated."""
-    if isinstance(site.spec, RepeatVector) and site.spec.times > 1:
+    if isinstance(site.spec, L.RepeatVector) and site.spec.times > 1:
         for call, which in ((_repeated_once, "first"), (_repeated_last, "last")):
             text = f"Your vector is given at the {which} step alone, and zeros at the others; a "
             yield _as_called(site, call, f"{text}repeats it.", "Repeat it at every step.")
@@ -167,7 +154,9 @@ TEMPERATURES = (2.0, 0.5, 10.0, 0.1, 3.0, 4.0, 5.0, 100.0, 0.01)
 def temperatures(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A softmax of logits that are divided by a number."""
     spec = site.spec
-    if getattr(spec, "activation", "") != "softmax" or not isinstance(spec, (Dense, Activation)):
+    if getattr(spec, "activation", "") != "softmax" or not isinstance(
+        spec, (L.Dense, L.Activation)
+    ):
         return
     for number in TEMPERATURES:
 
@@ -175,16 +164,20 @@ def temperatures(site: SuspectLayer) -> Iterator[AlteredLayer]:
             return FUNCTIONS["softmax"](x / x.dtype.type(number))
 
         text = f"The logits of your softmax are scaled, divided by {number:g} (a temperature)."
-        layer = replace(site.layer, formulas={**site.layer.formulas, "output": cooled})
-        say = site.said(text, "Leave the factor out.")
-        yield AlteredLayer(layer, say, f"temperature {number}", rare=True)
+        yield site.altered(
+            text,
+            "Leave the factor out.",
+            f"temperature {number}",
+            rare=True,
+            formulas={**site.layer.formulas, "output": cooled},
+        )
 
 
 def _variance(ddof: int, outside: bool) -> Call:
     """LayerNorm with another variance, or with epsilon added to the deviation."""
 
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        assert isinstance(spec, LayerNorm)
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        assert isinstance(spec, L.LayerNorm)
         (x,) = inputs
         centred = x - x.mean(axis=-1, keepdims=True)
         spread = x.var(axis=-1, keepdims=True, ddof=ddof)
@@ -198,7 +191,7 @@ def _variance(ddof: int, outside: bool) -> Call:
 
 def norms(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """LayerNorm by other formulas."""
-    if isinstance(site.spec, LayerNorm) and not site.spec.groups and site.spec.features > 1:
+    if isinstance(site.spec, L.LayerNorm) and not site.spec.groups and site.spec.features > 1:
         for ddof, outside in ((1, False), (0, True), (1, True)):
             what = "the unbiased variance (n - 1)" if ddof else "the variance"
             where = "epsilon is added to the deviation" if outside else "epsilon to the variance"
@@ -262,3 +255,144 @@ ROWS = (
     Mistake("epsilon", norms),
     Mistake("option", options),
 )
+
+
+MODES: tuple[tuple[str, str], ...] = (
+    ("edge", "the numbers at its ends (replicate)"),
+    ("wrap", "the numbers of its other end (circular)"),
+    ("reflect", "its own numbers turned round (reflect)"),
+    ("symmetric", "its own numbers turned round, the last one twice (symmetric)"),
+)
+"""Ways to pad of numpy, in words."""
+
+
+def _ends(spec: Any) -> list[tuple[int, int]]:
+    """Places before and after each axis that a convolution of stride 1 pads."""
+    more = [(n - 1) * d for n, d in zip(spec.window, spec.dilation, strict=True)]
+    if spec.padding == "causal":
+        return [(n, 0) for n in more]
+    return [(n // 2, n - n // 2) for n in more]
+
+
+def _padded(mode: Any) -> Call:
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        own: Any = spec
+        wide = np.pad(inputs[0], [(0, 0), *_ends(spec), (0, 0)], mode=mode)
+        return forward(replace(own, padding="valid"), [wide], context)
+
+    return call
+
+
+def paddings(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A convolution that is padded with something else than zeros."""
+    spec = site.spec
+    if not isinstance(spec, (L.Conv, L.DepthwiseConv)) or spec.padding == "valid":
+        return
+    for mode, words in MODES if set(spec.strides) == {1} else ():
+        text = f"Your convolution pads its input with {words}; a pads with zeros."
+        yield called(site, _padded(mode), text, "Pad with zeros (padding_mode='zeros').")
+
+
+def _viewed(x: Array) -> Array:
+    """Channels first, as they lie, taken for channels last."""
+    return np.moveaxis(x, -1, 1).reshape(x.shape)
+
+
+def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """The output of a convolution or pool that is reshaped, not transposed, for a sequence."""
+    if not isinstance(site.spec, (L.Recurrent, L.Bidirectional)) or site.layer.call is not forward:
+        return
+    before = site.model.node(site.node.inputs[0].node)
+    if isinstance(before.spec, WINDOWS) and len(before.shape) > 1:
+        text = f"The output of your {before.name} is viewed as (batch, time, channels) where its "
+        text += "axes had to be moved: it has channels first."
+        yield called(site, with_input(_viewed), text, "Use x.transpose(1, 2).")
+
+
+PADDED = (
+    Mistake("padding", paddings),
+    Mistake("channels-order", viewed),
+)
+"""After the other options of a convolution."""
+
+
+TINY = 1e-7
+"""The number that PyTorch adds to the length of a row that it shortens."""
+
+LENGTHS = (1.0, 2.0, 5.0)
+"""Largest lengths of rows (`max_norm`) that are tried."""
+
+
+def _factors(width: int) -> Iterator[tuple[float, str]]:
+    yield width**0.5, f"the square root of its {width} features"
+    yield width**-0.5, f"1 by the square root of its {width} features"
+    yield 2.0, "2"
+    yield 0.5, "0.5"
+
+
+def scaled_rows(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """Rows that are multiplied by a number, such as the root of their length."""
+    if isinstance(site.spec, L.Embedding):
+        for factor, words in _factors(site.node.shape[-1] or 1):
+            text = f"The output of your {site.node.name} is scaled: it is a's times {words}."
+            yield called(site, with_output(times(factor)), text, "Leave the factor out.")
+
+
+def _shortened(limit: float, every: bool) -> Call:
+    """Rows longer than a number made as long as it; `every` row where those are to be as long."""
+
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        table = context.weights["table"]
+        length = np.sqrt((table * table).sum(axis=-1, keepdims=True))
+        short = table * (table.dtype.type(limit) / (length + table.dtype.type(TINY)))
+        own = short if every else np.where(length > limit, short, table)
+        return forward(spec, inputs, replace(context, weights={**context.weights, "table": own}))
+
+    return call
+
+
+def shortened(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """Rows that are not longer than a number, or all of one length."""
+    if not isinstance(site.spec, L.Embedding):
+        return
+    for limit in LENGTHS:
+        text = f"The rows of your embedding are scaled down to length {limit:g} where they are "
+        fix = "Leave max_norm out: it also alters the weights, in every run."
+        yield called(site, _shortened(limit, False), f"{text}longer (max_norm={limit:g}).", fix)
+    text = "The rows of your embedding are scaled to length 1 (normalised)."
+    yield called(site, _shortened(1.0, True), text, "Leave the norm out.")
+
+
+SCALED_ROWS = (Mistake("embedding-rows", scaled_rows),)
+
+EMBEDDINGS = (
+    *SCALED_ROWS,
+    Mistake("embedding-rows", shortened),
+)
+
+
+def _rates(model: Model) -> list[float]:
+    """The rates of dropout that a model was trained with."""
+    specs = [pieces(node.spec)[0].specs[0] for node in model.layers]
+    own = (s.rate if isinstance(s, L.Dropout) else getattr(s, "dropout", 0.0) for s in specs)
+    return [*dict.fromkeys(rate for rate in own if 0 < rate < 1)]
+
+
+def dropout_scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """An input that is multiplied by what a dropout keeps, or divided by it."""
+    if not parts(site.spec) or not site.node.inputs or site.layer.call is not forward:
+        return
+    for rate in _rates(site.model):
+        for factor, words in ((1 - rate, "multiplied"), (1 / (1 - rate), "divided")):
+            text = f"The input of your {site.node.name} is {words} by {1 - rate:g}, the factor of "
+            text += f"a dropout of rate {rate:g}; a's is not."
+            yield site.altered(
+                text,
+                "Leave it out: outside training dropout does nothing.",
+                f"dropout {words} {rate:g}",
+                rare=True,
+                call=with_input(times(factor)),
+            )
+
+
+DROPOUTS = (Mistake("dropout-scale", dropout_scaled),)

@@ -9,8 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
-from xlstm.diagnosis.mistakes.layers.activations import with_options
+from xlstm.diagnosis.hypothesis.hypothesis import (
+    AlteredLayer,
+    Mistake,
+    SuspectLayer,
+    called,
+    with_options,
+)
 from xlstm.ir.layers import MERGES, Bidirectional, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
@@ -237,8 +242,7 @@ def merges(site: SuspectLayer) -> Iterator[AlteredLayer]:
                 spec = with_options(site.spec, merge=how)
                 fix = f"Join them by {site.spec.merge}."
                 if spec is not None:
-                    layer = replace(site.layer, spec=spec)
-                    yield AlteredLayer(layer, site.said(text, fix), f"merge {how}")
+                    yield site.altered(text, fix, f"merge {how}", spec=spec)
 
 
 def halves_twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -251,7 +255,7 @@ def halves_twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
     pairs = (("forward", "backward", _forward_twice), ("backward", "forward", _backward_twice))
     for half, other, pick in pairs:
         text = f"Your {half} half is joined with itself; the {other} half is left out."
-        yield called(site, _joined(pick), text, "Join both halves.")._replace(rare=True)
+        yield called(site, _joined(pick), text, "Join both halves.", rare=True)
 
 
 def _of_neighbours(a: Array, b: Array) -> Array:

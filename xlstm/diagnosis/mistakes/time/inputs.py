@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer
+from xlstm.diagnosis.hypothesis.altered_model import Call, with_input
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
+from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
 from xlstm.diagnosis.mistakes.weights.contents import bfloat16, decimal, float16
-from xlstm.ir.layers import (
-    Bidirectional,
-    Dense,
-    Embedding,
-    Input,
-    LayerSpec,
-    Recurrent,
-    TimeDistributed,
-)
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -28,7 +21,7 @@ Change = Callable[[Array], Array]
 
 
 def _read(change: Change) -> Call:
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, [change(inputs[0]), *inputs[1:]], context)
 
     return call
@@ -128,23 +121,133 @@ def changed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not site.node.inputs or site.layer.call is not forward:
         return
     first = site.node.inputs[0]
-    is_first = isinstance(site.model.node(first.node).spec, Input)
-    recurrent = isinstance(site.spec, (Recurrent, Bidirectional))
+    is_first = isinstance(site.model.node(first.node).spec, L.Input)
+    recurrent = isinstance(site.spec, (L.Recurrent, L.Bidirectional))
     if not (is_first or recurrent):
         return
     axes = len(site.model.shape(first)) + 1
-    wrapped = isinstance(site.node.spec, TimeDistributed)
-    numbers = isinstance(site.spec, Embedding)
-    shifted = (axes == 3 or numbers) and not wrapped and not isinstance(site.spec, Dense)
+    wrapped = isinstance(site.node.spec, L.TimeDistributed)
+    numbers = isinstance(site.spec, L.Embedding)
+    shifted = (axes == 3 or numbers) and not wrapped and not isinstance(site.spec, L.Dense)
     options = [*(SHIFTS if shifted and axes > 1 else ())]
     options += NUMBERS[: len(NUMBERS) - (axes < 3)] if not numbers else ()
     options = options if is_first else options[: len(SHIFTS) + 1]
     # a layer that reads in one direction has `go-backwards` for it
-    if shifted and axes > 1 and not isinstance(site.spec, Recurrent):
+    if shifted and axes > 1 and not isinstance(site.spec, L.Recurrent):
         options.append(("Your input is turned round in time.", lambda x: x[:, ::-1]))
     for text, change in options:
-        layer = replace(site.layer, call=_read(change))
-        yield AlteredLayer(layer, site.said(text, "Pass it as it is."), text, rare=True)
+        yield site.altered(text, "Pass it as it is.", rare=True, call=_read(change))
 
 
 ROWS = (Mistake("other-input", changed),)
+
+
+def _label(model: Model, edge: Edge) -> str:
+    """The layer that gives an edge, and which of its states that is."""
+    spec = model.node(edge.node).spec
+    if isinstance(spec, L.Recurrent) and edge.output:
+        return f"{'hc'[edge.output - 1]} of {edge.node}"
+    return edge.node
+
+
+def _with(change: Callable[[list[Array]], list[Array]]) -> Call:
+    """A layer whose inputs are changed first."""
+
+    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        return forward(spec, change([*inputs]), context)
+
+    return call
+
+
+def _alone(number: int) -> Call:
+    return lambda _spec, inputs, _context: [inputs[number]]
+
+
+def _without(number: int) -> Call:
+    return _with(lambda xs: [x for n, x in enumerate(xs) if n != number])
+
+
+def _labels(site: SuspectLayer) -> list[str]:
+    """Names of the inputs where all are of one shape; none otherwise."""
+    shapes = {site.model.shape(edge) for edge in site.node.inputs}
+    return [_label(site.model, edge) for edge in site.node.inputs] if len(shapes) == 1 else []
+
+
+def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A sum, or another way to merge, without one of its inputs."""
+    labels = _labels(site)
+    if not isinstance(site.spec, L.Merge) or len(labels) < 2:
+        return
+    for number, label in enumerate(labels):
+        call = _alone(1 - number) if len(labels) == 2 else _without(number)
+        rest = ", ".join(other for other in labels if other != label)
+        text = f"Your {site.node.name} ({site.spec.how}) leaves out {label}: it has {rest} alone."
+        yield called(site, call, text, f"Put {label} in.", rare=True)
+
+
+JOIN_SHIFTS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("late, its first step being the last one", lambda x: np.roll(x, 1, axis=1)),
+    ("early, its last step being the first one", lambda x: np.roll(x, -1, axis=1)),
+    ("late, its first step being zeros", lambda x: np.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]),
+    ("early, its last step being zeros", lambda x: np.pad(x, ((0, 0), (0, 1), (0, 0)))[:, 1:]),
+)
+
+
+def shifted(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A sum one of whose sequences is one step off."""
+    labels = _labels(site)
+    if not isinstance(site.spec, L.Merge) or len(labels) != 2 or len(site.node.shape) != 2:
+        return
+    for number, label in enumerate(labels):
+        for words, change in JOIN_SHIFTS:
+            text = f"In your {site.node.name} {label} is one step {words}."
+            altered = called(site, with_input(change, number), text, "Do not shift it.")
+            yield altered._replace(rare=True)
+
+
+def _same(number: int) -> Call:
+    return _with(lambda xs: [xs[number]] * len(xs))
+
+
+def _viewed(inputs: Sequence[Array]) -> Array:
+    both = np.stack(inputs)
+    return both.reshape(both.shape[1], -1)
+
+
+def _interleaved(inputs: Sequence[Array]) -> Array:
+    both = np.stack(inputs, axis=-1)
+    return both.reshape(len(both), -1)
+
+
+def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """Two arrays of one shape of which one is joined twice, or which are joined by a view."""
+    labels = _labels(site)
+    if not isinstance(site.spec, L.Concatenate) or len(labels) != 2:
+        return
+    # the states of two halves have rows of their own
+    if isinstance(site.model.node(site.node.inputs[0].node).spec, L.Bidirectional):
+        return
+    for number, label in enumerate(labels):
+        text = f"You join {label} twice; a joins {labels[0]} and {labels[1]}."
+        fix = f"Join {labels[0]} and {labels[1]}."
+        yield called(site, _same(number), text, fix, rare=True)
+    if len(site.node.shape) != 1:
+        return
+    names = f"{labels[0]} and {labels[1]}"
+    views = (
+        (_viewed, f"Your {names} are stacked and viewed as (batch, units): samples are mixed."),
+        (_interleaved, f"The units of {names} are interleaved in your join."),
+    )
+    for view, text in views:
+        yield site.altered(text, MOVE, rare=True, call=_seen(view))
+
+
+def _seen(view: Callable[[Sequence[Array]], Array]) -> Call:
+    return lambda _spec, inputs, _context: [view(inputs)]
+
+
+JOINED = (
+    Mistake("missing-input", left_out),
+    Mistake("other-input", shifted),
+    Mistake("repeated-input", joined),
+)

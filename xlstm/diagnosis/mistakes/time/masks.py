@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from xlstm.diagnosis.hypothesis.hypothesis import (
 )
 from xlstm.diagnosis.mistakes.layers.activations import optioned
 from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
-from xlstm.ir.layers import Bidirectional, LayerSpec, Masking, Recurrent
+from xlstm.ir.layers import Bidirectional, Embedding, LayerSpec, Masking, NotEqual, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -107,8 +107,7 @@ def one_turned(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if site.node.mask is not None and isinstance(site.spec, Recurrent):
         spec = replace(site.spec, go_backwards=not site.spec.go_backwards)
         text = "Your layer reads the sequence, but not the mask, in the other direction."
-        layer = replace(site.layer, spec=spec, call=_other_end)
-        yield AlteredLayer(layer, site.said(text, "Turn both or neither."), text)
+        yield site.altered(text, "Turn both or neither.", spec=spec, call=_other_end)
 
 
 def _turned_mask(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
@@ -128,8 +127,7 @@ def masks_zeroed(site: SuspectLayer) -> Iterator[AlteredLayer]:
         text = f"Your masked steps give {gives}; a's give {wants}"
         yield from optioned(site, text, f"Let them give {wants}.", zero_output_for_mask=zero)
     text = "Your mask has the other sense: True where a step is padding."
-    turned = replace(site.layer, call=_turned_mask)
-    yield AlteredLayer(turned, site.said(text, "Negate it."), "mask-turned")
+    yield site.altered(text, "Negate it.", "mask-turned", call=_turned_mask)
 
 
 def _unmasked(_spec: LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
@@ -155,4 +153,159 @@ ROWS = (
     Mistake("mask-ignored", masks_half_obeyed),
     Mistake("mask-zeroed", masks_zeroed),
     Mistake("go-backwards", one_turned),
+)
+
+
+def _obeying(change: Callable[[Array], Array]) -> Call:
+    """A layer that obeys a changed mask."""
+
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        mask = None if context.mask is None else change(context.mask)
+        return forward(spec, inputs, replace(context, mask=mask))
+
+    return call
+
+
+MOVES = tuple(
+    (by, fill, f"Your mask is one step {words}.")
+    for by, words in ((1, "late: step t obeys that of step t - 1"), (-1, "early"))
+    for fill in (True, False, "again", "wrapped")
+)
+"""Steps that a mask is moved by, what its end then has, and the sentence."""
+
+
+def _moved(by: int, fill: bool | str) -> Callable[[Array], Array]:
+    def change(mask: Array) -> Array:
+        found = np.roll(mask, by, axis=1)
+        at = 0 if by > 0 else -1
+        if fill != "wrapped":
+            found[:, at] = mask[:, at] if fill == "again" else fill
+        return found
+
+    return change
+
+
+def moved(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A mask that is one step late or early."""
+    if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
+        return
+    for by, fill, text in MOVES:
+        yield called(
+            site,
+            _obeying(_moved(by, fill)),
+            text,
+            "Do not shift it.",
+            rule=f"mask moved {by} {fill}",
+        )
+
+
+Made = Callable[[Array], Array]
+"""(B, T, F) or (B, T) -> mask."""
+
+
+def _marked(make: Made) -> Call:
+    """A layer that gives another mask beside its output."""
+
+    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        y = inputs[0] if isinstance(spec, Masking) else forward(spec, inputs, context)[0]
+        return [y, make(inputs[0])]
+
+    return call
+
+
+def _unlike(value: float, how: Callable[..., Array]) -> Made:
+    return lambda x: np.asarray(how(x != x.dtype.type(value), axis=-1))
+
+
+def _of_feature(at: int, value: float) -> Made:
+    return lambda x: np.asarray(x[..., at] != x.dtype.type(value))
+
+
+def _unlike_id(number: int) -> Made:
+    return lambda x: np.asarray(np.trunc(x) != number)
+
+
+def _unlike_ids(*numbers: int) -> Made:
+    return lambda x: np.isin(np.trunc(x), numbers, invert=True)
+
+
+def _above(limit: float, how: Callable[..., Array]) -> Made:
+    return lambda x: np.asarray(how(x > x.dtype.type(limit), axis=-1))
+
+
+def _then(make: Made, change: Callable[[Array], Array]) -> Made:
+    return lambda x: change(make(x))
+
+
+def _made(value: float) -> Iterator[tuple[Made, str, str]]:
+    """Masks of other numbers or features: how it is made, the sentence, the way to mend it."""
+    for other in (v for v in (0.0, -1.0, 1.0, -10.0, -999.0) if v != value):
+        text = f"Your mask is made of {other:g}; a's of {value:g}."
+        yield _unlike(other, np.any), text, f"Compare with {value:g}."
+    fix = f"Use (x != {value:g}).any(-1)."
+    text = f"Your mask leaves out steps where any feature is {value:g}; a's where all are."
+    yield _unlike(value, np.all), text, fix
+    for at, words in ((0, "first"), (-1, "last")):
+        text = f"Your mask looks at the {words} feature alone; a's at all of them."
+        yield _of_feature(at, value), text, fix
+    for how, words in ((np.any, "any feature is"), (np.all, "all features are")):
+        for limit in (value, value + 0.5):
+            text = f"Your mask keeps steps where {words} above {limit:g}; a's where any feature is "
+            yield _above(limit, how), f"{text}not {value:g}.", fix
+
+
+def _turned(value: float) -> Iterator[tuple[Made, str, str]]:
+    """Masks of the other sense, or a step off, of input that keeps its padding's numbers."""
+    own = _unlike(value, np.any)
+    text = "Your mask has the other sense: it is negated, True where a step is padding."
+    yield _then(own, np.logical_not), text, "Do not negate it."
+    for by, fill, said in MOVES:
+        yield _then(own, _moved(by, fill)), said, "Do not shift it."
+
+
+COUNTED = " You count the steps that it keeps, and take as many from the start."
+"""What packing a sequence does with a mask."""
+
+
+def _both_ways(site: SuspectLayer, make: Made, text: str, fix: str) -> Iterator[AlteredLayer]:
+    """A mask that is obeyed, and one whose steps are counted for a packed sequence."""
+    yield called(site, _marked(make), text, fix)
+    yield called(site, _marked(_then(make, as_packed)), text + COUNTED, fix)
+
+
+def numbers(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A mask of another number, or of features that are looked at otherwise."""
+    spec = site.spec
+    if not isinstance(spec, Masking):
+        return
+    for make, text, fix in _made(spec.value):
+        yield from _both_ways(site, make, text, fix)
+    for make, text, fix in _turned(spec.value):
+        yield called(site, _marked(make), text, fix)
+
+
+def ids(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A mask of another id than 0; an id that is not masked."""
+    spec = site.spec
+    if isinstance(spec, Embedding) and spec.mask_zero:
+        for number in dict.fromkeys((1, 2, 3, spec.rows - 1)):
+            text = f"Your mask leaves out id {number}; a's leaves out id 0."
+            yield from _both_ways(site, _unlike_id(number), text, "Mask id 0.")
+            text = f"Your mask leaves out ids 0 and {number}; a's leaves out id 0 alone."
+            yield from _both_ways(site, _unlike_ids(0, number), text, "Mask id 0 alone.")
+        text = "Your model has no mask; a's leaves out id 0."
+        every = _marked(lambda x: np.ones(x.shape, bool))
+        yield called(site, every, text, "Hold the state and the output at steps of id 0.")
+    elif isinstance(spec, NotEqual):
+        for value in (v for v in (0.0, 1.0, 2.0, -1.0) if v != spec.value):
+            text = f"Your mask leaves out {value:g}; a's leaves out {spec.value:g}."
+            yield site.altered(
+                text, f"Compare with {spec.value:g}.", f"{value:g}", spec=replace(spec, value=value)
+            )
+
+
+SHIFTED = (
+    Mistake("other-mask", moved),
+    Mistake("other-mask", numbers),
+    Mistake("other-mask", ids),
 )

@@ -15,22 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer
+from xlstm.diagnosis.hypothesis.altered_model import Call, Whole, with_input
+from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.layers import (
-    LSTM,
-    Bidirectional,
-    Concatenate,
-    ConvLSTM,
-    Dropout,
-    GlobalPool,
-    LayerSpec,
-    Recurrent,
-    Reduce,
-    Slice,
-)
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -74,7 +63,7 @@ class Picked:
     also: tuple[Edge, ...] = ()
     runs: _Runs = field(default_factory=_Runs, compare=False)
 
-    def __call__(self, spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    def __call__(self, spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """The piece, then the layer's states where it returns them."""
         own: Any = spec
         arrays = (*inputs, *context.weights.values(), *context.states)
@@ -84,7 +73,7 @@ class Picked:
             self.runs.of = arrays
         assert self.runs.found is not None
         found = self.runs.found
-        halves = own.halves if isinstance(own, Bidirectional) else (own,)
+        halves = own.halves if isinstance(own, L.Bidirectional) else (own,)
         states = [*found.states.values()][-sum(half.states for half in halves) :]
         return [self.pick(found), *(states if halves[0].return_state else ())]
 
@@ -94,8 +83,8 @@ def _held(own: Any, inputs: list[Array], context: Context) -> Held:
     states: dict[str, Array] = {}
     for number, y in enumerate(earlier):
         states |= _last_of(own, number, y)
-    if isinstance(own, Bidirectional):
-        spec: LayerSpec = replace(own, forward=whole(own.forward), backward=whole(own.backward))
+    if isinstance(own, L.Bidirectional):
+        spec: L.LayerSpec = replace(own, forward=whole(own.forward), backward=whole(own.backward))
         names = [f"{s} of the {half} half" for half, one in _sides(own) for s in "hc"[: one.states]]
     else:
         spec, names = whole(own), [*"hc"[: own.states]]
@@ -103,13 +92,13 @@ def _held(own: Any, inputs: list[Array], context: Context) -> Held:
     return Held(out, {**states, **dict(zip(names, context.final, strict=True))})
 
 
-def _sides(own: Bidirectional) -> Iterator[tuple[str, Recurrent]]:
+def _sides(own: L.Bidirectional) -> Iterator[tuple[str, L.Recurrent]]:
     yield from zip(("forward", "backward"), own.halves, strict=True)
 
 
 def _last_of(own: Any, number: int, y: Array) -> dict[str, Array]:
     """Last h of an earlier layer, from its output at every step."""
-    if not isinstance(own, Bidirectional):
+    if not isinstance(own, L.Bidirectional):
         return {f"h of layer {number}": y[:, -1]}
     size = own.forward.width
     forward_, backward = y[:, -1, ..., :size], y[:, 0, ..., size:]
@@ -128,7 +117,7 @@ def earlier(model: Model, node: Node) -> tuple[Edge, ...]:
     edge = node.inputs[0]
     while True:
         before = model.node(edge.node)
-        while isinstance(before.spec, Dropout):
+        while isinstance(before.spec, L.Dropout):
             edge = before.inputs[0]
             before = model.node(edge.node)
         if not _stacked(before.spec, node.spec) or len(before.inputs) != 1:
@@ -140,7 +129,7 @@ def earlier(model: Model, node: Node) -> tuple[Edge, ...]:
 def _stacked(one: Any, other: Any) -> bool:
     if type(one) is not type(other) or not one.return_sequences:
         return False
-    if isinstance(one, Bidirectional):
+    if isinstance(one, L.Bidirectional):
         widths = {half.width for half in (*one.halves, *other.halves)}
         return one.merge == other.merge == "concat" and len(widths) == 1
     return bool(one.width == other.width and one.go_backwards == other.go_backwards)
@@ -193,11 +182,11 @@ def _as_time_first(y: Array) -> Array:
     return y.reshape(y.shape[1], y.shape[0], *y.shape[2:])
 
 
-def _of_one(spec: Recurrent, layers: int) -> Iterator[tuple[str, Pick, str, str]]:
+def _of_one(spec: L.Recurrent, layers: int) -> Iterator[tuple[str, Pick, str, str]]:
     """Pieces of a layer that has no halves: cause, pick, what is wrong, what to do."""
     wants = "the last layer's h_n" if layers > 1 else "h_n"
     fix = "Take h_n[-1]."
-    if spec.states > 1 and not (isinstance(spec, LSTM) and spec.projection):
+    if spec.states > 1 and not (isinstance(spec, L.LSTM) and spec.projection):
         text = f"You take c_n, the cell state, for {wants}."
         yield "other-state", _state("c"), text, fix
     for number in range(layers - 1):
@@ -231,7 +220,7 @@ PLAIN = ("h of the forward half", "h of the backward half")
 JOIN = "Join h_n[-2] and h_n[-1], as in torch.cat([h_n[-2], h_n[-1]], -1)."
 
 
-def _of_both(spec: Bidirectional, names: list[str]) -> Iterator[tuple[str, Pick, str, str]]:
+def _of_both(spec: L.Bidirectional, names: list[str]) -> Iterator[tuple[str, Pick, str, str]]:
     """Pieces of two halves that are joined, as `_of_one`."""
     known = (PLAIN, PLAIN[::-1])
     cells = [name for name in PLAIN if spec.forward.states > 1 and spec.backward.states > 1]
@@ -283,10 +272,10 @@ def _alternating(held: Held) -> Array:
 def taken(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     """Another piece for the last step of a layer, or of both halves."""
     spec = site.spec
-    if not isinstance(spec, (Recurrent, Bidirectional)) or spec.return_sequences:
+    if not isinstance(spec, (L.Recurrent, L.Bidirectional)) or spec.return_sequences:
         return
-    also = () if isinstance(spec, ConvLSTM) else earlier(site.model, site.node)
-    if not isinstance(spec, Bidirectional):
+    also = () if isinstance(spec, L.ConvLSTM) else earlier(site.model, site.node)
+    if not isinstance(spec, L.Bidirectional):
         options = _of_one(spec, 1 + len(also))
     elif spec.merge == "concat" and spec.forward.width == spec.backward.width:
         names = [
@@ -298,8 +287,7 @@ def taken(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     runs = _Runs()
     for own, pick, text, fix in options:
         if own == cause:
-            layer = replace(site.layer, call=Picked(pick, also, runs))
-            yield AlteredLayer(layer, site.said(text, fix), text, rare=True)
+            yield site.altered(text, fix, rare=True, call=Picked(pick, also, runs))
 
 
 @dataclass(frozen=True)
@@ -316,7 +304,7 @@ class OfStates:
     names: tuple[str, ...]
     also: tuple[Edge, ...]
 
-    def __call__(self, _spec: LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
+    def __call__(self, _spec: L.LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
         """The piece alone."""
         out, *states = inputs[-1 - len(self.names) :]
         return [self.pick(Held(out, dict(zip(self.names, states, strict=True))))]
@@ -327,7 +315,7 @@ def joined_states(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     edges = site.node.inputs
     node = site.model.node(edges[0].node)
     spec = node.spec
-    if not isinstance(site.spec, Concatenate) or not isinstance(spec, Bidirectional):
+    if not isinstance(site.spec, L.Concatenate) or not isinstance(spec, L.Bidirectional):
         return
     names = tuple(
         f"{s} of the {half} half" for half, one in _sides(spec) for s in "hc"[: one.states]
@@ -344,8 +332,7 @@ def joined_states(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     )
     for own, pick, text, fix in (swapped, *_of_both(spec, [])):
         if own == cause:
-            layer = replace(site.layer, call=OfStates(pick, names, also))
-            yield AlteredLayer(layer, site.said(text, fix), text, rare=True)
+            yield site.altered(text, fix, rare=True, call=OfStates(pick, names, also))
 
 
 def _instead(change: Callable[[Array], Array]) -> Call:
@@ -357,38 +344,44 @@ def _step(number: int) -> Callable[[Array], Array]:
     return lambda x: x[:, number]
 
 
+def over_time(spec: Any) -> bool:
+    """True for a layer that pools all steps into one."""
+    return isinstance(spec, L.GlobalPool) or (isinstance(spec, L.Reduce) and spec.axes == (0,))
+
+
 def pooled(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """One step for a mean over time, or a mean for one step."""
     spec: Any = site.spec
     first = site.node.inputs[0]
     if len(site.model.shape(first)) != 2:
         return
-    over_time = isinstance(spec, GlobalPool) or (isinstance(spec, Reduce) and spec.axes == (0,))
-    if over_time and not spec.keep:
+    if over_time(spec) and not spec.keep:
         words = POOLED.get(spec.how, spec.how)
         wants, fix = f"the {words} over time", f"Take the {words} over time."
         for number, piece in ((-1, "the last step"), (0, "the first step")):
-            layer = replace(site.layer, call=_instead(_step(number)))
-            yield AlteredLayer(
-                layer, site.said(f"You take {piece} for {wants}.", fix), piece, rare=True
+            yield site.altered(
+                f"You take {piece} for {wants}.",
+                fix,
+                piece,
+                rare=True,
+                call=_instead(_step(number)),
             )
         before = site.model.node(first.node).spec
-        if isinstance(before, Bidirectional) and before.merge == "concat":
+        if isinstance(before, L.Bidirectional) and before.merge == "concat":
             n = before.forward.width
             call = _instead(lambda x: np.concatenate([x[:, -1, :n], x[:, 0, n:]], -1))
             text = f"You take both halves' last states, h_n, for {wants}."
-            yield AlteredLayer(
-                replace(site.layer, call=call), site.said(text, fix), "h_n", rare=True
-            )
-    elif isinstance(spec, Slice) and spec.axis == 0 and spec.drop:
+            yield site.altered(text, fix, "h_n", rare=True, call=call)
+    elif isinstance(spec, L.Slice) and spec.axis == 0 and spec.drop:
         wants = "the last step" if spec.start == -1 else f"step {spec.start}"
     else:
         return
     for how, formula in MEAN:
         if how != POOLED.get(getattr(spec, "how", "")):
-            layer = replace(site.layer, call=_instead(_reduced(formula, 1)))
             text = f"You take the {how} over time for {wants}."
-            yield AlteredLayer(layer, site.said(text, f"Take {wants}."), text, rare=True)
+            yield site.altered(
+                text, f"Take {wants}.", rare=True, call=_instead(_reduced(formula, 1))
+            )
 
 
 def _reading(change: Callable[[Array], Array]) -> Call:
@@ -399,24 +392,22 @@ def _reading(change: Callable[[Array], Array]) -> Call:
 def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A sequence viewed in another shape where its first axes had to be exchanged."""
     spec = site.spec
-    if not isinstance(spec, (Recurrent, Bidirectional)) or isinstance(spec, ConvLSTM):
+    if not isinstance(spec, (L.Recurrent, L.Bidirectional)) or isinstance(spec, L.ConvLSTM):
         return
     text = f"Your input {VIEWED}"
     change = _reading(lambda x: _as_time_first(x).swapaxes(0, 1))
-    yield AlteredLayer(replace(site.layer, call=change), site.said(text, MOVE), "in", rare=True)
+    yield site.altered(text, MOVE, "in", rare=True, call=change)
     text = "Your input (batch, time, features) is viewed as (batch, features, time)."
     change = _reading(lambda x: x.reshape(len(x), x.shape[2], x.shape[1]).swapaxes(1, 2))
-    yield AlteredLayer(
-        replace(site.layer, call=change), site.said(text, MOVE), "features", rare=True
-    )
+    yield site.altered(text, MOVE, "features", rare=True, call=change)
     if spec.return_sequences:
 
-        def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+        def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
             y, *more = forward(spec, inputs, context)
             return [_as_time_first(y).swapaxes(0, 1), *more]
 
         text = f"Your out {VIEWED}"
-        yield AlteredLayer(replace(site.layer, call=call), site.said(text, MOVE), "out", rare=True)
+        yield site.altered(text, MOVE, "out", rare=True, call=call)
 
 
 def _taken(cause: str) -> Mistake:
@@ -434,4 +425,99 @@ ROWS = (
     _taken("mixed-samples"),
     _taken("swapped-outputs"),
     Mistake("mixed-samples", viewed),
+)
+
+
+Change = Callable[[Array], Array]
+
+
+def _batch_as_time(y: Array) -> Array:
+    """(T, B, ...) taken for (B, T, ...)."""
+    return y.swapaxes(0, 1).reshape(y.shape)
+
+
+def _time_as_batch(y: Array) -> Array:
+    """(B, T, ...) taken for (T, B, ...), and moved to (B, T, ...)."""
+    return y.reshape(y.shape[1], y.shape[0], *y.shape[2:]).swapaxes(0, 1)
+
+
+def _time_first(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    """A layer whose steps, stacked time first, are viewed as batch first."""
+    own: Any = spec
+    sequences = own
+    if isinstance(own, L.Bidirectional):
+        sequences = replace(own, forward=whole(own.forward), backward=whole(own.backward))
+    elif not own.return_sequences:
+        sequences = whole(own)
+    y, *states = forward(sequences, inputs, context)
+    y = _batch_as_time(y)
+    return [y if own.return_sequences else y[:, -1], *states]
+
+
+def _pointwise(site: SuspectLayer) -> bool:
+    """True for a Dense that every step goes through by itself."""
+    return isinstance(site.spec, L.Dense) and len(site.node.shape) == 2
+
+
+STACKED = (
+    "Your steps (time, batch, units) are viewed as (batch, time, units): samples are mixed, and"
+    " their axes had to be moved."
+)
+
+
+def stacks(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """Steps of a layer that land in other samples."""
+    spec = site.spec
+    if isinstance(spec, (L.Recurrent, L.Bidirectional)) and not isinstance(spec, L.ConvLSTM):
+        yield called(site, _time_first, STACKED, MOVE, rare=True)
+    elif _pointwise(site):
+        call = Whole(with_input(_batch_as_time))
+        yield called(site, call, f"Of your input: {STACKED}", MOVE, rare=True)
+
+
+def _exchanged(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
+    return [_time_as_batch(y) for y in forward(spec, inputs, context)]
+
+
+def outputs(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """An output of the model for every step, viewed with batch and time exchanged."""
+    if _pointwise(site) and Edge(site.node.name) in site.model.outputs:
+        text = "Your output is viewed in the shape (time, batch, units), its first axes in the"
+        text += " other order: samples are mixed."
+        fix = "View it as (batch, time, units)."
+        yield called(site, Whole(_exchanged), text, fix, rare=True)
+
+
+def flattened(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """Steps that are flattened from the last one to the first."""
+    flat = isinstance(site.spec, (L.Flatten, L.Reshape)) and len(site.node.shape) == 1
+    if flat and len(site.model.shape(site.node.inputs[0])) == 2:
+        text = "Your steps are flattened in reverse order, turned round in time."
+        call = with_input(lambda x: x[:, ::-1])
+        yield called(site, call, text, "Flatten them as they are.", rare=True)
+
+
+def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
+    """A vector repeated along another axis and viewed in the right shape."""
+    spec = site.spec
+    if not isinstance(spec, L.RepeatVector) or spec.times < 2:
+        return
+    times = spec.times
+    changes: tuple[tuple[str, Change], ...] = (
+        ("batch", lambda x: np.tile(x, (times, 1)).reshape(len(x), times, -1)),
+        ("units", lambda x: np.repeat(x, times, axis=1).reshape(len(x), times, -1)),
+        ("units", lambda x: np.tile(x, (1, times)).reshape(len(x), -1, times).swapaxes(1, 2)),
+    )
+    for number, (axis, change) in enumerate(changes):
+        text = f"Your vector is repeated along the {axis} and viewed as steps: its numbers are"
+        text += f" mixed with those of other {'samples' if axis == 'batch' else 'units'}."
+        fix = "Repeat it along a new axis 1, time."
+        yield site.altered(text, fix, f"repeat {number}", rare=True, call=_instead(change))
+
+
+MIXED = (
+    Mistake("other-repeat", repeats),
+    Mistake("mixed-samples", stacks),
+    Mistake("mixed-samples", outputs),
+    Mistake("go-backwards", flattened),
 )

@@ -406,7 +406,6 @@ def test_links_devices_and_folders_stay_what_they_are(tmp_path):
 
 @POSIX
 def test_a_picture_for_stdout_goes_to_stdout(tmp_path):
-    pytest.importorskip("matplotlib", reason="pictures need it")
     line = [sys.executable, "-m", "xlstm", "explain", "LSTM", "--features", "1", "--units", "2"]
     with (tmp_path / "out.txt").open("wb") as out:
         done = subprocess.run(

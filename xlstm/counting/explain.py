@@ -17,11 +17,11 @@ from xlstm.counting import formulas, tensor_rows, wording
 from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import ExplainedLayer
 from xlstm.counting.ledger import Ledger, count_model
-from xlstm.counting.picture.draw import svg
+from xlstm.counting.picture import svg
 from xlstm.counting.render import markdown, page, text
 from xlstm.counting.tensor_rows import TensorRow
 from xlstm.counting.wording import number
-from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
+from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
 from xlstm.ir import layers as L
 from xlstm.ir.graph import chain
@@ -69,7 +69,6 @@ class Explanation(ExplanationData):
         """A picture of the gate blocks of each framework's tensors, to scale, as SVG.
 
         Raises:
-            MissingFrameworkError: matplotlib, which draws, is not installed.
             UnsupportedError: no framework has the layer, so that there is nothing to draw.
         """
         return svg(self)
@@ -80,7 +79,7 @@ class Explanation(ExplanationData):
     def _repr_html_(self) -> str:
         try:
             picture = svg(self)
-        except (MissingFrameworkError, UnsupportedError):
+        except UnsupportedError:
             picture = ""
         return page(self, picture)
 

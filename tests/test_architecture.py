@@ -46,13 +46,7 @@ MACHINERY = {
 }
 """Folder -> modules that serve the layers of all families."""
 
-NO_FAMILY = """
-converters/keras/read/ops/activations
-converters/keras/read/ops/padding
-converters/keras/read/ops/products
-converters/keras/read/ops/reductions
-converters/torch/read/reductions
-"""
+NO_FAMILY = ""
 """Modules of layers that are not called by a family yet."""
 
 REPEATED = ""

@@ -23,8 +23,9 @@ from .inbound_nodes import ANEW, KerasTensor, LayerCall
 from .initial_states import Channels, channels_of, main_of, shared_out
 from .layers.config import operation_of, read_input, read_layer
 from .masks import MOVED_MASKS, Mask, MaskPropagation, check_shapes, is_changed, masked_merge
-from .ops.call import Operation, OperationInserter, fixed, is_alike, outputs_of
-from .ops.registry import BY_NUMBER, MASKS, read_operation
+from .ops.call import Operation, OperationInserter, fixed, is_alike
+from .ops.elementwise import BY_NUMBER
+from .ops.registry import MASKS, read_operation
 from .shared_layers import SharedLayers
 from .submodels import JOINT
 from .version_limits import check_masked, check_stack, check_unmasked
@@ -159,7 +160,7 @@ class KerasGraphBuilder:
             operation, read.__getitem__, add, self._free, own, self.carried.booleans
         )
         try:
-            made = outputs_of(read_operation(operation))
+            made = read_operation(operation)
         except UsageError as error:
             raise FileError(where, error.expected, error.got, error.do) from None
         edges = placing.outputs(made)

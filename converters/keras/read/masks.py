@@ -19,7 +19,7 @@ from .context import LIMITS, ReadContext
 from .inbound_nodes import KerasTensor, LayerCall
 from .layers.config import class_of
 from .ops.call import MOVES, PendingNode, made_of
-from .ops.reductions import FLAGGED
+from .ops.elementwise import FLAGGED
 
 CARRIES = frozenset(
     "Dense Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax Dropout SpatialDropout1D "

@@ -19,7 +19,8 @@ from .joined_files import in_order, say_joined
 from .keras1 import homes_of, sort_parts
 from .layers.config import check_classes
 from .layers.rules import RULES
-from .ops.registry import HOW, MASKS
+from .ops.call import OPERATIONS
+from .ops.registry import MASKS
 from .submodels import SubmodelFlattener, all_layers, written_out
 from .weights import Groups, sort_nested
 
@@ -52,7 +53,7 @@ def read_description(description: Description, *, lone: bool = False, until: str
         raise _no_architecture(description)
     whole = layers_of(description.config, description.file or "keras")
     description, note = in_order(description, whole)
-    reader = ReadContext(description, RULES, {*HOW, *MASKS})
+    reader = ReadContext(description, RULES, {*OPERATIONS, *MASKS})
     if note:
         reader.note(note)
     config = until_layer(description.config, until, reader.file) if until else description.config

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from xlstm.ir.layers import MultiHeadAttention, Softmax
+from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.slots import unpack
 
@@ -22,7 +22,16 @@ from ..live.arrays import to_numpy
 from ..slots import TABLES
 from .operations import product
 from .shape import transpose
-from .values import CannotTraceError, Symbol, TracedTensor, TraceState, affine, call_layer
+from .values import (
+    MODULES,
+    OPERATIONS,
+    CannotTraceError,
+    ModuleCall,
+    Symbol,
+    TracedTensor,
+    TraceState,
+    call_layer,
+)
 
 
 def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
@@ -34,10 +43,10 @@ def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> 
     return tuple(given.arguments.values())
 
 
-def heads(
-    wiring: TraceState, module: nn.MultiheadAttention, path: str, args: tuple[Any, ...]
-) -> tuple[TracedTensor, Symbol]:
+@MODULES.of(nn.MultiheadAttention)
+def heads(call: ModuleCall) -> tuple[TracedTensor, Symbol]:
     """Attention with several heads, and its weights, which must not be read."""
+    wiring, module, path, args = call
     query, key, value, padding, _, mask, _, causal = args
     if padding is not None or mask is not None or causal:
         raise CannotTraceError("a mask of attention", "leave the mask out")
@@ -48,7 +57,7 @@ def heads(
     for x, size in zip(inputs, sizes, strict=True):
         wiring.demand(wiring.sizes(x)[-1], size, "features, got")
     count, width = module.num_heads, module.head_dim
-    spec = MultiHeadAttention(
+    spec = L.MultiHeadAttention(
         count,
         width,
         width,
@@ -95,6 +104,7 @@ def _held(module: nn.MultiheadAttention) -> dict[str, Array]:
     return found
 
 
+@OPERATIONS.of("scaled_dot_product_attention")
 def dot_product(
     wiring: TraceState,
     query: TracedTensor,
@@ -116,6 +126,5 @@ def dot_product(
         raise CannotTraceError("queries of any number of features", "say it", True)
     factor = 1 / math.sqrt(size) if scale is None else float(scale)
     scores = product(wiring, query, transpose(wiring, key, -2, -1))
-    scores = affine(wiring, scores, factor, 0.0)
-    weights = scores._replace(edge=wiring.add(Softmax(), scores.edge))
+    weights = wiring.apply(scores, L.Affine(factor, 0.0), L.Softmax())
     return product(wiring, weights, value)

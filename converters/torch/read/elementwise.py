@@ -1,42 +1,42 @@
-"""Converts functions and methods of tensors to specs in a traced graph.
+"""Converts arithmetic, comparisons and activations of tensors to specs in a traced graph.
 
 In: a call in a traced module. Out: nodes of the graph.
 
-    2 * x + 1         Affine(2.0, 0.0), Affine(1.0, 1.0)
-    x.mean(1)         Reduce("mean", axes=(0,)): axes of a sample, without the batch
+    2 * x + 1                   Affine(2.0, 0.0), Affine(1.0, 1.0)
+    torch.where(x > 0, x, 0.0)  Compare("greater", 0.0), Where(no=0.0)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from xlstm.ir import layers as L
+from xlstm.ir import lowering
+from xlstm.ir.layers.elementwise import FUNCTIONS
 
-from .modules import MODULES, elementwise, softmax_over
+from ..live.arrays import to_numpy
 from .values import (
     BATCH,
     LENGTH,
-    MARKER,
+    MODULES,
+    OPERATIONS,
     CannotTraceError,
+    ModuleCall,
     Sizes,
     Symbol,
     TracedTensor,
     TraceState,
     ZeroState,
-    affine,
-    axis_of,
+    call_layer,
     flat,
     is_number,
     same_order,
-    without,
 )
-
-Handler = Callable[..., Any]
-"""Function of (state of the walk, arguments of the call) -> result of the call."""
 
 
 def merge(how: str) -> Callable[..., TracedTensor]:
@@ -49,124 +49,181 @@ def merge(how: str) -> Callable[..., TracedTensor]:
     return merge
 
 
-def _check_operands(*operands: Any) -> None:
-    if not any(isinstance(x, TracedTensor) for x in operands) or not all(
-        isinstance(x, TracedTensor) or is_number(x) for x in operands
-    ):
+OPERATIONS.update(maximum=merge("maximum"), minimum=merge("minimum"))
+
+
+def _arithmetic(wiring: TraceState, how: str, a: Any, b: Any) -> TracedTensor:
+    """Combines two tensors, or a tensor and a number."""
+    tensors = [x for x in (a, b) if isinstance(x, TracedTensor)]
+    if not tensors or not all(isinstance(x, TracedTensor) or is_number(x) for x in (a, b)):
         raise CannotTraceError(
             "arithmetic with sizes or other things than tensors and numbers", "leave it"
         )
+    if len(tensors) == 2:
+        return merge(how)(wiring, a, b)
+    first = tensors[0] is a
+    specs = lowering.with_number(how, float(b if first else a), first)
+    if not specs:
+        raise CannotTraceError("a division by 0", "mend it")
+    return wiring.apply(tensors[0], *specs)
 
 
+@OPERATIONS.of("add")
 def add(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     """A sum."""
-    _check_operands(a, b)
-    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
-        return merge("add")(wiring, a, b)
-    x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
-    return affine(wiring, x, 1.0, float(number))
+    return _arithmetic(wiring, "add", a, b)
 
 
+@OPERATIONS.of("sub")
 def subtract(wiring: TraceState, a: Any, b: Any) -> TracedTensor:
     """A difference."""
-    _check_operands(a, b)
-    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
-        return merge("subtract")(wiring, a, b)
-    if isinstance(a, TracedTensor):
-        return affine(wiring, a, 1.0, -float(b))
-    return affine(wiring, b, -1.0, float(a))
+    return _arithmetic(wiring, "subtract", a, b)
 
 
-def _is_size(x: Any) -> bool:
-    return type(x) is int or isinstance(x, Sizes) or x in (BATCH, LENGTH)
-
-
+@OPERATIONS.of("mul")
 def multiply(wiring: TraceState, a: Any, b: Any) -> Any:
     """A product, of sizes too."""
-    if _is_size(a) and _is_size(b):
+    if all(type(x) is int or isinstance(x, Sizes) or x in (BATCH, LENGTH) for x in (a, b)):
         factors = [n for size in (a, b) for n in getattr(size, "factors", (size,))]
         return a * b if type(a) is type(b) is int else Sizes(factors)
-    _check_operands(a, b)
-    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
-        return merge("multiply")(wiring, a, b)
-    x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
-    return affine(wiring, x, float(number), 0.0)
+    return _arithmetic(wiring, "multiply", a, b)
 
 
+@OPERATIONS.of("div", "truediv", "true_divide")
 def divide(wiring: TraceState, a: Any, b: Any) -> Any:
     """A quotient."""
-    _check_operands(a, b)
-    if is_number(b):
-        if not b:
-            raise CannotTraceError("a division by 0", "mend it")
-        return affine(wiring, a, 1 / b, 0.0)
-    return multiply(wiring, a, elementwise(wiring, b, L.Function("reciprocal")))
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
+        return merge("multiply")(wiring, a, wiring.apply(b, L.Function("reciprocal")))
+    return _arithmetic(wiring, "divide", a, b)
 
 
+@OPERATIONS.of("pow")
 def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
     """A power."""
-    name = {2: "square", 0.5: "sqrt", -1: "reciprocal"}.get(exponent)
+    name = lowering.POWERS.get(exponent)
     if name is None or not isinstance(x, TracedTensor):
         raise CannotTraceError(f"power {exponent}", "use 2, 0.5 or -1")
-    return elementwise(wiring, x, L.Function(name))
+    return wiring.apply(x, L.Function(name))
 
 
-def reduce(how: str) -> Handler:
-    """Returns a handler for the sum, mean, maximum or minimum over axes."""
-
-    def reduce(
-        wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False
-    ) -> TracedTensor:
-        if dim is None:
-            raise CannotTraceError(f"{how} over all axes, the batch's among them", "name the axes")
-        given = dim if isinstance(dim, (tuple, list)) else (dim,)
-        dims = [axis_of(x, axis, how) for axis in given]
-        places = tuple(x.axes[axis] - 1 for axis in dims)
-        edge = wiring.add(L.Reduce(how, places, bool(keepdim)), x.edge)
-        return TracedTensor(edge, x.axes if keepdim else without(x, dims))
-
-    return reduce
+def _function(*specs: L.LayerSpec) -> Callable[..., TracedTensor]:
+    """Returns a handler for a plain function."""
+    return lambda wiring, x: wiring.apply(x, *specs)
 
 
-def extreme(how: str) -> Handler:
-    """Returns a handler for the maximum or minimum: over an axis, or of two tensors."""
-
-    def extreme(wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False) -> Any:
-        if isinstance(dim, TracedTensor):
-            return merge(f"{how}imum")(wiring, x, dim)
-        return reduce(how)(wiring, x, dim, keepdim), Symbol(f"the places of the {how}ima")
-
-    return extreme
+OPERATIONS.update({name: _function(L.Function(name)) for name in FUNCTIONS})
+OPERATIONS.update(neg=_function(L.Function("negative")), rsqrt=_function(*lowering.RSQRT))
 
 
+class Truth(NamedTuple):
+    """True and False as 1 and 0; arithmetic with them is refused."""
+
+    value: TracedTensor
+
+
+def compare(how: str) -> Callable[..., Truth]:
+    """Returns a handler for a comparison."""
+
+    def compare(wiring: TraceState, a: Any, b: Any) -> Truth:
+        if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
+            ready = same_order(wiring, [a, b])
+            edge = wiring.add(L.Compare(how), *(x.edge for x in ready))
+            return Truth(ready[0]._replace(edge=edge))
+        x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
+        if not isinstance(x, TracedTensor) or not is_number(number):
+            raise CannotTraceError("a comparison of other than tensors and numbers", "leave it out")
+        return Truth(wiring.apply(x, lowering.compare(how, float(number), x is a)))
+
+    return compare
+
+
+OPERATIONS.update(gt=compare("greater"), ge=compare("greater_equal"), eq=compare("equal"))
+OPERATIONS.update(lt=compare("less"), le=compare("less_equal"), ne=compare("not_equal"))
+
+
+def logical(how: str) -> Callable[..., Truth]:
+    """Returns a handler for logical and, or."""
+
+    def logical(wiring: TraceState, a: Any, b: Any) -> Truth:
+        if not isinstance(a, Truth) or not isinstance(b, Truth):
+            raise CannotTraceError("logic of other than comparisons", "compare first, as in x > 0")
+        return Truth(merge(lowering.LOGIC[how].how)(wiring, a.value, b.value))
+
+    return logical
+
+
+OPERATIONS.update(dict.fromkeys(("logical_and", "and_"), logical("logical_and")))
+OPERATIONS.update(dict.fromkeys(("logical_or", "or_"), logical("logical_or")))
+
+
+@OPERATIONS.of("logical_not", "invert")
+def inverted(wiring: TraceState, x: Any) -> Truth:
+    """True where the input is False."""
+    if not isinstance(x, Truth):
+        raise CannotTraceError("~ of other than a comparison", "compare first, as in x > 0")
+    return Truth(wiring.apply(x.value, lowering.NOT))
+
+
+@OPERATIONS.of("float")
+def numbers(wiring: TraceState, x: Any) -> TracedTensor:
+    """Returns 1 and 0 for True and False."""
+    if not isinstance(x, Truth):
+        raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
+    return x.value
+
+
+@OPERATIONS.of("where")
+def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor:
+    """Returns one of two values by a condition, tensors or numbers."""
+    known = all(isinstance(x, TracedTensor) or is_number(x) for x in (yes, no))
+    if not isinstance(condition, Truth) or not known:
+        do = "choose by a comparison, between tensors and finite numbers, as -1e9"
+        raise CannotTraceError("where of other things", do)
+    given = [None if isinstance(x, TracedTensor) else float(x) for x in (yes, no)]
+    tensors = [x for x in (yes, no) if isinstance(x, TracedTensor)]
+    ready = same_order(wiring, [condition.value, *tensors])
+    edge = wiring.add(lowering.where(*given), *(x.edge for x in ready))
+    return ready[-1]._replace(edge=edge)
+
+
+@OPERATIONS.of("masked_fill")
+def masked_fill(wiring: TraceState, x: TracedTensor, mask: Any, value: Any) -> TracedTensor:
+    """Puts a number where the mask is True."""
+    return where(wiring, mask, value, x)
+
+
+@OPERATIONS.of("zeros")
 def zeros(wiring: TraceState, *shape: Any, **_: Any) -> ZeroState:
     """Returns zeros, for initial states."""
     return ZeroState(tuple(flat(shape)))
 
 
+@OPERATIONS.of("new_zeros")
 def new_zeros(wiring: TraceState, x: TracedTensor, *shape: Any, **_: Any) -> ZeroState:
     """Returns zeros, for initial states."""
     return ZeroState(tuple(flat(shape)))
 
 
+@OPERATIONS.of("contiguous", "clone", "detach", "requires_grad_")
 def same(wiring: TraceState, x: Any, *_: Any) -> Any:
     """Returns the same numbers."""
     return x
 
 
+@OPERATIONS.of("to")
 def to(wiring: TraceState, x: Any, *where: Any, **more: Any) -> Any:
     """Returns the same numbers, for a move to another device."""
-    places = (*where, *more.values())
-    device = all(isinstance(p, (str, torch.device)) or _is_device(p) for p in places)
+    device = all(
+        isinstance(place, (str, torch.device))
+        or (isinstance(place, Symbol) and "device" in place.name)
+        for place in (*where, *more.values())
+    )
     if not isinstance(x, ZeroState) and not device:
         raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
     return x
 
 
-def _is_device(place: Any) -> bool:
-    return isinstance(place, Symbol) and "device" in place.name
-
-
+@OPERATIONS.of("long", "int")
 def whole(wiring: TraceState, x: TracedTensor) -> TracedTensor:
     """Returns whole numbers for an embedding, which cuts off fractions."""
     users = wiring.node.users if wiring.node else {}
@@ -177,6 +234,7 @@ def whole(wiring: TraceState, x: TracedTensor) -> TracedTensor:
     return x
 
 
+@OPERATIONS.of("dropout")
 def dropout(
     wiring: TraceState,
     x: TracedTensor,
@@ -187,49 +245,19 @@ def dropout(
     """The identity: dropout acts in training only."""
     if training and p:
         raise CannotTraceError("dropout in evaluation", "say training=self.training")
-    return elementwise(wiring, x, L.Dropout(float(p)))
+    return wiring.apply(x, L.Dropout(float(p)))
 
 
-def pad(
-    wiring: TraceState,
-    x: TracedTensor,
-    pad: Any,
-    mode: str = "constant",
-    value: float | None = None,
-) -> TracedTensor:
-    """Adds zeros around."""
-    pairs = [*zip(pad[::2], pad[1::2], strict=True)]
-    sides = {x.rank - 1 - n: pair for n, pair in enumerate(pairs) if any(pair)}
-    rest = [axis for axis in range(x.rank) if axis not in sides and axis != x.batch]
-    if mode != "constant" or value or x.batch in sides or not rest or min(pad) < 0:
-        raise CannotTraceError(f"pad={tuple(pad)}, mode={mode}, value={value}", "pad with zeros")
-    *space, last = [*sides, *rest] if len(rest) == 1 else [*sides, *rest[:-1], rest[-1]]
-    x = wiring.ordered(x, [x.batch, *space, last])
-    before, after = zip(*(sides.get(axis, (0, 0)) for axis in space), strict=True)
-    return x._replace(edge=wiring.add(L.Pad(before, after), x.edge))
-
-
-def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
-    """Repeats one axis of size 1; all other axes are repeated once (1, or -1 in expand)."""
-    counts = flat(times)
-    more = [axis for axis, n in enumerate(counts) if n not in (1, -1)]
-    fits = len(counts) == x.rank == 3 and not x.batch and len(more) == 1 and more[0] > 0
-    if not fits or not is_number(counts[more[0]]) or wiring.sizes(x)[more[0]] != 1:
-        do = "repeat a tensor (batch, 1, features) along axis 1"
-        raise CannotTraceError("other than one axis of size 1 repeated", do)
-    x = wiring.ordered(x, [0, more[0], 3 - more[0]])
-    return x._replace(edge=wiring.add(L.UpSample((counts[more[0]],)), x.edge))
-
-
-def activation(name: str) -> Handler:
+def activation(name: str) -> Callable[..., TracedTensor]:
     """Returns a handler for an activation of the IR."""
 
     def activation(wiring: TraceState, x: TracedTensor, inplace: bool = False) -> TracedTensor:
-        return elementwise(wiring, x, L.Activation(name))
+        return wiring.apply(x, L.Activation(name))
 
     return activation
 
 
+@OPERATIONS.of("clamp", "clip")
 def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> TracedTensor:
     """Limits numbers to a range; one of its bounds may be missing."""
     pairs = zip(("min", "max"), bounds, strict=False)
@@ -238,56 +266,44 @@ def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> Tr
     if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
         raise CannotTraceError("clamp to other bounds than numbers", "use numbers")
     if low == 0:
-        return elementwise(wiring, x, L.Relu(None if high is None else float(high)))
+        return wiring.apply(x, L.Relu(None if high is None else float(high)))
     ends = [None if bound is None else float(bound) for bound in (low, high)]
-    return elementwise(wiring, x, L.Clip(*ends))
+    return wiring.apply(x, L.Clip(*ends))
 
 
-def function(name: str) -> Handler:
-    """Returns a handler for a plain function."""
-    return lambda wiring, x: elementwise(wiring, x, L.Function(name))
-
-
-def reciprocal_root(wiring: TraceState, x: TracedTensor) -> TracedTensor:
-    """One over the square root."""
-    return elementwise(wiring, elementwise(wiring, x, L.Function("sqrt")), L.Function("reciprocal"))
-
-
-def module(cls: Callable[..., nn.Module]) -> Handler:
+def module(cls: Callable[..., nn.Module]) -> Callable[..., Any]:
     """A function that does what a module does, called with the module's options."""
 
     def call(wiring: TraceState, x: TracedTensor, *args: Any, **options: Any) -> Any:
         made = cls(*args, **options)
-        return MODULES[type(made)](wiring, made, "", (x,))
+        return MODULES[type(made)](ModuleCall(wiring, made, "", (x,)))
 
     return call
 
 
-def pool(how: str, cls: Callable[..., nn.Module]) -> Handler:
-    """Returns a handler for a pooling along time, over windows or over the whole length."""
-
-    def pool(
-        wiring: TraceState, x: TracedTensor, kernel_size: Any, *args: Any, **options: Any
-    ) -> Any:
-        unknown = kernel_size is LENGTH or (type(kernel_size) is int and kernel_size >= MARKER)
-        if not unknown:
-            return module(cls)(wiring, x, kernel_size, *args, **options)
-        own = wiring.sizes(x)[-1]
-        if args or any(options.values()) or (own if own is not None else LENGTH) != kernel_size:
-            raise CannotTraceError("a window of another length", "use the length of what is pooled")
-        x = wiring.channels_last(x)
-        return x._replace(edge=wiring.add(L.GlobalPool(how, True), x.edge))
-
-    return pool
+OPERATIONS.update(celu=module(nn.CELU), softshrink=module(nn.Softshrink), elu=module(nn.ELU))
+OPERATIONS.update(hardshrink=module(nn.Hardshrink), threshold=module(nn.Threshold))
+OPERATIONS.update(leaky_relu=module(nn.LeakyReLU), gelu=module(nn.GELU))
+OPERATIONS.update(hardtanh=module(nn.Hardtanh))
 
 
-def interpolate(wiring: TraceState, x: TracedTensor, *args: Any, **options: Any) -> Any:
-    """Repeats every place."""
-    options = {k: v for k, v in options.items() if v not in (None, False)}
-    made = nn.Upsample(*args, **options)
-    return MODULES[nn.Upsample](wiring, made, "", (x,))
+def softmax_over(
+    wiring: TraceState, x: TracedTensor, dim: int | None, log: bool = False
+) -> TracedTensor:
+    """Adds softmax over an axis of PyTorch."""
+    if dim is None:
+        raise CannotTraceError("dim=None", "say the axis, as in dim=-1")
+    place = x.axes[dim]
+    if not place:
+        raise CannotTraceError("softmax over the batch", "take it over another axis")
+    if log:
+        rest = [axis for axis in range(x.rank) if axis not in (dim % x.rank, x.batch)]
+        x = wiring.ordered(x, [x.batch, *rest, dim % x.rank]) if place < x.rank - 1 else x
+        return wiring.apply(x, L.Activation("log_softmax"))
+    return wiring.apply(x, L.Softmax(place - x.rank))
 
 
+@OPERATIONS.of("softmax")
 def softmax(
     wiring: TraceState, x: TracedTensor, dim: int | None = None, *_: Any, **__: Any
 ) -> TracedTensor:
@@ -295,8 +311,116 @@ def softmax(
     return softmax_over(wiring, x, dim)
 
 
+@OPERATIONS.of("log_softmax")
 def log_softmax(
     wiring: TraceState, x: TracedTensor, dim: int | None = None, *_: Any, **__: Any
 ) -> TracedTensor:
     """The logarithm of softmax."""
     return softmax_over(wiring, x, dim, log=True)
+
+
+MODULES[nn.Softmax] = lambda call: softmax_over(call.wiring, call.x, call.module.dim)
+MODULES[nn.LogSoftmax] = lambda call: softmax_over(call.wiring, call.x, call.module.dim, log=True)
+
+
+def _plain(name: str, **defaults: Any) -> Callable[[ModuleCall], TracedTensor]:
+    """Returns a handler for an activation of the IR; other options than these are refused."""
+
+    def activation(call: ModuleCall) -> TracedTensor:
+        for option, value in defaults.items():
+            if (found := getattr(call.module, option)) != value:
+                raise CannotTraceError(f"{option}={found}", f"use {option}={value}")
+        return call.wiring.apply(call.x, L.Activation(name))
+
+    return activation
+
+
+ACTIVATIONS: dict[str, tuple[str, type[nn.Module]]] = {
+    "relu": ("relu", nn.ReLU),
+    "relu6": ("relu6", nn.ReLU6),
+    "tanh": ("tanh", nn.Tanh),
+    "sigmoid": ("sigmoid", nn.Sigmoid),
+    "selu": ("selu", nn.SELU),
+    "silu": ("silu", nn.SiLU),
+    "mish": ("mish", nn.Mish),
+    "softsign": ("softsign", nn.Softsign),
+    "hardsigmoid": ("hard_sigmoid", nn.Hardsigmoid),
+    "hardswish": ("hard_silu", nn.Hardswish),
+    "logsigmoid": ("log_sigmoid", nn.LogSigmoid),
+    "tanhshrink": ("tanh_shrink", nn.Tanhshrink),
+}
+"""Function of PyTorch -> activation of the IR, and the module that does the same."""
+
+for function, (name, cls) in ACTIVATIONS.items():
+    OPERATIONS[function] = activation(name)
+    MODULES[cls] = _plain(name)
+MODULES[nn.Hardtanh] = _plain("hard_tanh", min_val=-1.0, max_val=1.0)
+MODULES[nn.Identity] = lambda call: call.x
+
+
+@MODULES.of(nn.GELU)
+def _gelu(call: ModuleCall) -> TracedTensor:
+    name = {"none": "gelu", "tanh": "gelu_tanh"}[call.module.approximate]
+    return call.wiring.apply(call.x, L.Activation(name))
+
+
+@MODULES.of(nn.ELU)
+def _elu(call: ModuleCall) -> TracedTensor:
+    return call.wiring.apply(call.x, L.Elu(float(call.module.alpha)))
+
+
+@MODULES.of(nn.LeakyReLU)
+def _leaky_relu(call: ModuleCall) -> TracedTensor:
+    return call.wiring.apply(call.x, L.Relu(slope=float(call.module.negative_slope)))
+
+
+ABOVE_ZERO, FROM_ZERO, ANY = "above 0", "from 0 on", "that is finite"
+"""Ranges of an activation's number."""
+
+
+def _with(
+    steps: Callable[..., lowering.Steps], *options: tuple[str, str]
+) -> Callable[[ModuleCall], TracedTensor]:
+    """Returns a handler for an activation with numbers, each checked against its range."""
+
+    def activation(call: ModuleCall) -> TracedTensor:
+        found = [float(getattr(call.module, name)) for name, _ in options]
+        for number, (name, want) in zip(found, options, strict=True):
+            least = number > 0 if want == ABOVE_ZERO else number >= 0 or want == ANY
+            if not math.isfinite(number) or not least:
+                raise CannotTraceError(f"{name}={number}", f"use a number {want}")
+        return call.wiring.build(steps(*found), call.x)
+
+    return activation
+
+
+MODULES[nn.CELU] = _with(lowering.celu, ("alpha", ABOVE_ZERO))
+MODULES[nn.Softshrink] = _with(lowering.soft_shrink, ("lambd", FROM_ZERO))
+MODULES[nn.Hardshrink] = _with(lowering.hard_shrink, ("lambd", ANY))
+MODULES[nn.Threshold] = _with(lowering.threshold, ("threshold", ANY), ("value", ANY))
+
+
+@MODULES.of(nn.Dropout)
+def _dropout(call: ModuleCall) -> TracedTensor:
+    return call.wiring.apply(call.x, L.Dropout(float(call.module.p)))
+
+
+@MODULES.of(nn.AlphaDropout)
+def _alpha_dropout(call: ModuleCall) -> TracedTensor:
+    return call.wiring.apply(call.x, L.TrainingOnly("AlphaDropout", float(call.module.p)))
+
+
+@MODULES.of(nn.PReLU)
+def _prelu(call: ModuleCall) -> TracedTensor:
+    """Adds learned slopes: one for all channels, or one for each."""
+    wiring, module, x = call.wiring, call.module, call.x
+    count = module.num_parameters
+    x = wiring.channels_last(x) if x.rank > 2 and count > 1 else wiring.plain(x)
+    if count > 1:
+        wiring.demand(wiring.sizes(x)[1], count, "channels, got")
+    shape = (*(1,) * (x.rank - 2), count)
+    trainable = module.weight.requires_grad
+    edge = call_layer(wiring, call.path, L.PRelu(shape), [x.edge], trainable=trainable)
+    if edge.node == wiring.called[call.path][0] and not wiring.probing:
+        wiring.weights[edge.node] = {"slopes": to_numpy(module.weight).reshape(shape)}
+    return x._replace(edge=edge)

@@ -24,13 +24,15 @@ from xlstm.ir.source import Source
 from . import flattened_batch
 from .attention import bound
 from .flattened_batch import FlattenedBatch
-from .names import LEAVES, handler, name_of
+from .names import handler, name_of
 from .shape import getitem, stacked
 from .signature import Ending, InputLayout, input_axes, leaves, said, states_in
 from .signature import layouts as layouts_of
 from .trace import problems, trace
 from .values import (
+    MODULES,
     CannotTraceError,
+    ModuleCall,
     RecurrentResult,
     SizeSolvedError,
     States,
@@ -205,12 +207,12 @@ class _Walk:
         """Returns the output of a module."""
         given = (*_tensors(wiring, given[:1]), *given[1:])
         _check_first(given, "a call with")
-        call = LEAVES[type(leaf)]
+        call, handler = ModuleCall(wiring, leaf, path, given), MODULES[type(leaf)]
         if given and isinstance(given[0], FlattenedBatch):
             return flattened_batch.through(
-                wiring, given[0], leaf, lambda w, x: call(w, leaf, path, (x,))
+                wiring, given[0], leaf, lambda w, x: handler(call._replace(wiring=w, args=(x,)))
             )
-        return call(wiring, leaf, path, given)
+        return handler(call)
 
     def _output(self, wiring: TraceState, found: Any) -> None:
         for value in leaves(found):

@@ -18,14 +18,15 @@ from xlstm.ir.layers import Bidirectional, Dropout, LayerSpec
 from .native_modules import stack
 from .shape import getitem
 from .values import (
+    MODULES,
     CannotTraceError,
+    ModuleCall,
     RecurrentResult,
     States,
     TracedTensor,
     TraceState,
     ZeroState,
     call_layer,
-    one,
 )
 
 
@@ -132,9 +133,11 @@ class _Stack:
         return edge
 
 
-def recurrent(wiring: TraceState, module: nn.RNNBase, path: str, args: tuple[Any, ...]) -> Any:
+@MODULES.of(nn.LSTM, nn.GRU, nn.RNN)
+def recurrent(call: ModuleCall) -> RecurrentResult:
     """Adds a recurrent module that is called once."""
-    x = one(args[:1])
+    wiring, module, path, args = call
+    x = call._replace(args=args[:1]).x
     batch = 0 if module.batch_first else 1
     if x.rank != 3 or x.batch != batch:
         axes = "(batch, time, features)" if module.batch_first else "(time, batch, features)"

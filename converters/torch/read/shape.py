@@ -12,12 +12,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from xlstm.ir import layers as L
+from xlstm.ir import lowering
 
 from .values import (
     BATCH,
     LENGTH,
+    MODULES,
+    OPERATIONS,
     CannotTraceError,
+    ModuleCall,
     Probe,
     RecurrentResult,
     States,
@@ -34,6 +40,7 @@ from .values import (
 )
 
 
+@OPERATIONS.of("getitem")
 def getitem(wiring: TraceState, x: Any, index: Any) -> Any:
     """Returns a part of a tensor, of states, or of the result of a recurrent module."""
     if isinstance(x, RecurrentResult):
@@ -67,12 +74,16 @@ def _part(wiring: TraceState, x: TracedTensor, items: tuple[Any, ...]) -> Traced
         elif isinstance(item, slice):
             x, axis = _slice(wiring, x, axis, item), axis + 1
         elif type(item) is int:
-            place = x.axes[axis_of(x, axis, "one place")]
-            edge = wiring.add(L.Slice(place - 1, item, drop=True), x.edge)
-            x = TracedTensor(edge, without(x, [axis]))
+            x = _one_place(wiring, x, axis_of(x, axis, "one place"), item)
         else:
             raise CannotTraceError(f"index {item}", "use whole numbers and slices")
     return x
+
+
+def _one_place(wiring: TraceState, x: TracedTensor, axis: int, index: int) -> TracedTensor:
+    """Returns one place of an axis, without the axis."""
+    found = wiring.apply(x, L.Slice(x.axes[axis] - 1, index, drop=True))
+    return found._replace(axes=without(x, [axis]))
 
 
 def _slice(wiring: TraceState, x: TracedTensor, axis: int, part: slice) -> TracedTensor:
@@ -82,9 +93,10 @@ def _slice(wiring: TraceState, x: TracedTensor, axis: int, part: slice) -> Trace
     if any(end is not None and not is_number(end) for end in ends):
         raise CannotTraceError("a slice that ends at a length", "count from the end, as in [:, -1]")
     place = x.axes[axis_of(x, axis, "a slice")]
-    return x._replace(edge=wiring.add(L.Slice(place - 1, *ends[:2], part.step or 1), x.edge))
+    return wiring.apply(x, L.Slice(place - 1, *ends[:2], part.step or 1))
 
 
+@OPERATIONS.of("unsqueeze")
 def unsqueeze(wiring: TraceState, x: TracedTensor, dim: int) -> TracedTensor:
     """Adds an axis of size 1."""
     axis = dim % (x.rank + 1)
@@ -103,6 +115,7 @@ def stacked(wiring: TraceState, x: States) -> TracedTensor:
     return transpose(wiring, join(wiring, rows, 1) if len(rows) > 1 else rows[0], 0, 1)
 
 
+@OPERATIONS.of("squeeze")
 def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
     """Removes an axis of size 1."""
     if isinstance(x, States):
@@ -120,10 +133,11 @@ def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
         unchanged: TracedTensor = x
         return unchanged
     wiring.demand(size, 1, "to squeeze, got")
-    edge = wiring.add(L.Squeeze(x.axes[dim] - 1), x.edge)
-    return TracedTensor(edge, without(x, [dim % x.rank]))
+    found = wiring.apply(x, L.Squeeze(x.axes[dim] - 1))
+    return found._replace(axes=without(x, [dim % x.rank]))
 
 
+@OPERATIONS.of("cat", "concat", "concatenate")
 def cat(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
     """Joins tensors along an axis."""
     values = _all_tensors(tensors)
@@ -138,12 +152,14 @@ def _all_tensors(tensors: Any) -> list[TracedTensor]:
     return list(tensors)
 
 
+@OPERATIONS.of("stack")
 def stack(wiring: TraceState, tensors: Any, dim: int = 0) -> TracedTensor:
     """Joins tensors along a new axis."""
     values = [unsqueeze(wiring, x, dim) for x in _all_tensors(tensors)]
     return join(wiring, values, axis_of(values[0], dim, "stacking"))
 
 
+@OPERATIONS.of("chunk")
 def chunk(
     wiring: TraceState, x: TracedTensor, chunks: int, dim: int = 0
 ) -> tuple[TracedTensor, ...]:
@@ -152,6 +168,7 @@ def chunk(
     return split(wiring, x, -(-size // chunks), dim)
 
 
+@OPERATIONS.of("split")
 def split(
     wiring: TraceState, x: TracedTensor, split_size_or_sections: Any, dim: int = 0
 ) -> tuple[TracedTensor, ...]:
@@ -160,8 +177,7 @@ def split(
     sizes = [sizes] * -(-size // sizes) if isinstance(sizes, int) else list(sizes)
     axis, start = axis_of(x, dim, "cutting"), 0
     for own in sizes:
-        part = slice(start, min(start + own, size))
-        parts.append(_part(wiring, x, (*[slice(None)] * axis, part)))
+        parts.append(_slice(wiring, x, axis, slice(start, min(start + own, size))))
         start += own
     return tuple(parts)
 
@@ -173,6 +189,7 @@ def _cut_length(wiring: TraceState, x: TracedTensor, dim: int) -> int:
     return size
 
 
+@OPERATIONS.of("transpose", "swapaxes", "swapdims")
 def transpose(wiring: TraceState, x: TracedTensor, dim0: int, dim1: int) -> TracedTensor:
     """Exchanges two axes; no node is added until a layer needs the order."""
     axes = list(x.axes)
@@ -180,6 +197,7 @@ def transpose(wiring: TraceState, x: TracedTensor, dim0: int, dim1: int) -> Trac
     return x._replace(axes=tuple(axes))
 
 
+@OPERATIONS.of("movedim", "moveaxis")
 def movedim(wiring: TraceState, x: TracedTensor, source: int, destination: int) -> TracedTensor:
     """Moves one axis; no node is added until a layer needs the order."""
     axes = list(x.axes)
@@ -187,6 +205,7 @@ def movedim(wiring: TraceState, x: TracedTensor, source: int, destination: int) 
     return x._replace(axes=tuple(axes))
 
 
+@OPERATIONS.of("permute")
 def permute(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
     """Reorders axes; no node is added until a layer needs the order."""
     return x._replace(axes=tuple(x.axes[axis] for axis in flat(dims)))
@@ -196,6 +215,7 @@ def _product(sizes: Sequence[Any]) -> int:
     return math.prod(size for size in sizes if isinstance(size, int))
 
 
+@OPERATIONS.of("view", "reshape")
 def reshape(wiring: TraceState, x: TracedTensor, *shape: Any) -> TracedTensor:
     """Reshapes as PyTorch's view and reshape; the batch must stay as it is."""
     first, *rest = flat(shape)
@@ -273,6 +293,7 @@ def _with_shape(wiring: TraceState, x: TracedTensor, sizes: Sequence[int | None]
     return TracedTensor(wiring.add(L.Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
 
 
+@OPERATIONS.of("flatten")
 def flatten(
     wiring: TraceState, x: TracedTensor, start_dim: int = 0, end_dim: int = -1
 ) -> TracedTensor:
@@ -288,6 +309,7 @@ def flatten(
     return _with_shape(wiring, x, [*sizes[1:start], whole, *sizes[end + 1 :]])
 
 
+@OPERATIONS.of("unflatten")
 def unflatten(wiring: TraceState, x: TracedTensor, dim: int, sizes: Any) -> TracedTensor:
     """Splits an axis into several."""
     axis = axis_of(x, dim, "unflatten")
@@ -302,12 +324,14 @@ def length(size: Any) -> Any:
     return LENGTH if size is None else size
 
 
+@OPERATIONS.of("size")
 def size(wiring: TraceState, x: TracedTensor, dim: int | None = None) -> Any:
     """Returns sizes as PyTorch sees them."""
     sizes = tuple(map(length, wiring.sizes(x)))
     return sizes if dim is None else sizes[dim]
 
 
+@OPERATIONS.of("getattr")
 def attribute(wiring: TraceState, x: Any, name: str) -> Any:
     """Returns an attribute of a tensor."""
     if name == "values" and isinstance(x, tuple) and not isinstance(x, TracedTensor):
@@ -319,3 +343,107 @@ def attribute(wiring: TraceState, x: Any, name: str) -> Any:
     if name in ("device", "dtype"):
         return Symbol(f"its {name}")
     raise CannotTraceError(f"the attribute {name}", "leave it out")
+
+
+@MODULES.of(nn.Flatten)
+def _flatten(call: ModuleCall) -> TracedTensor:
+    return flatten(call.wiring, call.x, call.module.start_dim, call.module.end_dim)
+
+
+@MODULES.of(nn.Unflatten)
+def _unflatten(call: ModuleCall) -> TracedTensor:
+    return unflatten(call.wiring, call.x, call.module.dim, call.module.unflattened_size)
+
+
+@OPERATIONS.of("flip")
+def flip(wiring: TraceState, x: TracedTensor, *dims: Any) -> TracedTensor:
+    """Reverses axes."""
+    for dim in flat(dims):
+        x = wiring.apply(x, L.Slice(x.axes[axis_of(x, dim, "flip")] - 1, step=-1))
+    return x
+
+
+@OPERATIONS.of("roll")
+def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> TracedTensor:
+    """Shifts numbers along axes, the last ones to the front."""
+    if not isinstance(shifts, int) or not isinstance(dims, int):
+        raise CannotTraceError("roll of other than one axis", "name one shift and one axis")
+    axis = axis_of(x, dims, "roll")
+    size = known(wiring.sizes(x)[axis])
+    if size is None:
+        raise CannotTraceError("roll of an axis of unknown size", "say its size", True)
+    place = x.axes[axis] - 1
+    joined = L.Concatenate(place + 1 - x.rank)
+    return wiring.build(lowering.roll(place, shifts, size, joined), x)
+
+
+@OPERATIONS.of("glu")
+def gated(wiring: TraceState, x: TracedTensor, dim: int = -1) -> TracedTensor:
+    """Returns the first half times the sigmoid of the second."""
+    axis = axis_of(x, dim, "glu")
+    size = _cut_length(wiring, x, axis)
+    if size % 2:
+        raise CannotTraceError(f"glu of {size} numbers", "use an even number")
+    place, half = x.axes[axis] - 1, size // 2
+    return wiring.build(lowering.glu(L.Slice(place, 0, half), L.Slice(place, half, size)), x)
+
+
+MODULES[nn.GLU] = lambda call: gated(call.wiring, call.x, call.module.dim)
+
+
+@OPERATIONS.of("unbind")
+def unbind(wiring: TraceState, x: TracedTensor, dim: int = 0) -> tuple[TracedTensor, ...]:
+    """Returns the slices along an axis, one by one."""
+    axis = axis_of(x, dim, "unbind")
+    size = known(wiring.sizes(x)[axis])
+    if size is None or size > 64:
+        raise CannotTraceError(
+            "unbind of an axis of unknown size, or a large one", "index it", True
+        )
+    return tuple(_one_place(wiring, x, axis, n) for n in range(size))
+
+
+@OPERATIONS.of("select")
+def select(wiring: TraceState, x: TracedTensor, dim: int, index: int) -> TracedTensor:
+    """Returns one slice of an axis."""
+    return _one_place(wiring, x, axis_of(x, dim, "select"), index)
+
+
+@OPERATIONS.of("narrow")
+def narrow(wiring: TraceState, x: TracedTensor, dim: int, start: int, length: int) -> TracedTensor:
+    """Returns consecutive slices of an axis."""
+    axis = axis_of(x, dim, "narrow")
+    return wiring.apply(x, L.Slice(x.axes[axis] - 1, start, start + length))
+
+
+@OPERATIONS.of("pad")
+def pad(
+    wiring: TraceState,
+    x: TracedTensor,
+    pad: Any,
+    mode: str = "constant",
+    value: float | None = None,
+) -> TracedTensor:
+    """Adds zeros around."""
+    pairs = [*zip(pad[::2], pad[1::2], strict=True)]
+    sides = {x.rank - 1 - n: pair for n, pair in enumerate(pairs) if any(pair)}
+    rest = [axis for axis in range(x.rank) if axis not in sides and axis != x.batch]
+    if mode != "constant" or value or x.batch in sides or not rest or min(pad) < 0:
+        raise CannotTraceError(f"pad={tuple(pad)}, mode={mode}, value={value}", "pad with zeros")
+    *space, last = [*sides, *rest]
+    x = wiring.ordered(x, [x.batch, *space, last])
+    before, after = zip(*(sides.get(axis, (0, 0)) for axis in space), strict=True)
+    return wiring.apply(x, L.Pad(before, after))
+
+
+@OPERATIONS.of("repeat", "expand")
+def repeat(wiring: TraceState, x: TracedTensor, *times: Any) -> TracedTensor:
+    """Repeats one axis of size 1; all other axes are repeated once (1, or -1 in expand)."""
+    counts = flat(times)
+    more = [axis for axis, n in enumerate(counts) if n not in (1, -1)]
+    fits = len(counts) == x.rank == 3 and not x.batch and len(more) == 1 and more[0] > 0
+    if not fits or not is_number(counts[more[0]]) or wiring.sizes(x)[more[0]] != 1:
+        do = "repeat a tensor (batch, 1, features) along axis 1"
+        raise CannotTraceError("other than one axis of size 1 repeated", do)
+    x = wiring.ordered(x, [0, more[0], 3 - more[0]])
+    return wiring.apply(x, L.UpSample((counts[more[0]],)))

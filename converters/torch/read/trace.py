@@ -21,8 +21,9 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError, UnsupportedError
 
 from ..live.arrays import PROCESS_WIDE
-from .names import LEAVES, VIEWS, name_of
+from .names import VIEWS, name_of
 from .signature import UNPACKED
+from .values import MODULES
 
 MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn, torch.arange)
 """Functions that make tensors of sizes; PyTorch accepts no traced first size unless wrapped."""
@@ -202,7 +203,7 @@ def _of_leaf(node: fx.Node, leaf: nn.Module) -> Iterator[str]:
         yield f"{title} with parametrizations"
     elif "quantized" in type(leaf).__module__:
         yield f"{title}, quantized"
-    elif type(leaf) not in LEAVES:
+    elif type(leaf) not in MODULES:
         yield title
     tensors = [*leaf.parameters()]
     if any(p.is_meta or p.is_sparse or not p.is_floating_point() for p in tensors):

@@ -10,7 +10,18 @@ from torch import fx, nn
 
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.lowering import Steps, build
 from xlstm.ir.types import Array, Shape
+from xlstm.slots import unpack
+
+from ..live.arrays import to_numpy
+from ..slots import TABLES
+
+OPERATIONS = L.Functions[str]()
+"""Name of a function or a method of tensors -> handler (TraceState, arguments) -> result."""
+
+MODULES = L.Functions[type[nn.Module]]()
+"""Class of a leaf module, exact match -> handler of its ModuleCall."""
 
 MARKER = 10**14
 """Sizes from here on stand for unknown ones: no tensor is as long."""
@@ -165,6 +176,16 @@ class TraceState:
         name = self.node.name if self.node else spec.kind.lower()
         return self.graph.add(self.fresh(before + name), spec, inputs)
 
+    def apply(self, x: TracedTensor, *specs: L.LayerSpec) -> TracedTensor:
+        """Adds specs that leave the axes as they are, one after the other."""
+        for spec in specs:
+            x = x._replace(edge=self.add(spec, x.edge))
+        return x
+
+    def build(self, steps: Steps, x: TracedTensor) -> TracedTensor:
+        """Adds steps that leave the axes as they are."""
+        return x._replace(edge=build(steps, self.add, x.edge))
+
     def sizes(self, value: TracedTensor) -> tuple[Any, ...]:
         """Returns sizes as PyTorch sees them: BATCH, numbers, None for any length."""
         shape = (BATCH, *self.graph.shape(value.edge))
@@ -267,11 +288,6 @@ def join(wiring: TraceState, values: Sequence[TracedTensor], axis: int) -> Trace
     return ready[0]._replace(edge=edge)
 
 
-def affine(wiring: TraceState, value: TracedTensor, scale: float, offset: float) -> TracedTensor:
-    """Adds scale * x + offset."""
-    return value._replace(edge=wiring.add(L.Affine(scale, offset), value.edge))
-
-
 def shape_text(shape: Shape) -> str:
     """A shape for an error or a note.
 
@@ -281,11 +297,35 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(['batch', *('any' if n is None else str(n) for n in shape)])})"
 
 
-def one(args: tuple[Any, ...]) -> TracedTensor:
-    """Returns the only tensor that a layer is called with."""
-    if len(args) != 1 or not isinstance(args[0], TracedTensor):
-        raise CannotTraceError("a call with other than one tensor", "call it with one tensor")
-    return args[0]
+class ModuleCall(NamedTuple):
+    """A call of a leaf module, which `path` names, in a traced graph."""
+
+    wiring: TraceState
+    module: Any
+    path: str
+    args: tuple[Any, ...]
+
+    @property
+    def x(self) -> TracedTensor:
+        """The only tensor that the module is called with."""
+        if len(self.args) != 1 or not isinstance(self.args[0], TracedTensor):
+            raise CannotTraceError("a call with other than one tensor", "call it with one tensor")
+        return self.args[0]
+
+    def add(self, spec: L.LayerSpec, x: TracedTensor, table: str) -> TracedTensor:
+        """Adds the node of a layer with the weights of this table."""
+        module, wiring = self.module, self.wiring
+        flags = {p.requires_grad for p in module.parameters(recurse=False)}
+        edge = call_layer(wiring, self.path, spec, [x.edge], trainable=flags != {False})
+        if edge.node == wiring.called[self.path][0] and not wiring.probing:
+            slots = TABLES[table].present_slots(spec.missing_tensors())
+            held = {slot.name: to_numpy(getattr(module, slot.name)) for slot in slots}
+            if isinstance(module, nn.LayerNorm):  # several axes, joined as one
+                held = {name: array.reshape(-1) for name, array in held.items()}
+            wiring.weights[edge.node] = unpack(
+                TABLES[table], held, spec.sizes(), spec.missing_tensors(), f"torch {self.path}"
+            )
+        return x._replace(edge=edge)
 
 
 def call_layer(

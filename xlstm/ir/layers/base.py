@@ -17,7 +17,7 @@ from xlstm.ir.activation_names import ACTIVATIONS
 from xlstm.ir.layers.fields import OneOf, check_fields
 from xlstm.ir.types import Shape
 
-__all__ = ["MAX_SIZE", "SPECS", "Input", "LayerFunctions", "LayerSpec"]
+__all__ = ["MAX_SIZE", "SPECS", "Functions", "Input", "LayerFunctions", "LayerSpec"]
 
 ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 
@@ -47,6 +47,8 @@ def check_rate(where: str, *rates: float) -> None:
         if not 0 <= rate < 1:
             raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
 
+
+Key = TypeVar("Key")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -170,10 +172,10 @@ def windows(size: int | None, window: int, stride: int, spread: int, how: str) -
     return -(-size // stride) if how in ("same", "causal") else (size - reach) // stride + 1
 
 
-class LayerFunctions(dict[type[LayerSpec], Callable[..., Any]]):
-    """Functions by layer; each registers itself where it is defined.
+class Functions(dict[Key, Callable[..., Any]]):
+    """Functions by a name or a class; each registers itself where it is defined.
 
-    >>> WRITERS = LayerFunctions()
+    >>> WRITERS = Functions()
     >>> @WRITERS.of(Input)
     ... def write_input(spec):
     ...     return f"input {spec.shape}"
@@ -181,11 +183,15 @@ class LayerFunctions(dict[type[LayerSpec], Callable[..., Any]]):
     'input (3,)'
     """
 
-    def of(self, *layers: type[LayerSpec]) -> Callable[[Function], Function]:
-        """Returns the decorator that registers a function for these layers."""
+    def of(self, *keys: Key) -> Callable[[Function], Function]:
+        """Returns the decorator that registers a function for these keys."""
 
         def register(function: Function) -> Function:
-            self.update(dict.fromkeys(layers, function))
+            self.update(dict.fromkeys(keys, function))
             return function
 
         return register
+
+
+LayerFunctions = Functions[type[LayerSpec]]
+"""Functions by layer."""

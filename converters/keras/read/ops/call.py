@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from xlstm.errors import UnsupportedError
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge
 from xlstm.ir.layers.operations import CONSTANT_MOST
+from xlstm.ir.lowering import Steps, build, in_a_row
 from xlstm.ir.types import Shape
 
 from ..context import LIMITS
 from ..inbound_nodes import KerasTensor, LayerCall
 from ..layers.options import array_of
+
+OPERATIONS = L.Functions[str]()
+"""Today's name of an operation -> the reader of its calls: its output, or a list of them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,15 @@ class Operation:
             raise self.refused("one tensor", found)
         return found
 
+    def apply(self, *specs: L.LayerSpec) -> Pending:
+        """Applies specs to that tensor, one after the other."""
+        return chain(self.tensor, *specs)
+
+    def build(self, steps: Steps) -> Pending:
+        """Applies steps to that tensor."""
+        x: Pending = self.tensor
+        return build(steps, node, x)
+
     @property
     def shape(self) -> Shape:
         """Shape of one sample of that tensor."""
@@ -73,7 +86,16 @@ class Operation:
             raise self.refused(f"an axis after the batch, up to {rank}", f"axis {axis}")
         return axis - 1 if axis > 0 else axis + rank
 
-    def held(self, value: Any, like: KerasTensor, rank: int, *, whole: bool = False) -> PendingNode:
+    def tensors(
+        self, items: Iterable[Any], like: KerasTensor, rank: int, *, whole: bool = False
+    ) -> tuple[Pending, ...]:
+        """Returns the tensors among `items`, and constant arrays as tensors of `rank` axes."""
+        return tuple(
+            item if isinstance(item, KerasTensor) else self._held(item, like, rank, whole)
+            for item in items
+        )
+
+    def _held(self, value: Any, like: KerasTensor, rank: int, whole: bool) -> Pending:
         """Returns a constant array as a tensor with samples of `rank` axes; `like` is in the model.
 
         With `whole` the array must have all axes, with the batch axis.
@@ -90,9 +112,7 @@ class Operation:
             raise self.refused(want, f"{shape}" if shape else value)
         self.check_few(values)
         shape = (*(1,) * (rank - len(shape)), *shape)
-        made = chain(like, *fixed(len(self.shapes[like]), values, shape))
-        assert isinstance(made, PendingNode)
-        return made
+        return chain(like, *fixed(len(self.shapes[like]), values, shape))
 
     def check_few(self, values: Sequence[float]) -> None:
         """Raises UnsupportedError for too many constants in a graph, or none that are finite."""
@@ -100,7 +120,7 @@ class Operation:
             want = f"a constant of {CONSTANT_MOST} finite numbers at most"
             raise self.refused(want, f"{len(values)} numbers; keep them in a layer's weights")
 
-    def level(self, *reads: KerasTensor | PendingNode) -> tuple[KerasTensor | PendingNode, ...]:
+    def level(self, *reads: Pending) -> tuple[Pending, ...]:
         """Returns tensors of the same rank: those without a batch axis get leading axes."""
         ranks = {t: len(self.shapes[t]) for t in reads if isinstance(t, KerasTensor)}
         of_samples = {rank for t, rank in ranks.items() if t not in self.alike}
@@ -129,44 +149,32 @@ class PendingNode:
     reads: tuple[KerasTensor | PendingNode, ...]
 
 
-class MultipleOutputs(NamedTuple):
-    """The outputs of an operation whose nodes are no chain."""
-
-    outputs: Sequence[KerasTensor | PendingNode]
+Pending = KerasTensor | PendingNode
+"""A tensor of the model, or one that the nodes of an operation will compute."""
 
 
-def chain(x: KerasTensor | PendingNode, *specs: L.LayerSpec) -> KerasTensor | PendingNode:
+def node(spec: L.LayerSpec, *reads: Pending) -> Pending:
+    """Returns the output of a spec on tensors."""
+    return PendingNode(spec, reads)
+
+
+def chain(x: Pending, *specs: L.LayerSpec) -> Pending:
     """Applies specs one after the other."""
-    for spec in specs:
-        x = PendingNode(spec, (x,))
-    return x
+    return build(in_a_row(*specs), node, x)
 
 
-def is_alike(made: KerasTensor | PendingNode, alike: frozenset[KerasTensor]) -> bool:
+def is_alike(made: Pending, alike: frozenset[KerasTensor]) -> bool:
     """True for a tensor without a batch axis in Keras: it is reduced over the samples."""
     if isinstance(made, KerasTensor):
         return made in alike
     return isinstance(made.spec, L.Across) or all(is_alike(read, alike) for read in made.reads)
 
 
-def made_of(made: KerasTensor | PendingNode) -> set[KerasTensor]:
+def made_of(made: Pending) -> set[KerasTensor]:
     """Returns the tensors of the model that a pending node reads."""
     if isinstance(made, KerasTensor):
         return {made}
     return {tensor for read in made.reads for tensor in made_of(read)}
-
-
-Lowered = tuple[Sequence[KerasTensor], Sequence[L.LayerSpec]] | MultipleOutputs
-
-
-def outputs_of(found: Lowered) -> Sequence[KerasTensor | PendingNode]:
-    """Returns every output of an operation as a pending node."""
-    if isinstance(found, MultipleOutputs):
-        return found.outputs
-    tensors, specs = found
-    if not specs:
-        return tensors[:1]
-    return [chain(PendingNode(specs[0], tuple(tensors)), *specs[1:])]
 
 
 MOVES = (
@@ -204,22 +212,19 @@ class OperationInserter:
     booleans: Collection[Edge]
     done: dict[int, Edge] = field(default_factory=dict)
 
-    def outputs(self, found: Sequence[KerasTensor | PendingNode]) -> list[Edge]:
+    def outputs(self, found: Sequence[Pending]) -> list[Edge]:
         """Returns the edge of every output."""
         return [self._placed(made, last=len(found) == 1) for made in found]
 
-    def _placed(self, made: KerasTensor | PendingNode, last: bool) -> Edge:
+    def _placed(self, made: Pending, last: bool) -> Edge:
         if isinstance(made, KerasTensor):
             return self.edge(made)
         if id(made) not in self.done:
             reads = [self._placed(read, last=False) for read in made.reads]
             masks = [edge.node for edge in reads if edge in self.booleans]
-            if masks and not _moves(made.spec):
+            moves = isinstance(made.spec, MOVES) or made.spec == L.Activation("linear")
+            if masks and not moves:
                 raise self.op.refused("an operation on numbers", f"the mask of {masks[0]}")
             name = self.name if last else self.free(f"{self.name}/{len(self.done)}")
             self.done[id(made)] = self.add(name, made.spec, reads)
         return self.done[id(made)]
-
-
-def _moves(spec: L.LayerSpec) -> bool:
-    return isinstance(spec, MOVES) or spec == L.Activation("linear")

@@ -11,7 +11,7 @@ from keras_operation_models import numbers
 from make_files import UNITS, h5_file
 from refusing import refused
 from xlstm.converters.keras.read.ops.node_defs import FORMS
-from xlstm.converters.keras.read.ops.registry import HOW
+from xlstm.converters.keras.read.ops.registry import OPERATIONS
 
 import xlstm
 from xlstm.errors import FileError, UnsupportedError
@@ -145,7 +145,7 @@ def test_every_form_is_tried(tmp_path):
     shapes = (5, 4), (5, 4)
     tried = [written(f, tmp_path / "m.h5", *shapes) for f in (moves, sums, truths, plain)]
     assert set().union(*tried) == FORMS.keys()
-    assert {form.name for form in FORMS.values()} <= HOW.keys()
+    assert {form.name for form in FORMS.values()} <= OPERATIONS.keys()
 
 
 NODE = {

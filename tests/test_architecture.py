@@ -35,7 +35,7 @@ MISSING_ROOMS = ["converters/flax/native", "converters/keras/native"]
 MACHINERY = {
     "xlstm/ir/layers": "base fields",
     "xlstm/reference": "activations context coverage run summation",
-    "converters/keras/read/layers": "config options rules theano_padding",
+    "converters/keras/read/layers": "config options",
     "converters/keras/read/ops": "call node_defs registry",
     "converters/keras/write": "constructors layer_arguments module plan",
     "converters/torch/read": "flattened_batch graph modules names native_modules signature trace "

@@ -40,5 +40,5 @@ ADAPTER = Adapter(
     listed="get_weights()",
     file_reader="xlstm.converters.keras.read.model:read_description",
     file_outline="xlstm.converters.keras.read.outline:outline",
-    layer_classes="xlstm.converters.keras.read.layers.rules:CLASSES",
+    layer_classes="xlstm.converters.keras.read.layers.config:CLASSES",
 )

@@ -43,15 +43,15 @@ class LayerRule:
     """Rule that reads the config of one Keras class.
 
     Attributes:
-        build: (config, input shape, context) -> spec, or several, one after the other.
+        build: LayerConfig -> spec, or several, one after the other.
         reads: keys that `build` uses.
         harmless: further keys without effect on the trained function.
         only: keys of which one value is supported; any other is refused by name.
         arguments: names of the arguments of its call, in order; the first is the data.
-        joins: True for several inputs: `build` gets a CallContext instead of a shape.
+        joins: True for several inputs.
     """
 
-    build: Callable[[Config, Any, ReadContext], LayerSpec | Sequence[LayerSpec]]
+    build: Callable[[Any], LayerSpec | Sequence[LayerSpec]]
     reads: frozenset[str]
     harmless: frozenset[str] = frozenset()
     only: Mapping[str, Any] | None = None

@@ -21,8 +21,7 @@ from .inbound_nodes import (
     read_calls,
     tensors_in,
 )
-from .layers.config import CELLS, cells_of, class_of, halves_of
-from .layers.rules import CONV_LSTMS
+from .layers.config import CELLS, CONV_LSTMS, cells_of, class_of, halves_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..versions import TAKEN_APART
 from .context import LIMITS, NESTED, Config, is_operation, registered_name
 from .initial_states import Fixed, fixed_starts, mapping, only_zeros, without
 from .layers.config import LAMBDAS, class_of
-from .layers.rules import RULES
+from .layers.options import RULES
 from .ops.node_defs import NodeDef, decode_node, is_node, node_arguments
 
 ANEW = "save the model anew"

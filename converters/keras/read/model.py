@@ -18,7 +18,7 @@ from .graph import layers_of, name_of, until_layer
 from .joined_files import in_order, say_joined
 from .keras1 import homes_of, sort_parts
 from .layers.config import check_classes
-from .layers.rules import RULES
+from .layers.options import RULES
 from .ops.call import OPERATIONS
 from .ops.registry import MASKS
 from .submodels import SubmodelFlattener, all_layers, written_out

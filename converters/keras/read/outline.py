@@ -23,7 +23,7 @@ from .graph import layers_of, name_of
 from .inbound_nodes import KerasTensor, mentioned
 from .joined_files import in_order
 from .layers.config import COMMON
-from .layers.rules import RULES
+from .layers.options import RULES
 from .weights import Groups
 
 CODE = frozenset("function function_type module output_shape output_shape_type arguments".split())

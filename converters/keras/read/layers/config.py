@@ -3,15 +3,22 @@
 In: a config and the shapes of its inputs. Out: specs. For an input of 3 features:
 
     {"class_name": "LSTM", "config": {"units": 4, ...}}    LSTM(features=3, units=4)
+
+The rules of recurrent layers, wrappers and Dense are here; those of other families are in
+`elementwise`, `shape` and `convolution`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, UsageError, XlstmError
-from xlstm.ir.layers import Input, LayerSpec
+from xlstm.ir import layers as L
+from xlstm.ir.permutes import time_distributed
+from xlstm.ir.types import Shape
 
 from ...versions import ERA_CLASSES, TAKEN_APART
 from ..context import (
@@ -31,6 +38,12 @@ from ..context import (
 from ..custom_layers import custom_spec
 from ..ops.node_defs import is_node, operation_name
 
+# each registers its rules in RULES
+from . import elementwise as _elementwise  # noqa: F401
+from . import shape as _shape  # noqa: F401
+from .convolution import check_same
+from .options import RULES, LayerConfig, Specs, is_first, rule, sizes, to_first
+
 COMMON = frozenset(
     "name trainable dtype batch_input_shape batch_shape input_dtype activity_regularizer "
     "kernel_initializer recurrent_initializer bias_initializer kernel_regularizer "
@@ -41,6 +54,8 @@ COMMON = frozenset(
 
 CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "SimpleRNN"}
 """Class of a cell inside RNN -> the equivalent layer."""
+
+CONV_LSTMS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 STACK = "StackedRNNCells"
 
@@ -195,7 +210,7 @@ def _incomplete(where: str, error: Exception) -> FileError:
     return FileError(where, "a complete layer config", got, "save the model anew")
 
 
-def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[LayerSpec, ...]:
+def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[L.LayerSpec, ...]:
     """Returns the specs of one layer's config for the inputs of its call, in order.
 
     Raises:
@@ -203,7 +218,7 @@ def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[
         FileError: a config that is incomplete, or whose options contradict each other.
     """
     name = layer.get("config", {}).get("name", layer.get("class_name"))
-    specs: list[LayerSpec] = []
+    specs: list[L.LayerSpec] = []
     try:
         for config in unwrapped(layer):
             found = _specs(reader, config, given)
@@ -255,22 +270,22 @@ BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
 """Options of stacked cells before the last one: their outputs are read at valid steps only."""
 
 
-def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[LayerSpec]:
+def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[L.LayerSpec]:
     """Returns the specs of one layer that is no stack of cells."""
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
     if name := registered_name(layer):
         _check_policy(reader, layer.get("config", {}), where)
         return [custom_spec(reader, layer, name, given)]
     class_name, config = reader.modern(layer, where)
-    rule = reader.rules.get(class_name)
-    if rule is None or is_custom(layer):
+    own = reader.rules.get(class_name)
+    if own is None or is_custom(layer):
         got = layer.get("registered_name") or class_name
         raise UnsupportedError(where, "a layer of Keras that is known", got, LIMITS)
-    _check_keys(reader, config, rule, where)
-    if not rule.joins and len(given.shapes) > 1:
+    _check_keys(reader, config, own, where)
+    if not own.joins and len(given.shapes) > 1:
         raise UnsupportedError(where, "a layer of one input", f"{len(given.shapes)}", LIMITS)
-    found = rule.build(config, given if rule.joins else given.shapes[0], reader)
-    return [found] if isinstance(found, LayerSpec) else list(found)
+    found = own.build(LayerConfig(class_name, config, given, reader))
+    return [found] if isinstance(found, L.LayerSpec) else list(found)
 
 
 ENDS = ("_initializer", "_regularizer", "_constraint")
@@ -316,7 +331,7 @@ INPUT_ONLY = {"sparse": False, "ragged": False, "optional": False}
 """Options of input layers with only one supported value."""
 
 
-def read_input(config: Config, where: str) -> Input:
+def read_input(config: Config, where: str) -> L.Input:
     """Reads an input layer, with the option names of any era."""
     for key, value in INPUT_ONLY.items():
         if config.get(key) not in (None, value):
@@ -330,4 +345,181 @@ def read_input(config: Config, where: str) -> Input:
         raise FileError(where, "an input shape", got, "build the model first")
     dtype = dtype_policy(config.get("dtype") or config.get("input_dtype"))
     dtype = dtype if dtype in (*DTYPES, *WHOLE) else "float32"
-    return Input(tuple(shape[1:]), dtype, shape[0] if shape else None)
+    return L.Input(tuple(shape[1:]), dtype, shape[0] if shape else None)
+
+
+FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful")
+
+
+def _recurrent(layer: LayerConfig, shape: Shape, units: str = "units") -> dict[str, Any]:
+    """Returns the options that all recurrent layers share."""
+    config = layer.config
+    for key in ("dropout", "recurrent_dropout"):
+        if config.get(key):
+            line = f"{key}={config[key]} acts only in training; ports do not apply it"
+            layer.reader.note(f"{layer.where}: {line}")
+    return {
+        "features": layer.features(shape),
+        "units": config[units],
+        "activation": layer.activation(),
+        **{key: layer.flag(key) for key in FLAGS},
+        "zero_output_for_mask": layer.flag("zero_output_for_mask", False),
+        "dropout": config.get("dropout", 0.0),
+        "recurrent_dropout": config.get("recurrent_dropout", 0.0),
+    }
+
+
+SHARED = (
+    "units activation use_bias return_sequences return_state go_backwards stateful dropout "
+    "recurrent_dropout zero_output_for_mask"
+)
+
+HARMLESS = "implementation unroll seed use_cudnn input_dim input_length"
+
+ONLY = {"time_major": False, "num_constants": None}
+
+CALL = "sequences initial_state mask training"
+
+
+# unit_forget_bias is an initialiser: the trained bias already contains it
+@rule("LSTM", f"{SHARED} recurrent_activation", f"{HARMLESS} unit_forget_bias", ONLY, CALL)
+def _lstm(layer: LayerConfig) -> Specs:
+    gate = layer.activation("recurrent_activation")
+    return L.LSTM(gate_activation=gate, **_recurrent(layer, layer.shape))
+
+
+@rule("GRU", f"{SHARED} recurrent_activation reset_after", HARMLESS, ONLY, CALL)
+def _gru(layer: LayerConfig) -> Specs:
+    gate = layer.activation("recurrent_activation")
+    after = layer.flag("reset_after")
+    return L.GRU(gate_activation=gate, reset_after=after, **_recurrent(layer, layer.shape))
+
+
+@rule("SimpleRNN", SHARED, HARMLESS, ONLY, CALL)
+def _simple_rnn(layer: LayerConfig) -> Specs:
+    return L.SimpleRNN(**_recurrent(layer, layer.shape))
+
+
+@rule(
+    "Bidirectional",
+    "layer backward_layer merge_mode",
+    "input_dim input_length",
+    {"num_constants": None},
+    CALL,
+)
+def _bidirectional(layer: LayerConfig) -> Specs:
+    config, shape, reader = layer.config, layer.shape, layer.reader
+    halves = halves_of(config)
+    firsts = [class_of(half) in CONV_LSTMS and is_first(half["config"]) for half in halves]
+    if len({*firsts}) > 1:
+        raise layer.refused("halves of one data_format", "channels_first in one")
+    forward, backward = (_half(half, shape, reader) for half in halves)
+    merge = config.get("merge_mode", "concat")
+    zeros = reader.era.zeros_in_both_ways
+    both = L.Bidirectional(
+        replace(forward, zero_output_for_mask=zeros and forward.return_sequences),
+        replace(backward, zero_output_for_mask=zeros and backward.return_sequences),
+        "none" if merge is None else merge,
+    )
+    if not any(firsts):
+        return [both]
+    if merge != "concat":
+        return _channels_first(both, len(shape) - 2)
+    # Keras joins along the last axis, which is an axis of space here (its bidirectional.py, call)
+    there, _, back = _channels_first(both, len(shape) - 2)
+    return [there, replace(both, merge="none"), L.Concatenate(-2), back]
+
+
+def _half(layer: Config, shape: Shape, reader: ReadContext) -> L.Recurrent:
+    if class_of(layer) in ("RNN", *CELLS.values(), *CONV_LSTMS):
+        specs = read_layer(reader, layer, CallContext((shape,)))
+        found = [spec for spec in specs if isinstance(spec, L.Recurrent)]
+        if len(found) == 1 and (len(specs) == 1 or isinstance(found[0], L.ConvLSTM)):
+            return found[0]
+    where, want = reader.where(layer.get("config", {}).get("name")), "one recurrent layer or cell"
+    got = f"{layer.get('class_name')} of several cells" if class_of(layer) == "RNN" else ""
+    raise UnsupportedError(where, f"{want} inside Bidirectional", got or class_of(layer), LIMITS)
+
+
+def _steps_last(rank: int) -> L.Permute:
+    """Returns the move of channels from after the steps to the end, for `rank` axes of space."""
+    return L.Permute((1, *range(3, rank + 3), 2))
+
+
+def _channels_first(spec: L.ConvLSTM | L.Bidirectional, rank: int) -> list[L.LayerSpec]:
+    """Returns a layer over `rank` axes of space between moves of the channels, at every step."""
+    back = (
+        L.Permute((1, rank + 2, *range(2, rank + 2))) if spec.return_sequences else to_first(rank)
+    )
+    return [_steps_last(rank), spec, back]
+
+
+@rule(
+    " ".join(CONV_LSTMS),
+    f"{SHARED} filters kernel_size strides padding data_format dilation_rate recurrent_activation",
+    f"{HARMLESS} unit_forget_bias",
+    ONLY,
+    CALL,
+)
+def _conv_lstm(layer: LayerConfig) -> Specs:
+    config, rank, shape = layer.config, layer.rank, layer.shape
+    shape = _steps_last(rank).output_shape(shape) if layer.is_first else shape
+    options = _recurrent(layer, shape, "filters")
+    window, strides = sizes(config["kernel_size"], rank), sizes(config["strides"], rank)
+    check_same(layer.reader, window, strides, config["padding"], layer.where)
+    spec = L.ConvLSTM(
+        gate_activation=layer.activation("recurrent_activation"),
+        space=tuple(shape[1:-1]),
+        window=window,
+        strides=strides,
+        padding=config["padding"],
+        dilation=sizes(config["dilation_rate"], rank),
+        **options,
+    )
+    return _channels_first(spec, rank) if layer.is_first else spec
+
+
+@rule(
+    "Dense",
+    "units activation use_bias",
+    # files store kernels with LoRA merged; other arrays raise an error as unused
+    "input_dim input_length lora_rank lora_alpha",
+    {"quantization_config": None},
+)
+def _dense(layer: LayerConfig) -> Specs:
+    return L.Dense(
+        features=layer.features(),
+        units=layer.config["units"],
+        activation=layer.activation(),
+        use_bias=layer.flag("use_bias"),
+    )
+
+
+@rule("TimeDistributed", "layer", arguments="inputs training mask")
+def _time_distributed(layer: LayerConfig) -> Specs:
+    wrapped, shape, reader = inner(layer.config, "layer"), layer.shape, layer.reader
+    if len(shape) < 2:
+        got = f"(batch, {str(shape)[1:]}"
+        raise layer.refused("an input with a time axis, (batch, time, ...)", got)
+    found: list[L.LayerSpec] = []
+    for spec in read_layer(reader, wrapped, CallContext((shape[1:],))):
+        # Keras 3 drops the mask of an Embedding in TimeDistributed
+        if isinstance(spec, L.Embedding) and reader.major > 2:
+            spec = replace(spec, mask_zero=False)
+        # axes counted from the end are the same at every step
+        found.append(spec if isinstance(spec, L.Concatenate) else time_distributed(spec))
+    return found
+
+
+@rule("Masking", "mask_value", arguments="inputs")
+def _masking(layer: LayerConfig) -> Specs:
+    value = layer.config["mask_value"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise layer.refused(
+            "a mask_value that is one number", f"mask_value of {type(value).__name__}"
+        )
+    return L.Masking(value)  # in float32, as Keras compares
+
+
+CLASSES = frozenset({*RULES, *ERA_CLASSES, *NESTED, "InputLayer", "RNN"})
+"""Every class that is read without registration."""

@@ -4,45 +4,112 @@ In: the options of a config. Out: specs.
 
     Conv1D(4, 2) on 3 channels           Conv(features=3, units=4, window=(2,))
     with data_format="channels_first"    the same between two Permute((2, 1))
+
+Padding of Theano differs from TensorFlow's. "same" means, for a convolution, size // 2 zeros before
+and the rest of size - 1 after, for all strides. TensorFlow has one less before an even window, and
+uses the strides. Pools have places before the first one that no spec has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
-from xlstm.errors import UnsupportedError
+from xlstm.errors import UnsupportedError, UsageError
 from xlstm.ir import layers as L
 from xlstm.ir.types import Shape
 
-from ..context import LIMITS, Config, LayerRule, ReadContext
-from .options import features, flag, is_first, keys, said_where, sizes, to_first, to_last
-from .theano_padding import check_pool, check_same, is_theano, padded
-
-Made = Callable[[Shape], list[L.LayerSpec]]
+from ..context import LIMITS, ReadContext
+from .options import LayerConfig, Specs, rule, sizes, to_first, to_last
 
 
-def _around(config: Config, shape: Shape, rank: int, made: Made) -> list[L.LayerSpec]:
+def is_theano(reader: ReadContext, where: str) -> bool:
+    """True if Theano computed the model.
+
+    Raises:
+        UsageError: a file of Keras 1 without a backend.
+    """
+    backend = reader.backend
+    if reader.weights_major == 1 and not backend:
+        do = 'say kernel_layout="tensorflow" or "theano" when loading it'
+        raise UsageError(where, "whether TensorFlow or Theano padded it", "none in the file", do)
+    return backend == "theano"
+
+
+def _differs(window: Sequence[int], strides: Sequence[int], padding: str) -> bool:
+    """True if "same" may be other places in Theano."""
+    pairs = zip(window, strides, strict=True)
+    return padding == "same" and any(n % 2 == 0 or (n > 1 and s > 1) for n, s in pairs)
+
+
+def padded(reader: ReadContext, spec: L.Conv, where: str) -> list[L.LayerSpec]:
+    """Returns a convolution, after the zeros that Theano adds where these differ.
+
+    Raises:
+        UnsupportedError: even windows with dilation.
+    """
+    volume = len(spec.window) == 3 and reader.major == 1  # padded as TensorFlow does
+    if not _differs(spec.window, spec.strides, spec.padding) or volume:
+        return [spec]
+    if not is_theano(reader, where):
+        return [spec]
+    if {*spec.dilation} != {1}:
+        raise _refused(where, spec.window)
+    before = tuple(size // 2 for size in spec.window)
+    after = tuple((size - 1) // 2 for size in spec.window)
+    plain = {name: getattr(spec, name) for name in ("strides", "dilation", "groups", "use_bias")}
+    return [
+        L.Pad(before, after),
+        L.Conv(spec.features, spec.units, spec.window, spec.activation, **plain),
+    ]
+
+
+def check_same(
+    reader: ReadContext, window: Sequence[int], strides: Sequence[int], padding: str, where: str
+) -> None:
+    """Raises UnsupportedError for other layers where Theano pads otherwise."""
+    if _differs(window, strides, padding) and is_theano(reader, where):
+        raise _refused(where, window)
+
+
+def check_pool(
+    reader: ReadContext, window: Sequence[int], strides: Sequence[int], padding: str, where: str
+) -> None:
+    """Raises UnsupportedError for pools that Theano pads otherwise: all but windows of 3."""
+    pairs = zip(window, strides, strict=True)
+    alike = all(n == 1 or (n == 3 and s == 1) for n, s in pairs)
+    if padding == "same" and not alike and is_theano(reader, where):
+        raise _refused(where, window)
+
+
+def _refused(where: str, window: Sequence[int]) -> UnsupportedError:
+    want, got = 'padding that TensorFlow has too, not "same" as Theano does it', f"{tuple(window)}"
+    return UnsupportedError(where, want, f"a window of {got}", LIMITS)
+
+
+def _around(
+    layer: LayerConfig, made: L.LayerSpec | Callable[[Shape], list[L.LayerSpec]]
+) -> list[L.LayerSpec]:
     """Returns the specs of a layer; channels first are moved to the last axis and back."""
-    if not is_first(config):
-        return made(shape)
-    last = to_last(rank)
-    return [last, *made(last.output_shape(shape)), to_first(rank)]
+    rank, last = layer.rank, to_last(layer.rank)
+    shape = last.output_shape(layer.shape) if layer.is_first else layer.shape
+    specs = [made] if isinstance(made, L.LayerSpec) else made(shape)
+    return [last, *specs, to_first(rank)] if layer.is_first else specs
 
 
-def _window(config: Config, rank: int) -> dict[str, Any]:
-    padding = config.get("padding", "valid")
+def _window(layer: LayerConfig) -> dict[str, Any]:
+    padding = layer.config.get("padding", "valid")
     if not isinstance(padding, str):
         raise TypeError(f"padding={padding!r}")
     return {
-        "strides": sizes(config.get("strides", 1), rank),
+        "strides": sizes(layer.config.get("strides", 1), layer.rank),
         "padding": padding.lower(),
-        "dilation": sizes(config.get("dilation_rate", 1), rank),
+        "dilation": sizes(layer.config.get("dilation_rate", 1), layer.rank),
     }
 
 
-def _kernel(config: Config, rank: int) -> tuple[int, ...]:
+def _kernel(layer: LayerConfig) -> tuple[int, ...]:
+    config, rank = layer.config, layer.rank
     if "kernel_size" in config:
         return sizes(config["kernel_size"], rank)
     names = ("nb_row", "nb_col") if rank == 2 else ("kernel_dim1", "kernel_dim2", "kernel_dim3")
@@ -50,10 +117,7 @@ def _kernel(config: Config, rank: int) -> tuple[int, ...]:
 
 
 def _convolution(
-    config: Config,
-    shape: Shape,
-    reader: ReadContext,
-    rank: int,
+    layer: LayerConfig,
     made: Callable[[Shape, str], list[L.LayerSpec]],
     *,
     reshaped: bool = False,
@@ -62,71 +126,84 @@ def _convolution(
 
     `reshaped`: Keras reshapes the bias, so that it is added along the channels.
     """
-    where = said_where(reader, config)
-    activation = reader.activation(config["activation"], where)
-    if not is_first(config):
-        return made(shape, activation)
-    specs = _around(config, shape, rank, lambda s: made(s, "linear"))
-    last = shape
+    activation = layer.activation()
+    if not layer.is_first:
+        return made(layer.shape, activation)
+    specs = _around(layer, lambda shape: made(shape, "linear"))
+    last = layer.shape
     for spec in specs:
         last = spec.output_shape(last)
-    wrong = flag(config, "use_bias") and not reshaped and last[-1] in (None, last[0])
-    if wrong and reader.era.adds_bias_last:
+    wrong = layer.flag("use_bias") and not reshaped and last[-1] in (None, last[0])
+    if wrong and layer.reader.era.adds_bias_last:
         want = "channels_first where the last axis is not as long as there are filters"
         got = f"output {last}: Keras from 3.7 on adds the bias along the last axis there"
-        raise UnsupportedError(where, want, got, LIMITS)
+        raise layer.refused(want, got)
     return specs if activation == "linear" else [*specs, L.Activation(activation)]
 
 
-def _conv(config: Config, shape: Shape, reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
+CONV = "activation use_bias strides padding dilation_rate data_format kernel_size"
+
+KERAS1 = "nb_row nb_col kernel_dim1 kernel_dim2 kernel_dim3 input_dim input_length"
+
+QUIET = "lora_rank lora_alpha weights"
+"""LoRA options: files store the merged kernel; other arrays raise an error as unused."""
+
+ONLY: dict[str, Any] = {"quantization_config": None}
+
+
+@rule("Conv1D Conv2D Conv3D", f"filters groups {CONV} {KERAS1}", QUIET, ONLY)
+def _conv(layer: LayerConfig) -> Specs:
     def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
         found = L.Conv(
-            features(shape, said_where(reader, config)),
-            config["filters"],
-            _kernel(config, rank),
+            layer.features(shape),
+            layer.config["filters"],
+            _kernel(layer),
             activation,
-            groups=config.get("groups", 1),
-            use_bias=flag(config, "use_bias"),
-            **_window(config, rank),
+            groups=layer.config.get("groups", 1),
+            use_bias=layer.flag("use_bias"),
+            **_window(layer),
         )
-        return padded(reader, found, said_where(reader, config))
+        return padded(layer.reader, found, layer.where)
 
-    return _convolution(config, shape, reader, rank, made)
+    return _convolution(layer, made)
 
 
-def _conv_transpose(
-    config: Config, shape: Shape, reader: ReadContext, rank: int
-) -> Sequence[L.LayerSpec]:
-    where = said_where(reader, config)
-    given = config.get("output_padding")
+TRANSPOSED = f"filters output_padding {CONV}"
+
+
+@rule("Conv1DTranspose Conv3DTranspose", TRANSPOSED, QUIET, ONLY | {"groups": 1})
+# output_shape: an option of Keras 1's Deconvolution2D
+@rule("Conv2DTranspose", f"{TRANSPOSED} {KERAS1} output_shape", QUIET, ONLY | {"groups": 1})
+def _conv_transpose(layer: LayerConfig) -> Specs:
+    config, given = layer.config, layer.config.get("output_padding")
 
     def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
-        more = None if given is None else sizes(given, rank)
+        more = None if given is None else sizes(given, layer.rank)
         found = L.ConvTranspose(
-            features(shape, where),
+            layer.features(shape),
             config["filters"],
-            _kernel(config, rank),
+            _kernel(layer),
             activation,
-            output_padding=_told(config, shape, reader) if "output_shape" in config else more,
-            use_bias=flag(config, "use_bias"),
-            **_window(config, rank),
+            output_padding=_told(layer, shape) if "output_shape" in config else more,
+            use_bias=layer.flag("use_bias"),
+            **_window(layer),
         )
-        check_same(reader, found.window, found.strides, found.padding, where)
+        check_same(layer.reader, found.window, found.strides, found.padding, layer.where)
         return [found]
 
-    return _convolution(config, shape, reader, rank, made, reshaped=True)
+    return _convolution(layer, made, reshaped=True)
 
 
-def _told(config: Config, shape: Shape, reader: ReadContext) -> tuple[int, ...] | None:
+def _told(layer: LayerConfig, shape: Shape) -> tuple[int, ...] | None:
     """Returns the output_padding for the output_shape option of Keras 1."""
-    where, told = said_where(reader, config), config["output_shape"]
-    space = told[2:] if is_first(config) else told[1:-1]
-    axes = [*zip(shape, space, _kernel(config, 2), sizes(config["strides"], 2), strict=False)]
-    if reader.major > 1 or any(type(n) is not int or not size for size, n, *_ in axes):
-        raise UnsupportedError(where, "an output_shape of known sizes", f"{told}", LIMITS)
-    if is_theano(reader, where):
-        raise UnsupportedError(where, "a model that TensorFlow computed", "Theano", LIMITS)
-    if config.get("padding") == "same":
+    told, strides = layer.config["output_shape"], sizes(layer.config["strides"], 2)
+    space = told[2:] if layer.is_first else told[1:-1]
+    axes = [*zip(shape, space, _kernel(layer), strides, strict=False)]
+    if layer.reader.major > 1 or any(type(n) is not int or not size for size, n, *_ in axes):
+        raise layer.refused("an output_shape of known sizes", told)
+    if is_theano(layer.reader, layer.where):
+        raise layer.refused("a model that TensorFlow computed", "Theano")
+    if layer.config.get("padding") == "same":
         plain = [size * step for size, _, _, step in axes if size]
         least = [(size - 1) * step + window % 2 for size, _, window, step in axes if size]
     else:
@@ -136,68 +213,70 @@ def _told(config: Config, shape: Shape, reader: ReadContext) -> tuple[int, ...] 
     return None if found == plain else tuple(n - m for n, m in zip(found, least, strict=True))
 
 
-def _depthwise(
-    config: Config, shape: Shape, reader: ReadContext, rank: int
-) -> Sequence[L.LayerSpec]:
+APART = f"depth_multiplier groups filters {CONV}"
+
+
+@rule("DepthwiseConv1D DepthwiseConv2D", APART, QUIET, ONLY)
+def _depthwise(layer: LayerConfig) -> Specs:
     def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
         found = L.DepthwiseConv(
-            features(shape, said_where(reader, config)),
-            config["depth_multiplier"],
-            _kernel(config, rank),
+            layer.features(shape),
+            layer.config["depth_multiplier"],
+            _kernel(layer),
             activation,
-            use_bias=flag(config, "use_bias"),
-            **_window(config, rank),
+            use_bias=layer.flag("use_bias"),
+            **_window(layer),
         )
-        where = said_where(reader, config)
-        check_same(reader, found.window, found.strides, found.padding, where)
+        check_same(layer.reader, found.window, found.strides, found.padding, layer.where)
         return [found]
 
-    return _convolution(config, shape, reader, rank, made)
+    return _convolution(layer, made)
 
 
-def _separable(
-    config: Config, shape: Shape, reader: ReadContext, rank: int
-) -> Sequence[L.LayerSpec]:
+@rule("SeparableConv1D SeparableConv2D", APART, QUIET, ONLY)
+def _separable(layer: LayerConfig) -> Specs:
     def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
-        count, times = features(shape, said_where(reader, config)), config["depth_multiplier"]
-        apart = L.DepthwiseConv(
-            count, times, _kernel(config, rank), use_bias=False, **_window(config, rank)
-        )
-        where = said_where(reader, config)
-        check_same(reader, apart.window, apart.strides, apart.padding, where)
-        ones = (1,) * rank
-        mixed = L.Conv(
-            count * times,
-            config["filters"],
-            ones,
-            activation,
-            strides=ones,
-            dilation=ones,
-            use_bias=flag(config, "use_bias"),
-        )
-        return [apart, mixed]
+        count, times = layer.features(shape), layer.config["depth_multiplier"]
+        window = _window(layer)
+        apart = L.DepthwiseConv(count, times, _kernel(layer), use_bias=False, **window)
+        check_same(layer.reader, apart.window, apart.strides, apart.padding, layer.where)
+        ones, filters = (1,) * layer.rank, layer.config["filters"]
+        plain: dict[str, Any] = {
+            "strides": ones,
+            "dilation": ones,
+            "use_bias": layer.flag("use_bias"),
+        }
+        return [apart, L.Conv(count * times, filters, ones, activation, **plain)]
 
-    return _convolution(config, shape, reader, rank, made)
+    return _convolution(layer, made)
 
 
-def _pool(
-    config: Config, shape: Shape, reader: ReadContext, rank: int, how: str
-) -> Sequence[L.LayerSpec]:
-    window = sizes(config["pool_size"], rank)
-    strides = config.get("strides")
-    strides = window if strides is None else sizes(strides, rank)
-    pool = L.Pool(how, window, strides, str(config.get("padding", "valid")).lower())
-    check_pool(reader, window, strides, pool.padding, said_where(reader, config))
-    return _around(config, shape, rank, lambda _shape: [pool])
+POOLS = "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D"
 
 
-def _global(
-    config: Config, _shape: Shape, _reader: ReadContext, rank: int, how: str
-) -> Sequence[L.LayerSpec]:
-    keep = bool(config.get("keepdims", False))
-    first = is_first(config)
-    before: list[L.LayerSpec] = [to_last(rank)] * first
-    return [*before, L.GlobalPool(how, keep), *([to_first(rank)] if first and keep else [])]
+def _how(layer: LayerConfig) -> str:
+    return "max" if "Max" in layer.kind else "average"
+
+
+@rule(POOLS, "pool_size strides padding data_format", "input_dim input_length")
+def _pool(layer: LayerConfig) -> Specs:
+    window, strides = sizes(layer.config["pool_size"], layer.rank), layer.config.get("strides")
+    strides = window if strides is None else sizes(strides, layer.rank)
+    pool = L.Pool(_how(layer), window, strides, str(layer.config.get("padding", "valid")).lower())
+    check_pool(layer.reader, window, strides, pool.padding, layer.where)
+    return _around(layer, pool)
+
+
+@rule(
+    "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D "
+    "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D",
+    "keepdims data_format",
+    arguments="inputs mask",
+)
+def _global(layer: LayerConfig) -> Specs:
+    keep, first = bool(layer.config.get("keepdims", False)), layer.is_first
+    before: list[L.LayerSpec] = [to_last(layer.rank)] * first
+    return [*before, L.GlobalPool(_how(layer), keep), *[to_first(layer.rank)] * (first and keep)]
 
 
 def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -216,71 +295,18 @@ def _pairs(value: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(a for a, _ in both), tuple(b for _, b in both)
 
 
-def _pad(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
-    spec = L.Pad(*_pairs(config["padding"], rank))
-    return _around(config, shape, rank, lambda _shape: [spec])
+@rule("ZeroPadding1D ZeroPadding2D ZeroPadding3D", "data_format padding")
+def _pad(layer: LayerConfig) -> Specs:
+    return _around(layer, L.Pad(*_pairs(layer.config["padding"], layer.rank)))
 
 
-def _crop(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
-    spec = L.Crop(*_pairs(config["cropping"], rank))
-    return _around(config, shape, rank, lambda _shape: [spec])
+@rule("Cropping1D Cropping2D Cropping3D", "data_format cropping")
+def _crop(layer: LayerConfig) -> Specs:
+    return _around(layer, L.Crop(*_pairs(layer.config["cropping"], layer.rank)))
 
 
-def _up(config: Config, shape: Shape, _reader: ReadContext, rank: int) -> Sequence[L.LayerSpec]:
-    spec = L.UpSample(sizes(config["size"], rank))
-    return _around(config, shape, rank, lambda _shape: [spec])
-
-
-CONV = keys("activation use_bias strides padding dilation_rate data_format kernel_size")
-
-KERAS1 = keys("nb_row nb_col kernel_dim1 kernel_dim2 kernel_dim3 input_dim input_length")
-
-OLD = KERAS1 | keys("output_shape")
-"""Options of Keras 1's Deconvolution2D."""
-
-QUIET = keys("lora_rank lora_alpha weights")
-"""LoRA options: files store the merged kernel; other arrays raise an error as unused."""
-
-
-def _rules(rank: int) -> dict[str, LayerRule]:
-    name = f"{rank}D"
-    conv = keys("filters groups") | CONV | KERAS1
-    space = keys("data_format")
-    only = {"quantization_config": None}
-    apart = keys("depth_multiplier groups filters") | CONV
-    found = {
-        f"Conv{name}": LayerRule(partial(_conv, rank=rank), conv, QUIET, only),
-        f"Conv{name}Transpose": LayerRule(
-            partial(_conv_transpose, rank=rank),
-            keys("filters output_padding") | CONV | (OLD if rank == 2 else frozenset()),
-            QUIET,
-            only | {"groups": 1},
-        ),
-        f"ZeroPadding{name}": LayerRule(partial(_pad, rank=rank), space | keys("padding")),
-        f"Cropping{name}": LayerRule(partial(_crop, rank=rank), space | keys("cropping")),
-        f"UpSampling{name}": LayerRule(
-            partial(_up, rank=rank), space | keys("size"), only={"interpolation": "nearest"}
-        ),
-    }
-    if rank < 3:
-        found[f"DepthwiseConv{name}"] = LayerRule(
-            partial(_depthwise, rank=rank), apart, QUIET, only
-        )
-        found[f"SeparableConv{name}"] = LayerRule(
-            partial(_separable, rank=rank), apart, QUIET, only
-        )
-    for how, stem in (("max", "MaxPooling"), ("average", "AveragePooling")):
-        pool = keys("pool_size strides padding data_format")
-        found[f"{stem}{name}"] = LayerRule(
-            partial(_pool, rank=rank, how=how), pool, keys("input_dim input_length")
-        )
-        found[f"Global{stem}{name}"] = LayerRule(
-            partial(_global, rank=rank, how=how),
-            keys("keepdims data_format"),
-            arguments=("inputs", "mask"),
-        )
-    return found
-
-
-RULES: dict[str, LayerRule] = {**_rules(1), **_rules(2), **_rules(3)}
-"""Keras class name -> the rule that reads its config."""
+@rule(
+    "UpSampling1D UpSampling2D UpSampling3D", "data_format size", only={"interpolation": "nearest"}
+)
+def _up(layer: LayerConfig) -> Specs:
+    return _around(layer, L.UpSample(sizes(layer.config["size"], layer.rank)))

@@ -8,79 +8,94 @@ In: the options of a config. Out: specs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ctypes import c_float
-from functools import partial
 from typing import Any
 
-from xlstm.errors import UnsupportedError
 from xlstm.ir import layers as L
 from xlstm.ir.layers.elementwise import AUGMENTATIONS
 from xlstm.ir.layers.operations import CONSTANT_MOST
-from xlstm.ir.types import Shape
 
-from ..context import LIMITS, Config, LayerRule, ReadContext, dtype_policy
-from .options import (
-    array_of,
-    features,
-    flag,
-    is_first,
-    keys,
-    laid_last,
-    number,
-    place,
-    said_where,
-    swapped,
+from ..context import dtype_policy
+from .options import LayerConfig, Specs, array_of, laid_last, rule, swapped
+
+
+@rule(
+    "Embedding",
+    "input_dim output_dim mask_zero",
+    "input_length sparse dropout weights lora_rank lora_alpha",
+    {"quantization_config": None},
+    "inputs",
 )
+def _embedding(layer: LayerConfig) -> Specs:
+    mask = layer.flag("mask_zero", False)
+    return L.Embedding(layer.config["input_dim"], layer.config["output_dim"], mask)
 
 
-def _embedding(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    mask = flag({"mask_zero": False, **config}, "mask_zero")
-    return L.Embedding(config["input_dim"], config["output_dim"], mask)
-
-
-def _einsum(config: Config, shape: Shape, reader: ReadContext) -> L.LayerSpec:
+@rule(
+    "EinsumDense",
+    "equation output_shape activation bias_axes",
+    "lora_rank lora_alpha",
+    {"quantization_config": None},
+    "inputs",
+)
+def _einsum(layer: LayerConfig) -> Specs:
     """Reads an EinsumDense over the last axis, which is a Dense."""
-    where, equation = said_where(reader, config), str(config["equation"])
-    sizes = config["output_shape"]
+    equation, sizes = str(layer.config["equation"]), layer.config["output_shape"]
     size = sizes[-1] if isinstance(sizes, (list, tuple)) else sizes
     left, _, out = equation.partition("->")
     data, _, kernel = left.partition(",")
     plain = len(kernel) == 2 and data.endswith(kernel[0]) and out == data[:-1] + kernel[1]
-    bias = config.get("bias_axes")
+    bias = layer.config.get("bias_axes")
     if not plain or kernel[0] in data[:-1] or kernel[1] in data or bias not in (None, kernel[1]):
-        raise UnsupportedError(where, "EinsumDense like ...x,xy->...y", equation[:60], LIMITS)
-    activation = reader.activation(config["activation"], where)
-    return L.Dense(features(shape, where), size, activation, use_bias=bias is not None)
+        raise layer.refused("EinsumDense like ...x,xy->...y", equation[:60])
+    activation = layer.activation()
+    return L.Dense(layer.features(), size, activation, use_bias=bias is not None)
 
 
-def _dropout(config: Config, _shape: Shape, reader: ReadContext) -> L.LayerSpec:
-    if config.get("noise_shape") is not None:
-        got = f"noise_shape={config['noise_shape']}"
-        raise UnsupportedError(said_where(reader, config), "noise_shape=None", got, LIMITS)
-    return L.Dropout(config["rate"])
+@rule("Dropout", "rate noise_shape", "seed")
+def _dropout(layer: LayerConfig) -> Specs:
+    if layer.config.get("noise_shape") is not None:
+        raise layer.refused("noise_shape=None", f"noise_shape={layer.config['noise_shape']}")
+    return L.Dropout(layer.config["rate"])
 
 
-def _training(
-    config: Config, _shape: Shape, _reader: ReadContext, name: str, key: str
-) -> L.LayerSpec:
-    return L.TrainingOnly(name, number(config, key) if key else 0.0)
+NOISE = "seed noise_shape data_format dim_ordering"
+
+RATED = "SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianDropout AlphaDropout"
 
 
-def _augmentation(config: Config, shape: Shape, reader: ReadContext, name: str) -> L.LayerSpec:
+@rule(RATED, "rate", NOISE)
+@rule("GaussianNoise", "stddev", NOISE)
+def _training(layer: LayerConfig) -> Specs:
+    key = "stddev" if layer.kind == "GaussianNoise" else "rate"
+    return L.TrainingOnly(layer.kind, layer.number(key))
+
+
+KERAS2_ONLY = ("RandomHeight", "RandomWidth")
+"""Layers that Keras 3 does not have."""
+
+
+@rule(
+    " ".join((*AUGMENTATIONS, *KERAS2_ONLY)),
+    " ".join(L.Augmentation.NAMES),
+    "seed rng_type bounding_box_format",
+)
+def _augmentation(layer: LayerConfig) -> Specs:
     """Changes images in training only, in every Keras: with training=False it is the identity."""
-    reader.note(
-        f"{said_where(reader, config)}: {name} acts in training only; ports to other frameworks "
+    name, config = layer.kind, layer.config
+    layer.reader.note(
+        f"{layer.where}: {name} acts in training only; ports to other frameworks "
         "leave it out, and in Keras 3 model(x) is training where it does not say training=False"
     )
     if name in KERAS2_ONLY:
         return L.Activation("linear")
     if name == "RandomCrop":
-        _check_crop(config, shape, reader)
+        _check_crop(layer)
     given = {
         key: config[key] for key in sorted(L.Augmentation.NAMES) if config.get(key) is not None
     }
-    if not is_first(config):
+    if not layer.is_first:
         given.pop("data_format", None)
     options = (f"{key}={_plain_option(key, value)!r}" for key, value in given.items())
     return L.Augmentation(name, tuple(options))
@@ -94,273 +109,204 @@ def _plain_option(key: str, value: Any) -> Any:
     return value[1] if even and value[0] == -value[1] else value
 
 
-def _check_crop(config: Config, shape: Shape, reader: ReadContext) -> None:
+def _check_crop(layer: LayerConfig) -> None:
     """Raises UnsupportedError for a crop that changes the image.
 
     Keras 3.15 leaves images alone (random_crop.py, transform_images); others cut and resize them.
     """
-    space = shape[1:] if is_first(config) else shape[:2]
-    wanted = (config["height"], config["width"])
-    if len(shape) != 3 or tuple(space) != wanted:
+    space = layer.shape[1:] if layer.is_first else layer.shape[:2]
+    wanted = (layer.config["height"], layer.config["width"])
+    if len(layer.shape) != 3 or tuple(space) != wanted:
         want = f"images of the size {wanted} that it crops to"
-        got = f"{tuple(space)}: versions of Keras differ in what they make of these"
-        raise UnsupportedError(said_where(reader, config), want, got, LIMITS)
+        raise layer.refused(
+            want, f"{tuple(space)}: versions of Keras differ in what they make of these"
+        )
 
 
-KERAS2_ONLY = ("RandomHeight", "RandomWidth")
-"""Layers that Keras 3 does not have."""
+@rule("ActivityRegularization", "l1 l2", arguments="inputs")
+def _activity(layer: LayerConfig) -> Specs:
+    return L.TrainingOnly("ActivityRegularization", layer.number("l1", 0.0))
 
 
-def _activity(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    return L.TrainingOnly("ActivityRegularization", number({"l1": 0.0, **config}, "l1"))
+@rule("ReLU", "max_value negative_slope threshold", arguments="inputs")
+def _relu(layer: LayerConfig) -> Specs:
+    top, slope, edge = (
+        None if layer.config.get(key) is None else layer.number(key)
+        for key in ("max_value", "negative_slope", "threshold")
+    )
+    return L.Relu(top, slope or 0.0, edge or 0.0)
 
 
-def _relu(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    top = None if config.get("max_value") is None else number(config, "max_value")
-    slopes = {"negative_slope": 0.0, "threshold": 0.0, **_without_none(config)}
-    return L.Relu(top, number(slopes, "negative_slope"), number(slopes, "threshold"))
+@rule("LeakyReLU", "alpha negative_slope", arguments="inputs")
+def _leaky(layer: LayerConfig) -> Specs:
+    key = "negative_slope" if "negative_slope" in layer.config else "alpha"
+    return L.Relu(slope=layer.number(key))
 
 
-def _without_none(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if value is not None}
+@rule("ThresholdedReLU", "theta", arguments="inputs")
+def _thresholded(layer: LayerConfig) -> Specs:
+    return L.Relu(threshold=layer.number("theta"))
 
 
-def _leaky(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    return L.Relu(slope=number(config, "negative_slope" if "negative_slope" in config else "alpha"))
+@rule("PReLU", "shared_axes", arguments="inputs")
+def _prelu(layer: LayerConfig) -> Specs:
+    shared = layer.axes(layer.config.get("shared_axes") or [])
+    return L.PRelu(tuple(1 if n in shared else size for n, size in enumerate(layer.shape)))
 
 
-def _thresholded(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    return L.Relu(threshold=number(config, "theta"))
+@rule("ELU", "alpha", arguments="inputs")
+def _elu(layer: LayerConfig) -> Specs:
+    return L.Elu(layer.number("alpha", 1.0))
 
 
-def _prelu(config: Config, shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    axes = config.get("shared_axes") or []
-    shared = {place(axis, len(shape)) for axis in ([axes] if type(axes) is int else axes)}
-    return L.PRelu(tuple(1 if n in shared else size for n, size in enumerate(shape)))
-
-
-def _elu(config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
-    return L.Elu(number({"alpha": 1.0, **config}, "alpha"))
-
-
-def _axes(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _softmax(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
-    axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
+@rule("Softmax", "axis", arguments="inputs mask")
+def _softmax(layer: LayerConfig) -> Specs:
+    axes, last = layer.axes(layer.config["axis"]), len(layer.shape) - 1
     if len(axes) == 1:
         (axis,) = axes
-        return [L.Softmax(-1 if axis == len(shape) - 1 else axis)]
-    return _laid_out(config, shape, reader, axes, lambda _count: L.Softmax(-1))
+        return L.Softmax(-1 if axis == last else axis)
+    return _laid_out(layer, axes, lambda _count: L.Softmax(-1))
 
 
-def _laid_out(
-    config: Config,
-    shape: Shape,
-    reader: ReadContext,
-    axes: set[int],
-    made: Callable[[int], L.LayerSpec],
-) -> Sequence[L.LayerSpec]:
+def _laid_out(layer: LayerConfig, axes: set[int], made: Callable[[int], L.LayerSpec]) -> Specs:
     """Returns the specs of a layer for the last axis, after joining axes of a sample."""
-    laid = laid_last(sorted(axes), shape)
+    laid = laid_last(sorted(axes), layer.shape)
     if laid is None:
-        where, got = said_where(reader, config), f"axis={config['axis']} of {shape}"
-        raise UnsupportedError(where, "axes of known sizes, one other at most not", got, LIMITS)
+        got = f"axis={layer.config['axis']} of {layer.shape}"
+        raise layer.refused("axes of known sizes, one other at most not", got)
     there, count, back = laid
     return [*there, made(count), *back]
 
 
-def _activation(config: Config, _shape: Shape, reader: ReadContext) -> L.LayerSpec:
-    return L.Activation(reader.activation(config["activation"], said_where(reader, config)))
+@rule("Activation", "activation", arguments="inputs")
+def _activation(layer: LayerConfig) -> Specs:
+    return L.Activation(layer.activation())
 
 
-def _identity(_config: Config, _shape: Shape, _reader: ReadContext) -> L.LayerSpec:
+@rule("Identity", arguments="inputs")
+def _identity(_layer: LayerConfig) -> Specs:
     return L.Activation("linear")
 
 
-def _rescaling(config: Config, _shape: Shape, _reader: ReadContext) -> Sequence[L.LayerSpec]:
-    offset = config.get("offset", 0.0)
-    scales, offsets = array_of(config["scale"]), array_of(offset)
+@rule("Rescaling", "scale offset", arguments="inputs")
+def _rescaling(layer: LayerConfig) -> Specs:
+    scales, offsets = array_of(layer.config["scale"]), array_of(layer.config.get("offset", 0.0))
     if scales is None and offsets is None:
-        return [L.Affine(number(config, "scale"), number({"offset": offset}, "offset"))]
-    first = L.Constant("multiply", *scales) if scales else L.Affine(number(config, "scale"))
-    last = L.Constant("add", *offsets) if offsets else L.Affine(1.0, number(config, "offset"))
-    return [first, *([last] if offsets or config.get("offset") else [])]
+        return L.Affine(layer.number("scale"), layer.number("offset", 0.0))
+    first = L.Constant("multiply", *scales) if scales else L.Affine(layer.number("scale"))
+    if offsets:
+        return [first, L.Constant("add", *offsets)]
+    return [first, L.Affine(1.0, layer.number("offset"))] if layer.config.get("offset") else first
 
 
-def _along(
-    axis: Any, shape: Shape, where: str, made: Callable[[int], L.LayerSpec]
-) -> Sequence[L.LayerSpec]:
+def _normed(layer: LayerConfig, made: Callable[[int], L.LayerSpec]) -> Specs:
     """Returns the specs of a layer for one axis, moved to the last place and back."""
-    axes = _axes(axis)
-    if len(axes) != 1:
-        raise UnsupportedError(where, "one axis", f"axis={axis}", LIMITS)
-    found = place(axes[0], len(shape))
-    spec = made(features((shape[found],), where))
-    moved = swapped(found, len(shape))
-    return [moved[0], spec, moved[1]] if moved else [spec]
+    axis: Any = layer.config["axis"]
+    if isinstance(axis, (list, tuple)) and len(axis) != 1:
+        raise layer.refused("one axis", f"axis={axis}")
+    (found,) = layer.axes(axis)
+    spec = made(layer.features((layer.shape[found],)))
+    moved = swapped(found, len(layer.shape))
+    return [moved[0], spec, moved[1]] if moved else spec
 
 
-def _batch(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
-    where, epsilon = said_where(reader, config), number(config, "epsilon")
-    if config.get("mode", 0) != 0:
-        got = f"mode={config['mode']}"
-        raise UnsupportedError(where, "statistics kept from training (mode=0)", got, LIMITS)
-    if reader.major == 2 and len(shape) == 3 and epsilon < LOWEST:
+@rule(
+    "BatchNormalization",
+    "axis epsilon momentum scale center mode",
+    "fused synchronized beta_init gamma_init renorm_clipping renorm_momentum",
+    {"renorm": False, "virtual_batch_size": None},
+    "inputs training mask",
+)
+def _batch(layer: LayerConfig) -> Specs:
+    epsilon = layer.number("epsilon")
+    if layer.config.get("mode", 0) != 0:
+        got = f"mode={layer.config['mode']}"
+        raise layer.refused("statistics kept from training (mode=0)", got)
+    if layer.reader.major == 2 and len(layer.shape) == 3 and epsilon < LOWEST:
         got = f"epsilon={epsilon}, which some versions of TensorFlow raise to {LOWEST}"
-        raise UnsupportedError(where, f"an epsilon from {LOWEST} on", got, LIMITS)
-    options = {"scale": True, "center": True, **config}
-    return _along(
-        config["axis"],
-        shape,
-        where,
-        lambda count: L.BatchNorm(
-            count,
-            epsilon,
-            number(config, "momentum"),
-            scale=flag(options, "scale"),
-            center=flag(options, "center"),
-        ),
-    )
+        raise layer.refused(f"an epsilon from {LOWEST} on", got)
+
+    def made(count: int) -> L.LayerSpec:
+        learned = {key: layer.flag(key, True) for key in ("scale", "center")}
+        return L.BatchNorm(count, epsilon, layer.number("momentum"), **learned)
+
+    return _normed(layer, made)
 
 
 LOWEST = 1.001e-5
 
 
-def _layer(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
-    where, epsilon = said_where(reader, config), number(config, "epsilon")
-    scale, center = flag(config, "scale"), flag(config, "center")
-    axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
+@rule(
+    "LayerNormalization",
+    "axis epsilon scale center",
+    only={"rms_scaling": False},
+    arguments="inputs",
+)
+def _layer(layer: LayerConfig) -> Specs:
+    epsilon, learned = layer.number("epsilon"), _learned(layer)
+    axes = layer.axes(layer.config["axis"])
 
     def made(count: int) -> L.LayerSpec:
-        return L.LayerNorm(count, epsilon, scale=scale, center=center)
+        return L.LayerNorm(count, epsilon, **learned)
 
-    if len(axes) > 1:
-        return _laid_out(config, shape, reader, axes, made)
-    return _along(config["axis"], shape, where, made)
+    return _laid_out(layer, axes, made) if len(axes) > 1 else _normed(layer, made)
 
 
-def _group(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
-    scale, center = flag(config, "scale"), flag(config, "center")
-    groups, epsilon = config["groups"], number(config, "epsilon")
+def _learned(layer: LayerConfig) -> dict[str, bool]:
+    return {key: layer.flag(key) for key in ("scale", "center")}
+
+
+@rule("GroupNormalization", "groups axis epsilon scale center", arguments="inputs")
+def _group(layer: LayerConfig) -> Specs:
+    learned, groups, epsilon = _learned(layer), layer.config["groups"], layer.number("epsilon")
 
     def made(count: int) -> L.LayerSpec:
-        own = count if groups == -1 else groups
-        return L.LayerNorm(count, epsilon, scale=scale, center=center, groups=own)
+        return L.LayerNorm(count, epsilon, groups=count if groups == -1 else groups, **learned)
 
-    return _along(config["axis"], shape, said_where(reader, config), made)
+    return _normed(layer, made)
 
 
-def _unit(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
-    axes = {place(axis, len(shape)) for axis in _axes(config["axis"])}
-    spec = L.UnitNorm(reader.era.length_floor)
+@rule("UnitNormalization", "axis", arguments="inputs")
+def _unit(layer: LayerConfig) -> Specs:
+    axes = layer.axes(layer.config["axis"])
+    spec = L.UnitNorm(layer.reader.era.length_floor)
     if len(axes) > 1:
-        return _laid_out(config, shape, reader, axes, lambda _count: spec)
+        return _laid_out(layer, axes, lambda _count: spec)
     (axis,) = axes
-    moved = swapped(axis, len(shape))
-    return [moved[0], spec, moved[1]] if moved else [spec]
+    moved = swapped(axis, len(layer.shape))
+    return [moved[0], spec, moved[1]] if moved else spec
 
 
-def _normalization(config: Config, shape: Shape, reader: ReadContext) -> Sequence[L.LayerSpec]:
+@rule("Normalization", "axis invert mean variance", arguments="inputs")
+def _normalization(layer: LayerConfig) -> Specs:
     """Uses statistics of some axes, or of all numbers together; they may be in the config."""
-    invert = flag({"invert": False, **config}, "invert")
-    kept = config["axis"]
-    axes = {place(axis, len(shape)) for axis in _axes([] if kept is None else kept)}
+    invert, config, rank = layer.flag("invert", False), layer.config, len(layer.shape)
+    axes = layer.axes([] if config["axis"] is None else config["axis"])
     if config.get("mean") is not None or config.get("variance") is not None:
-        return _normalized(config, shape, reader, axes, invert)
+        return _normalized(layer, axes, invert)
     if not axes:
-        return [L.ExpandDims(len(shape)), L.Normalization(1, invert), L.Squeeze(len(shape))]
+        return [L.ExpandDims(rank), L.Normalization(1, invert), L.Squeeze(rank)]
     if len(axes) > 1:
-        return _laid_out(config, shape, reader, axes, lambda n: L.Normalization(n, invert))
-    where = said_where(reader, config)
-    return _along(kept, shape, where, lambda count: L.Normalization(count, invert))
+        return _laid_out(layer, axes, lambda count: L.Normalization(count, invert))
+    return _normed(layer, lambda count: L.Normalization(count, invert))
 
 
-def _normalized(
-    config: Config, shape: Shape, reader: ReadContext, axes: set[int], invert: bool
-) -> Sequence[L.LayerSpec]:
+def _normalized(layer: LayerConfig, axes: set[int], invert: bool) -> Specs:
     """Uses a mean and a variance of the config, as constants; Keras 3 stores them in float32."""
-    wide = reader.major < 3 and dtype_policy(config.get("dtype")) == "float64"
+    config, shape = layer.config, layer.shape
+    wide = layer.reader.major < 3 and dtype_policy(config.get("dtype")) == "float64"
     found: list[L.Constant] = []
     first = min(axes, default=len(shape) - 1)
     stretched = tuple((shape[n] or 0) if n in axes else 1 for n in range(first, len(shape)))
     for key in ("mean", "variance"):
         count = math.prod(stretched)
-        values, _ = array_of(config[key]) or ((number(config, key),), ())
+        values, _ = array_of(config[key]) or ((layer.number(key),), ())
         values = values * count if len(values) == 1 else values
         if not 0 < len(values) == count <= CONSTANT_MOST:
-            where, got = said_where(reader, config), f"{len(values)} of {key}"
             want = f"a number for each of {CONSTANT_MOST} places at most"
-            raise UnsupportedError(where, want, got, LIMITS)
+            raise layer.refused(want, f"{len(values)} of {key}")
         how = {"mean": ("subtract", "add"), "variance": ("divide", "multiply")}[key][invert]
         values = values if wide else tuple(c_float(value).value for value in values)
         values = values if key == "mean" else tuple(max(math.sqrt(v), 1e-7) for v in values)
         found.append(L.Constant(how, values, stretched))
     return found[::-1] if invert else found
-
-
-def _noises() -> dict[str, LayerRule]:
-    named = {f"SpatialDropout{rank}D": "rate" for rank in (1, 2, 3)}
-    named |= {"GaussianNoise": "stddev", "GaussianDropout": "rate", "AlphaDropout": "rate"}
-    quiet = keys("seed noise_shape data_format dim_ordering")
-    return {
-        name: LayerRule(partial(_training, name=name, key=key), keys(key), quiet)
-        for name, key in named.items()
-    }
-
-
-ONE = ("inputs",)
-
-RULES: dict[str, LayerRule] = {
-    "Embedding": LayerRule(
-        _embedding,
-        keys("input_dim output_dim mask_zero"),
-        keys("input_length sparse dropout weights lora_rank lora_alpha"),
-        {"quantization_config": None},
-        ONE,
-    ),
-    "EinsumDense": LayerRule(
-        _einsum,
-        keys("equation output_shape activation bias_axes"),
-        keys("lora_rank lora_alpha"),
-        {"quantization_config": None},
-        ONE,
-    ),
-    "Dropout": LayerRule(_dropout, keys("rate noise_shape"), keys("seed")),
-    **_noises(),
-    **{
-        name: LayerRule(
-            partial(_augmentation, name=name),
-            L.Augmentation.NAMES,
-            keys("seed rng_type bounding_box_format"),
-        )
-        for name in (*AUGMENTATIONS, *KERAS2_ONLY)
-    },
-    "ActivityRegularization": LayerRule(_activity, keys("l1 l2"), arguments=ONE),
-    "Activation": LayerRule(_activation, keys("activation"), arguments=ONE),
-    "Identity": LayerRule(_identity, frozenset(), arguments=ONE),
-    "ReLU": LayerRule(_relu, keys("max_value negative_slope threshold"), arguments=ONE),
-    "LeakyReLU": LayerRule(_leaky, keys("alpha negative_slope"), arguments=ONE),
-    "ThresholdedReLU": LayerRule(_thresholded, keys("theta"), arguments=ONE),
-    "PReLU": LayerRule(_prelu, keys("shared_axes"), arguments=ONE),
-    "ELU": LayerRule(_elu, keys("alpha"), arguments=ONE),
-    "Softmax": LayerRule(_softmax, keys("axis"), arguments=("inputs", "mask")),
-    "Rescaling": LayerRule(_rescaling, keys("scale offset"), arguments=ONE),
-    "BatchNormalization": LayerRule(
-        _batch,
-        keys("axis epsilon momentum scale center mode"),
-        keys("fused synchronized beta_init gamma_init renorm_clipping renorm_momentum"),
-        {"renorm": False, "virtual_batch_size": None},
-        ("inputs", "training", "mask"),
-    ),
-    "LayerNormalization": LayerRule(
-        _layer, keys("axis epsilon scale center"), only={"rms_scaling": False}, arguments=ONE
-    ),
-    "GroupNormalization": LayerRule(
-        _group, keys("groups axis epsilon scale center"), arguments=ONE
-    ),
-    "UnitNormalization": LayerRule(_unit, keys("axis"), arguments=ONE),
-    "Normalization": LayerRule(_normalization, keys("axis invert mean variance"), arguments=ONE),
-}
-"""Keras class name -> the rule that reads its config."""

@@ -1,53 +1,135 @@
-"""Readers of single options in configs of Keras layers; no framework."""
+"""Rules that read the configs of Keras layers, and what they read of single options; no framework.
+
+@rule("LeakyReLU", "alpha negative_slope", arguments="inputs")
+def _leaky(layer): ...
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from xlstm.errors import UnsupportedError
-from xlstm.ir.layers import LayerSpec, Permute, Reshape
+from xlstm.ir import layers as L
 from xlstm.ir.types import Shape
 
-from ..context import Config, ReadContext
+from ..context import LIMITS, CallContext, Config, LayerRule, ReadContext
+
+Specs = L.LayerSpec | Sequence[L.LayerSpec]
+"""The spec of a layer, or several, one after the other."""
 
 
-def keys(text: str) -> frozenset[str]:
-    """Returns the names of options in a text."""
-    return frozenset(text.split())
+@dataclass(frozen=True)
+class LayerConfig:
+    """The config of a layer that is called.
 
-
-def features(shape: Shape, where: str) -> int:
-    """Returns the number of features of a sample, its last size."""
-    if not shape or shape[-1] is None:
-        raise UnsupportedError(where, "a known number of features", f"{shape}", "name input_shape")
-    return shape[-1]
-
-
-def flag(config: Config, key: str) -> bool:
-    """Reads a truth value.
-
-    Raises:
-        ValueError: something else.
+    Attributes:
+        kind: today's name of its class.
+        config: its options, by their names today.
+        given: inputs and options of the call.
+        reader: the context of reading.
     """
-    if not isinstance(config[key], (bool, int)) or config[key] not in (0, 1):
-        raise ValueError(f"{key}={config[key]!r}")
-    return bool(config[key])
+
+    kind: str
+    config: Config
+    given: CallContext
+    reader: ReadContext
+
+    @property
+    def where(self) -> str:
+        """The layer in errors."""
+        return self.reader.where(self.config.get("name"))
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample of the first input."""
+        return self.given.shapes[0]
+
+    @property
+    def rank(self) -> int:
+        """Number of axes of space in the class's name: 2 for Conv2D."""
+        return next(int(char) for char in self.kind if char.isdigit())
+
+    @property
+    def is_first(self) -> bool:
+        """True if channels come first."""
+        return is_first(self.config)
+
+    def refused(self, want: str, got: object) -> UnsupportedError:
+        """Returns the error for an option without an exact form."""
+        return UnsupportedError(self.where, want, f"{got}", LIMITS)
+
+    def features(self, shape: Shape | None = None) -> int:
+        """Returns the last size of a sample; of the first input if no shape is passed."""
+        shape = self.shape if shape is None else shape
+        if not shape or shape[-1] is None:
+            want, do = "a known number of features", "name input_shape"
+            raise UnsupportedError(self.where, want, f"{shape}", do)
+        return shape[-1]
+
+    def activation(self, key: str = "activation") -> str:
+        """Returns the canonical name of an activation."""
+        return self.reader.activation(self.config[key], self.where)
+
+    def flag(self, key: str, *default: bool) -> bool:
+        """Reads a truth value.
+
+        Raises:
+            ValueError: something else.
+        """
+        value = self.config.get(key, *default) if default else self.config[key]
+        if not isinstance(value, (bool, int)) or value not in (0, 1):
+            raise ValueError(f"{key}={value!r}")
+        return bool(value)
+
+    def number(self, key: str, *default: float) -> float:
+        """Reads a number, or the arrays that tf.keras writes for it.
+
+        Raises:
+            TypeError: something else.
+        """
+        value = self.config.get(key, *default) if default else self.config[key]
+        if isinstance(value, dict) and value.get("type") == "ndarray":
+            value = value.get("value")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{key} is no number")
+        return float(value)
+
+    def axes(self, value: Any) -> set[int]:
+        """Returns one axis, or several, of the first input's samples, from 0 on."""
+        listed = value if isinstance(value, (list, tuple)) else [value]
+        return {place(axis, len(self.shape)) for axis in listed}
 
 
-def number(config: Config, key: str) -> float:
-    """Reads a number, or the arrays that tf.keras writes for it.
+Build = TypeVar("Build", bound=Callable[[LayerConfig], Specs])
 
-    Raises:
-        TypeError: something else.
+RULES: dict[str, LayerRule] = {}
+"""Keras class name -> the rule that reads its config."""
+
+
+def rule(
+    names: str,
+    reads: str = "",
+    harmless: str = "",
+    only: Mapping[str, Any] | None = None,
+    arguments: str = "inputs training",
+    *,
+    joins: bool = False,
+) -> Callable[[Build], Build]:
+    """Returns the decorator that registers a function as the rule of classes.
+
+    The arguments are fields of LayerRule; names in a text are separated by spaces.
     """
-    value = config[key]
-    if isinstance(value, dict) and value.get("type") == "ndarray":
-        value = value.get("value")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{key} is no number")
-    return float(value)
+
+    def register(build: Build) -> Build:
+        keys = frozenset(reads.split()), frozenset(harmless.split())
+        own = LayerRule(build, *keys, only, tuple(arguments.split()), joins)
+        RULES.update(dict.fromkeys(names.split(), own))
+        return build
+
+    return register
 
 
 def sizes(value: Any, rank: int) -> tuple[int, ...]:
@@ -75,14 +157,14 @@ def is_first(config: Config) -> bool:
     return known[value]
 
 
-def to_last(rank: int) -> Permute:
+def to_last(rank: int) -> L.Permute:
     """Returns the move of channels from the first place to the last, for `rank` axes of space."""
-    return Permute((*range(2, rank + 2), 1))
+    return L.Permute((*range(2, rank + 2), 1))
 
 
-def to_first(rank: int) -> Permute:
+def to_first(rank: int) -> L.Permute:
     """Returns the move of channels from the last place to the first."""
-    return Permute((rank + 1, *range(1, rank + 1)))
+    return L.Permute((rank + 1, *range(1, rank + 1)))
 
 
 def place(axis: Any, rank: int) -> int:
@@ -96,18 +178,13 @@ def place(axis: Any, rank: int) -> int:
     return axis - 1 if axis > 0 else axis + rank
 
 
-def swapped(axis: int, rank: int) -> tuple[Permute, Permute] | None:
+def swapped(axis: int, rank: int) -> tuple[L.Permute, L.Permute] | None:
     """Returns the moves of an axis to the last place and back; None if it is there."""
     if axis == rank - 1:
         return None
     there = [n for n in range(rank) if n != axis] + [axis]
     back = [there.index(n) for n in range(rank)]
-    return Permute(tuple(n + 1 for n in there)), Permute(tuple(n + 1 for n in back))
-
-
-def said_where(reader: ReadContext, config: Config) -> str:
-    """Returns the name of the layer in errors."""
-    return reader.where(config.get("name"))
+    return L.Permute(tuple(n + 1 for n in there)), L.Permute(tuple(n + 1 for n in back))
 
 
 def array_of(value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
@@ -134,7 +211,7 @@ def array_of(value: Any) -> tuple[tuple[float, ...], tuple[int, ...]] | None:
 
 def laid_last(
     axes: Sequence[int], shape: Shape
-) -> tuple[list[LayerSpec], int, list[LayerSpec]] | None:
+) -> tuple[list[L.LayerSpec], int, list[L.LayerSpec]] | None:
     """Returns specs that join axes of a sample as the last one, its length, and specs back.
 
     None if a size that this needs is unknown.
@@ -145,11 +222,11 @@ def laid_last(
     count = math.prod(shape[n] or 0 for n in axes)
     if not count or sizes.count(None) > 1:
         return None
-    there: list[LayerSpec] = []
-    back: list[LayerSpec] = []
+    there: list[L.LayerSpec] = []
+    back: list[L.LayerSpec] = []
     if order != sorted(order):
-        there.append(Permute(tuple(n + 1 for n in order)))
-        back.append(Permute(tuple(order.index(n) + 1 for n in range(len(shape)))))
+        there.append(L.Permute(tuple(n + 1 for n in order)))
+        back.append(L.Permute(tuple(order.index(n) + 1 for n in range(len(shape)))))
     if len(axes) == 1:
         return there, count, back
-    return [*there, Reshape((*sizes[: len(rest)], count))], count, [Reshape(sizes), *back]
+    return [*there, L.Reshape((*sizes[: len(rest)], count))], count, [L.Reshape(sizes), *back]

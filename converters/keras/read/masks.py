@@ -24,9 +24,10 @@ from .ops.elementwise import FLAGGED
 CARRIES = frozenset(
     "Dense Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax Dropout SpatialDropout1D "
     "SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout Identity "
+    "BatchNormalization LayerNormalization GroupNormalization UnitNormalization Normalization "
     "Rescaling ActivityRegularization TimeDistributed".split()
 )
-"""Layers of one input whose output has the mask of their input, normalisations left out."""
+"""Layers of one input whose output has the mask of their input."""
 
 MERGES = frozenset("Add Subtract Multiply Average Maximum Minimum".split())
 
@@ -249,7 +250,7 @@ class MaskPropagation:
             return one if last.return_sequences else None
         if kind == "TimeDistributed" and isinstance(last, L.TimeDistributed):
             return self._after_steps(last, one)
-        if kind in CARRIES or kind.endswith("Normalization"):
+        if kind in CARRIES:
             return one
         if kind in ATTENTIONS:
             return one

@@ -23,8 +23,8 @@ from .layer_arguments import own_blind
 from .operations import is_operation
 
 CARRIES: tuple[type[L.LayerSpec], ...] = (
-    *(L.Activation, L.Affine, L.Dense, L.Dropout, L.Elu, L.Norm, L.PRelu, L.Relu),
-    *(L.TimeDistributed, L.TrainingOnly, L.UnitNorm),
+    *(L.Activation, L.Affine, L.BatchNorm, L.Dense, L.Dropout, L.Elu, L.LayerNorm),
+    *(L.Normalization, L.PRelu, L.Relu, L.TimeDistributed, L.TrainingOnly, L.UnitNorm),
 )
 """Layers of one input that pass its mask on; other layers drop it."""
 

@@ -63,6 +63,11 @@ def output(command: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n"
 
 
+def example(name: str) -> str:
+    """Returns the output of an example."""
+    return output(f"python examples/{name}.py")
+
+
 def block(found: re.Match[str]) -> str:
     """Returns a block with the output of its command."""
     text = output(found["command"])

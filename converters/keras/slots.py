@@ -193,6 +193,7 @@ TABLES |= {
         kinds.BATCH_NORM, *NORMED, ("running_mean", "mean", "o"), ("running_std", "variance", "o")
     ),
     "LayerNorm": _plain(kinds.LAYER_NORM, *NORMED),
+    "RMSNorm": _plain(kinds.LAYER_NORM, ("scale", "gamma", "o")),
     "Normalization": _plain(
         kinds.NORMALIZATION, ("mean", "mean", "o"), ("variance", "variance", "o")
     ),
@@ -218,6 +219,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "Dense": ("Dense", "Dense of Keras 1"),
     "Embedding": ("Embedding", "Embedding of Keras 1"),
     "BatchNorm": ("BatchNorm", "BatchNorm of Keras 1"),
+    "RMSNorm": ("RMSNorm",),
     **{
         conv.name: tuple(name for name in TABLES if name.split(" of ")[0] == conv.name)
         for conv in (*kinds.CONVS, *kinds.CONV_TRANSPOSES, *kinds.DEPTHWISE, *kinds.PRELUS)

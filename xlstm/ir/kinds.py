@@ -97,4 +97,5 @@ RECURRENT = (LSTM, LSTM_PROJECTED, GRU, GRU_BEFORE, *CONV_LSTMS, SIMPLE_RNN)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*RECURRENT, *AROUND)}
 KINDS["GRU without hidden bias"] = GRU
+KINDS["RMSNorm"] = LAYER_NORM  # it never has a beta
 """Canonical form of every kind of layer that has weights, by `LayerSpec.weight_kind`."""

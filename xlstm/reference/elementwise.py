@@ -104,6 +104,13 @@ def layer_norm(spec: L.LayerNorm, x: Array, context: Context) -> list[Array]:
     return [_scaled(y.reshape(x.shape), context)]
 
 
+@FORWARD.of(L.RMSNorm)
+def rms_norm(spec: L.RMSNorm, x: Array, context: Context) -> list[Array]:
+    """With the mean square of the last axis."""
+    square = (x * x).mean(axis=-1, keepdims=True)
+    return [_scaled(x / np.sqrt(square + x.dtype.type(spec.epsilon)), context)]
+
+
 def unit(x: Array, axis: int, floor: float) -> Array:
     """Divided by its norm along an axis, or by `floor` where that is larger.
 

@@ -136,10 +136,12 @@ def _batch_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     return L.BatchNorm(sizes()["o"], float(norm.epsilon), float(norm.momentum), **options)
 
 
-def _layer_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
+def _last_axis_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     if not (_last(norm.reduction_axes) and _last(norm.feature_axes)):
         got = f"reduction_axes={norm.reduction_axes}, feature_axes={norm.feature_axes}"
         raise UnsupportedError(where, "a norm over the last axis", got, "put the features last")
+    if type(norm).__name__ == "RMSNorm":
+        return L.RMSNorm(sizes()["o"], float(norm.epsilon), scale=norm.use_scale)
     options = {"scale": norm.use_scale, "center": norm.use_bias}
     return L.LayerNorm(sizes()["o"], float(norm.epsilon), **options)
 
@@ -169,8 +171,9 @@ AROUND: dict[str, Callable[[Any, Sizes, str], L.LayerSpec]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "BatchNorm": _batch_norm,
-    "LayerNorm": _layer_norm,
+    "LayerNorm": _last_axis_norm,
     "GroupNorm": _group_norm,
+    "RMSNorm": _last_axis_norm,
     "Dropout": _dropout,
 }
 """Class with one name in Linen and NNX -> the function that makes its spec."""
@@ -194,7 +197,7 @@ def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -
             name = UNTOLD.format(name)
         if name not in tables:
             raise UnsupportedError(where, "a window over 1 to 3 axes", f"{axes}", "take it out")
-    return tables.get("LayerNorm" if name == "GroupNorm" else name)
+    return tables.get("LayerNorm" if name in ("GroupNorm", "RMSNorm") else name)
 
 
 def _sizes(table: Table, member: Member, where: str) -> Mapping[str, int]:

@@ -189,6 +189,14 @@ def layer_norm(spec: L.LayerNorm, at: FlaxLayerWriter) -> None:
     at.set_output(at.call())
 
 
+@WRITERS.of(L.RMSNorm)
+def rms_norm(spec: L.RMSNorm, at: FlaxLayerWriter) -> None:
+    """Uses the mean square of the last axis."""
+    scale = None if spec.scale else ("use_scale", "False")
+    at.layer("RMSNorm", at.sized(spec.features), ("epsilon", number(spec.epsilon)), scale)
+    at.set_output(at.call())
+
+
 @WRITERS.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, at: FlaxLayerWriter) -> None:
     """Divides by the length along the last axis."""

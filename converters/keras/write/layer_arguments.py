@@ -157,6 +157,7 @@ FIELDS: dict[type[L.LayerSpec], tuple[Option | Argument, ...]] = {
     L.Merge: (),
     L.Normalization: (Option("invert", "invert", False),),
     L.Permute: (Option("", "order"),),
+    L.RMSNorm: (Option("epsilon", "epsilon", 1e-6, sharp),),
     L.Relu: (
         Option("max_value", "top", None, sharp),
         Option("negative_slope", "slope", 0, sharp),
@@ -302,6 +303,7 @@ TITLES: dict[type[L.LayerSpec], Callable[..., str]] = {
     L.PRelu: lambda _spec, _rank: "PReLU",
     L.Pad: lambda spec, _rank: f"ZeroPadding{len(spec.before)}D",
     L.Pool: lambda spec, _rank: f"{POOLS[spec.how]}Pooling{len(spec.window)}D",
+    L.RMSNorm: lambda _spec, _rank: "RMSNormalization",
     L.Relu: lambda spec, _rank: "LeakyReLU" if is_leaky(spec) else "ReLU",
     L.TrainingOnly: lambda spec, _rank: named(spec.layer),
     L.UnitNorm: lambda _spec, _rank: "UnitNormalization",
@@ -368,3 +370,10 @@ def _no_heads(spec: L.MultiHeadAttention, _rank: int) -> str:
         return ""
     own = _own_blind(spec)
     return f'blind="{spec.blind}": a query that sees nothing gives "{own}" in this Keras'
+
+
+@REFUSALS.of(L.RMSNorm)
+def _no_rms(spec: L.RMSNorm, _rank: int) -> str:
+    return (
+        "" if spec.scale else "RMSNorm without a scale, which RMSNormalization of Keras always has"
+    )

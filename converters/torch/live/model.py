@@ -114,7 +114,11 @@ def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
     """Returns a copy of a live module in evaluation mode that computes in `dtype`."""
     source = inside(source)
     # evaluation mode of PyTorch: no dropout, stored statistics; the mode of the source stays
-    made = copy.deepcopy(source).to(getattr(torch, dtype)).eval()  # mode of PyTorch, runs no text
+    made = copy.deepcopy(source)
+    for module in made.modules():
+        if isinstance(module, nn.RMSNorm) and module.eps is None and module.weight is not None:
+            module.eps = torch.finfo(module.weight.dtype).eps  # else `dtype` would change it
+    made = made.to(getattr(torch, dtype)).eval()  # mode of PyTorch, runs no text
     if isinstance(source, READABLE):
         return made
     return graph.Original(made, graph.understand(source), getattr(torch, dtype))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import nn
 
 from xlstm.ir import layers as L
@@ -19,7 +20,7 @@ from .pooling import around, sizes_of, space
 from .shape import flatten, unflatten
 from .values import MODULES, OPERATIONS, CannotTraceError, ModuleCall, TracedTensor, TraceState
 
-ALONG_LAST = (nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.PReLU)
+ALONG_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Identity, nn.Dropout, nn.PReLU)
 """Modules that work along the last axes, or number by number."""
 
 
@@ -124,15 +125,36 @@ def _batch_norm(call: ModuleCall) -> TracedTensor:
     return call.add(spec, x, "BatchNorm")
 
 
-@MODULES.of(nn.LayerNorm)
-def _layer_norm(call: ModuleCall) -> TracedTensor:
+@MODULES.of(nn.LayerNorm, nn.RMSNorm)
+def _last_axes_norm(call: ModuleCall) -> TracedTensor:
     x, wiring, module, sizes = call.x, call.wiring, call.module, call.module.normalized_shape
     for axis, size in enumerate(sizes, start=x.rank - len(sizes)):
         wiring.demand(wiring.sizes(x)[axis], size, "features, got")
     laid = flatten(wiring, x, -len(sizes)) if len(sizes) > 1 else x
-    spec = L.LayerNorm(math.prod(sizes), module.eps, **_learned(module))
+    count, epsilon = math.prod(sizes), _epsilon(module)
+    spec: L.Norm = (
+        L.RMSNorm(count, epsilon, scale=module.weight is not None)
+        if isinstance(module, nn.RMSNorm)
+        else L.LayerNorm(count, epsilon, **_learned(module))
+    )
     laid = call.add(spec, wiring.features_last(laid), "LayerNorm")
+    if module.eps is None and not wiring.probing:
+        note = f"{call.path}: eps=None is read as {epsilon:.3g}, of its weight's dtype"
+        wiring.notes += [note] if note not in wiring.notes else []
     return unflatten(wiring, laid, -1, sizes) if len(sizes) > 1 else laid
+
+
+def _epsilon(module: nn.LayerNorm | nn.RMSNorm) -> float:
+    """Returns the number that PyTorch adds for eps=None: the epsilon of the dtype it computes in.
+
+    For half precision it is another number in some versions of PyTorch.
+    """
+    if module.eps is not None:
+        return float(module.eps)
+    if module.weight is None or module.weight.dtype not in (torch.float32, torch.float64):
+        got = "eps=None without a weight" if module.weight is None else "eps=None in half precision"
+        raise CannotTraceError(got, "set eps")
+    return float(torch.finfo(module.weight.dtype).eps)
 
 
 @MODULES.of(nn.InstanceNorm1d, nn.InstanceNorm2d)

@@ -95,6 +95,15 @@ def _shifted_groups(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     at.assign(at.site.y, f"{at.site.y} + {at.module}.bias")
 
 
+@WRITERS.of(L.RMSNorm)
+def rms_norm(spec: L.RMSNorm, at: TorchLayerWriter) -> None:
+    """Uses the mean square of the last axis."""
+    bare = None if spec.scale else ("elementwise_affine", "False")
+    sizes = literal(spec.features), ("eps", literal(spec.epsilon))
+    at.set_attribute(call("nn.RMSNorm", *sizes, bare))
+    at.set_output(call(at.module, at.x))
+
+
 @WRITERS.of(L.UnitNorm)
 def unit_norm(spec: L.UnitNorm, at: TorchLayerWriter) -> None:
     """Divides by the length along the last axis."""

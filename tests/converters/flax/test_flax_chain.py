@@ -116,16 +116,28 @@ def groups(own):
     ]
 
 
+def root_mean_squares(own):
+    return [
+        own("RMSNorm", 4),
+        own.rnn("LSTMCell", 4, 6),
+        own("RMSNorm", 6, epsilon=0.1),
+        own("Linear", 6, 3),
+        own("RMSNorm", 3, **({"use_scale": False} if own.nnx else {})),
+    ]
+
+
 MADE = {"words": (words, TOKENS), "places": (places, X), "images": (images, IMAGE)}
 MADE["plain"] = (plain, X[:, 0])
 MADE["bare norm"] = (bare_norm, X)
 MADE["groups"] = (groups, X)
+MADE["root mean squares"] = (root_mean_squares, X)
 KINDS = {
     "words": "Embedding LSTM Activation Bidirectional Dense Activation",
     "places": "Conv BatchNorm Dropout LayerNorm LSTM Reverse TrainingOnly",
     "images": "Conv Conv Activation Dense",
     "bare norm": "Dense LayerNorm SimpleRNN",
     "groups": "Conv LayerNorm LayerNorm LSTM",
+    "root mean squares": "RMSNorm LSTM RMSNorm Dense RMSNorm",
     "plain": "Activation Dense BatchNorm",
 }
 
@@ -190,6 +202,7 @@ REFUSED = {
     "axis": (lambda own: [own("BatchNorm", 4, axis=1)], "axis=1"),
     "group axes": (lambda own: [own("GroupNorm", 4, 2, reduction_axes=(-1,))], "(-1,)"),
     "axes": (lambda own: [own("LayerNorm", 4, reduction_axes=(-2, -1))], "-2"),
+    "root mean square": (lambda own: [own("RMSNorm", 4, feature_axes=(-2, -1))], "-2"),
     "dropout": (lambda own: [own("Linear", 4, 4), own.dropout(broadcast_dims=(2,))], "2,"),
     "dilated": (lambda own: [own("Conv", 4, 4, (2,), input_dilation=2)], "input_dilation 2"),
     "4 axes": (lambda own: [own("Conv", 4, 4, (2, 2, 2, 2))], "1 to 3 axes"),

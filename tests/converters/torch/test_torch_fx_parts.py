@@ -12,6 +12,7 @@ from torch.nn.utils import rnn
 
 import xlstm
 from xlstm.errors import UnsupportedError
+from xlstm.ir.layers import RMSNorm
 
 
 class Does(nn.Module):
@@ -59,6 +60,44 @@ def test_parts_and_bounds(name):
     assert torch.allclose(found, source(x), atol=1e-6)
 
 
+class RootMeanSquares(nn.Module):
+    """Norms with the epsilon of a dtype, over two axes, without a scale, and in a flat batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.norm, self.both = nn.RMSNorm(4), nn.RMSNorm((5, 4), eps=0.1)
+        self.bare = nn.RMSNorm(4, eps=1e-3, elementwise_affine=False)
+
+    def forward(self, x):
+        y = self.norm(self.lstm(x)[0])
+        flat = self.norm(y.reshape(-1, 4)).view(y.size(0), -1, 4)
+        return self.both(y), self.bare(y[:, -1]), flat
+
+
+def test_root_mean_squares():
+    torch.manual_seed(0)
+    module = RootMeanSquares()
+    with torch.no_grad():
+        for norm in (module.norm, module.both):
+            norm.weight.add_(0.3 * torch.randn_like(norm.weight))
+    read = xlstm.load(module)
+    specs = [getattr(node.spec, "layer", node.spec) for node in read.layers]
+    single = float(np.finfo("float32").eps)
+    found = sorted(spec.epsilon for spec in specs if isinstance(spec, RMSNorm))
+    assert found == [single, single, 1e-3, 0.1]
+    assert any("eps=None" in note and "1.19e-07" in note for note in read.source.notes)
+    x = np.random.default_rng(0).standard_normal((3, 5, 3)).astype("float32")
+    xlstm.reconcile(module, ["torch", "nnx", "linen"], [x]).check()
+    assert module.norm.eps is None
+
+
+def test_an_epsilon_that_depends_on_the_version_is_refused():
+    for norm in (nn.RMSNorm(4, elementwise_affine=False), nn.RMSNorm(4).bfloat16()):
+        module = nn.Sequential(nn.Linear(3, 4).to(getattr(norm.weight, "dtype", None)), norm)
+        refused(UnsupportedError, lambda module=module: xlstm.load(module), "eps=None", "set eps")
+
+
 BAD = {
     "tensor": (lambda y: y.clamp(max=y[:, :1]), "other bounds than numbers"),
     "batch": (lambda y: y.chunk(2)[0], "batch"),
@@ -86,5 +125,5 @@ def test_what_a_sequential_of_flax_may_hold_is_said(name):
     else:
         module = linen.LayerNorm()
         source = module, module.init(jax.random.key(0), np.ones((1, 3)))
-    words = ("Embed, Conv, ConvTranspose, BatchNorm, LayerNorm, GroupNorm, Dropout",)
+    words = ("Embed, Conv, ConvTranspose, BatchNorm, LayerNorm, GroupNorm, RMSNorm, Dropout",)
     refused(UnsupportedError, lambda: xlstm.load(source), *words)

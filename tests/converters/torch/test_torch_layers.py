@@ -34,6 +34,7 @@ from xlstm.ir.layers import (
     PRelu,
     Relu,
     Reverse,
+    RMSNorm,
     TimeDistributed,
     TrainingOnly,
 )
@@ -54,6 +55,7 @@ MODELS = {
     "layer_norm-center": one(LayerNorm(6, scale=False), 5, 6),
     "group_norm-scale": one(LayerNorm(6, center=False, groups=3), 4, 6),
     "group_norm-center": one(LayerNorm(6, scale=False, groups=3), 4, 5, 6),
+    "rms_norm-bare": one(RMSNorm(6, 1e-3, scale=False), 5, 6),
     "prelu-channels": one(PRelu((3,)), 3),
     "timed-prelu-channels": timed(PRelu((3,)), 4, 3),
     "timed-masking": timed(xlstm.model.Masking(), 3, 4, 2),

@@ -25,6 +25,7 @@ from xlstm.ir.layers import (
     PRelu,
     Relu,
     Reshape,
+    RMSNorm,
     Softmax,
     TimeDistributed,
     TrainingOnly,
@@ -180,6 +181,10 @@ NORMS = {
     ),
     "GroupNormalization-axis": case(
         lambda: L.GroupNormalization(2, axis=1), _around(1, LayerNorm(4, groups=2)), (4, 3, 5)
+    ),
+    "RMSNormalization": case(lambda: L.RMSNormalization(epsilon=1e-3), RMSNorm(6, 1e-3), (5, 6)),
+    "RMSNormalization-axes": case(
+        lambda: L.RMSNormalization(axis=[-2, -1]), (Flatten(), RMSNorm(20), Reshape((5, 4))), (5, 4)
     ),
     "UnitNormalization": case(L.UnitNormalization, UnitNorm(), (5, 3)),
     "UnitNormalization-tiny": case(L.UnitNormalization, UnitNorm(), (5, 3), kind="tiny"),

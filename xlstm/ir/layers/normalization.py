@@ -14,7 +14,7 @@ from xlstm.ir.layers.base import LayerSpec, check_last, check_size
 from xlstm.ir.layers.elementwise import check_not_negative
 from xlstm.ir.types import Shape
 
-__all__ = ["BatchNorm", "LayerNorm", "Norm", "Normalization", "UnitNorm"]
+__all__ = ["BatchNorm", "LayerNorm", "Norm", "Normalization", "RMSNorm", "UnitNorm"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,22 @@ class LayerNorm(Norm):
 
     def sizes(self) -> dict[str, int]:
         return {"o": self.features} if self.scale or self.center else {}
+
+
+@dataclass(frozen=True)
+class RMSNorm(Norm):
+    """gamma x / sqrt(mean(x^2) + epsilon) over the last axis (Zhang & Sennrich 2019)."""
+
+    kind: ClassVar[str] = "RMSNorm"
+    epsilon: float = 1e-6
+    _: KW_ONLY
+    scale: bool = True
+
+    def sizes(self) -> dict[str, int]:
+        return {"o": self.features} if self.scale else {}
+
+    def missing_tensors(self) -> frozenset[str]:
+        return frozenset({"beta"} if self.scale else {"gamma", "beta"})
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,22 @@ def _group(layer: LayerConfig) -> Specs:
     return _normed(layer, made)
 
 
+@rule("RMSNormalization", "axis epsilon", arguments="x")
+def _rms(layer: LayerConfig) -> Specs:
+    rank, axes = len(layer.shape), layer.axes(layer.config["axis"])
+    # Keras 3.15 multiplies by the scale along the last axes, whatever axis is normalised
+    # (keras/src/ops/nn.py, _rms_normalization)
+    if axes != {*range(rank - len(axes), rank)}:
+        got = (
+            f"axis={layer.config['axis']}, where backends of Keras differ in the axis of the scale"
+        )
+        raise layer.refused("the last axes, in their order", got)
+    epsilon = layer.number("epsilon")
+    if len(axes) > 1:
+        return _laid_out(layer, axes, lambda count: L.RMSNorm(count, epsilon))
+    return L.RMSNorm(layer.features(), epsilon)
+
+
 @rule("UnitNormalization", "axis", arguments="inputs")
 def _unit(layer: LayerConfig) -> Specs:
     axes = layer.axes(layer.config["axis"])

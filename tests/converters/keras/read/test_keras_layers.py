@@ -263,6 +263,22 @@ def test_numbers_that_no_constant_holds_are_refused(said):
     refused(UnsupportedError, lambda: xlstm.load(keras.Model(x, NUMBERS[said]()(x))), said)
 
 
+def test_a_norm_that_drops_masks():
+    """RMSNormalization of Keras 3.15 has no supports_masking."""
+    layers = [L.Embedding(7, 4, mask_zero=True), L.RMSNormalization(), L.LSTM(3)]
+    with pytest.warns(UserWarning, match="does not support masking"):
+        model = keras.Sequential([keras.Input((5,)), *layers])
+    read = xlstm.load(model)
+    assert [node.mask for node in read.layers] == [None] * 3
+
+
+@pytest.mark.parametrize("axis", [1, [1, -1], [-1, 1]])
+def test_a_scale_along_another_axis_than_the_norm_is_refused(axis):
+    """Keras 3.15 multiplies the last axes by it, and its backend on PyTorch others."""
+    model = keras.Model(x := keras.Input((4, 4, 4)), L.RMSNormalization(axis=axis)(x))
+    refused(UnsupportedError, lambda: xlstm.load(model), "the axis of the scale", "the last axes")
+
+
 def test_a_mask_that_attention_takes_off_is_refused():
     """Keras 3.15 does so to its inputs while it runs, so that the second does not see the mask."""
     a = keras.Input((5,))

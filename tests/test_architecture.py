@@ -40,7 +40,7 @@ MACHINERY = {
     "converters/keras/write": "constructors layer_arguments module plan",
     "converters/torch/read": "flattened_batch graph modules names native_modules signature trace "
     "values",
-    "converters/torch/write": "layers module tensor_layouts writer",
+    "converters/torch/write": "layers module writer",
     "converters/flax/read": "sequential",
     "converters/flax/write": "dialect layers module",
 }

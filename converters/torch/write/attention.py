@@ -15,8 +15,8 @@ from xlstm.ir.literals import literal
 
 from ...codegen.source import WIDTH, CallExpr, assigned, call, listed
 from ..native import OWN, own_class
-from .recurrent import LAYER_CELLS, variant
-from .writer import WRITERS, TorchLayerWriter, applied, method, number
+from .recurrent import variant
+from .writer import LAYER_CELLS, WRITERS, TorchLayerWriter, applied, method
 
 WEIGHING = "torch/templates/attention.py"
 
@@ -65,8 +65,8 @@ def attention(spec: Attention, at: TorchLayerWriter) -> None:
     """Dot-product or additive attention."""
     if name := own_class(spec):
         at.use_template(name, literal(spec.features) if spec.score == "additive" else None)
-    told = spec.scores and at.site.read(1)
-    if not at.site.read(0) and not told:
+    told = spec.scores and at.read(1)
+    if not at.read(0) and not told:
         return
     query, value, key, masks = _inputs(at, spec.masks)
     scores = at.site.free("scores")
@@ -78,12 +78,12 @@ def attention(spec: Attention, at: TorchLayerWriter) -> None:
     weights = at.site.outputs[1] if told else at.site.free("weights")
     at.apply_steps(applied("torch.softmax", ("dim", "-1")), x=scores, y=weights)
     if spec.dropout:
-        rate = number(spec.dropout)
+        rate = literal(spec.dropout)
         at.apply_steps(applied("F.dropout", rate, "self.training"), x=weights, y=weights)
     at.chain("@", weights, value)
-    if counts and at.site.read(0):
+    if counts and at.read(0):
         away = f"~{counts}.unsqueeze(-1)"
-        at.apply_steps(method("masked_fill", away, "0.0"), x=at.site.y)
+        at.apply_steps(method("masked_fill", away, "0.0"), x=at.y)
 
 
 def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
@@ -93,7 +93,7 @@ def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
         name,
         *map(literal, sizes),
         None if spec.use_bias else ("bias", "False"),
-        ("dropout", number(spec.dropout)) if spec.dropout else None,
+        ("dropout", literal(spec.dropout)) if spec.dropout else None,
     )
 
 
@@ -105,8 +105,7 @@ def multi_head(spec: MultiHeadAttention, at: TorchLayerWriter) -> None:
     if name == "MultiHeadAttention":
         at.parts.use_template(LAYER_CELLS, name)
     else:
-        text = variant(LAYER_CELLS, "MultiHeadAttention", name, name, file)
-        at.parts.helpers += [text] if text not in at.parts.helpers else []
+        at.add_helper(variant(LAYER_CELLS, "MultiHeadAttention", name, name, file))
     at.parts.init.append(f"        # {OWN[name]}")
     at.set_attribute(_heads(spec, name))
     if {*at.site.outputs} == {"_"}:

@@ -10,8 +10,7 @@ from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
 from ...codegen.source import Argument, CallExpr, call
-from .recurrent import LAYER_CELLS
-from .writer import WRITERS, Step, TorchLayerWriter, applied, method, some
+from .writer import LAYER_CELLS, WRITERS, Step, TorchLayerWriter, applied, method, some
 
 Pairs = list[tuple[int, int]]
 """Numbers of places before and after each axis."""
@@ -60,9 +59,13 @@ def _option(name: str, sizes: tuple[int, ...], default: int = 1) -> Argument | N
     return None if {*sizes} == {default} else (name, some(sizes))
 
 
-def _convolution(
-    spec: L.Conv | L.DepthwiseConv, at: TorchLayerWriter, units: int, groups: int
-) -> None:
+@WRITERS.of(L.Conv, L.DepthwiseConv)
+def convolution(spec: L.Conv | L.DepthwiseConv, at: TorchLayerWriter) -> None:
+    """A convolution, or one of each channel alone."""
+    if isinstance(spec, L.Conv):
+        units, groups = spec.units, spec.groups
+    else:
+        units, groups = spec.features * spec.multiplier, spec.features
     rank = len(spec.window)
     sliding = (spec.window, spec.strides, spec.dilation)
     pairs = padding(at.shape[:-1], *sliding, spec.padding)
@@ -93,18 +96,6 @@ def _convolution(
         at.channels_last(),
         at.activation(spec.activation),
     )
-
-
-@WRITERS.of(L.Conv)
-def conv(spec: L.Conv, at: TorchLayerWriter) -> None:
-    """A convolution."""
-    _convolution(spec, at, spec.units, spec.groups)
-
-
-@WRITERS.of(L.DepthwiseConv)
-def depthwise(spec: L.DepthwiseConv, at: TorchLayerWriter) -> None:
-    """A convolution of each channel alone."""
-    _convolution(spec, at, spec.features * spec.multiplier, spec.features)
 
 
 @WRITERS.of(L.ConvTranspose)
@@ -163,7 +154,7 @@ def pool(spec: L.Pool, at: TorchLayerWriter) -> None:
 
 def _mean_of_some(at: TorchLayerWriter, pad: Step) -> None:
     """A mean without padding, where that differs before and after."""
-    y, counts = at.site.y, at.site.free("counts")
+    y, counts = at.y, at.site.free("counts")
     if y == "_":
         return
     at.apply_steps(at.channels_first())
@@ -185,9 +176,9 @@ def global_pool(spec: L.GlobalPool, at: TorchLayerWriter) -> None:
         step = method("amax" if spec.how == "max" else "mean", dims, keep)
         at.apply_steps(step)
         return
-    if at.site.read(0):
+    if at.read(0):
         counts = at.site.free("counts")
         at.apply_steps(method("unsqueeze", "-1"), x=at.mask(at.site.mask, at.x), y=counts)
         at.apply_steps(method("masked_fill", f"~{counts}", "0.0"), method("sum", dims, keep))
         at.apply_steps(method("sum", dims, keep), x=counts, y=counts)
-        at.chain("/", at.site.y, counts)
+        at.chain("/", at.y, counts)

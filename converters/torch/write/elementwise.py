@@ -9,12 +9,13 @@ In: a spec and its variables. Out: lines of the emitted module. `Dense(3, 2)`, n
 from __future__ import annotations
 
 from xlstm.ir import layers as L
+from xlstm.ir.layers.operations import SO_FAR
 from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import SPATIAL
 
-from ...codegen.source import WIDTH, CallExpr, call
+from ...codegen.source import WIDTH, Argument, CallExpr, call, listed
 from ..native import own_class
-from .writer import WRITERS, TorchLayerWriter, applied, method, number
+from .writer import WRITERS, TorchLayerWriter, applied, method
 
 
 def linear(spec: L.LayerSpec) -> CallExpr:
@@ -47,8 +48,8 @@ def activation(spec: L.Activation, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.Masking)
 def masking(spec: L.Masking, at: TorchLayerWriter) -> None:
     """A mask, and zeros where it is False."""
-    mask = at.site.outputs[1] if at.site.read(1) else at.site.free("mask")
-    at.parts.forward.append(f"        {mask} = ({at.x} != {number(spec.value)}).any(dim=-1)")
+    mask = at.site.outputs[1] if at.read(1) else at.site.free("mask")
+    at.parts.forward.append(f"        {mask} = ({at.x} != {literal(spec.value)}).any(dim=-1)")
     at.set_output(call(f"{at.x}.masked_fill", f"~{mask}.unsqueeze(-1)", "0.0"))
 
 
@@ -56,7 +57,7 @@ def masking(spec: L.Masking, at: TorchLayerWriter) -> None:
 def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
     """Rows of a table."""
     at.set_attribute(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
-    if spec.mask_zero and at.site.read(1):
+    if spec.mask_zero and at.read(1):
         at.assign(at.site.outputs[1], f"{at.x} != 0")
     at.set_output(call(at.module, f"{at.x}.long()"))
 
@@ -64,23 +65,23 @@ def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.Relu)
 def relu(spec: L.Relu, at: TorchLayerWriter) -> None:
     """A slope up to a threshold, x above it, and a maximum."""
-    x, top = at.x, None if spec.top is None else number(spec.top)
+    x, top = at.x, None if spec.top is None else literal(spec.top)
     if not spec.slope and not spec.threshold:
         plain = call("torch.relu", x) if top is None else call(f"{x}.clamp", "0.0", top)
         at.set_output(call("F.relu6", x) if spec.top == 6 else plain)
     elif top is None and not spec.threshold:
-        at.set_output(call("F.leaky_relu", x, number(spec.slope)))
+        at.set_output(call("F.leaky_relu", x, literal(spec.slope)))
     elif top is None and not spec.slope:
-        at.set_output(call("F.threshold", x, number(spec.threshold), "0.0"))
+        at.set_output(call("F.threshold", x, literal(spec.threshold), "0.0"))
     else:
-        threshold = number(spec.threshold)
+        threshold = literal(spec.threshold)
         high = x if top is None else call(f"{x}.clamp", ("max", top))
         at.set_output(call("torch.where", f"{x} > {threshold}", high, _below(spec, at)))
 
 
 def _below(spec: L.Relu, at: TorchLayerWriter) -> str:
     """Expression for the slope up to the threshold."""
-    slope, threshold = number(spec.slope), number(spec.threshold)
+    slope, threshold = literal(spec.slope), literal(spec.threshold)
     if not spec.slope:
         return "0.0"
     part = f"{at.x} - {threshold}" if spec.threshold else at.x
@@ -102,33 +103,21 @@ def prelu(spec: L.PRelu, at: TorchLayerWriter) -> None:
     at.set_output(call(at.module, at.x))
 
 
-@WRITERS.of(L.Elu)
-def elu(spec: L.Elu, at: TorchLayerWriter) -> None:
-    """An exponential below zero."""
-    at.set_output(call("F.elu", at.x, None if spec.alpha == 1 else number(spec.alpha)))
-
-
-@WRITERS.of(L.Softmax)
-def softmax(spec: L.Softmax, at: TorchLayerWriter) -> None:
-    """Over one axis."""
-    at.set_output(call("torch.softmax", at.x, ("dim", literal(at.axis(spec.axis)))))
-
-
 @WRITERS.of(L.Affine)
 def affine(spec: L.Affine, at: TorchLayerWriter) -> None:
     """A fixed line."""
     if spec.scale == -1:
-        at.set_output(f"{number(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
+        at.set_output(f"{literal(spec.offset)} - {at.x}" if spec.offset else f"-{at.x}")
         return
-    sign, offset = "-" if spec.offset < 0 else "+", number(abs(spec.offset))
-    scaled = at.x if spec.scale == 1 else f"{at.x} * {number(spec.scale)}"
+    sign, offset = "-" if spec.offset < 0 else "+", literal(abs(spec.offset))
+    scaled = at.x if spec.scale == 1 else f"{at.x} * {literal(spec.scale)}"
     whole = f"{scaled} {sign} {offset}" if spec.offset else scaled
     if len(whole) + 12 <= WIDTH:
         at.set_output(whole)
         return
-    at.chain("*", at.x, number(spec.scale))
+    at.chain("*", at.x, literal(spec.scale))
     if spec.offset:
-        at.chain(sign, at.site.y, offset)
+        at.chain(sign, at.y, offset)
 
 
 FUNCTIONS = {"negative": "neg"}
@@ -163,7 +152,7 @@ def reduce(spec: L.Reduce, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.NotEqual)
 def not_equal(spec: L.NotEqual, at: TorchLayerWriter) -> None:
     """A mask."""
-    at.set_output(f"{at.x} != {number(spec.value)}")
+    at.set_output(f"{at.x} != {literal(spec.value)}")
 
 
 @WRITERS.of(L.Augmentation)
@@ -192,3 +181,97 @@ def training_only(spec: L.TrainingOnly, at: TorchLayerWriter) -> None:
         at.apply_steps(at.channels_first(), applied(at.module), at.channels_last())
         return
     at.set_output(call(at.module, at.x))
+
+
+COMPARISONS = {
+    "equal": "torch.eq",
+    "not_equal": "torch.ne",
+    "greater": "torch.gt",
+    "greater_equal": "torch.ge",
+    "less": "torch.lt",
+    "less_equal": "torch.le",
+}
+
+
+def _numbers(at: TorchLayerWriter, found: CallExpr) -> None:
+    """Sets the output to a result as numbers of the input's dtype, in two lines if long."""
+    if not at.read(0):
+        return
+    whole = call(f"{found}.to", f"{at.x}.dtype")
+    if len(f"        {at.y} = {whole}") > WIDTH:
+        name = at.site.free("found")
+        at.assign(name, found)
+        whole = call(f"{name}.to", f"{at.x}.dtype")
+    at.set_output(whole)
+
+
+@WRITERS.of(L.Compare)
+def compare(spec: L.Compare, at: TorchLayerWriter) -> None:
+    """1 or 0, numbers of the input's dtype."""
+    terms: list[Argument] = [*at.site.inputs]
+    terms += [] if spec.value is None else [literal(spec.value)]
+    x, other = terms
+    _numbers(at, call(COMPARISONS[spec.how], x, other))
+
+
+@WRITERS.of(L.Where)
+def where(spec: L.Where, at: TorchLayerWriter) -> None:
+    """One of two values, by a condition."""
+    condition, *rest = at.site.inputs
+    given = iter(rest)
+    yes, no = (next(given) if value is None else literal(value) for value in (spec.yes, spec.no))
+    at.set_output(call("torch.where", f"{condition} != 0", yes, no))
+
+
+@WRITERS.of(L.Along)
+def along(spec: L.Along, at: TorchLayerWriter) -> None:
+    """Cumulative sums or products, or indices, as numbers of the input's dtype."""
+    found = call(f"{at.x}.{named(spec.how)}", ("dim", literal(at.axis(spec.axis))))
+    if spec.how in SO_FAR:
+        at.set_output(found)
+    else:
+        _numbers(at, found)
+
+
+@WRITERS.of(L.Constant)
+def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
+    """An operation with fixed numbers."""
+    if not at.read(0):
+        return
+    held = call(f"{at.x}.new_tensor", listed(map(literal, spec.values)))
+    name = at.site.free("constant")
+    at.assign(name, held)
+    sizes = map(literal, spec.shape)
+    shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
+    terms = (shaped, at.x) if spec.first else (at.x, shaped)
+    if spec.how in COMPARISONS:
+        _numbers(at, call(COMPARISONS[spec.how], *terms))
+    else:
+        at.set_output(call(named(f"torch.{spec.how}"), *terms))
+
+
+@WRITERS.of(L.Across)
+def across(spec: L.Across, at: TorchLayerWriter) -> None:
+    """A reduction over all samples, repeated for each of them."""
+    axes = [0, *(axis + 1 for axis in spec.axes)]
+    kept = ("keepdim", "True")
+    if spec.how == "prod":  # torch.prod takes one axis at a time
+        steps = [method("prod", ("dim", literal(axis)), kept) for axis in axes]
+    else:
+        name = REDUCTIONS.get(spec.how, spec.how)
+        dims = literal(tuple(axes)) if len(axes) > 1 else "0"
+        steps = [method(named(name), ("dim", dims), kept)]
+    more = ["-1"] * len(at.shape)
+    if at.x == at.y:  # its batch size is needed below
+        found = at.site.free("found")
+        at.apply_steps(*steps, y=found)
+        at.set_output(call(f"{found}.expand", f"{at.x}.shape[0]", *more))
+    else:
+        at.apply_steps(*steps, method("expand", f"{at.x}.shape[0]", *more))
+
+
+@WRITERS.of(L.Einsum)
+def einsum(spec: L.Einsum, at: TorchLayerWriter) -> None:
+    """Sums of products in each sample."""
+    first, second, out = spec.letters
+    at.set_output(call("torch.einsum", literal(f"b{first},b{second}->b{out}"), *at.site.inputs))

@@ -20,7 +20,6 @@ from xlstm.ir.types import Shape
 from ...codegen.custom_layers import checked, merged
 from ...codegen.source import (
     FOLDER,
-    CallExpr,
     ModuleSource,
     assigned,
     axes_words,
@@ -40,7 +39,8 @@ from ...codegen.source import (
 from ..native import bare
 from .elementwise import linear
 from .layers import emit_nodes
-from .recurrent import CELLS, LAYER_CELLS, native_call
+from .recurrent import native_call
+from .writer import CELLS, LAYER_CELLS
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """Names of `collections.abc` that emitted code may use."""
@@ -49,32 +49,23 @@ LONGEST = 8
 """Most outputs that a return type lists one by one."""
 
 
-def import_lines(text: str) -> list[str]:
-    """Returns the import lines that a module's text needs."""
-    used = {item.id for item in ast.walk(parse(text)) if isinstance(item, ast.Name)}
-    abstract = ", ".join(name for name in ABSTRACT if name in used)
-    repeated = ["from functools import reduce"] if "reduce" in used else []
-    functional = ["from torch.nn import functional as F"] if "F" in used else []
-    return imports(
-        [f"from collections.abc import {abstract}", *repeated, "from pathlib import Path"],
-        [
-            "import torch",
-            "from safetensors.torch import load_file",
-            "from torch import Tensor, nn",
-            *functional,
-        ],
-    )
-
-
-def functions(dtype: str, made: str, make: list[str]) -> list[list[str]]:
+def _functions(model: Model, dtype: str, lone: bool) -> list[list[str]]:
     """Returns the source of the functions build and load.
 
     Args:
+        model: the graph.
         dtype: default dtype of the model.
-        made: class that they return.
-        make: lines that make an object of that class.
+        lone: True for a bare native module in the place of the class Model.
     """
     default = f"dtype: torch.dtype = torch.{dtype}"
+    made, make = "Model", ["    model = Model().to(dtype)"]
+    if lone:
+        node = model.layers[0]
+        both = isinstance(node.spec, L.Bidirectional)
+        half = node.spec.forward if isinstance(node.spec, L.Bidirectional) else node.spec
+        module = native_call(half, both=both) if isinstance(half, L.Recurrent) else linear(half)
+        made, make = module.name, statement("model = ", module, 4, ".to(dtype)")
+        make += [] if node.trainable else ["    model.requires_grad_(False)"]
     return [
         [
             *signature("build", made, "weights: Mapping[str, Tensor]", default),
@@ -104,8 +95,6 @@ def start_of(model: Model) -> str:
 
 def states(model: Model) -> list[str]:
     """Returns the type of the states of a stateful model, and their sizes."""
-    if not model.stateful:
-        return []
     names = identifiers(model)
     lines = []
     whole = start_of(model) == "start_shapes"
@@ -119,8 +108,6 @@ def states(model: Model) -> list[str]:
 
 def stream(model: Model) -> list[str]:
     """Returns the function that feeds a long sequence to a stateful model chunk by chunk."""
-    if not model.stateful:
-        return []
     several = len(model.inputs) > 1
     chunks = f"chunks: Iterable[{'tuple[Tensor, ...]' if several else 'Tensor'}]"
     returns = f"Iterator[tuple[{_outputs(model)}, State]]"
@@ -149,10 +136,14 @@ CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 
 def model_class(model: Model, parts: ModuleSource) -> list[str]:
     """Returns the source of the class Model."""
-    outputs = _outputs(model)
+    outputs, said, ends = _outputs(model), output_words(model), returned(model, parts)
     state, returns = [], outputs
     if model.stateful:
         state, returns = [STATE], f"tuple[{outputs}, State]"
+        said += " and the state after the call"
+    said += " for a batch of inputs"
+    if len(model.inputs) == 1:
+        said += f" {shape_text(model.node(model.inputs[0]).shape)}"
     inputs = [f"{name}: Tensor" for name in parts.inputs]
     return [
         "class Model(nn.Module):",
@@ -162,19 +153,11 @@ def model_class(model: Model, parts: ModuleSource) -> list[str]:
         *parts.init,
         *([""] if parts.init else []),
         *statement("def ", call("forward", "self", *inputs, *state), 4, f" -> {returns}:"),
-        f'        """{_forward_doc(model)}"""',
+        f'        """{said}."""',
         *_casts(model, parts),
         *parts.forward,
-        *returned(model, parts),
+        *ends,
     ]
-
-
-def _forward_doc(model: Model) -> str:
-    what = output_words(model)
-    what += " and the state after the call" if model.stateful else ""
-    if len(model.inputs) > 1:
-        return f"{what} for a batch of inputs."
-    return f"{what} for a batch of inputs {shape_text(model.node(model.inputs[0]).shape)}."
 
 
 def _casts(model: Model, parts: ModuleSource) -> list[str]:
@@ -235,43 +218,35 @@ def _dtype(model: Model) -> str:
     return f"next(self.{'buffers' if all(tensors) else 'parameters'}()).dtype"
 
 
-def _made(spec: L.LayerSpec) -> CallExpr:
-    """Returns the native module for a model of one layer."""
-    if isinstance(spec, L.Bidirectional):
-        return native_call(spec.forward, both=True)
-    return native_call(spec) if isinstance(spec, L.Recurrent) else linear(spec)
-
-
-def _make(model: Model, lone: bool) -> tuple[str, list[str]]:
-    """Returns the class that build returns, and the lines that make it."""
-    if not lone:
-        return "Model", ["    model = Model().to(dtype)"]
-    node = model.layers[0]
-    made = _made(node.spec)
-    frozen = [] if node.trainable else ["    model.requires_grad_(False)"]
-    return made.name, [*statement("model = ", made, 4, ".to(dtype)"), *frozen]
-
-
 def emit(model: Model) -> str:
     """Returns the source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
     parts = ModuleSource() if lone else write_layers(model, emit_nodes(model))
+    dtype, held = model.compute_dtype().name, list[str]()
     if model.stateful:
         own = start_of(model)
         parts.use_template(CELLS if own == "start" else LAYER_CELLS, own)
-    held = states(model)
+        held = states(model)
     blocks = [
         *([text] for text in parts.helpers),
         [] if lone else model_class(model, parts),
-        *functions(model.compute_dtype().name, *_make(model, lone)),
-        stream(model),
+        *_functions(model, dtype, lone),
+        stream(model) if model.stateful else [],
     ]
     head = docstring(
         f"A PyTorch module ported from {origin(model)}.",
         "Needs torch and safetensors. `load()` gives the model with its trained weights.",
         *axes_words(model),
     )
-    head += merged(import_lines(join([held, *blocks])), parts)
+    text = parse(join([held, *blocks]))
+    used = {item.id for item in ast.walk(text) if isinstance(item, ast.Name)}
+    abstract = ", ".join(name for name in ABSTRACT if name in used)
+    standard = [f"from collections.abc import {abstract}", "from pathlib import Path"]
+    standard += ["from functools import reduce"] if "reduce" in used else []
+    others = ["import torch", "from safetensors.torch import load_file"]
+    others += ["from torch import Tensor, nn"]
+    others += ["from torch.nn import functional as F"] if "F" in used else []
+    head += merged(imports(standard, others), parts)
     if held:
         head[-1:] = held  # one blank line, not two, between imports and an assignment
     return checked(join([head, *blocks]), parts)

@@ -85,14 +85,14 @@ def _channels_first(at: TorchLayerWriter) -> tuple[Step | None, Step | None]:
 
 def _shifted_groups(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     """Groups with an offset and without a scale."""
-    if not at.site.read(0):
+    if not at.read(0):
         return
     at.parts.forward.append(
         "        # added by itself: with a bias alone nn.GroupNorm has no gradients"
     )
     norm = applied("F.group_norm", literal(spec.groups), ("eps", literal(spec.epsilon)))
     at.apply_steps(*_channels_first(at), norm, at.channels_last())
-    at.assign(at.site.y, f"{at.site.y} + {at.module}.bias")
+    at.assign(at.y, f"{at.y} + {at.module}.bias")
 
 
 @WRITERS.of(L.RMSNorm)

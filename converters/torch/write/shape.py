@@ -70,18 +70,6 @@ def take(spec: L.Slice, at: TorchLayerWriter) -> None:
     at.set_output(CallExpr(at.x, (*[":"] * axis, part), "[]"))
 
 
-@WRITERS.of(L.ExpandDims)
-def expand_dims(spec: L.ExpandDims, at: TorchLayerWriter) -> None:
-    """A new axis."""
-    at.set_output(call(f"{at.x}.unsqueeze", literal(at.axis(spec.axis))))
-
-
-@WRITERS.of(L.Squeeze)
-def squeeze(spec: L.Squeeze, at: TorchLayerWriter) -> None:
-    """An axis less."""
-    at.set_output(call(f"{at.x}.squeeze", literal(at.axis(spec.axis))))
-
-
 @WRITERS.of(L.Reverse)
 def reverse(_spec: L.Reverse, at: TorchLayerWriter) -> None:
     """The time axis turned round."""
@@ -152,7 +140,7 @@ def merge(spec: L.Merge, at: TorchLayerWriter) -> None:
             call("reduce", named(f"torch.{FUNCTIONS.get(spec.how, spec.how)}"), listed(terms))
         )
         if spec.how == "average":
-            at.chain("/", at.site.y, f"{count}")
+            at.chain("/", at.y, f"{count}")
         return
     if spec.how not in SIGNS:
         value: Argument = terms[0]
@@ -160,7 +148,7 @@ def merge(spec: L.Merge, at: TorchLayerWriter) -> None:
             value = call(named(f"torch.{spec.how}"), value, term)
         at.set_output(value)
         return
-    y = at.site.y
+    y = at.y
     whole = f"({' + '.join(terms)}) / {count}"
     if spec.how == "average" and count > 1 and len(f"        {y} = {whole}") <= WIDTH:
         at.set_output(whole)
@@ -183,4 +171,4 @@ def dot(spec: L.Dot, at: TorchLayerWriter) -> None:
     )
     at.set_output(call("torch.einsum", literal(f"{left},{right}->b{a}{b}"), *inputs))
     if not a and not b:
-        at.set_output(call(f"{at.site.y}.unsqueeze", "1"))
+        at.set_output(call(f"{at.y}.unsqueeze", "1"))

@@ -12,10 +12,36 @@ from xlstm.ir.types import Shape
 
 from ...codegen.source import WIDTH, Argument, CallExpr, ModuleSource, assigned, call, statement
 from ...codegen.variables import NodeVariables
+from ..activations import CELLS as ACTIVATION_CELLS
+from ..activations import FUNCTIONS
 from ..native import OWN
-from .recurrent import LAYER_CELLS, function
 
-WRITERS = L.LayerFunctions()
+CELLS = "torch/templates/recurrent.py"
+LAYER_CELLS = "torch/templates/layers.py"
+
+CALLS: dict[type[L.LayerSpec], tuple[str, tuple[tuple[str, str, object], ...]]] = {
+    L.Clip: ("clamp", (("min", "low", None), ("max", "high", None))),
+    L.Elu: ("F.elu", (("", "alpha", 1),)),
+    L.ExpandDims: ("unsqueeze", (("", "axis", ...),)),
+    L.Softmax: ("torch.softmax", (("dim", "axis", ...),)),
+    L.Squeeze: ("squeeze", (("", "axis", ...),)),
+}
+"""Layers that are one call -> function or method, and (keyword, field, value that is left out)."""
+
+
+def write_call(spec: L.LayerSpec, at: TorchLayerWriter) -> None:
+    """One call of a function or a method of the input."""
+    name, options = CALLS[type(spec)]
+    args: list[Argument] = []
+    for keyword, field, default in options:
+        value = getattr(spec, field)
+        if value != default:
+            text = literal(at.axis(value) if field == "axis" else value)
+            args.append((keyword, text) if keyword else text)
+    at.apply_steps((applied if "." in name else method)(name, *args))
+
+
+WRITERS = L.LayerFunctions(dict.fromkeys(CALLS, write_call))
 """Layer -> the function that writes it."""
 
 Step = Callable[[str], CallExpr]
@@ -69,7 +95,16 @@ class TorchLayerWriter:
     @property
     def x(self) -> str:
         """Variable of the first input."""
-        return self.site.x
+        return self.site.inputs[0]
+
+    @property
+    def y(self) -> str:
+        """Variable of the first output."""
+        return self.site.outputs[0]
+
+    def read(self, number: int) -> bool:
+        """True if something reads an output."""
+        return self.site.outputs[number] != "_"
 
     @property
     def shape(self) -> Shape:
@@ -93,13 +128,13 @@ class TorchLayerWriter:
 
     def set_output(self, value: Argument) -> None:
         """Sets the first output, if anything reads it."""
-        if self.site.read(0):
-            self.assign(self.site.y, value)
+        if self.read(0):
+            self.assign(self.y, value)
 
     def apply_steps(self, *steps: Step | None, x: str = "", y: str = "") -> None:
         """Sets the first output to the result of the steps on the input, one or more per line."""
         value: str | CallExpr = x or self.x
-        y = y or self.site.y
+        y = y or self.y
         if y == "_":
             return
         for step in filter(None, steps):
@@ -112,7 +147,7 @@ class TorchLayerWriter:
 
     def chain(self, sign: str, *terms: str, y: str = "") -> None:
         """Sets the first output to terms with an operator between them, one per line if needed."""
-        y, pad, text = y or self.site.y, " " * 8, f" {sign} ".join(terms)
+        y, pad, text = y or self.y, " " * 8, f" {sign} ".join(terms)
         if y == "_":
             return
         if len(f"{pad}{y} = {text}") <= WIDTH:
@@ -131,6 +166,11 @@ class TorchLayerWriter:
     def set_attribute(self, value: Argument) -> None:
         """Writes the attribute that holds the layer."""
         self.parts.init += statement(f"{self.module} = ", value, 8)
+
+    def add_helper(self, text: str) -> None:
+        """Adds the source of a class before the module, once."""
+        if text not in self.parts.helpers:
+            self.parts.helpers.append(text)
 
     def use_template(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute that holds a layer of our own, and the reason for it."""
@@ -157,36 +197,30 @@ class TorchLayerWriter:
         """Returns an activation as a step, None for no activation."""
         if name in OVER_LAST_AXIS:
             return applied(named(f"torch.{name}"), ("dim", "-1"))
-        return None if name == "linear" else applied(function(self.parts, name))
+        return None if name == "linear" else applied(self.function(name))
+
+    def function(self, activation: str) -> str:
+        """Returns the expression for an activation; adds the helper that it needs."""
+        expression, helper = FUNCTIONS[activation]
+        if helper:
+            self.parts.use_template(ACTIVATION_CELLS, helper)
+        return expression
 
 
 def first(shape: Shape) -> Step | None:
     """Moves the channels of a sample from the last axis to the first after the batch."""
-    if len(shape) < 2:
-        return None
-    return _moved(len(shape), 1)
+    return _moved(len(shape), 1) if len(shape) > 1 else None
 
 
 def last(shape: Shape) -> Step | None:
     """Moves the channels back."""
-    if len(shape) < 2:
-        return None
-    return _moved(1, len(shape))
+    return _moved(1, len(shape)) if len(shape) > 1 else None
 
 
 def _moved(axis: int, place: int) -> Step:
     """Moves an axis; counts from the start: torch.onnx's TorchScript movedim needs that."""
     pair = f"{axis}", f"{place}"
     return method("transpose", "1", "2") if {axis, place} == {1, 2} else method("movedim", *pair)
-
-
-def number(value: float) -> str:
-    """Returns a number as source.
-
-    >>> number(1e-3), number(float("nan")), number(-2.0)
-    ('0.001', 'float("nan")', '-2.0')
-    """
-    return literal(value)
 
 
 def some(sizes: tuple[int, ...]) -> str:

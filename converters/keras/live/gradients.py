@@ -60,11 +60,15 @@ def take_step(ported: Any, given: list[Any], factors: Factors, rate: float) -> N
         keras.optimizers.SGD(rate).apply(list(gradients), list(moving))
 
 
+def as_built(ported: Any, given: list[Any]) -> Any:
+    """Returns the inputs as the model takes them: one, a list, or a dict where it was built so."""
+    if isinstance(ported, keras.Sequential):
+        return given[0]
+    return keras.tree.pack_sequence_as(ported.input, given)
+
+
 def _outputs(ported: Any, given: list[Any]) -> list[Any]:
-    one = given[0]
-    if not isinstance(ported, keras.Sequential):
-        one = keras.tree.pack_sequence_as(ported.input, given)
-    return list(keras.tree.flatten(ported(one, training=False)))
+    return list(keras.tree.flatten(ported(as_built(ported, given), training=False)))
 
 
 def _total(outputs: list[Any], factors: Factors) -> Any:
@@ -80,7 +84,8 @@ def compiled_only(ported: Any) -> bool:
     """True if TensorFlow runs a layer of the model on a CPU in compiled code only."""
     found = [getattr(layer, "layer", layer) for layer in ported.layers]
     only = [layer for layer in found if isinstance(layer, keras.layers.AveragePooling3D)]
-    only += [layer for layer in found if isinstance(layer, TRANSPOSED) and _is_dilated(layer)]
+    turned = [layer for layer in found if isinstance(layer, TRANSPOSED)]
+    only += [layer for layer in turned if any(rate > 1 for rate in layer.dilation_rate)]
     return any(layer.compute_dtype == "float64" for layer in only)
 
 
@@ -89,10 +94,6 @@ TRANSPOSED = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
-
-
-def _is_dilated(layer: Any) -> bool:
-    return any(rate > 1 for rate in layer.dilation_rate)
 
 
 def _tensorflow(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
@@ -146,10 +147,7 @@ def _jax(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool])
         left = iter(moving)
         every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
         values = [[held.get(id(v), v.value) for v in group] for group in groups]
-        one = every[0]
-        if not isinstance(ported, keras.Sequential):
-            one = keras.tree.pack_sequence_as(ported.input, every)
-        outputs, _ = ported.stateless_call(*values, one, training=False)
+        outputs, _ = ported.stateless_call(*values, as_built(ported, every), training=False)
         return _total(list(keras.tree.flatten(outputs)), factors)
 
     held = {id(v): v.value for v in floats}

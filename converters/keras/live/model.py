@@ -27,6 +27,7 @@ from xlstm.files.description import Description, Stored
 from xlstm.frameworks.array_tree import Leaf, leaf_of
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.precision import HALF, cast
 from xlstm.ir.source import Optimizer, optimizer_of
 from xlstm.ir.types import Array
@@ -34,8 +35,7 @@ from xlstm.ir.types import Array
 from ..activations import INEXACT_FLOAT32, INEXACT_FLOAT64
 from ..read.model import read_description
 from ..write.layer_arguments import is_leaky
-from .subclass_model import by_hand, config_of, graph_weights, wired_as
-from .user_classes import classes_told, made_in, own_classes, same_lambdas, with_dtype
+from . import user_classes
 from .user_classes import running as running  # porting looks for it
 
 BACKENDS = ("tensorflow", "torch", "jax")
@@ -86,7 +86,7 @@ with _backend_chosen():
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
     from ..templates.layers import variables
-    from .gradients import Factors, compiled_only, named_gradients, take_step
+    from .gradients import Factors, as_built, compiled_only, named_gradients, take_step
 
 
 def backend() -> str:
@@ -175,7 +175,7 @@ def to_numpy(tensor: Any) -> Array:
 def _stored(layer: Any) -> tuple[Stored, ...]:
     return tuple(
         Stored(v.path, tuple(v.shape), str(v.dtype), functools.partial(to_numpy, v))
-        for v in graph_weights(layer)
+        for v in user_classes.graph_weights(layer)
     )
 
 
@@ -195,8 +195,8 @@ def read(source: Any, until: str = "") -> Model:
         one = json.loads(json.dumps(keras.layers.serialize(source)))
         config = {"class_name": "Sequential", "config": {"name": source.name, "layers": [one]}}
         layers = [source]
-    elif not wired_as(source):
-        raise by_hand(source, read)
+    elif not user_classes.wired_as(source):
+        raise user_classes.by_hand(source, read)
     else:
         config, layers = _config(source, kind), source.layers
     weights = {layer.name: _stored(layer) for layer in layers}
@@ -209,7 +209,7 @@ def read(source: Any, until: str = "") -> Model:
 
 def _left_out(model: Any) -> tuple[str, ...]:
     """Returns variables of a model that its graph does not use."""
-    used = {id(variable) for variable in graph_weights(model)}
+    used = {id(variable) for variable in user_classes.graph_weights(model)}
     return tuple(v.path for v in model.weights if id(v) not in used)
 
 
@@ -224,7 +224,7 @@ def _optimizer(model: Any) -> Optimizer | None:
 def _config(model: Any, kind: str) -> dict[str, Any]:
     """Returns the config of a live model as in a file."""
     try:
-        return config_of(model)
+        return user_classes.config_of(model)
     except (NotImplementedError, TypeError):
         want, do = "a Sequential or functional model", "build one of the same layers"
         raise UnsupportedError(f"keras {kind}", want, "a model without a config", do) from None
@@ -259,9 +259,7 @@ TRACED_FROM = 64
 
 
 def _call(ported: Any, given: list[Any]) -> Any:
-    one = given[0]
-    if not isinstance(ported, keras.Sequential):
-        one = keras.tree.pack_sequence_as(ported.input, given)  # a dict, where it was built so
+    one = as_built(ported, given)
     if backend() == "tensorflow" and compiled_only(ported):
         compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
         return compiled(one, training=False)
@@ -337,7 +335,7 @@ def save_extra(ported: Any, folder: Path) -> list[str]:
     with _computing():
         ported.save(folder / "model.keras")
     layers = list(ported._flatten_layers(include_self=False))
-    told = classes_told(layers)
+    told = user_classes.classes_told(layers)
     if not any(layer.compute_dtype == "float64" for layer in layers):
         return told
     notes = []
@@ -361,22 +359,17 @@ files through external storage and links, and load a SavedModel that a layer nam
 CVE-2026-1669, CVE-2026-1462). Our own readers check the file first."""
 
 
-def _check_fixes(version: str) -> None:
-    """Raises UsageError for a Keras without the fixes that opening a file relies on."""
-    numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
-    if tuple(numbers) < OPENS_FROM:
-        oldest = ".".join(map(str, OPENS_FROM))
-        want, do = f"{oldest} or later to open files", f"pip install 'keras>={oldest}'"
-        raise UsageError("Keras", want, version, do)
-
-
 def open_native(path: Path, dtype: str) -> Any:
     """Opens a Keras 3 file with Keras itself, computing in `dtype`; uses no table of ours.
 
     Raises:
         UsageError: a Keras that is too old to open files.
     """
-    _check_fixes(keras.__version__)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", keras.__version__)[:3])
+    if numbers < OPENS_FROM:
+        oldest = ".".join(map(str, OPENS_FROM))
+        want, do = f"{oldest} or later to open files", f"pip install 'keras>={oldest}'"
+        raise UsageError("Keras", want, keras.__version__, do)
     with _computing(dtype):
         model = keras.models.load_model(path, compile=False)
         return in_dtype(model, dtype)
@@ -385,15 +378,17 @@ def open_native(path: Path, dtype: str) -> Any:
 def in_dtype(model: Any, dtype: str) -> Any:
     """Returns a copy of a live model that computes in `dtype`: its config gets that dtype."""
     with _computing(dtype):
-        config = with_dtype(same_lambdas(config_of(model)), dtype)
-        own = own_classes(model)
-        made = made_in(dtype, len(own) > 1)
+        config = user_classes.with_dtype(
+            user_classes.same_lambdas(user_classes.config_of(model)), dtype
+        )
+        own = user_classes.own_classes(model)
+        made = user_classes.made_in(dtype, len(own) > 1)
         with keras.saving.custom_object_scope(own), made, ObjectSharingScope():
             copy = keras.models.model_from_json(json.dumps(config))
         if not copy.built:
             copy.build(model.input_shape)
         _sharpen(copy, dtype)
-        copy.set_weights([cast(to_numpy(v), dtype) for v in graph_weights(model)])
+        copy.set_weights([cast(to_numpy(v), dtype) for v in user_classes.graph_weights(model)])
         for layer in copy._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # Normalization computes with copies of its weights
@@ -430,17 +425,11 @@ def inexact(dtype: str, model: Model) -> str:
         return ""
     if backend() != "tensorflow":
         return FLOAT32_INSIDE.get(backend(), "")
-    pooled = [node.name for node in model.layers if _is_max_pool_3d(_inner(node.spec))]
+    specs = ((node.name, unwrap_time_distributed(node.spec)) for node in model.layers)
+    pools = [(name, spec) for name, spec in specs if isinstance(spec, L.Pool) and spec.how == "max"]
+    pooled = [name for name, spec in pools if len(spec.window) == 3]
     named = f"of {', '.join(pooled)}: TensorFlow has no float64 form of it"
     return f"MaxPooling3D {named}" if pooled else ""
-
-
-def _inner(spec: L.LayerSpec) -> L.LayerSpec:
-    return spec.layer if isinstance(spec, L.TimeDistributed) else spec
-
-
-def _is_max_pool_3d(spec: L.LayerSpec) -> bool:
-    return isinstance(spec, L.Pool) and spec.how == "max" and len(spec.window) == 3
 
 
 def inexact_for(model: Model, dtype: str) -> dict[str, float]:
@@ -457,7 +446,7 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
         for name in sorted(_activations(node.spec) & table.keys()):
             why, error = table[name]
             found[f"{name} of {node.name}: {why}"] = error
-        spec = _inner(node.spec)
+        spec = unwrap_time_distributed(node.spec)
         if isinstance(spec, L.Elu):
             why, error = table["elu"]
             found[f"ELU of {node.name}: {why}"] = error * max(1.0, abs(spec.alpha))

@@ -17,7 +17,7 @@ from xlstm.ir.types import Array
 
 from ..read.graph import Original, understand
 from ..read.native_modules import READABLE
-from .arrays import PROCESS_WIDE, to_numpy, weights
+from .arrays import PROCESS_WIDE, to_numpy
 from .run import run
 
 RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
@@ -196,8 +196,3 @@ def _options(module: nn.Module) -> dict[str, Any]:
     own = {k: v for k, v in vars(module).items() if not k.startswith("_") and isinstance(v, plain)}
     # PyTorch's momentum is the share of the new value, the canonical one that of the old
     return {**own, "momentum": 1 - float(own["momentum"])} if "momentum" in own else own
-
-
-def arrays(source: nn.Module) -> dict[str, Array]:
-    """Returns the module's tensors by name."""
-    return weights(source)

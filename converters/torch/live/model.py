@@ -12,18 +12,15 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir.graph import (
-    Model,
-)
+from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
 
 from ...codegen.half_precision import check_scores
 from ..read import graph, native_modules
 from ..read.native_modules import READABLE
 from .arrays import PROCESS_WIDE, count, inside, weights
-from .gradients import gradients, inexact_gradients, step
 from .hooks import watch
-from .run import run
+from .run import gradients, inexact_gradients, run, step
 
 __all__ = [
     "as_made",

@@ -1,7 +1,8 @@
-"""Runs PyTorch modules on numpy arrays."""
+"""Runs PyTorch modules on numpy arrays; gradients, and one step of plain SGD."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from xlstm.ir.graph import Model
+from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 
-from .arrays import to_numpy
+from .arrays import to_numpy, weights
 
 
 def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
@@ -21,8 +24,8 @@ def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
     States that native recurrent modules return as well are not among them.
     """
     with torch.no_grad():
-        outputs = call(ported, [_tensor(np.asarray(x), dtype) for x in inputs])
-    return [to_numpy(y) for y in flat(outputs)]
+        outputs = _call(ported, [_tensor(np.asarray(x), dtype) for x in inputs])
+    return [to_numpy(y) for y in _flat(outputs)]
 
 
 def _tensor(x: Array, dtype: str) -> torch.Tensor:
@@ -34,7 +37,7 @@ def _tensor(x: Array, dtype: str) -> torch.Tensor:
     return torch.from_numpy(np.array(x, dtype))
 
 
-def call(ported: nn.Module, inputs: list[torch.Tensor]) -> Any:
+def _call(ported: nn.Module, inputs: list[torch.Tensor]) -> Any:
     """Calls a module, or runs a cell over a sequence; inputs are batch first."""
     if isinstance(ported, nn.RNNCellBase):
         return _walk(ported, *inputs)
@@ -55,10 +58,83 @@ def _walk(cell: nn.RNNCellBase, x: torch.Tensor) -> torch.Tensor:
     return torch.stack(outputs, 1)
 
 
-def flat(outputs: Any) -> Iterator[torch.Tensor]:
+def _flat(outputs: Any) -> Iterator[torch.Tensor]:
     """Yields outputs and the states of each layer, one after the other."""
     if isinstance(outputs, torch.Tensor):
         yield outputs
         return
     for part in outputs.values() if isinstance(outputs, dict) else outputs:
-        yield from flat(part)
+        yield from _flat(part)
+
+
+INEXACT_GRADIENTS = {
+    "hard_sigmoid": ("torch.nn.functional.hardsigmoid takes 1/6 in float32 backwards", 2.0**-24),
+}
+"""Activations whose gradients PyTorch computes inexactly in float64 -> the reason and the error."""
+
+
+def inexact_gradients(model: Model, dtype: str) -> dict[str, float]:
+    """Returns the activations of `model` whose gradients are inexact in `dtype` -> their errors."""
+    found: dict[str, float] = {}
+    for node in model.layers if dtype == "float64" else ():
+        for _, part in (("", node.spec), *node.spec.weighted_parts):
+            for use in ("activation", "gate_activation"):
+                name = getattr(unwrap_time_distributed(part), use, "")
+                why, error = INEXACT_GRADIENTS.get(name, ("", 0.0))
+                found |= {f"{node.name}: {why}": error} if why else {}
+    return found
+
+
+def gradients(
+    ported: nn.Module,
+    inputs: Sequence[Array],
+    factors: Sequence[Array | None],
+    moved: Sequence[bool],
+    dtype: str,
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Returns gradients of the sum of all outputs times `factors`: of weights by name, of inputs.
+
+    Outputs with factor None are ignored. Inputs that are not `moved` get no gradient.
+    """
+    module = copy.deepcopy(ported)
+    held = {name: p.requires_grad_(True) for name, p in module.named_parameters()}
+    pairs = zip(_tensors(inputs, dtype), moved, strict=True)
+    given = [x.requires_grad_(True) if moves else x for x, moves in pairs]
+    wanted = [*held.values(), *(x for x in given if x.requires_grad)]
+    found = torch.autograd.grad(_loss(module, given, factors), wanted, allow_unused=True)
+    pairs_of_found = zip(found, wanted, strict=True)
+    filled = iter([to_numpy(torch.zeros_like(x) if g is None else g) for g, x in pairs_of_found])
+    by_name = {name: next(filled) for name in held}
+    return by_name, [next(filled) if moves else None for moves in moved]
+
+
+def _tensors(inputs: Sequence[Array], dtype: str) -> list[torch.Tensor]:
+    """Converts inputs to `dtype`; masks stay as they are."""
+    arrays = (np.array(x, bool if np.asarray(x).dtype == bool else dtype) for x in inputs)
+    return [torch.from_numpy(x) for x in arrays]
+
+
+def _loss(
+    module: nn.Module, given: list[torch.Tensor], factors: Sequence[Array | None]
+) -> torch.Tensor:
+    """Returns the sum of all outputs times `factors`."""
+    pairs = zip(_flat(_call(module, given)), factors, strict=False)
+    parts = [(y * torch.from_numpy(c).to(y)).sum() for y, c in pairs if c is not None]
+    return torch.stack(parts).sum()
+
+
+def step(
+    ported: nn.Module,
+    inputs: Sequence[Array],
+    factors: Sequence[Array | None],
+    rate: float,
+    dtype: str,
+) -> dict[str, Array]:
+    """Returns weights by name after one step of `torch.optim.SGD` on the sum of outputs."""
+    module = copy.deepcopy(ported)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    loss = _loss(module, _tensors(inputs, dtype), factors)
+    if trained and loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.optim.SGD(trained, lr=rate).step()
+    return weights(module)

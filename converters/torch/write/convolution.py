@@ -9,7 +9,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 from xlstm.ir.types import Shape
 
-from ...codegen.source import Argument, CallExpr, call
+from ...codegen.source import Argument, CallExpr
 from .writer import LAYER_CELLS, WRITERS, Step, TorchLayerWriter, applied, method, some
 
 Pairs = list[tuple[int, int]]
@@ -76,18 +76,16 @@ def convolution(spec: L.Conv | L.DepthwiseConv, at: TorchLayerWriter) -> None:
     own: Argument | None = ("padding", '"same"') if same else None
     if even and not same:
         own = _option("padding", tuple(a for a, _ in pairs or ()), 0)
-    at.set_attribute(
-        call(
-            f"nn.Conv{rank}d",
-            literal(spec.features),
-            literal(units),
-            some(spec.window),
-            _option("stride", spec.strides),
-            own,
-            _option("dilation", spec.dilation),
-            None if groups == 1 else ("groups", literal(groups)),
-            None if spec.use_bias else ("bias", "False"),
-        )
+    at.set_module(
+        f"nn.Conv{rank}d",
+        literal(spec.features),
+        literal(units),
+        some(spec.window),
+        _option("stride", spec.strides),
+        own,
+        _option("dilation", spec.dilation),
+        None if groups == 1 else ("groups", literal(groups)),
+        None if spec.use_bias else ("bias", "False"),
     )
     at.apply_steps(
         at.channels_first(),
@@ -102,18 +100,16 @@ def convolution(spec: L.Conv | L.DepthwiseConv, at: TorchLayerWriter) -> None:
 def conv_transpose(spec: L.ConvTranspose, at: TorchLayerWriter) -> None:
     """A transposed convolution; PyTorch's removes as many places before as after."""
     before, after = zip(*spec.crops, strict=True)
-    at.set_attribute(
-        call(
-            f"nn.ConvTranspose{len(spec.window)}d",
-            literal(spec.features),
-            literal(spec.units),
-            some(spec.window),
-            _option("stride", spec.strides),
-            _option("padding", before, 0),
-            _option("output_padding", tuple(max(-n, 0) for n in after), 0),
-            None if spec.use_bias else ("bias", "False"),
-            _option("dilation", spec.dilation),
-        )
+    at.set_module(
+        f"nn.ConvTranspose{len(spec.window)}d",
+        literal(spec.features),
+        literal(spec.units),
+        some(spec.window),
+        _option("stride", spec.strides),
+        _option("padding", before, 0),
+        _option("output_padding", tuple(max(-n, 0) for n in after), 0),
+        None if spec.use_bias else ("bias", "False"),
+        _option("dilation", spec.dilation),
     )
     parts = [":-1" if b > a else ":" for a, b in spec.crops]
     at.apply_steps(
@@ -134,14 +130,12 @@ def pool(spec: L.Pool, at: TorchLayerWriter) -> None:
     even = pairs is not None and all(a == b for a, b in pairs)
     around = tuple(a for a, _ in pairs or ()) if even else (0,)
     mean = spec.how == "average"
-    at.set_attribute(
-        call(
-            f"nn.{'Avg' if mean else 'Max'}Pool{rank}d",
-            some(spec.window),
-            None if spec.strides == spec.window else ("stride", some(spec.strides)),
-            _option("padding", around, 0),
-            ("count_include_pad", "False") if mean and any(around) else None,
-        )
+    at.set_module(
+        f"nn.{'Avg' if mean else 'Max'}Pool{rank}d",
+        some(spec.window),
+        None if spec.strides == spec.window else ("stride", some(spec.strides)),
+        _option("padding", around, 0),
+        ("count_include_pad", "False") if mean and any(around) else None,
     )
     if even:
         at.apply_steps(at.channels_first(), applied(at.module), at.channels_last())

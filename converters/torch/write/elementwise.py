@@ -35,7 +35,7 @@ def dense(spec: L.Dense, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.Dropout)
 def dropout(spec: L.Dropout, at: TorchLayerWriter) -> None:
     """Zeros in training."""
-    at.set_attribute(call("nn.Dropout", literal(spec.rate)))
+    at.set_module("nn.Dropout", literal(spec.rate))
     at.set_output(call(at.module, at.x))
 
 
@@ -56,7 +56,7 @@ def masking(spec: L.Masking, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.Embedding)
 def embedding(spec: L.Embedding, at: TorchLayerWriter) -> None:
     """Rows of a table."""
-    at.set_attribute(call("nn.Embedding", literal(spec.rows), literal(spec.units)))
+    at.set_module("nn.Embedding", literal(spec.rows), literal(spec.units))
     if spec.mask_zero and at.read(1):
         at.assign(at.site.outputs[1], f"{at.x} != 0")
     at.set_output(call(at.module, f"{at.x}.long()"))
@@ -97,7 +97,7 @@ def _below(spec: L.Relu, at: TorchLayerWriter) -> str:
 def prelu(spec: L.PRelu, at: TorchLayerWriter) -> None:
     """Learned slopes below zero."""
     if len(spec.shape) == 1:
-        at.set_attribute(call("nn.PReLU", literal(spec.shape[0])))
+        at.set_module("nn.PReLU", literal(spec.shape[0]))
     else:
         at.use_template("PReLU", *map(literal, spec.shape))
     at.set_output(call(at.module, at.x))
@@ -138,15 +138,13 @@ REDUCTIONS = {"max": "amax", "min": "amin"}
 def reduce(spec: L.Reduce, at: TorchLayerWriter) -> None:
     """Over axes of a sample."""
     axes = tuple(map(at.axis, spec.axes))
+    kept = ("keepdim", "True") if spec.keep else None
     if spec.how == "prod":  # torch.prod takes one axis at a time
-        step = [("keepdim", "True")] if spec.keep else []
-        at.apply_steps(
-            *(method("prod", ("dim", literal(axis)), *step) for axis in sorted(axes)[::-1])
-        )
+        ordered = sorted(axes, reverse=True)
+        at.apply_steps(*(method("prod", ("dim", literal(axis)), kept) for axis in ordered))
         return
     dims = ("dim", literal(axes[0] if len(axes) == 1 else axes))
-    how = REDUCTIONS.get(spec.how, spec.how)
-    at.set_output(call(f"{at.x}.{named(how)}", dims, ("keepdim", "True") if spec.keep else None))
+    at.set_output(call(f"{at.x}.{named(REDUCTIONS.get(spec.how, spec.how))}", dims, kept))
 
 
 @WRITERS.of(L.NotEqual)
@@ -170,14 +168,14 @@ def training_only(spec: L.TrainingOnly, at: TorchLayerWriter) -> None:
         at.parts.init.append(
             "        # adds to the loss in training, which is not the model's part"
         )
-        at.set_attribute(call("nn.Identity"))
+        at.set_module("nn.Identity")
     elif own_class(spec):
         at.use_template(spec.layer, rate)
     elif spec.layer == "AlphaDropout":
-        at.set_attribute(call("nn.AlphaDropout", rate))
+        at.set_module("nn.AlphaDropout", rate)
     else:
         # whole channels at a time
-        at.set_attribute(call(f"nn.Dropout{SPATIAL[spec.layer]}d", rate))
+        at.set_module(f"nn.Dropout{SPATIAL[spec.layer]}d", rate)
         at.apply_steps(at.channels_first(), applied(at.module), at.channels_last())
         return
     at.set_output(call(at.module, at.x))

@@ -30,14 +30,12 @@ def batch_norm(spec: L.BatchNorm, at: TorchLayerWriter) -> None:
     shape = (*(None,) * (at.lead - 1), *at.shape)
     momentum = float(f"{1 - spec.momentum:.12g}")
     rank = max(len(shape) - 1, 1)
-    at.set_attribute(
-        call(
-            f"nn.BatchNorm{rank if rank < 4 else 1}d",
-            literal(spec.features),
-            ("eps", literal(spec.epsilon)),
-            None if momentum == 0.1 else ("momentum", literal(momentum)),
-            None if spec.scale or spec.center else ("affine", "False"),
-        )
+    at.set_module(
+        f"nn.BatchNorm{rank if rank < 4 else 1}d",
+        literal(spec.features),
+        ("eps", literal(spec.epsilon)),
+        None if momentum == 0.1 else ("momentum", literal(momentum)),
+        None if spec.scale or spec.center else ("affine", "False"),
     )
     _bare(at, spec.scale, spec.center)
     if rank < 4:
@@ -57,13 +55,11 @@ def layer_norm(spec: L.LayerNorm, at: TorchLayerWriter) -> None:
     """Uses the mean and variance of each sample."""
     bare = not (spec.scale or spec.center)
     sizes = map(literal, (spec.groups, spec.features) if spec.groups else (spec.features,))
-    at.set_attribute(
-        call(
-            "nn.GroupNorm" if spec.groups else "nn.LayerNorm",
-            *sizes,
-            ("eps", literal(spec.epsilon)),
-            ("affine" if spec.groups else "elementwise_affine", "False") if bare else None,
-        )
+    at.set_module(
+        "nn.GroupNorm" if spec.groups else "nn.LayerNorm",
+        *sizes,
+        ("eps", literal(spec.epsilon)),
+        ("affine" if spec.groups else "elementwise_affine", "False") if bare else None,
     )
     _bare(at, spec.scale, spec.center)
     if not spec.groups:

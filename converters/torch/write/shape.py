@@ -97,14 +97,12 @@ def crop(spec: L.Crop, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.UpSample)
 def up_sample(spec: L.UpSample, at: TorchLayerWriter) -> None:
     """Every place repeated."""
-    axes = enumerate(spec.times)
-    at.apply_steps(
-        *(
-            method("repeat_interleave", literal(times), ("dim", literal(at.axis(axis))))
-            for axis, times in axes
-            if times > 1
-        )
-    )
+    steps = [
+        method("repeat_interleave", literal(times), ("dim", literal(at.axis(axis))))
+        for axis, times in enumerate(spec.times)
+        if times > 1
+    ]
+    at.apply_steps(*steps)
 
 
 @WRITERS.of(L.Concatenate)

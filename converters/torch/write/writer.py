@@ -167,6 +167,10 @@ class TorchLayerWriter:
         """Writes the attribute that holds the layer."""
         self.parts.init += statement(f"{self.module} = ", value, 8)
 
+    def set_module(self, name: str, *args: Argument | None) -> None:
+        """Writes the attribute that holds a module of PyTorch."""
+        self.set_attribute(call(name, *args))
+
     def add_helper(self, text: str) -> None:
         """Adds the source of a class before the module, once."""
         if text not in self.parts.helpers:
@@ -176,7 +180,7 @@ class TorchLayerWriter:
         """Writes the attribute that holds a layer of our own, and the reason for it."""
         self.parts.use_template(LAYER_CELLS, name)
         self.parts.init.append(f"        # {OWN[name]}")
-        self.set_attribute(call(name, *args))
+        self.set_module(name, *args)
 
     def channels_first(self) -> Step | None:
         """Moves the channels of the first input to the front, if they are not there."""

@@ -8,6 +8,7 @@ import operator
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -72,52 +73,79 @@ def flat(module: Any, outputs: Any) -> list[Array]:
 Factors = Sequence[Array | None]
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of a port, apart from the rest of it.
+
+    Attributes:
+        held: a tree of them.
+        call: (tree, inputs) -> outputs of the port.
+        named: tree -> its arrays by dotted name.
+    """
+
+    held: Any
+    call: Callable[[Any, list[Any]], list[Any]]
+    named: Callable[[Any], dict[str, Array]]
+
+    def gradients(
+        self, inputs: Sequence[Array], factors: Factors, moved: Sequence[bool], dtype: str
+    ) -> tuple[Any, list[Any]]:
+        """Returns gradients as a tree, and those of the `moved` inputs alone."""
+        given = arrays(inputs, dtype)
+
+        def loss(held: Any, moving: list[Any]) -> Any:
+            left = iter(moving)
+            every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+            pairs = zip(self.call(held, every), factors, strict=False)
+            return sum((y * c.astype(dtype)).sum() for y, c in pairs if c is not None)
+
+        moving = [x for x, m in zip(given, moved, strict=True) if m]
+        of_held, of_inputs = jax.jit(jax.grad(loss, (0, 1)))(self.held, moving)
+        return of_held, of_inputs
+
+
 def gradients(
-    call: Callable[[Any, list[Any]], list[Any]],
-    held: Any,
+    parameters: Callable[[Any], Parameters],
+    ported: Any,
     inputs: Sequence[Array],
     factors: Factors,
     moved: Sequence[bool],
     dtype: str,
-) -> tuple[Any, list[Array | None]]:
-    """Returns gradients of the sum of all outputs times `factors`: of `held`, and of inputs.
+) -> tuple[dict[str, Array], list[Array | None]]:
+    """Returns gradients of the sum of all outputs times `factors`: of weights by name, of inputs.
 
     Outputs with factor None are ignored. Inputs that are not `moved` get no gradient.
 
     Args:
-        call: (held, inputs) -> outputs.
-        held: a tree of parameters.
+        parameters: gives the parameters of a port.
+        ported: the port.
         inputs: numpy arrays.
         factors: one per output.
         moved: one per input.
         dtype: dtype of the computation.
     """
-    given = arrays(inputs, dtype)
-
-    def loss(held: Any, moving: list[Any]) -> Any:
-        left = iter(moving)
-        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
-        pairs = zip(call(held, every), factors, strict=False)
-        return sum((y * c.astype(dtype)).sum() for y, c in pairs if c is not None)
-
-    moving = [x for x, m in zip(given, moved, strict=True) if m]
-    of_held, of_inputs = jax.jit(jax.grad(loss, (0, 1)))(held, moving)
-    found = iter(of_inputs)
-    return of_held, [to_numpy(next(found)) if m else None for m in moved]
+    with precision(dtype):
+        own = parameters(ported)
+        of_held, of_inputs = own.gradients(inputs, factors, moved, dtype)
+        found = iter(of_inputs)
+        return own.named(of_held), [to_numpy(next(found)) if m else None for m in moved]
 
 
 def step(
-    call: Callable[[Any, list[Any]], list[Any]],
-    held: Any,
+    parameters: Callable[[Any], Parameters],
+    weights: Callable[[Any], dict[str, Array]],
+    ported: Any,
     inputs: Sequence[Array],
     factors: Factors,
-    moved: Sequence[bool],
     rate: float,
     dtype: str,
-) -> Any:
-    """Returns `held` after one step of plain SGD, w - rate * g; arguments as in `gradients`."""
-    of_held, _ = gradients(call, held, inputs, factors, moved, dtype)
-    return jax.tree.map(lambda w, g: w - rate * g, held, of_held)
+) -> dict[str, Array]:
+    """Returns `weights` after one step of plain SGD, w - rate * g; arguments as in `gradients`."""
+    with precision(dtype):
+        own = parameters(ported)
+        of_held, _ = own.gradients(inputs, factors, [False] * len(inputs), dtype)
+        moved = jax.tree.map(lambda w, g: w - rate * g, own.held, of_held)
+        return {**weights(ported), **own.named(moved)}
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -32,9 +32,8 @@ from ..read.recurrent import (
 )
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import LINEN_TABLES
-from .common import Factors, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
-from .common import gradients as shared_gradients
-from .common import step as shared_step
+from . import common
+from .common import Parameters, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
 
 Pair = tuple[nn.Module, Mapping[str, Any]]
 
@@ -201,39 +200,6 @@ def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
         return flat(module, _applied(module)(variables, *arrays(inputs, dtype)))
 
 
-def gradients(
-    ported: Pair,
-    inputs: Sequence[Array],
-    factors: Factors,
-    moved: Sequence[bool],
-    dtype: str,
-) -> tuple[dict[str, Array], list[Array | None]]:
-    """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
-    with precision(dtype):
-        held = dict(ported[1].get("params", {}))
-        call = _caller(ported)
-        of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
-        flat_tree = traverse_util.flatten_dict({"params": of_held}, sep=".")
-        return {name: to_numpy(g) for name, g in flat_tree.items()}, of_inputs
-
-
-def _caller(ported: Pair) -> Callable[[Any, list[Any]], list[Any]]:
-    """Returns a function (parameters, inputs) -> outputs."""
-    module, variables = ported
-    return lambda held, given: listed(module, module.apply({**variables, "params": held}, *given))
-
-
-def step(
-    ported: Pair, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
-) -> dict[str, Array]:
-    """Returns weights by name after one step of plain SGD on the sum of outputs times `factors`."""
-    module, variables = ported
-    with precision(dtype):
-        held, still = dict(variables.get("params", {})), [False] * len(inputs)
-        moved = shared_step(_caller(ported), held, inputs, factors, still, rate, dtype)
-        return weights((module, {**variables, "params": moved}))
-
-
 def count(ported: Pair) -> int:
     """Returns the number of elements of all leaves of `params`."""
     return sum(leaf.size for leaf in jax.tree.leaves(ported[1].get("params", {})))
@@ -255,3 +221,18 @@ def weights(ported: Pair) -> dict[str, Array]:
     """Returns the arrays of a built pair, by dotted name."""
     flat = traverse_util.flatten_dict(dict(ported[1]), sep=".")
     return {name: to_numpy(array) for name, array in flat.items()}
+
+
+def _parameters(ported: Pair) -> Parameters:
+    module, variables = ported
+
+    def call(held: Any, given: list[Any]) -> list[Any]:
+        return listed(module, module.apply({**variables, "params": held}, *given))
+
+    held = dict(variables.get("params", {}))
+    return Parameters(held, call, lambda held: weights((module, {"params": held})))
+
+
+gradients = functools.partial(common.gradients, _parameters)
+
+step = functools.partial(common.step, _parameters, weights)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -29,9 +30,8 @@ from ..read.recurrent import (
 )
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import NNX_TABLES
-from .common import Factors, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
-from .common import gradients as shared_gradients
-from .common import step as shared_step
+from . import common
+from .common import Parameters, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
 
 CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
 """Cells with a table of the same name as their class."""
@@ -132,39 +132,6 @@ def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
         return flat(ported, _apply(ported, *arrays(inputs, dtype)))
 
 
-def gradients(
-    ported: nnx.Module,
-    inputs: Sequence[Array],
-    factors: Factors,
-    moved: Sequence[bool],
-    dtype: str,
-) -> tuple[dict[str, Array], list[Array | None]]:
-    """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
-    with precision(dtype):
-        graph, held, rest = nnx.split(ported, nnx.Param, ...)
-        call = _caller(ported, graph, rest)
-        of_held, of_inputs = shared_gradients(call, held, inputs, factors, moved, dtype)
-        flat_state = nnx.to_flat_state(of_held)
-        by_name = {".".join(map(str, p)): to_numpy(g.get_value()) for p, g in flat_state}
-        return by_name, of_inputs
-
-
-def _caller(ported: nnx.Module, graph: Any, rest: Any) -> Callable[[Any, list[Any]], list[Any]]:
-    """Returns a function (parameters, inputs) -> outputs."""
-    return lambda held, given: listed(ported, nnx.merge(graph, held, rest)(*given))
-
-
-def step(
-    ported: nnx.Module, inputs: Sequence[Array], factors: Factors, rate: float, dtype: str
-) -> dict[str, Array]:
-    """Returns weights by name after one step of plain SGD on the sum of outputs times `factors`."""
-    with precision(dtype):
-        graph, held, rest = nnx.split(ported, nnx.Param, ...)
-        call, still = _caller(ported, graph, rest), [False] * len(inputs)
-        moved = shared_step(call, held, inputs, factors, still, rate, dtype)
-        return weights(nnx.merge(graph, moved, rest))
-
-
 def count(ported: nnx.Module) -> int:
     """Returns the number of elements of all `nnx.Param`."""
     return sum(p.size for p in jax.tree.leaves(nnx.state(ported, nnx.Param)))
@@ -183,7 +150,26 @@ def leaves(source: Any) -> dict[str, Leaf]:
     return {name: leaf for name, leaf in found.items() if leaf}
 
 
+def _named(state: nnx.State) -> dict[str, Array]:
+    """Returns the arrays of a state, by dotted name."""
+    pairs = nnx.to_flat_state(state)
+    return {".".join(map(str, path)): to_numpy(param.get_value()) for path, param in pairs}
+
+
 def weights(ported: nnx.Module) -> dict[str, Array]:
     """Returns the arrays of a built module, by dotted name."""
-    state = nnx.to_flat_state(nnx.state(ported, (nnx.Param, nnx.BatchStat)))
-    return {".".join(map(str, path)): to_numpy(param.get_value()) for path, param in state}
+    return _named(nnx.state(ported, (nnx.Param, nnx.BatchStat)))
+
+
+def _parameters(ported: nnx.Module) -> Parameters:
+    graph, held, rest = nnx.split(ported, nnx.Param, ...)
+
+    def call(held: Any, given: list[Any]) -> list[Any]:
+        return listed(ported, nnx.merge(graph, held, rest)(*given))
+
+    return Parameters(held, call, _named)
+
+
+gradients = functools.partial(common.gradients, _parameters)
+
+step = functools.partial(common.step, _parameters, weights)

@@ -157,7 +157,7 @@ FIELDS: dict[type[L.LayerSpec], tuple[Option | Argument, ...]] = {
     L.Merge: (),
     L.Normalization: (Option("invert", "invert", False),),
     L.Permute: (Option("", "order"),),
-    L.RMSNorm: (Option("epsilon", "epsilon", 1e-6, sharp),),
+    L.RMSNorm: (Option("epsilon", "epsilon", 1e-6, number),),
     L.Relu: (
         Option("max_value", "top", None, sharp),
         Option("negative_slope", "slope", 0, sharp),

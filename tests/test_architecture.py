@@ -69,7 +69,9 @@ xlstm/diagnosis/mistakes/weights
 """Packages whose docstring is one line."""
 
 SLOTLESS = {name: ["Normalization: count"] for name in ("torch", "nnx", "linen")}
-"""Weights without a slot: no function uses this count, which Keras alone keeps."""
+SLOTLESS["keras"] = ["RMSNorm: beta"]
+"""Weights without a slot: no function uses this count, which Keras alone keeps; an RMSNorm has the
+weights of a LayerNorm, but never a beta."""
 
 
 def lines(text):

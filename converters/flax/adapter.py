@@ -6,7 +6,7 @@ from xlstm.frameworks.adapter import Adapter
 
 from .slots import LINEN_DEFAULT, LINEN_TABLES, NNX_DEFAULT, NNX_TABLES
 from .write import dialect
-from .write.layers import bare, halves, own, refuse
+from .write.layers import TRAINING, bare, halves, own, refuse
 from .write.module import emit
 
 LINEN = Adapter(
@@ -26,6 +26,7 @@ LINEN = Adapter(
     unsupported_reason=refuse,
     own_cell_reason=partial(own, dialect.LINEN),
     is_native_module=bare,
+    training=TRAINING,
     emit=partial(emit, dialect.LINEN),
 )
 
@@ -45,5 +46,6 @@ NNX = Adapter(
     unsupported_reason=refuse,
     own_cell_reason=partial(own, dialect.NNX),
     is_native_module=bare,
+    training=TRAINING,
     emit=partial(emit, dialect.NNX),
 )

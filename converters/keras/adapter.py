@@ -1,6 +1,6 @@
 """Adapter of Keras; does not import Keras."""
 
-from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.adapter import TRAINING, Adapter
 from xlstm.ir.kinds import NORMALIZATION
 from xlstm.slots import Slot, Table
 
@@ -33,6 +33,7 @@ ADAPTER = Adapter(
     root_modules=("keras.",),
     seeds=("seed_generator_state",),
     collections=("trainable_weights", "non_trainable_weights", ""),
+    training=dict.fromkeys(TRAINING, True),
     emit=emit,
     keeps_frozen=True,
     extra_files=True,

@@ -1,6 +1,6 @@
 """numpy: the reference as a callable. Nothing is saved: the reference is part of xlstm."""
 
-from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.adapter import TRAINING, Adapter
 
 ADAPTER = Adapter(
     name="numpy",
@@ -8,4 +8,5 @@ ADAPTER = Adapter(
     package="numpy",
     extra="",
     live_module="xlstm.converters.numpy.live",
+    training=dict.fromkeys(TRAINING, False),
 )

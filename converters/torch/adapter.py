@@ -1,6 +1,6 @@
 """Adapter of PyTorch; does not import torch."""
 
-from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.adapter import TRAINING, Adapter
 
 from .native import bare, halves, own
 from .refusals import refuse
@@ -23,6 +23,7 @@ ADAPTER = Adapter(
     wrappers={"module.": frozenset({"n_averaged"}), "_orig_mod.": frozenset()},
     collections=("parameters", "parameters", "buffers"),
     is_native_module=bare,
+    training=dict.fromkeys(TRAINING, True),
     emit=emit,
     keeps_frozen=True,
     listed="parameters()",

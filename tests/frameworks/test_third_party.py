@@ -1,5 +1,6 @@
 """Somebody else's framework, added by CONTRIBUTING's recipe: one folder and one entry point."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from xlstm.counting import tensor_rows
 from xlstm.counting.ledger_text import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
+from xlstm.ir.graph import chain
+from xlstm.ir.layers import Dropout
 
 TOY = Path(__file__).parents[1] / "toy_framework"
 MODEL = CASES["lstm-tanh-sigmoid"]
@@ -65,6 +68,38 @@ def test_it_is_saved_and_ports_on(tmp_path):
 def test_its_refusals_are_its_own():
     with pytest.raises(UnsupportedError, match="adapter toyml"):
         xlstm.port(CASES["dense"], "toyml")
+
+
+DROPPED = chain(
+    "dropped",
+    [("lstm", xlstm.model.LSTM(3, 5, return_sequences=True), True), ("drop", Dropout(0.5), True)],
+    (None, 3),
+    {"lstm": next(iter(MODEL.weights.values()))},
+    xlstm.model.Source("keras"),
+)
+
+
+@pytest.mark.usefixtures("toyml")
+def test_it_says_that_it_leaves_dropout_out(tmp_path):
+    folder = xlstm.save(DROPPED, tmp_path / "port", "toyml")
+    notes = json.loads((folder / "report.json").read_text())["notes"]
+    assert "drop: Dropout computes something else in training, which ToyML leaves out" in notes
+    folder = xlstm.save(DROPPED, tmp_path / "torch", "torch")
+    assert "leaves out" not in (folder / "report.json").read_text()
+
+
+@pytest.mark.usefixtures("toyml")
+def test_an_adapter_that_drops_dropout_without_a_word_is_refused(tmp_path, monkeypatch):
+    import toyml_adapter
+
+    silent = dataclasses.replace(toyml_adapter.ADAPTER, training={})
+    monkeypatch.setattr(toyml_adapter, "ADAPTER", silent)
+    words = "layer drop: .*Dropout, and the adapter of ToyML does not say what ports do in training"
+    for call in (xlstm.port, lambda source, to: xlstm.save(source, tmp_path / "port", to)):
+        with pytest.raises(UnsupportedError, match=words):
+            call(DROPPED, "toyml")
+    assert not (tmp_path / "port").exists()
+    xlstm.port(MODEL, "toyml")
 
 
 @pytest.mark.usefixtures("toyml")

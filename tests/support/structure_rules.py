@@ -269,8 +269,9 @@ def _at_import(module: Module) -> Iterator[int]:
         for inner in ast.walk(line)
     }
     for node in ast.walk(module.tree):
-        name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if name in ("registry.frameworks", "registry.names") and id(node) not in later:
+        if not isinstance(node, ast.Call) or id(node) in later:
+            continue
+        if getattr(node.func, "attr", "") in ("frameworks", "names"):
             yield node.lineno
 
 

@@ -3,6 +3,18 @@
 An adapter has two halves. The cold half (`Adapter`) imports no framework. It has the slot tables,
 the writer of source text, and the means to recognise the framework's objects. The live half
 (`Live`) is a module that imports the framework. It is loaded only to read, build or run an object.
+
+Ports are equal in evaluation, and train as the source does. In training mode, by the framework's
+own switch for it (`module.train()`, `training=True`, `deterministic=False`):
+
+- Dropout zeroes a share `rate` of its input at random and divides the rest by 1 - rate;
+  SpatialDropout does so to whole channels.
+- BatchNorm uses mean and variance of the batch, and moves the stored ones by `momentum`.
+- GaussianNoise adds noise of the deviation `rate`; GaussianDropout multiplies by noise with mean 1;
+  AlphaDropout keeps mean and variance.
+
+`Adapter.training` says which of them ports do. No test of outputs shows it: a port without its
+Dropout is equal in evaluation. So a layer of which an adapter says nothing is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +39,12 @@ from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.types import Array
 from xlstm.slots import Table, identity_table
+
+TRAINING = (
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("GaussianNoise", "GaussianDropout", "AlphaDropout", "BatchNorm"),
+)
+"""Layers that compute something else in training. The reader of Keras says it of augmentations."""
 
 
 def resolve(path: str) -> Any:
@@ -95,7 +113,7 @@ class Adapter:
         name: the name that users write ("torch").
         title: the framework's own spelling ("PyTorch").
         package: import name whose presence means that the framework is installed.
-        extra: the extra of the distribution that installs it.
+        extra: the extra of our distribution that installs it, "" for a framework of third parties.
         runtime_packages: other distributions that it computes with; reports store their versions.
         tables: the framework's name of each layer or cell -> its table.
         default: kind of weights (`LayerSpec.weight_kind`) -> the name of the table that ports use.
@@ -113,6 +131,8 @@ class Adapter:
         seeds: last parts of names, below any layer, of the state of random numbers for training.
         wrappers: prefix that a module around a port adds to every name ("module." of DataParallel)
             -> names of that module's own tensors.
+        training: layer of `TRAINING` -> True if ports train as it does, False if they leave out its
+            training, as the report then says. A layer that is not here is refused.
         emit: model -> source text of `model.py`; None for targets that are never saved.
         is_native_module: True if the native module of a lone layer is exact and needs no class.
         keeps_frozen: True if ports mark layers that are not trainable.
@@ -142,6 +162,7 @@ class Adapter:
     other_root: str = ""
     seeds: tuple[str, ...] = ()
     wrappers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    training: Mapping[str, bool] = field(default_factory=dict)
     emit: Callable[[Model], str] | None = None
     is_native_module: Callable[[L.LayerSpec], bool] = lambda _spec: False
     keeps_frozen: bool = False
@@ -230,7 +251,9 @@ class Adapter:
                 f"adapter {self.name}",
                 f"{self.title} to be installed",
                 f"no module {self.package}",
-                f"pip install 'xlstm-converter[{self.extra}]'",
+                f"pip install 'xlstm-converter[{self.extra}]'"
+                if self.extra
+                else f"pip install {self.package}",
             )
 
     def live(self) -> Live:

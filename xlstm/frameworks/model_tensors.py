@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.frameworks.adapter import Adapter, WeightPlacement
+from xlstm.frameworks.adapter import TRAINING, Adapter, WeightPlacement
+from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.kinds import Kind
-from xlstm.ir.layers.custom import missing_source
+from xlstm.ir.layers.custom import missing_source, unwrap_time_distributed
 from xlstm.ir.precision import cast
 from xlstm.ir.types import Array
 from xlstm.slots import FOLD, Slot, Table, folds, pack, shape, split_bias_sides, unpack
@@ -83,8 +84,32 @@ def check_supported(node: Node, adapter: Adapter) -> None:
     if why := adapter.unsupported_reason(node):
         where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "port to another framework")
+    name = trained_layer(node.spec)
+    if name and name not in adapter.training:
+        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer that trains as well"
+        why = f"{name}, and the adapter of {adapter.title} does not say what ports do in training"
+        raise UnsupportedError(where, want, why, "port to another framework")
     for _ in adapter.weight_placements(node):
         pass
+
+
+def trained_layer(spec: L.LayerSpec) -> str:
+    """The name of a layer that computes something else in training, "" for all others."""
+    inner = unwrap_time_distributed(spec)
+    if isinstance(inner, (L.Dropout, L.TrainingOnly)) and not inner.rate:
+        return ""
+    name = inner.layer if isinstance(inner, L.TrainingOnly) else inner.kind
+    return name if name in TRAINING else ""
+
+
+def training_notes(model: Model, adapter: Adapter) -> list[str]:
+    """A note for each layer whose training the ports of an adapter leave out."""
+    named = ((node.name, trained_layer(node.spec)) for node in model.layers)
+    return [
+        f"{name}: {layer} computes something else in training, which {adapter.title} leaves out"
+        for name, layer in named
+        if layer and not adapter.training.get(layer)
+    ]
 
 
 def check_model(model: Model, adapter: Adapter) -> None:

@@ -22,7 +22,7 @@ from xlstm.files.atomic import written_folder
 from xlstm.files.port_folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
-from xlstm.frameworks.model_tensors import check_model, fold_notes, pack_model
+from xlstm.frameworks.model_tensors import check_model, fold_notes, pack_model, training_notes
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
@@ -47,7 +47,7 @@ def nonfinite(model: Model) -> list[str]:
 def notes(model: Model, adapter: Adapter) -> list[str]:
     """Notes about one port for the user: rules applied, folds, options left behind."""
     frozen = [node.name for node in model.layers if not node.trainable and node.spec.sizes()]
-    lines = [*model.source.notes, *fold_notes(model, adapter)]
+    lines = [*model.source.notes, *fold_notes(model, adapter), *training_notes(model, adapter)]
     if frozen and not adapter.keeps_frozen:
         lines.append(
             f"not trainable in the source: {', '.join(frozen)}; freeze them in the optimizer"

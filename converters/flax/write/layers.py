@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xlstm.frameworks import adapter
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
@@ -53,6 +54,13 @@ def _own_batch(spec: L.LayerSpec) -> bool:
     """True if a layer must not see the time axis of a TimeDistributed next to the batch."""
     grouped = isinstance(spec, L.LayerNorm) and bool(spec.groups)
     return grouped or isinstance(spec, (L.Custom, L.Recurrent, L.Bidirectional))
+
+
+TRAINING = {
+    name: name not in ("GaussianNoise", "GaussianDropout", "AlphaDropout")
+    for name in adapter.TRAINING
+}
+"""Layers that act in training -> True if Flax has them."""
 
 
 @WRITERS.of(L.Custom)

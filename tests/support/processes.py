@@ -21,6 +21,7 @@ def environment() -> dict[str, str]:
     ]
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     found.pop("PYTHONUNBUFFERED", None)
+    found.pop("XLA_FLAGS", None)  # which are for the tests of this process
     return found
 
 

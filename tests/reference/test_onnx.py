@@ -62,13 +62,10 @@ WORDS = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
 def collected(tmp_path_factory):
     """Operator -> arrays of its cases, as ONNX itself makes them."""
     pytest.importorskip("onnx", reason="the onnx wheel holds these cases")
-    folder, script = (
-        tmp_path_factory.mktemp("onnx"),
-        Path(__file__).parents[1] / "support" / "onnx_cases.py",
-    )
-    for operator in CASES:
-        command = [sys.executable, str(script), operator, str(folder / f"{operator}.npz")]
-        subprocess.run(command, check=True, capture_output=True)
+    folder = tmp_path_factory.mktemp("onnx")
+    script = Path(__file__).parents[1] / "support" / "onnx_cases.py"
+    command = [sys.executable, str(script), str(folder), *CASES]
+    subprocess.run(command, check=True, capture_output=True)
     return {operator: dict(np.load(folder / f"{operator}.npz")) for operator in CASES}
 
 

@@ -29,8 +29,7 @@ def code_of(spec: Custom, framework: str) -> LayerCode:
 def made(spec: Custom, framework: str, parts: ModuleSource) -> CallExpr:
     """Returns the constructor of a registered layer; adds its text and imports once."""
     code = code_of(spec, framework)
-    if code.body not in parts.helpers:
-        parts.helpers.append(code.body)
+    parts.add_helper(code.body)
     parts.imports |= {*code.imports}
     parts.registered = True
     shapes = dict(zip(spec.names, spec.shapes, strict=True))

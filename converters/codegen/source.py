@@ -171,11 +171,15 @@ class ModuleSource:
         """True if states are the model's own, of its one input's batch: their sizes fit."""
         return len(self.inputs) == 1 and self.inputs[0] not in states
 
+    def add_helper(self, text: str) -> None:
+        """Adds a helper, once."""
+        if text not in self.helpers:
+            self.helpers.append(text)
+
     def use_template(self, file: str, *names: str) -> None:
         """Adds helpers from one of our files, once each."""
         for name in names:
-            if (text := template_sources(file)[name]) not in self.helpers:
-                self.helpers.append(text)
+            self.add_helper(template_sources(file)[name])
 
 
 def by_key(model: Model, parts: ModuleSource) -> CallExpr:

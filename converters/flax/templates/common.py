@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.nnx.nn.attention import dot_product_attention_weights
 
 
 def zeros(x: jax.Array, *size: int) -> jax.Array:
@@ -43,3 +44,34 @@ def last(forward: jax.Array, backward: jax.Array, merge: Callable[..., Any]) -> 
 def unit(x: jax.Array, axis: int, floor: float) -> jax.Array:
     """X by its length along an axis, or by `floor` where that is larger."""
     return x / jnp.maximum(jnp.linalg.norm(x, axis=axis, keepdims=True), floor)
+
+
+def weighed(scores: jax.Array, value: jax.Array, seen: jax.Array | None) -> jax.Array:
+    """Values by the softmax of their scores; one that is not seen has 1e9 less."""
+    if seen is not None:
+        scores = jnp.where(seen, scores, scores - 1e9)
+    return jax.nn.softmax(scores) @ value
+
+
+def weighed_with(
+    scores: jax.Array,
+    value: jax.Array,
+    seen: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Values by the softmax of their scores, and the softmax; what is not seen has 1e9 less."""
+    if seen is not None:
+        scores = jnp.where(seen, scores, scores - 1e9)
+    weights = jax.nn.softmax(scores)
+    return weights @ value, weights
+
+
+def weights_or_zeros(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each query weighs the values by; one that sees no value by zeros."""
+    weights = dot_product_attention_weights(query, key, mask=mask)
+    return jnp.where(mask, weights, 0)
+
+
+def weights_lowered(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each query weighs the values by; one that is not seen has 1e9 less score."""
+    bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
+    return dot_product_attention_weights(query, key, bias)

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from .common import weighed
+
 
 class PReLU(nn.Module):
     """X, and a learned slope times x below zero."""
@@ -51,25 +53,6 @@ class Denormalization(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, *size)
         var = self.variable("batch_stats", "var", jnp.ones, *size)
         return mean.value + x * jnp.maximum(jnp.sqrt(var.value), 1e-7)
-
-
-def weighed(scores: jax.Array, value: jax.Array, seen: jax.Array | None) -> jax.Array:
-    """Values by the softmax of their scores; one that is not seen has 1e9 less."""
-    if seen is not None:
-        scores = jnp.where(seen, scores, scores - 1e9)
-    return jax.nn.softmax(scores) @ value
-
-
-def weighed_with(
-    scores: jax.Array,
-    value: jax.Array,
-    seen: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """Values by the softmax of their scores, and the softmax; what is not seen has 1e9 less."""
-    if seen is not None:
-        scores = jnp.where(seen, scores, scores - 1e9)
-    weights = jax.nn.softmax(scores)
-    return weights @ value, weights
 
 
 class DotAttention(nn.Module):
@@ -271,15 +254,3 @@ def attend_lowered(
         broadcast_dropout=broadcast_dropout,
         deterministic=deterministic,
     )
-
-
-def weights_or_zeros(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each query weighs the values by; one that sees no value by zeros."""
-    weights = nn.dot_product_attention_weights(query, key, mask=mask)
-    return jnp.where(mask, weights, 0)
-
-
-def weights_lowered(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each query weighs the values by; one that is not seen has 1e9 less score."""
-    bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
-    return nn.dot_product_attention_weights(query, key, bias)

@@ -9,6 +9,8 @@ import numpy as np
 from flax import nnx
 from flax.nnx.nn.attention import dot_product_attention_weights
 
+from .common import weighed
+
 
 def untraced_rngs() -> nnx.Rngs:
     """Random streams for `nnx.eval_shape` of many layers; their counters are plain numbers.
@@ -61,25 +63,6 @@ class Denormalization(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The same shape."""
         return self.mean[...] + x * jnp.maximum(jnp.sqrt(self.var[...]), 1e-7)
-
-
-def weighed(scores: jax.Array, value: jax.Array, seen: jax.Array | None) -> jax.Array:
-    """Values by the softmax of their scores; one that is not seen has 1e9 less."""
-    if seen is not None:
-        scores = jnp.where(seen, scores, scores - 1e9)
-    return jax.nn.softmax(scores) @ value
-
-
-def weighed_with(
-    scores: jax.Array,
-    value: jax.Array,
-    seen: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """Values by the softmax of their scores, and the softmax; what is not seen has 1e9 less."""
-    if seen is not None:
-        scores = jnp.where(seen, scores, scores - 1e9)
-    weights = jax.nn.softmax(scores)
-    return weights @ value, weights
 
 
 class DotAttention(nnx.Module):
@@ -245,15 +228,3 @@ def attend_lowered(
     bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
     weights = dot_product_attention_weights(query, key, bias, **options)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-
-
-def weights_or_zeros(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each query weighs the values by; one that sees no value by zeros."""
-    weights = dot_product_attention_weights(query, key, mask=mask)
-    return jnp.where(mask, weights, 0)
-
-
-def weights_lowered(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each query weighs the values by; one that is not seen has 1e9 less score."""
-    bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
-    return dot_product_attention_weights(query, key, bias)

@@ -13,7 +13,7 @@ from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
 from ...codegen.source import Argument, CallExpr, call, template_sources
-from .dialect import WRITERS, Dialect, FlaxLayerWriter
+from .dialect import CELLS, WRITERS, Dialect, FlaxLayerWriter
 
 ATTENTIONS = {"dot": "DotAttention", "concat": "ConcatAttention", "additive": "AdditiveAttention"}
 
@@ -55,7 +55,7 @@ def attention(spec: Attention, at: FlaxLayerWriter) -> None:
         _weighing(ATTENTIONS[spec.score], at, size, scaled)
     else:
         at.use_template(ATTENTIONS[spec.score], size, scaled)
-        at.parts.use_template(at.dialect.layers, "weighed")
+        at.parts.use_template(CELLS, "weighed")
     seen = _seen(at, masks, spec.causal, heads=False)
     value: Argument = at.call(*arrays, ("seen", seen) if seen else None)
     if spec.scores:
@@ -66,13 +66,13 @@ def attention(spec: Attention, at: FlaxLayerWriter) -> None:
 
 def _weighing(name: str, at: FlaxLayerWriter, *args: Argument | None) -> None:
     """Writes our own attention, with its weights as a second output."""
-    at.parts.use_template(at.dialect.layers, "weighed_with")
+    at.parts.use_template(CELLS, "weighed_with")
     made = f"{name}WithWeights"
     text = template_sources(at.dialect.layers)[name].replace(f"class {name}(", f"class {made}(")
     text = text.replace("    ) -> jax.Array:", "    ) -> tuple[jax.Array, jax.Array]:")
     text = text.replace("-> (batch, queries, m).", "-> (batch, queries, m), and the weights.")
     text = text.replace("return weighed(", "return weighed_with(")
-    at.parts.helpers += [text] if text not in at.parts.helpers else []
+    at.parts.add_helper(text)
     at.parts.init.append(f"        # {at.dialect.why(name)}")
     at.set_attribute(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
 
@@ -158,7 +158,8 @@ def _heads_with_weights(
     if not at.dialect.functional:
         at.parts.use_template(at.dialect.layers, "UnevenAttention")
     if name:
-        at.parts.use_template(at.dialect.layers, name)
+        text, native = template_sources(CELLS)[name], "dot_product_attention_weights"
+        at.parts.add_helper(text.replace(native, at.dialect.weights))
     at.use_template(
         "WeighingAttention",
         *_sizes(spec, at),

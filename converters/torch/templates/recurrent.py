@@ -1,7 +1,7 @@
 """Own cells for PyTorch, copied as text into emitted modules; plain as a textbook.
 
 The parameters of a cell are named and shaped as those of the native layer of its kind; its states
-are (batch, hidden). What a masked cell has besides its forward pass is that of the cell it masks.
+are (batch, hidden). An emitted class stands by itself, with the text of all that it inherits here.
 """
 
 from collections.abc import Callable
@@ -159,39 +159,8 @@ class GRU(nn.Module):
         return torch.lerp(n, h, z)  # (1 - z) * n + z * h
 
 
-class GRUResetBefore(nn.Module):
+class GRUResetBefore(GRU):
     """`nn.GRU(batch_first=True)` that resets h, not its product; parameters are the same."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        activation: Callable[[Tensor], Tensor] = torch.tanh,
-        gate: Callable[[Tensor], Tensor] = torch.sigmoid,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.activation = activation
-        self.gate = gate
-        self.weight_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size, input_size))
-        self.weight_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size, hidden_size))
-        self.bias_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
-        self.bias_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
-
-    def forward(
-        self,
-        x: Tensor,
-        state: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """(batch, time, input) -> (batch, time, hidden) and the last state."""
-        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
-        outputs: list[Tensor] = []
-        for step in self.project(x).unbind(1):
-            h = self.step(step, h)
-            outputs.append(h)
-        return torch.stack(outputs, dim=1), h
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of every step, in one matrix product."""

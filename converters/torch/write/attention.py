@@ -15,10 +15,9 @@ from xlstm.ir.literals import literal
 
 from ...codegen.source import WIDTH, CallExpr, assigned, call, listed
 from ..native import OWN, own_class
-from .recurrent import variant
-from .writer import LAYER_CELLS, WRITERS, TorchLayerWriter, applied, method
+from .writer import WRITERS, TorchLayerWriter, applied, class_source, method
 
-WEIGHING = "torch/templates/attention.py"
+CELLS = "torch/templates/attention.py"
 
 
 def _seen(at: TorchLayerWriter, query: str, value: str, masks: dict[str, str], causal: bool) -> str:
@@ -101,11 +100,7 @@ def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
 def multi_head(spec: MultiHeadAttention, at: TorchLayerWriter) -> None:
     """Attention with several heads."""
     name = own_class(spec)
-    file = WEIGHING if spec.scores else LAYER_CELLS
-    if name == "MultiHeadAttention":
-        at.parts.use_template(LAYER_CELLS, name)
-    else:
-        at.add_helper(variant(LAYER_CELLS, "MultiHeadAttention", name, name, file))
+    at.parts.add_helper(class_source(CELLS, name))
     at.parts.init.append(f"        # {OWN[name]}")
     at.set_attribute(_heads(spec, name))
     if {*at.site.outputs} == {"_"}:

@@ -9,17 +9,15 @@ In: a spec and its variables. Out: lines of the emitted module.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 
 from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
-from xlstm.ir.python_source import parse
 
-from ...codegen.source import CallExpr, call, listed, statement, template_sources
+from ...codegen.source import CallExpr, call, listed, statement
 from ..native import pair, reason
-from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter
+from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
 
 
 def kind_of(spec: L.Recurrent) -> str:
@@ -43,23 +41,6 @@ def native_call(spec: L.Recurrent, *, both: bool = False) -> CallExpr:
     )
 
 
-def _forward(text: str) -> str:
-    """Returns the source of the forward pass of a class."""
-    (cls,) = parse(text).body
-    assert isinstance(cls, ast.ClassDef)
-    (found,) = (item for item in cls.body if getattr(item, "name", "") == "forward")
-    return ast.get_source_segment(text, found) or ""
-
-
-def variant(file: str, plain: str, other: str, name: str, of: str = "") -> str:
-    """Returns the source of class `plain` with the docstring and forward pass of `other`."""
-    text, changed = template_sources(file)[plain], template_sources(of or file)[other]
-    before = _forward(text)
-    text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
-    text = text.replace(f"class {plain}(", f"class {name}(", 1)
-    return text.replace(before, _forward(changed).replace("  # type: ignore[override]", ""))
-
-
 def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
     """Returns the call of our own cell, where no native module is exact."""
     if isinstance(spec, L.ConvLSTM):
@@ -71,15 +52,11 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
     gate = "torch.sigmoid"
     if isinstance(spec, (L.LSTM, L.GRU)):
         gate = at.function(spec.gate_activation)
-    text = template_sources(CELLS)[name]
-    if masked:
-        # a cell with masks is the cell with another forward pass
-        other = "MaskedLSTM" if name == "LSTM" else "MaskedRNN"
-        text = variant(CELLS, name, other, f"Masked{name}")
-    at.add_helper(text)
     default = spec.activation == "tanh" and name != "RNN"
+    name = f"Masked{name}" if masked else name
+    at.parts.add_helper(class_source(CELLS, name))
     return call(
-        f"Masked{name}" if masked else name,
+        name,
         literal(spec.features),
         literal(spec.units),
         None if default else ("activation", activation),
@@ -91,14 +68,13 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
 def _conv_lstm_call(spec: L.ConvLSTM, at: TorchLayerWriter) -> CallExpr:
     """Returns the call of our own ConvLSTM, for a number of axes."""
     name, rank = "MaskedConvLSTM" if at.site.mask else "ConvLSTM", len(spec.space)
-    text = template_sources(LAYER_CELLS)["ConvLSTM"]
-    text = variant(LAYER_CELLS, "ConvLSTM", name, name) if at.site.mask else text
+    text = class_source(LAYER_CELLS, name)
     text = text.replace(f"class {name}(", f"class {name}{rank}d(").replace("Conv2d", f"Conv{rank}d")
     text = text.replace(": tuple[int, int]", f": tuple[{', '.join(['int'] * rank)}]")
     text = text.replace("movedim(3, 1)", f"movedim({rank + 1}, 1)")
     text = text.replace("movedim(1, 3)", f"movedim(1, {rank + 1})")
     at.parts.use_template(LAYER_CELLS, "pad_same")
-    at.add_helper(text)
+    at.parts.add_helper(text)
     activation, gate = at.function(spec.activation), at.function(spec.gate_activation)
     return call(
         f"{name}{rank}d",

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from xlstm.ir import layers as L
 from xlstm.ir.literals import literal, named
 from xlstm.ir.permutes import OVER_LAST_AXIS
+from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
 
-from ...codegen.source import WIDTH, Argument, CallExpr, ModuleSource, assigned, call, statement
+from ...codegen.source import (
+    WIDTH,
+    Argument,
+    CallExpr,
+    ModuleSource,
+    assigned,
+    call,
+    statement,
+    template_sources,
+)
 from ...codegen.variables import NodeVariables
 from ..activations import CELLS as ACTIVATION_CELLS
 from ..activations import FUNCTIONS
@@ -64,6 +76,36 @@ def applied(name: str, *args: Argument | None) -> Step:
     'torch.softmax(x, dim=-1)'
     """
     return lambda x: call(name, x, *args)
+
+
+def _methods(text: str) -> dict[str, str]:
+    """Returns the source of each method of a class."""
+    (cls,) = parse(text).body
+    assert isinstance(cls, ast.ClassDef)
+    methods = [item for item in cls.body if isinstance(item, ast.FunctionDef)]
+    return {item.name: ast.get_source_segment(text, item) or "" for item in methods}
+
+
+def _variant(text: str, changed: str, name: str) -> str:
+    """Returns the source of a class with the docstring and the methods of another one."""
+    methods = _methods(text)
+    text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
+    text = re.sub(r"^class \w+", f"class {name}", text)
+    for method, own in _methods(changed).items():
+        text = text.replace(methods[method], own.replace("  # type: ignore[override]", ""))
+    return text
+
+
+def class_source(file: str, name: str) -> str:
+    """Returns the source of an own class by itself: with what it inherits from others of its file.
+
+    MaskedGRU and MaskedGRUResetBefore have the forward pass of MaskedRNN.
+    """
+    texts = template_sources(file)
+    if name not in texts:
+        return _variant(class_source(file, name.removeprefix("Masked")), texts["MaskedRNN"], name)
+    base = re.match(r"class \w+\((\w+)\)", texts[name])
+    return _variant(class_source(file, base[1]), texts[name], name) if base else texts[name]
 
 
 @dataclass(frozen=True)
@@ -171,14 +213,9 @@ class TorchLayerWriter:
         """Writes the attribute that holds a module of PyTorch."""
         self.set_attribute(call(name, *args))
 
-    def add_helper(self, text: str) -> None:
-        """Adds the source of a class before the module, once."""
-        if text not in self.parts.helpers:
-            self.parts.helpers.append(text)
-
     def use_template(self, name: str, *args: Argument | None) -> None:
         """Writes the attribute that holds a layer of our own, and the reason for it."""
-        self.parts.use_template(LAYER_CELLS, name)
+        self.parts.add_helper(class_source(LAYER_CELLS, name))
         self.parts.init.append(f"        # {OWN[name]}")
         self.set_module(name, *args)
 

@@ -353,7 +353,7 @@ def _check_zero(
     """Raises WeightsError if the tensor of a missing bias or the like is not zero."""
     for slot in table.present_slots(absent):
         if slot.tensor in absent and arrays[slot.name].any():
-            want, do = f"zeros in {slot.name}: the layer has no {slot.tensor}", "say use_bias=True"
+            want, do = f"zeros in {slot.name}: the layer has no {slot.tensor}", "set use_bias=True"
             raise WeightsError(where, want, "other numbers", do)
 
 

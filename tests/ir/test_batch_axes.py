@@ -146,4 +146,4 @@ def test_axes_of_a_damaged_graph_are_refused(axes):
     graph = json.loads(json.dumps(to_json(xlstm.load(made("whole")))))
     assert from_json(graph, {}, "graph").source == xlstm.load(made("whole")).source
     graph["source"]["input_axes"] = axes
-    refused(FileError, lambda: from_json(graph, {}, "graph"), "graph", "port the model anew")
+    refused(FileError, lambda: from_json(graph, {}, "graph"), "graph", "port the model again")

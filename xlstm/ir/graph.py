@@ -254,7 +254,7 @@ class Builder:
         """
         node = self._nodes.get(edge.node)
         if node is None or not 0 <= edge.output < len(node.shapes):
-            want, do = "an output of a node before it", "mend the graph"
+            want, do = "an output of a node before it", "connect it to one"
             raise UsageError("graph", want, f"output {edge.output} of {edge.node}", do)
         return node.shapes[edge.output]
 
@@ -278,12 +278,12 @@ class Builder:
         if name in self._nodes:
             raise UsageError(name, "layer names that differ", "two equal ones", "rename the layers")
         if layer and (layer not in self._nodes or not same_layer(self._nodes[layer].spec, spec)):
-            want, do = f"the layer of a node before it: {layer}", "mend the graph"
+            want, do = f"the layer of a node before it: {layer}", "share a layer before it"
             raise UsageError(name, want, "another layer, or none", do)
         before = [self.shape(edge) for edge in inputs]
         fewest, most = spec.arity
         if not fewest <= len(before) <= most:
-            raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "mend the graph")
+            raise UsageError(name, f"inputs for a {spec.kind}", f"{len(before)}", "change them")
         shapes = (spec.shape,) if isinstance(spec, L.Input) else spec.output_shapes(*before)
         _check_samples(name, shapes, self._most_places)
         if mask is not None:
@@ -314,7 +314,7 @@ def _check_mask(name: str, spec: L.LayerSpec, x: Shape, mask: Shape) -> None:
     if not wanted or len(wanted) != len(mask) or apart:
         sizes = ", ".join("time" if size is None else str(size) for size in wanted)
         want = f"a mask (batch, {sizes})" if wanted else "no mask, which it would not obey"
-        raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "mend the mask")
+        raise UsageError(f"{name} ({spec.kind})", want, f"(batch, {str(mask)[1:]}", "change it")
 
 
 def _check_states(name: str, spec: L.LayerSpec, states: Sequence[Shape]) -> None:
@@ -323,7 +323,7 @@ def _check_states(name: str, spec: L.LayerSpec, states: Sequence[Shape]) -> None
     if tuple(states) != wanted:
         want = f"states {', '.join(map(str, wanted)) or 'for a recurrent layer only'}"
         got = ", ".join(map(str, states))
-        raise UsageError(f"{name} ({spec.kind})", want, got, "mend the initial states")
+        raise UsageError(f"{name} ({spec.kind})", want, got, "change the initial states")
 
 
 def chain(

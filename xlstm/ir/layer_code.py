@@ -97,9 +97,9 @@ class LayerCode:
             found = {} if self.arguments is None else dict(self.arguments(config, shapes))
         except Exception as error:
             want, got = f"a function {ARGUMENTS}", f"{type(error).__name__}: {error}"
-            raise UsageError(where, want, got, "mend the function") from error
+            raise UsageError(where, want, got, "correct the function") from error
         if not all(isinstance(key, str) and key.isidentifier() for key in found):
-            raise UsageError(where, "names of arguments", f"{[*found]}", "mend the function")
+            raise UsageError(where, "names of arguments", f"{[*found]}", "correct the function")
         return [(key, literal(value, where)) for key, value in found.items()]
 
 
@@ -124,7 +124,7 @@ def _taken_apart(source: str) -> _Text:
         body = parse(source).body
     except (SyntaxError, ValueError) as error:
         got = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{WHERE}.source", "Python source", got, "mend the text") from None
+        raise UsageError(f"{WHERE}.source", "Python source", got, "correct the source") from None
     doc = bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
     rest = body[1:] if doc else body
     leading = []

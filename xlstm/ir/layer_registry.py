@@ -109,7 +109,7 @@ class Registered:
         return self.mask.startswith("uses")
 
     def _wrong(self, part: str, want: str, got: str) -> UsageError:
-        return UsageError(f"register_layer {self.name}, {part}", want, got, f"mend its {part}")
+        return UsageError(f"register_layer {self.name}, {part}", want, got, f"change its {part}")
 
     @contextlib.contextmanager
     def _calling(self, part: str) -> Iterator[None]:
@@ -149,7 +149,7 @@ def tensor_names(found: object, layer: str) -> tuple[str, ...]:
     listed = tuple(found) if isinstance(found, (list, tuple)) else ("",)
     right = all(isinstance(name, str) and name.isidentifier() for name in listed)
     if not right or len(set(listed)) != len(listed):
-        want, do = "names of its tensors, identifiers that differ, () for none", "mend its weights"
+        want, do = "names of its tensors, identifiers that differ, () for none", "change them"
         raise UsageError(f"register_layer {layer}, weights", want, repr(found), do)
     return listed
 

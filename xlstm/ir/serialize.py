@@ -65,14 +65,14 @@ def _source_json(source: Source) -> dict[str, Any]:
 def _checked(data: Any, types: Any, where: str) -> Any:
     if not isinstance(data, types) or (isinstance(data, bool) and types is not bool):
         want = getattr(types, "__name__", str(types))
-        raise FileError(where, want, type(data).__name__, "port the model anew")
+        raise FileError(where, want, type(data).__name__, "port the model again")
     return data
 
 
 def _shape(data: Any, where: str) -> Shape:
     sizes = _checked(data, list, where)
     if not all(size is None or (type(size) is int and size > 0) for size in sizes):
-        raise FileError(where, "a shape", sizes, "port the model anew")
+        raise FileError(where, "a shape", sizes, "port the model again")
     return tuple(sizes)
 
 
@@ -87,7 +87,7 @@ def _plain(value: Any, where: str) -> Any:
         return value
     inner = spec_from_json(value, where)
     if isinstance(inner, (L.Input, L.TimeDistributed)):
-        raise FileError(where, "a wrapped layer", inner.kind, "port the model anew")
+        raise FileError(where, "a wrapped layer", inner.kind, "port the model again")
     return inner
 
 
@@ -104,13 +104,13 @@ def spec_from_json(data: Any, where: str) -> L.LayerSpec:
     names = {f.name for f in dataclasses.fields(cls)} if cls else set()
     if cls is None or names != set(options):
         got = ", ".join(map(str, options)) or "none"
-        raise FileError(where, "a layer with its options", got, "port the model anew")
+        raise FileError(where, "a layer with its options", got, "port the model again")
     fields = {name: _plain(value, f"{where}, {name}") for name, value in options.items()}
     try:
         return cls(**fields)
     except UsageError as error:
         got = f"{error.where}: {error.got}"
-        raise FileError(where, error.expected, got, "port the model anew") from None
+        raise FileError(where, error.expected, got, "port the model again") from None
     except UnsupportedError as error:
         place = f"{where}, {error.where}"
         raise UnsupportedError(place, error.expected, error.got, error.do) from None
@@ -123,7 +123,7 @@ def _edges(data: Any, where: str) -> tuple[Edge, ...]:
 def _edge(data: Any, where: str) -> Edge:
     item = _checked(data, list, where)
     if len(item) != 2:
-        raise FileError(where, "a node and its output", item, "port the model anew")
+        raise FileError(where, "a node and its output", item, "port the model again")
     return Edge(_checked(item[0], str, where), _checked(item[1], int, where))
 
 
@@ -140,11 +140,11 @@ def _add(graph: Builder, data: Any, where: str) -> None:
     try:
         graph.add(name, spec, inputs, mask=mask, states=states, trainable=trainable, layer=again)
     except UsageError as error:
-        raise FileError(place, error.expected, error.got, "port the model anew") from None
+        raise FileError(place, error.expected, error.got, "port the model again") from None
     shapes = tuple(_shape(s, place) for s in _checked(item.get("shapes"), list, place))
     if shapes != graph.node(name).shapes:
         want = f"shapes {graph.node(name).shapes}"
-        raise FileError(place, want, shapes, "port the model anew")
+        raise FileError(place, want, shapes, "port the model again")
 
 
 def from_json(
@@ -175,7 +175,7 @@ def from_json(
     inputs, outputs = _ends(graph, built, where)
     if graph.get("lone") is True and len(built.nodes) != 2:
         got = f"{len(built.nodes) - 1} layers"
-        raise FileError(where, "one layer alone", got, "port the model anew")
+        raise FileError(where, "one layer alone", got, "port the model again")
     try:
         return Model(
             name=graph["name"],
@@ -189,10 +189,10 @@ def from_json(
             keys=tuple(_checked(graph.get("keys", []), list, f"{where}, keys")),
         )
     except KeyError as error:
-        raise FileError(where, f"an entry {error}", "none", "port the model anew") from None
+        raise FileError(where, f"an entry {error}", "none", "port the model again") from None
     except UsageError as error:
         place = f"{where}, {error.where}"
-        raise FileError(place, error.expected, error.got, "port the model anew") from None
+        raise FileError(place, error.expected, error.got, "port the model again") from None
 
 
 def _ends(
@@ -210,7 +210,7 @@ def _ends(
         outputs = ()
     if set(inputs) != known or len(inputs) != len(known) or not outputs:
         got = [inputs, outputs]
-        raise FileError(where, "the inputs and outputs of its nodes", got, "port the model anew")
+        raise FileError(where, "the inputs and outputs of its nodes", got, "port the model again")
     return inputs, outputs
 
 
@@ -233,5 +233,5 @@ def _source(data: Any, where: str) -> Source:
 def _axis(data: Any, where: str) -> BatchAxis:
     found = _checked(data, list, where)
     if len(found) != len(BatchAxis._fields):
-        raise FileError(where, "a node, its output and an axis", found, "port the model anew")
+        raise FileError(where, "a node, its output and an axis", found, "port the model again")
     return BatchAxis(*found)

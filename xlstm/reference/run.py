@@ -107,7 +107,7 @@ def check_state(model: Model, inputs: Sequence[Array], state: State | None) -> N
         found = [np.shape(array) for array in state[name]]
         if found != shapes:
             want, got = ", ".join(map(str, shapes)), ", ".join(map(str, found))
-            raise UsageError(f"{model.name}, state of {name}", want, got, "mend the state's shapes")
+            raise UsageError(f"{model.name}, state of {name}", want, got, "pass such states")
 
 
 def check_inputs(model: Model, inputs: Sequence[Array]) -> None:

@@ -45,7 +45,7 @@ def check_rate(where: str, *rates: float) -> None:
     """Raises UsageError for a number that is no dropout rate."""
     for rate in rates:
         if not 0 <= rate < 1:
-            raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "mend the rate")
+            raise UsageError(where, "a dropout rate from 0 to below 1", repr(rate), "change it")
 
 
 Key = TypeVar("Key")
@@ -135,7 +135,7 @@ def check_last(spec: LayerSpec, shape: Shape, rank: int, features: int) -> None:
     """Raises UsageError for a sample that has too few axes or another number of features."""
     if len(shape) < rank or shape[-1] != features:
         want = f"an input of rank {rank + 1} or more with {features} features last"
-        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' sizes")
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "change its features")
 
 
 DTYPES = (

@@ -56,7 +56,7 @@ class TimeDistributed(LayerSpec):
         single = self.layer.arity == (1, 1) or isinstance(self.layer, Custom)
         if not single or isinstance(self.layer, (TimeDistributed, Across)):
             got = self.layer.kind
-            raise UnsupportedError(self.kind, "a layer of one input", got, "take it out of it")
+            raise UnsupportedError(self.kind, "a layer of one input", got, "call it directly")
         if getattr(self.layer, "stateful", False):
             want, got = "a layer without a state of its own", "a stateful one"
             raise UnsupportedError(self.kind, want, got, "set stateful=False")
@@ -73,7 +73,7 @@ class TimeDistributed(LayerSpec):
         shape = shapes[0]
         if len(shape) < 2:
             want = "an input with a time axis, (batch, time, ...)"
-            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
+            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "reshape its input")
         return tuple((shape[0], *found) for found in self.layer.output_shapes(shape[1:]))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -120,7 +120,7 @@ class Masking(LayerSpec):
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         if len(shapes[0]) < 2:
             want, got = "an input (batch, time, features)", f"(batch, {str(shapes[0])[1:]}"
-            raise UsageError(self.kind, want, got, "mend the layers' order")
+            raise UsageError(self.kind, want, got, "reshape its input")
         return (shapes[0], shapes[0][:-1])
 
 
@@ -132,7 +132,7 @@ class Reverse(LayerSpec):
 
     def output_shape(self, shape: Shape) -> Shape:
         if not shape:
-            raise UsageError(self.kind, "an input (batch, time, ...)", "(batch,)", "mend the order")
+            raise UsageError(self.kind, "an input (batch, time, ...)", "(batch,)", "reshape it")
         return shape
 
 

@@ -34,7 +34,7 @@ def check_sizes(where: str, **sizes: Sizes) -> None:
     for name, found in sizes.items():
         if not 1 <= len(found) <= 3 or len(found) != len(first):
             want = f"{name} of as many sizes as there are axes (1 to 3)"
-            raise UsageError(where, want, f"{found}", "mend the sizes")
+            raise UsageError(where, want, f"{found}", "pass one size per axis")
         check_size(where, **{f"{name}[{n}]": size for n, size in enumerate(found)})
 
 
@@ -42,7 +42,7 @@ def _check_space(spec: LayerSpec, shape: Shape, rank: int) -> None:
     """Raises UsageError for a sample that is not (*space, channels) with `rank` axes of space."""
     if len(shape) != rank + 1:
         want = f"an input with {rank} axes and channels"
-        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "reshape its input")
 
 
 def slide(
@@ -58,7 +58,7 @@ def slide(
     found = tuple(windows(n, w, s, d, how) for n, w, s, d in axes)
     if any(size is not None and size < 1 for size in found):
         want = f"an input as large as the window {window}"
-        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "mend the sizes")
+        raise UsageError(spec.kind, want, f"(batch, {str(shape)[1:]}", "shrink the window")
     return found
 
 
@@ -105,7 +105,7 @@ class Conv(LayerSpec):
         if self.features % self.groups or self.units % self.groups:
             want = f"channels that {self.groups} groups share evenly"
             got = f"{self.features} and {self.units}"
-            raise UsageError(self.kind, want, got, "mend the groups")
+            raise UsageError(self.kind, want, got, "change the number of groups")
 
     @property
     def weight_kind(self) -> str:
@@ -204,7 +204,7 @@ class ConvTranspose(LayerSpec):
         ):
             want = "output_padding of whole numbers from 0 on, one for each axis, each below its"
             want += " axis's stride or dilation"
-            raise UsageError(self.kind, want, f"{found}", "mend the sizes")
+            raise UsageError(self.kind, want, f"{found}", "change output_padding")
 
     @property
     def weight_kind(self) -> str:
@@ -239,7 +239,7 @@ class ConvTranspose(LayerSpec):
         axes = zip(shape, self.strides, self.reach, self.crops, strict=False)
         space = tuple(None if n is None else (n - 1) * s + w - sum(cut) for n, s, w, cut in axes)
         if any(size is not None and size < 1 for size in space):
-            raise UsageError(self.kind, "places that are left", "none", "mend the sizes")
+            raise UsageError(self.kind, "places that are left", "none", "crop less")
         return (*space, self.units)
 
 

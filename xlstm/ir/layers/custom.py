@@ -57,7 +57,7 @@ class Custom(LayerSpec):
         except (ValueError, RecursionError):
             options = None
         if not isinstance(options, dict):
-            raise UsageError(self.layer, "options as JSON", self.config, "make it anew")
+            raise UsageError(self.layer, "options as JSON", self.config, "pass a JSON object")
         wanted = self.registered.names(options)
         if self.names != wanted or len(self.shapes) not in (0, len(wanted)):
             want = f"tensors {', '.join(wanted) or 'none'}, as it is registered"
@@ -145,4 +145,4 @@ def missing_source(spec: LayerSpec, framework: str) -> str:
     spec = unwrap_time_distributed(spec)
     if not isinstance(spec, Custom) or framework in spec.registered.code:
         return ""
-    return f"{spec.layer}, which xlstm.register_layer was told without {framework}="
+    return f"{spec.layer}, which is registered without {framework}="

@@ -36,7 +36,7 @@ def check_not_negative(where: str, **numbers: float | None) -> None:
     """Raises UsageError for a number below 0."""
     for name, number in numbers.items():
         if number is not None and number < 0:
-            raise UsageError(f"{where}.{name}", "a number from 0 on", repr(number), "mend it")
+            raise UsageError(f"{where}.{name}", "a number from 0 on", repr(number), "change it")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class PRelu(LayerSpec):
         pairs = zip(shape, self.shape, strict=False)
         if len(shape) != len(self.shape) or any(own not in (1, size) for size, own in pairs):
             want, got = f"an input that slopes {self.shape} fit", f"(batch, {str(shape)[1:]}"
-            raise UsageError("PRelu", want, got, "mend the sizes")
+            raise UsageError("PRelu", want, got, "change the slopes' shape")
         return shape
 
 
@@ -105,7 +105,7 @@ class Softmax(LayerSpec):
     def output_shape(self, shape: Shape) -> Shape:
         if not -len(shape) <= self.axis < len(shape):
             want = f"an axis of the {len(shape)} there are"
-            raise UsageError("Softmax", want, f"{self.axis}", "mend the axis")
+            raise UsageError("Softmax", want, f"{self.axis}", "change the axis")
         return shape
 
 
@@ -146,12 +146,12 @@ class Reduce(LayerSpec):
 
     def check(self) -> None:
         if not self.axes or len({*self.axes}) != len(self.axes):
-            raise UsageError("Reduce.axes", "axes that differ", f"{self.axes}", "mend the axes")
+            raise UsageError("Reduce.axes", "axes that differ", f"{self.axes}", "change the axes")
 
     def output_shape(self, shape: Shape) -> Shape:
         if any(not 0 <= axis < len(shape) for axis in self.axes):
             want = f"axes of the {len(shape)} there are"
-            raise UsageError("Reduce", want, f"{self.axes}", "mend the axes")
+            raise UsageError("Reduce", want, f"{self.axes}", "change the axes")
         sizes = enumerate(shape)
         if self.keep:
             return tuple(1 if axis in self.axes else size for axis, size in sizes)
@@ -229,7 +229,7 @@ class Augmentation(LayerSpec):
         for option in self.options:
             if not self._is_plain(option):
                 want = "options as name=value, of numbers and known words"
-                raise UsageError("Augmentation", want, repr(option)[:80], "leave the option out")
+                raise UsageError("Augmentation", want, repr(option)[:80], "remove this option")
 
     def arguments(self) -> dict[str, object]:
         """The options as keyword -> value.

@@ -184,9 +184,7 @@ def _tuple(check: Check, most: int | None, where: str, value: Any) -> None:
     if type(value) is not tuple:
         _refuse(where, "a tuple", value)
     if most is not None and len(value) > most:
-        raise UsageError(
-            where, f"{most} whole numbers at most", f"{len(value):,}", "leave some out"
-        )
+        raise UsageError(where, f"{most} whole numbers at most", f"{len(value):,}", "remove some")
     for item in value:
         check(where, item)
 

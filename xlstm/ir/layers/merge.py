@@ -24,7 +24,7 @@ MERGES = ("add", "subtract", "multiply", "average", "maximum", "minimum")
 
 def _clash(spec: LayerSpec, want: str, shapes: tuple[Shape, ...]) -> UsageError:
     got = " and ".join(f"(batch, {str(shape)[1:]}" for shape in shapes)
-    return UsageError(spec.kind, want, got, "mend the layers' sizes")
+    return UsageError(spec.kind, want, got, "change the shapes of its inputs")
 
 
 def broadcast(spec: LayerSpec, *shapes: Shape) -> Shape:
@@ -102,7 +102,7 @@ class Dot(LayerSpec):
 
     def check(self) -> None:
         if len(self.axes) != 2 or any(n < 1 for n in self.axes):
-            raise UsageError("Dot", "an axis from 1 on of each input", f"{self.axes}", "mend them")
+            raise UsageError("Dot", "an axis from 1 on of each input", f"{self.axes}", "fix them")
         check_not_negative("Dot", floor=self.floor)
 
     def output_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:

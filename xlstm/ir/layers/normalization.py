@@ -75,7 +75,7 @@ class LayerNorm(Norm):
         super().check()
         if self.groups < 0 or (self.groups and self.features % self.groups):
             want = f"groups that share {self.features} channels evenly"
-            raise UsageError("LayerNorm", want, f"{self.groups}", "mend the groups")
+            raise UsageError("LayerNorm", want, f"{self.groups}", "change the number of groups")
 
     def sizes(self) -> dict[str, int]:
         return {"o": self.features} if self.scale or self.center else {}
@@ -112,7 +112,7 @@ class UnitNorm(LayerSpec):
 
     def output_shape(self, shape: Shape) -> Shape:
         if not shape:
-            raise UsageError("UnitNorm", "an input with an axis", "(batch,)", "mend the sizes")
+            raise UsageError("UnitNorm", "an input with an axis", "(batch,)", "reshape it")
         return shape
 
 

@@ -32,7 +32,7 @@ def _of_one_rank(spec: LayerSpec, shapes: tuple[Shape, ...], count: int) -> tupl
     """The shape of inputs of one rank after broadcasting."""
     if len(shapes) != count or len({*map(len, shapes)}) > 1:
         want, got = f"{count} inputs of one rank", " and ".join(map(str, shapes))
-        raise UsageError(spec.kind, want, got, "mend the inputs")
+        raise UsageError(spec.kind, want, got, "pass inputs like that")
     return (broadcast(spec, *shapes),)
 
 
@@ -48,7 +48,7 @@ class Clip(LayerSpec):
         both = self.low is not None and self.high is not None
         if (both and self.low > self.high) or self.low is self.high is None:  # type: ignore[operator]
             got = f"{self.low} to {self.high}"
-            raise UsageError("Clip", "bounds, the lower one first", got, "mend the bounds")
+            raise UsageError("Clip", "bounds, the lower one first", got, "change the bounds")
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ class Along(LayerSpec):
 
     def check(self) -> None:
         if self.axis < 0:
-            raise UsageError("Along.axis", "an axis from 0 on", repr(self.axis), "mend the axis")
+            raise UsageError("Along.axis", "an axis from 0 on", repr(self.axis), "change the axis")
 
     def output_shape(self, shape: Shape) -> Shape:
         if self.axis >= len(shape):
             want = f"an axis of the {len(shape)} there are"
-            raise UsageError("Along", want, f"{self.axis}", "mend the axis")
+            raise UsageError("Along", want, f"{self.axis}", "change the axis")
         rest = (*shape[: self.axis], *shape[self.axis + 1 :])
         return shape if self.how in SO_FAR else rest
 
@@ -138,7 +138,7 @@ class Constant(LayerSpec):
     def output_shape(self, shape: Shape) -> Shape:
         if len(self.shape) > len(shape):
             want = f"numbers of {len(shape)} axes at most"
-            raise UsageError("Constant", want, f"{self.shape}", "mend the shape")
+            raise UsageError("Constant", want, f"{self.shape}", "use fewer axes")
         return broadcast(self, shape, self.shape)
 
 
@@ -155,12 +155,12 @@ class Across(LayerSpec):
 
     def check(self) -> None:
         if any(axis < 0 for axis in self.axes) or len({*self.axes}) < len(self.axes):
-            raise UsageError("Across.axes", "axes of a sample", f"{self.axes}", "mend the axes")
+            raise UsageError("Across.axes", "axes of a sample", f"{self.axes}", "change the axes")
 
     def output_shape(self, shape: Shape) -> Shape:
         if any(axis >= len(shape) for axis in self.axes):
             want = f"axes of the {len(shape)} there are"
-            raise UsageError("Across", want, f"{self.axes}", "mend the axes")
+            raise UsageError("Across", want, f"{self.axes}", "change the axes")
         return tuple(1 if axis in self.axes else size for axis, size in enumerate(shape))
 
 
@@ -185,7 +185,7 @@ class Einsum(LayerSpec):
         once = all(len({*term}) == len(term) for term in (*terms, out))
         if not once or {*out} - {*"".join(terms)}:
             want = "an equation like cd,de->ce, each letter once in a term"
-            raise UsageError("Einsum", want, repr(self.equation), "mend the equation")
+            raise UsageError("Einsum", want, repr(self.equation), "change the equation")
 
     @property
     def letters(self) -> tuple[str, str, str]:
@@ -202,6 +202,6 @@ class Einsum(LayerSpec):
             fits = all(len({sizes.get(c), n} - {None}) < 2 for c, n in pairs)
             if len(term) != len(shape) or not fits:
                 got = " and ".join(f"(batch, {str(shape)[1:]}" for shape in shapes)
-                raise UsageError("Einsum", f"inputs of {self.equation}", got, "mend the sizes")
+                raise UsageError("Einsum", f"inputs of {self.equation}", got, "change the sizes")
             sizes |= {c: sizes.get(c) or n for c, n in pairs}
         return (tuple(sizes[c] for c in out),)

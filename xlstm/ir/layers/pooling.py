@@ -56,7 +56,7 @@ class GlobalPool(LayerSpec):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) < 2:
             want = "an input with axes and channels"
-            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' order")
+            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "reshape its input")
         return (*((1,) * (len(shape) - 1) if self.keep else ()), shape[-1])
 
     def mask_shape(self, x: Shape) -> Shape | None:
@@ -67,7 +67,7 @@ def _check_pairs(where: str, before: Sizes, after: Sizes) -> None:
     counts = all(0 <= n <= MAX_SIZE for n in (*before, *after))
     if not counts or len(before) != len(after) or not 1 <= len(before) <= 3:
         want = "whole numbers from 0 on, before and after each of 1 to 3 axes"
-        raise UsageError(where, want, f"{before} and {after}", "mend the sizes")
+        raise UsageError(where, want, f"{before} and {after}", "change them")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _resized(spec: LayerSpec, shape: Shape, before: Sizes, after: Sizes, sign: i
     axes = zip(shape, before, after, strict=False)
     space = tuple(None if n is None else n + sign * (a + b) for n, a, b in axes)
     if any(size is not None and size < 1 for size in space):
-        raise UsageError(spec.kind, "places that are left", "none", "mend the sizes")
+        raise UsageError(spec.kind, "places that are left", "none", "crop less")
     return (*space, shape[-1])
 
 

@@ -119,7 +119,7 @@ class LSTM(Recurrent):
             check_size("LSTM", projection=self.projection)
         if self.projection >= self.units:
             want = f"a projection smaller than the {self.units} units"
-            raise UsageError("LSTM", want, f"{self.projection}", "leave the projection out")
+            raise UsageError("LSTM", want, f"{self.projection}", "use a smaller one, or 0 for none")
 
     @property
     def weight_kind(self) -> str:
@@ -200,11 +200,11 @@ class ConvLSTM(Recurrent):
             sizes = getattr(self, name)
             if len(sizes) != rank or not 1 <= rank <= 3 or None in sizes:
                 want = f"{name} of as many sizes as the {rank} axes of the input (1 to 3)"
-                raise UsageError("ConvLSTM", want, f"{sizes}", "mend the sizes")
+                raise UsageError("ConvLSTM", want, f"{sizes}", "pass one size per axis")
             check_size("ConvLSTM", **{f"{name}[{n}]": size for n, size in enumerate(sizes)})
         if any(size is not None and size < 1 for size in self.state_space):
             want = "an input as large as the window"
-            raise UsageError("ConvLSTM", want, f"{self.space}", "mend the sizes")
+            raise UsageError("ConvLSTM", want, f"{self.space}", "shrink the window")
 
     @property
     def weight_kind(self) -> str:
@@ -227,7 +227,7 @@ class ConvLSTM(Recurrent):
         check_last(self, shape, len(self.space) + 2, self.features)
         if len(shape) != len(self.space) + 2 or shape[1:-1] != self.space:
             want = f"an input (batch, time, {str((*self.space, self.features))[1:]}"
-            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "mend the layers' sizes")
+            raise UsageError(self.kind, want, f"(batch, {str(shape)[1:]}", "reshape its input")
         steps = (shape[0],) if self.return_sequences else ()
         return (*steps, *self.state_space, self.units)
 
@@ -250,7 +250,7 @@ class Bidirectional(LayerSpec):
     merge: Annotated[str, OneOf(MERGES)] = "concat"
 
     def check(self) -> None:
-        where, do = "Bidirectional", "mend the halves"
+        where, do = "Bidirectional", "change one of the halves"
         a, b = self.forward, self.backward
         if a.go_backwards == b.go_backwards:
             got = f"go_backwards={a.go_backwards} in both"

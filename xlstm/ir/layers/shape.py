@@ -41,7 +41,7 @@ class Reshape(LayerSpec):
     def check(self) -> None:
         if self.shape.count(None) > 1:
             want = "sizes, at most one of them left open"
-            raise UsageError("Reshape", want, f"{self.shape}", "mend the shape")
+            raise UsageError("Reshape", want, f"{self.shape}", "name all sizes but one")
         known = [size for size in self.shape if size is not None]
         check_size("Reshape", **{f"shape[{n}]": size for n, size in enumerate(known)})
 
@@ -54,7 +54,7 @@ class Reshape(LayerSpec):
             want = f"a sample of {known} numbers" + (
                 " times a whole number" if None in self.shape else ""
             )
-            raise UsageError("Reshape", want, f"(batch, {str(shape)[1:]}", "mend the shape")
+            raise UsageError("Reshape", want, f"(batch, {str(shape)[1:]}", "change its shape")
         return tuple(whole // known if size is None else size for size in self.shape)
 
 
@@ -69,12 +69,12 @@ class Permute(LayerSpec):
         places = range(1, len(self.order) + 1)
         if not places or {*self.order} != {*places}:
             want = "the numbers 1 to how many axes there are, each once"
-            raise UsageError("Permute", want, f"{self.order}", "mend the order")
+            raise UsageError("Permute", want, f"{self.order}", "change the order")
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.order):
             want = f"an input with {len(self.order)} axes"
-            raise UsageError("Permute", want, f"(batch, {str(shape)[1:]}", "mend the order")
+            raise UsageError("Permute", want, f"(batch, {str(shape)[1:]}", "change the order")
         return tuple(shape[n - 1] for n in self.order)
 
 
@@ -91,7 +91,7 @@ class RepeatVector(LayerSpec):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:
             want, got = "an input (batch, features)", f"(batch, {str(shape)[1:]}"
-            raise UsageError("RepeatVector", want, got, "mend the layers' order")
+            raise UsageError("RepeatVector", want, got, "reshape its input")
         return (self.times, *shape)
 
 
@@ -118,22 +118,22 @@ class Slice(LayerSpec):
         whole = self.start is None and self.stop is None
         if self.axis < 0 or not (self.step > 0 or (self.step == -1 and whole)):
             got = f"axis {self.axis}, step {self.step}"
-            raise UsageError("Slice", "an axis from 0 on, a step from 1 on or -1", got, "mend it")
+            raise UsageError("Slice", "an axis from 0 on, a step from 1 on or -1", got, "fix them")
         if self.drop and (self.start is None or self.stop is not None or self.step != 1):
             got = f"start {self.start}, stop {self.stop}, step {self.step}"
-            raise UsageError("Slice", "one place to take, start alone", got, "mend it")
+            raise UsageError("Slice", "one place to take, start alone", got, "set start only")
 
     def output_shape(self, shape: Shape) -> Shape:
         if self.axis >= len(shape):
             want = f"an input with an axis {self.axis}"
-            raise UsageError("Slice", want, f"(batch, {str(shape)[1:]}", "mend the axis")
+            raise UsageError("Slice", want, f"(batch, {str(shape)[1:]}", "change the axis")
         size, before, after = shape[self.axis], shape[: self.axis], shape[self.axis + 1 :]
         if size is not None:
             places = range(size)[self.start : self.stop : self.step]
             fits = -size <= (self.start or 0) < size if self.drop else bool(places)
             if not fits:
                 want, got = f"a part of the {size} places", f"{self.start}:{self.stop}"
-                raise UsageError("Slice", want, got, "mend the places")
+                raise UsageError("Slice", want, got, "choose places inside the axis")
             size = len(places)
         return (*before, *(() if self.drop else (size,)), *after)
 
@@ -148,7 +148,7 @@ class ExpandDims(LayerSpec):
     def output_shape(self, shape: Shape) -> Shape:
         if not 0 <= self.axis <= len(shape):
             want = f"an axis from 0 to {len(shape)}"
-            raise UsageError("ExpandDims", want, f"{self.axis}", "mend the axis")
+            raise UsageError("ExpandDims", want, f"{self.axis}", "change the axis")
         return (*shape[: self.axis], 1, *shape[self.axis :])
 
 
@@ -162,7 +162,7 @@ class Squeeze(LayerSpec):
     def output_shape(self, shape: Shape) -> Shape:
         if not 0 <= self.axis < len(shape) or shape[self.axis] != 1:
             want, got = f"size 1 on axis {self.axis}", f"(batch, {str(shape)[1:]}"
-            raise UsageError("Squeeze", want, got, "mend the axis")
+            raise UsageError("Squeeze", want, got, "change the axis")
         return (*shape[: self.axis], *shape[self.axis + 1 :])
 
 

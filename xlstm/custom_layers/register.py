@@ -62,17 +62,17 @@ def register_layer(
     _check_name(name)
     for part, function in (("reference", reference), ("output_shape", output_shape)):
         if not callable(function):
-            raise UsageError(f"{where}, {part}", "a function", repr(function), f"mend its {part}")
+            raise UsageError(f"{where}, {part}", "a function", repr(function), f"change its {part}")
     if mask not in MASKS:
         want = " or ".join(f'"{word}"' for word in MASKS)
-        raise UsageError(f"{where}, mask", want, repr(mask), "say what becomes of masks")
+        raise UsageError(f"{where}, mask", want, repr(mask), "pass one of these")
     _check_code(where, code)
     names = weights if callable(weights) else tensor_names(weights, name)
     found = Registered(name, reference, output_shape, names, mask, dict(code))
     if overwrite:
         LAYERS[name] = found
     elif LAYERS.setdefault(name, found) is not found:  # in one step, safe with other threads
-        raise UsageError(where, "a name that is free", "one that is taken", "say overwrite=True")
+        raise UsageError(where, "a name that is free", "one that is taken", "pass overwrite=True")
 
 
 def unregister_layer(name: str) -> None:
@@ -91,7 +91,7 @@ def _check_name(name: object) -> None:
     where = f"register_layer {name}"
     if not isinstance(name, str) or not NAME.fullmatch(name):
         want = '"Class", "package>Class", or "Class:layer" for one layer'
-        raise UsageError(where, want, repr(name), "mend the name")
+        raise UsageError(where, want, repr(name), "use one of these forms")
     if name == "Lambda":
         want, got = 'the name of one Lambda layer, as "Lambda:lambda_1"', "all of them"
         raise UsageError(where, want, got, "register each by its name")
@@ -130,4 +130,4 @@ def registered_code(model: Model, framework: str) -> Iterator[None]:
         want = "source that makes them with their tensors"
         got = f"{type(error).__name__}: {error}"
         where = f"register_layer {', '.join(sorted(names))}, {framework}"
-        raise UsageError(where, want, got, "mend their LayerCode") from error
+        raise UsageError(where, want, got, "correct their LayerCode") from error

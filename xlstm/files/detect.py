@@ -96,7 +96,7 @@ def _folder(path: Path, opened: ExitStack, budget: Budget) -> Description:
             raise FileError(path, "a model's folder", what, do)
     if missing := half_port(path):
         got = f"one without {', '.join(missing)}"
-        raise FileError(path, "a folder as xlstm save writes it", got, "port the model anew")
+        raise FileError(path, "a folder as xlstm save writes it", got, "port the model again")
     want = "a model file, a SavedModel, or a folder written by Keras or by xlstm save"
     raise FileError(path, want, "a folder without a model", "give the path of the file in it")
 

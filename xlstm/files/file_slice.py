@@ -15,7 +15,7 @@ import numpy as np
 from xlstm.errors import FileError
 from xlstm.ir.types import Array
 
-AGAIN = "copy or save the file anew"
+AGAIN = "copy or save the file again"
 """Advice for a file that ends too early."""
 
 

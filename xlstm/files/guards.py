@@ -79,10 +79,10 @@ def parse_json(text: bytes | str, where: str, budget: Budget) -> Any:
             where, f"JSON of at most {MAX_NESTING} levels", "more", "check the file"
         ) from None
     except UnicodeDecodeError:  # its text would quote the byte
-        raise FileError(where, "JSON", "bytes that are no UTF-8", "save the model anew") from None
+        raise FileError(where, "JSON", "bytes that are no UTF-8", "save the model again") from None
     except ValueError as error:
         raise FileError(
-            where, "JSON", f"{type(error).__name__} ({error})", "save the model anew"
+            where, "JSON", f"{type(error).__name__} ({error})", "save the model again"
         ) from None
     check_data(data, where)
     return data
@@ -158,7 +158,7 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
         FileError: another value.
     """
     if not isinstance(value, dict):
-        raise FileError(where, "a JSON object", type(value).__name__, "save the model anew")
+        raise FileError(where, "a JSON object", type(value).__name__, "save the model again")
     return value
 
 
@@ -168,10 +168,10 @@ def as_text(value: Any, where: str) -> str:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
-            raise FileError(where, "UTF-8 text", "other bytes", "save the model anew") from None
+            raise FileError(where, "UTF-8 text", "other bytes", "save the model again") from None
     if isinstance(value, str):
         return value
-    raise FileError(where, "text", type(value).__name__, "save the model anew")
+    raise FileError(where, "text", type(value).__name__, "save the model again")
 
 
 def as_stream(data: bytes) -> BinaryIO:

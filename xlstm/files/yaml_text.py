@@ -74,7 +74,7 @@ def parse_yaml(text: str, where: str, budget: Budget) -> Any:
         raise
     except Exception as error:
         got = f"{type(error).__name__} ({error})"
-        raise FileError(where, "JSON or YAML", got, "save the architecture anew") from None
+        raise FileError(where, "JSON or YAML", got, "save the architecture again") from None
     check_data(data, where)
     return data
 

@@ -48,7 +48,7 @@ def open_zip(stream: BinaryIO, where: str, opened: ExitStack, budget: Budget) ->
         archive = opened.enter_context(zipfile.ZipFile(stream))
     except Exception as error:
         got = f"damaged data ({type(error).__name__})"
-        raise FileError(where, "a whole zip archive", got, "copy or save the file anew") from None
+        raise FileError(where, "a whole zip archive", got, "copy or save the file again") from None
     budget.spend("characters", sum(map(len, archive.namelist())), where)
     return archive
 
@@ -80,7 +80,7 @@ def find(archive: zipfile.ZipFile, name: str, limit: int, file: str) -> zipfile.
     found = [info for info in archive.infolist() if info.filename == name]
     if len(found) != 1:
         got = f"{len(found)} members of that name"
-        raise FileError(f"{file}, {name}", "one member", got, "save the file anew")
+        raise FileError(f"{file}, {name}", "one member", got, "save the file again")
     check_member(found[0], limit, f"{file}, {name}")
     return found[0]
 
@@ -93,7 +93,7 @@ def check_member(info: zipfile.ZipInfo, limit: int, where: str) -> None:
     """
     packed = info.compress_type == zipfile.ZIP_DEFLATED
     if not (packed or info.compress_type == zipfile.ZIP_STORED) or info.flag_bits & 1:
-        raise FileError(where, "stored or deflated data", "other", "save the file anew")
+        raise FileError(where, "stored or deflated data", "other", "save the file again")
     if info.file_size > limit:
         got = f"{info.file_size} bytes"
         raise FileError(where, f"at most {limit} bytes", got, "check the file")
@@ -121,7 +121,7 @@ def pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Itera
             raise zipfile.BadZipFile("shorter than declared")
     except Exception as error:
         got = f"damaged data ({type(error).__name__})"
-        raise FileError(where, "a whole member", got, "copy or save the file anew") from None
+        raise FileError(where, "a whole member", got, "copy or save the file again") from None
 
 
 def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:

@@ -29,7 +29,7 @@ def _input_shape(first: L.LayerSpec) -> Shape:
     features = first.weighted_parts[0][1].sizes().get("i") if first.weighted_parts else None
     if features is None:
         want = "a first layer with weights, which says the number of features"
-        raise UsageError("layers", want, first.kind, "leave out layers before it")
+        raise UsageError("layers", want, first.kind, "remove the layers before it")
     recurrent = isinstance(first, (L.Recurrent, L.Bidirectional, L.TimeDistributed))
     return (None, features) if recurrent else (features,)
 

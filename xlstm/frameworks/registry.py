@@ -61,7 +61,7 @@ def _loaded(entry: importlib.metadata.EntryPoint) -> Any:
         return entry.load()
     except Exception as error:
         owner = entry.dist.name if entry.dist else entry.value
-        got, do = f"{type(error).__name__}: {error}", f"mend or uninstall {owner}"
+        got, do = f"{type(error).__name__}: {error}", f"correct or uninstall {owner}"
         want = f"{entry.value} to be imported"
         raise UsageError(f"adapter {entry.name}", want, got, do) from error
 
@@ -72,7 +72,7 @@ def _checked(name: str, found: Any) -> Adapter:
             f"adapter {name}",
             "an xlstm.frameworks.adapter.Adapter",
             type(found).__name__,
-            "mend its package",
+            "correct the package that registers it",
         )
     return found
 

@@ -55,4 +55,4 @@ def own_object(folder: Path) -> Any:
         raise
     except Exception as error:
         got = f"{type(error).__name__}: {error}"
-        raise FileError(folder / SOURCE, "code that gives the model", got, "mend it") from error
+        raise FileError(folder / SOURCE, "code that gives the model", got, "fix it") from error

@@ -81,7 +81,7 @@ def _loaded(source: Any, options: ReadOptions, layers: Mapping[str, LayerSpec] |
     options, until = (replace(options, until=None), options.until) if live else (options, None)
     if options.names():
         names = ", ".join(options.names())
-        raise UsageError("load", "a path, with these options", names, "leave them out")
+        raise UsageError("load", "a path, with these options", names, "call it without them")
     if isinstance(source, Mapping):
         if layers is None:
             raise missing_layers_error(source)
@@ -89,7 +89,7 @@ def _loaded(source: Any, options: ReadOptions, layers: Mapping[str, LayerSpec] |
     if layers is not None and isinstance(source, list):
         return from_arrays(source, layers)
     if layers is not None:
-        raise UsageError("load", "arrays or a file of them for layers=", source, "leave it out")
+        raise UsageError("load", "arrays or a file of them for layers=", source, "drop layers=")
     if isinstance(source, Model):
         return source
     if owner is None:

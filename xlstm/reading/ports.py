@@ -178,7 +178,7 @@ def check_plain(path: Path, options: Sequence[str]) -> None:
     if options:
         names = ", ".join(f"{name}=" for name in options)
         want = f"a file of Keras for {names}"
-        raise UsageError(path.name, want, "a ported folder, whose graph is known", "leave it out")
+        raise UsageError(path.name, want, "a ported folder, whose graph is known", "remove it")
 
 
 def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = True) -> Model:
@@ -199,7 +199,7 @@ def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = Tru
         metadata, tensors = found.metadata, found.tensors
         arrays = {name: t.load() if numbers else t.zeros() for name, t in tensors.items()}
     if KEY not in metadata:
-        raise FileError(file, "a graph in the metadata", "none", "port the model anew with xlstm")
+        raise FileError(file, "a graph in the metadata", "none", "port the model again with xlstm")
     data = as_object(parse_json(metadata[KEY], str(file), budget), str(file))
     model = from_json(data.get("graph"), {}, str(file), budget)
     adapter = _target(as_text(data.get("to"), str(file)), file)

@@ -29,7 +29,7 @@ KEY = "proof"
 EXTRA = "model.keras"
 """A file that only some targets have."""
 
-ANEW = "port the model anew"
+ANEW = "port the model again"
 
 WANTED = "the record of a port, as xlstm writes it"
 

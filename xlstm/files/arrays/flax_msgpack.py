@@ -41,7 +41,7 @@ ARRAY = 1
 
 WANT = "named arrays (safetensors, .npz or Flax msgpack)"
 
-ANEW = "save the arrays anew"
+ANEW = "save the arrays again"
 
 # first byte -> (kind, bytes of its length or value)
 MAPS = {0xDE: 2, 0xDF: 4}

@@ -37,7 +37,7 @@ NPY = b"\x93NUMPY"
 
 ZIP = b"PK\x03\x04"
 
-ANEW = "save the arrays anew"
+ANEW = "save the arrays again"
 
 SMALL_MAPS = (b"\x81", b"\x82", b"\x83", b"\x84", b"\xde")
 """First bytes of small maps of msgpack, different from those of all other file types."""

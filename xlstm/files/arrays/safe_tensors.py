@@ -42,7 +42,7 @@ DTYPES = {
 
 METADATA = "__metadata__"
 
-ANEW = "save the tensors anew"
+ANEW = "save the tensors again"
 
 
 @dataclass(frozen=True)

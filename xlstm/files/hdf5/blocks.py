@@ -43,7 +43,7 @@ SOFT = 2
 
 NEWER = "objects of HDF5 1.8 and later"
 
-ANEW = "save the model anew"
+ANEW = "save the model again"
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ LINKS = {0: "HardLink", 1: "SoftLink", 64: "ExternalLink"}
 
 def damaged(where: str, got: str) -> FileError:
     """The error for bytes that are no valid HDF5."""
-    return FileError(where, "whole HDF5", f"damaged data: {got}", "copy or save the file anew")
+    return FileError(where, "whole HDF5", f"damaged data: {got}", "copy or save the file again")
 
 
 def unpack(form: str, data: bytes, at: int, where: str) -> tuple[Any, ...]:
@@ -480,7 +480,7 @@ def attribute(data: bytes, where: str) -> Attribute:
     name = attribute_name(data, where)
     version, flags, *sizes = unpack("BBHHH", data, 0, where)
     if version > 1 and flags & 3:
-        raise FileError(where, "attributes as Keras writes them", "others", "save the model anew")
+        raise FileError(where, "attributes as Keras writes them", "others", "save the model again")
     at, parts = 9 if version == 3 else 8, []
     for size in sizes:
         parts.append(data[at : at + size])

@@ -121,7 +121,7 @@ def join(description: Description, options: ReadOptions) -> Description:
 
 def _join_architecture(description: Description, path: Path, version: str | None) -> Description:
     if description.config:
-        want, do = "weights without an architecture", "leave out architecture="
+        want, do = "weights without an architecture", "call it without architecture="
         raise UsageError(description.file, want, description.container, do)
     found = read_architecture(path, description.budget)
     return replace(
@@ -141,6 +141,6 @@ def _say(description: Description, field: str, value: str | None, option: str) -
         return description
     if present and present.split(".")[0] != value.split(".")[0]:
         want, got = f"{present}, as the file says", f"{option}={value!r}"
-        raise UsageError(description.file, want, got, f"leave out {option}=")
+        raise UsageError(description.file, want, got, f"call it without {option}=")
     change: dict[str, Any] = {field: value}
     return description if present else replace(description, **change)

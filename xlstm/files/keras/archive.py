@@ -38,7 +38,7 @@ def describe_zip(
     archive = open_zip(stream, file, opened, budget)
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in archive.namelist()):
         do = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
-        raise FileError(file, "a .keras archive", "a PyTorch file, which holds a pickle", do)
+        raise FileError(file, "a .keras archive", "a PyTorch file, which contains a pickle", do)
     if archive.namelist() and all(name.endswith(".npy") for name in archive.namelist()):
         do = "pass layers= for its arrays"
         raise FileError(file, "a .keras archive", "an .npz of arrays", do)
@@ -79,8 +79,8 @@ def open_weights(
     If it is not compressed, the file is a window on the archive, and no number is read here.
     """
     if WEIGHTS not in archive.namelist() and "model.weights.npz" in archive.namelist():
-        got = "model.weights.npz, which holds pickles that even Keras refuses"
-        raise FileError(f"{file}, {WEIGHTS}", "weights in HDF5", got, "save the model anew")
+        got = "model.weights.npz, which contains pickles that even Keras refuses"
+        raise FileError(f"{file}, {WEIGHTS}", "weights in HDF5", got, "save the model again")
     info, where = find(archive, WEIGHTS, MAX_MEMBER, file), f"{file}, {WEIGHTS}"
     if info.compress_type != zipfile.ZIP_STORED:
         budget.spend("bytes", info.file_size, where)

@@ -136,10 +136,10 @@ def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
 def _shard_names(names: Any, where: str) -> list[str]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list) or len(listed) > MAX_SHARDS:
-        raise FileError(where, "a list of shards", type(names).__name__, "save the model anew")
+        raise FileError(where, "a list of shards", type(names).__name__, "save the model again")
     for name in listed:
         if not isinstance(name, str) or not SHARD.fullmatch(name):
-            raise FileError(where, "bare file names of shards", name, "save the model anew")
+            raise FileError(where, "bare file names of shards", name, "save the model again")
     return listed
 
 

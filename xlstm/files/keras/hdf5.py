@@ -110,11 +110,11 @@ def _weights(group: Hdf5Group, file: str) -> dict[str, tuple[Stored, ...]]:
     layers = group.texts("layer_names", file)
     if len(set(layers)) != len(layers):
         got = ", ".join(layers)
-        raise FileError(file, "layers of names that differ", got, "save the model anew")
+        raise FileError(file, "layers of names that differ", got, "save the model again")
     for layer in layers:
         below = group.walk(layer, file)
         if not isinstance(below, Hdf5Group):
-            raise FileError(file, f"weights of layer {layer}", "none", "save the model anew")
+            raise FileError(file, f"weights of layer {layer}", "none", "save the model again")
         found[layer] = tuple(
             _array(below, name, f"{file}, layer {layer}")
             for name in below.texts("weight_names", file)
@@ -125,5 +125,5 @@ def _weights(group: Hdf5Group, file: str) -> dict[str, tuple[Stored, ...]]:
 def _array(group: Hdf5Group, name: str, where: str) -> Stored:
     dataset = group.walk(name, where)
     if not isinstance(dataset, Dataset):
-        raise FileError(where, f"weights {name}", "none", "save the model anew")
+        raise FileError(where, f"weights {name}", "none", "save the model again")
     return dataset.stored(name, where)

@@ -61,7 +61,7 @@ def read_tree(root: Hdf5Group, where: str) -> tuple[Tree, int]:
     found = {name: tree for name, tree in trees.items() if tree}
     if len(found) > 1:
         got = " and ".join(found)
-        raise FileError(where, "weights in one root group", got, "save the model anew")
+        raise FileError(where, "weights in one root group", got, "save the model again")
     return next(((tree, ROOTS[name]) for name, tree in found.items()), ({}, 1))
 
 
@@ -99,7 +99,7 @@ def add(found: dict[str, tuple[Stored, ...]], more: Tree, where: str) -> None:
     """
     if twice := sorted(found.keys() & more.keys()):
         got = f"two groups for {twice[0]}"
-        raise FileError(where, "one group for each path", got, "save the model anew")
+        raise FileError(where, "one group for each path", got, "save the model again")
     found.update(more)
 
 
@@ -108,7 +108,7 @@ def variables(group: Hdf5Group, path: str, where: str) -> dict[str, tuple[Stored
     ordered = numbered(group, f"{where}, {path}")
     if list(ordered) != list(range(len(ordered))):
         got = ", ".join(map(str, ordered))
-        raise FileError(f"{where}, {path}", "arrays numbered 0, 1, ...", got, "save the model anew")
+        raise FileError(f"{where}, {path}", "arrays numbered 0, 1, ...", got, "save it again")
     return {path: tuple(ordered.values())} if ordered else {}
 
 
@@ -116,7 +116,7 @@ def numbered(group: Hdf5Group, where: str) -> dict[int, Stored]:
     """The arrays of a `vars` group by number, in numeric order ("10" after "2")."""
     arrays = {name: item for name, item in group.members(where) if isinstance(item, Dataset)}
     if not all(name.isdecimal() and name.isascii() for name in arrays):
-        raise FileError(where, "numbered arrays", sorted(arrays), "save the model anew")
+        raise FileError(where, "numbered arrays", sorted(arrays), "save the model again")
     return {int(name): arrays[name].stored(name, where) for name in sorted(arrays, key=int)}
 
 

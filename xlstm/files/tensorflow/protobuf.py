@@ -13,7 +13,7 @@ from xlstm.errors import FileError
 MAX_FIELDS = 200_000
 """Most fields of one message: an empty field has two bytes in a file and far more in memory."""
 
-ANEW = "copy or save the model anew"
+ANEW = "copy or save the model again"
 """Advice for damaged data."""
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5

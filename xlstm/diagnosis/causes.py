@@ -12,8 +12,8 @@ CAUSES: dict[str, str] = {
     # biases
     "lost-bias": "a bias, or one of two, is missing (zeros)",
     "doubled-bias": "a bias is added twice",
-    "misplaced-bias": "a bias lies on the other product (input side for recurrent side)",
-    "forget-bias": "1 is added to the forget gate's bias, which holds it already",
+    "misplaced-bias": "a bias is on the other product (input side for recurrent side)",
+    "forget-bias": "1 is added to the forget gate's bias, which contains it already",
     # the layer's function
     "hard-sigmoid": "one hard_sigmoid for the other, or for sigmoid",
     "gate-activation": "another activation of the gates",
@@ -51,11 +51,11 @@ CAUSES: dict[str, str] = {
     "pooled-steps": "mean, largest number or sum over time for one step, or the reverse",
     "mixed-samples": "a view for a transpose: numbers of one sample land in another one",
     "shifted-output": "outputs are one step late or early",
-    "state-lost": "a loop does not hand its state, or a part of it, on to the next step",
+    "state-lost": "a loop does not pass its state, or a part of it, to the next step",
     "batch-first": "batch and time are taken for each other",
     "initial-state": "another initial state: none, half of it, in another order, or a made-up one",
     "mask-ignored": "the mask is not obeyed",
-    "mask-zeroed": "masked steps give zeros where the output is held, or the reverse",
+    "mask-zeroed": "masked steps give zeros instead of the last output, or the reverse",
     "other-mask": "a mask that is one step off, or of another id or number",
     # around them
     "other-input": "the input is late, turned, scaled, rounded, or another layer's output",

@@ -276,7 +276,7 @@ def _without_numbers(case: DiagnosisState) -> bool:
     bad = (node.name for node in case.a.layers if not np.isfinite(values[Edge(node.name)]).all())
     layer = next(bad, "")
     text = "a itself gives NaN or infinity from here on: no output is left to compare."
-    fix = "Pass inputs that a has numbers for, or mend a's weights."
+    fix = "Pass inputs for which a gives finite numbers, or correct a's weights."
     case.findings.append(Finding(layer, None, "", "nan", text, fix, float("inf")))
     return True
 

@@ -88,8 +88,8 @@ CELLS = {
     "of the old cell state": lstm(output=lambda o, c, old: o * np.tanh(old)),
     "output gate sees the cell state": lstm(peephole=True),
     "gives the cell its states in each other's place": lstm(exchanged=True),
-    "holds h and not c": lstm(hold=lambda keep, now, h, c: (now[0], c)),
-    "holds c and not h": lstm(hold=lambda keep, now, h, c: (h, now[1])),
+    "keeps h and not c": lstm(hold=lambda keep, now, h, c: (now[0], c)),
+    "keeps c and not h": lstm(hold=lambda keep, now, h, c: (h, now[1])),
     "sets h and c to zeros": lstm(hold=lambda keep, now, h, c: (keep * h, keep * c)),
     "sets c to zeros": lstm(hold=lambda keep, now, h, c: (now[0], keep * c)),
 }

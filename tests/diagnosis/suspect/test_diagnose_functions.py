@@ -49,7 +49,7 @@ def test_two_functions_part_at_a_place_and_by_so_much():
     (part,) = found.unexplained
     assert part.step == 2
     assert part.difference == pytest.approx(1e-9, rel=1e-3)
-    assert "part in 16 of 120 numbers of their output" in part.text
+    assert "differ in 16 of 120 numbers of their output" in part.text
     assert "first at [1, 2, 0]" in part.text
     assert "no causes were looked for" in part.text
     assert found.max_ulp > 1e5

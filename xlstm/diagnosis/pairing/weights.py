@@ -327,7 +327,7 @@ def _other(
             mine, other = split_bias_sides(part.kind, mine), split_bias_sides(part.kind, other)
         if mine is None or mine.shape != other.shape:
             text = f"Your {called} has numbers where a has no such tensor."
-            return Said(text, "Leave it out, or set it to zero.", called.replace("`", ""))
+            return Said(text, "Remove it, or set it to zero.", called.replace("`", ""))
         with np.errstate(all="ignore"):
             gap = np.abs(mine.astype(np.float64) - other)
         wrong = ~(gap == 0)

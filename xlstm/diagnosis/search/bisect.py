@@ -250,10 +250,10 @@ def _finding(
     text, fix = said.text, said.fix
     if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
         text = f"Your arrays are a's, but your code acts as if they were not: {text}"
-        fix = "Mend the code that reads them."
+        fix = "Correct the code that reads them."
         if _is_of_input(hypothesis, text):
             text += " The layer's input so changed would do the same."
-            fix = "Mend the code that reads them, or what the layer is given."
+            fix = "Correct the code that reads them, or the layer's input."
     text = text if proven or one.point.name else f"This would explain it: {text}"
     gap, ulp = one.gap, one.left.ulp
     return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
@@ -285,7 +285,7 @@ def _unknown(case: DiagnosisState, one: Explained, between: str) -> None:
         return
     where = f"at {layer}" if layer else "at the outputs"
     step = f", first at step {one.gap.step}" if one.gap.step is not None else ""
-    text = f"a and b part {where}{step}, by up to {one.gap.most:.3g}: none of the known causes "
+    text = f"a and b differ {where}{step}, by up to {one.gap.most:.3g}: none of the known causes "
     tried = f"({case.tried} tried{case.effort.stopped})"
     text = " ".join(filter(None, (f"{text}explains it {tried}.", case.about, between)))
     case.unexplained.append(Unexplained(layer, one.gap.step, one.gap.most, text))

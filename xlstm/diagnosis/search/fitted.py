@@ -113,7 +113,7 @@ def fitted_outputs(node: Node, layer: Layer, mine: Array, other: Array) -> Itera
             if by != 0 and (by, plus) != (1, 0):
                 text = f"The output of your {node.name} is a's {change}."
                 own = replace(layer, call=with_output(line(by, plus), layer.call))
-                say = fixed(Said(text, "Leave that out."))
+                say = fixed(Said(text, "Remove that."))
                 yield Hypothesis("scaled-output", {node.owner: own}, say, change, rare=True)
 
 

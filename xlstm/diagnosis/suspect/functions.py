@@ -89,11 +89,11 @@ class _Ran:
 def _truth(a: Suspect, arrays: Sequence[Array]) -> _Ran:
     found, said = attempt(a, arrays)
     if found is None:
-        do = "mend it, or pass inputs that it takes"
+        do = "correct it, or pass inputs that it accepts"
         raise UsageError("a", "a function that runs on these inputs", said, do)
     again = attempt(a, arrays)[0]
     if again is None or between(found, again):
-        do = "give it a fixed seed, and start states anew in every call"
+        do = "set a fixed seed, and reset states in every call"
         raise UsageError("a", "the same outputs from every run", "two that differ", do)
     return _Ran(found.outputs, said)
 
@@ -107,7 +107,7 @@ def _suspect(b: Suspect, arrays: Sequence[Array]) -> tuple[Finding, _Ran | None]
     found, said = attempt(b, arrays)
     if found is None:
         text = f"b fails on these inputs: {said}"
-        return Finding("", None, "", "failed", text, "Mend it first.", float("inf")), None
+        return Finding("", None, "", "failed", text, "Correct this first.", float("inf")), None
     wrong, steady = repeated(b, arrays, found, said)
     if wrong is not None or steady is None:
         return wrong or nothing, None
@@ -183,7 +183,7 @@ def _part(name: str, want: Array, y: Array, gap: Gap, bounds: Bounds) -> Unexpla
     wrong = np.argwhere(~(far <= limit))
     first = tuple(int(n) for n in (wrong[0] if len(wrong) else np.zeros(y.ndim)))
     text = (
-        f"a and b part in {len(wrong)} of {y.size} numbers of their {name}, by up to "
+        f"a and b differ in {len(wrong)} of {y.size} numbers of their {name}, by up to "
         f"{gap.most:.3g}; first at {list(first)}, where a gives {float(want[first]):.12g} and b "
         f"{float(y[first]):.12g} (allowed {float(np.max(allowed)):.2g}). {NO_CAUSES}"
     )

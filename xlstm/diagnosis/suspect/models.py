@@ -156,7 +156,7 @@ def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
             continue
         array = _as_array(item)
         if array.dtype.kind not in "fiubV":
-            raise UsageError(f"b, {path}", "an array of numbers", f"{array.dtype}", "leave it out")
+            raise UsageError(f"b, {path}", "an array of numbers", f"{array.dtype}", "remove it")
         found[path] = array.astype(np.float32) if array.dtype.kind == "V" else array
     return found
 

@@ -61,7 +61,7 @@ def consistent(hypothesis: Hypothesis, said: Said, facts: Facts) -> Said:
     if hypothesis.cause != "batch-first" or gave is None or not gave.options["batch_first"]:
         return said
     text = "Your layer is given time on axis 0, the batch's place, though its batch_first is True."
-    return said._replace(text=text, fix="Leave out what transposes its input, and its output.")
+    return said._replace(text=text, fix="Remove the transposes of its input and of its output.")
 
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

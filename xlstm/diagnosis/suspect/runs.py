@@ -66,7 +66,7 @@ def ran(case: DiagnosisState) -> RunRecord | None:
             return found
         first = first or said
     case.inputs = given
-    fails(case, f"b fails on a's inputs: {first}", "Mend it first.")
+    fails(case, f"b fails on a's inputs: {first}", "Correct this first.")
     return None
 
 
@@ -190,7 +190,7 @@ def repeated(
         return None, first
     except FAILURES as error:
         text = f"b runs once, and fails when it is called again: {_said(error)}"
-        return Finding("", None, "", "failed", text, "Mend it first.", float("inf")), None
+        return Finding("", None, "", "failed", text, "Correct this first.", float("inf")), None
 
 
 def _quiet(
@@ -201,7 +201,7 @@ def _quiet(
     if between(found, other):
         text = "Two runs of b on the same inputs differ: it draws random numbers, or it keeps"
         text += " something from one call for the next."
-        fix = "Call .eval(); in PyTorch F.dropout needs training=self.training. Start states anew "
+        fix = "Call .eval(); in PyTorch F.dropout needs training=self.training. Reset states "
         fix += "in every call."
         return Finding("", None, "", "not-repeatable", text, fix, gap), None
     text = "Dropout is on: two runs of b on the same inputs differ."

@@ -402,7 +402,7 @@ def extra(site: SuspectLayer) -> Iterator[AlteredLayer]:
         text += _between(site)
         yield site.altered(
             f"{text[:1].upper()}{text[1:]}; a has no such step.",
-            "Leave it out.",
+            "Remove it.",
             f"extra {name}",
             rare=name not in LIKELY,
             call=_then(name),

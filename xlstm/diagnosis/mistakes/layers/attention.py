@@ -107,9 +107,9 @@ def scales(site: SuspectLayer) -> Iterator[AlteredLayer]:
             yield called(site, plain, text, "Multiply them by `scale`.")
         else:
             text = "Your scores are divided by the square root of the features; a's are not."
-            yield called(site, _scaled(spec.features**-0.5), text, "Leave the scale out.")
+            yield called(site, _scaled(spec.features**-0.5), text, "Remove the scale.")
             text = "Your scores are divided by the features; a's are not."
-            yield called(site, _scaled(1 / spec.features), text, "Leave the scale out.")
+            yield called(site, _scaled(1 / spec.features), text, "Remove the scale.")
     elif isinstance(spec, L.MultiHeadAttention):
         fix = "Divide them by the square root of a head's key features."
         text = "Your scores are not divided by the square root of a head's key features."
@@ -484,7 +484,7 @@ def scaled_scores(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for number, words in ((math.sqrt(width), "divided by"), (width**-0.5, "multiplied with")):
             text = f"Your scores are {words} the square root of {width} features before the "
             text += "softmax; a's are not scaled."
-            yield called(site, with_input(times(1 / number)), text, "Leave the scale out.")
+            yield called(site, with_input(times(1 / number)), text, "Remove the scale.")
 
 
 WEIGHTED = (

@@ -97,7 +97,7 @@ def offsets(site: SuspectLayer) -> Iterator[AlteredLayer]:
         zeroed[row] = 0
         text = f"Row {row} of your embedding is zeros (padding_idx)."
         layer = with_tensors(site.layer, {"table": zeroed})
-        fix = "Leave padding_idx out: a's row is not zeros."
+        fix = "Remove padding_idx: a's row is not zeros."
         yield AlteredLayer(layer, site.said(text, fix), f"padding {row}", ("table",))
     if rows > 1:
         for by in (1, -1):
@@ -144,7 +144,7 @@ def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A vector that is not repeated."""
     if isinstance(site.spec, L.RepeatVector) and site.spec.times > 1:
         for call, which in ((_repeated_once, "first"), (_repeated_last, "last")):
-            text = f"Your vector is given at the {which} step alone, and zeros at the others; a "
+            text = f"Your vector is passed at the {which} step alone, and zeros at the others; a "
             yield _as_called(site, call, f"{text}repeats it.", "Repeat it at every step.")
 
 
@@ -166,7 +166,7 @@ def temperatures(site: SuspectLayer) -> Iterator[AlteredLayer]:
         text = f"The logits of your softmax are scaled, divided by {number:g} (a temperature)."
         yield site.altered(
             text,
-            "Leave the factor out.",
+            "Remove the factor.",
             f"temperature {number}",
             rare=True,
             formulas={**site.layer.formulas, "output": cooled},
@@ -335,7 +335,7 @@ def scaled_rows(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(site.spec, L.Embedding):
         for factor, words in _factors(site.node.shape[-1] or 1):
             text = f"The output of your {site.node.name} is scaled: it is a's times {words}."
-            yield called(site, with_output(times(factor)), text, "Leave the factor out.")
+            yield called(site, with_output(times(factor)), text, "Remove the factor.")
 
 
 def _shortened(limit: float, every: bool) -> Call:
@@ -357,10 +357,10 @@ def shortened(site: SuspectLayer) -> Iterator[AlteredLayer]:
         return
     for limit in LENGTHS:
         text = f"The rows of your embedding are scaled down to length {limit:g} where they are "
-        fix = "Leave max_norm out: it also alters the weights, in every run."
+        fix = "Remove max_norm: it also changes the weights, in every run."
         yield called(site, _shortened(limit, False), f"{text}longer (max_norm={limit:g}).", fix)
     text = "The rows of your embedding are scaled to length 1 (normalised)."
-    yield called(site, _shortened(1.0, True), text, "Leave the norm out.")
+    yield called(site, _shortened(1.0, True), text, "Remove the norm.")
 
 
 SCALED_ROWS = (Mistake("embedding-rows", scaled_rows),)
@@ -388,7 +388,7 @@ def dropout_scaled(site: SuspectLayer) -> Iterator[AlteredLayer]:
             text += f"a dropout of rate {rate:g}; a's is not."
             yield site.altered(
                 text,
-                "Leave it out: outside training dropout does nothing.",
+                "Remove the factor: outside training dropout does nothing.",
                 f"dropout {words} {rate:g}",
                 rare=True,
                 call=with_input(times(factor)),

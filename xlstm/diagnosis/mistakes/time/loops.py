@@ -240,22 +240,22 @@ CELLS: tuple[tuple[Build, str, str], ...] = (
      "Update c first, then compute h of it."),
     (_lstm(seen="o"),
      "Your output gate sees the cell state (a peephole); a's gates see none.",
-     "Leave the cell state out of it."),
+     "Compute the gate without the cell state."),
     (_lstm(seen="o old"),
      "Your output gate sees the old cell state (a peephole); a's gates see none.",
-     "Leave the cell state out of it."),
+     "Compute the gate without the cell state."),
     (_lstm(seen="i"),
      "Your input gate sees the cell state (a peephole); a's gates see none.",
-     "Leave the cell state out of it."),
+     "Compute the gate without the cell state."),
     (_lstm(seen="f"),
      "Your forget gate sees the cell state (a peephole); a's gates see none.",
-     "Leave the cell state out of it."),
+     "Compute the gate without the cell state."),
     (_lstm(seen="if"),
      "Your input and forget gates see the cell state (peepholes); a's gates see none.",
-     "Leave the cell state out of them."),
+     "Compute the gates without the cell state."),
     (_lstm(seen="ifo"),
      "Your gates see the cell state (peepholes); a's gates see none.",
-     "Leave the cell state out of them."),
+     "Compute the gates without the cell state."),
     *((_lstm(_clipped(limit)), f"Your cell state is clipped to -{limit:g} ... {limit:g}; a's is "
        "not.", "Do not clip it.") for limit in (0.5, 1, 2, 3, 5, 10)),
 )  # fmt: skip
@@ -462,21 +462,21 @@ def _holding(which: tuple[int, ...], zero: bool, shown: bool) -> Call:
 
 
 HELD: tuple[tuple[tuple[int, ...], bool, str, str], ...] = (
-    ((1,), False, "Your mask holds h and not c: the cell state runs on over masked steps.",
+    ((1,), False, "Your mask keeps h and not c: the cell state runs on over masked steps.",
      "Hold c at masked steps as well."),
-    ((0,), False, "Your mask holds c and not h: h runs on over masked steps.",
+    ((0,), False, "Your mask keeps c and not h: h runs on over masked steps.",
      "Hold h at masked steps as well."),
-    ((0, 1), True, "Your mask sets h and c to zeros at masked steps; a's holds them.",
+    ((0, 1), True, "Your mask sets h and c to zeros at masked steps; a's keeps them.",
      "Keep the states of the step before."),
-    ((0,), True, "Your mask sets h to zeros at masked steps; a's holds it.",
+    ((0,), True, "Your mask sets h to zeros at masked steps; a's keeps it.",
      "Keep h of the step before."),
-    ((1,), True, "Your mask sets c to zeros at masked steps; a's holds it.",
+    ((1,), True, "Your mask sets c to zeros at masked steps; a's keeps it.",
      "Keep c of the step before."),
 )  # fmt: skip
 """States that are not held, whether they are zeros, what is wrong, what to do."""
 
 ONE_HELD: tuple[tuple[tuple[int, ...], bool, str, str], ...] = (
-    ((0,), True, "Your mask sets the state to zeros at masked steps; a's holds it.",
+    ((0,), True, "Your mask sets the state to zeros at masked steps; a's keeps it.",
      "Keep the state of the step before."),
 )  # fmt: skip
 """The same for layers of one state."""

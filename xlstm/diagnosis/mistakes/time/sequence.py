@@ -130,7 +130,7 @@ def batch_first(site: SuspectLayer) -> Iterator[AlteredLayer]:
 def initial_states(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Zeros where a state is given; h and c in each other's place."""
     if site.node.states and site.layer.started:
-        text = "Your layer starts from zeros, not from the state that it is given."
+        text = "Your layer starts from zeros, not from the state that it receives."
         yield site.altered(text, "Pass the initial state.", "initial-state", started=False)
         if len(site.node.states) > 1:
             text = "Your initial states are in the other order (h is taken for c)."
@@ -209,7 +209,7 @@ def _windows(site: SuspectLayer, spec: L.Pool) -> Iterator[AlteredLayer]:
             around = ((0, 0), ends, (0, 0))
             call = with_input(partial(np.pad, pad_width=around, constant_values=fill))
             text = f"Your pooling pads its input by {what} at {where}: the windows are shifted."
-            fix = "Leave the padding out: the first window begins at the first step."
+            fix = "Remove the padding: the first window begins at the first step."
             yield called(site, call, text, fix, rare=True)
 
 
@@ -265,7 +265,7 @@ States = list[Array]
 
 
 def _from(change: Callable[[States], States]) -> Call:
-    """A layer that starts from other states than those that it is given."""
+    """A layer that starts from other states than those that it receives."""
 
     def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         return forward(spec, inputs, replace(context, states=change(list(context.states))))
@@ -288,11 +288,11 @@ def handed(site: SuspectLayer) -> Iterator[AlteredLayer]:
         pairs = (("h", "c", 0), ("c", "h", 1))
         for some, other, number in pairs:
             text = (
-                f"Your layer starts from the {some} that it is given, and from a {other} of zeros."
+                f"Your layer starts from the {some} that it receives, and from a {other} of zeros."
             )
             yield called(site, _from(_zeroed(number)), text, f"Pass {other} as well.")
         for some, other, number in pairs:
-            text = f"Your layer starts from the {some} that it is given, for {other} too."
+            text = f"Your layer starts from the {some} that it receives, for {other} too."
             yield called(site, _from(_ordered(number, number)), text, "Pass h, then c.")
     elif isinstance(site.spec, L.Bidirectional) and count:
         yield from _of_halves(site, count)
@@ -311,10 +311,10 @@ def made_up(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not site.node.states or not site.layer.started:
         return
     for value in (1.0, 0.5, 0.1, -1.0):
-        text = f"Your layer starts from a constant, {value:g}, for the states that it is given."
+        text = f"Your layer starts from a constant, {value:g}, for the states that it receives."
         yield called(site, _from(_filled(value)), text, "Pass the states.", rare=True)
     text = "Your layer starts from the states of other samples: their order is reversed."
-    yield called(site, _from(_samples_turned), text, "Leave the samples in order.", rare=True)
+    yield called(site, _from(_samples_turned), text, "Keep the order of the samples.", rare=True)
 
 
 def _of_halves(site: SuspectLayer, count: int) -> Iterator[AlteredLayer]:
@@ -338,7 +338,7 @@ def _of_halves(site: SuspectLayer, count: int) -> Iterator[AlteredLayer]:
             site, _from(_ordered(0, 2, 1, 3)), text, "Pass h and c of one half, then the other."
         )
         for name, kept in (("h", (0, 2)), ("c", (1, 3))):
-            text = f"Your halves start from the {name} that they are given, and else from zeros."
+            text = f"Your halves start from the {name} that they receive, and else from zeros."
             yield called(site, _from(_zeroed(*kept)), text, "Pass h and c of each half.")
 
 

@@ -247,7 +247,7 @@ BIAS = (
 
 
 def _negated(_part: Part, _tensor: str, _hub: Array) -> Iterator[Change]:
-    yield Change(np.negative, "the numbers are negated, a's times -1", "Leave out the minus.")
+    yield Change(np.negative, "the numbers are negated, a's times -1", "Remove the minus.")
 
 
 def _lost(part: Part, tensor: str, _hub: Array) -> Iterator[Change]:
@@ -261,21 +261,21 @@ def _lost(part: Part, tensor: str, _hub: Array) -> Iterator[Change]:
 
 def _scaled(_part: Part, _tensor: str, _hub: Array) -> Iterator[Change]:
     for factor, text in ((2.0, "twice a's numbers"), (0.5, "half of a's numbers")):
-        yield Change(partial(np.multiply, factor), text, "Leave out the factor.")
+        yield Change(partial(np.multiply, factor), text, "Remove the factor.")
 
 
 def _reordered(part: Part, tensor: str, _hub: Array) -> Iterator[Change]:
     axes = part.kind.tensors[tensor]
     for axis, letter in _named(part, tensor):
         order = f"the order of the {AXES[letter]}s is reversed"
-        yield Change(partial(np.flip, axis=axis), order, "Leave them in a's order.")
+        yield Change(partial(np.flip, axis=axis), order, "Keep a's order.")
         for shift in (1, -1):
             text = f"the {AXES[letter]}s are shifted by one place"
-            yield Change(partial(np.roll, shift=shift, axis=axis), text, "Leave them in place.")
+            yield Change(partial(np.roll, shift=shift, axis=axis), text, "Do not shift them.")
     if "g" in axes and "h" in axes:
         both = (axes.index("g"), axes.index("h"))
         text = "the order of all gates and units is reversed"
-        yield Change(partial(np.flip, axis=both), text, "Leave them in a's order.")
+        yield Change(partial(np.flip, axis=both), text, "Keep a's order.")
 
 
 def _decimals(_part: Part, _tensor: str, _hub: Array) -> Iterator[Change]:

@@ -273,7 +273,7 @@ def test_a_notebook_shows_the_picture():
 def test_a_layer_that_no_framework_has_can_not_be_drawn():
     found = explain("LSTM", features=3, units=5, peepholes=True)
     assert not found.tensors
-    refused(UnsupportedError, found.to_svg, "Keras", "leave the picture out")
+    refused(UnsupportedError, found.to_svg, "Keras", "without a picture")
     assert "<img" not in found._repr_html_()
 
 

@@ -331,7 +331,7 @@ BAD = {
     "misspelt": ({"biderectional": True}, "did you mean bidirectional?"),
     "unknown": ({"colour": 1}, "colour", "use one of these"),
     "projection-large": ({"projection": 5}, "5 units", "4 or less"),
-    "projection-one": ({"projection": 1, "units": 1}, "leave the projection out"),
+    "projection-one": ({"projection": 1, "units": 1}, "remove the projection"),
     "projection-negative": ({"projection": -1}, "projection", "-1"),
     "projection-text": ({"projection": "2"}, "projection", "'2'"),
     "projection-gru": ({"layer": "GRU", "projection": 2}, "LSTM has it"),

@@ -483,7 +483,7 @@ def test_an_origin_is_of_ported_folders_of_files(verify, tmp_path):
     port = xlstm.save(live, tmp_path / "port", "torch")
     status, out, err = verify(port, "--origin", str(xlstm.demo.path()))
     assert (status, out) == (2, "")
-    assert "leave out --origin" in err
+    assert "remove --origin" in err
 
 
 def test_a_source_of_another_file_with_the_same_hash_is_not_quoted(folder, verify):

@@ -92,7 +92,7 @@ def _run_file(path: str) -> None:
         raise
     except (Exception, SystemExit) as error:
         got = f"{type(error).__name__}: {error}"
-        raise UsageError(f"--custom {path}", "a Python file that runs", got, "mend it") from error
+        raise UsageError(f"--custom {path}", "a Python file that runs", got, "fix it") from error
 
 
 def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
@@ -155,7 +155,7 @@ def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any
         return verify_folder(path, names, args.inputs, **own, **options)
     for option, value in (("--trust", args.trust), ("--origin", args.origin)):
         if value:
-            raise UsageError(option, "a ported folder", path.name, "leave it out")
+            raise UsageError(option, "a ported folder", path.name, f"remove {option}")
     return reconcile(_source(args), names, args.inputs, **options)
 
 
@@ -218,7 +218,7 @@ def _suspect(args: argparse.Namespace) -> Any:
 
     path = Path(args.suspect)
     if args.trust and not has_port(path):
-        raise UsageError("--trust", "a ported folder", path.name, "leave it out")
+        raise UsageError("--trust", "a ported folder", path.name, "remove --trust")
     return own_object(path) if args.trust else args.suspect
 
 
@@ -281,9 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add = commands.add_parser
 
-    found = add("inspect", help="what a model file holds")
+    found = add("inspect", help="content of a model file")
     _add_file(found)
-    found.add_argument("--to", default="", metavar="FRAMEWORK", help="what it makes of each layer")
+    found.add_argument("--to", default="", metavar="FRAMEWORK", help="say how it ports each layer")
     found.set_defaults(run=_inspect)
 
     found = add("count", help="parameters in every framework, differences explained")
@@ -302,14 +302,14 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--frameworks", type=_frameworks, help="comma-separated; all installed")
     _add_verify(found)
 
-    found = add("diagnose", help="where a second model parts from the first one, and why")
+    found = add("diagnose", help="where a second model differs from the first one, and why")
     _add_file(found)
     found.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
     found.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
     _add_memory(found)
     longer = "how long to look for causes: 1 some seconds, 10 ten times as much, 0 not at all"
     found.add_argument("--effort", type=float, default=1.0, metavar="X", help=longer)
-    own = "of a ported folder B: run its model.py, whatever it holds"
+    own = "of a ported folder B: run its model.py, whatever it contains"
     found.add_argument("--trust", action="store_true", help=own)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_diagnose)
@@ -335,29 +335,29 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--architecture", metavar="FILE", help="for weights alone: JSON, YAML or a whole model"
     )
-    parser.add_argument("--keras-version", metavar="V", help="for weights alone: who wrote them")
+    parser.add_argument("--keras-version", metavar="V", help="for weights alone: their Keras")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
-    own = "a Python file of yours, which is run first: it calls xlstm.register_layer"
+    own = "your Python file that calls xlstm.register_layer; it runs first"
     parser.add_argument("--custom", metavar="FILE.py", action="append", help=own)
-    parser.add_argument("--until", metavar="LAYER", help="only the part up to a layer, its output")
+    parser.add_argument("--until", metavar="LAYER", help="read only the part up to this layer")
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
-    hidden = "what recurrent layers give at every step, and their last states, as well"
+    hidden = "also outputs of recurrent layers at every step, and their last states"
     parser.add_argument("--states", action="store_true", help=hidden)
-    slopes = "gradients of every weight and of the inputs as well"
+    slopes = "also gradients of every weight and of the inputs"
     parser.add_argument("--gradients", action="store_true", help=slopes)
-    sgd = "what one step of plain SGD moves every weight by as well"
+    sgd = "also the change of every weight in one step of plain SGD"
     parser.add_argument("--step", action="store_true", help=sgd)
     more = "inputs of more lengths, batch sizes, masks, scales and seeds"
     parser.add_argument("--thorough", action="store_true", help=more)
-    half = "in bfloat16 and float16 as well, with bounds of their own"
+    half = "also in bfloat16 and float16, with bounds of their own"
     parser.add_argument("--half", action="store_true", help=half)
     _add_memory(parser)
     own = "of a ported folder: run the recorded model.py, though xlstm would write another"
     parser.add_argument("--trust", action="store_true", help=own)
-    first = "of a ported folder: the file that was ported, wherever it lies now"
+    first = "of a ported folder: the source file, if it has moved"
     parser.add_argument("--origin", metavar="FILE", help=first)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=_verify)
@@ -377,8 +377,8 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("layer", metavar="LAYER", help=layers)
     parser.add_argument("--features", type=_number, required=True, help="size of the input, m")
     parser.add_argument("--units", type=_number, required=True, help="size of the output, n")
-    parser.add_argument("--timesteps", type=_number, help="length of a sequence: it does not enter")
-    parser.add_argument("--batch", type=_number, help="size of a batch: it does not enter")
+    parser.add_argument("--timesteps", type=_number, help="sequence length; does not change counts")
+    parser.add_argument("--batch", type=_number, help="batch size; does not change counts")
     parser.add_argument("--bidirectional", action="store_true", help="in both directions")
     parser.add_argument("--layers", type=_number, default=1, help="how many of them are stacked")
     parser.add_argument("--projection", type=_number, help="size an LSTM's h shrinks to")
@@ -395,7 +395,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 def _add_port(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     parser.add_argument("--to", required=True, metavar="FRAMEWORK", help="torch, nnx, linen, keras")
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="made anew")
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="new folder")
     parser.add_argument("--no-verify", action="store_true", help="write without running the port")
     _add_memory(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier port")

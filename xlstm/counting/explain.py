@@ -169,7 +169,7 @@ def _check_options(layer: str, given: list[str]) -> None:
         want = f"options of {layer} ({', '.join([*own, 'timesteps', 'batch'])})"
         has = HAVE[wrong[0]]
         which = " and ".join([", ".join(has[:-1]), has[-1]] if has[1:] else has)
-        do = f"leave it out; {which} {'have' if has[1:] else 'has'} it"
+        do = f"remove {wrong[0]}; {which} {'have' if has[1:] else 'has'} it"
         raise UsageError("explain", want, wrong[0], do)
 
 
@@ -189,7 +189,7 @@ def _check_sizes(
     if layers > DEEPEST:
         raise UsageError("explain.layers", f"at most {DEEPEST}", f"{layers}", "stack fewer")
     if projection and projection >= units:
-        do = f"give {units - 1} or less" if units > 1 else "leave the projection out"
+        do = f"give {units - 1} or less" if units > 1 else "remove the projection"
         raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
 
 

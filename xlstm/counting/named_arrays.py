@@ -88,7 +88,7 @@ def count_weights(path: Path, frameworks: Iterable[str]) -> Ledger:
         }
         own = registry.adapter(description.framework)
         why = (
-            f"{description.container}: layers are told from names and shapes; "
+            f"{description.container}: layers are recognised from names and shapes; "
             "with architecture= (--architecture) each is counted in every framework"
         )
         ledger = count_leaves(Leaves(found), frameworks, own, [why])

@@ -184,7 +184,7 @@ def svg(found: ExplanationData) -> str:
     """
     if not found.tensors:
         names = ", ".join(column.title for column in found.columns)
-        want, do = f"a layer that one of {names} has", "leave the picture out"
+        want, do = f"a layer that one of {names} has", "ask for the count without a picture"
         raise UnsupportedError(f"picture of {found.kind}", want, "one that none has", do)
     scale = min(LARGEST, LONGEST / max(size for row in found.tensors for size in row.shape))
     panels: dict[str, list[PictureCell]] = {}

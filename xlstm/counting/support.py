@@ -19,7 +19,7 @@ from xlstm.ir.graph import Builder, Edge, Model, Node
 from xlstm.ir.layers.custom import unwrap_time_distributed
 
 NATIVE, OWN, REFUSED = "native", "own cell", "refused"
-REGISTERED = "the code that xlstm.register_layer was told"
+REGISTERED = "the code that you registered"
 
 
 @dataclass(frozen=True)

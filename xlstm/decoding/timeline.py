@@ -158,6 +158,6 @@ class Timeline:
 
 def _refused(node: Node, got: str) -> UnsupportedError:
     where = f"split, layer {node.name} ({node.spec.title})"
-    want = "a decoder whose layers compute each step by itself, or keep a state going forwards"
+    want = "a decoder whose layers compute each step alone, or keep a state going forwards"
     do = "end the model before it, or keep it outside the decoder"
     return UnsupportedError(where, want, got, do)

@@ -193,7 +193,7 @@ def _origin(
     """
     if asked is not None:
         if not model.source.sha256:
-            want, do = "a port of a file, which its SHA-256 tells", "leave out --origin"
+            want, do = "a port of a file, which records its SHA-256", "remove --origin"
             raise UsageError(folder, want, "a port of something else", do)
         return _compared(folder, model, adapter, asked, str(asked), named=True)
     if not kept.origin or not model.source.sha256:

@@ -69,7 +69,7 @@ def expose_hidden_states(model: Model) -> Revealed | None:
         else:
             work.add(node, node.spec)
         if isinstance(node.spec, L.TimeDistributed) and hasattr(node.spec.layer, "state_shapes"):
-            left.append(f"states of {node.name}: not shown, it starts anew at every step around it")
+            left.append(f"states of {node.name}: not shown, it restarts at every step around it")
     if not work.shown:
         return None
     names, edges = zip(*work.shown, strict=True)

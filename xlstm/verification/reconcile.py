@@ -166,9 +166,9 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
     for adapter in found.values():
         if not adapter.tables:
             where, got = f"framework {adapter.name}", "the reference itself"
-            raise UsageError(where, "a framework to compare", got, "leave it out")
+            raise UsageError(where, "a framework to compare", got, "remove it from the list")
     if not found:
-        raise UsageError("frameworks", "at least one name", "none", "name some, or leave it out")
+        raise UsageError("frameworks", "at least one name", "none", "name some, or drop it")
     if not any(adapter.installed for adapter in found.values()):
         next(iter(found.values())).check_installed()
     return found

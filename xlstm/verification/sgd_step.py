@@ -191,7 +191,7 @@ def _frozen(node: Node, adapter: Adapter) -> str:
         return f"{node.name}: not trainable, and does not move"
     return (
         f"{node.name}: not trainable in the source; {adapter.title} has no mark for that and moves "
-        "it; leave it out of the optimizer"
+        "it; do not pass it to the optimizer"
     )
 
 
@@ -206,7 +206,7 @@ def _biases(
             mine, theirs = (held[place.before + tensor] for held in (there, source))
             yield from _sides(place, slots, mine, theirs, _gates_apart(kind, kind.tensors[tensor]))
         elif slots:
-            why = "a bias that the layer does not have, moves; leave it out of the optimizer"
+            why = "a bias that the layer does not have, moves; do not pass it to the optimizer"
             yield f"{_names(place, slots)}, {why}"
 
 

@@ -97,7 +97,7 @@ def _named(model: Model, inputs: Any) -> Named:
             want, got = "files that all name their arrays, or none", "one of each kind"
             raise UsageError("inputs", want, got, "save all of them by name")
         if twice := sorted(every.keys() & held.keys()):
-            do = f"leave one out of file {number + 1}"
+            do = f"remove one from file {number + 1}"
             raise UsageError("inputs", "each input once", f"{', '.join(twice)} twice", do)
         every |= held
     return _by_name(model, every)

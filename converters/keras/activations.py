@@ -53,7 +53,7 @@ FROM_KERAS: dict[int, dict[str, str]] = {
 
 REFUSED: dict[str, str] = {
     "glu": "it halves the last axis of its input",
-    "threshold": "it has parameters that no config holds",
+    "threshold": "it has parameters that no config has",
     "sparsemax": "Keras up to 3.15 computes something else under that name, whose results do not "
     "sum to 1; later ones do not, and a file does not say which one it was trained with",
 }

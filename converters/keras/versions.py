@@ -136,7 +136,7 @@ class Era:
         """
         if self.numbers == numbers[: len(self.numbers)] and len(self.numbers) < len(numbers):
             want = f"whether Keras {'.'.join(map(str, numbers))} or a version before it wrote it"
-            do = 'say keras_version="3.12", say, with all the numbers that you know'
+            do = 'pass keras_version="3.12", for example, with all the numbers that you know'
             raise UsageError("keras_version", want, f"Keras {self.version}", do)
         return self.numbers >= numbers
 
@@ -328,7 +328,7 @@ def version_of(description: Description, known: Container[str], where: str) -> s
         return str(*majors)
     words = " or ".join(map(str, sorted(majors))) or "several versions"
     got = f"{version or 'none in the file'}, and options as Keras {words} writes them"
-    do = 'say keras_version="2.1", say, when loading it'
+    do = 'pass keras_version="2.1", for example, when you load it'
     raise UsageError(where, "the version of Keras that wrote the architecture", got, do)
 
 
@@ -358,7 +358,7 @@ def era_of(version: str, where: str) -> Era:
         UnsupportedError: an unknown version of Keras.
     """
     if not version:
-        do = 'say keras_version="2.1", say, when loading it'
+        do = 'pass keras_version="2.1", for example, when you load it'
         raise UsageError(where, "the version of Keras that wrote it", "none in the file", do)
     if version.split(".")[0] not in ("1", "2", "3"):
         want, got = "a model written by Keras 1, 2 or 3", f"Keras {version}"

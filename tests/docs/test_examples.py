@@ -30,7 +30,7 @@ FIGURES = {
     "every_step": ["LSTM 480, TimeDistributed(Dense(1)) 11, together 491", "= 120:", "480 "],
     "by_hand": ["W (3, 20) U (5, 20) b (20,) Wout (5, 1) bout (1,)"],
     "custom_layer": [
-        "got examples>AttentionWithContext (attention); tell them by xlstm.register_layer",
+        "got examples>AttentionWithContext (attention); register them with xlstm.register_layer",
         "attention: attention.W (8, 8) attention.b (8,) attention.u (8,)",
         "parameters: keras 409 torch 441 nnx 409 linen 409",
         "self.attention = AttentionWithContext(features=8)",

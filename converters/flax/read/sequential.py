@@ -149,7 +149,7 @@ def _last_axis_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
 def _group_norm(norm: Any, sizes: Sizes, where: str) -> L.LayerSpec:
     if norm.reduction_axes is not None:
         got = f"reduction_axes={norm.reduction_axes}"
-        raise UnsupportedError(where, "statistics over all axes but the batch", got, "leave it out")
+        raise UnsupportedError(where, "statistics over all axes but the batch", got, "remove it")
     features = sizes()["o"]
     groups = norm.num_groups or features // norm.group_size
     options = {"scale": norm.use_scale, "center": norm.use_bias, "groups": int(groups)}
@@ -196,7 +196,7 @@ def _table(name: str, member: Member, tables: Mapping[str, Table], where: str) -
         if getattr(member.module, "transpose_kernel", True) is False:
             name = UNTOLD.format(name)
         if name not in tables:
-            raise UnsupportedError(where, "a window over 1 to 3 axes", f"{axes}", "take it out")
+            raise UnsupportedError(where, "a window over 1 to 3 axes", f"{axes}", "remove it")
     return tables.get("LayerNorm" if name in ("GroupNorm", "RMSNorm") else name)
 
 
@@ -262,7 +262,7 @@ class ChainReader:
         if name in AROUND and type(module) is getattr(self.space, name):
             return _around(name, member, self.tables, where)
         known = ", ".join([*(own.__name__ for own in self.own), *AROUND])
-        raise UnsupportedError(where, f"{known}, or functions", name, "take it out")
+        raise UnsupportedError(where, f"{known}, or functions", name, "remove it")
 
     def read(self, members: Iterable[Member]) -> Model:
         """Reads a Sequential as a Model.
@@ -283,7 +283,7 @@ class ChainReader:
         if wrong:
             want = "; ".join(dict.fromkeys(error.expected for error in wrong))
             got = "; ".join(f"{error.where}: {error.got}" for error in wrong)
-            raise UnsupportedError(f"{self.framework} Sequential", want, got, "mend these members")
+            raise UnsupportedError(f"{self.framework} Sequential", want, got, "change these")
         return self._model(found)
 
     def _model(self, found: list[tuple[Member, FlaxCell]]) -> Model:

@@ -261,7 +261,7 @@ def by_hand(model: Any, read: Callable[[Any], Model]) -> UnsupportedError:
         example = f'xlstm.port(model.get_layer("{known[0][0]}"), to)'
         names = ", ".join(name for _, name in known)
         do = f"port its layers one by one, such as {example}; {do}; known: {names}"
-    got = f"a class of your own, whose {own_code(model) or 'call'}() is code that no config holds"
+    got = f"a class of your own, whose {own_code(model) or 'call'}() is code that no config has"
     if others:
         got += f" (and layers that are not known: {', '.join(others)})"
     where = f"keras {type(model).__name__}"

@@ -80,7 +80,7 @@ def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where:
         raise WeightsError(where, want, f"{len(stored)}: {got}" if stored else got, do)
     pairs = zip(own.names, stored, strict=True)
     listed = ", ".join(f"{name} is {array.name} {array.shape}" for name, array in pairs)
-    told = f"{where}: as xlstm.register_layer was told of {own.layer}"
+    told = f"{where}: as registered for {own.layer}"
     reader.note(f"{told}: {listed}" if listed else told)
     try:
         done = replace(own, shapes=tuple(array.shape for array in stored))
@@ -94,4 +94,4 @@ def check_told(spec: LayerSpec, masks: Sequence[object], where: str) -> None:
     own = unwrap_time_distributed(spec)
     if isinstance(own, Custom) and not own.sees_mask and any(mask is not None for mask in masks):
         want = f'mask="uses" or "uses and passes" of {own.layer}, which is called with a mask'
-        raise UnsupportedError(where, want, f'"{own.mask}"', "register it so")
+        raise UnsupportedError(where, want, f'"{own.mask}"', "register it with that mask=")

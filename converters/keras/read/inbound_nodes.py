@@ -18,7 +18,7 @@ from .layers.config import LAMBDAS, class_of
 from .layers.options import RULES
 from .ops.node_defs import NodeDef, decode_node, is_node, node_arguments
 
-ANEW = "save the model anew"
+ANEW = "save the model again"
 
 MASK = -1
 """Number of the output that stands for a Masking layer's mask; no config has such a number."""
@@ -136,7 +136,7 @@ def _registered_call(name: str, layer: Config, node: Any, where: str) -> LayerCa
     named = dict(mapping(kwargs))
     mask = list(tensors_in(named.pop("mask", None), f"{where}, mask"))
     if named.pop("training", None):
-        do = "call the layer without training=True and save the model anew"
+        do = "call the layer without training=True and save the model again"
         raise UnsupportedError(where, "a layer as it is when used", "training=True", do)
     given = [*args, *(value for value in named.values() if value is not False)]
     inputs = tuple(t for value in given for t in tensors_in(value, f"{where}, inputs"))
@@ -318,10 +318,10 @@ def _check_arguments(layer: Config, arguments: Mapping[str, Any], where: str) ->
     noise = [key for key in NOISE if isinstance(options, Mapping) and options.get(key)]
     if arguments.get("training") and noise:
         got = f"training=True with {noise[0]}={options[noise[0]]}"
-        do = "call the layer without training=True and save the model anew"
+        do = "call the layer without training=True and save the model again"
         raise UnsupportedError(where, "a layer without noise when it is used", got, do)
     if arguments.get("training") and class_of(layer) == "BatchNormalization":
-        do = "call the layer without training=True and save the model anew"
+        do = "call the layer without training=True and save the model again"
         raise UnsupportedError(where, "statistics kept from training", "training=True", do)
     return {key: arguments[key] for key in known if key in arguments and key not in data}
 

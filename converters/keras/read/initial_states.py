@@ -80,7 +80,7 @@ def shared_out(states: list[Edge], specs: Sequence[L.LayerSpec], where: str) -> 
     ]
     if states and len(states) != sum(counts):
         want = f"{sum(counts)} initial states, or none"
-        raise FileError(where, want, f"{len(states)}", "save the model anew")
+        raise FileError(where, want, f"{len(states)}", "save the model again")
     left = iter(states)
     return [[next(left) for _ in range(count if states else 0)] for count in counts]
 

@@ -165,7 +165,7 @@ def taken_apart(call: LayerCall, description: Description, where: str) -> list[L
         return []
     own, kind, options = f"{where}, layer {call.name}", layer["class_name"], layer.get("config")
     if not isinstance(options, Mapping) or len(call.inputs) != 1:
-        raise FileError(own, "a layer with options and one input", f"{kind}", "save it anew")
+        raise FileError(own, "a layer with options and one input", f"{kind}", "save it again")
     unknown = sorted(set(options) - HARMLESS - COMPOSITES[kind].reads)
     if unknown:
         raise UnsupportedError(own, f"options of a {kind}", f"{unknown[0]}", LIMITS)

@@ -112,7 +112,7 @@ def _of_batch(reader: ReadContext, nodes: tuple[Node, ...], rows: set[int]) -> t
     specs = {node.name: node.spec for node in nodes if isinstance(node.spec, Input)}
     found = sorted(rows | {spec.batch for spec in specs.values() if spec.batch is not None})
     if len(found) > 1:
-        where, want, do = reader.file, "constants and inputs of one batch size", "mend the model"
+        where, want, do = reader.file, "constants and inputs of one batch size", "use one size"
         raise FileError(where, want, " and ".join(map(str, found)), do)
     batch = {name: replace(spec, batch=found[0]) for name, spec in specs.items()}
     return tuple(replace(node, spec=batch.get(node.name, node.spec)) for node in nodes)

@@ -266,7 +266,7 @@ class WeightSorter:
         found = [n for n, owner in enumerate(self.owners) if owner.named_in(parts, last)]
         if len(found) != 1:
             where, want = self.reader.where(self.name), "names that tell its halves or cells apart"
-            raise WeightsError(where, want, name, "save the model anew")
+            raise WeightsError(where, want, name, "save the model again")
         return found[0]
 
 
@@ -366,7 +366,7 @@ def _is_turned(reader: ReadContext, spec: L.LayerSpec, where: str) -> bool:
         return False
     backend = reader.backend
     if reader.weights_major == 1 and not backend:
-        do = 'say kernel_layout="tensorflow" or "theano" when loading it'
+        do = 'pass kernel_layout="tensorflow" or "theano" when you load it'
         raise UsageError(where, "who laid out its kernels", "none in the file", do)
     return backend == "theano"
 

@@ -301,7 +301,7 @@ def _check_read(model: Model) -> None:
     for node in model.layers:
         if node.spec.weighted_parts and node.owner not in owners:
             where, want = f"adapter keras, layer {node.name}", "a layer that an output depends on"
-            raise UnsupportedError(where, want, "one that nothing reads", "leave it out")
+            raise UnsupportedError(where, want, "one that nothing reads", "remove the layer")
 
 
 def _batch(model: Model) -> int | None:

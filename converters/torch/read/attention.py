@@ -49,7 +49,7 @@ def heads(call: ModuleCall) -> tuple[TracedTensor, Symbol]:
     wiring, module, path, args = call
     query, key, value, padding, _, mask, _, causal = args
     if padding is not None or mask is not None or causal:
-        raise CannotTraceError("a mask of attention", "leave the mask out")
+        raise CannotTraceError("a mask of attention", "call it without the mask")
     if module.bias_k is not None or module.add_zero_attn:
         raise CannotTraceError("add_bias_kv or add_zero_attn", "build it without them")
     inputs = [_sequence(wiring, module, x) for x in (query, value, key)]
@@ -118,12 +118,12 @@ def dot_product(
 ) -> TracedTensor:
     """Values weighted by the softmax of the products of queries and keys."""
     if attn_mask is not None or is_causal or enable_gqa:
-        raise CannotTraceError("a mask of attention, or groups of heads", "leave them out")
+        raise CannotTraceError("a mask of attention, or groups of heads", "call it without them")
     if dropout_p:
-        raise CannotTraceError("dropout in evaluation", "leave it out")
+        raise CannotTraceError("dropout in evaluation", "use dropout_p=0.0")
     size = wiring.sizes(query)[-1]
     if not isinstance(size, int):
-        raise CannotTraceError("queries of any number of features", "say it", True)
+        raise CannotTraceError("queries of any number of features", "reshape to a fixed size", True)
     factor = 1 / math.sqrt(size) if scale is None else float(scale)
     scores = product(wiring, query, transpose(wiring, key, -2, -1))
     weights = wiring.apply(scores, L.Affine(factor, 0.0), L.Softmax())

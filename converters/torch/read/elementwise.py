@@ -57,14 +57,14 @@ def _arithmetic(wiring: TraceState, how: str, a: Any, b: Any) -> TracedTensor:
     tensors = [x for x in (a, b) if isinstance(x, TracedTensor)]
     if not tensors or not all(isinstance(x, TracedTensor) or is_number(x) for x in (a, b)):
         raise CannotTraceError(
-            "arithmetic with sizes or other things than tensors and numbers", "leave it"
+            "arithmetic with sizes or other things than tensors and numbers", "remove it"
         )
     if len(tensors) == 2:
         return merge(how)(wiring, a, b)
     first = tensors[0] is a
     specs = lowering.with_number(how, float(b if first else a), first)
     if not specs:
-        raise CannotTraceError("a division by 0", "mend it")
+        raise CannotTraceError("a division by 0", "divide by another number")
     return wiring.apply(tensors[0], *specs)
 
 
@@ -131,7 +131,7 @@ def compare(how: str) -> Callable[..., Truth]:
             return Truth(ready[0]._replace(edge=edge))
         x, number = (a, b) if isinstance(a, TracedTensor) else (b, a)
         if not isinstance(x, TracedTensor) or not is_number(number):
-            raise CannotTraceError("a comparison of other than tensors and numbers", "leave it out")
+            raise CannotTraceError("a comparison of other than tensors and numbers", "remove it")
         return Truth(wiring.apply(x, lowering.compare(how, float(number), x is a)))
 
     return compare
@@ -168,7 +168,7 @@ def inverted(wiring: TraceState, x: Any) -> Truth:
 def numbers(wiring: TraceState, x: Any) -> TracedTensor:
     """Returns 1 and 0 for True and False."""
     if not isinstance(x, Truth):
-        raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
+        raise CannotTraceError("a change of dtype", "remove it: ports compute in one dtype")
     return x.value
 
 
@@ -219,7 +219,7 @@ def to(wiring: TraceState, x: Any, *where: Any, **more: Any) -> Any:
         for place in (*where, *more.values())
     )
     if not isinstance(x, ZeroState) and not device:
-        raise CannotTraceError("a change of dtype", "leave it out: ports compute in one dtype")
+        raise CannotTraceError("a change of dtype", "remove it: ports compute in one dtype")
     return x
 
 
@@ -244,7 +244,7 @@ def dropout(
 ) -> TracedTensor:
     """The identity: dropout acts in training only."""
     if training and p:
-        raise CannotTraceError("dropout in evaluation", "say training=self.training")
+        raise CannotTraceError("dropout in evaluation", "pass training=self.training")
     return wiring.apply(x, L.Dropout(float(p)))
 
 
@@ -292,7 +292,7 @@ def softmax_over(
 ) -> TracedTensor:
     """Adds softmax over an axis of PyTorch."""
     if dim is None:
-        raise CannotTraceError("dim=None", "say the axis, as in dim=-1")
+        raise CannotTraceError("dim=None", "pass the axis, as in dim=-1")
     place = x.axes[dim]
     if not place:
         raise CannotTraceError("softmax over the batch", "take it over another axis")

@@ -49,7 +49,7 @@ MOST = 600
 """Most combinations of layouts that are tried."""
 
 SAY = (
-    "say an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
+    "fix an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
 )
 
 LASTING: tuple[type[L.LayerSpec], ...] = (

@@ -161,7 +161,7 @@ def _epsilon(module: nn.LayerNorm | nn.RMSNorm) -> float:
 def _instance_norm(call: ModuleCall) -> TracedTensor:
     module, count = call.module, call.module.num_features
     if module.track_running_stats:
-        raise CannotTraceError("track_running_stats=True", "use BatchNorm, or leave it out")
+        raise CannotTraceError("track_running_stats=True", "use BatchNorm, or pass False")
     x = _channels(call, call.wiring.channels_last(call.x), count)
     learned = _learned(module)
     spec = L.LayerNorm(count, module.eps, groups=count, **learned)

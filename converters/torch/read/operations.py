@@ -110,11 +110,11 @@ def spread(root: bool) -> Callable[..., TracedTensor]:
         if less:
             sizes = [known(wiring.sizes(x)[axis]) for axis in flat((dim,))]
             if None in sizes:
-                do = "say correction=0, or the size"
+                do = "pass correction=0, or fix the size"
                 raise CannotTraceError("the variance over an axis of unknown size", do, True)
             count = math.prod(size or 1 for size in sizes)
             if count <= less:
-                raise CannotTraceError(f"the variance of {count} numbers", "say correction=0")
+                raise CannotTraceError(f"the variance of {count} numbers", "pass correction=0")
             after.append(L.Affine(count / (count - less), 0.0))
         after += [L.Function("sqrt")] * root
         steps = lowering.variance([replace(mean, keep=True)], mean, *after)

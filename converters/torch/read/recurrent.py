@@ -45,7 +45,7 @@ def _states_in(
     if len(parts) != kinds or not all(found):
         raise CannotTraceError(
             "initial states that are neither zeros nor tensors (layers, batch, n)",
-            "leave them out, or give tensors, as in h.unsqueeze(0) or what another module returned",
+            "remove them, or pass tensors, as in h.unsqueeze(0) or what another module returned",
         )
     return found
 

@@ -127,7 +127,7 @@ def squeeze(wiring: TraceState, x: Any, dim: Any = None) -> TracedTensor:
             "squeeze of any axis, a batch of 1 among them", "name it: squeeze(-1)"
         )
     if dim % x.rank == x.batch:
-        raise CannotTraceError("squeeze of the batch", "leave it out")
+        raise CannotTraceError("squeeze of the batch", "name another axis")
     size = wiring.sizes(x)[dim]
     if size != 1 and known(size):
         unchanged: TracedTensor = x
@@ -231,7 +231,7 @@ def reshape(wiring: TraceState, x: TracedTensor, *shape: Any) -> TracedTensor:
             raise CannotTraceError("a view that may lay steps and batch end to end", do, open=True)
         wiring.demand(_product(sample) if None not in sample else None, _product(rest), "numbers,")
     elif first is not BATCH:
-        raise CannotTraceError(f"a batch of {first}", "say x.shape[0]")
+        raise CannotTraceError(f"a batch of {first}", "write x.shape[0]")
     return _reshaped(wiring, x, sample, rest)
 
 
@@ -266,12 +266,12 @@ def _reshaped(
     whole, given = _product(sample), _product([size for size in rest if size != -1])
     exact = sample.count(None) == len(lengths)
     if not exact and not (sample.count(None) == 1 and -1 in rest):
-        got = "a new shape whose sizes cannot be told"
-        raise CannotTraceError(got, "say its sizes as numbers", open=True)
+        got = "a new shape whose sizes are unknown"
+        raise CannotTraceError(got, "write its sizes as numbers", open=True)
     if exact and -1 not in rest:
         wiring.demand(whole, given, "numbers,")
     if whole % given:
-        raise CannotTraceError(f"{given} numbers out of {whole}", "mend the shape")
+        raise CannotTraceError(f"{given} numbers out of {whole}", "change the shape")
     fill = whole // given if exact else None
     sizes = [fill if size == -1 else None if size is LENGTH else size for size in rest]
     return _with_shape(wiring, x, sizes)
@@ -289,7 +289,7 @@ def _with_shape(wiring: TraceState, x: TracedTensor, sizes: Sequence[int | None]
     shape = tuple(map(known, sizes))
     if shape.count(None) > 1:
         got = "a new shape with two sizes that are not known"
-        raise CannotTraceError(got, "say them as numbers", open=True)
+        raise CannotTraceError(got, "write them as numbers", open=True)
     return TracedTensor(wiring.add(L.Reshape(shape), x.edge), tuple(range(len(sizes) + 1)))
 
 
@@ -342,7 +342,7 @@ def attribute(wiring: TraceState, x: Any, name: str) -> Any:
         return transpose(wiring, x, -2, -1)
     if name in ("device", "dtype"):
         return Symbol(f"its {name}")
-    raise CannotTraceError(f"the attribute {name}", "leave it out")
+    raise CannotTraceError(f"the attribute {name}", "remove it")
 
 
 @MODULES.of(nn.Flatten)
@@ -371,7 +371,7 @@ def roll(wiring: TraceState, x: TracedTensor, shifts: Any, dims: Any = None) -> 
     axis = axis_of(x, dims, "roll")
     size = known(wiring.sizes(x)[axis])
     if size is None:
-        raise CannotTraceError("roll of an axis of unknown size", "say its size", True)
+        raise CannotTraceError("roll of an axis of unknown size", "fix its size", True)
     place = x.axes[axis] - 1
     joined = L.Concatenate(place + 1 - x.rank)
     return wiring.build(lowering.roll(place, shifts, size, joined), x)

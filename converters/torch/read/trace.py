@@ -124,9 +124,7 @@ def _failure(error: BaseException) -> tuple[str, str]:
     frames = traceback.extract_tb(error.__traceback__)
     packing = next((frame.name for frame in frames if frame.name in PACKING), "")
     if packing:
-        do = (
-            "leave the packing out (in one direction, padding at the end changes no step before it)"
-        )
+        do = "remove the packing (in one direction, padding at the end changes no step before it)"
         return f"{packing}, whose lengths depend on the data", f"{do}, or pass layers one by one"
     own = [frame for frame in frames if not frame.filename.startswith((TORCH, __file__))]
     line = next((f", at `{frame.line}`" for frame in own[::-1] if frame.line), "")

@@ -33,7 +33,7 @@ class CannotTraceError(Exception):
     `open` is True where it may have one once sizes are known.
     """
 
-    def __init__(self, got: str, do: str = "leave it out", open: bool = False) -> None:  # noqa: A002
+    def __init__(self, got: str, do: str = "remove it", open: bool = False) -> None:  # noqa: A002
         super().__init__(got)
         self.got = got
         self.do = do
@@ -125,7 +125,7 @@ class States:
     def take(self, wiring: TraceState, number: int) -> Edge:
         """Returns one of them, and notes that it is read."""
         if not -len(self.edges) <= number < len(self.edges):
-            raise CannotTraceError(f"state {number} of {len(self.edges)}", "mend the number")
+            raise CannotTraceError(f"state {number} of {len(self.edges)}", "use another number")
         number %= len(self.edges)
         wiring.wanted.add((self.path, number // self.directions, self.which))
         return self.edges[number] or Edge("", 0)
@@ -226,11 +226,11 @@ class TraceState:
             return
         if not isinstance(size, int) or size < MARKER:
             got = "any number" if size is None else str(size)
-            raise CannotTraceError(f"{what} {got}, not {wanted}", "mend the sizes")
+            raise CannotTraceError(f"{what} {got}, not {wanted}", "change the sizes in the module")
         marker, times, rest = solve(size)
         if not marker or (wanted - rest) % times or wanted <= rest:
             got = f"sizes of an input that {wanted} {what.split(',')[0]} do not tell"
-            do = "say all of them: x = x.reshape(x.shape[0], 3, 32, 32) first in forward, or in "
+            do = "fix all of them: x = x.reshape(x.shape[0], 3, 32, 32) first in forward, or in "
             do += "front of a Sequential nn.Unflatten(1, (3, 32, 32)); ports take them end to end"
             raise CannotTraceError(got, do, open=True)
         raise SizeSolvedError(marker, (wanted - rest) // times)
@@ -351,7 +351,7 @@ def axis_of(x: TracedTensor, axis: Any, what: str) -> int:
     if not isinstance(axis, int) or not -x.rank <= axis < x.rank:
         raise CannotTraceError(f"{what} over axis {axis} of {x.rank}", "name one axis")
     if axis % x.rank == x.batch:
-        raise CannotTraceError(f"{what} over the batch", "work on each sample by itself")
+        raise CannotTraceError(f"{what} over the batch", "work on each sample alone")
     return axis % x.rank
 
 

@@ -238,7 +238,7 @@ REFUSED = {
         Pair(forward=lambda m, x: (lambda y: y.masked_fill(y < 0, -torch.inf))(m.b(m.a(x)[0]))),
         "finite numbers, as -1e9",
     ),
-    "std": (Pair(forward=lambda m, x: m.b(m.a(x)[0]).std(1)), "say correction=0"),
+    "std": (Pair(forward=lambda m, x: m.b(m.a(x)[0]).std(1)), "pass correction=0"),
     "softplus": (nn.Sequential(nn.Linear(3, 4), nn.Softplus()), "Softplus"),
     "random-state": (Pair(forward=lambda m, x: m.b(m.a(x, (m.a(x)[0],) * 2)[0])), "initial states"),
     "max-norm": (nn.Sequential(nn.Embedding(4, 3, max_norm=1.0), nn.Linear(3, 2)), "max_norm"),

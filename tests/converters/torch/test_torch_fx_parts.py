@@ -105,7 +105,7 @@ BAD = {
     "packed": (
         lambda y: rnn.pack_padded_sequence(y, y[:, 0, 0], batch_first=True),
         "pack_padded_sequence",
-        "leave the packing out",
+        "remove the packing",
     ),
     "branch": (lambda y: y if y.sum() > 0 else -y, "if y.sum() > 0", "decisions on data"),
 }

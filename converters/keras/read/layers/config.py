@@ -201,13 +201,13 @@ def check_classes(reader: ReadContext, layers: list[Config]) -> None:
         wrong += [f"{refused} ({name})"] if refused else []
     if wrong:
         want = f"layers that are known: {', '.join(KNOWN)} and those around them"
-        do = "tell them by xlstm.register_layer, or port the part up to a layer with until="
+        do = "register them with xlstm.register_layer, or stop before them with until= (--until)"
         raise UnsupportedError(reader.file, want, ", ".join(wrong), do)
 
 
 def _incomplete(where: str, error: Exception) -> FileError:
     got = f"{type(error).__name__} ({error})"
-    return FileError(where, "a complete layer config", got, "save the model anew")
+    return FileError(where, "a complete layer config", got, "save the model again")
 
 
 def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[L.LayerSpec, ...]:

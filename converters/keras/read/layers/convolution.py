@@ -31,7 +31,7 @@ def is_theano(reader: ReadContext, where: str) -> bool:
     """
     backend = reader.backend
     if reader.weights_major == 1 and not backend:
-        do = 'say kernel_layout="tensorflow" or "theano" when loading it'
+        do = 'pass kernel_layout="tensorflow" or "theano" when you load it'
         raise UsageError(where, "whether TensorFlow or Theano padded it", "none in the file", do)
     return backend == "theano"
 

@@ -28,7 +28,7 @@ from ..context import LIMITS, Config, registered_name
 KIND = "TensorFlowOpLayer"
 """Class of the layers that hold a node."""
 
-ANEW = "save the model anew"
+ANEW = "save the model again"
 
 MOST = 1024
 """Most inputs and attributes of one node."""

@@ -245,12 +245,8 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Any:
 def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Returns outputs for numpy inputs, in evaluation mode; then last states of stateful layers."""
     with _computing(dtype):
-        given = [_tensor(x, dtype) for x in inputs]
-        layers = _stateful(ported)
-        for layer in layers:
-            layer.reset_state()
-        outputs = _call(ported, given)
-        states = [state for layer in layers for state in layer.states]
+        outputs = _call(ported, _start(ported, inputs, dtype))
+        states = [state for layer in _stateful(ported) for state in layer.states]
         return [to_numpy(y) for y in [*keras.tree.flatten(outputs), *states]]
 
 
@@ -269,11 +265,17 @@ def _call(ported: Any, given: list[Any]) -> Any:
     return ported(one, training=False)
 
 
-def _tensor(x: Array, dtype: str) -> Any:
-    if x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu"):  # a mask; row numbers
-        return keras.ops.convert_to_tensor(x)
-    with np.errstate(over="ignore"):  # the largest float16 is 65504
-        return keras.ops.convert_to_tensor(x.astype(dtype))
+def _start(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Any]:
+    """Resets the states of a model; returns inputs as tensors of the backend."""
+    for layer in _stateful(ported):
+        layer.reset_state()
+    found = []
+    for x in inputs:
+        # masks stay as they are, and so do row numbers that half precision cannot store
+        kept = x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu")
+        with np.errstate(over="ignore"):  # the largest float16 is 65504
+            found.append(keras.ops.convert_to_tensor(x if kept else x.astype(dtype)))
+    return found
 
 
 def _stateful(ported: Any) -> list[Any]:
@@ -296,9 +298,7 @@ def gradients(
 ) -> tuple[dict[str, Array], list[Array | None]]:
     """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
     with _computing(dtype):
-        given = [_tensor(x, dtype) for x in inputs]
-        for layer in _stateful(ported):
-            layer.reset_state()
+        given = _start(ported, inputs, dtype)
         return named_gradients(ported, given, factors, moved, to_numpy)
 
 
@@ -307,9 +307,7 @@ def step(
 ) -> dict[str, Array]:
     """Returns weights by name after one step of Keras's SGD, which changes `ported`."""
     with _computing(dtype):
-        for layer in _stateful(ported):
-            layer.reset_state()
-        take_step(ported, [_tensor(x, dtype) for x in inputs], factors, rate)
+        take_step(ported, _start(ported, inputs, dtype), factors, rate)
         return weights(ported)
 
 

@@ -22,24 +22,9 @@ from .arrays import PROCESS_WIDE, count, inside, weights
 from .hooks import watch
 from .run import gradients, inexact_gradients, run, step
 
-__all__ = [
-    "as_made",
-    "axes_of",
-    "build",
-    "check_half",
-    "count",
-    "gradients",
-    "in_dtype",
-    "inexact_gradients",
-    "inside",
-    "leaves",
-    "random_state",
-    "read",
-    "run",
-    "step",
-    "watch",
-    "weights",
-]
+__all__ = ["as_made", "axes_of", "build", "check_half", "count", "gradients", "in_dtype"]
+__all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step"]
+__all__ += ["watch", "weights"]
 
 
 def read(source: nn.Module) -> Model:

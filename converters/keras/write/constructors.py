@@ -25,7 +25,7 @@ from .operations import is_operation
 
 @ARGUMENTS.of(L.Bidirectional)
 def _bidirectional(spec: L.Bidirectional, around: Around) -> Arguments:
-    # keras.layers.Bidirectional sets zero_output_for_mask itself
+    # keras/src/layers/rnn/bidirectional.py sets zero_output_for_mask of both layers itself
     forward, backward = (replace(s, zero_output_for_mask=False) for s in spec.halves)
     mirrored = not forward.go_backwards and backward == replace(forward, go_backwards=True)
     implied = mirrored and not _built_up(forward)
@@ -69,7 +69,8 @@ def two_layers(node: Node) -> str:
     """Returns the reason why a bidirectional layer must be two layers of Keras, "" if not.
 
     Keras splits initial states in the middle, uses the forward half's shapes for the states of both
-    halves, and sets zero_output_for_mask to return_sequences.
+    halves, and sets zero_output_for_mask to return_sequences (keras/src/layers/rnn/bidirectional.py
+    of 3.15).
     """
     spec = node.spec
     if not isinstance(spec, L.Bidirectional):

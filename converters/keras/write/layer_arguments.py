@@ -116,14 +116,12 @@ EPSILON = Option("epsilon", "epsilon", 1e-3, number)
 AXIS = Option("axis", "axis", -1, batch_axis)
 SLIDING = (STRIDES, PADDING, DILATION)
 FILTERS = (ACTIVATION, BIAS, CHANNELS_LAST)
-SEQUENCE = (
-    Option("return_sequences", "return_sequences", False),
-    Option("return_state", "return_state", False),
-    Option("go_backwards", "go_backwards", False),
-    Option("stateful", "stateful", False),
-    Option("zero_output_for_mask", "zero_output_for_mask", False),
-    Option("dropout", "dropout", 0),
-    Option("recurrent_dropout", "recurrent_dropout", 0),
+SEQUENCE = tuple(
+    Option(name, name, 0)
+    for name in (
+        "return_sequences return_state go_backwards stateful zero_output_for_mask dropout "
+        "recurrent_dropout"
+    ).split()
 )
 
 FIELDS: dict[type[L.LayerSpec], tuple[Option | Argument, ...]] = {
@@ -199,8 +197,8 @@ ARGUMENTS = L.LayerFunctions(dict.fromkeys(FIELDS, of_fields))
 def _recurrent(spec: L.LSTM | L.GRU, around: Around) -> Arguments:
     found = of_fields(spec, around)
     own = (spec.activation, spec.gate_activation, spec.use_bias) == ("tanh", "sigmoid", True)
-    # keras.layers.LSTM and GRU take cuDNN if they can; that accepts right padding only, and
-    # returns zeros there
+    # keras/src/backend/tensorflow/rnn.py takes cuDNN if it can: that raises an error for masks
+    # that are not at the end of a sequence, and returns zeros at the masked steps
     if around.masked and own and getattr(spec, "reset_after", True):
         return (*found, ("use_cudnn", "False"))
     return found
@@ -253,7 +251,7 @@ def _augmentation(spec: L.Augmentation, _around: Around) -> Arguments:
 
 
 DOT_FLOOR, UNIT_FLOOR = 1e-7, 1e-12
-"""Smallest divisors of Keras 3, in Dot and in UnitNormalization."""
+"""Smallest divisors of Keras 3.6 and later, in Dot and in UnitNormalization."""
 
 
 @ARGUMENTS.of(L.Dot)
@@ -356,6 +354,7 @@ def _no_rank(spec: L.Augmentation | L.TrainingOnly, rank: int) -> str:
 
 
 def _own_blind(spec: L.MultiHeadAttention) -> str:
+    """Returns the output of Keras 3.10 and later for a query that sees no value (`Era.blind`)."""
     return "zeros" if spec.dropout or spec.scores else "uniform"
 
 

@@ -21,28 +21,8 @@ from xlstm.ir.identifiers import identifier, identifiers
 from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.literals import literal
 
-from ...codegen import custom_layers
-from ...codegen.source import (
-    FOLDER,
-    WIDTH,
-    Argument,
-    CallExpr,
-    ModuleSource,
-    axes_words,
-    by_key,
-    call,
-    class_doc,
-    docstring,
-    imports,
-    join,
-    listed,
-    origin,
-    shape_comment,
-    signature,
-    statement,
-    template_sources,
-    write_layers,
-)
+from ...codegen import custom_layers, source
+from ...codegen.source import Argument, CallExpr, ModuleSource, call, listed, statement
 from ...codegen.variables import NodeVariables
 from .constructors import UNLIKE, inside, layer, two_layers
 from .layer_arguments import CELLS, DOT_FLOOR, DTYPE, Around, number, own_blind
@@ -84,6 +64,7 @@ def around(model: Model, node: Node, parts: ModuleSource) -> Around:
     return Around(parts, len(model.shape(node.inputs[0])) + 1, masked, node.trainable)
 
 
+UNTRAINED = "; not yet trained"
 CUDNN = "# cuDNN's masks are for the end of a sequence only"
 
 
@@ -98,13 +79,13 @@ def _sequential(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]
 
     def emit(parts: ModuleSource, model: Model, site: NodeVariables) -> None:
         made = layer(site.node.spec, around(model, site.node, parts), site.name)
-        parts.forward.append(f"            {shape_comment(model, site.node)}")
+        parts.forward.append(f"            {source.shape_comment(model, site.node)}")
         parts.forward += explained(statement("", made, 12, ","), 12)
 
-    parts = write_layers(model, emit)
+    parts = source.write_layers(model, emit)
     return parts, [
         "def make(dtype: str) -> keras.Sequential:",
-        *class_doc(model, "; not yet trained"),
+        *source.class_doc(model, UNTRAINED),
         "    return keras.Sequential(",
         "        [",
         *statement("", model_input(model, model.inputs[0], plan), 12, ","),
@@ -117,12 +98,11 @@ def _sequential(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]
 
 def _functional(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]:
     """Returns `make` of any graph."""
-    parts = write_layers(model, lambda parts, _, site: _Call(parts, model, site, plan).write())
+    parts = source.write_layers(
+        model, lambda parts, _, site: _Call(parts, model, site, plan).write()
+    )
     made = [model_input(model, name, plan) for name in model.inputs]
-    lines = [
-        "def make(dtype: str) -> keras.Model:",
-        *class_doc(model, "; not yet trained"),
-    ]
+    lines = ["def make(dtype: str) -> keras.Model:", *source.class_doc(model, UNTRAINED)]
     if len(made) == 1:
         lines += statement(f"inputs = {parts.inputs[0]} = ", made[0], 4)
     else:
@@ -130,7 +110,7 @@ def _functional(model: Model, plan: ModelPlan) -> tuple[ModuleSource, list[str]]
             lines += statement(f"{variable} = ", value, 4)
         lines += statement("inputs = ", listed(parts.inputs), 4)
     outputs = parts.outputs[0] if len(parts.outputs) == 1 else listed(parts.outputs)
-    outputs = by_key(model, parts) if model.keys else outputs
+    outputs = source.by_key(model, parts) if model.keys else outputs
     named = ("name", f'"{identifier(model.name)}"')
     done = statement("return ", call("keras.Model", "inputs", outputs, named), 4)
     return parts, [*lines, *parts.forward, *done]
@@ -169,7 +149,7 @@ class _Call:
         else:
             made, given = self._made(node.spec), (*self._inputs(), *self._options())
             self._assign(site.outputs[: len(outputs_of(node))], made, given)
-        before.append(f"    {shape_comment(self.model, node)}")
+        before.append(f"    {source.shape_comment(self.model, node)}")
         parts.forward = [*before, *explained(parts.forward, 4)]
 
     def _write_rows(self) -> None:
@@ -268,12 +248,12 @@ class _Call:
         if isinstance(made, str):
             made, args = call(made, *args or ()), None
         start, lines = f"{', '.join(targets)} = ", self.parts.forward
-        if len(f"    {start}{made.name}(") > WIDTH and len(targets) > 1:
+        if len(f"    {start}{made.name}(") > source.WIDTH and len(targets) > 1:
             lines += ["    (", *(f"        {target}," for target in targets)]
             start = ") = "
         if args is None:
             lines += statement(start, made, 4)
-        elif len(f"    {start}{made}(") <= WIDTH:
+        elif len(f"    {start}{made}(") <= source.WIDTH:
             lines += statement(start, call(str(made), *args), 4)
         else:
             *broken, _ = statement(start, made, 4, "(")
@@ -303,7 +283,8 @@ def _attention_options(
     words = {"v": "value_mask", "k": "key_mask"}
     found: list[Argument] = [(words[name], masks[name]) for name in told if name in words]
     if "q" in told:
-        # keras.layers.MultiHeadAttention overwrites query_mask with the mask that the query carries
+        # keras/src/layers/attention/multi_head_attention.py overwrites the argument query_mask with
+        # the mask that the query carries
         rows = call("keras.ops.expand_dims", masks["q"], ("axis", "2"))
         found.append(("attention_mask", rows))
     return [*found, *causal]
@@ -339,7 +320,7 @@ TRIMS = (
 
 def _variables(made: str) -> str:
     """Returns source that finds the variables of a model by their names."""
-    text = template_sources(CELLS)["variables"]
+    text = source.template_sources(CELLS)["variables"]
     for mark, chunk, instead in TRIMS:
         assert chunk in text
         text = text if mark in made else text.replace(chunk, instead)
@@ -351,7 +332,7 @@ FINISHED = [
     "        if isinstance(layer, keras.layers.Normalization):",
     "            layer.finalize_state()",
 ]
-"""Keras computes with copies of a Normalization's weights."""
+"""Keras computes with copies of a Normalization's weights: without this, with those of `make`."""
 
 
 def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
@@ -369,7 +350,7 @@ def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
         held = ["    held = variables(model)"]
     return [
         [
-            *signature("build", kind, "weights: Mapping[str, Any]", default),
+            *source.signature("build", kind, "weights: Mapping[str, Any]", default),
             '    """The model with these weights, named layer.variable."""',
             "    model = make(dtype)",
             *held,
@@ -382,7 +363,7 @@ def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
             "    return model",
         ],
         [
-            *signature("load", kind, FOLDER, default),
+            *source.signature("load", kind, source.FOLDER, default),
             '    """The model with the trained weights that lie in `folder`."""',
             '    return build(load_file(Path(folder) / "weights.safetensors"), dtype)',
         ],
@@ -413,11 +394,13 @@ def emit(model: Model) -> str:
     kind = "keras.Sequential" if plain else "keras.Model"
     functions = _functions(parts, model, kind)
     used = "\n".join([*parts.helpers, *make])
-    head = docstring(
-        f"A Keras 3 model ported from {origin(model)}.", *_opened(parts), *axes_words(model)
+    head = source.docstring(
+        f"A Keras 3 model ported from {source.origin(model)}.",
+        *_opened(parts),
+        *source.axes_words(model),
     )
     head += LOOSE if NARROW.search(used) else []
-    lines = imports(
+    lines = source.imports(
         [
             f"from collections.abc import {'Callable, ' * ('Callable' in used)}Mapping",
             "from pathlib import Path",
@@ -430,7 +413,7 @@ def emit(model: Model) -> str:
         ],
     )
     head += custom_layers.merged(lines, parts)
-    text = join([head, *([text] for text in parts.helpers), make, *functions])
+    text = source.join([head, *([text] for text in parts.helpers), make, *functions])
     return custom_layers.checked(text, parts)
 
 

@@ -106,7 +106,10 @@ def masks_of(model: Model, apart: Container[str], folded: Container[str]) -> Mas
 
 
 def _doubtful(model: Model) -> set[Edge]:
-    """Returns edges whose mask Keras's MultiHeadAttention may remove before others read it."""
+    """Returns edges whose mask Keras's MultiHeadAttention may remove before others read it.
+
+    Its call sets the masks of its inputs to None (keras/src/layers/attention of 3.15).
+    """
     read = Counter(edge for node in model.layers for edge in {*node.reads})
     heads = [node for node in model.layers if isinstance(node.spec, L.MultiHeadAttention)]
     return {edge for node in heads for edge in node.inputs if read[edge] > 1}
@@ -147,7 +150,7 @@ def _minds(spec: L.LayerSpec, rank: int) -> bool:
 
 
 def _obeyed(node: Node, brought: Edge | None, masks: Masks) -> Edge | None:
-    # Keras passes a carried mask to a layer only if the call has no other tensors
+    # keras/src/layers/layer.py passes a carried mask only if the call has no other tensors
     seen = None if node.states else brought
     if node.mask is not None and node.mask != seen:
         masks.explicit[node.name] = node.mask

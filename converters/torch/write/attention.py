@@ -13,7 +13,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.layers import Attention, MultiHeadAttention
 from xlstm.ir.literals import literal
 
-from ...codegen.source import WIDTH, CallExpr, assigned, call, listed
+from ...codegen.source import WIDTH, assigned, call, listed
 from ..native import OWN, own_class
 from .writer import WRITERS, TorchLayerWriter, applied, class_source, method
 
@@ -85,24 +85,19 @@ def attention(spec: Attention, at: TorchLayerWriter) -> None:
         at.apply_steps(method("masked_fill", away, "0.0"), x=at.y)
 
 
-def _heads(spec: MultiHeadAttention, name: str) -> CallExpr:
-    features = (spec.query_features, spec.key_features, spec.value_features)
-    sizes = (spec.heads, spec.key_dim, spec.value_dim, features, spec.units)
-    return call(
-        name,
-        *map(literal, sizes),
-        None if spec.use_bias else ("bias", "False"),
-        ("dropout", literal(spec.dropout)) if spec.dropout else None,
-    )
-
-
 @WRITERS.of(L.MultiHeadAttention)
 def multi_head(spec: MultiHeadAttention, at: TorchLayerWriter) -> None:
     """Attention with several heads."""
     name = own_class(spec)
     at.parts.add_helper(class_source(CELLS, name))
     at.parts.init.append(f"        # {OWN[name]}")
-    at.set_attribute(_heads(spec, name))
+    features = (spec.query_features, spec.key_features, spec.value_features)
+    at.set_module(
+        name,
+        *map(literal, (spec.heads, spec.key_dim, spec.value_dim, features, spec.units)),
+        None if spec.use_bias else ("bias", "False"),
+        ("dropout", literal(spec.dropout)) if spec.dropout else None,
+    )
     if {*at.site.outputs} == {"_"}:
         return
     query, value, key, masks = _inputs(at, spec.masks)

@@ -17,25 +17,9 @@ from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
 from xlstm.ir.types import Shape
 
+from ...codegen import source
 from ...codegen.custom_layers import checked, merged
-from ...codegen.source import (
-    FOLDER,
-    ModuleSource,
-    assigned,
-    axes_words,
-    call,
-    class_doc,
-    docstring,
-    imports,
-    join,
-    origin,
-    output_words,
-    returned,
-    shape_text,
-    signature,
-    statement,
-    write_layers,
-)
+from ...codegen.source import ModuleSource, assigned, call, statement
 from ..native import bare
 from .elementwise import linear
 from .layers import emit_nodes
@@ -68,14 +52,14 @@ def _functions(model: Model, dtype: str, lone: bool) -> list[list[str]]:
         make += [] if node.trainable else ["    model.requires_grad_(False)"]
     return [
         [
-            *signature("build", made, "weights: Mapping[str, Tensor]", default),
+            *source.signature("build", made, "weights: Mapping[str, Tensor]", default),
             '    """The model with these weights, by name, in evaluation mode."""',
             *make,
             "    model.load_state_dict(weights)",
             "    return model.eval()",  # evaluation mode, no code is evaluated
         ],
         [
-            *signature("load", made, FOLDER, default),
+            *source.signature("load", made, source.FOLDER, default),
             '    """The model with the trained weights that lie in `folder`."""',
             '    return build(load_file(Path(folder) / "weights.safetensors"), dtype)',
         ],
@@ -112,7 +96,7 @@ def stream(model: Model) -> list[str]:
     chunks = f"chunks: Iterable[{'tuple[Tensor, ...]' if several else 'Tensor'}]"
     returns = f"Iterator[tuple[{_outputs(model)}, State]]"
     return [
-        *signature("stream", returns, "model: Model", chunks, STATE),
+        *source.signature("stream", returns, "model: Model", chunks, STATE),
         '    """Outputs of each chunk of a long sequence, and the state after it."""',
         "    for chunk in chunks:",
         f"        outputs, after = model({'*' * several}chunk, state=state)",
@@ -136,18 +120,18 @@ CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 
 def model_class(model: Model, parts: ModuleSource) -> list[str]:
     """Returns the source of the class Model."""
-    outputs, said, ends = _outputs(model), output_words(model), returned(model, parts)
+    outputs, said, ends = _outputs(model), source.output_words(model), source.returned(model, parts)
     state, returns = [], outputs
     if model.stateful:
         state, returns = [STATE], f"tuple[{outputs}, State]"
         said += " and the state after the call"
     said += " for a batch of inputs"
     if len(model.inputs) == 1:
-        said += f" {shape_text(model.node(model.inputs[0]).shape)}"
+        said += f" {source.shape_text(model.node(model.inputs[0]).shape)}"
     inputs = [f"{name}: Tensor" for name in parts.inputs]
     return [
         "class Model(nn.Module):",
-        *class_doc(model),
+        *source.class_doc(model),
         "",
         *(CONSTRUCTOR if parts.init else []),
         *parts.init,
@@ -185,7 +169,8 @@ def _checked(variable: str, shape: Shape) -> list[str]:
 
     `torch._assert` is what torch.fx can trace; a branch on a size is not.
     """
-    said = f'f"{variable}: expected shape {shape_text(shape)}, got {{{variable}.dim()}} axes"'
+    wanted = source.shape_text(shape)
+    said = f'f"{variable}: expected shape {wanted}, got {{{variable}.dim()}} axes"'
     return statement("", call("torch._assert", f"{variable}.dim() == {len(shape) + 1}", said), 8)
 
 
@@ -221,7 +206,7 @@ def _dtype(model: Model) -> str:
 def emit(model: Model) -> str:
     """Returns the source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
-    parts = ModuleSource() if lone else write_layers(model, emit_nodes(model))
+    parts = ModuleSource() if lone else source.write_layers(model, emit_nodes(model))
     dtype, held = model.compute_dtype().name, list[str]()
     if model.stateful:
         own = start_of(model)
@@ -233,12 +218,12 @@ def emit(model: Model) -> str:
         *_functions(model, dtype, lone),
         stream(model) if model.stateful else [],
     ]
-    head = docstring(
-        f"A PyTorch module ported from {origin(model)}.",
+    head = source.docstring(
+        f"A PyTorch module ported from {source.origin(model)}.",
         "Needs torch and safetensors. `load()` gives the model with its trained weights.",
-        *axes_words(model),
+        *source.axes_words(model),
     )
-    text = parse(join([held, *blocks]))
+    text = parse(source.join([held, *blocks]))
     used = {item.id for item in ast.walk(text) if isinstance(item, ast.Name)}
     abstract = ", ".join(name for name in ABSTRACT if name in used)
     standard = [f"from collections.abc import {abstract}", "from pathlib import Path"]
@@ -246,7 +231,7 @@ def emit(model: Model) -> str:
     others = ["import torch", "from safetensors.torch import load_file"]
     others += ["from torch import Tensor, nn"]
     others += ["from torch.nn import functional as F"] if "F" in used else []
-    head += merged(imports(standard, others), parts)
+    head += merged(source.imports(standard, others), parts)
     if held:
         head[-1:] = held  # one blank line, not two, between imports and an assignment
-    return checked(join([head, *blocks]), parts)
+    return checked(source.join([head, *blocks]), parts)

@@ -187,15 +187,15 @@ def _return_states(
 def recurrent(spec: L.Recurrent, at: TorchLayerWriter) -> None:
     """A recurrent layer."""
     why = reason(spec, bool(at.site.mask))
-    module = _own_call(spec, at) if why else native_call(spec)
+    module, y = _own_call(spec, at) if why else native_call(spec), at.y
     if why:
         at.parts.init.append(f"        # {why}")
     at.set_attribute(module)
     words = "hc"[: spec.states]
     before, after = _states_before(spec, at, words), _states_after(spec, at, words)
-    ends = _write_steps(spec, at, at.module, before, after, at.y, native=not why)
-    if not spec.return_sequences and at.read(0):
-        at.assign(at.y, f"{at.y}[:, -1]")
+    ends = _write_steps(spec, at, at.module, before, after, y, native=not why)
+    if not spec.return_sequences and y != "_":
+        at.assign(y, f"{y}[:, -1]")
     _return_states(spec, at, ends)
 
 

@@ -66,12 +66,12 @@ def weighed_with(
 
 
 def weights_or_zeros(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each query weighs the values by; one that sees no value by zeros."""
+    """Weights of the values for each query; zeros for one that sees no value."""
     weights = dot_product_attention_weights(query, key, mask=mask)
     return jnp.where(mask, weights, 0)
 
 
 def weights_lowered(query: jax.Array, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each query weighs the values by; one that is not seen has 1e9 less score."""
+    """Weights of the values for each query; one that is not seen has 1e9 less score."""
     bias = jnp.where(mask, 0, jnp.asarray(-1e9, query.dtype))
     return dot_product_attention_weights(query, key, bias)

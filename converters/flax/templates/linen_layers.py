@@ -41,7 +41,7 @@ class Normalization(nn.Module):
 
 
 class Denormalization(nn.Module):
-    """What x was before it was divided by the deviation of the data."""
+    """X times the deviation of the data, plus their mean."""
 
     features: int
     param_dtype: Any = jnp.float32

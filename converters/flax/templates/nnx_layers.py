@@ -54,7 +54,7 @@ class Normalization(nnx.Module):
 
 
 class Denormalization(nnx.Module):
-    """What x was before it was divided by the deviation of the data."""
+    """X times the deviation of the data, plus their mean."""
 
     def __init__(self, features: int, *, param_dtype: Any, rngs: nnx.Rngs) -> None:
         self.mean = nnx.BatchStat(jnp.zeros(features, param_dtype))

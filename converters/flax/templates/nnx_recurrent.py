@@ -118,7 +118,7 @@ class PlainConvLSTMCell(nnx.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes one sample has."""
+        """Number of axes of one sample."""
         return self.num_axes
 
 

@@ -216,7 +216,7 @@ def _state_blocks(model: Model) -> list[list[str]]:
 
 
 START = '''def start(state: State | None, x: jax.Array) -> State:
-    """What every layer starts from: the states that were given, or zeros."""
+    """The states that every layer starts from: those given, or zeros."""
     if state is None:
         return {name: tuple(zeros(x, n) for n in SIZES[name]) for name in SIZES}
     wanted = {name: len(sizes) for name, sizes in SIZES.items()}

@@ -66,7 +66,7 @@ def seen_or_all(
     key: Any = None,
     causal: tuple[int, int] | None = None,
 ) -> Any:
-    """Which values each query sees by these masks; one that sees none sees all of them.
+    """Mask of the values that each query sees; a query that sees none sees all of them.
 
     So it is in Keras before 3.7; this one gives such a query the mean of all values, or zeros.
     """

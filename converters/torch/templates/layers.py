@@ -96,7 +96,7 @@ class GaussianDropout(nn.Module):
 
 
 class DotScores(nn.Module):
-    """How well queries and keys match: their product times a number."""
+    """Scores of queries and keys: their product times a number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class DotScores(nn.Module):
 
 
 class ConcatScores(nn.Module):
-    """How well queries and keys match, by the tanh of their sum."""
+    """Scores of queries and keys, by the tanh of their sum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class ConcatScores(nn.Module):
 
 
 class ScaledConcatScores(nn.Module):
-    """How well queries and keys match, by the tanh of their scaled sum."""
+    """Scores of queries and keys, by the tanh of their scaled sum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class ScaledConcatScores(nn.Module):
 
 
 class AdditiveScores(nn.Module):
-    """How well queries and keys match (Bahdanau et al. 2015)."""
+    """Scores of queries and keys (Bahdanau et al. 2015)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

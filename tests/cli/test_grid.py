@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xlstm.rendering.text_table import Grid
+from xlstm.rendering.tables import Grid
 
 WORDS = [*"lstm;1,760;a;;a much longer cell;weight_ih_l0_reverse;語順;é".split(";"), "x" * 60]
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.counting.ledger_text import render_counts
+from xlstm.counting.ledger import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
 from xlstm.frameworks.recognise import spec_of

@@ -122,7 +122,7 @@ def test_what_count_prints(capsys, monkeypatch, tmp_path):
 
 
 def test_statistics_are_said_below_the_totals():
-    from xlstm.counting.ledger_text import render_counts
+    from xlstm.counting.ledger import render_counts
 
     text = render_counts(xlstm.count(CASES_LAYERS["batch_norm"]))
     assert "of these not trainable: Keras 6" in text

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import xlstm
-from xlstm.counting.ledger_text import render_counts
+from xlstm.counting.ledger import render_counts
 
 TORCH = sorted(
     name

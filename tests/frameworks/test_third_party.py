@@ -10,7 +10,7 @@ from cases import CASES
 
 import xlstm
 from xlstm.counting import tensor_rows
-from xlstm.counting.ledger_text import render_counts
+from xlstm.counting.ledger import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
 from xlstm.ir.graph import chain

@@ -10,8 +10,7 @@ from xlstm.diagnosis.result import Diagnosis
 from xlstm.errors import NotEqualError
 from xlstm.ir.layers import Dense
 from xlstm.verification.folder import Proof
-from xlstm.verification.report import Report
-from xlstm.verification.results import Compared, FrameworkReport
+from xlstm.verification.report import Compared, FrameworkReport, Report
 
 PLAIN = model([Dense(3, 2)], (3,))
 

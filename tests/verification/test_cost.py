@@ -15,15 +15,14 @@ from xlstm.errors import UsageError
 from xlstm.ir.graph import Builder
 from xlstm.ir.layers import LSTM, Dense, Input, RepeatVector
 from xlstm.verification import reconcile
-from xlstm.verification.cost import Limits, cost_of, fitted, made_shapes
-from xlstm.verification.inputs import Recipe
+from xlstm.verification.inputs import Limits, Recipe, cost_of, fitted, made_shapes
 
 MEASURED = """
 import json
 import numpy as np
 from cases import built
 import xlstm
-from xlstm.verification.cost import cost_of
+from xlstm.verification.inputs import cost_of
 from xlstm.model import (
     LSTM, Builder, Concatenate, Conv, Dense, Input, MultiHeadAttention, RepeatVector
 )

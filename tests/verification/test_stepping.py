@@ -13,8 +13,7 @@ from xlstm.cli.main import main
 from xlstm.frameworks import registry
 from xlstm.ir.layers import GRU, LSTM, BatchNorm, Bidirectional, Dense, SimpleRNN
 from xlstm.ir.source import Source
-from xlstm.verification.gradients import slopes_of
-from xlstm.verification.sgd_step import RATE, notes, steps
+from xlstm.verification.gradients import RATE, sgd_notes, sgd_steps, slopes_of
 
 SEQUENCE = {"return_sequences": True}
 BACK = {"return_sequences": True, "go_backwards": True}
@@ -58,7 +57,7 @@ def slopes(name):
 
 def verdicts(name, framework="torch"):
     """Of one step, by precision and tensor."""
-    found = steps(MODELS[name], registry.adapter(framework), slopes(name))
+    found = sgd_steps(MODELS[name], registry.adapter(framework), slopes(name))
     return {dtype: {n: v.verdict for n, v in every.items()} for dtype, every in found.items()}
 
 
@@ -113,7 +112,7 @@ SAID = {
 
 @pytest.mark.parametrize(("name", "framework"), SAID)
 def test_biases_that_move_elsewhere_are_named(name, framework):
-    found = list(notes(MODELS[name], registry.adapter(framework)))
+    found = list(sgd_notes(MODELS[name], registry.adapter(framework)))
     wanted = SAID[name, framework]
     assert len(found) == len(wanted)
     assert all(part in line for part, line in zip(wanted, found, strict=True))
@@ -181,8 +180,8 @@ def test_frozen_layers_stay_where_a_framework_can_freeze(monkeypatch):
     found = verdicts("frozen")["float64"]
     assert found["lstm_0.bias_hh_l0 (not trained)"] == "rounding"
     assert "lstm_0.bias" not in found
-    assert list(notes(FROZEN, TORCH)) == ["lstm_0: not trainable, and does not move"]
-    lines = list(notes(FROZEN, registry.adapter("nnx")))
+    assert list(sgd_notes(FROZEN, TORCH)) == ["lstm_0: not trainable, and does not move"]
+    lines = list(sgd_notes(FROZEN, registry.adapter("nnx")))
     assert len(lines) == 1
     assert "Flax NNX has no mark for that and moves it" in lines[0]
     moved = replaced("lstm_0.weight_hh_l0", lambda old, new: new + 1e-9)

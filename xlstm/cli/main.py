@@ -108,7 +108,7 @@ def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
 
 def _count(args: argparse.Namespace) -> int:
     from xlstm.counting.count import count
-    from xlstm.counting.ledger_text import render_counts, render_tensors
+    from xlstm.counting.ledger import render_counts, render_tensors
 
     ledger = count(_source(args, numbers=False))
     if args.json:

@@ -16,7 +16,7 @@ from typing import Any
 from xlstm.counting import formulas, tensor_rows, wording
 from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import ExplainedLayer
-from xlstm.counting.ledger import Ledger, count_model
+from xlstm.counting.ledger import count_model
 from xlstm.counting.picture import svg
 from xlstm.counting.render import markdown, page, text
 from xlstm.counting.tensor_rows import TensorRow
@@ -136,13 +136,23 @@ def explain(
         "use_bias=False (--no-bias)": not use_bias,
     }
     _check_options(layer, [name for name, on in given.items() if on])
-    _check_sizes(layer, features, units, projection, layers, timesteps, batch)
+    check_size(layer, features=features, units=units)
+    sizes = {"timesteps": timesteps, "batch": batch, "projection": projection}
+    check_size("explain", **{name: size for name, size in sizes.items() if size is not None})
+    check_size("explain", layers=layers)
+    if layers > DEEPEST:
+        raise UsageError("explain.layers", f"at most {DEEPEST}", f"{layers}", "stack fewer")
+    if projection and projection >= units:
+        do = f"give {units - 1} or less" if units > 1 else "remove the projection"
+        raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
     cls = LAYERS[layer]
     of_lstm = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
     extra: dict[Any, dict[str, Any]] = {L.LSTM: of_lstm, L.GRU: {"reset_after": bool(reset_after)}}
     spec: Any = cls(features, units, use_bias=bool(use_bias), **extra.get(cls, {}))
     stack = tuple(_stack(spec, layers, bidirectional))
-    return _explained(ExplainedLayer(layer, spec, stack, _biases(layer, spec), timesteps, batch))
+    two = layer.startswith("CuDNN") or getattr(spec, "reset_after", False)
+    biases = (2 if two else 1) * bool(use_bias)  # in Keras's count
+    return _explained(ExplainedLayer(layer, spec, stack, biases, timesteps, batch))
 
 
 def _nearest(word: object) -> str:
@@ -173,26 +183,6 @@ def _check_options(layer: str, given: list[str]) -> None:
         raise UsageError("explain", want, wrong[0], do)
 
 
-def _check_sizes(
-    layer: str,
-    features: int,
-    units: int,
-    projection: int | None,
-    layers: int,
-    timesteps: int | None,
-    batch: int | None,
-) -> None:
-    check_size(layer, features=features, units=units)
-    sizes = {"timesteps": timesteps, "batch": batch, "projection": projection}
-    check_size("explain", **{name: size for name, size in sizes.items() if size is not None})
-    check_size("explain", layers=layers)
-    if layers > DEEPEST:
-        raise UsageError("explain.layers", f"at most {DEEPEST}", f"{layers}", "stack fewer")
-    if projection and projection >= units:
-        do = f"give {units - 1} or less" if units > 1 else "remove the projection"
-        raise UsageError("explain.projection", f"less than the {units} units", f"{projection}", do)
-
-
 def _stack(spec: Any, layers: int, bidirectional: bool) -> list[L.LayerSpec]:
     """The layers one after the other; the output of each is the input of the next."""
     found: list[L.LayerSpec] = []
@@ -208,18 +198,16 @@ def _stack(spec: Any, layers: int, bidirectional: bool) -> list[L.LayerSpec]:
     return found
 
 
-def _biases(layer: str, spec: Any) -> int:
-    """Bias vectors for each W in Keras's count."""
-    if not spec.use_bias:
-        return 0
-    return 2 if layer.startswith("CuDNN") or getattr(spec, "reset_after", False) else 1
-
-
 def _explained(case: ExplainedLayer) -> Explanation:
     names = [case.name.lower()]
     if len(case.stack) > 1:
         names = [f"{names[0]}_{place + 1}" for place in range(len(case.stack))]
-    ledger = _counted(case, names)
+    sample: Shape = (case.m,) if case.dense else (None, case.m)
+    listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
+    lone = len(case.stack) == 1
+    ledger = count_model(
+        chain(case.name, listed, sample, {}, Source("keras"), lone=lone), registry.frameworks()
+    )
     breakdown = formulas.breakdown(case)
     total = sum(row.count for row in breakdown)
     tensors = tuple(tensor_rows.tensors(case, names[0]))
@@ -242,14 +230,6 @@ def _explained(case: ExplainedLayer) -> Explanation:
         rest=formulas.later_layers(case),
         ledger=ledger,
     )
-
-
-def _counted(case: ExplainedLayer, names: list[str]) -> Ledger:
-    sample: Shape = (case.m,) if case.dense else (None, case.m)
-    listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
-    lone = len(case.stack) == 1
-    model = chain(case.name, listed, sample, {}, Source("keras"), lone=lone)
-    return count_model(model, registry.frameworks())
 
 
 def _title(case: ExplainedLayer) -> str:

@@ -13,6 +13,9 @@ from xlstm.counting.ledger import Ledger
 from xlstm.counting.tensor_rows import Column, TensorRow
 from xlstm.counting.wording import WrongCount
 
+PLAIN = ("kind", "features", "units", "title", "formula", "numbers", "total")
+"""Fields that are plain data as they are."""
+
 
 @dataclass(frozen=True)
 class ExplanationData:
@@ -59,13 +62,7 @@ class ExplanationData:
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain data."""
         return {
-            "kind": self.kind,
-            "features": self.features,
-            "units": self.units,
-            "title": self.title,
-            "formula": self.formula,
-            "numbers": self.numbers,
-            "total": self.total,
+            **{name: getattr(self, name) for name in PLAIN},
             "equations": list(self.equations),
             "breakdown": [vars(row) for row in self.breakdown],
             "by_gate": [vars(row) for row in self.by_gate],

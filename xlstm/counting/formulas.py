@@ -158,13 +158,12 @@ def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ..
     if not case.letters:
         return ()
     rows = []
+    more = f" + {case.biases}" * bool(case.biases)
     for letter in case.letters:
         seen = case.peepholes and letter in "ifo"
-        texts = [
-            _times([case.both, layers], _gate(case, m) + f" + {case.n}" * seen)
-            for layers, m in _groups(case)
-        ]
-        sizes = [layers * case.n * _seen(case, m) for layers, m in _groups(case)]
+        gates = ((n, f"{case.n} x ({m} + {case.j}{more})") for n, m in _groups(case))
+        texts = [_times([case.both, n], text + f" + {case.n}" * seen) for n, text in gates]
+        sizes = [layers * case.n * (m + case.j + case.biases) for layers, m in _groups(case)]
         size = case.both * (sum(sizes) + seen * case.n * len(case.stack))
         rows.append(FormulaRow(words[letter], " + ".join(texts), size))
     if case.projected:
@@ -209,15 +208,6 @@ def _terms(case: ExplainedLayer, m: str, n: str, j: str, by: str) -> str:
     terms += [[n, j]] if case.projected else []
     terms += [["3", n]] if case.peepholes else []
     return " + ".join(by.join(term) for term in terms)
-
-
-def _seen(case: ExplainedLayer, m: int) -> int:
-    """The number of parameters of one unit for one gate."""
-    return m + (0 if case.dense else case.j) + case.biases
-
-
-def _gate(case: ExplainedLayer, m: int) -> str:
-    return f"{case.n} x ({m} + {case.j}{f' + {case.biases}' * bool(case.biases)})"
 
 
 def _parts(case: ExplainedLayer, m: int) -> list[FormulaRow]:

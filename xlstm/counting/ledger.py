@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
+from xlstm.errors import printable
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.model_tensors import counters, refusals, tensors
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.source import Optimizer
+from xlstm.rendering.tables import add, amount, grid, titles, to_text
 from xlstm.slots import FOLD, Slot, Table
 
 
@@ -130,7 +132,23 @@ class Ledger:
     def to_json(self) -> dict[str, Any]:
         """The ledger as plain data, in the form that `xlstm count --json` prints."""
         return {
-            "layers": [_layer_json(layer) for layer in self.layers],
+            "layers": [
+                {
+                    "path": layer.path,
+                    "kind": layer.kind,
+                    "params": layer.params,
+                    "refused": layer.refused,
+                    "tensors": {
+                        name: [{**asdict(t), "shape": list(t.shape)} for t in found]
+                        for name, found in layer.tensors.items()
+                    },
+                    "differences": [
+                        dict(zip(("from", "to", "tensor", "delta", "reason"), line, strict=True))
+                        for line in map(astuple, layer.differences)
+                    ],
+                }
+                for layer in self.layers
+            ],
             "totals": self.totals(),
             "collections": {
                 name: None if self.total(name) is None else self.collections(name)
@@ -151,29 +169,6 @@ class Ledger:
             if found := self.optimizer.formula(t.count for t in tensors if t.count):
                 return found
         return ""
-
-
-def _layer_json(layer: LayerCount) -> dict[str, Any]:
-    return {
-        "path": layer.path,
-        "kind": layer.kind,
-        "params": layer.params,
-        "refused": layer.refused,
-        "tensors": {
-            name: [{**asdict(t), "shape": list(t.shape)} for t in found]
-            for name, found in layer.tensors.items()
-        },
-        "differences": [
-            {
-                "from": d.source,
-                "to": d.target,
-                "tensor": d.tensor,
-                "delta": d.delta,
-                "reason": d.reason,
-            }
-            for d in layer.differences
-        ],
-    }
 
 
 def count_model(model: Model, frameworks: Iterable[str]) -> Ledger:
@@ -289,20 +284,14 @@ def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
     own = [cell for cell in _cells(place.table, slot) if cell not in known]
     if not own:
         return None
-    units = _cell_size(place, slot)
+    sizes, axes = place.part.sizes(), place.table.kind.tensors[slot.tensor]
+    units = math.prod(sizes[axis] for axis in axes if axis not in "sg")  # numbers in one cell
     delta = sign * len(own) * units
     mark = "" if sign > 0 else "-"
     formula = f" = {mark}{len(own)} x {units}" if len(own) > 1 else ""
     reason = _reason(adapter.title, other[0], place, own)
     name = place.slot_name(slot.name)
     return Difference(a[0].name, b[0].name, name, delta, f"{delta:+,}{formula}: {reason}")
-
-
-def _cell_size(place: WeightPlacement, slot: Slot) -> int:
-    """Numbers in one cell: a gate's part of one bias side, or a whole kernel."""
-    sizes = place.part.sizes()
-    axes = place.table.kind.tensors[slot.tensor]
-    return math.prod(sizes[axis] for axis in axes if axis not in "sg")
 
 
 def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]) -> str:
@@ -327,3 +316,49 @@ def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]
             f"{other.title} keeps it apart, in {other.collections[2]}"
         )
     return f"{holder} keeps numbers here that the other does not"
+
+
+def render_counts(ledger: Ledger) -> str:
+    """Parameters by layer and framework, and the reason for every difference from the first."""
+    table = grid(["layer", "kind", *titles(ledger.frameworks)], left=2)
+    for layer in ledger.layers:
+        counts = (amount(layer.params[name]) for name in ledger.frameworks)
+        add(table, layer.path, layer.kind, *counts)
+    table.end_section()
+    add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
+    lines = [
+        f"{printable(layer.path)}, {registry.adapter(d.target).title} {d.tensor}: {d.reason}"
+        for layer in ledger.layers
+        for d in layer.differences
+        if d.source == ledger.frameworks[0]
+    ]
+    refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
+    lines += [*dict.fromkeys(refused), *_beside(ledger), *map(printable, ledger.notes)]
+    return to_text(table, *lines)
+
+
+def render_tensors(ledger: Ledger) -> str:
+    """Every tensor of every framework: name, shape, number, role, and group."""
+    found = []
+    for name in ledger.frameworks:
+        title = registry.adapter(name).title
+        table = grid([title, "shape", "role", "belongs to", "trains", "parameters"], left=5)
+        for t in (t for layer in ledger.layers for t in layer.tensors[name]):
+            trains = "yes" if t.trainable else "no"
+            add(table, t.name, t.shape, t.role, t.collection, trains, amount(t.count))
+        found.append(table)
+    return to_text(*found)
+
+
+def _beside(ledger: Ledger) -> list[str]:
+    """Lines about parameters in the totals that do not train, and about tensors outside them."""
+    fixed, outside = [], []
+    for name, found in ledger.totals().items():
+        adapter = registry.adapter(name)
+        fixed += [f"{adapter.title} {found['non_trainable']:,}"] if found["non_trainable"] else []
+        where = f" {adapter.collections[2]}".rstrip()
+        outside += [f"{adapter.title}{where} {found['other']:,}"] if found["other"] else []
+    lines = [f"of these not trainable: {', '.join(fixed)}"] if fixed else []
+    lines += [f"beside these: {', '.join(outside)}"] if outside else []
+    kept = ledger.optimizer
+    return [*lines, *([kept.line(ledger.optimizer_formula())] if kept else [])]

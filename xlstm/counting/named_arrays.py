@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,6 @@ from xlstm.counting.ledger import (
     count_model,
     differences,
 )
-from xlstm.counting.tensorflow1 import CELLS, cells
 from xlstm.files import describe
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, WeightPlacement
@@ -32,8 +32,9 @@ from xlstm.frameworks.recognise import Group, framework_of, groups, numbered
 from xlstm.ir.graph import Node, chain
 from xlstm.ir.identifiers import identifier
 from xlstm.ir.kinds import BATCH_NORM
-from xlstm.ir.layers import LayerSpec, Recurrent
+from xlstm.ir.layers import GRU, LSTM, LayerSpec, Recurrent
 from xlstm.ir.source import Source, optimizer_of
+from xlstm.slots import Shaped
 
 OPEN = "names and shapes do not prove which layer this is; load it with layers="
 
@@ -65,8 +66,9 @@ def count_leaves(
     counting = _Counting(own, found.arrays, tuple(names))
     counted = [counting.layer(group) for group in layers]
     taken = {name for group in layers for name in group.names.values()}
-    left = [name for name in found.arrays if name not in taken]
-    counted += [counting.open(name) for name in left if not name.endswith(_seeds(own))]
+    seeds = tuple(f".{name}" for name in own.seeds)  # states of random numbers
+    left = [name for name in found.arrays if name not in taken and not name.endswith(seeds)]
+    counted += [counting.open(name) for name in left]
     said = [*notes, *counting.notes]
     if found.plain:
         said.append(f"no arrays, not counted: {', '.join(found.plain)}")
@@ -110,11 +112,6 @@ def _layers_of(found: Leaves, own: Adapter | None) -> tuple[Adapter, list[Group]
         return registry.adapter(CELLS), old
     own, layers = framework_of(others)
     return own, [*layers, *old]
-
-
-def _seeds(own: Adapter) -> tuple[str, ...]:
-    """Ends of names of the state of random numbers."""
-    return tuple(f".{name}" for name in own.seeds)
 
 
 @dataclass
@@ -222,8 +219,9 @@ class _Counting:
     def open(self, name: str) -> LayerCount:
         """An array without a proven layer."""
         leaf = self.arrays[name]
+        slots = (slot for table in self.own.tables.values() for slot in table.slots)
         # a framework that separates parameters from others trains no whole numbers
-        apart = leaf.whole and _keeps_apart(self.own)
+        apart = leaf.whole and any(slot.is_buffer for slot in slots)
         other = _is_statistic(self.own, name) or apart
         tensor = self._tensor(name, "statistic" if other else "", other=other)
         there: dict[str, tuple[TensorCount, ...]] = {self.own.name: (tensor,)}
@@ -240,17 +238,13 @@ class _Counting:
         fixed = other or role == "statistic"
         trains = not fixed if leaf.trainable is None else leaf.trainable and not fixed
         called = leaf.collection or self.own.collections[2 if other else int(not trains)]
-        size, shared = math.prod(leaf.shape), self._owner(name)
+        size, memory = math.prod(leaf.shape), leaf.memory
+        first = name if memory is None else self.owners.setdefault(memory, name)
+        shared = "" if first == name else first
         if shared:
             self.notes.append(f"{name} is {shared}: one tensor of {size:,} numbers, counted once")
         size = 0 if shared else size
         return TensorCount(name, leaf.shape, size, trains, role, other, called, shared)
-
-    def _owner(self, name: str) -> str:
-        """Another name of the same tensor, under which it is counted; "" for its first name."""
-        memory = self.arrays[name].memory
-        first = name if memory is None else self.owners.setdefault(memory, name)
-        return "" if first == name else first
 
 
 def _size(tensors: Iterable[TensorCount]) -> int:
@@ -262,11 +256,6 @@ def _only(found: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
     return {name: found[name] for name in names if name in found}
 
 
-def _keeps_apart(own: Adapter) -> bool:
-    """True for a framework whose count of parameters leaves some arrays out."""
-    return any(slot.is_buffer for table in own.tables.values() for slot in table.slots)
-
-
 def _is_statistic(own: Adapter, name: str) -> bool:
     """True if an array's name shows that the framework does not count it as a parameter."""
     if own.other_root:
@@ -274,3 +263,60 @@ def _is_statistic(own: Adapter, name: str) -> bool:
     norms = [table for table in own.tables.values() if table.kind is BATCH_NORM]
     names = {slot.name for table in norms for slot in table.slots if slot.is_buffer}
     return name.split(".")[-1] in names.union(*(table.counters for table in norms))
+
+
+CELLS = "keras"
+"""The framework whose column has cells of TensorFlow 1: Keras has as many parameters."""
+
+LSTM_CELL = re.compile(r"(basic_)?lstm_cell(_\d+)?")
+GRU_CELL = re.compile(r"gru_cell(_\d+)?")
+
+LSTM_NAMES = frozenset({"kernel", "bias"})
+GRU_NAMES = frozenset({"gates.kernel", "gates.bias", "candidate.kernel", "candidate.bias"})
+
+
+def cells(arrays: Mapping[str, Shaped]) -> list[Group]:
+    """Recurrent cells of TensorFlow 1 among arrays, each as one layer, for counting alone.
+
+    They have the kernel of the input on top of that of the state in one matrix, which no slot
+    covers. A dense layer has the same shapes: the name must be that of a cell, with no other arrays
+    beside it, as in rnn/basic_lstm_cell/kernel (m + n, 4 n), rnn/basic_lstm_cell/bias (4 n,).
+
+    >>> import numpy as np
+    >>> arrays = {"rnn/lstm_cell/kernel": np.ones((7, 16)), "rnn/lstm_cell/bias": np.ones(16)}
+    >>> [(group.path, sorted(group.spec.sizes().items())) for group in cells(arrays)]
+    [('rnn.lstm_cell', [('h', 4), ('i', 3), ('j', 4)])]
+    """
+    below: dict[str, dict[str, str]] = {}  # path of a cell -> end of a name -> the whole name
+    for name in arrays:
+        parts = name.replace("/", ".").removesuffix(":0").rsplit(".", 2)
+        for number in range(1, len(parts)):
+            last = parts[number - 1].rpartition(".")[2]
+            if LSTM_CELL.fullmatch(last) or GRU_CELL.fullmatch(last):
+                path, end = ".".join(parts[:number]), ".".join(parts[number:])
+                below.setdefault(path, {})[end] = name
+    found = []
+    for path, names in below.items():
+        spec = _spec(path.rpartition(".")[2], {key: arrays[n].shape for key, n in names.items()})
+        if spec is not None:
+            found.append(Group(path, spec, names))
+    return found
+
+
+def _spec(last: str, shapes: Mapping[str, tuple[int, ...]]) -> LayerSpec | None:
+    """The layer of arrays of these shapes under the name of a cell, None unless they fit."""
+    if LSTM_CELL.fullmatch(last) and shapes.keys() == LSTM_NAMES:
+        m, n = _sizes(shapes["kernel"], shapes["bias"], 4)
+        return LSTM(m, n) if m > 0 else None
+    if GRU_CELL.fullmatch(last) and shapes.keys() == GRU_NAMES:
+        m, n = _sizes(shapes["gates.kernel"], shapes["gates.bias"], 2)
+        again = _sizes(shapes["candidate.kernel"], shapes["candidate.bias"], 1)
+        return GRU(m, n, reset_after=False) if m > 0 and (m, n) == again else None
+    return None
+
+
+def _sizes(kernel: tuple[int, ...], bias: tuple[int, ...], gates: int) -> tuple[int, int]:
+    """Features and units of a kernel (m + n, gates n) and its bias; no features if none fit."""
+    n, rest = divmod(bias[0] if len(bias) == 1 else 0, gates)
+    fits = len(kernel) == 2 and kernel[1] == gates * n > 0 and not rest
+    return (kernel[0] - n if fits else 0), n

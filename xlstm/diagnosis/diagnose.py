@@ -31,7 +31,7 @@ from xlstm.reference import Coverage
 from xlstm.reference import run as reference
 from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import blurred_steps, bounds
-from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, costs_of, fitted
+from xlstm.verification.inputs import MEMORY, Limits, check_cost, check_memory, costs_of, fitted
 from xlstm.verification.run import output_names
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xlstm.errors import NotEqualError, printable
-from xlstm.verification.results import Compared
+from xlstm.verification.report import Compared
 
 UNGRANTED = ("inputs", "outputs", "shape", "nan", "failed", "not-repeatable")
 """Causes that say what is seen, not what it comes from: nothing follows if they are granted."""

@@ -22,7 +22,7 @@ beyond, the reference's float16 run is infinite. A step without finite numbers i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -141,23 +141,33 @@ def perturbed_inputs(
     """The model and its inputs, every weight and number multiplied by 1 + eps u in `dtype`."""
     rng = np.random.default_rng(seed)
 
-    # values that mean "masked", and row numbers, must not change
-    marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
-    numbers = row_numbers(model)
-
     def shake(x: Array) -> Array:
+        wide = np.asarray(x, dtype)
+        return np.asarray(wide * (1 + dtype(eps) * rng.uniform(-1, 1, wide.shape)))
+
+    return _changed(model, inputs, shake)
+
+
+def _changed(
+    model: Model, inputs: Sequence[Array], change: Callable[[Array], Array]
+) -> tuple[Model, list[Array]]:
+    """The model and its inputs with `change` on every array but masks and row numbers."""
+    marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
+    rows = row_numbers(model)
+
+    def changed(x: Array) -> Array:
         if x.dtype == bool:
             return x
-        wide = np.asarray(x, dtype)
-        moved = wide * (1 + dtype(eps) * rng.uniform(-1, 1, wide.shape))
-        return np.where(np.isin(wide, marks), wide, moved) if marks else moved
+        y = change(x)
+        # a value that means "masked" must not change
+        return np.where(np.isin(x, marks), np.asarray(x, y.dtype), y) if marks else y
 
     weights = {
-        name: {tensor: shake(array) for tensor, array in layer.items()}
+        name: {tensor: changed(array) for tensor, array in layer.items()}
         for name, layer in model.weights.items()
     }
     pairs = zip(model.inputs, inputs, strict=True)
-    moved = [x if name in numbers else shake(x) for name, x in pairs]
+    moved = [x if name in rows else changed(x) for name, x in pairs]
     return replace(model, weights=weights), moved
 
 
@@ -166,7 +176,12 @@ def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[
     if dtype == "float32":
         return run(model, inputs, np.float32)
     if dtype in HALF:
-        return _rounded(model, inputs, dtype)
+
+        def rounded(x: Array) -> Array:
+            return emulated(np.asarray(x, np.float32), dtype)
+
+        # weights, inputs and every result are rounded
+        return run(*_changed(model, inputs, rounded), np.float32)
     wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
     return run(model, inputs, np.longdouble) if wider and products(model, inputs) < MOST else None
 
@@ -187,41 +202,20 @@ def _other_orders(model: Model, inputs: Sequence[Array], dtype: str) -> list[lis
     return found
 
 
-def _rounded(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """The reference computed in half precision: weights, inputs and every result are rounded."""
-    marks = [node.spec.value for node in model.nodes if isinstance(node.spec, Masking)]
-    numbers = row_numbers(model)
-
-    def narrow(x: Array) -> Array:
-        rounded = emulated(np.asarray(x, np.float32), dtype)
-        return np.where(np.isin(x, marks), np.asarray(x, np.float32), rounded) if marks else rounded
-
-    weights = {
-        name: {tensor: narrow(array) for tensor, array in layer.items()}
-        for name, layer in model.weights.items()
-    }
-    pairs = zip(model.inputs, inputs, strict=True)
-    given = [x if name in numbers or x.dtype == bool else narrow(x) for name, x in pairs]
-    return run(replace(model, weights=weights), given, np.float32)
-
-
-def _free(model: Model, inputs: Sequence[Array]) -> int:
-    """Length of the longest input axis that may have any length."""
-    given = zip(model.inputs, inputs, strict=True)
-    pairs = ((model.shape(Edge(name)), x.shape[1:]) for name, x in given)
-    every = (n for shape, own in pairs for size, n in zip(shape, own, strict=False) if size is None)
-    return max(every, default=1)
-
-
 def products(model: Model, inputs: Sequence[Array]) -> int:
     """Approximate number of products of a run: each weight once for every output position."""
-    batch, free = len(inputs[0]) if inputs else 1, _free(model, inputs)
+    given = zip(model.inputs, inputs, strict=True)
+    pairs = ((model.shape(Edge(name)), x.shape[1:]) for name, x in given)
+    # the longest input axis that may have any length
+    axes = (zip(shape, own, strict=False) for shape, own in pairs)
+    free = max((n for axis in axes for size, n in axis if size is None), default=1)
+    batch = len(inputs[0]) if inputs else 1
     total = 0
     for node in model.layers:
         held = sum(array.size for array in model.weights.get(node.owner, {}).values())
         recurrent = isinstance(node.spec, (Recurrent, Bidirectional))
-        axes = model.shape(node.inputs[0])[:-1] if recurrent else node.shape[:-1]
-        total += held * batch * math.prod(free if size is None else size for size in axes)
+        places = model.shape(node.inputs[0])[:-1] if recurrent else node.shape[:-1]
+        total += held * batch * math.prod(free if size is None else size for size in places)
     return total
 
 
@@ -295,7 +289,9 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
         ratios = np.where(gaps == 0, 0, gaps / allowed.step[keep])
     # chaos makes late float64 steps undecidable; float32 bounds hold at every step
     judged = ratios if dtype == "float32" else np.where(exact.sharp[keep], ratios, 0)
-    word = _word(judged, exact)
+    decided = judged.size and exact.sharp.any()
+    word = DIFFERENT if (judged > 1).any() else ROUNDING if decided else UNDECIDED
+    blurred = np.flatnonzero(~(exact.sharp & allowed.finite))
     # a step that cannot be decided is not shown: its difference may be as large as its numbers
     shown = exact.sharp[keep] | (judged > 1)
     worst = (
@@ -313,7 +309,7 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
         max_ulp=far / EPS[dtype],
         bound=bound,
         ratio=float(judged.max(initial=0)),
-        undecidable_from=_first_undecidable(allowed, exact),
+        undecidable_from=int(blurred[0]) if blurred.size else None,
         detail=_why_undecided(judged, allowed, dtype) if word == UNDECIDED else "",
         step=worst if output.ndim > 2 and judged.size else None,
         undecidable="" if word == UNDECIDED else blurred_steps(allowed, exact),
@@ -340,12 +336,6 @@ def _broken(output: Array, allowed: Bounds) -> str:
     return "numbers where the reference has NaN or infinity" if found.any() else ""
 
 
-def _word(judged: Array, exact: Bounds) -> str:
-    if (judged > 1).any():
-        return DIFFERENT
-    return ROUNDING if judged.size and exact.sharp.any() else UNDECIDED
-
-
 def _why_undecided(judged: Array, allowed: Bounds, dtype: str) -> str:
     if not judged.size and dtype in HALF and np.isfinite(allowed.top).all():
         near = f"come near {LARGEST[dtype]:g}, the largest of {dtype}, or beyond"
@@ -354,11 +344,6 @@ def _why_undecided(judged: Array, allowed: Bounds, dtype: str) -> str:
         return "NaN or infinity in the reference itself: there is nothing to compare"
     most = HALF_DECIDABLE if dtype in HALF else DECIDABLE
     return f"rounding alone may move every step by more than {most:g} of its largest number"
-
-
-def _first_undecidable(allowed: Bounds, exact: Bounds) -> int | None:
-    blurred = np.flatnonzero(~(exact.sharp & allowed.finite))
-    return int(blurred[0]) if blurred.size else None
 
 
 def blurred_steps(allowed: Bounds, exact: Bounds) -> str:

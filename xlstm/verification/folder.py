@@ -32,8 +32,7 @@ from xlstm.reading.load import load
 from xlstm.reading.ports import read_folder, target_of
 from xlstm.reading.record import ANEW, KEY, Record, figures_of, read_record, versions
 from xlstm.verification.reconcile import reconcile
-from xlstm.verification.report import Report
-from xlstm.verification.results import Compared
+from xlstm.verification.report import Compared, Report
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ last states. Nodes that read the last output read that of the last step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,11 +38,12 @@ class Revealed:
 
 @dataclass
 class _Work:
-    """The graph so far, the new edge of each old one, and the added outputs."""
+    """The graph so far, the new edge of each old one, the added outputs, and all names."""
 
     graph: Builder = field(default_factory=Builder)
     moved: dict[Edge, Edge] = field(default_factory=dict)
     shown: list[tuple[str, Edge]] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
 
     def at(self, edge: Edge) -> Edge:
         return self.moved.get(edge, edge)
@@ -56,16 +56,26 @@ class _Work:
         options: Any = {"trainable": node.trainable, "layer": node.layer}
         return self.graph.add(node.name, spec, inputs, mask=mask, states=states, **options)
 
+    def add_free(self, name: str, spec: L.LayerSpec, inputs: list[Edge]) -> Edge:
+        """Adds a new node; its name gets underscores until it is free."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return self.graph.add(name, spec, inputs)
+
+    def last(self, edge: Edge, name: str, place: int) -> Edge:
+        """Adds one step of a sequence."""
+        return self.add_free(name, L.Slice(0, start=place, drop=True), [edge])
+
 
 def expose_hidden_states(model: Model) -> Revealed | None:
     """A model with the outputs of every recurrent layer; None if it has no such layer."""
-    work, left = _Work(), []
-    taken = {node.name for node in model.nodes}
+    work, left = _Work(taken={node.name for node in model.nodes}), []
     for node in model.nodes:
         if isinstance(node.spec, L.Recurrent):
-            _one(work, node, node.spec, taken)
+            _one(work, node, node.spec)
         elif isinstance(node.spec, L.Bidirectional):
-            _both(work, node, node.spec, taken)
+            _both(work, node, node.spec)
         else:
             work.add(node, node.spec)
         if isinstance(node.spec, L.TimeDistributed) and hasattr(node.spec.layer, "state_shapes"):
@@ -90,28 +100,16 @@ def _state_names(spec: L.Recurrent) -> tuple[str, ...]:
     return STATES.get(len(spec.state_shapes()), ())
 
 
-def _last(work: _Work, edge: Edge, name: str, place: int, taken: set[str]) -> Edge:
-    """One step of a sequence."""
-    return work.graph.add(_free(name, taken), L.Slice(0, start=place, drop=True), [edge])
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
-def _one(work: _Work, node: Node, spec: L.Recurrent, taken: set[str]) -> None:
+def _one(work: _Work, node: Node, spec: L.Recurrent) -> None:
     y = work.add(node, _open(spec))
     if not spec.return_sequences:
-        work.moved[Edge(node.name)] = _last(work, y, f"{node.name}_last", -1, taken)
+        work.moved[Edge(node.name)] = work.last(y, f"{node.name}_last", -1)
     work.shown.append((f"{node.name}, every step", y))
     for number, state in enumerate(_state_names(spec), 1):
         work.shown.append((f"{node.name}, last {state}", Edge(node.name, number)))
 
 
-def _both(work: _Work, node: Node, spec: L.Bidirectional, taken: set[str]) -> None:
+def _both(work: _Work, node: Node, spec: L.Bidirectional) -> None:
     forward, backward = map(_open, spec.halves)
     y = work.add(node, L.Bidirectional(forward, backward, "none"))
     halves = [y, Edge(node.name, 1)]
@@ -128,24 +126,15 @@ def _both(work: _Work, node: Node, spec: L.Bidirectional, taken: set[str]) -> No
     for number in range(len(names) if spec.forward.return_state else 0):
         work.moved[Edge(node.name, outputs + number)] = Edge(node.name, 2 + number)
     # the second half's sequence is reversed: its last step is the first element
-    ends = (
-        halves
-        if spec.return_sequences
-        else [
-            _last(work, edge, f"{node.name}_{side}_last", place, taken)
-            for edge, side, place in zip(halves, SIDES, (-1, 0), strict=True)
-        ]
-    )
+    ends = halves
+    if not spec.return_sequences:
+        places = zip(halves, SIDES, (-1, 0), strict=True)
+        ends = [work.last(edge, f"{node.name}_{side}_last", n) for edge, side, n in places]
     if spec.merge == "none":
         work.moved |= {Edge(node.name, n): edge for n, edge in enumerate(ends)}
         return
     how = L.Merge(JOINED[spec.merge]) if spec.merge in JOINED else L.Concatenate(-1)
-    work.moved[Edge(node.name)] = work.graph.add(_free(f"{node.name}_joined", taken), how, ends)
+    work.moved[Edge(node.name)] = work.add_free(f"{node.name}_joined", how, ends)
 
 
 SIDES = ("forward", "backward")
-
-
-def shown(names: tuple[str, ...], own: int) -> Iterator[str]:
-    """Names of the outputs that are added to the model's own."""
-    yield from names[own:]

@@ -15,7 +15,7 @@ from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.types import Array
 from xlstm.verification import inputs
 from xlstm.verification.bounds import bounds
-from xlstm.verification.cost import Limits, cost_of, made_shapes
+from xlstm.verification.inputs import Limits, cost_of, made_shapes
 from xlstm.verification.run import Trial, trial
 
 
@@ -60,8 +60,8 @@ def shapes_of(
             KINDS,
             number,
         )
-        if said := _too_large(model, recipe, limits):
-            refused.append(f"{shape.steps} steps: not compared, {said}")
+        if said := cost_of(model, made_shapes(model, recipe)).over(limits):
+            refused.append(f"{shape.steps} steps: not compared, they would need {said}")
             continue
         try:
             made = _decidable(model, recipe, [d for d in dtypes if d not in HALF])
@@ -79,12 +79,6 @@ def shapes_of(
             ]
         seen.add(sizes)
     return found, list(dict.fromkeys(refused))
-
-
-def _too_large(model: Model, recipe: inputs.Recipe, limits: Limits) -> str:
-    """The cost of a recipe that is over the limits, in words; "" where all fits."""
-    found = cost_of(model, made_shapes(model, recipe)).over(limits)
-    return found and f"they would need {found}"
 
 
 def _decidable(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str]) -> Trial:

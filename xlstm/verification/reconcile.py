@@ -25,16 +25,21 @@ from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import FAILED, UNDECIDED, Verdict, bounds, worst_of
-from xlstm.verification.cost import MEMORY, Limits, check_cost, check_memory, fitted, why_not
-from xlstm.verification.gradients import Slopes, slopes_of
+from xlstm.verification.gradients import Slopes, add_sgd_step, slopes_of
 from xlstm.verification.gradients import gradients as gradients_of
 from xlstm.verification.hidden_states import Revealed, expose_hidden_states
 from xlstm.verification.input_shapes import shapes_of, sizes_of
-from xlstm.verification.recipe import recipe_of
-from xlstm.verification.report import Report
-from xlstm.verification.results import FrameworkReport
-from xlstm.verification.run import DTYPES, Maker, Trial, maker, port_maker, run, trial, worst
-from xlstm.verification.sgd_step import stepped
+from xlstm.verification.inputs import (
+    MEMORY,
+    Limits,
+    check_cost,
+    check_memory,
+    fitted,
+    recipe_of,
+    why_not,
+)
+from xlstm.verification.report import FrameworkReport, Report
+from xlstm.verification.run import DTYPES, Maker, Trial, maker, port_maker, run, trial
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
 
 
@@ -67,14 +72,14 @@ def reconcile(
         gradients: also compares, in our port, the gradients of every weight and of the inputs with
             slopes of the reference (`xlstm.verification.gradients`).
         step: also compares, in our port, the change of every weight in one step of plain SGD on the
-            loss of `gradients` (`xlstm.verification.sgd_step`).
+            loss of `gradients` (`xlstm.verification.gradients`).
         thorough: also compares inputs of other lengths, batch sizes, scales and seeds, with every
             kind of mask in every length.
         half: also compares outputs, and hidden states with `states`, in bfloat16 and float16, with
             their own bounds (`xlstm.verification.bounds`).
         memory: limit in bytes for the runs, beside weights and frameworks; 1 GB by default. The
-            cost is computed before any run starts (`xlstm.verification.cost`), and generated inputs
-            become smaller if that is enough. Time is limited too.
+            cost is computed before any run starts (`xlstm.verification.inputs`), and generated
+            inputs become smaller if that is enough. Time is limited too.
         makers: framework -> the function that builds the object to run, if that is neither the
             original nor our port.
 
@@ -114,7 +119,7 @@ def reconcile(
         for name, adapter in adapters.items()
     }
     if step and slopes:
-        found = {n: stepped(part, model, adapters[n], slopes) for n, part in found.items()}
+        found = {n: add_sgd_step(part, model, adapters[n], slopes) for n, part in found.items()}
     if too_large:
         found = {n: _without(part, gradients, step) for n, part in found.items()}
         left.append(too_large)
@@ -243,7 +248,10 @@ def _framework(
     if not adapter.installed:
         return _missing(adapter, trials[0].allowed)
     found = run(adapter, trials, make)
-    by_shape = {label: worst(verdicts) for label, verdicts in found.verdicts.items()}
+    by_shape = {
+        label: {dtype: worst_of(every) for dtype, every in verdicts.items()}
+        for label, verdicts in found.verdicts.items()
+    }
     verdicts = {
         d: worst_of([by_shape[t.label][d] for t in trials if d in t.allowed])
         for d in trials[0].allowed

@@ -1,23 +1,180 @@
 """The results of a comparison: for programs, for a terminal, and for a notebook.
 
-`reconcile` returns a `Report`; `str(report)` is its text, `report.to_json()` its data.
+`reconcile` returns a `Report` with a `FrameworkReport` for each framework; `str(report)` is its
+text, `report.to_json()` its data. A result is true if all is equal; `check()` raises if not.
 """
 
 from __future__ import annotations
 
+import abc
+import html
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlstm.counting.ledger import Ledger
-from xlstm.counting.ledger_text import render_counts
-from xlstm.errors import NotEqualError
+from xlstm.counting.ledger import Ledger, render_counts
+from xlstm.errors import NotEqualError, printable
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
-from xlstm.verification.bounds import ROUNDING
-from xlstm.verification.report_text import render_verdicts
-from xlstm.verification.results import Compared, FrameworkReport
+from xlstm.rendering.tables import Grid, add, grid, to_text
+from xlstm.verification.bounds import ROUNDING, Verdict, worst_of
+
+
+class Compared(abc.ABC):
+    """The base of results: true if the comparison found all equal, and displayed as its text.
+
+    >>> class Never(Compared):
+    ...     ok = False
+    >>> bool(Never())
+    False
+    """
+
+    @property
+    @abc.abstractmethod
+    def ok(self) -> bool:
+        """True if all comparisons are equal up to rounding."""
+
+    def __bool__(self) -> bool:
+        """The same as `ok`."""
+        return self.ok
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True)
+class FrameworkReport(Compared):
+    """One framework's part of a comparison.
+
+    Attributes:
+        name: the name that users write.
+        title: the framework's own spelling.
+        version: installed version.
+        what: the object that ran: the original, or our port.
+        verdicts: dtype -> verdict.
+        parameters: number of parameters in the framework's own count, None if it has none.
+        weights: "" if the port's weights are bit for bit the source's, else the first difference;
+            None if they were not compared: those of the original, or without a run.
+        missing: the reason why it did not run, if it is not installed.
+        shapes: shape of the inputs -> dtype -> verdict, if several were compared.
+        layers: dtype -> output of a recurrent layer -> verdict, if hidden states were compared.
+        gradients: dtype -> tensor or input -> verdict, if gradients were compared.
+        steps: dtype -> tensor -> verdict, if one step of SGD was compared.
+        step_notes: differences of such a step from the source's, with advice.
+    """
+
+    name: str
+    title: str
+    version: str
+    what: str
+    verdicts: dict[str, Verdict]
+    parameters: int | None
+    weights: str | None = None
+    missing: str = ""
+    shapes: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    gradients: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    step_notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if every precision is equal up to rounding, and every weight is the source's."""
+        return not self.weights and all(v.verdict == ROUNDING for _, v in self.every())
+
+    def every(self) -> Iterator[tuple[str, Verdict]]:
+        """Each verdict with its precision, and with its layer, tensor or shape if it has one."""
+        yield from self.verdicts.items()
+        more = ("", self.layers), ("gradient of ", self.gradients), ("one step of ", self.steps)
+        for what, found in more:
+            for dtype, verdicts in found.items():
+                yield from ((f"{dtype}, {what}{name}", v) for name, v in verdicts.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """This framework's part as plain data."""
+        found: dict[str, Any] = {dtype: v.to_json() for dtype, v in self.verdicts.items()}
+        nothing = "not installed" if self.missing else "nothing ran"
+        found |= {"version": self.version, "what": self.what or nothing}
+        held = "not compared" if self.weights is None else self.weights or "bit-equal"
+        found["weights"] = held
+        found |= {"step_notes": list(self.step_notes)} if self.steps else {}
+        for key in ("shapes", "layers", "gradients", "steps"):
+            if every := getattr(self, key):
+                found[key] = {
+                    a: {b: v.to_json() for b, v in verdicts.items()}
+                    for a, verdicts in every.items()
+                }
+        return found
+
+
+def render_verdicts(
+    frameworks: Collection[FrameworkReport],
+    undecidable: Iterable[str],
+    notes: Iterable[str],
+    *,
+    several: bool,
+) -> str:
+    """One row per framework and precision; then all comparisons other than outputs.
+
+    Args:
+        frameworks: their parts of a comparison.
+        undecidable: lines about time steps without a verdict.
+        notes: lines that end the text.
+        several: True for a model with several outputs: the worst one is named.
+    """
+    headers = ["framework", "precision", "verdict", "max difference", "of its bound", "ULP"]
+    table = grid(headers, left=3)
+    details = []
+    for found in frameworks:
+        for dtype, v in found.verdicts.items():
+            word = v.verdict if v.ran else "not run"
+            add(table, f"{found.title} {found.version}", dtype, word, *_figures(v))
+            details += _details(f"{found.title} {dtype}", v, several)
+        besides = {"hidden states": found.layers, "gradients": found.gradients}
+        for part, every in {**besides, "one step of SGD": found.steps}.items():
+            for dtype, verdicts in every.items():
+                worst = worst_of([*verdicts.values()])
+                details += _details(f"{found.title} {dtype}, {part}", worst, True)
+        details += [f"{found.title}: {found.weights}"] if found.weights else []
+        details += [f"{found.title}, {line}" for line in found.step_notes]
+    ran = dict.fromkeys(f"{f.title} ran {f.what}." for f in frameworks if f.what)
+    lines = [*details, *undecidable, *ran, *notes]
+    return to_text(table, *_parts(frameworks), *map(printable, lines))
+
+
+def _figures(v: Verdict) -> tuple[str, str, str]:
+    if v.verdict == "failed" or not v.ran:
+        return "-", "-", "-"
+    return f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}"
+
+
+def _details(where: str, v: Verdict, several: bool) -> list[str]:
+    """Lines that do not fit in a row: the failure, and the worst output."""
+    step = "" if v.step is None else f", time step {v.step}"
+    lines = []
+    if v.ran and v.output and (several or v.verdict not in ("rounding", "failed")):
+        worst = "the worst" if v.verdict != "rounding" else "nearest to its bound"
+        lines.append(f"{where}: {worst} is {v.output}{step}")
+    return [*lines, f"{where}: {v.detail}"] if v.detail else lines
+
+
+def _parts(frameworks: Collection[FrameworkReport]) -> list[Grid | str]:
+    """A table for each kind of comparison other than outputs."""
+    titles = {"shapes": "inputs", "layers": "hidden states", "gradients": "gradients"}
+    titles["steps"] = "one step of SGD"
+    parts: list[Grid | str] = []
+    for key, title in titles.items():
+        table = grid([title, "framework", "precision", "verdict", "of its bound"], left=4)
+        for found in frameworks:
+            for a, verdicts in getattr(found, key).items():
+                for b, v in verdicts.items():
+                    name, dtype = (a, b) if key == "shapes" else (b, a)
+                    word = v.verdict if v.ran else "not run"
+                    add(table, name, found.title, dtype, word, _figures(v)[1])
+        parts += [table] if len(table.rows) > 1 else []
+    return parts
+
 
 BLURRED = (
     "cannot be decided: rounding alone may move them by more than their digits, and an error there "

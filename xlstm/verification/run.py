@@ -5,6 +5,7 @@ In: an adapter, trials (inputs with bounds), and the function that builds the ob
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tempfile
@@ -25,7 +26,7 @@ from xlstm.ir.precision import DTYPES as DTYPES
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 from xlstm.porting.port import build
-from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, judge, worst_of
+from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, judge
 
 OUR_PORT = "our port"
 
@@ -119,8 +120,10 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
         try:
             live: Any = adapter.live()
             inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
-            if inexact:
-                _skip(found, dtype, inexact)
+            if inexact:  # the verdicts of the other precision, marked as copies
+                for each in (each for each in found.verdicts.values() if "float32" in each):
+                    copies = (replace(v, ran=False) for v in each["float32"])
+                    each[dtype] = [replace(v, detail=f"not run: {inexact}") for v in copies]
                 continue
             made, found.what = make(live, dtype)
             found.made = True
@@ -132,13 +135,6 @@ def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
             found.verdicts[one.label][dtype] = _one(live, made, one, dtype)
         _inspect(found, live, made, model, adapter, dtype)
     return found
-
-
-def _skip(found: Run, dtype: str, why: str) -> None:
-    """Copies the verdicts of the other precision, marked as such."""
-    for each in found.verdicts.values():
-        if held := each.get("float32"):
-            each[dtype] = [replace(v, detail=f"not run: {why}", ran=False) for v in held]
 
 
 def _one(live: Any, made: Any, trial: Trial, dtype: str) -> list[Verdict]:
@@ -195,14 +191,9 @@ def failed(error: BaseException) -> Verdict:
     return Verdict(FAILED, detail=f"{type(error).__name__}: {said}")
 
 
-def worst(verdicts: dict[str, list[Verdict]]) -> Verdicts:
-    """Dtype -> the worst of all outputs."""
-    return {dtype: worst_of(every) for dtype, every in verdicts.items()}
-
-
 def maker(source: Any, model: Model, adapter: Adapter) -> Maker:
     """The function that builds the original if the framework opens it, else our port."""
-    return lambda live, dtype: _made(source, model, adapter, live, dtype)
+    return functools.partial(_made, source, model, adapter)
 
 
 def port_maker(model: Model, adapter: Adapter) -> Maker:
@@ -226,7 +217,9 @@ def _made(source: Any, model: Model, adapter: Adapter, live: Any, dtype: str) ->
         why = f" to Keras 3 (the file is of Keras {version})" if path else ""
         return build(model, adapter, dtype), OUR_PORT + why
     try:
-        return _open_natively(live, Path(source), dtype), "the original" + _on(live)
+        with tempfile.TemporaryDirectory() as folder:  # a copy that h5py has written in full
+            made = live.open_native(clean_copy(Path(source), Path(folder)), dtype)
+        return made, "the original" + _on(live)
     except MissingFrameworkError:
         raise
     except Exception as error:  # Keras may raise anything for its own files
@@ -236,9 +229,3 @@ def _made(source: Any, model: Model, adapter: Adapter, live: Any, dtype: str) ->
 
 def _on(live: Any) -> str:
     return f", on {live.backend()}" if hasattr(live, "backend") else ""
-
-
-def _open_natively(live: Any, path: Path, dtype: str) -> Any:
-    """The model that Keras opens, from a copy that h5py has written in full."""
-    with tempfile.TemporaryDirectory() as folder:
-        return live.open_native(clean_copy(path, Path(folder)), dtype)

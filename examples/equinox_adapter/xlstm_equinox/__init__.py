@@ -1,0 +1,1 @@
+"""Equinox for xlstm: `adapter` imports no Equinox, `live` does. Read `adapter` first."""

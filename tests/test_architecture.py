@@ -38,8 +38,7 @@ MACHINERY = {
     "converters/keras/read/layers": "config options",
     "converters/keras/read/ops": "call node_defs registry",
     "converters/keras/write": "constructors layer_arguments module plan",
-    "converters/torch/read": "flattened_batch graph modules names native_modules signature trace "
-    "values",
+    "converters/torch/read": "flattened_batch graph modules native_modules trace values",
     "converters/torch/write": "layers module writer",
     "converters/flax/read": "sequential",
     "converters/flax/write": "dialect layers module",

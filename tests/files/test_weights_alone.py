@@ -19,7 +19,7 @@ from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model
 
 eras = registry.resolve("xlstm.converters.keras.versions:Era")
-joined = registry.resolve("xlstm.converters.keras.read.joined_files:MEANINGS")
+joined = registry.resolve("xlstm.converters.keras.read.model:MEANINGS")
 modern_options = registry.resolve("xlstm.converters.keras.versions:modern_options")
 majors_of = registry.resolve("xlstm.converters.keras.versions:majors_of")
 

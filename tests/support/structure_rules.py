@@ -68,7 +68,7 @@ FAMILIES = {
 
 NOUNS = {
     *("counting", "decoding", "padding", "pairing", "pooling", "porting", "reading"),
-    *("recording", "rendering", "wording"),
+    *("lowering", "recording", "rendering", "wording"),
     "diagnosing",  # a public name of users' programs
 }
 """Words that are participles by their form, and nouns as names of modules."""

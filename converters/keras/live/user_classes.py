@@ -16,7 +16,7 @@ from xlstm.ir.graph import Model
 from xlstm.ir.precision import HALF
 
 from ..read.context import registered_name
-from ..read.shared_layers import held_by, marked
+from ..read.graph import held_by, marked
 
 PORTED = "xlstm_port_"
 """Prefix of the names of the modules that `port` makes."""

@@ -5,9 +5,9 @@ In: LayerCalls, one by one. Out: nodes, canonical weights and masks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
 from xlstm.ir import layers as L
@@ -16,19 +16,16 @@ from xlstm.ir.layers.custom import same_layer, unwrap_time_distributed
 from xlstm.ir.permutes import order_of, time_distributed
 from xlstm.ir.types import Array, Shape
 
-from .context import LIMITS, CallContext, ReadContext
-from .custom_layers import check_told, is_registered, sized, taken
-from .graph import Graph
+from .context import LIMITS, CallContext, Config, ReadContext
+from .custom_layers import check_told, sized, taken
+from .graph import JOINT, MARK, Graph, bare
 from .inbound_nodes import ANEW, KerasTensor, LayerCall
-from .initial_states import Channels, channels_of, main_of, shared_out
-from .layers.config import operation_of, read_input, read_layer
+from .layers.config import halves_of, operation_of, read_input, read_layer
+from .layers.options import to_first, to_last
 from .masks import MOVED_MASKS, Mask, MaskPropagation, check_shapes, is_changed, masked_merge
 from .ops.call import Operation, OperationInserter, fixed, is_alike
 from .ops.elementwise import BY_NUMBER
 from .ops.registry import MASKS, read_operation
-from .shared_layers import SharedLayers
-from .submodels import JOINT
-from .version_limits import check_masked, check_stack, check_unmasked
 from .weights import halves_train, read_weights, trainable_of
 
 REDUCED = "which is reduced over all samples of a batch"
@@ -189,7 +186,7 @@ class KerasGraphBuilder:
             heavy = any(spec.weighted_parts for spec in specs)
             if first := self._shared.owner(call) if heavy else "":
                 self._owners[call.name] = self._owners[first]
-        if is_registered(specs[0]):
+        if isinstance(unwrap_time_distributed(specs[0]), L.Custom):
             check_told(specs[0], call.masks, where)
             specs = (self._sized(call, specs[0]),)
         changed = is_changed(self.reader, specs, masks)
@@ -390,10 +387,8 @@ class KerasGraphBuilder:
 
     def _name(self, call: LayerCall) -> str:
         """Returns the name of a call's node: its layer's, with the number of later calls."""
-        return self._numbered(call) if call.name in self.nodes else call.name
-
-    def _numbered(self, call: LayerCall) -> str:
-        return self._free(f"{call.name}/{call.number or 1}")
+        taken = call.name in self.nodes
+        return self._free(f"{call.name}/{call.number or 1}") if taken else call.name
 
     def _stages(self, call: LayerCall, specs: Sequence[L.LayerSpec]) -> list[str]:
         """Returns names of a layer's nodes: the layer's for the main one, else numbers."""
@@ -449,3 +444,176 @@ class KerasGraphBuilder:
         node = self.nodes.node(edge.node)
         self.carried.note_mask(node.name, node.spec, node.inputs)
         return edge
+
+
+def _name(layer: Config) -> str:
+    options = layer.get("config")
+    return str(options.get("name")) if isinstance(options, Mapping) else ""
+
+
+def _plain(value: Any) -> Any:
+    """Returns a config without the marks of shared objects."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if key != MARK}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _alike(first: Config, second: Config) -> bool:
+    one, other = bare(first), bare(second)
+    kinds = one.get("class_name") == other.get("class_name")
+    return kinds and _plain(one.get("config")) == _plain(other.get("config"))
+
+
+class SharedLayers:
+    """Finds the layer of a call, also if it has another name there."""
+
+    def __init__(self, reader: ReadContext) -> None:
+        self.reader = reader
+        self._marked: dict[str, LayerCall] = {}
+        self._named: dict[str, LayerCall] = {}
+
+    def note(self, call: LayerCall) -> None:
+        """Records the first call of a layer that owns its weights."""
+        self._marked |= dict.fromkeys(call.same, call)
+        self._named[_name(bare(call.layer))] = call
+
+    def owner(self, call: LayerCall) -> str:
+        """Returns the name of the layer that owns a layer's weights, "" if it has its own.
+
+        Files store the arrays of such a layer once, or as copies under each of its names.
+        """
+        by_name = self.reader.description.by_name
+        key = "/".join(call.home) if by_name else call.group
+        first = next((self._marked[mark] for mark in call.same if mark in self._marked), None)
+        if first is None and not by_name and not self.reader.below(call.group):
+            first = self._named.get(_name(bare(call.layer)))
+        if first is None or not _alike(first.layer, call.layer):
+            return ""
+        self.reader.leave([key])
+        return first.name
+
+
+def shared_out(states: list[Edge], specs: Sequence[L.LayerSpec], where: str) -> list[list[Edge]]:
+    """Splits the initial states among the specs; empty for all if there are none."""
+    counts = [
+        len(spec.state_shapes()) if isinstance(spec, (L.Recurrent, L.Bidirectional)) else 0
+        for spec in specs
+    ]
+    if states and len(states) != sum(counts):
+        want = f"{sum(counts)} initial states, or none"
+        raise FileError(where, want, f"{len(states)}", "save the model again")
+    left = iter(states)
+    return [[next(left) for _ in range(count if states else 0)] for count in counts]
+
+
+class Channels(NamedTuple):
+    """A ConvLSTM, or two in both directions, whose channels come first in Keras.
+
+    Attributes:
+        core: index of the layer among the specs of the config.
+        joined: True if Keras joins its two outputs along an axis of space.
+        sequence: the permutation of its outputs.
+        state: the same permutation of its last states.
+        start: the permutation of its initial states.
+    """
+
+    core: int
+    joined: bool
+    sequence: L.LayerSpec
+    state: L.Permute
+    start: L.Permute
+
+
+def channels_of(specs: Sequence[L.LayerSpec]) -> Channels | None:
+    """Returns the permutations of the channels of a layer's states; None if there are none.
+
+    >>> spec = L.ConvLSTM(2, 3, space=(5,), window=(2,), strides=(1,), dilation=(1,))
+    >>> channels_of([L.Permute((1, 3, 2)), spec, L.Permute((2, 1))]).core
+    1
+    """
+    if not isinstance(unwrap_time_distributed(specs[-1]), L.Permute):
+        return None
+    for place, spec in enumerate(specs):
+        own = unwrap_time_distributed(spec)
+        core = own.forward if isinstance(own, L.Bidirectional) else own
+        if isinstance(core, L.ConvLSTM):
+            rank = len(core.space)
+            joined = any(isinstance(spec, L.Concatenate) for spec in specs)
+            return Channels(place, joined, specs[-1], to_first(rank), to_last(rank))
+    return None
+
+
+def main_of(specs: Sequence[L.LayerSpec]) -> L.LayerSpec:
+    """Returns the spec that decides the mask of the output: the last that is no move of axes."""
+    found = channels_of(specs)
+    return specs[found.core] if found else specs[-1]
+
+
+def check_masked(
+    reader: ReadContext, name: str, layer: Config, specs: Sequence[L.LayerSpec], states: bool
+) -> None:
+    """Raises UnsupportedError where Keras computes something else with a mask than our layers.
+
+    Args:
+        reader: the context of reading.
+        name: of a recurrent layer that uses a mask.
+        layer: its config.
+        specs: its specs.
+        states: True if the call names initial states.
+    """
+    where = reader.where(name)
+    for spec, config in _parts(layer, specs):
+        if config.get("unroll") and _zeros(spec) and spec.go_backwards:
+            want = "a loop where the masked outputs of a layer that goes backwards are zeros"
+            got = "unroll=True, where Keras puts the zeros at the steps of the mask turned round"
+            raise UnsupportedError(where, want, got, "build the layer with unroll=False")
+        held = states or spec.stateful
+        if held and reader.era.starts_from_state and not config.get("unroll"):
+            want = "zeros at masked steps before the first valid one"
+            got = f"Keras {reader.era.version}, which gives the initial state there"
+            raise UnsupportedError(where, want, got, "save the model with a newer Keras")
+    both = any(isinstance(spec, L.Bidirectional) and spec.return_sequences for spec in specs)
+    if both and reader.era.repeated_both_ways:
+        reader.warn(
+            f"masked steps of {name}: standalone Keras before 2.4 (this file: "
+            f"{reader.era.version}) repeated the last output there; ports give zeros, as tf.keras "
+            "and Keras 3 do"
+        )
+    if both and not reader.era.zeros_in_both_ways:
+        reader.warn(
+            f"masked steps of {name} repeat the last output, as Keras {reader.era.version} "
+            "computes them; tf.keras and Keras 3 give zeros there"
+        )
+
+
+def check_stack(reader: ReadContext, name: str, specs: Sequence[L.LayerSpec], states: bool) -> None:
+    """Raises UnsupportedError if the states of stacked cells have another order."""
+    cells = [spec for spec in specs if isinstance(spec, L.Recurrent)]
+    returned = any(spec.return_state for spec in cells)
+    if len(cells) > 1 and (states or returned) and reader.era.stacks_states_backwards:
+        where, want = reader.where(name), "states in the order of the cells"
+        got = f"Keras {reader.era.version}, which turns it round"
+        raise UnsupportedError(where, want, got, "save the model with a newer Keras")
+
+
+def _parts(layer: Config, specs: Sequence[L.LayerSpec]) -> Iterator[tuple[L.Recurrent, Config]]:
+    """Yields the recurrent layers in a layer, each with its options."""
+    options = layer.get("config", {})
+    halves = halves_of(options) if layer.get("class_name") == "Bidirectional" else ()
+    for spec in specs:
+        if isinstance(spec, L.Bidirectional):
+            for half, config in zip(spec.halves, halves, strict=True):
+                yield half, config.get("config", {})
+        elif isinstance(spec, L.Recurrent):
+            yield spec, options
+
+
+def _zeros(spec: L.Recurrent) -> bool:
+    return spec.zero_output_for_mask and spec.return_sequences
+
+
+def check_unmasked(reader: ReadContext, name: str, layer: Config, mask: object) -> None:
+    """Raises UnsupportedError for a layer that uses a mask in another way than ours."""
+    if mask is not None and layer.get("class_name") == "Softmax":
+        where, want = reader.where(name), "a Softmax without a mask, which hides numbers from it"
+        raise UnsupportedError(where, want, "a masked input", "build it without the mask")

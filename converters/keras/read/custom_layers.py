@@ -39,11 +39,6 @@ def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContex
     return spec
 
 
-def is_registered(spec: LayerSpec) -> bool:
-    """True if a layer, or the one inside TimeDistributed, is registered by the user."""
-    return isinstance(unwrap_time_distributed(spec), Custom)
-
-
 def taken(reader: ReadContext, name: str, group: str) -> tuple[Stored, ...]:
     """Returns the tensors of a registered layer in file order, those of inner layers too.
 

@@ -1,17 +1,20 @@
 """Reads the graph of a Keras model from Sequential and functional configs of every version.
 
-In: the config of a model. Out: its Graph of calls.
+In: the config of a model. Out: its Graph of calls. Models inside it are replaced by their layers: a
+layer dense in a model inner becomes inner/dense.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.files.description import Description
 
-from .context import NESTED, Config, is_custom, registered_name
+from .context import NESTED, Config, Paths, is_custom, is_operation, registered_name
 from .inbound_nodes import (
     ANEW,
     KerasTensor,
@@ -21,7 +24,8 @@ from .inbound_nodes import (
     read_calls,
     tensors_in,
 )
-from .layers.config import CELLS, CONV_LSTMS, cells_of, class_of, halves_of
+from .keras1 import PART, taken_apart
+from .layers.config import CELLS, CONV_LSTMS, cells_of, class_of, halves_of, snake
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class Graph:
     outputs: tuple[KerasTensor, ...]
     keys: tuple[str, ...] = ()
     deep: str = ""
+
+    @property
+    def homes(self) -> list[tuple[str, ...]]:
+        """Names of every layer inside a nested model; parts of a layer have those of the whole."""
+        parts = ((c.home, c.layer.get(PART, ("", False))[1]) for c in self.calls)
+        homes = (home[:-1] if named else home for home, named in parts)
+        return [home for home in homes if len(home) > 1]
 
     def masks_alone(self) -> set[str]:
         """Returns the input layers that are read only as masks."""
@@ -358,3 +369,278 @@ def _ancestors(layer: str, by_name: Mapping[str, Config]) -> Iterator[str]:
             seen.add(name)
             todo += [tensor.layer for tensor in mentioned(by_name[name].get("inbound_nodes"))]
             yield name
+
+
+DEEPEST = 16
+"""Deepest nesting of models in models."""
+
+JOINT = "Joint"
+"""Class of a call that only assigns another mask to a tensor."""
+
+
+def model_inside(layer: Config) -> Config | None:
+    """Returns the model that a layer is, or applies to every time step; None for other layers."""
+    if layer.get("class_name") in NESTED:
+        return layer
+    options = layer.get("config")
+    inside = options.get("layer") if isinstance(options, Mapping) else None
+    if layer.get("class_name") != "TimeDistributed" or not isinstance(inside, Mapping):
+        return None
+    return inside if inside.get("class_name") in NESTED else None
+
+
+def all_layers(layers: list[Config], where: str, depth: int = 0) -> Iterator[Config]:
+    """Yields every layer of a model; models inside it are replaced by their layers.
+
+    Raises:
+        FileError: models nested too deeply.
+    """
+    if depth > DEEPEST:
+        raise FileError(where, f"models nested at most {DEEPEST} deep", "more", ANEW)
+    for layer in layers:
+        inside = model_inside(layer)
+        if inside is None:
+            yield layer
+            options = layer.get("config", {})
+            branches = options.get("layers") if layer.get("class_name") == "Merge" else None
+            for model in branches if isinstance(branches, list) else []:
+                yield from all_layers(layers_of(model, where), where, depth + 1)
+        else:
+            yield from all_layers(layers_of(inside, where), where, depth + 1)
+
+
+def calls_of(layer: Config) -> int:
+    """Returns the number of calls of a layer in its config; 1 in a chain."""
+    nodes = layer.get("inbound_nodes")
+    return len(nodes) if isinstance(nodes, list) and nodes else 1
+
+
+def written_out(config: Config, where: str) -> tuple[int, int]:
+    """Returns the numbers of calls of a flat model and of characters of their paths.
+
+    The numbers are computed before any call: 16 levels of models called twice have 65,536 calls.
+
+    Raises:
+        FileError: a nested model without layers.
+    """
+    number, characters = 0, 0
+    for layer in layers_of(config, where):
+        inside, times = model_inside(layer), calls_of(layer)
+        inner, below = (1, 0) if inside is None else written_out(inside, where)
+        number += times * inner
+        characters += times * (below + inner * (len(name_of(layer)) + 1))
+    return number, characters
+
+
+class Groups:
+    """Paths of the layers' groups in new weights files: numbered by class, in layer order.
+
+    Args:
+        step: of the description.
+        paths: of its weights.
+        path: of the model's own group.
+    """
+
+    def __init__(self, step: int, paths: Paths, path: str = "") -> None:
+        self._step = step
+        self._heavy = {key.removeprefix(path).split("/")[0] for key in paths.inside(path)}
+        self._counts: dict[str, int] = {}
+
+    def of(self, layer: Config) -> str:
+        """Returns the group of the next layer."""
+        name = str(layer.get("class_name"))
+        number = self._counts.get(name, 0)
+        group = snake(name) + (f"_{number}" if number else "")
+        self._counts[name] = number + (self._step if group in self._heavy else 1)
+        return group
+
+
+@dataclass
+class SubmodelFlattener:
+    """Replaces nested models by their layers.
+
+    Attributes:
+        description: of the file.
+        where: its name in errors.
+        paths: of the weights.
+    """
+
+    description: Description
+    where: str
+    paths: Paths = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.paths = Paths(self.description.weights)
+
+    def flat(self, config: Config, path: str = "", layers: list[Config] | None = None) -> Graph:
+        """Returns the graph of a model without nested models.
+
+        Args:
+            config: the model's.
+            path: of the model's group in new weights files, ending in a slash, "" for the root.
+            layers: the layers that were numbered when the file was written, if not the config's.
+        """
+        graph = read_graph(config, self.where)
+        paths = self._paths(layers or layers_of(config, self.where), path)
+        calls: list[LayerCall] = []
+        known: dict[KerasTensor, KerasTensor] = {}
+        for call in graph.calls:
+            group = path + paths.get(call.name, "")
+            read = replace(_renamed(call, known), group=group, same=told(call.layer))
+            inside = model_inside(call.layer)
+            if inside is None:
+                calls += taken_apart(read, self.description, self.where) or [read]
+                continue
+            found, outputs = self._inlined(read, inside)
+            calls += found
+            for number, tensor in enumerate(outputs):
+                known[call.output(number)] = tensor
+        return replace(
+            graph, calls=tuple(calls), outputs=tuple(known.get(t, t) for t in graph.outputs)
+        )
+
+    def _paths(self, layers: list[Config], path: str) -> dict[str, str]:
+        """Returns the group of every layer of one model, below the model's own."""
+        groups = Groups(self.description.step, self.paths, path)
+        return {name_of(la): groups.of(la) for la in layers if not is_operation(la)}
+
+    def _inlined(self, call: LayerCall, model: Config) -> tuple[list[LayerCall], list[KerasTensor]]:
+        """Returns the calls of a nested model's layers, and its outputs."""
+        timed = model is not call.layer
+        below = f"{call.group}/layer" * timed or call.group
+        root = "layers" if self.description.step == 1 else "_layer_checkpoint_dependencies"
+        graph = self.flat(model, f"{below}/{root}/")
+        if len(graph.inputs) != len(call.inputs):
+            want = f"{len(graph.inputs)} inputs for {call.name}"
+            raise FileError(self.where, want, f"{len(call.inputs)}", ANEW)
+        counts, starts = Counter(inner.name for inner in graph.calls), {*graph.inputs}
+
+        def place(tensor: KerasTensor) -> KerasTensor:
+            number = tensor.call + call.number * counts[tensor.layer]
+            return KerasTensor(f"{call.name}/{tensor.layer}", number, tensor.output)
+
+        known = dict(zip((KerasTensor(n, 0, 0) for n in graph.inputs), call.inputs, strict=True))
+        calls = []
+        for name, x, mask in zip(graph.inputs, call.inputs, _each(call), strict=True):
+            if mask is not None:
+                joint = LayerCall(f"{call.name}/{name}", {"class_name": JOINT}, (x,), masks=(mask,))
+                calls.append(replace(joint, number=call.number))
+                known[KerasTensor(name, 0, 0)] = calls[-1].output()
+        for inner in graph.calls:
+            if inner.name in starts:
+                continue
+            moved = {t: known.get(t) or place(t) for t in inner.reads}
+            moved |= {t: known.get(t) or place(t) for t in _in_arguments(inner)}
+            own = place(inner.output())
+            read = replace(_renamed(inner, moved), name=own.layer, number=own.call)
+            home = (*call.home, *inner.home)
+            same = (*inner.same, *(f"{mark}/{inner.name}" for mark in call.same))
+            wraps = inner.wraps + timed + call.wraps
+            calls.append(replace(read, home=home, wraps=wraps, same=same))
+        outputs = [known.get(tensor) or place(tensor) for tensor in graph.outputs]
+        ends = _joints(call, outputs) if timed else []
+        return [*calls, *ends], [end.output() for end in ends] or outputs
+
+
+def _joints(call: LayerCall, outputs: list[KerasTensor]) -> list[LayerCall]:
+    """Returns calls that give the outputs of a model in TimeDistributed the mask of its input."""
+    return [
+        LayerCall(
+            f"{call.name}/output_{number}",
+            {"class_name": JOINT},
+            (tensor,),
+            options={"carrier": call.inputs[0]},
+            number=call.number,
+        )
+        for number, tensor in enumerate(outputs)
+    ]
+
+
+def _each(call: LayerCall) -> tuple[KerasTensor | None, ...]:
+    return call.masks or (None,) * len(call.inputs)
+
+
+def _in_arguments(call: LayerCall) -> Iterator[KerasTensor]:
+    todo = [*call.arguments, *call.options.values()]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, KerasTensor):
+            yield item
+        elif isinstance(item, list):
+            todo += item
+
+
+def _renamed(call: LayerCall, names: Mapping[KerasTensor, KerasTensor]) -> LayerCall:
+    """Returns a call with other input tensors."""
+    if not names:
+        return call
+
+    def new(value: object) -> object:
+        if isinstance(value, KerasTensor):
+            return names.get(value, value)
+        return [new(item) for item in value] if isinstance(value, list) else value
+
+    return replace(
+        call,
+        inputs=tuple(names.get(t, t) for t in call.inputs),
+        states=tuple(names.get(t, t) for t in call.states),
+        masks=tuple(t and names.get(t, t) for t in call.masks),
+        arguments=tuple(new(item) for item in call.arguments),
+        options={key: new(value) for key, value in call.options.items()},
+    )
+
+
+MARK = "shared_object_id"
+"""Key in configs of Keras that identifies one object in several places."""
+
+
+def bare(layer: Config) -> Config:
+    """Returns the layer inside TimeDistributed, or the layer itself."""
+    while layer.get("class_name") == "TimeDistributed":
+        options = layer.get("config")
+        below = options.get("layer") if isinstance(options, Mapping) else None
+        if not isinstance(below, Mapping):
+            break
+        layer = below
+    return layer
+
+
+def told(layer: Config) -> tuple[str, ...]:
+    """Returns the marks by which a layer is the same as another; empty if there are none."""
+    mark = bare(layer).get(MARK)
+    return (str(mark),) if type(mark) is int else ()
+
+
+def marked(config: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Marks layers that occur twice in the config of a live model; changes the config."""
+    pairs = list(_pairs(config, model))
+    counts = Counter(id(layer) for _, layer in pairs)
+    numbers = {own: number for number, own in enumerate(counts, 1)}
+    for entry, layer in pairs:
+        if counts[id(layer)] > 1:
+            entry[MARK] = numbers[id(layer)]
+    return config
+
+
+def held_by(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yields the configs of a live model's own layers, and the layers; both of TimeDistributed."""
+    held = {layer.name: layer for layer in model.layers}
+    for entry in config["config"].get("layers", ()):
+        name = entry.get("name") or entry.get("config", {}).get("name")
+        if name in held:
+            yield from _at_steps(entry, held[name])
+
+
+def _at_steps(entry: dict[str, Any], layer: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    yield entry, layer
+    below = entry["config"].get("layer") if isinstance(entry.get("config"), dict) else None
+    if entry.get("class_name") == "TimeDistributed" and isinstance(below, dict):
+        yield from _at_steps(below, layer.layer)
+
+
+def _pairs(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yields the configs of a live model's layers, at any depth, and the layers."""
+    for entry, layer in held_by(config, model):
+        yield entry, layer
+        if entry.get("class_name") in ("Functional", "Sequential", "Model"):
+            yield from _pairs(entry, layer)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from xlstm.errors import FileError, UnsupportedError
+from xlstm.ir.layers.operations import CONSTANT_MOST
 
 from ..versions import TAKEN_APART
 from .context import LIMITS, NESTED, Config, is_operation, registered_name
-from .initial_states import Fixed, fixed_starts, mapping, only_zeros, without
 from .layers.config import LAMBDAS, class_of
 from .layers.options import RULES
 from .ops.node_defs import NodeDef, decode_node, is_node, node_arguments
@@ -22,6 +22,63 @@ ANEW = "save the model again"
 
 MASK = -1
 """Number of the output that stands for a Masking layer's mask; no config has such a number."""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Returns a config, empty if there is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _only_zeros(value: Any) -> bool:
+    """True if an argument consists of constants that are all zero."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_only_zeros, value))
+    if isinstance(value, Mapping) and value.get("class_name") in CONSTANTS:
+        return _only_zeros(_mapping(value.get("config")).get("value"))
+    return type(value) in (int, float) and value == 0
+
+
+class Fixed(NamedTuple):
+    """A constant state: its numbers for each sample, and the batch size; 1 for any."""
+
+    numbers: tuple[float, ...]
+    rows: int
+
+
+def _fixed_starts(start: Any, where: str) -> dict[int, Fixed]:
+    """Returns the constant initial states by place.
+
+    Raises:
+        UnsupportedError: constants that differ from sample to sample.
+    """
+    found: dict[int, Fixed] = {}
+    for place, item in enumerate(start if isinstance(start, list) else [start]):
+        if not isinstance(item, Mapping) or item.get("class_name") not in CONSTANTS:
+            continue
+        rows = _mapping(item.get("config")).get("value")
+        rows = rows if isinstance(rows, list) and rows and isinstance(rows[0], list) else [rows]
+        row = rows[0]
+        # NaN, infinity and integers beyond float64 all fail this comparison
+        plain = isinstance(row, list) and all(
+            type(n) in (int, float) and abs(n) < 1e308 for n in row
+        )
+        if not plain or any(other != row for other in rows) or len(row) > CONSTANT_MOST:
+            want = f"states, or {CONSTANT_MOST} numbers at most that are the same for every sample"
+            raise UnsupportedError(where, want, f"a constant ({item['class_name']})", LIMITS)
+        found[place] = Fixed(tuple(map(float, row)), len(rows))
+    return found
+
+
+CONSTANTS = ("__numpy__", "__tensor__")
+"""Classes of arrays in configs of Keras 3."""
+
+
+def _without(start: Any, fixed: Mapping[int, Fixed]) -> Any:
+    """Returns initial states without constants."""
+    if not fixed:
+        return start
+    items = start if isinstance(start, list) else [start]
+    return [item for place, item in enumerate(items) if place not in fixed]
 
 
 class KerasTensor(NamedTuple):
@@ -115,9 +172,9 @@ def _layer_call(name: str, layer: Config, node: Any, where: str) -> LayerCall:
     data = [key for key in ("", *MORE_DATA) if arguments.get(key) is not None]
     inputs = [t for key in data for t in tensors_in(arguments[key], f"{where}, {key or 'inputs'}")]
     start = arguments.get("initial_state")
-    zeros = only_zeros(start)
-    fixed = {} if zeros else fixed_starts(start, f"{where}, initial_state")
-    states = () if zeros else tensors_in(without(start, fixed), f"{where}, initial_state")
+    zeros = _only_zeros(start)
+    fixed = {} if zeros else _fixed_starts(start, f"{where}, initial_state")
+    states = () if zeros else tensors_in(_without(start, fixed), f"{where}, initial_state")
     masks = _masks(arguments, data, len(inputs), where)
     if len(masks) > len(inputs) or not inputs:
         got = f"{len(inputs)} inputs and {len(masks)} masks"
@@ -133,7 +190,7 @@ def _registered_call(name: str, layer: Config, node: Any, where: str) -> LayerCa
         items = list(_items(node, where))
         args = [item[:3] for item in items]
         kwargs = next((item[3] for item in items if len(item) > 3), {})
-    named = dict(mapping(kwargs))
+    named = dict(_mapping(kwargs))
     mask = list(tensors_in(named.pop("mask", None), f"{where}, mask"))
     if named.pop("training", None):
         do = "call the layer without training=True and save the model again"
@@ -175,7 +232,7 @@ def _operation(name: str, layer: Config, node: Any, where: str) -> LayerCall:
         args, kwargs = _lambda_arguments(node, where)
     found = [_argument(arg) for arg in args]
     named = {str(key): _argument(value) for key, value in kwargs.items()}
-    options = {**mapping(layer.get("config")), **named}
+    options = {**_mapping(layer.get("config")), **named}
     tensors = [t for arg in (*found, *named.values()) for t in _tensors(arg)]
     if not tensors:
         raise FileError(where, "an operation on a tensor", "none", ANEW)
@@ -191,7 +248,7 @@ def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]
         raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
     kwargs = items[0][3] if len(items[0]) > 3 else {}
     values = [item[2] if item[0] == "_CONSTANT_VALUE" else item[:3] for item in items]
-    return values if len(items) == 1 else [values], dict(mapping(kwargs))
+    return values if len(items) == 1 else [values], dict(_mapping(kwargs))
 
 
 def _read_node(made: NodeDef) -> Callable[[str, Config, Any, str], LayerCall]:
@@ -216,7 +273,7 @@ def _argument(value: Any) -> Any:
         return [_argument(item) for item in value]
     if not isinstance(value, Mapping):
         return value
-    own = mapping(value.get("config", value))
+    own = _mapping(value.get("config", value))
     if value.get("class_name") == "__keras_tensor__" and _is_history(own.get("keras_history")):
         return KerasTensor(*own["keras_history"])
     if value.get("class_name") == "__slice__" or {"start", "stop", "step"} <= set(value):

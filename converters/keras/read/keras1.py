@@ -184,12 +184,6 @@ def _stored(description: Description, name: str) -> Iterable[Stored]:
     return [array for array in every if array.name == f"{name}_{leaf(array.name, 1)}"]
 
 
-def homes_of(calls: Sequence[LayerCall]) -> list[tuple[str, ...]]:
-    """Returns the names of every layer inside a nested model; parts have those of the whole."""
-    homes = [c.home[:-1] if c.layer.get(PART, ("", False))[1] else c.home for c in calls]
-    return [home for home in homes if len(home) > 1]
-
-
 def sort_parts(reader: ReadContext, calls: Sequence[LayerCall]) -> None:
     """Assigns the arrays of split layers to their parts."""
     for call in calls:

@@ -19,12 +19,11 @@ from xlstm.slots import check, sizes_of
 from ..slots import FORMS, TABLES
 from ..versions import Era, version_of, weights_era
 from .context import Config, Paths, dtype_policy, is_operation
-from .graph import layers_of, name_of
+from .graph import Groups, layers_of, name_of
 from .inbound_nodes import KerasTensor, mentioned
-from .joined_files import in_order
 from .layers.config import COMMON
 from .layers.options import RULES
-from .weights import Groups
+from .model import in_order
 
 CODE = frozenset("function function_type module output_shape output_shape_type arguments".split())
 

@@ -22,7 +22,7 @@ from xlstm.slots import Table, check, identity_table, unpack
 
 from ..slots import DEFAULT, FORMS, TABLES, turned
 from ..versions import KERAS1_NAME
-from .context import Config, Paths, ReadContext, dtype_policy, registered_name
+from .context import Config, ReadContext, dtype_policy, registered_name
 from .custom_layers import taken
 from .layers.config import STACK, cells_of, class_of, halves_of, inner, snake
 
@@ -115,29 +115,6 @@ def numbered(stems: Sequence[str]) -> list[str]:
         found.append(f"{stem}_{counts[stem]}" if counts[stem] else stem)
         counts[stem] += 1
     return found
-
-
-class Groups:
-    """Paths of the layers' groups in new weights files: numbered by class, in layer order.
-
-    Args:
-        step: of the description.
-        paths: of its weights.
-        path: of the model's own group.
-    """
-
-    def __init__(self, step: int, paths: Paths, path: str = "") -> None:
-        self._step = step
-        self._heavy = {key.removeprefix(path).split("/")[0] for key in paths.inside(path)}
-        self._counts: dict[str, int] = {}
-
-    def of(self, layer: Config) -> str:
-        """Returns the group of the next layer."""
-        name = str(layer.get("class_name"))
-        number = self._counts.get(name, 0)
-        group = snake(name) + (f"_{number}" if number else "")
-        self._counts[name] = number + (self._step if group in self._heavy else 1)
-        return group
 
 
 def leaf(name: str, major: int, deep: bool = False) -> str:

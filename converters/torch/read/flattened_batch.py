@@ -32,18 +32,12 @@ BY_NUMBER = frozenset(
 )
 """Functions that work number by number."""
 
-WINDOWS: tuple[type[nn.Module], ...] = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
+WINDOWS = frozenset(
+    "Conv1d Conv2d Conv3d MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d BatchNorm2d "
+    "BatchNorm3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d "
+    "AdaptiveMaxPool2d AdaptiveMaxPool3d".split()
 )
-WINDOWS += (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.BatchNorm2d, nn.BatchNorm3d)
-WINDOWS += (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-WINDOWS += (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
-"""Modules that work on every step by itself."""
+"""Classes of modules that work on every step by itself."""
 
 DO = "view it as (batch, steps, ...) again, with nothing but such layers between"
 
@@ -142,7 +136,7 @@ def _at_every_step(wiring: TraceState, x: TracedTensor, call: Call) -> TracedTen
 
 def through(wiring: TraceState, x: FlattenedBatch, leaf: nn.Module, call: Call) -> FlattenedBatch:
     """Calls a module with a flattened tensor."""
-    if type(leaf) in WINDOWS and x.count == 2:
+    if type(leaf).__name__ in WINDOWS and x.count == 2:
         return FlattenedBatch(_at_every_step(wiring, x.value, call), 2)
     if isinstance(leaf, nn.Flatten):
         start, end = _axes(x, (leaf.start_dim, leaf.end_dim), "flatten")

@@ -24,11 +24,20 @@ from xlstm.ir.source import Source
 from . import flattened_batch
 from .attention import bound
 from .flattened_batch import FlattenedBatch
-from .names import handler, name_of
 from .shape import getitem, stacked
-from .signature import Ending, InputLayout, input_axes, leaves, said, states_in
-from .signature import layouts as layouts_of
-from .trace import problems, trace
+from .trace import (
+    Ending,
+    InputLayout,
+    handler,
+    input_axes,
+    leaves,
+    name_of,
+    problems,
+    said,
+    states_in,
+    trace,
+)
+from .trace import layouts as layouts_of
 from .values import (
     MODULES,
     CannotTraceError,
@@ -52,29 +61,13 @@ SAY = (
     "fix an input's shape first in forward, as in x = x.reshape(x.shape[0], 10), or by nn.Unflatten"
 )
 
-LASTING: tuple[type[L.LayerSpec], ...] = (
-    L.Activation,
-    L.Affine,
-    L.Concatenate,
-    L.Dense,
-    L.Dropout,
-    L.Elu,
-    L.Embedding,
+LASTING = frozenset(
+    "Activation Affine Clip Compare Concatenate Dense Dropout Elu Embedding Function LayerNorm "
+    "Merge RMSNorm Relu Softmax Where".split()
 )
-LASTING += (L.Clip, L.Compare, L.Function, L.Norm, L.Merge, L.Relu, L.Softmax, L.Where)
-"""Specs that work on the last axis only, so that axes before it change nothing."""
+"""Kinds of specs that work on the last axis only, so that axes before it change nothing."""
 
-LOOKS = (
-    "getitem",
-    "squeeze",
-    "to",
-    "contiguous",
-    "clone",
-    "detach",
-    "requires_grad_",
-    "zeros",
-    "mul",
-)
+LOOKS = "getitem squeeze to contiguous clone detach requires_grad_ zeros mul".split()
 """Functions whose first argument may be something else than a tensor."""
 
 TURNS = ("unsqueeze", "squeeze", "transpose", "permute", "view", "reshape", "repeat", "expand")
@@ -275,7 +268,7 @@ def _same(a: TraceState, b: TraceState) -> bool:
     pairs = zip(a.graph.nodes, b.graph.nodes, strict=True)
     return all(
         isinstance(x.spec, L.Input)
-        or (isinstance(x.spec, LASTING) and (x.spec, x.inputs) == (y.spec, y.inputs))
+        or (x.spec.kind in LASTING and (x.spec, x.inputs) == (y.spec, y.inputs))
         for x, y in pairs
     )
 

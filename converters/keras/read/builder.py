@@ -52,7 +52,10 @@ class KerasGraphBuilder:
         self.moves: set[str] = set()
         self.rows: set[int] = set()
         self.carried = MaskPropagation(reader, self.nodes, self.edge)
-        self._masks_alone = graph.masks_alone()
+        data = {t.layer for call in graph.calls for t in (*call.inputs, *call.states)}
+        data |= {tensor.layer for tensor in graph.outputs}
+        masks = {mask.layer for call in graph.calls for mask in call.masks if mask}
+        self._masks_alone = masks & set(graph.inputs) - data
         read = (*graph.outputs, *(tensor for call in graph.calls for tensor in call.reads))
         self._read = {(tensor.layer, tensor.output) for tensor in read}
         self._edges: dict[KerasTensor, Edge] = {}

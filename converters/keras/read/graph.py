@@ -55,13 +55,6 @@ class Graph:
         homes = (home[:-1] if named else home for home, named in parts)
         return [home for home in homes if len(home) > 1]
 
-    def masks_alone(self) -> set[str]:
-        """Returns the input layers that are read only as masks."""
-        read = {t.layer for call in self.calls for t in (*call.inputs, *call.states)}
-        read |= {tensor.layer for tensor in self.outputs}
-        masks = {mask.layer for call in self.calls for mask in call.masks if mask}
-        return masks & set(self.inputs) - read
-
 
 def layers_of(config: Config, where: str) -> list[Config]:
     """Returns the configs of a model's layers and operations.

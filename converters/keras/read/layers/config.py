@@ -351,7 +351,9 @@ def read_input(config: Config, where: str) -> L.Input:
 FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful")
 
 
-def _recurrent(layer: LayerConfig, shape: Shape, units: str = "units") -> dict[str, Any]:
+def _recurrent(
+    layer: LayerConfig, shape: Shape | None = None, units: str = "units"
+) -> dict[str, Any]:
     """Returns the options that all recurrent layers share."""
     config = layer.config
     for key in ("dropout", "recurrent_dropout"):
@@ -362,7 +364,7 @@ def _recurrent(layer: LayerConfig, shape: Shape, units: str = "units") -> dict[s
         "features": layer.features(shape),
         "units": config[units],
         "activation": layer.activation(),
-        **{key: layer.flag(key) for key in FLAGS},
+        **layer.flags(*FLAGS),
         "zero_output_for_mask": layer.flag("zero_output_for_mask", False),
         "dropout": config.get("dropout", 0.0),
         "recurrent_dropout": config.get("recurrent_dropout", 0.0),
@@ -385,19 +387,19 @@ CALL = "sequences initial_state mask training"
 @rule("LSTM", f"{SHARED} recurrent_activation", f"{HARMLESS} unit_forget_bias", ONLY, CALL)
 def _lstm(layer: LayerConfig) -> Specs:
     gate = layer.activation("recurrent_activation")
-    return L.LSTM(gate_activation=gate, **_recurrent(layer, layer.shape))
+    return L.LSTM(gate_activation=gate, **_recurrent(layer))
 
 
 @rule("GRU", f"{SHARED} recurrent_activation reset_after", HARMLESS, ONLY, CALL)
 def _gru(layer: LayerConfig) -> Specs:
     gate = layer.activation("recurrent_activation")
     after = layer.flag("reset_after")
-    return L.GRU(gate_activation=gate, reset_after=after, **_recurrent(layer, layer.shape))
+    return L.GRU(gate_activation=gate, reset_after=after, **_recurrent(layer))
 
 
 @rule("SimpleRNN", SHARED, HARMLESS, ONLY, CALL)
 def _simple_rnn(layer: LayerConfig) -> Specs:
-    return L.SimpleRNN(**_recurrent(layer, layer.shape))
+    return L.SimpleRNN(**_recurrent(layer))
 
 
 @rule(

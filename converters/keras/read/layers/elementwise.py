@@ -243,7 +243,7 @@ LOWEST = 1.001e-5
     arguments="inputs",
 )
 def _layer(layer: LayerConfig) -> Specs:
-    epsilon, learned = layer.number("epsilon"), _learned(layer)
+    epsilon, learned = layer.number("epsilon"), layer.flags("scale", "center")
     axes = layer.axes(layer.config["axis"])
 
     def made(count: int) -> L.LayerSpec:
@@ -252,13 +252,10 @@ def _layer(layer: LayerConfig) -> Specs:
     return _laid_out(layer, axes, made) if len(axes) > 1 else _normed(layer, made)
 
 
-def _learned(layer: LayerConfig) -> dict[str, bool]:
-    return {key: layer.flag(key) for key in ("scale", "center")}
-
-
 @rule("GroupNormalization", "groups axis epsilon scale center", arguments="inputs")
 def _group(layer: LayerConfig) -> Specs:
-    learned, groups, epsilon = _learned(layer), layer.config["groups"], layer.number("epsilon")
+    learned = layer.flags("scale", "center")
+    groups, epsilon = layer.config["groups"], layer.number("epsilon")
 
     def made(count: int) -> L.LayerSpec:
         return L.LayerNorm(count, epsilon, groups=count if groups == -1 else groups, **learned)

@@ -84,6 +84,10 @@ class LayerConfig:
             raise ValueError(f"{key}={value!r}")
         return bool(value)
 
+    def flags(self, *keys: str) -> dict[str, bool]:
+        """Reads several truth values."""
+        return {key: self.flag(key) for key in keys}
+
     def number(self, key: str, *default: float) -> float:
         """Reads a number, or the arrays that tf.keras writes for it.
 

@@ -356,6 +356,8 @@ def _recurrent(
 ) -> dict[str, Any]:
     """Returns the options that all recurrent layers share."""
     config = layer.config
+    if "name" not in config:
+        raise KeyError("name")
     for key in ("dropout", "recurrent_dropout"):
         if config.get(key):
             line = f"{key}={config[key]} acts only in training; ports do not apply it"

@@ -102,15 +102,20 @@ class Option(NamedTuple):
     text: Callable[..., str] = literal
 
 
+# rows of several layers
 UNITS = Option("", "units")
 WINDOW = Option("", "window", text=sizes)
 STRIDES = Option("strides", "strides", 1, sizes)
 PADDING = Option("padding", "padding", "valid")
 DILATION = Option("dilation_rate", "dilation", 1, sizes)
 ACTIVATION = Option("activation", "activation", "linear", activation)
+GROUPS = Option("groups", "groups", 1)
+MULTIPLIER = Option("depth_multiplier", "multiplier", 1)
+OUTPUT_PADDING = Option("output_padding", "output_padding", None, sizes)
 TANH = Option("activation", "activation", "tanh", activation)
 GATE = Option("recurrent_activation", "gate_activation", "sigmoid", activation)
 BIAS = Option("use_bias", "use_bias", True)
+GATES = (TANH, GATE, BIAS)
 CENTERED = (Option("center", "center", True), Option("scale", "scale", True))
 EPSILON = Option("epsilon", "epsilon", 1e-3, number)
 AXIS = Option("axis", "axis", -1, batch_axis)
@@ -129,27 +134,18 @@ FIELDS: dict[type[L.LayerSpec], tuple[Option | Argument, ...]] = {
     L.Affine: (Option("", "scale", text=sharp), Option("", "offset", 0, sharp)),
     L.BatchNorm: (Option("momentum", "momentum", 0.99, number), EPSILON, *CENTERED),
     L.Concatenate: (AXIS,),
-    L.Conv: (UNITS, WINDOW, *SLIDING, Option("groups", "groups", 1), *FILTERS),
-    L.ConvLSTM: (
-        *(UNITS, WINDOW, STRIDES, PADDING, CHANNELS_LAST, DILATION, TANH, GATE, BIAS),
-        *SEQUENCE,
-    ),
-    L.ConvTranspose: (
-        *(UNITS, WINDOW, Option("output_padding", "output_padding", None, sizes)),
-        *(*SLIDING, *FILTERS),
-    ),
+    L.Conv: (UNITS, WINDOW, *SLIDING, GROUPS, *FILTERS),
+    L.ConvLSTM: (UNITS, WINDOW, STRIDES, PADDING, CHANNELS_LAST, DILATION, *GATES, *SEQUENCE),
+    L.ConvTranspose: (UNITS, WINDOW, OUTPUT_PADDING, *SLIDING, *FILTERS),
     L.Dense: (UNITS, ACTIVATION, BIAS),
-    L.DepthwiseConv: (
-        *(WINDOW, Option("depth_multiplier", "multiplier", 1)),
-        *(*SLIDING, *FILTERS),
-    ),
+    L.DepthwiseConv: (WINDOW, MULTIPLIER, *SLIDING, *FILTERS),
     L.Dropout: (Option("", "rate"),),
     L.Elu: (Option("alpha", "alpha", 1, sharp),),
     L.Embedding: (Option("", "rows"), UNITS, Option("mask_zero", "mask_zero", False)),
     L.Flatten: (CHANNELS_LAST,),
-    L.GRU: (UNITS, TANH, GATE, BIAS, Option("reset_after", "reset_after", True), *SEQUENCE),
+    L.GRU: (UNITS, *GATES, Option("reset_after", "reset_after", True), *SEQUENCE),
     L.GlobalPool: (CHANNELS_LAST, Option("keepdims", "keep", False)),
-    L.LSTM: (UNITS, TANH, GATE, BIAS, *SEQUENCE),
+    L.LSTM: (UNITS, *GATES, *SEQUENCE),
     L.LayerNorm: (Option("", "groups", 0), EPSILON, *CENTERED),
     L.Masking: (Option("", "value", 0, number),),
     L.Merge: (),

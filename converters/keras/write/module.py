@@ -46,16 +46,11 @@ def model_input(model: Model, name: str, plan: ModelPlan) -> CallExpr:
     batch = plan.batch or spec.batch
     sizes = literal(spec.shape)
     shape: Argument = sizes if batch is None else ("batch_shape", literal((batch, *spec.shape)))
-    own = spec.dtype == "bool" or ("int" in spec.dtype and _ids_only(model, name))
+    readers = [unwrap_time_distributed(node.spec) for node in model.readers(Edge(name))]
+    ids = bool(readers) and all(isinstance(reader, L.Embedding) for reader in readers)
+    own = spec.dtype == "bool" or ("int" in spec.dtype and ids)
     dtype: Argument = ("dtype", literal(spec.dtype)) if own else DTYPE
     return call("keras.Input", shape, dtype, ("name", f'"{identifiers(model)[name]}"'))
-
-
-def _ids_only(model: Model, name: str) -> bool:
-    """True if an input is read by embeddings only."""
-    readers = [node.spec for node in model.readers(Edge(name))]
-    found = [isinstance(unwrap_time_distributed(spec), L.Embedding) for spec in readers]
-    return bool(found) and all(found)
 
 
 def around(model: Model, node: Node, parts: ModuleSource) -> Around:

@@ -18,6 +18,7 @@ import torch
 from cases import CASES, built
 from cases_conv_lstm import convolved
 from cases_layers import CASES_LAYERS, MASKED_MEANS, sliding
+from covering import cover
 from xlstm.converters.codegen.source import template_sources
 from xlstm.converters.torch.activations import FUNCTIONS
 
@@ -109,7 +110,9 @@ REFUSED = {
 EVERY = {**CASES, **CASES_LAYERS, **MASKED_MEANS}
 
 
-@pytest.mark.parametrize("case", EVERY)
+@pytest.mark.parametrize(
+    "case", dict.fromkeys([*cover(EVERY, registry.adapter("torch").emit), *REFUSED])
+)
 def test_torchscript_exports_run_as_the_port(case):
     if case not in REFUSED:
         check_export(EVERY[case], by_torchscript)

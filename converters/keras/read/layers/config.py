@@ -282,11 +282,16 @@ def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[L.Lay
         got = layer.get("registered_name") or class_name
         raise UnsupportedError(where, "a layer of Keras that is known", got, LIMITS)
     _check_keys(reader, config, own, where)
+    if "name" not in config and class_name.startswith(NAMED):
+        raise KeyError("name")  # files whose errors could not say where
     if not own.joins and len(given.shapes) > 1:
         raise UnsupportedError(where, "a layer of one input", f"{len(given.shapes)}", LIMITS)
     found = own.build(LayerConfig(class_name, config, given, reader))
     return [found] if isinstance(found, L.LayerSpec) else list(found)
 
+
+NAMED = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM", "Bidirectional", "Dense", "TimeDistributed")
+"""Beginnings of class names whose configs are incomplete without a name."""
 
 ENDS = ("_initializer", "_regularizer", "_constraint")
 """Suffixes of keys for training of weights."""
@@ -356,8 +361,6 @@ def _recurrent(
 ) -> dict[str, Any]:
     """Returns the options that all recurrent layers share."""
     config = layer.config
-    if "name" not in config:
-        raise KeyError("name")
     for key in ("dropout", "recurrent_dropout"):
         if config.get(key):
             line = f"{key}={config[key]} acts only in training; ports do not apply it"

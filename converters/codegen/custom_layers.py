@@ -12,23 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xlstm.errors import UsageError
-from xlstm.ir.layer_code import LayerCode, defined
+from xlstm.ir.layer_code import defined
 from xlstm.ir.layers import Custom
 from xlstm.ir.python_source import parse
 
 from .source import WIDTH, Argument, CallExpr, ModuleSource, call, imports, statement
 
-FUTURE = "__future__"
-
-
-def code_of(spec: Custom, framework: str) -> LayerCode:
-    """Returns the code that was registered for a framework."""
-    return spec.registered.code[framework]
-
 
 def made(spec: Custom, framework: str, parts: ModuleSource) -> CallExpr:
     """Returns the constructor of a registered layer; adds its text and imports once."""
-    code = code_of(spec, framework)
+    code = spec.registered.code[framework]
     parts.add_helper(code.body)
     parts.imports |= {*code.imports}
     parts.registered = True
@@ -41,7 +34,7 @@ def arguments(
 ) -> tuple[Argument, ...]:
     """Returns the arguments of a registered layer's call."""
     given = tuple(inputs)
-    if code_of(spec, framework).listed and len(given) > 1:
+    if spec.registered.code[framework].listed and len(given) > 1:
         given = (f"[{', '.join(map(str, given))}]",)
     return (*given, ("mask", mask)) if mask else given
 
@@ -99,7 +92,7 @@ def import_lines(lines: Iterable[str]) -> list[str]:
     blocks: tuple[list[str], ...] = ([], [], [])
     for text in _written(found.values()):
         package = text.split()[1].split(".")[0]
-        kind = 0 if package == FUTURE else 1 if package in sys.stdlib_module_names else 2
+        kind = 0 if package == "__future__" else 1 if package in sys.stdlib_module_names else 2
         blocks[kind].append(text)
     future = [*blocks[0], ""] if blocks[0] else []
     return [*future, *imports(blocks[1], blocks[2])]

@@ -8,8 +8,6 @@ from xlstm.errors import UnsupportedError
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model
 
-HIDES = "scores lowered by 1e9 or more, where masks or the order hide values"
-
 
 def hides(spec: L.LayerSpec) -> bool:
     """True if an attention layer has values that a query does not see."""
@@ -32,5 +30,6 @@ def check_scores(
         spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
         if hides(spec) and lowers(spec):
             where, want = f"adapter {framework}, layer {node.name}", "numbers that float16 has"
+            got = "scores lowered by 1e9 or more, where masks or the order hide values"
             do = "port it to bfloat16, or to keras, which lowers them by less in float16"
-            raise UnsupportedError(where, want, HIDES, do)
+            raise UnsupportedError(where, want, got, do)

@@ -178,13 +178,6 @@ def activation(fn: Callable[..., Any], where: str) -> str:
     raise UnsupportedError(where, f"jax.nn's {known_names}", got, "use one of these functions")
 
 
-def check_residual(cell: Any, where: str) -> None:
-    """Raises UnsupportedError for a SimpleCell that adds its state to its output."""
-    if cell.residual:
-        do = "use a cell without residual"
-        raise UnsupportedError(where, "residual=False", "residual=True", do)
-
-
 def check_dtype(layer: Any, where: str) -> None:
     """Raises UnsupportedError for a layer that computes in less than float32."""
     if layer.dtype is not None and np.dtype(layer.dtype).itemsize < 4:

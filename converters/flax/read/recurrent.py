@@ -20,7 +20,7 @@ from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.source import Source
 from xlstm.ir.types import Array
 
-from ..live.common import activation, check_dtype, check_residual
+from ..live.common import activation, check_dtype
 
 CARRY_FIRST = "the source returns (carry, output), an LSTM's carry as (c, h); here: output, h, c"
 
@@ -41,7 +41,10 @@ def cell_spec(cell: Any, name: str, features: int, units: int, where: str) -> L.
     check_dtype(cell, where)
     fn = activation(cell.activation_fn, where)
     if name == "SimpleCell":
-        check_residual(cell, where)
+        # it would add its state to its output
+        if cell.residual:
+            do = "use a cell without residual"
+            raise UnsupportedError(where, "residual=False", "residual=True", do)
         return L.SimpleRNN(features, units, fn, return_sequences=True)
     gate = activation(cell.gate_fn, where)
     if name == "GRUCell":

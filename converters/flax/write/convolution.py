@@ -18,7 +18,13 @@ def _ones(sizes: tuple[int, ...]) -> bool:
     return all(size == 1 for size in sizes)
 
 
-def _conv(spec: L.Conv | L.DepthwiseConv, at: FlaxLayerWriter, units: int, groups: int) -> None:
+@WRITERS.of(L.Conv, L.DepthwiseConv)
+def conv(spec: L.Conv | L.DepthwiseConv, at: FlaxLayerWriter) -> None:
+    """Convolution, then an activation; as many groups as channels if each is taken alone."""
+    if isinstance(spec, L.Conv):
+        units, groups = spec.units, spec.groups
+    else:
+        units, groups = spec.features * spec.multiplier, spec.features
     at.layer(
         "Conv",
         at.sized(spec.features),
@@ -32,18 +38,6 @@ def _conv(spec: L.Conv | L.DepthwiseConv, at: FlaxLayerWriter, units: int, group
         None if spec.use_bias else ("use_bias", "False"),
     )
     at.set_output(at.activated(at.call(), spec.activation))
-
-
-@WRITERS.of(L.Conv)
-def conv(spec: L.Conv, at: FlaxLayerWriter) -> None:
-    """Convolution, then an activation."""
-    _conv(spec, at, spec.units, spec.groups)
-
-
-@WRITERS.of(L.DepthwiseConv)
-def depthwise(spec: L.DepthwiseConv, at: FlaxLayerWriter) -> None:
-    """Convolution of each channel alone: as many groups as channels."""
-    _conv(spec, at, spec.features * spec.multiplier, spec.features)
 
 
 def _around(spec: L.ConvTranspose) -> Argument | None:

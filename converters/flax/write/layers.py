@@ -32,7 +32,9 @@ def bare(spec: L.LayerSpec) -> bool:
 @WRITERS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
     inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
-    if not _own_batch(inner):
+    # these layers must not see the time axis next to the batch
+    grouped = isinstance(inner, L.LayerNorm) and bool(inner.groups)
+    if not grouped and not isinstance(inner, (L.Custom, L.Recurrent, L.Bidirectional)):
         WRITERS[type(inner)](inner, replace(at, lead=2))
         return
     site, forward = at.site, at.parts.forward
@@ -48,12 +50,6 @@ def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
     for name, own in zip(site.outputs, outputs, strict=True):
         if name != "_":
             at.assign(name, call(f"{own}.reshape", batch, steps, f"*{own}.shape[1:]"))
-
-
-def _own_batch(spec: L.LayerSpec) -> bool:
-    """True if a layer must not see the time axis of a TimeDistributed next to the batch."""
-    grouped = isinstance(spec, L.LayerNorm) and bool(spec.groups)
-    return grouped or isinstance(spec, (L.Custom, L.Recurrent, L.Bidirectional))
 
 
 TRAINING = {

@@ -19,7 +19,6 @@ from xlstm.ir.layers import Dense, Input
 from xlstm.ir.layers.custom import kind_of
 from xlstm.ir.literals import literal
 from xlstm.ir.python_source import parse
-from xlstm.ir.types import Shape
 
 from ...codegen import source
 from ...codegen.custom_layers import checked, import_lines
@@ -167,26 +166,18 @@ def _casts(model: Model, parts: ModuleSource) -> list[str]:
         dtype = None if mask or name in rows else "self.param_dtype"
         value = call("jnp.asarray", variable, dtype)
         lines += source.assigned(variable, f"{value} != 0" if mask else value)
-        lines += _checked(variable, model.node(name).shape)
+        # a scan over an input of another rank is meaningless; shapes are static, so that the check
+        # costs a compiled model nothing
+        shape = model.node(name).shape
+        wanted = f"{variable} of shape {source.shape_text(shape)} was expected"
+        said = f'f"{wanted}, not {{{variable}.shape}}"'
+        lines.append(f"        if {variable}.ndim != {len(shape) + 1}:")
+        lines += statement("raise ", call("ValueError", said), 12)
         if not mask and not first:
             first = variable if dtype else f"{variable}.astype(self.param_dtype)"
     if model.stateful:
         lines += statement("before, after = ", call("", call("start", "state", first), "{}"), 8)
     return lines
-
-
-def _checked(variable: str, shape: Shape) -> list[str]:
-    """Returns lines that refuse an input of another rank, for which a scan is meaningless.
-
-    Shapes are static: the check costs a compiled model nothing.
-    """
-    said = (
-        f'f"{variable} of shape {source.shape_text(shape)} was expected, not {{{variable}.shape}}"'
-    )
-    return [
-        f"        if {variable}.ndim != {len(shape) + 1}:",
-        *statement("raise ", call("ValueError", said), 12),
-    ]
 
 
 def _state_blocks(model: Model) -> list[list[str]]:

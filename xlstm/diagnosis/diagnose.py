@@ -7,18 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import layers_of, run, start
+from xlstm.diagnosis.altered_model import layers_of, run, start
 from xlstm.diagnosis.pairing import weights
-from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays
+from xlstm.diagnosis.pairing.tensors import pair_arrays
 from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosis.search.bisect import bisect
-from xlstm.diagnosis.search.effort import Effort, Tell, check_effort, silent
 from xlstm.diagnosis.search.outcome import same
-from xlstm.diagnosis.state import STEPS, DiagnosisState, of_weights
+from xlstm.diagnosis.state import (
+    STEPS,
+    DiagnosisState,
+    Effort,
+    Tell,
+    check_effort,
+    of_weights,
+    silent,
+)
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
 from xlstm.diagnosis.suspect.module_facts import misfits
-from xlstm.diagnosis.suspect.runs import fails, glanced, ran, steady, still_fails, told
+from xlstm.diagnosis.suspect.runs import fails, glanced, own_outputs, ran, steady, still_fails
 from xlstm.errors import UsageError
 from xlstm.frameworks.random_state import unmoved
 from xlstm.frameworks.recording import RunRecord
@@ -137,8 +144,11 @@ def _own(other: Suspect, limits: Limits) -> list[Array]:
 
 def _made(model: Model, other: Suspect, limits: Limits) -> list[Array]:
     """Inputs that the suspect takes too, short enough for some step to be decided."""
-    if fixed := _fixed(model, other.model):
-        recipe = fitted(model, generated.Recipe(fixed), limits, shorten=False)
+    # the one length that the suspect has of axes that may have any in the truth
+    pairs = zip(_asked(model), _asked(other.model) if other.model else [], strict=False)
+    sizes = {n for a, b in pairs for m, n in zip(a, b, strict=False) if m is None and n is not None}
+    if len(sizes) == 1:
+        recipe = fitted(model, generated.Recipe(sizes.pop()), limits, shorten=False)
         return generated.best_of(model, recipe)[0]
     recipe = fitted(model, generated.Recipe(STEPS), limits)
     arrays = generated.best_of(model, recipe)[0]
@@ -149,13 +159,6 @@ def _made(model: Model, other: Suspect, limits: Limits) -> list[Array]:
     return arrays
 
 
-def _fixed(model: Model, other: Model | None) -> int:
-    """The length that the suspect has of axes that may have any in the truth; 0 if none, or two."""
-    pairs = zip(_asked(model), _asked(other) if other else [], strict=False)
-    sizes = {n for a, b in pairs for m, n in zip(a, b, strict=False) if m is None and n is not None}
-    return sizes.pop() if len(sizes) == 1 else 0
-
-
 def _diagnosis(case: DiagnosisState, made: bool) -> Diagnosis:
     coverage = Coverage()
     was_run = "outputs" in case.compared
@@ -164,6 +167,11 @@ def _diagnosis(case: DiagnosisState, made: bool) -> Diagnosis:
     recipe = f"made from the model, seed {generated.SEED}" if made else "given"
     if (shapes := late(case.a)[0]) and not made:
         recipe += f", taken as batch first, though a's source takes {shapes}"
+    # time steps of the truth's outputs that cannot be decided, where others can
+    limits = bounds(case.a, case.inputs, "float64") if was_run else []
+    pairs = zip(output_names(case.a), limits, strict=False)
+    steps = ((name, blurred_steps(found, found)) for name, found in pairs if found.y.ndim > 2)
+    blurred = "; ".join(f"{name} {found}" for name, found in steps if found)
     return Diagnosis(
         case.a.name,
         case.b.title,
@@ -175,30 +183,18 @@ def _diagnosis(case: DiagnosisState, made: bool) -> Diagnosis:
         recipe if was_run else "",
         case.max_ulp,
         case.dtype if was_run else "",
-        _undecidable(case) if was_run else "",
+        blurred if was_run else "",
         tuple(case.notes),
         tuple(t for c, t in case.seen.items() if c not in {f.cause for f in case.findings}),
     )
 
 
-def _undecidable(case: DiagnosisState) -> str:
-    """The time steps of the truth's outputs that cannot be decided, where others can."""
-    pairs = zip(output_names(case.a), bounds(case.a, case.inputs, "float64"), strict=False)
-    steps = ((name, blurred_steps(found, found)) for name, found in pairs if found.y.ndim > 2)
-    return "; ".join(f"{name} {found}" for name, found in steps if found)
-
-
 def _weights_alone(case: DiagnosisState) -> None:
-    """Compares arrays whose function is not known."""
+    """Compares arrays whose function is not known; says what is missing and what is left over."""
     paired = pair_arrays(case.a, case.b.arrays or {})
     found, _, case.tried = weights.explain(case.a, paired, paired.naming, alone=True)
     case.compared.append("weights")
     case.findings += [of_weights(h, gap, paired.naming) for h, gap in found]
-    _left_over(case, paired)
-
-
-def _left_over(case: DiagnosisState, paired: Paired) -> None:
-    """Layers of the truth without weights in the suspect, and the suspect's arrays left over."""
     known = weights.facts(case.a, paired)
     missing = [name for name in case.a.weights if case.a.weights[name] and name not in known]
     if missing:
@@ -257,15 +253,21 @@ def _whole(case: DiagnosisState) -> None:
         outputs = gave.outputs
     read = case.b.model
     if read is not None:
-        outputs, said = (outputs, "") if outputs else told(case, read)
+        outputs, said = (outputs, "") if outputs else own_outputs(case, read)
         if said:
             fails(case, f"b does not take a's inputs: {said}", "Give both the same inputs.")
             return
     outputs = glanced(case, outputs, gave)
     if not outputs:
         return
-    true = read is not None and _agrees(case, read, outputs)
-    bisect(case, outputs, gave, read if true else None)
+    if read is not None:
+        # its graph tells what lies between where it gives what the suspect gives
+        own, _ = own_outputs(case, read)
+        shapes = [y.shape for y in own] == [y.shape for y in outputs]
+        given = start(read, case.inputs) if shapes else {}
+        if not shapes or not same(read, layers_of(read), given, outputs, case.dtype).same:
+            read = None
+    bisect(case, outputs, gave, read)
 
 
 def _without_numbers(case: DiagnosisState) -> bool:
@@ -279,14 +281,3 @@ def _without_numbers(case: DiagnosisState) -> bool:
     fix = "Pass inputs for which a gives finite numbers, or correct a's weights."
     case.findings.append(Finding(layer, None, "", "nan", text, fix, float("inf")))
     return True
-
-
-def _agrees(case: DiagnosisState, read: Model, outputs: Sequence[Array]) -> bool:
-    """True if a suspect gives what its own graph gives: then the graph tells what lies between."""
-    own, _ = told(case, read)
-    if len(own) != len(outputs):
-        return False
-    return (
-        all(y.shape == t.shape for y, t in zip(outputs, own, strict=True))
-        and same(read, layers_of(read), start(read, case.inputs), outputs, case.dtype).same
-    )

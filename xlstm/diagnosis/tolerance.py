@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Layers, Values, run
+from xlstm.diagnosis.altered_model import Layers, Values, run
 from xlstm.ir.graph import Edge, Model, row_numbers
 from xlstm.ir.layers import Masking
 from xlstm.ir.types import Array
@@ -76,48 +77,44 @@ def allowed(
     exact = run(model, layers, values, np.float64, wanted)
     found: dict[str, list[Bounds]] = {}
     for name in dict.fromkeys((dtype, "float64")):
-        runs = [_shaken(model, layers, values, EPS[name], seed, wanted) for seed in range(_TIMES)]
-        runs += _other(model, layers, values, name, wanted)
-        runs += _other_orders(model, layers, values, name, wanted)
+        runs = [
+            _shaken(model, layers, values, EPS[name], seed, wanted) for seed in range(PERTURBATIONS)
+        ]
+        # the precision that a float64 run is compared with
+        kind: Any = np.float32 if name == "float32" else np.longdouble
+        runs.append(run(model, layers, _cast(values, kind), kind, wanted))
+        runs += _other_orders(model, layers, values, np.dtype(name), wanted)
         found[name] = [
             bounds_from(np.asarray(exact[e], np.float64), [r[e] for r in runs], name) for e in edges
         ]
     return [*zip(found[dtype], found["float64"], strict=True)]
 
 
-_TIMES = PERTURBATIONS
+def _cast(values: Values, kind: Any) -> Values:
+    """Values in another precision; masks stay."""
+    return {edge: x if x.dtype == bool else x.astype(kind) for edge, x in values.items()}
 
 
-def _other(
-    model: Model, layers: Layers, values: Values, dtype: str, wanted: frozenset[str]
-) -> list[Values]:
-    """The run in the precision that a float64 run is held against."""
-    kind: Any = np.float32 if dtype == "float32" else np.longdouble
-    cast = {e: x if x.dtype == bool else x.astype(kind) for e, x in values.items()}
-    return [run(model, layers, cast, kind, wanted)]
+def _weighed(layers: Layers, change: Callable[[Array], Array]) -> Layers:
+    """Layers whose tensors are all changed."""
+    return {
+        name: replace(layer, weights={n: change(a) for n, a in layer.weights.items()})
+        for name, layer in layers.items()
+    }
 
 
 def _other_orders(
-    model: Model, layers: Layers, values: Values, dtype: str, wanted: frozenset[str]
+    model: Model, layers: Layers, values: Values, kind: Any, wanted: frozenset[str]
 ) -> list[Values]:
     """The run in that precision with long sums added up in two other orders."""
     arrays = [array for layer in layers.values() for array in layer.weights.values()]
     if not has_long_sums(*arrays, *values.values()):
         return []
-    kind: Any = np.dtype(dtype)
     found = []
     for backward in (False, True):
-        altered = {
-            name: replace(
-                layer, weights={n: ordered(a, backward) for n, a in layer.weights.items()}
-            )
-            for name, layer in layers.items()
-        }
-        cast: dict[Edge, Array] = {
-            e: ordered(x if x.dtype == bool else x.astype(kind), backward)
-            for e, x in values.items()
-        }
-        found.append(run(model, altered, cast, kind, wanted))
+        order = partial(ordered, backward=backward)
+        cast: Values = {edge: order(x) for edge, x in _cast(values, kind).items()}
+        found.append(run(model, _weighed(layers, order), cast, kind, wanted))
     return found
 
 
@@ -136,11 +133,7 @@ def _shaken(
         return np.where(np.isin(x, marks), x, shaken) if marks else shaken
 
     moved = {edge: x if edge.node in numbers else shake(x) for edge, x in values.items()}
-    altered = {
-        name: replace(layer, weights={n: shake(a) for n, a in layer.weights.items()})
-        for name, layer in layers.items()
-    }
-    return run(model, altered, moved, np.float64, wanted)
+    return run(model, _weighed(layers, shake), moved, np.float64, wanted)
 
 
 def gap_of(other: Array, bounds: tuple[Bounds, Bounds], dtype: str) -> Gap:

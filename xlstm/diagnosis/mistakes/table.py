@@ -1,12 +1,12 @@
-"""The table of causes: every mistake that `diagnose` tries, the likelier ones first."""
+"""The table of mistakes: every mistake that `diagnose` tries, the likelier ones first."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, around, inside
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Hypothesis, Mistake, SuspectLayer
+from xlstm.diagnosis.altered_model import Layer, around, inside
+from xlstm.diagnosis.hypothesis import AlteredLayer, Hypothesis, Mistake, SuspectLayer
 from xlstm.diagnosis.mistakes.layers import activations, attention, layer_order, options
 from xlstm.diagnosis.mistakes.time import (
     bidirectional,
@@ -81,7 +81,7 @@ TOGETHER: tuple[Mistake, ...] = (
 """Mistakes that are tried together with others."""
 
 UNFIT = (XlstmError, LookupError, TypeError, ValueError)
-"""What altering a layer that has no such option may raise."""
+"""Errors of altering a layer that has no such option."""
 
 
 def hypotheses(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import Part
+from xlstm.diagnosis.hypothesis import Part
 from xlstm.ir.types import Array
 from xlstm.slots import Slot, Table
 
@@ -78,13 +78,13 @@ SPELLED = {
     "rzn": {"r": "r", "z": "z", "u": "z", "n": "n", "h": "n", "c": "n", "g": "n", "reset": "r",
             "update": "z", "new": "n", "candidate": "n"},
 }  # fmt: skip
-"""What names call the gates."""
+"""Gates as people name them -> their letters."""
 
 INPUT = {"x", "wx", "xw", "ih", "wih", "i2h", "x2h", "in", "input", "inp", "w", "win", "kernel",
          "xh", "wxh", "wi", "i"}  # fmt: skip
 HIDDEN = {"h", "wh", "hw", "hh", "whh", "h2h", "hidden", "hid", "u", "uh", "rec", "recurrent",
           "r", "state"}  # fmt: skip
-"""What names call the product of the input, and that of h."""
+"""Names that people give the product of the input, and that of h."""
 
 IDLE = {"linear", "fc", "lin", "gate", "gates", "layer", "proj", "dense", "weight", "map"}
 """Words of names that say nothing."""
@@ -202,7 +202,7 @@ def _halved(pairs: list[tuple[Linear, str]], m: int, n: int, own: Hub) -> list[B
             for linear, gate in pairs
             for tensor, columns in (("kernel", x), ("recurrent", h))
         ]
-        if any(_seen(block, own) for block in blocks):
+        if any(any(_gates_of(block, own)) for block in blocks):
             return blocks
     return []
 
@@ -224,10 +224,6 @@ def _gates_of(block: Block, own: Hub) -> list[set[int]]:
 
 def _equal(a: Array, b: Array) -> bool:
     return a.shape == b.shape and np.array_equal(a.astype(np.float32), b.astype(np.float32))
-
-
-def _seen(block: Block, own: Hub) -> bool:
-    return any(_gates_of(block, own))
 
 
 def _order(part: Part, blocks: list[Block], own: Hub) -> str:

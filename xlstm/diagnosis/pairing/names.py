@@ -105,7 +105,7 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def blocks(slot: Slot, sizes: Mapping[str, int], held: str, read: str) -> str:
+def blocks(slot: Slot, sizes: Mapping[str, int], written: str, read: str) -> str:
     """Rows (or columns) of a merged gate axis that two orders put in different places.
 
     >>> slot = Slot("weight_ih_l0", "kernel", "(gh)i", gates="ifgo")
@@ -115,7 +115,9 @@ def blocks(slot: Slot, sizes: Mapping[str, int], held: str, read: str) -> str:
     for axis, group in enumerate(slot.groups()):
         if "g" in group:
             inner = math.prod(sizes[letter] for letter in group[group.index("g") + 1 :])
-            wrong = [k for k, pair in enumerate(zip(held, read, strict=True)) if len({*pair}) > 1]
+            wrong = [
+                k for k, pair in enumerate(zip(written, read, strict=True)) if len({*pair}) > 1
+            ]
             word = "rows" if axis == 0 and len(slot.groups()) > 1 else "columns"
             word = "numbers" if len(slot.groups()) == 1 else word
             return f"{word} {listed([f'{k * inner + 1}-{(k + 1) * inner}' for k in wrong])}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import Part, parts
+from xlstm.diagnosis.hypothesis import Part, parts
 from xlstm.diagnosis.pairing.cells import Cell, cells
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.errors import UnsupportedError, WeightsError
@@ -102,7 +102,9 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
                 tables[node.name, part.before] = match.table
             hub.setdefault(node.name, {}).update(_hub(part, match, arrays))
             names |= {(node.name, part.before, slot): n for slot, n in match.slots.items()}
-            path = _path(match)
+            # the suspect's name of the layer that owns the match
+            last = LAST if match.cell is None else r"\.?[^.]*\.[^.]*$"
+            path = re.sub(last, "", next(iter(match.slots.values())))
             paths[node.name] = _common(paths.get(node.name, path), path)
             turned |= {(node.name, part.before + tensor) for tensor in match.turned}
             taken = match.cell.taken if match.cell else {*match.slots.values()}
@@ -116,13 +118,6 @@ LAST = r"[./]?[^./]*$"
 
 IGNORED = ("num_batches_tracked",)
 """Tensors that stand for nothing in the hub."""
-
-
-def _path(match: _Match) -> str:
-    """The suspect's name of the layer that owns a match."""
-    name = next(iter(match.slots.values()))
-    last = LAST if match.cell is None else r"\.?[^.]*\.[^.]*$"
-    return re.sub(last, "", name)
 
 
 def _common(path: str, other: str) -> str:
@@ -178,27 +173,21 @@ def _tables(node: Node, part: Part, adapter: Adapter) -> Iterator[Table]:
             yield table
             yield replace(table, prefix="")
             yield from _one_bias(table)
-            yield from _new_bias(table)
 
 
 def _one_bias(table: Table) -> Iterator[Table]:
-    """A table of two biases that may be added, with one: cells written by hand have one."""
-    sides = [slot for slot in table.slots if slot.tensor == "bias"]
-    if len(sides) == 2 and not table.kind.apart:
-        one = replace(sides[0], name="bias")
-        yield replace(table, slots=(*(s for s in table.slots if s not in sides), one))
+    """A table of two biases with one, where both may be added: cells written by hand have one.
 
-
-def _new_bias(table: Table) -> Iterator[Table]:
-    """A table of two biases, with one and that of h's product for the gate that keeps it apart.
-
-    Equinox's GRU has `bias` and `bias_n`.
+    A gate that keeps h's product apart has that bias of its own: Equinox's GRU has `bias` and
+    `bias_n`.
     """
     sides, gate = [slot for slot in table.slots if slot.tensor == "bias"], table.kind.apart
-    if len(sides) == 2 and gate:
-        one = replace(sides[0], name="bias", fixed={"s": FOLD}, unfolded_gates=gate)
-        new = Slot(f"bias_{gate}", "bias", "h", fixed={"s": 1, "g": gate})
-        yield replace(table, slots=(*(s for s in table.slots if s not in sides), one, new))
+    if len(sides) == 2:
+        one = [replace(sides[0], name="bias")]
+        if gate:
+            one = [replace(one[0], fixed={"s": FOLD}, unfolded_gates=gate)]
+            one.append(Slot(f"bias_{gate}", "bias", "h", fixed={"s": 1, "g": gate}))
+        yield replace(table, slots=(*(s for s in table.slots if s not in sides), *one))
 
 
 def _prefixes(slots: Sequence[Slot], names: Mapping[str, str]) -> Iterator[str]:
@@ -226,19 +215,17 @@ def _hub(part: Part, match: _Match, arrays: Mapping[str, Array]) -> dict[str, Ar
     arrays = {**arrays, **(match.cell.arrays if match.cell else {})}
     named = {slot: np.asarray(arrays[name]) for slot, name in match.slots.items()}
     table = match.table
-    slots = tuple(_backwards(s) if s.tensor in match.turned else s for s in table.slots)
-    table = replace(table, slots=tuple(s for s in slots if s.name in named))
+    slots = []
+    for slot in (slot for slot in table.slots if slot.name in named):
+        groups = [f"({group})" if len(group) > 1 else group for group in slot.groups()]
+        turned = slot.tensor in match.turned
+        slots.append(replace(slot, axes="".join(groups[::-1])) if turned else slot)
+    table = replace(table, slots=tuple(slots))
     try:
         found = unpack(table, named, part.spec.sizes(), frozenset(), "b")
     except WeightsError:
         return {}
     return {part.before + tensor: array for tensor, array in found.items()}
-
-
-def _backwards(slot: Slot) -> Slot:
-    """A slot whose matrix has its axes the other way round."""
-    groups = [f"({group})" if len(group) > 1 else group for group in slot.groups()]
-    return replace(slot, axes="".join(groups[::-1]))
 
 
 def _key(node: Node) -> tuple[object, ...]:

@@ -1,4 +1,8 @@
-"""Compares weights tensor by tensor, and names what happened to those that differ."""
+"""Compares weights tensor by tensor, and names what happened to those that differ.
+
+In: the truth, and the suspect's tensors paired with its layers. Out: mistakes; for numbers that
+none explains a sentence on what they have in common with a's, and the first wrong place.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, layers_of
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    Hypothesis,
-    Mistake,
-    Part,
-    fixed,
-    parts,
-    with_tensors,
-)
+from xlstm.diagnosis.altered_model import Layer, layers_of
+from xlstm.diagnosis.hypothesis import Hypothesis, Mistake, Part, fixed, parts, with_tensors
 from xlstm.diagnosis.mistakes.table import WEIGHTS, hypotheses
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.diagnosis.pairing.tensors import Paired
@@ -35,20 +32,18 @@ def facts(model: Model, paired: Paired) -> dict[str, dict[str, Array]]:
     """
     found: dict[str, dict[str, Array]] = {}
     for node in (node for node in model.layers if not node.layer):
-        held = paired.hub.get(node.name)
-        if held is None or not parts(node.spec):
+        theirs = paired.hub.get(node.name)
+        if theirs is None or not parts(node.spec):
             continue
         own = model.weights.get(node.name, {})
         unread = paired.unread(node.name)
-        lacking = {n: a for n, a in own.items() if n not in held}
-        missing = {n: a if unread else _neutral(n, a) for n, a in lacking.items()}
-        found[node.name] = {n: np.asarray(a) for n, a in {**held, **missing}.items()}
+        lacking = {n: a for n, a in own.items() if n not in theirs}
+        ones = ("gamma", "variance")
+        missing = {
+            n: a if unread else np.full_like(a, float(n in ones)) for n, a in lacking.items()
+        }
+        found[node.name] = {n: np.asarray(a) for n, a in {**theirs, **missing}.items()}
     return found
-
-
-def _neutral(name: str, array: Array) -> Array:
-    ones = name in ("gamma", "variance")
-    return np.ones_like(array) if ones else np.zeros_like(array)
 
 
 def differing(model: Model, node: Node, own: Hub, other: Hub) -> list[str]:
@@ -119,8 +114,8 @@ def explain(
     known = facts(model, paired)
     left = {
         name: bad
-        for name, held in known.items()
-        if (bad := differing(model, model.node(name), model.weights.get(name, {}), held))
+        for name, theirs in known.items()
+        if (bad := differing(model, model.node(name), model.weights.get(name, {}), theirs))
         or (alone and any(owner == name for owner, _ in paired.turned))
     }
     found: list[tuple[Hypothesis, float]] = [*_swapped(model, known, left, layers)]
@@ -137,8 +132,8 @@ def explain(
             (_other(model, node, tensor, known[name], layers), _gap(model, known, name, [tensor]))
             for tensor in bad
         ]
-    for name, held in known.items():
-        layers[name] = _with_facts(model.node(name), layers[name], held)
+    for name, theirs in known.items():
+        layers[name] = _with_facts(model.node(name), layers[name], theirs)
     return found, layers, tried
 
 
@@ -148,7 +143,7 @@ class _Place(NamedTuple):
     model: Model
     node: Node
     naming: Naming
-    held: Hub
+    theirs: Hub
     layers: Mapping[str, Layer]
 
     def fitting(self, bad: list[str], rows: Iterable[Mistake] = WEIGHTS) -> Iterator[Hypothesis]:
@@ -182,7 +177,7 @@ def _named(place: _Place, bad: list[str]) -> tuple[list[Hypothesis], list[str], 
 def _about(hypothesis: Hypothesis, bad: list[str]) -> bool:
     """True if a hypothesis is about nothing but tensors that differ.
 
-    Rounding is about a whole layer: some of its tensors may be too coarse to be told apart.
+    Rounding is about a whole layer: some of its tensors may be too coarse to differ.
     """
     tensors = {*hypothesis.tensors}
     return bool(tensors & {*bad}) if hypothesis.cause == "rounded-weights" else tensors <= {*bad}
@@ -224,10 +219,10 @@ ORDERS, OTHERS = WEIGHTS[:1], WEIGHTS[1:]
 """The order of the gates, and all other mistakes of weights."""
 
 
-def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
+def _with_facts(node: Node, layer: Layer, theirs: Hub) -> Layer:
     """A layer with the suspect's weights, and a bias where the suspect alone has one."""
     spec: Any = layer.spec
-    wide = {n: a.astype(np.float64) for n, a in held.items()}
+    wide = {n: a.astype(np.float64) for n, a in theirs.items()}
     if "bias" in wide and "bias" not in layer.weights and hasattr(spec, "use_bias"):
         spec = replace(spec, use_bias=True)
     return replace(with_tensors(layer, wide), spec=spec)
@@ -235,10 +230,11 @@ def _with_facts(node: Node, layer: Layer, held: Hub) -> Layer:
 
 def _fits(place: _Place, hypothesis: Hypothesis, names: Iterable[str]) -> bool:
     """True if altered tensors are the suspect's."""
-    altered, held = next(iter(hypothesis.layers.values())).weights, place.held
+    altered, theirs = next(iter(hypothesis.layers.values())).weights, place.theirs
     every = {p.before + t: (p, t) for p in parts(place.node.spec) for t in p.kind.tensors}
     return all(
-        name in held and equal(*every[name], altered[name].astype(held[name].dtype), held[name])
+        name in theirs
+        and equal(*every[name], altered[name].astype(theirs[name].dtype), theirs[name])
         for name in names
     )
 
@@ -247,11 +243,11 @@ def _gap(
     model: Model, known: Mapping[str, Hub], name: str, tensors: tuple[str, ...] | list[str]
 ) -> float:
     """The largest difference of some tensors."""
-    own, held = model.weights.get(name, {}), known[name]
+    own, theirs = model.weights.get(name, {}), known[name]
     every = {p.before + t: (p, t) for p in parts(model.node(name).spec) for t in p.kind.tensors}
     gaps = [0.0]
     for tensor in tensors:
-        a, b = own.get(tensor), held[tensor]
+        a, b = own.get(tensor), theirs[tensor]
         if a is None:
             continue
         part, short = every[tensor]
@@ -290,10 +286,10 @@ def _swapped(
 
 def _is(model: Model, of: str, at: str, known: Mapping[str, Hub]) -> bool:
     """True if the suspect has one layer's weights at another one's place."""
-    own, held = model.weights.get(of, {}), known[at]
-    if {n: a.shape for n, a in own.items()}.keys() != held.keys() or not own:
+    own, theirs = model.weights.get(of, {}), known[at]
+    if {n: a.shape for n, a in own.items()}.keys() != theirs.keys() or not own:
         return False
-    return not differing(model, model.node(at), own, held)
+    return not differing(model, model.node(at), own, theirs)
 
 
 def _turned(
@@ -311,7 +307,7 @@ def _turned(
 
 
 def _other(
-    model: Model, node: Node, tensor: str, held: Hub, layers: Mapping[str, Layer]
+    model: Model, node: Node, tensor: str, theirs: Hub, layers: Mapping[str, Layer]
 ) -> Hypothesis:
     """Numbers that nothing known explains, named by place."""
     own = model.weights.get(node.name, {}).get(tensor)
@@ -321,7 +317,7 @@ def _other(
     def say(naming: Naming) -> Said:
         short = tensor.removeprefix(part.before)
         called = naming.called(node, part.before, short)
-        mine, other = own, held[tensor]
+        mine, other = own, theirs[tensor]
         axes = part.kind.tensors[short]
         if mine is not None and "s" in axes:
             mine, other = split_bias_sides(part.kind, mine), split_bias_sides(part.kind, other)
@@ -338,7 +334,7 @@ def _other(
         text += _describe(model, naming, mine, other, axes)
         return Said(text, "Copy it again.", called.replace("`", ""))
 
-    layer = with_tensors(layers[node.name], {tensor: held[tensor].astype(np.float64)})
+    layer = with_tensors(layers[node.name], {tensor: theirs[tensor].astype(np.float64)})
     return Hypothesis("other-weights", {node.name: layer}, say, "other-weights", (tensor,))
 
 

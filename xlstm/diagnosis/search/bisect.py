@@ -1,4 +1,8 @@
-"""Bisects: from point to point, with all that is known of the suspect, then with less."""
+"""Goes from point to point, with all that is known of the suspect, then with less.
+
+In: the state of a diagnosis and the suspect's outputs. Out: findings in that state. The first
+answer, whether the two differ and in their weights, is one line before any cause is looked for.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, layers_of, run, start
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, parts
+from xlstm.diagnosis.altered_model import Layer, layers_of, run, start
+from xlstm.diagnosis.hypothesis import Hypothesis, parts
 from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.names import Naming, listed
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
@@ -64,7 +68,7 @@ def bisect(
     naming = paired.naming if paired.adapter else Naming(case.b.adapter)
     end = Checkpoint(tuple(case.a.outputs), tuple(outputs))
     given = start(case.a, case.inputs)
-    first(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
+    first_answer(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
     granted, layers, case.tried = weights.explain(case.a, paired, naming)
     if paired.hub:
         case.compared.append("weights")
@@ -215,9 +219,12 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
     found = [
         replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
     ]
+    every = [h for one in best.explained for h in one.found]
+    outside = {h.layer for h in every if h.cause == "activation-outside"}
     for number, one in enumerate(best.explained):
         for hypothesis in one.found:
-            if not _replaced(hypothesis, best.explained):
+            # another activation inside a layer is part of one that came to light after it
+            if hypothesis.layer not in outside or hypothesis.cause not in INSIDE:
                 proven = any(hypothesis is option for option in best.direct)
                 found.append(_finding(hypothesis, one, naming, facts, proven))
         if not (one.gap.same or one.found or final.same):
@@ -232,11 +239,8 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
         _unknown(case, last, between(last, best.explained[:-1], naming.equal))
 
 
-def _replaced(hypothesis: Hypothesis, explained: list[Explained]) -> bool:
-    """True if another activation inside a layer is part of one that came to light after it."""
-    outside = {h.layer for one in explained for h in one.found if h.cause == "activation-outside"}
-    inside = ("activation", "gate-activation", "hard-sigmoid")
-    return hypothesis.layer in outside and hypothesis.cause in inside
+INSIDE = ("activation", "gate-activation", "hard-sigmoid")
+"""Causes of another activation inside a layer."""
 
 
 def _finding(
@@ -251,19 +255,15 @@ def _finding(
     if layer in naming.equal and hypothesis.of_weights() and hypothesis.cause not in OF_CODE:
         text = f"Your arrays are a's, but your code acts as if they were not: {text}"
         fix = "Correct the code that reads them."
-        if _is_of_input(hypothesis, text):
+        # the change seen in a kernel may be one of the layer's input instead
+        whole = hypothesis.cause in ("negated-weights", "scaled-weights")
+        some = hypothesis.cause in ("reordered-weights", "lost-weights") and " input" in text
+        if (whole or some) and all(name.endswith("kernel") for name in hypothesis.tensors):
             text += " The layer's input so changed would do the same."
             fix = "Correct the code that reads them, or the layer's input."
     text = text if proven or one.point.name else f"This would explain it: {text}"
     gap, ulp = one.gap, one.left.ulp
     return Finding(layer, gap.step, said.tensor, hypothesis.cause, text, fix, gap.most, ulp)
-
-
-def _is_of_input(hypothesis: Hypothesis, text: str) -> bool:
-    """True if the change seen in a kernel may be one of the layer's input instead."""
-    every = hypothesis.cause in ("negated-weights", "scaled-weights")
-    some = hypothesis.cause in ("reordered-weights", "lost-weights") and " input" in text
-    return (every or some) and all(name.endswith("kernel") for name in hypothesis.tensors)
 
 
 OF_CODE = ("update-gate", "forget-bias", "gate-order")
@@ -304,19 +304,16 @@ def _idle(case: DiagnosisState, read: Model | None, paired: Paired, gave: RunRec
         case.notes.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))
 
 
-def first(case: DiagnosisState, paired: Paired, gap: Gap) -> None:
+def first_answer(case: DiagnosisState, paired: Paired, gap: Gap) -> None:
     """Tells the first answer, and keeps what it says of the weights."""
     about = _weights(case, paired)
     if gap.same:
         case.effort.tell("the outputs are equal up to rounding")
         return
     far = f"the outputs differ by up to {gap.most:.3g}" if gap.most < float("inf") else ""
-    case.effort.tell(f"different: {'; '.join(filter(None, (far or _shapes(gap), about)))}")
+    far = far or "the outputs have other shapes, or no numbers"
+    case.effort.tell(f"different: {'; '.join(filter(None, (far, about)))}")
     case.about = f"{about[:1].upper()}{about[1:]}."
-
-
-def _shapes(_gap: Gap) -> str:
-    return "the outputs have other shapes, or no numbers"
 
 
 def _weights(case: DiagnosisState, paired: Paired) -> str:

@@ -1,4 +1,8 @@
-"""The points at which a suspect can be compared: what its layers gave, and its outputs."""
+"""The points at which a suspect can be compared: what its layers gave, and its outputs.
+
+One model may have an activation inside a layer where the other has it as a layer of its own: then
+the layer is compared together with the layer after it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import pieces
+from xlstm.diagnosis.hypothesis import first_spec
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.diagnosis.search.search import Checkpoint
 from xlstm.frameworks.recording import LayerRecord
@@ -57,7 +61,7 @@ def _point(node: Node, name: str, y: Array, own: Array) -> Checkpoint | None:
     """A point at a node, None where what the suspect gave is no form of what the truth gives."""
     if y.shape == own.shape:
         return Checkpoint((Edge(node.name),), (y,), "", name)
-    spec = pieces(node.spec)[0].specs[0]
+    spec = first_spec(node.spec)
     several = isinstance(node.spec, (L.Recurrent, L.Bidirectional)) and isinstance(
         spec, L.Recurrent
     )
@@ -65,15 +69,15 @@ def _point(node: Node, name: str, y: Array, own: Array) -> Checkpoint | None:
     fits = y.ndim == own.ndim + 1 and y.shape[-1] == own.shape[-1] and len(y) == len(own)
     if several and last and fits:
         return Checkpoint((Edge(node.name),), (y,), "sequence", name)
-    if several and not last and _lacks_step(y, own):
+    # a sequence that is one step shorter than the truth's
+    lacks_step = y.ndim == own.ndim > 2 and y.shape == (
+        *own.shape[:1],
+        own.shape[1] - 1,
+        *own.shape[2:],
+    )
+    if several and not last and lacks_step:
         return Checkpoint((Edge(node.name),), (y,), "", name)
     return None
-
-
-def _lacks_step(y: Array, own: Array) -> bool:
-    """True where a sequence is one step shorter than the truth's."""
-    sizes = [(*array.shape[:1], *array.shape[2:]) for array in (y, own)]
-    return sizes[0] == sizes[1] and y.ndim > 2 and y.shape[1] == own.shape[1] - 1
 
 
 NATIVE = ("Linear", *(f"Conv{t}{rank}d" for t in ("", "Transpose") for rank in (1, 2, 3)))
@@ -103,9 +107,10 @@ def _watched(node: Node, one: LayerRecord, own: Array) -> Checkpoint | None:
     y = one.output
     if y.ndim == own.ndim >= 3 and one.kind.startswith(("Conv", "BatchNorm", "PReLU")):
         y = np.moveaxis(y, 1, -1)
-    elif y.ndim >= 3 and own.ndim >= 2 and y.shape[:2] != own.shape[:2] and _late(y, own):
-        y = y.swapaxes(0, 1)
-    spec = pieces(node.spec)[0].specs[0]
+    elif y.ndim >= 3 and own.ndim >= 2 and y.shape[:2] != own.shape[:2]:
+        # the batch is the second axis
+        y = y.swapaxes(0, 1) if len(y) != len(own) == int(y.shape[1]) else y
+    spec = first_spec(node.spec)
     point = _point(node, one.name, y, own)
     layers = (L.Dense, L.Conv, L.ConvTranspose, L.DepthwiseConv)
     bare = isinstance(spec, layers) and spec.activation != "linear"
@@ -115,18 +120,13 @@ def _watched(node: Node, one: LayerRecord, own: Array) -> Checkpoint | None:
     return point
 
 
-def _late(y: Array, own: Array) -> bool:
-    """True if the batch is the second axis."""
-    return len(y) != len(own) == int(y.shape[1])
-
-
 ELSEWHERE = (L.Recurrent, L.Bidirectional, L.Activation)
 """Layers whose activation acts in every step, or is all that they are."""
 
 
 def inside(node: Node) -> str | None:
     """The activation of a layer's output; None where it has no such option."""
-    spec = pieces(node.spec)[0].specs[0]
+    spec = first_spec(node.spec)
     if isinstance(spec, ELSEWHERE):
         return None
     found: str | None = getattr(spec, "activation", None)
@@ -139,7 +139,7 @@ def after(model: Model, name: str) -> Node | None:
     if edge in model.returned or len(model.readers(edge)) != 1:
         return None
     (reader,) = model.readers(edge)
-    spec = pieces(reader.spec)[0].specs[0]
+    spec = first_spec(reader.spec)
     return reader if isinstance(spec, (L.Activation, L.Relu, L.Elu, L.Softmax)) else None
 
 
@@ -151,7 +151,7 @@ def whole(model: Model, name: str) -> tuple[str | None, str]:
     own, reader = inside(model.node(name)), after(model, name)
     if own != "linear" or reader is None:
         return own, name
-    spec = pieces(reader.spec)[0].specs[0]
+    spec = first_spec(reader.spec)
     return _option(spec), reader.name
 
 
@@ -167,7 +167,7 @@ def _option(spec: object) -> str | None:
 def compared(a: Model, mine: str, b: Model, other: str) -> tuple[str, str, str]:
     """The nodes at which two paired layers can be compared: node of a, node of b, form.
 
-    A layer that has its activation inside is held against one and the activation after it.
+    A layer that has its activation inside is compared with one and the activation after it.
     """
     own, theirs = inside(a.node(mine)), inside(b.node(other))
     if own is None or theirs is None or (own == "linear") == (theirs == "linear"):

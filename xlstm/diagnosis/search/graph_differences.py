@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, SuspectLayer, pieces
+from xlstm.diagnosis.altered_model import Layer
+from xlstm.diagnosis.hypothesis import Hypothesis, SuspectLayer, first_spec
 from xlstm.diagnosis.mistakes.layers.activations import cause_of, optioned
 from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.search.checkpoints import inside, whole
@@ -54,7 +54,7 @@ def _fields(node: Node, other: Node) -> Iterator[tuple[str, Any]]:
 
 
 def _first(spec: LayerSpec) -> LayerSpec:
-    return pieces(spec)[0].specs[0]
+    return first_spec(spec)
 
 
 def cause(name: str, old: Any, new: Any) -> str:

@@ -1,4 +1,4 @@
-"""The outcome of a walk along the points of a plan, and other explanations of its outputs."""
+"""The outcome of a walk along the points of a plan, and plainer mistakes that explain the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, Values, before, layers_of, run, start
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis
+from xlstm.diagnosis.altered_model import Layer, Values, before, layers_of, run, start
+from xlstm.diagnosis.hypothesis import Hypothesis
 from xlstm.diagnosis.mistakes.layers.options import SCALED_ROWS
 from xlstm.diagnosis.mistakes.table import MOVED, hypotheses
 from xlstm.diagnosis.pairing.names import Naming
@@ -19,7 +19,7 @@ from xlstm.ir.layers import Embedding
 from xlstm.ir.types import Array
 
 Granted = list[tuple[Hypothesis, float]]
-"""What compared weights have shown, each with the largest difference of the tensors."""
+"""Mistakes that compared weights have shown, each with the largest difference of the tensors."""
 
 
 @dataclass(frozen=True)

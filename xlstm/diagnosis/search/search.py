@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, Layers, Values, before, run, untouched
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, Mistake, pieces
+from xlstm.diagnosis.altered_model import Layer, Layers, Values, before, run, untouched
+from xlstm.diagnosis.hypothesis import Hypothesis, Mistake, pieces
 from xlstm.diagnosis.mistakes.table import AFTER, INSIDE, ROWS, TOGETHER, hypotheses
 from xlstm.diagnosis.pairing.names import Naming
-from xlstm.diagnosis.search.effort import Effort
-from xlstm.diagnosis.search.fitted import fitted_inputs, fitted_outputs, readers, seen_rows
+from xlstm.diagnosis.search.fit import fitted_inputs, fitted_outputs, readers, seen_rows
+from xlstm.diagnosis.state import Effort
 from xlstm.diagnosis.suspect.module_facts import Facts, contradicts
 from xlstm.diagnosis.tolerance import Gap, allowed, apart, gap_of
 from xlstm.ir.graph import Edge, Model, Node

@@ -1,7 +1,8 @@
 """Two things that can only be called: whether they agree, where they part, and by how much.
 
-Of a function nothing is known but what it gives, so no causes are looked for. Rounding is told from
-the truth itself: from its runs in both precisions and on inputs that are moved by one rounding.
+Of a function nothing is known but its outputs, so no causes are looked for. The size of rounding
+errors is taken from the truth itself: from its runs in both precisions and on inputs that are moved
+by one rounding.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _truth(a: Suspect, arrays: Sequence[Array]) -> _Ran:
         raise UsageError("a", "a function that runs on these inputs", said, do)
     again = attempt(a, arrays)[0]
     if again is None or between(found, again):
-        do = "set a fixed seed, and reset states in every call"
+        do = "give it a fixed seed, and start its states from zeros in every call"
         raise UsageError("a", "the same outputs from every run", "two that differ", do)
     return _Ran(found.outputs, said)
 

@@ -1,7 +1,8 @@
-"""A suspect that does not return: a line that says so, for it runs in the caller's own process.
+"""The suspect: whatever the user has, as far as it can be read, run and watched.
 
-No limit ends it. A slow suspect may be a right one, its speed says nothing about it, and only a
-process of its own could be ended, which most live models cannot be sent to.
+A suspect that does not return runs in the caller's own process, so a line on stderr says so. No
+limit ends it: a slow suspect may be a right one. Only a process of its own could be ended, and most
+live models cannot be sent to one.
 """
 
 from __future__ import annotations
@@ -142,14 +143,16 @@ def _some(arrays: dict[str, Array], where: str) -> dict[str, Array]:
     return arrays
 
 
-def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
+def plain_arrays(named: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
     """Named arrays, of nested mappings too, their names joined with dots.
 
     Raises:
         UsageError: what is no array of numbers.
     """
     found: dict[str, Array] = {}
-    for name, item in _checkpoint(held).items():
+    # the state dict in a checkpoint; else what is passed
+    inner = (named[name] for name in STATE_DICTS if isinstance(named.get(name), Mapping))
+    for name, item in next(inner, named).items():
         path = f"{before}{name}"
         if isinstance(item, Mapping):
             found |= plain_arrays(item, f"{path}.")
@@ -162,13 +165,7 @@ def plain_arrays(held: Mapping[Any, Any], before: str = "") -> dict[str, Array]:
 
 
 STATE_DICTS = ("state_dict", "model_state_dict", "model")
-"""What checkpoints call the weights that they hold beside epochs and optimizers."""
-
-
-def _checkpoint(held: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict in a checkpoint; else what is given."""
-    inner = (held[name] for name in STATE_DICTS if isinstance(held.get(name), Mapping))
-    return next(inner, held)
+"""Names in checkpoints of the weights, beside epochs and optimizers."""
 
 
 def _as_array(item: Any) -> Array:
@@ -223,10 +220,7 @@ def _runner(b: Any, live: Any, own: Mapping[str, Any]) -> Run:
 
 def of_function(b: Callable[..., Any]) -> Suspect:
     """A function of numpy arrays."""
-    return Suspect("a function of numpy arrays", run=_function(b), why="it is a function")
 
-
-def _function(b: Callable[..., Any]) -> Run:
     def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> RunRecord:
         # copies: a suspect may write into what it is called with
         found = b(*(x.astype(dtype if x.dtype.kind == "f" else x.dtype) for x in inputs))
@@ -239,7 +233,7 @@ def _function(b: Callable[..., Any]) -> Run:
         outer = [y for y in parts if not _nested(y)] or [*_leaves(parts)]
         return RunRecord([_as_array(y) for y in outer], [], form=form)
 
-    return run
+    return Suspect("a function of numpy arrays", run=run, why="it is a function")
 
 
 def _numbers(found: Any) -> bool:

@@ -1,11 +1,16 @@
-"""Facts about a suspect's own modules: hypotheses that they contradict are not tried."""
+"""Facts about PyTorch's own recurrent modules in a suspect.
+
+Hypotheses that they contradict are not tried. A weight in a shape that is not the module's is a
+finding: set by `.data` it is taken unseen, and the module then reads memory that is none of its
+own. Two runs may then differ, and no output shows anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, pieces
+from xlstm.diagnosis.hypothesis import Hypothesis, first_spec
 from xlstm.diagnosis.pairing.names import Said
 from xlstm.diagnosis.result import Finding
 from xlstm.diagnosis.state import DiagnosisState
@@ -40,19 +45,16 @@ def contradicts(hypothesis: Hypothesis, before: Mapping[str, Any], facts: Facts)
         before: the layers that it alters, as they were.
         facts: of the suspect.
     """
-    return any(
-        owner in facts and _cannot(layer, before[owner], facts[owner])
-        for owner, layer in hypothesis.layers.items()
-    )
-
-
-def _cannot(layer: Any, was: Any, gave: LayerRecord) -> bool:
-    new, old = (pieces(one.spec)[0].specs[0] for one in (layer, was))
-    own = {"activation": "tanh", "gate_activation": "sigmoid", "reset_after": True}
-    if gave.kind == "RNN":
-        own = {"activation": gave.options.get("nonlinearity", "tanh")}
-    changed = (name for name in own if getattr(new, name, None) != getattr(old, name, None))
-    return layer.formulas != was.formulas or any(getattr(new, n) != own[n] for n in changed)
+    for owner in hypothesis.layers.keys() & facts.keys():
+        layer, was, gave = hypothesis.layers[owner], before[owner], facts[owner]
+        new, old = first_spec(layer.spec), first_spec(was.spec)
+        own = {"activation": "tanh", "gate_activation": "sigmoid", "reset_after": True}
+        if gave.kind == "RNN":
+            own = {"activation": gave.options.get("nonlinearity", "tanh")}
+        changed = (name for name in own if getattr(new, name, None) != getattr(old, name, None))
+        if layer.formulas != was.formulas or any(getattr(new, n) != own[n] for n in changed):
+            return True
+    return False
 
 
 def consistent(hypothesis: Hypothesis, said: Said, facts: Facts) -> Said:

@@ -1,4 +1,8 @@
-"""Runs of a suspect, which may fail in any way."""
+"""Runs of a suspect, which may fail in any way, and facts that are plain to see in its outputs.
+
+In: a suspect and inputs. Out: a run that can be compared, or a finding: it fails, two runs differ,
+another number of outputs, whole or complex numbers, another shape, NaN.
+"""
 
 from __future__ import annotations
 
@@ -41,28 +45,27 @@ def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:
     """Inputs as a suspect takes them: whole numbers for embeddings, bools for masks."""
     numbers = row_numbers(model)
     pairs = zip(model.inputs, inputs, strict=True)
-    return [x.astype(_kind(name in numbers, x), copy=False) for name, x in pairs]
-
-
-def _kind(number: bool, x: Array) -> Any:
-    """Whole numbers that are no row numbers are values, as a layer takes them."""
-    if number:
-        return np.int64
-    return np.float64 if x.dtype.kind in "iu" else x.dtype
+    return [
+        # whole numbers that are no row numbers are values, as a layer takes them
+        x.astype(np.int64 if name in numbers else np.float64, copy=False)
+        if name in numbers or x.dtype.kind in "iu"
+        else x
+        for name, x in pairs
+    ]
 
 
 def ran(case: DiagnosisState) -> RunRecord | None:
     """One run of the suspect in float64, or else in float32; a finding where both fail.
 
     Where it fails, it is tried with as many samples as time steps: a suspect that takes one for the
-    other then runs, and can be told.
+    other then runs, and that mistake can be found.
     """
     given, first = case.inputs, ""
     for inputs in (given, _square(case.a, given)):
         case.inputs = inputs
-        found, said = _once(case) if inputs else (None, "")
+        found, said = attempt(case.b, _given(case.a, inputs)) if inputs else (None, "")
         if found is not None:
-            case.failed = first
+            case.failed, case.dtype = first, said
             return found
         first = first or said
     case.inputs = given
@@ -80,15 +83,6 @@ def still_fails(case: DiagnosisState) -> None:
     if case.failed and not case.findings and not case.unexplained:
         text = f"b fails on a's inputs: {case.failed}. It runs, and agrees, with as many samples as"
         fails(case, f"{text} time steps.", "Look for where it takes one for the other.")
-
-
-def _once(case: DiagnosisState) -> tuple[RunRecord | None, str]:
-    """The run, or None and what was said."""
-    found, said = attempt(case.b, _given(case.a, case.inputs))
-    if found is None:
-        return None, said
-    case.dtype = said
-    return found, ""
 
 
 def attempt(
@@ -144,15 +138,12 @@ def _run(b: Suspect, inputs: Sequence[Array], dtype: str, **options: Any) -> Run
         found = b.run(inputs, dtype, **options)
     for y in found.outputs:
         if y.dtype.kind not in "fiubVc":
-            raise _NoNumbersError(f"it gives {_what(y)} where an array of numbers is wanted")
+            what = {"U": "text", "S": "bytes", "O": "objects"}.get(
+                y.dtype.kind, f"{y.dtype} numbers"
+            )
+            what = type(y.item()).__name__ if y.dtype.kind == "O" and y.size == 1 else what
+            raise _NoNumbersError(f"it gives {what} where an array of numbers is wanted")
     return found
-
-
-def _what(y: Array) -> str:
-    """Names the content of an array that has no numbers."""
-    if y.dtype.kind == "O":
-        return type(y.item()).__name__ if y.size == 1 else "objects"
-    return {"U": "text", "S": "bytes"}.get(y.dtype.kind, f"{y.dtype} numbers")
 
 
 def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
@@ -201,8 +192,8 @@ def _quiet(
     if between(found, other):
         text = "Two runs of b on the same inputs differ: it draws random numbers, or it keeps"
         text += " something from one call for the next."
-        fix = "Call .eval(); in PyTorch F.dropout needs training=self.training. Reset states "
-        fix += "in every call."
+        fix = "Call .eval(); in PyTorch F.dropout needs training=self.training. Start "
+        fix += "states from zeros in every call."
         return Finding("", None, "", "not-repeatable", text, fix, gap), None
     text = "Dropout is on: two runs of b on the same inputs differ."
     fix = "Call .eval() (training=False) before you compare."
@@ -218,7 +209,7 @@ def between(one: RunRecord, other: RunRecord) -> float:
     return max(gaps) if len(one.outputs) == len(other.outputs) else float("inf")
 
 
-def told(case: DiagnosisState, read: Model) -> tuple[list[Array], str]:
+def own_outputs(case: DiagnosisState, read: Model) -> tuple[list[Array], str]:
     """The outputs of the suspect's own graph; none where it does not take these inputs, and why."""
     try:
         return run(read, case.inputs)[: len(read.outputs)], ""
@@ -238,7 +229,8 @@ def by_weights(case: DiagnosisState) -> Look:
         second = {gave.name: gave for gave in other.gave}
         for gave in one.gave:
             again = second.get(gave.name)
-            if gave.name in owners and again is not None and _differ(gave, again):
+            same = again is None or np.array_equal(gave.output, again.output, equal_nan=True)
+            if gave.name in owners and again is not None and not same:
                 layer = _after_dropout(case.a, owners[gave.name], gave, again)
                 return Unsteady(layer, _first_gap(gave, again))
         return Unsteady()
@@ -255,10 +247,6 @@ def _after_dropout(model: Model, owner: str, one: LayerRecord, other: LayerRecor
     return owner if same or not before or not isinstance(before.spec, Dropout) else before.name
 
 
-def _differ(one: LayerRecord, other: LayerRecord) -> bool:
-    return not np.array_equal(one.output, other.output, equal_nan=True)
-
-
 def _first_gap(one: LayerRecord, other: LayerRecord) -> str:
     """The layer from which on runs differ, and the look of dropout where it has that."""
     x, y = one.read, other.read
@@ -266,17 +254,12 @@ def _first_gap(one: LayerRecord, other: LayerRecord) -> str:
         return f"They differ from {one.name} on."
     if np.array_equal(x, y, equal_nan=True):
         return f"They differ from {one.name} on, though it is given the same numbers."
-    if not _dropped(x, y):
+    # dropout: equal but for numbers that are zeros in one of them
+    if np.minimum(np.abs(x), np.abs(y))[x != y].any():
         return f"They differ before {one.name}: it is given other numbers in each run."
     share = float((x == 0).mean())
     text = f"They differ before {one.name}: {share:.0%} of the numbers that it is given are zeros,"
     return f"{text} others in each run, as dropout makes them."
-
-
-def _dropped(x: Array, y: Array) -> bool:
-    """True where two arrays are equal but for numbers that are zeros in one of them."""
-    apart = x != y
-    return bool((np.minimum(np.abs(x), np.abs(y))[apart] == 0).all())
 
 
 SAME = "Return the same outputs."

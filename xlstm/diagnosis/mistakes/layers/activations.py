@@ -1,4 +1,8 @@
-"""Rows of the table of causes: another function of the layer, its weights unchanged."""
+"""Rows of the table of mistakes: other activations, and other functions with the same weights.
+
+In: a layer. Out: the layer with another activation inside, after or before it, another epsilon,
+slope or reset gate, or a softmax over another axis.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, Formula, Whole
-from xlstm.diagnosis.hypothesis.hypothesis import (
+from xlstm.diagnosis.altered_model import Call, Formula, Whole
+from xlstm.diagnosis.hypothesis import (
     AlteredLayer,
     Mistake,
     SuspectLayer,
     called,
+    first_spec,
     parts,
     pieces,
     with_options,
-    with_tensors,
 )
-from xlstm.diagnosis.mistakes.layers.layer_order import Reordered, plain
+from xlstm.diagnosis.mistakes.layers.layer_order import Reordered, plain, scaled
 from xlstm.errors import XlstmError
 from xlstm.ir import layers as L
 from xlstm.ir.activation_names import ACTIVATIONS
@@ -44,7 +48,7 @@ WORDS = {
     "leaky_relu_01": "leaky_relu of slope 0.01",
     "linear": "no activation",
 }
-"""What sentences call activations that have more than a name."""
+"""Words in sentences for activations that have more than a name."""
 
 
 def words(activation: str) -> str:
@@ -58,9 +62,8 @@ COMMON = ("linear", "tanh", "sigmoid", "relu", "softmax", *HARD, *GELU)
 
 def optioned(site: SuspectLayer, text: str, fix: str, **options: Any) -> Iterator[AlteredLayer]:
     """The layer with other options, in all its pieces or in one."""
-    rare = any(
-        isinstance(v, str) and v in ACTIVATIONS and v not in COMMON for v in options.values()
-    )
+    names = {value for value in options.values() if isinstance(value, str)}
+    rare = bool(names & {*ACTIVATIONS} - {*COMMON})
     for where, specs, rebuild in pieces(site.spec):
         found = [with_options(spec, **options) for spec in specs]
         if None in found:
@@ -71,14 +74,8 @@ def optioned(site: SuspectLayer, text: str, fix: str, **options: Any) -> Iterato
             continue
         was = {name: getattr(specs[0], name) for name in options}
         shown = {f"was_{name}": words(str(value)) for name, value in was.items()}
-        own = text.format(**shown)
-        yield site.altered(
-            f"{own}{where}.",
-            fix.format(**shown),
-            f"{options}{where}",
-            rare=rare or bool(where),
-            spec=spec,
-        )
+        said = f"{text.format(**shown)}{where}.", fix.format(**shown), f"{options}{where}"
+        yield site.altered(*said, rare=rare or bool(where), spec=spec)
 
 
 def cause_of(old: str, new: str, gates: bool) -> str:
@@ -96,19 +93,18 @@ def _activations(cause: str) -> Mistake:
         for name in ("gate_activation", "activation"):
             olds = {getattr(s, name, "") for s in pieces(site.spec)[0].specs} - {""}
             gates = name == "gate_activation"
+            what = "gates are" if gates else "activation is"
             for new in ACTIVATIONS if olds else ():
                 if any(cause_of(old, new, gates) == cause for old in olds - {new}):
-                    what = "gates" if gates else "activation"
-                    verb = "are" if gates else "is"
-                    text = f"Your {what} {verb} {words(new)}; a has {{was_{name}}}"
+                    text = f"Your {what} {words(new)}; a has {{was_{name}}}"
                     yield from optioned(site, text, f"Use {{was_{name}}}.", **{name: new})
 
     return Mistake(cause, alter)
 
 
 def _formula(site: SuspectLayer, use: str, formula: Formula, text: str, fix: str) -> AlteredLayer:
-    layer = replace(site.layer, formulas={**site.layer.formulas, use: formula})
-    return AlteredLayer(layer, site.said(text, fix), f"formula {use} {text}", rare=True)
+    own = {**site.layer.formulas, use: formula}
+    return site.altered(text, fix, f"formula {use} {text}", rare=True, formulas=own)
 
 
 PLAIN = (L.Relu, L.Elu, L.Softmax)
@@ -131,7 +127,7 @@ UNCLIPPED: dict[str, Formula] = {
 def unclipped(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A hard_sigmoid that is not cut off at 0 and 1."""
     for name, use in (("gate_activation", "gates"), ("activation", "output")):
-        old = getattr(pieces(site.spec)[0].specs[0], name, "")
+        old = getattr(first_spec(site.spec), name, "")
         if old in UNCLIPPED and use not in site.layer.formulas:
             text = "Your hard_sigmoid is not cut off at 0 and 1."
             yield _formula(site, use, UNCLIPPED[old], text, "Clip it to [0, 1].")
@@ -139,19 +135,17 @@ def unclipped(site: SuspectLayer) -> Iterator[AlteredLayer]:
 
 def single_uses(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another activation of the candidate alone, or of the cell state alone."""
-    old = getattr(pieces(site.spec)[0].specs[0], "activation", "")
-    gated = hasattr(pieces(site.spec)[0].specs[0], "gate_activation")
-    for use in ("candidate", "cell") if gated else ():
-        if use in site.layer.formulas or (use == "cell" and not _has_cell(site)):
+    first = first_spec(site.spec)
+    old, gated = getattr(first, "activation", ""), hasattr(first, "gate_activation")
+    has_cell = all("f" in part.kind.gates for part in parts(site.spec))
+    uses = ("candidate", "cell") if has_cell else ("candidate",)
+    for use in uses if gated else ():
+        if use in site.layer.formulas:
             continue
         for new in ("linear", "tanh", "sigmoid", "relu", "hard_sigmoid"):
             if new != old:
                 text = f"Your {use}'s activation is {words(new)}; a has {words(old)}."
                 yield _formula(site, use, FUNCTIONS[new], text, f"Use {words(old)} there.")
-
-
-def _has_cell(site: SuspectLayer) -> bool:
-    return all("f" in part.kind.gates for part in parts(site.spec))
 
 
 def reset_after(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -170,16 +164,16 @@ def update_gate(site: SuspectLayer) -> Iterator[AlteredLayer]:
     for part in parts(site.spec):
         if isinstance(part.spec, L.GRU) and part.spec.gate_activation in GATES:
             z = part.kind.gates.index("z")
-            for tensor in part.kind.tensors:
-                hub = site.layer.weights.get(part.before + tensor)
+            for tensor, axes in part.kind.tensors.items():
+                hub = site.hub(part, tensor)
                 if hub is not None:
                     hub = hub.copy()
-                    hub[(slice(None),) * part.kind.tensors[tensor].index("g") + (z,)] *= -1
+                    hub[(slice(None),) * axes.index("g") + (z,)] *= -1
                     found[part.before + tensor] = hub
     if found:
         text = "Your GRU computes h = z n + (1 - z) h'; a computes h = (1 - z) n + z h'."
         say = site.said(text, "Swap z and 1 - z.")
-        yield AlteredLayer(with_tensors(site.layer, found), say, "update-gate", tuple(found))
+        yield site.with_tensors(found, say, "update-gate")
 
 
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-8, 1e-7, 1e-12, 1e-2, 1e-10, 0.0, 0.1, 1.0)
@@ -197,38 +191,26 @@ SLOPES = (0.01, 0.1, 0.2, 0.3, 0.0, 0.05, 0.02, 0.25, 0.5)
 
 def slopes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Another slope of LeakyReLU or alpha of ELU, of those in use; slope 1 is no activation."""
+    own = getattr(first_spec(site.spec), "activation", "")
     for slope in SLOPES:
         text = f"Your slope below zero is {slope:g}; a's is {{was_slope}}"
         yield from optioned(site, text, "Set it to {was_slope}.", slope=slope)
-        yield from _leaky(site, slope)
+        # a slope that no activation has by its name
+        if own in ("relu", *LEAKY) and slope not in (0.0, 0.01, 0.2):
+            text = f"Your activation is leaky_relu of slope {slope:g}; a has {words(own)}."
+            below = partial(_below, slope, np.asarray)
+            yield _formula(site, "output", below, text, f"Use {words(own)}.")
     for alpha in (*SLOPES, 1.0):
         text = f"Your alpha is {alpha:g}; a's is {{was_alpha}}"
         yield from optioned(site, text, "Set it to {was_alpha}.", alpha=alpha)
-        yield from _alphas(site, alpha)
+        if own == "elu" and alpha not in (0, 1):
+            text = f"Your elu has alpha={alpha:g}; a's has 1."
+            yield _formula(site, "output", partial(_below, alpha, np.expm1), text, "Use alpha=1.")
 
 
-def _leaky(site: SuspectLayer, slope: float) -> Iterator[AlteredLayer]:
-    """A relu, leaky or not, with a slope below zero that no activation has by its name."""
-    spec = pieces(site.spec)[0].specs[0]
-    own = getattr(spec, "activation", "")
-    if own in ("relu", *LEAKY) and slope not in (0.0, 0.01, 0.2):
-        text = f"Your activation is leaky_relu of slope {slope:g}; a has {words(own)}."
-        yield _formula(site, "output", partial(_below, slope), text, f"Use {words(own)}.")
-
-
-def _alphas(site: SuspectLayer, alpha: float) -> Iterator[AlteredLayer]:
-    """An elu of another alpha than 1."""
-    if getattr(pieces(site.spec)[0].specs[0], "activation", "") == "elu" and alpha not in (0, 1):
-        text = f"Your elu has alpha={alpha:g}; a's has 1."
-        yield _formula(site, "output", partial(_curved, alpha), text, "Use alpha=1.")
-
-
-def _curved(alpha: float, x: Array) -> Array:
-    return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
-
-
-def _below(slope: float, x: Array) -> Array:
-    return np.where(x > 0, x, x.dtype.type(slope) * x)
+def _below(factor: float, function: Formula, x: Array) -> Array:
+    """The numbers themselves from 0 on, and a function's times a factor below."""
+    return np.where(x > 0, x, x.dtype.type(factor) * function(np.minimum(x, 0)))
 
 
 def _batch_norm(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
@@ -237,25 +219,17 @@ def _batch_norm(spec: L.LayerSpec, inputs: list[Array], context: Context) -> lis
     (x,) = inputs
     axes = tuple(range(x.ndim - 1))
     y = (x - x.mean(axis=axes)) / np.sqrt(x.var(axis=axes) + x.dtype.type(own.epsilon))
-    y = y * context.weights["gamma"] if own.scale else y
-    return [y + context.weights["beta"] if own.center else y]
+    return [scaled(own, y, context)]
 
 
 def batchnorm_mode(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """BatchNorm with the statistics of the batch."""
-    spec = pieces(site.spec)[0].specs[0]
+    spec = first_spec(site.spec)
     if isinstance(spec, L.BatchNorm) and site.layer.call is not _batch_norm:
         text = "Your BatchNorm is in training mode: it uses the mean and variance of the batch."
-        yield site.altered(
-            text,
-            "Call .eval() (training=False) before you compare.",
-            "batchnorm-mode",
-            call=_batch_norm,
-        )
+        fix = "Call .eval() (training=False) before you compare."
+        yield called(site, _batch_norm, text, fix)
 
-
-MOMENTS = ("momentum",)
-"""Options that act in training only: compared, where both are known, and never run."""
 
 ROWS = (
     _activations("hard-sigmoid"),
@@ -287,10 +261,9 @@ def _bare(spec: L.LayerSpec) -> L.LayerSpec:
     """A layer without its activation."""
     if isinstance(spec, L.TimeDistributed):
         return replace(spec, layer=_bare(spec.layer))
-    own: Any = spec
-    return (
-        L.Activation("linear") if isinstance(spec, L.Softmax) else replace(own, activation="linear")
-    )
+    own: Any = L.Activation("softmax") if isinstance(spec, L.Softmax) else spec
+    bare: L.LayerSpec = replace(own, activation="linear")
+    return bare
 
 
 def _over(name: str, axis: int) -> Call:
@@ -324,12 +297,8 @@ def softmax_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
             text = f"Your {name} runs over axis {axis}{_which(axis, axes)}; "
             text += f"a's runs over axis {own}{_which(own, axes)}."
             fix = f"Set dim={-1 if own == axes - 1 else own} (without a dim PyTorch takes axis 0 "
-            yield site.altered(
-                text,
-                f"{fix}of three axes, axis 1 of two).",
-                f"softmax-axis {axis - axes}",
-                call=_over(name, axis),
-            )
+            fix += "of three axes, axis 1 of two)."
+            yield called(site, _over(name, axis), text, fix, rule=f"{axis - axes}")
 
 
 def _which(axis: int, axes: int) -> str:
@@ -357,33 +326,21 @@ def outside(site: SuspectLayer) -> Iterator[AlteredLayer]:
         return
     piece = pieces(site.spec)[0]
     first: Any = piece.specs[0]
-    gates = getattr(first, "gate_activation", "")
+    act, gates = words(first.activation), getattr(first, "gate_activation", "")
     choices = [{"activation": "tanh"}]
     choices += [{"activation": "tanh", "gate_activation": "sigmoid"}] if gates != "sigmoid" else []
+    fix = f"Compute {act} inside a cell of your own, as `xlstm.port` writes it: PyTorch's own "
+    fix += "layers cannot."
     for options in choices if first.activation not in ("tanh", "linear") else ():
         specs = [with_options(spec, **options) for spec in piece.specs]
-        if None in specs:
-            continue
-        act = words(first.activation)
-        text = f"{act} is applied to your layer's output, and tanh inside it"
-        text += " (its gates are sigmoid)" if len(options) > 1 else ""
-        text += f"; a applies {act} inside, in every step"
-        text += f" (its gates are {words(gates)})." if len(options) > 1 else "."
-        fix = f"Compute {act} inside a cell of your own, as `xlstm.port` writes it: PyTorch's own "
-        yield site.altered(
-            text[:1].upper() + text[1:],
-            f"{fix}layers cannot.",
-            f"outside {options}",
-            spec=piece.rebuild(specs),
-            call=_then(first.activation),
-        )
-
-
-def _between(site: SuspectLayer) -> str:
-    """The layer that alone reads another one's output, in words."""
-    readers = site.model.readers(Edge(site.node.name))
-    alone = len(readers) == 1 and Edge(site.node.name) not in site.model.returned
-    return f", between it and {readers[0].name}" if alone else ""
+        if None not in specs:
+            mine, its = "", ""
+            if len(options) > 1:
+                mine, its = " (its gates are sigmoid)", f" (its gates are {words(gates)})"
+            text = f"{act[:1].upper()}{act[1:]} is applied to your layer's output, and tanh inside "
+            text += f"it{mine}; a applies {act} inside, in every step{its}."
+            spec, call = piece.rebuild(specs), _then(first.activation)
+            yield site.altered(text, fix, f"outside {options}", spec=spec, call=call)
 
 
 LIKELY = ("relu", "tanh", "sigmoid", "softmax")
@@ -392,21 +349,22 @@ LIKELY = ("relu", "tanh", "sigmoid", "softmax")
 
 def extra(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """One more activation after a layer that is not linear."""
-    own = getattr(pieces(site.spec)[0].specs[0], "activation", "")
+    own = getattr(first_spec(site.spec), "activation", "")
     around = isinstance(site.spec, (L.Recurrent, L.Bidirectional))
     linear = own == "linear" and not around  # there it is another activation
     some = parts(site.spec) or isinstance(site.spec, (L.Activation, *PLAIN))
+    edge, after = (
+        Edge(site.node.name),
+        f", after its own {words(own)}" if own and not around else "",
+    )
+    readers = site.model.readers(edge)
+    if len(readers) == 1 and edge not in site.model.returned:
+        after += f", between it and {readers[0].name}"
     for name in ACTIVATIONS[1:] if some and not linear and site.layer.call is forward else ():
-        text = f"{words(name)} is applied to the output of your {site.node.name}"
-        text += f", after its own {words(own)}" if own and not around else ""
-        text += _between(site)
-        yield site.altered(
-            f"{text[:1].upper()}{text[1:]}; a has no such step.",
-            "Remove it.",
-            f"extra {name}",
-            rare=name not in LIKELY,
-            call=_then(name),
-        )
+        act, rare = words(name), name not in LIKELY
+        text = f"{act[:1].upper()}{act[1:]} is applied to the output of your {site.node.name}"
+        text += f"{after}; a has no such step."
+        yield called(site, _then(name), text, "Remove it.", rare=rare, rule=name)
 
 
 SOFTMAX = (Mistake("softmax-axis", softmax_axes),)

@@ -1,26 +1,22 @@
-"""Rows of the table of causes: attention with another scale, over another axis, of other inputs.
+"""Rows of the table of mistakes: attention.
 
-B batch, N heads, Q queries, V values, D features.
+Another scale or axis, exchanged inputs, mixed heads; and weighted sums over time that are built of
+a softmax, products and sums: there the weights are a softmax, then comes Multiply or Dot.
+
+B batch, N heads, Q queries, V values, D features of a head.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, times, with_input, with_output
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    AlteredLayer,
-    Mistake,
-    SuspectLayer,
-    called,
-    parts,
-    with_tensors,
-)
+from xlstm.diagnosis.altered_model import Call, in_place_of, times, with_input, with_output
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
@@ -36,17 +32,14 @@ def _over(axis: int) -> Weigh:
     return lambda scores: np.moveaxis(FUNCTIONS["softmax"](np.moveaxis(scores, axis, -1)), -1, axis)
 
 
-def _even(scores: Array) -> Array:
-    return np.full_like(scores, 1 / scores.shape[-1])
-
-
 WEIGHS: tuple[tuple[str, Weigh], ...] = (
     ("runs over the queries", _over(-2)),
     ("runs over the batch", _over(0)),
     ("is a sigmoid", FUNCTIONS["sigmoid"]),
     ("is left out", lambda scores: scores),
-    ("is left out, and every value has the same weight, as in a mean", _even),
-)
+    ("is left out, and every value has the same weight, as in a mean",
+     lambda scores: np.full_like(scores, 1 / scores.shape[-1])),
+)  # fmt: skip
 """Functions in place of the softmax over the values, with their sentences."""
 
 
@@ -61,10 +54,8 @@ def _weighed(weigh: Weigh) -> Call:
             scores = query @ key.swapaxes(1, 2) * weights.get("scale", query.dtype.type(1))
             given = weigh(scores)
             return [given @ value, *([given] if own.scores else [])]
-        q, k, v = (
-            _heads(own, x, name, weights)
-            for x, name in ((query, "query"), (key, "key"), (value, "value"))
-        )
+        three = {"query": query, "key": key, "value": value}
+        q, k, v = (_heads(own, x, name, weights) for name, x in three.items())
         given = weigh(q @ k.swapaxes(2, 3) / np.sqrt(q.dtype.type(own.key_dim)))
         y = np.tensordot((given @ v).swapaxes(1, 2), weights["output_kernel"], 2)
         y = y + weights["output_bias"] if own.use_bias else y
@@ -82,14 +73,20 @@ def _heads(spec: Any, x: Array, name: str, weights: Any) -> Array:
 
 def _scaled(factor: float) -> Call:
     """Attention whose scores are multiplied by a number."""
+    by = times(factor)
 
     def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         if isinstance(spec, L.Attention):
-            return forward(spec, [inputs[0] * inputs[0].dtype.type(factor), *inputs[1:]], context)
-        own = {n: a * a.dtype.type(factor) for n, a in context.weights.items() if "query" in n}
-        return forward(spec, inputs, replace(context, weights={**context.weights, **own}))
+            return with_input(by)(spec, inputs, context)
+        own = {n: by(a) for n, a in context.weights.items() if "query" in n}
+        return forward(spec, inputs, weighing(context, own))
 
     return call
+
+
+def weighing(context: Context, tensors: Mapping[str, Array]) -> Context:
+    """The same surroundings with other tensors."""
+    return replace(context, weights={**context.weights, **tensors})
 
 
 def scales(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -97,19 +94,13 @@ def scales(site: SuspectLayer) -> Iterator[AlteredLayer]:
     spec = site.spec
     if isinstance(spec, L.Attention) and spec.score == "dot":
         if spec.scaled:
-
-            def plain(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-                scale = np.ones_like(context.weights["scale"])
-                own = {**context.weights, "scale": scale}
-                return forward(spec, inputs, replace(context, weights=own))
-
+            own = {**site.layer.weights, "scale": np.ones_like(site.layer.weights["scale"])}
             text = "Your scores are not multiplied by a's trained scale."
-            yield called(site, plain, text, "Multiply them by `scale`.")
-        else:
-            text = "Your scores are divided by the square root of the features; a's are not."
-            yield called(site, _scaled(spec.features**-0.5), text, "Remove the scale.")
-            text = "Your scores are divided by the features; a's are not."
-            yield called(site, _scaled(1 / spec.features), text, "Remove the scale.")
+            yield site.altered(text, "Multiply them by `scale`.", weights=own)
+            return
+        for power, by in ((-0.5, "the square root of the features"), (-1, "the features")):
+            text = f"Your scores are divided by {by}; a's are not."
+            yield called(site, _scaled(spec.features**power), text, "Remove the scale.")
     elif isinstance(spec, L.MultiHeadAttention):
         fix = "Divide them by the square root of a head's key features."
         text = "Your scores are not divided by the square root of a head's key features."
@@ -165,10 +156,6 @@ def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
             yield called(site, _ordered(*order), text, fix)
 
 
-def _passing(place: int) -> Call:
-    return lambda _spec, inputs, _context: [inputs[place]]
-
-
 def _pooled(site: SuspectLayer) -> bool:
     """True if a mean or a sum over the queries is all that reads the layer."""
     model, own = site.model, Edge(site.node.name)
@@ -192,7 +179,8 @@ def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
             if place == 1 and plain and _pooled(site):
                 text = f"{text[:-1]}, or the softmax of its weights runs over the queries: "
                 text += "after the sum over them both give the same."
-            yield called(site, _passing(place), text, "Weigh the values by softmax (dim=-1).")
+            call = in_place_of(np.asarray, place)
+            yield called(site, call, text, "Weigh the values by softmax (dim=-1).")
 
 
 ROWS = (
@@ -228,14 +216,12 @@ CHANGES: tuple[tuple[Change, str], ...] = (
 def _chosen(names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, int]]]:
     """The inputs that are mixed up, in words, and their tensors with the axis of their heads."""
     for name in names:
-        yield f"Its {name}'s kernel is", {f"{name}_kernel": 1}
-        yield f"Its {name} is", {f"{name}_kernel": 1, f"{name}_bias": 0}
-    yield "The output of its heads is", {"output_kernel": 0}
-    both = {f"{name}_{tensor}": axis for name in names for tensor, axis in TENSORS}
-    yield "Its query, key and value are", both
-
-
-TENSORS = (("kernel", 1), ("bias", 0))
+        yield f"its {name}'s kernel is", {f"{name}_kernel": 1}
+        yield f"its {name} is", {f"{name}_kernel": 1, f"{name}_bias": 0}
+    yield "the output of its heads is", {"output_kernel": 0}
+    tensors = (("kernel", 1), ("bias", 0))
+    both = {f"{name}_{tensor}": axis for name in names for tensor, axis in tensors}
+    yield "its query, key and value are", both
 
 
 def mixed(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -247,26 +233,21 @@ def mixed(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for change, how in CHANGES:
             found = {n: change(own[n], axis) for n, axis in axes.items() if n in own}
             if any(not np.array_equal(found[n], own[n]) for n in found):
-                text = f"The heads of your attention are mixed up: {words[:1].lower()}{words[1:]}"
-                say = site.said(f"{text} {how}.", "Reshape to (heads, features), heads first.")
-                layer = with_tensors(site.layer, found)
-                yield AlteredLayer(layer, say, f"{words} {how}", tuple(found), rare=True)
+                text = f"The heads of your attention are mixed up: {words} {how}."
+                say = site.said(text, "Reshape to (heads, features), heads first.")
+                yield site.with_tensors(found, say, f"{words} {how}", rare=True)
 
 
 def _projected(name: str, other: str) -> Call:
     """Attention one of whose three is projected as another one is."""
 
     def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        weights, at = dict(context.weights), [THREE.index(n) for n in (name, other)]
-        for tensor in ("kernel", "bias"):
-            if f"{name}_{tensor}" in weights:
-                weights[f"{name}_{tensor}"] = weights[f"{other}_{tensor}"]
-        # inputs are query, value, key
-        places = [(0, 2, 1)[n] for n in at]
-        three = [*inputs, inputs[1]][:3] if len(inputs) == 2 else list(inputs)
-        three[places[0]] = three[places[1]]
-        context.weights = weights
-        return forward(spec, three, context)
+        own = context.weights
+        mine = {t: t.replace(name, other) for t in own if t.startswith(f"{name}_")}
+        places = ("query", "value", "key")
+        three = [*inputs, inputs[1]][:3]
+        three[places.index(name)] = three[places.index(other)]
+        return forward(spec, three, weighing(context, {t: own[o] for t, o in mine.items()}))
 
     return call
 
@@ -287,10 +268,8 @@ def _unprojected(spec: L.LayerSpec, inputs: list[Array], context: Context) -> li
     size = kernel.shape[0] * kernel.shape[1]
     if size != kernel.shape[2]:
         raise ValueError("the heads have another number of features than the output")
-    own = {**context.weights, "output_kernel": np.eye(size, dtype=kernel.dtype)}
-    own["output_kernel"] = own["output_kernel"].reshape(kernel.shape)
-    context.weights = own
-    return forward(spec, inputs, context)
+    own = np.eye(size, dtype=kernel.dtype).reshape(kernel.shape)
+    return forward(spec, inputs, weighing(context, {"output_kernel": own}))
 
 
 def output_lost(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -379,19 +358,14 @@ def unweighted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     sums = isinstance(site.spec, L.Dot)
     if not (sums and 1 in site.model.node(found.softmax).shape):
         alone = f"the plain sum of {values}" if sums else f"{values} alone"
-        yield called(
-            site, _constant(found.weights, 1), f"{text}it is {alone}, as if all were 1.", fix
-        )
+        ones = _constant(found.weights, 1)
+        yield called(site, ones, f"{text}it is {alone}, as if all were 1.", fix)
     equal = f"{values} counts alike everywhere, {'a plain mean' if sums else f'1/{found.total}'}"
     yield called(site, _constant(found.weights, 1 / found.total), f"{text}{equal}.", fix)
     if sums:
         text = f"Your {name} is the mean of the weighted {values} over time; a's is the sum."
-        yield called(
-            site,
-            with_output(times(1 / found.total)),
-            text,
-            "Take the sum: the weights add up to 1.",
-        )
+        call, fix = with_output(times(1 / found.total)), "Take the sum: the weights add up to 1."
+        yield called(site, call, text, fix)
 
 
 @dataclass(frozen=True)

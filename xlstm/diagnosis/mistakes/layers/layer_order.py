@@ -1,4 +1,4 @@
-"""Rows of the table of causes: layers left out or in another order, causal convolutions."""
+"""Rows of the table of mistakes: layers left out, twice or in another order; normalisations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
+from xlstm.diagnosis.altered_model import Call, in_place_of
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, parts
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.types import Array, Shape
+from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
@@ -28,7 +28,7 @@ def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
         return
     if site.model.shape(node.inputs[0]) == node.shape and site.layer.call is forward:
         text = f"Your model leaves out {node.name} ({site.spec.kind})."
-        yield called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
+        yield called(site, in_place_of(np.asarray), text, "Put it in.")
 
 
 def plain(model: Model, node: Node, x: Array, spec: L.LayerSpec | None = None) -> Array:
@@ -64,14 +64,13 @@ def orders(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if len(before.inputs) != 1 or before.mask is not None or before.states:
         return
     one, spec, also = before.spec, site.spec, (before.inputs[0],)
+    order = Reordered(also, lambda own, x: plain(model, before, own(x)))
     if isinstance(one, NORMS) and not isinstance(spec, NORMS):
         if node.shape[-1:] == model.shape(before.inputs[0])[-1:]:
             text = f"Your {before.name} comes after {node.name}, not before it."
-            order = Reordered(also, lambda own, x: plain(model, before, own(x)))
             yield called(site, order, text, f"Put {before.name} before {node.name}.")
     elif isinstance(spec, NORMS) and isinstance(one, L.Activation):
         text = f"Your {node.name} comes before {before.name}, not after it."
-        order = Reordered(also, lambda own, x: plain(model, before, own(x)))
         yield called(site, order, text, f"Put {node.name} after {before.name}.")
     elif (
         isinstance(spec, NORMS)
@@ -98,11 +97,15 @@ def _over(axes: tuple[int, ...], ddof: int = 0, floor: float = 1) -> Call:
         assert isinstance(spec, L.LayerNorm)
         x = inputs[0]
         spread = x.var(axis=axes, keepdims=True, ddof=ddof) + x.dtype.type(floor * spec.epsilon)
-        y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(spread)
-        y = y * context.weights["gamma"] if spec.scale else y
-        return [y + context.weights["beta"] if spec.center else y]
+        return [scaled(spec, (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(spread), context)]
 
     return call
+
+
+def scaled(spec: Any, y: Array, context: Context) -> Array:
+    """Normalised numbers, times gamma and plus beta where the layer has them."""
+    y = y * context.weights["gamma"] if spec.scale else y
+    return np.asarray(y + context.weights["beta"] if spec.center else y)
 
 
 SPREADS = (
@@ -119,11 +122,8 @@ def norm_axes(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not isinstance(site.spec, L.LayerNorm) or site.spec.groups:
         return
     count = len(site.node.shape)
-    options = [
-        (0,),
-        *((axis,) for axis in range(1, count)),
-        *([(*range(1, count + 1),)] if count > 1 else []),
-    ]
+    options: list[tuple[int, ...]] = [(0,), *((axis,) for axis in range(1, count))]
+    options += [(*range(1, count + 1),)] if count > 1 else []
     for axes in options:
         text = f"Your LayerNorm runs over {'axes' if len(axes) > 1 else 'axis'} "
         text += f"{', '.join(map(str, axes))}; a's runs over the last one."
@@ -172,12 +172,11 @@ FOLDS: tuple[tuple[Fold, str, str], ...] = (
 def _folded(fold: Fold) -> Call:
     def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         own: Any = spec
-        (x,) = inputs
         weights, one = context.weights, np.ones_like(context.weights["mean"])
         gamma, beta = weights.get("gamma", one), weights.get("beta", 0 * one)
-        variance = weights["variance"]
-        spread = variance + x.dtype.type(own.epsilon)
-        return [fold(x, gamma, beta, weights["mean"], spread, variance)]
+        mean, variance = weights["mean"], weights["variance"]
+        spread = variance + variance.dtype.type(own.epsilon)
+        return [fold(inputs[0], gamma, beta, mean, spread, variance)]
 
     return call
 
@@ -187,11 +186,6 @@ def folds(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(site.spec, L.BatchNorm) and site.layer.call is forward:
         for fold, text, fix in FOLDS:
             yield called(site, _folded(fold), text, fix, rare=True)
-
-
-def _shape(site: SuspectLayer, spec: L.LayerSpec) -> Shape:
-    """The shape of a layer's first output, as another spec has it."""
-    return spec.output_shapes(site.model.shape(site.node.inputs[0]))[0]
 
 
 def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -224,7 +218,8 @@ def twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not parts(site.spec) or len(node.inputs) != 1 or len(node.shapes) != 1 or node.states:
         return
     every = whole(site.spec) if isinstance(site.spec, L.Recurrent) else site.spec
-    if _shape(site, every) == site.model.shape(node.inputs[0]) and site.layer.call is forward:
+    shape = site.model.shape(node.inputs[0])
+    if every.output_shapes(shape)[0] == shape and site.layer.call is forward:
 
         def again(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
             first = whole(spec) if isinstance(spec, L.Recurrent) else spec
@@ -242,8 +237,7 @@ def causal(site: SuspectLayer) -> Iterator[AlteredLayer]:
     more = (spec.window[0] - 1) * spec.dilation[0]
 
     def ahead(own: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        x = inputs[0]
-        wide = np.concatenate([x, np.zeros_like(x[:, :1]).repeat(more, axis=1)], axis=1)
+        wide = np.pad(inputs[0], [(0, 0), (0, more), *[(0, 0)] * (inputs[0].ndim - 2)])
         return [forward(own, [wide], context)[0][:, more:]]
 
     def turned(own: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:

@@ -1,24 +1,36 @@
-"""Rows of the table of causes: the layers around the recurrent ones, and any option at all."""
+"""Rows of the table of mistakes: options of the layers around the recurrent ones.
+
+Channels in another order, other padding, embeddings that read other rows or scale them, the factor
+of a dropout, and another value of any other option.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, times, with_input, with_output
-from xlstm.diagnosis.hypothesis.hypothesis import (
+from xlstm.diagnosis.altered_model import (
+    Call,
+    in_place_of,
+    times,
+    with_input,
+    with_inputs,
+    with_output,
+)
+from xlstm.diagnosis.hypothesis import (
     AlteredLayer,
     Mistake,
     SuspectLayer,
     called,
+    first_spec,
     parts,
-    pieces,
-    with_tensors,
 )
 from xlstm.diagnosis.mistakes.layers.activations import optioned
+from xlstm.diagnosis.mistakes.layers.layer_order import scaled
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
@@ -27,31 +39,9 @@ from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
 
-def _before(change: Callable[[Array], Array]) -> Call:
-    """A layer whose input is changed first."""
-    return lambda spec, inputs, context: forward(spec, [change(inputs[0]), *inputs[1:]], context)
-
-
-def _first(x: Array) -> Array:
-    """Channels first."""
-    return np.moveaxis(x, -1, 1)
-
-
-def _reshaped_first(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    """The result filled channels first."""
-    (y,) = forward(spec, inputs, context)
-    return [np.moveaxis(y.reshape(len(y), y.shape[-1], *y.shape[1:-1]), 1, -1)]
-
-
 def _as_if_first(x: Array) -> Array:
     """Channels-last numbers taken for channels-first ones."""
     return np.moveaxis(x.reshape(len(x), x.shape[-1], *x.shape[1:-1]), 1, -1)
-
-
-def _for_windows(site: SuspectLayer) -> Iterator[AlteredLayer]:
-    if isinstance(site.spec, WINDOWS) and len(site.node.inputs) == 1:
-        text = "Your input is reshaped to channels first where its axes had to be moved."
-        yield _as_called(site, _before(_as_if_first), text, "Use x.movedim(-1, 1).")
 
 
 WINDOWS = (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.Pool, L.GlobalPool)
@@ -59,53 +49,44 @@ WINDOWS = (L.Conv, L.ConvTranspose, L.DepthwiseConv, L.Pool, L.GlobalPool)
 
 def channels_order(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Numbers flattened or reshaped channels first."""
-    yield from _for_windows(site)
     own = site.spec
+    if isinstance(own, WINDOWS) and len(site.node.inputs) == 1:
+        text = "Your input is reshaped to channels first where its axes had to be moved."
+        yield called(site, with_input(_as_if_first), text, "Use x.movedim(-1, 1).")
     if not isinstance(own, (L.Flatten, L.Reshape)) or site.layer.call is not forward:
         return
     text = "Your numbers are flattened channels first; a flattens them channels last."
     fix = "Move the channels to the last axis first, as in x.movedim(1, -1).flatten(1)."
-    yield _as_called(site, _before(_first), text, fix)
+    yield called(site, with_input(lambda x: np.moveaxis(x, -1, 1)), text, fix)
     if isinstance(own, L.Reshape) and len(own.shape) > 1:
         text = "Your numbers are laid out channels first after the reshape; a's channels last."
-        yield _as_called(site, _reshaped_first, text, fix)
-
-
-def _as_called(site: SuspectLayer, call: Call, text: str, fix: str) -> AlteredLayer:
-    return AlteredLayer(replace(site.layer, call=call), site.said(text, fix), text)
+        yield called(site, with_output(_as_if_first), text, fix)
 
 
 def offsets(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Row numbers one too high or too low; a first row of zeros."""
-    own = pieces(site.spec)[0].specs[0]
+    own = first_spec(site.spec)
     if not isinstance(own, L.Embedding):
         return
-    rows = own.rows
-    for more in (1, -1):
-        word = "high" if more > 0 else "low"
+    rows, table = own.rows, site.layer.weights["table"]
+    for more, word, fix in ((1, "high", "Subtract 1."), (-1, "low", "Add 1.")):
         text = f"Your embedding takes the row one too {word}."
-        for fill in (np.clip, lambda ids, _low, high: ids % (high + 1)):
-
-            def moved(ids: Array, more: int = more, fill: Callable[..., Array] = fill) -> Array:
-                return np.asarray(fill(np.trunc(ids) + more, 0, rows - 1))
-
-            shift = _before(moved)
-            yield _as_called(site, shift, text, f"{'Subtract' if more > 0 else 'Add'} 1.")
-    table = site.layer.weights["table"].copy()
+        for end in ("clip", "wrap"):
+            row_of = np.arange(rows).take(np.arange(rows) + more, mode=end)
+            yield called(site, with_input(partial(_rows_of, row_of)), text, fix)
     for row in dict.fromkeys((*range(min(rows, 8)), rows - 1)):
         zeroed = table.copy()
         zeroed[row] = 0
         text = f"Row {row} of your embedding is zeros (padding_idx)."
-        layer = with_tensors(site.layer, {"table": zeroed})
-        fix = "Remove padding_idx: a's row is not zeros."
-        yield AlteredLayer(layer, site.said(text, fix), f"padding {row}", ("table",))
-    if rows > 1:
-        for by in (1, -1):
-            text = f"The rows of your embedding are moved by {by}."
-            layer = with_tensors(site.layer, {"table": np.roll(table, by, axis=0)})
-            yield AlteredLayer(
-                layer, site.said(text, "Move them back."), f"rolled {by}", ("table",)
-            )
+        say = site.said(text, "Remove padding_idx: a's row is not zeros.")
+        yield site.with_tensors({"table": zeroed}, say, f"padding {row}")
+    for by in (1, -1) if rows > 1 else ():
+        say = site.said(f"The rows of your embedding are moved by {by}.", "Move them back.")
+        yield site.with_tensors({"table": np.roll(table, by, axis=0)}, say, f"rolled {by}")
+
+
+def _rows_of(row_of: Array, ids: Array) -> Array:
+    return np.asarray(row_of[np.trunc(ids).astype(int)])
 
 
 def missing(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -116,36 +97,30 @@ def missing(site: SuspectLayer) -> Iterator[AlteredLayer]:
         return
     if len(site.model.shape(before)) == len(site.node.shape):
         text = f"Your model has no layer like {site.node.name} ({site.spec.kind})."
-        yield _as_called(site, lambda _s, inputs, _c: [inputs[0]], text, "Put it in.")
-
-
-def _reversed_inputs(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    return forward(spec, inputs[::-1], context)
+        yield called(site, in_place_of(np.asarray), text, "Put it in.")
 
 
 def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Inputs in the other order; another way to join them."""
     if isinstance(site.spec, (L.Merge, L.Concatenate)) and len(site.node.inputs) > 1:
         text = "Your inputs are joined in the other order."
-        yield _as_called(site, _reversed_inputs, text, "Join them in a's order.")
+        yield called(site, with_inputs(lambda xs: xs[::-1]), text, "Join them in a's order.")
 
 
-def _repeated_once(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    (y,) = forward(spec, inputs, context)
-    return [np.concatenate([y[:, :1], np.zeros_like(y[:, 1:])], axis=1)]
-
-
-def _repeated_last(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    (y,) = forward(spec, inputs, context)
-    return [np.concatenate([np.zeros_like(y[:, 1:]), y[:, :1]], axis=1)]
+def _at_step(number: int, y: Array) -> Array:
+    """One step of a sequence, the others zeros."""
+    found = np.zeros_like(y)
+    found[:, number] = y[:, number]
+    return found
 
 
 def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """A vector that is not repeated."""
     if isinstance(site.spec, L.RepeatVector) and site.spec.times > 1:
-        for call, which in ((_repeated_once, "first"), (_repeated_last, "last")):
+        for number, which in ((0, "first"), (-1, "last")):
             text = f"Your vector is passed at the {which} step alone, and zeros at the others; a "
-            yield _as_called(site, call, f"{text}repeats it.", "Repeat it at every step.")
+            call, fix = with_output(partial(_at_step, number)), "Repeat it at every step."
+            yield called(site, call, f"{text}repeats it.", fix)
 
 
 TEMPERATURES = (2.0, 0.5, 10.0, 0.1, 3.0, 4.0, 5.0, 100.0, 0.01)
@@ -183,8 +158,7 @@ def _variance(ddof: int, outside: bool) -> Call:
         spread = x.var(axis=-1, keepdims=True, ddof=ddof)
         e = x.dtype.type(spec.epsilon)
         y = centred / (np.sqrt(spread) + e if outside else np.sqrt(spread + e))
-        y = y * context.weights["gamma"] if spec.scale else y
-        return [y + context.weights["beta"] if spec.center else y]
+        return [scaled(spec, y, context)]
 
     return call
 
@@ -196,7 +170,7 @@ def norms(site: SuspectLayer) -> Iterator[AlteredLayer]:
             what = "the unbiased variance (n - 1)" if ddof else "the variance"
             where = "epsilon is added to the deviation" if outside else "epsilon to the variance"
             text = f"Your LayerNorm divides by {what}; {where}."
-            yield _as_called(site, _variance(ddof, outside), text, "Use sqrt(variance + epsilon).")
+            yield called(site, _variance(ddof, outside), text, "Use sqrt(variance + epsilon).")
 
 
 def _skip(_name: str, value: object) -> bool:
@@ -234,8 +208,8 @@ VALUES: dict[str, tuple[object, ...]] = {
 
 def options(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Any other option of the layer."""
-    for field in fields(pieces(site.spec)[0].specs[0]):
-        value = getattr(pieces(site.spec)[0].specs[0], field.name)
+    for field in fields(first_spec(site.spec)):
+        value = getattr(first_spec(site.spec), field.name)
         if _skip(field.name, value):
             continue
         values = (not value,) if isinstance(value, bool) else VALUES.get(field.name, ())
@@ -373,7 +347,7 @@ EMBEDDINGS = (
 
 def _rates(model: Model) -> list[float]:
     """The rates of dropout that a model was trained with."""
-    specs = [pieces(node.spec)[0].specs[0] for node in model.layers]
+    specs = [first_spec(node.spec) for node in model.layers]
     own = (s.rate if isinstance(s, L.Dropout) else getattr(s, "dropout", 0.0) for s in specs)
     return [*dict.fromkeys(rate for rate in own if 0 < rate < 1)]
 

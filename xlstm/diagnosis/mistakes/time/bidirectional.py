@@ -1,4 +1,4 @@
-"""Rows of the table of causes: two halves read, turned and joined wrongly."""
+"""Rows of the table of mistakes: two halves read, turned and joined wrongly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    AlteredLayer,
-    Mistake,
-    SuspectLayer,
-    called,
-    with_options,
-)
+from xlstm.diagnosis.altered_model import Call, masked
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, with_options
 from xlstm.ir.layers import MERGES, Bidirectional, LayerSpec
 from xlstm.ir.types import Array
 from xlstm.reference.context import Context
@@ -23,7 +17,9 @@ from xlstm.reference.recurrent import merge, recurrent
 
 
 def whole(spec: Any) -> Any:
-    """A recurrent layer that returns every step."""
+    """A recurrent layer, or two halves, that return every step."""
+    if isinstance(spec, Bidirectional):
+        return replace(spec, forward=whole(spec.forward), backward=whole(spec.backward))
     return replace(spec, return_sequences=True)
 
 
@@ -35,10 +31,9 @@ class Halves(NamedTuple):
     states: list[Array]
 
 
-def mask_turned(context: Context) -> Context:
-    """The same surroundings, the mask read from its other end."""
-    mask = context.mask
-    return context if mask is None else replace(context, mask=mask[:, ::-1])
+def turned(y: Array) -> Array:
+    """A mask or a sequence from its other end."""
+    return y[:, ::-1]
 
 
 Change = Callable[[Array], Array]
@@ -49,16 +44,22 @@ def _halves(
     x: Array,
     context: Context,
     both_forwards: bool,
-    turned: bool,
+    mask_turned: bool,
     read: Change = np.asarray,
 ) -> Halves:
-    count = len(spec.forward.state_shapes())
     backward = replace(spec.backward, go_backwards=spec.backward.go_backwards != both_forwards)
-    one = context.half("forward_", context.states[:count])
-    other = context.half("backward_", context.states[count:])
+    one, other = _contexts(spec, context)
     a, *states_a = recurrent(whole(spec.forward), x, one)
-    b, *states_b = recurrent(whole(backward), read(x), mask_turned(other) if turned else other)
+    b, *states_b = recurrent(
+        whole(backward), read(x), masked(other, turned) if mask_turned else other
+    )
     return Halves(a, b, [*states_a, *states_b])
+
+
+def _contexts(spec: Bidirectional, context: Context) -> tuple[Context, Context]:
+    """The surroundings of both halves."""
+    count, states = len(spec.forward.state_shapes()), context.states
+    return context.half("forward_", states[:count]), context.half("backward_", states[count:])
 
 
 Pick = Callable[[Bidirectional, Array, Array], tuple[Array, Array]]
@@ -71,14 +72,18 @@ def _joined(
     both_forwards: bool = False,
     mask_turned: bool = False,
     read: Change = np.asarray,
+    join: Callable[[Array, Array], Array] | None = None,
 ) -> Call:
-    """Halves joined of what is picked; `read` is done to the input of the backward half."""
+    """Halves joined of what is picked; `read` is done to the input of the backward half.
+
+    `join` is what is computed of both where that is no merge of a framework's.
+    """
 
     def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         assert isinstance(spec, Bidirectional)
         found = _halves(spec, inputs[0], context, both_forwards, mask_turned, read)
         a, b = pick(spec, found.first, found.second)
-        return [*merge(spec.merge, a, b), *found.states]
+        return [*([join(a, b)] if join else merge(spec.merge, a, b)), *found.states]
 
     return call
 
@@ -115,18 +120,8 @@ def _units_reversed(_spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Ar
     return a, b[..., ::-1]
 
 
-def _forward_twice(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
-    one, _ = _right(spec, a, b)
-    return one, one
-
-
-def _backward_twice(spec: Bidirectional, a: Array, b: Array) -> tuple[Array, Array]:
-    _, one = _right(spec, a, b)
-    return one, one
-
-
-def _features_reversed(x: Array) -> Array:
-    return x[..., ::-1]
+def _twice(number: int) -> Pick:
+    return lambda spec, a, b: (_right(spec, a, b)[number],) * 2
 
 
 Run = Callable[[Any, Array, Context], list[Array]]
@@ -146,9 +141,7 @@ def each(run: Run, backward: Run | None = None) -> Call:
         if not isinstance(spec, Bidirectional):
             y, *states = run(whole(spec), inputs[0], context)
             return [y if own.return_sequences else y[:, -1], *states]
-        count = len(spec.forward.state_shapes())
-        one = context.half("forward_", context.states[:count])
-        other = context.half("backward_", context.states[count:])
+        one, other = _contexts(spec, context)
         a, *states = run(whole(spec.forward), inputs[0], one)
         b, *more = (backward or run)(whole(spec.backward), inputs[0], other)
         return [*merge(spec.merge, *_right(spec, a, b)), *states, *more]
@@ -180,7 +173,7 @@ JOINED: tuple[tuple[str, bool | None, Call, str, str], ...] = (
     ("go-backwards", None, _joined(_unturned, both_forwards=True),
      "Your backward half reads the sequence forwards: its input is not flipped in time.",
      "Let it read from the end."),
-    ("go-backwards", None, _joined(_right, both_forwards=True, read=_features_reversed),
+    ("go-backwards", None, _joined(_right, both_forwards=True, read=lambda x: x[..., ::-1]),
      "The input of your backward half is flipped over its features, not over time.",
      "Flip axis 1, time."),
     ("unturned-backward", True, _joined(_units_reversed),
@@ -214,21 +207,17 @@ MASKED: tuple[tuple[str, Call, str, str], ...] = (
 """The same for layers with a mask."""
 
 
-def masked_joins(site: SuspectLayer) -> Iterator[tuple[str, AlteredLayer]]:
-    """Halves that read sequence and mask from different ends."""
-    if site.node.mask is not None and isinstance(site.spec, Bidirectional):
-        for cause, call, text, fix in MASKED:
-            yield cause, called(site, call, text, fix)
-
-
 def _joins(cause: str) -> Mistake:
     def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         spec = site.spec
+        if not isinstance(spec, Bidirectional):
+            return
         for own, sequences, call, text, fix in JOINED:
-            fits = isinstance(spec, Bidirectional) and sequences in (None, spec.return_sequences)
-            if own == cause and fits:
+            if own == cause and sequences in (None, spec.return_sequences):
                 yield called(site, call, text, fix)
-        yield from (altered for own, altered in masked_joins(site) if own == cause)
+        for own, call, text, fix in MASKED if site.node.mask is not None else ():
+            if own == cause:
+                yield called(site, call, text, fix)
 
     return Mistake(cause, alter)
 
@@ -237,12 +226,11 @@ def merges(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Halves joined in another way."""
     if isinstance(site.spec, Bidirectional):
         for how in MERGES:
-            if how != site.spec.merge and "none" not in (how, site.spec.merge):
+            spec = with_options(site.spec, merge=how)
+            if spec is not None and "none" not in (how, site.spec.merge):
                 text = f"Your halves are joined by {how}; a joins them by {site.spec.merge}."
-                spec = with_options(site.spec, merge=how)
                 fix = f"Join them by {site.spec.merge}."
-                if spec is not None:
-                    yield site.altered(text, fix, f"merge {how}", spec=spec)
+                yield site.altered(text, fix, f"merge {how}", spec=spec)
 
 
 def halves_twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -252,10 +240,9 @@ def halves_twice(site: SuspectLayer) -> Iterator[AlteredLayer]:
         return
     if spec.merge == "concat" and not spec.return_sequences:
         return
-    pairs = (("forward", "backward", _forward_twice), ("backward", "forward", _backward_twice))
-    for half, other, pick in pairs:
+    for number, half, other in ((0, "forward", "backward"), (1, "backward", "forward")):
         text = f"Your {half} half is joined with itself; the {other} half is left out."
-        yield called(site, _joined(pick), text, "Join both halves.", rare=True)
+        yield called(site, _joined(_twice(number)), text, "Join both halves.", rare=True)
 
 
 def _of_neighbours(a: Array, b: Array) -> Array:
@@ -282,16 +269,8 @@ def other_merges(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not isinstance(spec, Bidirectional) or spec.merge in ("concat", "none"):
         return
     for words, formula in OTHERS:
-
-        def call(
-            spec: LayerSpec, inputs: list[Array], context: Context, formula: Any = formula
-        ) -> list[Array]:
-            assert isinstance(spec, Bidirectional)
-            found = _halves(spec, inputs[0], context, both_forwards=False, turned=False)
-            a, b = _right(spec, found.first, found.second)
-            return [formula(a, b), *found.states]
-
         text = f"Your halves give {words}; a joins them by {spec.merge}."
+        call = _joined(_right, join=formula)
         yield called(site, call, text, f"Join them by {spec.merge}.")
 
 

@@ -1,30 +1,26 @@
-"""Rows of the table of causes: an input that is late, turned, scaled or rounded."""
+"""Rows of the table of mistakes: inputs that are late, turned, scaled, rounded, lost or doubled.
+
+In: a layer that reads an input of the model, or that adds up or joins several layers. Out: the same
+layer with other inputs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, with_input
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
+from xlstm.diagnosis.altered_model import Call, times, with_input, with_inputs
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.returned_piece import MOVE
 from xlstm.diagnosis.mistakes.weights.contents import bfloat16, decimal, float16
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
-from xlstm.reference.context import Context
 
 Change = Callable[[Array], Array]
-
-
-def _read(change: Change) -> Call:
-    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return forward(spec, [change(inputs[0]), *inputs[1:]], context)
-
-    return call
 
 
 def _moved(by: int, fill: str) -> Change:
@@ -57,10 +53,6 @@ SCALES = (255.0, 127.5, 100.0, 10.0, 2.0)
 """Numbers that inputs are multiplied or divided by."""
 
 
-def _times(factor: float) -> Change:
-    return lambda x: x * x.dtype.type(factor)
-
-
 def _standardised(axis: int | None) -> Change:
     def change(x: Array) -> Array:
         spread = x.std(axis=axis, keepdims=True)
@@ -87,8 +79,8 @@ def _half_round(decimals: int, x: Array) -> Array:
 NUMBERS: tuple[tuple[str, Change], ...] = (
     ("Your input has its features in reverse order.", lambda x: x[..., ::-1]),
     ("Your input is negated.", lambda x: -x),
-    *((f"Your input is divided by {s:g}.", _times(1 / s)) for s in SCALES),
-    *((f"Your input is multiplied by {s:g}.", _times(s)) for s in SCALES),
+    *((f"Your input is divided by {s:g}.", times(1 / s)) for s in SCALES),
+    *((f"Your input is multiplied by {s:g}.", times(s)) for s in SCALES),
     ("Your input is rounded to whole numbers (integers).", np.round),
     ("Your input is cut to whole numbers (integers).", np.trunc),
     ("Your input is cut off below 0.", lambda x: np.maximum(x, 0)),
@@ -136,7 +128,7 @@ def changed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if shifted and axes > 1 and not isinstance(site.spec, L.Recurrent):
         options.append(("Your input is turned round in time.", lambda x: x[:, ::-1]))
     for text, change in options:
-        yield site.altered(text, "Pass it as it is.", rare=True, call=_read(change))
+        yield site.altered(text, "Pass it as it is.", rare=True, call=with_input(change))
 
 
 ROWS = (Mistake("other-input", changed),)
@@ -150,21 +142,11 @@ def _label(model: Model, edge: Edge) -> str:
     return edge.node
 
 
-def _with(change: Callable[[list[Array]], list[Array]]) -> Call:
-    """A layer whose inputs are changed first."""
-
-    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return forward(spec, change([*inputs]), context)
-
-    return call
-
-
-def _alone(number: int) -> Call:
-    return lambda _spec, inputs, _context: [inputs[number]]
-
-
-def _without(number: int) -> Call:
-    return _with(lambda xs: [x for n, x in enumerate(xs) if n != number])
+def _without(number: int, count: int) -> Call:
+    """A layer without one of its inputs; of two the other one passes as it is."""
+    if count == 2:
+        return lambda _spec, inputs, _context: [inputs[1 - number]]
+    return with_inputs(lambda xs: xs[:number] + xs[number + 1 :])
 
 
 def _labels(site: SuspectLayer) -> list[str]:
@@ -179,7 +161,7 @@ def left_out(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if not isinstance(site.spec, L.Merge) or len(labels) < 2:
         return
     for number, label in enumerate(labels):
-        call = _alone(1 - number) if len(labels) == 2 else _without(number)
+        call = _without(number, len(labels))
         rest = ", ".join(other for other in labels if other != label)
         text = f"Your {site.node.name} ({site.spec.how}) leaves out {label}: it has {rest} alone."
         yield called(site, call, text, f"Put {label} in.", rare=True)
@@ -201,22 +183,12 @@ def shifted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     for number, label in enumerate(labels):
         for words, change in JOIN_SHIFTS:
             text = f"In your {site.node.name} {label} is one step {words}."
-            altered = called(site, with_input(change, number), text, "Do not shift it.")
-            yield altered._replace(rare=True)
+            call = with_input(change, number)
+            yield called(site, call, text, "Do not shift it.", rare=True)
 
 
 def _same(number: int) -> Call:
-    return _with(lambda xs: [xs[number]] * len(xs))
-
-
-def _viewed(inputs: Sequence[Array]) -> Array:
-    both = np.stack(inputs)
-    return both.reshape(both.shape[1], -1)
-
-
-def _interleaved(inputs: Sequence[Array]) -> Array:
-    both = np.stack(inputs, axis=-1)
-    return both.reshape(len(both), -1)
+    return with_inputs(lambda xs: [xs[number]] * len(xs))
 
 
 def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -234,16 +206,16 @@ def joined(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if len(site.node.shape) != 1:
         return
     names = f"{labels[0]} and {labels[1]}"
-    views = (
-        (_viewed, f"Your {names} are stacked and viewed as (batch, units): samples are mixed."),
-        (_interleaved, f"The units of {names} are interleaved in your join."),
-    )
-    for view, text in views:
-        yield site.altered(text, MOVE, rare=True, call=_seen(view))
+    for axis, text in (
+        (0, f"Your {names} are stacked and viewed as (batch, units): samples are mixed."),
+        (-1, f"The units of {names} are interleaved in your join."),
+    ):
+        yield called(site, _stacked(axis), text, MOVE, rare=True)
 
 
-def _seen(view: Callable[[Sequence[Array]], Array]) -> Call:
-    return lambda _spec, inputs, _context: [view(inputs)]
+def _stacked(axis: int) -> Call:
+    """Inputs stacked along an axis and viewed as (batch, units)."""
+    return lambda _spec, inputs, _context: [np.stack(inputs, axis).reshape(len(inputs[0]), -1)]
 
 
 JOINED = (

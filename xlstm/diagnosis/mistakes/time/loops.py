@@ -1,4 +1,8 @@
-"""Rows of the table of causes: what loops over time written by hand get wrong."""
+"""Rows of the table of mistakes: loops over time, and cells in them, that are written by hand.
+
+In: a recurrent layer. Out: the layer with a state that is lost, outputs that are one step late, or
+another formula of its cell.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import (
+from xlstm.diagnosis.altered_model import Call
+from xlstm.diagnosis.hypothesis import (
     AlteredLayer,
     Mistake,
     SuspectLayer,
     called,
+    first_spec,
     pieces,
 )
 from xlstm.diagnosis.mistakes.layers.activations import HARD, words
@@ -73,7 +78,7 @@ CARRIED: tuple[tuple[Carry, bool, str, str], ...] = (
      "Your loop carries c and not h: every step starts with an h of zeros.",
      "Hand h on to the next step as well."),
 )  # fmt: skip
-"""What is handed on, whether it takes an LSTM, what is wrong, what to do."""
+"""States that are handed on, whether it takes an LSTM, what is wrong, what to do."""
 
 
 REVERSED = (
@@ -138,7 +143,7 @@ def shifted(site: SuspectLayer) -> Iterator[AlteredLayer]:
     spec: Any = site.spec
     both = isinstance(spec, L.Bidirectional)
     whole = spec.return_sequences if isinstance(spec, (L.Recurrent, L.Bidirectional)) else False
-    if (both or whole) and not isinstance(pieces(spec)[0].specs[0], L.ConvLSTM):
+    if (both or whole) and not isinstance(first_spec(spec), L.ConvLSTM):
         for shift, text, fix in SHIFTS[: None if whole else 1]:
             yield called(site, each(_shifted(shift)), text, fix)
 
@@ -184,9 +189,8 @@ def _lstm(cell: Cell = _cell, output: Output = _output, seen: str = "") -> Build
         u_GHH = context.weights["recurrent"]
 
         def gate(y: Array, name: str, c: Array) -> Array:
-            return context.activate(
-                spec.gate_activation, y + c if name in seen and seen else y, "gates"
-            )
+            y = y + c if name in seen else y
+            return context.activate(spec.gate_activation, y, "gates")
 
         def step(xw_GBH: Array, states: list[Array]) -> list[Array]:
             h, old = states
@@ -238,24 +242,16 @@ CELLS: tuple[tuple[Build, str, str], ...] = (
     (_lstm(output=lambda o, _new, old: o * old),
      "Your output is of the old cell state, the one before the step; a's is of the new one.",
      "Update c first, then compute h of it."),
-    (_lstm(seen="o"),
-     "Your output gate sees the cell state (a peephole); a's gates see none.",
-     "Compute the gate without the cell state."),
-    (_lstm(seen="o old"),
-     "Your output gate sees the old cell state (a peephole); a's gates see none.",
-     "Compute the gate without the cell state."),
-    (_lstm(seen="i"),
-     "Your input gate sees the cell state (a peephole); a's gates see none.",
-     "Compute the gate without the cell state."),
-    (_lstm(seen="f"),
-     "Your forget gate sees the cell state (a peephole); a's gates see none.",
-     "Compute the gate without the cell state."),
-    (_lstm(seen="if"),
-     "Your input and forget gates see the cell state (peepholes); a's gates see none.",
-     "Compute the gates without the cell state."),
-    (_lstm(seen="ifo"),
-     "Your gates see the cell state (peepholes); a's gates see none.",
-     "Compute the gates without the cell state."),
+    *((_lstm(seen=seen), f"Your {words}; a's gates see none.",
+       f"Compute the {'gates' if 'peepholes' in words else 'gate'} without the cell state.")
+      for seen, words in (
+          ("o", "output gate sees the cell state (a peephole)"),
+          ("o old", "output gate sees the old cell state (a peephole)"),
+          ("i", "input gate sees the cell state (a peephole)"),
+          ("f", "forget gate sees the cell state (a peephole)"),
+          ("if", "input and forget gates see the cell state (peepholes)"),
+          ("ifo", "gates see the cell state (peepholes)"),
+      )),
     *((_lstm(_clipped(limit)), f"Your cell state is clipped to -{limit:g} ... {limit:g}; a's is "
        "not.", "Do not clip it.") for limit in (0.5, 1, 2, 3, 5, 10)),
 )  # fmt: skip
@@ -411,6 +407,7 @@ def other_state(site: SuspectLayer) -> Iterator[AlteredLayer]:
 
 
 def _specs(site: SuspectLayer) -> list[L.LayerSpec]:
+    """The layer itself, or both halves."""
     return [*pieces(site.spec)[0].specs]
 
 
@@ -431,7 +428,7 @@ def exchanged(site: SuspectLayer) -> Iterator[AlteredLayer]:
 
 
 def _holding(which: tuple[int, ...], zero: bool, shown: bool) -> Call:
-    """A layer some of whose states are not held at masked steps: run on, or set to zeros.
+    """A layer some of whose states are not kept at masked steps: run on, or set to zeros.
 
     Args:
         which: numbers of these states.
@@ -473,7 +470,7 @@ HELD: tuple[tuple[tuple[int, ...], bool, str, str], ...] = (
     ((1,), True, "Your mask sets c to zeros at masked steps; a's keeps it.",
      "Keep c of the step before."),
 )  # fmt: skip
-"""States that are not held, whether they are zeros, what is wrong, what to do."""
+"""States that are not kept, whether they are zeros, what is wrong, what to do."""
 
 ONE_HELD: tuple[tuple[tuple[int, ...], bool, str, str], ...] = (
     ((0,), True, "Your mask sets the state to zeros at masked steps; a's keeps it.",

@@ -1,4 +1,7 @@
-"""Rows of the table of causes: masks ignored, zeroed, turned, or obeyed by half."""
+"""Rows of the table of mistakes: masks.
+
+Ignored, zeroed, turned or obeyed by half; one step off, or made of another id or number.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    AlteredLayer,
-    Mistake,
-    SuspectLayer,
-    called,
-    pieces,
-)
+from xlstm.diagnosis.altered_model import Call, masked, with_mask
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called, pieces
 from xlstm.diagnosis.mistakes.layers.activations import optioned
-from xlstm.diagnosis.mistakes.time.bidirectional import mask_turned
+from xlstm.diagnosis.mistakes.time.bidirectional import turned
 from xlstm.ir.layers import Bidirectional, Embedding, LayerSpec, Masking, NotEqual, Recurrent
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
@@ -61,15 +58,9 @@ def _running_on(whole: bool) -> Call:
 
 RUNNING_ON = (
     (_running_on(True), "Your masked steps give zeros, but the state runs on over them."),
-    (
-        _running_on(False),
-        "Your state runs on over masked steps; only those at the start give zeros.",
-    ),
-)
-
-
-def _other_end(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    return forward(spec, inputs, mask_turned(context))
+    (_running_on(False), "Your state runs on over masked steps; only those at the start give "
+     "zeros."),
+)  # fmt: skip
 
 
 PACKED = "You take as many steps from the start as are not masked, as packed sequences do"
@@ -85,10 +76,9 @@ def as_packed(mask: Array) -> Array:
 
 
 def _packed_steps(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    mask = None if context.mask is None else as_packed(context.mask)
     if isinstance(spec, Recurrent) and spec.return_sequences:
         spec = replace(spec, zero_output_for_mask=True)
-    return forward(spec, inputs, replace(context, mask=mask))
+    return forward(spec, inputs, masked(context, as_packed))
 
 
 def masks_half_obeyed(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -99,7 +89,7 @@ def masks_half_obeyed(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield called(site, call, text, "Hold the state at masked steps.")
     yield called(site, _packed_steps, f"{PACKED}: {READ}", PACK)
     text = "Your layer reads the mask from its other end."
-    yield called(site, _other_end, text, "Turn the mask round in time.")
+    yield called(site, with_mask(turned), text, "Turn the mask round in time.")
 
 
 def one_turned(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -107,16 +97,11 @@ def one_turned(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if site.node.mask is not None and isinstance(site.spec, Recurrent):
         spec = replace(site.spec, go_backwards=not site.spec.go_backwards)
         text = "Your layer reads the sequence, but not the mask, in the other direction."
-        yield site.altered(text, "Turn both or neither.", spec=spec, call=_other_end)
-
-
-def _turned_mask(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    mask = None if context.mask is None else ~context.mask
-    return forward(spec, inputs, replace(context, mask=mask))
+        yield site.altered(text, "Turn both or neither.", spec=spec, call=with_mask(turned))
 
 
 def masks_zeroed(site: SuspectLayer) -> Iterator[AlteredLayer]:
-    """Zeros at masked steps where the output is held, and the reverse."""
+    """Zeros at masked steps where the output of the step before is kept, and the reverse."""
     if site.node.mask is None or not site.layer.masked:
         return
     specs = [s for s in pieces(site.spec)[0].specs if isinstance(s, Recurrent)]
@@ -127,23 +112,17 @@ def masks_zeroed(site: SuspectLayer) -> Iterator[AlteredLayer]:
         text = f"Your masked steps give {gives}; a's give {wants}"
         yield from optioned(site, text, f"Let them give {wants}.", zero_output_for_mask=zero)
     text = "Your mask has the other sense: True where a step is padding."
-    yield site.altered(text, "Negate it.", "mask-turned", call=_turned_mask)
-
-
-def _unmasked(_spec: LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
-    return [inputs[0], np.ones(inputs[0].shape[:-1], bool)]
-
-
-def _packed(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-    return [inputs[0], as_packed(forward(spec, inputs, context)[1])]
+    yield called(site, with_mask(np.logical_not), text, "Negate it.")
 
 
 def maskings(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """No Masking at all, so that the padding's own numbers are read; packed sequences for it."""
     if isinstance(site.spec, Masking):
         text = f"Your model does not mask: steps of {site.spec.value:g} count, as such numbers."
-        yield called(site, _unmasked, text, "Hold the state and the output at those steps.")
-        yield called(site, _packed, f"{PACKED}: {READ}", PACK)
+        every = _marked(lambda x: np.ones(x.shape[:-1], bool))
+        yield called(site, every, text, "Hold the state and the output at those steps.")
+        packed = _marked(_then(_unlike(site.spec.value, np.any), as_packed))
+        yield called(site, packed, f"{PACKED}: {READ}", PACK)
 
 
 ROWS = (
@@ -154,16 +133,6 @@ ROWS = (
     Mistake("mask-zeroed", masks_zeroed),
     Mistake("go-backwards", one_turned),
 )
-
-
-def _obeying(change: Callable[[Array], Array]) -> Call:
-    """A layer that obeys a changed mask."""
-
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        mask = None if context.mask is None else change(context.mask)
-        return forward(spec, inputs, replace(context, mask=mask))
-
-    return call
 
 
 MOVES = tuple(
@@ -190,13 +159,8 @@ def moved(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if site.node.mask is None or not isinstance(site.spec, (Recurrent, Bidirectional)):
         return
     for by, fill, text in MOVES:
-        yield called(
-            site,
-            _obeying(_moved(by, fill)),
-            text,
-            "Do not shift it.",
-            rule=f"mask moved {by} {fill}",
-        )
+        call = with_mask(_moved(by, fill))
+        yield called(site, call, text, "Do not shift it.", rule=f"{by} {fill}")
 
 
 Made = Callable[[Array], Array]
@@ -213,16 +177,8 @@ def _marked(make: Made) -> Call:
     return call
 
 
-def _unlike(value: float, how: Callable[..., Array]) -> Made:
-    return lambda x: np.asarray(how(x != x.dtype.type(value), axis=-1))
-
-
-def _of_feature(at: int, value: float) -> Made:
-    return lambda x: np.asarray(x[..., at] != x.dtype.type(value))
-
-
-def _unlike_id(number: int) -> Made:
-    return lambda x: np.asarray(np.trunc(x) != number)
+def _unlike(value: float, how: Callable[..., Array], features: slice = slice(None)) -> Made:
+    return lambda x: np.asarray(how(x[..., features] != x.dtype.type(value), axis=-1))
 
 
 def _unlike_ids(*numbers: int) -> Made:
@@ -245,9 +201,9 @@ def _made(value: float) -> Iterator[tuple[Made, str, str]]:
     fix = f"Use (x != {value:g}).any(-1)."
     text = f"Your mask leaves out steps where any feature is {value:g}; a's where all are."
     yield _unlike(value, np.all), text, fix
-    for at, words in ((0, "first"), (-1, "last")):
+    for feature, words in ((slice(0, 1), "first"), (slice(-1, None), "last")):
         text = f"Your mask looks at the {words} feature alone; a's at all of them."
-        yield _of_feature(at, value), text, fix
+        yield _unlike(value, np.any, feature), text, fix
     for how, words in ((np.any, "any feature is"), (np.all, "all features are")):
         for limit in (value, value + 0.5):
             text = f"Your mask keeps steps where {words} above {limit:g}; a's where any feature is "
@@ -264,7 +220,7 @@ def _turned(value: float) -> Iterator[tuple[Made, str, str]]:
 
 
 COUNTED = " You count the steps that it keeps, and take as many from the start."
-"""What packing a sequence does with a mask."""
+"""A sentence on what packing a sequence does with a mask."""
 
 
 def _both_ways(site: SuspectLayer, make: Made, text: str, fix: str) -> Iterator[AlteredLayer]:
@@ -290,7 +246,7 @@ def ids(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(spec, Embedding) and spec.mask_zero:
         for number in dict.fromkeys((1, 2, 3, spec.rows - 1)):
             text = f"Your mask leaves out id {number}; a's leaves out id 0."
-            yield from _both_ways(site, _unlike_id(number), text, "Mask id 0.")
+            yield from _both_ways(site, _unlike_ids(number), text, "Mask id 0.")
             text = f"Your mask leaves out ids 0 and {number}; a's leaves out id 0 alone."
             yield from _both_ways(site, _unlike_ids(0, number), text, "Mask id 0 alone.")
         text = "Your model has no mask; a's leaves out id 0."
@@ -299,9 +255,8 @@ def ids(site: SuspectLayer) -> Iterator[AlteredLayer]:
     elif isinstance(spec, NotEqual):
         for value in (v for v in (0.0, 1.0, 2.0, -1.0) if v != spec.value):
             text = f"Your mask leaves out {value:g}; a's leaves out {spec.value:g}."
-            yield site.altered(
-                text, f"Compare with {spec.value:g}.", f"{value:g}", spec=replace(spec, value=value)
-            )
+            own, fix = replace(spec, value=value), f"Compare with {spec.value:g}."
+            yield site.altered(text, fix, f"{value:g}", spec=own)
 
 
 SHIFTED = (

@@ -1,7 +1,8 @@
-"""Rows of the table of causes: another piece of (out, h_n, c_n) than the one that is meant.
+"""Rows of the table of mistakes: another piece of (out, h_n, c_n) than the one that is meant.
 
 A layer that gives its last step is altered to give another piece of what it computes: a cell state,
-the other half's or an earlier layer's state, a mean over time, or a view that mixes samples.
+the other half's or an earlier layer's state, a mean over time, or a view that mixes samples, steps
+or units.
 
 B batch, T time, H units of one half.
 """
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, Whole, with_input
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
+from xlstm.diagnosis.altered_model import Whole, in_place_of, with_input, with_output
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.bidirectional import whole
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
@@ -25,7 +27,7 @@ from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
 
 
-class Held(NamedTuple):
+class Computed(NamedTuple):
     """The outputs of a layer, or of its two halves, and of the layers right before it.
 
     Attributes:
@@ -37,7 +39,7 @@ class Held(NamedTuple):
     states: dict[str, Array]
 
 
-Pick = Callable[[Held], Array]
+Pick = Callable[[Computed], Array]
 """Takes a piece."""
 
 
@@ -46,7 +48,7 @@ class _Runs:
     """The last run of a layer, for picks that differ in nothing but what they take of it."""
 
     of: tuple[Array, ...] = ()
-    found: Held | None = None
+    found: Computed | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Picked:
         arrays = (*inputs, *context.weights.values(), *context.states)
         old = self.runs.of
         if len(old) != len(arrays) or any(a is not b for a, b in zip(old, arrays, strict=True)):
-            self.runs.found = _held(own, inputs, context)
+            self.runs.found = _computed(own, inputs, context)
             self.runs.of = arrays
         assert self.runs.found is not None
         found = self.runs.found
@@ -78,22 +80,23 @@ class Picked:
         return [self.pick(found), *(states if halves[0].return_state else ())]
 
 
-def _held(own: Any, inputs: list[Array], context: Context) -> Held:
+def _computed(own: Any, inputs: list[Array], context: Context) -> Computed:
     x, *earlier = inputs
     states: dict[str, Array] = {}
     for number, y in enumerate(earlier):
         states |= _last_of(own, number, y)
-    if isinstance(own, L.Bidirectional):
-        spec: L.LayerSpec = replace(own, forward=whole(own.forward), backward=whole(own.backward))
-        names = [f"{s} of the {half} half" for half, one in _sides(own) for s in "hc"[: one.states]]
-    else:
-        spec, names = whole(own), [*"hc"[: own.states]]
-    out = forward(spec, [x], context)[0]
-    return Held(out, {**states, **dict(zip(names, context.final, strict=True))})
+    out = forward(whole(own), [x], context)[0]
+    names = [*_state_names(own)] if isinstance(own, L.Bidirectional) else "hc"[: own.states]
+    return Computed(out, {**states, **dict(zip(names, context.final, strict=True))})
 
 
-def _sides(own: L.Bidirectional) -> Iterator[tuple[str, L.Recurrent]]:
-    yield from zip(("forward", "backward"), own.halves, strict=True)
+HALVES = ("forward", "backward")
+
+
+def _state_names(own: L.Bidirectional) -> Iterator[str]:
+    """Names of the states of both halves, in their order."""
+    for half, spec in zip(HALVES, own.halves, strict=True):
+        yield from (f"{state} of the {half} half" for state in "hc"[: spec.states])
 
 
 def _last_of(own: Any, number: int, y: Array) -> dict[str, Array]:
@@ -158,24 +161,29 @@ def _reduced(how: Callable[..., Any], axis: int) -> Callable[[Array], Array]:
 def _over_time(wants: str) -> Iterator[tuple[str, Pick, str, str]]:
     for words, how in MEAN:
         text = f"You take the {words} over time for {wants}."
-        yield "pooled-steps", _of(lambda held: held.out, _reduced(how, 1)), text, f"Take {wants}."
+        yield "pooled-steps", _of("out", _reduced(how, 1)), text, f"Take {wants}."
 
 
-def _of(what: Pick, change: Callable[[Array], Array]) -> Pick:
-    return lambda held: change(what(held))
+def _of(name: str, change: Callable[[Array], Array] = np.asarray) -> Pick:
+    """A state by its name, the output "out", or "every h" of all layers, changed."""
 
+    def pick(found: Computed) -> Array:
+        if name == "every h":
+            return change(np.stack([y for key, y in found.states.items() if key.startswith("h")]))
+        return change(found.out if name == "out" else found.states[name])
 
-def _state(name: str) -> Pick:
-    return lambda held: held.states[name]
+    return pick
 
 
 VIEWED = "is viewed in another shape where its axes had to be moved: samples are mixed."
 MOVE = "Move axes with transpose, movedim or permute; view and reshape move none."
 
 
-def _mixed_steps(number: int) -> Pick:
+def _mixed_steps() -> Iterator[tuple[str, Pick, str, str]]:
     """One step of out viewed as (T, B, ...)."""
-    return lambda held: _as_time_first(held.out)[number]
+    text = f"Your out (batch, time, units) {VIEWED}"
+    yield "mixed-samples", _of("out", lambda y: _as_time_first(y)[-1]), text, MOVE
+    yield "mixed-samples", _of("out", lambda y: _as_time_first(y)[0]), text, MOVE
 
 
 def _as_time_first(y: Array) -> Array:
@@ -188,32 +196,29 @@ def _of_one(spec: L.Recurrent, layers: int) -> Iterator[tuple[str, Pick, str, st
     fix = "Take h_n[-1]."
     if spec.states > 1 and not (isinstance(spec, L.LSTM) and spec.projection):
         text = f"You take c_n, the cell state, for {wants}."
-        yield "other-state", _state("c"), text, fix
+        yield "other-state", _of("c"), text, fix
     for number in range(layers - 1):
-        text = (
-            f"You take h_n[{number}], the state of layer {number}, for the last layer's, as if the "
-        )
-        text += "layers after it were left out."
-        yield "other-state", _state(f"h of layer {number}"), text, fix
+        text = f"You take h_n[{number}], the state of layer {number}, for the last layer's, as if "
+        text += "the layers after it were left out."
+        yield "other-state", _of(f"h of layer {number}"), text, fix
     for words, how in MEAN if layers > 1 else ():
         text = f"You take the {words} over all layers' h_n for {wants}."
-        yield "other-state", _of(_every_h, _reduced(how, 0)), text, fix
+        yield "other-state", _of("every h", _reduced(how, 0)), text, fix
     yield from _over_time("the last step")
     for number in range(layers) if layers > 1 else ():
+        mixed = partial(_mixed_layers, number)
+        yield (
+            "mixed-samples",
+            _of("every h", mixed),
+            f"Your h_n (layers, batch, units) {VIEWED}",
+            fix,
+        )
+    yield from _mixed_steps()
 
-        def mixed(held: Held, number: int = number) -> Array:
-            h = _every_h(held)
-            return h.reshape(h.shape[1], h.shape[0], *h.shape[2:])[:, number]
 
-        yield "mixed-samples", mixed, f"Your h_n (layers, batch, units) {VIEWED}", fix
-    for number in (-1, 0):
-        text = f"Your out (batch, time, units) {VIEWED}"
-        yield "mixed-samples", _mixed_steps(number), text, MOVE
-
-
-def _every_h(held: Held) -> Array:
-    """(L, B, H): h of all layers."""
-    return np.stack([array for name, array in held.states.items() if name.startswith("h")])
+def _mixed_layers(number: int, h: Array) -> Array:
+    """One layer of h_n viewed as (B, layers, H)."""
+    return _as_time_first(h)[:, number]
 
 
 PLAIN = ("h of the forward half", "h of the backward half")
@@ -239,33 +244,31 @@ def _of_both(spec: L.Bidirectional, names: list[str]) -> Iterator[tuple[str, Pic
         yield "mixed-samples", _viewed(*pair), f"Your {piece} {VIEWED}", JOIN
     text = "The units of your halves are interleaved; a has all of the forward half's first."
     yield "other-state", _alternating, text, JOIN
-    for number in (-1, 0):
-        text = f"Your out (batch, time, units) {VIEWED}"
-        yield "mixed-samples", _mixed_steps(number), text, MOVE
+    yield from _mixed_steps()
 
 
 def _joined(a: str, b: str) -> Pick:
-    return lambda held: np.concatenate([held.states[a], held.states[b]], -1)
+    return lambda found: np.concatenate([found.states[a], found.states[b]], -1)
 
 
 def _twice(reduce: Callable[[Array], Array]) -> Pick:
-    def pick(held: Held) -> Array:
-        y = reduce(np.stack([held.states[name] for name in PLAIN]))
+    def pick(found: Computed) -> Array:
+        y = reduce(np.stack([found.states[name] for name in PLAIN]))
         return np.concatenate([y, y], -1)
 
     return pick
 
 
 def _viewed(a: str, b: str) -> Pick:
-    def pick(held: Held) -> Array:
-        both = np.stack([held.states[a], held.states[b]])
+    def pick(found: Computed) -> Array:
+        both = np.stack([found.states[a], found.states[b]])
         return both.reshape(both.shape[1], *both.shape[2:-1], -1)
 
     return pick
 
 
-def _alternating(held: Held) -> Array:
-    y = np.stack([held.states[name] for name in PLAIN], -1)
+def _alternating(found: Computed) -> Array:
+    y = np.stack([found.states[name] for name in PLAIN], -1)
     return y.reshape(*y.shape[:-2], -1)
 
 
@@ -278,9 +281,7 @@ def taken(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     if not isinstance(spec, L.Bidirectional):
         options = _of_one(spec, 1 + len(also))
     elif spec.merge == "concat" and spec.forward.width == spec.backward.width:
-        names = [
-            f"h of layer {k}'s {half} half" for k in range(len(also)) for half, _ in _sides(spec)
-        ]
+        names = [f"h of layer {k}'s {half} half" for k in range(len(also)) for half in HALVES]
         options = _of_both(spec, names)
     else:
         options, also = _over_time("the last step of each half"), ()
@@ -307,7 +308,7 @@ class OfStates:
     def __call__(self, _spec: L.LayerSpec, inputs: list[Array], _context: Context) -> list[Array]:
         """The piece alone."""
         out, *states = inputs[-1 - len(self.names) :]
-        return [self.pick(Held(out, dict(zip(self.names, states, strict=True))))]
+        return [self.pick(Computed(out, dict(zip(self.names, states, strict=True))))]
 
 
 def joined_states(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
@@ -317,31 +318,16 @@ def joined_states(site: SuspectLayer, cause: str) -> Iterator[AlteredLayer]:
     spec = node.spec
     if not isinstance(site.spec, L.Concatenate) or not isinstance(spec, L.Bidirectional):
         return
-    names = tuple(
-        f"{s} of the {half} half" for half, one in _sides(spec) for s in "hc"[: one.states]
-    )
+    names = tuple(_state_names(spec))
     wanted = tuple(Edge(node.name, 1 + names.index(name)) for name in PLAIN)
     if edges != wanted or len(node.shapes) != 1 + len(names):
         return
     also = tuple(Edge(node.name, number) for number in range(1 + len(names)))
-    swapped = (
-        "swapped-outputs",
-        _joined(*PLAIN[::-1]),
-        "Your halves are joined backward first.",
-        JOIN,
-    )
+    text = "Your halves are joined backward first."
+    swapped = ("swapped-outputs", _joined(*PLAIN[::-1]), text, JOIN)
     for own, pick, text, fix in (swapped, *_of_both(spec, [])):
         if own == cause:
             yield site.altered(text, fix, rare=True, call=OfStates(pick, names, also))
-
-
-def _instead(change: Callable[[Array], Array]) -> Call:
-    """A function of a layer's input in the layer's place."""
-    return lambda _spec, inputs, _context: [change(inputs[0])]
-
-
-def _step(number: int) -> Callable[[Array], Array]:
-    return lambda x: x[:, number]
 
 
 def over_time(spec: Any) -> bool:
@@ -358,18 +344,16 @@ def pooled(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if over_time(spec) and not spec.keep:
         words = POOLED.get(spec.how, spec.how)
         wants, fix = f"the {words} over time", f"Take the {words} over time."
-        for number, piece in ((-1, "the last step"), (0, "the first step")):
-            yield site.altered(
-                f"You take {piece} for {wants}.",
-                fix,
-                piece,
-                rare=True,
-                call=_instead(_step(number)),
-            )
+        for change, piece in (
+            (lambda x: x[:, -1], "the last step"),
+            (lambda x: x[:, 0], "the first step"),
+        ):
+            text, call = f"You take {piece} for {wants}.", in_place_of(change)
+            yield site.altered(text, fix, piece, rare=True, call=call)
         before = site.model.node(first.node).spec
         if isinstance(before, L.Bidirectional) and before.merge == "concat":
             n = before.forward.width
-            call = _instead(lambda x: np.concatenate([x[:, -1, :n], x[:, 0, n:]], -1))
+            call = in_place_of(lambda x: np.concatenate([x[:, -1, :n], x[:, 0, n:]], -1))
             text = f"You take both halves' last states, h_n, for {wants}."
             yield site.altered(text, fix, "h_n", rare=True, call=call)
     elif isinstance(spec, L.Slice) and spec.axis == 0 and spec.drop:
@@ -378,15 +362,11 @@ def pooled(site: SuspectLayer) -> Iterator[AlteredLayer]:
         return
     for how, formula in MEAN:
         if how != POOLED.get(getattr(spec, "how", "")):
-            text = f"You take the {how} over time for {wants}."
-            yield site.altered(
-                text, f"Take {wants}.", rare=True, call=_instead(_reduced(formula, 1))
+            text, call = (
+                f"You take the {how} over time for {wants}.",
+                in_place_of(_reduced(formula, 1)),
             )
-
-
-def _reading(change: Callable[[Array], Array]) -> Call:
-    """A layer whose input is changed first."""
-    return lambda spec, inputs, context: forward(spec, [change(inputs[0]), *inputs[1:]], context)
+            yield called(site, call, text, f"Take {wants}.", rare=True)
 
 
 def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -394,20 +374,12 @@ def viewed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     spec = site.spec
     if not isinstance(spec, (L.Recurrent, L.Bidirectional)) or isinstance(spec, L.ConvLSTM):
         return
-    text = f"Your input {VIEWED}"
-    change = _reading(lambda x: _as_time_first(x).swapaxes(0, 1))
-    yield site.altered(text, MOVE, "in", rare=True, call=change)
+    yield called(site, with_input(_time_as_batch), f"Your input {VIEWED}", MOVE, rare=True)
     text = "Your input (batch, time, features) is viewed as (batch, features, time)."
-    change = _reading(lambda x: x.reshape(len(x), x.shape[2], x.shape[1]).swapaxes(1, 2))
-    yield site.altered(text, MOVE, "features", rare=True, call=change)
+    call = with_input(lambda x: x.reshape(len(x), x.shape[2], x.shape[1]).swapaxes(1, 2))
+    yield called(site, call, text, MOVE, rare=True)
     if spec.return_sequences:
-
-        def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-            y, *more = forward(spec, inputs, context)
-            return [_as_time_first(y).swapaxes(0, 1), *more]
-
-        text = f"Your out {VIEWED}"
-        yield site.altered(text, MOVE, "out", rare=True, call=call)
+        yield called(site, with_output(_time_as_batch), f"Your out {VIEWED}", MOVE, rare=True)
 
 
 def _taken(cause: str) -> Mistake:
@@ -438,18 +410,13 @@ def _batch_as_time(y: Array) -> Array:
 
 def _time_as_batch(y: Array) -> Array:
     """(B, T, ...) taken for (T, B, ...), and moved to (B, T, ...)."""
-    return y.reshape(y.shape[1], y.shape[0], *y.shape[2:]).swapaxes(0, 1)
+    return _as_time_first(y).swapaxes(0, 1)
 
 
 def _time_first(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
     """A layer whose steps, stacked time first, are viewed as batch first."""
     own: Any = spec
-    sequences = own
-    if isinstance(own, L.Bidirectional):
-        sequences = replace(own, forward=whole(own.forward), backward=whole(own.backward))
-    elif not own.return_sequences:
-        sequences = whole(own)
-    y, *states = forward(sequences, inputs, context)
+    y, *states = forward(whole(own), inputs, context)
     y = _batch_as_time(y)
     return [y if own.return_sequences else y[:, -1], *states]
 
@@ -512,7 +479,7 @@ def repeats(site: SuspectLayer) -> Iterator[AlteredLayer]:
         text = f"Your vector is repeated along the {axis} and viewed as steps: its numbers are"
         text += f" mixed with those of other {'samples' if axis == 'batch' else 'units'}."
         fix = "Repeat it along a new axis 1, time."
-        yield site.altered(text, fix, f"repeat {number}", rare=True, call=_instead(change))
+        yield site.altered(text, fix, f"repeat {number}", rare=True, call=in_place_of(change))
 
 
 MIXED = (

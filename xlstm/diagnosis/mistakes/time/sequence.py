@@ -1,4 +1,8 @@
-"""Rows of the table of causes: sequences read, cut, transposed or started wrongly."""
+"""Rows of the table of mistakes: sequences that are cut, reversed or started wrongly.
+
+In: a recurrent layer, or one that takes a step of a sequence. Out: the layer that reads in the
+other direction, lacks a step, takes another one, or starts from another state.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import (
+from xlstm.diagnosis.altered_model import (
     Call,
     in_place_of,
     masked,
     with_input,
     with_output,
+    with_states,
 )
-from xlstm.diagnosis.hypothesis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, SuspectLayer, called
 from xlstm.diagnosis.mistakes.time.bidirectional import each, whole
-from xlstm.diagnosis.mistakes.time.returned_piece import Held, Picked, earlier, over_time
+from xlstm.diagnosis.mistakes.time.returned_piece import Computed, Picked, earlier, over_time
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge
 from xlstm.ir.types import Array
@@ -39,7 +44,7 @@ def directions(site: SuspectLayer) -> Iterator[AlteredLayer]:
     reads = "forwards" if spec.go_backwards else "backwards"
     other = replace(spec, go_backwards=not spec.go_backwards)
     text, fix = f"Your layer reads the sequence {reads}", f"Set go_backwards={spec.go_backwards}."
-    yield site.altered(f"{text}.", fix, spec=other)
+    yield site.altered(f"{text}.", fix, "go-backwards", spec=other)
     if spec.return_sequences and site.layer.call is forward:
         turned = with_output(lambda y: y[:, ::-1])
         for own, how in ((other, reads), (spec, "rightly")):
@@ -86,9 +91,7 @@ def _scanning_the_batch(last_axis: int) -> Call:
         x, around = inputs[0].swapaxes(0, 1), masked(context, _transposed)
         if last_axis == 0 and not own.return_sequences:
             return forward(spec, [x], around)
-        if isinstance(spec, L.Bidirectional):
-            own = replace(spec, forward=whole(spec.forward), backward=whole(spec.backward))
-        found = forward(whole(spec) if own is spec else own, [x], around)
+        found = forward(whole(spec), [x], around)
         sequences = 2 if isinstance(spec, L.Bidirectional) and spec.merge == "none" else 1
         turned = [_transposed(y) for y in found[:sequences]]
         last = not getattr(spec, "return_sequences", True)
@@ -134,7 +137,8 @@ def initial_states(site: SuspectLayer) -> Iterator[AlteredLayer]:
         yield site.altered(text, "Pass the initial state.", "initial-state", started=False)
         if len(site.node.states) > 1:
             text = "Your initial states are in the other order (h is taken for c)."
-            yield called(site, _from(lambda states: states[::-1]), text, "Pass h first, then c.")
+            call = with_states(lambda states: states[::-1])
+            yield called(site, call, text, "Pass h first, then c.")
 
 
 ROWS = (
@@ -219,8 +223,8 @@ class _LostStep:
 
     number: int
 
-    def __call__(self, held: Held) -> Array:
-        return held.out[:, self.number]
+    def __call__(self, found: Computed) -> Array:
+        return found.out[:, self.number]
 
 
 def _tried(site: SuspectLayer) -> range:
@@ -264,15 +268,6 @@ LOST = (
 States = list[Array]
 
 
-def _from(change: Callable[[States], States]) -> Call:
-    """A layer that starts from other states than those that it receives."""
-
-    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return forward(spec, inputs, replace(context, states=change(list(context.states))))
-
-    return call
-
-
 def _zeroed(*kept: int) -> Callable[[States], States]:
     return lambda states: [s if n in kept else np.zeros_like(s) for n, s in enumerate(states)]
 
@@ -287,13 +282,12 @@ def handed(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if count == 2 and not isinstance(site.spec, L.Bidirectional):
         pairs = (("h", "c", 0), ("c", "h", 1))
         for some, other, number in pairs:
-            text = (
-                f"Your layer starts from the {some} that it receives, and from a {other} of zeros."
-            )
-            yield called(site, _from(_zeroed(number)), text, f"Pass {other} as well.")
+            text = f"Your layer starts from the {some} that it receives, and from a {other} of "
+            text += "zeros."
+            yield called(site, with_states(_zeroed(number)), text, f"Pass {other} as well.")
         for some, other, number in pairs:
             text = f"Your layer starts from the {some} that it receives, for {other} too."
-            yield called(site, _from(_ordered(number, number)), text, "Pass h, then c.")
+            yield called(site, with_states(_ordered(number, number)), text, "Pass h, then c.")
     elif isinstance(site.spec, L.Bidirectional) and count:
         yield from _of_halves(site, count)
 
@@ -302,19 +296,16 @@ def _filled(value: float) -> Callable[[States], States]:
     return lambda states: [np.full_like(s, value) for s in states]
 
 
-def _samples_turned(states: States) -> States:
-    return [s[::-1] for s in states]
-
-
 def made_up(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Constants for the states that a layer is given; states of other samples."""
     if not site.node.states or not site.layer.started:
         return
     for value in (1.0, 0.5, 0.1, -1.0):
         text = f"Your layer starts from a constant, {value:g}, for the states that it receives."
-        yield called(site, _from(_filled(value)), text, "Pass the states.", rare=True)
+        yield called(site, with_states(_filled(value)), text, "Pass the states.", rare=True)
     text = "Your layer starts from the states of other samples: their order is reversed."
-    yield called(site, _from(_samples_turned), text, "Keep the order of the samples.", rare=True)
+    call = with_states(lambda states: [s[::-1] for s in states])
+    yield called(site, call, text, "Keep the order of the samples.", rare=True)
 
 
 def _of_halves(site: SuspectLayer, count: int) -> Iterator[AlteredLayer]:
@@ -322,59 +313,47 @@ def _of_halves(site: SuspectLayer, count: int) -> Iterator[AlteredLayer]:
     half, every = count // 2, (*range(count),)
     first, last = every[:half], every[half:]
     text = "Your halves start from each other's states."
-    yield called(site, _from(_ordered(*last, *first)), text, "Pass the forward half's first.")
+    yield called(site, with_states(_ordered(*last, *first)), text, "Pass the forward half's first.")
     for name, own, other in (("forward", first, "backward"), ("backward", last, "forward")):
         text = f"Only your {name} half starts from its state; the {other} half starts from zeros."
-        yield called(site, _from(_zeroed(*own)), text, f"Pass the {other} half's as well.")
+        yield called(site, with_states(_zeroed(*own)), text, f"Pass the {other} half's as well.")
         text = f"Both your halves start from the {name} half's state."
-        yield called(site, _from(_ordered(*own, *own)), text, "Pass each half its own.")
+        yield called(site, with_states(_ordered(*own, *own)), text, "Pass each half its own.")
     if half == 2:
         text = "Your initial states are in the other order in each half (h is taken for c)."
-        yield called(site, _from(_ordered(1, 0, 3, 2)), text, "Pass h first, then c.")
-        text = (
-            "Your initial states lie as h, h, c, c; a's lie as h, c of one half, then of the other."
-        )
-        yield called(
-            site, _from(_ordered(0, 2, 1, 3)), text, "Pass h and c of one half, then the other."
-        )
+        yield called(site, with_states(_ordered(1, 0, 3, 2)), text, "Pass h first, then c.")
+        call, fix = with_states(_ordered(0, 2, 1, 3)), "Pass h and c of one half, then the other."
+        text = "Your initial states lie as h, h, c, c; a's lie as h, c of one half, then of the "
+        yield called(site, call, f"{text}other.", fix)
         for name, kept in (("h", (0, 2)), ("c", (1, 3))):
             text = f"Your halves start from the {name} that they receive, and else from zeros."
-            yield called(site, _from(_zeroed(*kept)), text, "Pass h and c of each half.")
+            yield called(site, with_states(_zeroed(*kept)), text, "Pass h and c of each half.")
 
 
-def _ones(which: tuple[int, ...]) -> Call:
-    """A layer some of whose states start from ones."""
-
-    def call(spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        own: Any = spec
-        x = inputs[0]
-        halves = own.halves if isinstance(own, L.Bidirectional) else (own,)
-        states = [
-            np.full((len(x), *shape), float(number in which), x.dtype)
-            for half in halves
-            for number, shape in enumerate(half.state_shapes())
-        ]
-        return forward(spec, inputs, replace(context, states=states))
-
-    return call
-
-
-class _Following:
-    """A layer that starts from the last output of the layer before it, its cell state from zeros.
+@dataclass(frozen=True)
+class _Ones:
+    """A layer some of whose states start from ones.
 
     Attributes:
-        also: every step of that layer.
+        which: the numbers of these states in a half.
+        also: every step of the layer before, whose last one is the first state instead.
     """
 
-    def __init__(self, edge: Edge) -> None:
-        self.also = (edge,)
+    which: tuple[int, ...]
+    also: tuple[Edge, ...] = ()
 
     def __call__(self, spec: L.LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
         """As the layer itself."""
         own: Any = spec
-        *inputs, before = inputs
-        h = before[:, -1]
-        states = [h, *(np.zeros_like(h) for _ in range(own.states - 1))]
+        x = inputs[0]
+        states = [
+            np.full((len(x), *shape), float(number in self.which), x.dtype)
+            for half in (own.halves if isinstance(own, L.Bidirectional) else (own,))
+            for number, shape in enumerate(half.state_shapes())
+        ]
+        if self.also:
+            *inputs, before = inputs
+            states[0] = before[:, -1]
         return forward(spec, inputs, replace(context, states=states))
 
 
@@ -386,17 +365,14 @@ def constant(site: SuspectLayer) -> Iterator[AlteredLayer]:
     if isinstance(spec, L.ConvLSTM) or site.layer.call is not forward:
         return
     halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
-    choices: list[tuple[tuple[int, ...], str]] = [
-        ((0, 1), "h and c" if halves[0].states > 1 else "h")
-    ]
-    choices += [((0,), "h"), ((1,), "c")] if halves[0].states > 1 else []
-    for which, words in choices:
+    choices = (((0, 1), "h and c"), ((0,), "h"), ((1,), "c"))
+    for which, words in choices if halves[0].states > 1 else choices[1:2]:
         text = f"Your layer starts from ones ({words}); a starts from zeros."
-        yield called(site, _ones(which), text, "Start from zeros.", rare=True)
+        yield called(site, _Ones(which), text, "Start from zeros.", rare=True)
     if not isinstance(spec, L.Bidirectional) and spec.width == spec.state_shapes()[-1][-1]:
         for edge in earlier(site.model, site.node)[-1:]:
             text = "Your layer starts from the last state of the layer before it; a from zeros."
-            yield called(site, _Following(edge), text, "Start each layer from zeros.")
+            yield called(site, _Ones((), (edge,)), text, "Start each layer from zeros.")
 
 
 STATES = (

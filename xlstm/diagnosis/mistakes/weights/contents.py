@@ -1,4 +1,4 @@
-"""Rows of the table of causes: numbers of a tensor that are a's, but for one plain change.
+"""Rows of the table of mistakes: numbers of a tensor that are a's, but for one plain change.
 
 In: a layer. Out: the changes, made for every tensor and every axis of it from the layer's kind.
 Biases are changed in both halves of a layer too: lost, doubled, on the wrong product.
@@ -12,14 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    AlteredLayer,
-    Mistake,
-    Part,
-    SuspectLayer,
-    groups,
-    parts,
-)
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, Part, SuspectLayer, groups, parts
 from xlstm.ir.types import Array
 from xlstm.slots import Table, pack, unpack
 

@@ -1,4 +1,4 @@
-"""Rows of the table of causes: gates in another order, in all tensors or in some of them."""
+"""Rows of the table of mistakes: gates in another order, in all tensors or in some of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    AlteredLayer,
-    Mistake,
-    Part,
-    Say,
-    SuspectLayer,
-    groups,
-    parts,
-)
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, Part, Say, SuspectLayer, groups, parts
 from xlstm.diagnosis.mistakes.weights.tensors import misread
 from xlstm.diagnosis.pairing.names import Naming, Said, blocks, listed, plain
 from xlstm.frameworks import registry
@@ -100,23 +92,22 @@ def _read(part: Part, hub: Array, piece: GatedPiece, order: str) -> Array:
 def _say_order(site: SuspectLayer, group: list[Part], chosen: Pieces, order: str) -> Say:
     def say(naming: Naming) -> Said:
         part, tensor = group[0], chosen[0].tensor
-        held, read = _held_and_read(site, part, tensor, order, naming)
+        written, read = _written_and_read(site, part, tensor, order, naming)
         names = [name for p in group for name in _names(site, p, chosen, naming)]
         tensors = ", ".join(dict.fromkeys(names)).replace("`", "")
         if "`" not in names[0]:
-            text = f"The gates of your {listed(names)} are in the order {' '.join(held)}"
+            text = f"The gates of your {listed(names)} are in the order {' '.join(written)}"
             return Said(f"{text}; a has {' '.join(read)}.", "Reorder them.", tensors)
         verb = "hold" if len(names) > 1 else "holds"
-        text = (
-            f"Your {listed(names)} {verb} {' '.join(held)}{_as_written(site, part, tensor, held)}"
-        )
+        text = f"Your {listed(names)} {verb} {' '.join(written)}"
+        text += _as_written(site, part, tensor, written)
         text += f"; {_reader(site, part, tensor, naming)} {' '.join(read)}."
-        return Said(text, _fix(site, part, chosen, (held, read), naming), tensors)
+        return Said(text, _fix(site, part, chosen, (written, read), naming), tensors)
 
     return say
 
 
-def _held_and_read(
+def _written_and_read(
     site: SuspectLayer, part: Part, tensor: str, order: str, naming: Naming
 ) -> tuple[str, str]:
     """The order of the gates in the suspect's arrays, and that in which they are read."""
@@ -133,7 +124,7 @@ LETTERS = {"g": "c", "n": "h"}
 """Gates by the hub's letters -> by those of Keras's documents."""
 
 
-def _as_written(site: SuspectLayer, part: Part, tensor: str, held: str) -> str:
+def _as_written(site: SuspectLayer, part: Part, tensor: str, written: str) -> str:
     """That a's framework has the gates in this order, in its own letters; "" where it has not."""
     framework = site.model.source.framework
     if framework not in registry.names() or site.node.owner not in site.model.weights:
@@ -141,9 +132,9 @@ def _as_written(site: SuspectLayer, part: Part, tensor: str, held: str) -> str:
     own = Naming(registry.adapter(framework))
     place = own.place(site.node, part.before)
     slots = place.table.slots if place else ()
-    if held not in [slot.gates for slot in slots if slot.tensor == tensor]:
+    if written not in [slot.gates for slot in slots if slot.tensor == tensor]:
         return ""
-    words = [LETTERS.get(gate, gate) if framework == "keras" else gate for gate in held]
+    words = [LETTERS.get(gate, gate) if framework == "keras" else gate for gate in written]
     return f", as {own.title} does ({' '.join(words)} in its letters)"
 
 

@@ -1,4 +1,4 @@
-"""Rows of the table of causes: numbers in the wrong place. All of it runs through the slot engine.
+"""Rows of the table of mistakes: numbers in the wrong place, by way of the slot engine.
 
 A tensor that holds its numbers in another form than the suspect reads is written with one slot and
 read with another; nothing here permutes or transposes.
@@ -13,14 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.hypothesis import (
-    AlteredLayer,
-    Mistake,
-    Part,
-    SuspectLayer,
-    groups,
-    parts,
-)
+from xlstm.diagnosis.hypothesis import AlteredLayer, Mistake, Part, SuspectLayer, groups, parts
 from xlstm.ir.kinds import Kind
 from xlstm.ir.layers import Bidirectional
 from xlstm.ir.types import Array

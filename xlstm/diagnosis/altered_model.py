@@ -1,7 +1,7 @@
 """An altered copy of a model, and its run: what every hypothesis is made of.
 
-A copy differs from the model in some of its nodes: in the spec, in hub weights, or in the way the
-layer is called. Values that no change reaches are taken from the run before it.
+A copy differs from the model in some of its nodes: in the spec, in canonical weights, or in the way
+the layer is called. Values that no change reaches are taken from the run before it.
 """
 
 from __future__ import annotations
@@ -74,12 +74,19 @@ def with_input(change: Callable[[Array], Array], place: int = 0) -> Call:
     >>> call(Relu(), [np.array([[-1.0, 3.0]])], Context("relu", {}))[0].tolist()
     [[0.0, 6.0]]
     """
+    return with_inputs(lambda xs: [change(x) if n == place else x for n, x in enumerate(xs)])
 
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        own = [change(x) if number == place else x for number, x in enumerate(inputs)]
-        return forward(spec, own, context)
 
-    return call
+def with_inputs(change: Callable[[list[Array]], Sequence[Array]]) -> Call:
+    """A call that changes all inputs first, or their order."""
+    return lambda spec, inputs, context: forward(spec, [*change(inputs)], context)
+
+
+def with_states(change: Callable[[list[Array]], Sequence[Array]]) -> Call:
+    """A call that starts from other states than the layer is given."""
+    return lambda spec, inputs, context: forward(
+        spec, inputs, replace(context, states=[*change([*context.states])])
+    )
 
 
 def with_output(change: Callable[[Array], Array], around: Call = forward) -> Call:
@@ -94,11 +101,7 @@ def with_output(change: Callable[[Array], Array], around: Call = forward) -> Cal
 
 def with_mask(change: Callable[[Array], Array]) -> Call:
     """A call that obeys a changed mask, where there is one."""
-
-    def call(spec: LayerSpec, inputs: list[Array], context: Context) -> list[Array]:
-        return forward(spec, inputs, masked(context, change))
-
-    return call
+    return lambda spec, inputs, context: forward(spec, inputs, masked(context, change))
 
 
 def masked(context: Context, change: Callable[[Array], Array]) -> Context:
@@ -107,9 +110,9 @@ def masked(context: Context, change: Callable[[Array], Array]) -> Context:
     return context if mask is None else replace(context, mask=change(mask))
 
 
-def in_place_of(change: Callable[[Array], Array]) -> Call:
-    """A function of the first input in the layer's place."""
-    return lambda _spec, inputs, _context: [change(inputs[0])]
+def in_place_of(change: Callable[[Array], Array], place: int = 0) -> Call:
+    """A function of one input in the layer's place."""
+    return lambda _spec, inputs, _context: [change(inputs[place])]
 
 
 def times(factor: float) -> Callable[[Array], Array]:

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from xlstm.diagnosis.hypothesis.altered_model import Layer, with_input, with_output
-from xlstm.diagnosis.hypothesis.hypothesis import Hypothesis, fixed
+from xlstm.diagnosis.altered_model import Layer, with_input, with_output
+from xlstm.diagnosis.hypothesis import Hypothesis, fixed
 from xlstm.diagnosis.pairing.names import Said
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.layers import Embedding, Input, Masking

@@ -1,4 +1,9 @@
-"""Hypotheses, and the rows of the table of causes that make them."""
+"""Hypotheses, and the rows of the table of mistakes that make them.
+
+In: a layer of the truth (`SuspectLayer`). Out: altered layers with the sentences that name them.
+
+    site.altered("Your layer has no bias.", "Copy it.", weights=others)
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-from xlstm.diagnosis.hypothesis.altered_model import Call, Layer
+from xlstm.diagnosis.altered_model import Call, Layer
 from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
@@ -107,14 +112,14 @@ class SuspectLayer:
 
 
 class Mistake(NamedTuple):
-    """One row of the table of causes."""
+    """One row of the table of mistakes."""
 
     cause: str
     alter: Callable[[SuspectLayer], Iterator[AlteredLayer]]
 
 
 class Part(NamedTuple):
-    """A part of a layer that owns weights: what its tensors' names start with, spec, hub form."""
+    """A part of a layer with weights: the prefix of its tensors' names, options, canonical form."""
 
     before: str
     spec: LayerSpec
@@ -188,6 +193,11 @@ class InnerSpecs(NamedTuple):
     where: str
     specs: Sequence[LayerSpec]
     rebuild: Callable[[Sequence[Any]], LayerSpec]
+
+
+def first_spec(spec: LayerSpec) -> LayerSpec:
+    """The spec itself; the layer that TimeDistributed wraps; the forward half of Bidirectional."""
+    return pieces(spec)[0].specs[0]
 
 
 def pieces(spec: LayerSpec) -> list[InnerSpecs]:

@@ -33,10 +33,10 @@ def arguments(
     spec: Custom, framework: str, inputs: Iterable[Argument], mask: str = ""
 ) -> tuple[Argument, ...]:
     """Returns the arguments of a registered layer's call."""
-    given = tuple(inputs)
-    if spec.registered.code[framework].listed and len(given) > 1:
-        given = (f"[{', '.join(map(str, given))}]",)
-    return (*given, ("mask", mask)) if mask else given
+    tensors = tuple(inputs)
+    if spec.registered.code[framework].listed and len(tensors) > 1:
+        tensors = (f"[{', '.join(map(str, tensors))}]",)
+    return (*tensors, ("mask", mask)) if mask else tensors
 
 
 def assigned(outputs: tuple[str, ...], value: CallExpr) -> list[str]:

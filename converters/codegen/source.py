@@ -212,12 +212,12 @@ def write_layers(
     model: Model, emit: Callable[[ModuleSource, Model, NodeVariables], None]
 ) -> ModuleSource:
     """Writes the layers of a model in order; returns their source."""
-    held = inputs_of(model)
-    parts = ModuleSource(inputs=list(held.values()))
+    names = inputs_of(model)
+    parts = ModuleSource(inputs=list(names.values()))
     for site in places(model):
         emit(parts, model, site)
-        held |= {Edge(site.node.name, n): name for n, name in enumerate(site.outputs)}
-    parts.outputs = [held[edge] for edge in model.outputs]
+        names |= {Edge(site.node.name, n): name for n, name in enumerate(site.outputs)}
+    parts.outputs = [names[edge] for edge in model.outputs]
     return parts
 
 

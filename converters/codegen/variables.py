@@ -150,14 +150,14 @@ def places(model: Model) -> Iterator[NodeVariables]:
     for edge, number in last.items():
         ended.setdefault(number, []).append(edge)
     hidden, starts = _texts(model), {*model.inputs}
-    held = {edge: name for edge, name in inputs_of(model).items() if edge in last}
-    busy = {*held.values()}
+    variables = {edge: name for edge, name in inputs_of(model).items() if edge in last}
+    busy = {*variables.values()}
     for number, node in enumerate(model.nodes):
         if node.name in starts:
             continue
         done = ended.get(number, [])
-        busy -= {held[edge] for edge in done}
-        reads = {held[edge] for edge in node.reads}
+        busy -= {variables[edge] for edge in done}
+        reads = {variables[edge] for edge in node.reads}
         outputs: list[str] = []
         for output, word in enumerate(_named(node)):
             read = Edge(node.name, output) in last
@@ -169,14 +169,14 @@ def places(model: Model) -> Iterator[NodeVariables]:
         yield NodeVariables(
             node,
             names[node.name],
-            tuple(held[edge] for edge in node.inputs),
-            "" if node.mask is None else held[node.mask],
-            tuple(held[edge] for edge in node.states),
+            tuple(variables[edge] for edge in node.inputs),
+            "" if node.mask is None else variables[node.mask],
+            tuple(variables[edge] for edge in node.states),
             tuple(outputs),
             busy,
         )
         for edge in done:
-            del held[edge]
+            del variables[edge]
         written = ((Edge(node.name, output), name) for output, name in enumerate(outputs))
-        held |= {edge: name for edge, name in written if edge in last}
+        variables |= {edge: name for edge, name in written if edge in last}
         busy |= {name for name in outputs if name != "_"}

@@ -151,8 +151,8 @@ def _functional(config: Mapping[str, Any]) -> str:
     formulas = {tuple(_output(config["input_layers"])): "x"}
     for layer in _layers(config):
         (node,) = layer["inbound_nodes"]
-        (given,) = node["args"]
-        tensors = given if isinstance(given, list) else [given]
+        (argument,) = node["args"]
+        tensors = argument if isinstance(argument, list) else [argument]
         output = (layer["name"], 0, 0)
         if node["kwargs"] or len(tensors) > 3 or output in formulas:
             raise ValueError(f"{layer['name']} called in another way")

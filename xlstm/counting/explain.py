@@ -127,7 +127,7 @@ def explain(
     if not isinstance(layer, str) or layer not in LAYERS:
         raise UsageError("explain", f"one of {', '.join(LAYERS)}", repr(layer), _nearest(layer))
     _check_names(unknown)
-    given = {
+    options = {
         "bidirectional": bidirectional,
         "layers": layers != 1,
         "projection": projection is not None,
@@ -135,7 +135,7 @@ def explain(
         "reset_after=False (--reset-before)": not reset_after,
         "use_bias=False (--no-bias)": not use_bias,
     }
-    _check_options(layer, [name for name, on in given.items() if on])
+    _check_options(layer, [name for name, on in options.items() if on])
     check_size(layer, features=features, units=units)
     sizes = {"timesteps": timesteps, "batch": batch, "projection": projection}
     check_size("explain", **{name: size for name, size in sizes.items() if size is not None})
@@ -171,9 +171,9 @@ def _check_names(unknown: Mapping[str, object]) -> None:
         raise UsageError("explain", f"the options {', '.join(names)}", word, do)
 
 
-def _check_options(layer: str, given: list[str]) -> None:
+def _check_options(layer: str, options: list[str]) -> None:
     """Raises UsageError for options that a layer does not have."""
-    wrong = [name for name in given if layer not in HAVE[name]]
+    wrong = [name for name in options if layer not in HAVE[name]]
     if wrong:
         own = [name for name, layers in HAVE.items() if layer in layers]
         want = f"options of {layer} ({', '.join([*own, 'timesteps', 'batch'])})"

@@ -97,15 +97,15 @@ class Ledger:
         """Those of `total` that training changes."""
         if self.total(framework) is None:
             return None
-        held = (t for layer in self.layers for t in layer.tensors[framework])
-        return sum(t.count for t in held if t.trainable and not t.other)
+        tensors = (t for layer in self.layers for t in layer.tensors[framework])
+        return sum(t.count for t in tensors if t.trainable and not t.other)
 
     def other(self, framework: str) -> int | None:
         """Number of statistics that `total` leaves out; None where a layer is refused."""
         if self.total(framework) is None:
             return None
-        held = (t for layer in self.layers for t in layer.tensors[framework])
-        return sum(t.count for t in held if t.other)
+        tensors = (t for layer in self.layers for t in layer.tensors[framework])
+        return sum(t.count for t in tensors if t.other)
 
     def totals(self) -> dict[str, dict[str, int | None]]:
         """Totals of every framework; None where it refuses a layer."""
@@ -181,12 +181,12 @@ def count_model(model: Model, frameworks: Iterable[str]) -> Ledger:
     adapters = {name: registry.adapter(name) for name in frameworks}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
     refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
-    held = {name: _by_node(model, adapters[name], refused[name]) for name in adapters}
+    tensors = {name: _by_node(model, adapters[name], refused[name]) for name in adapters}
     layers = (
         _layer(
             node,
             adapters,
-            {name: held[name].get(node.name, ()) for name in adapters},
+            {name: tensors[name].get(node.name, ()) for name in adapters},
             {name: refused[name][node.name] for name in adapters if node.name in refused[name]},
         )
         for node in model.layers
@@ -218,18 +218,18 @@ def _by_node(
 def _layer(
     node: Node,
     adapters: dict[str, Adapter],
-    held: dict[str, tuple[TensorCount, ...]],
+    tensors: dict[str, tuple[TensorCount, ...]],
     refused: dict[str, str],
 ) -> LayerCount:
     params = {
-        name: None if name in refused else sum(t.count for t in held[name] if not t.other)
+        name: None if name in refused else sum(t.count for t in tensors[name] if not t.other)
         for name in adapters
     }
     names = [name for name in adapters if name not in refused and node.spec.weighted_parts]
     lines = differences(
         [(adapters[name], [*adapters[name].weight_placements(node)]) for name in names]
     )
-    return LayerCount(node.name, node.spec.title, params, held, lines, refused)
+    return LayerCount(node.name, node.spec.title, params, tensors, lines, refused)
 
 
 Cell = tuple[str, str, int]

@@ -69,10 +69,12 @@ def count_leaves(
     seeds = tuple(f".{name}" for name in own.seeds)  # states of random numbers
     left = [name for name in found.arrays if name not in taken and not name.endswith(seeds)]
     counted += [counting.open(name) for name in left]
-    said = [*notes, *counting.notes]
+    all_notes = [*notes, *counting.notes]
     if found.plain:
-        said.append(f"no arrays, not counted: {', '.join(found.plain)}")
-    return Ledger(tuple(names), tuple(counted), optimizer_of(None, found.optimizer), tuple(said))
+        all_notes.append(f"no arrays, not counted: {', '.join(found.plain)}")
+    return Ledger(
+        tuple(names), tuple(counted), optimizer_of(None, found.optimizer), tuple(all_notes)
+    )
 
 
 def count_weights(path: Path, frameworks: Iterable[str]) -> Ledger:

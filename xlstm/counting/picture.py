@@ -147,9 +147,9 @@ class Sheet:
 
     def write(self, text: str, x: float, y: float, size: float = SMALL, more: str = "") -> None:
         """Adds a line of text that starts at x, with more attributes."""
-        said = html.escape(text, quote=False)
+        escaped = html.escape(text, quote=False)
         at = f'x="{x:.6g}" y="{y:.6g}" font-size="{size:g}"'
-        self.parts.append(f"<text {at}{more}>{said}</text>")
+        self.parts.append(f"<text {at}{more}>{escaped}</text>")
 
     def paragraph(self, text: str, x: float, size: float = SMALL, bold: bool = False) -> None:
         """Adds a text from x on, with as many lines as it needs."""

@@ -61,11 +61,11 @@ def equations(case: ExplainedLayer) -> tuple[str, ...]:
     found = EQUATIONS.get(form, EQUATIONS[case.spec.kind])
     lines = []
     for equation, remark in found:
-        text, said = equation, remark.format(own=own(case), seen=own(case, "p"))
+        text, comment = equation, remark.format(own=own(case), seen=own(case, "p"))
         if case.projected and equation.endswith("o * tanh(c)"):
             text = text.replace("o * tanh(c)", "(o * tanh(c)) P")
-            said = "the output, made smaller by P"
-        lines.append(f"{_with_biases(case, text)}   {said}")
+            comment = "the output, made smaller by P"
+        lines.append(f"{_with_biases(case, text)}   {comment}")
     return tuple(lines)
 
 
@@ -136,12 +136,12 @@ def _units(case: ExplainedLayer) -> str:
 
 def _steps(case: ExplainedLayer) -> str:
     """The reason why the count does not depend on the time steps and the batch size."""
-    given = [f"the {number(case.steps, 'time step')}"] if case.steps else []
-    given += [f"the {number(case.batch, 'sequence')} of a batch"] if case.batch else []
-    what = " and ".join(given) or "the number of steps and the batch size"
+    sizes = [f"the {number(case.steps, 'time step')}"] if case.steps else []
+    sizes += [f"the {number(case.batch, 'sequence')} of a batch"] if case.batch else []
+    what = " and ".join(sizes) or "the number of steps and the batch size"
     verb = "does" if case.steps == 1 and not case.batch else "do"
     has = own(case)
-    every = "one of them" if given else "sample" if case.dense else "step of every sequence"
+    every = "one of them" if sizes else "sample" if case.dense else "step of every sequence"
     same = f"the same {has} {'serves' if has == 'W' else 'serve'} every {every}"
     keras = (
         " (in Keras TimeDistributed(Dense), or Dense alone)"

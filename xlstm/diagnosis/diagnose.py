@@ -253,9 +253,9 @@ def _whole(case: DiagnosisState) -> None:
         outputs = gave.outputs
     read = case.b.model
     if read is not None:
-        outputs, said = (outputs, "") if outputs else own_outputs(case, read)
-        if said:
-            fails(case, f"b does not take a's inputs: {said}", "Give both the same inputs.")
+        outputs, message = (outputs, "") if outputs else own_outputs(case, read)
+        if message:
+            fails(case, f"b does not take a's inputs: {message}", "Give both the same inputs.")
             return
     outputs = glanced(case, outputs, gave)
     if not outputs:
@@ -264,8 +264,8 @@ def _whole(case: DiagnosisState) -> None:
         # its graph tells what lies between where it gives what the suspect gives
         own, _ = own_outputs(case, read)
         shapes = [y.shape for y in own] == [y.shape for y in outputs]
-        given = start(read, case.inputs) if shapes else {}
-        if not shapes or not same(read, layers_of(read), given, outputs, case.dtype).same:
+        values = start(read, case.inputs) if shapes else {}
+        if not shapes or not same(read, layers_of(read), values, outputs, case.dtype).same:
             read = None
     bisect(case, outputs, gave, read)
 

@@ -92,21 +92,21 @@ def _line(error: Exception) -> str | None:
     """The line for an error of the user or the machine; None for any other."""
     if isinstance(error, XlstmError):
         return str(error)
-    said = printable(error)
+    message = printable(error)
     if isinstance(error, MemoryError):
-        return f"out of memory{f' ({said})' * bool(said)}; allow this process more of it"
+        return f"out of memory{f' ({message})' * bool(message)}; allow this process more of it"
     if isinstance(error, OSError):
         where = f"{printable(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror or said}"
+        return f"{where}{error.strerror or message}"
     if isinstance(error, ImportError):
         do = "allow this process more memory" if limited() else "install it again"
         last = printable((str(error).strip().splitlines() or ["no reason is said"])[-1])
         return f"cannot import {error.name or 'a package'}: {last}; {do}"  # numpy: the last line
-    if isinstance(error, RuntimeError) and "can't start new thread" in said:
-        return f"{said}; allow this process more threads or memory"
+    if isinstance(error, RuntimeError) and "can't start new thread" in message:
+        return f"{message}; allow this process more threads or memory"
     # C code that does not check an allocation: numpy's import may find no datetime_CAPI
     if limited() and (isinstance(error, SystemError) or _foreign(error)):
-        return f"{said}; allow this process more memory"
+        return f"{message}; allow this process more memory"
     return None
 
 

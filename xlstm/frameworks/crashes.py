@@ -82,19 +82,19 @@ def run_guarded(command: Callable[[], int], again: bool = True) -> int:
     if sys.platform != "linux":
         return command()
     while True:
-        said, ours = os.pipe()
+        reader, ours = os.pipe()
         theirs, alive = os.pipe()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = os.fork()
         if not child:
-            os.close(said)
+            os.close(reader)
             os.close(alive)
             return _as_child(command, ours, theirs)
         os.close(ours)
         os.close(theirs)
-        words, status = _wait(child, said)
+        words, status = _wait(child, reader)
         os.close(alive)
         if not os.WIFSIGNALED(status):
             return _left(words, os.waitstatus_to_exitcode(status))
@@ -141,19 +141,19 @@ def _as_child(command: Callable[[], int], ours: int, theirs: int) -> int:
     return status
 
 
-def _wait(child: int, said: int) -> tuple[list[str], int]:
+def _wait(child: int, reader: int) -> tuple[list[str], int]:
     """The messages of a child process, and its exit status."""
     text = b""
     while True:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            while part := os.read(said, 1024):
+            while part := os.read(reader, 1024):
                 text += part
             _, status = os.waitpid(child, 0)
             break
         except KeyboardInterrupt:
             os.kill(child, signal.SIGINT)  # a terminal sends it to both, `kill -INT` to one
-    os.close(said)
+    os.close(reader)
     return text.decode().split(), status
 
 

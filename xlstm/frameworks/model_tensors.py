@@ -53,8 +53,8 @@ class _Placed(NamedTuple):
     def hub(self, model: Model) -> dict[str, Array]:
         """The canonical tensors of this part, without the prefix of their names."""
         before = self.place.before
-        held = model.weights[self.node.name].items()
-        return {name.removeprefix(before): a for name, a in held if name.startswith(before)}
+        weights = model.weights[self.node.name].items()
+        return {name.removeprefix(before): a for name, a in weights if name.startswith(before)}
 
 
 def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
@@ -223,8 +223,8 @@ def unpack_model(
         WeightsError: tensors missing, left over or of a wrong shape.
     """
     own = {name for placed in _placed(model, adapter) for name in placed.names().values()}
-    arrays = next((held for held in unwrapped(adapter, arrays) if own & held.keys()), arrays)
-    hub: dict[str, dict[str, Array]] = {}
+    arrays = next((named for named in unwrapped(adapter, arrays) if own & named.keys()), arrays)
+    weights: dict[str, dict[str, Array]] = {}
     used = set[str]()
     for placed in _placed(model, adapter):
         part, table = placed.place.part, placed.place.table
@@ -233,14 +233,14 @@ def unpack_model(
         used |= {names[slot] for slot in mine}
         where = f"layer {placed.node.name}"
         found = unpack(table, mine, part.sizes(), part.missing_tensors(), where)
-        layer = hub.setdefault(placed.node.name, {})
+        layer = weights.setdefault(placed.node.name, {})
         layer |= {placed.place.before + name: array for name, array in found.items()}
     others = set(arrays) - used
     if left := ", ".join(sorted(others - beside(model, adapter, others))):
         raise WeightsError(
             model.name, "every tensor used once", f"left over: {left}", "remove them"
         )
-    return hub
+    return weights
 
 
 def first_gap(model: Model, adapter: Adapter, arrays: Mapping[str, Array], dtype: str) -> str:

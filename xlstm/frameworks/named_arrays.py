@@ -62,33 +62,33 @@ def from_arrays(
     lone = replace(bare, lone=len(listed) == 1)
     if not isinstance(arrays, Mapping):
         arrays = {f"arr_{number}": array for number, array in enumerate(arrays)}
-    given = {name: _plain(name, array) for name, array in flat(arrays)}
-    if given and {*given} == {f"arr_{number}" for number in range(len(given))}:
-        return _from_list(bare, [given[f"arr_{number}"] for number in range(len(given))])
+    named = {name: _plain(name, array) for name, array in flat(arrays)}
+    if named and {*named} == {f"arr_{number}" for number in range(len(named))}:
+        return _from_list(bare, [named[f"arr_{number}"] for number in range(len(named))])
     adapters = [*map(registry.adapter, registry.frameworks())]
     for model in (bare, lone):
         for adapter in adapters:
-            for found in map(unstacked, unwrapped(adapter, given)):
+            for found in map(unstacked, unwrapped(adapter, named)):
                 if _fit(model, adapter, found):
                     source = replace(model.source, framework=adapter.name)
                     weights = unpack_model(model, adapter, found)
                     return replace(model, source=source, weights=weights)
     for adapter in adapters:
-        if respelled := _respelled(bare, adapter, given):
+        if respelled := _respelled(bare, adapter, named):
             source = replace(bare.source, framework=adapter.name)
             return replace(bare, source=source, weights=unpack_model(bare, adapter, respelled))
-    raise _foreign(bare, given)
+    raise _foreign(bare, named)
 
 
 def _respelled(
-    model: Model, adapter: Adapter, given: Mapping[str, Array]
+    model: Model, adapter: Adapter, named: Mapping[str, Array]
 ) -> dict[str, Array] | None:
     """The arrays under the names of a port's tensors, None unless each has one name that fits."""
     wanted = _names(model, adapter)
     if adapter.pattern is None or not wanted:
         return None
     ends: dict[str, list[str]] = {}
-    for name in given:
+    for name in named:
         ends.setdefault(re.split(r"[./]", name)[-1].partition(":")[0], []).append(name)
     found = {}
     for name in wanted:
@@ -99,9 +99,9 @@ def _respelled(
         if len(fits) != 1:
             return None
         found[name] = fits[0]
-    if sorted(found.values()) != sorted(given):
+    if sorted(found.values()) != sorted(named):
         return None
-    return {name: given[other] for name, other in found.items()}
+    return {name: named[other] for name, other in found.items()}
 
 
 def _from_list(model: Model, arrays: Sequence[Array]) -> Model:
@@ -182,9 +182,9 @@ def _plain(name: object, array: object) -> Array:
     try:
         found = np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:  # tensors that numpy cannot convert
-        said = str(error).partition("\n")[0] or type(error).__name__
+        message = str(error).partition("\n")[0] or type(error).__name__
         do = "pass numpy arrays, such as tensor.detach().cpu().numpy()"
-        raise WeightsError(name, "an array of numbers", said, do) from None
+        raise WeightsError(name, "an array of numbers", message, do) from None
     if found.dtype.kind not in "fiub":
         raise WeightsError(name, "an array of numbers", f"dtype {found.dtype}", "pass numpy arrays")
     return found
@@ -198,13 +198,13 @@ def _names(model: Model, adapter: Adapter) -> list[str]:
         return []
 
 
-def _foreign(model: Model, given: Mapping[str, Array]) -> WeightsError:
+def _foreign(model: Model, named: Mapping[str, Array]) -> WeightsError:
     wanted = "; ".join(
         f"{adapter.title}: {', '.join(found)}"
         for adapter in map(registry.adapter, registry.frameworks())
         if (found := _names(model, adapter))
     )
-    got = ", ".join(given) or "none"
+    got = ", ".join(named) or "none"
     return WeightsError(
         "arrays", f"the names of one framework ({wanted})", got, "rename the arrays"
     )

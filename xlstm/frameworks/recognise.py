@@ -254,8 +254,8 @@ def missing_layers_error(arrays: Mapping[str, object], where: str = "load") -> U
     """The error for named arrays without layers: the specs that they prove, to be completed."""
     want = "layers= for a mapping or file of arrays"
     try:
-        given = unstacked(leaves(arrays).arrays)
-        found = {g.path.replace(".", "/"): g.spec for g in framework_of(given)[1]}
+        named = unstacked(leaves(arrays).arrays)
+        found = {g.path.replace(".", "/"): g.spec for g in framework_of(named)[1]}
     except WeightsError:
         return UsageError(where, want, "none", 'pass layers={"lstm": xlstm.model.LSTM(3, 4)}')
     halves = {path.removesuffix("/l0_reverse") for path in found if path.endswith("/l0_reverse")}

@@ -212,10 +212,10 @@ def products(model: Model, inputs: Sequence[Array]) -> int:
     batch = len(inputs[0]) if inputs else 1
     total = 0
     for node in model.layers:
-        held = sum(array.size for array in model.weights.get(node.owner, {}).values())
+        weights = sum(array.size for array in model.weights.get(node.owner, {}).values())
         recurrent = isinstance(node.spec, (Recurrent, Bidirectional))
         places = model.shape(node.inputs[0])[:-1] if recurrent else node.shape[:-1]
-        total += held * batch * math.prod(free if size is None else size for size in places)
+        total += weights * batch * math.prod(free if size is None else size for size in places)
     return total
 
 

@@ -154,9 +154,9 @@ def two_sided(model: Model) -> Model:
         for before, part in node.spec.weighted_parts:
             axes = kind_of(part).tensors if part.weight_kind in (*KINDS, "Custom") else {}
             for tensor in (t for t, names in axes.items() if names.startswith("s")):
-                held = weights.get(node.name, {}).get(before + tensor)
-                if held is not None and len(held) == 1:
-                    weights[node.name][before + tensor] = np.concatenate([held, held * 0])
+                array = weights.get(node.name, {}).get(before + tensor)
+                if array is not None and len(array) == 1:
+                    weights[node.name][before + tensor] = np.concatenate([array, array * 0])
     return replace(model, weights=weights)
 
 
@@ -165,10 +165,10 @@ def places(model: Model) -> tuple[list[DiffTarget], list[str]]:
     found: list[DiffTarget] = []
     left: list[str] = []
     for node in model.layers:
-        held = model.weights.get(node.name, {})
+        weights = model.weights.get(node.name, {})
         for before, part in node.spec.weighted_parts:
             kind = kind_of(part) if part.weight_kind in (*KINDS, "Custom") else None
-            for tensor in (name for name in held if name.startswith(before)):
+            for tensor in (name for name in weights if name.startswith(before)):
                 own, name = tensor.removeprefix(before), f"{node.name}.{tensor}"
                 if kind is None or own not in kind.tensors:
                     continue

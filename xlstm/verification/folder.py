@@ -123,9 +123,9 @@ def verify_folder(
     if missing := half_port(folder):
         got = f"no {', '.join(missing)}"
         raise FileError(folder, "a folder as xlstm save writes it", got, ANEW)
-    model, adapter, kept = read_folder(folder), target_of(folder), read_record(folder)
-    changed, source = _changed(folder, kept), _own_source(folder, kept, model, adapter, trust)
-    first = _origin(folder, kept, model, adapter, None if origin is None else Path(origin))
+    model, adapter, record = read_folder(folder), target_of(folder), read_record(folder)
+    changed, source = _changed(folder, record), _own_source(folder, record, model, adapter, trust)
+    first = _origin(folder, record, model, adapter, None if origin is None else Path(origin))
 
     def own(_live: Any, dtype: str) -> tuple[Any, str]:
         if source.changed:
@@ -135,16 +135,16 @@ def verify_folder(
     names = dict.fromkeys([adapter.name, *frameworks])
     report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
     files = (*changed, *source.changed, *first.changed)
-    since = (*first.since, *source.since, *_since(kept, report, adapter, str(folder / REPORT)))
+    since = (*first.since, *source.since, *_since(record, report, adapter, str(folder / REPORT)))
     return Proof(report, files, since)
 
 
-def _changed(folder: Path, kept: Record) -> list[str]:
+def _changed(folder: Path, record: Record) -> list[str]:
     """Files other than model.py that have changed since the port."""
     found = []
-    for name in kept.hashes.keys() - {SOURCE}:
+    for name in record.hashes.keys() - {SOURCE}:
         try:
-            same = of_file(folder / name) == kept.hashes[name]
+            same = of_file(folder / name) == record.hashes[name]
         except FileError as error:
             found.append(f"{name} ({error.got})")
         else:
@@ -162,12 +162,12 @@ class FolderPart:
 
 
 def _own_source(
-    folder: Path, kept: Record, model: Model, adapter: Adapter, trust: bool
+    folder: Path, record: Record, model: Model, adapter: Adapter, trust: bool
 ) -> FolderPart:
     """The text of model.py, if it may be run."""
     with open_regular(folder / SOURCE) as file:
         data = file.read(MAX_TEXT + 1)
-    recorded = hashlib.sha256(data).hexdigest() == kept.hashes[SOURCE]
+    recorded = hashlib.sha256(data).hexdigest() == record.hashes[SOURCE]
     text = adapter.emit(model) if adapter.emit else ""
     ours, here = data == text.encode(), f"what xlstm {VERSION} writes"
     if ours or (recorded and trust):
@@ -182,7 +182,7 @@ def _own_source(
 
 
 def _origin(
-    folder: Path, kept: Record, model: Model, adapter: Adapter, asked: Path | None
+    folder: Path, record: Record, model: Model, adapter: Adapter, asked: Path | None
 ) -> FolderPart:
     """Compares the file that was ported with its record, and the folder's weights with that file.
 
@@ -195,10 +195,14 @@ def _origin(
             want, do = "a port of a file, which records its SHA-256", "remove --origin"
             raise UsageError(folder, want, "a port of something else", do)
         return _compared(folder, model, adapter, asked, str(asked), named=True)
-    if not kept.origin or not model.source.sha256:
+    if not record.origin or not model.source.sha256:
         return FolderPart(since=(f"no source is recorded; {ALONE}",))
-    place = kept.origin if len(kept.origin) <= LONGEST_PATH else f"{kept.origin[:LONGEST_PATH]}..."
-    path, why = followed(folder, kept.origin, (folder / WEIGHTS).stat().st_size)
+    place = (
+        record.origin
+        if len(record.origin) <= LONGEST_PATH
+        else f"{record.origin[:LONGEST_PATH]}..."
+    )
+    path, why = followed(folder, record.origin, (folder / WEIGHTS).stat().st_size)
     try:
         if path is not None:
             return _compared(folder, model, adapter, path, place)
@@ -265,19 +269,19 @@ def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
     }
 
 
-def _since(kept: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
+def _since(record: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
     """Differences from the time of the port that are no change of its files."""
     now = versions([adapter])
     lines = [
-        f"{name} {now.get(name, 'not installed')}, {kept.versions.get(name, 'none')} at the port"
-        for name in dict.fromkeys([*kept.versions, *now])
-        if now.get(name) != kept.versions.get(name)
+        f"{name} {now.get(name, 'not installed')}, {record.versions.get(name, 'none')} at the port"
+        for name in dict.fromkeys([*record.versions, *now])
+        if now.get(name) != record.versions.get(name)
     ]
-    if platform.platform() != kept.platform:
-        lines.append(f"platform {platform.platform()}, {kept.platform} at the port")
-    if not kept.verification:
+    if platform.platform() != record.platform:
+        lines.append(f"platform {platform.platform()}, {record.platform} at the port")
+    if not record.verification:
         return [*lines, "the port itself was not verified"]
-    then, today = kept.verification, report.to_json()
+    then, today = record.verification, report.to_json()
     if then.get("recipe") != today["recipe"]:
         lines.append(f"inputs: {report.inputs}, others than at the port")
     return [*lines, *_moved(figures_of(then, where), figures_of(today, where))]

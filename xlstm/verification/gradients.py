@@ -147,7 +147,7 @@ BACKWARD = 4
 
 def slopes_of(
     model: Model,
-    given: Sequence[Array] | None,
+    inputs: Sequence[Array] | None,
     limits: Limits = Limits(),  # noqa: B008  a tuple of numbers
 ) -> Slopes:
     """Slopes at the user's inputs, or at inputs where as many tensors as possible have one.
@@ -156,25 +156,25 @@ def slopes_of(
         UsageError: the model is too large for the reference in long double, or for `limits`.
     """
     limits = limits._replace(memory=limits.memory // BACKWARD, runs=1)
-    if given is not None:
-        check_cost(model, given, limits)
+    if inputs is not None:
+        check_cost(model, inputs, limits)
     best: Slopes | None = None
     lowers = _lowers(model)
     masks: tuple[str, ...] = EARLY if lowers else generated.MASKS
     steps = STEPS if generated.has_free_axis(model) else generated.STEPS
     for draw in range(DRAWS):
-        arrays, held, left = given, *places(model)
+        arrays, targets, left = inputs, *places(model)
         if arrays is None:
             if draw and lowers:
                 masks, left = SEEN, [*left, BLIND]
             recipe = generated.Recipe(steps, seed=generated.SEED + draw, masks=masks)
             arrays, _, _ = generated.best_of(model, fitted(model, recipe, limits), (1.0,))
-        arrays, fewer = _affordable(model, arrays, len(held))
+        arrays, fewer = _affordable(model, arrays, len(targets))
         left = [*left, *fewer]
-        found = Slopes(point(model, arrays, SEED), arrays, held, left)
+        found = Slopes(point(model, arrays, SEED), arrays, targets, left)
         if best is None or found.corners() < best.corners():
             best = found
-        if given is not None or not best.corners():
+        if inputs is not None or not best.corners():
             break
     assert best is not None
     return best
@@ -219,8 +219,8 @@ def _affordable(
         do = "pass shorter samples, or compare without" if free else "compare without"
         got = f"about {wanted / 1e9:,.1f}e9 for {many}"
         raise UsageError(f"{model.name}, gradients", want, got, f"{do} gradients and steps")
-    said = f"gradients: of the first {kept} of {rows} samples, for more the model is too large"
-    return [array[:kept] for array in arrays], [said]
+    note = f"gradients: of the first {kept} of {rows} samples, for more the model is too large"
+    return [array[:kept] for array in arrays], [note]
 
 
 def gradients(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:
@@ -257,23 +257,23 @@ def by_precision(
             live: Any = adapter.live()
             inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
             if inexact:
-                held = found["float32"].items()
+                single = found["float32"].items()
                 found[dtype] = {
-                    n: replace(v, detail=f"not run: {inexact}", ran=False) for n, v in held
+                    n: replace(v, detail=f"not run: {inexact}", ran=False) for n, v in single
                 }
                 continue
             if not hasattr(live, needs):
-                said = f"{adapter.title}'s adapter has no {needs}"
-                found[dtype] = {"all": Verdict(FAILED, detail=said)}
+                message = f"{adapter.title}'s adapter has no {needs}"
+                found[dtype] = {"all": Verdict(FAILED, detail=message)}
                 continue
             known: dict[str, float] = {}  # operations that it computes inexactly -> their errors
             for name in ("inexact_for", "inexact_gradients"):
                 if hasattr(live, name):
                     known |= getattr(live, name)(model, dtype)
             eps = max(EPS[dtype], *known.values()) if known else EPS[dtype]
-            said = "; ".join(known)
+            message = "; ".join(known)
             every = one(live, dtype, eps)
-            found[dtype] = {n: replace(v, detail=v.detail or said) for n, v in every.items()}
+            found[dtype] = {n: replace(v, detail=v.detail or message) for n, v in every.items()}
         except Exception as error:  # a framework may raise anything; the report shows it
             found[dtype] = {"all": failed(error)}
     return found
@@ -301,13 +301,13 @@ def _own(model: Model, adapter: Adapter, live: Any, slopes: Slopes, dtype: str) 
     inputs = {place.owner for place in slopes.places if not place.tensor}
     moved = [name in inputs for name in model.inputs]
     by_name, by_input = live.gradients(made, slopes.arrays, slopes.at.factors, moved, dtype)
-    hub, there = read_back(model, adapter, by_name)
+    canonical, there = read_back(model, adapter, by_name)
     found: list[Own] = []
     for place in slopes.places:
         if not place.tensor:
             found.append(Own(place, by_input[model.inputs.index(place.owner)]))
             continue
-        gradient, mask = hub[place.owner][place.tensor], there[place.owner][place.tensor]
+        gradient, mask = canonical[place.owner][place.tensor], there[place.owner][place.tensor]
         if place.side is not None:
             if place.side >= len(gradient):
                 continue  # this framework has one bias for both sides
@@ -330,7 +330,7 @@ def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> t
         adapter: the framework of the port.
         by_name: gradients by the framework's names; statistics have none.
     """
-    held: dict[str, Array] = {}
+    canonical: dict[str, Array] = {}
     marks: dict[str, Array] = {}
     for tensor in tensors(model, adapter):
         gradient = by_name.get(tensor.name)
@@ -343,8 +343,8 @@ def read_back(model: Model, adapter: Adapter, by_name: Mapping[str, Array]) -> t
             marks[tensor.name] = np.zeros(tensor.shape)
         else:
             marks[tensor.name] = np.ones(tensor.shape)
-        held[tensor.name] = np.asarray(gradient)
-    return unpack_model(model, adapter, held), unpack_model(model, adapter, marks)
+        canonical[tensor.name] = np.asarray(gradient)
+    return unpack_model(model, adapter, canonical), unpack_model(model, adapter, marks)
 
 
 def verdict_on(slopes: Slopes, own: Own, eps: float, dtype: str) -> Verdict:

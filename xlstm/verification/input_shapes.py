@@ -60,8 +60,8 @@ def shapes_of(
             KINDS,
             number,
         )
-        if said := cost_of(model, made_shapes(model, recipe)).over(limits):
-            refused.append(f"{shape.steps} steps: not compared, they would need {said}")
+        if reason := cost_of(model, made_shapes(model, recipe)).over(limits):
+            refused.append(f"{shape.steps} steps: not compared, they would need {reason}")
             continue
         try:
             made = _decidable(model, recipe, [d for d in dtypes if d not in HALF])

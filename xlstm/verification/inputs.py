@@ -373,22 +373,26 @@ def _layers(
         edges = [Edge(node.name, number) for number in range(len(node.shapes))]
         if not all(edge in known for edge in edges):
             return
-        held = sum(array.size for array in model.weights.get(node.owner, {}).values())
+        weights = sum(array.size for array in model.weights.get(node.owner, {}).values())
         before = [known[edge] for edge in node.inputs]
-        yield node, before, _layer(node.spec, held, before, [known[edge] for edge in edges])
+        yield node, before, _layer(node.spec, weights, before, [known[edge] for edge in edges])
 
 
-def _layer(spec: L.LayerSpec, held: int, before: Sequence[Shape], after: Sequence[Shape]) -> _Layer:
+def _layer(
+    spec: L.LayerSpec, weights: int, before: Sequence[Shape], after: Sequence[Shape]
+) -> _Layer:
     if isinstance(spec, L.TimeDistributed):
         steps = before[0][0] or 1
-        inner = _layer(spec.layer, held, *([s[1:] for s in shapes] for shapes in (before, after)))
+        inner = _layer(
+            spec.layer, weights, *([s[1:] for s in shapes] for shapes in (before, after))
+        )
         return _Layer(steps * inner.room, steps * inner.work)
     numbers = sum(map(_size, (*before, *after)))
     recurrent = isinstance(spec, (L.Recurrent, L.Bidirectional))
     places = _size((before[0] if recurrent else after[0])[:-1])
     own = next((rule for kind, rule in RULES.items() if isinstance(spec, kind)), None)
     more = own(spec, before, after) if own else _Layer()
-    room, work = max(TEMPORARIES * numbers, more.room), numbers + held * places + more.work
+    room, work = max(TEMPORARIES * numbers, more.room), numbers + weights * places + more.work
     return _Layer(room, work)
 
 

@@ -101,8 +101,8 @@ def reconcile(
         trials, left, recipe, made = _trials(model, inputs, thorough, dtypes, limits)
         shown = expose_hidden_states(model) if states else None
         inner, hidden = _inner(shown, trials[0], limits)
-        given = None if inputs is None else trials[0].arrays
-        slopes, too_large = _slopes(model, given, limits) if gradients or step else (None, "")
+        arrays = None if inputs is None else trials[0].arrays
+        slopes, too_large = _slopes(model, arrays, limits) if gradients or step else (None, "")
     except MemoryError:
         do = "pass fewer samples or shorter ones as inputs"
         got = "out of memory"
@@ -137,17 +137,17 @@ def of_folder(folder: Path, adapter: Adapter, memory: float = MEMORY) -> dict[st
         memory: as in `reconcile`.
     """
     model = read_folder(folder)
-    if said := why_not(model, Limits(check_memory(memory))):
-        return f"not verified: that {said}; allow more (--memory), or verify with smaller inputs"
+    if reason := why_not(model, Limits(check_memory(memory))):
+        return f"not verified: that {reason}; allow more (--memory), or verify with smaller inputs"
     return reconcile(model, [adapter.name], memory=memory).to_json()
 
 
 def _slopes(
-    model: Model, given: Sequence[Array] | None, limits: Limits
+    model: Model, inputs: Sequence[Array] | None, limits: Limits
 ) -> tuple[Slopes | None, str]:
     """The slopes of the reference, or the reason why there are none; outputs are still compared."""
     try:
-        return slopes_of(model, given, limits), ""
+        return slopes_of(model, inputs, limits), ""
     except UsageError as error:
         return None, str(error)
 
@@ -282,11 +282,11 @@ def _missing(adapter: Adapter, dtypes: Iterable[str]) -> FrameworkReport:
     """The report of a framework that the user asks for and that is not installed."""
     try:
         adapter.check_installed()
-        said = ""
+        message = ""
     except MissingFrameworkError as error:
-        said = str(error)
-    verdicts = {dtype: Verdict(FAILED, detail=said) for dtype in dtypes}
-    return FrameworkReport(adapter.name, adapter.title, "", "", verdicts, None, missing=said)
+        message = str(error)
+    verdicts = {dtype: Verdict(FAILED, detail=message) for dtype in dtypes}
+    return FrameworkReport(adapter.name, adapter.title, "", "", verdicts, None, missing=message)
 
 
 def _counts_agree(ledger: Ledger, found: dict[str, FrameworkReport]) -> bool:

@@ -96,8 +96,8 @@ class FrameworkReport(Compared):
         found: dict[str, Any] = {dtype: v.to_json() for dtype, v in self.verdicts.items()}
         nothing = "not installed" if self.missing else "nothing ran"
         found |= {"version": self.version, "what": self.what or nothing}
-        held = "not compared" if self.weights is None else self.weights or "bit-equal"
-        found["weights"] = held
+        weights = "not compared" if self.weights is None else self.weights or "bit-equal"
+        found["weights"] = weights
         found |= {"step_notes": list(self.step_notes)} if self.steps else {}
         for key in ("shapes", "layers", "gradients", "steps"):
             if every := getattr(self, key):

@@ -170,8 +170,8 @@ def _inspect(found: Run, live: Any, made: Any, model: Model, adapter: Adapter, d
     try:
         found.parameters = live.count(made)
         if found.what.startswith(OUR_PORT) and hasattr(live, "weights"):
-            held = live.weights(made)
-            found.weights = found.weights or first_gap(model, adapter, held, dtype)
+            tensors = live.weights(made)
+            found.weights = found.weights or first_gap(model, adapter, tensors, dtype)
     except Exception as error:  # as above
         found.weights = found.weights or failed(error).detail
 
@@ -184,11 +184,11 @@ MEMORY = re.compile(
 def failed(error: BaseException) -> Verdict:
     """The verdict for a framework's exception, with its text on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = printable(" ".join(lines))
-    if isinstance(error, MemoryError) or MEMORY.search(said):
-        said = f"out of memory; {said}".rstrip("; ")
-    said = said if len(said) <= SHORTENED else f"{said[:SHORTENED]}..."
-    return Verdict(FAILED, detail=f"{type(error).__name__}: {said}")
+    message = printable(" ".join(lines))
+    if isinstance(error, MemoryError) or MEMORY.search(message):
+        message = f"out of memory; {message}".rstrip("; ")
+    message = message if len(message) <= SHORTENED else f"{message[:SHORTENED]}..."
+    return Verdict(FAILED, detail=f"{type(error).__name__}: {message}")
 
 
 def maker(source: Any, model: Model, adapter: Adapter) -> Maker:
@@ -223,8 +223,8 @@ def _made(source: Any, model: Model, adapter: Adapter, live: Any, dtype: str) ->
     except MissingFrameworkError:
         raise
     except Exception as error:  # Keras may raise anything for its own files
-        said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        return build(model, adapter, dtype), f"{OUR_PORT} (Keras does not open the file: {said})"
+        message = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        return build(model, adapter, dtype), f"{OUR_PORT} (Keras does not open the file: {message})"
 
 
 def _on(live: Any) -> str:

@@ -75,8 +75,8 @@ def loose_arrays(inputs: Any) -> list[Array]:
     )
     found: list[Array] = []
     for number, item in enumerate(inputs if several else [inputs]):
-        held = _read(Path(item)) if _is_path(item) else _array(f"input {number}", item)
-        found += held.values() if isinstance(held, dict) else [held]
+        value = _read(Path(item)) if _is_path(item) else _array(f"input {number}", item)
+        found += value.values() if isinstance(value, dict) else [value]
     for number, array in enumerate(found):
         _check_numbers(f"input {number}", array)
     return found
@@ -89,17 +89,17 @@ def _named(model: Model, inputs: Any) -> Named:
     if _is_path(inputs) or not _one_per_input(model, inputs):
         inputs = [inputs]
     found = [_read(Path(x)) if _is_path(x) else _array("inputs", x) for x in inputs]
-    if not any(isinstance(held, dict) for held in found):
-        return _in_order(model, [held for held in found if not isinstance(held, dict)])
+    if not any(isinstance(value, dict) for value in found):
+        return _in_order(model, [value for value in found if not isinstance(value, dict)])
     every: Named = {}
-    for number, held in enumerate(found):
-        if not isinstance(held, dict):
+    for number, value in enumerate(found):
+        if not isinstance(value, dict):
             want, got = "files that all name their arrays, or none", "one of each kind"
             raise UsageError("inputs", want, got, "save all of them by name")
-        if twice := sorted(every.keys() & held.keys()):
+        if twice := sorted(every.keys() & value.keys()):
             do = f"remove one from file {number + 1}"
             raise UsageError("inputs", "each input once", f"{', '.join(twice)} twice", do)
-        every |= held
+        every |= value
     return _by_name(model, every)
 
 
@@ -128,19 +128,19 @@ def _array(where: str, item: Any) -> Array:
     try:
         return np.asarray(item)
     except Exception as error:  # arrays of other libraries raise their own errors
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise UsageError(where, "an array of numbers", said, "pass a numpy array") from None
+        message = str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(where, "an array of numbers", message, "pass a numpy array") from None
 
 
 def _one(where: str, item: Any) -> Array:
     if not _is_path(item):
         return _array(where, item)
-    held = _read(Path(item))
-    if not isinstance(held, dict):
-        return held
-    if len(held) == 1:
-        return next(iter(held.values()))
-    want, got = f"a file of one array for {where}", f"{len(held)} arrays"
+    value = _read(Path(item))
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        return next(iter(value.values()))
+    want, got = f"a file of one array for {where}", f"{len(value)} arrays"
     raise UsageError(item, want, got, "pass the file itself as inputs, its arrays named as inputs")
 
 

@@ -39,9 +39,9 @@ def to_numpy(array: Any) -> Array:
 def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
     """Converts numpy inputs to JAX arrays of `dtype`; masks stay bool."""
     # numpy casts: JAX would compile a program for that
-    given = map(np.asarray, inputs)
+    tensors = map(np.asarray, inputs)
     with np.errstate(over="ignore"):  # the largest float16 is 65504
-        return [jax.device_put(x if _stays(x, dtype) else x.astype(dtype)) for x in given]
+        return [jax.device_put(x if _stays(x, dtype) else x.astype(dtype)) for x in tensors]
 
 
 def _stays(x: Array, dtype: str) -> bool:
@@ -91,15 +91,15 @@ class Parameters:
         self, inputs: Sequence[Array], factors: Factors, moved: Sequence[bool], dtype: str
     ) -> tuple[Any, list[Any]]:
         """Returns gradients as a tree, and those of the `moved` inputs alone."""
-        given = arrays(inputs, dtype)
+        tensors = arrays(inputs, dtype)
 
-        def loss(held: Any, moving: list[Any]) -> Any:
+        def loss(params: Any, moving: list[Any]) -> Any:
             left = iter(moving)
-            every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
-            pairs = zip(self.call(held, every), factors, strict=False)
+            every = [next(left) if m else x for x, m in zip(tensors, moved, strict=True)]
+            pairs = zip(self.call(params, every), factors, strict=False)
             return sum((y * c.astype(dtype)).sum() for y, c in pairs if c is not None)
 
-        moving = [x for x, m in zip(given, moved, strict=True) if m]
+        moving = [x for x, m in zip(tensors, moved, strict=True) if m]
         of_held, of_inputs = jax.jit(jax.grad(loss, (0, 1)))(self.held, moving)
         return of_held, of_inputs
 

@@ -44,22 +44,22 @@ Held = dict[str, Array]
 """Parameters by dotted name."""
 
 
-def _below(held: Held, path: str, where: str) -> Held:
+def _below(params: Held, path: str, where: str) -> Held:
     """Returns the parameters below a path, by the rest of their names.
 
     Raises:
         WeightsError: no parameters there, or others beside the path.
     """
-    if not held or not all(name.startswith(path) for name in held):
-        got = ", ".join(held) or "none"
+    if not params or not all(name.startswith(path) for name in params):
+        got = ", ".join(params) or "none"
         raise WeightsError(where, f"params below {path or 'the root'}", got, "pass its variables")
-    return {name.removeprefix(path): array for name, array in held.items()}
+    return {name.removeprefix(path): array for name, array in params.items()}
 
 
-def _cell(cell: Any, held: Held, where: str) -> FlaxCell:
+def _cell(cell: Any, params: Held, where: str) -> FlaxCell:
     kind = type(cell)
     if kind is nn.ConvLSTMCell:
-        return _conv_lstm(cell, held, where)
+        return _conv_lstm(cell, params, where)
     if kind not in CELLS:
         known = ", ".join(f"nn.{known.__name__}" for known in (*CELLS, nn.ConvLSTMCell))
         own = f"nn.Dense, or one of {known}, alone, in nn.RNN or nn.Bidirectional"
@@ -68,12 +68,12 @@ def _cell(cell: Any, held: Held, where: str) -> FlaxCell:
         raise UnsupportedError(where, want, kind.__name__, do)
     check_start(cell.carry_init is kind(1).carry_init, where)
     table = LINEN_TABLES[kind.__name__]
-    features = sizes_of(table, held)["i"]
+    features = sizes_of(table, params)["i"]
     spec = cell_spec(cell, kind.__name__, features, cell.features, where)
-    return FlaxCell(spec, unpack(table, held, spec.sizes(), spec.missing_tensors(), where))
+    return FlaxCell(spec, unpack(table, params, spec.sizes(), spec.missing_tensors(), where))
 
 
-def _conv_lstm(cell: Any, held: Held, where: str) -> FlaxCell:
+def _conv_lstm(cell: Any, params: Held, where: str) -> FlaxCell:
     """Reads a ConvLSTMCell, which adds 1 to its forget gate, over axes of any length."""
     window = tuple(cell.kernel_size)
     ones = (1,) * len(window)
@@ -84,7 +84,7 @@ def _conv_lstm(cell: Any, held: Held, where: str) -> FlaxCell:
         want, do = "padding SAME and strides of 1, which keep the states' size", "set these"
         raise UnsupportedError(where, want, got, do)
     table = LINEN_TABLES[f"ConvLSTM{len(window)}D"]
-    features = held["ih.kernel"].shape[-2] if "ih.kernel" in held else 1
+    features = params["ih.kernel"].shape[-2] if "ih.kernel" in params else 1
     spec = ConvLSTM(
         features,
         cell.features,
@@ -97,45 +97,45 @@ def _conv_lstm(cell: Any, held: Held, where: str) -> FlaxCell:
         padding="same",
         forget_offset=1.0,
     )
-    return FlaxCell(spec, unpack(table, held, spec.sizes(), spec.missing_tensors(), where))
+    return FlaxCell(spec, unpack(table, params, spec.sizes(), spec.missing_tensors(), where))
 
 
-def _found(module: Any, held: Held, where: str) -> FlaxCell:
+def _found(module: Any, params: Held, where: str) -> FlaxCell:
     if type(module) is nn.Dense:
         check_dtype(module, where)
-        table, own = LINEN_TABLES["Dense"], _below(held, "", where)
+        table, own = LINEN_TABLES["Dense"], _below(params, "", where)
         spec = Dense(sizes_of(table, own)["i"], module.features, use_bias=module.use_bias)
         return FlaxCell(spec, unpack(table, own, spec.sizes(), spec.missing_tensors(), where))
     if type(module) is nn.RNN:
-        return walked(_cell(module.cell, _below(held, "cell.", where), where), module)
+        return walked(_cell(module.cell, _below(params, "cell.", where), where), module)
     if type(module) is nn.Bidirectional:
-        forward, backward = _halves(module, held, where)
+        forward, backward = _halves(module, params, where)
         return joined(forward, backward, module)
-    return _cell(module, _below(held, "", where), where)
+    return _cell(module, _below(params, "", where), where)
 
 
-def _halves(module: Any, held: Held, where: str) -> list[FlaxCell]:
+def _halves(module: Any, params: Held, where: str) -> list[FlaxCell]:
     check_halves(module, nn.RNN, where)
     found = []
     for side in ("forward_rnn", "backward_rnn"):
-        own = {name: array for name, array in held.items() if name.startswith(side)}
+        own = {name: array for name, array in params.items() if name.startswith(side)}
         below = _below(own, f"{side}.cell.", where)
         found.append(_cell(getattr(module, side).cell, below, where))
     return found
 
 
 def _members(
-    module: nn.Sequential, held: Held, seen: set[int], numbers: tuple[int, ...] = ()
+    module: nn.Sequential, params: Held, seen: set[int], numbers: tuple[int, ...] = ()
 ) -> Iterator[Member]:
     """Yields the members of a Sequential, nested ones included; `seen` has earlier modules."""
     names = [f"layers_{number}" for number in range(len(module.layers))]
-    left = [name for name in held if name.partition(".")[0] not in names]
+    left = [name for name in params if name.partition(".")[0] not in names]
     if left:
         where, do = "linen Sequential", "pass the variables of this module"
         raise WeightsError(where, "parameters of its members only", ", ".join(left), do)
     for number, member in enumerate(module.layers):
         here, path = (*numbers, number), f"{names[number]}."
-        own = {name.removeprefix(path): a for name, a in held.items() if name.startswith(path)}
+        own = {name.removeprefix(path): a for name, a in params.items() if name.startswith(path)}
         if type(member) is nn.Sequential:
             yield from _members(member, own, seen, here)
         else:
@@ -157,15 +157,15 @@ def read(source: Pair) -> Model:
         raise UnsupportedError("linen", "a pair (module, variables)", "a module", "pass both")
     module, variables = source
     sequential = type(module) is nn.Sequential
-    held: Held = {}
+    params: Held = {}
     for kind in ("params", "batch_stats") if sequential else ("params",):
         tree = dict(meta.unbox(variables.get(kind, {})))
         flat = traverse_util.flatten_dict(tree, sep=".")
-        held |= {name: to_numpy(array) for name, array in flat.items()}
+        params |= {name: to_numpy(array) for name, array in flat.items()}
     if sequential:
-        return CHAIN.read(_members(module, held, set()))
+        return CHAIN.read(_members(module, params, set()))
     name = type(module).__name__
-    return as_model(_found(module, held, f"linen {name}"), "linen", f"live {name}")
+    return as_model(_found(module, params, f"linen {name}"), "linen", f"live {name}")
 
 
 def check_half(model: Model, dtype: str) -> None:
@@ -226,11 +226,11 @@ def weights(ported: Pair) -> dict[str, Array]:
 def _parameters(ported: Pair) -> Parameters:
     module, variables = ported
 
-    def call(held: Any, given: list[Any]) -> list[Any]:
-        return listed(module, module.apply({**variables, "params": held}, *given))
+    def call(params: Any, inputs: list[Any]) -> list[Any]:
+        return listed(module, module.apply({**variables, "params": params}, *inputs))
 
-    held = dict(variables.get("params", {}))
-    return Parameters(held, call, lambda held: weights((module, {"params": held})))
+    params = dict(variables.get("params", {}))
+    return Parameters(params, call, lambda params: weights((module, {"params": params})))
 
 
 gradients = functools.partial(common.gradients, _parameters)

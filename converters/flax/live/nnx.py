@@ -57,9 +57,9 @@ def _found(source: Any, where: str) -> FlaxCell:
     if type(source) is nnx.Linear:
         check_dtype(source, where)
         spec = Dense(source.in_features, source.out_features, use_bias=source.use_bias)
-        held = weights(source)
+        params = weights(source)
         return FlaxCell(
-            spec, unpack(NNX_TABLES["Linear"], held, spec.sizes(), spec.missing_tensors(), where)
+            spec, unpack(NNX_TABLES["Linear"], params, spec.sizes(), spec.missing_tensors(), where)
         )
     if type(source) is nnx.RNN:
         return walked(_cell(source.cell, where), source)
@@ -162,12 +162,12 @@ def weights(ported: nnx.Module) -> dict[str, Array]:
 
 
 def _parameters(ported: nnx.Module) -> Parameters:
-    graph, held, rest = nnx.split(ported, nnx.Param, ...)
+    graph, params, rest = nnx.split(ported, nnx.Param, ...)
 
-    def call(held: Any, given: list[Any]) -> list[Any]:
-        return listed(ported, nnx.merge(graph, held, rest)(*given))
+    def call(params: Any, inputs: list[Any]) -> list[Any]:
+        return listed(ported, nnx.merge(graph, params, rest)(*inputs))
 
-    return Parameters(held, call, _named)
+    return Parameters(params, call, _named)
 
 
 gradients = functools.partial(common.gradients, _parameters)

@@ -111,9 +111,9 @@ def joined(forward: FlaxCell, backward: FlaxCell, wrapper: Any) -> FlaxCell:
         replace(first, return_state=wrapper.return_carry),
         replace(second, return_state=wrapper.return_carry, go_backwards=True),
     )
-    hub = {f"forward_{name}": array for name, array in forward.hub.items()}
-    hub |= {f"backward_{name}": array for name, array in backward.hub.items()}
-    return FlaxCell(spec, hub, notes=_notes(wrapper), time_major=wrapper.time_major)
+    weights = {f"forward_{name}": array for name, array in forward.hub.items()}
+    weights |= {f"backward_{name}": array for name, array in backward.hub.items()}
+    return FlaxCell(spec, weights, notes=_notes(wrapper), time_major=wrapper.time_major)
 
 
 def _notes(wrapper: Any) -> tuple[str, ...]:

@@ -63,8 +63,8 @@ TRAINING = {
 def _custom(spec: L.Custom, at: FlaxLayerWriter) -> None:
     framework = at.dialect.framework
     at.set_attribute(custom_layers.made(spec, framework, at.parts))
-    given = custom_layers.arguments(spec, framework, at.site.inputs, at.site.mask)
-    at.parts.forward += custom_layers.assigned(at.site.outputs, at.call(*given))
+    arguments = custom_layers.arguments(spec, framework, at.site.inputs, at.site.mask)
+    at.parts.forward += custom_layers.assigned(at.site.outputs, at.call(*arguments))
 
 
 def halves(_node: Node) -> tuple[str, str]:

@@ -48,8 +48,8 @@ def compare(spec: L.Compare, at: FlaxLayerWriter) -> None:
 def where(spec: L.Where, at: FlaxLayerWriter) -> None:
     """One of two values, by a condition."""
     condition, *rest = at.site.inputs
-    given = iter(rest)
-    yes, no = (next(given) if value is None else number(value) for value in (spec.yes, spec.no))
+    cases = iter(rest)
+    yes, no = (next(cases) if value is None else number(value) for value in (spec.yes, spec.no))
     at.set_output(call("jnp.where", f"{condition} != 0", yes, no))
 
 

@@ -178,10 +178,10 @@ def _call(
     at.parts.forward += statement(f"{target}, {output} = " if target else f"{output} = ", value, 8)
     if not spec.stateful:
         return
-    held = [f"carry{path}" for path in _paths(spec)]
-    kept = call("", *held) if len(held) > 1 else f"({held[0]},)"
+    carries = [f"carry{path}" for path in _paths(spec)]
+    kept = call("", *carries) if len(carries) > 1 else f"({carries[0]},)"
     at.parts.forward += statement(f'after["{site.name}"] = ', kept, 8)
-    for name, path in zip(states, held, strict=False):
+    for name, path in zip(states, carries, strict=False):
         if name != "_":
             at.parts.forward.append(f"        {name} = {path}")
 

@@ -21,7 +21,7 @@ Found = tuple[list[Any], list[Any]]
 
 def named_gradients(
     ported: Any,
-    given: list[Any],
+    tensors: list[Any],
     factors: Factors,
     moved: Sequence[bool],
     to_numpy: Callable[[Any], Array],
@@ -30,45 +30,45 @@ def named_gradients(
 
     Args:
         ported: the model.
-        given: the inputs, as tensors of the backend.
+        tensors: the inputs, as tensors of the backend.
         factors: one per output; None ignores the output.
         moved: one per input.
         to_numpy: converts a tensor to numpy.
     """
-    held = variables(ported)
-    of_held, of_inputs = BACKENDS[keras.backend.backend()](ported, given, factors, moved)
+    parameters = variables(ported)
+    of_held, of_inputs = BACKENDS[keras.backend.backend()](ported, tensors, factors, moved)
 
     def filled(gradient: Any, like: Any) -> Array:
         return np.zeros(tuple(like.shape)) if gradient is None else to_numpy(gradient)
 
-    pairs = zip(held.items(), of_held, strict=True)
+    pairs = zip(parameters.items(), of_held, strict=True)
     by_name = {name: filled(gradient, variable) for (name, variable), gradient in pairs}
     found = iter(of_inputs)
-    every = zip(given, moved, strict=True)
+    every = zip(tensors, moved, strict=True)
     return by_name, [filled(next(found), x) if moves else None for x, moves in every]
 
 
-def take_step(ported: Any, given: list[Any], factors: Factors, rate: float) -> None:
+def take_step(ported: Any, tensors: list[Any], factors: Factors, rate: float) -> None:
     """Moves a model by one step of `keras.optimizers.SGD` on the sum of outputs times `factors`."""
-    held = variables(ported)
-    found, _ = BACKENDS[keras.backend.backend()](ported, given, factors, [False] * len(given))
+    parameters = variables(ported)
+    found, _ = BACKENDS[keras.backend.backend()](ported, tensors, factors, [False] * len(tensors))
     trained = {id(variable) for variable in ported.trainable_variables}
-    every = zip(found, held.values(), strict=True)
+    every = zip(found, parameters.values(), strict=True)
     pairs = [(g, v) for g, v in every if g is not None and id(v) in trained]
     if pairs:
         gradients, moving = zip(*pairs, strict=True)
         keras.optimizers.SGD(rate).apply(list(gradients), list(moving))
 
 
-def as_built(ported: Any, given: list[Any]) -> Any:
+def as_built(ported: Any, tensors: list[Any]) -> Any:
     """Returns the inputs as the model takes them: one, a list, or a dict where it was built so."""
     if isinstance(ported, keras.Sequential):
-        return given[0]
-    return keras.tree.pack_sequence_as(ported.input, given)
+        return tensors[0]
+    return keras.tree.pack_sequence_as(ported.input, tensors)
 
 
-def _outputs(ported: Any, given: list[Any]) -> list[Any]:
-    return list(keras.tree.flatten(ported(as_built(ported, given), training=False)))
+def _outputs(ported: Any, tensors: list[Any]) -> list[Any]:
+    return list(keras.tree.flatten(ported(as_built(ported, tensors), training=False)))
 
 
 def _total(outputs: list[Any], factors: Factors) -> Any:
@@ -96,63 +96,63 @@ TRANSPOSED = (
 )
 
 
-def _tensorflow(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
+def _tensorflow(ported: Any, tensors: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
     tf = importlib.import_module("tensorflow")
-    held = [variable.value for variable in variables(ported).values()]
-    moving = [x for x, moves in zip(given, moved, strict=True) if moves]
+    parameters = [variable.value for variable in variables(ported).values()]
+    moving = [x for x, moves in zip(tensors, moved, strict=True) if moves]
 
     def slopes(moving: list[Any]) -> list[Any]:
         left = iter(moving)
-        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
+        every = [next(left) if m else x for x, m in zip(tensors, moved, strict=True)]
         with tf.GradientTape() as tape:
-            for tensor in (*held, *moving):
+            for tensor in (*parameters, *moving):
                 if tensor.dtype.is_floating:
                     tape.watch(tensor)
             total = _total(_outputs(ported, every), factors)
-        found = tape.gradient(total, [*held, *moving])
+        found = tape.gradient(total, [*parameters, *moving])
         # gradients of embeddings are sparse: rows one by one
         return [None if g is None else tf.convert_to_tensor(g) for g in found]
 
     compiled = tf.function(slopes, jit_compile=True) if compiled_only(ported) else slopes
     dense = compiled(moving)
-    return dense[: len(held)], dense[len(held) :]
+    return dense[: len(parameters)], dense[len(parameters) :]
 
 
-def _torch(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
+def _torch(ported: Any, tensors: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
     torch = importlib.import_module("torch")
-    held = [variable.value for variable in variables(ported).values()]
-    trained = [tensor.requires_grad for tensor in held]
-    pairs = zip(given, moved, strict=True)
-    given = [x.detach().requires_grad_(True) if moves else x for x, moves in pairs]
-    moving = [x for x, moves in zip(given, moved, strict=True) if moves]
-    for tensor in held:
+    parameters = [variable.value for variable in variables(ported).values()]
+    trained = [tensor.requires_grad for tensor in parameters]
+    pairs = zip(tensors, moved, strict=True)
+    tensors = [x.detach().requires_grad_(True) if moves else x for x, moves in pairs]
+    moving = [x for x, moves in zip(tensors, moved, strict=True) if moves]
+    for tensor in parameters:
         tensor.requires_grad_(tensor.is_floating_point())
-    wanted = [tensor for tensor in (*held, *moving) if tensor.requires_grad]
-    total = _total(_outputs(ported, given), factors)
+    wanted = [tensor for tensor in (*parameters, *moving) if tensor.requires_grad]
+    total = _total(_outputs(ported, tensors), factors)
     some = iter(torch.autograd.grad(total, wanted, allow_unused=True))
-    found = [next(some) if tensor.requires_grad else None for tensor in (*held, *moving)]
-    for tensor, before in zip(held, trained, strict=True):
+    found = [next(some) if tensor.requires_grad else None for tensor in (*parameters, *moving)]
+    for tensor, before in zip(parameters, trained, strict=True):
         tensor.requires_grad_(before)
-    return found[: len(held)], found[len(held) :]
+    return found[: len(parameters)], found[len(parameters) :]
 
 
-def _jax(ported: Any, given: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
+def _jax(ported: Any, tensors: list[Any], factors: Factors, moved: Sequence[bool]) -> Found:
     jax = importlib.import_module("jax")
     own = list(variables(ported).values())
     groups = ported.trainable_variables, ported.non_trainable_variables
     # integer counters have no gradient
     floats = [v for v in own if "float" in str(v.dtype)]
 
-    def loss(held: dict[int, Any], moving: list[Any]) -> Any:
+    def loss(parameters: dict[int, Any], moving: list[Any]) -> Any:
         left = iter(moving)
-        every = [next(left) if m else x for x, m in zip(given, moved, strict=True)]
-        values = [[held.get(id(v), v.value) for v in group] for group in groups]
+        every = [next(left) if m else x for x, m in zip(tensors, moved, strict=True)]
+        values = [[parameters.get(id(v), v.value) for v in group] for group in groups]
         outputs, _ = ported.stateless_call(*values, as_built(ported, every), training=False)
         return _total(list(keras.tree.flatten(outputs)), factors)
 
-    held = {id(v): v.value for v in floats}
-    moving = [x for x, moves in zip(given, moved, strict=True) if moves]
-    of_held, of_inputs = jax.grad(loss, (0, 1))(held, moving)
+    parameters = {id(v): v.value for v in floats}
+    moving = [x for x, moves in zip(tensors, moved, strict=True) if moves]
+    of_held, of_inputs = jax.grad(loss, (0, 1))(parameters, moving)
     return [of_held.get(id(v)) for v in own], of_inputs
 
 

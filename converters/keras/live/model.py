@@ -254,12 +254,12 @@ TRACED_FROM = 64
 """Time steps from which TensorFlow runs a loop in eager mode slower than it compiles it."""
 
 
-def _call(ported: Any, given: list[Any]) -> Any:
-    one = as_built(ported, given)
+def _call(ported: Any, tensors: list[Any]) -> Any:
+    one = as_built(ported, tensors)
     if backend() == "tensorflow" and compiled_only(ported):
         compiled = importlib.import_module("tensorflow").function(ported, jit_compile=True)
         return compiled(one, training=False)
-    steps = max((x.shape[1] for x in given if len(x.shape) > 2), default=0)
+    steps = max((x.shape[1] for x in tensors if len(x.shape) > 2), default=0)
     if backend() == "tensorflow" and steps > TRACED_FROM:
         return ported.predict_on_batch(one)
     return ported(one, training=False)
@@ -298,8 +298,8 @@ def gradients(
 ) -> tuple[dict[str, Array], list[Array | None]]:
     """Returns gradients of the sum of outputs times `factors`: of weights by name, of inputs."""
     with _computing(dtype):
-        given = _start(ported, inputs, dtype)
-        return named_gradients(ported, given, factors, moved, to_numpy)
+        tensors = _start(ported, inputs, dtype)
+        return named_gradients(ported, tensors, factors, moved, to_numpy)
 
 
 def step(
@@ -333,15 +333,15 @@ def save_extra(ported: Any, folder: Path) -> list[str]:
     with _computing():
         ported.save(folder / "model.keras")
     layers = list(ported._flatten_layers(include_self=False))
-    told = user_classes.classes_told(layers)
+    classes = user_classes.classes_told(layers)
     if not any(layer.compute_dtype == "float64" for layer in layers):
-        return told
+        return classes
     notes = []
     if any(_is_model(layer) for layer in layers):
         notes.append("activations that are made of several layers")
     if any(isinstance(value, np.float64) for layer in layers for value in vars(layer).values()):
         notes.append("constants of Rescaling and ReLU")
-    return told + [
+    return classes + [
         f"model.keras: Keras reopens {what} in float32; load() of model.py computes them in float64"
         for what in notes
     ]
@@ -474,6 +474,6 @@ def _rounded(spec: L.LayerSpec) -> float | None:
 
 def _activations(spec: L.LayerSpec) -> set[str]:
     """Returns the activations of a layer and of the layers inside it."""
-    held = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
+    names = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
     inner = [part for _, part in spec.weighted_parts if part is not spec]
-    return held.union(*map(_activations, inner))
+    return names.union(*map(_activations, inner))

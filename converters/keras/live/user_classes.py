@@ -36,8 +36,8 @@ def classes_told(layers: Sequence[Any]) -> list[str]:
         names = ", ".join(sorted(cls.__name__ for cls in known))
         lines.append(f"model.keras: import model.py before opening it, which holds {names}")
     if left := sorted(cls.__name__ for cls in own - known):
-        given = ", ".join(f'"{name}": model.{name}' for name in left)
-        lines.append(f"model.keras: open it with custom_objects={{{given}}} of model.py")
+        entries = ", ".join(f'"{name}": model.{name}' for name in left)
+        lines.append(f"model.keras: open it with custom_objects={{{entries}}} of model.py")
     return lines
 
 

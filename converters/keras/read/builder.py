@@ -177,14 +177,14 @@ class KerasGraphBuilder:
         shapes = [self.nodes.shape(x) for x in inputs]
         if call.wraps and any(len(shape) < call.wraps + 1 for shape in shapes):
             raise FileError(where, "an input with a time axis", f"{shapes[0]}", ANEW)
-        given = CallContext(
+        context = CallContext(
             tuple(shape[call.wraps :] for shape in shapes),
             tuple(mask is not None for mask in masks),
             call.options,
             (call.name, 1) in self._read,
         )
         check_unmasked(self.reader, call.name, call.layer, masks[0])
-        specs = read_layer(self.reader, call.layer, given)
+        specs = read_layer(self.reader, call.layer, context)
         if call.name not in self._owners:
             heavy = any(spec.weighted_parts for spec in specs)
             if first := self._shared.owner(call) if heavy else "":
@@ -201,8 +201,8 @@ class KerasGraphBuilder:
             self._owners[call.name] = [(own[0].node, self._spec(own[0])) for own in outputs]
             self._shared.note(call)
             name = "/".join(call.home)
-            hub = read_weights(self.reader, name, call.layer, specs, call.group)
-            self.weights |= {own[0].node: w for own, w in zip(outputs, hub, strict=True) if w}
+            weights = read_weights(self.reader, name, call.layer, specs, call.group)
+            self.weights |= {own[0].node: w for own, w in zip(outputs, weights, strict=True) if w}
 
     def _sized(self, call: LayerCall, spec: L.LayerSpec) -> L.LayerSpec:
         """Returns a registered layer with the shapes of its tensors: the file's, or its owner's."""
@@ -570,8 +570,8 @@ def check_masked(
             want = "a loop where the masked outputs of a layer that goes backwards are zeros"
             got = "unroll=True, where Keras puts the zeros at the steps of the mask turned round"
             raise UnsupportedError(where, want, got, "build the layer with unroll=False")
-        held = states or spec.stateful
-        if held and reader.era.starts_from_state and not config.get("unroll"):
+        stateful = states or spec.stateful
+        if stateful and reader.era.starts_from_state and not config.get("unroll"):
             want = "zeros at masked steps before the first valid one"
             got = f"Keras {reader.era.version}, which gives the initial state there"
             raise UnsupportedError(where, want, got, "save the model with a newer Keras")

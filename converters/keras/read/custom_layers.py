@@ -21,7 +21,7 @@ LAMBDA_OPTIONS = ("arguments",)
 """Keys of a Lambda's config that are no code; code is never decoded."""
 
 
-def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContext) -> Custom:
+def custom_spec(reader: ReadContext, layer: Config, name: str, context: CallContext) -> Custom:
     """Returns the spec of a registered layer; the shapes of its tensors are not known yet.
 
     Raises:
@@ -31,11 +31,13 @@ def custom_spec(reader: ReadContext, layer: Config, name: str, given: CallContex
     options = {key: value for key, value in config.items() if key not in NOT_OPTIONS}
     if layer.get("class_name") == "Lambda":
         options = {key: options[key] for key in LAMBDA_OPTIONS if options.get(key)}
-    told, where = lookup(name), reader.where(config.get("name", layer.get("name")))
-    spec = Custom(name, json.dumps(options, sort_keys=True), told.mask, told.names(options))
-    if spec.sees_mask and len(given.shapes) > 1 and any(given.masked):
+    registered, where = lookup(name), reader.where(config.get("name", layer.get("name")))
+    spec = Custom(
+        name, json.dumps(options, sort_keys=True), registered.mask, registered.names(options)
+    )
+    if spec.sees_mask and len(context.shapes) > 1 and any(context.masked):
         want = "a registered layer of one input, where it uses a mask"
-        raise UnsupportedError(where, want, f"{len(given.shapes)}, some masked", LIMITS)
+        raise UnsupportedError(where, want, f"{len(context.shapes)}, some masked", LIMITS)
     return spec
 
 
@@ -75,8 +77,8 @@ def sized(reader: ReadContext, spec: LayerSpec, stored: Sequence[Stored], where:
         raise WeightsError(where, want, f"{len(stored)}: {got}" if stored else got, do)
     pairs = zip(own.names, stored, strict=True)
     listed = ", ".join(f"{name} is {array.name} {array.shape}" for name, array in pairs)
-    told = f"{where}: as registered for {own.layer}"
-    reader.note(f"{told}: {listed}" if listed else told)
+    label = f"{where}: as registered for {own.layer}"
+    reader.note(f"{label}: {listed}" if listed else label)
     try:
         done = replace(own, shapes=tuple(array.shape for array in stored))
     except UsageError as error:

@@ -182,8 +182,11 @@ def _branches(first: Config, where: str) -> list[LayerCall]:
     for number, model in enumerate(models if isinstance(models, list) else []):
         inner = layers_of(model, where)
         name = f"{options.get('name', 'merge')}_branch_{number}"
-        given = {"class_name": "InputLayer", "config": _built_for(model.get("config"), inner[0])}
-        start = LayerCall(f"{name}_input", given, home=(f"{name}_input",))
+        input_layer = {
+            "class_name": "InputLayer",
+            "config": _built_for(model.get("config"), inner[0]),
+        }
+        start = LayerCall(f"{name}_input", input_layer, home=(f"{name}_input",))
         calls += [start, LayerCall(name, model, (start.output(),), home=(name,))]
     return calls
 
@@ -617,11 +620,11 @@ def marked(config: dict[str, Any], model: Any) -> dict[str, Any]:
 
 def held_by(config: dict[str, Any], model: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     """Yields the configs of a live model's own layers, and the layers; both of TimeDistributed."""
-    held = {layer.name: layer for layer in model.layers}
+    layers = {layer.name: layer for layer in model.layers}
     for entry in config["config"].get("layers", ()):
         name = entry.get("name") or entry.get("config", {}).get("name")
-        if name in held:
-            yield from _at_steps(entry, held[name])
+        if name in layers:
+            yield from _at_steps(entry, layers[name])
 
 
 def _at_steps(entry: dict[str, Any], layer: Any) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -195,8 +195,8 @@ def _registered_call(name: str, layer: Config, node: Any, where: str) -> LayerCa
     if named.pop("training", None):
         do = "call the layer without training=True and save the model again"
         raise UnsupportedError(where, "a layer as it is when used", "training=True", do)
-    given = [*args, *(value for value in named.values() if value is not False)]
-    inputs = tuple(t for value in given for t in tensors_in(value, f"{where}, inputs"))
+    values = [*args, *(value for value in named.values() if value is not False)]
+    inputs = tuple(t for value in values for t in tensors_in(value, f"{where}, inputs"))
     if not inputs or len(mask) > 1:
         got = f"{len(inputs)} inputs and {len(mask)} masks"
         raise UnsupportedError(where, "inputs, and one mask at most", got, LIMITS)

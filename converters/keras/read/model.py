@@ -141,17 +141,17 @@ def _check_stateful(reader: ReadContext, model: Model) -> None:
 
 
 def _source(reader: ReadContext) -> Source:
-    said = reader.description
-    ignored = [f"members not read: {', '.join(said.ignored)}"] if said.ignored else []
+    description = reader.description
+    ignored = [f"members not read: {', '.join(description.ignored)}"] if description.ignored else []
     return Source(
         "keras",
         reader.era.version,
-        said.container,
-        said.file,
-        said.sha256,
+        description.container,
+        description.file,
+        description.sha256,
         (*reader.notes, *ignored),
         reader.all_warnings(),
-        said.optimizer,
+        description.optimizer,
     )
 
 
@@ -360,12 +360,12 @@ def in_order(description: Description, layers: Sequence[Config]) -> tuple[Descri
         description: weights and architecture.
         layers: of the architecture.
     """
-    held = description.weights
+    weights = description.weights
     if description.architecture is None or not description.by_name:
         return description, ""
     own = [name_of(layer) for layer in layers if not is_operation(layer)]
     every = {*own, *map(name_of, all_layers(list(layers), description.file))}
-    named = all(name in every for name, stored in held.items() if stored)
+    named = all(name in every for name, stored in weights.items() if stored)
     if named:
         return description, ""
     inner = [
@@ -373,13 +373,13 @@ def in_order(description: Description, layers: Sequence[Config]) -> tuple[Descri
         for layer in layers
         if not is_operation(layer) and layer.get("class_name") != "InputLayer"
     ]
-    names = next((names for names in (own, inner) if len(names) == len(held)), None)
+    names = next((names for names in (own, inner) if len(names) == len(weights)), None)
     if names is None:
         return description, ""
-    pairs = list(zip(held, names, strict=True))
-    changed = [f"{old} is {new}" for old, new in pairs if held[old] and old != new]
+    pairs = list(zip(weights, names, strict=True))
+    changed = [f"{old} is {new}" for old, new in pairs if weights[old] and old != new]
     note = f"weights joined by the order of the layers, as Keras does: {', '.join(changed)}"
-    return replace(description, weights={new: held[old] for old, new in pairs}), note
+    return replace(description, weights={new: weights[old] for old, new in pairs}), note
 
 
 def say_joined(reader: ReadContext, layers: Sequence[Config], masked: bool) -> None:
@@ -390,16 +390,14 @@ def say_joined(reader: ReadContext, layers: Sequence[Config], masked: bool) -> N
         layers: the model's, those of nested models in their place.
         masked: True if a tensor of the model has a mask.
     """
-    found, said = reader.description.architecture, reader.description
+    found, description = reader.description.architecture, reader.description
     if found is None:
         return
     then, now = reader.weights_era, reader.era
     by = f"weights by {_title(then)}" if then else "weights that do not say their Keras"
     left = "" if found.container in ("JSON", "YAML") else "; its own weights are not read"
-    line = (
-        f"{said.file}: {by}, architecture by {_title(now)} ({found.file}, {found.container}{left})"
-    )
-    reader.note(line)
+    other = f"architecture by {_title(now)} ({found.file}, {found.container}{left})"
+    reader.note(f"{description.file}: {by}, {other}")
     if then is None or then == now:
         return
     lines = list(_differences(reader, then, layers, masked))

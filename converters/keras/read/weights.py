@@ -379,12 +379,12 @@ def read_weights(
         owned, found = owned * 2, list(_in_two(found[0]))
     left = zip(parts, found, owned, strict=True)
     for spec in specs:
-        hub: dict[str, Array] = {}
+        canonical: dict[str, Array] = {}
         for _ in spec.weighted_parts:
             (before, part), arrays, owner = next(left)
             read = _hub(reader, part, arrays, owner, where)
-            hub |= {before + tensor: array for tensor, array in read.items()}
-        yield hub
+            canonical |= {before + tensor: array for tensor, array in read.items()}
+        yield canonical
 
 
 def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:

@@ -210,8 +210,8 @@ def _pool(spec: L.Pool, _around: Around) -> Arguments:
 @ARGUMENTS.of(L.Crop, L.Pad)
 def _pairs(spec: L.Pad | L.Crop, _around: Around) -> Arguments:
     pairs = tuple(zip(spec.before, spec.after, strict=True))
-    told = isinstance(spec, L.Pad) or len(pairs) > 1
-    return literal(pairs[0] if len(pairs) == 1 else pairs), CHANNELS_LAST if told else None
+    nested = isinstance(spec, L.Pad) or len(pairs) > 1
+    return literal(pairs[0] if len(pairs) == 1 else pairs), CHANNELS_LAST if nested else None
 
 
 @ARGUMENTS.of(L.UpSample)

@@ -142,8 +142,8 @@ class _Call:
         elif node.name in self.plan.folded:
             self._write_rows()
         else:
-            made, given = self._made(node.spec), (*self._inputs(), *self._options())
-            self._assign(site.outputs[: len(outputs_of(node))], made, given)
+            made, arguments = self._made(node.spec), (*self._inputs(), *self._options())
+            self._assign(site.outputs[: len(outputs_of(node))], made, arguments)
         before.append(f"    {source.shape_comment(self.model, node)}")
         parts.forward = [*before, *explained(parts.forward, 4)]
 
@@ -222,8 +222,10 @@ class _Call:
             if isinstance(spec, L.MultiHeadAttention) and not own_blind(spec):
                 return [self._seen_or_all(spec, masks), *scores]
             return [*_attention_options(spec, masks, self.plan.masks.told[name]), *scores]
-        told: list[Argument] = [("mask", site.mask)] if name in self.plan.masks.explicit else []
-        return [*told, ("initial_state", listed(site.states))] if site.states else told
+        arguments: list[Argument] = (
+            [("mask", site.mask)] if name in self.plan.masks.explicit else []
+        )
+        return [*arguments, ("initial_state", listed(site.states))] if site.states else arguments
 
     def _seen_or_all(self, spec: L.MultiHeadAttention, masks: dict[str, str]) -> Argument:
         self.parts.use_template(CELLS, "seen_or_all")
@@ -269,15 +271,15 @@ def _reshaped(x: str, *shape: int | None) -> CallExpr:
 
 
 def _attention_options(
-    spec: L.Attention | L.MultiHeadAttention, masks: dict[str, str], told: str
+    spec: L.Attention | L.MultiHeadAttention, masks: dict[str, str], mask: str
 ) -> list[Argument]:
     causal: list[Argument] = [("use_causal_mask", "True")] if spec.causal else []
     if isinstance(spec, L.Attention):
         both = listed(masks.get(name, "None") for name in "qv")
-        return [("mask", both), *causal] if told else causal
+        return [("mask", both), *causal] if mask else causal
     words = {"v": "value_mask", "k": "key_mask"}
-    found: list[Argument] = [(words[name], masks[name]) for name in told if name in words]
-    if "q" in told:
+    found: list[Argument] = [(words[name], masks[name]) for name in mask if name in words]
+    if "q" in mask:
         # keras/src/layers/attention/multi_head_attention.py overwrites the argument query_mask with
         # the mask that the query carries
         rows = call("keras.ops.expand_dims", masks["q"], ("axis", "2"))
@@ -335,20 +337,20 @@ def _functions(parts: ModuleSource, model: Model, kind: str) -> list[list[str]]:
     specs = [unwrap_time_distributed(node.spec) for node in model.layers]
     dtype = model.compute_dtype().name
     default = f'dtype: str = "{dtype}"'
-    held = [
+    functions = [
         "    held = {",
         '        f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.weights',
         "    }",
     ]
     if any(isinstance(spec, (L.Bidirectional, L.MultiHeadAttention)) for spec in specs):
         parts.helpers.append(_variables("\n".join(parts.forward)))
-        held = ["    held = variables(model)"]
+        functions = ["    held = variables(model)"]
     return [
         [
             *source.signature("build", kind, "weights: Mapping[str, Any]", default),
             '    """The model with these weights, named layer.variable."""',
             "    model = make(dtype)",
-            *held,
+            *functions,
             "    if held.keys() != weights.keys():",
             "        wrong = sorted(held.keys() ^ weights.keys())",
             '        raise ValueError(f"weights that do not fit: {wrong}")',

@@ -59,8 +59,8 @@ def _compare(spec: L.Compare, x: str, _first: int, *rest: str) -> CallExpr:
 
 
 def _where(spec: L.Where, x: str, _first: int, *rest: str) -> CallExpr:
-    given = iter(rest)
-    cases = [next(given) if case is None else sharp(case) for case in (spec.yes, spec.no)]
+    left = iter(rest)
+    cases = [next(left) if case is None else sharp(case) for case in (spec.yes, spec.no)]
     return call("keras.ops.where", call("keras.ops.not_equal", x, "0"), *cases)
 
 
@@ -70,8 +70,8 @@ def _along(spec: L.Along, x: str, first: int) -> CallExpr:
 
 
 def _constant(spec: L.Constant, x: str, _first: int) -> CallExpr:
-    held = call("np.reshape", listed(map(number, spec.values)), literal(spec.shape))
-    terms: tuple[Argument, ...] = (held, x) if spec.first else (x, held)
+    value = call("np.reshape", listed(map(number, spec.values)), literal(spec.shape))
+    terms: tuple[Argument, ...] = (value, x) if spec.first else (x, value)
     found = call(named(f"keras.ops.{spec.how}"), *terms)
     return _numbers(found) if spec.how in COMPARISONS else found
 

@@ -186,8 +186,8 @@ def _attention(
         right = [all(right[:2])] * 2 + [True] * (count - 2)
     elif not own_blind(spec):
         right = [a is None and b is None for a, b in zip(brought, wanted, strict=False)]
-    told = "".join(name for name, fits in zip("qvk", right, strict=False) if not fits)
-    masks.told[node.name] = "".join(name for name in told if name in named)
+    letters = "".join(name for name, fits in zip("qvk", right, strict=False) if not fits)
+    masks.told[node.name] = "".join(name for name in letters if name in named)
     wrong = [n for n, fits in enumerate(right) if brought[n] and not fits]
     masks.cut |= {(node.name, n) for n in wrong}
     return wanted[0] if right[0] else None

@@ -44,8 +44,8 @@ def to_numpy(tensor: torch.Tensor) -> Array:
 
 def weights(ported: nn.Module) -> dict[str, Array]:
     """Returns a built module's tensors by name, without those that its function does not use."""
-    held = inside(ported).state_dict().items()
-    return {n: to_numpy(t) for n, t in held if n.rpartition(".")[2] not in COUNTERS}
+    tensors = inside(ported).state_dict().items()
+    return {n: to_numpy(t) for n, t in tensors if n.rpartition(".")[2] not in COUNTERS}
 
 
 def count(ported: nn.Module) -> int:

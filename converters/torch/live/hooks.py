@@ -150,18 +150,18 @@ def _kept(source: nn.Module) -> Iterator[tuple[int, Any]]:
     and objects of other libraries are shared.
     """
     for module in source.modules():
-        for name, held in vars(module).items():
-            if name.startswith("_") or isinstance(held, nn.Module):
+        for name, value in vars(module).items():
+            if name.startswith("_") or isinstance(value, nn.Module):
                 continue
-            if isinstance(held, torch.Tensor):
-                yield id(held), held.detach().clone()
-            elif hasattr(held, "__dict__") or not _copies(held):
-                yield id(held), held
+            if isinstance(value, torch.Tensor):
+                yield id(value), value.detach().clone()
+            elif hasattr(value, "__dict__") or not _copies(value):
+                yield id(value), value
 
 
-def _copies(held: Any) -> bool:
+def _copies(value: Any) -> bool:
     try:
-        copy.deepcopy(held)
+        copy.deepcopy(value)
     except Exception:  # objects that cannot be copied raise any error
         return False
     return True
@@ -182,10 +182,10 @@ def _cast(x: Array, dtype: str) -> Array:
 
 def _gave(made: nn.Module, memory: _Memory) -> Iterator[LayerRecord]:
     """Yields the submodules that were called once, in the order in which they finished."""
-    held = dict(made.named_modules())
+    modules = dict(made.named_modules())
     for name in memory.order:
         if memory.times[name] == 1 and name:
-            module = held[name]
+            module = modules[name]
             kind, gave = type(module).__name__, memory.outputs[name]
             yield LayerRecord(name, kind, gave, _options(module), *memory.inputs[name])
 

@@ -82,12 +82,12 @@ def leaves(source: Any) -> dict[str, Leaf]:
     if not isinstance(source, nn.Module):
         return {}
     source = inside(source)
-    held = dict(source.named_parameters(remove_duplicate=False))
+    parameters = dict(source.named_parameters(remove_duplicate=False))
     beside = dict(source.named_buffers(remove_duplicate=False))
     hides = any("quantized" in type(module).__module__ for module in source.modules())
-    if hides or any(is_lazy(tensor) for tensor in (*held.values(), *beside.values())):
+    if hides or any(is_lazy(tensor) for tensor in (*parameters.values(), *beside.values())):
         return {}
-    found = {n: leaf_of(p, trainable=p.requires_grad, other=False) for n, p in held.items()}
+    found = {n: leaf_of(p, trainable=p.requires_grad, other=False) for n, p in parameters.items()}
     found |= {n: leaf_of(b, trainable=False, other=True) for n, b in beside.items()}
     return {name: leaf for name, leaf in found.items() if leaf}
 

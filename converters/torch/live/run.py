@@ -97,14 +97,14 @@ def gradients(
     Outputs with factor None are ignored. Inputs that are not `moved` get no gradient.
     """
     module = copy.deepcopy(ported)
-    held = {name: p.requires_grad_(True) for name, p in module.named_parameters()}
+    parameters = {name: p.requires_grad_(True) for name, p in module.named_parameters()}
     pairs = zip(_tensors(inputs, dtype), moved, strict=True)
-    given = [x.requires_grad_(True) if moves else x for x, moves in pairs]
-    wanted = [*held.values(), *(x for x in given if x.requires_grad)]
-    found = torch.autograd.grad(_loss(module, given, factors), wanted, allow_unused=True)
+    tensors = [x.requires_grad_(True) if moves else x for x, moves in pairs]
+    wanted = [*parameters.values(), *(x for x in tensors if x.requires_grad)]
+    found = torch.autograd.grad(_loss(module, tensors, factors), wanted, allow_unused=True)
     pairs_of_found = zip(found, wanted, strict=True)
     filled = iter([to_numpy(torch.zeros_like(x) if g is None else g) for g, x in pairs_of_found])
-    by_name = {name: next(filled) for name in held}
+    by_name = {name: next(filled) for name in parameters}
     return by_name, [next(filled) if moves else None for moves in moved]
 
 
@@ -115,10 +115,10 @@ def _tensors(inputs: Sequence[Array], dtype: str) -> list[torch.Tensor]:
 
 
 def _loss(
-    module: nn.Module, given: list[torch.Tensor], factors: Sequence[Array | None]
+    module: nn.Module, tensors: list[torch.Tensor], factors: Sequence[Array | None]
 ) -> torch.Tensor:
     """Returns the sum of all outputs times `factors`."""
-    pairs = zip(_flat(_call(module, given)), factors, strict=False)
+    pairs = zip(_flat(_call(module, tensors)), factors, strict=False)
     parts = [(y * torch.from_numpy(c).to(y)).sum() for y, c in pairs if c is not None]
     return torch.stack(parts).sum()
 

@@ -38,9 +38,9 @@ def bound(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> 
     """Returns the arguments of a call by place."""
     if type(module) is not nn.MultiheadAttention:
         return (*args, *options.values())
-    given = inspect.signature(module.forward).bind(*args, **options)
-    given.apply_defaults()
-    return tuple(given.arguments.values())
+    arguments = inspect.signature(module.forward).bind(*args, **options)
+    arguments.apply_defaults()
+    return tuple(arguments.arguments.values())
 
 
 @MODULES.of(nn.MultiheadAttention)

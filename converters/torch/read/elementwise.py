@@ -179,10 +179,10 @@ def where(wiring: TraceState, condition: Any, yes: Any, no: Any) -> TracedTensor
     if not isinstance(condition, Truth) or not known:
         do = "choose by a comparison, between tensors and finite numbers, as -1e9"
         raise CannotTraceError("where of other things", do)
-    given = [None if isinstance(x, TracedTensor) else float(x) for x in (yes, no)]
+    numbers = [None if isinstance(x, TracedTensor) else float(x) for x in (yes, no)]
     tensors = [x for x in (yes, no) if isinstance(x, TracedTensor)]
     ready = same_order(wiring, [condition.value, *tensors])
-    edge = wiring.add(lowering.where(*given), *(x.edge for x in ready))
+    edge = wiring.add(lowering.where(*numbers), *(x.edge for x in ready))
     return ready[-1]._replace(edge=edge)
 
 
@@ -261,8 +261,8 @@ def activation(name: str) -> Callable[..., TracedTensor]:
 def clamp(wiring: TraceState, x: TracedTensor, *bounds: Any, **named: Any) -> TracedTensor:
     """Limits numbers to a range; one of its bounds may be missing."""
     pairs = zip(("min", "max"), bounds, strict=False)
-    given = {**dict(pairs), **{k: v for k, v in named.items() if k != "out"}}
-    low, high = given.get("min"), given.get("max")
+    limits = {**dict(pairs), **{k: v for k, v in named.items() if k != "out"}}
+    low, high = limits.get("min"), limits.get("max")
     if not all(bound is None or is_number(bound) for bound in (low, high)) or low is high is None:
         raise CannotTraceError("clamp to other bounds than numbers", "use numbers")
     if low == 0:

@@ -196,14 +196,16 @@ class _Walk:
             _check_first(args, f"{name} of")
         return handler(name)(wiring, *args, **renamed)
 
-    def _leaf(self, wiring: TraceState, leaf: nn.Module, path: str, given: tuple[Any, ...]) -> Any:
+    def _leaf(
+        self, wiring: TraceState, leaf: nn.Module, path: str, arguments: tuple[Any, ...]
+    ) -> Any:
         """Returns the output of a module."""
-        given = (*_tensors(wiring, given[:1]), *given[1:])
-        _check_first(given, "a call with")
-        call, handler = ModuleCall(wiring, leaf, path, given), MODULES[type(leaf)]
-        if given and isinstance(given[0], FlattenedBatch):
+        arguments = (*_tensors(wiring, arguments[:1]), *arguments[1:])
+        _check_first(arguments, "a call with")
+        call, handler = ModuleCall(wiring, leaf, path, arguments), MODULES[type(leaf)]
+        if arguments and isinstance(arguments[0], FlattenedBatch):
             return flattened_batch.through(
-                wiring, given[0], leaf, lambda w, x: handler(call._replace(wiring=w, args=(x,)))
+                wiring, arguments[0], leaf, lambda w, x: handler(call._replace(wiring=w, args=(x,)))
             )
         return handler(call)
 
@@ -367,9 +369,9 @@ class Original(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         pairs = zip(inputs, self.found.model.inputs, strict=True)
-        given = [self._given(layout, pairs) for layout in self.found.layouts]
+        tensors = [self._given(layout, pairs) for layout in self.found.layouts]
         with _Float64Trace(self.dtype):
-            outputs = [*leaves(self.source(*given))]
+            outputs = [*leaves(self.source(*tensors))]
         both = zip(outputs, self.found.outputs, strict=True)
         ends = [y.unbind(0) if end.states else [y.movedim(end.batch, 0)] for y, end in both]
         return [y for part in ends for y in part]

@@ -89,8 +89,10 @@ def _trainable(source: nn.Module, names: Sequence[str]) -> bool:
 def _linear(source: nn.Linear) -> _Found:
     spec = L.Dense(source.in_features, source.out_features, use_bias=source.bias is not None)
     arrays = weights(source)
-    hub = unpack(TABLES["Linear"], arrays, spec.sizes(), spec.missing_tensors(), "torch nn.Linear")
-    return _Found([("linear", spec, _trainable(source, list(arrays)))], {"linear": hub})
+    canonical = unpack(
+        TABLES["Linear"], arrays, spec.sizes(), spec.missing_tensors(), "torch nn.Linear"
+    )
+    return _Found([("linear", spec, _trainable(source, list(arrays)))], {"linear": canonical})
 
 
 def _options(source: nn.RNNBase | nn.RNNCellBase) -> dict[str, Any]:
@@ -126,15 +128,15 @@ def stack(source: nn.RNNBase | nn.RNNCellBase) -> _Found:
 def _add(found: _Found, source: nn.Module, name: str, spec: L.Recurrent, number: int) -> int:
     """Adds one layer of a stack; returns the size of its output."""
     if not getattr(source, "bidirectional", False):
-        hub, names = _tensors(source, spec, number)
+        canonical, names = _tensors(source, spec, number)
         whole: L.LayerSpec = spec
     else:
-        hub, names = _tensors(source, spec, number, before="forward_")
+        canonical, names = _tensors(source, spec, number, before="forward_")
         more, others = _tensors(source, spec, number, "_reverse", before="backward_")
-        hub, names = hub | more, names + others
+        canonical, names = canonical | more, names + others
         whole = L.Bidirectional(spec, replace(spec, go_backwards=True))
     found.layers.append((name, whole, _trainable(source, names)))
-    found.weights[name] = hub
+    found.weights[name] = canonical
     return whole.output_shape((None, spec.features))[-1] or 0
 
 
@@ -149,8 +151,10 @@ def _tensors(
     slots = table.present_slots(spec.missing_tensors())
     names = {slot.name: slot.name.replace("_l0", mark) for slot in slots}
     arrays = {slot: to_numpy(source.get_parameter(name)) for slot, name in names.items()}
-    hub = unpack(table, arrays, spec.sizes(), spec.missing_tensors(), f"torch {_name(source)}")
-    return {before + tensor: array for tensor, array in hub.items()}, [*names.values()]
+    canonical = unpack(
+        table, arrays, spec.sizes(), spec.missing_tensors(), f"torch {_name(source)}"
+    )
+    return {before + tensor: array for tensor, array in canonical.items()}, [*names.values()]
 
 
 def read(source: nn.RNNBase | nn.RNNCellBase | nn.Linear) -> Model:

@@ -41,8 +41,8 @@ def _reduction(
     """Returns the spec of a reduction, and the axes of its result."""
     if dim is None:
         raise CannotTraceError(f"{how} over all axes, the batch's among them", "name the axes")
-    given = dim if isinstance(dim, (tuple, list)) else (dim,)
-    dims = [axis_of(x, axis, how) for axis in given]
+    axes = dim if isinstance(dim, (tuple, list)) else (dim,)
+    dims = [axis_of(x, axis, how) for axis in axes]
     spec = L.Reduce(how, tuple(x.axes[axis] - 1 for axis in dims), bool(keepdim))
     return spec, x.axes if keepdim else without(x, dims)
 

@@ -34,10 +34,12 @@ def _states_in(
     wiring: TraceState, args: tuple[Any, ...], module: nn.RNNBase
 ) -> list[tuple[Edge, ...]] | None:
     """Returns the initial states of a recurrent module: those of another one; None for zeros."""
-    given = args[1] if len(args) > 1 else None
+    states = args[1] if len(args) > 1 else None
     kinds = 2 if isinstance(module, nn.LSTM) else 1
-    several = isinstance(given, (tuple, list)) and not isinstance(given, (TracedTensor, ZeroState))
-    parts: list[Any] = [*given] if several else [given]  # type: ignore[misc]
+    several = isinstance(states, (tuple, list)) and not isinstance(
+        states, (TracedTensor, ZeroState)
+    )
+    parts: list[Any] = [*states] if several else [states]  # type: ignore[misc]
     if all(part is None or isinstance(part, ZeroState) for part in parts):
         return None
     count = module.num_layers * (1 + module.bidirectional)

@@ -158,8 +158,8 @@ def trace(source: nn.Module) -> tuple[nn.Module, fx.Graph]:
         do = "port its layers one by one"
         raise UnsupportedError(where, error.expected, error.got, do) from None
     except (Exception, SystemExit) as error:  # forward is the user's code
-        said, do = _failure(error)
-        raise UnsupportedError(where, "a module that torch.fx can trace", said, do) from error
+        message, do = _failure(error)
+        raise UnsupportedError(where, "a module that torch.fx can trace", message, do) from error
     changed = _in_place(root, graph)
     if changed:
         raise UnsupportedError(where, "values that stay", "; ".join(changed), "drop inplace")
@@ -430,15 +430,15 @@ class Ending(NamedTuple):
     states: bool = False
 
 
-def states_in(wiring: TraceState, name: str, given: TracedInput) -> Any:
+def states_in(wiring: TraceState, name: str, traced: TracedInput) -> Any:
     """Adds inputs for the states of all layers of a recurrent module."""
     found = []
-    for which, width in enumerate(given.widths, start=given.which):
-        title = f"{name}_{'hc'[which]}" if given.paired else name
-        names = [f"{title}_{n}" if given.count > 1 else title for n in range(given.count)]
+    for which, width in enumerate(traced.widths, start=traced.which):
+        title = f"{name}_{'hc'[which]}" if traced.paired else name
+        names = [f"{title}_{n}" if traced.count > 1 else title for n in range(traced.count)]
         edges = tuple(wiring.graph.add(wiring.fresh(n), Input((width,))) for n in names)
-        found.append(States(f"the input {name}", which, edges, given.directions))
-    return tuple(found) if given.paired else found[0]
+        found.append(States(f"the input {name}", which, edges, traced.directions))
+    return tuple(found) if traced.paired else found[0]
 
 
 def leaves(found: Any) -> Iterator[Any]:

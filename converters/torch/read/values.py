@@ -319,11 +319,11 @@ class ModuleCall(NamedTuple):
         edge = call_layer(wiring, self.path, spec, [x.edge], trainable=flags != {False})
         if edge.node == wiring.called[self.path][0] and not wiring.probing:
             slots = TABLES[table].present_slots(spec.missing_tensors())
-            held = {slot.name: to_numpy(getattr(module, slot.name)) for slot in slots}
+            arrays = {slot.name: to_numpy(getattr(module, slot.name)) for slot in slots}
             if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # several axes, joined as one
-                held = {name: array.reshape(-1) for name, array in held.items()}
+                arrays = {name: array.reshape(-1) for name, array in arrays.items()}
             wiring.weights[edge.node] = unpack(
-                TABLES[table], held, spec.sizes(), spec.missing_tensors(), f"torch {self.path}"
+                TABLES[table], arrays, spec.sizes(), spec.missing_tensors(), f"torch {self.path}"
             )
         return x._replace(edge=edge)
 

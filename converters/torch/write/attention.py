@@ -38,11 +38,11 @@ def _seen(at: TorchLayerWriter, query: str, value: str, masks: dict[str, str], c
 
 def _inputs(at: TorchLayerWriter, masks: str) -> tuple[str, str, str, dict[str, str]]:
     """Returns variables of query, value and key, and of the masks by name."""
-    held = at.site.inputs[: len(at.site.inputs) - len(masks)]
-    query, value, key = (*held, held[1])[:3]
-    given = zip(masks, at.site.inputs[len(held) :], strict=True)
+    inputs = at.site.inputs[: len(at.site.inputs) - len(masks)]
+    query, value, key = (*inputs, inputs[1])[:3]
+    pairs = zip(masks, at.site.inputs[len(inputs) :], strict=True)
     whose = {"q": query, "v": value, "k": key}
-    return query, value, key, {name: at.mask(mask, whose[name]) for name, mask in given}
+    return query, value, key, {name: at.mask(mask, whose[name]) for name, mask in pairs}
 
 
 def _scores(spec: Attention, at: TorchLayerWriter, query: str, key: str, scores: str) -> None:
@@ -64,8 +64,8 @@ def attention(spec: Attention, at: TorchLayerWriter) -> None:
     """Dot-product or additive attention."""
     if name := own_class(spec):
         at.use_template(name, literal(spec.features) if spec.score == "additive" else None)
-    told = spec.scores and at.read(1)
-    if not at.read(0) and not told:
+    with_scores = spec.scores and at.read(1)
+    if not at.read(0) and not with_scores:
         return
     query, value, key, masks = _inputs(at, spec.masks)
     scores = at.site.free("scores")
@@ -74,7 +74,7 @@ def attention(spec: Attention, at: TorchLayerWriter) -> None:
     seen = _seen(at, query, value, masks, spec.causal)
     if seen:
         at.apply_steps(method("where", seen, f"{scores} - 1e9"), x=scores, y=scores)
-    weights = at.site.outputs[1] if told else at.site.free("weights")
+    weights = at.site.outputs[1] if with_scores else at.site.free("weights")
     at.apply_steps(applied("torch.softmax", ("dim", "-1")), x=scores, y=weights)
     if spec.dropout:
         rate = literal(spec.dropout)

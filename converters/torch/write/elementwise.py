@@ -216,8 +216,8 @@ def compare(spec: L.Compare, at: TorchLayerWriter) -> None:
 def where(spec: L.Where, at: TorchLayerWriter) -> None:
     """One of two values, by a condition."""
     condition, *rest = at.site.inputs
-    given = iter(rest)
-    yes, no = (next(given) if value is None else literal(value) for value in (spec.yes, spec.no))
+    cases = iter(rest)
+    yes, no = (next(cases) if value is None else literal(value) for value in (spec.yes, spec.no))
     at.set_output(call("torch.where", f"{condition} != 0", yes, no))
 
 
@@ -236,9 +236,9 @@ def constant(spec: L.Constant, at: TorchLayerWriter) -> None:
     """An operation with fixed numbers."""
     if not at.read(0):
         return
-    held = call(f"{at.x}.new_tensor", listed(map(literal, spec.values)))
+    value = call(f"{at.x}.new_tensor", listed(map(literal, spec.values)))
     name = at.site.free("constant")
-    at.assign(name, held)
+    at.assign(name, value)
     sizes = map(literal, spec.shape)
     shaped = name if len(spec.shape) == 1 else str(call(f"{name}.reshape", *sizes))
     terms = (shaped, at.x) if spec.first else (at.x, shaped)

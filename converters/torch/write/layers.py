@@ -83,8 +83,10 @@ def _settled(model: Model, takes: Rule, passes: Rule, gives: Callable[[Node, boo
             wanted.add(edge)
     found: set[Edge] = set()
     for node in model.layers:
-        given = node.inputs[0] in found
-        if Edge(node.name) in wanted and (given if passes(node) else gives(node, given)):
+        comes_first = node.inputs[0] in found
+        if Edge(node.name) in wanted and (
+            comes_first if passes(node) else gives(node, comes_first)
+        ):
             found.add(Edge(node.name))
     return frozenset(found)
 
@@ -154,11 +156,11 @@ def channels_first(model: Model, flat: Edges) -> Edges:
             return node.mask is None and not spec.keep and len(shape) > 1
         return moves_first(spec) or _turns(spec, shape)
 
-    def gives(node: Node, given: bool) -> bool:
+    def gives(node: Node, comes_first: bool) -> bool:
         spec, shape = seen(node, Edge(node.name))
         if moves_last(spec):
             # a swap of two axes is its own inverse: only one of its two sides may be skipped
-            return not given
+            return not comes_first
         return _turns(spec, shape) and getattr(spec, "activation", "") not in OVER_LAST_AXIS
 
     return _settled(model, takes, lambda node: is_elementwise(node.spec), gives)
@@ -167,8 +169,8 @@ def channels_first(model: Model, flat: Edges) -> Edges:
 @WRITERS.of(L.Custom)
 def _custom(spec: L.Custom, at: TorchLayerWriter) -> None:
     at.set_attribute(custom_layers.made(spec, "torch", at.parts))
-    given = custom_layers.arguments(spec, "torch", at.site.inputs, at.site.mask)
-    at.parts.forward += custom_layers.assigned(at.site.outputs, call(at.module, *given))
+    arguments = custom_layers.arguments(spec, "torch", at.site.inputs, at.site.mask)
+    at.parts.forward += custom_layers.assigned(at.site.outputs, call(at.module, *arguments))
 
 
 def _anywhere(spec: L.LayerSpec) -> bool:

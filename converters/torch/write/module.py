@@ -120,14 +120,18 @@ CONSTRUCTOR = ["    def __init__(self) -> None:", "        super().__init__()"]
 
 def model_class(model: Model, parts: ModuleSource) -> list[str]:
     """Returns the source of the class Model."""
-    outputs, said, ends = _outputs(model), source.output_words(model), source.returned(model, parts)
+    outputs, words, ends = (
+        _outputs(model),
+        source.output_words(model),
+        source.returned(model, parts),
+    )
     state, returns = [], outputs
     if model.stateful:
         state, returns = [STATE], f"tuple[{outputs}, State]"
-        said += " and the state after the call"
-    said += " for a batch of inputs"
+        words += " and the state after the call"
+    words += " for a batch of inputs"
     if len(model.inputs) == 1:
-        said += f" {source.shape_text(model.node(model.inputs[0]).shape)}"
+        words += f" {source.shape_text(model.node(model.inputs[0]).shape)}"
     inputs = [f"{name}: Tensor" for name in parts.inputs]
     return [
         "class Model(nn.Module):",
@@ -137,7 +141,7 @@ def model_class(model: Model, parts: ModuleSource) -> list[str]:
         *parts.init,
         *([""] if parts.init else []),
         *statement("def ", call("forward", "self", *inputs, *state), 4, f" -> {returns}:"),
-        f'        """{said}."""',
+        f'        """{words}."""',
         *_casts(model, parts),
         *parts.forward,
         *ends,
@@ -170,8 +174,8 @@ def _checked(variable: str, shape: Shape) -> list[str]:
     `torch._assert` is what torch.fx can trace; a branch on a size is not.
     """
     wanted = source.shape_text(shape)
-    said = f'f"{variable}: expected shape {wanted}, got {{{variable}.dim()}} axes"'
-    return statement("", call("torch._assert", f"{variable}.dim() == {len(shape) + 1}", said), 8)
+    message = f'f"{variable}: expected shape {wanted}, got {{{variable}.dim()}} axes"'
+    return statement("", call("torch._assert", f"{variable}.dim() == {len(shape) + 1}", message), 8)
 
 
 def _numbers_rows(model: Model, edge: Edge) -> bool:
@@ -207,11 +211,11 @@ def emit(model: Model) -> str:
     """Returns the source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
     parts = ModuleSource() if lone else source.write_layers(model, emit_nodes(model))
-    dtype, held = model.compute_dtype().name, list[str]()
+    dtype, state_names = model.compute_dtype().name, list[str]()
     if model.stateful:
         own = start_of(model)
         parts.use_template(CELLS if own == "start" else LAYER_CELLS, own)
-        held = states(model)
+        state_names = states(model)
     blocks = [
         *([text] for text in parts.helpers),
         [] if lone else model_class(model, parts),
@@ -223,7 +227,7 @@ def emit(model: Model) -> str:
         "Needs torch and safetensors. `load()` gives the model with its trained weights.",
         *source.axes_words(model),
     )
-    text = parse(source.join([held, *blocks]))
+    text = parse(source.join([state_names, *blocks]))
     used = {item.id for item in ast.walk(text) if isinstance(item, ast.Name)}
     abstract = ", ".join(name for name in ABSTRACT if name in used)
     standard = [f"from collections.abc import {abstract}", "from pathlib import Path"]
@@ -232,6 +236,6 @@ def emit(model: Model) -> str:
     others += ["from torch import Tensor, nn"]
     others += ["from torch.nn import functional as F"] if "F" in used else []
     head += merged(source.imports(standard, others), parts)
-    if held:
-        head[-1:] = held  # one blank line, not two, between imports and an assignment
+    if state_names:
+        head[-1:] = state_names  # one blank line, not two, between imports and an assignment
     return checked(source.join([head, *blocks]), parts)

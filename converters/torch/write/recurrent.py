@@ -179,8 +179,8 @@ def _return_states(
             at.assign(name, value)
         final.append(value if name == "_" else name)
     if spec.stateful:
-        held = call("", *final) if len(final) > 1 else f"({final[0]},)"
-        at.assign(f'after["{at.site.name}"]', held)
+        states = call("", *final) if len(final) > 1 else f"({final[0]},)"
+        at.assign(f'after["{at.site.name}"]', states)
 
 
 @WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)

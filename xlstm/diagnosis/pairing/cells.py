@@ -213,13 +213,13 @@ FORMS = (_fused, _apart, _joined)
 
 def _gates_of(block: Block, own: Hub) -> list[set[int]]:
     """For each block of rows the truth's gates whose numbers it holds."""
-    hub = own.get(block.tensor)
-    if hub is None:
+    array = own.get(block.tensor)
+    if array is None:
         return []
-    hub = hub if hub.ndim == 3 else hub[None]
-    rows = hub.shape[2]
+    array = array if array.ndim == 3 else array[None]
+    rows = array.shape[2]
     parts = [block.array[at : at + rows] for at in range(0, len(block.array), rows)]
-    return [{k for k, gate in enumerate(hub) if _equal(gate.T, part)} for part in parts]
+    return [{k for k, gate in enumerate(array) if _equal(gate.T, part)} for part in parts]
 
 
 def _equal(a: Array, b: Array) -> bool:

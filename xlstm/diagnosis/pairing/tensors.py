@@ -84,7 +84,7 @@ def pair_arrays(
 
 def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired:
     left = {plain_name(name): name for name in arrays if not name.endswith(IGNORED)}
-    hub: dict[str, dict[str, Array]] = {}
+    canonical: dict[str, dict[str, Array]] = {}
     names: dict[tuple[str, str, str], str] = {}
     paths: dict[str, str] = {}
     turned = set[Key]()
@@ -100,7 +100,7 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
                 continue
             if match.cell is not None:
                 tables[node.name, part.before] = match.table
-            hub.setdefault(node.name, {}).update(_hub(part, match, arrays))
+            canonical.setdefault(node.name, {}).update(_hub(part, match, arrays))
             names |= {(node.name, part.before, slot): n for slot, n in match.slots.items()}
             # the suspect's name of the layer that owns the match
             last = LAST if match.cell is None else r"\.?[^.]*\.[^.]*$"
@@ -110,7 +110,7 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
             taken = match.cell.taken if match.cell else {*match.slots.values()}
             left = {plain: name for plain, name in left.items() if name not in taken}
     rest = tuple(left.values())
-    return Paired(hub, names, paths, frozenset(turned), rest, adapter, paths, tables)
+    return Paired(canonical, names, paths, frozenset(turned), rest, adapter, paths, tables)
 
 
 LAST = r"[./]?[^./]*$"
@@ -266,8 +266,8 @@ def pair_models(a: Model, b: Model, adapter: Adapter | None) -> Paired:
         for place in _places(adapter, node):
             for slot in place.table.present_slots(place.part.missing_tensors()):
                 names[mine, place.before, slot.name] = f"{other}.{place.slot_name(slot.name)}"
-    hub = {mine: b.weights.get(other, {}) for mine, other in pairs.items()}
-    return Paired(hub, names, pairs, adapter=adapter)
+    canonical = {mine: b.weights.get(other, {}) for mine, other in pairs.items()}
+    return Paired(canonical, names, pairs, adapter=adapter)
 
 
 def _places(adapter: Adapter | None, node: Node) -> list[WeightPlacement]:

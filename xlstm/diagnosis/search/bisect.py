@@ -67,8 +67,8 @@ def bisect(
     paired = _pairing(case, read)
     naming = paired.naming if paired.adapter else Naming(case.b.adapter)
     end = Checkpoint(tuple(case.a.outputs), tuple(outputs))
-    given = start(case.a, case.inputs)
-    first_answer(case, paired, same(case.a, layers_of(case.a), given, end.values, case.dtype))
+    values = start(case.a, case.inputs)
+    first_answer(case, paired, same(case.a, layers_of(case.a), values, end.values, case.dtype))
     granted, layers, case.tried = weights.explain(case.a, paired, naming)
     if paired.hub:
         case.compared.append("weights")
@@ -102,9 +102,9 @@ def _agreeing(
     case: DiagnosisState, end: Checkpoint, layers: dict[str, Layer], granted: Granted, dtype: str
 ) -> Outcome | None:
     """The end of it where outputs agree, whatever was seen inside; None where they do not."""
-    given = start(case.a, case.inputs)
+    values = start(case.a, case.inputs)
     for own, known in ((layers, granted), (layers_of(case.a), [])):
-        final = same(case.a, own, given, end.values, dtype)
+        final = same(case.a, own, values, end.values, dtype)
         if final.same and not (final.blurred and dtype != case.dtype):
             return Outcome(SearchPlan(own, (end,), known, dtype), own, [], final)
         if not granted:

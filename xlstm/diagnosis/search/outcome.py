@@ -65,8 +65,8 @@ def agrees(case: DiagnosisState, best: Outcome, hypotheses: Sequence[Hypothesis]
     layers = dict(best.plan.layers)
     for hypothesis in hypotheses:
         layers.update(hypothesis.layers)
-    end, given = best.plan.line[-1], start(case.a, case.inputs)
-    return same(case.a, layers, given, end.values, best.plan.dtype).same
+    end, values = best.plan.line[-1], start(case.a, case.inputs)
+    return same(case.a, layers, values, end.values, best.plan.dtype).same
 
 
 def same(
@@ -143,13 +143,13 @@ def _without_idle_masks(case: DiagnosisState, best: Outcome) -> Outcome:
     """
     every = _every(best)
     idle = [h for h in every if h.cause == "mask-ignored" and len(every) > 1]
-    given, layers = start(case.a, case.inputs), layers_of(case.a)
-    own = run(case.a, layers, given) if idle else {}
+    values, layers = start(case.a, case.inputs), layers_of(case.a)
+    own = run(case.a, layers, values) if idle else {}
     outputs = [own[edge] for edge in case.a.outputs] if idle else []
     idle = [
         h
         for h in idle
-        if same(case.a, {**layers, **h.layers}, given, outputs, best.plan.dtype).same
+        if same(case.a, {**layers, **h.layers}, values, outputs, best.plan.dtype).same
     ]
     kept = [replace(one, found=without(one.found, *idle)) for one in best.explained]
     return replace(best, explained=kept) if idle else best

@@ -69,9 +69,9 @@ def of_functions(
     recipe = "given" if inputs is not None else "made from b"
     made = Diagnosis(truth.title, b.title, inputs=recipe)
     gave = _truth(truth, arrays)
-    said, other = _suspect(b, arrays)
+    message, other = _suspect(b, arrays)
     if other is None:
-        return replace(made, findings=(said,))
+        return replace(made, findings=(message,))
     dtype = "float32" if "float32" in (gave.dtype, other.dtype) else "float64"
     made = replace(made, precision=dtype)
     if wrong := _plain(gave.outputs, other.outputs):
@@ -88,15 +88,15 @@ class _Ran:
 
 
 def _truth(a: Suspect, arrays: Sequence[Array]) -> _Ran:
-    found, said = attempt(a, arrays)
+    found, message = attempt(a, arrays)
     if found is None:
         do = "correct it, or pass inputs that it accepts"
-        raise UsageError("a", "a function that runs on these inputs", said, do)
+        raise UsageError("a", "a function that runs on these inputs", message, do)
     again = attempt(a, arrays)[0]
     if again is None or between(found, again):
         do = "give it a fixed seed, and start its states from zeros in every call"
         raise UsageError("a", "the same outputs from every run", "two that differ", do)
-    return _Ran(found.outputs, said)
+    return _Ran(found.outputs, message)
 
 
 def _suspect(b: Suspect, arrays: Sequence[Array]) -> tuple[Finding, _Ran | None]:
@@ -105,14 +105,14 @@ def _suspect(b: Suspect, arrays: Sequence[Array]) -> tuple[Finding, _Ran | None]
     if b.run is None:
         assert b.model is not None
         return nothing, _Ran([*reference(b.model, arrays)][: len(b.model.outputs)], "float64")
-    found, said = attempt(b, arrays)
+    found, message = attempt(b, arrays)
     if found is None:
-        text = f"b fails on these inputs: {said}"
+        text = f"b fails on these inputs: {message}"
         return Finding("", None, "", "failed", text, "Correct this first.", float("inf")), None
-    wrong, steady = repeated(b, arrays, found, said)
+    wrong, steady = repeated(b, arrays, found, message)
     if wrong is not None or steady is None:
         return wrong or nothing, None
-    return nothing, _Ran(steady.outputs, said)
+    return nothing, _Ran(steady.outputs, message)
 
 
 def _plain(truth: Sequence[Array], outputs: Sequence[Array]) -> list[Finding]:

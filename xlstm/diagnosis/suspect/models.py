@@ -44,15 +44,15 @@ def waited(what: str) -> Iterator[None]:
     >>> with waited("b"):
     ...     pass
     """
-    said = f"{what} has not returned"
-    line = f"xlstm: {said} for {PATIENCE:g} s. No cause is looked for before it does. "
+    message = f"{what} has not returned"
+    line = f"xlstm: {message} for {PATIENCE:g} s. No cause is looked for before it does. "
     timer = threading.Timer(PATIENCE, lambda: tell(f"{line}Interrupt it (Ctrl-C) if it hangs."))
     timer.daemon = True
     timer.start()
     try:
         yield
     except KeyboardInterrupt as stopped:
-        stopped.add_note(f"{said}: it was interrupted. Look in it for a loop that does not end.")
+        stopped.add_note(f"{message}: it was interrupted. Look in it for a loop that does not end.")
         raise
     finally:
         timer.cancel()

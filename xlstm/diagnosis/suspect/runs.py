@@ -89,16 +89,16 @@ def attempt(
     b: Suspect, inputs: Sequence[Array], dtypes: Sequence[str] = ("float64", "float32")
 ) -> tuple[RunRecord | None, str]:
     """A run in the first precision that works, and what it computed in; or None, and why."""
-    said = ""
+    message = ""
     for dtype in dtypes:
         try:
             found = _run(b, inputs, dtype)
         except FAILURES as error:
-            said = _said(error)
+            message = _said(error)
             continue
         single = dtype == "float64" and any(map(_single, found.outputs))
         return found, "float32" if single else dtype
-    return None, said
+    return None, message
 
 
 FAILURES = (Exception, SystemExit)
@@ -159,8 +159,8 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
 
 def steady(case: DiagnosisState, first: RunRecord) -> RunRecord | None:
     """The run, or another one without dropout where two runs differ; None where that helps not."""
-    given, look = _given(case.a, case.inputs), by_weights(case)
-    wrong, found = repeated(case.b, given, first, case.dtype, look)
+    arrays, look = _given(case.a, case.inputs), by_weights(case)
+    wrong, found = repeated(case.b, arrays, first, case.dtype, look)
     case.findings += [wrong] if wrong else []
     return found
 
@@ -185,10 +185,10 @@ def repeated(
 
 
 def _quiet(
-    b: Suspect, given: Sequence[Array], dtype: str, gap: float
+    b: Suspect, arrays: Sequence[Array], dtype: str, gap: float
 ) -> tuple[Finding, RunRecord | None]:
     """A run with dropout off, and a finding: dropout was on, or runs differ for another reason."""
-    found, other = (_run(b, given, dtype, quiet=True, seed=seed) for seed in (0, 1))
+    found, other = (_run(b, arrays, dtype, quiet=True, seed=seed) for seed in (0, 1))
     if between(found, other):
         text = "Two runs of b on the same inputs differ: it draws random numbers, or it keeps"
         text += " something from one call for the next."

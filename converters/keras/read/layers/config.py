@@ -210,7 +210,7 @@ def _incomplete(where: str, error: Exception) -> FileError:
     return FileError(where, "a complete layer config", got, "save the model again")
 
 
-def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[L.LayerSpec, ...]:
+def read_layer(reader: ReadContext, layer: Config, context: CallContext) -> tuple[L.LayerSpec, ...]:
     """Returns the specs of one layer's config for the inputs of its call, in order.
 
     Raises:
@@ -221,10 +221,10 @@ def read_layer(reader: ReadContext, layer: Config, given: CallContext) -> tuple[
     specs: list[L.LayerSpec] = []
     try:
         for config in unwrapped(layer):
-            found = _specs(reader, config, given)
+            found = _specs(reader, config, context)
             specs += found
             if class_of(layer) == "RNN":
-                given = CallContext((found[-1].output_shape(given.shapes[0]),))
+                context = CallContext((found[-1].output_shape(context.shapes[0]),))
     except XlstmError as error:
         # wrong sizes are an error of the file here, not of the caller
         kind = FileError if isinstance(error, UsageError) else type(error)
@@ -270,12 +270,12 @@ BETWEEN = {"return_sequences": True, "zero_output_for_mask": False}
 """Options of stacked cells before the last one: their outputs are read at valid steps only."""
 
 
-def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[L.LayerSpec]:
+def _specs(reader: ReadContext, layer: Config, context: CallContext) -> list[L.LayerSpec]:
     """Returns the specs of one layer that is no stack of cells."""
     where = reader.where(layer.get("config", {}).get("name", layer.get("class_name")))
     if name := registered_name(layer):
         _check_policy(reader, layer.get("config", {}), where)
-        return [custom_spec(reader, layer, name, given)]
+        return [custom_spec(reader, layer, name, context)]
     class_name, config = reader.modern(layer, where)
     own = reader.rules.get(class_name)
     if own is None or is_custom(layer):
@@ -284,9 +284,9 @@ def _specs(reader: ReadContext, layer: Config, given: CallContext) -> list[L.Lay
     _check_keys(reader, config, own, where)
     if "name" not in config and class_name.startswith(NAMED):
         raise KeyError("name")  # files whose errors could not say where
-    if not own.joins and len(given.shapes) > 1:
-        raise UnsupportedError(where, "a layer of one input", f"{len(given.shapes)}", LIMITS)
-    found = own.build(LayerConfig(class_name, config, given, reader))
+    if not own.joins and len(context.shapes) > 1:
+        raise UnsupportedError(where, "a layer of one input", f"{len(context.shapes)}", LIMITS)
+    found = own.build(LayerConfig(class_name, config, context, reader))
     return [found] if isinstance(found, L.LayerSpec) else list(found)
 
 

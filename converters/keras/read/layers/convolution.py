@@ -175,10 +175,10 @@ TRANSPOSED = f"filters output_padding {CONV}"
 # output_shape: an option of Keras 1's Deconvolution2D
 @rule("Conv2DTranspose", f"{TRANSPOSED} {KERAS1} output_shape", QUIET, ONLY | {"groups": 1})
 def _conv_transpose(layer: LayerConfig) -> Specs:
-    config, given = layer.config, layer.config.get("output_padding")
+    config, output_padding = layer.config, layer.config.get("output_padding")
 
     def made(shape: Shape, activation: str) -> list[L.LayerSpec]:
-        more = None if given is None else sizes(given, layer.rank)
+        more = None if output_padding is None else sizes(output_padding, layer.rank)
         found = L.ConvTranspose(
             layer.features(shape),
             config["filters"],
@@ -196,11 +196,11 @@ def _conv_transpose(layer: LayerConfig) -> Specs:
 
 def _told(layer: LayerConfig, shape: Shape) -> tuple[int, ...] | None:
     """Returns the output_padding for the output_shape option of Keras 1."""
-    told, strides = layer.config["output_shape"], sizes(layer.config["strides"], 2)
-    space = told[2:] if layer.is_first else told[1:-1]
+    output_shape, strides = layer.config["output_shape"], sizes(layer.config["strides"], 2)
+    space = output_shape[2:] if layer.is_first else output_shape[1:-1]
     axes = [*zip(shape, space, _kernel(layer), strides, strict=False)]
     if layer.reader.major > 1 or any(type(n) is not int or not size for size, n, *_ in axes):
-        raise layer.refused("an output_shape of known sizes", told)
+        raise layer.refused("an output_shape of known sizes", output_shape)
     if is_theano(layer.reader, layer.where):
         raise layer.refused("a model that TensorFlow computed", "Theano")
     if layer.config.get("padding") == "same":

@@ -103,9 +103,9 @@ ATTENDED = "inputs mask training return_attention_scores use_causal_mask"
     joins=True,
 )
 def _attention(layer: LayerConfig) -> Specs:
-    config, given = layer.config, layer.given
+    config, context = layer.config, layer.given
     _check_rank_three(layer)
-    masked = (*given.masked, False, False)[:2]
+    masked = (*context.masked, False, False)[:2]
     additive = layer.kind == "AdditiveAttention"
     return L.Attention(
         layer.features(),
@@ -113,9 +113,9 @@ def _attention(layer: LayerConfig) -> Specs:
         layer.flag("use_scale"),
         "".join(name for name, there in zip("qv", masked, strict=True) if there),
         # an option of the call in Keras 3, of the layer before
-        bool(given.options.get("use_causal_mask") or config.get("causal")),
+        bool(context.options.get("use_causal_mask") or config.get("causal")),
         config.get("dropout", 0.0),
-        given.several,
+        context.several,
     )
 
 
@@ -130,23 +130,23 @@ def _attention(layer: LayerConfig) -> Specs:
     joins=True,
 )
 def _heads(layer: LayerConfig) -> Specs:
-    config, given, era = layer.config, layer.given, layer.reader.era
+    config, context, era = layer.config, layer.given, layer.reader.era
     _check_rank_three(layer)
     if config.get("attention_axes") not in (None, [1], (1,)):
         got = f"attention_axes={config['attention_axes']}"
         raise layer.refused("attention over the time steps", got)
-    query, value, key = (*given.shapes, given.shapes[1])[:3]
-    masked = (*given.masked, False, False, False)[: len(given.shapes)]
+    query, value, key = (*context.shapes, context.shapes[1])[:3]
+    masked = (*context.masked, False, False, False)[: len(context.shapes)]
     masks = "".join(name for name, there in zip("qvk", masked, strict=False) if there)
     masks = masks if masks and era.masks_attention else ""
-    causal = bool(given.options.get("use_causal_mask"))
+    causal = bool(context.options.get("use_causal_mask"))
     sizes: Any = config.get("output_shape")
     units = sizes[0] if isinstance(sizes, (list, tuple)) and len(sizes) == 1 else sizes
     if units is not None and type(units) is not int:
         raise layer.refused("an output_shape of one size", sizes)
     dropout = config.get("dropout", 0.0)
     # with return_attention_scores Keras takes the code path of dropout
-    by_dropout = bool(dropout or given.options.get("return_attention_scores"))
+    by_dropout = bool(dropout or context.options.get("return_attention_scores"))
     return L.MultiHeadAttention(
         config["num_heads"],
         config["key_dim"],
@@ -160,5 +160,5 @@ def _heads(layer: LayerConfig) -> Specs:
         causal,
         era.blind(by_dropout) if masks or causal else "uniform",
         dropout,
-        given.several,
+        context.several,
     )

@@ -54,8 +54,10 @@ class Operation:
         for name in names:
             if self.call.options.get(name) is not None:
                 return self.call.options[name]
-        given = self.call.arguments
-        return given[place] if place < len(given) and given[place] is not None else default
+        arguments = self.call.arguments
+        return (
+            arguments[place] if place < len(arguments) and arguments[place] is not None else default
+        )
 
     @property
     def tensor(self) -> KerasTensor:

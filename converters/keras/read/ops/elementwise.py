@@ -38,8 +38,8 @@ def _arithmetic(op: Operation) -> Pending:
         if op.name not in MERGES:
             raise op.refused("a tensor and a number", "two tensors")
         return node(L.Merge(op.name), x, y)
-    if (held := _with_array(op, a, b)) is not None:
-        return held
+    if (result := _with_array(op, a, b)) is not None:
+        return result
     tensor, number = (a, b) if isinstance(a, KerasTensor) else (b, a)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise op.refused("tensors and numbers", number)
@@ -53,10 +53,10 @@ def _arithmetic(op: Operation) -> Pending:
 
 def _with_array(op: Operation, a: Any, b: Any) -> Pending | None:
     """Joins a tensor and a constant array; None without an array."""
-    held, tensor = (array_of(b), a) if isinstance(a, KerasTensor) else (array_of(a), b)
-    if held is None or not isinstance(tensor, KerasTensor):
+    array, tensor = (array_of(b), a) if isinstance(a, KerasTensor) else (array_of(a), b)
+    if array is None or not isinstance(tensor, KerasTensor):
         return None
-    values, shape = held
+    values, shape = array
     if len(shape) == len(op.shapes[tensor]) + 1 and shape[0] == 1:
         shape = shape[1:]
     known = op.name in (*ARITHMETIC, *COMPARISONS)
@@ -91,8 +91,8 @@ def _compare(op: Operation) -> Pending:
     a, b = op.argument(0, "x1", "x", "a"), op.argument(1, "x2", "y", "b")
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         return node(L.Compare(op.name), *op.level(a, b))
-    if (held := _with_array(op, a, b)) is not None:
-        return held
+    if (result := _with_array(op, a, b)) is not None:
+        return result
     tensor, number = (a, _number(b)) if isinstance(a, KerasTensor) else (b, _number(a))
     if not isinstance(tensor, KerasTensor) or number is None:
         raise op.refused("a tensor and a number", f"{a} and {b}")

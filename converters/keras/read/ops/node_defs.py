@@ -276,7 +276,7 @@ def _attributes(node: Config, form: Form, where: str) -> dict[str, Any]:
     found = node.get("attr", {})
     if not isinstance(found, Mapping) or len(found) > MOST:
         raise _broken(where, f"at most {MOST} attributes by name", type(found).__name__)
-    given: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for name, value in found.items():
         if str(name).startswith("_") or name in HARMLESS - form.attributes.keys():
             continue
@@ -286,11 +286,11 @@ def _attributes(node: Config, form: Form, where: str) -> dict[str, Any]:
             raise UnsupportedError(place, f"{form.name} of a float dtype", read, LIMITS)
         if name in form.attributes:
             # an empty list means None: all axes of size 1
-            given |= {} if read == [] else {form.attributes[name]: read}
+            attributes |= {} if read == [] else {form.attributes[name]: read}
         elif "type" not in value and (name not in form.fixed or read != form.fixed[name]):
             want = "attributes that are known"
             raise UnsupportedError(place, want, f"{read}"[:80], LIMITS)
-    return given
+    return attributes
 
 
 def _attribute(value: Any, where: str) -> Any:

@@ -90,9 +90,9 @@ def _one_hot(op: Operation) -> Pending:
 def _matmul(op: Operation) -> Pending:
     """Multiplies the matrices of each sample; a constant array is the same for all of them."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
-    given = {k: v for k, v in op.call.options.items() if v not in (None, False)}
-    turned = [bool(given.get(key)) for key in ("transpose_a", "transpose_b")]
-    unknown = given.keys() - {*"x1 x2 a b transpose_a transpose_b name function".split()}
+    options = {k: v for k, v in op.call.options.items() if v not in (None, False)}
+    turned = [bool(options.get(key)) for key in ("transpose_a", "transpose_b")]
+    unknown = options.keys() - {*"x1 x2 a b transpose_a transpose_b name function".split()}
     if unknown - {"trainable", "dtype"}:
         raise op.refused("matmul of one form", ", ".join(sorted(unknown)))
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
@@ -118,11 +118,11 @@ def _with_constant(op: Operation, a: Any, b: Any) -> tuple[Any, Any, Any]:
         want = "a constant matrix, beside samples that are matrices or followed by it"
         raise op.refused(want, f"axes {axes}, samples of {rank}")
     assert found
-    (held,) = op.tensors([array], tensor, axes)
+    (constant,) = op.tensors([array], tensor, axes)
     shape = op.shapes[tensor]
     if tensor is a:
-        return (tensor, held), shape, found[1]
-    return (held, tensor), found[1], shape
+        return (tensor, constant), shape, found[1]
+    return (constant, tensor), found[1], shape
 
 
 @OPERATIONS.of("dot")

@@ -109,8 +109,8 @@ def _part(op: Operation) -> Pending:
     items = index if isinstance(index, list) else [index]
     dots = [n for n, item in enumerate(items) if _is_dots(item)]
     if dots:
-        given = sum(item is not None for item in items) - len(dots)
-        full = [slice(None)] * (len(op.shape) + 1 - given)
+        sizes = sum(item is not None for item in items) - len(dots)
+        full = [slice(None)] * (len(op.shape) + 1 - sizes)
         items = [*items[: dots[0]], *full, *items[dots[0] + 1 :]]
     known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
     if len(dots) > 1 or not known or not items or items[0] != slice(None):
@@ -255,14 +255,14 @@ def _pad(op: Operation) -> Pending:
     return node(L.Where(no=float(value)), there, op.apply(*around))
 
 
-def _pairs(op: Operation, given: Any) -> Pairs:
-    known = isinstance(given, list) and len(given) == len(op.shape) + 1 and given[0] == [0, 0]
-    pairs = given[1:] if known else []
+def _pairs(op: Operation, value: Any) -> Pairs:
+    known = isinstance(value, list) and len(value) == len(op.shape) + 1 and value[0] == [0, 0]
+    pairs = value[1:] if known else []
     for pair in pairs:
         known &= isinstance(pair, list) and len(pair) == 2
         known &= known and all(type(n) is int and n >= 0 for n in pair)
     if not known or not pairs:
-        raise op.refused("places before and after every axis, none for the batch", given)
+        raise op.refused("places before and after every axis, none for the batch", value)
     return [(before, after) for before, after in pairs]
 
 

@@ -58,8 +58,10 @@ def _loop(carry: Carry, apart: bool) -> Run:
             mask = None if context.mask is None else context.mask[:, t : t + 1]
             around = replace(context, mask=mask, states=states)
             (new, *after) = recurrent(one, x[:, t : t + 1], around)
-            held = np.zeros_like(y) if spec.zero_output_for_mask else y if apart else states[0]
-            y = new[:, 0] if mask is None else np.where(mask, new[:, 0], held)
+            masked_output = (
+                np.zeros_like(y) if spec.zero_output_for_mask else y if apart else states[0]
+            )
+            y = new[:, 0] if mask is None else np.where(mask, new[:, 0], masked_output)
             states = carry(start, after)
             found.append(y)
         return [np.stack(found, 1), *(after if spec.return_state else ())]

@@ -137,14 +137,14 @@ def _own_slots(cause: str, times: int, text: str, fix: str) -> Mistake:
     def alter(site: SuspectLayer) -> Iterator[AlteredLayer]:
         for part in parts(site.spec):
             called = {s.name: (s, n) for s, n in site.naming.slots(site.node, part.before, "bias")}
-            hub = site.hub(part, "bias")
-            if not called or hub is None:
+            array = site.hub(part, "bias")
+            if not called or array is None:
                 continue
             slots = [slot for slot, _ in called.values()]
             own, sizes = Table(part.kind, tuple(slots)), part.spec.sizes()
             every = [slot for slot in slots if slot.fixed.get("s") != 1]
             for chosen in (*([slot] for slot in slots), every):
-                arrays = pack(own, {"bias": hub}, sizes)
+                arrays = pack(own, {"bias": array}, sizes)
                 changed = {**arrays, **{s.name: arrays[s.name] * times for s in chosen}}
                 if all(np.array_equal(changed[name], arrays[name]) for name in arrays):
                     continue
@@ -285,8 +285,8 @@ def _named(part: Part, tensor: str) -> Iterator[tuple[int, str]]:
             yield axis, letter
 
 
-def _without(hub: Array, axis: int, place: int) -> Array:
-    found = hub.copy()
+def _without(array: Array, axis: int, place: int) -> Array:
+    found = array.copy()
     np.moveaxis(found, axis, 0)[place] = 0
     return found
 

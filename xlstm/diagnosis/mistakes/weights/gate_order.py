@@ -66,27 +66,27 @@ def _in_order(
     where = "" if len(group) == len(parts(site.spec)) else group[0].before
     for chosen, order in itertools.product(choices, orders):
         changed = {
-            part.before + piece.tensor: partial(_read, part, hub, piece, order)
+            part.before + piece.tensor: partial(_read, part, array, piece, order)
             for part in group
             for piece in chosen
-            if (hub := site.hub(part, piece.tensor)) is not None
+            if (array := site.hub(part, piece.tensor)) is not None
         }
         if changed:
             rule = f"{order} {[*map(tuple, chosen)]} {where}"
             yield site.with_tensors(changed, _say_order(site, group, chosen, order), rule)
 
 
-def _read(part: Part, hub: Array, piece: GatedPiece, order: str) -> Array:
+def _read(part: Part, array: Array, piece: GatedPiece, order: str) -> Array:
     """A hub tensor written in one order of the gates and read in the hub's."""
     slots = [
         Slot(piece.tensor, piece.tensor, part.kind.tensors[piece.tensor], gates=gates)
         for gates in (order, part.kind.gates)
     ]
-    found = misread(part.kind, hub, part.spec.sizes(), *slots)
+    found = misread(part.kind, array, part.spec.sizes(), *slots)
     assert found is not None, piece
     if piece.side is None:
         return found
-    return np.stack([(found if side == piece.side else hub)[side] for side in range(len(hub))])
+    return np.stack([(found if side == piece.side else array)[side] for side in range(len(array))])
 
 
 def _say_order(site: SuspectLayer, group: list[Part], chosen: Pieces, order: str) -> Say:

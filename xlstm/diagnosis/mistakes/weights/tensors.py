@@ -71,12 +71,12 @@ def _other_axes(
     """A tensor of some parts written with some axes and read with others."""
     changed = {}
     for part in group:
-        hub = site.hub(part, tensor)
-        if hub is None:
+        array = site.hub(part, tensor)
+        if array is None:
             continue
-        make = partial(_sided, part, hub, tensor, written, read)
+        make = partial(_sided, part, array, tensor, written, read)
         found = make()
-        if found is not None and not np.array_equal(found, hub):
+        if found is not None and not np.array_equal(found, array):
             changed[part.before + tensor] = make
     if not changed:
         return
@@ -93,14 +93,14 @@ def _other_axes(
     yield site.with_tensors(changed, say, f"{tensor} {written} {read} {where}")
 
 
-def _sided(part: Part, hub: Array, tensor: str, written: str, read: str) -> Array | None:
+def _sided(part: Part, array: Array, tensor: str, written: str, read: str) -> Array | None:
     """As `misread`; a bias side by side."""
     sizes = part.spec.sizes()
     slots = [Slot(tensor, tensor, form, gates=part.kind.gates) for form in (written, read)]
     if "s" not in part.kind.tensors[tensor] or "s" in read:
-        return misread(part.kind, hub, sizes, *slots)
+        return misread(part.kind, array, sizes, *slots)
     at = [replace(slot, fixed={"s": 0}) for slot in slots]
-    sides = [misread(part.kind, hub[n : n + 1], sizes, *at) for n in range(len(hub))]
+    sides = [misread(part.kind, array[n : n + 1], sizes, *at) for n in range(len(array))]
     found = [side[:1] for side in sides if side is not None]
     return np.concatenate(found) if len(found) == len(sides) else None
 
@@ -142,16 +142,16 @@ def swapped_halves(site: SuspectLayer) -> Iterator[AlteredLayer]:
 def flipped(site: SuspectLayer) -> Iterator[AlteredLayer]:
     """Windows of convolutions that run from their end (Theano's)."""
     for part in parts(site.spec):
-        hub = site.hub(part, "kernel")
+        array = site.hub(part, "kernel")
         axes = part.kind.tensors.get("kernel", "")
         turned = "".join(axis for axis in axes if axis in "abc")
-        if hub is None or not turned:
+        if array is None or not turned:
             continue
         written = Slot("kernel", "kernel", axes, reversed_axes=turned)
         found = misread(
-            part.kind, hub, part.spec.sizes(), written, replace(written, reversed_axes="")
+            part.kind, array, part.spec.sizes(), written, replace(written, reversed_axes="")
         )
-        if found is not None and not np.array_equal(found, hub):
+        if found is not None and not np.array_equal(found, array):
             called = site.naming.called(site.node, part.before, "kernel")
             say = site.said(f"The windows of your {called} run from their end.", "Flip them.")
             yield site.with_tensors({part.before + "kernel": found}, say, "flipped-kernel")

@@ -62,10 +62,10 @@ SAY = (
 )
 
 LASTING = frozenset(
-    "Activation Affine Clip Compare Concatenate Dense Dropout Elu Embedding Function LayerNorm "
-    "Merge RMSNorm Relu Softmax Where".split()
+    "Activation Affine Clip Compare Concatenate Dense Dropout Elu Embedding Function Merge Relu "
+    "Softmax Where".split()
 )
-"""Kinds of specs that work on the last axis only, so that axes before it change nothing."""
+"""Kinds of specs that work on the last axis only, beside norms: axes before it change nothing."""
 
 LOOKS = "getitem squeeze to contiguous clone detach requires_grad_ zeros mul".split()
 """Functions whose first argument may be something else than a tensor."""
@@ -270,7 +270,10 @@ def _same(a: TraceState, b: TraceState) -> bool:
     pairs = zip(a.graph.nodes, b.graph.nodes, strict=True)
     return all(
         isinstance(x.spec, L.Input)
-        or (x.spec.kind in LASTING and (x.spec, x.inputs) == (y.spec, y.inputs))
+        or (
+            (x.spec.kind in LASTING or isinstance(x.spec, L.Norm))
+            and (x.spec, x.inputs) == (y.spec, y.inputs)
+        )
         for x, y in pairs
     )
 

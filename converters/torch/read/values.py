@@ -320,7 +320,7 @@ class ModuleCall(NamedTuple):
         if edge.node == wiring.called[self.path][0] and not wiring.probing:
             slots = TABLES[table].present_slots(spec.missing_tensors())
             arrays = {slot.name: to_numpy(getattr(module, slot.name)) for slot in slots}
-            if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # several axes, joined as one
+            if hasattr(module, "normalized_shape"):  # several axes, joined as one
                 arrays = {name: array.reshape(-1) for name, array in arrays.items()}
             wiring.weights[edge.node] = unpack(
                 TABLES[table], arrays, spec.sizes(), spec.missing_tensors(), f"torch {self.path}"

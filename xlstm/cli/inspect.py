@@ -34,7 +34,7 @@ def inspect(path: Path, options: ReadOptions = NOTHING, to: str = "") -> str:
 
     Raises:
         FileError: a file that is unreadable, damaged, hostile, or of an unknown kind.
-        UsageError: an unknown target, or no layer called `told.until`.
+        UsageError: an unknown target, or no layer called `options.until`.
     """
     if has_port(path):
         check_plain(path, options.names())

@@ -126,7 +126,7 @@ def _read_live(source: Any, owner: Adapter) -> Model:
     return model
 
 
-def load_shapes(source: Any, told: ReadOptions = ReadOptions()) -> Model:  # noqa: B008  frozen
+def load_shapes(source: Any, options: ReadOptions = ReadOptions()) -> Model:  # noqa: B008  frozen
     """As `load`, without reading weights of files: zeros that need no memory replace them.
 
     An architecture without weights becomes a model whose layers have no weights.
@@ -135,8 +135,8 @@ def load_shapes(source: Any, told: ReadOptions = ReadOptions()) -> Model:  # noq
         XlstmError: as `load` raises.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), told, None, numbers=False)
-    return _loaded(source, told, None)
+        return _load_path(Path(source), options, None, numbers=False)
+    return _loaded(source, options, None)
 
 
 def _load_path(

@@ -109,7 +109,7 @@ STEPS: dict[type[L.LayerSpec], Callable[..., Step]] = {
 }
 
 
-def held(
+def masked_step(
     spec: L.Recurrent,
     mask: Array | None,
     t: int,
@@ -126,8 +126,8 @@ def held(
     return np.where(keep, after[0], old), kept
 
 
-Hold = Callable[..., tuple[Array, list[Array]]]
-"""Type of the rule for masked steps, such as `held`."""
+MaskedStep = Callable[..., tuple[Array, list[Array]]]
+"""Type of the rule for masked steps, such as `masked_step`."""
 
 
 @FORWARD.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
@@ -137,7 +137,7 @@ def recurrent(
     context: Context,
     *,
     steps: Mapping[type[L.LayerSpec], Callable[..., Step]] = STEPS,
-    hold: Hold = held,
+    masked: MaskedStep = masked_step,
 ) -> list[Array]:
     """(B, T, ...) -> (B, T, H) or (B, H), then the last states if the layer returns them.
 
@@ -146,7 +146,7 @@ def recurrent(
         x: its input.
         context: its weights, mask and initial states.
         steps: functions that build a step of each kind of layer; the diagnosis passes wrong ones.
-        hold: the rule for masked steps.
+        masked: the rule for masked steps.
     """
     if isinstance(spec, L.ConvLSTM):
         product = _convolved(spec, x, context)
@@ -162,7 +162,7 @@ def recurrent(
     order = range(length)[::-1] if spec.go_backwards else range(length)
     for position, t in enumerate(order):
         after = step(product[:, :, t] if gated else product[:, t], states)
-        y, states = hold(spec, context.mask, t, (y, states), after)
+        y, states = masked(spec, context.mask, t, (y, states), after)
         outputs[:, position] = y
     context.final = states
     return [outputs if spec.return_sequences else y, *(states if spec.return_state else ())]

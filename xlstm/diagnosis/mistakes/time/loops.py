@@ -30,7 +30,7 @@ from xlstm.ir.graph import Edge
 from xlstm.ir.types import Array
 from xlstm.reference.activations import FUNCTIONS
 from xlstm.reference.context import Context
-from xlstm.reference.recurrent import STEPS, Hold, Step, held, recurrent
+from xlstm.reference.recurrent import STEPS, MaskedStep, Step, masked_step, recurrent
 
 States = list[Array]
 Carry = Callable[[States, States], States]
@@ -395,10 +395,10 @@ def one_gate(site: SuspectLayer) -> Iterator[AlteredLayer]:
 
 def _giving_c(spec: Any, x: Array, context: Context) -> list[Array]:
     def hold(*args: Any) -> tuple[Array, list[Array]]:
-        _, states = held(*args)
+        _, states = masked_step(*args)
         return states[1], states
 
-    return recurrent(spec, x, context, hold=hold)
+    return recurrent(spec, x, context, masked=hold)
 
 
 def other_state(site: SuspectLayer) -> Iterator[AlteredLayer]:
@@ -445,7 +445,7 @@ def _holding(which: tuple[int, ...], zero: bool, shown: bool) -> Call:
         before: tuple[Array, list[Array]],
         after: list[Array],
     ) -> tuple[Array, list[Array]]:
-        y, states = held(spec, mask, t, before, after)
+        y, states = masked_step(spec, mask, t, before, after)
         if mask is None:
             return y, states
         keep = mask[:, t].reshape(-1, *(1,) * (y.ndim - 1))
@@ -454,8 +454,8 @@ def _holding(which: tuple[int, ...], zero: bool, shown: bool) -> Call:
         return (states[0] if shown else y), states
 
     def run(spec: Any, x: Array, context: Context) -> list[Array]:
-        own: Hold = hold
-        return recurrent(spec, x, context, hold=own)
+        own: MaskedStep = hold
+        return recurrent(spec, x, context, masked=own)
 
     return each(run)
 

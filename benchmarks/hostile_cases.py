@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "xlstm" / "demo.keras"
 
@@ -475,9 +477,10 @@ def _keys(path: Path, size: int) -> None:
         from xlstm.files.tensorflow.checkpoint import masked
 
         pieces.pairs.update({f"z{'x' * 900}{n:06}": b"" for n in range(size)})
-        made.block = block
+        patch.setattr(made, "block", block)
 
-    savedmodel(path, change)
+    with pytest.MonkeyPatch.context() as patch:
+        savedmodel(path, change)
 
 
 @case("layers that share lists of variables", "", 300, 1000, 3000)

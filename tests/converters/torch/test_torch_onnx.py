@@ -104,6 +104,9 @@ REFUSED = {
     "function-trunc": "operator 'aten::trunc' to ONNX",
     "function-expm1": "operator 'aten::expm1' to ONNX",
     "cumprod": "operator 'aten::cumprod' to ONNX",
+    **dict.fromkeys(
+        ("rms_norm", "rms_norm-epsilon", "timed-rms_norm"), "operator 'aten::rms_norm' to ONNX"
+    ),
 }
 """Case -> why the TorchScript exporter of torch 2.13 refuses it; no cell of ours is among them."""
 

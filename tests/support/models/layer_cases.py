@@ -58,6 +58,7 @@ class Case:
 NAMES: dict[str, dict[str, str]] = {
     "BatchNorm": {"mean": "moving_mean", "variance": "moving_variance"},
     "PRelu": {"slopes": "alpha"},
+    "RMSNorm": {"gamma": "scale"},
     "Embedding": {"table": "embeddings"},
     "LSTM": {"recurrent": "recurrent_kernel"},
     "Attention": {"attention_scale": "concat_score_weight"},

@@ -1,1 +1,1 @@
-"""Rules that turn the config of one Keras layer into specs; `rules` lists them all."""
+"""Rules that turn the config of one Keras layer into specs; `RULES` of `options` has them all."""

@@ -80,8 +80,7 @@ def reconcile(
         memory: limit in bytes for the runs, beside weights and frameworks; 1 GB by default. The
             cost is computed before any run starts (`xlstm.verification.inputs`), and generated
             inputs become smaller if that is enough. Time is limited too.
-        makers: framework -> the function that builds the object to run, if that is neither the
-            original nor our port.
+        makers: framework -> a function that builds the object to run, for one of your own.
 
     Returns:
         A report; `.ok` is True if all are equal, `.check()` raises if not. A framework that is
@@ -104,9 +103,8 @@ def reconcile(
         arrays = None if inputs is None else trials[0].arrays
         slopes, too_large = _slopes(model, arrays, limits) if gradients or step else (None, "")
     except MemoryError:
-        do = "pass fewer samples or shorter ones as inputs"
-        got = "out of memory"
-        raise UsageError(model.name, "inputs that fit in memory", got, do) from None
+        want, do = "inputs that fit in memory", "pass fewer samples or shorter ones as inputs"
+        raise UsageError(model.name, want, "out of memory", do) from None
     ledger = count(model, adapters)
     found = {
         name: _framework(

@@ -1,4 +1,4 @@
-"""What every example begins and ends with."""
+"""Code that every example begins and ends with."""
 
 import sys
 from pathlib import Path

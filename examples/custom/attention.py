@@ -8,7 +8,7 @@ import xlstm
 
 
 def reference(_config, weights, x):
-    """What the layer computes, in numpy: the judge of every framework."""
+    """The layer in numpy: the judge of every framework."""
     scores = np.tanh(x @ weights["W"] + weights["b"]) @ weights["u"]
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares = shares / shares.sum(axis=-1, keepdims=True)

@@ -15,7 +15,7 @@ from xlstm.ir.layers import GRU, LSTM, Dense, Dropout, Embedding, SimpleRNN, Tim
 from xlstm.ir.source import Source
 
 equinox = pytest.importorskip("equinox", reason="Equinox is not installed (it is in the dev extra)")
-jax = pytest.importorskip("jax")
+jax = pytest.importorskip("jax", reason="jax is not installed (Equinox computes with it)")
 FOLDER = ROOT / "examples" / "equinox_adapter"
 SEQUENCE = {"return_sequences": True}
 

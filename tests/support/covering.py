@@ -28,7 +28,7 @@ def options(spec: LayerSpec) -> Iterator[str]:
 
 
 def _form(value: object) -> str:
-    """How many numbers, and whether each is 0, 1 or more."""
+    """The number of values, and for each one if it is 0, 1 or more."""
     if isinstance(value, tuple):
         return f"({', '.join(map(_form, value))})"
     return str(min(max(value, -1), 2)) if isinstance(value, int) else type(value).__name__

@@ -170,6 +170,11 @@ def test_masks_of_any_dtype(framework):
         np.testing.assert_array_equal(call(ported, x, mask.astype(dtype)), want)
 
 
+def pickled(ported):
+    """A copy by way of pickle."""
+    return pickle.loads(pickle.dumps(ported))  # our own bytes, written on this line
+
+
 @pytest.mark.parametrize("framework", FLAX)
 @pytest.mark.parametrize("case", ["gru-both-last", "lstm-masked", "gru_before-both-ave"])
 def test_ports_can_be_copied_and_hold_nothing_but_parameters(framework, case):
@@ -177,9 +182,7 @@ def test_ports_can_be_copied_and_hold_nothing_but_parameters(framework, case):
     x = np.ones((2, 5, 3), "float32")
     # NNX's own cells hold a function that cannot be pickled
     nnx_port = framework == "nnx"
-    again = (
-        copy.deepcopy(ported) if nnx_port else pickle.loads(pickle.dumps(ported))
-    )  # our own bytes
+    again = copy.deepcopy(ported) if nnx_port else pickled(ported)
     np.testing.assert_array_equal(call(again, x), call(ported, x))
     if nnx_port:
         left = nnx.to_flat_state(nnx.state(ported))

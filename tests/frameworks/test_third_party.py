@@ -13,8 +13,9 @@ from xlstm.counting import tensor_rows
 from xlstm.counting.ledger import render_counts
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import trained_layer
 from xlstm.ir.graph import chain
-from xlstm.ir.layers import Dropout
+from xlstm.ir.layers import Attention, Dropout, MultiHeadAttention
 
 TOY = Path(__file__).parents[1] / "toy_framework"
 MODEL = CASES["lstm-tanh-sigmoid"]
@@ -100,6 +101,15 @@ def test_an_adapter_that_drops_dropout_without_a_word_is_refused(tmp_path, monke
             call(DROPPED, "toyml")
     assert not (tmp_path / "port").exists()
     xlstm.port(MODEL, "toyml")
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_dropout_of_attention_weights_is_a_layer_of_training(dropout):
+    for spec in (
+        Attention(4, dropout=dropout),
+        MultiHeadAttention(4, 4, 4, 2, 2, 2, 4, dropout=dropout),
+    ):
+        assert trained_layer(spec) == ("Dropout" if dropout else "")
 
 
 @pytest.mark.usefixtures("toyml")

@@ -98,6 +98,8 @@ def trained_layer(spec: L.LayerSpec) -> str:
     inner = unwrap_time_distributed(spec)
     if isinstance(inner, (L.Dropout, L.TrainingOnly)) and not inner.rate:
         return ""
+    if isinstance(inner, (L.Attention, L.MultiHeadAttention)) and inner.dropout:
+        return "Dropout"  # of the attention weights
     name = inner.layer if isinstance(inner, L.TrainingOnly) else inner.kind
     return name if name in TRAINING else ""
 

@@ -131,7 +131,7 @@ def _last_axes_norm(call: ModuleCall) -> TracedTensor:
     for axis, size in enumerate(sizes, start=x.rank - len(sizes)):
         wiring.demand(wiring.sizes(x)[axis], size, "features, got")
     laid = flatten(wiring, x, -len(sizes)) if len(sizes) > 1 else x
-    count, epsilon = math.prod(sizes), _epsilon(module)
+    count, epsilon = math.prod(sizes), _epsilon(module, wiring.root)
     spec: L.Norm = (
         L.RMSNorm(count, epsilon, scale=module.weight is not None)
         if isinstance(module, nn.RMSNorm)
@@ -144,7 +144,7 @@ def _last_axes_norm(call: ModuleCall) -> TracedTensor:
     return unflatten(wiring, laid, -1, sizes) if len(sizes) > 1 else laid
 
 
-def _epsilon(module: nn.LayerNorm | nn.RMSNorm) -> float:
+def _epsilon(module: nn.LayerNorm | nn.RMSNorm, root: nn.Module) -> float:
     """Returns the number that PyTorch adds for eps=None: the epsilon of the dtype it computes in.
 
     For half precision it is another number in some versions of PyTorch.
@@ -154,6 +154,8 @@ def _epsilon(module: nn.LayerNorm | nn.RMSNorm) -> float:
     if module.weight is None or module.weight.dtype not in (torch.float32, torch.float64):
         got = "eps=None without a weight" if module.weight is None else "eps=None in half precision"
         raise CannotTraceError(got, "set eps")
+    if len({tensor.dtype for tensor in root.parameters()}) > 1:
+        raise CannotTraceError("eps=None in a module of several dtypes", "set eps")
     return float(torch.finfo(module.weight.dtype).eps)
 
 

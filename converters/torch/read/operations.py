@@ -102,9 +102,18 @@ def spread(root: bool) -> Callable[..., TracedTensor]:
     """Returns a handler for the variance over axes, or its root."""
 
     def spread(
-        wiring: TraceState, x: TracedTensor, dim: Any = None, keepdim: bool = False, **options: Any
+        wiring: TraceState,
+        x: TracedTensor,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
     ) -> TracedTensor:
-        less = options.get("correction", 1 if options.get("unbiased", True) else 0)
+        # torch's own order: var(dim, unbiased, keepdim); var(False) is over all numbers
+        if isinstance(dim, bool):
+            raise CannotTraceError("the variance over all numbers", "name the axes")
+        less = int(unbiased) if correction is None else correction
         mean, axes = _reduction(x, "mean", dim, keepdim)
         after: list[L.LayerSpec] = []
         if less:

@@ -92,6 +92,47 @@ def test_root_mean_squares():
     assert module.norm.eps is None
 
 
+class Spread(nn.Module):
+    """The spread of an LSTM's outputs, as torch's overloads spell it."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.lstm, self.call = nn.LSTM(3, 4, batch_first=True), call
+
+    def forward(self, x):
+        """Calls the function."""
+        return self.call(self.lstm(x)[0])
+
+
+SPREADS = {
+    "unbiased-by-place": lambda y: y.std(-1, False),
+    "unbiased-true": lambda y: y.std(-1, True),
+    "both-by-place": lambda y: torch.var(y, -1, False, True),
+    "unbiased-by-name": lambda y: torch.var(y, -1, unbiased=False),
+    "correction-none": lambda y: torch.std(y, -1, correction=None),
+    "correction": lambda y: torch.std(y, -1, correction=0, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", SPREADS)
+def test_arguments_of_a_spread_are_taken_in_the_order_of_torch(name):
+    torch.manual_seed(0)
+    module, x = Spread(SPREADS[name]).eval(), torch.randn(2, 6, 3)  # mode of PyTorch: no dropout
+    np.testing.assert_allclose(
+        xlstm.port(module, "numpy")(x.numpy()), module(x).detach().numpy(), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_a_spread_over_all_numbers_is_refused():
+    refused(UnsupportedError, lambda: xlstm.load(Spread(lambda y: y.std(False))), "all numbers")
+
+
+def test_an_epsilon_of_mixed_dtypes_is_refused():
+    """PyTorch takes the epsilon of the input's dtype, the weight may have another."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.RMSNorm(4).double())
+    refused(UnsupportedError, lambda: xlstm.load(module), "eps=None", "several dtypes")
+
+
 def test_an_epsilon_that_depends_on_the_version_is_refused():
     for norm in (nn.RMSNorm(4, elementwise_affine=False), nn.RMSNorm(4).bfloat16()):
         module = nn.Sequential(nn.Linear(3, 4).to(getattr(norm.weight, "dtype", None)), norm)

@@ -14,7 +14,7 @@ from xlstm.ir.layers.operations import CONSTANT_MOST
 from xlstm.ir.lowering import Steps, build, in_a_row
 from xlstm.ir.types import Shape
 
-from ..context import LIMITS
+from ..context import DTYPES, LIMITS, dtype_policy
 from ..inbound_nodes import KerasTensor, LayerCall
 from ..layers.options import array_of
 
@@ -34,6 +34,7 @@ class Operation:
         flags: tensors that are True or False, 1 or 0 here.
         alike: tensors without a batch axis in Keras; here they are equal for every sample.
         rows: receives the batch sizes of constants that are joined with samples.
+        read: receives the names of the options that the reader has looked at.
     """
 
     call: LayerCall
@@ -43,6 +44,7 @@ class Operation:
     flags: frozenset[KerasTensor] = frozenset()
     alike: frozenset[KerasTensor] = frozenset()
     rows: set[int] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
 
     def refused(self, want: str, got: object) -> UnsupportedError:
         """Returns the error for a call without an exact form."""
@@ -51,6 +53,7 @@ class Operation:
 
     def argument(self, place: int, *names: str, default: Any = None) -> Any:
         """Returns an argument by one of its names, or by its place."""
+        self.read.update(names)
         for name in names:
             if self.call.options.get(name) is not None:
                 return self.call.options[name]
@@ -58,6 +61,19 @@ class Operation:
         return (
             arguments[place] if place < len(arguments) and arguments[place] is not None else default
         )
+
+    def option(self, name: str) -> Any:
+        """Returns an argument that the call names; None without it."""
+        return self.argument(len(self.call.arguments), name)
+
+    def check_read(self) -> None:
+        """Raises UnsupportedError for an option that the reader did not look at."""
+        for name, value in self.call.options.items():
+            default = value is None or value is False or (name, value) in DEFAULTS.items()
+            if name == "dtype":
+                default = default or self.name in ANY_DTYPE or dtype_policy(value) in DTYPES
+            if name not in self.read | HARMLESS and not default:
+                raise self.refused("options that are known", f"{name}={value!r}")
 
     @property
     def tensor(self) -> KerasTensor:
@@ -138,6 +154,15 @@ def fixed(rank: int, values: tuple[float, ...], shape: tuple[int, ...]) -> list[
     axes = [L.ExpandDims(0)] * len(shape)
     return [*one, L.Function("zeros_like"), *axes, L.Constant("add", values, shape)]
 
+
+HARMLESS = frozenset(("name", "trainable", "function"))
+"""Options of every operation that change no number."""
+
+ANY_DTYPE = frozenset(("zeros_like", "ones_like", "one_hot"))
+"""Operations whose 0 and 1 are the same numbers in every dtype."""
+
+DEFAULTS: dict[str, Any] = {"decimals": 0}
+"""Option that no reader looks at -> the value that Keras writes for calls without it."""
 
 TENSOR = tuple("x input tensor inputs a input_tensor features t value values logits".split())
 """Names of the only tensor argument of an operation."""

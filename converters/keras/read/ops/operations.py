@@ -67,7 +67,7 @@ def _norm(op: Operation) -> Pending:
 @OPERATIONS.of(*ALONG)
 def _along(op: Operation) -> Pending:
     axis = op.axis(op.argument(1, "axis"))
-    others = [key for key in ("exclusive", "reverse") if op.call.options.get(key)]
+    others = [key for key in ("exclusive", "reverse") if op.option(key)]
     if others:
         raise op.refused("sums and products up to each place", others[0])
     keep = op.name not in SO_FAR and op.argument(2, "keepdims", default=False) is True
@@ -77,7 +77,7 @@ def _along(op: Operation) -> Pending:
 @OPERATIONS.of("one_hot")
 def _one_hot(op: Operation) -> Pending:
     classes, axis = op.argument(1, "num_classes", "depth"), op.argument(2, "axis", default=-1)
-    other = [key for key in ("on_value", "off_value", "sparse") if op.call.options.get(key)]
+    other = [key for key in ("on_value", "off_value", "sparse") if op.option(key)]
     if type(classes) is not int or not 0 < classes <= CONSTANT_MOST or axis != -1 or other:
         want = f"1 to {CONSTANT_MOST} classes along a new last axis"
         raise op.refused(want, f"{classes} along {axis} {' '.join(other)}")
@@ -90,11 +90,7 @@ def _one_hot(op: Operation) -> Pending:
 def _matmul(op: Operation) -> Pending:
     """Multiplies the matrices of each sample; a constant array is the same for all of them."""
     a, b = op.argument(0, "x1", "a"), op.argument(1, "x2", "b")
-    options = {k: v for k, v in op.call.options.items() if v not in (None, False)}
-    turned = [bool(options.get(key)) for key in ("transpose_a", "transpose_b")]
-    unknown = options.keys() - {*"x1 x2 a b transpose_a transpose_b name function".split()}
-    if unknown - {"trainable", "dtype"}:
-        raise op.refused("matmul of one form", ", ".join(sorted(unknown)))
+    turned = [bool(op.option(key)) for key in ("transpose_a", "transpose_b")]
     if isinstance(a, KerasTensor) and isinstance(b, KerasTensor):
         first, second = op.shapes[a], op.shapes[b]
         if len(first) != len(second) or len(first) < 2:

@@ -29,6 +29,7 @@ def read_operation(operation: Operation) -> list[Pending]:
     where = f"{operation.where} ({operation.call.kind})"
     try:
         found = OPERATIONS[operation.name](operation)
+        operation.check_read()
         return found if isinstance(found, list) else [found]
     except UsageError as error:
         raise FileError(where, error.expected, error.got, error.do) from None

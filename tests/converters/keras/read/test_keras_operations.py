@@ -137,3 +137,23 @@ def test_operations_of_tf_keras(tmp_path):
     got = xlstm.port(tmp_path / "old.h5", "numpy")(x)
     np.testing.assert_array_equal(got[0], half)
     np.testing.assert_allclose(got[1], keep[:, [0, 2]].std(axis=1), rtol=0, atol=1e-6)
+
+
+UNREAD = {
+    "max": (lambda h: keras.ops.max(h, 1, initial=0.1), "initial=0.1"),
+    "min": (lambda h: keras.ops.min(h, 1, initial=-0.1), "initial=-0.1"),
+    "round": (lambda h: keras.ops.round(h, 1), "decimals=1"),
+    "cumsum": (lambda h: keras.ops.cumsum(h * 9, 1, dtype="int32"), "dtype='int32'"),
+    "cumprod": (lambda h: keras.ops.cumprod(h * 9, 1, dtype="int32"), "dtype='int32'"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_an_option_that_no_reader_knows_is_refused(name, tmp_path):
+    call, option = UNREAD[name]
+    x = keras.Input((6, 3))
+    model = keras.Model(x, call(keras.layers.LSTM(4, return_sequences=True)(x)))
+    model.save(tmp_path / "m.keras")
+    for source in (model, tmp_path / "m.keras"):
+        error = refused(UnsupportedError, lambda source=source: xlstm.load(source), name, option)
+        assert "options that are known" in error.expected

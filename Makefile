@@ -10,7 +10,7 @@ export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test coverage check format lint types install readme fuzz clean
+.PHONY: demo test coverage check format lint types install readme bench fuzz clean
 
 demo: $(READY)
 	$(BIN)/xlstm demo
@@ -45,6 +45,11 @@ check: format lint types coverage
 
 readme: $(READY)
 	$(BIN)/python tests/docs/readme.py
+
+# ratios measured side by side, one process for the calls of a contest; nothing else should run
+bench: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/bench.py --json docs/speed.json --svg docs/speed.svg
 
 # 20 minutes on two cores: mutated files in children with limits; offenders are kept in build/fuzz
 fuzz: $(READY)

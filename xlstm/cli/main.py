@@ -413,6 +413,9 @@ def _whole() -> int:
     """The command of this process."""
     gc.set_threshold(COLLECT)
     args = _parsed(None)
+    if args.command in ("inspect", "count", "explain") or getattr(args, "no_verify", False):
+        # these multiply no matrices: the threads that numpy would start cost more than the command
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     scarce, again = limited(), args.command == "verify"
     if scarce or again:
         # without memory OpenBLAS ends its process, and C++ aborts it: run it in a child

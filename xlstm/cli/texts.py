@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xlstm.errors import printable
 from xlstm.files.description import Outline
@@ -19,7 +19,9 @@ from xlstm.ir.graph import Model, Node
 from xlstm.ir.layers import Bidirectional, LayerSpec, TimeDistributed
 from xlstm.ir.types import Array
 from xlstm.rendering.tables import add, amount, grid, kind_text, shape_text, to_text
-from xlstm.verification.report import Report
+
+if TYPE_CHECKING:  # a port without verification does without these modules
+    from xlstm.verification.report import Report
 
 
 def render_model(model: Model) -> str:

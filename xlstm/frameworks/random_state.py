@@ -16,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
-
-import numpy as np
+from typing import Any
 
 HOOK = "random_state"
 """Name of a live half's function that returns the function to restore its states."""
@@ -70,7 +70,9 @@ def _enter() -> None:
         if _calls > 1:
             return
         _back["random"] = functools.partial(random.setstate, random.getstate())
-        _back["numpy"] = functools.partial(np.random.set_state, np.random.get_state())
+        numpy: Any = sys.modules.get("numpy.random")
+        if numpy is not None:  # before its import, no user has seeded it
+            _back["numpy"] = functools.partial(numpy.set_state, numpy.get_state())
         _take()
 
 

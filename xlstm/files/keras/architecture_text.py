@@ -14,7 +14,6 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Architecture
 from xlstm.files.guards import as_text, parse_json
-from xlstm.files.yaml_text import parse_yaml
 
 MAX_WRAPS = 4
 """Most texts around an architecture, such as YAML in YAML."""
@@ -63,4 +62,6 @@ def _parsed(text: str, where: str, budget: Budget) -> tuple[str, Any]:
         # both have texts in such quotes; those of JSON may contain pairs of surrogates
         with contextlib.suppress(FileError):
             return "JSON", parse_json(text, where, budget)
+    from xlstm.files.yaml_text import parse_yaml  # its library is slow to import
+
     return "YAML", parse_yaml(text, where, budget)

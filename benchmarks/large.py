@@ -18,6 +18,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+NAMES = 500
+"""Names of layers in one attribute of `write_stack`."""
+
 FEATURES, UNITS = 4000, 7000
 SHAPES = ((FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))
 LOAD = """
@@ -59,6 +62,34 @@ def write_hdf5(path: Path) -> None:
         layer = group.create_group("lstm")
         layer.attrs["weight_names"] = list(names)
         fill(layer, names)
+
+
+def write_stack(path: Path, layers: int, features: int, units: int) -> None:
+    """A whole-model HDF5 file of LSTMs one after the other, as `model.save` writes it."""
+    shape = {"name": "input", "batch_shape": [None, None, features]}
+    config = [{"class_name": "InputLayer", "config": shape}]
+    names = [f"lstm_{number}" for number in range(layers)]
+    weights = ("kernel", "recurrent_kernel", "bias")
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights")
+        group.attrs.update(keras_version="3.15.1")
+        for start in range(0, layers, NAMES):  # as Keras splits what HDF5 cannot take in one piece
+            part = f"{start // NAMES}" if layers > NAMES else ""
+            group.attrs[f"layer_names{part}"] = names[start : start + NAMES]
+        for name in names:
+            options = {"name": name, "units": units, "activation": "tanh", "use_bias": True}
+            options |= {"recurrent_activation": "sigmoid", "return_sequences": name != names[-1]}
+            config.append({"class_name": "LSTM", "config": options})
+            layer = group.create_group(name)
+            layer.attrs["weight_names"] = list(weights)
+            rows = features if name == names[0] else units
+            for weight, size in zip(
+                weights, ((rows, 4 * units), (units, 4 * units), (4 * units,)), strict=True
+            ):
+                layer.create_dataset(weight, data=rng.standard_normal(size, dtype="float32") / 8)
+        whole = {"class_name": "Sequential", "config": {"name": "stack", "layers": config}}
+        file.attrs["model_config"] = json.dumps(whole)
 
 
 def write_archive(path: Path) -> None:

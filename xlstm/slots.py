@@ -276,18 +276,27 @@ def pack(
     Returns:
         The framework's tensors by slot name, C-contiguous, in the dtype of `weights`.
     """
-    dtype = np.result_type(*weights.values())
-    packed = {}
-    for slot in table.present_slots(absent):
-        want = shape(slot, table.kind, sizes)
-        if slot.tensor in absent:
-            packed[slot.name] = np.zeros(want, dtype)
-            continue
-        part, axes = _pick(slot, table.kind, weights[slot.tensor], table.kind.tensors[slot.tensor])
-        part, axes = _recut(slot, part, axes, table.kind.axis_sizes(sizes), *slot.reshape)
-        order = [axes.index(axis) for axis in "".join(slot.groups())]
-        packed[slot.name] = np.ascontiguousarray(part.transpose(order)).reshape(want)
-    return packed
+    return {
+        slot.name: np.ascontiguousarray(array).reshape(array.shape)  # it makes () to (1,)
+        for slot in table.present_slots(absent)
+        for array in [pack_slot(slot, table.kind, weights, sizes, absent)]
+    }
+
+
+def pack_slot(
+    slot: Slot,
+    kind: Kind,
+    weights: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    absent: frozenset[str] = frozenset(),
+) -> Array:
+    """One framework tensor of `pack`, as a view of the canonical one if its layout allows it."""
+    want = shape(slot, kind, sizes)
+    if slot.tensor in absent:
+        return np.zeros(want, np.result_type(*weights.values()))
+    part, axes = _pick(slot, kind, weights[slot.tensor], kind.tensors[slot.tensor])
+    part, axes = _recut(slot, part, axes, kind.axis_sizes(sizes), *slot.reshape)
+    return part.transpose([axes.index(axis) for axis in "".join(slot.groups())]).reshape(want)
 
 
 def check(

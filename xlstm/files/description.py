@@ -5,8 +5,10 @@ The readers of `xlstm.files` fill a `Description`; the adapter of Keras converts
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ import numpy as np
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
+from xlstm.files.hashes import in_background
 from xlstm.ir.source import Optimizer
 from xlstm.ir.types import Array
 
@@ -116,6 +119,19 @@ class Description:
     def sha256(self) -> str:
         """SHA-256 of the file's bytes; the file must be open at the first access."""
         return self.digest()
+
+    def hashed_ahead(self) -> Description:
+        """The same, its SHA-256 computed in a thread from now on, while the weights are read."""
+        if not hasattr(os, "pread"):  # both would move the file's position
+            return self
+        digest = in_background(self.digest)
+
+        def wait() -> None:
+            with contextlib.suppress(Exception):  # the thread must not read a closed file
+                digest()
+
+        self.opened.callback(wait)
+        return replace(self, digest=digest)
 
     def without_numbers(self) -> Description:
         """The same with zeros for weights, which need no memory, and without the SHA-256.

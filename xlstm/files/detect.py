@@ -6,16 +6,16 @@ In: a path. Out: a `Description`, or a FileError that names the type and gives a
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Digest
 from xlstm.files.guards import MAX_TEXT, is_folder, open_regular
+from xlstm.files.hashes import of_open_files
 from xlstm.files.keras.architecture_text import parse_architecture
 from xlstm.files.keras.archive import describe_zip
 from xlstm.files.keras.folder import describe_folder, describe_shards, is_keras_folder
@@ -82,11 +82,6 @@ def describe(path: Path, budget: Budget | None = None) -> Description:
         raise
 
 
-def _digest(file: BinaryIO) -> str:
-    file.seek(0)
-    return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-
-
 def _folder(path: Path, opened: ExitStack, budget: Budget) -> Description:
     for known, reader in FOLDER_READERS.items():
         if known(path):
@@ -109,7 +104,7 @@ def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
         return describe_shards(path, opened, budget)
     for magic, reader in READERS.items():
         if start.startswith(magic):
-            return reader(file, path.name, lambda: _digest(file), opened, budget)
+            return reader(file, path.name, lambda: of_open_files([file]), opened, budget)
     want = "a Keras model (.keras archive, HDF5 or SavedModel)"
     for magic, (what, do) in REFUSED.items():
         if start.startswith(magic):

@@ -103,9 +103,11 @@ def numbers(
             if not piece:
                 break
             got += piece
-    except (OSError, ValueError, MemoryError) as error:
-        message = str(error) or type(error).__name__
-        raise FileError(where, f"numbers of shape {shape}", message, AGAIN) from None
+    except MemoryError:
+        want, do = f"memory for numbers of shape {shape}", "allow this process more of it"
+        raise FileError(where, want, "too little", do) from None
+    except (OSError, ValueError) as error:
+        raise FileError(where, f"numbers of shape {shape}", error, AGAIN) from None
     _check_whole(got, found.nbytes, at, where)
     return found.astype(dtype.newbyteorder("="), copy=False)
 

@@ -6,6 +6,7 @@ weights (`unpack_model`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.files.description import Stored
 from xlstm.frameworks.adapter import TRAINING, Adapter, WeightPlacement
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
@@ -21,7 +23,17 @@ from xlstm.ir.kinds import Kind
 from xlstm.ir.layers.custom import missing_source, unwrap_time_distributed
 from xlstm.ir.precision import cast
 from xlstm.ir.types import Array
-from xlstm.slots import FOLD, Slot, Table, folds, pack, shape, split_bias_sides, unpack
+from xlstm.slots import (
+    FOLD,
+    Slot,
+    Table,
+    folds,
+    pack,
+    pack_slot,
+    shape,
+    split_bias_sides,
+    unpack,
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,24 @@ def pack_model(model: Model, adapter: Adapter) -> dict[str, Array]:
         names = placed.names()
         packed |= {names[name]: array for name, array in arrays.items()}
     return packed
+
+
+def packed_tensors(model: Model, adapter: Adapter) -> list[Stored]:
+    """As `pack_model`, in the same order, each array made when it is loaded.
+
+    Arrays are views of the model's weights where the layouts allow it, so they may be strided.
+    """
+    found = []
+    for placed in _placed(model, adapter):
+        part, table, weights = placed.place.part, placed.place.table, placed.hub(model)
+        absent, sizes = part.missing_tensors(), part.sizes()
+        rest = np.result_type(*weights.values()).name
+        for slot in table.present_slots(absent):
+            load = functools.partial(pack_slot, slot, table.kind, weights, sizes, absent)
+            dtype = rest if slot.tensor in absent else weights[slot.tensor].dtype.name
+            size = shape(slot, table.kind, sizes)
+            found.append(Stored(placed.name(slot), size, dtype, load))
+    return found
 
 
 def beside(model: Model, adapter: Adapter, names: Iterable[str]) -> set[str]:

@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save as safetensors_bytes
 
 from xlstm._version import VERSION
 from xlstm.counting.count import count
 from xlstm.errors import UsageError, WeightsError
+from xlstm.files.arrays.safe_tensors_writer import blocks, write_safetensors
 from xlstm.files.atomic import written_folder
 from xlstm.files.port_folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
-from xlstm.frameworks.model_tensors import check_model, fold_notes, pack_model, training_notes
+from xlstm.frameworks.model_tensors import (
+    check_model,
+    fold_notes,
+    pack_model,
+    packed_tensors,
+    training_notes,
+)
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
@@ -40,7 +46,7 @@ def nonfinite(model: Model) -> list[str]:
         f"layer {name}: {tensor} holds NaN or infinity"
         for name, layer in model.weights.items()
         for tensor, array in layer.items()
-        if not np.isfinite(array).all()
+        if not all(np.isfinite(part).all() for part in blocks(array))
     ]
 
 
@@ -126,14 +132,14 @@ def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dic
     metadata = {KEY: json.dumps({"to": adapter.name, "graph": to_json(model)})}
     report = report_of(model, adapter)
     (folder / SOURCE).write_text(adapter.emit(model), "utf-8")
-    (folder / WEIGHTS).write_bytes(safetensors_bytes(pack_model(model, adapter), metadata))
+    digest = write_safetensors(folder / WEIGHTS, packed_tensors(model, adapter), metadata)
     if adapter.extra_files:
         if adapter.installed:
             live: Any = adapter.live()
             report["notes"] += live.save_extra(build(model, adapter), folder)
         else:
             report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
-    report[KEPT] = record(folder, adapter, origin)
+    report[KEPT] = record(folder, adapter, origin, {WEIGHTS: digest})
     write_report(folder, report)
     return report
 

@@ -15,6 +15,7 @@ from typing import Any
 from xlstm.errors import UnsupportedError, UsageError
 from xlstm.files import describe
 from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
+from xlstm.files.free_memory import check_memory
 from xlstm.files.keras.architecture import ReadOptions, describe_alone, join
 from xlstm.files.port_folder import SOURCE, has_port
 from xlstm.frameworks import registry
@@ -152,5 +153,7 @@ def _load_path(
     alone = None if numbers else describe_alone(path)
     with contextlib.closing(alone or describe(path)) as description:
         joined = join(description, options)
-        joined = joined if numbers else joined.without_numbers()
+        if numbers:
+            check_memory((a for arrays in joined.weights.values() for a in arrays), path.name)
+        joined = joined.hashed_ahead() if numbers else joined.without_numbers()
         return registry.adapter(joined.framework).read_file(joined, until=options.until or "")

@@ -23,6 +23,7 @@ from typing import Any
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays.safe_tensors import open_safetensors
+from xlstm.files.free_memory import check_memory
 from xlstm.files.guards import as_object, as_text, open_regular, parse_json
 from xlstm.files.port_folder import KEY, SOURCE, WEIGHTS, has_port, metadata
 from xlstm.frameworks import registry
@@ -197,6 +198,8 @@ def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = Tru
     with open_regular(file) as stream:
         found = open_safetensors(stream, str(file), budget)
         metadata, tensors = found.metadata, found.tensors
+        if numbers:
+            check_memory(tensors.values(), str(file))
         arrays = {name: t.load() if numbers else t.zeros() for name, t in tensors.items()}
     if KEY not in metadata:
         raise FileError(file, "a graph in the metadata", "none", "port the model again with xlstm")

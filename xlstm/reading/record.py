@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xlstm._version import VERSION
@@ -29,18 +30,23 @@ KEY = "proof"
 EXTRA = "model.keras"
 """A file that only some targets have."""
 
+NO_HASHES: Mapping[str, str] = MappingProxyType({})
+
 ANEW = "port the model again"
 
 WANTED = "the record of a port, as xlstm writes it"
 
 
-def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
+def record(
+    folder: Path, adapter: Adapter, origin: str = "", hashes: Mapping[str, str] = NO_HASHES
+) -> dict[str, Any]:
     """The hashes, versions and platform of a port, as report.json stores them.
 
     Args:
         folder: the files of the port.
         adapter: its target.
         origin: path of the source, relative to the folder; "" if unknown.
+        hashes: file -> its SHA-256, for files that need not be read again.
 
     Returns:
         `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's installed
@@ -48,7 +54,7 @@ def record(folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
     """
     there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
     return {
-        "hashes": {name: of_file(folder / name) for name in there},
+        "hashes": {name: hashes.get(name) or of_file(folder / name) for name in there},
         "versions": versions([adapter]),
         "platform": platform.platform(),
         "origin": origin,

@@ -24,6 +24,7 @@ from xlstm.files.arrays.flax_msgpack import open_msgpack
 from xlstm.files.arrays.safe_tensors import open_safetensors
 from xlstm.files.description import Stored
 from xlstm.files.file_slice import numbers
+from xlstm.files.free_memory import check_memory
 from xlstm.files.guards import open_regular
 from xlstm.files.zips import MAX_PACKED, RATIO, check_member, open_zip
 from xlstm.ir.python_source import steady
@@ -73,6 +74,7 @@ def read_arrays(path: Path, budget: Budget | None = None) -> dict[str, Array]:
     """
     with ExitStack() as opened:
         found = open_arrays(path, opened, budget or Budget())
+        check_memory(found.values(), path.name)
         return {name: array.load() for name, array in found.items()}
 
 

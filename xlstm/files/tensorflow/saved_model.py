@@ -7,19 +7,19 @@ of the same objects, whose lists of variables are in the order of Keras's HDF5 f
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from xlstm.budget import Budget
 from xlstm.errors import FileError
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import as_object, as_text, parse_json
+from xlstm.files.hashes import of_open_files
 from xlstm.files.keras.variables import VALUE, in_checkpoint
 from xlstm.files.tensorflow.checkpoint import Bundle, open_bundle, open_file, read_whole
 from xlstm.files.tensorflow.protobuf import ANEW, Message
@@ -286,14 +286,10 @@ def _plain(data: Any) -> Any:
 
 def _digest(files: list[BinaryIO], where: str) -> str:
     """SHA-256 of the files one after the other."""
-    digest = hashlib.sha256()
     try:
-        for file in files:
-            file.seek(0)
-            hashlib.file_digest(cast(Any, file), lambda: digest)
+        return of_open_files(files)
     except OSError as error:
         raise FileError(where, "readable files", str(error), ANEW) from None
-    return digest.hexdigest()
 
 
 def _ignored(folder: Path, metadata: str, bundle: Bundle, read: set[str]) -> list[str]:

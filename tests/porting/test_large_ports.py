@@ -1,5 +1,6 @@
 """Large models: written tensor by tensor as the library writes them, or refused before the work."""
 
+import errno
 import functools
 import hashlib
 import json
@@ -194,3 +195,18 @@ def test_the_memory_of_a_ported_folder_is_checked_too(big, tmp_path, monkeypatch
     monkeypatch.setattr(free_memory, "MACHINE", tmp_path / "meminfo")
     refused(FileError, lambda: xlstm.load(folder), "80 MB of free memory", "51 MB")
     assert xlstm.count(folder).total("keras") == xlstm.count(big).total("keras")
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.EIO])
+def test_a_disk_that_fails_meanwhile_is_an_error(error, tmp_path, monkeypatch):
+    def fail(_descriptor):
+        raise OSError(error, "the disk")
+
+    monkeypatch.setattr(safe_tensors_writer, "BLOCK", 8)
+    monkeypatch.setattr("os.fsync", fail)
+    arrays = {"w": RNG.standard_normal((40, 2)).astype("float32")}
+    if error == errno.EINVAL:  # a file system that flushes nothing
+        assert written(tmp_path, arrays, {}) == library(arrays)
+    else:
+        with pytest.raises(OSError, match="the disk"):
+            written(tmp_path, arrays, {})

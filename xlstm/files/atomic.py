@@ -229,12 +229,22 @@ def _flush(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush(descriptor: int) -> None:
+    """Flushes an open file to the disk, on file systems that can.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in UNKNOWN:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from xlstm.errors import WeightsError
 from xlstm.files.arrays.safe_tensors import DTYPES, METADATA
+from xlstm.files.atomic import flush
 from xlstm.files.description import Stored
 from xlstm.files.hashes import in_background
 from xlstm.ir.types import Array
@@ -32,6 +33,9 @@ NAMES = {np.dtype(DTYPES[name]).name: name for name in ORDER}
 
 BLOCK = 2**22
 """Bytes that are put in C order, hashed and written at a time."""
+
+FLUSHED = 16
+"""Blocks after which the disk starts to store what is written."""
 
 
 def write_safetensors(path: Path, tensors: Iterable[Stored], metadata: Mapping[str, str]) -> str:
@@ -56,10 +60,15 @@ def write_safetensors(path: Path, tensors: Iterable[Stored], metadata: Mapping[s
     ordered = sorted(tensors, key=lambda tensor: (ORDER.index(_name(tensor)), tensor.name))
     total = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
-        for block in _pieces(ordered, metadata):
+        flushed: Callable[[], object] = int
+        for number, block in enumerate(_pieces(ordered, metadata), 1):
             hashed = in_background(functools.partial(total.update, block))
             _write(file, block)
             hashed()
+            if number % FLUSHED == 0:  # the disk works while the next blocks are made
+                flushed()
+                flushed = in_background(functools.partial(flush, file.fileno()))
+        flushed()
     return total.hexdigest()
 
 

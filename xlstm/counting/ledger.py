@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xlstm.errors import printable
@@ -139,12 +139,12 @@ class Ledger:
                     "params": layer.params,
                     "refused": layer.refused,
                     "tensors": {
-                        name: [{**asdict(t), "shape": list(t.shape)} for t in found]
+                        name: [{**vars(t), "shape": list(t.shape)} for t in found]
                         for name, found in layer.tensors.items()
                     },
                     "differences": [
                         dict(zip(("from", "to", "tensor", "delta", "reason"), line, strict=True))
-                        for line in map(astuple, layer.differences)
+                        for line in (vars(line).values() for line in layer.differences)
                     ],
                 }
                 for layer in self.layers
@@ -266,9 +266,18 @@ Side = tuple[Adapter, WeightPlacement]
 
 
 def _part_differences(a: Side, b: Side) -> list[Difference]:
-    more = [_line(a, b, slot, 1) for slot in _slots(b)]
-    less = [_line(a, b, slot, -1) for slot in _slots(a)]
-    return [line for line in (*more, *less) if line is not None]
+    ours, theirs = _with_cells(a), _with_cells(b)
+    more = (_line(a, b, slot, 1, own) for slot, own in _apart(theirs, ours))
+    less = (_line(a, b, slot, -1, own) for slot, own in _apart(ours, theirs))
+    return [*more, *less]
+
+
+Cells = Sequence[tuple[Slot, list[Cell]]]
+"""The slots of a part, each with its cells."""
+
+
+def _with_cells(side: Side) -> Cells:
+    return [(slot, _cells(side[1].table, slot)) for slot in _slots(side)]
 
 
 def _slots(side: Side) -> tuple[Slot, ...]:
@@ -277,13 +286,18 @@ def _slots(side: Side) -> tuple[Slot, ...]:
     return tuple(slot for slot in active if not slot.is_buffer)
 
 
-def _line(a: Side, b: Side, slot: Slot, sign: int) -> Difference | None:
-    """The line of one slot for the cells that only its side of the comparison has."""
+def _apart(side: Cells, other: Cells) -> Iterator[tuple[Slot, list[Cell]]]:
+    """The slots with cells that the other side does not have, and those cells."""
+    known = {cell for _, cells in other for cell in cells}
+    for slot, cells in side:
+        own = [cell for cell in cells if cell not in known]
+        if own:
+            yield slot, own
+
+
+def _line(a: Side, b: Side, slot: Slot, sign: int, own: list[Cell]) -> Difference:
+    """The line of one slot, whose cells `own` only its side of the comparison has."""
     (adapter, place), other = (b, a) if sign > 0 else (a, b)
-    known = Counter(cell for s in _slots(other) for cell in _cells(other[1].table, s))
-    own = [cell for cell in _cells(place.table, slot) if cell not in known]
-    if not own:
-        return None
     sizes, axes = place.part.sizes(), place.table.kind.tensors[slot.tensor]
     units = math.prod(sizes[axis] for axis in axes if axis not in "sg")  # numbers in one cell
     delta = sign * len(own) * units

@@ -34,6 +34,9 @@ NAMES = {np.dtype(DTYPES[name]).name: name for name in ORDER}
 BLOCK = 2**22
 """Bytes that are put in C order, hashed and written at a time."""
 
+SMALL = 2**16
+"""Bytes of a piece that is not worth a write of its own."""
+
 FLUSHED = 16
 """Blocks after which the disk starts to store what is written."""
 
@@ -61,7 +64,7 @@ def write_safetensors(path: Path, tensors: Iterable[Stored], metadata: Mapping[s
     total = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
         flushed: Callable[[], object] = int
-        for number, block in enumerate(_pieces(ordered, metadata), 1):
+        for number, block in enumerate(_joined(_pieces(ordered, metadata)), 1):
             hashed = in_background(functools.partial(total.update, block))
             _write(file, block)
             hashed()
@@ -95,6 +98,21 @@ def _pieces(tensors: Sequence[Stored], metadata: Mapping[str, str]) -> Iterator[
         for block in blocks(tensor.load()):
             little = np.ascontiguousarray(block, block.dtype.newbyteorder("<"))
             yield memoryview(cast(Any, little.reshape(-1).view(np.uint8)))
+
+
+def _joined(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
+    """The same bytes, small pieces joined: thousands of tensors need no thousands of writes."""
+    small = bytearray()
+    for piece in pieces:
+        if len(piece) < SMALL and len(small) < BLOCK:
+            small += piece
+            continue
+        if small:
+            yield memoryview(small)
+            small = bytearray()
+        yield piece
+    if small:
+        yield memoryview(small)
 
 
 def _header(tensors: Sequence[Stored], metadata: Mapping[str, str]) -> bytes:

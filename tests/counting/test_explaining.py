@@ -273,7 +273,7 @@ def test_markdown_has_tables_of_even_rows(name):
             assert len(set(rows)) == 1
             assert len(rows) > 2
             tables, rows = tables + 1, []
-    assert tables == 1 + bool(case(name).by_gate) + bool(case(name).tensors)
+    assert tables == 2 + bool(case(name).by_gate) + bool(case(name).tensors)
     assert lines.count("```") == lines.count("```text") == 1
 
 

@@ -109,10 +109,15 @@ def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
 def _count(args: argparse.Namespace) -> int:
     from xlstm.counting.count import count
     from xlstm.counting.ledger import render_counts, render_tensors
+    from xlstm.counting.operations.render import render_operations
 
-    ledger = count(_source(args, numbers=False))
+    if args.flops and args.tensors:
+        raise UsageError("count", "one table", "--flops and --tensors", "remove one of them")
+    ledger = count(_source(args, numbers=False), operations=args.flops)
     if args.json:
         _print_json(ledger.to_json())
+    elif ledger.operations is not None:
+        show(render_operations(ledger.operations))
     else:
         show(render_tensors(ledger) if args.tensors else render_counts(ledger))
     return 0
@@ -289,6 +294,8 @@ def _parser() -> argparse.ArgumentParser:
     found = add("count", help="parameters in every framework, differences explained")
     _add_file(found)
     found.add_argument("--tensors", action="store_true", help="every tensor of every framework")
+    work = "operations of every layer, and bytes of weights and states, instead of parameters"
+    found.add_argument("--flops", action="store_true", help=work)
     found.add_argument("--json", action="store_true", help="one JSON document on stdout")
     found.set_defaults(run=_count)
 

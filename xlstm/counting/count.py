@@ -14,7 +14,7 @@ from typing import Any
 
 from xlstm.counting.ledger import Ledger, count_model
 from xlstm.counting.named_arrays import count_leaves, count_weights
-from xlstm.errors import NoArchitectureError, UnsupportedError
+from xlstm.errors import NoArchitectureError, UnsupportedError, UsageError
 from xlstm.files.arrays.named_arrays import is_arrays, read_shapes
 from xlstm.frameworks import registry
 from xlstm.frameworks.array_tree import Leaves, leaves
@@ -23,7 +23,9 @@ from xlstm.reading.load import load_shapes
 
 
 @unmoved
-def count(source: Any, frameworks: Iterable[str] | None = None) -> Ledger:
+def count(
+    source: Any, frameworks: Iterable[str] | None = None, *, operations: bool = False
+) -> Ledger:
     """Counts every parameter of `source` in each framework and explains every difference.
 
     The column of a framework counts the module that `port` builds. No framework is imported.
@@ -38,22 +40,39 @@ def count(source: Any, frameworks: Iterable[str] | None = None) -> Ledger:
             tensor with two names counts once.
         frameworks: names of the frameworks to count in, None for all, those of other distributions
             included; adapters without tables are left out.
+        operations: True to count operations and bytes too, in `Ledger.operations`.
 
     Raises:
-        UsageError: an unknown framework.
+        UsageError: an unknown framework; operations of a source without an architecture.
         XlstmError: as `load` raises.
+
+    >>> import xlstm
+    >>> found = count(xlstm.demo.path(), operations=True).operations
+    >>> print(found.layers[0].work["keras"].products)
+    33,600 B
     """
     names = [*dict.fromkeys(registry.frameworks() if frameworks is None else frameworks)]
     found = _bare(source)
     if found is not None:
+        _check_architecture(operations)
         return count_leaves(found, names)
     try:
         model = load_shapes(source)
     except NoArchitectureError:
+        _check_architecture(operations)
         return count_weights(Path(source), names)
     except UnsupportedError as error:
+        if operations:
+            raise
         return _as_it_is(source, names, error)
-    return count_model(model, names)
+    return count_model(model, names, operations=operations)
+
+
+def _check_architecture(operations: bool) -> None:
+    """Raises UsageError if operations are asked of arrays, which do not say how layers connect."""
+    if operations:
+        want, do = "a model with an architecture", "count the model's own file"
+        raise UsageError("operations (--flops)", want, "arrays alone", do)
 
 
 def _bare(source: Any) -> Leaves | None:

@@ -206,7 +206,9 @@ def _explained(case: ExplainedLayer) -> Explanation:
     listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
     lone = len(case.stack) == 1
     ledger = count_model(
-        chain(case.name, listed, sample, {}, Source("keras"), lone=lone), registry.frameworks()
+        chain(case.name, listed, sample, {}, Source("keras"), lone=lone),
+        registry.frameworks(),
+        operations=True,
     )
     breakdown = formulas.breakdown(case)
     total = sum(row.count for row in breakdown)

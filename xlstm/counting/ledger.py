@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xlstm.counting.operations.model_operations import ModelOperations, count_operations
 from xlstm.errors import printable
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter, WeightPlacement
@@ -81,12 +82,14 @@ class Ledger:
         optimizer: state that the source has for further training; not part of any total, as in
             Keras's `count_params()`.
         notes: other facts: tensors with two names, values that are no arrays.
+        operations: those of every layer, None unless a call asks for them.
     """
 
     frameworks: tuple[str, ...]
     layers: tuple[LayerCount, ...]
     optimizer: Optimizer | None = None
     notes: tuple[str, ...] = ()
+    operations: ModelOperations | None = None
 
     def total(self, framework: str) -> int | None:
         """Number of parameters by the framework's own one-liner; None where refused."""
@@ -158,6 +161,7 @@ class Ledger:
             if self.optimizer is None
             else {**self.optimizer.to_json(), "formula": self.optimizer_formula()},
             "notes": list(self.notes),
+            **({"operations": self.operations.to_json()} if self.operations else {}),
         }
 
     def optimizer_formula(self) -> str:
@@ -171,13 +175,15 @@ class Ledger:
         return ""
 
 
-def count_model(model: Model, frameworks: Iterable[str]) -> Ledger:
+def count_model(model: Model, frameworks: Iterable[str], *, operations: bool = False) -> Ledger:
     """The ledger of a Model.
 
     Args:
         model: the model; only the shapes of its weights are used.
         frameworks: names; adapters without tables are left out.
+        operations: True to count operations too.
     """
+    frameworks = [*frameworks]
     adapters = {name: registry.adapter(name) for name in frameworks}
     adapters = {name: adapter for name, adapter in adapters.items() if adapter.tables}
     refused = {name: refusals(model, adapter) for name, adapter in adapters.items()}
@@ -192,7 +198,8 @@ def count_model(model: Model, frameworks: Iterable[str]) -> Ledger:
         for node in model.layers
         if not node.layer
     )
-    return Ledger(tuple(adapters), tuple(layers), model.source.optimizer)
+    work = count_operations(model, frameworks) if operations else None
+    return Ledger(tuple(adapters), tuple(layers), model.source.optimizer, operations=work)
 
 
 def _by_node(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import FormulaRow
 from xlstm.counting.ledger import Difference
+from xlstm.counting.operations import render as operations
 from xlstm.frameworks import registry
 from xlstm.rendering.tables import WIDTH, add, grid, to_text
 
@@ -89,6 +90,18 @@ def _difference(lines: list[tuple[str, Difference]]) -> str:
     return f"{registry.adapter(first.target).title} {names}{where}: {times}{first.reason}."
 
 
+def _operations(found: ExplanationData) -> tuple[tuple[str, ...], list[Cells], list[str]]:
+    """Heads and rows of the table of operations, and the meaning of its columns."""
+    work = found.ledger.operations
+    if work is None:
+        return (), [], []
+    heads = ("framework", *operations.headers(work))
+    return heads, operations.framework_rows(work), operations.legend(work)
+
+
+OPERATIONS = "Operations and bytes"
+
+
 def _wrapped(line: str, indent: str = "") -> str:
     return textwrap.fill(
         line,
@@ -123,6 +136,9 @@ def text(found: ExplanationData) -> str:
     if found.tensors:
         parts.append(table(TENSORS, _tensors(found), 5))
     parts += [_wrapped(line) for line in _differences(found)]
+    headers, rows, legend = _operations(found)
+    if rows:
+        parts += ["", f"{OPERATIONS}:", table(headers, rows, 1), *map(_wrapped, legend)]
     return to_text(*parts)  # type: ignore[arg-type]
 
 
@@ -154,6 +170,10 @@ def markdown(found: ExplanationData) -> str:
     if differences:
         lines += [_escaped(differences[0]), ""]
         lines += [f"- {_escaped(line)}" for line in differences[1:]]
+    headers, rows, legend = _operations(found)
+    if rows:
+        lines += ["", f"**{OPERATIONS}**", "", *_markdown_table(headers, rows, 1)]
+        lines += [f"- {_escaped(line)}" for line in legend]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,0 +1,97 @@
+"""Operations as tables of text.
+
+In: a `ModelOperations`. Out: rows; frameworks with equal work share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from xlstm.counting.operations.model_operations import EQUATIONS, ModelOperations, Work
+from xlstm.counting.operations.polynomial import ZERO
+from xlstm.errors import printable
+from xlstm.frameworks import registry
+from xlstm.rendering.tables import add, grid, to_text
+
+LEGEND = (
+    "T: steps of a sequence. B: sequences in a batch.",
+    "multiply-adds: of matrix products and convolutions. Tools that print FLOPs often count two.",
+    "elementwise: sums, products, comparisons, selects. Other functions: calls, by their names.",
+    "weights: bytes of weights read at each step of a recurrent layer, once by another layer.",
+)
+
+
+def legend(found: ModelOperations) -> list[str]:
+    """The meaning of the symbols and of the columns."""
+    return [*LEGEND, f"state: bytes of the states. A number has {found.itemsize} bytes."]
+
+
+def headers(found: ModelOperations) -> tuple[str, ...]:
+    """Heads of the columns of counts: one for each function that is called."""
+    return ("multiply-adds", "elementwise", *_functions(found), "weights", "state")
+
+
+def render_operations(found: ModelOperations) -> str:
+    """The operations of every layer, and of the model."""
+    table = grid(["layer", "in", *headers(found)], left=2)
+    blank = ["unknown"] * len(headers(found))
+    for layer in found.layers:
+        for place, (names, work) in enumerate(_groups(found, layer.work)):
+            add(table, "" if place else layer.path, names, *_cells(found, work))
+        if layer.reason:
+            add(table, layer.path, "", *blank)
+    table.end_section()
+    totals = totals_by_framework(found)
+    for place, (names, work) in enumerate(totals):
+        *counts, _, state = _cells(found, work)
+        add(table, "" if place else "total", names, *counts, "", state)
+    if not totals:
+        add(table, "total", "", *blank)
+    reasons = [f"{layer.path}: {layer.reason}" for layer in found.layers if layer.reason]
+    read = [f"{names}: {work.weights_read}" for names, work in totals]
+    lines = [f"bytes of weights read in a call, whatever the batch: {'; '.join(read)}"]
+    return to_text(table, *map(printable, reasons), *(lines if read else ()), *legend(found))
+
+
+def framework_rows(found: ModelOperations) -> list[tuple[str, ...]]:
+    """Names of frameworks with equal totals, and the cells below `headers`."""
+    return [(names, *_cells(found, work)) for names, work in totals_by_framework(found)]
+
+
+def totals_by_framework(found: ModelOperations) -> list[tuple[str, Work]]:
+    """Names of frameworks with equal totals, and these; a framework that refuses is left out."""
+    totals = {name: found.total(name) for name in (*found.frameworks, EQUATIONS)}
+    return _groups(found, {name: work for name, work in totals.items() if work is not None})
+
+
+def _groups(found: ModelOperations, work: Mapping[str, Work]) -> list[tuple[str, Work]]:
+    """Names of frameworks with equal work, and it; the equations where no framework has it."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    own = [name for name in found.frameworks if name in work]
+    for name in own or [EQUATIONS] * (EQUATIONS in work):
+        groups.setdefault(_cells(found, work[name]), []).append(name)
+    return [(_titles(names, found.frameworks), work[names[0]]) for names in groups.values()]
+
+
+def _titles(names: Sequence[str], frameworks: Sequence[str]) -> str:
+    if names == [EQUATIONS]:
+        return "the equations"
+    if len(names) == len(frameworks) > 1:
+        return "all"
+    return ", ".join(registry.adapter(name).title for name in names)
+
+
+def _functions(found: ModelOperations) -> list[str]:
+    """Names of the functions that are called, in order."""
+    return [*dict.fromkeys(_called(work for layer in found.layers for work in layer.work.values()))]
+
+
+def _called(works: Iterable[Work]) -> Iterable[str]:
+    return (name for work in works for name, _ in work.calls)
+
+
+def _cells(found: ModelOperations, work: Work) -> tuple[str, ...]:
+    calls = dict(work.calls)
+    counts = (calls.get(name, ZERO) for name in _functions(found))
+    ends = (f"{work.weight_bytes:,}", str(work.state_bytes))
+    return (str(work.products), str(work.elementwise), *map(str, counts), *ends)

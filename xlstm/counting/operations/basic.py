@@ -57,16 +57,11 @@ def masking(_spec: L.Masking, call: ShapedCall) -> OperationCount:
     return elementwise(2 * call.x + (features - 1) * steps)
 
 
-@OPERATIONS.of(L.Embedding)
-def embedding(spec: L.Embedding, call: ShapedCall) -> OperationCount:
-    """Nothing but the comparisons that make a mask: rows are copied."""
-    return elementwise(call.x * int(spec.mask_zero))
-
-
 @OPERATIONS.of(
     *(L.Dropout, L.Reverse, L.TrainingOnly, L.Augmentation, L.Flatten, L.Reshape, L.Permute),
     *(L.RepeatVector, L.Slice, L.ExpandDims, L.Squeeze, L.Concatenate, L.Pad, L.Crop, L.UpSample),
+    L.Embedding,
 )
 def nothing(_spec: L.LayerSpec, _call: ShapedCall) -> OperationCount:
-    """Nothing: numbers are copied or left as they are."""
+    """Nothing: numbers are copied or left as they are; an Embedding copies rows."""
     return OperationCount()

@@ -11,14 +11,26 @@ from xlstm.counting.operations.formula import (
     elementwise,
     sum_over,
 )
-from xlstm.counting.operations.polynomial import Polynomial, product
+from xlstm.counting.operations.polynomial import Polynomial, Sizes, polynomial, product
 from xlstm.ir import layers as L
 
 
 @OPERATIONS.of(L.Merge)
 def merge(spec: L.Merge, call: ShapedCall) -> OperationCount:
     """An operation for each input but the first; an average also divides."""
-    return elementwise((len(call.inputs) - 1 + int(spec.how == "average")) * call.y)
+    whole = call.inputs[0]
+    total = elementwise(call.y * int(spec.how == "average"))
+    for sizes in call.inputs[1:]:
+        whole = _broadcast(whole, sizes)
+        total += elementwise(product(whole))
+    return total
+
+
+def _broadcast(first: Sizes, second: Sizes) -> Sizes:
+    """The sizes of two arrays after broadcasting; missing axes are added after the batch."""
+    rank, one = max(len(first), len(second)), polynomial(1)
+    wide = [(sizes[0], *(one,) * (rank - len(sizes)), *sizes[1:]) for sizes in (first, second)]
+    return tuple(b if a == one else a for a, b in zip(*wide, strict=True))
 
 
 @OPERATIONS.of(L.Dot)

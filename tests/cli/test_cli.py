@@ -1,6 +1,7 @@
 """The command line: exit status, one line of error, and the JSON that others parse."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -86,6 +87,20 @@ def test_count_as_json(cli):
             "non_trainable": 0,
             "other": 0,
         }
+
+
+def test_operations_of_the_demo(cli):
+    status, out, err = cli("count", DEMO, "--flops")
+    assert (status, err) == (0, "")
+    # 20 steps of 4 x 20 x (1 + 20) multiply-adds
+    assert re.search(r"lstm +all but PyTorch +33,600 B +5,600 B", out)
+    assert re.search(r"PyTorch +33,600 B +7,200 B", out)
+    found = document(cli("count", DEMO, "--flops", "--json")[1])
+    assert found["totals"]["keras"]["total"] == 2180
+    work = found["operations"]["totals"]["keras"]
+    assert work["multiply_adds"] == [{"count": 34000, "T": 0, "B": 1}]
+    assert work["calls"] == {"sigmoid": [{"count": 1200, "T": 0, "B": 1}]}
+    assert "operations" not in document(cli("count", DEMO, "--json")[1])
 
 
 def test_layers_in_the_json_of_count(cli):
@@ -253,6 +268,7 @@ CANNOT = {
     "verify-missing": ("verify", "missing.keras", "--frameworks", "torch", "--json"),
     "port-missing": ("port", "missing.keras", "--to", "torch", "-o", "out"),
     "count-folder": ("count", "."),
+    "count-two-tables": ("count", DEMO, "--flops", "--tensors"),
     "count-empty-name": ("count", ""),
     "count-long-name": ("count", "x" * 5000),
     "verify-long-name": ("verify", "x" * 5000, "--frameworks", "torch"),

@@ -4,8 +4,8 @@ A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9
 fenced block. Blocks of text become the command and its output, others the output alone.
 `<!-- table: COMMAND -->` stands before a text up to `<!-- end -->`, which becomes the Markdown
 that the command prints. Every command runs once, in one temporary folder that contains the example
-model as memorise.keras, with `xlstm` and `python` of this environment; examples run in the root of
-the project.
+model as memorise.keras, with `xlstm` and `python` of this environment; examples and benchmarks run
+in the root of the project.
 """
 
 import atexit
@@ -52,7 +52,8 @@ def workplace() -> Path:
 @functools.cache
 def output(command: str) -> str:
     """Runs a command and returns its output, without blanks at the ends of lines."""
-    folder = ROOT if command.startswith("python examples/") else workplace()
+    ours = command.startswith(("python examples/", "python benchmarks/"))
+    folder = ROOT if ours else workplace()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(

@@ -13,8 +13,8 @@ from typing import Any
 
 from xlstm.counting.operations.basic import formula_of
 from xlstm.counting.operations.formula import OPERATIONS, OperationCount, ShapedCall
-from xlstm.counting.operations.polynomial import ZERO, B, Polynomial, Sizes
-from xlstm.counting.operations.symbolic_shapes import open_axes, symbolic_shapes
+from xlstm.counting.operations.polynomial import ZERO, Polynomial, Sizes, product
+from xlstm.counting.operations.symbolic_shapes import open_axes, symbolic_shapes, timed_inputs
 from xlstm.counting.operations.weights import (
     bias_numbers,
     placed_numbers,
@@ -105,6 +105,7 @@ class ModelOperations:
         frameworks: in the order of the columns.
         layers: every call of a layer, in order; a layer that is called twice works twice.
         itemsize: bytes of a number.
+        notes: other facts: inputs that share T.
 
     >>> import xlstm
     >>> found = xlstm.count(xlstm.demo.path(), operations=True).operations
@@ -115,6 +116,7 @@ class ModelOperations:
     frameworks: tuple[str, ...]
     layers: tuple[LayerWork, ...]
     itemsize: int
+    notes: tuple[str, ...] = ()
 
     def total(self, framework: str) -> Work | None:
         """The work of all layers; None where a layer is refused or not counted."""
@@ -127,6 +129,7 @@ class ModelOperations:
         totals = {name: self.total(name) for name in (*self.frameworks, EQUATIONS)}
         return {
             "bytes_per_number": self.itemsize,
+            "notes": list(self.notes),
             "layers": [
                 {
                     "path": layer.path,
@@ -155,7 +158,9 @@ def count_operations(model: Model, frameworks: Iterable[str]) -> ModelOperations
     for node in model.layers:
         own = {n: a for n, a in adapters.items() if node.owner not in refused[n]}
         layers.append(_layer(model, node, shapes, own, itemsize))
-    return ModelOperations(tuple(adapters), tuple(layers), itemsize)
+    timed = timed_inputs(model)
+    notes = (f"inputs {', '.join(timed)}: all of T steps",) if len(timed) > 1 else ()
+    return ModelOperations(tuple(adapters), tuple(layers), itemsize, notes)
 
 
 def _layer(
@@ -176,7 +181,8 @@ def _layer(
     call = ShapedCall(tuple(sizes[:count]), tuple(sizes[count:]), node.mask is not None)
     try:
         found = formula_of(node.spec, call)
-        states = B * state_bytes(node.spec, itemsize)
+        samples = product(call.inputs[0][: 1 if core is node.spec else 2])
+        states = samples * state_bytes(core, itemsize)
         steps = steps_of(node, shapes)
     except UnsupportedError:
         return LayerWork(node.name, kind, {}, _unknown(model, node))

@@ -17,18 +17,21 @@ LEGEND = (
     "T: steps of a sequence. B: sequences in a batch.",
     "multiply-adds: of matrix products and convolutions. Tools that print FLOPs often count two.",
     "elementwise: sums, products, comparisons, selects. Other functions: calls, by their names.",
-    "weights: bytes of weights read at each step of a recurrent layer, once by another layer.",
+    "weight bytes: those read at each step of a recurrent layer, once by another layer.",
 )
 
 
 def legend(found: ModelOperations) -> list[str]:
     """The meaning of the symbols and of the columns."""
-    return [*LEGEND, f"state: bytes of the states. A number has {found.itemsize} bytes."]
+    return [
+        *LEGEND,
+        f"state bytes: those of h and of an LSTM's c. A number has {found.itemsize} bytes.",
+    ]
 
 
 def headers(found: ModelOperations) -> tuple[str, ...]:
     """Heads of the columns of counts: one for each function that is called."""
-    return ("multiply-adds", "elementwise", *_functions(found), "weights", "state")
+    return ("multiply-adds", "elementwise", *_functions(found), "weight bytes", "state bytes")
 
 
 def render_operations(found: ModelOperations) -> str:
@@ -50,7 +53,8 @@ def render_operations(found: ModelOperations) -> str:
     reasons = [f"{layer.path}: {layer.reason}" for layer in found.layers if layer.reason]
     read = [f"{names}: {work.weights_read}" for names, work in totals]
     lines = [f"bytes of weights read in a call, whatever the batch: {'; '.join(read)}"]
-    return to_text(table, *map(printable, reasons), *(lines if read else ()), *legend(found))
+    facts = map(printable, (*reasons, *found.notes))
+    return to_text(table, *facts, *(lines if read else ()), *legend(found))
 
 
 def framework_rows(found: ModelOperations) -> list[tuple[str, ...]]:
@@ -70,14 +74,18 @@ def _groups(found: ModelOperations, work: Mapping[str, Work]) -> list[tuple[str,
     own = [name for name in found.frameworks if name in work]
     for name in own or [EQUATIONS] * (EQUATIONS in work):
         groups.setdefault(_cells(found, work[name]), []).append(name)
-    return [(_titles(names, found.frameworks), work[names[0]]) for names in groups.values()]
+    return [(_titles(names, found.frameworks, own), work[names[0]]) for names in groups.values()]
 
 
-def _titles(names: Sequence[str], frameworks: Sequence[str]) -> str:
+def _titles(names: Sequence[str], frameworks: Sequence[str], own: Sequence[str]) -> str:
+    """The frameworks `names` in words, of which `own` have the layer."""
     if names == [EQUATIONS]:
         return "the equations"
-    if len(names) == len(frameworks) > 1:
+    others = [name for name in frameworks if name not in names]
+    if len(frameworks) > 1 and not others:
         return "all"
+    if len(names) > 1 and len(others) == 1 and others[0] in own:
+        return f"all but {registry.adapter(others[0]).title}"
     return ", ".join(registry.adapter(name).title for name in names)
 
 

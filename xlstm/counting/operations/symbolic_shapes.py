@@ -79,3 +79,8 @@ def open_axes(model: Model) -> Mapping[str, tuple[int, ...]]:
         n.name: tuple(k for k, s in enumerate(n.shape, 1) if s is None and k > 1) for n in nodes
     }
     return {name: axes for name, axes in found.items() if axes}
+
+
+def timed_inputs(model: Model) -> tuple[str, ...]:
+    """The inputs whose first axis is T."""
+    return tuple(name for name in model.inputs if model.node(name).shape[:1] == (None,))

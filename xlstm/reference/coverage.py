@@ -48,6 +48,10 @@ class Use(NamedTuple):
         return found
 
 
+WAITING = 2**18
+"""Arguments of one use that are kept until they are counted together."""
+
+
 class Coverage:
     """Counts, per layer and use of a piecewise activation, the arguments on each piece.
 
@@ -64,6 +68,7 @@ class Coverage:
         self._seen: dict[Use, Array] = {}
         self._alive: dict[Use, Array] = {}
         self._signs: dict[str, tuple[bool, bool]] = {}
+        self._waiting: dict[Use, list[Array]] = {}
 
     def see(self, layer: str, use: str, activation: str, x: Array) -> None:
         """Records the arguments `x` of an activation of a layer."""
@@ -85,12 +90,25 @@ class Coverage:
         self._signs[layer] = (low or bool((y < 0).any()), high or bool((y > 0).any()))
 
     def _count(self, use: Use, x: Array) -> None:
-        pieces = np.searchsorted(use.edges, x)
-        counts = np.bincount(pieces[np.isfinite(x)].ravel(), minlength=len(use.edges) + 1)
+        """Counts the arguments of one step of a loop together with those of other steps."""
+        parts = self._waiting.setdefault(use, [])
+        parts.append(np.asarray(x).reshape(-1, x.shape[-1] if x.ndim else 1))
+        if len(parts) * parts[-1].size > WAITING:
+            self._count_all(use, self._waiting.pop(use))
+
+    def _count_all(self, use: Use, parts: list[Array]) -> None:
+        x = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        above = [~(x <= edge) for edge in use.edges]  # NaN is above all
+        finite = np.isfinite(x)
+        ends = [int(finite.sum()), *(int((part & finite).sum()) for part in above), 0]
+        counts = -np.diff(ends)
         self._seen[use] = self._seen.get(use, np.zeros_like(counts)) + counts
         if use.flat:
-            units = (~np.isin(pieces, use.flat)).reshape(-1, x.shape[-1] if x.ndim else 1)
-            self._alive[use] = self._alive.get(use, np.zeros(units.shape[1], bool)) | units.any(0)
+            curved = np.zeros(x.shape, bool)
+            for piece in set(range(len(counts))) - set(use.flat):
+                inside = above[piece - 1] if piece else np.ones(x.shape, bool)
+                curved |= inside & ~above[piece] if piece < len(above) else inside
+            self._alive[use] = self._alive.get(use, np.zeros(x.shape[1], bool)) | curved.any(0)
 
     def unexercised(self, every: bool = False) -> list[str]:
         """One line for each piece that was not reached, and for units on flat pieces only.
@@ -101,6 +119,8 @@ class Coverage:
         Args:
             every: True if the flat ends of smooth activations count as pieces.
         """
+        for use in list(self._waiting):
+            self._count_all(use, self._waiting.pop(use))
         all_alive = np.ones(0, bool)
         lines = (
             use.lines(counts, self._alive.get(use, all_alive), every)

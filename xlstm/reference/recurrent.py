@@ -1,6 +1,7 @@
 """Forward pass of the recurrent layers in numpy, from the equations in `xlstm.ir.layers`.
 
 Names carry their axes: T time, B batch, I input, H hidden, G gate (i f g o; r z n), S bias side.
+Several sets of weights may run at once (`xlstm.reference.variants`): V before B in every array.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.reference.context import FORWARD, Context
 from xlstm.reference.convolution import convolve
+from xlstm.reference.summation import plain, times
 
 Step = Callable[[Array, list[Array]], list[Array]]
 """(input product of one step, states) -> states after it; the first state is the output."""
@@ -24,30 +26,48 @@ def _input_product(x_BTI: Array, context: Context, both: bool) -> Array:
 
     b is the sum of both sides of the bias, or the first alone.
     """
-    kernel = context.weights["kernel"]
-    xw = x_BTI @ (kernel[:, None] if kernel.ndim == 3 else kernel)
-    if "bias" not in context.weights:
-        return xw
-    bias = context.weights["bias"]
-    bias = bias.sum(axis=0) if both else bias[0]
-    return np.asanyarray(xw + (bias[:, None, None] if bias.ndim == 2 else bias))
+    *before, batch, steps, inputs = x_BTI.shape
+    rows = x_BTI.reshape(*before, batch * steps, inputs)
+    xw = rows @ context.weights["kernel"]
+    if "bias" in context.weights:
+        bias = context.weights["bias"]
+        bias = bias.sum(axis=0) if both else bias[0]
+        xw = np.asanyarray(xw + (bias[:, None] if bias.ndim == 2 else bias))
+    return xw.reshape(*xw.shape[:-2], batch, steps, xw.shape[-1])
+
+
+IFO = np.array([0, 1, 3])
+"""The gates of an LSTM that have the same activation."""
 
 
 def _lstm(spec: L.LSTM, context: Context) -> Step:
     u_GHH = context.weights["recurrent"]
 
-    def see(gate: Array, c: Array, number: int) -> Array:
-        return gate + c * context.weights["peephole"][number] if spec.peepholes else gate
+    def step(xw_GBH: Array, states: list[Array]) -> list[Array]:
+        h, c = states
+        gates = xw_GBH + times(h, u_GHH)
+        i, f, o = context.activate(spec.gate_activation, gates[IFO], "gates")
+        c = f * c + i * context.activate(spec.activation, gates[2], "candidate")
+        h = o * context.activate(spec.activation, c, "cell")
+        return [times(h, context.weights["projection"]) if spec.projection else h, c]
+
+    return _peeping(spec, context) if spec.peepholes else step
+
+
+def _peeping(spec: L.LSTM, context: Context) -> Step:
+    """A step whose gates see the cell: i and f the one before, o the new one."""
+    u_GHH = context.weights["recurrent"]
+    see_i, see_f, see_o = context.weights["peephole"]
 
     def step(xw_GBH: Array, states: list[Array]) -> list[Array]:
         h, c = states
-        i, f, g, o = xw_GBH + h @ u_GHH
-        i = context.activate(spec.gate_activation, see(i, c, 0), "gates")
-        f = context.activate(spec.gate_activation, see(f, c, 1), "gates")
+        i, f, g, o = xw_GBH + times(h, u_GHH)
+        i = context.activate(spec.gate_activation, i + c * see_i, "gates")
+        f = context.activate(spec.gate_activation, f + c * see_f, "gates")
         c = f * c + i * context.activate(spec.activation, g, "candidate")
-        o = context.activate(spec.gate_activation, see(o, c, 2), "gates")
+        o = context.activate(spec.gate_activation, o + c * see_o, "gates")
         h = o * context.activate(spec.activation, c, "cell")
-        return [h @ context.weights["projection"] if spec.projection else h, c]
+        return [times(h, context.weights["projection"]) if spec.projection else h, c]
 
     return step
 
@@ -60,9 +80,9 @@ def _gru(spec: L.GRU, context: Context) -> Step:
     def step(xw_GBH: Array, states: list[Array]) -> list[Array]:
         (h,) = states
         r, z, n = xw_GBH
-        r = context.activate(spec.gate_activation, r + h @ u_r + c_r, "gates")
-        z = context.activate(spec.gate_activation, z + h @ u_z + c_z, "gates")
-        n = n + r * (h @ u_n + c_n) if spec.reset_after else n + (r * h) @ u_n + c_n
+        r = context.activate(spec.gate_activation, r + times(h, u_r) + c_r, "gates")
+        z = context.activate(spec.gate_activation, z + times(h, u_z) + c_z, "gates")
+        n = n + r * (times(h, u_n) + c_n) if spec.reset_after else n + times(r * h, u_n) + c_n
         n = context.activate(spec.activation, n, "candidate")
         return [(1 - z) * n + z * h]
 
@@ -70,8 +90,10 @@ def _gru(spec: L.GRU, context: Context) -> Step:
 
 
 def _simple_rnn(spec: L.SimpleRNN, context: Context) -> Step:
+    u_HH = context.weights["recurrent"]
+
     def step(xw_BH: Array, states: list[Array]) -> list[Array]:
-        return [context.activate(spec.activation, xw_BH + states[0] @ context.weights["recurrent"])]
+        return [context.activate(spec.activation, xw_BH + times(states[0], u_HH))]
 
     return step
 
@@ -120,7 +142,8 @@ def masked_step(
     if mask is None:
         return after[0], after
     y, states = before
-    keep = mask[:, t].reshape(-1, *(1,) * (y.ndim - 1))
+    keep = mask[..., t]
+    keep = keep.reshape(*keep.shape, *(1,) * (y.ndim - keep.ndim))
     old = np.zeros_like(y) if spec.zero_output_for_mask else y
     kept = [np.where(keep, new, was) for new, was in zip(after, states, strict=True)]
     return np.where(keep, after[0], old), kept
@@ -141,6 +164,9 @@ def recurrent(
 ) -> list[Array]:
     """(B, T, ...) -> (B, T, H) or (B, H), then the last states if the layer returns them.
 
+    Each loop over time steps computes with plain arrays, and only products keep an order of sums;
+    a softmax, whose sums have an order too, keeps it everywhere.
+
     Args:
         spec: the layer.
         x: its input.
@@ -149,23 +175,31 @@ def recurrent(
         masked: the rule for masked steps.
     """
     if isinstance(spec, L.ConvLSTM):
-        product = _convolved(spec, x, context)
+        product, time = _convolved(spec, x, context), 1
     else:
-        product = _input_product(x, context, both=not isinstance(spec, L.GRU))
+        product, time = _input_product(x, context, both=not isinstance(spec, L.GRU)), x.ndim - 2
     gated = product.ndim > x.ndim
+    product = np.moveaxis(product, time + gated, 0)  # T, then G if there are gates, B, ..., H
+    length, sizes = len(product), product.shape[1 + gated : -1]
     step = steps[type(spec)](spec, context)
-    batch, length, *space, units = product.shape[gated:]
-    widths = (spec.width, units)[: spec.states]
-    states = list(context.states) or [np.zeros((batch, *space, n), x.dtype) for n in widths]
-    y = np.zeros((batch, *space, spec.width), x.dtype)
-    outputs = np.zeros((batch, length, *space, spec.width), x.dtype)
+    widths = (spec.width, product.shape[-1])[: spec.states]
+    states = list(context.states) or [np.zeros((*sizes, n), x.dtype) for n in widths]
+    if not {spec.activation, getattr(spec, "gate_activation", "")} & SUMMED:
+        product, states = plain(product), [plain(state) for state in states]
+    y = np.zeros((*sizes, spec.width), x.dtype)
+    kept = np.zeros((length if spec.return_sequences else 0, *y.shape), x.dtype)
     order = range(length)[::-1] if spec.go_backwards else range(length)
     for position, t in enumerate(order):
-        after = step(product[:, :, t] if gated else product[:, t], states)
-        y, states = masked(spec, context.mask, t, (y, states), after)
-        outputs[:, position] = y
+        y, states = masked(spec, context.mask, t, (y, states), step(product[t], states))
+        if spec.return_sequences:
+            kept[position] = y
     context.final = states
-    return [outputs if spec.return_sequences else y, *(states if spec.return_state else ())]
+    outputs = np.moveaxis(kept, 0, time) if spec.return_sequences else y
+    return [outputs, *(states if spec.return_state else ())]
+
+
+SUMMED = frozenset({"softmax", "log_softmax"})
+"""Activations that add up numbers."""
 
 
 @FORWARD.of(L.Bidirectional)

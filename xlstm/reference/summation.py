@@ -42,9 +42,9 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
     ) -> Any:
-        arrays = [_plain(x) for x in inputs]
+        arrays = [plain(x) for x in inputs]
         if out is not None:
-            options["out"] = tuple(_plain(x) for x in out)
+            options["out"] = tuple(plain(x) for x in out)
         if ufunc is np.matmul and out is None and _is_long_product(*arrays):
             found = self._matmul(*arrays)
         elif ufunc is np.add and method == "reduce" and _is_long_sum(arrays[0], options):
@@ -63,7 +63,7 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         if func is np.tensordot:
             return self._tensordot(*args, **kwargs)
         if func is np.einsum and not kwargs and len(args) == 3:
-            return self._wrapped(self._einsum(args[0], *map(_plain, args[1:])))
+            return self._wrapped(self._einsum(args[0], *map(plain, args[1:])))
         return super().__array_function__(func, types, args, kwargs)
 
     def _wrapped(self, found: Any) -> Any:
@@ -74,8 +74,20 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         return (slice(k, k + BLOCK) for k in (reversed(starts) if self.backward else starts))
 
     def _matmul(self, a: Array, b: Array) -> Any:
-        parts = (a[..., block] @ b[..., block, :] for block in self._blocks(a.shape[-1]))
-        return _running_sum(parts)
+        size = math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2]
+        if size * b.shape[-2] * b.shape[-1] <= AT_ONCE:
+            return _sum_of_products(a, b, self.backward)
+        if a.ndim > 2 and b.ndim > 2:
+            parts = (a[..., block] @ b[..., block, :] for block in self._blocks(a.shape[-1]))
+            return _running_sum(parts)
+        if b.ndim > 2:
+            return np.stack([self._matmul(a, each) for each in b])
+        rows, y = a.reshape(-1, a.shape[-1]), np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+        flat, count = y.reshape(-1, b.shape[-1]), max(AT_ONCE // max(b.size, 1), 1)
+        for start in range(0, len(rows), count):
+            part = rows[start : start + count]
+            flat[start : start + count] = _sum_of_products(part, b, self.backward)
+        return y
 
     def _sum(self, x: Array, options: dict[str, Any]) -> Any:
         axes = _axes(x, options)
@@ -123,7 +135,7 @@ def ordered(x: Array, backward: bool = False) -> OrderedArray:
         >>> float(abs(x.sum() - 1638.4)) < float(abs(ordered(x).sum() - 1638.4))
         True
     """
-    view: OrderedArray = _plain(x).view(OrderedArray)
+    view: OrderedArray = plain(x).view(OrderedArray)
     view.backward = backward
     return view
 
@@ -139,8 +151,35 @@ def has_long_sums(*arrays: Array) -> bool:
     return any(x.ndim > 0 and max(*x.shape, x.size // max(x.shape[-1], 1)) > LONG for x in arrays)
 
 
-def _plain(x: Any) -> Any:
+AT_ONCE = 2**19
+"""Products that are added up at once: their sums of `BLOCK` then stay in the cache."""
+
+
+def _sum_of_products(a: Array, b: Array, backward: bool) -> Array:
+    """The product a @ b, added up block by block of terms, from the last one if `backward`."""
+    terms = a.shape[-1]
+    whole = terms - terms % BLOCK
+    left = np.moveaxis(a[..., :whole].reshape(*a.shape[:-1], -1, BLOCK), -2, 0)
+    right = np.moveaxis(b[..., :whole, :].reshape(*b.shape[:-2], -1, BLOCK, b.shape[-1]), -3, 0)
+    parts = [left[::-1] @ right[::-1]] if backward else [left @ right]
+    if whole < terms:
+        rest = (a[..., whole:] @ b[..., whole:, :])[None]
+        parts = [rest, *parts] if backward else [*parts, rest]
+    # numpy adds up whole arrays in their order; of single numbers it would add up pairs
+    blocks = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    found = np.add.reduce(blocks, axis=0) if blocks[0].size > 1 else _running_sum(iter(blocks))
+    return np.asarray(found)
+
+
+def plain(x: Any) -> Any:
+    """The same numbers without an order of their sums."""
     return x.view(np.ndarray) if isinstance(x, OrderedArray) else x
+
+
+def times(h: Array, kernel: Array) -> Array:
+    """The product h @ kernel in the order of its sums; a plain array if `h` is one."""
+    y = h @ kernel
+    return y if isinstance(h, OrderedArray) else plain(y)
 
 
 def _running_sum(parts: Iterator[Array]) -> Any:

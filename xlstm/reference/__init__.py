@@ -7,5 +7,6 @@ the reference.
 
 from xlstm.reference.coverage import Coverage
 from xlstm.reference.run import run
+from xlstm.reference.variants import run_together
 
-__all__ = ["Coverage", "run"]
+__all__ = ["Coverage", "run", "run_together"]

@@ -211,7 +211,7 @@ def bidirectional(spec: L.Bidirectional, x_BTI: Array, context: Context) -> list
     a, *states_a = recurrent(spec.forward, x_BTI, first)
     b, *states_b = recurrent(spec.backward, x_BTI, second)
     if spec.return_sequences:
-        b = b[:, ::-1]
+        b = np.flip(b, 1 if isinstance(spec.backward, L.ConvLSTM) else b.ndim - 2)
     context.final = [*first.final, *second.final]
     return [*merge(spec.merge, a, b), *states_a, *states_b]
 

@@ -11,6 +11,7 @@ In: a Model and its inputs. Out: its outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,17 +53,30 @@ def run(
     check_state(model, inputs, state)
     values: dict[Edge, Array] = {}
     for name, x in zip(model.inputs, inputs, strict=True):
-        values[Edge(name)] = _cast(model.node(name), np.asanyarray(x), dtype)
+        values[Edge(name)] = cast(model.node(name), np.asanyarray(x), dtype)
     final: list[Array] = []
+    unused = last_reads(model)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for node in model.layers:
-            context = _context(model, node, values, dtype, coverage, state or {})
+            context = context_of(model, node, values, dtype, coverage, state or {})
             outputs = forward(node.spec, [values[edge] for edge in node.inputs], context)
             values |= {Edge(node.name, number): y for number, y in enumerate(outputs)}
             if coverage is not None and _signed(node.spec):
                 coverage.see_sign(node.name, outputs[0])
+            for edge in unused.get(node.name, ()):
+                values.pop(edge, None)
             final += context.final if node.stateful else []
     return [*(values[edge] for edge in model.outputs), *final]
+
+
+def last_reads(model: Model) -> dict[str, list[Edge]]:
+    """Name of a layer -> the edges that no later layer reads, and that are no outputs."""
+    last = {edge: node.name for node in model.layers for edge in node.reads}
+    found: dict[str, list[Edge]] = {}
+    for edge, name in last.items():
+        if edge not in model.outputs:
+            found.setdefault(name, []).append(edge)
+    return found
 
 
 def _signed(spec: L.LayerSpec) -> bool:
@@ -71,20 +85,22 @@ def _signed(spec: L.LayerSpec) -> bool:
     return all(isinstance(half, L.Recurrent) and half.activation == "tanh" for half in halves)
 
 
-def _cast(node: Node, x: Array, dtype: Any) -> Array:
+def cast(node: Node, x: Array, dtype: Any) -> Array:
+    """An input of a model in the dtype of a run; masks stay bool."""
     return (
         x != 0 if isinstance(node.spec, L.Input) and node.spec.dtype == "bool" else x.astype(dtype)
     )
 
 
-def _context(
+def context_of(
     model: Model,
     node: Node,
     values: Mapping[Edge, Array],
     dtype: Any,
-    coverage: Coverage | None,
-    state: State,
+    coverage: Coverage | None = None,
+    state: State = MappingProxyType({}),
 ) -> Context:
+    """The data of one layer, from a model and the values that earlier layers gave."""
     stored = model.weights.get(node.owner, {})
     weights = {name: array.astype(dtype, copy=False) for name, array in stored.items()}
     states = [values[edge] for edge in node.states]

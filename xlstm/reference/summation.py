@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.ir.types import Array
+from xlstm.ir import layers as L
+from xlstm.ir.graph import Model
+from xlstm.ir.types import Array, Shape
 
 LONG = 64
 """Terms up to which the order of a sum is ignored: the factor of the bound covers it."""
@@ -46,7 +48,7 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         if out is not None:
             options["out"] = tuple(plain(x) for x in out)
         if ufunc is np.matmul and out is None and _is_long_product(*arrays):
-            found = self._matmul(*arrays)
+            found = self.ordered_product(*arrays)
         elif ufunc is np.add and method == "reduce" and _is_long_sum(arrays[0], options):
             found = self._sum(arrays[0], options)
         else:
@@ -73,7 +75,8 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         starts = range(0, terms, BLOCK)
         return (slice(k, k + BLOCK) for k in (reversed(starts) if self.backward else starts))
 
-    def _matmul(self, a: Array, b: Array) -> Any:
+    def ordered_product(self, a: Array, b: Array) -> Any:
+        """The product of two plain arrays, added up in the order of this one."""
         size = math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2]
         if size * b.shape[-2] * b.shape[-1] <= AT_ONCE:
             return _sum_of_products(a, b, self.backward)
@@ -81,7 +84,7 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
             parts = (a[..., block] @ b[..., block, :] for block in self._blocks(a.shape[-1]))
             return _running_sum(parts)
         if b.ndim > 2:
-            return np.stack([self._matmul(a, each) for each in b])
+            return np.stack([self.ordered_product(a, each) for each in b])
         rows, y = a.reshape(-1, a.shape[-1]), np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
         flat, count = y.reshape(-1, b.shape[-1]), max(AT_ONCE // max(b.size, 1), 1)
         for start in range(0, len(rows), count):
@@ -146,6 +149,35 @@ def ordered_like(outputs: list[Array], sources: Sequence[Array]) -> list[Array]:
     return outputs if own is None else [ordered(y, own.backward) for y in outputs]
 
 
+FEW = (
+    *(L.Embedding, L.Dropout, L.Masking, L.Reverse, L.Relu, L.PRelu, L.Elu, L.Affine, L.Function),
+    *(L.NotEqual, L.TrainingOnly, L.Augmentation, L.Merge, L.Concatenate, L.BatchNorm, L.Clip),
+    *(L.Pool, L.Pad, L.Crop, L.UpSample, L.Flatten, L.Reshape, L.Permute, L.RepeatVector),
+    *(L.Slice, L.ExpandDims, L.Squeeze),
+)
+"""Layers that add up no axis."""
+
+
+def adds_many(model: Model) -> bool:
+    """True if a layer may add up more than `LONG` numbers, whose order then matters."""
+    return any(_adds_many(node.spec, node.shape[-1:]) for node in model.layers)
+
+
+def _adds_many(spec: L.LayerSpec, units: Shape) -> bool:
+    """As `adds_many`, for a layer whose outputs have so many units."""
+    if isinstance(spec, (L.Bidirectional, L.TimeDistributed)):
+        parts = spec.halves if isinstance(spec, L.Bidirectional) else (spec.layer,)
+        return any(_adds_many(part, units) for part in parts)
+    if isinstance(spec, (L.Dense, L.LSTM, L.GRU, L.SimpleRNN)):
+        return max(spec.features, spec.units) > LONG
+    if isinstance(spec, L.Conv):
+        sums = math.prod(spec.window) * spec.features // spec.groups
+        return max(sums, spec.units) > LONG
+    if isinstance(spec, L.Activation):
+        return not units or ((units[0] or LONG + 1) > LONG and "softmax" in spec.activation)
+    return not isinstance(spec, FEW)
+
+
 def has_long_sums(*arrays: Array) -> bool:
     """True if some axis, or all axes but the last together, have more than `LONG` terms."""
     return any(x.ndim > 0 and max(*x.shape, x.size // max(x.shape[-1], 1)) > LONG for x in arrays)
@@ -157,7 +189,8 @@ AT_ONCE = 2**19
 
 def _sum_of_products(a: Array, b: Array, backward: bool) -> Array:
     """The product a @ b, added up block by block of terms, from the last one if `backward`."""
-    terms = a.shape[-1]
+    rank, terms = max(a.ndim, b.ndim), a.shape[-1]
+    a, b = (x.reshape(*(1,) * (rank - x.ndim), *x.shape) for x in (a, b))
     whole = terms - terms % BLOCK
     left = np.moveaxis(a[..., :whole].reshape(*a.shape[:-1], -1, BLOCK), -2, 0)
     right = np.moveaxis(b[..., :whole, :].reshape(*b.shape[:-2], -1, BLOCK, b.shape[-1]), -3, 0)
@@ -178,8 +211,11 @@ def plain(x: Any) -> Any:
 
 def times(h: Array, kernel: Array) -> Array:
     """The product h @ kernel in the order of its sums; a plain array if `h` is one."""
-    y = h @ kernel
-    return y if isinstance(h, OrderedArray) else plain(y)
+    if not isinstance(kernel, OrderedArray) or isinstance(h, OrderedArray):
+        return np.asanyarray(h @ kernel)
+    if kernel.shape[-2] <= LONG:
+        return np.asarray(h @ plain(kernel))
+    return np.asarray(kernel.ordered_product(h, plain(kernel)))
 
 
 def _running_sum(parts: Iterator[Array]) -> Any:

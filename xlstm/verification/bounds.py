@@ -22,8 +22,9 @@ beyond, the reference's float16 run is infinite. A step without finite numbers i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ from xlstm.ir.layers import Bidirectional, Masking, Recurrent
 from xlstm.ir.precision import EPS as EPS
 from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
 from xlstm.ir.types import Array
-from xlstm.reference import run
-from xlstm.reference.summation import has_long_sums, ordered
+from xlstm.reference import run, run_together
+from xlstm.reference.summation import adds_many, has_long_sums, ordered
 
 FACTOR = 8.0
 PERTURBATIONS = 4
@@ -189,7 +190,8 @@ def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[
 def _other_orders(model: Model, inputs: Sequence[Array], dtype: str) -> list[list[Array]]:
     """The reference in that precision with long sums added up in two other orders."""
     arrays = [array for layer in model.weights.values() for array in layer.values()]
-    if dtype in HALF or not has_long_sums(*arrays, *map(np.asarray, inputs)):
+    long = has_long_sums(*arrays, *map(np.asarray, inputs)) and adds_many(model)
+    if dtype in HALF or not long:
         return []
     found = []
     for backward in (False, True):
@@ -202,13 +204,17 @@ def _other_orders(model: Model, inputs: Sequence[Array], dtype: str) -> list[lis
     return found
 
 
-def products(model: Model, inputs: Sequence[Array]) -> int:
-    """Approximate number of products of a run: each weight once for every output position."""
+def _free(model: Model, inputs: Sequence[Array]) -> int:
+    """The longest input axis that may have any length."""
     given = zip(model.inputs, inputs, strict=True)
     pairs = ((model.shape(Edge(name)), x.shape[1:]) for name, x in given)
-    # the longest input axis that may have any length
     axes = (zip(shape, own, strict=False) for shape, own in pairs)
-    free = max((n for axis in axes for size, n in axis if size is None), default=1)
+    return max((n for axis in axes for size, n in axis if size is None), default=1)
+
+
+def products(model: Model, inputs: Sequence[Array]) -> int:
+    """Approximate number of products of a run: each weight once for every output position."""
+    free = _free(model, inputs)
     batch = len(inputs[0]) if inputs else 1
     total = 0
     for node in model.layers:
@@ -231,16 +237,53 @@ def bounds(
         eps: the unit of rounding, for an operation of a framework that rounds more coarsely than
             its precision.
     """
-    eps = eps or EPS[dtype]
-    reference = [np.asarray(y, np.float64) for y in run(model, inputs)]  # masks are bools
-    other = _other_precision(model, inputs, dtype)
-    others = [*([other] if other else []), *_other_orders(model, inputs, dtype)]
-    others += [perturbed(model, inputs, eps, seed) for seed in range(PERTURBATIONS)]
-    found = []
-    for index, y in enumerate(reference):
-        runs = [outputs[index] for outputs in others]
-        found.append(_bounds(y, runs, eps, dtype))
+    return bounds_in(model, inputs, {dtype: eps or EPS[dtype]})[dtype]
+
+
+def bounds_in(
+    model: Model, inputs: Sequence[Array], units: Mapping[str, float]
+) -> dict[str, list[Bounds]]:
+    """Bounds of every output in several precisions, which share runs of the reference.
+
+    Args:
+        model: the model to compare.
+        inputs: its inputs.
+        units: precision -> its unit of rounding.
+    """
+    seeds = [(eps, seed) for eps in units.values() for seed in range(PERTURBATIONS)]
+    moved = (perturbed_inputs(model, inputs, *seed) for seed in seeds)
+    first, *shaken = _every(model, inputs, chain([(model, inputs)], moved))
+    reference = [np.asarray(y, np.float64) for y in first]  # masks are bools
+    found = {}
+    for number, (dtype, eps) in enumerate(units.items()):
+        others = shaken[number * PERTURBATIONS : (number + 1) * PERTURBATIONS]
+        other = _other_precision(model, inputs, dtype)
+        others += [*([other] if other else []), *_other_orders(model, inputs, dtype)]
+        pairs = enumerate(reference)
+        found[dtype] = [_bounds(y, [run[n] for run in others], eps, dtype) for n, y in pairs]
     return found
+
+
+def _every(
+    model: Model, inputs: Sequence[Array], sets: Iterable[tuple[Model, Sequence[Array]]]
+) -> Iterator[list[Array]]:
+    """The reference's outputs for each set of numbers, as many at once as fit in `ROOM`."""
+    left, count = iter(sets), max(ROOM // _numbers(model, inputs), 1)
+    while part := list(islice(left, count)):
+        yield from run_together(*zip(*part, strict=True))
+
+
+ROOM = 2**23
+"""Numbers of several runs that are in memory at once: 64 MB."""
+
+
+def _numbers(model: Model, inputs: Sequence[Array]) -> int:
+    """Approximate numbers of a run: its weights, and all that goes from layer to layer."""
+    free, batch = _free(model, inputs), len(inputs[0]) if inputs else 1
+    shapes = (shape for node in model.nodes for shape in node.shapes)
+    places = sum(math.prod(free if size is None else size for size in shape) for shape in shapes)
+    weights = sum(array.size for layer in model.weights.values() for array in layer.values())
+    return batch * places + weights + 1
 
 
 def bounds_from(y: Array, runs: Sequence[Array], dtype: str) -> Bounds:

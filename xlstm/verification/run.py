@@ -26,7 +26,7 @@ from xlstm.ir.precision import DTYPES as DTYPES
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 from xlstm.porting.port import build
-from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, judge
+from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, bounds_in, judge
 
 OUR_PORT = "our port"
 
@@ -74,7 +74,7 @@ def trial(
     dtypes: Iterable[str] = DTYPES,
 ) -> Trial:
     """Inputs with the reference's bounds for them in each precision."""
-    allowed = {dtype: bounds(model, arrays, dtype) for dtype in dtypes}
+    allowed = bounds_in(model, arrays, {dtype: EPS[dtype] for dtype in dtypes})
     return Trial(label, model, tuple(names or output_names(model)), arrays, allowed, unfit)
 
 

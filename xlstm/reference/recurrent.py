@@ -21,17 +21,16 @@ Step = Callable[[Array, list[Array]], list[Array]]
 """(input product of one step, states) -> states after it; the first state is the output."""
 
 
-def _input_product(x_BTI: Array, context: Context, both: bool) -> Array:
+def input_product(spec: L.Recurrent, x_BTI: Array, context: Context) -> Array:
     """The input's part of every step, x W + b: (G, B, T, H) or (B, T, H).
 
-    b is the sum of both sides of the bias, or the first alone.
+    b is the sum of both sides of the bias; of a GRU the first alone.
     """
-    *before, batch, steps, inputs = x_BTI.shape
-    rows = x_BTI.reshape(*before, batch * steps, inputs)
-    xw = rows @ context.weights["kernel"]
+    batch, steps, inputs = x_BTI.shape
+    xw = x_BTI.reshape(batch * steps, inputs) @ context.weights["kernel"]
     if "bias" in context.weights:
         bias = context.weights["bias"]
-        bias = bias.sum(axis=0) if both else bias[0]
+        bias = bias[0] if isinstance(spec, L.GRU) else bias.sum(axis=0)
         xw = np.asanyarray(xw + (bias[:, None] if bias.ndim == 2 else bias))
     return xw.reshape(*xw.shape[:-2], batch, steps, xw.shape[-1])
 
@@ -164,9 +163,6 @@ def recurrent(
 ) -> list[Array]:
     """(B, T, ...) -> (B, T, H) or (B, H), then the last states if the layer returns them.
 
-    Each loop over time steps computes with plain arrays, and only products keep an order of sums;
-    a softmax, whose sums have an order too, keeps it everywhere.
-
     Args:
         spec: the layer.
         x: its input.
@@ -175,19 +171,44 @@ def recurrent(
         masked: the rule for masked steps.
     """
     if isinstance(spec, L.ConvLSTM):
-        product, time = _convolved(spec, x, context), 1
+        product = _convolved(spec, x, context)
     else:
-        product, time = _input_product(x, context, both=not isinstance(spec, L.GRU)), x.ndim - 2
-    gated = product.ndim > x.ndim
-    product = np.moveaxis(product, time + gated, 0)  # T, then G if there are gates, B, ..., H
-    length, sizes = len(product), product.shape[1 + gated : -1]
+        product = input_product(spec, x, context)
+    return loop(spec, product, context, steps=steps, masked=masked)
+
+
+def loop(
+    spec: L.Recurrent,
+    product: Array,
+    context: Context,
+    *,
+    steps: Mapping[type[L.LayerSpec], Callable[..., Step]] = STEPS,
+    masked: MaskedStep = masked_step,
+) -> list[Array]:
+    """The loop over time steps, from the input's part of every step; see `recurrent`.
+
+    It computes with plain arrays, and only its products keep an order of sums; a softmax, whose
+    sums have an order too, keeps it everywhere.
+
+    Args:
+        spec: the layer.
+        product: (G, B, T, H) or (B, T, H), for ConvLSTM (G, B, T, *space, H).
+        context: its weights, mask and initial states.
+        steps: as in `recurrent`.
+        masked: as in `recurrent`.
+    """
+    gates = int(not isinstance(spec, L.SimpleRNN))
+    time = 1 if isinstance(spec, L.ConvLSTM) else product.ndim - gates - 2
+    dtype, product = product.dtype, np.moveaxis(product, time + gates, 0)
+    sizes = product.shape[1 + gates : -1]
     step = steps[type(spec)](spec, context)
     widths = (spec.width, product.shape[-1])[: spec.states]
-    states = list(context.states) or [np.zeros((*sizes, n), x.dtype) for n in widths]
+    states = list(context.states) or [np.zeros((*sizes, n), dtype) for n in widths]
     if not {spec.activation, getattr(spec, "gate_activation", "")} & SUMMED:
         product, states = plain(product), [plain(state) for state in states]
-    y = np.zeros((*sizes, spec.width), x.dtype)
-    kept = np.zeros((length if spec.return_sequences else 0, *y.shape), x.dtype)
+    y = np.zeros((*sizes, spec.width), dtype)
+    length = len(product)
+    kept = np.zeros((length if spec.return_sequences else 0, *y.shape), dtype)
     order = range(length)[::-1] if spec.go_backwards else range(length)
     for position, t in enumerate(order):
         y, states = masked(spec, context.mask, t, (y, states), step(product[t], states))
@@ -208,11 +229,16 @@ def bidirectional(spec: L.Bidirectional, x_BTI: Array, context: Context) -> list
     count = len(spec.forward.state_shapes())
     first = context.half("forward_", context.states[:count])
     second = context.half("backward_", context.states[count:])
-    a, *states_a = recurrent(spec.forward, x_BTI, first)
-    b, *states_b = recurrent(spec.backward, x_BTI, second)
-    if spec.return_sequences:
-        b = np.flip(b, 1 if isinstance(spec.backward, L.ConvLSTM) else b.ndim - 2)
+    found = recurrent(spec.forward, x_BTI, first), recurrent(spec.backward, x_BTI, second)
     context.final = [*first.final, *second.final]
+    return joined(spec, *found)
+
+
+def joined(spec: L.Bidirectional, first: list[Array], second: list[Array]) -> list[Array]:
+    """The outputs of both halves as those of the layer: merged, then the states of each."""
+    (a, *states_a), (b, *states_b) = first, second
+    if spec.return_sequences:
+        b = b[:, ::-1]
     return [*merge(spec.merge, a, b), *states_a, *states_b]
 
 

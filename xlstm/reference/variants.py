@@ -4,27 +4,28 @@ In: models that differ in their weights alone, with inputs of equal shapes. Out:
 each, as `run` computes them one by one.
 
 A loop over time steps takes the time of numpy's calls more than of its numbers. So the loops of all
-sets are one loop, in which every array has an axis V (sets) before its batch, and every kernel one
-before its last two. All other layers run set by set.
+sets are one loop, in which every array has an axis V (sets) before its batch. All other layers run
+set by set, and so do the input products of a recurrent layer.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from xlstm.ir import layers as L
-from xlstm.ir.graph import Edge, Model
+from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
+from xlstm.reference.recurrent import input_product, joined, loop
 from xlstm.reference.run import cast, check_inputs, context_of, last_reads
+from xlstm.reference.summation import LONG, OrderedArray, ordered_like
 
-TOGETHER = 2**21
-"""Numbers of a stacked input product: with more of them, calls take no time beside numbers."""
+TOGETHER = 2**14
+"""Numbers of one step of a loop: with more of them, calls take no time beside numbers."""
 
 LOOPS = (L.LSTM, L.GRU, L.SimpleRNN)
 """Layers whose loops can be one."""
@@ -32,8 +33,8 @@ LOOPS = (L.LSTM, L.GRU, L.SimpleRNN)
 
 def run_together(
     models: Sequence[Model], inputs: Sequence[Sequence[Array]], dtype: Any = np.float64
-) -> list[list[Array]]:
-    """The outputs of every model for its inputs, as `run` gives them.
+) -> Iterator[list[Array]]:
+    """Yields the outputs of every model for its inputs, as `run` gives them.
 
     Args:
         models: one graph, with different weights of equal shapes.
@@ -43,70 +44,131 @@ def run_together(
     Raises:
         UsageError: inputs that do not fit the models.
     """
-    graph = models[0]
-    values: list[dict[Edge, Array]] = []
-    for arrays in inputs:
+    graph, sets = models[0], []
+    for model, arrays in zip(models, inputs, strict=True):
         check_inputs(graph, arrays)
-        pairs = zip(graph.inputs, arrays, strict=True)
-        values.append({Edge(n): cast(graph.node(n), np.asanyarray(x), dtype) for n, x in pairs})
-    final: list[list[Array]] = [[] for _ in models]
-    unused = last_reads(graph)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for node in graph.layers:
-            sets = list(zip(models, values, strict=True))
-            contexts = [context_of(model, node, own, dtype) for model, own in sets]
-            read = [[own[edge] for edge in node.inputs] for own in values]
-            for number, outputs in enumerate(_forward(node.spec, read, contexts)):
-                own = values[number]
-                own |= {Edge(node.name, place): y for place, y in enumerate(outputs)}
-                for edge in unused.get(node.name, ()):
-                    own.pop(edge, None)
-                final[number] += contexts[number].final if node.stateful else []
-    ends = ([own[edge] for edge in graph.outputs] for own in values)
-    return [[*outputs, *last] for outputs, last in zip(ends, final, strict=True)]
+        sets.append(_Set(model, arrays, dtype))
+    nodes = list(graph.layers)
+    shared = [number for number, node in enumerate(nodes) if len(sets) > 1 and _loops(node.spec)]
+    start = 0
+    for number in shared:
+        for one in sets:
+            one.run(nodes[start:number])
+        with np.errstate(**QUIET):
+            _run_shared(nodes[number], sets)
+        start = number + 1
+    while sets:
+        one = sets.pop(0)
+        one.run(nodes[start:])
+        yield [*(one.values[edge] for edge in graph.outputs), *one.final]
 
 
-def _forward(
-    spec: L.LayerSpec, read: Sequence[list[Array]], contexts: Sequence[Context]
-) -> list[list[Array]]:
-    """The outputs of one layer for each set."""
-    count = _count(spec, read[0])
-    if count < 2:
-        return [forward(spec, x, context) for x, context in zip(read, contexts, strict=True)]
-    found = []
-    for start in range(0, len(read), count):
-        part = slice(start, start + count)
-        found += _looped(spec, read[part], contexts[part])
-    return found
+QUIET: dict[str, Any] = dict.fromkeys(("over", "invalid", "under"), "ignore")
+"""Events of numpy that are no errors here: results show them."""
 
 
-def _count(spec: L.LayerSpec, arrays: Sequence[Array]) -> int:
-    """The number of sets that share a loop; 1 for no sharing."""
-    halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
-    widths = [4 * half.units for half in halves if isinstance(half, LOOPS)]
-    if len(widths) < len(halves):
-        return 1
-    return int(TOGETHER // max(math.prod(arrays[0].shape[:2]) * max(widths), 1))
+class _Set:
+    """One model on its way through the graph, with the values that later layers read."""
+
+    def __init__(self, model: Model, inputs: Sequence[Array], dtype: Any) -> None:
+        self.model, self.dtype, self.final = model, dtype, list[Array]()
+        self.unused = last_reads(model)
+        pairs = zip(model.inputs, inputs, strict=True)
+        self.values = {
+            Edge(name): cast(model.node(name), np.asanyarray(x), dtype) for name, x in pairs
+        }
+
+    def run(self, nodes: Sequence[Node]) -> None:
+        """Runs some layers."""
+        with np.errstate(**QUIET):
+            for node in nodes:
+                context = self.context(node)
+                outputs = forward(node.spec, [self.values[edge] for edge in node.inputs], context)
+                self.put(node, outputs, context.final)
+
+    def context(self, node: Node) -> Context:
+        """The data of a layer."""
+        return context_of(self.model, node, self.values, self.dtype)
+
+    def put(self, node: Node, outputs: Sequence[Array], final: Sequence[Array]) -> None:
+        """Keeps the outputs of a layer, and forgets what no later layer reads."""
+        self.values |= {Edge(node.name, place): y for place, y in enumerate(outputs)}
+        for edge in self.unused.get(node.name, ()):
+            self.values.pop(edge, None)
+        self.final += final if node.stateful else []
+
+
+def _loops(spec: L.LayerSpec) -> bool:
+    return all(isinstance(half, LOOPS) for half in _halves(spec))
+
+
+def _halves(spec: Any) -> tuple[Any, ...]:
+    return spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
+
+
+def _run_shared(node: Node, sets: Sequence[_Set]) -> None:
+    """Runs a recurrent layer for all sets, as many in one loop as make it faster."""
+    batch = len(sets[0].values[node.inputs[0]])
+    count = TOGETHER // max(batch * max(4 * half.units for half in _halves(node.spec)), 1)
+    apart = [one for one in sets if count < 2 or _sums_in_order(node, one.model)]
+    for one in apart:
+        one.run([node])
+    rest = [one for one in sets if one not in apart]
+    for start in range(0, len(rest), max(count, 1)):
+        _run_loop(node, rest[start : start + count])
+
+
+def _sums_in_order(node: Node, model: Model) -> bool:
+    """True if the loop has sums whose order is that of one set alone."""
+    weights = model.weights[node.owner].values()
+    longest = max(max(half.units, half.width) for half in _halves(node.spec))
+    return longest > LONG and any(isinstance(array, OrderedArray) for array in weights)
+
+
+def _run_loop(node: Node, sets: Sequence[_Set]) -> None:
+    """Runs a recurrent layer for some sets in one loop."""
+    inputs = [one.values[node.inputs[0]] for one in sets]
+    contexts = [one.context(node) for one in sets]
+    spec: Any = node.spec
+    if not isinstance(spec, L.Bidirectional):
+        found = _looped(spec, inputs, contexts)
+    else:
+        count = len(spec.forward.state_shapes())
+        first = [one.half("forward_", one.states[:count]) for one in contexts]
+        second = [one.half("backward_", one.states[count:]) for one in contexts]
+        pairs = zip(
+            _looped(spec.forward, inputs, first),
+            _looped(spec.backward, inputs, second),
+            strict=True,
+        )
+        found = [joined(spec, a, b) for a, b in pairs]
+        for whole, *halves in zip(contexts, first, second, strict=True):
+            whole.final = [state for half in halves for state in half.final]
+    for one, x, context, outputs in zip(sets, inputs, contexts, found, strict=True):
+        one.put(node, ordered_like(outputs, [x, *context.weights.values()]), context.final)
 
 
 def _looped(
-    spec: L.LayerSpec, read: Sequence[list[Array]], contexts: Sequence[Context]
+    spec: L.Recurrent, inputs: Sequence[Array], contexts: Sequence[Context]
 ) -> list[list[Array]]:
     """The outputs of a recurrent layer for each set, with one loop for all of them."""
-    names = contexts[0].weights
-    weights = {n: _stacked(n, [context.weights[n] for context in contexts]) for n in names}
-    masks = [context.mask for context in contexts if context.mask is not None]
-    states = [np.stack(own) for own in zip(*(context.states for context in contexts), strict=True)]
+    parts = zip(inputs, contexts, strict=True)
+    product = np.stack([np.asarray(input_product(spec, *part)) for part in parts], axis=-4)
+    names = [name for name in contexts[0].weights if name != "kernel"]
+    weights = {name: _stacked(name, [own.weights[name] for own in contexts]) for name in names}
+    masks = [own.mask for own in contexts if own.mask is not None]
+    states = [np.stack(own) for own in zip(*(own.states for own in contexts), strict=True)]
     mask = np.stack(masks) if masks else None
     together = Context(contexts[0].name, weights, None, mask, states)
-    outputs = forward(spec, [np.stack([x for (x,) in read])], together)
-    for number, context in enumerate(contexts):
-        context.final = [state[number] for state in together.final]
-    return [[y[number] for y in outputs] for number in range(len(read))]
+    outputs = loop(spec, product, together)
+    for number, own in enumerate(contexts):
+        own.final = [state[number] for state in together.final]
+    return [[y[number] for y in outputs] for number in range(len(inputs))]
 
 
 def _stacked(name: str, arrays: Sequence[Array]) -> Array:
     """The tensors of all sets: V before the axes of a matrix, or before an axis for the batch."""
-    if name.endswith(("bias", "peephole")):
-        return np.stack(arrays, axis=-2)[..., None, :]
-    return np.stack(arrays, axis=-3)
+    plain = [np.asarray(array) for array in arrays]
+    if name in ("bias", "peephole"):
+        return np.stack(plain, axis=-2)[..., None, :]
+    return np.stack(plain, axis=-3)

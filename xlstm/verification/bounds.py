@@ -33,7 +33,7 @@ from xlstm.ir.graph import Edge, Model, row_numbers
 from xlstm.ir.layers import Bidirectional, Masking, Recurrent
 from xlstm.ir.precision import EPS as EPS
 from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
-from xlstm.ir.types import Array
+from xlstm.ir.types import Array, Shape
 from xlstm.reference import run, run_together
 from xlstm.reference.summation import adds_many, has_long_sums, ordered
 
@@ -172,36 +172,34 @@ def _changed(
     return replace(model, weights=weights), moved
 
 
-def _other_precision(model: Model, inputs: Sequence[Array], dtype: str) -> list[Array] | None:
-    """The reference in the precision that float64 is compared with, None if there is none."""
-    if dtype == "float32":
-        return run(model, inputs, np.float32)
+def _other_precisions(model: Model, inputs: Sequence[Array], dtype: str) -> Iterator[list[Array]]:
+    """Runs of the reference in other precisions than float64, and in other orders of sums."""
     if dtype in HALF:
 
         def rounded(x: Array) -> Array:
             return emulated(np.asarray(x, np.float32), dtype)
 
         # weights, inputs and every result are rounded
-        return run(*_changed(model, inputs, rounded), np.float32)
-    wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
-    return run(model, inputs, np.longdouble) if wider and products(model, inputs) < MOST else None
+        yield run(*_changed(model, inputs, rounded), np.float32)
+    elif dtype == "float32":
+        yield from _every([(model, inputs), *_other_orders(model, inputs)], np.float32)
+    else:
+        wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
+        if wider and products(model, inputs) < MOST:
+            yield run(model, inputs, np.longdouble)
 
 
-def _other_orders(model: Model, inputs: Sequence[Array], dtype: str) -> list[list[Array]]:
-    """The reference in that precision with long sums added up in two other orders."""
+def _other_orders(model: Model, inputs: Sequence[Array]) -> Iterator[tuple[Model, Sequence[Array]]]:
+    """The same numbers, whose long sums are added up in two other orders."""
     arrays = [array for layer in model.weights.values() for array in layer.values()]
-    long = has_long_sums(*arrays, *map(np.asarray, inputs)) and adds_many(model)
-    if dtype in HALF or not long:
-        return []
-    found = []
+    if not (has_long_sums(*arrays, *map(np.asarray, inputs)) and adds_many(model)):
+        return
     for backward in (False, True):
         weights = {
             name: {tensor: ordered(array, backward) for tensor, array in layer.items()}
             for name, layer in model.weights.items()
         }
-        moved = [ordered(np.asarray(x), backward) for x in inputs]
-        found.append(run(replace(model, weights=weights), moved, np.dtype(dtype)))
-    return found
+        yield replace(model, weights=weights), [ordered(np.asarray(x), backward) for x in inputs]
 
 
 def _free(model: Model, inputs: Sequence[Array]) -> int:
@@ -250,62 +248,88 @@ def bounds_in(
         inputs: its inputs.
         units: precision -> its unit of rounding.
     """
+    orders = list(_other_orders(model, inputs)) if "float64" in units else []
     seeds = [(eps, seed) for eps in units.values() for seed in range(PERTURBATIONS)]
     moved = (perturbed_inputs(model, inputs, *seed) for seed in seeds)
-    first, *shaken = _every(model, inputs, chain([(model, inputs)], moved))
-    reference = [np.asarray(y, np.float64) for y in first]  # masks are bools
-    found = {}
-    for number, (dtype, eps) in enumerate(units.items()):
-        others = shaken[number * PERTURBATIONS : (number + 1) * PERTURBATIONS]
-        other = _other_precision(model, inputs, dtype)
-        others += [*([other] if other else []), *_other_orders(model, inputs, dtype)]
-        pairs = enumerate(reference)
-        found[dtype] = [_bounds(y, [run[n] for run in others], eps, dtype) for n, y in pairs]
-    return found
+    sets = [(model, inputs)], orders, moved
+    runs = _every(chain.from_iterable(sets), np.float64)
+    reference = [np.asarray(y, np.float64) for y in next(runs)]  # masks are bools
+    found = {dtype: [_Changes(y) for y in reference] for dtype in units}
+    owners = [*["float64"] * len(orders), *(dtype for dtype in units for _ in range(PERTURBATIONS))]
+    others = chain(
+        zip(owners, runs, strict=True),
+        ((dtype, each) for dtype in units for each in _other_precisions(model, inputs, dtype)),
+    )
+    for dtype, outputs in others:
+        for changes, y in zip(found[dtype], outputs, strict=True):
+            changes.add(y)
+    return {
+        dtype: [changes.bounds(eps, dtype) for changes in found[dtype]]
+        for dtype, eps in units.items()
+    }
 
 
-def _every(
-    model: Model, inputs: Sequence[Array], sets: Iterable[tuple[Model, Sequence[Array]]]
-) -> Iterator[list[Array]]:
+def _every(sets: Iterable[tuple[Model, Sequence[Array]]], dtype: Any) -> Iterator[list[Array]]:
     """The reference's outputs for each set of numbers, as many at once as fit in `ROOM`."""
-    left, count = iter(sets), max(ROOM // _numbers(model, inputs), 1)
-    while part := list(islice(left, count)):
-        yield from run_together(*zip(*part, strict=True))
+    left = iter(sets)
+    for first in left:
+        count = max(ROOM // numbers_of(*first), 1)
+        part = [first, *islice(left, count - 1)]
+        yield from run_together([a for a, _ in part], [x for _, x in part], dtype)
 
 
-ROOM = 2**23
-"""Numbers of several runs that are in memory at once: 64 MB."""
+ROOM = 2**25
+"""Numbers of several runs that are in memory at once: 256 MB in float64."""
 
 
-def _numbers(model: Model, inputs: Sequence[Array]) -> int:
-    """Approximate numbers of a run: its weights, and all that goes from layer to layer."""
+def numbers_of(model: Model, inputs: Sequence[Array]) -> int:
+    """Approximate numbers of a run that wait for others: weights, inputs, those of a loop."""
     free, batch = _free(model, inputs), len(inputs[0]) if inputs else 1
-    shapes = (shape for node in model.nodes for shape in node.shapes)
-    places = sum(math.prod(free if size is None else size for size in shape) for shape in shapes)
+
+    def size(shapes: Iterable[Shape]) -> int:
+        return sum(math.prod(free if n is None else n for n in shape) for shape in shapes)
+
+    loops = (node for node in model.layers if isinstance(node.spec, (Recurrent, Bidirectional)))
+    most = max((size((model.shape(n.inputs[0]), *n.shapes)) for n in loops), default=0)
     weights = sum(array.size for layer in model.weights.values() for array in layer.values())
-    return batch * places + weights + 1
+    return batch * (most + size(model.node(name).shape for name in model.inputs)) + weights + 1
+
+
+class _Changes:
+    """The largest changes of an output over runs of the reference, which are not kept."""
+
+    def __init__(self, y: Array) -> None:
+        self.y, self.most = y, np.zeros(len(steps_of(y)))
+        self.lost = ~np.isfinite(steps_of(y))
+
+    def add(self, y: Array) -> None:
+        """Adds another run's output."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            change = _top(np.asarray(y - self.y, np.float64))
+        self.most = np.maximum(self.most, change)
+        self.lost &= ~np.isfinite(steps_of(y))
+
+    def bounds(self, eps: float, dtype: str) -> Bounds:
+        """The bounds of the output in a precision."""
+        top = _top(self.y)
+        factor, most = (HALF_FACTOR, HALF_DECIDABLE) if dtype in HALF else (FACTOR, DECIDABLE)
+        finite = np.logical_and.accumulate(np.isfinite(top) & np.isfinite(self.most))
+        # frameworks may flush numbers below the smallest normal one to zero
+        changes = np.fmax(self.most, TINY[dtype])
+        own = np.where(finite, np.fmax(changes, eps * top), np.inf)
+        step = factor * np.maximum.accumulate(own)
+        # a step of zeros must be zeros, unless rounding changes it
+        step = np.where(top == 0, factor * np.where(finite, changes, np.inf), step)
+        sharp = finite & (step <= np.where(top == 0, np.inf, most * top))
+        return Bounds(self.y, step, top, finite, sharp, self.lost)
 
 
 def bounds_from(y: Array, runs: Sequence[Array], dtype: str) -> Bounds:
     """Bounds of one output, from the float64 reference `y` and the other runs of the reference."""
-    return _bounds(y, runs, EPS[dtype], dtype)
-
-
-def _bounds(y: Array, runs: Sequence[Array], eps: float, dtype: str) -> Bounds:
-    with np.errstate(invalid="ignore", over="ignore"):
-        changes = np.max([_top(np.asarray(other - y, np.float64)) for other in runs], axis=0)
-    top = _top(y)
-    factor, most = (HALF_FACTOR, HALF_DECIDABLE) if dtype in HALF else (FACTOR, DECIDABLE)
-    finite = np.logical_and.accumulate(np.isfinite(top) & np.isfinite(changes))
-    # frameworks may flush numbers below the smallest normal one to zero
-    changes = np.fmax(changes, TINY[dtype])
-    own = np.where(finite, np.fmax(changes, eps * top), np.inf)
-    step = factor * np.maximum.accumulate(own)
-    # a step of zeros must be zeros, unless rounding changes it
-    step = np.where(top == 0, factor * np.where(finite, changes, np.inf), step)
-    sharp = finite & (step <= np.where(top == 0, np.inf, most * top))
-    lost = ~np.logical_or.reduce([np.isfinite(steps_of(run)) for run in (y, *runs)])
-    return Bounds(y, step, top, finite, sharp, lost)
+    changes = _Changes(y)
+    for other in runs:
+        changes.add(other)
+    return changes.bounds(EPS[dtype], dtype)
 
 
 def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:

@@ -60,7 +60,7 @@ ASKING: dict[str, int] = {}
 SHORT = """
 converters/flax/live converters/flax/read converters/flax/templates converters/flax/write
 converters/keras/live converters/keras/read/layers converters/keras/read/ops
-converters/keras/templates converters/keras/write converters/numpy converters/torch/live
+converters/keras/templates converters/keras/write converters/torch/live
 converters/torch/templates converters/torch/write
 xlstm/diagnosis/mistakes/layers xlstm/diagnosis/mistakes/time
 xlstm/diagnosis/mistakes/weights

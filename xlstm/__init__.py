@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from xlstm.porting.port import port
     from xlstm.porting.save import save
     from xlstm.reading.load import load
+    from xlstm.runtime.compile import compile  # noqa: A004
     from xlstm.verification import folder  # noqa: F401
     from xlstm.verification.reconcile import reconcile
     from xlstm.verification.report import Report
@@ -47,6 +48,7 @@ _PUBLIC = {
     "explain": "counting.explain",
     "Model": "ir.graph",
     "Report": "verification.report",
+    "compile": "runtime.compile",
     "convert_weights": "porting.convert_weights",
     "count": "counting.count",
     "diagnose": "diagnosis",
@@ -71,6 +73,7 @@ __all__ = [
     "Ledger",
     "Model",
     "Report",
+    "compile",
     "convert_weights",
     "count",
     "demo",

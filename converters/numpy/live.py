@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -164,3 +164,10 @@ def build_model(model: Model, dtype: str) -> NumpyModel:
         want, do = " or ".join(DTYPES), "port to another framework"
         raise UsageError("dtype of a port to numpy", want, dtype, do)
     return NumpyModel(model, np.dtype(dtype))
+
+
+def compiled(ported: NumpyModel, examples: Sequence[Array]) -> Callable[..., Any]:
+    """Returns the port, which has its weights prepared and keeps its buffers; runs the examples."""
+    if examples:
+        ported(*examples)
+    return ported

@@ -74,6 +74,14 @@ def test_ports_are_equal_counted_and_read_back(make, tmp_path):
     assert list(totals) == ["keras", "torch", "nnx", "linen", "equinox"]
 
 
+def test_ports_are_compiled():
+    port = xlstm.port(words(), "equinox")
+    x = jax.numpy.arange(6) % 9
+    call = xlstm.compile(port, x)
+    np.testing.assert_allclose(call(x), port(x), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(call(x[:4]), port(x[:4]), rtol=0, atol=1e-6)
+
+
 def test_a_saved_module_loads_without_xlstm(tmp_path):
     source = words()
     folder = xlstm.save(source, tmp_path / "port", "equinox")

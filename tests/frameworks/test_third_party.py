@@ -59,6 +59,20 @@ def test_its_objects_are_read_and_ported(layer):
     np.testing.assert_allclose(ported(x), layer(x), rtol=0, atol=1e-6)
 
 
+def test_it_is_called_as_it_is_or_as_its_adapter_says(layer, monkeypatch):
+    x = np.random.default_rng(1).standard_normal((2, 6, 3)).astype("float32")
+    assert xlstm.compile(layer) is layer
+    import toyml_live
+
+    def compiled(port, examples):
+        assert port is layer
+        assert len(examples) == 1
+        return lambda x: [port(x)]
+
+    monkeypatch.setattr(toyml_live, "compiled", compiled, raising=False)
+    np.testing.assert_array_equal(xlstm.compile(layer, x)(x)[0], layer(x))
+
+
 @pytest.mark.usefixtures("toyml")
 def test_it_is_saved_and_ports_on(tmp_path):
     folder = xlstm.save(MODEL, tmp_path / "port", "toyml")

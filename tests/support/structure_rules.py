@@ -23,7 +23,7 @@ FLOORS = (
     {"rendering", "custom_layers"},
     {"reading"},
     {"counting"},
-    {"porting"},
+    {"porting", "runtime"},
     {"decoding", "verification"},
     {"diagnosis"},
     {"cli"},

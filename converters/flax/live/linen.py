@@ -32,7 +32,7 @@ from ..read.recurrent import (
 )
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import LINEN_TABLES
-from . import common
+from . import common, fast_calls
 from .common import Parameters, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
 
 Pair = tuple[nn.Module, Mapping[str, Any]]
@@ -236,3 +236,5 @@ def _parameters(ported: Pair) -> Parameters:
 gradients = functools.partial(common.gradients, _parameters)
 
 step = functools.partial(common.step, _parameters, weights)
+
+compiled = fast_calls.compiled_linen

@@ -30,7 +30,7 @@ from ..read.recurrent import (
 )
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import NNX_TABLES
-from . import common
+from . import common, fast_calls
 from .common import Parameters, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
 
 CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
@@ -173,3 +173,5 @@ def _parameters(ported: nnx.Module) -> Parameters:
 gradients = functools.partial(common.gradients, _parameters)
 
 step = functools.partial(common.step, _parameters, weights)
+
+compiled = fast_calls.compiled_nnx

@@ -86,6 +86,7 @@ with _backend_chosen():
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
     from ..templates.layers import variables
+    from . import fast_calls
     from .gradients import Factors, as_built, compiled_only, named_gradients, take_step
 
 
@@ -248,6 +249,12 @@ def run(ported: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
         outputs = _call(ported, _start(ported, inputs, dtype))
         states = [state for layer in _stateful(ported) for state in layer.states]
         return [to_numpy(y) for y in [*keras.tree.flatten(outputs), *states]]
+
+
+def compiled(ported: Any, examples: Sequence[Any]) -> Callable[..., Any]:
+    """Returns a function of a model's inputs with little overhead, in evaluation."""
+    computing = functools.partial(_computing, str(ported.compute_dtype or "float32"))
+    return fast_calls.compiled(ported, examples, computing)
 
 
 TRACED_FROM = 64

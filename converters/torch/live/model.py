@@ -19,10 +19,20 @@ from ...codegen.half_precision import check_scores
 from ..read import graph, native_modules
 from ..read.native_modules import READABLE
 from .arrays import PROCESS_WIDE, count, inside, weights
+from .fast_calls import compiled
 from .hooks import watch
 from .run import gradients, inexact_gradients, run, step
 
-__all__ = ["as_made", "axes_of", "build", "check_half", "count", "gradients", "in_dtype"]
+__all__ = [
+    "as_made",
+    "axes_of",
+    "build",
+    "check_half",
+    "compiled",
+    "count",
+    "gradients",
+    "in_dtype",
+]
 __all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step"]
 __all__ += ["watch", "weights"]
 

@@ -86,6 +86,14 @@ def run(ported, inputs, dtype):
         return [np.asarray(jax.vmap(ported)(*(jnp.asarray(x, dtype) for x in inputs)))]
 
 
+def compiled(ported, examples):
+    """The port under `equinox.filter_jit`, for `xlstm.compile`; it takes one sample, as the port."""
+    call = eqx.filter_jit(ported)
+    if examples:
+        call(*examples)
+    return call
+
+
 def count(ported):
     """Number of parameters: the sizes of all arrays."""
     return sum(x.size for x in jax.tree.leaves(eqx.filter(ported, eqx.is_array)))

@@ -1,0 +1,95 @@
+"""Calls of PyTorch modules with little overhead; imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from xlstm.errors import UsageError
+
+COMPILE: dict[str, Any] = {"dynamic": False, "options": {"cpp_wrapper": True}}
+"""Options of `torch.compile`: one shape, and no Python between its kernels."""
+
+Call = Callable[..., Any]
+
+
+def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
+    """Returns a function of a module's inputs that computes under `torch.inference_mode`.
+
+    Own cells, whose steps are Python, are scripted; for the shapes of the examples they are
+    compiled. Native layers gain nothing by either.
+    """
+    _check_mode(module)
+    own = any(map(_is_own_cell, module.modules()))
+    usual = _scripted(module) if own else module
+    fixed = _fixed(module, examples) if own and examples else None
+    wanted = _signature(examples)
+
+    def call(*inputs: torch.Tensor, **options: Any) -> Any:
+        _check_mode(module)
+        with torch.inference_mode():
+            if fixed is not None and not options and _signature(inputs) == wanted:
+                return fixed(*inputs)
+            return usual(*inputs, **options)
+
+    if examples:
+        call(*examples)
+    return call
+
+
+def _check_mode(module: nn.Module) -> None:
+    if module.training:
+        want, got = "a module in evaluation mode", "training mode"
+        raise UsageError("compile", want, got, "call its method eval first")
+
+
+def _is_own_cell(module: nn.Module) -> bool:
+    """True for a recurrent layer that is not PyTorch's own."""
+    return hasattr(module, "weight_hh_l0") and not isinstance(module, nn.RNNBase)
+
+
+def _scripted(module: nn.Module) -> Call:
+    """Returns the module as TorchScript, which shares its parameters; itself if it cannot be."""
+    made: Call = module
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # a layer of the user fails
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself
+        made = torch.jit.script(module)
+    return made
+
+
+def _fixed(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call | None:
+    """Returns the module compiled for the shapes of the examples, None where it cannot be."""
+    on_cpu = all(x.device.type == "cpu" for x in (*examples, *module.parameters()))
+    if not on_cpu or not has_compiler():
+        return None
+    made: Call = torch.compile(module, **COMPILE)
+    try:
+        with torch.inference_mode():
+            made(*examples)
+    except Exception as error:
+        text = str(error).strip().splitlines() or [""]
+        warnings.warn(
+            f"compile: torch.compile failed, the module runs without it: {text[0]}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    return made
+
+
+def has_compiler() -> bool:
+    """Returns True if there is a C++ compiler where `torch.compile` looks for one."""
+    names = (os.environ.get("CXX", ""), "g++", "clang++")
+    return any(name and shutil.which(name) for name in names)
+
+
+def _signature(inputs: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Returns shape, dtype and device of every input."""
+    return [(tuple(x.shape), x.dtype, x.device) for x in inputs]

@@ -1,0 +1,261 @@
+"""`xlstm.compile`: right results for every shape, with present weights, in every framework."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases import CASES, built, model
+
+import xlstm
+from xlstm import reference
+from xlstm.errors import UsageError
+from xlstm.ir.graph import Builder, Edge
+from xlstm.ir.layers import LSTM, BatchNorm, Dense, Dropout, Input
+from xlstm.verification.inputs import BATCH
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("flax", reason="flax is not installed")
+keras = pytest.importorskip("keras", reason="keras is not installed")
+
+TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
+FRAMEWORKS = ("torch", "nnx", "linen", "keras", "numpy")
+
+
+def trained():
+    """A chain whose Dropout and BatchNorm would show training mode."""
+    layers = [LSTM(3, 5, "tanh", "hard_sigmoid", return_sequences=True), Dropout(0.5)]
+    return model([*layers, BatchNorm(5), LSTM(5, 4), Dense(4, 2)], (None, 3))
+
+
+def two_inputs():
+    """Two inputs, and two outputs."""
+    graph = Builder()
+    x, y = graph.add("x", Input((None, 3))), graph.add("y", Input((4,)))
+    last = graph.add("last", LSTM(3, 4), [x])
+    return built(graph, [last, graph.add("dense", Dense(4, 2, "relu"), [y])])
+
+
+MODELS = {
+    "trained": trained(),
+    "two_inputs": two_inputs(),
+    "masked": CASES["lstm-relu-masked"],
+    "both": CASES["lstm-both-none"],
+    "before": CASES["gru-tanh-hard_sigmoid_keras2-before"],
+    "stateful": CASES["lstm-stateful"],
+    "encoder_decoder": CASES["encoder_decoder"],
+}
+
+
+def arrays(case, batch, steps, dtype, seed=0):
+    """Random inputs of a model."""
+    rng = np.random.default_rng(seed)
+    shapes = [case.node(name).shape for name in case.inputs]
+    sizes = [[steps if size is None else size for size in shape] for shape in shapes]
+    return [rng.standard_normal((batch, *size)).astype(dtype) for size in sizes]
+
+
+def native(framework, inputs):
+    """Inputs as a port of the framework takes them."""
+    if framework == "torch":
+        return [torch.from_numpy(x) for x in inputs]
+    if framework == "keras":
+        tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
+        return tensors if len(tensors) == 1 else [tensors]
+    return inputs
+
+
+def listed(outputs):
+    """All arrays of outputs, in order, as numpy."""
+    if isinstance(outputs, dict):
+        outputs = outputs.values()
+    if isinstance(outputs, (tuple, list, type({}.values()))):
+        return [array for part in outputs for array in listed(part)]
+    return [np.asarray(outputs)]
+
+
+def check(call, framework, case, inputs):
+    """A call gives the reference's numbers."""
+    dtype = inputs[0].dtype.name
+    wanted = reference.run(case, inputs)
+    found = listed(call(*native(framework, inputs)))
+    if framework == "keras":
+        wanted = wanted[: len(found)]  # its states stay in the model
+    assert len(found) == len(wanted)
+    for got, want in zip(found, wanted, strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_shape_is_right(name, framework):
+    case = MODELS[name]
+    dtype = "float64" if name in ("trained", "stateful") else "float32"
+    port = xlstm.port(case, framework, dtype=dtype)
+    call = xlstm.compile(port)
+    fixed = framework == "keras" and name == "stateful"
+    for batch, steps in [(BATCH, 5)] if fixed else [(2, 5), (1, 7), (2, 5)]:
+        check(call, framework, case, arrays(case, batch, steps, dtype, seed=steps))
+
+
+@pytest.mark.parametrize("framework", ["torch", "nnx", "linen", "numpy"])
+def test_states_go_on(framework):
+    case = CASES["lstm-stateful"]
+    call = xlstm.compile(xlstm.port(case, framework, dtype="float64"))
+    (x,) = arrays(case, 2, 8, "float64")
+    first, state = call(*native(framework, [x[:, :3]]))
+    second, _ = call(*native(framework, [x[:, 3:]]), state=state)
+    found = np.concatenate([np.asarray(first), np.asarray(second)], axis=1)
+    np.testing.assert_allclose(found, reference.run(case, [x])[0], rtol=0, atol=1e-13)
+
+
+def test_states_of_keras_go_on():
+    case = CASES["lstm-stateful"]
+    call = xlstm.compile(xlstm.port(case, "keras", dtype="float64"))
+    (x,) = arrays(case, BATCH, 8, "float64")
+    found = [np.asarray(call(*native("keras", [part]))) for part in (x[:, :4], x[:, 4:])]
+    want = reference.run(case, [x])[0]
+    np.testing.assert_allclose(np.concatenate(found, axis=1), want, rtol=0, atol=1e-13)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """`torch.compile` without a C++ compiler: tests need not wait for one."""
+    from xlstm.converters.torch.live import fast_calls
+
+    options = {"dynamic": False, "backend": "eager"}
+    monkeypatch.setattr(fast_calls, "COMPILE", options)
+    monkeypatch.setattr(fast_calls, "has_compiler", lambda: True)
+    return fast_calls
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_examples_fix_no_shape(framework):
+    case = trained()
+    port = xlstm.port(case, framework)
+    call = xlstm.compile(port, *native(framework, arrays(case, 2, 5, "float32")))
+    for batch, steps in [(2, 5), (1, 5), (2, 3), (2, 5)]:
+        check(call, framework, case, arrays(case, batch, steps, "float32", seed=steps))
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_other_dtypes_are_right_or_refused(framework):
+    """They never run in code that was made for another dtype."""
+    case = trained()
+    example = arrays(case, 2, 5, "float32")
+    port = xlstm.port(case, framework)
+    call = xlstm.compile(port, *native(framework, example))
+    want = reference.run(case, example)[0]
+    wide = [x.astype("float64") for x in example]
+    if framework == "torch":
+        with pytest.raises((RuntimeError, ValueError), match=r"dtype|type"):
+            call(*native(framework, wide))
+    else:
+        found = np.asarray(call(*native(framework, wide)))
+        np.testing.assert_allclose(found, want, rtol=0, atol=2e-6)
+    with pytest.raises(Exception, match=r"."):
+        call(*native(framework, [example[0][:, :, :2]]))
+    with pytest.raises(Exception, match=r"."):
+        call(*native(framework, [example[0][:, 0]]))
+
+
+def halved(framework, port):
+    """Halves all weights, as the framework's users change them."""
+    import jax
+    from flax import nnx
+
+    if framework == "torch":
+        port.load_state_dict({name: x / 2 for name, x in port.state_dict().items()})
+    elif framework == "nnx":
+        params = nnx.state(port, (nnx.Param, nnx.BatchStat))
+        nnx.update(port, jax.tree.map(lambda x: x / 2, params))
+    elif framework == "linen":
+        for kind, tree in port[1].items():
+            port[1][kind] = jax.tree.map(lambda x: x / 2, tree)
+    else:
+        port.set_weights([x / 2 for x in port.get_weights()])
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("framework", ["torch", "nnx", "linen", "keras"])
+@pytest.mark.parametrize("with_examples", [False, True])
+def test_weights_that_change_later_are_followed(framework, with_examples):
+    case = trained()
+    port = xlstm.port(case, framework)
+    inputs = native(framework, arrays(case, 2, 5, "float32"))
+    call = xlstm.compile(port, *(inputs if with_examples else ()))
+    before = np.asarray(call(*inputs))
+    halved(framework, port)
+    want = np.asarray(xlstm.port(port, "numpy")(*arrays(case, 2, 5, "float32")))
+    assert np.abs(want - before).max() > 1e-2
+    np.testing.assert_allclose(np.asarray(call(*inputs)), want, rtol=0, atol=2e-6)
+
+
+def test_a_step_of_an_optimizer_is_followed():
+    case = trained()
+    port = xlstm.port(case, "torch")
+    (x,) = native("torch", arrays(case, 2, 5, "float32"))
+    call = xlstm.compile(port)
+    before = call(x).clone()
+    optimizer = torch.optim.SGD(port.parameters(), lr=0.5)
+    port(x).sum().backward()
+    optimizer.step()
+    after = call(x)
+    assert (after - before).abs().max() > 1e-2
+    assert not after.requires_grad
+    torch.testing.assert_close(after.clone(), port(x).detach(), rtol=0, atol=2e-6)
+
+
+def test_a_port_in_training_mode():
+    case = trained()
+    inputs = arrays(case, 2, 5, "float32")
+    port = xlstm.port(case, "torch").train()
+    with pytest.raises(UsageError, match="compile: expected a module in evaluation mode, got tra"):
+        xlstm.compile(port)
+    call = xlstm.compile(port.eval())  # the mode of PyTorch
+    port.train()
+    with pytest.raises(UsageError, match="evaluation mode"):
+        call(*native("torch", inputs))
+    port = xlstm.port(case, "nnx")
+    port.train()
+    check(xlstm.compile(port), "nnx", case, inputs)
+
+
+def test_a_failure_of_the_compiler_is_told(eager, monkeypatch):
+    case = trained()
+    monkeypatch.setattr(eager, "COMPILE", {"backend": lambda *_: 1 / 0})
+    port, inputs = xlstm.port(case, "torch"), arrays(case, 2, 5, "float32")
+    with pytest.warns(RuntimeWarning, match="compile: torch.compile failed"):
+        call = xlstm.compile(port, *native("torch", inputs))
+    check(call, "torch", case, inputs)
+
+
+def test_dicts_of_outputs_stay_dicts():
+    case = two_inputs()
+    case = replace(case, keys=("a", "b"), outputs=(Edge("last"), Edge("dense")))
+    for framework in FRAMEWORKS:
+        call = xlstm.compile(xlstm.port(case, framework))
+        inputs = arrays(case, 2, 5, "float32")
+        assert sorted(call(*native(framework, inputs))) == ["a", "b"], framework
+        check(call, framework, case, inputs)
+
+
+def test_other_objects_are_refused():
+    with pytest.raises(UsageError, match="compile: expected a port: a live model of keras, torch"):
+        xlstm.compile(lambda x: x)
+    with pytest.raises(UsageError, match="compile"):
+        xlstm.compile("model.h5")
+
+
+def test_the_first_three_lines_of_the_docs_of_nnx():
+    """The lines in the docstring of an emitted NNX module compute the port."""
+    import jax
+    from flax import nnx
+
+    case = trained()
+    model, (x,) = xlstm.port(case, "nnx"), arrays(case, 2, 5, "float32")
+    graphdef, state = nnx.split(model)
+    run = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))
+    np.testing.assert_allclose(run(state, x), reference.run(case, [x])[0], rtol=0, atol=2e-6)

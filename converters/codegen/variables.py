@@ -17,7 +17,8 @@ from xlstm.ir.layers.custom import unwrap_time_distributed
 TAKEN = frozenset(
     """
     F after before carry checked fitting pad_same start_shapes
-    inputs jax jnp keras lax linen math nn nnx np start state torch
+    inputs jax jnp keras last_valid lax linen math nn nnx np repeat_last start state torch
+    valid_first
     train bidirectional unit both_ways Any Callable Iterable Iterator Mapping Path State partial
     celu exponential gelu gelu_tanh hard_shrink hard_sigmoid_keras2 hard_silu hard_tanh leaky_relu
     linear log_sigmoid log_softmax mish relu6 silu soft_shrink softmax softplus softsign sparse_plus
@@ -162,8 +163,10 @@ def places(model: Model) -> Iterator[NodeVariables]:
         for output, word in enumerate(_named(node)):
             read = Edge(node.name, output) in last
             # a new variable must not replace one that is read later: states before the second half
-            # runs, a mask before the layer that it belongs to
-            kept = set[str]() if not output or isinstance(node.spec, L.Recurrent) else reads
+            # runs, a mask and the states of its layer
+            around = [] if node.mask is None else [node.mask, *node.states]
+            first = not output or isinstance(node.spec, L.Recurrent)
+            kept = {variables[edge] for edge in around} if first else reads
             taken = AnyOf((busy, kept, {*outputs}, hidden))
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield NodeVariables(

@@ -108,6 +108,11 @@ def _scores(spec: L.Attention) -> str:
     return "DotScores" if spec.score == "dot" else "AdditiveScores"
 
 
+def reads_cell(spec: L.Recurrent) -> bool:
+    """True if the last cell state of a layer is read: a mask that holds h alone is not enough."""
+    return isinstance(spec, (L.LSTM, L.ConvLSTM)) and (spec.return_state or spec.stateful)
+
+
 def reason(spec: L.Recurrent, masked: bool) -> str:
     """Returns the reason why a layer is an own cell, "" for a native one."""
     if isinstance(spec, L.ConvLSTM):
@@ -118,6 +123,6 @@ def reason(spec: L.Recurrent, masked: bool) -> str:
     elif not native(spec):
         has = "tanh and relu" if isinstance(spec, L.SimpleRNN) else "tanh and sigmoid"
         lacks.append(f"has {has} only")
-    lacks += ["knows no masks"] * masked
+    lacks += ["ends with the c of the last step, masked or not"] * (masked and reads_cell(spec))
     layer = "nn.RNN" if isinstance(spec, L.SimpleRNN) else f"nn.{spec.kind}"
     return f"{layer} {' and '.join(lacks)}" if lacks else ""

@@ -8,7 +8,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.graph import Node
 
 from .activations import FUNCTIONS
-from .native import native
+from .native import native, reads_cell
 from .write.layers import WRITERS
 
 
@@ -33,8 +33,10 @@ def _refuse(spec: L.LayerSpec, node: Node) -> str:
             return f"{option}={name}, which has no PyTorch source here"
     if isinstance(spec, L.LSTM) and spec.peepholes:
         return "peepholes, which nn.LSTM has not"
-    if isinstance(spec, L.LSTM) and spec.projection and (node.mask or not native(spec)):
-        return "a projection (nn.LSTM has it with tanh and sigmoid only, and knows no masks)"
+    if isinstance(spec, L.LSTM) and spec.projection and not native(spec):
+        return "a projection (nn.LSTM has it with tanh and sigmoid only)"
+    if isinstance(spec, L.LSTM) and spec.projection and node.mask and reads_cell(spec):
+        return "a projection and a mask, where the last cell state is read"
     if isinstance(spec, L.Recurrent) and spec.stateful and node.states:
         return "stateful=True and an initial state: either could be what the layer starts from"
     if isinstance(spec, L.ConvLSTM) and spec.stateful and None in spec.space:

@@ -51,6 +51,7 @@ OPTIONS = {
     "any other recurrent activation": {"recurrent_activation": "softsign"},
     "initial_state": {},
     "mask": {},
+    "mask, return_state": {"return_state": True},
     "mask, zero_output_for_mask": {"zero_output_for_mask": True},
 }
 """Option of a row -> Keras's arguments."""

@@ -171,6 +171,8 @@ def rows() -> Iterator[SupportRow]:
             yield SupportRow(name, option, node_of(found))
         yield SupportRow(name, "initial_state", node_of(spec, states=True))
         yield SupportRow(name, "mask", node_of(spec, mask=True))
+        states = replace(spec, return_state=True)
+        yield SupportRow(name, "mask, return_state", node_of(states, mask=True))
         zeros = replace(spec, zero_output_for_mask=True)
         yield SupportRow(name, "mask, zero_output_for_mask", node_of(zeros, mask=True))
         for option, both in _bidirectional(spec):

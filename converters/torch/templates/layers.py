@@ -237,7 +237,8 @@ class MaskedConvLSTM(ConvLSTM):
         if mask.shape != x.shape[:2]:
             wanted, got = list(x.shape[:2]), list(mask.shape)
             raise ValueError(f"mask: expected shape {wanted}, got {got}")
-        steps = self.project(x)
+        counts = mask.reshape(list(mask.shape) + [1] * (x.dim() - 2))
+        steps = self.project(x.masked_fill(~counts, 0.0))  # NaN would reach the gradients
         h, c = self.start(steps[:, 0], state)
         outputs: list[Tensor] = []
         for t, step in enumerate(steps.unbind(1)):

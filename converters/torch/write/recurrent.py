@@ -5,6 +5,11 @@ In: a spec and its variables. Out: lines of the emitted module.
 
     self.a = nn.LSTM(3, 4, batch_first=True)
     x, _ = self.a(x)
+
+A mask holds the state, so a layer runs over the valid steps alone, which are moved to the front:
+
+    x, _ = self.a(valid_first(x, mask))
+    x = repeat_last(x, mask)
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 
 from ...codegen.source import CallExpr, call, listed, statement
-from ..native import pair, reason
+from ..native import native, pair, reads_cell, reason
 from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
 
 
@@ -25,12 +30,12 @@ def kind_of(spec: L.Recurrent) -> str:
     return "RNN" if isinstance(spec, L.SimpleRNN) else spec.kind
 
 
-def native_call(spec: L.Recurrent, *, both: bool = False) -> CallExpr:
-    """Returns the native module of a layer, in both directions if `both`."""
+def native_call(spec: L.Recurrent, *, both: bool = False, name: str = "") -> CallExpr:
+    """Returns the native module of a layer, in both directions if `both`, or a class like it."""
     projection = spec.projection if isinstance(spec, L.LSTM) else 0
     relu = isinstance(spec, L.SimpleRNN) and spec.activation == "relu"
     return call(
-        f"nn.{kind_of(spec)}",
+        name or f"nn.{kind_of(spec)}",
         literal(spec.features),
         literal(spec.units),
         ("nonlinearity", '"relu"') if relu else None,
@@ -41,11 +46,20 @@ def native_call(spec: L.Recurrent, *, both: bool = False) -> CallExpr:
     )
 
 
+def _keeps_cell(spec: L.Recurrent, at: TorchLayerWriter) -> bool:
+    """True for a module that takes a mask itself, as its last cell state is read."""
+    return bool(at.site.mask) and reads_cell(spec)
+
+
 def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
     """Returns the call of our own cell, where no native module is exact."""
     if isinstance(spec, L.ConvLSTM):
         return _conv_lstm_call(spec, at)
-    name, masked = kind_of(spec), bool(at.site.mask)
+    if native(spec):
+        at.parts.use_template(CELLS, "valid_first", "repeat_last", "last_valid")
+        at.parts.add_helper(class_source(CELLS, "MaskedNativeLSTM"))
+        return native_call(spec, name="MaskedNativeLSTM")
+    name = kind_of(spec)
     if isinstance(spec, L.GRU) and not spec.reset_after:
         name = "GRUResetBefore"
     activation = at.function(spec.activation)
@@ -53,7 +67,7 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
     if isinstance(spec, (L.LSTM, L.GRU)):
         gate = at.function(spec.gate_activation)
     default = spec.activation == "tanh" and name != "RNN"
-    name = f"Masked{name}" if masked else name
+    name = f"Masked{name}" if _keeps_cell(spec, at) else name
     at.parts.add_helper(class_source(CELLS, name))
     return call(
         name,
@@ -67,7 +81,7 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
 
 def _conv_lstm_call(spec: L.ConvLSTM, at: TorchLayerWriter) -> CallExpr:
     """Returns the call of our own ConvLSTM, for a number of axes."""
-    name, rank = "MaskedConvLSTM" if at.site.mask else "ConvLSTM", len(spec.space)
+    name, rank = "MaskedConvLSTM" if _keeps_cell(spec, at) else "ConvLSTM", len(spec.space)
     text = class_source(LAYER_CELLS, name)
     text = text.replace(f"class {name}(", f"class {name}{rank}d(").replace("Conv2d", f"Conv{rank}d")
     text = text.replace(": tuple[int, int]", f": tuple[{', '.join(['int'] * rank)}]")
@@ -91,6 +105,13 @@ def _conv_lstm_call(spec: L.ConvLSTM, at: TorchLayerWriter) -> CallExpr:
     )
 
 
+def _joined(names: Sequence[str]) -> str:
+    """Returns the text of a layer's states, "_" where nothing reads one."""
+    if set(names) == {"_"}:
+        return "_"
+    return f"({', '.join(names)})" if len(names) > 1 else names[0]
+
+
 def _write_steps(
     spec: L.Recurrent,
     at: TorchLayerWriter,
@@ -99,7 +120,7 @@ def _write_steps(
     after: Sequence[str],
     y: str,
     *,
-    native: bool,
+    whole: bool = False,
 ) -> list[str]:
     """Writes one call of a module along the time axis; returns its last states, (batch, units).
 
@@ -110,24 +131,60 @@ def _write_steps(
         before: variables of the initial states; empty for zeros.
         after: variables of its last states, "_" where nothing reads one.
         y: variable of its output.
-        native: True for a native module, whose states are (1, batch, units).
+        whole: True for a module of two directions, whose states stay as they are.
     """
-
-    def states(names: Sequence[str]) -> str:
-        if set(names) == {"_"}:
-            return "_"
-        return f"({', '.join(names)})" if spec.states > 1 else names[0]
-
     mask, turned = at.site.mask, ".flip(1)" if spec.go_backwards else ""
-    axis = ".unsqueeze(0)" if native else ""
-    given = states([f"{name}{axis}" for name in before]) if before else None
-    value = call(module, at.x + turned, mask + turned if mask else None, given)
-    at.assign(f"{y}, {states(after)}", value)
+    single = native(spec) and not whole
+    axis = ".unsqueeze(0)" if single else ""
+    start = _joined([f"{name}{axis}" for name in before]) if before else None
+    if mask and not reads_cell(spec):
+        _write_valid_steps(spec, at, module, start, [*before[:1]], after[0], y)
+        return [*after]
+    x = at.x + turned
+    value = call(module, x, mask + turned, start) if mask else call(module, x, start)
+    at.assign(f"{y}, {_joined(after)}", value)
     if mask and spec.zero_output_for_mask and y != "_":
-        axes = len(spec.space) if isinstance(spec, L.ConvLSTM) else 0
-        out = f"~{mask}{turned}" + ".unsqueeze(-1)" * (axes + 1)
-        at.assign(y, call(f"{y}.masked_fill", out, "0.0"))
-    return [f"{name}.squeeze(0)" if native else name for name in after]
+        at.assign(y, _zeros_where_masked(spec, f"{mask}{turned}", y))
+    if y != "_" and not spec.return_sequences:
+        at.assign(y, f"{y}[:, -1]")
+    return [f"{name}.squeeze(0)" if single else name for name in after]
+
+
+def _write_valid_steps(
+    spec: L.Recurrent,
+    at: TorchLayerWriter,
+    module: str,
+    start: str | None,
+    before: Sequence[str],
+    h: str,
+    y: str,
+) -> None:
+    """Writes one call over the valid steps; its last h is the last output, or the first h."""
+    mask, turned = at.site.mask, ".flip(1)" if spec.go_backwards else ""
+    if {h, y} == {"_"}:
+        return
+    at.parts.use_template(CELLS, "valid_first")
+    steps, every = at.site.free("x") if y == "_" else y, mask + turned
+    at.assign(f"{steps}, _", call(module, call("valid_first", at.x + turned, every), start))
+    if h != "_":
+        at.parts.use_template(CELLS, "last_valid")
+        at.assign(h, call("last_valid", steps, mask, *before))
+    if y == "_":
+        return
+    last = not spec.return_sequences and not spec.zero_output_for_mask
+    name = "last_valid" if last else "repeat_last"
+    at.parts.use_template(CELLS, name)
+    at.assign(y, call(name, steps, mask if last else every))
+    if spec.zero_output_for_mask:
+        at.assign(y, _zeros_where_masked(spec, every, y))
+        if not spec.return_sequences:
+            at.assign(y, f"{y}[:, -1]")
+
+
+def _zeros_where_masked(spec: L.Recurrent, mask: str, y: str) -> CallExpr:
+    """Returns outputs with zeros where the mask is False."""
+    axes = len(spec.space) if isinstance(spec, L.ConvLSTM) else 0
+    return call(f"{y}.masked_fill", f"~{mask}" + ".unsqueeze(-1)" * (axes + 1), "0.0")
 
 
 def _states_before(
@@ -193,9 +250,7 @@ def recurrent(spec: L.Recurrent, at: TorchLayerWriter) -> None:
     at.set_attribute(module)
     words = "hc"[: spec.states]
     before, after = _states_before(spec, at, words), _states_after(spec, at, words)
-    ends = _write_steps(spec, at, at.module, before, after, y, native=not why)
-    if not spec.return_sequences and y != "_":
-        at.assign(y, f"{y}[:, -1]")
+    ends = _write_steps(spec, at, at.module, before, after, y)
     _return_states(spec, at, ends)
 
 
@@ -249,7 +304,7 @@ def _write_pair(spec: L.Bidirectional, at: TorchLayerWriter, before: Sequence[st
     # the last output of the backward half is at the first step: h contains both
     read[0] = read[0] or (needed and not spec.return_sequences)
     after = [name if is_read else "_" for name, is_read in zip(names, read, strict=True)]
-    _write_steps(spec.forward, at, at.module, before and names, after, y, native=False)
+    _write_steps(spec.forward, at, at.module, before and names, after, y, whole=True)
     if sequence and spec.merge == "none":
         at.parts.forward.append(f"        {', '.join(site.outputs[:2])} = {y}.chunk(2, dim=-1)")
     elif sequence and spec.merge != "concat":
@@ -283,8 +338,8 @@ def _write_two(
         parts.init += statement(f'"{word}_layer": ', module, 16, ",")
         own = slice(len(ends), len(ends) + half.states)
         y, name = at.site.free(word) if needed else "_", f'{both}["{word}_layer"]'
-        ends += _write_steps(half, at, name, before[own], after[own], y, native=not why)
-        values.append(y if spec.return_sequences else f"{y}[:, -1]")
+        ends += _write_steps(half, at, name, before[own], after[own], y)
+        values.append(y)
     parts.init += ["            }", "        )"]
     turned = ".flip(1)" if spec.return_sequences else ""
     if any(_needed(spec, at)):

@@ -97,13 +97,8 @@ def _variant(text: str, changed: str, name: str) -> str:
 
 
 def class_source(file: str, name: str) -> str:
-    """Returns the source of an own class by itself: with what it inherits from others of its file.
-
-    MaskedGRU and MaskedGRUResetBefore have the forward pass of MaskedRNN.
-    """
+    """Returns the source of an own class by itself, with what it inherits in its file."""
     texts = template_sources(file)
-    if name not in texts:
-        return _variant(class_source(file, name.removeprefix("Masked")), texts["MaskedRNN"], name)
     base = re.match(r"class \w+\((\w+)\)", texts[name])
     return _variant(class_source(file, base[1]), texts[name], name) if base else texts[name]
 

@@ -12,6 +12,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -24,12 +25,13 @@ from xlstm.converters.torch.activations import FUNCTIONS
 
 import xlstm
 from xlstm.frameworks import registry
-from xlstm.ir.graph import Builder
+from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.layers import (
     GRU,
     LSTM,
     Activation,
     Attention,
+    Bidirectional,
     Conv,
     Input,
     Normalization,
@@ -132,12 +134,32 @@ CELLS = {
 }
 
 
-def cells(*, masked=False):
-    """Every own cell that is not of convolutions, on the same input."""
+NATIVE = {
+    "lstm": LSTM(3, 5, return_sequences=True, zero_output_for_mask=True),
+    "gru": GRU(3, 5, return_sequences=True, go_backwards=True),
+    "rnn": SimpleRNN(3, 5, return_sequences=True, use_bias=False),
+    "both": Bidirectional(LSTM(3, 5), LSTM(3, 5, go_backwards=True)),
+}
+
+
+def cells(specs, *, masked=False):
+    """Layers on the same input."""
     graph = Builder()
     x = graph.add("x", Input((None, 3)))
     keep = graph.add("keep", Input((None,), "bool")) if masked else None
-    return built(graph, [graph.add(name, spec, [x], mask=keep) for name, spec in CELLS.items()])
+    return built(graph, [graph.add(name, spec, [x], mask=keep) for name, spec in specs.items()])
+
+
+def held_cells():
+    """Masked LSTMs whose last cell states are read: a native one, with and without a bias."""
+    graph = Builder()
+    x, keep = graph.add("x", Input((None, 3))), graph.add("keep", Input((None,), "bool"))
+    options = {"return_sequences": True, "return_state": True}
+    graph.add("first", LSTM(3, 5, **options), [x], mask=keep)
+    states = [Edge("first", 1), Edge("first", 2)]
+    second = LSTM(5, 5, use_bias=False, **options)
+    graph.add("second", second, [Edge("first")], mask=keep, states=states)
+    return built(graph, [Edge(name, n) for name in ("first", "second") for n in range(3)])
 
 
 def stateful():
@@ -170,7 +192,9 @@ def convolutions(*space, stateful=False):
     keep = graph.add("keep", Input((STEPS,), "bool", batch=batch))
     spec = convolved(*space, padding="same", stateful=stateful)
     plain = graph.add("plain", replace(spec, strides=(2,) * len(space)), [x])
-    return built(graph, [plain, graph.add("masked", spec, [x], mask=keep)])
+    graph.add("kept", replace(spec, return_state=True), [x], mask=keep)
+    masked = graph.add("masked", spec, [x], mask=keep)
+    return built(graph, [plain, masked, Edge("kept", 0), Edge("kept", 2)])
 
 
 def activations():
@@ -213,8 +237,10 @@ def scores():
 HEADS = "heads heads-masks heads-zeros heads-weights heads-weights-lowered heads-weights-zeros"
 
 OWN = {
-    "plain": cells(),
-    "masked": cells(masked=True),
+    "plain": cells(CELLS),
+    "masked": cells(CELLS, masked=True),
+    "masked-native": cells(NATIVE, masked=True),
+    "held_cells": held_cells(),
     "stateful": stateful(),
     "states": states(),
     "conv_lstm1d": convolutions(5),
@@ -247,10 +273,21 @@ def test_every_piece_of_the_templates_is_exported():
     there = {re.sub(r"(ConvLSTM)\dd$", r"\1", name) for name in there}
     listed = [name for file in TEMPLATES for name in template_sources(file)]
     assert {*listed} <= there
-    assert {"MaskedGRU", "MaskedGRUResetBefore"} <= there
 
 
 @pytest.mark.parametrize("export", [by_torchscript, by_dynamo])
 @pytest.mark.parametrize("case", OWN)
 def test_own_cells_run_in_onnxruntime(case, export):
     check_export(OWN[case], export)
+
+
+@pytest.mark.parametrize("export", [by_torchscript, by_dynamo])
+def test_masked_native_layers_are_single_nodes(export):
+    """nn.LSTM and nn.GRU stay one node of ONNX each, whatever is gathered around them."""
+    for case, wanted in (("masked-native", [3, 1]), ("held_cells", [2, 0])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # exporters warn of themselves
+            arguments = tensors(OWN[case], TRACED, 0)
+            made = export(xlstm.port(OWN[case], "torch"), arguments, ["x", "keep"])
+        kinds = [node.op_type for node in onnx.load_from_string(made).graph.node]
+        assert [kinds.count("LSTM"), kinds.count("GRU")] == wanted

@@ -3,74 +3,34 @@
 Needs torch and safetensors. `load()` gives the model with its trained weights.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
-class MaskedLSTM(nn.Module):
-    """An LSTM whose states a masked step leaves alone."""
+def valid_first(x: Tensor, mask: Tensor) -> Tensor:
+    """The steps of `x` where `mask` is True, at the front of each row; zeros behind them."""
+    if mask.shape != x.shape[:2]:
+        wanted, got = list(x.shape[:2]), list(mask.shape)
+        raise ValueError(f"mask: expected shape {wanted}, got {got}")
+    steps = x.flatten(2).flatten(0, 1)
+    batch, time = mask.shape[0], mask.shape[1]
+    starts = time * torch.arange(batch, device=x.device).unsqueeze(1)
+    # masked steps go to a row behind all others, which is cut off
+    rows = torch.where(mask, starts + mask.long().cumsum(1) - 1, batch * time)
+    front = x.new_zeros(batch * time + 1, steps.shape[1])
+    return front.index_copy(0, rows.flatten(), steps)[:-1].reshape(x.shape)
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        activation: Callable[[Tensor], Tensor] = torch.tanh,
-        gate: Callable[[Tensor], Tensor] = torch.sigmoid,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.activation = activation
-        self.gate = gate
-        self.weight_ih_l0 = nn.Parameter(torch.zeros(4 * hidden_size, input_size))
-        self.weight_hh_l0 = nn.Parameter(torch.zeros(4 * hidden_size, hidden_size))
-        self.bias_ih_l0 = nn.Parameter(torch.zeros(4 * hidden_size)) if bias else None
-        self.bias_hh_l0 = nn.Parameter(torch.zeros(4 * hidden_size)) if bias else None
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        state: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(batch, time, input) and a mask (batch, time), True where a step counts."""
-        if mask.shape != x.shape[:2]:
-            wanted, got = list(x.shape[:2]), list(mask.shape)
-            raise ValueError(f"mask: expected shape {wanted}, got {got}")
-        zeros = x.new_zeros(x.shape[0], self.hidden_size)
-        h, c = (zeros, zeros) if state is None else state
-        outputs: list[Tensor] = []
-        for t, step in enumerate(self.project(x).unbind(1)):
-            keep = mask[:, t, None]
-            new_h, new_c = self.step(step, h, c)
-            h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
-            outputs.append(h)
-        # there is nothing to repeat before the first step that counts
-        empty = mask.long().cumsum(1).unsqueeze(2) == 0
-        return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
-
-    def project(self, x: Tensor) -> Tensor:
-        """The input's part of every step, in one matrix product."""
-        bias = self.bias_ih_l0
-        if bias is not None and self.bias_hh_l0 is not None:
-            bias = bias + self.bias_hh_l0
-        return F.linear(x, self.weight_ih_l0, bias)
-
-    def step(self, step: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The states after one step."""
-        gates = torch.addmm(step, h, self.weight_hh_l0.t())
-        gates = gates.view(-1, 4, self.hidden_size)
-        g = self.activation(gates[:, 2])
-        # one call for the three gates; what it makes of g is not used
-        i, f, _, o = self.gate(gates).unbind(1)
-        c = f * c + i * g
-        return o * self.activation(c), c
+def last_valid(y: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
+    """The last output of `valid_first` steps; `before` or zeros in a row that has none."""
+    count = mask.long().sum(1)
+    last = y[torch.arange(mask.shape[0], device=y.device), (count - 1).clamp(min=0)]
+    before = torch.zeros_like(last) if before is None else before
+    return torch.where((count == 0).reshape([-1] + [1] * (last.dim() - 1)), before, last)
 
 
 class Model(nn.Module):
@@ -86,9 +46,8 @@ class Model(nn.Module):
         # (batch, 40, 16) -> (batch, 48)
         self.reader = nn.ModuleDict(
             {
-                # nn.LSTM knows no masks
-                "forward_layer": MaskedLSTM(16, 24),
-                "backward_layer": MaskedLSTM(16, 24),
+                "forward_layer": nn.LSTM(16, 24, batch_first=True),
+                "backward_layer": nn.LSTM(16, 24, batch_first=True),
             }
         )
         # (batch, 128, 2) -> (batch, 32, 128)
@@ -117,9 +76,11 @@ class Model(nn.Module):
         mask = words != 0
         x = self.embedding(words.long())
         both = self.reader
-        forward, _ = both["forward_layer"](x, mask)
-        backward, _ = both["backward_layer"](x.flip(1), mask.flip(1))
-        x = torch.cat([forward[:, -1], backward[:, -1]], dim=-1)
+        forward, _ = both["forward_layer"](valid_first(x, mask))
+        forward = last_valid(forward, mask)
+        backward, _ = both["backward_layer"](valid_first(x.flip(1), mask.flip(1)))
+        backward = last_valid(backward, mask)
+        x = torch.cat([forward, backward], dim=-1)
         conv = torch.relu(self.conv(curve.transpose(1, 2)))
         pool = self.pool(conv).transpose(1, 2)
         bilstm, _ = self.bilstm(pool)

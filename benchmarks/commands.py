@@ -4,8 +4,9 @@
 
 Small rows: `import xlstm`, and `xlstm inspect`, `count` and `port --no-verify` of a small `.h5`,
 against a process in which Keras loads the same file (TensorFlow backend unless KERAS_BACKEND names
-another). Large rows: `port --no-verify` of an `.h5` of 512 MB against `cp`, and against `cp` and
-`sync`, since a port is on the disk when it ends.
+another). Large rows: `port --no-verify` of an `.h5` of 512 MB against `cp`; against `cp` and `sync`,
+since a port is on the disk when it ends; and against a Python that also hashes both files, since
+report.json has both SHA-256. Their last column of memory is our peak over the file's size.
 
 Each round runs every process once, one after the other, so that all see the same machine. The
 first round is not counted: it writes Python's compiled modules and fills the caches of the disk.
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ keras.Sequential([keras.Input((10, 3)), *layers]).save(sys.argv[1])
 """Writes the small file, as Keras does."""
 
 LOAD = "import sys, keras; keras.models.load_model(sys.argv[1], compile=False)"
+HASHED_COPY = """
+import hashlib, os, shutil, sys
+shutil.copyfile(sys.argv[1], sys.argv[2])
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        hashlib.file_digest(file, "sha256")
+        os.fsync(file.fileno())
+"""
+"""Copies a file to the disk, and hashes both."""
+
 LAYERS = 4
 """Layers of the large file."""
 
@@ -81,6 +92,7 @@ class Row:
         theirs: medians.
         spread: distance of the quartiles of our wall time, as a part of its median.
         rounds: processes of each kind.
+        size: bytes of the file, for large ones; 0 for others.
     """
 
     name: str
@@ -89,6 +101,7 @@ class Row:
     theirs: Usage
     spread: float
     rounds: int
+    size: int = 0
 
     @property
     def ratios(self) -> Usage:
@@ -98,7 +111,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, ratios included."""
-        return asdict(self) | {"ratios": asdict(self.ratios)}
+        part = {"peak_of_file": self.ours.peak / self.size} if self.size else {}
+        return asdict(self) | {"ratios": asdict(self.ratios)} | part
 
 
 def environment() -> dict[str, str]:
@@ -196,16 +210,19 @@ def large_rows(folder: Path, megabytes: int = 512, rounds: int = 15) -> list[Row
         shutil.rmtree(target, ignore_errors=True)
         copied.unlink(missing_ok=True)
 
-    port = f"port --no-verify, {path.stat().st_size / 1e6:,.0f} MB"
+    size = path.stat().st_size
+    port = f"port --no-verify, {size / 1e6:,.0f} MB"
     commands = {
         port: [sys.executable, "-m", "xlstm", "port", str(path), *_port(target)],
         "cp": ["cp", str(path), str(copied)],
         "cp and sync": ["sh", "-c", 'cp "$0" "$1" && sync "$1"', str(path), str(copied)],
+        "copy, sync, hash both": [sys.executable, "-c", HASHED_COPY, str(path), str(copied)],
     }
     found = alternated(commands, rounds, clear)
     clear()
     path.unlink()
-    return rows(found, [port], ["cp", "cp and sync"])
+    _, *peers = commands
+    return [replace(row, size=size) for row in rows(found, [port], peers)]
 
 
 def _port(folder: Path) -> list[str]:
@@ -234,7 +251,9 @@ def table(found: Sequence[Row]) -> Table:
             )
         )
         peaks = f"{row.ours.peak / 1e6:,.0f} / {row.theirs.peak / 1e6:,.0f}"
-        ratios = map(ratio_text, asdict(row.ratios).values())
+        ratios = [*map(ratio_text, asdict(row.ratios).values())]
+        if row.size:
+            ratios[-1] = f"{row.ours.peak / row.size:.2f} x file"
         result.add_row(row.name, row.against, *times, peaks, *ratios, f"{row.spread:.0%}")
     return result
 

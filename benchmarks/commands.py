@@ -4,9 +4,9 @@
 
 Small rows: `import xlstm`, and `xlstm inspect`, `count` and `port --no-verify` of a small `.h5`,
 against a process in which Keras loads the same file (TensorFlow backend unless KERAS_BACKEND names
-another). Large rows: `port --no-verify` of an `.h5` of 512 MB against `cp`; against `cp` and `sync`,
-since a port is on the disk when it ends; and against a Python that also hashes both files, since
-report.json has both SHA-256. Their last column of memory is our peak over the file's size.
+another). Large rows: `port --no-verify` of an `.h5` of 512 MB against `cp`; against `cp` and
+`sync`, since a port is on the disk when it ends; and against a Python that also hashes both files,
+since report.json has both SHA-256. Their column of memory is our peak over the file's size.
 
 Each round runs every process once, one after the other, so that all see the same machine. The
 first round is not counted: it writes Python's compiled modules and fills the caches of the disk.

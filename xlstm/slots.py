@@ -26,6 +26,7 @@ import numpy as np
 
 from xlstm.errors import WeightsError
 from xlstm.ir.kinds import Kind
+from xlstm.ir.lazy_weights import dtypes_of
 from xlstm.ir.types import Array
 
 FOLD = "+"
@@ -293,7 +294,7 @@ def pack_slot(
     """One framework tensor of `pack`, as a view of the canonical one if its layout allows it."""
     want = shape(slot, kind, sizes)
     if slot.tensor in absent:
-        return np.zeros(want, np.result_type(*weights.values()))
+        return np.zeros(want, np.result_type(*dtypes_of(weights).values()))
     part, axes = _pick(slot, kind, weights[slot.tensor], kind.tensors[slot.tensor])
     part, axes = _recut(slot, part, axes, kind.axis_sizes(sizes), *slot.reshape)
     return part.transpose([axes.index(axis) for axis in "".join(slot.groups())]).reshape(want)
@@ -348,12 +349,19 @@ def unpack(
     """
     check(table, arrays, sizes, absent, where)
     _check_zero(table, arrays, absent, where)
-    weights: dict[str, Array] = {}
-    for tensor in table.kind.tensors:
-        slots = [slot for slot in table.present_slots(absent) if slot.tensor == tensor]
-        if slots and tensor not in absent:
-            weights[tensor] = _gather(table, tensor, slots, arrays, sizes)
-    return weights
+    return {
+        tensor: gather(table, tensor, slots, arrays, sizes)
+        for tensor, slots in slots_by_tensor(table, absent).items()
+    }
+
+
+def slots_by_tensor(table: Table, absent: frozenset[str]) -> dict[str, list[Slot]]:
+    """Canonical tensor -> its slots, for each tensor that a layer without `absent` has."""
+    found: dict[str, list[Slot]] = {name: [] for name in table.kind.tensors if name not in absent}
+    for slot in table.present_slots(absent):
+        if slot.tensor in found:
+            found[slot.tensor].append(slot)
+    return {tensor: slots for tensor, slots in found.items() if slots}
 
 
 def _check_zero(
@@ -366,7 +374,7 @@ def _check_zero(
             raise WeightsError(where, want, "other numbers", do)
 
 
-def _gather(
+def gather(
     table: Table,
     tensor: str,
     slots: Sequence[Slot],

@@ -2,10 +2,12 @@
 
 import errno
 import functools
+import gc
 import hashlib
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from refusing import contents, refused
 from safetensors.numpy import save as library
 
 import xlstm
-from xlstm.errors import FileError, WeightsError
+from xlstm.errors import FileError, WeightsError, XlstmError
 from xlstm.files import free_memory
 from xlstm.files.arrays import safe_tensors_writer
 from xlstm.files.arrays.safe_tensors_writer import NAMES, blocks, write_safetensors
@@ -24,6 +26,8 @@ from xlstm.files.description import Stored
 from xlstm.files.hashes import in_background, of_file, of_open_files
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import pack_model, packed_tensors
+from xlstm.ir.lazy_weights import Latest, LazyWeight, LazyWeights, dtypes_of, joined, renamed
+from xlstm.reading.load import opened
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
 RNG = np.random.default_rng(3)
@@ -109,13 +113,13 @@ def test_hashing_does_not_move_an_open_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory):
-    """Two LSTMs of 63 MB."""
+    """Two LSTMs of 72 MB."""
     path = tmp_path_factory.mktemp("big") / "big.h5"
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         import large
 
-    large.write_stack(path, layers=2, features=1000, units=1000)
+    large.write_stack(path, layers=2, features=1060, units=1060)
     assert path.stat().st_size > 60e6
     return path
 
@@ -142,11 +146,11 @@ def ported(path, folder, mebibytes=0):
 
 
 @linux
-def test_the_peak_is_the_weights_and_a_little(big, tmp_path):
+def test_the_peak_is_a_part_of_the_weights(big, tmp_path):
     small, done = (ported(path, tmp_path / path.name) for path in (DATA / "k224/lstm.h5", big))
     assert (small.returncode, done.returncode) == (0, 0), done.stderr
     extra = (int(done.stderr) - int(small.stderr)) * 1024
-    assert extra < 1.3 * big.stat().st_size
+    assert extra < 0.8 * big.stat().st_size  # two tensors of four, and blocks
     model = xlstm.load(big)
     assert model.source.sha256 == hashlib.sha256(big.read_bytes()).hexdigest()
     back = xlstm.load(tmp_path / big.name)
@@ -158,12 +162,12 @@ def test_the_peak_is_the_weights_and_a_little(big, tmp_path):
 
 
 @linux
-@pytest.mark.parametrize("mebibytes", [160, 200, 250])
+@pytest.mark.parametrize("mebibytes", [160, 200, 230])
 def test_too_little_memory_is_said_before_anything_is_written(big, mebibytes, tmp_path):
     done = ported(big, tmp_path / "port", mebibytes)
     assert (done.returncode, done.stdout) == (2, "")
     line, _peak = done.stderr.splitlines()
-    assert line.startswith("xlstm: big.h5: expected 80 MB of free memory for its weights, got ")
+    assert line.startswith("xlstm: big.h5: expected 36 MB of free memory for its weights, got ")
     assert line.endswith("; allow this process more memory, or close other programs")
     assert contents(tmp_path) == {}
 
@@ -177,13 +181,13 @@ def test_limits_of_containers_and_machines_are_known(big, tmp_path, monkeypatch)
     (tmp_path / "cgroup").write_text("0::/mine\n")
     monkeypatch.setattr(free_memory, "GROUPS", tmp_path / "groups")
     monkeypatch.setattr(free_memory, "PROCESS", tmp_path)
-    refused(FileError, lambda: xlstm.load(big), "80 MB of free memory", "60 MB")
+    refused(FileError, lambda: xlstm.load(big), "90 MB of free memory", "60 MB")
     xlstm.count(big)
     (group / "memory.max").write_text("max\n")
     assert xlstm.load(big).layers
     (tmp_path / "meminfo").write_text("MemAvailable: 50000 kB\nSwapFree: 10 kB\nHugePages: 0\n")
     monkeypatch.setattr(free_memory, "MACHINE", tmp_path / "meminfo")
-    refused(FileError, lambda: xlstm.load(big), "80 MB of free memory", "51 MB")
+    refused(FileError, lambda: xlstm.load(big), "90 MB of free memory", "51 MB")
     monkeypatch.setattr(free_memory, "MACHINE", Path("/nonexistent"))
     assert xlstm.load(big).layers
 
@@ -193,7 +197,7 @@ def test_the_memory_of_a_ported_folder_is_checked_too(big, tmp_path, monkeypatch
     folder = xlstm.save(big, tmp_path / "port", "torch")
     (tmp_path / "meminfo").write_text("MemAvailable: 50000 kB\n")
     monkeypatch.setattr(free_memory, "MACHINE", tmp_path / "meminfo")
-    refused(FileError, lambda: xlstm.load(folder), "80 MB of free memory", "51 MB")
+    refused(FileError, lambda: xlstm.load(folder), "90 MB of free memory", "51 MB")
     assert xlstm.count(folder).total("keras") == xlstm.count(big).total("keras")
 
 
@@ -210,3 +214,51 @@ def test_a_disk_that_fails_meanwhile_is_an_error(error, tmp_path, monkeypatch):
     else:
         with pytest.raises(OSError, match="the disk"):
             written(tmp_path, arrays, {})
+
+
+FILES = sorted([*DATA.rglob("*.h5"), *DATA.rglob("*.keras")])
+"""Models of every era; weights alone are refused."""
+
+
+def outcome(path, folder, to):
+    """The files of a port, or the error."""
+    try:
+        return contents(xlstm.save(path, folder, to))
+    except XlstmError as error:
+        return repr(error)
+
+
+@pytest.mark.parametrize("to", ["torch", "nnx", "linen"])
+def test_weights_that_are_not_kept_are_ported_alike(to, tmp_path, monkeypatch):
+    found = {}
+    for number, path in enumerate(FILES):
+        found[path] = outcome(path, tmp_path / str(number), to)
+        with monkeypatch.context() as patch:
+            patch.setattr("xlstm.reading.load.KEPT", -1)
+            again = outcome(path, tmp_path / f"{number}_lazy", to)
+        assert again == found[path], path
+    assert sum(isinstance(files, dict) for files in found.values()) > 12
+
+
+def test_few_weights_are_in_memory_at_a_time(big):
+    with opened(big) as model:
+        layers = model.weights
+        assert layers["lstm_0"]["kernel"] is layers["lstm_0"]["kernel"]  # the last one is kept
+        first = weakref.ref(layers["lstm_0"]["kernel"])
+        assert layers["lstm_1"]["kernel"].shape == (4, 1060, 1060)
+        gc.collect()
+        assert first() is None
+        assert model.compute_dtype() == np.float32
+
+
+def test_half_of_an_lstm_is_as_lazy_as_the_whole():
+    kernel = LazyWeight(np.dtype("float32"), lambda: np.ones(2, "float32"))
+    bias = LazyWeight(np.dtype("float16"), lambda: pytest.fail("it was read"))
+    lazy = LazyWeights({"kernel": kernel, "bias": bias}, Latest())
+    both = joined([renamed(lazy, {n: f"{side}.{n}" for n in lazy}) for side in ("forward", "back")])
+    assert dtypes_of(both)["back.bias"] == np.float16
+    assert both["back.kernel"].tolist() == [1, 1]
+    assert len(both) == 4
+    mixed = joined([renamed(lazy, {"kernel": "kernel"}), {"gain": np.zeros(1)}])
+    assert mixed.keys() == {"kernel", "gain"}
+    assert joined([]) == {}

@@ -229,28 +229,29 @@ def _suspect(args: argparse.Namespace) -> Any:
 
 def _port(args: argparse.Namespace) -> int:
     from xlstm.cli.texts import render_port
+    from xlstm.files.keras.architecture import ReadOptions
     from xlstm.frameworks import registry
     from xlstm.frameworks.imports import require
     from xlstm.porting.save import atomic_folder, check_target, check_written, write, write_report
-    from xlstm.reading.load import load
+    from xlstm.reading.load import opened
     from xlstm.reading.record import origin_of
 
     adapter = registry.adapter(args.to)
     folder = Path(args.output)
     check_target(folder, args.overwrite)
-    model = load(args.file, **_read_options(args))
     verify = adapter.installed and not args.no_verify
-    if verify or (adapter.extra_files and adapter.installed):
-        require(adapter.name)
-    with _progress("porting"), _named(folder), atomic_folder(folder, args.overwrite) as work:
-        report = write(model, work, adapter, origin_of(args.file, folder))
-        if verify:
-            from xlstm.verification.reconcile import of_folder
+    with opened(args.file, ReadOptions(**_read_options(args))) as model:
+        if verify or (adapter.extra_files and adapter.installed):
+            require(adapter.name)
+        with _progress("porting"), _named(folder), atomic_folder(folder, args.overwrite) as work:
+            report = write(model, work, adapter, origin_of(args.file, folder))
+            if verify:
+                from xlstm.verification.reconcile import of_folder
 
-            check_written(model, work, adapter)
-            report["verification"] = of_folder(work, adapter, **_memory(args))
-            write_report(work, report)
-    show(render_port(model, adapter, folder, report))
+                check_written(model, work, adapter)
+                report["verification"] = of_folder(work, adapter, **_memory(args))
+                write_report(work, report)
+        show(render_port(model, adapter, folder, report))
     found = report["verification"]
     return 0 if isinstance(found, str) or found["ok"] else 1
 

@@ -95,6 +95,7 @@ class Description:
         alone: True for an architecture without weights, if none are needed.
         opened: files to close after the weights are read.
         budget: rest of the cost limit; one for a whole load, its config and graph included.
+        lazy: True if weights are read when they are used, while the file is open.
     """
 
     framework: str
@@ -114,6 +115,7 @@ class Description:
     alone: bool = False
     opened: ExitStack = field(default_factory=ExitStack, repr=False)
     budget: Budget = field(default_factory=Budget, repr=False)
+    lazy: bool = False
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -30,7 +30,7 @@ PROCESS, MACHINE, GROUPS = Path("/proc/self"), Path("/proc/meminfo"), Path("/sys
 
 def check_memory(arrays: Iterable[Stored], where: object) -> None:
     """Raises FileError if arrays would not fit in memory together with a copy of the largest."""
-    sizes = [_size(array) for array in {id(array): array for array in arrays}.values()]
+    sizes = [size_of(array) for array in {id(array): array for array in arrays}.values()]
     need = sum(sizes) + max(sizes, default=0)
     if need <= SMALL:
         return
@@ -45,7 +45,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def _size(array: Stored) -> int:
+def size_of(array: Stored) -> int:
     """The bytes of an array in memory; bfloat16 becomes float32."""
     dtype = "float32" if "bfloat16" in array.dtype else array.dtype
     return math.prod(array.shape) * np.dtype(dtype).itemsize

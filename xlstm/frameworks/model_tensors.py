@@ -21,6 +21,7 @@ from xlstm.ir.graph import Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.kinds import Kind
 from xlstm.ir.layers.custom import missing_source, unwrap_time_distributed
+from xlstm.ir.lazy_weights import dtypes_of, renamed
 from xlstm.ir.precision import cast
 from xlstm.ir.types import Array
 from xlstm.slots import (
@@ -62,11 +63,11 @@ class _Placed(NamedTuple):
         active = self.place.table.present_slots(self.place.part.missing_tensors())
         return {slot.name: self.name(slot) for slot in active}
 
-    def hub(self, model: Model) -> dict[str, Array]:
+    def hub(self, model: Model) -> Mapping[str, Array]:
         """The canonical tensors of this part, without the prefix of their names."""
-        before = self.place.before
-        weights = model.weights[self.node.name].items()
-        return {name.removeprefix(before): a for name, a in weights if name.startswith(before)}
+        before, weights = self.place.before, model.weights[self.node.name]
+        names = (name for name in weights if name.startswith(before))
+        return renamed(weights, {name: name.removeprefix(before) for name in names})
 
 
 def _placed(model: Model, adapter: Adapter, without: Container[str] = ()) -> Iterator[_Placed]:
@@ -192,10 +193,11 @@ def packed_tensors(model: Model, adapter: Adapter) -> list[Stored]:
     for placed in _placed(model, adapter):
         part, table, weights = placed.place.part, placed.place.table, placed.hub(model)
         absent, sizes = part.missing_tensors(), part.sizes()
-        rest = np.result_type(*weights.values()).name
+        dtypes = dtypes_of(weights)
+        rest = np.result_type(*dtypes.values())
         for slot in table.present_slots(absent):
             load = functools.partial(pack_slot, slot, table.kind, weights, sizes, absent)
-            dtype = rest if slot.tensor in absent else weights[slot.tensor].dtype.name
+            dtype = (rest if slot.tensor in absent else dtypes[slot.tensor]).name
             size = shape(slot, table.kind, sizes)
             found.append(Stored(placed.name(slot), size, dtype, load))
     return found

@@ -31,6 +31,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.layers.custom import same_layer
 from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
 from xlstm.ir.layers.shape import RESHAPING
+from xlstm.ir.lazy_weights import dtypes_of
 from xlstm.ir.precision import cast
 from xlstm.ir.source import Source
 from xlstm.ir.types import Array, Shape
@@ -197,7 +198,7 @@ class Model:
 
     def compute_dtype(self) -> np.dtype[Any]:
         """The dtype that ports compute in: the widest stored one, at least float32."""
-        stored = [array.dtype for layer in self.weights.values() for array in layer.values()]
+        stored = [kind for layer in self.weights.values() for kind in dtypes_of(layer).values()]
         return np.result_type(np.float32, *stored)
 
     def astype(self, dtype: Any) -> Model:

@@ -34,7 +34,7 @@ from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.serialize import to_json
 from xlstm.porting.port import build
-from xlstm.reading.load import load
+from xlstm.reading.load import opened
 from xlstm.reading.ports import read_folder
 from xlstm.reading.record import KEY as KEPT
 from xlstm.reading.record import origin_of, record
@@ -181,9 +181,9 @@ def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: boo
         XlstmError: as `load` raises; no partial folder is left.
     """
     adapter = registry.adapter(to)
-    model = load(source)
-    warn_of_axes(model)
     target = Path(os.fspath(folder))
-    with atomic_folder(target, overwrite) as work:
-        write(model, work, adapter, origin_of(source, target))
+    with opened(source) as model:
+        warn_of_axes(model)
+        with atomic_folder(target, overwrite) as work:
+            write(model, work, adapter, origin_of(source, target))
     return target

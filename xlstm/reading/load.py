@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xlstm.errors import UnsupportedError, UsageError
-from xlstm.files import describe
+from xlstm.files import Description, describe
 from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
-from xlstm.files.free_memory import check_memory
+from xlstm.files.free_memory import check_memory, size_of
 from xlstm.files.keras.architecture import ReadOptions, describe_alone, join
 from xlstm.files.port_folder import SOURCE, has_port
 from xlstm.frameworks import registry
@@ -140,6 +140,39 @@ def load_shapes(source: Any, options: ReadOptions = ReadOptions()) -> Model:  # 
     return _loaded(source, options, None)
 
 
+@contextlib.contextmanager
+def opened(source: Any, options: ReadOptions = ReadOptions()) -> Iterator[Model]:  # noqa: B008  frozen
+    """As `load`, for a single pass over the weights: those of a large file of Keras are not kept.
+
+    They are read from the file, which stays open in the context, whenever they are used. The model
+    must not be used after it.
+
+    Raises:
+        XlstmError: as `load` raises, also where weights are used.
+    """
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    if path is None or has_port(path) or (is_arrays(path) and not options.names()):
+        yield _loaded(source, options, None)
+        return
+    with contextlib.closing(describe(path)) as description:
+        joined = join(description, options)
+        every = [array for arrays in joined.weights.values() for array in arrays]
+        largest = max(every, key=size_of, default=None)
+        lazy = sum(map(size_of, every)) > KEPT
+        # another array of the size of the largest one is made of it
+        check_memory([largest] if lazy and largest else every, path.name)
+        yield _read(replace(joined, lazy=lazy), options)
+
+
+KEPT = 2**26
+"""Bytes of weights that `opened` reads once, and keeps."""
+
+
+def _read(description: Description, options: ReadOptions) -> Model:
+    ahead = description.hashed_ahead()
+    return registry.adapter(ahead.framework).read_file(ahead, until=options.until or "")
+
+
 def _load_path(
     path: Path, options: ReadOptions, layers: Mapping[str, LayerSpec] | None, *, numbers: bool
 ) -> Model:
@@ -155,5 +188,6 @@ def _load_path(
         joined = join(description, options)
         if numbers:
             check_memory((a for arrays in joined.weights.values() for a in arrays), path.name)
-        joined = joined.hashed_ahead() if numbers else joined.without_numbers()
+            return _read(joined, options)
+        joined = joined.without_numbers()
         return registry.adapter(joined.framework).read_file(joined, until=options.until or "")

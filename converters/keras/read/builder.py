@@ -48,7 +48,7 @@ class KerasGraphBuilder:
     def __init__(self, reader: ReadContext, graph: Graph) -> None:
         self.reader = reader
         self.nodes = Builder()
-        self.weights: dict[str, dict[str, Array]] = {}
+        self.weights: dict[str, Mapping[str, Array]] = {}
         self.moves: set[str] = set()
         self.rows: set[int] = set()
         self.carried = MaskPropagation(reader, self.nodes, self.edge)

@@ -11,6 +11,7 @@ from xlstm.errors import FileError, UnsupportedError, WeightsError
 from xlstm.files.description import Description, Stored
 from xlstm.ir import layer_registry
 from xlstm.ir.layers import LayerSpec
+from xlstm.ir.lazy_weights import Latest
 from xlstm.ir.types import Shape
 
 from ..activations import FROM_KERAS, REFUSED, stock_form
@@ -114,6 +115,7 @@ class ReadContext:
         self.era = era_of(version_of(description, {*rules, "InputLayer"}, self.file), self.file)
         self.weights_era: Era | None = weights_era(description, self.era, self.file)
         self.budget = description.budget
+        self.latest = Latest()
         self.notes: dict[str, None] = {}
         if self.era.version != description.version:
             of = description.architecture.file if description.architecture else self.file

@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from xlstm.errors import FileError, UsageError, WeightsError
 from xlstm.files.description import UNMARKED, Stored
 from xlstm.ir import layers as L
 from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers.custom import unwrap_time_distributed
+from xlstm.ir.lazy_weights import Latest, LazyWeight, LazyWeights, joined, renamed
 from xlstm.ir.types import Array
-from xlstm.slots import Table, check, identity_table, unpack
+from xlstm.slots import Slot, Table, check, gather, identity_table, slots_by_tensor, unpack
 
 from ..slots import DEFAULT, FORMS, TABLES, turned
 from ..versions import KERAS1_NAME
@@ -293,7 +296,7 @@ def _slots(table: Table, spec: L.LayerSpec) -> set[str]:
 
 def _hub(
     reader: ReadContext, spec: L.LayerSpec, arrays: Mapping[str, Stored], owner: Owner, where: str
-) -> dict[str, Array]:
+) -> Mapping[str, Array]:
     """Returns the canonical tensors of one owner."""
     policy = dtype_policy(owner.layer.get("config", {}).get("dtype"))
     if any(s.dtype == UNMARKED for s in arrays.values()) and "bfloat16" not in policy:
@@ -309,9 +312,32 @@ def _hub(
         reader.note(f"{where}: weights in the form {form}")
     if form.startswith("CuDNN"):
         _check_cudnn(reader, spec, where)
-    read = {key: stored.load() for key, stored in arrays.items()}
     table = turned(TABLES[form]) if _is_turned(reader, spec, where) else TABLES[form]
+    if reader.description.lazy and not spec.missing_tensors():
+        return _unread(reader.latest, table, spec, arrays, where)
+    read = {key: stored.load() for key, stored in arrays.items()}
     return unpack(table, read, spec.sizes(), spec.missing_tensors(), where)
+
+
+def _unread(
+    latest: Latest, table: Table, spec: L.LayerSpec, arrays: Mapping[str, Stored], where: str
+) -> LazyWeights:
+    """As `unpack` of a layer without missing tensors; arrays are read when a tensor is used."""
+    sizes = spec.sizes()
+    check(table, arrays, sizes, frozenset(), where)
+
+    def tensor(name: str, slots: list[Slot]) -> LazyWeight:
+        own = {slot.name: arrays[slot.name] for slot in slots}
+        dtype = np.result_type(*(stored.zeros() for stored in own.values()))
+
+        def load() -> Array:
+            read = {key: stored.load() for key, stored in own.items()}
+            return gather(table, name, slots, read, sizes)
+
+        return LazyWeight(dtype, load)
+
+    by_tensor = slots_by_tensor(table, frozenset())
+    return LazyWeights({name: tensor(name, slots) for name, slots in by_tensor.items()}, latest)
 
 
 def _check_cudnn(reader: ReadContext, spec: L.LayerSpec, where: str) -> None:
@@ -350,7 +376,7 @@ def _is_turned(reader: ReadContext, spec: L.LayerSpec, where: str) -> bool:
 
 def read_weights(
     reader: ReadContext, name: str, layer: Config, specs: Sequence[L.LayerSpec], group: str
-) -> Iterator[dict[str, Array]]:
+) -> Iterator[Mapping[str, Array]]:
     """Yields the canonical weights of each of a layer's specs.
 
     Raises:
@@ -379,12 +405,12 @@ def read_weights(
         owned, found = owned * 2, list(_in_two(found[0]))
     left = zip(parts, found, owned, strict=True)
     for spec in specs:
-        canonical: dict[str, Array] = {}
+        canonical: list[Mapping[str, Array]] = []
         for _ in spec.weighted_parts:
             (before, part), arrays, owner = next(left)
             read = _hub(reader, part, arrays, owner, where)
-            canonical |= {before + tensor: array for tensor, array in read.items()}
-        yield canonical
+            canonical.append(renamed(read, {tensor: before + tensor for tensor in read}))
+        yield joined(canonical)
 
 
 def _in_two(arrays: Mapping[str, Stored]) -> Iterator[dict[str, Stored]]:

@@ -15,7 +15,7 @@ from xlstm.rendering.tables import add, grid, to_text
 
 LEGEND = (
     "T: steps of a sequence. B: sequences in a batch.",
-    "multiply-adds: of matrix products and convolutions. Tools that print FLOPs often count two.",
+    "multiply adds: of matrix products and convolutions. Tools that print FLOPs often count two.",
     "elementwise: sums, products, comparisons, selects. Other functions: calls, by their names.",
     "weight bytes: those read at each step of a recurrent layer, once by another layer.",
 )
@@ -31,7 +31,7 @@ def legend(found: ModelOperations) -> list[str]:
 
 def headers(found: ModelOperations) -> tuple[str, ...]:
     """Heads of the columns of counts: one for each function that is called."""
-    return ("multiply-adds", "elementwise", *_functions(found), "weight bytes", "state bytes")
+    return ("multiply adds", "elementwise", *_functions(found), "weight bytes", "state bytes")
 
 
 def render_operations(found: ModelOperations) -> str:

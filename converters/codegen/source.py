@@ -134,12 +134,20 @@ def shape_comment(
     return f"# {texts[0]} -> {texts[1]}"
 
 
+def _segment(lines: Sequence[str], item: ast.stmt) -> str:
+    """Returns the text of a statement, without a comment after it."""
+    own = [*lines[item.lineno - 1 : item.end_lineno]]
+    own[-1] = own[-1].encode()[: item.end_col_offset].decode()
+    return "\n".join(own)
+
+
 @functools.cache
 def template_sources(file: str) -> dict[str, str]:
     """Returns the source of each function and class in one of our files; never imports it."""
     text = resources.files("xlstm.converters").joinpath(file).read_text("utf-8")
+    lines = text.split("\n")  # get_source_segment would split the text for every item
     return {
-        item.name: ast.get_source_segment(text, item) or ""
+        item.name: _segment(lines, item)
         for item in parse(text).body
         if isinstance(item, (ast.ClassDef, ast.FunctionDef))
     }

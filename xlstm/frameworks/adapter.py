@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.files.description import Description, Outline
 from xlstm.frameworks.command_exit import go_on
-from xlstm.frameworks.crashes import importing, note_framework
+from xlstm.frameworks.crashes import importing, note_framework, uncollected
 from xlstm.frameworks.random_state import note
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
@@ -267,7 +267,7 @@ class Adapter:
         self.check_installed()
         note_framework(self.name)
         try:
-            with _IMPORTING, importing():
+            with _IMPORTING, importing(), uncollected():
                 live = importlib.import_module(self.live_module)
         except XlstmError:
             raise

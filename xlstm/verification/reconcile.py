@@ -24,7 +24,7 @@ from xlstm.reading.ports import read_folder
 from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.verification import inputs as generated
-from xlstm.verification.bounds import FAILED, UNDECIDED, Verdict, bounds, worst_of
+from xlstm.verification.bounds import EPS, FAILED, UNDECIDED, Verdict, bounds_in, worst_of
 from xlstm.verification.gradients import Slopes, add_sgd_step, slopes_of
 from xlstm.verification.gradients import gradients as gradients_of
 from xlstm.verification.hidden_states import Revealed, expose_hidden_states
@@ -39,7 +39,7 @@ from xlstm.verification.inputs import (
     why_not,
 )
 from xlstm.verification.report import FrameworkReport, Report
-from xlstm.verification.run import DTYPES, Maker, Trial, maker, port_maker, run, trial
+from xlstm.verification.run import DTYPES, Allowed, Maker, Trial, maker, port_maker, run, trial
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
 
 
@@ -181,10 +181,10 @@ def _trials(
     model: Model, inputs: Any, thorough: bool, dtypes: Sequence[str], limits: Limits
 ) -> tuple[list[Trial], list[str], str, generated.Recipe | None]:
     """Inputs with their bounds, pieces that they do not reach, a description, and the recipe."""
-    made = None
+    made, allowed = None, None
     if inputs is None:
         start = fitted(model, generated.Recipe(), limits)
-        arrays, left, made = _generated(model, start)
+        (arrays, left, made), allowed = _generated(model, start, dtypes)
         recipe = f"made from the model, seed {made.seed}"
         recipe += f", smaller to fit {limits}" if start != generated.Recipe() else ""
     else:
@@ -192,7 +192,8 @@ def _trials(
         check_cost(model, arrays, limits)
         left, recipe = _left(model, [arrays]), "given"
     label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
-    trials = [trial(model, arrays, label, (), out_of_range_id(model, arrays), dtypes)]
+    unfit = out_of_range_id(model, arrays)
+    trials = [trial(model, arrays, label, (), unfit, dtypes, allowed)]
     if thorough:
         more, refused = shapes_of(model, dtypes, limits)
         trials += more
@@ -210,17 +211,19 @@ def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = Fals
 
 
 def _generated(
-    model: Model, start: generated.Recipe
-) -> tuple[list[Array], list[str], generated.Recipe]:
-    """Inputs with as many steps as possible of which some can be decided."""
+    model: Model, start: generated.Recipe, dtypes: Sequence[str]
+) -> tuple[tuple[list[Array], list[str], generated.Recipe], Allowed]:
+    """Inputs with as many steps as possible of which some can be decided, and their bounds."""
+    units = {dtype: EPS[dtype] for dtype in dtypes}
     found = generated.best_of(model, start)
-    if not generated.has_free_axis(model):
-        return found
-    for steps in generated.shorter(start.steps):
-        if all(b.sharp.any() for b in bounds(model, found[0], "float64")):
+    allowed = bounds_in(model, found[0], units)
+    free = generated.has_free_axis(model)
+    for steps in generated.shorter(start.steps) if free else ():
+        if all(bound.sharp.any() for bound in allowed["float64"]):
             break
         found = generated.best_of(model, start._replace(steps=steps))
-    return found
+        allowed = bounds_in(model, found[0], units)
+    return found, allowed
 
 
 def _inner(shown: Revealed | None, first: Trial, limits: Limits) -> tuple[Trial | None, list[str]]:

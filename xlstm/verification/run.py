@@ -35,6 +35,9 @@ SHORTENED = 300
 
 Verdicts = dict[str, Verdict]
 
+Allowed = dict[str, list[Bounds]]
+"""Precision -> the bounds of every output."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -53,7 +56,7 @@ class Trial:
     model: Model
     names: tuple[str, ...]
     arrays: Sequence[Array]
-    allowed: dict[str, list[Bounds]]
+    allowed: Allowed
     unfit: str = ""
 
     def given(self, dtype: str) -> Sequence[Array]:
@@ -72,9 +75,11 @@ def trial(
     names: Sequence[str] = (),
     unfit: str = "",
     dtypes: Iterable[str] = DTYPES,
+    allowed: Allowed | None = None,
 ) -> Trial:
-    """Inputs with the reference's bounds for them in each precision."""
-    allowed = bounds_in(model, arrays, {dtype: EPS[dtype] for dtype in dtypes})
+    """Inputs with the reference's bounds for them in each precision, unless they are `allowed`."""
+    if allowed is None:
+        allowed = bounds_in(model, arrays, {dtype: EPS[dtype] for dtype in dtypes})
     return Trial(label, model, tuple(names or output_names(model)), arrays, allowed, unfit)
 
 

@@ -5,8 +5,10 @@
 
 With `--before`, a checkout of that commit is measured in turn with this one, file by file, so that
 both see the same machine. CPU time is user and system time of the process and of its children.
-Threads are limited to one on either side. Printed are medians, the ratio of the totals, and the
-worst file. Without a corpus nothing is measured, and the reason is printed.
+Threads are limited to one on either side, and all modules are compiled to bytecode beforehand, as
+after an installation. Printed are medians, the totals, and the worst file; and the CPU time of the
+imports alone, which no change of a comparison can save. Without a corpus nothing is measured, and
+the reason is printed.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any, NamedTuple
 from corpus import CORPUS, TOLD
 from rich.console import Console
 from rich.table import Table
+from verify_time import IMPORTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,9 +107,15 @@ def checked_out(revision: str) -> Iterator[Path]:
 
 def measure(source: Source, path: Path, frameworks: str, limit: float) -> Measured:
     """Runs `xlstm verify` once, with the `xlstm` that lies in the folder `path`."""
-    command = [sys.executable, "-W", "ignore", "-m", "xlstm", "verify", str(source.path)]
-    command += [*source.options, "--frameworks", frameworks, "--json"]
+    words = ["-m", "xlstm", "verify", str(source.path), *source.options]
+    return python([*words, "--frameworks", frameworks, "--json"], path, limit)
+
+
+def python(words: list[str], path: Path, limit: float) -> Measured:
+    """Runs Python once, with the `xlstm` that lies in the folder `path`."""
+    command = [sys.executable, "-W", "ignore", *words]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(path)}
+    environment |= {"PYTHONPYCACHEPREFIX": str(path / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(
             command, env=environment, stdout=out, stderr=subprocess.DEVNULL, cwd=path
@@ -195,6 +204,11 @@ def main() -> int:
             trees = {"before": stack.enter_context(checked_out(options.before)), **trees}
         sides = {side: stack.enter_context(importable(tree)) for side, tree in trees.items()}
         every = [*sources(options.match)]
+        for path in sides.values():  # they write the bytecode of all modules
+            for source in every[:1]:
+                measure(source, path, options.frameworks, options.limit)
+        imports = [IMPORTS[name] for name in options.frameworks.split(",")]
+        alone = [python(["-c", "; ".join(imports)], sides["now"], options.limit) for _ in range(5)]
         measured = rows(every, sides, options.frameworks, options.rounds, options.limit)
         for name, found in measured:
             done[name] = found
@@ -202,6 +216,8 @@ def main() -> int:
             if options.json:
                 options.json.write_text(json.dumps(done, indent=1))
     render(done, sides)
+    seconds = statistics.median(run.seconds for run in alone)
+    sys.stdout.write(f"imports of {options.frameworks} alone: {seconds:.2f} s of CPU time\n")
     return int(any(row["now"]["ok"] is False for row in done.values()))
 
 

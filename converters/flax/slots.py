@@ -64,18 +64,28 @@ _FUSED_BIAS = Slot("dense_i.bias", "bias", "(gh)", "rzn", {"s": FOLD}, required=
 
 _PROJECTION = Slot("proj.kernel", "projection", "hj")
 
-# one convolution for all gates of each product, and a bias on both
-_CONV_LSTMS = {
-    kind.name: _cell(
-        kind,
-        Slot("ih.kernel", "kernel", f"{space}i(gh)", "igfo"),
-        Slot("ih.bias", "bias", "(gh)", "igfo", {"s": 0}),
-        Slot("hh.kernel", "recurrent", f"{space}j(gh)", "igfo"),
-        Slot("hh.bias", "bias", "(gh)", "igfo", {"s": 1}),
-    )
-    for space, kind in zip(kinds.SPACES, kinds.CONV_LSTMS, strict=True)
-}
-"""ConvLSTMCell of Linen, and our own one, over 1, 2 and 3 axes."""
+
+def _conv_lstms(*biases: Slot) -> dict[str, Table]:
+    """One convolution for all gates of each product, over 1, 2 and 3 axes."""
+    return {
+        kind.name: _cell(
+            kind,
+            Slot("ih.kernel", "kernel", f"{space}i(gh)", "igfo"),
+            Slot("hh.kernel", "recurrent", f"{space}j(gh)", "igfo"),
+            *biases,
+        )
+        for space, kind in zip(kinds.SPACES, kinds.CONV_LSTMS, strict=True)
+    }
+
+
+_CONV_LSTMS = _conv_lstms(
+    Slot("ih.bias", "bias", "(gh)", "igfo", {"s": 0}),
+    Slot("hh.bias", "bias", "(gh)", "igfo", {"s": 1}),
+)
+"""ConvLSTMCell of Linen, with a bias on both products, and our own one that may replace it."""
+
+_NNX_CONV_LSTMS = _conv_lstms(Slot("ih.bias", "bias", "(gh)", "igfo", {"s": FOLD}))
+"""Our own cell of NNX, which has no native one: one bias is enough."""
 
 
 def _pair(kind: kinds.Kind, axes: str, bias: str) -> Table:
@@ -196,7 +206,7 @@ NNX_TABLES: dict[str, Table] = {
     ),
     "Linear": _DENSE,
     **_AROUND,
-    **_CONV_LSTMS,
+    **_NNX_CONV_LSTMS,
     # our own cells, of templates/nnx_recurrent.py
     "BiasedGRUCell": _cell(
         kinds.GRU,

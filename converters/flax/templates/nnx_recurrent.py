@@ -95,17 +95,17 @@ class PlainConvLSTMCell(nnx.RNNCellBase):
             nnx.Conv,
             out_features=4 * features,
             kernel_size=kernel_size,
-            use_bias=use_bias,
             param_dtype=param_dtype,
             rngs=rngs,
         )
         self.ih = conv(
             in_features,
+            use_bias=use_bias,
             strides=strides,
             padding=padding,
             kernel_dilation=kernel_dilation,
         )
-        self.hh = conv(features)
+        self.hh = conv(features, use_bias=False)
 
     def __call__(self, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
         """One step: (c, h) and x -> (c, h) and h."""

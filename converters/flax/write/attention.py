@@ -74,7 +74,7 @@ def _weighing(name: str, at: FlaxLayerWriter, *args: Argument | None) -> None:
     text = text.replace("return weighed(", "return weighed_with(")
     at.parts.add_helper(text)
     at.parts.init.append(f"        # {at.dialect.why(name)}")
-    at.set_attribute(call(made, *args, ("param_dtype", at.dialect.param_dtype), *at.dialect.tail))
+    at.set_attribute(call(made, *args, *at.dialect.options))
 
 
 WEIGHTS = {"uniform": "", "zeros": "weights_or_zeros", "lowered": "weights_lowered"}

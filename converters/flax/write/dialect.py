@@ -42,6 +42,10 @@ OWN = {
 """Our own layers and functions -> the reason for each."""
 
 
+OPTIONS = "**options"
+"""Argument of NNX's layers for the dtype of the parameters and the random streams."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """Differences between Linen and NNX source.
@@ -57,7 +61,7 @@ class Dialect:
         functional: True if variables lie beside the module, which then knows no input sizes; False
             if the module has them, and its constructors take the input size first.
         param_dtype: expression for the dtype of the parameters inside the constructor.
-        tail: last arguments of every layer with parameters.
+        options: last arguments of every layer with parameters.
         rnn_tail: last arguments of the RNN and Bidirectional wrappers.
         dropout: constructor of a dropout layer for a rate, and perhaps more options.
         conv_lstm: True for a native ConvLSTMCell; it adds 1 to the forget gate.
@@ -76,7 +80,7 @@ class Dialect:
     dense: str
     functional: bool
     param_dtype: str
-    tail: tuple[Argument, ...]
+    options: tuple[Argument, ...]
     rnn_tail: tuple[Argument, ...]
     dropout: Callable[..., CallExpr]
     conv_lstm: bool
@@ -86,8 +90,7 @@ class Dialect:
 
     def made(self, name: str, *args: Argument | None) -> CallExpr:
         """Returns the constructor of a native layer with parameters."""
-        dtype = ("param_dtype", self.param_dtype)
-        return call(f"{self.module}.{name}", *args, dtype, *self.tail)
+        return call(f"{self.module}.{name}", *args, *self.options)
 
     def why(self, name: str) -> str:
         """Returns the reason for a class or function of our own."""
@@ -104,7 +107,7 @@ LINEN = Dialect(
     dense="Dense",
     functional=True,
     param_dtype="self.param_dtype",
-    tail=(),
+    options=(("param_dtype", "self.param_dtype"),),
     rnn_tail=(),
     dropout=lambda rate, *more: call("nn.Dropout", literal(rate), *more),
     conv_lstm=True,
@@ -123,7 +126,7 @@ NNX = Dialect(
     dense="Linear",
     functional=False,
     param_dtype="param_dtype",
-    tail=(("rngs", "rngs"),),
+    options=(OPTIONS,),
     # without rngs=False the wrappers have a counter that changes at every call
     rnn_tail=(("rngs", "False"),),
     dropout=lambda rate, *more: call("nnx.Dropout", literal(rate), *more, ("rngs", "rngs")),
@@ -194,8 +197,7 @@ class FlaxLayerWriter:
         """Writes the attribute of a layer of our own, and the reason for it."""
         self.parts.use_template(self.dialect.layers, name)
         self.parts.init.append(f"        # {self.dialect.why(name)}")
-        dtype = ("param_dtype", self.dialect.param_dtype)
-        self.set_attribute(call(name, *args, dtype, *self.dialect.tail))
+        self.set_attribute(call(name, *args, *self.dialect.options))
 
     def sized(self, size: int) -> str | None:
         """Returns the size of the input, if constructors take it."""

@@ -2,7 +2,7 @@
 
 In: a spec and its variables. Out: lines of the emitted module. `Dense(3, 2)`, named a, for NNX:
 
-    self.a = nnx.Linear(3, 2, param_dtype=param_dtype, rngs=rngs)
+    self.a = nnx.Linear(3, 2, **options)
     x = self.a(x)
 """
 

@@ -32,9 +32,7 @@ def bare(spec: L.LayerSpec) -> bool:
 @WRITERS.of(L.TimeDistributed)
 def _time_distributed(spec: L.TimeDistributed, at: FlaxLayerWriter) -> None:
     inner, at = spec.layer, replace(at, shapes=(at.shapes[0][1:],))
-    # these layers must not see the time axis next to the batch
-    grouped = isinstance(inner, L.LayerNorm) and bool(inner.groups)
-    if not grouped and not isinstance(inner, (L.Custom, L.Recurrent, L.Bidirectional)):
+    if not _is_flat(inner):
         WRITERS[type(inner)](inner, replace(at, lead=2))
         return
     site, forward = at.site, at.parts.forward
@@ -147,4 +145,24 @@ def write_node(dialect: Dialect, parts: ModuleSource, model: Model, site: NodeVa
     if site.node.layer:
         del parts.init[before:]
     elif len(parts.init) > before:
-        parts.init.insert(before, f"        {shape_comment(model, site.node)}")
+        parts.init.insert(before, f"        {_shapes(model, site.node)}")
+
+
+def _shapes(model: Model, node: Node) -> str:
+    """Returns a comment with the shapes before and after the module of a layer.
+
+    The module of a recurrent layer gives every step; the last one is taken afterwards.
+    """
+    spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
+    flat = spec is not node.spec and _is_flat(spec)
+    if isinstance(spec, L.Recurrent) and not spec.return_sequences:
+        before, place = model.shape(node.inputs[0]), int(flat)
+        steps = before[place : place + 1]
+        node = replace(node, shapes=((*node.shape[:place], *steps, *node.shape[place:]),))
+    return shape_comment(model, node, flat=(flat, flat))
+
+
+def _is_flat(spec: L.LayerSpec) -> bool:
+    """True for a layer that must not see the time axis next to the batch."""
+    grouped = isinstance(spec, L.LayerNorm) and bool(spec.groups)
+    return grouped or isinstance(spec, (L.Custom, L.Recurrent, L.Bidirectional))

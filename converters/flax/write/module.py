@@ -3,13 +3,15 @@
 In: a model. Out: source text. `Dense(3, 2)`, named a, becomes
 
     self.a = nn.Dense(2, param_dtype=self.param_dtype)                   Linen
-    self.a = nnx.Linear(3, 2, param_dtype=param_dtype, rngs=rngs)        NNX
+    self.a = nnx.Linear(3, 2, **options)                                 NNX
     x = self.a(x)
 """
 
 from __future__ import annotations
 
 import ast
+import textwrap
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +25,10 @@ from xlstm.ir.python_source import parse
 from ...codegen import source
 from ...codegen.custom_layers import checked, import_lines
 from ...codegen.source import ModuleSource, call, statement
-from .dialect import CELLS, LINEN, NNX, Dialect
+from .dialect import CELLS, LINEN, NNX, OPTIONS, Dialect
 from .elementwise import dense_made
 from .layers import bare, draws, write_node
+from .recurrent import state_words
 
 IMPORTS = {
     "Callable": "from collections.abc import Callable",
@@ -57,6 +60,10 @@ STATE_OPTION = "state: State | None = None"
 
 MANY = 64
 """Number of layers from which a build spends most time on traced counters of random numbers."""
+
+
+NNX_OPTIONS = '        options: Any = {"param_dtype": param_dtype, "rngs": rngs}'
+"""Line of an NNX constructor: what every layer with parameters takes."""
 
 
 def emit(dialect: Dialect, model: Model) -> str:
@@ -96,13 +103,20 @@ def _lone(model: Model) -> Dense | None:
 def _usage(dialect: Dialect, model: Model) -> list[str]:
     """Returns lines of the module's docstring: the calls that load and run the model."""
     needs = "Needs flax and safetensors."
-    if not dialect.functional:
-        return [
-            f"{needs} `load()` gives the model with its trained weights. Call it",
-            "through `nnx.jit`: an eager call traces every recurrent layer anew.",
-        ]
     inputs = "*inputs" if len(model.inputs) > 1 else "x"
     state = ", state=state" if model.stateful else ""
+    if not dialect.functional:
+        taken = f"{inputs}, state" if model.stateful else inputs
+        run = f"lambda params, {taken}: nnx.merge(graphdef, params)({inputs}{state})"
+        return [
+            f"{needs} `model = load()` gives the model with its trained weights.",
+            "An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart",
+            "at every call. To take it apart once:",
+            "",
+            "    graphdef, params = nnx.split(model)",
+            *statement("run = ", call("jax.jit", run), 4),
+            f"    run(params, {inputs}{state})",
+        ]
     return [
         f"{needs} `module, variables = load()` gives the module and its trained",
         f"weights; `module.apply(variables, {inputs}{state})` runs it.",
@@ -124,6 +138,7 @@ def _class(dialect: Dialect, model: Model, parts: ModuleSource) -> list[str]:
         constructor = [
             "    def __init__(self, *, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:",
             "        self.param_dtype = param_dtype",
+            *([NNX_OPTIONS] if any(OPTIONS in line for line in parts.init) else []),
             *parts.init,
         ]
     return [
@@ -147,7 +162,41 @@ def _call_signature(model: Model, parts: ModuleSource, options: list[str]) -> li
     what = source.output_words(model)
     of = "inputs" if several else f"inputs {source.shape_text(model.node(model.inputs[0]).shape)}"
     what = f"{what} and the state after the call" if model.stateful else what
-    return [*head, f'        """{what} for a batch of {of}."""', *_casts(model, parts)]
+    doc = [
+        f'        """{what} for a batch of {of}.',
+        *_words_of_states(model, parts),
+        '        """',
+    ]
+    doc = doc if len(doc) > 2 else [f'{doc[0]}"""']
+    return [*head, *doc, *_casts(model, parts)]
+
+
+def _words_of_states(model: Model, parts: ModuleSource) -> list[str]:
+    """Returns lines of a docstring that say which inputs are states, after an empty one.
+
+    They contain no names but identifiers.
+    """
+    names, variables = identifiers(model), dict(zip(model.inputs, parts.inputs, strict=True))
+    lines = list[str]()
+    for node in model.layers:
+        words = state_words(node.spec) if node.states else []
+        pairs = zip(node.states, words, strict=True)
+        found = [(variables[edge.node], word) for edge, word in pairs if edge.node in variables]
+        if found:
+            ours, theirs = map(_in_words, zip(*found, strict=True))
+            verb = "are" if len(found) > 1 else "is"
+            text = f"{ours} {verb} the {theirs} that {names[node.owner]} starts from."
+            lines += textwrap.wrap(text, source.WIDTH - 8, break_long_words=False)
+    return ["", *(f"        {line}" for line in lines)] if lines else []
+
+
+def _in_words(names: Sequence[str]) -> str:
+    """Returns names as a part of a sentence.
+
+    >>> _in_words("h"), _in_words("hc"), _in_words("abc")
+    ('h', 'h and c', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _outputs(model: Model) -> str:
@@ -305,9 +354,9 @@ def _nnx_module(model: Model, lone: Dense | None) -> tuple[str, list[str]]:
     """Returns the type of build's result, and the lines that make it without random numbers."""
     if lone:
         layer = dense_made(lone, NNX)
-        given = {("param_dtype", "param_dtype"): "dtype", ("rngs", "rngs"): "nnx.Rngs(0)"}
-        args = [(arg[0], given[arg]) if arg in given else arg for arg in layer.args]
-        made = call("nnx.eval_shape", f"lambda: {call(layer.name, *args)}")
+        args = [arg for arg in layer.args if arg != OPTIONS]
+        made = call(layer.name, *args, ("param_dtype", "dtype"), ("rngs", "nnx.Rngs(0)"))
+        made = call("nnx.eval_shape", f"lambda: {made}")
         return layer.name, statement("model = ", made, 4)
     many = len(model.layers) >= MANY
     rngs = "untraced_rngs()" if many else "nnx.Rngs(params=0, dropout=0)"

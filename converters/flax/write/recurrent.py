@@ -82,8 +82,7 @@ def _cell(spec: L.Recurrent, at: FlaxLayerWriter) -> CallExpr:
         None if spec.activation == "tanh" else ("activation_fn", activation),
         # the default dtype of NNX's SimpleCell is float32
         ("dtype", at.dialect.param_dtype) if simple else None,
-        ("param_dtype", at.dialect.param_dtype),
-        *at.dialect.tail,
+        *at.dialect.options,
     )
 
 
@@ -111,6 +110,18 @@ def _paths(spec: L.Recurrent | L.Bidirectional) -> list[str]:
     if isinstance(spec, L.Bidirectional):
         return [f"[{n}]{path}" for n, half in enumerate(spec.halves) for path in _paths(half)]
     return ["[1]", "[0]"] if spec.states == 2 else [""]
+
+
+def state_words(spec: L.LayerSpec) -> list[str]:
+    """Returns names of the states of a layer, in canonical order.
+
+    >>> state_words(L.LSTM(2, 3)), state_words(L.Dense(2, 3))
+    (['h', 'c'], [])
+    """
+    if isinstance(spec, L.Bidirectional):
+        named = zip(("forward", "backward"), spec.halves, strict=True)
+        return [f"{half} {state}" for half, own in named for state in state_words(own)]
+    return [*"hc"[: spec.states]] if isinstance(spec, L.Recurrent) else []
 
 
 def _carry(spec: L.Recurrent | L.Bidirectional, at: FlaxLayerWriter) -> CallExpr | str:

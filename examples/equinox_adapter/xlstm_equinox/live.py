@@ -87,7 +87,7 @@ def run(ported, inputs, dtype):
 
 
 def compiled(ported, examples):
-    """The port under `equinox.filter_jit`, for `xlstm.compile`; it takes one sample, as the port."""
+    """The port under `equinox.filter_jit`; it takes one sample, as the port does."""
     call = eqx.filter_jit(ported)
     if examples:
         call(*examples)

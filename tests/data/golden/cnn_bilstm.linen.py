@@ -111,7 +111,7 @@ class Model(nn.Module):
         )
         # (batch, 32, 48) -> (batch, 32, 48)
         self.dropout = nn.Dropout(0.3)
-        # (batch, 32, 48) -> (batch, 12)
+        # (batch, 32, 48) -> (batch, 32, 12)
         self.last: Any = nn.RNN(nn.OptimizedLSTMCell(12, param_dtype=self.param_dtype))
         # (batch, 60) -> (batch, 1)
         self.label = nn.Dense(1, param_dtype=self.param_dtype)

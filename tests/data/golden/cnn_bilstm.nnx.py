@@ -1,7 +1,12 @@
 """A Flax NNX module ported from Keras 3.15.1.
 
-Needs flax and safetensors. `load()` gives the model with its trained weights. Call it
-through `nnx.jit`: an eager call traces every recurrent layer anew.
+Needs flax and safetensors. `model = load()` gives the model with its trained weights.
+An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart
+at every call. To take it apart once:
+
+    graphdef, params = nnx.split(model)
+    run = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs))
+    run(params, *inputs)
 """
 
 from collections.abc import Callable, Mapping
@@ -89,44 +94,32 @@ class Model(nnx.Module):
 
     def __init__(self, *, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.param_dtype = param_dtype
+        options: Any = {"param_dtype": param_dtype, "rngs": rngs}
         # (batch, 40) -> (batch, 40, 16)
-        self.embedding = nnx.Embed(500, 16, param_dtype=param_dtype, rngs=rngs)
+        self.embedding = nnx.Embed(500, 16, **options)
         # (batch, 40, 16) -> (batch, 48)
         # nnx.RNN can mask the end of a sequence only
         # Any: the declared result of an RNN is a union, with and without its carry
         self.reader: Any = nnx.Bidirectional(
-            MaskedRNN(
-                nnx.OptimizedLSTMCell(16, 24, param_dtype=param_dtype, rngs=rngs)
-            ),
-            MaskedRNN(
-                nnx.OptimizedLSTMCell(16, 24, param_dtype=param_dtype, rngs=rngs)
-            ),
+            MaskedRNN(nnx.OptimizedLSTMCell(16, 24, **options)),
+            MaskedRNN(nnx.OptimizedLSTMCell(16, 24, **options)),
             merge_fn=partial(last, merge=concatenate),
             rngs=False,
         )
         # (batch, 128, 2) -> (batch, 128, 32)
-        self.conv = nnx.Conv(2, 32, (5,), param_dtype=param_dtype, rngs=rngs)
+        self.conv = nnx.Conv(2, 32, (5,), **options)
         # (batch, 32, 32) -> (batch, 32, 48)
         self.bilstm: Any = nnx.Bidirectional(
-            nnx.RNN(
-                nnx.OptimizedLSTMCell(32, 24, param_dtype=param_dtype, rngs=rngs),
-                rngs=False,
-            ),
-            nnx.RNN(
-                nnx.OptimizedLSTMCell(32, 24, param_dtype=param_dtype, rngs=rngs),
-                rngs=False,
-            ),
+            nnx.RNN(nnx.OptimizedLSTMCell(32, 24, **options), rngs=False),
+            nnx.RNN(nnx.OptimizedLSTMCell(32, 24, **options), rngs=False),
             rngs=False,
         )
         # (batch, 32, 48) -> (batch, 32, 48)
         self.dropout = nnx.Dropout(0.3, rngs=rngs)
-        # (batch, 32, 48) -> (batch, 12)
-        self.last: Any = nnx.RNN(
-            nnx.OptimizedLSTMCell(48, 12, param_dtype=param_dtype, rngs=rngs),
-            rngs=False,
-        )
+        # (batch, 32, 48) -> (batch, 32, 12)
+        self.last: Any = nnx.RNN(nnx.OptimizedLSTMCell(48, 12, **options), rngs=False)
         # (batch, 60) -> (batch, 1)
-        self.label = nnx.Linear(60, 1, param_dtype=param_dtype, rngs=rngs)
+        self.label = nnx.Linear(60, 1, **options)
 
     def __call__(self, words: jax.Array, curve: jax.Array) -> jax.Array:
         """One output for a batch of inputs."""

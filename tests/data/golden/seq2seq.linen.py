@@ -38,7 +38,7 @@ class Model(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        # (batch, time, 71) -> (batch, 64)
+        # (batch, time, 71) -> (batch, time, 64)
         # Any: the declared result of an RNN is a union, with and without its carry
         self.encoder: Any = nn.RNN(
             nn.OptimizedLSTMCell(64, param_dtype=self.param_dtype)

@@ -1,7 +1,12 @@
 """A Flax NNX module ported from Keras 3.15.1.
 
-Needs flax and safetensors. `load()` gives the model with its trained weights. Call it
-through `nnx.jit`: an eager call traces every recurrent layer anew.
+Needs flax and safetensors. `model = load()` gives the model with its trained weights.
+An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart
+at every call. To take it apart once:
+
+    graphdef, params = nnx.split(model)
+    run = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs))
+    run(params, *inputs)
 """
 
 from collections.abc import Mapping
@@ -36,19 +41,18 @@ class Model(nnx.Module):
 
     def __init__(self, *, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.param_dtype = param_dtype
-        # (batch, time, 71) -> (batch, 64)
+        options: Any = {"param_dtype": param_dtype, "rngs": rngs}
+        # (batch, time, 71) -> (batch, time, 64)
         # Any: the declared result of an RNN is a union, with and without its carry
         self.encoder: Any = nnx.RNN(
-            nnx.OptimizedLSTMCell(71, 64, param_dtype=param_dtype, rngs=rngs),
-            rngs=False,
+            nnx.OptimizedLSTMCell(71, 64, **options), rngs=False
         )
         # (batch, time, 93) -> (batch, time, 64)
         self.decoder: Any = nnx.RNN(
-            nnx.OptimizedLSTMCell(93, 64, param_dtype=param_dtype, rngs=rngs),
-            rngs=False,
+            nnx.OptimizedLSTMCell(93, 64, **options), rngs=False
         )
         # (batch, time, 64) -> (batch, time, 93)
-        self.characters = nnx.Linear(64, 93, param_dtype=param_dtype, rngs=rngs)
+        self.characters = nnx.Linear(64, 93, **options)
 
     def __call__(self, english: jax.Array, french: jax.Array) -> tuple[jax.Array, ...]:
         """The outputs for a batch of inputs."""

@@ -30,7 +30,7 @@ class Model(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        # (batch, time, 1) -> (batch, 20)
+        # (batch, time, 1) -> (batch, time, 20)
         # Any: the declared result of an RNN is a union, with and without its carry
         self.lstm: Any = nn.RNN(nn.OptimizedLSTMCell(20, param_dtype=self.param_dtype))
         # (batch, 20) -> (batch, 1)

@@ -1,7 +1,12 @@
 """A Flax NNX module ported from Keras 3.15.1.
 
-Needs flax and safetensors. `load()` gives the model with its trained weights. Call it
-through `nnx.jit`: an eager call traces every recurrent layer anew.
+Needs flax and safetensors. `model = load()` gives the model with its trained weights.
+An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart
+at every call. To take it apart once:
+
+    graphdef, params = nnx.split(model)
+    run = jax.jit(lambda params, x: nnx.merge(graphdef, params)(x))
+    run(params, x)
 """
 
 from collections.abc import Mapping
@@ -28,13 +33,12 @@ class Model(nnx.Module):
 
     def __init__(self, *, param_dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.param_dtype = param_dtype
-        # (batch, time, 1) -> (batch, 20)
+        options: Any = {"param_dtype": param_dtype, "rngs": rngs}
+        # (batch, time, 1) -> (batch, time, 20)
         # Any: the declared result of an RNN is a union, with and without its carry
-        self.lstm: Any = nnx.RNN(
-            nnx.OptimizedLSTMCell(1, 20, param_dtype=param_dtype, rngs=rngs), rngs=False
-        )
+        self.lstm: Any = nnx.RNN(nnx.OptimizedLSTMCell(1, 20, **options), rngs=False)
         # (batch, 20) -> (batch, 1)
-        self.forecast = nnx.Linear(20, 1, param_dtype=param_dtype, rngs=rngs)
+        self.forecast = nnx.Linear(20, 1, **options)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """One output for a batch of inputs (batch, time, 1)."""

@@ -193,6 +193,24 @@ def test_weights_that_change_later_are_followed(framework, with_examples):
     np.testing.assert_allclose(np.asarray(call(*inputs)), want, rtol=0, atol=2e-6)
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("with_examples", [False, True])
+def test_tensors_that_replace_others_are_followed(with_examples):
+    case = trained()
+    port = xlstm.port(case, "torch")
+    (x,) = native("torch", arrays(case, 2, 5, "float32"))
+    call = xlstm.compile(port, *([x] if with_examples else []))
+    before = call(x).clone()
+    port.load_state_dict({n: t / 2 for n, t in port.state_dict().items()}, assign=True)
+    assert (port(x) - before).abs().max() > 1e-2
+    torch.testing.assert_close(call(x).clone(), port(x).detach(), rtol=0, atol=2e-6)
+    torch.testing.assert_close(call(x[:1]).clone(), port(x[:1]).detach(), rtol=0, atol=2e-6)
+    port.double()
+    torch.testing.assert_close(
+        call(x.double()).clone(), port(x.double()).detach(), rtol=0, atol=1e-12
+    )
+
+
 def test_a_step_of_an_optimizer_is_followed():
     case = trained()
     port = xlstm.port(case, "torch")

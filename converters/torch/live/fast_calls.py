@@ -28,12 +28,15 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
     """
     _check_mode(module)
     own = any(map(_is_own_cell, module.modules()))
-    usual = _scripted(module) if own else module
     fixed = _fixed(module, examples) if own and examples else None
-    wanted = _signature(examples)
+    wanted, places = _signature(examples), _places(module)
+    usual = _scripted(module) if own else module
 
     def call(*inputs: torch.Tensor, **options: Any) -> Any:
+        nonlocal usual, places
         _check_mode(module)
+        if own and any(held[name] is not tensor for held, name, tensor in places):
+            usual, places = _scripted(module), _places(module)
         with torch.inference_mode():
             if fixed is not None and not options and _signature(inputs) == wanted:
                 return fixed(*inputs)
@@ -42,6 +45,15 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
     if examples:
         call(*examples)
     return call
+
+
+def _places(module: nn.Module) -> list[tuple[Any, str, Any]]:
+    """Returns the table, the name and the tensor of every parameter and buffer.
+
+    A script keeps the tensors that a module had: `load_state_dict(assign=True)` puts others there.
+    """
+    tables = [t for part in module.modules() for t in (part._parameters, part._buffers)]
+    return [(table, name, tensor) for table in tables for name, tensor in table.items()]
 
 
 def _check_mode(module: nn.Module) -> None:

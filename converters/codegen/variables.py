@@ -16,7 +16,7 @@ from xlstm.ir.layers.custom import unwrap_time_distributed
 
 TAKEN = frozenset(
     """
-    F after before carry checked fitting pad_same start_shapes
+    F after before carry checked fitting pad_same
     inputs jax jnp keras last_valid lax linen math nn nnx np repeat_last start state torch
     valid_first
     train bidirectional unit both_ways Any Callable Iterable Iterator Mapping Path State partial
@@ -144,7 +144,7 @@ def places(model: Model) -> Iterator[NodeVariables]:
 
     A chain uses x throughout; other tensors have the name of their layer.
     """
-    names = identifiers(model)
+    names, several = identifiers(model), {*model.outputs} if len(model.outputs) > 1 else set()
     last = {edge: number for number, node in enumerate(model.nodes) for edge in node.reads}
     last |= dict.fromkeys(model.outputs, len(model.nodes))
     ended: dict[int, list[Edge]] = {}
@@ -168,6 +168,9 @@ def places(model: Model) -> Iterator[NodeVariables]:
             first = not output or isinstance(node.spec, L.Recurrent)
             kept = {variables[edge] for edge in around} if first else reads
             taken = AnyOf((busy, kept, {*outputs}, hidden))
+            # one of several outputs of the model has the name of its layer
+            if word == "x" and Edge(node.name, output) in several:
+                word = names[node.name]
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield NodeVariables(
             node,

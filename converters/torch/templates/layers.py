@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-State = dict[str, tuple[Tensor, ...]]
-
 
 def pad_same(
     x: Tensor,
@@ -238,7 +236,8 @@ class MaskedConvLSTM(ConvLSTM):
             wanted, got = list(x.shape[:2]), list(mask.shape)
             raise ValueError(f"mask: expected shape {wanted}, got {got}")
         counts = mask.reshape(list(mask.shape) + [1] * (x.dim() - 2))
-        steps = self.project(x.masked_fill(~counts, 0.0))  # NaN would reach the gradients
+        # NaN would reach the gradients
+        steps = self.project(x.masked_fill(~counts, 0.0))
         h, c = self.start(steps[:, 0], state)
         outputs: list[Tensor] = []
         for t, step in enumerate(steps.unbind(1)):
@@ -250,16 +249,3 @@ class MaskedConvLSTM(ConvLSTM):
         empty = mask.long().cumsum(1) == 0
         empty = empty.reshape(list(mask.shape) + [1] * (h.dim() - 1))
         return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
-
-
-def start_shapes(
-    state: State | None, shapes: dict[str, tuple[tuple[int, ...], ...]], x: Tensor
-) -> State:
-    """The states that a call starts from: those given, or zeros."""
-    wanted = {name: [(x.shape[0], *n) for n in own] for name, own in shapes.items()}
-    if state is None:
-        return {name: tuple(map(x.new_zeros, own)) for name, own in wanted.items()}
-    found = {name: [tuple(s.shape) for s in own] for name, own in state.items()}
-    if found != wanted:
-        raise ValueError(f"state: expected shapes {wanted}, got {found}")
-    return state

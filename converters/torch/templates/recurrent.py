@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-State = dict[str, tuple[Tensor, ...]]
+State = dict[str, list[Tensor]]
 
 
 def checked(state: Tensor, x: Tensor, units: int) -> Tensor:
@@ -21,13 +21,19 @@ def checked(state: Tensor, x: Tensor, units: int) -> Tensor:
     return state
 
 
-def start(state: State | None, sizes: dict[str, tuple[int, ...]], x: Tensor) -> State:
-    """The states that a call starts from: those given, or zeros."""
-    wanted = {name: [(x.shape[0], n) for n in own] for name, own in sizes.items()}
+def start(state: State | None, shapes: dict[str, list[list[int]]], x: Tensor) -> State:
+    """The states that a call starts from, (batch, *shape) each: those given, or zeros."""
+    batch = list(x.shape[:1])
+    wanted = {name: [batch + shape for shape in own] for name, own in shapes.items()}
     if state is None:
-        return {name: tuple(map(x.new_zeros, own)) for name, own in wanted.items()}
-    found = {name: [tuple(s.shape) for s in own] for name, own in state.items()}
-    if found != wanted:
+        return {name: [x.new_zeros(s) for s in own] for name, own in wanted.items()}
+    found = {name: [list(s.shape) for s in own] for name, own in state.items()}
+    fits = len(found) == len(wanted)
+    for name, own in wanted.items():
+        fits = fits and name in found and len(found[name]) == len(own)
+        for n in range(len(own) if fits else 0):
+            fits = fits and found[name][n] == own[n]
+    if not fits:
         raise ValueError(f"state: expected shapes {wanted}, got {found}")
     return state
 
@@ -47,7 +53,7 @@ def valid_first(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def repeat_last(y: Tensor, mask: Tensor) -> Tensor:
-    """Outputs of `valid_first` steps, back where `mask` is True; each is repeated until the next.
+    """Outputs of `valid_first` steps, back where `mask` is True, repeated elsewhere.
 
     There is nothing to repeat before the first valid step: zeros.
     """
@@ -63,7 +69,8 @@ def last_valid(y: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
     count = mask.long().sum(1)
     last = y[torch.arange(mask.shape[0], device=y.device), (count - 1).clamp(min=0)]
     before = torch.zeros_like(last) if before is None else before
-    return torch.where((count == 0).reshape([-1] + [1] * (last.dim() - 1)), before, last)
+    empty = (count == 0).reshape([-1] + [1] * (last.dim() - 1))
+    return torch.where(empty, before, last)
 
 
 class LSTM(nn.Module):
@@ -134,7 +141,7 @@ class MaskedLSTM(LSTM):
             raise ValueError(f"mask: expected shape {wanted}, got {got}")
         zeros = x.new_zeros(x.shape[0], self.hidden_size)
         h, c = (zeros, zeros) if state is None else state
-        x = x.masked_fill(~mask.unsqueeze(2), 0.0)  # NaN there would reach the gradients
+        x = x.masked_fill(~mask.unsqueeze(2), 0.0)  # NaN would reach the gradients
         outputs: list[Tensor] = []
         for t, step in enumerate(self.project(x).unbind(1)):
             keep = mask[:, t, None]
@@ -159,8 +166,8 @@ class MaskedNativeLSTM(nn.LSTM):
         units = self.hidden_size
         zeros = x.new_zeros(1, x.shape[0], units)
         h, c = (zeros, zeros) if state is None else state
-        # a feature that is 1 behind the valid steps shuts the input gate, whose sigmoid is 0
-        # there, and opens the forget gate, whose sigmoid is 1: c stays as it is
+        # a feature that is 1 behind the valid steps shuts the input gate, whose sigmoid
+        # is 0 there, and opens the forget gate, whose sigmoid is 1: c stays as it is
         times = torch.arange(x.shape[1], device=x.device)
         behind = (times >= mask.long().sum(1, keepdim=True)).to(x.dtype).unsqueeze(2)
         steps = torch.cat([valid_first(x, mask), behind], dim=2)

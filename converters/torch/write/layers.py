@@ -10,7 +10,7 @@ such layers nothing is moved: `channels_first` and `end_to_end` find those edges
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xlstm.ir import layers as L
@@ -267,6 +267,22 @@ def _variables_of_sizes(model: Model, flat: Edges) -> dict[Edge, str]:
     return found
 
 
+def _shapes_seen(model: Model, node: Node, first: Sequence[bool], flat: Sequence[bool]) -> str:
+    """Returns a comment with the shapes before and after a module, in the axes that it sees.
+
+    Args:
+        model: the graph.
+        node: the layer.
+        first: True for channels first, before and after, where no line moves them.
+        flat: True for time steps joined with the batch, before and after, in the same way.
+    """
+    spec, shape = node.spec, model.shape(node.inputs[0])
+    inner = unwrap_time_distributed(spec)
+    joins = any(flat) or (spec is not inner and not _anywhere(inner))
+    turns = _turns(inner, shape[1:] if joins else shape)
+    return shape_comment(model, node, [own or turns for own in first], [joins, joins])
+
+
 def emit_nodes(model: Model) -> Callable[[ModuleSource, Model, NodeVariables], None]:
     """Returns the function that writes each layer of a model."""
     all_flat = end_to_end(model)
@@ -294,7 +310,7 @@ def emit_nodes(model: Model) -> Callable[[ModuleSource, Model, NodeVariables], N
             del parts.init[before:]
             return
         if len(parts.init) > before:
-            parts.init.insert(before, f"        {shape_comment(model, node, first, flat)}")
+            parts.init.insert(before, f"        {_shapes_seen(model, node, first, flat)}")
         if node.spec.weighted_parts and not node.trainable:
             parts.init.append(f"        {at.module}.requires_grad_(False)")
 

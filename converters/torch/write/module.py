@@ -6,6 +6,8 @@ In: a model. Out: source text of `model.py`.
 from __future__ import annotations
 
 import ast
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from xlstm.ir import layers as L
@@ -19,12 +21,12 @@ from xlstm.ir.types import Shape
 
 from ...codegen import source
 from ...codegen.custom_layers import checked, merged
-from ...codegen.source import ModuleSource, assigned, call, statement
+from ...codegen.source import CallExpr, ModuleSource, assigned, call, listed, statement
 from ..native import bare
 from .elementwise import linear
 from .layers import emit_nodes
-from .recurrent import native_call
-from .writer import CELLS, LAYER_CELLS
+from .recurrent import native_call, state_words
+from .writer import CELLS
 
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """Names of `collections.abc` that emitted code may use."""
@@ -70,24 +72,47 @@ STATE = "state: State | None = None"
 """Parameter of stateful models."""
 
 
-def start_of(model: Model) -> str:
-    """Returns the source of the function for initial states: of sizes, or of whole shapes."""
-    specs: list[Any] = [node.spec for node in model.stateful]
-    flat = all(len(shape) == 1 for spec in specs for shape in spec.state_shapes())
-    return "start" if flat else "start_shapes"
+STATE_TYPE = [
+    "State = dict[str, list[Tensor]]",
+    '"""Layer -> its states, batch first; h before c, forward before backward."""',
+]
 
 
-def states(model: Model) -> list[str]:
-    """Returns the type of the states of a stateful model, and their sizes."""
-    names = identifiers(model)
-    lines = []
-    whole = start_of(model) == "start_shapes"
+def _shapes_of_states(model: Model) -> CallExpr:
+    """Returns the dict of the shapes of states, by layer, without the batch."""
+    names, pairs = identifiers(model), list[str]()
     for node in model.stateful:
         spec: Any = node.spec
-        sizes = [literal(shape if whole else shape[-1]) for shape in spec.state_shapes()]
-        lines.append(f'    "{names[node.name]}": ({", ".join(sizes)}{"," * (len(sizes) == 1)}),')
-    text = '"""Layer -> its states, (batch, size) each; h before c, forward before backward."""'
-    return ["State = dict[str, tuple[Tensor, ...]]", text, "", "SIZES = {", *lines, "}"]
+        shapes = listed(listed(map(literal, shape)) for shape in spec.state_shapes())
+        pairs.append(f'"{names[node.name]}": {shapes}')
+    return CallExpr("", tuple(pairs), "{}")
+
+
+def _in_words(names: Sequence[str]) -> str:
+    """Returns names as a part of a sentence.
+
+    >>> _in_words("h"), _in_words("hc"), _in_words("abc")
+    ('h', 'h and c', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _arguments_that_are_states(model: Model, parts: ModuleSource) -> list[str]:
+    """Returns lines of a docstring that say which inputs are states, of which layers.
+
+    They contain no names but identifiers.
+    """
+    names, variables = identifiers(model), dict(zip(model.inputs, parts.inputs, strict=True))
+    sentences = []
+    for node in model.layers:
+        words = state_words(node.spec) if node.states else []
+        pairs = zip(node.states, words, strict=True)
+        found = [(variables[edge.node], word) for edge, word in pairs if edge.node in variables]
+        if found:
+            ours, theirs = map(_in_words, zip(*found, strict=True))
+            verb = "are" if len(found) > 1 else "is"
+            sentences.append(f"{ours} {verb} the {theirs} that {names[node.owner]} starts from.")
+    return sentences
 
 
 def stream(model: Model) -> list[str]:
@@ -141,11 +166,19 @@ def model_class(model: Model, parts: ModuleSource) -> list[str]:
         *parts.init,
         *([""] if parts.init else []),
         *statement("def ", call("forward", "self", *inputs, *state), 4, f" -> {returns}:"),
-        f'        """{words}."""',
+        *_forward_doc(words, _arguments_that_are_states(model, parts)),
         *_casts(model, parts),
         *parts.forward,
         *ends,
     ]
+
+
+def _forward_doc(words: str, sentences: Sequence[str]) -> list[str]:
+    """Returns the docstring of a forward pass: a line, then sentences."""
+    if not sentences:
+        return [f'        """{words}."""']
+    lines = [line for text in sentences for line in textwrap.wrap(text, source.WIDTH - 8)]
+    return [f'        """{words}.', "", *(f"        {line}" for line in lines), '        """']
 
 
 def _casts(model: Model, parts: ModuleSource) -> list[str]:
@@ -163,7 +196,7 @@ def _casts(model: Model, parts: ModuleSource) -> list[str]:
             dtype = dtype or _dtype(model)
             lines += statement(f"{variable} = ", call(f"{variable}.to", dtype), 8)
     if model.stateful:
-        lines.append(f"        before = {start_of(model)}(state, SIZES, {floats[0]})")
+        lines += assigned("before", call("start", "state", _shapes_of_states(model), floats[0]))
         lines.append("        after: State = {}")
     return lines
 
@@ -213,9 +246,8 @@ def emit(model: Model) -> str:
     parts = ModuleSource() if lone else source.write_layers(model, emit_nodes(model))
     dtype, state_names = model.compute_dtype().name, list[str]()
     if model.stateful:
-        own = start_of(model)
-        parts.use_template(CELLS if own == "start" else LAYER_CELLS, own)
-        state_names = states(model)
+        parts.use_template(CELLS, "start")
+        state_names = STATE_TYPE
     blocks = [
         *([text] for text in parts.helpers),
         [] if lone else model_class(model, parts),

@@ -236,8 +236,7 @@ def _return_states(
             at.assign(name, value)
         final.append(value if name == "_" else name)
     if spec.stateful:
-        states = call("", *final) if len(final) > 1 else f"({final[0]},)"
-        at.assign(f'after["{at.site.name}"]', states)
+        at.assign(f'after["{at.site.name}"]', listed(final))
 
 
 @WRITERS.of(L.LSTM, L.GRU, L.SimpleRNN, L.ConvLSTM)
@@ -257,11 +256,18 @@ def recurrent(spec: L.Recurrent, at: TorchLayerWriter) -> None:
 HALVES = ("forward", "backward")
 
 
+def state_words(spec: L.LayerSpec) -> list[str]:
+    """Returns names of the states of a layer: h and c, or forward_h and so on."""
+    if isinstance(spec, L.Bidirectional):
+        named = zip(HALVES, spec.halves, strict=True)
+        return [f"{half}_{state}" for half, own in named for state in state_words(own)]
+    return [*"hc"[: spec.states]] if isinstance(spec, L.Recurrent) else []
+
+
 @WRITERS.of(L.Bidirectional)
 def bidirectional(spec: L.Bidirectional, at: TorchLayerWriter) -> None:
     """A bidirectional layer: one native module, or two modules side by side."""
-    named = zip(HALVES, spec.halves, strict=True)
-    words = [f"{half}_{state}" for half, own in named for state in "hc"[: own.states]]
+    words = state_words(spec)
     before = _states_before(spec, at, words)
     if pair(at.site.node):
         _write_pair(spec, at, before)

@@ -35,7 +35,7 @@ def reshape(spec: L.Reshape, at: TorchLayerWriter) -> None:
 @WRITERS.of(L.Permute)
 def permute(spec: L.Permute, at: TorchLayerWriter) -> None:
     """Axes in another order; nothing for the same order."""
-    if at.given_first != at.left_first:
+    if at.given_first != at.left_first or spec.order == (*range(1, len(spec.order) + 1),):
         at.set_output(at.x)
         return
     order = (*range(at.lead), *(n + at.lead - 1 for n in spec.order))

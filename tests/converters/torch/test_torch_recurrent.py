@@ -148,6 +148,28 @@ def test_a_second_call_starts_where_the_first_ended(case):
     assert ported(x[:2])[0].shape[0] == 2
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is not supported:DeprecationWarning")
+def test_a_scripted_stateful_port_carries_its_states():
+    """Layers with one state and with two, one of them masked; wrong states are refused as well."""
+    ported = xlstm.port(MODELS["two_stateful"], "torch")
+    x, keep = tensors_of(MODELS["two_stateful"])
+    scripted, state, own = torch.jit.script(ported), None, None
+    for number in (0, 5, 9):
+        mine, state = scripted(x[:, number : number + 4], keep[:, number : number + 4], state)
+        wanted, own = ported(x[:, number : number + 4], keep[:, number : number + 4], own)
+        for found, want in zip([*mine, *state["first"]], [*wanted, *own["first"]], strict=True):
+            torch.testing.assert_close(found, want, rtol=0, atol=1e-6)
+    with pytest.raises(torch.jit.Error, match="state: expected shapes"):
+        scripted(x, keep, {"first": state["first"]})
+
+
+def test_arguments_that_are_states_are_named():
+    text = TORCH.emit(CASES["lstm-both-states"])
+    assert "start_0, start_1, start_2 and start_3 are the forward_h, forward_c, backward_h" in text
+    assert "start_0 is the h that layer starts from." in TORCH.emit(CASES["gru-states"])
+
+
 def test_a_stream_of_several_inputs():
     source = MODELS["two_stateful"]
     ported = xlstm.port(source, "torch", dtype="float64")
@@ -229,7 +251,7 @@ def mutants():
             "simple_rnn-masked-explicit",
         ),
         "no-state-before-the-first-step": (
-            change("last_valid(x, mask, h)", "last_valid(x, mask)"),
+            change("last_valid(layer, mask, h)", "last_valid(layer, mask)"),
             "gru-masked-states",
         ),
         "c-of-masked-steps": (change("shut, -shut, rest", "rest, rest"), "lstm-masked-states"),

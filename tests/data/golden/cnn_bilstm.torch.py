@@ -50,7 +50,7 @@ class Model(nn.Module):
                 "backward_layer": nn.LSTM(16, 24, batch_first=True),
             }
         )
-        # (batch, 128, 2) -> (batch, 32, 128)
+        # (batch, 2, 128) -> (batch, 32, 128)
         self.conv = nn.Conv1d(2, 32, 5, padding="same")
         # (batch, 32, 128) -> (batch, 32, 32)
         self.pool = nn.MaxPool1d(4)

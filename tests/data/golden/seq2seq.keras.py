@@ -29,8 +29,10 @@ def make(dtype: str) -> keras.Model:
         64, return_sequences=True, return_state=True, dtype=dtype, name="decoder"
     )(french, initial_state=[h, c])
     # (batch, time, 64) -> (batch, time, 93)
-    x = keras.layers.Dense(93, activation="softmax", dtype=dtype, name="characters")(x)
-    return keras.Model(inputs, [x, h, c], name="seq2seq")
+    characters = keras.layers.Dense(
+        93, activation="softmax", dtype=dtype, name="characters"
+    )(x)
+    return keras.Model(inputs, [characters, h, c], name="seq2seq")
 
 
 def build(weights: Mapping[str, Any], dtype: str = "float32") -> keras.Model:

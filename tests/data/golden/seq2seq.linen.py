@@ -74,8 +74,8 @@ class Model(nn.Module):
             initial_carry=(checked(c, french, 64), checked(h, french, 64)),
             return_carry=True,
         )
-        x = nn.softmax(self.characters(x))
-        return x, h, c
+        characters = nn.softmax(self.characters(x))
+        return characters, h, c
 
 
 def build(

@@ -76,8 +76,8 @@ class Model(nnx.Module):
             initial_carry=(checked(c, french, 64), checked(h, french, 64)),
             return_carry=True,
         )
-        x = nnx.softmax(self.characters(x))
-        return x, h, c
+        characters = nnx.softmax(self.characters(x))
+        return characters, h, c
 
 
 def build(weights: Mapping[str, ArrayLike], dtype: DTypeLike = jnp.float32) -> Model:

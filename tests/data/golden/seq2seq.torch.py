@@ -52,8 +52,8 @@ class Model(nn.Module):
         x, (h, c) = self.decoder(french, (h.unsqueeze(0), c.unsqueeze(0)))
         h = h.squeeze(0)
         c = c.squeeze(0)
-        x = torch.softmax(self.characters(x), dim=-1)
-        return x, h, c
+        characters = torch.softmax(self.characters(x), dim=-1)
+        return characters, h, c
 
 
 def build(weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Model:

@@ -25,6 +25,11 @@ def hard_sigmoid_keras2(x: Tensor) -> Tensor:
     return torch.clamp(0.2 * x + 0.5, 0.0, 1.0)
 
 
+def unit_clip(x: Tensor) -> Tensor:
+    """clip(x, 0, 1): the hard_sigmoid of Keras 1 and 2 where x has its slope and offset."""
+    return torch.clamp(x, 0.0, 1.0)
+
+
 def softplus(x: Tensor) -> Tensor:
     """log(1 + e^x); F.softplus gives x itself above 20, where float64 still differs."""
     return F.softplus(x, threshold=40.0)

@@ -2,6 +2,10 @@
 
 The parameters of a cell are named and shaped as those of the native layer of its kind; its states
 are (batch, hidden). An emitted class stands by itself, with the text of all that it inherits here.
+
+A cell has its equations twice. `step` is what a graph or a transform can follow: a script with
+gradients, a trace, an export, a compiler, vmap. `fill` computes the same into buffers, and is what
+runs otherwise; its gradient is in the class beside the cell.
 """
 
 from collections.abc import Callable
@@ -73,8 +77,112 @@ def last_valid(y: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
     return torch.where(empty, before, last)
 
 
+def scaled(rows: Tensor, gates: int, slope: float, offset: float = 0.0) -> Tensor:
+    """Rows of a weight or bias; the first ones, of gates, as slope * rows + offset."""
+    if slope == 1.0 and offset == 0.0:
+        return rows
+    first = slope * rows[:gates]
+    if offset != 0.0:
+        first = first + offset
+    return torch.cat([first, rows[gates:]])
+
+
+def recorded(steps: Tensor, weight: Tensor, elementwise: bool) -> bool:
+    """True where a step has to be operations that a graph or a transform can follow."""
+    if torch.jit.is_scripting():
+        found = torch.is_grad_enabled()
+    elif torch.compiler.is_exporting():
+        found = False  # an export has a loop of its own
+    else:
+        found = (
+            torch.jit.is_tracing()
+            or torch.compiler.is_compiling()
+            or torch._C._are_functorch_transforms_active()  # vmap and its like
+            or steps.dtype != weight.dtype  # autocast
+            or (torch.is_grad_enabled() and not elementwise)
+        )
+    return bool(found)
+
+
+def scan_steps(
+    step: Callable[..., Tensor | tuple[Tensor, ...]],
+    steps: Tensor,
+    weights: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """H of every step, and the last states, for exports: one loop of any length."""
+    from torch._higher_order_ops import scan  # a prototype, far too slow elsewhere
+
+    # scan wants tensors that share nothing: it mixes up two states that are one
+    weights = tuple(weight.clone() for weight in weights)
+    states = tuple(state.clone() for state in states)
+
+    def body(
+        before: tuple[Tensor, ...],
+        x: Tensor,
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        after = step(x, *weights, *before)
+        after = after if isinstance(after, tuple) else (after,)
+        return after, after[0].clone()
+
+    last, y = scan(body, states, steps)
+    return y, last
+
+
+def value_and_slope(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """An elementwise function of `x`, and its derivative."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = function(x)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+    return y.detach(), slope
+
+
+class LSTMSequence(torch.autograd.Function):
+    """All steps of an LSTM, with a gradient of its own; to record each is slow."""
+
+    @staticmethod
+    def forward(ctx, steps, weight, h, c, cell):  # type: ignore[no-untyped-def]
+        """The output of every step, and the last states."""
+        hs, cs = cell.fill(steps, weight, h, c)
+        ctx.save_for_backward(steps, weight, hs, cs)
+        ctx.cell = cell
+        return hs[1:], hs[-1].clone(), cs[-1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]
+        """Slopes of all steps at once; the loop has what needs the step after."""
+        steps, weight, hs, cs = ctx.saved_tensors
+        sums = (steps + hs[:-1] @ weight).unflatten(2, (4, weight.shape[0]))
+        gates, gate_slopes = value_and_slope(ctx.cell.gate, sums[:, :, :3])
+        g, g_slope = value_and_slope(ctx.cell.activation, sums[:, :, 3])
+        a, a_slope = value_and_slope(ctx.cell.activation, cs[1:])
+        o, i, f = gates.unbind(2)
+        # o acts on h = o * a; the others on c = i * g + f * (c before)
+        d = torch.stack([a, g, cs[:-1], i], dim=2)
+        d *= torch.cat([gate_slopes, g_slope.unsqueeze(2)], dim=2)
+        d_sums = d.flatten(2)
+        parts = dy, o * a_slope, f, d[:, :, 0], d[:, :, 1:], d_sums
+        every = [*zip(*(part.unbind(0) for part in parts), strict=True)]
+        for dy_t, h_by_c, f_t, by_h, by_c, d_t in reversed(every):
+            dh = dh + dy_t
+            dc = torch.addcmul(dc, dh, h_by_c)
+            by_h *= dh
+            by_c *= dc.unsqueeze(1)
+            dh, dc = d_t @ weight.t(), dc * f_t
+        d_weight = hs[:-1].flatten(0, 1).t() @ d_sums.flatten(0, 1)
+        return d_sums, d_weight, dh, dc, None
+
+
 class LSTM(nn.Module):
-    """`nn.LSTM(batch_first=True)` with other activations; its parameters are the same."""
+    """`nn.LSTM(batch_first=True)` with other activations; its parameters are the same.
+
+    A gate is gate(slope * x + offset), with slope and offset inside weights and bias.
+    """
 
     def __init__(
         self,
@@ -83,12 +191,18 @@ class LSTM(nn.Module):
         *,
         activation: Callable[[Tensor], Tensor] = torch.tanh,
         gate: Callable[[Tensor], Tensor] = torch.sigmoid,
+        slope: float = 1.0,
+        offset: float = 0.0,
+        elementwise: bool = True,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         self.activation = activation
         self.gate = gate
+        self.slope = slope
+        self.offset = offset
+        self.elementwise = elementwise
         self.weight_ih_l0 = nn.Parameter(torch.zeros(4 * hidden_size, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.zeros(4 * hidden_size, hidden_size))
         self.bias_ih_l0 = nn.Parameter(torch.zeros(4 * hidden_size)) if bias else None
@@ -102,28 +216,67 @@ class LSTM(nn.Module):
         """(batch, time, input) -> (batch, time, hidden) and the last states (h, c)."""
         zeros = x.new_zeros(x.shape[0], self.hidden_size)
         h, c = (zeros, zeros) if state is None else state
-        outputs: list[Tensor] = []
-        for step in self.project(x).unbind(1):
-            h, c = self.step(step, h, c)
-            outputs.append(h)
-        return torch.stack(outputs, dim=1), (h, c)
+        steps, weight = self.project(x), self.order(self.weight_hh_l0).t()
+        if recorded(steps, weight, self.elementwise):
+            outputs = [h]
+            for step in steps.unbind(0):
+                h, c = self.step(step, weight, h, c)
+                outputs.append(h)
+            y = torch.stack(outputs)[1:]
+        elif torch.jit.is_scripting():
+            hs, cs = self.fill(steps, weight, h, c)
+            y, h, c = hs[1:], hs[-1].clone(), cs[-1].clone()
+        elif torch.compiler.is_exporting():
+            y, (h, c) = scan_steps(self.step, steps, (weight,), (h, c))
+        else:
+            y, h, c = LSTMSequence.apply(steps, weight, h, c, self)
+        return y.transpose(0, 1), (h, c)
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of every step, in one matrix product."""
-        bias = self.bias_ih_l0
-        if bias is not None and self.bias_hh_l0 is not None:
-            bias = bias + self.bias_hh_l0
-        return F.linear(x, self.weight_ih_l0, bias)
+        """The input's part of every step, (time, batch, 4 * hidden), in one product."""
+        bias = x.new_zeros(4 * self.hidden_size)
+        if self.bias_ih_l0 is not None and self.bias_hh_l0 is not None:
+            bias = self.bias_ih_l0 + self.bias_hh_l0
+        bias = self.order(bias, self.offset)
+        return F.linear(x.transpose(0, 1), self.order(self.weight_ih_l0), bias)
 
-    def step(self, step: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def order(self, rows: Tensor, offset: float = 0.0) -> Tensor:
+        """Rows of i, f, g, o as the loop has them, o, i, f, g: gates side by side."""
+        rows = rows.roll(self.hidden_size, 0)
+        return scaled(rows, 3 * self.hidden_size, self.slope, offset)
+
+    def step(
+        self,
+        step: Tensor,
+        weight: Tensor,
+        h: Tensor,
+        c: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """The states after one step."""
-        gates = torch.addmm(step, h, self.weight_hh_l0.t())
-        gates = gates.view(-1, 4, self.hidden_size)
-        g = self.activation(gates[:, 2])
-        # one call for the three gates; what it makes of g is not used
-        i, f, _, o = self.gate(gates).unbind(1)
-        c = f * c + i * g
-        return o * self.activation(c), c
+        o, i, f, g = torch.addmm(step, h, weight).chunk(4, dim=1)
+        c = torch.addcmul(self.gate(f) * c, self.gate(i), self.activation(g))
+        return self.gate(o) * self.activation(c), c
+
+    def fill(
+        self,
+        steps: Tensor,
+        weight: Tensor,
+        h: Tensor,
+        c: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The states before and after every step: as `step`, but into buffers."""
+        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
+        cs = torch.empty_like(hs)
+        hs[0], cs[0] = h, c
+        h_at, c_at = hs.unbind(0), cs.unbind(0)
+        sums = steps.new_empty(steps.shape[1], 4, self.hidden_size)
+        flat, gates, g = sums.flatten(1), sums[:, :3], sums[:, 3]
+        for t, step in enumerate(steps.unbind(0)):
+            torch.addmm(step, h_at[t], weight, out=flat)
+            o, i, f = self.gate(gates).unbind(1)
+            torch.mul(f, c_at[t], out=c_at[t + 1]).addcmul_(i, self.activation(g))
+            torch.mul(o, self.activation(c_at[t + 1]), out=h_at[t + 1])
+        return hs, cs
 
 
 class MaskedLSTM(LSTM):
@@ -143,9 +296,10 @@ class MaskedLSTM(LSTM):
         h, c = (zeros, zeros) if state is None else state
         x = x.masked_fill(~mask.unsqueeze(2), 0.0)  # NaN would reach the gradients
         outputs: list[Tensor] = []
-        for t, step in enumerate(self.project(x).unbind(1)):
+        weight = self.order(self.weight_hh_l0).t()
+        for t, step in enumerate(self.project(x).unbind(0)):
             keep = mask[:, t, None]
-            new_h, new_c = self.step(step, h, c)
+            new_h, new_c = self.step(step, weight, h, c)
             h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
             outputs.append(h)
         # there is nothing to repeat before the first step that counts
@@ -183,8 +337,50 @@ class MaskedNativeLSTM(nn.LSTM):
         return repeat_last(y, mask), (h, c)
 
 
+class GRUSequence(torch.autograd.Function):
+    """All steps of a GRU, with a gradient of its own; to record each is slow."""
+
+    @staticmethod
+    def forward(ctx, steps, weight, bias, h, cell):  # type: ignore[no-untyped-def]
+        """The output of every step, and the last state."""
+        hs = cell.fill(steps, weight, bias, h)
+        ctx.save_for_backward(steps, weight, bias, hs)
+        ctx.cell = cell
+        return hs[1:], hs[-1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
+        """Slopes of all steps at once; the loop has what needs the step after."""
+        steps, weight, bias, hs = ctx.saved_tensors
+        before, units = hs[:-1], weight.shape[0]
+        x = steps.unflatten(2, (3, units))
+        hidden = (before @ weight + bias).unflatten(2, (3, units))
+        gates, gate_slopes = value_and_slope(ctx.cell.gate, (x + hidden)[:, :, :2])
+        r, z = gates.unbind(2)
+        hidden_n = hidden[:, :, 2]
+        sums = torch.addcmul(x[:, :, 2], r, hidden_n)
+        n, n_slope = value_and_slope(ctx.cell.activation, sums)
+        n_slope *= 1 - z
+        # h by the sums of r and z, by the hidden part of n, and by n's sum
+        d = torch.stack([n_slope * hidden_n, before - n, n_slope * r, n_slope], dim=2)
+        d[:, :, :2] *= gate_slopes
+        d_hidden = d[:, :, :3].flatten(2)
+        every = [*zip(*(part.unbind(0) for part in (dy, z, d, d_hidden)), strict=True)]
+        for dy_t, z_t, d_t, d_hidden_t in reversed(every):
+            dh = dh + dy_t
+            d_t *= dh.unsqueeze(1)
+            dh = torch.addmm(dh * z_t, d_hidden_t, weight.t())
+        d_steps = torch.cat([d[:, :, :2], d[:, :, 3:]], dim=2).flatten(2)
+        d_weight = before.flatten(0, 1).t() @ d_hidden.flatten(0, 1)
+        return d_steps, d_weight, d_hidden.sum((0, 1)), dh, None
+
+
 class GRU(nn.Module):
-    """`nn.GRU(batch_first=True)` with other activations; its parameters are the same."""
+    """`nn.GRU(batch_first=True)` with other activations; its parameters are the same.
+
+    A gate is gate(slope * x + offset), with slope and offset inside weights and bias.
+    """
 
     def __init__(
         self,
@@ -193,12 +389,18 @@ class GRU(nn.Module):
         *,
         activation: Callable[[Tensor], Tensor] = torch.tanh,
         gate: Callable[[Tensor], Tensor] = torch.sigmoid,
+        slope: float = 1.0,
+        offset: float = 0.0,
+        elementwise: bool = True,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         self.activation = activation
         self.gate = gate
+        self.slope = slope
+        self.offset = offset
+        self.elementwise = elementwise
         self.weight_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.zeros(3 * hidden_size, hidden_size))
         self.bias_ih_l0 = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
@@ -211,44 +413,199 @@ class GRU(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
-        outputs: list[Tensor] = []
-        for step in self.project(x).unbind(1):
-            h = self.step(step, h)
-            outputs.append(h)
-        return torch.stack(outputs, dim=1), h
+        steps, (weight, bias) = self.project(x), self.recurrent()
+        if recorded(steps, weight, self.elementwise):
+            outputs = [h]
+            for step in steps.unbind(0):
+                h = self.step(step, weight, bias, h)
+                outputs.append(h)
+            y = torch.stack(outputs)[1:]
+        elif torch.jit.is_scripting():
+            hs = self.fill(steps, weight, bias, h)
+            y, h = hs[1:], hs[-1].clone()
+        elif torch.compiler.is_exporting():
+            y, (h,) = scan_steps(self.step, steps, (weight, bias), (h,))
+        else:
+            y, h = GRUSequence.apply(steps, weight, bias, h, self)
+        return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of every step, in one matrix product."""
-        steps = F.linear(x, self.weight_ih_l0, self.bias_ih_l0)
-        return steps.unflatten(2, (3, self.hidden_size))
+        """The input's part of every step, (time, batch, 3 * hidden), in one product."""
+        bias = x.new_zeros(3 * self.hidden_size)
+        if self.bias_ih_l0 is not None:
+            bias = self.bias_ih_l0
+        bias = self.order(bias, self.offset)
+        return F.linear(x.transpose(0, 1), self.order(self.weight_ih_l0), bias)
 
-    def step(self, step: Tensor, h: Tensor) -> Tensor:
+    def recurrent(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the product with the state."""
+        bias = self.weight_hh_l0.new_zeros(3 * self.hidden_size)
+        if self.bias_hh_l0 is not None:
+            bias = self.bias_hh_l0
+        return self.order(self.weight_hh_l0).t(), self.order(bias)
+
+    def order(self, rows: Tensor, offset: float = 0.0) -> Tensor:
+        """Rows of r, z, n as the loop has them."""
+        return scaled(rows, 2 * self.hidden_size, self.slope, offset)
+
+    def step(self, step: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
         """The state after one step."""
-        hidden = F.linear(h, self.weight_hh_l0, self.bias_hh_l0)
-        hidden = hidden.view(-1, 3, self.hidden_size)
-        r, z = self.gate(step[:, :2] + hidden[:, :2]).unbind(1)
-        n = self.activation(step[:, 2] + r * hidden[:, 2])
-        return torch.lerp(n, h, z)  # (1 - z) * n + z * h
+        x_r, x_z, x_n = step.chunk(3, dim=1)
+        h_r, h_z, h_n = torch.addmm(bias, h, weight).chunk(3, dim=1)
+        n = self.activation(torch.addcmul(x_n, self.gate(x_r + h_r), h_n))
+        return torch.lerp(n, h, self.gate(x_z + h_z))  # (1 - z) * n + z * h
+
+    def fill(self, steps: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+        """The states before and after every step: as `step`, but into buffers."""
+        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
+        hs[0] = h
+        h_at = hs.unbind(0)
+        hidden = steps.new_empty(steps.shape[1], 3, self.hidden_size)
+        flat, gates, hidden_n = hidden.flatten(1), hidden[:, :2], hidden[:, 2]
+        x = steps.unflatten(2, (3, self.hidden_size))
+        x_n = x[:, :, 2].unbind(0)
+        for t, x_gates in enumerate(x[:, :, :2].unbind(0)):
+            torch.addmm(bias, h_at[t], weight, out=flat)
+            r, z = self.gate(gates.add_(x_gates)).unbind(1)
+            n = self.activation(torch.addcmul(x_n[t], r, hidden_n))
+            torch.lerp(n, h_at[t], z, out=h_at[t + 1])
+        return hs
+
+
+class GRUResetBeforeSequence(torch.autograd.Function):
+    """All steps of a GRU, with a gradient of its own; to record each is slow."""
+
+    @staticmethod
+    def forward(ctx, steps, gates, candidate, h, cell):  # type: ignore[no-untyped-def]
+        """The output of every step, and the last state."""
+        hs = cell.fill(steps, gates, candidate, h)
+        ctx.save_for_backward(steps, gates, candidate, hs)
+        ctx.cell = cell
+        return hs[1:], hs[-1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
+        """Slopes of all steps at once; the loop has what needs the step after."""
+        steps, gates, candidate, hs = ctx.saved_tensors
+        before, units = hs[:-1], len(candidate)
+        x, x_n = steps.split([2 * units, units], dim=2)
+        sums = (x + before @ gates).unflatten(2, (2, units))
+        both, slopes = value_and_slope(ctx.cell.gate, sums)
+        r, z = both.unbind(2)
+        n_sums = x_n + (r * before) @ candidate
+        n, n_slope = value_and_slope(ctx.cell.activation, n_sums)
+        # r * before by the sum of r; h by the sums of z and n
+        d = torch.stack([before, before - n, n_slope * (1 - z)], dim=2)
+        d[:, :, :2] *= slopes
+        d_gates, d_n = d[:, :, :2].flatten(2), d[:, :, 2]
+        parts = dy, r, z, d[:, :, 0], d[:, :, 1:], d_gates, d_n
+        every = [*zip(*(part.unbind(0) for part in parts), strict=True)]
+        for dy_t, r_t, z_t, by_reset, by_h, d_gates_t, d_n_t in reversed(every):
+            dh = dh + dy_t
+            by_h *= dh.unsqueeze(1)
+            d_reset = d_n_t @ candidate.t()
+            by_reset *= d_reset
+            dh = torch.addcmul(dh * z_t, d_reset, r_t).addmm(d_gates_t, gates.t())
+        d_weight = before.flatten(0, 1).t() @ d_gates.flatten(0, 1)
+        d_candidate = (r * before).flatten(0, 1).t() @ d_n.flatten(0, 1)
+        return d.flatten(2), d_weight, d_candidate, dh, None
 
 
 class GRUResetBefore(GRU):
-    """`nn.GRU(batch_first=True)` that resets h, not its product; parameters are the same."""
+    """`nn.GRU(batch_first=True)` that resets h, not its product; parameters are the same.
+
+    A gate is gate(slope * x + offset), with slope and offset inside weights and bias.
+    """
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, time, input) -> (batch, time, hidden) and the last state."""
+        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        steps, (gates, candidate) = self.project(x), self.recurrent()
+        if recorded(steps, gates, self.elementwise):
+            outputs = [h]
+            for step in steps.unbind(0):
+                h = self.step(step, gates, candidate, h)
+                outputs.append(h)
+            y = torch.stack(outputs)[1:]
+        elif torch.jit.is_scripting():
+            hs = self.fill(steps, gates, candidate, h)
+            y, h = hs[1:], hs[-1].clone()
+        elif torch.compiler.is_exporting():
+            y, (h,) = scan_steps(self.step, steps, (gates, candidate), (h,))
+        else:
+            y, h = GRUResetBeforeSequence.apply(steps, gates, candidate, h, self)
+        return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of every step, in one matrix product."""
-        bias = self.bias_ih_l0
-        if bias is not None and self.bias_hh_l0 is not None:
-            bias = bias + self.bias_hh_l0
-        steps = F.linear(x, self.weight_ih_l0, bias)
-        return steps.unflatten(2, (3, self.hidden_size))
+        """The input's part of every step, (time, batch, 3 * hidden), in one product."""
+        bias = x.new_zeros(3 * self.hidden_size)
+        if self.bias_ih_l0 is not None and self.bias_hh_l0 is not None:
+            bias = self.bias_ih_l0 + self.bias_hh_l0
+        bias = self.order(bias, self.offset)
+        return F.linear(x.transpose(0, 1), self.order(self.weight_ih_l0), bias)
 
-    def step(self, step: Tensor, h: Tensor) -> Tensor:
+    def recurrent(self) -> tuple[Tensor, Tensor]:
+        """Weights of the products with the state, of r and z, and with the reset one."""
+        weight = self.order(self.weight_hh_l0).t()
+        return weight[:, : 2 * self.hidden_size], weight[:, 2 * self.hidden_size :]
+
+    def step(self, step: Tensor, gates: Tensor, candidate: Tensor, h: Tensor) -> Tensor:
         """The state after one step."""
-        units = self.hidden_size
-        gates, candidate = self.weight_hh_l0.t().split([2 * units, units], dim=1)
-        r, z = self.gate(step[:, :2] + (h @ gates).view(-1, 2, units)).unbind(1)
-        n = self.activation(torch.addmm(step[:, 2], r * h, candidate))
-        return torch.lerp(n, h, z)  # (1 - z) * n + z * h
+        x, x_n = step.split([2 * self.hidden_size, self.hidden_size], dim=1)
+        r, z = torch.addmm(x, h, gates).chunk(2, dim=1)
+        n = self.activation(torch.addmm(x_n, self.gate(r) * h, candidate))
+        return torch.lerp(n, h, self.gate(z))  # (1 - z) * n + z * h
+
+    def fill(
+        self,
+        steps: Tensor,
+        gates: Tensor,
+        candidate: Tensor,
+        h: Tensor,
+    ) -> Tensor:
+        """The states before and after every step: as `step`, but into buffers."""
+        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
+        hs[0] = h
+        h_at = hs.unbind(0)
+        sums = steps.new_empty(steps.shape[1], 2, self.hidden_size)
+        flat = sums.flatten(1)
+        x, x_n = steps.split([2 * self.hidden_size, self.hidden_size], dim=2)
+        x_n_at = x_n.unbind(0)
+        for t, x_gates in enumerate(x.unbind(0)):
+            torch.addmm(x_gates, h_at[t], gates, out=flat)
+            r, z = self.gate(sums).unbind(1)
+            n = self.activation(torch.addmm(x_n_at[t], r * h_at[t], candidate))
+            torch.lerp(n, h_at[t], z, out=h_at[t + 1])
+        return hs
+
+
+class RNNSequence(torch.autograd.Function):
+    """All steps of an RNN, with a gradient of its own; to record each is slow."""
+
+    @staticmethod
+    def forward(ctx, steps, weight, h, cell):  # type: ignore[no-untyped-def]
+        """The output of every step, and the last state."""
+        hs = cell.fill(steps, weight, h)
+        ctx.save_for_backward(steps, weight, hs)
+        ctx.cell = cell
+        return hs[1:], hs[-1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
+        """Slopes of all steps at once; the loop has what needs the step after."""
+        steps, weight, hs = ctx.saved_tensors
+        _, d = value_and_slope(ctx.cell.activation, steps + hs[:-1] @ weight)
+        for dy_t, d_t in reversed([*zip(dy.unbind(0), d.unbind(0), strict=True)]):
+            d_t *= dh + dy_t
+            dh = d_t @ weight.t()
+        d_weight = hs[:-1].flatten(0, 1).t() @ d.flatten(0, 1)
+        return d, d_weight, dh, None
 
 
 class RNN(nn.Module):
@@ -260,11 +617,13 @@ class RNN(nn.Module):
         hidden_size: int,
         *,
         activation: Callable[[Tensor], Tensor],
+        elementwise: bool = True,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         self.activation = activation
+        self.elementwise = elementwise
         self.weight_ih_l0 = nn.Parameter(torch.zeros(hidden_size, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.zeros(hidden_size, hidden_size))
         self.bias_ih_l0 = nn.Parameter(torch.zeros(hidden_size)) if bias else None
@@ -277,19 +636,42 @@ class RNN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
-        outputs: list[Tensor] = []
-        for step in self.project(x).unbind(1):
-            h = self.step(step, h)
-            outputs.append(h)
-        return torch.stack(outputs, dim=1), h
+        steps, (weight,) = self.project(x), self.recurrent()
+        if recorded(steps, weight, self.elementwise):
+            outputs = [h]
+            for step in steps.unbind(0):
+                h = self.step(step, weight, h)
+                outputs.append(h)
+            y = torch.stack(outputs)[1:]
+        elif torch.jit.is_scripting():
+            hs = self.fill(steps, weight, h)
+            y, h = hs[1:], hs[-1].clone()
+        elif torch.compiler.is_exporting():
+            y, (h,) = scan_steps(self.step, steps, (weight,), (h,))
+        else:
+            y, h = RNNSequence.apply(steps, weight, h, self)
+        return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of every step, in one matrix product."""
+        """The input's part of every step, (time, batch, hidden), in one product."""
         bias = self.bias_ih_l0
         if bias is not None and self.bias_hh_l0 is not None:
             bias = bias + self.bias_hh_l0
-        return F.linear(x, self.weight_ih_l0, bias)
+        return F.linear(x.transpose(0, 1), self.weight_ih_l0, bias)
 
-    def step(self, step: Tensor, h: Tensor) -> Tensor:
+    def recurrent(self) -> tuple[Tensor]:
+        """The weight of the product with the state."""
+        return (self.weight_hh_l0.t(),)
+
+    def step(self, step: Tensor, weight: Tensor, h: Tensor) -> Tensor:
         """The state after one step."""
-        return self.activation(torch.addmm(step, h, self.weight_hh_l0.t()))
+        return self.activation(torch.addmm(step, h, weight))
+
+    def fill(self, steps: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+        """The states before and after every step: as `step`, but into buffers."""
+        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
+        hs[0] = h
+        h_at = hs.unbind(0)
+        for t, step in enumerate(steps.unbind(0)):
+            h_at[t + 1].copy_(self.activation(torch.addmm(step, h_at[t], weight)))
+        return hs

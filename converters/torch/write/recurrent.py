@@ -19,8 +19,10 @@ from collections.abc import Sequence
 
 from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
+from xlstm.ir.permutes import OVER_LAST_AXIS
 
-from ...codegen.source import CallExpr, call, listed, statement
+from ...codegen.source import Argument, CallExpr, call, listed, statement
+from ..activations import CELLS as ACTIVATION_CELLS
 from ..native import native, pair, reads_cell, reason
 from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
 
@@ -62,21 +64,40 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
     name = kind_of(spec)
     if isinstance(spec, L.GRU) and not spec.reset_after:
         name = "GRUResetBefore"
-    activation = at.function(spec.activation)
-    gate = "torch.sigmoid"
+    activation, gates = at.function(spec.activation), list[Argument | None]()
     if isinstance(spec, (L.LSTM, L.GRU)):
-        gate = at.function(spec.gate_activation)
+        gates = _gate_arguments(spec.gate_activation, at)
     default = spec.activation == "tanh" and name != "RNN"
+    mixes = {spec.activation, getattr(spec, "gate_activation", "")} & {*OVER_LAST_AXIS}
     name = f"Masked{name}" if _keeps_cell(spec, at) else name
-    at.parts.add_helper(class_source(CELLS, name))
+    _use_cell(name, at)
     return call(
         name,
         literal(spec.features),
         literal(spec.units),
         None if default else ("activation", activation),
-        None if gate == "torch.sigmoid" else ("gate", gate),
+        *gates,
+        ("elementwise", "False") if mixes else None,
         None if spec.use_bias else ("bias", "False"),
     )
+
+
+def _gate_arguments(gate: str, at: TorchLayerWriter) -> list[Argument | None]:
+    """Returns the arguments for a gate's function, with the slope and offset of its argument."""
+    if gate == "hard_sigmoid_keras2":
+        at.parts.use_template(ACTIVATION_CELLS, "unit_clip")
+        return [("gate", "unit_clip"), ("slope", "0.2"), ("offset", "0.5")]
+    return [None if gate == "sigmoid" else ("gate", at.function(gate))]
+
+
+def _use_cell(name: str, at: TorchLayerWriter) -> None:
+    """Adds the class of an own cell, and the functions and the gradient that it uses."""
+    if not name.endswith("RNN"):
+        at.parts.use_template(CELLS, "scaled")
+    if not name.startswith("Masked"):
+        at.parts.use_template(CELLS, "recorded", "scan_steps", "value_and_slope")
+        at.parts.add_helper(class_source(CELLS, f"{name}Sequence"))
+    at.parts.add_helper(class_source(CELLS, name))
 
 
 def _conv_lstm_call(spec: L.ConvLSTM, at: TorchLayerWriter) -> CallExpr:

@@ -92,13 +92,15 @@ def _variant(text: str, changed: str, name: str) -> str:
     text = text.replace(text.split('"""')[1], changed.split('"""')[1], 1)
     text = re.sub(r"^class \w+", f"class {name}", text)
     for method, own in _methods(changed).items():
-        text = text.replace(methods[method], own.replace("  # type: ignore[override]", ""))
+        text = text.replace(methods[method], own)
     return text
 
 
 def class_source(file: str, name: str) -> str:
     """Returns the source of an own class by itself, with what it inherits in its file."""
-    texts = template_sources(file)
+    texts = {
+        own: re.sub("  # type: ignore.*", "", text) for own, text in template_sources(file).items()
+    }
     base = re.match(r"class \w+\((\w+)\)", texts[name])
     return _variant(class_source(file, base[1]), texts[name], name) if base else texts[name]
 

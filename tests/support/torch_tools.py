@@ -25,19 +25,26 @@ def exported(ported, inputs, **options):
     with warnings.catch_warnings():
         # torch's own scan looks at the gradient of its inputs, which are no leaves
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor", UserWarning)
+        # and its first use imports modules that use torch.jit
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         return torch.export.export(ported, tuple(inputs), **options).module()
 
 
 def check_tools(ported, inputs, *others):
-    """Copies, pickles, scripts and exports of a port give what it gives, bit for bit."""
+    """Copies and pickles of a port give what it gives, bit for bit; scripts and exports nearly.
+
+    Own cells fill buffers when they are called, and a graph has its own order of operations.
+    """
     same = [
         *others,
         copy.deepcopy(ported),
         pickle.loads(pickle.dumps(ported)),  # our own object, made by the caller
-        torch.jit.script(ported),
-        exported(ported, inputs),
     ]
     want = flat(ported(*inputs))
     for other in same:
         for mine, own in zip(flat(other(*inputs)), want, strict=True):
             assert torch.equal(mine, own)
+    for graph in (torch.jit.script(ported), exported(ported, inputs)):
+        for mine, own in zip(flat(graph(*inputs)), want, strict=True):
+            eps = torch.finfo(own.dtype).eps
+            torch.testing.assert_close(mine, own, rtol=16 * eps, atol=16 * eps)

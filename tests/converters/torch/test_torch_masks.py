@@ -11,6 +11,7 @@ import pytest
 import torch
 from cases import RECURRENT, built
 from cases_conv_lstm import convolved
+from torch_tools import exported
 
 import xlstm
 from xlstm import reference
@@ -171,7 +172,7 @@ def test_one_export_serves_other_masks_and_batches(how, name):
         made = torch.jit.script(port)
     else:
         shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
-        made = torch.export.export(port, inputs, dynamic_shapes=shapes).module()
+        made = exported(port, inputs, dynamic_shapes=shapes)
     for keep in (KEEP, KEEP[:2], KEEP[5:].expand(4, -1), KEEP.flip(1)):
         others = arguments(FORMS[name], keep, seed=3)
         for mine, own in zip(flat(made(*others)), flat(port(*others)), strict=True):

@@ -30,7 +30,8 @@ def last_valid(y: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
     count = mask.long().sum(1)
     last = y[torch.arange(mask.shape[0], device=y.device), (count - 1).clamp(min=0)]
     before = torch.zeros_like(last) if before is None else before
-    return torch.where((count == 0).reshape([-1] + [1] * (last.dim() - 1)), before, last)
+    empty = (count == 0).reshape([-1] + [1] * (last.dim() - 1))
+    return torch.where(empty, before, last)
 
 
 class Model(nn.Module):

@@ -13,7 +13,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 from xlstm.reference.context import FORWARD, Context
 
-CHUNK = 2**21
+CHUNK = 2**19
 """Numbers of windows in memory at once: they repeat every input once for each of its windows."""
 
 

@@ -86,10 +86,12 @@ class OrderedArray(np.ndarray):  # type: ignore[type-arg]
         if b.ndim > 2:
             return np.stack([self.ordered_product(a, each) for each in b])
         rows, y = a.reshape(-1, a.shape[-1]), np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
-        flat, count = y.reshape(-1, b.shape[-1]), max(AT_ONCE // max(b.size, 1), 1)
+        flat, count = y.reshape(-1, b.shape[-1]), max(CACHED // b.shape[-1], 1)
         for start in range(0, len(rows), count):
-            part = rows[start : start + count]
-            flat[start : start + count] = _sum_of_products(part, b, self.backward)
+            part, total = rows[start : start + count], flat[start : start + count]
+            total[...] = 0
+            for block in self._blocks(a.shape[-1]):
+                total += part[:, block] @ b[block]
         return y
 
     def _sum(self, x: Array, options: dict[str, Any]) -> Any:
@@ -185,6 +187,9 @@ def has_long_sums(*arrays: Array) -> bool:
 
 AT_ONCE = 2**19
 """Products that are added up at once: their sums of `BLOCK` then stay in the cache."""
+
+CACHED = 2**15
+"""Sums that are added up together, of more products: they stay in the cache, too."""
 
 
 def _sum_of_products(a: Array, b: Array, backward: bool) -> Array:

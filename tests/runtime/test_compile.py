@@ -1,5 +1,7 @@
 """`xlstm.compile`: right results for every shape, with present weights, in every framework."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -109,13 +111,49 @@ def test_states_go_on(framework):
     np.testing.assert_allclose(found, reference.run(case, [x])[0], rtol=0, atol=1e-13)
 
 
-def test_states_of_keras_go_on():
+@pytest.mark.parametrize("with_examples", [False, True])
+def test_states_of_keras_go_on(with_examples):
     case = CASES["lstm-stateful"]
-    call = xlstm.compile(xlstm.port(case, "keras", dtype="float64"))
     (x,) = arrays(case, BATCH, 8, "float64")
-    found = [np.asarray(call(*native("keras", [part]))) for part in (x[:, :4], x[:, 4:])]
+    parts = [native("keras", [part]) for part in (x[:, :4], x[:, 4:])]
+    port = xlstm.port(case, "keras", dtype="float64")
+    call = xlstm.compile(port, *(parts[0] if with_examples else ()))
+    found = [np.asarray(call(*part)) for part in parts]
     want = reference.run(case, [x])[0]
     np.testing.assert_allclose(np.concatenate(found, axis=1), want, rtol=0, atol=1e-13)
+
+
+OTHER_BACKENDS = """
+import keras, numpy as np, xlstm
+from xlstm import reference
+from xlstm.model import LSTM, Dense, Source, chain
+rng = np.random.default_rng(0)
+shapes = {"kernel": (4, 3, 5), "recurrent": (4, 5, 5), "bias": (1, 4, 5)}
+hub = {"lstm": {name: rng.standard_normal(shape) / 2 for name, shape in shapes.items()}}
+x = rng.standard_normal((2, 6, 3)).astype("float32")
+for stateful in (False, True):
+    spec = LSTM(3, 5, "tanh", "hard_sigmoid", return_sequences=True, stateful=stateful)
+    model = chain("m", [("lstm", spec, True)], (None, 3), hub, Source(""), batch=2)
+    port = xlstm.port(model, "keras", dtype="float32")
+    call = xlstm.compile(port, x[:, :3])
+    parts = [call(x[:, :3]), call(x[:, 3:])] if stateful else [call(x)]
+    found = np.concatenate([keras.ops.convert_to_numpy(y) for y in parts], axis=1)
+    np.testing.assert_allclose(found, reference.run(model, [x])[0], rtol=0, atol=2e-6)
+    port.set_weights([w / 2 for w in port.get_weights()])
+    if not stateful:
+        now, want = (keras.ops.convert_to_numpy(y) for y in (call(x), port(x)))
+        np.testing.assert_allclose(now, want, rtol=0, atol=2e-6)
+        assert abs(found - now).max() > 1e-2
+print("equal on", keras.backend.backend())
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_of_keras(backend, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    command = [sys.executable, "-c", OTHER_BACKENDS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stdout == f"equal on {backend}\n", done.stdout + done.stderr
 
 
 @pytest.fixture

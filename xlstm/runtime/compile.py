@@ -26,8 +26,8 @@ def compile(ported: Any, *examples: Any) -> Callable[..., Any]:  # noqa: A001  x
     `state=` and return their state, as always.
 
     With examples, the inputs of one call, it prepares for their shapes and dtypes at once. That may
-    take seconds: TensorFlow compiles them by XLA, and PyTorch by `torch.compile` those layers that
-    PyTorch lacks, if there is a C++ compiler (about half a second a step of time). Other
+    take seconds: TensorFlow compiles them by XLA. PyTorch compiles, by `torch.compile`, the layers
+    that it lacks, if there is a C++ compiler; that takes about half a second a time step. Other
     shapes and dtypes than those give right results too: they run, or are prepared, the usual way.
 
     Weights that change later (an optimizer's step, `load_state_dict`, `nnx.update`, `set_weights`)

@@ -25,8 +25,18 @@ def compiled(ported: Any, examples: Sequence[Any], computing: Computing) -> Call
             return call(*inputs)
 
     if examples:
-        safe(*examples)
+        with computing():
+            states = [(state, keras.ops.copy(state)) for state in _states(ported)]
+            call(*examples)
+            for state, before in states:
+                state.assign(before)
     return safe
+
+
+def _states(ported: Any) -> list[Any]:
+    """Returns the states that stateful layers keep between calls."""
+    layers = [layer for layer in ported.layers if getattr(layer, "stateful", False)]
+    return [state for layer in layers for state in layer.states]
 
 
 def _plain(ported: Any, _examples: Sequence[Any]) -> Callable[..., Any]:
@@ -65,7 +75,10 @@ def _torch(ported: Any, _examples: Sequence[Any]) -> Callable[..., Any]:
     return call
 
 
-def _jax(ported: Any, _examples: Sequence[Any]) -> Callable[..., Any]:
+def _jax(ported: Any, examples: Sequence[Any]) -> Callable[..., Any]:
+    """Returns a call through `jax.jit`; it would lose the states of stateful layers."""
+    if _states(ported):
+        return _plain(ported, examples)
     jax = importlib.import_module("jax")
 
     @jax.jit
@@ -75,10 +88,7 @@ def _jax(ported: Any, _examples: Sequence[Any]) -> Callable[..., Any]:
     def call(*inputs: Any) -> Any:
         trained = [variable.value for variable in ported.trainable_variables]
         others = [variable.value for variable in ported.non_trainable_variables]
-        outputs, after = run(trained, others, inputs)
-        for variable, value in zip(ported.non_trainable_variables, after, strict=True):
-            if value is not variable.value:
-                variable.assign(value)
+        outputs, _ = run(trained, others, inputs)
         return outputs
 
     return call

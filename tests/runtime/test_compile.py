@@ -298,20 +298,19 @@ def test_dicts_of_outputs_stay_dicts():
         check(call, framework, case, inputs)
 
 
+@pytest.mark.parametrize("framework", ["nnx", "linen"])
+@pytest.mark.parametrize("name", ["lstm-sequence", "lstm-masked", "lstm-relu-hard_sigmoid"])
+def test_an_lstm_of_flax_has_one_product_a_step(name, framework):
+    import jax
+
+    case = CASES[name]
+    port, (x,) = xlstm.port(case, framework), arrays(case, 2, 5, "float32")
+    assert str(jax.make_jaxpr(xlstm.compile(port))(x)).count("dot_general[") == 1
+    check(xlstm.compile(port), framework, case, [x])
+
+
 def test_other_objects_are_refused():
     with pytest.raises(UsageError, match="compile: expected a port: a live model of keras, torch"):
         xlstm.compile(lambda x: x)
     with pytest.raises(UsageError, match="compile"):
         xlstm.compile("model.h5")
-
-
-def test_the_first_three_lines_of_the_docs_of_nnx():
-    """The lines in the docstring of an emitted NNX module compute the port."""
-    import jax
-    from flax import nnx
-
-    case = trained()
-    model, (x,) = xlstm.port(case, "nnx"), arrays(case, 2, 5, "float32")
-    graphdef, state = nnx.split(model)
-    run = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))
-    np.testing.assert_allclose(run(state, x), reference.run(case, [x])[0], rtol=0, atol=2e-6)

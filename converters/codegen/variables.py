@@ -169,7 +169,7 @@ def places(model: Model) -> Iterator[NodeVariables]:
             kept = {variables[edge] for edge in around} if first else reads
             taken = AnyOf((busy, kept, {*outputs}, hidden))
             # one of several outputs of the model has the name of its layer
-            if word == "x" and Edge(node.name, output) in several:
+            if _named(node) == ("x",) and Edge(node.name) in several:
                 word = names[node.name]
             outputs.append(_free(word, names[node.name], taken) if read else "_")
         yield NodeVariables(

@@ -13,8 +13,8 @@ from xlstm.porting.port import code_of
 
 ROWS = list(rows())
 BOTH = "Bidirectional, "
-OTHERS = re.compile(r"^class (?!Model\b)", re.M)
-"""A class besides the model's, in the modules of the frameworks that have own cells."""
+OTHERS = re.compile(r"^class (?!Model\b|(Masked)?Bidirectional)", re.M)
+"""A class besides the model's, and that of two layers side by side: own cells have one."""
 
 
 def model_of(node):

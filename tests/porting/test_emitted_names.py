@@ -26,7 +26,8 @@ def test_a_shared_module_is_named_and_held_once(tmp_path):
     text = (tmp_path / "torch" / "model.py").read_text()
     assert "self.dense_1 = nn.Linear(4, 4)" in text
     assert "dense_1_2" not in text
-    assert text.count("= self.both\n") == 1
+    assert text.count("self.both = Bidirectional(") == text.count("class Bidirectional(") == 1
+    assert text.count("= self.both(") == 2
     assert "checked" not in text  # its states are its own
     assert "3 Dense, GroupNorm, bidirectional LSTM, 2 LSTM" in text
     names = identifiers(xlstm.load(model))

@@ -212,7 +212,7 @@ def recurrent(spec: L.Recurrent, at: FlaxLayerWriter) -> None:
     _set_module(at, _rnn(spec, at, spec.go_backwards))
     _call(spec, at, at.site.y, at.site.outputs[1:])
     if not spec.return_sequences:
-        at.set_output(f"{at.site.y}[:, -1]")
+        at.set_output(CallExpr(at.site.y, (":", "-1"), "[]"))
 
 
 def _merge(spec: L.Bidirectional, at: FlaxLayerWriter) -> CallExpr | str | None:

@@ -675,3 +675,18 @@ class RNN(nn.Module):
         for t, step in enumerate(steps.unbind(0)):
             h_at[t + 1].copy_(self.activation(torch.addmm(step, h_at[t], weight)))
         return hs
+
+
+class Bidirectional(nn.Module):
+    """Two layers over the same steps, the second one from the last to the first."""
+
+    def __init__(self, forward_layer: nn.Module, backward_layer: nn.Module) -> None:
+        super().__init__()
+        self.forward_layer = forward_layer
+        self.backward_layer = backward_layer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of both, along the steps of `x`."""
+        forward, _ = self.forward_layer(x)
+        backward, _ = self.backward_layer(x.flip(1))
+        return forward, backward.flip(1)

@@ -16,12 +16,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
 
 from xlstm.ir import layers as L
 from xlstm.ir.literals import literal
 from xlstm.ir.permutes import OVER_LAST_AXIS
 
-from ...codegen.source import Argument, CallExpr, call, listed, statement
+from ...codegen.source import (
+    Argument,
+    CallExpr,
+    ModuleSource,
+    call,
+    listed,
+    statement,
+    template_sources,
+)
 from ..activations import CELLS as ACTIVATION_CELLS
 from ..native import native, pair, reads_cell, reason
 from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
@@ -167,7 +177,7 @@ def _write_steps(
     if mask and spec.zero_output_for_mask and y != "_":
         at.assign(y, _zeros_where_masked(spec, f"{mask}{turned}", y))
     if y != "_" and not spec.return_sequences:
-        at.assign(y, f"{y}[:, -1]")
+        at.assign(y, _at_last_step(y))
     return [f"{name}.squeeze(0)" if single else name for name in after]
 
 
@@ -199,7 +209,12 @@ def _write_valid_steps(
     if spec.zero_output_for_mask:
         at.assign(y, _zeros_where_masked(spec, every, y))
         if not spec.return_sequences:
-            at.assign(y, f"{y}[:, -1]")
+            at.assign(y, _at_last_step(y))
+
+
+def _at_last_step(y: str) -> CallExpr:
+    """Returns the last output of a sequence."""
+    return CallExpr(y, (":", "-1"), "[]")
 
 
 def _zeros_where_masked(spec: L.Recurrent, mask: str, y: str) -> CallExpr:
@@ -333,7 +348,7 @@ def _write_pair(spec: L.Bidirectional, at: TorchLayerWriter, before: Sequence[st
     after = [name if is_read else "_" for name, is_read in zip(names, read, strict=True)]
     _write_steps(spec.forward, at, at.module, before and names, after, y, whole=True)
     if sequence and spec.merge == "none":
-        at.parts.forward.append(f"        {', '.join(site.outputs[:2])} = {y}.chunk(2, dim=-1)")
+        at.assign(", ".join(site.outputs[:2]), call(f"{y}.chunk", "2", ("dim", "-1")))
     elif sequence and spec.merge != "concat":
         a, b = map(site.free, HALVES)
         at.parts.forward.append(f"        {a}, {b} = {y}.chunk(2, dim=-1)")
@@ -347,28 +362,101 @@ def _write_two(
     spec: L.Bidirectional, at: TorchLayerWriter, before: Sequence[str], after: Sequence[str]
 ) -> None:
     """Writes two modules over the same input; the second one's sequence is reversed in time."""
-    parts, start = at.parts, len(at.parts.init)
-    parts.init += [f"        {at.module} = nn.ModuleDict(", "            {"]
-    both = at.site.free("both")
-    line, lines = f"        {both} = {at.module}", parts.forward
-    since = "\n".join(lines[lines.index(line) + 1 :]) if line in lines else ""
-    # an earlier call of the layer may have set the variable
-    if line not in lines or re.search(rf"\b{both}\b(?!\[\")", since):
-        lines.append(line)
+    whys = [reason(half, bool(at.site.mask)) for half in spec.halves]
+    at.parts.init += [f"        # {why}" for why in dict.fromkeys(filter(None, whys))]
+    pairs = zip(spec.halves, whys, strict=True)
+    modules = [_own_call(half, at) if why else native_call(half) for half, why in pairs]
+    # an earlier call of the layer may have been written in the other way
+    start = f"        {at.module} = "
+    earlier = [line for line in at.parts.init if line.startswith(start)]
+    as_dict = f"{start}nn.ModuleDict(" in earlier
+    if spec.stateful or spec.forward.return_state or before or as_dict:
+        if not earlier:
+            _set_dict(at, modules)
+        item = ".{}_layer" if earlier and not as_dict else '["{}_layer"]'
+        _write_halves(spec, at, before, after, item)
+        return
+    name = _bidirectional_class(spec, at)
+    at.set_attribute(call(name, *modules))
+    if any(_needed(spec, at)):
+        none = spec.merge == "none"
+        values = at.site.outputs[:2] if none else [at.site.free(half) for half in HALVES]
+        at.assign(", ".join(values), call(at.module, at.x, at.site.mask or None))
+        _merge(spec, at, *values)
+
+
+def _set_dict(at: TorchLayerWriter, modules: Sequence[CallExpr]) -> None:
+    """Writes the attribute of two modules that are called one by one, for their states."""
+    lines = [f"        {at.module} = nn.ModuleDict(", "            {"]
+    for half, module in zip(HALVES, modules, strict=True):
+        lines += statement(f'"{half}_layer": ', module, 16, ",")
+    at.parts.init += [*lines, "            }", "        )"]
+
+
+def _write_halves(
+    spec: L.Bidirectional,
+    at: TorchLayerWriter,
+    before: Sequence[str],
+    after: Sequence[str],
+    item: str,
+) -> None:
+    """Writes the calls of two modules one after the other, with their states.
+
+    Args:
+        spec: the layer.
+        at: context.
+        before: variables of the initial states; empty for zeros.
+        after: variables of the last states.
+        item: text that takes a half out of the attribute.
+    """
     values, ends = list[str](), list[str]()
+    both = at.site.free("both")
+    at.assign(both, at.module)
     for word, half, needed in zip(HALVES, spec.halves, _needed(spec, at), strict=True):
-        why = reason(half, bool(at.site.mask))
-        module = _own_call(half, at) if why else native_call(half)
-        comment = f"                # {why}"
-        if why and comment not in parts.init[start:]:
-            parts.init.append(comment)
-        parts.init += statement(f'"{word}_layer": ', module, 16, ",")
         own = slice(len(ends), len(ends) + half.states)
-        y, name = at.site.free(word) if needed else "_", f'{both}["{word}_layer"]'
+        y, name = at.site.free(word) if needed else "_", both + item.format(word)
         ends += _write_steps(half, at, name, before[own], after[own], y)
         values.append(y)
-    parts.init += ["            }", "        )"]
-    turned = ".flip(1)" if spec.return_sequences else ""
     if any(_needed(spec, at)):
+        turned = ".flip(1)" if spec.return_sequences else ""
         _merge(spec, at, values[0], values[1] + turned)
     _return_states(spec, at, ends)
+
+
+def _bidirectional_class(spec: L.Bidirectional, at: TorchLayerWriter) -> str:
+    """Adds the class of two layers over the same steps; returns its name.
+
+    Its forward pass is that of the layer: with a mask or without, all outputs or the last ones.
+    """
+    parts = ModuleSource(inputs=["x"])
+    mask = "mask" if at.site.mask else ""
+    node = replace(at.site, inputs=("x",), mask=mask, outputs=HALVES, busy=frozenset[str]())
+    inner = replace(at, parts=parts, site=node)
+    for word, half in zip(HALVES, spec.halves, strict=True):
+        _write_steps(half, inner, f"self.{word}_layer", [], ["_"] * half.states, word)
+    for helper in parts.helpers:
+        at.parts.add_helper(helper)
+    turned = ".flip(1)" if spec.return_sequences else ""
+    lines = [*parts.forward, f"        return forward, backward{turned}"]
+    text = template_sources(CELLS)["Bidirectional"]
+    head, _, _ = text.partition("        forward, _ =")
+    if mask:
+        head = head.replace("x: Tensor)", "x: Tensor, mask: Tensor)")
+    if not spec.return_sequences:
+        head = head.replace("Outputs of both, along the steps of `x`", "The last outputs of both")
+    text = head + "\n".join(lines)
+    name = f"{'Masked' * bool(mask)}Bidirectional{'' if spec.return_sequences else 'Last'}"
+    return _named_class(text, name, at)
+
+
+def _named_class(text: str, name: str, at: TorchLayerWriter) -> str:
+    """Adds a class under a name that no other text has, once; returns the name."""
+    for number in count(1):
+        own = f"{name}{number}" if number > 1 else name
+        text = re.sub(r"^class \w+", f"class {own}", text)
+        if text in at.parts.helpers or not any(
+            other.startswith(f"class {own}(") for other in at.parts.helpers
+        ):
+            at.parts.add_helper(text)
+            return own
+    raise AssertionError("unreachable")

@@ -251,7 +251,7 @@ def mutants():
             "simple_rnn-masked-explicit",
         ),
         "no-state-before-the-first-step": (
-            change("last_valid(layer, mask, h)", "last_valid(layer, mask)"),
+            change("last_valid(x, mask, h)", "last_valid(x, mask)"),
             "gru-masked-states",
         ),
         "c-of-masked-steps": (change("shut, -shut, rest", "rest, rest"), "lstm-masked-states"),

@@ -34,6 +34,23 @@ def last_valid(y: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
     return torch.where(empty, before, last)
 
 
+class MaskedBidirectionalLast(nn.Module):
+    """Two layers over the same steps, the second one from the last to the first."""
+
+    def __init__(self, forward_layer: nn.Module, backward_layer: nn.Module) -> None:
+        super().__init__()
+        self.forward_layer = forward_layer
+        self.backward_layer = backward_layer
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The last outputs of both."""
+        forward, _ = self.forward_layer(valid_first(x, mask))
+        forward = last_valid(forward, mask)
+        backward, _ = self.backward_layer(valid_first(x.flip(1), mask.flip(1)))
+        backward = last_valid(backward, mask)
+        return forward, backward
+
+
 class Model(nn.Module):
     """Embedding, 2 bidirectional LSTM, Conv1D, LSTM, Dense.
 
@@ -45,11 +62,8 @@ class Model(nn.Module):
         # (batch, 40) -> (batch, 40, 16)
         self.embedding = nn.Embedding(500, 16)
         # (batch, 40, 16) -> (batch, 48)
-        self.reader = nn.ModuleDict(
-            {
-                "forward_layer": nn.LSTM(16, 24, batch_first=True),
-                "backward_layer": nn.LSTM(16, 24, batch_first=True),
-            }
+        self.reader = MaskedBidirectionalLast(
+            nn.LSTM(16, 24, batch_first=True), nn.LSTM(16, 24, batch_first=True)
         )
         # (batch, 2, 128) -> (batch, 32, 128)
         self.conv = nn.Conv1d(2, 32, 5, padding="same")
@@ -76,11 +90,7 @@ class Model(nn.Module):
         )
         mask = words != 0
         x = self.embedding(words.long())
-        both = self.reader
-        forward, _ = both["forward_layer"](valid_first(x, mask))
-        forward = last_valid(forward, mask)
-        backward, _ = both["backward_layer"](valid_first(x.flip(1), mask.flip(1)))
-        backward = last_valid(backward, mask)
+        forward, backward = self.reader(x, mask)
         x = torch.cat([forward, backward], dim=-1)
         conv = torch.relu(self.conv(curve.transpose(1, 2)))
         pool = self.pool(conv).transpose(1, 2)

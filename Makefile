@@ -49,7 +49,9 @@ readme: $(READY)
 # ratios measured side by side, one process for the calls of a contest; nothing else should run
 bench: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/bench.py --json docs/speed.json --svg docs/speed.svg
+	$(BIN)/python benchmarks/bench.py --json docs/speed/calls.json --svg docs/speed/calls.svg
+	$(BIN)/python benchmarks/commands.py --json docs/speed/commands.json
+	$(BIN)/python benchmarks/growth.py --json docs/speed/growth.json
 
 # 20 minutes on two cores: mutated files in children with limits; offenders are kept in build/fuzz
 fuzz: $(READY)

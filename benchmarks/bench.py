@@ -1,8 +1,8 @@
 """Times ports beside what people would use instead: table, JSON and picture.
 
     python benchmarks/bench.py [--group "own cells"] [--match TEXT] [--rounds 15]
-    python benchmarks/bench.py --json docs/speed.json --svg docs/speed.svg
-    python benchmarks/bench.py --read docs/speed.json --markdown "own cells"
+    python benchmarks/bench.py --json docs/speed/calls.json --svg docs/speed/calls.svg
+    python benchmarks/bench.py --read docs/speed/calls.json --markdown "own cells"
     python benchmarks/bench.py --profile "own cells: LSTM, relu, 60 units, batch 1" --call torch
 
 All calls of a contest run in one process and take turns; ratios are those of medians of at least 15
@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from speed import calls, floor, picture, tables
+from speed import calls, picture, tables
 from speed.contests import GROUPS, Contest
-from speed.models import STEPS
 from speed.timing import ROUNDS
 
 PICTURE = "keras"
@@ -59,9 +58,7 @@ def run_here(names: list[str], threads: int, rounds: int) -> None:
     wanted = set(names)
     for contest in contests(None, ""):
         if contest.name in wanted:
-            found = contest.run(rounds)
-            found["floor"] = floor.floor(found["kind"], found["units"], STEPS)
-            print(json.dumps(found), flush=True)
+            print(json.dumps(contest.run(rounds)), flush=True)
 
 
 def run_all(chosen: list[Contest], rounds: int, console: Console) -> list[dict[str, Any]]:
@@ -92,13 +89,19 @@ def profile(contest: Contest, call: str) -> None:
     calls.limit_threads(contest.threads)
     import torch
 
-    run = contest.entrants[call](contest.other.get(call, contest.case), contest.batch)
-    calls.first_call(run)
+    entrant, case = contest.entrants[call], contest.other.get(call, contest.case)
+    run, _ = calls.prepared(entrant, case, contest.batch)
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities) as found:
         for _ in range(20):
             run()
     print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
+
+
+def one_line_each(found: dict[str, Any]) -> str:
+    """Returns measurements as JSON, a line for each contest."""
+    lines = ",\n".join(json.dumps(contest) for contest in found["contests"])
+    return f'{{"machine": {json.dumps(found["machine"])},\n"contests": [\n{lines}\n]}}\n'
 
 
 def show(found: dict[str, Any], console: Console) -> int:
@@ -120,6 +123,10 @@ def markdown(found: dict[str, Any], group: str, table: str) -> str:
     own = [contest for contest in found["contests"] if contest["group"] == group]
     if table == "times":
         return tables.markdown(*tables.time_rows(own))
+    if table == "first":
+        return tables.markdown(*tables.first_rows(own))
+    if table == "missed":
+        own = [contest | {"claims": tables.missed(contest)} for contest in own]
     return tables.markdown(tables.HEADER, list(tables.claim_rows(own)))
 
 
@@ -133,7 +140,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--svg", type=Path, help="file for the picture")
     parser.add_argument("--read", type=Path, help="print measured times from a file")
     parser.add_argument("--markdown", choices=GROUPS, help="print a table of a group")
-    parser.add_argument("--table", choices=("ratios", "times"), default="ratios")
+    parser.add_argument("--table", choices=("ratios", "times", "missed", "first"), default="ratios")
     parser.add_argument("--profile", help="name of a contest whose call is profiled")
     parser.add_argument("--call", default="torch", help="name of the call to profile")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
@@ -160,7 +167,8 @@ def main() -> int:
         return 0
     show(found, console)
     if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
+        asked.json.write_text(one_line_each(found))
     if asked.svg:
         own = [c for c in found["contests"] if c["group"] == PICTURE and c["batch"] == 1]
         if not own:

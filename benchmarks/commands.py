@@ -114,6 +114,12 @@ class Row:
         part = {"peak_of_file": self.ours.peak / self.size} if self.size else {}
         return asdict(self) | {"ratios": asdict(self.ratios)} | part
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """The row of `to_json`."""
+        own = {name: data[name] for name in ("name", "against", "spread", "rounds", "size")}
+        return cls(ours=Usage(**data["ours"]), theirs=Usage(**data["theirs"]), **own)
+
 
 def environment() -> dict[str, str]:
     """The environment of every process: without a GPU, with compiled modules of Python."""
@@ -264,7 +270,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--large", type=int, default=512, help="MB of the large file; 0 for none")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, help="print the rows of a JSON file; measure nothing")
     arguments = parser.parse_args()
+    if arguments.read:
+        rows = json.loads(arguments.read.read_text("utf-8"))["rows"]
+        Console(width=150).print(table([Row.from_json(row) for row in rows]))
+        return
     with tempfile.TemporaryDirectory() as name:
         found = small_rows(Path(name), arguments.rounds)
         if arguments.large:

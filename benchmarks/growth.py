@@ -198,13 +198,18 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--largest", type=int, default=MEGABYTES[-1], help="of the files, in MB")
     parser.add_argument("--skip-steps", action="store_true", help="compare nothing")
+    parser.add_argument("--read", type=Path, help="print the rows of a JSON file; measure nothing")
     arguments = parser.parse_args()
+    if arguments.read:
+        read = [Growth(**row) for row in json.loads(arguments.read.read_text())]
+        Console(width=150).print(table(read))
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = of_layers(folder, arguments.rounds)
         found += of_sizes(folder, arguments.rounds, arguments.largest)
         found += [] if arguments.skip_steps else of_steps(folder, arguments.rounds)
-    Console(width=120).print(table(found))
+    Console(width=150).print(table(found))
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
     return int(any(row.worst > GOAL for row in found))

@@ -76,6 +76,15 @@ def torch_compiled(case: Case, batch: int) -> Call:
     return lambda: call(x)
 
 
+def torch_fixed(case: Case, batch: int) -> Call:
+    """The port after `xlstm.compile` for the shape of one input, which a C++ compiler prepares."""
+    import torch
+
+    x = torch.from_numpy(case.inputs(batch))
+    call = xlstm.compile(xlstm.port(case.model(), "torch"), x)
+    return lambda: call(x)
+
+
 def nnx_compiled(case: Case, batch: int) -> Call:
     """The NNX port after `xlstm.compile`."""
     import jax
@@ -215,8 +224,9 @@ def keras_training(case: Case, batch: int) -> Call:
     return lambda: model.train_on_batch(x, y)
 
 
-def first_call(call: Call) -> float:
-    """Returns the seconds of a first call, in which a compiler runs."""
+def prepared(entrant: Any, case: Case, batch: int) -> tuple[Call, float]:
+    """Returns a call, and the seconds until its first result: reading, compiling, one run."""
     start = time.perf_counter()
+    call = entrant(case, batch)
     call()
-    return time.perf_counter() - start
+    return call, time.perf_counter() - start

@@ -7,22 +7,14 @@ import time
 
 import numpy as np
 
+from xlstm.counting.operations import recurrent_bytes
+from xlstm.ir import layers as L
+
 ROUNDS = 30
 CALL = 2048
 """Bytes of an array whose product costs nothing but the call."""
 SMALLEST = 32 * 1024
 """Bytes of an array whose reading can be timed; it lies in the first cache as smaller ones do."""
-
-GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
-
-
-def weight_bytes(kind: str, units: int, itemsize: int = 4) -> int:
-    """Returns the bytes of recurrent weights that one step reads.
-
-    >>> weight_bytes("LSTM", 60)
-    57600
-    """
-    return GATES[kind] * units * units * itemsize
 
 
 @functools.cache
@@ -30,6 +22,9 @@ def bandwidth(size: int) -> float:
     """Returns bytes a second at which one processor reads `size` bytes again and again.
 
     It is the speed of `numpy.dot` of an array with itself, without the time of the call.
+
+    >>> bandwidth(2**16) > 1e8
+    True
     """
     array = np.ones(max(size, SMALLEST) // 4, "float32")
     tiny = np.ones(CALL // 4, "float32")
@@ -49,7 +44,7 @@ def _seconds(array: np.ndarray) -> float:
     return min(found)
 
 
-def floor(kind: str, units: int, steps: int) -> float:
+def floor(spec: L.Recurrent, steps: int) -> float:
     """Returns the seconds of a sequence in which only the recurrent weights are read."""
-    size = weight_bytes(kind, units)
+    size = recurrent_bytes(spec)
     return steps * size / bandwidth(size)

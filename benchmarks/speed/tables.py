@@ -52,6 +52,11 @@ def wording(claim: Found) -> tuple[str, str, str]:
 HEADER = ("layer", "units", "batch", "measured", "against", "ratio", "half of the rounds", "target")
 
 
+def missed(contest: Found) -> list[Found]:
+    """Returns the claims of a contest that do not hold."""
+    return [claim for claim in contest["claims"] if not passes(claim)]
+
+
 def claim_rows(contests: list[Found]) -> Iterator[tuple[str, ...]]:
     """Yields the cells of a row for each claim, as in HEADER; the last says if it was missed."""
     for contest in contests:
@@ -95,3 +100,14 @@ def time_rows(contests: list[Found]) -> tuple[tuple[str, ...], list[tuple[str, .
         cells = [milliseconds(times[name]) if name in times else "" for name in names]
         rows.append((*case, *cells, floor))
     return ("layer", "units", "batch", *names, "floor"), rows
+
+
+def first_rows(contests: list[Found]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns header and rows of a table of the seconds until a first result."""
+    names = list(dict.fromkeys(name for contest in contests for name in contest["first_call"]))
+    rows = []
+    for contest in contests:
+        case = (contest["title"], str(contest["units"]), str(contest["batch"]))
+        first = contest["first_call"]
+        rows.append((*case, *(f"{first[name]:.2f}" if name in first else "" for name in names)))
+    return ("layer", "units", "batch", *names), rows

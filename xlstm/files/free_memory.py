@@ -21,9 +21,6 @@ from xlstm.files.description import Stored
 SMALL = 2**24
 """Bytes of arrays that are loaded without this check, whose own cost would be felt."""
 
-THREAD = 2**27 + 2**23
-"""Bytes of addresses that a thread may reserve for its objects (glibc) and its stack."""
-
 PROCESS, MACHINE, GROUPS = Path("/proc/self"), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 """Files and folders of Linux with the limits."""
 
@@ -60,7 +57,7 @@ def _rooms() -> Iterator[int]:
 
             limit = resource.getrlimit(getattr(resource, kind))[0]
             if limit != resource.RLIM_INFINITY:
-                yield limit - status[name] - THREAD
+                yield limit - status[name]
     machine = _sizes(MACHINE)
     if "MemAvailable" in machine:
         yield machine["MemAvailable"] + machine.get("SwapFree", 0)

@@ -54,8 +54,8 @@ def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
     """Starts a function in a thread; returns the function that waits for its result.
 
     Hashes, reads and writes of many bytes run beside each other, as they release Python's lock. If
-    the system gives no thread, the work is done before this function returns. An error of the work
-    is raised by the function that waits.
+    the system gives no thread, or little memory, the work is done before this function returns. An
+    error of the work is raised by the function that waits.
 
     >>> in_background(lambda: 2 * 3)()
     6
@@ -71,8 +71,11 @@ def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
 
     thread = threading.Thread(target=run, daemon=True)
     try:
-        thread.start()
-    except (RuntimeError, MemoryError):
+        if _little_memory():
+            run()
+        else:
+            thread.start()
+    except (RuntimeError, MemoryError):  # the system gives none
         run()
 
     def result() -> Result:
@@ -83,6 +86,15 @@ def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
         return found[0]
 
     return result
+
+
+def _little_memory() -> bool:
+    """True under `ulimit -v`: each thread may reserve 136 MiB of addresses (glibc)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def of_arrays(arrays: Iterable[Array]) -> str:

@@ -68,6 +68,15 @@ def test_an_import_that_goes_round_for_want_of_memory_is_ended(tmp_path):
 
 
 @linux
+def test_an_import_that_waits_for_want_of_memory_is_ended(tmp_path):
+    folder = fake_torch(tmp_path, "import threading; threading.Event().wait()")
+    code = LITTLE.replace("crashing.IMPORTING = 1", "crashing.WAITING = 1")
+    done = run(code, folder, "port", DEMO, "--to", "torch", "-o", tmp_path / "port")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("xlstm: torch ended the process (SIGALRM), perhaps for want of")
+
+
+@linux
 def test_a_limit_of_processor_time_is_put_back(tmp_path):
     limit = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU), flush=True)"
     folder = fake_torch(

@@ -30,15 +30,19 @@ ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IMPORTING = 60
 """Seconds of processor time that an import may take in a child whose memory is limited."""
 
+WAITING = 600
+"""Seconds of the clock that it may take."""
+
 _parent: list[int] = []
 
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Limits the processor time of an import in a child, which may loop for lack of memory.
+    """Limits the time of an import in a child, which may loop or wait for lack of memory.
 
     CPython 3.11 loops forever if it handles an error and has no memory even for the line number
-    (`exception_unwind` in ceval.c). Only children of this module get a limit.
+    (`exception_unwind` in ceval.c). It waits forever for the lock of an import that an error of
+    memory left locked. Only children of this module get a limit.
     """
     if not (_parent and limited()):
         yield
@@ -50,9 +54,11 @@ def importing() -> Iterator[None]:
     most = int(used.ru_utime + used.ru_stime) + IMPORTING
     soft = min([most, *(limit for limit in before if limit != resource.RLIM_INFINITY)])
     resource.setrlimit(kind, (soft, before[1]))
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         resource.setrlimit(kind, before)
 
 

@@ -331,7 +331,7 @@ class MaskedNativeLSTM(nn.LSTM):
         if self.bias:
             weights += [self.bias_ih_l0, self.bias_hh_l0]
         # has bias, layers, dropout, training, bidirectional, batch first
-        options = self.bias, 1, 0.0, False, False, True
+        options = self.bias, 1, 0.0, self.training, False, True
         y, _, c = torch.lstm(steps, (h, c), weights, *options)
         h = last_valid(y, mask, h.squeeze(0)).unsqueeze(0)
         return repeat_last(y, mask), (h, c)

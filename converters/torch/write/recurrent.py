@@ -440,11 +440,12 @@ def _bidirectional_class(spec: L.Bidirectional, at: TorchLayerWriter) -> str:
     lines = [*parts.forward, f"        return forward, backward{turned}"]
     text = template_sources(CELLS)["Bidirectional"]
     head, _, _ = text.partition("        forward, _ =")
+    every = "Outputs of both, along the steps of `x`"
+    words = every if spec.return_sequences else "The last outputs of both"
     if mask:
         head = head.replace("x: Tensor)", "x: Tensor, mask: Tensor)")
-    if not spec.return_sequences:
-        head = head.replace("Outputs of both, along the steps of `x`", "The last outputs of both")
-    text = head + "\n".join(lines)
+        words += "; `mask` says which steps count"
+    text = head.replace(every, words) + "\n".join(lines)
     name = f"{'Masked' * bool(mask)}Bidirectional{'' if spec.return_sequences else 'Last'}"
     return _named_class(text, name, at)
 

@@ -43,7 +43,7 @@ class MaskedBidirectionalLast(nn.Module):
         self.backward_layer = backward_layer
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The last outputs of both."""
+        """The last outputs of both; `mask` says which steps count."""
         forward, _ = self.forward_layer(valid_first(x, mask))
         forward = last_valid(forward, mask)
         backward, _ = self.backward_layer(valid_first(x.flip(1), mask.flip(1)))

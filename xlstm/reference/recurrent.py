@@ -72,16 +72,20 @@ def _peeping(spec: L.LSTM, context: Context) -> Step:
 
 
 def _gru(spec: L.GRU, context: Context) -> Step:
-    u_r, u_z, u_n = context.weights["recurrent"]
-    bias_SGH = context.weights.get("bias")
-    c_r, c_z, c_n = bias_SGH[1] if bias_SGH is not None and len(bias_SGH) == 2 else (0, 0, 0)
+    u_GHH, bias = context.weights["recurrent"], context.weights.get("bias")
+    c_G1H: Any = np.zeros((3, *(1,) * (u_GHH.ndim - 1)), u_GHH.dtype)
+    if bias is not None and len(bias) == 2:
+        c_G1H = bias[1] if bias.ndim > 3 else bias[1][:, None]
 
     def step(xw_GBH: Array, states: list[Array]) -> list[Array]:
         (h,) = states
-        r, z, n = xw_GBH
-        r = context.activate(spec.gate_activation, r + times(h, u_r) + c_r, "gates")
-        z = context.activate(spec.gate_activation, z + times(h, u_z) + c_z, "gates")
-        n = n + r * (times(h, u_n) + c_n) if spec.reset_after else n + times(r * h, u_n) + c_n
+        hu_GBH = times(h, u_GHH if spec.reset_after else u_GHH[:2])
+        gates = xw_GBH[:2] + hu_GBH[:2] + c_G1H[:2]
+        r, z = context.activate(spec.gate_activation, gates, "gates")
+        if spec.reset_after:
+            n = xw_GBH[2] + r * (hu_GBH[2] + c_G1H[2])
+        else:
+            n = xw_GBH[2] + times(r * h, u_GHH[2]) + c_G1H[2]
         n = context.activate(spec.activation, n, "candidate")
         return [(1 - z) * n + z * h]
 
@@ -143,8 +147,10 @@ def masked_step(
     y, states = before
     keep = mask[..., t]
     keep = keep.reshape(*keep.shape, *(1,) * (y.ndim - keep.ndim))
-    old = np.zeros_like(y) if spec.zero_output_for_mask else y
     kept = [np.where(keep, new, was) for new, was in zip(after, states, strict=True)]
+    if y is states[0] and not spec.zero_output_for_mask:
+        return kept[0], kept
+    old = np.zeros_like(y) if spec.zero_output_for_mask else y
     return np.where(keep, after[0], old), kept
 
 

@@ -172,7 +172,9 @@ def _changed(
     return replace(model, weights=weights), moved
 
 
-def _other_precisions(model: Model, inputs: Sequence[Array], dtype: str) -> Iterator[list[Array]]:
+def _other_precisions(
+    model: Model, inputs: Sequence[Array], dtype: str, room: int
+) -> Iterator[list[Array]]:
     """Runs of the reference in other precisions than float64, and in other orders of sums."""
     if dtype in HALF:
 
@@ -182,7 +184,7 @@ def _other_precisions(model: Model, inputs: Sequence[Array], dtype: str) -> Iter
         # weights, inputs and every result are rounded
         yield run(*_changed(model, inputs, rounded), np.float32)
     elif dtype == "float32":
-        yield from _every([(model, inputs), *_other_orders(model, inputs)], np.float32)
+        yield from _every([(model, inputs), *_other_orders(model, inputs)], np.float32, room)
     else:
         wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
         if wider and products(model, inputs) < MOST:
@@ -239,7 +241,7 @@ def bounds(
 
 
 def bounds_in(
-    model: Model, inputs: Sequence[Array], units: Mapping[str, float]
+    model: Model, inputs: Sequence[Array], units: Mapping[str, float], room: int | None = None
 ) -> dict[str, list[Bounds]]:
     """Bounds of every output in several precisions, which share runs of the reference.
 
@@ -247,20 +249,19 @@ def bounds_in(
         model: the model to compare.
         inputs: its inputs.
         units: precision -> its unit of rounding.
+        room: numbers of several runs that may be in memory at once, `ROOM` if None.
     """
+    room = ROOM if room is None else room
     orders = list(_other_orders(model, inputs)) if "float64" in units else []
     seeds = [(eps, seed) for eps in units.values() for seed in range(PERTURBATIONS)]
     moved = (perturbed_inputs(model, inputs, *seed) for seed in seeds)
     sets = [(model, inputs)], orders, moved
-    runs = _every(chain.from_iterable(sets), np.float64)
+    runs = _every(chain.from_iterable(sets), np.float64, room)
     reference = [np.asarray(y, np.float64) for y in next(runs)]  # masks are bools
     found = {dtype: [_Changes(y) for y in reference] for dtype in units}
     owners = [*["float64"] * len(orders), *(dtype for dtype in units for _ in range(PERTURBATIONS))]
-    others = chain(
-        zip(owners, runs, strict=True),
-        ((dtype, each) for dtype in units for each in _other_precisions(model, inputs, dtype)),
-    )
-    for dtype, outputs in others:
+    more = ((d, y) for d in units for y in _other_precisions(model, inputs, d, room))
+    for dtype, outputs in chain(zip(owners, runs, strict=True), more):
         for changes, y in zip(found[dtype], outputs, strict=True):
             changes.add(y)
     return {
@@ -269,11 +270,13 @@ def bounds_in(
     }
 
 
-def _every(sets: Iterable[tuple[Model, Sequence[Array]]], dtype: Any) -> Iterator[list[Array]]:
-    """The reference's outputs for each set of numbers, as many at once as fit in `ROOM`."""
+def _every(
+    sets: Iterable[tuple[Model, Sequence[Array]]], dtype: Any, room: int
+) -> Iterator[list[Array]]:
+    """The reference's outputs for each set of numbers, as many at once as have room."""
     left = iter(sets)
     for first in left:
-        count = max(ROOM // numbers_of(*first), 1)
+        count = max(room // numbers_of(*first), 1)
         part = [first, *islice(left, count - 1)]
         yield from run_together([a for a, _ in part], [x for _, x in part], dtype)
 

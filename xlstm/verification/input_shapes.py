@@ -50,6 +50,7 @@ def shapes_of(
 ) -> tuple[list[Trial], list[str]]:
     """Trials of every shape that a model takes, and a line for each that it does not take."""
     free, batch = inputs.has_free_axis(model), inputs.built_batch(model)
+    room = limits.room
     seen, found, refused = set[tuple[tuple[int, ...], ...]](), list[Trial](), list[str]()
     for number, shape in enumerate(SHAPES):
         recipe = inputs.Recipe(
@@ -64,8 +65,8 @@ def shapes_of(
             refused.append(f"{shape.steps} steps: not compared, they would need {reason}")
             continue
         try:
-            made = _decidable(model, recipe, [d for d in dtypes if d not in HALF])
-            halves = _halves(model, recipe, made, [d for d in dtypes if d in HALF])
+            made = _decidable(model, recipe, [d for d in dtypes if d not in HALF], room)
+            halves = _halves(model, recipe, made, [d for d in dtypes if d in HALF], room)
         except (ValueError, IndexError, XlstmError):
             refused.append(f"{shape.steps} steps: not compared, the model does not take them")
             continue
@@ -81,16 +82,18 @@ def shapes_of(
     return found, list(dict.fromkeys(refused))
 
 
-def _decidable(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str]) -> Trial:
+def _decidable(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str], room: int) -> Trial:
     """A trial of a recipe, or of a milder one if rounding leaves it undecided."""
-    for found in _milder(model, recipe, dtypes):
+    for found in _milder(model, recipe, dtypes, room):
         single = all(bound.finite.all() for bound in found.allowed["float32"])
         if single and all(bound.sharp.any() for bound in found.allowed["float64"]):
             break
     return found
 
 
-def _milder(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str]) -> Iterator[Trial]:
+def _milder(
+    model: Model, recipe: inputs.Recipe, dtypes: Sequence[str], room: int
+) -> Iterator[Trial]:
     """Trials of a recipe and of milder and milder ones."""
     milder = [recipe, recipe._replace(scale=min(recipe.scale, 1.0))]
     if inputs.has_free_axis(model):
@@ -98,10 +101,12 @@ def _milder(model: Model, recipe: inputs.Recipe, dtypes: Sequence[str]) -> Itera
     for tried in milder:
         arrays, _, made = inputs.best_of(model, tried, (1.0,))
         label = f"{sizes_of(arrays)} scale {made.scale:g} seed {made.seed}"
-        yield trial(model, arrays, label, dtypes=dtypes)
+        yield trial(model, arrays, label, dtypes=dtypes, room=room)
 
 
-def _halves(model: Model, recipe: inputs.Recipe, made: Trial, dtypes: Sequence[str]) -> list[Trial]:
+def _halves(
+    model: Model, recipe: inputs.Recipe, made: Trial, dtypes: Sequence[str], room: int
+) -> list[Trial]:
     """A trial in half precision too, with milder ones for precisions that it leaves undecided.
 
     If the milder ones are undecided too, the verdict on the first is undecided.
@@ -112,7 +117,7 @@ def _halves(model: Model, recipe: inputs.Recipe, made: Trial, dtypes: Sequence[s
         if all(bound.sharp.any() for bound in own):
             allowed[dtype] = own
             continue
-        for one in _milder(model, recipe, [dtype]):
+        for one in _milder(model, recipe, [dtype], room):
             if all(bound.sharp.any() for bound in one.allowed[dtype]):
                 before = others.get(one.label, one)
                 others[one.label] = replace(one, allowed={**before.allowed, **one.allowed})

@@ -272,6 +272,11 @@ class Limits(NamedTuple):
     runs: int = RUNS
 
     @property
+    def room(self) -> int:
+        """Numbers of several runs that may wait for each other, a quarter of the memory."""
+        return self.memory // (4 * BYTES)
+
+    @property
     def work(self) -> int:
         """Multiply-adds of all runs together."""
         return WORK * self.memory // MEMORY

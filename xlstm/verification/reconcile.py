@@ -184,7 +184,7 @@ def _trials(
     made, allowed = None, None
     if inputs is None:
         start = fitted(model, generated.Recipe(), limits)
-        (arrays, left, made), allowed = _generated(model, start, dtypes)
+        (arrays, left, made), allowed = _generated(model, start, dtypes, limits.room)
         recipe = f"made from the model, seed {made.seed}"
         recipe += f", smaller to fit {limits}" if start != generated.Recipe() else ""
     else:
@@ -193,7 +193,7 @@ def _trials(
         left, recipe = _left(model, [arrays]), "given"
     label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
     unfit = out_of_range_id(model, arrays)
-    trials = [trial(model, arrays, label, (), unfit, dtypes, allowed)]
+    trials = [trial(model, arrays, label, (), unfit, dtypes, allowed, limits.room)]
     if thorough:
         more, refused = shapes_of(model, dtypes, limits)
         trials += more
@@ -211,18 +211,18 @@ def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = Fals
 
 
 def _generated(
-    model: Model, start: generated.Recipe, dtypes: Sequence[str]
+    model: Model, start: generated.Recipe, dtypes: Sequence[str], room: int
 ) -> tuple[tuple[list[Array], list[str], generated.Recipe], Allowed]:
     """Inputs with as many steps as possible of which some can be decided, and their bounds."""
     units = {dtype: EPS[dtype] for dtype in dtypes}
     found = generated.best_of(model, start)
-    allowed = bounds_in(model, found[0], units)
+    allowed = bounds_in(model, found[0], units, room)
     free = generated.has_free_axis(model)
     for steps in generated.shorter(start.steps) if free else ():
         if all(bound.sharp.any() for bound in allowed["float64"]):
             break
         found = generated.best_of(model, start._replace(steps=steps))
-        allowed = bounds_in(model, found[0], units)
+        allowed = bounds_in(model, found[0], units, room)
     return found, allowed
 
 
@@ -235,7 +235,8 @@ def _inner(shown: Revealed | None, first: Trial, limits: Limits) -> tuple[Trial 
     except UsageError as error:
         return None, [f"hidden states: not compared, {error.got}"]
     dtypes = list(first.allowed)
-    return trial(shown.model, first.arrays, "", shown.names, first.unfit, dtypes), []
+    own = trial(shown.model, first.arrays, "", shown.names, first.unfit, dtypes, room=limits.room)
+    return own, []
 
 
 def _framework(

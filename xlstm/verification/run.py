@@ -76,10 +76,11 @@ def trial(
     unfit: str = "",
     dtypes: Iterable[str] = DTYPES,
     allowed: Allowed | None = None,
+    room: int | None = None,
 ) -> Trial:
     """Inputs with the reference's bounds for them in each precision, unless they are `allowed`."""
     if allowed is None:
-        allowed = bounds_in(model, arrays, {dtype: EPS[dtype] for dtype in dtypes})
+        allowed = bounds_in(model, arrays, {dtype: EPS[dtype] for dtype in dtypes}, room)
     return Trial(label, model, tuple(names or output_names(model)), arrays, allowed, unfit)
 
 

@@ -19,6 +19,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("flax", reason="flax is not installed")
 keras = pytest.importorskip("keras", reason="keras is not installed")
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")
+
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
 FRAMEWORKS = ("torch", "nnx", "linen", "keras", "numpy")
 
@@ -247,6 +249,19 @@ def test_tensors_that_replace_others_are_followed(with_examples):
     torch.testing.assert_close(
         call(x.double()).clone(), port(x.double()).detach(), rtol=0, atol=1e-12
     )
+
+
+def test_own_cells_are_scripted(monkeypatch):
+    scripts = []
+    script = torch.jit.script
+    monkeypatch.setattr(torch.jit, "script", lambda m: scripts.append(script(m)) or scripts[-1])
+    for name in ("lstm-relu-hard_sigmoid", "simple_rnn-sequence"):
+        xlstm.compile(xlstm.port(CASES[name], "torch"))
+    assert [isinstance(one, torch.jit.ScriptModule) for one in scripts].count(True) == 1
+    monkeypatch.setattr(torch.jit, "script", lambda _: 1 / 0)
+    call = xlstm.compile(xlstm.port(CASES["lstm-relu-hard_sigmoid"], "torch"))
+    case = CASES["lstm-relu-hard_sigmoid"]
+    check(call, "torch", case, arrays(case, 2, 5, "float32"))
 
 
 def test_a_step_of_an_optimizer_is_followed():

@@ -18,8 +18,8 @@ def compile(ported: Any, *examples: Any) -> Callable[..., Any]:  # noqa: A001  x
     It takes the arguments of the port, in its framework's own arrays, and returns the same:
 
         nnx, linen   one `jax.jit` of a pure function; the cells of LSTMs have one product a step
-        torch        under `torch.inference_mode()`
-        keras        a `tf.function`; on JAX `jax.jit`, on PyTorch `torch.inference_mode()`
+        torch        under `torch.inference_mode()`; layers that PyTorch lacks as TorchScript
+        keras        a `tf.function`; on JAX `jax.jit`, on PyTorch under `torch.no_grad()`
         numpy        the port itself, which keeps its buffers between calls
 
     A port of Linen, a pair (module, variables), is called by its inputs alone. Stateful ports take

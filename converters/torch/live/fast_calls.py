@@ -68,10 +68,12 @@ def _is_own_cell(module: nn.Module) -> bool:
 
 
 def _scripted(module: nn.Module) -> Call:
-    """Returns the module as TorchScript, which shares its parameters; itself if it cannot be."""
+    """Returns the module as TorchScript, which shares its parameters; itself if it cannot be.
+
+    PyTorch 2.13 calls TorchScript deprecated. Where warnings are errors, the module itself runs.
+    """
     made: Call = module
-    with contextlib.suppress(Exception), warnings.catch_warnings():  # a layer of the user fails
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself
+    with contextlib.suppress(Exception):  # a layer of the user, or a State that scripts have not
         made = torch.jit.script(module)
     return made
 

@@ -34,7 +34,7 @@ MISSING_ROOMS = ["converters/flax/native", "converters/keras/native"]
 
 MACHINERY = {
     "xlstm/ir/layers": "base fields",
-    "xlstm/reference": "activations context coverage run summation",
+    "xlstm/reference": "activations context coverage run summation variants",
     "converters/keras/read/layers": "config options",
     "converters/keras/read/ops": "call node_defs registry",
     "converters/keras/write": "constructors layer_arguments module plan",

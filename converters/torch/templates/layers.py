@@ -249,3 +249,18 @@ class MaskedConvLSTM(ConvLSTM):
         empty = mask.long().cumsum(1) == 0
         empty = empty.reshape(list(mask.shape) + [1] * (h.dim() - 1))
         return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
+
+
+class Bidirectional(nn.Module):
+    """Two layers over the same steps, the second one from the last to the first."""
+
+    def __init__(self, forward_layer: nn.Module, backward_layer: nn.Module) -> None:
+        super().__init__()
+        self.forward_layer = forward_layer
+        self.backward_layer = backward_layer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of both, along the steps of `x`."""
+        forward, _ = self.forward_layer(x)
+        backward, _ = self.backward_layer(x.flip(1))
+        return forward, backward.flip(1)

@@ -36,6 +36,8 @@ from ..activations import CELLS as ACTIVATION_CELLS
 from ..native import native, pair, reads_cell, reason
 from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
 
+MASKS = "torch/templates/masks.py"
+
 
 def kind_of(spec: L.Recurrent) -> str:
     """Returns PyTorch's name of a layer: LSTM, GRU or RNN."""
@@ -68,8 +70,8 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
     if isinstance(spec, L.ConvLSTM):
         return _conv_lstm_call(spec, at)
     if native(spec):
-        at.parts.use_template(CELLS, "valid_first", "repeat_last", "last_valid")
-        at.parts.add_helper(class_source(CELLS, "MaskedNativeLSTM"))
+        names = ("valid_first", "repeat_last", "last_valid", "MaskedNativeLSTM")
+        at.parts.use_template(MASKS, *names)
         return native_call(spec, name="MaskedNativeLSTM")
     name = kind_of(spec)
     if isinstance(spec, L.GRU) and not spec.reset_after:
@@ -194,17 +196,17 @@ def _write_valid_steps(
     mask, turned = at.site.mask, ".flip(1)" if spec.go_backwards else ""
     if {h, y} == {"_"}:
         return
-    at.parts.use_template(CELLS, "valid_first")
+    at.parts.use_template(MASKS, "valid_first")
     steps, every = at.site.free("x") if y == "_" else y, mask + turned
     at.assign(f"{steps}, _", call(module, call("valid_first", at.x + turned, every), start))
     if h != "_":
-        at.parts.use_template(CELLS, "last_valid")
+        at.parts.use_template(MASKS, "last_valid")
         at.assign(h, call("last_valid", steps, mask, *before))
     if y == "_":
         return
     last = not spec.return_sequences and not spec.zero_output_for_mask
     name = "last_valid" if last else "repeat_last"
-    at.parts.use_template(CELLS, name)
+    at.parts.use_template(MASKS, name)
     at.assign(y, call(name, steps, mask if last else every))
     if spec.zero_output_for_mask:
         at.assign(y, _zeros_where_masked(spec, every, y))
@@ -438,7 +440,7 @@ def _bidirectional_class(spec: L.Bidirectional, at: TorchLayerWriter) -> str:
         at.parts.add_helper(helper)
     turned = ".flip(1)" if spec.return_sequences else ""
     lines = [*parts.forward, f"        return forward, backward{turned}"]
-    text = template_sources(CELLS)["Bidirectional"]
+    text = template_sources(LAYER_CELLS)["Bidirectional"]
     head, _, _ = text.partition("        forward, _ =")
     every = "Outputs of both, along the steps of `x`"
     words = every if spec.return_sequences else "The last outputs of both"

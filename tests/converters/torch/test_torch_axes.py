@@ -149,8 +149,8 @@ def test_comments_give_the_shapes_as_they_are():
     text = registry.adapter("torch").emit(model([*FLAT, LSTM(3, 2)], (8, 2)))
     comments = [line.strip() for line in text.splitlines() if line.strip().startswith("# (batch")]
     assert comments == [
-        "# (batch, 8, 2) -> (batch, 4, 6)",
-        "# (batch, 4, 6) -> (batch, 5, 3)",
+        "# (batch, 2, 8) -> (batch, 4, 6)",
+        "# (batch, 4, 6) -> (batch, 3, 5)",
         "# (batch, 5, 3) -> (batch, 2)",
     ]
 

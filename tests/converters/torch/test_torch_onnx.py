@@ -126,11 +126,13 @@ def test_torchscript_exports_run_as_the_port(case):
         check_export(EVERY[case], by_torchscript)
 
 
+SEQUENCE = {"return_sequences": True}
 CELLS = {
     "lstm": LSTM(3, 5, "relu", "hard_sigmoid_keras2", return_sequences=True),
     "gru": GRU(3, 5, "softsign", return_sequences=True, return_state=True),
     "gru_before": GRU(3, 5, "relu", reset_after=False, return_sequences=True),
     "rnn": SimpleRNN(3, 5, "sigmoid"),
+    "both": Bidirectional(LSTM(3, 5, "relu", **SEQUENCE), GRU(3, 5, go_backwards=True, **SEQUENCE)),
 }
 
 
@@ -255,7 +257,8 @@ OWN = {
 """Cases that between them hold all that the torch templates have."""
 
 TEMPLATES = [
-    f"torch/templates/{name}.py" for name in ("recurrent", "layers", "attention", "activations")
+    f"torch/templates/{name}.py"
+    for name in ("recurrent", "masks", "layers", "attention", "activations")
 ]
 
 

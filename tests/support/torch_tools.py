@@ -23,10 +23,7 @@ def flat(outputs):
 def exported(ported, inputs, **options):
     """An export, as a module."""
     with warnings.catch_warnings():
-        # torch's own scan looks at the gradient of its inputs, which are no leaves
-        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor", UserWarning)
-        # and its first use imports modules that use torch.jit
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.simplefilter("ignore")  # exporters warn of themselves
         return torch.export.export(ported, tuple(inputs), **options).module()
 
 

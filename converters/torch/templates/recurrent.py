@@ -3,9 +3,8 @@
 The parameters of a cell are named and shaped as those of the native layer of its kind; its states
 are (batch, hidden). An emitted class stands by itself, with the text of all that it inherits here.
 
-A cell has its equations twice. `step` is what a graph or a transform can follow: a script with
-gradients, a trace, an export, a compiler, vmap. `fill` computes the same into buffers, and is what
-runs otherwise; its gradient is in the class beside the cell.
+A cell has its equations twice. Its `step` is for scripts, exports, and all that follows operations.
+Otherwise the `Sequence` class beside it runs: the same into buffers, with a gradient of its own.
 """
 
 from collections.abc import Callable
@@ -52,21 +51,14 @@ def scaled(rows: Tensor, gates: int, slope: float, offset: float = 0.0) -> Tenso
     return torch.cat([first, rows[gates:]])
 
 
-def recorded(steps: Tensor, weight: Tensor, elementwise: bool) -> bool:
-    """True where a step has to be operations that a graph or a transform can follow."""
-    if torch.jit.is_scripting():
-        found = torch.is_grad_enabled()
-    elif torch.compiler.is_exporting():
-        found = False  # an export has a loop of its own
-    else:
-        found = (
-            torch.jit.is_tracing()
-            or torch.compiler.is_compiling()
-            or torch._C._are_functorch_transforms_active()  # vmap and its like
-            or steps.dtype != weight.dtype  # autocast
-            or (torch.is_grad_enabled() and not elementwise)
-        )
-    return bool(found)
+def recorded(steps: Tensor, weight: Tensor) -> bool:
+    """True where a graph or a transform has to follow every operation of a step."""
+    return bool(
+        torch.jit.is_tracing()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()  # vmap and its like
+        or steps.dtype != weight.dtype  # autocast
+    )
 
 
 def scan_steps(
@@ -110,11 +102,22 @@ class LSTMSequence(torch.autograd.Function):
     """All steps of an LSTM, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, weight, h, c, cell):  # type: ignore[no-untyped-def]
-        """The output of every step, and the last states."""
-        hs, cs = cell.fill(steps, weight, h, c)
+    def forward(ctx, steps, weight, h, c, gate, activation):  # type: ignore[no-untyped-def]
+        """The output of every step and the last states; `steps` become all their sums."""
+        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
+        cs = torch.empty_like(hs)
+        hs[0], cs[0] = h, c
+        sums = steps.unflatten(2, (4, weight.shape[0]))
+        parts = steps, sums[:, :, :3], sums[:, :, 3], hs[1:], cs[1:]
+        every = zip(*(part.unbind(0) for part in parts), strict=True)
+        for step, gates, g, new_h, new_c in every:
+            step.addmm_(h, weight)
+            o, i, f = gate(gates).unbind(1)
+            torch.mul(f, c, out=new_c).addcmul_(i, activation(g))
+            torch.mul(o, activation(new_c), out=new_h)
+            h, c = new_h, new_c
         ctx.save_for_backward(steps, weight, hs, cs)
-        ctx.cell = cell
+        ctx.gate, ctx.activation = gate, activation
         return hs[1:], hs[-1].clone(), cs[-1].clone()
 
     @staticmethod
@@ -122,14 +125,14 @@ class LSTMSequence(torch.autograd.Function):
     def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, weight, hs, cs = ctx.saved_tensors
-        sums = (steps + hs[:-1] @ weight).unflatten(2, (4, weight.shape[0]))
-        gates, gate_slopes = value_and_slope(ctx.cell.gate, sums[:, :, :3])
-        g, g_slope = value_and_slope(ctx.cell.activation, sums[:, :, 3])
-        a, a_slope = value_and_slope(ctx.cell.activation, cs[1:])
-        o, i, f = gates.unbind(2)
-        # o acts on h = o * a; the others on c = i * g + f * (c before)
-        d = torch.stack([a, g, cs[:-1], i], dim=2)
-        d *= torch.cat([gate_slopes, g_slope.unsqueeze(2)], dim=2)
+        sums = steps.unflatten(2, (4, weight.shape[0]))
+        gates, slopes = value_and_slope(ctx.gate, sums[:, :, :3])
+        (o, i, f), (o_slope, i_slope, f_slope) = gates.unbind(2), slopes.unbind(2)
+        g, g_slope = value_and_slope(ctx.activation, sums[:, :, 3])
+        a, a_slope = value_and_slope(ctx.activation, cs[1:])
+        # h = o * a by the sum of o; c = i * g + f * (c before) by the other sums
+        by_sums = [a * o_slope, g * i_slope, cs[:-1] * f_slope, i * g_slope]
+        d = torch.stack(by_sums, dim=2)
         d_sums = d.flatten(2)
         parts = dy, o * a_slope, f, d[:, :, 0], d[:, :, 1:], d_sums
         every = [*zip(*(part.unbind(0) for part in parts), strict=True)]
@@ -140,7 +143,7 @@ class LSTMSequence(torch.autograd.Function):
             by_c *= dc.unsqueeze(1)
             dh, dc = d_t @ weight.t(), dc * f_t
         d_weight = hs[:-1].flatten(0, 1).t() @ d_sums.flatten(0, 1)
-        return d_sums, d_weight, dh, dc, None
+        return d_sums, d_weight, dh, dc, None, None
 
 
 class LSTM(nn.Module):
@@ -182,19 +185,15 @@ class LSTM(nn.Module):
         zeros = x.new_zeros(x.shape[0], self.hidden_size)
         h, c = (zeros, zeros) if state is None else state
         steps, weight = self.project(x), self.order(self.weight_hh_l0).t()
-        if recorded(steps, weight, self.elementwise):
-            outputs = [h]
-            for step in steps.unbind(0):
-                h, c = self.step(step, weight, h, c)
-                outputs.append(h)
-            y = torch.stack(outputs)[1:]
-        elif torch.jit.is_scripting():
-            hs, cs = self.fill(steps, weight, h, c)
-            y, h, c = hs[1:], hs[-1].clone(), cs[-1].clone()
+        if torch.jit.is_scripting():
+            y, h, c = self.unroll(steps, weight, h, c)
         elif torch.compiler.is_exporting():
             y, (h, c) = scan_steps(self.step, steps, (weight,), (h, c))
+        elif recorded(steps, weight) or not self.elementwise:
+            y, h, c = self.unroll(steps, weight, h, c)
         else:
-            y, h, c = LSTMSequence.apply(steps, weight, h, c, self)
+            functions = self.gate, self.activation
+            y, h, c = LSTMSequence.apply(steps, weight, h, c, *functions)
         return y.transpose(0, 1), (h, c)
 
     def project(self, x: Tensor) -> Tensor:
@@ -210,6 +209,20 @@ class LSTM(nn.Module):
         rows = rows.roll(self.hidden_size, 0)
         return scaled(rows, 3 * self.hidden_size, self.slope, offset)
 
+    def unroll(
+        self,
+        steps: Tensor,
+        weight: Tensor,
+        h: Tensor,
+        c: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The output of every step and the last states, by operations of their own."""
+        outputs = [h]
+        for step in steps.unbind(0):
+            h, c = self.step(step, weight, h, c)
+            outputs.append(h)
+        return torch.stack(outputs)[1:], h, c
+
     def step(
         self,
         step: Tensor,
@@ -221,27 +234,6 @@ class LSTM(nn.Module):
         o, i, f, g = torch.addmm(step, h, weight).chunk(4, dim=1)
         c = torch.addcmul(self.gate(f) * c, self.gate(i), self.activation(g))
         return self.gate(o) * self.activation(c), c
-
-    def fill(
-        self,
-        steps: Tensor,
-        weight: Tensor,
-        h: Tensor,
-        c: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """The states before and after every step: as `step`, but into buffers."""
-        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
-        cs = torch.empty_like(hs)
-        hs[0], cs[0] = h, c
-        h_at, c_at = hs.unbind(0), cs.unbind(0)
-        sums = steps.new_empty(steps.shape[1], 4, self.hidden_size)
-        flat, gates, g = sums.flatten(1), sums[:, :3], sums[:, 3]
-        for t, step in enumerate(steps.unbind(0)):
-            torch.addmm(step, h_at[t], weight, out=flat)
-            o, i, f = self.gate(gates).unbind(1)
-            torch.mul(f, c_at[t], out=c_at[t + 1]).addcmul_(i, self.activation(g))
-            torch.mul(o, self.activation(c_at[t + 1]), out=h_at[t + 1])
-        return hs, cs
 
 
 class MaskedLSTM(LSTM):
@@ -276,11 +268,22 @@ class GRUSequence(torch.autograd.Function):
     """All steps of a GRU, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, weight, bias, h, cell):  # type: ignore[no-untyped-def]
-        """The output of every step, and the last state."""
-        hs = cell.fill(steps, weight, bias, h)
+    def forward(ctx, steps, weight, bias, h, gate, activation):  # type: ignore[no-untyped-def]
+        """The output of every step and the last state."""
+        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
+        hs[0] = h
+        hidden = steps.new_empty(len(h), 3, weight.shape[0])
+        flat, gates, hidden_n = hidden.flatten(1), hidden[:, :2], hidden[:, 2]
+        x = steps.unflatten(2, (3, weight.shape[0]))
+        parts = x[:, :, :2], x[:, :, 2], hs[1:]
+        every = zip(*(part.unbind(0) for part in parts), strict=True)
+        for x_gates, x_n, new_h in every:
+            torch.addmm(bias, h, weight, out=flat)
+            r, z = gate(gates.add_(x_gates)).unbind(1)
+            n = activation(torch.addcmul(x_n, r, hidden_n))
+            h = torch.lerp(n, h, z, out=new_h)
         ctx.save_for_backward(steps, weight, bias, hs)
-        ctx.cell = cell
+        ctx.gate, ctx.activation = gate, activation
         return hs[1:], hs[-1].clone()
 
     @staticmethod
@@ -291,15 +294,15 @@ class GRUSequence(torch.autograd.Function):
         before, units = hs[:-1], weight.shape[0]
         x = steps.unflatten(2, (3, units))
         hidden = (before @ weight + bias).unflatten(2, (3, units))
-        gates, gate_slopes = value_and_slope(ctx.cell.gate, (x + hidden)[:, :, :2])
-        r, z = gates.unbind(2)
+        gates, slopes = value_and_slope(ctx.gate, (x + hidden)[:, :, :2])
+        (r, z), (r_slope, z_slope) = gates.unbind(2), slopes.unbind(2)
         hidden_n = hidden[:, :, 2]
         sums = torch.addcmul(x[:, :, 2], r, hidden_n)
-        n, n_slope = value_and_slope(ctx.cell.activation, sums)
+        n, n_slope = value_and_slope(ctx.activation, sums)
         n_slope *= 1 - z
         # h by the sums of r and z, by the hidden part of n, and by n's sum
-        d = torch.stack([n_slope * hidden_n, before - n, n_slope * r, n_slope], dim=2)
-        d[:, :, :2] *= gate_slopes
+        by_r, by_z = n_slope * hidden_n * r_slope, (before - n) * z_slope
+        d = torch.stack([by_r, by_z, n_slope * r, n_slope], dim=2)
         d_hidden = d[:, :, :3].flatten(2)
         every = [*zip(*(part.unbind(0) for part in (dy, z, d, d_hidden)), strict=True)]
         for dy_t, z_t, d_t, d_hidden_t in reversed(every):
@@ -308,7 +311,7 @@ class GRUSequence(torch.autograd.Function):
             dh = torch.addmm(dh * z_t, d_hidden_t, weight.t())
         d_steps = torch.cat([d[:, :, :2], d[:, :, 3:]], dim=2).flatten(2)
         d_weight = before.flatten(0, 1).t() @ d_hidden.flatten(0, 1)
-        return d_steps, d_weight, d_hidden.sum((0, 1)), dh, None
+        return d_steps, d_weight, d_hidden.sum((0, 1)), dh, None, None
 
 
 class GRU(nn.Module):
@@ -349,19 +352,15 @@ class GRU(nn.Module):
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (weight, bias) = self.project(x), self.recurrent()
-        if recorded(steps, weight, self.elementwise):
-            outputs = [h]
-            for step in steps.unbind(0):
-                h = self.step(step, weight, bias, h)
-                outputs.append(h)
-            y = torch.stack(outputs)[1:]
-        elif torch.jit.is_scripting():
-            hs = self.fill(steps, weight, bias, h)
-            y, h = hs[1:], hs[-1].clone()
+        if torch.jit.is_scripting():
+            y, h = self.unroll(steps, weight, bias, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (weight, bias), (h,))
+        elif recorded(steps, weight) or not self.elementwise:
+            y, h = self.unroll(steps, weight, bias, h)
         else:
-            y, h = GRUSequence.apply(steps, weight, bias, h, self)
+            functions = self.gate, self.activation
+            y, h = GRUSequence.apply(steps, weight, bias, h, *functions)
         return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:
@@ -383,39 +382,47 @@ class GRU(nn.Module):
         """Rows of r, z, n as the loop has them."""
         return scaled(rows, 2 * self.hidden_size, self.slope, offset)
 
+    def unroll(
+        self,
+        steps: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        h: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The output of every step and the last state, by operations of their own."""
+        outputs = [h]
+        for step in steps.unbind(0):
+            h = self.step(step, weight, bias, h)
+            outputs.append(h)
+        return torch.stack(outputs)[1:], h
+
     def step(self, step: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
         """The state after one step."""
-        x_r, x_z, x_n = step.chunk(3, dim=1)
+        # flatten changes nothing, but torch.onnx takes a step of a script for 3-D
+        x_r, x_z, x_n = step.flatten(1).chunk(3, dim=1)
         h_r, h_z, h_n = torch.addmm(bias, h, weight).chunk(3, dim=1)
         n = self.activation(torch.addcmul(x_n, self.gate(x_r + h_r), h_n))
         return torch.lerp(n, h, self.gate(x_z + h_z))  # (1 - z) * n + z * h
-
-    def fill(self, steps: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
-        """The states before and after every step: as `step`, but into buffers."""
-        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
-        hs[0] = h
-        h_at = hs.unbind(0)
-        hidden = steps.new_empty(steps.shape[1], 3, self.hidden_size)
-        flat, gates, hidden_n = hidden.flatten(1), hidden[:, :2], hidden[:, 2]
-        x = steps.unflatten(2, (3, self.hidden_size))
-        x_n = x[:, :, 2].unbind(0)
-        for t, x_gates in enumerate(x[:, :, :2].unbind(0)):
-            torch.addmm(bias, h_at[t], weight, out=flat)
-            r, z = self.gate(gates.add_(x_gates)).unbind(1)
-            n = self.activation(torch.addcmul(x_n[t], r, hidden_n))
-            torch.lerp(n, h_at[t], z, out=h_at[t + 1])
-        return hs
 
 
 class GRUResetBeforeSequence(torch.autograd.Function):
     """All steps of a GRU, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, gates, candidate, h, cell):  # type: ignore[no-untyped-def]
-        """The output of every step, and the last state."""
-        hs = cell.fill(steps, gates, candidate, h)
+    def forward(ctx, steps, gates, candidate, h, gate, activation):  # type: ignore[no-untyped-def]
+        """The output of every step and the last state; `steps` become all their sums."""
+        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
+        hs[0] = h
+        sums = steps.unflatten(2, (3, len(candidate)))
+        parts = sums[:, :, :2].flatten(2), sums[:, :, :2], sums[:, :, 2], hs[1:]
+        every = zip(*(part.unbind(0) for part in parts), strict=True)
+        for step, both, n, new_h in every:
+            step.addmm_(h, gates)
+            r, z = gate(both).unbind(1)
+            n.addmm_(r * h, candidate)
+            h = torch.lerp(activation(n), h, z, out=new_h)
         ctx.save_for_backward(steps, gates, candidate, hs)
-        ctx.cell = cell
+        ctx.gate, ctx.activation = gate, activation
         return hs[1:], hs[-1].clone()
 
     @staticmethod
@@ -424,15 +431,13 @@ class GRUResetBeforeSequence(torch.autograd.Function):
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, gates, candidate, hs = ctx.saved_tensors
         before, units = hs[:-1], len(candidate)
-        x, x_n = steps.split([2 * units, units], dim=2)
-        sums = (x + before @ gates).unflatten(2, (2, units))
-        both, slopes = value_and_slope(ctx.cell.gate, sums)
-        r, z = both.unbind(2)
-        n_sums = x_n + (r * before) @ candidate
-        n, n_slope = value_and_slope(ctx.cell.activation, n_sums)
-        # r * before by the sum of r; h by the sums of z and n
-        d = torch.stack([before, before - n, n_slope * (1 - z)], dim=2)
-        d[:, :, :2] *= slopes
+        sums = steps.unflatten(2, (3, units))
+        both, slopes = value_and_slope(ctx.gate, sums[:, :, :2])
+        (r, z), (r_slope, z_slope) = both.unbind(2), slopes.unbind(2)
+        n, n_slope = value_and_slope(ctx.activation, sums[:, :, 2])
+        # r * (h before) by the sum of r; h by the sums of z and n
+        by_sums = [before * r_slope, (before - n) * z_slope, (1 - z) * n_slope]
+        d = torch.stack(by_sums, dim=2)
         d_gates, d_n = d[:, :, :2].flatten(2), d[:, :, 2]
         parts = dy, r, z, d[:, :, 0], d[:, :, 1:], d_gates, d_n
         every = [*zip(*(part.unbind(0) for part in parts), strict=True)]
@@ -444,7 +449,7 @@ class GRUResetBeforeSequence(torch.autograd.Function):
             dh = torch.addcmul(dh * z_t, d_reset, r_t).addmm(d_gates_t, gates.t())
         d_weight = before.flatten(0, 1).t() @ d_gates.flatten(0, 1)
         d_candidate = (r * before).flatten(0, 1).t() @ d_n.flatten(0, 1)
-        return d.flatten(2), d_weight, d_candidate, dh, None
+        return d.flatten(2), d_weight, d_candidate, dh, None, None
 
 
 class GRUResetBefore(GRU):
@@ -461,19 +466,15 @@ class GRUResetBefore(GRU):
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (gates, candidate) = self.project(x), self.recurrent()
-        if recorded(steps, gates, self.elementwise):
-            outputs = [h]
-            for step in steps.unbind(0):
-                h = self.step(step, gates, candidate, h)
-                outputs.append(h)
-            y = torch.stack(outputs)[1:]
-        elif torch.jit.is_scripting():
-            hs = self.fill(steps, gates, candidate, h)
-            y, h = hs[1:], hs[-1].clone()
+        if torch.jit.is_scripting():
+            y, h = self.unroll(steps, gates, candidate, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (gates, candidate), (h,))
+        elif recorded(steps, gates) or not self.elementwise:
+            y, h = self.unroll(steps, gates, candidate, h)
         else:
-            y, h = GRUResetBeforeSequence.apply(steps, gates, candidate, h, self)
+            functions = self.gate, self.activation
+            y, h = GRUResetBeforeSequence.apply(steps, gates, candidate, h, *functions)
         return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:
@@ -489,6 +490,20 @@ class GRUResetBefore(GRU):
         weight = self.order(self.weight_hh_l0).t()
         return weight[:, : 2 * self.hidden_size], weight[:, 2 * self.hidden_size :]
 
+    def unroll(
+        self,
+        steps: Tensor,
+        gates: Tensor,
+        candidate: Tensor,
+        h: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The output of every step and the last state, by operations of their own."""
+        outputs = [h]
+        for step in steps.unbind(0):
+            h = self.step(step, gates, candidate, h)
+            outputs.append(h)
+        return torch.stack(outputs)[1:], h
+
     def step(self, step: Tensor, gates: Tensor, candidate: Tensor, h: Tensor) -> Tensor:
         """The state after one step."""
         x, x_n = step.split([2 * self.hidden_size, self.hidden_size], dim=1)
@@ -496,38 +511,19 @@ class GRUResetBefore(GRU):
         n = self.activation(torch.addmm(x_n, self.gate(r) * h, candidate))
         return torch.lerp(n, h, self.gate(z))  # (1 - z) * n + z * h
 
-    def fill(
-        self,
-        steps: Tensor,
-        gates: Tensor,
-        candidate: Tensor,
-        h: Tensor,
-    ) -> Tensor:
-        """The states before and after every step: as `step`, but into buffers."""
-        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
-        hs[0] = h
-        h_at = hs.unbind(0)
-        sums = steps.new_empty(steps.shape[1], 2, self.hidden_size)
-        flat = sums.flatten(1)
-        x, x_n = steps.split([2 * self.hidden_size, self.hidden_size], dim=2)
-        x_n_at = x_n.unbind(0)
-        for t, x_gates in enumerate(x.unbind(0)):
-            torch.addmm(x_gates, h_at[t], gates, out=flat)
-            r, z = self.gate(sums).unbind(1)
-            n = self.activation(torch.addmm(x_n_at[t], r * h_at[t], candidate))
-            torch.lerp(n, h_at[t], z, out=h_at[t + 1])
-        return hs
-
 
 class RNNSequence(torch.autograd.Function):
     """All steps of an RNN, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, weight, h, cell):  # type: ignore[no-untyped-def]
-        """The output of every step, and the last state."""
-        hs = cell.fill(steps, weight, h)
+    def forward(ctx, steps, weight, h, activation):  # type: ignore[no-untyped-def]
+        """The output of every step and the last state; `steps` become their sums."""
+        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
+        hs[0] = h
+        for step, new_h in zip(steps.unbind(0), hs[1:].unbind(0), strict=True):
+            h = new_h.copy_(activation(step.addmm_(h, weight)))
         ctx.save_for_backward(steps, weight, hs)
-        ctx.cell = cell
+        ctx.activation = activation
         return hs[1:], hs[-1].clone()
 
     @staticmethod
@@ -535,7 +531,7 @@ class RNNSequence(torch.autograd.Function):
     def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, weight, hs = ctx.saved_tensors
-        _, d = value_and_slope(ctx.cell.activation, steps + hs[:-1] @ weight)
+        _, d = value_and_slope(ctx.activation, steps)
         for dy_t, d_t in reversed([*zip(dy.unbind(0), d.unbind(0), strict=True)]):
             d_t *= dh + dy_t
             dh = d_t @ weight.t()
@@ -572,19 +568,14 @@ class RNN(nn.Module):
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (weight,) = self.project(x), self.recurrent()
-        if recorded(steps, weight, self.elementwise):
-            outputs = [h]
-            for step in steps.unbind(0):
-                h = self.step(step, weight, h)
-                outputs.append(h)
-            y = torch.stack(outputs)[1:]
-        elif torch.jit.is_scripting():
-            hs = self.fill(steps, weight, h)
-            y, h = hs[1:], hs[-1].clone()
+        if torch.jit.is_scripting():
+            y, h = self.unroll(steps, weight, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (weight,), (h,))
+        elif recorded(steps, weight) or not self.elementwise:
+            y, h = self.unroll(steps, weight, h)
         else:
-            y, h = RNNSequence.apply(steps, weight, h, self)
+            y, h = RNNSequence.apply(steps, weight, h, self.activation)
         return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:
@@ -598,15 +589,14 @@ class RNN(nn.Module):
         """The weight of the product with the state."""
         return (self.weight_hh_l0.t(),)
 
+    def unroll(self, steps: Tensor, weight: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of every step and the last state, by operations of their own."""
+        outputs = [h]
+        for step in steps.unbind(0):
+            h = self.step(step, weight, h)
+            outputs.append(h)
+        return torch.stack(outputs)[1:], h
+
     def step(self, step: Tensor, weight: Tensor, h: Tensor) -> Tensor:
         """The state after one step."""
         return self.activation(torch.addmm(step, h, weight))
-
-    def fill(self, steps: Tensor, weight: Tensor, h: Tensor) -> Tensor:
-        """The states before and after every step: as `step`, but into buffers."""
-        hs = steps.new_empty(steps.shape[0] + 1, steps.shape[1], self.hidden_size)
-        hs[0] = h
-        h_at = hs.unbind(0)
-        for t, step in enumerate(steps.unbind(0)):
-            h_at[t + 1].copy_(self.activation(torch.addmm(step, h_at[t], weight)))
-        return hs

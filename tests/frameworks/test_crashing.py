@@ -51,6 +51,68 @@ def test_a_command_that_is_ended_takes_its_child_along(tmp_path):
     assert process.returncode == -signal.SIGKILL
 
 
+NO_FORK = f"""
+import sys
+from xlstm.cli import guard
+guard.can_fork = lambda: False
+{CODE}"""
+
+
+def test_a_new_interpreter_reports_a_crash_where_processes_cannot_fork(tmp_path, monkeypatch):
+    folder = fake_torch(tmp_path, "os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    done = run(NO_FORK, folder, "verify", DEMO, "--frameworks", "torch,nnx", "--json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["frameworks"]
+    assert found["nnx"]["float64"]["verdict"] == "rounding"
+    assert "SIGSEGV" in found["torch"]["float64"]["detail"]
+
+
+def test_a_new_interpreter_gives_its_status(tmp_path):
+    done = run(NO_FORK, tmp_path, "verify", DEMO, "--frameworks", "nnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("equal up to rounding\n")
+    done = run(NO_FORK, tmp_path, "verify", "missing.keras", "--frameworks", "nnx")
+    assert done.returncode == 2
+    assert done.stderr.startswith("xlstm: missing.keras: ")
+    assert done.stderr.count("\n") == 1
+
+
+WINDOWS = """
+import multiprocessing, os, signal, subprocess, sys, tempfile
+import numpy
+for name in ("SIGHUP", "SIGKILL", "SIGQUIT", "SIGUSR1", "SIGALRM", "pthread_sigmask"):
+    delattr(signal, name)
+for name in ("fork", "forkpty", "getuid", "geteuid", "sched_getaffinity", "O_NOFOLLOW"):
+    delattr(os, name)
+sys.platform = "win32"
+sys.modules["resource"] = sys.modules["fcntl"] = None
+sys.argv = ["xlstm", *sys.argv[1:]]
+from xlstm.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["count", DEMO],
+        ["inspect", DEMO],
+        ["explain", "LSTM", "--features", 1, "--units", 20],
+        ["port", DEMO, "--to", "torch", "--no-verify", "-o", "ported"],
+        ["verify", DEMO, "--frameworks", "nnx"],
+        ["diagnose", DEMO, DEMO],
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_run_without_what_windows_lacks(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    done = run(WINDOWS, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
 LITTLE = f"""
 import resource
 from xlstm.frameworks import crashes as crashing

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from xlstm._version import VERSION
+from xlstm.cli.guard import run_guarded
 from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, printable
 from xlstm.frameworks.command_exit import as_process, ended, limited, quiet_libraries, say, show
-from xlstm.frameworks.crashes import CRASHED, importing, run_guarded
+from xlstm.frameworks.crashes import CRASHED, importing
 
 ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
 

@@ -1,5 +1,6 @@
 """Files and folders are there whole, as they were, or not at all; nothing of a killed run stays."""
 
+import ast
 import errno
 import os
 import signal
@@ -434,3 +435,14 @@ def test_kills_at_random_moments():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "target whole: 6 of 6" in done.stdout
     assert "left over after the next run: 0" in done.stdout
+
+
+def test_texts_have_the_same_bytes_on_every_system():
+    """Windows would write \\r\\n, and hashes of files would differ."""
+    found = []
+    for path in [*ROOT.glob("xlstm/**/*.py"), *ROOT.glob("converters/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "write_text":
+                names = [keyword.arg for keyword in node.keywords]
+                found += [] if "newline" in names else [f"{path.name}:{node.lineno}"]
+    assert not found

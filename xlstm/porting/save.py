@@ -131,7 +131,7 @@ def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dic
     check_model(model, adapter)
     metadata = {KEY: json.dumps({"to": adapter.name, "graph": to_json(model)})}
     report = report_of(model, adapter)
-    (folder / SOURCE).write_text(adapter.emit(model), "utf-8")
+    (folder / SOURCE).write_text(adapter.emit(model), "utf-8", newline="\n")
     digest = write_safetensors(folder / WEIGHTS, packed_tensors(model, adapter), metadata)
     if adapter.extra_files:
         if adapter.installed:
@@ -155,7 +155,7 @@ def check_written(model: Model, folder: Path, adapter: Adapter) -> None:
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Writes report.json."""
-    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8", newline="\n")
 
 
 @unmoved

@@ -1,15 +1,18 @@
-"""Tables of text are those of rich, line by line."""
+"""Tables of text: no line too long, no word cut, and those of rich where nothing is wrapped."""
 
 import io
 import random
+import sys
+from collections import Counter
 
 import pytest
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xlstm.rendering.tables import Grid
+from xlstm.rendering.tables import Grid, screen_width
 
 WORDS = [*"lstm;1,760;a;;a much longer cell;weight_ih_l0_reverse;語順;é".split(";"), "x" * 60]
 
@@ -38,14 +41,59 @@ def by_rich(rows, end, left, width):
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-@pytest.mark.parametrize("width", [40, 100])
-def test_tables_are_those_of_rich(width):
+def grid_of(seed):
+    rows, end, left = drawn(seed)
+    grid = Grid(rows[0], left)
+    for number, row in enumerate(rows[1:], 1):
+        grid.add(*row)
+        if number == end:
+            grid.end_section()
+    return grid, rows, end, left
+
+
+def test_tables_that_fit_are_those_of_rich():
     for seed in range(150):
-        rows, end, left = drawn(seed)
-        grid = Grid(rows[0], left)
-        for number, row in enumerate(rows[1:], 1):
-            grid.add(*row)
-            if number == end:
-                grid.end_section()
-        wanted = by_rich(rows, end, left, width)
-        assert [line.rstrip() for line in grid.lines(width)] == wanted, seed
+        grid, rows, end, left = grid_of(seed)
+        wanted = by_rich(rows, end, left, 1000)
+        assert [line.rstrip() for line in grid.lines(1000)] == wanted, seed
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_lines_are_not_too_long_and_words_whole(width):
+    for seed in range(150):
+        grid, rows, _end, _left = grid_of(seed)
+        lines = grid.lines(width)
+        assert max(map(cell_len, lines)) <= width, seed
+        shown = Counter(word for line in lines for word in line.split())
+        words = Counter(word for row in rows[1:] for cell in row for word in cell.split())
+        whole = Counter({word: n for word, n in words.items() if len(word) < 30})
+        assert not whole - shown, seed
+
+
+def test_a_table_too_wide_for_its_words_becomes_a_list():
+    grid = Grid(["layer", "kind", "parameters"], left=2)
+    grid.add("a_very_long_name_of_a_layer", "LSTM", "1,760")
+    grid.add("dense", "", "420")
+    assert grid.lines(36) == [
+        "",
+        " a_very_long_name_of_a_layer",
+        "   kind        LSTM",
+        "   parameters  1,760",
+        "",
+        " dense",
+        "   parameters  420",
+        "",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("columns", "width"), [(20, 60), (72, 72), (200, 140)])
+def test_text_is_as_wide_as_the_terminal(columns, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert screen_width() == 100
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert screen_width() == width

@@ -15,7 +15,7 @@ from xlstm.counting.formulas import FormulaRow
 from xlstm.counting.ledger import Difference
 from xlstm.counting.operations import render as operations
 from xlstm.frameworks import registry
-from xlstm.rendering.tables import WIDTH, add, grid, to_text
+from xlstm.rendering.tables import add, grid, screen_width, to_text
 
 Cells = tuple[str, ...]
 
@@ -105,7 +105,7 @@ OPERATIONS = "Operations and bytes"
 def _wrapped(line: str, indent: str = "") -> str:
     return textwrap.fill(
         line,
-        WIDTH,
+        screen_width(),
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_on_hyphens=False,
@@ -113,7 +113,7 @@ def _wrapped(line: str, indent: str = "") -> str:
 
 
 def text(found: ExplanationData) -> str:
-    """Tables and lines of at most 100 columns."""
+    """Tables and lines, as wide as the screen at most."""
 
     def table(headers: Sequence[str], rows: Iterable[Cells], left: int) -> object:
         made = grid(headers, left=left)

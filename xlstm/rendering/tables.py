@@ -1,7 +1,8 @@
-"""Tables of plain text in the layout of rich, in a time that is linear in the rows.
+"""Tables of plain text that cut no word, in a time that is linear in the rows.
 
-In: headers and rows of texts. Out: lines of at most so many columns. Rich takes a millisecond a
-row, half a minute for a model of 20,000 layers; here a row that needs no wrapping is one `join`.
+In: headers and rows of texts. Out: lines of at most so many columns. A table that is too wide for
+its words becomes a list: each row with its headers. Rich takes a millisecond a row, half a minute
+for a model of 20,000 layers; here a row that needs no wrapping is one `join`.
 
 >>> table = Grid(["layer", "count"], left=1)
 >>> table.add("lstm", "1,760")
@@ -11,6 +12,8 @@ row, half a minute for a model of 20,000 layers; here a row that needs no wrappi
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
@@ -50,13 +53,32 @@ class Grid:
 
     def lines(self, width: int) -> list[str]:
         """The whole table, every line of at most `width` columns."""
-        sizes = _fitted([max(map(_size, column)) for column in zip(*self.rows, strict=True)], width)
+        columns = list(zip(*self.rows, strict=True))
+        room = width - 1 - GAP * (len(columns) - 1)
+        sizes = [max(map(_size, column)) for column in columns]
+        if sum(sizes) > room:
+            words = [max(map(_longest_word, column)) for column in columns]
+            if sum(words) > room:
+                return self._list(width)
+            sizes = _fitted(sizes, words, room)
         found = [""]
         for number, row in enumerate(self.rows):
             found += [""] if number in self._sections else []
             found += self._row(row, sizes, heads=not number)
             found += [f" {'─' * (sum(sizes) + GAP * (len(sizes) - 1))}"] if not number else []
         return [*found, ""]
+
+    def _list(self, width: int) -> list[str]:
+        """Each row as its first cell and, below, its other cells with their headers."""
+        heads, *rows = self.rows
+        indent = min(max(map(_size, heads)) + GAP + 2, width // 2)
+        found = [""]
+        for row in rows:
+            found += [f" {line}" for line in wrapped(row[0] or heads[0], width - 1)]
+            for head, cell in zip(heads[1:], row[1:], strict=True):
+                found += _entry(head, wrapped(cell, width - indent), indent) if cell else []
+            found.append("")
+        return found
 
     def _row(self, row: Sequence[str], sizes: Sequence[int], heads: bool) -> Iterator[str]:
         """The lines of one row; those of headers end on one line, others start on one."""
@@ -74,6 +96,15 @@ class Grid:
         pairs = enumerate(zip(texts, sizes, strict=True))
         padded = [_padded(text, size, place < self.left) for place, (text, size) in pairs]
         return f" {(' ' * GAP).join(padded)}".rstrip()
+
+
+def _entry(head: str, lines: Sequence[str], indent: int) -> Iterator[str]:
+    """The lines of a cell, its header before the first one; a long header has lines above."""
+    fits = 3 + _size(head) < indent
+    if not fits:
+        yield from (f"   {line}" for line in wrapped(head, indent - 3))
+    yield _padded(f"   {head}" if fits else "", indent, True) + lines[0]
+    yield from (" " * indent + line for line in lines[1:])
 
 
 def _size(text: str) -> int:
@@ -95,41 +126,47 @@ def wrapped(text: str, size: int) -> list[str]:
     return [text[a:b].rstrip() for a, b in pairwise(ends)]
 
 
-def _fitted(sizes: Sequence[int], width: int) -> list[int]:
-    """Sizes of columns, with the widest reduced until all fit."""
-    # rich counts the blanks beside a cell as part of it: one on the edges, two between cells
-    last = len(sizes) - 1
-    beside = [(place > 0) + (place < last) for place in range(len(sizes))]
-    room = width - 2 - last
-    found = [min(size + blank, room) for size, blank in zip(sizes, beside, strict=True)]
-    while (excess := sum(found) - room) > 0:
-        widest = max(found)
-        second = max((size for size in found if size != widest), default=0)
-        found = _reduced(found, [size == widest for size in found], excess, widest - second)
-    return [max(size - blank, 1) for size, blank in zip(found, beside, strict=True)]
+def _longest_word(text: str) -> int:
+    return max(map(_size, text.split()), default=0)
 
 
-def _reduced(sizes: Sequence[int], chosen: Sequence[bool], excess: int, most: int) -> list[int]:
-    """Sizes with `excess` subtracted from the chosen ones, `most` at most from each."""
-    left, found = sum(chosen), []
-    for size, own in zip(sizes, chosen, strict=True):
-        taken = min(most, round(excess / left)) if own else 0
-        excess, left = excess - taken, left - own
-        found.append(size - taken)
-    return found
+def _fitted(sizes: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Sizes with the widest reduced to one size, none below its least, until all fit.
+
+    >>> _fitted([3, 40, 20], [3, 10, 5], 43)
+    [3, 20, 20]
+    """
+    low, high = 0, max(sizes)
+    while low < high:
+        most = (low + high + 1) // 2
+        fits = sum(_capped(sizes, least, most)) <= room
+        low, high = (most, high) if fits else (low, most - 1)
+    return _capped(sizes, least, low)
 
 
-WIDTH = 100
+def _capped(sizes: Sequence[int], least: Sequence[int], most: int) -> list[int]:
+    return [max(word, min(size, most)) for size, word in zip(sizes, least, strict=True)]
+
+
+NARROWEST, USUAL, WIDEST = 60, 100, 140
+"""Columns of text: at least, where the output is no terminal, and at most."""
+
+
+def screen_width() -> int:
+    """Returns the columns of the terminal from 60 to 140, or 100 if the output is no terminal."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return USUAL
+    return min(max(shutil.get_terminal_size((USUAL, 24)).columns, NARROWEST), WIDEST)
 
 
 def to_text(*parts: Grid | str) -> str:
-    """Tables and lines as plain text of at most WIDTH columns."""
-    lines: list[str] = []
+    """Tables and lines as plain text, as wide as the screen at most."""
+    lines, width = list[str](), screen_width()
     for part in parts:
         if isinstance(part, Grid):
-            lines += part.lines(WIDTH)
+            lines += part.lines(width)
         else:
-            lines += (line for own in part.split("\n") for line in wrapped(own, WIDTH))
+            lines += (line for own in part.split("\n") for line in wrapped(own, width))
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from .write.module import emit
 LINEN = Adapter(
     name="linen",
     title="Flax Linen",
+    aliases=("jax", "flax"),
     package="flax",
     runtime_packages=("jax", "jaxlib"),
     extra="flax",
@@ -33,6 +34,7 @@ LINEN = Adapter(
 NNX = Adapter(
     name="nnx",
     title="Flax NNX",
+    aliases=("jax", "flax"),
     package="flax",
     runtime_packages=("jax", "jaxlib"),
     extra="flax",

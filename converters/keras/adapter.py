@@ -23,6 +23,7 @@ COUNTED = Table(
 ADAPTER = Adapter(
     name="keras",
     title="Keras",
+    aliases=("tensorflow", "tf", "tf.keras"),
     package="keras",
     extra="keras",
     live_module="xlstm.converters.keras.live.model",

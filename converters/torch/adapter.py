@@ -10,6 +10,7 @@ from .write.module import emit
 ADAPTER = Adapter(
     name="torch",
     title="PyTorch",
+    aliases=("pytorch",),
     package="torch",
     extra="torch",
     live_module="xlstm.converters.torch.live.model",

@@ -24,7 +24,7 @@ from xlstm.reading.load import load_shapes
 
 @unmoved
 def count(
-    source: Any, frameworks: Iterable[str] | None = None, *, operations: bool = False
+    source: Any, frameworks: str | Iterable[str] | None = None, *, operations: bool = False
 ) -> Ledger:
     """Counts every parameter of `source` in each framework and explains every difference.
 
@@ -51,7 +51,8 @@ def count(
     >>> print(found.layers[0].work["keras"].products)
     33,600 B
     """
-    names = [*dict.fromkeys(registry.frameworks() if frameworks is None else frameworks)]
+    wanted = [frameworks] if isinstance(frameworks, str) else frameworks
+    names = registry.frameworks() if wanted is None else registry.canonicals(wanted)
     found = _bare(source)
     if found is not None:
         _check_architecture(operations)

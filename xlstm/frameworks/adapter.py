@@ -112,6 +112,7 @@ class Adapter:
     Attributes:
         name: the name that users write ("torch").
         title: the framework's own spelling ("PyTorch").
+        aliases: other names, in small letters, that users write ("pytorch").
         package: import name whose presence means that the framework is installed.
         extra: the extra of our distribution that installs it, "" for a framework of third parties.
         runtime_packages: other distributions that it computes with; reports store their versions.
@@ -172,6 +173,7 @@ class Adapter:
     file_reader: str = ""
     file_outline: str = ""
     layer_classes: str = ""
+    aliases: tuple[str, ...] = ()
 
     def read_file(self, description: Description, *, until: str = "") -> Model:
         """Converts a description of one of the framework's files.

@@ -1,12 +1,15 @@
 """Adapters by name: a table of strings, each imported on demand.
 
 adapter("torch").title      "PyTorch"; PyTorch itself is not imported
+canonical("TensorFlow")     "keras": names that people use
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
+from collections.abc import Iterable
 from typing import Any
 
 from xlstm.errors import UsageError
@@ -48,11 +51,49 @@ def adapter(name: str) -> Adapter:
     for entry in importlib.metadata.entry_points(group=GROUP):
         if entry.name == name:
             return _checked(name, _loaded(entry))
-    known = "one of " + ", ".join(names())
     if not isinstance(name, str):
+        want, got = f"a name, one of {', '.join(names())}", f"a {type(name).__name__}"
         do = "to compare a model of your own with another one, call xlstm.diagnose(a, b)"
-        raise UsageError("framework", f"a name, {known}", f"a {type(name).__name__}", do)
-    raise UsageError("framework", known, repr(name), "use one of these names")
+        raise UsageError("framework", want, got, do)
+    return adapter(_alias(name))
+
+
+def canonical(name: str) -> str:
+    """Returns the name of the adapter that a user means.
+
+    >>> canonical("PyTorch"), canonical("nnx")
+    ('torch', 'nnx')
+
+    Raises:
+        UsageError: no adapter of that name, or several.
+    """
+    adapter(name)
+    return name if name in names() else _alias(name)
+
+
+def canonicals(wanted: Iterable[str]) -> list[str]:
+    """Returns the names of the adapters that a user means, each once."""
+    return list(dict.fromkeys(map(canonical, wanted)))
+
+
+def _alias(name: str) -> str:
+    """The name of an adapter for another spelling.
+
+    Raises:
+        UsageError: there is none, or several fit.
+    """
+    low, known = name.strip().lower(), names()
+    found = [own for own in known if low == own or low in adapter(own).aliases]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        titles = [f"{own} for {adapter(own).title}" for own in found]
+        raise UsageError("framework", " or ".join(found), repr(name), f"use {', '.join(titles)}")
+    near = difflib.get_close_matches(
+        low, [*known, *(a for n in known for a in adapter(n).aliases)], 1
+    )
+    do = f"did you mean {near[0]}?" if near else "use one of these names"
+    raise UsageError("framework", "one of " + ", ".join(known), repr(name), do)
 
 
 def _loaded(entry: importlib.metadata.EntryPoint) -> Any:

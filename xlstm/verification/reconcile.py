@@ -165,7 +165,7 @@ def _adapters(frameworks: Iterable[str] | None) -> dict[str, Adapter]:
         every = {name: registry.adapter(name) for name in registry.frameworks()}
         return {name: adapter for name, adapter in every.items() if adapter.installed}
     names = [*frameworks] if isinstance(frameworks, Iterable) else [frameworks]
-    found = dict(zip(names, [registry.adapter(name) for name in names], strict=True))
+    found = {name: registry.adapter(name) for name in registry.canonicals(names)}
     for adapter in found.values():
         if not adapter.tables:
             where, got = f"framework {adapter.name}", "the reference itself"

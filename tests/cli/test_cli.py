@@ -170,7 +170,7 @@ def test_verify_of_what_is_not_installed_is_no_success(cli, monkeypatch):
 def test_verify_of_a_ported_folder(cli, ported):
     status, out, err = cli("verify", ported, "--frameworks", "torch")
     assert (status, err) == (0, "")
-    assert out.splitlines()[-1] == "equal up to rounding"
+    assert out.splitlines()[0] == "Equal up to rounding: PyTorch."
 
 
 def test_verify_as_json(cli, ported):
@@ -274,7 +274,9 @@ CANNOT = {
     "verify-long-name": ("verify", "x" * 5000, "--frameworks", "torch"),
     "port-unknown": (*PORT, "caffe"),
     "port-reference": (*PORT, "numpy"),
-    "port-no-parent": ("port", DEMO, "-o", "missing/out", "--to", "torch"),
+    "port-below-a-file": ("port", DEMO, "-o", f"{DEMO}/out", "--to", "torch"),
+    "port-missing-below-new": ("port", "missing.keras", "-o", "new/out", "--to", "torch"),
+    "port-jax": (*PORT, "jax"),
     "port-long-name": ("port", DEMO, "-o", "x" * 300, "--to", "torch"),
     "port-onto-a-folder": ("port", DEMO, "-o", ".", "--to", "torch", "--overwrite"),
     "verify-unknown": ("verify", DEMO, "--frameworks", "torch,caffe"),
@@ -298,7 +300,6 @@ def test_what_cannot_be_done_is_2_and_one_line(case, cli, tmp_path, monkeypatch)
 
 
 USAGE = {
-    "nothing": (),
     "unknown-command": ("frobnicate",),
     "no-file": ("count",),
     "two-files": ("count", DEMO, DEMO),

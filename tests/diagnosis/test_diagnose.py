@@ -109,7 +109,7 @@ def test_a_right_port_is_equal_whatever_it_is_handed_in_as(truth):
     for suspect in (right, right.state_dict(), truth, numbers):
         found = xlstm.diagnose(truth, suspect)
         assert found.ok, str(found)
-        assert "equal up to rounding" in str(found)
+        assert "Equal up to rounding" in str(found)
 
 
 def test_the_sentence_names_orders_and_rows_of_the_suspect():

@@ -93,9 +93,8 @@ def test_nothing_has_changed(original, verify):
     assert of_proof(verify, original / "port") == (0, [], [])
     _, out, _ = verify(original / "port")
     assert "PyTorch ran our port, model.py of the folder." in out
-    assert out.endswith(
-        "Files, versions, inputs and verdicts are those of the port.\nequal up to rounding\n"
-    )
+    assert out.startswith("Equal up to rounding: PyTorch.\n")
+    assert out.endswith("Files, versions, inputs and verdicts are those of the port.\n")
 
 
 def test_it_runs_anywhere_and_says_that_the_source_is_not_there(folder, tmp_path, verify):
@@ -115,7 +114,7 @@ def test_one_bit_of_the_weights(folder, verify):
     assert (status, changed[0]) == (1, "weights.safetensors")
     _, out, _ = verify(folder)
     assert "changed since the port: weights.safetensors" in out
-    assert "NOT shown to be equal" in out
+    assert out.startswith("Not the port that was written: weights.safetensors")
     with pytest.raises(NotEqualError, match=r"weights\.safetensors"):
         verify_folder(folder).check()
 
@@ -128,7 +127,7 @@ def test_another_model_py_is_not_run(folder, verify):
     assert (status, changed) == (1, ["model.py; not run"])
     _, out, _ = verify(folder)
     assert "changed since the port: model.py; not run" in out
-    assert "NOT shown to be equal" in out
+    assert out.startswith("Not the port that was written: model.py; not run.\n")
     assert not marker.exists()
 
 
@@ -145,7 +144,7 @@ def test_it_is_the_model_py_of_the_folder_that_runs(folder, verify):
     assert status == 1
     assert found["proof"]["changed"] == []
     assert found["frameworks"]["torch"]["float64"]["verdict"] == "different"
-    assert "torch float64: different, rounding at the port" in found["proof"]["since"]
+    assert "torch float64: different, equal at the port" in found["proof"]["since"]
     assert f"model.py is what was recorded, not {here}; run with --trust" in found["proof"]["since"]
 
 
@@ -198,8 +197,8 @@ def test_other_versions_machines_inputs_and_figures(folder, verify):
         "python 3.",
         ", Commodore-64 at the port",
         "inputs: made from the model, seed 20, others than at the port",
-        "torch float32: rounding, different at the port",
-        "torch float64: max difference 2.",
+        "torch float32: equal, different at the port",
+        "torch float64: largest difference 2.",
         "e-16, 0.5 at the port",
     ):
         assert words in text, words

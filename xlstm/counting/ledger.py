@@ -339,23 +339,64 @@ def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]
     return f"{holder} keeps numbers here that the other does not"
 
 
-def render_counts(ledger: Ledger) -> str:
-    """Parameters by layer and framework, and the reason for every difference from the first."""
+def render_counts(ledger: Ledger, *, details: bool = True) -> str:
+    """Returns the counts as text: a summary, a table, and the reasons of differences.
+
+    Args:
+        ledger: the counts.
+        details: True for a line for each differing tensor, False for one line for each reason.
+    """
     table = grid(["layer", "kind", *titles(ledger.frameworks)], left=2)
     for layer in ledger.layers:
         counts = (amount(layer.params[name]) for name in ledger.frameworks)
         add(table, layer.path, layer.kind, *counts)
     table.end_section()
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
-    lines = [
-        f"{printable(layer.path)}, {registry.adapter(d.target).title} {d.tensor}: {d.reason}"
-        for layer in ledger.layers
-        for d in layer.differences
-        if d.source == ledger.frameworks[0]
-    ]
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
+    every = [*_first_differences(ledger)]
+    lines = [_single_line(*one) for one in every] if details else [*_grouped_lines(every)]
     lines += [*dict.fromkeys(refused), *_beside(ledger), *map(printable, ledger.notes)]
-    return to_text(table, *lines)
+    return to_text(counted(ledger), table, *lines)
+
+
+def counted(ledger: Ledger) -> str:
+    """Returns one line: the number of parameters in every framework."""
+    same: dict[int, list[str]] = {}
+    for name in ledger.frameworks:
+        total = ledger.total(name)
+        if total is not None:
+            same.setdefault(total, []).append(registry.adapter(name).title)
+    parts = [f"{total:,} in {', '.join(titles)}" for total, titles in same.items()]
+    return f"Parameters: {'; '.join(parts) or 'none'}."
+
+
+def _first_differences(ledger: Ledger) -> Iterator[tuple[LayerCount, Difference]]:
+    """Yields the differences from the first framework, with their layers."""
+    for layer in ledger.layers:
+        for line in layer.differences:
+            if line.source == ledger.frameworks[0]:
+                yield layer, line
+
+
+def _single_line(layer: LayerCount, d: Difference) -> str:
+    title = registry.adapter(d.target).title
+    return f"{printable(layer.path)}, {title} {d.tensor}: {d.reason}"
+
+
+def _grouped_lines(every: Iterable[tuple[LayerCount, Difference]]) -> Iterator[str]:
+    """Yields a line for each framework and reason, with the sum over all layers."""
+    alike: dict[tuple[str, str], list[tuple[LayerCount, Difference]]] = {}
+    for layer, d in every:
+        _, _, why = d.reason.partition(": ")
+        alike.setdefault((d.target, why or d.reason), []).append((layer, d))
+    for (target, why), found in alike.items():
+        if len(found) == 1:
+            yield _single_line(*found[0])
+            continue
+        paths = list(dict.fromkeys(layer.path for layer, _ in found))
+        where = f"{len(paths)} layers" if len(paths) > 1 else printable(paths[0])
+        total = sum(d.delta for _, d in found)
+        yield f"{where}, {registry.adapter(target).title}: {total:+,} in all: {why}"
 
 
 def render_tensors(ledger: Ledger) -> str:

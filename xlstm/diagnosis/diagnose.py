@@ -17,10 +17,8 @@ from xlstm.diagnosis.state import (
     STEPS,
     DiagnosisState,
     Effort,
-    Tell,
     check_effort,
     of_weights,
-    silent,
 )
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
@@ -39,6 +37,7 @@ from xlstm.reference import run as reference
 from xlstm.verification import inputs as generated
 from xlstm.verification.bounds import blurred_steps, bounds
 from xlstm.verification.inputs import MEMORY, Limits, check_cost, check_memory, costs_of, fitted
+from xlstm.verification.progress import Tell, silent
 from xlstm.verification.run import output_names
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
 

@@ -116,8 +116,17 @@ class Diagnosis(Compared):
         """The diagnosis as plain data; numbers that JSON has not are null."""
         return {"ok": self.ok, **_plain(asdict(self))}
 
+    def summary(self) -> str:
+        """Returns one line: equal, or the number of mistakes and unexplained differences."""
+        if self.ok:
+            return f"Equal up to rounding: {' and '.join(self.compared) or 'nothing'}."
+        found, left = len(self.findings), len(self.unexplained)
+        parts = [f"{found} mistake{'s' * (found > 1)} found"] if found else []
+        parts += [f"{left} difference{'s' * (left > 1)} unexplained"] if left else []
+        return f"Different: {', '.join(parts)}."
+
     def __str__(self) -> str:
-        return "\n".join(printable(line) for line in self._lines())
+        return "\n".join(printable(line) for line in [self.summary(), *self._lines()])
 
     def _lines(self) -> list[str]:
         lines = [f"a: {self.a}", f"b: {self.b}", *self.seen, ""]
@@ -135,7 +144,7 @@ class Diagnosis(Compared):
 
     def _closing(self) -> list[str]:
         what = " and ".join(self.compared) or "nothing"
-        lines = [f"equal up to rounding: {what}"] if self.ok else [f"compared: {what}"]
+        lines = [] if self.ok else [f"compared: {what}"]
         known = {finding.cause for finding in self.findings} - {*UNGRANTED}
         if known and not self.unexplained and self.max_ulp is not None:
             ulp = max(round(self.max_ulp), int(self.max_ulp > 0))

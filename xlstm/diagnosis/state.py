@@ -6,7 +6,7 @@ much may be spent. Out: whether more may be tried, and lines that say how far th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from xlstm.diagnosis.suspect.models import Suspect
 from xlstm.errors import UsageError
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
+from xlstm.verification.progress import Tell, silent
 
 STEPS = 8
 """Time steps of the inputs that are made: many hypotheses are run."""
@@ -33,12 +34,6 @@ TRIAL = 10_000
 
 EVERY = 250
 """Hypotheses between two lines that say how far the search has come."""
-
-Tell = Callable[[str], None]
-
-
-def silent(_text: str) -> None:
-    """Says nothing."""
 
 
 @dataclass

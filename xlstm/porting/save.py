@@ -92,13 +92,10 @@ def check_target(folder: Path, overwrite: bool) -> None:
         got = getattr(error, "strerror", None) or error
         raise UsageError(folder, "a folder's name", got, "name another") from None
     if not there:
-        if not folder.parent.is_dir():
-            raise UsageError(folder, "a parent folder", "none", "make it first")
         return
     if not overwrite:
-        raise UsageError(
-            folder, "a folder that does not exist", "it exists", "name another, or overwrite"
-        )
+        want, do = "a folder that does not exist", "choose another name, or pass --overwrite"
+        raise UsageError(folder, want, "it exists", do)
     if folder.is_symlink() or not is_ours(folder) or not _only_ours(folder):
         got = "a folder or file that xlstm did not write, or files of others in it"
         raise UsageError(folder, "a ported folder to overwrite", got, "name another")
@@ -116,8 +113,33 @@ def _only_ours(folder: Path) -> bool:
 def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to write into that becomes `folder` at the end, or is removed after any error."""
     check_target(folder, overwrite)
-    with written_folder(folder, lambda old: check_target(old, overwrite)) as work:
+    with (
+        _parents(folder),
+        written_folder(folder, lambda old: check_target(old, overwrite)) as work,
+    ):
         yield work
+
+
+@contextlib.contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """Makes the folders around a folder, and removes them again after any error.
+
+    Raises:
+        UsageError: they cannot be made.
+    """
+    new = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise UsageError(folder, "a folder that can be made", got, "name another") from None
+    try:
+        yield
+    except BaseException:
+        for parent in new:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
 
 
 def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:

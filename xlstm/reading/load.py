@@ -6,6 +6,7 @@ load("model.h5").nodes
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,6 +28,9 @@ from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
 from xlstm.ir.layers import LayerSpec
 from xlstm.reading.ports import check_plain, folder_of, read_emitted, read_folder, read_port
+
+LOG = logging.getLogger("xlstm")
+"""What `-v` writes to stderr."""
 
 
 @unmoved
@@ -169,6 +173,7 @@ KEPT = 2**26
 
 
 def _read(description: Description, options: ReadOptions) -> Model:
+    LOG.info("read %s: %s", description.file, description.container)
     ahead = description.hashed_ahead()
     return registry.adapter(ahead.framework).read_file(ahead, until=options.until or "")
 

@@ -49,6 +49,9 @@ ROUNDING, DIFFERENT, UNDECIDED, FAILED = "rounding", "different", "undecided", "
 WORST = (FAILED, DIFFERENT, UNDECIDED, ROUNDING)
 """Verdicts, the worst first."""
 
+OUTCOMES = {word: "equal" if word == ROUNDING else word for word in WORST}
+"""Verdict -> the word for it on screens."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -90,12 +93,19 @@ class Verdict:
         steps = f"{output} {self.undecidable}".strip() if self.undecidable else ""
         return replace(self, output=output, undecidable=steps)
 
+    @property
+    def outcome(self) -> str:
+        """The verdict in the words of people: "equal", "different", "undecided" or "failed"."""
+        return OUTCOMES[self.verdict]
+
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain data, with null for NaN and infinity."""
-        return {
+        found = {
             key: None if isinstance(value, float) and not np.isfinite(value) else value
             for key, value in asdict(self).items()
         }
+        # 0.3 will write "equal" as the verdict too
+        return {"verdict": found.pop("verdict"), "outcome": self.outcome, **found}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from xlstm.porting.port import build
 from xlstm.reading.load import load
 from xlstm.reading.ports import read_folder, target_of
 from xlstm.reading.record import ANEW, KEY, Record, figures_of, read_record, versions
+from xlstm.rendering.tables import to_text
+from xlstm.verification.bounds import OUTCOMES
 from xlstm.verification.reconcile import reconcile
 from xlstm.verification.report import Compared, Report
 
@@ -78,12 +80,23 @@ class Proof(Compared):
         kept = {"ok": not self.changed, "changed": list(self.changed), "since": list(self.since)}
         return {**self.report.to_json(), "ok": self.ok, KEY: kept}
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
+        """Returns one line: the files that have changed, or as `Report.summary`."""
+        if self.changed:
+            return f"Not the port that was written: {'; '.join(self.changed)}."
+        return self.report.summary()
+
+    def text(self, details: bool = True) -> str:
+        """Returns the text for a terminal, as `Report.text`."""
         lines = [f"changed since the port: {line}" for line in self.changed]
         lines += [f"since the port: {line}" for line in self.since]
         if not lines:
             lines = ["Files, versions, inputs and verdicts are those of the port."]
-        return "\n".join([str(self.report), *map(printable, lines)])
+        text = self.report.text(details, printable(self.summary()))
+        return to_text(text, *map(printable, lines))
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 @unmoved
@@ -296,10 +309,11 @@ def _moved(then: Figures, today: Figures) -> Iterator[str]:
         changed = [name for name in SHOWN if today.get(key, figures).get(name) != figures.get(name)]
         for name in changed[:1] if changed[:1] == ["verdict"] else changed:
             now, before = (_figure(found.get(name)) for found in (today[key], figures))
+            now, before = OUTCOMES.get(now, now), OUTCOMES.get(before, before)
             yield f"{key[0]} {key[1]}: {SHOWN[name]}{now}, {before} at the port"
 
 
-SHOWN = {"verdict": "", "max_abs": "max difference ", "bound": "bound "}
+SHOWN = {"verdict": "", "max_abs": "largest difference ", "bound": "limit "}
 """Figures that are compared with the record, and their names."""
 
 

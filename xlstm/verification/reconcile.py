@@ -5,6 +5,8 @@ In: a file, a model or a live object, and names of frameworks. Out: a `Report`.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,9 +40,12 @@ from xlstm.verification.inputs import (
     recipe_of,
     why_not,
 )
+from xlstm.verification.progress import Tell, silent
 from xlstm.verification.report import FrameworkReport, Report
 from xlstm.verification.run import DTYPES, Allowed, Maker, Trial, maker, port_maker, run, trial
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
+
+LOG = logging.getLogger("xlstm")
 
 
 @unmoved
@@ -56,6 +61,7 @@ def reconcile(
     half: bool = False,
     memory: float = MEMORY,
     makers: Mapping[str, Maker] | None = None,
+    progress: Tell = silent,
 ) -> Report:
     """Compares frameworks with the reference: outputs in float32 and float64, weights, and counts.
 
@@ -81,6 +87,7 @@ def reconcile(
             cost is computed before any run starts (`xlstm.verification.inputs`), and generated
             inputs become smaller if that is enough. Time is limited too.
         makers: framework -> a function that builds the object to run, for one of your own.
+        progress: is called with a line of text for each activity.
 
     Returns:
         A report; `.ok` is True if all are equal, `.check()` raises if not. A framework that is
@@ -96,6 +103,7 @@ def reconcile(
     model, limits = load(source), Limits(check_memory(memory))
     dtypes = (*DTYPES, *HALF) if half else DTYPES
     adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
+    progress("running the reference")
     try:
         trials, left, recipe, made = _trials(model, inputs, thorough, dtypes, limits)
         shown = expose_hidden_states(model) if states else None
@@ -106,16 +114,15 @@ def reconcile(
         want, do = "inputs that fit in memory", "pass fewer samples or shorter ones as inputs"
         raise UsageError(model.name, want, "out of memory", do) from None
     ledger = count(model, adapters)
-    found = {
-        name: _framework(
-            (makers or {}).get(name) or maker(source, model, adapter),
-            adapter,
-            trials,
-            inner,
-            slopes if gradients else None,
+    found = {}
+    for place, (name, adapter) in enumerate(adapters.items(), 1):
+        progress(f"[{place}/{len(adapters)}] {adapter.title}")
+        make = (makers or {}).get(name) or maker(source, model, adapter)
+        start = time.perf_counter()
+        found[name] = _framework(make, adapter, trials, inner, slopes if gradients else None)
+        LOG.info(
+            "ran %s %s: %.1f s", adapter.title, found[name].version, time.perf_counter() - start
         )
-        for name, adapter in adapters.items()
-    }
     if step and slopes:
         found = {n: add_sgd_step(part, model, adapters[n], slopes) for n, part in found.items()}
     if too_large:
@@ -126,18 +133,21 @@ def reconcile(
     return Report(model, ledger, found, tuple(left), recipe, _counts_agree(ledger, found), kept)
 
 
-def of_folder(folder: Path, adapter: Adapter, memory: float = MEMORY) -> dict[str, Any] | str:
+def of_folder(
+    folder: Path, adapter: Adapter, memory: float = MEMORY, progress: Tell = silent
+) -> dict[str, Any] | str:
     """The comparison of a new port, as its report stores it, or the reason why there is none.
 
     Args:
         folder: of the port; it is read from disk, as `verify` will read it.
         adapter: its target.
         memory: as in `reconcile`.
+        progress: as in `reconcile`.
     """
     model = read_folder(folder)
     if reason := why_not(model, Limits(check_memory(memory))):
         return f"not verified: that {reason}; allow more (--memory), or verify with smaller inputs"
-    return reconcile(model, [adapter.name], memory=memory).to_json()
+    return reconcile(model, [adapter.name], memory=memory, progress=progress).to_json()
 
 
 def _slopes(

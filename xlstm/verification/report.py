@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import html
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,39 +108,18 @@ class FrameworkReport(Compared):
         return found
 
 
-def render_verdicts(
-    frameworks: Collection[FrameworkReport],
-    undecidable: Iterable[str],
-    notes: Iterable[str],
-    *,
-    several: bool,
-) -> str:
-    """One row per framework and precision; then all comparisons other than outputs.
-
-    Args:
-        frameworks: their parts of a comparison.
-        undecidable: lines about time steps without a verdict.
-        notes: lines that end the text.
-        several: True for a model with several outputs: the worst one is named.
-    """
-    headers = ["framework", "precision", "verdict", "max difference", "of its bound", "ULP"]
+def render_verdicts(frameworks: Collection[FrameworkReport]) -> Grid:
+    """A table with a row for each framework and precision."""
+    headers = ["framework", "precision", "verdict", "largest difference", "of the limit", "ULP"]
     table = grid(headers, left=3)
-    details = []
     for found in frameworks:
         for dtype, v in found.verdicts.items():
-            word = v.verdict if v.ran else "not run"
-            add(table, f"{found.title} {found.version}", dtype, word, *_figures(v))
-            details += _details(f"{found.title} {dtype}", v, several)
-        besides = {"hidden states": found.layers, "gradients": found.gradients}
-        for part, every in {**besides, "one step of SGD": found.steps}.items():
-            for dtype, verdicts in every.items():
-                worst = worst_of([*verdicts.values()])
-                details += _details(f"{found.title} {dtype}, {part}", worst, True)
-        details += [f"{found.title}: {found.weights}"] if found.weights else []
-        details += [f"{found.title}, {line}" for line in found.step_notes]
-    ran = dict.fromkeys(f"{f.title} ran {f.what}." for f in frameworks if f.what)
-    lines = [*details, *undecidable, *ran, *notes]
-    return to_text(table, *_parts(frameworks), *map(printable, lines))
+            add(table, f"{found.title} {found.version}", dtype, _word(v), *_figures(v))
+    return table
+
+
+def _word(v: Verdict) -> str:
+    return v.outcome if v.ran else "not run"
 
 
 def _figures(v: Verdict) -> tuple[str, str, str]:
@@ -149,12 +128,26 @@ def _figures(v: Verdict) -> tuple[str, str, str]:
     return f"{v.max_abs:.2e}", f"{100 * v.ratio:.0f} %", f"{v.max_ulp:.1f}"
 
 
+def _every_detail(frameworks: Collection[FrameworkReport], several: bool) -> Iterator[str]:
+    """Lines that do not fit in a row; with `several` outputs, the worst one is named."""
+    for found in frameworks:
+        for dtype, v in found.verdicts.items():
+            yield from _details(f"{found.title} {dtype}", v, several)
+        besides = {"hidden states": found.layers, "gradients": found.gradients}
+        for part, every in {**besides, "one step of SGD": found.steps}.items():
+            for dtype, verdicts in every.items():
+                worst = worst_of([*verdicts.values()])
+                yield from _details(f"{found.title} {dtype}, {part}", worst, True)
+        yield from ([f"{found.title}: {found.weights}"] if found.weights else [])
+        yield from (f"{found.title}, {line}" for line in found.step_notes)
+
+
 def _details(where: str, v: Verdict, several: bool) -> list[str]:
-    """Lines that do not fit in a row: the failure, and the worst output."""
+    """The failure of a comparison, and its worst output."""
     step = "" if v.step is None else f", time step {v.step}"
     lines = []
     if v.ran and v.output and (several or v.verdict not in ("rounding", "failed")):
-        worst = "the worst" if v.verdict != "rounding" else "nearest to its bound"
+        worst = "the worst" if v.verdict != "rounding" else "closest to its limit"
         lines.append(f"{where}: {worst} is {v.output}{step}")
     return [*lines, f"{where}: {v.detail}"] if v.detail else lines
 
@@ -165,13 +158,12 @@ def _parts(frameworks: Collection[FrameworkReport]) -> list[Grid | str]:
     titles["steps"] = "one step of SGD"
     parts: list[Grid | str] = []
     for key, title in titles.items():
-        table = grid([title, "framework", "precision", "verdict", "of its bound"], left=4)
+        table = grid([title, "framework", "precision", "verdict", "of the limit"], left=4)
         for found in frameworks:
             for a, verdicts in getattr(found, key).items():
                 for b, v in verdicts.items():
                     name, dtype = (a, b) if key == "shapes" else (b, a)
-                    word = v.verdict if v.ran else "not run"
-                    add(table, name, found.title, dtype, word, _figures(v)[1])
+                    add(table, name, found.title, dtype, _word(v), _figures(v)[1])
         parts += [table] if len(table.rows) > 1 else []
     return parts
 
@@ -230,8 +222,7 @@ class Report(Compared):
         Warns (UserWarning) if all are equal and some time steps cannot be decided.
         """
         wrong = [
-            f"{f.title} {what}: {v.verdict} (max difference {v.max_abs:.3g}, bound {v.bound:.3g}"
-            f"{', ' + v.detail if v.detail else ''})"
+            _in_words(f"{f.title} {what}", v)
             for f in self.frameworks.values()
             for what, v in f.every()
             if v.verdict != ROUNDING
@@ -282,11 +273,74 @@ class Report(Compared):
         ]
         return min(found, default=None)
 
-    def __str__(self) -> str:
-        lines = [*self.undecidable()], [*warnings_of(self.model), *self.unexercised]
-        lines[1].append(f"Inputs: {self.inputs}. {REFERENCE}")
+    def summary(self) -> str:
+        """Returns one line: the frameworks that are equal, or those that are not."""
+        parts = self.frameworks.values()
+        if self.ok:
+            return f"Equal up to rounding: {_listed([f.title for f in parts])}."
         if not self.counts_ok:
-            lines[1].append(BUG)
+            return "Not equal: the parameter counts differ from the frameworks' own."
+        if wrong := [f"{f.title} {_listed(words)}" for f in parts if (words := _outcomes(f))]:
+            return f"Not equal: {'; '.join(wrong)}."
+        return f"Not equal: {'; '.join(f'{f.title}: {f.weights}' for f in parts if f.weights)}."
+
+    def text(self, details: bool = True, head: str = "") -> str:
+        """Returns the report for a terminal.
+
+        Args:
+            head: the first line, the summary if "".
+            details: False leaves out the counts, the tables of single comparisons, and how the
+                inputs were made.
+        """
+        frameworks = self.frameworks.values()
         several = len(self.model.outputs) > 1
-        verdicts = render_verdicts(self.frameworks.values(), *lines, several=several)
-        return f"{render_counts(self.ledger)}\n{verdicts}"
+        lines = [*_every_detail(frameworks, several), *self.undecidable(), *warnings_of(self.model)]
+        lines += [] if self.counts_ok else [BUG]
+        parts: list[Grid | str] = [head or self.summary(), render_verdicts(frameworks)]
+        lines += dict.fromkeys(f"{f.title} ran {f.what}." for f in frameworks if f.what)
+        if details:
+            lines += [*self.unexercised, f"Inputs: {self.inputs}. {REFERENCE}"]
+            parts += [*_parts(frameworks), render_counts(self.ledger)]
+        elif self.unexercised:
+            lines.append(_untested(self.unexercised))
+        return to_text(*parts, *map(printable, lines))
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def _in_words(where: str, v: Verdict) -> str:
+    """Returns a verdict that is not "equal", with its figures or the failure."""
+    if v.verdict == "failed":
+        return f"{where} failed ({v.detail})" if v.detail else f"{where} failed"
+    more = f", {v.detail}" if v.detail else ""
+    figures = f"largest difference {v.max_abs:.3g}, allowed {v.bound:.3g}"
+    return f"{where} is {v.outcome} ({figures}{more})"
+
+
+def _outcomes(found: FrameworkReport) -> list[str]:
+    """Returns the precisions and parts of a framework that are not equal, by outcome."""
+    words: dict[str, list[str]] = {}
+    for where, v in found.every():
+        if v.verdict != ROUNDING:
+            words.setdefault(v.outcome, []).append(where)
+    return [
+        f"{'' if word == 'failed' else 'is '}{word} in {_listed(places[:3])}"
+        + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+        for word, places in words.items()
+    ]
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Returns words as a list in a sentence.
+
+    >>> _listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
+
+
+def _untested(lines: Sequence[str]) -> str:
+    """Returns one line for all that the inputs did not reach."""
+    more = f", and {len(lines) - 1} more (--details)" if len(lines) > 1 else ""
+    return f"{lines[0]}{more}. Pass your own data (--inputs), or --thorough."

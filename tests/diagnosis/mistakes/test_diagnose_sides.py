@@ -87,7 +87,7 @@ def test_the_command_line(tmp_path, capsys):
     file, folder, arrays = str(xlstm.demo.path()), str(tmp_path / "port"), tmp_path / "wrong.npz"
     xlstm.save(file, folder, "torch")
     assert main(["diagnose", file, folder, "--effort", "0"]) == 0
-    assert "equal up to rounding" in capsys.readouterr().out
+    assert "Equal up to rounding" in capsys.readouterr().out
     held = {name: tensor.numpy() for name, tensor in port(file).state_dict().items()}
     bias = next(name for name in held if name.endswith("bias_ih_l0"))
     np.savez(arrays, **{**held, bias: 2 * held[bias]})

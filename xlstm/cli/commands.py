@@ -1,0 +1,301 @@
+"""The functions that run the commands. In: parsed arguments. Out: an exit status.
+
+Checks come first: files and arguments are read before any framework is imported. Imports of numpy
+and of the rest of xlstm are inside the functions, where errors become one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from xlstm.cli.parser import EXPLAINED, Command
+from xlstm.cli.screen import progress, show_json, show_result
+from xlstm.errors import MissingFrameworkError, UsageError, XlstmError
+from xlstm.frameworks.command_exit import CANNOT, say, show
+from xlstm.frameworks.crashes import CRASHED
+
+
+def _print(args: argparse.Namespace, data: Callable[[], Any], text: Callable[[], str]) -> None:
+    """Prints a result that is no comparison, as JSON or text."""
+    if args.json:
+        show_json(data())
+    else:
+        show(text().partition("\n")[0] if args.quiet else text())
+
+
+def _print_comparison(args: argparse.Namespace, ok: bool, data: Any, text: Any) -> int:
+    """Prints a comparison, as JSON or text; returns its status."""
+    if args.json:
+        show_json(data())
+    else:
+        show_result(text().partition("\n")[0] if args.quiet else text(), ok)
+    return 0 if ok else 1
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Adds the path to an error of the system without one, such as a full disk during a write."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
+def _read_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options for facts that a file of weights alone does not contain."""
+    return {
+        name: getattr(args, name)
+        for name in ("architecture", "keras_version", "kernel_layout", "until")
+    }
+
+
+def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
+    """The file; read, with or without its numbers, if the user sets options for it."""
+    from xlstm.files.keras.architecture import ReadOptions
+    from xlstm.reading.load import load, load_shapes
+
+    options = _read_options(args)
+    if all(value is None for value in options.values()):
+        return args.file
+    return load(args.file, **options) if numbers else load_shapes(args.file, ReadOptions(**options))
+
+
+def _check_there(*paths: str) -> None:
+    """Raises for a file that is not there, before the readers of files are imported.
+
+    Raises:
+        FileError: no such file, or one that cannot be opened.
+    """
+    from xlstm.files.guards import open_regular
+
+    for path in map(Path, paths):
+        if not path.is_dir():
+            open_regular(path).close()
+
+
+def _check_source(args: argparse.Namespace) -> None:
+    """Raises for a file or arrays that cannot be read, before any framework is imported."""
+    from xlstm.files.keras.architecture import ReadOptions
+    from xlstm.reading.load import load_shapes
+    from xlstm.verification.user_inputs import arrays_for
+
+    model = load_shapes(args.file, ReadOptions(**_read_options(args)))
+    if args.inputs:
+        arrays_for(model, args.inputs)
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """`xlstm inspect`."""
+    from xlstm.cli.inspect import examine
+    from xlstm.files.keras.architecture import ReadOptions
+
+    found = examine(Path(args.file), ReadOptions(**_read_options(args)), args.to)
+    _print(args, found.to_json, found.text)
+    return 0
+
+
+def count(args: argparse.Namespace) -> int:
+    """`xlstm count`."""
+    from xlstm.counting.count import count as ledger_of
+    from xlstm.counting.ledger import render_counts, render_tensors
+    from xlstm.counting.operations.render import render_operations
+
+    if args.flops and args.tensors:
+        raise UsageError("count", "one table", "--flops and --tensors", "remove one of them")
+    ledger = ledger_of(_source(args, numbers=False), args.frameworks, operations=args.flops)
+
+    def text() -> str:
+        if ledger.operations is not None:
+            return render_operations(ledger.operations)
+        if args.tensors:
+            return render_tensors(ledger)
+        return render_counts(ledger, details=args.details)
+
+    _print(args, ledger.to_json, text)
+    return 0
+
+
+def explain(args: argparse.Namespace) -> int:
+    """`xlstm explain`."""
+    from xlstm.counting.explain import explain as explanation_of
+    from xlstm.files.atomic import write_file
+
+    names = ("features", "units", *EXPLAINED)
+    explanation = explanation_of(
+        args.layer, **{name: getattr(args, name) for name in names}, use_bias=not args.no_bias
+    )
+    if args.svg is not None:
+        with _named(Path(args.svg)):
+            write_file(Path(args.svg), explanation.to_svg().encode())
+    text = explanation.to_markdown if args.md else explanation.__str__
+    _print(args, explanation.to_json, text)
+    return 0
+
+
+def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:
+    """The comparison; a ported folder is compared with its own code and its record."""
+    from xlstm.files.keras.architecture import ReadOptions
+    from xlstm.files.port_folder import half_port, has_port
+    from xlstm.reading.ports import check_plain
+    from xlstm.verification.folder import verify_folder
+    from xlstm.verification.reconcile import reconcile
+
+    path = Path(args.file)
+    if has_port(path) or half_port(path):
+        check_plain(path, ReadOptions(**_read_options(args)).names())
+        own = {"trust": args.trust, "origin": args.origin}
+        return verify_folder(path, names, args.inputs, **own, **options)
+    for option, value in (("--trust", args.trust), ("--origin", args.origin)):
+        if value:
+            raise UsageError(option, "a ported folder", path.name, f"remove {option}")
+    return reconcile(_source(args), names, args.inputs, **options)
+
+
+def _memory(args: argparse.Namespace) -> dict[str, Any]:
+    """The memory limit of a comparison, if the user sets one."""
+    return {} if args.memory is None else {"memory": args.memory * 1e9}
+
+
+def _names(args: argparse.Namespace) -> list[str]:
+    """The frameworks to compare: those of the user, or all that are installed."""
+    from xlstm.frameworks import registry
+
+    if args.frameworks:
+        return registry.canonicals(args.frameworks)
+    names = [n for n in registry.frameworks() if registry.adapter(n).installed]
+    if not names:
+        do = "pip install 'xlstm-converter[all]'"
+        raise UsageError("verify", "an installed framework", "none", do)
+    return names
+
+
+def verify(args: argparse.Namespace) -> int:
+    """`xlstm verify`."""
+    from xlstm.frameworks import registry
+    from xlstm.frameworks.imports import require
+
+    _check_there(args.file, *(args.inputs or ()))
+    names = _names(args)
+    options = {
+        name: getattr(args, name) for name in ("states", "gradients", "step", "thorough", "half")
+    } | _memory(args)
+    with progress("reading", quiet=args.quiet) as tell:
+        if not half(args):
+            _check_source(args)
+        # others are imported when they run: a file that is refused, or is too large, needs none
+        loud = [n for n in names if n == "keras" and n not in CRASHED]
+        # a framework that cannot be imported is a line in the report; the others still run
+        with contextlib.suppress(MissingFrameworkError):
+            require(*(n for n in loud if registry.adapter(n).installed))
+        report = _compared(args, names, {**options, "progress": tell})
+    status = _print_comparison(args, report.ok, report.to_json, lambda: report.text(args.details))
+    missing = report.missing or ([] if report.ran else ["no framework ran: see the report"])
+    for line in missing:
+        say(f"xlstm: {line}")
+    return CANNOT if missing else status
+
+
+def half(args: argparse.Namespace) -> bool:
+    """True for a folder that is a part of a port: the comparison says what it lacks."""
+    from xlstm.files.port_folder import half_port
+
+    return bool(half_port(Path(args.file)))
+
+
+def diagnose(args: argparse.Namespace) -> int:
+    """`xlstm diagnose`."""
+    _check_there(args.file, args.suspect, *(args.inputs or ()))
+    from xlstm.diagnosis import diagnose as diagnosis_of
+
+    with progress("comparing", quiet=args.quiet) as tell:
+        options = {"effort": args.effort, "progress": tell, **_memory(args)}
+        found = diagnosis_of(_source(args), _suspect(args), args.inputs, **options)
+    return _print_comparison(args, found.ok, found.to_json, found.__str__)
+
+
+def _suspect(args: argparse.Namespace) -> Any:
+    """The path, or the model that the model.py of a trusted folder builds."""
+    from xlstm.files.port_folder import has_port
+    from xlstm.porting.folder_code import own_object
+
+    path = Path(args.suspect)
+    if args.trust and not has_port(path):
+        raise UsageError("--trust", "a ported folder", path.name, "remove --trust")
+    return own_object(path) if args.trust else args.suspect
+
+
+def port(args: argparse.Namespace) -> int:
+    """`xlstm port`."""
+    _check_there(args.file)
+    from xlstm.cli.port import port_file
+
+    with progress("reading", quiet=args.quiet) as tell:
+        folder = Path(args.output)
+        with _named(folder):
+            found = port_file(
+                args.file,
+                args.to,
+                folder,
+                read=_read_options(args),
+                overwrite=args.overwrite,
+                verified=not args.no_verify,
+                options={**_memory(args), "progress": tell},
+            )
+    text = lambda: found.text(args.details)  # noqa: E731
+    return _print_comparison(args, found.ok, lambda: found.report, text)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """`xlstm demo`."""
+    from xlstm import demo as example
+    from xlstm.cli.texts import render_demo
+    from xlstm.frameworks import registry
+    from xlstm.frameworks.imports import require
+    from xlstm.frameworks.model_tensors import refusals
+    from xlstm.reading.load import load
+    from xlstm.verification.reconcile import reconcile
+
+    adapters = {name: registry.adapter(name) for name in registry.frameworks()}
+    model = load(example.path())
+    names = [n for n, found in adapters.items() if found.installed and not refusals(model, found)]
+    with progress("importing frameworks", quiet=args.quiet) as tell:
+        require(*names)
+        report = reconcile(example.path(), names, progress=tell)
+        memories = example.recall(names)
+    text = lambda: render_demo(report, memories)  # noqa: E731
+    return _print_comparison(args, report.ok, report.to_json, text)
+
+
+def run_file(path: str) -> None:
+    """Runs a Python file of the user, which registers layers.
+
+    Raises:
+        UsageError: it cannot be read, or does not run to its end.
+    """
+    import runpy
+
+    try:
+        runpy.run_path(path)
+    except XlstmError:
+        raise
+    except (Exception, SystemExit) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise UsageError(f"--custom {path}", "a Python file that runs", got, "fix it") from error
+
+
+COMMANDS: dict[str, Command] = {
+    "inspect": inspect,
+    "count": count,
+    "explain": explain,
+    "port": port,
+    "verify": verify,
+    "diagnose": diagnose,
+    "demo": demo,
+}
+"""Command -> the function that runs it."""

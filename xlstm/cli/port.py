@@ -1,0 +1,210 @@
+"""`xlstm port`: writes a port, runs it, and keeps it out of its place if it is not equal.
+
+In: a file, a target and a folder. Out: a `PortResult`, and the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlstm.errors import printable
+from xlstm.files.keras.architecture import ReadOptions
+from xlstm.frameworks import registry
+from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.imports import require
+from xlstm.ir.graph import Model
+from xlstm.porting.save import atomic_folder, check_target, check_written, write, write_report
+from xlstm.reading.load import opened
+from xlstm.reading.record import origin_of
+from xlstm.rendering.tables import amount, to_text
+
+
+@dataclass(frozen=True)
+class PortResult:
+    """A port that was written.
+
+    Attributes:
+        source: the framework of the model that was ported.
+        adapter: the target.
+        folder: the folder that has the files now.
+        wanted: the folder that the user named.
+        report: the content of report.json.
+    """
+
+    source: str
+    adapter: Adapter
+    folder: Path
+    wanted: Path
+    report: Mapping[str, Any]
+
+    @property
+    def verified(self) -> Mapping[str, Any] | None:
+        """The comparison with the reference, None if there was none."""
+        found = self.report["verification"]
+        return None if isinstance(found, str) else found
+
+    @property
+    def ok(self) -> bool:
+        """True if the port is equal up to rounding, or was not verified."""
+        return self.verified is None or bool(self.verified["ok"])
+
+    def summary(self) -> str:
+        """Returns one line: the target, the verdict, and the folder."""
+        title = self.adapter.title
+        if self.verified is None:
+            why = f"{self.report['verification']}"
+            why += "" if self.adapter.installed else f": {title} is not installed"
+            return f"Ported to {title}, {why}: {self.folder}"
+        if self.ok:
+            return f"Ported to {title}, equal up to rounding: {self.folder}"
+        if self.folder == self.wanted:
+            return f"Ported to {title}, but {verdict(self.report)}: {self.folder}"
+        return (
+            f"Not equal: the port to {title} {_is(verdict(self.report))}. "
+            f"It is in {self.folder}, to look at; {self.wanted} was not written."
+        )
+
+    def text(self, details: bool) -> str:
+        """Returns the text for a terminal; with `details`, every note."""
+        files = ", ".join(sorted(item.name for item in self.folder.iterdir()))
+        lines = [self.summary(), f"files: {files}", f"parameters: {self._counts()}"]
+        report = self.report
+        lines += note_lines(report["notes"], None if details else NOTES)
+        lines += [f"warning: {line}" for line in report["warnings"]]
+        lines += _verdict_lines(self.adapter, self.verified) if self.verified else []
+        return to_text(*map(printable, lines))
+
+    def _counts(self) -> str:
+        """Returns the number of parameters in the source and in the target."""
+        totals = self.report["counts"]["totals"]
+        names = dict.fromkeys((self.source, self.adapter.name))
+        return " and ".join(
+            f"{amount(totals[n]['total'])} in {registry.adapter(n).title}"
+            for n in names
+            if n in totals
+        )
+
+
+NOTES = 3
+"""Notes that are shown without --details."""
+
+
+def note_lines(notes: Sequence[str], most: int | None) -> list[str]:
+    """Returns a line for each note, and one for the number of those beyond `most`.
+
+    >>> note_lines(["a", "b"], 1)
+    ['note: a', '1 more note (--details)']
+    """
+    lines = [f"note: {line}" for line in notes[:most]]
+    left = len(notes) - len(lines)
+    return [*lines, f"{left} more note{'s' * (left > 1)} (--details)"] if left else lines
+
+
+def _is(word: str) -> str:
+    return word if word == "failed" else f"is {word}"
+
+
+def _verdict_lines(adapter: Adapter, verified: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each precision, and those about parts that no input reached."""
+    from xlstm.verification.bounds import FAILED, OUTCOMES
+
+    lines = []
+    for dtype in ("float32", "float64"):
+        v = verified["frameworks"][adapter.name][dtype]
+        figures = f"largest difference {v['max_abs']:.2e}, allowed {v['bound']:.2e}"
+        detail = figures if OUTCOMES[v["verdict"]] != FAILED and not v["detail"] else v["detail"]
+        lines.append(f"{dtype}: {OUTCOMES[v['verdict']]} ({detail})")
+    return [*lines, *verified["unexercised"]]
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """Returns the worst verdict of a report.json."""
+    from xlstm.verification.bounds import DIFFERENT, FAILED, UNDECIDED
+
+    adapter = registry.adapter(report["to"])
+    found = report["verification"]["frameworks"][adapter.name]
+    words = {found[dtype]["verdict"] for dtype in ("float32", "float64")}
+    return next((word for word in (FAILED, DIFFERENT, UNDECIDED) if word in words), DIFFERENT)
+
+
+class NotKeptError(Exception):
+    """Ends the writing of a folder whose port is not equal."""
+
+
+def port_file(
+    file: str,
+    to: str,
+    folder: Path,
+    *,
+    read: Mapping[str, Any],
+    overwrite: bool,
+    verified: bool,
+    options: Mapping[str, Any],
+) -> PortResult:
+    """Writes a port, verifies it, and puts it in its place if it is not different.
+
+    A port that is different or fails goes to FOLDER-different or FOLDER-failed. What was in
+    `folder` before stays.
+
+    Args:
+        file: the model.
+        to: the target.
+        folder: the new folder; its parents are made.
+        read: options of `load`.
+        overwrite: True to replace an earlier port.
+        verified: False to write without running the port.
+        options: of `reconcile`.
+
+    Raises:
+        XlstmError: as `load` and `save` raise.
+    """
+    adapter = registry.adapter(to)
+    check_target(folder, overwrite)
+    verified = verified and adapter.installed
+    tell = options["progress"]
+    aside = None
+    with opened(file, ReadOptions(**read)) as model:
+        if verified or (adapter.extra_files and adapter.installed):
+            tell(f"importing {adapter.title}")
+            require(adapter.name)
+        tell(f"writing for {adapter.title}")
+        source = model.source.framework
+        with contextlib.suppress(NotKeptError), atomic_folder(folder, overwrite) as work:
+            report = write(model, work, adapter, origin_of(file, folder))
+            if verified:
+                aside = _verify(model, work, adapter, report, folder, options)
+            if aside:
+                raise NotKeptError
+    return PortResult(source, adapter, aside or folder, folder, report)
+
+
+def _verify(
+    model: Model,
+    work: Path,
+    adapter: Adapter,
+    report: dict[str, Any],
+    folder: Path,
+    options: Mapping[str, Any],
+) -> Path | None:
+    """Adds the comparison to a report; copies a port that is not equal, and returns the copy."""
+    # a port without verification does without these modules
+    from xlstm.verification.bounds import UNDECIDED
+    from xlstm.verification.reconcile import of_folder
+
+    check_written(model, work, adapter)
+    report["verification"] = of_folder(work, adapter, **options)
+    write_report(work, report)
+    found = report["verification"]
+    if isinstance(found, str) or found["ok"] or verdict(report) == UNDECIDED:
+        return None
+    aside = folder.with_name(f"{folder.name}-{verdict(report)}")
+    check_target(aside, overwrite=os.path.lexists(aside))
+    with atomic_folder(aside, overwrite=True) as copy:
+        shutil.copytree(work, copy, dirs_exist_ok=True)
+    return aside

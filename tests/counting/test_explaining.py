@@ -343,7 +343,7 @@ BAD = {
     "dense-deep": ({"layer": "Dense", "layers": 2}, "layers"),
     "letters": ({"layer": "LTSM"}, "did you mean LSTM?"),
     "case": ({"layer": "gru"}, "did you mean GRU?"),
-    "other": ({"layer": "Conv2D"}, "use one of these"),
+    "other": ({"layer": "Flatten"}, "use one of these"),
     "no-name": ({"layer": None}, "None", "LSTM"),
     "list": ({"layer": ["LSTM"]}, "LSTM"),
 }
@@ -360,3 +360,32 @@ def test_every_layer_is_its_own_nearest():
     for layer in LAYERS:
         error = refused(UsageError, lambda name=layer: explain(f"{name}s", features=1, units=1))
         assert f"did you mean {layer}?" in str(error)
+
+
+@pytest.mark.parametrize(("rank", "window"), [(1, 3), (2, (3, 5)), (3, (1, 2, 3))])
+@pytest.mark.parametrize("bias", [True, False])
+def test_conv_lstms_count_as_keras_does(rank, window, bias):
+    import keras
+
+    layer = getattr(keras.layers, f"ConvLSTM{rank}D")(4, window, use_bias=bias, padding="same")
+    layer.build((None, None, *(6,) * rank, 3))
+    options = {"kernel_size": window, "use_bias": bias}
+    found = explain(f"ConvLSTM{rank}D", features=3, units=4, **options)
+    assert found.total == layer.count_params() == found.ledger.total("keras")
+    assert sum(row.count for row in found.breakdown) == found.total
+    assert sum(row.count for row in found.by_gate) == found.total
+    assert all(mistake.count != found.total for mistake in found.mistakes)
+    assert found.to_svg().startswith("<svg")
+
+
+def test_bidirectional_is_an_lstm_in_both_directions():
+    both = explain("Bidirectional", features=3, units=8)
+    assert both.total == explain("LSTM", features=3, units=8, bidirectional=True).total == 768
+
+
+@pytest.mark.parametrize(
+    ("layer", "window"), [("LSTM", 3), ("ConvLSTM2D", (3, 3, 3)), ("ConvLSTM2D", 0)]
+)
+def test_a_window_that_does_not_fit_is_refused(layer, window):
+    with pytest.raises(UsageError, match="kernel_size"):
+        explain(layer, features=3, units=4, kernel_size=window)

@@ -189,12 +189,19 @@ def _number(text: str) -> int:
         raise argparse.ArgumentTypeError(f"invalid int value: {shown!r}") from None
 
 
-EXPLAINED = "timesteps batch bidirectional layers projection peepholes reset_after".split()
+def _window(text: str) -> int | tuple[int, ...]:
+    sizes = tuple(map(_number, re.split("[x,]", text)))
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
+EXPLAINED = (
+    "timesteps batch bidirectional layers projection peepholes reset_after kernel_size".split()
+)
 """Options of `explain` that the command line passes on unchanged."""
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:
-    layers = "LSTM, GRU, SimpleRNN, Dense, CuDNNLSTM or CuDNNGRU"
+    layers = "LSTM, GRU, SimpleRNN, Dense, CuDNNLSTM, CuDNNGRU, ConvLSTM2D or Bidirectional"
     parser.add_argument("layer", metavar="LAYER", help=layers)
     parser.add_argument("--features", type=_number, required=True, help="size of the input, m")
     parser.add_argument("--units", type=_number, required=True, help="size of the output, n")
@@ -206,6 +213,8 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peepholes", action="store_true", help="an LSTM's gates see its c")
     reset = "GRU's first form, of the paper and of Keras 1"
     parser.add_argument("--reset-before", dest="reset_after", action="store_false", help=reset)
+    window = "size of a ConvLSTM's window, such as 3 or 3x5"
+    parser.add_argument("--kernel-size", type=_window, metavar="K", help=window)
     parser.add_argument("--no-bias", action="store_true", help="without biases")
     parser.add_argument("--md", action="store_true", help="Markdown")
     parser.add_argument("--svg", metavar="FILE", help="a picture of the tensors, to scale")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,20 +36,26 @@ LAYERS: dict[str, type[L.Recurrent] | type[L.Dense]] = {
     "Dense": L.Dense,
     "CuDNNLSTM": L.LSTM,
     "CuDNNGRU": L.GRU,
+    "ConvLSTM1D": L.ConvLSTM,
+    "ConvLSTM2D": L.ConvLSTM,
+    "ConvLSTM3D": L.ConvLSTM,
 }
-"""Layers that can be explained."""
+"""Layers that can be explained, beside Bidirectional, an LSTM in both directions."""
+
+CONVOLVED = tuple(name for name, cls in LAYERS.items() if cls is L.ConvLSTM)
 
 DEEPEST = 1000
 """Most layers of a stack; more make no sense and are slow."""
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
 HAVE = {
-    "bidirectional": RECURRENT,
+    "bidirectional": (*RECURRENT, *CONVOLVED),
     "layers": RECURRENT,
+    "kernel_size": CONVOLVED,
     "projection": ("LSTM",),
     "peepholes": ("LSTM",),
     "reset_after=False (--reset-before)": ("GRU",),
-    "use_bias=False (--no-bias)": ("LSTM", "GRU", "SimpleRNN", "Dense"),
+    "use_bias=False (--no-bias)": ("LSTM", "GRU", "SimpleRNN", "Dense", *CONVOLVED),
 }
 """Option -> the layers that have it."""
 
@@ -97,13 +103,15 @@ def explain(
     peepholes: bool = False,
     reset_after: bool = True,
     use_bias: bool = True,
+    kernel_size: int | Sequence[int] | None = None,
     **unknown: object,
 ) -> Explanation:
     """Explains a layer's parameters in every framework.
 
     Args:
-        layer: "LSTM", "GRU", "SimpleRNN", "Dense", "CuDNNLSTM" or "CuDNNGRU".
-        features: size of the input, m.
+        layer: "LSTM", "GRU", "SimpleRNN", "Dense", "CuDNNLSTM", "CuDNNGRU", "ConvLSTM2D" (also 1D
+            and 3D), or "Bidirectional" for an LSTM in both directions.
+        features: size of the input, m; of a ConvLSTM its channels.
         units: size of the output and of the hidden state, n.
         timesteps: length of the sequences, to show that the count does not depend on it.
         batch: size of a batch, to show that the count does not depend on it.
@@ -113,6 +121,7 @@ def explain(
         peepholes: True if an LSTM's gates read c.
         reset_after: the form of a GRU.
         use_bias: True for layers with biases.
+        kernel_size: of a ConvLSTM, one number for all axes or one for each; 3 by default.
         unknown: no option; an unknown name is an error that names the nearest option.
 
     Raises:
@@ -124,12 +133,16 @@ def explain(
     >>> explain("LSTM", features=4096, units=256, timesteps=16).mistakes[0].count
     17246978048
     """
+    if layer == "Bidirectional":
+        layer, bidirectional = "LSTM", True
     if not isinstance(layer, str) or layer not in LAYERS:
-        raise UsageError("explain", f"one of {', '.join(LAYERS)}", repr(layer), _nearest(layer))
+        names = ", ".join([*LAYERS, "Bidirectional"])
+        raise UsageError("explain", f"one of {names}", repr(layer), _nearest(layer))
     _check_names(unknown)
     options = {
         "bidirectional": bidirectional,
         "layers": layers != 1,
+        "kernel_size": kernel_size is not None,
         "projection": projection is not None,
         "peepholes": peepholes,
         "reset_after=False (--reset-before)": not reset_after,
@@ -148,6 +161,8 @@ def explain(
     cls = LAYERS[layer]
     of_lstm = {"projection": int(projection or 0), "peepholes": bool(peepholes)}
     extra: dict[Any, dict[str, Any]] = {L.LSTM: of_lstm, L.GRU: {"reset_after": bool(reset_after)}}
+    if layer in CONVOLVED:
+        extra[cls] = _window(layer, 3 if kernel_size is None else kernel_size)
     spec: Any = cls(features, units, use_bias=bool(use_bias), **extra.get(cls, {}))
     stack = tuple(_stack(spec, layers, bidirectional))
     two = layer.startswith("CuDNN") or getattr(spec, "reset_after", False)
@@ -155,8 +170,30 @@ def explain(
     return _explained(ExplainedLayer(layer, spec, stack, biases, timesteps, batch))
 
 
+def _window(layer: str, size: int | Sequence[int]) -> dict[str, Any]:
+    """Returns the options of a ConvLSTM with a window; its image has any size that is large enough.
+
+    Raises:
+        UsageError: not as many sizes as axes, or one that is no whole number from 1 on.
+    """
+    rank = int(layer[-2])
+    sizes = (size,) * rank if isinstance(size, int) else tuple(size)
+    if len(sizes) != rank:
+        want = f"{number(rank, 'size')}, or one for all axes"
+        raise UsageError("explain.kernel_size", want, f"{len(sizes)}", "name one for each axis")
+    check_size("explain", **{f"kernel_size[{place}]": one for place, one in enumerate(sizes)})
+    ones = (1,) * rank
+    return {
+        "space": tuple(one + 1 for one in sizes),
+        "window": sizes,
+        "strides": ones,
+        "dilation": ones,
+        "padding": "same",
+    }
+
+
 def _nearest(word: object) -> str:
-    names = {name.lower(): name for name in LAYERS}
+    names = {name.lower(): name for name in (*LAYERS, "Bidirectional")}
     found = difflib.get_close_matches(str(word).lower(), list(names), 1, 0.4)
     return f"did you mean {names[found[0]]}?" if found else "use one of these"
 
@@ -202,7 +239,8 @@ def _explained(case: ExplainedLayer) -> Explanation:
     names = [case.name.lower()]
     if len(case.stack) > 1:
         names = [f"{names[0]}_{place + 1}" for place in range(len(case.stack))]
-    sample: Shape = (case.m,) if case.dense else (None, case.m)
+    space = getattr(case.spec, "space", ())
+    sample: Shape = (case.m,) if case.dense else (None, *space, case.m)
     listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
     lone = len(case.stack) == 1
     ledger = count_model(
@@ -250,5 +288,5 @@ def _lines(case: ExplainedLayer, tensors: tuple[TensorRow, ...], total: int) -> 
         title = "Keras 3"
     whole = [t.gates for t in tensors if t.framework == "keras" and t.role == "kernel"]
     if whole and " " in whole[0]:
-        found.append(wording.slices_line(title, whole[0].split(), case.n, case.biases > 0))
+        found.append(wording.slices_line(title, whole[0].split(), case))
     return found

@@ -6,6 +6,7 @@ In: an `ExplainedLayer`, such as an LSTM with m features and n units. Out: texts
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,8 @@ class ExplainedLayer:
     @property
     def letters(self) -> str:
         """Letters of the gates, "" where there are none."""
-        kind = KINDS.get(self.spec.weight_kind, KINDS[self.spec.kind])
-        return kind.gates
+        kind = self.spec.weight_kind
+        return KINDS[kind if kind in KINDS else self.spec.kind].gates
 
     @property
     def gates(self) -> int:
@@ -94,6 +95,16 @@ class ExplainedLayer:
         return bool(getattr(self.spec, "peepholes", False))
 
     @property
+    def window(self) -> int:
+        """Positions of a convolution's window, k; 0 for a layer without convolutions."""
+        return math.prod(getattr(self.spec, "window", ())) if self.convolved else 0
+
+    @property
+    def convolved(self) -> bool:
+        """True if the products are convolutions."""
+        return hasattr(self.spec, "window")
+
+    @property
     def second(self) -> str:
         """The name of the second of two biases; an LSTM's c is its cell state."""
         return "b'" if self.spec.kind == "LSTM" else "c"
@@ -101,7 +112,8 @@ class ExplainedLayer:
     @property
     def plain(self) -> bool:
         """True for one layer of the textbook's form, in one direction or in both."""
-        return len(self.stack) == 1 and not self.projected and not self.peepholes
+        special = self.projected or self.peepholes or self.convolved
+        return len(self.stack) == 1 and not special
 
 
 def one(case: ExplainedLayer, features: int) -> int:
@@ -159,11 +171,12 @@ def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ..
         return ()
     rows = []
     more = f" + {case.biases}" * bool(case.biases)
+    k = case.window or 1
     for letter in case.letters:
         seen = case.peepholes and letter in "ifo"
-        gates = ((n, f"{case.n} x ({m} + {case.j}{more})") for n, m in _groups(case))
+        gates = ((n, f"{case.n} x ({_sees(case, m)}{more})") for n, m in _groups(case))
         texts = [_times([case.both, n], text + f" + {case.n}" * seen) for n, text in gates]
-        sizes = [layers * case.n * (m + case.j + case.biases) for layers, m in _groups(case)]
+        sizes = [layers * case.n * (k * (m + case.j) + case.biases) for layers, m in _groups(case)]
         size = case.both * (sum(sizes) + seen * case.n * len(case.stack))
         rows.append(FormulaRow(words[letter], " + ".join(texts), size))
     if case.projected:
@@ -172,6 +185,12 @@ def by_gate(case: ExplainedLayer, words: dict[str, str]) -> tuple[FormulaRow, ..
         size = case.both * len(case.stack) * case.n * case.j
         rows.append(FormulaRow("projection P, of no gate", text, size))
     return tuple(rows)
+
+
+def _sees(case: ExplainedLayer, m: int) -> str:
+    """The numbers that one unit of a gate multiplies."""
+    seen = f"{m} + {case.j}"
+    return f"{case.window} x ({seen})" if case.convolved else seen
 
 
 def later_layers(case: ExplainedLayer) -> str:
@@ -202,8 +221,12 @@ def _times(counts: list[int], text: str) -> str:
 def _terms(case: ExplainedLayer, m: str, n: str, j: str, by: str) -> str:
     """The formula of one layer in one direction, with symbols or with numbers."""
     gates = [str(case.gates)] if case.gates > 1 else []
-    seen = [m, *([] if case.dense else [j]), *([str(case.biases)] if case.biases else [])]
-    inside = f"({' + '.join(seen)})" if len(seen) > 1 else m
+    seen = [m, *([] if case.dense else [j])]
+    if case.convolved:
+        window = "k" if m == "m" else str(case.window)
+        seen = [by.join([window, f"({' + '.join(seen)})"])]
+    seen += [str(case.biases)] if case.biases else []
+    inside = f"({' + '.join(seen)})" if len(seen) > 1 else seen[0]
     terms = [[*gates, n, inside]]
     terms += [[n, j]] if case.projected else []
     terms += [["3", n]] if case.peepholes else []
@@ -215,14 +238,17 @@ def _parts(case: ExplainedLayer, m: int) -> list[FormulaRow]:
     g, n, j = case.gates, case.n, case.j
     sign, times = (f"{g} ", f"{g} x ") if g > 1 else ("", "")
     of = ("", "") if case.dense else (", of the input", ", of the state")
-    rows = [FormulaRow(f"kernel W{of[0]}", f"{sign}m n = {times}{m} x {n}", g * m * n)]
+    k, window = case.window or 1, ("k ", f"{case.window} x ") if case.convolved else ("", "")
+    sign, times = sign + window[0], times + window[1]
+    rows = [FormulaRow(f"kernel W{of[0]}", f"{sign}m n = {times}{m} x {n}", g * k * m * n)]
     if not case.dense:
         state = "p" if case.projected else "n"
         text = f"{sign}{state} n = {times}{j} x {n}"
-        rows.append(FormulaRow(f"recurrent U{of[1]}", text, g * j * n))
+        rows.append(FormulaRow(f"recurrent U{of[1]}", text, g * k * j * n))
     if case.biases:
         two = "2 x " if case.biases == 2 else ""
         what = f"biases b and {case.second}" if two else "bias b"
+        sign, times = sign.removesuffix(window[0]), times.removesuffix(window[1])
         rows.append(FormulaRow(what, f"{two}{sign}n = {two}{times}{n}", case.biases * g * n))
     if case.projected:
         rows.append(FormulaRow("projection P", f"n p = {n} x {j}", n * j))

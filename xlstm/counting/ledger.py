@@ -325,7 +325,7 @@ def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]
             "multiplies: no other bias can stand for it, so a port where it is not zero needs it"
         )
     if own[0][2] == 1:
-        some = gates and gates != place.table.kind.gates
+        some = gates and sorted(gates) != sorted(place.table.kind.gates)
         which = f" for gates {' and '.join(gates)}" if some else ""
         return (
             f"{holder} keeps a second bias{which}, on the recurrent product; it only adds to the "

@@ -6,6 +6,7 @@ In: an `ExplainedLayer`. Out: rows with name, shape, gates and role of each tens
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xlstm.counting.formulas import ExplainedLayer
@@ -97,7 +98,7 @@ def _rows(
                     framework=framework,
                     name=place._replace(table=table).slot_name(slot.name),
                     shape=size,
-                    symbols=_symbols(slot, table),
+                    symbols=_symbols(slot, table, part.sizes()),
                     gates=" ".join(gates * (2 if "sg" in slot.axes else 1)),
                     axis=_axis(slot),
                     role=slot.tensor,
@@ -115,11 +116,12 @@ def _axis(slot: Slot) -> int:
     return found[0] if found else 0
 
 
-def _symbols(slot: Slot, table: Table) -> str:
-    """Shape of a tensor with m, n and p for numbers."""
+def _symbols(slot: Slot, table: Table, own: Mapping[str, int]) -> str:
+    """Shape of a tensor with m, n and p for numbers; axes of a window have their sizes."""
     projected = "projection" in table.kind.tensors
     letters = {"i": "m", "h": "n", "o": "n", "j": "p" if projected else "n"}
     letters |= dict(zip(slot.reshape[0], "mn", strict=False))
+    letters |= {axis: str(own[axis]) for axis in "abc" if axis in own}
     sizes = {"g": len(table.kind.gates), "s": 2}
     axes = []
     for group in slot.groups():

@@ -38,6 +38,15 @@ EQUATIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("n    = tanh(x W_n + (r * h) U_n + b_n)", "the candidate; Keras calls it h"),
         ("h    = (1 - z) * n + z * h", "the output"),
     ),
+    "ConvLSTM": (
+        (
+            "i, f, o = sigmoid(x * W + h * U + b)",
+            "* is a convolution; input, forget and output gate: a {own} for each",
+        ),
+        ("g       = tanh(x * W_g + h * U_g + b_g)", "the candidate; Keras calls it c"),
+        ("c       = f c + i g", "the cell state, an image with n channels: no weights of its own"),
+        ("h       = o tanh(c)", "the output, an image with n channels"),
+    ),
     "SimpleRNN": (("h = tanh(x W + h U + b)", "the output"),),
     "Dense": (("y = x W + b", "the output"),),
 }
@@ -92,11 +101,18 @@ def sizes_line(case: ExplainedLayer) -> str:
     steps = (
         f"{number(case.steps, 'step')}, " if case.steps else ("steps, " if not case.dense else "")
     )
-    axes = f"(batch, {steps}m)"
+    axes = f"(batch, {steps}{SPACE * case.convolved}m)"
     units = "y" if case.dense else "c" if case.projected else "h"
     line = f"m = {number(case.m, 'feature')}: the numbers in x, the last axis of the input {axes}"
     small = f"; p = {case.j}: the numbers in h" * case.projected
+    if case.convolved:
+        line = f"m = {number(case.m, 'channel')} of the input, the last axis of {axes}"
+        units, small = "h at each place", f"; k = {case.window}: the places of the window"
     return f"{line}; n = {number(case.n, 'unit')}: the numbers in {units}{small}."
+
+
+SPACE = "space, "
+"""The axes of an image, in words."""
 
 
 def explained(case: ExplainedLayer) -> list[str]:
@@ -126,6 +142,11 @@ def _factor(case: ExplainedLayer) -> str:
 
 
 def _units(case: ExplainedLayer) -> str:
+    if case.convolved:
+        return (
+            "What units are: the channels of h and c. Every place of the image has the same "
+            "weights, so the size of the image does not enter; the window does, in W and in U."
+        )
     state, square = ("c", "n p") if case.projected else ("h", "n n")
     return (
         f"What units are: the size of {state}, not a number of separate cells. Every unit sees "
@@ -213,6 +234,8 @@ def _mistakes(case: ExplainedLayer) -> Iterator[WrongCount]:
         yield from _same_input(case)
     if case.plain:
         yield from _plain(case)
+    if case.convolved and case.window > 1:
+        yield from _without_window(case)
     if case.projected or case.peepholes:
         yield from _left_out(case)
 
@@ -289,6 +312,23 @@ def _plain(case: ExplainedLayer) -> Iterator[WrongCount]:
         yield WrongCount(f"{before}{times}{n} x ({m} + {n} + 1)", count, why)
 
 
+def _without_window(case: ExplainedLayer) -> Iterator[WrongCount]:
+    """Wrong counts of a ConvLSTM that ignore its window, in both kernels or in the second."""
+    g, m, n, k, biases = case.gates, case.m, case.n, case.window, case.biases
+    bias = f" + {biases}" if biases else ""
+    both, count = (f"{case.both} x " if case.both > 1 else ""), case.both * g * n
+    yield WrongCount(
+        f"{both}{g} x {n} x ({m} + {n}{bias})",
+        count * (m + n + biases),
+        f"leaves out the {k} places of the window",
+    )
+    yield WrongCount(
+        f"{both}{g} x {n} x ({k} x {m} + {n}{bias})",
+        count * (k * m + n + biases),
+        "has a window for the input alone; U is a convolution with the same window",
+    )
+
+
 def _left_out(case: ExplainedLayer) -> Iterator[WrongCount]:
     """Wrong counts that ignore a projection or peepholes; for one layer in one direction."""
     if len(case.stack) > 1 or case.both > 1:
@@ -331,7 +371,9 @@ def cudnn_line(case: ExplainedLayer, total: int) -> str:
     return CUDNN[case.spec.kind].format(more=more, less=total - more)
 
 
-def slices_line(title: str, gates: Sequence[str], units: int, bias: bool) -> str:
+def slices_line(title: str, gates: Sequence[str], case: ExplainedLayer) -> str:
     """The code that cuts Keras's tensors into gates."""
-    cuts = (f"{g} = kernel[:, {k * units}:{(k + 1) * units}]" for k, g in enumerate(gates))
-    return f"Cut apart in {title}: {', '.join(cuts)}; recurrent_kernel{' and bias' * bias} alike."
+    axes, n = "..." if case.convolved else ":", case.n
+    cuts = (f"{g} = kernel[{axes}, {k * n}:{(k + 1) * n}]" for k, g in enumerate(gates))
+    more = " and bias" if case.biases else ""
+    return f"Cut apart in {title}: {', '.join(cuts)}; recurrent_kernel{more} alike."

@@ -10,7 +10,7 @@ export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test coverage check format lint types install readme bench fuzz clean
+.PHONY: demo test coverage check format lint types install readme docs bench fuzz clean
 
 demo: $(READY)
 	$(BIN)/xlstm demo
@@ -45,6 +45,10 @@ check: format lint types coverage
 
 readme: $(READY)
 	$(BIN)/python tests/docs/readme.py
+
+# the pages of docs/ as HTML, in build/docs; any warning fails
+docs: $(READY)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky docs build/docs
 
 # ratios measured side by side, one process for the calls of a contest; nothing else should run
 bench: $(READY)

@@ -24,7 +24,7 @@ from xlstm.files.atomic import write_file
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 TABLE = re.compile(r"<!-- table: (?P<command>.+?) -->\n.*?<!-- end -->\n", re.S)
 BLOCK = re.compile(
     r"<!-- run: (?P<command>.+?)(?P<cut> \(lines (?P<first>\d+) to (?P<last>\d+)\))? -->\n"

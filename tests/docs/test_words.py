@@ -5,7 +5,7 @@ import re
 import pytest
 from test_readme import NAMES, text_of, without_code
 
-PAGES = [*NAMES, "CONTRIBUTING.md"]
+PAGES = [*NAMES, "CONTRIBUTING.md", "SECURITY.md"]
 MOST = 25
 VAGUE = re.compile(r"\b(told|held|given|anew|by itself|hub|mend|mends|mended)\b", re.I)
 

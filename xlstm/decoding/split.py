@@ -29,7 +29,7 @@ def split(source: Any, at: str | Sequence[str]) -> tuple[Model, Model]:
     The encoder returns the initial states of every recurrent layer of the decoder, then all other
     values that the decoder reads. The decoder takes the model's own inputs, then these, in this
     order. It returns the model's own outputs, then the states, in the same order. Called step by
-    step with the states of the last call, it computes the same as the training graph on all steps:
+    step with the states of the last call, it computes the same as the training graph on all steps::
 
         *states, memory = encoder(source)                          # one memory: attention
         y, *states = decoder(target[:, t : t + 1], *states, memory)

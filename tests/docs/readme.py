@@ -52,7 +52,7 @@ def workplace() -> Path:
 @functools.cache
 def output(command: str) -> str:
     """Runs a command and returns its output, without blanks at the ends of lines."""
-    ours = command.startswith(("python examples/", "python benchmarks/"))
+    ours = command.startswith(("python docs/", "python examples/", "python benchmarks/"))
     folder = ROOT if ours else workplace()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,10 @@ def broken_links(name, text):
     return found
 
 
+TASKS = "docs/howto/"
+"""Folder of the pages whose blocks of Python belong together; all others stand alone."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sessions_are_fresh_and_python_runs(name, monkeypatch):
     text = text_of(name)
@@ -51,10 +56,21 @@ def test_sessions_are_fresh_and_python_runs(name, monkeypatch):
     assert readme.comparable(fresh) == readme.comparable(text), "run `make readme`"
     monkeypatch.chdir(readme.workplace())
     monkeypatch.syspath_prepend(readme.workplace())
+    if name == "docs/howto/serve.md":
+        warnings.simplefilter("ignore")  # PyTorch's exporters warn of themselves
+    page = {}
     for code in readme.PYTHON.findall(text):
-        exec(compile(code, name, "exec"), {})
-    for module in [found for found in sys.modules if found.split(".")[0] == "memorise"]:
+        page = page if name.startswith(TASKS) else {}
+        exec(compile(code, name, "exec"), page)
+    for check in [found for word, found in page.items() if word.startswith("test_")]:
+        check()  # of a page that shows tests
+    for module in [*filter(is_port, sys.modules)]:
         monkeypatch.delitem(sys.modules, module)
+
+
+def is_port(module):
+    """True for the name of a module that a page has written and imported."""
+    return (readme.workplace() / module.split(".")[0]).is_dir()
 
 
 def test_the_sessions_are_there():

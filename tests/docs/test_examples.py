@@ -45,7 +45,7 @@ def test_an_example_gives_the_figures_of_its_document(name):
     text = readme.example(name)
     for figure in FIGURES[name]:
         assert figure in text
-    assert text.count(" rounding ") == 8, "four frameworks in two precisions"
+    assert text.count(" equal ") == 8, "four frameworks in two precisions"
     assert "different" not in text
 
 

@@ -116,12 +116,12 @@ def _axis(slot: Slot) -> int:
     return found[0] if found else 0
 
 
-def _symbols(slot: Slot, table: Table, own: Mapping[str, int]) -> str:
+def _symbols(slot: Slot, table: Table, own: Mapping[str, int] | None = None) -> str:
     """Shape of a tensor with m, n and p for numbers; axes of a window have their sizes."""
     projected = "projection" in table.kind.tensors
     letters = {"i": "m", "h": "n", "o": "n", "j": "p" if projected else "n"}
     letters |= dict(zip(slot.reshape[0], "mn", strict=False))
-    letters |= {axis: str(own[axis]) for axis in "abc" if axis in own}
+    letters |= {axis: str(size) for axis, size in (own or {}).items() if axis in "abc"}
     sizes = {"g": len(table.kind.gates), "s": 2}
     axes = []
     for group in slot.groups():

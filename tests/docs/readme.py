@@ -34,6 +34,9 @@ BLOCK = re.compile(
 PYTHON = re.compile(r"(?<!-->\n)```python\n(.*?)```", re.S)
 """Python that is not generated; it runs in the folder of the page's commands."""
 
+IN_ROOT = ("python benchmarks/", "python docs/", "python examples/")
+"""Beginnings of commands that run in the root of the project."""
+
 MEASURED = re.compile(
     r"(?<= )\d+\.\d+\.\d+\S*|\d+\.\d\de[+-]\d\d|\d+ %|(?<= )\d+\.\d$|-?\d+\.\d{3,}", re.M
 )
@@ -52,8 +55,7 @@ def workplace() -> Path:
 @functools.cache
 def output(command: str) -> str:
     """Runs a command and returns its output, without blanks at the ends of lines."""
-    ours = command.startswith(("python docs/", "python examples/", "python benchmarks/"))
-    folder = ROOT if ours else workplace()
+    folder = ROOT if command.startswith(IN_ROOT) else workplace()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(

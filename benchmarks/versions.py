@@ -38,6 +38,7 @@ PACKAGES = {
 """Name in the registry -> name in the table, for all that `.[all]` asks for."""
 
 ABSENT = "not installed"
+UNTRIED = "not run yet"
 
 COUNTS = ("passed", "failed", "skipped")
 
@@ -75,8 +76,8 @@ def results(junit: str) -> dict[str, Any]:
     return {**counts, "seconds": round(seconds), "failures": failures}
 
 
-def record(python: Path, junit: Path) -> dict[str, Any]:
-    """Returns the versions of an environment and what its tests said."""
+def record(python: Path, junit: Path | None) -> dict[str, Any]:
+    """Returns the versions of an environment and what its tests said, if they ran."""
 
     def said(*command: str) -> str:
         command = (str(python), *command)
@@ -85,7 +86,7 @@ def record(python: Path, junit: Path) -> dict[str, Any]:
     return {
         "python": said("--version").split()[-1],
         "versions": versions(said("-m", "pip", "freeze")),
-        **results(junit.read_text("utf-8")),
+        **(results(junit.read_text("utf-8")) if junit else {}),
     }
 
 
@@ -97,7 +98,10 @@ def rows(found: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
     for name, title in PACKAGES.items():
         yield (title, *(column["versions"].get(name, ABSENT) for column in columns))
     for name in COUNTS:
-        yield (f"tests {name}", *(f"{column[name]:,}" for column in columns))
+        yield (
+            f"tests {name}",
+            *(f"{column[name]:,}" if name in column else UNTRIED for column in columns),
+        )
 
 
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -123,7 +127,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
     lost = [
         f"Failed with the {name} versions: {', '.join(f'`{test}`' for test in one['failures'])}."
         for name, one in found.items()
-        if one["failures"]
+        if one.get("failures")
     ]
     return "\n\n".join([table, *lost])
 
@@ -133,12 +137,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", metavar="NAME", help="the column to write")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="of it")
-    parser.add_argument("--junit", type=Path, help="the file of its last run")
+    parser.add_argument(
+        "--junit",
+        type=Path,
+        help="the file of its last run; without it, the versions alone are kept",
+    )
     parser.add_argument("--json", type=Path, default=STORE, help="where columns are kept")
     parser.add_argument("--markdown", action="store_true", help="print the table")
     options = parser.parse_args(arguments)
-    if options.record and not options.junit:
-        parser.error("--record needs --junit: run pytest with --junitxml FILE, then name FILE here")
     text = options.json.read_text("utf-8") if options.json.exists() else "{}"
     found = json.loads(text)
     if options.record:
@@ -146,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     if options.markdown:
         print(markdown(found))
-    return int(bool(options.record and found[options.record]["failed"]))
+    return int(bool(options.record and found[options.record].get("failed")))
 
 
 if __name__ == "__main__":

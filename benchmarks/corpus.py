@@ -153,7 +153,11 @@ def row(case: Case, keras: bool) -> tuple[list[str], dict[str, float]]:
     own = keras_itself(case, model) if keras else None
     if own is not None:
         found[ITSELF] = own
-    return [case.name, *cells, "fails" if own is None and keras else f"{own:.3g}" * keras], found
+    return [case.name, *cells, _own(own) if keras else ""], found
+
+
+def _own(ratio: float | None) -> str:
+    return "fails" if ratio is None else f"{ratio:.3g}"
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
     python benchmarks/bench.py [--group "own cells"] [--match TEXT] [--rounds 15]
     python benchmarks/bench.py --json docs/speed/calls.json --svg docs/speed/calls.svg
     python benchmarks/bench.py --read docs/speed/calls.json --markdown "own cells"
-    python benchmarks/bench.py --profile "own cells: LSTM, relu, 60 units, batch 1" --call torch
 
 All calls of a contest run in one process and take turns; ratios are those of medians of at least 15
 rounds. Batch 1 runs on one processor, whatever the framework. float32, 100 steps, 16 features.
@@ -84,20 +83,6 @@ def run_all(chosen: list[Contest], rounds: int, console: Console) -> list[dict[s
     return found
 
 
-def profile(contest: Contest, call: str) -> None:
-    """Prints the operators in which a call of PyTorch spends its time, for 20 calls."""
-    calls.limit_threads(contest.threads)
-    import torch
-
-    entrant, case = contest.entrants[call], contest.other.get(call, contest.case)
-    run, _ = calls.prepared(entrant, case, contest.batch)
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities) as found:
-        for _ in range(20):
-            run()
-    print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
-
-
 def one_line_each(found: dict[str, Any]) -> str:
     """Returns measurements as JSON, a line for each contest."""
     lines = ",\n".join(json.dumps(contest) for contest in found["contests"])
@@ -125,6 +110,8 @@ def markdown(found: dict[str, Any], group: str, table: str) -> str:
         return tables.markdown(*tables.time_rows(own))
     if table == "first":
         return tables.markdown(*tables.first_rows(own))
+    if table == "profile":
+        return tables.markdown(*tables.profile_rows(own))
     if table == "missed":
         own = [contest | {"claims": tables.missed(contest)} for contest in own]
     return tables.markdown(tables.HEADER, list(tables.claim_rows(own)))
@@ -140,9 +127,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--svg", type=Path, help="file for the picture")
     parser.add_argument("--read", type=Path, help="print measured times from a file")
     parser.add_argument("--markdown", choices=GROUPS, help="print a table of a group")
-    parser.add_argument("--table", choices=("ratios", "times", "missed", "first"), default="ratios")
-    parser.add_argument("--profile", help="name of a contest whose call is profiled")
-    parser.add_argument("--call", default="torch", help="name of the call to profile")
+    parser.add_argument(
+        "--table", choices=("ratios", "times", "missed", "first", "profile"), default="ratios"
+    )
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--names", type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -153,9 +140,6 @@ def main() -> int:
     asked, console = arguments(), Console(width=150)
     if asked.threads:
         run_here(asked.names, asked.threads, asked.rounds)
-        return 0
-    if asked.profile:
-        profile(next(c for c in contests(None, "") if c.name == asked.profile), asked.call)
         return 0
     if asked.read:
         found = json.loads(asked.read.read_text())

@@ -230,3 +230,31 @@ def prepared(entrant: Any, case: Case, batch: int) -> tuple[Call, float]:
     call = entrant(case, batch)
     call()
     return call, time.perf_counter() - start
+
+
+PROFILE_RUNS, PROFILE_ROWS = 20, 8
+"""Runs of a call under the profiler, and the operators that are kept."""
+
+
+def operators(call: Call) -> list[dict[str, Any]]:
+    """Returns the operators of PyTorch in which a call spends its time, the longest first.
+
+    Each has its name, its share of the time, and its number in one run.
+    """
+    import torch
+
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities) as found:
+        for _ in range(PROFILE_RUNS):
+            call()
+    rows = found.key_averages()
+    total = sum(row.self_cpu_time_total for row in rows)
+    longest = sorted(rows, key=lambda row: -row.self_cpu_time_total)[:PROFILE_ROWS]
+    return [
+        {
+            "operator": row.key,
+            "share": round(row.self_cpu_time_total / total, 3),
+            "number": round(row.count / PROFILE_RUNS, 2),
+        }
+        for row in longest
+    ]

@@ -48,6 +48,7 @@ class Contest:
         entrants: name -> function that makes the call; it gets the case and the batch size.
         claims: about ratios of the calls' times.
         other: cases of entrants that run another case than `case`.
+        profiled: names of calls of PyTorch whose operators are measured too.
     """
 
     group: str
@@ -57,6 +58,7 @@ class Contest:
     entrants: dict[str, Entrant]
     claims: list[Claim]
     other: dict[str, Case] = field(default_factory=dict)
+    profiled: tuple[str, ...] = ()
 
     @property
     def threads(self) -> int:
@@ -86,6 +88,7 @@ class Contest:
             "seconds": {name: [round(t, 8) for t in every] for name, every in times.items()},
             "first_call": first,
             "floor": floor(self.case.spec, STEPS),
+            "profiles": {name: calls.operators(made[name]) for name in self.profiled},
             "claims": [claim._asdict() | _measured(times, claim) for claim in self.claims],
         }
 
@@ -128,7 +131,8 @@ def own_cells() -> Iterator[Contest]:
                     runs[FIXED] = calls.torch_fixed
                     claims.append(Claim(FIXED, "nn.LSTM", 1.3))
                 case = Case(lstm(units, **options))
-                yield Contest("own cells", title, case, batch, runs, claims)
+                shown = ("torch", "nn.LSTM") if title == COMPILED and units == UNITS[-1] else ()
+                yield Contest("own cells", title, case, batch, runs, claims, profiled=shown)
 
 
 MASKED = (1.8, 1.5, 1.25)

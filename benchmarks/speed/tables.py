@@ -111,3 +111,16 @@ def first_rows(contests: list[Found]) -> tuple[tuple[str, ...], list[tuple[str, 
         first = contest["first_call"]
         rows.append((*case, *(f"{first[name]:.2f}" if name in first else "" for name in names)))
     return ("layer", "units", "batch", *names), rows
+
+
+def profile_rows(contests: list[Found]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns header and rows of a table of the operators of profiled calls."""
+    rows = []
+    for contest in contests:
+        case = f"{contest['title']}, {contest['units']} units, batch {contest['batch']}"
+        for call, found in contest.get("profiles", {}).items():
+            for place, one in enumerate(found):
+                where = (case, call) if not place else ("", "")
+                number = f"{one['number']:g}"
+                rows.append((*where, f"`{one['operator']}`", f"{one['share']:.0%}", number))
+    return ("layer", "call", "operator", "share of the time", "in one run"), rows

@@ -56,7 +56,7 @@ def test_every_genuine_file_is_outlined():
                 inspect(path)
         else:
             seen += 1
-            assert "layer" in inspect(path), name
+            assert "kind" in inspect(path), name
     assert seen > 200
 
 

@@ -121,6 +121,10 @@ def count(args: argparse.Namespace) -> int:
     return 0
 
 
+STDOUT = ("-", "/dev/stdout")
+"""Names of stdout as a file; a second descriptor of it would overwrite what the first one wrote."""
+
+
 def explain(args: argparse.Namespace) -> int:
     """`xlstm explain`."""
     from xlstm.counting.explain import explain as explanation_of
@@ -131,8 +135,11 @@ def explain(args: argparse.Namespace) -> int:
         args.layer, **{name: getattr(args, name) for name in names}, use_bias=not args.no_bias
     )
     if args.svg is not None:
-        with _named(Path(args.svg)):
-            write_file(Path(args.svg), explanation.to_svg().encode())
+        if args.svg in STDOUT:
+            show(explanation.to_svg())
+        else:
+            with _named(Path(args.svg)):
+                write_file(Path(args.svg), explanation.to_svg().encode())
     text = explanation.to_markdown if args.md else explanation.__str__
     _print(args, explanation.to_json, text)
     return 0

@@ -56,7 +56,9 @@ class Inspection:
             add(table, *layer.values())
         sample = [f"input: {self.sample} a sample"] if self.sample else []
         lines = map(printable, [*sample, *_counted(self.lines)])
-        return to_text(printable(f"{self.head}; {self.verdict}"), table, *lines)
+        if self.portable:
+            return to_text(printable(f"{self.head}; {self.verdict}"), table, *lines)
+        return to_text(*map(printable, (self.head, self.verdict)), table, *lines)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the inspection as plain data."""

@@ -51,21 +51,27 @@ class Tally:
 
 
 class CountedArray(np.ndarray):
-    """An array with the tally that counts; `weight` is True for what is made of weights alone."""
+    """An array with the tally that counts.
+
+    Attributes:
+        tally: the one that counts.
+        weight: True for what is made of weights alone.
+        blank: True for zeros that the reference made and for views of them.
+    """
 
     tally = None
-    weight = False
+    weight = blank = False
 
     def __array_finalize__(self, obj):
         self.tally, self.weight = getattr(obj, "tally", None), getattr(obj, "weight", False)
+        self.blank = getattr(obj, "blank", False)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if out is not None:
             options["out"] = tuple(map(plain, out))
         found = getattr(ufunc, method)(*map(plain, inputs), **options)
         weight = all(getattr(x, "weight", not isinstance(x, np.ndarray)) for x in inputs)
-        idle = IDLE.get(ufunc)
-        adds_nothing = any(np.isscalar(x) and x == idle for x in inputs)
+        adds_nothing = any(_is_idle(ufunc, x) for x in inputs)
         # numbers are added in place where a product is summed up: its multiply-adds have that
         if not weight and not adds_nothing and (out is None or ufunc is not np.add):
             self.tally.ufunc(ufunc, method, plain(inputs[0]), found, options.get("axis"))
@@ -86,6 +92,17 @@ class CountedArray(np.ndarray):
             return counted(np.pad(plain(args[0]), *args[1:], **kwargs), self.tally)
         found = super().__array_function__(func, types, args, kwargs)
         return counted(found, self.tally) if type(found) is np.ndarray else found
+
+
+def _is_idle(ufunc, x):
+    """True if an argument changes nothing: a number, or zeros in the place of a tensor.
+
+    Zeros that were filled since are none. Zeros of a weight or of a result count as work.
+    """
+    idle = IDLE.get(ufunc)
+    if np.isscalar(x):
+        return x == idle
+    return idle == 0 and getattr(x, "blank", False) and not plain(x).any()
 
 
 def _terms(func, args, found):
@@ -116,8 +133,35 @@ def plain(x):
 def counted(x, tally, weight=False):
     """The same numbers, counted from now on."""
     view = np.asarray(x).view(CountedArray)
-    view.tally, view.weight = tally, weight
+    view.tally, view.weight, view.blank = tally, weight, False
     return view
+
+
+def _zeros(tally):
+    """numpy's function of this name; its arrays are counted, and blank until they are filled."""
+
+    def zeros(*args, **options):
+        found = counted(np.zeros(*args, **options), tally)
+        found.blank = True
+        return found
+
+    return zeros
+
+
+def _one_clip(clip):
+    """The reference's clip, a maximum and a minimum: one operation a number by the formulas' rule.
+
+    The rule is in `xlstm.counting.operations.formula`, and numpy.clip does the same in one call.
+    """
+
+    def one_clip(x, low, high):
+        own = Tally()
+        found = clip(counted(plain(x), own), low, high)
+        assert (own.elementwise, own.products, own.calls) == (2 * x.size, 0, {})
+        x.tally.elementwise += x.size
+        return counted(plain(found), x.tally)
+
+    return one_clip
 
 
 def _whole(tally, function, name):
@@ -140,6 +184,7 @@ def counted_activation(name, size, monkeypatch):
     """The tally of an activation of so many numbers, by the reference's formula."""
     tally, names = Tally(), {**vars(np), "asarray": np.asanyarray}
     monkeypatch.setattr(activations, "np", SimpleNamespace(**names))
+    monkeypatch.setattr(activations, "_clip", _one_clip(activations._clip))
     _whole(tally, activations.FUNCTIONS[name], name)(counted(np.linspace(-2, 2, size), tally))
     return tally
 
@@ -148,13 +193,14 @@ def counted_run(model, inputs, monkeypatch):
     """The tally of a run of the reference; inputs that are masks are not counted."""
     tally = Tally()
 
-    def making(make):
-        return lambda *args, **options: counted(make(*args, **options), tally)
+    def empty(*args, **options):
+        return counted(np.empty(*args, **options), tally)
 
     # arrays that the reference makes and fills are counted like those that it computes
-    names = {**vars(np), "zeros": making(np.zeros), "empty": making(np.empty)}
+    names = {**vars(np), "zeros": _zeros(tally), "empty": empty}
     for module in (recurrent, convolution):
         monkeypatch.setattr(module, "np", SimpleNamespace(**names))
+    monkeypatch.setattr(activations, "_clip", _one_clip(activations._clip))
     for name, function in [*activations.FUNCTIONS.items()]:
         monkeypatch.setitem(activations.FUNCTIONS, name, _whole(tally, function, name))
     softmax = _whole(tally, activations.softmax, "softmax")

@@ -66,7 +66,7 @@ def test_what_is_plain_to_see_is_said_in_the_first_line(kind, name):
     found = xlstm.diagnose(TRUTH, Ends(end) if kind == "module" else lambda x: end(RIGHT(x)))
     assert found.causes == (cause,)
     assert not found.unexplained
-    assert words in str(found).splitlines()[3]
+    assert words in str(found).splitlines()[4]
 
 
 @pytest.mark.parametrize("y", ["int", "complex"])
@@ -113,8 +113,8 @@ def test_what_a_cause_explains_is_said_before_it():
     )
     assert found.causes == ("merge-mode",)
     lines = str(found).splitlines()
-    assert lines[2] == "b's output has shape (6, 8, 4), a's has (6, 8, 8)."
-    assert lines[4].startswith("1.")
+    assert lines[3] == "b's output has shape (6, 8, 4), a's has (6, 8, 8)."
+    assert lines[5].startswith("1.")
 
 
 def test_one_of_two_outputs_is_named():

@@ -108,6 +108,9 @@ def test_bytes_of_a_model():
     assert sequence_bytes(lone(lstm, (None, 3), dense)) == want
     assert sequence_bytes(lone(lstm, (9, 3), dense)) == polynomial(9 * weight_bytes(lstm) + 100)
     assert weight_bytes(L.Embedding(1000, 8)) == 4 * 8
+    before, after = (L.GRU(3, 4, reset_after=after) for after in (False, True))
+    assert weight_bytes(before) == 4 * 3 * 4 * (3 + 4 + 1)
+    assert weight_bytes(after) == weight_bytes(before) + 4 * 4  # r multiplies a bias of its own
     assert weight_bytes(L.Flatten()) == state_bytes(dense) == recurrent_bytes(dense) == 0
     both = L.Bidirectional(lstm, L.LSTM(3, 6, go_backwards=True))
     assert state_bytes(both) == 4 * 2 * (4 + 6)

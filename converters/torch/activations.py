@@ -42,3 +42,11 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
 `F` is `torch.nn.functional`. Its softplus is off by up to 2e-9 above 20, its own threshold, and
 not at all from 40 on; torch.logaddexp has no form in the TorchScript exporter to ONNX.
 """
+
+SCALED_GATES: dict[str, tuple[str, str, str]] = {
+    "hard_sigmoid_keras2": ("unit_clip", "0.2", "0.5"),
+}
+"""Activation of a gate -> (helper in `CELLS`, slope, offset) of the same in own cells.
+
+A gate is helper(slope * x + offset), with slope and offset inside weights and bias.
+"""

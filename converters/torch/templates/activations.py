@@ -26,7 +26,7 @@ def hard_sigmoid_keras2(x: Tensor) -> Tensor:
 
 
 def unit_clip(x: Tensor) -> Tensor:
-    """clip(x, 0, 1): the hard_sigmoid of Keras 1 and 2 where x has its slope and offset."""
+    """clip(x, 0, 1): hard_sigmoid_keras2 of an x with its slope and offset."""
     return torch.clamp(x, 0.0, 1.0)
 
 

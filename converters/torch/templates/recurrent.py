@@ -54,7 +54,7 @@ def scaled(rows: Tensor, gates: int, slope: float, offset: float = 0.0) -> Tenso
 def recorded(steps: Tensor, weight: Tensor) -> bool:
     """True where a graph or a transform has to follow every operation of a step."""
     return bool(
-        torch.jit.is_tracing()
+        torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # vmap and its like
         or steps.dtype != weight.dtype  # autocast
@@ -122,7 +122,7 @@ class LSTMSequence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]
+    def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, weight, hs, cs = ctx.saved_tensors
         sums = steps.unflatten(2, (4, weight.shape[0]))
@@ -184,8 +184,8 @@ class LSTM(nn.Module):
         """(batch, time, input) -> (batch, time, hidden) and the last states (h, c)."""
         zeros = x.new_zeros(x.shape[0], self.hidden_size)
         h, c = (zeros, zeros) if state is None else state
-        steps, weight = self.project(x), self.order(self.weight_hh_l0).t()
-        if torch.jit.is_scripting():
+        steps, weight = self.project(x), self.order(self.weight_hh_l0).t().contiguous()
+        if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h, c = self.unroll(steps, weight, h, c)
         elif torch.compiler.is_exporting():
             y, (h, c) = scan_steps(self.step, steps, (weight,), (h, c))
@@ -253,7 +253,7 @@ class MaskedLSTM(LSTM):
         h, c = (zeros, zeros) if state is None else state
         x = x.masked_fill(~mask.unsqueeze(2), 0.0)  # NaN would reach the gradients
         outputs: list[Tensor] = []
-        weight = self.order(self.weight_hh_l0).t()
+        weight = self.order(self.weight_hh_l0).t().contiguous()
         for t, step in enumerate(self.project(x).unbind(0)):
             keep = mask[:, t, None]
             new_h, new_c = self.step(step, weight, h, c)
@@ -288,7 +288,7 @@ class GRUSequence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, weight, bias, hs = ctx.saved_tensors
         before, units = hs[:-1], weight.shape[0]
@@ -352,7 +352,7 @@ class GRU(nn.Module):
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (weight, bias) = self.project(x), self.recurrent()
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h = self.unroll(steps, weight, bias, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (weight, bias), (h,))
@@ -376,7 +376,8 @@ class GRU(nn.Module):
         bias = self.weight_hh_l0.new_zeros(3 * self.hidden_size)
         if self.bias_hh_l0 is not None:
             bias = self.bias_hh_l0
-        return self.order(self.weight_hh_l0).t(), self.order(bias)
+        weight = self.order(self.weight_hh_l0).t().contiguous()
+        return weight, self.order(bias)
 
     def order(self, rows: Tensor, offset: float = 0.0) -> Tensor:
         """Rows of r, z, n as the loop has them."""
@@ -427,7 +428,7 @@ class GRUResetBeforeSequence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, gates, candidate, hs = ctx.saved_tensors
         before, units = hs[:-1], len(candidate)
@@ -466,7 +467,7 @@ class GRUResetBefore(GRU):
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (gates, candidate) = self.project(x), self.recurrent()
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h = self.unroll(steps, gates, candidate, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (gates, candidate), (h,))
@@ -487,7 +488,7 @@ class GRUResetBefore(GRU):
 
     def recurrent(self) -> tuple[Tensor, Tensor]:
         """Weights of the products with the state, of r and z, and with the reset one."""
-        weight = self.order(self.weight_hh_l0).t()
+        weight = self.order(self.weight_hh_l0).t().contiguous()
         return weight[:, : 2 * self.hidden_size], weight[:, 2 * self.hidden_size :]
 
     def unroll(
@@ -528,7 +529,7 @@ class RNNSequence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
         steps, weight, hs = ctx.saved_tensors
         _, d = value_and_slope(ctx.activation, steps)
@@ -568,7 +569,7 @@ class RNN(nn.Module):
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
         h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (weight,) = self.project(x), self.recurrent()
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h = self.unroll(steps, weight, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (weight,), (h,))
@@ -587,7 +588,7 @@ class RNN(nn.Module):
 
     def recurrent(self) -> tuple[Tensor]:
         """The weight of the product with the state."""
-        return (self.weight_hh_l0.t(),)
+        return (self.weight_hh_l0.t().contiguous(),)
 
     def unroll(self, steps: Tensor, weight: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """The output of every step and the last state, by operations of their own."""

@@ -33,6 +33,7 @@ from ...codegen.source import (
     template_sources,
 )
 from ..activations import CELLS as ACTIVATION_CELLS
+from ..activations import SCALED_GATES
 from ..native import native, pair, reads_cell, reason
 from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
 
@@ -96,9 +97,10 @@ def _own_call(spec: L.Recurrent, at: TorchLayerWriter) -> CallExpr:
 
 def _gate_arguments(gate: str, at: TorchLayerWriter) -> list[Argument | None]:
     """Returns the arguments for a gate's function, with the slope and offset of its argument."""
-    if gate == "hard_sigmoid_keras2":
-        at.parts.use_template(ACTIVATION_CELLS, "unit_clip")
-        return [("gate", "unit_clip"), ("slope", "0.2"), ("offset", "0.5")]
+    if gate in SCALED_GATES:
+        helper, slope, offset = SCALED_GATES[gate]
+        at.parts.use_template(ACTIVATION_CELLS, helper)
+        return [("gate", helper), ("slope", slope), ("offset", offset)]
     return [None if gate == "sigmoid" else ("gate", at.function(gate))]
 
 

@@ -99,7 +99,8 @@ def _variant(text: str, changed: str, name: str) -> str:
 def class_source(file: str, name: str) -> str:
     """Returns the source of an own class by itself, with what it inherits in its file."""
     texts = {
-        own: re.sub("  # type: ignore.*", "", text) for own, text in template_sources(file).items()
+        own: re.sub(r"  # type: ignore\[[\w-]+\]", "", text)
+        for own, text in template_sources(file).items()
     }
     base = re.match(r"class \w+\((\w+)\)", texts[name])
     return _variant(class_source(file, base[1]), texts[name], name) if base else texts[name]

@@ -254,7 +254,12 @@ def test_tensors_that_replace_others_are_followed(with_examples):
 def test_own_cells_are_scripted(monkeypatch):
     scripts = []
     script = torch.jit.script
-    monkeypatch.setattr(torch.jit, "script", lambda m: scripts.append(script(m)) or scripts[-1])
+
+    def kept(part, **options):  # PyTorch scripts functions of the module by it, with options
+        scripts.append(script(part, **options))
+        return scripts[-1]
+
+    monkeypatch.setattr(torch.jit, "script", kept)
     for name in ("lstm-relu-hard_sigmoid", "simple_rnn-sequence"):
         xlstm.compile(xlstm.port(CASES[name], "torch"))
     assert [isinstance(one, torch.jit.ScriptModule) for one in scripts].count(True) == 1

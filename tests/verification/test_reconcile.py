@@ -269,7 +269,7 @@ def test_an_error_that_outputs_do_not_show_shows_in_the_states(monkeypatch):
     layers = report.frameworks["torch"].layers["float64"]
     assert {v.verdict for v in layers.values()} == {"different"}
     assert not report.ok
-    with pytest.raises(NotEqualError, match="lstm_0, every step: different"):
+    with pytest.raises(NotEqualError, match="lstm_0, every step is different"):
         report.check()
 
 

@@ -282,6 +282,7 @@ def main() -> None:
             found += large_rows(Path(name), arguments.large, arguments.rounds)
     Console(width=150).print(table(found))
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         machine = {
             "cpus": os.cpu_count(),
             "platform": sys.platform,

@@ -234,6 +234,7 @@ def main() -> int:
         found += [] if arguments.skip_steps else of_steps(folder, arguments.rounds)
     Console(width=150).print(table(found))
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
     return int(any(row.worst > GOAL for row in found))
 

@@ -5,7 +5,7 @@ In: a model. Out: NodeVariables for each node.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -13,6 +13,7 @@ from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.identifiers import identifiers
 from xlstm.ir.layers.custom import unwrap_time_distributed
+from xlstm.ir.literals import in_words
 
 TAKEN = frozenset(
     """
@@ -186,3 +187,27 @@ def places(model: Model) -> Iterator[NodeVariables]:
         written = ((Edge(node.name, output), name) for output, name in enumerate(outputs))
         variables |= {edge: name for edge, name in written if edge in last}
         busy |= {name for name in outputs if name != "_"}
+
+
+def state_sentences(
+    model: Model, inputs: Sequence[str], words_of: Callable[[L.LayerSpec], list[str]]
+) -> list[str]:
+    """Returns sentences that say which inputs are states, and of which layers.
+
+    They contain no names but identifiers.
+
+    Args:
+        model: the model.
+        inputs: variables of its inputs.
+        words_of: layer -> the framework's names of its states.
+    """
+    names, variables = identifiers(model), dict(zip(model.inputs, inputs, strict=True))
+    sentences = []
+    for node in model.layers:
+        pairs = zip(node.states, words_of(node.spec) if node.states else [], strict=True)
+        found = [(variables[edge.node], word) for edge, word in pairs if edge.node in variables]
+        if found:
+            ours, theirs = map(in_words, zip(*found, strict=True))
+            verb = "are" if len(found) > 1 else "is"
+            sentences.append(f"{ours} {verb} the {theirs} that {names[node.owner]} starts from.")
+    return sentences

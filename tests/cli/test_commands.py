@@ -199,7 +199,7 @@ def test_the_help_ends_with_two_examples_that_run(command, cli, tmp_path, monkey
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_for_a_shell(shell, cli):  # noqa: F811
-    pytest.importorskip("shtab")
+    pytest.importorskip("shtab", reason="completion needs shtab: install the extra completion")
     status, out, _err = cli("--completion", shell)
     assert status == 0
     assert "diagnose" in out

@@ -11,13 +11,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xlstm.errors import UsageError
 
 WHERE = "source"
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Returns names as a part of a sentence.
+
+    >>> in_words("h"), in_words("hc"), in_words("abc")
+    ('h', 'h and c', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def quoted(text: str) -> str:

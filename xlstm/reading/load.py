@@ -30,7 +30,7 @@ from xlstm.ir.layers import LayerSpec
 from xlstm.reading.ports import check_plain, folder_of, read_emitted, read_folder, read_port
 
 LOG = logging.getLogger("xlstm")
-"""What `-v` writes to stderr."""
+"""Logger whose lines `-v` writes to stderr."""
 
 
 @unmoved

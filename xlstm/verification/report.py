@@ -17,6 +17,7 @@ from xlstm.counting.ledger import Ledger, render_counts
 from xlstm.errors import NotEqualError, printable
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
+from xlstm.ir.literals import in_words
 from xlstm.rendering.tables import Grid, add, grid, to_text
 from xlstm.verification.bounds import ROUNDING, Verdict, worst_of
 
@@ -222,7 +223,7 @@ class Report(Compared):
         Warns (UserWarning) if all are equal and some time steps cannot be decided.
         """
         wrong = [
-            _in_words(f"{f.title} {what}", v)
+            _unequal(f"{f.title} {what}", v)
             for f in self.frameworks.values()
             for what, v in f.every()
             if v.verdict != ROUNDING
@@ -277,10 +278,10 @@ class Report(Compared):
         """Returns one line: the frameworks that are equal, or those that are not."""
         parts = self.frameworks.values()
         if self.ok:
-            return f"Equal up to rounding: {_listed([f.title for f in parts])}."
+            return f"Equal up to rounding: {in_words([f.title for f in parts])}."
         if not self.counts_ok:
             return "Not equal: the parameter counts differ from the frameworks' own."
-        if wrong := [f"{f.title} {_listed(words)}" for f in parts if (words := _outcomes(f))]:
+        if wrong := [f"{f.title} {in_words(words)}" for f in parts if (words := _outcomes(f))]:
             return f"Not equal: {'; '.join(wrong)}."
         return f"Not equal: {'; '.join(f'{f.title}: {f.weights}' for f in parts if f.weights)}."
 
@@ -309,7 +310,7 @@ class Report(Compared):
         return self.text()
 
 
-def _in_words(where: str, v: Verdict) -> str:
+def _unequal(where: str, v: Verdict) -> str:
     """Returns a verdict that is not "equal", with its figures or the failure."""
     if v.verdict == "failed":
         return f"{where} failed ({v.detail})" if v.detail else f"{where} failed"
@@ -325,19 +326,10 @@ def _outcomes(found: FrameworkReport) -> list[str]:
         if v.verdict != ROUNDING:
             words.setdefault(v.outcome, []).append(where)
     return [
-        f"{'' if word == 'failed' else 'is '}{word} in {_listed(places[:3])}"
+        f"{'' if word == 'failed' else 'is '}{word} in {in_words(places[:3])}"
         + (f" and {len(places) - 3} more" if len(places) > 3 else "")
         for word, places in words.items()
     ]
-
-
-def _listed(words: Sequence[str]) -> str:
-    """Returns words as a list in a sentence.
-
-    >>> _listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
 
 
 def _untested(lines: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +24,7 @@ from xlstm.ir.python_source import parse
 from ...codegen import source
 from ...codegen.custom_layers import checked, import_lines
 from ...codegen.source import ModuleSource, call, statement
+from ...codegen.variables import state_sentences
 from .dialect import CELLS, LINEN, NNX, OPTIONS, Dialect
 from .elementwise import dense_made
 from .layers import bare, draws, write_node
@@ -172,31 +172,11 @@ def _call_signature(model: Model, parts: ModuleSource, options: list[str]) -> li
 
 
 def _words_of_states(model: Model, parts: ModuleSource) -> list[str]:
-    """Returns lines of a docstring that say which inputs are states, after an empty one.
-
-    They contain no names but identifiers.
-    """
-    names, variables = identifiers(model), dict(zip(model.inputs, parts.inputs, strict=True))
+    """Returns lines of a docstring that say which inputs are states, after an empty one."""
     lines = list[str]()
-    for node in model.layers:
-        words = state_words(node.spec) if node.states else []
-        pairs = zip(node.states, words, strict=True)
-        found = [(variables[edge.node], word) for edge, word in pairs if edge.node in variables]
-        if found:
-            ours, theirs = map(_in_words, zip(*found, strict=True))
-            verb = "are" if len(found) > 1 else "is"
-            text = f"{ours} {verb} the {theirs} that {names[node.owner]} starts from."
-            lines += textwrap.wrap(text, source.WIDTH - 8, break_long_words=False)
+    for text in state_sentences(model, parts.inputs, state_words):
+        lines += textwrap.wrap(text, source.WIDTH - 8, break_long_words=False)
     return ["", *(f"        {line}" for line in lines)] if lines else []
-
-
-def _in_words(names: Sequence[str]) -> str:
-    """Returns names as a part of a sentence.
-
-    >>> _in_words("h"), _in_words("hc"), _in_words("abc")
-    ('h', 'h and c', 'a, b and c')
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _outputs(model: Model) -> str:

@@ -22,6 +22,7 @@ from xlstm.ir.types import Shape
 from ...codegen import source
 from ...codegen.custom_layers import checked, merged
 from ...codegen.source import CallExpr, ModuleSource, assigned, call, listed, statement
+from ...codegen.variables import state_sentences
 from ..native import bare
 from .elementwise import linear
 from .layers import emit_nodes
@@ -88,33 +89,6 @@ def _shapes_of_states(model: Model) -> CallExpr:
     return CallExpr("", tuple(pairs), "{}")
 
 
-def _in_words(names: Sequence[str]) -> str:
-    """Returns names as a part of a sentence.
-
-    >>> _in_words("h"), _in_words("hc"), _in_words("abc")
-    ('h', 'h and c', 'a, b and c')
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _arguments_that_are_states(model: Model, parts: ModuleSource) -> list[str]:
-    """Returns lines of a docstring that say which inputs are states, of which layers.
-
-    They contain no names but identifiers.
-    """
-    names, variables = identifiers(model), dict(zip(model.inputs, parts.inputs, strict=True))
-    sentences = []
-    for node in model.layers:
-        words = state_words(node.spec) if node.states else []
-        pairs = zip(node.states, words, strict=True)
-        found = [(variables[edge.node], word) for edge, word in pairs if edge.node in variables]
-        if found:
-            ours, theirs = map(_in_words, zip(*found, strict=True))
-            verb = "are" if len(found) > 1 else "is"
-            sentences.append(f"{ours} {verb} the {theirs} that {names[node.owner]} starts from.")
-    return sentences
-
-
 def stream(model: Model) -> list[str]:
     """Returns the function that feeds a long sequence to a stateful model chunk by chunk."""
     several = len(model.inputs) > 1
@@ -166,7 +140,7 @@ def model_class(model: Model, parts: ModuleSource) -> list[str]:
         *parts.init,
         *([""] if parts.init else []),
         *statement("def ", call("forward", "self", *inputs, *state), 4, f" -> {returns}:"),
-        *_forward_doc(words, _arguments_that_are_states(model, parts)),
+        *_forward_doc(words, state_sentences(model, parts.inputs, state_words)),
         *_casts(model, parts),
         *parts.forward,
         *ends,

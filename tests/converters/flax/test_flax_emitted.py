@@ -37,6 +37,7 @@ def test_the_lines_of_the_docstring_run(name):
     names = {"nnx": nnx, "jax": jax, "model": xlstm.port(case, "nnx"), "state": None}
     names |= {"x": inputs[0], "inputs": inputs}
     *before, last = ast.parse("if True:\n" + code).body[0].body
+    # text that the writer of this project made for this case
     exec(compile(ast.Module(before, []), "docstring", "exec"), names)
     found = eval(compile(ast.Expression(last.value), "docstring", "eval"), names)
     first = jax.tree.leaves(found)[0]

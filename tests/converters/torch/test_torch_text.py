@@ -1,4 +1,4 @@
-"""What a reader of an emitted PyTorch module sees: comments, names, no idle lines."""
+"""The text of emitted PyTorch modules, as its reader sees it: comments, names, no idle lines."""
 
 import dataclasses
 

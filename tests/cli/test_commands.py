@@ -98,6 +98,15 @@ def test_a_port_that_differs_is_not_left_in_its_place(cli, tmp_path):  # noqa: F
     assert report["verification"]["ok"] is False
 
 
+def test_a_folder_of_the_user_beside_the_port_is_named_before_the_work(cli, tmp_path):  # noqa: F811
+    (tmp_path / "port-different").mkdir()
+    (tmp_path / "port-different" / "mine.txt").write_text("mine")
+    status, out, err = cli("port", DEMO, "--to", "torch", "-o", tmp_path / "port")
+    assert (status, out) == (2, "")
+    assert "port-different" in err
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["port-different"]
+
+
 @pytest.mark.parametrize("command", ["inspect", "count", "verify", "port", "demo"])
 def test_every_command_has_json(command, cli, tmp_path):  # noqa: F811
     words = {

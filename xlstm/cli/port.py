@@ -133,6 +133,15 @@ def verdict(report: Mapping[str, Any]) -> str:
     return next((word for word in (FAILED, DIFFERENT, UNDECIDED) if word in words), DIFFERENT)
 
 
+ASIDE = ("different", "failed")
+"""Verdicts of ports that are put aside."""
+
+
+def _beside(folder: Path, word: str) -> Path:
+    """Returns the folder for a port with a verdict, beside the one that the user names."""
+    return folder.with_name(f"{folder.name}-{word}")
+
+
 class NotKeptError(Exception):
     """Ends the writing of a folder whose port is not equal."""
 
@@ -167,6 +176,9 @@ def port_file(
     adapter = registry.adapter(to)
     check_target(folder, overwrite)
     verified = verified and adapter.installed
+    for word in ASIDE if verified else ():
+        beside = _beside(folder, word)
+        check_target(beside, overwrite=os.path.lexists(beside))  # before the work, not after it
     tell = options["progress"]
     aside = None
     with opened(file, ReadOptions(**read)) as model:
@@ -203,8 +215,7 @@ def _verify(
     found = report["verification"]
     if isinstance(found, str) or found["ok"] or verdict(report) == UNDECIDED:
         return None
-    aside = folder.with_name(f"{folder.name}-{verdict(report)}")
-    check_target(aside, overwrite=os.path.lexists(aside))
+    aside = _beside(folder, verdict(report))
     with atomic_folder(aside, overwrite=True) as copy:
         shutil.copytree(work, copy, dirs_exist_ok=True)
     return aside

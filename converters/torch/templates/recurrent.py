@@ -86,6 +86,14 @@ def scan_steps(
     return y, last
 
 
+def check_first_order() -> None:
+    """Raises an error where a gradient of a gradient is asked for: it would be wrong."""
+    if torch.is_grad_enabled():  # within backward: create_graph=True
+        raise RuntimeError(
+            "this layer has no second derivatives; set its attribute elementwise to False"
+        )
+
+
 def value_and_slope(
     function: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -118,12 +126,12 @@ class LSTMSequence(torch.autograd.Function):
             h, c = new_h, new_c
         ctx.save_for_backward(steps, weight, hs, cs)
         ctx.gate, ctx.activation = gate, activation
-        return hs[1:], hs[-1].clone(), cs[-1].clone()
+        return hs[1:].clone(), hs[-1].clone(), cs[-1].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
+        check_first_order()
         steps, weight, hs, cs = ctx.saved_tensors
         sums = steps.unflatten(2, (4, weight.shape[0]))
         gates, slopes = value_and_slope(ctx.gate, sums[:, :, :3])
@@ -284,12 +292,12 @@ class GRUSequence(torch.autograd.Function):
             h = torch.lerp(n, h, z, out=new_h)
         ctx.save_for_backward(steps, weight, bias, hs)
         ctx.gate, ctx.activation = gate, activation
-        return hs[1:], hs[-1].clone()
+        return hs[1:].clone(), hs[-1].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
+        check_first_order()
         steps, weight, bias, hs = ctx.saved_tensors
         before, units = hs[:-1], weight.shape[0]
         x = steps.unflatten(2, (3, units))
@@ -424,12 +432,12 @@ class GRUResetBeforeSequence(torch.autograd.Function):
             h = torch.lerp(activation(n), h, z, out=new_h)
         ctx.save_for_backward(steps, gates, candidate, hs)
         ctx.gate, ctx.activation = gate, activation
-        return hs[1:], hs[-1].clone()
+        return hs[1:].clone(), hs[-1].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
+        check_first_order()
         steps, gates, candidate, hs = ctx.saved_tensors
         before, units = hs[:-1], len(candidate)
         sums = steps.unflatten(2, (3, units))
@@ -525,12 +533,12 @@ class RNNSequence(torch.autograd.Function):
             h = new_h.copy_(activation(step.addmm_(h, weight)))
         ctx.save_for_backward(steps, weight, hs)
         ctx.activation = activation
-        return hs[1:], hs[-1].clone()
+        return hs[1:].clone(), hs[-1].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Slopes of all steps at once; the loop has what needs the step after."""
+        check_first_order()
         steps, weight, hs = ctx.saved_tensors
         _, d = value_and_slope(ctx.activation, steps)
         for dy_t, d_t in reversed([*zip(dy.unbind(0), d.unbind(0), strict=True)]):

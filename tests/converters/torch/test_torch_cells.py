@@ -95,11 +95,26 @@ def test_activations_that_mix_units_are_recorded(name):
     assert torch.autograd.gradcheck(lambda x: call(cell, x, states)[0], x, fast_mode=True)
 
 
-def test_a_second_derivative_is_refused_in_words():
-    cell, x, states = cell_of("lstm-keras2")
-    (first,) = torch.autograd.grad(call(cell, x, states)[0].square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
+def test_a_second_derivative_is_refused_or_right(name):
+    cell, x, states = cell_of(name)
+
+    def loss(x):
+        return call(cell, x, states)[0].square().sum()
+
+    with pytest.raises(RuntimeError, match="set its attribute elementwise to False"):
+        torch.autograd.grad(loss(x), x, create_graph=True)
+    cell.elementwise = False
+    assert torch.autograd.functional.hessian(loss, x.detach()).abs().max() > 0
+    assert torch.autograd.gradgradcheck(lambda x: call(cell, x, states)[0], x, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
+def test_an_operation_in_place_may_follow(name):
+    cell, x, states = cell_of(name)
+    (wanted,) = torch.autograd.grad(call(cell, x, states)[0].relu().sum(), x)
+    (found,) = torch.autograd.grad(torch.relu_(call(cell, x, states)[0]).sum(), x)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])

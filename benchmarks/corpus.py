@@ -1,11 +1,13 @@
 """Every corpus file with its framework's own outputs: what xlstm makes of it, and Keras 3 does.
 
     XLSTM_CORPUS=../shared/corpus python benchmarks/corpus.py [--match REGEX] [--no-keras]
+    XLSTM_CORPUS=../shared/corpus python benchmarks/corpus.py --json docs/corpus.json
+    python benchmarks/corpus.py --read docs/corpus.json
 
 For each file and target: the largest difference from the original's own outputs, divided by what
 two float32 runs of that model may differ by (twice the float32 bound of the verdict rule): up to 1
 is rounding. "keras 3 itself" is the same for the model that Keras 3 opens the file as, or that it
-does not open it.
+does not open it. `--json` keeps the figures, and `--read` prints the table of README.md from them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -160,20 +163,59 @@ def _own(ratio: float | None) -> str:
     return "fails" if ratio is None else f"{ratio:.3g}"
 
 
+def stored(rows: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Returns what `--json` keeps: versions, and for each file the ratio of each column."""
+    packages = ("keras", "tensorflow", "torch", "jax", "flax")
+    return {"versions": {name: version(name) for name in packages}, "files": rows}
+
+
+def summary(store: dict[str, Any]) -> str:
+    """Returns the Markdown table of Keras 3 and xlstm on the same files.
+
+    >>> print(summary({"versions": {"keras": "3"}, "files": {
+    ...     "a": {"torch": 0.1, "nnx": 0.2}, "b": {"torch": 0.1, "nnx": 0.1, ITSELF: 70.0}}}))
+    | of 2 trained models of Keras 1 to 3 | Keras 3 | xlstm: PyTorch | xlstm: Flax NNX |
+    |---|---|---|---|
+    | open | 1 | 2 | 2 |
+    | compute what the original computed | 0 | 2 | 2 |
+    | compute something else, without an error | 1 | 0 | 0 |
+    """
+    files = list(store["files"].values())
+    columns = [[f[name] for f in files if name in f] for name in (ITSELF, "torch", "nnx")]
+    right = [sum(ratio <= 1 for ratio in ratios) for ratios in columns]
+    lines = {
+        "open": [len(ratios) for ratios in columns],
+        "compute what the original computed": right,
+        "compute something else, without an error": [
+            len(ratios) - n for ratios, n in zip(columns, right, strict=True)
+        ],
+    }
+    keras = f"Keras {store['versions']['keras']}"
+    head = f"| of {len(files)} trained models of Keras 1 to 3 | {keras} "
+    head += "| xlstm: PyTorch | xlstm: Flax NNX |\n|---|---|---|---|"
+    return "\n".join([head, *(f"| {k} | {' | '.join(map(str, v))} |" for k, v in lines.items())])
+
+
 def main() -> int:
     """Prints the table; 1 if a file is not within rounding everywhere."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--match", default="", help="only files whose name matches")
     parser.add_argument("--no-keras", action="store_true", help="without Keras's own verdict")
+    parser.add_argument("--json", type=Path, help="file that keeps the figures")
+    parser.add_argument("--read", type=Path, help="print the table of README.md from this file")
     given = parser.parse_args()
+    if given.read:
+        sys.stdout.write(summary(json.loads(given.read.read_text())) + "\n")
+        return 0
     table = Table(box=None)
     for head in ("file", *TARGETS, ITSELF):
         table.add_column(head, overflow="fold")
-    done = []
+    done, rows = [], {}
     for case in cases(given.match):
         cells, found = row(case, not given.no_keras)
         table.add_row(*cells)
         done.append(found)
+        rows[case.name] = {column: float(f"{ratio:.3g}") for column, ratio in found.items()}
         sys.stderr.write(f"{case.name}\n")
     Console(width=180).print(table)
     for column in (*TARGETS, *([] if given.no_keras else [ITSELF])):
@@ -183,6 +225,8 @@ def main() -> int:
         sys.stdout.write(
             f"{line}, worst of those {max([r for r in ratios if r <= 1], default=0):.2f}\n"
         )
+    if given.json:
+        given.json.write_text(json.dumps(stored(rows), indent=1) + "\n")
     return 0 if all(found.get(t, 2.0) <= 1 for found in done for t in TARGETS) else 1
 
 

@@ -129,16 +129,16 @@ def environment() -> dict[str, str]:
     return found
 
 
-def usage(command: Sequence[str]) -> Usage:
+def usage(command: Sequence[str], expected: int = 0) -> Usage:
     """Runs a command to its end.
 
     Raises:
-        RuntimeError: its status is not 0.
+        RuntimeError: it exits with another number than the expected one.
     """
     launch = [sys.executable, "-S", "-E", "-c", LAUNCH, *command]
     done = subprocess.run(launch, capture_output=True, text=True, check=True, env=environment())
     *figures, status = json.loads(done.stdout)
-    if status:
+    if os.waitstatus_to_exitcode(status) != expected:
         raise RuntimeError(f"status {status}: {' '.join(command)}")
     return Usage(*figures)
 

@@ -3,9 +3,9 @@
 A block is a comment `<!-- run: COMMAND -->` or `<!-- run: COMMAND (lines 1 to 9) -->` before a
 fenced block. Blocks of text become the command and its output, others the output alone.
 `<!-- table: COMMAND -->` stands before a text up to `<!-- end -->`, which becomes the Markdown
-that the command prints. Every command runs once, in one temporary folder that contains the example
-model as memorise.keras, with `xlstm` and `python` of this environment; examples and benchmarks run
-in the root of the project.
+that the command prints. Every command runs once, in one temporary folder, with `xlstm` and `python`
+of this environment. The folder contains the example model as memorise.keras, and a file of Keras
+2.2.4 as old.h5. Examples and benchmarks run in the root of the project.
 """
 
 import atexit
@@ -49,6 +49,7 @@ def workplace() -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copy(xlstm.demo.path(), folder / "memorise.keras")
+    shutil.copy(ROOT / "tests" / "data" / "k224" / "lstm.h5", folder / "old.h5")
     return folder
 
 

@@ -63,7 +63,7 @@ check-lowest:
 	.venv-lowest/bin/pip install --quiet uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python \
 		--resolution lowest-direct --editable '.[keras,flax]'
-	.venv-lowest/bin/pip install --quiet --constraint constraints.txt torch pytest pytest-xdist
+	.venv-lowest/bin/pip install --quiet --constraint constraints.txt torch pytest pytest-xdist ruff
 	mkdir -p build && rm -f build/lowest.xml
 	-XLA_FLAGS='$(OLD_AND_NEW_XLA)' .venv-lowest/bin/pytest --numprocesses 2 --dist worksteal \
 		--junitxml build/lowest.xml $(VERSION_TESTS) $(WITH_TORCH)
@@ -74,7 +74,7 @@ check-newest:
 	$(NEWEST_PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install --quiet uv
 	.venv-newest/bin/uv pip install --quiet --python .venv-newest/bin/python \
-		--resolution highest --editable '.[keras,flax]' pytest pytest-xdist
+		--resolution highest --editable '.[keras,flax]' pytest pytest-xdist ruff
 	mkdir -p build && rm -f build/newest.xml
 	-XLA_FLAGS='$(OLD_AND_NEW_XLA)' .venv-newest/bin/pytest --numprocesses 2 --dist worksteal \
 		--junitxml build/newest.xml -k 'not torch' $(VERSION_TESTS)

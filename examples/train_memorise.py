@@ -5,7 +5,9 @@
 Writes the trained model to FILE (xlstm/demo.keras if not given).
 """
 
+import json
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -13,6 +15,7 @@ import numpy as np
 
 STEPS = 20
 UPDATES = 4000
+NEW = ("input_axes", "output_axes", "quantization_config")
 SEQUENCE = np.arange(0, STEPS * STEPS, STEPS, dtype="float32")
 
 
@@ -35,6 +38,25 @@ def train() -> keras.Sequential:
     return model
 
 
+def drop_new_options(file: Path) -> None:
+    """Rewrites a .keras file without unset options that Keras 3.13 does not know, to open there."""
+    with zipfile.ZipFile(file) as archive:
+        contents = {info: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for info, content in contents.items():
+            if info.filename == "config.json":
+                content = json.dumps(without(json.loads(content))).encode()
+            archive.writestr(info, content)
+
+
+def without(config: object) -> object:
+    """Returns a configuration without the options of NEW that are None."""
+    if isinstance(config, dict):
+        kept = {k: v for k, v in config.items() if not (k in NEW and v is None)}
+        return {key: without(value) for key, value in kept.items()}
+    return [without(part) for part in config] if isinstance(config, list) else config
+
+
 def main() -> None:
     """Trains, shows what was memorised, and saves without the optimizer's state."""
     default = Path(__file__).parents[1] / "xlstm" / "demo.keras"
@@ -47,6 +69,7 @@ def main() -> None:
     bare = keras.Sequential.from_config(model.get_config())
     bare.set_weights(model.get_weights())
     bare.save(file)
+    drop_new_options(file)
     print("saved:", file)
 
 

@@ -1,5 +1,6 @@
 """`xlstm.compile`: right results for every shape, with present weights, in every framework."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import xlstm
 from xlstm import reference
 from xlstm.errors import UsageError
 from xlstm.ir.graph import Builder, Edge
-from xlstm.ir.layers import LSTM, BatchNorm, Dense, Dropout, Input
+from xlstm.ir.layers import GRU, LSTM, BatchNorm, Dense, Dropout, Input
 from xlstm.verification.inputs import BATCH
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -327,6 +328,21 @@ def test_an_lstm_of_flax_has_one_product_a_step(name, framework):
     port, (x,) = xlstm.port(case, framework), arrays(case, 2, 5, "float32")
     assert str(jax.make_jaxpr(xlstm.compile(port))(x)).count("dot_general[") == 1
     check(xlstm.compile(port), framework, case, [x])
+
+
+def test_a_gru_of_nnx_copies_no_part_of_a_kernel_in_its_loop():
+    import jax
+    from flax import nnx
+
+    case = model([GRU(3, 5, reset_after=False, return_sequences=True)], (None, 3))
+    port, (x,) = xlstm.port(case, "nnx"), arrays(case, 2, 5, "float32")
+    graph, state = nnx.split(port)
+    lowered = jax.jit(lambda state, x: nnx.merge(graph, state)(x)).lower(state, x)
+    text = lowered.compile().as_text()
+    (name,) = re.findall(r" while\(.*body=%([\w.]+)", text)
+    head = text[text.index(f"\n%{name} (") :].splitlines()[1]
+    # 3 features and 5 units: both kernels joined, and no kernel of three gates to slice
+    assert "f32[8,10]" in head and "f32[8,5]" in head and "f32[5,15]" not in head
 
 
 def test_other_objects_are_refused():

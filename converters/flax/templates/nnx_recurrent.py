@@ -31,15 +31,22 @@ class BiasedGRUCell(nnx.GRUCell):
 
 
 class ResetFirstGRUCell(nnx.GRUCell):
-    """`nnx.GRUCell` whose reset gate acts on the state, before the recurrent product."""
+    """`nnx.GRUCell` whose reset gate acts on the state, before the recurrent product.
+
+    Input and state lie side by side, and the kernels of both one below the other. XLA joins
+    the kernels once a sequence; it would copy a part of a kernel at every step.
+    """
 
     def __call__(self, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One step: h and x -> h twice, as carry and as output."""
-        x_r, x_z, x_n = jnp.split(self.dense_i(x), 3, axis=-1)
-        u_r, u_z, u_n = jnp.split(self.dense_h.kernel[...], 3, axis=-1)
-        r = self.gate_fn(x_r + h @ u_r)
-        z = self.gate_fn(x_z + h @ u_z)
-        n = self.activation_fn(x_n + (r * h) @ u_n)
+        middle = [2 * self.hidden_features]
+        w_rz, w_n = jnp.split(self.dense_i.kernel[...], middle, axis=-1)
+        u_rz, u_n = jnp.split(self.dense_h.kernel[...], middle, axis=-1)
+        b_rz, b_n = jnp.split(self.dense_i.bias[...], middle)
+        rz = jnp.concatenate([x, h], axis=-1) @ jnp.concatenate([w_rz, u_rz])
+        r, z = map(self.gate_fn, jnp.split(rz + b_rz, 2, axis=-1))
+        n = jnp.concatenate([x, r * h], axis=-1) @ jnp.concatenate([w_n, u_n])
+        n = self.activation_fn(n + b_n)
         h = (1 - z) * n + z * h
         return h, h
 

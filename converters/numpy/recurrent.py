@@ -2,12 +2,14 @@
 
 In: a spec and its canonical weights. Out: a callable on (batch, time, features).
 
-- One product projects the whole sequence: (time, gates x units, batch). A step then has one
-  product of its own, or two for a GRU whose reset gate acts before it.
+- A step has one product, of h and its input below each other; see `is_joined`. Other layers
+  project the whole sequence at once, (time, gates x units, batch), and then have one product of h
+  a step, or two for a GRU whose reset gate acts before it.
 - Gates lie one below the other and the batch is the last axis, so that each gate is one block of
   memory. A batch of 1 has no axis of its own.
 - sigmoid(x) is tanh(x / 2) / 2 + 1 / 2. The weights have that half, and the slope and offset of a
   hard_sigmoid. So the sigmoids of an LSTM and its tanh are one call.
+- An LSTM of sigmoid and tanh has doubled gates and a doubled h in its steps; see `is_doubled`.
 - States have a row of ones, and the recurrent weights a row of biases.
 - Buffers of the last batch and length are kept for the next call, for every thread apart.
 - A masked step changes no state. So the steps that are not masked are moved to the front.
@@ -25,7 +27,7 @@ import numpy as np
 from xlstm.ir import layers as L
 from xlstm.ir.types import Array
 
-from .calls import ACROSS_UNITS, LINES, Call, calls, halved, number
+from .calls import ACROSS_UNITS, LINES, Call, calls, number
 
 Loop = Callable[[Sequence[Array], Sequence[Array], Sequence[Array]], None]
 """Runs all steps: (input products, states h from the first on, places of h after each step)."""
@@ -36,7 +38,8 @@ class Prepared(NamedTuple):
 
     Attributes:
         kernel: (rows, features).
-        recurrent: (rows, units + 1), the last column being a bias; column by column in memory.
+        recurrent: (rows, units + 1), the last column being a bias, and the kernel's columns after
+            it in a joined layer; column by column in memory.
         outer: (rows), added to the input's product: the part of a GRU's bias that its reset gate
             must not multiply, and zeros for other layers.
     """
@@ -50,11 +53,12 @@ class Buffers(NamedTuple):
     """Memory for one batch and length, and the loop that works in it.
 
     Attributes:
-        product: the input's part of every step, (time, rows, *batch).
+        product: the input's part of every step, (time, rows, *batch); no rows in a joined layer.
         rows: its steps.
-        states: h before the first step and after each, (time + 1, units + 1, *batch).
-        reads: h before each step, with the row of ones.
-        writes: h after each step, without it.
+        states: h before the first step and after each, (time + 1, units + 1, *batch), and in a
+            joined layer the inputs below.
+        reads: h before each step, with all below it.
+        writes: h after each step alone.
         cell: an LSTM's c, (units, *batch); empty for other layers.
         loop: runs the steps.
     """
@@ -77,6 +81,23 @@ def is_covered(spec: L.LayerSpec) -> bool:
     if isinstance(spec, L.LSTM) and (spec.projection or spec.peepholes):
         return False
     return not {spec.activation, getattr(spec, "gate_activation", "")} & {*ACROSS_UNITS}
+
+
+def is_joined(spec: Any) -> bool:
+    """True for a layer whose step has one product of h and its input.
+
+    It saves a call a step. The reset gate of a GRU acts on one side only. The kernel of a wide
+    input would be read at every step; one product of all steps reads it once.
+    """
+    return not isinstance(spec, L.GRU) and spec.features <= spec.units
+
+
+def is_doubled(spec: Any) -> bool:
+    """True for an LSTM that computes with 2 h: sigmoid(x) is half of tanh(x / 2) + 1.
+
+    The half of c lies in the sum of its terms, that of h in the recurrent weights.
+    """
+    return isinstance(spec, L.LSTM) and _gates(spec)[1:3] == ("sigmoid", "tanh")
 
 
 def _scaled(gates: Sequence[str], part: Array) -> Array:
@@ -116,14 +137,16 @@ def prepare(spec: Any, weights: Mapping[str, Array]) -> Prepared:
     inner[:2] += offsets[:2]
     outer[2:] += offsets[2:] if isinstance(spec, L.GRU) else 0
     inner[2:] += offsets[2:] if not isinstance(spec, L.GRU) else 0
-    rows = (kernel, np.concatenate([recurrent, inner[:, None]], axis=1))
+    recurrent = recurrent / 2 if is_doubled(spec) else recurrent
+    below = [inner[:, None], *([kernel] if is_joined(spec) else [])]
+    rows = (kernel, np.concatenate([recurrent, *below], axis=1))
     flat = [part[order].swapaxes(0, 1).reshape(-1, count * units) for part in rows]
     kernel, recurrent = (np.ascontiguousarray(part).T for part in flat)
     return Prepared(kernel, recurrent, outer[order].reshape(-1))
 
 
 MOST_KEPT = 2**26
-"""Bytes of input products up to which a layer keeps its memory between calls."""
+"""Bytes of states and input products up to which a layer keeps its memory between calls."""
 
 
 class FastRecurrent:
@@ -144,15 +167,16 @@ class FastRecurrent:
         key, found = getattr(self._local, "kept", (None, None))
         if found is None or key != (batch, length):
             found = self._allocate(batch, length)
-            if found.product.nbytes <= MOST_KEPT:
+            if found.product.nbytes + found.states.nbytes <= MOST_KEPT:
                 self._local.kept = (batch, length), found
         return found
 
     def _allocate(self, batch: int, length: int) -> Buffers:
         units, dtype = self.spec.units, self.weights.kernel.dtype
         tail = () if batch == 1 else (batch,)
-        product = np.empty((length, len(self.weights.kernel), *tail), dtype)
-        states = np.ones((length + 1, units + 1, *tail), dtype)
+        rows, columns = self.weights.recurrent.shape
+        product = np.empty((length, 0 if is_joined(self.spec) else rows, *tail), dtype)
+        states = np.ones((length + 1, columns, *tail), dtype)
         cell, loop = LOOPS[self.spec.kind](self.spec, self.weights.recurrent, tail)
         writes = [state[:units] for state in states[1:]]
         return Buffers(product, list(product), states, list(states[:-1]), writes, cell, loop)
@@ -169,17 +193,10 @@ class FastRecurrent:
         """
         batch, length, _ = x_BTI.shape
         kept = self.buffers(batch, length)
-        kernel, units = self.weights.kernel, self.spec.units
-        if batch == 1:
-            np.dot(x_BTI[0], kernel.T, kept.product)
-        else:
-            np.matmul(kernel, x_BTI.transpose(1, 2, 0), out=kept.product)
-        outer = self.weights.outer
-        if outer.any():
-            outer = outer if batch == 1 else outer[:, None]
-            np.add(kept.product, outer, kept.product)
+        self._take(x_BTI, kept)
+        units, doubled = self.spec.units, is_doubled(self.spec)
         first, tail = kept.states[0, :units], kept.cell.shape[1:]
-        first[...] = start[0].T.reshape(first.shape) if start else 0
+        first[...] = start[0].T.reshape(first.shape) * (1 + doubled) if start else 0
         if kept.cell.size:
             kept.cell[...] = start[1].T.reshape(units, *tail) if start else 0
         if cells is None:
@@ -188,7 +205,24 @@ class FastRecurrent:
             for row, before, after in zip(kept.rows, kept.reads, kept.writes, strict=True):
                 kept.loop([row], [before], [after])
                 cells.append(kept.cell.reshape(units, batch).T.copy())
-        return kept, kept.states[:, :units].reshape(length + 1, units, batch)
+        states = kept.states[:, :units]
+        if doubled:
+            np.multiply(states, number(0.5, states), states)
+        return kept, states.reshape(length + 1, units, batch)
+
+    def _take(self, x_BTI: Array, kept: Buffers) -> None:
+        """Stores the input below the states, or its product with the kernel."""
+        one = len(x_BTI) == 1
+        if is_joined(self.spec):
+            kept.states[:-1, self.spec.units + 1 :] = x_BTI[0] if one else x_BTI.transpose(1, 2, 0)
+            return
+        kernel, outer = self.weights.kernel, self.weights.outer
+        if one:
+            np.dot(x_BTI[0], kernel.T, kept.product)
+        else:
+            np.matmul(kernel, x_BTI.transpose(1, 2, 0), out=kept.product)
+        if outer.any():
+            np.add(kept.product, outer if one else outer[:, None], kept.product)
 
 
 def _lstm(spec: L.LSTM, weights: Array, tail: tuple[int, ...]) -> tuple[Array, Loop]:
@@ -198,25 +232,35 @@ def _lstm(spec: L.LSTM, weights: Array, tail: tuple[int, ...]) -> tuple[Array, L
     g, c = memory[3 * units : 4 * units], memory[4 * units :]
     factors, terms = memory[: 2 * units], memory[3 * units :]
     product, shown = np.empty((2 * units, *tail), dtype), np.empty((units, *tail), dtype)
-    if (spec.gate_activation, spec.activation) == ("sigmoid", "tanh"):
-        activate: list[Call] = [partial(np.tanh, z, z), *halved(gates)]
+    total: Call = partial(np.add, product[:units], product[units:], c)
+    if is_doubled(spec):
+        activate: list[Call] = [partial(np.tanh, z, z), partial(np.add, gates, number(1, z), gates)]
+        halves = np.full(2, 0.5, dtype)
+        total = partial(halves.dot, product.reshape(2, -1), c.reshape(-1))  # their half, added
     else:
         activate = calls(spec.gate_activation, gates, gates, line=False)
         activate += calls(spec.activation, g, g, line=False)
     steps: list[Call] = [
         *activate,
         partial(np.multiply, factors, terms, product),
-        partial(np.add, product[:units], product[units:], c),
+        total,
         *calls(spec.activation, c, shown),
     ]
-    return c, _looped(weights, z, steps, np.multiply, output, shown)
+    return c, _looped(spec, weights, z, steps, np.multiply, output, shown)
 
 
 def _looped(
-    weights: Array, z: Array, steps: list[Call], last: np.ufunc, a: Array, b: Array
+    spec: Any, weights: Array, z: Array, steps: list[Call], last: np.ufunc, a: Array, b: Array
 ) -> Loop:
     """The loop: z = weights h + the input's product, the calls, and h = last(a, b)."""
     dot, add = weights.dot, np.add
+
+    def joined(_: Sequence[Array], reads: Sequence[Array], writes: Sequence[Array]) -> None:
+        for before, after in zip(reads, writes, strict=True):
+            dot(before, z)
+            for call in steps:
+                call()
+            last(a, b, after)
 
     def loop(rows: Sequence[Array], reads: Sequence[Array], writes: Sequence[Array]) -> None:
         for row, before, after in zip(rows, reads, writes, strict=True):
@@ -226,14 +270,14 @@ def _looped(
                 call()
             last(a, b, after)
 
-    return loop
+    return joined if is_joined(spec) else loop
 
 
 def _simple_rnn(spec: L.SimpleRNN, weights: Array, tail: tuple[int, ...]) -> tuple[Array, Loop]:
     z = np.empty((spec.units, *tail), weights.dtype)
     steps = calls(spec.activation, z, z, line=False)
     return np.empty((0, *tail), weights.dtype), _looped(
-        weights, z, steps, np.multiply, z, number(1, z)
+        spec, weights, z, steps, np.multiply, z, number(1, z)
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES, explicit_mask, masked, model, with_states
 from cases_layers import CASES_LAYERS
+from xlstm.converters.numpy.recurrent import FastRecurrent
 
 import xlstm
 from xlstm import reference
@@ -137,6 +138,24 @@ def test_states_under_a_mask(layer):
         arrays = inputs(case, 3, 6)
         arrays[-1][0], arrays[-1][1] = False, True
         check(xlstm.port(case, "numpy", dtype="float64"), case, arrays)
+
+
+@pytest.mark.parametrize("units", [4, 3, 2], ids=["narrow", "square", "wide"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("kind", [LSTM, SimpleRNN])
+def test_states_of_inputs_of_any_width(kind, activation, units):
+    case = with_states(kind(3, units, activation, return_state=True, **SEQUENCE))
+    port = xlstm.port(case, "numpy", dtype="float64")
+    for batch in (1, 3):
+        check(port, case, inputs(case, batch, 6))
+
+
+def test_an_lstm_has_one_product_a_step():
+    for features, joined in ((4, True), (5, False)):
+        spec = LSTM(features, 4, **SEQUENCE)
+        (weights,) = model([spec], (None, features)).weights.values()
+        kept, _ = FastRecurrent(spec, weights).run(np.ones((1, 6, features), "float32"), ())
+        assert (kept.product.size == 0) == joined
 
 
 def test_a_nan_is_not_hidden():

@@ -5,7 +5,7 @@ from xlstm.frameworks.adapter import TRAINING, Adapter
 from .native import bare, halves, own
 from .refusals import refuse
 from .slots import DEFAULT, TABLES
-from .write.module import emit
+from .write.module import WEIGHTS, config, emit
 
 ADAPTER = Adapter(
     name="torch",
@@ -28,4 +28,6 @@ ADAPTER = Adapter(
     emit=emit,
     keeps_frozen=True,
     listed="parameters()",
+    weights_file=WEIGHTS,
+    config=config,
 )

@@ -16,7 +16,7 @@ from xlstm.cli.main import main
 
 DEMO = str(xlstm.demo.path())
 COUNTS = {"keras": 2180, "torch": 2260, "nnx": 2180, "linen": 2180}
-FILES = ["model.py", "report.json", "weights.safetensors"]
+FILES = ["config.json", "model.py", "model.safetensors", "report.json"]
 
 
 @pytest.fixture

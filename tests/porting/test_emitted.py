@@ -13,7 +13,7 @@ from cases import CASES, model
 from torch_tools import check_tools
 
 import xlstm
-from xlstm.files.port_folder import WEIGHTS
+from xlstm.files.port_folder import weights_of
 from xlstm.frameworks import registry
 from xlstm.ir.layers import LSTM, Dense, Embedding, Flatten, Pool
 from xlstm.porting.port import code_of
@@ -85,7 +85,7 @@ def test_weights_are_named_as_torch_names_them(tmp_path):
 
     folder = xlstm.save(CASES["stack"], tmp_path / "port", "torch")
     ported = xlstm.port(CASES["stack"], "torch")
-    assert set(load_file(folder / WEIGHTS)) == set(ported.state_dict())
+    assert set(load_file(weights_of(folder))) == set(ported.state_dict())
 
 
 def test_linen_variables_have_the_native_tree():
@@ -176,7 +176,7 @@ def test_stored_dtype_is_kept_and_computation_is_at_least_float32(tmp_path):
 
     half = CASES["dense"].astype("float16")
     folder = xlstm.save(half, tmp_path / "port", "torch")
-    assert {a.dtype.name for a in load_file(folder / WEIGHTS).values()} == {"float16"}
+    assert {a.dtype.name for a in load_file(weights_of(folder)).values()} == {"float16"}
     assert {p.dtype for p in xlstm.port(half, "torch").parameters()} == {
         __import__("torch").float32
     }

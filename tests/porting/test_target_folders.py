@@ -34,7 +34,7 @@ def a_full_folder(folder: Path) -> Path:
 def a_folder_of_others(folder: Path) -> Path:
     """Another project's files, by chance of the names that ours have."""
     an_empty_folder(folder)
-    for name in ("model.py", "weights.safetensors", "report.json"):
+    for name in ("model.py", "model.safetensors", "report.json"):
         (folder / "there" / name).write_text("mine")
     return folder / "there"
 

@@ -44,7 +44,7 @@ def test_emitted_modules_load_where_there_is_no_xlstm(framework, tmp_path):
         folder.mkdir()
         (folder / "model.py").write_text(module.text)
         weights = pack_model(module.model, registry.adapter(framework))
-        save_file(weights, folder / "weights.safetensors")
+        save_file(weights, folder / registry.adapter(framework).weights_file)
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) == len(modules) > 50

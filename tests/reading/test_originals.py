@@ -13,7 +13,7 @@ from processes import run
 
 import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
-from xlstm.files.port_folder import KEY, WEIGHTS
+from xlstm.files.port_folder import KEY, weights_of
 from xlstm.frameworks import registry
 from xlstm.ir.layers import LSTM, Dense, Input
 
@@ -165,12 +165,12 @@ def test_a_bias_that_flax_trained_on_is_not_dropped(framework, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     folder = xlstm.save(CASES["lstm-no_bias"], tmp_path / "port", framework)
-    with safetensors.safe_open(folder / WEIGHTS, "numpy") as opened:
+    with safetensors.safe_open(weights_of(folder), "numpy") as opened:
         metadata = opened.metadata()
     arrays = {
-        k: a + (1 if k.endswith("bias") else 0) for k, a in load_file(folder / WEIGHTS).items()
+        k: a + (1 if k.endswith("bias") else 0) for k, a in load_file(weights_of(folder)).items()
     }
-    save_file(arrays, folder / WEIGHTS, metadata)
+    save_file(arrays, weights_of(folder), metadata)
     assert json.loads(metadata[KEY])["to"] == framework
     with pytest.raises(WeightsError, match="use_bias"):
         xlstm.load(folder)

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import xlstm
 from xlstm.errors import UnsupportedError, WeightsError
+from xlstm.files.port_folder import weights_of
 from xlstm.frameworks import registry
 from xlstm.frameworks.model_tensors import beside, pack_model
 from xlstm.ir.graph import Builder, Edge
@@ -168,10 +169,10 @@ def with_norms():
 
 def put(folder, held):
     """Tensors in place of a ported folder's, its graph beside them as docs/models.md says."""
-    with safe_open(folder / "weights.safetensors", "numpy") as file:
+    with safe_open(weights_of(folder), "numpy") as file:
         metadata = file.metadata()
     contiguous = {name: np.ascontiguousarray(array) for name, array in held.items()}
-    save_file(contiguous, folder / "weights.safetensors", metadata=metadata)
+    save_file(contiguous, weights_of(folder), metadata=metadata)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import xlstm
 from xlstm.errors import FileError, UnsupportedError, WeightsError
 
-FILES = ("model.py", "report.json", "weights.safetensors")
+FILES = ("config.json", "model.py", "report.json")
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +27,19 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def port(whole, tmp_path):
     """A copy of it, to be damaged."""
-    return shutil.copytree(whole, tmp_path / "port")
+    folder = shutil.copytree(whole, tmp_path / "port")
+    (folder / "config.json").unlink()  # it has the graph, too
+    return folder
 
 
 def metadata_of(folder):
-    with safe_open(folder / "weights.safetensors", "numpy") as opened:
+    with safe_open(folder / "model.safetensors", "numpy") as opened:
         return opened.metadata()
 
 
 def write(folder, arrays=None, **metadata):
     """Writes the weights again, with other arrays or metadata."""
-    file = folder / "weights.safetensors"
+    file = folder / "model.safetensors"
     arrays = load_file(file) if arrays is None else arrays
     save_file(arrays, file, metadata)
 
@@ -64,9 +66,26 @@ def test_code_of_a_folder_is_not_run(port, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_folders_that_lack_a_file(name, port):
-    (port / name).unlink()
-    refused(FileError, lambda: xlstm.load(port), f"one without {name}")
+def test_weights_with_their_graph_are_enough(name, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "port")
+    (folder / name).unlink()
+    assert xlstm.load(folder).nodes == xlstm.load(whole).nodes
+
+
+def test_a_folder_without_weights(port):
+    (port / "model.safetensors").unlink()
+    refused(FileError, lambda: xlstm.load(port), "one without model.safetensors")
+
+
+def test_weights_without_a_graph_and_without_code(port):
+    write(port)
+    (port / "model.py").unlink()
+    refused(FileError, lambda: xlstm.load(port), "one without model.py")
+
+
+def test_weights_of_two_ports(port):
+    shutil.copy(port / "model.safetensors", port / "weights.safetensors")
+    refused(FileError, lambda: xlstm.load(port), "one file of weights", "weights.safetensors")
 
 
 def header(size, rest=b""):
@@ -88,14 +107,14 @@ BYTES = {
 
 @pytest.mark.parametrize("case", BYTES)
 def test_damaged_weights(case, port):
-    file = port / "weights.safetensors"
+    file = port / "model.safetensors"
     file.write_bytes(BYTES[case](file.read_bytes()))
     with deadline(10):
-        refused(FileError, lambda: xlstm.load(port), "weights.safetensors")
+        refused(FileError, lambda: xlstm.load(port), "model.safetensors")
 
 
 def test_flipped_bits_never_escape_the_family(port):
-    file, rng = port / "weights.safetensors", np.random.default_rng(6)
+    file, rng = port / "model.safetensors", np.random.default_rng(6)
     whole = file.read_bytes()
     for position in rng.integers(0, len(whole), 150):
         data = bytearray(whole)
@@ -129,7 +148,34 @@ METADATA = {
 @pytest.mark.parametrize("case", METADATA)
 def test_metadata_that_is_no_graph(case, port):
     write(port, **METADATA[case])
-    refused(FileError, lambda: xlstm.load(port), "weights.safetensors")
+    refused(FileError, lambda: xlstm.load(port), "model.safetensors")
+
+
+@pytest.mark.parametrize("case", METADATA)
+def test_a_config_that_is_no_graph(case, port):
+    write(port)
+    (port / "config.json").write_text(json.dumps(METADATA[case]))
+    refused(FileError, lambda: xlstm.load(port), str(port))
+
+
+CONFIGS = {
+    "empty": "",
+    "cut": '{"xlstm": ',
+    "list": "[]",
+    "text": '"import os"',
+    "null": '{"xlstm": null}',
+    "object": '{"xlstm": {"to": "torch"}}',
+    "twice": '{"xlstm": "{}", "xlstm": "{}"}',
+    "nan": '{"dtype": NaN}',
+    "too-deep": "[" * 9000 + "]" * 9000,
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_damaged_configs(case, port):
+    write(port)
+    (port / "config.json").write_text(CONFIGS[case])
+    refused(FileError, lambda: xlstm.load(port), "config.json")
 
 
 def top(**changes):
@@ -232,7 +278,7 @@ GRAPHS = {
 def test_graphs_that_make_no_sense(case, port):
     change, *words = GRAPHS[case]
     alter(port, change)
-    refused(FileError, lambda: xlstm.load(port), "weights.safetensors", *words)
+    refused(FileError, lambda: xlstm.load(port), "model.safetensors", *words)
 
 
 def test_activations_of_a_later_version(port):
@@ -268,7 +314,7 @@ WEIGHTS = {
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_weights_that_do_not_fit_the_graph(case, port):
     change, *words = WEIGHTS[case]
-    arrays = load_file(port / "weights.safetensors")
+    arrays = load_file(port / "model.safetensors")
     change(arrays)
     write(port, arrays, **metadata_of(port))
     refused(WeightsError, lambda: xlstm.load(port), *words)

@@ -69,7 +69,7 @@ def rewrite(folder, change):
 def test_the_record_says_what_the_port_was_made_and_verified_with(original):
     report = json.loads((original / "port" / "report.json").read_text())
     kept = report["proof"]
-    for name in ("model.py", "weights.safetensors"):
+    for name in ("model.py", "model.safetensors"):
         data = (original / "port" / name).read_bytes()
         assert kept["hashes"][name] == hashlib.sha256(data).hexdigest()
     data = (original / "memorise.keras").read_bytes()
@@ -106,16 +106,16 @@ def test_it_runs_anywhere_and_says_that_the_source_is_not_there(folder, tmp_path
 
 
 def test_one_bit_of_the_weights(folder, verify):
-    file = folder / "weights.safetensors"
+    file = folder / "model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
     status, changed, _ = of_proof(verify, folder)
-    assert (status, changed[0]) == (1, "weights.safetensors")
+    assert (status, changed[0]) == (1, "model.safetensors")
     _, out, _ = verify(folder)
-    assert "changed since the port: weights.safetensors" in out
-    assert out.startswith("Not the port that was written: weights.safetensors")
-    with pytest.raises(NotEqualError, match=r"weights\.safetensors"):
+    assert "changed since the port: model.safetensors" in out
+    assert out.startswith("Not the port that was written: model.safetensors")
+    with pytest.raises(NotEqualError, match=r"model\.safetensors"):
         verify_folder(folder).check()
 
 
@@ -167,7 +167,7 @@ def test_a_source_that_was_trained_further(folder, verify):
 
 
 def test_weights_and_record_changed_together(folder, verify):
-    file = folder / "weights.safetensors"
+    file = folder / "model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -176,7 +176,7 @@ def test_weights_and_record_changed_together(folder, verify):
     status, changed, _ = of_proof(verify, folder)
     assert status == 1
     assert len(changed) == 1
-    assert changed[0].startswith("weights.safetensors: ")
+    assert changed[0].startswith("model.safetensors: ")
     assert changed[0].endswith(" is not that of memorise.keras at ../memorise.keras")
 
 
@@ -495,7 +495,7 @@ def test_a_source_of_another_file_with_the_same_hash_is_not_quoted(folder, verif
     digest, old = (
         hashlib.sha256(path.read_bytes()).hexdigest() for path in (other, xlstm.demo.path())
     )
-    file = folder / "weights.safetensors"
+    file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes().replace(old.encode(), digest.encode()))
     hashes = hashlib.sha256(file.read_bytes()).hexdigest()
     rewrite(folder, put(hashes, "proof", "hashes", file.name))
@@ -514,12 +514,12 @@ def test_origins_that_no_file_has_are_no_crash(folder):
 
 
 def test_a_folder_that_is_half_a_port(folder, verify):
-    (folder / "report.json").unlink()
+    (folder / "model.safetensors").unlink()
     status, _, err = verify(folder)
     assert status == 2
-    assert "got no report.json" in err
+    assert "got no model.safetensors" in err
     assert verify(folder, "--trust")[2] == err
-    with pytest.raises(FileError, match=r"got no report\.json"):
+    with pytest.raises(FileError, match=r"got no model\.safetensors"):
         verify_folder(folder)
 
 

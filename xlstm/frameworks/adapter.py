@@ -143,6 +143,10 @@ class Adapter:
         file_reader: "module:function" that converts a description of the framework's files to a
             Model; "" for a framework whose files are not read.
         file_outline: "module:function" that converts such a description to an outline.
+        weights_file: name of the file of weights that emitted modules load: one of
+            `xlstm.files.port_folder.WEIGHTS`.
+        config: model -> content of config.json beside a port, without the graph; None for no such
+            file.
         layer_classes: "module:name" of the layer classes that need no `register_layer`, or "".
     """
 
@@ -174,6 +178,8 @@ class Adapter:
     file_outline: str = ""
     layer_classes: str = ""
     aliases: tuple[str, ...] = ()
+    weights_file: str = "weights.safetensors"
+    config: Callable[[Model], Mapping[str, Any]] | None = None
 
     def read_file(self, description: Description, *, until: str = "") -> Model:
         """Converts a description of one of the framework's files.

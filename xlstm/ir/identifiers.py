@@ -17,18 +17,18 @@ RESERVED = frozenset(
     """
     add_module apply bfloat16 bind bool buffers build call call_super_init children clone
     compile copy count_params cpu cuda double dtype dump_patches eval extra_repr F float forward
-    get_buffer get_extra_state get_parameter get_submodule get_variable half has_rng
-    has_variable init init_with_output ipu is_initializing is_mutable_collection iter_children
-    iter_modules jax jnp keras lazy_init load load_state_dict make_rng module_paths modules mtia
-    name named_buffers named_children named_modules named_parameters nn nnx np param param_dtype
-    parameters params parent path perturb put_variable reduce register_backward_hook
-    register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
-    register_full_backward_pre_hook register_load_state_dict_post_hook
-    register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ rngs scope self
-    set_attributes set_extra_state set_submodule setup share_memory sow state state_dict
-    T_destination tabulate to to_empty torch train training type unbind variable variables x xpu
-    zero_grad
+    from_pretrained get_buffer get_extra_state get_parameter get_submodule get_variable half
+    has_rng has_variable init init_with_output ipu is_initializing is_mutable_collection
+    iter_children iter_modules jax jnp keras lazy_init load load_state_dict make_rng
+    module_paths modules mtia name named_buffers named_children named_modules named_parameters
+    nn nnx np param param_dtype parameters params parent path perturb put_variable reduce
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+    register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    rngs scope self save_pretrained set_attributes set_extra_state set_submodule setup
+    share_memory sow state state_dict T_destination tabulate to to_empty torch train training
+    type unbind variable variables x xpu zero_grad
     """.split()
 )
 """Names that a module's base class or the emitted code uses, in any of the frameworks."""

@@ -23,6 +23,7 @@ from xlstm.ir.batch_axes import warn_of_axes
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.python_source import module_of
+from xlstm.porting.config_file import config_of
 from xlstm.reading.load import load
 from xlstm.reading.ports import PORTS, remember
 
@@ -77,7 +78,10 @@ def port(source: Any, to: str, *, dtype: Any = None) -> Any:
     """
     adapter, model = registry.adapter(to), load(source)
     warn_of_axes(model)
-    return build(model, adapter, dtype)
+    made = build(model, adapter, dtype)
+    if hasattr(made, "_hub_mixin_config"):  # `save_pretrained` writes it
+        made._hub_mixin_config = config_of(model, adapter, check_dtype(model, dtype))
+    return made
 
 
 def build(model: Model, adapter: Adapter, dtype: Any = None, text: str | None = None) -> Any:

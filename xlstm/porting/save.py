@@ -19,7 +19,7 @@ from xlstm.counting.count import count
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files.arrays.safe_tensors_writer import blocks, write_safetensors
 from xlstm.files.atomic import written_folder
-from xlstm.files.port_folder import KEY, REPORT, SOURCE, WEIGHTS, is_ours
+from xlstm.files.port_folder import CONFIG, KEY, REPORT, SOURCE, WEIGHTS, is_ours
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import (
@@ -32,7 +32,7 @@ from xlstm.frameworks.model_tensors import (
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import warn_of_axes, warnings_of
 from xlstm.ir.graph import Model
-from xlstm.ir.serialize import to_json
+from xlstm.porting.config_file import config_of, graph_entry
 from xlstm.porting.port import build
 from xlstm.reading.load import opened
 from xlstm.reading.ports import read_folder
@@ -101,7 +101,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise UsageError(folder, "a ported folder to overwrite", got, "name another")
 
 
-OURS = {SOURCE, WEIGHTS, REPORT, "model.keras", "__pycache__"}
+OURS = {SOURCE, *WEIGHTS, REPORT, CONFIG, "model.keras", "__pycache__"}
 """All names that a ported folder may contain to be replaced."""
 
 
@@ -151,17 +151,20 @@ def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dic
         targets = [n for n in registry.names() if registry.adapter(n).emit]
         raise UsageError("save", "one of " + ", ".join(targets), adapter.name, "use port for it")
     check_model(model, adapter)
-    metadata = {KEY: json.dumps({"to": adapter.name, "graph": to_json(model)})}
-    report = report_of(model, adapter)
+    metadata = {KEY: graph_entry(model, adapter)}
+    report, config = report_of(model, adapter), config_of(model, adapter)
     (folder / SOURCE).write_text(adapter.emit(model), "utf-8", newline="\n")
-    digest = write_safetensors(folder / WEIGHTS, packed_tensors(model, adapter), metadata)
+    weights = adapter.weights_file
+    digest = write_safetensors(folder / weights, packed_tensors(model, adapter), metadata)
+    if config:
+        _write_json(folder / CONFIG, config)
     if adapter.extra_files:
         if adapter.installed:
             live: Any = adapter.live()
             report["notes"] += live.save_extra(build(model, adapter), folder)
         else:
             report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
-    report[KEPT] = record(folder, adapter, origin, {WEIGHTS: digest})
+    report[KEPT] = record(folder, adapter, origin, {weights: digest})
     write_report(folder, report)
     return report
 
@@ -177,14 +180,19 @@ def check_written(model: Model, folder: Path, adapter: Adapter) -> None:
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Writes report.json."""
-    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8", newline="\n")
+    _write_json(folder / REPORT, report)
+
+
+def _write_json(file: Path, data: dict[str, Any]) -> None:
+    file.write_text(json.dumps(data, indent=1) + "\n", "utf-8", newline="\n")
 
 
 @unmoved
 def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: bool = False) -> Path:
-    """Writes a port as `model.py`, `weights.safetensors` and `report.json`; does not verify it.
+    """Writes a port as `model.py`, weights and `report.json`; does not verify it.
 
-    Warns (AxesWarning) as `port` does.
+    For PyTorch the weights are `model.safetensors`, with a `config.json`, as on the Hugging Face
+    hub; for others they are `weights.safetensors`. Warns (AxesWarning) as `port` does.
 
     `model.py` needs the target framework and safetensors only, and has `load()`. The target itself
     need not be installed. For `to="keras"` there is a `model.keras` as well, if Keras is.

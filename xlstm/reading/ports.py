@@ -20,19 +20,23 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
+
 from xlstm.budget import Budget
 from xlstm.errors import FileError, UsageError, XlstmError
 from xlstm.files.arrays.safe_tensors import open_safetensors
 from xlstm.files.free_memory import check_memory
-from xlstm.files.guards import as_object, as_text, open_regular, parse_json
-from xlstm.files.port_folder import KEY, SOURCE, WEIGHTS, has_port, metadata
+from xlstm.files.guards import as_text, open_regular
+from xlstm.files.port_folder import CONFIG, SOURCE, graph_beside, graph_data, has_port, weights_of
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import unpack_model
 from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
+from xlstm.ir.precision import DTYPES
 from xlstm.ir.python_source import parse
 from xlstm.ir.serialize import from_json
+from xlstm.ir.types import Array
 
 PORTS: dict[str, Model] = {}
 """Name of each emitted module of this process -> the graph that it was written from."""
@@ -127,13 +131,42 @@ def _functions(cls: type) -> Iterator[FunctionType]:
 def _function(value: object) -> FunctionType | None:
     """The function below decorators, or the getter of a property; None for other objects."""
     value = value.fget if isinstance(value, property) else value
+    value = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
     value = inspect.unwrap(value) if callable(value) else value
     return value if isinstance(value, FunctionType) else None
 
 
+def emitted_for(data: bytes, graph: Model, adapter: Adapter) -> bool:
+    """True if a model.py is exactly the one that is written for a graph.
+
+    A port may have been saved in another dtype than the one that it was written for.
+    """
+    return any(data == text.encode() for text in _texts(graph, adapter))
+
+
 def _same(text: str, owner: Adapter, graph: Model) -> bool:
     """True if a file has the code that is written for a graph; docstrings may differ."""
-    return owner.emit is not None and _bare(text) == _bare(owner.emit(graph))
+    bare = _bare(text)
+    return any(_bare(other) == bare for other in _texts(graph, owner))
+
+
+def _texts(graph: Model, adapter: Adapter) -> Iterator[str]:
+    """The text that is written for a graph, and those for weights of other dtypes."""
+    own = graph.compute_dtype().name
+    for dtype in (own, *(name for name in DTYPES if name != own)):
+        if adapter.emit is not None:
+            yield adapter.emit(
+                graph if dtype == own else replace(graph, weights=_zeros(graph, dtype))
+            )
+
+
+def _zeros(graph: Model, dtype: str) -> dict[str, dict[str, Array]]:
+    """Weights of a dtype that need no memory."""
+    zero = np.zeros((), dtype)
+    return {
+        layer: {name: np.broadcast_to(zero, array.shape) for name, array in arrays.items()}
+        for layer, arrays in graph.weights.items()
+    }
 
 
 def _bare(text: str) -> str:
@@ -194,32 +227,30 @@ def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = Tru
         FileError: weights that are damaged or have no graph.
         WeightsError: weights that do not fit the graph.
     """
-    file, budget = path / WEIGHTS, budget or Budget()
+    file, budget = weights_of(path), budget or Budget()
     with open_regular(file) as stream:
         found = open_safetensors(stream, str(file), budget)
-        metadata, tensors = found.metadata, found.tensors
+        tensors = found.tensors
         if numbers:
             check_memory(tensors.values(), str(file))
         arrays = {name: t.load() if numbers else t.zeros() for name, t in tensors.items()}
-    if KEY not in metadata:
-        raise FileError(file, "a graph in the metadata", "none", "port the model again with xlstm")
-    data = as_object(parse_json(metadata[KEY], str(file), budget), str(file))
+    data = graph_beside(found.metadata, path, budget)
+    if not data:
+        want, got = "a graph in the metadata", f"none, and none in {CONFIG}"
+        raise FileError(file, want, got, "port the model again with xlstm")
     model = from_json(data.get("graph"), {}, str(file), budget)
     adapter = _target(as_text(data.get("to"), str(file)), file)
     return replace(model, weights=unpack_model(model, adapter, arrays))
 
 
 def target_of(path: Path) -> Adapter:
-    """The target of a ported folder, by its weights.
+    """The target of a ported folder, by its graph.
 
     Raises:
         FileError: as `read_folder`.
     """
-    file, budget = path / WEIGHTS, Budget()
-    data = as_object(
-        parse_json(metadata(file, budget).get(KEY, "{}"), str(file), budget), str(file)
-    )
-    return _target(as_text(data.get("to"), str(file)), file)
+    file = weights_of(path)
+    return _target(as_text(graph_data(path, Budget()).get("to"), str(file)), file)
 
 
 def _target(name: str, file: Path) -> Adapter:

@@ -30,6 +30,9 @@ KEY = "proof"
 EXTRA = "model.keras"
 """A file that only some targets have."""
 
+HASHED = (SOURCE, *WEIGHTS, EXTRA)
+"""Files of which a record has the SHA-256; others do not change what the port computes."""
+
 NO_HASHES: Mapping[str, str] = MappingProxyType({})
 
 ANEW = "port the model again"
@@ -52,7 +55,7 @@ def record(
         `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's installed
         packages, and `backend` of Keras if it was loaded; `platform`; `origin`.
     """
-    there = [name for name in (SOURCE, WEIGHTS, EXTRA) if (folder / name).is_file()]
+    there = [name for name in HASHED if (folder / name).is_file()]
     return {
         "hashes": {name: hashes.get(name) or of_file(folder / name) for name in there},
         "versions": versions([adapter]),
@@ -103,6 +106,10 @@ class Record:
     verification: Mapping[str, Any]
 
 
+NONE = Record(NO_HASHES, NO_HASHES, "", "", NO_HASHES)
+"""The record of a folder without report.json, as `save_pretrained` of a port writes it."""
+
+
 def read_record(folder: Path) -> Record:
     """The record in the report of a ported folder.
 
@@ -118,7 +125,8 @@ def read_record(folder: Path) -> Record:
         verification = _part(data, "verification", dict, where)
         figures_of(verification, where)
     hashes = _texts(entry, "hashes", where)
-    if not {SOURCE, WEIGHTS} <= set(hashes) <= {SOURCE, WEIGHTS, EXTRA}:
+    weights = [name for name in WEIGHTS if name in hashes]
+    if len(weights) != 1 or SOURCE not in hashes or not set(hashes) <= set(HASHED):
         raise FileError(where, WANTED, f"hashes of {', '.join(hashes) or 'nothing'}", ANEW)
     return Record(
         hashes=hashes,

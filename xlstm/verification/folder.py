@@ -2,7 +2,7 @@
 
 In: a folder that `save` wrote; its `report.json` has hashes, versions, the recipe of the inputs and
 the verdicts. Out: a `Proof`. `verify_folder` compares the record with the folder as it is now, and
-runs the folder's own `model.py`.
+runs the folder's own `model.py`. A folder of `save_pretrained` has no record.
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from xlstm._version import VERSION
+from xlstm.budget import Budget
 from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
 from xlstm.files.guards import MAX_TEXT, open_regular
 from xlstm.files.hashes import of_file
-from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, half_port
+from xlstm.files.port_folder import (
+    CONFIG,
+    REPORT,
+    SOURCE,
+    config_graph,
+    graph_data,
+    half_port,
+    weights_of,
+)
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.random_state import unmoved
@@ -29,8 +38,8 @@ from xlstm.ir.graph import Model
 from xlstm.ir.source import NAME_IT, followed
 from xlstm.porting.port import build
 from xlstm.reading.load import load
-from xlstm.reading.ports import read_folder, target_of
-from xlstm.reading.record import ANEW, KEY, Record, figures_of, read_record, versions
+from xlstm.reading.ports import emitted_for, read_folder, target_of
+from xlstm.reading.record import ANEW, KEY, NONE, Record, figures_of, read_record, versions
 from xlstm.rendering.tables import to_text
 from xlstm.verification.bounds import OUTCOMES
 from xlstm.verification.reconcile import reconcile
@@ -117,13 +126,15 @@ def verify_folder(
     The file that was ported is read at the path in `report.json`, if that is below the parent of
     the folder: the report is not trusted, and could name any file.
 
+    A folder of `save_pretrained` has no report: it is compared with the reference alone.
+
     Args:
-        folder: written by `save`; it may have been moved.
+        folder: written by `save` or by `save_pretrained` of a port; it may have been moved.
         frameworks: more frameworks to compare.
         inputs: as in `reconcile`.
-        trust: True to run a `model.py` that is the recorded one but not the one that xlstm writes,
-            such as one of another version. The record is no protection: the author of a changed
-            file may have changed the record too.
+        trust: True to run a `model.py` that is not the one that xlstm writes, such as one of
+            another version. If there is a record, it must be the recorded one. The record is no
+            protection: the author of a changed file may have changed the record too.
         origin: the file that was ported, at its path of today.
         options: as in `reconcile`.
 
@@ -136,7 +147,8 @@ def verify_folder(
     if missing := half_port(folder):
         got = f"no {', '.join(missing)}"
         raise FileError(folder, "a folder as xlstm save writes it", got, ANEW)
-    model, adapter, record = read_folder(folder), target_of(folder), read_record(folder)
+    model, adapter = read_folder(folder), target_of(folder)
+    record = read_record(folder) if (folder / REPORT).is_file() else NONE
     changed, source = _changed(folder, record), _own_source(folder, record, model, adapter, trust)
     first = _origin(folder, record, model, adapter, None if origin is None else Path(origin))
 
@@ -162,7 +174,17 @@ def _changed(folder: Path, record: Record) -> list[str]:
             found.append(f"{name} ({error.got})")
         else:
             found += [] if same else [name]
-    return sorted(found)
+    return sorted([*found, *_other_config(folder)])
+
+
+def _other_config(folder: Path) -> list[str]:
+    """config.json, if its graph is not that of the weights."""
+    try:
+        beside = config_graph(folder, Budget())
+    except FileError as error:
+        return [f"{CONFIG} ({error.got})"]
+    other = beside and beside != graph_data(folder, Budget())
+    return [f"{CONFIG}: its graph is not that of the weights"] if other else []
 
 
 @dataclass(frozen=True)
@@ -177,19 +199,20 @@ class FolderPart:
 def _own_source(
     folder: Path, record: Record, model: Model, adapter: Adapter, trust: bool
 ) -> FolderPart:
-    """The text of model.py, if it may be run."""
+    """The text of model.py, if it may be run; of a port of the graph, if there is no model.py."""
+    if not (folder / SOURCE).is_file():
+        since = f"{SOURCE} is not there; a port of the graph was run"
+        return FolderPart(since=(since,), text=adapter.emit(model) if adapter.emit else "")
     with open_regular(folder / SOURCE) as file:
         data = file.read(MAX_TEXT + 1)
-    recorded = hashlib.sha256(data).hexdigest() == record.hashes[SOURCE]
-    text = adapter.emit(model) if adapter.emit else ""
-    ours, here = data == text.encode(), f"what xlstm {VERSION} writes"
-    if ours or (recorded and trust):
-        others: tuple[str, ...] = (
-            () if recorded else (f"{SOURCE} is {here}, not what was recorded",)
-        )
-        others += () if ours else (f"{SOURCE} is what was recorded, not {here}; run with --trust",)
-        return FolderPart(since=others, text=data.decode("utf-8", "replace"))
-    if recorded:
+    known = record is NONE or hashlib.sha256(data).hexdigest() == record.hashes[SOURCE]
+    ours, here = emitted_for(data, model, adapter), f"what xlstm {VERSION} writes"
+    if ours or (known and trust):
+        was = "" if record is NONE else "what was recorded, "
+        others = () if known else (f"{SOURCE} is {here}, not what was recorded",)
+        run = () if ours else (f"{SOURCE} is {was}not {here}; run with --trust",)
+        return FolderPart(since=(*others, *run), text=data.decode("utf-8", "replace"))
+    if known:
         return FolderPart(changed=(f"{SOURCE} is not {here}; not run without --trust",))
     return FolderPart(changed=(f"{SOURCE}; not run",))
 
@@ -208,6 +231,8 @@ def _origin(
             want, do = "a port of a file, which records its SHA-256", "remove --origin"
             raise UsageError(folder, want, "a port of something else", do)
         return _compared(folder, model, adapter, asked, str(asked), named=True)
+    if record is NONE:
+        return FolderPart()  # `_since` says that there is no report
     if not record.origin or not model.source.sha256:
         return FolderPart(since=(f"no source is recorded; {ALONE}",))
     place = (
@@ -215,7 +240,7 @@ def _origin(
         if len(record.origin) <= LONGEST_PATH
         else f"{record.origin[:LONGEST_PATH]}..."
     )
-    path, why = followed(folder, record.origin, (folder / WEIGHTS).stat().st_size)
+    path, why = followed(folder, record.origin, weights_of(folder).stat().st_size)
     try:
         if path is not None:
             return _compared(folder, model, adapter, path, place)
@@ -245,7 +270,9 @@ def _compared(
         why = error.got if named else f"they are read otherwise ({NAME_IT})"
         return FolderPart(since=(f"weights not compared with {file}: {why}; {ALONE}",))
     return FolderPart(
-        changed=(f"{WEIGHTS}: {gap} is not that of {file} at {place}",) if gap else ()
+        changed=(f"{weights_of(folder).name}: {gap} is not that of {file} at {place}",)
+        if gap
+        else ()
     )
 
 
@@ -284,6 +311,8 @@ def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
 
 def _since(record: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
     """Differences from the time of the port that are no change of its files."""
+    if record is NONE:
+        return [f"saved again, without {REPORT}; the files were compared with the reference alone"]
     now = versions([adapter])
     lines = [
         f"{name} {now.get(name, 'not installed')}, {record.versions.get(name, 'none')} at the port"

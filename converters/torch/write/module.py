@@ -32,8 +32,29 @@ from .writer import CELLS
 ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 """Names of `collections.abc` that emitted code may use."""
 
+WEIGHTS = "model.safetensors"
+"""File of weights in folders of PyTorch: the name of the Hugging Face hub."""
+
+SAVING = "torch/templates/saving.py"
+
+FOR_SAVING = [
+    "import inspect",
+    "import json",
+    "from tempfile import TemporaryDirectory",
+    "from typing import Any",
+]
+"""Imports of `SAVING` beside those of every module."""
+
 LONGEST = 8
 """Most outputs that a return type lists one by one."""
+
+
+def _lone_call(model: Model) -> CallExpr:
+    """Returns the constructor of the native module that a model of one layer is."""
+    spec = model.layers[0].spec
+    both = isinstance(spec, L.Bidirectional)
+    half = spec.forward if isinstance(spec, L.Bidirectional) else spec
+    return native_call(half, both=both) if isinstance(half, L.Recurrent) else linear(half)
 
 
 def _functions(model: Model, dtype: str, lone: bool) -> list[list[str]]:
@@ -47,10 +68,7 @@ def _functions(model: Model, dtype: str, lone: bool) -> list[list[str]]:
     default = f"dtype: torch.dtype = torch.{dtype}"
     made, make = "Model", ["    model = Model().to(dtype)"]
     if lone:
-        node = model.layers[0]
-        both = isinstance(node.spec, L.Bidirectional)
-        half = node.spec.forward if isinstance(node.spec, L.Bidirectional) else node.spec
-        module = native_call(half, both=both) if isinstance(half, L.Recurrent) else linear(half)
+        node, module = model.layers[0], _lone_call(model)
         made, make = module.name, statement("model = ", module, 4, ".to(dtype)")
         make += [] if node.trainable else ["    model.requires_grad_(False)"]
     return [
@@ -64,7 +82,7 @@ def _functions(model: Model, dtype: str, lone: bool) -> list[list[str]]:
         [
             *source.signature("load", made, source.FOLDER, default),
             '    """The model with the trained weights that lie in `folder`."""',
-            '    return build(load_file(Path(folder) / "weights.safetensors"), dtype)',
+            f'    return build(load_file(Path(folder) / "{WEIGHTS}"), dtype)',
         ],
     ]
 
@@ -133,7 +151,7 @@ def model_class(model: Model, parts: ModuleSource) -> list[str]:
         words += f" {source.shape_text(model.node(model.inputs[0]).shape)}"
     inputs = [f"{name}: Tensor" for name in parts.inputs]
     return [
-        "class Model(nn.Module):",
+        "class Model(Pretrained):",
         *source.class_doc(model),
         "",
         *(CONSTRUCTOR if parts.init else []),
@@ -214,6 +232,13 @@ def _dtype(model: Model) -> str:
     return f"next(self.{'buffers' if all(tensors) else 'parameters'}()).dtype"
 
 
+def config(model: Model) -> dict[str, Any]:
+    """Returns the content of config.json: the class, which takes no arguments, and its dtype."""
+    lone = model.lone and bare(model.layers[0].spec)
+    made = _lone_call(model).name.removeprefix("nn.") if lone else "Model"
+    return {"architectures": [made], "dtype": model.compute_dtype().name}
+
+
 def emit(model: Model) -> str:
     """Returns the source text of `model.py` for PyTorch."""
     lone = model.lone and bare(model.layers[0].spec)
@@ -222,6 +247,8 @@ def emit(model: Model) -> str:
     if model.stateful:
         parts.use_template(CELLS, "start")
         state_names = STATE_TYPE
+    if not lone:
+        parts.use_template(SAVING, "Pretrained")
     blocks = [
         *([text] for text in parts.helpers),
         [] if lone else model_class(model, parts),
@@ -238,7 +265,9 @@ def emit(model: Model) -> str:
     abstract = ", ".join(name for name in ABSTRACT if name in used)
     standard = [f"from collections.abc import {abstract}", "from pathlib import Path"]
     standard += ["from functools import reduce"] if "reduce" in used else []
-    others = ["import torch", "from safetensors.torch import load_file"]
+    standard += [] if lone else FOR_SAVING
+    names = "load_file" if lone else "load_file, save_file"
+    others = ["import torch", f"from safetensors.torch import {names}"]
     others += ["from torch import Tensor, nn"]
     others += ["from torch.nn import functional as F"] if "F" in used else []
     head += merged(source.imports(standard, others), parts)

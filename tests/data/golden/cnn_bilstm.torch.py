@@ -3,11 +3,16 @@
 Needs torch and safetensors. `load()` gives the model with its trained weights.
 """
 
+import inspect
+import json
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -51,7 +56,45 @@ class MaskedBidirectionalLast(nn.Module):
         return forward, backward
 
 
-class Model(nn.Module):
+class Pretrained(nn.Module):
+    """A module that is saved in a folder, as on the Hugging Face hub."""
+
+    _hub_mixin_config: dict[str, Any] | None = None
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "Pretrained":
+        """The model in `folder`, in evaluation mode, in the dtype of config.json."""
+        model, config = cls(), Path(folder, "config.json").read_text("utf-8")
+        model._hub_mixin_config = kept = json.loads(config)
+        model.to(dtype=getattr(torch, kept["dtype"]))
+        model.load_state_dict(load_file(Path(folder, "model.safetensors")))
+        model.eval()
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes weights, config.json and this file; xlstm ports such a folder on."""
+        code, _ = inspect.findsource(Pretrained.save_pretrained)
+        beside, state = Path(__file__).with_name("config.json"), self.state_dict()
+        config = self._hub_mixin_config or json.loads(beside.read_text("utf-8"))
+        if dtypes := [x.dtype for x in state.values() if x.is_floating_point()]:
+            dtype = str(reduce(torch.promote_types, dtypes)).removeprefix("torch.")
+            config = {**config, "dtype": dtype}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as work:
+            Path(work, "model.py").write_text("".join(code), "utf-8", newline="\n")
+            Path(work, "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            tensors = {n: x.cpu().contiguous().clone() for n, x in state.items()}
+            weights, graph = Path(work, "model.safetensors"), {"xlstm": config["xlstm"]}
+            save_file(tensors, weights, graph)
+            # the library lets only the owner read a file
+            weights.chmod(Path(work, "model.py").stat().st_mode)
+            if Path(folder, "model.safetensors").exists():
+                Path(folder, "report.json").unlink(missing_ok=True)  # of other weights
+            for file in ("model.py", "config.json", "model.safetensors"):
+                Path(work, file).replace(Path(folder, file))
+
+
+class Model(Pretrained):
     """Embedding, 2 bidirectional LSTM, Conv1D, LSTM, Dense.
 
     (batch, 40), (batch, 128, 2) -> (batch, 1)
@@ -114,4 +157,4 @@ def load(
     folder: str | Path = Path(__file__).parent, dtype: torch.dtype = torch.float32
 ) -> Model:
     """The model with the trained weights that lie in `folder`."""
-    return build(load_file(Path(folder) / "weights.safetensors"), dtype)
+    return build(load_file(Path(folder) / "model.safetensors"), dtype)

@@ -220,8 +220,7 @@ def test_all_is_flushed_before_the_exchange_and_its_folder_after_it(port, monkey
     replaced(port)
     moment = steps.index("exchange")
     *files, work = steps[:moment]
-    names = {"config.json", "model.py", "model.safetensors", "report.json"}
-    assert {path.name for path in files} == names
+    assert {path.name for path in files} == {"model.py", "weights.safetensors", "report.json"}
     assert {path.parent for path in files} == {work}
     assert steps[moment + 1 :] == [port.parent]
 

@@ -523,6 +523,12 @@ def test_a_folder_that_is_half_a_port(folder, verify):
         verify_folder(folder)
 
 
+def test_a_recorded_code_that_is_gone(folder, verify):
+    (folder / "model.py").unlink()
+    status, changed, _ = of_proof(verify, folder)
+    assert (status, changed) == (1, ["model.py (no such file)"])
+
+
 OF_FILES = {
     "--keras-version": "2.1",
     "--kernel-layout": "theano",

@@ -201,6 +201,8 @@ def _own_source(
 ) -> FolderPart:
     """The text of model.py, if it may be run; of a port of the graph, if there is no model.py."""
     if not (folder / SOURCE).is_file():
+        if record is not NONE:
+            return FolderPart(changed=(f"{SOURCE} (no such file)",))
         since = f"{SOURCE} is not there; a port of the graph was run"
         return FolderPart(since=(since,), text=adapter.emit(model) if adapter.emit else "")
     with open_regular(folder / SOURCE) as file:

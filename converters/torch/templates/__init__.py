@@ -1,1 +1,1 @@
-"""Classes copied as text into emitted PyTorch modules, for layers that torch does not have."""
+"""Classes copied as text into emitted PyTorch modules: layers that torch lacks, and saving."""

@@ -35,7 +35,7 @@ ABSTRACT = ("Callable", "Iterable", "Iterator", "Mapping")
 WEIGHTS = "model.safetensors"
 """File of weights in folders of PyTorch: the name of the Hugging Face hub."""
 
-SAVING = "torch/templates/saving.py"
+SAVING = "torch/templates/folder.py"
 
 FOR_SAVING = [
     "import inspect",

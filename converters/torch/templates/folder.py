@@ -42,7 +42,8 @@ class Pretrained(nn.Module):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder) as work:
             Path(work, "model.py").write_text("".join(code), "utf-8", newline="\n")
-            Path(work, "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            text = json.dumps(config, indent=1) + "\n"
+            Path(work, "config.json").write_text(text, "utf-8", newline="\n")
             tensors = {n: x.cpu().contiguous().clone() for n, x in state.items()}
             weights, graph = Path(work, "model.safetensors"), {"xlstm": config["xlstm"]}
             save_file(tensors, weights, graph)

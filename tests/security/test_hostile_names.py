@@ -14,7 +14,13 @@ from xlstm.frameworks import registry
 from xlstm.ir.identifiers import identifiers
 
 PACKAGES = {"collections", "pathlib", "typing", "torch", "jax", "flax", "keras", "numpy"}
-PACKAGES |= {"safetensors"}
+PACKAGES |= {
+    "safetensors",
+    "inspect",
+    "json",
+    "functools",
+    "tempfile",
+}  # the last four to save a port
 """What emitted source may import."""
 
 NAMES = {

@@ -41,7 +41,6 @@ FOR_SAVING = [
     "import inspect",
     "import json",
     "from tempfile import TemporaryDirectory",
-    "from typing import Any",
 ]
 """Imports of `SAVING` beside those of every module."""
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -59,7 +58,7 @@ class MaskedBidirectionalLast(nn.Module):
 class Pretrained(nn.Module):
     """A module that is saved in a folder, as on the Hugging Face hub."""
 
-    _hub_mixin_config: dict[str, Any] | None = None
+    _hub_mixin_config = None
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Pretrained":

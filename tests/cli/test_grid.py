@@ -76,6 +76,8 @@ def test_a_table_too_wide_for_its_words_becomes_a_list():
     grid.add("dense", "", "420")
     assert grid.lines(36) == [
         "",
+        " layer",
+        " ─────",
         " a_very_long_name_of_a_layer",
         "   kind        LSTM",
         "   parameters  1,760",

@@ -332,7 +332,9 @@ def test_an_unknown_cause_is_said_to_be_unknown():
     (unexplained,) = found.unexplained
     assert "none of the known causes" in unexplained.text
     assert "some pairs of mistakes were left out" in unexplained.text
-    assert lines[0].startswith("different: the outputs differ by up to")
+    assert lines[0] == "[1/3] reading a and b"
+    assert lines[1] == "[2/3] running a and b"
+    assert lines[2].startswith("[3/3] different: the outputs differ by up to")
     assert "tried" in lines[-1]
     assert 0 < unexplained.difference <= 0.02
 

@@ -184,28 +184,35 @@ def _names(args: argparse.Namespace) -> list[str]:
 
 def verify(args: argparse.Namespace) -> int:
     """`xlstm verify`."""
-    from xlstm.frameworks import registry
-    from xlstm.frameworks.imports import require
-
-    _check_there(args.file, *(args.inputs or ()))
-    names = _names(args)
-    options = {
-        name: getattr(args, name) for name in ("states", "gradients", "step", "thorough", "half")
-    } | _memory(args)
-    with progress("reading", quiet=args.quiet) as tell:
+    parts = ("states", "gradients", "step", "thorough", "half")
+    options = {name: getattr(args, name) for name in parts} | _memory(args)
+    with progress("reading", quiet=args.quiet or args.verbose) as tell:
+        _check_there(args.file, *(args.inputs or ()))
+        names = _names(args)
         if not half(args):
             _check_source(args)
-        # others are imported when they run: a file that is refused, or is too large, needs none
-        loud = [n for n in names if n == "keras" and n not in CRASHED]
-        # a framework that cannot be imported is a line in the report; the others still run
-        with contextlib.suppress(MissingFrameworkError):
-            require(*(n for n in loud if registry.adapter(n).installed))
+        _import_keras(names, tell)
         report = _compared(args, names, {**options, "progress": tell})
     status = _print_comparison(args, report.ok, report.to_json, lambda: report.text(args.details))
     missing = report.missing or ([] if report.ran else ["no framework ran: see the report"])
     for line in missing:
         say(f"xlstm: {line}")
     return CANNOT if missing else status
+
+
+def _import_keras(names: list[str], tell: Callable[[str], None]) -> None:
+    """Imports Keras, whose backend may be refused, before the work of the comparison.
+
+    Others are imported when they run: a file that is refused, or is too large, needs none.
+    """
+    from xlstm.frameworks import registry
+    from xlstm.frameworks.imports import require
+
+    if "keras" in names and "keras" not in CRASHED and registry.adapter("keras").installed:
+        tell("importing Keras")
+        # a framework that cannot be imported is a line in the report; the others still run
+        with contextlib.suppress(MissingFrameworkError):
+            require("keras")
 
 
 def half(args: argparse.Namespace) -> bool:
@@ -217,10 +224,10 @@ def half(args: argparse.Namespace) -> bool:
 
 def diagnose(args: argparse.Namespace) -> int:
     """`xlstm diagnose`."""
-    _check_there(args.file, args.suspect, *(args.inputs or ()))
-    from xlstm.diagnosis import diagnose as diagnosis_of
+    with progress("reading", quiet=args.quiet or args.verbose) as tell:
+        _check_there(args.file, args.suspect, *(args.inputs or ()))
+        from xlstm.diagnosis import diagnose as diagnosis_of
 
-    with progress("comparing", quiet=args.quiet) as tell:
         options = {"effort": args.effort, "progress": tell, **_memory(args)}
         found = diagnosis_of(_source(args), _suspect(args), args.inputs, **options)
     return _print_comparison(args, found.ok, found.to_json, found.__str__)
@@ -239,10 +246,10 @@ def _suspect(args: argparse.Namespace) -> Any:
 
 def port(args: argparse.Namespace) -> int:
     """`xlstm port`."""
-    _check_there(args.file)
-    from xlstm.cli.port import port_file
+    with progress("reading", quiet=args.quiet or args.verbose) as tell:
+        _check_there(args.file)
+        from xlstm.cli.port import port_file
 
-    with progress("reading", quiet=args.quiet) as tell:
         folder = Path(args.output)
         with _named(folder):
             found = port_file(
@@ -268,10 +275,11 @@ def demo(args: argparse.Namespace) -> int:
     from xlstm.reading.load import load
     from xlstm.verification.reconcile import reconcile
 
-    adapters = {name: registry.adapter(name) for name in registry.frameworks()}
     model = load(example.path())
-    names = [n for n, found in adapters.items() if found.installed and not refusals(model, found)]
-    with progress("importing frameworks", quiet=args.quiet) as tell:
+    with progress("reading", quiet=args.quiet or args.verbose) as tell:
+        adapters = map(registry.adapter, registry.frameworks())
+        names = [one.name for one in adapters if one.installed and not refusals(model, one)]
+        tell("importing frameworks")
         require(*names)
         report = reconcile(example.path(), names, progress=tell)
         memories = example.recall(names)

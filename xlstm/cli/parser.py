@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from xlstm._version import VERSION
-from xlstm.frameworks.command_exit import CANNOT
+from xlstm.frameworks.command_exit import CANNOT, on_terminal
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -25,11 +25,11 @@ EXAMPLES = {
     "count": ("xlstm count model.h5", "xlstm count model.keras --frameworks keras,torch --json"),
     "explain": (
         "xlstm explain LSTM --features 1 --units 20",
-        "xlstm explain GRU --features 64 --units 128 --bidirectional --md",
+        "xlstm explain GRU --features 64 --units 128 --md",
     ),
     "port": (
         "xlstm port model.h5 --to torch -o ported",
-        "xlstm port model.keras --to nnx -o models/ported --no-verify",
+        "xlstm port model.keras --to nnx -o new/nnx --no-verify",
     ),
     "verify": (
         "xlstm verify ported",
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
             names = re.findall(r"[\w-]+", wrong[2])
             message = f"there is no command {wrong[1]!r}{nearest(wrong[1], names)}"
         self.print_usage(sys.stderr)
-        self.exit(CANNOT, f"{self.prog}: {message}\n")
+        self.exit(CANNOT, f"{on_terminal(f'{self.prog}: {message}', sys.stderr)}\n")
 
 
 def nearest(word: str, names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Shows progress and results: colours and progress on terminals only, nothing more when piped.
 
 with progress("comparing", quiet=False) as tell:
-    tell("[2/4] PyTorch float64")     stderr: a spinner, this text, and "12 s"
+    tell("[2/4] PyTorch float64")     stderr: a spinner and "[2/4] PyTorch float64, 12 s"
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -55,17 +56,47 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda _text: None
         return
     from rich.console import Console
-    from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+    from rich.live import Live
+    from rich.spinner import Spinner
     from rich.text import Text
 
-    class Seconds(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{int(task.elapsed or 0)} s")
+    console = Console(stderr=True)
+    spinner = Spinner("dots")
+    step = Step(text)
 
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), Seconds()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(text)
-        yield lambda line: shown.update(task, description=printable(line))
+    def line() -> Spinner:
+        size = console.width - 2  # of the spinner
+        spinner.update(text=Text(step.line(size), no_wrap=True))
+        return spinner
+
+    live = Live(get_renderable=line, console=console, transient=True, refresh_per_second=5)
+    with live:
+
+        def tell(text: str) -> None:
+            step.start(text)
+            live.refresh()
+
+        live.refresh()
+        yield tell
+
+
+class Step:
+    """The current activity, and the time when it started."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.began = printable(text), time.monotonic()
+
+    def start(self, text: str) -> None:
+        """Starts an activity; one that only counts further ("looking: 250 tried") goes on."""
+        if text.partition(":")[0] != self.text.partition(":")[0]:
+            self.began = time.monotonic()
+        self.text = printable(text)
+
+    def line(self, size: int) -> str:
+        """Returns the activity and its seconds, in `size` columns at most."""
+        end = f", {int(time.monotonic() - self.began)} s"
+        room = size - len(end)
+        return (self.text if len(self.text) <= room else f"{self.text[: room - 1]}…") + end
 
 
 def log_to_stderr() -> None:

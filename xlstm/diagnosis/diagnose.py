@@ -70,8 +70,8 @@ def diagnose(
         memory: bytes that runs of `a` may take, as in `xlstm.reconcile`.
         effort: how long to look for causes that single mistakes do not explain: 1 is some seconds,
             10 ten times as much, and 0 only compares.
-        progress: is called with one line of text as soon as it is known whether the two differ,
-            and then while causes are looked for.
+        progress: is called with one line of text for each step, as soon as it is known whether the
+            two differ, and then while causes are looked for.
 
     Returns:
         The diagnosis; `.ok` says whether the two are equal up to rounding.
@@ -94,6 +94,7 @@ def diagnose(
             other = suspect(b)
             return of_functions(a, other, inputs, lambda: _own(other, limits))
     with unmoved:
+        progress("[1/3] reading a and b")
         truth, other = load(a), suspect(b, a)
         try:
             code = [*filter(None, map(modified_model_file, (a, b)))]
@@ -112,6 +113,7 @@ def _compared(
     effort: Effort,
 ) -> Diagnosis:
     alone = other.run is None and other.model is None
+    effort.tell("[2/3] comparing weights" if alone else "[2/3] running a and b")
     made: list[Array] = []
     if inputs is not None:
         made = arrays_for(truth, inputs)

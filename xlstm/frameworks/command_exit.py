@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -34,11 +35,25 @@ _told: list[str] = []
 
 
 def say(line: str) -> None:
-    """Writes a line to stderr, if it takes one."""
+    """Writes a line to stderr, if it takes one; a terminal gets it cut between words."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(on_terminal(line, sys.stderr), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         _drop(sys.stderr)
+
+
+def on_terminal(line: str, stream: TextIO | None) -> str:
+    """Returns a line cut between words, if a stream is a terminal that is too narrow for it."""
+    if stream is None or not stream.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    if len(line) <= width:
+        return line
+    import textwrap
+
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def ended(command: Callable[[], int]) -> int:

@@ -69,10 +69,14 @@ class Grid:
         return [*found, ""]
 
     def _list(self, width: int) -> list[str]:
-        """Each row as its first cell and, below, its other cells with their headers."""
+        """Each row as its first cell and, below, its other cells with their headers.
+
+        The first header is the title of the list.
+        """
         heads, *rows = self.rows
         indent = min(max(map(_size, heads)) + GAP + 2, width // 2)
-        found = [""]
+        title = wrapped(heads[0], width - 1)
+        found = ["", *(f" {line}" for line in title), f" {'─' * max(map(_size, title))}"]
         for row in rows:
             found += [f" {line}" for line in wrapped(row[0] or heads[0], width - 1)]
             for head, cell in zip(heads[1:], row[1:], strict=True):

@@ -60,6 +60,7 @@ from xlstm.verification.finite_differences import (
     slope,
 )
 from xlstm.verification.inputs import Limits, check_cost, fitted
+from xlstm.verification.progress import Tell, silent
 from xlstm.verification.report import FrameworkReport
 from xlstm.verification.run import DTYPES, failed
 
@@ -223,14 +224,20 @@ def _affordable(
     return [array[:kept] for array in arrays], [note]
 
 
-def gradients(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:
+def gradients(
+    model: Model, adapter: Adapter, slopes: Slopes, tell: Tell = silent
+) -> dict[str, dict[str, Verdict]]:
     """Dtype -> tensor or input -> the verdict on a port's gradient."""
 
     def one(live: Any, dtype: str, eps: float) -> dict[str, Verdict]:
         own = _own(model, adapter, live, slopes, dtype)
         return {o.place.name: verdict_on(slopes, o, eps, dtype) for o in own}
 
-    return by_precision(model, adapter, slopes, "gradients", one)
+    return by_precision(model, adapter, slopes, "gradients", one, tell)
+
+
+LABELS = {"step": "one step of SGD"}
+"""Function of a live half -> its words in a line of progress, where they differ."""
 
 
 def by_precision(
@@ -239,6 +246,7 @@ def by_precision(
     slopes: Slopes,
     needs: str,
     one: Callable[[Any, str, float], dict[str, Verdict]],
+    tell: Tell = silent,
 ) -> dict[str, dict[str, Verdict]]:
     """Dtype -> name -> verdict; an exception becomes a verdict.
 
@@ -248,11 +256,13 @@ def by_precision(
         slopes: of the reference.
         needs: function that the live half must have.
         one: (live half, dtype, its eps) -> name -> verdict.
+        tell: gets a line for each precision.
     """
     found: dict[str, dict[str, Verdict]] = {}
     if not slopes.places or all(factor is None for factor in slopes.at.factors):
         return {}
     for dtype in DTYPES:
+        tell(f"{adapter.title} {dtype}, {LABELS.get(needs, needs)}")
         try:
             live: Any = adapter.live()
             inexact = live.inexact(dtype, model) if hasattr(live, "inexact") else ""
@@ -412,7 +422,11 @@ BIASES = "s"
 
 
 def add_sgd_step(
-    report: FrameworkReport, model: Model, adapter: Adapter, slopes: Slopes
+    report: FrameworkReport,
+    model: Model,
+    adapter: Adapter,
+    slopes: Slopes,
+    tell: Tell = silent,
 ) -> FrameworkReport:
     """A framework's part of a report with one step of SGD, and notes about it.
 
@@ -421,15 +435,18 @@ def add_sgd_step(
         model: the source of the port.
         adapter: the framework.
         slopes: of the reference; its inputs and factors make the loss.
+        tell: gets a line for each precision.
     """
     if report.missing:
         return report
-    found = sgd_steps(model, adapter, slopes)
+    found = sgd_steps(model, adapter, slopes, tell)
     said = tuple(sgd_notes(model, adapter)) if found and not refusals(model, adapter) else ()
     return replace(report, steps=found, step_notes=said)
 
 
-def sgd_steps(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[str, Verdict]]:
+def sgd_steps(
+    model: Model, adapter: Adapter, slopes: Slopes, tell: Tell = silent
+) -> dict[str, dict[str, Verdict]]:
     """Dtype -> tensor -> the verdict on its change in one step."""
 
     def one(live: Any, dtype: str, eps: float) -> dict[str, Verdict]:
@@ -441,7 +458,7 @@ def sgd_steps(model: Model, adapter: Adapter, slopes: Slopes) -> dict[str, dict[
         verdicts = ((n, verdict_on(slopes, own, eps, dtype)) for n, own in owns)
         return still | {n: replace(verdict, output=n) for n, verdict in verdicts}
 
-    return by_precision(model, adapter, slopes, "step", one)
+    return by_precision(model, adapter, slopes, "step", one, tell)
 
 
 def _changes(

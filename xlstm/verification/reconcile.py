@@ -40,7 +40,7 @@ from xlstm.verification.inputs import (
     recipe_of,
     why_not,
 )
-from xlstm.verification.progress import Tell, silent
+from xlstm.verification.progress import Steps, Tell, silent
 from xlstm.verification.report import FrameworkReport, Report
 from xlstm.verification.run import DTYPES, Allowed, Maker, Trial, maker, port_maker, run, trial
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
@@ -103,28 +103,33 @@ def reconcile(
     model, limits = load(source), Limits(check_memory(memory))
     dtypes = (*DTYPES, *HALF) if half else DTYPES
     adapters = _adapters([frameworks] if isinstance(frameworks, str) else frameworks)
-    progress("running the reference")
+    progress("running the float64 reference")
     try:
         trials, left, recipe, made = _trials(model, inputs, thorough, dtypes, limits)
         shown = expose_hidden_states(model) if states else None
         inner, hidden = _inner(shown, trials[0], limits)
         arrays = None if inputs is None else trials[0].arrays
+        if gradients or step:
+            progress("gradients of the float64 reference")
         slopes, too_large = _slopes(model, arrays, limits) if gradients or step else (None, "")
     except MemoryError:
         want, do = "inputs that fit in memory", "pass fewer samples or shorter ones as inputs"
         raise UsageError(model.name, want, "out of memory", do) from None
     ledger = count(model, adapters)
     found = {}
-    for place, (name, adapter) in enumerate(adapters.items(), 1):
-        progress(f"[{place}/{len(adapters)}] {adapter.title}")
+    runs = len(dtypes) * (2 if inner else 1) + len(DTYPES) * bool(slopes) * (gradients + step)
+    tell = Steps(progress, runs * sum(adapter.installed for adapter in adapters.values()))
+    for name, adapter in adapters.items():
         make = (makers or {}).get(name) or maker(source, model, adapter)
         start = time.perf_counter()
-        found[name] = _framework(make, adapter, trials, inner, slopes if gradients else None)
+        found[name] = _framework(make, adapter, trials, inner, slopes if gradients else None, tell)
         LOG.info(
             "ran %s %s: %.1f s", adapter.title, found[name].version, time.perf_counter() - start
         )
     if step and slopes:
-        found = {n: add_sgd_step(part, model, adapters[n], slopes) for n, part in found.items()}
+        found = {
+            n: add_sgd_step(part, model, adapters[n], slopes, tell) for n, part in found.items()
+        }
     if too_large:
         found = {n: _without(part, gradients, step) for n, part in found.items()}
         left.append(too_large)
@@ -255,11 +260,12 @@ def _framework(
     trials: Sequence[Trial],
     inner: Trial | None,
     slopes: Slopes | None,
+    tell: Tell,
 ) -> FrameworkReport:
     """One framework's verdicts; an error in it becomes its line, and the others still run."""
     if not adapter.installed:
         return _missing(adapter, trials[0].allowed)
-    found = run(adapter, trials, make)
+    found = run(adapter, trials, make, tell)
     by_shape = {
         label: {dtype: worst_of(every) for dtype, every in verdicts.items()}
         for label, verdicts in found.verdicts.items()
@@ -270,7 +276,7 @@ def _framework(
     }
     layers: dict[str, dict[str, Verdict]] = {}
     if inner is not None:
-        hidden = run(adapter, [inner], port_maker(inner.model, adapter))
+        hidden = run(adapter, [inner], port_maker(inner.model, adapter), tell, ", hidden states")
         own = len(trials[0].model.outputs)
         layers = {
             dtype: {v.output or "all": v for v in every[own:] or every}
@@ -286,7 +292,7 @@ def _framework(
         found.weights,
         shapes=by_shape if len(trials) > 1 else {},
         layers=layers,
-        gradients=gradients_of(trials[0].model, adapter, slopes) if slopes else {},
+        gradients=gradients_of(trials[0].model, adapter, slopes, tell) if slopes else {},
     )
 
 

@@ -27,6 +27,7 @@ from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 from xlstm.porting.port import build
 from xlstm.verification.bounds import EPS, FAILED, Bounds, Verdict, bounds, bounds_in, judge
+from xlstm.verification.progress import Tell, silent
 
 OUR_PORT = "our port"
 
@@ -117,11 +118,22 @@ Maker = Callable[[Any, str], tuple[Any, str]]
 """(live half, dtype) -> the object to run, and its description."""
 
 
-def run(adapter: Adapter, trials: Sequence[Trial], make: Maker) -> Run:
-    """Every trial of one model in every precision; a failure of one does not stop the others."""
+def run(
+    adapter: Adapter, trials: Sequence[Trial], make: Maker, tell: Tell = silent, part: str = ""
+) -> Run:
+    """Every trial of one model in every precision; a failure of one does not stop the others.
+
+    Args:
+        adapter: the framework.
+        trials: inputs with their bounds.
+        make: builds the object to run.
+        tell: gets a line for each precision.
+        part: end of that line.
+    """
     found = Run(OUR_PORT, {trial.label: {} for trial in trials})
     model = trials[0].model
     for dtype in trials[0].allowed:
+        tell(f"{adapter.title} {dtype}{part}")
         wanted = [one for one in trials if dtype in one.allowed]
         try:
             live: Any = adapter.live()

@@ -308,11 +308,11 @@ def first_answer(case: DiagnosisState, paired: Paired, gap: Gap) -> None:
     """Tells the first answer, and keeps what it says of the weights."""
     about = _weights(case, paired)
     if gap.same:
-        case.effort.tell("the outputs are equal up to rounding")
+        case.effort.tell("[3/3] the outputs are equal up to rounding")
         return
     far = f"the outputs differ by up to {gap.most:.3g}" if gap.most < float("inf") else ""
     far = far or "the outputs have other shapes, or no numbers"
-    case.effort.tell(f"different: {'; '.join(filter(None, (far, about)))}")
+    case.effort.tell(f"[3/3] different: {'; '.join(filter(None, (far, about)))}")
     case.about = f"{about[:1].upper()}{about[1:]}."
 
 

@@ -60,24 +60,31 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
     from rich.spinner import Spinner
     from rich.text import Text
 
-    console = Console(stderr=True)
-    spinner = Spinner("dots")
-    step = Step(text)
+    spinner, step = Spinner("dots"), Step(text)
+    with _own_stderr() as stream:
+        width = os.get_terminal_size(stream.fileno()).columns or 80
+        console = Console(file=stream, force_terminal=True, width=width)
 
-    def line() -> Spinner:
-        size = console.width - 2  # of the spinner
-        spinner.update(text=Text(step.line(size), no_wrap=True))
-        return spinner
+        def line() -> Spinner:
+            spinner.update(text=Text(step.line(width - 2), no_wrap=True))
+            return spinner
 
-    live = Live(get_renderable=line, console=console, transient=True, refresh_per_second=5)
-    with live:
+        live = Live(get_renderable=line, console=console, transient=True, refresh_per_second=5)
 
         def tell(text: str) -> None:
             step.start(text)
             live.refresh()
 
-        live.refresh()
-        yield tell
+        with live:
+            live.refresh()
+            yield tell
+
+
+@contextlib.contextmanager
+def _own_stderr() -> Iterator[TextIO]:
+    """A second descriptor of stderr: an import of TensorFlow turns the first one aside."""
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as stream:
+        yield stream
 
 
 class Step:

@@ -7,11 +7,15 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-from typing import TYPE_CHECKING, Any
+from xlstm._interrupt import end_early
 
-from xlstm import _version
+end_early()  # before any other import: each may take as long as a Ctrl-C needs
+
+import importlib  # noqa: E402
+import os  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from xlstm import _version  # noqa: E402
 
 __version__ = _version.VERSION
 

@@ -42,6 +42,11 @@ class FileError(XlstmError):
     """A file cannot be read: missing, damaged, hostile, or of another kind."""
 
 
+def no_such_file(path: object) -> FileError:
+    """Returns the error for a path that does not exist."""
+    return FileError(path, "a readable model file", "no such file", "check the path")
+
+
 class UnsupportedError(XlstmError):
     """A layer or option that has no exact form here; never approximated."""
 

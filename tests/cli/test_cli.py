@@ -330,7 +330,7 @@ def test_help_is_0(option, cli):
 PROCESSES = {
     "done": (("count", DEMO), 0, ""),
     "cannot": (("count", "missing.keras"), 2, "xlstm: missing.keras: "),
-    "bad-usage": (("count",), 2, "usage: xlstm count"),
+    "bad-usage": (("count",), 2, "xlstm count: "),
 }
 
 

@@ -151,11 +151,11 @@ def test_verbose_says_what_runs():
 
 
 def test_lines_that_differ_in_the_layer_are_one(tmp_path):
-    from xlstm.cli.inspect import _counted
+    from xlstm.rendering.lines import alike_joined
 
     lines = [f"warning: layer lstm_{n}: bias holds NaN" for n in range(24)]
-    assert _counted(lines) == ["warning: layers lstm_0 to lstm_23 (24): bias holds NaN"]
-    assert _counted(["note: a", "note: a"]) == ["note: a"]
+    assert alike_joined(lines) == ["warning: layers lstm_0 to lstm_23 (24): bias holds NaN"]
+    assert alike_joined(["note: a", "note: a"]) == ["note: a"]
 
 
 CHECKS = """

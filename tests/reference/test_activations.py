@@ -198,7 +198,7 @@ def test_pieces_meet_where_the_table_says(name, edge):
 def test_coverage_knows_where_smooth_ones_show_their_formula():
     coverage = Coverage()
     coverage.see("dense", "outputs", "gelu", np.array([-9.0, 9.0]))
-    assert coverage.unexercised() == ["gelu from -5 to +5 of dense (outputs): not exercised"]
+    assert coverage.unexercised() == ["gelu from -5 to +5 of dense (outputs): not reached"]
 
 
 @pytest.fixture(scope="module")

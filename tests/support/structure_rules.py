@@ -15,7 +15,7 @@ from pathlib import Path
 from source_tree import Graph, Module
 
 FLOORS = (
-    {"errors", "_version"},
+    {"errors", "_version", "_interrupt"},
     {"budget"},
     {"ir"},
     {"slots", "reference", "files"},

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from xlstm.cli.flags import as_flags
 from xlstm.cli.parser import EXPLAINED, Command
 from xlstm.cli.screen import progress, show_json, show_result
-from xlstm.errors import MissingFrameworkError, UsageError, XlstmError
+from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, no_such_file
 from xlstm.frameworks.command_exit import CANNOT, say, show
 from xlstm.frameworks.crashes import CRASHED
 
@@ -25,7 +26,7 @@ def _print(args: argparse.Namespace, data: Callable[[], Any], text: Callable[[],
     if args.json:
         show_json(data())
     else:
-        show(text().partition("\n")[0] if args.quiet else text())
+        show(as_flags(text().partition("\n")[0] if args.quiet else text()))
 
 
 def _print_comparison(args: argparse.Namespace, ok: bool, data: Any, text: Any) -> int:
@@ -33,7 +34,7 @@ def _print_comparison(args: argparse.Namespace, ok: bool, data: Any, text: Any) 
     if args.json:
         show_json(data())
     else:
-        show_result(text().partition("\n")[0] if args.quiet else text(), ok)
+        show_result(as_flags(text().partition("\n")[0] if args.quiet else text()), ok)
     return 0 if ok else 1
 
 
@@ -67,16 +68,16 @@ def _source(args: argparse.Namespace, *, numbers: bool = True) -> Any:
 
 
 def _check_there(*paths: str) -> None:
-    """Raises for a file that is not there, before the readers of files are imported.
+    """Raises for a file that is not there, before numpy and the readers of files are imported.
 
     Raises:
-        FileError: no such file, or one that cannot be opened.
+        FileError: no such file.
     """
-    from xlstm.files.guards import open_regular
-
-    for path in map(Path, paths):
-        if not path.is_dir():
-            open_regular(path).close()
+    for path in paths:
+        # a path that the system refuses is refused by the readers, with its reason
+        with contextlib.suppress(OSError, ValueError):
+            if not os.path.lexists(path):
+                raise no_such_file(path)
 
 
 def _check_source(args: argparse.Namespace) -> None:
@@ -92,6 +93,7 @@ def _check_source(args: argparse.Namespace) -> None:
 
 def inspect(args: argparse.Namespace) -> int:
     """`xlstm inspect`."""
+    _check_there(args.file)
     from xlstm.cli.inspect import examine
     from xlstm.files.keras.architecture import ReadOptions
 
@@ -102,6 +104,7 @@ def inspect(args: argparse.Namespace) -> int:
 
 def count(args: argparse.Namespace) -> int:
     """`xlstm count`."""
+    _check_there(args.file)
     from xlstm.counting.count import count as ledger_of
     from xlstm.counting.ledger import render_counts, render_tensors
     from xlstm.counting.operations.render import render_operations
@@ -134,6 +137,8 @@ def explain(args: argparse.Namespace) -> int:
     explanation = explanation_of(
         args.layer, **{name: getattr(args, name) for name in names}, use_bias=not args.no_bias
     )
+    if args.svg == "":
+        raise UsageError("--svg", "the name of a file", "an empty one", "name one, or - for stdout")
     if args.svg is not None:
         if args.svg in STDOUT:
             show(explanation.to_svg())
@@ -295,13 +300,15 @@ def run_file(path: str) -> None:
     """
     import runpy
 
+    if not os.path.exists(path):
+        raise UsageError("--custom", "a Python file", f"no file {path}", "check the path")
     try:
         runpy.run_path(path)
     except XlstmError:
         raise
     except (Exception, SystemExit) as error:
-        got = f"{type(error).__name__}: {error}"
-        raise UsageError(f"--custom {path}", "a Python file that runs", got, "fix it") from error
+        got, do = f"{type(error).__name__}: {error}", "correct the file"
+        raise UsageError(f"--custom {path}", "a Python file that runs", got, do) from error
 
 
 COMMANDS: dict[str, Command] = {

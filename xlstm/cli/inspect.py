@@ -6,7 +6,6 @@ In: a path, and options of the user. Out: an `Inspection`. No framework is impor
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.porting.save import nonfinite
 from xlstm.reading.ports import check_plain, read_folder
+from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import add, grid, shape_text, to_text
 
 NOTHING = ReadOptions()
@@ -55,7 +55,7 @@ class Inspection:
         for layer in self.layers:
             add(table, *layer.values())
         sample = [f"input: {self.sample} a sample"] if self.sample else []
-        lines = map(printable, [*sample, *_counted(self.lines)])
+        lines = map(printable, [*sample, *alike_joined(self.lines)])
         if self.portable:
             return to_text(printable(f"{self.head}; {self.verdict}"), table, *lines)
         return to_text(*map(printable, (self.head, self.verdict)), table, *lines)
@@ -66,30 +66,6 @@ class Inspection:
 
     def __str__(self) -> str:
         return self.text()
-
-
-def _counted(lines: Iterable[str]) -> list[str]:
-    """Returns lines, each once; lines that differ in the layer's name alone are one line."""
-    alike: dict[tuple[str, str], list[str]] = {}
-    for line in dict.fromkeys(lines):
-        kind, name, rest = _layer_line(line)
-        alike.setdefault((kind, rest), []).append(name)
-    found = []
-    for (kind, rest), names in alike.items():
-        if len(names) > 3:
-            found.append(f"{kind}layers {names[0]} to {names[-1]} ({len(names)}): {rest}")
-        else:
-            found += [f"{kind}layer {name}: {rest}" if name else f"{kind}{rest}" for name in names]
-    return found
-
-
-LAYER_LINE = re.compile(r"(?P<kind>(?:note: |warning: )?)layer (?P<name>[^:]+): (?P<rest>.*)", re.S)
-
-
-def _layer_line(line: str) -> tuple[str, str, str]:
-    """Splits "warning: layer NAME: TEXT"; the name of any other line is ""."""
-    found = LAYER_LINE.fullmatch(line)
-    return (found["kind"], found["name"], found["rest"]) if found else ("", "", line)
 
 
 def inspect(path: Path, options: ReadOptions = NOTHING, to: str = "") -> str:

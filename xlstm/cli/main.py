@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from xlstm.cli.commands import COMMANDS, run_file
+from xlstm.cli.flags import in_words_of_the_command
 from xlstm.cli.guard import run_guarded
 from xlstm.cli.parser import parsed
+from xlstm.errors import XlstmError
 from xlstm.frameworks.command_exit import as_process, ended, limited, quiet_libraries
 from xlstm.frameworks.crashes import importing
 
@@ -62,7 +64,11 @@ def _run(args: argparse.Namespace) -> int:
         log_to_stderr()
     for path in getattr(args, "custom", None) or ():
         run_file(path)
-    return int(args.run(args))
+    try:
+        return int(args.run(args))
+    except XlstmError as error:
+        in_words_of_the_command(error)
+        raise
 
 
 if __name__ == "__main__":

@@ -48,13 +48,14 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors name the nearest command or option."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints the usage and the message, and ends with status 2."""
+        """Prints the message and, if it names no near word, where help is; ends with status 2."""
         wrong = re.match(r"argument COMMAND: invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if wrong:
             names = re.findall(r"[\w-]+", wrong[2])
             message = f"there is no command {wrong[1]!r}{nearest(wrong[1], names)}"
-        self.print_usage(sys.stderr)
-        self.exit(CANNOT, f"{on_terminal(f'{self.prog}: {message}', sys.stderr)}\n")
+        lines = [f"{self.prog}: {message}"]
+        lines += [] if "did you mean" in message else [f"{self.prog} --help shows all options"]
+        self.exit(CANNOT, "".join(f"{on_terminal(line, sys.stderr)}\n" for line in lines))
 
 
 def nearest(word: str, names: Sequence[str]) -> str:
@@ -136,7 +137,17 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _frameworks(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("name at least one framework, such as torch")
+    return names
+
+
+def _named(text: str) -> str:
+    """A name; an empty one is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is missing")
+    return text
 
 
 def _add_frameworks(parser: argparse.ArgumentParser, usual: str) -> None:
@@ -151,24 +162,29 @@ def _add_details(parser: argparse.ArgumentParser, more: str) -> None:
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a model file or folder, or a ported folder")
     parser.add_argument(
-        "--architecture", metavar="FILE", help="for weights alone: JSON, YAML or a whole model"
+        "--architecture",
+        type=_named,
+        metavar="FILE",
+        help="for weights alone: JSON, YAML or a whole model",
     )
     parser.add_argument("--keras-version", metavar="V", help="for weights alone: their Keras")
     parser.add_argument("--kernel-layout", help="tensorflow or theano: convolutions of Keras 1")
     own = "your Python file that calls xlstm.register_layer; it runs first"
-    parser.add_argument("--custom", metavar="FILE.py", action="append", help=own)
-    parser.add_argument("--until", metavar="LAYER", help="read only the part up to this layer")
+    parser.add_argument("--custom", type=_named, metavar="FILE.py", action="append", help=own)
+    parser.add_argument(
+        "--until", type=_named, metavar="LAYER", help="read only the part up to this layer"
+    )
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
     more = "memory that the runs of a comparison may take, beside weights and frameworks; 1"
-    parser.add_argument("--memory", type=float, metavar="GB", help=more)
+    parser.add_argument("--memory", type=_size, metavar="GB", help=more)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     more = "say how this framework computes each layer"
-    parser.add_argument("--to", default="", metavar="FRAMEWORK", help=more)
+    parser.add_argument("--to", type=_named, default="", metavar="FRAMEWORK", help=more)
 
 
 def _add_count(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +202,26 @@ def _number(text: str) -> int:
         return int(text)
     except ValueError:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
-        raise argparse.ArgumentTypeError(f"invalid int value: {shown!r}") from None
+        raise argparse.ArgumentTypeError(f"{shown!r} is no whole number") from None
+
+
+def _size(text: str) -> float:
+    """A size in GB; zero, a negative one or infinity is refused."""
+    return _above(text, "a size above 0, in GB", lambda size: 0 < size < float("inf"))
+
+
+def _effort(text: str) -> float:
+    return _above(text, "a number from 0 on", lambda effort: 0 <= effort < float("inf"))
+
+
+def _above(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not fits(number):
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text[:40]!r}")
+    return number
 
 
 def _window(text: str) -> int | tuple[int, ...]:
@@ -223,8 +258,10 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 def _add_port(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     targets = "torch, nnx, linen or keras"
-    parser.add_argument("--to", required=True, metavar="FRAMEWORK", help=targets)
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="new folder")
+    parser.add_argument("--to", type=_named, required=True, metavar="FRAMEWORK", help=targets)
+    parser.add_argument(
+        "-o", "--output", type=_named, required=True, metavar="FOLDER", help="new folder"
+    )
     parser.add_argument("--no-verify", action="store_true", help="write without running the port")
     _add_memory(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier port")
@@ -234,7 +271,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     _add_frameworks(parser, "all that are installed")
-    parser.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
+    parser.add_argument("--inputs", type=_named, metavar="FILE", action="append", help=ARRAYS)
     hidden = "also outputs of recurrent layers at every step, and their last states"
     parser.add_argument("--states", action="store_true", help=hidden)
     slopes = "also gradients of every weight and of the inputs"
@@ -256,10 +293,10 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     parser.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
-    parser.add_argument("--inputs", metavar="FILE", action="append", help=ARRAYS)
+    parser.add_argument("--inputs", type=_named, metavar="FILE", action="append", help=ARRAYS)
     _add_memory(parser)
     longer = "how long to look for causes: 1 some seconds, 10 ten times as much, 0 not at all"
-    parser.add_argument("--effort", type=float, default=1.0, metavar="X", help=longer)
+    parser.add_argument("--effort", type=_effort, default=1.0, metavar="X", help=longer)
     own = "of a ported folder B: run its model.py, whatever it contains"
     parser.add_argument("--trust", action="store_true", help=own)
 

@@ -22,6 +22,7 @@ from xlstm.ir.graph import Model
 from xlstm.porting.save import atomic_folder, check_target, check_written, write, write_report
 from xlstm.reading.load import opened
 from xlstm.reading.record import origin_of
+from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import amount, to_text
 
 
@@ -75,8 +76,8 @@ class PortResult:
         files = ", ".join(sorted(item.name for item in self.folder.iterdir()))
         lines = [self.summary(), f"files: {files}", f"parameters: {self._counts()}"]
         report = self.report
-        lines += note_lines(report["notes"], None if details else NOTES)
-        lines += [f"warning: {line}" for line in report["warnings"]]
+        lines += note_lines(alike_joined(report["notes"]), None if details else NOTES)
+        lines += [f"warning: {line}" for line in alike_joined(report["warnings"])]
         lines += _verdict_lines(self.adapter, self.verified) if self.verified else []
         return to_text(*map(printable, lines))
 
@@ -120,7 +121,11 @@ def _verdict_lines(adapter: Adapter, verified: Mapping[str, Any]) -> list[str]:
         figures = f"largest difference {v['max_abs']:.2e}, allowed {v['bound']:.2e}"
         detail = figures if OUTCOMES[v["verdict"]] != FAILED and not v["detail"] else v["detail"]
         lines.append(f"{dtype}: {OUTCOMES[v['verdict']]} ({detail})")
-    return [*lines, *verified["unexercised"]]
+    left = verified["unexercised"]
+    if left:
+        more = f", and {len(left) - 1} more" if left[1:] else ""
+        lines.append(f"{left[0]}{more}. To test more: xlstm verify FOLDER --thorough")
+    return lines
 
 
 def verdict(report: Mapping[str, Any]) -> str:

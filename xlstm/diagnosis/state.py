@@ -97,7 +97,9 @@ def check_effort(effort: Any) -> float:
     """
     number = isinstance(effort, (int, float)) and not isinstance(effort, bool)
     if not number or not 0 <= effort < float("inf"):
-        raise UsageError("effort", "a number from 0 on", repr(effort), "pass such a one")
+        raise UsageError(
+            "effort", "a number from 0 on", repr(effort), "pass 1 for the usual effort"
+        )
     return float(effort)
 
 

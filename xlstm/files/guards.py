@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError
+from xlstm.errors import FileError, no_such_file
 
 MAX_TEXT = 16 * 2**20
 """Largest config text that is parsed, in bytes; real ones are below one MiB."""
@@ -41,8 +41,9 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        got = "no such file" if missing else getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileNotFoundError):
+            raise no_such_file(path) from None
+        got = getattr(error, "strerror", None) or str(error)
         raise FileError(path, "a readable model file", got, "check the path") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TextIO
 
+from xlstm._interrupt import end
 from xlstm.errors import XlstmError, printable
 
 CANNOT = 2
@@ -166,7 +167,7 @@ def as_process(command: Callable[[], int]) -> int:
     _told.clear()
     with contextlib.suppress(ValueError):  # not the main thread
         # if it was ignored (`nohup`, `&` in a script), it stays ignored
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, end):
             signal.signal(signal.SIGINT, _first)
     sys.unraisablehook = _unraisable
     try:

@@ -38,13 +38,11 @@ class Use(NamedTuple):
         """Lines about pieces that were never reached, and units that were on flat pieces only."""
         here, wanted = f"{self.layer} ({self.use})", every or self.all
         unseen = [n for n, count in enumerate(counts) if count == 0 and (wanted or n == 1)]
-        found = [
-            f"{self.function} {_piece(self.edges, n)} of {here}: not exercised" for n in unseen
-        ]
+        found = [f"{self.function} {_piece(self.edges, n)} of {here}: not reached" for n in unseen]
         dead = int((~alive).sum())
         if 0 < dead < len(alive):
             units = f"where it is not flat, for {dead} of {len(alive)} units"
-            found.append(f"{self.function} of {here} {units}: not exercised")
+            found.append(f"{self.function} of {here} {units}: not reached")
         return found
 
 
@@ -61,7 +59,7 @@ class Coverage:
     >>> coverage = Coverage()
     >>> coverage.see("lstm", "gates", "hard_sigmoid", np.array([[0.0], [4.0]]))
     >>> coverage.unexercised()
-    ['hard_sigmoid below -3 of lstm (gates): not exercised']
+    ['hard_sigmoid below -3 of lstm (gates): not reached']
     """
 
     def __init__(self) -> None:
@@ -127,7 +125,7 @@ class Coverage:
             for use, counts in self._seen.items()
         )
         signs = (
-            f"outputs {side} zero of {layer} (all units): not exercised"
+            f"outputs {side} zero of {layer} (all units): not reached"
             for layer, seen in self._signs.items()
             for side, reached in zip(("below", "above"), seen, strict=True)
             if not reached

@@ -162,7 +162,7 @@ def chosen(model: Model, steps: int = STEPS) -> tuple[list[Array], list[str]]:
     return arrays, left
 
 
-GIVEN_UP = "not exercised, the model gives NaN or infinity for"
+GIVEN_UP = "not reached, the model gives NaN or infinity for"
 """The reason for inputs that are left out so that the model's outputs are finite."""
 
 
@@ -301,7 +301,9 @@ def check_memory(memory: Any) -> int:
         UsageError: it is no number above zero.
     """
     if isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 < memory < 2**60:
-        raise UsageError("memory", "a number of bytes above zero", repr(memory), "pass such a one")
+        raise UsageError(
+            "memory", "a number of bytes above zero", repr(memory), "pass a larger number"
+        )
     return int(memory)
 
 

@@ -18,6 +18,7 @@ from xlstm.errors import NotEqualError, printable
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.literals import in_words
+from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import Grid, add, grid, to_text
 from xlstm.verification.bounds import ROUNDING, Verdict, worst_of
 
@@ -175,6 +176,8 @@ BLURRED = (
 )
 """The text for time steps without a verdict."""
 
+MORE = "To test more, pass your own data (--inputs), or --thorough."
+
 REFERENCE = "Reference: float64 numpy, independent of all tables."
 
 BUG = "The counts above differ from the frameworks' own: this is a bug, report it."
@@ -295,12 +298,15 @@ class Report(Compared):
         """
         frameworks = self.frameworks.values()
         several = len(self.model.outputs) > 1
-        lines = [*_every_detail(frameworks, several), *self.undecidable(), *warnings_of(self.model)]
+        lines = alike_joined(_every_detail(frameworks, several))
+        lines += [*self.undecidable(), *warnings_of(self.model)]
         lines += [] if self.counts_ok else [BUG]
         parts: list[Grid | str] = [head or self.summary(), render_verdicts(frameworks)]
         lines += dict.fromkeys(f"{f.title} ran {f.what}." for f in frameworks if f.what)
         if details:
-            lines += [*self.unexercised, f"Inputs: {self.inputs}. {REFERENCE}"]
+            lines += alike_joined(self.unexercised)
+            lines += [MORE] if self.unexercised else []
+            lines.append(f"Inputs: {self.inputs}. {REFERENCE}")
             parts += [*_parts(frameworks), render_counts(self.ledger)]
         elif self.unexercised:
             lines.append(_untested(self.unexercised))
@@ -335,4 +341,4 @@ def _outcomes(found: FrameworkReport) -> list[str]:
 def _untested(lines: Sequence[str]) -> str:
     """Returns one line for all that the inputs did not reach."""
     more = f", and {len(lines) - 1} more (--details)" if len(lines) > 1 else ""
-    return f"{lines[0]}{more}. Pass your own data (--inputs), or --thorough."
+    return f"{lines[0]}{more}. {MORE}"

@@ -75,7 +75,8 @@ def own(dialect: Dialect, node: Node) -> str:
     spec = node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
     halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
     names = [cell_name(half, dialect) for half in halves]
-    names += ["MaskedRNN"] if node.mask else []
+    recurrent = any(isinstance(half, L.Recurrent) for half in halves)
+    names += ["MaskedRNN"] if node.mask and recurrent else []
     cells = [name for name in dict.fromkeys(names) if name in OWN]
     return "; ".join(map(dialect.why, cells or _own(node, spec, dialect)))
 

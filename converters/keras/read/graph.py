@@ -56,6 +56,10 @@ class Graph:
         return [home for home in homes if len(home) > 1]
 
 
+JSON = {str: "text", list: "list", bool: "truth value", int: "number", float: "number"}
+"""Type -> its name in JSON."""
+
+
 def layers_of(config: Config, where: str) -> list[Config]:
     """Returns the configs of a model's layers and operations.
 
@@ -73,7 +77,15 @@ def layers_of(config: Config, where: str) -> list[Config]:
         raise FileError(where, "a config with layers", type(own).__name__, ANEW)
     for layer in layers:
         if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
-            raise FileError(where, "a layer as a mapping of options", type(layer).__name__, ANEW)
+            found = layer.get("config") if isinstance(layer, Mapping) else layer
+            got = "null" if found is None else f"a {JSON.get(type(found), type(found).__name__)}"
+            name = layer.get("name") if isinstance(layer, Mapping) else None
+            raise FileError(
+                f"{where}, layer {name}" if name else where,
+                "the options of a layer as a mapping",
+                got,
+                ANEW,
+            )
     return layers
 
 

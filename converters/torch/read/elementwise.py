@@ -102,7 +102,10 @@ def power(wiring: TraceState, x: TracedTensor, exponent: Any) -> TracedTensor:
     """A power."""
     name = lowering.POWERS.get(exponent)
     if name is None or not isinstance(x, TracedTensor):
-        raise CannotTraceError(f"power {exponent}", "use 2, 0.5 or -1")
+        tensor = not isinstance(exponent, (int, float))
+        got = "a power of other than a tensor" if name else f"the power {exponent}"
+        got = "a power whose exponent is a tensor" if tensor else got
+        raise CannotTraceError(got, "raise a tensor to the power 2, 0.5 or -1")
     return wiring.apply(x, L.Function(name))
 
 

@@ -8,6 +8,7 @@ If several layouts fit and give different models, the module is refused.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -155,8 +156,7 @@ class _Walk:
                 got = f"{where}: {error.where}, {error.got} for {error.expected}"
                 raise CannotTraceError(got, error.do) from None
             except (TypeError, ValueError, IndexError, AttributeError) as error:
-                got = f"{where}: a call in another form ({error})".splitlines()[0]
-                raise CannotTraceError(got, "call it plainly") from None
+                raise CannotTraceError(f"{where}: {_other_call(error)}", LEAVE_OUT) from None
         return wiring
 
     def _input(
@@ -251,6 +251,17 @@ def _check_first(args: tuple[Any, ...], what: str) -> None:
     if args and isinstance(args[0], (States, RecurrentResult, Symbol, ZeroState)):
         do = "take what you need of it, as in out or h[-1]"
         raise CannotTraceError(f"{what} {_title(args[0])}", do)
+
+
+LEAVE_OUT = "leave such arguments out, or take the call out of the module"
+
+KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+def _other_call(error: Exception) -> str:
+    """Returns a phrase for a call with arguments that its handler does not have."""
+    found = KEYWORD.search(str(error))
+    return f"the argument {found[1]}=" if found else "arguments without an exact form"
 
 
 def _title(thing: Any) -> str:

@@ -32,6 +32,10 @@ Changes = Callable[[Part, str, Array], Iterable[Change]]
 """(part of a layer, name of a hub tensor, its numbers) -> changes to try."""
 
 
+STATISTICS = ("gamma", "scale", "variance")
+"""Tensors of norms that multiply or divide: a lost one is ones."""
+
+
 def _row(cause: str, changes: Changes, *, biases: bool = False) -> Mistake:
     """A row that changes one tensor; `biases` changes those of both halves together too."""
 
@@ -41,7 +45,8 @@ def _row(cause: str, changes: Changes, *, biases: bool = False) -> Mistake:
             for tensor in group[0].kind.tensors:
                 names = [p.before + tensor for p in group if p.before + tensor in own]
                 called = site.names(group, tensor) if names else ""
-                whose = f"The bias in {called}" if biases and "`" in called else f"Your {called}"
+                bias = biases and tensor not in STATISTICS
+                whose = f"The bias in {called}" if bias and "`" in called else f"Your {called}"
                 for act, text, fix in changes(group[0], tensor, own[names[0]]) if names else ():
                     found = {name: partial(act, own[name]) for name in names}
                     if all(np.array_equal(make(), own[name]) for name, make in found.items()):
@@ -122,7 +127,7 @@ def _bias(cause: str) -> Mistake:
                 if function(sides) not in seen:
                     yield Change(partial(_of_sides, sides), text, fix)
                 seen.add(function(sides))
-        elif tensor in ("gamma", "scale", "variance"):
+        elif tensor in STATISTICS:
             if cause == "other-weights":
                 yield Change(np.ones_like, "is lost (ones)", "Copy it.")
         elif tensor == "beta" or tensor.endswith("bias"):

@@ -21,6 +21,29 @@ def _line(text: object) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
+KINDS: dict[type, str] = {
+    type(None): "null",
+    dict: "a mapping",
+    list: "a list",
+    tuple: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    bytes: "bytes",
+}
+"""Type of a value of JSON -> its words."""
+
+
+def kind_in_words(value: object) -> str:
+    """Returns the kind of a value of a file in words.
+
+    >>> kind_in_words(None), kind_in_words({}), kind_in_words(1)
+    ('null', 'a mapping', 'a number')
+    """
+    return KINDS.get(type(value), f"a {type(value).__name__}")
+
+
 class XlstmError(Exception):
     """Base class of all errors of xlstm.
 

@@ -129,7 +129,7 @@ def checked(text: str, parts: ModuleSource) -> str:
     if parts.registered:
         twice = [name for name, count in Counter(defined(text)).items() if count > 1]
         if twice:
-            want = "a text whose names the emitted module has not"
+            want = "names that the ported module does not use"
             got, do = f"{', '.join(twice)} twice", "rename them in the text"
             raise UsageError("LayerCode.source", want, got, do)
     return text

@@ -115,7 +115,7 @@ def _plain(layer: Mapping[str, Any], x: str) -> str:
     """Returns the config of one layer as a formula of its input's formula."""
     kind, options = str(layer["class_name"]), dict(layer["config"])
     if _is_custom(layer) or not all(map(str.isidentifier, (kind, *options))):
-        raise ValueError(f"somebody's own {kind}")
+        raise ValueError(f"a class of your own, {kind}")
     if kind == "LeakyReLU" and "alpha" in options:  # the name in Keras 2
         options["negative_slope"] = options.pop("alpha")
     neutral = NEUTRAL.get(kind, {})

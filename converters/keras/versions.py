@@ -135,8 +135,8 @@ class Era:
         (True, True, True)
         """
         if self.numbers == numbers[: len(self.numbers)] and len(self.numbers) < len(numbers):
-            want = f"whether Keras {'.'.join(map(str, numbers))} or a version before it wrote it"
-            do = 'pass keras_version="3.12", for example, with all the numbers that you know'
+            want = f"a version that is before {'.'.join(map(str, numbers))}, or not"
+            do = 'pass more of its numbers, such as keras_version="3.12"'
             raise UsageError("keras_version", want, f"Keras {self.version}", do)
         return self.numbers >= numbers
 
@@ -327,9 +327,9 @@ def version_of(description: Description, known: Container[str], where: str) -> s
     if len(majors) == 1 and (not version or version == description.weights_version):
         return str(*majors)
     words = " or ".join(map(str, sorted(majors))) or "several versions"
-    got = f"{version or 'none in the file'}, and options as Keras {words} writes them"
-    do = 'pass keras_version="2.1", for example, when you load it'
-    raise UsageError(where, "the version of Keras that wrote the architecture", got, do)
+    got = f"{version or 'no version in it'}, and options as Keras {words} writes them"
+    do = 'pass keras_version="2.1", for example'
+    raise UsageError(where, "an architecture that says which Keras wrote it", got, do)
 
 
 def weights_era(description: Description, era: Era, where: str) -> Era | None:
@@ -358,8 +358,8 @@ def era_of(version: str, where: str) -> Era:
         UnsupportedError: an unknown version of Keras.
     """
     if not version:
-        do = 'pass keras_version="2.1", for example, when you load it'
-        raise UsageError(where, "the version of Keras that wrote it", "none in the file", do)
+        do = 'pass keras_version="2.1", for example'
+        raise UsageError(where, "a file that says which Keras wrote it", "no version in it", do)
     if version.split(".")[0] not in ("1", "2", "3"):
         want, got = "a model written by Keras 1, 2 or 3", f"Keras {version}"
         raise UnsupportedError(where, want, got, "see docs/files.md for versions that are read")

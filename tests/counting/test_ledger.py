@@ -125,5 +125,5 @@ def test_statistics_are_said_below_the_totals():
     from xlstm.counting.ledger import render_counts
 
     text = render_counts(xlstm.count(CASES_LAYERS["batch_norm"]))
-    assert "of these not trainable: Keras 6" in text
+    assert "not trainable: Keras 6" in text
     assert "beside these: PyTorch buffers 7, Flax NNX BatchStat 6, Flax Linen batch_stats 6" in text

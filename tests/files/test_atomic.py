@@ -109,7 +109,7 @@ def test_the_old_folder_comes_back_where_there_is_no_exchange(overwrite, port):
     if overwrite:
         assert replaced(port) == "nnx"
     else:
-        refused(UsageError, lambda: xlstm.save(DEMO, port, "nnx"), "it exists")
+        refused(UsageError, lambda: xlstm.save(DEMO, port, "nnx"), "already exists")
         assert contents(port) == before
     assert sorted(os.listdir(port.parent)) == ["other", "port"]
 

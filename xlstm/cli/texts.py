@@ -57,7 +57,7 @@ def _options(node: Node) -> str:
         if key in always or (key not in ("features", "layer") and value != defaults.get(key)):
             text.append(key if value is True else f"{key}={value}")
     text += ["masked"] if node.mask else []
-    text += ["initial state given"] if node.states else []
+    text += ["initial state from another layer"] if node.states else []
     text += [] if node.trainable else ["not trainable"]
     return ", ".join(text)
 

@@ -420,7 +420,7 @@ def _beside(ledger: Ledger) -> list[str]:
         fixed += [f"{adapter.title} {found['non_trainable']:,}"] if found["non_trainable"] else []
         where = f" {adapter.collections[2]}".rstrip()
         outside += [f"{adapter.title}{where} {found['other']:,}"] if found["other"] else []
-    lines = [f"of these not trainable: {', '.join(fixed)}"] if fixed else []
+    lines = [f"not trainable: {', '.join(fixed)}"] if fixed else []
     lines += [f"beside these: {', '.join(outside)}"] if outside else []
     kept = ledger.optimizer
     return [*lines, *([kept.line(ledger.optimizer_formula())] if kept else [])]

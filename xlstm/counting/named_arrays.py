@@ -93,7 +93,7 @@ def count_weights(path: Path, frameworks: Iterable[str]) -> Ledger:
         own = registry.adapter(description.framework)
         why = (
             f"{description.container}: layers are recognised from names and shapes; "
-            "with architecture= (--architecture) each is counted in every framework"
+            "with architecture= each is counted in every framework"
         )
         ledger = count_leaves(Leaves(found), frameworks, own, [why])
         return replace(ledger, optimizer=description.optimizer)

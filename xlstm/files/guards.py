@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError, no_such_file
+from xlstm.errors import FileError, kind_in_words, no_such_file
 
 MAX_TEXT = 16 * 2**20
 """Largest config text that is parsed, in bytes; real ones are below one MiB."""
@@ -159,7 +159,7 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
         FileError: another value.
     """
     if not isinstance(value, dict):
-        raise FileError(where, "a JSON object", type(value).__name__, "save the model again")
+        raise FileError(where, "a JSON object", kind_in_words(value), "save the model again")
     return value
 
 
@@ -172,7 +172,7 @@ def as_text(value: Any, where: str) -> str:
             raise FileError(where, "UTF-8 text", "other bytes", "save the model again") from None
     if isinstance(value, str):
         return value
-    raise FileError(where, "text", type(value).__name__, "save the model again")
+    raise FileError(where, "text", kind_in_words(value), "save the model again")
 
 
 def as_stream(data: bytes) -> BinaryIO:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.errors import FileError, UnsupportedError, UsageError, kind_in_words
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.source import BatchAxis, Source
@@ -65,7 +65,7 @@ def _source_json(source: Source) -> dict[str, Any]:
 def _checked(data: Any, types: Any, where: str) -> Any:
     if not isinstance(data, types) or (isinstance(data, bool) and types is not bool):
         want = getattr(types, "__name__", str(types))
-        raise FileError(where, want, type(data).__name__, "port the model again")
+        raise FileError(where, want, kind_in_words(data), "port the model again")
     return data
 
 

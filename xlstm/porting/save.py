@@ -94,8 +94,8 @@ def check_target(folder: Path, overwrite: bool) -> None:
     if not there:
         return
     if not overwrite:
-        want, do = "a folder that does not exist", "choose another name, or pass --overwrite"
-        raise UsageError(folder, want, "it exists", do)
+        want, do = "a new folder", "choose another name, or pass overwrite=True"
+        raise UsageError(folder, want, "one that already exists", do)
     if folder.is_symlink() or not is_ours(folder) or not _only_ours(folder):
         got = "a folder or file that xlstm did not write, or files of others in it"
         raise UsageError(folder, "a ported folder to overwrite", got, "name another")

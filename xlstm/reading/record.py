@@ -18,7 +18,7 @@ from typing import Any
 
 from xlstm._version import VERSION
 from xlstm.budget import Budget
-from xlstm.errors import FileError
+from xlstm.errors import FileError, kind_in_words
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
 from xlstm.files.hashes import of_file
 from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, has_port
@@ -140,7 +140,7 @@ def read_record(folder: Path) -> Record:
 def _part(data: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     value = data.get(key)
     if not isinstance(value, kind):
-        got = f"{key or 'the whole'}: {type(value).__name__}" if key in data else f"no {key}"
+        got = f"{key or 'the whole'}: {kind_in_words(value)}" if key in data else f"no {key}"
         raise FileError(where, WANTED, got, ANEW)
     return value
 

@@ -216,7 +216,7 @@ def _affordable(
     if wanted > MOST:
         free = generated.has_free_axis(model)
         many = "one sample" if kept == 1 else f"the {kept} samples that it is built for"
-        want = f"a model whose slopes take at most {MOST / 1e9:,.1f}e9 products in long double"
+        want = f"gradients of at most {MOST / 1e9:,.1f}e9 products in long double"
         do = "pass shorter samples, or compare without" if free else "compare without"
         got = f"about {wanted / 1e9:,.1f}e9 for {many}"
         raise UsageError(f"{model.name}, gradients", want, got, f"{do} gradients and steps")

@@ -518,7 +518,7 @@ def check_cost(model: Model, arrays: Sequence[Array], limits: Limits) -> None:
 
 def too_large(model: Model, found: Cost, limits: Limits) -> UsageError:
     """The error for a comparison that is over the limits."""
-    do = "pass smaller inputs, allow more (memory=, --memory), or port with --no-verify"
+    do = "pass smaller inputs, allow more (memory=), or port with --no-verify"
     want = f"a comparison of at most {limits}"
     return UsageError(model.name, want, f"one that would need {found.over(limits)}", do)
 

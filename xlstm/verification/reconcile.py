@@ -151,7 +151,7 @@ def of_folder(
     """
     model = read_folder(folder)
     if reason := why_not(model, Limits(check_memory(memory))):
-        return f"not verified: that {reason}; allow more (--memory), or verify with smaller inputs"
+        return f"not verified: that {reason}; allow more (memory=), or verify with smaller inputs"
     return reconcile(model, [adapter.name], memory=memory, progress=progress).to_json()
 
 

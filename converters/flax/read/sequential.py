@@ -206,7 +206,7 @@ def _sizes(table: Table, member: Member, where: str) -> Mapping[str, int]:
         return sizes_of(table, member.held)
     own = getattr(member.module, "num_features", None)
     if own is None:
-        want, do = "a scale or a bias, which tells the size of its input", "give it one"
+        want, do = "a scale or a bias, which shows the size of its input", "give it one"
         raise UnsupportedError(where, want, "neither", do)
     return {"o": own}
 
@@ -319,7 +319,7 @@ def _shape(layers: list[L.LayerSpec], where: str) -> Shape:
     """
     first = next((spec for spec in layers if spec.weighted_parts), None)
     if first is None:
-        want, do = "a layer with parameters, which tells the size of its input", "add one"
+        want, do = "a layer with parameters, which shows the size of its input", "add one"
         raise UnsupportedError(where, want, "none", do)
     axes = next(filter(None, map(_axes, layers)), 0)
     if isinstance(first, L.Embedding):

@@ -28,7 +28,7 @@ from .ops.elementwise import BY_NUMBER
 from .ops.registry import MASKS, read_operation
 from .weights import halves_train, read_weights, trainable_of
 
-REDUCED = "which is reduced over all samples of a batch"
+REDUCED = "a tensor reduced over all samples of a batch"
 
 MOVES = (L.Permute, L.Flatten, L.Reshape)
 """Specs that move the axes around the main spec of a layer."""

@@ -242,7 +242,7 @@ def _unknown(value: Any, where: str, names: Mapping[str, str]) -> UnsupportedErr
         got = f"{value}: {REFUSED[value]}" if value in REFUSED else value
         return UnsupportedError(where, f"one of {', '.join(names)}", got, "use one of these")
     kind = value.get("class_name") if isinstance(value, Mapping) else type(value).__name__
-    return UnsupportedError(where, "an activation given by name", kind, "use a stock activation")
+    return UnsupportedError(where, "an activation by its name", kind, "use an activation of Keras")
 
 
 def is_custom(layer: Config) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xlstm.errors import FileError, UnsupportedError, UsageError
+from xlstm.errors import FileError, UnsupportedError, UsageError, kind_in_words
 from xlstm.files.description import Description
 
 from .context import NESTED, Config, Paths, is_custom, is_operation, registered_name
@@ -56,10 +56,6 @@ class Graph:
         return [home for home in homes if len(home) > 1]
 
 
-JSON = {str: "text", list: "list", bool: "truth value", int: "number", float: "number"}
-"""Type -> its name in JSON."""
-
-
 def layers_of(config: Config, where: str) -> list[Config]:
     """Returns the configs of a model's layers and operations.
 
@@ -68,17 +64,17 @@ def layers_of(config: Config, where: str) -> list[Config]:
         FileError: a config without layers, or none at all.
     """
     if not isinstance(config, Mapping):
-        raise FileError(where, "a model as a mapping of options", type(config).__name__, ANEW)
+        raise FileError(where, "a model as a mapping of options", kind_in_words(config), ANEW)
     kind, own = config.get("class_name"), config.get("config")
     if is_custom(config) or kind not in NESTED:
         raise _somebodys(where, str(config.get("registered_name") or kind), own)
     layers = own.get("layers") if isinstance(own, Mapping) else own  # a list until Keras 2.2.2
     if not isinstance(layers, list) or not layers:
-        raise FileError(where, "a config with layers", type(own).__name__, ANEW)
+        raise FileError(where, "a config with layers", kind_in_words(own), ANEW)
     for layer in layers:
         if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
             found = layer.get("config") if isinstance(layer, Mapping) else layer
-            got = "null" if found is None else f"a {JSON.get(type(found), type(found).__name__)}"
+            got = kind_in_words(found)
             name = layer.get("name") if isinstance(layer, Mapping) else None
             raise FileError(
                 f"{where}, layer {name}" if name else where,
@@ -94,9 +90,7 @@ def _somebodys(where: str, kind: str, own: Any) -> UnsupportedError:
     got = kind
     do = "build it in its Keras and port its layers one by one; the wiring is yours to write"
     if isinstance(own, Mapping) and "layers" in own:
-        got += (
-            ", a class of your own: a file does not say whether its call() is more than the graph"
-        )
+        got += ", a class of your own: its call() may do more than the graph in the file"
         short = kind.rpartition(">")[2]
         do = f'open it in Keras with custom_objects={{"{short}": {short}}} and give the live model'
     return UnsupportedError(where, "a Sequential or functional model", got, do)
@@ -125,7 +119,7 @@ def read_graph(config: Config, where: str) -> Graph:
     if kind == "Sequential":
         return _sequential(name, own, layers, where)
     if not isinstance(own, Mapping):
-        raise FileError(where, "a config with layers", type(own).__name__, ANEW)
+        raise FileError(where, "a config with layers", kind_in_words(own), ANEW)
     return _functional(name, own, layers, where)
 
 

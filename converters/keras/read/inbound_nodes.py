@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from xlstm.errors import FileError, UnsupportedError
+from xlstm.errors import FileError, UnsupportedError, kind_in_words
 from xlstm.ir.layers.operations import CONSTANT_MOST
 
 from ..versions import TAKEN_APART
@@ -156,7 +156,7 @@ def read_calls(name: str, layer: Config, where: str) -> list[LayerCall]:
         return [LayerCall(name, layer, home=(name,))]
     nodes = layer.get("inbound_nodes", [])
     if not isinstance(nodes, list):
-        raise FileError(where, "a list of calls", type(nodes).__name__, ANEW)
+        raise FileError(where, "a list of calls", kind_in_words(nodes), ANEW)
     read: Callable[[str, Config, Any, str], LayerCall]
     read = _operation if is_operation(layer) or class_of(layer) in LAMBDAS else _layer_call
     read = _read_node(decode_node(layer, where)) if is_node(layer) else read
@@ -242,10 +242,10 @@ def _operation(name: str, layer: Config, node: Any, where: str) -> LayerCall:
 def _lambda_arguments(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
     """Returns the arguments of an operation of tf.keras: one tensor, or a list of them."""
     if not isinstance(node, list) or not node:
-        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+        raise FileError(where, "a list of inputs", kind_in_words(node), ANEW)
     items = [node] if _is_history(node[:3]) or node[0] == "_CONSTANT_VALUE" else node
     if not all(isinstance(item, list) and len(item) >= 3 for item in items):
-        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+        raise FileError(where, "a list of inputs", kind_in_words(node), ANEW)
     kwargs = items[0][3] if len(items[0]) > 3 else {}
     values = [item[2] if item[0] == "_CONSTANT_VALUE" else item[:3] for item in items]
     return values if len(items) == 1 else [values], dict(_mapping(kwargs))
@@ -296,7 +296,7 @@ def _parts(node: Any, where: str) -> tuple[list[Any], dict[str, Any]]:
     args = node.get("args", []) if isinstance(node, Mapping) else None
     kwargs = node.get("kwargs", {}) if isinstance(node, Mapping) else None
     if not isinstance(args, list) or not isinstance(kwargs, dict):
-        raise FileError(where, "a call with args and kwargs", type(node).__name__, ANEW)
+        raise FileError(where, "a call with args and kwargs", kind_in_words(node), ANEW)
     return args, kwargs
 
 
@@ -330,7 +330,7 @@ def _old_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
     options = [item[3] for item in items if len(item) > 3]
     kwargs = options[0] if options else {}
     if not isinstance(kwargs, dict) or not all(other in (kwargs, {}) for other in options):
-        raise FileError(where, "one set of options of a call", type(kwargs).__name__, ANEW)
+        raise FileError(where, "one set of options of a call", kind_in_words(kwargs), ANEW)
     tensors = [item[:3] for item in items]
     if "initial_state" not in _arguments_of(layer) or len(tensors) < 2:
         return {"": tensors, **kwargs}
@@ -344,7 +344,7 @@ def _old_arguments(layer: Config, node: Any, where: str) -> dict[str, Any]:
 def _items(node: Any, where: str) -> Iterator[list[Any]]:
     """Yields the tensors of a call in the form of Keras 1 and 2, nested or not, with options."""
     if not isinstance(node, list):
-        raise FileError(where, "a list of inputs", type(node).__name__, ANEW)
+        raise FileError(where, "a list of inputs", kind_in_words(node), ANEW)
     if _is_history(node[:3]):
         yield node
     elif node[:2] == ["_CONSTANT_VALUE", -1]:

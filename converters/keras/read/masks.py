@@ -267,7 +267,7 @@ class MaskPropagation:
     def after_heads(self, call: LayerCall, last: L.LayerSpec) -> None:
         """Removes the masks of the inputs of MultiHeadAttention, as Keras 3 does."""
         if isinstance(last, L.MultiHeadAttention) and self.reader.major > 2:
-            why = f"Keras takes the masks off what {call.name} reads, for whoever comes after it"
+            why = f"Keras removes the masks of the inputs of {call.name} for all later layers"
             self.of |= {tensor: Mixed(why) for tensor in call.inputs if self.of.get(tensor)}
 
     def _after_steps(self, last: L.TimeDistributed, mask: Mask) -> Mask:

@@ -202,8 +202,8 @@ def _warnings(description: Description, layers: list[LayerOutline]) -> Iterator[
     convolutions = [layer.name for layer in layers if "Conv" in layer.kind]
     if major == "1" and convolutions and not description.backend:
         yield (
-            f"kernels of {', '.join(convolutions)}: the file does not say whether TensorFlow or "
-            "Theano (flipped) laid them out; kernel_layout= does"
+            f"kernels of {', '.join(convolutions)}: the file does not say if they are in the "
+            "order of TensorFlow or of Theano (flipped); pass kernel_layout="
         )
     if major not in ("", "1", "2", "3"):
         yield f"written by an unknown Keras: {description.version}"

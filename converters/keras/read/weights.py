@@ -188,7 +188,7 @@ class Homes:
             found.setdefault((deep, around), []).append(home)
         best = found[max(found)] if found else []
         if len(best) != 1:
-            where, want = reader.where(outer), "names that tell whose arrays they are"
+            where, want = reader.where(outer), "names that show the layer of each array"
             raise WeightsError(where, want, name, "save the model as .keras")
         return best[0]
 
@@ -245,7 +245,7 @@ class WeightSorter:
         parts = parts[parts.index(own) + 1 :] if own in parts else parts
         found = [n for n, owner in enumerate(self.owners) if owner.named_in(parts, last)]
         if len(found) != 1:
-            where, want = self.reader.where(self.name), "names that tell its halves or cells apart"
+            where, want = self.reader.where(self.name), "different names for its halves or cells"
             raise WeightsError(where, want, name, "save the model again")
         return found[0]
 
@@ -369,8 +369,8 @@ def _is_turned(reader: ReadContext, spec: L.LayerSpec, where: str) -> bool:
         return False
     backend = reader.backend
     if reader.weights_major == 1 and not backend:
-        do = 'pass kernel_layout="tensorflow" or "theano" when you load it'
-        raise UsageError(where, "who laid out its kernels", "none in the file", do)
+        do = 'pass kernel_layout="tensorflow" or kernel_layout="theano"'
+        raise UsageError(where, "a file that says the order of its kernels", "no backend in it", do)
     return backend == "theano"
 
 

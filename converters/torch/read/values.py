@@ -229,7 +229,7 @@ class TraceState:
             raise CannotTraceError(f"{what} {got}, not {wanted}", "change the sizes in the module")
         marker, times, rest = solve(size)
         if not marker or (wanted - rest) % times or wanted <= rest:
-            got = f"sizes of an input that {wanted} {what.split(',')[0]} do not tell"
+            got = f"sizes of an input that {wanted} {what.split(',')[0]} do not determine"
             do = "fix all of them: x = x.reshape(x.shape[0], 3, 32, 32) first in forward, or in "
             do += "front of a Sequential nn.Unflatten(1, (3, 32, 32)); ports take them end to end"
             raise CannotTraceError(got, do, open=True)

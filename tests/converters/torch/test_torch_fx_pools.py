@@ -73,7 +73,7 @@ def test_sizes_that_nothing_tells_are_said_in_front():
     error = refused(
         UnsupportedError,
         lambda: xlstm.load(network(*LAYERS, nn.Linear(36, 2))),
-        "sizes of an input that 36 features do not tell",
+        "sizes of an input that 36 features do not determine",
         "nn.Unflatten(1, (3, 32, 32))",
     )
     assert "got do not" not in str(error)

@@ -163,7 +163,7 @@ def test_the_layer_that_dropout_reaches_is_named():
     wrong.load_state_dict(right.state_dict())
     (finding,) = xlstm.diagnose(right, wrong, [some(40, 6, 3)]).findings
     assert (finding.layer, finding.cause) == ("out", "not-repeatable")
-    assert "% of the numbers that it is given are zeros" in finding.text
+    assert "% of the numbers that it gets are zeros" in finding.text
 
 
 def test_a_state_that_is_kept_is_no_dropout():
@@ -175,7 +175,7 @@ def test_a_state_that_is_kept_is_no_dropout():
     wrong.load_state_dict(right.state_dict())
     (finding,) = xlstm.diagnose(right, wrong, [some(4, 6, 3)]).findings
     assert (finding.layer, finding.cause) == ("out", "not-repeatable")
-    assert "it is given other numbers in each run" in finding.text
+    assert "it gets other numbers in each run" in finding.text
 
 
 def test_a_weight_of_another_shape_is_named_whatever_it_makes_of_memory():

@@ -63,7 +63,7 @@ def of_functions(
         raise UsageError("diagnose", "something to run beside a function", b.title, do)
     if inputs is None and b.model is None:
         do = "pass inputs=, one array per argument, batch first"
-        raise UsageError("inputs", "arrays, which no function tells", "none", do)
+        raise UsageError("inputs", "one array for each argument", "none", do)
     arrays = [*make()] if inputs is None else loose_arrays(inputs)
     truth = of_function(a)
     recipe = "given" if inputs is not None else "made from b"

@@ -62,7 +62,7 @@ def consistent(hypothesis: Hypothesis, said: Said, facts: Facts) -> Said:
     gave = facts.get(hypothesis.layer)
     if hypothesis.cause != "batch-first" or gave is None or not gave.options["batch_first"]:
         return said
-    text = "Your layer is given time on axis 0, the batch's place, though its batch_first is True."
+    text = "Your layer gets time on axis 0, the batch's place, though its batch_first is True."
     return said._replace(text=text, fix="Remove the transposes of its input and of its output.")
 
 

@@ -253,12 +253,12 @@ def _first_gap(one: LayerRecord, other: LayerRecord) -> str:
     if x is None or y is None or x.shape != y.shape:
         return f"They differ from {one.name} on."
     if np.array_equal(x, y, equal_nan=True):
-        return f"They differ from {one.name} on, though it is given the same numbers."
+        return f"They differ from {one.name} on, though it gets the same numbers."
     # dropout: equal but for numbers that are zeros in one of them
     if np.minimum(np.abs(x), np.abs(y))[x != y].any():
-        return f"They differ before {one.name}: it is given other numbers in each run."
+        return f"They differ before {one.name}: it gets other numbers in each run."
     share = float((x == 0).mean())
-    text = f"They differ before {one.name}: {share:.0%} of the numbers that it is given are zeros,"
+    text = f"They differ before {one.name}: {share:.0%} of the numbers that it gets are zeros,"
     return f"{text} others in each run, as dropout makes them."
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError
+from xlstm.errors import FileError, kind_in_words
 from xlstm.files.description import Architecture
 from xlstm.files.guards import as_text, parse_json
 
@@ -45,7 +45,7 @@ def parse_architecture(raw: bytes, name: str, budget: Budget) -> Architecture:
 def _other(data: Any) -> str:
     """A description of data that is no architecture."""
     if not isinstance(data, dict):
-        return f"a {type(data).__name__}"
+        return kind_in_words(data)
     return f"one without class_name: {', '.join(sorted(map(str, data))[:9])}"
 
 

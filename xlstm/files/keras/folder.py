@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError
+from xlstm.errors import FileError, kind_in_words
 from xlstm.files.description import Description, Stored
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, open_regular, parse_json
 from xlstm.files.hdf5.datasets import Hdf5Group, open_hdf5
@@ -136,7 +136,7 @@ def read_shards(index: Path, opened: ExitStack, budget: Budget) -> Spread:
 def _shard_names(names: Any, where: str) -> list[str]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list) or len(listed) > MAX_SHARDS:
-        raise FileError(where, "a list of shards", type(names).__name__, "save the model again")
+        raise FileError(where, "a list of shards", kind_in_words(names), "save the model again")
     for name in listed:
         if not isinstance(name, str) or not SHARD.fullmatch(name):
             raise FileError(where, "bare file names of shards", name, "save the model again")

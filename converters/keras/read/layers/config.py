@@ -92,8 +92,6 @@ def cells_of(layer: Config) -> list[Config]:
     return [inner({"cell": item}, "cell") for item in listed]
 
 
-KNOWN = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM", "Bidirectional", "RNN")
-
 WRAPPED = ("TimeDistributed",)
 """Classes of layers around another one, whose class must be known too."""
 
@@ -200,8 +198,8 @@ def check_classes(reader: ReadContext, layers: list[Config]) -> None:
             raise _incomplete(reader.where(name), error) from None
         wrong += [f"{refused} ({name})"] if refused else []
     if wrong:
-        want = f"layers that are known: {', '.join(KNOWN)} and those around them"
-        do = "register them with xlstm.register_layer, or stop before them with until= (--until)"
+        want = "layers that xlstm knows (docs/models.md)"
+        do = "register them with xlstm.register_layer, or stop before them with until="
         raise UnsupportedError(reader.file, want, ", ".join(wrong), do)
 
 

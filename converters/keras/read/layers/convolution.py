@@ -31,8 +31,8 @@ def is_theano(reader: ReadContext, where: str) -> bool:
     """
     backend = reader.backend
     if reader.weights_major == 1 and not backend:
-        do = 'pass kernel_layout="tensorflow" or "theano" when you load it'
-        raise UsageError(where, "whether TensorFlow or Theano padded it", "none in the file", do)
+        do = 'pass kernel_layout="tensorflow" or kernel_layout="theano"'
+        raise UsageError(where, "a file that says which backend padded it", "no backend in it", do)
     return backend == "theano"
 
 

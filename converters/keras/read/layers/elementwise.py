@@ -118,9 +118,7 @@ def _check_crop(layer: LayerConfig) -> None:
     wanted = (layer.config["height"], layer.config["width"])
     if len(layer.shape) != 3 or tuple(space) != wanted:
         want = f"images of the size {wanted} that it crops to"
-        raise layer.refused(
-            want, f"{tuple(space)}: versions of Keras differ in what they make of these"
-        )
+        raise layer.refused(want, f"{tuple(space)}: versions of Keras treat such sizes differently")
 
 
 @rule("ActivityRegularization", "l1 l2", arguments="inputs")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xlstm.budget import Budget
-from xlstm.errors import FileError, UnsupportedError
+from xlstm.errors import FileError, UnsupportedError, kind_in_words
 from xlstm.files.guards import parse_json
 
 from ..context import LIMITS, Config, registered_name
@@ -154,7 +154,7 @@ def _node(layer: Config, where: str) -> Config:
     if isinstance(node, str) and node.lstrip().startswith("{") and len(node) <= LONGEST:
         node = parse_json(node, where, Budget())
     if not isinstance(node, Mapping):
-        got = f"{type(node).__name__}"
+        got = kind_in_words(node)
         raise _broken(where, "a node as TensorFlow 2.2 and 2.3 write it, or its JSON", got)
     return node
 
@@ -240,7 +240,7 @@ def _count(node: Config, where: str) -> int:
     """Returns the number of a node's inputs, without control inputs."""
     inputs = node.get("input", [])
     if not isinstance(inputs, list) or len(inputs) > MOST:
-        raise _broken(where, f"a list of at most {MOST} inputs", type(inputs).__name__)
+        raise _broken(where, f"a list of at most {MOST} inputs", kind_in_words(inputs))
     if not all(isinstance(name, str) for name in inputs):
         raise _broken(where, "inputs by their names", "others")
     return sum(not name.startswith("^") for name in inputs)
@@ -251,7 +251,7 @@ def _constants(found: Any, where: str) -> list[tuple[int, Any]]:
     found = {} if found is None else found
     known = isinstance(found, Mapping) and len(found) <= MOST
     if not known or not all(re.fullmatch(r"\d{1,4}", str(key)) for key in found):
-        raise _broken(where, "constants by the place of an input", type(found).__name__)
+        raise _broken(where, "constants by the place of an input", kind_in_words(found))
     if any(value == [] for value in found.values()):
         raise UnsupportedError(where, "constants that are not empty", "one of no numbers", LIMITS)
     return sorted(((int(str(key)), value) for key, value in found.items()), key=lambda at: at[0])
@@ -275,7 +275,7 @@ def _attributes(node: Config, form: Form, where: str) -> dict[str, Any]:
     """Returns the attributes of a node that are arguments."""
     found = node.get("attr", {})
     if not isinstance(found, Mapping) or len(found) > MOST:
-        raise _broken(where, f"at most {MOST} attributes by name", type(found).__name__)
+        raise _broken(where, f"at most {MOST} attributes by name", kind_in_words(found))
     attributes: dict[str, Any] = {}
     for name, value in found.items():
         if str(name).startswith("_") or name in HARMLESS - form.attributes.keys():

@@ -194,7 +194,7 @@ def forget(site: SuspectLayer) -> Iterator[AlteredLayer]:
                 bias = site.layer.weights[part.before + "bias"].copy()
                 bias[0, part.kind.gates.index("f")] += more
                 found[part.before + "bias"] = bias
-            text = f"1 is {word} the bias of the forget gate, which holds what training left there."
+            text = f"1 is {word} the bias of the forget gate, which has its trained value already."
             fix = "Set the forget bias that is added at run time to 0, or copy the bias as it is."
             rule = f"{more} {'' if len(group) == len(gated) else group[0].before}"
             yield site.with_tensors(found, site.said(text, fix, " ".join(found)), rule)

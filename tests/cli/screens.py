@@ -63,6 +63,7 @@ for words in json.load(open(sys.argv[1])):
 """
 """Runs each command of a file in turn; writes a mark with its status to both streams."""
 
+TORCH = ("--frameworks", "torch")
 LIGHT = (
     ("inspect", "MODEL"),
     ("inspect", "MODEL", "--to", "torch"),
@@ -75,8 +76,8 @@ LIGHT = (
 HEAVY = (
     ("port", "MODEL", "--to", "torch", "--overwrite", "-o", "ported"),
     ("verify", "MODEL"),
-    ("verify", "MODEL", "--details", "--states", "--gradients", "--step"),
-    ("verify", "ported", "--frameworks", "torch"),
+    ("verify", "MODEL", "--details", *TORCH, "--states", "--gradients", "--step"),
+    ("verify", "ported", *TORCH),
     ("diagnose", "MODEL", "ported"),
     ("diagnose", "MODEL", "unverified", "--effort", "0"),
 )
@@ -255,7 +256,8 @@ def faults(
     for width, every in shown.items():
         for screen, wide in zip(every, widest, strict=True):
             yield from _faults(screen, wide, width)
-    for screen in screens(jobs, widths[0], folder, NO_COLOR="1"):
+    once = [words for words in jobs if words[:1] != ("verify",) or words[2:]]  # no second long run
+    for screen in screens(once, widths[0], folder, NO_COLOR="1"):
         yield from _named(screen, widths[0], "NO_COLOR", wrong_colours(screen, plain=True))
 
 

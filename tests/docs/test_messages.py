@@ -71,8 +71,8 @@ def test_a_bad_message_is_found():
     assert list(messages(f'"""Doc {long}."""\nraise ValueError("{long}")')) == [long.strip()]
     assert too_long(f"Short: {long}")
     assert not too_long("Short; " * 30)
-    assert list(messages('raise ValueError(f"the input {name} is none")')) == [
-        "the input X is none"
+    assert list(messages('raise ValueError(f"the first input is {name}")')) == [
+        "the first input is X"
     ]
     assert list(messages('A = "a b c".split()')) == []
     assert VAGUE.search("whether TensorFlow or Theano padded it")

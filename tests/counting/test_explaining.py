@@ -308,9 +308,9 @@ def test_no_bias_is_said_nowhere_to_be():
 def test_why_pytorch_has_more():
     text = str(explain("LSTM", features=1, units=20))
     assert "Parameters: Keras 1,760, PyTorch 1,840" in text
-    assert "PyTorch bias_hh_l0: +80 = 4 x 20: PyTorch keeps a second bias" in text
+    assert "PyTorch bias_hh_l0: +80 = 4 x 20: PyTorch adds this second bias" in text
     rnn = str(explain("SimpleRNN", features=M, units=N))
-    assert "keeps a second bias" in rnn
+    assert "adds this second bias" in rnn
 
 
 def test_all_layers_of_a_stack_are_told_once():

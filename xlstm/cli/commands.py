@@ -97,7 +97,7 @@ def inspect(args: argparse.Namespace) -> int:
     from xlstm.cli.inspect import examine
     from xlstm.files.keras.architecture import ReadOptions
 
-    found = examine(Path(args.file), ReadOptions(**_read_options(args)), args.to)
+    found = examine(Path(args.file), ReadOptions(**_read_options(args)), args.to or "")
     _print(args, found.to_json, found.text)
     return 0
 

@@ -184,7 +184,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     more = "say how this framework computes each layer"
-    parser.add_argument("--to", type=_named, default="", metavar="FRAMEWORK", help=more)
+    parser.add_argument("--to", type=_named, metavar="FRAMEWORK", help=more)
 
 
 def _add_count(parser: argparse.ArgumentParser) -> None:

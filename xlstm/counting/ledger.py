@@ -317,19 +317,19 @@ def _line(a: Side, b: Side, slot: Slot, sign: int, own: list[Cell]) -> Differenc
 
 def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]) -> str:
     if "bias" in place.part.missing_tensors():
-        return f"{holder} has this bias even where the layer has none; the port leaves it zero"
+        return f"{holder} has this bias also if the layer has none; ports set it to 0"
     gates = "".join(gate for _, gate, _ in own)
     if own[0][2] == 1 and gates and place.table.kind.apart == gates:
         return (
-            f"{holder} keeps gate {gates}'s bias on the recurrent product, which the reset gate "
-            "multiplies: no other bias can stand for it, so a port where it is not zero needs it"
+            f"{holder} has a bias of gate {gates} that the reset gate multiplies; "
+            "no other bias can replace it, unless it is 0"
         )
     if own[0][2] == 1:
         some = gates and sorted(gates) != sorted(place.table.kind.gates)
         which = f" for gates {' and '.join(gates)}" if some else ""
         return (
-            f"{holder} keeps a second bias{which}, on the recurrent product; it only adds to the "
-            "first: zero after a port from one bias, added to the first in a port to one"
+            f"{holder} adds this second bias{which} to the first; "
+            f"ports from {other.title} set it to 0, ports to {other.title} store the sum"
         )
     if own[0][0] in place.table.kind.statistics:
         return (

@@ -150,7 +150,11 @@ def _details(where: str, v: Verdict, several: bool) -> list[str]:
     lines = []
     if v.ran and v.output and (several or v.verdict not in ("rounding", "failed")):
         worst = "the worst" if v.verdict != "rounding" else "closest to its limit"
-        lines.append(f"{where}: {worst} is {v.output}{step}")
+        of_input = f'that of the input "{v.output.removeprefix("input ")}"'
+        name = (
+            of_input if where.endswith("gradients") and v.output.startswith("input ") else v.output
+        )
+        lines.append(f"{where}: {worst} is {name}{step}")
     return [*lines, f"{where}: {v.detail}"] if v.detail else lines
 
 

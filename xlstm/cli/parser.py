@@ -33,7 +33,7 @@ EXAMPLES = {
     ),
     "verify": (
         "xlstm verify ported",
-        "xlstm verify model.keras --frameworks keras,torch --details",
+        "xlstm verify model.h5 --frameworks keras,torch --details",
     ),
     "diagnose": (
         "xlstm diagnose model.keras ported",

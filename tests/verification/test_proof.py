@@ -228,7 +228,7 @@ def test_a_missing_target(original, verify, monkeypatch):
     monkeypatch.setattr("xlstm.frameworks.adapter.importlib.util.find_spec", lambda _name: None)
     status, out, err = verify(original / "port")
     assert (status, out) == (2, "")
-    assert err.startswith("xlstm: adapter torch: expected PyTorch to be installed")
+    assert err.startswith("xlstm: PyTorch: expected an installed package")
 
 
 def test_a_missing_target_beside_others(original, monkeypatch, capsys):

@@ -219,7 +219,7 @@ class Adapter:
         name = self.default.get(form, self.default.get(KINDS[form].name if form in KINDS else ""))
         if name is None:
             known, do = ", ".join(self.default), "port to another framework"
-            raise UnsupportedError(f"adapter {self.name}", f"a layer of {known}", form, do)
+            raise UnsupportedError(f"port to {self.title}", f"a layer of {known}", form, do)
         return self.tables[name]
 
     def weight_placements(self, node: Node) -> Iterator[WeightPlacement]:
@@ -256,8 +256,8 @@ class Adapter:
         """Raises MissingFrameworkError, with the extra to install, if the framework is missing."""
         if not self.installed:
             raise MissingFrameworkError(
-                f"adapter {self.name}",
-                f"{self.title} to be installed",
+                self.title,
+                "an installed package",
                 f"no module {self.package}",
                 f"pip install 'xlstm-converter[{self.extra}]'"
                 if self.extra
@@ -281,9 +281,9 @@ class Adapter:
             raise
         except Exception as error:
             go_on()  # Ctrl-C while C code initialises is an ImportError
-            want, got = f"{self.title} that can be imported", f"{type(error).__name__}: {error}"
+            want, got = "a package that can be imported", f"{type(error).__name__}: {error}"
             do = "install it again, or allow this process more memory"
-            raise MissingFrameworkError(f"adapter {self.name}", want, got, do) from error
+            raise MissingFrameworkError(self.title, want, got, do) from error
         note(live)
         return cast(Live, live)
 

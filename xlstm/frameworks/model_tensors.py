@@ -92,14 +92,14 @@ def _with_any_mask(model: Model, node: Node) -> Node:
 def check_supported(node: Node, adapter: Adapter) -> None:
     """Raises UnsupportedError if a framework has no exact form of a layer."""
     if why := missing_source(node.spec, adapter.name):
-        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
+        where, want = f"port to {adapter.title}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "register it with that, or port elsewhere")
     if why := adapter.unsupported_reason(node):
-        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer with an exact form"
+        where, want = f"port to {adapter.title}, layer {node.name}", "a layer with an exact form"
         raise UnsupportedError(where, want, why, "port to another framework")
     name = trained_layer(node.spec)
     if name and name not in adapter.training:
-        where, want = f"adapter {adapter.name}, layer {node.name}", "a layer that trains as well"
+        where, want = f"port to {adapter.title}, layer {node.name}", "a layer that trains as well"
         why = f"{name}, and the adapter of {adapter.title} does not say what ports do in training"
         raise UnsupportedError(where, want, why, "port to another framework")
     for _ in adapter.weight_placements(node):

@@ -133,8 +133,11 @@ def _figures(v: Verdict) -> tuple[str, str, str]:
 def _every_detail(frameworks: Collection[FrameworkReport], several: bool) -> Iterator[str]:
     """Lines that do not fit in a row; with `several` outputs, the worst one is named."""
     for found in frameworks:
-        for dtype, v in found.verdicts.items():
-            yield from _details(f"{found.title} {dtype}", v, several)
+        if same := _same_failure(found):
+            yield f"{found.title}: {same}"
+        else:
+            for dtype, v in found.verdicts.items():
+                yield from _details(f"{found.title} {dtype}", v, several)
         besides = {"hidden states": found.layers, "gradients": found.gradients}
         for part, every in {**besides, "one step of SGD": found.steps}.items():
             for dtype, verdicts in every.items():
@@ -142,6 +145,13 @@ def _every_detail(frameworks: Collection[FrameworkReport], several: bool) -> Ite
                 yield from _details(f"{found.title} {dtype}, {part}", worst, True)
         yield from ([f"{found.title}: {found.weights}"] if found.weights else [])
         yield from (f"{found.title}, {line}" for line in found.step_notes)
+
+
+def _same_failure(found: FrameworkReport) -> str:
+    """The failure that all precisions of a framework have alike, "" if there is none."""
+    failures = {v.detail for v in found.verdicts.values() if v.verdict == "failed"}
+    every = len(failures) == 1 and all(v.verdict == "failed" for v in found.verdicts.values())
+    return failures.pop() if every else ""
 
 
 def _details(where: str, v: Verdict, several: bool) -> list[str]:
@@ -229,12 +239,7 @@ class Report(Compared):
 
         Warns (UserWarning) if all are equal and some time steps cannot be decided.
         """
-        wrong = [
-            _unequal(f"{f.title} {what}", v)
-            for f in self.frameworks.values()
-            for what, v in f.every()
-            if v.verdict != ROUNDING
-        ]
+        wrong = [text for f in self.frameworks.values() for text in _wrong(f)]
         wrong += [f"{f.title}: {f.weights}" for f in self.frameworks.values() if f.weights]
         if not self.counts_ok:
             wrong.append("parameter counts differ from the frameworks' own")
@@ -318,6 +323,14 @@ class Report(Compared):
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _wrong(found: FrameworkReport) -> list[str]:
+    """Returns a text for each verdict of a framework that is not "equal"."""
+    if same := _same_failure(found):
+        return [f"{found.title} failed ({same})"]
+    every = found.every()
+    return [_unequal(f"{found.title} {what}", v) for what, v in every if v.verdict != ROUNDING]
 
 
 def _unequal(where: str, v: Verdict) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.errors import MissingFrameworkError, printable
+from xlstm.errors import MissingFrameworkError, XlstmError, printable
 from xlstm.files.copies import clean_copy
 from xlstm.files.port_folder import has_port
 from xlstm.frameworks.adapter import Adapter
@@ -206,7 +206,9 @@ def failed(error: BaseException) -> Verdict:
     if isinstance(error, MemoryError) or MEMORY.search(message):
         message = f"out of memory; {message}".rstrip("; ")
     message = message if len(message) <= SHORTENED else f"{message[:SHORTENED]}..."
-    return Verdict(FAILED, detail=f"{type(error).__name__}: {message}")
+    # an error of ours says all; the class of another one says a part
+    own = "" if isinstance(error, XlstmError) else f"{type(error).__name__}: "
+    return Verdict(FAILED, detail=f"{own}{message}")
 
 
 def maker(source: Any, model: Model, adapter: Adapter) -> Maker:

@@ -292,7 +292,7 @@ def _check_shapes(model: Model) -> None:
             steps = [model.shape(edge)[0] for edge in node.inputs[:2]]
             why = "one of any length, with a causal mask of an older Keras" if None in steps else ""
         if why:
-            where, do = f"adapter keras, layer {node.name}", "port to another framework"
+            where, do = f"port to Keras, layer {node.name}", "port to another framework"
             raise UnsupportedError(where, "a sample that Keras has a layer for", why, do)
 
 
@@ -303,7 +303,7 @@ def _check_read(model: Model) -> None:
     owners = {node.owner for node in model.layers if node.name in alive}
     for node in model.layers:
         if node.spec.weighted_parts and node.owner not in owners:
-            where, want = f"adapter keras, layer {node.name}", "a layer that an output depends on"
+            where, want = f"port to Keras, layer {node.name}", "a layer that an output depends on"
             raise UnsupportedError(where, want, "one that nothing reads", "remove the layer")
 
 
@@ -314,7 +314,7 @@ def _batch(model: Model) -> int | None:
     batch = next((size for size in kept if size), None)
     if batch is None:
         raise UnsupportedError(
-            f"adapter keras, layer {model.stateful[0].name}",
+            f"port to Keras, layer {model.stateful[0].name}",
             "a batch size, which Keras fixes for stateful layers",
             "stateful without a batch size",
             "give the model's Input a batch, or port to another framework",

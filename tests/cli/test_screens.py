@@ -12,8 +12,8 @@ pty = pytest.importorskip("pty", reason="pseudo-terminals are of Unix")
 
 import screens as own  # noqa: E402
 
-from xlstm.cli.screen import Step  # noqa: E402
-from xlstm.verification.progress import Steps  # noqa: E402
+from xlstm.cli.screen import Activity  # noqa: E402
+from xlstm.verification.progress import NumberedSteps  # noqa: E402
 
 MODEL = own.DATA / "k224" / "gru.h5"
 
@@ -63,7 +63,7 @@ def test_faults_are_found():
 
 def test_steps_are_numbered():
     lines = []
-    steps = Steps(lines.append, 1)
+    steps = NumberedSteps(lines.append, 1)
     steps("a")
     steps("b")
     assert lines == ["[1/1] a", "[2/2] b"]
@@ -72,7 +72,7 @@ def test_steps_are_numbered():
 def test_seconds_are_those_of_the_step(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    step = Step("reading")
+    step = Activity("reading")
     now[0] = 3.2
     assert step.line(80) == "reading, 3 s"
     step.start("looking for the cause: 250 tried")

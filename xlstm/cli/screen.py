@@ -60,7 +60,7 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
     from rich.spinner import Spinner
     from rich.text import Text
 
-    spinner, step = Spinner("dots"), Step(text)
+    spinner, step = Spinner("dots"), Activity(text)
     with _own_stderr() as stream:
         width = os.get_terminal_size(stream.fileno()).columns or 80
         console = Console(file=stream, force_terminal=True, width=width)
@@ -87,7 +87,7 @@ def _own_stderr() -> Iterator[TextIO]:
         yield stream
 
 
-class Step:
+class Activity:
     """The current activity, and the time when it started."""
 
     def __init__(self, text: str) -> None:

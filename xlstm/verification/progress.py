@@ -1,6 +1,6 @@
 """Progress of long work: a function that gets one line of text for each activity.
 
->>> steps = Steps(print, 2)
+>>> steps = NumberedSteps(print, 2)
 >>> steps("PyTorch float32")
 [1/2] PyTorch float32
 >>> steps("PyTorch float64")
@@ -18,7 +18,7 @@ def silent(_text: str) -> None:
     """Ignores progress."""
 
 
-class Steps:
+class NumberedSteps:
     """Numbers the steps of long work.
 
     Args:

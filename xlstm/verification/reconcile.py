@@ -40,7 +40,7 @@ from xlstm.verification.inputs import (
     recipe_of,
     why_not,
 )
-from xlstm.verification.progress import Steps, Tell, silent
+from xlstm.verification.progress import NumberedSteps, Tell, silent
 from xlstm.verification.report import FrameworkReport, Report
 from xlstm.verification.run import DTYPES, Allowed, Maker, Trial, maker, port_maker, run, trial
 from xlstm.verification.user_inputs import arrays_for, out_of_range_id
@@ -118,7 +118,7 @@ def reconcile(
     ledger = count(model, adapters)
     found = {}
     runs = len(dtypes) * (2 if inner else 1) + len(DTYPES) * bool(slopes) * (gradients + step)
-    tell = Steps(progress, runs * sum(adapter.installed for adapter in adapters.values()))
+    tell = NumberedSteps(progress, runs * sum(adapter.installed for adapter in adapters.values()))
     for name, adapter in adapters.items():
         make = (makers or {}).get(name) or maker(source, model, adapter)
         start = time.perf_counter()

@@ -19,7 +19,9 @@ def test_another_epsilon_and_a_lost_scale_are_named():
     wrong = replace(MODEL, nodes=tuple(other if n is norm else n for n in MODEL.nodes))
     assert "Your epsilon is 0.1; a's is 0.001." in str(xlstm.diagnose(MODEL, wrong))
     lost = {**MODEL.weights, norm.name: {"gamma": np.ones(5, "float32")}}
-    assert "is lost (ones)" in str(xlstm.diagnose(MODEL, replace(MODEL, weights=lost)))
+    said = str(xlstm.diagnose(MODEL, replace(MODEL, weights=lost)))
+    assert "is lost (ones)" in said
+    assert "bias" not in said.lower(), "a scale is no bias"
 
 
 def test_it_is_counted_alike_everywhere():

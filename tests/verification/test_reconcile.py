@@ -206,6 +206,16 @@ def test_numbers_where_the_reference_has_nan_fail(torch_gives):
     assert "numbers where the reference has NaN" in details(report)
 
 
+def test_a_refusal_is_said_once():
+    shrunk = model([LSTM(3, 4, projection=2), Dense(2, 2)], (None, 3))
+    report = xlstm.reconcile(shrunk, ["keras", "torch"])
+    text = " ".join(report.text(False).split())
+    assert text.count("port to another framework") == 1
+    assert "Keras: port to Keras, layer lstm_0: expected a layer with an exact form" in text
+    with pytest.raises(NotEqualError, match=r"Keras failed \(port to Keras"):
+        report.check()
+
+
 def test_ids_without_a_row_fail_everywhere():
     lookup = model([Embedding(4, 3), LSTM(3, 4, return_sequences=True)], (None,))
     for wrong in (7, 4, -1):

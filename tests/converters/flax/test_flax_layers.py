@@ -24,7 +24,9 @@ from xlstm.ir.layers import (
     Dense,
     Dropout,
     Embedding,
+    GlobalPool,
     Input,
+    Masking,
     MultiHeadAttention,
     PRelu,
     TrainingOnly,
@@ -260,6 +262,8 @@ def test_native_layers_wherever_they_are_exact():
             assert not own(CASES_LAYERS[case].layers[0]), case
         assert "one slope" in own(CASES_LAYERS["prelu"].layers[0])
         assert "one size" in own(CASES_LAYERS["heads-sizes"].layers[0])
+        pooled = model([Masking(), GlobalPool("average")], (None, 3)).nodes
+        assert not own(dataclasses.replace(pooled[2], mask=Edge(pooled[1].name, 1)))
     linen, nnx_own = (registry.adapter(name).own_cell_reason for name in ("linen", "nnx"))
     assert not linen(CASES_LAYERS["heads-masks"].layers[0])
     assert "float32 only" in nnx_own(CASES_LAYERS["heads-masks"].layers[0])

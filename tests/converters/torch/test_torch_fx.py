@@ -172,6 +172,18 @@ def hooked():
 
 REFUSED = {
     "unread-input": (Unread(), "input lengths, which forward does not read"),
+    "power": (
+        Pair(forward=lambda m, x: m.b(2 ** m.a(x)[0])),
+        "exponent is a tensor; raise a tensor",
+    ),
+    "decimals": (
+        Pair(forward=lambda m, x: m.b(torch.round(m.a(x)[0], decimals=2))),
+        "got round_1: the argument decimals=; leave",
+    ),
+    "dtype": (
+        Pair(forward=lambda m, x: m.b(m.a(x)[0].cumsum(1, dtype=torch.float64))),
+        "got cumsum: the argument dtype=; leave",
+    ),
     "own-parameter": (Scaled(), "the tensor scale itself"),
     "packed": (Packed(), "torch.fx can trace"),
     "tied": (tied(), "one parameter in 0.weight and 2.weight"),

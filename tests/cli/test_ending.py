@@ -183,6 +183,20 @@ def test_ctrl_c_before_the_command_line_is_read(monkeypatch, capsys):
     assert capsys.readouterr() == ("", INTERRUPTED)
 
 
+@pytest.mark.parametrize("command", [True, False])
+def test_ctrl_c_while_xlstm_itself_is_imported(command):
+    """One line for the command; a program of a user that imports xlstm keeps Python's own way."""
+    name = ["python", "-m", "xlstm"] if command else ["python", "train.py"]
+    code = f"import os, signal, sys\nsys.orig_argv = {name}\nimport xlstm\n"
+    code += "os.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(60)"
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
+    if command:
+        assert (done.returncode, done.stderr) == (130, INTERRUPTED)
+    else:
+        assert "KeyboardInterrupt" in done.stderr
+
+
 def test_reading_the_command_line_imports_no_numpy():
     code = "import sys, xlstm.__main__, xlstm.cli.main; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=environment()).returncode == 0

@@ -51,13 +51,15 @@ def scaled(rows: Tensor, gates: int, slope: float, offset: float = 0.0) -> Tenso
     return torch.cat([first, rows[gates:]])
 
 
-def recorded(steps: Tensor, weight: Tensor) -> bool:
+def recorded(*tensors: Tensor) -> bool:
     """True where a graph or a transform has to follow every operation of a step."""
+    duals = map(torch.autograd.forward_ad.unpack_dual, tensors)
     return bool(
         torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # vmap and its like
-        or steps.dtype != weight.dtype  # autocast
+        or torch._C._len_torch_dispatch_stack()  # make_fx, a counter of operations
+        or any(dual.tangent is not None for dual in duals)
     )
 
 
@@ -86,12 +88,51 @@ def scan_steps(
     return y, last
 
 
-def check_first_order() -> None:
-    """Raises an error where a gradient of a gradient is asked for: it would be wrong."""
-    if torch.is_grad_enabled():  # within backward: create_graph=True
-        raise RuntimeError(
-            "this layer has no second derivatives; set its attribute elementwise to False"
+def in_own_dtype(method: Callable[..., object]) -> Callable[..., object]:
+    """`method` of a Sequence, without autocast: its tensors have one dtype already."""
+
+    def run(ctx: object, *tensors: Tensor) -> object:
+        device = tensors[0].device.type
+        known = torch.amp.is_autocast_available(device)
+        if not known or not torch.is_autocast_enabled(device):
+            return method(ctx, *tensors)
+        with torch.autocast(device, enabled=False):
+            return method(ctx, *tensors)
+
+    return run
+
+
+def followed(*slopes: Tensor) -> bool:
+    """True within a backward pass that is derived again, or that vmap runs for many."""
+    # a tensor of vmap has no storage of its own
+    return torch.is_grad_enabled() or not all(map(torch._C._has_storage, slopes))
+
+
+def replayed(
+    unroll: Callable[..., tuple[Tensor, ...]],
+    inputs: tuple[Tensor, ...],
+    slopes: tuple[Tensor, ...],
+    past: Tensor | float = 0.0,
+) -> list[Tensor | None]:
+    """Gradients by a record of every step; `past` is what steps have of the states."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        steps, *others = inputs
+        inputs = (steps - past, *(part.view_as(part) for part in others))
+        outputs = unroll(*inputs)
+    # without a step no output need have a gradient
+    ends = [n for n, end in enumerate(outputs) if end.requires_grad]
+    moved = [part for part in inputs if part.requires_grad]
+    found = iter(
+        torch.autograd.grad(
+            [outputs[n] for n in ends],
+            moved,
+            [slopes[n] for n in ends],
+            create_graph=again,
+            allow_unused=True,
         )
+    )
+    return [next(found) if part.requires_grad else None for part in inputs]
 
 
 def value_and_slope(
@@ -110,11 +151,12 @@ class LSTMSequence(torch.autograd.Function):
     """All steps of an LSTM, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, weight, h, c, gate, activation):  # type: ignore[no-untyped-def]
+    @in_own_dtype
+    def forward(ctx, steps, weight, h_0, c_0, gate, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last states; `steps` become all their sums."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
         cs = torch.empty_like(hs)
-        hs[0], cs[0] = h, c
+        hs[0], cs[0] = h, c = h_0, c_0
         sums = steps.unflatten(2, (4, weight.shape[0]))
         parts = steps, sums[:, :, :3], sums[:, :, 3], hs[1:], cs[1:]
         every = zip(*(part.unbind(0) for part in parts), strict=True)
@@ -124,15 +166,21 @@ class LSTMSequence(torch.autograd.Function):
             torch.mul(f, c, out=new_c).addcmul_(i, activation(g))
             torch.mul(o, activation(new_c), out=new_h)
             h, c = new_h, new_c
-        ctx.save_for_backward(steps, weight, hs, cs)
-        ctx.gate, ctx.activation = gate, activation
+        starts = (part if part.requires_grad else None for part in (h_0, c_0))
+        ctx.save_for_backward(steps, weight, hs, cs, *starts)
+        ctx.gate, ctx.activation, ctx.unroll = gate, activation, unroll
         return hs[1:].clone(), hs[-1].clone(), cs[-1].clone()
 
     @staticmethod
-    def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
+    @in_own_dtype
+    def backward(ctx, dy, dh, dc):  # type: ignore[no-untyped-def]
         """Slopes of all steps at once; the loop has what needs the step after."""
-        check_first_order()
-        steps, weight, hs, cs = ctx.saved_tensors
+        steps, weight, hs, cs, h_0, c_0 = ctx.saved_tensors
+        if followed(dy, dh, dc):
+            states = hs[0] if h_0 is None else h_0, cs[0] if c_0 is None else c_0
+            inputs, slopes = (steps, weight, *states), (dy, dh, dc)
+            past = (hs[:-1] @ weight).detach()
+            return *replayed(ctx.unroll, inputs, slopes, past), None, None, None
         sums = steps.unflatten(2, (4, weight.shape[0]))
         gates, slopes = value_and_slope(ctx.gate, sums[:, :, :3])
         (o, i, f), (o_slope, i_slope, f_slope) = gates.unbind(2), slopes.unbind(2)
@@ -151,7 +199,7 @@ class LSTMSequence(torch.autograd.Function):
             by_c *= dc.unsqueeze(1)
             dh, dc = d_t @ weight.t(), dc * f_t
         d_weight = hs[:-1].flatten(0, 1).t() @ d_sums.flatten(0, 1)
-        return d_sums, d_weight, dh, dc, None, None
+        return d_sums, d_weight, dh, dc, None, None, None
 
 
 class LSTM(nn.Module):
@@ -190,17 +238,19 @@ class LSTM(nn.Module):
         state: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(batch, time, input) -> (batch, time, hidden) and the last states (h, c)."""
-        zeros = x.new_zeros(x.shape[0], self.hidden_size)
-        h, c = (zeros, zeros) if state is None else state
         steps, weight = self.project(x), self.order(self.weight_hh_l0).t().contiguous()
+        zeros = steps.new_zeros(x.shape[0], self.hidden_size)
+        h, c = (zeros, zeros) if state is None else state
+        if steps.dtype != weight.dtype:  # autocast
+            weight, h, c = weight.to(steps.dtype), h.to(steps.dtype), c.to(steps.dtype)
         if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h, c = self.unroll(steps, weight, h, c)
         elif torch.compiler.is_exporting():
             y, (h, c) = scan_steps(self.step, steps, (weight,), (h, c))
-        elif recorded(steps, weight) or not self.elementwise:
+        elif recorded(steps, weight, h, c) or not self.elementwise:
             y, h, c = self.unroll(steps, weight, h, c)
         else:
-            functions = self.gate, self.activation
+            functions = self.gate, self.activation, self.unroll
             y, h, c = LSTMSequence.apply(steps, weight, h, c, *functions)
         return y.transpose(0, 1), (h, c)
 
@@ -257,12 +307,14 @@ class MaskedLSTM(LSTM):
         if mask.shape != x.shape[:2]:
             wanted, got = list(x.shape[:2]), list(mask.shape)
             raise ValueError(f"mask: expected shape {wanted}, got {got}")
-        zeros = x.new_zeros(x.shape[0], self.hidden_size)
-        h, c = (zeros, zeros) if state is None else state
         x = x.masked_fill(~mask.unsqueeze(2), 0.0)  # NaN would reach the gradients
+        steps, weight = self.project(x), self.order(self.weight_hh_l0).t().contiguous()
+        zeros = steps.new_zeros(x.shape[0], self.hidden_size)
+        h, c = (zeros, zeros) if state is None else state
+        if steps.dtype != weight.dtype:  # autocast
+            weight, h, c = weight.to(steps.dtype), h.to(steps.dtype), c.to(steps.dtype)
         outputs: list[Tensor] = []
-        weight = self.order(self.weight_hh_l0).t().contiguous()
-        for t, step in enumerate(self.project(x).unbind(0)):
+        for t, step in enumerate(steps.unbind(0)):
             keep = mask[:, t, None]
             new_h, new_c = self.step(step, weight, h, c)
             h, c = torch.where(keep, new_h, h), torch.where(keep, new_c, c)
@@ -276,11 +328,12 @@ class GRUSequence(torch.autograd.Function):
     """All steps of a GRU, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, weight, bias, h, gate, activation):  # type: ignore[no-untyped-def]
+    @in_own_dtype
+    def forward(ctx, steps, weight, bias, h_0, gate, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last state."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
-        hs[0] = h
-        hidden = steps.new_empty(len(h), 3, weight.shape[0])
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        hs[0] = h = h_0
+        hidden = steps.new_empty(len(h_0), 3, weight.shape[0])
         flat, gates, hidden_n = hidden.flatten(1), hidden[:, :2], hidden[:, 2]
         x = steps.unflatten(2, (3, weight.shape[0]))
         parts = x[:, :, :2], x[:, :, 2], hs[1:]
@@ -290,15 +343,19 @@ class GRUSequence(torch.autograd.Function):
             r, z = gate(gates.add_(x_gates)).unbind(1)
             n = activation(torch.addcmul(x_n, r, hidden_n))
             h = torch.lerp(n, h, z, out=new_h)
-        ctx.save_for_backward(steps, weight, bias, hs)
-        ctx.gate, ctx.activation = gate, activation
+        h_0 = h_0 if h_0.requires_grad else None
+        ctx.save_for_backward(steps, weight, bias, hs, h_0)
+        ctx.gate, ctx.activation, ctx.unroll = gate, activation, unroll
         return hs[1:].clone(), hs[-1].clone()
 
     @staticmethod
-    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
+    @in_own_dtype
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
         """Slopes of all steps at once; the loop has what needs the step after."""
-        check_first_order()
-        steps, weight, bias, hs = ctx.saved_tensors
+        steps, weight, bias, hs, h_0 = ctx.saved_tensors
+        if followed(dy, dh):
+            inputs = steps, weight, bias, hs[0] if h_0 is None else h_0
+            return *replayed(ctx.unroll, inputs, (dy, dh)), None, None, None
         before, units = hs[:-1], weight.shape[0]
         x = steps.unflatten(2, (3, units))
         hidden = (before @ weight + bias).unflatten(2, (3, units))
@@ -319,7 +376,7 @@ class GRUSequence(torch.autograd.Function):
             dh = torch.addmm(dh * z_t, d_hidden_t, weight.t())
         d_steps = torch.cat([d[:, :, :2], d[:, :, 3:]], dim=2).flatten(2)
         d_weight = before.flatten(0, 1).t() @ d_hidden.flatten(0, 1)
-        return d_steps, d_weight, d_hidden.sum((0, 1)), dh, None, None
+        return d_steps, d_weight, d_hidden.sum((0, 1)), dh, None, None, None
 
 
 class GRU(nn.Module):
@@ -358,16 +415,19 @@ class GRU(nn.Module):
         state: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
-        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (weight, bias) = self.project(x), self.recurrent()
+        h = steps.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        if steps.dtype != weight.dtype:  # autocast
+            weight, bias = weight.to(steps.dtype), bias.to(steps.dtype)
+            h = h.to(steps.dtype)
         if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h = self.unroll(steps, weight, bias, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (weight, bias), (h,))
-        elif recorded(steps, weight) or not self.elementwise:
+        elif recorded(steps, weight, bias, h) or not self.elementwise:
             y, h = self.unroll(steps, weight, bias, h)
         else:
-            functions = self.gate, self.activation
+            functions = self.gate, self.activation, self.unroll
             y, h = GRUSequence.apply(steps, weight, bias, h, *functions)
         return y.transpose(0, 1), h
 
@@ -418,10 +478,11 @@ class GRUResetBeforeSequence(torch.autograd.Function):
     """All steps of a GRU, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, gates, candidate, h, gate, activation):  # type: ignore[no-untyped-def]
+    @in_own_dtype
+    def forward(ctx, steps, gates, candidate, h_0, gate, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last state; `steps` become all their sums."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
-        hs[0] = h
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        hs[0] = h = h_0
         sums = steps.unflatten(2, (3, len(candidate)))
         parts = sums[:, :, :2].flatten(2), sums[:, :, :2], sums[:, :, 2], hs[1:]
         every = zip(*(part.unbind(0) for part in parts), strict=True)
@@ -430,17 +491,23 @@ class GRUResetBeforeSequence(torch.autograd.Function):
             r, z = gate(both).unbind(1)
             n.addmm_(r * h, candidate)
             h = torch.lerp(activation(n), h, z, out=new_h)
-        ctx.save_for_backward(steps, gates, candidate, hs)
-        ctx.gate, ctx.activation = gate, activation
+        h_0 = h_0 if h_0.requires_grad else None
+        ctx.save_for_backward(steps, gates, candidate, hs, h_0)
+        ctx.gate, ctx.activation, ctx.unroll = gate, activation, unroll
         return hs[1:].clone(), hs[-1].clone()
 
     @staticmethod
-    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
+    @in_own_dtype
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
         """Slopes of all steps at once; the loop has what needs the step after."""
-        check_first_order()
-        steps, gates, candidate, hs = ctx.saved_tensors
+        steps, gates, candidate, hs, h_0 = ctx.saved_tensors
         before, units = hs[:-1], len(candidate)
         sums = steps.unflatten(2, (3, units))
+        if followed(dy, dh):
+            reset = ctx.gate(sums[:, :, 0]) * before
+            past = torch.cat([before @ gates, reset @ candidate], dim=2).detach()
+            inputs = steps, gates, candidate, hs[0] if h_0 is None else h_0
+            return *replayed(ctx.unroll, inputs, (dy, dh), past), None, None, None
         both, slopes = value_and_slope(ctx.gate, sums[:, :, :2])
         (r, z), (r_slope, z_slope) = both.unbind(2), slopes.unbind(2)
         n, n_slope = value_and_slope(ctx.activation, sums[:, :, 2])
@@ -458,7 +525,7 @@ class GRUResetBeforeSequence(torch.autograd.Function):
             dh = torch.addcmul(dh * z_t, d_reset, r_t).addmm(d_gates_t, gates.t())
         d_weight = before.flatten(0, 1).t() @ d_gates.flatten(0, 1)
         d_candidate = (r * before).flatten(0, 1).t() @ d_n.flatten(0, 1)
-        return d.flatten(2), d_weight, d_candidate, dh, None, None
+        return d.flatten(2), d_weight, d_candidate, dh, None, None, None
 
 
 class GRUResetBefore(GRU):
@@ -473,16 +540,19 @@ class GRUResetBefore(GRU):
         state: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
-        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (gates, candidate) = self.project(x), self.recurrent()
+        h = steps.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        if steps.dtype != gates.dtype:  # autocast
+            gates, candidate = gates.to(steps.dtype), candidate.to(steps.dtype)
+            h = h.to(steps.dtype)
         if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h = self.unroll(steps, gates, candidate, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (gates, candidate), (h,))
-        elif recorded(steps, gates) or not self.elementwise:
+        elif recorded(steps, gates, candidate, h) or not self.elementwise:
             y, h = self.unroll(steps, gates, candidate, h)
         else:
-            functions = self.gate, self.activation
+            functions = self.gate, self.activation, self.unroll
             y, h = GRUResetBeforeSequence.apply(steps, gates, candidate, h, *functions)
         return y.transpose(0, 1), h
 
@@ -525,27 +595,34 @@ class RNNSequence(torch.autograd.Function):
     """All steps of an RNN, with a gradient of its own; to record each is slow."""
 
     @staticmethod
-    def forward(ctx, steps, weight, h, activation):  # type: ignore[no-untyped-def]
+    @in_own_dtype
+    def forward(ctx, steps, weight, h_0, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last state; `steps` become their sums."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h.shape)  # before and after each step
-        hs[0] = h
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        hs[0] = h = h_0
         for step, new_h in zip(steps.unbind(0), hs[1:].unbind(0), strict=True):
             h = new_h.copy_(activation(step.addmm_(h, weight)))
-        ctx.save_for_backward(steps, weight, hs)
-        ctx.activation = activation
+        h_0 = h_0 if h_0.requires_grad else None
+        ctx.save_for_backward(steps, weight, hs, h_0)
+        ctx.activation, ctx.unroll = activation, unroll
         return hs[1:].clone(), hs[-1].clone()
 
     @staticmethod
-    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]  # pyright: ignore[reportIncompatibleMethodOverride]
+    @in_own_dtype
+    def backward(ctx, dy, dh):  # type: ignore[no-untyped-def]
         """Slopes of all steps at once; the loop has what needs the step after."""
-        check_first_order()
-        steps, weight, hs = ctx.saved_tensors
+        steps, weight, hs, h_0 = ctx.saved_tensors
+        if followed(dy, dh):
+            h_0 = hs[0] if h_0 is None else h_0
+            past = (hs[:-1] @ weight).detach()
+            inputs = steps, weight, h_0
+            return *replayed(ctx.unroll, inputs, (dy, dh), past), None, None
         _, d = value_and_slope(ctx.activation, steps)
         for dy_t, d_t in reversed([*zip(dy.unbind(0), d.unbind(0), strict=True)]):
             d_t *= dh + dy_t
             dh = d_t @ weight.t()
         d_weight = hs[:-1].flatten(0, 1).t() @ d.flatten(0, 1)
-        return d, d_weight, dh, None
+        return d, d_weight, dh, None, None
 
 
 class RNN(nn.Module):
@@ -575,16 +652,18 @@ class RNN(nn.Module):
         state: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(batch, time, input) -> (batch, time, hidden) and the last state."""
-        h = x.new_zeros(x.shape[0], self.hidden_size) if state is None else state
         steps, (weight,) = self.project(x), self.recurrent()
+        h = steps.new_zeros(x.shape[0], self.hidden_size) if state is None else state
+        if steps.dtype != weight.dtype:  # autocast
+            weight, h = weight.to(steps.dtype), h.to(steps.dtype)
         if torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
             y, h = self.unroll(steps, weight, h)
         elif torch.compiler.is_exporting():
             y, (h,) = scan_steps(self.step, steps, (weight,), (h,))
-        elif recorded(steps, weight) or not self.elementwise:
+        elif recorded(steps, weight, h) or not self.elementwise:
             y, h = self.unroll(steps, weight, h)
         else:
-            y, h = RNNSequence.apply(steps, weight, h, self.activation)
+            y, h = RNNSequence.apply(steps, weight, h, self.activation, self.unroll)
         return y.transpose(0, 1), h
 
     def project(self, x: Tensor) -> Tensor:

@@ -109,8 +109,8 @@ def _use_cell(name: str, at: TorchLayerWriter) -> None:
     if not name.endswith("RNN"):
         at.parts.use_template(CELLS, "scaled")
     if not name.startswith("Masked"):
-        names = ("recorded", "scan_steps", "check_first_order", "value_and_slope")
-        at.parts.use_template(CELLS, *names)
+        at.parts.use_template(CELLS, "recorded", "scan_steps", "in_own_dtype", "followed")
+        at.parts.use_template(CELLS, "replayed", "value_and_slope")
         at.parts.add_helper(class_source(CELLS, f"{name}Sequence"))
     at.parts.add_helper(class_source(CELLS, name))
 

@@ -7,6 +7,9 @@ import onnxruntime
 import pytest
 import torch
 from cases import built, model
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 from torch_tools import exported
 
 import xlstm
@@ -28,6 +31,8 @@ CELLS = {
     "rnn": SimpleRNN(3, 5, "sigmoid", **SEQUENCE),
     "rnn-softmax": SimpleRNN(3, 5, "softmax", **SEQUENCE),
 }
+KINDS = ["lstm-keras2", "gru-keras2", "gru_before", "rnn"]
+"""One of every class."""
 SHAPES = [(4, 7, 3), (2, 11, 3), (1, 1, 3)]
 """The shape that is traced, and others: (batch, time, input)."""
 
@@ -95,21 +100,84 @@ def test_activations_that_mix_units_are_recorded(name):
     assert torch.autograd.gradcheck(lambda x: call(cell, x, states)[0], x, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
-def test_a_second_derivative_is_refused_or_right(name):
+def penalty(cell, x, states):
+    """A loss of all first gradients, and what it is derived by."""
+    moved = [x, *states, *cell.parameters()]
+    loss = sum((y**3).sum() for y in call(cell, x, states))
+    first = torch.autograd.grad(loss, moved, create_graph=True)
+    return sum((part**2).sum() for part in first), moved
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_second_and_third_derivatives(name):
+    cell, x, states = cell_of(name)
+    found = []
+    for cell.elementwise in (True, False):
+        second = torch.autograd.grad(*penalty(cell, x, states), create_graph=True)
+        loss = sum((part**2).sum() for part in second)
+        found.append([*second, *torch.autograd.grad(loss, [x, *states, *cell.parameters()])])
+    check_equal(*found, 1e-8)
+    cell.elementwise = True
+    assert torch.autograd.gradgradcheck(lambda x: call(cell, x, states)[0], x, fast_mode=True)
+    cell.requires_grad_(False)
+    assert torch.autograd.gradgradcheck(lambda h: cell(x.detach()[:, :1] * h[0, 0])[0], states[0])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", KINDS)
+def test_many_gradients_at_once(name):
+    cell, x, states = cell_of(name)
+    inputs = tuple(part.detach() for part in (x, *states))
+    for many in (
+        {"vectorize": True},
+        {"vectorize": True, "strategy": "forward-mode"},
+        {"vectorize": True, "create_graph": True},
+    ):
+        outputs = [lambda x, *states, n=n: call(cell, x, states)[n] for n in range(len(inputs))]
+        for output in outputs:
+            found = torch.autograd.functional.jacobian(output, inputs, **many)
+            check_equal(found, torch.autograd.functional.jacobian(output, inputs))
+    y = cell(x)[0]
+    slopes = torch.randn(3, *y.shape, dtype=y.dtype)
+    back = torch.func.vmap(lambda d: torch.autograd.grad(y, x, d, retain_graph=True)[0])
+    wanted = [torch.autograd.grad(y, x, d, retain_graph=True)[0] for d in slopes]
+    check_equal(back(slopes), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", KINDS)
+def test_forward_mode(name):
+    cell, x, states = cell_of(name)
+    inputs, n = (x.detach(), *(part.detach() for part in states)), len(states)
+    jacobians = torch.autograd.functional.jacobian(
+        lambda *parts: call(cell, parts[0], parts[1:])[n], inputs
+    )
+    for moved, jacobian in enumerate(jacobians):
+        tangent = torch.randn_like(inputs[moved])
+        with forward_ad.dual_level():
+            parts = [*inputs]
+            parts[moved] = forward_ad.make_dual(parts[moved], tangent)
+            found = forward_ad.unpack_dual(call(cell, parts[0], parts[1:])[n]).tangent
+        check_equal([found], [torch.tensordot(jacobian, tangent, tangent.dim())])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_modes_that_see_operations_see_those_of_a_step(name):
     cell, x, states = cell_of(name)
 
-    def loss(x):
-        return call(cell, x, states)[0].square().sum()
+    def slope(x):
+        return torch.autograd.grad(call(cell, x, states)[0].square().sum(), x)[0]
 
-    with pytest.raises(RuntimeError, match="set its attribute elementwise to False"):
-        torch.autograd.grad(loss(x), x, create_graph=True)
-    cell.elementwise = False
-    assert torch.autograd.functional.hessian(loss, x.detach()).abs().max() > 0
-    assert torch.autograd.gradgradcheck(lambda x: call(cell, x, states)[0], x, fast_mode=True)
+    check_equal([make_fx(slope)(x)(2 * x)], [slope(2 * x)])
+    counts = []
+    for cell.elementwise in (True, False):
+        with FlopCounterMode(display=False) as counter:
+            call(cell, x, states)[0].sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
 
 
-@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
+@pytest.mark.parametrize("name", KINDS)
 def test_an_operation_in_place_may_follow(name):
     cell, x, states = cell_of(name)
     (wanted,) = torch.autograd.grad(call(cell, x, states)[0].relu().sum(), x)
@@ -117,7 +185,7 @@ def test_an_operation_in_place_may_follow(name):
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
+@pytest.mark.parametrize("name", KINDS)
 def test_transforms_follow_every_operation(name):
     cell, x, _ = cell_of(name)
     with torch.no_grad():
@@ -133,7 +201,7 @@ def test_transforms_follow_every_operation(name):
     check_equal([*found.values()], wanted)
 
 
-@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
+@pytest.mark.parametrize("name", KINDS)
 def test_nothing_but_the_outputs_changes(name):
     cell, x, states = cell_of(name)
     before = [part.detach().clone() for part in (x, *states, *cell.parameters())]
@@ -164,16 +232,28 @@ def test_no_rows_and_no_steps(name, gradient):
         check_equal(after, states, 0)
 
 
-@pytest.mark.parametrize("name", ["lstm-keras2", "gru-keras2", "gru_before", "rnn"])
+@pytest.mark.parametrize("name", KINDS)
 def test_half_precision_and_autocast(name):
-    cell, x, _ = cell_of(name, "float32")
+    cell, x, states = cell_of(name, "float32")
     wanted = cell(x)[0]
     half = cell_of(name, "float32")[0].to(torch.bfloat16)
     assert half(x.bfloat16())[0].dtype == torch.bfloat16
     torch.testing.assert_close(half(x.bfloat16())[0].float(), wanted, rtol=0, atol=0.1)
-    if not name.startswith("gru"):  # torch.lerp takes one dtype only
-        with torch.autocast("cpu", torch.bfloat16):
-            torch.testing.assert_close(cell(x)[0].float(), wanted, rtol=0, atol=0.1)
+    outputs = call(cell, x, states)
+    wanted = [*outputs, *gradients(cell, x, states, outputs)]
+    for cell.elementwise in (True, False):
+        for dtype in (torch.bfloat16, torch.float16):
+            with torch.autocast("cpu", dtype):
+                outputs = call(cell, x, states)
+                # backward as well, which other layers allow
+                found = [*outputs, *gradients(cell, x, states, map(torch.Tensor.float, outputs))]
+            assert {part.dtype for part in outputs} == {dtype}
+            for mine, own in zip(found, wanted, strict=True):
+                largest = own.abs().max().item()
+                torch.testing.assert_close(mine.float(), own, rtol=0, atol=0.1 * largest)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert half(x)[0].dtype == torch.bfloat16
+        call(cell, x, call(cell, x, states)[1:])  # states of a chunk before
 
 
 def inputs(shape):

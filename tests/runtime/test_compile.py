@@ -252,6 +252,51 @@ def test_tensors_that_replace_others_are_followed(with_examples):
     )
 
 
+def _doubled(_module, _inputs, output):
+    return 2 * output
+
+
+def _parametrized(cell, _port):
+    torch.nn.utils.parametrizations.weight_norm(cell, "weight_hh_l0")
+
+
+CHANGES = {
+    "gate": lambda cell, _port: setattr(cell, "gate", torch.tanh),
+    "slope": lambda cell, _port: setattr(cell, "slope", 0.5),
+    "hook": lambda _cell, port: port.register_forward_hook(_doubled),
+    "layer": lambda _cell, port: setattr(port, "dense_4", torch.nn.Linear(4, 2)),
+    "parametrized": _parametrized,
+}
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("with_examples", [False, True])
+@pytest.mark.parametrize("name", CHANGES)
+def test_parts_that_replace_others_are_followed(name, with_examples, monkeypatch):
+    layers = [LSTM(3, 5, "tanh", "hard_sigmoid_keras2", return_sequences=True)]
+    case = model([*layers, Dropout(0.5), BatchNorm(5), LSTM(5, 4), Dense(4, 2)], (None, 3))
+    port = xlstm.port(case, "torch")
+    (x,) = native("torch", arrays(case, 2, 5, "float32"))
+    call = xlstm.compile(port, *([x] if with_examples else []))
+    CHANGES[name](port.lstm_0, port)
+    for _ in range(2):
+        for part in (x, x[:1]):
+            want = port(part).detach()
+            torch.testing.assert_close(call(part).clone(), want, rtol=0, atol=2e-6)
+        monkeypatch.setattr(torch.jit, "script", lambda _: pytest.fail("scripted again"))
+
+
+@pytest.mark.usefixtures("eager")
+def test_states_by_position():
+    case = model([replace(LSTM(3, 5, "relu"), stateful=True)], (None, 3))
+    port = xlstm.port(case, "torch")
+    (x,) = native("torch", arrays(case, BATCH, 5, "float32"))
+    for call in (xlstm.compile(port), xlstm.compile(port, x)):
+        y, state = call(x, None)
+        y, _ = call(x, state)
+        torch.testing.assert_close(y.clone(), port(x, port(x)[1])[0].detach(), rtol=0, atol=2e-6)
+
+
 def test_own_cells_are_scripted(monkeypatch):
     scripts = []
     script = torch.jit.script

@@ -31,7 +31,8 @@ def compile(ported: Any, *examples: Any) -> Callable[..., Any]:  # noqa: A001  x
     shapes and dtypes than those give right results too: they run, or are prepared, the usual way.
 
     Weights that change later (an optimizer's step, `load_state_dict`, `nnx.update`, `set_weights`)
-    are followed, but for numpy, whose ports never follow. Layers that are replaced later are not.
+    are followed, but for numpy, whose ports never follow. Layers that are replaced later, and new
+    activations or hooks of a layer, are followed for torch only.
 
     Args:
         ported: what `port` returns, or what `load()` of a ported folder does.

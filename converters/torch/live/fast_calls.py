@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from xlstm.errors import UsageError
 
@@ -29,14 +32,14 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
     _check_mode(module)
     own = any(map(_is_own_cell, module.modules()))
     fixed = _fixed(module, examples) if own and examples else None
-    wanted, places = _signature(examples), _places(module)
+    wanted, kept = _signature(examples), _kept(module)
     usual = _scripted(module) if own else module
 
     def call(*inputs: torch.Tensor, **options: Any) -> Any:
-        nonlocal usual, places
+        nonlocal usual, kept
         _check_mode(module)
-        if own and any(held[name] is not tensor for held, name, tensor in places):
-            usual, places = _scripted(module), _places(module)
+        if own and not _is_as(kept):
+            usual, kept = _scripted(module), _kept(module)
         with torch.inference_mode():
             if fixed is not None and not options and _signature(inputs) == wanted:
                 return fixed(*inputs)
@@ -47,13 +50,38 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
     return call
 
 
-def _places(module: nn.Module) -> list[tuple[Any, str, Any]]:
-    """Returns the table, the name and the tensor of every parameter and buffer.
+TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
+"""Attributes of a module that are tables; a script takes over what they contain."""
 
-    A script keeps the tensors that a module had: `load_state_dict(assign=True)` puts others there.
+END = object()
+"""Ends a list of values, so that a longer one differs from it."""
+
+Kept = tuple[list[dict[str, Any]], list[Any]]
+
+
+def _kept(module: nn.Module) -> Kept:
+    """Returns all tables of a module and its parts, its attributes among them, and their values.
+
+    A script keeps what a module had: `load_state_dict(assign=True)` puts other tensors there, and
+    a user another activation or hook.
     """
-    tables = [t for part in module.modules() for t in (part._parameters, part._buffers)]
-    return [(table, name, tensor) for table in tables for name, tensor in table.items()]
+    tables = [
+        table
+        for part in module.modules()
+        for table in (vars(part), *(getattr(part, name) for name in TABLES))
+    ]
+    return tables, [*_values(tables), END]
+
+
+def _values(tables: list[dict[str, Any]]) -> Iterable[Any]:
+    """Returns the values of tables one after the other."""
+    return chain.from_iterable(map(dict.values, tables))
+
+
+def _is_as(kept: Kept) -> bool:
+    """True if tables have the very values that they had; as fast as Python can."""
+    tables, values = kept
+    return all(map(operator.is_, chain(_values(tables), (END,)), values))
 
 
 def _check_mode(module: nn.Module) -> None:
@@ -73,6 +101,8 @@ def _scripted(module: nn.Module) -> Call:
     PyTorch 2.13 calls TorchScript deprecated. Where warnings are errors, the module itself runs.
     """
     made: Call = module
+    if any(map(parametrize.is_parametrized, module.modules())):
+        return made  # it can be scripted, but not run
     with contextlib.suppress(Exception):  # a layer of the user, or a State that scripts have not
         made = torch.jit.script(module)
     return made
@@ -105,5 +135,6 @@ def has_compiler() -> bool:
 
 
 def _signature(inputs: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Returns shape, dtype and device of every input."""
-    return [(tuple(x.shape), x.dtype, x.device) for x in inputs]
+    """Returns shape, dtype and device of every input; nothing of states, which may be dicts."""
+    tensors = (x if isinstance(x, torch.Tensor) else None for x in inputs)
+    return [() if x is None else (tuple(x.shape), x.dtype, x.device) for x in tensors]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,14 +30,16 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
     _check_mode(module)
     own = any(map(_is_own_cell, module.modules()))
     fixed = _fixed(module, examples) if own and examples else None
-    wanted, kept = _signature(examples), _kept(module)
-    usual = _scripted(module) if own else module
+    wanted, hooks = _signature(examples), _hooks(module)
+    usual, places = _scripted(module) if own else module, _places(module)
 
     def call(*inputs: torch.Tensor, **options: Any) -> Any:
-        nonlocal usual, kept
+        nonlocal usual, places, hooks
         _check_mode(module)
-        if own and not _is_as(kept):
-            usual, kept = _scripted(module), _kept(module)
+        if usual is not module and (
+            any(hooks) or any(held.get(name) is not value for held, name, value in places)
+        ):
+            usual, places, hooks = _scripted(module), _places(module), _hooks(module)
         with torch.inference_mode():
             if fixed is not None and not options and _signature(inputs) == wanted:
                 return fixed(*inputs)
@@ -50,38 +50,24 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
     return call
 
 
-TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
-"""Attributes of a module that are tables; a script takes over what they contain."""
+def _places(module: nn.Module) -> list[tuple[Any, str, Any]]:
+    """Returns the table, the name and the value of every tensor, part and attribute.
 
-END = object()
-"""Ends a list of values, so that a longer one differs from it."""
-
-Kept = tuple[list[dict[str, Any]], list[Any]]
-
-
-def _kept(module: nn.Module) -> Kept:
-    """Returns all tables of a module and its parts, its attributes among them, and their values.
-
-    A script keeps what a module had: `load_state_dict(assign=True)` puts other tensors there, and
-    a user another activation or hook.
+    A script keeps those that a module had: `load_state_dict(assign=True)` puts other tensors
+    there, and a user another activation.
     """
-    tables = [
-        table
-        for part in module.modules()
-        for table in (vars(part), *(getattr(part, name) for name in TABLES))
-    ]
-    return tables, [*_values(tables), END]
+    found = list[tuple[Any, str, Any]]()
+    for part in module.modules():
+        for table in (part._parameters, part._buffers, part._modules):
+            found += [(table, name, value) for name, value in table.items()]
+        own = vars(part)
+        found += [(own, name, own[name]) for name in own if name[0] != "_" and name != "training"]
+    return found
 
 
-def _values(tables: list[dict[str, Any]]) -> Iterable[Any]:
-    """Returns the values of tables one after the other."""
-    return chain.from_iterable(map(dict.values, tables))
-
-
-def _is_as(kept: Kept) -> bool:
-    """True if tables have the very values that they had; as fast as Python can."""
-    tables, values = kept
-    return all(map(operator.is_, chain(_values(tables), (END,)), values))
+def _hooks(module: nn.Module) -> list[Any]:
+    """Returns the tables of hooks of a module and its parts, most of them empty."""
+    return [t for part in module.modules() for t in (part._forward_hooks, part._forward_pre_hooks)]
 
 
 def _check_mode(module: nn.Module) -> None:
@@ -101,8 +87,9 @@ def _scripted(module: nn.Module) -> Call:
     PyTorch 2.13 calls TorchScript deprecated. Where warnings are errors, the module itself runs.
     """
     made: Call = module
-    if any(map(parametrize.is_parametrized, module.modules())):
-        return made  # it can be scripted, but not run
+    parametrized = any(map(parametrize.is_parametrized, module.modules()))
+    if parametrized or any(_hooks(module)):
+        return made  # a parametrized layer can be scripted, but not run
     with contextlib.suppress(Exception):  # a layer of the user, or a State that scripts have not
         made = torch.jit.script(module)
     return made

@@ -471,7 +471,9 @@ class GRU(nn.Module):
         x_r, x_z, x_n = step.flatten(1).chunk(3, dim=1)
         h_r, h_z, h_n = torch.addmm(bias, h, weight).chunk(3, dim=1)
         n = self.activation(torch.addcmul(x_n, self.gate(x_r + h_r), h_n))
-        return torch.lerp(n, h, self.gate(x_z + h_z))  # (1 - z) * n + z * h
+        z = self.gate(x_z + h_z)
+        # (1 - z) * n + z * h; autocast may have changed the dtype of an activation
+        return torch.lerp(n.to(h.dtype), h, z.to(h.dtype))
 
 
 class GRUResetBeforeSequence(torch.autograd.Function):
@@ -588,7 +590,8 @@ class GRUResetBefore(GRU):
         x, x_n = step.split([2 * self.hidden_size, self.hidden_size], dim=1)
         r, z = torch.addmm(x, h, gates).chunk(2, dim=1)
         n = self.activation(torch.addmm(x_n, self.gate(r) * h, candidate))
-        return torch.lerp(n, h, self.gate(z))  # (1 - z) * n + z * h
+        # (1 - z) * n + z * h; autocast may have changed the dtype of an activation
+        return torch.lerp(n.to(h.dtype), h, self.gate(z).to(h.dtype))
 
 
 class RNNSequence(torch.autograd.Function):

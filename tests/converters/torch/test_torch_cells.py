@@ -1,5 +1,6 @@
 """Own cells of PyTorch: gradients, modes and transforms, and exports that run at other shapes."""
 
+import copy
 import io
 import warnings
 
@@ -254,6 +255,22 @@ def test_half_precision_and_autocast(name):
     with torch.autocast("cpu", torch.bfloat16):
         assert half(x)[0].dtype == torch.bfloat16
         call(cell, x, call(cell, x, states)[1:])  # states of a chunk before
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", KINDS)
+def test_autocast_that_changes_dtypes_within_a_step(name):
+    """CUDA computes softmax and softplus in float32, and a script what has several dtypes."""
+    cell, x, _ = cell_of(name, "float32")
+    wide, script = copy.deepcopy(cell), torch.jit.script(cell)
+    wide.elementwise = False
+    wide.activation = lambda x: cell.activation(x.float())
+    wide.gate = lambda x: cell.gate(x.float())
+    for _ in range(3):  # a script changes itself after its first calls
+        for run in (wide, script):
+            with torch.autocast("cpu", torch.bfloat16):
+                y = run(x)[0].float()
+            torch.testing.assert_close(y, cell(x)[0], rtol=0, atol=0.1)
 
 
 def inputs(shape):

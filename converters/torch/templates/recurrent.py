@@ -313,7 +313,7 @@ class MaskedLSTM(LSTM):
         h, c = (zeros, zeros) if state is None else state
         if steps.dtype != weight.dtype:  # autocast
             weight, h, c = weight.to(steps.dtype), h.to(steps.dtype), c.to(steps.dtype)
-        outputs: list[Tensor] = []
+        outputs = [h]
         for t, step in enumerate(steps.unbind(0)):
             keep = mask[:, t, None]
             new_h, new_c = self.step(step, weight, h, c)
@@ -321,7 +321,7 @@ class MaskedLSTM(LSTM):
             outputs.append(h)
         # there is nothing to repeat before the first step that counts
         empty = mask.long().cumsum(1).unsqueeze(2) == 0
-        return torch.stack(outputs, dim=1).masked_fill(empty, 0.0), (h, c)
+        return torch.stack(outputs, dim=1)[:, 1:].masked_fill(empty, 0.0), (h, c)
 
 
 class GRUSequence(torch.autograd.Function):

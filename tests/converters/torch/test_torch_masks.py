@@ -107,6 +107,48 @@ def test_outputs_and_states_are_those_of_the_reference(name):
         np.testing.assert_allclose(mine.detach().numpy(), own, rtol=0, atol=2e-15)
 
 
+@pytest.mark.parametrize("name", ["lstm_relu-states", "lstm_relu-both-states"])
+def test_a_mask_of_no_steps_keeps_the_states(name):
+    x, keep, *states = arguments(FORMS[name])
+    found = flat(xlstm.port(FORMS[name], "torch", dtype="float64")(x[:, :0], keep[:, :0], *states))
+    assert [part.shape[1] for part in found[: -len(states)]] == [0] * (len(found) - len(states))
+    for mine, own in zip(found[-len(states) :], states, strict=True):
+        torch.testing.assert_close(mine, own, rtol=0, atol=0)
+
+
+AUTOCAST = [
+    f"{name}{end}" for name in ("lstm", "lstm_relu", "gru_before") for end in ("", "-states")
+]
+
+
+@pytest.mark.parametrize(
+    "name", [*AUTOCAST, "conv_lstm-states", "gru-zeros-last", "lstm-both-last"]
+)
+def test_autocast_and_second_derivatives(name):
+    port = xlstm.port(FORMS[name], "torch")
+    x, keep, *states = arguments(FORMS[name].astype("float32"))
+    x, states = x.float().requires_grad_(), [part.float() for part in states]
+    wanted = flat(port(x, keep, *states))
+    with torch.autocast("cpu", torch.bfloat16):
+        for mine, own in zip(flat(port(x, keep, *states)), wanted, strict=True):
+            torch.testing.assert_close(mine.float(), own, rtol=0, atol=0.1)
+    port, x, states = (
+        port.double(),
+        x.detach().double().requires_grad_(),
+        [s.double() for s in states],
+    )
+    direction = torch.randn_like(x)
+
+    def slope(x):
+        loss = sum((y**3).sum() for y in flat(port(x, keep, *states)))
+        return torch.autograd.grad(loss, x, create_graph=True)[0]
+
+    (second,) = torch.autograd.grad((slope(x) * direction).sum(), x)
+    step = 1e-6 * direction
+    wanted = (slope(x + step) - slope(x - step)) / 2e-6
+    torch.testing.assert_close(second, wanted.detach(), rtol=1e-5, atol=1e-5)
+
+
 NAN = [f"{name}{end}" for name in ("lstm", "lstm_relu", "gru_before") for end in ("", "-states")]
 
 

@@ -31,7 +31,7 @@ def sigmoid(x: Array) -> Array:
     [0.0, 0.5, 1.0]
     """
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return np.asanyarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
 def softmax(x: Array) -> Array:

@@ -29,6 +29,37 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
     return context
 
 
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+"""Options of XLA for a program that runs once: most of the time of a comparison is compilation.
+
+They change the machine code, not the program: the same operations in the same precision."""
+
+LONG = 4096
+"""Length of an axis of inputs above which faster machine code saves more than it costs."""
+
+
+def runs_quickly(weights: Any, inputs: Sequence[Array]) -> bool:
+    """True if one run takes `QUICK`: a short one, by an XLA that has its options.
+
+    Convolutions do not: those in float64 are loops, which slow machine code makes far slower.
+    """
+    longest = max((size for x in inputs for size in np.shape(x)), default=0)
+    matrices = all(leaf.ndim <= 2 for leaf in jax.tree.leaves(weights))
+    return longest <= LONG and matrices and _knows_quick()
+
+
+@functools.cache
+def _knows_quick() -> bool:
+    """True on a processor whose XLA has the options of `QUICK`."""
+    if jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.jit(lambda: 0, compiler_options=QUICK)()
+    except jax.errors.JaxRuntimeError:  # a version of XLA without one of them
+        return False
+    return True
+
+
 def to_numpy(array: Any) -> Array:
     """Returns values as numpy; bfloat16, which numpy lacks, becomes float32 exactly."""
     if array.dtype == jnp.bfloat16:

@@ -33,7 +33,18 @@ from ..read.recurrent import (
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import LINEN_TABLES
 from . import common, fast_calls
-from .common import Parameters, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
+from .common import (
+    QUICK,
+    Parameters,
+    arrays,
+    check_dtype,
+    flat,
+    listed,
+    lowers,
+    precision,
+    runs_quickly,
+    to_numpy,
+)
 
 Pair = tuple[nn.Module, Mapping[str, Any]]
 
@@ -181,23 +192,24 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(module: nn.Module) -> Any:
-    return jax.jit(module.apply)
+def _compiled(module: nn.Module, quick: bool) -> Any:
+    return jax.jit(module.apply, compiler_options=QUICK if quick else None)
 
 
-def _applied(module: nn.Module) -> Any:
+def _applied(module: nn.Module, quick: bool) -> Any:
     """Returns `module.apply` compiled; equal modules share the compiled code of the first."""
     try:
-        return _compiled(module)
+        return _compiled(module, quick)
     except TypeError:  # a field, such as an array, that has no hash
-        return jax.jit(module.apply)
+        return _compiled.__wrapped__(module, quick)
 
 
 def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
     """Returns outputs for numpy inputs, through `jax.jit`."""
     module, variables = ported
     with precision(dtype):
-        return flat(module, _applied(module)(variables, *arrays(inputs, dtype)))
+        call = _applied(module, runs_quickly(variables, inputs))
+        return flat(module, call(variables, *arrays(inputs, dtype)))
 
 
 def count(ported: Pair) -> int:

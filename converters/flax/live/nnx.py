@@ -31,7 +31,18 @@ from ..read.recurrent import (
 from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import NNX_TABLES
 from . import common, fast_calls
-from .common import Parameters, arrays, check_dtype, flat, listed, lowers, precision, to_numpy
+from .common import (
+    QUICK,
+    Parameters,
+    arrays,
+    check_dtype,
+    flat,
+    listed,
+    lowers,
+    precision,
+    runs_quickly,
+    to_numpy,
+)
 
 CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
 """Cells with a table of the same name as their class."""
@@ -121,15 +132,23 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nnx.Mod
     return built
 
 
-@nnx.jit
-def _apply(model: Any, *inputs: jax.Array) -> Any:
-    return model(*inputs)
+def _apply(graph: Any, state: Any, *inputs: jax.Array) -> Any:
+    return nnx.merge(graph, state)(*inputs)
+
+
+@functools.cache
+def _applied(quick: bool) -> Any:
+    """Returns `_apply` compiled, for one run if `quick`; equal graphs share compiled code."""
+    options = QUICK if quick else None
+    return jax.jit(_apply, static_argnums=0, compiler_options=options)
 
 
 def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Returns outputs for numpy inputs, through `nnx.jit`."""
+    """Returns outputs for numpy inputs, through `jax.jit`."""
     with precision(dtype):
-        return flat(ported, _apply(ported, *arrays(inputs, dtype)))
+        graph, state = nnx.split(ported)
+        call = _applied(runs_quickly(state, inputs))
+        return flat(ported, call(graph, state, *arrays(inputs, dtype)))
 
 
 def count(ported: nnx.Module) -> int:

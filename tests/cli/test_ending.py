@@ -240,7 +240,7 @@ def test_a_library_that_ends_the_process_is_one_line(tmp_path):
         path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
         args = ("port", DEMO, "--to", "torch", "-o", tmp_path / "port")
         done = shell('ulimit -v 8388608; exec "$@"', *args, PYTHONPATH=path)
-        want = f"xlstm: torch ended the process ({said}), perhaps for want of memory\n"
+        want = f"xlstm: torch ended the process ({said}), perhaps because memory ran out\n"
         assert (done.returncode, done.stdout, done.stderr) == (2, "", want)
 
 

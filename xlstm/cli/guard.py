@@ -93,7 +93,7 @@ def _left(words: list[str], status: int) -> int:
 
 def _ended_by(words: list[str], how: str) -> int:
     last = words[-1] if words else "a library"
-    say(f"xlstm: {last} ended the process ({how}), perhaps for want of memory")
+    say(f"xlstm: {last} ended the process ({how}), perhaps because memory ran out")
     return CANNOT
 
 

@@ -177,7 +177,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
-    more = "memory that the runs of a comparison may take, beside weights and frameworks; 1"
+    more = "memory for the runs of a comparison, besides weights and frameworks; usually 1"
     parser.add_argument("--memory", type=_size, metavar="GB", help=more)
 
 
@@ -243,9 +243,13 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timesteps", type=_number, help="sequence length; does not change counts")
     parser.add_argument("--batch", type=_number, help="batch size; does not change counts")
     parser.add_argument("--bidirectional", action="store_true", help="in both directions")
-    parser.add_argument("--layers", type=_number, default=1, help="how many of them are stacked")
-    parser.add_argument("--projection", type=_number, help="size an LSTM's h shrinks to")
-    parser.add_argument("--peepholes", action="store_true", help="an LSTM's gates see its c")
+    parser.add_argument("--layers", type=_number, default=1, help="number of stacked layers")
+    parser.add_argument(
+        "--projection", type=_number, help="size of an LSTM's output after its projection"
+    )
+    parser.add_argument(
+        "--peepholes", action="store_true", help="the gates of an LSTM also read its cell state"
+    )
     reset = "GRU's first form, of the paper and of Keras 1"
     parser.add_argument("--reset-before", dest="reset_after", action="store_false", help=reset)
     window = "size of a ConvLSTM's window, such as 3 or 3x5"

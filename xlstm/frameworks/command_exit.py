@@ -110,13 +110,13 @@ def _line(error: Exception) -> str | None:
         return str(error)
     message = printable(error)
     if isinstance(error, MemoryError):
-        return f"out of memory{f' ({message})' * bool(message)}; allow this process more of it"
+        return f"out of memory{f' ({message})' * bool(message)}; allow this process more memory"
     if isinstance(error, OSError):
         where = f"{printable(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror or message}"
     if isinstance(error, ImportError):
         do = "allow this process more memory" if limited() else "install it again"
-        last = printable((str(error).strip().splitlines() or ["no reason is said"])[-1])
+        last = printable((str(error).strip().splitlines() or ["no reason known"])[-1])
         return f"cannot import {error.name or 'a package'}: {last}; {do}"  # numpy: the last line
     if isinstance(error, RuntimeError) and "can't start new thread" in message:
         return f"{message}; allow this process more threads or memory"

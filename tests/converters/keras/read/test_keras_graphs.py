@@ -390,4 +390,4 @@ def test_arrays_that_name_no_half():
         plain = tuple(replace(a, name=f"{name}/{n}/kernel:0") for n, a in enumerate(arrays))
         changed = replace(described, weights={name: plain})
         call = lambda: registry.adapter("keras").read_file(changed)  # noqa: E731
-        refused(WeightsError, call, "halves or cells apart")
+        refused(WeightsError, call, "different names for its halves or cells")

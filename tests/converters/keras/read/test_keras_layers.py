@@ -360,7 +360,7 @@ def test_arrays_whose_layer_nothing_says(tmp_path):
         for number, name in enumerate(names):
             group[f"array_{number}/kernel"] = group[name][()]
         group.attrs["weight_names"] = [f"array_{number}/kernel" for number in range(len(names))]
-    refused(WeightsError, lambda: xlstm.load(path), "names that tell")
+    refused(WeightsError, lambda: xlstm.load(path), "names that show the layer")
 
 
 def test_channels_first_where_keras_adds_the_bias_along_the_wrong_axis():

@@ -135,7 +135,7 @@ class Era:
         (True, True, True)
         """
         if self.numbers == numbers[: len(self.numbers)] and len(self.numbers) < len(numbers):
-            want = f"a version that is before {'.'.join(map(str, numbers))}, or not"
+            want = f"a version on one side of Keras {'.'.join(map(str, numbers))}"
             do = 'pass more of its numbers, such as keras_version="3.12"'
             raise UsageError("keras_version", want, f"Keras {self.version}", do)
         return self.numbers >= numbers

@@ -81,7 +81,7 @@ def test_it_is_saved_and_ports_on(tmp_path):
 
 @pytest.mark.usefixtures("toyml")
 def test_its_refusals_are_its_own():
-    with pytest.raises(UnsupportedError, match="adapter toyml"):
+    with pytest.raises(UnsupportedError, match="port to ToyML"):
         xlstm.port(CASES["dense"], "toyml")
 
 
@@ -131,8 +131,8 @@ def test_what_it_refuses_is_null_in_the_counts_with_the_reason():
     ledger = xlstm.count(CASES["time_distributed"], ["keras", "toyml"])
     assert ledger.totals()["toyml"]["total"] is None
     assert ledger.to_json()["layers"][1]["params"]["toyml"] is None
-    assert "adapter toyml" in ledger.layers[1].refused["toyml"]
-    assert "adapter toyml" in render_counts(ledger)
+    assert "port to ToyML" in ledger.layers[1].refused["toyml"]
+    assert "port to ToyML" in render_counts(ledger)
     assert ledger.total("keras") is not None
 
 

@@ -43,7 +43,7 @@ def emit(model):
     names = [node.name for node in model.layers if node.spec.kind != "Dropout"]
     if len(names) != 1:
         got = f"{len(names)}: {', '.join(names)}"
-        raise UnsupportedError("adapter toyml", "one LSTM", got, "port to another framework")
+        raise UnsupportedError("port to ToyML", "one LSTM", got, "port to another framework")
     return SOURCE.replace("{name}", names[0])
 
 

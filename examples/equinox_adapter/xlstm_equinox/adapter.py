@@ -160,7 +160,7 @@ def emit(model: Model) -> str:
     read = [*(edge for node in model.layers for edge in node.inputs), *model.outputs]
     if read != edges:
         want, do = "layers one after the other, with one input and one output", "port elsewhere"
-        raise UnsupportedError("adapter equinox", want, "another graph", do)
+        raise UnsupportedError("port to Equinox", want, "another graph", do)
     names = identifiers(model)
     declared, made, called, tensors = [], [], [], []
     for number, node in enumerate(model.layers):

@@ -242,7 +242,7 @@ def test_mixed_precision(file):
 
 
 def test_a_lazily_built_model():
-    xlstm.reconcile(DATA / "k3" / "lazy.keras", ("keras", "torch")).check()
+    xlstm.reconcile(DATA / "k3" / "lazy.keras", ("keras", "nnx")).check()
 
 
 @pytest.mark.parametrize(("shards", "zipped"), [(None, True), (None, False), (0.000007, False)])

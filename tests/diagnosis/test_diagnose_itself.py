@@ -1,5 +1,6 @@
 """Every model that can be read equals itself and its port, and one mistake alone is named."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -248,3 +249,25 @@ def test_time_first_is_a_mistake_where_the_truth_has_the_batch_first():
     ported = xlstm.port(late, "torch")
     assert xlstm.diagnose(late, late).ok
     assert not xlstm.diagnose(ported, late).ok
+
+
+class Normalised(nn.Module):
+    """An LSTM and an RMSNorm, whose epsilon follows the dtype that it runs in."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 8, batch_first=True)
+        self.norm = nn.RMSNorm(8)
+
+    def forward(self, x):
+        return self.norm(self.lstm(x)[0])
+
+
+def test_an_epsilon_that_follows_the_dtype_is_that_of_the_weights():
+    torch.manual_seed(0)
+    module = Normalised().eval()  # evaluation mode of PyTorch
+    assert xlstm.diagnose(module, copy.deepcopy(module)).ok
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        other.norm.weight.mul_(2.0)
+    assert [f.cause for f in xlstm.diagnose(module, other).findings] == ["scaled-weights"]

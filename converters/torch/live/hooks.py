@@ -134,6 +134,7 @@ def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
     for parameter in made.parameters():
         if not parameter.is_leaf:  # of a scripted module; `to` warns where it looks at its gradient
             parameter.detach_()
+    keep_epsilons(made)
     made = made.to(device="cpu", dtype=dtype)
     for module in made.modules() if quiet else ():
         if isinstance(module, RANDOM):
@@ -141,6 +142,15 @@ def _copy(source: nn.Module, dtype: torch.dtype, quiet: bool) -> nn.Module:
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0
     return made
+
+
+def keep_epsilons(module: nn.Module) -> None:
+    """Sets the epsilon that each `nn.RMSNorm` has by its dtype: another dtype would change it."""
+    floats = [p.dtype for p in module.parameters() if p.is_floating_point()]
+    for part in module.modules():
+        if isinstance(part, nn.RMSNorm) and part.eps is None and floats:
+            own = floats[0] if part.weight is None else part.weight.dtype
+            part.eps = torch.finfo(own).eps
 
 
 def _kept(source: nn.Module) -> Iterator[tuple[int, Any]]:

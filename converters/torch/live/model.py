@@ -20,7 +20,7 @@ from ..read import graph, native_modules
 from ..read.native_modules import READABLE
 from .arrays import PROCESS_WIDE, count, inside, weights
 from .fast_calls import compiled
-from .hooks import watch
+from .hooks import keep_epsilons, watch
 from .run import gradients, inexact_gradients, run, step
 
 __all__ = [
@@ -107,9 +107,7 @@ def in_dtype(source: nn.Module, dtype: str) -> nn.Module:
     source = inside(source)
     # evaluation mode of PyTorch: no dropout, stored statistics; the mode of the source stays
     made = copy.deepcopy(source)
-    for module in made.modules():
-        if isinstance(module, nn.RMSNorm) and module.eps is None and module.weight is not None:
-            module.eps = torch.finfo(module.weight.dtype).eps  # else `dtype` would change it
+    keep_epsilons(made)
     made = made.to(getattr(torch, dtype)).eval()  # mode of PyTorch, runs no text
     if isinstance(source, READABLE):
         return made

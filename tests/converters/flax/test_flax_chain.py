@@ -198,7 +198,7 @@ def shared_dense(own):
 REFUSED = {
     "shared": (shared_dense, "another member's"),
     "bare cell": (lambda own: [own("GRUCell", 4, 4)], "GRUCell"),
-    "no sizes": (lambda own: [own.module.relu], "tells the size"),
+    "no sizes": (lambda own: [own.module.relu], "shows the size"),
     "axis": (lambda own: [own("BatchNorm", 4, axis=1)], "axis=1"),
     "group axes": (lambda own: [own("GroupNorm", 4, 2, reduction_axes=(-1,))], "(-1,)"),
     "axes": (lambda own: [own("LayerNorm", 4, reduction_axes=(-2, -1))], "-2"),

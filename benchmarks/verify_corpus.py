@@ -2,6 +2,7 @@
 
     XLSTM_CORPUS=../shared/corpus python benchmarks/verify_corpus.py [--before REV] [--match REGEX]
         [--frameworks torch,nnx] [--rounds 3] [--limit 600] [--json FILE]
+    python benchmarks/verify_corpus.py --read FILE
 
 With `--before`, a checkout of that commit is measured in turn with this one, file by file, so that
 both see the same machine. CPU time is user and system time of the process and of its children.
@@ -184,6 +185,30 @@ def render(done: dict[str, Any], sides: dict[str, Path]) -> None:
         )
 
 
+def totals(done: dict[str, Any]) -> str:
+    """Returns the Markdown of the sums of both sides, over the files that both compared.
+
+    >>> side = {"seconds": 4.0, "peak": 5e8, "ok": True}
+    >>> print(totals({"a": {"before": {**side, "seconds": 8.0}, "now": side}}))
+    | commit | models | CPU s | longest, CPU s | largest peak, GB | CPU ratio |
+    |---|---|---|---|---|---|
+    | before | 1 | 8 | 8.0 | 0.50 |  |
+    | now | 1 | 4 | 4.0 | 0.50 | 0.50 |
+    """
+    ported = [row for row in done.values() if all(s["ok"] is not None for s in row.values())]
+    lines = ["| commit | models | CPU s | longest, CPU s | largest peak, GB | CPU ratio |"]
+    lines.append("|---" * 6 + "|")
+    first = None
+    for side in ported[0]:
+        seconds = [row[side]["seconds"] for row in ported]
+        peak = max(row[side]["peak"] for row in ported) / 1e9
+        ratio = f"{sum(seconds) / first:.2f}" if first else ""
+        first = first or sum(seconds)
+        cells = f"{sum(seconds):.0f} | {max(seconds):.1f} | {peak:.2f} | {ratio}"
+        lines.append(f"| {side} | {len(ported)} | {cells} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Prints the table and writes the JSON file; 1 if a file is not equal now."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -193,7 +218,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=600, help="seconds of one process")
     parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--read", type=Path, help="print the sums of a JSON file; measure nothing")
     options = parser.parse_args()
+    if options.read:
+        sys.stdout.write(totals(json.loads(options.read.read_text())) + "\n")
+        return 0
     if not (CORPUS / "manifest.json").exists():
         sys.stdout.write(f"not measured: no corpus at {CORPUS}; set XLSTM_CORPUS\n")
         return 0

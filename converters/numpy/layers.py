@@ -71,7 +71,7 @@ def _dense(spec: L.Dense, weights: Weights) -> Layer:
                 call()
         else:
             y = FUNCTIONS[spec.activation](y)
-        return [y.reshape(*x.shape[:-1], -1)], []
+        return [y.reshape(*x.shape[:-1], kernel.shape[-1])], []
 
     return layer
 

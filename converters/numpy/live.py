@@ -121,13 +121,23 @@ class NumpyModel:
         before = None if state is None else {_named(own, key): state[key] for key in state}
         check_inputs(self.model, inputs)
         check_state(self.model, inputs, before)
-        found, last = self._run(inputs, before or {})
+        found, last = self._run_any(inputs, before or {})
         outputs: Any = found[0] if len(found) == 1 else tuple(found)
         if self.model.keys:
             outputs = dict(zip(self.model.keys, found, strict=True))
         if not own:
             return outputs
         return outputs, {name: tuple(last[node.name]) for name, node in own.items()}
+
+    def _run_any(
+        self, inputs: Sequence[Array], before: State
+    ) -> tuple[list[Array], dict[str, list[Array]]]:
+        """As `_run`; no samples are cut from a batch of one, as numpy infers no size from nothing."""
+        if any(np.shape(x)[:1] != (0,) for x in inputs):
+            return self._run(inputs, before)
+        one = [np.zeros((1, *np.shape(x)[1:]), np.asarray(x).dtype) for x in inputs]
+        found, last = self._run(one, {})
+        return [y[:0] for y in found], {name: [s[:0] for s in own] for name, own in last.items()}
 
     def _run(
         self, inputs: Sequence[Array], before: State

@@ -223,3 +223,18 @@ def test_a_wrong_shape_is_refused(shape):
     port = xlstm.port(CASES["lstm-sequence"], "numpy")
     with pytest.raises(UsageError, match=r"expected an array of shape \(batch, any, 3\)"):
         port(np.zeros(shape))
+
+
+@pytest.mark.parametrize("name", [*CASES, *CASES_LAYERS])
+def test_no_samples_give_none(name):
+    """Every output and state is there, of the shape that samples give it."""
+    case = {**CASES_LAYERS, **CASES}[name]
+    port = xlstm.port(case, "numpy")
+    some, none = (listed(port(*inputs(case, batch, 5))) for batch in (2, 0))
+    assert [y.shape for y in none] == [(0, *y.shape[1:]) for y in some]
+    assert [y.dtype for y in none] == [y.dtype for y in some]
+
+
+def test_no_steps_before_a_dense_layer():
+    case = model([LSTM(3, 4, **SEQUENCE), Dense(4, 2)], (None, 3))
+    assert xlstm.port(case, "numpy")(np.zeros((2, 0, 3))).shape == (2, 0, 2)

@@ -144,7 +144,8 @@ def value_and_slope(
         x = x.detach().requires_grad_()
         y = function(x)
         (slope,) = torch.autograd.grad(y.sum(), x)
-    return y.detach(), slope
+    # that of the identity is one number, stretched, into which nothing can be written
+    return y.detach(), slope.contiguous()
 
 
 class LSTMSequence(torch.autograd.Function):

@@ -25,11 +25,13 @@ CELLS = {
     "lstm-softmax": LSTM(3, 5, "softmax", "softmax", **SEQUENCE),
     "gru-keras2": GRU(3, 5, "relu", "hard_sigmoid_keras2", **SEQUENCE),
     "gru-softsign": GRU(3, 5, "softsign", **SEQUENCE),
+    "gru-linear": GRU(3, 5, "linear", **SEQUENCE),
     "gru_before": GRU(3, 5, reset_after=False, **SEQUENCE),
     "gru_before-keras2": GRU(
         3, 5, "relu", "hard_sigmoid_keras2", reset_after=False, use_bias=False, **SEQUENCE
     ),
     "rnn": SimpleRNN(3, 5, "sigmoid", **SEQUENCE),
+    "rnn-linear": SimpleRNN(3, 5, "linear", **SEQUENCE),
     "rnn-softmax": SimpleRNN(3, 5, "softmax", **SEQUENCE),
 }
 KINDS = ["lstm-keras2", "gru-keras2", "gru_before", "rnn"]

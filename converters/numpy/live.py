@@ -132,7 +132,10 @@ class NumpyModel:
     def _run_any(
         self, inputs: Sequence[Array], before: State
     ) -> tuple[list[Array], dict[str, list[Array]]]:
-        """As `_run`; no samples are cut from a batch of one, as numpy infers no size from nothing."""
+        """As `_run`; without samples, one of zeros is run and cut off.
+
+        numpy infers no size of an axis from no numbers.
+        """
         if any(np.shape(x)[:1] != (0,) for x in inputs):
             return self._run(inputs, before)
         one = [np.zeros((1, *np.shape(x)[1:]), np.asarray(x).dtype) for x in inputs]

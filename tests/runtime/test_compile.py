@@ -256,6 +256,16 @@ def _doubled(_module, _inputs, output):
     return 2 * output
 
 
+def _doubled_forward(forward):
+    """A method that computes twice the output of another."""
+
+    def run(*inputs):
+        y, states = forward(*inputs)
+        return 2 * y, states
+
+    return run
+
+
 def _parametrized(cell, _port):
     torch.nn.utils.parametrizations.weight_norm(cell, "weight_hh_l0")
 
@@ -263,6 +273,7 @@ def _parametrized(cell, _port):
 CHANGES = {
     "gate": lambda cell, _port: setattr(cell, "gate", torch.tanh),
     "slope": lambda cell, _port: setattr(cell, "slope", 0.5),
+    "forward": lambda cell, _port: setattr(cell, "forward", _doubled_forward(cell.forward)),
     "hook": lambda _cell, port: port.register_forward_hook(_doubled),
     "layer": lambda _cell, port: setattr(port, "dense_4", torch.nn.Linear(4, 2)),
     "parametrized": _parametrized,
@@ -284,6 +295,37 @@ def test_parts_that_replace_others_are_followed(name, with_examples, monkeypatch
             want = port(part).detach()
             torch.testing.assert_close(call(part).clone(), want, rtol=0, atol=2e-6)
         monkeypatch.setattr(torch.jit, "script", lambda _: pytest.fail("scripted again"))
+
+
+def _other_activation(port):
+    port.lstm_0.cell.gate_fn = port.lstm_0.cell.activation_fn
+
+
+def _other_kernel(port):
+    from flax import nnx
+
+    port.dense_4.kernel = nnx.Param(port.dense_4.kernel[...] * 3)
+
+
+def _other_layer(port):
+    from flax import nnx
+
+    port.dense_4 = nnx.Linear(4, 2, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("change", [_other_activation, _other_kernel, _other_layer])
+def test_parts_of_nnx_that_replace_others_are_followed(change):
+    case = trained()
+    port = xlstm.port(case, "nnx")
+    (x,) = arrays(case, 2, 5, "float32")
+    call = xlstm.compile(port)
+    before = np.asarray(call(x))
+    change(port)
+    for _ in range(2):  # the second change is one of values, in the new part
+        want = np.asarray(port(x))
+        assert np.abs(want - before).max() > 1e-2
+        np.testing.assert_allclose(np.asarray(call(x)), want, rtol=0, atol=2e-6)
+        port.dense_4.kernel[...] *= 2
 
 
 @pytest.mark.usefixtures("eager")

@@ -31,8 +31,8 @@ def compile(ported: Any, *examples: Any) -> Callable[..., Any]:  # noqa: A001  x
     shapes and dtypes than those give right results too: they run, or are prepared, the usual way.
 
     Weights that change later (an optimizer's step, `load_state_dict`, `nnx.update`, `set_weights`)
-    are followed, but for numpy, whose ports never follow. Layers that are replaced later, and new
-    activations or hooks of a layer, are followed for torch only.
+    are followed, but for numpy, whose ports never follow. Parts that are replaced later, such as a
+    layer or an activation, are followed for torch and nnx only, and hooks of a layer for torch.
 
     Args:
         ported: what `port` returns, or what `load()` of a ported folder does.

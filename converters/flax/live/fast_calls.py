@@ -16,6 +16,9 @@ from flax import nnx
 
 from . import common
 
+Place = tuple[Mapping[str, Any], str, Any]
+"""Attributes of a node, a name, and the part of a module that it had there."""
+
 
 def compiled_nnx(model: nnx.Module, examples: Sequence[Any]) -> Callable[..., Any]:
     """Returns a function of a module's inputs; the module's present weights are read at each call.
@@ -23,10 +26,26 @@ def compiled_nnx(model: nnx.Module, examples: Sequence[Any]) -> Callable[..., An
     `nnx.jit` takes the whole module apart at each call, and puts it together. This takes it apart
     once, and passes the values of its variables.
     """
+    run, places = _prepared(model)
+
+    def call(*inputs: Any, **options: Any) -> Any:
+        nonlocal run, places
+        if any(held.get(name) is not part for held, name, part in places):
+            run, places = _prepared(model)
+        return run(inputs, options)
+
+    return _warm(call, jax.tree.leaves(nnx.state(model)), examples)
+
+
+def _prepared(model: nnx.Module) -> tuple[Callable[..., Any], list[Place]]:
+    """Returns the fast call of a module as it is, and where each of its parts lies.
+
+    A new variable, layer or activation in the place of another has to be taken apart anew.
+    """
     graph, state = nnx.split(model)
     flat = nnx.to_flat_state(state)
-    live = {path: node for path, node in nnx.iter_graph(model) if isinstance(node, nnx.Variable)}
-    variables = [live[path] for path, _ in flat]
+    nodes: dict[tuple[Any, ...], Any] = dict(nnx.iter_graph(model))
+    variables = [nodes[path] for path, _ in flat]
 
     def pure(values: list[Any], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         filled = [(path, like.replace(v)) for (path, like), v in zip(flat, values, strict=True)]
@@ -35,12 +54,23 @@ def compiled_nnx(model: nnx.Module, examples: Sequence[Any]) -> Callable[..., An
         _join_cells(module)
         return module(*inputs, **options)
 
-    run = jax.jit(pure)
+    jitted = jax.jit(pure)
 
-    def call(*inputs: Any, **options: Any) -> Any:
-        return run([variable.get_value() for variable in variables], inputs, options)
+    def run(inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return jitted([variable.get_value() for variable in variables], inputs, options)
 
-    return _warm(call, [variable.get_value() for variable in variables], examples)
+    return run, _places(nodes)
+
+
+def _places(nodes: Mapping[tuple[Any, ...], Any]) -> list[Place]:
+    """Returns the attributes of a node, a name and the part there, for every part of a module."""
+    found = []
+    for path, part in nodes.items():
+        held: Mapping[str, Any] = getattr(nodes.get(path[:-1]), "__dict__", {})
+        name = str(path[-1]) if path else ""
+        if name[:1] != "_" and held.get(name) is part:
+            found.append((held, name, part))
+    return found
 
 
 class JoinedLSTMCell(nnx.Module):

@@ -62,6 +62,7 @@ def _places(module: nn.Module) -> list[tuple[Any, str, Any]]:
             found += [(table, name, value) for name, value in table.items()]
         own = vars(part)
         found += [(own, name, own[name]) for name in own if name[0] != "_" and name != "training"]
+        found += [(own, "forward", own.get("forward"))]  # one that a user sets later
     return found
 
 

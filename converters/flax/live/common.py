@@ -44,7 +44,7 @@ def runs_quickly(weights: Any, inputs: Sequence[Array]) -> bool:
     Convolutions do not: those in float64 are loops, which slow machine code makes far slower.
     """
     longest = max((size for x in inputs for size in np.shape(x)), default=0)
-    matrices = all(leaf.ndim <= 2 for leaf in jax.tree.leaves(weights))
+    matrices = all(np.ndim(leaf) <= 2 for leaf in jax.tree.leaves(weights))
     return longest <= LONG and matrices and _knows_quick()
 
 

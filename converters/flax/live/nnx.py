@@ -143,12 +143,29 @@ def _applied(quick: bool) -> Any:
     return jax.jit(_apply, static_argnums=0, compiler_options=options)
 
 
+@nnx.jit
+def _apply_whole(model: Any, *inputs: jax.Array) -> Any:
+    return model(*inputs)
+
+
 def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Returns outputs for numpy inputs, through `jax.jit`."""
+    """Returns outputs for numpy inputs, through `jax.jit`; changes no state of the module."""
     with precision(dtype):
         graph, state = nnx.split(ported)
+        values = arrays(inputs, dtype)
+        if not _has_hash(graph):
+            return flat(ported, _apply_whole(nnx.clone(ported), *values))
         call = _applied(runs_quickly(state, inputs))
-        return flat(ported, call(graph, state, *arrays(inputs, dtype)))
+        return flat(ported, call(graph, state, *values))
+
+
+def _has_hash(graph: Any) -> bool:
+    """False for a module with an attribute such as a list, which `jax.jit` cannot tell apart."""
+    try:
+        hash(graph)
+    except TypeError:
+        return False
+    return True
 
 
 def count(ported: nnx.Module) -> int:

@@ -87,7 +87,7 @@ def test_weights_alone(model, form, tmp_path, capsys):
     assert main(["count", str(path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "names and shapes do not prove which layer this is" in text
-    assert "with architecture= each is counted in every framework" in text
+    assert "with --architecture each is counted in every framework" in text
 
 
 def test_numbers_prove_no_layer_whose_path_says_another_class(tmp_path):

@@ -13,8 +13,8 @@ from xlstm.porting.port import code_of
 
 ROWS = list(rows())
 BOTH = "Bidirectional, "
-OTHERS = re.compile(r"^class (?!Model\b|(Masked)?Bidirectional)", re.M)
-"""A class besides the model's, and that of two layers side by side: own cells have one."""
+OTHERS = re.compile(r"^class (?!Model\b|Pretrained\b|(Masked)?Bidirectional)", re.M)
+"""A class of an own cell: neither the model, nor its base, nor two layers side by side."""
 
 
 def model_of(node):

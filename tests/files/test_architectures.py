@@ -73,7 +73,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" fo
         (LAUGHS + "class_name: Sequential", "aliases written out"),
         (json.dumps(LAUGHS), "aliases written out"),
         ("a: &a {b: *a}", "an alias inside the value"),
-        (json.dumps(json.dumps(json.dumps(json.dumps(json.dumps(json.dumps({})))))), "a str"),
+        (json.dumps(json.dumps(json.dumps(json.dumps(json.dumps(json.dumps({})))))), "got text"),
         ("[1, 2]", "a list"),
         (yaml.dump("'"), "ScannerError"),
         ('"\\', "ScannerError"),

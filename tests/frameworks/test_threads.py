@@ -365,7 +365,7 @@ ONCE = {
     "umask": set(),
     "manual_seed": {"torch/live/hooks.py"},
     "fork_rng": {"torch/live/hooks.py"},
-    "signal": {"cli/guard.py", "frameworks/command_exit.py"},
+    "signal": {"_interrupt.py", "cli/guard.py", "frameworks/command_exit.py"},
     "dup2": {"frameworks/imports.py", "frameworks/command_exit.py"},
     "set_dtype_policy": {"keras/live/user_classes.py"},
 }

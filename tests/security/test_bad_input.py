@@ -84,7 +84,7 @@ JSON = {
     "empty-object": ("{}", "no architecture (one without class_name: )"),
     "list": ("[1, 2]", "no architecture (a list)"),
     "spaces": ("  \n[]", "no architecture (a list)"),
-    "text": ('"just text"', "no architecture (a str)"),
+    "text": ('"just text"', "no architecture (text)"),
     "cut": ('{"class_name": "Sequential", "config"', "no architecture (JSONDecodeError"),
     "deep": ("[" * 10**5, "no architecture ("),
     "two": ("{} {}", "no architecture (JSONDecodeError"),

@@ -91,7 +91,7 @@ def test_made_inputs_shrink_until_they_fit():
         assert (found == whole) == (part == 1)
         sizes.append(shape[0] * shape[1])
     assert sizes == sorted({*sizes}, reverse=True)
-    refused(UsageError, lambda: fitted(model, whole, Limits(100)), "GB of memory", "--memory")
+    refused(UsageError, lambda: fitted(model, whole, Limits(100)), "GB of memory", "memory=")
     fixed = fitted(model, whole, Limits(need // 2), shorten=False)
     assert fixed.steps == whole.steps
 

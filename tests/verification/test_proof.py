@@ -542,7 +542,7 @@ def test_options_of_source_files_do_not_skip_the_record(option, folder, verify):
     (folder / "model.py").write_text("# another\n")
     status, out, err = verify(folder, option, OF_FILES[option])
     assert (status, out) == (2, "")
-    assert f"{option.strip('-').replace('-', '_')}=" in err
+    assert option in err
     assert main(["count", str(folder), option, OF_FILES[option]]) == 2
     assert main(["inspect", str(folder), option, OF_FILES[option]]) == 2
 

@@ -42,7 +42,8 @@ class ResetFirstGRUCell(nnx.GRUCell):
         middle = [2 * self.hidden_features]
         w_rz, w_n = jnp.split(self.dense_i.kernel[...], middle, axis=-1)
         u_rz, u_n = jnp.split(self.dense_h.kernel[...], middle, axis=-1)
-        b_rz, b_n = jnp.split(self.dense_i.bias[...], middle)
+        b = self.dense_i.bias[...]  # pyright: ignore[reportOptionalSubscript]
+        b_rz, b_n = jnp.split(b, middle)
         rz = jnp.concatenate([x, h], axis=-1) @ jnp.concatenate([w_rz, u_rz])
         r, z = map(self.gate_fn, jnp.split(rz + b_rz, 2, axis=-1))
         n = jnp.concatenate([x, r * h], axis=-1) @ jnp.concatenate([w_n, u_n])

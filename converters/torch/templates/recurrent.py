@@ -8,6 +8,7 @@ Otherwise the `Sequence` class beside it runs: the same into buffers, with a gra
 """
 
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,7 @@ def scan_steps(
 def in_own_dtype(method: Callable[..., object]) -> Callable[..., object]:
     """`method` of a Sequence, without autocast: its tensors have one dtype already."""
 
+    @wraps(method)
     def run(ctx: object, *tensors: Tensor) -> object:
         device = tensors[0].device.type
         known = torch.amp.is_autocast_available(device)
@@ -155,7 +157,8 @@ class LSTMSequence(torch.autograd.Function):
     @in_own_dtype
     def forward(ctx, steps, weight, h_0, c_0, gate, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last states; `steps` become all their sums."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        # before and after each step
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)
         cs = torch.empty_like(hs)
         hs[0], cs[0] = h, c = h_0, c_0
         sums = steps.unflatten(2, (4, weight.shape[0]))
@@ -332,7 +335,8 @@ class GRUSequence(torch.autograd.Function):
     @in_own_dtype
     def forward(ctx, steps, weight, bias, h_0, gate, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last state."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        # before and after each step
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)
         hs[0] = h = h_0
         hidden = steps.new_empty(len(h_0), 3, weight.shape[0])
         flat, gates, hidden_n = hidden.flatten(1), hidden[:, :2], hidden[:, 2]
@@ -484,7 +488,8 @@ class GRUResetBeforeSequence(torch.autograd.Function):
     @in_own_dtype
     def forward(ctx, steps, gates, candidate, h_0, gate, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last state; `steps` become all their sums."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        # before and after each step
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)
         hs[0] = h = h_0
         sums = steps.unflatten(2, (3, len(candidate)))
         parts = sums[:, :, :2].flatten(2), sums[:, :, :2], sums[:, :, 2], hs[1:]
@@ -602,7 +607,8 @@ class RNNSequence(torch.autograd.Function):
     @in_own_dtype
     def forward(ctx, steps, weight, h_0, activation, unroll):  # type: ignore[no-untyped-def]
         """The output of every step and the last state; `steps` become their sums."""
-        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)  # before and after each step
+        # before and after each step
+        hs = steps.new_empty(steps.shape[0] + 1, *h_0.shape)
         hs[0] = h = h_0
         for step, new_h in zip(steps.unbind(0), hs[1:].unbind(0), strict=True):
             h = new_h.copy_(activation(step.addmm_(h, weight)))

@@ -263,7 +263,8 @@ def emit(model: Model) -> str:
     used = {item.id for item in ast.walk(text) if isinstance(item, ast.Name)}
     abstract = ", ".join(name for name in ABSTRACT if name in used)
     standard = [f"from collections.abc import {abstract}", "from pathlib import Path"]
-    standard += ["from functools import reduce"] if "reduce" in used else []
+    folds = ", ".join(name for name in ("reduce", "wraps") if name in used)
+    standard += [f"from functools import {folds}"] if folds else []
     standard += [] if lone else FOR_SAVING
     names = "load_file" if lone else "load_file, save_file"
     others = ["import torch", f"from safetensors.torch import {names}"]

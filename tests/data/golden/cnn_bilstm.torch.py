@@ -71,7 +71,7 @@ class Pretrained(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes weights, config.json and this file; xlstm ports such a folder on."""
+        """Writes weights, config.json and this file; the folder can be ported on."""
         code, _ = inspect.findsource(Pretrained.save_pretrained)
         beside, state = Path(__file__).with_name("config.json"), self.state_dict()
         config = self._hub_mixin_config or json.loads(beside.read_text("utf-8"))

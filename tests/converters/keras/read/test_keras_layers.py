@@ -285,7 +285,7 @@ def test_a_mask_that_attention_takes_off_is_refused():
     e = L.Embedding(7, 4, mask_zero=True)(a)
     y = L.MultiHeadAttention(2, 3)(e, e)
     model = keras.Model(a, L.MultiHeadAttention(2, 3)(L.Add()([e, y]), e))
-    refused(UnsupportedError, lambda: xlstm.load(model), "takes the masks off")
+    refused(UnsupportedError, lambda: xlstm.load(model), "removes the masks")
 
 
 def test_every_layer_that_is_not_known_is_named_at_once():

@@ -201,7 +201,7 @@ UNSUPPORTED = {
     "got True": attribute({"b": True}),
 }
 DAMAGED = {
-    "got int": 7,
+    "got a number": 7,
     "node as TensorFlow": "\n\x07Reshape\x12\x07Reshape",
     "node_def": DEEP,
     "name of an operation": changed(op=['__import__("os")']),

@@ -119,7 +119,7 @@ REFUSED = {
 def test_refusals_name_layer_and_way_out(case):
     source, words = REFUSED[case]
     name = source.layers[-1].name
-    refused(UnsupportedError, lambda: xlstm.port(source, "keras"), "keras", name, words)
+    refused(UnsupportedError, lambda: xlstm.port(source, "keras"), "port to Keras", name, words)
 
 
 def test_source_is_lint_clean_and_formatted_whatever_the_names(tmp_path):

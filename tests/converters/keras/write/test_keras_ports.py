@@ -96,7 +96,7 @@ def test_refusals_name_layer_and_way_out(case):
         seen = dataclasses.replace(node, spec=dataclasses.replace(node.spec, peepholes=True))
         source = dataclasses.replace(source, nodes=(source.nodes[0], seen))
     name = source.nodes[-1].name
-    refused(UnsupportedError, lambda: xlstm.port(source, "keras"), "keras", name, words)
+    refused(UnsupportedError, lambda: xlstm.port(source, "keras"), "port to Keras", name, words)
 
 
 def long_names(source, rng):

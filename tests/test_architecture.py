@@ -30,7 +30,7 @@ CIRCLES = ""
 
 LARGE_FOLDERS = []
 
-MISSING_ROOMS = ["converters/flax/native", "converters/keras/native"]
+MISSING_ROOMS = ["converters/keras/native"]
 
 MACHINERY = {
     "xlstm/ir/layers": "base fields",

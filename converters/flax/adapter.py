@@ -4,6 +4,7 @@ from functools import partial
 
 from xlstm.frameworks.adapter import Adapter
 
+from .native import native_layer
 from .slots import LINEN_DEFAULT, LINEN_TABLES, NNX_DEFAULT, NNX_TABLES
 from .write import dialect
 from .write.layers import TRAINING, bare, halves, own, refuse
@@ -26,6 +27,7 @@ LINEN = Adapter(
     half_names=halves,
     unsupported_reason=refuse,
     own_cell_reason=partial(own, dialect.LINEN),
+    native_layer=partial(native_layer, dialect.LINEN),
     is_native_module=bare,
     training=TRAINING,
     emit=partial(emit, dialect.LINEN),
@@ -47,6 +49,7 @@ NNX = Adapter(
     half_names=halves,
     unsupported_reason=refuse,
     own_cell_reason=partial(own, dialect.NNX),
+    native_layer=partial(native_layer, dialect.NNX),
     is_native_module=bare,
     training=TRAINING,
     emit=partial(emit, dialect.NNX),

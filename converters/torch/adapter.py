@@ -2,7 +2,7 @@
 
 from xlstm.frameworks.adapter import TRAINING, Adapter
 
-from .native import bare, halves, own
+from .native import bare, halves, native_layer, own
 from .refusals import refuse
 from .slots import DEFAULT, TABLES
 from .write.module import WEIGHTS, config, emit
@@ -19,6 +19,7 @@ ADAPTER = Adapter(
     half_names=halves,
     unsupported_reason=refuse,
     own_cell_reason=own,
+    native_layer=native_layer,
     root_modules=("torch.",),
     # DataParallel and AveragedModel, which counts its models; torch.compile
     wrappers={"module.": frozenset({"n_averaged"}), "_orig_mod.": frozenset()},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+from xlstm.frameworks.adapter import NativeLayer
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Node
 
@@ -106,6 +108,15 @@ def _scores(spec: L.Attention) -> str:
     if spec.score == "concat":
         return "ScaledConcatScores" if spec.scaled else "ConcatScores"
     return "DotScores" if spec.score == "dot" else "AdditiveScores"
+
+
+def native_layer(spec: L.LayerSpec) -> NativeLayer | None:
+    """Returns the native layer with another number of parameters than a port, None for no such."""
+    if not isinstance(spec, L.PRelu) or own_class(spec) != "PReLU":
+        return None
+    channels, slopes = spec.shape[-1] or 1, math.prod(spec.sizes().values())
+    why = "it has a slope for each channel"
+    return NativeLayer("PReLU", "nn.PReLU", channels, why) if slopes != channels else None
 
 
 def reads_cell(spec: L.Recurrent) -> bool:

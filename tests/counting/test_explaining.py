@@ -208,6 +208,20 @@ def test_symbols_stand_for_the_numbers(name):
 
 
 @every_case
+def test_formulas_of_frameworks_come_to_their_totals(name):
+    found, seen = case(name), []
+    names = {"m": M, "n": N, "p": CASES[name][1].get("projection", 0)}
+    for one in found.formulas:
+        text = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", one.formula.replace(" x ", " * "))
+        assert re.fullmatch(r"[\dmnp ()+*]+", text), text
+        assert eval(text, names) == one.total  # nothing but digits, m n p, brackets, + and *
+        seen += one.frameworks
+    columns = {c.framework: c.total for c in found.columns if c.total is not None}
+    assert sorted(seen) == sorted(columns)
+    assert all(columns[name] == one.total for one in found.formulas for name in one.frameworks)
+
+
+@every_case
 def test_mistakes_are_mistakes(name):
     found = case(name)
     assert found.total not in wrong(found)
@@ -307,7 +321,10 @@ def test_no_bias_is_said_nowhere_to_be():
 
 def test_why_pytorch_has_more():
     text = str(explain("LSTM", features=1, units=20))
-    assert "Parameters: Keras 1,760, PyTorch 1,840" in text
+    assert "Keras, Flax NNX, Flax Linen: 1,760 = 4 n (m + n + 1)." in text
+    own = "1,840 = 4 n (m + n + 2): bias_ih_l0 and bias_hh_l0, two vectors where one would do."
+    assert own in " ".join(text.split())
+    assert "port" not in text.partition("two vectors")[0]
     assert "PyTorch bias_hh_l0: +80 = 4 x 20: PyTorch adds this second bias" in text
     rnn = str(explain("SimpleRNN", features=M, units=N))
     assert "adds this second bias" in rnn
@@ -389,3 +406,66 @@ def test_bidirectional_is_an_lstm_in_both_directions():
 def test_a_window_that_does_not_fit_is_refused(layer, window):
     with pytest.raises(UsageError, match="kernel_size"):
         explain(layer, features=3, units=4, kernel_size=window)
+
+
+SIZES = {"features": 16, "units": 60}
+
+
+def flax_cells():
+    """Native class -> the number of its parameters."""
+    import jax
+    import jax.numpy as jnp
+    from flax import linen, nnx
+
+    x, found = jnp.zeros((1, 2, 16)), {}
+    for name in ("GRUCell", "OptimizedLSTMCell"):
+        cell = getattr(nnx, name)(16, 60, rngs=nnx.Rngs(0))
+        found[f"nnx.{name}"] = sum(p.size for p in jax.tree.leaves(nnx.state(cell, nnx.Param)))
+        params = linen.RNN(getattr(linen, name)(60)).init(jax.random.key(0), x)
+        found[f"nn.{name}"] = sum(p.size for p in jax.tree.leaves(params))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "names"),
+    [
+        ("GRU", {}, {"nnx": "nnx.GRUCell"}),
+        ("CuDNNGRU", {}, {"nnx": "nnx.GRUCell"}),
+        ("GRU", {"use_bias": False}, {}),
+        ("GRU", {"reset_after": False}, {"linen": "nn.GRUCell"}),
+        ("GRU", {"reset_after": False, "use_bias": False}, {"linen": "nn.GRUCell"}),
+        (
+            "LSTM",
+            {"projection": 4},
+            {"nnx": "nnx.OptimizedLSTMCell", "linen": "nn.OptimizedLSTMCell"},
+        ),
+        ("LSTM", {}, {}),
+        ("LSTM", {"use_bias": False}, {}),
+        ("SimpleRNN", {}, {}),
+    ],
+)
+@pytest.mark.parametrize("both", [1, 2])
+def test_native_layers_beside_own_cells_have_their_own_number(layer, options, names, both):
+    found = explain(layer, **SIZES, **options, bidirectional=both == 2)
+    native = found.ledger.layers[0].native
+    assert {name: one.name for name, one in native.items()} == names
+    real = flax_cells()
+    for name, one in native.items():
+        assert one.count == both * real[one.name] != found.ledger.total(name)
+        assert one.count not in wrong(found)
+        assert f"{one.name} itself has {one.count:,}: it " in " ".join(str(found).split())
+
+
+def test_gru_names_the_number_of_nnx_and_calls_it_no_mistake():
+    text = " ".join(str(explain("GRU", **SIZES)).split())
+    assert "nnx.GRUCell itself has 13,860: it lacks the candidate's second bias" in text
+    assert "counts one bias for each gate" not in text
+
+
+@every_case
+def test_no_count_of_a_framework_is_a_mistake(name):
+    ledger = case(name).ledger
+    right = {ledger.total(framework) for framework in ledger.frameworks}
+    if len(ledger.layers) == 1:
+        right |= {one.count for one in ledger.layers[0].native.values()}
+    assert not right.intersection(wrong(case(name)))

@@ -8,8 +8,9 @@ from cases_layers import CASES_LAYERS
 
 import xlstm
 from xlstm.cli.main import main
+from xlstm.counting.ledger import render_counts
 from xlstm.ir.graph import chain
-from xlstm.ir.layers import BatchNorm, Dense, Normalization, TimeDistributed
+from xlstm.ir.layers import GRU, BatchNorm, Dense, Normalization, PRelu, TimeDistributed
 from xlstm.ir.source import Source
 
 EVERY = {**CASES, **CASES_LAYERS}
@@ -127,3 +128,28 @@ def test_statistics_are_said_below_the_totals():
     text = render_counts(xlstm.count(CASES_LAYERS["batch_norm"]))
     assert "not trainable: Keras 6" in text
     assert "beside these: PyTorch buffers 7, Flax NNX BatchStat 6, Flax Linen batch_stats 6" in text
+
+
+def test_native_layers_of_another_number_stand_beside_own_cells():
+    import jax
+    import torch
+    from flax import linen, nnx
+
+    layers = [("gru", GRU(16, 60, return_sequences=True), True), ("slopes", PRelu((5, 60)), True)]
+    ledger = xlstm.count(chain("m", layers, (5, 16), {}, Source("keras")))
+    gru, slopes = ledger.layers
+    cell = nnx.GRUCell(16, 60, rngs=nnx.Rngs(0))
+    size = sizes(jax.tree.leaves(nnx.state(cell, nnx.Param)))
+    assert {name: one.count for name, one in gru.native.items()} == {"nnx": size}
+    real = {
+        "torch": sizes(torch.nn.PReLU(60).parameters()),
+        "nnx": sizes(jax.tree.leaves(nnx.state(nnx.PReLU(), nnx.Param))),
+        "linen": sizes(
+            jax.tree.leaves(linen.PReLU().init(jax.random.key(0), jax.numpy.ones((2, 5, 60))))
+        ),
+    }
+    assert {name: one.count for name, one in slopes.native.items()} == real
+    assert set(slopes.params.values()) == {300}
+    text = " ".join(render_counts(ledger).split())
+    assert "gru, Flax NNX: 13,920 of the port's own BiasedGRUCell; nnx.GRUCell itself has" in text
+    assert "slopes, PyTorch: 300 of the port's own PReLU; nn.PReLU itself has 60: it has a" in text

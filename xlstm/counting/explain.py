@@ -16,6 +16,7 @@ from typing import Any
 from xlstm.counting import formulas, tensor_rows, wording
 from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import ExplainedLayer
+from xlstm.counting.framework_formulas import framework_formulas, native_count
 from xlstm.counting.ledger import count_model
 from xlstm.counting.picture import svg
 from xlstm.counting.render import markdown, page, text
@@ -251,6 +252,9 @@ def _explained(case: ExplainedLayer) -> Explanation:
     breakdown = formulas.breakdown(case)
     total = sum(row.count for row in breakdown)
     tensors = tuple(tensor_rows.tensors(case, names[0]))
+    columns = tuple(tensor_rows.columns(case, ledger, total))
+    natives = [native_count(ledger, name) for name in ledger.frameworks]
+    right = {total, *(c.total for c in columns), *(one.count for one in natives if one)}
     return Explanation(
         kind=case.name,
         features=case.m,
@@ -263,12 +267,13 @@ def _explained(case: ExplainedLayer) -> Explanation:
         breakdown=breakdown,
         by_gate=formulas.by_gate(case, wording.GATES),
         lines=tuple(_lines(case, tensors, total)),
-        mistakes=wording.mistakes(case, total),
+        mistakes=wording.mistakes(case, right),
         total=total,
-        columns=tuple(tensor_rows.columns(case, ledger, total)),
+        columns=columns,
         tensors=tensors,
         rest=formulas.later_layers(case),
         ledger=ledger,
+        formulas=framework_formulas(case, columns, tensors, ledger),
     )
 
 

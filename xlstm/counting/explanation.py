@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlstm.counting.formulas import FormulaRow
+from xlstm.counting.framework_formulas import FrameworkFormula
 from xlstm.counting.ledger import Ledger
 from xlstm.counting.tensor_rows import Column, TensorRow
 from xlstm.counting.wording import WrongCount
@@ -39,6 +40,7 @@ class ExplanationData:
         tensors: the tensors of the first layer in each framework.
         rest: the words for the layers after the first, "" if there are none.
         ledger: the count of every framework, and every difference with its reason.
+        formulas: the formula of each framework.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class ExplanationData:
     tensors: tuple[TensorRow, ...]
     rest: str
     ledger: Ledger
+    formulas: tuple[FrameworkFormula, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain data."""
@@ -68,6 +71,10 @@ class ExplanationData:
             "by_gate": [vars(row) for row in self.by_gate],
             "lines": [self.sizes, *self.lines],
             "mistakes": [vars(found) for found in self.mistakes],
+            "formulas": [
+                {name: list(x) if isinstance(x, tuple) else x for name, x in vars(found).items()}
+                for found in self.formulas
+            ],
             "tensors": [{**vars(row), "shape": list(row.shape)} for row in self.tensors],
             **self.ledger.to_json(),
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xlstm.counting.operations.model_operations import ModelOperations, count_operations
@@ -21,7 +21,7 @@ from xlstm.frameworks.model_tensors import counters, refusals, tensors
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.source import Optimizer
 from xlstm.rendering.tables import add, amount, grid, titles, to_text
-from xlstm.slots import FOLD, Slot, Table
+from xlstm.slots import FOLD, Slot, Table, shape
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,31 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class NativeCount:
+    """The native layer beside an own cell of a port, whose number of parameters is another.
+
+    Attributes:
+        own: class of the own cell, whose number is in the count.
+        name: the native class, with its module.
+        count: its parameters, of all parts of the layer.
+        why: the reason of the difference.
+    """
+
+    own: str
+    name: str
+    count: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"own {self.own}; {self.name} itself has {self.count:,}: {self.why}"
+
+
+@dataclass(frozen=True)
 class LayerCount:
-    """One layer in every framework; None where a framework refuses it, with the reason."""
+    """One layer in every framework; None where a framework refuses it, with the reason.
+
+    `native` has, by framework, native layers with another number than the own cell of a port.
+    """
 
     path: str
     kind: str
@@ -70,6 +93,7 @@ class LayerCount:
     tensors: dict[str, tuple[TensorCount, ...]]
     differences: tuple[Difference, ...]
     refused: dict[str, str]
+    native: dict[str, NativeCount] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +165,7 @@ class Ledger:
                     "kind": layer.kind,
                     "params": layer.params,
                     "refused": layer.refused,
+                    "native": {name: vars(found) for name, found in layer.native.items()},
                     "tensors": {
                         name: [{**vars(t), "shape": list(t.shape)} for t in found]
                         for name, found in layer.tensors.items()
@@ -236,7 +261,28 @@ def _layer(
     lines = differences(
         [(adapters[name], [*adapters[name].weight_placements(node)]) for name in names]
     )
-    return LayerCount(node.name, node.spec.title, params, tensors, lines, refused)
+    native = {name: _native(node, adapters[name]) for name in names}
+    others = {name: found for name, found in native.items() if found is not None}
+    return LayerCount(node.name, node.spec.title, params, tensors, lines, refused, others)
+
+
+def _native(node: Node, adapter: Adapter) -> NativeCount | None:
+    """The native layer beside the own cells of a port, None if their numbers are equal."""
+    places = [*adapter.weight_placements(node)]
+    found = [adapter.native_layer(place.part) for place in places]
+    one = next(filter(None, found), None)
+    if one is None:
+        return None
+    pairs = zip(places, found, strict=True)
+    counts = (native.count if native else _placed(place) for place, native in pairs)
+    return NativeCount(one.own, one.name, sum(counts), one.why)
+
+
+def _placed(place: WeightPlacement) -> int:
+    """The number of parameters of a part."""
+    slots = place.table.present_slots(place.part.missing_tensors())
+    sizes = place.part.sizes()
+    return sum(math.prod(shape(s, place.table.kind, sizes)) for s in slots if not s.is_buffer)
 
 
 Cell = tuple[str, str, int]
@@ -355,8 +401,28 @@ def render_counts(ledger: Ledger, *, details: bool = True) -> str:
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
     every = [*_first_differences(ledger)]
     lines = [_single_line(*one) for one in every] if details else [*_grouped_lines(every)]
+    lines += native_lines(ledger)
     lines += [*dict.fromkeys(refused), *_beside(ledger), *map(printable, ledger.notes)]
     return to_text(counted(ledger), table, *lines)
+
+
+def native_lines(ledger: Ledger) -> list[str]:
+    """Returns a line for each framework with layers that are own cells of another number."""
+    found: dict[tuple[str, str, str, str], list[tuple[str, int, int]]] = {}
+    for layer in ledger.layers:
+        for name, native in layer.native.items():
+            key = (registry.adapter(name).title, native.own, native.name, native.why)
+            sizes = (layer.path, layer.params[name] or 0, native.count)
+            found.setdefault(key, []).append(sizes)
+    lines = []
+    for (title, own, name, why), layers in found.items():
+        paths, owns, natives = zip(*layers, strict=True)
+        where = printable(paths[0]) if len(paths) == 1 else f"{len(paths)} layers"
+        lines.append(
+            f"{where}, {title}: {sum(owns):,} of the port's own {own}; "
+            f"{name} itself has {sum(natives):,}: {why}"
+        )
+    return lines
 
 
 def counted(ledger: Ledger) -> str:

@@ -205,6 +205,8 @@ class _Counting:
             tensors=tensors,
             refused=_only(refused, self.names),
             differences=lines,
+            # the arrays in their own framework are counted as they are, not as a port has them
+            native={n: one for n, one in found.native.items() if n != self.own.name},
         )
 
     def _lines(self, group: Group, node: Node, found: LayerCount) -> tuple[Difference, ...]:

@@ -20,14 +20,13 @@ from xlstm.rendering.tables import add, grid, screen_width, to_text
 Cells = tuple[str, ...]
 
 
-def _frameworks(found: ExplanationData) -> str:
-    """The count of every framework, and the names of those that lack the layer."""
-    have = [f"{c.title} {c.total:,}" for c in found.columns if c.total is not None]
+def _frameworks(found: ExplanationData) -> list[str]:
+    """The formula of every framework, and the names of those that lack the layer."""
     lack = [c.title for c in found.columns if c.total is None]
-    text = f"Parameters: {', '.join(have)}." if have else "The formula is the textbook's."
+    lines = [f"{one}." for one in found.formulas] or ["The formula is the textbook's."]
     if lack:
-        text += f" {', '.join(lack)} {'has' if len(lack) == 1 else 'have'} no such layer."
-    return text
+        lines.append(f"{', '.join(lack)} {'has' if len(lack) == 1 else 'have'} no such layer.")
+    return lines
 
 
 def _mistakes(found: ExplanationData) -> list[str]:
@@ -121,7 +120,7 @@ def text(found: ExplanationData) -> str:
             add(made, *row)
         return made
 
-    heads = [f"{found.formula} = {found.numbers}", _frameworks(found), found.sizes]
+    heads = [f"{found.formula} = {found.numbers}", *_frameworks(found), found.sizes]
     parts: list[object] = [
         found.title,
         *(_wrapped(line, "  ") for line in heads),
@@ -157,7 +156,8 @@ def _markdown_table(headers: Sequence[str], rows: Iterable[Cells], left: int) ->
 def markdown(found: ExplanationData) -> str:
     """Headings, tables and paragraphs."""
     lines = [f"## {found.title}", "", f"`{found.formula} = {found.numbers}`", ""]
-    lines += [_escaped(_frameworks(found)), "", _escaped(found.sizes), ""]
+    lines += [*(f"- {_escaped(line)}" for line in _frameworks(found)), ""]
+    lines += [_escaped(found.sizes), ""]
     lines += ["```text", *found.equations, "```", ""]
     if found.mistakes:
         lines += [f"**{GOT}**", "", *(f"- {_escaped(line)}" for line in _mistakes(found)), ""]

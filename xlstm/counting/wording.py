@@ -6,7 +6,7 @@ In: an `ExplainedLayer`. Out: lines of text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from xlstm.counting.formulas import ExplainedLayer, one, one_direction
@@ -219,10 +219,10 @@ class WrongCount:
     why: str
 
 
-def mistakes(case: ExplainedLayer, total: int) -> tuple[WrongCount, ...]:
-    """The usual wrong counts, the most instructive first; none that equals the right one."""
+def mistakes(case: ExplainedLayer, right: Collection[int | None]) -> tuple[WrongCount, ...]:
+    """The usual wrong counts, the most instructive first; none that is the count of a framework."""
     found = {mistake.count: mistake for mistake in reversed([*_mistakes(case)])}
-    return tuple(mistake for count, mistake in reversed(found.items()) if count != total)
+    return tuple(mistake for count, mistake in reversed(found.items()) if count not in right)
 
 
 def _mistakes(case: ExplainedLayer) -> Iterator[WrongCount]:

@@ -93,6 +93,23 @@ class WeightPlacement(NamedTuple):
         return self.name.format(self.table.prefix + slot)
 
 
+@dataclass(frozen=True)
+class NativeLayer:
+    """The native layer that users compare with an own cell of another number of parameters.
+
+    Attributes:
+        own: class of the own cell.
+        name: the native class, with its module.
+        count: its number of parameters, for the same sizes.
+        why: the reason of the difference, such as "it lacks the candidate's second bias".
+    """
+
+    own: str
+    name: str
+    count: int
+    why: str
+
+
 _IMPORTING = threading.RLock()
 """Lock for the import of a framework.
 
@@ -123,6 +140,8 @@ class Adapter:
             if it has one.
         own_cell_reason: node -> the reason why a port writes its own cell or loop; "" if native
             layers are exact.
+        native_layer: part of a layer -> the native layer that stores another number of parameters
+            than the own cell of a port; None if the cell is native, or stores as many.
         live_module: module of the live half.
         root_modules: top modules of the classes of this framework's objects.
         root: path before every weight name ("params." in Linen).
@@ -160,6 +179,7 @@ class Adapter:
     half_names: Callable[[Node], tuple[str, str]] = _halves
     unsupported_reason: Callable[[Node], str] = lambda _node: ""
     own_cell_reason: Callable[[Node], str] = lambda _node: ""
+    native_layer: Callable[[L.LayerSpec], NativeLayer | None] = lambda _spec: None
     runtime_packages: tuple[str, ...] = ()
     root_modules: tuple[str, ...] = ()
     root: str = ""

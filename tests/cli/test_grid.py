@@ -99,3 +99,27 @@ def test_text_is_as_wide_as_the_terminal(columns, width, monkeypatch):
     assert screen_width() == 100
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert screen_width() == width
+
+
+def test_a_list_repeats_the_name_of_a_group():
+    table = Grid(["framework", "tensor", "parameters"], left=2)
+    table.add("Keras", "kernel_of_the_input", "1,234")
+    table.add("", "recurrent_kernel", "5,678")
+    found = table.lines(30)
+    assert found.count(" Keras") == 2
+    assert found.count(" framework") == 1, "the title alone"
+
+
+def test_a_narrow_table_leaves_out_spare_columns_and_says_so():
+    table = Grid(["tensor", "shape", "in numbers", "count"], left=3, spare=["in numbers", "shape"])
+    table.add("kernel", "(m, 4 n)", "(16, 240)", "3,840")
+    wide, middle, narrow = (table.lines(size) for size in (50, 36, 26))
+    assert "in numbers" in wide[1]
+    assert middle[1:4] == [
+        " tensor   shape      count",
+        " ─────────────────────────",
+        " kernel   (m, 4 n)   3,840",
+    ]
+    assert middle[4:] == [" Too narrow for: in numbers.", ""]
+    assert narrow[1].split() == ["tensor", "count"]
+    assert "".join(narrow[4:]).endswith("in numbers, shape.")

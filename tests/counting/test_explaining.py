@@ -469,3 +469,16 @@ def test_no_count_of_a_framework_is_a_mistake(name):
     if len(ledger.layers) == 1:
         right |= {one.count for one in ledger.layers[0].native.values()}
     assert not right.intersection(wrong(case(name)))
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 99])
+@pytest.mark.parametrize("name", ["lstm", "gru-bidirectional", "cudnn-lstm"])
+def test_a_narrow_screen_names_the_framework_of_every_block(name, width, monkeypatch):
+    for module in ("rendering.tables", "counting.render"):
+        monkeypatch.setattr(f"xlstm.{module}.screen_width", lambda: width)
+    lines = str(case(name)).splitlines()
+    assert max(map(len, lines)) <= width
+    for title in ("PyTorch", "Flax Linen"):
+        assert any(re.match(rf" {title}(  |$)", line) for line in lines)
+    # a head without a value is the title of a list, at most
+    assert sum(line.strip() == "framework" for line in lines) <= 2

@@ -153,3 +153,17 @@ def test_native_layers_of_another_number_stand_beside_own_cells():
     text = " ".join(render_counts(ledger).split())
     assert "gru, Flax NNX: 13,920 of the port's own BiasedGRUCell; nnx.GRUCell itself has" in text
     assert "slopes, PyTorch: 300 of the port's own PReLU; nn.PReLU itself has 60: it has a" in text
+
+
+def test_a_ledger_prints_the_table_of_the_command(capsys):
+    path = xlstm.demo.path()
+    ledger = xlstm.count(path)
+    assert main(["count", str(path)]) == 0
+    assert capsys.readouterr().out == f"{ledger}\n"
+    assert repr(ledger) == "<Ledger of 2 layers: keras 2,180, torch 2,260, nnx 2,180, linen 2,180>"
+
+
+def test_an_explanation_has_a_short_repr():
+    found = xlstm.explain("LSTM", features=1, units=20)
+    want = "<Explanation: LSTM of n = 20 units on m = 1 feature, 4 n (m + n + 1) = 1,760>"
+    assert repr(found) == want

@@ -49,7 +49,7 @@ def count(
     >>> import xlstm
     >>> found = count(xlstm.demo.path(), operations=True).operations
     >>> print(found.layers[0].work["keras"].products)
-    33,600 B
+    33,600 x batch
     """
     wanted = [frameworks] if isinstance(frameworks, str) else frameworks
     names = registry.frameworks() if wanted is None else registry.canonicals(wanted)

@@ -114,8 +114,8 @@ def explain(
             and 3D), or "Bidirectional" for an LSTM in both directions.
         features: size of the input, m; of a ConvLSTM its channels.
         units: size of the output and of the hidden state, n.
-        timesteps: length of the sequences, to show that the count does not depend on it.
-        batch: size of a batch, to show that the count does not depend on it.
+        timesteps: length of the sequences; operations grow with it, parameters do not.
+        batch: sequences in a batch; operations grow with it, parameters do not.
         bidirectional: True for a second layer that reads the sequence from its end.
         layers: number of stacked layers.
         projection: size that an LSTM's h is projected to, None for none.
@@ -274,6 +274,9 @@ def _explained(case: ExplainedLayer) -> Explanation:
         rest=formulas.later_layers(case),
         ledger=ledger,
         formulas=framework_formulas(case, columns, tensors, ledger),
+        stateless=case.dense,
+        timesteps=case.steps,
+        batch=case.batch,
     )
 
 

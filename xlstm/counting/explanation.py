@@ -18,7 +18,7 @@ PLAIN = ("kind", "features", "units", "title", "formula", "numbers", "total")
 """Fields that are plain data as they are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExplanationData:
     """A layer's parameters explained, as fields.
 
@@ -41,6 +41,9 @@ class ExplanationData:
         rest: the words for the layers after the first, "" if there are none.
         ledger: the count of every framework, and every difference with its reason.
         formulas: the formula of each framework.
+        stateless: True for a layer without a state, which has no steps.
+        timesteps: length of the sequences, None if the user names none.
+        batch: sequences of a batch, None if the user names none.
     """
 
     kind: str
@@ -61,6 +64,12 @@ class ExplanationData:
     rest: str
     ledger: Ledger
     formulas: tuple[FrameworkFormula, ...] = ()
+    stateless: bool = False
+    timesteps: int | None = None
+    batch: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Explanation: {self.title}, {self.formula} = {self.total:,}>"
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain data."""

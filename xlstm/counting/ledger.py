@@ -96,7 +96,7 @@ class LayerCount:
     native: dict[str, NativeCount] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """Every parameter of a model in the frameworks of a call.
 
@@ -114,6 +114,14 @@ class Ledger:
     optimizer: Optimizer | None = None
     notes: tuple[str, ...] = ()
     operations: ModelOperations | None = None
+
+    def __str__(self) -> str:
+        """The table that `xlstm count` prints."""
+        return render_counts(self, details=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {amount(self.total(name))}" for name in self.frameworks)
+        return f"<Ledger of {len(self.layers)} layers: {counts}>"
 
     def total(self, framework: str) -> int | None:
         """Number of parameters by the framework's own one-liner; None where refused."""

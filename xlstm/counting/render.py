@@ -14,6 +14,8 @@ from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import FormulaRow
 from xlstm.counting.ledger import Difference
 from xlstm.counting.operations import render as operations
+from xlstm.counting.operations.render import Calls
+from xlstm.counting.wording import number
 from xlstm.frameworks import registry
 from xlstm.rendering.tables import add, grid, screen_width, to_text
 
@@ -58,6 +60,8 @@ def _tensors(found: ExplanationData) -> list[Cells]:
 
 
 TENSORS = ("framework", "tensor", "shape", "in numbers", "gates", "parameters")
+SPARE = ("in numbers", "gates")
+"""Columns of tensors that a narrow screen leaves out."""
 PARTS = ("part", "formula", "parameters")
 GATES = ("gate", "formula", "parameters")
 
@@ -95,10 +99,22 @@ def _operations(found: ExplanationData) -> tuple[tuple[str, ...], list[Cells], l
     if work is None:
         return (), [], []
     heads = ("framework", *operations.headers(work))
-    return heads, operations.framework_rows(work), operations.legend(work)
+    steps, batch = found.timesteps or 1, found.batch or 1
+    # a Dense of every step has as many samples as there are steps
+    calls = Calls(1, steps * batch) if found.stateless else Calls(steps, batch)
+    return heads, operations.framework_rows(work, calls), operations.legend(work)
 
 
-OPERATIONS = "Operations and bytes"
+def _data(found: ExplanationData) -> str:
+    """The data that the operations are for.
+
+    A recurrent layer does the same at every step, so that the counts of one step are enough.
+    """
+    steps = f"{number(found.timesteps, 'step')} of " if found.timesteps else ""
+    steps = steps or ("" if found.stateless else "one step of ")
+    what = "sample" if found.stateless and not found.timesteps else "sequence"
+    batch = f"a batch of {number(found.batch, what)}" if found.batch else f"one {what}"
+    return f"Operations for {steps}{batch}, and bytes"
 
 
 def _wrapped(line: str, indent: str = "") -> str:
@@ -114,8 +130,10 @@ def _wrapped(line: str, indent: str = "") -> str:
 def text(found: ExplanationData) -> str:
     """Tables and lines, as wide as the screen at most."""
 
-    def table(headers: Sequence[str], rows: Iterable[Cells], left: int) -> object:
-        made = grid(headers, left=left)
+    def table(
+        headers: Sequence[str], rows: Iterable[Cells], left: int, spare: Sequence[str] = ()
+    ) -> object:
+        made = grid(headers, left, spare)
         for row in rows:
             add(made, *row)
         return made
@@ -133,11 +151,11 @@ def text(found: ExplanationData) -> str:
         parts.append(table(GATES, _parts(found.by_gate), 2))
     parts += [_wrapped(line) for line in found.lines]
     if found.tensors:
-        parts.append(table(TENSORS, _tensors(found), 5))
+        parts.append(table(TENSORS, _tensors(found), 5, SPARE))
     parts += [_wrapped(line) for line in _differences(found)]
     headers, rows, legend = _operations(found)
     if rows:
-        parts += ["", f"{OPERATIONS}:", table(headers, rows, 1), *map(_wrapped, legend)]
+        parts += ["", f"{_data(found)}:", table(headers, rows, 1), *map(_wrapped, legend)]
     return to_text(*parts)  # type: ignore[arg-type]
 
 
@@ -172,7 +190,7 @@ def markdown(found: ExplanationData) -> str:
         lines += [f"- {_escaped(line)}" for line in differences[1:]]
     headers, rows, legend = _operations(found)
     if rows:
-        lines += ["", f"**{OPERATIONS}**", "", *_markdown_table(headers, rows, 1)]
+        lines += ["", f"**{_data(found)}**", "", *_markdown_table(headers, rows, 1)]
         lines += [f"- {_escaped(line)}" for line in legend]
     return "\n".join(lines).rstrip() + "\n"
 

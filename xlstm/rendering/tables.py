@@ -35,11 +35,12 @@ class Grid:
 
     Attributes:
         left: number of the first columns that are flush left; the others are flush right.
+        spare: headers of columns that a narrow screen leaves out, the first ones first.
         rows: the rows so far, the headers the first.
     """
 
-    def __init__(self, headers: Sequence[str], left: int = 1) -> None:
-        self.left = left
+    def __init__(self, headers: Sequence[str], left: int = 1, spare: Sequence[str] = ()) -> None:
+        self.left, self.spare = left, spare
         self.rows: list[tuple[str, ...]] = [tuple(headers)]
         self._sections: set[int] = set()
 
@@ -53,6 +54,13 @@ class Grid:
 
     def lines(self, width: int) -> list[str]:
         """The whole table, every line of at most `width` columns."""
+        for count in range(1, len(self.spare) + 1):
+            if self._fits(width):
+                break
+            table = self._without(self.spare[:count])
+            if table._fits(width):
+                left_out = f" Too narrow for: {', '.join(self.spare[:count])}."
+                return [*table.lines(width)[:-1], *wrapped(left_out, width), ""]
         columns = list(zip(*self.rows, strict=True))
         room = width - 1 - GAP * (len(columns) - 1)
         sizes = [max(map(_size, column)) for column in columns]
@@ -68,17 +76,32 @@ class Grid:
             found += [f" {'─' * (sum(sizes) + GAP * (len(sizes) - 1))}"] if not number else []
         return [*found, ""]
 
+    def _fits(self, width: int) -> bool:
+        """True if every row is one line."""
+        sizes = [max(map(_size, column)) for column in zip(*self.rows, strict=True)]
+        return sum(sizes) + GAP * (len(sizes) - 1) < width
+
+    def _without(self, names: Sequence[str]) -> Grid:
+        """The table without some columns."""
+        kept = [place for place, head in enumerate(self.rows[0]) if head not in names]
+        found = Grid([self.rows[0][place] for place in kept], sum(k < self.left for k in kept))
+        found.rows = [tuple(row[place] for place in kept) for row in self.rows]
+        found._sections = self._sections
+        return found
+
     def _list(self, width: int) -> list[str]:
         """Each row as its first cell and, below, its other cells with their headers.
 
-        The first header is the title of the list.
+        The first header is the title of the list. A blank first cell means that of the row before.
         """
         heads, *rows = self.rows
         indent = min(max(map(_size, heads)) + GAP + 2, width // 2)
         title = wrapped(heads[0], width - 1)
         found = ["", *(f" {line}" for line in title), f" {'─' * max(map(_size, title))}"]
+        name = heads[0]
         for row in rows:
-            found += [f" {line}" for line in wrapped(row[0] or heads[0], width - 1)]
+            name = row[0] or name
+            found += [f" {line}" for line in wrapped(name, width - 1)]
             for head, cell in zip(heads[1:], row[1:], strict=True):
                 found += _entry(head, wrapped(cell, width - indent), indent) if cell else []
             found.append("")
@@ -174,9 +197,12 @@ def to_text(*parts: Grid | str) -> str:
     return "\n".join(lines)
 
 
-def grid(headers: Iterable[str], left: int = 1) -> Grid:
-    """An empty table; the first `left` columns are flush left, the others right."""
-    return Grid([*headers], left)
+def grid(headers: Iterable[str], left: int = 1, spare: Sequence[str] = ()) -> Grid:
+    """An empty table; the first `left` columns are flush left, the others right.
+
+    A screen that is too narrow leaves out the columns `spare`, and says so.
+    """
+    return Grid([*headers], left, spare)
 
 
 def add(table: Grid, *cells: object) -> None:

@@ -1,6 +1,7 @@
 """Operations of models: symbols, frameworks, bytes, and layers that are not counted."""
 
 import json
+import re
 from itertools import combinations
 
 import numpy as np
@@ -44,12 +45,12 @@ def window(*sizes, strides=1, **options):
 
 def test_polynomials_are_exact():
     found = (2 * T + 3) * (T - 1) * B
-    assert str(found) == "2 T^2 B + T B - 3 B"
+    assert str(found) == "2 x steps^2 x batch + steps x batch - 3 x batch"
     assert found.at(T=10**9, B=7) == 7 * (2 * 10**9 + 3) * (10**9 - 1)
     assert found - found == Polynomial() == polynomial(0)
     assert not found - found
     assert str(found - found) == "0"
-    assert str(5 - T) == "-T + 5"
+    assert str(5 - T) == "-steps + 5"
     assert str(-1234 * polynomial(1)) == "-1,234"
     assert hash(T + B) == hash(B + T)
     with pytest.raises(UnsupportedError, match="an axis without one"):
@@ -146,7 +147,7 @@ def test_inputs_share_one_time():
     counted = count_operations(found, ["keras"])
     assert counted.notes == ("inputs a, b: all of T steps",)
     assert counted.total("keras").products == 8 * T * T * B
-    assert "8 T^2 B" in render_operations(counted)
+    assert "8 x steps^2 " in render_operations(counted)
 
 
 def test_other_open_axes_are_unknown_by_name():
@@ -197,9 +198,49 @@ def test_the_ledger_has_them_if_asked():
 
 def test_explain_ends_with_them():
     found = xlstm.explain("LSTM", features=16, units=32)
-    assert "6,144 T B" in str(found)
-    assert "| PyTorch | 6,144 T B |" in found.to_markdown()
+    assert "Operations for one step of one sequence, and bytes:" in str(found)
+    assert re.search(r"PyTorch +6,144 .* 256$", str(found), re.MULTILINE)
+    assert "| PyTorch | 6,144 |" in found.to_markdown()
     peepholes = xlstm.explain("LSTM", features=16, units=32, peepholes=True)
     assert "the equations" in str(peepholes)
     deep = xlstm.explain("GRU", features=16, units=32, layers=2, bidirectional=True)
     assert deep.ledger.operations.total("nnx").products == (9216 + 18432) * T * B
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "words"),
+    [
+        (None, None, "one step of one sequence"),
+        (10, None, "10 steps of one sequence"),
+        (None, 4, "one step of a batch of 4 sequences"),
+        (10, 4, "10 steps of a batch of 4 sequences"),
+        (10, 1, "10 steps of a batch of 1 sequence"),
+    ],
+)
+def test_steps_and_batch_are_multiplied(steps, batch, words):
+    text = str(xlstm.explain("LSTM", features=16, units=32, timesteps=steps, batch=batch))
+    assert f"Operations for {words}, and bytes:" in text
+    times, sequences = (steps or 1) * (batch or 1), batch or 1
+    row = next(line for line in text.splitlines() if line.startswith(" all but PyTorch  "))
+    assert row.split()[3] == f"{6144 * times:,}"
+    assert row.split()[-1] == f"{2 * 32 * 4 * sequences:,}"
+    assert not re.search(r"\d (T|B)\b", text)
+
+
+def test_operations_of_a_dense_layer_are_those_of_samples():
+    text = str(xlstm.explain("Dense", features=10, units=2))
+    assert "Operations for one sample, and bytes:" in text
+    text = str(xlstm.explain("Dense", features=10, units=2, timesteps=25, batch=3))
+    assert "Operations for 25 steps of a batch of 3 sequences, and bytes:" in text
+    assert f" {10 * 2 * 25 * 3:,} " in text
+
+
+def test_the_table_of_a_model_is_for_one_sequence():
+    text = render_operations(xlstm.count(xlstm.demo.path(), operations=True).operations)
+    first = "Multiply-adds for one sequence: 34,000. For a batch, times its sequences."
+    assert text.splitlines()[0] == first
+    assert not re.search(r"\d (T|B)\b", text)
+    # an LSTM and a Dense of a sequence of any length
+    found = count_operations(lone(L.LSTM(3, 4), (None, 3), L.Dense(4, 2)), ["keras"])
+    text = render_operations(found)
+    assert "one sequence: 112 x steps + 8." in text

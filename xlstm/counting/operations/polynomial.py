@@ -1,7 +1,7 @@
 """Whole-number polynomials in T, the steps of a sequence, and B, the sequences of a batch.
 
 >>> 4 * 32 * (16 + 32) * T * B
-6,144 T B
+6,144 x steps x batch
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ class Polynomial:
         """The count for sequences of T steps in a batch of B."""
         return sum(number * T**t * B**b for (t, b), number in self.terms.items())
 
+    def of_one(self) -> Polynomial:
+        """The count for one sequence.
+
+        >>> (6 * T * B).of_one()
+        6 x steps
+        """
+        found = Counter[Power]()
+        for (t, _), number in self.terms.items():
+            found[t, 0] += number
+        return Polynomial({power: number for power, number in found.items() if number})
+
     def to_json(self) -> list[dict[str, int]]:
         """The terms as plain data, the highest powers first.
 
@@ -80,9 +91,9 @@ class Polynomial:
         text = ""
         for (t, b), number in self._ordered():
             sign = (" - " if text else "-") if number < 0 else " + " if text else ""
-            names = (*_power("T", t), *_power("B", b))
+            names = (*_power("steps", t), *_power("batch", b))
             digits = [] if names and abs(number) == 1 else [f"{abs(number):,}"]
-            text += sign + " ".join([*digits, *names])
+            text += sign + " x ".join([*digits, *names])
         return text or "0"
 
     __repr__ = __str__
@@ -118,7 +129,7 @@ def product(sizes: Iterable[Polynomial | None]) -> Polynomial:
         UnsupportedError: the size of an axis is not known.
 
     >>> product((B, T, polynomial(3)))
-    3 T B
+    3 x steps x batch
     """
     found = polynomial(1)
     for size in sizes:

@@ -6,27 +6,50 @@ In: a `ModelOperations`. Out: rows; frameworks with equal work share one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from xlstm.counting.operations.model_operations import EQUATIONS, ModelOperations, Work
-from xlstm.counting.operations.polynomial import ZERO
+from xlstm.counting.operations.polynomial import ZERO, Polynomial
 from xlstm.errors import printable
 from xlstm.frameworks import registry
 from xlstm.rendering.tables import add, grid, to_text
 
 LEGEND = (
-    "T: steps of a sequence. B: sequences in a batch.",
     "multiply adds: of matrix products and convolutions. Tools that print FLOPs often count two.",
     "elementwise: sums, products, comparisons, selects. Other functions: calls, by their names.",
-    "weight bytes: those read at each step of a recurrent layer, once by another layer.",
+    "weight bytes: those read at each step of a recurrent layer, once by another layer, whatever "
+    "the batch.",
 )
 
 
 def legend(found: ModelOperations) -> list[str]:
-    """The meaning of the symbols and of the columns."""
+    """The meaning of the columns."""
     return [
         *LEGEND,
         f"state bytes: those of h and of an LSTM's c. A number has {found.itemsize} bytes.",
     ]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The data that counts are for.
+
+    Attributes:
+        steps: steps of a sequence; None for a symbol, and one sequence.
+        batch: sequences of a batch.
+    """
+
+    steps: int | None = None
+    batch: int = 1
+
+    def text(self, count: Polynomial) -> str:
+        """A count for these data."""
+        if self.steps is None:
+            return str(count.of_one())
+        return f"{count.at(T=self.steps, B=self.batch):,}"
+
+
+ONE = Calls()
 
 
 def headers(found: ModelOperations) -> tuple[str, ...]:
@@ -35,7 +58,7 @@ def headers(found: ModelOperations) -> tuple[str, ...]:
 
 
 def render_operations(found: ModelOperations) -> str:
-    """The operations of every layer, and of the model."""
+    """The operations of every layer, and of the model, for one sequence."""
     table = grid(["layer", "in", *headers(found)], left=2)
     blank = ["unknown"] * len(headers(found))
     for layer in found.layers:
@@ -51,15 +74,22 @@ def render_operations(found: ModelOperations) -> str:
     if not totals:
         add(table, "total", "", *blank)
     reasons = [f"{layer.path}: {layer.reason}" for layer in found.layers if layer.reason]
-    read = [f"{names}: {work.weights_read}" for names, work in totals]
+    read = [f"{names}: {ONE.text(work.weights_read)}" for names, work in totals]
     lines = [f"bytes of weights read in a call, whatever the batch: {'; '.join(read)}"]
     facts = map(printable, (*reasons, *found.notes))
-    return to_text(table, *facts, *(lines if read else ()), *legend(found))
+    return to_text(_headline(totals), table, *facts, *(lines if read else ()), *legend(found))
 
 
-def framework_rows(found: ModelOperations) -> list[tuple[str, ...]]:
-    """Names of frameworks with equal totals, and the cells below `headers`."""
-    return [(names, *_cells(found, work)) for names, work in totals_by_framework(found)]
+def _headline(totals: Iterable[tuple[str, Work]]) -> str:
+    """One line: the multiply-adds of the model, and the data that all counts are for."""
+    found = dict.fromkeys(ONE.text(work.products) for _, work in totals)
+    counts = " or ".join(found) or "unknown"
+    return f"Multiply-adds for one sequence: {counts}. For a batch, times its sequences."
+
+
+def framework_rows(found: ModelOperations, calls: Calls = ONE) -> list[tuple[str, ...]]:
+    """Names of frameworks with equal totals, and the cells below `headers`, for some data."""
+    return [(names, *_cells(found, work, calls)) for names, work in totals_by_framework(found)]
 
 
 def totals_by_framework(found: ModelOperations) -> list[tuple[str, Work]]:
@@ -98,8 +128,8 @@ def _called(works: Iterable[Work]) -> Iterable[str]:
     return (name for work in works for name, _ in work.calls)
 
 
-def _cells(found: ModelOperations, work: Work) -> tuple[str, ...]:
+def _cells(found: ModelOperations, work: Work, of: Calls = ONE) -> tuple[str, ...]:
     calls = dict(work.calls)
     counts = (calls.get(name, ZERO) for name in _functions(found))
-    ends = (f"{work.weight_bytes:,}", str(work.state_bytes))
-    return (str(work.products), str(work.elementwise), *map(str, counts), *ends)
+    ends = (f"{work.weight_bytes:,}", of.text(work.state_bytes))
+    return (of.text(work.products), of.text(work.elementwise), *map(of.text, counts), *ends)

@@ -29,7 +29,7 @@ def symbolic_shapes(model: Model) -> dict[Edge, Sizes]:
     >>> from xlstm.ir.source import Source
     >>> model = chain("m", [("a", L.LSTM(3, 4), True)], (None, 3), {}, Source("keras"))
     >>> symbolic_shapes(model)[Edge("input")]
-    (B, T, 3)
+    (batch, steps, 3)
     """
     found = [_shapes(model, length) for length in LENGTHS]
     return {

@@ -76,7 +76,7 @@ def sequence_bytes(model: Model, itemsize: int = FLOAT32) -> Polynomial:
     >>> from xlstm.ir.graph import chain
     >>> from xlstm.ir.source import Source
     >>> sequence_bytes(chain("m", [("a", L.LSTM(16, 32), True)], (None, 16), {}, Source("keras")))
-    25,088 T
+    25,088 x steps
     """
     shapes = symbolic_shapes(model)
     sizes = (weight_bytes(node.spec, itemsize) * steps_of(node, shapes) for node in model.layers)

@@ -252,6 +252,46 @@ def test_explain_needs_no_file(cli):
     assert "1,840" in out
 
 
+def test_explain_in_one_line(cli):
+    status, out, err = cli("explain", "lstm", "--features", 1, "--units", 20, "--quiet")
+    assert (status, out, err) == (0, "Keras 1,760, PyTorch 1,840, Flax 1,760\n", "")
+
+
+def test_help_of_explain_lists_every_layer(cli):
+    from xlstm.counting.explain import LAYERS
+
+    status, out, _err = cli("explain", "--help")
+    assert status == 0
+    assert all(name in out for name in (*LAYERS, "Bidirectional"))
+
+
+def test_a_picture_is_said_to_be_written(cli, tmp_path):
+    path = tmp_path / "f.SVG"
+    shape = ("explain", "LSTM", "--features", 1, "--units", 20)
+    status, out, err = cli(*shape, "--svg", path)
+    assert (status, err) == (0, f"xlstm: picture written to {path}\n")
+    assert path.read_text().startswith("<svg")
+    status, _out, err = cli(*shape, "--svg", path, "--quiet")
+    assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "name one, or - for stdout"),
+        ("f.png", "expected a name that ends in .svg, got a file of type .png; name f.svg"),
+        ("f", "a name without a suffix; name f.svg"),
+        ("missing/f.svg", "create it: mkdir -p"),
+    ],
+)
+def test_pictures_that_cannot_be_written(name, words, cli, tmp_path):
+    path = tmp_path / name if name else ""
+    status, out, err = cli("explain", "LSTM", "--features", 1, "--units", 20, "--svg", path)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert not any(tmp_path.iterdir())
+
+
 def test_explain_as_json(cli):
     status, out, err = cli("explain", "Dense", "--features", 20, "--units", 20, "--json")
     assert (status, err) == (0, "")

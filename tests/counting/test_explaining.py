@@ -10,6 +10,7 @@ from refusing import refused
 
 import xlstm
 from xlstm.counting.explain import LAYERS, explain
+from xlstm.counting.render import counts_line
 from xlstm.errors import UsageError
 from xlstm.ir.graph import chain
 from xlstm.ir.kinds import KINDS
@@ -359,7 +360,6 @@ BAD = {
     "dense-both": ({"layer": "Dense", "bidirectional": True}, "timesteps", "LSTM, GRU"),
     "dense-deep": ({"layer": "Dense", "layers": 2}, "layers"),
     "letters": ({"layer": "LTSM"}, "did you mean LSTM?"),
-    "case": ({"layer": "gru"}, "did you mean GRU?"),
     "other": ({"layer": "Flatten"}, "use one of these"),
     "no-name": ({"layer": None}, "None", "LSTM"),
     "list": ({"layer": ["LSTM"]}, "LSTM"),
@@ -482,3 +482,26 @@ def test_a_narrow_screen_names_the_framework_of_every_block(name, width, monkeyp
         assert any(re.match(rf" {title}(  |$)", line) for line in lines)
     # a head without a value is the title of a list, at most
     assert sum(line.strip() == "framework" for line in lines) <= 2
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, "Bidirectional"])
+def test_the_case_of_a_name_does_not_matter(layer):
+    for name in (layer.lower(), layer.upper()):
+        assert explain(name, **SIZES).title == explain(layer, **SIZES).title
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "line"),
+    [
+        ("LSTM", {}, "Keras 1,760, PyTorch 1,840, Flax 1,760"),
+        (
+            "GRU",
+            {},
+            "Keras 1,380, PyTorch 1,380, Flax NNX 1,340 (nnx.GRUCell 1,320), Flax Linen 1,340",
+        ),
+        ("LSTM", {"peepholes": True}, "1,820 by the formula; no framework has this layer"),
+        ("CuDNNLSTM", {}, "Keras 2 CuDNNLSTM 1,840, Keras 3 1,760, PyTorch 1,840, Flax 1,760"),
+    ],
+)
+def test_counts_in_one_line(layer, options, line):
+    assert counts_line(explain(layer, features=1, units=20, **options)) == line

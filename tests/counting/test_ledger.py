@@ -167,3 +167,20 @@ def test_an_explanation_has_a_short_repr():
     found = xlstm.explain("LSTM", features=1, units=20)
     want = "<Explanation: LSTM of n = 20 units on m = 1 feature, 4 n (m + n + 1) = 1,760>"
     assert repr(found) == want
+
+
+def test_second_biases_are_said_for_the_direction_of_the_port():
+    import torch
+
+    gru = xlstm.count(torch.nn.GRU(3, 4, batch_first=True))
+    text = " ".join(str(gru).split())
+    assert "a port to Flax NNX stores the sum" in text
+    assert "from Flax" not in text
+    lstm = torch.nn.LSTM(3, 4, batch_first=True)
+    assert "a port to Keras stores the sum" in " ".join(str(xlstm.count(lstm)).split())
+    demo = " ".join(str(xlstm.count(xlstm.demo.path())).split())
+    assert "to the first; a port from one bias sets it to 0" in demo
+    both = " ".join(str(xlstm.explain("GRU", features=3, units=4)).split())
+    assert "ports from Keras to Flax NNX store the sum, ports from Flax NNX to Keras" in both
+    arrays = " ".join(str(xlstm.count(torch.nn.GRU(3, 4).state_dict())).split())
+    assert "a port to Flax NNX stores the sum" in arrays

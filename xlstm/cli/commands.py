@@ -131,23 +131,53 @@ STDOUT = ("-", "/dev/stdout")
 def explain(args: argparse.Namespace) -> int:
     """`xlstm explain`."""
     from xlstm.counting.explain import explain as explanation_of
-    from xlstm.files.atomic import write_file
+    from xlstm.counting.render import counts_line
 
+    if args.svg is not None:
+        _check_picture(args.svg)
     names = ("features", "units", *EXPLAINED)
     explanation = explanation_of(
         args.layer, **{name: getattr(args, name) for name in names}, use_bias=not args.no_bias
     )
-    if args.svg == "":
-        raise UsageError("--svg", "the name of a file", "an empty one", "name one, or - for stdout")
     if args.svg is not None:
-        if args.svg in STDOUT:
-            show(explanation.to_svg())
-        else:
-            with _named(Path(args.svg)):
-                write_file(Path(args.svg), explanation.to_svg().encode())
+        _write_picture(args, explanation.to_svg())
     text = explanation.to_markdown if args.md else explanation.__str__
+    if args.quiet:
+        text = lambda: counts_line(explanation)  # noqa: E731
     _print(args, explanation.to_json, text)
     return 0
+
+
+def _check_picture(name: str) -> None:
+    """Raises UsageError for a file that a picture cannot be written to.
+
+    Raises:
+        UsageError: no name, another suffix than .svg, or a folder that does not exist.
+    """
+    if not name:
+        raise UsageError("--svg", "the name of a file", "an empty one", "name one, or - for stdout")
+    path = Path(name)
+    if name in STDOUT or (path.exists() and not path.is_file()):  # devices; folders fail later
+        return
+    if path.suffix.lower() != ".svg":
+        got = f"a file of type {path.suffix}" if path.suffix else "a name without a suffix"
+        raise UsageError("--svg", "a name that ends in .svg", got, f"name {path.stem}.svg")
+    if not path.parent.exists():
+        do = f"create it: mkdir -p {path.parent}"
+        raise UsageError("--svg", "a folder that exists", f"no folder {path.parent}", do)
+
+
+def _write_picture(args: argparse.Namespace, picture: str) -> None:
+    """Writes a picture to its file, and says so on stderr; or prints it."""
+    from xlstm.files.atomic import write_file
+
+    if args.svg in STDOUT:
+        show(picture)
+        return
+    with _named(Path(args.svg)):
+        write_file(Path(args.svg), picture.encode())
+    if not args.quiet:
+        say(f"xlstm: picture written to {args.svg}")
 
 
 def _compared(args: argparse.Namespace, names: list[str], options: dict[str, Any]) -> Any:

@@ -236,12 +236,15 @@ EXPLAINED = (
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:
-    layers = "LSTM, GRU, SimpleRNN, Dense, CuDNNLSTM, CuDNNGRU, ConvLSTM2D or Bidirectional"
+    layers = (
+        "LSTM, GRU, SimpleRNN, Dense, CuDNNLSTM, CuDNNGRU, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D or "
+        "Bidirectional, in any case"
+    )
     parser.add_argument("layer", metavar="LAYER", help=layers)
     parser.add_argument("--features", type=_number, required=True, help="size of the input, m")
     parser.add_argument("--units", type=_number, required=True, help="size of the output, n")
-    parser.add_argument("--timesteps", type=_number, help="sequence length; does not change counts")
-    parser.add_argument("--batch", type=_number, help="batch size; does not change counts")
+    parser.add_argument("--timesteps", type=_number, help="sequence length: for operations")
+    parser.add_argument("--batch", type=_number, help="batch size: for operations")
     parser.add_argument("--bidirectional", action="store_true", help="in both directions")
     parser.add_argument("--layers", type=_number, default=1, help="number of stacked layers")
     parser.add_argument(
@@ -256,7 +259,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel-size", type=_window, metavar="K", help=window)
     parser.add_argument("--no-bias", action="store_true", help="without biases")
     parser.add_argument("--md", action="store_true", help="Markdown")
-    parser.add_argument("--svg", metavar="FILE", help="a picture of the tensors, to scale")
+    parser.add_argument("--svg", metavar="FILE", help="write a picture of the tensors, to scale")
 
 
 def _add_port(parser: argparse.ArgumentParser) -> None:

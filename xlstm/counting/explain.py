@@ -111,7 +111,7 @@ def explain(
 
     Args:
         layer: "LSTM", "GRU", "SimpleRNN", "Dense", "CuDNNLSTM", "CuDNNGRU", "ConvLSTM2D" (also 1D
-            and 3D), or "Bidirectional" for an LSTM in both directions.
+            and 3D), or "Bidirectional" for an LSTM in both directions; in small letters too.
         features: size of the input, m; of a ConvLSTM its channels.
         units: size of the output and of the hidden state, n.
         timesteps: length of the sequences; operations grow with it, parameters do not.
@@ -134,6 +134,9 @@ def explain(
     >>> explain("LSTM", features=4096, units=256, timesteps=16).mistakes[0].count
     17246978048
     """
+    if isinstance(layer, str):
+        known = {name.lower(): name for name in (*LAYERS, "Bidirectional")}
+        layer = known.get(layer.lower(), layer)
     if layer == "Bidirectional":
         layer, bidirectional = "LSTM", True
     if not isinstance(layer, str) or layer not in LAYERS:
@@ -245,7 +248,7 @@ def _explained(case: ExplainedLayer) -> Explanation:
     listed = [(name, part, True) for name, part in zip(names, case.stack, strict=True)]
     lone = len(case.stack) == 1
     ledger = count_model(
-        chain(case.name, listed, sample, {}, Source("keras"), lone=lone),
+        chain(case.name, listed, sample, {}, Source(""), lone=lone),
         registry.frameworks(),
         operations=True,
     )

@@ -227,6 +227,7 @@ def count_model(model: Model, frameworks: Iterable[str], *, operations: bool = F
             adapters,
             {name: tensors[name].get(node.name, ()) for name in adapters},
             {name: refused[name][node.name] for name in adapters if node.name in refused[name]},
+            model.source.framework,
         )
         for node in model.layers
         if not node.layer
@@ -260,6 +261,7 @@ def _layer(
     adapters: dict[str, Adapter],
     tensors: dict[str, tuple[TensorCount, ...]],
     refused: dict[str, str],
+    source: str,
 ) -> LayerCount:
     params = {
         name: None if name in refused else sum(t.count for t in tensors[name] if not t.other)
@@ -267,7 +269,7 @@ def _layer(
     }
     names = [name for name in adapters if name not in refused and node.spec.weighted_parts]
     lines = differences(
-        [(adapters[name], [*adapters[name].weight_placements(node)]) for name in names]
+        [(adapters[name], [*adapters[name].weight_placements(node)]) for name in names], source
     )
     native = {name: _native(node, adapters[name]) for name in names}
     others = {name: found for name, found in native.items() if found is not None}
@@ -306,19 +308,23 @@ def _cells(table: Table, slot: Slot) -> list[Cell]:
 
 
 def differences(
-    sides: Sequence[tuple[Adapter, Sequence[WeightPlacement]]],
+    sides: Sequence[tuple[Adapter, Sequence[WeightPlacement]]], source: str = ""
 ) -> tuple[Difference, ...]:
     """The lines of one layer between all frameworks, part by part.
 
     Args:
         sides: each framework, and its places for the parts of the layer.
+        source: the framework of the model, "" if there is none: ports go both ways.
     """
+    first = next(((a, places) for a, places in sides if a.name == source), None)
     return tuple(
         line
         for number, (a, ours) in enumerate(sides)
         for b, theirs in sides[number + 1 :]
-        for mine, other in zip(ours, theirs, strict=True)
-        for line in _part_differences((a, mine), (b, other))
+        for part, (mine, other) in enumerate(zip(ours, theirs, strict=True))
+        for line in _part_differences(
+            (a, mine), (b, other), (first[0], first[1][part]) if first else None
+        )
     )
 
 
@@ -326,10 +332,11 @@ Side = tuple[Adapter, WeightPlacement]
 """A framework, and its place for a part of a layer."""
 
 
-def _part_differences(a: Side, b: Side) -> list[Difference]:
+def _part_differences(a: Side, b: Side, source: Side | None) -> list[Difference]:
     ours, theirs = _with_cells(a), _with_cells(b)
-    more = (_line(a, b, slot, 1, own) for slot, own in _apart(theirs, ours))
-    less = (_line(a, b, slot, -1, own) for slot, own in _apart(ours, theirs))
+    first = _with_cells(source) if source else None
+    more = (_line(a, b, slot, 1, own, first) for slot, own in _apart(theirs, ours))
+    less = (_line(a, b, slot, -1, own, first) for slot, own in _apart(ours, theirs))
     return [*more, *less]
 
 
@@ -356,7 +363,9 @@ def _apart(side: Cells, other: Cells) -> Iterator[tuple[Slot, list[Cell]]]:
             yield slot, own
 
 
-def _line(a: Side, b: Side, slot: Slot, sign: int, own: list[Cell]) -> Difference:
+def _line(
+    a: Side, b: Side, slot: Slot, sign: int, own: list[Cell], source: Cells | None
+) -> Difference:
     """The line of one slot, whose cells `own` only its side of the comparison has."""
     (adapter, place), other = (b, a) if sign > 0 else (a, b)
     sizes, axes = place.part.sizes(), place.table.kind.tensors[slot.tensor]
@@ -364,12 +373,39 @@ def _line(a: Side, b: Side, slot: Slot, sign: int, own: list[Cell]) -> Differenc
     delta = sign * len(own) * units
     mark = "" if sign > 0 else "-"
     formula = f" = {mark}{len(own)} x {units}" if len(own) > 1 else ""
-    reason = _reason(adapter.title, other[0], place, own)
+    has = None if source is None else {cell for _, cells in source for cell in cells}
+    like = None if has is None else "holder" if has.issuperset(own) else "other"
+    reason = _reason(adapter.title, other[0], place, own, like)
     name = place.slot_name(slot.name)
     return Difference(a[0].name, b[0].name, name, delta, f"{delta:+,}{formula}: {reason}")
 
 
-def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]) -> str:
+def _moved(holder: str, other: Adapter, source: str | None) -> str:
+    """The content of a second bias in ports.
+
+    Args:
+        holder: title of the framework that has it.
+        other: the framework that has one bias.
+        source: "holder" or "other", if the model comes from one that has as many biases; None if
+            there is no model.
+    """
+    if source == "holder":
+        return f"a port to {other.title} stores the sum"
+    if source == "other":
+        return "a port from one bias sets it to 0"
+    return (
+        f"ports from {holder} to {other.title} store the sum, "
+        f"ports from {other.title} to {holder} set it to 0"
+    )
+
+
+def _reason(
+    holder: str,
+    other: Adapter,
+    place: WeightPlacement,
+    own: list[Cell],
+    source: str | None = None,
+) -> str:
     if "bias" in place.part.missing_tensors():
         return f"{holder} has this bias also if the layer has none; ports set it to 0"
     gates = "".join(gate for _, gate, _ in own)
@@ -382,8 +418,7 @@ def _reason(holder: str, other: Adapter, place: WeightPlacement, own: list[Cell]
         some = gates and sorted(gates) != sorted(place.table.kind.gates)
         which = f" for gates {' and '.join(gates)}" if some else ""
         return (
-            f"{holder} adds this second bias{which} to the first; "
-            f"ports from {other.title} set it to 0, ports to {other.title} store the sum"
+            f"{holder} adds this second bias{which} to the first; {_moved(holder, other, source)}"
         )
     if own[0][0] in place.table.kind.statistics:
         return (

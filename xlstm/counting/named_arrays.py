@@ -218,7 +218,7 @@ class _Counting:
                 sides.append((adapter, [WeightPlacement("", group.spec, group.table, "{}")]))
             elif name not in found.refused:
                 sides.append((adapter, [*adapter.weight_placements(node)]))
-        return differences(sides)
+        return differences(sides, self.own.name)
 
     def open(self, name: str) -> LayerCount:
         """An array without a proven layer."""

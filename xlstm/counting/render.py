@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from xlstm.counting.explanation import ExplanationData
 from xlstm.counting.formulas import FormulaRow
+from xlstm.counting.framework_formulas import native_count
 from xlstm.counting.ledger import Difference
 from xlstm.counting.operations import render as operations
 from xlstm.counting.operations.render import Calls
@@ -29,6 +30,26 @@ def _frameworks(found: ExplanationData) -> list[str]:
     if lack:
         lines.append(f"{', '.join(lack)} {'has' if len(lack) == 1 else 'have'} no such layer.")
     return lines
+
+
+def counts_line(found: ExplanationData) -> str:
+    """One line: the number of every framework, and that of a native layer beside an own cell.
+
+    Both interfaces of Flax are one, if their numbers are equal.
+    """
+    parts: dict[tuple[str, str], list[str]] = {}
+    for column in found.columns:
+        if column.total is not None:
+            native = native_count(found.ledger, column.framework)
+            beside = f" ({native.name} {native.count:,})" if native else ""
+            family, _, interface = column.title.partition(" ")
+            key = (family, f"{column.total:,}{beside}")
+            parts.setdefault(key, []).append(interface)
+    texts = []
+    for (family, count), interfaces in parts.items():
+        names = [family, interfaces[0]] if len(interfaces) == 1 else [family]
+        texts.append(" ".join([*filter(None, names), count]))
+    return ", ".join(texts) or f"{found.total:,} by the formula; no framework has this layer"
 
 
 def _mistakes(found: ExplanationData) -> list[str]:

@@ -145,7 +145,7 @@ def test_inputs_share_one_time():
     scores = graph.add("attention", L.Attention(4), [a, b])
     found = Model("two", graph.nodes, ("a", "b"), (scores,), {}, Source("case"))
     counted = count_operations(found, ["keras"])
-    assert counted.notes == ("inputs a, b: all of T steps",)
+    assert counted.notes == ("inputs a, b: all of the same number of steps",)
     assert counted.total("keras").products == 8 * T * T * B
     assert "8 x steps^2 " in render_operations(counted)
 

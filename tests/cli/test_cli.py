@@ -268,7 +268,7 @@ def test_help_of_explain_lists_every_layer(cli):
 def test_a_picture_is_said_to_be_written(cli, tmp_path):
     path = tmp_path / "f.SVG"
     shape = ("explain", "LSTM", "--features", 1, "--units", 20)
-    status, out, err = cli(*shape, "--svg", path)
+    status, _out, err = cli(*shape, "--svg", path)
     assert (status, err) == (0, f"xlstm: picture written to {path}\n")
     assert path.read_text().startswith("<svg")
     status, _out, err = cli(*shape, "--svg", path, "--quiet")

@@ -159,7 +159,9 @@ def count_operations(model: Model, frameworks: Iterable[str]) -> ModelOperations
         own = {n: a for n, a in adapters.items() if node.owner not in refused[n]}
         layers.append(_layer(model, node, shapes, own, itemsize))
     timed = timed_inputs(model)
-    notes = (f"inputs {', '.join(timed)}: all of the same number of steps",) if len(timed) > 1 else ()
+    notes = (
+        (f"inputs {', '.join(timed)}: all of the same number of steps",) if len(timed) > 1 else ()
+    )
     return ModelOperations(tuple(adapters), tuple(layers), itemsize, notes)
 
 

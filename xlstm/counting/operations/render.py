@@ -80,11 +80,13 @@ def render_operations(found: ModelOperations) -> str:
     return to_text(_headline(totals), table, *facts, *(lines if read else ()), *legend(found))
 
 
-def _headline(totals: Iterable[tuple[str, Work]]) -> str:
+def _headline(totals: Sequence[tuple[str, Work]]) -> str:
     """One line: the multiply-adds of the model, and the data that all counts are for."""
     found = dict.fromkeys(ONE.text(work.products) for _, work in totals)
-    counts = " or ".join(found) or "unknown"
-    return f"Multiply-adds for one sequence: {counts}. For a batch, times its sequences."
+    # a count that is not in proportion to the batch gets no rule
+    linear = all(b == 1 for _, work in totals for _, b in work.products.terms)
+    more = " For a batch, times its sequences." if found and linear else ""
+    return f"Multiply-adds for one sequence: {' or '.join(found) or 'unknown'}.{more}"
 
 
 def framework_rows(found: ModelOperations, calls: Calls = ONE) -> list[tuple[str, ...]]:

@@ -67,17 +67,22 @@ def to_numpy(array: Any) -> Array:
     return np.array(array)
 
 
-def arrays(inputs: Sequence[Array], dtype: str) -> list[Any]:
-    """Converts numpy inputs to JAX arrays of `dtype`; masks stay bool."""
+def arrays(inputs: Sequence[Array], dtype: str, whole: bool = False) -> list[Any]:
+    """Converts numpy inputs to JAX arrays of `dtype`; masks stay bool.
+
+    Whole numbers become int32 if `whole`: Flax's Embed takes no others.
+    """
     # numpy casts: JAX would compile a program for that
-    tensors = map(np.asarray, inputs)
+    tensors: Any = map(np.asarray, inputs)
+    if whole:
+        tensors = [x.astype(np.int32) if x.dtype.kind in "iu" else x for x in tensors]
     with np.errstate(over="ignore"):  # the largest float16 is 65504
-        return [jax.device_put(x if _stays(x, dtype) else x.astype(dtype)) for x in tensors]
+        return [jax.device_put(x if _stays(x, dtype, whole) else x.astype(dtype)) for x in tensors]
 
 
-def _stays(x: Array, dtype: str) -> bool:
+def _stays(x: Array, dtype: str, whole: bool) -> bool:
     """True if an input is not cast: masks, and row numbers that half precision cannot store."""
-    return x.dtype == bool or (dtype in HALF and x.dtype.kind in "iu")
+    return x.dtype == bool or ((whole or dtype in HALF) and x.dtype.kind in "iu")
 
 
 def lowers(spec: LayerSpec) -> bool:

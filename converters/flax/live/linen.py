@@ -204,12 +204,19 @@ def _applied(module: nn.Module, quick: bool) -> Any:
         return _compiled.__wrapped__(module, quick)
 
 
-def run(ported: Pair, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Returns outputs for numpy inputs, through `jax.jit`."""
+def run(ported: Pair, inputs: Sequence[Array], dtype: str, *, whole: bool = False) -> list[Array]:
+    """Returns outputs for numpy inputs, through `jax.jit`.
+
+    Whole numbers become int32 if `whole`, else numbers of `dtype`.
+    """
     module, variables = ported
     with precision(dtype):
         call = _applied(module, runs_quickly(variables, inputs))
-        return flat(module, call(variables, *arrays(inputs, dtype)))
+        return flat(module, call(variables, *arrays(inputs, dtype, whole)))
+
+
+run_own = functools.partial(run, whole=True)
+"""Runs a module of the user's, which takes row numbers as whole numbers."""
 
 
 def count(ported: Pair) -> int:

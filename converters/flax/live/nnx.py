@@ -148,15 +148,24 @@ def _apply_whole(model: Any, *inputs: jax.Array) -> Any:
     return model(*inputs)
 
 
-def run(ported: nnx.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
-    """Returns outputs for numpy inputs, through `jax.jit`; changes no state of the module."""
+def run(
+    ported: nnx.Module, inputs: Sequence[Array], dtype: str, *, whole: bool = False
+) -> list[Array]:
+    """Returns outputs for numpy inputs, through `jax.jit`; changes no state of the module.
+
+    Whole numbers become int32 if `whole`, else numbers of `dtype`.
+    """
     with precision(dtype):
         graph, state = nnx.split(ported)
-        values = arrays(inputs, dtype)
+        values = arrays(inputs, dtype, whole)
         if not _has_hash(graph):
             return flat(ported, _apply_whole(nnx.clone(ported), *values))
         call = _applied(runs_quickly(state, inputs))
         return flat(ported, call(graph, state, *values))
+
+
+run_own = functools.partial(run, whole=True)
+"""Runs a module of the user's, which takes row numbers as whole numbers."""
 
 
 def _has_hash(graph: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
 from xlstm.diagnosis.suspect.models import Suspect, of_function
-from xlstm.diagnosis.suspect.runs import SAME, amiss, attempt, between, repeated, unlike
+from xlstm.diagnosis.suspect.runs import SAME, amiss, as_called, attempt, between, repeated, unlike
 from xlstm.diagnosis.tolerance import Gap, gap_of
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry
@@ -105,6 +105,8 @@ def _suspect(b: Suspect, arrays: Sequence[Array]) -> tuple[Finding, _Ran | None]
     if b.run is None:
         assert b.model is not None
         return nothing, _Ran([*reference(b.model, arrays)][: len(b.model.outputs)], "float64")
+    if b.model is not None and len(b.model.inputs) == len(arrays):
+        arrays = as_called(b.model, arrays)
     found, message = attempt(b, arrays)
     if found is None:
         text = f"b fails on these inputs: {message}"

@@ -41,8 +41,8 @@ def nowhere(_one: RunRecord, _other: RunRecord) -> Unsteady:
     return Unsteady()
 
 
-def _given(model: Model, inputs: Sequence[Array]) -> list[Array]:
-    """Inputs as a suspect takes them: whole numbers for embeddings, bools for masks."""
+def as_called(model: Model, inputs: Sequence[Array]) -> list[Array]:
+    """Converts inputs to what a suspect takes: whole numbers for embeddings, bools for masks."""
     numbers = row_numbers(model)
     pairs = zip(model.inputs, inputs, strict=True)
     return [
@@ -63,7 +63,7 @@ def ran(case: DiagnosisState) -> RunRecord | None:
     given, first = case.inputs, ""
     for inputs in (given, _square(case.a, given)):
         case.inputs = inputs
-        found, said = attempt(case.b, _given(case.a, inputs)) if inputs else (None, "")
+        found, said = attempt(case.b, as_called(case.a, inputs)) if inputs else (None, "")
         if found is not None:
             case.failed, case.dtype = first, said
             return found
@@ -159,7 +159,7 @@ def _square(model: Model, inputs: Sequence[Array]) -> list[Array]:
 
 def steady(case: DiagnosisState, first: RunRecord) -> RunRecord | None:
     """The run, or another one without dropout where two runs differ; None where that helps not."""
-    arrays, look = _given(case.a, case.inputs), by_weights(case)
+    arrays, look = as_called(case.a, case.inputs), by_weights(case)
     wrong, found = repeated(case.b, arrays, first, case.dtype, look)
     case.findings += [wrong] if wrong else []
     return found

@@ -177,6 +177,11 @@ def _has_hash(graph: Any) -> bool:
     return True
 
 
+def is_module(source: Any) -> bool:
+    """False for other callables of Flax, such as a function in the wrapper of `nnx.jit`."""
+    return isinstance(source, nnx.Module)
+
+
 def count(ported: nnx.Module) -> int:
     """Returns the number of elements of all `nnx.Param`."""
     return sum(p.size for p in jax.tree.leaves(nnx.state(ported, nnx.Param)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -34,7 +35,17 @@ __all__ = [
     "in_dtype",
 ]
 __all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step"]
-__all__ += ["watch", "weights"]
+__all__ += ["is_module", "to_own", "watch", "weights"]
+
+
+def is_module(source: Any) -> bool:
+    """False for other callables of PyTorch, such as a function of `torch.jit.script`."""
+    return isinstance(source, nn.Module)
+
+
+def to_own(x: Array) -> torch.Tensor:
+    """Converts an argument of such a function, which takes tensors only."""
+    return torch.from_numpy(np.ascontiguousarray(x))
 
 
 def read(source: nn.Module) -> Model:

@@ -1,16 +1,18 @@
-"""Suspects in Flax and Keras that take row numbers."""
+"""Suspects that take row numbers, and compiled functions."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
 import pytest
+import torch
 from cases import model
 
 import xlstm
 from xlstm.ir.layers import LSTM, Dense, Embedding
 
 jnp = pytest.importorskip("jax.numpy")
+import jax  # noqa: E402
 from flax import linen, nnx  # noqa: E402
 
 TRUTH = model([Embedding(7, 3), LSTM(3, 4), Dense(4, 2)], (None,))
@@ -90,3 +92,45 @@ def test_a_mistake_beside_a_table_is_found():
     wrong = Nnx()
     wrong.table.embedding = nnx.Param(jnp.asarray(TABLE[::-1].copy()))
     assert xlstm.diagnose(TRUTH, wrong).causes == ("reordered-weights",)
+
+
+NUMBERS = model([Dense(3, 4), Dense(4, 2)], (None, 3))
+LOOKUP = model([Embedding(7, 3), Dense(3, 2)], (None,))
+
+
+def nnx_function(module, factor=1.0):
+    return nnx.jit(lambda x: factor * module(x))
+
+
+def jax_function(module, factor=1.0):
+    return jax.jit(lambda x: factor * module(x))
+
+
+@pytest.mark.parametrize("truth", [LOOKUP, NUMBERS], ids=["row numbers", "numbers"])
+@pytest.mark.parametrize("compiled", [nnx_function, jax_function])
+def test_a_compiled_function_of_flax_is_a_function(compiled, truth):
+    module = xlstm.port(truth, "nnx")
+    right = xlstm.diagnose(truth, compiled(module))
+    assert right.ok, str(right)
+    assert right.compared == ("outputs",)
+    wrong = xlstm.diagnose(truth, compiled(module, 2.0))
+    assert "scaled" in wrong.causes[0], str(wrong)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_function_of_pytorch_is_a_function():
+    x = torch.ones(2, 5, 3).double()
+    module = xlstm.port(NUMBERS, "torch", dtype="float64").requires_grad_(False)
+    function = torch.jit.trace(lambda x: module.dense_1(module.dense_0(x)), x)
+    assert isinstance(function, torch.jit.ScriptFunction)
+    right = xlstm.diagnose(NUMBERS, function)
+    assert right.ok, str(right)
+    assert xlstm.diagnose(function, NUMBERS, x.numpy())
+
+
+def test_a_compiled_function_may_be_the_truth():
+    right, x = xlstm.port(NUMBERS, "nnx"), np.ones((2, 5, 3), "float32")
+    for truth in (nnx_function(right), jax_function(right)):
+        assert xlstm.diagnose(truth, nnx_function(right), x).ok
+        assert xlstm.diagnose(truth, right, x).ok
+        assert not xlstm.diagnose(truth, nnx_function(right, 1.01), x).ok

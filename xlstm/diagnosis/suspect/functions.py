@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
-from xlstm.diagnosis.suspect.models import Suspect, of_function
+from xlstm.diagnosis.suspect.models import Suspect, is_compiled, of_function
 from xlstm.diagnosis.suspect.runs import SAME, amiss, as_called, attempt, between, repeated, unlike
 from xlstm.diagnosis.tolerance import Gap, gap_of
 from xlstm.errors import UsageError
@@ -35,8 +35,11 @@ NO_CAUSES = "Of a function only the outputs are known: no causes were looked for
 def is_function(thing: Any) -> bool:
     """True if a thing is called with arrays, and is no model of a framework's, nor a class."""
     kinds = [base.__module__ for base in type(thing).__mro__]
-    if not callable(thing) or isinstance(thing, type) or registry.owner(thing) is not None:
+    if not callable(thing) or isinstance(thing, type):
         return False
+    owner = registry.owner(thing)
+    if owner is not None:
+        return is_compiled(thing, owner)
     return not any(kind.startswith(KERAS_2) for kind in kinds)
 
 
@@ -65,7 +68,7 @@ def of_functions(
         do = "pass inputs=, one array per argument, batch first"
         raise UsageError("inputs", "one array for each argument", "none", do)
     arrays = [*make()] if inputs is None else loose_arrays(inputs)
-    truth = of_function(a)
+    truth = of_function(a, registry.owner(a))
     recipe = "given" if inputs is not None else "made from b"
     made = Diagnosis(truth.title, b.title, inputs=recipe)
     gave = _truth(truth, arrays)

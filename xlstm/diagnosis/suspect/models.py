@@ -97,12 +97,18 @@ def suspect(b: Any, a: Any = None) -> Suspect:
     if isinstance(b, Mapping):
         return Suspect("arrays by name", arrays=_some(plain_arrays(b), "b"))
     owner = registry.owner(b)
-    if owner is not None:
+    if owner is not None and not is_compiled(b, owner):
         return _of_object(b, owner, "time first" in _axes(a))
     if callable(b):
-        return of_function(b)
+        return of_function(b, owner)
     want = "a model, a file, named arrays or a function of numpy arrays"
     raise UsageError("diagnose", want, type(b).__name__, "pass one of these")
+
+
+def is_compiled(thing: Any, owner: Adapter) -> bool:
+    """True for a function in a framework's wrapper, such as that of `nnx.jit`: it is no model."""
+    live: Any = owner.live()
+    return callable(thing) and hasattr(live, "is_module") and not live.is_module(thing)
 
 
 def _of_model(model: Model, title: str) -> Suspect:
@@ -220,12 +226,15 @@ def _runner(b: Any, live: Any, own: Mapping[str, Any]) -> Run:
     return run
 
 
-def of_function(b: Callable[..., Any]) -> Suspect:
-    """A function of numpy arrays."""
+def of_function(b: Callable[..., Any], owner: Adapter | None = None) -> Suspect:
+    """A function of numpy arrays, or of a framework's where it is one of its compiled functions."""
+    live: Any = owner.live() if owner is not None else None
+    to_own = getattr(live, "to_own", lambda x: x)
 
     def run(inputs: Sequence[Array], dtype: str, **_options: Any) -> RunRecord:
         # copies: a suspect may write into what it is called with
-        found = b(*(x.astype(dtype if x.dtype.kind == "f" else x.dtype) for x in inputs))
+        copies = (x.astype(dtype if x.dtype.kind == "f" else x.dtype) for x in inputs)
+        found = b(*map(to_own, copies))
         if _numbers(found):
             return RunRecord([np.asarray(found)], [], form="")
         form = form_of(found)

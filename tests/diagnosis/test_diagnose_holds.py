@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from cases import model
 
 import xlstm
+from xlstm.frameworks.registry import adapter
 from xlstm.ir.graph import chain
-from xlstm.ir.layers import GRU, Dense
+from xlstm.ir.layers import GRU, LSTM, Dense
 from xlstm.ir.source import Source
 
 rng = np.random.default_rng(3)
@@ -92,3 +94,43 @@ def test_gates_are_told_in_the_words_of_both_sides():
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     (finding,) = xlstm.diagnose(TRUTH, state(**dict.fromkeys(names, keras))).findings
     assert "hold z r n, as Keras does (z r h in its letters); PyTorch reads r z n." in finding.text
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        (True, lambda w: torch.nextafter(w, 2 * w)),
+        (False, lambda w: w * (1 + 6e-7)),
+        (False, lambda w: w * (1 + 4e-6)),
+    ],
+    ids=["rounding", "more", "much more"],
+)
+def test_no_factor_is_said_that_prints_as_1(words, change):
+    (finding,) = xlstm.diagnose(TRUTH, state(dense__weight=change)).findings
+    assert "16 of 16 differ" in finding.text
+    assert "They are a's" not in finding.text
+    assert ("They agree to float32 rounding." in finding.text) == words
+
+
+COUNTED = {
+    "torch": "60 of 60 sums differ",
+    "keras": "60 of 60 sums differ",  # two rows: one for each product
+    "nnx": "60 of 60 differ",
+    "linen": "60 of 60 differ",
+}
+
+
+def biases_moved(truth, framework):
+    arrays = adapter(framework).live().weights(xlstm.port(truth, framework))
+    rng = np.random.default_rng(4)
+    moved = {n: rng.normal(size=a.shape) if "bias" in n else a for n, a in arrays.items()}
+    (finding,) = xlstm.diagnose(truth, moved).findings
+    return finding.text
+
+
+@pytest.mark.parametrize("framework", COUNTED)
+def test_numbers_are_counted_in_the_suspects_own_biases(framework):
+    gru, lstm = (model([layer(3, 15)], (None, 3)) for layer in (GRU, LSTM))
+    assert COUNTED[framework] in biases_moved(gru, framework)
+    sums = " sums" if framework == "torch" else ""
+    assert f"60 of 60{sums} differ" in biases_moved(lstm, framework)

@@ -19,7 +19,7 @@ from xlstm.diagnosis.pairing.names import Naming, Said
 from xlstm.diagnosis.pairing.tensors import Paired
 from xlstm.errors import XlstmError
 from xlstm.ir.graph import Model, Node
-from xlstm.ir.types import Array
+from xlstm.ir.types import Array, Shape
 from xlstm.slots import Table, pack, split_bias_sides
 
 Hub = Mapping[str, Array]
@@ -318,9 +318,11 @@ def _other(
         short = tensor.removeprefix(part.before)
         called = naming.called(node, part.before, short)
         mine, other = own, theirs[tensor]
-        axes = part.kind.tensors[short]
+        axes, counted = part.kind.tensors[short], np.ones(other.shape, bool)
         if mine is not None and "s" in axes:
             mine, other = split_bias_sides(part.kind, mine), split_bias_sides(part.kind, other)
+            # of a sum of two biases the second side is no number of anybody's
+            counted = split_bias_sides(part.kind, np.ones((2, *other.shape[1:]))) != 0
         if mine is None or mine.shape != other.shape:
             text = f"Your {called} has numbers where a has no such tensor."
             return Said(text, "Remove it, or set it to zero.", called.replace("`", ""))
@@ -328,7 +330,9 @@ def _other(
             gap = np.abs(mine.astype(np.float64) - other)
         wrong = ~(gap == 0)
         hold = "hold" if " and " in called else "holds"
-        text = f"Your {called} {hold} other numbers: {wrong.sum()} of {wrong.size} differ"
+        size = int(counted.sum())
+        sums = " sums" if _own_size(naming, node, part, short, other.shape) > size else ""
+        text = f"Your {called} {hold} other numbers: {wrong.sum()} of {size}{sums} differ"
         first = _first_wrong(naming, node, part, short, wrong) if wrong.any() else ""
         text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
         text += _describe(model, naming, mine, other, axes)
@@ -352,15 +356,28 @@ def _first_wrong(naming: Naming, node: Node, part: Part, tensor: str, wrong: Arr
         tensor: a hub tensor of the part.
         wrong: where the hub tensor is wrong.
     """
-    for slot, name in naming.slots(node, part.before, tensor):
-        table, mark = Table(part.kind, (slot,)), {tensor: wrong.astype(np.float64)}
-        try:
-            own = pack(table, mark, part.spec.sizes())[slot.name]
-        except (XlstmError, ValueError, LookupError):
-            continue
+    for name, own in _packed(naming, node, part, tensor, wrong):
         if own.any():
             return f"{name.split('.')[-1]}[{', '.join(str(int(n)) for n in np.argwhere(own)[0])}]"
     return ""
+
+
+def _packed(
+    naming: Naming, node: Node, part: Part, tensor: str, marks: Array
+) -> Iterator[tuple[str, Array]]:
+    """The suspect's own names of a hub tensor, each with the marks at its own places."""
+    for slot, name in naming.slots(node, part.before, tensor):
+        table, mark = Table(part.kind, (slot,)), {tensor: marks.astype(np.float64)}
+        try:
+            yield name, pack(table, mark, part.spec.sizes())[slot.name]
+        except (XlstmError, ValueError, LookupError):
+            continue
+
+
+def _own_size(naming: Naming, node: Node, part: Part, tensor: str, shape: Shape) -> int:
+    """The numbers in the suspect's own tensors, as far as they are known."""
+    zeros = np.zeros([int(n or 0) for n in shape])
+    return sum(own.size for _, own in _packed(naming, node, part, tensor, zeros))
 
 
 def _describe(model: Model, naming: Naming, mine: Array, other: Array, axes: str) -> str:
@@ -389,8 +406,16 @@ def _likeness(mine: Array, other: Array) -> str:
     top = float(np.abs(a).max(initial=0))
     if not top or not np.isfinite(b).all():
         return ""
+    if np.allclose(b, a, rtol=0, atol=1e-6 * top):
+        eps = float(np.finfo(np.float32).eps)
+        near = np.allclose(b, a, rtol=2 * eps, atol=eps * top / 4)
+        return " They agree to float32 rounding." if near else ""
     factor = float((a * b).sum() / (a * a).sum())
-    if factor and np.allclose(b, factor * a, rtol=0, atol=1e-6 * abs(factor) * top):
+    if (
+        factor
+        and f"{factor:.6g}" != "1"
+        and np.allclose(b, factor * a, rtol=0, atol=1e-6 * abs(factor) * top)
+    ):
         return f" They are a's times {factor:.6g}."
     zero = (b == 0) & (a != 0)
     if zero.any() and np.array_equal(a[~zero], b[~zero]):

@@ -134,3 +134,30 @@ def test_numbers_are_counted_in_the_suspects_own_biases(framework):
     assert COUNTED[framework] in biases_moved(gru, framework)
     sums = " sums" if framework == "torch" else ""
     assert f"60 of 60{sums} differ" in biases_moved(lstm, framework)
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["weights alone", "module"])
+def test_a_model_that_was_trained_further_is_one_finding(alone):
+    module, gen = xlstm.port(TRUTH, "torch"), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in module.parameters():
+            tensor += 0.01 * torch.randn(tensor.shape, generator=gen)
+    found = xlstm.diagnose(TRUTH, module.state_dict() if alone else module)
+    (finding,) = found.findings
+    assert not found.ok
+    assert finding.cause == "other-weights"
+    assert finding.text.startswith("All 8 weight tensors differ, by up to 0.0")
+    assert finding.text.endswith("b was trained further or apart.")
+    assert "gru.weight_ih_l0" in finding.tensor
+    assert "last.bias" in finding.tensor
+    assert 0 < finding.before < 0.1
+
+
+def test_some_tensors_with_other_numbers_are_told_one_by_one():
+    def other(tensor):
+        return tensor + torch.linspace(0.1, 0.2, tensor.numel()).reshape(tensor.shape)
+
+    changed = dict.fromkeys(("weight_ih_l0", "weight_hh_l0", "dense__weight"), other)
+    found = xlstm.diagnose(TRUTH, state(**changed)).findings
+    assert len(found) == 3
+    assert all(finding.fix == "Copy it again." for finding in found)

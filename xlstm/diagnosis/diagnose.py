@@ -18,12 +18,12 @@ from xlstm.diagnosis.state import (
     DiagnosisState,
     Effort,
     check_effort,
-    of_weights,
 )
 from xlstm.diagnosis.suspect.functions import is_function, of_functions
 from xlstm.diagnosis.suspect.models import Suspect, suspect
 from xlstm.diagnosis.suspect.module_facts import misfits
 from xlstm.diagnosis.suspect.runs import fails, glanced, own_outputs, ran, steady, still_fails
+from xlstm.diagnosis.weight_findings import of_weights
 from xlstm.errors import UsageError
 from xlstm.frameworks.random_state import unmoved
 from xlstm.frameworks.recording import RunRecord
@@ -195,7 +195,7 @@ def _weights_alone(case: DiagnosisState) -> None:
     paired = pair_arrays(case.a, case.b.arrays or {})
     found, _, case.tried = weights.explain(case.a, paired, paired.naming, alone=True)
     case.compared.append("weights")
-    case.findings += [of_weights(h, gap, paired.naming) for h, gap in found]
+    case.findings += of_weights(case.a, found, paired.naming)
     known = weights.facts(case.a, paired)
     missing = [name for name in case.a.weights if case.a.weights[name] and name not in known]
     if missing:

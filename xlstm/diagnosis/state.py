@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlstm.diagnosis.hypothesis import Hypothesis
-from xlstm.diagnosis.pairing.names import Naming
 from xlstm.diagnosis.result import Finding, Unexplained
 from xlstm.diagnosis.suspect.models import Suspect
 from xlstm.errors import UsageError
@@ -138,9 +136,3 @@ class DiagnosisState:
     failed: str = ""
     effort: Effort = field(default_factory=Effort)
     about: str = ""
-
-
-def of_weights(hypothesis: Hypothesis, gap: float, naming: Naming) -> Finding:
-    """A finding that compared weights alone have shown."""
-    said = hypothesis.say(naming)
-    return Finding(hypothesis.layer, None, said.tensor, hypothesis.cause, said.text, said.fix, gap)

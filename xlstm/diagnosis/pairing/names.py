@@ -14,11 +14,15 @@ from xlstm.slots import Slot, Table
 
 
 class Said(NamedTuple):
-    """A finding in words: what is wrong, what to do, which tensors."""
+    """A finding in words: what is wrong, what to do, which tensors.
+
+    `other` is True for numbers that have nothing in common with a's.
+    """
 
     text: str
     fix: str = ""
     tensor: str = ""
+    other: bool = False
 
 
 @dataclass(frozen=True)

@@ -335,8 +335,8 @@ def _other(
         text = f"Your {called} {hold} other numbers: {wrong.sum()} of {size}{sums} differ"
         first = _first_wrong(naming, node, part, short, wrong) if wrong.any() else ""
         text += f", by up to {gap.max():.3g}{first and f' (the first at {first})'}."
-        text += _describe(model, naming, mine, other, axes)
-        return Said(text, "Copy it again.", called.replace("`", ""))
+        alike = _describe(model, naming, mine, other, axes)
+        return Said(text + alike, "Copy it again.", called.replace("`", ""), not alike)
 
     layer = with_tensors(layers[node.name], {tensor: theirs[tensor].astype(np.float64)})
     return Hypothesis("other-weights", {node.name: layer}, say, "other-weights", (tensor,))

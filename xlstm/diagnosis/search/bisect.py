@@ -21,9 +21,10 @@ from xlstm.diagnosis.result import Finding, Unexplained
 from xlstm.diagnosis.search import checkpoints, graph_differences
 from xlstm.diagnosis.search.outcome import Granted, Outcome, SearchPlan, same, simplest
 from xlstm.diagnosis.search.search import Checkpoint, Explained, Memory, Search
-from xlstm.diagnosis.state import DiagnosisState, of_weights
+from xlstm.diagnosis.state import DiagnosisState
 from xlstm.diagnosis.suspect.module_facts import Facts, consistent, native_modules
 from xlstm.diagnosis.tolerance import Gap
+from xlstm.diagnosis.weight_findings import of_weights
 from xlstm.frameworks.recording import RunRecord
 from xlstm.ir.graph import Edge, Model
 from xlstm.ir.types import Array
@@ -217,7 +218,8 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
     numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
     case.max_ulp = final.ulp if np.isfinite(final.ulp) and numbers else None
     found = [
-        replace(of_weights(h, gap, naming), after_ulp=case.max_ulp) for h, gap in best.plan.granted
+        replace(finding, after_ulp=case.max_ulp)
+        for finding in of_weights(case.a, best.plan.granted, naming)
     ]
     every = [h for one in best.explained for h in one.found]
     outside = {h.layer for h in every if h.cause == "activation-outside"}

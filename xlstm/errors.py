@@ -94,5 +94,9 @@ class AxesWarning(UserWarning):
     """Warns of a port that has the batch first where its source has another axis first."""
 
 
+class FolderCodeWarning(UserWarning):
+    """Warns of a ported folder whose `model.py` is not the code of the graph that was read."""
+
+
 class NotEqualError(XlstmError):
     """Raised by `check()` of a Report or a Diagnosis if the comparison found a difference."""

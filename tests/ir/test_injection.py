@@ -166,7 +166,7 @@ FREE = {
     Edge: {"node"},
     Node: {"name", "layer"},
     Model: {"name", "inputs", "keys"},
-    Source: {"version", "container", "file", "notes", "warnings"},
+    Source: {"version", "container", "file", "notes", "warnings", "code_warning"},
     Optimizer: set(),
 }
 """Fields of a graph that have any text; what reaches source is an identifier, or quoted."""

@@ -16,7 +16,7 @@ from typing import Any
 from xlstm.cli.flags import as_flags
 from xlstm.cli.parser import EXPLAINED, Command
 from xlstm.cli.screen import progress, show_json, show_result
-from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, no_such_file
+from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, no_such_file, printable
 from xlstm.frameworks.command_exit import CANNOT, say, show
 from xlstm.frameworks.crashes import CRASHED
 
@@ -108,17 +108,19 @@ def count(args: argparse.Namespace) -> int:
     from xlstm.counting.count import count as ledger_of
     from xlstm.counting.ledger import render_counts, render_tensors
     from xlstm.counting.operations.render import render_operations
+    from xlstm.rendering.tables import to_text
 
     if args.flops and args.tensors:
         raise UsageError("count", "one table", "--flops and --tensors", "remove one of them")
     ledger = ledger_of(_source(args, numbers=False), args.frameworks, operations=args.flops)
 
     def text() -> str:
+        said = [printable(f"warning: {line}") for line in ledger.warnings]
         if ledger.operations is not None:
-            return render_operations(ledger.operations)
+            return to_text(render_operations(ledger.operations), *said)
         if args.tensors:
-            return render_tensors(ledger)
-        return render_counts(ledger, details=args.details)
+            return to_text(render_tensors(ledger), *said)
+        return to_text(render_counts(ledger, details=args.details), *said)
 
     _print(args, ledger.to_json, text)
     return 0

@@ -22,7 +22,8 @@ from xlstm.frameworks import registry
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.porting.save import nonfinite
-from xlstm.reading.ports import check_plain, read_folder
+from xlstm.reading.folder_code import with_code_warning
+from xlstm.reading.ports import check_plain, read_folder, target_of
 from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import add, grid, shape_text, to_text
 
@@ -87,7 +88,7 @@ def examine(path: Path, options: ReadOptions = NOTHING, to: str = "") -> Inspect
     """
     if has_port(path):
         check_plain(path, options.names())
-        model = read_folder(path)
+        model = with_code_warning(path, read_folder(path), target_of(path))
         return _of_model(model, to)
     with contextlib.closing(describe(path)) as description:
         # the text has no SHA-256, so the whole file need not be read

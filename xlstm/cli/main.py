@@ -11,6 +11,7 @@ import gc
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from xlstm.cli.commands import COMMANDS, run_file
 from xlstm.cli.flags import in_words_of_the_command
 from xlstm.cli.guard import run_guarded
 from xlstm.cli.parser import parsed
-from xlstm.errors import XlstmError
+from xlstm.errors import FolderCodeWarning, XlstmError
 from xlstm.frameworks.command_exit import as_process, ended, limited, quiet_libraries
 from xlstm.frameworks.crashes import importing
 
@@ -65,7 +66,10 @@ def _run(args: argparse.Namespace) -> int:
     for path in getattr(args, "custom", None) or ():
         run_file(path)
     try:
-        return int(args.run(args))
+        with warnings.catch_warnings():
+            # every command shows it in its own result
+            warnings.simplefilter("ignore", FolderCodeWarning)
+            return int(args.run(args))
     except XlstmError as error:
         in_words_of_the_command(error)
         raise

@@ -106,6 +106,7 @@ class Ledger:
         optimizer: state that the source has for further training; not part of any total, as in
             Keras's `count_params()`.
         notes: other facts: tensors with two names, values that are no arrays.
+        warnings: for the user, about the source.
         operations: those of every layer, None unless a call asks for them.
     """
 
@@ -114,6 +115,7 @@ class Ledger:
     optimizer: Optimizer | None = None
     notes: tuple[str, ...] = ()
     operations: ModelOperations | None = None
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The table that `xlstm count` prints."""
@@ -194,6 +196,7 @@ class Ledger:
             if self.optimizer is None
             else {**self.optimizer.to_json(), "formula": self.optimizer_formula()},
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
             **({"operations": self.operations.to_json()} if self.operations else {}),
         }
 
@@ -233,7 +236,9 @@ def count_model(model: Model, frameworks: Iterable[str], *, operations: bool = F
         if not node.layer
     )
     work = count_operations(model, frameworks) if operations else None
-    return Ledger(tuple(adapters), tuple(layers), model.source.optimizer, operations=work)
+    said = tuple(filter(None, [model.source.code_warning]))
+    optimizer = model.source.optimizer
+    return Ledger(tuple(adapters), tuple(layers), optimizer, operations=work, warnings=said)
 
 
 def _by_node(

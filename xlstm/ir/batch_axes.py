@@ -93,9 +93,9 @@ def axes_line(model: Model) -> str:
 
 
 def warnings_of(model: Model) -> list[str]:
-    """All warnings for the user: first the axes, then those of the source's reader."""
-    line = axes_line(model)
-    return [*([line] if line else []), *model.source.warnings]
+    """All warnings for the user: the axes, other code, then those of the source's reader."""
+    own = filter(None, (axes_line(model), model.source.code_warning))
+    return [*own, *model.source.warnings]
 
 
 def warn_of_axes(model: Model) -> None:

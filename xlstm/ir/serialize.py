@@ -57,9 +57,13 @@ def to_json(model: Model) -> dict[str, Any]:
 
 
 def _source_json(source: Source) -> dict[str, Any]:
-    """The source of a model as plain data, without the optimizer."""
+    """The source of a model as plain data, without the facts about its files."""
     fields = dataclasses.asdict(source)
-    return {name: value for name, value in fields.items() if name != "optimizer"}
+    return {name: value for name, value in fields.items() if name not in OF_FILES}
+
+
+OF_FILES = ("optimizer", "code_warning")
+"""Fields of a source that are about the files of one model, and not about its graph."""
 
 
 def _checked(data: Any, types: Any, where: str) -> Any:

@@ -115,6 +115,8 @@ class Source:
         optimizer: state that the source has for further training, None if it has none.
         input_axes: inputs whose batch is not the first axis there, as it is in every port.
         output_axes: outputs likewise.
+        code_warning: for a ported folder whose `model.py` is not the code of its graph; "" for
+            others. Ports do not store it.
     """
 
     framework: Annotated[str, Like("the name of a framework, or none", r"([A-Za-z][\w.-]*)?")]
@@ -127,6 +129,7 @@ class Source:
     optimizer: Optimizer | None = None
     input_axes: tuple[BatchAxis, ...] = ()
     output_axes: tuple[BatchAxis, ...] = ()
+    code_warning: Text = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

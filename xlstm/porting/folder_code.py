@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from xlstm._version import VERSION
 from xlstm.errors import FileError, XlstmError
 from xlstm.files.guards import MAX_TEXT, open_regular
 from xlstm.files.port_folder import SOURCE, has_port
 from xlstm.porting.port import build
-from xlstm.reading.ports import emitted_for, read_folder, target_of
+from xlstm.reading.folder_code import other_code
+from xlstm.reading.ports import read_folder, target_of
 
 
 def modified_model_file(path: object) -> str:
@@ -26,17 +26,12 @@ def modified_model_file(path: object) -> str:
     if not isinstance(path, (str, os.PathLike)) or not has_port(Path(path)):
         return ""
     folder = Path(path)
-    if not (folder / SOURCE).is_file():
-        return ""
-    model, adapter = read_folder(folder), target_of(folder)
-    with open_regular(folder / SOURCE) as file:
-        data = file.read(MAX_TEXT + 1)
-    if emitted_for(data, model, adapter):
+    why = other_code(folder, read_folder(folder), target_of(folder))
+    if not why:
         return ""
     return (
-        f"{SOURCE} of {folder.name} is not what xlstm {VERSION} writes for the graph of its "
-        "weights; it was not run, the graph alone was compared. Import it and pass the module it "
-        "gives, or look at it and compare it with --trust"
+        f"{SOURCE} of {folder.name} {why}; it was not run, the graph alone was compared. Import it "
+        "and pass the module it gives, or look at it and compare it with --trust"
     )
 
 

@@ -27,7 +27,15 @@ from xlstm.frameworks.recognise import missing_layers_error
 from xlstm.ir.batch_axes import as_ported
 from xlstm.ir.graph import Model
 from xlstm.ir.layers import LayerSpec
-from xlstm.reading.ports import check_plain, folder_of, read_emitted, read_folder, read_port
+from xlstm.reading.folder_code import with_code_warning
+from xlstm.reading.ports import (
+    check_plain,
+    folder_of,
+    read_emitted,
+    read_folder,
+    read_port,
+    target_of,
+)
 
 LOG = logging.getLogger("xlstm")
 """Logger whose lines `-v` writes to stderr."""
@@ -185,7 +193,8 @@ def _load_path(
         return from_arrays(read_arrays(path), layers, path.name)
     if has_port(path):
         check_plain(path, options.names())
-        return as_ported(read_folder(path, numbers=numbers))
+        graph = read_folder(path, numbers=numbers)
+        return as_ported(with_code_warning(path, graph, target_of(path)))
     if is_arrays(path) and not options.names():
         raise missing_layers_error(read_shapes(path), path.name)
     alone = None if numbers else describe_alone(path)

@@ -101,7 +101,7 @@ def read_emitted(source: Any, owner: Adapter) -> Model | None:
     try:
         graph = read_folder(folder) if target_of(folder) is owner else None
         text = (folder / SOURCE).read_text("utf-8")
-        if graph is None or not _same(text, owner, graph) or not _runs(type(whose), text):
+        if graph is None or not same_code(text, owner, graph) or not _runs(type(whose), text):
             return None
     except (XlstmError, OSError, SyntaxError, ValueError):
         return None
@@ -144,10 +144,23 @@ def emitted_for(data: bytes, graph: Model, adapter: Adapter) -> bool:
     return any(data == text.encode() for text in _texts(graph, adapter))
 
 
-def _same(text: str, owner: Adapter, graph: Model) -> bool:
-    """True if a file has the code that is written for a graph; docstrings may differ."""
+ROOM = 2**14
+"""Characters that comments and formatting may add to twice the text of emitted code."""
+
+
+def same_code(text: str, owner: Adapter, graph: Model) -> bool:
+    """True if a file has the code that is written for a graph; docstrings and comments may differ.
+
+    A text of more than twice the length of that code, plus ROOM, is not parsed.
+
+    Raises:
+        SyntaxError: no Python; ValueError, RecursionError and MemoryError too.
+    """
+    texts = [*_texts(graph, owner)]
+    if len(text) > 2 * max(map(len, texts), default=0) + ROOM:
+        return False
     bare = _bare(text)
-    return any(_bare(other) == bare for other in _texts(graph, owner))
+    return any(_bare(other) == bare for other in texts)
 
 
 def _texts(graph: Model, adapter: Adapter) -> Iterator[str]:

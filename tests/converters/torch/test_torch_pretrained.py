@@ -360,6 +360,7 @@ def test_commands_take_a_saved_folder(command, model, tmp_path, capsys):
         assert names(folder) == {*FILES, "report.json"}
 
 
+@pytest.mark.filterwarnings("ignore::xlstm.errors.FolderCodeWarning")
 def test_folders_of_older_versions_are_read(port, tmp_path):
     """They have neither config.json nor the methods, and other names."""
     (port / "config.json").unlink()

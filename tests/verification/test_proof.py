@@ -102,7 +102,8 @@ def test_it_runs_anywhere_and_says_that_the_source_is_not_there(folder, tmp_path
     status, changed, since = of_proof(verify, elsewhere)
     assert (status, changed) == (0, [])
     alone = "the files were compared with the record alone"
-    assert since == [f"source memorise.keras not read at ../memorise.keras: no such file; {alone}"]
+    where = "pass --origin PATH (memorise.keras, at ../memorise.keras: no such file)"
+    assert since == [f"source not compared: {where}; {alone}"]
 
 
 def test_one_bit_of_the_weights(folder, verify):
@@ -159,7 +160,7 @@ def test_a_source_that_was_trained_further(folder, verify):
     (folder.parent / "memorise.keras").write_bytes(b"something else")
     status, _, since = of_proof(verify, folder)
     assert (status, len(since)) == (0, 1)
-    assert since[0].startswith("source memorise.keras not read at ../memorise.keras: ")
+    assert since[0].startswith("source not compared: pass --origin PATH (memorise.keras, at ../mem")
     import make_files
 
     make_files.make("keras", folder.parent).rename(folder.parent / "memorise.keras")
@@ -220,7 +221,8 @@ def test_a_port_that_was_not_verified_is_now(target, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     outside, unverified = found["proof"]["since"]
     assert "outside the folder's parent" in outside
-    assert unverified == "the port itself was not verified"
+    assert unverified.startswith("the port was not verified when it was written: ")
+    assert f"xlstm port SOURCE --to {target} -o" in unverified
     assert found["frameworks"][target]["what"] == "our port, model.py of the folder"
 
 
@@ -430,9 +432,10 @@ def test_files_that_the_user_did_not_name_are_never_quoted(case, folder, verify,
     assert (status, found["changed"], err) == (0, [], "")
     assert len(found["since"]) == 1
     said = found["since"][0]
-    assert said.startswith(f"source memorise.keras not read at {origin}: ")
+    place = f"source not compared: pass --origin PATH (memorise.keras, at {origin}: "
+    assert said.startswith(place)
     assert "secret" not in out
-    assert "root" not in said.removeprefix(f"source memorise.keras not read at {origin}")
+    assert "root" not in said.removeprefix(place)
     if not case.__name__.endswith("beside_it"):
         named = [(folder / origin).resolve(), folder / origin] if "loop" not in origin else []
         assert not {str(path) for path in opened} & {str(path) for path in named}
@@ -452,7 +455,8 @@ def test_the_source_is_named_where_it_lies_elsewhere(folder, verify, tmp_path):
     moved = (folder.parent / "memorise.keras").rename(tmp_path / "far" / "m.keras")
     rewrite(folder, put("../../far/m.keras", "proof", "origin"))
     _, _, since = of_proof(verify, folder)
-    assert "outside the folder's parent (to compare with it, name it with --origin)" in since[0]
+    assert "pass --origin PATH" in since[0]
+    assert "outside the folder's parent" in since[0]
     status, out, _ = verify(folder, "--json", "--origin", str(moved))
     assert (status, json.loads(out)["proof"]["since"]) == (0, [])
     import make_files
@@ -510,7 +514,7 @@ def test_origins_that_no_file_has_are_no_crash(folder):
         assert read_record(folder).origin == origin
         found = verify_folder(folder)
         assert found.ok
-        assert found.since[0].startswith("source memorise.keras not read at ")
+        assert found.since[0].startswith("source not compared: ")
 
 
 def test_a_folder_that_is_half_a_port(folder, verify):
@@ -542,7 +546,7 @@ def test_options_of_source_files_do_not_skip_the_record(option, folder, verify):
     (folder / "model.py").write_text("# another\n")
     status, out, err = verify(folder, option, OF_FILES[option])
     assert (status, out) == (2, "")
-    assert option in err
+    assert f"a file of Keras for {option}" in err
     assert main(["count", str(folder), option, OF_FILES[option]]) == 2
     assert main(["inspect", str(folder), option, OF_FILES[option]]) == 2
 

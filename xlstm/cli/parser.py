@@ -292,8 +292,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     _add_memory(parser)
     own = "of a ported folder: run its model.py, though xlstm would write another"
     parser.add_argument("--trust", action="store_true", help=own)
-    first = "of a ported folder: the source file, if it has moved"
-    parser.add_argument("--origin", metavar="FILE", help=first)
+    first = "of a ported folder: the source, a file or a folder, if it has moved"
+    parser.add_argument("--origin", metavar="PATH", help=first)
     _add_details(parser, "also counts, single comparisons, and how the inputs were made")
 
 

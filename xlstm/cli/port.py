@@ -21,7 +21,7 @@ from xlstm.frameworks.imports import require
 from xlstm.ir.graph import Model
 from xlstm.porting.save import atomic_folder, check_target, check_written, write, write_report
 from xlstm.reading.load import opened
-from xlstm.reading.record import origin_of
+from xlstm.reading.record import origin_hash, origin_of
 from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import amount, to_text
 
@@ -193,7 +193,7 @@ def port_file(
         tell(f"writing for {adapter.title}")
         source = model.source.framework
         with contextlib.suppress(NotKeptError), atomic_folder(folder, overwrite) as work:
-            report = write(model, work, adapter, origin_of(file, folder))
+            report = write(model, work, adapter, (origin_of(file, folder), origin_hash(file)))
             if verified:
                 aside = _verify(model, work, adapter, report, folder, options)
             if aside:

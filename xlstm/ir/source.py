@@ -135,8 +135,6 @@ class Source:
         check_fields(self)
 
 
-NAME_IT = "to compare with it, name it with --origin"
-
 ROOM, FACTOR = 64 * 2**20, 16
 """Bytes of a source that are hashed without a request: ROOM, and FACTOR times those of the weights.
 
@@ -162,14 +160,14 @@ def followed(folder: Path, origin: str, weights: int) -> tuple[Path | None, str]
         here = folder.resolve(strict=True)
         path = (here / origin).resolve()
         if not path.is_relative_to(here.parent):
-            return None, f"it lies outside the folder's parent ({NAME_IT})"
+            return None, "it lies outside the folder's parent"
         size = _plain_size(path)
     except (OSError, ValueError, RuntimeError):  # a name that no file has, or links in a circle
         return None, "no such file"
     if size is None:
-        return None, f"no regular file, nor a folder of such alone ({NAME_IT})"
+        return None, "no regular file, nor a folder of such alone"
     if size > ROOM + FACTOR * weights:
-        return None, f"it has {size:,} bytes, too many for these weights ({NAME_IT})"
+        return None, f"it has {size:,} bytes, too many for these weights"
     return path, ""
 
 

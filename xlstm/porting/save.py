@@ -37,7 +37,7 @@ from xlstm.porting.port import build
 from xlstm.reading.load import opened
 from xlstm.reading.ports import read_folder
 from xlstm.reading.record import KEY as KEPT
-from xlstm.reading.record import origin_of, record
+from xlstm.reading.record import origin_hash, origin_of, record
 
 
 def nonfinite(model: Model) -> list[str]:
@@ -142,10 +142,13 @@ def _parents(folder: Path) -> Iterator[None]:
         raise
 
 
-def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dict[str, Any]:
+def write(
+    model: Model, folder: Path, adapter: Adapter, origin: tuple[str, str] = ("", "")
+) -> dict[str, Any]:
     """Writes source, weights and report into an existing empty folder; returns the report.
 
-    `origin` is the path of the file that was ported, relative to the final folder.
+    `origin` is the path of the file or folder that was ported, relative to the final folder, and
+    the SHA-256 of the weights of such a folder (`origin_hash`).
     """
     if adapter.emit is None:
         targets = [n for n in registry.names() if registry.adapter(n).emit]
@@ -164,7 +167,7 @@ def write(model: Model, folder: Path, adapter: Adapter, origin: str = "") -> dic
             report["notes"] += live.save_extra(build(model, adapter), folder)
         else:
             report["notes"].append(f"model.keras needs {adapter.title}, which is not installed")
-    report[KEPT] = record(folder, adapter, origin, {weights: digest})
+    report[KEPT] = record(folder, adapter, origin[0], {weights: digest}, origin[1])
     write_report(folder, report)
     return report
 
@@ -215,5 +218,5 @@ def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: boo
     with opened(source) as model:
         warn_of_axes(model)
         with atomic_folder(target, overwrite) as work:
-            write(model, work, adapter, origin_of(source, target))
+            write(model, work, adapter, (origin_of(source, target), origin_hash(source)))
     return target

@@ -21,7 +21,7 @@ from xlstm.budget import Budget
 from xlstm.errors import FileError, kind_in_words
 from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
 from xlstm.files.hashes import of_file
-from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, has_port
+from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, has_port, weights_of
 from xlstm.frameworks.adapter import Adapter
 
 KEY = "proof"
@@ -41,7 +41,11 @@ WANTED = "the record of a port, as xlstm writes it"
 
 
 def record(
-    folder: Path, adapter: Adapter, origin: str = "", hashes: Mapping[str, str] = NO_HASHES
+    folder: Path,
+    adapter: Adapter,
+    origin: str = "",
+    hashes: Mapping[str, str] = NO_HASHES,
+    origin_sha256: str = "",
 ) -> dict[str, Any]:
     """The hashes, versions and platform of a port, as report.json stores them.
 
@@ -50,10 +54,11 @@ def record(
         adapter: its target.
         origin: path of the source, relative to the folder; "" if unknown.
         hashes: file -> its SHA-256, for files that need not be read again.
+        origin_sha256: of the weights of a source that is a ported folder; "" for other sources.
 
     Returns:
         `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's installed
-        packages, and `backend` of Keras if it was loaded; `platform`; `origin`.
+        packages, and `backend` of Keras if it was loaded; `platform`; `origin`; `origin_sha256`.
     """
     there = [name for name in HASHED if (folder / name).is_file()]
     return {
@@ -61,6 +66,7 @@ def record(
         "versions": versions([adapter]),
         "platform": platform.platform(),
         "origin": origin,
+        "origin_sha256": origin_sha256,
     }
 
 
@@ -78,13 +84,25 @@ def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
 
 
 def origin_of(source: Any, folder: Path) -> str:
-    """The path from a ported folder to the file that it was ported from; "" for other sources."""
-    if not isinstance(source, (str, os.PathLike)) or has_port(Path(source)):
+    """The path from a ported folder to the file or folder that it was ported from, "" for others.
+
+    A folder that is replaced by its own port is no source: nothing of it is left.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return ""
+    if has_port(Path(source)) and Path(source).resolve() == Path(folder).resolve():
         return ""
     try:
         return Path(os.path.relpath(os.fspath(source), folder)).as_posix()
     except ValueError:  # on another drive
         return ""
+
+
+def origin_hash(source: Any) -> str:
+    """SHA-256 of the weights of a source that is a ported folder, "" for other sources."""
+    if not isinstance(source, (str, os.PathLike)) or not has_port(Path(source)):
+        return ""
+    return of_file(weights_of(Path(source)))
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,7 @@ class Record:
         platform: of the machine.
         origin: path of the source, relative to the folder.
         verification: the comparison as plain data; empty for a port without one.
+        origin_sha256: of the weights of a source that is a ported folder, "" for other sources.
     """
 
     hashes: Mapping[str, str]
@@ -104,6 +123,7 @@ class Record:
     platform: str
     origin: str
     verification: Mapping[str, Any]
+    origin_sha256: str = ""
 
 
 NONE = Record(NO_HASHES, NO_HASHES, "", "", NO_HASHES)
@@ -134,6 +154,8 @@ def read_record(folder: Path) -> Record:
         platform=_part(entry, "platform", str, where),
         origin=_part(entry, "origin", str, where),
         verification={} if isinstance(verification, str) else verification,
+        # records of older versions have none
+        origin_sha256=as_text(entry.get("origin_sha256", ""), f"{where}, origin_sha256"),
     )
 
 

@@ -29,13 +29,14 @@ from xlstm.files.port_folder import (
     config_graph,
     graph_data,
     half_port,
+    has_port,
     weights_of,
 )
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
-from xlstm.ir.source import NAME_IT, followed
+from xlstm.ir.source import followed
 from xlstm.porting.port import build
 from xlstm.reading.load import load
 from xlstm.reading.ports import emitted_for, read_folder, target_of
@@ -98,7 +99,10 @@ class Proof(Compared):
     def text(self, details: bool = True) -> str:
         """Returns the text for a terminal, as `Report.text`."""
         lines = [f"changed since the port: {line}" for line in self.changed]
-        lines += [f"since the port: {line}" for line in self.since]
+        lines += [
+            line if line.startswith(UNCOMPARED) else f"since the port: {line}"
+            for line in self.since
+        ]
         if not lines:
             lines = ["Files, versions, inputs and verdicts are those of the port."]
         text = self.report.text(details, printable(self.summary()))
@@ -135,7 +139,7 @@ def verify_folder(
         trust: True to run a `model.py` that is not the one that xlstm writes, such as one of
             another version. If there is a record, it must be the recorded one. The record is no
             protection: the author of a changed file may have changed the record too.
-        origin: the file that was ported, at its path of today.
+        origin: the file or ported folder that was ported, at its path of today.
         options: as in `reconcile`.
 
     Raises:
@@ -229,14 +233,14 @@ def _origin(
         UsageError: the user names one, and none is recorded.
     """
     if asked is not None:
-        if not model.source.sha256:
+        if not has_port(asked) and not model.source.sha256:
             want, do = "a port of a file, which records its SHA-256", "remove --origin"
             raise UsageError(folder, want, "a port of something else", do)
-        return _compared(folder, model, adapter, asked, str(asked), named=True)
+        return _compared(folder, record, model, adapter, asked, str(asked), named=True)
     if record is NONE:
         return FolderPart()  # `_since` says that there is no report
-    if not record.origin or not model.source.sha256:
-        return FolderPart(since=(f"no source is recorded; {ALONE}",))
+    if not record.origin or not (model.source.sha256 or record.origin_sha256):
+        return FolderPart(since=(f"{NO_SOURCE}; {ALONE}",))
     place = (
         record.origin
         if len(record.origin) <= LONGEST_PATH
@@ -245,14 +249,29 @@ def _origin(
     path, why = followed(folder, record.origin, weights_of(folder).stat().st_size)
     try:
         if path is not None:
-            return _compared(folder, model, adapter, path, place)
+            return _compared(folder, record, model, adapter, path, place)
     except XlstmError:
-        why = f"no model that can be read ({NAME_IT})"
-    return FolderPart(since=(f"source {model.source.file} not read at {place}: {why}; {ALONE}",))
+        why = "no model that can be read"
+    file = _file_of(record, model)
+    return FolderPart(since=(f"{UNREAD}: {NAME_IT} ({file}, at {place}: {why}); {ALONE}",))
+
+
+def _file_of(record: Record, model: Model) -> str:
+    """The name of the file or of the ported folder that was ported."""
+    return Path(record.origin).name if record.origin_sha256 else model.source.file
+
+
+UNREAD, NAME_IT = "source not compared", "pass --origin PATH"
 
 
 def _compared(
-    folder: Path, model: Model, adapter: Adapter, path: Path, place: str, named: bool = False
+    folder: Path,
+    record: Record,
+    model: Model,
+    adapter: Adapter,
+    path: Path,
+    place: str,
+    named: bool = False,
 ) -> FolderPart:
     """Compares the file that was ported, and its weights, with the folder's.
 
@@ -261,15 +280,21 @@ def _compared(
     Raises:
         FileError: a file that cannot be read.
     """
-    file = model.source.file
-    with contextlib.closing(describe(path)) as found:
-        now = found.sha256
-    if now != model.source.sha256:
+    file, ported = model.source.file, has_port(path)
+    if ported:  # without a record of it, as after save_pretrained, its weights alone are compared
+        file, then = path.resolve().name, record.origin_sha256
+        now = of_file(weights_of(path)) if then else ""
+    else:
+        then = model.source.sha256
+        with contextlib.closing(describe(path)) as found:
+            now = found.sha256
+    if now != then:
         return FolderPart(changed=(f"source {file} at {place}",))
     try:
-        gap = _weights_gap(load(path), model, adapter, folder)
+        source = read_folder(path) if ported else load(path)
+        gap = _weights_gap(source, model, adapter, folder)
     except XlstmError as error:
-        why = error.got if named else f"they are read otherwise ({NAME_IT})"
+        why = error.got if named else f"they are read otherwise; {NAME_IT}"
         return FolderPart(since=(f"weights not compared with {file}: {why}; {ALONE}",))
     return FolderPart(
         changed=(f"{weights_of(folder).name}: {gap} is not that of {file} at {place}",)
@@ -277,6 +302,12 @@ def _compared(
         else ()
     )
 
+
+NO_SOURCE = "no source is recorded"
+UNVERIFIED = "the port was not verified when it was written"
+RECORDLESS = f"saved again, without {REPORT}"
+UNCOMPARED = (UNREAD, NO_SOURCE, UNVERIFIED, RECORDLESS, "weights not compared")
+"""Starts of lines about what was not compared, where nothing has changed since the port."""
 
 ALONE = "the files were compared with the record alone"
 
@@ -314,7 +345,7 @@ def _sizes(model: Model) -> dict[str, list[tuple[str, str, Mapping[str, int]]]]:
 def _since(record: Record, report: Report, adapter: Adapter, where: str) -> list[str]:
     """Differences from the time of the port that are no change of its files."""
     if record is NONE:
-        return [f"saved again, without {REPORT}; the files were compared with the reference alone"]
+        return [f"{RECORDLESS}; the files were compared with the reference alone"]
     now = versions([adapter])
     lines = [
         f"{name} {now.get(name, 'not installed')}, {record.versions.get(name, 'none')} at the port"
@@ -324,7 +355,8 @@ def _since(record: Record, report: Report, adapter: Adapter, where: str) -> list
     if platform.platform() != record.platform:
         lines.append(f"platform {platform.platform()}, {record.platform} at the port")
     if not record.verification:
-        return [*lines, "the port itself was not verified"]
+        again = f"xlstm port SOURCE --to {adapter.name} -o {Path(where).parent} --overwrite"
+        return [*lines, f"{UNVERIFIED}: there is no verdict to compare with; for one, {again}"]
     then, today = record.verification, report.to_json()
     if then.get("recipe") != today["recipe"]:
         lines.append(f"inputs: {report.inputs}, others than at the port")

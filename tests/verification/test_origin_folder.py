@@ -1,5 +1,6 @@
 """A port whose source is a ported folder, or one that `save_pretrained` wrote."""
 
+import json
 import shutil
 
 import make_files
@@ -69,3 +70,11 @@ def test_a_port_in_the_place_of_its_source_has_none(first):
     assert found.ok
     assert found.since[0].startswith("no source is recorded")
     assert "since the port: no source" not in str(found)
+
+
+def test_a_report_cannot_name_its_own_folder_as_the_source(first):
+    report = json.loads((first / "report.json").read_text())
+    for digest in ("", report["proof"]["hashes"]["model.safetensors"]):
+        report["proof"] |= {"origin": ".", "origin_sha256": digest}
+        (first / "report.json").write_text(json.dumps(report))
+        assert verify_folder(first).since[0].startswith("source not compared: ")

@@ -49,9 +49,9 @@ def verify(capsys):
     return call
 
 
-def of_proof(verify, folder):
+def of_proof(verify, folder, *more):
     """(exit status, what has changed, what else is other) by the JSON."""
-    status, out, _ = verify(folder, "--json")
+    status, out, _ = verify(folder, "--json", *more)
     found = json.loads(out)
     assert found["ok"] == (status == 0)
     assert found["proof"]["ok"] == (not found["proof"]["changed"])
@@ -124,11 +124,15 @@ def test_another_model_py_is_not_run(folder, verify):
     file = folder / "model.py"
     marker = folder / "ran"
     file.write_text(f"open({str(marker)!r}, 'w')\n{file.read_text()}")
-    status, changed, _ = of_proof(verify, folder)
-    assert (status, changed) == (1, ["model.py; not run"])
-    _, out, _ = verify(folder)
-    assert "changed since the port: model.py; not run" in out
-    assert out.startswith("Not the port that was written: model.py; not run.\n")
+    here = f"model.py is neither what xlstm {xlstm.__version__} writes nor what was recorded"
+    for trust in ((), ("--trust",)):
+        status, changed, _ = of_proof(verify, folder, *trust)
+        assert (status, changed) == (1, [f"{here}; not run"])
+        _, out, _ = verify(folder, *trust)
+        assert f"changed since the port: {here}; not run" in " ".join(out.split())
+        assert out.startswith("Not the port that was written: model.py is neither what xlstm")
+        assert "port the model again" not in " ".join(out.split())
+        assert "verify never runs it; look at it" in " ".join(out.split())
     assert not marker.exists()
 
 

@@ -290,7 +290,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     half = "also in bfloat16 and float16, with limits of their own"
     parser.add_argument("--half", action="store_true", help=half)
     _add_memory(parser)
-    own = "of a ported folder: run its model.py, though xlstm would write another"
+    own = "of a ported folder: run its model.py (the recorded one, if there is a report.json)"
     parser.add_argument("--trust", action="store_true", help=own)
     first = "of a ported folder: the source, a file or a folder, if it has moved"
     parser.add_argument("--origin", metavar="PATH", help=first)

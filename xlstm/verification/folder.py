@@ -137,8 +137,9 @@ def verify_folder(
         frameworks: more frameworks to compare.
         inputs: as in `reconcile`.
         trust: True to run a `model.py` that is not the one that xlstm writes, such as one of
-            another version. If there is a record, it must be the recorded one. The record is no
-            protection: the author of a changed file may have changed the record too.
+            another version, or an edited one of a folder without a record. If there is a record,
+            it must be the recorded one; `diagnose` runs any other. The record is no protection:
+            the author of a changed file may have changed the record too.
         origin: the file or ported folder that was ported, at its path of today.
         options: as in `reconcile`.
 
@@ -158,7 +159,8 @@ def verify_folder(
 
     def own(_live: Any, dtype: str) -> tuple[Any, str]:
         if source.changed:
-            raise FileError(folder / SOURCE, "the file of the port", "another, not run", ANEW)
+            want, got = f"what xlstm {VERSION} writes for the graph", "another text, not run"
+            raise FileError(folder / SOURCE, want, got, source.do)
         return build(model, adapter, dtype, source.text), f"our port, {SOURCE} of the folder"
 
     names = dict.fromkeys([adapter.name, *frameworks])
@@ -193,11 +195,12 @@ def _other_config(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class FolderPart:
-    """Results about one part of a port: `changed` and `since` as in a Proof."""
+    """Results about one part of a port: `changed` and `since` as in a Proof; `do` is advice."""
 
     changed: tuple[str, ...] = ()
     since: tuple[str, ...] = ()
     text: str = ""
+    do: str = ANEW
 
 
 def _own_source(
@@ -219,8 +222,12 @@ def _own_source(
         run = () if ours else (f"{SOURCE} is {was}not {here}; run with --trust",)
         return FolderPart(since=(*others, *run), text=data.decode("utf-8", "replace"))
     if known:
-        return FolderPart(changed=(f"{SOURCE} is not {here}; not run without --trust",))
-    return FolderPart(changed=(f"{SOURCE}; not run",))
+        do = "look at it, then run it with --trust"
+        return FolderPart(changed=(f"{SOURCE} is not {here}; not run without --trust",), do=do)
+    do = f"verify never runs it; look at it, then: xlstm diagnose {folder} {folder} --trust"
+    return FolderPart(
+        changed=(f"{SOURCE} is neither {here} nor what was recorded; not run",), do=do
+    )
 
 
 def _origin(
@@ -283,6 +290,8 @@ def _compared(
     file, ported = model.source.file, has_port(path)
     if ported:  # without a record of it, as after save_pretrained, its weights alone are compared
         file, then = path.resolve().name, record.origin_sha256
+        if not (then or named) or path.resolve() == folder.resolve():
+            raise FileError(path, "the source of the port", "another folder", NAME_IT)
         now = of_file(weights_of(path)) if then else ""
     else:
         then = model.source.sha256

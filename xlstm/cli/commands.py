@@ -314,13 +314,14 @@ def demo(args: argparse.Namespace) -> int:
 
     model = load(example.path())
     with progress("reading", quiet=args.quiet or args.verbose) as tell:
-        adapters = map(registry.adapter, registry.frameworks())
+        adapters = [*map(registry.adapter, registry.frameworks())]
         names = [one.name for one in adapters if one.installed and not refusals(model, one)]
+        missing = {one.title: one.install_command for one in adapters if not one.installed}
         tell("importing frameworks")
         require(*names)
         report = reconcile(example.path(), names, progress=tell)
         memories = example.recall(names)
-    text = lambda: render_demo(report, memories)  # noqa: E731
+    text = lambda: render_demo(report, memories, missing)  # noqa: E731
     return _print_comparison(args, report.ok, report.to_json, text)
 
 

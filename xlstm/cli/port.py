@@ -60,7 +60,8 @@ class PortResult:
         title = self.adapter.title
         if self.verified is None:
             why = f"{self.report['verification']}"
-            why += "" if self.adapter.installed else f": {title} is not installed"
+            if not self.adapter.installed:
+                why += f" ({title} is not installed: {self.adapter.install_command})"
             return f"Ported to {title}, {why}: {self.folder}"
         if self.ok:
             return f"Ported to {title}, equal up to rounding: {self.folder}"

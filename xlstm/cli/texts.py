@@ -6,6 +6,8 @@ In: a Model, an outline or a report. Out: rows of a table, or a text for a termi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from xlstm.files.description import Outline
@@ -62,14 +64,23 @@ def _options(node: Node) -> str:
     return ", ".join(text)
 
 
-def render_demo(report: Report, memories: dict[str, Array]) -> str:
-    """The text that `xlstm demo` prints: counts, proof, and the output of each port."""
+def render_demo(
+    report: Report, memories: Mapping[str, Array], missing: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The text that `xlstm demo` prints: counts, proof, and the output of each port.
+
+    Args:
+        report: the comparison.
+        memories: framework -> output of its port.
+        missing: title of each framework that is not installed -> the command that installs it.
+    """
     answers = [
         f"{registry.adapter(name).title:>10}: {' '.join(f'{round(float(y)) + 0}' for y in found)}"
         for name, found in memories.items()
     ]
     head = "The example model: LSTM(20, relu) + Dense(20), trained in Keras to memorise 0 ... 380."
-    asked = to_text("Asked for the sequence, each port answers:", *answers)
+    left = [f"Not installed: {title}. To add it: {do}" for title, do in missing.items()]
+    asked = to_text("Asked for the sequence, each port answers:", *answers, *left)
     return "\n".join(
         [
             report.summary(),

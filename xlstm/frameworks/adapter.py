@@ -265,6 +265,12 @@ class Adapter:
             return True
 
     @property
+    def install_command(self) -> str:
+        """The command that installs the framework."""
+        named = f"'xlstm-converter[{self.extra}]'" if self.extra else self.package
+        return f"pip install {named}"
+
+    @property
     def version(self) -> str:
         """The installed version of the framework, "" if it is unknown."""
         try:
@@ -279,9 +285,7 @@ class Adapter:
                 self.title,
                 "an installed package",
                 f"no module {self.package}",
-                f"pip install 'xlstm-converter[{self.extra}]'"
-                if self.extra
-                else f"pip install {self.package}",
+                self.install_command,
             )
 
     def live(self) -> Live:

@@ -47,6 +47,16 @@ REFUSED: dict[bytes, tuple[str, str]] = {
 }
 """First bytes of types that are not read -> (type in words, advice)."""
 
+SUFFIXES: dict[str, tuple[str, str]] = {
+    ".py": (
+        "Python source",
+        "no code of a file is run; in Python, import it and pass the model to xlstm.port, count or "
+        "diagnose",
+    ),
+    ".onnx": ("ONNX, which is not read", "port the model that it was exported from"),
+}
+"""Endings of files without first bytes of their own -> (type in words, advice)."""
+
 JSON = (b"{", b"[", b'"')
 """First bytes of JSON of more than one word, after a mark of UTF-8 and white space."""
 
@@ -106,6 +116,8 @@ def _file(path: Path, opened: ExitStack, budget: Budget) -> Description:
         if start.startswith(magic):
             return reader(file, path.name, lambda: of_open_files([file]), opened, budget)
     want = "a Keras model (.keras archive, HDF5 or SavedModel)"
+    if path.suffix in SUFFIXES:
+        raise FileError(path, want, *SUFFIXES[path.suffix])
     for magic, (what, do) in REFUSED.items():
         if start.startswith(magic):
             raise FileError(path, want, what, do)

@@ -25,6 +25,9 @@ ADAPTERS: dict[str, str] = {
 }
 """Name -> "module:attribute" of our own adapters."""
 
+EXPORTED = {"onnx": "port to torch, then export the port with torch.onnx (docs/howto/serve.md)"}
+"""Formats that are no framework -> how to get there."""
+
 GROUP = "xlstm.adapters"
 """Entry-point group under which other distributions register adapters."""
 
@@ -89,6 +92,8 @@ def _alias(name: str) -> str:
     if found:
         titles = [f"{own} for {adapter(own).title}" for own in found]
         raise UsageError("framework", " or ".join(found), repr(name), f"use {', '.join(titles)}")
+    if low in EXPORTED:
+        raise UsageError("framework", "one of " + ", ".join(known), repr(name), EXPORTED[low])
     near = difflib.get_close_matches(
         low, [*known, *(a for n in known for a in adapter(n).aliases)], 1
     )

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 
 import make_files
 import numpy as np
@@ -148,7 +149,8 @@ def test_port_to_what_is_not_installed_writes_unverified(cli, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "torch", None)
     status, out, err = cli("port", DEMO, "--to", "torch", "-o", tmp_path / "port")
     assert (status, err) == (0, "")
-    assert "not verified: PyTorch is not installed" in out
+    said = "not verified (PyTorch is not installed: pip install 'xlstm-converter[torch]')"
+    assert said in " ".join(out.split())
     assert sorted(item.name for item in (tmp_path / "port").iterdir()) == FILES
 
 
@@ -159,6 +161,55 @@ def test_port_to_keras_that_is_not_installed(cli, tmp_path, monkeypatch):
     assert "model.keras needs Keras" in " ".join(out.split())
     files = ["model.py", "report.json", "weights.safetensors"]
     assert sorted(item.name for item in (tmp_path / "port").iterdir()) == files
+
+
+def test_the_demo_names_what_is_not_installed(cli, monkeypatch):
+    for name in ("flax", "keras"):
+        monkeypatch.setitem(sys.modules, name, None)
+    status, out, _err = cli("demo")
+    said = " ".join(out.split())
+    assert status == 0
+    for title, extra in (("Keras", "keras"), ("Flax NNX", "flax"), ("Flax Linen", "flax")):
+        line = f"Not installed: {title}. To add it: pip install 'xlstm-converter[{extra}]'"
+        assert line in said
+
+
+SOURCE = "import torch\n\nmodel = torch.nn.LSTM(2, 3)\n"
+FOREIGN = {
+    "net.py": (SOURCE.encode(), "got Python source; no code of a file is run; in Python, import"),
+    "net.onnx": (b"\x08\x07\x12\x07pytorch", "got ONNX, which is not read; port the model"),
+}
+
+
+@pytest.mark.parametrize("command", ["inspect", "count", "port", "verify"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_kinds_are_named(name, command, cli, tmp_path):
+    data, said = FOREIGN[name]
+    (tmp_path / name).write_bytes(data)
+    more = ["--to", "nnx", "-o", tmp_path / "out"] if command == "port" else []
+    status, out, err = cli(command, tmp_path / name, *more)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_onnx_is_exported_from_a_port(cli, tmp_path):
+    status, _, err = cli("port", DEMO, "--to", "onnx", "-o", tmp_path / "out")
+    assert status == 2
+    assert "port to torch, then export the port with torch.onnx" in err
+    assert "did you mean" not in err
+
+
+def test_members_that_were_not_read_are_of_the_file_alone(cli, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    port = ("--to", "torch", "--no-verify", "--json", "-o")
+    (tmp_path / "source").mkdir()
+    file = make_files.make("keras", tmp_path / "source")
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("more.txt", "mine")
+    assert "members not read: more.txt" in cli("port", file, *port, first)[1]
+    assert "members not read" not in cli("port", first, *port, second)[1]
+    live = xlstm.port(file, "torch")
+    assert not any("members" in note for note in xlstm.load(live).source.notes)
 
 
 def test_verify_of_what_is_not_installed_is_no_success(cli, monkeypatch):

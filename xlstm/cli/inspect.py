@@ -21,6 +21,7 @@ from xlstm.files.port_folder import has_port
 from xlstm.frameworks import registry
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
+from xlstm.ir.source import NOT_READ
 from xlstm.porting.save import nonfinite
 from xlstm.reading.folder_code import with_code_warning
 from xlstm.reading.ports import check_plain, read_folder, target_of
@@ -104,7 +105,7 @@ def examine(path: Path, options: ReadOptions = NOTHING, to: str = "") -> Inspect
             if options.until and type(error) is UsageError:
                 raise  # no layer of that name: an error of the user, not of the file
             return _of_outline(outline, kept, f"cannot be ported yet: {error}", portable=False)
-    notes = [line for line in model.source.notes if not line.startswith("members not read")] + kept
+    notes = [line for line in model.source.notes if not line.startswith(NOT_READ)] + kept
     loud, wrong = tuple(warnings_of(model)), tuple(nonfinite(model))
     outline = replace(outline, warnings=loud, nonfinite=wrong)
     found = _of_outline(outline, notes, "can be ported", portable=True)

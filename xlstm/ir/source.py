@@ -135,6 +135,9 @@ class Source:
         check_fields(self)
 
 
+NOT_READ = "members not read: "
+"""Start of the note about parts of the file itself, which a port does not have."""
+
 ROOM, FACTOR = 64 * 2**20, 16
 """Bytes of a source that are hashed without a request: ROOM, and FACTOR times those of the weights.
 

@@ -36,6 +36,7 @@ from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES
 from xlstm.ir.python_source import parse
 from xlstm.ir.serialize import from_json
+from xlstm.ir.source import NOT_READ, Source
 from xlstm.ir.types import Array
 
 PORTS: dict[str, Model] = {}
@@ -76,9 +77,15 @@ def read_port(source: Any, owner: Adapter) -> Model | None:
     if graph is None:
         return None
     live: Any = owner.live()
-    found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
+    found = _live_source(graph, owner)
     weights = unpack_model(graph, owner, live.weights(source))
     return as_ported(replace(graph, weights=weights, source=found))
+
+
+def _live_source(graph: Model, owner: Adapter) -> Source:
+    """The source of a live port, from that of its graph."""
+    kind, notes = f"live port to {owner.title}", notes_of_model(graph.source)
+    return replace(graph.source, container=kind, optimizer=None, notes=notes)
 
 
 def read_emitted(source: Any, owner: Adapter) -> Model | None:
@@ -108,7 +115,7 @@ def read_emitted(source: Any, owner: Adapter) -> Model | None:
     live: Any = owner.live()
     if hasattr(live, "as_made") and not live.as_made(source):
         return None
-    found = replace(graph.source, container=f"live port to {owner.title}", optimizer=None)
+    found = _live_source(graph, owner)
     weights = unpack_model(graph, owner, live.weights(source))
     return as_ported(replace(graph, weights=weights, source=found))
 
@@ -253,7 +260,13 @@ def read_folder(path: Path, budget: Budget | None = None, *, numbers: bool = Tru
         raise FileError(file, want, got, "port the model again with xlstm")
     model = from_json(data.get("graph"), {}, str(file), budget)
     adapter = _target(as_text(data.get("to"), str(file)), file)
+    model = replace(model, source=replace(model.source, notes=notes_of_model(model.source)))
     return replace(model, weights=unpack_model(model, adapter, arrays))
+
+
+def notes_of_model(source: Source) -> tuple[str, ...]:
+    """The notes of a source that hold for its ports too, without those about the file itself."""
+    return tuple(line for line in source.notes if not line.startswith(NOT_READ))
 
 
 def target_of(path: Path) -> Adapter:

@@ -16,7 +16,7 @@ from xlstm.files.description import Description
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.layers import Input
 from xlstm.ir.permutes import settled
-from xlstm.ir.source import Source
+from xlstm.ir.source import NOT_READ, Source
 
 from ..versions import ERA_CLASSES, Era, layers_inside, modern_options
 from .builder import KerasGraphBuilder
@@ -142,7 +142,7 @@ def _check_stateful(reader: ReadContext, model: Model) -> None:
 
 def _source(reader: ReadContext) -> Source:
     description = reader.description
-    ignored = [f"members not read: {', '.join(description.ignored)}"] if description.ignored else []
+    ignored = [f"{NOT_READ}{', '.join(description.ignored)}"] if description.ignored else []
     return Source(
         "keras",
         reader.era.version,

@@ -59,6 +59,7 @@ def test_the_whole_folder_loads(port):
     assert xlstm.load(port).nodes == model.nodes
 
 
+@pytest.mark.filterwarnings("ignore::xlstm.errors.FolderCodeWarning")
 def test_code_of_a_folder_is_not_run(port, tmp_path):
     (port / "model.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     xlstm.load(port)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -47,6 +48,7 @@ REAL = (
 PIPED, WIDTHS = 0, (60, 80, 120, 200)
 USUAL, WIDEST = 100, 140
 COLOUR, CONTROL = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+NARROW = " Too narrow for: "
 MARK = "\x1e"
 
 CHILD = """
@@ -228,10 +230,25 @@ def _words(screen: Screen) -> Counter[str]:
 
 
 def cut(screen: Screen, widest: Screen, width: int) -> Iterator[str]:
-    """Yields words of the widest screen that are not whole here; longer ones than lines are cut."""
+    """Yields words of the widest screen that are not whole here; longer ones than lines are cut.
+
+    A screen that says which columns it has no room for may lack their words.
+    """
+    lines = CONTROL.sub("", screen.out).splitlines()
+    narrow = any(line.startswith(NARROW) for line in lines)
     for word in _words(widest) - _words(screen):
-        if cell_len(word) <= (width or USUAL) // 2 and not re.fullmatch(r"[\d.]+", word):
+        short = cell_len(word) <= (width or USUAL) // 2 and not re.fullmatch(r"[\d.]+", word)
+        if short and (not narrow or _split(word, lines)):
             yield word
+
+
+def _split(word: str, lines: Sequence[str]) -> bool:
+    """True if a line ends with a part of a word, and the next one begins with the rest."""
+    return any(
+        f" {line}".endswith(f" {word[:size]}") and f"{after.strip()} ".startswith(f"{word[size:]} ")
+        for line, after in itertools.pairwise(lines)
+        for size in range(1, len(word))
+    )
 
 
 COMPARED = ("verify", "diagnose", "demo")

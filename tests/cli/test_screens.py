@@ -54,6 +54,10 @@ def test_faults_are_found():
     wide = own.Screen(("verify",), "a bidirectional layer", "", 0)
     narrow = own.Screen(("verify",), "a bidirec\ntional layer", "", 0)
     assert list(own.cut(narrow, wide, 60)) == ["bidirectional"]
+    narrow = own.Screen(("verify",), "a bidirec\ntional layer\n Too narrow for: gates.", "", 0)
+    assert list(own.cut(narrow, wide, 60)) == ["bidirectional"]
+    without = own.Screen(("verify",), "a layer\n Too narrow for: gates.", "", 0)
+    assert not list(own.cut(without, wide, 60))
     assert list(own.too_long(own.Screen(("count",), "x" * 61, "", 0), 60)) == ["x" * 61]
     red = own.Screen(("verify",), "\x1b[31mDifferent\x1b[0m", "", 1)
     assert list(own.wrong_colours(red, plain=True))

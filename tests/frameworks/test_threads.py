@@ -348,8 +348,8 @@ ONCE = {
     "parse": {"ir/python_source.py"},
     "literal_eval": set(),
     "exec": {"ir/python_source.py"},
-    "catch_warnings": set(),
-    "simplefilter": set(),
+    "catch_warnings": {"cli/main.py"},  # a command has the process to itself
+    "simplefilter": {"cli/main.py"},
     "filterwarnings": set(),
     "set_default_dtype": set(),
     "set_num_threads": set(),

@@ -43,7 +43,8 @@ for _ in range(20):
     optimizer.step()
     losses.append(loss.item())
 assert losses[-1] < losses[0], losses
-model.eval().save_pretrained("tuned")
+model.eval()  # evaluation mode of PyTorch: no dropout
+model.save_pretrained("tuned")
 with torch.no_grad():
     np.save("tuned.npy", model(x).numpy())
 """

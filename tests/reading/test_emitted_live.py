@@ -1,10 +1,9 @@
 """What a ported folder's own `load()` gives is read back as what it was written from."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from cases import CASES, built
+from emitted_sources import module_of
 
 import xlstm
 from xlstm.errors import UnsupportedError
@@ -27,10 +26,7 @@ def small():
 
 def loaded(folder):
     """The object that the folder's `load()` gives, in a module that nobody knows by name."""
-    spec = importlib.util.spec_from_file_location("somebodys_module", folder / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load()
+    return module_of(folder).load()
 
 
 def alike(found, wanted):

@@ -1,11 +1,10 @@
 """A ported folder is a source like any other: from each framework on to all four, and back."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from cases import CASES, built
 from cases_layers import CASES_LAYERS
+from emitted_sources import module_of
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -199,14 +198,6 @@ def test_a_port_that_was_trained_further_loads_and_ports_on(framework, tmp_path)
     np.testing.assert_allclose(found, outputs, rtol=0, atol=2e-6)
 
 
-def imported(folder):
-    """The module of a ported folder."""
-    spec = importlib.util.spec_from_file_location("trained_on", folder / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_what_a_trained_nnx_module_saves_is_loaded_without_xlstm(tmp_path):
     """The state of its dropout is left out, where it has one; other tensors are refused."""
     model = with_norms()
@@ -214,10 +205,10 @@ def test_what_a_trained_nnx_module_saves_is_loaded_without_xlstm(tmp_path):
     x = np.random.default_rng(1).normal(size=(8, 5, 3)).astype("float32")
     outputs, saved = trained("nnx", model, x)
     put(folder, saved)
-    np.testing.assert_allclose(imported(folder).load()(x), outputs, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(module_of(folder).load()(x), outputs, rtol=0, atol=2e-6)
     put(folder, {**saved, "dense.rngs.count": np.zeros((), "uint32")})
     with pytest.raises(ValueError, match=r"do not fit: \['dense.rngs.count'\]"):
-        imported(folder).load()
+        module_of(folder).load()
 
 
 def inside(spec):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from cases import CASES, built
@@ -24,6 +27,16 @@ class Emitted(NamedTuple):
     name: str
     model: Model
     text: str
+
+
+def module_of(folder: Path) -> ModuleType:
+    """Returns a folder's own model.py as a module that nobody knows by name."""
+    spec = importlib.util.spec_from_file_location("somebodys_module", folder / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def many() -> Model:

@@ -30,7 +30,7 @@ def compiled_nnx(model: nnx.Module, examples: Sequence[Any]) -> Callable[..., An
 
     def call(*inputs: Any, **options: Any) -> Any:
         nonlocal run, places
-        if any(held.get(name) is not part for held, name, part in places):
+        if any(table.get(name) is not part for table, name, part in places):
             run, places = _prepared(model)
         return run(inputs, options)
 
@@ -40,7 +40,7 @@ def compiled_nnx(model: nnx.Module, examples: Sequence[Any]) -> Callable[..., An
 def _prepared(model: nnx.Module) -> tuple[Callable[..., Any], list[Place]]:
     """Returns the fast call of a module as it is, and where each of its parts lies.
 
-    A new variable, layer or activation in the place of another has to be taken apart anew.
+    A new variable, layer or activation in the place of another has to be taken apart again.
     """
     graph, state = nnx.split(model)
     flat = nnx.to_flat_state(state)
@@ -66,10 +66,10 @@ def _places(nodes: Mapping[tuple[Any, ...], Any]) -> list[Place]:
     """Returns the attributes of a node, a name and the part there, for every part of a module."""
     found = []
     for path, part in nodes.items():
-        held: Mapping[str, Any] = getattr(nodes.get(path[:-1]), "__dict__", {})
+        table: Mapping[str, Any] = getattr(nodes.get(path[:-1]), "__dict__", {})
         name = str(path[-1]) if path else ""
-        if name[:1] != "_" and held.get(name) is part:
-            found.append((held, name, part))
+        if name[:1] != "_" and table.get(name) is part:
+            found.append((table, name, part))
     return found
 
 

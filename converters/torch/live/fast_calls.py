@@ -37,7 +37,7 @@ def compiled(module: nn.Module, examples: Sequence[torch.Tensor]) -> Call:
         nonlocal usual, places, hooks
         _check_mode(module)
         if usual is not module and (
-            any(hooks) or any(held.get(name) is not value for held, name, value in places)
+            any(hooks) or any(table.get(name) is not value for table, name, value in places)
         ):
             usual, places, hooks = _scripted(module), _places(module), _hooks(module)
         with torch.inference_mode():

@@ -27,7 +27,7 @@ class Pretrained(nn.Module):
         model._hub_mixin_config = kept = json.loads(config)
         model.to(dtype=getattr(torch, kept["dtype"]))
         model.load_state_dict(load_file(Path(folder, "model.safetensors")))
-        model.eval()
+        model.eval()  # evaluation mode: no dropout, stored statistics
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:

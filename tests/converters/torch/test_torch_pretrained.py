@@ -1,6 +1,5 @@
 """Ports to PyTorch are saved and loaded by methods of their own, with the hub's names."""
 
-import importlib.util
 import inspect
 import json
 import os
@@ -14,6 +13,7 @@ import pytest
 import torch
 from cases import CASES, built
 from cases_layers import CASES_LAYERS
+from emitted_sources import module_of
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file, save_model
 from torch_tools import check_tools, flat, tensors_of
@@ -39,14 +39,6 @@ def small():
     return built(graph, [graph.add("the head", Dense(4, 2, "softmax"), [x])])
 
 
-def code(folder):
-    """The folder's own model.py, as a module that nobody knows by name."""
-    spec = importlib.util.spec_from_file_location("somebodys_module", folder / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def port(tmp_path):
     return xlstm.save(small(), tmp_path / "a port", "torch")
@@ -54,7 +46,7 @@ def port(tmp_path):
 
 @pytest.fixture
 def model(port):
-    return code(port).Model.from_pretrained(port)
+    return module_of(port).Model.from_pretrained(port)
 
 
 def names(folder):
@@ -113,7 +105,7 @@ SAVED = {
 def test_every_kind_of_module_comes_back(name, tmp_path):
     source = SAVED[name]
     folder = xlstm.save(source, tmp_path / "port", "torch")
-    module = code(folder)
+    module = module_of(folder)
     if not hasattr(module, "Model"):
         pytest.skip("a native layer, without a class of ours")
     model = module.Model.from_pretrained(folder)
@@ -124,7 +116,7 @@ def test_every_kind_of_module_comes_back(name, tmp_path):
     assert graph_of(tmp_path / "again") == graph_of(folder)
     alike(xlstm.load(tmp_path / "again"), xlstm.load(folder))
     inputs = tensors_of(source)
-    again = code(tmp_path / "again").Model.from_pretrained(str(tmp_path / "again"))
+    again = module_of(tmp_path / "again").Model.from_pretrained(str(tmp_path / "again"))
     if not source.stateful and not source.keys:
         for mine, own in zip(flat(again(*inputs)), flat(module.load()(*inputs)), strict=True):
             assert torch.equal(mine, own)
@@ -171,7 +163,7 @@ def test_a_live_port_is_saved_with_its_graph(tmp_path):
 
 @pytest.mark.parametrize("how", ["load", "Model"])
 def test_objects_of_other_ways_find_the_graph_beside_the_code(how, port, tmp_path):
-    module = code(port)
+    module = module_of(port)
     model = getattr(module, how)()
     model.save_pretrained(tmp_path / "new")
     assert graph_of(tmp_path / "new") == graph_of(port)
@@ -179,7 +171,7 @@ def test_objects_of_other_ways_find_the_graph_beside_the_code(how, port, tmp_pat
 
 
 def test_code_without_its_files_is_refused_before_anything_is_written(port, tmp_path):
-    model = code(port).load()
+    model = module_of(port).load()
     shutil.rmtree(port)
     with pytest.raises(OSError, match=r"source code|config\.json"):
         model.save_pretrained(tmp_path / "new")
@@ -190,13 +182,13 @@ def test_code_without_its_files_is_refused_before_anything_is_written(port, tmp_
 def test_a_dtype_comes_back(dtype, port, model, tmp_path):
     wanted = model.to(dtype)
     wanted.save_pretrained(tmp_path / "saved")
-    again = code(port).Model.from_pretrained(tmp_path / "saved")
+    again = module_of(port).Model.from_pretrained(tmp_path / "saved")
     assert {p.dtype for p in again.parameters()} == {dtype}
     x = torch.ones(2, 5, 3, dtype=dtype)
     assert torch.equal(again(x), wanted(x))
     assert verify_folder(tmp_path / "saved").ok
     alike(
-        xlstm.load(code(port).Model.from_pretrained(tmp_path / "saved").double()),
+        xlstm.load(module_of(port).Model.from_pretrained(tmp_path / "saved").double()),
         xlstm.load(tmp_path / "saved"),
     )
 
@@ -204,7 +196,7 @@ def test_a_dtype_comes_back(dtype, port, model, tmp_path):
 def test_half_weights_of_a_file_are_computed_in_float32(tmp_path):
     folder = xlstm.save(small().astype("float16"), tmp_path / "port", "torch")
     assert {x.dtype for n, x in load_file(folder / "model.safetensors").items()} == {torch.float16}
-    assert {p.dtype for p in code(folder).Model.from_pretrained(folder).parameters()} == {
+    assert {p.dtype for p in module_of(folder).Model.from_pretrained(folder).parameters()} == {
         torch.float32
     }
 
@@ -223,7 +215,7 @@ def test_weights_that_share_memory_or_are_not_contiguous(model, tmp_path):
 def test_own_entries_of_a_config_stay(port, tmp_path):
     config = json.loads((port / "config.json").read_text())
     (port / "config.json").write_text(json.dumps({**config, "id2label": {"0": "no"}}))
-    code(port).Model.from_pretrained(port).save_pretrained(tmp_path / "saved")
+    module_of(port).Model.from_pretrained(port).save_pretrained(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["id2label"] == {"0": "no"}
 
 
@@ -257,7 +249,7 @@ def test_pickles_are_not_run(port, tmp_path):
     for name in ("model.safetensors", "pytorch_model.bin"):
         (port / name).write_bytes(data)
     with pytest.raises(Exception, match="header"):
-        code(port).Model.from_pretrained(port)
+        module_of(port).Model.from_pretrained(port)
     assert not (tmp_path / "ran").exists()
 
 
@@ -265,7 +257,7 @@ def test_a_config_that_names_no_dtype_is_refused(port):
     config = json.loads((port / "config.json").read_text())
     (port / "config.json").write_text(json.dumps({**config, "dtype": "load"}))
     with pytest.raises(TypeError):
-        code(port).Model.from_pretrained(port)
+        module_of(port).Model.from_pretrained(port)
 
 
 ALONE = """
@@ -292,7 +284,7 @@ def test_it_needs_neither_xlstm_nor_the_hub(port, tmp_path):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is not supported:DeprecationWarning")
 def test_tools_of_torch_take_what_from_pretrained_gives(port, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "somebodys_module", sys.modules.get("somebodys_module", None))
-    sys.modules["somebodys_module"] = inspect.getmodule(type(model)) or code(port)
+    sys.modules["somebodys_module"] = inspect.getmodule(type(model)) or module_of(port)
     model = sys.modules["somebodys_module"].Model.from_pretrained(port)
     check_tools(model, [torch.ones(2, 5, 3)])
 
@@ -319,7 +311,7 @@ def test_a_bare_native_module_ports_on_too(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["LSTM"]
     assert "Pretrained" not in (folder / "model.py").read_text()
-    native, before = code(folder).load(), xlstm.load(folder)
+    native, before = module_of(folder).load(), xlstm.load(folder)
     assert type(native) is torch.nn.LSTM
     save_file(native.state_dict(), folder / "model.safetensors")
     alike(xlstm.load(folder), before)
@@ -341,7 +333,7 @@ def test_changed_code_of_a_saved_folder_runs_only_with_trust(model, tmp_path):
     found = verify_folder(folder)
     assert not found.ok
     assert found.changed[0].endswith("; not run without --trust")
-    assert "run it with --trust" in str(found)
+    assert "not run without --trust" in str(found)
     assert "port the model again" not in str(found)
     found = verify_folder(folder, trust=True)
     assert found.ok
@@ -416,7 +408,7 @@ def mixins():
 @pytest.mark.parametrize("mixin", mixins())
 def test_a_mixin_of_the_hub_keeps_the_graph(mixin, port, model, tmp_path):
     """With metadata that it drops, and a config.json that it sorts."""
-    hub = type("Hub", (mixin, code(port).Model), {})
+    hub = type("Hub", (mixin, module_of(port).Model), {})
     mine = hub.from_pretrained(port)
     x = torch.ones(2, 5, 3)
     assert torch.equal(mine(x), model(x))
@@ -436,9 +428,9 @@ def test_stateful_ports(tmp_path):
     graph.add("lstm", LSTM(3, 4, stateful=True), [x])
     source = built(graph, [graph.add("dense", Dense(4, 2), [Edge("lstm")])])
     folder = xlstm.save(source, tmp_path / "port", "torch")
-    model = code(folder).Model.from_pretrained(folder)
+    model = module_of(folder).Model.from_pretrained(folder)
     model.save_pretrained(tmp_path / "saved")
-    again = code(tmp_path / "saved").Model.from_pretrained(tmp_path / "saved")
+    again = module_of(tmp_path / "saved").Model.from_pretrained(tmp_path / "saved")
     x = torch.ones(2, 5, 3)
     y, state = model(x)
     z, other = again(x)

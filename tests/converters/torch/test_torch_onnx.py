@@ -75,6 +75,7 @@ def by_dynamo(port, arguments, names):
     """The export of a torch.export program."""
     shapes = tuple({0: torch.export.Dim("batch")} for _ in arguments)
     options = {"input_names": names, "dynamic_shapes": shapes, "verbose": False}
+    torch.compiler.reset()  # torch 2.13: see `exported`
     made = torch.onnx.export(port, tuple(arguments), dynamo=True, **options)
     return made.model_proto.SerializeToString()
 

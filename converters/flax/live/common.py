@@ -39,23 +39,28 @@ LONG = 4096
 
 
 def runs_quickly(weights: Any, inputs: Sequence[Array]) -> bool:
-    """True if one run takes `QUICK`: a short one, by an XLA that has its options.
+    """True if one run takes `quick_options()`: a short one, on a CPU.
 
     Convolutions do not: those in float64 are loops, which slow machine code makes far slower.
     """
     longest = max((size for x in inputs for size in np.shape(x)), default=0)
     matrices = all(np.ndim(leaf) <= 2 for leaf in jax.tree.leaves(weights))
-    return longest <= LONG and matrices and _knows_quick()
+    return longest <= LONG and matrices and bool(quick_options())
 
 
 @functools.cache
-def _knows_quick() -> bool:
-    """True on a processor whose XLA has the options of `QUICK`."""
+def quick_options() -> dict[str, bool | int]:
+    """Returns the options of `QUICK` that this XLA knows; none on other processors."""
     if jax.default_backend() != "cpu":
-        return False
+        return {}
+    return {name: value for name, value in QUICK.items() if _knows(name, value)}
+
+
+def _knows(option: str, value: bool | int) -> bool:
+    """True if XLA has an option: that of JAX 0.12 lost xla_cpu_use_fusion_emitters."""
     try:
-        jax.jit(lambda: 0, compiler_options=QUICK)()
-    except jax.errors.JaxRuntimeError:  # a version of XLA without one of them
+        jax.jit(lambda: 0, compiler_options={option: value})()
+    except jax.errors.JaxRuntimeError:
         return False
     return True
 

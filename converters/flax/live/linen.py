@@ -34,7 +34,6 @@ from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import LINEN_TABLES
 from . import common, fast_calls
 from .common import (
-    QUICK,
     Parameters,
     arrays,
     check_dtype,
@@ -42,6 +41,7 @@ from .common import (
     listed,
     lowers,
     precision,
+    quick_options,
     runs_quickly,
     to_numpy,
 )
@@ -193,7 +193,7 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> Pair:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(module: nn.Module, quick: bool) -> Any:
-    return jax.jit(module.apply, compiler_options=QUICK if quick else None)
+    return jax.jit(module.apply, compiler_options=quick_options() if quick else None)
 
 
 def _applied(module: nn.Module, quick: bool) -> Any:

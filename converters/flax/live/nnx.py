@@ -32,7 +32,6 @@ from ..read.sequential import IN_SEQUENTIAL, ChainReader, Member
 from ..slots import NNX_TABLES
 from . import common, fast_calls
 from .common import (
-    QUICK,
     Parameters,
     arrays,
     check_dtype,
@@ -40,6 +39,7 @@ from .common import (
     listed,
     lowers,
     precision,
+    quick_options,
     runs_quickly,
     to_numpy,
 )
@@ -139,7 +139,7 @@ def _apply(graph: Any, state: Any, *inputs: jax.Array) -> Any:
 @functools.cache
 def _applied(quick: bool) -> Any:
     """Returns `_apply` compiled, for one run if `quick`; equal graphs share compiled code."""
-    options = QUICK if quick else None
+    options = quick_options() if quick else None
     return jax.jit(_apply, static_argnums=0, compiler_options=options)
 
 

@@ -81,11 +81,4 @@ def render_demo(
     head = "The example model: LSTM(20, relu) + Dense(20), trained in Keras to memorise 0 ... 380."
     left = [f"Not installed: {title}. To add it: {do}" for title, do in missing.items()]
     asked = to_text("Asked for the sequence, each port answers:", *answers, *left)
-    return "\n".join(
-        [
-            report.summary(),
-            to_text("", head),
-            report.text()[len(report.summary()) :].lstrip("\n"),
-            asked,
-        ]
-    )
+    return "\n".join([to_text(report.summary(), ""), report.text(head=head), asked])

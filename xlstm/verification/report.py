@@ -116,7 +116,8 @@ def render_verdicts(frameworks: Collection[FrameworkReport]) -> Grid:
     table = grid(headers, left=3)
     for found in frameworks:
         for dtype, v in found.verdicts.items():
-            add(table, f"{found.title} {found.version}", dtype, _word(v), *_figures(v))
+            name = f"{found.title} {found.version.partition('+')[0]}"  # 2.13.0, of 2.13.0+cpu
+            add(table, name, dtype, _word(v), *_figures(v))
     return table
 
 

@@ -110,7 +110,7 @@ def _usage(dialect: Dialect, model: Model) -> list[str]:
         run = f"lambda params, {taken}: nnx.merge(graphdef, params)({inputs}{state})"
         return [
             f"{needs} `model = load()` gives the model with its trained weights.",
-            "An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart",
+            "An eager call traces every recurrent layer again, and `nnx.jit` takes the model apart",
             "at every call. To take it apart once:",
             "",
             "    graphdef, params = nnx.split(model)",
@@ -297,7 +297,7 @@ def _nnx_functions(model: Model, lone: Dense | None) -> list[list[str]]:
     without_draws, reseed, found = list[str](), list[str](), "set(weights)"
     if draws(model):
         without_draws = [
-            "    # a trained model saves the state of its random numbers too: below it starts anew",
+            "    # a trained model saves the state of its random numbers too: below it starts again",
             "    drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))",
             '    found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}',
         ]

@@ -32,7 +32,7 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
 def bidirectional(forward: keras.layers.RNN, **options: Any) -> keras.Layer:
     """A Bidirectional layer whose forward half keeps its activations.
 
-    Keras makes that half anew from its config, in which stock layers lose float64.
+    Keras makes that half again from its config, in which stock layers lose float64.
     """
     both = keras.layers.Bidirectional(forward, **options)
     for name in {"activation", "recurrent_activation"} & vars(forward.cell).keys():

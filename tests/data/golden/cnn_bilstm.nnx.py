@@ -1,7 +1,7 @@
 """A Flax NNX module ported from Keras 3.15.1.
 
 Needs flax and safetensors. `model = load()` gives the model with its trained weights.
-An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart
+An eager call traces every recurrent layer again, and `nnx.jit` takes the model apart
 at every call. To take it apart once:
 
     graphdef, params = nnx.split(model)
@@ -166,7 +166,7 @@ def build(weights: Mapping[str, ArrayLike], dtype: DTypeLike = jnp.float32) -> M
     )
     params = nnx.to_flat_state(nnx.state(model, nnx.Param))
     names = {".".join(map(str, path)) for path, _ in params}
-    # a trained model saves the state of its random numbers too: below it starts anew
+    # a trained model saves the state of its random numbers too: below it starts again
     drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))
     found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}
     if names != found:

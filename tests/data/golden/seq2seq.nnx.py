@@ -1,7 +1,7 @@
 """A Flax NNX module ported from Keras 3.15.1.
 
 Needs flax and safetensors. `model = load()` gives the model with its trained weights.
-An eager call traces every recurrent layer anew, and `nnx.jit` takes the model apart
+An eager call traces every recurrent layer again, and `nnx.jit` takes the model apart
 at every call. To take it apart once:
 
     graphdef, params = nnx.split(model)

@@ -297,7 +297,7 @@ def _nnx_functions(model: Model, lone: Dense | None) -> list[list[str]]:
     without_draws, reseed, found = list[str](), list[str](), "set(weights)"
     if draws(model):
         without_draws = [
-            "    # a trained model also saves the state of its random numbers; here it starts again",
+            "    # the state of random numbers is saved too: below it starts again",
             "    drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))",
             '    found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}',
         ]

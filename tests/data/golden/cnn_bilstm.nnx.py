@@ -166,7 +166,7 @@ def build(weights: Mapping[str, ArrayLike], dtype: DTypeLike = jnp.float32) -> M
     )
     params = nnx.to_flat_state(nnx.state(model, nnx.Param))
     names = {".".join(map(str, path)) for path, _ in params}
-    # a trained model also saves the state of its random numbers; here it starts again
+    # the state of random numbers is saved too: below it starts again
     drawn = nnx.to_flat_state(nnx.state(model, nnx.RngState))
     found = set(weights) - {".".join(map(str, path)) for path, _ in drawn}
     if names != found:

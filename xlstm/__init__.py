@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from xlstm.custom_layers.register import register_layer, unregister_layer
     from xlstm.decoding.split import split
     from xlstm.diagnosis import Diagnosis, diagnose
+    from xlstm.diagnosis.same import same
     from xlstm.frameworks.imports import require
     from xlstm.ir.graph import Model
     from xlstm.ir.layer_code import LayerCode
@@ -61,6 +62,7 @@ _PUBLIC = {
     "reconcile": "verification.reconcile",
     "register_layer": "custom_layers.register",
     "require": "frameworks.imports",
+    "same": "diagnosis.same",
     "save": "porting.save",
     "split": "decoding.split",
     "unregister_layer": "custom_layers.register",
@@ -89,6 +91,7 @@ __all__ = [
     "reconcile",
     "register_layer",
     "require",
+    "same",
     "save",
     "split",
     "unregister_layer",

@@ -8,3 +8,5 @@ from xlstm.diagnosis import Diagnosis as Diagnosis
 from xlstm.diagnosis import Finding as Finding
 from xlstm.diagnosis import Unexplained as Unexplained
 from xlstm.diagnosis import diagnose as diagnose
+from xlstm.diagnosis.repair import Repair as Repair
+from xlstm.diagnosis.repair import repair as repair

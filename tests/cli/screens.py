@@ -82,8 +82,9 @@ HEAVY = (
     ("verify", "ported", *TORCH),
     ("diagnose", "MODEL", "ported"),
     ("diagnose", "MODEL", "unverified", "--effort", "0"),
+    ("same", "MODEL", "unverified"),
 )
-COMMANDS = ("inspect", "count", "explain", "port", "verify", "diagnose", "demo")
+COMMANDS = ("inspect", "count", "explain", "port", "verify", "diagnose", "same", "demo")
 SHAPE = ("--features", "1", "--units", "20")
 ONCE = (
     (),
@@ -251,7 +252,7 @@ def _split(word: str, lines: Sequence[str]) -> bool:
     )
 
 
-COMPARED = ("verify", "diagnose", "demo")
+COMPARED = ("verify", "diagnose", "same", "demo")
 
 
 def wrong_colours(screen: Screen, plain: bool) -> Iterator[str]:

@@ -261,12 +261,44 @@ def half(args: argparse.Namespace) -> bool:
 
 def diagnose(args: argparse.Namespace) -> int:
     """`xlstm diagnose`."""
+    if bool(args.fix) != bool(args.output):
+        got, do = ("--fix alone", "add -o FOLDER") if args.fix else ("-o alone", "add --fix")
+        raise UsageError("diagnose", "--fix -o FOLDER", got, do)
     with progress("reading", quiet=args.quiet or args.verbose) as tell:
         _check_there(args.file, args.suspect, *(args.inputs or ()))
+        options = {"effort": args.effort, "progress": tell, **_memory(args)}
+        if args.fix:
+            return _fix(args, options)
         from xlstm.diagnosis import diagnose as diagnosis_of
 
-        options = {"effort": args.effort, "progress": tell, **_memory(args)}
         found = diagnosis_of(_source(args), _suspect(args), args.inputs, **options)
+    return _print_comparison(args, found.ok, found.to_json, found.__str__)
+
+
+def _fix(args: argparse.Namespace, options: dict[str, Any]) -> int:
+    """Mends B and writes it; what has to be changed in code by hand is said."""
+    from xlstm.diagnosis.repair import repair
+    from xlstm.porting.save import check_target
+
+    folder = Path(args.output)
+    check_target(folder, overwrite=False)  # before the work, not after it
+    found = repair(_source(args), _suspect(args), args.inputs, **options)
+    written = not found.before.ok and (found.ok or (args.trust and bool(found.changed)))
+    if written:
+        with _named(folder):
+            found.save(folder)
+    line = f"written: {folder}" if written else "nothing was written"
+    data = lambda: {**found.to_json(), "folder": str(folder) if written else None}  # noqa: E731
+    return _print_comparison(args, found.ok, data, lambda: f"{found}\n{line}")
+
+
+def same(args: argparse.Namespace) -> int:
+    """`xlstm same`."""
+    with progress("reading", quiet=args.quiet or args.verbose) as tell:
+        _check_there(args.file, args.suspect)
+        from xlstm.diagnosis.same import same as relation
+
+        found = relation(_source(args), args.suspect, progress=tell, **_memory(args))
     return _print_comparison(args, found.ok, found.to_json, found.__str__)
 
 
@@ -351,6 +383,7 @@ COMMANDS: dict[str, Command] = {
     "port": port,
     "verify": verify,
     "diagnose": diagnose,
+    "same": same,
     "demo": demo,
 }
 """Command -> the function that runs it."""

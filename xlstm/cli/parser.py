@@ -37,8 +37,9 @@ EXAMPLES = {
     ),
     "diagnose": (
         "xlstm diagnose model.keras ported",
-        "xlstm diagnose model.keras ported --effort 0 --json",
+        "xlstm diagnose model.keras ported --fix -o mended",
     ),
+    "same": ("xlstm same model.keras ported", "xlstm same old.h5 model.keras --json"),
     "demo": ("xlstm demo", "xlstm demo --json"),
 }
 """Command -> two examples, as its help shows them."""
@@ -306,6 +307,17 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--effort", type=_effort, default=1.0, metavar="X", help=longer)
     own = "of a ported folder B: run its model.py, whatever it contains"
     parser.add_argument("--trust", action="store_true", help=own)
+    mend = "give B the weights and options of FILE, compare again, and write it to the -o FOLDER"
+    parser.add_argument("--fix", action="store_true", help=mend)
+    parser.add_argument(
+        "-o", "--output", type=_named, metavar="FOLDER", help="new folder for --fix"
+    )
+
+
+def _add_same(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
+    _add_memory(parser)
 
 
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
@@ -319,6 +331,7 @@ OPTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "port": ("write a model as code and weights of another framework", _add_port),
     "verify": ("run the frameworks against the float64 reference", _add_verify),
     "diagnose": ("where a second model differs from the first one, and why", _add_diagnose),
+    "same": ("are two files the same model, up to layout and framework", _add_same),
     "demo": ("port, count and prove the model that ships with xlstm", _add_nothing),
 }
 """Command -> its line of help, and the function that adds its options."""

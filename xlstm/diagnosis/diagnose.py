@@ -118,7 +118,7 @@ def _compared(
     if inputs is not None:
         made = arrays_for(truth, inputs)
     elif not alone:
-        made = _made(truth, other, limits)
+        made = made_inputs(truth, other, limits)
     if wrong := out_of_range_id(truth, made) if made else "":
         raise UsageError("inputs", "row numbers that the embedding has", wrong, "pass others")
     effort.costs = costs_of(truth, [array.shape for array in made]) if made else {}
@@ -140,10 +140,10 @@ def _compared(
 def _own(other: Suspect, limits: Limits) -> list[Array]:
     """Inputs made for the suspect itself, where the truth does not tell which it takes."""
     assert other.model is not None
-    return _made(other.model, Suspect(other.title), limits)
+    return made_inputs(other.model, Suspect(other.title), limits)
 
 
-def _made(model: Model, other: Suspect, limits: Limits) -> list[Array]:
+def made_inputs(model: Model, other: Suspect, limits: Limits) -> list[Array]:
     """Inputs that the suspect takes too, short enough for some step to be decided."""
     # the one length that the suspect has of axes that may have any in the truth
     pairs = zip(_asked(model), _asked(other.model) if other.model else [], strict=False)

@@ -242,6 +242,13 @@ def weights(ported: Pair) -> dict[str, Array]:
     return {name: to_numpy(array) for name, array in flat.items()}
 
 
+def assign(ported: Pair, arrays: Mapping[str, Array]) -> Pair:
+    """Returns a pair of the same module and these arrays, by dotted name; `ported` stays."""
+    old = traverse_util.flatten_dict(dict(ported[1]), sep=".")
+    new = {name: np.asarray(arrays[name], to_numpy(value).dtype) for name, value in old.items()}
+    return ported[0], traverse_util.unflatten_dict(new, sep=".")
+
+
 def _parameters(ported: Pair) -> Parameters:
     module, variables = ported
 

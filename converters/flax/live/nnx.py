@@ -211,6 +211,19 @@ def weights(ported: nnx.Module) -> dict[str, Array]:
     return _named(nnx.state(ported, (nnx.Param, nnx.BatchStat)))
 
 
+def assign(ported: nnx.Module, arrays: Mapping[str, Array]) -> nnx.Module:
+    """Writes arrays into a module's variables by dotted name, in place; returns the module.
+
+    Raises:
+        KeyError: the module has a variable that no array is for.
+    """
+    for path, variable in nnx.to_flat_state(nnx.state(ported, (nnx.Param, nnx.BatchStat))):
+        old, array = variable.get_value(), arrays[".".join(map(str, path))]
+        with precision(str(old.dtype)):
+            variable.set_value(jax.numpy.asarray(array, old.dtype))
+    return ported
+
+
 def _parameters(ported: nnx.Module) -> Parameters:
     graph, params, rest = nnx.split(ported, nnx.Param, ...)
 

@@ -417,6 +417,13 @@ def weights(ported: Any) -> dict[str, Array]:
     return {name: to_numpy(variable) for name, variable in variables(ported).items()}
 
 
+def assign(ported: Any, arrays: Mapping[str, Array]) -> Any:
+    """Writes arrays into a model's variables by the names of `weights`; returns the model."""
+    for name, variable in variables(ported).items():
+        variable.assign(arrays[name])
+    return ported
+
+
 FLOAT32_INSIDE = {
     "torch": "keras.ops.matmul of float64 is off by 2.5e-8",
     "jax": "keras.ops.tanh of float64 gives float32",

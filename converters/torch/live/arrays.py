@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -46,6 +47,20 @@ def weights(ported: nn.Module) -> dict[str, Array]:
     """Returns a built module's tensors by name, without those that its function does not use."""
     tensors = inside(ported).state_dict().items()
     return {n: to_numpy(t) for n, t in tensors if n.rpartition(".")[2] not in COUNTERS}
+
+
+def assign(ported: nn.Module, arrays: Mapping[str, Array]) -> nn.Module:
+    """Writes arrays into a module's tensors by name, in place; returns the module.
+
+    Raises:
+        KeyError: the module has no tensor of that name.
+        RuntimeError: an array of another shape.
+    """
+    tensors = inside(ported).state_dict()
+    with torch.no_grad():
+        for name, array in arrays.items():
+            tensors[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
+    return ported
 
 
 def count(ported: nn.Module) -> int:

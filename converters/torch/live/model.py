@@ -19,13 +19,14 @@ from xlstm.ir.types import Array
 from ...codegen.half_precision import check_scores
 from ..read import graph, native_modules
 from ..read.native_modules import READABLE
-from .arrays import PROCESS_WIDE, count, inside, weights
+from .arrays import PROCESS_WIDE, assign, count, inside, weights
 from .fast_calls import compiled
 from .hooks import keep_epsilons, watch
 from .run import gradients, inexact_gradients, run, step
 
 __all__ = [
     "as_made",
+    "assign",
     "axes_of",
     "build",
     "check_half",

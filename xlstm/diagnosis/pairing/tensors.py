@@ -38,6 +38,7 @@ class Paired:
         adapter: the framework whose names they are.
         modules: owner -> path of the suspect's module that has its weights.
         tables: owner and part -> the table of a cell of the suspect's own, by its own names.
+        layouts: owner and part -> the slots that hold the part, in the suspect's own axes.
     """
 
     hub: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Paired:
     adapter: Adapter | None = None
     modules: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[Key, Table] = field(default_factory=dict)
+    layouts: Mapping[Key, Table] = field(default_factory=dict)
 
     def unread(self, owner: str) -> bool:
         """True if arrays beside a layer's own belong to no layer: they may be the ones it lacks."""
@@ -89,6 +91,7 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
     paths: dict[str, str] = {}
     turned = set[Key]()
     tables: dict[Key, Table] = {}
+    layouts: dict[Key, Table] = {}
     for node in (node for node in model.layers if not node.layer):
         for part in parts(node.spec):
             own = model.weights.get(node.name, {})
@@ -100,6 +103,7 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
                 continue
             if match.cell is not None:
                 tables[node.name, part.before] = match.table
+            layouts[node.name, part.before] = _layout(match)
             canonical.setdefault(node.name, {}).update(_hub(part, match, arrays))
             names |= {(node.name, part.before, slot): n for slot, n in match.slots.items()}
             # the suspect's name of the layer that owns the match
@@ -110,7 +114,8 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
             taken = match.cell.taken if match.cell else {*match.slots.values()}
             left = {plain: name for plain, name in left.items() if name not in taken}
     rest = tuple(left.values())
-    return Paired(canonical, names, paths, frozenset(turned), rest, adapter, paths, tables)
+    found = canonical, names, paths, frozenset(turned), rest, adapter, paths, tables, layouts
+    return Paired(*found)
 
 
 LAST = r"[./]?[^./]*$"
@@ -210,19 +215,22 @@ def _fits(part: Part, slots: Sequence[Slot], arrays: Mapping[str, Array]) -> set
     return turned
 
 
+def _layout(match: _Match) -> Table:
+    """The slots of a match, with the axes that the suspect's arrays have."""
+    slots = []
+    for slot in (slot for slot in match.table.slots if slot.name in match.slots):
+        groups = [f"({group})" if len(group) > 1 else group for group in slot.groups()]
+        turned = slot.tensor in match.turned
+        slots.append(replace(slot, axes="".join(groups[::-1])) if turned else slot)
+    return replace(match.table, slots=tuple(slots))
+
+
 def _hub(part: Part, match: _Match, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """One part's hub tensors; a missing bias is one of zeros."""
     arrays = {**arrays, **(match.cell.arrays if match.cell else {})}
     named = {slot: np.asarray(arrays[name]) for slot, name in match.slots.items()}
-    table = match.table
-    slots = []
-    for slot in (slot for slot in table.slots if slot.name in named):
-        groups = [f"({group})" if len(group) > 1 else group for group in slot.groups()]
-        turned = slot.tensor in match.turned
-        slots.append(replace(slot, axes="".join(groups[::-1])) if turned else slot)
-    table = replace(table, slots=tuple(slots))
     try:
-        found = unpack(table, named, part.spec.sizes(), frozenset(), "b")
+        found = unpack(_layout(match), named, part.spec.sizes(), frozenset(), "b")
     except WeightsError:
         return {}
     return {part.before + tensor: array for tensor, array in found.items()}

@@ -19,14 +19,15 @@ halves, their names starting with forward_ and backward_.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from xlstm.errors import UsageError
+from xlstm.errors import UsageError, printable
 from xlstm.ir import layers as L
 from xlstm.ir.layers.custom import same_layer
 from xlstm.ir.layers.fields import MOST_AXES, AnyText, check_fields
@@ -97,7 +98,19 @@ class Node:
         return (*self.inputs, *([self.mask] if self.mask else []), *self.states)
 
 
-@dataclass(frozen=True)
+ROWS = 200
+"""Layers that a text or a notebook shows."""
+
+NAME_LENGTH = 80
+"""Characters of a name that are shown."""
+
+NAMED_KINDS = 4
+"""Kinds of layers that one line names."""
+
+HEADERS = ("layer", "kind", "output of a sample")
+
+
+@dataclass(frozen=True, repr=False)
 class Model:
     """A graph of layers in topological order with canonical weights, read from any framework.
 
@@ -127,6 +140,15 @@ class Model:
         if keys and (len(keys) != count or keys != sorted({*keys})):
             want = f"{count} names of outputs, sorted"
             raise UsageError("Model.keys", want, f"{keys}", "name each output once")
+
+    def __repr__(self) -> str:
+        return _line(self)
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def _repr_html_(self) -> str:
+        return _markup(self)
 
     @cached_property
     def layers(self) -> tuple[Node, ...]:
@@ -211,6 +233,62 @@ class Model:
             for name, layer in self.weights.items()
         }
         return replace(self, weights=weights)
+
+
+def _line(model: Model) -> str:
+    """Returns the name, the number of layers and the first kinds: `<Model demo: 2 layers (...)>`."""
+    kinds = [*dict.fromkeys(node.spec.title for node in model.layers)]
+    more = [f"{len(kinds) - NAMED_KINDS} more"] if kinds[NAMED_KINDS:] else []
+    named = ", ".join([*kinds[:NAMED_KINDS], *more])
+    return f"<Model {_cut(model.name)}: {_count(model)}{f' ({named})' if named else ''}>"
+
+
+def _text(model: Model) -> str:
+    """Returns a line for each layer, with its kind and the shape of its output."""
+    rows = [*_rows(model)]
+    first, second = (max(len(row[n]) for row in (HEADERS, *rows)) for n in (0, 1))
+    lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in (HEADERS, *rows)]
+    return "\n".join([_head(model), *lines, *_left(model)])
+
+
+def _markup(model: Model) -> str:
+    """Returns the same as a table of HTML."""
+    heads = "".join(f"<th>{name}</th>" for name in HEADERS)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
+        for row in _rows(model)
+    )
+    left = "".join(f"<p>{line}</p>" for line in _left(model))
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<p>{html.escape(_head(model))}</p>{table}{left}"
+
+
+def _count(model: Model) -> str:
+    count = len(model.layers)
+    return f"{count} layer{'s' * (count != 1)}"
+
+
+def _head(model: Model) -> str:
+    source = " ".join(filter(None, (model.source.framework, model.source.version)))
+    read = f", read from {printable(source)}" if source else ""
+    return f"{_cut(model.name)}: {_count(model)}{read}"
+
+
+def _rows(model: Model) -> Iterator[tuple[str, str, str]]:
+    for node in model.layers[:ROWS]:
+        sizes = ("any" if size is None else str(size) for size in node.shape)
+        yield _cut(node.name), _cut(node.spec.title), f"({', '.join(sizes)})"
+
+
+def _cut(name: str) -> str:
+    """A name of a file, which may have any length, in at most 80 characters."""
+    shown = printable(name[:NAME_LENGTH])[:NAME_LENGTH]
+    return shown if len(name) <= len(shown) else f"{shown}..."
+
+
+def _left(model: Model) -> list[str]:
+    left = len(model.layers) - ROWS
+    return [f"... and {left} more"] if left > 0 else []
 
 
 class Builder:

@@ -236,7 +236,7 @@ class Model:
 
 
 def _line(model: Model) -> str:
-    """Returns the name, the number of layers and the first kinds: `<Model demo: 2 layers (...)>`."""
+    """Returns name, number of layers and first kinds: `<Model demo: 2 layers (...)>`."""
     kinds = [*dict.fromkeys(node.spec.title for node in model.layers)]
     more = [f"{len(kinds) - NAMED_KINDS} more"] if kinds[NAMED_KINDS:] else []
     named = ", ".join([*kinds[:NAMED_KINDS], *more])

@@ -26,6 +26,7 @@ FLOORS = (
     {"porting", "runtime"},
     {"decoding", "verification"},
     {"diagnosis"},
+    {"testing"},
     {"cli"},
 )
 """Packages of the core, lowest first: each imports from those before it, and from itself."""

@@ -15,6 +15,15 @@ own switch for it (`module.train()`, `training=True`, `deterministic=False`):
 
 `Adapter.training` says which of them ports do. No test of outputs shows it: a port without its
 Dropout is equal in evaluation. So a layer of which an adapter says nothing is refused.
+
+A live half may have more functions. `xlstm.testing.conformance` uses two of them:
+
+- gradients(ported, inputs, factors, moved, dtype): gradients of the sum of all outputs times
+  `factors`, as a mapping by the names of the tables, and a list with one array for each input, None
+  for inputs that are not `moved`. An output with factor None is left out.
+- train(ported, inputs, dtype, seed): a pair of one call in training mode. The first item is a list
+  of outputs; the second one is a mapping of the weights after the call, by the same names. The
+  random numbers begin at `seed`. `ported` does not change.
 """
 
 from __future__ import annotations
@@ -153,6 +162,8 @@ class Adapter:
             -> names of that module's own tensors.
         training: layer of `TRAINING` -> True if ports train as it does, False if they leave out its
             training, as the report then says. A layer that is not here is refused.
+        unsupported_cases: pattern of names of `xlstm.testing.conformance`, such as "mask/*" -> the
+            reason why the framework has no exact form. These cases pass if the port is refused.
         emit: model -> source text of `model.py`; None for targets that are never saved.
         is_native_module: True if the native module of a lone layer is exact and needs no class.
         keeps_frozen: True if ports mark layers that are not trainable.
@@ -188,6 +199,7 @@ class Adapter:
     seeds: tuple[str, ...] = ()
     wrappers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     training: Mapping[str, bool] = field(default_factory=dict)
+    unsupported_cases: Mapping[str, str] = field(default_factory=dict)
     emit: Callable[[Model], str] | None = None
     is_native_module: Callable[[L.LayerSpec], bool] = lambda _spec: False
     keeps_frozen: bool = False

@@ -6,10 +6,11 @@ canonical("TensorFlow")     "keras": names that people use
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from xlstm.errors import UsageError
@@ -32,10 +33,32 @@ GROUP = "xlstm.adapters"
 """Entry-point group under which other distributions register adapters."""
 
 
+_TEMPORARY: dict[str, Adapter] = {}
+"""Adapters that `temporarily` adds, by name; they come before all others of the name."""
+
+
+@contextlib.contextmanager
+def temporarily(one: Adapter) -> Iterator[None]:
+    """Lets every function find an adapter by its name inside the context, without an entry point.
+
+    Tests of an adapter need it before its distribution is installed.
+
+    Args:
+        one: the adapter; inside the context it replaces another one of its name.
+    """
+    before = _TEMPORARY.get(one.name)
+    _TEMPORARY[one.name] = one
+    try:
+        yield
+    finally:
+        del _TEMPORARY[one.name]
+        _TEMPORARY.update({} if before is None else {one.name: before})
+
+
 def names() -> list[str]:
     """Names of all adapters, those of other distributions included."""
     found = importlib.metadata.entry_points(group=GROUP)
-    return [*ADAPTERS, *(entry.name for entry in found if entry.name not in ADAPTERS)]
+    return [*dict.fromkeys((*ADAPTERS, *(entry.name for entry in found), *_TEMPORARY))]
 
 
 def frameworks() -> list[str]:
@@ -49,6 +72,8 @@ def adapter(name: str) -> Adapter:
     Raises:
         UsageError: no adapter of that name, or another distribution's adapter that is broken.
     """
+    if isinstance(name, str) and name in _TEMPORARY:
+        return _TEMPORARY[name]
     if isinstance(name, str) and name in ADAPTERS:
         return _checked(name, resolve(ADAPTERS[name]))
     for entry in importlib.metadata.entry_points(group=GROUP):

@@ -261,6 +261,19 @@ def _parameters(ported: Pair) -> Parameters:
 
 gradients = functools.partial(common.gradients, _parameters)
 
+
+def train(
+    ported: Pair, inputs: Sequence[Array], dtype: str, seed: int
+) -> tuple[list[Array], dict[str, Array]]:
+    """Returns outputs in training mode, and the weights by name after that call."""
+    module, variables = ported
+    options: Any = {"train": True, "mutable": ["batch_stats"]}
+    with precision(dtype):
+        drawn = {"dropout": jax.random.key(seed)}
+        found, moved = module.apply(variables, *arrays(inputs, dtype), rngs=drawn, **options)
+        return flat(module, found), weights((module, {**variables, **moved}))
+
+
 step = functools.partial(common.step, _parameters, weights)
 
 compiled = fast_calls.compiled_linen

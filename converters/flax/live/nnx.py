@@ -235,6 +235,18 @@ def _parameters(ported: nnx.Module) -> Parameters:
 
 gradients = functools.partial(common.gradients, _parameters)
 
+
+def train(
+    ported: nnx.Module, inputs: Sequence[Array], dtype: str, seed: int
+) -> tuple[list[Array], dict[str, Array]]:
+    """Returns outputs of a copy in training mode, and its weights by name after that call."""
+    with precision(dtype):
+        module: Any = nnx.clone(ported)
+        module.train()
+        nnx.reseed(module, dropout=seed)
+        return flat(module, module(*arrays(inputs, dtype))), weights(module)
+
+
 step = functools.partial(common.step, _parameters, weights)
 
 compiled = fast_calls.compiled_nnx

@@ -318,6 +318,23 @@ def step(
         return weights(ported)
 
 
+def train(
+    ported: Any, inputs: Sequence[Array], dtype: str, seed: int
+) -> tuple[list[Array], dict[str, Array]]:
+    """Returns outputs in training mode, and the weights by name after that call."""
+    with _computing(dtype):
+        tensors, before = _start(ported, inputs, dtype), weights(ported)
+        for layer in ported.layers:
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign(np.array([seed, 0], "uint32"))
+        outputs = keras.tree.flatten(ported(as_built(ported, tensors), training=True))
+        after = weights(ported)
+        for name, variable in variables(ported).items():
+            variable.assign(before[name])
+        return [to_numpy(y) for y in outputs], after
+
+
 def count(ported: Any) -> int:
     """Returns `model.count_params()`."""
     return int(ported.count_params())

@@ -22,7 +22,7 @@ from ..read.native_modules import READABLE
 from .arrays import PROCESS_WIDE, assign, count, inside, weights
 from .fast_calls import compiled
 from .hooks import keep_epsilons, watch
-from .run import gradients, inexact_gradients, run, step
+from .run import gradients, inexact_gradients, run, step, train
 
 __all__ = [
     "as_made",
@@ -35,7 +35,7 @@ __all__ = [
     "gradients",
     "in_dtype",
 ]
-__all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step"]
+__all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step", "train"]
 __all__ += ["is_module", "to_own", "watch", "weights"]
 
 

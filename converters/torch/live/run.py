@@ -123,6 +123,17 @@ def _loss(
     return torch.stack(parts).sum()
 
 
+def train(
+    ported: nn.Module, inputs: Sequence[Array], dtype: str, seed: int
+) -> tuple[list[Array], dict[str, Array]]:
+    """Returns outputs of a copy in training mode, and its weights by name after that call."""
+    module = copy.deepcopy(ported).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        outputs = _call(module, _tensors(inputs, dtype))
+    return [to_numpy(y) for y in _flat(outputs)], weights(module)
+
+
 def step(
     ported: nn.Module,
     inputs: Sequence[Array],

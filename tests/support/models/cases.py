@@ -1,13 +1,10 @@
-"""Models with random trained-scale weights and non-zero biases: the cases of every suite."""
+"""Recurrent models with random weights of trained size: the cases of every suite."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from xlstm.ir.graph import Builder, Edge, Model, chain
-from xlstm.ir.kinds import KINDS
+from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -17,93 +14,24 @@ from xlstm.ir.layers import (
     Dropout,
     Input,
     LayerSpec,
-    Masking,
     Recurrent,
     SimpleRNN,
     TimeDistributed,
 )
-from xlstm.ir.source import Source
-from xlstm.ir.types import Shape
-from xlstm.verification.inputs import BATCH
-
-
-def random_weights(spec: LayerSpec, rng: np.random.Generator, gain: float = 1.0) -> dict:
-    """Hub weights of a layer: kernels of about unit gain times `gain`, biases of about 1/2."""
-    weights = {}
-    for before, part in spec.weighted_parts:
-        kind = KINDS[part.weight_kind]
-        sides = 2 if part.weight_kind == "GRU" else 1
-        sizes = {**kind.axis_sizes(part.sizes()), "s": sides}
-        for tensor, axes in kind.tensors.items():
-            if tensor in part.missing_tensors():
-                continue
-            shape = [sizes[axis] for axis in axes]
-            plain = tensor == "bias" or len(shape) < 2
-            scale = 0.5 if plain else gain / np.sqrt(shape[-2])
-            array = rng.standard_normal(shape) * scale
-            array = np.exp(array) if tensor == "variance" else array
-            weights[before + tensor] = array.astype(np.float32)
-    return weights
-
-
-def model(
-    specs: list[LayerSpec], shape: Shape, *, gain: float = 1.0, seed: int = 7, lone: bool = False
-) -> Model:
-    """A chain of layers with random weights."""
-    rng = np.random.default_rng(seed)
-    names = [f"{spec.kind.lower()}_{number}" for number, spec in enumerate(specs)]
-    weights = {
-        n: w for n, s in zip(names, specs, strict=True) if (w := random_weights(s, rng, gain))
-    }
-    layers = [(name, spec, True) for name, spec in zip(names, specs, strict=True)]
-    batch = BATCH if any(getattr(spec, "stateful", False) for spec in specs) else None
-    return chain("case", layers, shape, weights, Source("case"), lone=lone, batch=batch)
+from xlstm.testing.models import (
+    built,
+    encoder_decoder,
+    explicit_mask,
+    masked,
+    random_weights,  # noqa: F401  the tests import all builders from here
+    with_states,
+)
+from xlstm.testing.models import chained as model
 
 
 def lstm(activation: str = "tanh", gate: str = "sigmoid", **options: bool) -> Model:
     """One LSTM of 5 units on 3 features."""
     return model([LSTM(3, 5, activation, gate, **options)], (None, 3))
-
-
-def built(graph: Builder, outputs: list[Edge], seed: int = 7) -> Model:
-    """A graph with random weights."""
-    rng = np.random.default_rng(seed)
-    owners = [node for node in graph.nodes if not node.layer]
-    weights = {n.name: w for n in owners if (w := random_weights(n.spec, rng))}
-    inputs = tuple(node.name for node in graph.nodes if isinstance(node.spec, Input))
-    return Model("case", graph.nodes, inputs, tuple(outputs), weights, Source("case"))
-
-
-def masked(spec: LayerSpec, value: float = 0.0) -> Model:
-    """A Masking layer and a recurrent one."""
-    return model([Masking(value), spec], (None, 3))
-
-
-def explicit_mask(spec: LayerSpec) -> Model:
-    """A recurrent layer with a mask of its own input."""
-    graph = Builder()
-    x, mask = graph.add("x", Input((None, 3))), graph.add("keep", Input((None,), "bool"))
-    return built(graph, [graph.add("layer", spec, [x], mask=mask)])
-
-
-def with_states(spec: LayerSpec) -> Model:
-    """A recurrent layer whose states are inputs, and whose states are outputs."""
-    graph = Builder()
-    x = graph.add("x", Input((None, 3)))
-    shapes = spec.state_shapes()
-    starts = [graph.add(f"start_{n}", Input(shape)) for n, shape in enumerate(shapes)]
-    graph.add("layer", spec, [x], states=starts)
-    return built(graph, [Edge("layer", n) for n in range(len(graph.nodes[-1].shapes))])
-
-
-def encoder_decoder() -> Model:
-    """A decoder whose states start where the encoder's end."""
-    graph = Builder()
-    x, y = graph.add("source", Input((None, 3))), graph.add("target", Input((None, 2)))
-    graph.add("encoder", LSTM(3, 4, return_state=True), [x])
-    states = [Edge("encoder", 1), Edge("encoder", 2)]
-    decoded = graph.add("decoder", LSTM(2, 4, return_sequences=True), [y], states=states)
-    return built(graph, [graph.add("dense", Dense(4, 2, "softmax"), [decoded])])
 
 
 SEQUENCE = {"return_sequences": True}

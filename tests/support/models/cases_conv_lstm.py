@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cases import built, model
-
 from xlstm.ir.graph import Builder, Edge, Model
-from xlstm.ir.layers import Bidirectional, ConvLSTM, Input, LayerSpec
-from xlstm.ir.types import Shape
-
-
-def one(spec: LayerSpec, *shape: int | None) -> Model:
-    """One layer."""
-    return model([spec], shape)
-
-
-def mask_given(spec: LayerSpec, shape: Shape, mask: Shape) -> Model:
-    """A layer whose mask is an input."""
-    graph = Builder()
-    x, keep = graph.add("x", Input(shape)), graph.add("keep", Input(mask, "bool"))
-    return built(graph, [graph.add("layer", spec, [x], mask=keep)])
+from xlstm.ir.layers import Bidirectional, ConvLSTM, Input
+from xlstm.testing.models import built, mask_given, one
 
 
 def convolved(*space: int | None, **options: Any) -> ConvLSTM:

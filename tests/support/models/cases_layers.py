@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from cases import built, model
-from cases_conv_lstm import CONV_LSTMS, mask_given, one
+from cases_conv_lstm import CONV_LSTMS
 from cases_operations import OPERATIONS
 from cases_transposed import TRANSPOSED
 
@@ -16,7 +15,6 @@ from xlstm.ir.layers import (
     GRU,
     LSTM,
     Affine,
-    Attention,
     Augmentation,
     BatchNorm,
     Bidirectional,
@@ -31,9 +29,7 @@ from xlstm.ir.layers import (
     GlobalPool,
     Input,
     LayerNorm,
-    LayerSpec,
     Merge,
-    MultiHeadAttention,
     Normalization,
     Pad,
     Permute,
@@ -51,67 +47,18 @@ from xlstm.ir.layers import (
     UpSample,
 )
 from xlstm.ir.layers.attention import BLIND
-from xlstm.ir.types import Shape
-
-
-def sliding(kind: Any, *sizes: Any, **options: Any) -> Any:
-    """A Conv or DepthwiseConv; strides and dilation are 1 unless told otherwise."""
-    ones = (1,) * len(sizes[2])
-    return kind(*sizes, **{"strides": ones, "dilation": ones, **options})
-
-
-def joined(spec: LayerSpec, *shapes: Shape, masks: int = 0) -> Model:
-    """A layer of several inputs, the last `masks` of which are masks."""
-    graph = Builder()
-    first = len(shapes) - masks
-    kinds = ["float32" if n < first else "bool" for n in range(len(shapes))]
-    pairs = enumerate(zip(shapes, kinds, strict=True))
-    edges = [graph.add(f"input_{n}", Input(*pair)) for n, pair in pairs]
-    graph.add("layer", spec, edges)
-    return built(graph, [Edge("layer", n) for n in range(len(graph.node("layer").shapes))])
-
-
-def ids_masked() -> Model:
-    """Words, whose zeros mask a Bidirectional layer."""
-    graph = Builder()
-    x = graph.add("words", Input((None,), "int32"))
-    x = graph.add("embedding", Embedding(9, 4, mask_zero=True), [x])
-    half = {"return_sequences": True}
-    both = Bidirectional(LSTM(4, 3, **half), GRU(4, 3, go_backwards=True, **half))
-    y = graph.add("both", both, [x], mask=Edge("embedding", 1))
-    return built(graph, [graph.add("dense", Dense(6, 2), [y]), Edge("embedding", 1)])
-
-
-def shared() -> Model:
-    """Two inputs through the same embedding and the same LSTM, one of them masked."""
-    graph = Builder()
-    a, b = (graph.add(name, Input((None,), "int32")) for name in ("left", "right"))
-    spec, lstm = Embedding(9, 4, mask_zero=True), LSTM(4, 3)
-    first = graph.add("words", spec, [a])
-    second = graph.add("words_again", spec, [b], layer="words")
-    y = graph.add("reader", lstm, [first])
-    z = graph.add("reader_again", lstm, [second], mask=Edge("words_again", 1), layer="reader")
-    both = graph.add("both", specs.Concatenate(), [y, z])
-    norm = graph.add("norm", BatchNorm(6), [both])
-    dense = Dense(6, 6, "tanh")
-    x = graph.add("dense", dense, [norm])
-    x = graph.add("dense_again", dense, [x], layer="dense")
-    return built(graph, [x, both])
-
-
-def residual() -> Model:
-    """A convolutional branch beside a recurrent one, and a sum of many."""
-    graph = Builder()
-    x = graph.add("x", Input((8, 3)))
-    conv = sliding(Conv, 3, 3, (3,), "relu", padding="causal")
-    a = graph.add("conv", conv, [x])
-    b = graph.add("gru", GRU(3, 3, return_sequences=True), [x])
-    c = graph.add("a_layer_with_a_long_name_indeed", Relu(), [b])
-    d = graph.add("another_layer_with_a_long_name", specs.Elu(), [a])
-    summed = graph.add("sum", Merge("add"), [x, a, b, c, d])
-    mean = graph.add("mean", Merge("average"), [summed, c, d, a])
-    flat = graph.add("flat", specs.Flatten(), [mean])
-    return built(graph, [graph.add("dense", Dense(24, 2), [flat]), summed])
+from xlstm.testing.models import (
+    attention,
+    heads,
+    ids_masked,
+    joined,
+    mask_given,
+    one,
+    residual,
+    shared,
+    sliding,
+    timed,
+)
 
 
 def sliced_states() -> Model:
@@ -120,11 +67,6 @@ def sliced_states() -> Model:
     x = graph.add("x", Input((3, 4, 2)))
     graph.add("lstm", TimeDistributed(LSTM(2, 3, return_state=True)), [x])
     return built(graph, [Edge("lstm", 0), Edge("lstm", 2)])
-
-
-def timed(spec: LayerSpec, *shape: int | None) -> Model:
-    """A layer at every time step."""
-    return one(TimeDistributed(spec), *shape)
 
 
 MOVES: dict[str, Model] = {
@@ -291,26 +233,6 @@ JOINS: dict[str, Model] = {
     "shared": shared(),
     "residual": residual(),
 }
-
-
-def heads(masks: str = "", key: bool = False, **options: Any) -> Model:
-    """Two heads; a key has features of its own."""
-    key_dim, units = options.pop("key_dim", 4), 5
-    value_dim = options.pop("value_dim", key_dim)
-    spec = MultiHeadAttention(
-        2, key_dim, value_dim, 5, 6 if key else 4, 4, units, masks=masks, **options
-    )
-    shapes: tuple[Shape, ...] = ((4, 5), (7, 4), (7, 6)) if key else ((4, 5), (7, 4))
-    sizes = {"q": (4,), "v": (7,), "k": (7,)}
-    return joined(spec, *shapes, *(sizes[mask] for mask in masks), masks=len(masks))
-
-
-def attention(score: str, scaled: bool, masks: str, key: bool, *more: bool) -> Model:
-    """Attention over seven values."""
-    shapes: tuple[Shape, ...] = ((4, 3), (7, 2), (7, 3)) if key else ((4, 3), (7, 3))
-    sizes = {"q": (4,), "v": (7,)}
-    spec = Attention(3, score, scaled, masks, more[0], 0.0, *more[1:])
-    return joined(spec, *shapes, *(sizes[mask] for mask in masks), masks=len(masks))
 
 
 ATTENTION: dict[str, Model] = {

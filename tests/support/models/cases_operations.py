@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from cases import built, model
-from cases_conv_lstm import one
+from cases import model
 
-from xlstm.ir.graph import Builder, Model
+from xlstm.ir.graph import Model
 from xlstm.ir.layers import (
     Across,
     Affine,
@@ -15,21 +14,11 @@ from xlstm.ir.layers import (
     Constant,
     Einsum,
     Function,
-    Input,
-    LayerSpec,
     Reduce,
     Where,
 )
 from xlstm.ir.layers.operations import ARITHMETIC
-from xlstm.ir.types import Shape
-
-
-def joined(spec: LayerSpec, *shapes: Shape) -> Model:
-    """An operation on several inputs."""
-    graph = Builder()
-    edges = [graph.add(f"input_{n}", Input(shape)) for n, shape in enumerate(shapes)]
-    return built(graph, [graph.add("layer", spec, edges)])
-
+from xlstm.testing.models import joined, one
 
 OPERATIONS: dict[str, Model] = {
     "function-round-half": model([Function("floor"), Affine(0.5), Function("round")], (9,)),

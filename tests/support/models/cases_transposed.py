@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cases import model
-from cases_conv_lstm import one
 
 from xlstm.ir.graph import Model
 from xlstm.ir.layers import LSTM, BatchNorm, ConvTranspose, Flatten, TimeDistributed
+from xlstm.testing.models import one
 
 
 def transposed(*window: int, **options: Any) -> ConvTranspose:

@@ -13,6 +13,7 @@ from typing import Any
 
 from xlstm.ir import layers as specs
 from xlstm.ir.layers import Permute
+from xlstm.testing.models import sliding  # noqa: F401  its users have all from here
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,6 @@ def case(make: Callable[[], Any], stages: Any, *shapes: tuple[int, ...], **more:
     found = stages if isinstance(stages, tuple) else (stages,)
     staged = [s if isinstance(s, Stage) else Stage(s, NAMES.get(s.kind, {})) for s in found]
     return Case(make, tuple(staged), shapes, **more)
-
-
-def sliding(kind: type[Any], *sizes: Any, **options: Any) -> Any:
-    """A Conv or DepthwiseConv; strides and dilation are 1 unless told otherwise."""
-    ones = (1,) * len(sizes[2])
-    return kind(*sizes, **{"strides": ones, "dilation": ones, **options})
 
 
 LAST = {1: Permute((2, 1)), 2: Permute((2, 3, 1)), 3: Permute((2, 3, 4, 1))}

@@ -84,7 +84,9 @@ HEAVY = (
     ("diagnose", "MODEL", "unverified", "--effort", "0"),
     ("same", "MODEL", "unverified"),
 )
-COMMANDS = ("inspect", "count", "explain", "port", "verify", "diagnose", "same", "demo")
+COMMANDS = tuple(
+    "inspect count explain port verify diagnose same new-adapter demo".split()
+)
 SHAPE = ("--features", "1", "--units", "20")
 ONCE = (
     (),
@@ -113,6 +115,8 @@ ERRORS = (
     ("verify", "missing.h5"),
     ("verify", "MODEL", "--inputs", "text.h5"),
     ("diagnose", "MODEL", "missing"),
+    ("new-adapter", "torch"),
+    ("new-adapter", "../evil"),
 )
 
 

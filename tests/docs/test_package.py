@@ -67,8 +67,8 @@ def test_wheel_has_every_module(wheel):
     files = {
         f"{place}/{path.relative_to(folder).as_posix()}"
         for folder, place in places.items()
-        for path in folder.rglob("*")
-        if path.suffix == ".py" or path.name in DATA
+        for path in filter(Path.is_file, folder.rglob("*"))
+        if path.suffix == ".py" or path.name in DATA or "skeleton" in path.parts
     }
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -1,6 +1,8 @@
 """The adapter of `examples/equinox_adapter`: a third party's, installed as a distribution."""
 
+import importlib
 import json
+import sys
 import tomllib
 
 import numpy as np
@@ -13,11 +15,14 @@ from xlstm.frameworks import model_tensors, registry
 from xlstm.ir.graph import chain
 from xlstm.ir.layers import GRU, LSTM, Dense, Dropout, Embedding, SimpleRNN, TimeDistributed
 from xlstm.ir.source import Source
+from xlstm.testing import conformance
 
 equinox = pytest.importorskip("equinox", reason="Equinox is not installed (it is in the dev extra)")
 jax = pytest.importorskip("jax", reason="jax is not installed (Equinox computes with it)")
 FOLDER = ROOT / "examples" / "equinox_adapter"
 SEQUENCE = {"return_sequences": True}
+sys.path.append(str(FOLDER))
+CASES = conformance(importlib.import_module("xlstm_equinox.adapter").ADAPTER)
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +165,22 @@ def test_it_is_explained_and_a_mistake_is_found():
     assert "lstm_1: 1 is added to the bias of the forget gate" in str(found)
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_passes_conformance(case):
+    case.run()
+
+
+def test_its_own_test_is_these_cases():
+    text = (FOLDER / "tests" / "test_conformance.py").read_text()
+    assert len([line for line in text.splitlines() if line.strip()]) <= 10
+    readme = (FOLDER / "README.md").read_text()
+    assert text.partition("\n\n")[2].strip() in readme
+    space = {"__name__": "test_conformance"}
+    exec(compile(text, "test_conformance.py", "exec"), space)  # the example's own file
+    (mark,) = space["test_port"].pytestmark
+    assert [case.name for case in mark.args[1]] == [case.name for case in CASES]
+
+
 def test_the_whole_of_it_is_short():
     files = [path for path in FOLDER.rglob("*") if path.suffix in (".py", ".md", ".toml")]
-    assert sum(len(path.read_text().splitlines()) for path in files) < 400
+    assert sum(len(path.read_text().splitlines()) for path in files) < 430

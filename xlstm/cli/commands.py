@@ -334,6 +334,17 @@ def port(args: argparse.Namespace) -> int:
     return _print_comparison(args, found.ok, lambda: found.report, text)
 
 
+def new_adapter(args: argparse.Namespace) -> int:
+    """`xlstm new-adapter`."""
+    from xlstm.testing.new_adapter import new_adapter as write_skeleton
+
+    folder = None if args.output is None else Path(args.output)
+    with _named(folder or Path(f"xlstm-{args.name}")):
+        found = write_skeleton(args.name, folder)
+    _print(args, found.to_json, found.text)
+    return 0
+
+
 def demo(args: argparse.Namespace) -> int:
     """`xlstm demo`."""
     from xlstm import demo as example
@@ -384,6 +395,7 @@ COMMANDS: dict[str, Command] = {
     "verify": verify,
     "diagnose": diagnose,
     "same": same,
+    "new-adapter": new_adapter,
     "demo": demo,
 }
 """Command -> the function that runs it."""

@@ -39,7 +39,9 @@ def _whole() -> int:
     """The command of this process."""
     gc.set_threshold(COLLECT)
     args = parsed(None, COMMANDS)
-    if args.command in ("inspect", "count", "explain") or getattr(args, "no_verify", False):
+    if args.command in ("inspect", "count", "explain", "new-adapter") or getattr(
+        args, "no_verify", False
+    ):
         # these multiply no matrices: the threads that numpy would start cost more than the command
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     scarce, again = limited(), args.command == "verify"

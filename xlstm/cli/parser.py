@@ -40,6 +40,10 @@ EXAMPLES = {
         "xlstm diagnose model.keras ported --fix -o mended",
     ),
     "same": ("xlstm same model.keras ported", "xlstm same old.h5 model.keras --json"),
+    "new-adapter": (
+        "xlstm new-adapter tinygrad",
+        "xlstm new-adapter tinygrad -o adapters --json",
+    ),
     "demo": ("xlstm demo", "xlstm demo --json"),
 }
 """Command -> two examples, as its help shows them."""
@@ -320,6 +324,13 @@ def _add_same(parser: argparse.ArgumentParser) -> None:
     _add_memory(parser)
 
 
+def _add_new_adapter(parser: argparse.ArgumentParser) -> None:
+    name = "the framework's import name, such as tinygrad"
+    parser.add_argument("name", metavar="NAME", help=name)
+    usual = "new folder, xlstm-NAME if left out"
+    parser.add_argument("-o", "--output", type=_named, metavar="FOLDER", help=usual)
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -332,6 +343,7 @@ OPTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "verify": ("run the frameworks against the float64 reference", _add_verify),
     "diagnose": ("where a second model differs from the first one, and why", _add_diagnose),
     "same": ("are two files the same model, up to layout and framework", _add_same),
+    "new-adapter": ("write the skeleton of an adapter for a new framework", _add_new_adapter),
     "demo": ("port, count and prove the model that ships with xlstm", _add_nothing),
 }
 """Command -> its line of help, and the function that adds its options."""

@@ -19,7 +19,7 @@ from typing import Any
 from xlstm.errors import NotEqualError, UnsupportedError, UsageError, XlstmError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
-from xlstm.frameworks.model_tensors import check_model
+from xlstm.frameworks.model_tensors import check_model, refusals
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import HALF
@@ -67,13 +67,14 @@ class AdapterCase:
             refusal = self._refusal(model)
             if self.unsupported:
                 self._expect_refusal(refusal)
-            elif refusal:
-                raise UnsupportedError(self._where(), "a port", refusal, self._advice(model))
-            else:
+            elif refusal is None:
                 self._compare(model)
+            else:
+                got, do = f"a refusal of {refusal.got}", self._advice(model, refusal)
+                raise UnsupportedError(self._where(), "a port", got, do) from refusal
 
-    def _refusal(self, model: Model) -> str:
-        """Returns the words of the adapter's refusal, "" if there is none.
+    def _refusal(self, model: Model) -> UnsupportedError | None:
+        """Returns the adapter's refusal of a model, of half precision, or of gradients.
 
         Raises:
             UsageError: an error that is no refusal.
@@ -82,23 +83,23 @@ class AdapterCase:
             check_model(model, self.adapter)
             if self.adapter.emit is not None:
                 self.adapter.emit(model)
-            if needed := NEEDED.get(self.group):
-                _check_live(self.adapter, needed)
+            if self.group in NEEDED:
+                _check_live(self.adapter, NEEDED[self.group])
             for dtype in HALF if self.group == "half" else ():
                 build(model, self.adapter, dtype)
         except UnsupportedError as error:
-            return str(error)
+            return error
         except XlstmError:
             raise
         except Exception as error:
             want, got = "a port or an UnsupportedError", f"{type(error).__name__}: {error}"
             do = f"refuse the layer by name, in unsupported_reason of {self.adapter.title}"
             raise UsageError(self._where(), want, got, do) from error
-        return ""
+        return None
 
-    def _expect_refusal(self, refusal: str) -> None:
+    def _expect_refusal(self, refusal: UnsupportedError | None) -> None:
         """Raises UsageError if a case that is listed as unsupported can be ported."""
-        if not refusal:
+        if refusal is None:
             got = "a port, and an entry in unsupported_cases"
             raise UsageError(self._where(), "a refusal", got, "remove the entry")
 
@@ -116,14 +117,17 @@ class AdapterCase:
     def _where(self) -> str:
         return f"{self.adapter.title}, case {self.name}"
 
-    def _advice(self, model: Model) -> str:
+    def _advice(self, model: Model, refusal: UnsupportedError) -> str:
         """Returns the part of an adapter that this case needs, and the entry to go without."""
         forms = [part.weight_kind for node in model.layers for _, part in node.spec.weighted_parts]
         missing = [form for form in dict.fromkeys(forms) if form not in self.adapter.default]
         tables = f"write a Table for {', '.join(missing)}, and " if missing else ""
         layers = ", ".join(dict.fromkeys(node.spec.kind for node in model.layers))
-        lines = f"write the lines of emit() for {layers}"
-        return f"{tables}{lines}; or list {self.name!r} in unsupported_cases, with the reason"
+        if refusals(model, self.adapter) or self.group not in ("half", *NEEDED):
+            do = f"{tables}write the lines of emit() for {layers}"
+        else:
+            do = refusal.do
+        return f"{do}; or list {self.name!r} in unsupported_cases, with the reason"
 
 
 NEEDED = {"gradient": "gradients"}
@@ -136,9 +140,9 @@ OPTIONS: dict[str, dict[str, bool]] = {"gradient": {"gradients": True}, "half": 
 def _check_live(adapter: Adapter, function: str) -> None:
     """Raises UnsupportedError if a live half lacks a function."""
     if not hasattr(adapter.live(), function):
-        where, got = f"{adapter.title}, live half", "none"
-        do = f"write it in {adapter.live_module}"
-        raise UnsupportedError(where, f"a function {function}", got, do)
+        where, want = f"{adapter.title}, live half", f"a function {function}"
+        do = f"write {function}() in {adapter.live_module}"
+        raise UnsupportedError(where, want, f"{function}, which are not written", do)
 
 
 def conformance(adapter: str | Adapter, match: str = "*") -> list[AdapterCase]:

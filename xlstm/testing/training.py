@@ -38,7 +38,7 @@ MODELS: dict[str, tuple[LayerSpec, Shape]] = {
     "GaussianNoise": (TrainingOnly("GaussianNoise", 0.5), (FEATURES,)),
     "GaussianDropout": (TrainingOnly("GaussianDropout", 0.2), (FEATURES,)),
     "AlphaDropout": (TrainingOnly("AlphaDropout", 0.2), (FEATURES,)),
-    "BatchNorm": (BatchNorm(FEATURES, 1e-3, 0.9), (FEATURES,)),
+    "BatchNorm": (BatchNorm(FEATURES, 1e-3, 0.8), (FEATURES,)),
 }
 """Layer that acts in training -> its spec, and the shape of a sample."""
 

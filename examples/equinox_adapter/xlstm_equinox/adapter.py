@@ -56,6 +56,23 @@ OPTIONS = {
 """Layer -> its options that may have any value; all others must have their default."""
 
 
+UNSUPPORTED = {
+    **{
+        f"layer/{kind}": f"this adapter has no {kind}"
+        for kind in L.SPECS
+        if kind not in ("LSTM GRU Dense Embedding Dropout TimeDistributed Input Custom").split()
+    },
+    **{
+        f"option/{names}": "the cells of Equinox have no such option"
+        for names in ("LSTM-relu", "LSTM-hard*", "LSTM-back*", "GRU-reset*", "SimpleRNN*")
+    },
+    **{f"option/{name}-*": f"no {name}" for name in ("Bidirectional", "Conv", "LayerNorm")},
+    **{f"{group}/*": "layers follow one another" for group in ("mask", "state", "shared")},
+    **{f"training/{names}": "Dropout only" for names in ("Spatial*", "Gauss*", "Alpha*", "Batch*")},
+}
+"""Cases of `xlstm.testing.conformance` that this adapter refuses, and the reason."""
+
+
 def layer_of(node: Node) -> L.LayerSpec:
     """The layer of a node, without a TimeDistributed around it."""
     return node.spec.layer if isinstance(node.spec, L.TimeDistributed) else node.spec
@@ -197,5 +214,6 @@ ADAPTER = Adapter(
     unsupported_reason=unsupported_reason,
     root_modules=("equinox.",),
     training={"Dropout": True},
+    unsupported_cases=UNSUPPORTED,
     emit=emit,
 )

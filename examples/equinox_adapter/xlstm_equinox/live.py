@@ -86,6 +86,26 @@ def run(ported, inputs, dtype):
         return [np.asarray(jax.vmap(ported)(*(jnp.asarray(x, dtype) for x in inputs)))]
 
 
+def gradients(ported, inputs, factors, moved, dtype):
+    """Gradients of the sum of the output times a factor: of the arrays by name, of the input."""
+    with jax.enable_x64(dtype == "float64"):
+        params, rest = eqx.partition(ported, eqx.is_array)
+        x, factor = jnp.asarray(inputs[0], dtype), jnp.asarray(factors[0], dtype)
+
+        def loss(params, x):
+            return (jax.vmap(eqx.combine(params, rest))(x) * factor).sum()
+
+        of_params, of_x = jax.grad(loss, (0, 1))(params, x)
+        return named_arrays(of_params), [np.asarray(of_x) if moved[0] else None]
+
+
+def train(ported, inputs, dtype, seed):
+    """The outputs of one call in training mode, and the arrays, which it does not change."""
+    model, x = nn.inference_mode(ported, False), jnp.asarray(inputs[0], dtype)
+    keys = jax.random.split(jax.random.key(seed), len(x))
+    return [np.asarray(jax.vmap(lambda x, key: model(x, key=key))(x, keys))], named_arrays(ported)
+
+
 def compiled(ported, examples):
     """The port under `equinox.filter_jit`; it takes one sample, as the port does."""
     call = eqx.filter_jit(ported)

@@ -69,7 +69,7 @@ FAMILIES = {
 
 NOUNS = {
     *("counting", "decoding", "padding", "pairing", "pooling", "porting", "reading"),
-    *("lowering", "recording", "rendering", "wording"),
+    *("lowering", "recording", "rendering", "testing", "training", "wording"),
     "diagnosing",  # a public name of users' programs
 }
 """Words that are participles by their form, and nouns as names of modules."""

@@ -129,8 +129,11 @@ def test_a_live_half_without_gradients_says_what_to_write(monkeypatch):
     with pytest.raises(UnsupportedError, match=words):
         the_case("torch", "gradient/Dense").run()
     monkeypatch.delattr(TORCH.live(), "train")
-    with pytest.raises(UnsupportedError, match=r"a function train\(ported, inputs, dtype, seed\)"):
+    words = r"case training/Dropout: .*write train\(\) in xlstm.converters.torch.live"
+    with pytest.raises(UnsupportedError, match=words):
         the_case("torch", "training/Dropout").run()
+    the_case(replace(TORCH, unsupported_cases={"gradient/*": "no"}), "gradient/LSTM").run()
+    the_case(replace(TORCH, training={"Dropout": False}), "training/Dropout").run()
 
 
 def test_an_adapter_needs_no_entry_point():

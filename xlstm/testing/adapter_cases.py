@@ -12,16 +12,17 @@ reference by the bounds of `xlstm.reconcile`. Weights and parameter counts are c
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from xlstm.errors import NotEqualError, UnsupportedError, UsageError, XlstmError
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
-from xlstm.frameworks.model_tensors import check_model, refusals
+from xlstm.frameworks.model_tensors import check_model, refusals, trained_layer
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
+from xlstm.ir.layers import LayerSpec
 from xlstm.ir.precision import HALF
 from xlstm.porting.port import build
 from xlstm.testing.case_models import GROUPS
@@ -74,7 +75,7 @@ class AdapterCase:
                 raise UnsupportedError(self._where(), "a port", got, do) from refusal
 
     def _refusal(self, model: Model) -> UnsupportedError | None:
-        """Returns the adapter's refusal of a model, of half precision, or of gradients.
+        """Returns the adapter's refusal: of a layer, of half precision, or for lack of a function.
 
         Raises:
             UsageError: an error that is no refusal.
@@ -83,8 +84,8 @@ class AdapterCase:
             check_model(model, self.adapter)
             if self.adapter.emit is not None:
                 self.adapter.emit(model)
-            if self.group in NEEDED:
-                _check_live(self.adapter, NEEDED[self.group])
+            for function in self._needed(model):
+                _check_live(self.adapter, function)
             for dtype in HALF if self.group == "half" else ():
                 build(model, self.adapter, dtype)
         except UnsupportedError as error:
@@ -96,6 +97,14 @@ class AdapterCase:
             do = f"refuse the layer by name, in unsupported_reason of {self.adapter.title}"
             raise UsageError(self._where(), want, got, do) from error
         return None
+
+    def _needed(self, model: Model) -> Iterator[str]:
+        """Yields the functions that the live half needs for this case, besides those of `Live`."""
+        if self.group == "gradient":
+            yield "gradients"
+        acting = map(trained_layer, (node.spec for node in model.layers))
+        if self.group == "training" and any(map(self.adapter.training.get, acting)):
+            yield "train"
 
     def _expect_refusal(self, refusal: UnsupportedError | None) -> None:
         """Raises UsageError if a case that is listed as unsupported can be ported."""
@@ -119,22 +128,31 @@ class AdapterCase:
 
     def _advice(self, model: Model, refusal: UnsupportedError) -> str:
         """Returns the part of an adapter that this case needs, and the entry to go without."""
-        forms = [part.weight_kind for node in model.layers for _, part in node.spec.weighted_parts]
-        missing = [form for form in dict.fromkeys(forms) if form not in self.adapter.default]
-        tables = f"write a Table for {', '.join(missing)}, and " if missing else ""
-        layers = ", ".join(dict.fromkeys(node.spec.kind for node in model.layers))
-        if refusals(model, self.adapter) or self.group not in ("half", *NEEDED):
-            do = f"{tables}write the lines of emit() for {layers}"
-        else:
+        specs = [node.spec for node in model.layers]
+        parts = [part for spec in specs for _, part in spec.weighted_parts]
+        missing = [part.weight_kind for part in parts if not _has_table(self.adapter, part)]
+        tables = f"write a Table for {', '.join(dict.fromkeys(missing))}, and " if missing else ""
+        layers = ", ".join(dict.fromkeys(spec.kind for spec in specs))
+        do = f"{tables}write the lines of emit() for {layers}"
+        if self.group in LIVE_GROUPS and not refusals(model, self.adapter):
             do = refusal.do
         return f"{do}; or list {self.name!r} in unsupported_cases, with the reason"
 
 
-NEEDED = {"gradient": "gradients"}
-"""Group -> the function that a live half needs for it."""
+LIVE_GROUPS = ("half", "gradient", "training")
+"""Groups whose cases the live half can refuse."""
 
 OPTIONS: dict[str, dict[str, bool]] = {"gradient": {"gradients": True}, "half": {"half": True}}
 """Group -> options of `reconcile`."""
+
+
+def _has_table(adapter: Adapter, part: LayerSpec) -> bool:
+    """True if an adapter has a table for a part of a layer."""
+    try:
+        adapter.table(part)
+    except UnsupportedError:
+        return False
+    return True
 
 
 def _check_live(adapter: Adapter, function: str) -> None:
@@ -142,7 +160,7 @@ def _check_live(adapter: Adapter, function: str) -> None:
     if not hasattr(adapter.live(), function):
         where, want = f"{adapter.title}, live half", f"a function {function}"
         do = f"write {function}() in {adapter.live_module}"
-        raise UnsupportedError(where, want, f"{function}, which are not written", do)
+        raise UnsupportedError(where, want, f"{function}(), which is not written", do)
 
 
 def conformance(adapter: str | Adapter, match: str = "*") -> list[AdapterCase]:
@@ -169,7 +187,7 @@ def conformance(adapter: str | Adapter, match: str = "*") -> list[AdapterCase]:
         f"{group}/{name}": make for group, models in GROUPS.items() for name, make in models.items()
     }
     for pattern in (match, *found.unsupported_cases):
-        if not fnmatch.filter(every, pattern):
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in every):
             where, want = f"conformance of {found.title}", "a pattern of names of cases"
             groups = ", ".join(f"{group}/*" for group in GROUPS)
             raise UsageError(where, want, repr(pattern), f"use names below {groups}")

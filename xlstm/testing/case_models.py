@@ -3,8 +3,8 @@
 Each is small, and made when its case runs. Every kind of layer has a model in "layer"; the other
 groups have options, and graphs in which masks, states and shared layers meet.
 
->>> GROUPS["layer"]["LSTM"]().layers[0].spec
-LSTM(features=3, units=5)
+>>> GROUPS["layer"]["LSTM"]().layers[0].spec == L.LSTM(3, 5)
+True
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ HEAVY = (
     ("diagnose", "MODEL", "unverified", "--effort", "0"),
     ("same", "MODEL", "unverified"),
 )
-COMMANDS = tuple(
-    "inspect count explain port verify diagnose same new-adapter demo".split()
-)
+COMMANDS = tuple("inspect count explain port verify diagnose same new-adapter demo".split())
 SHAPE = ("--features", "1", "--units", "20")
 ONCE = (
     (),

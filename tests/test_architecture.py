@@ -37,11 +37,11 @@ MACHINERY = {
     "xlstm/reference": "activations context coverage run summation variants",
     "converters/keras/read/layers": "config options",
     "converters/keras/read/ops": "call node_defs registry",
-    "converters/keras/write": "constructors layer_arguments module plan",
+    "converters/keras/write": "constructors layer_arguments module plan port_tests",
     "converters/torch/read": "flattened_batch graph modules native_modules trace values",
-    "converters/torch/write": "layers module writer",
+    "converters/torch/write": "layers module port_tests writer",
     "converters/flax/read": "sequential",
-    "converters/flax/write": "dialect layers module",
+    "converters/flax/write": "dialect layers module port_tests",
 }
 """Folder -> modules that serve the layers of all families."""
 

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from xlstm.diagnosis import Diagnosis, diagnose
     from xlstm.diagnosis.same import same
     from xlstm.frameworks.imports import require
+    from xlstm.handover.files import save
     from xlstm.ir.graph import Model
     from xlstm.ir.layer_code import LayerCode
     from xlstm.porting.convert_weights import convert_weights
     from xlstm.porting.port import port
-    from xlstm.porting.save import save
     from xlstm.reading.load import load
     from xlstm.runtime.compile import compile  # noqa: A004
     from xlstm.verification import folder  # noqa: F401
@@ -63,7 +63,7 @@ _PUBLIC = {
     "register_layer": "custom_layers.register",
     "require": "frameworks.imports",
     "same": "diagnosis.same",
-    "save": "porting.save",
+    "save": "handover.files",
     "split": "decoding.split",
     "unregister_layer": "custom_layers.register",
 }

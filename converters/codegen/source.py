@@ -135,8 +135,9 @@ def shape_comment(
 
 
 def _segment(lines: Sequence[str], item: ast.stmt) -> str:
-    """Returns the text of a statement, without a comment after it."""
-    own = [*lines[item.lineno - 1 : item.end_lineno]]
+    """Returns the text of a statement with its decorators, without a comment after it."""
+    first = min([item.lineno, *(d.lineno for d in getattr(item, "decorator_list", ()))])
+    own = [*lines[first - 1 : item.end_lineno]]
     own[-1] = own[-1].encode()[: item.end_col_offset].decode()
     return "\n".join(own)
 

@@ -9,6 +9,7 @@ from .slots import LINEN_DEFAULT, LINEN_TABLES, NNX_DEFAULT, NNX_TABLES
 from .write import dialect
 from .write.layers import TRAINING, bare, halves, own, refuse
 from .write.module import emit
+from .write.port_tests import emit_tests
 
 LINEN = Adapter(
     name="linen",
@@ -31,6 +32,7 @@ LINEN = Adapter(
     is_native_module=bare,
     training=TRAINING,
     emit=partial(emit, dialect.LINEN),
+    emit_tests=partial(emit_tests, dialect.LINEN),
 )
 
 NNX = Adapter(
@@ -53,4 +55,5 @@ NNX = Adapter(
     is_native_module=bare,
     training=TRAINING,
     emit=partial(emit, dialect.NNX),
+    emit_tests=partial(emit_tests, dialect.NNX),
 )

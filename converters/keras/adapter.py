@@ -4,10 +4,12 @@ from xlstm.frameworks.adapter import TRAINING, Adapter
 from xlstm.ir.kinds import NORMALIZATION
 from xlstm.slots import Slot, Table
 
+from .inexact import precisions
 from .slots import DEFAULT, TABLES
 from .variable_names import pattern
 from .write.constructors import refusal, two_layers
 from .write.module import emit
+from .write.port_tests import emit_tests
 
 # keras.src.layers.preprocessing.normalization.Normalization.build
 COUNTED = Table(
@@ -36,6 +38,8 @@ ADAPTER = Adapter(
     collections=("trainable_weights", "non_trainable_weights", ""),
     training=dict.fromkeys(TRAINING, True),
     emit=emit,
+    emit_tests=emit_tests,
+    precisions=precisions,
     keeps_frozen=True,
     extra_files=True,
     pattern=pattern,

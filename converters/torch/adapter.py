@@ -6,6 +6,7 @@ from .native import bare, halves, native_layer, own
 from .refusals import refuse
 from .slots import DEFAULT, TABLES
 from .write.module import WEIGHTS, config, emit
+from .write.port_tests import emit_tests
 
 ADAPTER = Adapter(
     name="torch",
@@ -27,6 +28,7 @@ ADAPTER = Adapter(
     is_native_module=bare,
     training=dict.fromkeys(TRAINING, True),
     emit=emit,
+    emit_tests=emit_tests,
     keeps_frozen=True,
     listed="parameters()",
     weights_file=WEIGHTS,

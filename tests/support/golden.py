@@ -1,4 +1,4 @@
-"""Three models whose emitted source is kept as text, so that its style is reviewed in diffs.
+"""Three models whose emitted source and tests are kept as text: diffs show a change of style.
 
 `python tests/support/golden.py` writes the texts anew.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from cases import built
 
 from xlstm.frameworks import registry
+from xlstm.frameworks.port_tests import PortTests
+from xlstm.handover.golden import golden_of
 from xlstm.ir.graph import Builder, Edge, Model
 from xlstm.ir.layers import (
     LSTM,
@@ -77,7 +79,12 @@ def texts() -> Iterator[tuple[Path, str]]:
     for make in MODELS:
         model = replace(make(), name=make.__name__, source=Source("keras", "3.15.1"))
         for name in registry.frameworks():
-            yield FOLDER / f"{model.name}.{name}.py", registry.adapter(name).emit(model)
+            adapter = registry.adapter(name)
+            yield FOLDER / f"{model.name}.{name}.py", adapter.emit(model)
+            golden = golden_of(model, adapter)
+            tests = PortTests(model, golden.outputs, golden.dtypes, golden.alone, golden.parts)
+            # no name of a test file: pytest must not run it here
+            yield FOLDER / f"{model.name}.{name}.tests.py", adapter.emit_tests(tests)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ FLOORS = (
     {"counting"},
     {"porting", "runtime"},
     {"decoding", "verification"},
-    {"diagnosis"},
+    {"diagnosis", "handover"},
     {"testing"},
     {"cli"},
 )

@@ -328,6 +328,7 @@ def port(args: argparse.Namespace) -> int:
                 read=_read_options(args),
                 overwrite=args.overwrite,
                 verified=not args.no_verify,
+                with_tests=args.with_tests,
                 options={**_memory(args), "progress": tell},
             )
     text = lambda: found.text(args.details)  # noqa: E731

@@ -16,7 +16,7 @@ from xlstm.errors import XlstmError
 
 OPTIONS = (
     "architecture custom effort frameworks inputs kernel_layout keras_version memory origin trust "
-    "overwrite until"
+    "overwrite until with_tests"
 ).split()
 """Options that the functions and the command line have alike."""
 

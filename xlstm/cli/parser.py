@@ -275,6 +275,8 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=_named, required=True, metavar="FOLDER", help="new folder"
     )
     parser.add_argument("--no-verify", action="store_true", help="write without running the port")
+    own = "also write tests and numbers for people without xlstm; the port itself need not run here"
+    parser.add_argument("--with-tests", action="store_true", help=own)
     _add_memory(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier port")
     _add_details(parser, "all notes about the port")

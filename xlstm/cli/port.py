@@ -18,6 +18,7 @@ from xlstm.files.keras.architecture import ReadOptions
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.imports import require
+from xlstm.handover.files import check_tests, write_tests
 from xlstm.ir.graph import Model
 from xlstm.porting.save import atomic_folder, check_target, check_written, write, write_report
 from xlstm.reading.load import opened
@@ -161,6 +162,7 @@ def port_file(
     overwrite: bool,
     verified: bool,
     options: Mapping[str, Any],
+    with_tests: bool = False,
 ) -> PortResult:
     """Writes a port, verifies it, and puts it in its place if it is not different.
 
@@ -175,12 +177,15 @@ def port_file(
         overwrite: True to replace an earlier port.
         verified: False to write without running the port.
         options: of `reconcile`.
+        with_tests: True to write tests and golden numbers beside a port that is not different.
 
     Raises:
         XlstmError: as `load` and `save` raise.
     """
     adapter = registry.adapter(to)
     check_target(folder, overwrite)
+    if with_tests:
+        check_tests(adapter)
     verified = verified and adapter.installed
     for word in ASIDE if verified else ():
         beside = _beside(folder, word)
@@ -199,7 +204,23 @@ def port_file(
                 aside = _verify(model, work, adapter, report, folder, options)
             if aside:
                 raise NotKeptError
+            if with_tests:
+                _add_tests(work, adapter, report, options)
     return PortResult(source, adapter, aside or folder, folder, report)
+
+
+def _add_tests(
+    work: Path, adapter: Adapter, report: dict[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Writes tests beside a port; a note says why there are none for an undecided one."""
+    found = report["verification"]
+    if not isinstance(found, str) and not found["ok"]:
+        report["notes"].append("no tests were written: the comparison is undecided")
+        write_report(work, report)
+        return
+    options["progress"]("writing tests")
+    memory = {"memory": options["memory"]} if "memory" in options else {}
+    write_tests(work, adapter, report, **memory)
 
 
 def _verify(

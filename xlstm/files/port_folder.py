@@ -25,6 +25,9 @@ WEIGHTS = ("model.safetensors", "weights.safetensors")
 SOURCE = "model.py"
 REPORT = "report.json"
 CONFIG = "config.json"
+STATEMENT = "port.intoto.json"
+"""The statement about all other files, which `xlstm.reading.statement` writes and reads."""
+
 KEY = "xlstm"
 """Name of the entry with the graph, in the weights' metadata and in config.json."""
 

@@ -35,17 +35,19 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
 from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.files.description import Description, Outline
 from xlstm.frameworks.command_exit import go_on
 from xlstm.frameworks.crashes import importing, note_framework, uncollected
+from xlstm.frameworks.port_tests import PortTests
 from xlstm.frameworks.random_state import note
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.kinds import KINDS
+from xlstm.ir.precision import DTYPES, EPS
 from xlstm.ir.types import Array
 from xlstm.slots import Table, identity_table
 
@@ -54,6 +56,9 @@ TRAINING = (
     *("GaussianNoise", "GaussianDropout", "AlphaDropout", "BatchNorm"),
 )
 """Layers that compute something else in training. The reader of Keras says it of augmentations."""
+
+UNITS: Mapping[str, float] = MappingProxyType({dtype: EPS[dtype] for dtype in DTYPES})
+"""Precision of comparisons -> its unit of rounding."""
 
 
 def resolve(path: str) -> Any:
@@ -165,6 +170,9 @@ class Adapter:
         unsupported_cases: pattern of names of `xlstm.testing.conformance`, such as "mask/*" -> the
             reason why the framework has no exact form. These cases pass if the port is refused.
         emit: model -> source text of `model.py`; None for targets that are never saved.
+        emit_tests: tests of a port -> source text of `test_port.py`; None for targets without.
+        precisions: model -> precision that those tests run in -> its unit of rounding, larger where
+            an operation of the framework is inexact.
         is_native_module: True if the native module of a lone layer is exact and needs no class.
         keeps_frozen: True if ports mark layers that are not trainable.
         extra_files: True if the live half adds files of its own to `save` (Keras: model.keras).
@@ -201,6 +209,8 @@ class Adapter:
     training: Mapping[str, bool] = field(default_factory=dict)
     unsupported_cases: Mapping[str, str] = field(default_factory=dict)
     emit: Callable[[Model], str] | None = None
+    emit_tests: Callable[[PortTests], str] | None = None
+    precisions: Callable[[Model], Mapping[str, float]] = lambda _model: UNITS
     is_native_module: Callable[[L.LayerSpec], bool] = lambda _spec: False
     keeps_frozen: bool = False
     extra_files: bool = False

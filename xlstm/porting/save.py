@@ -1,6 +1,6 @@
 """Writes a port as files: readable source, weights and a report; all of them or none.
 
-In: anything that `load` takes, a folder and a target. Out: the folder.
+In: a model, a folder and a target. Out: the folder. `save` of `xlstm.handover.files` is for users.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xlstm.counting.count import count
 from xlstm.errors import UsageError, WeightsError
 from xlstm.files.arrays.safe_tensors_writer import blocks, write_safetensors
 from xlstm.files.atomic import written_folder
-from xlstm.files.port_folder import CONFIG, KEY, REPORT, SOURCE, WEIGHTS, is_ours
+from xlstm.files.port_folder import CONFIG, KEY, REPORT, SOURCE, STATEMENT, WEIGHTS, is_ours
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import (
@@ -29,15 +29,14 @@ from xlstm.frameworks.model_tensors import (
     packed_tensors,
     training_notes,
 )
-from xlstm.frameworks.random_state import unmoved
-from xlstm.ir.batch_axes import warn_of_axes, warnings_of
+from xlstm.frameworks.port_tests import GOLDEN, TESTS
+from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.porting.config_file import config_of, graph_entry
 from xlstm.porting.port import build
-from xlstm.reading.load import opened
 from xlstm.reading.ports import read_folder
 from xlstm.reading.record import KEY as KEPT
-from xlstm.reading.record import origin_hash, origin_of, record
+from xlstm.reading.record import record
 
 
 def nonfinite(model: Model) -> list[str]:
@@ -101,12 +100,13 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise UsageError(folder, "a ported folder to overwrite", got, "name another")
 
 
-OURS = {SOURCE, *WEIGHTS, REPORT, CONFIG, "model.keras", "__pycache__"}
-"""All names that a ported folder may contain to be replaced."""
+OURS = {SOURCE, *WEIGHTS, REPORT, CONFIG, STATEMENT, TESTS, GOLDEN, "model.keras"}
+CACHES = {"__pycache__", ".pytest_cache"}
+"""All names that a ported folder may contain to be replaced; Python and pytest make the caches."""
 
 
 def _only_ours(folder: Path) -> bool:
-    return {item.name for item in folder.iterdir()} <= OURS
+    return {item.name for item in folder.iterdir()} <= OURS | CACHES
 
 
 @contextlib.contextmanager
@@ -188,35 +188,3 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
 
 def _write_json(file: Path, data: dict[str, Any]) -> None:
     file.write_text(json.dumps(data, indent=1) + "\n", "utf-8", newline="\n")
-
-
-@unmoved
-def save(source: Any, folder: str | os.PathLike[str], to: str, *, overwrite: bool = False) -> Path:
-    """Writes a port as `model.py`, weights and `report.json`; does not verify it.
-
-    For PyTorch the weights are `model.safetensors`, with a `config.json`, as on the Hugging Face
-    hub; for others they are `weights.safetensors`. Warns (AxesWarning) as `port` does.
-
-    `model.py` needs the target framework and safetensors only, and has `load()`. The target itself
-    need not be installed. For `to="keras"` there is a `model.keras` as well, if Keras is.
-
-    Args:
-        source: anything that `load` takes.
-        folder: where to write; its parent must exist.
-        to: "torch", "nnx", "linen" or "keras".
-        overwrite: True to replace a folder of `save`; no other folder is ever replaced.
-
-    Returns:
-        The folder's path.
-
-    Raises:
-        UsageError: an unknown target, or a folder that must not be written or cannot be replaced.
-        XlstmError: as `load` raises; no partial folder is left.
-    """
-    adapter = registry.adapter(to)
-    target = Path(os.fspath(folder))
-    with opened(source) as model:
-        warn_of_axes(model)
-        with atomic_folder(target, overwrite) as work:
-            write(model, work, adapter, (origin_of(source, target), origin_hash(source)))
-    return target

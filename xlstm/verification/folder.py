@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from xlstm.files.port_folder import (
     CONFIG,
     REPORT,
     SOURCE,
+    STATEMENT,
     config_graph,
     graph_data,
     half_port,
@@ -34,13 +35,16 @@ from xlstm.files.port_folder import (
 )
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
+from xlstm.frameworks.port_tests import TESTS
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
+from xlstm.ir.literals import in_words
 from xlstm.ir.source import followed
 from xlstm.porting.port import build
 from xlstm.reading.load import load
 from xlstm.reading.ports import emitted_for, read_folder, target_of
 from xlstm.reading.record import ANEW, KEY, NONE, Record, figures_of, read_record, versions
+from xlstm.reading.statement import unlike_statement
 from xlstm.rendering.tables import to_text
 from xlstm.verification.bounds import OUTCOMES
 from xlstm.verification.reconcile import reconcile
@@ -144,7 +148,8 @@ def verify_folder(
         options: as in `reconcile`.
 
     Raises:
-        FileError: weights or a report that are damaged, or an `origin` that cannot be read.
+        FileError: weights, a report or a statement that are damaged, or an `origin` that cannot be
+            read.
         UsageError: an `origin` for a folder without a record of its source.
         XlstmError: as `reconcile` raises.
     """
@@ -154,7 +159,8 @@ def verify_folder(
         raise FileError(folder, "a folder as xlstm save writes it", got, ANEW)
     model, adapter = read_folder(folder), target_of(folder)
     record = read_record(folder) if (folder / REPORT).is_file() else NONE
-    changed, source = _changed(folder, record), _own_source(folder, record, model, adapter, trust)
+    changed, stated = _changed(folder, record), unlike_statement(folder)
+    source = _own_source(folder, record, model, adapter, trust)
     first = _origin(folder, record, model, adapter, None if origin is None else Path(origin))
 
     def own(_live: Any, dtype: str) -> tuple[Any, str]:
@@ -165,8 +171,14 @@ def verify_folder(
 
     names = dict.fromkeys([adapter.name, *frameworks])
     report = reconcile(model, names, inputs, makers={adapter.name: own}, **options)
-    files = (*changed, *source.changed, *first.changed)
-    since = (*first.since, *source.since, *_since(record, report, adapter, str(folder / REPORT)))
+    unlike = _unlike(stated, record, [*changed, *source.changed])
+    files = (*changed, *unlike.changed, *source.changed, *first.changed)
+    since = (
+        *first.since,
+        *unlike.since,
+        *source.since,
+        *_since(record, report, adapter, str(folder / REPORT)),
+    )
     return Proof(report, files, since)
 
 
@@ -181,6 +193,19 @@ def _changed(folder: Path, record: Record) -> list[str]:
         else:
             found += [] if same else [name]
     return sorted([*found, *_other_config(folder)])
+
+
+def _unlike(stated: Sequence[str], record: Record, changed: Sequence[str]) -> FolderPart:
+    """Files that are not those of port.intoto.json, without those that are `changed` anyway.
+
+    A folder that was saved again, without a record, has other weights: the statement is of the old.
+    """
+    if record is NONE and stated:
+        since = f"{STATEMENT} is about another {in_words(stated)}: it was saved again since"
+        return FolderPart(since=(f"{since}, and so {TESTS} fails",))
+    known = {line.split()[0].rstrip(":") for line in changed}
+    left = [name for name in stated if name.split()[0] not in known]
+    return FolderPart(changed=tuple(f"{name}, by {STATEMENT}" for name in left))
 
 
 def _other_config(folder: Path) -> list[str]:

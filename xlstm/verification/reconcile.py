@@ -199,7 +199,7 @@ def _trials(
     made, allowed = None, None
     if inputs is None:
         start = fitted(model, generated.Recipe(), limits)
-        (arrays, left, made), allowed = _generated(model, start, dtypes, limits.room)
+        (arrays, left, made), allowed = decidable_inputs(model, start, dtypes, limits.room)
         recipe = f"made from the model, seed {made.seed}"
         recipe += f", smaller to fit {limits}" if start != generated.Recipe() else ""
     else:
@@ -225,7 +225,7 @@ def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = Fals
     return coverage.unexercised(every)
 
 
-def _generated(
+def decidable_inputs(
     model: Model, start: generated.Recipe, dtypes: Sequence[str], room: int
 ) -> tuple[tuple[list[Array], list[str], generated.Recipe], Allowed]:
     """Inputs with as many steps as possible of which some can be decided, and their bounds."""

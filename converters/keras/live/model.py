@@ -6,7 +6,6 @@ import contextlib
 import functools
 import importlib.util
 import json
-import math
 import os
 import re
 import sys
@@ -14,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from ctypes import c_float
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -25,16 +23,13 @@ import numpy as np
 from xlstm.errors import MissingFrameworkError, UnsupportedError, UsageError
 from xlstm.files.description import Description, Stored
 from xlstm.frameworks.array_tree import Leaf, leaf_of
-from xlstm.ir import layers as L
 from xlstm.ir.graph import Model
-from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.precision import HALF, cast
 from xlstm.ir.source import Optimizer, optimizer_of
 from xlstm.ir.types import Array
 
-from ..activations import INEXACT_FLOAT32, INEXACT_FLOAT64
+from ..inexact import float32_pools, inexact_operations
 from ..read.model import read_description
-from ..write.layer_arguments import is_leaky
 from . import user_classes
 from .user_classes import running as running  # porting looks for it
 
@@ -454,9 +449,7 @@ def inexact(dtype: str, model: Model) -> str:
         return ""
     if backend() != "tensorflow":
         return FLOAT32_INSIDE.get(backend(), "")
-    specs = ((node.name, unwrap_time_distributed(node.spec)) for node in model.layers)
-    pools = [(name, spec) for name, spec in specs if isinstance(spec, L.Pool) and spec.how == "max"]
-    pooled = [name for name, spec in pools if len(spec.window) == 3]
+    pooled = float32_pools(model)
     named = f"of {', '.join(pooled)}: TensorFlow has no float64 form of it"
     return f"MaxPooling3D {named}" if pooled else ""
 
@@ -468,43 +461,4 @@ def inexact_for(model: Model, dtype: str) -> dict[str, float]:
     """
     if backend() != "tensorflow":
         return {}
-    wide = np.dtype(dtype).itemsize == 8
-    table = INEXACT_FLOAT64 if wide else INEXACT_FLOAT32
-    found = {}
-    for node in model.layers:
-        for name in sorted(_activations(node.spec) & table.keys()):
-            why, error = table[name]
-            found[f"{name} of {node.name}: {why}"] = error
-        spec = unwrap_time_distributed(node.spec)
-        if isinstance(spec, L.Elu):
-            why, error = table["elu"]
-            found[f"ELU of {node.name}: {why}"] = error * max(1.0, abs(spec.alpha))
-        if wide and (constant := _rounded(spec)) is not None:
-            error = abs(c_float(constant).value - constant) / max(abs(constant), EXACT)
-            what = f"{spec.kind} of {node.name}: {ROUNDED[type(spec)]}"
-            found |= {what: error} if error else {}
-    return found
-
-
-EXACT = 1e-30
-"""Smaller than any constant of a layer."""
-
-ROUNDED: dict[type[L.LayerSpec], str] = {
-    L.Relu: "tf.nn.leaky_relu rounds its slope to float32",
-    L.MultiHeadAttention: "Keras rounds 1 / sqrt(key_dim) to float32",
-}
-"""Layers with a constant that Keras on TensorFlow rounds to float32 in every dtype."""
-
-
-def _rounded(spec: L.LayerSpec) -> float | None:
-    """Returns the constant of a layer that is rounded, None if it has none."""
-    if isinstance(spec, L.MultiHeadAttention):
-        return 1.0 / math.sqrt(spec.key_dim)
-    return spec.slope if isinstance(spec, L.Relu) and is_leaky(spec) else None
-
-
-def _activations(spec: L.LayerSpec) -> set[str]:
-    """Returns the activations of a layer and of the layers inside it."""
-    names = {getattr(spec, "activation", ""), getattr(spec, "gate_activation", "")}
-    inner = [part for _, part in spec.weighted_parts if part is not spec]
-    return names.union(*map(_activations, inner))
+    return inexact_operations(model, dtype)

@@ -332,7 +332,7 @@ def port(args: argparse.Namespace) -> int:
                 options={**_memory(args), "progress": tell},
             )
     text = lambda: found.text(args.details)  # noqa: E731
-    return _print_comparison(args, found.ok, lambda: found.report, text)
+    return _print_comparison(args, found.ok, found.to_json, text)
 
 
 def new_adapter(args: argparse.Namespace) -> int:

@@ -73,10 +73,18 @@ class PortResult:
             f"It is in {self.folder}, to look at; {self.wanted} was not written."
         )
 
+    @property
+    def files(self) -> list[str]:
+        """The names of the files in the folder."""
+        return sorted(item.name for item in self.folder.iterdir())
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data, with the names of the files."""
+        return {**self.report, "files": self.files}
+
     def text(self, details: bool) -> str:
         """Returns the text for a terminal; with `details`, every note."""
-        files = ", ".join(sorted(item.name for item in self.folder.iterdir()))
-        lines = [self.summary(), f"files: {files}", f"parameters: {self._counts()}"]
+        lines = [self.summary(), f"files: {', '.join(self.files)}", f"parameters: {self._counts()}"]
         report = self.report
         lines += note_lines(alike_joined(report["notes"]), None if details else NOTES)
         lines += [f"warning: {line}" for line in alike_joined(report["warnings"])]

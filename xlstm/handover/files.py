@@ -32,7 +32,7 @@ def check_tests(adapter: Adapter) -> None:
     """Raises UsageError for a target without tests of its ports."""
     if adapter.emit is not None and adapter.emit_tests is None:  # `write` refuses the others
         known = [n for n in registry.names() if registry.adapter(n).emit_tests]
-        want, do = f"one of {', '.join(known)}", "port without tests"
+        want, do = f"one of {', '.join(known)}", "port without with_tests="
         raise UsageError("with_tests", want, adapter.name, do)
 
 

@@ -34,9 +34,12 @@ from xlstm.verification.inputs import (
     made_shapes,
     recipe_of,
     shorter,
+    why_not,
 )
 from xlstm.verification.reconcile import decidable_inputs
 from xlstm.verification.run import Allowed, output_names
+
+WITHOUT = "port without with_tests="
 
 MOST = 2**19
 """Bytes of all inputs, and of all outputs, that are written if the model allows it."""
@@ -95,11 +98,14 @@ def golden_of(model: Model, adapter: Adapter, memory: float = MEMORY) -> Golden:
         UsageError: a model that is too large to run, or of which no time step can be decided.
     """
     limits = Limits(check_memory(memory))
+    if reason := why_not(model, limits):
+        do = f"allow more (memory=), or {WITHOUT}"
+        raise UsageError(model.name, f"a comparison of at most {limits}", f"one that {reason}", do)
     start = _small(model, fitted(model, Recipe(), limits))
     (arrays, _, made), allowed = decidable_inputs(model, start, DTYPES, limits.room)
     if not any(bound.sharp.any() for bound in allowed["float64"]):
         want, got = "outputs that can be compared", "rounding alone may change every step"
-        raise UsageError(model.name, want, got, "port it without tests")
+        raise UsageError(model.name, want, got, WITHOUT)
     tensors = {f"input.{n}": np.ascontiguousarray(x) for n, x in enumerate(arrays)}
     names, parts = _labels(model), list[str]()
     for number, bound in enumerate(allowed["float64"]):

@@ -201,7 +201,8 @@ def _unlike(stated: Sequence[str], record: Record, changed: Sequence[str]) -> Fo
     A folder that was saved again, without a record, has other weights: the statement is of the old.
     """
     if record is NONE and stated:
-        since = f"{STATEMENT} is about another {in_words(stated)}: it was saved again since"
+        names = in_words([name.split()[0] for name in stated])
+        since = f"{STATEMENT} is about other files ({names}): those were saved again"
         return FolderPart(since=(f"{since}, and so {TESTS} fails",))
     known = {line.split()[0].rstrip(":") for line in changed}
     left = [name for name in stated if name.split()[0] not in known]

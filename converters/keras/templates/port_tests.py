@@ -21,4 +21,4 @@ def run(dtype: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
     tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
     outputs = model(tensors if len(tensors) > 1 else tensors[0], training=False)
     found = [outputs]
-    return [keras.ops.convert_to_numpy(y) for y in found]
+    return [np.asarray(keras.ops.convert_to_numpy(y)) for y in found]

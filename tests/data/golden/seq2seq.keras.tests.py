@@ -58,7 +58,7 @@ def run(dtype: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
     tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
     outputs = model(tensors if len(tensors) > 1 else tensors[0], training=False)
     found = [*outputs]
-    return [keras.ops.convert_to_numpy(y) for y in found]
+    return [np.asarray(keras.ops.convert_to_numpy(y)) for y in found]
 
 
 def differences(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -66,7 +66,8 @@ def differences(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         gaps = np.abs(found.astype("float64") - truth)
     steps = gaps.reshape(1, -1) if gaps.ndim < 3 else np.moveaxis(gaps, 1, 0)
-    return steps.reshape(len(steps), -1).max(axis=1)
+    largest: np.ndarray = steps.reshape(len(steps), -1).max(axis=1)
+    return largest
 
 
 def meaning(shares: np.ndarray) -> str:

@@ -59,7 +59,8 @@ def differences(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         gaps = np.abs(found.astype("float64") - truth)
     steps = gaps.reshape(1, -1) if gaps.ndim < 3 else np.moveaxis(gaps, 1, 0)
-    return steps.reshape(len(steps), -1).max(axis=1)
+    largest: np.ndarray = steps.reshape(len(steps), -1).max(axis=1)
+    return largest
 
 
 def meaning(shares: np.ndarray) -> str:

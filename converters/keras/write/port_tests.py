@@ -5,6 +5,7 @@ from __future__ import annotations
 from xlstm.frameworks.port_tests import PortTests
 
 from ...codegen import port_tests
+from ...codegen.source import template_sources
 
 FILE = "keras/templates/port_tests.py"
 
@@ -35,7 +36,7 @@ def emit_tests(tests: PortTests) -> str:
         needs="pytest, numpy, keras with a backend, and safetensors",
         imports=["import keras"],
         functions=[
-            port_tests.template_sources(FILE)["ported"],
+            template_sources(FILE)["ported"],
             port_tests.function(FILE, "run", found),
         ],
         dtypes=dtypes,

@@ -6,6 +6,7 @@ from xlstm.frameworks.port_tests import PortTests
 from xlstm.ir import layers as L
 
 from ...codegen import port_tests
+from ...codegen.source import template_sources
 from ..native import bare
 
 FILE = "torch/templates/port_tests.py"
@@ -24,7 +25,7 @@ def emit_tests(tests: PortTests) -> str:
         needs="pytest, numpy, torch and safetensors",
         imports=["import torch", "from torch import nn"],
         functions=[
-            port_tests.template_sources(FILE)["ported"],
+            template_sources(FILE)["ported"],
             port_tests.function(FILE, "run", found),
         ],
     )

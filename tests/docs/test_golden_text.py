@@ -3,9 +3,9 @@
 import difflib
 
 import pytest
-from golden import FOLDER, texts
+from golden import FOLDER, FOLDER_OF_TESTS, texts
 
-TEXTS = {path.name: (path, text) for path, text in texts()}
+TEXTS = {f"{path.parent.name}/{path.name}": (path, text) for path, text in texts()}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -17,4 +17,5 @@ def test_emitted_text_is_the_one_that_was_read(name):
 
 
 def test_nothing_else_is_kept():
-    assert {path.name for path in FOLDER.iterdir()} == set(TEXTS)
+    kept = [path for folder in (FOLDER, FOLDER_OF_TESTS) for path in folder.iterdir()]
+    assert {f"{path.parent.name}/{path.name}" for path in kept} == set(TEXTS)

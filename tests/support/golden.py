@@ -31,6 +31,9 @@ from xlstm.ir.source import Source
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
 """Where the texts lie, one for each model and framework."""
 
+FOLDER_OF_TESTS = FOLDER.with_name("golden_tests")
+"""Where the texts of their tests lie; pytest looks for no tests there."""
+
 
 def simple() -> Model:
     """A chain of one LSTM and a Dense layer."""
@@ -83,11 +86,10 @@ def texts() -> Iterator[tuple[Path, str]]:
             yield FOLDER / f"{model.name}.{name}.py", adapter.emit(model)
             golden = golden_of(model, adapter)
             tests = PortTests(model, golden.outputs, golden.dtypes, golden.alone, golden.parts)
-            # no name of a test file: pytest must not run it here
-            yield FOLDER / f"{model.name}.{name}.tests.py", adapter.emit_tests(tests)
+            yield FOLDER_OF_TESTS / f"{model.name}.{name}.py", adapter.emit_tests(tests)
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     for path, text in texts():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")

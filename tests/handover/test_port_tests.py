@@ -3,6 +3,8 @@
 import ast
 import dataclasses
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,8 +21,11 @@ from xlstm.cli.main import main
 from xlstm.errors import UsageError
 from xlstm.files.port_folder import weights_of
 from xlstm.frameworks import registry
+from xlstm.frameworks.model_tensors import refusals
+from xlstm.frameworks.port_tests import PortTests
 from xlstm.ir.graph import Builder, Edge
 from xlstm.ir.layers import LSTM, Bidirectional, Dense, Embedding, Input
+from xlstm.verification.run import output_names
 
 FRAMEWORKS = registry.frameworks()
 
@@ -233,6 +238,25 @@ def test_large_inputs_have_fewer_rows(tmp_path):
     assert golden["input.0"].shape == (1, 100, 600)
     assert "ROW" not in (folder / "test_port.py").read_text()
     assert not run_tests(tmp_path, [folder]).failed
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_emitted_test_is_lint_clean_and_formatted(framework, tmp_path):
+    adapter = registry.adapter(framework)
+    cases = {**CASES, **CASES_LAYERS}
+    refused = 0
+    for number, model in enumerate(cases.values()):
+        if refusals(model, adapter):
+            refused += 1
+            continue
+        names = tuple(output_names(model))
+        tests = PortTests(model, names, ("float32", "float64"), 1 if number % 2 else None)
+        (tmp_path / f"case_{number}.py").write_text(adapter.emit_tests(tests))
+    assert refused < len(cases) // 2
+    for command in (["check"], ["format", "--check", "--diff"]):
+        words = [sys.executable, "-m", "ruff", *command, "--isolated", str(tmp_path)]
+        found = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
 
 
 HOSTILE = '"""\nimport os; os.system("touch pwned") #'

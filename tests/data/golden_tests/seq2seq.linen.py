@@ -94,8 +94,8 @@ def check(number: int, dtype: str, found: np.ndarray, truth: np.ndarray) -> None
     if shares[worst] > 1:
         step = f", time step {worst}" if found.ndim > 2 else ""
         text = f"difference {gaps[worst]:.3g}, allowed {bound[worst]:.3g}."
-        text = f"output {name!r}{step}, {dtype}: {text}\n{meaning(shares, dtype)}\n{AGAIN}"
-        pytest.fail(text, pytrace=False)
+        lines = [f"output {name!r}{step}, {dtype}: {text}", meaning(shares, dtype)]
+        pytest.fail("\n".join([*lines, AGAIN]), pytrace=False)
 
 
 @functools.cache

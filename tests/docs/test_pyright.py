@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from emitted_sources import sources
+from golden import FOLDER_OF_TESTS
 
 from xlstm.frameworks import registry
 
@@ -26,9 +27,12 @@ def test_emitted_modules_are_well_typed(tmp_path):
     emitted = [module for framework in registry.frameworks() for module in sources(framework)]
     for module in emitted:
         (tmp_path / f"{module.name}.py").write_text(module.text)
+    tests = [path for path in FOLDER_OF_TESTS.iterdir() if path.suffix == ".py"]
+    for path in tests:
+        (tmp_path / f"tests_of_{path.stem.replace('.', '_')}.py").write_text(path.read_text())
     found, files = checked(tmp_path)
     assert not found, "\n".join(found)
-    assert files == len(emitted) > 100
+    assert files == len(emitted) + len(tests) > 100
 
 
 def test_the_type_checker_finds_an_error(tmp_path):

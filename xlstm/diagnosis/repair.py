@@ -31,7 +31,7 @@ from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.graph import Model
 from xlstm.ir.types import Array
-from xlstm.porting.save import atomic_folder, save
+from xlstm.porting.save import atomic_folder, write
 from xlstm.reading.load import load
 from xlstm.reading.ports import target_of
 from xlstm.reference import run as reference
@@ -110,11 +110,14 @@ class Repair:
         Raises:
             UsageError: the folder exists or cannot be made.
         """
-        if self.model is not None and registry.adapter(self.framework or "keras").emit:
-            return save(self.model, folder, self.framework or "keras")
         target = Path(os.fspath(folder))
+        adapter = registry.adapter(self.framework or "keras")
         with atomic_folder(target, overwrite=False) as work:
-            write_safetensors(work / ARRAYS, [_stored(*pair) for pair in self.arrays.items()], {})
+            if self.model is not None and adapter.emit:
+                write(self.model, work, adapter)
+            else:
+                tensors = [_stored(*pair) for pair in self.arrays.items()]
+                write_safetensors(work / ARRAYS, tensors, {})
         return target
 
     def to_json(self) -> dict[str, Any]:

@@ -80,11 +80,12 @@ HEAVY = (
     ("verify", "MODEL"),
     ("verify", "MODEL", "--details", *TORCH, "--states", "--gradients", "--step"),
     ("verify", "ported", *TORCH),
+    ("report", "MODEL", *TORCH, "-o", "report.html"),
     ("diagnose", "MODEL", "ported"),
     ("diagnose", "MODEL", "unverified", "--effort", "0"),
     ("same", "MODEL", "unverified"),
 )
-COMMANDS = tuple("inspect count explain port verify diagnose same new-adapter demo".split())
+COMMANDS = tuple("inspect count explain port verify report diagnose same new-adapter demo".split())
 SHAPE = ("--features", "1", "--units", "20")
 ONCE = (
     (),
@@ -254,7 +255,7 @@ def _split(word: str, lines: Sequence[str]) -> bool:
     )
 
 
-COMPARED = ("verify", "diagnose", "same", "demo")
+COMPARED = ("verify", "report", "diagnose", "same", "demo")
 
 
 def wrong_colours(screen: Screen, plain: bool) -> Iterator[str]:

@@ -23,7 +23,7 @@ FLOORS = (
     {"rendering", "custom_layers"},
     {"reading"},
     {"counting"},
-    {"porting", "runtime"},
+    {"porting", "runtime", "html_report"},
     {"decoding", "verification"},
     {"diagnosis", "handover"},
     {"testing"},

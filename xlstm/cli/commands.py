@@ -154,19 +154,31 @@ def _check_picture(name: str) -> None:
     """Raises UsageError for a file that a picture cannot be written to.
 
     Raises:
-        UsageError: no name, another suffix than .svg, or a folder that does not exist.
+        UsageError: as `_check_new`; devices such as stdout may have any name.
+    """
+    path = Path(name)
+    if name in STDOUT or (name and path.exists() and not path.is_file()):  # folders fail later
+        return
+    _check_new("--svg", name, ".svg")
+
+
+def _check_new(option: str, name: str, suffix: str) -> None:
+    """Raises UsageError for a name that a new file of one type cannot have.
+
+    Raises:
+        UsageError: no name, another suffix, or a folder that does not exist.
     """
     if not name:
-        raise UsageError("--svg", "the name of a file", "an empty one", "name one, or - for stdout")
+        want, do = "the name of a file", "name one, or - for stdout"
+        raise UsageError(option, want, "an empty one", do)
     path = Path(name)
-    if name in STDOUT or (path.exists() and not path.is_file()):  # devices; folders fail later
-        return
-    if path.suffix.lower() != ".svg":
+    if path.suffix.lower() != suffix:
         got = f"a file of type {path.suffix}" if path.suffix else "a name without a suffix"
-        raise UsageError("--svg", "a name that ends in .svg", got, f"name {path.stem}.svg")
+        want = f"a name that ends in {suffix}"
+        raise UsageError(option, want, got, f"name {path.stem}{suffix}")
     if not path.parent.exists():
         do = f"create it: mkdir -p {path.parent}"
-        raise UsageError("--svg", "a folder that exists", f"no folder {path.parent}", do)
+        raise UsageError(option, "a folder that exists", f"no folder {path.parent}", do)
 
 
 def _write_picture(args: argparse.Namespace, picture: str) -> None:
@@ -219,22 +231,48 @@ def _names(args: argparse.Namespace) -> list[str]:
     return names
 
 
-def verify(args: argparse.Namespace) -> int:
-    """`xlstm verify`."""
-    parts = ("states", "gradients", "step", "thorough", "half")
-    options = {name: getattr(args, name) for name in parts} | _memory(args)
+def _comparison(args: argparse.Namespace, **options: Any) -> Any:
+    """The comparison of `verify` and `report`; files and arrays are checked first."""
+    parts = ("gradients", "step", "thorough", "half")
+    options |= {name: getattr(args, name) for name in parts} | _memory(args)
     with progress("reading", quiet=args.quiet or args.verbose) as tell:
         _check_there(args.file, *(args.inputs or ()))
         names = _names(args)
         if not half(args):
             _check_source(args)
         _import_keras(names, tell)
-        report = _compared(args, names, {**options, "progress": tell})
-    status = _print_comparison(args, report.ok, report.to_json, lambda: report.text(args.details))
-    missing = report.missing or ([] if report.ran else ["no framework ran: see the report"])
+        return _compared(args, names, {**options, "progress": tell})
+
+
+def _status(found: Any, status: int) -> int:
+    """The exit status of a comparison; names frameworks that did not run."""
+    missing = found.missing or ([] if found.ran else ["no framework ran: see the report"])
     for line in missing:
         say(f"xlstm: {line}")
     return CANNOT if missing else status
+
+
+def verify(args: argparse.Namespace) -> int:
+    """`xlstm verify`."""
+    found = _comparison(args, states=args.states)
+    text = lambda: found.text(args.details)  # noqa: E731
+    return _status(found, _print_comparison(args, found.ok, found.to_json, text))
+
+
+def report(args: argparse.Namespace) -> int:
+    """`xlstm report`."""
+    from xlstm.files.atomic import check_writable
+
+    page = Path(args.output)
+    _check_new("-o", args.output, ".html")
+    with _named(page):
+        check_writable(page)
+    found = _comparison(args, states=True)
+    with _named(page):
+        found.save_html(page, args.file)
+    data = {"ok": found.ok, "verdict": found.summary(), "report": args.output}
+    text = f"{printable(found.summary())}\nThe report is in {printable(args.output)}."
+    return _status(found, _print_comparison(args, found.ok, lambda: data, lambda: text))
 
 
 def _import_keras(names: list[str], tell: Callable[[str], None]) -> None:
@@ -394,6 +432,7 @@ COMMANDS: dict[str, Command] = {
     "explain": explain,
     "port": port,
     "verify": verify,
+    "report": report,
     "diagnose": diagnose,
     "same": same,
     "new-adapter": new_adapter,

@@ -44,7 +44,7 @@ def _whole() -> int:
     ):
         # these multiply no matrices: the threads that numpy would start cost more than the command
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    scarce, again = limited(), args.command == "verify"
+    scarce, again = limited(), args.command in ("verify", "report")
     if scarce or again:
         # without memory OpenBLAS ends its process, and C++ aborts it: run it in a child
         return run_guarded(lambda: ended(lambda: _quiet(args) if scarce else _run(args)), again)

@@ -35,6 +35,10 @@ EXAMPLES = {
         "xlstm verify ported",
         "xlstm verify model.h5 --frameworks keras,torch --details",
     ),
+    "report": (
+        "xlstm report model.h5 -o report.html",
+        "xlstm report ported -o ported.html --quiet",
+    ),
     "diagnose": (
         "xlstm diagnose model.keras ported",
         "xlstm diagnose model.keras ported --fix -o mended",
@@ -283,11 +287,31 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
+    _add_compared(parser)
+    hidden = "also outputs of recurrent layers at every step, and their last states"
+    parser.add_argument("--states", action="store_true", help=hidden)
+    _add_comparison(parser)
+    _add_details(parser, "also counts, single comparisons, and how the inputs were made")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    _add_compared(parser)
+    page = "the page to write; its name ends in .html"
+    parser.add_argument(
+        "-o", "--output", type=_named, required=True, metavar="FILE.html", help=page
+    )
+    _add_comparison(parser)
+
+
+def _add_compared(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name files and frameworks of a comparison."""
     _add_file(parser)
     _add_frameworks(parser, "all that are installed")
     parser.add_argument("--inputs", type=_named, metavar="FILE", action="append", help=ARRAYS)
-    hidden = "also outputs of recurrent layers at every step, and their last states"
-    parser.add_argument("--states", action="store_true", help=hidden)
+
+
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how much is compared."""
     slopes = "also gradients of every weight and of the inputs"
     parser.add_argument("--gradients", action="store_true", help=slopes)
     sgd = "also the change of every weight in one step of plain SGD"
@@ -301,7 +325,6 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help=own)
     first = "of a ported folder: the source, a file or a folder, if it has moved"
     parser.add_argument("--origin", metavar="PATH", help=first)
-    _add_details(parser, "also counts, single comparisons, and how the inputs were made")
 
 
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
@@ -343,6 +366,7 @@ OPTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "explain": ("the parameters of a layer, without a file", _add_explain),
     "port": ("write a model as code and weights of another framework", _add_port),
     "verify": ("run the frameworks against the float64 reference", _add_verify),
+    "report": ("one HTML page about a comparison, to look at and to pass on", _add_report),
     "diagnose": ("where a second model differs from the first one, and why", _add_diagnose),
     "same": ("are two files the same model, up to layout and framework", _add_same),
     "new-adapter": ("write the skeleton of an adapter for a new framework", _add_new_adapter),

@@ -20,7 +20,7 @@ from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.model_tensors import counters, refusals, tensors
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.source import Optimizer
-from xlstm.rendering.tables import add, amount, grid, titles, to_text
+from xlstm.rendering.tables import Grid, add, amount, grid, titles, to_text
 from xlstm.slots import FOLD, Slot, Table, shape
 
 
@@ -440,18 +440,32 @@ def render_counts(ledger: Ledger, *, details: bool = True) -> str:
         ledger: the counts.
         details: True for a line for each differing tensor, False for one line for each reason.
     """
+    return to_text(counted(ledger), count_table(ledger), *reasons(ledger, details=details))
+
+
+def count_table(ledger: Ledger) -> Grid:
+    """Returns a row for each layer with its number in every framework, and the sums."""
     table = grid(["layer", "kind", *titles(ledger.frameworks)], left=2)
     for layer in ledger.layers:
         counts = (amount(layer.params[name]) for name in ledger.frameworks)
         add(table, layer.path, layer.kind, *counts)
     table.end_section()
     add(table, "total", "", *(amount(ledger.total(name)) for name in ledger.frameworks))
+    return table
+
+
+def reasons(ledger: Ledger, *, details: bool = False) -> list[str]:
+    """Returns a line for each reason of a difference, and those about other tensors.
+
+    Args:
+        ledger: the counts.
+        details: True for a line for each differing tensor, False for one line for each reason.
+    """
     refused = [printable(why) for layer in ledger.layers for why in layer.refused.values()]
     every = [*_first_differences(ledger)]
     lines = [_single_line(*one) for one in every] if details else [*_grouped_lines(every)]
     lines += native_lines(ledger)
-    lines += [*dict.fromkeys(refused), *_beside(ledger), *map(printable, ledger.notes)]
-    return to_text(counted(ledger), table, *lines)
+    return [*lines, *dict.fromkeys(refused), *_beside(ledger), *map(printable, ledger.notes)]
 
 
 def native_lines(ledger: Ledger) -> list[str]:

@@ -69,6 +69,20 @@ def write_file(path: Path, data: bytes) -> None:
         _flush(target.parent)
 
 
+def check_writable(path: Path) -> None:
+    """Raises for a file that `write_file` could not write, before the work of its content.
+
+    Raises:
+        OSError: a folder, a file that is read-only, or a folder where no file can be created.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    with _errors_name(path), _claimed(Path(os.path.realpath(path)), _new_file):
+        pass
+
+
 @contextlib.contextmanager
 def _errors_name(path: Path) -> Iterator[None]:
     """Lets errors of the file system name the user's file, not the one beside it."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -36,6 +36,7 @@ from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
 from xlstm.ir.types import Array, Shape
 from xlstm.reference import run, run_together
 from xlstm.reference.summation import adds_many, has_long_sums, ordered
+from xlstm.verification.error_profile import ErrorProfile, element_of, profile_of
 
 FACTOR = 8.0
 PERTURBATIONS = 4
@@ -73,6 +74,8 @@ class Verdict:
         undecidable: the time steps that are not decided while others are ("rnn time steps 65 to
             199"), "" for none; an error there cannot be seen.
         ran: False for figures that are copied from another precision, as this one was not run.
+        profile: the errors by time step and element, None if nothing was compared. It is not part
+            of the plain data.
     """
 
     verdict: str
@@ -87,6 +90,7 @@ class Verdict:
     step: int | None = None
     undecidable: str = ""
     ran: bool = True
+    profile: ErrorProfile | None = field(default=None, compare=False, repr=False)
 
     def named(self, output: str) -> Verdict:
         """The same verdict with the name of its output."""
@@ -100,9 +104,10 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain data, with null for NaN and infinity."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "profile"}
         found = {
             key: None if isinstance(value, float) and not np.isfinite(value) else value
-            for key, value in asdict(self).items()
+            for key, value in plain.items()
         }
         # 0.3 will write "equal" as the verdict too
         return {"verdict": found.pop("verdict"), "outcome": self.outcome, **found}
@@ -393,7 +398,18 @@ def judge(output: Array, allowed: Bounds, exact: Bounds, dtype: str) -> Verdict:
         detail=_why_undecided(judged, allowed, dtype) if word == UNDECIDED else "",
         step=worst if output.ndim > 2 and judged.size else None,
         undecidable="" if word == UNDECIDED else blurred_steps(allowed, exact),
+        profile=_profile(output, allowed, shown, dtype, worst),
     )
+
+
+def _profile(
+    output: Array, allowed: Bounds, shown: Array, dtype: str, step: int
+) -> ErrorProfile | None:
+    """The errors of an output, with the index of its worst element in the output's own axes."""
+    pair = steps_of(np.asarray(output, np.float64)), steps_of(allowed.y)
+    limits, units = (row[allowed.finite] for row in (allowed.step, EPS[dtype] * allowed.top))
+    found = profile_of(pair, limits, shown, units, step)
+    return found and replace(found, place=element_of(found.place, output.shape))
 
 
 def unreal(output: Array) -> str:

@@ -20,6 +20,7 @@ from xlstm._version import VERSION
 from xlstm.budget import Budget
 from xlstm.errors import FileError, NotEqualError, UsageError, XlstmError, printable
 from xlstm.files import describe
+from xlstm.files.atomic import write_file
 from xlstm.files.guards import MAX_TEXT, open_regular
 from xlstm.files.hashes import of_file
 from xlstm.files.port_folder import (
@@ -37,6 +38,7 @@ from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.port_tests import TESTS
 from xlstm.frameworks.random_state import unmoved
+from xlstm.html_report.page import BAD, Step, page
 from xlstm.ir.graph import Model
 from xlstm.ir.literals import in_words
 from xlstm.ir.source import followed
@@ -100,15 +102,43 @@ class Proof(Compared):
             return f"Not the port that was written: {'; '.join(self.changed)}."
         return self.report.summary()
 
-    def text(self, details: bool = True) -> str:
-        """Returns the text for a terminal, as `Report.text`."""
+    def to_html(self, path: str = "") -> str:
+        """Returns the page of `Report.to_html`, with the changes since the port.
+
+        Args:
+            path: the folder, for the commands on the page.
+        """
+        found = self.report.content(path)
+        steps = found.steps
+        if self.changed:
+            steps = (Step("Do not use this folder: its files are not those of the port."), *steps)
+        elif self.ok:  # it is a port already
+            use = "Use the port: model.py has the function load()."
+            steps = (Step(use), *(step for step in steps if "xlstm port" not in step.command))
+        state = BAD if self.changed else found.state
+        notes = (*self._lines(), *found.notes)
+        return page(replace(found, state=state, summary=self.summary(), steps=steps, notes=notes))
+
+    def save_html(self, file: str | os.PathLike[str], path: str = "") -> None:
+        """Writes the page of `to_html` to a file, in one step.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_file(Path(file), self.to_html(path).encode())
+
+    def _lines(self) -> list[str]:
+        """A line for each change since the port, or one if there is none."""
         lines = [f"changed since the port: {line}" for line in self.changed]
         lines += [
             line if line.startswith(UNCOMPARED) else f"since the port: {line}"
             for line in self.since
         ]
-        if not lines:
-            lines = ["Files, versions, inputs and verdicts are those of the port."]
+        return lines or ["Files, versions, inputs and verdicts are those of the port."]
+
+    def text(self, details: bool = True) -> str:
+        """Returns the text for a terminal, as `Report.text`."""
+        lines = self._lines()
         text = self.report.text(details, printable(self.summary()))
         return to_text(text, *map(printable, lines))
 

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import abc
 import html
+import os
+import platform
+import shlex
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from xlstm._version import VERSION
 from xlstm.counting.ledger import Ledger, render_counts
 from xlstm.errors import NotEqualError, printable
+from xlstm.files.atomic import write_file
+from xlstm.frameworks import registry
+from xlstm.html_report.page import BAD, GOOD, UNSURE, Content, Step, page
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.literals import in_words
+from xlstm.ir.precision import DTYPES
+from xlstm.reading.record import versions
 from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import Grid, add, grid, to_text
-from xlstm.verification.bounds import ROUNDING, Verdict, worst_of
+from xlstm.verification.bounds import DIFFERENT, FAILED, ROUNDING, UNDECIDED, Verdict, worst_of
+from xlstm.verification.error_charts import Part, curves, histograms, worst_elements
 
 
 class Compared(abc.ABC):
@@ -298,6 +309,107 @@ class Report(Compared):
             return f"Not equal: {'; '.join(wrong)}."
         return f"Not equal: {'; '.join(f'{f.title}: {f.weights}' for f in parts if f.weights)}."
 
+    def to_html(self, path: str = "") -> str:
+        """Returns the report as one HTML page, which has no script and loads nothing.
+
+        Args:
+            path: the file or folder of the model, for the commands on the page; "" for the name of
+                the file that was read.
+
+        >>> import xlstm
+        >>> report = xlstm.reconcile(xlstm.demo.path(), ["torch"])
+        >>> report.to_html().partition(chr(10))[0]
+        '<!doctype html>'
+        """
+        return page(self.content(path))
+
+    def save_html(self, file: str | os.PathLike[str], path: str = "") -> None:
+        """Writes the page of `to_html` to a file, in one step.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_file(Path(file), self.to_html(path).encode())
+
+    def content(self, path: str = "") -> Content:
+        """Returns the parts of the page, as `to_html`."""
+        parts = [*_outputs(self.frameworks.values())]
+        inner = [*_layers(self.frameworks.values())]
+        found = self.frameworks.values()
+        worst, line = worst_elements(parts)
+        more = {f"Verdicts on {g.rows[0][0]}": g for g in _parts(found) if isinstance(g, Grid)}
+        if inner:
+            more["Worst elements of hidden states"] = worst_elements(inner)[0]
+        lines = alike_joined(_every_detail(found, len(self.model.outputs) > 1))
+        lines += [*self.undecidable(), *warnings_of(self.model), *self.missing]
+        lines += dict.fromkeys(f"{f.title} ran {f.what}." for f in found if f.what)
+        path = path or self.model.source.file
+        return Content(
+            model=self.model,
+            ledger=self.ledger,
+            state=self._state(),
+            summary=self.summary(),
+            steps=tuple(self._steps(path)),
+            notes=(*lines, *alike_joined(self.unexercised), REFERENCE),
+            verdicts=render_verdicts(found),
+            shares=tuple(_share(v) for f in found for v in f.verdicts.values()),
+            parts=more,
+            curves=curves([*parts, *inner]),
+            histograms=histograms(parts),
+            worst=worst,
+            worst_line=line,
+            inputs=self.inputs,
+            recipe=self.recipe,
+            versions=versions([registry.adapter(name) for name in self.frameworks]),
+            platform=platform.platform(),
+            commands=tuple(self._commands(path)),
+        )
+
+    def _state(self) -> str:
+        """The colour of the verdict."""
+        words = {v.verdict for f in self.frameworks.values() for _, v in f.every()}
+        wrong = not self.counts_ok or any(f.weights for f in self.frameworks.values())
+        if wrong or words & {DIFFERENT, FAILED}:
+            return BAD
+        return UNSURE if UNDECIDED in words else GOOD
+
+    def _steps(self, path: str) -> Iterator[Step]:
+        """Advice that follows from the verdicts."""
+        words = {v.verdict for f in self.frameworks.values() for _, v in f.every()}
+        file = shlex.quote(path)
+        if not self.counts_ok:
+            yield Step(BUG)
+        if FAILED in words:
+            yield Step("Read the failures in the notes below, and correct their causes.")
+        if DIFFERENT in words or any(f.weights for f in self.frameworks.values()):
+            yield Step("Do not use the ports that are not equal.")
+            find = f"xlstm diagnose {file} PORT" if path else ""
+            yield Step("Find the first difference and its cause. PORT is the wrong one.", find)
+        if UNDECIDED in words:
+            yield Step("Pass shorter inputs, or your own data, for a verdict on what is undecided.")
+        if self.ok and path:
+            yield Step("Write a port; names are torch, nnx, linen and keras.", _port(file))
+        if self.unexercised:
+            more = f"xlstm verify {file} --thorough" if path else ""
+            yield Step("Test more: the inputs did not reach every piece of an activation.", more)
+
+    def _commands(self, path: str) -> Iterator[str]:
+        """Commands that repeat the comparison."""
+        yield f"pip install 'xlstm-converter[all]=={VERSION}'"
+        names = ",".join(self.frameworks)
+        found = self.frameworks.values()
+        had = {name: any(getattr(f, name) for f in found) for name in ("layers", "gradients")}
+        had |= {"thorough": any(f.shapes for f in found), "step": any(f.steps for f in found)}
+        had["half"] = any(d not in DTYPES for f in found for d in f.verdicts)
+        had["states"] = had.pop("layers")
+        options = "".join(f" --{name}" for name, on in had.items() if on)
+        options += "" if self.recipe.get("cooked") else " --inputs YOUR_INPUTS"
+        if path:
+            yield f"xlstm verify {shlex.quote(path)} --frameworks {names}{options}"
+            return
+        flags = "".join(f", {name}=True" for name, on in had.items() if on)
+        yield f'python: xlstm.reconcile(model, "{names}".split(","){flags})'
+
     def text(self, details: bool = True, head: str = "") -> str:
         """Returns the report for a terminal.
 
@@ -324,6 +436,29 @@ class Report(Compared):
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _port(file: str) -> str:
+    return f"xlstm port {file} --to torch -o ported"
+
+
+def _outputs(frameworks: Collection[FrameworkReport]) -> Iterator[Part]:
+    """The worst output of every framework and precision."""
+    for number, found in enumerate(frameworks):
+        for dtype, v in found.verdicts.items():
+            yield Part(found.title, number, dtype, v)
+
+
+def _layers(frameworks: Collection[FrameworkReport]) -> Iterator[Part]:
+    """The hidden states of every framework and precision."""
+    for number, found in enumerate(frameworks):
+        for dtype, verdicts in found.layers.items():
+            yield from (Part(found.title, number, dtype, v) for v in verdicts.values())
+
+
+def _share(v: Verdict) -> float | None:
+    """The part of its limit that an error reaches; None if nothing ran."""
+    return None if v.verdict == FAILED or not v.ran else v.ratio
 
 
 def _wrong(found: FrameworkReport) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from xlstm.ir.types import Array
 
 WIDE, HIGH = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 30
+ZERO = 16
+"""From the line of errors that are 0 up to the smallest power of ten."""
+
 POINTS = 120
 """Most points of a line; of the steps of one point the one closest to its limit is drawn."""
 
@@ -55,7 +59,7 @@ class Curve:
     @property
     def nearness(self) -> float:
         """The largest share of a limit that an error reaches."""
-        return max((float(_shares(line)[self.decided].max(initial=0)) for line in self.lines))
+        return max(float(_shares(line)[self.decided].max(initial=0)) for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,9 @@ class _Axes:
         base = HIGH - BOTTOM
         if not error > 0:
             return base
-        power = min(max(math.log10(error) if math.isfinite(error) else self.high, self.low), 300)
-        # one more power of ten below the smallest error is the room for 0
-        share = (min(power, self.high) - self.low + 1) / (self.high - self.low + 1)
-        return base - (base - TOP) * share
+        power = math.log10(error) if math.isfinite(error) else self.high
+        share = (min(max(power, self.low), self.high) - self.low) / (self.high - self.low)
+        return base - ZERO - (base - ZERO - TOP) * share
 
 
 def draw_curve(curve: Curve) -> Html:
@@ -135,7 +138,7 @@ def _picked(line: Line) -> Array:
         return np.arange(count)
     edges = np.linspace(0, count, POINTS + 1).astype(int)
     shares = np.nan_to_num(_shares(line))
-    runs = zip(edges, edges[1:], strict=False)
+    runs = pairwise(edges)
     return np.array([a + int(np.argmax(shares[a:b])) for a, b in runs])
 
 
@@ -181,7 +184,7 @@ def draw_histogram(found: Histogram) -> Html:
     last = max((n for n, count in enumerate(found.counts) if count), default=0)
     counts, names = found.counts[: max(last + 1, 6)], found.names
     total, most = sum(counts) or 1, max(counts) or 1
-    base, room = BARS - 22, WIDE - 16
+    base, room = BARS - 22, WIDE - 24
     size = room / len(counts)
     apart = 1 if len(counts) <= 9 else 2
     parts = [element("line", x1=8, x2=WIDE - 8, y1=base, y2=base, class_="axis")]
@@ -192,19 +195,15 @@ def draw_histogram(found: Histogram) -> Html:
             box = {"width": f"{size - 3:.4g}", "height": f"{max(high, 1):.4g}"}
             y = base - max(high, 1)
             parts.append(element("rect", x=f"{x + 1.5:.4g}", y=f"{y:.4g}", class_="bar", **box))
-        if count == most:
+        if count == most and n == counts.index(most):  # one label
             middle = min(max(x + size / 2, 22), WIDE - 22)
             parts.append(words(share(count, total), middle, base - high - 4, "middle"))
-            most += 1  # one label
-        if not n or (n - 1) % apart == 0:
-            parts.append(words(names[n].removeprefix("< "), *_label(n, x, size, base)))
+        if not n:
+            parts.append(words("0", x + size / 2, base + 14, "middle"))
+        elif n % apart == 0 and n < len(names) - 1:
+            parts.append(words(names[n].removeprefix("< "), x + size, base + 14, "middle"))
     title = f"{found.framework} {found.precision}: " + _as_words(names, counts)
     return svg(title, BARS, *parts)
-
-
-def _label(number: int, x: float, size: float, base: float) -> tuple[float, float, str]:
-    """The place of a bin's label: "exact" and the last one below the bar, powers at its end."""
-    return (x + size / 2, base + 14, "middle") if not number else (x + size, base + 14, "end")
 
 
 def share(count: int, total: int) -> str:

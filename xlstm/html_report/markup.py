@@ -1,6 +1,6 @@
 """Elements of HTML and SVG whose texts are always escaped.
 
-In: names of elements, attributes and children. Out: `Html`, the only text that is not escaped again.
+In: names of elements, attributes and children. Out: `Html`, which is not escaped again.
 
 >>> element("p", "a < b", class_="note")
 '<p class="note">a &lt; b</p>'
@@ -133,7 +133,16 @@ def folded(summary: str, *children: Child, opened: bool = False) -> Html:
     return element("details", head, *children, open="" if opened else None)
 
 
-def listed(lines: Iterable[Child], name: str = "ul") -> Html | None:
-    """Returns lines as a list, None for none."""
-    items = [element("li", line) for line in lines]
+LONGEST_LINE = 500
+"""Most characters of a sentence, which may quote the name of a layer."""
+
+
+def sentence(text: str) -> Html:
+    """Returns a sentence about names of a file."""
+    return name_of(text, LONGEST_LINE)
+
+
+def listed(lines: Iterable[str], name: str = "ul") -> Html | None:
+    """Returns sentences as a list, None for none."""
+    items = [element("li", sentence(line)) for line in lines]
     return element(name, *items) if items else None

@@ -22,7 +22,18 @@ from xlstm.html_report.charts import (
     svg,
 )
 from xlstm.html_report.gates import gate_pictures
-from xlstm.html_report.markup import Child, Html, element, folded, joined, listed, name_of, table
+from xlstm.html_report.markup import (
+    Child,
+    Html,
+    element,
+    folded,
+    joined,
+    listed,
+    name_of,
+    sentence,
+    short,
+    table,
+)
 from xlstm.html_report.model_picture import draw_model
 from xlstm.html_report.style import STYLE, policy
 from xlstm.ir.graph import Model
@@ -111,7 +122,7 @@ def page(content: Content) -> str:
     ]
     links = (element("a", heading, href=f"#{name}") for name, heading, _ in sections)
     title = f"Report on {content.model.name}"
-    header = element("header", element("h1", "Report on ", name_of(content.model.name)))
+    header = element("header", element("h1", "Report on ", name_of(content.model.name, 80)))
     body = element(
         "main",
         *_verdict(content),
@@ -123,7 +134,7 @@ def page(content: Content) -> str:
         element("meta", charset="utf-8"),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title[:200]),
+        element("title", short(title)),
         element("style", Html(STYLE)),
     )
     whole = element("html", head, element("body", header, body), lang="en")
@@ -140,7 +151,9 @@ def _section(name: str, heading: str, children: Sequence[Child]) -> Html:
 
 def _verdict(content: Content) -> list[Html]:
     """The verdict, advice, the table of the comparison, and its notes."""
-    summary = element("div", element("p", content.summary), class_=f"verdict {content.state}")
+    summary = element(
+        "div", element("p", sentence(content.summary)), class_=f"verdict {content.state}"
+    )
     steps = [
         element("li", step.text, element("pre", element("code", step.command), tabindex="0"))
         if step.command
@@ -152,13 +165,15 @@ def _verdict(content: Content) -> list[Html]:
         head = element("h2", "What to do next", id="next")
         found.append(element("div", head, element("ul", *steps), class_="next"))
     rows = [(*content.verdicts.rows[0], "from 0 to the limit")]
-    pairs = zip(content.verdicts.rows[1:], content.shares, strict=True)
-    rows += [(*row, _meter(ratio)) for row, ratio in pairs]
+    for row, ratio in zip(content.verdicts.rows[1:], content.shares, strict=True):
+        place = content.verdicts.rows[0].index("of the limit")
+        many = f"{ratio:.3g} times" if ratio is not None and ratio >= 10 else row[place]
+        rows.append((*row[:place], many, *row[place + 1 :], _meter(ratio)))
     found.append(table(rows, "Verdicts", content.verdicts.left))
     notes = listed(content.notes)
     if notes:
-        short = len(content.notes) <= 6
-        found.append(notes if short else folded(f"{len(content.notes)} notes", notes))
+        few = len(content.notes) <= 6
+        found.append(notes if few else folded(f"{len(content.notes)} notes", notes))
     return found
 
 
@@ -309,13 +324,11 @@ def _histograms(histograms: Sequence[Histogram]) -> list[Child]:
         total = sum(found.counts)
         caption = f"{found.framework} {found.precision}: {total:,} numbers, "
         caption += f"{share(found.counts[0], total or 1)} exact"
-        figures.append(
-            element("figure", element("figcaption", caption), draw_histogram(found))
-        )
+        figures.append(element("figure", element("figcaption", caption), draw_histogram(found)))
     text = (
         "One ULP here is the rounding unit of the precision times the largest number of the step. "
-        "The first bar counts exact numbers. Each other bar counts errors below the number at its "
-        "end."
+        "The bar at 0 counts exact numbers. Each other bar counts errors below the number at its "
+        "right end; a last bar without a number counts those from 4096 on."
     )
     return [element("p", text), element("div", *figures, class_="charts")]
 
@@ -325,7 +338,7 @@ def _worst(content: Content) -> list[Child]:
         return [element("p", "No output was compared.")]
     whole = table(content.worst.rows, "Worst elements", content.worst.left)
     return [
-        element("p", content.worst_line),
+        element("p", sentence(content.worst_line)),
         whole,
         *(_part(title, part) for title, part in content.parts.items()),
     ]
@@ -347,7 +360,7 @@ def _environment(content: Content) -> list[Child]:
 def _repeat(content: Content) -> list[Child]:
     lines = joined((element("code", f"{line}") for line in content.commands), "\n")
     found: list[Child] = [element("pre", lines, tabindex="0")]
-    found.append(element("p", f"Inputs: {content.inputs}."))
+    found.append(element("p", sentence(f"Inputs: {content.inputs}.")))
     if content.recipe:
         rows = [("option", "value"), *((k, str(v)) for k, v in content.recipe.items())]
         found.append(folded("Options of these inputs", table(rows, "Recipe", 2, mark=False)))

@@ -42,7 +42,7 @@ border-color: var(--unsure); }
 .next h2 { margin: 8px 0 4px; padding: 0; border: 0; font-size: 15px; }
 .wide { margin: 10px 0; overflow-x: auto; }
 .wide:focus-visible, summary:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-table { border-collapse: collapse; font-size: 14px; }
+table { border-collapse: collapse; font-size: 14px; width: max-content; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); text-align: left;
 vertical-align: top; max-width: 30ch; min-width: 6ch; overflow-wrap: break-word; }
 thead th { color: var(--soft); font-weight: normal; vertical-align: bottom; }
@@ -50,8 +50,9 @@ tfoot td { font-weight: bold; border-bottom: 0; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.good { color: var(--good); } td.bad { color: var(--bad); font-weight: bold; }
 td.unsure { color: var(--unsure); } td.own { color: var(--own); }
-pre { margin: 8px 0; padding: 10px 12px; overflow-x: auto; background: var(--card);
-border-radius: 4px; font: 13px/1.6 "DejaVu Sans Mono", Consolas, monospace; }
+pre { margin: 8px 0; padding: 10px 12px; white-space: pre-wrap;
+background: var(--card); border-radius: 4px;
+font: 13px/1.6 "DejaVu Sans Mono", Consolas, monospace; }
 code { font: 13px "DejaVu Sans Mono", Consolas, monospace; }
 details { margin: 10px 0; } summary { color: var(--link); cursor: pointer; }
 .charts { display: grid; gap: 18px 28px; margin: 12px 0;
@@ -77,7 +78,7 @@ stroke-dasharray: 8 2 2 2; } .s4 { stroke: var(--s4); stroke-dasharray: 4 2; }
 @media (max-width: 480px) { body { padding: 10px 14px 32px; } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } nav { display: none; }
 h2 { break-after: avoid; } figure, tr, .verdict, .next { break-inside: avoid; }
-.wide, pre { overflow: visible; } table { font-size: 10px; } pre { white-space: pre-wrap; }
+.wide { overflow: visible; } table { font-size: 10px; width: auto; }
 .verdict, .next { border: 1px solid var(--rule); border-left-width: 5px; }
 details::details-content { content-visibility: visible; block-size: auto; } }
 """

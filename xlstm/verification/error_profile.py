@@ -7,7 +7,6 @@ An ULP is eps times the largest number of the step, as in the tables of a report
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +97,19 @@ def element_of(place: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...
     """
     step, at = place
     if len(shape) < 3:
-        return tuple(int(n) for n in np.unravel_index(at, shape)) if math.prod(shape) else ()
-    sample, *rest = np.unravel_index(at, (shape[0], *shape[2:]))
-    return tuple(int(n) for n in (sample, step, *rest))
+        return _index(at, shape)
+    sample, *rest = _index(at, (shape[0], *shape[2:]))
+    return (sample, step, *rest)
+
+
+def _index(at: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of an element of an array, from its number in the order of rows.
+
+    >>> _index(5, (2, 3))
+    (1, 2)
+    """
+    found = []
+    for size in reversed(shape):
+        at, place = divmod(at, size)
+        found.append(place)
+    return tuple(reversed(found))
